@@ -1,0 +1,174 @@
+"""One weighted multi-positive InfoNCE that every method here is a setting of.
+
+s = cosine / temperature; w_j the weights of the positives (rows sum to 1), v the weights of the negatives, N_g their
+mass: Σ v·e^s, or its estimate. A sample of weight 0 is absent in every form. Everything is at least float32.
+
+Legend: B anchors, P1 positives (the augmented view first), K negatives.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from cltools.mining.negatives import NEUTRAL, Estimate
+
+Form = Literal["sep", "in", "out", "decoupled"]
+Reduction = Literal["mean", "sum", "none"]
+FORMS: tuple[Form, ...] = ("sep", "in", "out", "decoupled")
+
+# softplus is exact below this; torch's default of 20 would cost float64 nine digits.
+SOFTPLUS_THRESHOLD = 40.0
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Temperature and form of the loss."""
+
+    temperature: float = 0.2
+    """Divides cosines; above 0."""
+    form: Form = "sep"
+    """How several positives combine: apart ("sep"), inside the log ("in"), outside ("out"), or "decoupled"."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that have no meaning."""
+        check_settings(self.temperature, self.form)
+
+
+def check_settings(temperature: float, form: str) -> None:
+    """Raise ValueError for a temperature that is not above 0 or an unknown form."""
+    if not temperature > 0:
+        raise ValueError(f"The temperature is {temperature}; it must be above 0.")
+    if form not in FORMS:
+        raise ValueError(f"Unknown form {form!r} of the loss. Known: {', '.join(FORMS)}.")
+
+
+def info_nce(
+    positive: Float[Tensor, "B P1"],
+    negative: Float[Tensor, "B K"],
+    *,
+    temperature: float,
+    positive_weight: Float[Tensor, "B P1"] | None = None,
+    negative_weight: Float[Tensor, "B K"] | None = None,
+    form: Form = "sep",
+    estimate: Estimate = NEUTRAL,
+    reduction: Reduction = "mean",
+) -> Float[Tensor, "..."]:
+    """Weighted InfoNCE of cosines.
+
+    sep: Σ_j w_j [−s_j + log(e^{s_j} + N_g)] · in: −log A/(A + N_g), A = Σ w_j e^{s_j} ·
+    out: −Σ w_j s_j + log(Σ_{w_j>0} e^{s_j} + N_g) · decoupled: −Σ w_j s_j + log N_g (arXiv:2110.06848).
+    With one positive the first three are InfoNCE (arXiv:1807.03748). Without negatives sep and in are 0, and
+    decoupled leaves its log out.
+
+    Args:
+        positive: cosines with the positives, the augmented view first.
+        negative: cosines with the negatives; K may be 0.
+        temperature: above 0.
+        positive_weight: rows sum to 1; may be left out with a single positive.
+        negative_weight: at least 0; None for ones.
+        form: see above.
+        estimate: how the negatives' mass is estimated.
+        reduction: "mean" or "sum" over anchors, or "none" for one value an anchor [B].
+
+    Raises:
+        ValueError: a temperature that is not above 0, an unknown form, or several positives without weights.
+    """
+    check_settings(temperature, form)
+    w = _positive_weight(positive, positive_weight)
+    log_mass, _ = negative_mass(
+        positive,
+        negative,
+        temperature=temperature,
+        positive_weight=w,
+        negative_weight=negative_weight,
+        estimate=estimate,
+    )
+    loss = combine(_full(positive) / temperature, w, log_mass, form)
+    if reduction == "none":
+        return loss
+    return loss.mean() if reduction == "mean" else loss.sum()
+
+
+def combine(
+    s: Float[Tensor, "B P1"], w: Float[Tensor, "B P1"], log_mass: Float[Tensor, "B"], form: Form
+) -> Float[Tensor, "B"]:
+    """Each anchor's loss from the positives' logits, their weights, and the log of the negatives' mass (−inf: none)."""
+    if form == "sep":
+        return (w * F.softplus(log_mass[:, None] - s, threshold=SOFTPLUS_THRESHOLD)).sum(1)
+    log_w = w.log()
+    if form == "in":
+        return F.softplus(log_mass - (s + log_w).logsumexp(1), threshold=SOFTPLUS_THRESHOLD)
+    attraction = (w * s).sum(1)
+    if form == "out":
+        log_positive = s.masked_fill(w == 0, -torch.inf).logsumexp(1)
+        return log_positive + F.softplus(log_mass - log_positive, threshold=SOFTPLUS_THRESHOLD) - attraction
+    return log_mass.masked_fill(log_mass == -torch.inf, 0) - attraction
+
+
+def negative_mass(
+    positive: Float[Tensor, "B P1"],
+    negative: Float[Tensor, "B K"],
+    *,
+    temperature: float,
+    positive_weight: Float[Tensor, "B P1"] | None = None,
+    negative_weight: Float[Tensor, "B K"] | None = None,
+    estimate: Estimate = NEUTRAL,
+) -> tuple[Float[Tensor, "B"], Bool[Tensor, "B"]]:
+    """Log of the negatives' mass N_g, and which anchors hit its lower bound.
+
+    With N = Σv and A = Σ_j w_j e^{s_j}: v' = N·v·e^{βs}/Σ(v·e^{βs}) (HCL, arXiv:2010.04592 eq. 4), and
+    N_g = max((Σv'e^s − N·τ₊·A)/(1 − τ₊), N·e^{−1/τ}) (debiased, arXiv:2007.00224 eq. 8), all in log space. At β = 0 and
+    τ₊ = 0 it is log Σ v·e^s. An anchor without negatives has −inf and no gradient from them.
+    """
+    s = _full(negative) / temperature
+    v = torch.ones_like(s) if negative_weight is None else negative_weight.to(s.dtype)
+    log_v = v.log()
+    clamped = torch.zeros(len(s), dtype=torch.bool, device=s.device)
+    if estimate.beta > 0:
+        tilted = log_v + estimate.beta * (s.detach() if estimate.detach else s)
+        log_v = tilted + v.sum(1, keepdim=True).log() - _logsumexp(tilted)[:, None]
+        log_v = log_v.masked_fill(v == 0, -torch.inf)
+    log_mass = _logsumexp(s + log_v)
+    if estimate.tau_plus > 0:
+        w = _positive_weight(positive, positive_weight)
+        log_count = v.sum(1).log()
+        log_false = _logsumexp(_full(positive) / temperature + w.log()) + log_count + math.log(estimate.tau_plus)
+        floor = log_count - 1 / temperature
+        corrected = _logsubexp(log_mass, log_false) - math.log(1 - estimate.tau_plus)
+        clamped = (corrected <= floor) & (log_count > -torch.inf)
+        log_mass = torch.where(clamped, floor, corrected)
+    return log_mass, clamped
+
+
+def _logsumexp(x: Float[Tensor, "B K"]) -> Float[Tensor, "B"]:
+    """Logsumexp over the last dimension; −inf with a gradient of 0, not NaN, for a row without finite entries."""
+    if x.shape[1] == 0:
+        return x.new_full((len(x),), -torch.inf)
+    empty = (x.detach() == -torch.inf).all(1)
+    return x.masked_fill(empty[:, None], 0).logsumexp(1).masked_fill(empty, -torch.inf)
+
+
+def _logsubexp(a: Float[Tensor, "B"], b: Float[Tensor, "B"]) -> Float[Tensor, "B"]:
+    """log(e^a − e^b); −inf with a gradient of 0 where b ≥ a."""
+    positive = a.detach() > b.detach()
+    difference = torch.where(positive, b - a, -1.0)
+    safe = torch.where(positive, a, 0.0)
+    return torch.where(positive, safe + torch.log(-torch.expm1(difference)), -torch.inf)
+
+
+def _full(x: Tensor) -> Tensor:
+    """At least float32: half precision cannot hold e^{s}, nor tell 0.90 from 0.905."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _positive_weight(positive: Tensor, weight: Tensor | None) -> Tensor:
+    if weight is not None:
+        return weight.to(_full(positive).dtype)
+    if positive.shape[1] != 1:
+        raise ValueError(f"There are {positive.shape[1]} positives an anchor: give positive_weight, rows summing to 1.")
+    return torch.ones_like(_full(positive))

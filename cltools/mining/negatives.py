@@ -1,0 +1,249 @@
+"""Which keys are kept as negatives: one frozen dataclass a rule.
+
+A rule judges every key of every anchor; `select` then gives own and mined keys their own codes, so a rule need not
+care about them. Subclass `NegativeRule` to add one: it trains, saves and loads by its class name.
+
+Legend: B anchors, K keys.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import torch
+from jaxtyping import Bool, Float, Int8
+from torch import Tensor
+
+from cltools.mining.bands import Band, band_codes, rank_band, rank_count, rank_edge, value_band
+from cltools.mining.similarities import Similarities
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How the negatives' mass is estimated from the kept ones (`cltools.losses.negative_mass`).
+
+    Attributes:
+        beta: tilt towards similar negatives (HCL, arXiv:2010.04592); 0 is none.
+        tau_plus: assumed share of false negatives (debiased, arXiv:2007.00224); 0 corrects nothing.
+        detach: keep the gradient from flowing through the tilt.
+    """
+
+    beta: float = 0.0
+    tau_plus: float = 0.0
+    detach: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse settings that have no meaning."""
+        if self.beta < 0:
+            raise ValueError(f"Estimate: beta is {self.beta}; it must be at least 0.")
+        if not 0 <= self.tau_plus < 1:
+            raise ValueError(f"Estimate: tau_plus is {self.tau_plus}; it must be at least 0 and below 1.")
+
+
+NEUTRAL = Estimate()
+
+
+@dataclass(frozen=True)
+class NegativeRule:
+    """What a rule answers. The base judges nothing; `judge` is the one method a rule must have."""
+
+    @property
+    def reads_key(self) -> bool:
+        """Whether z'·n is needed. A rule that does not read it says so, and the product is spared."""
+        return True
+
+    @property
+    def reads_vectors(self) -> bool:
+        """Whether the vectors themselves are needed, to make new keys."""
+        return False
+
+    def at(self, progress: float) -> Self:
+        """The rule in force at this share of training; a rule with schedules resolves them here."""
+        return self
+
+    def judge(
+        self,
+        s: Similarities,
+        eligible: Bool[Tensor, "B K"],
+        *,
+        temperature: float,
+        generator: torch.Generator | None,
+    ) -> Int8[Tensor, "B K"]:
+        """The band of each key: EASY, POTENTIAL, HARD or OTHER. `eligible` is false at own and mined keys."""
+        raise TypeError(f"{type(self).__name__} has no judge(); a negative rule must say which keys it keeps.")
+
+    def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], eligible: Bool[Tensor, "B K"]) -> Tensor | None:
+        """Weights [B, K] of the kept keys; None for ones."""
+        return None
+
+    def synthesise(
+        self, s: Similarities, kept: Bool[Tensor, "B K"], *, generator: torch.Generator | None
+    ) -> Tensor | None:
+        """New negatives [B, S, d] of unit length; None for none."""
+        return None
+
+    def estimate(self) -> Estimate:
+        """How the mass of the negatives is estimated."""
+        return NEUTRAL
+
+
+def _rescaled(kept: Bool[Tensor, "B K"], eligible: Bool[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+    """K/M: the kept stand for all that are neither own nor mined, so a smaller denominator is not what is measured."""
+    scale = eligible.sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp_min(1)
+    return kept * scale
+
+
+@dataclass(frozen=True)
+class AllNegatives(NegativeRule):
+    """Every key is kept: SimCLR (arXiv:2002.05709) and MoCo (arXiv:1911.05722)."""
+
+    @property
+    def reads_key(self) -> bool:
+        """Nothing is ranked."""
+        return False
+
+    def judge(
+        self,
+        s: Similarities,
+        eligible: Bool[Tensor, "B K"],
+        *,
+        temperature: float,
+        generator: torch.Generator | None,
+    ) -> Int8[Tensor, "B K"]:
+        """POTENTIAL everywhere."""
+        return band_codes(s.anchor, hard=None, easy=None)
+
+
+@dataclass(frozen=True)
+class BandNegatives(NegativeRule):
+    """Keys neither too easy nor too hard, close to the positive: the negative half of `potential`.
+
+    Our reconstruction of arXiv:2311.00358 from its abstract; with `reference="anchor"` it is Ring (arXiv:2010.02037).
+    """
+
+    lower: float = 0.01
+    """Rank unit: the share of all keys that is too hard. Cosine unit: below it a key is too easy."""
+    upper: float = 0.5
+    """Rank unit: beyond this share a key is too easy. Cosine unit: from it on a key is too hard (1 cuts nothing)."""
+    reference: Literal["positive", "anchor", "gradient", "margin"] = "positive"
+    """What is ranked: z'·n, z·n, the force on the anchor p·√(1−c²)/τ, or z·n − z·z' (semi-hard; cosine unit only)."""
+    unit: Literal["rank", "cosine"] = "rank"
+    """Whether the edges are rank shares or cosines."""
+    rescale: bool = False
+    """Weigh the kept by (keys neither own nor mined) / (keys kept)."""
+
+    def __post_init__(self) -> None:
+        """Refuse edges that cross or leave their range, and a reference that has no such unit."""
+        name, low = type(self).__name__, 0.0 if self.unit == "rank" else -1.0
+        if not low <= self.lower < self.upper <= 1:
+            raise ValueError(
+                f"{name}: the band ({self.lower}, {self.upper}] is not one; edges in {self.unit} unit "
+                f"must satisfy {low:g} ≤ lower < upper ≤ 1."
+            )
+        if self.reference == "margin" and self.unit == "rank":
+            raise ValueError(f'{name}: reference="margin" has cosine edges only; set unit="cosine".')
+        if self.reference == "gradient" and self.unit == "cosine":
+            raise ValueError(f'{name}: reference="gradient" is a force, not a cosine; set unit="rank".')
+
+    @property
+    def reads_key(self) -> bool:
+        """Only closeness to the positive needs z'·n."""
+        return self.reference == "positive"
+
+    def score(self, s: Similarities, *, temperature: float) -> Float[Tensor, "B K"]:
+        """What the edges cut; larger is closer. For "gradient": the log of the force, up to a constant of the anchor."""
+        if self.reference == "positive":
+            if s.key is None:
+                raise ValueError("This rule ranks by the positive (z'·n): compute similarities(…, with_key=True).")
+            return s.key
+        cosine = s.anchor.detach()
+        if self.reference == "margin":
+            return cosine - s.positive.detach()[:, None]
+        if self.reference == "gradient":
+            tangent = ((1 - cosine) * (1 + cosine)).clamp_min(torch.finfo(cosine.dtype).tiny)
+            return cosine / temperature + 0.5 * tangent.log()
+        return cosine
+
+    def judge(
+        self,
+        s: Similarities,
+        eligible: Bool[Tensor, "B K"],
+        *,
+        temperature: float,
+        generator: torch.Generator | None,
+    ) -> Int8[Tensor, "B K"]:
+        """EASY, POTENTIAL or HARD by the band."""
+        score = self.score(s, temperature=temperature)
+        if self.unit == "rank":
+            return rank_band(score, s.own, self.lower, self.upper)
+        return value_band(score, self.lower, self.upper)
+
+    def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], eligible: Bool[Tensor, "B K"]) -> Tensor | None:
+        """K/M if `rescale`."""
+        return _rescaled(kept, eligible) if self.rescale else None
+
+
+@dataclass(frozen=True)
+class RandomNegatives(NegativeRule):
+    """A share of the keys by chance: the control that matches a band's number of negatives, not its choice."""
+
+    share: float = 0.5
+    """Share of all keys that is kept, by the same cut as a rank band's."""
+    rescale: bool = False
+    """Weigh the kept by (keys neither own nor mined) / (keys kept)."""
+
+    def __post_init__(self) -> None:
+        """Refuse a share outside (0, 1]."""
+        if not 0 < self.share <= 1:
+            raise ValueError(f"RandomNegatives: share is {self.share}; it must be above 0 and at most 1.")
+
+    @property
+    def reads_key(self) -> bool:
+        """Chance reads nothing."""
+        return False
+
+    def judge(
+        self,
+        s: Similarities,
+        eligible: Bool[Tensor, "B K"],
+        *,
+        temperature: float,
+        generator: torch.Generator | None,
+    ) -> Int8[Tensor, "B K"]:
+        """POTENTIAL for the drawn, OTHER for the rest."""
+        draw = torch.rand(s.anchor.shape, generator=generator, device=s.anchor.device).masked_fill(s.own, -torch.inf)
+        kept = draw >= rank_edge(draw, rank_count(self.share, draw.shape[1]))
+        return torch.where(kept, Band.POTENTIAL, Band.OTHER).to(torch.int8)
+
+    def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], eligible: Bool[Tensor, "B K"]) -> Tensor | None:
+        """K/M if `rescale`."""
+        return _rescaled(kept, eligible) if self.rescale else None
+
+
+@dataclass(frozen=True)
+class OracleNegatives(NegativeRule):
+    """Every key of another class, as a perfect detector of false negatives would keep. Reads labels: a bound, no method."""
+
+    rescale: bool = False
+    """Weigh the kept by (keys neither own nor mined) / (keys kept)."""
+
+    @property
+    def reads_key(self) -> bool:
+        """Only labels are read."""
+        return False
+
+    def judge(
+        self,
+        s: Similarities,
+        eligible: Bool[Tensor, "B K"],
+        *,
+        temperature: float,
+        generator: torch.Generator | None,
+    ) -> Int8[Tensor, "B K"]:
+        """OTHER for keys of the anchor's class, POTENTIAL for the rest."""
+        if s.same_class is None:
+            raise ValueError("OracleNegatives needs labels: give similarities(…, same_class=…), or use another rule.")
+        return torch.where(s.same_class, Band.OTHER, Band.POTENTIAL).to(torch.int8)
+
+    def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], eligible: Bool[Tensor, "B K"]) -> Tensor | None:
+        """K/M if `rescale`."""
+        return _rescaled(kept, eligible) if self.rescale else None

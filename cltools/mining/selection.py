@@ -1,0 +1,105 @@
+"""The choice of samples: positives with weights, negatives with weights, and why each key was or was not taken.
+
+Legend: B anchors, K keys, P candidates, S synthetic negatives, d embedding.
+"""
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+import torch
+from torch import Tensor
+
+from cltools.mining.bands import Band
+from cltools.mining.negatives import NEUTRAL, Estimate, NegativeRule
+from cltools.mining.positives import PositiveRule, mine
+from cltools.mining.similarities import Similarities
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which samples the loss learns from, without gradient.
+
+    Attributes:
+        positive_index: int64 [B, P], keys that are candidates for mined positives.
+        positive_weight: float32 [B, 1+P], rows sum to 1; column 0 is the augmented view.
+        negative_weight: float32 [B, K]; 0 removes a key.
+        band: int8 [B, K], codes of `Band`.
+        synthetic: [B, S, d], made negatives of unit length, or None.
+        estimate: how the negatives' mass is estimated.
+    """
+
+    positive_index: Tensor
+    positive_weight: Tensor
+    negative_weight: Tensor
+    band: Tensor
+    synthetic: Tensor | None = None
+    estimate: Estimate = NEUTRAL
+
+
+@torch.no_grad()
+def select(
+    similarities: Similarities,
+    positive_rule: PositiveRule,
+    negative_rule: NegativeRule,
+    *,
+    temperature: float = 0.2,
+    generator: torch.Generator | None = None,
+) -> Selection:
+    """Choose positives and negatives for each anchor, at full strength (`rule.at(progress)` resolves schedules).
+
+    Args:
+        similarities: cosines of B anchors with K keys; K may be 0.
+        positive_rule: how positives are mined. k above K is ordinary: every key is then a candidate.
+        negative_rule: which keys are kept. An empty band is ordinary: no key then has a weight.
+        temperature: the loss's, above 0; read by rules that look at forces.
+        generator: for rules that draw.
+    """
+    if not temperature > 0:
+        raise ValueError(f"The temperature is {temperature}; it must be above 0.")
+    s = similarities
+    index, positive_weight = mine(s, positive_rule, generator=generator)
+    mined = torch.zeros_like(s.own).scatter_(1, index, positive_weight[:, 1:] > 0)
+    eligible = ~(s.own | mined)
+    band = torch.full_like(s.own, Band.OTHER, dtype=torch.int8)
+    if s.own.shape[1]:
+        band = negative_rule.judge(s, eligible, temperature=temperature, generator=generator)
+    band = band.masked_fill(mined, Band.MINED).masked_fill_(s.own, Band.OWN)
+    kept = band == Band.POTENTIAL
+    weight = negative_rule.weigh(s, kept, eligible)
+    return Selection(
+        positive_index=index,
+        positive_weight=positive_weight,
+        negative_weight=kept.float() if weight is None else weight.float() * kept,
+        band=band,
+        synthetic=negative_rule.synthesise(s, kept, generator=generator),
+        estimate=negative_rule.estimate(),
+    )
+
+
+class Terms(TypedDict):
+    """The arguments of `info_nce` and of its gradients that a selection decides."""
+
+    positive: Tensor  # [B, 1+P] cosines
+    negative: Tensor  # [B, K+S] cosines
+    positive_weight: Tensor  # [B, 1+P]
+    negative_weight: Tensor  # [B, K+S]
+    estimate: Estimate
+
+
+def terms(similarities: Similarities, selection: Selection) -> Terms:
+    """Cosines and weights of a selection's positives and negatives, ready for `info_nce(**terms(s, selection), …)`."""
+    s = similarities
+    negative, weight = s.anchor, selection.negative_weight
+    if selection.synthetic is not None:
+        if s.vectors is None:
+            raise ValueError("Synthetic negatives need the vectors: compute similarities(…, with_vectors=True).")
+        made = torch.einsum("bd,bsd->bs", s.vectors[0], selection.synthetic)
+        negative = torch.cat([negative, made], dim=1)
+        weight = torch.cat([weight, torch.ones_like(made)], dim=1)
+    return Terms(
+        positive=torch.cat([s.positive[:, None], s.anchor.gather(1, selection.positive_index)], dim=1),
+        negative=negative,
+        positive_weight=selection.positive_weight,
+        negative_weight=weight,
+        estimate=selection.estimate,
+    )

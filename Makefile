@@ -1,0 +1,55 @@
+# A fresh clone needs Python 3.11 to 3.13 and make, nothing else: `make lab` opens the course, `make test` runs every check.
+# Both install into .venv first; when that is done they start at once, with or without a network.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup lab test lint fast slow notebooks bench
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make lab        open JupyterLab on the notebooks   (more for JupyterLab: make lab ARGS=--no-browser)"
+	@echo "make test       lint, types, fast and slow tests, notebooks"
+	@echo "make setup      only install into $(VENV)            (another Python: make setup PYTHON=python3.12)"
+	@echo "make notebooks  execute all notebooks without a browser"
+	@echo "make lint       format, lint and types; make fast, make slow: the tests in two parts"
+	@echo "make bench      measure the speed of this machine"
+
+setup: $(STAMP)
+
+lab: $(STAMP)
+	$(RUN) -m jupyterlab notebooks $(ARGS)
+
+test: lint fast slow notebooks
+
+lint: $(STAMP)
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+
+fast: $(STAMP)
+	$(RUN) -m pytest -m "not slow and not notebooks" $(ARGS)
+
+slow: $(STAMP)
+	$(RUN) -m pytest -m "slow and not notebooks" --durations=10 $(ARGS)
+
+notebooks: $(STAMP)
+	$(RUN) -m pytest -m notebooks --durations=0 tests/notebooks $(ARGS)
+
+bench: $(STAMP)
+	$(RUN) -m cltools bench $(ARGS)
+
+# The stamp is written last, so an interrupted installation is taken up again.
+$(STAMP): pyproject.toml constraints.txt
+	@$(RUN) -m pip --version >/dev/null 2>&1 || { \
+	  $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
+	    found=$$($(PYTHON) --version 2>/dev/null); \
+	    echo "cltools needs Python 3.11, 3.12 or 3.13; '$(PYTHON)' is $${found:-not a Python that starts}." >&2; \
+	    echo "Name one that fits: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
+	    exit 1; }; \
+	  $(PYTHON) -m venv --clear $(VENV); }
+	@echo "Installing into $(VENV): the first time takes a few minutes and needs the network."
+	$(RUN) -m pip install --constraint constraints.txt --editable ".[notebooks,dev]"
+	@touch $@

@@ -1,0 +1,112 @@
+"""Image folders: `DIR/{train,test}/CLASS/*.png`, `DIR/CLASS/*.png` or just `DIR/*.png`."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from cltools.datasets.image_set import ImageSet, draw
+from cltools.datasets.pictures import is_picture, read_pictures
+
+SPLITS = ("train", "test", "val")
+
+
+def load_folder(folder: Path, split: str, name: str, limit: int | None = None, size: int | None = None) -> ImageSet:
+    """Images of a folder tree; classes are the sub-folders in alphabetical order, the same for every split.
+
+    A folder without split folders is one split, "train". Without class folders all labels are -1.
+
+    Raises:
+        FileNotFoundError: The folder or the split does not exist, or holds no images.
+        ValueError: Images lie beside class folders, an image is unreadable, or sizes differ and `size` is missing.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {folder}. Check the path, or create it with your images in it.")
+    splits = split_folders(folder)
+    if split not in splits:
+        have = (
+            f"only the splits {', '.join(splits)}"
+            if splits != {"train": folder}
+            else "no split folders, so it is one split, 'train'"
+        )
+        raise FileNotFoundError(
+            f"{folder} has {have}; there is no {split!r}. Load another split, or put the images in {folder / split}."
+        )
+    listed = {key: list_classes(path) for key, path in splits.items()}
+    classes = sorted({label for found in listed.values() for label in found if label is not None})
+    here = listed[split]
+    if not here:
+        raise FileNotFoundError(
+            f"No images in {splits[split]}. Put image files ({endings()}) in it, or in one sub-folder for each class."
+        )
+    paths, labels = [], []
+    for label, found in sorted(here.items(), key=lambda item: item[0] or ""):
+        paths += found
+        labels += [-1 if label is None else classes.index(label)] * len(found)
+    return read_listed(paths, labels, tuple(classes), name, split, limit, size)
+
+
+def read_listed(
+    paths: list[Path],
+    labels: list[int],
+    classes: tuple[str, ...],
+    name: str,
+    split: str,
+    limit: int | None,
+    size: int | None,
+) -> ImageSet:
+    """Reads the listed files, or `limit` of them drawn before any is opened; ids are places in the full list."""
+    ids = torch.arange(len(paths)) if limit is None else draw(len(paths), limit)
+    images = read_pictures([paths[i] for i in ids.tolist()], size)
+    return ImageSet(images, torch.tensor(labels, dtype=torch.int64)[ids], ids, classes, name, split)
+
+
+def split_folders(folder: Path) -> dict[str, Path]:
+    """The folder of each split; the whole folder as "train" if it is not divided.
+
+    One lone `train` beside other folders is taken for a class (the vehicle), two split names are not.
+    """
+    names = {entry.name for entry in sub_folders(folder)}
+    found = names.intersection(SPLITS)
+    if len(found) >= 2 or (found and found == names):
+        return {split: folder / split for split in SPLITS if split in found}
+    return {"train": folder}
+
+
+def list_classes(folder: Path) -> dict[str | None, list[Path]]:
+    """The image files of each class in natural alphabetical order; the key None holds a folder without classes.
+
+    Folders without images are no classes.
+    """
+    loose = sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_file() and is_picture(entry.name))
+    classes: dict[str | None, list[Path]] = {}
+    for entry in sorted(sub_folders(folder), key=lambda entry: entry.name):
+        if found := list_pictures(Path(entry.path)):
+            classes[entry.name] = found
+    if loose and classes:
+        raise ValueError(
+            f"{loose[0]} lies beside the class folders {', '.join(map(str, list(classes)[:3]))}, so its class is "
+            "unclear. Move loose images into a class folder or out of the way."
+        )
+    return {None: loose} if loose else classes
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """All image files below `folder`, sorted; hidden folders are left out."""
+    found = []
+    for path, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(path, file) for file in files if is_picture(file)]
+    return sorted(found)
+
+
+def sub_folders(folder: Path) -> list[os.DirEntry[str]]:
+    """Folders directly inside, hidden ones left out."""
+    return [entry for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
+
+
+def endings() -> str:
+    """The file endings that count as images, for messages."""
+    from cltools.datasets.pictures import ENDINGS
+
+    return ", ".join(sorted(ENDINGS))

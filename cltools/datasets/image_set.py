@@ -1,0 +1,85 @@
+"""The one form in which images travel through the package.
+
+Shapes: N images, H and W their height and width.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Int, UInt8
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images of one size with what is known about them.
+
+    Attributes:
+        images: RGB, 0 to 255.
+        labels: Index into `classes`, -1 where unknown. For evaluation, diagnosis and the oracle only.
+        ids: Which image of the full split this is. A subset keeps the ids, so they still tell images apart.
+        classes: Class names in the order of the labels; empty without labels.
+        name: Name of the set, as given to `load_images`.
+        split: "train", "test" or "val" (held out of the training images).
+    """
+
+    images: UInt8[Tensor, "N 3 H W"]
+    labels: Int[Tensor, " N"]
+    ids: Int[Tensor, " N"]
+    classes: tuple[str, ...]
+    name: str
+    split: str
+
+    def __post_init__(self) -> None:
+        """Refuses tensors that do not fit together, since they would fail much later and far less clearly."""
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
+            raise ValueError(
+                f"images must be uint8 [N, 3, H, W], got {self.images.dtype} {list(self.images.shape)}. "
+                "Convert pictures to RGB in 0..255 with the channels before height and width."
+            )
+        for field, values in (("labels", self.labels), ("ids", self.ids)):
+            if values.dtype != torch.int64 or values.shape != self.images.shape[:1]:
+                raise ValueError(
+                    f"{field} must be int64 [{len(self.images)}], one for each image, "
+                    f"got {values.dtype} {list(values.shape)}."
+                )
+        # On an accelerator the look at the largest label would make the host wait; it was checked before the move.
+        if self.labels.device.type == "cpu" and len(self) and int(self.labels.max()) >= len(self.classes):
+            raise ValueError(
+                f"labels go up to {int(self.labels.max())} but there are only {len(self.classes)} class names. "
+                "Give one name for each label, or label -1 for images of unknown class."
+            )
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+    def to(self, device: torch.device | str) -> "ImageSet":
+        """The same images with all tensors on `device`."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device), ids=self.ids.to(device))
+
+    def select(self, index: Int[Tensor, " M"] | Bool[Tensor, " N"] | slice) -> "ImageSet":
+        """The images at `index` (positions, a mask or a slice), with their labels and ids, in that order."""
+        return replace(self, images=self.images[index], labels=self.labels[index], ids=self.ids[index])
+
+    def subset(self, n: int, seed: int = 0) -> "ImageSet":
+        """At most `n` images drawn without replacement, the same for the same seed, in their present order.
+
+        Raises:
+            ValueError: `n` is not positive.
+        """
+        return self.select(draw(len(self), n, seed).to(self.images.device))
+
+
+def draw(total: int, n: int, seed: int = 0) -> Int[Tensor, " M"]:
+    """`min(n, total)` distinct positions below `total`, ascending: the one way a part of a set is chosen.
+
+    At random rather than the first `n`, because folders list their images class by class; without a look at the
+    labels, because labels must not steer what is trained on.
+
+    Raises:
+        ValueError: `n` is not positive.
+    """
+    if n < 1:
+        raise ValueError(f"Cannot take {n} images; ask for at least 1, or leave the limit out for all of them.")
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+    return order[:n].sort().values

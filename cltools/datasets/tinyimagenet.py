@@ -1,0 +1,87 @@
+"""TinyImageNet: 200 classes of 64×64 pictures, from the official tree or its checked archive."""
+
+from collections import Counter
+from pathlib import Path
+
+from cltools.datasets.archives import Archive, obtain
+from cltools.datasets.folder import list_pictures, read_listed
+from cltools.datasets.image_set import ImageSet
+
+ARCHIVE = Archive(
+    url="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+    md5="90528d7ca1a48142e341f4ef8d21d0de",
+    file="tiny-imagenet-200.zip",
+    folder="tiny-imagenet-200",
+)
+
+
+def load_tinyimagenet(split: str, root: Path, download: bool, limit: int | None, size: int | None) -> ImageSet:
+    """TinyImageNet from `root/tiny-imagenet-200`.
+
+    The labels of the official test images were never published, so split "test" is the official validation folder.
+
+    Raises:
+        FileNotFoundError: Nothing is there and `download` is off, or a part of the tree is missing.
+        ValueError: The archive is truncated or altered, or a list in the tree does not fit its images.
+        RuntimeError: The download failed.
+    """
+    folder = obtain(ARCHIVE, root, download)
+    wnids = sorted(read_lines(folder / "wnids.txt"))
+    number = {wnid: label for label, wnid in enumerate(wnids)}
+    if split == "train":
+        pairs = [(path, number[wnid]) for wnid in wnids for path in class_pictures(folder, wnid)]
+    else:
+        pairs = annotated(folder / "val", number)
+    paths, labels = [path for path, _ in pairs], [label for _, label in pairs]
+    return read_listed(paths, labels, class_names(folder, wnids), "tinyimagenet", split, limit, size)
+
+
+def class_pictures(folder: Path, wnid: str) -> list[Path]:
+    """The training images of one class."""
+    here = folder / "train" / wnid / "images"
+    if not (found := list_pictures(here)):
+        raise FileNotFoundError(f"No images in {here}. {_again(folder)}")
+    return found
+
+
+def annotated(folder: Path, number: dict[str, int]) -> list[tuple[Path, int]]:
+    """The validation images with the labels that `val_annotations.txt` gives them: name, tab, wnid, tab, a box."""
+    listing = folder / "val_annotations.txt"
+    pairs = []
+    present = {path.name: path for path in list_pictures(folder / "images")}
+    for row, line in enumerate(read_lines(listing), start=1):
+        name, wnid, *_ = [*line.split("\t"), "", ""]
+        if wnid not in number:
+            raise ValueError(f"Line {row} of {listing} names no known class: {line!r}. {_again(folder.parent)}")
+        if name not in present:
+            raise FileNotFoundError(
+                f"{folder / 'images' / name} is missing, {listing} lists it. {_again(folder.parent)}"
+            )
+        pairs.append((present.pop(name), number[wnid]))
+    if present:
+        stray = sorted(present.values())[0]
+        raise ValueError(f"{listing} gives no class for {stray}. {_again(folder.parent)}")
+    return pairs
+
+
+def class_names(folder: Path, wnids: list[str]) -> tuple[str, ...]:
+    """Readable names from `words.txt` ("goldfish"), with the wnid where that alone is missing or not unique."""
+    words = {}
+    if (folder / "words.txt").is_file():
+        for line in read_lines(folder / "words.txt"):
+            wnid, _, names = line.partition("\t")
+            words[wnid] = names.split(",")[0].strip()
+    plain = [words.get(wnid, wnid) for wnid in wnids]
+    count = Counter(plain)
+    return tuple(name if count[name] == 1 else f"{name} ({wnid})" for name, wnid in zip(plain, wnids, strict=True))
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file that is part of the tree, empty ones left out."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing. {_again(path.parent)}")
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def _again(folder: Path) -> str:
+    return f"Move {folder} away and load tinyimagenet again to unpack a fresh copy of {ARCHIVE.file}."

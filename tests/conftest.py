@@ -1,0 +1,35 @@
+"""What all tests share: shapes checked at run time, one hypothesis profile, and globals put back after each test."""
+
+from collections.abc import Iterator
+
+from jaxtyping import install_import_hook
+
+install_import_hook("cltools", "beartype.beartype")  # before any test module imports the package
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+# The same examples everywhere and always: a failure seen once is seen again.
+settings.register_profile("cltools", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("cltools")
+
+
+@pytest.fixture(autouse=True)
+def restored_globals() -> Iterator[None]:
+    """Put back torch's thread count, default type and generator state, so that no test depends on the one before."""
+    threads, dtype, state = torch.get_num_threads(), torch.get_default_dtype(), torch.get_rng_state()
+    yield
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+    torch.set_default_dtype(dtype)
+    torch.set_rng_state(state)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))

@@ -1,0 +1,86 @@
+"""Every notebook runs top to bottom as a reader runs it: a fresh kernel, all cells, no network, nothing on stderr."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+HERE = Path(__file__).parent
+NOTEBOOKS = HERE.parent.parent / "notebooks"
+OFFLINE = HERE / "offline"
+CELL_SECONDS = 900  # far above any cell: it ends a hung kernel, it does not measure speed
+
+pytestmark = pytest.mark.notebooks
+
+PROGRESS = re.compile(r"\[\d+:\d\d")  # "[00:03<00:12, ...]" stands in every line of a tqdm bar
+ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+def execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
+    """Run all cells of `notebook` in `folder`, in place, in a new kernel that reaches only this machine."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_"))}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OFFLINE), environment.get("PYTHONPATH")]))
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_SECONDS,
+        startup_timeout=120,
+        kernel_name="python3",
+        store_widget_state=False,
+        resources={"metadata": {"path": str(folder)}},
+    )
+    client.execute(env=environment)
+
+
+def complaints(notebook: nbformat.NotebookNode) -> Iterator[str]:
+    """What an executed notebook wrote to stderr, progress bars aside, and errors it went on after."""
+    for number, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                yield f"cell {number}: {output.ename}: {output.evalue}"
+            elif output.output_type == "stream" and output.name == "stderr":
+                lines = re.split(r"[\r\n]+", ESCAPES.sub("", output.text))
+                yield from (f"cell {number}: {line}" for line in lines if line.strip() and not PROGRESS.search(line))
+
+
+def notebook_of(*sources: str) -> nbformat.NotebookNode:
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_runs_top_to_bottom(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    execute(notebook, NOTEBOOKS)
+    assert list(complaints(notebook)) == []
+    assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import socket; socket.create_connection(('192.0.2.1', 80), timeout=1)",
+        "import urllib.request; urllib.request.urlopen('http://example.invalid', timeout=1)",
+        "import subprocess, sys\n"
+        "code = \"import socket; socket.create_connection(('192.0.2.1', 80), timeout=1)\"\n"
+        "done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)\n"
+        "raise OSError(done.stderr)",
+    ],
+    ids=["address", "name", "child process"],
+)
+def test_a_notebook_cannot_reach_the_network(source: str, tmp_path: Path) -> None:
+    with pytest.raises(CellExecutionError, match="without a network"):
+        execute(notebook_of(source), tmp_path)
+
+
+def test_a_warning_is_a_complaint_and_a_progress_bar_is_not(tmp_path: Path) -> None:
+    bar = "import sys\nfrom tqdm import tqdm\nfor _ in tqdm(range(3), desc='epoch', file=sys.stderr): pass"
+    warning = "import warnings\nwarnings.warn('look here')"
+    notebook: Any = notebook_of(bar, warning)
+    execute(notebook, tmp_path)
+    found = list(complaints(notebook))
+    assert found and all(line.startswith("cell 1") for line in found) and "look here" in found[0]

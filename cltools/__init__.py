@@ -1,0 +1,70 @@
+"""Which samples a contrastive loss learns from, and which it should."""
+
+from cltools.config import EvaluationSettings, Experiment, TrainingSettings
+from cltools.datasets import DataSettings, ImageSet, load_images
+from cltools.encoders import Encoder, EncoderSettings
+from cltools.evaluation import alignment, embed, evaluate, knn_accuracy, linear_probe, uniformity
+from cltools.losses import LossSettings, info_nce, negative_mass
+from cltools.mining import (
+    AllNegatives,
+    Band,
+    BandNegatives,
+    Estimate,
+    NegativeRule,
+    OracleNegatives,
+    PositiveRule,
+    RandomNegatives,
+    Selection,
+    Similarities,
+    select,
+    similarities,
+    terms,
+)
+from cltools.presets import laptop, preset, preset_names
+from cltools.queue import Queue
+from cltools.training import History, Run, fit
+from cltools.views import ViewSettings, augment
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AllNegatives",
+    "Band",
+    "BandNegatives",
+    "DataSettings",
+    "Encoder",
+    "EncoderSettings",
+    "Estimate",
+    "EvaluationSettings",
+    "Experiment",
+    "History",
+    "ImageSet",
+    "LossSettings",
+    "NegativeRule",
+    "OracleNegatives",
+    "PositiveRule",
+    "Queue",
+    "RandomNegatives",
+    "Run",
+    "Selection",
+    "Similarities",
+    "TrainingSettings",
+    "ViewSettings",
+    "alignment",
+    "augment",
+    "embed",
+    "evaluate",
+    "fit",
+    "info_nce",
+    "knn_accuracy",
+    "laptop",
+    "linear_probe",
+    "load_images",
+    "negative_mass",
+    "preset",
+    "preset_names",
+    "select",
+    "similarities",
+    "terms",
+    "uniformity",
+]

@@ -20,6 +20,7 @@ from cltools.mining.negatives import NEUTRAL, Estimate
 Form = Literal["sep", "in", "out", "decoupled"]
 Reduction = Literal["mean", "sum", "none"]
 FORMS: tuple[Form, ...] = ("sep", "in", "out", "decoupled")
+REDUCTIONS: tuple[Reduction, ...] = ("mean", "sum", "none")
 
 # softplus is exact below this; torch's default of 20 would cost float64 nine digits.
 SOFTPLUS_THRESHOLD = 40.0
@@ -41,10 +42,15 @@ class LossSettings:
 
 def check_settings(temperature: float, form: str) -> None:
     """Raise ValueError for a temperature that is not above 0 or an unknown form."""
-    if not temperature > 0:
-        raise ValueError(f"The temperature is {temperature}; it must be above 0.")
+    check_temperature(temperature)
     if form not in FORMS:
         raise ValueError(f"Unknown form {form!r} of the loss. Known: {', '.join(FORMS)}.")
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise ValueError for a temperature that is not above 0."""
+    if not temperature > 0:
+        raise ValueError(f"The temperature is {temperature}; it must be above 0.")
 
 
 def info_nce(
@@ -76,9 +82,12 @@ def info_nce(
         reduction: "mean" or "sum" over anchors, or "none" for one value an anchor [B].
 
     Raises:
-        ValueError: a temperature that is not above 0, an unknown form, or several positives without weights.
+        ValueError: a temperature that is not above 0, an unknown form or reduction, or several positives without
+            weights.
     """
     check_settings(temperature, form)
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"Unknown reduction {reduction!r} of the loss. Known: {', '.join(REDUCTIONS)}.")
     w = _positive_weight(positive, positive_weight)
     log_mass, _ = negative_mass(
         positive,
@@ -124,7 +133,11 @@ def negative_mass(
     With N = Σv and A = Σ_j w_j e^{s_j}: v' = N·v·e^{βs}/Σ(v·e^{βs}) (HCL, arXiv:2010.04592 eq. 4), and
     N_g = max((Σv'e^s − N·τ₊·A)/(1 − τ₊), N·e^{−1/τ}) (debiased, arXiv:2007.00224 eq. 8), all in log space. At β = 0 and
     τ₊ = 0 it is log Σ v·e^s. An anchor without negatives has −inf and no gradient from them.
+
+    Raises:
+        ValueError: a temperature that is not above 0, or several positives without weights where τ₊ needs them.
     """
+    check_temperature(temperature)
     s = _full(negative) / temperature
     v = torch.ones_like(s) if negative_weight is None else negative_weight.to(s.dtype)
     log_v = v.log()

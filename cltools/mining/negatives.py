@@ -150,7 +150,7 @@ class BandNegatives(NegativeRule):
         return self.reference == "positive"
 
     def score(self, s: Similarities, *, temperature: float) -> Float[Tensor, "B K"]:
-        """What the edges cut; larger is closer. For "gradient": the log of the force, up to a constant of the anchor."""
+        """What the edges cut; larger is closer. For "gradient": the log of the force, up to an anchor's constant."""
         if self.reference == "positive":
             if s.key is None:
                 raise ValueError("This rule ranks by the positive (z'·n): compute similarities(…, with_key=True).")
@@ -221,7 +221,7 @@ class RandomNegatives(NegativeRule):
 
 @dataclass(frozen=True)
 class OracleNegatives(NegativeRule):
-    """Every key of another class, as a perfect detector of false negatives would keep. Reads labels: a bound, no method."""
+    """Every key of another class, as a perfect detector would keep. Reads labels: a bound, no method."""
 
     rescale: bool = False
     """Weigh the kept by (keys neither own nor mined) / (keys kept)."""

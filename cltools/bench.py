@@ -1,0 +1,114 @@
+"""Where the time of a training step goes: `python -m cltools bench`.
+
+Every part is timed in the same run as the bare product of anchors and keys, so that ratios hold on a noisy machine.
+"""
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from cltools.config import Experiment
+from cltools.datasets import ImageSet
+from cltools.losses import info_nce
+from cltools.mining import select, similarities, terms
+from cltools.presets import laptop, preset
+from cltools.training.loop import make_learner, resolve_device
+from cltools.training.step import Batch, train_step
+from cltools.views import augment
+
+
+@dataclass(frozen=True)
+class BenchFlags:
+    """Time a training step of some presets by its parts, on random pixels."""
+
+    presets: tuple[str, ...] = ("cifar10-simclr", "cifar10-moco", "cifar10-potential")
+    """Which presets."""
+    full: bool = False
+    """The preset as it is, not its laptop setting."""
+    device: str = "auto"
+    """Where."""
+    repeats: int = 20
+    """Timed steps; the median is reported."""
+    out: Path | None = None
+    """Also write the figures as JSON."""
+
+
+def run_bench(flags: BenchFlags) -> None:
+    """Measure, print a table, write JSON if asked."""
+    device = resolve_device(flags.device)
+    rows = {}
+    for name in flags.presets:
+        experiment = preset(name) if flags.full else laptop(preset(name))
+        rows[name] = measure(experiment, device, flags.repeats)
+    columns = list(next(iter(rows.values())))
+    print("  ".join([f"{'preset':20s}", *(f"{c:>14s}" for c in columns)]))
+    for name, row in rows.items():
+        print("  ".join([f"{name:20s}", *(f"{row[c]:14.2f}" for c in columns)]))
+    if flags.out is not None:
+        versions = {"python": platform.python_version(), "torch": torch.__version__}
+        machine = {"device": _device_name(device), "threads": torch.get_num_threads()}
+        flags.out.parent.mkdir(parents=True, exist_ok=True)
+        flags.out.write_text(json.dumps({"versions": versions, "machine": machine, "rows": rows}, indent=2) + "\n")
+
+
+def measure(experiment: Experiment, device: torch.device, repeats: int) -> dict[str, float]:
+    """Milliseconds of a step and of its parts, and trained views a second, with a full queue."""
+    experiment = replace(experiment, training=replace(experiment.training, device=str(device)))
+    settings, generator = experiment.training, torch.Generator(device).manual_seed(0)
+    pixels = torch.randint(0, 256, (settings.batch, 3, 32, 32), dtype=torch.uint8, device=device, generator=generator)
+    ids = torch.arange(settings.batch, device=device)
+    images = ImageSet(pixels, ids % 10, ids, tuple(map(str, range(10))), "random", "train")
+    learner = make_learner(experiment, images, None, device)
+    batch = Batch(pixels, ids, ids % 10)
+    if learner.memory is not None:
+        queue = learner.memory.queue
+        keys = torch.randn(settings.queue_size, experiment.encoder.projection, device=device, generator=generator)
+        for part in F.normalize(keys, dim=1).split(settings.batch):
+            queue.enqueue(part, ids[: len(part)] + 10**6, ids[: len(part)] % 10)
+    anchors = 2 * settings.batch if settings.symmetric or learner.memory is None else settings.batch
+    z = F.normalize(torch.randn(anchors, experiment.encoder.projection, device=device, generator=generator), dim=1)
+    n = F.normalize(
+        torch.randn(settings.keys, experiment.encoder.projection, device=device, generator=generator), dim=1
+    )
+    own = torch.zeros(anchors, settings.keys, dtype=torch.bool, device=device)
+
+    def time_of(work: Callable[[], object]) -> float:
+        return _median_milliseconds(work, device, repeats)
+
+    def selection_and_loss() -> None:
+        anchor = z.clone().requires_grad_()
+        s = similarities(anchor, z, n, own, same_class=own)
+        choice = select(s, experiment.positives, experiment.negatives, generator=generator)
+        info_nce(**terms(s, choice), temperature=experiment.loss.temperature, form=experiment.loss.form).backward()
+
+    step = time_of(lambda: train_step(learner, batch, experiment, progress=1.0, labelled=True))
+    return {
+        "step ms": step,
+        "views ms": 2 * time_of(lambda: augment(pixels, experiment.views, generator=generator)),
+        "mining+loss ms": time_of(selection_and_loss),
+        "product ms": time_of(lambda: z @ n.T),
+        "views/s": anchors / step * 1000,
+    }
+
+
+def _median_milliseconds(work: Callable[[], object], device: torch.device, repeats: int) -> float:
+    times = []
+    for i in range(repeats + 2):
+        began = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if i >= 2:  # the first two warm up
+            times.append((time.perf_counter() - began) * 1000)
+    return statistics.median(times)
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()

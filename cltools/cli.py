@@ -1,0 +1,169 @@
+"""The command line: `python -m cltools train | evaluate | download | presets | bench`.
+
+Flags are made from the dataclasses of `Experiment` by tyro, so every setting is one; a preset gives their defaults.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cltools.config import Experiment, rule_class
+from cltools.datasets import image_sets, load_images
+from cltools.errors import unknown
+from cltools.presets import IMAGES, METHODS, laptop, preset, preset_names
+from cltools.training import Run, fit
+
+PROGRAM = "python -m cltools"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; an error a person can cause ends in one message and exit status 2."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    commands: dict[str, Callable[[list[str]], None]] = {
+        "train": train,
+        "evaluate": evaluate,
+        "download": download,
+        "presets": presets,
+        "bench": bench,
+    }
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(f"usage: {PROGRAM} {{{','.join(commands)}}} …\n\n{_summaries(commands)}")
+        return
+    try:
+        if arguments[0] not in commands:
+            raise unknown("command", arguments[0], commands)
+        commands[arguments[0]](arguments[1:])
+    except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
+        print(f"cltools: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def train(arguments: list[str]) -> None:
+    """Train a preset, e.g. `train digits-potential --epochs 30 --out runs/a`, and evaluate its last epoch."""
+    import tyro
+
+    usage = f"usage: {PROGRAM} train PRESET [--laptop] [--rule RULE] [--out FOLDER] [--resume] [settings]"
+    if not arguments or arguments[0].startswith("-"):
+        print(f"{usage}\n\nPresets: {', '.join(preset_names())}\nSettings: {PROGRAM} train PRESET --help")
+        raise SystemExit(0 if arguments in (["-h"], ["--help"]) else 2)
+    name, rest = arguments[0], arguments[1:]
+    experiment = _defaults(name, rest)
+    flags: Any = tyro.cli(
+        _flags(experiment, name), args=rest, prog=f"{PROGRAM} train {name}", description=train.__doc__
+    )
+    experiment = Experiment(**{f.name: getattr(flags, f.name) for f in fields(Experiment)})
+    run = fit(experiment, out=flags.out, resume=flags.resume)
+    print(f"Trained {len(run.history.rows)} epochs: {flags.out}")
+    _report(run.evaluate())
+
+
+def _defaults(name: str, arguments: list[str]) -> Experiment:
+    """The preset with the flags that change other flags' defaults applied."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--laptop", action="store_true")
+    early.add_argument("--rule")
+    known, _ = early.parse_known_args(arguments)
+    experiment = preset(name)
+    if known.laptop:
+        experiment = laptop(experiment)
+    if known.rule is None:
+        return experiment
+    values = {f.name: getattr(experiment, f.name) for f in fields(Experiment)}
+    return Experiment(**values | {"negatives": rule_class(known.rule)()})
+
+
+def _flags(experiment: Experiment, name: str) -> type[Any]:
+    """A dataclass with a flag for every setting, whose defaults are the experiment's; training's have no prefix."""
+    import tyro
+
+    own: list[Any] = [
+        ("out", Annotated[Path, tyro.conf.arg(help="The run's folder.")], field(default=Path("runs") / name)),
+        ("resume", Annotated[bool, tyro.conf.arg(help="Go on from the folder's checkpoint.")], field(default=False)),
+        ("laptop", Annotated[bool, tyro.conf.arg(help="The CPU setting of any preset.")], field(default=False)),
+        (
+            "rule",
+            Annotated[str | None, tyro.conf.arg(help="Another negative rule, by class name.")],
+            field(default=None),
+        ),
+    ]
+    for f in fields(Experiment):
+        value = getattr(experiment, f.name)
+        kind: Any = type(value)
+        if f.name == "training":
+            kind = Annotated[kind, tyro.conf.arg(name="")]
+        own.append((f.name, kind, field(default=value)))
+    return make_dataclass("Flags", own, frozen=True)
+
+
+@dataclass(frozen=True)
+class EvaluateFlags:
+    """Evaluate a run: both kNN protocols and the linear probe, into its `evaluation.json`."""
+
+    run: Path
+    """The run's folder."""
+    split: Literal["test", "val"] = "test"
+    """The test images, or those the run held out."""
+    device: str = "cpu"
+    """Where the encoder runs."""
+
+
+def evaluate(arguments: list[str]) -> None:
+    """Evaluate a run's folder: both kNN protocols and the linear probe."""
+    flags = _parse(EvaluateFlags, arguments, "evaluate", positional="run")
+    _report(Run.load(flags.run, device=flags.device).evaluate(flags.split))
+
+
+@dataclass(frozen=True)
+class DownloadFlags:
+    """Download a set of images, check it, and say where it lies."""
+
+    name: str
+    """cifar10, cifar100 or tinyimagenet."""
+    root: str | None = None
+    """Where to; else the variable CLTOOLS_DATA, else data/."""
+
+
+def download(arguments: list[str]) -> None:
+    """Download and check cifar10, cifar100 or tinyimagenet."""
+    flags = _parse(DownloadFlags, arguments, "download", positional="name")
+    if flags.name not in image_sets():
+        raise unknown("image set", flags.name, image_sets())
+    for split in ("train", "test"):
+        images = load_images(flags.name, split, root=flags.root)
+        print(f"{flags.name} {split}: {len(images)} images, {len(images.classes)} classes")
+
+
+def presets(arguments: list[str]) -> None:
+    """List the presets."""
+    for images in IMAGES:
+        print("  ".join(f"{images}-{method}" for method in METHODS))
+
+
+def bench(arguments: list[str]) -> None:
+    """Time a training step by its parts."""
+    import tyro
+
+    from cltools.bench import BenchFlags, run_bench
+
+    run_bench(tyro.cli(BenchFlags, args=arguments, prog=f"{PROGRAM} bench"))
+
+
+def _parse(flags: type[Any], arguments: list[str], command: str, *, positional: str) -> Any:
+    """Parse the flags; the first argument may stand without its flag's name."""
+    import tyro
+
+    if arguments and not arguments[0].startswith("-"):
+        arguments = [f"--{positional}", *arguments]
+    return tyro.cli(flags, args=arguments, prog=f"{PROGRAM} {command}")
+
+
+def _report(report: dict[str, Any]) -> None:
+    print(json.dumps(report, indent=2))
+
+
+def _summaries(commands: dict[str, Callable[[list[str]], None]]) -> str:
+    return "\n".join(f"  {name:10s} {command.__doc__}" for name, command in commands.items())

@@ -1,0 +1,212 @@
+"""Everything that decides a run, in one frozen dataclass, and its JSON.
+
+The settings stand beside the code that reads them; those of training and evaluation stand here, because an `Experiment`
+composes them and both come after it. In JSON a rule is `{"rule": "BandNegatives", …}`, found by class name among the
+subclasses of `NegativeRule`.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from types import UnionType
+from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from cltools.datasets import DataSettings
+from cltools.encoders import EncoderSettings
+from cltools.errors import unknown
+from cltools.losses import LossSettings
+from cltools.mining import AllNegatives, NegativeRule, PositiveRule
+from cltools.views import ViewSettings
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How the encoder is trained (MoCo's CIFAR recipe by default: SGD, warm-up, cosine to 0)."""
+
+    mode: Literal["moco", "simclr"] = "moco"
+    """Where keys come from: a queue of a momentum copy (MoCo), or the batch itself (SimCLR)."""
+    symmetric: bool = True
+    """MoCo: both views are anchors in turn, against the same queue."""
+    epochs: int = 200
+    """Passes over the training images."""
+    batch: int = 256
+    """Images a step; a smaller last batch is dropped."""
+    queue_size: int = 4096
+    """Keys the queue holds (MoCo)."""
+    momentum: float = 0.99
+    """Of the momentum copy: the share of itself it keeps each step (MoCo)."""
+    learning_rate: float = 0.06
+    """At batch 256; scaled with the batch."""
+    warmup_epochs: float = 5.0
+    """Epochs of linear growth of the learning rate from 0."""
+    sgd_momentum: float = 0.9
+    """Of the optimiser."""
+    weight_decay: float = 5e-4
+    """Of the optimiser, on every parameter."""
+    device: str = "auto"
+    """"auto" is CUDA where there is one; else "cpu", "cuda" or "cuda:1"."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the encoder's passes; "auto" is bfloat16 on CUDA and float32 on the CPU. Similarities are always float32."""
+    checkpoint_every: int = 1
+    """Epochs between checkpoints; the last epoch always has one."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that have no meaning."""
+        _at_least(self, epochs=1, batch=2, queue_size=1, checkpoint_every=1)
+        _at_least(self, learning_rate=0, warmup_epochs=0, sgd_momentum=0, weight_decay=0, momentum=0)
+        if self.momentum > 1:
+            raise ValueError(f"TrainingSettings: momentum is {self.momentum}; it must lie between 0 and 1.")
+        if self.mode == "moco" and self.queue_size < self.batch:
+            raise ValueError(
+                f"TrainingSettings: the queue holds {self.queue_size} keys and a batch brings {self.batch}; "
+                "make queue_size at least batch."
+            )
+
+    @property
+    def keys(self) -> int:
+        """Keys an anchor is compared with once the queue is filled."""
+        return self.queue_size if self.mode == "moco" else 2 * self.batch
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How an encoder is judged while and after training."""
+
+    every: int = 10
+    """Epochs between kNN evaluations while training; the last epoch always has one."""
+    protocol: Literal["knn200", "knn10"] = "knn200"
+    """Of the kNN evaluation while training."""
+    probe_l2: float = 1e-3
+    """The linear probe's L2: loss = mean cross-entropy + l2/2·‖W‖², features standardised by the bank."""
+    test_limit: int | None = None
+    """Use that many test images, drawn by the seed; None for all."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that have no meaning."""
+        _at_least(self, every=1, probe_l2=0)
+        if self.test_limit is not None:
+            _at_least(self, test_limit=1)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that decides a run."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    views: ViewSettings = field(default_factory=ViewSettings)
+    encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    positives: PositiveRule = field(default_factory=PositiveRule)
+    negatives: NegativeRule = field(default_factory=AllNegatives)
+    loss: LossSettings = field(default_factory=LossSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that contradict each other."""
+        k, keys = self.positives.k, self.training.keys
+        if k is not None and k > keys and self.positives.weighting != "none":
+            raise ValueError(f"Experiment: positives.k is {k}, but an anchor has only {keys} keys; lower k.")
+
+    def to_json(self) -> str:
+        """The experiment as JSON, two spaces a level."""
+        return json.dumps(to_plain(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The experiment of a JSON text.
+
+        Raises:
+            ValueError: not JSON; an unknown key or rule (with the nearest names); a value of another type.
+        """
+        try:
+            plain = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"The experiment is not valid JSON: {error}.") from None
+        return from_plain(cls, plain)
+
+
+def differences(a: Experiment, b: Experiment) -> list[str]:
+    """What differs between two experiments, a line each: `training.epochs: 20 → 30`."""
+    left, right = dict(_leaves(to_plain(a))), dict(_leaves(to_plain(b)))
+    names = [*left, *(name for name in right if name not in left)]
+    return [f"{name}: {left.get(name)} → {right.get(name)}" for name in names if left.get(name) != right.get(name)]
+
+
+def to_plain(value: Any) -> Any:
+    """Nested dataclasses as dicts and lists that JSON can hold; a rule carries its class name."""
+    if is_dataclass(value):
+        plain = {f.name: to_plain(getattr(value, f.name)) for f in fields(value)}
+        return {"rule": type(value).__name__, **plain} if isinstance(value, NegativeRule) else plain
+    return list(value) if isinstance(value, tuple) else value
+
+
+T = TypeVar("T")
+
+
+def from_plain(cls: type[T], plain: object, path: str = "experiment") -> T:
+    """The dataclass of a dict made by `to_plain`; left-out keys take their defaults."""
+    if not isinstance(plain, Mapping):
+        raise ValueError(f"{path} must be an object of settings, not {plain!r}.")
+    plain = dict(plain)
+    if issubclass(cls, NegativeRule):
+        cls = rule_class(plain.pop("rule", cls.__name__))
+    hints = get_type_hints(cls)
+    names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    for key in plain:
+        if key not in names:
+            raise unknown(f"setting in {path}", str(key), names)
+    return cls(**{key: _convert(hints[key], value, f"{path}.{key}") for key, value in plain.items()})
+
+
+def rule_class(name: str) -> type[Any]:
+    """The negative rule of that class name, a reader's own included once its class is defined."""
+    known = {rule.__name__: rule for rule in _subclasses(NegativeRule)}
+    if name not in known:
+        raise unknown("negative rule", name, known)
+    return known[name]
+
+
+def _subclasses(cls: type[Any]) -> Iterator[type[Any]]:
+    for sub in cls.__subclasses__():
+        yield sub
+        yield from _subclasses(sub)
+
+
+def _convert(hint: Any, value: object, path: str) -> Any:
+    """`value` as the type of a field, or a ValueError that names the field."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        if value is None and type(None) in args:
+            return None
+        return _convert(next(a for a in args if a is not type(None)), value, path)
+    if origin is Literal:
+        if value not in args:
+            raise unknown(f"value of {path}", str(value), map(str, args))
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple) or len(value) != len(args):
+            raise ValueError(f"{path} must be a list of {len(args)} numbers, not {value!r}.")
+        return tuple(_convert(a, v, path) for a, v in zip(args, value, strict=True))
+    if is_dataclass(hint):
+        return from_plain(hint, value, path)  # type: ignore[arg-type]
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise ValueError(f"{path} must be of type {hint.__name__}, not {value!r}.")
+    return value
+
+
+def _leaves(plain: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in plain.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+def _at_least(settings: object, **minima: float) -> None:
+    for name, minimum in minima.items():
+        value = getattr(settings, name)
+        if not value >= minimum:
+            raise ValueError(f"{type(settings).__name__}: {name} is {value}; it must be at least {minimum}.")

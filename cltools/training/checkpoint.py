@@ -1,0 +1,100 @@
+"""The state of a run on disk: all that a resumed run needs to go on bit for bit.
+
+A checkpoint is written to a new file and moved into place, so a crash while writing leaves the one before.
+"""
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cltools.config import Experiment, differences
+from cltools.training.history import Row
+from cltools.training.step import Learner
+
+FORMAT = "cltools checkpoint"
+VERSION = 1
+
+
+def environment() -> dict[str, str]:
+    """What must be equal for a resumed run to repeat the uninterrupted one bit for bit."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": str(torch.get_num_threads()),
+        "machine": platform.machine(),
+    }
+
+
+def save_checkpoint(path: Path, learner: Learner, experiment: Experiment, epoch: int, rows: list[Row]) -> None:
+    """Write the learner after `epoch` epochs and the history; the file before stays until the new one is whole."""
+    memory = learner.memory
+    state = {
+        "format": FORMAT,
+        "version": VERSION,
+        "environment": environment(),
+        "experiment": experiment.to_json(),
+        "epoch": epoch,
+        "step": learner.step,
+        "rows": rows,
+        "encoder": learner.encoder.state_dict(),
+        "optimizer": learner.optimizer.state_dict(),
+        "momentum_copy": memory.copy.state_dict() if memory else None,
+        "queue": memory.queue.state_dict() if memory else None,
+        "order": learner.order.get_state(),
+        "draws": learner.draws.get_state(),
+    }
+    part = path.with_suffix(".pt.part")
+    torch.save(state, part)
+    part.replace(path)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, on the CPU.
+
+    Raises:
+        ValueError: not a checkpoint of ours, damaged, or of another format version.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for damaged and for foreign files
+        raise ValueError(
+            f"{path} cannot be read as a checkpoint ({type(error).__name__}: it is damaged or foreign)."
+        ) from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise ValueError(f"{path} is not a checkpoint of cltools.")
+    if state["version"] != VERSION:
+        raise ValueError(
+            f"{path} has checkpoint format {state['version']}; this version reads format {VERSION}. "
+            "Resume it with the version that wrote it, or start anew in another folder."
+        )
+    return state
+
+
+def restore(learner: Learner, state: dict[str, Any]) -> None:
+    """Put a checkpoint's state into a learner of the same experiment."""
+    learner.encoder.load_state_dict(state["encoder"])
+    learner.optimizer.load_state_dict(state["optimizer"])
+    learner.order.set_state(state["order"])
+    learner.draws.set_state(state["draws"])
+    learner.step = state["step"]
+    if learner.memory is not None:
+        learner.memory.copy.load_state_dict(state["momentum_copy"])
+        learner.memory.queue.load_state_dict(state["queue"])
+
+
+def check_same_experiment(path: Path, state: dict[str, Any], experiment: Experiment) -> None:
+    """Refuse to resume with other settings than the checkpoint's, and say which differ."""
+    changed = differences(Experiment.from_json(state["experiment"]), experiment)
+    if changed:
+        raise ValueError(
+            f"{path} was made with other settings:\n  " + "\n  ".join(changed) + "\n"
+            "Resume with the same settings, or start a new run in another folder."
+        )
+
+
+def environment_changes(state: dict[str, Any]) -> list[str]:
+    """What differs from where the checkpoint was made; with none, the resumed run repeats bit for bit."""
+    now = environment()
+    return [f"{name}: {then} → {now.get(name)}" for name, then in state["environment"].items() if now.get(name) != then]

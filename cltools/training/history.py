@@ -1,0 +1,97 @@
+"""What a run measured, a row an epoch, as CSV. Metrics are summed on the device and fetched once an epoch."""
+
+import csv
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cltools.mining import Band
+
+Row = dict[str, float]
+
+TIMING = ("seconds", "views_per_second")
+"""The columns in which two equal runs differ."""
+
+
+@dataclass
+class History:
+    """Rows of a run: epoch, loss, kNN (nan between evaluations), purity, false-negative share, keys by band, timing."""
+
+    rows: list[Row] = field(default_factory=list)
+
+    def column(self, name: str) -> list[float]:
+        """One column over the epochs."""
+        return [row[name] for row in self.rows]
+
+    def save(self, path: Path) -> None:
+        """Write the rows as CSV; the file is replaced whole."""
+        part = path.with_suffix(".csv.part")
+        with part.open("w", newline="") as file:
+            if self.rows:
+                writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
+                writer.writeheader()
+                writer.writerows({k: _text(v) for k, v in row.items()} for row in self.rows)
+        part.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "History":
+        """Read what `save` wrote."""
+        with path.open(newline="") as file:
+            return cls([{k: float(v) if v else math.nan for k, v in row.items()} for row in csv.DictReader(file)])
+
+
+def _text(value: float) -> str:
+    if math.isnan(value):
+        return ""
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
+
+
+class EpochSums:
+    """Sums of an epoch's metrics and the first step with a non-finite loss, kept on the device until `fetch`."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.counts = torch.zeros(len(Band), dtype=torch.int64, device=device)
+        self.mined_same = torch.zeros((), dtype=torch.int64, device=device)
+        self.kept_same = torch.zeros((), dtype=torch.int64, device=device)
+        self.bad_step = torch.full((), -1, dtype=torch.int64, device=device)
+        self.steps = 0
+        self.anchors = 0
+
+    def add(self, step: int, loss: Tensor, band: Tensor, same_class: Tensor | None) -> None:
+        """Take in one step; asks the device nothing."""
+        loss = loss.detach()
+        bad = ~loss.isfinite() & (self.bad_step < 0)
+        self.bad_step = torch.where(bad, step, self.bad_step)
+        self.loss += loss
+        # one pass over int8 codes; bincount would wait for the device
+        self.counts += torch.stack([(band == code).sum() for code in Band])
+        if same_class is not None:
+            self.mined_same += ((band == Band.MINED) & same_class).sum()
+            self.kept_same += ((band == Band.POTENTIAL) & same_class).sum()
+        self.steps += 1
+        self.anchors += len(band)
+
+    def fetch(self, *, labelled: bool) -> Row:
+        """The epoch's means; purity and false-negative share are nan without labels or where nothing was chosen.
+
+        Raises:
+            FloatingPointError: a step's loss was not finite; the message names the first.
+        """
+        if (bad := int(self.bad_step)) >= 0:
+            raise FloatingPointError(
+                f"The loss was not finite at step {bad}; training stopped. The last checkpoint is from before it. "
+                "Lower the learning rate, raise the temperature, or train in float32."
+            )
+        counts = self.counts.tolist()
+        row = {"loss": float(self.loss) / self.steps}
+        row["mined_purity"] = _share(int(self.mined_same), counts[Band.MINED] if labelled else 0)
+        row["false_negative_share"] = _share(int(self.kept_same), counts[Band.POTENTIAL] if labelled else 0)
+        return row | {band.name.lower(): counts[band] / self.anchors for band in Band}
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan

@@ -1,0 +1,118 @@
+"""A run: what was asked, what came out, and the folder it lies in."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from cltools.config import Experiment
+from cltools.encoders import Encoder, MomentumCopy, build_encoder
+from cltools.evaluation import evaluate
+from cltools.queue import Queue
+from cltools.training.checkpoint import read_checkpoint
+from cltools.training.history import History
+from cltools.training.images import evaluation_images, training_images
+from cltools.training.step import Memory
+
+CONFIG, HISTORY, CHECKPOINT = "config.json", "history.csv", "checkpoint.pt"
+WEIGHTS, EVALUATION = "encoder.safetensors", "evaluation.json"
+
+
+@dataclass
+class Run:
+    """A trained encoder with the experiment that made it.
+
+    Attributes:
+        experiment: every setting.
+        encoder: of the last epoch.
+        history: a row an epoch.
+        path: the run's folder; None for a run kept in memory.
+        memory: momentum copy and queue, for `fit(start_from=…)`; None in SimCLR mode.
+    """
+
+    experiment: Experiment
+    encoder: Encoder
+    history: History
+    path: Path | None = None
+    memory: Memory | None = None
+
+    def save(self) -> None:
+        """Write config, history and weights into the run's folder; each file is replaced whole."""
+        if self.path is None:
+            raise ValueError("This run was kept in memory; give fit(…, out=FOLDER) to save it.")
+        _replace(self.path / CONFIG, self.experiment.to_json())
+        self.history.save(self.path / HISTORY)
+        part = self.path / f"{WEIGHTS}.part"
+        save_file({name: t.contiguous().cpu() for name, t in self.encoder.state_dict().items()}, part)
+        part.replace(self.path / WEIGHTS)
+
+    def evaluate(self, split: Literal["test", "val"] = "test") -> dict[str, Any]:
+        """Evaluate on the test images, or on the held-out ones; a saved run also gets its `evaluation.json`.
+
+        Raises:
+            ValueError: split "val" of a run that held nothing out, or images without labels.
+        """
+        train, held_out = training_images(self.experiment)
+        if split == "val" and held_out is None:
+            raise ValueError('This run held no images out; train with data.holdout above 0 to evaluate on split "val".')
+        judged = evaluation_images(self.experiment) if split == "test" or held_out is None else held_out
+        measured = evaluate(self.encoder, train, judged, self.experiment.evaluation)
+        report = {"images": self.experiment.data.name, "split": split, "epochs": len(self.history.rows), **measured}
+        if self.path is not None:
+            _replace(self.path / EVALUATION, json.dumps(report, indent=2) + "\n")
+        return report
+
+    @classmethod
+    def load(cls, path: str | Path, *, backbone: nn.Module | None = None, device: str | torch.device = "cpu") -> "Run":
+        """Load a run's folder.
+
+        Args:
+            path: the folder.
+            backbone: the module the run was trained with, if it was one's own.
+            device: where the encoder goes.
+
+        Raises:
+            FileNotFoundError: no run there, or one without a finished epoch.
+            ValueError: a damaged file, or a backbone that does not fit the weights.
+        """
+        path = Path(path)
+        if not (path / CONFIG).is_file() or not (path / WEIGHTS).is_file():
+            raise FileNotFoundError(
+                f"{path} holds no trained run ({CONFIG} and {WEIGHTS}). "
+                f"Train one with: python -m cltools train PRESET --out {path}"
+            )
+        experiment = Experiment.from_json((path / CONFIG).read_text())
+        encoder = build_encoder(experiment.encoder, None, backbone=backbone, seed=experiment.seed)
+        try:
+            encoder.load_state_dict(load_file(path / WEIGHTS))
+        except Exception as error:  # safetensors and torch raise their own kinds
+            raise ValueError(f"{path / WEIGHTS} does not fit {path / CONFIG}: {error}") from error
+        encoder.to(device).eval()
+        history = History.load(path / HISTORY) if (path / HISTORY).is_file() else History()
+        return cls(experiment, encoder, history, path, _load_memory(path / CHECKPOINT, encoder, device))
+
+
+def _load_memory(path: Path, encoder: Encoder, device: str | torch.device) -> Memory | None:
+    """Momentum copy and queue from a checkpoint; None without one, or in SimCLR mode."""
+    if not path.is_file():
+        return None
+    state = read_checkpoint(path)
+    if state["queue"] is None:
+        return None
+    experiment = Experiment.from_json(state["experiment"])
+    memory = Memory(
+        MomentumCopy(encoder), Queue(experiment.training.queue_size, experiment.encoder.projection, device=device)
+    )
+    memory.copy.load_state_dict(state["momentum_copy"])
+    memory.queue.load_state_dict(state["queue"])
+    return memory
+
+
+def _replace(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    part.replace(path)

@@ -1,0 +1,150 @@
+"""One step of training: views, encoder, similarities, selection, loss, update, enqueue. Asks the device nothing.
+
+Legend: B images of the batch, A anchors (2B with both views), K keys, d embedding.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cltools.config import Experiment
+from cltools.encoders import Encoder, MomentumCopy
+from cltools.losses import info_nce
+from cltools.mining import select, similarities, terms
+from cltools.queue import Queue
+from cltools.views import augment
+
+
+@dataclass
+class Memory:
+    """Where keys come from in MoCo mode: a slowly moving copy of the encoder, and the queue of what it made."""
+
+    copy: MomentumCopy
+    queue: Queue
+
+
+@dataclass
+class Learner:
+    """All that changes while training; `memory` is None in SimCLR mode."""
+
+    encoder: Encoder
+    optimizer: torch.optim.Optimizer
+    memory: Memory | None
+    order: torch.Generator
+    """Draws the order of the images, on the CPU."""
+    draws: torch.Generator
+    """Draws views, the shuffling of keys, and what rules draw, on the device."""
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images uint8 [B, 3, H, W] with their ids and labels int64 [B]."""
+
+    images: Tensor
+    ids: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Unit vectors of a step, and the image each came from."""
+
+    anchors: Tensor  # [A, d], with gradient
+    positives: Tensor  # [A, d]
+    keys: Tensor  # [K, d]
+    key_ids: Tensor  # [K]
+    key_labels: Tensor  # [K]
+    new_keys: Tensor  # [B, d], what the queue takes
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step leaves for the history, on the device: loss, band [A, K], same class [A, K] or None."""
+
+    loss: Tensor
+    band: Tensor
+    same_class: Tensor | None
+
+
+def batches(images: Tensor, ids: Tensor, labels: Tensor, size: int, order: Tensor) -> Iterator[Batch]:
+    """Batches of `size` images in this order; a smaller last one is dropped."""
+    for start in range(0, len(order) - size + 1, size):
+        index = order[start : start + size]
+        yield Batch(images[index], ids[index], labels[index])
+
+
+def train_step(
+    learner: Learner, batch: Batch, experiment: Experiment, *, progress: float, labelled: bool
+) -> StepResult:
+    """Update the learner by one batch.
+
+    The queue takes the second view's keys once, after the backward pass, so that no anchor meets its own batch there.
+
+    Args:
+        learner: changed in place.
+        batch: on the learner's device.
+        experiment: settings; schedules are resolved here.
+        progress: share of training done before this step.
+        labelled: whether labels are known; they reach the oracle and the diagnosis only.
+    """
+    positive_rule, negative_rule = experiment.positives.at(progress), experiment.negatives.at(progress)
+    temperature = experiment.loss.temperature
+    view1, view2 = (augment(batch.images, experiment.views, generator=learner.draws) for _ in range(2))
+    with precision(experiment, batch.images.device):
+        compared = (
+            _in_batch(learner, batch, view1, view2)
+            if learner.memory is None
+            else _against_queue(learner, learner.memory, batch, view1, view2, experiment)
+        )
+    repeats = len(compared.anchors) // len(batch.ids)
+    s = similarities(
+        compared.anchors,
+        compared.positives,
+        compared.keys,
+        batch.ids.repeat(repeats)[:, None] == compared.key_ids,
+        same_class=batch.labels.repeat(repeats)[:, None] == compared.key_labels if labelled else None,
+        with_key=positive_rule.reads_key or negative_rule.reads_key,
+        with_vectors=negative_rule.reads_vectors,
+    )
+    selection = select(s, positive_rule, negative_rule, temperature=temperature, generator=learner.draws)
+    loss = info_nce(**terms(s, selection), temperature=temperature, form=experiment.loss.form)
+    learner.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    learner.optimizer.step()
+    if learner.memory is not None:
+        learner.memory.queue.enqueue(compared.new_keys, batch.ids, batch.labels)
+    learner.step += 1
+    return StepResult(loss.detach(), selection.band, s.same_class)
+
+
+def precision(experiment: Experiment, device: torch.device) -> torch.autocast:
+    """bfloat16 for the encoder's passes where the settings and the device ask for it."""
+    wanted = experiment.training.precision
+    enabled = wanted == "bfloat16" or (wanted == "auto" and device.type == "cuda")
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def _in_batch(learner: Learner, batch: Batch, view1: Tensor, view2: Tensor) -> Compared:
+    """SimCLR: both views stacked are the 2B anchors and the same 2B keys, with gradient on both sides."""
+    z = F.normalize(learner.encoder(torch.cat([view1, view2]), views=2).float(), dim=1)
+    z1, z2 = z.chunk(2)
+    return Compared(z, torch.cat([z2, z1]), z, batch.ids.repeat(2), batch.labels.repeat(2), z2)
+
+
+def _against_queue(
+    learner: Learner, memory: Memory, batch: Batch, view1: Tensor, view2: Tensor, experiment: Experiment
+) -> Compared:
+    """MoCo: anchors against the queue; symmetric stacks the pairs (view1, key of view2) and (view2, key of view1)."""
+    memory.copy.update(learner.encoder, experiment.training.momentum)
+    both = experiment.training.symmetric
+    query = torch.cat([view1, view2]) if both else view1
+    other = torch.cat([view2, view1]) if both else view2
+    z = F.normalize(learner.encoder(query, views=2 if both else 1).float(), dim=1)
+    with torch.no_grad():
+        k = F.normalize(memory.copy.keys(other, views=2 if both else 1, generator=learner.draws).float(), dim=1)
+    queue = memory.queue
+    return Compared(z, k, queue.keys, queue.ids, queue.labels, k[: len(batch.ids)])

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from cltools.datasets.image_set import ImageSet, draw
-from cltools.datasets.pictures import is_picture, read_pictures
+from cltools.datasets.pictures import ENDINGS, is_picture, read_pictures
 
 SPLITS = ("train", "test", "val")
 
@@ -37,7 +37,8 @@ def load_folder(folder: Path, split: str, name: str, limit: int | None = None, s
     here = listed[split]
     if not here:
         raise FileNotFoundError(
-            f"No images in {splits[split]}. Put image files ({endings()}) in it, or in one sub-folder for each class."
+            f"No images in {splits[split]}. Put image files ({', '.join(sorted(ENDINGS))}) in it, "
+            "or in one sub-folder for each class."
         )
     paths, labels = [], []
     for label, found in sorted(here.items(), key=lambda item: item[0] or ""):
@@ -103,10 +104,3 @@ def list_pictures(folder: Path) -> list[Path]:
 def sub_folders(folder: Path) -> list[os.DirEntry[str]]:
     """Folders directly inside, hidden ones left out."""
     return [entry for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
-
-
-def endings() -> str:
-    """The file endings that count as images, for messages."""
-    from cltools.datasets.pictures import ENDINGS
-
-    return ", ".join(sorted(ENDINGS))

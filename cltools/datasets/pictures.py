@@ -45,7 +45,7 @@ def read_pictures(paths: Sequence[Path], size: int | None = None) -> UInt8[Tenso
         if picture.shape != first.shape:
             raise ValueError(
                 f"Images differ in size: {paths[0]} is {_wide_by_high(first)} and {path} is {_wide_by_high(picture)} "
-                "(width×height). Pass size=, for example size=64: the shorter side is scaled to it, then the centre cut."
+                "(width×height). Pass size=, for example size=64: the shorter side is scaled, then the centre cut."
             )
         images[row] = picture
     return images

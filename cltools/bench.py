@@ -70,7 +70,7 @@ def measure(experiment: Experiment, device: torch.device, repeats: int) -> dict[
     if learner.memory is not None:
         queue = learner.memory.queue
         keys = torch.randn(settings.queue_size, experiment.encoder.projection, device=device, generator=generator)
-        for part in F.normalize(keys, dim=1).split(settings.batch):
+        for part in F.normalize(keys, dim=1).chunk(settings.queue_size // settings.batch):
             queue.enqueue(part, ids[: len(part)] + 10**6, ids[: len(part)] % 10)
     anchors = 2 * settings.batch if settings.symmetric or learner.memory is None else settings.batch
     z = F.normalize(torch.randn(anchors, experiment.encoder.projection, device=device, generator=generator), dim=1)
@@ -86,7 +86,8 @@ def measure(experiment: Experiment, device: torch.device, repeats: int) -> dict[
         anchor = z.clone().requires_grad_()
         s = similarities(anchor, z, n, own, same_class=own)
         choice = select(s, experiment.positives, experiment.negatives, generator=generator)
-        info_nce(**terms(s, choice), temperature=experiment.loss.temperature, form=experiment.loss.form).backward()
+        loss = info_nce(**terms(s, choice), temperature=experiment.loss.temperature, form=experiment.loss.form)
+        loss.backward()  # type: ignore[no-untyped-call]
 
     step = time_of(lambda: train_step(learner, batch, experiment, progress=1.0, labelled=True))
     return {

@@ -76,10 +76,12 @@ class EvaluationSettings:
     """Epochs between kNN evaluations while training; the last epoch always has one."""
     protocol: Literal["knn200", "knn10"] = "knn200"
     """Of the kNN evaluation while training."""
+    probe: bool = True
+    """Whether a report fits a linear probe."""
     probe_l2: float = 1e-3
-    """The linear probe's L2: loss = mean cross-entropy + l2/2·‖W‖², features standardised by the bank."""
+    """The probe's penalty on the mean loss (scikit-learn's C is 1/(probe_l2·N)); fixed, so that no run gains by it."""
     test_limit: int | None = None
-    """Use that many test images, drawn by the seed; None for all."""
+    """Test images at most, the same for every seed; None for all."""
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""

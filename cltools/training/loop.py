@@ -156,7 +156,7 @@ def make_learner(experiment: Experiment, train: ImageSet, backbone: nn.Module | 
     """A fresh learner, decided by the seed."""
     settings, seed = experiment.training, experiment.seed
     encoder = build_encoder(experiment.encoder, train, backbone=backbone, seed=seed)
-    encoder = encoder.to(device, memory_format=torch.channels_last)
+    encoder = encoder.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         encoder.parameters(),
         lr=settings.learning_rate,

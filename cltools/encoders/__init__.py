@@ -1,0 +1,7 @@
+"""Encoders for small images: backbone, projection head, predictor, and the momentum copy that makes keys."""
+
+from cltools.encoders.encoder import Encoder, EncoderSettings, build_encoder
+from cltools.encoders.momentum import MomentumCopy
+from cltools.encoders.norm import GroupedBatchNorm
+
+__all__ = ["Encoder", "EncoderSettings", "GroupedBatchNorm", "MomentumCopy", "build_encoder"]

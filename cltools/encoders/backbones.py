@@ -1,0 +1,111 @@
+"""Backbones for small images: [B, 3, H, W] normalised pixels → [B, D] features."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from cltools.encoders.norm import GroupedBatchNorm
+
+TINY_WIDTHS = (32, 64, 128, 256)
+
+
+class Tiny(nn.Module):
+    """Four 3×3 convolutions of stride 2 and a mean over positions: learns on a CPU, from 16×16 pictures up.
+
+    Attributes:
+        dim: Length D of a feature vector.
+    """
+
+    dim = TINY_WIDTHS[-1]
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in zip((3, *TINY_WIDTHS), TINY_WIDTHS, strict=False):
+            layers += [
+                nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
+                GroupedBatchNorm(after),
+                nn.ReLU(inplace=True),
+            ]
+            nn.init.kaiming_normal_(layers[-3].weight, mode="fan_out", nonlinearity="relu")  # type: ignore[arg-type]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Features [B, D] of pixels [B, 3, H, W]."""
+        features: Tensor = self.layers(pixels).mean((2, 3))
+        return features
+
+
+def tiny() -> tuple[nn.Module, int]:
+    """The tiny backbone and its D."""
+    return Tiny(), Tiny.dim
+
+
+def resnet(name: str, max_pool: bool) -> tuple[nn.Module, int]:
+    """Torchvision's ResNet, its stem made for small images: 3×3 with stride 1, and no max-pool unless asked for.
+
+    Source: arXiv:1512.03385; the stem after SimCLR's CIFAR-10 appendix (arXiv:2002.05709, B.9).
+    """
+    from torchvision import models
+
+    build: Callable[..., models.ResNet] = {"resnet18": models.resnet18, "resnet50": models.resnet50}[name]
+    network = build(norm_layer=GroupedBatchNorm)
+    network.conv1 = nn.Conv2d(3, network.conv1.out_channels, 3, stride=1, padding=1, bias=False)
+    nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+    if not max_pool:
+        network.maxpool = nn.Identity()
+    dim = int(network.fc.in_features)
+    network.fc = nn.Identity()
+    return network, dim
+
+
+class OwnBackbone(nn.Module):
+    """Any module [B, 3, H, W] → [B, D], run once for each view so that its own batch norms never mix views."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.views = 1
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Features [B, D] of `views` equal views stacked."""
+        if self.views == 1 or not self.training:
+            features: Tensor = self.module(pixels)
+            return features
+        return torch.cat([self.module(view) for view in pixels.chunk(self.views)])
+
+
+def feature_dim(backbone: nn.Module, size: tuple[int, int]) -> int:
+    """D of a backbone: from one forward of two blank pictures, in evaluation mode, that leaves no trace.
+
+    Raises:
+        ValueError: it fails on pictures of that size, or does not return one vector a picture.
+    """
+    example = next(backbone.parameters(), torch.empty(0))
+    blank = torch.zeros(2, 3, *size, device=example.device)
+    with torch.no_grad(), _eval_mode(backbone):
+        try:
+            features = backbone(blank)
+        except Exception as error:
+            raise ValueError(f"The backbone fails on pictures [2, 3, {size[0]}, {size[1]}]: {error}") from error
+    if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 2:
+        shape = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise ValueError(
+            f"The backbone turns pictures [2, 3, {size[0]}, {size[1]}] into {shape}; it must return one feature "
+            "vector a picture, [2, D]. Pool over positions and flatten."
+        )
+    return int(features.shape[1])
+
+
+@contextmanager
+def _eval_mode(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, then each part's own mode again: someone may have frozen a few."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training

@@ -1,0 +1,214 @@
+"""Image → features → projection, from raw pixels on.
+
+The first layer turns uint8 (÷255) or float in [0, 1] into normalised float with the training images' mean and deviation;
+they are buffers, saved with the weights, so weights and data cannot disagree.
+
+Legend: B images, D features, d projection.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from cltools.datasets import ImageSet
+from cltools.encoders.backbones import OwnBackbone, feature_dim, resnet, tiny
+from cltools.encoders.norm import GroupedBatchNorm
+from cltools.errors import unknown
+
+BACKBONES = ("tiny", "resnet18", "resnet50")
+CHUNK = 2048  # images whose statistics are taken at once: int32 copies stay under 100 MB at 64×64
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """What the encoder is made of (MoCo's CIFAR recipe by default)."""
+
+    backbone: Literal["tiny", "resnet18", "resnet50"] = "resnet18"
+    """Of small images: "tiny" learns on a CPU; ResNets have a 3×3 stem of stride 1."""
+    max_pool: bool = False
+    """Keep the ResNet's max-pool after the stem; for 64×64 images."""
+    hidden: int = 512
+    """Width of the projection's (and predictor's) hidden layer."""
+    projection: int = 128
+    """Dimension of the projection, in which samples are compared."""
+    head_norm: bool = False
+    """Batch norm in the projection's (and predictor's) hidden layer."""
+    predictor: bool = False
+    """A second head of the same form on the online encoder alone."""
+    bn_group: int | None = 32
+    """Consecutive images of one view that share batch statistics; None for a whole view."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that have no meaning."""
+        if self.backbone not in BACKBONES:
+            raise unknown("backbone", self.backbone, BACKBONES)
+        if self.max_pool and self.backbone == "tiny":
+            raise ValueError("EncoderSettings: the tiny backbone has no max-pool; set max_pool=False or take a ResNet.")
+        for name in ("hidden", "projection"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"EncoderSettings: {name} is {getattr(self, name)}; it must be at least 1.")
+        if self.bn_group is not None and self.bn_group < 2:
+            raise ValueError(
+                f"EncoderSettings: bn_group is {self.bn_group}, but batch statistics need at least 2 images; "
+                "None takes a whole view."
+            )
+
+
+class Encoder(nn.Module):
+    """Backbone, projection head and optional predictor, behind the layer that normalises pixels.
+
+    In training mode batch statistics are taken over consecutive groups of `bn_group` images (None: over each view),
+    in every batch norm of ours. A backbone of your own keeps its own batch norms: `bn_group` does not reach them, and it
+    is run once a view. In evaluation mode groups and views do not matter.
+
+    Attributes:
+        dim: Length D of a feature vector.
+        projection: Length d of a projection.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: nn.Module, dim: int, settings: EncoderSettings) -> None:
+        """Compose a backbone [B, 3, H, W] → [B, D] with new heads; see `build_encoder` for seeds and statistics."""
+        super().__init__()
+        self.dim, self.projection, self.bn_group = dim, settings.projection, settings.bn_group
+        self.register_buffer("mean", torch.full((3, 1, 1), 0.5))
+        self.register_buffer("std", torch.full((3, 1, 1), 0.25))
+        self.backbone = backbone
+        self.head = head(dim, settings.hidden, settings.projection, settings.head_norm)
+        self.predictor: nn.Module | None = None
+        if settings.predictor:
+            self.predictor = head(settings.projection, settings.hidden, settings.projection, settings.head_norm)
+
+    def forward(
+        self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"], views: int = 1
+    ) -> Float[Tensor, "B d"]:
+        """Projections, not normalised, after the predictor where there is one.
+
+        Args:
+            images: uint8, or float in [0, 1].
+            views: How many equal views are stacked in the batch; batch statistics never cross from one to another.
+
+        Raises:
+            ValueError: in training mode, the batch is not `views` views of whole groups.
+        """
+        projected = self.project(images, views)
+        return projected if self.predictor is None else self.predictor(projected)
+
+    def project(
+        self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"], views: int = 1
+    ) -> Float[Tensor, "B d"]:
+        """Projections without the predictor; arguments as of `forward`."""
+        projected: Tensor = self.head(self.features(images, views))
+        return projected
+
+    def features(
+        self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"], views: int = 1
+    ) -> Float[Tensor, "B D"]:
+        """The backbone's features, before the projection; arguments as of `forward`."""
+        if self.training:
+            self._group(len(images), views)
+        features: Tensor = self.backbone((pixels(images) - self.mean) / self.std)
+        return features
+
+    def _group(self, batch: int, views: int) -> None:
+        """Tell every batch norm of ours into how many groups this batch falls."""
+        if batch % views:
+            raise ValueError(f"A batch of {batch} images is not {views} equal views.")
+        group = batch // views if self.bn_group is None else self.bn_group
+        if (batch // views) % group:
+            raise ValueError(
+                f"A view of {batch // views} images does not divide into batch-norm groups of {group}. Make the batch "
+                "a multiple of bn_group, or set bn_group=None to take the statistics of a whole view."
+            )
+        for module in self.modules():
+            if isinstance(module, GroupedBatchNorm):
+                module.groups = batch // group
+            elif isinstance(module, OwnBackbone):
+                module.views = views
+
+
+def head(inputs: int, hidden: int, outputs: int, norm: bool) -> nn.Sequential:
+    """Two linear layers with a ReLU between; with `norm` a batch norm before it, which makes the first bias idle."""
+    middle: list[nn.Module] = [GroupedBatchNorm(hidden)] if norm else []
+    first = nn.Linear(inputs, hidden, bias=not norm)
+    return nn.Sequential(first, *middle, nn.ReLU(inplace=True), nn.Linear(hidden, outputs))
+
+
+def pixels(images: Tensor) -> Tensor:
+    """Pixels in [0, 1]: uint8 is divided by 255, float passes."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
+
+
+def pixel_statistics(
+    images: UInt8[Tensor, "N 3 H W"],
+) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
+    """Mean and deviation of each channel over images and positions, in [0, 1].
+
+    Sums are of integers, so the result does not depend on their order. A channel that never varies gets the deviation
+    of one grey level, so that it divides nothing by zero.
+    """
+    sums = torch.zeros(2, 3, dtype=torch.int64, device=images.device)
+    for chunk in images.split(CHUNK):
+        values = chunk.int()
+        sums[0] += values.sum((0, 2, 3))
+        sums[1] += values.square().sum((0, 2, 3))
+    count = images.numel() / 3
+    mean, square = sums.double() / count
+    std = (square - mean.square()).clamp(min=1.0).sqrt()
+    return (mean / 255).float().view(3, 1, 1), (std / 255).float().view(3, 1, 1)
+
+
+def build_encoder(
+    settings: EncoderSettings,
+    images: ImageSet | None,
+    backbone: nn.Module | None = None,
+    seed: int = 0,
+) -> Encoder:
+    """A new encoder on the CPU (with an own backbone: on its device), in training mode.
+
+    Args:
+        settings: What it is made of.
+        images: Training images, whose pixel mean and deviation become its buffers; None leaves 0.5 and 0.25, to be
+            replaced by loaded weights.
+        backbone: An own module, normalised pixels [B, 3, H, W] → features [B, D], in place of `settings.backbone`. It is
+            used as it is, weights and batch norms included, and not copied; D is found by one forward of two blank
+            pictures of the images' size (32×32 without images).
+        seed: Of the new weights; the global random state stays as it was.
+
+    Raises:
+        ValueError: the own backbone fails on such pictures, or does not return [B, D].
+    """
+    with _seeded(seed):
+        if backbone is not None:
+            size = (32, 32) if images is None else (images.images.shape[2], images.images.shape[3])
+            dim = feature_dim(backbone, size)
+            module: nn.Module = OwnBackbone(backbone)
+        elif settings.backbone == "tiny":
+            module, dim = tiny()
+        else:
+            module, dim = resnet(settings.backbone, settings.max_pool)
+        encoder = Encoder(module, dim, settings)
+    if images is not None:
+        mean, std = pixel_statistics(images.images)
+        encoder.mean.copy_(mean)
+        encoder.std.copy_(std)
+    if backbone is not None:
+        for parameter in backbone.parameters():
+            encoder.to(parameter.device)
+            break
+    return encoder.train()
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """The CPU's global generator at `seed`, and afterwards where it was; other devices are not touched."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

@@ -1,0 +1,79 @@
+"""The slowly moving copy of an encoder that makes keys.
+
+Source: MoCo, arXiv:1911.05722, section 3.2 (momentum) and 3.3 (shuffled keys).
+"""
+
+import copy
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from cltools.encoders.encoder import Encoder
+
+
+class MomentumCopy(nn.Module):
+    """An encoder's exponential moving average, without gradient and without predictor.
+
+    Attributes:
+        encoder: The copy.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        """Start as an equal copy of `encoder`, which is left alone."""
+        super().__init__()
+        self.encoder = copy.deepcopy(encoder)
+        self.encoder.predictor = None
+        self.encoder.requires_grad_(False).zero_grad(set_to_none=True)
+        self.train()
+
+    @torch.no_grad()
+    def update(self, encoder: Encoder, momentum: float) -> None:
+        """Move every parameter: own ← momentum · own + (1 − momentum) · encoder's; buffers are copied.
+
+        Args:
+            encoder: The one this is a copy of.
+            momentum: Share of itself it keeps: 0 copies, 1 changes no parameter.
+        """
+        # By name, because the copy has no predictor; one call for all tensors instead of a hundred launches.
+        parameters, buffers = dict(encoder.named_parameters()), dict(encoder.named_buffers())
+        own, theirs = _pairs(dict(self.encoder.named_parameters()), parameters)
+        torch._foreach_lerp_(own, theirs, 1.0 - momentum)
+        own, theirs = _pairs(dict(self.encoder.named_buffers()), buffers)
+        torch._foreach_copy_(own, theirs)
+
+    @torch.no_grad()
+    def keys(
+        self,
+        images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"],
+        views: int = 1,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "B d"]:
+        """Projections, not normalised, in the order of the images.
+
+        In training mode each view is shuffled before the forward and restored after it, so that an image's key shares
+        its batch statistics with other images than its query does, and these cannot give the pair away.
+
+        Args:
+            images: uint8, or float in [0, 1].
+            views: How many equal views are stacked in the batch.
+            generator: Of the order, on the images' device.
+        """
+        if not self.encoder.training:
+            return self.encoder.project(images, views)
+        order = _shuffled(len(images), views, images.device, generator)  # [B]
+        return self.encoder.project(images[order], views)[order.argsort()]
+
+
+def _pairs(own: dict[str, Tensor], theirs: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    return list(own.values()), [theirs[name] for name in own]
+
+
+def _shuffled(batch: int, views: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
+    """An order of the batch that mixes images within each view; by sorting, because no device waits for that."""
+    if batch % views:
+        raise ValueError(f"A batch of {batch} images is not {views} equal views.")
+    each = batch // views
+    within = torch.rand(views, each, device=device, generator=generator).argsort(dim=1)
+    return (within + each * torch.arange(views, device=device)[:, None]).flatten()

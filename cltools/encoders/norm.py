@@ -1,0 +1,81 @@
+"""Batch norm whose training statistics are taken over groups of consecutive images.
+
+One forward of several stacked batches then equals separate forwards of each, and no image is normalised with the
+statistics of another group. A stack of two views has (at least) two groups; MoCo's recipe takes 8 groups of 32.
+
+Source: batch norm, arXiv:1502.03167; groups after the split batch norm of MoCo's CIFAR demo (arXiv:1911.05722).
+Differs: groups are consecutive images, not every G-th, so that several ranks holding whole groups equal one process.
+
+Legend: B images stacked, G groups, b = B/G images of a group, C channels, S positions (H W, or none).
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class GroupedBatchNorm(nn.BatchNorm2d):
+    """Batch norm of [B, C] or [B, C, H, W], with the parameters and buffers of torch's own.
+
+    In evaluation mode it is ordinary batch norm. Running statistics move once a forward, by the mean over groups.
+
+    Attributes:
+        groups: Into how many equal groups of consecutive images the next training batch falls. Set by the `Encoder`
+            that owns this layer, which has checked that it divides the batch.
+    """
+
+    groups: int = 1
+
+    def forward(self, input: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
+        """Normalise; statistics are at least float32, whatever the input's type."""
+        mean, var, momentum = self.running_mean, self.running_var, self.momentum
+        assert mean is not None and var is not None and momentum is not None and self.num_batches_tracked is not None
+        if not self.training:
+            return F.batch_norm(input, mean, var, self.weight, self.bias, eps=self.eps)
+        self.num_batches_tracked.add_(1)
+        if self.groups == 1:
+            return F.batch_norm(input, mean, var, self.weight, self.bias, True, momentum, self.eps)
+        # Each group moves its own copy of the running statistics; their mean has moved by the mean over groups.
+        means, variances = mean.repeat(self.groups, 1), var.repeat(self.groups, 1)  # [G, C]
+        # A kernel a group costs a CPU nothing and a GPU, launching hundreds, more than two copies of the input.
+        normalise = folded if input.is_cuda and self.groups > 2 else one_by_one
+        output = normalise(input, means, variances, self.weight, self.bias, momentum, self.eps)
+        mean.copy_(means.mean(0))
+        var.copy_(variances.mean(0))
+        return output
+
+
+def one_by_one(
+    x: Float[Tensor, "B C *S"],
+    means: Float[Tensor, "G C"],
+    variances: Float[Tensor, "G C"],
+    weight: Float[Tensor, " C"],
+    bias: Float[Tensor, " C"],
+    momentum: float,
+    eps: float,
+) -> Float[Tensor, "B C *S"]:
+    """Normalise each group by a call of its own; `means` and `variances` are moved in place."""
+    groups = zip(x.chunk(len(means)), means, variances, strict=True)
+    return torch.cat([F.batch_norm(part, m, v, weight, bias, True, momentum, eps) for part, m, v in groups])
+
+
+def folded(
+    x: Float[Tensor, "B C *S"],
+    means: Float[Tensor, "G C"],
+    variances: Float[Tensor, "G C"],
+    weight: Float[Tensor, " C"],
+    bias: Float[Tensor, " C"],
+    momentum: float,
+    eps: float,
+) -> Float[Tensor, "B C *S"]:
+    """The same in one call: group g's channel c becomes channel gC + c of a batch of b images."""
+    groups = len(means)
+    last = x.movedim(1, -1)  # [B, S, C], without a copy where the memory is channels_last
+    grouped = last.unflatten(0, (groups, -1)).movedim(0, -2).flatten(-2)  # [b, S, GC]
+    y = F.batch_norm(
+        grouped.movedim(-1, 1), means.view(-1), variances.view(-1), weight.repeat(groups), bias.repeat(groups),
+        True, momentum, eps,
+    )  # fmt: skip
+    split = y.movedim(1, -1).unflatten(-1, (groups, -1)).movedim(-2, 0)  # [G, b, S, C]
+    return split.flatten(0, 1).movedim(-1, 1)

@@ -1,0 +1,37 @@
+"""What every measurement refuses, in one place, so that a number is never computed from something it cannot mean."""
+
+from torch import Tensor
+
+
+def check_features(features: Tensor, what: str) -> None:
+    """Refuse features without a row, or with NaN or infinity, which would only look like a poor result."""
+    if not len(features):
+        raise ValueError(f"The {what} holds no image; give at least one.")
+    if not features.isfinite().all():
+        raise ValueError(
+            f"The features of the {what} hold NaN or infinity: training diverged, or the weights are broken."
+        )
+
+
+def check_labels(features: Tensor, labels: Tensor, what: str) -> None:
+    """Refuse labels that are missing, unknown, or of another number than the features."""
+    if len(labels) != len(features):
+        raise ValueError(f"The {what} has {len(features)} features but {len(labels)} labels; give one label an image.")
+    unknown = int((labels < 0).sum())
+    if unknown:
+        raise ValueError(
+            f"{unknown} of {len(labels)} labels of the {what} are unknown (-1), and this measurement counts "
+            "agreement of labels. Use images with a class each, such as a folder with one sub-folder a class."
+        )
+
+
+def check_bank(bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tensor) -> None:
+    """Refuse a bank and queries that cannot be compared."""
+    for features, known, what in ((bank, bank_labels, "bank"), (queries, labels, "queries")):
+        check_features(features, what)
+        check_labels(features, known, what)
+    if bank.shape[1] != queries.shape[1]:
+        raise ValueError(
+            f"The bank has {bank.shape[1]} features an image and the queries {queries.shape[1]}; "
+            "embed both with the same encoder."
+        )

@@ -1,0 +1,95 @@
+"""Images → features, the encoder left exactly as it was found.
+
+Legend: N images, C channels, H height, W width, D features.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor, nn
+
+from cltools.datasets import ImageSet
+
+
+@runtime_checkable
+class HasFeatures(Protocol):
+    """Anything whose `features` turns images [N, C, H, W] in [0, 1] into vectors [N, D]."""
+
+    def features(self, x: Tensor, /) -> Tensor:
+        """The vectors [N, D] of images [N, C, H, W]."""
+
+
+@contextmanager
+def eval_mode(encoder: object) -> Iterator[None]:
+    """Evaluation mode, in which no running statistic moves; afterwards every submodule has its own flag again.
+
+    `encoder.train()` would be wrong afterwards: it would wake the parts that someone froze.
+    """
+    modules = list(encoder.modules()) if isinstance(encoder, nn.Module) else []
+    flags = [module.training for module in modules]
+    try:
+        for module in modules:
+            module.training = False
+        yield
+    finally:
+        for module, flag in zip(modules, flags, strict=True):
+            module.training = flag
+
+
+def home(encoder: object, fallback: torch.device) -> torch.device:
+    """The device of the encoder's first parameter or buffer."""
+    if isinstance(encoder, nn.Module):
+        for tensor in (*encoder.parameters(), *encoder.buffers()):
+            return tensor.device
+    return fallback
+
+
+@torch.no_grad()
+def embed(
+    encoder: nn.Module | HasFeatures,
+    images: ImageSet | UInt8[Tensor, "N C H W"] | Float[Tensor, "N C H W"],
+    *,
+    batch: int = 1000,
+    device: torch.device | str | None = None,
+) -> Float32[Tensor, "N D"]:
+    """Features of images, unaugmented, in evaluation mode and float32 (also inside autocast), without gradient.
+
+    Buffers and training flags are afterwards what they were, one by one, also when the encoder fails.
+
+    Args:
+        encoder: read by its `features` (the backbone, before the projection) where it has that, else called.
+        images: uint8, or float in [0, 1]; the encoder is given float in [0, 1].
+        batch: images at a time; changes memory, not the result beyond rounding.
+        device: where each batch is sent and the features stay; default is where the encoder's weights are. The
+            encoder itself is not moved.
+
+    Raises:
+        ValueError: no images, a batch below 1, or features that are not one vector an image.
+    """
+    pixels = images.images if isinstance(images, ImageSet) else images
+    if batch < 1:
+        raise ValueError(f"The batch is {batch}; it must be at least 1.")
+    if not len(pixels):
+        raise ValueError("There are no images to embed; give at least one.")
+    place = torch.device(device) if device is not None else home(encoder, pixels.device)
+    read = encoder.features if isinstance(encoder, HasFeatures) else encoder
+    rows = []
+    with eval_mode(encoder), torch.autocast(place.type, enabled=False):
+        for start in range(0, len(pixels), batch):
+            x = pixels[start : start + batch].to(place, non_blocking=True)
+            x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
+            rows.append(_vectors(read(x), len(x)))
+    return torch.cat(rows)
+
+
+def _vectors(features: Tensor, count: int) -> Float32[Tensor, "N D"]:
+    """The encoder's output as float32, if it is one vector an image."""
+    if features.ndim != 2 or len(features) != count:
+        raise ValueError(
+            f"The encoder turned {count} images into features of shape {tuple(features.shape)}; expected ({count}, D). "
+            "Pool feature maps to one vector an image first."
+        )
+    return features.float()

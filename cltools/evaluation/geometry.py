@@ -1,0 +1,133 @@
+"""The shape of an embedding, and how many chosen samples were the wrong ones.
+
+Labels enter only to count, after everything was chosen.
+
+Legend: N images, D features, B anchors, K keys, P mined candidates.
+"""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from cltools.evaluation.checks import check_features, check_labels
+
+CELLS = 2**24  # similarities held at once: 64 MiB of float32
+
+
+@torch.no_grad()
+def alignment(z: Float[Tensor, "N D"], z_positive: Float[Tensor, "N D"]) -> float:
+    """Mean squared distance of two views of an image, on the unit sphere: 0 identical, 2 orthogonal, 4 opposite.
+
+    Wang & Isola, arXiv:2005.10242, with their α = 2. Vectors are L2-normalised here.
+
+    Raises:
+        ValueError: no rows, views of different shapes, or vectors that are not finite.
+    """
+    check_features(z, "first views")
+    check_features(z_positive, "second views")
+    if z.shape != z_positive.shape:
+        raise ValueError(
+            f"The views have shapes {tuple(z.shape)} and {tuple(z_positive.shape)}; give two views of the same images."
+        )
+    with torch.autocast(z.device.type, enabled=False):
+        gap = normalize(z.float(), dim=1) - normalize(z_positive.to(z.device).float(), dim=1)
+        return float(gap.square().sum(1).mean())
+
+
+@torch.no_grad()
+def uniformity(z: Float[Tensor, "N D"], t: float = 2.0) -> float:
+    """Log of the mean, over all pairs of different rows, of e^{-t·distance²} on the unit sphere; lower is more even.
+
+    0 when all rows coincide, -4t for two opposite rows. Wang & Isola, arXiv:2005.10242. Vectors are L2-normalised
+    here; computed in blocks of rows and in log space, so neither memory nor a large t is a limit.
+
+    Raises:
+        ValueError: fewer than two rows, vectors that are not finite, or t not above 0.
+    """
+    check_features(z, "embedding")
+    if len(z) < 2:
+        raise ValueError("Uniformity is a mean over pairs; give at least two rows.")
+    if not 0 < t < math.inf:
+        raise ValueError(f"t is {t}; it must be a finite number above 0.")
+    with torch.autocast(z.device.type, enabled=False):
+        z = normalize(z.float(), dim=1)
+        step = max(1, CELLS // len(z))
+        blocks = []
+        for start in range(0, len(z) - 1, step):
+            cosine = z[start : start + step] @ z[start + 1 :].T
+            # Row r is image start+r, column c image start+1+c: the pairs i < j lie on and above the diagonal.
+            pairs = torch.ones_like(cosine, dtype=torch.bool).triu()
+            # ‖a-b‖² = 2-2cos; rounding may put a cosine above 1.
+            force = (2 * t * (cosine.clamp(-1, 1) - 1)).masked_fill(~pairs, -torch.inf)
+            blocks.append(force.flatten().logsumexp(0))
+        return float(torch.stack(blocks).logsumexp(0)) - math.log(len(z) * (len(z) - 1) / 2)
+
+
+@torch.no_grad()
+def neighbour_purity(features: Float[Tensor, "N D"], labels: Int[Tensor, " N"], k: int = 10) -> float:
+    """Share, in [0, 1], of each image's k nearest others (cosine) that have its class; k is at most N-1.
+
+    Raises:
+        ValueError: unknown labels (-1), fewer than two images, k below 1, or features that are not finite.
+    """
+    check_features(features, "images")
+    check_labels(features, labels, "images")
+    if len(features) < 2:
+        raise ValueError("Neighbour purity compares images; give at least two.")
+    if k < 1:
+        raise ValueError(f"k is {k}; it must be at least 1.")
+    k = min(k, len(features) - 1)
+    labels = labels.to(features.device)
+    agree = torch.zeros((), dtype=torch.int64, device=features.device)
+    with torch.autocast(features.device.type, enabled=False):
+        z = normalize(features.float(), dim=1)
+        step = max(1, CELLS // len(z))
+        for start in range(0, len(z), step):
+            cosine = z[start : start + step] @ z.T
+            cosine.diagonal(start).fill_(-torch.inf)  # nobody is their own neighbour
+            agree += (labels[cosine.topk(k, dim=1).indices] == labels[start : start + step, None]).sum()
+    return int(agree) / (k * len(z))
+
+
+@torch.no_grad()
+def false_negative_share(
+    negative_weight: Float[Tensor, "B K"], same_class: Bool[Tensor, "B K"] | None
+) -> Float[Tensor, ""]:
+    """Share, in [0, 1], of the kept negatives of all anchors that have their anchor's class; 0 when none is kept.
+
+    A tensor without shape that stays on its device, so that a training step can log it without waiting.
+
+    Args:
+        negative_weight: a selection's; a key of weight above 0 is kept. How large the weight is does not count.
+        same_class: true where a key has the anchor's class; None (no labels) gives NaN.
+    """
+    if same_class is None:
+        return negative_weight.new_tensor(math.nan)
+    kept = negative_weight > 0
+    return (kept & same_class).sum() / kept.sum().clamp_min(1)
+
+
+@torch.no_grad()
+def mined_purity(
+    positive_index: Int[Tensor, "B P"],
+    positive_weight: Float[Tensor, "B V"],
+    same_class: Bool[Tensor, "B K"] | None,
+) -> Float[Tensor, ""]:
+    """Share, in [0, 1], of the mined positives of all anchors that have their anchor's class; NaN when none is mined.
+
+    NaN and not 0: without mined positives nothing was impure. Stays on its device, as `false_negative_share` does.
+
+    Args:
+        positive_index: a selection's candidates, as indices of keys.
+        positive_weight: a selection's, with V = 1+P; column 0 is the augmented view and is not counted. A candidate
+            of weight above 0 is mined; how large the weight is does not count.
+        same_class: true where a key has the anchor's class; None (no labels) gives NaN.
+    """
+    if same_class is None:
+        return positive_weight.new_tensor(math.nan)
+    mined = positive_weight[:, 1:] > 0
+    pure = same_class.gather(1, positive_index.long())
+    return (mined & pure).sum() / mined.sum()

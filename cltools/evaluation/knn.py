@@ -1,0 +1,87 @@
+"""Nearest-neighbour accuracy: what the features know, with nothing trained on top.
+
+Legend: N bank images, Q queries, D features, C classes, k neighbours.
+"""
+
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from cltools.errors import unknown
+from cltools.evaluation.checks import check_bank
+
+Protocol = Literal["knn200", "knn10"]
+"""knn200: 200 neighbours, votes e^{cos/0.1} (arXiv:1805.01978). knn10: 10 neighbours, one vote each."""
+
+NEIGHBOURS = {"knn200": 200, "knn10": 10}
+VOTE_TEMPERATURE = 0.1
+CELLS = 2**24  # similarities held at once: 64 MiB of float32
+
+
+def check_protocol(protocol: str) -> None:
+    """Refuse a protocol that does not exist."""
+    if protocol not in get_args(Protocol):
+        raise unknown("kNN protocol", protocol, get_args(Protocol))
+
+
+@torch.no_grad()
+def knn_accuracy(
+    bank: Float[Tensor, "N D"],
+    bank_labels: Int[Tensor, " N"],
+    queries: Float[Tensor, "Q D"],
+    labels: Int[Tensor, " Q"],
+    *,
+    protocol: Protocol = "knn200",
+) -> float:
+    """Percent of queries whose nearest bank images vote for their class; cosine of L2-normalised features, float32.
+
+    `knn200`: the min(200, N) nearest vote with weight e^{cos/0.1}. `knn10`: the min(10, N) nearest have one vote each;
+    between classes with as many votes the larger sum of cosines wins. What is then still equal goes to the smaller
+    label, so that the same features always give the same number.
+
+    Args:
+        bank: features of the training images, unaugmented.
+        bank_labels: their classes; as many classes as the largest label says.
+        queries: features of the images to classify.
+        labels: their classes; one that the bank lacks counts as missed.
+        protocol: how neighbours vote.
+
+    Raises:
+        ValueError: unknown protocol; unknown labels (-1); no images; features that are not finite or do not match.
+    """
+    check_protocol(protocol)
+    check_bank(bank, bank_labels, queries, labels)
+    device = bank.device
+    bank_labels, labels = bank_labels.to(device).long(), labels.to(device)
+    classes = int(bank_labels.max()) + 1
+    k = min(NEIGHBOURS[protocol], len(bank))
+    hits = torch.zeros((), dtype=torch.int64, device=device)
+    with torch.autocast(device.type, enabled=False):
+        bank = normalize(bank.float(), dim=1)
+        queries = normalize(queries.to(device).float(), dim=1)
+        step = max(1, CELLS // len(bank))
+        for start in range(0, len(queries), step):
+            cosine, index = (queries[start : start + step] @ bank.T).topk(k, dim=1)
+            elect = _elect_weighted if protocol == "knn200" else _elect_counted
+            hits += (elect(cosine, bank_labels[index], classes) == labels[start : start + step]).sum()
+    return 100 * int(hits) / len(queries)
+
+
+def _elect_weighted(cosine: Float[Tensor, "Q k"], voters: Int[Tensor, "Q k"], classes: int) -> Int[Tensor, " Q"]:
+    """The class with the largest sum of e^{cos/0.1}; at most 200·e^10, far inside float32."""
+    return _sums((cosine / VOTE_TEMPERATURE).exp(), voters, classes).argmax(1)
+
+
+def _elect_counted(cosine: Float[Tensor, "Q k"], voters: Int[Tensor, "Q k"], classes: int) -> Int[Tensor, " Q"]:
+    """The class with the most neighbours; among equals, the one whose neighbours are closer in sum."""
+    counts = _sums(torch.ones_like(cosine), voters, classes)
+    beaten = counts < counts.amax(1, keepdim=True)
+    return _sums(cosine, voters, classes).masked_fill(beaten, -torch.inf).argmax(1)
+
+
+def _sums(weight: Float[Tensor, "Q k"], voters: Int[Tensor, "Q k"], classes: int) -> Float[Tensor, "Q C"]:
+    """Sum of the weights of each class."""
+    return weight.new_zeros(len(weight), classes).scatter_add_(1, voters, weight)

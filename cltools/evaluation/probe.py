@@ -1,0 +1,130 @@
+"""Linear probe: a multinomial logistic regression on frozen features, solved and not trained.
+
+The problem is convex, so the answer depends on the features and on one number, the L2 penalty, and on no learning
+rate, schedule, augmentation or seed.
+
+Legend: N bank images, Q queries, D features, C classes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from cltools.evaluation.checks import check_bank, check_features, check_labels
+
+STEPS = 500  # far above what features standardised and penalised as here need (about 30 to 150)
+CONSTANT = 1e-6  # a deviation below this share of the mean is rounding, not information
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fitted probe.
+
+    Attributes:
+        mean: [D], of the bank.
+        deviation: [D], of the bank; infinite for constant features, so that they become 0.
+        weight: [C, D], on standardised features.
+        bias: [C].
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def logits(self, features: Float[Tensor, "Q D"]) -> Float[Tensor, "Q C"]:
+        """Scores of each class, for raw features on the probe's device."""
+        with torch.autocast(features.device.type, enabled=False):
+            return (features.float() - self.mean) / self.deviation @ self.weight.T + self.bias
+
+
+def linear_probe(
+    bank: Float[Tensor, "N D"],
+    bank_labels: Int[Tensor, " N"],
+    queries: Float[Tensor, "Q D"],
+    labels: Int[Tensor, " Q"],
+    *,
+    l2: float = 1e-3,
+) -> float:
+    """Percent of queries that a probe fitted on the bank (`fit_probe`) classifies rightly.
+
+    Args:
+        bank: features of the training images, unaugmented.
+        bank_labels: their classes.
+        queries: features of the images to classify.
+        labels: their classes; one that the bank lacks counts as missed.
+        l2: the penalty.
+
+    Raises:
+        ValueError: unknown labels (-1); no images; features that are not finite or do not match; a penalty not above 0.
+    """
+    check_bank(bank, bank_labels, queries, labels)
+    probe = fit_probe(bank, bank_labels, l2=l2)
+    predicted = probe.logits(queries.to(bank.device)).argmax(1)
+    return 100 * int((predicted == labels.to(bank.device)).sum()) / len(queries)
+
+
+def fit_probe(bank: Float[Tensor, "N D"], bank_labels: Int[Tensor, " N"], *, l2: float = 1e-3) -> Probe:
+    """The minimum over W and b of mean cross-entropy + l2/2·‖W‖², by L-BFGS in float32 from zero.
+
+    The same as scikit-learn's `LogisticRegression(C=1/(l2·N))` on standardised features; the bias is free.
+
+    Args:
+        bank: features, standardised here by their own mean and deviation.
+        bank_labels: classes.
+        l2: the penalty on the mean loss, above 0: without one, separable classes have no minimum.
+
+    Raises:
+        ValueError: unknown labels (-1); no images; features that are not finite; a penalty not above 0.
+    """
+    check_l2(l2)
+    check_features(bank, "bank")
+    check_labels(bank, bank_labels, "bank")
+    labels = bank_labels.to(bank.device).long()
+    with torch.autocast(bank.device.type, enabled=False):
+        mean, deviation = _scale(bank.detach().float())
+        x = (bank.detach().float() - mean) / deviation
+        weight, bias = _solve(x, labels, int(labels.max()) + 1, l2)
+    return Probe(mean=mean, deviation=deviation, weight=weight, bias=bias)
+
+
+def check_l2(l2: float) -> None:
+    """Refuse a penalty under which there may be no minimum; NaN and infinity too."""
+    if not 0 < l2 < float("inf"):
+        raise ValueError(f"The probe's L2 penalty is {l2}; it must be a finite number above 0, such as 0.001.")
+
+
+def _scale(x: Float[Tensor, "N D"]) -> tuple[Float[Tensor, " D"], Float[Tensor, " D"]]:
+    """Mean and deviation. A constant feature, such as a dead unit, gets an infinite one: it says nothing."""
+    deviation, mean = torch.std_mean(x, dim=0, correction=0)
+    constant = deviation <= CONSTANT * mean.abs()
+    return mean, deviation.masked_fill(constant, torch.inf)
+
+
+@torch.enable_grad()
+def _solve(
+    x: Float[Tensor, "N D"], labels: Int[Tensor, " N"], classes: int, l2: float
+) -> tuple[Float[Tensor, "C D"], Float[Tensor, " C"]]:
+    """Weight and bias at the minimum."""
+    weight = x.new_zeros(classes, x.shape[1]).requires_grad_()
+    bias = x.new_zeros(classes).requires_grad_()
+    solver = torch.optim.LBFGS(
+        [weight, bias],
+        max_iter=STEPS,
+        history_size=20,
+        tolerance_grad=1e-5,
+        tolerance_change=1e-9,
+        line_search_fn="strong_wolfe",
+    )
+
+    def objective() -> Tensor:
+        solver.zero_grad()
+        loss = cross_entropy(x @ weight.T + bias, labels) + l2 / 2 * weight.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    solver.step(objective)  # type: ignore[no-untyped-call]
+    return weight.detach(), bias.detach()

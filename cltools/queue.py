@@ -1,0 +1,116 @@
+"""Ring buffer of keys, with the image each came from.
+
+The pointer and the fill level are Python ints, so no step waits for the device, and the keys handed out are a view of the
+ring, never a copy. Enqueue after the backward pass: writing into keys that a graph still needs is an error in autograd.
+
+Source: MoCo, arXiv:1911.05722, section 3.2. Differs: any batch size up to the queue's, and empty slots do not count.
+
+Legend: B batch, K keys (the filled part), d embedding.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+class Queue:
+    """The last `size` keys, each with the id and, for diagnosis only, the label of its image.
+
+    `keys`, `ids` and `labels` have the same order: by place in the ring. That is oldest first until the queue is full;
+    then the newest overwrite the oldest where they stand, so that a row's place says nothing about its age.
+
+    Attributes:
+        size: Keys it holds when full.
+        dim: Length d of a key.
+        filled: Keys it holds now.
+        pointer: Place of the next key.
+    """
+
+    def __init__(self, size: int, dim: int, device: torch.device | str | None = None) -> None:
+        """An empty queue; keys are float32 whatever the precision they are made in.
+
+        Raises:
+            ValueError: `size` or `dim` is not positive.
+        """
+        if size < 1 or dim < 1:
+            raise ValueError(f"A queue of size {size} and dimension {dim} holds nothing; both must be at least 1.")
+        self.size, self.dim = size, dim
+        self.filled = self.pointer = 0
+        self._keys = torch.zeros(size, dim, device=device)
+        self._ids = torch.full((size,), -1, dtype=torch.int64, device=device)
+        self._labels = torch.full((size,), -1, dtype=torch.int64, device=device)
+
+    def __len__(self) -> int:
+        return self.filled
+
+    @property
+    def keys(self) -> Float[Tensor, "K d"]:
+        """The keys so far: a view, overwritten by later calls of `enqueue`."""
+        return self._keys[: self.filled]
+
+    @property
+    def ids(self) -> Int[Tensor, " K"]:
+        """Which image each key came from: a view."""
+        return self._ids[: self.filled]
+
+    @property
+    def labels(self) -> Int[Tensor, " K"]:
+        """The label of each key's image, -1 unknown: a view, for diagnosis and the oracle only."""
+        return self._labels[: self.filled]
+
+    @torch.no_grad()
+    def enqueue(self, keys: Float[Tensor, "B d"], ids: Int[Tensor, " B"], labels: Int[Tensor, " B"]) -> None:
+        """Write a batch in its order over the oldest keys.
+
+        Args:
+            keys: Without gradient here, whatever they carry.
+            ids: Of the images the keys came from.
+            labels: Of the same images, -1 unknown.
+
+        Raises:
+            ValueError: the batch is larger than the queue, or its keys have another dimension.
+        """
+        count = len(keys)
+        if count > self.size:
+            raise ValueError(
+                f"A batch of {count} keys does not fit a queue of {self.size}: it would overwrite itself. "
+                "Make the queue at least as large as the batch."
+            )
+        if keys.shape[1] != self.dim:
+            raise ValueError(f"The queue holds keys of dimension {self.dim}, but these have {keys.shape[1]}.")
+        until_end = min(count, self.size - self.pointer)
+        for ring, new in ((self._keys, keys), (self._ids, ids), (self._labels, labels)):
+            ring[self.pointer : self.pointer + until_end] = new[:until_end]
+            ring[: count - until_end] = new[until_end:]
+        self.pointer = (self.pointer + count) % self.size
+        self.filled = min(self.filled + count, self.size)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of the filled part, and the pointer; loads with `weights_only=True`."""
+        return {
+            "size": self.size,
+            "pointer": self.pointer,
+            "keys": self.keys.clone(),
+            "ids": self.ids.clone(),
+            "labels": self.labels.clone(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state` was taken; tensors are copied, onto this queue's device.
+
+        Raises:
+            ValueError: the state is of a queue of another size or dimension; this queue is left as it was.
+        """
+        keys = state["keys"]
+        if state["size"] != self.size or keys.shape[1] != self.dim:
+            raise ValueError(
+                f"This queue has size {self.size} and dimension {self.dim}, the state is of one with size "
+                f"{state['size']} and dimension {keys.shape[1]}. Make the queue like the saved one."
+            )
+        self.filled, self.pointer = len(keys), state["pointer"]
+        self.keys.copy_(keys)
+        self.ids.copy_(state["ids"])
+        self.labels.copy_(state["labels"])

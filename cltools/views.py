@@ -8,6 +8,7 @@ Legend: B images, H and W height and width.
 
 import math
 from dataclasses import dataclass, fields
+from functools import cache
 
 import torch
 from jaxtyping import Float, Shaped
@@ -168,7 +169,7 @@ def colour_maps(
 
     brightness, contrast, saturation = map(factor, (settings.brightness, settings.contrast, settings.saturation))
     turn = torch.where(jittered, 2 * math.pi * draws.between(-settings.hue, settings.hue), 0.0)
-    luma = torch.tensor(GRAY, device=draws.device)
+    luma, *_ = colour_bases(draws.device)
     to_gray = luma.expand(3, 3)  # every row is the luma
     identity = torch.eye(3, device=draws.device)
     s = saturation[:, None, None]
@@ -182,10 +183,18 @@ def colour_maps(
 
 def hue_matrices(turn: Float[Tensor, " B"]) -> Float[Tensor, "B 3 3"]:
     """Turn of the hue by an angle, as a rotation of chroma in YIQ; grey stays grey and luma stays."""
-    to_yiq = torch.tensor([GRAY, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)], device=turn.device)
+    _, to_yiq, from_yiq = colour_bases(turn.device)
     cosine, sine, zero, one = turn.cos(), turn.sin(), torch.zeros_like(turn), torch.ones_like(turn)
     rotation = torch.stack([one, zero, zero, zero, cosine, -sine, zero, sine, cosine], dim=1).view(-1, 3, 3)
-    return torch.linalg.inv(to_yiq) @ rotation @ to_yiq
+    turned: Tensor = from_yiq @ rotation @ to_yiq
+    return turned
+
+
+@cache
+def colour_bases(device: torch.device) -> tuple[Float[Tensor, "3"], Float[Tensor, "3 3"], Float[Tensor, "3 3"]]:
+    """The luma's weights, RGB → YIQ and YIQ → RGB; made once a device, so that no step waits for a copy to it."""
+    to_yiq = torch.tensor([GRAY, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
+    return to_yiq[0].to(device), to_yiq.to(device), torch.linalg.inv(to_yiq).to(device)
 
 
 def recolour(

@@ -1,7 +1,8 @@
 """Ring buffer of keys, with the image each came from.
 
-The pointer and the fill level are Python ints, so no step waits for the device, and the keys handed out are a view of the
-ring, never a copy. Enqueue after the backward pass: writing into keys that a graph still needs is an error in autograd.
+The pointer and the fill level are Python ints, so no step waits for the device, and the keys handed out are a view of
+the ring, never a copy. Enqueue after the backward pass: writing into keys that a graph still needs is an error in
+autograd.
 
 Source: MoCo, arXiv:1911.05722, section 3.2. Differs: any batch size up to the queue's, and empty slots do not count.
 

@@ -44,7 +44,7 @@ def tiny() -> tuple[nn.Module, int]:
 
 
 def resnet(name: str, max_pool: bool) -> tuple[nn.Module, int]:
-    """Torchvision's ResNet, its stem made for small images: 3×3 with stride 1, and no max-pool unless asked for.
+    """A ResNet of torchvision, its stem made for small images: 3×3 with stride 1, and no max-pool unless asked for.
 
     Source: arXiv:1512.03385; the stem after SimCLR's CIFAR-10 appendix (arXiv:2002.05709, B.9).
     """
@@ -83,8 +83,7 @@ def feature_dim(backbone: nn.Module, size: tuple[int, int]) -> int:
     Raises:
         ValueError: it fails on pictures of that size, or does not return one vector a picture.
     """
-    example = next(backbone.parameters(), torch.empty(0))
-    blank = torch.zeros(2, 3, *size, device=example.device)
+    blank = torch.zeros(2, 3, *size, device=home(backbone))
     with torch.no_grad(), _eval_mode(backbone):
         try:
             features = backbone(blank)
@@ -97,6 +96,11 @@ def feature_dim(backbone: nn.Module, size: tuple[int, int]) -> int:
             "vector a picture, [2, D]. Pool over positions and flatten."
         )
     return int(features.shape[1])
+
+
+def home(module: nn.Module) -> torch.device:
+    """The device of a module's first parameter; the CPU where it has none."""
+    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
 
 
 @contextmanager

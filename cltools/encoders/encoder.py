@@ -1,7 +1,7 @@
 """Image → features → projection, from raw pixels on.
 
-The first layer turns uint8 (÷255) or float in [0, 1] into normalised float with the training images' mean and deviation;
-they are buffers, saved with the weights, so weights and data cannot disagree.
+The first layer turns uint8 (÷255) or float in [0, 1] into normalised float with the training images' mean and
+deviation; they are buffers, saved with the weights, so weights and data cannot disagree.
 
 Legend: B images, D features, d projection.
 """
@@ -16,12 +16,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from cltools.datasets import ImageSet
-from cltools.encoders.backbones import OwnBackbone, feature_dim, resnet, tiny
+from cltools.encoders.backbones import OwnBackbone, feature_dim, home, resnet, tiny
 from cltools.encoders.norm import GroupedBatchNorm
 from cltools.errors import unknown
 
 BACKBONES = ("tiny", "resnet18", "resnet50")
-CHUNK = 2048  # images whose statistics are taken at once: int32 copies stay under 100 MB at 64×64
+CHUNK = 1024  # images whose statistics are taken at once: an int32 copy is 50 MB at 64×64
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class Encoder(nn.Module):
     """Backbone, projection head and optional predictor, behind the layer that normalises pixels.
 
     In training mode batch statistics are taken over consecutive groups of `bn_group` images (None: over each view),
-    in every batch norm of ours. A backbone of your own keeps its own batch norms: `bn_group` does not reach them, and it
-    is run once a view. In evaluation mode groups and views do not matter.
+    in every batch norm of ours. A backbone of your own keeps its own batch norms: `bn_group` does not reach them, and
+    it is run once a view. In evaluation mode groups and views do not matter.
 
     Attributes:
         dim: Length D of a feature vector.
@@ -155,7 +155,7 @@ def pixel_statistics(
     of one grey level, so that it divides nothing by zero.
     """
     sums = torch.zeros(2, 3, dtype=torch.int64, device=images.device)
-    for chunk in images.split(CHUNK):
+    for chunk in torch.split(images, CHUNK):
         values = chunk.int()
         sums[0] += values.sum((0, 2, 3))
         sums[1] += values.square().sum((0, 2, 3))
@@ -177,8 +177,8 @@ def build_encoder(
         settings: What it is made of.
         images: Training images, whose pixel mean and deviation become its buffers; None leaves 0.5 and 0.25, to be
             replaced by loaded weights.
-        backbone: An own module, normalised pixels [B, 3, H, W] → features [B, D], in place of `settings.backbone`. It is
-            used as it is, weights and batch norms included, and not copied; D is found by one forward of two blank
+        backbone: An own module, normalised pixels [B, 3, H, W] → features [B, D], in place of `settings.backbone`. It
+            is used as it is, weights and batch norms included, and not copied; D is found by one forward of two blank
             pictures of the images' size (32×32 without images).
         seed: Of the new weights; the global random state stays as it was.
 
@@ -200,9 +200,7 @@ def build_encoder(
         encoder.mean.copy_(mean)
         encoder.std.copy_(std)
     if backbone is not None:
-        for parameter in backbone.parameters():
-            encoder.to(parameter.device)
-            break
+        encoder.to(home(backbone))
     return encoder.train()
 
 

@@ -4,6 +4,7 @@ Source: MoCo, arXiv:1911.05722, section 3.2 (momentum) and 3.3 (shuffled keys).
 """
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float, UInt8
@@ -36,10 +37,9 @@ class MomentumCopy(nn.Module):
             momentum: Share of itself it keeps: 0 copies, 1 changes no parameter.
         """
         # By name, because the copy has no predictor; one call for all tensors instead of a hundred launches.
-        parameters, buffers = dict(encoder.named_parameters()), dict(encoder.named_buffers())
-        own, theirs = _pairs(dict(self.encoder.named_parameters()), parameters)
+        own, theirs = _pairs(dict(self.encoder.named_parameters()), dict(encoder.named_parameters()))
         torch._foreach_lerp_(own, theirs, 1.0 - momentum)
-        own, theirs = _pairs(dict(self.encoder.named_buffers()), buffers)
+        own, theirs = _pairs(dict(self.encoder.named_buffers()), dict(encoder.named_buffers()))
         torch._foreach_copy_(own, theirs)
 
     @torch.no_grad()
@@ -66,7 +66,7 @@ class MomentumCopy(nn.Module):
         return self.encoder.project(images[order], views)[order.argsort()]
 
 
-def _pairs(own: dict[str, Tensor], theirs: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+def _pairs(own: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     return list(own.values()), [theirs[name] for name in own]
 
 

@@ -72,10 +72,10 @@ def folded(
     """The same in one call: group g's channel c becomes channel gC + c of a batch of b images."""
     groups = len(means)
     last = x.movedim(1, -1)  # [B, S, C], without a copy where the memory is channels_last
-    grouped = last.unflatten(0, (groups, -1)).movedim(0, -2).flatten(-2)  # [b, S, GC]
+    grouped = torch.unflatten(last, 0, (groups, -1)).movedim(0, -2).flatten(-2)  # [b, S, GC]
     y = F.batch_norm(
         grouped.movedim(-1, 1), means.view(-1), variances.view(-1), weight.repeat(groups), bias.repeat(groups),
         True, momentum, eps,
     )  # fmt: skip
-    split = y.movedim(1, -1).unflatten(-1, (groups, -1)).movedim(-2, 0)  # [G, b, S, C]
+    split = torch.unflatten(y.movedim(1, -1), -1, (groups, -1)).movedim(-2, 0)  # [G, b, S, C]
     return split.flatten(0, 1).movedim(-1, 1)

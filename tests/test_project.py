@@ -1,0 +1,299 @@
+"""The rules of the house: one-way imports, light start, versions and pages that agree with each other."""
+
+import ast
+import json
+import os
+import re
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.util import resolve_name
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "cltools"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+# A part imports only from those to its left.
+ORDER = (
+    "errors", "datasets", "views", "encoders", "queue", "mining", "losses", "gradients", "config", "presets",
+    "evaluation", "training", "snapshot", "explorer", "bench", "cli", "__main__",
+)  # fmt: skip
+HEAVY = {"torchvision", "sklearn", "scipy", "tyro", "plotly", "ipywidgets", "matplotlib", "umap", "PIL", "pandas"}
+PURE = ("mining", "losses", "gradients")
+DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "umap": "umap-learn"}
+
+python_files = pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+# What imports what
+
+
+def part_of(path: Path) -> str:
+    """The part of the package a file belongs to: a module, or a folder of modules."""
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imported(tree: ast.AST, path: Path) -> Iterator[str]:
+    """Full names of the modules a file imports, at any depth; `from cltools import x` counts as cltools.x."""
+    package = ".".join(path.relative_to(ROOT).parent.parts)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = resolve_name("." * node.level + (node.module or ""), package) if node.level else node.module
+            names = [f"{module}.{alias.name}" for alias in node.names] if module == "cltools" else [str(module)]
+            yield from names
+
+
+def wrong_imports(source: str, path: Path) -> list[str]:
+    """The imports of a file that are not from its left."""
+    left = ORDER[: ORDER.index(part_of(path)) + 1]
+    inside = [name for name in imported(ast.parse(source), path) if name.split(".")[0] == "cltools"]
+    return [name for name in inside if name.split(".")[1:2] == [] or name.split(".")[1] not in left]
+
+
+@python_files
+def test_imports_go_one_way(path: Path) -> None:
+    if path == PACKAGE / "__init__.py":
+        return
+    part = part_of(path)
+    if part == "teaching":
+        return  # stands beside the package, for notebooks only; the order holds that nothing imports it
+    assert part in ORDER, f"{part} has no place yet in the order of imports"
+    assert wrong_imports(path.read_text(), path) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from cltools.training import fit",
+        "def f():\n    from cltools.training import fit",
+        "from ..training import fit",
+        "import cltools.training.loop",
+        "from cltools import fit",
+        "import cltools",
+    ],
+)
+def test_an_import_from_the_right_is_seen(source: str) -> None:
+    assert wrong_imports(source, PACKAGE / "mining" / "bands.py")
+    assert not wrong_imports("from ..errors import unknown\nimport torch", PACKAGE / "mining" / "bands.py")
+
+
+def test_the_front_page_of_the_package_holds_the_public_names_and_nothing_else() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    names: list[str] = []
+    listed: list[str] = []
+    for node in tree.body[1:]:
+        if isinstance(node, ast.ImportFrom):
+            names += [alias.asname or alias.name for alias in node.names]
+        else:
+            assert isinstance(node, ast.Assign), ast.unparse(node)
+            target = ast.unparse(node.targets[0])
+            assert target in ("__all__", "__version__")
+            listed = ast.literal_eval(node.value) if target == "__all__" else listed
+    assert ast.get_docstring(tree)
+    assert sorted(names) == sorted(listed)
+    assert not [name for name in names if name.startswith("_")]
+
+
+@python_files
+def test_what_is_imported_is_declared(path: Path) -> None:
+    declared = {requirement.name for requirement in requirements("")} | {r.name for r in requirements("notebooks")}
+    roots = {name.split(".")[0] for name in imported(ast.parse(path.read_text()), path)}
+    outside = {DISTRIBUTIONS.get(root, root) for root in roots - set(sys.stdlib_module_names) - {"cltools"}}
+    assert outside <= declared
+    if part_of(path) in PURE:
+        assert outside <= {"torch", "jaxtyping"}, "mining, losses and gradients are functions of tensors"
+
+
+def test_import_loads_no_heavy_library() -> None:
+    code = f"import cltools, sys; print(sorted({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_import_takes_little_longer_than_torch() -> None:
+    def cpu_seconds(module: str) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-c", f"import {module}"], check=True, cwd=ROOT)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    cpu_seconds("cltools")  # once, so that files are cached and compiled
+    pairs = [(cpu_seconds("torch"), cpu_seconds("cltools")) for _ in range(5)]
+    # Other work on the machine only ever adds time, and strikes neighbours alike.
+    least = min(ours for _, ours in pairs) / min(torchs for torchs, _ in pairs)
+    assert min(least, statistics.median(ours / torchs for torchs, ours in pairs)) <= 1.3, pairs
+
+
+@python_files
+def test_a_file_holds_one_idea(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 320
+
+
+# Versions
+
+
+def requirements(extra: str) -> list[Requirement]:
+    """The package's own requirements, or those of an extra."""
+    lines = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
+    return [Requirement(line) for line in lines]
+
+
+def constraint_lines() -> list[str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_constraints_are_names_and_versions_only() -> None:
+    wrong = [line for line in constraint_lines() if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line)]
+    assert wrong == []
+    assert "://" not in (ROOT / "constraints.txt").read_text()
+
+
+def test_constraints_name_one_fitting_version_of_everything_required() -> None:
+    lines = [line.split("==") for line in constraint_lines()]
+    pinned = {canonicalize_name(name): version for name, version in lines}
+    assert len(pinned) == len(lines)
+    for requirement in requirements("") + requirements("notebooks") + requirements("dev"):
+        version = pinned.get(canonicalize_name(requirement.name))
+        assert version and requirement.specifier.contains(version), f"{requirement}, constrained to {version}"
+
+
+def test_conda_installs_the_same() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["name"] == PROJECT["name"]
+    python, pip, by_pip = environment["dependencies"]
+    assert python.split() == ["python", PROJECT["requires-python"]]
+    assert pip == "pip"
+    extras = ",".join(sorted(PROJECT["optional-dependencies"], reverse=True))
+    assert by_pip == {"pip": [f"-e .[{extras}]"]}
+
+
+def test_the_citation_agrees() -> None:
+    import cltools
+
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert citation["version"] == PROJECT["version"] == cltools.__version__
+    assert citation["license"] == PROJECT["license"] == "MIT"
+    assert citation["authors"] == PROJECT["authors"]
+
+
+# Commands
+
+
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+
+
+@needs_make
+@pytest.mark.parametrize("target", ["lab", "test", "setup", "notebooks", "lint", "bench"])
+def test_make_knows(target: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert target in (ROOT / "Makefile").read_text().split("help:")[1].split("setup:")[0]
+
+
+@needs_make
+@pytest.mark.parametrize("reported", ["Python 3.10.2", ""])
+def test_a_python_that_does_not_fit_is_named(reported: str, tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / "oldpython"
+    python.write_text(f'#!/bin/sh\n[ "$1" = --version ] && [ -n "{reported}" ] && echo "{reported}" && exit\nexit 1\n')
+    python.chmod(0o755)
+    command = ["make", "setup", "PYTHON=./oldpython"]
+    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert done.returncode != 0
+    assert "3.11, 3.12 or 3.13" in done.stderr and "./oldpython" in done.stderr and reported in done.stderr
+    assert "make setup PYTHON=python3.12" in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+# Pages
+
+
+def markdown(path: Path) -> str:
+    """The prose of a page: a Markdown file, or the Markdown cells of a notebook."""
+    if path.suffix == ".md":
+        return path.read_text()
+    cells = json.loads(path.read_text())["cells"]
+    return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+
+PAGES = [path for path in (ROOT / "README.md", ROOT / "data" / "README.md", *NOTEBOOKS) if path.exists()]
+pages = pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+@pages
+def test_a_page_that_names_the_paper_calls_ours_a_reconstruction(path: Path) -> None:
+    if "2311.00358" in path.read_text():
+        assert "reconstruction" in markdown(path)
+
+
+@pages
+def test_links_inside_the_project_lead_somewhere(path: Path) -> None:
+    prose = re.sub(r"```.*?```", "", markdown(path), flags=re.DOTALL)
+    targets = re.findall(r"\]\(([^)\s]+)[^)]*\)", prose) + re.findall(r'(?:src|href)="([^"]+)"', prose)
+    inside = [t.split("#")[0] for t in targets if not re.match(r"[a-z]+:|#", t)]
+    assert [target for target in inside if not (path.parent / target).exists()] == []
+
+
+def blocks(language: str) -> list[str]:
+    """The code blocks of the README in one language."""
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+
+
+def test_the_example_in_the_readme_runs() -> None:
+    names: dict[str, Any] = {}
+    exec(blocks("python")[0], names)
+    assert names["loss"].isfinite()
+    assert names["chosen"].band.shape == (32, 512)
+
+
+def test_the_readme_names_presets_and_targets_that_exist() -> None:
+    from cltools import preset
+
+    text = "\n".join(blocks("sh") + blocks("python"))
+    presets = re.findall(r"cltools train (\S+)", text) + re.findall(r'preset\("([^"]+)"\)', text)
+    assert presets
+    for name in presets:
+        preset(name)
+    targets = re.findall(r"^make (\w+)", text, flags=re.MULTILINE)
+    assert {"lab", "test"} <= set(targets)
+
+
+@notebooks
+def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
+    notebook = json.loads(path.read_text())
+    full = [n for n, cell in enumerate(notebook["cells"]) if cell.get("outputs") or cell.get("execution_count")]
+    assert full == [] and "widgets" not in notebook["metadata"], f"run: .venv/bin/nbstripout {path.relative_to(ROOT)}"
+
+
+@notebooks
+def test_code_cells_are_short(path: Path) -> None:
+    code = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    lengths = [sum(bool(line.strip()) for line in "".join(cell["source"]).splitlines()) for cell in code]
+    assert max(lengths) <= 20 and statistics.median(lengths) <= 4, lengths
+
+
+@notebooks
+def test_the_readme_lists_every_notebook(path: Path) -> None:
+    assert f"(notebooks/{path.name})" in (ROOT / "README.md").read_text()

@@ -9,8 +9,10 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -102,7 +104,7 @@ def fetch(archive: Archive, file: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _copy_from(url: str, target: IO[bytes], title: str) -> None:
+def _copy_from(url: str, target: BufferedIOBase, title: str) -> None:
     with urlopen(url, timeout=30) as source:
         length = source.headers.get("Content-Length")
         total = int(length) if length else None
@@ -159,24 +161,20 @@ Member = tuple[str, bool, Callable[[], IO[bytes]]]
 
 @contextmanager
 def _members(file: Path) -> Iterator[tuple[Iterator[Member], int | None]]:
+    """Name, whether it is a folder, and a way to open it, for each member; then how many, where that is known."""
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
-            yield ((i.filename, i.is_dir(), lambda i=i: archive.open(i)) for i in infos), len(infos)  # type: ignore[misc]
+            yield ((info.filename, info.is_dir(), partial(archive.open, info)) for info in infos), len(infos)
         return
-    with tarfile.open(file) as archive:
-        yield (_tar_member(archive, info, file) for info in archive), None
+    with tarfile.open(file) as tar:
+        yield (_tar_member(tar, info, file) for info in tar), None
 
 
-def _tar_member(archive: tarfile.TarFile, info: tarfile.TarInfo, file: Path) -> Member:
-    def open_member() -> IO[bytes]:
-        stream = archive.extractfile(info)
-        assert stream is not None  # only regular files come here
-        return stream
-
+def _tar_member(tar: tarfile.TarFile, info: tarfile.TarInfo, file: Path) -> Member:
     if not (info.isfile() or info.isdir()):
         raise ValueError(
             f"{file} was not unpacked: its member {info.name!r} is a link or a device, which can point outside the "
             "folder. Get the archive from its source."
         )
-    return info.name, info.isdir(), open_member
+    return info.name, info.isdir(), lambda: cast(IO[bytes], tar.extractfile(info))  # None only for links and folders

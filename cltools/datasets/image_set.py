@@ -6,7 +6,7 @@ Shapes: N images, H and W their height and width.
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 
@@ -15,17 +15,17 @@ class ImageSet:
     """Images of one size with what is known about them.
 
     Attributes:
-        images: RGB, 0 to 255.
-        labels: Index into `classes`, -1 where unknown. For evaluation, diagnosis and the oracle only.
-        ids: Which image of the full split this is. A subset keeps the ids, so they still tell images apart.
+        images: uint8 [N, 3, H, W], RGB, 0 to 255.
+        labels: int64 [N]. Index into `classes`, -1 where unknown. For evaluation, diagnosis and the oracle only.
+        ids: int64 [N]. Which image of the full split this is. A subset keeps the ids, so they still tell images apart.
         classes: Class names in the order of the labels; empty without labels.
         name: Name of the set, as given to `load_images`.
         split: "train", "test" or "val" (held out of the training images).
     """
 
-    images: UInt8[Tensor, "N 3 H W"]
-    labels: Int[Tensor, " N"]
-    ids: Int[Tensor, " N"]
+    images: Tensor
+    labels: Tensor
+    ids: Tensor
     classes: tuple[str, ...]
     name: str
     split: str

@@ -1,9 +1,16 @@
 """Drawn pictures of five figures in related families, so that hard and false negatives exist by construction.
 
-Shapes: N images, S side in pixels, A samples along a pixel's side.
+Disc and ring are round, square and cross have four corners' symmetry, the triangle stands between: figures of one
+family are each other's hard negatives. Inside a class the pictures differ in angle, size, place, brightness and tint,
+most of which no crop, flip or jitter undoes, so telling single pictures apart pays at the expense of the figure. The
+background is the same everywhere and tints are pale: either would be a shortcut to the single picture that drowns all
+else. A fifth of any queue is of the anchor's class.
+
+Shapes: N images, S side in pixels.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -11,53 +18,84 @@ from torch import Tensor
 
 from cltools.datasets.image_set import ImageSet
 
-CLASSES = ("triangle", "square", "pentagon", "cross", "star")
 COUNTS = {"train": 4000, "test": 1000}
+SEEDS = {"train": 1, "test": 2}
 SIDE = 32
+RADIUS = (0.6, 0.9)  # of a figure; the picture reaches from -1 to 1
+BRIGHTNESS = (0.3, 1.0)
+TINT = 0.15  # largest change of a channel, as a share of the brightness
+BACKGROUND = 0.1
 
 
 def load_shapes(split: str) -> ImageSet:
     """4,000 training or 1,000 test pictures, always the same, in equal numbers of each class."""
     count = COUNTS[split]
-    generator = torch.Generator().manual_seed(20231 + list(COUNTS).index(split))
-    labels = torch.arange(count) % len(CLASSES)
-    return ImageSet(draw_shapes(labels, generator), labels, torch.arange(count), CLASSES, "shapes", split)
+    labels = torch.arange(count) % len(FIGURES)
+    images = draw_shapes(labels, torch.Generator().manual_seed(SEEDS[split]))
+    return ImageSet(images, labels, torch.arange(count), tuple(FIGURES), "shapes", split)
 
 
 def draw_shapes(labels: Int[Tensor, " N"], generator: torch.Generator) -> UInt8[Tensor, "N 3 32 32"]:
-    """One picture for each label; angle, size, place and tint are drawn anew for each."""
-    n = len(labels)
+    """One antialiased picture for each label (place in `FIGURES`), each with its own draw of everything else."""
 
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return torch.rand(n, *shape, generator=generator) * (high - low) + low
+    def uniform(bounds: tuple[float, float], *shape: int) -> Tensor:
+        low, high = bounds
+        return torch.rand(len(labels), *shape, generator=generator) * (high - low) + low
 
-    angle, radius = uniform(0, 2 * math.pi, 1, 1), uniform(0.35, 0.8, 1, 1)
-    place = uniform(-1, 1, 2, 1, 1) * (0.95 - radius[:, None])
+    angle, radius = uniform((0.0, 2 * math.pi), 1, 1), uniform(RADIUS, 1, 1)
+    shift_x, shift_y = (uniform((-1.0, 1.0), 1, 1) * (1 - radius) for _ in range(2))
+    colour = uniform(BRIGHTNESS, 1, 1, 1) * (1 + uniform((-TINT, TINT), 3, 1, 1))
+
     axis = (torch.arange(SIDE) + 0.5) / SIDE * 2 - 1
     y, x = torch.meshgrid(axis, axis, indexing="ij")
-    x, y = x - place[:, 0], y - place[:, 1]
-    u, v = (x * angle.cos() + y * angle.sin()) / radius, (y * angle.cos() - x * angle.sin()) / radius
-    distance = torch.stack([figure(k, u, v) for k in range(len(CLASSES))])[labels, torch.arange(n)] * radius
-    cover = (0.5 - distance * SIDE / 2).clamp(0, 1)[:, None]
-    ink = uniform(0.3, 1.0, 3, 1, 1)
-    background = 0.1
-    return ((cover * ink + (1 - cover) * background) * 255).round().to(torch.uint8)
+    x, y = x - shift_x, y - shift_y
+    u = (x * angle.cos() + y * angle.sin()) / radius
+    v = (y * angle.cos() - x * angle.sin()) / radius
+    distance = torch.empty_like(u)
+    for label, figure in enumerate(FIGURES.values()):
+        mine = labels == label
+        distance[mine] = figure(u[mine], v[mine])
+    # How much of a pixel the figure covers, from the distance of its centre to the outline, in pixels.
+    cover = (0.5 - distance * radius * SIDE / 2).clamp(0, 1)[:, None]
+    picture = cover * colour + (1 - cover) * BACKGROUND
+    return (picture.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def figure(kind: int, u: Float[Tensor, "N S S"], v: Float[Tensor, "N S S"]) -> Float[Tensor, "N S S"]:
-    """Signed distance (about, near the edge) of each point from the outline of a figure of radius 1."""
-    name = CLASSES[kind]
-    if name == "cross":
-        a, b = torch.maximum(u.abs(), v.abs()), torch.minimum(u.abs(), v.abs())
-        return torch.maximum(a - 0.9, b - 0.3)
-    sides = {"triangle": 3, "square": 4, "pentagon": 5, "star": 5}[name]
-    sector = 2 * math.pi / sides
-    r, phi = torch.hypot(u, v), torch.atan2(v, u)
-    phi = torch.remainder(phi + sector / 2, sector) - sector / 2
-    if name == "star":  # the line from a tip at radius 1 to a notch at radius 0.45
-        tip, notch = torch.tensor([1.0, 0.0]), 0.45 * torch.tensor([math.cos(sector / 2), math.sin(sector / 2)])
-        normal = torch.stack([notch[1] - tip[1], tip[0] - notch[0]])
-        normal = normal / normal.norm()
-        star: Tensor = (r * phi.cos() - 1) * normal[0] + r * phi.sin().abs() * normal[1]
-        return star
-    return r * phi.cos() - math.cos(sector / 2)
+Plane = Float[Tensor, "N S S"]
+"""A number for each pixel: coordinates in a figure's own frame, or the signed distance to its outline."""
+
+
+def disc(u: Plane, v: Plane) -> Plane:
+    """Distance to a circle."""
+    return torch.hypot(u, v) - 0.85
+
+
+def ring(u: Plane, v: Plane) -> Plane:
+    """Distance to a band along a circle."""
+    return (torch.hypot(u, v) - 0.7).abs() - 0.2
+
+
+def square(u: Plane, v: Plane) -> Plane:
+    """Distance to a square (below the true one off its corners, which only rounds them by a part of a pixel)."""
+    return torch.maximum(u.abs(), v.abs()) - 0.75
+
+
+def cross(u: Plane, v: Plane) -> Plane:
+    """Distance to two crossed bars."""
+    along, across = torch.maximum(u.abs(), v.abs()), torch.minimum(u.abs(), v.abs())
+    return torch.maximum(along - 0.95, across - 0.3)
+
+
+def triangle(u: Plane, v: Plane) -> Plane:
+    """Distance to an equilateral triangle: the farthest of its three sides."""
+    sides = [u * math.cos(turn) + v * math.sin(turn) for turn in (0.0, 2 * math.pi / 3, 4 * math.pi / 3)]
+    return torch.stack(sides).amax(0) - 0.5
+
+
+FIGURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "disc": disc,
+    "ring": ring,
+    "square": square,
+    "cross": cross,
+    "triangle": triangle,
+}

@@ -1,0 +1,185 @@
+"""`load_images`, `ImageSet` and the built-in sets that need no network."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cltools.datasets import DataSettings, ImageSet, data_root, image_sets, load_images, split_holdout
+from cltools.datasets.shapes import draw_shapes
+
+
+def make(n: int, seed: int = 0) -> ImageSet:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (n, 3, 4, 4), dtype=torch.uint8, generator=generator)
+    return ImageSet(images, torch.arange(n) % 3, torch.arange(n) + 100, ("a", "b", "c"), "made", "train")
+
+
+def same(a: ImageSet, b: ImageSet) -> bool:
+    return (
+        torch.equal(a.images, b.images)
+        and torch.equal(a.labels, b.labels)
+        and torch.equal(a.ids, b.ids)
+        and (a.classes, a.name, a.split) == (b.classes, b.name, b.split)
+    )
+
+
+class TestImageSet:
+    def test_select_takes_positions_masks_and_slices(self) -> None:
+        images = make(6)
+        assert images.select(torch.tensor([4, 1])).ids.tolist() == [104, 101]
+        assert images.select(images.labels == 2).ids.tolist() == [102, 105]
+        assert images.select(slice(2, 4)).ids.tolist() == [102, 103]
+
+    @given(st.integers(1, 30), st.integers(1, 40), st.integers(0, 5))
+    def test_subset_is_seeded_ordered_and_without_repeats(self, total: int, n: int, seed: int) -> None:
+        part = make(total).subset(n, seed)
+        ids = part.ids.tolist()
+        assert len(part) == min(n, total) and ids == sorted(set(ids))
+        assert same(part, make(total).subset(n, seed))
+        assert torch.equal(part.labels, (part.ids - 100) % 3)
+
+    def test_moves_every_tensor(self) -> None:
+        moved = make(2).to("meta")
+        assert {t.device.type for t in (moved.images, moved.labels, moved.ids)} == {"meta"}
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"images": torch.zeros(2, 3, 4, 4)}, "images must be uint8"),
+            ({"images": torch.zeros(2, 1, 4, 4, dtype=torch.uint8)}, "images must be uint8"),
+            ({"labels": torch.zeros(3, dtype=torch.int64)}, r"labels must be int64 \[2\]"),
+            ({"ids": torch.zeros(2, dtype=torch.int32)}, r"ids must be int64 \[2\]"),
+            ({"labels": torch.tensor([0, 3])}, "labels go up to 3 but there are only 3 class names"),
+        ],
+    )
+    def test_refuses_what_does_not_fit_together(self, change: dict[str, torch.Tensor], message: str) -> None:
+        fields = {
+            "images": torch.zeros(2, 3, 4, 4, dtype=torch.uint8),
+            "labels": torch.zeros(2, dtype=torch.int64),
+            "ids": torch.arange(2),
+        }
+        with pytest.raises(ValueError, match=message):
+            ImageSet(**(fields | change), classes=("a", "b", "c"), name="made", split="train")
+
+    def test_subset_of_nothing_is_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"at least 1"):
+            make(3).subset(0, 0)
+
+
+class TestEmbeddedSets:
+    @pytest.mark.parametrize(
+        ("name", "split", "count", "side", "classes"),
+        [
+            ("digits", "train", 1297, 16, 10),
+            ("digits", "test", 500, 16, 10),
+            ("shapes", "train", 4000, 32, 5),
+            ("shapes", "test", 1000, 32, 5),
+        ],
+    )
+    def test_counts_and_balance(self, name: str, split: str, count: int, side: int, classes: int) -> None:
+        images = load_images(name, split)
+        assert images.images.shape == (count, 3, side, side)
+        assert (images.name, images.split, len(images.classes)) == (name, split, classes)
+        share = torch.bincount(images.labels, minlength=classes) / count
+        assert share.max() - share.min() < 0.015
+        assert same(images, load_images(name, split))
+
+    def test_splits_of_digits_do_not_overlap(self) -> None:
+        train, test = load_images("digits"), load_images("digits", "test")
+        assert sorted([*train.ids.tolist(), *test.ids.tolist()]) == list(range(1797))
+
+    def test_digits_are_the_pictures_of_scikit_learn(self) -> None:
+        from sklearn.datasets import load_digits
+
+        source, test = load_digits(), load_images("digits", "test")
+        assert torch.equal(test.labels, torch.from_numpy(source.target)[test.ids])
+        small = torch.nn.functional.avg_pool2d(test.images[:, :1].float(), 2)[:, 0].flatten(1)
+        original = torch.from_numpy(source.images).float()[test.ids].flatten(1)
+        assert torch.corrcoef(torch.stack([small.flatten(), original.flatten()]))[0, 1] > 0.95
+
+    def test_shapes_have_no_shortcut_and_no_repeats(self) -> None:
+        train, test = load_images("shapes"), load_images("shapes", "test")
+        both = torch.cat([train.images, test.images]).flatten(1)
+        assert len(both.unique(dim=0)) == len(both)
+        # A nearest centroid on mean colour must be near chance: class lies in the figure alone.
+        colour = [images.images.float().mean((2, 3)) for images in (train, test)]
+        centres = torch.stack([colour[0][train.labels == label].mean(0) for label in range(5)])
+        guess = torch.cdist(colour[1], centres).argmin(1)
+        assert (guess == test.labels).float().mean() < 0.45
+
+    def test_shapes_follow_the_generator(self) -> None:
+        labels = torch.tensor([0, 1, 2, 3, 4])
+        a, b, c = (draw_shapes(labels, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+        assert torch.equal(a, b) and not torch.equal(a, c)
+
+
+class TestLoadImages:
+    def test_limit_takes_the_same_random_part_each_time(self) -> None:
+        part = load_images("shapes", limit=300)
+        assert len(part) == 300 and same(part, load_images("shapes", limit=300))
+        assert same(part, load_images("shapes").subset(300))
+        assert len(load_images("digits", "test", limit=10_000)) == 500
+
+    def test_size_scales(self) -> None:
+        large = load_images("digits", "test", limit=20, size=24)
+        assert large.images.shape == (20, 3, 24, 24) and large.images.dtype == torch.uint8
+
+    @pytest.mark.parametrize("name", ["cifar-10", "cifar01", "Cifar10"])
+    def test_unknown_name_is_answered_with_the_nearest(self, name: str) -> None:
+        with pytest.raises(ValueError, match=r"Unknown image set .*cifar10"):
+            load_images(name)
+
+    def test_unlike_any_name_lists_all(self) -> None:
+        with pytest.raises(ValueError, match=r"digits, shapes, tinyimagenet"):
+            load_images("qqqqqq")
+        assert len(image_sets()) == 5
+
+    @pytest.mark.parametrize("split", ["val", "Train"])
+    def test_unknown_split(self, split: str) -> None:
+        with pytest.raises(ValueError, match=r"splits 'train' and 'test'.*holdout"):
+            load_images("digits", split)
+
+    @pytest.mark.parametrize("wrong", [{"limit": 0}, {"limit": -3}, {"size": 0}, {"holdout": 1.0}, {"holdout": -0.1}])
+    def test_settings_out_of_range(self, wrong: dict[str, float]) -> None:
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            DataSettings(**wrong)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("wrong", [{"limit": 0}, {"size": -1}])
+    def test_arguments_out_of_range(self, wrong: dict[str, int]) -> None:
+        with pytest.raises(ValueError, match=r"must be at least 1"):
+            load_images("digits", **wrong)  # type: ignore[arg-type]
+
+    def test_root_is_the_argument_then_the_variable_then_data(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CLTOOLS_DATA", "elsewhere")
+        assert str(data_root("given")) == "given"
+        assert str(data_root()) == "elsewhere"
+        monkeypatch.delenv("CLTOOLS_DATA")
+        assert data_root().name == "data"
+
+
+class TestHoldout:
+    @given(st.integers(2, 60), st.floats(0.05, 0.95), st.integers(0, 9))
+    def test_parts_the_images_by_seed_and_id(self, n: int, share: float, seed: int) -> None:
+        if not 0 < round(share * n) < n:
+            return
+        train, val = split_holdout(make(n), share, seed)
+        assert len(val) == round(share * n) and (train.split, val.split) == ("train", "val")
+        assert sorted([*train.ids.tolist(), *val.ids.tolist()]) == make(n).ids.tolist()
+        shuffled = make(n).select(torch.randperm(n, generator=torch.Generator().manual_seed(seed)))
+        again = split_holdout(shuffled, share, seed)[1]
+        assert sorted(again.ids.tolist()) == val.ids.tolist()
+
+    def test_does_not_depend_on_labels(self) -> None:
+        images = make(40)
+        other = ImageSet(images.images, torch.full((40,), -1), images.ids, (), "made", "train")
+        assert torch.equal(split_holdout(images, 0.25, 3)[1].ids, split_holdout(other, 0.25, 3)[1].ids)
+
+    def test_share_of_zero_keeps_everything(self) -> None:
+        train, val = split_holdout(make(5), 0.0, 0)
+        assert len(train) == 5 and len(val) == 0 and val.split == "val"
+
+    @pytest.mark.parametrize("share", [-0.1, 1.0, 1.5, 0.01, 0.99])
+    def test_refuses_a_share_that_leaves_one_side_empty(self, share: float) -> None:
+        with pytest.raises(ValueError, match=r"holdout"):
+            split_holdout(make(5), share, 0)

@@ -1,0 +1,280 @@
+"""CIFAR and TinyImageNet from small archives built here: what is read, and that nothing of a person's is touched."""
+
+import hashlib
+import io
+import pickle
+import tarfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cltools.datasets import load_images, tinyimagenet
+from cltools.datasets.archives import Archive, fetch, obtain, safe_path, unpack
+
+NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def make_tar(path: Path, members: dict[str, bytes]) -> str:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return md5(path.read_bytes())
+
+
+def make_zip(path: Path, members: dict[str, bytes]) -> str:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return md5(path.read_bytes())
+
+
+@pytest.fixture
+def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A published CIFAR-10 of 10 training and 10 test images, offered under a file address; its archive's path."""
+    from torchvision import datasets
+
+    rng = np.random.default_rng(0)
+    batches = {
+        name: pickle.dumps(
+            {"data": rng.integers(0, 256, (10, 3072), dtype=np.uint8), "labels": list(range(9, -1, -1))}, protocol=2
+        )
+        for name in ("data_batch_1", "test_batch")
+    }
+    batches["batches.meta"] = pickle.dumps({"label_names": list(NAMES)}, protocol=2)
+    store = tmp_path / "server" / "cifar-10-python.tar.gz"
+    store.parent.mkdir()
+    kind = datasets.CIFAR10
+    monkeypatch.setattr(kind, "tgz_md5", make_tar(store, {f"cifar-10-batches-py/{n}": c for n, c in batches.items()}))
+    monkeypatch.setattr(kind, "url", store.as_uri())
+    monkeypatch.setattr(kind, "train_list", [["data_batch_1", md5(batches["data_batch_1"])]])
+    monkeypatch.setattr(kind, "test_list", [["test_batch", md5(batches["test_batch"])]])
+    monkeypatch.setattr(kind, "meta", kind.meta | {"md5": md5(batches["batches.meta"])})
+    return store
+
+
+class TestCifar:
+    def test_downloads_unpacks_and_reads(self, cifar: Path, tmp_path: Path) -> None:
+        root = tmp_path / "data"
+        images = load_images("cifar10", "test", root=root)
+        assert images.images.shape == (10, 3, 32, 32) and images.classes == NAMES
+        assert images.labels.tolist() == list(range(9, -1, -1)) and images.split == "test"
+        assert sorted(p.name for p in root.iterdir()) == ["cifar-10-batches-py", cifar.name]
+        cifar.unlink()  # from now on without the network
+        assert torch.equal(load_images("cifar10", "test", root=root, download=False).images, images.images)
+
+    def test_an_archive_already_there_is_unpacked_without_network(self, cifar: Path, tmp_path: Path) -> None:
+        root = tmp_path / "data"
+        root.mkdir()
+        cifar.rename(root / cifar.name)
+        assert len(load_images("cifar10", root=root, download=False, limit=4)) == 4
+
+    def test_missing_says_where_it_looked(self, cifar: Path, tmp_path: Path) -> None:
+        with pytest.raises(
+            FileNotFoundError, match=r"Found neither .*cifar-10-batches-py nor .*tar\.gz.*download=True"
+        ):
+            load_images("cifar10", root=tmp_path / "data", download=False)
+
+    @pytest.mark.parametrize("damage", ["cut", "altered"])
+    def test_damaged_archive_is_named_and_left(self, cifar: Path, tmp_path: Path, damage: str) -> None:
+        root = tmp_path / "data"
+        root.mkdir()
+        whole = cifar.read_bytes()
+        (root / cifar.name).write_bytes(whole[:-20] if damage == "cut" else whole[:-1] + b"?")
+        before = contents(root)
+        with pytest.raises(
+            ValueError, match=r"tar\.gz is truncated or altered: expected md5 .* Move it away"
+        ) as caught:
+            load_images("cifar10", root=root)
+        assert md5(whole) in str(caught.value)
+        assert contents(root) == before
+
+    def test_damaged_batch_is_named_and_left(self, cifar: Path, tmp_path: Path) -> None:
+        root = tmp_path / "data"
+        load_images("cifar10", root=root)
+        bad = root / "cifar-10-batches-py" / "test_batch"
+        bad.write_bytes(bad.read_bytes()[:100])
+        before = contents(root)
+        with pytest.raises(ValueError, match=r"test_batch is truncated.*Move .*cifar-10-batches-py away"):
+            load_images("cifar10", root=root)
+        assert contents(root) == before
+        bad.unlink()
+        with pytest.raises(FileNotFoundError, match=r"test_batch is missing"):
+            load_images("cifar10", root=root)
+
+    def test_no_network(self, cifar: Path, tmp_path: Path) -> None:
+        cifar.unlink()
+        with pytest.raises(RuntimeError, match=r"Could not download .*'digits' and 'shapes' need no network"):
+            load_images("cifar10", root=tmp_path / "data")
+        assert contents(tmp_path / "data") == {}
+
+    def test_a_folder_tree_comes_first_and_has_the_official_order(self, cifar: Path, tmp_path: Path) -> None:
+        for number, name in enumerate(NAMES):
+            path = tmp_path / "cifar10" / "train" / name / "0.png"
+            path.parent.mkdir(parents=True)
+            Image.new("RGB", (32, 32), (number, 0, 0)).save(path)
+        images = load_images("cifar10", root=tmp_path)
+        assert images.classes == NAMES and images.images[:, 0, 0, 0].tolist() == images.labels.tolist()
+        # That tree has no test images: these come from the archive.
+        assert load_images("cifar10", "test", root=tmp_path).classes == images.classes
+        assert len(load_images("cifar10", "test", root=tmp_path)) == 10
+
+    def test_a_tree_that_lacks_classes(self, cifar: Path, tmp_path: Path) -> None:
+        path = tmp_path / "cifar10" / "train" / "cat" / "0.png"
+        path.parent.mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(path)
+        with pytest.raises(ValueError, match=r"has 1 class folders, cifar10 has 10"):
+            load_images("cifar10", root=tmp_path)
+
+
+def jpeg(value: int, mode: str = "RGB") -> bytes:
+    stream = io.BytesIO()
+    Image.new(mode, (64, 64), value if mode == "L" else (value,) * 3).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+TINY = {
+    "wnids.txt": b"n03\nn01\nn02\n",
+    "words.txt": b"n01\tgoldfish, Carassius auratus\nn02\tcrane\nn03\tcrane, bird\nn09\tunused\n",
+    "val/val_annotations.txt": b"val_1.JPEG\tn03\t0\t0\t62\t62\nval_0.JPEG\tn01\t1\t2\t3\t4\n",
+    "val/images/val_0.JPEG": jpeg(100),
+    "val/images/val_1.JPEG": jpeg(200, "L"),
+    "test/images/test_0.JPEG": jpeg(0),
+    **{f"train/{n}/images/{n}_{i}.JPEG": jpeg(20 * i + int(n[1:])) for n in ("n01", "n02", "n03") for i in range(2)},
+    "train/n01/n01_boxes.txt": b"n01_0.JPEG\t0\t0\t1\t1\n",
+}
+
+
+def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, bytes]) -> Path:
+    store = tmp_path / "server" / "tiny-imagenet-200.zip"
+    store.parent.mkdir(exist_ok=True)
+    digest = make_zip(store, {f"tiny-imagenet-200/{name}": content for name, content in files.items()})
+    monkeypatch.setattr(tinyimagenet, "ARCHIVE", replace(tinyimagenet.ARCHIVE, url=store.as_uri(), md5=digest))
+    return tmp_path / "data"
+
+
+class TestTinyImageNet:
+    def test_train_and_validation(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        root = publish(tmp_path, monkeypatch, TINY)
+        train = load_images("tinyimagenet", root=root)
+        assert train.images.shape == (6, 3, 64, 64) and train.labels.tolist() == [0, 0, 1, 1, 2, 2]
+        assert train.classes == ("goldfish", "crane (n02)", "crane (n03)")
+        test = load_images("tinyimagenet", "test", root=root, download=False)
+        assert test.labels.tolist() == [2, 0] and test.images[:, 0, 0, 0].tolist() == [200, 100]
+        val = load_images("tinyimagenet", "val", root=root, download=False)
+        assert val.split == test.split == "test" and torch.equal(val.images, test.images)
+
+    @pytest.mark.parametrize(
+        ("change", "error", "message"),
+        [
+            ({"wnids.txt": None}, FileNotFoundError, "wnids.txt is missing"),
+            ({"val/images/val_0.JPEG": None}, FileNotFoundError, "val_0.JPEG is missing"),
+            ({"val/images/val_2.JPEG": jpeg(1)}, ValueError, "gives no class for .*val_2.JPEG"),
+            ({"val/val_annotations.txt": b"val_0.JPEG\n"}, ValueError, "Line 1 of .* names no known class"),
+            ({"val/val_annotations.txt": b"val_0.JPEG\tn77\n"}, ValueError, "Line 1 of .* names no known class"),
+            ({f"train/n02/images/n02_{i}.JPEG": None for i in range(2)}, FileNotFoundError, "No images in .*n02"),
+        ],
+    )
+    def test_incomplete_tree(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        change: dict[str, bytes | None],
+        error: type[Exception],
+        message: str,
+    ) -> None:
+        files = {name: content for name, content in (TINY | change).items() if content is not None}
+        root = publish(tmp_path, monkeypatch, files)
+
+        def load() -> None:
+            for split in ("train", "test"):
+                load_images("tinyimagenet", split, root=root)
+
+        with pytest.raises(error, match=message + r".*Move .*tiny-imagenet-200 away"):
+            load()
+
+    def test_truncated_archive(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        root = publish(tmp_path, monkeypatch, TINY)
+        root.mkdir()
+        whole = (tmp_path / "server" / "tiny-imagenet-200.zip").read_bytes()
+        (root / "tiny-imagenet-200.zip").write_bytes(whole[:1000])
+        with pytest.raises(ValueError, match=r"tiny-imagenet-200.zip is truncated or altered"):
+            load_images("tinyimagenet", root=root)
+        assert contents(root) == {"tiny-imagenet-200.zip": whole[:1000]}
+
+
+class TestUnpacking:
+    @pytest.mark.parametrize("name", ["../evil", "set/../../evil", "/evil", "C:/evil", "..\\evil"])
+    @pytest.mark.parametrize("make", [make_tar, make_zip])
+    def test_paths_out_of_the_folder(
+        self, tmp_path: Path, make: Callable[[Path, dict[str, bytes]], str], name: str
+    ) -> None:
+        root = tmp_path / "data"
+        root.mkdir()
+        archive = Archive("unused:", make(root / "set.bin", {"set/a": b"a", name: b"evil"}), "set.bin", "set")
+        with pytest.raises(ValueError, match=r"points outside the folder"):
+            obtain(archive, root, download=False)
+        assert sorted(p.name for p in tmp_path.rglob("*")) == ["data", "set.bin"]
+
+    @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+    def test_links_and_devices(self, tmp_path: Path, kind: bytes) -> None:
+        with tarfile.open(tmp_path / "set.tar", "w") as archive:
+            info = tarfile.TarInfo("set/link")
+            info.type, info.linkname = kind, "/etc"
+            archive.addfile(info)
+        with pytest.raises(ValueError, match=r"a link or a device"):
+            unpack(tmp_path / "set.tar", tmp_path / "set")
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["set.tar"]
+
+    def test_no_archive_at_all_and_another_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "set.tar").write_bytes(b"just text" * 100)
+        with pytest.raises(ValueError, match=r"set\.tar cannot be unpacked"):
+            unpack(tmp_path / "set.tar", tmp_path / "set")
+        make_tar(tmp_path / "other.tar", {"other/a": b"a"})
+        with pytest.raises(ValueError, match=r"does not hold the folder set"):
+            unpack(tmp_path / "other.tar", tmp_path / "set")
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["other.tar", "set.tar"]
+
+    def test_ordinary_names_pass(self, tmp_path: Path) -> None:
+        assert str(safe_path("./set/a..b/c.png", tmp_path)) == "set/a..b/c.png"
+
+
+class TestDownload:
+    def test_altered_download_leaves_nothing(self, tmp_path: Path) -> None:
+        source = tmp_path / "source"
+        source.write_bytes(b"not what was published")
+        with pytest.raises(RuntimeError, match=r"truncated or altered.*did not arrive intact"):
+            fetch(Archive(source.as_uri(), md5(b"published"), "set.zip", "set"), tmp_path / "data" / "set.zip")
+        assert contents(tmp_path / "data") == {}
+
+    def test_neither_an_old_part_nor_a_taken_name_is_touched(self, tmp_path: Path) -> None:
+        source, target = tmp_path / "source", tmp_path / "set.zip"
+        source.write_bytes(b"new")
+        target.write_bytes(b"old")
+        (tmp_path / "set.zip.part").write_bytes(b"half")
+        fetch(Archive(source.as_uri(), md5(b"new"), "set.zip", "set"), target)
+        assert contents(tmp_path) == {"set.zip": b"old", "set.zip.part": b"half", "source": b"new"}
+
+    def test_connection_that_ends_early(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Reply(io.BytesIO):
+            headers = {"Content-Length": "1000"}  # noqa: RUF012
+
+        monkeypatch.setattr("cltools.datasets.archives.urlopen", lambda url, timeout: Reply(b"half"))
+        with pytest.raises(RuntimeError, match=r"ended after 4 of 1,000 bytes"):
+            fetch(Archive("http://nowhere", "0" * 32, "set.zip", "set"), tmp_path / "set.zip")
+        assert contents(tmp_path) == {}

@@ -103,6 +103,7 @@ class Experiment:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     seed: int = 0
+    """Of weights, order, views and draws; one seed repeats a CPU run bit for bit."""
 
     def __post_init__(self) -> None:
         """Refuse settings that contradict each other."""

@@ -21,7 +21,7 @@ def environment() -> dict[str, str]:
     """What must be equal for a resumed run to repeat the uninterrupted one bit for bit."""
     return {
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # its own type is not for weights_only
         "threads": str(torch.get_num_threads()),
         "machine": platform.machine(),
     }

@@ -167,8 +167,8 @@ def make_learner(experiment: Experiment, train: ImageSet, backbone: nn.Module | 
     if settings.mode == "moco":
         queue = Queue(settings.queue_size, experiment.encoder.projection, device=device)
         memory = Memory(MomentumCopy(encoder), queue)
-    order = torch.Generator().manual_seed(seed)
-    draws = torch.Generator(device).manual_seed(seed + 1)
+    order = torch.Generator().manual_seed(2 * seed)  # no two seeds share a stream
+    draws = torch.Generator(device).manual_seed(2 * seed + 1)
     return Learner(encoder, optimizer, memory, order, draws)
 
 

@@ -1,22 +1,30 @@
 """Batched random views: each image of a batch has its own draw, in a handful of tensor operations on any device.
 
 torchvision's transforms take a batch too, but share one draw among its images; here they are only the oracle of the
-tests. Crop, flip and rotation are one resampling; jitter and grayscale are one affine map of colour.
+tests. Crop, flip and rotation are one resampling; colours change one operation at a time, as in torchvision.
 
-Legend: B images, H and W height and width.
+Source: the augmentation of SimCLR (arXiv:2002.05709, appendix A) and MoCo v2 (arXiv:2003.04297).
+
+Legend: B images, H and W height and width, T places of a blur's kernel.
 """
 
 import math
-from dataclasses import dataclass, fields
-from functools import cache
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
 GRAY = (0.299, 0.587, 0.114)
 """Rec. 601 luma."""
+ColourChange = Callable[[Tensor, Tensor], Tensor]
+"""Images and an amount for each → images."""
+TRIES = 10
+"""Crops drawn for an image, of which the first that fits is taken."""
+CHUNK = 64
+"""Images whose colours change together on a CPU, so that they stay in its cache."""
 
 
 @dataclass(frozen=True)
@@ -66,50 +74,45 @@ class ViewSettings:
         if not valid:
             raise ValueError(f"ViewSettings: {name} is {getattr(self, name)}; it must be {meaning}.")
 
-    @property
-    def recolours(self) -> bool:
-        """Whether any draw changes colours."""
-        changes = self.brightness, self.contrast, self.saturation, self.hue
-        return self.gray > 0 or (self.jitter > 0 and any(changes))
-
-
-NO_CHANGE = ViewSettings(crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0), flip=0.0, jitter=0.0, gray=0.0)
-"""A view that is the image itself."""
-
 
 @torch.no_grad()
 def augment(
     images: Shaped[Tensor, "B 3 H W"], settings: ViewSettings, *, generator: torch.Generator | None = None
 ) -> Float[Tensor, "B 3 H W"]:
-    """One random view of each image: crop, flip, rotation, then colour jitter, grayscale, then blur.
+    """One random view of each image: crop, flip and rotation, then colour jitter, then grayscale, then blur.
 
-    Differs from torchvision: the order of the jitter is fixed (brightness, contrast, saturation, hue), values are
-    clamped once at the end, and hue turns in YIQ, a linear approximation of the turn in HSV.
+    Differs from torchvision: the jitter's order is fixed (brightness, contrast, saturation, hue), where torchvision
+    draws one; crops are of any place and size, not of whole pixels, and interpolate over their border where the image goes on; a
+    rotation shows the image's border repeated, not black.
 
     Args:
         images: uint8, or float in [0, 1].
-        settings: what is drawn.
-        generator: on the images' device.
+        settings: What is drawn.
+        generator: Of all draws, on the images' device; None takes the device's global one.
 
     Returns:
         float32 in [0, 1], of the images' size.
+
+    Raises:
+        ValueError: the images are of another type.
     """
-    x = images.float() / 255 if images.dtype == torch.uint8 else images.float()
-    draws = Draws(len(x), x.device, generator)
-    if _resamples(settings):
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise ValueError(f"Images must be uint8, or float in [0, 1], not {images.dtype}.")
+    x = images.float().div_(255) if images.dtype == torch.uint8 else images.float()
+    with torch.autocast(x.device.type, enabled=False):
+        return _augment(x, settings, Draws(len(x), x.device, generator))
+
+
+def _augment(x: Tensor, settings: ViewSettings, draws: "Draws") -> Tensor:
+    if settings.crop_scale != (1.0, 1.0) or settings.rotation > 0:
         x = resample(x, sampling_matrices(settings, draws, x.shape[2] / x.shape[3]))
-    if settings.recolours:
-        x = recolour(x, *colour_maps(settings, draws, x))
+    elif settings.flip > 0:
+        x = torch.where(_pixelwise(draws.happens(settings.flip)), x.flip(3), x)
+    x = _recolour(x, settings, draws)
     if settings.blur > 0:
-        sigma = draws.between(*settings.blur_sigma)
-        x = blur(x, torch.where(draws.happens(settings.blur), sigma, 0.0))
+        blurred = blur(x, draws.between(*settings.blur_sigma), math.ceil(3 * settings.blur_sigma[1]))
+        x = torch.where(_pixelwise(draws.happens(settings.blur)), blurred, x)
     return x
-
-
-def _resamples(settings: ViewSettings) -> bool:
-    return any(getattr(settings, f.name) != getattr(NO_CHANGE, f.name) for f in fields(settings)[:3]) or (
-        settings.rotation > 0
-    )
 
 
 @dataclass(frozen=True)
@@ -120,32 +123,44 @@ class Draws:
     device: torch.device
     generator: torch.Generator | None
 
-    def unit(self) -> Float[Tensor, " B"]:
-        """Uniform in [0, 1)."""
-        return torch.rand(self.count, device=self.device, generator=self.generator)
+    def between(self, low: float, high: float, tries: int = 1) -> Float[Tensor, " n"]:
+        """Uniform between two numbers, `tries` times for each image."""
+        unit = torch.rand(self.count * tries, device=self.device, generator=self.generator)
+        return low + (high - low) * unit
 
-    def between(self, low: float, high: float) -> Float[Tensor, " B"]:
-        """Uniform between two numbers."""
-        return low + (high - low) * self.unit()
+    def happens(self, probability: float) -> Bool[Tensor, " B"]:
+        """True with this probability."""
+        return self.between(0, 1) < probability
 
-    def happens(self, probability: float) -> Tensor:
-        """Bool [B], true with this probability."""
-        return self.unit() < probability
+    def factors(self, change: float) -> Float[Tensor, " B"]:
+        """Uniform around 1."""
+        return self.between(1 - change, 1 + change)
+
+
+def crop_sizes(
+    settings: ViewSettings, draws: Draws, height_by_width: float
+) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+    """Width and height of each crop, as shares of the image's: the first of ten draws that fits, else the whole."""
+    area = draws.between(*settings.crop_scale, TRIES).view(TRIES, -1)
+    low, high = settings.crop_ratio
+    ratio = draws.between(math.log(low), math.log(high), TRIES).exp().view(TRIES, -1) * height_by_width
+    width, height = (area * ratio).sqrt(), (area / ratio).sqrt()
+    fits = (width <= 1) & (height <= 1)  # [TRIES, B]
+    first = (fits.cumsum(0) == 0).sum(0, keepdim=True).clamp_(max=TRIES - 1)  # as many as failed before it
+    width, height = (torch.where(fits, side, 1.0).gather(0, first)[0] for side in (width, height))
+    return width, height
 
 
 def sampling_matrices(settings: ViewSettings, draws: Draws, height_by_width: float) -> Float[Tensor, "B 2 3"]:
     """Where each output pixel is read, in coordinates that run from −1 to 1: crop, flip and rotation in one matrix."""
-    area = draws.between(*settings.crop_scale)
-    low, high = settings.crop_ratio
-    ratio = draws.between(math.log(low), math.log(high)).exp()
-    width = (area * ratio * height_by_width).sqrt().clamp(max=1)
-    height = (area / ratio / height_by_width).sqrt().clamp(max=1)
+    width, height = crop_sizes(settings, draws, height_by_width)
     x_centre = (1 - width) * draws.between(-1, 1)
     y_centre = (1 - height) * draws.between(-1, 1)
-    mirror = torch.where(draws.happens(settings.flip), -1.0, 1.0) if settings.flip > 0 else torch.ones_like(area)
-    angle = math.radians(settings.rotation) * draws.between(-1, 1) if settings.rotation > 0 else torch.zeros_like(area)
+    mirror = torch.where(draws.happens(settings.flip), -1.0, 1.0) if settings.flip > 0 else torch.ones_like(width)
+    turned = math.radians(settings.rotation)
+    angle = draws.between(-turned, turned) if turned > 0 else torch.zeros_like(width)
     cosine, sine = angle.cos(), angle.sin()
-    # output → mirrored → rotated about the crop's centre, in pixels → crop
+    # output → mirrored → turned about the centre, in pixels → crop
     row_x = torch.stack([width * mirror * cosine, -width * sine * height_by_width, x_centre], dim=1)
     row_y = torch.stack([height * mirror * sine / height_by_width, height * cosine, y_centre], dim=1)
     return torch.stack([row_x, row_y], dim=1)
@@ -157,66 +172,100 @@ def resample(x: Float[Tensor, "B 3 H W"], matrices: Float[Tensor, "B 2 3"]) -> F
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def colour_maps(
-    settings: ViewSettings, draws: Draws, x: Float[Tensor, "B 3 H W"]
-) -> tuple[Float[Tensor, "B 3 3"], Float[Tensor, "B 1 1"]]:
-    """The affine map of colour of each image: a matrix, and a grey offset (from contrast, about the mean grey)."""
-    neutral = torch.ones(draws.count, device=draws.device)
-    jittered = draws.happens(settings.jitter)
-
-    def factor(change: float) -> Tensor:
-        return torch.where(jittered, draws.between(1 - change, 1 + change), neutral)
-
-    brightness, contrast, saturation = map(factor, (settings.brightness, settings.contrast, settings.saturation))
-    turn = torch.where(jittered, 2 * math.pi * draws.between(-settings.hue, settings.hue), 0.0)
-    luma, *_ = colour_bases(draws.device)
-    to_gray = luma.expand(3, 3)  # every row is the luma
-    identity = torch.eye(3, device=draws.device)
-    s = saturation[:, None, None]
-    matrix = hue_matrices(turn) @ (s * identity + (1 - s) * to_gray)
+def _recolour(x: Tensor, settings: ViewSettings, draws: Draws) -> Tensor:
+    """Jitter and grayscale, as far as the settings ask for them."""
+    steps: list[tuple[ColourChange, Tensor]] = []  # with an amount for each image
+    if settings.jitter > 0:
+        jittered = draws.happens(settings.jitter)
+        factors: list[tuple[ColourChange, float]] = [
+            (brightness, settings.brightness),
+            (contrast, settings.contrast),
+            (saturation, settings.saturation),
+        ]
+        for change, amount in factors:
+            if amount > 0:
+                steps.append((change, torch.where(jittered, draws.factors(amount), 1.0)))
+        if settings.hue > 0:
+            steps.append((hue, torch.where(jittered, draws.between(-settings.hue, settings.hue), 0.0)))
     if settings.gray > 0:
-        grayed = draws.happens(settings.gray)[:, None, None]
-        matrix = torch.where(grayed, to_gray @ matrix, matrix)
-    mean_gray = brightness * (x.mean((2, 3)) @ luma)
-    return (brightness * contrast)[:, None, None] * matrix, ((1 - contrast) * mean_gray)[:, None, None]
+        steps.append((saturation, torch.where(draws.happens(settings.gray), 0.0, 1.0)))
+    if not steps:
+        return x
+    size = CHUNK if x.device.type == "cpu" else len(x)
+    parts = []
+    for start in range(0, len(x), size):
+        part = x[start : start + size]
+        for change, amounts in steps:
+            part = change(part, amounts[start : start + size])
+        parts.append(part)
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
-def hue_matrices(turn: Float[Tensor, " B"]) -> Float[Tensor, "B 3 3"]:
-    """Turn of the hue by an angle, as a rotation of chroma in YIQ; grey stays grey and luma stays."""
-    _, to_yiq, from_yiq = colour_bases(turn.device)
-    cosine, sine, zero, one = turn.cos(), turn.sin(), torch.zeros_like(turn), torch.ones_like(turn)
-    rotation = torch.stack([one, zero, zero, zero, cosine, -sine, zero, sine, cosine], dim=1).view(-1, 3, 3)
-    turned: Tensor = from_yiq @ rotation @ to_yiq
-    return turned
+def brightness(x: Float[Tensor, "B 3 H W"], factor: Float[Tensor, " B"]) -> Float[Tensor, "B 3 H W"]:
+    """Every colour times a factor."""
+    return (x * _pixelwise(factor)).clamp_(max=1)
 
 
-@cache
-def colour_bases(device: torch.device) -> tuple[Float[Tensor, "3"], Float[Tensor, "3 3"], Float[Tensor, "3 3"]]:
-    """The luma's weights, RGB → YIQ and YIQ → RGB; made once a device, so that no step waits for a copy to it."""
-    to_yiq = torch.tensor([GRAY, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
-    return to_yiq[0].to(device), to_yiq.to(device), torch.linalg.inv(to_yiq).to(device)
+def contrast(x: Float[Tensor, "B 3 H W"], factor: Float[Tensor, " B"]) -> Float[Tensor, "B 3 H W"]:
+    """Differences from the image's mean grey times a factor."""
+    mean = luma(x.mean((2, 3), keepdim=True))
+    factor = _pixelwise(factor)
+    return (x * factor).add_((1 - factor) * mean).clamp_(0, 1)
 
 
-def recolour(
-    x: Float[Tensor, "B 3 H W"], matrix: Float[Tensor, "B 3 3"], offset: Float[Tensor, "B 1 1"]
-) -> Float[Tensor, "B 3 H W"]:
-    """The affine map applied to each pixel, clamped to [0, 1]."""
-    return torch.baddbmm(offset, matrix, x.flatten(2)).clamp_(0, 1).view_as(x)
+def saturation(x: Float[Tensor, "B 3 H W"], factor: Float[Tensor, " B"]) -> Float[Tensor, "B 3 H W"]:
+    """Differences from each pixel's grey times a factor; 0 is grayscale."""
+    factor = _pixelwise(factor)
+    return (x * factor).add_((1 - factor) * luma(x)).clamp_(0, 1)
 
 
-def blur_size(height: int) -> int:
-    """Pixels of the blur's kernel: a tenth of the image, odd, at least 3 (SimCLR, arXiv:2002.05709, appendix A)."""
-    return max(3, int(0.1 * height) // 2 * 2 + 1)
+def hue(x: Float[Tensor, "B 3 H W"], turn: Float[Tensor, " B"]) -> Float[Tensor, "B 3 H W"]:
+    """Hue in HSV turned by a share of the circle, from −0.5 to 0.5; the largest and smallest colour of a pixel stay.
+
+    In sixths of the circle the hue lies at ±(1 + (G + B − R − min) / (max − min)), its sign that of G − B; a colour is
+    max within 1 of its place on the circle (R 0, G 2, B −2), min beyond 2, linear between. So no case is told apart.
+    """
+    red, green, blue = x.unbind(1)
+    low = torch.minimum(torch.minimum(red, green), blue)
+    high = torch.maximum(torch.maximum(red, green), blue)
+    chroma = high - low
+    place = (green + blue).sub_(red).sub_(low).div_(chroma.clamp_min(1e-12)).add_(1)
+    place = place.copysign_(green - blue).add_(6 * turn[:, None, None])
+    top = high + chroma
+    out = torch.empty_like(x)
+    for channel, home in enumerate((0, 2, -2)):
+        distance = (place - home).abs_()  # up to 8; then to the nearest multiple of 6
+        distance.sub_(3).abs_().sub_(3).abs_()
+        torch.addcmul(top, chroma, distance.clamp_(1, 2), value=-1, out=out[:, channel])
+    return out
 
 
-def blur(x: Float[Tensor, "B 3 H W"], sigma: Float[Tensor, " B"]) -> Float[Tensor, "B 3 H W"]:
-    """Gaussian blur of each image with its own standard deviation, borders reflected; 0 leaves an image as it is."""
-    images, channels, height, width = x.shape
-    size = blur_size(height)
-    place = torch.arange(size, device=x.device) - size // 2
-    # the floor keeps 0/0 out; at it the kernel is 1 in the middle and 0 beside
-    kernel = (-0.5 * (place / sigma.clamp_min(1e-3)[:, None]) ** 2).exp()
-    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)[:, None]  # [3B, 1, size]
-    flat = F.pad(x.reshape(1, images * channels, height, width), [size // 2] * 4, mode="reflect")
-    flat = F.conv2d(flat, kernel[:, :, :, None], groups=images * channels)
-    return F.conv2d(flat, kernel[:, :, None, :], groups=images * channels).view_as(x)
+def luma(x: Float[Tensor, "B 3 *S"]) -> Float[Tensor, "B 1 *S"]:
+    """How bright a colour looks."""
+    red, green, blue = x[:, 0:1], x[:, 1:2], x[:, 2:3]
+    return (red * GRAY[0]).add_(green, alpha=GRAY[1]).add_(blue, alpha=GRAY[2])
+
+
+def blur(x: Float[Tensor, "B 3 H W"], sigma: Float[Tensor, " B"], radius: int) -> Float[Tensor, "B 3 H W"]:
+    """Gaussian blur of each image with its own standard deviation in pixels, the border reflected.
+
+    The kernel is cut at `radius` pixels, or at the image's size less one, whatever is less.
+    """
+    rows = blur_matrices(sigma, radius, x.shape[2])
+    columns = rows if x.shape[2] == x.shape[3] else blur_matrices(sigma, radius, x.shape[3])
+    return rows[:, None] @ x @ columns[:, None].transpose(2, 3)
+
+
+def blur_matrices(sigma: Float[Tensor, " B"], radius: int, size: int) -> Float[Tensor, "B n n"]:
+    """The blur of a line of `size` pixels, as a matrix for each image: at these sizes faster than a convolution."""
+    radius = min(radius, size - 1)
+    place = torch.arange(-radius, radius + 1, device=sigma.device)  # [T]
+    kernel = torch.softmax(-0.5 * (place / sigma[:, None]) ** 2, dim=1)  # [B, T]
+    lines = F.pad(torch.eye(size, device=sigma.device)[None], (radius, radius), mode="reflect")[0]
+    # taps[t, i, j] is 1 where the kernel's place t, laid on pixel i, reads pixel j
+    taps = lines.unfold(1, size, 1).permute(1, 2, 0)
+    return (kernel @ taps.flatten(1)).view(-1, size, size)
+
+
+def _pixelwise(per_image: Tensor) -> Tensor:
+    return per_image[:, None, None, None]

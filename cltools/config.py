@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from types import UnionType
-from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from cltools.datasets import DataSettings
 from cltools.encoders import EncoderSettings
@@ -116,7 +116,7 @@ class Experiment:
         return json.dumps(to_plain(self), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
+    def from_json(cls, text: str) -> "Experiment":
         """The experiment of a JSON text.
 
         Raises:

@@ -47,7 +47,7 @@ METHODS = {
 }
 
 TINY = EncoderSettings(backbone="tiny", hidden=128, projection=64, bn_group=None)
-_SMALL = TrainingSettings(epochs=30, batch=128, queue_size=512, learning_rate=0.12, warmup_epochs=1, checkpoint_every=5)
+_SMALL = TrainingSettings(epochs=30, batch=128, queue_size=512, learning_rate=0.12, warmup_epochs=1.0, checkpoint_every=5)
 _RECIPE = TrainingSettings()
 _RECIPE_VIEWS = ViewSettings(blur=0.5)
 
@@ -133,6 +133,6 @@ def laptop(experiment: Experiment) -> Experiment:
         data=replace(experiment.data, limit=10_000),
         views=replace(experiment.views, blur=0.0),
         encoder=TINY,
-        training=replace(experiment.training, batch=256, queue_size=2048, epochs=20, warmup_epochs=1, momentum=0.99),
+        training=replace(experiment.training, batch=256, queue_size=2048, epochs=20, warmup_epochs=1.0, momentum=0.99),
         evaluation=replace(experiment.evaluation, every=5, test_limit=3000),
     )

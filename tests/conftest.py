@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from jaxtyping import install_import_hook
 
-install_import_hook("cltools", "beartype.beartype")  # before any test module imports the package
+install_import_hook("cltools", "numeric_tower.check")  # before any test module imports the package
 
 import pytest  # noqa: E402
 import torch  # noqa: E402

@@ -23,7 +23,7 @@ ColourChange = Callable[[Tensor, Tensor], Tensor]
 """Images and an amount for each → images."""
 TRIES = 10
 """Crops drawn for an image, of which the first that fits is taken."""
-CHUNK = 64
+CHUNK = 128
 """Images whose colours change together on a CPU, so that they stay in its cache."""
 
 
@@ -82,8 +82,8 @@ def augment(
     """One random view of each image: crop, flip and rotation, then colour jitter, then grayscale, then blur.
 
     Differs from torchvision: the jitter's order is fixed (brightness, contrast, saturation, hue), where torchvision
-    draws one; crops are of any place and size, not of whole pixels, and interpolate over their border where the image goes on; a
-    rotation shows the image's border repeated, not black.
+    draws one; crops are of any place and size, not of whole pixels, and interpolate over their border where the image
+    goes on; a rotation shows the image's border repeated, not black.
 
     Args:
         images: uint8, or float in [0, 1].
@@ -130,7 +130,7 @@ class Draws:
 
     def happens(self, probability: float) -> Bool[Tensor, " B"]:
         """True with this probability."""
-        return self.between(0, 1) < probability
+        return self.between(0.0, 1.0) < probability
 
     def factors(self, change: float) -> Float[Tensor, " B"]:
         """Uniform around 1."""
@@ -154,8 +154,8 @@ def crop_sizes(
 def sampling_matrices(settings: ViewSettings, draws: Draws, height_by_width: float) -> Float[Tensor, "B 2 3"]:
     """Where each output pixel is read, in coordinates that run from −1 to 1: crop, flip and rotation in one matrix."""
     width, height = crop_sizes(settings, draws, height_by_width)
-    x_centre = (1 - width) * draws.between(-1, 1)
-    y_centre = (1 - height) * draws.between(-1, 1)
+    x_centre = (1 - width) * draws.between(-1.0, 1.0)
+    y_centre = (1 - height) * draws.between(-1.0, 1.0)
     mirror = torch.where(draws.happens(settings.flip), -1.0, 1.0) if settings.flip > 0 else torch.ones_like(width)
     turned = math.radians(settings.rotation)
     angle = draws.between(-turned, turned) if turned > 0 else torch.zeros_like(width)

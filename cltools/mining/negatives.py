@@ -7,14 +7,18 @@ Legend: B anchors, K keys.
 """
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int8
 from torch import Tensor
 
+from cltools.errors import unknown
 from cltools.mining.bands import Band, band_codes, rank_band, rank_count, rank_edge, value_band
 from cltools.mining.similarities import Similarities
+
+Reference = Literal["positive", "anchor", "gradient", "margin"]
+Unit = Literal["rank", "cosine"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class NegativeRule:
         """Whether the vectors themselves are needed, to make new keys."""
         return False
 
-    def at(self, progress: float) -> Self:
+    def at(self, progress: float) -> "NegativeRule":
         """The rule in force at this share of training; a rule with schedules resolves them here."""
         return self
 
@@ -124,9 +128,9 @@ class BandNegatives(NegativeRule):
     """Rank unit: the share of all keys that is too hard. Cosine unit: below it a key is too easy."""
     upper: float = 0.5
     """Rank unit: beyond this share a key is too easy. Cosine unit: from it on a key is too hard (1 cuts nothing)."""
-    reference: Literal["positive", "anchor", "gradient", "margin"] = "positive"
+    reference: Reference = "positive"
     """What is ranked: z'·n, z·n, the force on the anchor p·√(1−c²)/τ, or z·n − z·z' (semi-hard; cosine unit only)."""
-    unit: Literal["rank", "cosine"] = "rank"
+    unit: Unit = "rank"
     """Whether the edges are rank shares or cosines."""
     rescale: bool = False
     """Weigh the kept by (keys neither own nor mined) / (keys kept)."""
@@ -134,6 +138,9 @@ class BandNegatives(NegativeRule):
     def __post_init__(self) -> None:
         """Refuse edges that cross or leave their range, and a reference that has no such unit."""
         name, low = type(self).__name__, 0.0 if self.unit == "rank" else -1.0
+        for field, known in (("reference", get_args(Reference)), ("unit", get_args(Unit))):
+            if getattr(self, field) not in known:
+                raise unknown(f"{name} {field}", getattr(self, field), known)
         if not low <= self.lower < self.upper <= 1:
             raise ValueError(
                 f"{name}: the band ({self.lower}, {self.upper}] is not one; edges in {self.unit} unit "
@@ -175,6 +182,8 @@ class BandNegatives(NegativeRule):
         score = self.score(s, temperature=temperature)
         if self.unit == "rank":
             return rank_band(score, s.own, self.lower, self.upper)
+        if self.reference != "margin":
+            score = score.clamp(-1, 1)  # rounding puts a cosine just outside, where a lower edge of −1 must cut nothing
         return value_band(score, self.lower, self.upper)
 
     def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], eligible: Bool[Tensor, "B K"]) -> Tensor | None:

@@ -7,13 +7,17 @@ Legend: B anchors, K keys, P candidates.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from cltools.errors import unknown
 from cltools.mining.similarities import Similarities
+
+Weighting = Literal["none", "soft", "hard", "soft+hard"]
+Search = Literal["key", "anchor", "max"]
 
 # A share that equals the gate up to float32 rounding passes it, so that k equal candidates are all accepted at 1/k.
 ROUNDING = 1e-6
@@ -30,7 +34,7 @@ class PositiveRule:
 
     k: int | None = 5
     """Number of candidates (NNCLR 1, arXiv:2104.14548; SNCLR 5, 2303.17142); None: every key (SCE, 2111.14585)."""
-    weighting: Literal["none", "soft", "hard", "soft+hard"] = "soft+hard"
+    weighting: Weighting = "soft+hard"
     """Mine nothing, weigh all candidates, weigh the accepted alike, or gate first and then weigh."""
     augmented_share: float | None = 0.5
     """Weight of the augmented view (SCE's λ); None: one among the accepted, 1/(1 + accepted)."""
@@ -40,7 +44,7 @@ class PositiveRule:
     """Gate on the cosine (FNC, arXiv:2011.11765: 0.7)."""
     min_share: float | None = None
     """Gate on the soft weight (SNCLR); "soft+hard" with no gate given uses 1/k."""
-    search: Literal["key", "anchor", "max"] = "key"
+    search: Search = "key"
     """Whose neighbours are sought: the positive's, the anchor's, or the larger of both similarities (FNC)."""
     pick: int | None = None
     """Use that many of the k at random (MYOW, arXiv:2102.10106)."""
@@ -53,6 +57,9 @@ class PositiveRule:
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
+        for name, known in (("weighting", get_args(Weighting)), ("search", get_args(Search))):
+            if getattr(self, name) not in known:
+                raise unknown(f"PositiveRule {name}", getattr(self, name), known)
         _require(self.k is None or self.k >= 1, f"k is {self.k}; it must be at least 1, or None for every key")
         _require(self.temperature > 0, f"the temperature of the soft weights is {self.temperature}; it must be above 0")
         for name in ("augmented_share", "min_share", "start", "ramp", "strength"):
@@ -69,7 +76,7 @@ class PositiveRule:
             f'a gate (threshold or min_share) has no effect on weighting="{self.weighting}"; use "hard" or "soft+hard"',
         )
 
-    def at(self, progress: float) -> Self:
+    def at(self, progress: float) -> "PositiveRule":
         """The rule in force at this share of training, `start` and `ramp` resolved into `strength`."""
         grown = 1.0 if self.ramp == 0 else min(1.0, (progress - self.start) / self.ramp)
         strength = self.strength * grown if progress >= self.start else 0.0

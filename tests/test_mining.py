@@ -1,0 +1,298 @@
+"""`select` against plain Python loops over random and adversarial similarities, and what follows for the loss."""
+
+from dataclasses import replace
+from typing import Any
+
+import oracles
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from cltools.losses import info_nce
+from cltools.mining import (
+    AllNegatives,
+    Band,
+    BandNegatives,
+    Estimate,
+    NegativeRule,
+    OracleNegatives,
+    PositiveRule,
+    RandomNegatives,
+    Selection,
+    Similarities,
+    select,
+    similarities,
+    terms,
+)
+
+quick = settings(deadline=None, derandomize=True, max_examples=150)
+NOTHING_MINED = PositiveRule(weighting="none")
+
+
+def random_similarities(seed: int, rows: int, keys: int, kind: str = "smooth", own: float = 0.1) -> Similarities:
+    """Cosines drawn directly. "grid": few values, so ties and exact ±1; "equal": one value; "bf16": rounded to bf16."""
+    g = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        x = torch.rand(*shape, generator=g) * 2 - 1
+        if kind == "grid":
+            return (x * 4).round() / 4
+        if kind == "equal":
+            return torch.full(shape, 0.5)
+        return x.bfloat16().float() if kind == "bf16" else x
+
+    return Similarities(
+        anchor=draw(rows, keys),
+        key=draw(rows, keys),
+        positive=draw(rows),
+        own=torch.rand(rows, keys, generator=g) < own,
+        same_class=torch.rand(rows, keys, generator=g) < 0.3,
+    )
+
+
+inputs = st.builds(
+    random_similarities,
+    seed=st.integers(0, 10**6),
+    rows=st.integers(1, 4),
+    keys=st.integers(0, 12),
+    kind=st.sampled_from(["smooth", "grid", "equal", "bf16"]),
+    own=st.sampled_from([0.0, 0.1, 0.6, 1.0]),
+)
+gates = st.one_of(
+    st.just({}),
+    st.fixed_dictionaries({"threshold": st.sampled_from([-1.0, 0.0, 0.25, 0.7, 1.0])}),
+    st.fixed_dictionaries({"min_share": st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0])}),
+    st.fixed_dictionaries({"threshold": st.just(0.25), "min_share": st.just(0.2)}),
+)
+
+
+@st.composite
+def positive_rules(draw: st.DrawFn) -> PositiveRule:
+    weighting = draw(st.sampled_from(["none", "soft", "hard", "soft+hard"]))
+    k = draw(st.sampled_from([None, 1, 2, 3, 5, 20]))
+    pick = draw(st.sampled_from([None, 1, 3]))
+    return PositiveRule(
+        k=k,
+        weighting=weighting,
+        augmented_share=draw(st.sampled_from([None, 0.0, 0.3, 0.5, 1.0])),
+        temperature=draw(st.sampled_from([0.1, 0.5, 1.0])),
+        search=draw(st.sampled_from(["key", "anchor", "max"])),
+        pick=pick if pick is None or k is None else min(pick, k),
+        strength=draw(st.sampled_from([0.0, 0.5, 1.0])),
+        **(draw(gates) if "hard" in weighting else {}),
+    )
+
+
+@st.composite
+def band_rules(draw: st.DrawFn) -> BandNegatives:
+    reference = draw(st.sampled_from(["positive", "anchor", "gradient", "margin"]))
+    unit = draw(st.sampled_from({"gradient": ["rank"], "margin": ["cosine"]}.get(reference, ["rank", "cosine"])))
+    edges = [0.0, 0.02, 0.1, 0.25, 0.5, 0.7, 0.96, 1.0] if unit == "rank" else [-1.0, -0.5, -0.25, 0.0, 0.3, 0.5, 1.0]
+    lower, upper = sorted(draw(st.lists(st.sampled_from(edges), min_size=2, max_size=2, unique=True)))
+    return BandNegatives(lower=lower, upper=upper, reference=reference, unit=unit, rescale=draw(st.booleans()))
+
+
+def row(values: Tensor | None, b: int) -> Any:
+    return None if values is None else values[b].tolist()
+
+
+def mined_mask(chosen: Selection, b: int, keys: int) -> list[bool]:
+    taken = zip(row(chosen.positive_index, b), row(chosen.positive_weight, b)[1:], strict=True)
+    mined = {j for j, weight in taken if weight > 0}
+    return [j in mined for j in range(keys)]
+
+
+def judged_row(s: Similarities, rule: NegativeRule, b: int, temperature: float) -> list[int]:
+    if isinstance(rule, BandNegatives):
+        positive = s.positive[b].item()
+        scores = oracles.score_row(rule.reference, row(s.anchor, b), row(s.key, b), positive, temperature)
+        if rule.unit == "rank":
+            return oracles.rank_bands(scores, row(s.own, b), rule.lower, rule.upper)
+        return oracles.cosine_bands(scores, rule.lower, rule.upper)
+    if isinstance(rule, OracleNegatives):
+        return [oracles.OTHER if same else oracles.POTENTIAL for same in row(s.same_class, b)]
+    return [oracles.POTENTIAL] * s.own.shape[1]
+
+
+def check_invariants(s: Similarities, chosen: Selection) -> None:
+    """What holds for every selection, whatever the rules."""
+    rows, keys = s.anchor.shape
+    candidates = chosen.positive_index.shape[1]
+    assert chosen.positive_index.dtype == torch.int64
+    assert chosen.positive_weight.dtype == chosen.negative_weight.dtype == torch.float32
+    assert chosen.band.dtype == torch.int8
+    assert chosen.positive_weight.shape == (rows, 1 + candidates)
+    assert chosen.band.shape == chosen.negative_weight.shape == (rows, keys)
+    assert (chosen.positive_weight >= 0).all()
+    torch.testing.assert_close(chosen.positive_weight.sum(1), torch.ones(rows))
+    mined = torch.tensor([mined_mask(chosen, b, keys) for b in range(rows)], dtype=torch.bool).reshape(rows, keys)
+    assert ((chosen.band == Band.OWN) == s.own).all()
+    assert ((chosen.band == Band.MINED) == mined).all()
+    assert not (mined & s.own).any()
+    assert ((chosen.band == Band.POTENTIAL) == (chosen.negative_weight > 0)).all()
+    tensors = (chosen.positive_weight, chosen.negative_weight)
+    assert all(t.isfinite().all() and not t.requires_grad for t in tensors)
+
+
+@quick
+@given(s=inputs, rule=positive_rules(), seed=st.integers(0, 99))
+def test_positives_agree_with_the_loop(s: Similarities, rule: PositiveRule, seed: int) -> None:
+    rows = len(s.anchor)
+    chosen = select(s, rule, AllNegatives(), generator=torch.Generator().manual_seed(seed))
+    check_invariants(s, chosen)
+    mines = rule.weighting != "none" and rule.strength > 0 and rule.augmented_share != 1
+    for b in range(rows):
+        got, weights = row(chosen.positive_index, b), row(chosen.positive_weight, b)
+        if not mines:
+            assert weights == [1.0] + [0.0] * len(got)
+            continue
+        search = oracles.search_row(rule.search, row(s.anchor, b), row(s.key, b))
+        oracles.check_candidates(got, search, row(s.own, b), rule.k, rule.pick)
+        assert weights == pytest.approx(oracles.mined_weights(rule, got, search, row(s.own, b)), abs=2e-6)
+
+
+@quick
+@given(
+    s=inputs,
+    positive=positive_rules(),
+    negative=st.one_of(
+        band_rules(), st.builds(OracleNegatives, rescale=st.booleans()), st.builds(AllNegatives), band_rules()
+    ),
+    temperature=st.sampled_from([0.1, 0.2, 0.5]),
+)
+def test_negatives_agree_with_the_loop(
+    s: Similarities, positive: PositiveRule, negative: NegativeRule, temperature: float
+) -> None:
+    rows, keys = s.anchor.shape
+    chosen = select(s, positive, negative, temperature=temperature)
+    check_invariants(s, chosen)
+    for b in range(rows):
+        mined = mined_mask(chosen, b, keys)
+        bands = oracles.final_bands(judged_row(s, negative, b, temperature), row(s.own, b), mined)
+        assert row(chosen.band, b) == bands
+        weights = oracles.negative_weights(bands, getattr(negative, "rescale", False))
+        assert row(chosen.negative_weight, b) == pytest.approx(weights)
+
+
+@pytest.mark.parametrize("keys", [0, 1])
+@pytest.mark.parametrize("own", [0.0, 1.0])
+@pytest.mark.parametrize("negative", [AllNegatives(), BandNegatives(lower=0.6, upper=0.9), RandomNegatives(share=0.2)])
+def test_tiny_queues_and_all_own_keys_are_ordinary(keys: int, own: float, negative: NegativeRule) -> None:
+    s = random_similarities(0, 3, keys, own=own)
+    chosen = select(s, PositiveRule(weighting="hard"), negative)
+    check_invariants(s, chosen)
+    if own or keys == 0:
+        assert (chosen.positive_weight[:, 0] == 1).all()
+        assert (chosen.negative_weight == 0).all()
+    s.anchor.requires_grad_()
+    loss = info_nce(**terms(s, chosen), temperature=0.2)
+    assert loss.isfinite()
+    if loss.requires_grad:
+        loss.backward()
+        assert s.anchor.grad is None or s.anchor.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("form", ["sep", "in", "out"])
+@pytest.mark.parametrize(
+    ("positive", "negative"),
+    [
+        (NOTHING_MINED, AllNegatives()),
+        (PositiveRule(augmented_share=1.0), AllNegatives()),
+        (PositiveRule(strength=0.0), AllNegatives()),
+        (PositiveRule().at(0.0), AllNegatives()),
+        (NOTHING_MINED, RandomNegatives(share=1.0)),
+        *(
+            (NOTHING_MINED, BandNegatives(lower=0.0, upper=1.0, reference=r))
+            for r in ("positive", "anchor", "gradient")
+        ),
+        *(
+            (NOTHING_MINED, BandNegatives(lower=-1.0, upper=1.0, reference=r, unit="cosine"))
+            for r in ("positive", "anchor")
+        ),
+        (NOTHING_MINED, BandNegatives(lower=0.0, upper=1.0, rescale=True)),
+    ],
+)
+def test_neutral_settings_are_plain_infonce(form: Any, positive: PositiveRule, negative: NegativeRule) -> None:
+    g = torch.Generator().manual_seed(2)
+    z, p, n = (F.normalize(torch.randn(k, 8, generator=g), dim=1) for k in (5, 5, 20))
+    n[:5], n[5:10] = -p, z  # keys exactly opposite and exactly equal, up to rounding
+    s = similarities(z.requires_grad_(), p, n, torch.zeros(5, 20, dtype=torch.bool))
+    got = info_nce(**terms(s, select(s, positive, negative)), temperature=0.2, form=form)
+    logits = torch.cat([(z * p).sum(1, keepdim=True), z @ n.T], dim=1) / 0.2
+    expected = F.cross_entropy(logits, torch.zeros(5, dtype=torch.int64))
+    torch.testing.assert_close(got, expected)
+    torch.testing.assert_close(torch.autograd.grad(got, z), torch.autograd.grad(expected, z))
+
+
+@quick
+@given(
+    seed=st.integers(0, 10**6),
+    positive=positive_rules().filter(lambda rule: rule.pick is None),
+    negative=st.one_of(band_rules(), st.just(OracleNegatives())),
+)
+def test_order_of_keys_does_not_matter(seed: int, positive: PositiveRule, negative: NegativeRule) -> None:
+    s = random_similarities(seed, 3, 11)
+    order = torch.randperm(11, generator=torch.Generator().manual_seed(seed))
+    assert s.key is not None and s.same_class is not None
+    moved = replace(
+        s,
+        anchor=s.anchor[:, order],
+        key=s.key[:, order],
+        own=s.own[:, order],
+        same_class=s.same_class[:, order],
+    )
+    here, there = select(s, positive, negative), select(moved, positive, negative)
+    assert torch.equal(there.band, here.band[:, order])
+    torch.testing.assert_close(there.negative_weight, here.negative_weight[:, order])
+    torch.testing.assert_close(
+        info_nce(**terms(moved, there), temperature=0.2), info_nce(**terms(s, here), temperature=0.2)
+    )
+
+
+@pytest.mark.parametrize("form", ["sep", "in", "out", "decoupled"])
+def test_whole_path_gives_finite_gradients_on_degenerate_vectors(form: Any) -> None:
+    """All vectors equal, or opposite: every score ties, cosines are ±1, the force on the anchor is 0."""
+    same = F.normalize(torch.ones(3, 4), dim=1)
+    for keys in (same, -same, torch.cat([same, -same])):
+        for negative in (BandNegatives(lower=0.1, upper=0.5, reference="gradient"), BandNegatives(), AllNegatives()):
+            z = same.clone().requires_grad_()
+            own = torch.zeros(3, len(keys), dtype=torch.bool)
+            s = similarities(z, same, keys, own)
+            chosen = select(s, PositiveRule(k=2), negative)
+            check_invariants(s, chosen)
+            info_nce(**terms(s, chosen), temperature=0.01, form=form).backward()
+            assert z.grad is not None and z.grad.isfinite().all()
+
+
+def test_terms_lays_out_cosines_and_weights() -> None:
+    g = torch.Generator().manual_seed(3)
+    z, p, n = (F.normalize(torch.randn(k, 6, generator=g), dim=1) for k in (4, 4, 9))
+    s = similarities(z.requires_grad_(), p, n, torch.zeros(4, 9, dtype=torch.bool), with_vectors=True)
+    chosen = select(s, PositiveRule(k=3, weighting="soft"), BandNegatives(lower=0.1, upper=0.9))
+    got = terms(s, chosen)
+    assert set(got) == {"positive", "negative", "positive_weight", "negative_weight", "estimate"}
+    for b in range(4):
+        mined = [s.anchor[b, j].item() for j in chosen.positive_index[b]]
+        assert got["positive"][b].tolist() == pytest.approx([s.positive[b].item(), *mined])
+    assert torch.equal(got["negative"], s.anchor)
+    assert torch.equal(got["positive_weight"], chosen.positive_weight)
+    assert torch.equal(got["negative_weight"], chosen.negative_weight)
+    assert got["estimate"] == Estimate()
+    assert got["positive"].requires_grad and got["negative"].requires_grad
+
+    made = F.normalize(torch.randn(4, 2, 6, generator=g), dim=2)
+    mixed = terms(s, replace(chosen, synthetic=made, estimate=Estimate(beta=1.0)))
+    assert mixed["negative"].shape == mixed["negative_weight"].shape == (4, 11)
+    assert (mixed["negative_weight"][:, 9:] == 1).all()
+    assert mixed["estimate"] == Estimate(beta=1.0)
+    for b in range(4):
+        expected = [oracles.dot(z[b].tolist(), vector) for vector in made[b].tolist()]
+        assert mixed["negative"][b, 9:].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_selection_temperature_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="temperature"):
+        select(random_similarities(0, 2, 4), PositiveRule(), AllNegatives(), temperature=0.0)

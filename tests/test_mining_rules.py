@@ -1,0 +1,326 @@
+"""Each rule alone: schedules, randomness, edges, nesting, and the messages for bad settings."""
+
+import math
+import subprocess
+import sys
+from typing import Any
+
+import oracles
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from cltools.mining import (
+    AllNegatives,
+    Band,
+    BandNegatives,
+    NegativeRule,
+    OracleNegatives,
+    PositiveRule,
+    RandomNegatives,
+    Similarities,
+    select,
+)
+
+quick = settings(deadline=None, derandomize=True, max_examples=100)
+NOTHING_MINED = PositiveRule(weighting="none")
+ONE = torch.tensor([0.5])
+
+
+def line(values: list[float], own: tuple[int, ...] = (), **more: Any) -> Similarities:
+    """One anchor whose keys have these cosines, with the anchor and the positive alike."""
+    cosines = torch.tensor([values])
+    mask = torch.zeros(1, len(values), dtype=torch.bool)
+    mask[0, list(own)] = True
+    return Similarities(**{"anchor": cosines, "key": cosines, "positive": ONE, "own": mask, **more})
+
+
+def codes(s: Similarities, rule: NegativeRule, positive: PositiveRule = NOTHING_MINED, **more: Any) -> str:
+    """The bands of the first anchor, one initial a key: W own, E easy, P potential, H hard, M mined, O other."""
+    return "".join("WEPHMO"[code] for code in select(s, positive, rule, **more).band[0].tolist())
+
+
+# --- positives -------------------------------------------------------------------------------------------------------
+
+
+def test_weights_of_each_weighting_by_hand() -> None:
+    s = line([0.9, 0.8, 0.2, 0.99], own=(3,))
+    e1, e2 = math.exp(0.9), math.exp(0.8)
+    soft = [e1 / (e1 + e2), e2 / (e1 + e2)]
+    cases: list[tuple[PositiveRule, dict[int, float]]] = [
+        (PositiveRule(k=2, weighting="soft", temperature=1.0), {0: soft[0] / 2, 1: soft[1] / 2}),
+        (PositiveRule(k=2, weighting="hard"), {0: 0.25, 1: 0.25}),
+        (PositiveRule(k=2, weighting="hard", threshold=0.85), {0: 0.5}),
+        (PositiveRule(k=2, weighting="hard", augmented_share=None), {0: 1 / 3, 1: 1 / 3}),
+        (PositiveRule(k=1, weighting="hard", augmented_share=0.0), {0: 1.0}),
+        (PositiveRule(k=2, temperature=1.0), {0: 0.5}),  # the gate 1/k takes the one above the mean
+        (PositiveRule(k=3, temperature=1.0, threshold=0.75), {0: soft[0] / 2, 1: soft[1] / 2}),
+        (PositiveRule(k=2, weighting="hard", threshold=0.8), {0: 0.25, 1: 0.25}),  # at the threshold is accepted
+        (PositiveRule(k=2, weighting="hard", threshold=0.95), {}),
+    ]
+    for rule, expected in cases:
+        chosen = select(s, rule, AllNegatives())
+        pairs = zip(chosen.positive_index[0].tolist(), chosen.positive_weight[0, 1:].tolist(), strict=True)
+        assert {j: w for j, w in pairs if w > 0} == pytest.approx(expected), rule
+        assert chosen.positive_weight[0, 0].item() == pytest.approx(1 - sum(expected.values())), rule
+
+
+def test_equal_candidates_all_pass_the_default_gate() -> None:
+    chosen = select(line([0.3] * 7), PositiveRule(k=7), AllNegatives())
+    assert chosen.positive_weight[0].tolist() == pytest.approx([0.5] + [0.5 / 7] * 7)
+
+
+def test_schedule_waits_then_ramps() -> None:
+    rule = PositiveRule(start=0.2, ramp=0.4)
+    for progress, strength in [(0.0, 0), (0.19, 0), (0.2, 0), (0.4, 0.5), (0.6, 1), (1.0, 1)]:
+        now = rule.at(progress)
+        assert now.strength == pytest.approx(strength)
+        assert (now.start, now.ramp) == (0, 0)
+        assert now.k == rule.k and now.weighting == rule.weighting
+    assert PositiveRule(start=0.2, ramp=0.0).at(0.2).strength == 1
+    assert PositiveRule(start=0.2, ramp=0.0).at(0.1).strength == 0
+    assert PositiveRule(start=0.0, ramp=0.0).at(0.0).strength == 1
+    assert rule.strength == 1  # and select at full strength ignores start and ramp
+    half = select(line([0.9, 0.1]), PositiveRule(k=1, weighting="hard", start=0.0, ramp=1.0).at(0.5), AllNegatives())
+    assert half.positive_weight[0].tolist() == pytest.approx([0.75, 0.25])
+
+
+def test_candidates_without_weight_are_judged_as_negatives() -> None:
+    s = line([0.9, 0.8, 0.7, 0.1])
+    band = BandNegatives(lower=0.25, upper=0.75)
+    gated = PositiveRule(k=2, weighting="hard", threshold=0.85)
+    assert codes(s, band) == "HPPE"
+    assert codes(s, band, gated) == "MPPE"
+    assert codes(s, band, gated.at(0.0)) == "HPPE"
+    assert codes(s, band, PositiveRule(k=2, weighting="hard", augmented_share=1.0)) == "HPPE"
+    assert codes(s, band, PositiveRule(k=2, weighting="hard")) == "MMPE"  # counted in the ranks, then removed
+
+
+def test_pick_is_random_seeded_and_among_the_k() -> None:
+    s = line([0.9, 0.8, 0.7, 0.6, 0.5, 0.4], own=(1,))
+    rule = PositiveRule(k=3, pick=1, weighting="hard", augmented_share=0.0)
+    picked = [select(s, rule, AllNegatives(), generator=torch.Generator().manual_seed(i)) for i in range(60)]
+    again = select(s, rule, AllNegatives(), generator=torch.Generator().manual_seed(7))
+    assert torch.equal(again.positive_index, picked[7].positive_index)
+    assert {c.positive_index.item() for c in picked} == {0, 2, 3}
+    assert all(c.positive_weight[0].tolist() == [0, 1] for c in picked)
+    few = line([0.9, 0.8, 0.7], own=(0, 1))  # own keys fill the k, but never take the place of another
+    for i in range(20):
+        chosen = select(few, rule, AllNegatives(), generator=torch.Generator().manual_seed(i))
+        assert chosen.positive_index.item() == 2
+
+
+def test_search_looks_from_the_key_the_anchor_or_both() -> None:
+    s = line([0.9, 0.1, 0.0], key=torch.tensor([[0.2, 0.3, 0.95]]))
+    for search, best in [("key", 2), ("anchor", 0), ("max", 2)]:
+        rule = PositiveRule(k=1, weighting="hard", search=search)  # type: ignore[arg-type]
+        assert select(s, rule, AllNegatives()).positive_index.item() == best
+
+
+@pytest.mark.parametrize("weighting", ["soft", "none"])
+@pytest.mark.parametrize("gate", [{"threshold": 0.5}, {"min_share": 0.1}])
+def test_a_gate_that_would_be_ignored_is_refused(weighting: Any, gate: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"threshold|min_share"):
+        PositiveRule(weighting=weighting, **gate)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"k": 0},
+        {"k": -3},
+        {"temperature": 0.0},
+        {"temperature": -1.0},
+        {"augmented_share": -0.1},
+        {"augmented_share": 1.1},
+        {"strength": 1.5},
+        {"pick": 0},
+    ],
+)
+def test_positive_settings_out_of_range_are_named(bad: dict[str, Any]) -> None:
+    name, value = next(iter(bad.items()))
+    with pytest.raises(ValueError, match=name) as error:
+        PositiveRule(**bad)
+    assert str(value) in str(error.value)
+
+
+# --- negatives -------------------------------------------------------------------------------------------------------
+
+
+def test_rank_bands_by_hand() -> None:
+    s = line([0.1, 0.9, 0.5, 0.7, 0.3])
+    assert codes(s, BandNegatives(lower=0.2, upper=0.6)) == "EHPPE"
+    assert codes(s, BandNegatives(lower=0.0, upper=0.6)) == "EPPPE"
+    assert codes(s, BandNegatives(lower=0.2, upper=1.0)) == "PHPPP"
+    assert codes(s, BandNegatives(lower=0.09, upper=0.3)) == "EPEPE"  # 0.45 + ½ is no key, 1.5 + ½ is two
+    assert codes(s, BandNegatives(lower=0.0, upper=0.05)) == "EEEEE"
+    ties = line([0.5, 0.5, 0.5, 0.2])
+    assert codes(ties, BandNegatives(lower=0.25, upper=0.75)) == "HHHE"  # one fate for equals empties the band
+    own = line([0.9, 0.5, 0.3, 0.1], own=(0,))
+    assert codes(own, BandNegatives(lower=0.25, upper=0.5)) == "WHPE"  # the own key ranks last
+
+
+def test_cosine_bands_by_hand() -> None:
+    s = line([0.75, 0.5, 0.25, -1.0, 1.0])
+    assert codes(s, BandNegatives(lower=0.25, upper=0.75, unit="cosine")) == "HPPEH"
+    assert codes(s, BandNegatives(lower=0.5, upper=1.0, unit="cosine")) == "PPEEP"
+    assert codes(s, BandNegatives(lower=-1.0, upper=0.0, unit="cosine")) == "HHHPH"
+    margin = BandNegatives(lower=-0.25, upper=0.25, unit="cosine", reference="margin")  # around z·z' = 0.5
+    assert codes(s, margin) == "HPPEH"
+
+
+def test_force_vanishes_at_both_ends() -> None:
+    """By gradient the strongest push is near c*, a cosine of 0.905 at 0.2; keys at ±1 push nothing and rank last."""
+    s = line([1.0, 0.99, 0.905, 0.5, 0.0, -1.0])
+    for rank, strongest in enumerate([2, 1, 3, 4]):
+        band = BandNegatives(lower=rank / 6, upper=(rank + 1) / 6, reference="gradient")
+        assert codes(s, band, temperature=0.2).index("P") == strongest
+    band = BandNegatives(lower=1.0 / 6, upper=4.0 / 6, reference="gradient")
+    assert codes(s, band, temperature=0.2) == "EPHPPE"
+
+
+def test_reference_decides_what_is_ranked() -> None:
+    s = line([0.9, 0.1, 0.5], key=torch.tensor([[0.1, 0.9, 0.5]]))
+    for reference, expected in [("positive", "EHP"), ("anchor", "HEP")]:
+        band = BandNegatives(lower=1.0 / 3, upper=2.0 / 3, reference=reference)  # type: ignore[arg-type]
+        assert codes(s, band) == expected
+    assert BandNegatives(lower=0.1, upper=0.5).reference == "positive"
+    assert BandNegatives(lower=0.1, upper=0.5).unit == "rank"
+
+
+@quick
+@given(
+    seed=st.integers(0, 10**6),
+    grid=st.booleans(),
+    edges=st.lists(st.floats(0, 1), min_size=4, max_size=4, unique=True).map(sorted),
+)
+def test_bands_nest_when_edges_do(seed: int, grid: bool, edges: list[float]) -> None:
+    x = torch.rand(3, 13, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    x = (x * 3).round() / 3 if grid else x
+    s = Similarities(x, x, torch.zeros(3), torch.zeros(3, 13, dtype=torch.bool))
+    wide = select(s, NOTHING_MINED, BandNegatives(lower=edges[0], upper=edges[3])).negative_weight > 0
+    narrow = select(s, NOTHING_MINED, BandNegatives(lower=edges[1], upper=edges[2])).negative_weight > 0
+    assert (wide | ~narrow).all()
+
+
+def test_rescale_keeps_the_total_weight() -> None:
+    s = line([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3], own=(6,))
+    mined = PositiveRule(k=1, weighting="hard")
+    for rule in (
+        BandNegatives(lower=2.0 / 7, upper=5.0 / 7, rescale=True),
+        RandomNegatives(share=0.9, rescale=True),
+    ):
+        chosen = select(s, mined, rule, generator=torch.Generator().manual_seed(0))
+        kept = chosen.negative_weight[chosen.negative_weight > 0]
+        assert len(kept) < 7
+        assert kept.sum().item() == pytest.approx(5)  # seven keys, one own, one mined
+        assert (kept == kept[0]).all()
+    same = torch.tensor([[True, False, True, False, False, False, False]])
+    chosen = select(line([0.1] * 7, same_class=same), NOTHING_MINED, OracleNegatives(rescale=True))
+    assert chosen.negative_weight[0].tolist() == pytest.approx([0, 1.4, 0, 1.4, 1.4, 1.4, 1.4])
+
+
+def random_kept(s: Similarities, share: float, seed: int) -> Tensor:
+    chosen = select(s, NOTHING_MINED, RandomNegatives(share=share), generator=torch.Generator().manual_seed(seed))
+    assert set(chosen.band.unique().tolist()) <= {Band.OWN, Band.POTENTIAL, Band.OTHER}
+    return chosen.negative_weight > 0
+
+
+def test_random_negatives_keep_an_exact_seeded_count() -> None:
+    keys = 40
+    x = torch.zeros(50, keys)
+    s = Similarities(x, None, torch.zeros(50), torch.zeros(50, keys, dtype=torch.bool))
+    for share in (0.01, 0.0125, 0.25, 0.6, 1.0):
+        kept = random_kept(s, share, seed=1)
+        assert (kept.sum(1) == oracles.rank_count(share, keys)).all()
+        assert torch.equal(kept, random_kept(s, share, seed=1))
+    assert not torch.equal(random_kept(s, 0.5, seed=1), random_kept(s, 0.5, seed=2))
+    frequency = torch.stack([random_kept(s, 0.25, seed=i).float().mean(0) for i in range(20)]).mean(0)
+    assert ((frequency - 0.25).abs() < 0.06).all()  # 1,000 draws a key: four standard deviations
+
+
+def test_random_negatives_rank_own_keys_last() -> None:
+    own = torch.zeros(20, 10, dtype=torch.bool)
+    own[:, :4] = True
+    s = Similarities(torch.zeros(20, 10), None, torch.zeros(20), own)
+    assert (random_kept(s, 0.5, seed=0).sum(1) == 5).all()
+    assert (random_kept(s, 0.9, seed=0).sum(1) == 6).all()
+    assert not (random_kept(s, 1.0, seed=0) & own).any()
+
+
+def test_oracle_needs_labels() -> None:
+    with pytest.raises(ValueError, match=r"label|same_class"):
+        select(line([0.5, 0.1]), NOTHING_MINED, OracleNegatives())
+    same = torch.tensor([[True, False]])
+    assert codes(line([0.5, 0.1], same_class=same), OracleNegatives()) == "OP"
+
+
+def test_rules_that_read_the_positive_ask_for_it() -> None:
+    s = line([0.5, 0.1], key=None)
+    assert codes(s, AllNegatives()) == "PP"
+    assert codes(s, BandNegatives(lower=0.5, upper=1.0, reference="anchor")) == "HP"
+    assert codes(s, AllNegatives(), PositiveRule(k=1, weighting="hard", search="anchor")) == "MP"
+    with pytest.raises(ValueError, match="with_key"):
+        select(s, NOTHING_MINED, BandNegatives(lower=0.5, upper=1.0))
+    with pytest.raises(ValueError, match="with_key"):
+        select(s, PositiveRule(k=1), AllNegatives())
+
+
+@pytest.mark.parametrize("rule", [AllNegatives(), BandNegatives(), RandomNegatives(share=0.3), OracleNegatives()])
+def test_rules_without_a_schedule_stay_as_they_are(rule: NegativeRule) -> None:
+    assert rule.at(0.0) == rule == rule.at(1.0)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"lower": 0.5, "upper": 0.5},
+        {"lower": 0.6, "upper": 0.5},
+        {"lower": -0.1, "upper": 0.5},
+        {"lower": 0.1, "upper": 1.1},
+        {"lower": -1.1, "upper": 0.5, "unit": "cosine"},
+        {"lower": 0.1, "upper": 1.1, "unit": "cosine"},
+        {"lower": 0.5, "upper": -0.5, "unit": "cosine"},
+        {"lower": math.nan, "upper": 0.5},
+        {"lower": 0.1, "upper": 0.5, "reference": "margin"},
+        {"lower": 0.1, "upper": 0.5, "reference": "gradient", "unit": "cosine"},
+    ],
+)
+def test_bands_without_a_meaning_are_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"lower|upper|reference|unit"):
+        BandNegatives(**bad)
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.5, math.nan])
+def test_random_share_out_of_range_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="share"):
+        RandomNegatives(share=share)
+
+
+def test_mistyped_choices_are_named_with_their_neighbours() -> None:
+    """In a process of its own: here the run-time types would stop the word before the package sees it."""
+    program = """
+from cltools.losses import info_nce
+from cltools.mining import BandNegatives, PositiveRule
+import torch
+
+one = torch.ones(1, 1)
+calls = {
+    "soft": lambda: PositiveRule(weighting="sotf"),
+    "anchor": lambda: PositiveRule(search="anchr"),
+    "positive": lambda: BandNegatives(reference="postive"),
+    "cosine": lambda: BandNegatives(unit="cosin"),
+    "decoupled": lambda: info_nce(one, one, temperature=0.2, form="decoupld"),
+    "mean": lambda: info_nce(one, one, temperature=0.2, reduction="men"),
+}
+for meant, call in calls.items():
+    try:
+        call()
+    except ValueError as error:
+        assert meant in str(error), error
+    else:
+        raise AssertionError(f"no error where {meant} was mistyped")
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

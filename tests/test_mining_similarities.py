@@ -1,0 +1,44 @@
+"""`similarities` against plain Python dot products, and where gradients flow."""
+
+import oracles
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cltools.mining import similarities
+
+
+@pytest.mark.parametrize("keys", [0, 1, 7])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_similarities_agree_with_the_loop(keys: int, dtype: torch.dtype) -> None:
+    g = torch.Generator().manual_seed(0)
+    z, p, n = (F.normalize(torch.randn(k, 5, generator=g), dim=1).to(dtype) for k in (3, 3, keys))
+    own = torch.zeros(3, keys, dtype=torch.bool)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        s = similarities(z, p, n, own)
+    assert s.key is not None
+    assert s.anchor.dtype == s.key.dtype == s.positive.dtype == torch.float32
+    assert s.own is own and s.same_class is None and s.vectors is None
+    for b in range(3):
+        rows = [(s.anchor, z), (s.key, p)]
+        for got, vectors in rows:
+            expected = [oracles.dot(vectors[b].tolist(), key.tolist()) for key in n]
+            assert got[b].tolist() == pytest.approx(expected, abs=1e-6)
+        assert s.positive[b].item() == pytest.approx(oracles.dot(z[b].tolist(), p[b].tolist()), abs=1e-6)
+
+
+def test_gradient_flows_through_the_anchor_only_where_it_should() -> None:
+    g = torch.Generator().manual_seed(0)
+    z, p, n = (F.normalize(torch.randn(4, 5, generator=g), dim=1).requires_grad_() for _ in range(3))
+    s = similarities(z, p, n, torch.eye(4, dtype=torch.bool))
+    assert s.key is not None and not s.key.requires_grad
+    (s.anchor.sum() + s.positive.sum()).backward()
+    assert all(x.grad is not None and (x.grad != 0).any() for x in (z, p, n))  # SimCLR: keys are not constants
+
+
+def test_optional_parts_of_similarities() -> None:
+    z, p, n = torch.eye(3), torch.eye(3), torch.eye(3)[:2]
+    own, same = torch.zeros(3, 2, dtype=torch.bool), torch.ones(3, 2, dtype=torch.bool)
+    s = similarities(z, p, n, own, same_class=same, with_key=False, with_vectors=True)
+    assert s.key is None and s.same_class is same and s.vectors is not None
+    assert torch.equal(s.vectors[0], z) and torch.equal(s.vectors[1], n)

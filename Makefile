@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+# torch's threads give the core away while they wait: where other work shares the cores, waiting busily slows training
+# many times over. It changes no result.
+export OMP_WAIT_POLICY ?= passive
 
 .PHONY: help setup lab test lint fast slow notebooks bench
 .NOTPARALLEL:

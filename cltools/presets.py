@@ -47,7 +47,9 @@ METHODS = {
 }
 
 TINY = EncoderSettings(backbone="tiny", hidden=128, projection=64, bn_group=None)
-_SMALL = TrainingSettings(epochs=30, batch=128, queue_size=512, learning_rate=0.12, warmup_epochs=1.0, checkpoint_every=5)
+_SMALL = TrainingSettings(
+    epochs=30, batch=128, queue_size=512, learning_rate=0.12, warmup_epochs=1.0, checkpoint_every=5
+)
 _RECIPE = TrainingSettings()
 _RECIPE_VIEWS = ViewSettings(blur=0.5)
 

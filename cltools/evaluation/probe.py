@@ -59,7 +59,7 @@ def linear_probe(
         l2: the penalty.
 
     Raises:
-        ValueError: unknown labels (-1); no images; features that are not finite or do not match; a penalty not above 0.
+        ValueError: unknown labels (-1); no images; features that are not finite or do not match; a penalty below 0.
     """
     check_bank(bank, bank_labels, queries, labels)
     probe = fit_probe(bank, bank_labels, l2=l2)
@@ -75,10 +75,11 @@ def fit_probe(bank: Float[Tensor, "N D"], bank_labels: Int[Tensor, " N"], *, l2:
     Args:
         bank: features, standardised here by their own mean and deviation.
         bank_labels: classes.
-        l2: the penalty on the mean loss, above 0: without one, separable classes have no minimum.
+        l2: the penalty on the mean loss, at least 0. At 0 classes that can be separated have no minimum, and the
+            answer is where the last of 500 steps ends.
 
     Raises:
-        ValueError: unknown labels (-1); no images; features that are not finite; a penalty not above 0.
+        ValueError: unknown labels (-1); no images; features that are not finite; a penalty below 0.
     """
     check_l2(l2)
     check_features(bank, "bank")
@@ -92,9 +93,9 @@ def fit_probe(bank: Float[Tensor, "N D"], bank_labels: Int[Tensor, " N"], *, l2:
 
 
 def check_l2(l2: float) -> None:
-    """Refuse a penalty under which there may be no minimum; NaN and infinity too."""
-    if not 0 < l2 < float("inf"):
-        raise ValueError(f"The probe's L2 penalty is {l2}; it must be a finite number above 0, such as 0.001.")
+    """Refuse a penalty that rewards large weights; NaN and infinity too."""
+    if not 0 <= l2 < float("inf"):
+        raise ValueError(f"The probe's L2 penalty is {l2}; it must be a finite number of at least 0, such as 0.001.")
 
 
 def _scale(x: Float[Tensor, "N D"]) -> tuple[Float[Tensor, " D"], Float[Tensor, " D"]]:
@@ -104,11 +105,10 @@ def _scale(x: Float[Tensor, "N D"]) -> tuple[Float[Tensor, " D"], Float[Tensor, 
     return mean, deviation.masked_fill(constant, torch.inf)
 
 
-@torch.enable_grad()
 def _solve(
     x: Float[Tensor, "N D"], labels: Int[Tensor, " N"], classes: int, l2: float
 ) -> tuple[Float[Tensor, "C D"], Float[Tensor, " C"]]:
-    """Weight and bias at the minimum."""
+    """Weight and bias at the minimum; L-BFGS turns gradients on for itself, also under `no_grad`."""
     weight = x.new_zeros(classes, x.shape[1]).requires_grad_()
     bias = x.new_zeros(classes).requires_grad_()
     solver = torch.optim.LBFGS(

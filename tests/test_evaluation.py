@@ -1,0 +1,446 @@
+"""Evaluation against plain Python loops, scikit-learn and closed forms; the encoder is left as it was found."""
+
+import inspect
+import math
+from collections import defaultdict
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from cltools.datasets import ImageSet
+from cltools.evaluation import (
+    EvaluationSettings,
+    alignment,
+    embed,
+    evaluate,
+    false_negative_share,
+    fit_probe,
+    geometry,
+    knn,
+    knn_accuracy,
+    linear_probe,
+    mined_purity,
+    neighbour_purity,
+    uniformity,
+)
+
+seeds = st.integers(0, 2**31)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def cosine(a: Tensor, b: Tensor) -> float:
+    a, b = a.double(), b.double()
+    return float(a @ b / (a.norm() * b.norm()))
+
+
+def clusters(n: int, classes: int = 4, dim: int = 12, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Overlapping clusters with unlike scales, so that standardising matters."""
+    generator = seeded(seed)
+    centres = 1.2 * torch.randn(classes, dim, generator=seeded(99))
+    labels = torch.randint(0, classes, (n,), generator=generator)
+    x = centres[labels] + torch.randn(n, dim, generator=generator)
+    return x * torch.logspace(-2, 2, dim) + 5, labels
+
+
+def image_set(n: int, split: str = "train", seed: int = 0, known: bool = True) -> ImageSet:
+    """Two classes told apart by brightness."""
+    generator = seeded(seed)
+    labels = torch.arange(n) % 2
+    images = torch.randint(0, 156, (n, 3, 8, 8), generator=generator) + 100 * labels[:, None, None, None]
+    labels = labels if known else torch.full((n,), -1)
+    return ImageSet(images.to(torch.uint8), labels, torch.arange(n), ("dark", "bright"), "squares", split)
+
+
+class Small(nn.Module):
+    """An encoder with the parts whose state evaluation could spoil: batch norm, dropout, a frozen part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(
+            nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.5), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
+        self.head = nn.Linear(6, 2)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.backbone(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x))
+
+
+def small() -> Small:
+    torch.manual_seed(0)
+    encoder = Small()
+    encoder(torch.rand(16, 3, 8, 8))  # running statistics away from their start
+    return encoder
+
+
+# embed
+
+
+def test_embed_gives_backbone_features_in_evaluation_mode_whatever_the_batch():
+    encoder, images = small(), image_set(23)
+    features = embed(encoder, images, batch=5)
+    with torch.no_grad():
+        expected = encoder.eval().features(images.images.float() / 255)
+    assert features.dtype == torch.float32 and not features.requires_grad
+    torch.testing.assert_close(features, expected)
+    torch.testing.assert_close(embed(encoder, images.images), expected)
+    torch.testing.assert_close(embed(encoder, images.images.float() / 255, batch=23), expected)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_embed_leaves_every_buffer_flag_and_gradient_as_it_was(fails: bool):
+    encoder = small().train()
+    encoder.backbone[1].eval()  # frozen by hand: .train() afterwards would wake it
+    state = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    flags = [module.training for module in encoder.modules()]
+    drawn = torch.get_rng_state()
+    images = image_set(8).images
+    if fails:
+        with pytest.raises(RuntimeError):
+            embed(encoder, images[:, :1])  # not the three channels it was made for
+    else:
+        embed(encoder, images)
+    assert [module.training for module in encoder.modules()] == flags
+    assert all(torch.equal(tensor, state[name]) for name, tensor in encoder.state_dict().items())
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in encoder.parameters())
+    assert torch.equal(torch.get_rng_state(), drawn)
+
+
+def test_running_statistics_of_batch_norm_in_training_are_bit_identical_after_a_report():
+    encoder = small().train()
+    buffers = [buffer.clone() for buffer in encoder.buffers()]
+    evaluate(encoder, image_set(40), image_set(20, "test", 1))
+    assert encoder.training and encoder.backbone[1].training
+    assert all(torch.equal(old, new) for old, new in zip(buffers, encoder.buffers(), strict=True))
+
+
+def test_embed_calls_a_plain_module_and_reads_features_of_any_object():
+    images = image_set(6).images
+
+    class Mean:
+        def features(self, x: Tensor) -> Tensor:
+            return x.mean((2, 3))
+
+    expected = images.float().mean((2, 3)) / 255
+    torch.testing.assert_close(embed(Mean(), images), expected)
+    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    torch.testing.assert_close(embed(pooled, images), expected)
+
+
+def test_embed_is_float32_inside_autocast():
+    encoder, images = small(), image_set(9).images
+    plain = embed(encoder, images)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(embed(encoder, images), plain)
+
+
+def test_embed_says_what_it_cannot_use():
+    images = image_set(4).images
+    with pytest.raises(ValueError, match="Pool feature maps"):
+        embed(nn.Conv2d(3, 2, 3), images)
+    with pytest.raises(ValueError, match="no images"):
+        embed(small(), images[:0])
+    with pytest.raises(ValueError, match="batch is 0"):
+        embed(small(), images, batch=0)
+
+
+# kNN
+
+
+def knn_by_hand(bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tensor, protocol: str) -> float:
+    """One query at a time, in Python floats."""
+    hits = 0
+    for query, truth in zip(queries, labels.tolist(), strict=True):
+        near = sorted(((cosine(query, b), c) for b, c in zip(bank, bank_labels.tolist(), strict=True)), reverse=True)
+        votes: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        for similarity, label in near[: 200 if protocol == "knn200" else 10]:
+            votes[label][0] += math.exp(similarity / 0.1) if protocol == "knn200" else 1
+            votes[label][1] += similarity
+        hits += max(votes, key=lambda label: votes[label]) == truth
+    return 100 * hits / len(queries)
+
+
+@pytest.mark.parametrize("protocol", ["knn200", "knn10"])
+@pytest.mark.parametrize("n", [1, 7, 230])  # below and above both k
+@given(seed=seeds)
+def test_knn_agrees_with_a_loop(protocol: knn.Protocol, n: int, seed: int):
+    generator = seeded(seed)
+    bank, queries = torch.randn(n, 5, generator=generator), torch.randn(6, 5, generator=generator)
+    bank_labels = torch.randint(0, 4, (n,), generator=generator)
+    labels = torch.randint(0, 5, (6,), generator=generator)  # class 4 is never in the bank
+    found = knn_accuracy(bank, bank_labels, queries, labels, protocol=protocol)
+    assert found == knn_by_hand(bank, bank_labels, queries, labels, protocol)
+
+
+def test_knn_ignores_the_length_of_features_and_finds_an_image_in_its_own_bank():
+    bank = torch.tensor([[100.0, 0.0], [0.0, 0.01], [-3.0, 0.0]])
+    labels = torch.tensor([0, 1, 2])
+    assert knn_accuracy(bank, labels, bank * torch.tensor([[0.01], [100.0], [7.0]]), labels) == 100
+
+
+def test_knn200_weighs_near_votes_above_many_far_ones_and_knn10_does_not():
+    bank = torch.tensor([[1.0, 0.0]] + [[0.6, 0.8]] * 9)  # e^10 against 9·e^6
+    labels = torch.tensor([1] + [0] * 9)
+    query, truth = torch.tensor([[1.0, 0.0]]), torch.tensor([1])
+    assert knn_accuracy(bank, labels, query, truth, protocol="knn200") == 100
+    assert knn_accuracy(bank, labels, query, truth, protocol="knn10") == 0
+
+
+@pytest.mark.parametrize("protocol, k", [("knn200", 200), ("knn10", 10)])
+def test_exactly_k_neighbours_vote(protocol: knn.Protocol, k: int):
+    """Rings around the query, nearly as close: class 1 has the majority among k, class 0 among fewer and among more."""
+    few, many = k // 2 - 1, k // 2 + 1
+    angle = torch.cat([torch.full((count,), at) for count, at in ((few, 0.0), (many, 0.01), (few, 0.02))])
+    labels = torch.tensor([0] * few + [1] * many + [0] * few)
+    bank = torch.stack([angle.cos(), angle.sin()], 1)
+    query = torch.tensor([[1.0, 0.0]])
+    assert knn_accuracy(bank, labels, query, torch.tensor([1]), protocol=protocol) == 100
+
+
+def test_knn10_breaks_a_tie_by_summed_cosine_then_by_the_smaller_label():
+    query = torch.tensor([[1.0, 0.0]])
+    bank = torch.tensor([[0.6, 0.8], [1.0, 0.0]])
+    assert knn_accuracy(bank, torch.tensor([0, 1]), query, torch.tensor([1]), protocol="knn10") == 100
+    same = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    assert knn_accuracy(same, torch.tensor([2, 1]), query, torch.tensor([1]), protocol="knn10") == 100
+
+
+@pytest.mark.parametrize("protocol", ["knn200", "knn10"])
+def test_knn_is_the_same_in_chunks_and_under_autocast(protocol: knn.Protocol, monkeypatch: pytest.MonkeyPatch):
+    (bank, bank_labels), (queries, labels) = clusters(300), clusters(50, seed=1)
+    whole = knn_accuracy(bank, bank_labels, queries, labels, protocol=protocol)
+    assert 25 < whole < 100
+    monkeypatch.setattr(knn, "CELLS", 7 * 300)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert knn_accuracy(bank, bank_labels, queries, labels, protocol=protocol) == whole
+
+
+@pytest.mark.parametrize("measure", [knn_accuracy, linear_probe])
+def test_shapes_that_do_not_fit_are_refused_outside_the_tests_too(measure):
+    x, y = torch.randn(5, 3, generator=seeded()), torch.tensor([0, 1, 0, 1, 0])
+    measure = inspect.unwrap(measure)  # without the tests' own check of shapes
+    with pytest.raises(ValueError, match="embed both with the same encoder"):
+        measure(x, y, x[:, :2], y)
+    with pytest.raises(ValueError, match="5 features but 4 labels"):
+        measure(x, y[:4], x, y)
+
+
+@pytest.mark.parametrize("measure", [knn_accuracy, linear_probe])
+def test_what_cannot_be_compared_is_refused_with_the_reason(measure):
+    x, y = torch.randn(5, 3, generator=seeded()), torch.tensor([0, 1, 0, 1, 0])
+    with pytest.raises(ValueError, match=r"2 of 5 labels of the queries are unknown \(-1\)"):
+        measure(x, y, x, torch.tensor([0, -1, 0, -1, 0]))
+    with pytest.raises(ValueError, match="labels of the bank are unknown"):
+        measure(x, -torch.ones_like(y), x, y)
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        measure(torch.full_like(x, torch.nan), y, x, y)
+    with pytest.raises(ValueError, match="queries holds no image"):
+        measure(x, y, x[:0], y[:0])
+
+
+def test_an_unknown_protocol_names_the_known():
+    x, y = torch.ones(2, 2), torch.zeros(2, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"'knn20'\. Did you mean knn200"):
+        knn.check_protocol("knn20")
+    assert knn_accuracy(x, y, x, y, protocol="knn10") == 100
+
+
+# Probe
+
+
+@pytest.mark.parametrize("l2", [1e-1, 1e-3])
+def test_probe_agrees_with_scikit_learn(l2: float):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    (bank, labels), (queries, truth) = clusters(400), clusters(300, seed=1)
+    oracle = LogisticRegression(C=1 / (l2 * len(bank)), tol=1e-8, max_iter=5000)
+    model = make_pipeline(StandardScaler(), oracle).fit(bank.double().numpy(), labels.numpy())
+    probe = fit_probe(bank, labels, l2=l2)
+    torch.testing.assert_close(probe.weight, torch.tensor(oracle.coef_).float(), atol=5e-3, rtol=5e-3)
+    bias = torch.tensor(oracle.intercept_).float()  # free up to a constant
+    torch.testing.assert_close(probe.bias - probe.bias.mean(), bias - bias.mean(), atol=5e-3, rtol=5e-3)
+    found, expected = probe.logits(bank), torch.tensor(model.decision_function(bank.double().numpy()))
+    loss = cross_entropy(found, labels) + l2 / 2 * probe.weight.square().sum()
+    best = cross_entropy(expected, labels) + l2 / 2 * torch.tensor(oracle.coef_).square().sum()
+    assert float(loss) == pytest.approx(float(best), rel=1e-4)
+    score = 100 * model.score(queries.double().numpy(), truth.numpy())
+    assert 50 < score < 100
+    assert linear_probe(bank, labels, queries, truth, l2=l2) == pytest.approx(score, abs=0.4)
+
+
+def test_probe_is_repeatable_and_blind_to_scale_offset_autocast_and_no_grad():
+    (bank, labels), (queries, truth) = clusters(300), clusters(200, seed=1)
+    first = linear_probe(bank, labels, queries, truth)
+    weight = fit_probe(bank, labels).weight
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert linear_probe(bank, labels, queries, truth) == first
+        assert torch.equal(fit_probe(bank, labels).weight, weight)
+    moved = linear_probe(8 * bank + 64, labels, 8 * queries + 64, truth)
+    assert moved == pytest.approx(first, abs=0.5)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -1e4])
+def test_probe_ignores_a_feature_that_is_constant_in_the_bank(value: float):
+    (bank, labels), (queries, truth) = clusters(300), clusters(100, seed=1)
+    wide = torch.cat([bank, torch.full((300, 1), value)], 1)
+    alive = torch.cat([queries, torch.randn(100, 1, generator=seeded()) * 1e6], 1)
+    assert linear_probe(wide, labels, alive, truth) == linear_probe(bank, labels, queries, truth)
+
+
+def test_probe_with_one_class_or_a_class_the_bank_lacks():
+    x, y = clusters(20, classes=2)
+    assert linear_probe(x, torch.zeros_like(y), x, torch.zeros_like(y)) == 100
+    assert linear_probe(x, torch.zeros_like(y), x, torch.full_like(y, 3)) == 0
+
+
+def test_probe_without_a_penalty_ends_on_classes_that_can_be_separated():
+    x = torch.tensor([[-1.0], [-2.0], [1.0], [2.0]])
+    y = torch.tensor([0, 0, 1, 1])
+    assert linear_probe(x, y, x, y, l2=0.0) == 100
+    assert fit_probe(x, y, l2=0.0).weight.isfinite().all()
+
+
+@pytest.mark.parametrize("l2", [-1.0, math.nan, math.inf])
+def test_probe_refuses_a_penalty_without_meaning(l2: float):
+    x, y = clusters(10)
+    with pytest.raises(ValueError, match="L2 penalty is"):
+        fit_probe(x, y, l2=l2)
+
+
+# Geometry
+
+
+def test_alignment_closed_forms():
+    z = torch.randn(9, 4, generator=seeded())
+    assert alignment(z, z) == 0
+    assert alignment(z, 3 * z) == pytest.approx(0, abs=1e-12)
+    assert alignment(z, -z) == pytest.approx(4)
+    assert alignment(torch.eye(4), torch.eye(4).roll(1, 0)) == pytest.approx(2)
+    with pytest.raises(ValueError, match="two views of the same images"):
+        inspect.unwrap(alignment)(z, z[:1])  # as outside the tests, where shapes are not checked on the way in
+
+
+def test_uniformity_closed_forms():
+    assert uniformity(torch.ones(5, 3)) == pytest.approx(0, abs=1e-6)
+    assert uniformity(torch.tensor([[1.0, 0.0], [-2.0, 0.0]])) == pytest.approx(-8)
+    assert uniformity(5 * torch.eye(6), t=3) == pytest.approx(-6)
+    antipodal = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])  # one pair of three at distance 0
+    assert uniformity(antipodal) == pytest.approx(math.log((1 + 2 * math.exp(-8)) / 3), rel=1e-5)
+    assert uniformity(torch.eye(6), t=1e4) == pytest.approx(-2e4)  # e^-20000 is 0 in any float
+
+
+@given(seed=seeds, n=st.integers(2, 20), t=st.sampled_from([0.5, 2, 30]))
+def test_uniformity_and_alignment_agree_with_a_loop(seed: int, n: int, t: float):
+    z, other = torch.randn(2, n, 3, generator=seeded(seed))
+    force = [math.exp(-t * (2 - 2 * cosine(z[i], z[j]))) for i in range(n) for j in range(i + 1, n)]
+    assert uniformity(z, t) == pytest.approx(math.log(sum(force) / len(force)), rel=1e-4, abs=1e-4)
+    gaps = [2 - 2 * cosine(a, b) for a, b in zip(z, other, strict=True)]
+    assert alignment(z, other) == pytest.approx(sum(gaps) / n, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("cells", [1, 40, 41 * 7, 41 * 40])
+def test_blocks_of_rows_change_nothing(cells: int, monkeypatch: pytest.MonkeyPatch):
+    z, labels = clusters(41)
+    whole = uniformity(z), neighbour_purity(z, labels, 5)
+    monkeypatch.setattr(geometry, "CELLS", cells)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert uniformity(z) == pytest.approx(whole[0], rel=1e-6)
+        assert neighbour_purity(z, labels, 5) == whole[1]
+
+
+@given(seed=seeds, n=st.integers(2, 15), k=st.integers(1, 20))
+def test_neighbour_purity_agrees_with_a_loop(seed: int, n: int, k: int):
+    generator = seeded(seed)
+    x, labels = torch.randn(n, 4, generator=generator), torch.randint(0, 3, (n,), generator=generator)
+    shares = []
+    for i in range(n):
+        near = sorted((j for j in range(n) if j != i), key=lambda j: -cosine(x[i], x[j]))[:k]
+        shares.append(sum(bool(labels[j] == labels[i]) for j in near) / len(near))
+    assert neighbour_purity(x, labels, k) == pytest.approx(sum(shares) / n)
+
+
+def test_geometry_refuses_what_has_no_meaning():
+    x, y = clusters(5)
+    with pytest.raises(ValueError, match="two rows"):
+        uniformity(x[:1])
+    with pytest.raises(ValueError, match="t is 0"):
+        uniformity(x, 0)
+    with pytest.raises(ValueError, match="two"):
+        neighbour_purity(x[:1], y[:1])
+    with pytest.raises(ValueError, match="k is 0"):
+        neighbour_purity(x, y, 0)
+    with pytest.raises(ValueError, match="unknown"):
+        neighbour_purity(x, -torch.ones_like(y))
+
+
+# Shares of a selection
+
+
+@given(seed=seeds, keys=st.integers(0, 6), candidates=st.integers(0, 3))
+def test_shares_of_a_selection_agree_with_a_loop(seed: int, keys: int, candidates: int):
+    generator = seeded(seed)
+    candidates = min(candidates, keys)
+    weight = (torch.rand(4, keys, generator=generator) - 0.5).clamp_min(0)
+    same = torch.rand(4, keys, generator=generator) < 0.4
+    index = torch.rand(4, keys, generator=generator).argsort(1)[:, :candidates]
+    positive = (torch.rand(4, 1 + candidates, generator=generator) - 0.5).clamp_min(0)
+
+    kept = [bool(same[b, j]) for b in range(4) for j in range(keys) if weight[b, j] > 0]
+    assert float(false_negative_share(weight, same)) == pytest.approx(sum(kept) / len(kept) if kept else 0.0)
+    mined = [bool(same[b, index[b, p]]) for b in range(4) for p in range(candidates) if positive[b, 1 + p] > 0]
+    expected = sum(mined) / len(mined) if mined else math.nan
+    assert float(mined_purity(index, positive, same)) == pytest.approx(expected, nan_ok=True)
+
+
+def test_shares_without_labels_are_nan_and_stay_tensors():
+    share = false_negative_share(torch.ones(2, 3), None)
+    purity = mined_purity(torch.zeros(2, 1, dtype=torch.int64), torch.ones(2, 2), None)
+    assert share.isnan() and purity.isnan() and share.shape == purity.shape == ()
+
+
+# Reports
+
+
+def test_a_report_holds_the_numbers_that_its_parts_give():
+    encoder, train, test = small(), image_set(60), image_set(30, "test", 1)
+    report = evaluate(encoder, train, test)
+    bank, queries = embed(encoder, train), embed(encoder, test)
+    assert report == {
+        "knn200": knn_accuracy(bank, train.labels, queries, test.labels),
+        "knn10": knn_accuracy(bank, train.labels, queries, test.labels, protocol="knn10"),
+        "probe": linear_probe(bank, train.labels, queries, test.labels, l2=1e-3),
+        "uniformity": uniformity(queries),
+        "train_images": 60,
+        "test_images": 30,
+    }
+    assert report["probe"] == 100  # brightness is a linear matter
+
+
+def test_a_report_is_limited_as_its_settings_say():
+    report = evaluate(small(), image_set(60), image_set(30, "test"), EvaluationSettings(probe=False, test_limit=10))
+    assert report["test_images"] == 10 and "probe" not in report
+    report = evaluate(small(), image_set(60), image_set(30, "test"), EvaluationSettings(test_limit=50))
+    assert report["test_images"] == 30
+
+
+def test_a_report_names_the_set_that_has_no_labels_before_it_embeds_anything():
+    with pytest.raises(ValueError, match="labels of the test images of 'squares' are unknown"):
+        evaluate(nn.Identity(), image_set(6), image_set(4, "test", known=False))
+
+
+@pytest.mark.gpu
+def test_a_report_on_cuda_is_that_of_the_cpu():
+    train, test = image_set(60), image_set(30, "test", 1)
+    here, there = evaluate(small(), train, test), evaluate(small().cuda(), train, test)
+    assert there == pytest.approx(here, rel=0.05)

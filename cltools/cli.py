@@ -77,7 +77,10 @@ def _defaults(name: str, arguments: list[str]) -> Experiment:
 
 
 def _flags(experiment: Experiment, name: str) -> type[Any]:
-    """A dataclass with a flag for every setting, whose defaults are the experiment's; training's have no prefix."""
+    """A dataclass with a flag for every setting, whose defaults are the experiment's.
+
+    Those of data and training are set most, so they have no prefix.
+    """
     import tyro
 
     own: list[Any] = [
@@ -93,7 +96,7 @@ def _flags(experiment: Experiment, name: str) -> type[Any]:
     for f in fields(Experiment):
         value = getattr(experiment, f.name)
         kind: Any = type(value)
-        if f.name == "training":
+        if f.name in ("data", "training"):
             kind = Annotated[kind, tyro.conf.arg(name="")]
         own.append((f.name, kind, field(default=value)))
     return make_dataclass("Flags", own, frozen=True)

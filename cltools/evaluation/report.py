@@ -43,4 +43,4 @@ def evaluate(
     if settings.probe:
         result["probe"] = linear_probe(*sides, l2=settings.probe_l2)
     result["uniformity"] = uniformity(queries)
-    return result | {"train_images": float(len(train)), "test_images": float(len(test))}
+    return result | {"train_images": len(train), "test_images": len(test)}

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-import torch
 from torch.nn.functional import normalize
 
 from cltools import fit, preset
@@ -19,8 +18,7 @@ def knn(run: Run, train: ImageSet, test: ImageSet) -> float:
 
 def same_class_among_nearest(run: Run, train: ImageSet) -> float:
     """How many times as frequent same-class images are among the 1 % most similar projections as among all."""
-    with torch.no_grad():
-        vectors = normalize(torch.cat([run.encoder.eval()(part) for part in train.images.split(500)]))
+    vectors = normalize(embed(run.encoder, train, projection=True), dim=1)
     cosine = vectors @ vectors.T
     cosine.fill_diagonal_(-2)
     nearest = cosine.topk(len(train) // 100).indices

@@ -136,6 +136,21 @@ def test_embed_calls_a_plain_module_and_reads_features_of_any_object():
     torch.testing.assert_close(embed(pooled, images), expected)
 
 
+def test_embed_gives_projections_on_request():
+    encoder, images = small(), image_set(6)
+    with torch.no_grad():
+        expected = encoder.eval()(images.images.float() / 255)
+    torch.testing.assert_close(embed(encoder, images, projection=True), expected)
+    assert not torch.equal(expected, embed(encoder, images))
+
+    class Features:
+        def features(self, x: Tensor) -> Tensor:
+            return x.mean((2, 3))
+
+    with pytest.raises(ValueError, match="Features has features alone"):
+        embed(Features(), images, projection=True)
+
+
 def test_embed_is_float32_inside_autocast():
     encoder, images = small(), image_set(9).images
     plain = embed(encoder, images)

@@ -3,7 +3,7 @@
 Legend: N images, C channels, H height, W width, D features.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
@@ -52,6 +52,7 @@ def embed(
     encoder: nn.Module | HasFeatures,
     images: ImageSet | UInt8[Tensor, "N C H W"] | Float[Tensor, "N C H W"],
     *,
+    projection: bool = False,
     batch: int = 1000,
     device: torch.device | str | None = None,
 ) -> Float32[Tensor, "N D"]:
@@ -62,12 +63,15 @@ def embed(
     Args:
         encoder: read by its `features` (the backbone, before the projection) where it has that, else called.
         images: uint8, or float in [0, 1]; the encoder is given float in [0, 1].
+        projection: call the encoder also where it has `features`: an `Encoder` then gives the projections, not
+            normalised, in which samples are compared.
         batch: images at a time; changes memory, not the result beyond rounding.
         device: where each batch is sent and the features stay; default is where the encoder's weights are. The
             encoder itself is not moved.
 
     Raises:
-        ValueError: no images, a batch below 1, or features that are not one vector an image.
+        ValueError: no images, a batch below 1, features that are not one vector an image, or projections of what is
+            no module.
     """
     pixels = images.images if isinstance(images, ImageSet) else images
     if batch < 1:
@@ -75,7 +79,7 @@ def embed(
     if not len(pixels):
         raise ValueError("There are no images to embed; give at least one.")
     place = torch.device(device) if device is not None else home(encoder, pixels.device)
-    read = encoder.features if isinstance(encoder, HasFeatures) else encoder
+    read = _reader(encoder, projection)
     rows = []
     with eval_mode(encoder), torch.autocast(place.type, enabled=False):
         for start in range(0, len(pixels), batch):
@@ -83,6 +87,14 @@ def embed(
             x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
             rows.append(_vectors(read(x), len(x)))
     return torch.cat(rows)
+
+
+def _reader(encoder: nn.Module | HasFeatures, projection: bool) -> Callable[[Tensor], Tensor]:
+    if isinstance(encoder, HasFeatures) and not projection:
+        return encoder.features
+    if not isinstance(encoder, nn.Module):
+        raise ValueError(f"{type(encoder).__name__} has features alone; its projections cannot be asked for.")
+    return encoder
 
 
 def _vectors(features: Tensor, count: int) -> Float32[Tensor, "N D"]:

@@ -1,0 +1,101 @@
+"""Small pictures in a notebook: one sheet of all of them, and tiles that show a part of it.
+
+The sheet travels to the page once; what changes afterwards is a few hundred bytes of positions.
+
+Legend: N images, H and W height and width.
+"""
+
+import base64
+import hashlib
+import html
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from IPython.display import HTML
+from jaxtyping import Shaped, UInt8
+from PIL import Image
+from torch import Tensor
+
+COLUMNS = 40
+"""Pictures side by side on a sheet."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Pictures as one PNG in a style element.
+
+    Attributes:
+        name: of the style's class, made from the pixels: equal sheets share it.
+        style: the HTML element that carries the pixels; put it on the page once.
+        count: how many pictures.
+        side: of a tile on the page, in pixels.
+    """
+
+    name: str
+    style: str
+    count: int
+    side: int
+
+    def tile(self, place: int, label: str, *, marked: bool = False) -> str:
+        """HTML of the picture at this place; the label is its tooltip and what a screen reader says."""
+        row, column = divmod(place, COLUMNS)
+        position = f"background-position:-{column * self.side}px -{row * self.side}px"
+        text = html.escape(label, quote=True)
+        kind = f"{self.name} marked" if marked else self.name
+        return f'<i class="{kind}" style="{position}" role="img" title="{text}" aria-label="{text}"></i>'
+
+
+def sheet(images: Shaped[Tensor, "N 3 H W"], side: int = 34) -> Sheet:
+    """A sheet of pictures.
+
+    Args:
+        images: uint8, or float in [0, 1].
+        side: of a tile on the page, in pixels.
+
+    Raises:
+        ValueError: no pictures.
+    """
+    if not len(images):
+        raise ValueError("There are no pictures to show; give at least one.")
+    pixels = to_bytes(images)
+    rows = -(-len(pixels) // COLUMNS)
+    full = pixels.new_zeros(rows * COLUMNS, *pixels.shape[1:])
+    full[: len(pixels)] = pixels
+    height, width = pixels.shape[2:]
+    tiled = full.view(rows, COLUMNS, 3, height, width).permute(0, 3, 1, 4, 2).reshape(rows * height, COLUMNS * width, 3)
+    buffer = io.BytesIO()
+    Image.fromarray(tiled.cpu().numpy()).save(buffer, "PNG")
+    name = "cltools-" + hashlib.sha1(buffer.getvalue(), usedforsecurity=False).hexdigest()[:10] + f"-{side}"
+    source = base64.b64encode(buffer.getvalue()).decode()
+    style = (
+        f"<style>.{name}{{display:inline-block;width:{side}px;height:{side}px;margin:1px;image-rendering:pixelated;"
+        f"background-image:url(data:image/png;base64,{source});background-size:{COLUMNS * side}px {rows * side}px}}"
+        f".{name}.marked{{outline:3px solid #D55E00;outline-offset:-3px}}</style>"
+    )
+    return Sheet(name, style, len(pixels), side)
+
+
+def to_bytes(images: Shaped[Tensor, "N 3 H W"]) -> UInt8[Tensor, "N 3 H W"]:
+    """Pixels as uint8; float is taken for [0, 1]."""
+    return images if images.dtype == torch.uint8 else (images.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def gallery(rows: Mapping[str, Shaped[Tensor, "N 3 H W"]], side: int = 48) -> HTML:
+    """Rows of pictures, each under its name: `gallery({"images": a, "their views": b})`.
+
+    Args:
+        rows: uint8, or float in [0, 1]; all pictures of one size.
+        side: of a picture on the page, in pixels.
+    """
+    all_pictures = sheet(torch.cat([to_bytes(pictures) for pictures in rows.values()]), side)
+    lines, place = [], 0
+    for name, pictures in rows.items():
+        tiles = (all_pictures.tile(place + i, f"{name} {i + 1}") for i in range(len(pictures)))
+        lines.append(
+            f'<div style="display:flex;align-items:center"><span style="width:9em">{html.escape(name)}</span>'
+            f"<span>{''.join(tiles)}</span></div>"
+        )
+        place += len(pictures)
+    return HTML(all_pictures.style + "".join(lines))  # type: ignore[no-untyped-call]

@@ -27,8 +27,8 @@ SHARES = (0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 
 """Rank shares the slider stops at: finer where keys are close, with exact ends."""
 MEASURED = 128
 """Anchors that the sentence counts over."""
-SHOWN = 8
-"""Pictures of each group."""
+SHOWN, WIDE = 12, 6
+"""Pictures of each group, and how many of them side by side."""
 GROUPS = (
     (Band.MINED, "mined as positives", "#009E73"),
     (Band.HARD, "dropped: too close, suspected", "#D55E00"),
@@ -222,8 +222,8 @@ class BandPictures:
         for code, _, _ in GROUPS:
             tiles = [self._tile(key, anchor) for key in shown(self.similarities, band, anchor, code)]
             cells.append("".join(tiles) or "none")
-        width = (self._sheet.side + 2) * SHOWN // 2
-        return "<tr>" + "".join(f'<td style="max-width:{width}px;vertical-align:top">{c}</td>' for c in cells) + "</tr>"
+        place = f"max-width:{(self._sheet.side + 2) * WIDE}px;vertical-align:top"
+        return "<tr>" + "".join(f'<td style="{place}">{cell}</td>' for cell in cells) + "</tr>"
 
     def _tile(self, key: int, anchor: int) -> str:
         label = f"image {int(self.images.ids[key])}"

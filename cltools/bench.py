@@ -26,7 +26,7 @@ from cltools.views import augment
 
 @dataclass(frozen=True)
 class BenchFlags:
-    """Time a training step of some presets by its parts, on random pixels."""
+    """Time a training step of some presets by its parts, on random pixels of 32×32."""
 
     presets: tuple[str, ...] = ("cifar10-simclr", "cifar10-moco", "cifar10-potential")
     """Which presets."""
@@ -39,14 +39,19 @@ class BenchFlags:
     out: Path | None = None
     """Also write the figures as JSON."""
 
+    def __post_init__(self) -> None:
+        """Refuse to measure nothing."""
+        if not self.presets:
+            raise ValueError("BenchFlags: presets is empty; name at least one.")
+        if self.repeats < 1:
+            raise ValueError(f"BenchFlags: repeats is {self.repeats}; it must be at least 1.")
+
 
 def run_bench(flags: BenchFlags) -> None:
     """Measure, print a table, write JSON if asked."""
     device = resolve_device(flags.device)
-    rows = {}
-    for name in flags.presets:
-        experiment = preset(name) if flags.full else laptop(preset(name))
-        rows[name] = measure(experiment, device, flags.repeats)
+    experiments = {name: preset(name) if flags.full else laptop(preset(name)) for name in flags.presets}
+    rows = {name: measure(experiment, device, flags.repeats) for name, experiment in experiments.items()}
     columns = list(next(iter(rows.values())))
     print("  ".join([f"{'preset':20s}", *(f"{c:>14s}" for c in columns)]))
     for name, row in rows.items():
@@ -70,7 +75,7 @@ def measure(experiment: Experiment, device: torch.device, repeats: int) -> dict[
     if learner.memory is not None:
         queue = learner.memory.queue
         keys = torch.randn(settings.queue_size, experiment.encoder.projection, device=device, generator=generator)
-        for part in F.normalize(keys, dim=1).chunk(settings.queue_size // settings.batch):
+        for part in torch.split(F.normalize(keys, dim=1), settings.batch):
             queue.enqueue(part, ids[: len(part)] + 10**6, ids[: len(part)] % 10)
     anchors = 2 * settings.batch if settings.symmetric or learner.memory is None else settings.batch
     z = F.normalize(torch.randn(anchors, experiment.encoder.projection, device=device, generator=generator), dim=1)
@@ -78,13 +83,14 @@ def measure(experiment: Experiment, device: torch.device, repeats: int) -> dict[
         torch.randn(settings.keys, experiment.encoder.projection, device=device, generator=generator), dim=1
     )
     own = torch.zeros(anchors, settings.keys, dtype=torch.bool, device=device)
+    with_key = experiment.positives.reads_key or experiment.negatives.reads_key
 
     def time_of(work: Callable[[], object]) -> float:
         return _median_milliseconds(work, device, repeats)
 
     def selection_and_loss() -> None:
         anchor = z.clone().requires_grad_()
-        s = similarities(anchor, z, n, own, same_class=own)
+        s = similarities(anchor, z, n, own, same_class=own, with_key=with_key)
         choice = select(s, experiment.positives, experiment.negatives, generator=generator)
         loss = info_nce(**terms(s, choice), temperature=experiment.loss.temperature, form=experiment.loss.form)
         loss.backward()  # type: ignore[no-untyped-call]

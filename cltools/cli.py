@@ -16,12 +16,13 @@ from cltools.datasets import image_sets, load_images
 from cltools.errors import unknown
 from cltools.presets import IMAGES, METHODS, laptop, preset, preset_names
 from cltools.training import Run, fit
+from cltools.training.loop import resolve_device
 
 PROGRAM = "python -m cltools"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command; an error a person can cause ends in one message and exit status 2."""
+    """Run one command; an error a person can cause ends in one message and exit status 2, Ctrl-C in 130."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     commands: dict[str, Callable[[list[str]], None]] = {
         "train": train,
@@ -40,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
         print(f"cltools: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("\ncltools: interrupted. A run goes on from its last checkpoint with --resume.", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def train(arguments: list[str]) -> None:
@@ -48,8 +52,10 @@ def train(arguments: list[str]) -> None:
 
     usage = f"usage: {PROGRAM} train PRESET [--laptop] [--rule RULE] [--out FOLDER] [--resume] [settings]"
     if not arguments or arguments[0].startswith("-"):
-        print(f"{usage}\n\nPresets: {', '.join(preset_names())}\nSettings: {PROGRAM} train PRESET --help")
-        raise SystemExit(0 if arguments in (["-h"], ["--help"]) else 2)
+        asked = arguments in (["-h"], ["--help"])
+        text = f"{usage}\n\nPresets: {', '.join(preset_names())}\nSettings: {PROGRAM} train PRESET --help"
+        print(text, file=sys.stdout if asked else sys.stderr)
+        raise SystemExit(0 if asked else 2)
     name, rest = arguments[0], arguments[1:]
     experiment = _defaults(name, rest)
     flags: Any = tyro.cli(
@@ -63,7 +69,7 @@ def train(arguments: list[str]) -> None:
 
 def _defaults(name: str, arguments: list[str]) -> Experiment:
     """The preset with the flags that change other flags' defaults applied."""
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early = argparse.ArgumentParser(f"{PROGRAM} train {name}", add_help=False, allow_abbrev=False)
     early.add_argument("--laptop", action="store_true")
     early.add_argument("--rule")
     known, _ = early.parse_known_args(arguments)
@@ -89,8 +95,8 @@ def _flags(experiment: Experiment, name: str) -> type[Any]:
         ("laptop", Annotated[bool, tyro.conf.arg(help="The CPU setting of any preset.")], field(default=False)),
         (
             "rule",
-            Annotated[str | None, tyro.conf.arg(help="Another negative rule, by class name.")],
-            field(default=None),
+            Annotated[str, tyro.conf.arg(help="Another negative rule, by class name.")],
+            field(default=type(experiment.negatives).__name__),
         ),
     ]
     for f in fields(Experiment):
@@ -98,6 +104,8 @@ def _flags(experiment: Experiment, name: str) -> type[Any]:
         kind: Any = type(value)
         if f.name in ("data", "training"):
             kind = Annotated[kind, tyro.conf.arg(name="")]
+        elif f.name == "seed":
+            kind = Annotated[kind, tyro.conf.arg(help="Of weights, order, views and draws.")]
         own.append((f.name, kind, field(default=value)))
     return make_dataclass("Flags", own, frozen=True)
 
@@ -116,13 +124,13 @@ class EvaluateFlags:
 
 def evaluate(arguments: list[str]) -> None:
     """Evaluate a run's folder: both kNN protocols and the linear probe."""
-    flags = _parse(EvaluateFlags, arguments, "evaluate", positional="run")
-    _report(Run.load(flags.run, device=flags.device).evaluate(flags.split))
+    flags = _parse(EvaluateFlags, arguments, "evaluate")
+    _report(Run.load(flags.run, device=resolve_device(flags.device)).evaluate(flags.split))
 
 
 @dataclass(frozen=True)
 class DownloadFlags:
-    """Download a set of images, check it, and say where it lies."""
+    """Download a set of images, check it, and count it."""
 
     name: str
     """cifar10, cifar100 or tinyimagenet."""
@@ -132,7 +140,7 @@ class DownloadFlags:
 
 def download(arguments: list[str]) -> None:
     """Download and check cifar10, cifar100 or tinyimagenet."""
-    flags = _parse(DownloadFlags, arguments, "download", positional="name")
+    flags = _parse(DownloadFlags, arguments, "download")
     if flags.name not in image_sets():
         raise unknown("image set", flags.name, image_sets())
     for split in ("train", "test"):
@@ -142,26 +150,24 @@ def download(arguments: list[str]) -> None:
 
 def presets(arguments: list[str]) -> None:
     """List the presets."""
+    if arguments not in ([], ["-h"], ["--help"]):
+        raise ValueError(f"{PROGRAM} presets takes no arguments, but was given: {' '.join(arguments)}")
     for images in IMAGES:
         print("  ".join(f"{images}-{method}" for method in METHODS))
 
 
 def bench(arguments: list[str]) -> None:
     """Time a training step by its parts."""
-    import tyro
-
     from cltools.bench import BenchFlags, run_bench
 
-    run_bench(tyro.cli(BenchFlags, args=arguments, prog=f"{PROGRAM} bench"))
+    run_bench(_parse(BenchFlags, arguments, "bench"))
 
 
-def _parse(flags: type[Any], arguments: list[str], command: str, *, positional: str) -> Any:
-    """Parse the flags; the first argument may stand without its flag's name."""
+def _parse(flags: type[Any], arguments: list[str], command: str) -> Any:
+    """Parse the flags; what has no default stands without a flag's name."""
     import tyro
 
-    if arguments and not arguments[0].startswith("-"):
-        arguments = [f"--{positional}", *arguments]
-    return tyro.cli(flags, args=arguments, prog=f"{PROGRAM} {command}")
+    return tyro.cli(flags, args=arguments, prog=f"{PROGRAM} {command}", config=(tyro.conf.PositionalRequiredArgs,))
 
 
 def _report(report: dict[str, Any]) -> None:

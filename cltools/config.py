@@ -6,8 +6,9 @@ subclasses of `NegativeRule`.
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -52,6 +53,7 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
+        _known_choices(self)
         _at_least(self, epochs=1, batch=2, queue_size=1, checkpoint_every=1)
         _at_least(self, learning_rate=0, warmup_epochs=0, sgd_momentum=0, weight_decay=0, momentum=0)
         if self.momentum > 1:
@@ -85,6 +87,7 @@ class EvaluationSettings:
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
+        _known_choices(self)
         _at_least(self, every=1, probe_l2=0)
         if self.test_limit is not None:
             _at_least(self, test_limit=1)
@@ -110,6 +113,12 @@ class Experiment:
         k, keys = self.positives.k, self.training.keys
         if k is not None and k > keys and self.positives.weighting != "none":
             raise ValueError(f"Experiment: positives.k is {k}, but an anchor has only {keys} keys; lower k.")
+        batch, group = self.training.batch, self.encoder.bn_group
+        if group is not None and batch % group:
+            raise ValueError(
+                f"Experiment: training.batch is {batch}, which does not divide into batch-norm groups of {group}; "
+                "make it a multiple of encoder.bn_group, or set that to None."
+            )
 
     def to_json(self) -> str:
         """The experiment as JSON, two spaces a level."""
@@ -120,7 +129,8 @@ class Experiment:
         """The experiment of a JSON text.
 
         Raises:
-            ValueError: not JSON; an unknown key or rule (with the nearest names); a value of another type.
+            ValueError: not JSON; an unknown key or rule (with the nearest names); a missing one; a value of another
+                type.
         """
         try:
             plain = json.loads(text)
@@ -133,7 +143,8 @@ def differences(a: Experiment, b: Experiment) -> list[str]:
     """What differs between two experiments, a line each: `training.epochs: 20 → 30`."""
     left, right = dict(_leaves(to_plain(a))), dict(_leaves(to_plain(b)))
     names = [*left, *(name for name in right if name not in left)]
-    return [f"{name}: {left.get(name)} → {right.get(name)}" for name in names if left.get(name) != right.get(name)]
+    pairs = [(name, left.get(name, "absent"), right.get(name, "absent")) for name in names]
+    return [f"{name}: {was} → {now}" for name, was, now in pairs if was != now]
 
 
 def to_plain(value: Any) -> Any:
@@ -141,7 +152,7 @@ def to_plain(value: Any) -> Any:
     if is_dataclass(value):
         plain = {f.name: to_plain(getattr(value, f.name)) for f in fields(value)}
         return {"rule": type(value).__name__, **plain} if isinstance(value, NegativeRule) else plain
-    return list(value) if isinstance(value, tuple) else value
+    return [to_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 T = TypeVar("T")
@@ -153,12 +164,14 @@ def from_plain(cls: type[T], plain: object, path: str = "experiment") -> T:
         raise ValueError(f"{path} must be an object of settings, not {plain!r}.")
     plain = dict(plain)
     if issubclass(cls, NegativeRule):
-        cls = rule_class(plain.pop("rule", cls.__name__))
-    hints = get_type_hints(cls)
-    names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+        cls = _rule_of(plain, cls, path)
+    hints, known = get_type_hints(cls), {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
     for key in plain:
-        if key not in names:
-            raise unknown(f"setting in {path}", str(key), names)
+        if key not in known:
+            raise unknown(f"setting in {path}", str(key), known)
+    for name, f in known.items():
+        if name not in plain and f.default is MISSING and f.default_factory is MISSING:
+            raise ValueError(f"{path} lacks {name!r}, which has no default.")
     return cls(**{key: _convert(hints[key], value, f"{path}.{key}") for key, value in plain.items()})
 
 
@@ -168,6 +181,16 @@ def rule_class(name: str) -> type[Any]:
     if name not in known:
         raise unknown("negative rule", name, known)
     return known[name]
+
+
+def _rule_of(plain: dict[str, Any], cls: type[Any], path: str) -> type[Any]:
+    """The class that `plain["rule"]` names, which is taken out; a class that is a rule itself needs no name."""
+    name = plain.pop("rule", None if cls is NegativeRule else cls.__name__)
+    if name is None:
+        raise ValueError(f'{path} must name its rule, as in {{"rule": "BandNegatives"}}.')
+    if not isinstance(name, str):
+        raise ValueError(f"{path}.rule must be the class name of a rule, not {name!r}.")
+    return rule_class(name)
 
 
 def _subclasses(cls: type[Any]) -> Iterator[type[Any]]:
@@ -211,5 +234,12 @@ def _leaves(plain: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any
 def _at_least(settings: object, **minima: float) -> None:
     for name, minimum in minima.items():
         value = getattr(settings, name)
-        if not value >= minimum:
-            raise ValueError(f"{type(settings).__name__}: {name} is {value}; it must be at least {minimum}.")
+        if not minimum <= value < math.inf:
+            bound = "finite" if value == math.inf else f"at least {minimum}"
+            raise ValueError(f"{type(settings).__name__}: {name} is {value}; it must be {bound}.")
+
+
+def _known_choices(settings: object) -> None:
+    for name, hint in get_type_hints(type(settings)).items():
+        if get_origin(hint) is Literal and getattr(settings, name) not in get_args(hint):
+            raise unknown(f"{type(settings).__name__} {name}", str(getattr(settings, name)), get_args(hint))

@@ -1,0 +1,544 @@
+"""The command line: what each command does, what every flag reaches, and one message for what goes wrong."""
+
+import contextlib
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+import torch
+
+from cltools import cli
+from cltools.cli import main
+from cltools.config import Experiment
+from cltools.datasets import archives
+from cltools.mining import AllNegatives, BandNegatives, OracleNegatives, RandomNegatives
+from cltools.presets import laptop, preset, preset_names
+from cltools.training import Run, loop
+
+ROOT = Path(__file__).parent.parent
+FILES = ["checkpoint.pt", "config.json", "encoder.safetensors", "evaluation.json", "history.csv"]
+QUICK = ["digits-potential", "--epochs", "1", "--limit", "300", "--device", "cpu", "--evaluation.test-limit", "100"]
+COMMANDS = ("train", "evaluate", "download", "presets", "bench")
+
+Outcome = SimpleNamespace
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+    """Run a command: its exit status, and what it wrote where, boxes and line breaks taken out of `message`."""
+    monkeypatch.setenv("COLUMNS", "80")  # help is laid out for the width of the terminal
+
+    def call(*arguments: str) -> Outcome:
+        status: Any = 0
+        capsys.readouterr()
+        try:
+            main([*arguments])
+        except SystemExit as stop:
+            status = stop.code or 0
+        captured = capsys.readouterr()
+        message = re.sub(r"(?:[\s─│╭╮╰╯]|--{3,})+", " ", captured.err).strip()
+        return Outcome(status=status, out=captured.out, err=captured.err, message=message)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def run_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a short run trained from the command line, and what was printed."""
+    out = tmp_path_factory.mktemp("cli") / "runs" / "a"
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        main(["train", *QUICK, "--out", str(out)])
+    return out, printed.getvalue()
+
+
+@pytest.fixture
+def folder(run_once: tuple[Path, str], tmp_path: Path) -> Path:
+    """A copy of that run, to be changed."""
+    return Path(shutil.copytree(run_once[0], tmp_path / "a"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
+    """What `train` asks of `fit`, which does nothing here."""
+    asked: list[SimpleNamespace] = []
+
+    def fit(experiment: Experiment, **rest: Any) -> Any:
+        asked.append(SimpleNamespace(experiment=experiment, **rest))
+        return SimpleNamespace(history=SimpleNamespace(rows=[]), evaluate=dict)
+
+    monkeypatch.setattr(cli, "fit", fit)
+    return asked
+
+
+def refused(outcome: Outcome, *parts: str) -> None:
+    """Status 2 and one message on standard error that holds all of the parts."""
+    assert outcome.status == 2 and outcome.out == "", outcome
+    assert "Traceback" not in outcome.err
+    for part in parts:
+        assert part in outcome.message, outcome.message
+
+
+class TestTrain:
+    def test_writes_the_files_of_a_run(self, run_once: tuple[Path, str]) -> None:
+        folder, _ = run_once
+        assert sorted(p.name for p in folder.iterdir()) == FILES
+        experiment = Experiment.from_json((folder / "config.json").read_text())
+        assert experiment.training.epochs == 1 and experiment.data.limit == 300
+        with (folder / "history.csv").open() as file:
+            assert [row["epoch"] for row in csv.DictReader(file)] == ["1"]
+        assert Run.load(folder).experiment == experiment
+
+    def test_prints_the_evaluation_it_writes(self, run_once: tuple[Path, str]) -> None:
+        folder, printed = run_once
+        line, _, report = printed.partition("\n")
+        assert line == f"Trained 1 epochs: {folder}"
+        assert json.loads(report) == json.loads((folder / "evaluation.json").read_text())
+        assert {"images": "digits", "split": "test", "epochs": 1, "train_images": 300}.items() <= json.loads(
+            report
+        ).items()
+        assert all(0 < json.loads(report)[name] <= 100 for name in ("knn200", "knn10", "probe"))
+
+    def test_refuses_a_folder_that_holds_a_run(self, call: Callable[..., Outcome], folder: Path) -> None:
+        before = contents(folder)
+        refused(call("train", *QUICK, "--out", str(folder)), f"{folder} already holds a run", "--resume")
+        assert contents(folder) == before
+
+    def test_refuses_a_file_as_folder(self, call: Callable[..., Outcome], tmp_path: Path) -> None:
+        (tmp_path / "a").write_text("mine")
+        refused(call("train", *QUICK, "--out", str(tmp_path / "a")), "is a file; give a folder for the run")
+        assert (tmp_path / "a").read_text() == "mine"
+
+    def test_resuming_a_finished_run_changes_nothing_and_succeeds(
+        self, call: Callable[..., Outcome], folder: Path
+    ) -> None:
+        before = contents(folder)
+        outcome = call("train", *QUICK, "--out", str(folder), "--resume")
+        assert outcome.status == 0 and f"{folder} is finished: 1 epochs are done" in outcome.out
+        assert contents(folder) == before
+
+    def test_resuming_with_other_settings_says_which(self, call: Callable[..., Outcome], folder: Path) -> None:
+        before = contents(folder)
+        outcome = call("train", *QUICK, "--out", str(folder), "--resume", "--seed", "4", "--negatives.lower", "0.1")
+        refused(outcome, "made with other settings: negatives.lower: 0.05 → 0.1 seed: 0 → 4")
+        assert contents(folder) == before
+
+    def test_resuming_without_a_checkpoint_starts_and_says_so(
+        self, call: Callable[..., Outcome], tmp_path: Path
+    ) -> None:
+        outcome = call("train", *QUICK, "--out", str(tmp_path / "new"), "--resume")
+        assert outcome.status == 0 and "holds no checkpoint yet; starting from the beginning" in outcome.out
+        assert sorted(p.name for p in (tmp_path / "new").iterdir()) == FILES
+
+    def test_ctrl_c_keeps_the_last_checkpoint_to_resume_from(
+        self, call: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        train_step = loop.train_step
+
+        def interrupted(learner: Any, *arguments: Any, **rest: Any) -> Any:
+            if learner.step == 3:  # of two an epoch
+                raise KeyboardInterrupt
+            return train_step(learner, *arguments, **rest)
+
+        command = ["train", *QUICK, "--epochs", "2", "--checkpoint-every", "1", "--out", str(tmp_path / "a")]
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "train_step", interrupted)
+            outcome = call(*command)
+        assert outcome.status == 130 and "Traceback" not in outcome.err
+        assert outcome.err.endswith("\ncltools: interrupted. A run goes on from its last checkpoint with --resume.\n")
+        assert not (tmp_path / "a" / "evaluation.json").exists()
+        outcome = call(*command, "--resume")
+        assert outcome.status == 0 and "Trained 2 epochs" in outcome.out
+        assert sorted(p.name for p in (tmp_path / "a").iterdir()) == FILES
+
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            (["--negatives.lower", "0.5"], "the band (0.5, 0.5] is not one; edges in rank unit must satisfy"),
+            (["--negatives.lower", "0.6"], "the band (0.6, 0.5] is not one; edges in rank unit must satisfy"),
+            (["--negatives.upper", "1.5"], "the band (0.05, 1.5] is not one"),
+            (["--negatives.unit", "cosine", "--negatives.lower", "-2"], "edges in cosine unit must satisfy -1 ≤ lower"),
+            (["--negatives.reference", "margin"], 'reference="margin" has cosine edges only'),
+            (["--negatives.unit", "cosin"], "invalid choice 'cosin' for argument '--negatives.unit'"),
+            (["--positives.k", "513"], "positives.k is 513, but an anchor has only 512 keys"),
+            (["--loss.temperature", "0"], "The temperature is 0.0; it must be above 0"),
+            (["--loss.temperature", "nan"], "The temperature is nan; it must be above 0"),
+            (["--queue-size", "100"], "the queue holds 100 keys and a batch brings 128"),
+            (["--epochs", "0"], "epochs is 0; it must be at least 1"),
+            (["--epochs", "many"], "invalid literal"),
+            (["--momentum", "1.5"], "momentum is 1.5; it must lie between 0 and 1"),
+            (["--learning-rate", "-1"], "learning_rate is -1.0; it must be at least 0"),
+            (["--holdout", "1"], "holdout is 1.0; it must be a share of the training images"),
+            (["--encoder.bn-group", "48"], "batch is 128, which does not divide into batch-norm groups of 48"),
+            (["--limit", "100"], "digits has 100 training images, fewer than one batch of 128"),
+            (["--device", "gpu"], 'Unknown device \'gpu\'. Use "auto", "cpu"'),
+            (["--name", "digts"], "Unknown image set 'digts'. Did you mean digits?"),
+            (["--name", "no/such/folder"], "no/such/folder"),
+            (["--rule", "RandomNegative"], "Unknown negative rule 'RandomNegative'. Did you mean RandomNegatives"),
+            (["--rule"], "argument --rule: expected one argument"),
+            (["--rule", "RandomNegatives", "--negatives.lower", "0.1"], "Unrecognized options: --negatives.lower"),
+            (["--epoch", "3"], "Unrecognized options: --epoch, 3 Perhaps you meant: --epochs INT"),
+            (["--negatives.uper", "3"], "Perhaps you meant: --negatives.upper FLOAT"),
+        ],
+        ids=lambda x: " ".join(x) if isinstance(x, list) else "",
+    )
+    def test_refuses_in_one_message_and_leaves_no_folder(
+        self, call: Callable[..., Outcome], tmp_path: Path, flags: list[str], message: str
+    ) -> None:
+        refused(call("train", "digits-potential", "--out", str(tmp_path / "a"), *flags), message)
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="has CUDA")
+    def test_refuses_cuda_where_there_is_none(self, call: Callable[..., Outcome], tmp_path: Path) -> None:
+        outcome = call("train", "digits-moco", "--device", "cuda", "--out", str(tmp_path / "a"))
+        refused(outcome, "cltools: Device 'cuda' was asked for, but this machine has no CUDA GPU.")
+        assert outcome.err.count("\n") == 1 and list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize(
+        ("name", "hint"), [("digits-potentail", "Did you mean digits-potential"), ("zzz", "Known: cifar10-moco, ")]
+    )
+    def test_refuses_an_unknown_preset(self, call: Callable[..., Outcome], name: str, hint: str) -> None:
+        refused(call("train", name), f"cltools: Unknown preset {name!r}. {hint}")
+
+    @pytest.mark.parametrize("arguments", [[], ["--epochs", "3"], ["--epochs", "3", "digits-moco"]])
+    def test_without_a_preset_says_how_it_is_used(self, call: Callable[..., Outcome], arguments: list[str]) -> None:
+        refused(call("train", *arguments), "usage: python -m cltools train PRESET", "Presets: digits-simclr, ")
+
+    @pytest.mark.parametrize(
+        "error", [ValueError("bad"), OSError("bad"), RuntimeError("bad"), FloatingPointError("bad")]
+    )
+    def test_an_error_of_training_is_one_line(
+        self, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        def fit(*_: Any, **__: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(cli, "fit", fit)
+        outcome = call("train", "digits-moco")
+        refused(outcome)
+        assert outcome.err == "cltools: bad\n"
+
+    def test_a_mistake_of_ours_is_not_hidden(
+        self, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fit(*_: Any, **__: Any) -> None:
+            raise AssertionError("bug")
+
+        monkeypatch.setattr(cli, "fit", fit)
+        with pytest.raises(AssertionError, match="bug"):
+            call("train", "digits-moco")
+
+
+def flags_in(help_text: str) -> set[str]:
+    """The flags a help page defines, without the forms that switch one off."""
+    return set(re.findall(r"^[^\w-]*(?:-h, )?(--[a-z][\w.-]*)", help_text, flags=re.MULTILINE))
+
+
+class TestFlags:
+    @pytest.mark.parametrize("name", ["digits-potential", "cifar10-simclr", "tinyimagenet-oracle"])
+    def test_every_setting_is_one(self, call: Callable[..., Outcome], name: str) -> None:
+        expected = {"--help", "--out", "--resume", "--laptop", "--rule", "--seed"}
+        for part in fields(Experiment):
+            if part.name == "seed":
+                continue
+            prefix = "" if part.name in ("data", "training") else f"{part.name}."
+            settings = fields(getattr(preset(name), part.name))
+            expected |= {f"--{prefix}{f.name}".replace("_", "-") for f in settings}
+        outcome = call("train", name, "--help")
+        assert outcome.status == 0 and flags_in(outcome.out) == expected
+
+    @pytest.mark.parametrize("name", preset_names())
+    def test_left_out_they_are_the_preset(
+        self, call: Callable[..., Outcome], asked: list[SimpleNamespace], name: str
+    ) -> None:
+        assert call("train", name).status == 0
+        assert asked == [SimpleNamespace(experiment=preset(name), out=Path("runs") / name, resume=False)]
+
+    @pytest.mark.parametrize(
+        ("flags", "part", "changes"),
+        [
+            (["--limit", "300", "--holdout", "0.1"], "data", {"limit": 300, "holdout": 0.1}),
+            (["--no-download", "--root", "x"], "data", {"download": False, "root": "x"}),
+            (["--name", "shapes", "--size", "None"], "data", {"name": "shapes", "size": None}),
+            (["--epochs", "3", "--queue-size", "700"], "training", {"epochs": 3, "queue_size": 700}),
+            (["--mode", "simclr", "--no-symmetric"], "training", {"mode": "simclr", "symmetric": False}),
+            (["--warmup-epochs", "2"], "training", {"warmup_epochs": 2.0}),
+            (["--views.crop-scale", "0.3", "1", "--views.blur", "1"], "views", {"crop_scale": (0.3, 1.0), "blur": 1.0}),
+            (["--encoder.bn-group", "32", "--encoder.head-norm"], "encoder", {"bn_group": 32, "head_norm": True}),
+            (["--positives.k", "None", "--positives.weighting", "soft"], "positives", {"k": None, "weighting": "soft"}),
+            (["--positives.threshold", "0.7"], "positives", {"threshold": 0.7}),
+            (["--negatives.lower", "0", "--negatives.rescale"], "negatives", {"lower": 0.0, "rescale": True}),
+            (["--loss.temperature", "0.1", "--loss.form", "out"], "loss", {"temperature": 0.1, "form": "out"}),
+            (["--evaluation.no-probe", "--evaluation.every", "2"], "evaluation", {"probe": False, "every": 2}),
+        ],
+        ids=lambda x: x if isinstance(x, str) else "",
+    )  # fmt: skip
+    def test_change_their_setting_and_no_other(
+        self,
+        call: Callable[..., Outcome],
+        asked: list[SimpleNamespace],
+        flags: list[str],
+        part: str,
+        changes: dict[str, Any],
+    ) -> None:
+        start = preset("digits-potential")
+        assert call("train", "digits-potential", *flags).status == 0
+        assert asked[0].experiment == replace(start, **{part: replace(getattr(start, part), **changes)})
+
+    def test_seed_out_and_resume(self, call: Callable[..., Outcome], asked: list[SimpleNamespace]) -> None:
+        call("train", "shapes-moco", "--seed", "7", "--out", "some/where", "--resume")
+        expected = replace(preset("shapes-moco"), seed=7)
+        assert asked == [SimpleNamespace(experiment=expected, out=Path("some/where"), resume=True)]
+
+    @pytest.mark.parametrize("name", ["digits-oracle", "cifar10-potential", "tinyimagenet-simclr"])
+    def test_laptop_is_the_cpu_setting_of_any_preset(
+        self, call: Callable[..., Outcome], asked: list[SimpleNamespace], name: str
+    ) -> None:
+        assert call("train", name, "--laptop").status == 0
+        assert asked[0].experiment == laptop(preset(name))
+
+    @pytest.mark.parametrize("first", [True, False])
+    def test_a_flag_given_beside_laptop_wins(
+        self, call: Callable[..., Outcome], asked: list[SimpleNamespace], first: bool
+    ) -> None:
+        own = ["--batch", "128", "--limit", "500", "--encoder.backbone", "resnet18"]
+        call("train", "cifar10-potential", *(["--laptop", *own] if first else [*own, "--laptop"]))
+        expected = laptop(preset("cifar10-potential"))
+        assert asked[0].experiment == replace(
+            expected,
+            data=replace(expected.data, limit=500),
+            training=replace(expected.training, batch=128),
+            encoder=replace(expected.encoder, backbone="resnet18"),
+        )
+
+    @pytest.mark.parametrize(
+        ("flags", "rule"),
+        [
+            (["--rule", "RandomNegatives", "--negatives.share", "0.2"], RandomNegatives(0.2)),
+            (["--negatives.share", "0.2", "--rule=RandomNegatives"], RandomNegatives(0.2)),
+            (["--rule", "AllNegatives"], AllNegatives()),
+            (["--rule", "OracleNegatives", "--negatives.rescale"], OracleNegatives(rescale=True)),
+            (
+                ["--rule", "BandNegatives", "--negatives.unit", "cosine", "--negatives.lower", "-0.5"],
+                BandNegatives(lower=-0.5, unit="cosine"),
+            ),
+        ],
+        ids=lambda x: " ".join(x) if isinstance(x, list) else "",
+    )
+    def test_rule_takes_another_negative_rule_with_its_settings(
+        self, call: Callable[..., Outcome], asked: list[SimpleNamespace], flags: list[str], rule: object
+    ) -> None:
+        assert call("train", "digits-moco", *flags).status == 0
+        assert asked[0].experiment == replace(preset("digits-moco"), negatives=rule)
+
+    def test_rule_and_laptop_go_together(self, call: Callable[..., Outcome], asked: list[SimpleNamespace]) -> None:
+        call("train", "cifar10-moco", "--laptop", "--rule", "RandomNegatives", "--seed", "2")
+        expected = replace(laptop(preset("cifar10-moco")), negatives=RandomNegatives(), seed=2)
+        assert asked[0].experiment == expected
+
+
+class TestEvaluate:
+    def test_prints_and_writes_what_training_did(self, call: Callable[..., Outcome], folder: Path) -> None:
+        before = contents(folder)
+        (folder / "evaluation.json").unlink()
+        outcome = call("evaluate", str(folder))
+        assert outcome.status == 0 and outcome.out.encode() == before["evaluation.json"]
+        assert contents(folder) == before
+
+    def test_takes_its_flags_before_the_folder_too(self, call: Callable[..., Outcome], folder: Path) -> None:
+        outcome = call("evaluate", "--split", "test", "--device", "cpu", str(folder))
+        assert outcome.status == 0 and json.loads(outcome.out)["split"] == "test"
+
+    def test_on_the_images_held_out(self, call: Callable[..., Outcome], tmp_path: Path) -> None:
+        run = str(tmp_path / "a")
+        assert call("train", *QUICK, "--holdout", "0.2", "--evaluation.no-probe", "--out", run).status == 0
+        report = json.loads(call("evaluate", run, "--split", "val").out)
+        assert report["split"] == "val" and report["train_images"] == 240 and report["test_images"] == 60
+        assert "probe" not in report and json.loads((tmp_path / "a" / "evaluation.json").read_text()) == report
+
+    def test_refuses_val_of_a_run_that_held_nothing_out(self, call: Callable[..., Outcome], folder: Path) -> None:
+        before = contents(folder)
+        refused(call("evaluate", str(folder), "--split", "val"), "cltools: This run held no images out", "data.holdout")
+        assert contents(folder) == before
+
+    def test_refuses_a_folder_without_a_run(self, call: Callable[..., Outcome], tmp_path: Path) -> None:
+        outcome = call("evaluate", str(tmp_path / "none"))
+        refused(outcome, f"cltools: {tmp_path / 'none'} holds no trained run", "python -m cltools train PRESET --out")
+        assert outcome.err.count("\n") == 1 and list(tmp_path.iterdir()) == []
+
+    def test_refuses_a_run_of_a_rule_it_does_not_know(self, call: Callable[..., Outcome], folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"negatives": {"rule": "SomebodysOwn"}}))
+        refused(call("evaluate", str(folder)), "Unknown negative rule 'SomebodysOwn'")
+
+    def test_refuses_damaged_weights(self, call: Callable[..., Outcome], folder: Path) -> None:
+        (folder / "encoder.safetensors").write_bytes(b"damaged")
+        refused(call("evaluate", str(folder)), "encoder.safetensors")
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ([], "Required options Missing from python -m cltools evaluate: PATH"),
+            (["RUN", "--splt", "val"], "Unrecognized options: --splt, val Perhaps you meant: --split"),
+            (["RUN", "--split", "train"], "invalid choice 'train'"),
+            (["RUN", "--device", "gpu"], "Unknown device 'gpu'"),
+        ],
+    )
+    def test_refuses_what_it_does_not_understand(
+        self, call: Callable[..., Outcome], folder: Path, arguments: list[str], message: str
+    ) -> None:
+        refused(call("evaluate", *(str(folder) if a == "RUN" else a for a in arguments)), message)
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="has CUDA")
+    def test_refuses_cuda_where_there_is_none(self, call: Callable[..., Outcome], folder: Path) -> None:
+        refused(call("evaluate", str(folder), "--device", "cuda"), "Device 'cuda' was asked for")
+
+
+class TestDownload:
+    @pytest.mark.parametrize(("name", "train", "test"), [("digits", 1297, 500), ("shapes", 4000, 1000)])
+    def test_counts_the_images(self, call: Callable[..., Outcome], name: str, train: int, test: int) -> None:
+        outcome = call("download", name)
+        classes = 10 if name == "digits" else 5
+        assert outcome.status == 0 and outcome.out.splitlines() == [
+            f"{name} train: {train} images, {classes} classes",
+            f"{name} test: {test} images, {classes} classes",
+        ]
+
+    @pytest.fixture
+    def no_network(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+        tried: list[str] = []
+
+        def urlopen(url: str, **_: Any) -> None:
+            tried.append(url)
+            raise URLError("Temporary failure in name resolution")
+
+        monkeypatch.setattr(archives, "urlopen", urlopen)
+        yield tried
+
+    @pytest.mark.parametrize("name", ["cifar10", "cifar100", "tinyimagenet"])
+    @pytest.mark.parametrize("by", ["flag", "variable"])
+    def test_without_network_is_one_line_and_leaves_nothing(
+        self,
+        call: Callable[..., Outcome],
+        no_network: list[str],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        name: str,
+        by: str,
+    ) -> None:
+        monkeypatch.setenv("CLTOOLS_DATA", str(tmp_path if by == "variable" else tmp_path / "not here"))
+        outcome = call("download", name, *(["--root", str(tmp_path)] if by == "flag" else []))
+        assert len(no_network) == 1
+        refused(
+            outcome,
+            f"cltools: Could not download {no_network[0]}: Temporary failure in name resolution.",
+            f"put it at {tmp_path}",
+        )
+        assert outcome.err.count("\n") == 1 and list(tmp_path.iterdir()) == []
+
+    def test_training_without_network_is_one_line_and_leaves_no_run(
+        self, call: Callable[..., Outcome], no_network: list[str], tmp_path: Path
+    ) -> None:
+        data = tmp_path / "data"
+        data.mkdir()
+        run = str(tmp_path / "a")
+        refused(call("train", "cifar10-moco", "--root", str(data), "--out", run), "Could not download")
+        refused(call("train", "cifar10-moco", "--no-download", "--root", str(data), "--out", run), "downloading is off")
+        assert len(no_network) == 1 and list(tmp_path.rglob("*")) == [data]
+
+    def test_refuses_an_unknown_name(self, call: Callable[..., Outcome], tmp_path: Path) -> None:
+        refused(call("download", "cifar"), "cltools: Unknown image set 'cifar'. Did you mean cifar10 or cifar100?")
+        refused(call("download", str(tmp_path)), "Unknown image set")
+
+    def test_refuses_no_name_and_unknown_flags(self, call: Callable[..., Outcome]) -> None:
+        refused(call("download"), "Missing from python -m cltools download: STR cifar10, cifar100 or tinyimagenet.")
+        refused(call("download", "digits", "--rot", "x"), "Unrecognized options: --rot, x Perhaps you meant: --root")
+
+
+class TestMain:
+    @pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
+    def test_lists_the_commands(self, call: Callable[..., Outcome], arguments: list[str]) -> None:
+        outcome = call(*arguments)
+        assert outcome.status == 0 and outcome.err == ""
+        usage, _, *lines = outcome.out.splitlines()
+        assert usage.startswith("usage: python -m cltools {") and all(name in usage for name in COMMANDS)
+        assert [line.split()[0] for line in lines] == list(COMMANDS)
+        assert all(len(line.split()) > 2 for line in lines), "each says what it does"
+
+    @pytest.mark.parametrize(
+        ("name", "hint"),
+        [("trian", "Did you mean train?"), ("xyz", "Known: bench, download, evaluate, presets, train.")],
+    )
+    def test_refuses_an_unknown_command(self, call: Callable[..., Outcome], name: str, hint: str) -> None:
+        outcome = call(name, "digits-moco")
+        refused(outcome)
+        assert outcome.err == f"cltools: Unknown command {name!r}. {hint}\n"
+
+    @pytest.mark.parametrize("help_flag", ["-h", "--help"])
+    @pytest.mark.parametrize("command", [*COMMANDS, "train digits-moco", "train cifar10-moco --rule RandomNegatives"])
+    def test_everything_has_help(self, call: Callable[..., Outcome], command: str, help_flag: str) -> None:
+        outcome = call(*command.split(), help_flag)
+        assert outcome.status == 0 and outcome.err == "" and len(outcome.out) > 100
+
+    def test_help_shows_a_setting_with_its_meaning_and_the_presets_value(self, call: Callable[..., Outcome]) -> None:
+        text = re.sub(r"[\s│]+", " ", call("train", "tinyimagenet-moco", "--help").out)
+        assert "--queue-size INT Keys the queue holds (MoCo). (default: 16384)" in text
+        assert "--seed INT Of weights, order, views and draws. (default: 0)" in text
+        assert "--rule STR Another negative rule, by class name. (default: AllNegatives)" in text
+
+    def test_presets_lists_all(self, call: Callable[..., Outcome]) -> None:
+        outcome = call("presets")
+        assert outcome.status == 0 and outcome.out.split() == preset_names()
+
+    def test_presets_takes_nothing(self, call: Callable[..., Outcome]) -> None:
+        refused(call("presets", "--full"), "presets takes no arguments, but was given: --full")
+
+    def test_bench_takes_its_flags(self, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+        from cltools import bench
+
+        given: list[bench.BenchFlags] = []
+        monkeypatch.setattr(bench, "run_bench", given.append)
+        call("bench", "--presets", "digits-moco", "shapes-moco", "--full", "--repeats", "3", "--out", "x/b.json")
+        assert given == [bench.BenchFlags(("digits-moco", "shapes-moco"), full=True, repeats=3, out=Path("x/b.json"))]
+
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            (["--presets"], "presets is empty; name at least one"),
+            (["--presets", "digits-mocco"], "Unknown preset 'digits-mocco'. Did you mean digits-moco"),
+            (["--repeats", "0"], "repeats is 0; it must be at least 1"),
+            (["--repeat", "3"], "Perhaps you meant: --repeats INT"),
+            (["--device", "gpu"], "Unknown device 'gpu'"),
+        ],
+        ids=lambda x: " ".join(x) if isinstance(x, list) else "",
+    )
+    def test_bench_refuses(self, call: Callable[..., Outcome], flags: list[str], message: str) -> None:
+        refused(call("bench", *flags), message)
+
+    def test_ctrl_c_anywhere_ends_in_130(self, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+        def load_images(*_: Any, **__: Any) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(cli, "load_images", load_images)
+        outcome = call("download", "digits")
+        assert outcome.status == 130 and "cltools: interrupted." in outcome.err
+
+    def test_runs_as_a_module(self) -> None:
+        command = [sys.executable, "-m", "cltools", "train", "digits-mocco"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+        assert done.returncode == 2 and done.stdout == ""
+        assert done.stderr.startswith("cltools: Unknown preset 'digits-mocco'. Did you mean digits-moco")

@@ -1,0 +1,537 @@
+"""Settings: what is refused, and that their JSON gives back exactly what it was made of."""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cltools.config import EvaluationSettings, Experiment, TrainingSettings, differences, rule_class
+from cltools.datasets import DataSettings
+from cltools.encoders import EncoderSettings
+from cltools.losses import LossSettings
+from cltools.mining import (
+    AllNegatives,
+    BandNegatives,
+    Estimate,
+    NegativeRule,
+    OracleNegatives,
+    PositiveRule,
+    RandomNegatives,
+)
+from cltools.presets import preset, preset_names
+from cltools.views import ViewSettings
+
+
+@dataclass(frozen=True)
+class Spiral(NegativeRule):
+    """A reader's own rule, with every kind of field a rule may have."""
+
+    turns: int = 3
+    pitch: float | None = None
+    ends: tuple[float, float] = (0.1, 0.5)
+    steps: tuple[int | None, tuple[float, bool]] = (None, (1.0, True))
+    side: Literal["left", "right"] = "left"
+    mirrored: bool = False
+    mass: Estimate = field(default_factory=Estimate)
+    inner: BandNegatives | None = None
+
+
+@dataclass(frozen=True)
+class TightSpiral(Spiral):
+    """A rule two classes below `NegativeRule`, with a setting that has no default."""
+
+    tightness: float = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class Meeting(NegativeRule):
+    """A rule made of other rules."""
+
+    rules: tuple[NegativeRule, NegativeRule] = (AllNegatives(), AllNegatives())
+
+
+# Random experiments: any that the constructors accept.
+
+
+shares = st.floats(0, 1)
+positive = st.floats(1e-3, 1e3)
+signed = st.floats(-1e3, 1e3)
+
+
+def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.none() | strategy
+
+
+def ascending(strategy: st.SearchStrategy[float]) -> st.SearchStrategy[tuple[float, ...]]:
+    return st.tuples(strategy, strategy).map(lambda pair: tuple(sorted(pair)))
+
+
+def bands() -> st.SearchStrategy[BandNegatives]:
+    ranks = ascending(shares).filter(lambda e: e[0] < e[1])
+    cosines = ascending(st.floats(-1, 1)).filter(lambda e: e[0] < e[1])
+    by_rank = st.builds(
+        lambda e, r, s: BandNegatives(*e, reference=r, rescale=s),
+        ranks,
+        st.sampled_from(["positive", "anchor", "gradient"]),
+        st.booleans(),
+    )
+    by_cosine = st.builds(
+        lambda e, r: BandNegatives(*e, reference=r, unit="cosine"),
+        cosines,
+        st.sampled_from(["positive", "anchor", "margin"]),
+    )
+    return by_rank | by_cosine
+
+
+def spirals() -> st.SearchStrategy[Spiral]:
+    settings: dict[str, st.SearchStrategy[Any]] = {
+        "turns": st.integers(),
+        "pitch": maybe(signed),
+        "ends": st.tuples(signed, signed),
+        "steps": st.tuples(maybe(st.integers()), st.tuples(signed, st.booleans())),
+        "side": st.sampled_from(["left", "right"]),
+        "mirrored": st.booleans(),
+        "mass": st.builds(Estimate, positive, st.floats(0, 0.99), st.booleans()),
+        "inner": maybe(bands()),
+    }
+    return st.builds(Spiral, **settings) | st.builds(TightSpiral, tightness=signed, **settings)
+
+
+negatives = st.one_of(
+    st.just(AllNegatives()),
+    bands(),
+    st.builds(RandomNegatives, st.floats(0.01, 1), st.booleans()),
+    st.builds(OracleNegatives, st.booleans()),
+    spirals(),
+    st.builds(Meeting, st.tuples(bands(), spirals())),
+)
+
+
+@st.composite
+def positives(draw: st.DrawFn) -> PositiveRule:
+    k = draw(maybe(st.integers(1, 4)))
+    weighting = draw(st.sampled_from(["none", "soft", "hard", "soft+hard"]))
+    gated = weighting in ("hard", "soft+hard")
+    return PositiveRule(
+        k=k,
+        weighting=weighting,
+        augmented_share=draw(maybe(shares)),
+        temperature=draw(positive),
+        threshold=draw(maybe(st.floats(-1, 1))) if gated else None,
+        min_share=draw(maybe(shares)) if gated else None,
+        search=draw(st.sampled_from(["key", "anchor", "max"])),
+        pick=draw(maybe(st.integers(1, k or 9))),
+        start=draw(shares),
+        ramp=draw(shares),
+        strength=draw(shares),
+    )
+
+
+@st.composite
+def encoders(draw: st.DrawFn) -> EncoderSettings:
+    backbone = draw(st.sampled_from(["tiny", "resnet18", "resnet50"]))
+    return EncoderSettings(
+        backbone=backbone,
+        max_pool=backbone != "tiny" and draw(st.booleans()),
+        hidden=draw(st.integers(1, 4096)),
+        projection=draw(st.integers(1, 4096)),
+        head_norm=draw(st.booleans()),
+        predictor=draw(st.booleans()),
+        bn_group=draw(st.sampled_from([None, 2, 4])),
+    )
+
+
+@st.composite
+def trainings(draw: st.DrawFn) -> TrainingSettings:
+    batch = 4 * draw(st.integers(1, 200))
+    return TrainingSettings(
+        mode=draw(st.sampled_from(["moco", "simclr"])),
+        symmetric=draw(st.booleans()),
+        epochs=draw(st.integers(1, 1000)),
+        batch=batch,
+        queue_size=batch + draw(st.integers(0, 5000)),
+        momentum=draw(shares),
+        learning_rate=draw(positive),
+        warmup_epochs=draw(positive),
+        sgd_momentum=draw(shares),
+        weight_decay=draw(positive),
+        device=draw(st.text(max_size=5)),
+        precision=draw(st.sampled_from(["auto", "float32", "bfloat16"])),
+        checkpoint_every=draw(st.integers(1, 9)),
+    )
+
+
+experiments = st.builds(
+    Experiment,
+    data=st.builds(
+        DataSettings,
+        name=st.text(),
+        root=maybe(st.text()),
+        download=st.booleans(),
+        limit=maybe(st.integers(1, 10**6)),
+        size=maybe(st.integers(1, 500)),
+        holdout=st.floats(0, 0.99),
+    ),
+    views=st.builds(
+        ViewSettings,
+        crop_scale=ascending(st.floats(0.01, 1)),
+        crop_ratio=ascending(positive),
+        hue=st.floats(0, 0.5),
+        blur=shares,
+        blur_sigma=ascending(positive),
+        rotation=st.floats(0, 180),
+    ),
+    encoder=encoders(),
+    positives=positives(),
+    negatives=negatives,
+    loss=st.builds(LossSettings, positive, st.sampled_from(["sep", "in", "out", "decoupled"])),
+    training=trainings(),
+    evaluation=st.builds(
+        EvaluationSettings,
+        every=st.integers(1, 99),
+        protocol=st.sampled_from(["knn200", "knn10"]),
+        probe=st.booleans(),
+        probe_l2=positive,
+        test_limit=maybe(st.integers(1, 10**6)),
+    ),
+    seed=st.integers(-(2**60), 2**60),
+)
+
+
+def read(**plain: Any) -> Experiment:
+    return Experiment.from_json(json.dumps(plain))
+
+
+class TestJson:
+    @given(experiments)
+    def test_gives_back_any_experiment(self, experiment: Experiment) -> None:
+        again = Experiment.from_json(experiment.to_json())
+        assert again == experiment and type(again.negatives) is type(experiment.negatives)
+        assert repr(again) == repr(experiment), "a tuple came back as a list, or a float as an int"
+        assert differences(experiment, again) == []
+
+    @pytest.mark.parametrize("name", preset_names())
+    def test_gives_back_every_preset(self, name: str) -> None:
+        assert repr(Experiment.from_json(preset(name).to_json())) == repr(preset(name))
+
+    def test_says_everything_and_the_rule_by_its_name(self) -> None:
+        plain = json.loads(preset("digits-potential").to_json())
+        assert list(plain) == [f.name for f in fields(Experiment)]
+        assert plain["negatives"] == {
+            "rule": "BandNegatives", "lower": 0.05, "upper": 0.5,
+            "reference": "positive", "unit": "rank", "rescale": False,
+        }  # fmt: skip
+        assert plain["positives"]["threshold"] is None and "rule" not in plain["positives"]
+        assert plain["views"]["crop_scale"] == [0.5, 1.0]
+
+    def test_ends_with_a_newline_and_breaks_lines(self) -> None:
+        text = Experiment().to_json()
+        assert text.endswith("}\n") and '\n  "training": {\n    "mode": "moco",\n' in text
+
+    def test_left_out_keys_take_their_defaults(self) -> None:
+        assert read() == Experiment()
+        assert read(training={"epochs": 3}) == Experiment(training=TrainingSettings(epochs=3))
+        assert read(negatives={"rule": "BandNegatives", "upper": 0.9}).negatives == BandNegatives(upper=0.9)
+        assert read(negatives={"rule": "Spiral", "inner": {"lower": 0.2}}).negatives == Spiral(
+            inner=BandNegatives(lower=0.2)
+        )
+
+    def test_takes_a_whole_number_for_a_float_and_makes_it_one(self) -> None:
+        experiment = read(training={"warmup_epochs": 2}, views={"crop_scale": [1, 1]}, positives={"threshold": 1})
+        assert repr(experiment.training.warmup_epochs) == "2.0"
+        assert repr(experiment.views.crop_scale) == "(1.0, 1.0)"
+        assert repr(experiment.positives.threshold) == "1.0"
+
+    def test_a_class_defined_again_replaces_the_one_before(self) -> None:
+        def define(default: float) -> type[NegativeRule]:
+            @dataclass(frozen=True)
+            class Redefined(NegativeRule):
+                edge: float = default
+
+            return Redefined
+
+        first, second = define(0.1), define(0.2)
+        assert rule_class("Redefined") is second is not first
+        assert read(negatives={"rule": "Redefined"}).negatives == second()
+
+    @pytest.mark.parametrize("text", ["", "{", "epochs: 3", '{"seed": 1,}', "{'seed': 1}"])
+    def test_refuses_what_is_not_json(self, text: str) -> None:
+        with pytest.raises(ValueError, match=r"^The experiment is not valid JSON: .*line 1 column"):
+            Experiment.from_json(text)
+
+    @pytest.mark.parametrize("text", ["[]", "3", '"digits-moco"', "null", "true"])
+    def test_refuses_what_is_not_an_object(self, text: str) -> None:
+        with pytest.raises(ValueError, match=r"^experiment must be an object of settings, not"):
+            Experiment.from_json(text)
+
+    @pytest.mark.parametrize("part", ["data", "views", "encoder", "positives", "negatives", "loss", "training"])
+    @pytest.mark.parametrize("value", [None, [], "auto", 3])
+    def test_refuses_a_part_that_is_not_an_object(self, part: str, value: object) -> None:
+        with pytest.raises(ValueError, match=rf"^experiment\.{part} must be an object of settings, not"):
+            read(**{part: value})
+
+    @pytest.mark.parametrize(
+        ("plain", "message"),
+        [
+            ({"sed": 1}, "Unknown setting in experiment 'sed'. Did you mean seed?"),
+            ({"training": {"epoch": 3}}, "Unknown setting in experiment.training 'epoch'. Did you mean epochs"),
+            (
+                {"negatives": {"rule": "BandNegatives", "uper": 0.3}},
+                "Unknown setting in experiment.negatives 'uper'. Did you mean upper",
+            ),
+            (
+                {"negatives": {"rule": "AllNegatives", "lower": 0.3}},
+                "Unknown setting in experiment.negatives 'lower'. Known: none.",
+            ),
+            ({"positives": {"rule": "PositiveRule"}}, "Unknown setting in experiment.positives 'rule'."),
+            (
+                {"negatives": {"rule": "Spiral", "mass": {"betta": 1.0}}},
+                "Unknown setting in experiment.negatives.mass 'betta'. Did you mean beta",
+            ),
+            ({"negatives": {"rule": "BandNegative"}}, "Unknown negative rule 'BandNegative'. Did you mean BandNeg"),
+            ({"negatives": {"rule": "NegativeRule"}}, "Unknown negative rule 'NegativeRule'. Did you mean"),
+            ({"training": {"mode": "mocco"}}, "Unknown value of experiment.training.mode 'mocco'. Did you mean moco?"),
+            ({"training": {"mode": None}}, "Unknown value of experiment.training.mode 'None'. Known: moco, simclr."),
+            ({"loss": {"form": ["sep"]}}, "Unknown value of experiment.loss.form \"['sep']\". Did you mean sep?"),
+        ],
+    )
+    def test_names_what_it_does_not_know_and_the_nearest(self, plain: dict[str, Any], message: str) -> None:
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+            read(**plain)
+
+    @pytest.mark.parametrize("rule", [{}, {"lower": 0.1}, {"rule": None}])
+    def test_a_negative_rule_must_be_named(self, rule: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match=r'^experiment\.negatives must name its rule, as in \{"rule": "Band'):
+            read(negatives=rule)
+
+    @pytest.mark.parametrize("rule", [3, True, ["BandNegatives"], {"rule": "BandNegatives"}])
+    def test_the_name_of_a_rule_is_text(self, rule: object) -> None:
+        with pytest.raises(ValueError, match=r"^experiment\.negatives\.rule must be the class name of a rule, not"):
+            read(negatives={"rule": rule})
+
+    def test_names_a_missing_setting_that_has_no_default(self) -> None:
+        with pytest.raises(ValueError, match=r"^experiment\.negatives lacks 'tightness', which has no default"):
+            read(negatives={"rule": "TightSpiral", "turns": 2})
+
+    @pytest.mark.parametrize(
+        ("path", "value", "kind"),
+        [
+            ("seed", 1.0, "int"),
+            ("seed", "1", "int"),
+            ("seed", True, "int"),
+            ("seed", None, "int"),
+            ("training.epochs", 3.5, "int"),
+            ("training.epochs", False, "int"),
+            ("training.momentum", "0.9", "float"),
+            ("training.momentum", True, "float"),
+            ("training.symmetric", 1, "bool"),
+            ("training.symmetric", "yes", "bool"),
+            ("training.device", 0, "str"),
+            ("training.device", None, "str"),
+            ("data.limit", "all", "int"),
+            ("data.limit", True, "int"),
+            ("data.root", 3, "str"),
+            ("positives.threshold", "0.7", "float"),
+            ("views.crop_scale", [0.2, "1"], "float"),
+            ("views.crop_scale", [0.2, None], "float"),
+            ("evaluation.test_limit", [], "int"),
+        ],
+    )
+    def test_a_value_of_another_type_names_the_field(self, path: str, value: object, kind: str) -> None:
+        *parents, name = path.split(".")
+        plain: dict[str, Any] = {name: value}
+        for parent in reversed(parents):
+            plain = {parent: plain}
+        item = value[1] if isinstance(value, list) and value else value
+        with pytest.raises(ValueError) as refusal:
+            read(**plain)
+        assert str(refusal.value) == f"experiment.{path} must be of type {kind}, not {item!r}."
+
+    @pytest.mark.parametrize("value", [[], [0.2], [0.2, 0.5, 1.0], 0.2, "ab", None, {"0": 0.2, "1": 1.0}])
+    def test_a_pair_takes_a_list_of_two(self, value: object) -> None:
+        with pytest.raises(ValueError, match=r"^experiment\.views\.crop_scale must be a list of 2 numbers, not"):
+            read(views={"crop_scale": value})
+
+    def test_passes_on_what_the_settings_refuse(self) -> None:
+        with pytest.raises(ValueError, match=r"^TrainingSettings: epochs is 0; it must be at least 1"):
+            read(training={"epochs": 0})
+        with pytest.raises(ValueError, match=r"^TrainingSettings: momentum is nan"):
+            Experiment.from_json('{"training": {"momentum": NaN}}')
+
+
+class TestDifferences:
+    def test_none_between_equals(self) -> None:
+        assert differences(preset("digits-moco"), preset("digits-moco")) == []
+        whole = replace(Experiment(), training=TrainingSettings(warmup_epochs=5))
+        assert differences(whole, Experiment()) == [], "5 and 5.0 train alike"
+
+    def test_names_each_changed_leaf_and_no_other(self) -> None:
+        a = preset("digits-potential")
+        b = replace(
+            a,
+            seed=3,
+            data=replace(a.data, limit=300),
+            views=replace(a.views, crop_scale=(0.4, 1.0)),
+            negatives=replace(a.negatives, lower=0.1),
+        )
+        assert differences(a, b) == [
+            "data.limit: None → 300",
+            "views.crop_scale: [0.5, 1.0] → [0.4, 1.0]",
+            "negatives.lower: 0.05 → 0.1",
+            "seed: 0 → 3",
+        ]
+
+    def test_of_other_rules_says_which_settings_each_lacks(self) -> None:
+        a, b = Experiment(negatives=RandomNegatives(0.2)), Experiment(negatives=Spiral(pitch=None, turns=1))
+        assert differences(a, b) == [
+            "negatives.rule: RandomNegatives → Spiral",
+            "negatives.share: 0.2 → absent",
+            "negatives.rescale: False → absent",
+            "negatives.turns: absent → 1",
+            "negatives.pitch: absent → None",
+            "negatives.ends: absent → [0.1, 0.5]",
+            "negatives.steps: absent → [None, [1.0, True]]",
+            "negatives.side: absent → left",
+            "negatives.mirrored: absent → False",
+            "negatives.mass.beta: absent → 0.0",
+            "negatives.mass.tau_plus: absent → 0.0",
+            "negatives.mass.detach: absent → True",
+            "negatives.inner: absent → None",
+        ]
+
+    def test_of_rules_with_the_same_settings_is_the_rule(self) -> None:
+        a, b = Experiment(negatives=OracleNegatives()), Experiment(negatives=AllNegatives())
+        assert differences(a, b) == [
+            "negatives.rule: OracleNegatives → AllNegatives",
+            "negatives.rescale: False → absent",
+        ]
+
+    @given(experiments, experiments)
+    def test_are_the_same_names_both_ways(self, a: Experiment, b: Experiment) -> None:
+        there, back = differences(a, b), differences(b, a)
+        assert {line.split(":")[0] for line in there} == {line.split(":")[0] for line in back}
+        assert (there == []) == (a == b)
+
+
+TRAINING: list[tuple[dict[str, Any], str]] = [
+    ({"epochs": 0}, "epochs is 0; it must be at least 1"),
+    ({"batch": 1}, "batch is 1; it must be at least 2"),
+    ({"queue_size": 0}, "queue_size is 0; it must be at least 1"),
+    ({"checkpoint_every": 0}, "checkpoint_every is 0; it must be at least 1"),
+    ({"learning_rate": -0.1}, "learning_rate is -0.1; it must be at least 0"),
+    ({"warmup_epochs": -1.0}, "warmup_epochs is -1.0; it must be at least 0"),
+    ({"sgd_momentum": -0.5}, "sgd_momentum is -0.5; it must be at least 0"),
+    ({"weight_decay": -1e-9}, "weight_decay is -1e-09; it must be at least 0"),
+    ({"momentum": -0.01}, "momentum is -0.01; it must be at least 0"),
+    ({"momentum": 1.01}, "momentum is 1.01; it must lie between 0 and 1"),
+    ({"batch": 256, "queue_size": 255}, "the queue holds 255 keys and a batch brings 256"),
+]
+NUMBERS = ("learning_rate", "warmup_epochs", "sgd_momentum", "weight_decay", "momentum")
+EVALUATION: list[tuple[dict[str, Any], str]] = [
+    ({"every": 0}, "every is 0; it must be at least 1"),
+    ({"probe_l2": -1e-3}, "probe_l2 is -0.001; it must be at least 0"),
+    ({"probe_l2": math.nan}, "probe_l2 is nan; it must be at least 0"),
+    ({"test_limit": 0}, "test_limit is 0; it must be at least 1"),
+]
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(("wrong", "message"), TRAINING, ids=lambda x: x if isinstance(x, str) else "")
+    def test_of_training(self, wrong: dict[str, Any], message: str) -> None:
+        with pytest.raises(ValueError, match=re.escape(message)) as refusal:
+            TrainingSettings(**wrong)
+        assert "TrainingSettings" in str(refusal.value)
+
+    @pytest.mark.parametrize("name", NUMBERS)
+    @pytest.mark.parametrize(
+        ("value", "bound"), [(math.nan, "at least 0"), (math.inf, "finite"), (-math.inf, "at least 0")]
+    )
+    def test_of_what_is_no_number(self, name: str, value: float, bound: str) -> None:
+        with pytest.raises(ValueError, match=f"^TrainingSettings: {name} is {value}; it must be {bound}"):
+            TrainingSettings(**{name: value})
+
+    @pytest.mark.parametrize(("wrong", "message"), EVALUATION, ids=lambda x: x if isinstance(x, str) else "")
+    def test_of_evaluation(self, wrong: dict[str, Any], message: str) -> None:
+        with pytest.raises(ValueError, match=re.escape(message)) as refusal:
+            EvaluationSettings(**wrong)
+        assert "EvaluationSettings" in str(refusal.value)
+
+    @pytest.mark.parametrize(
+        ("settings", "name", "value", "message"),
+        [
+            (TrainingSettings(), "mode", "mocco", "Unknown TrainingSettings mode 'mocco'. Did you mean moco?"),
+            (TrainingSettings(), "precision", "bf16", "TrainingSettings precision 'bf16'. Did you mean bfloat16?"),
+            (TrainingSettings(), "precision", 16, "TrainingSettings precision '16'. Known: auto, bfloat16, float32."),
+            (EvaluationSettings(), "protocol", "knn20", "EvaluationSettings protocol 'knn20'. Did you mean knn200"),
+        ],
+    )
+    def test_of_a_mistyped_choice(self, settings: Any, name: str, value: object, message: str) -> None:
+        mistyped = replace(settings)
+        object.__setattr__(mistyped, name, value)  # the run-time checker of the tests guards the constructor
+        with pytest.raises(ValueError, match=re.escape(message)):
+            mistyped.__post_init__()
+
+    @pytest.mark.parametrize("temperature", [0.0, -0.2, math.nan])
+    def test_of_a_temperature_that_is_not_above_0(self, temperature: float) -> None:
+        with pytest.raises(ValueError, match=f"temperature is {temperature}; it must be above 0"):
+            Experiment(loss=LossSettings(temperature=temperature))
+
+    @pytest.mark.parametrize(
+        ("lower", "upper", "unit"),
+        [(0.5, 0.5, "rank"), (0.6, 0.5, "rank"), (-0.1, 0.5, "rank"), (0.1, 1.1, "rank"), (-1.1, 0.5, "cosine")],
+    )
+    def test_of_a_band_that_is_none(self, lower: float, upper: float, unit: str) -> None:
+        edges = {"lower": lower, "upper": upper, "unit": unit}
+        with pytest.raises(ValueError, match=f"the band .{lower}, {upper}. is not one; edges in {unit} unit"):
+            read(negatives={"rule": "BandNegatives", **edges})
+
+    def test_of_more_candidates_than_keys(self) -> None:
+        small = TrainingSettings(batch=64, queue_size=100)
+        with pytest.raises(ValueError, match=r"^Experiment: positives\.k is 101, but an anchor has only 100 keys"):
+            Experiment(positives=PositiveRule(k=101), training=small)
+        in_batch = replace(small, mode="simclr")
+        with pytest.raises(ValueError, match="k is 129, but an anchor has only 128 keys"):
+            Experiment(positives=PositiveRule(k=129), training=in_batch)
+
+    def test_of_a_batch_that_is_not_whole_groups(self) -> None:
+        with pytest.raises(ValueError, match="batch is 100, which does not divide into batch-norm groups of 32"):
+            Experiment(encoder=EncoderSettings(bn_group=32), training=TrainingSettings(batch=100))
+
+    @pytest.mark.parametrize(
+        "accepted",
+        [
+            lambda: Experiment(positives=PositiveRule(k=100), training=TrainingSettings(batch=64, queue_size=100)),
+            lambda: Experiment(positives=PositiveRule(k=None), training=TrainingSettings(batch=64, queue_size=64)),
+            lambda: Experiment(positives=PositiveRule(k=9**9, weighting="none")),
+            lambda: Experiment(encoder=EncoderSettings(bn_group=None), training=TrainingSettings(batch=100)),
+            lambda: TrainingSettings(momentum=0.0, learning_rate=0.0, warmup_epochs=0.0, weight_decay=0.0),
+            lambda: TrainingSettings(momentum=1.0, epochs=1, batch=2, queue_size=2, checkpoint_every=1),
+            lambda: TrainingSettings(mode="simclr", batch=256, queue_size=1),
+            lambda: TrainingSettings(device="whatever"),
+            lambda: EvaluationSettings(every=1, probe_l2=0.0, test_limit=1),
+        ],
+    )
+    def test_do_not_reach_what_has_a_meaning(self, accepted: Callable[[], object]) -> None:
+        accepted()
+
+
+@pytest.mark.parametrize(("mode", "keys"), [("moco", 4096), ("simclr", 512)])
+def test_an_anchor_meets_the_queue_or_both_views_of_the_batch(mode: Literal["moco", "simclr"], keys: int) -> None:
+    assert TrainingSettings(mode=mode, batch=256, queue_size=4096).keys == keys
+
+
+@pytest.mark.parametrize("settings", [Experiment(), TrainingSettings(), EvaluationSettings()])
+def test_settings_are_frozen(settings: object) -> None:
+    for f in fields(settings):  # type: ignore[arg-type]
+        with pytest.raises(FrozenInstanceError):
+            setattr(settings, f.name, getattr(settings, f.name))
+
+
+def test_equal_experiments_are_one_key() -> None:
+    assert len({preset("digits-moco"), preset("digits-moco"), preset("digits-oracle")}) == 2

@@ -1,0 +1,47 @@
+"""Messages for mistyped names."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cltools.errors import unknown
+
+KNOWN = ("moco", "simclr", "potential", "oracle")
+
+
+@pytest.mark.parametrize(
+    ("typed", "near"), [("mocco", "moco"), ("simlcr", "simclr"), ("potentail", "potential"), ("orcale", "oracle")]
+)
+def test_names_the_nearest_and_no_other(typed: str, near: str) -> None:
+    assert str(unknown("method", typed, KNOWN)) == f"Unknown method {typed!r}. Did you mean {near}?"
+
+
+def test_names_up_to_three_that_are_near_and_the_nearest_first() -> None:
+    message = str(unknown("image set", "cifar11", ["cifar1000", "cifar100", "cifar10", "cifar1", "digits"]))
+    assert message == "Unknown image set 'cifar11'. Did you mean cifar1 or cifar10 or cifar100?"
+
+
+def test_names_all_in_order_when_none_is_near() -> None:
+    assert str(unknown("method", "xyz", KNOWN)) == "Unknown method 'xyz'. Known: moco, oracle, potential, simclr."
+    assert str(unknown("method", "", iter(KNOWN))) == "Unknown method ''. Known: moco, oracle, potential, simclr."
+
+
+def test_says_so_where_nothing_is_known() -> None:
+    assert str(unknown("setting", "lower", [])) == "Unknown setting 'lower'. Known: none."
+
+
+def test_takes_names_of_any_kind_of_collection() -> None:
+    messages = {str(unknown("method", "mocco", names)) for names in (KNOWN, set(KNOWN), dict.fromkeys(KNOWN))}
+    assert messages == {"Unknown method 'mocco'. Did you mean moco?"}
+
+
+@given(st.text(), st.lists(st.text()))
+def test_is_an_error_to_raise_whatever_was_typed(typed: str, known: list[str]) -> None:
+    error = unknown("name", typed, known)
+    assert type(error) is ValueError
+    hint = str(error).removeprefix(f"Unknown name {typed!r}. ")
+    if hint.startswith("Did you mean "):
+        named = hint.removeprefix("Did you mean ").removesuffix("?")
+        assert any(name in named for name in known)
+    else:
+        assert hint == f"Known: {', '.join(sorted(known)) or 'none'}."

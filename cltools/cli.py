@@ -7,14 +7,14 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cltools.config import Experiment, rule_class
-from cltools.datasets import image_sets, load_images
+from cltools.datasets import has_test, image_sets, load_images
 from cltools.errors import unknown
-from cltools.presets import IMAGES, METHODS, laptop, preset, preset_names
+from cltools.presets import IMAGES, METHODS, fitted, laptop, preset, preset_names
 from cltools.training import Run, fit
 from cltools.training.loop import resolve_device
 
@@ -64,7 +64,10 @@ def train(arguments: list[str]) -> None:
     experiment = Experiment(**{f.name: getattr(flags, f.name) for f in fields(Experiment)})
     run = fit(experiment, out=flags.out, resume=flags.resume)
     print(f"Trained {len(run.history.rows)} epochs: {flags.out}")
-    _report(run.evaluate())
+    try:
+        _report(run.evaluate("test" if has_test(experiment.data.name) else "val"))
+    except ValueError as error:  # a folder without labels or without a test split trains all the same
+        print(f"Not evaluated: {error}")
 
 
 def _defaults(name: str, arguments: list[str]) -> Experiment:
@@ -78,8 +81,8 @@ def _defaults(name: str, arguments: list[str]) -> Experiment:
         experiment = laptop(experiment)
     if known.rule is None:
         return experiment
-    values = {f.name: getattr(experiment, f.name) for f in fields(Experiment)}
-    return Experiment(**values | {"negatives": rule_class(known.rule)()})
+    band = IMAGES[name.partition("-")[0]].band
+    return replace(experiment, negatives=fitted(rule_class(known.rule)(), band))
 
 
 def _flags(experiment: Experiment, name: str) -> type[Any]:

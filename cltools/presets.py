@@ -12,7 +12,7 @@ from cltools.datasets import DataSettings
 from cltools.encoders import EncoderSettings
 from cltools.errors import unknown
 from cltools.losses import LossSettings
-from cltools.mining import AllNegatives, BandNegatives, NegativeRule, OracleNegatives, PositiveRule
+from cltools.mining import AllNegatives, BandNegatives, NegativeRule, OracleNegatives, PositiveRule, RandomNegatives
 from cltools.views import ViewSettings
 
 
@@ -52,6 +52,7 @@ _SMALL = TrainingSettings(
 )
 _RECIPE = TrainingSettings()
 _RECIPE_VIEWS = ViewSettings(blur=0.5)
+_RECIPE_ENCODER = EncoderSettings(hidden=2048)
 
 IMAGES = {
     "digits": ImagePreset(
@@ -73,7 +74,7 @@ IMAGES = {
     "cifar10": ImagePreset(
         data=DataSettings("cifar10"),
         views=_RECIPE_VIEWS,
-        encoder=EncoderSettings(),
+        encoder=_RECIPE_ENCODER,
         training=_RECIPE,
         evaluation=EvaluationSettings(),
         band=(0.05, 0.5),
@@ -81,7 +82,7 @@ IMAGES = {
     "cifar100": ImagePreset(
         data=DataSettings("cifar100"),
         views=_RECIPE_VIEWS,
-        encoder=EncoderSettings(),
+        encoder=_RECIPE_ENCODER,
         training=_RECIPE,
         evaluation=EvaluationSettings(),
         band=(0.01, 0.5),
@@ -89,7 +90,7 @@ IMAGES = {
     "tinyimagenet": ImagePreset(
         data=DataSettings("tinyimagenet"),
         views=_RECIPE_VIEWS,
-        encoder=EncoderSettings(max_pool=True),
+        encoder=replace(_RECIPE_ENCODER, max_pool=True),
         training=replace(_RECIPE, queue_size=16384, momentum=0.996),
         evaluation=EvaluationSettings(),
         band=(0.005, 0.5),
@@ -113,19 +114,24 @@ def preset(name: str) -> Experiment:
     images_name, _, method_name = name.partition("-")
     images, method = IMAGES[images_name], METHODS[method_name]
     in_batch = method.mode == "simclr"
-    negatives = method.negatives
-    if isinstance(negatives, BandNegatives):
-        negatives = replace(negatives, lower=images.band[0], upper=images.band[1])
     return Experiment(
         data=images.data,
         views=images.views,
         encoder=replace(images.encoder, bn_group=None) if in_batch else images.encoder,
         positives=method.positives,
-        negatives=negatives,
+        negatives=fitted(method.negatives, images.band),
         loss=LossSettings(temperature=0.2),
         training=replace(images.training, mode="simclr" if in_batch else "moco"),
         evaluation=images.evaluation,
     )
+
+
+def fitted(rule: NegativeRule, band: tuple[float, float]) -> NegativeRule:
+    """The rule with what a set of images asks for: its band, or as many keys by chance as that band keeps."""
+    lower, upper = band
+    if isinstance(rule, BandNegatives):
+        return replace(rule, lower=lower, upper=upper)
+    return replace(rule, share=upper - lower) if isinstance(rule, RandomNegatives) else rule
 
 
 def laptop(experiment: Experiment) -> Experiment:

@@ -15,8 +15,10 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cltools import cli
 from cltools.cli import main
@@ -331,6 +333,8 @@ class TestFlags:
             (["--rule", "RandomNegatives", "--negatives.share", "0.2"], RandomNegatives(0.2)),
             (["--negatives.share", "0.2", "--rule=RandomNegatives"], RandomNegatives(0.2)),
             (["--rule", "AllNegatives"], AllNegatives()),
+            (["--rule", "RandomNegatives"], RandomNegatives(0.45)),
+            (["--rule", "BandNegatives"], BandNegatives(0.05, 0.5)),
             (["--rule", "OracleNegatives", "--negatives.rescale"], OracleNegatives(rescale=True)),
             (
                 ["--rule", "BandNegatives", "--negatives.unit", "cosine", "--negatives.lower", "-0.5"],
@@ -345,9 +349,32 @@ class TestFlags:
         assert call("train", "digits-moco", *flags).status == 0
         assert asked[0].experiment == replace(preset("digits-moco"), negatives=rule)
 
+    @pytest.mark.parametrize(
+        ("classes", "flags", "said"),
+        [
+            (("a", "b"), [], "Not evaluated: This run held no images out"),
+            (("a", "b"), ["--holdout", "0.25"], '"split": "val"'),
+            (("",), ["--holdout", "0.25"], "Not evaluated: 36 of 36 labels"),
+        ],
+        ids=["one split", "one split, held out", "no labels"],
+    )
+    def test_trains_on_a_folder_and_evaluates_what_it_can(
+        self, call: Callable[..., Outcome], tmp_path: Path, classes: tuple[str, ...], flags: list[str], said: str
+    ) -> None:
+        pictures = np.random.default_rng(0).integers(0, 256, (48, 16, 16, 3), dtype=np.uint8)
+        for i, pixels in enumerate(pictures):
+            path = tmp_path / "mine" / classes[i % len(classes)] / f"{i:02d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+        settings = ["--epochs", "1", "--batch", "16", "--queue-size", "32", "--device", "cpu"]
+        out = tmp_path / "a"
+        outcome = call("train", "digits-moco", "--name", str(tmp_path / "mine"), "--out", str(out), *settings, *flags)
+        assert outcome.status == 0 and said in outcome.out, outcome
+        assert (out / "encoder.safetensors").is_file()
+
     def test_rule_and_laptop_go_together(self, call: Callable[..., Outcome], asked: list[SimpleNamespace]) -> None:
         call("train", "cifar10-moco", "--laptop", "--rule", "RandomNegatives", "--seed", "2")
-        expected = replace(laptop(preset("cifar10-moco")), negatives=RandomNegatives(), seed=2)
+        expected = replace(laptop(preset("cifar10-moco")), negatives=RandomNegatives(0.45), seed=2)
         assert asked[0].experiment == expected
 
 
@@ -379,6 +406,10 @@ class TestEvaluate:
         outcome = call("evaluate", str(tmp_path / "none"))
         refused(outcome, f"cltools: {tmp_path / 'none'} holds no trained run", "python -m cltools train PRESET --out")
         assert outcome.err.count("\n") == 1 and list(tmp_path.iterdir()) == []
+
+    def test_names_a_damaged_config(self, call: Callable[..., Outcome], folder: Path) -> None:
+        (folder / "config.json").write_text("{")
+        refused(call("evaluate", str(folder)), f"{folder / 'config.json'} cannot be read", "not valid JSON")
 
     def test_refuses_a_run_of_a_rule_it_does_not_know(self, call: Callable[..., Outcome], folder: Path) -> None:
         config = json.loads((folder / "config.json").read_text())
@@ -449,6 +480,12 @@ class TestDownload:
             f"put it at {tmp_path}",
         )
         assert outcome.err.count("\n") == 1 and list(tmp_path.iterdir()) == []
+
+    def test_without_network_no_folder_is_left_that_was_not_there(
+        self, call: Callable[..., Outcome], no_network: list[str], tmp_path: Path
+    ) -> None:
+        refused(call("download", "cifar10", "--root", str(tmp_path / "deep" / "data")), "Could not download")
+        assert list(tmp_path.iterdir()) == []
 
     def test_training_without_network_is_one_line_and_leaves_no_run(
         self, call: Callable[..., Outcome], no_network: list[str], tmp_path: Path

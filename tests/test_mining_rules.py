@@ -131,6 +131,7 @@ def test_a_gate_that_would_be_ignored_is_refused(weighting: Any, gate: dict[str,
     [
         {"k": 0},
         {"k": -3},
+        {"threshold": float("nan"), "weighting": "hard"},
         {"temperature": 0.0},
         {"temperature": -1.0},
         {"augmented_share": -0.1},

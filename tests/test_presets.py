@@ -11,7 +11,7 @@ from cltools.config import Experiment, differences
 from cltools.datasets import image_sets
 from cltools.encoders import build_encoder
 from cltools.mining import AllNegatives, BandNegatives, OracleNegatives, PositiveRule, RandomNegatives
-from cltools.presets import IMAGES, METHODS, laptop, preset, preset_names
+from cltools.presets import IMAGES, METHODS, fitted, laptop, preset, preset_names
 
 EMBEDDED = ("digits", "shapes")
 RECIPE = ("cifar10", "cifar100", "tinyimagenet")
@@ -120,6 +120,14 @@ def test_the_band_drops_more_where_classes_are_fewer_but_never_more_than_a_class
     assert all(0 < edge <= 1 / classes for edge, classes in zip(lower, CLASSES.values(), strict=True))
 
 
+def test_a_rule_is_fitted_to_the_band_of_the_images() -> None:
+    assert fitted(BandNegatives(reference="anchor", rescale=True), (0.05, 0.5)) == BandNegatives(
+        0.05, 0.5, reference="anchor", rescale=True
+    )
+    assert fitted(RandomNegatives(rescale=True), (0.05, 0.5)) == RandomNegatives(0.45, rescale=True)
+    assert fitted(AllNegatives(), (0.05, 0.5)) == AllNegatives()
+
+
 # The recipe: ResNet-18 for small images, as the benchmark of these data sets trains it.
 
 
@@ -128,7 +136,8 @@ def test_recipe_encoder(name: str) -> None:
     encoder = preset(name).encoder
     assert encoder.backbone == "resnet18"
     assert encoder.max_pool is name.startswith("tinyimagenet")
-    assert encoder.projection == 128 and not encoder.head_norm and not encoder.predictor
+    assert (encoder.hidden, encoder.projection) == (2048, 128)
+    assert not encoder.head_norm and not encoder.predictor
 
 
 @recipe

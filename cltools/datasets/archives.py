@@ -83,6 +83,7 @@ def fetch(archive: Archive, file: Path) -> None:
     Raises:
         RuntimeError: No network, a broken connection, or bytes that are not the published ones.
     """
+    missing = [folder for folder in file.parents if not folder.exists()]  # the innermost first
     file.parent.mkdir(parents=True, exist_ok=True)
     # A name of its own: two downloads at once, or a `.part` somebody else left, must not meet.
     handle, name = tempfile.mkstemp(prefix=f"{file.name}.", suffix=".part", dir=file.parent)
@@ -102,6 +103,9 @@ def fetch(archive: Archive, file: Path) -> None:
         ) from error
     finally:
         part.unlink(missing_ok=True)
+        if not file.exists():
+            for folder in missing:
+                folder.rmdir()
 
 
 def _copy_from(url: str, target: BufferedIOBase, title: str) -> None:

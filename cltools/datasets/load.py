@@ -8,7 +8,7 @@ import torch
 
 from cltools.datasets.cifar import load_cifar
 from cltools.datasets.digits import load_digits
-from cltools.datasets.folder import load_folder
+from cltools.datasets.folder import load_folder, split_folders
 from cltools.datasets.image_set import ImageSet, draw
 from cltools.datasets.pictures import resize
 from cltools.datasets.shapes import load_shapes
@@ -103,6 +103,11 @@ def load_images(
     if limit is not None and len(images) > limit:
         images = images.select(draw(len(images), limit))
     return images if size is None else replace(images, images=resize(images.images, size))
+
+
+def has_test(name: str) -> bool:
+    """Whether there is a test split: of every named set, and of a folder that has one."""
+    return name in NAMES or "test" in split_folders(_folder(name))
 
 
 def split_holdout(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:

@@ -6,6 +6,7 @@ top-k by the momentum key, gate, then soften). Labels are never read.
 Legend: B anchors, K keys, P candidates.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -70,6 +71,7 @@ class PositiveRule:
             self.pick is None or self.k is None or self.pick <= self.k,
             f"pick is {self.pick} of k = {self.k} candidates; it cannot be more than k",
         )
+        _require(self.threshold is None or not math.isnan(self.threshold), "threshold is not a number")
         gated = self.threshold is not None or self.min_share is not None
         _require(
             not gated or self.weighting in ("hard", "soft+hard"),

@@ -71,7 +71,10 @@ class PositiveRule:
             self.pick is None or self.k is None or self.pick <= self.k,
             f"pick is {self.pick} of k = {self.k} candidates; it cannot be more than k",
         )
-        _require(self.threshold is None or not math.isnan(self.threshold), "threshold is not a number")
+        _require(
+            self.threshold is None or not math.isnan(self.threshold),
+            f"threshold is {self.threshold}; it must be a number",
+        )
         gated = self.threshold is not None or self.min_share is not None
         _require(
             not gated or self.weighting in ("hard", "soft+hard"),

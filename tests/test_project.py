@@ -32,7 +32,7 @@ ORDER = (
 )  # fmt: skip
 HEAVY = {"torchvision", "sklearn", "scipy", "tyro", "plotly", "ipywidgets", "matplotlib", "umap", "PIL", "pandas"}
 PURE = ("mining", "losses", "gradients")
-DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "umap": "umap-learn"}
+DISTRIBUTIONS = {"IPython": "ipython", "PIL": "pillow", "sklearn": "scikit-learn", "umap": "umap-learn"}
 
 python_files = pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
 notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -17,13 +17,14 @@ FORMAT = "cltools checkpoint"
 VERSION = 1
 
 
-def environment() -> dict[str, str]:
+def environment(device: torch.device) -> dict[str, str]:
     """What must be equal for a resumed run to repeat the uninterrupted one bit for bit."""
     return {
         "python": platform.python_version(),
         "torch": str(torch.__version__),  # its own type is not for weights_only
         "threads": str(torch.get_num_threads()),
         "machine": platform.machine(),
+        "device": device.type,
     }
 
 
@@ -33,7 +34,7 @@ def save_checkpoint(path: Path, learner: Learner, experiment: Experiment, epoch:
     state = {
         "format": FORMAT,
         "version": VERSION,
-        "environment": environment(),
+        "environment": environment(learner.draws.device),
         "experiment": experiment.to_json(),
         "epoch": epoch,
         "step": learner.step,
@@ -77,7 +78,8 @@ def restore(learner: Learner, state: dict[str, Any]) -> None:
     learner.encoder.load_state_dict(state["encoder"])
     learner.optimizer.load_state_dict(state["optimizer"])
     learner.order.set_state(state["order"])
-    learner.draws.set_state(state["draws"])
+    if state["environment"]["device"] == learner.draws.device.type:  # a generator reads its own device's states only
+        learner.draws.set_state(state["draws"])
     learner.step = state["step"]
     if learner.memory is not None:
         learner.memory.copy.load_state_dict(state["momentum_copy"])
@@ -94,7 +96,7 @@ def check_same_experiment(path: Path, state: dict[str, Any], experiment: Experim
         )
 
 
-def environment_changes(state: dict[str, Any]) -> list[str]:
+def environment_changes(state: dict[str, Any], device: torch.device) -> list[str]:
     """What differs from where the checkpoint was made; with none, the resumed run repeats bit for bit."""
-    now = environment()
+    now = environment(device)
     return [f"{name}: {then} → {now.get(name)}" for name, then in state["environment"].items() if now.get(name) != then]

@@ -38,15 +38,31 @@ class History:
 
     @classmethod
     def load(cls, path: Path) -> "History":
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: the file is damaged or foreign.
+        """
         with path.open(newline="") as file:
-            return cls([{k: float(v) if v else math.nan for k, v in row.items()} for row in csv.DictReader(file)])
+            rows = list(csv.DictReader(file))
+        try:
+            return cls([{k: float(v) if v else math.nan for k, v in row.items()} for row in rows])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a history of cltools: {error}.") from error
 
 
 def _text(value: float) -> str:
     if math.isnan(value):
         return ""
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
+
+
+def diverged(what: str) -> FloatingPointError:
+    """The error that stops a training gone wrong before anything of it is saved."""
+    return FloatingPointError(
+        f"{what}; training stopped. The last checkpoint is from before it. "
+        "Lower the learning rate, raise the temperature, or train in float32."
+    )
 
 
 class EpochSums:
@@ -82,10 +98,7 @@ class EpochSums:
             FloatingPointError: a step's loss was not finite; the message names the first.
         """
         if (bad := int(self.bad_step)) >= 0:
-            raise FloatingPointError(
-                f"The loss was not finite at step {bad}; training stopped. The last checkpoint is from before it. "
-                "Lower the learning rate, raise the temperature, or train in float32."
-            )
+            raise diverged(f"The loss was not finite at step {bad}")
         counts = self.counts.tolist()
         row = {"loss": float(self.loss) / self.steps}
         row["mined_purity"] = _share(int(self.mined_same), counts[Band.MINED] if labelled else 0)

@@ -11,7 +11,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from cltools.config import Experiment, TrainingSettings
-from cltools.datasets import ImageSet
+from cltools.datasets import ImageSet, has_test
 from cltools.encoders import MomentumCopy, build_encoder
 from cltools.evaluation import embed, knn_accuracy
 from cltools.mining import OracleNegatives
@@ -23,7 +23,7 @@ from cltools.training.checkpoint import (
     restore,
     save_checkpoint,
 )
-from cltools.training.history import EpochSums, History, Row
+from cltools.training.history import EpochSums, History, Row, diverged
 from cltools.training.images import evaluation_images, labelled, limited, training_images
 from cltools.training.run import CHECKPOINT, CONFIG, Run
 from cltools.training.step import Learner, Memory, batches, train_step
@@ -43,8 +43,8 @@ def fit(
 ) -> Run:
     """Train an encoder.
 
-    The kNN column of the history is measured on the held-out images (`data.holdout`), else on the test images; with
-    `images=` and no holdout it stays empty.
+    The kNN column of the history is measured on the held-out images (`data.holdout`), else on the test images; where
+    there are neither, as with `images=` or a folder that is one split, it stays empty.
 
     Args:
         experiment: every setting; a seed repeats a CPU run bit for bit (same machine, versions and thread count).
@@ -76,14 +76,12 @@ def fit(
     if state is not None:
         restore(learner, state)
         run.history.rows, done = state["rows"], state["epoch"]
-        if changes := environment_changes(state):
+        if changes := environment_changes(state, device):
             tqdm.write("Resumed elsewhere, so not bit for bit the same run: " + "; ".join(changes))
     if path is not None:
         path.mkdir(parents=True, exist_ok=True)
     _train(run, learner, train.to(device), judged, done, callbacks)
     learner.encoder.eval()
-    if path is not None:
-        run.save()
     return run
 
 
@@ -91,10 +89,13 @@ def resolve_device(name: str) -> torch.device:
     """The device of a name; "auto" is CUDA where there is one."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    unknown = ValueError(f'Unknown device {name!r}. Use "auto", "cpu", "cuda" or "cuda:1".')
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ValueError(f'Unknown device {name!r}. Use "auto", "cpu", "cuda" or "cuda:1".') from None
+        raise unknown from None
+    if device.type not in ("cpu", "cuda"):
+        raise unknown
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f'Device {name!r} was asked for, but this machine has no CUDA GPU. Use "cpu" or "auto".')
     return device
@@ -135,7 +136,7 @@ def _checkpoint_to_resume(path: Path | None, experiment: Experiment, resume: boo
 def _images(experiment: Experiment, images: ImageSet | None) -> tuple[ImageSet, ImageSet | None]:
     """Images to train on, and images to judge by while training: held out, else the test split, else none."""
     train, judged = training_images(experiment, images)
-    if judged is None and images is None:
+    if judged is None and images is None and has_test(experiment.data.name):
         return train, evaluation_images(experiment)
     return train, None if judged is None else limited(experiment, judged)
 
@@ -203,8 +204,8 @@ def _train(
             knn = _knn(run, train, judged)
         run.history.rows.append(row | {"knn": knn})
         if run.path is not None and (last or (epoch + 1) % settings.checkpoint_every == 0):
+            run.save()  # first, so that beside a checkpoint of the last epoch lie the weights of the last epoch
             save_checkpoint(run.path / CHECKPOINT, learner, run.experiment, epoch + 1, run.history.rows)
-            run.save()
         for callback in callbacks:
             callback(run)
 
@@ -225,9 +226,17 @@ def _epoch(learner: Learner, train: ImageSet, experiment: Experiment, epoch: int
         result = train_step(learner, batch, experiment, progress=at / settings.epochs, labelled=known)
         sums.add(learner.step, result.loss, result.band, result.same_class)
     metrics = sums.fetch(labelled=known)
+    _check_weights(learner)
     seconds = time.perf_counter() - began
     views = steps * settings.batch * (2 if settings.symmetric or settings.mode == "simclr" else 1)
     return {"epoch": epoch + 1, **metrics, "seconds": seconds, "views_per_second": views / seconds}
+
+
+def _check_weights(learner: Learner) -> None:
+    """Refuse what the last update of an epoch may have broken: no loss after it would show it before the checkpoint."""
+    finite = torch.stack([parameter.isfinite().all() for parameter in learner.encoder.parameters()])
+    if not finite.all():
+        raise diverged(f"The weights were not finite after step {learner.step}")
 
 
 def _knn(run: Run, train: ImageSet, judged: ImageSet) -> float:

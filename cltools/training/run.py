@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from cltools.config import Experiment
 from cltools.encoders import Encoder, MomentumCopy, build_encoder
+from cltools.encoders.backbones import OwnBackbone
 from cltools.evaluation import evaluate
 from cltools.queue import Queue
 from cltools.training.checkpoint import read_checkpoint
@@ -47,11 +48,15 @@ class Run:
         _replace(self.path / CONFIG, self.experiment.to_json())
         self.history.save(self.path / HISTORY)
         part = self.path / f"{WEIGHTS}.part"
-        save_file({name: t.contiguous().cpu() for name, t in self.encoder.state_dict().items()}, part)
+        weights = self.encoder.state_dict()  # cloned, because safetensors refuses weights that share memory
+        save_file({k: t.cpu().clone(memory_format=torch.contiguous_format) for k, t in weights.items()}, part)
         part.replace(self.path / WEIGHTS)
 
     def evaluate(self, split: Literal["test", "val"] = "test") -> dict[str, Any]:
         """Evaluate on the test images, or on the held-out ones; a saved run also gets its `evaluation.json`.
+
+        The images are those of the experiment. For images given to `fit(images=…)` there is
+        `evaluate(run.encoder, train, test)`.
 
         Raises:
             ValueError: split "val" of a run that held nothing out, or images without labels.
@@ -85,15 +90,31 @@ class Run:
                 f"{path} holds no trained run ({CONFIG} and {WEIGHTS}). "
                 f"Train one with: python -m cltools train PRESET --out {path}"
             )
-        experiment = Experiment.from_json((path / CONFIG).read_text())
-        encoder = build_encoder(experiment.encoder, None, backbone=backbone, seed=experiment.seed)
+        experiment = _read_config(path / CONFIG)
         try:
-            encoder.load_state_dict(load_file(path / WEIGHTS))
+            weights = load_file(path / WEIGHTS)
+            encoder = _encoder_for(weights, experiment, backbone)
+            encoder.load_state_dict(weights)
         except Exception as error:  # safetensors and torch raise their own kinds
             raise ValueError(f"{path / WEIGHTS} does not fit {path / CONFIG}: {error}") from error
-        encoder.to(device).eval()
+        encoder.to(device).to(memory_format=torch.channels_last).eval()  # as trained, so that figures repeat
         history = History.load(path / HISTORY) if (path / HISTORY).is_file() else History()
         return cls(experiment, encoder, history, path, _load_memory(path / CHECKPOINT, encoder, device))
+
+
+def _read_config(path: Path) -> Experiment:
+    try:
+        return Experiment.from_json(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def _encoder_for(weights: dict[str, Tensor], experiment: Experiment, backbone: nn.Module | None) -> Encoder:
+    """An encoder of the weights' shapes; they tell the D of an own backbone, whose picture size is not saved."""
+    if backbone is None:
+        return build_encoder(experiment.encoder, None)
+    with torch.random.fork_rng(devices=[]):
+        return Encoder(OwnBackbone(backbone), weights["head.0.weight"].shape[1], experiment.encoder)
 
 
 def _load_memory(path: Path, encoder: Encoder, device: str | torch.device) -> Memory | None:

@@ -1,0 +1,649 @@
+"""Training: one step against a recomputation by hand, the loop around it, and what a run keeps."""
+
+import copy
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from cltools.config import EvaluationSettings, Experiment, TrainingSettings
+from cltools.datasets import DataSettings, ImageSet, load_images, split_holdout
+from cltools.encoders import EncoderSettings
+from cltools.evaluation import embed, knn_accuracy
+from cltools.mining import (
+    AllNegatives,
+    Band,
+    BandNegatives,
+    NegativeRule,
+    OracleNegatives,
+    PositiveRule,
+    RandomNegatives,
+)
+from cltools.training import Run, fit, loop
+from cltools.training.loop import learning_rate, make_learner
+from cltools.training.step import Batch, Learner, batches, train_step
+from cltools.views import augment
+
+TINY = EncoderSettings(backbone="tiny", hidden=16, projection=8, bn_group=None)
+PLAIN = PositiveRule(weighting="none")
+MINING = PositiveRule(k=3, start=0, ramp=0)
+DIGITS = DataSettings("digits", limit=128)
+QUICK = EvaluationSettings(every=10, test_limit=100)
+
+
+def asked(
+    positives: PositiveRule = PLAIN,
+    negatives: NegativeRule | None = None,
+    *,
+    data: DataSettings = DIGITS,
+    encoder: EncoderSettings = TINY,
+    evaluation: EvaluationSettings = QUICK,
+    seed: int = 0,
+    **training: Any,
+) -> Experiment:
+    settings = {"epochs": 2, "batch": 16, "queue_size": 48, "learning_rate": 1.6, "warmup_epochs": 0.5, "device": "cpu"}
+    return Experiment(
+        data=data,
+        encoder=encoder,
+        positives=positives,
+        negatives=negatives or AllNegatives(),
+        training=TrainingSettings(**settings | training),
+        evaluation=evaluation,
+        seed=seed,
+    )
+
+
+def made(count: int = 48, *, size: int = 16, seed: int = 0) -> ImageSet:
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
+    ids = 100 + torch.randperm(count, generator=generator)
+    return ImageSet(pixels, ids % 4, ids, ("a", "b", "c", "d"), "made", "train")
+
+
+def whole(images: ImageSet) -> Batch:
+    return Batch(images.images, images.ids, images.labels)
+
+
+def taught(experiment: Experiment, images: ImageSet, steps: int) -> Learner:
+    learner = make_learner(experiment, images, None, torch.device("cpu"))
+    for _ in range(steps):
+        train_step(learner, whole(images), experiment, progress=0.5, labelled=True)
+    return learner
+
+
+def equal(first: nn.Module, second: nn.Module) -> bool:
+    ours, theirs = first.state_dict(), second.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+class Step(NamedTuple):
+    ids: list[int]
+    rate: float
+    progress: float
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
+    """What each step of `fit` was given."""
+    seen: list[Step] = []
+
+    def spy(learner: Learner, batch: Batch, experiment: Experiment, *, progress: float, labelled: bool) -> Any:
+        seen.append(Step(batch.ids.tolist(), learner.optimizer.param_groups[0]["lr"], progress))
+        return train_step(learner, batch, experiment, progress=progress, labelled=labelled)
+
+    monkeypatch.setattr(loop, "train_step", spy)
+    return seen
+
+
+class CaughtError(Exception):
+    def __init__(self, learner: Learner) -> None:
+        self.learner = learner
+
+
+def beginning(experiment: Experiment, **arguments: Any) -> Learner:
+    """The learner with which `fit` would take its first step."""
+
+    def caught(learner: Learner, *_: Any, **__: Any) -> Any:
+        raise CaughtError(learner)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(CaughtError) as found:
+        patch.setattr(loop, "train_step", caught)
+        fit(experiment, **arguments)
+    return found.value.learner
+
+
+# --- schedule
+
+
+@pytest.mark.parametrize(("batch", "warmup", "epochs"), [(256, 5.0, 200), (64, 1.0, 3), (512, 0.0, 7), (32, 2.5, 4)])
+def test_the_learning_rate_warms_up_from_0_and_falls_to_0_on_a_cosine(batch: int, warmup: float, epochs: int) -> None:
+    settings = TrainingSettings(batch=batch, queue_size=512, learning_rate=0.06, warmup_epochs=warmup, epochs=epochs)
+    peak = 0.06 * batch / 256
+    for epoch in torch.linspace(0, epochs, 41).tolist():
+        done = (epoch - warmup) / (epochs - warmup)
+        expected = peak * epoch / warmup if epoch < warmup else peak * math.cos(math.pi / 2 * done) ** 2
+        assert learning_rate(settings, epoch) == pytest.approx(expected, abs=1e-12)
+    assert learning_rate(settings, warmup) == pytest.approx(peak)
+    assert learning_rate(settings, epochs) == pytest.approx(0, abs=1e-12)
+
+
+def test_a_warm_up_longer_than_training_only_grows() -> None:
+    settings = TrainingSettings(epochs=2, warmup_epochs=4, learning_rate=0.8)
+    assert [learning_rate(settings, epoch) for epoch in (0, 0.5, 1, 2)] == pytest.approx([0, 0.1, 0.2, 0.4])
+
+
+def test_each_step_has_the_rate_and_the_progress_of_its_place(steps: list[Step]) -> None:
+    experiment = asked(epochs=3, warmup_epochs=1.5)
+    fit(experiment, images=made(32))
+    places = [0, 0.5, 1, 1.5, 2, 2.5]
+    assert [s.rate for s in steps] == pytest.approx([learning_rate(experiment.training, place) for place in places])
+    assert [s.progress for s in steps] == pytest.approx([place / 3 for place in places])
+
+
+# --- one step
+
+
+def unit(vectors: Tensor) -> Tensor:
+    return vectors / vectors.square().sum(1, keepdim=True).sqrt()
+
+
+def info_nce_by_hand(
+    z: Tensor, positive: Tensor, keys: Tensor, negatives: list[list[int]], temperature: float
+) -> Tensor:
+    losses = []
+    for anchor, own, rows in zip(z, positive, negatives, strict=True):
+        logits = torch.stack([anchor @ own, *(anchor @ keys[row] for row in rows)]) / temperature
+        losses.append(logits.exp().sum().log() - logits[0])
+    return torch.stack(losses).mean()
+
+
+def views_of(images: ImageSet, experiment: Experiment, learner: Learner) -> tuple[Tensor, Tensor]:
+    draws = torch.Generator()
+    draws.set_state(learner.draws.get_state())
+    view1 = augment(images.images, experiment.views, generator=draws)
+    return view1, augment(images.images, experiment.views, generator=draws)
+
+
+def after_sgd(encoder: nn.Module, learner: Learner, settings: TrainingSettings) -> dict[str, Tensor]:
+    """The parameters of `encoder`, whose gradients are taken, after one step with the momentum of the learner's."""
+    buffers = [learner.optimizer.state[p]["momentum_buffer"] for p in learner.encoder.parameters()]
+    moved = {}
+    for (name, p), buffer in zip(encoder.named_parameters(), buffers, strict=True):
+        assert p.grad is not None
+        velocity = settings.sgd_momentum * buffer + p.grad + settings.weight_decay * p.detach()
+        moved[name] = p.detach() - settings.learning_rate * velocity
+    return moved
+
+
+STEP = {"learning_rate": 0.1, "momentum": 0.7, "weight_decay": 0.01}
+
+
+@pytest.mark.parametrize(("symmetric", "predictor"), [(True, False), (False, False), (False, True)])
+def test_a_moco_step_is_the_formula_and_sgd(symmetric: bool, predictor: bool) -> None:
+    images = made(16)  # one batch is everything, so the queue holds older keys of every anchor's image
+    experiment = asked(encoder=replace(TINY, predictor=predictor), symmetric=symmetric, **STEP)
+    learner = taught(experiment, images, steps=2)
+    assert learner.memory is not None
+    queue, queue_ids = learner.memory.queue.keys.clone(), learner.memory.queue.ids.clone()
+    encoder, slow = copy.deepcopy(learner.encoder), copy.deepcopy(learner.memory.copy.encoder)
+    view1, view2 = views_of(images, experiment, learner)
+    with torch.no_grad():
+        for name, p in slow.named_parameters():
+            p.copy_(0.7 * p + 0.3 * encoder.get_parameter(name))
+        key1, key2 = unit(slow.project(view1)), unit(slow.project(view2))
+    others = [[row for row, other in enumerate(queue_ids.tolist()) if other != own] for own in images.ids.tolist()]
+    z1, z2 = unit(encoder(view1)), unit(encoder(view2))
+    loss = info_nce_by_hand(z1, key2, queue, others, 0.2)
+    if symmetric:
+        loss = (loss + info_nce_by_hand(z2, key1, queue, others, 0.2)) / 2
+    loss.backward()
+    expected = after_sgd(encoder, learner, experiment.training)
+
+    result = train_step(learner, whole(images), experiment, progress=0.5, labelled=True)
+    torch.testing.assert_close(result.loss, loss.detach(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(dict(learner.encoder.named_parameters()), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(dict(learner.memory.copy.encoder.named_parameters()), dict(slow.named_parameters()))
+    own = images.ids.repeat(2 if symmetric else 1)[:, None] == queue_ids
+    assert torch.equal(result.band == Band.OWN, own) and own.sum(1).tolist() == [2] * len(own)
+    torch.testing.assert_close(learner.memory.queue.keys[32:], key2, rtol=1e-4, atol=1e-5)
+    assert torch.equal(learner.memory.queue.ids[32:], images.ids) and learner.memory.queue.filled == 48
+    assert torch.equal(learner.memory.queue.labels[32:], images.labels) and learner.step == 3
+
+
+def test_a_simclr_step_is_the_formula_and_sgd() -> None:
+    images, experiment = made(16), asked(mode="simclr", **STEP)
+    learner = taught(experiment, images, steps=1)
+    encoder = copy.deepcopy(learner.encoder)
+    view1, view2 = views_of(images, experiment, learner)
+    z = unit(torch.cat([encoder(view1), encoder(view2)]))
+    sibling = [*range(16, 32), *range(16)]
+    others = [[row for row in range(32) if row not in (i, sibling[i])] for i in range(32)]
+    loss = info_nce_by_hand(z, z[sibling], z, others, 0.2)
+    loss.backward()
+    expected = after_sgd(encoder, learner, experiment.training)
+
+    result = train_step(learner, whole(images), experiment, progress=0.5, labelled=True)
+    torch.testing.assert_close(result.loss, loss.detach(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(dict(learner.encoder.named_parameters()), expected, rtol=1e-4, atol=1e-5)
+    codes = torch.full((32, 32), Band.POTENTIAL, dtype=torch.int8)
+    codes[range(32), range(32)] = codes[range(32), sibling] = Band.OWN
+    assert torch.equal(result.band, codes) and learner.memory is None
+
+
+def test_the_queue_takes_the_second_views_keys_once_after_the_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment, images = asked(MINING, BandNegatives()), made(16)
+    learner = taught(experiment, images, steps=1)
+    assert learner.memory is not None
+    events: list[object] = []
+    enqueue = learner.memory.queue.enqueue
+
+    def spy(keys: Tensor, ids: Tensor, labels: Tensor) -> None:
+        events.append((len(keys), ids.tolist()))
+        enqueue(keys, ids, labels)
+
+    monkeypatch.setattr(learner.memory.queue, "enqueue", spy)
+    learner.encoder.head[0].weight.register_post_accumulate_grad_hook(lambda _: events.append("backward"))
+    train_step(learner, whole(images), experiment, progress=0.5, labelled=True)
+    assert events == ["backward", (16, images.ids.tolist())]
+
+
+def test_an_image_never_meets_itself_in_a_later_epoch() -> None:
+    experiment = asked(MINING, batch=16)
+    images = made(16)
+    learner = taught(experiment, images, steps=3)
+    assert learner.memory is not None
+    same = images.ids.repeat(2)[:, None] == learner.memory.queue.ids
+    band = train_step(learner, whole(images), experiment, progress=0.5, labelled=True).band
+    assert torch.equal(band == Band.OWN, same) and bool(same.any(1).all())
+    assert bool((band == Band.MINED).any(1).all())
+
+
+def test_an_empty_queue_is_an_ordinary_first_step() -> None:
+    experiment, images = asked(MINING, BandNegatives()), made(16)
+    learner = taught(experiment, images, steps=0)
+    result = train_step(learner, whole(images), experiment, progress=0.0, labelled=True)
+    assert result.loss == 0 and result.band.shape == (32, 0)
+    assert all(bool(p.isfinite().all()) for p in learner.encoder.parameters())
+
+
+def test_a_step_resolves_the_rules_schedules() -> None:
+    experiment, images = asked(replace(MINING, start=0.5)), made(16)
+    learner = taught(experiment, images, steps=2)
+    bands = [
+        train_step(learner, whole(images), experiment, progress=progress, labelled=True).band
+        for progress in (0.49, 0.51)
+    ]
+    assert not bool((bands[0] == Band.MINED).any()) and bool((bands[1] == Band.MINED).any())
+
+
+class Waiting(TorchDispatchMode):
+    """Notes the operations for which a host waits for its device."""
+
+    NAMES = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "unique", "bincount")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = str(func.overloadpacket).removeprefix("aten.")
+        by_mask = name.startswith("index") and any(
+            isinstance(i, Tensor) and i.dtype == torch.bool for i in (args[1] if isinstance(args[1], list) else ())
+        )
+        if by_mask or name.startswith(self.NAMES):
+            self.found.append(name)
+        return func(*args, **kwargs or {})
+
+
+def test_waiting_is_noticed() -> None:
+    x = torch.ones(3)
+    for wait in (lambda: x[0].item(), lambda: bool(x.any()), lambda: int(x.sum()), lambda: x[x > 0]):
+        with Waiting() as waiting:
+            wait()
+        assert waiting.found
+
+
+@pytest.mark.parametrize(
+    ("positives", "negatives", "training"),
+    [
+        (PLAIN, AllNegatives(), {"mode": "simclr"}),
+        (PLAIN, OracleNegatives(rescale=True), {"symmetric": False}),
+        (MINING, RandomNegatives(rescale=True), {}),
+        (replace(MINING, pick=2, search="max"), BandNegatives(reference="gradient"), {}),
+        (MINING, BandNegatives(), {"precision": "bfloat16"}),
+    ],
+)
+def test_a_step_never_waits_for_the_device(
+    positives: PositiveRule, negatives: NegativeRule, training: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment, images = asked(positives, negatives, **training), made(16)
+    learner = taught(experiment, images, steps=2)
+    sums = loop.EpochSums(torch.device("cpu"))
+    for silent in ("tolist", "numpy"):  # not dispatched, so the mode would not see them
+        monkeypatch.setattr(Tensor, silent, None)
+    with Waiting() as waiting:
+        result = train_step(learner, whole(images), experiment, progress=0.5, labelled=True)
+        sums.add(learner.step, result.loss, result.band, result.same_class)
+    assert waiting.found == []
+
+
+# --- the order of images
+
+
+def test_a_smaller_last_batch_is_dropped() -> None:
+    images, order = made(10), torch.tensor([3, 1, 4, 0, 5, 9, 2, 6, 8, 7])
+    taken = list(batches(images.images, images.ids, images.labels, 4, order))
+    assert len(taken) == 2
+    for batch, places in zip(taken, ([3, 1, 4, 0], [5, 9, 2, 6]), strict=True):
+        assert torch.equal(batch.images, images.images[places])
+        assert torch.equal(batch.ids, images.ids[places]) and torch.equal(batch.labels, images.labels[places])
+
+
+def test_each_epoch_takes_an_image_at_most_once_in_another_order(steps: list[Step]) -> None:
+    images = made(50)
+    fit(asked(), images=images)
+    epochs = [[i for step in steps[first : first + 3] for i in step.ids] for first in (0, 3)]
+    assert len(steps) == 6 and epochs[0] != epochs[1]
+    for taken in epochs:
+        assert len(taken) == len(set(taken)) == 48 and set(taken) <= set(images.ids.tolist())
+
+
+def test_no_two_seeds_share_a_stream() -> None:
+    images = made(16)
+    learners = [make_learner(asked(seed=seed), images, None, torch.device("cpu")) for seed in range(3)]
+    streams = [generator.initial_seed() for learner in learners for generator in (learner.order, learner.draws)]
+    assert len(set(streams)) == 6
+    assert not torch.equal(learners[0].encoder.head[0].weight, learners[1].encoder.head[0].weight)
+
+
+# --- images
+
+
+def test_limit_trains_on_that_many_of_the_named_images(steps: list[Step]) -> None:
+    fit(asked(data=DataSettings("digits", limit=64), epochs=1))
+    taken = sorted(i for step in steps for i in step.ids)
+    assert taken == sorted(load_images("digits", limit=64).ids.tolist())
+
+
+def test_given_images_replace_the_named_ones(steps: list[Step]) -> None:
+    images = made(32)
+    run = fit(asked(data=DataSettings("nowhere"), epochs=1), images=images)
+    assert sorted(i for step in steps for i in step.ids) == sorted(images.ids.tolist())
+    mean = images.images.double().mean((0, 2, 3)) / 255
+    torch.testing.assert_close(run.encoder.mean.flatten().double(), mean, rtol=1e-6, atol=0)
+    assert math.isnan(run.history.rows[-1]["knn"])
+
+
+def test_held_out_images_are_never_trained_on_and_are_what_knn_is_measured_on(steps: list[Step]) -> None:
+    images = load_images("digits", limit=200)
+    experiment = asked(data=DataSettings("digits", holdout=0.25), evaluation=replace(QUICK, test_limit=40), epochs=3)
+    run = fit(experiment, images=images)
+    train, val = split_holdout(images, 0.25, experiment.seed)
+    assert {i for step in steps for i in step.ids} <= set(train.ids.tolist())
+    assert len(val) == 50 and not {i for step in steps for i in step.ids} & set(val.ids.tolist())
+    judged = val.subset(40, seed=0)
+    expected = knn_accuracy(embed(run.encoder, train), train.labels, embed(run.encoder, judged), judged.labels)
+    assert run.history.rows[-1]["knn"] == expected
+
+
+def test_knn_is_measured_on_the_test_images_every_so_many_epochs_and_at_last() -> None:
+    run = fit(asked(evaluation=replace(QUICK, every=2, protocol="knn10"), epochs=5))
+    assert [math.isnan(value) for value in run.history.column("knn")] == [True, False, True, False, False]
+    train, test = load_images("digits", limit=128), load_images("digits", "test").subset(100, seed=0)
+    sides = embed(run.encoder, train), train.labels, embed(run.encoder, test), test.labels
+    assert run.history.rows[-1]["knn"] == knn_accuracy(*sides, protocol="knn10")
+
+
+def test_measuring_does_not_change_the_training() -> None:
+    often = fit(asked(evaluation=replace(QUICK, every=1)))
+    assert equal(often.encoder, fit(asked(evaluation=replace(QUICK, every=9))).encoder)
+
+
+def test_images_without_labels_train_and_leave_their_columns_empty() -> None:
+    images = made(32)
+    unknown = replace(images, labels=torch.full_like(images.labels, -1), classes=())
+    run = fit(asked(MINING, BandNegatives(), data=DataSettings("digits", holdout=0.25), batch=8), images=unknown)
+    for name in ("mined_purity", "false_negative_share", "knn"):
+        assert all(math.isnan(value) for value in run.history.column(name))
+    assert run.history.rows[-1]["mined"] > 0
+
+
+RULES = [
+    rule()
+    for rule in NegativeRule.__subclasses__()
+    if rule.__module__.startswith("cltools") and rule is not OracleNegatives
+]
+
+
+@pytest.mark.parametrize("negatives", RULES, ids=str)
+@pytest.mark.parametrize("mode", ["moco", "simclr"])
+def test_labels_steer_nothing(negatives: NegativeRule, mode: str) -> None:
+    images, experiment = made(), asked(MINING, negatives, mode=mode)
+    permuted = replace(images, labels=images.labels.roll(1))
+    unknown = replace(images, labels=torch.full_like(images.labels, -1))
+    runs = [fit(experiment, images=each) for each in (images, permuted, unknown)]
+    assert equal(runs[0].encoder, runs[1].encoder) and equal(runs[0].encoder, runs[2].encoder)
+
+
+def test_labels_steer_the_oracle() -> None:
+    images, experiment = made(), asked(negatives=OracleNegatives())
+    permuted = replace(images, labels=images.labels.roll(1))
+    assert not equal(fit(experiment, images=images).encoder, fit(experiment, images=permuted).encoder)
+
+
+# --- backbones and precision
+
+
+class Own(nn.Module):
+    """Fits pictures of 16×16 only, and has a batch norm of torch's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flat = nn.Linear(3 * 16 * 16, 6)
+        self.norm = nn.BatchNorm1d(6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.norm(self.flat(x.flatten(1)))
+        return features
+
+
+@pytest.mark.parametrize("mode", ["moco", "simclr"])
+def test_an_own_backbone_is_trained_in_place_saved_and_loaded(mode: str, tmp_path: Path) -> None:
+    own, other, images = Own(), Own(), made()
+    before = copy.deepcopy(own)
+    run = fit(asked(mode=mode), images=images, backbone=own, out=tmp_path / "run")
+    assert run.encoder.backbone.module is own and not torch.equal(own.flat.weight, before.flat.weight)
+    assert int(own.norm.num_batches_tracked) == 2 * 2 * 3 and type(own.norm) is nn.BatchNorm1d
+    state = torch.get_rng_state()
+    loaded = Run.load(tmp_path / "run", backbone=other)
+    assert equal(loaded.encoder, run.encoder) and torch.equal(state, torch.get_rng_state())
+    assert torch.equal(embed(loaded.encoder, images), embed(run.encoder, images))
+    with pytest.raises(ValueError, match=r"encoder\.safetensors does not fit .*config\.json"):
+        Run.load(tmp_path / "run")
+
+
+def test_a_backbone_that_shares_weights_is_saved_and_loaded(tmp_path: Path) -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(16, 16), nn.Linear(16, 16)
+            self.second.weight = self.first.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            features: Tensor = self.second(self.first(x.mean((1, 2))).relu())
+            return features
+
+    run = fit(asked(), images=made(), backbone=Tied(), out=tmp_path / "run")
+    assert equal(Run.load(tmp_path / "run", backbone=Tied()).encoder, run.encoder)
+
+
+def test_resnet18_takes_three_symmetric_steps_on_a_cpu(steps: list[Step]) -> None:
+    encoder = EncoderSettings(hidden=32, projection=16, bn_group=8)
+    run = fit(asked(MINING, BandNegatives(), encoder=encoder, epochs=1, learning_rate=0.06), images=made(size=32))
+    assert len(steps) == 3 and 0 < run.history.rows[0]["loss"] < math.inf
+    assert run.memory is not None and run.memory.queue.filled == 48
+    assert all(bool(p.isfinite().all()) for p in run.encoder.parameters())
+
+
+def test_bfloat16_trains_on_a_cpu_and_keeps_weights_and_keys_in_float32() -> None:
+    run, full = (fit(asked(MINING, precision=precision), images=made()) for precision in ("bfloat16", "float32"))
+    assert all(math.isfinite(loss) for loss in run.history.column("loss"))
+    assert run.history.column("loss") == pytest.approx(full.history.column("loss"), rel=0.1)
+    assert not equal(run.encoder, full.encoder)
+    assert run.memory is not None and run.memory.queue.keys.dtype == torch.float32
+    assert {p.dtype for p in run.encoder.parameters()} == {torch.float32}
+    torch.testing.assert_close(run.memory.queue.keys.norm(dim=1), torch.ones(48))
+
+
+# --- starting from a run
+
+
+@pytest.mark.parametrize("from_disk", [False, True])
+def test_a_start_takes_encoder_momentum_copy_and_queue_and_no_optimiser(from_disk: bool, tmp_path: Path) -> None:
+    source = fit(asked(), images=made(), out=tmp_path)
+    if from_disk:
+        source = Run.load(tmp_path)
+    learner = beginning(asked(MINING, seed=5, epochs=7), images=made(seed=3), start_from=source)
+    assert source.memory is not None and learner.memory is not None
+    assert equal(learner.encoder, source.encoder) and equal(learner.memory.copy, source.memory.copy)
+    assert not equal(learner.encoder, learner.memory.copy.encoder)
+    for name in ("keys", "ids", "labels"):
+        assert torch.equal(getattr(learner.memory.queue, name), getattr(source.memory.queue, name))
+    assert learner.memory.queue.pointer == source.memory.queue.pointer
+    assert not learner.optimizer.state and learner.step == 0
+
+
+def test_a_start_leaves_its_source_alone(tmp_path: Path) -> None:
+    images = made()
+    source = fit(asked(), images=images, out=tmp_path)
+    before = copy.deepcopy((source.encoder, source.memory, source.history))
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    run = fit(asked(MINING, seed=1), images=images, start_from=source)
+    assert source.memory is not None and before[1] is not None and not equal(run.encoder, source.encoder)
+    assert equal(source.encoder, before[0]) and equal(source.memory.copy, before[1].copy)
+    assert torch.equal(source.memory.queue.keys, before[1].queue.keys) and len(source.history.rows) == 2
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
+def test_a_start_from_simclr_fills_the_momentum_copy_from_the_encoder() -> None:
+    images = made()
+    source = fit(asked(mode="simclr"), images=images)
+    learner = beginning(asked(seed=1), images=images, start_from=source)
+    assert learner.memory is not None and learner.memory.queue.filled == 0
+    assert equal(learner.encoder, source.encoder) and equal(learner.memory.copy.encoder, source.encoder)
+    assert beginning(asked(mode="simclr"), images=images, start_from=fit(asked(), images=images)).memory is None
+
+
+@pytest.mark.parametrize(
+    ("experiment", "reason"),
+    [(asked(encoder=replace(TINY, projection=4)), "size mismatch"), (asked(queue_size=64), "queue has size 64")],
+)
+def test_a_start_from_another_encoder_or_queue_is_refused(experiment: Experiment, reason: str, tmp_path: Path) -> None:
+    images = made()
+    with pytest.raises(ValueError, match=f"start_from has another encoder or queue (.|\n)*{reason}"):
+        fit(experiment, images=images, start_from=fit(asked(epochs=1), images=images), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+# --- callbacks
+
+
+def test_callbacks_see_the_run_after_each_epoch() -> None:
+    seen: list[tuple[int, Tensor]] = []
+    order: list[str] = []
+
+    def look(run: Run) -> None:
+        seen.append((len(run.history.rows), run.encoder.head[0].weight.detach().clone()))
+        order.append("first")
+        run.encoder.eval()
+
+    run = fit(asked(epochs=3), images=made(), callbacks=[look, lambda _: order.append("second")])
+    assert [count for count, _ in seen] == [1, 2, 3] and order == ["first", "second"] * 3
+    assert not torch.equal(seen[0][1], seen[1][1]) and torch.equal(seen[2][1], run.encoder.head[0].weight)
+    assert equal(run.encoder, fit(asked(epochs=3), images=made()).encoder)
+
+
+# --- what a run keeps
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """A run on digits with a holdout, in a folder."""
+    data = DataSettings("digits", limit=128, holdout=0.25)
+    yield fit(asked(MINING, BandNegatives(), data=data), out=tmp_path_factory.mktemp("runs") / "a")
+
+
+def test_a_run_comes_back_from_its_folder(kept: Run) -> None:
+    assert kept.path is not None and kept.memory is not None
+    back = Run.load(kept.path)
+    assert back.experiment == kept.experiment and back.path == kept.path and equal(back.encoder, kept.encoder)
+    assert not back.encoder.training and not kept.encoder.training
+    for name in kept.history.rows[0]:
+        assert back.history.column(name) == pytest.approx(kept.history.column(name), rel=0, abs=0, nan_ok=True)
+    assert back.memory is not None and equal(back.memory.copy, kept.memory.copy)
+    assert torch.equal(back.memory.queue.keys, kept.memory.queue.keys)
+    assert back.memory.queue.state_dict().keys() == kept.memory.queue.state_dict().keys()
+
+
+def test_evaluation_is_written_with_what_it_was_measured_on(kept: Run) -> None:
+    assert kept.path is not None
+    for split, judged in (("val", 32), ("test", 100)):
+        report = kept.evaluate(split)
+        assert json.loads((kept.path / "evaluation.json").read_text()) == report
+        assert list(report) == [
+            "images", "split", "epochs", "knn200", "knn10", "probe", "uniformity", "train_images", "test_images",
+        ]  # fmt: skip
+        assert (report["images"], report["split"], report["epochs"]) == ("digits", split, 2)
+        assert (report["train_images"], report["test_images"]) == (96, judged)
+    assert kept.history.rows[-1]["knn"] == kept.evaluate("val")["knn200"]
+    assert {path.name for path in kept.path.iterdir()} == {
+        "config.json", "history.csv", "checkpoint.pt", "encoder.safetensors", "evaluation.json",
+    }  # fmt: skip
+    assert Experiment.from_json((kept.path / "config.json").read_text()) == kept.experiment
+
+
+def test_a_run_in_memory_is_evaluated_and_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = fit(asked(epochs=1))
+    assert run.path is None and run.evaluate()["test_images"] == 100
+    with pytest.raises(ValueError, match="kept in memory"):
+        run.save()
+    with pytest.raises(ValueError, match="held no images out"):
+        run.evaluate("val")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_without_a_run_is_refused(kept: Run, tmp_path: Path) -> None:
+    assert kept.path is not None
+    for folder in (tmp_path / "missing", tmp_path):
+        with pytest.raises(FileNotFoundError, match="holds no trained run"):
+            Run.load(folder)
+    (tmp_path / "config.json").write_bytes((kept.path / "config.json").read_bytes())
+    with pytest.raises(FileNotFoundError, match="holds no trained run"):
+        Run.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("config.json", b"{", r"config\.json cannot be read: .*not valid JSON"),
+        ("history.csv", b"epoch,loss\n1,none\n", r"history\.csv is not a history"),
+        ("history.csv", b"epoch\n1,2\n", r"history\.csv is not a history"),
+        ("checkpoint.pt", b"PK", r"checkpoint\.pt cannot be read"),
+        ("encoder.safetensors", b"half", r"encoder\.safetensors does not fit"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named(name: str, content: bytes, reason: str, kept: Run, tmp_path: Path) -> None:
+    assert kept.path is not None
+    for path in kept.path.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=reason):
+        Run.load(tmp_path)

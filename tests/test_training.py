@@ -164,9 +164,13 @@ def info_nce_by_hand(
     return torch.stack(losses).mean()
 
 
-def views_of(images: ImageSet, experiment: Experiment, learner: Learner) -> tuple[Tensor, Tensor]:
+def next_draws(learner: Learner) -> torch.Generator:
     draws = torch.Generator()
     draws.set_state(learner.draws.get_state())
+    return draws
+
+
+def next_views(images: ImageSet, experiment: Experiment, draws: torch.Generator) -> tuple[Tensor, Tensor]:
     view1 = augment(images.images, experiment.views, generator=draws)
     return view1, augment(images.images, experiment.views, generator=draws)
 
@@ -193,7 +197,7 @@ def test_a_moco_step_is_the_formula_and_sgd(symmetric: bool, predictor: bool) ->
     assert learner.memory is not None
     queue, queue_ids = learner.memory.queue.keys.clone(), learner.memory.queue.ids.clone()
     encoder, slow = copy.deepcopy(learner.encoder), copy.deepcopy(learner.memory.copy.encoder)
-    view1, view2 = views_of(images, experiment, learner)
+    view1, view2 = next_views(images, experiment, next_draws(learner))
     with torch.no_grad():
         for name, p in slow.named_parameters():
             p.copy_(0.7 * p + 0.3 * encoder.get_parameter(name))
@@ -221,7 +225,7 @@ def test_a_simclr_step_is_the_formula_and_sgd() -> None:
     images, experiment = made(16), asked(mode="simclr", **STEP)
     learner = taught(experiment, images, steps=1)
     encoder = copy.deepcopy(learner.encoder)
-    view1, view2 = views_of(images, experiment, learner)
+    view1, view2 = next_views(images, experiment, next_draws(learner))
     z = unit(torch.cat([encoder(view1), encoder(view2)]))
     sibling = [*range(16, 32), *range(16)]
     others = [[row for row in range(32) if row not in (i, sibling[i])] for i in range(32)]
@@ -252,6 +256,19 @@ def test_the_queue_takes_the_second_views_keys_once_after_the_backward_pass(monk
     learner.encoder.head[0].weight.register_post_accumulate_grad_hook(lambda _: events.append("backward"))
     train_step(learner, whole(images), experiment, progress=0.5, labelled=True)
     assert events == ["backward", (16, images.ids.tolist())]
+
+
+def test_keys_are_made_in_an_order_that_the_step_draws() -> None:
+    experiment, images = asked(encoder=replace(TINY, bn_group=4), symmetric=False), made(16)
+    learner = taught(experiment, images, steps=1)
+    assert learner.memory is not None
+    slow, draws = copy.deepcopy(learner.memory.copy), next_draws(learner)
+    slow.update(learner.encoder, experiment.training.momentum)
+    _, view2 = next_views(images, experiment, draws)
+    shuffled, straight = unit(slow.keys(view2, generator=draws)), unit(slow.encoder.project(view2))
+    train_step(learner, whole(images), experiment, progress=0.5, labelled=True)
+    torch.testing.assert_close(learner.memory.queue.keys[16:], shuffled)
+    assert not torch.allclose(shuffled, straight, rtol=1e-2, atol=1e-2)
 
 
 def test_an_image_never_meets_itself_in_a_later_epoch() -> None:
@@ -550,6 +567,15 @@ def test_a_start_from_another_encoder_or_queue_is_refused(experiment: Experiment
     with pytest.raises(ValueError, match=f"start_from has another encoder or queue (.|\n)*{reason}"):
         fit(experiment, images=images, start_from=fit(asked(epochs=1), images=images), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_start_from_a_run_with_the_same_module_as_backbone_is_refused() -> None:
+    source = fit(asked(), images=made(), backbone=Own())
+    module = source.encoder.backbone.module
+    with pytest.raises(ValueError, match="very module of start_from"):
+        fit(asked(), images=made(), backbone=module, start_from=source)  # type: ignore[arg-type]
+    again = fit(asked(), images=made(), backbone=copy.deepcopy(module), start_from=source)  # type: ignore[type-var]
+    assert not equal(again.encoder, source.encoder)
 
 
 # --- callbacks

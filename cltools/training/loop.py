@@ -175,6 +175,8 @@ def make_learner(experiment: Experiment, train: ImageSet, backbone: nn.Module | 
 
 def _copy(source: Run, learner: Learner) -> None:
     """Copy what a run has learnt: encoder, and momentum copy and queue where both have them."""
+    if {*learner.encoder.backbone.parameters()} & {*source.encoder.backbone.parameters()}:
+        raise ValueError("backbone is the very module of start_from, which training would change; give a copy of it.")
     try:
         learner.encoder.load_state_dict(source.encoder.state_dict())
         if learner.memory is not None and source.memory is not None:

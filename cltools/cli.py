@@ -17,6 +17,7 @@ from cltools.errors import unknown
 from cltools.presets import IMAGES, METHODS, fitted, laptop, preset, preset_names
 from cltools.training import Run, fit
 from cltools.training.loop import resolve_device
+from cltools.training.run import EVALUATION
 
 PROGRAM = "python -m cltools"
 
@@ -62,7 +63,12 @@ def train(arguments: list[str]) -> None:
         _flags(experiment, name), args=rest, prog=f"{PROGRAM} train {name}", description=train.__doc__
     )
     experiment = Experiment(**{f.name: getattr(flags, f.name) for f in fields(Experiment)})
-    run = fit(experiment, out=flags.out, resume=flags.resume)
+    trained: list[Run] = []
+    run = fit(experiment, out=flags.out, resume=flags.resume, callbacks=[trained.append])
+    report = flags.out / EVALUATION
+    if not trained and report.is_file():  # a finished run: nothing is done again
+        print(report.read_text(), end="")
+        return
     print(f"Trained {len(run.history.rows)} epochs: {flags.out}")
     try:
         _report(run.evaluate("test" if has_test(experiment.data.name) else "val"))
@@ -121,8 +127,8 @@ class EvaluateFlags:
     """The run's folder."""
     split: Literal["test", "val"] = "test"
     """The test images, or those the run held out."""
-    device: str = "cpu"
-    """Where the encoder runs."""
+    device: str = "auto"
+    """Where the encoder runs; "auto" is CUDA where there is one."""
 
 
 def evaluate(arguments: list[str]) -> None:

@@ -93,6 +93,12 @@ class EvaluationSettings:
             _at_least(self, test_limit=1)
 
 
+_OWN_SETTINGS = (
+    "This experiment cannot be saved. The fields of an own rule, a frozen dataclass, may be numbers, text, truth "
+    "values, None, and tuples of these."
+)
+
+
 @dataclass(frozen=True)
 class Experiment:
     """Everything that decides a run."""
@@ -121,8 +127,19 @@ class Experiment:
             )
 
     def to_json(self) -> str:
-        """The experiment as JSON, two spaces a level."""
-        return json.dumps(to_plain(self), indent=2) + "\n"
+        """The experiment as JSON, two spaces a level.
+
+        Raises:
+            ValueError: a setting of an own rule does not come back from JSON as it was.
+        """
+        try:
+            text = json.dumps(to_plain(self), indent=2) + "\n"
+            same = Experiment.from_json(text) == self
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{_OWN_SETTINGS} {error}") from error
+        if not same:
+            raise ValueError(f"{_OWN_SETTINGS} It comes back from JSON as another one.")
+        return text
 
     @classmethod
     def from_json(cls, text: str) -> "Experiment":
@@ -203,13 +220,15 @@ def _convert(hint: Any, value: object, path: str) -> Any:
     """`value` as the type of a field, or a ValueError that names the field."""
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        if value is None and type(None) in args:
-            return None
-        return _convert(next(a for a in args if a is not type(None)), value, path)
+        return _convert_to_one_of(args, value, path)
     if origin is Literal:
         if value not in args:
             raise unknown(f"value of {path}", str(value), map(str, args))
         return value
+    if origin is tuple and args[1:] == (...,):
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{path} must be a list, not {value!r}.")
+        return tuple(_convert(args[0], v, path) for v in value)
     if origin is tuple:
         if not isinstance(value, list | tuple) or len(value) != len(args):
             raise ValueError(f"{path} must be a list of {len(args)} numbers, not {value!r}.")
@@ -218,9 +237,24 @@ def _convert(hint: Any, value: object, path: str) -> Any:
         return from_plain(hint, value, path)  # type: ignore[arg-type]
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if not isinstance(hint, type):
+        raise ValueError(f"{path} has the type {hint}, which settings cannot have in JSON.")
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise ValueError(f"{path} must be of type {hint.__name__}, not {value!r}.")
     return value
+
+
+def _convert_to_one_of(hints: tuple[Any, ...], value: object, path: str) -> Any:
+    """`value` as the first of several types that takes it; the error is that of the last."""
+    if value is None and type(None) in hints:
+        return None
+    *others, last = (hint for hint in hints if hint is not type(None))
+    for hint in others:
+        try:
+            return _convert(hint, value, path)
+        except ValueError:
+            pass
+    return _convert(last, value, path)
 
 
 def _leaves(plain: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

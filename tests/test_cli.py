@@ -80,6 +80,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
     asked: list[SimpleNamespace] = []
 
     def fit(experiment: Experiment, **rest: Any) -> Any:
+        del rest["callbacks"]
         asked.append(SimpleNamespace(experiment=experiment, **rest))
         return SimpleNamespace(history=SimpleNamespace(rows=[]), evaluate=dict)
 
@@ -128,9 +129,18 @@ class TestTrain:
     def test_resuming_a_finished_run_changes_nothing_and_succeeds(
         self, call: Callable[..., Outcome], folder: Path
     ) -> None:
+        (folder / "evaluation.json").write_text('{"split": "val"}\n')
         before = contents(folder)
         outcome = call("train", *QUICK, "--out", str(folder), "--resume")
         assert outcome.status == 0 and f"{folder} is finished: 1 epochs are done" in outcome.out
+        assert outcome.out.endswith('{"split": "val"}\n') and contents(folder) == before
+
+    def test_resuming_a_finished_run_without_a_report_evaluates_it(
+        self, call: Callable[..., Outcome], folder: Path
+    ) -> None:
+        before = contents(folder)
+        (folder / "evaluation.json").unlink()
+        assert call("train", *QUICK, "--out", str(folder), "--resume").status == 0
         assert contents(folder) == before
 
     def test_resuming_with_other_settings_says_which(self, call: Callable[..., Outcome], folder: Path) -> None:

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -25,6 +26,7 @@ from cltools.mining import (
     RandomNegatives,
 )
 from cltools.presets import preset, preset_names
+from cltools.training import fit
 from cltools.views import ViewSettings
 
 
@@ -40,6 +42,22 @@ class Spiral(NegativeRule):
     mirrored: bool = False
     mass: Estimate = field(default_factory=Estimate)
     inner: BandNegatives | None = None
+
+
+@dataclass(frozen=True)
+class Steps(NegativeRule):
+    """A rule with a schedule of any length, and a field of two types."""
+
+    edges: tuple[float, ...] = (0.5, 0.3, 0.1)
+    cut: float | str = "auto"
+
+
+@dataclass(frozen=True)
+class Shelf(NegativeRule):
+    """A rule with a field that JSON gives back as another type, or not at all."""
+
+    things: dict[str, float] = field(default_factory=dict)
+    weight: object = None
 
 
 @dataclass(frozen=True)
@@ -535,3 +553,26 @@ def test_settings_are_frozen(settings: object) -> None:
 
 def test_equal_experiments_are_one_key() -> None:
     assert len({preset("digits-moco"), preset("digits-moco"), preset("digits-oracle")}) == 2
+
+
+class TestOwnRules:
+    @pytest.mark.parametrize("rule", [Steps(), Steps(edges=()), Steps((1.0,), 0.5)])
+    def test_tuples_of_any_length_and_unions_come_back(self, rule: Steps) -> None:
+        experiment = Experiment(negatives=rule)
+        assert Experiment.from_json(experiment.to_json()) == experiment
+
+    @pytest.mark.parametrize("bad", [{"edges": 3}, {"edges": ["x"]}, {"cut": [1]}, {"cut": None}])
+    def test_values_of_another_type_name_the_field(self, bad: dict[str, Any]) -> None:
+        text = json.dumps({"negatives": {"rule": "Steps", **bad}})
+        with pytest.raises(ValueError, match=rf"experiment\.negatives\.{next(iter(bad))} must be"):
+            Experiment.from_json(text)
+
+    @pytest.mark.parametrize("rule", [Shelf({"a": 1.0}), Shelf(weight=print)])
+    def test_a_rule_that_cannot_come_back_is_refused_when_written(self, rule: Shelf) -> None:
+        with pytest.raises(ValueError, match="The fields of an own rule"):
+            Experiment(negatives=rule).to_json()
+
+    def test_a_rule_that_cannot_be_saved_is_refused_before_training(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="cannot be saved"):
+            fit(replace(preset("digits-moco"), negatives=Shelf(weight=print)), out=tmp_path / "run")
+        assert list(tmp_path.iterdir()) == []

@@ -50,6 +50,7 @@ class TestImageSet:
             ({"images": torch.zeros(2, 1, 4, 4, dtype=torch.uint8)}, "images must be uint8"),
             ({"labels": torch.zeros(3, dtype=torch.int64)}, r"labels must be int64 \[2\]"),
             ({"ids": torch.zeros(2, dtype=torch.int32)}, r"ids must be int64 \[2\]"),
+            ({"ids": torch.tensor([5, 5])}, "There are 2 images and 1 ids"),
             ({"labels": torch.tensor([0, 3])}, "labels go up to 3 but there are only 3 class names"),
         ],
     )

@@ -57,6 +57,15 @@ class TestLayouts:
         assert images.labels.tolist() == [-1, -1] and images.classes == ()
         assert images.images[0, 0, 0, 0] > 150
 
+    @pytest.mark.parametrize("names", [("train", "valid"), ("Train", "Test"), ("train", "validation", "test")])
+    def test_folders_that_look_like_splits_of_other_names_are_no_classes(
+        self, names: tuple[str, ...], tmp_path: Path
+    ) -> None:
+        for name in names:
+            picture(tmp_path / name / "cat" / "0.png")
+        with pytest.raises(ValueError, match="Splits are named train, test, val, in small letters: rename them"):
+            load_images(str(tmp_path))
+
     def test_missing_split_names_those_there(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match=r"only the splits train, test; there is no 'val'"):
             load_images(str(tree(tmp_path)), "val")

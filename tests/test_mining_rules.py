@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import oracles
@@ -325,3 +326,37 @@ for meant, call in calls.items():
         raise AssertionError(f"no error where {meant} was mistyped")
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# --- a reader's own rule
+
+
+@dataclass(frozen=True)
+class Own(NegativeRule):
+    """Answers what it is told to."""
+
+    answer: tuple[int, ...] = ()
+    weights: tuple[float, ...] | None = None
+
+    def judge(self, s: Similarities, eligible: Any, *, temperature: float, generator: Any) -> Any:
+        return torch.tensor([self.answer])
+
+    def weigh(self, s: Similarities, kept: Any, eligible: Any) -> Any:
+        return None if self.weights is None else torch.tensor([self.weights])
+
+
+def test_a_kept_key_without_weight_is_not_kept() -> None:
+    chosen = select(line([0.9, 0.8, 0.7]), NOTHING_MINED, Own((2, 2, 1), (0.5, 0.0, 3.0)))
+    assert chosen.band.tolist() == [[Band.POTENTIAL, Band.OTHER, Band.EASY]] and chosen.band.dtype == torch.int8
+    assert chosen.negative_weight.tolist() == [[0.5, 0.0, 0.0]]
+
+
+def test_own_and_mined_are_not_a_rules_to_give() -> None:
+    assert codes(line([0.9, 0.8, 0.7, 0.6], own=(3,)), Own((0, 4, 3, 2))) == "OOHW"
+
+
+@pytest.mark.parametrize("answer", [torch.ones(1, 3, dtype=torch.bool), torch.ones(1, 3), torch.ones(3).long()])
+def test_an_answer_that_is_no_code_for_each_key_is_refused(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Own, "judge", lambda *_, **__: answer)
+    with pytest.raises(ValueError, match=r"Own.judge returned .*; it must give a code of Band for each key"):
+        select(line([0.9, 0.8, 0.7]), NOTHING_MINED, Own())

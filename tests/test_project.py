@@ -297,3 +297,13 @@ def test_code_cells_are_short(path: Path) -> None:
 @notebooks
 def test_the_readme_lists_every_notebook(path: Path) -> None:
     assert f"(notebooks/{path.name})" in (ROOT / "README.md").read_text()
+
+
+def test_the_course_quotes_its_record_rightly() -> None:
+    record = json.loads((ROOT / "data" / "results" / "shapes-false-negatives.json").read_text())
+    of = {m: [row["knn200"] for row in record["rows"] if row["method"] == m] for m in ("moco", "oracle")}
+    text = markdown(ROOT / "notebooks" / "00_start_here.ipynb")
+    for figures in of.values():
+        assert f"{figures[0]}, {figures[1]} and {figures[2]}" in text
+    gap = statistics.mean(of["oracle"]) - statistics.mean(of["moco"])
+    assert f"{gap:.1f} points on average" in text and gap >= 5

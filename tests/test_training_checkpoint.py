@@ -99,9 +99,9 @@ def stop_after(epoch: int) -> Callable[[Run], None]:
     return callback
 
 
-def stopped(experiment: Experiment, out: Path, epoch: int = 2) -> Path:
+def stopped(experiment: Experiment, out: Path, epoch: int = 2, **arguments: Any) -> Path:
     with pytest.raises(StoppedError):
-        fit(experiment, images=made(), out=out, callbacks=[stop_after(epoch)])
+        fit(experiment, images=made(), out=out, callbacks=[stop_after(epoch)], **arguments)
     return out
 
 
@@ -441,3 +441,64 @@ def test_a_history_comes_back_from_its_csv(
 def test_a_history_is_plain_csv(tmp_path: Path) -> None:
     History([{"epoch": 1, "loss": 0.25, "knn": math.nan}, {"epoch": 2, "loss": 1e-9, "knn": 50.0}]).save(tmp_path / "h")
     assert (tmp_path / "h").read_text().splitlines() == ["epoch,loss,knn", "1,0.25,", "2,1e-09,50"]
+
+
+# --- going on with something else
+
+
+def test_a_trained_run_without_its_checkpoint_is_not_trained_over_with_other_settings(tmp_path: Path) -> None:
+    fit(MOCO, images=made(), out=tmp_path)
+    (tmp_path / "checkpoint.pt").unlink()
+    before = files(tmp_path)
+    with pytest.raises(ValueError, match=r"config.json was made with other settings:\s+seed: 0 → 7"):
+        fit(replace(MOCO, seed=7), images=made(), out=tmp_path, resume=True)
+    assert files(tmp_path) == before
+
+
+def test_resuming_on_other_images_says_so_and_changes_nothing(tmp_path: Path) -> None:
+    stopped(MOCO, tmp_path)
+    before = files(tmp_path)
+    other = replace(made(), images=255 - made().images)
+    for images in (other, made(80)):
+        with pytest.raises(ValueError, match=r"was trained on 48 images of 'made' \(given by images="):
+            fit(MOCO, images=images, out=tmp_path, resume=True)
+    assert files(tmp_path) == before
+
+
+def test_resuming_with_another_backbone_says_so(tmp_path: Path) -> None:
+    stopped(MOCO, tmp_path)
+    with pytest.raises(ValueError, match="give the backbone= that the run was trained with"):
+        fit(MOCO, images=made(), backbone=Dropping(), out=tmp_path, resume=True)
+
+
+def test_settings_that_change_no_result_may_differ(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    fit(MOCO, images=made(), out=whole)
+    stopped(MOCO, parts)
+    moved = training(replace(MOCO, data=replace(MOCO.data, root="elsewhere", download=False)), checkpoint_every=3)
+    fit(moved, images=made(), out=parts, resume=True)
+    assert same(checkpoint(whole)["encoder"], checkpoint(parts)["encoder"])
+
+
+class Dropping(nn.Module):
+    """A backbone that draws from torch's own generator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.flat = nn.Linear(3 * 16 * 16, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(self.flat(x.flatten(1)), 0.5, self.training)
+
+
+def test_what_an_own_backbone_draws_follows_the_seed_and_resumes(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = fit(MOCO, images=made(), backbone=Dropping())
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    stopped(MOCO, tmp_path, backbone=Dropping())
+    second = fit(MOCO, images=made(), backbone=Dropping(), out=tmp_path, resume=True)
+    assert same(first.encoder.state_dict(), second.encoder.state_dict())

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from http.client import HTTPException
 from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
@@ -92,11 +93,9 @@ def fetch(archive: Archive, file: Path) -> None:
         with os.fdopen(handle, "wb") as target:
             _copy_from(archive.url, target, file.name)
         check(part, archive.md5, "The download did not arrive intact")
-        os.link(part, file)  # unlike a rename, fails if the name was taken meanwhile
-    except (URLError, OSError, ValueError) as error:
-        if isinstance(error, FileExistsError):
-            return  # somebody else's download was faster; the caller checks what lies there
-        reason = error.reason if isinstance(error, URLError) else error
+        _give_name(part, file)
+    except (OSError, HTTPException, ValueError) as error:
+        reason = error.reason if isinstance(error, URLError) else f"{type(error).__name__}: {error}"
         raise RuntimeError(
             f"Could not download {archive.url}: {reason}. Check the network connection and try again, or fetch it on "
             f"another machine and put it at {file}. 'digits' and 'shapes' need no network."
@@ -106,6 +105,17 @@ def fetch(archive: Archive, file: Path) -> None:
         if not file.exists():
             for folder in missing:
                 folder.rmdir()
+
+
+def _give_name(part: Path, file: Path) -> None:
+    """The name of a file that nobody has made meanwhile; if somebody has, the caller checks what lies there."""
+    try:
+        os.link(part, file)  # unlike a rename, fails if the name is taken
+    except FileExistsError:
+        return
+    except OSError:  # a file system without links
+        if not file.exists():
+            part.rename(file)
 
 
 def _copy_from(url: str, target: BufferedIOBase, title: str) -> None:

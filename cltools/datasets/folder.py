@@ -9,6 +9,7 @@ from cltools.datasets.image_set import ImageSet, draw
 from cltools.datasets.pictures import ENDINGS, is_picture, read_pictures
 
 SPLITS = ("train", "test", "val")
+LOOKALIKES = {*SPLITS, "valid", "validation", "dev", "eval", "training", "testing"}
 
 
 def load_folder(folder: Path, split: str, name: str, limit: int | None = None, size: int | None = None) -> ImageSet:
@@ -66,9 +67,18 @@ def split_folders(folder: Path) -> dict[str, Path]:
     """The folder of each split; the whole folder as "train" if it is not divided.
 
     One lone `train` beside other folders is taken for a class (the vehicle), two split names are not.
+
+    Raises:
+        ValueError: folders that look like splits of other names, which would be taken for classes.
     """
     names = {entry.name for entry in sub_folders(folder)}
     found = names.intersection(SPLITS)
+    strange = {name for name in names - found if name.lower() in LOOKALIKES}
+    if strange and "train" in {name.lower() for name in names}:
+        raise ValueError(
+            f"{folder} has the folders {', '.join(sorted(strange | found))}. Splits are named "
+            f"{', '.join(SPLITS)}, in small letters: rename them."
+        )
     if len(found) >= 2 or (found and found == names):
         return {split: folder / split for split in SPLITS if split in found}
     return {"train": folder}

@@ -43,6 +43,11 @@ class ImageSet:
                     f"{field} must be int64 [{len(self.images)}], one for each image, "
                     f"got {values.dtype} {list(values.shape)}."
                 )
+        if self.ids.device.type == "cpu" and (distinct := len(torch.unique(self.ids))) < len(self):
+            raise ValueError(
+                "ids must tell images apart: an image whose id is another's counts as that image. "
+                f"There are {len(self)} images and {distinct} ids; torch.arange(N) serves."
+            )
         # On an accelerator the look at the largest label would make the host wait; it was checked before the move.
         if self.labels.device.type == "cpu" and len(self) and int(self.labels.max()) >= len(self.classes):
             raise ValueError(

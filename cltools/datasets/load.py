@@ -146,7 +146,7 @@ def _named(name: str, split: str, root: Path, download: bool, limit: int | None,
 def _folder(name: str) -> Path:
     """The folder a person means by a name that is not in the table; a plain word is more likely a typing mistake."""
     path = Path(name).expanduser()
-    if not path.is_dir() and path.name == name:
+    if not name or (not path.is_dir() and path.name == name):
         raise unknown("image set", name, NAMES)
     return path
 

@@ -96,7 +96,7 @@ def neighbour_purity(features: Float[Tensor, "N D"], labels: Int[Tensor, " N"], 
 def false_negative_share(
     negative_weight: Float[Tensor, "B K"], same_class: Bool[Tensor, "B K"] | None
 ) -> Float[Tensor, ""]:
-    """Share, in [0, 1], of the kept negatives of all anchors that have their anchor's class; 0 when none is kept.
+    """Share, in [0, 1], of the kept negatives of all anchors that have their anchor's class; NaN when none is kept.
 
     A tensor without shape that stays on its device, so that a training step can log it without waiting.
 
@@ -107,7 +107,7 @@ def false_negative_share(
     if same_class is None:
         return negative_weight.new_tensor(math.nan)
     kept = negative_weight > 0
-    return (kept & same_class).sum() / kept.sum().clamp_min(1)
+    return (kept & same_class).sum() / kept.sum()
 
 
 @torch.no_grad()

@@ -37,8 +37,8 @@ class Estimate:
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
-        if self.beta < 0:
-            raise ValueError(f"Estimate: beta is {self.beta}; it must be at least 0.")
+        if not 0 <= self.beta < float("inf"):
+            raise ValueError(f"Estimate: beta is {self.beta}; it must be at least 0 and finite.")
         if not 0 <= self.tau_plus < 1:
             raise ValueError(f"Estimate: tau_plus is {self.tau_plus}; it must be at least 0 and below 1.")
 

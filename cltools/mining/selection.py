@@ -62,10 +62,13 @@ def select(
     eligible = ~(s.own | mined)
     band = torch.full_like(s.own, Band.OTHER, dtype=torch.int8)
     if s.own.shape[1]:
-        band = negative_rule.judge(s, eligible, temperature=temperature, generator=generator)
+        band = _judged(s, eligible, negative_rule, temperature=temperature, generator=generator)
     band = band.masked_fill(mined, Band.MINED).masked_fill_(s.own, Band.OWN)
     kept = band == Band.POTENTIAL
     weight = negative_rule.weigh(s, kept, eligible)
+    if weight is not None:  # a kept key without weight is not kept
+        band.masked_fill_(kept & (weight <= 0), Band.OTHER)
+        kept = band == Band.POTENTIAL
     return Selection(
         positive_index=index,
         positive_weight=positive_weight,
@@ -74,6 +77,24 @@ def select(
         synthetic=negative_rule.synthesise(s, kept, generator=generator),
         estimate=negative_rule.estimate(),
     )
+
+
+def _judged(
+    s: Similarities,
+    eligible: Tensor,
+    rule: NegativeRule,
+    *,
+    temperature: float,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """The rule's codes; OWN and MINED are not a rule's to give and become OTHER."""
+    band = rule.judge(s, eligible, temperature=temperature, generator=generator)
+    if band.dtype == torch.bool or band.is_floating_point() or band.shape != s.own.shape:
+        raise ValueError(
+            f"{type(rule).__name__}.judge returned {band.dtype} {list(band.shape)}; it must give a code of Band for "
+            f"each key, int8 {list(s.own.shape)}."
+        )
+    return band.to(torch.int8).masked_fill((band == Band.OWN) | (band == Band.MINED), Band.OTHER)
 
 
 class Terms(TypedDict):

@@ -38,9 +38,10 @@ GROUPS = (
 
 
 def compared(run: Run, images: ImageSet, anchors: int, seed: int = 0) -> Similarities:
-    """What the next step would compare: one view of the first B images with the keys of another view of all N.
+    """One view of the first B images against the keys of another view of all N, from the encoder as it is now.
 
-    An anchor's positive is its own image's key, and that key is `own`. Labels are kept for counting alone.
+    A training step compares with the queue instead: fewer keys, made over the last steps. An anchor's
+    positive is its own image's key, and that key is `own`. Labels are kept for counting alone.
     """
     draws = torch.Generator().manual_seed(seed)
     view1, view2 = (augment(images.images, run.experiment.views, generator=draws) for _ in range(2))

@@ -4,6 +4,7 @@ A checkpoint is written to a new file and moved into place, so a crash while wri
 """
 
 import platform
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import torch
 
 from cltools.config import Experiment, differences
 from cltools.training.history import Row
+from cltools.training.images import TrainedOn
 from cltools.training.step import Learner
 
 FORMAT = "cltools checkpoint"
 VERSION = 1
+IMMATERIAL = ("data.root:", "data.download:", "training.device:", "training.checkpoint_every:")
 
 
 def environment(device: torch.device) -> dict[str, str]:
@@ -28,7 +31,9 @@ def environment(device: torch.device) -> dict[str, str]:
     }
 
 
-def save_checkpoint(path: Path, learner: Learner, experiment: Experiment, epoch: int, rows: list[Row]) -> None:
+def save_checkpoint(
+    path: Path, learner: Learner, experiment: Experiment, images: TrainedOn, epoch: int, rows: list[Row]
+) -> None:
     """Write the learner after `epoch` epochs and the history; the file before stays until the new one is whole."""
     memory = learner.memory
     state = {
@@ -36,6 +41,7 @@ def save_checkpoint(path: Path, learner: Learner, experiment: Experiment, epoch:
         "version": VERSION,
         "environment": environment(learner.draws.device),
         "experiment": experiment.to_json(),
+        "images": asdict(images),
         "epoch": epoch,
         "step": learner.step,
         "rows": rows,
@@ -74,8 +80,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def restore(learner: Learner, state: dict[str, Any]) -> None:
-    """Put a checkpoint's state into a learner of the same experiment."""
-    learner.encoder.load_state_dict(state["encoder"])
+    """Put a checkpoint's state into a learner of the same experiment.
+
+    Raises:
+        ValueError: the learner has another backbone.
+    """
+    try:
+        learner.encoder.load_state_dict(state["encoder"])
+    except RuntimeError as error:
+        raise ValueError(
+            f"The checkpoint is of another backbone; give the backbone= that the run was trained with. {error}"
+        ) from error
     learner.optimizer.load_state_dict(state["optimizer"])
     learner.order.set_state(state["order"])
     if state["environment"]["device"] == learner.draws.device.type:  # a generator reads its own device's states only
@@ -86,9 +101,22 @@ def restore(learner: Learner, state: dict[str, Any]) -> None:
         learner.memory.queue.load_state_dict(state["queue"])
 
 
-def check_same_experiment(path: Path, state: dict[str, Any], experiment: Experiment) -> None:
-    """Refuse to resume with other settings than the checkpoint's, and say which differ."""
-    changed = differences(Experiment.from_json(state["experiment"]), experiment)
+def check_same_images(path: Path, state: dict[str, Any], images: TrainedOn) -> None:
+    """Refuse to go on with other images than those trained on so far."""
+    before = TrainedOn(**state["images"])
+    if before != images:
+        raise ValueError(
+            f"{path} was trained on {before}, these are {images}. "
+            "Resume with the same images (and the same images=), or start a new run in another folder."
+        )
+
+
+def check_same_experiment(path: Path, saved: Experiment, experiment: Experiment) -> None:
+    """Refuse to resume with other settings than those saved at `path`, and say which differ.
+
+    Where data lie, where the run computes and how often it saves change no result, and may differ.
+    """
+    changed = [line for line in differences(saved, experiment) if not line.startswith(IMMATERIAL)]
     if changed:
         raise ValueError(
             f"{path} was made with other settings:\n  " + "\n  ".join(changed) + "\n"

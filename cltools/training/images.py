@@ -1,7 +1,37 @@
 """The images of an experiment: to train on, to choose by, to report on."""
 
+from dataclasses import dataclass
+
+import torch
+
 from cltools.config import Experiment
 from cltools.datasets import ImageSet, load_images, split_holdout
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What a checkpoint remembers of the training images, to recognise them.
+
+    Attributes:
+        name: of the set.
+        count: how many images.
+        pixels: sum of all pixels.
+        given: whether they were given to `fit(images=…)` in place of the experiment's.
+    """
+
+    name: str
+    count: int
+    pixels: int
+    given: bool
+
+    @classmethod
+    def of(cls, images: ImageSet, *, given: bool) -> "TrainedOn":
+        """What to remember of these images."""
+        return cls(images.name, len(images), int(images.images.sum(dtype=torch.int64)), given)
+
+    def __str__(self) -> str:
+        origin = "given by images=" if self.given else "the experiment's own"
+        return f"{self.count:,} images of {self.name!r} ({origin}, pixel sum {self.pixels:,})"
 
 
 def training_images(experiment: Experiment, images: ImageSet | None = None) -> tuple[ImageSet, ImageSet | None]:

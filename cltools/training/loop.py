@@ -18,14 +18,15 @@ from cltools.mining import OracleNegatives
 from cltools.queue import Queue
 from cltools.training.checkpoint import (
     check_same_experiment,
+    check_same_images,
     environment_changes,
     read_checkpoint,
     restore,
     save_checkpoint,
 )
 from cltools.training.history import EpochSums, History, Row, diverged
-from cltools.training.images import evaluation_images, labelled, limited, training_images
-from cltools.training.run import CHECKPOINT, CONFIG, Run
+from cltools.training.images import TrainedOn, evaluation_images, labelled, limited, training_images
+from cltools.training.run import CHECKPOINT, CONFIG, FILES, Run, read_config
 from cltools.training.step import Learner, Memory, batches, train_step
 
 Callback = Callable[[Run], None]
@@ -71,9 +72,11 @@ def fit(
     learner = make_learner(experiment, train, backbone, device)
     if start_from is not None:
         _copy(start_from, learner)
-    run = Run(experiment, learner.encoder, History(), path, learner.memory)
+    trained_on = TrainedOn.of(train, given=images is not None)
+    run = Run(experiment, learner.encoder, History(), path, learner.memory, trained_on)
     done = 0
-    if state is not None:
+    if path is not None and state is not None:
+        check_same_images(path / CHECKPOINT, state, trained_on)
         restore(learner, state)
         run.history.rows, done = state["rows"], state["epoch"]
         if changes := environment_changes(state, device):
@@ -112,6 +115,8 @@ def learning_rate(settings: TrainingSettings, epoch: float) -> float:
 
 def _checkpoint_to_resume(path: Path | None, experiment: Experiment, resume: bool) -> dict[str, Any] | None:
     """The checkpoint to go on from, after every refusal that needs no images."""
+    if path is not None:
+        experiment.to_json()  # before the training, not after it, whose result could then not be saved
     if resume and path is None:
         raise ValueError("resume=True needs out=FOLDER, the folder of the run to go on with.")
     if path is None:
@@ -120,16 +125,18 @@ def _checkpoint_to_resume(path: Path | None, experiment: Experiment, resume: boo
         raise FileExistsError(f"{path} is a file; give a folder for the run.")
     checkpoint = path / CHECKPOINT
     if not resume:
-        if checkpoint.exists() or (path / CONFIG).exists():
+        if any((path / name).exists() for name in FILES):
             raise FileExistsError(
                 f"{path} already holds a run. Go on with --resume (resume=True), or use another folder."
             )
         return None
     if not checkpoint.exists():
+        if (path / CONFIG).exists():
+            check_same_experiment(path / CONFIG, read_config(path / CONFIG), experiment)
         tqdm.write(f"{path} holds no checkpoint yet; starting from the beginning.")
         return None
     state = read_checkpoint(checkpoint)
-    check_same_experiment(checkpoint, state, experiment)
+    check_same_experiment(checkpoint, Experiment.from_json(state["experiment"]), experiment)
     return state
 
 
@@ -168,7 +175,7 @@ def make_learner(experiment: Experiment, train: ImageSet, backbone: nn.Module | 
     if settings.mode == "moco":
         queue = Queue(settings.queue_size, experiment.encoder.projection, device=device)
         memory = Memory(MomentumCopy(encoder), queue)
-    order = torch.Generator().manual_seed(2 * seed)  # no two seeds share a stream
+    order = torch.Generator().manual_seed(2 * seed)  # no two seeds share an order or draws
     draws = torch.Generator(device).manual_seed(2 * seed + 1)
     return Learner(encoder, optimizer, memory, order, draws)
 
@@ -198,16 +205,21 @@ def _train(
 ) -> None:
     """The epochs that are left, each followed by its row, its checkpoint and the callbacks."""
     settings = run.experiment.training
-    for epoch in tqdm(range(done, settings.epochs), initial=done, total=settings.epochs, desc="epochs", unit="epoch"):
-        row = _epoch(learner, train, run.experiment, epoch)
+    bar = tqdm(range(done, settings.epochs), initial=done, total=settings.epochs, desc="epochs", unit="epoch")
+    for epoch in bar:
+        with torch.random.fork_rng(devices=[d for d in (train.images.device,) if d.type == "cuda"]):
+            torch.manual_seed(run.experiment.seed + epoch * 1_000_003)  # for what an own backbone draws: dropout
+            row = _epoch(learner, train, run.experiment, epoch)
         last = epoch + 1 == settings.epochs
         knn = math.nan
         if judged is not None and (last or (epoch + 1) % run.experiment.evaluation.every == 0):
             knn = _knn(run, train, judged)
         run.history.rows.append(row | {"knn": knn})
+        bar.set_postfix_str(f"loss {row['loss']:.3f}" + (f", kNN {knn:.1f} %" if knn == knn else ""))
         if run.path is not None and (last or (epoch + 1) % settings.checkpoint_every == 0):
             run.save()  # first, so that beside a checkpoint of the last epoch lie the weights of the last epoch
-            save_checkpoint(run.path / CHECKPOINT, learner, run.experiment, epoch + 1, run.history.rows)
+            assert run.images is not None
+            save_checkpoint(run.path / CHECKPOINT, learner, run.experiment, run.images, epoch + 1, run.history.rows)
         for callback in callbacks:
             callback(run)
 

@@ -16,11 +16,12 @@ from cltools.evaluation import evaluate
 from cltools.queue import Queue
 from cltools.training.checkpoint import read_checkpoint
 from cltools.training.history import History
-from cltools.training.images import evaluation_images, training_images
+from cltools.training.images import TrainedOn, evaluation_images, training_images
 from cltools.training.step import Memory
 
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.csv", "checkpoint.pt"
 WEIGHTS, EVALUATION = "encoder.safetensors", "evaluation.json"
+FILES = (CONFIG, HISTORY, CHECKPOINT, WEIGHTS, EVALUATION)
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Run:
         history: a row an epoch.
         path: the run's folder; None for a run kept in memory.
         memory: momentum copy and queue, for `fit(start_from=…)`; None in SimCLR mode.
+        images: what it was trained on; None for a loaded run without checkpoint.
     """
 
     experiment: Experiment
@@ -40,6 +42,7 @@ class Run:
     history: History
     path: Path | None = None
     memory: Memory | None = None
+    images: TrainedOn | None = None
 
     def save(self) -> None:
         """Write config, history and weights into the run's folder; each file is replaced whole."""
@@ -55,12 +58,15 @@ class Run:
     def evaluate(self, split: Literal["test", "val"] = "test") -> dict[str, Any]:
         """Evaluate on the test images, or on the held-out ones; a saved run also gets its `evaluation.json`.
 
-        The images are those of the experiment. For images given to `fit(images=…)` there is
-        `evaluate(run.encoder, train, test)`.
-
         Raises:
-            ValueError: split "val" of a run that held nothing out, or images without labels.
+            ValueError: a run on images given to `fit(images=…)`, which it does not keep; split
+                "val" of a run that held nothing out; or images without labels.
         """
+        if self.images is not None and self.images.given:
+            raise ValueError(
+                "This run was trained on images given to fit(images=…), and does not keep them. Evaluate with: "
+                "cltools.evaluate(run.encoder, train, test)"
+            )
         train, held_out = training_images(self.experiment)
         if split == "val" and held_out is None:
             raise ValueError('This run held no images out; train with data.holdout above 0 to evaluate on split "val".')
@@ -90,7 +96,7 @@ class Run:
                 f"{path} holds no trained run ({CONFIG} and {WEIGHTS}). "
                 f"Train one with: python -m cltools train PRESET --out {path}"
             )
-        experiment = _read_config(path / CONFIG)
+        experiment = read_config(path / CONFIG)
         try:
             weights = load_file(path / WEIGHTS)
             encoder = _encoder_for(weights, experiment, backbone)
@@ -99,10 +105,13 @@ class Run:
             raise ValueError(f"{path / WEIGHTS} does not fit {path / CONFIG}: {error}") from error
         encoder.to(device).to(memory_format=torch.channels_last).eval()  # as trained, so that figures repeat
         history = History.load(path / HISTORY) if (path / HISTORY).is_file() else History()
-        return cls(experiment, encoder, history, path, _load_memory(path / CHECKPOINT, encoder, device))
+        state = read_checkpoint(path / CHECKPOINT) if (path / CHECKPOINT).is_file() else None
+        images = TrainedOn(**state["images"]) if state else None
+        return cls(experiment, encoder, history, path, _memory_of(state, encoder, device), images)
 
 
-def _read_config(path: Path) -> Experiment:
+def read_config(path: Path) -> Experiment:
+    """The experiment of a run's folder; an error names the file."""
     try:
         return Experiment.from_json(path.read_text())
     except ValueError as error:
@@ -117,12 +126,9 @@ def _encoder_for(weights: dict[str, Tensor], experiment: Experiment, backbone: n
         return Encoder(OwnBackbone(backbone), weights["head.0.weight"].shape[1], experiment.encoder)
 
 
-def _load_memory(path: Path, encoder: Encoder, device: str | torch.device) -> Memory | None:
-    """Momentum copy and queue from a checkpoint; None without one, or in SimCLR mode."""
-    if not path.is_file():
-        return None
-    state = read_checkpoint(path)
-    if state["queue"] is None:
+def _memory_of(state: dict[str, Any] | None, encoder: Encoder, device: str | torch.device) -> Memory | None:
+    """Momentum copy and queue of a checkpoint; None without one, or in SimCLR mode."""
+    if state is None or state["queue"] is None:
         return None
     experiment = Experiment.from_json(state["experiment"])
     memory = Memory(

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cltools.mining.negatives import NEUTRAL, Estimate
+from cltools.mining.selection import check_temperature
 
 Form = Literal["sep", "in", "out", "decoupled"]
 Reduction = Literal["mean", "sum", "none"]
@@ -47,12 +48,6 @@ def check_settings(temperature: float, form: str) -> None:
         raise ValueError(f"Unknown form {form!r} of the loss. Known: {', '.join(FORMS)}.")
 
 
-def check_temperature(temperature: float) -> None:
-    """Raise ValueError for a temperature that is not above 0."""
-    if not temperature > 0:
-        raise ValueError(f"The temperature is {temperature}; it must be above 0.")
-
-
 def info_nce(
     positive: Float[Tensor, "B P1"],
     negative: Float[Tensor, "B K"],
@@ -82,12 +77,17 @@ def info_nce(
         reduction: "mean" or "sum" over anchors, or "none" for one value an anchor [B].
 
     Raises:
-        ValueError: a temperature that is not above 0, an unknown form or reduction, or several positives without
-            weights.
+        ValueError: a temperature that is not above 0, an unknown form or reduction, cosines of other shapes, or
+            several positives without weights.
     """
     check_settings(temperature, form)
     if reduction not in REDUCTIONS:
         raise ValueError(f"Unknown reduction {reduction!r} of the loss. Known: {', '.join(REDUCTIONS)}.")
+    if positive.ndim != 2 or negative.ndim != 2 or len(positive) != len(negative):
+        raise ValueError(
+            f"Cosines have shapes {list(positive.shape)} and {list(negative.shape)}; "
+            "give [B, 1+P] for the positives and [B, K] for the negatives of the same B anchors."
+        )
     w = _positive_weight(positive, positive_weight)
     log_mass, _ = negative_mass(
         positive,

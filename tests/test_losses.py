@@ -1,5 +1,6 @@
 """`info_nce` and `negative_mass` against plain Python loops, limits, gradients and messages."""
 
+import inspect
 import math
 from typing import Any
 
@@ -328,3 +329,10 @@ def test_several_positives_need_weights() -> None:
 def test_estimate_out_of_range_is_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         Estimate(**bad)
+
+
+@pytest.mark.parametrize("shapes", [((4,), (4, 3)), ((4, 1), (3,)), ((4, 1), (5, 3))])
+def test_cosines_of_other_shapes_are_refused_outside_the_tests_too(shapes: Any) -> None:
+    plain = inspect.unwrap(info_nce)
+    with pytest.raises(ValueError, match="give \\[B, 1\\+P\\] for the positives"):
+        plain(torch.zeros(shapes[0]), torch.zeros(shapes[1]), temperature=0.2)

@@ -84,7 +84,7 @@ def feature_dim(backbone: nn.Module, size: tuple[int, int]) -> int:
         ValueError: it fails on pictures of that size, or does not return one vector a picture.
     """
     blank = torch.zeros(2, 3, *size, device=home(backbone))
-    with torch.no_grad(), _eval_mode(backbone):
+    with torch.no_grad(), eval_mode(backbone):
         try:
             features = backbone(blank)
         except Exception as error:
@@ -98,18 +98,26 @@ def feature_dim(backbone: nn.Module, size: tuple[int, int]) -> int:
     return int(features.shape[1])
 
 
-def home(module: nn.Module) -> torch.device:
-    """The device of a module's first parameter; the CPU where it has none."""
-    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+def home(encoder: object, fallback: torch.device | str = "cpu") -> torch.device:
+    """The device of the encoder's first parameter or buffer."""
+    if isinstance(encoder, nn.Module):
+        for tensor in (*encoder.parameters(), *encoder.buffers()):
+            return tensor.device
+    return torch.device(fallback)
 
 
 @contextmanager
-def _eval_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, then each part's own mode again: someone may have frozen a few."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
+def eval_mode(encoder: object) -> Iterator[None]:
+    """Evaluation mode, in which no running statistic moves; afterwards every submodule has its own flag again.
+
+    `encoder.train()` would be wrong afterwards: it would wake the parts that someone froze.
+    """
+    modules = list(encoder.modules()) if isinstance(encoder, nn.Module) else []
+    flags = [module.training for module in modules]
     try:
+        for module in modules:
+            module.training = False
         yield
     finally:
-        for part, training in modes:
-            part.training = training
+        for module, flag in zip(modules, flags, strict=True):
+            module.training = flag

@@ -11,7 +11,7 @@ from cltools.evaluation.geometry import (
 )
 from cltools.evaluation.knn import Protocol, knn_accuracy
 from cltools.evaluation.probe import Probe, fit_probe, linear_probe
-from cltools.evaluation.report import evaluate
+from cltools.evaluation.report import evaluate, limited
 
 __all__ = [
     "EvaluationSettings",
@@ -24,6 +24,7 @@ __all__ = [
     "false_negative_share",
     "fit_probe",
     "knn_accuracy",
+    "limited",
     "linear_probe",
     "mined_purity",
     "neighbour_purity",

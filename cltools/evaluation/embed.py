@@ -3,8 +3,7 @@
 Legend: N images, C channels, H height, W width, D features.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -12,6 +11,7 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 from cltools.datasets import ImageSet
+from cltools.encoders.backbones import eval_mode, home
 
 
 @runtime_checkable
@@ -20,31 +20,6 @@ class HasFeatures(Protocol):
 
     def features(self, x: Tensor, /) -> Tensor:
         """The vectors [N, D] of images [N, C, H, W]."""
-
-
-@contextmanager
-def eval_mode(encoder: object) -> Iterator[None]:
-    """Evaluation mode, in which no running statistic moves; afterwards every submodule has its own flag again.
-
-    `encoder.train()` would be wrong afterwards: it would wake the parts that someone froze.
-    """
-    modules = list(encoder.modules()) if isinstance(encoder, nn.Module) else []
-    flags = [module.training for module in modules]
-    try:
-        for module in modules:
-            module.training = False
-        yield
-    finally:
-        for module, flag in zip(modules, flags, strict=True):
-            module.training = flag
-
-
-def home(encoder: object, fallback: torch.device) -> torch.device:
-    """The device of the encoder's first parameter or buffer."""
-    if isinstance(encoder, nn.Module):
-        for tensor in (*encoder.parameters(), *encoder.buffers()):
-            return tensor.device
-    return fallback
 
 
 @torch.no_grad()

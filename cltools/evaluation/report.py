@@ -30,8 +30,7 @@ def evaluate(
         ValueError: a set has no labels, which it names, or no images.
     """
     settings = settings or EvaluationSettings()
-    if settings.test_limit is not None and settings.test_limit < len(test):
-        test = test.subset(settings.test_limit, seed=0)
+    test = limited(test, settings)
     for images in (train, test):  # before the minutes that embedding may take
         check_labels(images.images, images.labels, f"{images.split} images of {images.name!r}")
     bank, queries = embed(encoder, train), embed(encoder, test)
@@ -44,3 +43,9 @@ def evaluate(
         result["probe"] = linear_probe(*sides, l2=settings.probe_l2)
     result["uniformity"] = uniformity(queries)
     return result | {"train_images": len(train), "test_images": len(test)}
+
+
+def limited(images: ImageSet, settings: EvaluationSettings) -> ImageSet:
+    """`test_limit` of the images at most, the same for every seed of an experiment."""
+    limit = settings.test_limit
+    return images if limit is None or limit >= len(images) else images.subset(limit, seed=0)

@@ -54,8 +54,7 @@ def select(
         temperature: the loss's, above 0; read by rules that look at forces.
         generator: for rules that draw.
     """
-    if not temperature > 0:
-        raise ValueError(f"The temperature is {temperature}; it must be above 0.")
+    check_temperature(temperature)
     s = similarities
     index, positive_weight = mine(s, positive_rule, generator=generator)
     mined = torch.zeros_like(s.own).scatter_(1, index, positive_weight[:, 1:] > 0)
@@ -77,6 +76,12 @@ def select(
         synthetic=negative_rule.synthesise(s, kept, generator=generator),
         estimate=negative_rule.estimate(),
     )
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise ValueError for a temperature that is not above 0."""
+    if not temperature > 0:
+        raise ValueError(f"The temperature is {temperature}; it must be above 0.")
 
 
 def _judged(

@@ -44,14 +44,8 @@ def training_images(experiment: Experiment, images: ImageSet | None = None) -> t
 
 
 def evaluation_images(experiment: Experiment) -> ImageSet:
-    """The test images; `evaluation.test_limit` of them at most."""
-    return limited(experiment, _load(experiment, "test", None))
-
-
-def limited(experiment: Experiment, images: ImageSet) -> ImageSet:
-    """`evaluation.test_limit` of the images at most, the same for every seed of the experiment."""
-    limit = experiment.evaluation.test_limit
-    return images if limit is None or limit >= len(images) else images.subset(limit, seed=0)
+    """The test images, all of them."""
+    return _load(experiment, "test", None)
 
 
 def labelled(images: ImageSet) -> bool:

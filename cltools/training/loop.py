@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import ImageSet, has_test
 from cltools.encoders import MomentumCopy, build_encoder
-from cltools.evaluation import embed, knn_accuracy
+from cltools.evaluation import embed, knn_accuracy, limited
 from cltools.mining import OracleNegatives
 from cltools.queue import Queue
 from cltools.training.checkpoint import (
@@ -25,7 +25,7 @@ from cltools.training.checkpoint import (
     save_checkpoint,
 )
 from cltools.training.history import EpochSums, History, Row, diverged
-from cltools.training.images import TrainedOn, evaluation_images, labelled, limited, training_images
+from cltools.training.images import TrainedOn, evaluation_images, labelled, training_images
 from cltools.training.run import CHECKPOINT, CONFIG, FILES, Run, read_config
 from cltools.training.step import Learner, Memory, batches, train_step
 
@@ -144,8 +144,8 @@ def _images(experiment: Experiment, images: ImageSet | None) -> tuple[ImageSet, 
     """Images to train on, and images to judge by while training: held out, else the test split, else none."""
     train, judged = training_images(experiment, images)
     if judged is None and images is None and has_test(experiment.data.name):
-        return train, evaluation_images(experiment)
-    return train, None if judged is None else limited(experiment, judged)
+        judged = evaluation_images(experiment)
+    return train, None if judged is None else limited(judged, experiment.evaluation)
 
 
 def _check(experiment: Experiment, train: ImageSet) -> None:

@@ -4,6 +4,7 @@ from cltools.config import EvaluationSettings, Experiment, TrainingSettings
 from cltools.datasets import DataSettings, ImageSet, load_images
 from cltools.encoders import Encoder, EncoderSettings
 from cltools.evaluation import alignment, embed, evaluate, knn_accuracy, linear_probe, uniformity
+from cltools.gradients import info_nce_gradients
 from cltools.losses import LossSettings, info_nce, negative_mass
 from cltools.mining import (
     AllNegatives,
@@ -56,6 +57,7 @@ __all__ = [
     "evaluate",
     "fit",
     "info_nce",
+    "info_nce_gradients",
     "knn_accuracy",
     "laptop",
     "linear_probe",

@@ -88,7 +88,7 @@ def info_nce(
             f"Cosines have shapes {list(positive.shape)} and {list(negative.shape)}; "
             "give [B, 1+P] for the positives and [B, K] for the negatives of the same B anchors."
         )
-    w = _positive_weight(positive, positive_weight)
+    w = positive_weight_of(positive, positive_weight)
     log_mass, _ = negative_mass(
         positive,
         negative,
@@ -97,7 +97,7 @@ def info_nce(
         negative_weight=negative_weight,
         estimate=estimate,
     )
-    loss = combine(_full(positive) / temperature, w, log_mass, form)
+    loss = combine(full(positive) / temperature, w, log_mass, form)
     if reduction == "none":
         return loss
     return loss.mean() if reduction == "mean" else loss.sum()
@@ -138,7 +138,7 @@ def negative_mass(
         ValueError: a temperature that is not above 0, or several positives without weights where τ₊ needs them.
     """
     check_temperature(temperature)
-    s = _full(negative) / temperature
+    s = full(negative) / temperature
     v = torch.ones_like(s) if negative_weight is None else negative_weight.to(s.dtype)
     log_v = v.log()
     clamped = torch.zeros(len(s), dtype=torch.bool, device=s.device)
@@ -148,9 +148,9 @@ def negative_mass(
         log_v = log_v.masked_fill(v == 0, -torch.inf)
     log_mass = _logsumexp(s + log_v)
     if estimate.tau_plus > 0:
-        w = _positive_weight(positive, positive_weight)
+        w = positive_weight_of(positive, positive_weight)
         log_count = v.sum(1).log()
-        log_false = _logsumexp(_full(positive) / temperature + w.log()) + log_count + math.log(estimate.tau_plus)
+        log_false = _logsumexp(full(positive) / temperature + w.log()) + log_count + math.log(estimate.tau_plus)
         floor = log_count - 1 / temperature
         corrected = _logsubexp(log_mass, log_false) - math.log(1 - estimate.tau_plus)
         clamped = (corrected <= floor) & (log_count > -torch.inf)
@@ -174,14 +174,15 @@ def _logsubexp(a: Float[Tensor, "B"], b: Float[Tensor, "B"]) -> Float[Tensor, "B
     return torch.where(positive, safe + torch.log(-torch.expm1(difference)), -torch.inf)
 
 
-def _full(x: Tensor) -> Tensor:
+def full(x: Tensor) -> Tensor:
     """At least float32: half precision cannot hold e^{s}, nor tell 0.90 from 0.905."""
     return x if x.dtype == torch.float64 else x.float()
 
 
-def _positive_weight(positive: Tensor, weight: Tensor | None) -> Tensor:
+def positive_weight_of(positive: Tensor, weight: Tensor | None) -> Tensor:
+    """The weights in the loss's precision; ones for a single positive."""
     if weight is not None:
-        return weight.to(_full(positive).dtype)
+        return weight.to(full(positive).dtype)
     if positive.shape[1] != 1:
         raise ValueError(f"There are {positive.shape[1]} positives an anchor: give positive_weight, rows summing to 1.")
-    return torch.ones_like(_full(positive))
+    return torch.ones_like(full(positive))

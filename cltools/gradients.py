@@ -1,0 +1,225 @@
+"""The loss's gradient in closed form, and what it says: who pushes, how hard, and what cancels.
+
+s = cosine / temperature; w_j the weights of the positives, v those of the negatives, N_g the negatives' mass. Pure
+functions of tensors; nothing here is needed for training, and everything may sort.
+
+Legend: B anchors, P1 positives (the augmented view first), K negatives, R rank shares, C codes of `Band`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float, Int8
+from torch import Tensor
+
+from cltools.losses import Form, check_settings, full, negative_mass, positive_weight_of
+from cltools.mining import Band
+from cltools.mining.bands import rank_count
+from cltools.mining.negatives import NEUTRAL, Estimate
+
+
+@torch.no_grad()
+def info_nce_gradients(
+    positive: Float[Tensor, "B P1"],
+    negative: Float[Tensor, "B K"],
+    *,
+    temperature: float,
+    positive_weight: Float[Tensor, "B P1"] | None = None,
+    negative_weight: Float[Tensor, "B K"] | None = None,
+    form: Form = "sep",
+    estimate: Estimate = NEUTRAL,
+) -> tuple[Float[Tensor, "B P1"], Float[Tensor, "B K"]]:
+    """Derivative of each anchor's loss (`info_nce` with reduction "none") by each cosine.
+
+    Below zero pulls the anchor towards a sample, above zero pushes it away. The gradient on the anchor z itself is the
+    sum of these numbers times the samples' vectors. With one positive and v = 1 they are −(1 − p₊)/τ and p_n/τ
+    (arXiv:2012.09740); in "out" a positive with p_j > w_j is pushed away.
+
+    Args:
+        positive: cosines with the positives, the augmented view first.
+        negative: cosines with the negatives; K may be 0.
+        temperature: above 0.
+        positive_weight: rows sum to 1; may be left out with a single positive.
+        negative_weight: at least 0; None for ones.
+        form: as of `info_nce`.
+        estimate: as of `info_nce`; a clamped mass does not depend on any cosine.
+
+    Raises:
+        ValueError: as `info_nce`.
+    """
+    check_settings(temperature, form)
+    s, w = full(positive) / temperature, positive_weight_of(positive, positive_weight)
+    log_mass, _ = negative_mass(
+        positive,
+        negative,
+        temperature=temperature,
+        positive_weight=w,
+        negative_weight=negative_weight,
+        estimate=estimate,
+    )
+    by_positive, by_mass = combine_gradients(s, w, log_mass, form)
+    of_positive, of_negative = mass_gradients(
+        positive, negative, temperature=temperature, w=w, negative_weight=negative_weight, estimate=estimate
+    )
+    by_positive = by_positive + by_mass[:, None] * of_positive
+    return by_positive / temperature, by_mass[:, None] * of_negative / temperature
+
+
+def combine_gradients(
+    s: Float[Tensor, "B P1"], w: Float[Tensor, "B P1"], log_mass: Float[Tensor, " B"], form: Form
+) -> tuple[Float[Tensor, "B P1"], Float[Tensor, " B"]]:
+    """Derivatives of `cltools.losses.combine` by each logit of a positive and by the log of the mass."""
+    if form == "sep":
+        alpha = w * torch.sigmoid(log_mass[:, None] - s)
+        return -alpha, alpha.sum(1)
+    if form == "in":
+        logits = s + w.log()
+        push = torch.sigmoid(log_mass - logits.logsumexp(1))
+        return -push[:, None] * logits.softmax(1), push
+    if form == "out":
+        present = s.masked_fill(w == 0, -torch.inf)
+        push = torch.sigmoid(log_mass - present.logsumexp(1))
+        return (1 - push[:, None]) * present.softmax(1) - w, push
+    return -w, (log_mass > -torch.inf).to(s.dtype)
+
+
+def mass_gradients(
+    positive: Float[Tensor, "B P1"],
+    negative: Float[Tensor, "B K"],
+    *,
+    temperature: float,
+    w: Float[Tensor, "B P1"],
+    negative_weight: Float[Tensor, "B K"] | None,
+    estimate: Estimate,
+) -> tuple[Float[Tensor, "B P1"], Float[Tensor, "B K"]]:
+    """Derivatives of the log of the negatives' mass by each logit; 0 for an anchor without negatives."""
+    s = full(negative) / temperature
+    log_v = torch.zeros_like(s) if negative_weight is None else negative_weight.to(s.dtype).log()
+    of_negative = _softmax((1 + estimate.beta) * s + log_v)  # the tilt multiplies e^s by e^{βs} up to a constant
+    if not estimate.detach:  # and that constant depends on every s
+        of_negative = (1 + estimate.beta) * of_negative - estimate.beta * _softmax(estimate.beta * s + log_v)
+    of_positive = torch.zeros_like(w)
+    if estimate.tau_plus == 0:
+        return of_positive, of_negative
+    raw, _ = negative_mass(
+        positive,
+        negative,
+        temperature=temperature,
+        negative_weight=negative_weight,
+        positive_weight=w,
+        estimate=replace(estimate, tau_plus=0.0),
+    )
+    _, clamped = negative_mass(
+        positive,
+        negative,
+        temperature=temperature,
+        negative_weight=negative_weight,
+        positive_weight=w,
+        estimate=estimate,
+    )
+    logits = full(positive) / temperature + w.log()
+    log_false = logits.logsumexp(1) + log_v.exp().sum(1).log() + math.log(estimate.tau_plus)
+    free = ~clamped & (raw > -torch.inf)
+    # N_g is (e^raw − e^false)/(1 − τ₊): by raw 1/(1 − e^{false−raw}), by false the rest of 1
+    by_raw = torch.where(free, -1 / torch.expm1(torch.where(free, log_false - raw, -1.0)), 0.0)
+    by_false = torch.where(free, 1 - by_raw, 0.0)
+    return by_false[:, None] * logits.softmax(1), by_raw[:, None] * of_negative
+
+
+def tangential_force(gradient: Float[Tensor, "B M"], cosine: Float[Tensor, "B M"]) -> Float[Tensor, "B M"]:
+    """How hard each sample moves the normalised anchor: |gradient|·√(1 − c²), for a negative p·√(1 − c²)/τ.
+
+    Only the part across the anchor turns it, so force vanishes at both ends: at c = 1 nothing lies across, at c = −1
+    the gradient is small. At a fixed partition it is largest at c = (√(τ² + 4) − τ)/2 (method.md 4.3, derived).
+
+    Args:
+        gradient: by each cosine, from `info_nce_gradients`.
+        cosine: of the same samples.
+    """
+    return gradient.abs() * ((1 - cosine) * (1 + cosine)).clamp_min(0).sqrt()
+
+
+def mass_by_rank(
+    push: Float[Tensor, "B K"], score: Float[Tensor, "B K"], shares: Sequence[float]
+) -> Float[Tensor, "B R"]:
+    """Share of each anchor's push that its closest keys hold, for several rank shares of the keys.
+
+    Args:
+        push: at least 0, such as gradients or forces of the negatives.
+        score: larger is closer; ties keep their order.
+        shares: between 0 and 1, counted in keys as a band's edges are.
+
+    Returns:
+        Between 0 and 1; 0 for an anchor that nothing pushes.
+    """
+    held = push.gather(1, score.argsort(dim=1, descending=True, stable=True)).cumsum(1)
+    held = torch.cat([held.new_zeros(len(held), 1), held], dim=1)  # [B, 1+K]: of the closest 0, 1, … K
+    counts = torch.tensor([rank_count(share, push.shape[1]) for share in shares], device=push.device)
+    return held[:, counts] / held[:, -1:].clamp_min(torch.finfo(held.dtype).tiny)
+
+
+def mass_by_band(push: Float[Tensor, "B K"], band: Int8[Tensor, "B K"]) -> Float[Tensor, "B C"]:
+    """Share of each anchor's push that the keys of each code of `Band` hold; all 0 where nothing pushes."""
+    held = push.new_zeros(len(push), len(Band)).scatter_add_(1, band.long(), push)
+    return held / held.sum(1, keepdim=True).clamp_min(torch.finfo(held.dtype).tiny)
+
+
+def effective_negatives(push: Float[Tensor, "B K"]) -> Float[Tensor, " B"]:
+    """How many equal negatives would push as unevenly: the perplexity e^H of each anchor's shares of push.
+
+    K where all push alike, 1 where one does all, 0 where none does.
+    """
+    total = push.sum(1, keepdim=True)
+    share = push / total.clamp_min(torch.finfo(push.dtype).tiny)
+    entropy = -torch.special.xlogy(share, share).sum(1)
+    return torch.where(total[:, 0] > 0, entropy.exp(), 0.0)
+
+
+def balance(
+    by_positive: Float[Tensor, "B P1"], by_negative: Float[Tensor, "B K"]
+) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+    """Total attraction and total repulsion of each anchor, both at least 0; equal in every form but "decoupled".
+
+    In "out" a repelled positive counts among the repulsion.
+    """
+    both = torch.cat([by_positive, by_negative], dim=1)
+    return (-both).clamp_min(0).sum(1), both.clamp_min(0).sum(1)
+
+
+def cancellation(
+    by_positive: Float[Tensor, " B"],
+    by_negative: Float[Tensor, "B K"],
+    positive: Float[Tensor, " B"],
+    negative: Float[Tensor, "B K"],
+    between: Float[Tensor, "B K"],
+) -> Float[Tensor, "B K"]:
+    """How much of a positive's pull and a negative's push annul each other on the normalised anchor.
+
+    1 − |a + b| / (|a| + |b|) of the two forces a and b across the anchor: 1 where the pair moves it nowhere, as a false
+    negative at the positive's place and of its strength does; 0 where they work the same way, or where neither acts.
+
+    Args:
+        by_positive: derivative by the augmented view's cosine, from `info_nce_gradients`.
+        by_negative: derivatives by the negatives' cosines.
+        positive: z·z'.
+        negative: z·n.
+        between: z'·n.
+    """
+    pull = by_positive[:, None]
+    a = pull.square() * (1 - positive.square())[:, None].clamp_min(0)
+    b = by_negative.square() * (1 - negative.square()).clamp_min(0)
+    # z' and n less their parts along z have the product z'·n − (z·z')(z·n)
+    cross = pull * by_negative * (between - positive[:, None] * negative)
+    apart = a.sqrt() + b.sqrt()
+    together = (a + b + 2 * cross).clamp_min(0).sqrt()
+    return torch.where(apart > 0, 1 - together / apart.clamp_min(torch.finfo(apart.dtype).tiny), 0.0).clamp(0, 1)
+
+
+def _softmax(logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+    """Softmax of each row, all 0 for a row that is −inf throughout."""
+    if logits.shape[1] == 0:
+        return logits
+    empty = (logits == -torch.inf).all(1, keepdim=True)
+    return logits.masked_fill(empty, 0).softmax(1).masked_fill(empty, 0)

@@ -1,0 +1,224 @@
+"""Closed-form gradients against autograd in float64, and the figures made of them against loops and closed forms."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from cltools.gradients import (
+    balance,
+    cancellation,
+    effective_negatives,
+    info_nce_gradients,
+    mass_by_band,
+    mass_by_rank,
+    tangential_force,
+)
+from cltools.losses import info_nce, negative_mass
+from cltools.mining import Band, Estimate
+from cltools.mining.bands import rank_count
+
+FORMS = ("sep", "in", "out", "decoupled")
+ESTIMATES = (
+    Estimate(),
+    Estimate(beta=1.0),
+    Estimate(beta=1.0, detach=False),
+    Estimate(tau_plus=0.1),
+    Estimate(beta=0.7, tau_plus=0.3),
+    Estimate(beta=0.7, tau_plus=0.3, detach=False),
+)
+seeds = st.integers(0, 10**6)
+
+
+def problem(seed: int, rows: int = 5, positives: int = 3, keys: int = 9) -> dict[str, Any]:
+    """Cosines and weights in float64; some samples have weight 0, the first anchor keeps no negative."""
+    g = torch.Generator().manual_seed(seed)
+    w = torch.rand(rows, positives, generator=g, dtype=torch.float64)
+    w = w * (torch.rand(rows, positives, generator=g) < 0.7)
+    w[w.sum(1) == 0] = 1
+    v = 2 * torch.rand(rows, keys, generator=g, dtype=torch.float64) * (torch.rand(rows, keys, generator=g) < 0.7)
+    v[0] = 0
+    return {
+        "positive": torch.rand(rows, positives, generator=g, dtype=torch.float64) * 2 - 1,
+        "negative": torch.rand(rows, keys, generator=g, dtype=torch.float64) * 2 - 1,
+        "positive_weight": w / w.sum(1, keepdim=True),
+        "negative_weight": v,
+    }
+
+
+def by_autograd(p: dict[str, Any], **rest: Any) -> tuple[Tensor, Tensor]:
+    positive, negative = (p[name].clone().requires_grad_() for name in ("positive", "negative"))
+    info_nce(**p | {"positive": positive, "negative": negative}, **rest, reduction="sum").backward()
+    zeros = torch.zeros_like(negative)
+    return positive.grad, zeros if negative.grad is None else negative.grad
+
+
+# The gradient
+
+
+@pytest.mark.parametrize("estimate", ESTIMATES, ids=str)
+@pytest.mark.parametrize("form", FORMS)
+@given(seed=seeds, temperature=st.sampled_from([0.05, 0.2, 0.5, 1.0, 5.0]))
+def test_the_closed_form_is_autograds(form: Any, estimate: Estimate, seed: int, temperature: float) -> None:
+    p = problem(seed)
+    expected = by_autograd(p, temperature=temperature, form=form, estimate=estimate)
+    found = info_nce_gradients(**p, temperature=temperature, form=form, estimate=estimate)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_some_of_these_masses_are_clamped_and_some_are_not() -> None:
+    seen: set[bool] = set()
+    for seed in range(20):
+        p = problem(seed)
+        _, clamped = negative_mass(**p, temperature=0.2, estimate=Estimate(tau_plus=0.1))
+        seen |= set(clamped[1:].tolist())
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("keys", [0, 1])
+def test_no_keys_or_one_and_no_weights_given(form: Any, keys: int) -> None:
+    p = {"positive": torch.tensor([[0.3], [0.9]]).double(), "negative": torch.full((2, keys), 0.1).double()}
+    for ours, theirs in zip(
+        info_nce_gradients(**p, temperature=0.2, form=form), by_autograd(p, temperature=0.2, form=form), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("temperature", [0.01, 0.1, 10.0])
+def test_gradients_are_finite_and_at_least_float32(dtype: torch.dtype, temperature: float) -> None:
+    positive = torch.tensor([[1.0], [-1.0], [1.0]], dtype=dtype)
+    negative = torch.tensor([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0]], dtype=dtype)
+    for form in FORMS:
+        for estimate in ESTIMATES:
+            found = info_nce_gradients(positive, negative, temperature=temperature, form=form, estimate=estimate)
+            assert all(x.isfinite().all() and x.dtype == torch.float32 for x in found)
+
+
+def test_one_positive_is_the_textbooks() -> None:
+    positive, negative, tau = torch.tensor([[0.8]]).double(), torch.tensor([[0.5, -0.2, 0.1]]).double(), 0.2
+    e = torch.cat([positive, negative], dim=1).div(tau).exp()
+    p = e / e.sum()
+    for form in ("sep", "in", "out"):
+        pull, push = info_nce_gradients(positive, negative, temperature=tau, form=form)
+        torch.testing.assert_close(pull, (p[:, :1] - 1) / tau)
+        torch.testing.assert_close(push, p[:, 1:] / tau)
+
+
+def test_the_gradient_on_the_anchor_is_these_numbers_times_the_vectors() -> None:
+    g = torch.Generator().manual_seed(0)
+    z, positive = (normalize(torch.randn(4, 8, generator=g).double(), dim=1) for _ in range(2))
+    keys = normalize(torch.randn(20, 8, generator=g).double(), dim=1)
+    z.requires_grad_()
+    cosines = (z * positive).sum(1, keepdim=True), z @ keys.T
+    info_nce(*cosines, temperature=0.2, reduction="sum").backward()
+    pull, push = info_nce_gradients(*cosines, temperature=0.2)
+    torch.testing.assert_close(z.grad, pull * positive + push @ keys)
+
+
+def test_a_close_positive_of_little_weight_is_pushed_away_in_out_and_nowhere_else() -> None:
+    p = {
+        "positive": torch.tensor([[0.2, 0.9]]),
+        "negative": torch.tensor([[0.0]]),
+        "positive_weight": torch.tensor([[0.9, 0.1]]),
+    }
+    pushed = {form: bool(info_nce_gradients(**p, temperature=0.2, form=form)[0][0, 1] > 0) for form in FORMS}  # type: ignore[arg-type]
+    assert pushed == {"sep": False, "in": False, "out": True, "decoupled": False}
+
+
+# Figures
+
+
+@pytest.mark.parametrize("form", ["sep", "in", "out"])
+@given(seed=seeds)
+def test_attraction_equals_repulsion(form: Any, seed: int) -> None:
+    attraction, repulsion = balance(*info_nce_gradients(**problem(seed), temperature=0.2, form=form))
+    torch.testing.assert_close(attraction, repulsion, rtol=1e-9, atol=1e-9)
+    assert (attraction[1:] > 0).any()
+
+
+def test_decoupled_attraction_is_that_of_a_positive_alone() -> None:
+    p = problem(3)
+    attraction, repulsion = balance(*info_nce_gradients(**p, temperature=0.2, form="decoupled"))
+    torch.testing.assert_close(attraction, torch.full_like(attraction, 5.0))
+    torch.testing.assert_close(repulsion[1:], torch.full_like(attraction[1:], 5.0))
+    assert repulsion[0] == 0
+
+
+@pytest.mark.parametrize("tau, best", [(0.07, 0.966), (0.1, 0.951), (0.2, 0.905), (0.5, 0.781), (1.0, 0.618)])
+def test_force_vanishes_at_both_ends_and_is_largest_where_derived(tau: float, best: float) -> None:
+    cosine = torch.linspace(-1, 1, 200_001, dtype=torch.float64)[None]
+    force = tangential_force((cosine / tau).exp() / tau, cosine)[0]
+    assert float(cosine[0, force.argmax()]) == pytest.approx((math.sqrt(tau**2 + 4) - tau) / 2, abs=1e-4)
+    assert float(cosine[0, force.argmax()]) == pytest.approx(best, abs=6e-4)
+    assert force[0] == force[-1] == 0
+
+
+def test_force_is_the_length_of_the_gradients_part_across_the_anchor() -> None:
+    g = torch.Generator().manual_seed(0)
+    z, keys = normalize(torch.randn(3, 6, generator=g), dim=1), normalize(torch.randn(10, 6, generator=g), dim=1)
+    gradient, cosine = torch.randn(3, 10, generator=g), z @ keys.T
+    across = keys[None] - cosine[:, :, None] * z[:, None]
+    torch.testing.assert_close(tangential_force(gradient, cosine), gradient.abs() * across.norm(dim=2))
+
+
+@given(seed=seeds, keys=st.integers(0, 12))
+def test_mass_by_rank_agrees_with_a_loop(seed: int, keys: int) -> None:
+    g = torch.Generator().manual_seed(seed)
+    push = torch.rand(3, keys, generator=g) * (torch.rand(3, keys, generator=g) < 0.8)
+    score = torch.randint(0, 5, (3, keys), generator=g).float()
+    shares = (0.0, 0.1, 0.5, 0.75, 1.0)
+    found = mass_by_rank(push, score, shares)
+    for row in range(3):
+        order = sorted(range(keys), key=lambda j: -float(score[row, j]))
+        total = sum(float(x) for x in push[row])
+        for column, share in enumerate(shares):
+            held = sum(float(push[row, j]) for j in order[: rank_count(share, keys)])
+            assert float(found[row, column]) == pytest.approx(held / total if total else 0.0, abs=1e-6)
+
+
+def test_mass_by_band_adds_up_and_agrees_with_masks() -> None:
+    g = torch.Generator().manual_seed(0)
+    push, band = torch.rand(4, 30, generator=g), torch.randint(0, 6, (4, 30), generator=g).to(torch.int8)
+    push[3] = 0
+    found = mass_by_band(push, band)
+    for code in Band:
+        expected = (push * (band == code)).sum(1) / push.sum(1).clamp_min(1e-30)
+        torch.testing.assert_close(found[:, code], expected)
+    torch.testing.assert_close(found.sum(1), torch.tensor([1.0, 1.0, 1.0, 0.0]))
+
+
+def test_effective_negatives_count_equals() -> None:
+    push = torch.tensor([[1.0, 1.0, 1.0, 1.0], [5.0, 0.0, 0.0, 0.0], [2.0, 2.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    torch.testing.assert_close(effective_negatives(push), torch.tensor([4.0, 1.0, 2.0, 0.0]))
+
+
+def test_cancellation_agrees_with_the_vectors() -> None:
+    g = torch.Generator().manual_seed(0)
+    z, positive = (normalize(torch.randn(3, 6, generator=g).double(), dim=1) for _ in range(2))
+    keys = normalize(torch.randn(10, 6, generator=g).double(), dim=1)
+    cosine_positive, cosine = (z * positive).sum(1), z @ keys.T
+    pull, push = info_nce_gradients(cosine_positive[:, None], cosine, temperature=0.2)
+    found = cancellation(pull[:, 0], push, cosine_positive, cosine, positive @ keys.T)
+    for i in range(3):
+        for j in range(10):
+            a = pull[i, 0] * (positive[i] - cosine_positive[i] * z[i])
+            b = push[i, j] * (keys[j] - cosine[i, j] * z[i])
+            assert float(found[i, j]) == pytest.approx(float(1 - (a + b).norm() / (a.norm() + b.norm())), abs=1e-9)
+
+
+def test_a_negative_in_the_positives_place_cancels_it_wholly_and_one_opposite_not_at_all() -> None:
+    positive, negative = torch.tensor([0.6]), torch.tensor([[0.6, -0.6]])
+    found = cancellation(
+        torch.tensor([-2.0]), torch.tensor([[2.0, 2.0]]), positive, negative, torch.tensor([[1, -1.0]])
+    )
+    torch.testing.assert_close(found, torch.tensor([[1.0, 0.0]]), atol=1e-3, rtol=0)
+    nothing = cancellation(torch.zeros(1), torch.zeros(1, 2), positive, negative, torch.tensor([[1.0, -1.0]]))
+    assert nothing.tolist() == [[0.0, 0.0]]

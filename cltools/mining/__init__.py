@@ -1,6 +1,9 @@
 """Similarities → bands → selection: pure functions of tensors that say which samples a loss learns from."""
 
 from cltools.mining.bands import Band
+from cltools.mining.false_negatives import CancelFalseNegatives
+from cltools.mining.hardness import Debiased, HardnessWeighted
+from cltools.mining.mixed import MixedNegatives
 from cltools.mining.negatives import (
     AllNegatives,
     BandNegatives,
@@ -10,6 +13,7 @@ from cltools.mining.negatives import (
     RandomNegatives,
 )
 from cltools.mining.positives import PositiveRule
+from cltools.mining.ring import RingNegatives
 from cltools.mining.selection import Selection, Terms, select, terms
 from cltools.mining.similarities import Similarities, similarities
 
@@ -17,11 +21,16 @@ __all__ = [
     "AllNegatives",
     "Band",
     "BandNegatives",
+    "CancelFalseNegatives",
+    "Debiased",
     "Estimate",
+    "HardnessWeighted",
+    "MixedNegatives",
     "NegativeRule",
     "OracleNegatives",
     "PositiveRule",
     "RandomNegatives",
+    "RingNegatives",
     "Selection",
     "Similarities",
     "Terms",

@@ -1,0 +1,82 @@
+"""New negatives mixed from the closest ones.
+
+Legend: B anchors, K keys, S synthetic negatives, H the hardest keys, d embedding.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from cltools.mining.negatives import AllNegatives
+from cltools.mining.similarities import Similarities
+
+
+@dataclass(frozen=True)
+class MixedNegatives(AllNegatives):
+    """Every key, and synthetic ones beside them: MoCHi (arXiv:2010.01028).
+
+    Of the `hardest` kept keys by z·n, `pairs` mixtures of two, norm(a·n_i + (1−a)·n_j) with a uniform in (0, 1), and
+    `with_anchor` mixtures of one with the anchor, norm(b·z + (1−b)·n_i) with b uniform in (0, ½). Neither own nor mined
+    keys are mixed. An anchor that keeps no key gets the point opposite to it, which pushes least.
+    """
+
+    hardest: int = 256
+    """How many of the closest kept keys are mixed (1,024 of 65,536 in the paper)."""
+    pairs: int = 128
+    """Mixtures of two keys for each anchor."""
+    with_anchor: int = 64
+    """Mixtures of a key with the anchor for each anchor."""
+    start: float = 0.1
+    """Share of training before which nothing is mixed."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that have no meaning."""
+        for name, least in (("hardest", 1), ("pairs", 0), ("with_anchor", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"MixedNegatives: {name} is {getattr(self, name)}; it must be at least {least}.")
+        if not 0 <= self.start <= 1:
+            raise ValueError(f"MixedNegatives: start is {self.start}; it must lie between 0 and 1.")
+
+    @property
+    def reads_vectors(self) -> bool:
+        """New keys are made of vectors."""
+        return self.pairs + self.with_anchor > 0
+
+    def at(self, progress: float) -> "MixedNegatives":
+        """Nothing is mixed before `start`."""
+        on = progress >= self.start
+        return MixedNegatives(self.hardest, self.pairs if on else 0, self.with_anchor if on else 0, start=0.0)
+
+    def synthesise(
+        self, s: Similarities, kept: Bool[Tensor, "B K"], *, generator: torch.Generator | None
+    ) -> Float[Tensor, "B S d"] | None:
+        """The mixtures, unit length, without gradient; None where there are no keys or nothing is mixed."""
+        if not self.reads_vectors or kept.shape[1] == 0:
+            return None
+        if s.vectors is None:
+            raise ValueError("MixedNegatives needs the vectors: compute similarities(…, with_vectors=True).")
+        z, keys = (vectors.detach() for vectors in s.vectors)
+        score = s.anchor.detach().masked_fill(~kept, -torch.inf)
+        closest = score.topk(min(self.hardest, score.shape[1]), dim=1).indices  # [B, H], kept ones first
+        count = kept.sum(1, keepdim=True).clamp_max(closest.shape[1])
+
+        def uniform(columns: int) -> Tensor:
+            return torch.rand(len(z), columns, device=z.device, generator=generator)
+
+        def drawn(columns: int) -> Tensor:
+            place = (uniform(columns) * count).long().clamp_max((count - 1).clamp_min(0))
+            return keys[closest.gather(1, place)]  # [B, columns, d]
+
+        a = uniform(self.pairs)[:, :, None]
+        b = uniform(self.with_anchor)[:, :, None] / 2
+        mixed = torch.cat(
+            [
+                a * drawn(self.pairs) + (1 - a) * drawn(self.pairs),
+                b * z[:, None] + (1 - b) * drawn(self.with_anchor),
+            ],
+            dim=1,
+        )
+        return normalize(torch.where(count[:, :, None] > 0, mixed, -z[:, None]), dim=2)

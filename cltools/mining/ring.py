@@ -1,0 +1,67 @@
+"""A ring of ranks around the anchor.
+
+Legend: B anchors, K keys.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Int8
+from torch import Tensor
+
+from cltools.mining.bands import rank_band
+from cltools.mining.negatives import NegativeRule
+from cltools.mining.similarities import Similarities
+
+
+@dataclass(frozen=True)
+class RingNegatives(NegativeRule):
+    """The closest keys to the anchor less the very closest: Ring (arXiv:2010.02037).
+
+    With outer share o and inner share i the ranks (i·o·K, o·K] by z·n are kept; by default the closest 10 % less the
+    closest tenth of these. The outer edge may close in from `outer_from` over the first `anneal` of training, as the
+    paper anneals it from 100 %.
+    """
+
+    inner: float = 0.1
+    """Share of the ball inside `outer` that is too hard; 0 cuts nothing."""
+    outer: float = 0.1
+    """Share of all keys beyond which a key is too easy."""
+    outer_from: float | None = None
+    """Where the outer edge starts; None for a constant edge."""
+    anneal: float = 0.5
+    """Share of training over which it moves, by a constant factor a step."""
+
+    def __post_init__(self) -> None:
+        """Refuse shares that have no meaning."""
+        for name in ("outer", "outer_from"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                raise ValueError(f"RingNegatives: {name} is {value}; it must be above 0 and at most 1.")
+        if not 0 <= self.inner < 1:
+            raise ValueError(f"RingNegatives: inner is {self.inner}; it must be at least 0 and below 1.")
+        if not 0 < self.anneal <= 1:
+            raise ValueError(f"RingNegatives: anneal is {self.anneal}; it must be above 0 and at most 1.")
+
+    @property
+    def reads_key(self) -> bool:
+        """Only the anchor's similarities are ranked."""
+        return False
+
+    def at(self, progress: float) -> "RingNegatives":
+        """The ring in force at this share of training."""
+        if self.outer_from is None:
+            return self
+        done = min(1.0, progress / self.anneal)
+        return replace(self, outer=self.outer_from * (self.outer / self.outer_from) ** done, outer_from=None)
+
+    def judge(
+        self,
+        s: Similarities,
+        eligible: Bool[Tensor, "B K"],
+        *,
+        temperature: float,
+        generator: torch.Generator | None,
+    ) -> Int8[Tensor, "B K"]:
+        """HARD inside the ring, EASY beyond it."""
+        return rank_band(s.anchor.detach(), s.own, self.inner * self.outer, self.outer)

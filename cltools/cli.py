@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from cltools.config import Experiment, rule_class
 from cltools.datasets import has_test, image_sets, load_images
 from cltools.errors import unknown
-from cltools.presets import IMAGES, METHODS, fitted, laptop, preset, preset_names
+from cltools.presets import IMAGES, METHODS, fitted, laptop, preset
 from cltools.training import Run, fit
 from cltools.training.loop import resolve_device
 from cltools.training.run import EVALUATION
@@ -54,7 +54,13 @@ def train(arguments: list[str]) -> None:
     usage = f"usage: {PROGRAM} train PRESET [--laptop] [--rule RULE] [--out FOLDER] [--resume] [settings]"
     if not arguments or arguments[0].startswith("-"):
         asked = arguments in (["-h"], ["--help"])
-        text = f"{usage}\n\nPresets: {', '.join(preset_names())}\nSettings: {PROGRAM} train PRESET --help"
+        lines = [
+            "Presets: IMAGES-METHOD, such as digits-potential",
+            f"Images: {', '.join(IMAGES)}",
+            f"Methods: {', '.join(METHODS)}",
+            f"Settings: {PROGRAM} train PRESET --help",
+        ]
+        text = "\n".join([usage, "", *lines])
         print(text, file=sys.stdout if asked else sys.stderr)
         raise SystemExit(0 if asked else 2)
     name, rest = arguments[0], arguments[1:]
@@ -87,8 +93,7 @@ def _defaults(name: str, arguments: list[str]) -> Experiment:
         experiment = laptop(experiment)
     if known.rule is None:
         return experiment
-    band = IMAGES[name.partition("-")[0]].band
-    return replace(experiment, negatives=fitted(rule_class(known.rule)(), band))
+    return replace(experiment, negatives=fitted(rule_class(known.rule)(), IMAGES[name.partition("-")[0]]))
 
 
 def _flags(experiment: Experiment, name: str) -> type[Any]:
@@ -161,8 +166,8 @@ def presets(arguments: list[str]) -> None:
     """List the presets."""
     if arguments not in ([], ["-h"], ["--help"]):
         raise ValueError(f"{PROGRAM} presets takes no arguments, but was given: {' '.join(arguments)}")
-    for images in IMAGES:
-        print("  ".join(f"{images}-{method}" for method in METHODS))
+    for method in METHODS:
+        print("".join(f"{f'{images}-{method}':26s}" for images in IMAGES).rstrip())
 
 
 def bench(arguments: list[str]) -> None:

@@ -11,8 +11,20 @@ from cltools.config import EvaluationSettings, Experiment, TrainingSettings
 from cltools.datasets import DataSettings
 from cltools.encoders import EncoderSettings
 from cltools.errors import unknown
-from cltools.losses import LossSettings
-from cltools.mining import AllNegatives, BandNegatives, NegativeRule, OracleNegatives, PositiveRule, RandomNegatives
+from cltools.losses import Form, LossSettings
+from cltools.mining import (
+    AllNegatives,
+    BandNegatives,
+    CancelFalseNegatives,
+    Debiased,
+    HardnessWeighted,
+    MixedNegatives,
+    NegativeRule,
+    OracleNegatives,
+    PositiveRule,
+    RandomNegatives,
+    RingNegatives,
+)
 from cltools.views import ViewSettings
 
 
@@ -25,6 +37,8 @@ class ImagePreset:
     encoder: EncoderSettings
     training: TrainingSettings
     evaluation: EvaluationSettings
+    classes: int
+    """How many there are, taken for balanced: 1/classes of the keys are expected to be false negatives."""
     band: tuple[float, float]
     """Rank shares of the keys between which `potential` keeps negatives; the lower one grows with 1/classes."""
 
@@ -36,6 +50,7 @@ class MethodPreset:
     mode: str
     positives: PositiveRule
     negatives: NegativeRule
+    form: Form = "sep"
 
 
 AUGMENTED_ONLY = PositiveRule(weighting="none")
@@ -44,6 +59,23 @@ METHODS = {
     "moco": MethodPreset("moco", AUGMENTED_ONLY, AllNegatives()),
     "potential": MethodPreset("moco", PositiveRule(), BandNegatives()),
     "oracle": MethodPreset("moco", AUGMENTED_ONLY, OracleNegatives()),
+    "random": MethodPreset("moco", AUGMENTED_ONLY, RandomNegatives()),
+    "ring": MethodPreset("moco", AUGMENTED_ONLY, RingNegatives(outer_from=1.0)),
+    "hcl": MethodPreset("moco", AUGMENTED_ONLY, HardnessWeighted()),
+    "debiased": MethodPreset("moco", AUGMENTED_ONLY, Debiased()),
+    "fnc": MethodPreset("moco", AUGMENTED_ONLY, CancelFalseNegatives()),
+    "fnc-attract": MethodPreset(
+        "moco",
+        PositiveRule(k=10, weighting="hard", augmented_share=None, threshold=0.7, search="max"),
+        AllNegatives(),
+        form="out",
+    ),
+    "mochi": MethodPreset("moco", AUGMENTED_ONLY, MixedNegatives()),
+    "nnclr": MethodPreset("moco", PositiveRule(k=1, weighting="hard", augmented_share=0.0), AllNegatives()),
+    "snclr": MethodPreset("moco", PositiveRule(weighting="soft", temperature=1.0), AllNegatives(), form="out"),
+    "myow": MethodPreset("moco", PositiveRule(weighting="hard", pick=1), AllNegatives()),
+    "sce": MethodPreset("moco", PositiveRule(k=None, weighting="soft", temperature=0.05), AllNegatives(), form="out"),
+    "decoupled": MethodPreset("moco", AUGMENTED_ONLY, AllNegatives(), form="decoupled"),
 }
 
 TINY = EncoderSettings(backbone="tiny", hidden=128, projection=64, bn_group=None)
@@ -61,6 +93,7 @@ IMAGES = {
         encoder=TINY,
         training=_SMALL,
         evaluation=EvaluationSettings(every=5),
+        classes=10,
         band=(0.05, 0.5),
     ),
     "shapes": ImagePreset(
@@ -69,6 +102,7 @@ IMAGES = {
         encoder=TINY,
         training=replace(_SMALL, batch=256, queue_size=1024),
         evaluation=EvaluationSettings(every=5),
+        classes=5,
         band=(0.1, 0.5),
     ),
     "cifar10": ImagePreset(
@@ -77,6 +111,7 @@ IMAGES = {
         encoder=_RECIPE_ENCODER,
         training=_RECIPE,
         evaluation=EvaluationSettings(),
+        classes=10,
         band=(0.05, 0.5),
     ),
     "cifar100": ImagePreset(
@@ -85,6 +120,7 @@ IMAGES = {
         encoder=_RECIPE_ENCODER,
         training=_RECIPE,
         evaluation=EvaluationSettings(),
+        classes=100,
         band=(0.01, 0.5),
     ),
     "tinyimagenet": ImagePreset(
@@ -93,6 +129,7 @@ IMAGES = {
         encoder=replace(_RECIPE_ENCODER, max_pool=True),
         training=replace(_RECIPE, queue_size=16384, momentum=0.996),
         evaluation=EvaluationSettings(),
+        classes=200,
         band=(0.005, 0.5),
     ),
 }
@@ -110,7 +147,8 @@ def preset(name: str) -> Experiment:
         ValueError: no such preset; the message names the nearest.
     """
     if name not in preset_names():
-        raise unknown("preset", name, preset_names())
+        parts = f"A preset is IMAGES-METHOD, with images of {', '.join(IMAGES)} and a method of {', '.join(METHODS)}."
+        raise unknown("preset", name, preset_names(), otherwise=parts)
     images_name, _, method_name = name.partition("-")
     images, method = IMAGES[images_name], METHODS[method_name]
     in_batch = method.mode == "simclr"
@@ -119,19 +157,24 @@ def preset(name: str) -> Experiment:
         views=images.views,
         encoder=replace(images.encoder, bn_group=None) if in_batch else images.encoder,
         positives=method.positives,
-        negatives=fitted(method.negatives, images.band),
-        loss=LossSettings(temperature=0.2),
+        negatives=fitted(method.negatives, images),
+        loss=LossSettings(temperature=0.2, form=method.form),
         training=replace(images.training, mode="simclr" if in_batch else "moco"),
         evaluation=images.evaluation,
     )
 
 
-def fitted(rule: NegativeRule, band: tuple[float, float]) -> NegativeRule:
-    """The rule with what a set of images asks for: its band, or as many keys by chance as that band keeps."""
-    lower, upper = band
+def fitted(rule: NegativeRule, images: ImagePreset) -> NegativeRule:
+    """The rule with what a set of images asks for.
+
+    A band gets the set's, chance as many keys as that band keeps, an estimate the set's share of false negatives.
+    """
+    lower, upper = images.band
     if isinstance(rule, BandNegatives):
         return replace(rule, lower=lower, upper=upper)
-    return replace(rule, share=upper - lower) if isinstance(rule, RandomNegatives) else rule
+    if isinstance(rule, RandomNegatives):
+        return replace(rule, share=upper - lower)
+    return replace(rule, tau_plus=1 / images.classes) if isinstance(rule, HardnessWeighted | Debiased) else rule
 
 
 def laptop(experiment: Experiment) -> Experiment:

@@ -1,5 +1,6 @@
 """Named experiments: every one builds, and those of published images follow the published recipe."""
 
+import math
 import re
 from dataclasses import replace
 from itertools import product
@@ -8,10 +9,25 @@ import pytest
 import torch
 
 from cltools.config import Experiment, differences
-from cltools.datasets import image_sets
+from cltools.datasets import image_sets, load_images
 from cltools.encoders import build_encoder
-from cltools.mining import AllNegatives, BandNegatives, OracleNegatives, PositiveRule, RandomNegatives
+from cltools.losses import LossSettings
+from cltools.mining import (
+    AllNegatives,
+    BandNegatives,
+    CancelFalseNegatives,
+    Debiased,
+    HardnessWeighted,
+    MixedNegatives,
+    OracleNegatives,
+    PositiveRule,
+    RandomNegatives,
+    RingNegatives,
+)
 from cltools.presets import IMAGES, METHODS, fitted, laptop, preset, preset_names
+from cltools.training import fit
+
+PLAIN = PositiveRule(weighting="none")
 
 EMBEDDED = ("digits", "shapes")
 RECIPE = ("cifar10", "cifar100", "tinyimagenet")
@@ -27,8 +43,8 @@ recipe = pytest.mark.parametrize("name", [f"{i}-{m}" for i, m in product(RECIPE,
 
 def test_there_is_one_of_each_image_set_and_method() -> None:
     assert set(IMAGES) == set(image_sets())
-    assert set(METHODS) == {"simclr", "moco", "potential", "oracle"}
-    assert preset_names() == [f"{i}-{m}" for i in IMAGES for m in ("simclr", "moco", "potential", "oracle")]
+    assert list(METHODS)[:4] == ["simclr", "moco", "potential", "oracle"]
+    assert preset_names() == [f"{i}-{m}" for i in IMAGES for m in METHODS]
 
 
 @every
@@ -60,9 +76,9 @@ def test_each_has_batches_of_whole_groups_that_divide_the_queue(name: str) -> No
         ("cifar10-potental", "Did you mean cifar10-potential"),
         ("digit-moco", "Did you mean digits-moco"),
         ("cifar10_moco", "Did you mean cifar10-moco"),
-        ("imagenet", "Did you mean tinyimagenet-moco"),
-        ("", "Known: cifar10-moco, "),
-        ("zzz", "Known: cifar10-moco, "),
+        ("imagenet", "Did you mean tinyimagenet-"),
+        ("", "A preset is IMAGES-METHOD, with images of digits, "),
+        ("zzz", "A preset is IMAGES-METHOD, with images of digits, "),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(name: str, hint: str) -> None:
@@ -120,12 +136,67 @@ def test_the_band_drops_more_where_classes_are_fewer_but_never_more_than_a_class
     assert all(0 < edge <= 1 / classes for edge, classes in zip(lower, CLASSES.values(), strict=True))
 
 
-def test_a_rule_is_fitted_to_the_band_of_the_images() -> None:
-    assert fitted(BandNegatives(reference="anchor", rescale=True), (0.05, 0.5)) == BandNegatives(
-        0.05, 0.5, reference="anchor", rescale=True
+def test_a_rule_is_fitted_to_the_images() -> None:
+    images = IMAGES["cifar100"]
+    assert images.band == (0.01, 0.5) and images.classes == 100
+    assert fitted(BandNegatives(reference="anchor", rescale=True), images) == BandNegatives(
+        0.01, 0.5, reference="anchor", rescale=True
     )
-    assert fitted(RandomNegatives(rescale=True), (0.05, 0.5)) == RandomNegatives(0.45, rescale=True)
-    assert fitted(AllNegatives(), (0.05, 0.5)) == AllNegatives()
+    assert fitted(RandomNegatives(rescale=True), images) == RandomNegatives(0.49, rescale=True)
+    assert fitted(HardnessWeighted(beta=2.0), images) == HardnessWeighted(beta=2.0, tau_plus=0.01)
+    assert fitted(Debiased(), images) == Debiased(tau_plus=0.01)
+    assert fitted(AllNegatives(), images) == AllNegatives()
+
+
+@images
+def test_the_assumed_number_of_classes_is_the_sets(images: str) -> None:
+    assert IMAGES[images].classes == CLASSES[images]
+
+
+PEERS = {
+    "random": (PLAIN, RandomNegatives, "sep"),
+    "ring": (PLAIN, RingNegatives, "sep"),
+    "hcl": (PLAIN, HardnessWeighted, "sep"),
+    "debiased": (PLAIN, Debiased, "sep"),
+    "fnc": (PLAIN, CancelFalseNegatives, "sep"),
+    "fnc-attract": (
+        PositiveRule(k=10, weighting="hard", augmented_share=None, threshold=0.7, search="max"),
+        AllNegatives,
+        "out",
+    ),
+    "mochi": (PLAIN, MixedNegatives, "sep"),
+    "nnclr": (PositiveRule(k=1, weighting="hard", augmented_share=0.0), AllNegatives, "sep"),
+    "snclr": (PositiveRule(k=5, weighting="soft", temperature=1.0), AllNegatives, "out"),
+    "myow": (PositiveRule(pick=1, weighting="hard"), AllNegatives, "sep"),
+    "sce": (PositiveRule(k=None, weighting="soft", temperature=0.05), AllNegatives, "out"),
+    "decoupled": (PLAIN, AllNegatives, "decoupled"),
+}
+
+
+@pytest.mark.parametrize("method", PEERS)
+@images
+def test_a_peer_is_moco_with_its_rules_and_form(images: str, method: str) -> None:
+    experiment, plain = preset(f"{images}-{method}"), preset(f"{images}-moco")
+    positives, negatives, form = PEERS[method]
+    assert experiment.positives == positives and type(experiment.negatives) is negatives
+    assert experiment.loss == LossSettings(temperature=0.2, form=form)  # type: ignore[arg-type]
+    assert experiment == replace(
+        plain, positives=experiment.positives, negatives=experiment.negatives, loss=experiment.loss
+    )
+
+
+def test_every_method_is_one_of_these() -> None:
+    assert {*METHODS} == {"simclr", "moco", "potential", "oracle", *PEERS}
+
+
+@pytest.mark.parametrize("method", PEERS)
+def test_a_peer_trains(method: str) -> None:
+    experiment = preset(f"digits-{method}")
+    training = replace(experiment.training, epochs=2, batch=32, queue_size=64, warmup_epochs=0.5, device="cpu")
+    experiment = replace(experiment, training=training, positives=replace(experiment.positives, start=0.5, ramp=0.0))
+    run = fit(experiment, images=load_images("digits", limit=128))
+    assert all(math.isfinite(loss) and loss > 0 for loss in run.history.column("loss"))
+    assert (run.history.rows[-1]["mined"] > 0) == experiment.positives.mines
 
 
 # The recipe: ResNet-18 for small images, as the benchmark of these data sets trains it.
@@ -157,7 +228,8 @@ def test_recipe_optimiser(name: str) -> None:
 @recipe
 def test_recipe_loss(name: str) -> None:
     experiment = preset(name)
-    assert experiment.loss.temperature == 0.2 and experiment.loss.form == "sep"
+    assert experiment.loss.temperature == 0.2
+    assert experiment.loss.form == (PEERS[name.split("-", 1)[1]][2] if name.split("-", 1)[1] in PEERS else "sep")
     assert experiment.training.symmetric
 
 

@@ -268,6 +268,24 @@ def test_the_example_in_the_readme_runs() -> None:
     assert names["chosen"].band.shape == (32, 512)
 
 
+def test_the_rule_in_the_readme_trains_as_written() -> None:
+    names: dict[str, Any] = {}
+    exec(blocks("python")[2], names)
+    rows = names["run"].history.rows
+    assert len(rows) == 3 and 9 < rows[-1]["hard"] <= 10  # some of the ten are the anchor's own
+    assert type(names["run"].experiment.negatives).__name__ == "DropClosest"
+
+
+def test_the_readme_names_every_method_and_rule() -> None:
+    from cltools import mining
+    from cltools.presets import METHODS
+
+    table = (ROOT / "README.md").read_text().split("## Methods")[1].split("## ")[0]
+    assert set(METHODS) <= set(re.findall(r"`([a-z-]+)`", table))
+    rules = {type(method.negatives).__name__ for method in METHODS.values()}
+    assert rules <= set(re.findall(r"`(\w+)`", table)) and rules <= set(mining.__all__)
+
+
 def test_the_readme_names_presets_and_targets_that_exist() -> None:
     from cltools import preset
 

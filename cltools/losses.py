@@ -8,7 +8,7 @@ Legend: B anchors, P1 positives (the augmented view first), K negatives.
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -64,7 +64,7 @@ def info_nce(
     sep: Σ_j w_j [−s_j + log(e^{s_j} + N_g)] · in: −log A/(A + N_g), A = Σ w_j e^{s_j} ·
     out: −Σ w_j s_j + log(Σ_{w_j>0} e^{s_j} + N_g) · decoupled: −Σ w_j s_j + log N_g (arXiv:2110.06848).
     With one positive the first three are InfoNCE (arXiv:1807.03748). Without negatives sep and in are 0, and
-    decoupled leaves its log out.
+    decoupled leaves its log out. The gradient by the negatives cannot be differentiated a second time.
 
     Args:
         positive: cosines with the positives, the augmented view first.
@@ -138,19 +138,20 @@ def negative_mass(
         ValueError: a temperature that is not above 0, or several positives without weights where τ₊ needs them.
     """
     check_temperature(temperature)
-    s = full(negative) / temperature
-    v = torch.ones_like(s) if negative_weight is None else negative_weight.to(s.dtype)
-    log_v = v.log()
-    clamped = torch.zeros(len(s), dtype=torch.bool, device=s.device)
-    if estimate.beta > 0:
-        tilted = log_v + estimate.beta * (s.detach() if estimate.detach else s)
-        log_v = tilted + v.sum(1, keepdim=True).log() - _logsumexp(tilted)[:, None]
-        log_v = log_v.masked_fill(v == 0, -torch.inf)
-    log_mass = _logsumexp(s + log_v)
+    cosine = full(negative)
+    v = None if negative_weight is None else negative_weight.to(cosine.dtype)
+    clamped = torch.zeros(len(cosine), dtype=torch.bool, device=cosine.device)
+    log_count = (torch.ones_like(cosine) if v is None else v).sum(1).log()
+    if estimate.beta == 0:
+        log_mass = log_sum(cosine, v, 1 / temperature, 1 / temperature)
+    else:  # e^s tilted by e^{βs} is e^{(1+β)s}, up to what makes the tilts sum to N
+        outer, inner = (1 + estimate.beta) / temperature, estimate.beta / temperature
+        slopes = (1 / temperature, 0.0) if estimate.detach else (outer, inner)
+        tilted, tilts = log_sum(cosine, v, outer, slopes[0]), log_sum(cosine, v, inner, slopes[1])
+        log_mass = tilted + torch.where(tilts > -torch.inf, log_count - tilts, 0.0)
     if estimate.tau_plus > 0:
         w = positive_weight_of(positive, positive_weight)
-        log_count = v.sum(1).log()
-        log_false = _logsumexp(full(positive) / temperature + w.log()) + log_count + math.log(estimate.tau_plus)
+        log_false = (full(positive) / temperature + w.log()).logsumexp(1) + log_count + math.log(estimate.tau_plus)
         floor = log_count - 1 / temperature
         corrected = _logsubexp(log_mass, log_false) - math.log(1 - estimate.tau_plus)
         clamped = (corrected <= floor) & (log_count > -torch.inf)
@@ -158,12 +159,45 @@ def negative_mass(
     return log_mass, clamped
 
 
-def _logsumexp(x: Float[Tensor, "B K"]) -> Float[Tensor, "B"]:
-    """Logsumexp over the last dimension; −inf with a gradient of 0, not NaN, for a row without finite entries."""
-    if x.shape[1] == 0:
-        return x.new_full((len(x),), -torch.inf)
-    empty = (x.detach() == -torch.inf).all(1)
-    return x.masked_fill(empty[:, None], 0).logsumexp(1).masked_fill(empty, -torch.inf)
+def log_sum(
+    cosine: Float[Tensor, "B K"], weight: Float[Tensor, "B K"] | None, scale: float, slope: float
+) -> Float[Tensor, " B"]:
+    """Log Σ v·e^{scale·c} of each row, −inf for a row without weight; its derivative by c is slope × the term's share.
+
+    Equal `scale` and `slope` make the true derivative; another slope holds a part of the scale constant.
+    """
+    value: Tensor = _LogSum.apply(cosine, weight, scale, slope)
+    return value.masked_fill(value == -torch.inf, -torch.inf)  # lets no gradient through, which could be NaN
+
+
+class _LogSum(torch.autograd.Function):
+    """Weighted logsumexp whose shares are kept from the forward pass, so that the backward is one product.
+
+    Composed of torch's operations it would store and pass over three times as many tensors of [B, K].
+    """
+
+    @staticmethod
+    def forward(ctx: Any, cosine: Tensor, weight: Tensor | None, scale: float, slope: float) -> Tensor:
+        if cosine.shape[1] == 0:
+            ctx.save_for_backward(cosine)
+            return cosine.new_full((len(cosine),), -torch.inf)
+        # Absent terms may lie far above the rest, where they would push it out of the range of e^x.
+        share = cosine if weight is None else cosine.masked_fill(weight == 0, -torch.inf)
+        top = share.amax(1, keepdim=True)
+        top.masked_fill_(top == -torch.inf, 0.0)
+        share = share.sub(top).mul_(scale).exp_()
+        if weight is not None:
+            share.mul_(weight)
+        total = share.sum(1, keepdim=True)
+        share.mul_(slope / total.masked_fill(total == 0, 1.0))
+        ctx.save_for_backward(share)
+        return total.log().add_(top, alpha=scale).squeeze(1)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        (share,) = ctx.saved_tensors
+        return share * gradient[:, None], None, None, None
 
 
 def _logsubexp(a: Float[Tensor, "B"], b: Float[Tensor, "B"]) -> Float[Tensor, "B"]:

@@ -132,7 +132,7 @@ def tangential_force(gradient: Float[Tensor, "B M"], cosine: Float[Tensor, "B M"
     """How hard each sample moves the normalised anchor: |gradient|·√(1 − c²), for a negative p·√(1 − c²)/τ.
 
     Only the part across the anchor turns it, so force vanishes at both ends: at c = 1 nothing lies across, at c = −1
-    the gradient is small. At a fixed partition it is largest at c = (√(τ² + 4) − τ)/2 (method.md 4.3, derived).
+    the gradient is small. At a fixed partition it is largest at c = (√(τ² + 4) − τ)/2 (derived here).
 
     Args:
         gradient: by each cosine, from `info_nce_gradients`.

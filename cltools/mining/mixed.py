@@ -3,7 +3,7 @@
 Legend: B anchors, K keys, S synthetic negatives, H the hardest keys, d embedding.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -48,7 +48,7 @@ class MixedNegatives(AllNegatives):
     def at(self, progress: float) -> "MixedNegatives":
         """Nothing is mixed before `start`."""
         on = progress >= self.start
-        return MixedNegatives(self.hardest, self.pairs if on else 0, self.with_anchor if on else 0, start=0.0)
+        return replace(self, pairs=self.pairs if on else 0, with_anchor=self.with_anchor if on else 0, start=0.0)
 
     def synthesise(
         self, s: Similarities, kept: Bool[Tensor, "B K"], *, generator: torch.Generator | None

@@ -1,7 +1,7 @@
 """Which keys are positives beside the augmented view, and with what weight.
 
-Each setting of `PositiveRule` follows one published method, named at the field (method.md of the reconstruction:
-top-k by the momentum key, gate, then soften). Labels are never read.
+Each setting of `PositiveRule` follows one published method, named at the field. The default is our reconstruction of
+`potential`: top-k by the momentum key, gate, then soften. Labels are never read.
 
 Legend: B anchors, K keys, P candidates.
 """

@@ -71,7 +71,7 @@ def info_nce(
         negative: cosines with the negatives; K may be 0.
         temperature: above 0.
         positive_weight: rows sum to 1; may be left out with a single positive.
-        negative_weight: at least 0; None for ones.
+        negative_weight: at least 0; None for ones. It gets no gradient.
         form: see above.
         estimate: how the negatives' mass is estimated.
         reduction: "mean" or "sum" over anchors, or "none" for one value an anchor [B].
@@ -173,7 +173,7 @@ def log_sum(
 class _LogSum(torch.autograd.Function):
     """Weighted logsumexp whose shares are kept from the forward pass, so that the backward is one product.
 
-    Composed of torch's operations it would store and pass over three times as many tensors of [B, K].
+    Composed of torch's operations it would keep and pass over several tensors of [B, K]. Weights get no gradient.
     """
 
     @staticmethod

@@ -25,6 +25,8 @@ REDUCTIONS: tuple[Reduction, ...] = ("mean", "sum", "none")
 
 # softplus is exact below this; torch's default of 20 would cost float64 nine digits.
 SOFTPLUS_THRESHOLD = 40.0
+NEGLIGIBLE = -80.0
+"""Log of the smallest term of a sum, beside the largest: e^−80 is 2e-35, and far from where float32 underflows."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,8 @@ def negative_mass(
     cosine = full(negative)
     v = None if negative_weight is None else negative_weight.to(cosine.dtype)
     clamped = torch.zeros(len(cosine), dtype=torch.bool, device=cosine.device)
+    if estimate == NEUTRAL:
+        return log_sum(cosine, v, 1 / temperature, 1 / temperature), clamped
     log_count = (torch.ones_like(cosine) if v is None else v).sum(1).log()
     if estimate.beta == 0:
         log_mass = log_sum(cosine, v, 1 / temperature, 1 / temperature)
@@ -171,7 +175,7 @@ def log_sum(
 
 
 class _LogSum(torch.autograd.Function):
-    """Weighted logsumexp whose shares are kept from the forward pass, so that the backward is one product.
+    """Weighted logsumexp whose terms are kept from the forward pass, so that the backward is one product.
 
     Composed of torch's operations it would keep and pass over several tensors of [B, K]. Weights get no gradient.
     """
@@ -179,25 +183,30 @@ class _LogSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, cosine: Tensor, weight: Tensor | None, scale: float, slope: float) -> Tensor:
         if cosine.shape[1] == 0:
-            ctx.save_for_backward(cosine)
+            ctx.save_for_backward(cosine, cosine.new_zeros(len(cosine)))
             return cosine.new_full((len(cosine),), -torch.inf)
-        # Absent terms may lie far above the rest, where they would push it out of the range of e^x.
-        share = cosine if weight is None else cosine.masked_fill(weight == 0, -torch.inf)
-        top = share.amax(1, keepdim=True)
+        # Absent terms may lie far above the rest, where they would push it out of the range of e^x, so they become −∞:
+        # by arithmetic, because on a CPU a mask costs ten times as much, and so does an e^x that underflows.
+        # In place, because fresh memory costs more than arithmetic.
+        if weight is None:
+            term = cosine.clone()
+        else:
+            term = weight.sign().sub_(0.5).mul_(torch.inf)
+            torch.minimum(cosine, term, out=term)
+        top = term.amax(1, keepdim=True)
         top.masked_fill_(top == -torch.inf, 0.0)
-        share = share.sub(top).mul_(scale).exp_()
+        term.sub_(top).mul_(scale).clamp_min_(NEGLIGIBLE).exp_()
         if weight is not None:
-            share.mul_(weight)
-        total = share.sum(1, keepdim=True)
-        share.mul_(slope / total.masked_fill(total == 0, 1.0))
-        ctx.save_for_backward(share)
-        return total.log().add_(top, alpha=scale).squeeze(1)
+            term.mul_(weight)
+        total = term.sum(1)
+        ctx.save_for_backward(term, slope / total.masked_fill(total == 0, 1.0))
+        return total.log().add_(top[:, 0], alpha=scale)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        (share,) = ctx.saved_tensors
-        return share * gradient[:, None], None, None, None
+        term, slope_of_total = ctx.saved_tensors
+        return term * (gradient * slope_of_total)[:, None], None, None, None
 
 
 def _logsubexp(a: Float[Tensor, "B"], b: Float[Tensor, "B"]) -> Float[Tensor, "B"]:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int8
 from torch import Tensor
 
 from cltools.errors import unknown
-from cltools.mining.bands import band_codes, rank_edge
+from cltools.mining.bands import band_codes, rank_edges
 from cltools.mining.negatives import NegativeRule
 from cltools.mining.positives import Search, search_score
 from cltools.mining.similarities import Similarities
@@ -55,6 +55,6 @@ class CancelFalseNegatives(NegativeRule):
         generator: torch.Generator | None,
     ) -> Int8[Tensor, "B K"]:
         """HARD for the detected, POTENTIAL for the rest."""
-        score = search_score(s, self.search).masked_fill(s.own, -torch.inf)
-        edge = rank_edge(score, min(self.k, score.shape[1])).clamp_min(self.threshold)
-        return band_codes(score, hard=score >= edge, easy=None)
+        score = search_score(s, self.search)
+        (edge,) = rank_edges(score, s.own, (min(self.k, score.shape[1]),))
+        return band_codes(score, hard=score >= edge.clamp_min(self.threshold), easy=None)

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int8
 from torch import Tensor
 
 from cltools.errors import unknown
-from cltools.mining.bands import Band, band_codes, rank_band, rank_count, rank_edge, value_band
+from cltools.mining.bands import band_codes, other_codes, rank_band, rank_count, rank_edges, value_band
 from cltools.mining.similarities import Similarities
 
 Reference = Literal["positive", "anchor", "gradient", "margin"]
@@ -219,9 +219,9 @@ class RandomNegatives(NegativeRule):
         generator: torch.Generator | None,
     ) -> Int8[Tensor, "B K"]:
         """POTENTIAL for the drawn, OTHER for the rest."""
-        draw = torch.rand(s.anchor.shape, generator=generator, device=s.anchor.device).masked_fill(s.own, -torch.inf)
-        kept = draw >= rank_edge(draw, rank_count(self.share, draw.shape[1]))
-        return torch.where(kept, Band.POTENTIAL, Band.OTHER).to(torch.int8)
+        draw = torch.rand(s.anchor.shape, generator=generator, device=s.anchor.device)
+        (edge,) = rank_edges(draw, s.own, (rank_count(self.share, draw.shape[1]),))
+        return other_codes(draw < edge)
 
     def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], eligible: Bool[Tensor, "B K"]) -> Tensor | None:
         """K/M if `rescale`."""
@@ -251,7 +251,7 @@ class OracleNegatives(NegativeRule):
         """OTHER for keys of the anchor's class, POTENTIAL for the rest."""
         if s.same_class is None:
             raise ValueError("OracleNegatives needs labels: give similarities(…, same_class=…), or use another rule.")
-        return torch.where(s.same_class, Band.OTHER, Band.POTENTIAL).to(torch.int8)
+        return other_codes(s.same_class)
 
     def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], eligible: Bool[Tensor, "B K"]) -> Tensor | None:
         """K/M if `rescale`."""

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from cltools.errors import unknown
-from cltools.mining.similarities import Similarities
+from cltools.mining.similarities import Similarities, own_last
 
 Weighting = Literal["none", "soft", "hard", "soft+hard"]
 Search = Literal["key", "anchor", "max"]
@@ -138,7 +138,7 @@ def candidates(
 ) -> tuple[Int64[Tensor, "B P"], Float[Tensor, "B P"]]:
     """Index and score of the k most similar keys, or `pick` of them; the score of an own key is −inf."""
     keys = score.shape[1]
-    score = score.masked_fill(own, -torch.inf)
+    score = own_last(score, own)
     if rule.k is None or rule.k >= keys:
         index = torch.arange(keys, device=score.device).expand(len(score), keys)
     else:

@@ -57,12 +57,13 @@ def select(
     check_temperature(temperature)
     s = similarities
     index, positive_weight = mine(s, positive_rule, generator=generator)
-    mined = torch.zeros_like(s.own).scatter_(1, index, positive_weight[:, 1:] > 0)
-    eligible = ~(s.own | mined)
+    mined = positive_weight[:, 1:] > 0  # [B, P], of the candidates
+    eligible = ~s.own
+    eligible.scatter_(1, index, eligible.gather(1, index) & ~mined)
     band = torch.full_like(s.own, Band.OTHER, dtype=torch.int8)
     if s.own.shape[1]:
         band = _judged(s, eligible, negative_rule, temperature=temperature, generator=generator)
-    band = band.masked_fill(mined, Band.MINED).masked_fill_(s.own, Band.OWN)
+    band.scatter_(1, index, band.gather(1, index).masked_fill_(mined, Band.MINED)).masked_fill_(s.own, Band.OWN)
     kept = band == Band.POTENTIAL
     weight = negative_rule.weigh(s, kept, eligible)
     if weight is not None:  # a kept key without weight is not kept
@@ -99,7 +100,9 @@ def _judged(
             f"{type(rule).__name__}.judge returned {band.dtype} {list(band.shape)}; it must give a code of Band for "
             f"each key, int8 {list(s.own.shape)}."
         )
-    return band.to(torch.int8).masked_fill((band == Band.OWN) | (band == Band.MINED), Band.OTHER)
+    band = band.to(torch.int8)
+    foreign = 1 - (band & 3).clamp_(max=1)  # 1 at OWN (0) and MINED (4), whose last two bits are 0
+    return foreign.mul_(Band.OTHER - band).add_(band)
 
 
 class Terms(TypedDict):

@@ -31,6 +31,11 @@ class Similarities:
     vectors: tuple[Tensor, Tensor] | None = None
 
 
+def own_last(score: Float[Tensor, "B K"], own: Bool[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+    """The score with own keys at −inf, so that they rank last."""
+    return score.masked_fill(own, -torch.inf)
+
+
 def similarities(
     anchor: Float[Tensor, "B d"],
     positive: Float[Tensor, "B d"],

@@ -244,6 +244,7 @@ class TestJson:
         assert plain["negatives"] == {
             "rule": "BandNegatives", "lower": 0.05, "upper": 0.5,
             "reference": "positive", "unit": "rank", "rescale": False,
+            "lower_from": None, "upper_from": None, "anneal": 0.5,
         }  # fmt: skip
         assert plain["positives"]["threshold"] is None and "rule" not in plain["positives"]
         assert plain["views"]["crop_scale"] == [0.5, 1.0]
@@ -411,6 +412,8 @@ class TestDifferences:
             "negatives.rule: RandomNegatives → Spiral",
             "negatives.share: 0.2 → absent",
             "negatives.rescale: False → absent",
+            "negatives.share_from: None → absent",
+            "negatives.anneal: 0.5 → absent",
             "negatives.turns: absent → 1",
             "negatives.pitch: absent → None",
             "negatives.ends: absent → [0.1, 0.5]",

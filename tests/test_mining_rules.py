@@ -88,6 +88,21 @@ def test_schedule_waits_then_ramps() -> None:
     assert half.positive_weight[0].tolist() == pytest.approx([0.75, 0.25])
 
 
+def test_edges_move_in_a_straight_line_and_then_rest() -> None:
+    band = BandNegatives(lower=0.1, upper=0.5, lower_from=0.0, upper_from=1.0, anneal=0.4)
+    for progress, lower, upper in [(0.0, 0.0, 1.0), (0.2, 0.05, 0.75), (0.4, 0.1, 0.5), (1.0, 0.1, 0.5)]:
+        now = band.at(progress)
+        assert (now.lower, now.upper) == pytest.approx((lower, upper))
+        assert now.at(0.9) == now and (now.lower_from, now.upper_from) == (None, None)
+    assert band.at(0.4) == BandNegatives(lower=0.1, upper=0.5, anneal=0.4)
+    cosines = BandNegatives(lower=0.0, upper=0.8, lower_from=-1.0, unit="cosine", anneal=1.0)
+    assert (cosines.at(0.5).lower, cosines.at(0.5).upper) == (-0.5, 0.8)
+    chance = RandomNegatives(share=0.4, share_from=1.0, anneal=0.4)
+    for progress in (0.0, 0.1, 0.3, 0.4, 0.8):
+        now = band.at(progress)
+        assert chance.at(progress).share == pytest.approx(now.upper - now.lower), "the control keeps as many keys"
+
+
 def test_candidates_without_weight_are_judged_as_negatives() -> None:
     s = line([0.9, 0.8, 0.7, 0.1])
     band = BandNegatives(lower=0.25, upper=0.75)
@@ -288,10 +303,14 @@ def test_rules_without_a_schedule_stay_as_they_are(rule: NegativeRule) -> None:
         {"lower": math.nan, "upper": 0.5},
         {"lower": 0.1, "upper": 0.5, "reference": "margin"},
         {"lower": 0.1, "upper": 0.5, "reference": "gradient", "unit": "cosine"},
+        {"lower": 0.1, "upper": 0.5, "lower_from": 0.6},
+        {"lower": 0.1, "upper": 0.5, "upper_from": 1.5},
+        {"anneal": 0.0},
+        {"anneal": 1.5},
     ],
 )
 def test_bands_without_a_meaning_are_refused(bad: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"lower|upper|reference|unit"):
+    with pytest.raises(ValueError, match=r"lower|upper|reference|unit|anneal"):
         BandNegatives(**bad)
 
 
@@ -299,6 +318,8 @@ def test_bands_without_a_meaning_are_refused(bad: dict[str, Any]) -> None:
 def test_random_share_out_of_range_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match="share"):
         RandomNegatives(share=share)
+    with pytest.raises(ValueError, match="share_from"):
+        RandomNegatives(share_from=share)
 
 
 def test_mistyped_choices_are_named_with_their_neighbours() -> None:

@@ -1,17 +1,11 @@
 """Similarities → bands → selection: pure functions of tensors that say which samples a loss learns from."""
 
 from cltools.mining.bands import Band
+from cltools.mining.controls import OracleNegatives, RandomNegatives
 from cltools.mining.false_negatives import CancelFalseNegatives
 from cltools.mining.hardness import Debiased, HardnessWeighted
 from cltools.mining.mixed import MixedNegatives
-from cltools.mining.negatives import (
-    AllNegatives,
-    BandNegatives,
-    Estimate,
-    NegativeRule,
-    OracleNegatives,
-    RandomNegatives,
-)
+from cltools.mining.negatives import AllNegatives, BandNegatives, Estimate, NegativeRule
 from cltools.mining.positives import PositiveRule
 from cltools.mining.ring import RingNegatives
 from cltools.mining.selection import Selection, Terms, select, terms

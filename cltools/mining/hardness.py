@@ -6,6 +6,7 @@ Legend: B anchors, K keys.
 from dataclasses import dataclass, replace
 
 from cltools.mining.negatives import AllNegatives, Estimate
+from cltools.mining.schedule import annealed, check_anneal
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,14 @@ class HardnessWeighted(AllNegatives):
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
         self.estimate()
-        if self.anneal is not None and not 0 < self.anneal <= 1:
-            raise ValueError(f"HardnessWeighted: anneal is {self.anneal}; it must be above 0 and at most 1, or None.")
+        if self.anneal is not None:
+            check_anneal("HardnessWeighted", self.anneal)
 
     def at(self, progress: float) -> "HardnessWeighted":
         """The tilt in force at this share of training."""
         if self.anneal is None:
             return self
-        return replace(self, beta=self.beta * max(0.0, 1 - progress / self.anneal), anneal=None)
+        return replace(self, beta=annealed(self.beta, 0.0, progress / self.anneal), anneal=None)
 
     def estimate(self) -> Estimate:
         """Tilt and correction."""

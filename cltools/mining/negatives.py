@@ -6,7 +6,7 @@ care about them. Subclass `NegativeRule` to add one: it trains, saves and loads 
 Legend: B anchors, K keys.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float, Int8
 from torch import Tensor
 
 from cltools.errors import unknown
-from cltools.mining.bands import band_codes, other_codes, rank_band, rank_count, rank_edges, value_band
+from cltools.mining.bands import band_codes, rank_band, value_band
+from cltools.mining.schedule import annealed, check_anneal
 from cltools.mining.similarities import Similarities
 
 Reference = Literal["positive", "anchor", "gradient", "margin"]
@@ -90,7 +91,7 @@ class NegativeRule:
         return NEUTRAL
 
 
-def _rescaled(kept: Bool[Tensor, "B K"], eligible: Bool[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+def rescaled(kept: Bool[Tensor, "B K"], eligible: Bool[Tensor, "B K"]) -> Float[Tensor, "B K"]:
     """K/M: the kept stand for all that are neither own nor mined, so a smaller denominator is not what is measured."""
     scale = eligible.sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp_min(1)
     return kept * scale
@@ -134,6 +135,12 @@ class BandNegatives(NegativeRule):
     """Whether the edges are rank shares or cosines."""
     rescale: bool = False
     """Weigh the kept by (keys neither own nor mined) / (keys kept)."""
+    lower_from: float | None = None
+    """Where the lower edge starts; None for a constant edge."""
+    upper_from: float | None = None
+    """Where the upper edge starts; None for a constant edge."""
+    anneal: float = 0.5
+    """Share of training over which edges move, in a straight line."""
 
     def __post_init__(self) -> None:
         """Refuse edges that cross or leave their range, and a reference that has no such unit."""
@@ -141,11 +148,13 @@ class BandNegatives(NegativeRule):
         for field, known in (("reference", get_args(Reference)), ("unit", get_args(Unit))):
             if getattr(self, field) not in known:
                 raise unknown(f"{name} {field}", getattr(self, field), known)
-        if not low <= self.lower < self.upper <= 1:
-            raise ValueError(
-                f"{name}: the band ({self.lower}, {self.upper}] is not one; edges in {self.unit} unit "
-                f"must satisfy {low:g} ≤ lower < upper ≤ 1."
-            )
+        check_anneal(name, self.anneal)
+        for lower, upper in ((self.lower, self.upper), self._first_edges()):
+            if not low <= lower < upper <= 1:
+                raise ValueError(
+                    f"{name}: the band ({lower}, {upper}] is not one; edges in {self.unit} unit "
+                    f"must satisfy {low:g} ≤ lower < upper ≤ 1, where they start too."
+                )
         if self.reference == "margin" and self.unit == "rank":
             raise ValueError(f'{name}: reference="margin" has cosine edges only; set unit="cosine".')
         if self.reference == "gradient" and self.unit == "cosine":
@@ -155,6 +164,23 @@ class BandNegatives(NegativeRule):
     def reads_key(self) -> bool:
         """Only closeness to the positive needs z'·n."""
         return self.reference == "positive"
+
+    def at(self, progress: float) -> "BandNegatives":
+        """The band in force at this share of training."""
+        lower, upper = self._first_edges()
+        return replace(
+            self,
+            lower=annealed(lower, self.lower, progress / self.anneal),
+            upper=annealed(upper, self.upper, progress / self.anneal),
+            lower_from=None,
+            upper_from=None,
+        )
+
+    def _first_edges(self) -> tuple[float, float]:
+        return (
+            self.lower if self.lower_from is None else self.lower_from,
+            self.upper if self.upper_from is None else self.upper_from,
+        )
 
     def score(self, s: Similarities, *, temperature: float) -> Float[Tensor, "B K"]:
         """What the edges cut; larger is closer. For "gradient": the log of the force, up to an anchor's constant."""
@@ -188,71 +214,4 @@ class BandNegatives(NegativeRule):
 
     def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], eligible: Bool[Tensor, "B K"]) -> Tensor | None:
         """K/M if `rescale`."""
-        return _rescaled(kept, eligible) if self.rescale else None
-
-
-@dataclass(frozen=True)
-class RandomNegatives(NegativeRule):
-    """A share of the keys by chance: the control that matches a band's number of negatives, not its choice."""
-
-    share: float = 0.5
-    """Share of all keys that is kept, by the same cut as a rank band's."""
-    rescale: bool = False
-    """Weigh the kept by (keys neither own nor mined) / (keys kept)."""
-
-    def __post_init__(self) -> None:
-        """Refuse a share outside (0, 1]."""
-        if not 0 < self.share <= 1:
-            raise ValueError(f"RandomNegatives: share is {self.share}; it must be above 0 and at most 1.")
-
-    @property
-    def reads_key(self) -> bool:
-        """Chance reads nothing."""
-        return False
-
-    def judge(
-        self,
-        s: Similarities,
-        eligible: Bool[Tensor, "B K"],
-        *,
-        temperature: float,
-        generator: torch.Generator | None,
-    ) -> Int8[Tensor, "B K"]:
-        """POTENTIAL for the drawn, OTHER for the rest."""
-        draw = torch.rand(s.anchor.shape, generator=generator, device=s.anchor.device)
-        (edge,) = rank_edges(draw, s.own, (rank_count(self.share, draw.shape[1]),))
-        return other_codes(draw < edge)
-
-    def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], eligible: Bool[Tensor, "B K"]) -> Tensor | None:
-        """K/M if `rescale`."""
-        return _rescaled(kept, eligible) if self.rescale else None
-
-
-@dataclass(frozen=True)
-class OracleNegatives(NegativeRule):
-    """Every key of another class, as a perfect detector would keep. Reads labels: a bound, no method."""
-
-    rescale: bool = False
-    """Weigh the kept by (keys neither own nor mined) / (keys kept)."""
-
-    @property
-    def reads_key(self) -> bool:
-        """Only labels are read."""
-        return False
-
-    def judge(
-        self,
-        s: Similarities,
-        eligible: Bool[Tensor, "B K"],
-        *,
-        temperature: float,
-        generator: torch.Generator | None,
-    ) -> Int8[Tensor, "B K"]:
-        """OTHER for keys of the anchor's class, POTENTIAL for the rest."""
-        if s.same_class is None:
-            raise ValueError("OracleNegatives needs labels: give similarities(…, same_class=…), or use another rule.")
-        return other_codes(s.same_class)
-
-    def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], eligible: Bool[Tensor, "B K"]) -> Tensor | None:
-        """K/M if `rescale`."""
-        return _rescaled(kept, eligible) if self.rescale else None
+        return rescaled(kept, eligible) if self.rescale else None

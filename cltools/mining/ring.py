@@ -3,6 +3,7 @@
 Legend: B anchors, K keys.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from cltools.mining.bands import rank_band
 from cltools.mining.negatives import NegativeRule
+from cltools.mining.schedule import annealed, check_anneal
 from cltools.mining.similarities import Similarities
 
 
@@ -40,8 +42,7 @@ class RingNegatives(NegativeRule):
                 raise ValueError(f"RingNegatives: {name} is {value}; it must be above 0 and at most 1.")
         if not 0 <= self.inner < 1:
             raise ValueError(f"RingNegatives: inner is {self.inner}; it must be at least 0 and below 1.")
-        if not 0 < self.anneal <= 1:
-            raise ValueError(f"RingNegatives: anneal is {self.anneal}; it must be above 0 and at most 1.")
+        check_anneal("RingNegatives", self.anneal)
 
     @property
     def reads_key(self) -> bool:
@@ -52,8 +53,8 @@ class RingNegatives(NegativeRule):
         """The ring in force at this share of training."""
         if self.outer_from is None:
             return self
-        done = min(1.0, progress / self.anneal)
-        return replace(self, outer=self.outer_from * (self.outer / self.outer_from) ** done, outer_from=None)
+        outer = math.exp(annealed(math.log(self.outer_from), math.log(self.outer), progress / self.anneal))
+        return replace(self, outer=min(1.0, outer), outer_from=None)
 
     def judge(
         self,

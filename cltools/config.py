@@ -48,6 +48,8 @@ class TrainingSettings:
     """"auto" is CUDA where there is one; else "cpu", "cuda" or "cuda:1"."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the encoder's passes; "auto" is bfloat16 on CUDA and float32 on the CPU. Similarities are always float32."""
+    chunk: int | None = None
+    """Anchors compared with the keys at a time, computed again in the backward pass, to save memory; None for all."""
     checkpoint_every: int = 1
     """Epochs between checkpoints; the last epoch always has one."""
 
@@ -56,6 +58,8 @@ class TrainingSettings:
         _known_choices(self)
         _at_least(self, epochs=1, batch=2, queue_size=1, checkpoint_every=1)
         _at_least(self, learning_rate=0, warmup_epochs=0, sgd_momentum=0, weight_decay=0, momentum=0)
+        if self.chunk is not None:
+            _at_least(self, chunk=1)
         if self.momentum > 1:
             raise ValueError(f"TrainingSettings: momentum is {self.momentum}; it must lie between 0 and 1.")
         if self.mode == "moco" and self.queue_size < self.batch:

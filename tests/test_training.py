@@ -25,10 +25,11 @@ from cltools.mining import (
     OracleNegatives,
     PositiveRule,
     RandomNegatives,
+    bands,
 )
 from cltools.training import Run, fit, loop
 from cltools.training.loop import learning_rate, make_learner
-from cltools.training.step import Batch, Learner, batches, train_step
+from cltools.training.step import Batch, Learner, StepResult, batches, train_step
 from cltools.views import augment
 
 TINY = EncoderSettings(backbone="tiny", hidden=16, projection=8, bn_group=None)
@@ -76,6 +77,24 @@ def taught(experiment: Experiment, images: ImageSet, steps: int) -> Learner:
     for _ in range(steps):
         train_step(learner, whole(images), experiment, progress=0.5, labelled=True)
     return learner
+
+
+def stepped(
+    learner: Learner, images: ImageSet, experiment: Experiment, progress: float = 0.5
+) -> tuple[StepResult, Tensor]:
+    """A step, and the band of every key it compared."""
+    seen: list[Tensor] = []
+    result = train_step(
+        learner,
+        whole(images),
+        experiment,
+        progress=progress,
+        labelled=True,
+        observe=lambda _, selection: seen.append(selection.band),
+    )
+    band = torch.cat(seen)
+    assert [int((band == code).sum()) for code in Band] == result.tally.keys.tolist()
+    return result, band
 
 
 def equal(first: nn.Module, second: nn.Module) -> bool:
@@ -210,12 +229,12 @@ def test_a_moco_step_is_the_formula_and_sgd(symmetric: bool, predictor: bool) ->
     loss.backward()
     expected = after_sgd(encoder, learner, experiment.training)
 
-    result = train_step(learner, whole(images), experiment, progress=0.5, labelled=True)
+    result, band = stepped(learner, images, experiment)
     torch.testing.assert_close(result.loss, loss.detach(), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(dict(learner.encoder.named_parameters()), expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(dict(learner.memory.copy.encoder.named_parameters()), dict(slow.named_parameters()))
     own = images.ids.repeat(2 if symmetric else 1)[:, None] == queue_ids
-    assert torch.equal(result.band == Band.OWN, own) and own.sum(1).tolist() == [2] * len(own)
+    assert torch.equal(band == Band.OWN, own) and own.sum(1).tolist() == [2] * len(own)
     torch.testing.assert_close(learner.memory.queue.keys[32:], key2, rtol=1e-4, atol=1e-5)
     assert torch.equal(learner.memory.queue.ids[32:], images.ids) and learner.memory.queue.filled == 48
     assert torch.equal(learner.memory.queue.labels[32:], images.labels) and learner.step == 3
@@ -233,12 +252,12 @@ def test_a_simclr_step_is_the_formula_and_sgd() -> None:
     loss.backward()
     expected = after_sgd(encoder, learner, experiment.training)
 
-    result = train_step(learner, whole(images), experiment, progress=0.5, labelled=True)
+    result, band = stepped(learner, images, experiment)
     torch.testing.assert_close(result.loss, loss.detach(), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(dict(learner.encoder.named_parameters()), expected, rtol=1e-4, atol=1e-5)
     codes = torch.full((32, 32), Band.POTENTIAL, dtype=torch.int8)
     codes[range(32), range(32)] = codes[range(32), sibling] = Band.OWN
-    assert torch.equal(result.band, codes) and learner.memory is None
+    assert torch.equal(band, codes) and learner.memory is None
 
 
 def test_the_queue_takes_the_second_views_keys_once_after_the_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +296,7 @@ def test_an_image_never_meets_itself_in_a_later_epoch() -> None:
     learner = taught(experiment, images, steps=3)
     assert learner.memory is not None
     same = images.ids.repeat(2)[:, None] == learner.memory.queue.ids
-    band = train_step(learner, whole(images), experiment, progress=0.5, labelled=True).band
+    _, band = stepped(learner, images, experiment)
     assert torch.equal(band == Band.OWN, same) and bool(same.any(1).all())
     assert bool((band == Band.MINED).any(1).all())
 
@@ -285,19 +304,31 @@ def test_an_image_never_meets_itself_in_a_later_epoch() -> None:
 def test_an_empty_queue_is_an_ordinary_first_step() -> None:
     experiment, images = asked(MINING, BandNegatives()), made(16)
     learner = taught(experiment, images, steps=0)
-    result = train_step(learner, whole(images), experiment, progress=0.0, labelled=True)
-    assert result.loss == 0 and result.band.shape == (32, 0)
+    result, band = stepped(learner, images, experiment, progress=0.0)
+    assert result.loss == 0 and band.shape == (32, 0)
     assert all(bool(p.isfinite().all()) for p in learner.encoder.parameters())
 
 
 def test_a_step_resolves_the_rules_schedules() -> None:
     experiment, images = asked(replace(MINING, start=0.5)), made(16)
     learner = taught(experiment, images, steps=2)
-    bands = [
-        train_step(learner, whole(images), experiment, progress=progress, labelled=True).band
-        for progress in (0.49, 0.51)
-    ]
-    assert not bool((bands[0] == Band.MINED).any()) and bool((bands[1] == Band.MINED).any())
+    before, after = (stepped(learner, images, experiment, progress)[1] for progress in (0.49, 0.51))
+    assert not bool((before == Band.MINED).any()) and bool((after == Band.MINED).any())
+
+
+@pytest.mark.parametrize("mode", ["moco", "simclr"])
+def test_a_step_in_chunks_is_the_step_at_once(mode: str) -> None:
+    images = made(16)
+    weights, tallies = [], []
+    for chunk in (None, 5):
+        experiment = asked(MINING, BandNegatives(), mode=mode, chunk=chunk)
+        learner = taught(experiment, images, steps=2)
+        result, _ = stepped(learner, images, experiment)
+        weights.append(dict(learner.encoder.named_parameters()))
+        tallies.append(result.tally)
+    torch.testing.assert_close(weights[0], weights[1], rtol=1e-4, atol=1e-5)
+    assert tallies[0].anchors == tallies[1].anchors == 32
+    assert torch.equal(tallies[0].keys, tallies[1].keys)
 
 
 class Waiting(TorchDispatchMode):
@@ -343,11 +374,12 @@ def test_a_step_never_waits_for_the_device(
     experiment, images = asked(positives, negatives, **training), made(16)
     learner = taught(experiment, images, steps=2)
     sums = loop.EpochSums(torch.device("cpu"))
+    monkeypatch.setattr(bands, "_sort_rows", lambda score: score.copy_(score.sort(dim=1).values))  # a CPU's own way
     for silent in ("tolist", "numpy"):  # not dispatched, so the mode would not see them
         monkeypatch.setattr(Tensor, silent, None)
     with Waiting() as waiting:
         result = train_step(learner, whole(images), experiment, progress=0.5, labelled=True)
-        sums.add(learner.step, result.loss, result.band, result.same_class)
+        sums.add(learner.step, result.loss, result.tally)
     assert waiting.found == []
 
 

@@ -17,7 +17,7 @@ from cltools.datasets import DataSettings, ImageSet
 from cltools.encoders import EncoderSettings
 from cltools.mining import AllNegatives, Band, BandNegatives, OracleNegatives, PositiveRule, RandomNegatives
 from cltools.training import History, Run, fit, loop
-from cltools.training.history import TIMING, EpochSums
+from cltools.training.history import TIMING, EpochSums, Tally
 from cltools.training.step import train_step
 
 MOCO = Experiment(
@@ -396,8 +396,8 @@ def test_an_epochs_sums_are_the_means_of_a_loop() -> None:
         losses.append(0.3 + step)
         codes += band.flatten().tolist()
         agree += same_class.flatten().tolist()
-        sums.add(step, torch.tensor(losses[-1], requires_grad=True), band, same_class)
-    row = sums.fetch(labelled=True)
+        sums.add(step, torch.tensor(losses[-1], requires_grad=True), Tally.of(band, same_class))
+    row = sums.fetch()
     assert row["loss"] == pytest.approx(sum(losses) / 3)
     for band_code in Band:
         assert row[band_code.name.lower()] == codes.count(band_code) / 12
@@ -409,8 +409,8 @@ def test_an_epochs_sums_are_the_means_of_a_loop() -> None:
 def test_shares_of_nothing_are_nan() -> None:
     for band, same_class in ((Band.EASY, torch.ones(2, 3, dtype=torch.bool)), (Band.POTENTIAL, None)):
         sums = EpochSums(torch.device("cpu"))
-        sums.add(1, torch.tensor(1.0), torch.full((2, 3), band, dtype=torch.int8), same_class)
-        row = sums.fetch(labelled=same_class is not None)
+        sums.add(1, torch.tensor(1.0), Tally.of(torch.full((2, 3), band, dtype=torch.int8), same_class))
+        row = sums.fetch()
         assert math.isnan(row["mined_purity"]) and math.isnan(row["false_negative_share"])
 
 
@@ -418,9 +418,9 @@ def test_shares_of_nothing_are_nan() -> None:
 def test_the_first_of_several_bad_steps_is_named(bad: float) -> None:
     sums = EpochSums(torch.device("cpu"))
     for step, loss in ((7, 1.0), (8, bad), (9, 2.0), (10, math.nan)):
-        sums.add(step, torch.tensor(loss), torch.zeros(2, 3, dtype=torch.int8), None)
+        sums.add(step, torch.tensor(loss), Tally.of(torch.zeros(2, 3, dtype=torch.int8), None))
     with pytest.raises(FloatingPointError, match="at step 8;"):
-        sums.fetch(labelled=False)
+        sums.fetch()
 
 
 number = st.floats(allow_infinity=False) | st.integers(-(10**6), 10**6)

@@ -65,33 +65,56 @@ def diverged(what: str) -> FloatingPointError:
     )
 
 
+@dataclass(frozen=True)
+class Tally:
+    """How many keys got each code of `Band` over some anchors, and how many of these are of their anchor's class.
+
+    Attributes:
+        keys: int64 [6].
+        same_class: int64 [6]; None without labels.
+        anchors: how many there were.
+    """
+
+    keys: Tensor
+    same_class: Tensor | None
+    anchors: int
+
+    @classmethod
+    def of(cls, band: Tensor, same_class: Tensor | None) -> "Tally":
+        """Count a selection's bands [B, K]; asks the device nothing."""
+        masks = [band == code for code in Band]  # bincount would wait for the device
+        keys = torch.stack([mask.count_nonzero() for mask in masks])
+        if same_class is None:
+            return cls(keys, None, len(band))
+        return cls(keys, torch.stack([(mask & same_class).count_nonzero() for mask in masks]), len(band))
+
+    def __add__(self, other: "Tally") -> "Tally":
+        same_class = None
+        if self.same_class is not None and other.same_class is not None:
+            same_class = self.same_class + other.same_class
+        return Tally(self.keys + other.keys, same_class, self.anchors + other.anchors)
+
+
 class EpochSums:
     """Sums of an epoch's metrics and the first step with a non-finite loss, kept on the device until `fetch`."""
 
     def __init__(self, device: torch.device) -> None:
         self.loss = torch.zeros((), dtype=torch.float64, device=device)
-        self.counts = torch.zeros(len(Band), dtype=torch.int64, device=device)
-        self.mined_same = torch.zeros((), dtype=torch.int64, device=device)
-        self.kept_same = torch.zeros((), dtype=torch.int64, device=device)
+        nothing = torch.zeros(len(Band), dtype=torch.int64, device=device)
+        self.tally = Tally(nothing, nothing, 0)
         self.bad_step = torch.full((), -1, dtype=torch.int64, device=device)
         self.steps = 0
-        self.anchors = 0
 
-    def add(self, step: int, loss: Tensor, band: Tensor, same_class: Tensor | None) -> None:
+    def add(self, step: int, loss: Tensor, tally: Tally) -> None:
         """Take in one step; asks the device nothing."""
         loss = loss.detach()
         bad = ~loss.isfinite() & (self.bad_step < 0)
         self.bad_step = torch.where(bad, step, self.bad_step)
         self.loss += loss
-        # one pass over int8 codes; bincount would wait for the device
-        self.counts += torch.stack([(band == code).sum() for code in Band])
-        if same_class is not None:
-            self.mined_same += ((band == Band.MINED) & same_class).sum()
-            self.kept_same += ((band == Band.POTENTIAL) & same_class).sum()
+        self.tally += tally
         self.steps += 1
-        self.anchors += len(band)
 
-    def fetch(self, *, labelled: bool) -> Row:
+    def fetch(self) -> Row:
         """The epoch's means; purity and false-negative share are nan without labels or where nothing was chosen.
 
         Raises:
@@ -99,12 +122,15 @@ class EpochSums:
         """
         if (bad := int(self.bad_step)) >= 0:
             raise diverged(f"The loss was not finite at step {bad}")
-        counts = self.counts.tolist()
-        row = {"loss": float(self.loss) / self.steps}
-        row["mined_purity"] = _share(int(self.mined_same), counts[Band.MINED] if labelled else 0)
-        row["false_negative_share"] = _share(int(self.kept_same), counts[Band.POTENTIAL] if labelled else 0)
-        return row | {band.name.lower(): counts[band] / self.anchors for band in Band}
+        keys = self.tally.keys.tolist()
+        same = [math.nan] * len(Band) if self.tally.same_class is None else self.tally.same_class.tolist()
+        return {
+            "loss": float(self.loss) / self.steps,
+            "mined_purity": _share(same[Band.MINED], keys[Band.MINED]),
+            "false_negative_share": _share(same[Band.POTENTIAL], keys[Band.POTENTIAL]),
+            **{band.name.lower(): keys[band] / self.tally.anchors for band in Band},
+        }
 
 
-def _share(part: int, whole: int) -> float:
+def _share(part: float, whole: int) -> float:
     return part / whole if whole else math.nan

@@ -238,8 +238,8 @@ def _epoch(learner: Learner, train: ImageSet, experiment: Experiment, epoch: int
         for group in learner.optimizer.param_groups:
             group["lr"] = learning_rate(settings, at)
         result = train_step(learner, batch, experiment, progress=at / settings.epochs, labelled=known)
-        sums.add(learner.step, result.loss, result.band, result.same_class)
-    metrics = sums.fetch(labelled=known)
+        sums.add(learner.step, result.loss, result.tally)
+    metrics = sums.fetch()
     _check_weights(learner)
     seconds = time.perf_counter() - began
     views = steps * settings.batch * (2 if settings.symmetric or settings.mode == "simclr" else 1)

@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cltools.config import Experiment
+from cltools.contrast import Observer, contrast
 from cltools.encoders import Encoder, MomentumCopy
-from cltools.losses import info_nce
-from cltools.mining import select, similarities, terms
+from cltools.mining import Selection, Similarities
 from cltools.queue import Queue
+from cltools.training.history import Tally
 from cltools.views import augment
 
 
@@ -63,11 +64,10 @@ class Compared:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step leaves for the history, on the device: loss, band [A, K], same class [A, K] or None."""
+    """What a step leaves for the history, on the device."""
 
     loss: Tensor
-    band: Tensor
-    same_class: Tensor | None
+    tally: Tally
 
 
 def batches(images: Tensor, ids: Tensor, labels: Tensor, size: int, order: Tensor) -> Iterator[Batch]:
@@ -78,7 +78,13 @@ def batches(images: Tensor, ids: Tensor, labels: Tensor, size: int, order: Tenso
 
 
 def train_step(
-    learner: Learner, batch: Batch, experiment: Experiment, *, progress: float, labelled: bool
+    learner: Learner,
+    batch: Batch,
+    experiment: Experiment,
+    *,
+    progress: float,
+    labelled: bool,
+    observe: Observer | None = None,
 ) -> StepResult:
     """Update the learner by one batch.
 
@@ -90,9 +96,8 @@ def train_step(
         experiment: settings; schedules are resolved here.
         progress: share of training done before this step.
         labelled: whether labels are known; they reach the oracle and the diagnosis only.
+        observe: called with what was compared and chosen, once for each chunk of anchors.
     """
-    positive_rule, negative_rule = experiment.positives.at(progress), experiment.negatives.at(progress)
-    temperature = experiment.loss.temperature
     view1, view2 = (augment(batch.images, experiment.views, generator=learner.draws) for _ in range(2))
     with precision(experiment, batch.images.device):
         compared = (
@@ -101,24 +106,33 @@ def train_step(
             else _against_queue(learner, learner.memory, batch, view1, view2, experiment)
         )
     repeats = len(compared.anchors) // len(batch.ids)
-    s = similarities(
+    tallies: list[Tally] = []
+
+    def count(s: Similarities, selection: Selection) -> None:
+        tallies.append(Tally.of(selection.band, s.same_class))
+        if observe is not None:
+            observe(s, selection)
+
+    loss = contrast(
         compared.anchors,
         compared.positives,
         compared.keys,
-        batch.ids.repeat(repeats)[:, None] == compared.key_ids,
-        same_class=batch.labels.repeat(repeats)[:, None] == compared.key_labels if labelled else None,
-        with_key=positive_rule.reads_key or negative_rule.reads_key,
-        with_vectors=negative_rule.reads_vectors,
-    )
-    selection = select(s, positive_rule, negative_rule, temperature=temperature, generator=learner.draws)
-    loss = info_nce(**terms(s, selection), temperature=temperature, form=experiment.loss.form)
+        experiment.positives.at(progress),
+        experiment.negatives.at(progress),
+        experiment.loss,
+        ids=(batch.ids.repeat(repeats), compared.key_ids),
+        labels=(batch.labels.repeat(repeats), compared.key_labels) if labelled else None,
+        generator=learner.draws,
+        chunk=experiment.training.chunk,
+        observe=count,
+    ).mean()
     learner.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     learner.optimizer.step()
     if learner.memory is not None:
         learner.memory.queue.enqueue(compared.new_keys, batch.ids, batch.labels)
     learner.step += 1
-    return StepResult(loss.detach(), selection.band, s.same_class)
+    return StepResult(loss.detach(), sum(tallies[1:], tallies[0]))
 
 
 def precision(experiment: Experiment, device: torch.device) -> torch.autocast:

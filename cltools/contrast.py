@@ -1,0 +1,105 @@
+"""A batch's contrast in one call: similarities → selection → loss, of all anchors at once or of some at a time.
+
+Legend: B anchors, K keys, d embedding.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from cltools.losses import LossSettings, info_nce
+from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities, select, similarities, terms
+
+Observer = Callable[[Similarities, Selection], None]
+
+
+def contrast(
+    anchor: Float[Tensor, "B d"],
+    positive: Float[Tensor, "B d"],
+    keys: Float[Tensor, "K d"],
+    positive_rule: PositiveRule,
+    negative_rule: NegativeRule,
+    loss: LossSettings,
+    *,
+    ids: tuple[Int[Tensor, " B"], Int[Tensor, " K"]],
+    labels: tuple[Int[Tensor, " B"], Int[Tensor, " K"]] | None = None,
+    generator: torch.Generator | None = None,
+    chunk: int | None = None,
+    observe: Observer | None = None,
+) -> Float[Tensor, " B"]:
+    """Each anchor's loss over the samples that the rules choose, at full strength.
+
+    Args:
+        anchor: z, unit length.
+        positive: z', unit length.
+        keys: n, unit length; K may be 0.
+        positive_rule: which keys are positives too.
+        negative_rule: which keys are negatives.
+        loss: temperature and form.
+        ids: of the images that anchors and keys come from; a key of the anchor's own image is its own.
+        labels: their classes, for the oracle and for what `observe` counts; None where unknown.
+        generator: for rules that draw.
+        chunk: that many anchors at a time, computed again in the backward pass: several matrices of chunk × K instead
+            of B × K are held at once. The same values and gradients up to rounding; a rule that draws draws anew.
+        observe: called with what was compared and chosen, once for each chunk.
+
+    Raises:
+        ValueError: a chunk below 1, and what `select` and `info_nce` refuse.
+    """
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk is {chunk}; it must be at least 1, or None for all anchors at once.")
+
+    def part(
+        z: Tensor, z_positive: Tensor, n: Tensor, rows: slice, draws: torch.Generator | None, first: bool
+    ) -> Tensor:
+        s = similarities(
+            z,
+            z_positive,
+            n,
+            ids[0][rows, None] == ids[1],
+            same_class=None if labels is None else labels[0][rows, None] == labels[1],
+            with_key=positive_rule.reads_key or negative_rule.reads_key,
+            with_vectors=negative_rule.reads_vectors,
+        )
+        selection = select(s, positive_rule, negative_rule, temperature=loss.temperature, generator=draws)
+        if first and observe is not None:
+            observe(s, selection)
+        return info_nce(**terms(s, selection), temperature=loss.temperature, form=loss.form, reduction="none")
+
+    if chunk is None or chunk >= len(anchor):
+        return part(anchor, positive, keys, slice(None), generator, first=True)
+    parts = []
+    for start in range(0, len(anchor), chunk):
+        rows = slice(start, start + chunk)
+        z, z_positive = anchor[rows], positive[rows]
+        parts.append(_computed_twice(part, z, z_positive, keys, rows, generator))
+    return torch.cat(parts)
+
+
+def _computed_twice(
+    part: Callable[..., Tensor],
+    z: Tensor,
+    z_positive: Tensor,
+    n: Tensor,
+    rows: slice,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """The part's losses, computed again with the same draws in the backward pass instead of kept until then."""
+    state = torch.empty(0) if generator is None else generator.get_state()
+    seen: list[Any] = []
+
+    def again(z: Tensor, z_positive: Tensor, n: Tensor) -> Tensor:
+        first = not seen
+        seen.append(None)
+        draws = generator
+        if not first and generator is not None:
+            draws = torch.Generator(generator.device)
+            draws.set_state(state)
+        return part(z, z_positive, n, rows, draws, first=first)
+
+    losses: Tensor = checkpoint(again, z, z_positive, n, use_reentrant=False, preserve_rng_state=generator is None)
+    return losses

@@ -1,0 +1,211 @@
+"""One call for a batch: the same as its parts, and the same in chunks, for every rule and form."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from cltools.contrast import contrast
+from cltools.losses import FORMS, LossSettings, info_nce
+from cltools.mining import (
+    AllNegatives,
+    BandNegatives,
+    CancelFalseNegatives,
+    Debiased,
+    HardnessWeighted,
+    MixedNegatives,
+    NegativeRule,
+    OracleNegatives,
+    PositiveRule,
+    RandomNegatives,
+    RingNegatives,
+    Selection,
+    Similarities,
+    select,
+    similarities,
+    terms,
+)
+
+PLAIN = PositiveRule(weighting="none")
+DRAWLESS: dict[str, tuple[PositiveRule, NegativeRule, LossSettings]] = {
+    "plain": (PLAIN, AllNegatives(), LossSettings()),
+    "band": (PositiveRule(), BandNegatives(), LossSettings()),
+    "band by force": (PositiveRule(search="max"), BandNegatives(reference="gradient", rescale=True), LossSettings()),
+    "margin": (PLAIN, BandNegatives(-0.5, 0.2, reference="margin", unit="cosine"), LossSettings()),
+    "ring": (PLAIN, RingNegatives(), LossSettings()),
+    "hcl": (PLAIN, HardnessWeighted(detach=False), LossSettings(0.5)),
+    "debiased": (PLAIN, Debiased(), LossSettings(0.5)),
+    "fnc": (PLAIN, CancelFalseNegatives(k=3, threshold=0.1), LossSettings()),
+    "oracle": (PLAIN, OracleNegatives(), LossSettings()),
+    "sce": (PositiveRule(k=None, weighting="soft", temperature=0.05), AllNegatives(), LossSettings(form="out")),
+    "in": (PositiveRule(weighting="soft"), AllNegatives(), LossSettings(form="in")),
+    "decoupled": (PLAIN, AllNegatives(), LossSettings(form="decoupled")),
+}
+every_rule = pytest.mark.parametrize("name", DRAWLESS)
+
+
+def batch(seed: int = 0, anchors: int = 7, keys: int = 40, dim: int = 6) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(seed)
+
+    def unit(rows: int) -> Tensor:
+        return normalize(torch.randn(rows, dim, generator=generator), dim=1)
+
+    anchor = unit(anchors).requires_grad_()
+    ids = torch.arange(anchors)
+    key_ids = torch.randint(0, 12, (keys,), generator=generator)
+    return {
+        "anchor": anchor,
+        "positive": normalize(anchor.detach() + 0.3 * unit(anchors), dim=1).requires_grad_(),
+        "keys": unit(keys).requires_grad_(),
+        "ids": (ids, key_ids),
+        "labels": (ids % 3, key_ids % 3),
+    }
+
+
+def outcome(name: str, given: dict[str, Any], **more: Any) -> tuple[Tensor, ...]:
+    """Losses, and the gradients of an uneven sum of them by anchors, positives and keys."""
+    vectors = [given[key] for key in ("anchor", "positive", "keys")]
+    losses = contrast(*vectors, *DRAWLESS[name], ids=given["ids"], labels=given["labels"], **more)
+    uneven = torch.arange(1.0, len(losses) + 1)
+    gradients = torch.autograd.grad((losses * uneven).sum(), vectors, allow_unused=True, materialize_grads=True)
+    return losses.detach(), *gradients
+
+
+@every_rule
+def test_one_call_is_its_parts(name: str) -> None:
+    given, (positive_rule, negative_rule, loss) = batch(), DRAWLESS[name]
+    (ids, key_ids), (labels, key_labels) = given["ids"], given["labels"]
+    s = similarities(
+        given["anchor"],
+        given["positive"],
+        given["keys"],
+        ids[:, None] == key_ids,
+        same_class=labels[:, None] == key_labels,
+    )
+    chosen = select(s, positive_rule, negative_rule, temperature=loss.temperature)
+    expected = info_nce(**terms(s, chosen), temperature=loss.temperature, form=loss.form, reduction="none")
+    assert torch.equal(outcome(name, given)[0], expected.detach())
+
+
+@every_rule
+@pytest.mark.parametrize("chunk", [1, 3, 7, 100])
+def test_chunks_equal_the_whole_in_value_and_gradient(name: str, chunk: int) -> None:
+    given = batch()
+    for whole, parts in zip(outcome(name, given), outcome(name, given, chunk=chunk), strict=True):
+        torch.testing.assert_close(parts, whole, rtol=1e-5, atol=5e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_chunks_equal_the_whole_in_every_form(form: Any) -> None:
+    given = batch(1)
+    DRAWLESS["form"] = (PositiveRule(k=3, weighting="hard"), BandNegatives(0.1, 0.9), LossSettings(form=form))
+    for whole, parts in zip(outcome("form", given), outcome("form", given, chunk=2), strict=True):
+        torch.testing.assert_close(parts, whole, rtol=1e-5, atol=5e-6)
+    del DRAWLESS["form"]
+
+
+@pytest.mark.parametrize("rule", [RandomNegatives(0.4), MixedNegatives(hardest=8, pairs=4, with_anchor=2, start=0.0)])
+@pytest.mark.parametrize("seeded", [True, False])
+def test_a_rule_that_draws_meets_the_same_draws_in_the_backward_pass(rule: NegativeRule, seeded: bool) -> None:
+    """The gradient is that of the very samples whose loss was given; the first chunk's, of the dense call."""
+    given = batch(2)
+    vectors = [given[key] for key in ("anchor", "positive", "keys")]
+    found = []
+    for anchors, chunk in ((3, None), (7, 3)):
+        torch.manual_seed(5)
+        z, z_positive = vectors[0][:anchors], vectors[1][:anchors]
+        losses = contrast(
+            z,
+            z_positive,
+            vectors[2],
+            PLAIN,
+            rule,
+            LossSettings(),
+            ids=(given["ids"][0][:anchors], given["ids"][1]),
+            generator=torch.Generator().manual_seed(5) if seeded else None,
+            chunk=chunk,
+        )
+        found.append((losses[:3].detach(), *torch.autograd.grad(losses[:3].sum(), vectors)))
+    for whole, parts in zip(*found, strict=True):
+        torch.testing.assert_close(parts, whole, rtol=1e-5, atol=5e-6)
+
+
+def test_draws_go_on_from_chunk_to_chunk() -> None:
+    given, generator = batch(3, anchors=6), torch.Generator().manual_seed(0)
+    kept: list[Tensor] = []
+    losses = contrast(
+        *(given[key] for key in ("anchor", "positive", "keys")),
+        PLAIN,
+        RandomNegatives(0.5),
+        LossSettings(),
+        ids=(given["ids"][0] + 100, given["ids"][1]),
+        generator=generator,
+        chunk=2,
+        observe=lambda _, chosen: kept.append(chosen.negative_weight),
+    )
+    assert not torch.equal(kept[0], kept[1]) and not torch.equal(kept[1], kept[2])
+    before = generator.get_state()
+    losses.sum().backward()
+    assert torch.equal(generator.get_state(), before), "the backward pass draws nothing of its own"
+
+
+@pytest.mark.parametrize(("chunk", "sizes"), [(None, [7]), (3, [3, 3, 1]), (7, [7]), (9, [7])])
+def test_what_is_compared_is_shown_once(chunk: int | None, sizes: list[int]) -> None:
+    seen: list[tuple[Similarities, Selection]] = []
+    outcome("band", given := batch(), chunk=chunk, observe=lambda s, chosen: seen.append((s, chosen)))
+    assert [len(s.anchor) for s, _ in seen] == [len(chosen.band) for _, chosen in seen] == sizes
+    torch.testing.assert_close(torch.cat([s.anchor for s, _ in seen]), given["anchor"] @ given["keys"].T)
+
+
+def test_labels_reach_the_oracle_alone() -> None:
+    given = batch()
+    for name in DRAWLESS:
+        reads = any(
+            not torch.equal(a, b)
+            for a, b in zip(
+                outcome(name, given),
+                outcome(name, {**given, "labels": (given["ids"][0], given["ids"][1])}),
+                strict=True,
+            )
+        )
+        assert reads == (name == "oracle"), name
+    with pytest.raises(ValueError, match="needs labels"):
+        outcome("oracle", {**given, "labels": None})
+
+
+@pytest.mark.parametrize("chunk", [0, -1])
+def test_a_chunk_without_anchors_is_refused(chunk: int) -> None:
+    with pytest.raises(ValueError, match=f"chunk is {chunk}; it must be at least 1"):
+        outcome("plain", batch(), chunk=chunk)
+
+
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_no_keys_are_an_ordinary_first_step(chunk: int | None) -> None:
+    losses, *gradients = outcome("band", batch(keys=0), chunk=chunk)
+    assert losses.tolist() == [0] * 7 and all(g.count_nonzero() == 0 for g in gradients)
+
+
+def test_chunks_hold_less_at_once() -> None:
+    """Peak memory of a process whose dense pass would hold a dozen matrices of 256 MiB."""
+    program = """
+import resource, sys
+import torch
+from cltools.contrast import contrast
+from cltools.losses import LossSettings
+from cltools.mining import BandNegatives, PositiveRule
+
+torch.manual_seed(0)
+z, keys = (torch.nn.functional.normalize(torch.randn(rows, 8), dim=1) for rows in (1024, 65536))
+ids = (torch.arange(1024), torch.arange(65536) + 5000)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+contrast(
+    z.requires_grad_(), z.detach(), keys, PositiveRule(), BandNegatives(), LossSettings(), ids=ids, chunk=32
+).mean().backward()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert float(done.stdout) < 256, "less than one matrix of all anchors by all keys"

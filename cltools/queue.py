@@ -21,7 +21,8 @@ class Queue:
     """The last `size` keys, each with the id and, for diagnosis only, the label of its image.
 
     `keys`, `ids` and `labels` have the same order: by place in the ring. That is oldest first until the queue is full;
-    then the newest overwrite the oldest where they stand, so that a row's place says nothing about its age.
+    then the newest overwrite the oldest where they stand, so that a row's place alone does not tell its age; `ages`
+    does.
 
     Attributes:
         size: Keys it holds when full.
@@ -61,6 +62,12 @@ class Queue:
     def labels(self) -> Int[Tensor, " K"]:
         """The label of each key's image, -1 unknown: a view, for diagnosis and the oracle only."""
         return self._labels[: self.filled]
+
+    @property
+    def ages(self) -> Int[Tensor, " K"]:
+        """How many keys were enqueued after each: 0 the newest, K − 1 the oldest. Asks the device nothing."""
+        place = torch.arange(self.filled, device=self._ids.device)
+        return (self.pointer - 1 - place) % self.size  # the newest stands just before the pointer
 
     @torch.no_grad()
     def enqueue(self, keys: Float[Tensor, "B d"], ids: Int[Tensor, " B"], labels: Int[Tensor, " B"]) -> None:

@@ -1,0 +1,274 @@
+"""What a selection took and left, counted: are the closest keys of the anchor's class, and what did each band hold?
+
+Labels enter only to count, after everything was chosen. Each P(same class) is to be compared with the base rate, that
+among all keys but those of the anchor's own image.
+
+Legend: B anchors, K keys.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int, Int8
+from torch import Tensor
+
+from cltools.evaluation.intervals import NOTHING, Share, share_of
+from cltools.evaluation.keys import Hubness, KeyAge, closest, hubness, key_age, self_hits
+from cltools.mining import Band, Selection, Similarities
+from cltools.mining.bands import rank_count
+
+RANK_SHARES = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+KS = (1, 2, 5, 10, 20, 50)
+HUB_K = 10
+CELLS = 2**24  # similarities sorted at once: 128 MiB of positions
+
+
+@dataclass(frozen=True)
+class BandCount:
+    """What a band holds: keys an anchor, their share of all keys (NaN without keys), and P(same class) in it."""
+
+    keys: float
+    share: float
+    same_class: Share
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What `diagnose` counted; `print` shows it as a table.
+
+    Without labels each P(same class), and `recall`, is a `Share` of nothing: NaN, count 0.
+
+    Attributes:
+        anchors: B.
+        keys: K.
+        base_rate: P(same class) among all keys but those of the anchor's own image.
+        shares: rank shares of all keys, as given.
+        by_rank: P(same class) between each two consecutive shares, closest first.
+        bands: what each code of `Band` holds.
+        recall: share of the same-class keys, own image excluded, that are not kept as negatives. A rule that drops by
+            chance has the share of all keys it drops.
+        ks: as given.
+        by_k: P(same class) among the k closest keys: the purity of mined positives, by k.
+        hubness: of each anchor's 10 closest keys.
+        mined_hubness: of the mined keys.
+        self_hits: share of the anchors that meet a key of their own image.
+        age: of the keys; None where it is not known.
+    """
+
+    anchors: int
+    keys: int
+    base_rate: Share
+    shares: tuple[float, ...]
+    by_rank: tuple[Share, ...]
+    bands: dict[Band, BandCount]
+    recall: Share
+    ks: tuple[int, ...]
+    by_k: tuple[Share, ...]
+    hubness: Hubness
+    mined_hubness: Hubness
+    self_hits: Share
+    age: KeyAge | None
+
+    @property
+    def false_negative_share(self) -> Share:
+        """P(same class) among the kept negatives."""
+        return self.bands[Band.POTENTIAL].same_class
+
+    @property
+    def mined_purity(self) -> Share:
+        """P(same class) among the mined positives."""
+        return self.bands[Band.MINED].same_class
+
+    def to_plain(self) -> dict[str, Any]:
+        """Dicts, lists and numbers that JSON can hold, with None for NaN and bands by lower-case name."""
+        plain: dict[str, Any] = _plain(self)
+        return plain
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
+
+@torch.no_grad()
+def diagnose(
+    s: Similarities,
+    selection: Selection,
+    *,
+    score: Float[Tensor, "B K"] | None = None,
+    shares: Sequence[float] = RANK_SHARES,
+    ks: Sequence[int] = KS,
+    ages: Int[Tensor, " K"] | None = None,
+) -> Diagnosis:
+    """Count what a selection took and left.
+
+    Args:
+        s: what was selected from. Without `same_class` all that needs no label is still counted.
+        selection: from `select`.
+        score: what "close" means; larger is closer. None: z'·n where it was computed, else z·n.
+        shares: ascending rank shares of all K keys, counted as a band's edges are.
+        ks: numbers of closest keys.
+        ages: of the keys (`Queue.ages`).
+
+    Raises:
+        ValueError: shares that do not ascend or leave [0, 1], or k below 1.
+    """
+    own, same = s.own, s.same_class
+    keys, mined = own.shape[1], selection.band == Band.MINED
+    if score is None:
+        score = s.anchor.detach() if s.key is None else s.key
+    return Diagnosis(
+        anchors=len(own),
+        keys=keys,
+        base_rate=_share_among(~own, same),
+        shares=tuple(shares),
+        by_rank=same_class_by_rank(score, own, same, shares),
+        bands=band_counts(selection.band, same),
+        recall=NOTHING if same is None else _share_among(same & ~own, selection.band != Band.POTENTIAL),
+        ks=tuple(ks),
+        by_k=mined_purity_by_k(score, own, same, ks),
+        hubness=hubness(closest(score, own, HUB_K), keys),
+        mined_hubness=hubness(mined.nonzero()[:, 1], keys),
+        self_hits=self_hits(own),
+        age=None if ages is None or not keys else key_age(ages, mined),
+    )
+
+
+@torch.no_grad()
+def same_class_by_rank(
+    score: Float[Tensor, "B K"],
+    own: Bool[Tensor, "B K"],
+    same_class: Bool[Tensor, "B K"] | None,
+    shares: Sequence[float],
+) -> tuple[Share, ...]:
+    """P(same class | rank) between each two consecutive rank shares, closest first.
+
+    Args:
+        score: larger is closer; equal scores keep their order.
+        own: own keys rank last and are not counted.
+        same_class: true where a key has the anchor's class; None (no labels) gives shares of nothing.
+        shares: ascending, of all K keys. A bin without a key, as where K is small, is a share of nothing.
+
+    Raises:
+        ValueError: fewer than two shares, or shares that do not ascend or leave [0, 1].
+    """
+    edges = _edges(shares, score.shape[1])
+    if same_class is None:
+        return (NOTHING,) * (len(edges) - 1)
+    hits = _closest_first(same_class & ~own, score, own)
+    others = (~own).sum(1)
+    return tuple(share_of(hits[:, a:b].sum(1), (others.clamp_max(b) - a).clamp_min(0)) for a, b in pairwise(edges))
+
+
+@torch.no_grad()
+def mined_purity_by_k(
+    score: Float[Tensor, "B K"], own: Bool[Tensor, "B K"], same_class: Bool[Tensor, "B K"] | None, ks: Sequence[int]
+) -> tuple[Share, ...]:
+    """P(same class) among the k closest keys, for several k: what mining by similarity alone would take.
+
+    Args:
+        score: larger is closer.
+        own: own keys are never among the closest.
+        same_class: true where a key has the anchor's class; None (no labels) gives shares of nothing.
+        ks: each at least 1; where an anchor has fewer keys, all of them.
+
+    Raises:
+        ValueError: k below 1.
+    """
+    if any(k < 1 for k in ks):
+        raise ValueError(f"The numbers of closest keys are {tuple(ks)}; each must be at least 1.")
+    if same_class is None:
+        return (NOTHING,) * len(ks)
+    index = score.masked_fill(own, -torch.inf).topk(min(max(ks, default=0), score.shape[1]), dim=1).indices
+    hits = (same_class & ~own).gather(1, index)
+    others = (~own).sum(1)
+    return tuple(share_of(hits[:, :k].sum(1), others.clamp_max(k)) for k in ks)
+
+
+@torch.no_grad()
+def band_counts(band: Int8[Tensor, "B K"], same_class: Bool[Tensor, "B K"] | None) -> dict[Band, BandCount]:
+    """What each code of `Band` holds; keys are counted as means over anchors."""
+    anchors, keys = band.shape
+    counts = {}
+    for code in Band:
+        mask = band == code
+        held = int(mask.sum()) / max(1, anchors)
+        counts[code] = BandCount(held, held / keys if keys else math.nan, _share_among(mask, same_class))
+    return counts
+
+
+def _share_among(pairs: Tensor, marked: Tensor | None) -> Share:
+    """Share of the pairs that are marked; of nothing where marks are not known."""
+    return NOTHING if marked is None else share_of((pairs & marked).sum(1), pairs.sum(1))
+
+
+def _edges(shares: Sequence[float], keys: int) -> tuple[int, ...]:
+    if len(shares) < 2 or not all(0 <= a < b <= 1 for a, b in pairwise(shares)):
+        raise ValueError(f"The rank shares are {tuple(shares)}; give at least two, ascending, between 0 and 1.")
+    return tuple(rank_count(share, keys) for share in shares)
+
+
+def _closest_first(marked: Tensor, score: Tensor, own: Tensor) -> Tensor:
+    """Each row of `marked` in order of closeness, own keys last; in blocks of rows, which bounds what sorting takes."""
+    step = max(1, CELLS // max(1, score.shape[1]))
+    rows = []
+    for m, x, o in zip(*(torch.split(tensor, step) for tensor in (marked, score, own)), strict=True):
+        rows.append(m.gather(1, x.masked_fill(o, -torch.inf).argsort(dim=1, descending=True, stable=True)))
+    return torch.cat(rows)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, dict):
+        return {band.name.lower(): _plain(item) for band, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+# the table
+
+
+def _lines(d: Diagnosis) -> Iterator[str]:
+    """The lines of the table; what needs labels is left out where there were none."""
+    labelled = d.base_rate.count > 0
+    yield f"{d.anchors:,} anchors with {d.keys:,} keys each" + "; 95 % intervals, over anchors" * labelled
+    yield f"{'':<16}{'keys':>10}{'of all':>10}" + "   P(same class)" * labelled
+    if labelled:
+        yield _row("base rate", d.base_rate.count / d.anchors, d.keys, d.base_rate)
+        for (a, b), share in zip(pairwise(_edges(d.shares, d.keys)), d.by_rank, strict=True):
+            if share.count:
+                yield _row(f"rank {a + 1:,}" + f"–{b:,}" * (b > a + 1), b - a, d.keys, share)
+        for k, share in zip(d.ks, d.by_k, strict=True):
+            if k <= d.keys:
+                yield _row(f"closest {k:,}", k, d.keys, share)
+    for band, held in d.bands.items():
+        yield _row(band.name, held.keys, d.keys, held.same_class if labelled else None)
+    if labelled:
+        others, kept = d.base_rate.count / d.anchors, d.bands[Band.POTENTIAL].keys
+        yield f"not kept, of the keys of the anchor's class: {d.recall}; of all keys: {100 * (1 - kept / others):.2f} %"
+    yield f"hubs among the {HUB_K} closest keys: {_unevenness(d.hubness)}"
+    if d.mined_hubness.mean > 0:
+        yield f"hubs among the mined keys: {_unevenness(d.mined_hubness)}"
+    yield f"anchors that meet a key of their own image: {d.self_hits}"
+    if d.age is not None:
+        mined = "" if math.isnan(d.age.mined) else f"; of the mined {d.age.mined:,.1f} on average"
+        yield f"age of the keys: {d.age.mean:,.1f} on average, at most {d.age.largest:,}{mined}"
+
+
+def _row(label: str, count: float, keys: int, share: Share | None) -> str:
+    of_all = f"{100 * count / keys:.1f} %" if keys else ""
+    value, _, interval = str(share or "").partition(" ")  # aligned at the percent sign
+    return f"{label:<16}{count:>10,.1f}{of_all:>10}{value:>9} {interval}".rstrip()
+
+
+def _unevenness(h: Hubness) -> str:
+    if math.isnan(h.skew):
+        return f"none, each is chosen {h.largest:,} times"
+    return (
+        f"skew {h.skew:.2f} (by chance {h.mean**-0.5:.2f}), one is chosen {h.largest:,} times, "
+        f"{100 * h.never:.1f} % never (by chance {100 * math.exp(-h.mean):.1f} %)"
+    )

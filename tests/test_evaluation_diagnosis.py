@@ -1,0 +1,528 @@
+"""Shares with their intervals, and what a selection took, against plain Python loops, closed forms and simulation."""
+
+import json
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from cltools.evaluation import (
+    Diagnosis,
+    Share,
+    diagnose,
+    diagnosis,
+    expected_self_hits,
+    hubness,
+    mined_purity_by_k,
+    same_class_by_rank,
+    self_hits,
+    share_of,
+)
+from cltools.evaluation.intervals import Z, wilson
+from cltools.evaluation.keys import closest, key_age
+from cltools.mining import (
+    AllNegatives,
+    Band,
+    BandNegatives,
+    NegativeRule,
+    OracleNegatives,
+    PositiveRule,
+    RandomNegatives,
+    Selection,
+    Similarities,
+    select,
+    similarities,
+)
+from cltools.queue import Queue
+
+seeds = st.integers(0, 2**31)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def ints(*values: int) -> Tensor:
+    return torch.tensor(values, dtype=torch.int64)
+
+
+# Shares and their intervals
+
+
+@st.composite
+def counted(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
+    """Hits and counts of some anchors, among them anchors without a pair."""
+    counts = draw(st.lists(st.integers(0, 30), max_size=12))
+    hits = [draw(st.integers(0, count)) for count in counts]
+    return ints(*hits), ints(*counts)
+
+
+@given(counted())
+def test_a_share_is_that_of_all_pairs_inside_its_interval(pairs: tuple[Tensor, Tensor]) -> None:
+    hits, counts = pairs
+    share = share_of(hits, counts)
+    assert share.count == sum(counts.tolist())
+    if not share.count:
+        assert math.isnan(share.value) and math.isnan(share.low) and math.isnan(share.high)
+        return
+    assert share.value == sum(hits.tolist()) / share.count
+    assert 0 <= share.low <= share.value <= share.high <= 1 and share.low < share.high
+
+
+@given(counted())
+def test_the_interval_is_that_of_the_residuals_of_a_loop(pairs: tuple[Tensor, Tensor]) -> None:
+    hits, counts = pairs
+    share = share_of(hits, counts)
+    live = [(h, c) for h, c in zip(hits.tolist(), counts.tolist(), strict=True) if c]
+    assume(share.value not in (0, 1) and len(live) > 1)
+    squares = math.fsum((h - share.value * c) ** 2 for h, c in live)
+    variance = len(live) / (len(live) - 1) * squares / share.count**2
+    spread = share.value * (1 - share.value)
+    n = min(share.count, spread / variance) if variance else share.count
+    assert (share.low, share.high) == pytest.approx(wilson(share.value, n), abs=1e-9)
+
+
+@given(value=st.floats(0, 1), n=st.floats(0.5, 1e7))
+def test_wilsons_ends_are_as_far_from_the_share_as_their_own_deviation_says(value: float, n: float) -> None:
+    for end in wilson(value, n):
+        assert 0 <= end <= 1
+        assert (end - value) ** 2 == pytest.approx(Z**2 * end * (1 - end) / n, abs=1e-9)
+
+
+def test_wilson_closed_forms() -> None:
+    assert wilson(0, 10) == (0, pytest.approx(Z**2 / (10 + Z**2)))
+    assert wilson(1, 10) == (pytest.approx(10 / (10 + Z**2)), 1)
+    assert wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=5e-5)  # a textbook's
+
+
+def test_a_share_of_none_or_all_has_an_interval_as_of_one_pair_an_anchor() -> None:
+    none, all_of_them = share_of(ints(0, 0, 0, 0), ints(9, 3, 0, 5)), share_of(ints(9, 3, 0, 5), ints(9, 3, 0, 5))
+    assert none == Share(0.0, 0.0, wilson(0, 3)[1], 17)
+    assert all_of_them == Share(1.0, wilson(1, 3)[0], 1.0, 17)
+
+
+def test_a_single_anchor_says_as_much_as_one_pair() -> None:
+    share = share_of(ints(0, 30), ints(0, 100))
+    assert (share.low, share.high) == wilson(0.3, 1) and share.high - share.low > 0.7
+
+
+def test_anchors_that_agree_exactly_are_trusted_as_far_as_their_pairs_go() -> None:
+    share = share_of(ints(1, 2, 3), ints(10, 20, 30))
+    assert (share.low, share.high) == wilson(0.1, 60)
+
+
+def test_nothing_counted_is_nan() -> None:
+    for hits, counts in ((ints(), ints()), (ints(0, 0), ints(0, 0))):
+        share = share_of(hits, counts)
+        assert math.isnan(share.value) and math.isnan(share.low) and share.count == 0 and str(share) == "none"
+
+
+@pytest.mark.parametrize(("hits", "counts"), [((3,), (2,)), ((-1,), (2,)), ((1, 0), (0, 9))])
+def test_hits_that_are_no_part_of_the_counts_are_refused(hits: tuple[int, ...], counts: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="between 0 and counts"):
+        share_of(ints(*hits), ints(*counts))
+
+
+def test_more_pairs_of_the_same_kind_teach_nothing_and_more_anchors_do() -> None:
+    hits, counts = ints(1, 4, 0, 7, 2, 9), ints(10, 10, 5, 10, 8, 10)
+    once, copied = share_of(hits, counts), share_of(50 * hits, 50 * counts)
+    assert (copied.low, copied.high) == pytest.approx((once.low, once.high))
+    often = share_of(hits.repeat(50), counts.repeat(50))
+    assert often.value == once.value and often.high - often.low < (once.high - once.low) / 6
+
+
+def clustered(anchors: int, mean: float, correlation: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Anchors with a share each, Beta-distributed as the number of successes among `scale` urns, and 1 to 30 pairs."""
+    scale = (1 - correlation) / correlation
+    part = [
+        torch._standard_gamma(torch.full((anchors,), a * scale, dtype=torch.double), generator=generator)
+        for a in (mean, 1 - mean)
+    ]
+    shares = part[0] / (part[0] + part[1])
+    counts = torch.randint(1, 31, (anchors,), generator=generator)
+    drawn = torch.rand(anchors, 30, generator=generator, dtype=torch.double) < shares[:, None]
+    return (drawn & (torch.arange(30) < counts[:, None])).sum(1), counts
+
+
+@pytest.mark.parametrize("mean", [0.1, 0.5])
+def test_the_interval_covers_where_one_over_pairs_does_not(mean: float) -> None:
+    generator, covered, naive, rounds = seeded(1), 0, 0, 1000
+    for _ in range(rounds):
+        share = share_of(*clustered(150, mean, 0.2, generator))
+        covered += share.low <= mean <= share.high
+        low, high = wilson(share.value, share.count)
+        naive += low <= mean <= high
+    assert 0.925 <= covered / rounds <= 0.97
+    assert naive / rounds < 0.75
+
+
+# What is close
+
+
+@st.composite
+def ranked(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores, own and same class of some anchors with some keys; half of the time with many equal scores."""
+    anchors, keys, generator = draw(st.integers(1, 5)), draw(st.integers(0, 25)), seeded(draw(seeds))
+    score = torch.randn(anchors, keys, generator=generator)
+    if draw(st.booleans()):
+        score = score.round()
+    own = torch.rand(anchors, keys, generator=generator) < draw(st.sampled_from((0.0, 0.2, 1.0)))
+    same = (torch.rand(anchors, keys, generator=generator) < 0.4) | own
+    return score, own, same
+
+
+def order_by_hand(score: list[float], own: list[bool]) -> list[int]:
+    return sorted((j for j in range(len(score)) if not own[j]), key=lambda j: -score[j])
+
+
+def shares_by_hand(ranked: tuple[Tensor, Tensor, Tensor], spans: list[tuple[int, int]]) -> list[Share]:
+    """P(same class) among the ranks of each span, anchor by anchor."""
+    score, own, same = (tensor.tolist() for tensor in ranked)
+    shares = []
+    for a, b in spans:
+        taken = [[row[j] for j in order_by_hand(x, o)[a:b]] for x, o, row in zip(score, own, same, strict=True)]
+        shares.append(share_of(ints(*map(sum, taken)), ints(*map(len, taken))))
+    return shares
+
+
+def equal(found: tuple[Share, ...], expected: list[Share]) -> bool:
+    return str(list(found)) == str(expected)  # as text, because NaN is not NaN
+
+
+@given(ranked(), st.lists(st.floats(0, 1), min_size=2, max_size=5, unique=True).map(sorted))
+def test_same_class_by_rank_agrees_with_a_loop(case: tuple[Tensor, Tensor, Tensor], shares: list[float]) -> None:
+    edges = [math.floor(share * case[0].shape[1] + 0.5) for share in shares]
+    assert equal(same_class_by_rank(*case, shares), shares_by_hand(case, list(pairwise(edges))))
+
+
+@given(ranked(), st.lists(st.integers(1, 40), max_size=4))
+def test_purity_by_k_agrees_with_a_loop(case: tuple[Tensor, Tensor, Tensor], ks: list[int]) -> None:
+    score, own, same = case
+    score = score + torch.arange(score.shape[1]) * -1e-3  # top-k takes any of equals
+    assert equal(mined_purity_by_k(score, own, same, ks), shares_by_hand((score, own, same), [(0, k) for k in ks]))
+
+
+def test_ranks_in_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    score, own = torch.randn(7, 20, generator=seeded()), torch.eye(7, 20, dtype=torch.bool)
+    same = torch.rand(7, 20, generator=seeded(1)) < 0.3
+    whole = same_class_by_rank(score, own, same, diagnosis.RANK_SHARES)
+    monkeypatch.setattr(diagnosis, "CELLS", 45)  # two rows at a time
+    assert equal(same_class_by_rank(score, own, same, diagnosis.RANK_SHARES), list(whole))
+
+
+def test_closeness_that_is_the_class_is_a_step() -> None:
+    same = torch.zeros(4, 10, dtype=torch.bool)
+    same[:, :3] = True
+    none = torch.zeros_like(same)
+    near, far = same_class_by_rank(same.float(), none, same, (0, 0.3, 1))
+    assert (near.value, near.count, far.value, far.count) == (1, 12, 0, 28)
+    assert [share.value for share in mined_purity_by_k(same.float(), none, same, (1, 3, 6))] == [1, 1, 0.5]
+
+
+@pytest.mark.parametrize("shares", [(0.5,), (0.2, 0.1), (0.1, 0.1), (-0.1, 1), (0, 1.1), (0, math.nan)])
+@pytest.mark.parametrize("labelled", [True, False])
+def test_rank_shares_without_meaning_are_refused(shares: tuple[float, ...], labelled: bool) -> None:
+    same = torch.ones(2, 3, dtype=torch.bool) if labelled else None
+    with pytest.raises(ValueError, match="at least two, ascending, between 0 and 1"):
+        same_class_by_rank(torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.bool), same, shares)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_k_below_1_is_refused(labelled: bool) -> None:
+    same = torch.ones(2, 3, dtype=torch.bool) if labelled else None
+    with pytest.raises(ValueError, match="each must be at least 1"):
+        mined_purity_by_k(torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.bool), same, (1, 0))
+
+
+# Keys
+
+
+@given(ranked(), st.integers(1, 30))
+def test_the_closest_are_those_of_a_loop(case: tuple[Tensor, Tensor, Tensor], k: int) -> None:
+    score, own, _ = case
+    score = score + torch.arange(score.shape[1]) * -1e-3
+    rows = zip(score.tolist(), own.tolist(), strict=True)
+    assert closest(score, own, k).tolist() == [j for x, o in rows for j in order_by_hand(x, o)[:k]]
+
+
+@given(st.lists(st.integers(0, 6), max_size=40))
+def test_hubness_is_the_moment_of_a_loop(chosen: list[int]) -> None:
+    found = hubness(ints(*chosen), 7)
+    counts = [chosen.count(key) for key in range(7)]
+    mean = sum(counts) / 7
+    variance = sum((c - mean) ** 2 for c in counts) / 7
+    assert (found.largest, found.mean) == (max(counts), pytest.approx(mean))
+    assert found.never == pytest.approx(counts.count(0) / 7)
+    if variance:
+        assert found.skew == pytest.approx(sum((c - mean) ** 3 for c in counts) / 7 / variance**1.5)
+    else:
+        assert math.isnan(found.skew)
+
+
+def test_one_hub_that_all_choose_has_the_largest_skew() -> None:
+    found = hubness(torch.full((12, 1), 3), 50)
+    assert found.skew == pytest.approx(48 / 7) and found.largest == 12 and found.never == pytest.approx(49 / 50)
+
+
+def test_hubness_without_keys_is_nan() -> None:
+    found = hubness(torch.zeros(4, 0, dtype=torch.int64), 0)
+    assert math.isnan(found.skew) and math.isnan(found.never) and math.isnan(found.mean) and found.largest == 0
+
+
+def test_choosing_by_chance_has_the_skew_and_the_rest_said() -> None:
+    found = hubness(torch.randint(0, 2000, (1000, 8), generator=seeded()), 2000)
+    assert found.mean == 4 and found.skew == pytest.approx(4**-0.5, abs=0.15)
+    assert found.never == pytest.approx(math.exp(-4), abs=0.01)
+
+
+def test_vectors_of_many_dimensions_have_hubs_and_of_few_have_not() -> None:
+    """Radovanović et al., JMLR 2010, figure 1: the skew grows with the dimension."""
+    skews = []
+    for dim in (3, 100):
+        x = torch.randn(1000, dim, generator=seeded())
+        skews.append(hubness(closest(-torch.cdist(x, x), torch.eye(1000, dtype=torch.bool), 5), 1000).skew)
+    assert skews[0] < 1 and skews[1] > 3
+
+
+def test_self_hits_count_anchors_and_not_keys() -> None:
+    own = torch.tensor([[True, True, False], [False, False, False], [False, False, True], [False, False, False]])
+    share = self_hits(own)
+    assert share.value == 0.5 and share.count == 4 and 0.1 < share.low < 0.5 < share.high < 0.9
+
+
+@pytest.mark.parametrize("queue_size", [60, 120, 240, 360, 480, 500])
+def test_self_hits_happen_as_often_as_expected(queue_size: int) -> None:
+    images, batch, generator = 240, 4, seeded()
+    queue, hits, anchors = Queue(queue_size, 1), 0, 0
+    for epoch in range(16):
+        for ids in torch.randperm(images, generator=generator).split(batch):
+            if epoch >= 4:  # the queue is full
+                hits += int((ids[:, None] == queue.ids).any(1).sum())
+                anchors += batch
+            queue.enqueue(torch.zeros(batch, 1), ids, ids)
+    assert hits / anchors == pytest.approx(expected_self_hits(queue_size, images), abs=0.02)
+
+
+def test_expected_self_hits_closed_forms() -> None:
+    assert expected_self_hits(32768, 50000) == pytest.approx(0.2147, abs=1e-4)
+    assert expected_self_hits(65536, 50000) == pytest.approx(0.7624, abs=1e-4)
+    assert expected_self_hits(500, 500) == 0.5 and expected_self_hits(1000, 500) == expected_self_hits(9999, 500) == 1
+    for wrong in ((0, 5), (5, 0)):
+        with pytest.raises(ValueError, match="both must be at least 1"):
+            expected_self_hits(*wrong)
+
+
+def test_the_age_of_mined_keys_counts_each_time_they_are_mined() -> None:
+    mined = torch.tensor([[True, False, False], [True, False, True]])
+    age = key_age(ints(0, 5, 9), mined)
+    assert (age.mean, age.largest, age.mined) == (pytest.approx(14 / 3), 9, 3)
+    assert math.isnan(key_age(ints(0, 5, 9), torch.zeros_like(mined)).mined)
+
+
+# The whole
+
+
+def compared(anchors: int = 40, keys: int = 90, classes: int = 4, seed: int = 0) -> Similarities:
+    """Noisy classes on the sphere; some keys are of the anchors' own images."""
+    generator = seeded(seed)
+    centres = torch.randn(classes, 16, generator=generator)
+    labels, key_labels = (torch.randint(0, classes, (n,), generator=generator) for n in (anchors, keys))
+    ids, key_ids = torch.arange(anchors), torch.randint(0, 4 * anchors, (keys,), generator=generator)
+    own_place = key_ids < anchors
+    key_labels[own_place] = labels[key_ids[own_place]]
+
+    def views(of: Tensor) -> Tensor:
+        return normalize(centres[of] + 2 * torch.randn(len(of), 16, generator=generator), dim=1)
+
+    return similarities(
+        views(labels),
+        views(labels),
+        views(key_labels),
+        ids[:, None] == key_ids,
+        same_class=labels[:, None] == key_labels,
+    )
+
+
+MINING = PositiveRule(k=4, start=0, ramp=0)
+
+
+def chosen(s: Similarities, rule: NegativeRule | None = None, positives: PositiveRule = MINING) -> Selection:
+    return select(s, positives, rule or BandNegatives(0.05, 0.5), generator=seeded())
+
+
+def mean_of(tensor: Tensor) -> float:
+    return float(tensor.double().mean())
+
+
+def among(pairs: list[tuple[bool, bool]]) -> float:
+    """Share of the marked among the counted, of (counted, marked)."""
+    marks = [marked for counted, marked in pairs if counted]
+    return sum(marks) / len(marks)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_diagnosis_agrees_with_a_loop(seed: int) -> None:
+    s = compared(seed=seed)
+    selection = chosen(s)
+    ages = torch.randperm(90, generator=seeded(seed))
+    d = diagnose(s, selection, ages=ages)
+    assert s.same_class is not None and s.key is not None
+    bands, same, own = (t.flatten().tolist() for t in (selection.band, s.same_class, s.own))
+    assert (d.anchors, d.keys) == (40, 90) and 0 < d.bands[Band.OWN].keys < 2
+    assert d.base_rate.value == among([(not o, c) for o, c in zip(own, same, strict=True)])
+    for band in Band:
+        held = d.bands[band]
+        assert held.keys == pytest.approx(bands.count(band) / 40) and held.share == pytest.approx(held.keys / 90)
+        if band in bands:
+            assert held.same_class.value == among([(b == band, c) for b, c in zip(bands, same, strict=True)])
+            assert held.same_class.count == bands.count(band)
+        else:
+            assert math.isnan(held.same_class.value)
+    dropped = [(c and not o, b != Band.POTENTIAL) for o, c, b in zip(own, same, bands, strict=True)]
+    assert d.recall.value == among(dropped)
+    assert d.false_negative_share is d.bands[Band.POTENTIAL].same_class and d.false_negative_share.count > 0
+    assert d.mined_purity is d.bands[Band.MINED].same_class and d.mined_purity.count > 0
+    assert equal(d.by_rank, list(same_class_by_rank(s.key, s.own, s.same_class, diagnosis.RANK_SHARES)))
+    assert equal(d.by_k, list(mined_purity_by_k(s.key, s.own, s.same_class, diagnosis.KS)))
+    assert d.hubness == hubness(closest(s.key, s.own, 10), 90) and d.hubness.mean == pytest.approx(400 / 90)
+    mined = [place % 90 for place, band in enumerate(bands) if band == Band.MINED]
+    assert d.mined_hubness == hubness(ints(*mined), 90)
+    assert d.self_hits == self_hits(s.own)
+    assert d.age is not None and (d.age.mean, d.age.largest) == (44.5, 89)
+    assert d.age.mined == pytest.approx(sum(ages[key].item() for key in mined) / len(mined))
+
+
+def test_close_keys_are_of_the_anchors_class_more_often_than_the_base_rate() -> None:
+    d = diagnose(s := compared(200, 300), chosen(s), shares=(0, 0.05, 0.5, 1), ks=(1, 50))
+    near, middle, far = d.by_rank
+    assert near.low > d.base_rate.high and near.low > middle.high and middle.low > far.high
+    assert d.by_k[0].value > d.by_k[1].value > d.base_rate.high
+
+
+def test_the_purity_of_all_k_mined_is_that_by_k() -> None:
+    s = compared()
+    positives = PositiveRule(k=5, weighting="soft", start=0, ramp=0)
+    d = diagnose(s, chosen(s, AllNegatives(), positives))
+    assert str(d.mined_purity) == str(d.by_k[d.ks.index(5)]) and d.bands[Band.MINED].keys == 5
+
+
+def test_chance_drops_the_anchors_class_as_often_as_any_other() -> None:
+    s = compared(200, 400, classes=2)
+    d = diagnose(s, chosen(s, RandomNegatives(0.4), PositiveRule(weighting="none")))
+    assert d.recall.low < 0.6 < d.recall.high
+    assert d.false_negative_share.low < d.base_rate.value < d.false_negative_share.high
+
+
+def test_the_oracle_keeps_no_false_negative_and_recalls_all() -> None:
+    s = compared()
+    d = diagnose(s, chosen(s, OracleNegatives(), PositiveRule(weighting="none")))
+    assert d.false_negative_share.value == 0 and d.false_negative_share.high > 0
+    assert d.recall.value == 1 and d.bands[Band.OTHER].same_class.value == 1
+
+
+def without_labels(plain: object) -> object:
+    """What is left of a plain diagnosis when every share of classes is taken out."""
+    classes = ("base_rate", "by_rank", "recall", "by_k", "same_class")
+    if isinstance(plain, dict):
+        return {name: without_labels(value) for name, value in plain.items() if name not in classes}
+    return plain
+
+
+@pytest.mark.parametrize("rule", [BandNegatives(), RandomNegatives(), AllNegatives()])
+def test_labels_change_counts_of_classes_and_nothing_else(rule: NegativeRule) -> None:
+    s = compared()
+    assert s.same_class is not None
+    others = replace(s, same_class=s.same_class.roll(1, 0)), replace(s, same_class=None)
+    known, permuted, unknown = (diagnose(each, chosen(each, rule)).to_plain() for each in (s, *others))
+    assert known != permuted
+    assert without_labels(known) == without_labels(permuted) == without_labels(unknown)
+
+
+def test_without_labels_the_rest_is_still_counted() -> None:
+    s = replace(compared(), same_class=None)
+    d = diagnose(s, chosen(s), ages=torch.arange(90))
+    labelled = (d.base_rate, d.recall, d.false_negative_share, d.mined_purity, *d.by_rank, *d.by_k)
+    assert all(math.isnan(share.value) and share.count == 0 for share in labelled)
+    assert len(d.by_rank) == len(d.shares) - 1 and len(d.by_k) == len(d.ks)
+    assert d.bands[Band.POTENTIAL].keys > 0 and d.hubness.skew > 0 and d.age is not None and d.self_hits.count == 40
+    assert "P(same class)" not in str(d) and "POTENTIAL" in str(d) and "hubs" in str(d) and "nan" not in str(d)
+
+
+@given(seed=seeds, anchors=st.integers(1, 6), keys=st.integers(0, 12), owned=st.booleans(), labelled=st.booleans())
+@settings(max_examples=60)
+def test_few_keys_own_keys_and_none_are_ordinary(
+    seed: int, anchors: int, keys: int, owned: bool, labelled: bool
+) -> None:
+    s = compared(anchors, keys, seed=seed)
+    s = replace(s, own=torch.ones_like(s.own) if owned else s.own, same_class=s.same_class if labelled else None)
+    d = diagnose(s, chosen(s), ages=torch.arange(keys))
+    assert sum(held.keys for held in d.bands.values()) == pytest.approx(keys)
+    assert (d.age is None) == (keys == 0)
+    json.dumps(d.to_plain(), allow_nan=False)
+    assert "nan" not in str(d)
+
+
+def test_close_is_by_the_positive_where_it_was_compared_or_by_what_is_given() -> None:
+    s = compared()
+    assert s.key is not None and s.same_class is not None
+    selection = chosen(s, AllNegatives(), PositiveRule(weighting="none"))
+    for given_s, score, expected in (
+        (s, None, s.key),
+        (replace(s, key=None), None, s.anchor),
+        (s, s.anchor, s.anchor),
+        (s, -s.key, -s.key),
+    ):
+        d = diagnose(given_s, selection, score=score)
+        assert equal(d.by_k, list(mined_purity_by_k(expected, s.own, s.same_class, d.ks)))
+        assert equal(d.by_rank, list(same_class_by_rank(expected, s.own, s.same_class, d.shares)))
+        assert d.hubness == hubness(closest(expected, s.own, 10), d.keys)
+
+
+def test_a_diagnosis_asks_for_no_gradient() -> None:
+    anchor = normalize(torch.randn(4, 8, generator=seeded()), dim=1).requires_grad_()
+    keys = normalize(torch.randn(9, 8, generator=seeded(1)), dim=1)
+    s = similarities(anchor, anchor.detach(), keys, torch.zeros(4, 9, dtype=torch.bool), with_key=False)
+    diagnose(s, chosen(s, AllNegatives(), PositiveRule(weighting="none")))
+
+
+def full() -> Diagnosis:
+    s = compared(200, 300)
+    return diagnose(s, chosen(s), ages=torch.arange(300))
+
+
+def test_a_diagnosis_is_json_by_the_names_of_the_history() -> None:
+    d = full()
+    plain = json.loads(json.dumps(d.to_plain(), allow_nan=False))
+    assert plain["base_rate"] == {
+        "value": d.base_rate.value,
+        "low": d.base_rate.low,
+        "high": d.base_rate.high,
+        "count": d.base_rate.count,
+    }
+    assert list(plain["bands"]) == ["own", "easy", "potential", "hard", "mined", "other"]
+    assert plain["bands"]["potential"]["same_class"]["value"] == d.false_negative_share.value
+    assert plain["bands"]["other"]["same_class"] == {"value": None, "low": None, "high": None, "count": 0}
+    assert plain["by_rank"][0]["value"] is None  # 0.1 % of 300 keys are none
+    assert len(plain["by_rank"]) == len(plain["shares"]) - 1 == 9 and plain["age"]["largest"] == 299
+
+
+def test_the_table_has_the_base_rate_on_top_and_a_line_for_all_that_holds_keys() -> None:
+    d = full()
+    lines = str(d).splitlines()
+    assert lines[0] == "200 anchors with 300 keys each; 95 % intervals, over anchors"
+    assert lines[2].startswith("base rate") and lines[2].endswith(str(d.base_rate))
+    assert lines[3].startswith("rank 1–2 ") and lines[3].endswith(str(d.by_rank[1]))
+    assert sum(line.startswith("rank") for line in lines) == sum(share.count > 0 for share in d.by_rank) == 8
+    assert sum(line.startswith("closest") for line in lines) == len(d.ks)
+    for band in Band:
+        (line,) = (line for line in lines if line.startswith(band.name))
+        assert line.endswith(str(d.bands[band].same_class)) and f"{d.bands[band].keys:,.1f}" in line
+    signs = {line.index("%", 40) for line in lines[2:-5] if "[" in line}
+    assert len(signs) == 1 and max(map(len, lines)) <= 120
+    assert str(d.recall) in lines[-5] and "hubs" in lines[-4] and "of the mined" in lines[-1]

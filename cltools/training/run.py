@@ -10,11 +10,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cltools.config import Experiment
+from cltools.datasets import ImageSet
 from cltools.encoders import Encoder, MomentumCopy, build_encoder
-from cltools.encoders.backbones import OwnBackbone
-from cltools.evaluation import evaluate
+from cltools.encoders.backbones import OwnBackbone, home
+from cltools.evaluation import Diagnosis, diagnose, evaluate
+from cltools.mining import select
 from cltools.queue import Queue
 from cltools.training.checkpoint import read_checkpoint
+from cltools.training.diagnosis import compared_now
 from cltools.training.history import History
 from cltools.training.images import TrainedOn, evaluation_images, training_images
 from cltools.training.step import Memory
@@ -76,6 +79,46 @@ class Run:
         if self.path is not None:
             _replace(self.path / EVALUATION, json.dumps(report, indent=2) + "\n")
         return report
+
+    def diagnose(self, *, images: ImageSet | None = None, n: int = 1000, seed: int = 0) -> Diagnosis:
+        """What the run's encoder and rules would select now, at full strength (see `compared_now`).
+
+        The keys are the queue's: of the images trained on last, so that an anchor meets its own image more often than
+        while training (`expected_self_hits`). Without a queue (SimCLR) they are both views of the anchors' images.
+        Labels are read to count, and by the oracle. Memory grows with anchors times keys.
+
+        Args:
+            images: what the run was trained on, for a run on images given to `fit(images=…)`.
+            n: training images drawn as anchors; all if there are fewer.
+            seed: of these, of their views, and of what rules draw.
+
+        Raises:
+            ValueError: a run whose images or queue are not at hand, or images that it was not trained on.
+        """
+        if self.memory is None and self.experiment.training.mode == "moco":
+            raise ValueError(
+                f"This run has no queue: its folder holds no {CHECKPOINT}. Load it with its checkpoint, "
+                "or train it again with fit(…), to see what it selects."
+            )
+        anchors = self._trained_on(images).subset(n, seed)
+        draws = torch.Generator(home(self.encoder)).manual_seed(seed)
+        s = compared_now(self.experiment, self.encoder, self.memory, anchors, draws=draws)
+        rules = self.experiment.positives.at(1.0), self.experiment.negatives.at(1.0)
+        selection = select(s, *rules, temperature=self.experiment.loss.temperature, generator=draws)
+        return diagnose(s, selection, ages=None if self.memory is None else self.memory.queue.ages)
+
+    def _trained_on(self, images: ImageSet | None) -> ImageSet:
+        """The images trained on, without those held out; keys are known by the ids of these very images."""
+        if images is None and self.images is not None and self.images.given:
+            raise ValueError(
+                "This run was trained on images given to fit(images=…), and does not keep them. "
+                "Give them again: run.diagnose(images=…)"
+            )
+        train, _ = training_images(self.experiment, images)
+        if self.images is not None and TrainedOn.of(train, given=self.images.given) != self.images:
+            now = TrainedOn.of(train, given=images is not None)
+            raise ValueError(f"This run was trained on {self.images}, these are {now}. Give the images it knows by id.")
+        return train
 
     @classmethod
     def load(cls, path: str | Path, *, backbone: nn.Module | None = None, device: str | torch.device = "cpu") -> "Run":

@@ -3,8 +3,18 @@
 from cltools.config import EvaluationSettings, Experiment, TrainingSettings
 from cltools.datasets import DataSettings, ImageSet, load_images
 from cltools.encoders import Encoder, EncoderSettings
-from cltools.evaluation import alignment, embed, evaluate, knn_accuracy, linear_probe, uniformity
+from cltools.evaluation import (
+    Diagnosis,
+    alignment,
+    diagnose,
+    embed,
+    evaluate,
+    knn_accuracy,
+    linear_probe,
+    uniformity,
+)
 from cltools.gradients import info_nce_gradients
+from cltools.interop import ContrastiveLoss, as_metric_learning_miner
 from cltools.losses import LossSettings, info_nce, negative_mass
 from cltools.mining import (
     AllNegatives,
@@ -38,8 +48,10 @@ __all__ = [
     "Band",
     "BandNegatives",
     "CancelFalseNegatives",
+    "ContrastiveLoss",
     "DataSettings",
     "Debiased",
+    "Diagnosis",
     "Encoder",
     "EncoderSettings",
     "Estimate",
@@ -62,7 +74,9 @@ __all__ = [
     "TrainingSettings",
     "ViewSettings",
     "alignment",
+    "as_metric_learning_miner",
     "augment",
+    "diagnose",
     "embed",
     "evaluate",
     "fit",

@@ -1,4 +1,4 @@
-"""The command line: `python -m cltools train | evaluate | download | presets | bench`.
+"""The command line: `python -m cltools train | evaluate | download | presets | compare | table | bench`.
 
 Flags are made from the dataclasses of `Experiment` by tyro, so every setting is one; a preset gives their defaults.
 """
@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "evaluate": evaluate,
         "download": download,
         "presets": presets,
+        "compare": compare,
+        "table": table,
         "bench": bench,
     }
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -168,6 +170,25 @@ def presets(arguments: list[str]) -> None:
         raise ValueError(f"{PROGRAM} presets takes no arguments, but was given: {' '.join(arguments)}")
     for method in METHODS:
         print("".join(f"{f'{images}-{method}':26s}" for images in IMAGES).rstrip())
+
+
+def compare(arguments: list[str]) -> None:
+    """Train every rule and control from one warm start, and write what each reached."""
+    from cltools.comparison import CompareFlags
+    from cltools.comparison import compare as run
+    from cltools.comparison import table as rendered
+
+    flags = _parse(CompareFlags, arguments, "compare")
+    run(flags)
+    print(rendered([flags.out]))
+
+
+def table(arguments: list[str]) -> None:
+    """Show records of comparisons as one table, in Markdown."""
+    from cltools.comparison import TableFlags
+    from cltools.comparison import table as rendered
+
+    print(rendered(_parse(TableFlags, arguments, "table").records))
 
 
 def bench(arguments: list[str]) -> None:

@@ -192,10 +192,13 @@ def table(arguments: list[str]) -> None:
 
 
 def bench(arguments: list[str]) -> None:
-    """Time a training step by its parts."""
-    from cltools.bench import BenchFlags, run_bench
+    """Time a training step by its parts, or with `bench rules` what each rule and the loss cost."""
+    from cltools.bench import RuleBenchFlags, StepBenchFlags, bench_rules, bench_steps
 
-    run_bench(_parse(BenchFlags, arguments, "bench"))
+    if arguments[:1] == ["rules"]:
+        bench_rules(_parse(RuleBenchFlags, arguments[1:], "bench rules"))
+    else:
+        bench_steps(_parse(StepBenchFlags, arguments, "bench"))
 
 
 def _parse(flags: type[Any], arguments: list[str], command: str) -> Any:

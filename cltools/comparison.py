@@ -16,10 +16,12 @@ from tqdm.auto import tqdm
 
 from cltools.config import Experiment, differences, to_plain
 from cltools.errors import unknown
+from cltools.evaluation import evaluate
 from cltools.mining import BandNegatives, OracleNegatives, PositiveRule, RandomNegatives
 from cltools.presets import IMAGES, METHODS, laptop, preset
 from cltools.records import commit, provenance, read_record, write_record
 from cltools.training import Run, fit
+from cltools.training.images import evaluation_images, training_images
 from cltools.training.loop import resolve_device
 
 KIND = "comparison"
@@ -135,14 +137,17 @@ def compare(flags: CompareFlags) -> dict[str, Any]:
         record = _gone_on_with(flags.out, settings)
     done = {(row["arm"], row["seed"]) for row in record["rows"]}
     todo = [(seed, name) for seed in flags.seeds for name in experiments if (name, seed) not in done]
+    train, _ = training_images(baseline)
+    test = evaluation_images(baseline)
     warm: Run | None = None
     for seed, name in tqdm(todo, desc="arms", unit="arm"):
         if warm is None or warm.experiment.seed != seed:
-            warm = fit(replace(flags.budgeted(preset(f"{flags.images}-{BASELINE}"), flags.warm_epochs), seed=seed))
+            start = flags.budgeted(preset(f"{flags.images}-{BASELINE}"), flags.warm_epochs)
+            warm = fit(replace(start, seed=seed), images=train)
         began = time.perf_counter()
-        run = fit(replace(experiments[name], seed=seed), start_from=warm)
+        run = fit(replace(experiments[name], seed=seed), images=train, start_from=warm)
         seconds = time.perf_counter() - began
-        measured, last = run.evaluate(), run.history.rows[-1]
+        measured, last = evaluate(run.encoder, train, test, baseline.evaluation), run.history.rows[-1]
         row = {
             "arm": name,
             "seed": seed,

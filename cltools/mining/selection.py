@@ -63,16 +63,17 @@ def select(
     band = torch.full_like(s.own, Band.OTHER, dtype=torch.int8)
     if s.own.shape[1]:
         band = _judged(s, eligible, negative_rule, temperature=temperature, generator=generator)
-    band.scatter_(1, index, band.gather(1, index).masked_fill_(mined, Band.MINED)).masked_fill_(s.own, Band.OWN)
-    kept = band == Band.POTENTIAL
+    band.scatter_(1, index, band.gather(1, index).masked_fill_(mined, Band.MINED))
+    band.mul_((~s.own).view(torch.int8))  # OWN is 0
+    kept = _is_potential(band)
     weight = negative_rule.weigh(s, kept, eligible)
     if weight is not None:  # a kept key without weight is not kept
         band.masked_fill_(kept & (weight <= 0), Band.OTHER)
-        kept = band == Band.POTENTIAL
+        kept = _is_potential(band)
     return Selection(
         positive_index=index,
         positive_weight=positive_weight,
-        negative_weight=kept.float() if weight is None else weight.float() * kept,
+        negative_weight=kept.view(torch.int8).float() if weight is None else weight.float() * kept,
         band=band,
         synthetic=negative_rule.synthesise(s, kept, generator=generator),
         estimate=negative_rule.estimate(),
@@ -101,8 +102,14 @@ def _judged(
             f"each key, int8 {list(s.own.shape)}."
         )
     band = band.to(torch.int8)
-    foreign = 1 - (band & 3).clamp_(max=1)  # 1 at OWN (0) and MINED (4), whose last two bits are 0
-    return foreign.mul_(Band.OTHER - band).add_(band)
+    # OWN (0) and MINED (4) end in two bits of 0: these become −1, all bits set, and by the bits of OTHER (5) become it.
+    foreign = (band & 3).clamp_(max=1).sub_(1)
+    return foreign.bitwise_and_(Band.OTHER).bitwise_or_(band)
+
+
+def _is_potential(band: Tensor) -> Tensor:
+    """`band == POTENTIAL`, in bits: on a CPU comparisons take several times as long."""
+    return (1 - (band ^ Band.POTENTIAL).clamp_(max=1)).view(torch.bool)
 
 
 class Terms(TypedDict):

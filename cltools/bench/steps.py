@@ -1,12 +1,5 @@
-"""Where the time of a training step goes: `python -m cltools bench`.
+"""Where the time of a training step goes, on random pixels."""
 
-Every part is timed in the same run as the bare product of anchors and keys, so that ratios hold on a noisy machine.
-"""
-
-import json
-import platform
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,18 +7,20 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
+from cltools.bench.measuring import median_milliseconds
 from cltools.config import Experiment
 from cltools.datasets import ImageSet
 from cltools.losses import info_nce
 from cltools.mining import select, similarities, terms
 from cltools.presets import laptop, preset
+from cltools.records import provenance, write_record
 from cltools.training.loop import make_learner, resolve_device
 from cltools.training.step import Batch, train_step
 from cltools.views import augment
 
 
 @dataclass(frozen=True)
-class BenchFlags:
+class StepBenchFlags:
     """Time a training step of some presets by its parts, on random pixels of 32×32."""
 
     presets: tuple[str, ...] = ("cifar10-simclr", "cifar10-moco", "cifar10-potential")
@@ -42,12 +37,12 @@ class BenchFlags:
     def __post_init__(self) -> None:
         """Refuse to measure nothing."""
         if not self.presets:
-            raise ValueError("BenchFlags: presets is empty; name at least one.")
+            raise ValueError("bench: presets is empty; name at least one.")
         if self.repeats < 1:
-            raise ValueError(f"BenchFlags: repeats is {self.repeats}; it must be at least 1.")
+            raise ValueError(f"bench: repeats is {self.repeats}; it must be at least 1.")
 
 
-def run_bench(flags: BenchFlags) -> None:
+def bench_steps(flags: StepBenchFlags) -> None:
     """Measure, print a table, write JSON if asked."""
     device = resolve_device(flags.device)
     experiments = {name: preset(name) if flags.full else laptop(preset(name)) for name in flags.presets}
@@ -57,10 +52,7 @@ def run_bench(flags: BenchFlags) -> None:
     for name, row in rows.items():
         print("  ".join([f"{name:20s}", *(f"{row[c]:14.2f}" for c in columns)]))
     if flags.out is not None:
-        versions = {"python": platform.python_version(), "torch": torch.__version__}
-        machine = {"device": _device_name(device), "threads": torch.get_num_threads()}
-        flags.out.parent.mkdir(parents=True, exist_ok=True)
-        flags.out.write_text(json.dumps({"versions": versions, "machine": machine, "rows": rows}, indent=2) + "\n")
+        write_record(flags.out, {"kind": "bench", **provenance(device), "rows": rows})
 
 
 def measure(experiment: Experiment, device: torch.device, repeats: int) -> dict[str, float]:
@@ -85,9 +77,6 @@ def measure(experiment: Experiment, device: torch.device, repeats: int) -> dict[
     own = torch.zeros(anchors, settings.keys, dtype=torch.bool, device=device)
     with_key = experiment.positives.reads_key or experiment.negatives.reads_key
 
-    def time_of(work: Callable[[], object]) -> float:
-        return _median_milliseconds(work, device, repeats)
-
     def selection_and_loss() -> None:
         anchor = z.clone().requires_grad_()
         s = similarities(anchor, z, n, own, same_class=own, with_key=with_key)
@@ -95,27 +84,17 @@ def measure(experiment: Experiment, device: torch.device, repeats: int) -> dict[
         loss = info_nce(**terms(s, choice), temperature=experiment.loss.temperature, form=experiment.loss.form)
         loss.backward()  # type: ignore[no-untyped-call]
 
-    step = time_of(lambda: train_step(learner, batch, experiment, progress=1.0, labelled=True))
-    return {
-        "step ms": step,
-        "views ms": 2 * time_of(lambda: augment(pixels, experiment.views, generator=generator)),
-        "mining+loss ms": time_of(selection_and_loss),
-        "product ms": time_of(lambda: z @ n.T),
-        "views/s": anchors / step * 1000,
+    parts: dict[str, Callable[[], object]] = {
+        "step": lambda: train_step(learner, batch, experiment, progress=1.0, labelled=True),
+        "views": lambda: augment(pixels, experiment.views, generator=generator),
+        "mining+loss": selection_and_loss,
+        "product": lambda: z @ n.T,
     }
-
-
-def _median_milliseconds(work: Callable[[], object], device: torch.device, repeats: int) -> float:
-    times = []
-    for i in range(repeats + 2):
-        began = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        if i >= 2:  # the first two warm up
-            times.append((time.perf_counter() - began) * 1000)
-    return statistics.median(times)
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    times = median_milliseconds(parts, device, repeats)
+    return {
+        "step ms": times["step"],
+        "views ms": 2 * times["views"],
+        "mining+loss ms": times["mining+loss"],
+        "product ms": times["product"],
+        "views/s": anchors / times["step"] * 1000,
+    }

@@ -7,6 +7,9 @@ STAMP := $(VENV)/.installed
 # torch's threads give the core away while they wait: where other work shares the cores, waiting busily slows training
 # many times over. It changes no result.
 export OMP_WAIT_POLICY ?= passive
+# The C library keeps freed memory for the next step instead of fetching fresh pages from the system each time.
+export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
+export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
 .PHONY: help setup lab test lint fast slow notebooks bench
 .NOTPARALLEL:
@@ -18,7 +21,7 @@ help:
 	@echo "make setup      only install into $(VENV)            (another Python: make setup PYTHON=python3.12)"
 	@echo "make notebooks  execute all notebooks without a browser"
 	@echo "make lint       format, lint and types; make fast, make slow: the tests in two parts"
-	@echo "make bench      measure the speed of this machine"
+	@echo "make bench      measure a training step and each rule on this machine"
 
 setup: $(STAMP)
 
@@ -43,6 +46,7 @@ notebooks: $(STAMP)
 
 bench: $(STAMP)
 	$(RUN) -m cltools bench $(ARGS)
+	$(RUN) -m cltools bench rules
 
 # The stamp is written last, so an interrupted installation is taken up again.
 $(STAMP): pyproject.toml constraints.txt

@@ -19,7 +19,8 @@ def provenance(device: torch.device) -> dict[str, Any]:
         "commit": commit(),
         "versions": {
             "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "torchvision", "numpy", "scikit-learn")},
+            "torch": str(torch.__version__),  # with the CUDA it was built for
+            **{name: version(name) for name in ("torchvision", "numpy", "scikit-learn")},
         },
         "hardware": {"device": device_name(device), "threads": torch.get_num_threads()},
     }

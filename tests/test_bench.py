@@ -2,7 +2,6 @@
 
 import json
 import math
-import platform
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from cltools import bench
-from cltools.bench import BenchFlags, measure, run_bench
+from cltools.bench import RuleBenchFlags, StepBenchFlags, bench_rules, bench_steps, measuring, steps
+from cltools.bench.measuring import median_milliseconds, peak_mebibytes
+from cltools.bench.rules import COLUMNS as RULE_COLUMNS
+from cltools.bench.rules import PLAIN, measure_rules
+from cltools.bench.steps import measure
 from cltools.config import Experiment, TrainingSettings
 from cltools.encoders import EncoderSettings
 from cltools.mining import AllNegatives, BandNegatives, PositiveRule, RandomNegatives
@@ -35,8 +37,8 @@ class TestRun:
     def measured(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[str, dict[str, Any]]:
         """The table and the JSON of a bench of two presets."""
         out = tmp_path / "new" / "bench.json"
-        run_bench(
-            BenchFlags(presets=("digits-simclr", "digits-potential"), device="cpu", repeats=2, full=True, out=out)
+        bench_steps(
+            StepBenchFlags(presets=("digits-simclr", "digits-potential"), device="cpu", repeats=2, full=True, out=out)
         )
         return capsys.readouterr().out, json.loads(out.read_text())
 
@@ -50,78 +52,78 @@ class TestRun:
             assert line.split()[1:] == [f"{value:.2f}" for value in row.values()]
             assert all(math.isfinite(value) and value > 0 for value in row.values())
 
-    def test_writes_versions_and_machine(self, measured: tuple[str, dict[str, Any]]) -> None:
+    def test_writes_what_the_figures_were_measured_with(self, measured: tuple[str, dict[str, Any]]) -> None:
         _, figures = measured
-        assert figures["versions"] == {"python": platform.python_version(), "torch": torch.__version__}
-        assert figures["machine"]["threads"] == torch.get_num_threads() and figures["machine"]["device"]
+        assert figures["kind"] == "bench" and figures["versions"]["torch"] == torch.__version__
+        assert figures["hardware"]["threads"] == torch.get_num_threads() and figures["hardware"]["device"]
 
 
 class TestFlags:
     @pytest.fixture
     def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Experiment, torch.device, int]]:
-        """What `run_bench` asks to be measured, without measuring."""
+        """What `bench_steps` asks to be measured, without measuring."""
         asked: list[tuple[Experiment, torch.device, int]] = []
 
         def record(*arguments: Any) -> dict[str, float]:
             asked.append(arguments)  # type: ignore[arg-type]
             return dict.fromkeys(COLUMNS, 1.0)
 
-        monkeypatch.setattr(bench, "measure", record)
+        monkeypatch.setattr(steps, "measure", record)
         return asked
 
     def test_the_laptop_setting_is_measured_unless_asked_otherwise(self, asked: list[Any]) -> None:
-        run_bench(BenchFlags(("cifar10-moco",), device="cpu", repeats=7))
-        run_bench(BenchFlags(("cifar10-moco",), device="cpu", full=True))
+        bench_steps(StepBenchFlags(("cifar10-moco",), device="cpu", repeats=7))
+        bench_steps(StepBenchFlags(("cifar10-moco",), device="cpu", full=True))
         assert asked == [(laptop(preset("cifar10-moco")), CPU, 7), (preset("cifar10-moco"), CPU, 20)]
 
     def test_by_default_methods_on_the_same_images_are_compared(self, asked: list[Any]) -> None:
-        run_bench(BenchFlags())
+        bench_steps(StepBenchFlags())
         assert [e for e, _, _ in asked] == [laptop(preset(f"cifar10-{m}")) for m in ("simclr", "moco", "potential")]
 
     def test_writes_no_file_unless_asked(
         self, asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
-        run_bench(BenchFlags(("digits-moco",)))
+        bench_steps(StepBenchFlags(("digits-moco",)))
         assert asked and list(tmp_path.iterdir()) == []
 
     def test_an_unknown_preset_is_refused_before_any_is_measured(self, asked: list[Any]) -> None:
         with pytest.raises(ValueError, match=r"Unknown preset 'digits-mocco'\. Did you mean digits-moco"):
-            run_bench(BenchFlags(("digits-moco", "digits-mocco")))
+            bench_steps(StepBenchFlags(("digits-moco", "digits-mocco")))
         assert asked == []
 
     def test_a_device_that_is_not_there_is_refused(self, asked: list[Any]) -> None:
         with pytest.raises(ValueError, match="Unknown device 'gpu'"):
-            run_bench(BenchFlags(device="gpu"))
+            bench_steps(StepBenchFlags(device="gpu"))
 
     def test_refuse_to_measure_nothing(self) -> None:
         with pytest.raises(ValueError, match="presets is empty; name at least one"):
-            BenchFlags(presets=())
+            StepBenchFlags(presets=())
         with pytest.raises(ValueError, match="repeats is 0; it must be at least 1"):
-            BenchFlags(repeats=0)
+            StepBenchFlags(repeats=0)
 
 
 class TestMeasure:
     @pytest.fixture
-    def steps(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, float]]:
+    def taken(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, float]]:
         """How many keys each step met, and the progress it was told."""
-        steps: list[tuple[int, float]] = []
-        train_step: Callable[..., Any] = bench.train_step
+        taken: list[tuple[int, float]] = []
+        train_step: Callable[..., Any] = steps.train_step
 
         def record(learner: Any, *arguments: Any, progress: float, **rest: Any) -> Any:
-            steps.append((len(learner.memory.queue) if learner.memory else 0, progress))
+            taken.append((len(learner.memory.queue) if learner.memory else 0, progress))
             return train_step(learner, *arguments, progress=progress, **rest)
 
-        monkeypatch.setattr(bench, "train_step", record)
-        return steps
+        monkeypatch.setattr(steps, "train_step", record)
+        return taken
 
-    def test_every_step_meets_a_full_queue_and_rules_at_full_strength(self, steps: list[tuple[int, float]]) -> None:
+    def test_every_step_meets_a_full_queue_and_rules_at_full_strength(self, taken: list[tuple[int, float]]) -> None:
         measure(small(negatives=BandNegatives()), CPU, 3)
-        assert steps == [(20, 1.0)] * 5, "two to warm up and three that count"
+        assert taken == [(20, 1.0)] * 5, "two to warm up and three that count"
 
-    def test_simclr_has_no_queue(self, steps: list[tuple[int, float]]) -> None:
+    def test_simclr_has_no_queue(self, taken: list[tuple[int, float]]) -> None:
         row = measure(small(mode="simclr"), CPU, 1)
-        assert steps == [(0, 1.0)] * 3 and list(row) == COLUMNS
+        assert taken == [(0, 1.0)] * 3 and list(row) == COLUMNS
 
     @pytest.mark.parametrize(
         ("positives", "negatives", "read"),
@@ -136,22 +138,15 @@ class TestMeasure:
         self, positives: PositiveRule, negatives: AllNegatives, read: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         computed = []
-        select = bench.select
+        select = steps.select
 
         def record(s: Any, *arguments: Any, **rest: Any) -> Any:
             computed.append(s.key is not None)
             return select(s, *arguments, **rest)
 
-        monkeypatch.setattr(bench, "select", record)
+        monkeypatch.setattr(steps, "select", record)
         measure(small(positives=positives, negatives=negatives), CPU, 1)
         assert set(computed) == {read}
-
-    def test_a_figure_is_the_median_in_milliseconds_after_two_to_warm_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        seconds = iter([9.0, 8.0, 0.004, 0.001, 0.002])
-        clock = [0.0]
-        monkeypatch.setattr(bench, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-        median = bench._median_milliseconds(lambda: clock.append(clock.pop() + next(seconds)), CPU, 3)
-        assert median == pytest.approx(2.0) and next(seconds, None) is None
 
     def test_leaves_the_global_random_state_alone(self) -> None:
         before = torch.get_rng_state()
@@ -159,5 +154,78 @@ class TestMeasure:
         assert torch.equal(before, torch.get_rng_state())
 
 
+class TestMeasuring:
+    def test_a_figure_is_the_median_in_milliseconds_after_two_rounds_to_warm_up(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        took = {"a": iter([9.0, 8.0, 0.004, 0.001, 0.002]), "b": iter([0.0, 0.0, 0.5, 0.3, 0.4])}
+        clock, order = [0.0], list[str]()
+        monkeypatch.setattr(measuring, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
+        def work(name: str) -> Callable[[], None]:
+            def take() -> None:
+                order.append(name)
+                clock[0] += next(took[name])
+
+            return take
+
+        assert median_milliseconds({"a": work("a"), "b": work("b")}, CPU, 3) == pytest.approx({"a": 2.0, "b": 400.0})
+        assert order == ["a", "b"] * 5, "in turn, so that what else the machine does meets both"
+
+    def test_peak_memory_is_what_is_held_at_once(self) -> None:
+        def work() -> None:
+            a = torch.zeros(256, 1024)
+            b = a + 1
+            del a
+            c = b * 2
+            del b, c
+
+        assert peak_mebibytes(work, CPU) == pytest.approx(2.0, abs=0.01)
+        assert peak_mebibytes(lambda: None, CPU) == 0
+
+
+class TestRules:
+    def test_prints_a_table_a_size_and_writes_its_figures(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        out = tmp_path / "rules.json"
+        flags = RuleBenchFlags(anchors=(8, 16), keys=(64,), device="cpu", repeats=1, out=out)
+        bench_rules(flags)
+        text, record = capsys.readouterr().out, json.loads(out.read_text())
+        assert record["kind"] == "bench rules" and [size["anchors"] for size in record["sizes"]] == [8, 16]
+        for size in record["sizes"]:
+            assert list(size["methods"]) == [*flags.methods] and "simclr" not in size["methods"]
+            assert f"B = {size['anchors']}, K = 64" in text
+            best = min(size["parts ms"][f"plain InfoNCE, {way}"] for way in PLAIN)
+            for method, row in size["methods"].items():
+                assert tuple(row) == RULE_COLUMNS and all(value > 0 for value in row.values())
+                assert row["× plain"] == pytest.approx(row["all ms"] / best)
+                line = next(line for line in text.splitlines() if line.split()[:1] == [method])
+                assert len(line.split()) == 1 + len(RULE_COLUMNS)
+
+    def test_plain_infonce_is_the_same_loss_in_every_way(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        positive, negative = torch.rand(5, generator=generator), torch.rand(5, 30, generator=generator)
+        first, *others = (way(positive, negative) for way in PLAIN.values())
+        for other in others:
+            torch.testing.assert_close(other, first)
+
+    def test_memory_grows_with_the_keys(self) -> None:
+        small, large = (measure_rules(16, keys, ("potential",), CPU, 1) for keys in (512, 2048))
+        ratio = large["methods"]["potential"]["peak MiB"] / small["methods"]["potential"]["peak MiB"]
+        assert 3.5 < ratio < 4.2
+
+    @pytest.mark.parametrize(
+        "nothing", [{"anchors": ()}, {"keys": ()}, {"methods": ()}, {"repeats": 0}, {"keys": (0,)}]
+    )
+    def test_refuse_to_measure_nothing(self, nothing: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match="bench rules"):
+            RuleBenchFlags(**nothing)
+
+    def test_an_unknown_method_is_named(self) -> None:
+        with pytest.raises(ValueError, match=r"Unknown method 'hlc'\. Did you mean hcl"):
+            RuleBenchFlags(methods=("hlc",))
+
+
 def test_default_presets_exist() -> None:
-    assert set(BenchFlags().presets) <= set(preset_names())
+    assert set(StepBenchFlags().presets) <= set(preset_names())

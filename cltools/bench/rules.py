@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cltools.bench.measuring import median_milliseconds, peak_mebibytes
+from cltools.errors import unknown
 from cltools.losses import LossSettings, info_nce
 from cltools.mining import NegativeRule, PositiveRule, Similarities, select, similarities, terms
 from cltools.presets import METHODS
@@ -45,6 +46,9 @@ class RuleBenchFlags:
         for name in ("anchors", "keys", "methods"):
             if not getattr(self, name):
                 raise ValueError(f"bench rules: {name} is empty; name at least one.")
+        for name in self.methods:
+            if name not in METHODS:
+                raise unknown("method", name, METHODS)
         if min(*self.anchors, *self.keys, self.repeats) < 1:
             raise ValueError("bench rules: anchors, keys and repeats must be at least 1.")
 

@@ -1,0 +1,82 @@
+"""Records: what stands beside a figure, and files that are whole or not there."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from cltools import records
+from cltools.records import commit, provenance, read_record, write_record
+
+CPU = torch.device("cpu")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+    return subprocess.run(
+        ["git", *who, "-C", str(folder), *arguments], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone with one commit, which the package believes to run from."""
+    (tmp_path / "package").mkdir()
+    module = tmp_path / "package" / "records.py"
+    module.write_text("first")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "first")
+    monkeypatch.setattr(records, "__file__", str(module))
+    return tmp_path
+
+
+def test_names_the_commit_and_whether_the_code_was_changed_since(clone: Path) -> None:
+    head = git(clone, "rev-parse", "--short=10", "HEAD")
+    assert commit() == head
+    (clone / "notes.txt").write_text("new, and no code")
+    (clone / "package" / "__pycache__").mkdir()
+    assert commit() == head
+    (clone / "package" / "records.py").write_text("second")
+    assert commit() == head + "+"
+
+
+def test_outside_a_clone_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "__file__", str(tmp_path / "records.py"))
+    assert commit() == ""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert commit() == "", "without git"
+
+
+def test_says_with_what_a_figure_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["/somewhere/cltools/__main__.py", "compare", "digits", "a b.json"])
+    found = provenance(CPU)
+    assert found["command"] == "python -m cltools compare digits 'a b.json'"
+    assert found["commit"] == commit()
+    assert found["versions"]["torch"] == torch.__version__ and set(found["versions"]) >= {"python", "scikit-learn"}
+    assert found["hardware"]["device"].startswith("cpu") and found["hardware"]["threads"] == torch.get_num_threads()
+    json.dumps(found)
+
+
+def test_a_record_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "record.json"
+    write_record(path, {"kind": "test", "rows": [1, None, "π"]})
+    assert read_record(path, "test") == {"kind": "test", "rows": [1, None, "π"]}
+    assert path.read_text().endswith("}\n") and [p.name for p in path.parent.iterdir()] == ["record.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "record.json cannot be read as a record"),
+        ("[]", "record.json holds 'no record'; a record of kind 'test' is needed"),
+        ('{"kind": "bench"}', "record.json holds 'bench'; a record of kind 'test' is needed"),
+    ],
+)
+def test_damaged_and_foreign_files_are_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_record(path, "test")

@@ -295,3 +295,18 @@ def test_mixing_needs_the_vectors() -> None:
 def test_settings_without_meaning_are_named(rule: Any, bad: dict[str, Any], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         rule(**bad)
+
+
+def test_mixing_and_an_estimate_go_together() -> None:
+    """Synthetic negatives that a tilted, debiased mass counts, as a subclass of a few lines."""
+
+    class Mixed(MixedNegatives):
+        def estimate(self) -> Estimate:
+            return Estimate(beta=1.0, tau_plus=0.1)
+
+    s, rule = made(), Mixed(hardest=4, pairs=3, with_anchor=2, start=0.0)
+    chosen = select(s, PLAIN, rule, generator=torch.Generator().manual_seed(0))
+    given = terms(s, chosen)
+    assert given["negative"].shape[1] == s.anchor.shape[1] + 5 and given["estimate"] == Estimate(1.0, 0.1)
+    alone = info_nce(**{**given, "negative": s.anchor, "negative_weight": chosen.negative_weight}, temperature=0.2)
+    assert info_nce(**given, temperature=0.2) > alone, "harder negatives add mass"

@@ -1,6 +1,7 @@
 """Which samples a contrastive loss learns from, and which it should."""
 
 from cltools.config import EvaluationSettings, Experiment, TrainingSettings
+from cltools.contrast import contrastive_loss
 from cltools.datasets import DataSettings, ImageSet, load_images
 from cltools.encoders import Encoder, EncoderSettings
 from cltools.evaluation import (
@@ -76,6 +77,7 @@ __all__ = [
     "alignment",
     "as_metric_learning_miner",
     "augment",
+    "contrastive_loss",
     "diagnose",
     "embed",
     "evaluate",

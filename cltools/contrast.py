@@ -17,7 +17,7 @@ from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities, 
 Observer = Callable[[Similarities, Selection], None]
 
 
-def contrast(
+def contrastive_loss(
     anchor: Float[Tensor, "B d"],
     positive: Float[Tensor, "B d"],
     keys: Float[Tensor, "K d"],

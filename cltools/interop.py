@@ -14,8 +14,9 @@ from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from cltools.losses import Form, check_settings, info_nce
-from cltools.mining import AllNegatives, Band, NegativeRule, OracleNegatives, PositiveRule, select, similarities, terms
+from cltools.contrast import contrastive_loss
+from cltools.losses import Form, LossSettings, check_settings
+from cltools.mining import AllNegatives, Band, NegativeRule, OracleNegatives, PositiveRule, select, similarities
 from cltools.mining.selection import check_temperature
 from cltools.queue import Queue
 
@@ -201,15 +202,15 @@ class ContrastiveLoss(nn.Module):
     def _in_batch(self, z0: Tensor, z1: Tensor, ids: Tensor | None) -> Tensor:
         ids = (torch.arange(len(z0), device=z0.device) if ids is None else ids).repeat(2)
         z = torch.cat([z0, z1])
-        return self._loss(z, torch.cat([z1, z0]), z, ids[:, None] == ids)
+        return self._loss(z, torch.cat([z1, z0]), z, ids, ids)
 
     def _with_bank(self, bank: Queue, z0: Tensor, z1: Tensor, ids: Tensor | None) -> Tensor:
         if bank.keys.device != z0.device:
             bank = self.bank = _copy(bank, z0.device)
-        new, new_ids = z1.detach(), ids if ids is not None else torch.full_like(z0[:, 0], UNKNOWN, dtype=torch.int64)
-        own = (new_ids[:, None] == bank.ids) & (bank.ids != UNKNOWN)
+        new, new_ids = z1.detach(), torch.full_like(z0[:, 0], UNKNOWN, dtype=torch.int64) if ids is None else ids
+        anchor_ids = new_ids - 1 if ids is None else ids  # an anchor without a name is nobody's own either
         # The graph needs its keys until the backward pass, which may come after others have written into the bank.
-        loss = self._loss(z0, new, bank.keys.clone(), own)
+        loss = self._loss(z0, new, bank.keys.clone(), anchor_ids, bank.ids)
         if loss.requires_grad:
 
             def take(_: Tensor) -> None:
@@ -220,17 +221,10 @@ class ContrastiveLoss(nn.Module):
             handle = loss.register_hook(take)  # type: ignore[no-untyped-call]
         return loss
 
-    def _loss(self, anchor: Tensor, positive: Tensor, keys: Tensor, own: Tensor) -> Tensor:
-        s = similarities(
-            anchor,
-            positive,
-            keys,
-            own,
-            with_key=self.positives.reads_key or self.negatives.reads_key,
-            with_vectors=self.negatives.reads_vectors,
-        )
-        chosen = select(s, self.positives, self.negatives, temperature=self.temperature, generator=self.generator)
-        return info_nce(**terms(s, chosen), temperature=self.temperature, form=self.form)
+    def _loss(self, anchor: Tensor, positive: Tensor, keys: Tensor, ids: Tensor, key_ids: Tensor) -> Tensor:
+        settings = LossSettings(self.temperature, self.form)
+        vectors, rules = (anchor, positive, keys), (self.positives, self.negatives)
+        return contrastive_loss(*vectors, *rules, settings, ids=(ids, key_ids), generator=self.generator).mean()
 
     def get_extra_state(self) -> dict[str, Any] | None:
         """The bank, for `state_dict`; loads with `weights_only=True`."""

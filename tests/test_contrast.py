@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from cltools.contrast import contrast
+from cltools.contrast import contrastive_loss
 from cltools.losses import FORMS, LossSettings, info_nce
 from cltools.mining import (
     AllNegatives,
@@ -69,7 +69,7 @@ def batch(seed: int = 0, anchors: int = 7, keys: int = 40, dim: int = 6) -> dict
 def outcome(name: str, given: dict[str, Any], **more: Any) -> tuple[Tensor, ...]:
     """Losses, and the gradients of an uneven sum of them by anchors, positives and keys."""
     vectors = [given[key] for key in ("anchor", "positive", "keys")]
-    losses = contrast(*vectors, *DRAWLESS[name], ids=given["ids"], labels=given["labels"], **more)
+    losses = contrastive_loss(*vectors, *DRAWLESS[name], ids=given["ids"], labels=given["labels"], **more)
     uneven = torch.arange(1.0, len(losses) + 1)
     gradients = torch.autograd.grad((losses * uneven).sum(), vectors, allow_unused=True, materialize_grads=True)
     return losses.detach(), *gradients
@@ -118,7 +118,7 @@ def test_a_rule_that_draws_meets_the_same_draws_in_the_backward_pass(rule: Negat
     for anchors, chunk in ((3, None), (7, 3)):
         torch.manual_seed(5)
         z, z_positive = vectors[0][:anchors], vectors[1][:anchors]
-        losses = contrast(
+        losses = contrastive_loss(
             z,
             z_positive,
             vectors[2],
@@ -137,7 +137,7 @@ def test_a_rule_that_draws_meets_the_same_draws_in_the_backward_pass(rule: Negat
 def test_draws_go_on_from_chunk_to_chunk() -> None:
     given, generator = batch(3, anchors=6), torch.Generator().manual_seed(0)
     kept: list[Tensor] = []
-    losses = contrast(
+    losses = contrastive_loss(
         *(given[key] for key in ("anchor", "positive", "keys")),
         PLAIN,
         RandomNegatives(0.5),
@@ -194,7 +194,7 @@ def test_chunks_hold_less_at_once() -> None:
     program = """
 import resource, sys
 import torch
-from cltools.contrast import contrast
+from cltools.contrast import contrastive_loss
 from cltools.losses import LossSettings
 from cltools.mining import BandNegatives, PositiveRule
 
@@ -202,7 +202,7 @@ torch.manual_seed(0)
 z, keys = (torch.nn.functional.normalize(torch.randn(rows, 8), dim=1) for rows in (1024, 65536))
 ids = (torch.arange(1024), torch.arange(65536) + 5000)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-contrast(
+contrastive_loss(
     z.requires_grad_(), z.detach(), keys, PositiveRule(), BandNegatives(), LossSettings(), ids=ids, chunk=32
 ).mean().backward()
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cltools.config import Experiment
-from cltools.contrast import Observer, contrast
+from cltools.contrast import Observer, contrastive_loss
 from cltools.encoders import Encoder, MomentumCopy
 from cltools.mining import Selection, Similarities
 from cltools.queue import Queue
@@ -113,7 +113,7 @@ def train_step(
         if observe is not None:
             observe(s, selection)
 
-    loss = contrast(
+    loss = contrastive_loss(
         compared.anchors,
         compared.positives,
         compared.keys,

@@ -1,4 +1,4 @@
-"""The command line: `python -m cltools train | evaluate | download | presets | compare | table | bench`.
+"""The command line: `python -m cltools train | evaluate | diagnose | compare | table | presets | download | bench`.
 
 Flags are made from the dataclasses of `Experiment` by tyro, so every setting is one; a preset gives their defaults.
 """
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands: dict[str, Callable[[list[str]], None]] = {
         "train": train,
         "evaluate": evaluate,
+        "diagnose": diagnose,
         "download": download,
         "presets": presets,
         "compare": compare,
@@ -142,6 +143,26 @@ def evaluate(arguments: list[str]) -> None:
     """Evaluate a run's folder: both kNN protocols and the linear probe."""
     flags = _parse(EvaluateFlags, arguments, "evaluate")
     _report(Run.load(flags.run, device=resolve_device(flags.device)).evaluate(flags.split))
+
+
+@dataclass(frozen=True)
+class DiagnoseFlags:
+    """Show what a run's rules would select now: P(same class) by rank and by band, beside the base rate."""
+
+    run: Path
+    """The run's folder."""
+    n: int = 1000
+    """Training images drawn as anchors."""
+    seed: int = 0
+    """Of the images, of their views, and of what rules draw."""
+    device: str = "auto"
+    """Where the encoder runs; "auto" is CUDA where there is one."""
+
+
+def diagnose(arguments: list[str]) -> None:
+    """Show what a run would select now, and how much of it is of the anchor's class."""
+    flags = _parse(DiagnoseFlags, arguments, "diagnose")
+    print(Run.load(flags.run, device=resolve_device(flags.device)).diagnose(n=flags.n, seed=flags.seed))
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ import pytest
 import torch
 from PIL import Image
 
-from cltools import cli
+from cltools import cli, comparison
 from cltools.cli import main
 from cltools.config import Experiment
-from cltools.datasets import archives
+from cltools.datasets import archives, load_images
 from cltools.mining import AllNegatives, BandNegatives, OracleNegatives, RandomNegatives
 from cltools.presets import laptop, preset, preset_names
 from cltools.training import Run, loop
@@ -31,7 +31,7 @@ from cltools.training import Run, loop
 ROOT = Path(__file__).parent.parent
 FILES = ["checkpoint.pt", "config.json", "encoder.safetensors", "evaluation.json", "history.csv"]
 QUICK = ["digits-potential", "--epochs", "1", "--limit", "300", "--device", "cpu", "--evaluation.test-limit", "100"]
-COMMANDS = ("train", "evaluate", "download", "presets", "bench")
+COMMANDS = ("train", "evaluate", "diagnose", "download", "presets", "compare", "table", "bench")
 
 Outcome = SimpleNamespace
 
@@ -454,6 +454,55 @@ class TestEvaluate:
         refused(call("evaluate", str(folder), "--device", "cuda"), "Device 'cuda' was asked for")
 
 
+class TestDiagnose:
+    def test_shows_what_the_run_would_select(self, call: Callable[..., Outcome], folder: Path) -> None:
+        before = contents(folder)
+        outcome = call("diagnose", str(folder), "--n", "40", "--seed", "3")
+        assert outcome.status == 0 and outcome.out == f"{Run.load(folder).diagnose(n=40, seed=3)}\n"
+        assert outcome.out.startswith("40 anchors with ") and "base rate" in outcome.out
+        assert contents(folder) == before
+
+    def test_refuses_a_run_without_its_queue(self, call: Callable[..., Outcome], folder: Path) -> None:
+        (folder / "checkpoint.pt").unlink()
+        refused(call("diagnose", str(folder)), "cltools: This run has no queue: its folder holds no checkpoint.pt.")
+
+
+class TestCompare:
+    def test_writes_a_record_and_shows_it_as_a_table(
+        self, call: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        few = {split: load_images("digits", split).subset(300, seed=0) for split in ("train", "test")}
+        monkeypatch.setattr(comparison, "training_images", lambda _: (few["train"], None))
+        monkeypatch.setattr(comparison, "evaluation_images", lambda _: few["test"])
+        record = str(tmp_path / "digits.json")
+        outcome = call("compare", "digits", record, "--epochs", "1", "--warm-epochs", "1", "--only", "ring")
+        assert outcome.status == 0 and [row["arm"] for row in json.loads(Path(record).read_text())["rows"]] == [
+            "moco",
+            "ring",
+        ]
+        table = call("table", record)
+        assert table.status == 0 and table.out.startswith("| arm |") and outcome.out.endswith(table.out)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ([], "Missing from python -m cltools compare"),
+            (["cifar", "x.json"], "Unknown images 'cifar'. Did you mean cifar10 or cifar100?"),
+            (["digits", "x.json", "--only", "bund"], "Unknown arm 'bund'. Did you mean band"),
+            (["digits", "x.json", "--epochs", "0"], "both must be at least 1"),
+        ],
+    )
+    def test_refuses(self, call: Callable[..., Outcome], arguments: list[str], message: str) -> None:
+        refused(call("compare", *arguments), message)
+
+    def test_a_table_of_no_record_is_refused(self, call: Callable[..., Outcome], tmp_path: Path) -> None:
+        refused(call("table"), "cltools: table: name at least one record.")
+        refused(call("table", str(tmp_path / "none.json")), "No such file")
+        foreign = tmp_path / "foreign.json"
+        foreign.write_text("{}")
+        refused(call("table", str(foreign)), "a record of kind 'comparison' is needed")
+
+
 class TestDownload:
     @pytest.mark.parametrize(("name", "train", "test"), [("digits", 1297, 500), ("shapes", 4000, 1000)])
     def test_counts_the_images(self, call: Callable[..., Outcome], name: str, train: int, test: int) -> None:
@@ -533,7 +582,10 @@ class TestMain:
 
     @pytest.mark.parametrize(
         ("name", "hint"),
-        [("trian", "Did you mean train?"), ("xyz", "Known: bench, download, evaluate, presets, train.")],
+        [
+            ("trian", "Did you mean train?"),
+            ("xyz", "Known: bench, compare, diagnose, download, evaluate, presets, table, train."),
+        ],
     )
     def test_refuses_an_unknown_command(self, call: Callable[..., Outcome], name: str, hint: str) -> None:
         outcome = call(name, "digits-moco")
@@ -562,10 +614,15 @@ class TestMain:
     def test_bench_takes_its_flags(self, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
         from cltools import bench
 
-        given: list[bench.BenchFlags] = []
-        monkeypatch.setattr(bench, "run_bench", given.append)
+        given: list[object] = []
+        monkeypatch.setattr(bench, "bench_steps", given.append)
+        monkeypatch.setattr(bench, "bench_rules", given.append)
         call("bench", "--presets", "digits-moco", "shapes-moco", "--full", "--repeats", "3", "--out", "x/b.json")
-        assert given == [bench.BenchFlags(("digits-moco", "shapes-moco"), full=True, repeats=3, out=Path("x/b.json"))]
+        call("bench", "rules", "--methods", "moco", "sce", "--keys", "64", "--repeats", "3")
+        assert given == [
+            bench.StepBenchFlags(("digits-moco", "shapes-moco"), full=True, repeats=3, out=Path("x/b.json")),
+            bench.RuleBenchFlags(methods=("moco", "sce"), keys=(64,), repeats=3),
+        ]
 
     @pytest.mark.parametrize(
         ("flags", "message"),
@@ -575,6 +632,8 @@ class TestMain:
             (["--repeats", "0"], "repeats is 0; it must be at least 1"),
             (["--repeat", "3"], "Perhaps you meant: --repeats INT"),
             (["--device", "gpu"], "Unknown device 'gpu'"),
+            (["rules", "--methods", "hlc"], "Unknown method 'hlc'. Did you mean hcl?"),
+            (["rulse"], "Unrecognized options: rulse"),
         ],
         ids=lambda x: " ".join(x) if isinstance(x, list) else "",
     )

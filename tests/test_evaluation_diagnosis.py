@@ -30,6 +30,7 @@ from cltools.mining import (
     AllNegatives,
     Band,
     BandNegatives,
+    HardnessWeighted,
     NegativeRule,
     OracleNegatives,
     PositiveRule,
@@ -526,3 +527,22 @@ def test_the_table_has_the_base_rate_on_top_and_a_line_for_all_that_holds_keys()
     signs = {line.index("%", 40) for line in lines[2:-5] if "[" in line}
     assert len(signs) == 1 and max(map(len, lines)) <= 120
     assert str(d.recall) in lines[-5] and "hubs" in lines[-4] and "of the mined" in lines[-1]
+
+
+def test_clamped_masses_are_reported() -> None:
+    """By the formula: the sum of the negatives less τ₊ of the positive's, against its floor N·e^{−1/τ}."""
+    s, tau = compared(), 0.5
+    rule = HardnessWeighted(beta=0.0, tau_plus=0.7)
+    selection = select(s, PositiveRule(weighting="none"), rule)
+    clamped = 0
+    for row in range(len(s.own)):
+        negative = [math.exp(float(c) / tau) for c, own in zip(s.anchor[row], s.own[row], strict=True) if not own]
+        rest = sum(negative) - len(negative) * 0.7 * math.exp(float(s.positive[row]) / tau)
+        clamped += rest / 0.3 <= len(negative) * math.exp(-1 / tau)
+    found = diagnose(s, selection, temperature=tau)
+    assert found.clamped is not None and 0 < clamped < len(s.own)
+    assert found.clamped.value == clamped / len(s.own) and found.clamped.count == len(s.own)
+    assert "anchors whose negatives' mass is clamped" in str(found)
+    assert diagnose(s, selection).clamped is None, "without a temperature"
+    nothing = select(s, PositiveRule(weighting="none"), AllNegatives())
+    assert diagnose(s, nothing, temperature=tau).clamped is None, "where nothing is subtracted"

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from cltools.evaluation.intervals import NOTHING, Share, share_of
 from cltools.evaluation.keys import Hubness, KeyAge, closest, hubness, key_age, self_hits
-from cltools.mining import Band, Selection, Similarities
+from cltools.losses import negative_mass
+from cltools.mining import Band, Selection, Similarities, terms
 from cltools.mining.bands import rank_count
 
 RANK_SHARES = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -57,6 +58,8 @@ class Diagnosis:
         mined_hubness: of the mined keys.
         self_hits: share of the anchors that meet a key of their own image.
         age: of the keys; None where it is not known.
+        clamped: share of the anchors whose negatives' estimated mass lies at its lower bound, so that no negative moves
+            them; None where no temperature was given or nothing is subtracted (τ₊ = 0).
     """
 
     anchors: int
@@ -72,6 +75,7 @@ class Diagnosis:
     mined_hubness: Hubness
     self_hits: Share
     age: KeyAge | None
+    clamped: Share | None
 
     @property
     def false_negative_share(self) -> Share:
@@ -101,6 +105,7 @@ def diagnose(
     shares: Sequence[float] = RANK_SHARES,
     ks: Sequence[int] = KS,
     ages: Int[Tensor, " K"] | None = None,
+    temperature: float | None = None,
 ) -> Diagnosis:
     """Count what a selection took and left.
 
@@ -111,9 +116,10 @@ def diagnose(
         shares: ascending rank shares of all K keys, counted as a band's edges are.
         ks: numbers of closest keys.
         ages: of the keys (`Queue.ages`).
+        temperature: the loss's, to tell where an estimated mass is clamped.
 
     Raises:
-        ValueError: shares that do not ascend or leave [0, 1], or k below 1.
+        ValueError: shares that do not ascend or leave [0, 1], k below 1, or a temperature that is not above 0.
     """
     own, same = s.own, s.same_class
     keys, mined = own.shape[1], selection.band == Band.MINED
@@ -133,6 +139,7 @@ def diagnose(
         mined_hubness=hubness(mined.nonzero()[:, 1], keys),
         self_hits=self_hits(own),
         age=None if ages is None or not keys else key_age(ages, mined),
+        clamped=None if temperature is None or not selection.estimate.tau_plus else _clamped(s, selection, temperature),
     )
 
 
@@ -204,6 +211,11 @@ def _share_among(pairs: Tensor, marked: Tensor | None) -> Share:
     return NOTHING if marked is None else share_of((pairs & marked).sum(1), pairs.sum(1))
 
 
+def _clamped(s: Similarities, selection: Selection, temperature: float) -> Share:
+    _, clamped = negative_mass(**terms(s, selection), temperature=temperature)
+    return share_of(clamped.long(), torch.ones_like(clamped, dtype=torch.int64))
+
+
 def _edges(shares: Sequence[float], keys: int) -> tuple[int, ...]:
     if len(shares) < 2 or not all(0 <= a < b <= 1 for a, b in pairwise(shares)):
         raise ValueError(f"The rank shares are {tuple(shares)}; give at least two, ascending, between 0 and 1.")
@@ -254,6 +266,8 @@ def _lines(d: Diagnosis) -> Iterator[str]:
     if d.mined_hubness.mean > 0:
         yield f"hubs among the mined keys: {_unevenness(d.mined_hubness)}"
     yield f"anchors that meet a key of their own image: {d.self_hits}"
+    if d.clamped is not None:
+        yield f"anchors whose negatives' mass is clamped: {d.clamped}"
     if d.age is not None:
         mined = "" if math.isnan(d.age.mined) else f"; of the mined {d.age.mined:,.1f} on average"
         yield f"age of the keys: {d.age.mean:,.1f} on average, at most {d.age.largest:,}{mined}"

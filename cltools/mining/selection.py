@@ -129,7 +129,8 @@ def terms(similarities: Similarities, selection: Selection) -> Terms:
     if selection.synthetic is not None:
         if s.vectors is None:
             raise ValueError("Synthetic negatives need the vectors: compute similarities(…, with_vectors=True).")
-        made = torch.einsum("bd,bsd->bs", s.vectors[0], selection.synthetic)
+        with torch.autocast(negative.device.type, enabled=False):
+            made = torch.einsum("bd,bsd->bs", s.vectors[0], selection.synthetic)
         negative = torch.cat([negative, made], dim=1)
         weight = torch.cat([weight, torch.ones_like(made)], dim=1)
     return Terms(

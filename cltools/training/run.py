@@ -104,8 +104,10 @@ class Run:
         draws = torch.Generator(home(self.encoder)).manual_seed(seed)
         s = compared_now(self.experiment, self.encoder, self.memory, anchors, draws=draws)
         rules = self.experiment.positives.at(1.0), self.experiment.negatives.at(1.0)
-        selection = select(s, *rules, temperature=self.experiment.loss.temperature, generator=draws)
-        return diagnose(s, selection, ages=None if self.memory is None else self.memory.queue.ages)
+        temperature = self.experiment.loss.temperature
+        selection = select(s, *rules, temperature=temperature, generator=draws)
+        ages = None if self.memory is None else self.memory.queue.ages
+        return diagnose(s, selection, ages=ages, temperature=temperature)
 
     def _trained_on(self, images: ImageSet | None) -> ImageSet:
         """The images trained on, without those held out; keys are known by the ids of these very images."""

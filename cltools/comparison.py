@@ -15,6 +15,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from cltools.config import Experiment, differences, to_plain
+from cltools.datasets import ImageSet
 from cltools.errors import unknown
 from cltools.evaluation import evaluate
 from cltools.mining import BandNegatives, OracleNegatives, PositiveRule, RandomNegatives
@@ -144,24 +145,29 @@ def compare(flags: CompareFlags) -> dict[str, Any]:
         if warm is None or warm.experiment.seed != seed:
             start = flags.budgeted(preset(f"{flags.images}-{BASELINE}"), flags.warm_epochs)
             warm = fit(replace(start, seed=seed), images=train)
-        began = time.perf_counter()
-        run = fit(replace(experiments[name], seed=seed), images=train, start_from=warm)
-        seconds = time.perf_counter() - began
-        measured, last = evaluate(run.encoder, train, test, baseline.evaluation), run.history.rows[-1]
-        row = {
-            "arm": name,
-            "seed": seed,
-            **{figure: round(measured[figure], 2) for figure in FIGURES},
-            "kept": _number(last["potential"] / experiments[name].training.keys),
-            "false_negative_share": _number(last["false_negative_share"]),
-            "mined_purity": _number(last["mined_purity"]),
-            "seconds": round(seconds),
-            "commit": commit(),
-        }
+        row = _row(name, replace(experiments[name], seed=seed), warm, train, test)
         record["rows"].append(row)
         write_record(flags.out, record)
         tqdm.write(f"{flags.images} {name} seed {seed}: " + ", ".join(f"{f} {row[f]:.1f}" for f in FIGURES))
     return record
+
+
+def _row(name: str, experiment: Experiment, warm: Run, train: ImageSet, test: ImageSet) -> dict[str, Any]:
+    """Train an arm, and what it reached and selected in its last epoch."""
+    began = time.perf_counter()
+    run = fit(experiment, images=train, start_from=warm)
+    seconds = time.perf_counter() - began
+    measured, last = evaluate(run.encoder, train, test, experiment.evaluation), run.history.rows[-1]
+    return {
+        "arm": name,
+        "seed": experiment.seed,
+        **{figure: round(measured[figure], 2) for figure in FIGURES},
+        "kept": _number(last["potential"] / experiment.training.keys),
+        "false_negative_share": _number(last["false_negative_share"]),
+        "mined_purity": _number(last["mined_purity"]),
+        "seconds": round(seconds),
+        "commit": commit(),
+    }
 
 
 def _deciding(experiment: Experiment) -> dict[str, Any]:

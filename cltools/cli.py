@@ -20,6 +20,10 @@ from cltools.training.loop import resolve_device
 from cltools.training.run import EVALUATION
 
 PROGRAM = "python -m cltools"
+AFTER_INTERRUPT = {
+    "train": "A run goes on from its last checkpoint with --resume.",
+    "compare": "The same command goes on where the record ends.",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -46,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"cltools: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        print("\ncltools: interrupted. A run goes on from its last checkpoint with --resume.", file=sys.stderr)
+        print(f"\ncltools: interrupted. {AFTER_INTERRUPT.get(arguments[0], '')}".rstrip(), file=sys.stderr)
         raise SystemExit(130) from None
 
 
@@ -195,21 +199,18 @@ def presets(arguments: list[str]) -> None:
 
 def compare(arguments: list[str]) -> None:
     """Train every rule and control from one warm start, and write what each reached."""
-    from cltools.comparison import CompareFlags
-    from cltools.comparison import compare as run
-    from cltools.comparison import table as rendered
+    from cltools import comparison
 
-    flags = _parse(CompareFlags, arguments, "compare")
-    run(flags)
-    print(rendered([flags.out]))
+    flags = _parse(comparison.CompareFlags, arguments, "compare")
+    comparison.compare(flags)
+    print(comparison.table([flags.out]))
 
 
 def table(arguments: list[str]) -> None:
     """Show records of comparisons as one table, in Markdown."""
-    from cltools.comparison import TableFlags
-    from cltools.comparison import table as rendered
+    from cltools import comparison
 
-    print(rendered(_parse(TableFlags, arguments, "table").records))
+    print(comparison.table(_parse(comparison.TableFlags, arguments, "table").records))
 
 
 def bench(arguments: list[str]) -> None:

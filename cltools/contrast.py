@@ -70,6 +70,9 @@ def contrastive_loss(
             observe(s, selection)
         return info_nce(**terms(s, selection), temperature=loss.temperature, form=loss.form, reduction="none")
 
+    if chunk is not None:  # read again in the backward pass, when a queue may have taken others
+        ids = ids[0].clone(), ids[1].clone()
+        labels = None if labels is None else (labels[0].clone(), labels[1].clone())
     if chunk is None or chunk >= len(anchor):
         return part(anchor, positive, keys, slice(None), generator, first=True)
     parts = []

@@ -26,7 +26,7 @@ REDUCTIONS: tuple[Reduction, ...] = ("mean", "sum", "none")
 # softplus is exact below this; torch's default of 20 would cost float64 nine digits.
 SOFTPLUS_THRESHOLD = 40.0
 NEGLIGIBLE = -80.0
-"""Log of the smallest term of a sum, beside the largest: e^−80 is 2e-35, and far from where float32 underflows."""
+"""Log of the smallest term of a sum beside the largest, weights apart: e^−80 is 2e-35, in float32's range."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def info_nce(
         reduction: "mean" or "sum" over anchors, or "none" for one value an anchor [B].
 
     Raises:
-        ValueError: a temperature that is not above 0, an unknown form or reduction, cosines of other shapes, or
-            several positives without weights.
+        ValueError: a temperature that is not above 0, an unknown form or reduction, cosines or weights of other
+            shapes, or several positives without weights.
     """
     check_settings(temperature, form)
     if reduction not in REDUCTIONS:
@@ -90,6 +90,9 @@ def info_nce(
             f"Cosines have shapes {list(positive.shape)} and {list(negative.shape)}; "
             "give [B, 1+P] for the positives and [B, K] for the negatives of the same B anchors."
         )
+    for name, weight, cosine in (("positive", positive_weight, positive), ("negative", negative_weight, negative)):
+        if weight is not None and weight.shape != cosine.shape:
+            raise ValueError(f"{name}_weight has shape {list(weight.shape)}; give one a cosine, {list(cosine.shape)}.")
     w = positive_weight_of(positive, positive_weight)
     log_mass, _ = negative_mass(
         positive,

@@ -2,9 +2,11 @@
 
 import json
 import platform
+import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,12 @@ import torch
 
 def provenance(device: torch.device) -> dict[str, Any]:
     """Command, commit, versions and hardware of this process, for a record in `data/results/`."""
+    return {"command": command(), "commit": commit(), **surroundings(device)}
+
+
+def surroundings(device: torch.device) -> dict[str, Any]:
+    """Versions and hardware: what must be equal for figures to be put together."""
     return {
-        "command": f"python -m cltools {shlex.join(sys.argv[1:])}",
-        "commit": commit(),
         "versions": {
             "python": platform.python_version(),
             "torch": str(torch.__version__),  # with the CUDA it was built for
@@ -26,8 +31,16 @@ def provenance(device: torch.device) -> dict[str, Any]:
     }
 
 
+def command() -> str:
+    """The command line that this process was started by; "from Python" where it is none of ours."""
+    program = Path(sys.argv[0])
+    if program.parent.name != "cltools":
+        return "from Python"
+    return f"python -m cltools {shlex.join(sys.argv[1:])}"
+
+
 def commit() -> str:
-    """The commit of the clone that this package runs from, with "+" where files in it were changed; "" in no clone."""
+    """The commit of the clone that this package runs from, with "+" where its code differs; "" where it is in none."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -35,15 +48,20 @@ def commit() -> str:
         return done.stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", str(here))
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # not the clone of a project that it is installed in
+        changed = git("status", "--porcelain", "--untracked-files=all", "--", "*.py")
         return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):  # no git, or no clone
         return ""
 
 
 def device_name(device: torch.device) -> str:
-    """The GPU's name, or the processor's architecture."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {platform.machine()}"
+    """The GPU's name, or the processor's as far as the system tells it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    known = Path("/proc/cpuinfo")  # platform.processor() is empty on most Linux systems
+    named = re.search(r"model name\s*:\s*(.+)", known.read_text()) if known.is_file() else None
+    return named[1].strip() if named else platform.processor() or platform.machine()
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
@@ -54,8 +72,8 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
     part.replace(path)
 
 
-def read_record(path: Path, kind: str) -> dict[str, Any]:
-    """A record of that kind.
+def read_record(path: Path, kind: str, needed: Sequence[str] = ()) -> dict[str, Any]:
+    """A record of that kind, which holds the entries that are needed.
 
     Raises:
         FileNotFoundError: no such file.
@@ -68,4 +86,6 @@ def read_record(path: Path, kind: str) -> dict[str, Any]:
     found = record.get("kind") if isinstance(record, dict) else None
     if found != kind:
         raise ValueError(f"{path} holds {found or 'no record'!r}; a record of kind {kind!r} is needed.")
+    if missing := [name for name in needed if name not in record]:
+        raise ValueError(f"{path} is damaged or of another version: it lacks {', '.join(missing)}.")
     return record

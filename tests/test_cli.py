@@ -20,8 +20,9 @@ import pytest
 import torch
 from PIL import Image
 
-from cltools import cli, comparison
+from cltools import cli
 from cltools.cli import main
+from cltools.comparison import running
 from cltools.config import Experiment
 from cltools.datasets import archives, load_images
 from cltools.mining import AllNegatives, BandNegatives, OracleNegatives, RandomNegatives
@@ -472,8 +473,8 @@ class TestCompare:
         self, call: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         few = {split: load_images("digits", split).subset(300, seed=0) for split in ("train", "test")}
-        monkeypatch.setattr(comparison, "training_images", lambda _: (few["train"], None))
-        monkeypatch.setattr(comparison, "evaluation_images", lambda _: few["test"])
+        monkeypatch.setattr(running, "training_images", lambda _: (few["train"], None))
+        monkeypatch.setattr(running, "evaluation_images", lambda _: few["test"])
         record = str(tmp_path / "digits.json")
         outcome = call("compare", "digits", record, "--epochs", "1", "--warm-epochs", "1", "--only", "ring")
         assert outcome.status == 0 and [row["arm"] for row in json.loads(Path(record).read_text())["rows"]] == [
@@ -481,7 +482,7 @@ class TestCompare:
             "ring",
         ]
         table = call("table", record)
-        assert table.status == 0 and table.out.startswith("| arm |") and outcome.out.endswith(table.out)
+        assert table.status == 0 and "\n| arm | seeds |" in table.out and outcome.out.endswith(table.out)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

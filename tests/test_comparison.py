@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from cltools import comparison
-from cltools.comparison import BASELINE, CompareFlags, arms, compare, table
+from cltools.comparison import BASELINE, CompareFlags, arms_of, compare, running, table
 from cltools.config import Experiment, differences
 from cltools.datasets import ImageSet, load_images
 from cltools.evaluation import knn_accuracy
@@ -23,7 +22,7 @@ from cltools.training import Run
 
 @pytest.mark.parametrize("images", IMAGES)
 def test_every_preset_is_an_arm_and_every_ablation_differs_in_what_it_names(images: str) -> None:
-    found, moco = arms(images), preset(f"{images}-moco")
+    found, moco = arms_of(images), preset(f"{images}-moco")
     for method in METHODS:
         assert found[method] == preset(f"{images}-{method}")
     assert len({experiment.to_json() for experiment in found.values()}) == len(found), "no arm stands twice"
@@ -37,7 +36,7 @@ def test_every_preset_is_an_arm_and_every_ablation_differs_in_what_it_names(imag
 
 
 def test_the_controls_are_those_that_make_an_effect_attributable() -> None:
-    found = arms("cifar10")
+    found = arms_of("cifar10")
     band = found["potential"].negatives
     assert isinstance(band, BandNegatives)
     chance = found["random"].negatives
@@ -47,6 +46,11 @@ def test_the_controls_are_those_that_make_an_effect_attributable() -> None:
     assert found["band"].negatives == band and found["band"].positives.weighting == "none"
     assert found["band-rescaled"].negatives == replace(band, rescale=True)
     assert found["random-rescaled"].negatives == replace(chance, rescale=True)
+    annealed, matched = found["band-annealed"].negatives, found["random-annealed"].negatives
+    assert isinstance(annealed, BandNegatives) and isinstance(matched, RandomNegatives)
+    for progress in (0.0, 0.2, 0.7):
+        now = annealed.at(progress)
+        assert matched.at(progress).share == pytest.approx(now.upper - now.lower)
     assert found["drop-closest"].negatives == replace(band, upper=1.0)
     assert found["drop-beyond"].negatives == replace(band, lower=0.0)
     assert found["potential-oracle"].negatives == OracleNegatives()
@@ -63,8 +67,8 @@ def small(out: Path, **more: Any) -> CompareFlags:
 def few_images() -> Iterator[None]:
     """A step or two an epoch."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparison, "training_images", lambda experiment: (few("train"), None))
-        patch.setattr(comparison, "evaluation_images", lambda experiment: few("test"))
+        patch.setattr(running, "training_images", lambda experiment: (few("train"), None))
+        patch.setattr(running, "evaluation_images", lambda experiment: few("test"))
         yield
 
 
@@ -99,14 +103,14 @@ def test_arms_part_from_one_warm_start_and_are_measured_on_the_test_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fits: list[tuple[Experiment, Run | None, Run]] = []
-    fit = comparison.fit
+    fit = running.fit
 
     def spy(experiment: Experiment, **arguments: Any) -> Run:
         run = fit(experiment, **arguments)
         fits.append((experiment, arguments.get("start_from"), run))
         return run
 
-    monkeypatch.setattr(comparison, "fit", spy)
+    monkeypatch.setattr(running, "fit", spy)
     record = compare(small(tmp_path / "a.json", seeds=(3, 4)))
     assert [e.seed for e, _, _ in fits] == [3, 3, 3, 4, 4, 4]
     for warm, *parted in (fits[:3], fits[3:]):
@@ -142,6 +146,32 @@ def test_a_record_of_other_settings_is_refused_and_left_alone(done: tuple[Path, 
 
 
 @pytest.mark.parametrize(
+    ("entry", "value", "named"),
+    [
+        ("commit", "another", "commit"),
+        ("versions", {"torch": "1.0"}, "versions"),
+        ("hardware", {"device": "H100", "threads": 96}, "hardware"),
+        ("arms", {"moco": [], "band": ["negatives.lower: 0.05 → 0.3"]}, "arm band"),
+    ],
+)
+def test_a_record_of_other_code_or_another_machine_is_not_gone_on_with(
+    done: tuple[Path, dict[str, Any]], tmp_path: Path, entry: str, value: Any, named: str
+) -> None:
+    out = tmp_path / "other.json"
+    out.write_text(json.dumps({**done[1], entry: value}))
+    with pytest.raises(ValueError, match=f"other settings: {named}"):
+        compare(small(out))
+
+
+def test_another_warm_start_is_not_gone_on_from(done: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    assert re.fullmatch(r"[0-9a-f]{8}", done[1]["warm_starts"]["0"])
+    out = tmp_path / "other.json"
+    out.write_text(json.dumps({**done[1], "warm_starts": {"0": "01234567"}, "rows": done[1]["rows"][:1]}))
+    with pytest.raises(ValueError, match=r"another warm start of seed 0 \(checksum 01234567, now "):
+        compare(small(out))
+
+
+@pytest.mark.parametrize(
     ("flags", "message"),
     [
         ({"seeds": ()}, "seeds is empty"),
@@ -162,7 +192,7 @@ def test_the_laptop_setting_and_where_images_lie() -> None:
         assert experiment.encoder.backbone == "tiny" and experiment.data.limit == 10_000
         assert experiment.data.root == "elsewhere"
         assert (experiment.training.epochs, experiment.evaluation.every) == (7, 7)
-    assert list(flags.chosen()) == [BASELINE, *(name for name in arms("cifar10") if name != BASELINE)]
+    assert list(flags.chosen()) == [BASELINE, *(name for name in arms_of("cifar10") if name != BASELINE)]
 
 
 # --- the table
@@ -170,13 +200,25 @@ def test_the_laptop_setting_and_where_images_lie() -> None:
 
 def written(path: Path, rows: list[dict[str, Any]], **more: Any) -> Path:
     filled = [{"knn10": 0.0, "kept": 1.0, "false_negative_share": 0.2, "mined_purity": None, **row} for row in rows]
-    record = {"kind": "comparison", "images": "shapes", "warm_epochs": 1, "baseline": {}, "rows": filled, **more}
+    record = {
+        "kind": "comparison",
+        "images": "shapes",
+        "warm_epochs": 1,
+        "baseline": {"training": {"epochs": 3}},
+        "arms": {row["arm"]: [] for row in rows},
+        "commit": "c0ffee",
+        "versions": {"torch": "2.6"},
+        "hardware": {"device": "abacus"},
+        "warm_starts": {},
+        "rows": filled,
+        **more,
+    }
     path.write_text(json.dumps(record))
     return path
 
 
 def cells(text: str) -> dict[str, list[str]]:
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[4:]]
     return {row[0].strip("`"): row[1:] for row in rows}
 
 
@@ -196,8 +238,10 @@ def test_the_table_by_hand(tmp_path: Path) -> None:
         ],
     )
     text = table([first, second])
-    assert text.splitlines()[1].count("|") == text.splitlines()[0].count("|")
-    assert list(cells(text)) == ["moco", "band", "ring"], "the baseline, then the best by kNN"
+    caption, _, head, rule, *_ = text.splitlines()
+    assert "`shapes`: 1 epochs of moco, then 3 of each arm" in caption and "c0ffee, abacus" in caption
+    assert rule.count("|") == head.count("|")
+    assert list(cells(text)) == ["moco", "band", "ring"], "as defined, not ranked by what the test images say"
     assert cells(text)["moco"] == ["2", "51.0 ± 1.4", "", "60.5 ± 0.7", "", "100.0 %", "20.0 %", ""]
     assert cells(text)["band"] == [
         "2", "53.5 ± 2.1", "+2.5 ± 0.7", "59.0 ± 0.0", "-1.5 ± 0.7", "40.0 %", "20.0 %", "60.0 %",
@@ -210,9 +254,22 @@ def test_records_that_do_not_belong_together_are_refused(tmp_path: Path) -> None
     a = written(tmp_path / "a.json", [row])
     with pytest.raises(ValueError, match="hold the same arm with the same seed"):
         table([a, a])
-    for name, value in (("images", "digits"), ("warm_epochs", 2), ("baseline", {"seed": 1})):
+    for name, value in (
+        ("images", "digits"),
+        ("warm_epochs", 2),
+        ("baseline", {"seed": 1}),
+        ("commit", "decaf"),
+        ("versions", {}),
+        ("hardware", {}),
+    ):
         with pytest.raises(ValueError, match=rf"b\.json differs from .*a\.json in {name}"):
             table([a, written(tmp_path / "b.json", [{**row, "seed": 1}], **{name: value})])
+    with pytest.raises(ValueError, match=r"in arm moco; make a table of each"):
+        table([a, written(tmp_path / "b.json", [{**row, "seed": 1}], arms={"moco": ["loss.temperature: 0.2 → 0.1"]})])
+    damaged = tmp_path / "damaged.json"
+    damaged.write_text('{"kind": "comparison", "images": "shapes"}')
+    with pytest.raises(ValueError, match=r"damaged\.json is damaged or of another version: it lacks warm_epochs"):
+        table([damaged])
     with pytest.raises(ValueError, match="name at least one record"):
         table([])
     with pytest.raises(FileNotFoundError):

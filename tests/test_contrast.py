@@ -100,12 +100,25 @@ def test_chunks_equal_the_whole_in_value_and_gradient(name: str, chunk: int) -> 
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_chunks_equal_the_whole_in_every_form(form: Any) -> None:
+def test_chunks_equal_the_whole_in_every_form(form: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     given = batch(1)
-    DRAWLESS["form"] = (PositiveRule(k=3, weighting="hard"), BandNegatives(0.1, 0.9), LossSettings(form=form))
+    rules = PositiveRule(k=3, weighting="hard"), BandNegatives(0.1, 0.9), LossSettings(form=form)
+    monkeypatch.setitem(DRAWLESS, "form", rules)
     for whole, parts in zip(outcome("form", given), outcome("form", given, chunk=2), strict=True):
         torch.testing.assert_close(parts, whole, rtol=1e-5, atol=5e-6)
-    del DRAWLESS["form"]
+
+
+def test_ids_and_labels_that_change_before_the_backward_pass_change_nothing() -> None:
+    """A queue's are views, overwritten by the next batch."""
+    for name in ("band", "oracle"):
+        expected, given = outcome(name, batch(), chunk=2), batch()
+        vectors = [given[key] for key in ("anchor", "positive", "keys")]
+        losses = contrastive_loss(*vectors, *DRAWLESS[name], ids=given["ids"], labels=given["labels"], chunk=2)
+        for tensor in (*given["ids"], *given["labels"]):
+            tensor.zero_()
+        gradients = torch.autograd.grad((losses * torch.arange(1.0, 8)).sum(), vectors, materialize_grads=True)
+        for found, gradient in zip(gradients, expected[1:], strict=True):
+            torch.testing.assert_close(found, gradient)
 
 
 @pytest.mark.parametrize("rule", [RandomNegatives(0.4), MixedNegatives(hardest=8, pairs=4, with_anchor=2, start=0.0)])

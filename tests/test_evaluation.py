@@ -17,13 +17,11 @@ from cltools.evaluation import (
     alignment,
     embed,
     evaluate,
-    false_negative_share,
     fit_probe,
     geometry,
     knn,
     knn_accuracy,
     linear_probe,
-    mined_purity,
     neighbour_purity,
     uniformity,
 )
@@ -397,32 +395,6 @@ def test_geometry_refuses_what_has_no_meaning():
         neighbour_purity(x, y, 0)
     with pytest.raises(ValueError, match="unknown"):
         neighbour_purity(x, -torch.ones_like(y))
-
-
-# Shares of a selection
-
-
-@given(seed=seeds, keys=st.integers(0, 6), candidates=st.integers(0, 3))
-def test_shares_of_a_selection_agree_with_a_loop(seed: int, keys: int, candidates: int):
-    generator = seeded(seed)
-    candidates = min(candidates, keys)
-    weight = (torch.rand(4, keys, generator=generator) - 0.5).clamp_min(0)
-    same = torch.rand(4, keys, generator=generator) < 0.4
-    index = torch.rand(4, keys, generator=generator).argsort(1)[:, :candidates]
-    positive = (torch.rand(4, 1 + candidates, generator=generator) - 0.5).clamp_min(0)
-
-    kept = [bool(same[b, j]) for b in range(4) for j in range(keys) if weight[b, j] > 0]
-    expected = sum(kept) / len(kept) if kept else math.nan
-    assert float(false_negative_share(weight, same)) == pytest.approx(expected, nan_ok=True)
-    mined = [bool(same[b, index[b, p]]) for b in range(4) for p in range(candidates) if positive[b, 1 + p] > 0]
-    expected = sum(mined) / len(mined) if mined else math.nan
-    assert float(mined_purity(index, positive, same)) == pytest.approx(expected, nan_ok=True)
-
-
-def test_shares_without_labels_are_nan_and_stay_tensors():
-    share = false_negative_share(torch.ones(2, 3), None)
-    purity = mined_purity(torch.zeros(2, 1, dtype=torch.int64), torch.ones(2, 2), None)
-    assert share.isnan() and purity.isnan() and share.shape == purity.shape == ()
 
 
 # Reports

@@ -11,6 +11,7 @@ from typing import Any
 import oracles
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 from pytorch_metric_learning import losses as pml_losses
 from pytorch_metric_learning import miners as pml_miners
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ from cltools import (
     as_metric_learning_miner,
     info_nce,
 )
+from cltools.interop import mined_pairs
 
 NOTHING_MINED = PositiveRule(weighting="none")
 NEAREST = PositiveRule(k=2, weighting="hard")
@@ -159,7 +161,8 @@ def test_nothing_selected_is_four_empty_tensors() -> None:
     one_label = as_metric_learning_miner(NEAREST, AllNegatives())(draw(0, 3, D), torch.zeros(3, dtype=torch.int64))
     assert as_sets(one_label) == ({(i, j) for i in range(3) for j in range(3) if i != j}, set())
     none = as_metric_learning_miner(NEAREST, AllNegatives())
-    assert as_sets(none(draw(0, 2, D), torch.arange(2), torch.empty(0, D), torch.empty(0, dtype=torch.int64)))
+    against_nothing = none(draw(0, 2, D), torch.arange(2), torch.empty(0, D), torch.empty(0, dtype=torch.int64))
+    assert as_sets(against_nothing) == (set(), set())
     assert as_sets(none(torch.empty(0, D), torch.empty(0, dtype=torch.int64))) == (set(), set())
 
 
@@ -278,15 +281,14 @@ def filled(size: int, *, ids: Tensor | None = None, seed: int = 50, **settings: 
     """A loss whose bank of `size` keys is full."""
     loss = ContrastiveLoss(memory_bank_size=(size, D), **settings)
     step(loss, draw(seed, size, D), draw(seed + 1, size, D), ids)
-    assert loss.bank is not None and len(loss.bank) == size
+    assert loss.bank is not None and len(loss.bank.queue) == size
     return loss
 
 
 def bank_of(loss: ContrastiveLoss) -> Any:
     """The bank's contents, copied."""
-    state = loss.get_extra_state()
-    assert state is not None
-    return state
+    assert loss.bank is not None
+    return loss.bank.get_extra_state()
 
 
 def cosines(a: Tensor, b: Tensor) -> Tensor:
@@ -341,7 +343,7 @@ def test_with_a_bank_it_is_moco_by_hand(form: Any) -> None:
 
 def test_mines_and_drops_by_its_rules() -> None:
     positives, negatives = PositiveRule(k=2, weighting="hard"), BandNegatives(lower=0.25, upper=0.75)
-    loss = filled(12, positives=positives, negatives=negatives, temperature=0.2)
+    loss = filled(12, positive_rule=positives, negative_rule=negatives, temperature=0.2)
     out0, out1 = draw(0, 5, D), draw(1, 5, D)
     keys = bank_of(loss)["keys"]
     expected = []
@@ -365,7 +367,7 @@ def test_takes_rules_that_make_or_weigh_negatives(size: Any) -> None:
         HardnessWeighted(),
         BandNegatives(rescale=True),
     ):
-        loss = ContrastiveLoss(negatives=negatives, memory_bank_size=size)
+        loss = ContrastiveLoss(negative_rule=negatives, memory_bank_size=size)
         for seed in range(3):
             assert step(loss, draw(seed, 6, D), draw(seed + 9, 6, D)).isfinite().all()
 
@@ -374,8 +376,8 @@ def test_the_first_call_has_an_empty_bank_and_a_finite_gradient() -> None:
     for form in ("sep", "in", "out", "decoupled"):
         loss = ContrastiveLoss(PositiveRule(k=3), BandNegatives(), form=form, memory_bank_size=(8, D))
         assert step(loss, draw(0, 4, D), draw(1, 4, D)).isfinite().all()
-        assert loss.bank is not None and len(loss.bank) == 4
-        torch.testing.assert_close(loss.bank.keys, normalize(draw(1, 4, D), dim=1))
+        assert loss.bank is not None and len(loss.bank.queue) == 4
+        torch.testing.assert_close(loss.bank.queue.keys, normalize(draw(1, 4, D), dim=1))
 
 
 @pytest.mark.parametrize("size", [1, 5, 8, 13])
@@ -407,7 +409,7 @@ def test_keys_are_taken_once_however_often_the_graph_is_used() -> None:
     value = loss(draw(0, 3, D).requires_grad_(), draw(1, 3, D))
     value.backward(retain_graph=True)
     value.backward()
-    assert loss.bank is not None and len(loss.bank) == 3
+    assert loss.bank is not None and len(loss.bank.queue) == 3
 
 
 def test_both_terms_of_a_symmetric_loss_see_the_bank_without_their_batch() -> None:
@@ -461,7 +463,7 @@ def test_an_images_older_keys_are_never_its_negatives_nor_mined() -> None:
             seen.extend([s.own, eligible])
             return super().judge(s, eligible, temperature=temperature, generator=generator)
 
-    loss.negatives = Watch()
+    loss.negative_rule = Watch()
     loss(out, out, ids)
     own, eligible = seen
     assert torch.equal(own, torch.eye(6, dtype=torch.bool))
@@ -471,6 +473,63 @@ def test_an_images_older_keys_are_never_its_negatives_nor_mined() -> None:
     seen.clear()
     loss(out, out)
     assert not seen[0].any(), "without ids nobody knows"
+
+
+def test_an_image_without_a_name_has_no_own_keys_but_its_two_views() -> None:
+    out0, out1 = draw(0, 4, D), draw(1, 4, D)
+    for size in (0, (8, D)):
+        loss = ContrastiveLoss(memory_bank_size=size)
+        if size:
+            step(loss, draw(2, 8, D), draw(3, 8, D), torch.full((8,), -1))
+        assert loss(out0, out1, torch.full((4,), -1)) == loss(out0, out1) > 0.1
+
+
+def test_an_evaluated_module_and_a_term_that_asks_for_it_enqueue_nothing() -> None:
+    loss = filled(8)
+    before = bank_of(loss)
+    loss(draw(0, 3, D).requires_grad_(), draw(1, 3, D), enqueue=False).backward()
+    loss.eval()
+    step(loss, draw(0, 3, D), draw(1, 3, D))
+    for one, other in zip(before.values(), bank_of(loss).values(), strict=True):
+        assert torch.equal(torch.as_tensor(one), torch.as_tensor(other))
+    loss.train()
+    step(loss, draw(0, 3, D), draw(1, 3, D))
+    assert bank_of(loss)["pointer"] == 3
+
+
+def test_a_symmetric_loss_leaves_one_key_an_image() -> None:
+    loss = ContrastiveLoss(memory_bank_size=(16, D))
+    q0, q1, k0, k1 = (draw(seed, 4, D) for seed in range(4))
+    q0.requires_grad_()
+    (loss(q0, k1) + loss(q1.requires_grad_(), k0, enqueue=False)).backward()
+    assert loss.bank is not None and len(loss.bank.queue) == 4
+    torch.testing.assert_close(loss.bank.queue.keys, normalize(k1, dim=1))
+
+
+def test_says_what_it_is() -> None:
+    text = repr(ContrastiveLoss(negative_rule=BandNegatives(lower=0.05), temperature=0.2))
+    assert "BandNegatives(lower=0.05" in text and "temperature=0.2" in text
+
+
+def test_rules_in_the_wrong_order_are_refused_at_once() -> None:
+    for call in (
+        lambda: ContrastiveLoss(BandNegatives()),  # type: ignore[arg-type]
+        lambda: as_metric_learning_miner(AllNegatives(), PositiveRule()),  # type: ignore[arg-type]
+    ):
+        with pytest.raises((ValueError, TypeCheckError), match="PositiveRule"):
+            call()
+
+
+def test_in_a_memory_of_the_batch_the_positive_is_another_view() -> None:
+    """As pytorch-metric-learning's CrossBatchMemory gives it: the reference holds the very rows, in another tensor."""
+    rows, labels = draw(0, 8, D), torch.arange(4).repeat(2)
+    for order in (torch.arange(8), torch.arange(8).flip(0)):
+        pairs = mined_pairs(rows, labels, rows[order].clone(), labels[order], NEAREST, BandNegatives(0.1, 0.6))
+        inside = mined_pairs(rows, labels, rows, labels, NEAREST, BandNegatives(0.1, 0.6))
+        a2, n = pairs[2], order[pairs[3]]
+        assert {*zip(a2.tolist(), n.tolist(), strict=True)} == {
+            *zip(inside[2].tolist(), inside[3].tolist(), strict=True)
+        }
 
 
 def saved(loss: nn.Module) -> Any:
@@ -492,17 +551,18 @@ def test_the_bank_is_saved_and_loaded() -> None:
     inside, copy = (nn.ModuleDict({"loss": ContrastiveLoss(memory_bank_size=(12, D))}) for _ in range(2))
     step(inside["loss"], draw(0, 5, D), draw(1, 5, D))  # type: ignore[arg-type]
     copy.load_state_dict(saved(inside))
-    assert len(copy["loss"].bank) == 5  # type: ignore[arg-type]
+    assert len(copy["loss"].bank.queue) == 5  # type: ignore[arg-type]
 
 
 def test_a_loss_without_a_bank_loads_too() -> None:
+    assert ContrastiveLoss().state_dict() == {}, "so that a checkpoint from before the loss loads too"
     ContrastiveLoss().load_state_dict(saved(ContrastiveLoss()))
 
 
 @pytest.mark.parametrize("sizes", [((12, D), (8, D)), ((12, D), 0), (0, (12, D))])
 def test_a_bank_of_another_size_is_refused(sizes: tuple[Any, Any]) -> None:
     of, into = (ContrastiveLoss(memory_bank_size=size) for size in sizes)
-    with pytest.raises(ValueError, match=r"memory_bank_size|like the saved one"):
+    with pytest.raises((ValueError, RuntimeError), match=r"bank\._extra_state|like the saved one"):
         into.load_state_dict(saved(of))
 
 
@@ -544,7 +604,7 @@ def test_runs_on_the_gpu_as_on_the_cpu() -> None:
         pairs = miner(rows.cuda(), labels.cuda())
         assert all(x.device.type == "cuda" for x in pairs)
         assert as_sets(pairs) == as_sets(miner(rows, labels))
-    assert losses[1].bank is not None and losses[1].bank.keys.is_cuda
+    assert losses[1].bank is not None and losses[1].bank.queue.keys.is_cuda
     losses[0].load_state_dict(losses[1].cuda().state_dict())
     step(losses[0], draw(0, 5, D), draw(1, 5, D))
 
@@ -553,7 +613,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "a size without dimension": (lambda: ContrastiveLoss(memory_bank_size=64), "give \\(number of keys, their dim"),
     "three sizes": (lambda: ContrastiveLoss(memory_bank_size=(4, 4, 4)), "give \\(number of keys, their dim"),
     "a negative size": (lambda: ContrastiveLoss(memory_bank_size=(-1, 4)), "must be at least 1"),
-    "labels": (lambda: ContrastiveLoss(negatives=OracleNegatives()), "needs labels"),
+    "labels": (lambda: ContrastiveLoss(negative_rule=OracleNegatives()), "needs labels"),
     "temperature": (lambda: ContrastiveLoss(temperature=0.0), "above 0"),
     "the bank's dimension": (
         lambda: ContrastiveLoss(memory_bank_size=(8, 4))(torch.ones(2, 3), torch.ones(2, 3)),

@@ -22,6 +22,7 @@ from cltools.mining import (
     PositiveRule,
     RandomNegatives,
     Similarities,
+    bands,
     select,
 )
 
@@ -381,3 +382,70 @@ def test_an_answer_that_is_no_code_for_each_key_is_refused(answer: Any, monkeypa
     monkeypatch.setattr(Own, "judge", lambda *_, **__: answer)
     with pytest.raises(ValueError, match=r"Own.judge returned .*; it must give a code of Band for each key"):
         select(line([0.9, 0.8, 0.7]), NOTHING_MINED, Own())
+
+
+# --- own rules that say strange things
+
+
+@dataclass(frozen=True)
+class Says(NegativeRule):
+    """Answers with given codes and weights."""
+
+    codes: tuple[int, ...]
+    dtype: torch.dtype = torch.int8
+    weights: tuple[float, ...] | None = None
+
+    def judge(self, s: Similarities, eligible: Tensor, *, temperature: float, generator: Any) -> Tensor:
+        return torch.tensor([self.codes], dtype=self.dtype)
+
+    def weigh(self, s: Similarities, kept: Tensor, eligible: Tensor) -> Tensor | None:
+        return None if self.weights is None else torch.tensor([self.weights], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int16, torch.int64])
+def test_what_is_no_code_of_a_rule_is_other(dtype: torch.dtype) -> None:
+    strange = [-128, -2, -1, 0, 4, 6, 7, 100, 127] + ([] if dtype == torch.int8 else [256, 257, 258, -254, 1000])
+    given = (1, 2, 3, 5, *strange)
+    s = line([0.1] * len(given))
+    chosen = select(s, NOTHING_MINED, Says(given, dtype))
+    assert chosen.band[0].tolist() == [1, 2, 3, 5] + [Band.OTHER] * len(strange)
+    assert chosen.negative_weight[0].tolist() == [0, 1, 0, 0] + [0] * len(strange)
+
+
+def test_a_kept_key_without_a_weight_above_0_is_not_kept_and_no_other_weight_counts() -> None:
+    given = (2, 2, 2, 2, 2, 1, 3, 5)
+    weights = (0.5, 0.0, -1.0, math.nan, 1e-60, math.inf, math.nan, 7.0)
+    chosen = select(line([0.1] * 8), NOTHING_MINED, Says(given, weights=weights))
+    assert chosen.negative_weight[0].tolist() == [0.5, 0, 0, 0, 0, 0, 0, 0]
+    assert chosen.band[0].tolist() == [2, 5, 5, 5, 5, 1, 3, 5]
+
+
+# --- the two ways to find an edge
+
+
+@quick
+@given(seed=st.integers(0, 10**6), grid=st.booleans(), keys=st.integers(1, 60), own=st.sampled_from([0.0, 0.1, 1.0]))
+def test_a_cpus_sort_and_the_selection_of_ranks_give_the_same_edges(
+    seed: int, grid: bool, keys: int, own: float
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    score = torch.randn(5, keys, generator=generator)
+    score = score.round() if grid else score
+    mask = torch.rand(5, keys, generator=generator) < own
+    counts = [int(x) for x in torch.randint(0, keys + 1, (3,), generator=generator)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bands, "FEW", -1)
+        by_sort = bands.rank_edges(score, mask, counts)
+        patch.setattr(bands, "_sorts_fast", lambda _: False)
+        by_rank = bands.rank_edges(score, mask, counts)
+        patch.setattr(bands, "FEW", 100)
+        by_heap = bands.rank_edges(score, mask, counts)
+    for one, two, three in zip(by_sort, by_rank, by_heap, strict=True):
+        assert torch.equal(one, two) and torch.equal(one, three)
+
+
+def test_edges_of_half_precision_and_of_scores_with_gradient() -> None:
+    score = torch.randn(3, 100, generator=torch.Generator().manual_seed(0))
+    own = torch.zeros(3, 100, dtype=torch.bool)
+    (edge,) = bands.rank_edges(score.bfloat16().requires_grad_(), own, (40,))
+    assert torch.equal(edge, score.bfloat16().sort(dim=1, descending=True).values[:, 39:40]) and not edge.requires_grad

@@ -77,14 +77,14 @@ def test_lightly_ntxent_with_a_memory_bank(seed: int, temperature: float, batch:
         assert_same(lambda x, y=out1: ours(x, y), lambda x, y=out1: theirs(x, y), out0)
         # lightly's bank takes keys when the loss is computed, ours when it is differentiated.
         assert ours.bank is not None
-        torch.testing.assert_close(ours.bank.keys, theirs.memory_bank.bank, rtol=0, atol=1e-6)
+        torch.testing.assert_close(ours.bank.queue.keys, theirs.memory_bank.bank, rtol=0, atol=1e-6)
 
 
 def same_keys(ours: ContrastiveLoss, theirs: Any) -> None:
     """Our bank, empty at first, takes the random rows with which lightly's begins."""
     assert ours.bank is not None
-    unknown = torch.full((ours.bank.size,), -1)
-    ours.bank.enqueue(theirs.memory_bank.bank, unknown, unknown)
+    unknown = torch.full((ours.bank.queue.size,), -1)
+    ours.bank.queue.enqueue(theirs.memory_bank.bank, unknown, unknown)
 
 
 @seeds

@@ -284,7 +284,7 @@ def test_the_rule_in_the_readme_trains_as_written() -> None:
 def test_the_adapters_in_the_readme_run() -> None:
     names: dict[str, Any] = {}
     exec(blocks("python")[3], names)
-    assert names["embeddings"].grad.isfinite().all() and names["criterion"].bank.filled == 32
+    assert names["embeddings"].grad.isfinite().all() and names["criterion"].bank.queue.filled == 32
 
 
 def method_rows() -> list[list[str]]:

@@ -37,8 +37,12 @@ def test_names_the_commit_and_whether_the_code_was_changed_since(clone: Path) ->
     head = git(clone, "rev-parse", "--short=10", "HEAD")
     assert commit() == head
     (clone / "notes.txt").write_text("new, and no code")
+    (clone / "package" / "notes.txt").write_text("new, and no code")
     (clone / "package" / "__pycache__").mkdir()
     assert commit() == head
+    (clone / "package" / "new.py").write_text("code")
+    assert commit() == head + "+"
+    (clone / "package" / "new.py").unlink()
     (clone / "package" / "records.py").write_text("second")
     assert commit() == head + "+"
 
@@ -50,14 +54,24 @@ def test_outside_a_clone_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.
     assert commit() == "", "without git"
 
 
+def test_the_clone_of_another_project_is_not_ours(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = clone / ".venv" / "records.py"
+    inside.parent.mkdir()
+    inside.write_text("installed here")
+    monkeypatch.setattr(records, "__file__", str(inside))
+    assert commit() == ""
+
+
 def test_says_with_what_a_figure_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["/somewhere/cltools/__main__.py", "compare", "digits", "a b.json"])
     found = provenance(CPU)
     assert found["command"] == "python -m cltools compare digits 'a b.json'"
     assert found["commit"] == commit()
     assert found["versions"]["torch"] == torch.__version__ and set(found["versions"]) >= {"python", "scikit-learn"}
-    assert found["hardware"]["device"].startswith("cpu") and found["hardware"]["threads"] == torch.get_num_threads()
+    assert found["hardware"]["device"] and found["hardware"]["threads"] == torch.get_num_threads()
     json.dumps(found)
+    monkeypatch.setattr("sys.argv", ["/somewhere/notebook.py", "-f"])
+    assert provenance(CPU)["command"] == "from Python"
 
 
 def test_a_record_comes_back(tmp_path: Path) -> None:
@@ -72,6 +86,7 @@ def test_a_record_comes_back(tmp_path: Path) -> None:
     [
         ("{", "record.json cannot be read as a record"),
         ("[]", "record.json holds 'no record'; a record of kind 'test' is needed"),
+        ('{"kind": "test", "rows": []}', "record.json is damaged or of another version: it lacks commit, seeds"),
         ('{"kind": "bench"}', "record.json holds 'bench'; a record of kind 'test' is needed"),
     ],
 )
@@ -79,4 +94,4 @@ def test_damaged_and_foreign_files_are_named(tmp_path: Path, text: str, message:
     path = tmp_path / "record.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
-        read_record(path, "test")
+        read_record(path, "test", ("commit", "rows", "seeds"))

@@ -5,8 +5,6 @@ from cltools.evaluation.diagnosis import BandCount, Diagnosis, diagnose, mined_p
 from cltools.evaluation.embed import HasFeatures, embed
 from cltools.evaluation.geometry import (
     alignment,
-    false_negative_share,
-    mined_purity,
     neighbour_purity,
     uniformity,
 )
@@ -31,13 +29,11 @@ __all__ = [
     "embed",
     "evaluate",
     "expected_self_hits",
-    "false_negative_share",
     "fit_probe",
     "hubness",
     "knn_accuracy",
     "limited",
     "linear_probe",
-    "mined_purity",
     "mined_purity_by_k",
     "neighbour_purity",
     "same_class_by_rank",

@@ -1,14 +1,12 @@
-"""The shape of an embedding, and how many chosen samples were the wrong ones.
+"""The shape of an embedding.
 
-Labels enter only to count, after everything was chosen.
-
-Legend: N images, D features, B anchors, K keys, P mined candidates.
+Legend: N images, D features.
 """
 
 import math
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -90,44 +88,3 @@ def neighbour_purity(features: Float[Tensor, "N D"], labels: Int[Tensor, " N"], 
             cosine.diagonal(start).fill_(-torch.inf)  # nobody is their own neighbour
             agree += (labels[cosine.topk(k, dim=1).indices] == labels[start : start + step, None]).sum()
     return int(agree) / (k * len(z))
-
-
-@torch.no_grad()
-def false_negative_share(
-    negative_weight: Float[Tensor, "B K"], same_class: Bool[Tensor, "B K"] | None
-) -> Float[Tensor, ""]:
-    """Share, in [0, 1], of the kept negatives of all anchors that have their anchor's class; NaN when none is kept.
-
-    A tensor without shape that stays on its device, so that a training step can log it without waiting.
-
-    Args:
-        negative_weight: a selection's; a key of weight above 0 is kept. How large the weight is does not count.
-        same_class: true where a key has the anchor's class; None (no labels) gives NaN.
-    """
-    if same_class is None:
-        return negative_weight.new_tensor(math.nan)
-    kept = negative_weight > 0
-    return (kept & same_class).sum() / kept.sum()
-
-
-@torch.no_grad()
-def mined_purity(
-    positive_index: Int[Tensor, "B P"],
-    positive_weight: Float[Tensor, "B V"],
-    same_class: Bool[Tensor, "B K"] | None,
-) -> Float[Tensor, ""]:
-    """Share, in [0, 1], of the mined positives of all anchors that have their anchor's class; NaN when none is mined.
-
-    NaN and not 0: without mined positives nothing was impure. Stays on its device, as `false_negative_share` does.
-
-    Args:
-        positive_index: a selection's candidates, as indices of keys.
-        positive_weight: a selection's, with V = 1+P; column 0 is the augmented view and is not counted. A candidate
-            of weight above 0 is mined; how large the weight is does not count.
-        same_class: true where a key has the anchor's class; None (no labels) gives NaN.
-    """
-    if same_class is None:
-        return positive_weight.new_tensor(math.nan)
-    mined = positive_weight[:, 1:] > 0
-    pure = same_class.gather(1, positive_index.long())
-    return (mined & pure).sum() / mined.sum()

@@ -67,13 +67,16 @@ def select(
     band.mul_((~s.own).view(torch.int8))  # OWN is 0
     kept = _is_potential(band)
     weight = negative_rule.weigh(s, kept, eligible)
-    if weight is not None:  # a kept key without weight is not kept
-        band.masked_fill_(kept & (weight <= 0), Band.OTHER)
+    if weight is None:
+        weight = kept.view(torch.int8).float()
+    else:  # a kept key without a weight above 0 is not kept
+        weight = torch.where(kept & (weight > 0), weight.float(), 0.0)
+        band.masked_fill_(kept & (weight == 0), Band.OTHER)
         kept = _is_potential(band)
     return Selection(
         positive_index=index,
         positive_weight=positive_weight,
-        negative_weight=kept.view(torch.int8).float() if weight is None else weight.float() * kept,
+        negative_weight=weight,
         band=band,
         synthetic=negative_rule.synthesise(s, kept, generator=generator),
         estimate=negative_rule.estimate(),
@@ -94,21 +97,22 @@ def _judged(
     temperature: float,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """The rule's codes; OWN and MINED are not a rule's to give and become OTHER."""
+    """The rule's EASY, POTENTIAL and HARD; all else it says is OTHER, as OWN and MINED are not a rule's to give."""
     band = rule.judge(s, eligible, temperature=temperature, generator=generator)
     if band.dtype == torch.bool or band.is_floating_point() or band.shape != s.own.shape:
         raise ValueError(
             f"{type(rule).__name__}.judge returned {band.dtype} {list(band.shape)}; it must give a code of Band for "
             f"each key, int8 {list(s.own.shape)}."
         )
-    band = band.to(torch.int8)
-    # OWN (0) and MINED (4) end in two bits of 0: these become −1, all bits set, and by the bits of OTHER (5) become it.
-    foreign = (band & 3).clamp_(max=1).sub_(1)
-    return foreign.bitwise_and_(Band.OTHER).bitwise_or_(band)
+    # In bits, because on a CPU comparisons and masks take several times as long: 1, 2 and 3 stay, all else becomes 0 …
+    code = band if band.dtype == torch.int8 else band.clamp(0, 4).to(torch.int8)
+    code = code.view(torch.uint8).clamp(max=4).bitwise_and_(3)
+    other = code.clamp(max=1).sub_(1).bitwise_and_(Band.OTHER)  # … and 0 − 1, all bits set, takes the bits of OTHER
+    return code.bitwise_or_(other).view(torch.int8)
 
 
 def _is_potential(band: Tensor) -> Tensor:
-    """`band == POTENTIAL`, in bits: on a CPU comparisons take several times as long."""
+    """`band == POTENTIAL` of codes from 0 to 5, in bits."""
     return (1 - (band ^ Band.POTENTIAL).clamp_(max=1)).view(torch.bool)
 
 

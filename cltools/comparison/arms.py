@@ -1,0 +1,51 @@
+"""What is compared: every preset, and the ablations and controls that say what an effect is due to."""
+
+from dataclasses import replace
+
+from cltools.config import Experiment
+from cltools.errors import unknown
+from cltools.mining import BandNegatives, OracleNegatives, PositiveRule, RandomNegatives
+from cltools.presets import IMAGES, METHODS, preset
+
+BASELINE = "moco"
+SEMI_HARD = BandNegatives(-0.8, -0.1, reference="margin", unit="cosine")
+"""Less similar than the positive by at least 0.1 (semi-hard) and by at most 0.8; set before anything was measured."""
+
+
+def arms_of(images: str) -> dict[str, Experiment]:
+    """Every preset of these images, then the ablations and controls that make the effect of `potential` attributable.
+
+    Raises:
+        ValueError: no such images.
+    """
+    if images not in IMAGES:
+        raise unknown("images", images, IMAGES)
+    presets = {method: preset(f"{images}-{method}") for method in METHODS}
+    moco, potential, chance = (presets[method] for method in ("moco", "potential", "random"))
+    band, share = potential.negatives, chance.negatives
+    assert isinstance(band, BandNegatives) and isinstance(share, RandomNegatives)
+
+    def negatives(rule: BandNegatives | RandomNegatives) -> Experiment:
+        return replace(moco, negatives=rule)
+
+    def at(experiment: Experiment, temperature: float) -> Experiment:
+        return replace(experiment, loss=replace(experiment.loss, temperature=temperature))
+
+    return presets | {
+        "mined-soft": replace(moco, positives=PositiveRule(weighting="soft")),
+        "mined-hard": replace(moco, positives=PositiveRule(weighting="hard")),
+        "mined-soft-hard": replace(moco, positives=PositiveRule()),
+        "band": negatives(band),
+        "band-annealed": negatives(replace(band, lower_from=0.0, upper_from=1.0)),
+        "band-rescaled": negatives(replace(band, rescale=True)),
+        "band-anchor": negatives(replace(band, reference="anchor")),
+        "band-gradient": negatives(replace(band, reference="gradient")),
+        "band-margin": negatives(SEMI_HARD),
+        "drop-closest": negatives(replace(band, upper=1.0)),
+        "drop-beyond": negatives(replace(band, lower=0.0)),
+        "random-rescaled": negatives(replace(share, rescale=True)),
+        "random-annealed": negatives(replace(share, share_from=1.0)),
+        "potential-random": replace(potential, negatives=share),
+        "potential-oracle": replace(potential, negatives=OracleNegatives()),
+        **{f"{name}-t{t}": at(presets[name], t) for name in ("moco", "potential") for t in (0.1, 0.5)},
+    }

@@ -1,0 +1,169 @@
+"""Every rule and control from one warm start, on one budget: `python -m cltools compare`.
+
+A warm start is `moco` for some epochs; each arm then goes on from it, with the same images in the same order, and is
+measured after its last epoch on the test images. Nothing is chosen by what is measured, and no arm is left out.
+"""
+
+import math
+import time
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from cltools.comparison.arms import BASELINE, arms_of
+from cltools.config import Experiment, differences, to_plain
+from cltools.datasets import ImageSet
+from cltools.errors import unknown
+from cltools.evaluation import evaluate
+from cltools.presets import laptop, preset
+from cltools.records import provenance, read_record, write_record
+from cltools.training import Run, fit
+from cltools.training.images import evaluation_images, training_images
+from cltools.training.loop import resolve_device
+
+KIND = "comparison"
+FIGURES = ("knn200", "knn10", "probe")
+ENTRIES = ("images", "warm_epochs", "baseline", "arms", "commit", "versions", "hardware", "warm_starts", "rows")
+
+
+@dataclass(frozen=True)
+class CompareFlags:
+    """Train every rule and control from one warm start, and write what each reached as a record."""
+
+    images: str
+    """digits, shapes, cifar10, cifar100 or tinyimagenet."""
+    out: Path
+    """The record, JSON. One that is there is gone on with: what it holds is not done again."""
+    seeds: tuple[int, ...] = (0,)
+    """Each has its own warm start."""
+    warm_epochs: int = 5
+    """Of `moco`, before the arms part."""
+    epochs: int = 10
+    """Of each arm, from the warm start."""
+    only: tuple[str, ...] = ()
+    """These arms alone, and the baseline; all where none is named."""
+    laptop: bool = False
+    """The CPU setting: tiny encoder, 10,000 images."""
+    root: str | None = None
+    """Where images lie; else the variable CLTOOLS_DATA, else data/."""
+    device: str = "auto"
+    """"auto" is CUDA where there is one."""
+
+    def __post_init__(self) -> None:
+        """Refuse to compare nothing."""
+        if not self.seeds:
+            raise ValueError("compare: seeds is empty; name at least one.")
+        if self.epochs < 1 or self.warm_epochs < 1:
+            raise ValueError(f"compare: {self.warm_epochs} and {self.epochs} epochs; both must be at least 1.")
+        for name in self.only:
+            if name not in arms_of(self.images):
+                raise unknown("arm", name, arms_of(self.images))
+
+    def chosen(self) -> dict[str, Experiment]:
+        """The arms to train, the baseline first, each with the budget."""
+        every = arms_of(self.images)
+        names = [BASELINE, *(name for name in every if name != BASELINE and (not self.only or name in self.only))]
+        return {name: self.budgeted(every[name], self.epochs) for name in names}
+
+    def budgeted(self, experiment: Experiment, epochs: int) -> Experiment:
+        """The experiment on this budget; it is evaluated once, at the end."""
+        if self.laptop:
+            experiment = laptop(experiment)
+        return replace(
+            experiment,
+            data=replace(experiment.data, root=self.root),
+            training=replace(experiment.training, epochs=epochs, device=self.device),
+            evaluation=replace(experiment.evaluation, every=epochs),
+        )
+
+
+def compare(flags: CompareFlags) -> dict[str, Any]:
+    """Train what the record lacks, and write it after every arm.
+
+    Raises:
+        ValueError: the file holds a record of other settings.
+    """
+    experiments = flags.chosen()
+    baseline = experiments[BASELINE]
+    settings = {
+        "images": flags.images,
+        "warm_epochs": flags.warm_epochs,
+        "baseline": _deciding(baseline),
+        "arms": {name: differences(baseline, experiment) for name, experiment in experiments.items()},
+    }
+    here = provenance(resolve_device(flags.device))
+    record = {"kind": KIND, **settings, **here, "warm_starts": {}, "rows": []}
+    if flags.out.exists():
+        record = _gone_on_with(flags.out, settings | here)
+    done = {(row["arm"], row["seed"]) for row in record["rows"]}
+    todo = [(seed, name) for seed in flags.seeds for name in experiments if (name, seed) not in done]
+    train, _ = training_images(baseline)
+    test = evaluation_images(baseline)
+    warm: Run | None = None
+    for seed, name in tqdm(todo, desc="arms", unit="arm"):
+        if warm is None or warm.experiment.seed != seed:
+            start = flags.budgeted(preset(f"{flags.images}-{BASELINE}"), flags.warm_epochs)
+            warm = fit(replace(start, seed=seed), images=train)
+            _check_same_start(flags.out, record["warm_starts"], warm)
+        row = _row(name, replace(experiments[name], seed=seed), warm, train, test)
+        record["rows"].append(row)
+        write_record(flags.out, record)
+        tqdm.write(f"{flags.images} {name} seed {seed}: " + ", ".join(f"{f} {row[f]:.1f}" for f in FIGURES))
+    return record
+
+
+def _row(name: str, experiment: Experiment, warm: Run, train: ImageSet, test: ImageSet) -> dict[str, Any]:
+    """Train an arm, and what it reached and selected in its last epoch."""
+    began = time.perf_counter()
+    run = fit(experiment, images=train, start_from=warm)
+    seconds = time.perf_counter() - began
+    measured, last = evaluate(run.encoder, train, test, experiment.evaluation), run.history.rows[-1]
+    return {
+        "arm": name,
+        "seed": experiment.seed,
+        **{figure: round(measured[figure], 2) for figure in FIGURES},
+        "kept": _number(last["potential"] / experiment.training.keys),
+        "false_negative_share": _number(last["false_negative_share"]),
+        "mined_purity": _number(last["mined_purity"]),
+        "seconds": round(seconds),
+    }
+
+
+def _check_same_start(path: Path, known: dict[str, str], warm: Run) -> None:
+    """Note the checksum of a seed's warm start, or refuse one that is no longer the same."""
+    weights = b"".join(t.cpu().contiguous().numpy().tobytes() for t in warm.encoder.state_dict().values())
+    checksum, seed = f"{zlib.crc32(weights):08x}", str(warm.experiment.seed)
+    if known.setdefault(seed, checksum) != checksum:
+        raise ValueError(
+            f"The arms in {path} went on from another warm start of seed {seed} (checksum {known[seed]}, now "
+            f"{checksum}): the code was changed since. Give another file."
+        )
+
+
+def _deciding(experiment: Experiment) -> dict[str, Any]:
+    """The settings that decide a result: not where data lie or computing is done."""
+    plain: dict[str, Any] = to_plain(experiment)
+    del plain["data"]["root"], plain["training"]["device"], plain["seed"]
+    return plain
+
+
+def _gone_on_with(path: Path, now: dict[str, Any]) -> dict[str, Any]:
+    """The record of that file, with the arms that are new to it."""
+    record = read_record(path, KIND, ENTRIES)
+    if other := unlike(record, now):
+        raise ValueError(f"{path} was made with other settings: {', '.join(other)}. Give another file.")
+    return {**record, "arms": record["arms"] | now["arms"]}
+
+
+def unlike(record: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """In what two records differ that must be alike to put them together."""
+    names = ("images", "warm_epochs", "baseline", "commit", "versions", "hardware")
+    arms = [name for name in other["arms"] if record["arms"].get(name, other["arms"][name]) != other["arms"][name]]
+    return [name for name in names if record[name] != other[name]] + [f"arm {name}" for name in arms]
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 4)

@@ -1,0 +1,82 @@
+"""Records of comparisons as one table: `python -m cltools table`."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cltools.comparison.arms import BASELINE
+from cltools.comparison.running import ENTRIES, KIND, unlike
+from cltools.records import read_record
+
+
+@dataclass(frozen=True)
+class TableFlags:
+    """Show records of comparisons as one table, in Markdown."""
+
+    records: tuple[Path, ...]
+    """Files that `compare` wrote, of the same images and budget; their seeds are put together."""
+
+
+def table(paths: Sequence[Path]) -> str:
+    """Mean ± deviation over seeds of each arm, and the mean difference to the baseline of the same seed.
+
+    Raises:
+        FileNotFoundError: no such record.
+        ValueError: no records, damaged ones, or records that cannot be put together.
+    """
+    if not paths:
+        raise ValueError("table: name at least one record.")
+    records = [read_record(path, KIND, ENTRIES) for path in paths]
+    first = records[0]
+    for path, record in zip(paths, records, strict=True):
+        if other := unlike(first, record):
+            raise ValueError(f"{path} differs from {paths[0]} in {', '.join(other)}; make a table of each.")
+    rows = [row for record in records for row in record["rows"]]
+    if len({(row["arm"], row["seed"]) for row in rows}) < len(rows):
+        raise ValueError("Two of the records hold the same arm with the same seed; name one of them.")
+    by_arm: dict[str, dict[int, dict[str, Any]]] = {}
+    for row in rows:
+        by_arm.setdefault(row["arm"], {})[row["seed"]] = row
+    baseline = by_arm.get(BASELINE, {})
+    head = ["arm", "seeds", "kNN-200", "less moco's", "probe", "less moco's", "kept", "false negatives", "mined purity"]
+    lines = [_caption(first), "", f"| {' | '.join(head)} |", f"|---{'|---:' * (len(head) - 1)}|"]
+    for name in [arm for arm in {**first["arms"], **by_arm} if arm in by_arm]:  # in the order they are defined in
+        seeds = by_arm[name]
+        cells = [f"`{name}`", str(len(seeds))]
+        for figure in ("knn200", "probe"):
+            cells += [_spread([row[figure] for row in seeds.values()]), _gain(seeds, baseline, figure, name)]
+        cells += [_percent(_mean(seeds, column)) for column in ("kept", "false_negative_share", "mined_purity")]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _caption(record: dict[str, Any]) -> str:
+    epochs = record["baseline"]["training"]["epochs"]
+    return (
+        f"`{record['images']}`: {record['warm_epochs']} epochs of {BASELINE}, then {epochs} of each arm; percent of "
+        f"the test images after the last epoch, mean ± deviation over seeds. Commit {record['commit'] or 'unknown'}, "
+        f"{record['hardware']['device']}."
+    )
+
+
+def _gain(seeds: dict[int, dict[str, Any]], baseline: dict[int, dict[str, Any]], figure: str, name: str) -> str:
+    shared = [seeds[seed][figure] - baseline[seed][figure] for seed in seeds if seed in baseline]
+    return "" if name == BASELINE or not shared else _spread(shared, sign="+")
+
+
+def _mean(seeds: dict[int, dict[str, Any]], column: str) -> float:
+    values = [row[column] for row in seeds.values() if row[column] is not None]
+    return statistics.fmean(values) if values else math.nan
+
+
+def _spread(values: Sequence[float], sign: str = "") -> str:
+    """Mean ± standard deviation of a sample; one value alone has no spread."""
+    mean = f"{statistics.fmean(values):{sign}.1f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.1f}"
+
+
+def _percent(share: float) -> str:
+    return "" if math.isnan(share) else f"{100 * share:.1f} %"

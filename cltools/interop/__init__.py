@@ -1,0 +1,6 @@
+"""Our rules and our loss in the call shapes of other libraries, which are imported only where they are used."""
+
+from cltools.interop.loss import ContrastiveLoss, MemoryBank
+from cltools.interop.miner import as_metric_learning_miner, mined_pairs
+
+__all__ = ["ContrastiveLoss", "MemoryBank", "as_metric_learning_miner", "mined_pairs"]

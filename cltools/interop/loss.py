@@ -1,0 +1,170 @@
+"""Our loss with our rules as a module, called as lightly's losses are; it needs no lightly.
+
+Legend: B images of a batch, K keys of the bank, d embedding.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from cltools.contrast import contrastive_loss
+from cltools.interop.rules import check_rules
+from cltools.losses import Form, LossSettings
+from cltools.mining import AllNegatives, NegativeRule, OracleNegatives, PositiveRule
+from cltools.queue import Queue
+
+UNKNOWN = -1  # the id of an image that was not named: its keys are nobody's own
+NOBODY = -2  # the id of an anchor whose image was not named
+
+
+class ContrastiveLoss(nn.Module):
+    """Our loss with our rules, called as lightly's `NTXentLoss`: `loss(out0, out1)`, over one process's batch.
+
+    Without a bank it is SimCLR (arXiv:2002.05709): both outputs stacked are 2B anchors and the same 2B keys, with
+    gradient on both sides. With one it is MoCo (arXiv:1911.05722): `out0` are anchors, `out1` their positives without
+    gradient, the keys those of the bank, which is empty at first.
+
+    The bank takes `out1` when a loss in training mode is differentiated, not when it is computed. So evaluation leaves
+    it alone, and both terms of a symmetric loss with one backward pass see the same bank, without the batch's own keys
+    (lightly's issue 564); give one of them `enqueue=False`, so that an image has one key. `ids` make an image's older
+    keys its own, no negatives: give them where images return before the bank has forgotten them, or where each term has
+    its own backward pass.
+
+    The bank is part of the `state_dict` and follows the outputs to their device. Rules act at full strength; for a
+    schedule assign `loss.negative_rule = rule.at(progress)`, and `positive_rule` likewise.
+    """
+
+    def __init__(
+        self,
+        positive_rule: PositiveRule | None = None,
+        negative_rule: NegativeRule | None = None,
+        *,
+        temperature: float = 0.5,
+        form: Form = "sep",
+        memory_bank_size: int | Sequence[int] = 0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """A loss with an empty bank.
+
+        Args:
+            positive_rule: how positives are mined; None for the other view alone.
+            negative_rule: which keys are kept; None for all.
+            temperature: divides cosines; above 0.
+            form: how several positives combine, see `info_nce`.
+            memory_bank_size: number of keys K and their dimension d; 0 for no bank.
+            generator: for rules that draw.
+
+        Raises:
+            ValueError: a setting without meaning, or a rule that needs labels.
+        """
+        super().__init__()
+        self.settings, self.generator = LossSettings(temperature, form), generator
+        self.positive_rule = PositiveRule(weighting="none") if positive_rule is None else positive_rule
+        self.negative_rule = AllNegatives() if negative_rule is None else negative_rule
+        check_rules(self.positive_rule, self.negative_rule)
+        if isinstance(self.negative_rule, OracleNegatives):
+            raise ValueError("OracleNegatives needs labels, which loss(out0, out1) is not given. Use another rule.")
+        self.bank = _empty_bank(memory_bank_size)
+
+    def extra_repr(self) -> str:
+        """The settings."""
+        return f"{self.positive_rule}, {self.negative_rule}, {self.settings}"
+
+    def forward(
+        self,
+        out0: Float[Tensor, "B d"],
+        out1: Float[Tensor, "B d"],
+        ids: Int[Tensor, " B"] | None = None,
+        *,
+        enqueue: bool = True,
+    ) -> Float[Tensor, ""]:
+        """Mean over anchors, in float32 also under autocast.
+
+        Args:
+            out0: of one view, of any length.
+            out1: of the other view of the same images.
+            ids: of the images; below 0, or None, where unknown.
+            enqueue: whether the bank takes `out1`.
+
+        Raises:
+            ValueError: shapes that do not match each other or the bank.
+        """
+        if out0.ndim != 2 or out0.shape != out1.shape or (ids is not None and ids.shape != out0.shape[:1]):
+            shapes = [list(x.shape) for x in (out0, out1, ids) if x is not None]
+            raise ValueError(f"Outputs and ids have shapes {shapes}; give [B, d] twice, and ids [B] if any.")
+        if self.bank is not None and out0.shape[1] != self.bank.queue.dim:
+            dim = self.bank.queue.dim
+            raise ValueError(f"The bank holds keys of dimension {dim}, but the outputs have {out0.shape[1]}.")
+        ids = torch.full_like(out0[:, 0], UNKNOWN, dtype=torch.int64) if ids is None else ids.to(out0.device)
+        with torch.autocast(out0.device.type, enabled=False):
+            z0, z1 = normalize(out0.float(), dim=1), normalize(out1.float(), dim=1)
+            if self.bank is None:
+                return self._in_batch(z0, z1, ids)
+            return self._with_bank(self.bank.on(z0.device), z0, z1.detach(), ids, enqueue and self.training)
+
+    def _in_batch(self, z0: Tensor, z1: Tensor, ids: Tensor) -> Tensor:
+        place = torch.arange(len(ids), device=ids.device)
+        ids = torch.where(ids < 0, NOBODY - place, ids).repeat(
+            2
+        )  # an image without a name has its two views all the same
+        z = torch.cat([z0, z1])
+        return self._loss(z, torch.cat([z1, z0]), z, ids, ids)
+
+    def _with_bank(self, bank: Queue, z0: Tensor, z1: Tensor, ids: Tensor, enqueue: bool) -> Tensor:
+        # The graph needs its keys until the backward pass, which may come after others have written into the bank.
+        loss = self._loss(z0, z1, bank.keys.clone(), torch.where(ids < 0, NOBODY, ids), bank.ids)
+        if loss.requires_grad and enqueue:
+
+            def take(_: Tensor) -> None:
+                handle.remove()  # once, however often the graph is used
+                last = slice(-bank.size, None)  # a larger batch would overwrite itself
+                bank.enqueue(z1[last], ids[last], torch.full_like(ids[last], UNKNOWN))
+
+            handle = loss.register_hook(take)  # type: ignore[no-untyped-call]
+        return loss
+
+    def _loss(self, anchor: Tensor, positive: Tensor, keys: Tensor, ids: Tensor, key_ids: Tensor) -> Tensor:
+        vectors, rules = (anchor, positive, keys), (self.positive_rule, self.negative_rule)
+        return contrastive_loss(*vectors, *rules, self.settings, ids=(ids, key_ids), generator=self.generator).mean()
+
+
+class MemoryBank(nn.Module):
+    """A queue that a `state_dict` carries, as extra state: `torch.save` takes it, safetensors does not."""
+
+    def __init__(self, size: int, dim: int) -> None:
+        """An empty bank."""
+        super().__init__()
+        self.queue = Queue(size, dim)
+
+    def on(self, device: torch.device) -> Queue:
+        """The queue, moved to this device if it lies elsewhere."""
+        if self.queue.keys.device != device:
+            moved = Queue(self.queue.size, self.queue.dim, device)
+            moved.load_state_dict(self.queue.state_dict())
+            self.queue = moved
+        return self.queue
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The keys and where they stand; loads with `weights_only=True`."""
+        return self.queue.state_dict()
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Continue with a saved bank.
+
+        Raises:
+            ValueError: the saved bank has another size.
+        """
+        self.queue.load_state_dict(state)
+
+
+def _empty_bank(size: int | Sequence[int]) -> MemoryBank | None:
+    if size == 0:
+        return None
+    if isinstance(size, int) or len(size) != 2:
+        raise ValueError(f"memory_bank_size is {size}; give (number of keys, their dimension), or 0 for no bank.")
+    keys, dim = size
+    return MemoryBank(keys, dim) if keys else None

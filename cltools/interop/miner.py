@@ -1,0 +1,123 @@
+"""Our rules as a miner for pytorch-metric-learning.
+
+Legend: A embeddings, R reference rows, d embedding, P and N pairs.
+"""
+
+import torch
+from jaxtyping import Float, Int, Int64
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from cltools.interop.rules import check_rules
+from cltools.mining import Band, NegativeRule, OracleNegatives, PositiveRule, select, similarities
+from cltools.mining.selection import check_temperature
+
+Pairs = tuple[Int64[Tensor, " P"], Int64[Tensor, " P"], Int64[Tensor, " N"], Int64[Tensor, " N"]]
+"""Anchors and their positives, then anchors and their negatives."""
+
+SAME = 1 - 1e-6  # a cosine from which two rows are one and the same
+
+
+def as_metric_learning_miner(
+    positive_rule: PositiveRule,
+    negative_rule: NegativeRule,
+    *,
+    temperature: float = 0.2,
+    generator: torch.Generator | None = None,
+) -> nn.Module:
+    """A `pytorch_metric_learning.miners.BaseMiner` that selects by our rules: `mined_pairs` under its call.
+
+    Rules act at full strength; for a schedule make a miner of `rule.at(progress)`. The miner's `distance` is not read.
+
+    Raises:
+        ValueError: a rule that pairs of indices cannot express, or a temperature that is not above 0.
+        ModuleNotFoundError: pytorch-metric-learning is not installed.
+    """
+    check_temperature(temperature)
+    check_rules(positive_rule, negative_rule)
+    estimate = negative_rule.estimate()
+    if isinstance(negative_rule, OracleNegatives):
+        raise ValueError(
+            "OracleNegatives drops nothing in a miner, where rows of one label are never negatives of each other. "
+            "Use AllNegatives, and give the classes as labels."
+        )
+    rescaled = getattr(negative_rule, "rescale", False)
+    if negative_rule.reads_vectors or estimate.beta or estimate.tau_plus or rescaled:
+        raise _inexpressible(negative_rule)
+    try:
+        from pytorch_metric_learning.miners import BaseMiner
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError(
+            f"{missing}. Install it: pip install pytorch-metric-learning", name=missing.name
+        ) from missing
+
+    class RuleMiner(BaseMiner):  # type: ignore[misc]
+        """Our rules as a miner."""
+
+        def mine(self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor, ref_labels: Tensor) -> Pairs:
+            """See `mined_pairs`."""
+            rows = (embeddings, labels, ref_emb, ref_labels)
+            return mined_pairs(*rows, positive_rule, negative_rule, temperature=temperature, generator=generator)
+
+    return RuleMiner()
+
+
+@torch.no_grad()
+def mined_pairs(
+    embeddings: Float[Tensor, "A d"],
+    labels: Int[Tensor, " A"],
+    ref_emb: Float[Tensor, "R d"],
+    ref_labels: Int[Tensor, " R"],
+    positive_rule: PositiveRule,
+    negative_rule: NegativeRule,
+    *,
+    temperature: float = 0.2,
+    generator: torch.Generator | None = None,
+) -> Pairs:
+    """The selected pairs: anchors are rows of the embeddings, positives and negatives of the reference.
+
+    Rows of an anchor's label are its own: its augmented views, never its negatives. So labels are ids of images, or
+    classes for supervised use. What rules know as z' is an anchor's first view that is not the anchor itself, which a
+    memory of the batch holds too; without a view it has no pairs.
+
+    A positive is listed if its weight is above 0, the augmented views if theirs is (in NNCLR it is not). All that are
+    listed then count alike: soft weights are lost.
+
+    Args:
+        embeddings: of any length; similarities are cosines.
+        labels: of the embeddings.
+        ref_emb: what anchors are compared with.
+        ref_labels: of the reference.
+        positive_rule: how positives are mined among other labels.
+        negative_rule: which rows are kept.
+        temperature: for rules that look at forces.
+        generator: for rules that draw.
+
+    Raises:
+        ValueError: the rule weighs its negatives or makes new ones.
+    """
+    own = labels[:, None] == ref_labels
+    views = own & ~torch.eye(len(own), dtype=torch.bool, device=own.device) if ref_emb is embeddings else own
+    rows = views.any(1).nonzero()[:, 0]
+    if len(rows) == 0:
+        return rows, rows, rows, rows
+    own, views = own[rows], views[rows]
+    z, n = normalize(embeddings[rows].float(), dim=1), normalize(ref_emb.float(), dim=1)
+    # of equal values argmax takes the first: a view that is another row, else any
+    first = (views.byte() + (views & (z @ n.T < SAME)).byte()).argmax(1)
+    s = similarities(z, n[first], n, own, with_key=positive_rule.reads_key or negative_rule.reads_key)
+    chosen = select(s, positive_rule, negative_rule, temperature=temperature, generator=generator)
+    weight = chosen.negative_weight
+    if chosen.synthetic is not None or ((weight != 0) & (weight != 1)).any():
+        raise _inexpressible(negative_rule)
+    augmented = views & (chosen.positive_weight[:, :1] > 0)
+    a1, p = (augmented | (chosen.band == Band.MINED)).nonzero(as_tuple=True)
+    a2, kept = (chosen.band == Band.POTENTIAL).nonzero(as_tuple=True)
+    return rows[a1], p, rows[a2], kept
+
+
+def _inexpressible(rule: NegativeRule) -> ValueError:
+    return ValueError(
+        f"{type(rule).__name__} weighs its negatives, estimates their mass or makes new ones, which pairs of indices "
+        "cannot say. Use a rule that only keeps or drops, without rescale."
+    )

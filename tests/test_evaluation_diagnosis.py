@@ -24,7 +24,8 @@ from cltools.evaluation import (
     self_hits,
     share_of,
 )
-from cltools.evaluation.intervals import Z, wilson
+from cltools.evaluation.diagnosis import CLOSE_TO
+from cltools.evaluation.intervals import Z, student, wilson
 from cltools.evaluation.keys import closest, key_age
 from cltools.mining import (
     AllNegatives,
@@ -83,7 +84,7 @@ def test_the_interval_is_that_of_the_residuals_of_a_loop(pairs: tuple[Tensor, Te
     live = [(h, c) for h, c in zip(hits.tolist(), counts.tolist(), strict=True) if c]
     assume(share.value not in (0, 1) and len(live) > 1)
     squares = math.fsum((h - share.value * c) ** 2 for h, c in live)
-    variance = len(live) / (len(live) - 1) * squares / share.count**2
+    variance = len(live) / (len(live) - 1) * squares / share.count**2 * (student(len(live) - 1) / Z) ** 2
     spread = share.value * (1 - share.value)
     n = min(share.count, spread / variance) if variance else share.count
     assert (share.low, share.high) == pytest.approx(wilson(share.value, n), abs=1e-9)
@@ -100,6 +101,11 @@ def test_wilson_closed_forms() -> None:
     assert wilson(0, 10) == (0, pytest.approx(Z**2 / (10 + Z**2)))
     assert wilson(1, 10) == (pytest.approx(10 / (10 + Z**2)), 1)
     assert wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=5e-5)  # a textbook's
+
+
+@pytest.mark.parametrize(("freedom", "point"), [(3, 3.1824), (5, 2.5706), (10, 2.2281), (30, 2.0423), (1000, 1.9623)])
+def test_students_points_are_the_tables(freedom: int, point: float) -> None:
+    assert student(freedom) == pytest.approx(point, rel=0.01) and student(freedom) > Z
 
 
 def test_a_share_of_none_or_all_has_an_interval_as_of_one_pair_an_anchor() -> None:
@@ -294,7 +300,7 @@ def test_vectors_of_many_dimensions_have_hubs_and_of_few_have_not() -> None:
 def test_self_hits_count_anchors_and_not_keys() -> None:
     own = torch.tensor([[True, True, False], [False, False, False], [False, False, True], [False, False, False]])
     share = self_hits(own)
-    assert share.value == 0.5 and share.count == 4 and 0.1 < share.low < 0.5 < share.high < 0.9
+    assert share.value == 0.5 and share.count == 4 and 0 < share.low < 0.5 < share.high < 1
 
 
 @pytest.mark.parametrize("queue_size", [60, 120, 240, 360, 480, 500])
@@ -473,13 +479,14 @@ def test_close_is_by_the_positive_where_it_was_compared_or_by_what_is_given() ->
     s = compared()
     assert s.key is not None and s.same_class is not None
     selection = chosen(s, AllNegatives(), PositiveRule(weighting="none"))
-    for given_s, score, expected in (
-        (s, None, s.key),
-        (replace(s, key=None), None, s.anchor),
-        (s, s.anchor, s.anchor),
-        (s, -s.key, -s.key),
+    for given_s, search, expected, said in (
+        (s, None, s.key, "key"),
+        (replace(s, key=None), None, s.anchor, "anchor"),
+        (s, "anchor", s.anchor, "anchor"),
+        (s, "max", torch.maximum(s.anchor, s.key), "max"),
     ):
-        d = diagnose(given_s, selection, score=score)
+        d = diagnose(given_s, selection, search=search)  # type: ignore[arg-type]
+        assert d.search == said and f"similar to the {CLOSE_TO[d.search]}" in str(d)
         assert equal(d.by_k, list(mined_purity_by_k(expected, s.own, s.same_class, d.ks)))
         assert equal(d.by_rank, list(same_class_by_rank(expected, s.own, s.same_class, d.shares)))
         assert d.hubness == hubness(closest(expected, s.own, 10), d.keys)
@@ -517,14 +524,14 @@ def test_the_table_has_the_base_rate_on_top_and_a_line_for_all_that_holds_keys()
     d = full()
     lines = str(d).splitlines()
     assert lines[0] == "200 anchors with 300 keys each; 95 % intervals, over anchors"
-    assert lines[2].startswith("base rate") and lines[2].endswith(str(d.base_rate))
-    assert lines[3].startswith("rank 1–2 ") and lines[3].endswith(str(d.by_rank[1]))
+    assert lines[3].startswith("base rate") and lines[3].endswith(str(d.base_rate))
+    assert lines[4].startswith("rank 1–2 ") and lines[4].endswith(str(d.by_rank[1]))
     assert sum(line.startswith("rank") for line in lines) == sum(share.count > 0 for share in d.by_rank) == 8
     assert sum(line.startswith("closest") for line in lines) == len(d.ks)
     for band in Band:
         (line,) = (line for line in lines if line.startswith(band.name))
         assert line.endswith(str(d.bands[band].same_class)) and f"{d.bands[band].keys:,.1f}" in line
-    signs = {line.index("%", 40) for line in lines[2:-5] if "[" in line}
+    signs = {line.index("%", 40) for line in lines[3:-5] if "[" in line}
     assert len(signs) == 1 and max(map(len, lines)) <= 120
     assert str(d.recall) in lines[-5] and "hubs" in lines[-4] and "of the mined" in lines[-1]
 

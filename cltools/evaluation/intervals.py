@@ -44,12 +44,12 @@ def share_of(hits: Int[Tensor, " B"], counts: Int[Tensor, " B"]) -> Share:
 
     The variance of this ratio comes from the anchors' residuals hits − value·counts (ratio estimator by linearisation:
     Cochran, Sampling Techniques, 1977, chapter 6). Wilson's interval is then taken with the number of independent
-    pairs of the same variance, an effective sample size (Korn and Graubard, Survey Methodology 24, 1998), never above
-    the pairs counted. Where residuals cannot tell it, at a share of 0 or 1 or with a single anchor, it is the number
-    of anchors that count, as if all pairs of an anchor were one.
+    pairs of the same variance, an effective sample size, lowered where few anchors tell the variance (both: Korn and
+    Graubard, Survey Methodology 24, 1998) and never above the pairs counted. Where residuals cannot tell it, at a share
+    of 0 or 1 or with a single anchor, it is the number of anchors that count, as if all pairs of an anchor were one.
 
-    The interval is for other anchors against the same keys. That the keys are a sample too is not in it, and with
-    fewer than about twenty anchors the variance is itself uncertain: in both respects it is too narrow.
+    The interval is for other anchors against the same keys; that the keys are a sample too is not in it. Anchors must
+    not be the keys themselves, which would tie them to each other.
 
     Args:
         hits: pairs of each anchor that are of the kind looked for.
@@ -84,4 +84,16 @@ def _effective_pairs(value: float, hits: Tensor, counts: Tensor) -> float:
     if spread == 0 or anchors == 1:
         return anchors
     variance = anchors / (anchors - 1) * float((hits - value * counts).square().sum()) / total**2
+    variance *= (student(anchors - 1) / Z) ** 2
     return spread / variance if variance * total > spread else total
+
+
+def student(freedom: int) -> float:
+    """Student's 97.5 % point by its expansion about the normal's (Abramowitz and Stegun, 26.7.5); to 1 % from 3 on."""
+    z, n = Z, freedom
+    return (
+        z
+        + (z**3 + z) / (4 * n)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * n**3)
+    )

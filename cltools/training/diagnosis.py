@@ -22,28 +22,38 @@ BATCH = 1000  # images augmented and embedded at once
 
 @torch.no_grad()
 def compared_now(
-    experiment: Experiment, encoder: Encoder, memory: Memory | None, images: ImageSet, *, draws: torch.Generator
+    experiment: Experiment,
+    encoder: Encoder,
+    memory: Memory | None,
+    images: ImageSet,
+    others: ImageSet | None = None,
+    *,
+    draws: torch.Generator,
 ) -> Similarities:
     """Cosines of a view of each image with the run's keys, the other view being its positive; as in a training step.
 
     Differs from a step: evaluation mode and float32; one view alone is an anchor, so that an anchor is an image; and
-    without a queue (SimCLR) the keys are both views of all images given, not of a batch. After some dozens of steps
-    alone, running statistics lag behind the batch statistics that the queue's keys were made with, and purity reads
-    lower than it was while training.
+    without a queue (SimCLR) the keys are both views of other images, as anchors that are each other's keys would not be
+    independent. After some dozens of steps alone, running statistics lag behind the batch statistics that the queue's
+    keys were made with, and purity reads lower than it was while training.
 
     Args:
         experiment: whose views are drawn.
         encoder: makes z; left as it was found.
         memory: makes z' and holds the keys; left as it was found. None: the encoder makes both, and they are the keys.
         images: on any device; labels are compared only where those of all images and keys are known.
+        others: without a queue, whose views are the keys.
         draws: of the views, on the encoder's device.
     """
-    z, positive = _two_views(experiment, encoder, encoder if memory is None else memory.copy.encoder, images, draws)
+    key_encoder = encoder if memory is None else memory.copy.encoder
+    z, positive = _two_views(experiment, encoder, key_encoder, images, draws)
     ids, labels = images.ids.to(z.device), images.labels.to(z.device)
-    if memory is None:
-        keys, key_ids, key_labels = torch.cat([z, positive]), ids.repeat(2), labels.repeat(2)
-    else:
+    if memory is not None:
         keys, key_ids, key_labels = memory.queue.keys, memory.queue.ids, memory.queue.labels
+    else:
+        assert others is not None, "without a queue keys come from other images"
+        keys = torch.cat(_two_views(experiment, encoder, encoder, others, draws))
+        key_ids, key_labels = others.ids.to(z.device).repeat(2), others.labels.to(z.device).repeat(2)
     known = bool((labels >= 0).all() & (key_labels >= 0).all())
     return similarities(
         z,

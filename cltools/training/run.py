@@ -84,12 +84,12 @@ class Run:
         """What the run's encoder and rules would select now, at full strength (see `compared_now`).
 
         The keys are the queue's: of the images trained on last, so that an anchor meets its own image more often than
-        while training (`expected_self_hits`). Without a queue (SimCLR) they are both views of the anchors' images.
+        while training (`expected_self_hits`). Without a queue (SimCLR) they are both views of as many other images.
         Labels are read to count, and by the oracle. Memory grows with anchors times keys.
 
         Args:
             images: what the run was trained on, for a run on images given to `fit(images=…)`.
-            n: training images drawn as anchors; all if there are fewer.
+            n: training images drawn as anchors; all if there are fewer, and half of all without a queue.
             seed: of these, of their views, and of what rules draw.
 
         Raises:
@@ -100,14 +100,22 @@ class Run:
                 f"This run has no queue: its folder holds no {CHECKPOINT}. Load it with its checkpoint, "
                 "or train it again with fit(…), to see what it selects."
             )
-        anchors = self._trained_on(images).subset(n, seed)
         draws = torch.Generator(home(self.encoder)).manual_seed(seed)
-        s = compared_now(self.experiment, self.encoder, self.memory, anchors, draws=draws)
-        rules = self.experiment.positives.at(1.0), self.experiment.negatives.at(1.0)
+        anchors, others = self._trained_on(images), None
+        if self.memory is None:
+            count = min(n, len(anchors) // 2)
+            order = torch.randperm(len(anchors), generator=torch.Generator().manual_seed(seed))
+            anchors, others = anchors.select(order[:count]), anchors.select(order[count : 2 * count])
+        s = compared_now(self.experiment, self.encoder, self.memory, anchors.subset(n, seed), others, draws=draws)
+        positive_rule, negative_rule = self.experiment.positives.at(1.0), self.experiment.negatives.at(1.0)
         temperature = self.experiment.loss.temperature
-        selection = select(s, *rules, temperature=temperature, generator=draws)
-        ages = None if self.memory is None else self.memory.queue.ages
-        return diagnose(s, selection, ages=ages, temperature=temperature)
+        return diagnose(
+            s,
+            select(s, positive_rule, negative_rule, temperature=temperature, generator=draws),
+            search=positive_rule.search if positive_rule.mines else None,
+            ages=None if self.memory is None else self.memory.queue.ages,
+            temperature=temperature,
+        )
 
     def _trained_on(self, images: ImageSet | None) -> ImageSet:
         """The images trained on, without those held out; keys are known by the ids of these very images."""

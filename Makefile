@@ -21,7 +21,7 @@ help:
 	@echo "make setup      only install into $(VENV)            (another Python: make setup PYTHON=python3.12)"
 	@echo "make notebooks  execute all notebooks without a browser"
 	@echo "make lint       format, lint and types; make fast, make slow: the tests in two parts"
-	@echo "make bench      measure a training step and each rule on this machine"
+	@echo "make bench      measure a training step and each rule here: tables, and JSON in runs/"
 
 setup: $(STAMP)
 
@@ -45,8 +45,8 @@ notebooks: $(STAMP)
 	$(RUN) -m pytest -m notebooks --durations=0 tests/notebooks $(ARGS)
 
 bench: $(STAMP)
-	$(RUN) -m cltools bench $(ARGS)
-	$(RUN) -m cltools bench rules
+	$(RUN) -m cltools bench --out runs/bench.json
+	$(RUN) -m cltools bench rules --out runs/bench-rules.json
 
 # The stamp is written last, so an interrupted installation is taken up again.
 $(STAMP): pyproject.toml constraints.txt

@@ -14,14 +14,15 @@ import torch
 from cltools.bench import RuleBenchFlags, StepBenchFlags, bench_rules, bench_steps, measuring, steps
 from cltools.bench.measuring import median_milliseconds, peak_mebibytes
 from cltools.bench.rules import COLUMNS as RULE_COLUMNS
-from cltools.bench.rules import PLAIN, measure_rules
+from cltools.bench.rules import PLAIN, MethodWork, RandomBatch, measure_rules
 from cltools.bench.steps import measure
 from cltools.config import Experiment, TrainingSettings
 from cltools.encoders import EncoderSettings
+from cltools.losses import LossSettings
 from cltools.mining import AllNegatives, BandNegatives, PositiveRule, RandomNegatives
 from cltools.presets import laptop, preset, preset_names
 
-COLUMNS = ["step ms", "views ms", "mining+loss ms", "product ms", "views/s"]
+COLUMNS = ["step ms", "views ms", "mining+loss ms", "of step %", "product ms", "views/s"]
 CPU = torch.device("cpu")
 TINY = EncoderSettings(backbone="tiny", hidden=8, projection=8, bn_group=None)
 
@@ -75,6 +76,12 @@ class TestFlags:
         bench_steps(StepBenchFlags(("cifar10-moco",), device="cpu", repeats=7))
         bench_steps(StepBenchFlags(("cifar10-moco",), device="cpu", full=True))
         assert asked == [(laptop(preset("cifar10-moco")), CPU, 7), (preset("cifar10-moco"), CPU, 20)]
+
+    def test_another_queue_can_be_asked_for(self, asked: list[Any]) -> None:
+        bench_steps(StepBenchFlags(("cifar10-moco",), device="cpu", queue_size=4096))
+        assert [e.training.queue_size for e, _, _ in asked] == [4096]
+        with pytest.raises(ValueError, match="queue_size is 0"):
+            StepBenchFlags(queue_size=0)
 
     def test_by_default_methods_on_the_same_images_are_compared(self, asked: list[Any]) -> None:
         bench_steps(StepBenchFlags())
@@ -196,12 +203,33 @@ class TestRules:
         for size in record["sizes"]:
             assert list(size["methods"]) == [*flags.methods] and "simclr" not in size["methods"]
             assert f"B = {size['anchors']}, K = 64" in text
-            best = min(size["parts ms"][f"plain InfoNCE, {way}"] for way in PLAIN)
+            assert size["plain"] == min((f"plain InfoNCE, {way}" for way in PLAIN), key=size["parts ms"].get)
             for method, row in size["methods"].items():
                 assert tuple(row) == RULE_COLUMNS and all(value > 0 for value in row.values())
-                assert row["× plain"] == pytest.approx(row["all ms"] / best)
                 line = next(line for line in text.splitlines() if line.split()[:1] == [method])
                 assert len(line.split()) == 1 + len(RULE_COLUMNS)
+
+    def test_a_methods_time_is_told_beside_plain_infonces_of_the_same_rounds(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from cltools.bench import rules
+
+        rounds: list[list[str]] = []
+
+        def take(works: dict[str, Any], *_: Any) -> dict[str, float]:
+            rounds.append(list(works))
+            return {name: 8.0 if name == "all" else 2.0 for name in works}
+
+        monkeypatch.setattr(rules, "median_milliseconds", take)
+        found = measure_rules(4, 32, ("potential", "mochi"), CPU, 1)
+        assert rounds[1:] == [["plain", "all", "select", "loss"]] * 2
+        assert [row["× plain"] for row in found["methods"].values()] == [4.0, 4.0]
+
+    def test_the_parts_are_those_of_the_whole(self) -> None:
+        work = MethodWork(RandomBatch(6, 40, CPU), PositiveRule(k=2), BandNegatives(), LossSettings())
+        assert torch.equal(work.selection().band, work.chosen.band)
+        work.everything()
+        work.loss()
 
     def test_plain_infonce_is_the_same_loss_in_every_way(self) -> None:
         generator = torch.Generator().manual_seed(0)

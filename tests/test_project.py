@@ -273,6 +273,13 @@ def test_the_example_in_the_readme_runs() -> None:
     assert names["chosen"].band.shape == (32, 512)
 
 
+@pytest.mark.slow
+def test_the_training_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(blocks("python")[1], {})
+    assert (tmp_path / "runs" / "mine" / "evaluation.json").is_file()
+
+
 def test_the_rule_in_the_readme_trains_as_written() -> None:
     names: dict[str, Any] = {}
     exec(blocks("python")[2], names)

@@ -4,19 +4,29 @@ Legend: B anchors, K keys.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from tqdm.auto import tqdm
 
-from cltools.bench.measuring import median_milliseconds, peak_mebibytes
+from cltools.bench.measuring import Work, median_milliseconds, peak_mebibytes
 from cltools.errors import unknown
 from cltools.losses import LossSettings, info_nce
-from cltools.mining import NegativeRule, PositiveRule, Similarities, select, similarities, terms
-from cltools.presets import METHODS
+from cltools.mining import (
+    AllNegatives,
+    NegativeRule,
+    PositiveRule,
+    Selection,
+    Similarities,
+    select,
+    similarities,
+    terms,
+)
+from cltools.presets import AUGMENTED_ONLY, METHODS
 from cltools.records import provenance, write_record
 from cltools.training.loop import resolve_device
 
@@ -59,67 +69,93 @@ def bench_rules(flags: RuleBenchFlags) -> None:
     sizes = []
     for b in flags.anchors:
         for k in flags.keys:
-            size = measure_rules(b, k, flags.methods, device, flags.repeats)
-            sizes.append(size)
-            print(_table(size), flush=True)
+            sizes.append(measure_rules(b, k, flags.methods, device, flags.repeats))
+            print(_table(sizes[-1]), flush=True)
     if flags.out is not None:
         write_record(flags.out, {"kind": "bench rules", **provenance(device), "sizes": sizes})
 
 
 def measure_rules(b: int, k: int, methods: tuple[str, ...], device: torch.device, repeats: int) -> dict[str, Any]:
     """Milliseconds and MiB at one size: of the product, of plain InfoNCE, and of each method by its parts."""
-    generator = torch.Generator(device).manual_seed(0)
-
-    def unit(rows: int) -> Tensor:
-        return F.normalize(torch.randn(rows, DIM, device=device, generator=generator), dim=1)
-
-    z, keys = unit(b), unit(k)
-    positive = F.normalize(z + 0.5 * unit(b), dim=1)
-    own = torch.zeros(b, k, dtype=torch.bool, device=device)
-    own[torch.arange(b), torch.arange(b) % k] = True
-    same_class = torch.arange(b, device=device)[:, None] % 10 == torch.arange(k, device=device) % 10
-
-    def compared(rule: tuple[PositiveRule, NegativeRule]) -> Similarities:
-        with_key = any(part.reads_key for part in rule)
-        anchor = z.detach().requires_grad_()
-        return similarities(
-            anchor, positive, keys, own, same_class=same_class, with_key=with_key, with_vectors=rule[1].reads_vectors
-        )
-
-    plain = {f"plain InfoNCE, {name}": _plain(way, z, positive, keys) for name, way in PLAIN.items()}
-    works: dict[str, Callable[[], object]] = {"product": lambda: z @ keys.T, **plain}
-    works["similarities, z·n alone"] = lambda: similarities(z, positive, keys, own, with_key=False)
-    works["similarities, z·n and z'·n"] = lambda: similarities(z, positive, keys, own)
-    whole: dict[str, Callable[[], object]] = {}
-    for method in methods:
-        made = METHODS[method]
-        rule = made.positives.at(1.0), made.negatives.at(1.0)
-        settings = LossSettings(0.2, made.form)
-        whole[method] = _whole(compared, rule, settings, generator)
-        works[f"{method}: all"] = whole[method]
-        works[f"{method}: select"] = _selection(compared(rule), rule, generator)
-        works[f"{method}: loss"] = _loss_alone(compared, rule, settings, generator)
-    times = median_milliseconds(works, device, repeats)
-    best = min(times[name] for name in plain)
-    rows = {
-        method: dict(
-            zip(
-                COLUMNS,
-                (
-                    times[f"{method}: select"],
-                    times[f"{method}: loss"],
-                    times[f"{method}: all"],
-                    times[f"{method}: all"] / best,
-                    peak_mebibytes(whole[method], device),
-                ),
-                strict=True,
-            )
-        )
-        for method in methods
+    batch = RandomBatch(b, k, device)
+    parts: dict[str, Work] = {
+        "product": lambda: batch.z @ batch.keys.T,
+        "similarities, z·n alone": lambda: batch.compared(AUGMENTED_ONLY, AllNegatives()),
+        "similarities, z·n and z'·n": lambda: batch.compared(PositiveRule(), AllNegatives()),
+        **{f"plain InfoNCE, {name}": _plain(way, batch) for name, way in PLAIN.items()},
     }
-    parts = {name: time for name, time in times.items() if ": " not in name}
-    memory = {name: peak_mebibytes(works[name], device) for name in parts}
-    return {"anchors": b, "keys": k, "parts ms": parts, "parts MiB": memory, "methods": rows}
+    times = median_milliseconds(parts, device, repeats)
+    best = min((name for name in parts if name.startswith("plain")), key=times.__getitem__)
+    rows = {}
+    for method in tqdm(methods, desc=f"B = {b}, K = {k}", unit="method", leave=False):
+        made = METHODS[method]
+        work = MethodWork(batch, made.positives.at(1.0), made.negatives.at(1.0), LossSettings(0.2, made.form))
+        taken = median_milliseconds(
+            {"plain": parts[best], "all": work.everything, "select": work.selection, "loss": work.loss}, device, repeats
+        )
+        figures = (taken["select"], taken["loss"], taken["all"], taken["all"] / taken["plain"])
+        rows[method] = dict(zip(COLUMNS, (*figures, peak_mebibytes(work.everything, device)), strict=True))
+    memory = {name: peak_mebibytes(part, device) for name, part in parts.items()}
+    return {"anchors": b, "keys": k, "parts ms": times, "parts MiB": memory, "plain": best, "methods": rows}
+
+
+class RandomBatch:
+    """Random unit vectors with positives near their anchors, an own key an anchor, and ten classes."""
+
+    def __init__(self, b: int, k: int, device: torch.device) -> None:
+        self.generator = torch.Generator(device).manual_seed(0)
+        self.z, self.keys = self._unit(b), self._unit(k)
+        self.positive = F.normalize(self.z + 0.5 * self._unit(b), dim=1)
+        anchor, key = torch.arange(b, device=device), torch.arange(k, device=device)
+        self.own = anchor[:, None] % k == key
+        self.same_class = anchor[:, None] % 10 == key % 10
+
+    def _unit(self, rows: int) -> Tensor:
+        vectors = torch.randn(rows, DIM, device=self.generator.device, generator=self.generator)
+        return F.normalize(vectors, dim=1)
+
+    def compared(self, positive_rule: PositiveRule, negative_rule: NegativeRule) -> Similarities:
+        """What the rules read, with a gradient to new anchors."""
+        return similarities(
+            self.z.detach().requires_grad_(),
+            self.positive,
+            self.keys,
+            self.own,
+            same_class=self.same_class,
+            with_key=positive_rule.reads_key or negative_rule.reads_key,
+            with_vectors=negative_rule.reads_vectors,
+        )
+
+
+class MethodWork:
+    """What a method does in a step, as a whole and by parts."""
+
+    def __init__(
+        self, batch: RandomBatch, positive_rule: PositiveRule, negative_rule: NegativeRule, settings: LossSettings
+    ) -> None:
+        self.batch, self.rules, self.settings = batch, (positive_rule, negative_rule), settings
+        self.s = batch.compared(positive_rule, negative_rule)
+        self.chosen = self.selection()
+
+    def selection(self, s: Similarities | None = None) -> Selection:
+        """Selection alone, of similarities computed before."""
+        temperature, generator = self.settings.temperature, self.batch.generator
+        return select(s or self.s, *self.rules, temperature=temperature, generator=generator)
+
+    def everything(self) -> None:
+        """Both products, selection, and the loss forward and backward."""
+        s = self.batch.compared(*self.rules)
+        self._differentiated(s, self.selection(s))
+
+    def loss(self) -> None:
+        """The loss alone, of a selection made before, forward and backward to the cosines."""
+        cosines = replace(self.s, anchor=self.s.anchor.detach().requires_grad_(), positive=self.s.positive.detach())
+        self._differentiated(cosines, self.chosen)
+
+    def _differentiated(self, s: Similarities, chosen: Selection) -> None:
+        settings = self.settings
+        loss = info_nce(**terms(s, chosen), temperature=settings.temperature, form=settings.form)
+        loss.backward()  # type: ignore[no-untyped-call]
 
 
 def _cross_entropy(positive: Tensor, negative: Tensor) -> Tensor:
@@ -140,55 +176,12 @@ PLAIN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 """The baseline gets the same care: the fastest of three ways to write it counts."""
 
 
-def _plain(way: Callable[[Tensor, Tensor], Tensor], z: Tensor, positive: Tensor, keys: Tensor) -> Callable[[], object]:
+def _plain(way: Callable[[Tensor, Tensor], Tensor], batch: RandomBatch) -> Work:
     """Product, forward and backward of InfoNCE with every key a negative, and nothing chosen."""
 
     def work() -> None:
-        anchor = z.detach().requires_grad_()
-        way((anchor * positive).sum(1), anchor @ keys.T).backward()  # type: ignore[no-untyped-call]
-
-    return work
-
-
-def _whole(
-    compared: Callable[..., Similarities],
-    rule: tuple[PositiveRule, NegativeRule],
-    settings: LossSettings,
-    generator: torch.Generator,
-) -> Callable[[], object]:
-    """Both products, selection, and the loss forward and backward."""
-
-    def work() -> None:
-        s = compared(rule)
-        chosen = select(s, *rule, temperature=settings.temperature, generator=generator)
-        loss = info_nce(**terms(s, chosen), temperature=settings.temperature, form=settings.form)
-        loss.backward()  # type: ignore[no-untyped-call]
-
-    return work
-
-
-def _selection(
-    s: Similarities, rule: tuple[PositiveRule, NegativeRule], generator: torch.Generator
-) -> Callable[[], object]:
-    return lambda: select(s, *rule, generator=generator)
-
-
-def _loss_alone(
-    compared: Callable[..., Similarities],
-    rule: tuple[PositiveRule, NegativeRule],
-    settings: LossSettings,
-    generator: torch.Generator,
-) -> Callable[[], object]:
-    """The loss of a selection made before, forward and backward to the cosines."""
-    s = compared(rule)
-    chosen = select(s, *rule, generator=generator)
-
-    def work() -> None:
-        leaf = Similarities(
-            s.anchor.detach().requires_grad_(), s.key, s.positive.detach(), s.own, s.same_class, s.vectors
-        )
-        loss = info_nce(**terms(leaf, chosen), temperature=settings.temperature, form=settings.form)
-        loss.backward()  # type: ignore[no-untyped-call]
+        anchor = batch.z.detach().requires_grad_()
+        way((anchor * batch.positive).sum(1), anchor @ batch.keys.T).backward()  # type: ignore[no-untyped-call]
 
     return work
 

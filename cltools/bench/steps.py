@@ -27,6 +27,8 @@ class StepBenchFlags:
     """Which presets."""
     full: bool = False
     """The preset as it is, not its laptop setting."""
+    queue_size: int | None = None
+    """Keys in the queue; None for the preset's."""
     device: str = "auto"
     """Where."""
     repeats: int = 20
@@ -38,6 +40,8 @@ class StepBenchFlags:
         """Refuse to measure nothing."""
         if not self.presets:
             raise ValueError("bench: presets is empty; name at least one.")
+        if self.queue_size is not None and self.queue_size < 1:
+            raise ValueError(f"bench: queue_size is {self.queue_size}; it must be at least 1.")
         if self.repeats < 1:
             raise ValueError(f"bench: repeats is {self.repeats}; it must be at least 1.")
 
@@ -45,7 +49,7 @@ class StepBenchFlags:
 def bench_steps(flags: StepBenchFlags) -> None:
     """Measure, print a table, write JSON if asked."""
     device = resolve_device(flags.device)
-    experiments = {name: preset(name) if flags.full else laptop(preset(name)) for name in flags.presets}
+    experiments = {name: _experiment(preset(name), flags) for name in flags.presets}
     rows = {name: measure(experiment, device, flags.repeats) for name, experiment in experiments.items()}
     columns = list(next(iter(rows.values())))
     print("  ".join([f"{'preset':20s}", *(f"{c:>14s}" for c in columns)]))
@@ -53,6 +57,13 @@ def bench_steps(flags: StepBenchFlags) -> None:
         print("  ".join([f"{name:20s}", *(f"{row[c]:14.2f}" for c in columns)]))
     if flags.out is not None:
         write_record(flags.out, {"kind": "bench", **provenance(device), "rows": rows})
+
+
+def _experiment(experiment: Experiment, flags: StepBenchFlags) -> Experiment:
+    experiment = experiment if flags.full else laptop(experiment)
+    if flags.queue_size is None:
+        return experiment
+    return replace(experiment, training=replace(experiment.training, queue_size=flags.queue_size))
 
 
 def measure(experiment: Experiment, device: torch.device, repeats: int) -> dict[str, float]:
@@ -95,6 +106,7 @@ def measure(experiment: Experiment, device: torch.device, repeats: int) -> dict[
         "step ms": times["step"],
         "views ms": 2 * times["views"],
         "mining+loss ms": times["mining+loss"],
+        "of step %": 100 * times["mining+loss"] / times["step"],
         "product ms": times["product"],
         "views/s": anchors / times["step"] * 1000,
     }

@@ -199,18 +199,21 @@ def presets(arguments: list[str]) -> None:
 
 def compare(arguments: list[str]) -> None:
     """Train every rule and control from one warm start, and write what each reached."""
-    from cltools import comparison
+    from cltools.comparison import CompareFlags
+    from cltools.comparison import compare as run
+    from cltools.tables import table as rendered
 
-    flags = _parse(comparison.CompareFlags, arguments, "compare")
-    comparison.compare(flags)
-    print(comparison.table([flags.out]))
+    flags = _parse(CompareFlags, arguments, "compare")
+    run(flags)
+    print(rendered([flags.out]))
 
 
 def table(arguments: list[str]) -> None:
-    """Show records of comparisons as one table, in Markdown."""
-    from cltools import comparison
+    """Show records of comparisons, or of a bench of rules, as a table in Markdown."""
+    from cltools.tables import TableFlags
+    from cltools.tables import table as rendered
 
-    print(comparison.table(_parse(comparison.TableFlags, arguments, "table").records))
+    print(rendered(_parse(TableFlags, arguments, "table").records))
 
 
 def bench(arguments: list[str]) -> None:

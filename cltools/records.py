@@ -72,20 +72,25 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
     part.replace(path)
 
 
-def read_record(path: Path, kind: str, needed: Sequence[str] = ()) -> dict[str, Any]:
-    """A record of that kind, which holds the entries that are needed.
+def read_record(path: Path) -> dict[str, Any]:
+    """A record of any kind.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is damaged, foreign, or of another kind.
+        ValueError: it is damaged or foreign.
     """
     try:
-        record: dict[str, Any] = json.loads(path.read_text())
+        record: Any = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as a record: {error}.") from error
-    found = record.get("kind") if isinstance(record, dict) else None
-    if found != kind:
-        raise ValueError(f"{path} holds {found or 'no record'!r}; a record of kind {kind!r} is needed.")
+    if not isinstance(record, dict) or "kind" not in record:
+        raise ValueError(f"{path} holds no record of cltools.")
+    return record
+
+
+def check_record(path: Path, record: dict[str, Any], kind: str, needed: Sequence[str]) -> None:
+    """Raise ValueError for a record of another kind, or one that lacks entries."""
+    if record["kind"] != kind:
+        raise ValueError(f"{path} holds a record of kind {record['kind']!r}; one of kind {kind!r} is needed.")
     if missing := [name for name in needed if name not in record]:
         raise ValueError(f"{path} is damaged or of another version: it lacks {', '.join(missing)}.")
-    return record

@@ -501,7 +501,7 @@ class TestCompare:
         refused(call("table", str(tmp_path / "none.json")), "No such file")
         foreign = tmp_path / "foreign.json"
         foreign.write_text("{}")
-        refused(call("table", str(foreign)), "a record of kind 'comparison' is needed")
+        refused(call("table", str(foreign)), "foreign.json holds no record of cltools")
 
 
 class TestDownload:

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from cltools.comparison import BASELINE, CompareFlags, arms_of, compare, running, table
+from cltools.comparison import BASELINE, CompareFlags, arms_of, compare, running
 from cltools.config import Experiment, differences
 from cltools.datasets import ImageSet, load_images
 from cltools.evaluation import knn_accuracy
 from cltools.evaluation.embed import embed
 from cltools.mining import AllNegatives, BandNegatives, OracleNegatives, PositiveRule, RandomNegatives
 from cltools.presets import IMAGES, METHODS, preset
+from cltools.tables import table
 from cltools.training import Run
 
 

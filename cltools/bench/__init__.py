@@ -3,7 +3,7 @@
 Every part is timed in the same run as a baseline, so that ratios hold on a noisy machine.
 """
 
-from cltools.bench.rules import RuleBenchFlags, bench_rules
+from cltools.bench.rules import RuleBenchFlags, bench_rules, rules_table
 from cltools.bench.steps import StepBenchFlags, bench_steps
 
-__all__ = ["RuleBenchFlags", "StepBenchFlags", "bench_rules", "bench_steps"]
+__all__ = ["RuleBenchFlags", "StepBenchFlags", "bench_rules", "bench_steps", "rules_table"]

@@ -3,7 +3,7 @@
 Legend: B anchors, K keys.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,11 @@ from cltools.mining import (
     terms,
 )
 from cltools.presets import AUGMENTED_ONLY, METHODS
-from cltools.records import provenance, write_record
+from cltools.records import check_record, provenance, write_record
 from cltools.training.loop import resolve_device
 
+KIND = "bench rules"
+ENTRIES = ("commit", "hardware", "sizes")
 DIM = 128
 COLUMNS = ("select ms", "loss ms", "all ms", "× plain", "peak MiB")
 
@@ -72,7 +74,7 @@ def bench_rules(flags: RuleBenchFlags) -> None:
             sizes.append(measure_rules(b, k, flags.methods, device, flags.repeats))
             print(_table(sizes[-1]), flush=True)
     if flags.out is not None:
-        write_record(flags.out, {"kind": "bench rules", **provenance(device), "sizes": sizes})
+        write_record(flags.out, {"kind": KIND, **provenance(device), "sizes": sizes})
 
 
 def measure_rules(b: int, k: int, methods: tuple[str, ...], device: torch.device, repeats: int) -> dict[str, Any]:
@@ -184,6 +186,35 @@ def _plain(way: Callable[[Tensor, Tensor], Tensor], batch: RandomBatch) -> Work:
         way((anchor * batch.positive).sum(1), anchor @ batch.keys.T).backward()  # type: ignore[no-untyped-call]
 
     return work
+
+
+def rules_table(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -> str:
+    """A record of `bench rules` as a table: each method's time as a multiple of plain InfoNCE's, at each size.
+
+    Raises:
+        ValueError: a damaged record, or several.
+    """
+    if len(records) > 1:
+        raise ValueError("Times of several records cannot be put together; make a table of each.")
+    (record,) = records
+    check_record(paths[0], record, KIND, ENTRIES)
+    sizes = record["sizes"]
+    heads = [f"{size['anchors']:,} × {size['keys']:,}" for size in sizes]
+    plain = [f"{size['parts ms'][size['plain']]:.1f} ms" for size in sizes]
+    lines = [
+        f"Products, selection and loss, forward and backward, over plain InfoNCE in the same rounds; anchors × keys, "
+        f"{DIM} dimensions. Commit {record['commit'] or 'unknown'}, {record['hardware']['device']}, "
+        f"{record['hardware']['threads']} threads.",
+        "",
+        f"| method | {' | '.join(heads)} | MiB at {heads[-1]} |",
+        f"|---{'|---:' * (len(sizes) + 1)}|",
+        f"| plain InfoNCE | {' | '.join(plain)} | {sizes[-1]['parts MiB'][sizes[-1]['plain']]:,.0f} |",
+    ]
+    for method in sizes[0]["methods"]:
+        rows = [size["methods"][method] for size in sizes]
+        times = " | ".join(f"{row['× plain']:.1f}" for row in rows)
+        lines.append(f"| `{method}` | {times} | {rows[-1]['peak MiB']:,.0f} |")
+    return "\n".join(lines)
 
 
 def _table(size: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
-"""Every rule and control from one warm start: `python -m cltools compare`, and their records as a `table`."""
+"""Every rule and control from one warm start: `python -m cltools compare`."""
 
 from cltools.comparison.arms import BASELINE, arms_of
 from cltools.comparison.running import CompareFlags, compare
-from cltools.comparison.tables import TableFlags, table
+from cltools.comparison.tables import comparison_table
 
-__all__ = ["BASELINE", "CompareFlags", "TableFlags", "arms_of", "compare", "table"]
+__all__ = ["BASELINE", "CompareFlags", "arms_of", "compare", "comparison_table"]

@@ -19,7 +19,7 @@ from cltools.datasets import ImageSet
 from cltools.errors import unknown
 from cltools.evaluation import evaluate
 from cltools.presets import laptop, preset
-from cltools.records import provenance, read_record, write_record
+from cltools.records import check_record, provenance, read_record, write_record
 from cltools.training import Run, fit
 from cltools.training.images import evaluation_images, training_images
 from cltools.training.loop import resolve_device
@@ -152,7 +152,8 @@ def _deciding(experiment: Experiment) -> dict[str, Any]:
 
 def _gone_on_with(path: Path, now: dict[str, Any]) -> dict[str, Any]:
     """The record of that file, with the arms that are new to it."""
-    record = read_record(path, KIND, ENTRIES)
+    record = read_record(path)
+    check_record(path, record, KIND, ENTRIES)
     if other := unlike(record, now):
         raise ValueError(f"{path} was made with other settings: {', '.join(other)}. Give another file.")
     return {**record, "arms": record["arms"] | now["arms"]}

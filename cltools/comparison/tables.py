@@ -1,37 +1,25 @@
-"""Records of comparisons as one table: `python -m cltools table`."""
+"""Records of comparisons as one table."""
 
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cltools.comparison.arms import BASELINE
 from cltools.comparison.running import ENTRIES, KIND, unlike
-from cltools.records import read_record
+from cltools.records import check_record
 
 
-@dataclass(frozen=True)
-class TableFlags:
-    """Show records of comparisons as one table, in Markdown."""
-
-    records: tuple[Path, ...]
-    """Files that `compare` wrote, of the same images and budget; their seeds are put together."""
-
-
-def table(paths: Sequence[Path]) -> str:
+def comparison_table(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -> str:
     """Mean ± deviation over seeds of each arm, and the mean difference to the baseline of the same seed.
 
     Raises:
-        FileNotFoundError: no such record.
-        ValueError: no records, damaged ones, or records that cannot be put together.
+        ValueError: damaged records, or ones that cannot be put together.
     """
-    if not paths:
-        raise ValueError("table: name at least one record.")
-    records = [read_record(path, KIND, ENTRIES) for path in paths]
     first = records[0]
     for path, record in zip(paths, records, strict=True):
+        check_record(path, record, KIND, ENTRIES)
         if other := unlike(first, record):
             raise ValueError(f"{path} differs from {paths[0]} in {', '.join(other)}; make a table of each.")
     rows = [row for record in records for row in record["rows"]]

@@ -39,6 +39,7 @@ from cltools.mining import (
 )
 from cltools.presets import laptop, preset, preset_names
 from cltools.queue import Queue
+from cltools.snapshot import Recorder, Snapshot, take_snapshot
 from cltools.training import History, Run, fit
 from cltools.views import ViewSettings, augment
 
@@ -68,10 +69,12 @@ __all__ = [
     "PositiveRule",
     "Queue",
     "RandomNegatives",
+    "Recorder",
     "RingNegatives",
     "Run",
     "Selection",
     "Similarities",
+    "Snapshot",
     "TrainingSettings",
     "ViewSettings",
     "alignment",
@@ -93,6 +96,7 @@ __all__ = [
     "preset_names",
     "select",
     "similarities",
+    "take_snapshot",
     "terms",
     "uniformity",
 ]

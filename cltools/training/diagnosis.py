@@ -46,13 +46,13 @@ def compared_now(
         draws: of the views, on the encoder's device.
     """
     key_encoder = encoder if memory is None else memory.copy.encoder
-    z, positive = _two_views(experiment, encoder, key_encoder, images, draws)
+    z, positive = two_views(experiment, encoder, key_encoder, images, draws)
     ids, labels = images.ids.to(z.device), images.labels.to(z.device)
     if memory is not None:
         keys, key_ids, key_labels = memory.queue.keys, memory.queue.ids, memory.queue.labels
     else:
         assert others is not None, "without a queue keys come from other images"
-        keys = torch.cat(_two_views(experiment, encoder, encoder, others, draws))
+        keys = torch.cat(two_views(experiment, encoder, encoder, others, draws))
         key_ids, key_labels = others.ids.to(z.device).repeat(2), others.labels.to(z.device).repeat(2)
     known = bool((labels >= 0).all() & (key_labels >= 0).all())
     return similarities(
@@ -65,7 +65,7 @@ def compared_now(
     )
 
 
-def _two_views(
+def two_views(
     experiment: Experiment, encoder: Encoder, key_encoder: Encoder, images: ImageSet, draws: torch.Generator
 ) -> tuple[Float32[Tensor, "n d"], Float32[Tensor, "n d"]]:
     """Unit vectors of a view by one encoder, and of another view by the other."""

@@ -1,0 +1,128 @@
+"""Two-dimensional maps of embeddings that keep points in their place from epoch to epoch, and how far to trust them.
+
+Legend: E epochs, N points, d embedding, k neighbours.
+"""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float32, Int64
+from numpy import ndarray
+
+NEIGHBOURS = 15
+WARM_ROUNDS = 100
+"""Rounds of UMAP's optimiser from the map of the epoch before; its own 500 would stir points that are in place."""
+CELLS = 2**24  # similarities held at once: 64 MiB of float32
+
+# What umap says whenever it is imported without TensorFlow, and given a seed and exact neighbours; all are meant.
+EXPECTED = ("Tensorflow not installed", r"n_jobs value .* overridden to 1", r"precomputed_knn\[2\]")
+
+
+def nearest(
+    points: Float32[ndarray, "N d"], k: int, *, cosine: bool = True
+) -> tuple[Int64[ndarray, "N k"], Float32[ndarray, "N k"]]:
+    """Each point's k nearest, itself first, and their distances: 1 − cosine of unit vectors, else Euclidean."""
+    index, distance = [], []
+    squares = (points**2).sum(1)
+    step = max(1, CELLS // len(points))
+    for start in range(0, len(points), step):
+        part = points[start : start + step]
+        product = part @ points.T
+        if cosine:
+            apart = 1 - product
+        else:
+            apart = np.sqrt(np.maximum(squares[start : start + step, None] + squares - 2 * product, 0))
+        rows = np.arange(len(part))
+        apart[rows, start + rows] = -1  # itself before whatever coincides with it
+        order = np.argsort(apart, axis=1, kind="stable")[:, :k]
+        apart[rows, start + rows] = 0
+        index.append(order)
+        distance.append(np.maximum(np.take_along_axis(apart, order, axis=1), 0))
+    return np.concatenate(index), np.concatenate(distance).astype(np.float32)
+
+
+def pca(points: Float32[ndarray, "N d"]) -> Float32[ndarray, "N 2"]:
+    """The first two principal components, signs fixed so that the largest weight of each is above 0."""
+    centred = points - points.mean(0)
+    _, _, axes = np.linalg.svd(centred, full_matrices=False)
+    axes = axes[:2] * np.sign(np.take_along_axis(axes[:2], np.abs(axes[:2]).argmax(1)[:, None], axis=1))
+    return np.asarray(centred @ axes.T, dtype=np.float32)
+
+
+def umap(
+    points: Float32[ndarray, "N d"], start: Float32[ndarray, "N 2"], seed: int, *, rounds: int | None = None
+) -> Float32[ndarray, "N 2"]:
+    """UMAP (arXiv:1802.03426) of unit vectors by their exact nearest neighbours, from a given start.
+
+    Args:
+        points: unit vectors.
+        start: places; umap scales them to its own range.
+        seed: one seed gives one map.
+        rounds: of the optimiser; None for umap's own number.
+
+    Raises:
+        ModuleNotFoundError: umap-learn is not installed.
+    """
+    neighbours = min(NEIGHBOURS, len(points) - 1)
+    with warnings.catch_warnings():
+        for message in EXPECTED:
+            warnings.filterwarnings("ignore", message=message)
+        from umap import UMAP
+
+        fit = UMAP(
+            n_neighbors=neighbours,
+            metric="cosine",
+            init=start,
+            n_epochs=rounds,
+            random_state=seed,
+            n_jobs=1,
+            precomputed_knn=nearest(
+                points, neighbours
+            ),  # exactly as many columns as neighbours, the point itself first
+        )
+        placed = fit.fit_transform(points)
+    return np.asarray(placed, dtype=np.float32)
+
+
+def aligned(points: Float32[ndarray, "N 2"], reference: Float32[ndarray, "N 2"]) -> Float32[ndarray, "N 2"]:
+    """The points rotated, mirrored, scaled by one factor and shifted, to lie as near the reference as that brings them.
+
+    Least squares (Schönemann and Carroll, Psychometrika 35, 1970). A map means nothing by its place, turn or size.
+    """
+    centre, target = points.mean(0), reference.mean(0)
+    a, b = (points - centre).astype(np.float64), (reference - target).astype(np.float64)
+    u, singular, v = np.linalg.svd(a.T @ b)
+    scale = singular.sum() / max(float((a**2).sum()), np.finfo(np.float64).tiny)
+    return np.asarray(scale * a @ (u @ v) + target, dtype=np.float32)
+
+
+def over_epochs(embeddings: Float32[ndarray, "E N d"], seed: int | None) -> Float32[ndarray, "E N 2"]:
+    """A map an epoch, each started from the one before and aligned to it; the first starts from PCA.
+
+    Args:
+        embeddings: unit vectors of the same points at several epochs.
+        seed: of UMAP; None for PCA at every epoch.
+    """
+    maps: list[ndarray] = []
+    for points in embeddings:
+        if seed is None:
+            place = pca(points)
+        else:
+            place = umap(points, maps[-1], seed, rounds=WARM_ROUNDS) if maps else umap(points, pca(points), seed)
+        maps.append(aligned(place, maps[-1]) if maps else place)
+    return np.stack(maps)
+
+
+def kept_neighbours(
+    points: Float32[ndarray, "N d"], place: Float32[ndarray, "N 2"], k: int = NEIGHBOURS
+) -> Float32[ndarray, " N"]:
+    """Share of each point's k true neighbours (cosine) that are among its k neighbours on the map."""
+    k = min(k, len(points) - 1)
+    true, shown = nearest(points, k + 1)[0][:, 1:], nearest(place, k + 1, cosine=False)[0][:, 1:]
+    return np.array([len({*a} & {*b}) / k for a, b in zip(true.tolist(), shown.tolist(), strict=True)], np.float32)
+
+
+def names(seeds: Sequence[int]) -> tuple[str, ...]:
+    """What the maps of a snapshot are called."""
+    return (*(f"UMAP, seed {seed}" for seed in seeds), "PCA")

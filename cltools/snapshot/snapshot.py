@@ -1,0 +1,171 @@
+"""The snapshot itself: plain arrays of a moment, in one `.npz` without pickle, checked when it is read.
+
+Legend: E epochs, M maps, N images, d embedding.
+"""
+
+import json
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from numpy import ndarray
+from torch import Tensor
+
+from cltools.config import Experiment
+from cltools.mining import Similarities, similarities
+
+FORMAT, VERSION = "cltools snapshot", 1
+ARRAYS = {
+    "anchors": (np.float16, "end"),
+    "keys": (np.float16, "end"),
+    "maps": (np.float32, "men2"),
+    "ids": (np.int64, "n"),
+    "labels": (np.int64, "n"),
+    "sprite": (np.uint8, "s"),
+}
+"""Type and axes of each array in the file; equal letters are equal lengths."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A run's embeddings of some images at some epochs.
+
+    Every image has a query z and a key z'; the queue is the keys, an anchor's positive is its own key, and that key is
+    `own`.
+
+    Attributes:
+        experiment: of the run; its rules and temperature are where an explorer starts.
+        epochs: E epochs of training after which the embeddings were taken, ascending.
+        anchors: z, unit vectors [E, N, d].
+        keys: z' [E, N, d].
+        maps: places [M, E, N, 2].
+        map_names: of the maps.
+        ids: of the images [N].
+        labels: [N], -1 unknown.
+        classes: their names.
+        sprite: thumbnails as WebP (`cltools.snapshot.sprite`).
+        tile: height and width of a thumbnail.
+    """
+
+    experiment: Experiment
+    epochs: tuple[int, ...]
+    anchors: Float32[ndarray, "E N d"]
+    keys: Float32[ndarray, "E N d"]
+    maps: Float32[ndarray, "M E N 2"]
+    map_names: tuple[str, ...]
+    ids: Int64[ndarray, " N"]
+    labels: Int64[ndarray, " N"]
+    classes: tuple[str, ...]
+    sprite: bytes
+    tile: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the class of every image is known."""
+        return bool((self.labels >= 0).all())
+
+    def similarities(self, rows: Tensor | None = None, *, epoch: int = -1) -> Similarities:
+        """What rules read of these anchors (all by default), with the snapshot's keys as queue.
+
+        Args:
+            rows: int64, places of the anchors.
+            epoch: place in `epochs`, not its number.
+        """
+        places = torch.arange(len(self)) if rows is None else rows
+        z, keys = torch.from_numpy(self.anchors[epoch])[places], torch.from_numpy(self.keys[epoch])
+        labels = torch.from_numpy(self.labels)
+        return similarities(
+            z,
+            keys[places],
+            keys,
+            places[:, None] == torch.arange(len(self)),
+            same_class=labels[places][:, None] == labels if self.labelled else None,
+            with_vectors=True,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write one `.npz`, embeddings in float16; the file is replaced whole."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        about = {
+            "format": FORMAT,
+            "version": VERSION,
+            "experiment": self.experiment.to_json(),
+            "epochs": self.epochs,
+            "map_names": self.map_names,
+            "classes": self.classes,
+            "tile": self.tile,
+        }
+        arrays: dict[str, Any] = {
+            name: np.frombuffer(self.sprite, np.uint8) if name == "sprite" else getattr(self, name).astype(kind)
+            for name, (kind, _) in ARRAYS.items()
+        }
+        part = path.with_name(path.name + ".part")
+        with part.open("wb") as file:
+            np.savez_compressed(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
+        part.replace(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Snapshot":
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: the file is damaged, foreign, or of a newer format.
+        """
+        path = Path(path)
+        about, arrays = _read(path)
+        embeddings = {name: _unit(arrays[name].astype(np.float32)) for name in ("anchors", "keys")}
+        return cls(
+            experiment=Experiment.from_json(about["experiment"]),
+            epochs=tuple(about["epochs"]),
+            **embeddings,
+            maps=arrays["maps"],
+            map_names=tuple(about["map_names"]),
+            ids=arrays["ids"],
+            labels=arrays["labels"],
+            classes=tuple(about["classes"]),
+            sprite=arrays["sprite"].tobytes(),
+            tile=(int(about["tile"][0]), int(about["tile"][1])),
+        )
+
+
+def _unit(vectors: ndarray) -> ndarray:
+    """Length 1 again, after float16."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.maximum(length, np.finfo(np.float32).tiny), dtype=np.float32)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, ndarray]]:
+    """The description and the arrays of a file, of the right types and lengths."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is no file; give a snapshot (.npz), or take one with take_snapshot.")
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            found = {name: archive[name] for name in archive.files}
+        about = json.loads(found.pop("about").tobytes())
+        known = about["format"] == FORMAT
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read as a snapshot: it is damaged or foreign ({error}).") from error
+    if not known or about["version"] != VERSION:
+        raise ValueError(
+            f"{path} has snapshot format {about.get('version')}; this version reads format {VERSION}. "
+            "Read it with the version that wrote it, or take the snapshot anew."
+        )
+    lengths = {"2": 2, "e": len(about["epochs"]), "m": len(about["map_names"])}
+    for name, (kind, axes) in ARRAYS.items():
+        array = found.get(name)
+        if array is None or array.dtype != kind or array.ndim != len(axes):
+            raise ValueError(f"{path} is damaged: its {name} are not an array of {np.dtype(kind)} [{', '.join(axes)}].")
+        for axis, length in zip(axes, array.shape, strict=True):
+            if lengths.setdefault(axis, length) != length:
+                raise ValueError(f"{path} is damaged: the lengths of its arrays contradict each other at {name}.")
+    return about, found

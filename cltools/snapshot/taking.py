@@ -1,0 +1,105 @@
+"""Taking a snapshot: of a run as it is, or, as a callback of `fit`, at several epochs of its training.
+
+Legend: N images, d embedding.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from cltools.datasets import ImageSet
+from cltools.encoders.backbones import home
+from cltools.snapshot.maps import names, over_epochs
+from cltools.snapshot.snapshot import Snapshot
+from cltools.snapshot.sprite import as_sprite
+from cltools.training import Run
+from cltools.training.diagnosis import two_views
+
+SEEDS = (0, 1, 2)
+
+
+class Recorder:
+    """A callback of `fit` that keeps the embeddings of some images at some epochs.
+
+    The views of an image are the same at every epoch, so that only the encoder moves its points.
+    """
+
+    def __init__(self, images: ImageSet, n: int = 2000, seed: int = 0, *, epochs: Sequence[int] | None = None) -> None:
+        """A recorder of at most `n` of the images.
+
+        Args:
+            images: which images; labels are kept for those who want to see them.
+            n: at most that many, drawn with the seed.
+            seed: of the draw and of the views.
+            epochs: after which epochs; None for all.
+        """
+        self.images, self.seed = images.subset(n, seed), seed
+        self.epochs = None if epochs is None else {*epochs}
+        self.taken: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def __call__(self, run: Run) -> None:
+        """Record, if this is an epoch to be kept."""
+        epoch = len(run.history.rows)
+        if self.epochs is None or epoch in self.epochs:
+            self.record(run, epoch)
+
+    def record(self, run: Run, epoch: int) -> None:
+        """Embed the images as they are now; the encoder is left as it was found."""
+        draws = torch.Generator(home(run.encoder)).manual_seed(self.seed)
+        key_encoder = run.encoder if run.memory is None else run.memory.copy.encoder
+        with torch.no_grad():
+            z, positive = two_views(run.experiment, run.encoder, key_encoder, self.images, draws)
+        self.taken[epoch] = z.cpu().numpy(), positive.cpu().numpy()
+
+    def snapshot(self, run: Run, *, seeds: Sequence[int] = SEEDS) -> Snapshot:
+        """All that was recorded, with a UMAP map of each seed and one by PCA.
+
+        Where umap-learn is not installed the map by PCA is the only one.
+
+        Raises:
+            ValueError: nothing was recorded.
+        """
+        if not self.taken:
+            raise ValueError(
+                "Nothing was recorded: give the recorder to fit(callbacks=[…]), with epochs that it reaches."
+            )
+        epochs = sorted(self.taken)
+        anchors, keys = (np.stack([self.taken[epoch][side] for epoch in epochs]) for side in (0, 1))
+        seeds = [*seeds] if _has_umap() else []
+        maps = [over_epochs(anchors, seed) for seed in tqdm([*seeds, None], desc="maps", unit="map", leave=False)]
+        images = self.images
+        return Snapshot(
+            experiment=run.experiment,
+            epochs=tuple(epochs),
+            anchors=anchors,
+            keys=keys,
+            maps=np.stack(maps),
+            map_names=names(seeds),
+            ids=images.ids.cpu().numpy(),
+            labels=images.labels.cpu().numpy(),
+            classes=images.classes,
+            sprite=as_sprite(images.images.cpu().numpy()),
+            tile=(images.images.shape[2], images.images.shape[3]),
+        )
+
+
+def take_snapshot(run: Run, images: ImageSet, n: int = 2000, seed: int = 0) -> Snapshot:
+    """A snapshot of the run as it is, of at most `n` of the images.
+
+    Args:
+        run: whose encoder and momentum copy embed; both are left as they were found.
+        images: which images.
+        n: at most that many, drawn with the seed.
+        seed: of the draw and of the views.
+    """
+    recorder = Recorder(images, n, seed)
+    recorder.record(run, len(run.history.rows))
+    return recorder.snapshot(run)
+
+
+def _has_umap() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("umap") is not None

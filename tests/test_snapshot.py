@@ -1,0 +1,289 @@
+"""Snapshots: what is taken, what comes back from a file, maps that keep their place, thumbnails."""
+
+import io
+import json
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy import ndarray
+
+from cltools.config import Experiment, TrainingSettings
+from cltools.datasets import ImageSet, load_images
+from cltools.encoders import EncoderSettings
+from cltools.mining import Band, BandNegatives, PositiveRule, select
+from cltools.presets import preset
+from cltools.snapshot import Recorder, Snapshot, maps, take_snapshot
+from cltools.snapshot.sprite import as_sprite, tiles_of
+from cltools.training import Run, fit
+
+quick = settings(deadline=None, derandomize=True, max_examples=30)
+
+
+def unit(rows: int, dim: int = 8, seed: int = 0, groups: int = 4) -> ndarray:
+    """Unit vectors in a few groups."""
+    generator = np.random.default_rng(seed)
+    centres = generator.normal(size=(groups, dim))
+    points = centres[np.arange(rows) % groups] + 0.4 * generator.normal(size=(rows, dim))
+    return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+
+
+# --- neighbours and maps
+
+
+@quick
+@given(
+    seed=st.integers(0, 10**6), rows=st.integers(2, 40), k=st.integers(1, 10), cosine=st.booleans(), twins=st.booleans()
+)
+def test_the_nearest_are_those_of_a_loop_and_the_point_itself_is_first(
+    seed: int, rows: int, k: int, cosine: bool, twins: bool
+) -> None:
+    points = unit(rows, 3, seed)
+    if twins:
+        points[rows // 2] = points[0]
+    index, distance = maps.nearest(points, min(k, rows), cosine=cosine)
+    for i in range(rows):
+        apart = [1 - float(points[i] @ p) if cosine else float(np.linalg.norm(points[i] - p)) for p in points]
+        assert index[i][0] == i and distance[i][0] == 0
+        rest = sorted(apart[j] for j in range(rows) if j != i)[: min(k, rows) - 1]
+        assert distance[i][1:] == pytest.approx(rest, abs=1e-3)
+
+
+def test_neighbours_in_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = unit(50)
+    whole = maps.nearest(points, 7)
+    monkeypatch.setattr(maps, "CELLS", 50 * 8)
+    for one, other in zip(whole, maps.nearest(points, 7), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_pca_is_the_directions_of_most_spread() -> None:
+    generator = np.random.default_rng(0)
+    points = (generator.normal(size=(200, 5)) * [3, 0.1, 2, 0.1, 0.1]).astype(np.float32)
+    place = maps.pca(points)
+    assert abs(np.corrcoef(place[:, 0], points[:, 0])[0, 1]) > 0.99
+    assert abs(np.corrcoef(place[:, 1], points[:, 2])[0, 1]) > 0.99
+    assert np.array_equal(place, maps.pca(points))
+
+
+@quick
+@given(seed=st.integers(0, 10**6), turn=st.floats(0, 6.28), mirror=st.booleans(), scale=st.floats(0.1, 10))
+def test_alignment_undoes_a_turn_a_mirror_a_scale_and_a_shift(
+    seed: int, turn: float, mirror: bool, scale: float
+) -> None:
+    reference = np.random.default_rng(seed).normal(size=(30, 2)).astype(np.float32)
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    if mirror:
+        rotation = rotation @ np.diag([1, -1])
+    moved = (scale * reference @ rotation + [5, -3]).astype(np.float32)
+    assert maps.aligned(moved, reference) == pytest.approx(reference, abs=1e-4)
+
+
+def test_alignment_moves_no_point_against_another() -> None:
+    points, reference = unit(20, 2, 1), unit(20, 2, 2)
+    found = maps.aligned(points, reference)
+    before = np.linalg.norm(points[:, None] - points, axis=2)
+    after = np.linalg.norm(found[:, None] - found, axis=2)
+    scale = after.sum() / before.sum()
+    assert after == pytest.approx(scale * before, abs=1e-4)
+    assert ((found - reference) ** 2).sum() <= ((points - reference) ** 2).sum()
+
+
+def test_an_epochs_map_lies_where_the_one_before_did() -> None:
+    """Embeddings that hardly change give maps that hardly move, though umap scales and places its result anew."""
+    first = unit(600, seed=3)
+    second = first + 0.02 * np.random.default_rng(1).normal(size=first.shape).astype(np.float32)
+    second /= np.linalg.norm(second, axis=1, keepdims=True)
+    both = np.stack([first, second])
+    found = {seed: maps.over_epochs(both, seed) for seed in (0, 1, None)}
+    for one, two in found.values():
+        assert np.median(np.linalg.norm(one - two, axis=1)) < 0.3 * one.std()
+    assert np.array_equal(found[0], maps.over_epochs(both, 0)), "a seed repeats it"
+    assert not np.array_equal(found[0], found[1])
+
+
+def test_a_map_keeps_the_groups_together() -> None:
+    points = unit(120, seed=3)
+    place = maps.umap(points, maps.pca(points), 0)
+    assert maps.kept_neighbours(points, place).mean() > 3 * 15 / 119, "far more than chance"
+
+
+def test_kept_neighbours_agree_with_a_loop() -> None:
+    points, place = unit(40, 5), unit(40, 2, seed=9)
+    found = maps.kept_neighbours(points, place, 6)
+    for i in range(40):
+        true = sorted((j for j in range(40) if j != i), key=lambda j: -float(points[i] @ points[j]))[:6]
+        shown = sorted((j for j in range(40) if j != i), key=lambda j: float(np.linalg.norm(place[i] - place[j])))[:6]
+        assert found[i] == pytest.approx(len({*true} & {*shown}) / 6)
+    assert maps.kept_neighbours(unit(10, 2), unit(10, 2)).tolist() == [1] * 10
+
+
+# --- thumbnails
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 10, 17])
+def test_thumbnails_come_back_in_their_order(count: int) -> None:
+    generator = np.random.default_rng(count)
+    colours = generator.integers(0, 256, (count, 3, 1, 1), dtype=np.uint8)
+    images = np.broadcast_to(colours, (count, 3, 16, 16)).copy()
+    tiles = tiles_of(as_sprite(images), count, (16, 16))
+    assert tiles.shape == (count, 16, 16, 3)
+    inner = tiles[:, 4:12, 4:12].astype(int) - colours.transpose(0, 2, 3, 1)
+    assert np.abs(inner).max() < 40, "but for compression"
+
+
+# --- taking
+
+
+def asked(**training: Any) -> Experiment:
+    given_ = {"epochs": 3, "batch": 64, "queue_size": 128, "learning_rate": 0.1, "warmup_epochs": 0.5, "device": "cpu"}
+    return replace(
+        preset("digits-potential"),
+        encoder=EncoderSettings(backbone="tiny", hidden=16, projection=8, bn_group=None),
+        training=TrainingSettings(**given_ | training),
+    )
+
+
+def images() -> ImageSet:
+    return load_images("digits").subset(300, seed=1)
+
+
+@pytest.fixture(scope="module", params=["moco", "simclr"])
+def recorded(request: pytest.FixtureRequest) -> tuple[Run, Recorder, Snapshot]:
+    recorder = Recorder(images(), 120, seed=2, epochs=(1, 3, 99))
+    run = fit(asked(mode=request.param), images=images(), callbacks=[recorder])
+    return run, recorder, recorder.snapshot(run, seeds=(0,))
+
+
+def test_a_recorder_keeps_the_epochs_asked_for(recorded: tuple[Run, Recorder, Snapshot]) -> None:
+    run, _, snapshot = recorded
+    assert snapshot.epochs == (1, 3) and snapshot.experiment == run.experiment
+    assert snapshot.anchors.shape == snapshot.keys.shape == (2, 120, 8)
+    for vectors in (snapshot.anchors, snapshot.keys):
+        assert np.linalg.norm(vectors, axis=-1) == pytest.approx(1, abs=1e-5)
+    part = images().subset(120, seed=2)
+    assert snapshot.ids.tolist() == part.ids.tolist() and snapshot.labels.tolist() == part.labels.tolist()
+    assert snapshot.map_names == ("UMAP, seed 0", "PCA") and snapshot.maps.shape == (2, 2, 120, 2)
+    assert not np.allclose(snapshot.anchors[0], snapshot.anchors[1]), "the encoder moved on"
+
+
+def test_the_last_epochs_embeddings_are_those_of_a_snapshot_taken_then(
+    recorded: tuple[Run, Recorder, Snapshot],
+) -> None:
+    run, _, snapshot = recorded
+    before = [tensor.clone() for tensor in run.encoder.state_dict().values()]
+    now = take_snapshot(run, images(), 120, seed=2)
+    assert now.epochs == (3,) and np.array_equal(now.anchors[0], snapshot.anchors[1])
+    assert np.array_equal(now.keys[0], snapshot.keys[1])
+    assert all(torch.equal(a, b) for a, b in zip(before, run.encoder.state_dict().values(), strict=True))
+
+
+def test_an_anchors_positive_is_its_own_key_and_never_mined_or_kept(recorded: tuple[Run, Recorder, Snapshot]) -> None:
+    _, _, snapshot = recorded
+    rows = torch.tensor([5, 0, 77])
+    s = snapshot.similarities(rows, epoch=0)
+    assert s.own.nonzero().tolist() == [[0, 5], [1, 0], [2, 77]]
+    keys = torch.from_numpy(snapshot.keys[0])
+    torch.testing.assert_close(s.positive, (torch.from_numpy(snapshot.anchors[0])[rows] * keys[rows]).sum(1))
+    chosen = select(s, PositiveRule(k=2, weighting="hard"), BandNegatives(0.0, 1.0))
+    assert (chosen.band == Band.OWN).sum() == 3 and torch.equal(chosen.band == Band.OWN, s.own)
+    assert s.same_class is not None and s.same_class[0].tolist() == (snapshot.labels == snapshot.labels[5]).tolist()
+    assert len(snapshot.similarities().anchor) == len(snapshot) == 120
+
+
+def test_images_without_labels_are_taken_too() -> None:
+    plain = replace(images(), labels=torch.full((300,), -1), classes=())
+    snapshot = take_snapshot(fit(asked(epochs=1), images=plain), plain, 40)
+    assert not snapshot.labelled and snapshot.similarities().same_class is None
+
+
+def test_without_umap_there_is_a_map_by_pca(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = fit(asked(epochs=1), images=images())
+    monkeypatch.setitem(sys.modules, "umap", None)
+    snapshot = take_snapshot(run, images(), 40)
+    assert snapshot.map_names == ("PCA",) and snapshot.maps.shape == (1, 1, 40, 2)
+
+
+def test_a_recorder_that_recorded_nothing_says_so() -> None:
+    recorder = Recorder(images(), 40, epochs=(9,))
+    run = fit(asked(epochs=1), images=images(), callbacks=[recorder])
+    with pytest.raises(ValueError, match="Nothing was recorded"):
+        recorder.snapshot(run)
+
+
+# --- files
+
+
+def test_a_snapshot_comes_back_but_for_half_precision(recorded: tuple[Run, Recorder, Snapshot], tmp_path: Path) -> None:
+    snapshot, path = recorded[2], tmp_path / "new" / "digits.npz"
+    snapshot.save(path)
+    found = Snapshot.load(path)
+    for field in fields(Snapshot):
+        was, now = getattr(snapshot, field.name), getattr(found, field.name)
+        if isinstance(was, ndarray):
+            assert now.dtype == was.dtype and now == pytest.approx(was, abs=1e-3), field.name
+        else:
+            assert now == was, field.name
+    assert np.linalg.norm(found.anchors, axis=-1) == pytest.approx(1, abs=1e-6)
+    assert [p.name for p in path.parent.iterdir()] == ["digits.npz"]
+    with np.load(path, allow_pickle=False) as file:
+        assert file["anchors"].dtype == np.float16
+
+
+def rewritten(path: Path, **changes: Any) -> Path:
+    """The file with other arrays, or another description."""
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    about = json.loads(arrays.pop("about").tobytes()) | changes.pop("about", {})
+    arrays = {name: value for name, value in (arrays | changes).items() if value is not None}
+    np.savez(path, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"about": {"version": 2}}, "has snapshot format 2; this version reads format 1"),
+        ({"about": {"format": "other"}}, "has snapshot format"),
+        ({"keys": None}, r"damaged: its keys are not an array of float16 \[e, n, d\]"),
+        ({"ids": np.zeros(120)}, "its ids are not an array of int64"),
+        ({"ids": np.zeros(119, np.int64)}, "contradict each other at ids"),
+        ({"anchors": np.zeros((3, 120, 8), np.float16)}, "contradict each other at anchors"),
+        ({"maps": np.zeros((2, 2, 120, 3), np.float32)}, "contradict each other at maps"),
+    ],
+)
+def test_a_file_that_is_not_whole_is_named(
+    recorded: tuple[Run, Recorder, Snapshot], tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "a.npz"
+    recorded[2].save(path)
+    with pytest.raises(ValueError, match=message) as error:
+        Snapshot.load(rewritten(path, **changes))
+    assert str(path) in str(error.value)
+
+
+def test_damaged_and_foreign_files_are_named(recorded: tuple[Run, Recorder, Snapshot], tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    recorded[2].save(path)
+    whole = path.read_bytes()
+    pickled = io.BytesIO()
+    np.savez(pickled, about=np.array([{"format": 1}], dtype=object))
+    middle = len(whole) // 2
+    for content in (
+        b"",
+        b"no zip",
+        whole[:middle],
+        whole[:middle] + bytes(64) + whole[middle + 64 :],
+        pickled.getvalue(),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"a\.npz (cannot be read as a snapshot|is damaged)"):
+            Snapshot.load(path)
+    with pytest.raises(FileNotFoundError, match="take one with take_snapshot"):
+        Snapshot.load(tmp_path / "none.npz")

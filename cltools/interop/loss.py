@@ -107,10 +107,8 @@ class ContrastiveLoss(nn.Module):
             return self._with_bank(self.bank.on(z0.device), z0, z1.detach(), ids, enqueue and self.training)
 
     def _in_batch(self, z0: Tensor, z1: Tensor, ids: Tensor) -> Tensor:
-        place = torch.arange(len(ids), device=ids.device)
-        ids = torch.where(ids < 0, NOBODY - place, ids).repeat(
-            2
-        )  # an image without a name has its two views all the same
+        nobody = NOBODY - torch.arange(len(ids), device=ids.device)
+        ids = torch.where(ids < 0, nobody, ids).repeat(2)  # two views of one image also where it has no name
         z = torch.cat([z0, z1])
         return self._loss(z, torch.cat([z1, z0]), z, ids, ids)
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m cltools train | evaluate | diagnose | compare | table | presets | download | bench`.
+"""The command line: `python -m cltools COMMAND`, one function a command.
 
 Flags are made from the dataclasses of `Experiment` by tyro, so every setting is one; a preset gives their defaults.
 """
@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "presets": presets,
         "compare": compare,
         "table": table,
+        "snapshot": snapshot,
         "bench": bench,
     }
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -214,6 +215,16 @@ def table(arguments: list[str]) -> None:
     from cltools.tables import table as rendered
 
     print(rendered(_parse(TableFlags, arguments, "table").records))
+
+
+def snapshot(arguments: list[str]) -> None:
+    """Train a preset and keep its embeddings at several epochs in one file."""
+    from cltools.snapshot.making import SnapshotFlags, make_snapshot
+
+    flags = _parse(SnapshotFlags, arguments, "snapshot")
+    taken = make_snapshot(flags)
+    size = flags.out.stat().st_size / 2**20
+    print(f"{flags.out}: {len(taken):,} images after epochs {', '.join(map(str, taken.epochs))}, {size:.1f} MiB")
 
 
 def bench(arguments: list[str]) -> None:

@@ -27,12 +27,13 @@ from cltools.config import Experiment
 from cltools.datasets import archives, load_images
 from cltools.mining import AllNegatives, BandNegatives, OracleNegatives, RandomNegatives
 from cltools.presets import laptop, preset, preset_names
+from cltools.snapshot import Snapshot, making, taking
 from cltools.training import Run, loop
 
 ROOT = Path(__file__).parent.parent
 FILES = ["checkpoint.pt", "config.json", "encoder.safetensors", "evaluation.json", "history.csv"]
 QUICK = ["digits-potential", "--epochs", "1", "--limit", "300", "--device", "cpu", "--evaluation.test-limit", "100"]
-COMMANDS = ("train", "evaluate", "diagnose", "download", "presets", "compare", "table", "bench")
+COMMANDS = ("train", "evaluate", "diagnose", "download", "presets", "compare", "table", "snapshot", "bench")
 
 Outcome = SimpleNamespace
 
@@ -504,6 +505,33 @@ class TestCompare:
         refused(call("table", str(foreign)), "foreign.json holds no record of cltools")
 
 
+class TestSnapshot:
+    def test_trains_and_keeps_the_epochs_asked_for(
+        self, call: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        few = load_images("digits").subset(200, seed=0)
+        monkeypatch.setattr(making, "training_images", lambda _: (few, None))
+        monkeypatch.setattr(taking, "SEEDS", ())
+        out = tmp_path / "new" / "digits.npz"
+        outcome = call("snapshot", "digits-moco", str(out), "--after", "1", "3", "--n", "50", "--seed", "4")
+        found = Snapshot.load(out)
+        assert outcome.status == 0 and outcome.out.startswith(f"{out}: 50 images after epochs 1, 3, 0.")
+        assert found.epochs == (1, 3) and found.experiment.seed == 4 and len(found) == 50
+        assert set(found.ids.tolist()) <= set(few.ids.tolist())
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["digits-mocco", "x.npz"], "Unknown preset 'digits-mocco'. Did you mean digits-moco"),
+            (["digits-moco", "x.npz", "--after", "31"], "name epochs from 1 to 30, the last of digits-moco"),
+            (["digits-moco", "x.npz", "--after", "0", "3"], "name epochs from 1 to 30"),
+            (["digits-moco", "x.npz", "--after"], "name epochs from 1 to 30"),
+        ],
+    )
+    def test_refuses(self, call: Callable[..., Outcome], arguments: list[str], message: str) -> None:
+        refused(call("snapshot", *arguments), message)
+
+
 class TestDownload:
     @pytest.mark.parametrize(("name", "train", "test"), [("digits", 1297, 500), ("shapes", 4000, 1000)])
     def test_counts_the_images(self, call: Callable[..., Outcome], name: str, train: int, test: int) -> None:
@@ -585,7 +613,7 @@ class TestMain:
         ("name", "hint"),
         [
             ("trian", "Did you mean train?"),
-            ("xyz", "Known: bench, compare, diagnose, download, evaluate, presets, table, train."),
+            ("xyz", f"Known: {', '.join(sorted(COMMANDS))}."),
         ],
     )
     def test_refuses_an_unknown_command(self, call: Callable[..., Outcome], name: str, hint: str) -> None:

@@ -53,7 +53,7 @@ class Recorder:
             z, positive = two_views(run.experiment, run.encoder, key_encoder, self.images, draws)
         self.taken[epoch] = z.cpu().numpy(), positive.cpu().numpy()
 
-    def snapshot(self, run: Run, *, seeds: Sequence[int] = SEEDS) -> Snapshot:
+    def snapshot(self, run: Run, *, seeds: Sequence[int] | None = None) -> Snapshot:
         """All that was recorded, with a UMAP map of each seed and one by PCA.
 
         Where umap-learn is not installed the map by PCA is the only one.
@@ -67,7 +67,7 @@ class Recorder:
             )
         epochs = sorted(self.taken)
         anchors, keys = (np.stack([self.taken[epoch][side] for epoch in epochs]) for side in (0, 1))
-        seeds = [*seeds] if _has_umap() else []
+        seeds = [*(SEEDS if seeds is None else seeds)] if _has_umap() else []
         maps = [over_epochs(anchors, seed) for seed in tqdm([*seeds, None], desc="maps", unit="map", leave=False)]
         images = self.images
         return Snapshot(

@@ -10,13 +10,13 @@ from jaxtyping import Bool, Int8
 from torch import Tensor
 
 from cltools.mining.bands import other_codes, rank_count, rank_edges
-from cltools.mining.negatives import NegativeRule, rescaled
+from cltools.mining.negatives import RescalableRule
 from cltools.mining.schedule import annealed, check_anneal
 from cltools.mining.similarities import Similarities
 
 
 @dataclass(frozen=True)
-class RandomNegatives(NegativeRule):
+class RandomNegatives(RescalableRule):
     """A share of the keys by chance: the control that matches a band's number of negatives, not its choice."""
 
     share: float = 0.5
@@ -60,13 +60,9 @@ class RandomNegatives(NegativeRule):
         (edge,) = rank_edges(draw, s.own, (rank_count(self.share, draw.shape[1]),))
         return other_codes(draw < edge)
 
-    def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], eligible: Bool[Tensor, "B K"]) -> Tensor | None:
-        """K/M if `rescale`."""
-        return rescaled(kept, eligible) if self.rescale else None
-
 
 @dataclass(frozen=True)
-class OracleNegatives(NegativeRule):
+class OracleNegatives(RescalableRule):
     """Every key of another class, as a perfect detector would keep. Reads labels: a bound, no method."""
 
     rescale: bool = False
@@ -89,7 +85,3 @@ class OracleNegatives(NegativeRule):
         if s.same_class is None:
             raise ValueError("OracleNegatives needs labels: give similarities(…, same_class=…), or use another rule.")
         return other_codes(s.same_class)
-
-    def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], eligible: Bool[Tensor, "B K"]) -> Tensor | None:
-        """K/M if `rescale`."""
-        return rescaled(kept, eligible) if self.rescale else None

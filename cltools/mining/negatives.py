@@ -91,10 +91,16 @@ class NegativeRule:
         return NEUTRAL
 
 
-def rescaled(kept: Bool[Tensor, "B K"], eligible: Bool[Tensor, "B K"]) -> Float[Tensor, "B K"]:
-    """K/M: the kept stand for all that are neither own nor mined, so a smaller denominator is not what is measured."""
-    scale = eligible.sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp_min(1)
-    return kept * scale
+class RescalableRule(NegativeRule):
+    """A rule whose kept keys may stand for all, so that a smaller sum is not what is measured; it has the field."""
+
+    rescale: bool
+
+    def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], eligible: Bool[Tensor, "B K"]) -> Tensor | None:
+        """If `rescale`, K/M: (keys neither own nor mined) / (keys kept)."""
+        if not self.rescale:
+            return None
+        return kept * (eligible.sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp_min(1))
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,7 @@ class AllNegatives(NegativeRule):
 
 
 @dataclass(frozen=True)
-class BandNegatives(NegativeRule):
+class BandNegatives(RescalableRule):
     """Keys neither too easy nor too hard, close to the positive: the negative half of `potential`.
 
     Our reconstruction of arXiv:2311.00358 from its abstract; with `reference="anchor"` it is Ring (arXiv:2010.02037).
@@ -211,7 +217,3 @@ class BandNegatives(NegativeRule):
         if self.reference != "margin":
             score = score.clamp(-1, 1)  # rounding puts a cosine just outside, where a lower edge of −1 must cut nothing
         return value_band(score, self.lower, self.upper)
-
-    def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], eligible: Bool[Tensor, "B K"]) -> Tensor | None:
-        """K/M if `rescale`."""
-        return rescaled(kept, eligible) if self.rescale else None

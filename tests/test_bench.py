@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from cltools import contrast
 from cltools.bench import RuleBenchFlags, StepBenchFlags, bench_rules, bench_steps, measuring, steps
 from cltools.bench.measuring import median_milliseconds, peak_mebibytes
 from cltools.bench.rules import COLUMNS as RULE_COLUMNS
@@ -20,7 +21,7 @@ from cltools.config import Experiment, TrainingSettings
 from cltools.encoders import EncoderSettings
 from cltools.losses import LossSettings
 from cltools.mining import AllNegatives, BandNegatives, PositiveRule, RandomNegatives
-from cltools.presets import laptop, preset, preset_names
+from cltools.presets import METHODS, laptop, preset, preset_names
 
 COLUMNS = ["step ms", "views ms", "mining+loss ms", "of step %", "product ms", "views/s"]
 CPU = torch.device("cpu")
@@ -145,15 +146,22 @@ class TestMeasure:
         self, positives: PositiveRule, negatives: AllNegatives, read: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         computed = []
-        select = steps.select
+        select = contrast.select
 
         def record(s: Any, *arguments: Any, **rest: Any) -> Any:
             computed.append(s.key is not None)
             return select(s, *arguments, **rest)
 
-        monkeypatch.setattr(steps, "select", record)
+        monkeypatch.setattr(contrast, "select", record)
         measure(small(positives=positives, negatives=negatives), CPU, 1)
         assert set(computed) == {read}
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_every_method_can_be_measured(self, method: str) -> None:
+        made = METHODS[method]
+        mode = "simclr" if method == "simclr" else "moco"
+        row = measure(small(mode=mode, positives=made.positives, negatives=made.negatives), CPU, 1)
+        assert list(row) == COLUMNS and all(value > 0 for value in row.values())
 
     def test_leaves_the_global_random_state_alone(self) -> None:
         before = torch.get_rng_state()

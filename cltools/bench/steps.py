@@ -9,9 +9,8 @@ from torch.nn import functional as F
 
 from cltools.bench.measuring import median_milliseconds
 from cltools.config import Experiment
+from cltools.contrast import contrastive_loss
 from cltools.datasets import ImageSet
-from cltools.losses import info_nce
-from cltools.mining import select, similarities, terms
 from cltools.presets import laptop, preset
 from cltools.records import provenance, write_record
 from cltools.training.loop import make_learner, resolve_device
@@ -85,15 +84,21 @@ def measure(experiment: Experiment, device: torch.device, repeats: int) -> dict[
     n = F.normalize(
         torch.randn(settings.keys, experiment.encoder.projection, device=device, generator=generator), dim=1
     )
-    own = torch.zeros(anchors, settings.keys, dtype=torch.bool, device=device)
-    with_key = experiment.positives.reads_key or experiment.negatives.reads_key
+    rules = experiment.positives.at(1.0), experiment.negatives.at(1.0)
+    anchor_ids, key_ids = torch.arange(anchors, device=device), torch.arange(settings.keys, device=device) + 10**6
 
     def selection_and_loss() -> None:
-        anchor = z.clone().requires_grad_()
-        s = similarities(anchor, z, n, own, same_class=own, with_key=with_key)
-        choice = select(s, experiment.positives, experiment.negatives, generator=generator)
-        loss = info_nce(**terms(s, choice), temperature=experiment.loss.temperature, form=experiment.loss.form)
-        loss.backward()  # type: ignore[no-untyped-call]
+        losses = contrastive_loss(
+            z.clone().requires_grad_(),
+            z,
+            n,
+            *rules,
+            experiment.loss,
+            ids=(anchor_ids, key_ids),
+            labels=(anchor_ids % 10, key_ids % 10),
+            generator=generator,
+        )
+        losses.mean().backward()  # type: ignore[no-untyped-call]
 
     parts: dict[str, Callable[[], object]] = {
         "step": lambda: train_step(learner, batch, experiment, progress=1.0, labelled=True),

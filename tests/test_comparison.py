@@ -112,7 +112,7 @@ def test_arms_part_from_one_warm_start_and_are_measured_on_the_test_images(
         return run
 
     monkeypatch.setattr(running, "fit", spy)
-    record = compare(small(tmp_path / "a.json", seeds=(3, 4)))
+    record = compare(small(tmp_path / "a.json", seeds=(3, 4, 3)))
     assert [e.seed for e, _, _ in fits] == [3, 3, 3, 4, 4, 4]
     for warm, *parted in (fits[:3], fits[3:]):
         assert warm[1] is None and warm[0].negatives == AllNegatives()

@@ -99,7 +99,7 @@ def compare(flags: CompareFlags) -> dict[str, Any]:
     if flags.out.exists():
         record = _gone_on_with(flags.out, settings | here)
     done = {(row["arm"], row["seed"]) for row in record["rows"]}
-    todo = [(seed, name) for seed in flags.seeds for name in experiments if (name, seed) not in done]
+    todo = [(seed, name) for seed in dict.fromkeys(flags.seeds) for name in experiments if (name, seed) not in done]
     train, _ = training_images(baseline)
     test = evaluation_images(baseline)
     warm: Run | None = None

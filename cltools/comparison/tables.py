@@ -29,7 +29,17 @@ def comparison_table(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -
     for row in rows:
         by_arm.setdefault(row["arm"], {})[row["seed"]] = row
     baseline = by_arm.get(BASELINE, {})
-    head = ["arm", "seeds", "kNN-200", "less moco's", "probe", "less moco's", "kept", "false negatives", "mined purity"]
+    head = [
+        "arm",
+        "seeds",
+        "kNN-200",
+        "against moco",
+        "probe",
+        "against moco",
+        "kept",
+        "false negatives",
+        "mined purity",
+    ]
     lines = [_caption(first), "", f"| {' | '.join(head)} |", f"|---{'|---:' * (len(head) - 1)}|"]
     for name in [arm for arm in {**first["arms"], **by_arm} if arm in by_arm]:  # in the order they are defined in
         seeds = by_arm[name]

@@ -217,6 +217,15 @@ def test_a_recorder_that_recorded_nothing_says_so() -> None:
         recorder.snapshot(run)
 
 
+@pytest.mark.parametrize("n", [3, 16])
+def test_few_images_are_enough_and_fewer_are_refused(n: int) -> None:
+    run = fit(asked(epochs=1), images=images())
+    snapshot = take_snapshot(run, images(), n)
+    assert snapshot.maps.shape == (4, 1, n, 2) and np.isfinite(snapshot.maps).all()
+    with pytest.raises(ValueError, match="A snapshot of 2 images has no map; take at least 3"):
+        take_snapshot(run, images(), 2)
+
+
 # --- files
 
 

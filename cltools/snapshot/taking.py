@@ -34,8 +34,13 @@ class Recorder:
             n: at most that many, drawn with the seed.
             seed: of the draw and of the views.
             epochs: after which epochs; None for all.
+
+        Raises:
+            ValueError: fewer than three images, of which there is no map.
         """
         self.images, self.seed = images.subset(n, seed), seed
+        if len(self.images) < 3:
+            raise ValueError(f"A snapshot of {len(self.images)} images has no map; take at least 3.")
         self.epochs = None if epochs is None else {*epochs}
         self.taken: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 

@@ -197,8 +197,8 @@ def from_plain(cls: type[T], plain: object, path: str = "experiment") -> T:
 
 
 def rule_class(name: str) -> type[Any]:
-    """The negative rule of that class name that can judge, a reader's own included once its class is defined."""
-    known = {rule.__name__: rule for rule in _subclasses(NegativeRule) if rule.judge is not NegativeRule.judge}
+    """The negative rule of that class name, a reader's own included once its class is defined."""
+    known = {rule.__name__: rule for rule in _subclasses(NegativeRule)}
     if name not in known:
         raise unknown("negative rule", name, known)
     return known[name]

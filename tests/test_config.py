@@ -315,7 +315,7 @@ class TestJson:
             ),
             ({"negatives": {"rule": "BandNegative"}}, "Unknown negative rule 'BandNegative'. Did you mean BandNeg"),
             ({"negatives": {"rule": "NegativeRule"}}, "Unknown negative rule 'NegativeRule'. Did you mean"),
-            ({"negatives": {"rule": "RescalableRule"}}, "Unknown negative rule 'RescalableRule'"),
+            ({"negatives": {"rule": "Rescalable"}}, "Unknown negative rule 'Rescalable'"),
             ({"training": {"mode": "mocco"}}, "Unknown value of experiment.training.mode 'mocco'. Did you mean moco?"),
             ({"training": {"mode": None}}, "Unknown value of experiment.training.mode 'None'. Known: moco, simclr."),
             ({"loss": {"form": ["sep"]}}, "Unknown value of experiment.loss.form \"['sep']\". Did you mean sep?"),

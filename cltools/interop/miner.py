@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from cltools.interop.rules import check_rules
 from cltools.mining import Band, NegativeRule, OracleNegatives, PositiveRule, select, similarities
-from cltools.mining.negatives import RescalableRule
+from cltools.mining.negatives import Rescalable
 from cltools.mining.selection import check_temperature
 
 Pairs = tuple[Int64[Tensor, " P"], Int64[Tensor, " P"], Int64[Tensor, " N"], Int64[Tensor, " N"]]
@@ -42,7 +42,7 @@ def as_metric_learning_miner(
             "OracleNegatives drops nothing in a miner, where rows of one label are never negatives of each other. "
             "Use AllNegatives, and give the classes as labels."
         )
-    rescaled = isinstance(negative_rule, RescalableRule) and negative_rule.rescale
+    rescaled = isinstance(negative_rule, Rescalable) and negative_rule.rescale
     if negative_rule.reads_vectors or estimate.beta or estimate.tau_plus or rescaled:
         raise _inexpressible(negative_rule)
     try:

@@ -10,13 +10,13 @@ from jaxtyping import Bool, Int8
 from torch import Tensor
 
 from cltools.mining.bands import other_codes, rank_count, rank_edges
-from cltools.mining.negatives import RescalableRule
+from cltools.mining.negatives import NegativeRule, Rescalable
 from cltools.mining.schedule import annealed, check_anneal
 from cltools.mining.similarities import Similarities
 
 
 @dataclass(frozen=True)
-class RandomNegatives(RescalableRule):
+class RandomNegatives(Rescalable, NegativeRule):
     """A share of the keys by chance: the control that matches a band's number of negatives, not its choice."""
 
     share: float = 0.5
@@ -62,7 +62,7 @@ class RandomNegatives(RescalableRule):
 
 
 @dataclass(frozen=True)
-class OracleNegatives(RescalableRule):
+class OracleNegatives(Rescalable, NegativeRule):
     """Every key of another class, as a perfect detector would keep. Reads labels: a bound, no method."""
 
     rescale: bool = False

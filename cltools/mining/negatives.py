@@ -91,8 +91,11 @@ class NegativeRule:
         return NEUTRAL
 
 
-class RescalableRule(NegativeRule):
-    """A rule whose kept keys may stand for all, so that a smaller sum is not what is measured; it has the field."""
+class Rescalable:
+    """For rules whose kept keys may stand for all, so that a smaller sum is not what is measured.
+
+    No rule itself, and no dataclass: a rule names it before `NegativeRule`, and has the field in the place it wants.
+    """
 
     rescale: bool
 
@@ -125,7 +128,7 @@ class AllNegatives(NegativeRule):
 
 
 @dataclass(frozen=True)
-class BandNegatives(RescalableRule):
+class BandNegatives(Rescalable, NegativeRule):
     """Keys neither too easy nor too hard, close to the positive: the negative half of `potential`.
 
     Our reconstruction of arXiv:2311.00358 from its abstract; with `reference="anchor"` it is Ring (arXiv:2010.02037).

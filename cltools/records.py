@@ -79,6 +79,8 @@ def read_record(path: Path) -> dict[str, Any]:
         FileNotFoundError: no such file.
         ValueError: it is damaged or foreign.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is no file; name a record (.json), such as `compare` and `bench rules` write.")
     try:
         record: Any = json.loads(path.read_text())
     except ValueError as error:

@@ -492,6 +492,7 @@ class TestCompare:
             (["cifar", "x.json"], "Unknown images 'cifar'. Did you mean cifar10 or cifar100?"),
             (["digits", "x.json", "--only", "bund"], "Unknown arm 'bund'. Did you mean band"),
             (["digits", "x.json", "--epochs", "0"], "both must be at least 1"),
+            (["digits", str(ROOT)], "is no file; name a record"),
         ],
     )
     def test_refuses(self, call: Callable[..., Outcome], arguments: list[str], message: str) -> None:
@@ -499,7 +500,7 @@ class TestCompare:
 
     def test_a_table_of_no_record_is_refused(self, call: Callable[..., Outcome], tmp_path: Path) -> None:
         refused(call("table"), "cltools: table: name at least one record.")
-        refused(call("table", str(tmp_path / "none.json")), "No such file")
+        refused(call("table", str(tmp_path / "none.json")), "none.json is no file; name a record")
         foreign = tmp_path / "foreign.json"
         foreign.write_text("{}")
         refused(call("table", str(foreign)), "foreign.json holds no record of cltools")

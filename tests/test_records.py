@@ -95,3 +95,9 @@ def test_damaged_and_foreign_files_are_named(tmp_path: Path, text: str, message:
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         check_record(path, read_record(path), "test", ("commit", "rows", "seeds"))
+
+
+def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "absent.json"):
+        with pytest.raises(FileNotFoundError, match=rf"{path.name} is no file; name a record"):
+            read_record(path)

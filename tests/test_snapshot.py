@@ -55,6 +55,21 @@ def test_the_nearest_are_those_of_a_loop_and_the_point_itself_is_first(
         assert distance[i][1:] == pytest.approx(rest, abs=1e-3)
 
 
+def ties_in_place(points: ndarray, k: int) -> ndarray:
+    """Each point's k nearest by one stable sort, itself first."""
+    apart = 1 - points @ points.T
+    np.fill_diagonal(apart, -1)
+    return np.argsort(apart, axis=1, kind="stable")[:, :k]
+
+
+@quick
+@given(seed=st.integers(0, 10**6), rows=st.integers(2, 40), k=st.integers(1, 40), distinct=st.integers(1, 40))
+def test_of_points_equally_far_the_first_comes_first(seed: int, rows: int, k: int, distinct: int) -> None:
+    few = np.eye(distinct, dtype=np.float32)  # whose cosines are exactly 0 or 1
+    points = few[np.random.default_rng(seed).integers(0, distinct, rows)]
+    assert maps.nearest(points, min(k, rows))[0].tolist() == ties_in_place(points, min(k, rows)).tolist()
+
+
 def test_neighbours_in_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     points = unit(50)
     whole = maps.nearest(points, 7)

@@ -22,7 +22,10 @@ EXPECTED = ("Tensorflow not installed", r"n_jobs value .* overridden to 1", r"pr
 def nearest(
     points: Float32[ndarray, "N d"], k: int, *, cosine: bool = True
 ) -> tuple[Int64[ndarray, "N k"], Float32[ndarray, "N k"]]:
-    """Each point's k nearest, itself first, and their distances: 1 − cosine of unit vectors, else Euclidean."""
+    """Each point's k nearest, itself first, and their distances: 1 − cosine of unit vectors, else Euclidean.
+
+    Of points equally far the one that stands first comes first.
+    """
     index, distance = [], []
     squares = (points**2).sum(1)
     step = max(1, CELLS // len(points))
@@ -35,11 +38,22 @@ def nearest(
             apart = np.sqrt(np.maximum(squares[start : start + step, None] + squares - 2 * product, 0))
         rows = np.arange(len(part))
         apart[rows, start + rows] = -1  # itself before whatever coincides with it
-        order = np.argsort(apart, axis=1, kind="stable")[:, :k]
+        order = _smallest(apart, k)
         apart[rows, start + rows] = 0
         index.append(order)
         distance.append(np.maximum(np.take_along_axis(apart, order, axis=1), 0))
     return np.concatenate(index), np.concatenate(distance).astype(np.float32)
+
+
+def _smallest(values: Float32[ndarray, "B N"], k: int) -> Int64[ndarray, "B k"]:
+    """Places of each row's k smallest values, ascending, equal ones in their order: the start of a stable sort."""
+    few = np.sort(np.argpartition(values, k - 1, axis=1)[:, :k], axis=1)
+    few_values = np.take_along_axis(values, few, axis=1)
+    order = np.take_along_axis(few, np.argsort(few_values, axis=1, kind="stable"), axis=1)
+    # Of values that equal the k-th, a partition takes any.
+    tied = np.count_nonzero(values <= few_values.max(1, keepdims=True), axis=1) > k
+    order[tied] = np.argsort(values[tied], axis=1, kind="stable")[:, :k]
+    return order
 
 
 def pca(points: Float32[ndarray, "N d"]) -> Float32[ndarray, "N 2"]:

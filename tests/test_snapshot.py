@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy import ndarray
+from sklearn.manifold import trustworthiness
 
 from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import ImageSet, load_images
@@ -139,6 +140,26 @@ def test_kept_neighbours_agree_with_a_loop() -> None:
     assert maps.kept_neighbours(unit(10, 2), unit(10, 2)).tolist() == [1] * 10
 
 
+def test_a_map_that_is_the_truth_keeps_all_and_is_trusted() -> None:
+    angle = np.random.default_rng(0).uniform(0, 1, 90)
+    points = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
+    noise = np.random.default_rng(1).normal(size=(90, 2)).astype(np.float32)
+    kept, trust = maps.judged(np.stack([points, points]), np.stack([[points, noise], [noise, points]]))
+    assert kept.shape == (2, 2, 90) and trust.shape == (2, 2)
+    assert kept.mean(2)[[0, 1], [0, 1]] == pytest.approx(1, abs=0.02) and trust[[0, 1], [0, 1]] == pytest.approx(1)
+    chance = 15 / 89
+    assert kept.mean(2)[[0, 1], [1, 0]] == pytest.approx(chance, abs=0.05) and (trust[[0, 1], [1, 0]] < 0.6).all()
+
+
+@pytest.mark.parametrize("rows", [3, 4, 16, 30, 31, 32])
+def test_few_points_are_judged_by_fewer_neighbours(rows: int) -> None:
+    points = unit(rows)
+    kept, trust = maps.judged(points[None], maps.pca(points)[None, None])
+    assert ((kept >= 0) & (kept <= 1)).all() and ((trust >= 0) & (trust <= 1)).all()
+    if rows <= 16:
+        assert (kept == 1).all(), "all others are neighbours"
+
+
 # --- thumbnails
 
 
@@ -225,6 +246,43 @@ def test_without_umap_there_is_a_map_by_pca(monkeypatch: pytest.MonkeyPatch) -> 
     assert snapshot.map_names == ("PCA",) and snapshot.maps.shape == (1, 1, 40, 2)
 
 
+def test_a_map_by_pca_alone_can_be_asked_for(recorded: tuple[Run, Recorder, Snapshot]) -> None:
+    run, recorder, whole = recorded
+    snapshot = recorder.snapshot(run, seeds=())
+    assert snapshot.map_names == ("PCA",) and np.array_equal(snapshot.maps, whole.maps[1:])
+    assert snapshot.kept.shape == (1, 2, 120) and np.array_equal(snapshot.kept, whole.kept[1:])
+
+
+def test_how_far_to_trust_each_map_is_taken_with_it(recorded: tuple[Run, Recorder, Snapshot]) -> None:
+    _, _, snapshot = recorded
+    for m in (0, 1):
+        for e in (0, 1):
+            points, place = snapshot.anchors[e], snapshot.maps[m, e]
+            assert np.array_equal(snapshot.kept[m, e], maps.kept_neighbours(points, place))
+            expected = trustworthiness(points, place, n_neighbors=15, metric="cosine")
+            assert snapshot.trustworthiness[m, e] == pytest.approx(expected)
+
+
+def test_positives_apart_from_the_keys_take_their_place(
+    recorded: tuple[Run, Recorder, Snapshot], tmp_path: Path
+) -> None:
+    snapshot = recorded[2]
+    others = np.stack([unit(120, seed=1), unit(120, seed=2)])
+    apart = replace(snapshot, positives=others)
+    rows = torch.tensor([5, 0, 77])
+    was, now = snapshot.similarities(rows, epoch=0), apart.similarities(rows, epoch=0)
+    expected = (torch.from_numpy(snapshot.anchors[0]) * torch.from_numpy(others[0])).sum(1)[rows]
+    torch.testing.assert_close(now.positive, expected)
+    assert was.key is not None and now.key is not None and not torch.equal(now.key, was.key)
+    assert torch.equal(now.anchor, was.anchor) and torch.equal(now.own, was.own)
+    apart.save(tmp_path / "a.npz")
+    found = Snapshot.load(tmp_path / "a.npz").positives
+    assert found is not None and found == pytest.approx(others, abs=1e-3)
+    assert np.linalg.norm(found, axis=-1) == pytest.approx(1, abs=1e-6)
+    with pytest.raises(ValueError, match="contradict each other at positives"):
+        Snapshot.load(rewritten(tmp_path / "a.npz", positives=np.zeros((1, 120, 8), np.float16)))
+
+
 def test_a_recorder_that_recorded_nothing_says_so() -> None:
     recorder = Recorder(images(), 40, epochs=(9,))
     run = fit(asked(epochs=1), images=images(), callbacks=[recorder])
@@ -257,7 +315,8 @@ def test_a_snapshot_comes_back_but_for_half_precision(recorded: tuple[Run, Recor
     assert np.linalg.norm(found.anchors, axis=-1) == pytest.approx(1, abs=1e-6)
     assert [p.name for p in path.parent.iterdir()] == ["digits.npz"]
     with np.load(path, allow_pickle=False) as file:
-        assert file["anchors"].dtype == np.float16
+        assert file["anchors"].dtype == file["kept"].dtype == np.float16
+        assert "positives" not in file.files
 
 
 def rewritten(path: Path, **changes: Any) -> Path:
@@ -275,11 +334,15 @@ def rewritten(path: Path, **changes: Any) -> Path:
     [
         ({"about": {"version": 2}}, "has snapshot format 2; this version reads format 1"),
         ({"about": {"format": "other"}}, "has snapshot format"),
-        ({"keys": None}, r"damaged: its keys are not an array of float16 \[e, n, d\]"),
-        ({"ids": np.zeros(120)}, "its ids are not an array of int64"),
+        ({"keys": None}, r"damaged: its array keys is not float16 \[e, n, d\]"),
+        ({"ids": np.zeros(120)}, "its array ids is not int64"),
         ({"ids": np.zeros(119, np.int64)}, "contradict each other at ids"),
         ({"anchors": np.zeros((3, 120, 8), np.float16)}, "contradict each other at anchors"),
         ({"maps": np.zeros((2, 2, 120, 3), np.float32)}, "contradict each other at maps"),
+        ({"kept": np.zeros((1, 2, 120), np.float16)}, "contradict each other at kept"),
+        ({"kept": np.zeros((2, 2, 120), np.float32)}, r"its array kept is not float16 \[m, e, n\]"),
+        ({"trustworthiness": None}, r"its array trustworthiness is not float32 \[m, e\]"),
+        ({"positives": np.zeros((2, 120, 8), np.float32)}, r"its array positives is not float16"),
     ],
 )
 def test_a_file_that_is_not_whole_is_named(

@@ -128,13 +128,33 @@ def over_epochs(embeddings: Float32[ndarray, "E N d"], seed: int | None) -> Floa
     return np.stack(maps)
 
 
+def judged(
+    embeddings: Float32[ndarray, "E N d"], maps: Float32[ndarray, "M E N 2"]
+) -> tuple[Float32[ndarray, "M E N"], Float32[ndarray, "M E"]]:
+    """How far to trust maps: the share of each point's true neighbours that is kept, and the trustworthiness.
+
+    Trustworthiness (Venna and Kaski, ICANN 2001) is 1 if no map neighbour is far in truth, and counts neighbours that
+    are by their rank. Both by `NEIGHBOURS`; of fewer points by as many as there are, or as trustworthiness allows.
+    """
+    from sklearn.manifold import trustworthiness
+
+    count = embeddings.shape[1]
+    few = min(NEIGHBOURS, (count - 1) // 2)  # of half the points or more it has no value
+    kept = [[kept_neighbours(*pair) for pair in zip(embeddings, places, strict=True)] for places in maps]
+    trust = [
+        [trustworthiness(*pair, n_neighbors=few, metric="cosine") for pair in zip(embeddings, places, strict=True)]
+        for places in maps
+    ]
+    return np.array(kept, np.float32), np.array(trust, np.float32)
+
+
 def kept_neighbours(
     points: Float32[ndarray, "N d"], place: Float32[ndarray, "N 2"], k: int = NEIGHBOURS
 ) -> Float32[ndarray, " N"]:
     """Share of each point's k true neighbours (cosine) that are among its k neighbours on the map."""
     k = min(k, len(points) - 1)
     true, shown = nearest(points, k + 1)[0][:, 1:], nearest(place, k + 1, cosine=False)[0][:, 1:]
-    return np.array([len({*a} & {*b}) / k for a, b in zip(true.tolist(), shown.tolist(), strict=True)], np.float32)
+    return np.asarray((true[:, :, None] == shown[:, None, :]).any(2).mean(1), dtype=np.float32)
 
 
 def names(seeds: Sequence[int]) -> tuple[str, ...]:

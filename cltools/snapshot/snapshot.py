@@ -24,19 +24,24 @@ ARRAYS = {
     "anchors": (np.float16, "end"),
     "keys": (np.float16, "end"),
     "maps": (np.float32, "men2"),
+    "kept": (np.float16, "men"),
+    "trustworthiness": (np.float32, "me"),
     "ids": (np.int64, "n"),
     "labels": (np.int64, "n"),
     "sprite": (np.uint8, "s"),
+    "positives": (np.float16, "end"),
 }
 """Type and axes of each array in the file; equal letters are equal lengths."""
+OPTIONAL = {"positives"}
+VECTORS = ("anchors", "keys", "positives")  # of length 1 again after half precision
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """A run's embeddings of some images at some epochs.
 
-    Every image has a query z and a key z'; the queue is the keys, an anchor's positive is its own key, and that key is
-    `own`.
+    Every image has a query z and a key z'; the queue is the keys, an anchor's positive is its own key (or what
+    `positives` gives), and that key is `own`.
 
     Attributes:
         experiment: of the run; its rules and temperature are where an explorer starts.
@@ -45,11 +50,14 @@ class Snapshot:
         keys: z' [E, N, d].
         maps: places [M, E, N, 2].
         map_names: of the maps.
+        kept: share of each point's 15 true neighbours, by cosine of the anchors, among its 15 on the map [M, E, N].
+        trustworthiness: of each map by the same 15 [M, E] (`cltools.snapshot.maps.judged`).
         ids: of the images [N].
         labels: [N], -1 unknown.
         classes: their names.
         sprite: thumbnails as WebP (`cltools.snapshot.sprite`).
         tile: height and width of a thumbnail.
+        positives: z' of each anchor where it is not its own key [E, N, d], as in a training step.
     """
 
     experiment: Experiment
@@ -58,11 +66,14 @@ class Snapshot:
     keys: Float32[ndarray, "E N d"]
     maps: Float32[ndarray, "M E N 2"]
     map_names: tuple[str, ...]
+    kept: Float32[ndarray, "M E N"]
+    trustworthiness: Float32[ndarray, "M E"]
     ids: Int64[ndarray, " N"]
     labels: Int64[ndarray, " N"]
     classes: tuple[str, ...]
     sprite: bytes
     tile: tuple[int, int]
+    positives: Float32[ndarray, "E N d"] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -81,10 +92,11 @@ class Snapshot:
         """
         places = torch.arange(len(self)) if rows is None else rows
         z, keys = torch.from_numpy(self.anchors[epoch])[places], torch.from_numpy(self.keys[epoch])
+        positives = keys if self.positives is None else torch.from_numpy(self.positives[epoch])
         labels = torch.from_numpy(self.labels)
         return similarities(
             z,
-            keys[places],
+            positives[places],
             keys,
             places[:, None] == torch.arange(len(self)),
             same_class=labels[places][:, None] == labels if self.labelled else None,
@@ -107,6 +119,7 @@ class Snapshot:
         arrays: dict[str, Any] = {
             name: np.frombuffer(self.sprite, np.uint8) if name == "sprite" else getattr(self, name).astype(kind)
             for name, (kind, _) in ARRAYS.items()
+            if getattr(self, name) is not None
         }
         part = path.with_name(path.name + ".part")
         with part.open("wb") as file:
@@ -123,13 +136,15 @@ class Snapshot:
         """
         path = Path(path)
         about, arrays = _read(path)
-        embeddings = {name: _unit(arrays[name].astype(np.float32)) for name in ("anchors", "keys")}
+        embeddings = {name: _unit(arrays[name].astype(np.float32)) for name in VECTORS if name in arrays}
         return cls(
             experiment=Experiment.from_json(about["experiment"]),
             epochs=tuple(about["epochs"]),
             **embeddings,
             maps=arrays["maps"],
             map_names=tuple(about["map_names"]),
+            kept=arrays["kept"].astype(np.float32),
+            trustworthiness=arrays["trustworthiness"],
             ids=arrays["ids"],
             labels=arrays["labels"],
             classes=tuple(about["classes"]),
@@ -163,8 +178,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, ndarray]]:
     lengths = {"2": 2, "e": len(about["epochs"]), "m": len(about["map_names"])}
     for name, (kind, axes) in ARRAYS.items():
         array = found.get(name)
+        if array is None and name in OPTIONAL:
+            continue
         if array is None or array.dtype != kind or array.ndim != len(axes):
-            raise ValueError(f"{path} is damaged: its {name} are not an array of {np.dtype(kind)} [{', '.join(axes)}].")
+            raise ValueError(f"{path} is damaged: its array {name} is not {np.dtype(kind)} [{', '.join(axes)}].")
         for axis, length in zip(axes, array.shape, strict=True):
             if lengths.setdefault(axis, length) != length:
                 raise ValueError(f"{path} is damaged: the lengths of its arrays contradict each other at {name}.")

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import home
-from cltools.snapshot.maps import names, over_epochs
+from cltools.snapshot.maps import judged, names, over_epochs
 from cltools.snapshot.snapshot import Snapshot
 from cltools.snapshot.sprite import as_sprite
 from cltools.training import Run
@@ -73,15 +73,19 @@ class Recorder:
         epochs = sorted(self.taken)
         anchors, keys = (np.stack([self.taken[epoch][side] for epoch in epochs]) for side in (0, 1))
         seeds = [*(SEEDS if seeds is None else seeds)] if _has_umap() else []
-        maps = [over_epochs(anchors, seed) for seed in tqdm([*seeds, None], desc="maps", unit="map", leave=False)]
+        bar = tqdm([*seeds, None], desc="maps", unit="map", leave=False)
+        maps = np.stack([over_epochs(anchors, seed) for seed in bar])
+        kept, trustworthiness = judged(anchors, maps)
         images = self.images
         return Snapshot(
             experiment=run.experiment,
             epochs=tuple(epochs),
             anchors=anchors,
             keys=keys,
-            maps=np.stack(maps),
+            maps=maps,
             map_names=names(seeds),
+            kept=kept,
+            trustworthiness=trustworthiness,
             ids=images.ids.cpu().numpy(),
             labels=images.labels.cpu().numpy(),
             classes=images.classes,

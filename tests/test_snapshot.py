@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from cltools.datasets import ImageSet, load_images
 from cltools.encoders import EncoderSettings
 from cltools.mining import Band, BandNegatives, PositiveRule, select
 from cltools.presets import preset
-from cltools.snapshot import Recorder, Snapshot, maps, take_snapshot
+from cltools.snapshot import Recorder, Snapshot, maps, take_snapshot, taking
 from cltools.snapshot.sprite import as_sprite, tiles_of
 from cltools.training import Run, fit
 
@@ -263,6 +264,17 @@ def test_how_far_to_trust_each_map_is_taken_with_it(recorded: tuple[Run, Recorde
             assert snapshot.trustworthiness[m, e] == pytest.approx(expected)
 
 
+def test_a_snapshot_knows_the_command_and_the_commit_that_took_it(
+    recorded: tuple[Run, Recorder, Snapshot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, recorder, snapshot = recorded
+    assert snapshot.command == "from Python" and re.fullmatch(r"([0-9a-f]{10}\+?)?", snapshot.commit)
+    monkeypatch.setattr(sys, "argv", ["/somewhere/cltools/__main__.py", "snapshot", "digits-moco", "a b.npz"])
+    monkeypatch.setattr(taking, "commit", lambda: "0123456789")
+    now = recorder.snapshot(run, seeds=())
+    assert now.command == "python -m cltools snapshot digits-moco 'a b.npz'" and now.commit == "0123456789"
+
+
 def test_positives_apart_from_the_keys_take_their_place(
     recorded: tuple[Run, Recorder, Snapshot], tmp_path: Path
 ) -> None:
@@ -324,6 +336,7 @@ def rewritten(path: Path, **changes: Any) -> Path:
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
     about = json.loads(arrays.pop("about").tobytes()) | changes.pop("about", {})
+    about = {name: value for name, value in about.items() if value is not None}
     arrays = {name: value for name, value in (arrays | changes).items() if value is not None}
     np.savez(path, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
     return path
@@ -334,6 +347,7 @@ def rewritten(path: Path, **changes: Any) -> Path:
     [
         ({"about": {"version": 2}}, "has snapshot format 2; this version reads format 1"),
         ({"about": {"format": "other"}}, "has snapshot format"),
+        ({"about": {"command": None, "tile": None}}, "its description lacks tile, command"),
         ({"keys": None}, r"damaged: its array keys is not float16 \[e, n, d\]"),
         ({"ids": np.zeros(120)}, "its array ids is not int64"),
         ({"ids": np.zeros(119, np.int64)}, "contradict each other at ids"),

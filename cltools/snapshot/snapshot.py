@@ -33,6 +33,7 @@ ARRAYS = {
 }
 """Type and axes of each array in the file; equal letters are equal lengths."""
 OPTIONAL = {"positives"}
+ABOUT = ("experiment", "epochs", "map_names", "classes", "tile", "command", "commit")
 VECTORS = ("anchors", "keys", "positives")  # of length 1 again after half precision
 
 
@@ -57,6 +58,8 @@ class Snapshot:
         classes: their names.
         sprite: thumbnails as WebP (`cltools.snapshot.sprite`).
         tile: height and width of a thumbnail.
+        command: the command line that took it; "from Python" where it was none of ours.
+        commit: of the code that took it (`cltools.records.commit`).
         positives: z' of each anchor where it is not its own key [E, N, d], as in a training step.
     """
 
@@ -73,6 +76,8 @@ class Snapshot:
     classes: tuple[str, ...]
     sprite: bytes
     tile: tuple[int, int]
+    command: str = ""
+    commit: str = ""
     positives: Float32[ndarray, "E N d"] | None = None
 
     def __len__(self) -> int:
@@ -115,6 +120,8 @@ class Snapshot:
             "map_names": self.map_names,
             "classes": self.classes,
             "tile": self.tile,
+            "command": self.command,
+            "commit": self.commit,
         }
         arrays: dict[str, Any] = {
             name: np.frombuffer(self.sprite, np.uint8) if name == "sprite" else getattr(self, name).astype(kind)
@@ -150,6 +157,8 @@ class Snapshot:
             classes=tuple(about["classes"]),
             sprite=arrays["sprite"].tobytes(),
             tile=(int(about["tile"][0]), int(about["tile"][1])),
+            command=about["command"],
+            commit=about["commit"],
         )
 
 
@@ -175,6 +184,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, ndarray]]:
             f"{path} has snapshot format {about.get('version')}; this version reads format {VERSION}. "
             "Read it with the version that wrote it, or take the snapshot anew."
         )
+    if missing := [name for name in ABOUT if name not in about]:
+        raise ValueError(f"{path} is damaged: its description lacks {', '.join(missing)}.")
     lengths = {"2": 2, "e": len(about["epochs"]), "m": len(about["map_names"])}
     for name, (kind, axes) in ARRAYS.items():
         array = found.get(name)

@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import home
+from cltools.records import command, commit
 from cltools.snapshot.maps import judged, names, over_epochs
 from cltools.snapshot.snapshot import Snapshot
 from cltools.snapshot.sprite import as_sprite
@@ -91,6 +92,8 @@ class Recorder:
             classes=images.classes,
             sprite=as_sprite(images.images.cpu().numpy()),
             tile=(images.images.shape[2], images.images.shape[3]),
+            command=command(),
+            commit=commit(),
         )
 
 

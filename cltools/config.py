@@ -198,10 +198,15 @@ def from_plain(cls: type[T], plain: object, path: str = "experiment") -> T:
 
 def rule_class(name: str) -> type[Any]:
     """The negative rule of that class name, a reader's own included once its class is defined."""
-    known = {rule.__name__: rule for rule in _subclasses(NegativeRule)}
+    known = rule_classes()
     if name not in known:
         raise unknown("negative rule", name, known)
     return known[name]
+
+
+def rule_classes() -> dict[str, type[Any]]:
+    """Every negative rule by its class name; of two classes of one name the later."""
+    return {rule.__name__: rule for rule in _subclasses(NegativeRule)}
 
 
 def _rule_of(plain: dict[str, Any], cls: type[Any], path: str) -> type[Any]:

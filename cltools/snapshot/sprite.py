@@ -11,12 +11,17 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 
+def sprite_columns(count: int) -> int:
+    """How many of `count` tiles stand in a row."""
+    return math.ceil(math.sqrt(count))
+
+
 def as_sprite(images: UInt8[ndarray, "N 3 H W"]) -> bytes:
     """The images as WebP, √N to a row."""
     from PIL import Image
 
     count, _, height, width = images.shape
-    columns = math.ceil(math.sqrt(count))
+    columns = sprite_columns(count)
     rows = math.ceil(count / columns)
     tiles = np.zeros((rows * columns, 3, height, width), np.uint8)
     tiles[:count] = images

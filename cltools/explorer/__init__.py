@@ -1,0 +1,31 @@
+"""The explorer: move a threshold, see which negatives are selected.
+
+State → the rules of training → a view model of plain arrays → one update. Widgets load when `explore` is first called.
+"""
+
+from typing import TYPE_CHECKING
+
+from cltools.explorer.state import Side, State
+from cltools.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from cltools.explorer.explorer import Explorer
+
+__all__ = ["Side", "State", "explore"]
+
+
+def explore(snapshot: Snapshot, state: State | str | None = None, *, other: Snapshot | None = None) -> "Explorer":
+    """An explorer of a snapshot: the last expression of a cell shows it.
+
+    Args:
+        snapshot: from `load_snapshot` or `take_snapshot`.
+        state: where to start, also as its line of JSON; None for the run's own rules at its last epoch.
+        other: another snapshot of the same images, to be shown beside the first as side B.
+
+    Raises:
+        ValueError: a state that the snapshots cannot show, or snapshots of different images.
+        ModuleNotFoundError: the notebooks' libraries are not installed.
+    """
+    from cltools.explorer.explorer import Explorer
+
+    return Explorer(snapshot, state, other)

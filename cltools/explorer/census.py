@@ -1,0 +1,120 @@
+"""What a choice does to all anchors of a snapshot, counted a few anchors at a time so that a kernel can answer between.
+
+Legend: B anchors, N images of the snapshot, R bins of ranks.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from cltools.evaluation.diagnosis import RANK_SHARES
+from cltools.evaluation.intervals import NOTHING, Share, share_of
+from cltools.explorer.judgement import chosen, reference_score
+from cltools.explorer.state import Side
+from cltools.mining import Band
+from cltools.mining.bands import rank_count
+from cltools.mining.similarities import own_last
+from cltools.snapshot import Snapshot
+
+PAIRS = 2**17
+"""Anchors times keys counted at once: some milliseconds."""
+
+
+@dataclass(frozen=True)
+class Census:
+    """Shares over all anchors with 95 % intervals; those that need labels are of nothing without them.
+
+    An image is anchor and key at once, which ties anchors to each other: the intervals are somewhat too narrow.
+
+    Attributes:
+        anchors: how many were counted.
+        mined: mined keys an anchor.
+        suspected: HARD among all other keys.
+        kept: POTENTIAL among all other keys.
+        false: same class among the kept: false negatives.
+        base_rate: same class among all other keys.
+        recall: not kept among the keys of the anchor's class; a choice by chance has 1 − kept.
+        ranks: edges of R bins of ranks, R + 1 numbers of keys.
+        by_rank: same class in each bin, closest first.
+    """
+
+    anchors: int
+    mined: float
+    suspected: Share
+    kept: Share
+    false: Share
+    base_rate: Share
+    recall: Share
+    ranks: tuple[int, ...]
+    by_rank: tuple[Share, ...]
+
+
+class Counting:
+    """A census under way: iterate it to count, a few anchors a turn; `result` when it is done."""
+
+    def __init__(self, snapshot: Snapshot, side: Side) -> None:
+        self.snapshot, self.side = snapshot, side
+        self.epoch = snapshot.epochs.index(side.epoch)
+        count = len(snapshot)
+        self.ranks = tuple(sorted({rank_count(share, count) for share in RANK_SHARES}))
+        self._turns = torch.arange(count).split(max(1, PAIRS // count))
+        self._found: list[tuple[Tensor, Tensor]] = []
+
+    def __iter__(self) -> Iterator[float]:
+        """Count the next anchors; yields the share that is done."""
+        while not self.done:
+            self._found.append(self._count(self._turns[len(self._found)]))
+            yield self.share
+
+    @property
+    def share(self) -> float:
+        """Of the anchors that are counted."""
+        return len(self._found) / len(self._turns)
+
+    @property
+    def done(self) -> bool:
+        """Whether all anchors were counted."""
+        return len(self._found) == len(self._turns)
+
+    @property
+    def result(self) -> Census:
+        """The shares, of the anchors counted so far."""
+        pairs, same = (torch.cat([found[i] for found in self._found]) for i in (0, 1))
+        codes = len(Band)
+        by_band, same_band = pairs[:, :codes], same[:, :codes]
+        others, same_others = by_band[:, 1:].sum(1), same_band[:, 1:].sum(1)
+        kept, same_kept = by_band[:, Band.POTENTIAL], same_band[:, Band.POTENTIAL]
+        labelled = self.snapshot.labelled
+
+        def known(hits: Tensor, counts: Tensor) -> Share:
+            return share_of(hits, counts) if labelled else NOTHING
+
+        return Census(
+            anchors=len(pairs),
+            mined=float(by_band[:, Band.MINED].double().mean()),
+            suspected=share_of(by_band[:, Band.HARD], others),
+            kept=share_of(kept, others),
+            false=known(same_kept, kept),
+            base_rate=known(same_others, others),
+            recall=known(same_others - same_kept, same_others),
+            ranks=self.ranks,
+            by_rank=tuple(known(same[:, i], pairs[:, i]) for i in range(codes, pairs.shape[1])),
+        )
+
+    def _count(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys of each anchor by band and then by bin of rank [B, 6 + R]: all, and those of its class."""
+        s = self.snapshot.similarities(rows, epoch=self.epoch)
+        band = chosen(s, self.side).band.long()
+        same = torch.zeros_like(s.own) if s.same_class is None else s.same_class & ~s.own
+        _, score = reference_score(s, self.side.negatives, self.side.temperature)
+        order = own_last(score, s.own).argsort(dim=1, descending=True, stable=True)
+        ranked, others = same.gather(1, order), ~s.own.gather(1, order)
+        columns = [(ranked[:, a:b].sum(1), others[:, a:b].sum(1)) for a, b in pairwise(self.ranks)]
+        found = []
+        for weight, by_rank in ((torch.ones_like(band), [c for _, c in columns]), (same.long(), [h for h, _ in columns])):
+            by_band = torch.zeros(len(band), len(Band), dtype=torch.int64).scatter_add_(1, band, weight)
+            found.append(torch.cat([by_band, torch.stack(by_rank, dim=1)], dim=1))
+        return found[0], found[1]

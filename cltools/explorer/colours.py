@@ -1,0 +1,61 @@
+"""Colours and symbols: one of each for every band, told apart with any colour vision, on light and on dark pages.
+
+Colours go to a figure as small integers with a discrete scale, never as strings, which would cost it a hundredfold.
+"""
+
+from collections.abc import Sequence
+
+from cltools.mining import Band
+
+GREY = "#888888"  # for axes and text of figures: legible on light and on dark
+
+BANDS = {
+    Band.OWN: "#888888",
+    Band.EASY: "#999999",
+    Band.POTENTIAL: "#0072B2",
+    Band.HARD: "#D55E00",
+    Band.MINED: "#009E73",
+    Band.OTHER: "#CC79A7",
+}
+"""Okabe and Ito's palette."""
+BAND_NAMES = {
+    Band.OWN: "own image",
+    Band.EASY: "too easy",
+    Band.POTENTIAL: "kept as negative",
+    Band.HARD: "suspected",
+    Band.MINED: "mined as positive",
+    Band.OTHER: "dropped otherwise",
+}
+DIFFERENCE = ("#999999", "#009E73", "#D55E00", "#0072B2")
+DIFFERENCE_NAMES = ("kept by neither", "kept by both", "kept by A only", "kept by B only")
+CLASSES = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7B4EA3", "#B5CF6B", "#D6616B",
+)  # fmt: skip
+SIDE_COLOURS = ("#0072B2", "#D55E00")
+"""Of the curves of sides A and B."""
+OTHER_CLASS = "#999999"
+LEVELS = (
+    "#00224e", "#0c2e6d", "#30406c", "#48526b", "#5d646d", "#727577", "#878777", "#9e9a74", "#b6ae6d", "#d0c361",
+    "#ead948", "#fee838",
+)  # fmt: skip
+"""Cividis (Nuñez, Anderton and Renslow, PLOS ONE 13, 2018) in steps, for what goes from little to much."""
+
+# What a point is drawn with, by its slot: that of its band, or of its place in a difference.
+SYMBOLS = ("circle", "diamond", "triangle-up", "star", "x")
+SIZES = (4, 7, 9, 12, 7)
+SLOT_OF_BAND = {
+    Band.OWN: 0,
+    Band.EASY: 0,
+    Band.POTENTIAL: 1,
+    Band.HARD: 2,
+    Band.MINED: 3,
+    Band.OTHER: 4,
+}
+SLOT_OF_DIFFERENCE = (0, 1, 2, 4)
+GLYPHS = ("●", "◆", "▲", "★", "✕")
+
+
+def scale(colours: Sequence[str]) -> list[tuple[float, str]]:
+    """A discrete scale for codes 0, 1, … between `cmin` −½ and `cmax` len − ½."""
+    count = len(colours)
+    return [(edge / count, colour) for i, colour in enumerate(colours) for edge in (i, i + 1)]

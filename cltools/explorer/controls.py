@@ -1,0 +1,162 @@
+"""The controls as data: name, kind, label, value and range of each, whatever draws them."""
+
+from dataclasses import dataclass, fields
+from functools import cache
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from cltools.config import rule_classes
+from cltools.explorer.edges import stops
+from cltools.explorer.judgement import Judgement
+from cltools.explorer.sentence import of_edge
+from cltools.explorer.state import Colour, Scope, State
+from cltools.mining import BandNegatives, NegativeRule
+from cltools.mining.negatives import Reference, Unit
+from cltools.snapshot import Snapshot
+
+Kind = Literal["select", "check", "number", "range", "edge"]
+
+HIDDEN = {"start", "ramp", "strength", "anneal"}
+"""Schedules: an explorer shows a moment, at full strength."""
+BAND_OWN = {"lower", "upper", "reference", "unit"}
+LABELS = {
+    "positives.k": "candidates k",
+    "positives.weighting": "mined weights",
+    "positives.augmented_share": "augmented share",
+    "positives.temperature": "soft weights' τ",
+    "positives.threshold": "gate: cosine from",
+    "positives.min_share": "gate: soft weight from",
+    "positives.search": "search near",
+    "positives.pick": "pick at random",
+}
+TEMPERATURES = [0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0, 5.0]
+
+
+@dataclass(frozen=True)
+class Control:
+    """One control.
+
+    Attributes:
+        name: what `Explorer.set` calls it.
+        kind: what it looks like.
+        label: its accessible name.
+        value: as it stands.
+        where: "bar", "edges" or "more".
+        options: values to choose from, or the stops of a range, ascending.
+        names: what the options are called.
+        text: the value in words with its unit.
+        help: a longer explanation.
+        disabled: why it cannot be moved; empty if it can.
+        optional: whether it may be empty.
+    """
+
+    name: str
+    kind: Kind
+    label: str
+    value: Any
+    where: str
+    options: tuple[Any, ...] = ()
+    names: tuple[str, ...] = ()
+    text: str = ""
+    help: str = ""
+    disabled: str = ""
+    optional: bool = False
+
+
+def rule_names() -> tuple[str, ...]:
+    """Every negative rule there is, a reader's own included."""
+    return tuple(name for name, rule in rule_classes().items() if rule.judge is not NegativeRule.judge)
+
+
+def controls(state: State, snapshots: tuple[Snapshot, ...], j: Judgement) -> tuple[Control, ...]:
+    """All controls of a state; `j` is the active side's judgement of its anchor."""
+    return (*_bar(state, snapshots), *_edges(state, j), *_more(state))
+
+
+def _select(name: str, label: str, value: Any, options: Any, where: str = "bar", **more: Any) -> Control:
+    return Control(name, "select", label, value, where, tuple(options), tuple(str(o) for o in options), **more)
+
+
+def _bar(state: State, snapshots: tuple[Snapshot, ...]) -> list[Control]:
+    side, first = state.side, snapshots[0]
+    snapshot = snapshots[-1] if state.active == "B" else first
+    unlabelled = "" if first.labelled else "These images have no labels, so there are no classes to show."
+    colours = [c for c in get_args(Colour) if (c != "difference" or state.b) and (c != "class" or state.truth)]
+    found = [_select("rule", "rule", type(side.negatives).__name__, rule_names())]
+    if state.b is not None:
+        found.insert(0, _select("active", "controls move side", state.active, ("A", "B")))
+    if isinstance(side.negatives, BandNegatives):
+        found.append(_select("reference", "rank by", side.negatives.reference, get_args(Reference), help=REFERENCE))
+        found.append(_select("unit", "edges as", side.negatives.unit, get_args(Unit)))
+    found.append(_select("colour", "colour by", state.colour, colours))
+    found.append(_select("scope", "sentence about", state.scope, get_args(Scope)))
+    found.append(_select("map", "map", state.map, first.map_names))
+    if len(snapshot.epochs) > 1:
+        epoch = side.epoch
+        found.append(Control("epoch", "range", "epoch", epoch, "bar", snapshot.epochs, text=f"epoch {epoch}"))
+    found.append(Control("truth", "check", "show true classes", state.truth, "bar", disabled=unlabelled, help=TRUTH))
+    found.append(Control("doubtful", "check", "mark misplaced points", state.doubtful, "bar", help=DOUBTFUL))
+    if len(snapshots) == 1:
+        found.append(Control("compare", "check", "compare two choices", state.b is not None, "bar"))
+    return found
+
+
+REFERENCE = "What keys are ranked by: closeness to the positive, to the anchor, force on the anchor, or margin."
+TRUTH = "Labels are shown, never used to select."
+DOUBTFUL = "Points that have less than a fifth of their 15 true neighbours among their 15 on the map."
+
+
+def _edges(state: State, j: Judgement) -> list[Control]:
+    rule = state.side.negatives
+    if not isinstance(rule, BandNegatives) or j.edges is None:
+        return []
+    if rule.unit == "rank":
+        options = tuple(stops(j.edges.keys))
+        values: tuple[float, float] = (j.edges.closest, j.edges.beyond)
+        codes = ("lower, a rank share", "upper, a rank share")
+    else:
+        options = tuple(round(-1 + 0.01 * i, 2) for i in range(201))
+        values = (rule.upper, rule.lower)
+        codes = ("upper, a cosine", "lower, a cosine")
+    labels = {"closest": "drop the closest", "beyond": "drop beyond"}
+    return [
+        Control(name, "edge", labels[name], value, "edges", options, text=of_edge(name, j.edges, rule), help=f"In code: {code}")
+        for name, value, code in zip(("closest", "beyond"), values, codes, strict=True)
+    ]
+
+
+def _more(state: State) -> list[Control]:
+    side = state.side
+    tau = side.temperature
+    found = [Control("temperature", "range", "temperature τ", tau, "more", _with(TEMPERATURES, tau), text=f"τ = {tau:g}")]
+    found += _settings("positives", side.positives, HIDDEN)
+    hidden = HIDDEN | BAND_OWN if isinstance(side.negatives, BandNegatives) else HIDDEN
+    return found + _settings("negatives", side.negatives, hidden)
+
+
+def _with(options: list[float], value: float) -> tuple[float, ...]:
+    return tuple(sorted({*options, value}))
+
+
+@cache
+def _hints(rule: type[Any]) -> dict[str, Any]:
+    return get_type_hints(rule)
+
+
+def _settings(prefix: str, rule: Any, hidden: set[str]) -> list[Control]:
+    """A control for each field of a rule, by its type."""
+    hints, found = _hints(type(rule)), []
+    for f in fields(rule):
+        if f.name in hidden or f.name.endswith("_from"):
+            continue
+        name, hint, value = f"{prefix}.{f.name}", hints[f.name], getattr(rule, f.name)
+        label = LABELS.get(name, f.name.replace("_", " "))
+        optional = get_origin(hint) in (Union, UnionType) and type(None) in get_args(hint)
+        if get_origin(hint) is Literal:
+            found.append(_select(name, label, value, get_args(hint), "more"))
+        elif hint is bool:
+            found.append(Control(name, "check", label, value, "more"))
+        else:
+            text = "none" if value is None else f"{value:g}" if isinstance(value, int | float) else str(value)
+            found.append(Control(name, "number", label, value, "more", text=text, optional=optional))
+    return found

@@ -1,0 +1,108 @@
+"""What the rules of one side make of one anchor: the very `select` of training, and what each kept key then exerts.
+
+Legend: N images of the snapshot, which are the keys.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int8
+from numpy import ndarray
+
+from cltools.explorer.edges import Edges, edges_of
+from cltools.explorer.state import Side
+from cltools.gradients import info_nce_gradients, tangential_force
+from cltools.losses import Form
+from cltools.mining import AllNegatives, BandNegatives, NegativeRule, PositiveRule, Selection, Similarities, select, terms
+from cltools.mining.positives import search_score
+
+PLAIN = PositiveRule(weighting="none")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One anchor's keys, judged.
+
+    Attributes:
+        similarities: of the anchor with all keys [1, N].
+        selection: what the rules choose.
+        band: codes of `Band` [N].
+        score: what the rule ranks by, larger is closer [N].
+        ranked: the same, largest first, the own key last at −inf [N].
+        cosine: z·n [N].
+        force: share of the whole repulsion across the anchor that each key exerts under the rules [N]; 0 if not kept.
+        plain_force: the same if every key were kept and none mined [N].
+        edges: of a band; None for other rules.
+        score_name: what `score` is, in words.
+    """
+
+    similarities: Similarities
+    selection: Selection
+    band: Int8[ndarray, " N"]
+    score: Float32[ndarray, " N"]
+    ranked: Float32[ndarray, " N"]
+    cosine: Float32[ndarray, " N"]
+    force: Float32[ndarray, " N"]
+    plain_force: Float32[ndarray, " N"]
+    edges: Edges | None
+    score_name: str
+
+
+def judge(s: Similarities, side: Side, form: Form) -> Judgement:
+    """Judge one anchor.
+
+    Args:
+        s: of one anchor, with all that rules may read.
+        side: rules and temperature.
+        form: of the loss, which decides forces.
+    """
+    selection = chosen(s, side)
+    name, score = reference_score(s, side.negatives, side.temperature)
+    flat = score[0].numpy()
+    ranked = np.sort(np.where(s.own[0].numpy(), -np.inf, flat))[::-1]
+    rule = side.negatives
+    plain = select(s, PLAIN, AllNegatives(), temperature=side.temperature)
+    return Judgement(
+        similarities=s,
+        selection=selection,
+        band=selection.band[0].numpy(),
+        score=flat,
+        ranked=ranked,
+        cosine=s.anchor[0].numpy(),
+        force=_forces(s, selection, side.temperature, form),
+        plain_force=_forces(s, plain, side.temperature, "sep"),
+        edges=edges_of(rule, ranked) if isinstance(rule, BandNegatives) else None,
+        score_name=name,
+    )
+
+
+def chosen(s: Similarities, side: Side) -> Selection:
+    """What a side's rules choose; rules that draw draw the same each time."""
+    draws = torch.Generator().manual_seed(0)
+    return select(s, side.positives, side.negatives, temperature=side.temperature, generator=draws)
+
+
+def reference_score(s: Similarities, rule: NegativeRule, temperature: float) -> tuple[str, torch.Tensor]:
+    """What a rule ranks keys by, with its name; the cosine to the anchor for rules that rank nothing."""
+    if isinstance(rule, BandNegatives):
+        names = {
+            "positive": "cosine to the positive, z'·n",
+            "anchor": "cosine to the anchor, z·n",
+            "gradient": "log of the force on the anchor",
+            "margin": "margin z·n − z·z'",
+        }
+        return names[rule.reference], rule.score(s, temperature=temperature)
+    search = getattr(rule, "search", "anchor")
+    names = {"anchor": "cosine to the anchor, z·n", "key": "cosine to the positive, z'·n", "max": "larger of z·n and z'·n"}
+    return names[search], search_score(s, search)
+
+
+def _forces(s: Similarities, selection: Selection, temperature: float, form: Form) -> Float32[ndarray, " N"]:
+    """Each key's share of the repulsion across the anchor; synthetic negatives hold what is left of 1."""
+    arguments = terms(s, selection)
+    _, by_negative = info_nce_gradients(**arguments, temperature=temperature, form=form)
+    force = tangential_force(by_negative, arguments["negative"])
+    share = force / force.sum(1, keepdim=True).clamp_min(torch.finfo(force.dtype).tiny)
+    return np.asarray(share[0, : s.anchor.shape[1]].numpy(), dtype=np.float32)
+

@@ -1,0 +1,106 @@
+"""What goes to the page: numbers as bytes, words as text, nothing that the page would have to compute from state."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from cltools.config import to_plain
+from cltools.explorer import sentence
+from cltools.explorer.census import Census
+from cltools.explorer.colours import BAND_NAMES, BANDS, GLYPHS, SLOT_OF_BAND, SLOT_OF_DIFFERENCE
+from cltools.explorer.panels import painting
+from cltools.explorer.session import Session
+from cltools.explorer.view import LEGIBLE, groups, histogram
+from cltools.mining import Band, BandNegatives
+from cltools.snapshot import Snapshot
+from cltools.snapshot.sprite import sprite_columns
+
+
+def fixed(snapshot: Snapshot) -> dict[str, Any]:
+    """What never changes: pictures, ids, classes, and how bands look."""
+    return {
+        "sprite": snapshot.sprite,
+        "tile": snapshot.tile,
+        "columns": sprite_columns(len(snapshot)),
+        "ids": snapshot.ids.tolist(),
+        "labels": snapshot.labels.tolist(),
+        "classes": snapshot.classes,
+        "bands": [
+            {"name": BAND_NAMES[band], "colour": BANDS[band], "glyph": GLYPHS[SLOT_OF_BAND.get(band, 0)]} for band in Band
+        ],
+        "frozen": sentence.FROZEN,
+    }
+
+
+def view(session: Session, *, answered: int, error: str, counted: float | None, census: Census | None) -> dict[str, Any]:
+    """All that is shown in a state.
+
+    Args:
+        session: whose state.
+        answered: number of the last request that is heeded.
+        error: what a person is to be told.
+        counted: share of all anchors counted so far, where the sentence is to be about all.
+        census: the count, once it is done.
+    """
+    state, snapshot, j = session.state, session.snapshot(session.state.active), session.judgement
+    h = histogram(j)
+    chart = snapshot.map_names.index(state.map) if state.map in snapshot.map_names else 0
+    text = session.words(census)
+    if counted is not None and census is None:
+        text = f"Counting over all anchors: {100 * counted:.0f} %."
+    return {
+        "answered": answered,
+        "sentence": text,
+        "map": sentence.of_map(snapshot, chart, snapshot.epochs.index(state.side.epoch)),
+        "error": error,
+        "anchor": session.place,
+        "truth": state.truth,
+        "controls": [asdict(control) for control in session.controls],
+        "band": j.band.tobytes(),
+        "score": _floats(j.score),
+        "cosine": _floats(j.cosine),
+        "force": _floats(j.force),
+        "scoreName": j.score_name,
+        "bins": {"edges": h.edges.tolist(), "counts": h.counts.tolist()},
+        "edges": _edges(session),
+        "groups": [asdict(group) for group in groups(j)],
+        "legend": _legend(session),
+        "state": state.to_json(),
+        "python": session.python(),
+        "rules": {"positives": to_plain(state.side.positives), "negatives": to_plain(state.side.negatives)},
+    }
+
+
+def _edges(session: Session) -> dict[str, Any] | None:
+    rule, edges = session.state.side.negatives, session.judgement.edges
+    if edges is None or not isinstance(rule, BandNegatives):
+        return None
+    scores = {"closest": edges.closest_score, "beyond": edges.beyond_score}
+    return {
+        "unit": rule.unit,
+        "scores": {name: score if np.isfinite(score) else None for name, score in scores.items()},
+    }
+
+
+def _legend(session: Session) -> list[dict[str, str]]:
+    """What the colours on the map mean; of a scale only its ends."""
+    shown, colour = painting(session, session.state.active), session.state.colour
+    entries = list(zip(shown.colours, shown.names, strict=True))
+    if colour == "band":
+        present = {*np.unique(shown.codes).tolist()}
+        return [_entry(c, n, GLYPHS[SLOT_OF_BAND[Band(i)]]) for i, (c, n) in enumerate(entries) if i in present and i]
+    if colour == "difference":
+        return [_entry(c, n, GLYPHS[SLOT_OF_DIFFERENCE[i]]) for i, (c, n) in enumerate(entries)]
+    if colour == "class":
+        return [_entry(c, n) for c, n in entries[: LEGIBLE + 1]]
+    return [_entry(c, n) for c, n in (entries[0], entries[len(entries) // 2], entries[-1])]
+
+
+def _entry(colour: str, name: str, glyph: str = "●") -> dict[str, str]:
+    return {"colour": colour, "name": name, "glyph": glyph}
+
+
+def _floats(values: ndarray) -> bytes:
+    return values.astype(np.float32).tobytes()

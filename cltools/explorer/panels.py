@@ -1,0 +1,60 @@
+"""Which picture each figure shows in a state: one place where colouring, sides and snapshots come together."""
+
+import numpy as np
+
+from cltools.explorer import view
+from cltools.explorer.census import Census
+from cltools.explorer.colours import DIFFERENCE_NAMES
+from cltools.explorer.session import Session
+from cltools.explorer.state import Name
+
+NOBODY = np.zeros(0, np.int64)
+
+
+def pictures(session: Session, census: Census | None = None) -> list[view.Picture]:
+    """A picture for each snapshot.
+
+    Args:
+        session: whose state is shown.
+        census: of all anchors, where the curves are to tell P(same class | rank).
+    """
+    if len(session.snapshots) == 2:
+        return [_picture(session, name, [name], census) for name in ("A", "B")]
+    sides: list[Name] = ["A", "B"] if session.state.b is not None else ["A"]
+    return [_picture(session, session.state.active, sides, census)]
+
+
+def _picture(session: Session, name: Name, sides: list[Name], census: Census | None) -> view.Picture:
+    state, snapshot = session.state, session.snapshot(name)
+    side = state.b if name == "B" and state.b is not None else state.a
+    chart = snapshot.map_names.index(state.map) if state.map in snapshot.map_names else 0
+    epoch = snapshot.epochs.index(side.epoch)
+    ranked = census is not None and name == state.active and bool(census.base_rate.count)
+    if ranked:
+        assert census is not None
+        lines, measure = view.rank_lines(census), "% of its class"
+    else:
+        shown = [(f"kept by {each}" if len(sides) == 2 else "under the rules", session.judged(each)) for each in sides]
+        lines, measure = view.force_lines(shown), "% of the force"
+    return view.Picture(
+        place=snapshot.maps[chart, epoch],
+        frame=view.frame(snapshot.maps[chart]),
+        painting=painting(session, name),
+        anchor=session.place,
+        doubtful=np.flatnonzero(snapshot.kept[chart, epoch] < view.DOUBT) if state.doubtful else NOBODY,
+        lines=lines,
+        measure=measure,
+    )
+
+
+def painting(session: Session, name: Name) -> view.Painting:
+    """How the points of a side's map are drawn."""
+    state, snapshot, j = session.state, session.snapshot(name), session.judged(name)
+    if state.colour == "difference":
+        return view.by_difference(session.judged("A"), session.judged("B"), DIFFERENCE_NAMES)
+    if state.colour == "class":
+        return view.by_class(j, snapshot.labels, snapshot.classes, session.place)
+    if state.colour == "similarity":
+        return view.by_level(j, j.score, f"{j.score_name}, lowest", "highest")
+    return view.by_force(j) if state.colour == "gradient" else view.by_band(j)
+

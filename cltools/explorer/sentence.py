@@ -1,0 +1,107 @@
+"""What a choice does, in words: the live sentence, which is also the accessible text of every picture."""
+
+import numpy as np
+
+from cltools.explorer.census import Census
+from cltools.explorer.edges import Edges
+from cltools.explorer.judgement import Judgement
+from cltools.explorer.state import Side
+from cltools.mining import Band, BandNegatives
+from cltools.snapshot import Snapshot
+
+FROZEN = "The encoder is frozen: controls change what the next training step would learn from, not where points lie."
+
+
+def of_anchor(j: Judgement, side: Side, snapshot: Snapshot, place: int, *, truth: bool) -> str:
+    """What the rules select for one anchor."""
+    counts = np.bincount(j.band, minlength=len(Band))
+    others = len(j.band) - counts[Band.OWN]
+    name = f"image {snapshot.ids[place]}" + (f" ({snapshot.classes[snapshot.labels[place]]})" if truth else "")
+    parts = [
+        f"Of {others:,} other keys, at τ = {side.temperature:g}, the anchor {name} mines {counts[Band.MINED]:,} as "
+        f"positives"
+    ]
+    if counts[Band.HARD] or j.edges is not None:
+        parts.append(f"drops {_closest(j, counts[Band.HARD])} as suspected")
+    parts.append(f"keeps {counts[Band.POTENTIAL]:,} ({_percent(counts[Band.POTENTIAL], others)}) as negatives")
+    if counts[Band.EASY]:
+        easy = float(j.plain_force[j.band == Band.EASY].sum())
+        parts.append(f"drops {counts[Band.EASY]:,} as too easy, which would exert {100 * easy:.2g} % of the force")
+    if counts[Band.OTHER]:
+        parts.append(f"drops {counts[Band.OTHER]:,} for no similarity of theirs")
+    text = ", ".join(parts[:-1]) + " and " + parts[-1] + "."
+    if j.selection.synthetic is not None:
+        text += f" {j.selection.synthetic.shape[1]:,} synthetic negatives are added; no picture has them."
+    if counts[Band.POTENTIAL] == 0 and j.selection.synthetic is None:
+        text += " Nothing pushes this anchor."
+    return text + (_truth(j, snapshot, place, counts) if truth else "")
+
+
+def of_all(census: Census, *, truth: bool) -> str:
+    """What the rules select for all anchors."""
+    text = (
+        f"Over all {census.anchors:,} anchors: {census.mined:.1f} keys are mined as positives, {census.suspected} are "
+        f"suspected and {census.kept} kept as negatives."
+    )
+    if truth:
+        chance = 100 * (1 - census.kept.value)
+        text += (
+            f" Of the kept, {census.false} are of the anchor's class, false negatives; of all keys, {census.base_rate}. "
+            f"Of the keys of its class {census.recall} are not kept; a choice by chance would drop {chance:.1f} %."
+        )
+    return text
+
+
+def of_edge(name: str, edges: Edges, rule: BandNegatives) -> str:
+    """What an edge does, in ranks and cosine at once."""
+    score = edges.closest_score if name == "closest" else edges.beyond_score
+    measure = {"gradient": "log force", "margin": "margin"}.get(rule.reference, "cosine")
+    if name == "closest":
+        if edges.closest == 0:
+            return "0 %, no key"
+        return f"{_percent(edges.closest, edges.keys)}, {_keys(edges.closest)}, {measure} ≥ {score:.3f}"
+    dropped = edges.keys - edges.beyond
+    if dropped == 0:
+        return "100 %, no key"
+    return f"{_percent(edges.beyond, edges.keys)}, {_keys(dropped)}, {measure} < {score:.3f}"
+
+
+def of_map(snapshot: Snapshot, map_index: int, epoch: int) -> str:
+    """How far to trust the map."""
+    kept = float(np.median(snapshot.kept[map_index, epoch]))
+    trust = float(snapshot.trustworthiness[map_index, epoch])
+    name = snapshot.map_names[map_index]
+    return f"Map: {name}. Half of its points keep {100 * kept:.0f} % of their 15 neighbours or fewer (trustworthiness {trust:.2f})."
+
+
+def of_two(a: Judgement, b: Judgement) -> str:
+    """How far two choices agree about one anchor."""
+    in_a, in_b = a.band == Band.POTENTIAL, b.band == Band.POTENTIAL
+    return f"Kept by both {int((in_a & in_b).sum()):,}, by A only {int((in_a & ~in_b).sum()):,}, by B only {int((in_b & ~in_a).sum()):,}."
+
+
+def _closest(j: Judgement, hard: int) -> str:
+    if j.edges is None or j.edges.closest == 0:
+        return f"{hard:,}"
+    measure = "score" if j.score_name.startswith(("log", "margin")) else "cosine"
+    return f"{hard:,} of the closest {_percent(j.edges.closest, j.edges.keys)} ({measure} ≥ {j.edges.closest_score:.2f})"
+
+
+def _truth(j: Judgement, snapshot: Snapshot, place: int, counts: np.ndarray) -> str:
+    same = snapshot.labels == snapshot.labels[place]
+    others = j.band != Band.OWN
+    said = []
+    for band, name in ((Band.MINED, "mined"), (Band.HARD, "suspected"), (Band.POTENTIAL, "kept (false negatives)")):
+        if counts[band]:
+            said.append(f"{_percent(int((same & (j.band == band)).sum()), counts[band])} of the {name}")
+    base = _percent(int((same & others).sum()), int(others.sum()))
+    return f" Of its own class are {', '.join([*said, f'{base} of all'])}."
+
+
+def _keys(count: int) -> str:
+    return f"{count:,} key{'' if count == 1 else 's'}"
+
+
+def _percent(part: int, whole: int) -> str:
+    share = 100 * part / whole if whole else 0.0
+    return f"{share:.2g} %" if 0 < share < 1 else f"{share:.1f} %"

@@ -1,0 +1,236 @@
+"""An exploration without a page: a state, the way back from it, and what the rules make of its anchor.
+
+All that an explorer can do is done here; `Explorer` only shows it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cltools.explorer import export, sentence
+from cltools.explorer.census import Census, Counting
+from cltools.explorer.changes import changed, remembered
+from cltools.explorer.controls import Control, controls
+from cltools.explorer.judgement import Judgement, judge
+from cltools.explorer.state import Name, Side, State, check, first_state
+from cltools.mining import Band, NegativeRule, PositiveRule, Selection, Similarities
+from cltools.snapshot import Snapshot
+
+REMEMBERED = 4
+"""Anchors whose cosines are kept: those of two sides, and a step back."""
+ONLY_FORCES = "Only forces changed; the selection is the same."
+
+
+class Session:
+    """A state of one snapshot, or of two of the same images, and how it is moved.
+
+    Attributes:
+        snapshots: one or two.
+    """
+
+    def __init__(self, snapshot: Snapshot, state: State | str | None = None, other: Snapshot | None = None) -> None:
+        self.snapshots = (snapshot,) if other is None else (snapshot, other)
+        if other is not None and not np.array_equal(snapshot.ids, other.ids):
+            raise ValueError("The two snapshots are not of the same images in the same order; take them with one seed.")
+        state = State.from_json(state) if isinstance(state, str) else state
+        self._state = self._first = first_state(snapshot, other) if state is None else state
+        check(self._state, self.snapshots)
+        self._past: list[tuple[State, str]] = []
+        self._rules: dict[str, NegativeRule] = {}
+        self._similarities: dict[Any, Similarities] = {}
+        self._judged: dict[Name, tuple[Any, Judgement]] = {}
+        self._counted: Counting | None = None
+        self.note = ""
+
+    # what it shows
+
+    @property
+    def state(self) -> State:
+        """All that decides what is shown; `state.to_json()` is one line that restores it."""
+        return self._state
+
+    @property
+    def place(self) -> int:
+        """Of the anchor among the images."""
+        return int(np.flatnonzero(self.snapshots[0].ids == self._state.anchor)[0])
+
+    @property
+    def rules(self) -> tuple[PositiveRule, NegativeRule]:
+        """The active side's rules, which `fit` accepts; they are at full strength from the first step."""
+        return self._state.side.positives, self._state.side.negatives
+
+    @property
+    def judgement(self) -> Judgement:
+        """The active side's judgement of the anchor."""
+        return self.judged(self._state.active)
+
+    @property
+    def similarities(self) -> Similarities:
+        """The anchor's, with all keys [1, N]."""
+        return self.judgement.similarities
+
+    @property
+    def selection(self) -> Selection:
+        """What the active side's rules choose for the anchor."""
+        return self.judgement.selection
+
+    @property
+    def controls(self) -> tuple[Control, ...]:
+        """The controls as they stand."""
+        return controls(self._state, self.snapshots, self.judgement)
+
+    @property
+    def census(self) -> Census:
+        """The active side's rules over all anchors, counted to the end."""
+        counting = self.counting()
+        for _ in counting:
+            pass
+        return counting.result
+
+    @property
+    def sentence(self) -> str:
+        """What is selected, in words."""
+        return self.words(self.census if self._state.scope == "all" else None)
+
+    def words(self, census: Census | None) -> str:
+        """The sentence, about all anchors if they were counted."""
+        state, snapshot = self._state, self.snapshot(self._state.active)
+        if census is not None:
+            return sentence.of_all(census, truth=state.truth)
+        text = sentence.of_anchor(self.judgement, state.side, snapshot, self.place, truth=state.truth)
+        if state.b is not None:
+            text += " " + sentence.of_two(self.judged("A"), self.judged("B"))
+        return f"{text} {self.note}".strip()
+
+    def snapshot(self, name: Name) -> Snapshot:
+        """The snapshot that a side reads."""
+        return self.snapshots[-1] if name == "B" else self.snapshots[0]
+
+    def judged(self, name: Name) -> Judgement:
+        """A side's judgement of the anchor, made once for each state of the side."""
+        side = self._state.b if name == "B" else self._state.a
+        assert side is not None
+        key = (self._state.anchor, side)
+        if name not in self._judged or self._judged[name][0] != key:
+            self._judged[name] = key, self._judge(self._state.anchor, name, side)
+        return self._judged[name][1]
+
+    def counting(self) -> Counting:
+        """The count over all anchors for the active side, which may be under way."""
+        side = self._state.side
+        if self._counted is None or self._counted.side != side:
+            self._counted = Counting(self.snapshot(self._state.active), side)
+        return self._counted
+
+    # what moves it
+
+    def set(self, changes: Mapping[str, Any] | None = None, /, **more: Any) -> "Session":
+        """Do exactly what the controls do, in the order given.
+
+        Args:
+            changes: by the controls' names, such as {"negatives.k": 3}.
+            more: the same where the name is a word: lower=0.02, upper=0.5, anchor=17, rule="RingNegatives", k=5, …
+
+        Raises:
+            ValueError: no such control, or a value that it cannot have; nothing is changed then.
+        """
+        edges = {name: more.pop(name) for name in ("lower", "upper") if name in more}
+        asked: dict[str, Any] = {**(changes or {}), **more}
+        if edges:  # last, when the rule and its unit are there, and at once, as one alone may cross the other on its way
+            asked["negatives"] = edges
+        state = self._state
+        for name, value in asked.items():
+            state = self._changed(state, name, value)
+        self._go(state, ",".join(asked))
+        return self
+
+    def back(self) -> "Session":
+        """Undo the last change; moves of one control in a row are one change."""
+        if self._past:
+            self._state, _ = self._past.pop()
+            self.note = ""
+            self.updated()
+        return self
+
+    def reset(self) -> "Session":
+        """Return to the rules and settings of the beginning, at this anchor; `back` undoes it."""
+        self._go(replace(self._first, anchor=self._state.anchor), "reset")
+        return self
+
+    def restore(self, line: str) -> "Session":
+        """Go to a state saved as a line of JSON.
+
+        Raises:
+            ValueError: no state, or one of other snapshots; nothing is changed then.
+        """
+        state = State.from_json(line)
+        check(state, self.snapshots)
+        self._go(state, "state")
+        return self
+
+    def step(self, by: int = 1) -> "Session":
+        """Make the next image the anchor, or the one before with −1, in the snapshot's order."""
+        ids = self.snapshots[0].ids
+        return self.set(anchor=int(ids[(self.place + by) % len(ids)]))
+
+    def nearest(self) -> "Session":
+        """Make the key that the rule ranks closest the anchor."""
+        j = self.judgement
+        return self.set(anchor=int(self.snapshots[0].ids[np.where(j.band == Band.OWN, -np.inf, j.score).argmax()]))
+
+    def updated(self) -> None:
+        """Called after each change of the state; an explorer shows it."""
+
+    # what it gives
+
+    def python(self) -> str:
+        """The active side's rules as Python."""
+        return export.as_python(*self.rules)
+
+    def csv(self) -> str:
+        """Image, band, weight, cosine and share of force of every key of this anchor, as CSV."""
+        return export.as_csv(self.snapshot(self._state.active), self.judgement, truth=self._state.truth)
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write `csv` to a file."""
+        Path(path).write_text(self.csv())
+
+    # inside
+
+    def _changed(self, state: State, name: str, value: Any) -> State:
+        """The state after one control, checked."""
+        new = changed(
+            state,
+            name,
+            value,
+            judge=lambda side: self._judge(state.anchor, state.active, side),
+            remember=lambda kind: self._rules.get(kind) or remembered(kind),
+        )
+        check(new, self.snapshots)
+        return new
+
+    def _go(self, state: State, what: str) -> None:
+        if state == self._state:
+            return
+        if not self._past or self._past[-1][1] != what or what == "anchor":
+            self._past.append((self._state, what))
+        before, band = self._state, self.judgement.band
+        self._state = state
+        self._rules[type(state.side.negatives).__name__] = state.side.negatives
+        same = state.anchor == before.anchor and np.array_equal(self.judgement.band, band)
+        self.note = ONLY_FORCES if same and state.side.temperature != before.side.temperature else ""
+        self.updated()
+
+    def _judge(self, anchor: int, name: Name, side: Side) -> Judgement:
+        snapshot = self.snapshot(name)
+        key = (id(snapshot), anchor, side.epoch)
+        if key not in self._similarities:
+            if len(self._similarities) >= REMEMBERED:
+                self._similarities.pop(next(iter(self._similarities)))
+            rows = torch.from_numpy(np.flatnonzero(snapshot.ids == anchor))
+            self._similarities[key] = snapshot.similarities(rows, epoch=snapshot.epochs.index(side.epoch))
+        return judge(self._similarities[key], side, snapshot.experiment.loss.form)

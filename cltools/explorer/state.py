@@ -1,0 +1,128 @@
+"""What an explorer shows, as one frozen value: a line of JSON, in and out."""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from cltools.config import from_plain, to_plain
+from cltools.errors import unknown
+from cltools.mining import NegativeRule, PositiveRule
+from cltools.snapshot import Snapshot
+
+Colour = Literal["band", "class", "similarity", "gradient", "difference"]
+Scope = Literal["anchor", "all"]
+Name = Literal["A", "B"]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One choice of samples: rules at full strength, the loss's temperature, and the epoch whose embeddings are read.
+
+    With two snapshots side A reads the first and side B the other; with one, both read it.
+    """
+
+    positives: PositiveRule
+    negatives: NegativeRule
+    temperature: float
+    epoch: int
+
+
+@dataclass(frozen=True)
+class State:
+    """All that decides what an explorer shows, but the snapshots.
+
+    Attributes:
+        anchor: id of the image whose keys are judged.
+        a: the choice that is shown.
+        b: another beside it, or None.
+        active: which of the two the controls move.
+        colour: what colours tell on the map.
+        scope: whether the sentence speaks of this anchor or of all.
+        map: name of one of the snapshot's maps.
+        truth: whether classes may be seen.
+        doubtful: whether points whose neighbours the map does not keep are marked.
+    """
+
+    anchor: int
+    a: Side
+    b: Side | None = None
+    active: Name = "A"
+    colour: Colour = "band"
+    scope: Scope = "anchor"
+    map: str = "PCA"
+    truth: bool = False
+    doubtful: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself."""
+        if self.b is None and (self.active == "B" or self.colour == "difference"):
+            raise ValueError('There is no side B: set compare=True first, which sets a copy of side A beside it as "B".')
+
+    @property
+    def side(self) -> Side:
+        """The side that the controls move."""
+        return self.a if self.b is None or self.active == "A" else self.b
+
+    def with_side(self, side: Side) -> "State":
+        """The same with another active side."""
+        return replace(self, a=side) if self.active == "A" else replace(self, b=side)
+
+    def to_json(self) -> str:
+        """One line that `from_json` reads."""
+        return json.dumps(to_plain(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "State":
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: no JSON, or not of a state; the message names the setting.
+        """
+        try:
+            plain = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"This is no line of a state: {error}.") from error
+        return from_plain(cls, plain, "state")
+
+
+def first_state(snapshot: Snapshot, other: Snapshot | None = None) -> State:
+    """The run's own rules at full strength, at the last epoch; with two snapshots both runs' side by side."""
+    sides = [_side_of(each) for each in (snapshot, other) if each is not None]
+    return State(
+        anchor=int(snapshot.ids[0]),
+        a=sides[0],
+        b=sides[1] if other is not None else None,
+        colour="band" if other is None else "difference",
+        map=snapshot.map_names[0],
+    )
+
+
+def _side_of(snapshot: Snapshot) -> Side:
+    experiment = snapshot.experiment
+    return Side(
+        positives=experiment.positives.at(1.0),
+        negatives=experiment.negatives.at(1.0),
+        temperature=experiment.loss.temperature,
+        epoch=snapshot.epochs[-1],
+    )
+
+
+def check(state: State, snapshots: tuple[Snapshot, ...]) -> None:
+    """Raise ValueError where a state names what the snapshots do not have."""
+    first = snapshots[0]
+    if not (first.ids == state.anchor).any():
+        raise ValueError(f"No image has the id {state.anchor}; ids go from {first.ids.min()} to {first.ids.max()}.")
+    if state.map not in first.map_names:
+        raise unknown("map", state.map, first.map_names)
+    if len(snapshots) == 2 and state.b is None:
+        raise ValueError("Two snapshots are shown side by side; the state needs a side B.")
+    for side, snapshot in zip((state.a, state.b), (first, snapshots[-1]), strict=True):
+        if side is None:
+            continue
+        if side.epoch not in snapshot.epochs:
+            known = ", ".join(map(str, snapshot.epochs))
+            raise ValueError(f"This snapshot has no epoch {side.epoch}; it has {known}.")
+        if not side.temperature > 0:
+            raise ValueError(f"The temperature is {side.temperature}; it must be above 0.")
+    if not first.labelled and (state.truth or state.colour == "class"):
+        raise ValueError("These images have no labels, so there are no classes to show.")

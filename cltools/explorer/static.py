@@ -1,0 +1,111 @@
+"""The static twin: the same state as a matplotlib figure, for pages and viewers without live widgets.
+
+Legend: N images of the snapshot.
+"""
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cltools.explorer.colours import BAND_NAMES, BANDS, GREY
+from cltools.explorer.view import Group, Histogram, Picture
+from cltools.mining import Band
+from cltools.snapshot import Snapshot
+from cltools.snapshot.sprite import tiles_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MARKERS = ("o", "D", "^", "*", "x")
+AREAS = (4, 12, 22, 50, 14)
+
+
+def draw(
+    pictures: list[tuple[Picture, Snapshot]],
+    histogram: Histogram,
+    edges: list[float],
+    score_name: str,
+    groups: tuple[Group, ...],
+    sentence: str,
+) -> "Figure":
+    """Maps, curves, histogram and pictures of one state.
+
+    Args:
+        pictures: one a snapshot.
+        histogram: of the active side.
+        edges: scores at which lines are drawn.
+        score_name: of the histogram's axis.
+        groups: of the active side.
+        sentence: above all.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6 * len(pictures) + 5.2, 5.4), dpi=80, facecolor="white", layout="constrained")
+    maps, side = figure.subfigures(1, 2, width_ratios=[4.6 * len(pictures), 5.2])
+    figure.suptitle(textwrap.fill(sentence, 150), fontsize=9, x=0.01, ha="left")
+    axes: Any = maps.subplots(2, len(pictures), squeeze=False, height_ratios=[5, 2])
+    for column, (picture, _) in enumerate(pictures):
+        _map(axes[0, column], picture)
+        _curve(axes[1, column], picture)
+    top, bottom = side.subfigures(2, 1, height_ratios=[2, 3])
+    _histogram(top.subplots(), histogram, edges, score_name)
+    tiles = tiles_of(pictures[0][1].sprite, len(pictures[0][1]), pictures[0][1].tile)
+    rows: Any = bottom.subplots(max(1, len(groups)), 1, squeeze=False)
+    for axis, group in zip(rows[:, 0], groups, strict=False):
+        _strip(axis, group, tiles)
+    if not groups:
+        rows[0, 0].axis("off")
+    return figure
+
+
+def _map(axis: "Axes", picture: Picture) -> None:
+    from matplotlib.colors import ListedColormap
+
+    painting, colours = picture.painting, picture.painting.colours
+    for slot, (marker, area) in enumerate(zip(MARKERS, AREAS, strict=True)):
+        at = painting.slots == slot
+        axis.scatter(
+            *picture.place[at].T, s=area, c=painting.codes[at], cmap=ListedColormap(list(colours)), marker=marker,
+            vmin=-0.5, vmax=len(colours) - 0.5, linewidths=0.8 if marker == "x" else 0,
+        )  # fmt: skip
+    axis.scatter(*picture.place[picture.doubtful].T, s=50, marker="s", facecolors="none", edgecolors=GREY)
+    axis.scatter(*picture.place[picture.anchor], s=180, facecolors="none", edgecolors="black", linewidths=2)
+    axis.set(xticks=[], yticks=[], xlim=picture.frame[:, 0], ylim=picture.frame[:, 1])
+
+
+def _curve(axis: "Axes", picture: Picture) -> None:
+    for line in picture.lines:
+        axis.plot(line.x, line.y, color=line.colour, linestyle=":" if line.dashed else "-", label=line.name)
+    axis.set(xscale="log", xlabel="the closest … keys", ylabel=picture.measure, ylim=(0, 103))
+    axis.legend(fontsize=7, frameon=False)
+
+
+def _histogram(axis: "Axes", histogram: Histogram, edges: list[float], score_name: str) -> None:
+    """Stacked on a square-root axis: each part from the root of what lies under it to the root of what it adds."""
+    left, width = histogram.edges[:-1], np.diff(histogram.edges)
+    under = np.zeros(len(left))
+    for band in Band:
+        count = histogram.counts[:, band]
+        if count.any():
+            heights = np.sqrt(under + count) - np.sqrt(under)
+            axis.bar(left, heights, width, np.sqrt(under), align="edge", color=BANDS[band], label=BAND_NAMES[band])
+        under += count
+    for edge in edges:
+        if np.isfinite(edge):
+            axis.axvline(edge, color="black", linestyle="--", linewidth=1)
+    axis.set(xlabel=score_name, ylabel="keys (root scale)")
+    ticks = [tick for tick in (0, 1, 10, 100, 1000, 10000) if tick <= max(1, under.max())]
+    axis.set_yticks(np.sqrt(ticks), labels=[f"{tick:,}" for tick in ticks])
+    axis.legend(fontsize=7, frameon=False)
+
+
+def _strip(axis: "Axes", group: Group, tiles: np.ndarray) -> None:
+    height, width = tiles.shape[1:3]
+    strip = np.full((height, 12 * (width + 1), 3), 255, np.uint8)
+    for i, place in enumerate(group.places):
+        strip[:, i * (width + 1) : i * (width + 1) + width] = tiles[place]
+    axis.imshow(strip)
+    axis.set_axis_off()
+    axis.set_title(f"{BAND_NAMES[group.band]}: {group.total:,}", fontsize=8, loc="left", color=BANDS[group.band])

@@ -1,0 +1,221 @@
+"""The view model: plain arrays and words for every panel, from judgements alone. No widget, no figure.
+
+Legend: N images of the snapshot, R ranks of a curve.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Float32, Int8, Int64
+from numpy import ndarray
+
+from cltools.explorer.census import Census
+from cltools.explorer.colours import (
+    BAND_NAMES,
+    BANDS,
+    CLASSES,
+    DIFFERENCE,
+    GREY,
+    LEVELS,
+    OTHER_CLASS,
+    SIDE_COLOURS,
+    SLOT_OF_BAND,
+    SLOT_OF_DIFFERENCE,
+)
+from cltools.explorer.judgement import Judgement
+from cltools.mining import Band
+
+SHOWN = 12
+"""Pictures of a group."""
+BINS = 48
+GROUPS = (Band.MINED, Band.HARD, Band.POTENTIAL, Band.EASY, Band.OTHER)
+DOUBT = 0.2
+"""Below this share of kept neighbours a point's place on the map says little."""
+LEGIBLE = 10
+"""Classes that colours can tell apart."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pictures of one band: places of those shown, the closest first (of the easy the farthest), and how many it has."""
+
+    band: Band
+    places: tuple[int, ...]
+    total: int
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How many keys of each band have a score in each bin: counts [bins, 6] between edges [bins + 1]."""
+
+    edges: Float32[ndarray, " bins_plus_1"]
+    counts: Int64[ndarray, "bins 6"]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Share of the force that the closest keys hold, against how many they are: all kept, and under the rules."""
+
+    ranks: Int64[ndarray, " R"]
+    plain: Float32[ndarray, " R"]
+    rules: Float32[ndarray, " R"]
+
+
+@dataclass(frozen=True)
+class Painting:
+    """How points are drawn: a symbol's slot and a colour's code each, and the colours of the codes."""
+
+    slots: Int8[ndarray, " N"]
+    codes: Int8[ndarray, " N"]
+    colours: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+def groups(j: Judgement) -> tuple[Group, ...]:
+    """The pictures of each band that is not empty."""
+    found = []
+    for band in GROUPS:
+        places = np.flatnonzero(j.band == band)
+        if len(places):
+            order = np.argsort(j.score[places] if band == Band.EASY else -j.score[places], kind="stable")[:SHOWN]
+            found.append(Group(band, tuple(places[order].tolist()), len(places)))
+    return tuple(found)
+
+
+def histogram(j: Judgement) -> Histogram:
+    """Scores of all keys but the own one, by band."""
+    others = j.band != Band.OWN
+    score, band = j.score[others], j.band[others]
+    low, high = (float(score.min()), float(score.max())) if len(score) else (0.0, 1.0)
+    width = max(high - low, 1e-6)
+    place = np.minimum(((score - low) * (BINS / width)).astype(np.int64), BINS - 1)
+    counts = np.bincount(place * len(Band) + band, minlength=BINS * len(Band)).reshape(BINS, len(Band))
+    return Histogram(np.linspace(low, low + width, BINS + 1, dtype=np.float32), counts)
+
+
+def curve(j: Judgement) -> Curve:
+    """The force that the closest hold, at ranks evenly spread on a log axis."""
+    order = np.argsort(-np.where(j.band == Band.OWN, -np.inf, j.score), kind="stable")
+    ranks = np.unique(np.round(np.geomspace(1, len(order), 60)).astype(np.int64))
+    plain, rules = (np.cumsum(force[order], dtype=np.float64)[ranks - 1] for force in (j.plain_force, j.force))
+    return Curve(ranks, plain.astype(np.float32), rules.astype(np.float32))
+
+
+_BAND_SLOTS = np.array([SLOT_OF_BAND[band] for band in Band], np.int8)
+_DIFFERENCE_SLOTS = np.array(SLOT_OF_DIFFERENCE, np.int8)
+
+
+def by_band(j: Judgement) -> Painting:
+    """Colour tells the band."""
+    return Painting(_BAND_SLOTS[j.band], j.band, tuple(BANDS[band] for band in Band), tuple(BAND_NAMES[b] for b in Band))
+
+
+def by_level(j: Judgement, values: Float32[ndarray, " N"], low: str, high: str) -> Painting:
+    """Colour tells a number, from little to much; symbols still tell the band."""
+    others = values[j.band != Band.OWN]
+    least, most = (float(others.min()), float(others.max())) if len(others) else (0.0, 1.0)
+    share = np.clip((values - least) / max(most - least, 1e-12), 0, 1)
+    codes = np.minimum((share * len(LEVELS)).astype(np.int8), len(LEVELS) - 1)
+    steps = np.linspace(least, most, len(LEVELS) + 1)
+    names = tuple(f"{a:.3g} to {b:.3g}" for a, b in zip(steps[:-1], steps[1:], strict=True))
+    return Painting(_BAND_SLOTS[j.band], codes, LEVELS, (f"{low}: {names[0]}", *names[1:-1], f"{high}: {names[-1]}"))
+
+
+def by_force(j: Judgement) -> Painting:
+    """Colour tells the share of the force, in powers of ten."""
+    floor = np.float32(1e-8)
+    return by_level(j, np.log10(np.maximum(j.force, floor)), "log10 of the share of force, least", "most")
+
+
+def by_class(j: Judgement, labels: Int64[ndarray, " N"], classes: tuple[str, ...], anchor: int) -> Painting:
+    """Colour tells the class; above ten only the anchor's and those most frequent among the suspected are told."""
+    told = range(len(classes))
+    if len(classes) > LEGIBLE:
+        suspected = np.bincount(labels[j.band == Band.HARD], minlength=len(classes))
+        suspected[labels[anchor]] = len(labels) + 1
+        told = np.argsort(-suspected, kind="stable")[:LEGIBLE].tolist()
+    code_of = np.zeros(len(classes), np.int8)  # 0 is every class that is not told
+    for code, label in enumerate(told, start=1):
+        code_of[label] = code
+    names = ("other classes", *(classes[label] for label in told))
+    return Painting(_BAND_SLOTS[j.band], code_of[labels], (OTHER_CLASS, *CLASSES)[: len(names)], names)
+
+
+def difference(a: Judgement, b: Judgement) -> Int8[ndarray, " N"]:
+    """0 kept by neither, 1 by both, 2 by A only, 3 by B only."""
+    in_a, in_b = a.band == Band.POTENTIAL, b.band == Band.POTENTIAL
+    return np.where(in_a & in_b, 1, np.where(in_a, 2, np.where(in_b, 3, 0))).astype(np.int8)
+
+
+def by_difference(a: Judgement, b: Judgement, names: tuple[str, ...]) -> Painting:
+    """Colour tells which of two choices keeps a key."""
+    codes = difference(a, b)
+    return Painting(_DIFFERENCE_SLOTS[codes], codes, DIFFERENCE, names)
+
+
+# what a snapshot's figure shows
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve against rank."""
+
+    name: str
+    x: ndarray
+    y: ndarray
+    colour: str
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A snapshot's map with the curve under it.
+
+    Attributes:
+        place: of the points [N, 2].
+        frame: lowest and highest place over all epochs [2, 2], so that an epoch does not move the axes.
+        painting: how points are drawn.
+        anchor: place of the anchor among the images.
+        doubtful: places of points to be marked.
+        lines: two curves, and for two choices on one snapshot a third.
+        measure: what the curves measure, in percent of it.
+    """
+
+    place: Float32[ndarray, "N 2"]
+    frame: Float32[ndarray, "2 2"]
+    painting: Painting
+    anchor: int
+    doubtful: Int64[ndarray, " D"]
+    lines: tuple[Line, ...]
+    measure: str
+
+
+def frame(maps: Float32[ndarray, "E N 2"]) -> Float32[ndarray, "2 2"]:
+    """Lowest and highest place, with a margin."""
+    low, high = maps.min((0, 1)), maps.max((0, 1))
+    margin = 0.05 * np.maximum(high - low, 1e-3)
+    return np.stack([low - margin, high + margin])
+
+
+def force_lines(judgements: Sequence[tuple[str, Judgement]]) -> tuple[Line, ...]:
+    """The share of the force that the closest hold, for the choices shown on one snapshot."""
+    found = []
+    for (name, j), colour in zip(judgements, SIDE_COLOURS, strict=False):
+        c = curve(j)
+        if not found:
+            found.append(Line("every key kept", c.ranks, 100 * c.plain, GREY, dashed=True))
+        found.append(Line(name, c.ranks, 100 * c.rules, colour))
+    return tuple(found)
+
+
+def rank_lines(census: Census) -> tuple[Line, ...]:
+    """P(same class | rank) of all anchors, beside the base rate."""
+    middle = np.array([(a + 1 + b) / 2 for a, b in pairwise(census.ranks)])
+    share = np.array([100 * share.value for share in census.by_rank])
+    base = np.full(len(middle), 100 * census.base_rate.value)
+    return (
+        Line("base rate", middle, base, GREY, dashed=True),
+        Line("same class at this rank", middle, share, SIDE_COLOURS[0]),
+    )

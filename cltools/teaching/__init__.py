@@ -1,7 +1,8 @@
-"""What only the notebooks use: curves that grow while training, pictures, and the first slider."""
+"""What only the notebooks use: predictions, checks of exercises, classic mistakes, pictures, and the first slider."""
 
 from cltools.teaching.bands import BandPictures
 from cltools.teaching.curve import LiveCurve
 from cltools.teaching.pictures import gallery
+from cltools.teaching.predict import Predict
 
-__all__ = ["BandPictures", "LiveCurve", "gallery"]
+__all__ = ["BandPictures", "LiveCurve", "Predict", "gallery"]

@@ -1,8 +1,9 @@
 """What only the notebooks use: predictions, checks of exercises, classic mistakes, pictures, and the first slider."""
 
+from cltools.teaching import mistakes
 from cltools.teaching.bands import BandPictures
 from cltools.teaching.curve import LiveCurve
 from cltools.teaching.pictures import gallery
 from cltools.teaching.predict import Predict
 
-__all__ = ["BandPictures", "LiveCurve", "Predict", "gallery"]
+__all__ = ["BandPictures", "LiveCurve", "Predict", "gallery", "mistakes"]

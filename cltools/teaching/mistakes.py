@@ -1,0 +1,50 @@
+"""The classic mistakes, as small functions: to be made on purpose, and seen. None is an option of the package.
+
+Legend: B anchors, K keys.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from cltools.losses import info_nce
+from cltools.mining import Band, PositiveRule, RandomNegatives, Selection, Similarities, select, terms
+
+
+def keep_own_key(s: Similarities, selection: Selection) -> Selection:
+    """Leave the key of the anchor's own image among its negatives: the anchor is pushed from where it is pulled to."""
+    return replace(selection, negative_weight=selection.negative_weight.masked_fill(s.own, 1.0))
+
+
+def push_mined_keys(selection: Selection) -> Selection:
+    """Take a key as a positive and leave it among the negatives: pulled and pushed at once."""
+    mined = selection.band == Band.MINED
+    return replace(selection, negative_weight=selection.negative_weight.masked_fill(mined, 1.0))
+
+
+def forget_to_normalise(s: Similarities, *, length: float) -> Similarities:
+    """Take dot products of vectors of this length for cosines: the temperature is then another, τ/length²."""
+    scale = length**2
+    key = None if s.key is None else s.key * scale
+    return replace(s, anchor=s.anchor * scale, key=key, positive=s.positive * scale)
+
+
+def compare_losses(s: Similarities, shares: Sequence[float], *, temperature: float) -> dict[float, float]:
+    """Read progress off losses under different numbers of negatives: a share of the keys by chance, same encoder.
+
+    Args:
+        s: similarities, of one encoder.
+        shares: how many of the keys are kept, above 0 and at most 1.
+        temperature: the loss's.
+
+    Returns:
+        The mean loss by share.
+    """
+    losses = {}
+    for share in shares:
+        draws = torch.Generator(s.anchor.device).manual_seed(0)
+        rule = RandomNegatives(share=share)
+        chosen = select(s, PositiveRule(weighting="none"), rule, temperature=temperature, generator=draws)
+        losses[share] = float(info_nce(**terms(s, chosen), temperature=temperature))
+    return losses

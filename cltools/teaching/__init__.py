@@ -1,9 +1,10 @@
 """What only the notebooks use: predictions, checks of exercises, classic mistakes, pictures, and the first slider."""
 
+from cltools.teaching import exercises as check
 from cltools.teaching import mistakes
 from cltools.teaching.bands import BandPictures
 from cltools.teaching.curve import LiveCurve
 from cltools.teaching.pictures import gallery
 from cltools.teaching.predict import Predict
 
-__all__ = ["BandPictures", "LiveCurve", "Predict", "gallery", "mistakes"]
+__all__ = ["BandPictures", "LiveCurve", "Predict", "check", "gallery", "mistakes"]

@@ -1,0 +1,9 @@
+"""The exercises' checks: `check.forces(answer, …)` prints whether the answer is right, else what went wrong, in words.
+
+What is right is computed here anew by the package, from what the reader's answer was made of.
+"""
+
+from cltools.teaching.exercises.negatives import forces, spare_false, temperature_for
+from cltools.teaching.exercises.positives import largest_k, paired, soft_weights
+
+__all__ = ["forces", "largest_k", "paired", "soft_weights", "spare_false", "temperature_for"]

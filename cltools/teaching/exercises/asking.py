@@ -1,0 +1,65 @@
+"""How a check speaks: it prints, and never stops a notebook.
+
+An exercise that is not solved yet (None or …) says so; a judge finds the mistake and says it in words.
+"""
+
+import math
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, cast
+
+import torch
+from torch import Tensor
+
+Arguments = ParamSpec("Arguments")
+
+
+class Mistake(Exception):
+    """What is wrong with an answer, in words for who gave it; the full stop is added."""
+
+
+def exercise(judge: Callable[Concatenate[Any, Arguments], str]) -> Callable[Concatenate[Any, Arguments], None]:
+    """A check that prints: "Not solved yet", "Not yet" with the mistake that the judge found, or "Right"."""
+
+    @wraps(judge)
+    def check(answer: Any, *args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        if answer is None or answer is ...:
+            print("Not solved yet.")
+            return
+        try:
+            print(f"Right. {judge(answer, *args, **kwargs)}")
+        except Mistake as mistake:
+            print(f"Not yet: {mistake}.")
+
+    return cast(Callable[Concatenate[Any, Arguments], None], check)
+
+
+def as_numbers(answer: Any, shape: tuple[int, ...]) -> Tensor:
+    """The answer as numbers of this shape; a single row may stand without its first axis."""
+    try:
+        given = torch.as_tensor(answer, dtype=torch.float64).detach().cpu()
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise Mistake(f"a tensor of numbers is wanted, and this is of type {type(answer).__name__}") from None
+    if shape[0] == 1 and given.shape == shape[1:]:
+        given = given[None]
+    if given.shape != shape:
+        raise Mistake(f"a tensor of shape {[*shape]} is wanted, and this has {[*given.shape]}")
+    if given.isnan().any():
+        raise Mistake("some numbers are nan. Rounding can put c² just above 1: use .clamp_min(0) before .sqrt()")
+    return given
+
+
+def as_number(answer: Any) -> float:
+    """The answer as one number."""
+    try:
+        number = float(answer)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise Mistake(f"one number is wanted, and this is of type {type(answer).__name__}") from None
+    if not math.isfinite(number):
+        raise Mistake(f"{number} is no number to work with")
+    return number
+
+
+def same(given: Tensor, other: Tensor) -> bool:
+    """Equal as far as float32 and another order of operations let them be."""
+    return given.shape == other.shape and torch.allclose(given, other.double(), rtol=1e-3, atol=1e-7)

@@ -1,0 +1,131 @@
+"""Checks of notebook 03: weights of mined positives, their purity, and whether they help.
+
+Legend: B anchors, K keys.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cltools.evaluation.diagnosis import mined_purity_by_k
+from cltools.evaluation.intervals import student
+from cltools.mining import PositiveRule, Similarities
+from cltools.mining.positives import mine, search_score
+from cltools.teaching.exercises.asking import Mistake, as_number, as_numbers, exercise, same
+
+
+@exercise
+def soft_weights(answer: Any, s: Similarities, rule: PositiveRule) -> str:
+    """The weights of the augmented view and of the k mined ones, closest first, of one anchor.
+
+    Args:
+        answer: 1 + k numbers.
+        s: similarities of one anchor.
+        rule: weighting "soft", with an augmented share.
+    """
+    assert rule.k is not None and rule.augmented_share is not None
+    k, share = rule.k, rule.augmented_share
+    try:
+        count = len(answer)
+    except TypeError:
+        count = -1
+    if count == k:
+        raise Mistake(f"{k + 1} weights are wanted: the augmented view's stands first, then the {k} mined ones'")
+    given = as_numbers(answer, (1, k + 1))
+    if same(given, _weights(s, rule)):
+        return f"The closest of the {k} gets {float(given[0, 1]):.2f}, the farthest {float(given[0, -1]):.2f}."
+    if same(given.sort().values, _weights(s, rule).double().sort().values):
+        raise Mistake("the values are right and their order is not: the augmented view, then the closest key first")
+    if abs(float(given[0, 1:].sum()) - 1) < 1e-3:
+        raise Mistake(f"the mined weights alone sum to 1; they share what the augmented view leaves, 1 − {share:g}")
+    for wrong, words in _wrong_weights(s, rule, k, share):
+        if same(given, wrong):
+            raise Mistake(words)
+    raise Mistake(f"yours sum to {float(given.sum()):.3g}, where 1 is wanted, and start with {float(given[0, 0]):.3g}")
+
+
+def _wrong_weights(s: Similarities, rule: PositiveRule, k: int, share: float) -> list[tuple[Tensor, str]]:
+    """What the classic mistakes give, each with its words."""
+    scores = search_score(s, rule.search).masked_fill(s.own, -torch.inf)
+    of_all = (scores / rule.temperature).softmax(1).topk(k).values * (1 - share)
+    even = torch.full((1, k), (1 - share) / k)
+    first = torch.full((1, 1), share)
+    with_own = replace(s, own=torch.zeros_like(s.own))
+    return [
+        (_weights(with_own, rule), "you kept the anchor's own key among the mined: leave out what s.own marks"),
+        (_weights(s, replace(rule, temperature=1.0)), f"divide the cosines by the temperature {rule.temperature:g}"),
+        (torch.cat([first, of_all], 1), f"the softmax runs over the {k} mined keys alone, and yours over all keys"),
+        (torch.cat([first, even], 1), "these are hard weights, all alike; soft ones follow the cosine"),
+        (
+            _weights(s, replace(rule, search="anchor")),
+            "you searched close to z; this rule searches close to z', s.key",
+        ),
+    ]
+
+
+def _weights(s: Similarities, rule: PositiveRule) -> Tensor:
+    """What the rule gives, the mined ones by weight."""
+    weight = mine(s, rule)[1]
+    return torch.cat([weight[:, :1], weight[:, 1:].sort(dim=1, descending=True).values], dim=1)
+
+
+@exercise
+def largest_k(answer: Any, s: Similarities, *, times: float) -> str:
+    """The largest k for which the k keys closest to the positive are of the anchor's class `times` the base rate.
+
+    Args:
+        answer: a whole number.
+        s: similarities with `same_class`, of several anchors.
+        times: the base rate.
+    """
+    k, keys = as_number(answer), s.own.shape[1] - 1
+    if k != int(k) or not 1 <= k <= keys:
+        raise Mistake(f"k is a whole number from 1 to {keys}, and this is {k:g}")
+    assert s.key is not None
+    purity = torch.tensor([share.value for share in mined_purity_by_k(s.key, s.own, s.same_class, range(1, keys + 1))])
+    asked = times * float(purity[-1])
+    pure = (purity >= asked).nonzero()[:, 0] + 1
+    if not len(pure):
+        raise Mistake(f"in this snapshot no k reaches {100 * asked:.1f} %, {times:g} times the base rate")
+    right, at = int(pure[-1]), float(purity[int(k) - 1])
+    said = f"at k = {k:.0f} the purity is {100 * at:.1f} %, and {100 * asked:.1f} % is asked for"
+    if k == right:
+        return f"{said[0].upper()}{said[1:]}; one more, and it is {100 * float(purity[min(right, keys - 1)]):.1f} %."
+    with_own = mined_purity_by_k(s.key, torch.zeros_like(s.own), s.same_class, [int(k), int(k) + 1])
+    if k > right and with_own[0].value >= asked > with_own[1].value:
+        raise Mistake(f"{said}. You counted the anchor's own key, which is always of its class and never mined")
+    raise Mistake(f"{said}, so a {'larger' if k < right else 'smaller'} k is meant")
+
+
+@exercise
+def paired(answer: Any, baseline: Any) -> str:
+    """An arm of your own against a baseline that started from the same seeds.
+
+    Args:
+        answer: accuracy in percent, by seed.
+        baseline: the same of the baseline.
+    """
+    if not isinstance(answer, Mapping) or not isinstance(baseline, Mapping):
+        raise Mistake("give both by seed, such as {0: 70.1, 1: 69.4, 2: 71.0}: one mean does not tell what chance does")
+    mine, theirs = ({seed: as_number(value) for seed, value in side.items()} for side in (answer, baseline))
+    if {*mine} != {*theirs}:
+        raise Mistake(
+            f"your seeds are {[*mine]} and the baseline's {[*theirs]}. Compare within a seed: both arms go on from the "
+            "same weights and see the same images, and what these decide cancels"
+        )
+    if len(mine) < 3:
+        raise Mistake(f"{len(mine)} seed{'s' * (len(mine) != 1)} cannot tell what chance does; train at least three")
+    if all(0 <= value <= 1 for value in [*mine.values(), *theirs.values()]):
+        raise Mistake("these look like shares; give accuracies in percent")
+    gains = torch.tensor([mine[seed] - theirs[seed] for seed in mine], dtype=torch.float64)
+    mean = float(gains.mean())
+    half = student(len(gains) - 1) * float(gains.std()) / math.sqrt(len(gains))
+    interval = f"95 % interval {mean - half:+.1f} to {mean + half:+.1f}"
+    said = f"Over {len(gains)} seeds the mean difference is {mean:+.1f} points, {interval}"
+    if abs(mean) > half:
+        return f"{said}: {'better' if mean > 0 else 'worse'} here, by more than chance explains."
+    return f"{said}. It holds 0: these seeds show no difference."

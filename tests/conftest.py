@@ -1,6 +1,7 @@
-"""What all tests share: shapes checked at run time, one hypothesis profile, and globals put back after each test."""
+"""What all tests share: shapes checked at run time, one hypothesis profile, a cache, globals put back after each."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from jaxtyping import install_import_hook
 
@@ -13,6 +14,15 @@ from hypothesis import settings  # noqa: E402
 # The same examples everywhere and always: a failure seen once is seen again.
 settings.register_profile("cltools", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("cltools")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for maps that is nobody's own; processes started by tests use it too."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLTOOLS_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(autouse=True)

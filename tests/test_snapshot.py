@@ -112,7 +112,7 @@ def test_alignment_moves_no_point_against_another() -> None:
     assert ((found - reference) ** 2).sum() <= ((points - reference) ** 2).sum()
 
 
-def test_an_epochs_map_lies_where_the_one_before_did() -> None:
+def test_an_epochs_map_lies_where_the_one_before_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Embeddings that hardly change give maps that hardly move, though umap scales and places its result anew."""
     first = unit(600, seed=3)
     second = first + 0.02 * np.random.default_rng(1).normal(size=first.shape).astype(np.float32)
@@ -121,6 +121,7 @@ def test_an_epochs_map_lies_where_the_one_before_did() -> None:
     found = {seed: maps.over_epochs(both, seed) for seed in (0, 1, None)}
     for one, two in found.values():
         assert np.median(np.linalg.norm(one - two, axis=1)) < 0.3 * one.std()
+    monkeypatch.setenv("CLTOOLS_CACHE", str(tmp_path))
     assert np.array_equal(found[0], maps.over_epochs(both, 0)), "a seed repeats it"
     assert not np.array_equal(found[0], found[1])
 

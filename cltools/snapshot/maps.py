@@ -5,10 +5,13 @@ Legend: E epochs, N points, d embedding, k neighbours.
 
 import warnings
 from collections.abc import Sequence
+from importlib.metadata import version
 
 import numpy as np
 from jaxtyping import Float32, Int64
 from numpy import ndarray
+
+from cltools.snapshot.cache import cached, content_key
 
 NEIGHBOURS = 15
 WARM_ROUNDS = 100
@@ -69,6 +72,8 @@ def umap(
 ) -> Float32[ndarray, "N 2"]:
     """UMAP (arXiv:1802.03426) of unit vectors by their exact nearest neighbours, from a given start.
 
+    A map that was made before is read from `cltools.snapshot.cache`.
+
     Args:
         points: unit vectors.
         start: places; umap scales them to its own range.
@@ -78,7 +83,16 @@ def umap(
     Raises:
         ModuleNotFoundError: umap-learn is not installed.
     """
+    key = content_key("umap", version("umap-learn"), points, start, seed, rounds, NEIGHBOURS)
+    return cached(key, lambda: _fitted(points, start, seed, rounds))
+
+
+def _fitted(
+    points: Float32[ndarray, "N d"], start: Float32[ndarray, "N 2"], seed: int, rounds: int | None
+) -> Float32[ndarray, "N 2"]:
+    """What umap makes of these; importing and compiling it takes seconds."""
     neighbours = min(NEIGHBOURS, len(points) - 1)
+    known = nearest(points, neighbours)  # exactly as many columns as neighbours, the point itself first
     with warnings.catch_warnings():
         for message in EXPECTED:
             warnings.filterwarnings("ignore", message=message)
@@ -91,9 +105,7 @@ def umap(
             n_epochs=rounds,
             random_state=seed,
             n_jobs=1,
-            precomputed_knn=nearest(
-                points, neighbours
-            ),  # exactly as many columns as neighbours, the point itself first
+            precomputed_knn=known,
         )
         placed = fit.fit_transform(points)
     return np.asarray(placed, dtype=np.float32)

@@ -6,5 +6,6 @@ from cltools.teaching.bands import BandPictures
 from cltools.teaching.curve import LiveCurve
 from cltools.teaching.pictures import gallery
 from cltools.teaching.predict import Predict
+from cltools.teaching.records import comparison
 
-__all__ = ["BandPictures", "LiveCurve", "Predict", "check", "gallery", "mistakes"]
+__all__ = ["BandPictures", "LiveCurve", "Predict", "check", "comparison", "gallery", "mistakes"]

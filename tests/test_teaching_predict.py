@@ -136,3 +136,8 @@ def test_words_of_others_cannot_break_out() -> None:
     assert "<b>" not in guess.widget.children[0].value
     guess.control.value = "<i>"
     assert "<i>" not in guess.reveal("<i>", "<u>")._repr_html_() + message(guess)
+
+
+def test_viewers_without_widgets_see_the_question() -> None:
+    shown = share()._repr_mimebundle_()
+    assert shown["text/plain"] == "How many?" and "application/vnd.jupyter.widget-view+json" in shown

@@ -157,7 +157,7 @@ class Predict:
     def _say(self, text: str) -> None:
         self._message.value = f'<p role="status" aria-live="polite">{html.escape(text)}</p>'
 
-    def _ipython_display_(self) -> None:
-        from IPython.display import display
-
-        display(self.widget)  # type: ignore[no-untyped-call]
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """The box, and for viewers without widgets its question."""
+        bundle: dict[str, Any] = self.widget._repr_mimebundle_()
+        return {**bundle, "text/plain": self.question}

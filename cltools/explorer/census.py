@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cltools.evaluation.diagnosis import RANK_SHARES
 from cltools.evaluation.intervals import NOTHING, Share, share_of
-from cltools.explorer.judgement import chosen, reference_score
+from cltools.explorer.judgement import chosen, one_thread, reference_score
 from cltools.explorer.state import Side
 from cltools.mining import Band
 from cltools.mining.bands import rank_count
@@ -104,6 +104,7 @@ class Counting:
             by_rank=tuple(known(same[:, i], pairs[:, i]) for i in range(codes, pairs.shape[1])),
         )
 
+    @one_thread()
     def _count(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Keys of each anchor by band and then by bin of rank [B, 6 + R]: all, and those of its class."""
         s = self.snapshot.similarities(rows, epoch=self.epoch)

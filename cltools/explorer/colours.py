@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from cltools.mining import Band
 
+ANCHOR = "#E3127E"
 GREY = "#888888"  # for axes and text of figures: legible on light and on dark
 
 BANDS = {
@@ -26,7 +27,7 @@ BAND_NAMES = {
     Band.MINED: "mined as positive",
     Band.OTHER: "dropped otherwise",
 }
-DIFFERENCE = ("#999999", "#009E73", "#D55E00", "#0072B2")
+DIFFERENCE = ("#999999", "#009E73", "#0072B2", "#D55E00")
 DIFFERENCE_NAMES = ("kept by neither", "kept by both", "kept by A only", "kept by B only")
 CLASSES = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7B4EA3", "#B5CF6B", "#D6616B",
@@ -34,11 +35,8 @@ CLASSES = (
 SIDE_COLOURS = ("#0072B2", "#D55E00")
 """Of the curves of sides A and B."""
 OTHER_CLASS = "#999999"
-LEVELS = (
-    "#00224e", "#0c2e6d", "#30406c", "#48526b", "#5d646d", "#727577", "#878777", "#9e9a74", "#b6ae6d", "#d0c361",
-    "#ead948", "#fee838",
-)  # fmt: skip
-"""Cividis (Nuñez, Anderton and Renslow, PLOS ONE 13, 2018) in steps, for what goes from little to much."""
+LEVELS = ("#2F6DB5", "#5680AE", "#7A8FA6", "#94968F", "#B09A6B", "#C99645", "#DF8E20", "#EE8200")
+"""From little to much: blue to orange, every step legible on light and on dark pages."""
 
 # What a point is drawn with, by its slot: that of its band, or of its place in a difference.
 SYMBOLS = ("circle", "diamond", "triangle-up", "star", "x")

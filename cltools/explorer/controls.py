@@ -89,7 +89,7 @@ def _bar(state: State, snapshots: tuple[Snapshot, ...]) -> list[Control]:
         found.append(_select("reference", "rank by", side.negatives.reference, get_args(Reference), help=REFERENCE))
         found.append(_select("unit", "edges as", side.negatives.unit, get_args(Unit)))
     found.append(_select("colour", "colour by", state.colour, colours))
-    found.append(_select("scope", "sentence about", state.scope, get_args(Scope)))
+    found.append(Control("scope", "select", "tell about", state.scope, "bar", get_args(Scope), ("this anchor", "all anchors")))
     found.append(_select("map", "map", state.map, first.map_names))
     if len(snapshot.epochs) > 1:
         epoch = side.epoch

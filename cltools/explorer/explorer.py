@@ -19,7 +19,7 @@ from cltools.explorer.panels import pictures
 from cltools.explorer.session import Session
 from cltools.explorer.shown import replace_in_cell
 from cltools.explorer.state import State
-from cltools.explorer.view import groups, histogram
+from cltools.explorer.view import Picture, groups, histogram
 from cltools.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -85,8 +85,9 @@ class Explorer(Session):
             except RuntimeError:  # no loop turns here, so nobody waits for an answer between
                 for _ in self.counting():
                     pass
-        self._tell()
-        for figure, picture in zip(self._figures, pictures(self, self._census()), strict=True):
+        drawn = pictures(self, self._census())
+        self._tell(drawn)
+        for figure, picture in zip(self._figures, drawn, strict=True):
             figure.apply(picture)
 
     async def _count(self) -> None:
@@ -100,7 +101,7 @@ class Explorer(Session):
         """The count over all anchors, if the state wants it and it is done."""
         return self.counting().result if self.state.scope == "all" and self.counting().done else None
 
-    def _tell(self) -> None:
+    def _tell(self, drawn: list[Picture]) -> None:
         wanted = self.state.scope == "all"
         self._front.view = page.view(
             self,
@@ -108,6 +109,7 @@ class Explorer(Session):
             error=self._error,
             counted=self.counting().share if wanted else None,
             census=self._census(),
+            drawn=drawn,
         )
 
     def _asked(self, change: dict[str, Any]) -> None:
@@ -123,7 +125,7 @@ class Explorer(Session):
         finally:
             self._asking = False
         if self.state == before:
-            self._tell()
+            self._tell(pictures(self, self._census()))
         else:
             self._show()
         self.milliseconds.append(1000 * (time.perf_counter() - began))

@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy import ndarray
 
-from cltools.explorer.colours import GREY, SIZES, SYMBOLS, scale
-from cltools.explorer.view import Line, Picture
+from cltools.explorer.colours import ANCHOR as ANCHOR_COLOUR
+from cltools.explorer.colours import GREY, SIDE_COLOURS, SIZES, SYMBOLS, scale
+from cltools.explorer.view import Picture
 
-WIDTH, HEIGHT = 430, 400
+WIDTH, HEIGHT, BESIDE = 412, 400, 320  # beside another it has a title and is lower
 SLOTS = len(SYMBOLS)
-DOUBTFUL, ANCHOR, FIRST_LINE, LINES = SLOTS, SLOTS + 1, SLOTS + 2, 3
+DOUBTFUL, ANCHOR, FIRST_LINE = SLOTS, SLOTS + 1, SLOTS + 2
+NOTHING = np.zeros(0, np.float32)
 AXIS = {"gridcolor": "rgba(136,136,136,0.25)", "zeroline": False, "linecolor": GREY}
 BARE = {"showgrid": False, "zeroline": False, "showticklabels": False, "ticks": ""}
 
@@ -26,21 +29,21 @@ class MapFigure:
         widget: the FigureWidget.
     """
 
-    def __init__(self, title: str) -> None:
-        empty: dict[str, Any] = {"x": [], "y": [], "hoverinfo": "none"}
+    def __init__(self, title: str = "") -> None:
+        bare: dict[str, Any] = {"x": [], "y": [], "mode": "markers"}
         marks = [
-            go.Scattergl(
-                **empty, mode="markers", customdata=[], marker={"symbol": symbol, "size": size, "line": {"width": 0}}
-            )
+            go.Scattergl(**bare, hoverinfo="none", customdata=[], marker={"symbol": symbol, "size": size})
             for symbol, size in zip(SYMBOLS, SIZES, strict=True)
         ]
-        ring = {"symbol": "circle-open", "color": GREY, "line": {"width": 2}}
-        bare = {**empty, "hoverinfo": "skip", "mode": "markers"}
-        marks.append(go.Scattergl(**bare, marker={**ring, "size": 11, "symbol": "square-open"}))
-        marks.append(go.Scattergl(**bare, marker={**ring, "size": 20, "line": {"width": 3}}))
-        lines = [go.Scatter(x=[], y=[], mode="lines", hoverinfo="skip", xaxis="x2", yaxis="y2") for _ in range(LINES)]
+        marks += [
+            go.Scattergl(**bare, hoverinfo="skip", marker={"symbol": symbol, "size": size, "line": {"width": 2.5}})
+            for symbol, size in (("square-open", 11), ("circle-open", 20))
+        ]
+        on_ranks: dict[str, Any] = {"x": [], "y": [], "mode": "lines", "hoverinfo": "skip", "xaxis": "x2", "yaxis": "y2"}
+        lines = [go.Scatter(**on_ranks, line={"width": 2, "color": GREY, "dash": "dot"})]
+        lines += [go.Scatter(**on_ranks, line={"width": 2, "color": colour}) for colour in SIDE_COLOURS]
         self.widget: Any = go.FigureWidget(data=[*marks, *lines], layout=_layout(title))
-        self._said: dict[str, Any] = {}
+        self._said: dict[str | int, Any] = {}
 
     def apply(self, picture: Picture) -> None:
         """Show a picture, in one message."""
@@ -48,34 +51,34 @@ class MapFigure:
         with self.widget.batch_update():
             for slot in range(SLOTS):
                 places = np.flatnonzero(painting.slots == slot)
-                trace = self.widget.data[slot]
-                trace.x, trace.y = picture.place[places, 0], picture.place[places, 1]
-                trace.customdata = places.astype(np.int32)
-                trace.marker.color = painting.codes[places]
+                self._points(slot, picture, places, painting.codes[places])
             if self._new("colours", painting.colours):
                 for trace in self.widget.data[:SLOTS]:
                     trace.marker.colorscale = scale(painting.colours)
                     trace.marker.cmin, trace.marker.cmax = -0.5, len(painting.colours) - 0.5
-            for index, places in ((DOUBTFUL, picture.doubtful), (ANCHOR, np.array([picture.anchor]))):
-                trace = self.widget.data[index]
-                trace.x, trace.y = picture.place[places, 0], picture.place[places, 1]
-            for i in range(LINES):
-                self._line(self.widget.data[FIRST_LINE + i], picture.lines[i] if i < len(picture.lines) else None)
+            self._points(DOUBTFUL, picture, picture.doubtful)
+            self._points(ANCHOR, picture, np.array([picture.anchor]))
+            for i, line in enumerate(picture.lines, start=FIRST_LINE):
+                x, y = (NOTHING, NOTHING) if line is None else (line.x, line.y)
+                if self._new(i, (x.tobytes(), y.tobytes())):
+                    self.widget.data[i].x, self.widget.data[i].y = x, y
             if self._new("frame", picture.frame.tobytes()):
                 (left, bottom), (right, top) = picture.frame.tolist()
                 self.widget.layout.xaxis.range, self.widget.layout.yaxis.range = [left, right], [bottom, top]
             if self._new("measure", picture.measure):
                 self.widget.layout.yaxis2.title.text = picture.measure
 
-    def _line(self, trace: Any, line: Line | None) -> None:
-        trace.x, trace.y = ([], []) if line is None else (line.x, line.y)
-        if line is not None and self._new(f"line {trace.uid}", (line.name, line.colour, line.dashed)):
-            trace.name = line.name
-            trace.line = {"color": line.colour, "dash": "dot" if line.dashed else "solid", "width": 2}
-        if self._new(f"legend {trace.uid}", line is not None):
-            trace.showlegend = line is not None
+    def _points(self, i: int, picture: Picture, places: ndarray, codes: ndarray | None = None) -> None:
+        """Give a trace its points, if they are others than it has."""
+        x, y = picture.place[places, 0], picture.place[places, 1]
+        if not self._new(i, (places.tobytes(), x.tobytes(), y.tobytes(), None if codes is None else codes.tobytes())):
+            return
+        trace = self.widget.data[i]
+        trace.x, trace.y = x, y
+        if codes is not None:
+            trace.customdata, trace.marker.color = places.astype(np.int32), codes
 
-    def _new(self, name: str, value: Any) -> bool:
+    def _new(self, name: str | int, value: Any) -> bool:
         """Whether the figure has not been told this yet; what it knows is not said again."""
         if self._said.get(name) == value:
             return False
@@ -86,7 +89,7 @@ class MapFigure:
 def _layout(title: str) -> dict[str, Any]:
     return {
         "width": WIDTH,
-        "height": HEIGHT,
+        "height": BESIDE if title else HEIGHT,
         "margin": {"l": 48, "r": 8, "t": 24 if title else 8, "b": 36},
         "title": {"text": title, "font": {"size": 12}, "x": 0.5, "y": 0.985},
         "paper_bgcolor": "rgba(0,0,0,0)",
@@ -95,8 +98,8 @@ def _layout(title: str) -> dict[str, Any]:
         "hovermode": "closest",
         "hoverdistance": 8,
         "dragmode": "pan",
-        "showlegend": True,
-        "legend": {"x": 0.02, "y": 0.27, "yanchor": "top", "bgcolor": "rgba(0,0,0,0)", "font": {"size": 10}},
+        "showlegend": False,
+        "colorway": [GREY] * ANCHOR + [ANCHOR_COLOUR],
         "xaxis": {**BARE, "anchor": "y"},
         "yaxis": {**BARE, "domain": [0.33, 1], "scaleanchor": None},
         "xaxis2": {**AXIS, "anchor": "y2", "type": "log", "title": {"text": "the closest … keys", "standoff": 4}},

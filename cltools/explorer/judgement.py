@@ -3,6 +3,8 @@
 Legend: N images of the snapshot, which are the keys.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +20,20 @@ from cltools.mining import AllNegatives, BandNegatives, NegativeRule, PositiveRu
 from cltools.mining.positives import search_score
 
 PLAIN = PositiveRule(weighting="none")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """For work on some thousands of numbers, to which waiting for another thread adds more than it takes away.
+
+    Where other work shares the cores it takes a hundred times as long with threads.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -49,20 +65,24 @@ class Judgement:
     score_name: str
 
 
-def judge(s: Similarities, side: Side, form: Form) -> Judgement:
+@one_thread()
+def judge(s: Similarities, side: Side, form: Form, plain_force: Float32[ndarray, " N"] | None = None) -> Judgement:
     """Judge one anchor.
 
     Args:
         s: of one anchor, with all that rules may read.
         side: rules and temperature.
         form: of the loss, which decides forces.
+        plain_force: of a judgement of the same anchor at the same temperature, where there is one.
     """
     selection = chosen(s, side)
     name, score = reference_score(s, side.negatives, side.temperature)
     flat = score[0].numpy()
     ranked = np.sort(np.where(s.own[0].numpy(), -np.inf, flat))[::-1]
     rule = side.negatives
-    plain = select(s, PLAIN, AllNegatives(), temperature=side.temperature)
+    if plain_force is None:
+        plain = select(s, PLAIN, AllNegatives(), temperature=side.temperature)
+        plain_force = _forces(s, plain, side.temperature, "sep")
     return Judgement(
         similarities=s,
         selection=selection,
@@ -71,7 +91,7 @@ def judge(s: Similarities, side: Side, form: Form) -> Judgement:
         ranked=ranked,
         cosine=s.anchor[0].numpy(),
         force=_forces(s, selection, side.temperature, form),
-        plain_force=_forces(s, plain, side.temperature, "sep"),
+        plain_force=plain_force,
         edges=edges_of(rule, ranked) if isinstance(rule, BandNegatives) else None,
         score_name=name,
     )

@@ -1,6 +1,5 @@
 """What goes to the page: numbers as bytes, words as text, nothing that the page would have to compute from state."""
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -9,10 +8,10 @@ from numpy import ndarray
 from cltools.config import to_plain
 from cltools.explorer import sentence
 from cltools.explorer.census import Census
-from cltools.explorer.colours import BAND_NAMES, BANDS, GLYPHS, SLOT_OF_BAND, SLOT_OF_DIFFERENCE
+from cltools.explorer.colours import BAND_NAMES, BANDS, GLYPHS, GREY, SIDE_COLOURS, SLOT_OF_BAND, SLOT_OF_DIFFERENCE
 from cltools.explorer.panels import painting
 from cltools.explorer.session import Session
-from cltools.explorer.view import LEGIBLE, groups, histogram
+from cltools.explorer.view import LEGIBLE, Picture, groups, histogram
 from cltools.mining import Band, BandNegatives
 from cltools.snapshot import Snapshot
 from cltools.snapshot.sprite import sprite_columns
@@ -34,7 +33,7 @@ def fixed(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def view(session: Session, *, answered: int, error: str, counted: float | None, census: Census | None) -> dict[str, Any]:
+def view(session: Session, *, answered: int, error: str, counted: float | None, census: Census | None, drawn: list[Picture]) -> dict[str, Any]:
     """All that is shown in a state.
 
     Args:
@@ -43,6 +42,7 @@ def view(session: Session, *, answered: int, error: str, counted: float | None, 
         error: what a person is to be told.
         counted: share of all anchors counted so far, where the sentence is to be about all.
         census: the count, once it is done.
+        drawn: what the figures show.
     """
     state, snapshot, j = session.state, session.snapshot(session.state.active), session.judgement
     h = histogram(j)
@@ -57,16 +57,17 @@ def view(session: Session, *, answered: int, error: str, counted: float | None, 
         "error": error,
         "anchor": session.place,
         "truth": state.truth,
-        "controls": [asdict(control) for control in session.controls],
+        "controls": [vars(control) for control in session.controls],
         "band": j.band.tobytes(),
         "score": _floats(j.score),
         "cosine": _floats(j.cosine),
         "force": _floats(j.force),
         "scoreName": j.score_name,
-        "bins": {"edges": h.edges.tolist(), "counts": h.counts.tolist()},
+        "bins": {"edges": h.edges.tolist(), "counts": h.counts.astype(np.int32).tobytes()},
         "edges": _edges(session),
-        "groups": [asdict(group) for group in groups(j)],
+        "groups": [vars(group) for group in groups(j)],
         "legend": _legend(session),
+        "lines": _lines(drawn),
         "state": state.to_json(),
         "python": session.python(),
         "rules": {"positives": to_plain(state.side.positives), "negatives": to_plain(state.side.negatives)},
@@ -96,6 +97,16 @@ def _legend(session: Session) -> list[dict[str, str]]:
     if colour == "class":
         return [_entry(c, n) for c, n in entries[: LEGIBLE + 1]]
     return [_entry(c, n) for c, n in (entries[0], entries[len(entries) // 2], entries[-1])]
+
+
+def _lines(drawn: list[Picture]) -> list[dict[str, str]]:
+    """What the curves are; those of two figures together."""
+    found = {}
+    for picture in drawn:
+        for line, colour, glyph in zip(picture.lines, (GREY, *SIDE_COLOURS), ("┈", "─", "─"), strict=True):
+            if line is not None:
+                found[line.name] = _entry(colour, line.name, glyph)
+    return list(found.values())
 
 
 def _entry(colour: str, name: str, glyph: str = "●") -> dict[str, str]:

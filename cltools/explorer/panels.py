@@ -8,6 +8,7 @@ from cltools.explorer.colours import DIFFERENCE_NAMES
 from cltools.explorer.session import Session
 from cltools.explorer.state import Name
 
+SIDES: tuple[Name, Name] = ("A", "B")
 NOBODY = np.zeros(0, np.int64)
 
 
@@ -19,12 +20,12 @@ def pictures(session: Session, census: Census | None = None) -> list[view.Pictur
         census: of all anchors, where the curves are to tell P(same class | rank).
     """
     if len(session.snapshots) == 2:
-        return [_picture(session, name, [name], census) for name in ("A", "B")]
-    sides: list[Name] = ["A", "B"] if session.state.b is not None else ["A"]
+        return [_picture(session, name, (name,), census) for name in SIDES]
+    sides: tuple[Name, ...] = SIDES if session.state.b is not None else ("A",)
     return [_picture(session, session.state.active, sides, census)]
 
 
-def _picture(session: Session, name: Name, sides: list[Name], census: Census | None) -> view.Picture:
+def _picture(session: Session, name: Name, sides: tuple[Name, ...], census: Census | None) -> view.Picture:
     state, snapshot = session.state, session.snapshot(name)
     side = state.b if name == "B" and state.b is not None else state.a
     chart = snapshot.map_names.index(state.map) if state.map in snapshot.map_names else 0
@@ -34,8 +35,8 @@ def _picture(session: Session, name: Name, sides: list[Name], census: Census | N
         assert census is not None
         lines, measure = view.rank_lines(census), "% of its class"
     else:
-        shown = [(f"kept by {each}" if len(sides) == 2 else "under the rules", session.judged(each)) for each in sides]
-        lines, measure = view.force_lines(shown), "% of the force"
+        a, b = (session.judged(each) if each in sides else None for each in SIDES)
+        lines, measure = view.force_lines(a, b), "% of the force"
     return view.Picture(
         place=snapshot.maps[chart, epoch],
         frame=view.frame(snapshot.maps[chart]),

@@ -57,13 +57,9 @@ def of_edge(name: str, edges: Edges, rule: BandNegatives) -> str:
     score = edges.closest_score if name == "closest" else edges.beyond_score
     measure = {"gradient": "log force", "margin": "margin"}.get(rule.reference, "cosine")
     if name == "closest":
-        if edges.closest == 0:
-            return "0 %, no key"
-        return f"{_percent(edges.closest, edges.keys)}, {_keys(edges.closest)}, {measure} ≥ {score:.3f}"
+        return f"{_share(edges.closest, edges.keys)}, {measure} ≥ {score:.3f}" if edges.closest else "no key"
     dropped = edges.keys - edges.beyond
-    if dropped == 0:
-        return "100 %, no key"
-    return f"{_percent(edges.beyond, edges.keys)}, {_keys(dropped)}, {measure} < {score:.3f}"
+    return f"{_share(dropped, edges.keys)}, {measure} < {score:.3f}" if dropped else "no key"
 
 
 def of_map(snapshot: Snapshot, map_index: int, epoch: int) -> str:
@@ -98,8 +94,8 @@ def _truth(j: Judgement, snapshot: Snapshot, place: int, counts: np.ndarray) -> 
     return f" Of its own class are {', '.join([*said, f'{base} of all'])}."
 
 
-def _keys(count: int) -> str:
-    return f"{count:,} key{'' if count == 1 else 's'}"
+def _share(count: int, keys: int) -> str:
+    return f"{count:,} key{'' if count == 1 else 's'} ({_percent(count, keys)})"
 
 
 def _percent(part: int, whole: int) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cltools.explorer.colours import BAND_NAMES, BANDS, GREY
+from cltools.explorer.colours import ANCHOR, BAND_NAMES, BANDS, GREY, SIDE_COLOURS
 from cltools.explorer.view import Group, Histogram, Picture
 from cltools.mining import Band
 from cltools.snapshot import Snapshot
@@ -71,13 +71,14 @@ def _map(axis: "Axes", picture: Picture) -> None:
             vmin=-0.5, vmax=len(colours) - 0.5, linewidths=0.8 if marker == "x" else 0,
         )  # fmt: skip
     axis.scatter(*picture.place[picture.doubtful].T, s=50, marker="s", facecolors="none", edgecolors=GREY)
-    axis.scatter(*picture.place[picture.anchor], s=180, facecolors="none", edgecolors="black", linewidths=2)
+    axis.scatter(*picture.place[picture.anchor], s=180, facecolors="none", edgecolors=ANCHOR, linewidths=2)
     axis.set(xticks=[], yticks=[], xlim=picture.frame[:, 0], ylim=picture.frame[:, 1])
 
 
 def _curve(axis: "Axes", picture: Picture) -> None:
-    for line in picture.lines:
-        axis.plot(line.x, line.y, color=line.colour, linestyle=":" if line.dashed else "-", label=line.name)
+    for line, colour, style in zip(picture.lines, (GREY, *SIDE_COLOURS), (":", "-", "-"), strict=True):
+        if line is not None:
+            axis.plot(line.x, line.y, color=colour, linestyle=style, label=line.name)
     axis.set(xscale="log", xlabel="the closest … keys", ylabel=picture.measure, ylim=(0, 103))
     axis.legend(fontsize=7, frameon=False)
 

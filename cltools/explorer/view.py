@@ -3,7 +3,6 @@
 Legend: N images of the snapshot, R ranks of a curve.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,10 +16,8 @@ from cltools.explorer.colours import (
     BANDS,
     CLASSES,
     DIFFERENCE,
-    GREY,
     LEVELS,
     OTHER_CLASS,
-    SIDE_COLOURS,
     SLOT_OF_BAND,
     SLOT_OF_DIFFERENCE,
 )
@@ -165,8 +162,10 @@ class Line:
     name: str
     x: ndarray
     y: ndarray
-    colour: str
-    dashed: bool = False
+
+
+Lines = tuple[Line, Line | None, Line | None]
+"""What to compare with, dotted; side A; side B."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,7 @@ class Picture:
         painting: how points are drawn.
         anchor: place of the anchor among the images.
         doubtful: places of points to be marked.
-        lines: two curves, and for two choices on one snapshot a third.
+        lines: the curves under it.
         measure: what the curves measure, in percent of it.
     """
 
@@ -188,7 +187,7 @@ class Picture:
     painting: Painting
     anchor: int
     doubtful: Int64[ndarray, " D"]
-    lines: tuple[Line, ...]
+    lines: Lines
     measure: str
 
 
@@ -199,23 +198,22 @@ def frame(maps: Float32[ndarray, "E N 2"]) -> Float32[ndarray, "2 2"]:
     return np.stack([low - margin, high + margin])
 
 
-def force_lines(judgements: Sequence[tuple[str, Judgement]]) -> tuple[Line, ...]:
-    """The share of the force that the closest hold, for the choices shown on one snapshot."""
-    found = []
-    for (name, j), colour in zip(judgements, SIDE_COLOURS, strict=False):
-        c = curve(j)
-        if not found:
-            found.append(Line("every key kept", c.ranks, 100 * c.plain, GREY, dashed=True))
-        found.append(Line(name, c.ranks, 100 * c.rules, colour))
-    return tuple(found)
+def force_lines(a: Judgement | None, b: Judgement | None) -> Lines:
+    """The share of the force that the closest hold, under the choices shown on one snapshot."""
+    curves = [None if j is None else curve(j) for j in (a, b)]
+    plain = next(c for c in curves if c is not None)
+    line_a, line_b = (
+        None if c is None else Line(f"negatives of {name}", c.ranks, 100 * c.rules)
+        for name, c in zip("AB", curves, strict=True)
+    )
+    if b is None and line_a is not None:
+        line_a = Line("the kept", line_a.x, line_a.y)
+    return Line("all keys, if all were kept", plain.ranks, 100 * plain.plain), line_a, line_b
 
 
-def rank_lines(census: Census) -> tuple[Line, ...]:
+def rank_lines(census: Census) -> Lines:
     """P(same class | rank) of all anchors, beside the base rate."""
     middle = np.array([(a + 1 + b) / 2 for a, b in pairwise(census.ranks)])
     share = np.array([100 * share.value for share in census.by_rank])
     base = np.full(len(middle), 100 * census.base_rate.value)
-    return (
-        Line("base rate", middle, base, GREY, dashed=True),
-        Line("same class at this rank", middle, share, SIDE_COLOURS[0]),
-    )
+    return Line("base rate", middle, base), Line("same class at this rank", middle, share), None

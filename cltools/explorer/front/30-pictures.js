@@ -124,12 +124,12 @@ function tile(explorer, place, height) {
 function drawGroups(explorer, node) {
   const { view, fixed } = explorer;
   const anchor = element("div", { class: "cl-group cl-anchor" }, element("div", { class: "cl-head" }, "anchor"));
-  anchor.append(tile(explorer, view.anchor, 58));
+  anchor.append(tile(explorer, view.anchor, 44));
   const shown = view.groups.map(({ band, places, total }) => {
     const { name, colour, glyph } = fixed.bands[band];
     const mark = element("span", { style: `color:${colour}`, "aria-hidden": "true" }, glyph);
     const head = element("div", { class: "cl-head" }, mark, ` ${name}: ${total.toLocaleString("en")}`);
-    const tiles = element("div", { class: "cl-tiles" }, ...places.map((place) => tile(explorer, place, 28)));
+    const tiles = element("div", { class: "cl-tiles" }, ...places.map((place) => tile(explorer, place, 26)));
     return element("div", { class: "cl-group", role: "group", "aria-label": name, "data-band": band }, head, tiles);
   });
   node.replaceChildren(anchor, element("div", { class: "cl-groups" }, ...shown));

@@ -83,6 +83,7 @@ class ExplorerView {
     this.error = element("p", { class: "cl-error", role: "alert", hidden: true });
     this.mapNote = element("span");
     this.legend = element("div", { class: "cl-legend" });
+    this.lines = element("div", { class: "cl-legend" });
     this.groups = element("div", { class: "cl-pictures" });
     this.anchor = element("input", { type: "text", inputmode: "numeric", size: 6, "aria-label": "anchor, by image id" });
     this.anchor.addEventListener("change", () => this.#typed());
@@ -101,7 +102,7 @@ class ExplorerView {
     const bar = element("div", { class: "cl-top" }, walk, this.controls.places.bar);
     const say = element("div", { class: "cl-say" }, this.sentence, this.live, this.error, this.waiting);
     const side = element("div", { class: "cl-side" }, this.histogram.node, this.controls.places.edges, this.groups);
-    const below = element("div", { class: "cl-below" }, this.legend, this.mapNote, this.#details());
+    const below = element("div", { class: "cl-below" }, this.legend, this.lines, this.mapNote, this.#details());
     this.parts = [bar, say, side, below];
   }
 
@@ -129,6 +130,7 @@ class ExplorerView {
     const entry = ({ colour, name, glyph }) =>
       element("span", { class: "cl-entry" }, element("span", { style: `color:${colour}`, "aria-hidden": "true" }, glyph), ` ${name}`);
     this.legend.replaceChildren(...legend.map(entry));
+    this.lines.replaceChildren("curves: ", ...this.view.lines.map(entry));
   }
 
   #texts() {

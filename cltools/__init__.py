@@ -39,7 +39,7 @@ from cltools.mining import (
 )
 from cltools.presets import laptop, preset, preset_names
 from cltools.queue import Queue
-from cltools.snapshot import Recorder, Snapshot, take_snapshot
+from cltools.snapshot import Recorder, Snapshot, load_snapshot, take_snapshot
 from cltools.training import History, Run, fit
 from cltools.views import ViewSettings, augment
 
@@ -91,6 +91,7 @@ __all__ = [
     "laptop",
     "linear_probe",
     "load_images",
+    "load_snapshot",
     "negative_mass",
     "preset",
     "preset_names",

@@ -1,6 +1,7 @@
 """What an encoder makes of some images at some moments of its training, in one file: embeddings, maps, thumbnails."""
 
+from cltools.snapshot.loading import load_snapshot
 from cltools.snapshot.snapshot import Snapshot
 from cltools.snapshot.taking import Recorder, take_snapshot
 
-__all__ = ["Recorder", "Snapshot", "take_snapshot"]
+__all__ = ["Recorder", "Snapshot", "load_snapshot", "take_snapshot"]

@@ -1,0 +1,85 @@
+"""Snapshots by name, file and run's folder."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cltools import load_snapshot
+from cltools.config import Experiment, TrainingSettings
+from cltools.datasets import load_images
+from cltools.encoders import EncoderSettings
+from cltools.presets import preset
+from cltools.snapshot import Snapshot, loading, take_snapshot
+from cltools.training import Run, fit
+
+
+def asked() -> Experiment:
+    base = preset("digits-moco")
+    return replace(
+        base,
+        data=replace(base.data, limit=200),
+        encoder=EncoderSettings(backbone="tiny", hidden=16, projection=8, bn_group=None),
+        training=TrainingSettings(epochs=1, batch=64, queue_size=128, warmup_epochs=0.5, device="cpu"),
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return fit(asked(), out=tmp_path_factory.mktemp("runs") / "mine")
+
+
+@pytest.fixture(scope="module")
+def taken(run: Run) -> Snapshot:
+    return take_snapshot(run, load_images("digits", limit=200), 50, seed=3)
+
+
+def test_of_a_runs_folder_its_training_images_are_taken(run: Run, taken: Snapshot) -> None:
+    assert run.path is not None
+    found = load_snapshot(run.path, n=50, seed=3)
+    assert found.experiment == run.experiment and found.epochs == (1,)
+    assert np.array_equal(found.ids, taken.ids) and np.array_equal(found.keys, taken.keys)
+    assert np.array_equal(found.anchors, taken.anchors) and np.array_equal(found.maps, taken.maps)
+    assert len(load_snapshot(str(run.path), n=7)) == 7
+
+
+def test_images_held_out_are_not_taken(tmp_path: Path) -> None:
+    experiment = asked()
+    experiment = replace(experiment, data=replace(experiment.data, holdout=0.3))
+    fit(experiment, out=tmp_path)
+    assert len(load_snapshot(tmp_path, n=500)) == 140
+
+
+def test_a_name_goes_before_a_folder_and_a_file_is_read_by_its_path(
+    run: Run, taken: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "SHIPPED", tmp_path / "shipped")
+    taken.save(tmp_path / "shipped" / "digits-moco.npz")
+    replace(taken, classes=("other",)).save(tmp_path / "own.npz")
+    (tmp_path / "digits-moco").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_snapshot("digits-moco").classes == taken.classes
+    assert load_snapshot("own.npz").classes == load_snapshot(tmp_path / "own.npz").classes == ("other",)
+    with pytest.raises(FileNotFoundError, match="digits-moco holds no trained run"):
+        load_snapshot("./digits-moco")
+    with pytest.raises(FileNotFoundError, match=r"none\.npz is no file"):
+        load_snapshot("none.npz")
+
+
+def test_an_unknown_name_is_refused_with_all_that_are_known(
+    taken: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "SHIPPED", tmp_path)
+    with pytest.raises(ValueError, match=r"no file or folder of that name either\. Shipped: none; or name a file"):
+        load_snapshot("digits-moco")
+    for name in ("shapes-moco", "digits-moco"):
+        taken.save(tmp_path / f"{name}.npz")
+    with pytest.raises(ValueError, match=r"Did you mean shapes-moco.*\? Shipped: digits-moco, shapes-moco; or name"):
+        load_snapshot("shapes-mocco")
+
+
+def test_a_run_on_images_given_by_hand_asks_for_them(tmp_path: Path) -> None:
+    fit(asked(), images=load_images("digits").subset(100), out=tmp_path)
+    with pytest.raises(ValueError, match=r"given to fit\(images=…\).*take_snapshot\(Run\.load\("):
+        load_snapshot(tmp_path)

@@ -60,7 +60,7 @@ class Counting:
         self.epoch = snapshot.epochs.index(side.epoch)
         count = len(snapshot)
         self.ranks = tuple(sorted({rank_count(share, count) for share in RANK_SHARES}))
-        self._turns = torch.arange(count).split(max(1, PAIRS // count))
+        self._turns = torch.split(torch.arange(count), max(1, PAIRS // count))
         self._found: list[tuple[Tensor, Tensor]] = []
 
     def __iter__(self) -> Iterator[float]:
@@ -115,7 +115,10 @@ class Counting:
         ranked, others = same.gather(1, order), ~s.own.gather(1, order)
         columns = [(ranked[:, a:b].sum(1), others[:, a:b].sum(1)) for a, b in pairwise(self.ranks)]
         found = []
-        for weight, by_rank in ((torch.ones_like(band), [c for _, c in columns]), (same.long(), [h for h, _ in columns])):
+        for weight, by_rank in (
+            (torch.ones_like(band), [c for _, c in columns]),
+            (same.long(), [h for h, _ in columns]),
+        ):
             by_band = torch.zeros(len(band), len(Band), dtype=torch.int64).scatter_add_(1, band, weight)
             found.append(torch.cat([by_band, torch.stack(by_rank, dim=1)], dim=1))
         return found[0], found[1]

@@ -11,17 +11,20 @@ from cltools.explorer.edges import converted, moved
 from cltools.explorer.judgement import Judgement
 from cltools.explorer.state import Side, State
 from cltools.mining import BandNegatives, NegativeRule, PositiveRule
+from cltools.mining.negatives import Unit
 
 OF_STATE = ("anchor", "active", "colour", "scope", "map", "truth", "doubtful")
 OF_SIDE = ("temperature", "epoch")
 OF_POSITIVES = tuple(f.name for f in fields(PositiveRule) if f.name not in HIDDEN | {"temperature"})
+ONE_UNIT: dict[str, Unit] = {"margin": "cosine", "gradient": "rank"}
+"""References whose edges can be of one unit only."""
 EDGES = ("closest", "beyond")
 
 Judge = Callable[[Side], Judgement]
 Remember = Callable[[str], NegativeRule]
 
 
-def changed(state: State, name: str, value: Any, *, judge: Judge, remember: Remember) -> State:
+def changed(state: State, name: str, value: Any, *, keys: int, judge: Judge, remember: Remember) -> State:
     """The state with one control moved.
 
     Args:
@@ -30,6 +33,7 @@ def changed(state: State, name: str, value: Any, *, judge: Judge, remember: Reme
             "band" (both), or
             "positives.FIELD" and "negatives.FIELD". A bare FIELD is one of the positive rule, else of the negative.
         value: of the field's type.
+        keys: how many there are.
         judge: judges the state's anchor by a side, to keep a band in place where its unit or reference changes.
         remember: the rule of a class name as it last stood.
 
@@ -46,8 +50,10 @@ def changed(state: State, name: str, value: Any, *, judge: Judge, remember: Reme
     if name == "rule":
         return state.with_side(replace(side, negatives=remember(str(value))))
     if name in EDGES or name == "band":
-        return state.with_side(replace(side, negatives=_edge_moved(side, name, float(value), judge)))
-    if name in ("reference", "unit", "negatives.reference", "negatives.unit") and isinstance(side.negatives, BandNegatives):
+        return state.with_side(replace(side, negatives=_edge_moved(side, name, value, keys)))
+    if name in ("reference", "unit", "negatives.reference", "negatives.unit") and isinstance(
+        side.negatives, BandNegatives
+    ):
         return state.with_side(_re_expressed(side, name.removeprefix("negatives."), value, judge))
     if name in ("positives", "negatives"):
         return state.with_side(_with_fields(side, name, value))
@@ -78,12 +84,11 @@ def _compared(state: State, compare: bool) -> State:
     return replace(state, b=None, active="A", colour=colour)
 
 
-def _edge_moved(side: Side, name: str, value: Any, judge: Judge) -> BandNegatives:
+def _edge_moved(side: Side, name: str, value: Any, keys: int) -> BandNegatives:
     """One edge, or both at once for "band", as the pair of "closest" and "beyond"."""
     rule = side.negatives
     if not isinstance(rule, BandNegatives):
         raise ValueError(f'{type(rule).__name__} has no edges; choose rule="BandNegatives".')
-    keys = len(judge(side).ranked)
     if name != "band":
         return moved(rule, name, float(value), keys)
     wide = replace(rule, lower=0.0 if rule.unit == "rank" else -1.0, upper=1.0)
@@ -95,12 +100,12 @@ def _re_expressed(side: Side, name: str, value: Any, judge: Judge) -> Side:
     rule, edges = side.negatives, judge(side).edges
     assert isinstance(rule, BandNegatives) and edges is not None
     reference = value if name == "reference" else rule.reference
-    unit = value if name == "unit" else rule.unit
+    unit: Unit = value if name == "unit" else rule.unit
     if name == "unit" and value == "cosine" and reference == "gradient":
         raise ValueError("A force is no cosine: rank by the positive or the anchor first.")
     if name == "unit" and value == "rank" and reference == "margin":
         raise ValueError("A margin has cosine edges only: rank by the positive or the anchor first.")
-    unit = {"margin": "cosine", "gradient": "rank"}.get(reference, unit)
+    unit = ONE_UNIT.get(reference, unit)
     free = replace(rule, lower=-1.0 if unit == "cosine" else 0.0, upper=1.0, unit=unit, reference=reference)
     return replace(side, negatives=converted(free, edges, unit, judge(replace(side, negatives=free)).ranked))
 
@@ -116,7 +121,7 @@ def _with_fields(side: Side, part: str, values: dict[str, Any]) -> Side:
 def _field(side: Side, name: str) -> tuple[str, str]:
     """Which rule a name means, and which of its fields."""
     part, _, field = name.rpartition(".")
-    negative = {f.name for f in fields(side.negatives)}  # type: ignore[arg-type]
+    negative = {f.name for f in fields(side.negatives)}
     if not part:
         part = "positives" if field in OF_POSITIVES else "negatives"
     known = {f.name for f in fields(PositiveRule)} if part == "positives" else negative

@@ -89,7 +89,9 @@ def _bar(state: State, snapshots: tuple[Snapshot, ...]) -> list[Control]:
         found.append(_select("reference", "rank by", side.negatives.reference, get_args(Reference), help=REFERENCE))
         found.append(_select("unit", "edges as", side.negatives.unit, get_args(Unit)))
     found.append(_select("colour", "colour by", state.colour, colours))
-    found.append(Control("scope", "select", "tell about", state.scope, "bar", get_args(Scope), ("this anchor", "all anchors")))
+    found.append(
+        Control("scope", "select", "tell about", state.scope, "bar", get_args(Scope), ("this anchor", "all anchors"))
+    )
     found.append(_select("map", "map", state.map, first.map_names))
     if len(snapshot.epochs) > 1:
         epoch = side.epoch
@@ -111,7 +113,7 @@ def _edges(state: State, j: Judgement) -> list[Control]:
     if not isinstance(rule, BandNegatives) or j.edges is None:
         return []
     if rule.unit == "rank":
-        options = tuple(stops(j.edges.keys))
+        options: tuple[float, ...] = tuple(stops(j.edges.keys))
         values: tuple[float, float] = (j.edges.closest, j.edges.beyond)
         codes = ("lower, a rank share", "upper, a rank share")
     else:
@@ -120,7 +122,16 @@ def _edges(state: State, j: Judgement) -> list[Control]:
         codes = ("upper, a cosine", "lower, a cosine")
     labels = {"closest": "drop the closest", "beyond": "drop beyond"}
     return [
-        Control(name, "edge", labels[name], value, "edges", options, text=of_edge(name, j.edges, rule), help=f"In code: {code}")
+        Control(
+            name,
+            "edge",
+            labels[name],
+            value,
+            "edges",
+            options,
+            text=of_edge(name, j.edges, rule),
+            help=f"In code: {code}",
+        )
         for name, value, code in zip(("closest", "beyond"), values, codes, strict=True)
     ]
 
@@ -128,7 +139,9 @@ def _edges(state: State, j: Judgement) -> list[Control]:
 def _more(state: State) -> list[Control]:
     side = state.side
     tau = side.temperature
-    found = [Control("temperature", "range", "temperature τ", tau, "more", _with(TEMPERATURES, tau), text=f"τ = {tau:g}")]
+    found = [
+        Control("temperature", "range", "temperature τ", tau, "more", _with(TEMPERATURES, tau), text=f"τ = {tau:g}")
+    ]
     found += _settings("positives", side.positives, HIDDEN)
     hidden = HIDDEN | BAND_OWN if isinstance(side.negatives, BandNegatives) else HIDDEN
     return found + _settings("negatives", side.negatives, hidden)
@@ -138,9 +151,7 @@ def _with(options: list[float], value: float) -> tuple[float, ...]:
     return tuple(sorted({*options, value}))
 
 
-@cache
-def _hints(rule: type[Any]) -> dict[str, Any]:
-    return get_type_hints(rule)
+_hints = cache(get_type_hints)
 
 
 def _settings(prefix: str, rule: Any, hidden: set[str]) -> list[Control]:

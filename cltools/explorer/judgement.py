@@ -9,14 +9,23 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int8
+from jaxtyping import Float32, Int8, Int64
 from numpy import ndarray
 
 from cltools.explorer.edges import Edges, edges_of
 from cltools.explorer.state import Side
 from cltools.gradients import info_nce_gradients, tangential_force
 from cltools.losses import Form
-from cltools.mining import AllNegatives, BandNegatives, NegativeRule, PositiveRule, Selection, Similarities, select, terms
+from cltools.mining import (
+    AllNegatives,
+    BandNegatives,
+    NegativeRule,
+    PositiveRule,
+    Selection,
+    Similarities,
+    select,
+    terms,
+)
 from cltools.mining.positives import search_score
 
 PLAIN = PositiveRule(weighting="none")
@@ -45,7 +54,8 @@ class Judgement:
         selection: what the rules choose.
         band: codes of `Band` [N].
         score: what the rule ranks by, larger is closer [N].
-        ranked: the same, largest first, the own key last at −inf [N].
+        order: places of the keys, the closest first and the own one last; equal scores as they stand [N].
+        ranked: scores in this order, that of the own key −inf [N].
         cosine: z·n [N].
         force: share of the whole repulsion across the anchor that each key exerts under the rules [N]; 0 if not kept.
         plain_force: the same if every key were kept and none mined [N].
@@ -57,6 +67,7 @@ class Judgement:
     selection: Selection
     band: Int8[ndarray, " N"]
     score: Float32[ndarray, " N"]
+    order: Int64[ndarray, " N"]
     ranked: Float32[ndarray, " N"]
     cosine: Float32[ndarray, " N"]
     force: Float32[ndarray, " N"]
@@ -77,8 +88,9 @@ def judge(s: Similarities, side: Side, form: Form, plain_force: Float32[ndarray,
     """
     selection = chosen(s, side)
     name, score = reference_score(s, side.negatives, side.temperature)
-    flat = score[0].numpy()
-    ranked = np.sort(np.where(s.own[0].numpy(), -np.inf, flat))[::-1]
+    ranking = np.where(s.own[0].numpy(), -np.inf, score[0].numpy())
+    order = np.argsort(-ranking, kind="stable")
+    ranked = ranking[order]
     rule = side.negatives
     if plain_force is None:
         plain = select(s, PLAIN, AllNegatives(), temperature=side.temperature)
@@ -87,7 +99,8 @@ def judge(s: Similarities, side: Side, form: Form, plain_force: Float32[ndarray,
         similarities=s,
         selection=selection,
         band=selection.band[0].numpy(),
-        score=flat,
+        score=score[0].numpy(),
+        order=order,
         ranked=ranked,
         cosine=s.anchor[0].numpy(),
         force=_forces(s, selection, side.temperature, form),
@@ -114,7 +127,11 @@ def reference_score(s: Similarities, rule: NegativeRule, temperature: float) -> 
         }
         return names[rule.reference], rule.score(s, temperature=temperature)
     search = getattr(rule, "search", "anchor")
-    names = {"anchor": "cosine to the anchor, z·n", "key": "cosine to the positive, z'·n", "max": "larger of z·n and z'·n"}
+    names = {
+        "anchor": "cosine to the anchor, z·n",
+        "key": "cosine to the positive, z'·n",
+        "max": "larger of z·n and z'·n",
+    }
     return names[search], search_score(s, search)
 
 
@@ -125,4 +142,3 @@ def _forces(s: Similarities, selection: Selection, temperature: float, form: For
     force = tangential_force(by_negative, arguments["negative"])
     share = force / force.sum(1, keepdim=True).clamp_min(torch.finfo(force.dtype).tiny)
     return np.asarray(share[0, : s.anchor.shape[1]].numpy(), dtype=np.float32)
-

@@ -27,13 +27,16 @@ def fixed(snapshot: Snapshot) -> dict[str, Any]:
         "labels": snapshot.labels.tolist(),
         "classes": snapshot.classes,
         "bands": [
-            {"name": BAND_NAMES[band], "colour": BANDS[band], "glyph": GLYPHS[SLOT_OF_BAND.get(band, 0)]} for band in Band
+            {"name": BAND_NAMES[band], "colour": BANDS[band], "glyph": GLYPHS[SLOT_OF_BAND.get(band, 0)]}
+            for band in Band
         ],
         "frozen": sentence.FROZEN,
     }
 
 
-def view(session: Session, *, answered: int, error: str, counted: float | None, census: Census | None, drawn: list[Picture]) -> dict[str, Any]:
+def view(
+    session: Session, *, answered: int, error: str, counted: float | None, census: Census | None, drawn: list[Picture]
+) -> dict[str, Any]:
     """All that is shown in a state.
 
     Args:

@@ -58,4 +58,3 @@ def painting(session: Session, name: Name) -> view.Painting:
     if state.colour == "similarity":
         return view.by_level(j, j.score, f"{j.score_name}, lowest", "highest")
     return view.by_force(j) if state.colour == "gradient" else view.by_band(j)
-

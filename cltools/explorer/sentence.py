@@ -46,8 +46,8 @@ def of_all(census: Census, *, truth: bool) -> str:
     if truth:
         chance = 100 * (1 - census.kept.value)
         text += (
-            f" Of the kept, {census.false} are of the anchor's class, false negatives; of all keys, {census.base_rate}. "
-            f"Of the keys of its class {census.recall} are not kept; a choice by chance would drop {chance:.1f} %."
+            f" Of the kept, {census.false} are of the anchor's class, false negatives; of all keys, {census.base_rate}."
+            f" Of the keys of its class {census.recall} are not kept; a choice by chance would drop {chance:.1f} %."
         )
     return text
 
@@ -67,20 +67,26 @@ def of_map(snapshot: Snapshot, map_index: int, epoch: int) -> str:
     kept = float(np.median(snapshot.kept[map_index, epoch]))
     trust = float(snapshot.trustworthiness[map_index, epoch])
     name = snapshot.map_names[map_index]
-    return f"Map: {name}. Half of its points keep {100 * kept:.0f} % of their 15 neighbours or fewer (trustworthiness {trust:.2f})."
+    return (
+        f"Map: {name}. Half of its points keep {100 * kept:.0f} % of their 15 neighbours or fewer "
+        f"(trustworthiness {trust:.2f})."
+    )
 
 
 def of_two(a: Judgement, b: Judgement) -> str:
     """How far two choices agree about one anchor."""
     in_a, in_b = a.band == Band.POTENTIAL, b.band == Band.POTENTIAL
-    return f"Kept by both {int((in_a & in_b).sum()):,}, by A only {int((in_a & ~in_b).sum()):,}, by B only {int((in_b & ~in_a).sum()):,}."
+    both, only_a, only_b = (int(keys.sum()) for keys in (in_a & in_b, in_a & ~in_b, in_b & ~in_a))
+    return f"Kept by both {both:,}, by A only {only_a:,}, by B only {only_b:,}."
 
 
 def _closest(j: Judgement, hard: int) -> str:
     if j.edges is None or j.edges.closest == 0:
         return f"{hard:,}"
     measure = "score" if j.score_name.startswith(("log", "margin")) else "cosine"
-    return f"{hard:,} of the closest {_percent(j.edges.closest, j.edges.keys)} ({measure} ≥ {j.edges.closest_score:.2f})"
+    return (
+        f"{hard:,} of the closest {_percent(j.edges.closest, j.edges.keys)} ({measure} ≥ {j.edges.closest_score:.2f})"
+    )
 
 
 def _truth(j: Judgement, snapshot: Snapshot, place: int, counts: np.ndarray) -> str:

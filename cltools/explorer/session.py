@@ -17,7 +17,7 @@ from cltools.explorer.changes import changed, remembered
 from cltools.explorer.controls import Control, controls
 from cltools.explorer.judgement import Judgement, judge, one_thread
 from cltools.explorer.state import Name, Side, State, check, first_state
-from cltools.mining import Band, NegativeRule, PositiveRule, Selection, Similarities
+from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities
 from cltools.snapshot import Snapshot
 
 REMEMBERED = 4
@@ -141,7 +141,9 @@ class Session:
         """
         edges = {name: more.pop(name) for name in ("lower", "upper") if name in more}
         asked: dict[str, Any] = {**(changes or {}), **more}
-        if edges:  # last, when the rule and its unit are there, and at once, as one alone may cross the other on its way
+        if (
+            edges
+        ):  # last, when the rule and its unit are there, and at once, as one alone may cross the other on its way
             asked["negatives"] = edges
         state = self._state
         for name, value in asked.items():
@@ -181,7 +183,7 @@ class Session:
     def nearest(self) -> "Session":
         """Make the key that the rule ranks closest the anchor."""
         j = self.judgement
-        return self.set(anchor=int(self.snapshots[0].ids[np.where(j.band == Band.OWN, -np.inf, j.score).argmax()]))
+        return self.set(anchor=int(self.snapshots[0].ids[j.order[0]]))
 
     def updated(self) -> None:
         """Called after each change of the state; an explorer shows it."""
@@ -208,6 +210,7 @@ class Session:
             state,
             name,
             value,
+            keys=len(self.snapshots[0]),
             judge=lambda side: self._judge(state.anchor, state.active, side),
             remember=lambda kind: self._rules.get(kind) or remembered(kind),
         )

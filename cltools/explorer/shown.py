@@ -36,7 +36,7 @@ def _running() -> tuple[Cell | None, Run]:
     """Id of the cell that runs, and of this run of it; None where no notebook says so."""
     from IPython.core.getipython import get_ipython
 
-    kernel = getattr(get_ipython(), "kernel", None)  # type: ignore[no-untyped-call]
+    kernel = getattr(get_ipython(), "kernel", None)
     if kernel is None:
         return None, ""
     parent: dict[str, Any] = kernel.get_parent("shell")

@@ -56,7 +56,9 @@ class State:
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
         if self.b is None and (self.active == "B" or self.colour == "difference"):
-            raise ValueError('There is no side B: set compare=True first, which sets a copy of side A beside it as "B".')
+            raise ValueError(
+                'There is no side B: set compare=True first, which sets a copy of side A beside it as "B".'
+            )
 
     @property
     def side(self) -> Side:

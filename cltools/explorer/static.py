@@ -43,7 +43,8 @@ def draw(
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.6 * len(pictures) + 5.2, 5.4), dpi=80, facecolor="white", layout="constrained")
-    maps, side = figure.subfigures(1, 2, width_ratios=[4.6 * len(pictures), 5.2])
+    halves: Any = figure.subfigures(1, 2, width_ratios=[4.6 * len(pictures), 5.2])
+    maps, side = halves
     figure.suptitle(textwrap.fill(sentence, 150), fontsize=9, x=0.01, ha="left")
     axes: Any = maps.subplots(2, len(pictures), squeeze=False, height_ratios=[5, 2])
     for column, (picture, _) in enumerate(pictures):
@@ -64,14 +65,15 @@ def _map(axis: "Axes", picture: Picture) -> None:
     from matplotlib.colors import ListedColormap
 
     painting, colours = picture.painting, picture.painting.colours
+    x, y = picture.place.T
     for slot, (marker, area) in enumerate(zip(MARKERS, AREAS, strict=True)):
         at = painting.slots == slot
         axis.scatter(
-            *picture.place[at].T, s=area, c=painting.codes[at], cmap=ListedColormap(list(colours)), marker=marker,
+            x[at], y[at], s=area, c=painting.codes[at], cmap=ListedColormap(list(colours)), marker=marker,
             vmin=-0.5, vmax=len(colours) - 0.5, linewidths=0.8 if marker == "x" else 0,
         )  # fmt: skip
-    axis.scatter(*picture.place[picture.doubtful].T, s=50, marker="s", facecolors="none", edgecolors=GREY)
-    axis.scatter(*picture.place[picture.anchor], s=180, facecolors="none", edgecolors=ANCHOR, linewidths=2)
+    axis.scatter(x[picture.doubtful], y[picture.doubtful], s=50, marker="s", facecolors="none", edgecolors=GREY)
+    axis.scatter(x[picture.anchor], y[picture.anchor], s=180, facecolors="none", edgecolors=ANCHOR, linewidths=2)
     axis.set(xticks=[], yticks=[], xlim=picture.frame[:, 0], ylim=picture.frame[:, 1])
 
 

@@ -36,7 +36,7 @@ LEGIBLE = 10
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures of one band: places of those shown, the closest first (of the easy the farthest), and how many it has."""
+    """A band: places of the pictures shown, the closest first (of EASY the farthest), and how many keys it has."""
 
     band: Band
     places: tuple[int, ...]
@@ -72,12 +72,12 @@ class Painting:
 
 def groups(j: Judgement) -> tuple[Group, ...]:
     """The pictures of each band that is not empty."""
-    found = []
+    found, band_of = [], j.band[j.order]
     for band in GROUPS:
-        places = np.flatnonzero(j.band == band)
+        places = j.order[band_of == band]
         if len(places):
-            order = np.argsort(j.score[places] if band == Band.EASY else -j.score[places], kind="stable")[:SHOWN]
-            found.append(Group(band, tuple(places[order].tolist()), len(places)))
+            shown = places[::-1][:SHOWN] if band == Band.EASY else places[:SHOWN]
+            found.append(Group(band, tuple(shown.tolist()), len(places)))
     return tuple(found)
 
 
@@ -94,9 +94,8 @@ def histogram(j: Judgement) -> Histogram:
 
 def curve(j: Judgement) -> Curve:
     """The force that the closest hold, at ranks evenly spread on a log axis."""
-    order = np.argsort(-np.where(j.band == Band.OWN, -np.inf, j.score), kind="stable")
-    ranks = np.unique(np.round(np.geomspace(1, len(order), 60)).astype(np.int64))
-    plain, rules = (np.cumsum(force[order], dtype=np.float64)[ranks - 1] for force in (j.plain_force, j.force))
+    ranks = np.unique(np.round(np.geomspace(1, len(j.order), 60)).astype(np.int64))
+    plain, rules = (np.cumsum(force[j.order], dtype=np.float64)[ranks - 1] for force in (j.plain_force, j.force))
     return Curve(ranks, plain.astype(np.float32), rules.astype(np.float32))
 
 
@@ -106,7 +105,9 @@ _DIFFERENCE_SLOTS = np.array(SLOT_OF_DIFFERENCE, np.int8)
 
 def by_band(j: Judgement) -> Painting:
     """Colour tells the band."""
-    return Painting(_BAND_SLOTS[j.band], j.band, tuple(BANDS[band] for band in Band), tuple(BAND_NAMES[b] for b in Band))
+    return Painting(
+        _BAND_SLOTS[j.band], j.band, tuple(BANDS[band] for band in Band), tuple(BAND_NAMES[b] for b in Band)
+    )
 
 
 def by_level(j: Judgement, values: Float32[ndarray, " N"], low: str, high: str) -> Painting:
@@ -116,7 +117,7 @@ def by_level(j: Judgement, values: Float32[ndarray, " N"], low: str, high: str) 
     share = np.clip((values - least) / max(most - least, 1e-12), 0, 1)
     codes = np.minimum((share * len(LEVELS)).astype(np.int8), len(LEVELS) - 1)
     steps = np.linspace(least, most, len(LEVELS) + 1)
-    names = tuple(f"{a:.3g} to {b:.3g}" for a, b in zip(steps[:-1], steps[1:], strict=True))
+    names = tuple(f"{a:.3g} to {b:.3g}" for a, b in pairwise(steps.tolist()))
     return Painting(_BAND_SLOTS[j.band], codes, LEVELS, (f"{low}: {names[0]}", *names[1:-1], f"{high}: {names[-1]}"))
 
 

@@ -348,6 +348,8 @@ def rewritten(path: Path, **changes: Any) -> Path:
     [
         ({"about": {"version": 2}}, "has snapshot format 2; this version reads format 1"),
         ({"about": {"format": "other"}}, "has snapshot format"),
+        ({"about": {"version": None}}, "has snapshot format None"),
+        ({"about": {"experiment": '{"seed": "one"}'}}, "cannot be read: "),
         ({"about": {"command": None, "tile": None}}, "its description lacks tile, command"),
         ({"keys": None}, r"damaged: its array keys is not float16 \[e, n, d\]"),
         ({"ids": np.zeros(120)}, "its array ids is not int64"),
@@ -377,11 +379,13 @@ def test_damaged_and_foreign_files_are_named(recorded: tuple[Run, Recorder, Snap
     pickled = io.BytesIO()
     np.savez(pickled, about=np.array([{"format": 1}], dtype=object))
     middle = len(whole) // 2
+    packed = whole.index(b"PK\x01\x02") + 10  # how the directory says that the first array is compressed
     for content in (
         b"",
         b"no zip",
         whole[:middle],
         whole[:middle] + bytes(64) + whole[middle + 64 :],
+        whole[:packed] + b"\x07" + whole[packed + 1 :],
         pickled.getvalue(),
     ):
         path.write_bytes(content)

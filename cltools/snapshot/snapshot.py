@@ -4,8 +4,6 @@ Legend: E epochs, M maps, N images, d embedding.
 """
 
 import json
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,13 +137,17 @@ class Snapshot:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: the file is damaged, foreign, or of a newer format.
+            ValueError: the file is damaged, foreign, of a newer format, or of a rule that is not defined here.
         """
         path = Path(path)
         about, arrays = _read(path)
         embeddings = {name: _unit(arrays[name].astype(np.float32)) for name in VECTORS if name in arrays}
+        try:
+            experiment = Experiment.from_json(about["experiment"])
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be read: {error}") from error
         return cls(
-            experiment=Experiment.from_json(about["experiment"]),
+            experiment=experiment,
             epochs=tuple(about["epochs"]),
             **embeddings,
             maps=arrays["maps"],
@@ -177,9 +179,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, ndarray]]:
             found = {name: archive[name] for name in archive.files}
         about = json.loads(found.pop("about").tobytes())
         known = about["format"] == FORMAT
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # zipfile, zlib and numpy's reader of headers raise kinds of their own
         raise ValueError(f"{path} cannot be read as a snapshot: it is damaged or foreign ({error}).") from error
-    if not known or about["version"] != VERSION:
+    if not known or about.get("version") != VERSION:
         raise ValueError(
             f"{path} has snapshot format {about.get('version')}; this version reads format {VERSION}. "
             "Read it with the version that wrote it, or take the snapshot anew."

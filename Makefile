@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY ?= passive
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
-.PHONY: help setup lab test lint fast slow notebooks bench
+.PHONY: help setup lab test lint fast slow notebooks bench snapshots
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -22,6 +22,7 @@ help:
 	@echo "make notebooks  execute all notebooks without a browser"
 	@echo "make lint       format, lint and types; make fast, make slow: the tests in two parts"
 	@echo "make bench      measure a training step and each rule here: tables, and JSON in runs/"
+	@echo "make snapshots  train what data/snapshots/ holds, and keep it anew"
 
 setup: $(STAMP)
 
@@ -47,6 +48,12 @@ notebooks: $(STAMP)
 bench: $(STAMP)
 	$(RUN) -m cltools bench --out runs/bench.json
 	$(RUN) -m cltools bench rules --out runs/bench-rules.json
+
+snapshots: $(STAMP)
+	$(RUN) -m cltools snapshot digits-moco data/snapshots/digits-moco.npz
+	$(RUN) -m cltools snapshot digits-potential data/snapshots/digits-potential.npz
+	$(RUN) -m cltools snapshot shapes-moco data/snapshots/shapes-moco.npz
+	$(RUN) -m cltools snapshot shapes-potential data/snapshots/shapes-potential.npz
 
 # The stamp is written last, so an interrupted installation is taken up again.
 $(STAMP): pyproject.toml constraints.txt

@@ -14,6 +14,7 @@ from cltools.evaluation import (
     linear_probe,
     uniformity,
 )
+from cltools.explorer import explore
 from cltools.gradients import info_nce_gradients
 from cltools.interop import ContrastiveLoss, as_metric_learning_miner
 from cltools.losses import LossSettings, info_nce, negative_mass
@@ -84,6 +85,7 @@ __all__ = [
     "diagnose",
     "embed",
     "evaluate",
+    "explore",
     "fit",
     "info_nce",
     "info_nce_gradients",

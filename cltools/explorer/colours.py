@@ -13,12 +13,12 @@ GREY = "#888888"  # for axes and text of figures: legible on light and on dark
 BANDS = {
     Band.OWN: "#888888",
     Band.EASY: "#999999",
-    Band.POTENTIAL: "#0072B2",
+    Band.POTENTIAL: "#005FB8",
     Band.HARD: "#D55E00",
     Band.MINED: "#009E73",
     Band.OTHER: "#CC79A7",
 }
-"""Okabe and Ito's palette."""
+"""Okabe and Ito's palette with a deeper blue, which keeps kept and mined apart for tritanopes too."""
 BAND_NAMES = {
     Band.OWN: "own image",
     Band.EASY: "too easy",
@@ -27,12 +27,12 @@ BAND_NAMES = {
     Band.MINED: "mined as positive",
     Band.OTHER: "dropped otherwise",
 }
-DIFFERENCE = ("#999999", "#009E73", "#0072B2", "#D55E00")
+DIFFERENCE = ("#999999", "#009E73", "#005FB8", "#D55E00")
 DIFFERENCE_NAMES = ("kept by neither", "kept by both", "kept by A only", "kept by B only")
 CLASSES = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7B4EA3", "#B5CF6B", "#D6616B",
+    "#005FB8", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7B4EA3", "#8FA83A", "#D6616B",
 )  # fmt: skip
-SIDE_COLOURS = ("#0072B2", "#D55E00")
+SIDE_COLOURS = ("#005FB8", "#D55E00")
 """Of the curves of sides A and B."""
 OTHER_CLASS = "#999999"
 LEVELS = ("#2F6DB5", "#5680AE", "#7A8FA6", "#94968F", "#B09A6B", "#C99645", "#DF8E20", "#EE8200")

@@ -151,12 +151,14 @@ def _with(options: list[float], value: float) -> tuple[float, ...]:
     return tuple(sorted({*options, value}))
 
 
-_hints = cache(get_type_hints)
+@cache
+def _hints(rule: type) -> dict[str, Any]:
+    return get_type_hints(rule)
 
 
 def _settings(prefix: str, rule: Any, hidden: set[str]) -> list[Control]:
     """A control for each field of a rule, by its type."""
-    hints, found = _hints(type(rule)), []
+    hints, found = _hints(type(rule)), []  # type: ignore[arg-type]  # a class has a hash, whatever mypy says
     for f in fields(rule):
         if f.name in hidden or f.name.endswith("_from"):
             continue

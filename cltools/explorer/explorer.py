@@ -46,12 +46,13 @@ class Explorer(Session):
         self._asking = False
         self._task: asyncio.Task[None] | None = None
         self._figures = [MapFigure(name) for name in (("A", "B") if other is not None else ("",))]
+        self._plots = [figure.widget for figure in self._figures]
         self._front = Front(fixed=page.fixed(snapshot))
         self._front.observe(self._asked, "request")
-        self.widget: Any = ipywidgets.Box([self._front, *(figure.widget for figure in self._figures)])
+        self.widget: Any = ipywidgets.Box([self._front, *self._plots])
         self.widget.add_class("cltools-explorer").add_class(f"cltools-maps-{len(self._figures)}")
         self._show()
-        replace_in_cell(self)
+        replace_in_cell(self.close)
 
     def updated(self) -> None:
         """Show the state, unless a request is being heeded, which shows it once at its end."""
@@ -70,8 +71,7 @@ class Explorer(Session):
         """Take it off the page and free its widgets."""
         if self._task is not None:
             self._task.cancel()
-        for widget in (self._front, *(figure.widget for figure in self._figures), self.widget):
-            widget.layout.close()
+        for widget in (self._front, self._front.layout, self.widget, self.widget.layout, *self._plots):
             widget.close()
 
     def _show(self) -> None:

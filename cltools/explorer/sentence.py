@@ -14,7 +14,7 @@ FROZEN = "The encoder is frozen: controls change what the next training step wou
 
 def of_anchor(j: Judgement, side: Side, snapshot: Snapshot, place: int, *, truth: bool) -> str:
     """What the rules select for one anchor."""
-    counts = np.bincount(j.band, minlength=len(Band))
+    counts: list[int] = np.bincount(j.band, minlength=len(Band)).tolist()
     others = len(j.band) - counts[Band.OWN]
     name = f"image {snapshot.ids[place]}" + (f" ({snapshot.classes[snapshot.labels[place]]})" if truth else "")
     parts = [
@@ -89,7 +89,7 @@ def _closest(j: Judgement, hard: int) -> str:
     )
 
 
-def _truth(j: Judgement, snapshot: Snapshot, place: int, counts: np.ndarray) -> str:
+def _truth(j: Judgement, snapshot: Snapshot, place: int, counts: list[int]) -> str:
     same = snapshot.labels == snapshot.labels[place]
     others = j.band != Band.OWN
     said = []

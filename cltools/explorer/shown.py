@@ -1,38 +1,31 @@
 """Which explorer a notebook cell shows: one made when the cell is run again takes the place of the one before."""
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
-Cell = str
-Run = str
+Close = Callable[[], None]
 
-
-class Closable(Protocol):
-    """What can be taken off a page."""
-
-    def close(self) -> None:
-        """Take it off and free its widgets."""
+_shown: dict[str, tuple[str, list[Close]]] = {}
+"""For each cell, by its id: which run of it shows something, and how that is closed."""
 
 
-_shown: dict[Cell, tuple[Run, list[Closable]]] = {}
+def replace_in_cell(close: Close) -> None:
+    """Close what an earlier run of the running cell has shown, and remember how to close what this one shows.
 
-
-def replace_in_cell(explorer: Closable) -> None:
-    """Close what an earlier run of the running cell has shown; outside of notebooks nothing happens.
-
-    Two explorers of one run of a cell stand beside each other.
+    Two explorers of one run of a cell stand beside each other. Outside of notebooks nothing happens.
     """
     cell, run = _running()
     if cell is None:
         return
-    before, explorers = _shown.get(cell, (run, []))
+    before, shown = _shown.get(cell, (run, []))
     if before != run:
-        for old in explorers:
-            old.close()
-        explorers = []
-    _shown[cell] = run, [*explorers, explorer]
+        for close_old in shown:
+            close_old()
+        shown = []
+    _shown[cell] = run, [*shown, close]
 
 
-def _running() -> tuple[Cell | None, Run]:
+def _running() -> tuple[str | None, str]:
     """Id of the cell that runs, and of this run of it; None where no notebook says so."""
     from IPython.core.getipython import get_ipython
 

@@ -1,0 +1,53 @@
+"""Counts over all anchors agree with `diagnose` on the whole, whatever the turns."""
+
+import pytest
+from snapshots import made
+
+from cltools.evaluation.diagnosis import RANK_SHARES, diagnose
+from cltools.explorer import census as module
+from cltools.explorer.census import Counting
+from cltools.explorer.state import Side
+from cltools.mining import Band, BandNegatives, NegativeRule, OracleNegatives, PositiveRule, RingNegatives, select
+
+
+@pytest.mark.parametrize("rule", [BandNegatives(0.1, 0.5), RingNegatives(outer=0.4), OracleNegatives()], ids=repr)
+@pytest.mark.parametrize("pairs", [60, 7 * 60, 10**6])
+def test_it_counts_what_diagnose_counts(rule: NegativeRule, pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAIRS", pairs)
+    snapshot, side = made(), Side(PositiveRule(k=3).at(1), rule, 0.2, 1)
+    counting = Counting(snapshot, side)
+    shares = list(counting)
+    assert shares == sorted(shares) and shares[-1] == 1 and counting.done
+    found = counting.result
+    s = snapshot.similarities(epoch=0)
+    selection = select(s, side.positives, rule)
+    search = "key" if isinstance(rule, BandNegatives) else "anchor"
+    expected = diagnose(s, selection, search=search)
+    assert found.anchors == 60
+    assert found.mined == pytest.approx(expected.bands[Band.MINED].keys)
+    assert found.false == expected.false_negative_share
+    assert found.base_rate == expected.base_rate and found.recall == expected.recall
+    assert found.kept.value == pytest.approx(expected.bands[Band.POTENTIAL].keys / 59)
+    assert found.suspected.value == pytest.approx(expected.bands[Band.HARD].keys / 59)
+    by_edges = dict(zip(found.ranks, found.by_rank, strict=False))
+    for share, at in zip(RANK_SHARES, expected.by_rank, strict=False):
+        edge = int(share * 60 + 0.5)
+        if at.count:
+            assert by_edges[edge] == at
+    assert sum(share.count for share in found.by_rank) == 60 * 59, "every pair has its rank"
+
+
+def test_without_labels_shares_of_classes_are_of_nothing() -> None:
+    counting = Counting(made(labelled=False), Side(PositiveRule().at(1), BandNegatives(0.1, 0.5), 0.2, 5))
+    list(counting)
+    found = counting.result
+    assert found.false.count == found.recall.count == found.base_rate.count == 0
+    assert found.kept.count == 60 * 59 and all(share.count == 0 for share in found.by_rank)
+
+
+def test_a_turn_takes_a_bounded_number_of_pairs() -> None:
+    snapshot = made(count=600)
+    counting = Counting(snapshot, Side(PositiveRule().at(1), BandNegatives(0.1, 0.5), 0.2, 5))
+    next(iter(counting))
+    assert not counting.done and counting.result.anchors * 600 <= module.PAIRS
+    assert counting.share == 1 / 3

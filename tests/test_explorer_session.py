@@ -1,0 +1,406 @@
+"""A session without a page: every control, the way back, two sides, what leaves it; it shows what training does."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from snapshots import made
+
+from cltools.config import TrainingSettings
+from cltools.contrast import contrastive_loss
+from cltools.datasets import load_images
+from cltools.encoders import EncoderSettings
+from cltools.explorer.session import ONLY_FORCES, Session
+from cltools.explorer.state import State
+from cltools.mining import (
+    Band,
+    BandNegatives,
+    NegativeRule,
+    PositiveRule,
+    RandomNegatives,
+    RingNegatives,
+    Selection,
+    Similarities,
+    select,
+)
+from cltools.presets import preset
+from cltools.snapshot import Snapshot
+from cltools.training import fit, step
+
+SNAPSHOT = made()
+
+
+def session(**changes: Any) -> Session:
+    return Session(SNAPSHOT).set(**changes)
+
+
+# --- controls
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"lower": 0.02, "upper": 0.3}, BandNegatives(0.02, 0.3)),
+        ({"lower": 0.6, "upper": 0.9}, BandNegatives(0.6, 0.9)),
+        ({"lower": 0.2}, BandNegatives(0.2, 0.5)),
+        ({"closest": 3}, BandNegatives(3 / 60, 0.5)),
+        ({"beyond": 12}, BandNegatives(0.1, 12 / 60)),
+        ({"band": [40, 50]}, BandNegatives(40 / 60, 50 / 60)),
+        ({"rescale": True}, BandNegatives(0.1, 0.5, rescale=True)),
+        ({"rule": "RingNegatives"}, RingNegatives()),
+        ({"rule": "RingNegatives", "outer": 0.3}, RingNegatives(outer=0.3)),
+        ({"rule": "RandomNegatives", "share": 0.25}, RandomNegatives(0.25)),
+    ],
+    ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
+)
+def test_a_control_changes_the_negative_rule(changes: dict[str, Any], expected: NegativeRule) -> None:
+    assert session(**changes).rules[1] == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "value"),
+    [
+        ({"k": 3}, "k", 3),
+        ({"k": None}, "k", None),
+        ({"weighting": "hard"}, "weighting", "hard"),
+        ({"search": "anchor"}, "search", "anchor"),
+        ({"threshold": 0.5}, "threshold", 0.5),
+        ({"augmented_share": None}, "augmented_share", None),
+    ],
+)
+def test_a_control_changes_the_positive_rule(changes: dict[str, Any], field: str, value: object) -> None:
+    assert getattr(session(**changes).rules[0], field) == value
+
+
+def test_dotted_names_reach_fields_that_two_rules_share() -> None:
+    s = (
+        Session(SNAPSHOT)
+        .set(rule="CancelFalseNegatives")
+        .set({"negatives.k": 3, "positives.k": 7, "negatives.search": "key"})
+    )
+    assert s.rules[0].k == 7 and s.rules[1].k == 3 and s.rules[1].search == "key"  # type: ignore[attr-defined]
+    s.set({"positives.temperature": 0.3})
+    assert s.rules[0].temperature == 0.3 and s.state.side.temperature == 0.2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lowr": 0.1}, "Unknown control 'lowr'. Did you mean lower"),
+        ({"lower": 0.9}, "must satisfy"),
+        ({"lower": "much"}, "negatives.lower must be of type float"),
+        ({"k": 0}, "k is 0; it must be at least 1"),
+        ({"anchor": 8}, "No image has the id 8"),
+        ({"epoch": 2}, "no epoch 2; it has 1, 5"),
+        ({"temperature": 0.0}, "must be above 0"),
+        ({"temperature": "warm"}, "temperature must be of type float"),
+        ({"rule": "RingNegative"}, "Did you mean RingNegatives"),
+        ({"colour": "difference"}, "compare=True"),
+        ({"colour": "red"}, "Unknown value of state.colour 'red'"),
+        ({"unit": "rank", "reference": "margin", "closest": "x"}, "could not convert"),
+    ],
+)
+def test_a_mistake_is_explained_and_changes_nothing(changes: dict[str, Any], message: str) -> None:
+    s = session(k=4)
+    before = s.state
+    with pytest.raises(ValueError, match=message):
+        s.set(**changes)
+    assert s.state == before
+
+
+def test_units_that_a_reference_does_not_have_are_refused() -> None:
+    with pytest.raises(ValueError, match="A force is no cosine"):
+        session(reference="gradient").set(unit="cosine")
+    with pytest.raises(ValueError, match="A margin has cosine edges only"):
+        session(reference="margin").set(unit="rank")
+    with pytest.raises(ValueError, match="has no edges; choose"):
+        session(rule="RingNegatives").set(closest=3)
+
+
+@pytest.mark.parametrize("reference", ["anchor", "gradient", "margin"])
+def test_another_reference_keeps_as_many_keys(reference: str) -> None:
+    s = session(weighting="none")
+    before = np.bincount(s.judgement.band, minlength=6)
+    s.set(reference=reference)
+    assert np.array_equal(np.bincount(s.judgement.band, minlength=6), before)
+    assert np.array_equal(np.bincount(s.set(reference="positive", unit="rank").judgement.band, minlength=6), before)
+
+
+def test_another_anchor_keeps_the_shares_and_moves_the_lines() -> None:
+    s = session()
+    before, edges = s.rules[1], s.judgement.edges
+    s.step()
+    assert s.rules[1] == before and s.state.anchor == 10
+    assert edges is not None and s.judgement.edges is not None
+    assert s.judgement.edges.closest == edges.closest and s.judgement.edges.closest_score != edges.closest_score
+
+
+def test_a_weighting_without_a_gate_drops_the_gate() -> None:
+    assert session(threshold=0.5).set(weighting="soft").rules[0].threshold is None
+
+
+def test_a_rule_is_found_again_as_it_was_left() -> None:
+    s = session(lower=0.03, upper=0.7).set(rule="RingNegatives").set(outer=0.4).set(rule="BandNegatives")
+    assert s.rules[1] == BandNegatives(0.03, 0.7)
+    assert s.set(rule="RingNegatives").rules[1] == RingNegatives(outer=0.4)
+
+
+def test_a_readers_own_rule_can_be_chosen() -> None:
+    from dataclasses import dataclass
+
+    from cltools.mining import AllNegatives
+
+    @dataclass(frozen=True)
+    class FarNegatives(AllNegatives):
+        share: float = 0.5
+
+        def judge(self, s: Similarities, eligible: torch.Tensor, **_: Any) -> torch.Tensor:
+            return torch.where(s.anchor < self.share, 2, 3).to(torch.int8)
+
+    s = session(rule="FarNegatives", share=0.1)
+    assert (s.judgement.band == Band.POTENTIAL).sum() > 0
+    assert any(c.name == "negatives.share" and c.value == 0.1 for c in s.controls)
+    assert "FarNegatives" in next(c for c in s.controls if c.name == "rule").options
+
+
+def test_walking_wraps_around_and_the_nearest_is_the_closest_key() -> None:
+    s = session()
+    assert s.step(-1).state.anchor == 7 + 3 * 59 and s.step().state.anchor == 7
+    j = s.judgement
+    assert s.nearest().place == np.where(j.band == Band.OWN, -2, j.score).argmax()
+
+
+# --- the way back
+
+
+def test_back_undoes_changes_and_moves_of_one_control_are_one() -> None:
+    s = session()
+    start = s.state
+    for lower in (0.02, 0.03, 0.04):
+        s.set(lower=lower)
+    moved = s.state
+    s.set(truth=True)
+    assert s.back().state == moved and s.back().state == start
+    assert s.back().state == start, "there is nothing before the first"
+
+
+def test_reset_returns_to_the_first_rules_and_can_be_undone() -> None:
+    s = session(lower=0.02, anchor=13, truth=True)
+    moved = s.state
+    assert s.reset().state == replace(Session(SNAPSHOT).state, anchor=13)
+    assert s.back().state == moved
+
+
+def test_a_state_is_restored_from_its_line_and_a_wrong_one_changes_nothing() -> None:
+    s = session(lower=0.02, compare=True, temperature=0.1)
+    line = s.state.to_json()
+    assert Session(SNAPSHOT, line).state == s.state == Session(SNAPSHOT).restore(line).state
+    other = session()
+    for wrong in ("{", json.dumps(json.loads(line) | {"anchor": 8})):
+        before = other.state
+        with pytest.raises(ValueError, match=r"no line of a state|No image has the id 8"):
+            other.restore(wrong)
+        assert other.state == before
+
+
+# --- sides
+
+
+def test_comparing_moves_a_copy_and_leaves_the_first() -> None:
+    s = session(compare=True, lower=0.3)
+    assert s.state.active == "B" and s.state.colour == "difference"
+    assert s.state.a.negatives == BandNegatives(0.1, 0.5) and s.rules[1] == BandNegatives(0.3, 0.5)
+    assert "by A only" in s.sentence
+    s.set(active="A", upper=0.9)
+    assert s.rules[1] == BandNegatives(0.1, 0.9)
+    assert s.set(compare=False).state.b is None and s.state.colour == "band"
+
+
+def test_two_snapshots_show_the_same_anchor_by_their_own_rules() -> None:
+    other = made(seed=1, method="moco")
+    s = Session(SNAPSHOT, other=other)
+    a, b = s.judged("A"), s.judged("B")
+    assert np.array_equal(a.cosine, SNAPSHOT.similarities(torch.tensor([0])).anchor[0].numpy())
+    assert np.array_equal(b.cosine, other.similarities(torch.tensor([0])).anchor[0].numpy())
+    assert (b.band == Band.POTENTIAL).sum() == 59
+    s.set(active="B", epoch=1)
+    early = other.similarities(torch.tensor([0]), epoch=0).anchor[0].numpy()
+    assert np.array_equal(s.judgement.cosine, early) and s.state.a.epoch == 5
+    with pytest.raises(ValueError, match="not of the same images"):
+        Session(SNAPSHOT, other=made(count=50))
+
+
+# --- words
+
+
+def test_the_sentence_tells_the_counts() -> None:
+    s = session()
+    counts = np.bincount(s.judgement.band, minlength=6)
+    text = s.sentence
+    assert f"Of {60 - 1} other keys" in text and f"mines {counts[Band.MINED]} as positives" in text
+    assert f"drops {counts[Band.HARD]} of the closest 10.0 %" in text
+    assert f"keeps {counts[Band.POTENTIAL]} (" in text and f"drops {counts[Band.EASY]} as too easy" in text
+    assert "class" not in text
+
+
+def test_truth_tells_classes_and_the_base_rate() -> None:
+    s = session(truth=True)
+    j, same = s.judgement, SNAPSHOT.labels == SNAPSHOT.labels[0]
+    kept = j.band == Band.POTENTIAL
+    assert "(class 0)" in s.sentence
+    assert f"{100 * (same & kept).sum() / kept.sum():.1f} % of the kept (false negatives)" in s.sentence
+    assert f"{100 * 11 / 59:.1f} % of all" in s.sentence
+
+
+def test_only_forces_changed_is_said_and_only_then() -> None:
+    s = session()
+    assert ONLY_FORCES in s.set(temperature=0.1).sentence
+    assert ONLY_FORCES not in s.set(lower=0.05).sentence
+    s = session(reference="gradient", lower=0.1, upper=0.5)
+    before = s.judgement.band
+    s.set(temperature=1.0)
+    assert (ONLY_FORCES in s.sentence) == np.array_equal(before, s.judgement.band)
+
+
+def test_about_all_anchors() -> None:
+    s = session(scope="all")
+    assert s.sentence.startswith("Over all 60 anchors:") and "class" not in s.sentence
+    s.set(truth=True)
+    assert str(s.census.false) in s.sentence and str(s.census.base_rate) in s.sentence
+    assert s.counting() is s.counting(), "what was counted is not counted again"
+
+
+@pytest.mark.parametrize("share", [1e-9, 1.0])
+def test_an_empty_band_is_ordinary(share: float) -> None:
+    s = session(rule="OracleNegatives") if share == 1 else session(lower=0.0, upper=share)
+    text = s.sentence
+    assert ("keeps 0 (0.0 %)" in text and "Nothing pushes" in text) == (share < 1)
+
+
+# --- what leaves it
+
+
+def test_rules_as_python_make_the_same_rules() -> None:
+    s = session(lower=0.03, k=7, weighting="hard")
+    scope: dict[str, Any] = {"PositiveRule": PositiveRule, "BandNegatives": BandNegatives}
+    exec(s.python(), scope)
+    assert (scope["positives"], scope["negatives"]) == s.rules
+
+
+def test_keys_as_csv(tmp_path: Path) -> None:
+    s = session()
+    s.to_csv(tmp_path / "keys.csv")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "keys.csv").read_text())))
+    assert len(rows) == 59 and "class" not in rows[0]
+    scores = [float(row["score"]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    for row in rows:
+        place = int(np.flatnonzero(SNAPSHOT.ids == int(row["image"]))[0])
+        assert Band[row["band"]] == s.judgement.band[place]
+        assert float(row["weight"]) == pytest.approx(float(s.selection.negative_weight[0, place]))
+    assert "class" in session(truth=True).csv().splitlines()[0]
+
+
+def test_controls_name_every_setting_and_their_values() -> None:
+    s = session(compare=True)
+    found = {c.name: c for c in s.controls}
+    assert {
+        "rule",
+        "reference",
+        "unit",
+        "closest",
+        "beyond",
+        "temperature",
+        "epoch",
+        "colour",
+        "scope",
+        "map",
+    } <= found.keys()
+    assert {"truth", "doubtful", "compare", "active", "positives.k", "positives.search"} <= found.keys()
+    for control in found.values():
+        assert control.label and (control.kind != "select" or control.value in control.options), control
+        assert control.kind not in ("range", "edge") or (
+            control.text and list(control.options) == sorted(control.options)
+        )
+    assert found["closest"].text == "6 keys (10.0 %), cosine ≥ " + f"{s.judgement.edges.closest_score:.3f}"  # type: ignore[union-attr]
+    plain = {c.name: c for c in Session(made(labelled=False)).controls}
+    assert "no labels" in plain["truth"].disabled
+
+
+# --- it shows what training does
+
+
+@pytest.mark.parametrize("rule", [BandNegatives(0.05, 0.6), BandNegatives(0.1, 0.4, reference="gradient")], ids=repr)
+def test_bands_are_those_of_the_first_step_of_training(rule: BandNegatives, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An explorer's rules train; over a float32 snapshot of a step's vectors it shows the step's bands, key for key."""
+    images = load_images("digits").subset(96, seed=0)
+    experiment = replace(
+        preset("digits-moco"),
+        encoder=EncoderSettings(backbone="tiny", hidden=16, projection=8, bn_group=None),
+        training=TrainingSettings(
+            epochs=2, batch=96, queue_size=96, learning_rate=0.1, warmup_epochs=0.5, device="cpu", symmetric=False
+        ),
+    )
+    warm = fit(experiment, images=images)
+    explorer = Session(made()).set(negatives=vars(rule), k=4)
+    positives, negatives = explorer.rules
+    steps: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+    seen: list[tuple[Similarities, Selection]] = []
+
+    def spied(
+        z: torch.Tensor, positive: torch.Tensor, keys: torch.Tensor, *rest: Any, observe: Any, **more: Any
+    ) -> Any:
+        def both(s: Similarities, selection: Selection) -> None:
+            seen.append((s, selection))
+            observe(s, selection)
+
+        steps.append((z.detach().clone(), positive.clone(), keys.clone()))
+        return contrastive_loss(z, positive, keys, *rest, observe=both, **more)
+
+    monkeypatch.setattr(step, "contrastive_loss", spied)
+    fit(replace(experiment, positives=positives, negatives=negatives), images=images, start_from=warm)
+    s, selection = seen[0]
+    again = select(s, positives, negatives, temperature=0.2)
+    assert torch.equal(again.band, selection.band)
+    assert torch.equal(again.negative_weight, selection.negative_weight)
+    assert {Band.MINED, Band.HARD, Band.POTENTIAL, Band.EASY} <= {*selection.band.flatten().tolist()}
+
+    snapshot, rows = _snapshot_of(*steps[0], s.own)
+    show = Session(snapshot, replace(explorer.state, anchor=0, a=replace(explorer.state.a, epoch=5), map="PCA"))
+    for row, place in enumerate(rows):
+        show.set(anchor=place)
+        assert np.array_equal(show.judgement.band, selection.band[row].numpy())
+
+
+def _snapshot_of(
+    z: torch.Tensor, positive: torch.Tensor, keys: torch.Tensor, own: torch.Tensor
+) -> tuple[Snapshot, list[int]]:
+    """A step's vectors as a snapshot whose images are the queue's keys, and the place of each anchor among them."""
+    assert own.sum(1).tolist() == [1] * len(z), "every image's older key is in the queue"
+    rows = own.long().argmax(1)
+    anchors, positives = torch.zeros_like(keys), torch.zeros_like(keys)
+    anchors[rows], positives[rows] = z, positive
+    vectors = {"anchors": anchors, "keys": keys, "positives": positives}
+    base = made(len(keys), epochs=(5,))
+    snapshot = replace(base, ids=np.arange(len(keys)), **{name: v.numpy()[None] for name, v in vectors.items()})
+    return snapshot, rows.tolist()
+
+
+def test_the_share_of_keys_that_change_band_in_half_precision_is_small(tmp_path: Path) -> None:
+    snapshot = made(200, epochs=(5,))
+    snapshot.save(tmp_path / "half.npz")
+    half = Snapshot.load(tmp_path / "half.npz")
+    positives, negatives = Session(snapshot).rules
+    whole, rounded = (select(each.similarities(), positives, negatives).band for each in (snapshot, half))
+    assert (whole != rounded).float().mean() < 0.01
+
+
+def test_a_state_of_another_kind_is_told_apart() -> None:
+    with pytest.raises(ValueError, match="state must be an object"):
+        State.from_json("3")

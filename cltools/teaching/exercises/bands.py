@@ -1,0 +1,143 @@
+"""Checks of notebook 02: which keys a band keeps, and where its lower edge should stand.
+
+Legend: B anchors, K keys.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cltools.evaluation.diagnosis import band_counts
+from cltools.mining import Band, BandNegatives, PositiveRule, Similarities, select
+from cltools.mining.bands import rank_band, rank_count
+from cltools.teaching.exercises.asking import Mistake, as_number, exercise
+
+PLAIN = PositiveRule(weighting="none")
+STEP = 0.005
+"""How near to the best edge counts as it."""
+
+
+@exercise
+def kept(answer: Any, s: Similarities, *, lower: float, upper: float) -> str:
+    """Which keys a rank band around the positive keeps, one true or false for each; the own key never.
+
+    Args:
+        answer: [B, K] of true and false, or [K] of one anchor.
+        s: similarities it was computed from.
+        lower: share of all keys that is too close.
+        upper: share of all keys beyond which a key is too far.
+    """
+    given = _as_mask(answer, tuple(s.own.shape))
+    right = _kept(s, lower, upper)
+    if torch.equal(given, right):
+        return f"The band keeps {int(right.sum()):,} keys."
+    if bool((given & s.own).any()):
+        raise Mistake(
+            "you kept the anchor's own key. It ranks last and is never a negative: leave out what s.own marks"
+        )
+    assert s.key is not None
+    wrong = [
+        (_kept(s, lower, upper, reference="anchor"), "you ranked by closeness to z; this band ranks by s.key, z'·n"),
+        (~right & ~s.own, "you kept what lies outside of the band"),
+        (_kept(s, lower, upper, own=True), "you ranked the own key among the others, which shifts every edge by one"),
+        (_kept(s, 0.0, lower), "you kept the keys closer than the lower edge, which are the suspected ones"),
+        (_kept(s, upper, 1.0), "you kept the keys beyond the upper edge, which are the easy ones"),
+        (_kept(s, 1 - upper, 1 - lower), "you ranked from the farthest; ranks count from the closest key"),
+        (_by_value(s.key, lower, upper), "you cut at cosines; lower and upper are shares of the keys, by rank"),
+    ]
+    for mask, words in wrong:
+        if torch.equal(given, mask):
+            raise Mistake(words)
+    raise Mistake(f"yours keeps {int(given.sum()):,} keys, and the band keeps {int(right.sum()):,}")
+
+
+def _as_mask(answer: Any, shape: tuple[int, ...]) -> Tensor:
+    try:
+        given = torch.as_tensor(answer)
+    except (TypeError, ValueError, RuntimeError):
+        raise Mistake(f"one true or false a key is wanted, and this is of type {type(answer).__name__}") from None
+    if given.dtype != torch.bool:
+        raise Mistake(f"true or false is wanted for each key, and this holds {str(given.dtype).removeprefix('torch.')}")
+    if shape[0] == 1 and given.shape == shape[1:]:
+        given = given[None]
+    if given.shape != shape:
+        raise Mistake(f"{[*shape]} answers are wanted, one a key, and this has {[*given.shape]}")
+    return given
+
+
+def _kept(s: Similarities, lower: float, upper: float, *, reference: str = "positive", own: bool = False) -> Tensor:
+    score = s.key if reference == "positive" else s.anchor
+    assert score is not None
+    return (rank_band(score, s.own & (not own), lower, upper) == Band.POTENTIAL) & ~s.own
+
+
+def _by_value(score: Tensor, lower: float, upper: float) -> Tensor:
+    return (score >= lower) & (score < upper)
+
+
+@exercise
+def lower_edge(answer: Any, s: Similarities, *, budget: float) -> str:
+    """The largest lower edge that drops at most `budget` of the true negatives.
+
+    Args:
+        answer: a share of the keys.
+        s: similarities with `same_class`, of several anchors.
+        budget: share of the keys of other classes that may be dropped.
+    """
+    edge = as_number(answer)
+    if not 0 <= edge < 1:
+        raise Mistake(f"an edge is a share of the keys, at least 0 and below 1, and this is {edge:g}")
+    assert s.same_class is not None, "true negatives are told by labels, and these similarities have none"
+    keys = s.own.shape[1]
+    best = _largest(s, budget)
+    false, true = _cost(s, edge)
+    said = f"an edge of {100 * edge:g} % drops {100 * false:.1f} % of the false and {100 * true:.1f} % of the true negatives"
+    if abs(edge - best) <= STEP or rank_count(edge, keys) == rank_count(best, keys):
+        return f"{said[0].upper()}{said[1:]}."
+    if true > budget:
+        raise Mistake(f"{said}, which is more than {100 * budget:g} %: lower it")
+    raise Mistake(f"{said}; {100 * budget:g} % may be dropped, so raise it")
+
+
+def _largest(s: Similarities, budget: float) -> float:
+    """The largest edge within the budget; what an edge drops grows with it, so it is found by halving."""
+    keys, low, high = s.own.shape[1], 0, s.own.shape[1] - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if _cost(s, middle / keys)[1] <= budget else (low, middle - 1)
+    return low / keys
+
+
+def _cost(s: Similarities, edge: float) -> tuple[float, float]:
+    """Shares of the false and of the true negatives that a lower edge drops."""
+    assert s.same_class is not None
+    dropped = select(s, PLAIN, BandNegatives(edge, 1.0)).band == Band.HARD
+    same, true = s.same_class & ~s.own, ~s.same_class & ~s.own
+    return float((dropped & same).sum() / same.sum()), float((dropped & true).sum() / true.sum())
+
+
+@exercise
+def beats_chance(answer: Any, s: Similarities) -> str:
+    """A band whose kept keys hold fewer false negatives than as many keys by chance, by more than the interval.
+
+    Args:
+        answer: `BandNegatives`.
+        s: similarities with `same_class`, of several anchors.
+    """
+    if not isinstance(answer, BandNegatives):
+        raise Mistake(f"a band such as BandNegatives(0.1, 0.5) is wanted, and this is of type {type(answer).__name__}")
+    assert s.same_class is not None, "false negatives are told by labels, and these similarities have none"
+    held = band_counts(select(s, PLAIN, answer).band, s.same_class)[Band.POTENTIAL]
+    base = float((s.same_class & ~s.own).sum() / (~s.own).sum())
+    if not held.same_class.count:
+        raise Mistake("this band keeps no key")
+    said = f"{held.same_class} of the kept are false, and by chance {100 * base:.1f} % would be"
+    if held.same_class.high < base:
+        return f"{said[0].upper()}{said[1:]}. It still keeps {100 * held.share:.0f} % of the keys."
+    if held.same_class.low > base:
+        raise Mistake(
+            f"{said}: it keeps more false negatives than chance would. Close keys are of the anchor's class more "
+            "often than far ones, so a band near the positive has a price"
+        )
+    raise Mistake(f"{said}, which the interval holds: no difference is shown")

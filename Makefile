@@ -11,15 +11,15 @@ export OMP_WAIT_POLICY ?= passive
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
-.PHONY: help setup lab test lint fast slow notebooks bench snapshots
+.PHONY: help setup lab test lint fast slow notebooks browser bench snapshots
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make lab        open JupyterLab on the notebooks   (more for JupyterLab: make lab ARGS=--no-browser)"
-	@echo "make test       lint, types, fast and slow tests, notebooks"
+	@echo "make test       lint, types, fast and slow tests, notebooks, and the explorer in a browser (Chromium)"
 	@echo "make setup      only install into $(VENV)            (another Python: make setup PYTHON=python3.12)"
-	@echo "make notebooks  execute all notebooks without a browser"
+	@echo "make notebooks  execute all notebooks without a browser; make browser: drive the explorer in JupyterLab"
 	@echo "make lint       format, lint and types; make fast, make slow: the tests in two parts"
 	@echo "make bench      measure a training step and each rule here: tables, and JSON in runs/"
 	@echo "make snapshots  train what data/snapshots/ holds, and keep it anew"
@@ -29,7 +29,7 @@ setup: $(STAMP)
 lab: $(STAMP)
 	$(RUN) -m jupyterlab notebooks $(ARGS)
 
-test: lint fast slow notebooks
+test: lint fast slow notebooks browser
 
 lint: $(STAMP)
 	$(RUN) -m ruff format --check .
@@ -37,13 +37,16 @@ lint: $(STAMP)
 	$(RUN) -m mypy
 
 fast: $(STAMP)
-	$(RUN) -m pytest -m "not slow and not notebooks" $(ARGS)
+	$(RUN) -m pytest -m "not slow and not notebooks and not browser" $(ARGS)
 
 slow: $(STAMP)
-	$(RUN) -m pytest -m "slow and not notebooks" --durations=10 $(ARGS)
+	$(RUN) -m pytest -m "slow and not notebooks and not browser" --durations=10 $(ARGS)
 
 notebooks: $(STAMP)
 	$(RUN) -m pytest -m notebooks --durations=0 tests/notebooks $(ARGS)
+
+browser: $(STAMP)
+	$(RUN) -m pytest -m browser --durations=5 tests/browser $(ARGS)
 
 bench: $(STAMP)
 	$(RUN) -m cltools bench --out runs/bench.json

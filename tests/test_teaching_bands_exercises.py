@@ -6,6 +6,7 @@ import pytest
 import torch
 from snapshots import made
 
+from cltools.explorer.session import Session
 from cltools.mining import Band, BandNegatives, PositiveRule, RandomNegatives, select
 from cltools.teaching import check
 
@@ -93,9 +94,19 @@ def test_a_band_beats_chance_only_far_from_the_positive(capsys: pytest.CaptureFi
         assert words in (text := said(capsys)) and text.startswith("Not yet")
 
 
+def test_the_negatives_of_a_band_without_edges(capsys: pytest.CaptureFixture[str]) -> None:
+    session = Session(made(200)).set(positives={"k": 3, "weighting": "hard"})
+    check.negatives_left(196, session)
+    assert said(capsys) == "Right. Of 199 other keys 3 are mined as positives, and those are not pushed."
+    for wrong, words in ((200, "the anchor's own is its positive"), (199, "some of them are mined"), (5, "keeps more")):
+        check.negatives_left(wrong, session)
+        assert words in (text := said(capsys)) and text.startswith("Not yet")
+
+
 @pytest.mark.parametrize("answer", [None, ...])
 def test_unsolved_exercises_stop_nothing(answer: Any, capsys: pytest.CaptureFixture[str]) -> None:
     check.kept(answer, S, lower=0.05, upper=0.3)
     check.lower_edge(answer, ALL, budget=0.1)
     check.beats_chance(answer, ALL)
-    assert said(capsys) == "\n".join(["Not solved yet."] * 3)
+    check.negatives_left(answer, Session(made(200)))
+    assert said(capsys) == "\n".join(["Not solved yet."] * 4)

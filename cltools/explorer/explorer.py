@@ -19,7 +19,7 @@ from cltools.explorer.panels import pictures
 from cltools.explorer.session import Session
 from cltools.explorer.shown import replace_in_cell
 from cltools.explorer.state import State
-from cltools.explorer.view import Picture, groups, histogram
+from cltools.explorer.view import Picture
 from cltools.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -62,10 +62,7 @@ class Explorer(Session):
 
     def static(self) -> "Figure":
         """The same state as a matplotlib figure."""
-        j, census = self.judgement, self.census if self.state.scope == "all" else None
-        edges = [] if j.edges is None else [j.edges.closest_score, j.edges.beyond_score]
-        shown = list(zip(pictures(self, census), self.snapshots, strict=True))
-        return static.draw(shown, histogram(j), edges, j.score_name, groups(j), self.sentence)
+        return static.draw(self)
 
     def close(self) -> None:
         """Take it off the page and free its widgets."""

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cltools.explorer.colours import ANCHOR, BAND_NAMES, BANDS, GREY, SIDE_COLOURS
-from cltools.explorer.view import Group, Histogram, Picture
+from cltools.explorer.panels import pictures
+from cltools.explorer.session import Session
+from cltools.explorer.view import Group, Histogram, Picture, groups, histogram
 from cltools.mining import Band
-from cltools.snapshot import Snapshot
 from cltools.snapshot.sprite import tiles_of
 
 if TYPE_CHECKING:
@@ -22,41 +23,29 @@ MARKERS = ("o", "D", "^", "*", "x")
 AREAS = (4, 12, 22, 50, 14)
 
 
-def draw(
-    pictures: list[tuple[Picture, Snapshot]],
-    histogram: Histogram,
-    edges: list[float],
-    score_name: str,
-    groups: tuple[Group, ...],
-    sentence: str,
-) -> "Figure":
-    """Maps, curves, histogram and pictures of one state.
-
-    Args:
-        pictures: one a snapshot.
-        histogram: of the active side.
-        edges: scores at which lines are drawn.
-        score_name: of the histogram's axis.
-        groups: of the active side.
-        sentence: above all.
-    """
+def draw(session: Session) -> "Figure":
+    """Maps, curves, histogram and pictures of a session's state, under its sentence."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.6 * len(pictures) + 5.2, 5.4), dpi=80, facecolor="white", layout="constrained")
-    halves: Any = figure.subfigures(1, 2, width_ratios=[4.6 * len(pictures), 5.2])
+    j, census = session.judgement, session.census if session.state.scope == "all" else None
+    edges = [] if j.edges is None else [j.edges.closest_score, j.edges.beyond_score]
+    shown, found = pictures(session, census), groups(j)
+    figure = Figure(figsize=(4.6 * len(shown) + 5.2, 5.4), dpi=80, facecolor="white", layout="constrained")
+    halves: Any = figure.subfigures(1, 2, width_ratios=[4.6 * len(shown), 5.2])
     maps, side = halves
-    figure.suptitle(textwrap.fill(sentence, 150), fontsize=9, x=0.01, ha="left")
-    axes: Any = maps.subplots(2, len(pictures), squeeze=False, height_ratios=[5, 2])
-    for column, (picture, _) in enumerate(pictures):
+    figure.suptitle(textwrap.fill(session.sentence, 150), fontsize=9, x=0.01, ha="left")
+    axes: Any = maps.subplots(2, len(shown), squeeze=False, height_ratios=[5, 2])
+    for column, picture in enumerate(shown):
         _map(axes[0, column], picture)
         _curve(axes[1, column], picture)
     top, bottom = side.subfigures(2, 1, height_ratios=[2, 3])
-    _histogram(top.subplots(), histogram, edges, score_name)
-    tiles = tiles_of(pictures[0][1].sprite, len(pictures[0][1]), pictures[0][1].tile)
-    rows: Any = bottom.subplots(max(1, len(groups)), 1, squeeze=False)
-    for axis, group in zip(rows[:, 0], groups, strict=False):
+    _histogram(top.subplots(), histogram(j), edges, j.score_name)
+    snapshot = session.snapshots[0]
+    tiles = tiles_of(snapshot.sprite, len(snapshot), snapshot.tile)
+    rows: Any = bottom.subplots(max(1, len(found)), 1, squeeze=False)
+    for axis, group in zip(rows[:, 0], found, strict=False):
         _strip(axis, group, tiles)
-    if not groups:
+    if not found:
         rows[0, 0].axis("off")
     return figure
 
@@ -85,12 +74,12 @@ def _curve(axis: "Axes", picture: Picture) -> None:
     axis.legend(fontsize=7, frameon=False)
 
 
-def _histogram(axis: "Axes", histogram: Histogram, edges: list[float], score_name: str) -> None:
+def _histogram(axis: "Axes", h: Histogram, edges: list[float], score_name: str) -> None:
     """Stacked on a square-root axis: each part from the root of what lies under it to the root of what it adds."""
-    left, width = histogram.edges[:-1], np.diff(histogram.edges)
+    left, width = h.edges[:-1], np.diff(h.edges)
     under = np.zeros(len(left))
     for band in Band:
-        count = histogram.counts[:, band]
+        count = h.counts[:, band]
         if count.any():
             heights = np.sqrt(under + count) - np.sqrt(under)
             axis.bar(left, heights, width, np.sqrt(under), align="edge", color=BANDS[band], label=BAND_NAMES[band])

@@ -1,6 +1,6 @@
 """Small pictures in a notebook: one sheet of all of them, and tiles that show a part of it.
 
-The sheet travels to the page once; what changes afterwards is a few hundred bytes of positions.
+The sheet travels to the page once, and a tile is a few hundred bytes of positions.
 
 Legend: N images, H and W height and width.
 """
@@ -38,13 +38,12 @@ class Sheet:
     count: int
     side: int
 
-    def tile(self, place: int, label: str, *, marked: bool = False) -> str:
+    def tile(self, place: int, label: str) -> str:
         """HTML of the picture at this place; the label is its tooltip and what a screen reader says."""
         row, column = divmod(place, COLUMNS)
         position = f"background-position:-{column * self.side}px -{row * self.side}px"
         text = html.escape(label, quote=True)
-        kind = f"{self.name} marked" if marked else self.name
-        return f'<i class="{kind}" style="{position}" role="img" title="{text}" aria-label="{text}"></i>'
+        return f'<i class="{self.name}" style="{position}" role="img" title="{text}" aria-label="{text}"></i>'
 
 
 def sheet(images: Shaped[Tensor, "N 3 H W"], side: int = 34) -> Sheet:
@@ -72,7 +71,7 @@ def sheet(images: Shaped[Tensor, "N 3 H W"], side: int = 34) -> Sheet:
     style = (
         f"<style>.{name}{{display:inline-block;width:{side}px;height:{side}px;margin:1px;image-rendering:pixelated;"
         f"background-image:url(data:image/png;base64,{source});background-size:{COLUMNS * side}px {rows * side}px}}"
-        f".{name}.marked{{outline:3px solid #D55E00;outline-offset:-3px}}</style>"
+        "</style>"
     )
     return Sheet(name, style, len(pixels), side)
 

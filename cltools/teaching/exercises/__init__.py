@@ -3,7 +3,7 @@
 What is right is computed here anew by the package, from what the reader's answer was made of.
 """
 
-from cltools.teaching.exercises.bands import beats_chance, kept, lower_edge
+from cltools.teaching.exercises.bands import beats_chance, kept, lower_edge, negatives_left
 from cltools.teaching.exercises.negatives import forces, spare_false, temperature_for
 from cltools.teaching.exercises.positives import largest_k, paired, soft_weights
 
@@ -13,6 +13,7 @@ __all__ = [
     "kept",
     "largest_k",
     "lower_edge",
+    "negatives_left",
     "paired",
     "soft_weights",
     "spare_false",

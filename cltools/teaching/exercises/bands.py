@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cltools.evaluation.diagnosis import band_counts
+from cltools.explorer.session import Session
 from cltools.mining import Band, BandNegatives, PositiveRule, Similarities, select
 from cltools.mining.bands import rank_band, rank_count
 from cltools.teaching.exercises.asking import Mistake, as_number, exercise
@@ -77,6 +78,27 @@ def _by_value(score: Tensor, lower: float, upper: float) -> Tensor:
 
 
 @exercise
+def negatives_left(answer: Any, session: Session) -> str:
+    """How many negatives an anchor keeps when the band has no edges.
+
+    Args:
+        answer: a number of keys.
+        session: an explorer, at any anchor and with any rule for positives.
+    """
+    count = as_number(answer)
+    band = select(session.similarities, session.rules[0], BandNegatives(0.0, 1.0)).band
+    right, mined = (int((band == code).sum()) for code in (Band.POTENTIAL, Band.MINED))
+    keys = band.shape[1]
+    if count == right:
+        return f"Of {keys - 1:,} other keys {mined} are mined as positives, and those are not pushed."
+    if count == keys:
+        raise Mistake(f"these are all {keys:,} keys; the anchor's own is its positive, never a negative")
+    if count == keys - 1:
+        raise Mistake("these are all other keys, and some of them are mined: pulled, so they are not pushed too")
+    raise Mistake(f"with no edges the anchor keeps {'more' if count < right else 'fewer'} than {count:,.0f}")
+
+
+@exercise
 def lower_edge(answer: Any, s: Similarities, *, budget: float) -> str:
     """The largest lower edge that drops at most `budget` of the true negatives.
 
@@ -92,7 +114,9 @@ def lower_edge(answer: Any, s: Similarities, *, budget: float) -> str:
     keys = s.own.shape[1]
     best = _largest(s, budget)
     false, true = _cost(s, edge)
-    said = f"an edge of {100 * edge:g} % drops {100 * false:.1f} % of the false and {100 * true:.1f} % of the true negatives"
+    said = (
+        f"an edge of {100 * edge:g} % drops {100 * false:.1f} % of the false negatives, {100 * true:.1f} % of the true"
+    )
     if abs(edge - best) <= STEP or rank_count(edge, keys) == rank_count(best, keys):
         return f"{said[0].upper()}{said[1:]}."
     if true > budget:

@@ -266,9 +266,15 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
 
 
-def test_the_example_in_the_readme_runs() -> None:
+def test_the_explorer_in_the_readme_opens() -> None:
     names: dict[str, Any] = {}
     exec(blocks("python")[0], names)
+    assert names["explorer"].rules[1].lower == 0.02 and "class" in names["explorer"].sentence
+
+
+def test_the_example_in_the_readme_runs() -> None:
+    names: dict[str, Any] = {}
+    exec(blocks("python")[1], names)
     assert names["loss"].isfinite()
     assert names["chosen"].band.shape == (32, 512)
 
@@ -276,13 +282,13 @@ def test_the_example_in_the_readme_runs() -> None:
 @pytest.mark.slow
 def test_the_training_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(blocks("python")[1], {})
+    exec(blocks("python")[2], {})
     assert (tmp_path / "runs" / "mine" / "evaluation.json").is_file()
 
 
 def test_the_rule_in_the_readme_trains_as_written() -> None:
     names: dict[str, Any] = {}
-    exec(blocks("python")[2], names)
+    exec(blocks("python")[3], names)
     rows = names["run"].history.rows
     assert len(rows) == 3 and 9 < rows[-1]["hard"] <= 10  # some of the ten are the anchor's own
     assert type(names["run"].experiment.negatives).__name__ == "DropClosest"
@@ -290,7 +296,7 @@ def test_the_rule_in_the_readme_trains_as_written() -> None:
 
 def test_the_adapters_in_the_readme_run() -> None:
     names: dict[str, Any] = {}
-    exec(blocks("python")[3], names)
+    exec(blocks("python")[4], names)
     assert names["embeddings"].grad.isfinite().all() and names["criterion"].bank.queue.filled == 32
 
 

@@ -49,7 +49,7 @@ def _launch(playwright: Playwright) -> Browser | None:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """JupyterLab as `make lab` starts it, in a folder of its own; its address and that folder."""
     folder = tmp_path_factory.mktemp("notebooks")
-    homes = {f"JUPYTER_{name}_DIR": str(tmp_path_factory.mktemp(name.lower())) for name in ("CONFIG", "DATA", "RUNTIME")}
+    homes = {f"JUPYTER_{name}_DIR": str(tmp_path_factory.mktemp(name)) for name in ("CONFIG", "DATA", "RUNTIME")}
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -60,10 +60,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
         "IdentityProvider.token": "",
         "LabApp.expose_app_in_browser": True,
     }
+    arguments = [f"--{name}={value}" for name, value in options.items()]
     log = folder.parent / "lab.log"
     with log.open("w") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", *(f"--{k}={v}" for k, v in options.items())],
+            [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", *arguments],
             env={**os.environ, **homes},
             stdout=file,
             stderr=subprocess.STDOUT,

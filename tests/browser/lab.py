@@ -28,6 +28,7 @@ class Lab:
         self.beyond: list[str] = []
         self.failures: list[str] = []
         page.route("**/*", self._only_local)
+        page.add_init_script(path=Path(__file__).parent / "page.js")
         page.on("pageerror", lambda error: self.failures.append(str(error)))
 
     def _only_local(self, route: Route) -> None:
@@ -178,7 +179,8 @@ class Shown:
         """Heading and pictures of each band."""
         read = """nodes => nodes.map(n => [Number(n.dataset.band), n.querySelector('.cl-head').textContent,
           [...n.querySelectorAll('.cl-tile')].map(t => Number(t.dataset.place))])"""
-        return {band: (head, places) for band, head, places in self.root.locator("[data-band].cl-group").evaluate_all(read)}
+        found = self.root.locator("[data-band].cl-group").evaluate_all(read)
+        return {band: (head, places) for band, head, places in found}
 
     def settled(self, act: Callable[[], Any]) -> None:
         """Act, and wait until the kernel has answered what was asked and the maps show it."""

@@ -1,0 +1,60 @@
+"""The committed picture of each notebook: `python -m cltools.teaching.figures` writes them all.
+
+Each is made of embedded images only, and shows what the notebook's own cells show.
+"""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib import rc_context
+from PIL import Image
+
+from cltools import load_snapshot
+from cltools.teaching import plots
+from cltools.teaching.plots import LOOK, Picture, draw_gains, draw_purity, panels
+from cltools.teaching.records import comparison
+
+FOLDER = Path(__file__).resolve().parents[2] / "notebooks" / "figures"
+MINING = ("mined-soft", "mined-hard", "mined-soft-hard", "myow", "snclr", "sce", "fnc-attract", "nnclr", "potential")
+"""Arms that mine positives, with every kind of negatives but the oracle's."""
+
+
+def gradients_of_negatives() -> Picture:
+    """01: the force of one negative, and who holds the push."""
+    return plots.forces(load_snapshot("shapes-moco").similarities())
+
+
+def mined_positives() -> Picture:
+    """03: how pure mined positives are, and what training with them gave."""
+    with rc_context(LOOK):
+        figure, (left, right) = panels(9.2, 3.6, 2)
+        draw_purity(left, load_snapshot("shapes-moco"), plots.KS)
+        draw_gains(right, comparison("shapes"), MINING, "knn200", against="moco")
+        right.set_title("What training with them gave")
+    return Picture(figure, "Left: purity of the k closest keys by epoch. Right: arms that mine positives against moco.")
+
+
+PICTURES: dict[str, Callable[[], Picture]] = {"01": gradients_of_negatives, "03": mined_positives}
+
+
+def small(png: bytes) -> bytes:
+    """The same picture with 256 colours, a third of the size."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(png)).quantize(256, method=Image.Quantize.FASTOCTREE).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def write(folder: Path = FOLDER) -> list[Path]:
+    """Draw every picture into a folder; those that are there are replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, draw in PICTURES.items():
+        path = folder / f"{name}.png"
+        path.write_bytes(small(draw().png()))
+        paths.append(path)
+    return paths
+
+
+if __name__ == "__main__":
+    print(*write(), sep="\n")

@@ -1,0 +1,215 @@
+"""Small still pictures for notebooks: grey text on a transparent ground, legible on light and on dark pages.
+
+Colours are those of Okabe and Ito, told apart with any colour vision; lines also differ by their labels.
+
+Legend: B anchors, K keys.
+"""
+
+import io
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cltools.evaluation.diagnosis import mined_purity_by_k
+from cltools.gradients import info_nce_gradients, mass_by_rank
+from cltools.mining import AllNegatives, PositiveRule, Similarities, select, terms
+from cltools.snapshot import Snapshot
+from cltools.teaching.records import Comparison
+
+GREY = "#888888"
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+LOOK: Any = {
+    **{f"{part}.color": GREY for part in ("text", "xtick", "ytick", "grid")},
+    **{f"axes.{part}color": GREY for part in ("edge", "label", "title")},
+    **{f"{part}.facecolor": "none" for part in ("figure", "axes", "savefig")},
+    **{f"axes.spines.{side}": False for side in ("top", "right")},
+    "legend.labelcolor": GREY,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "font.size": 9.5,
+    "lines.linewidth": 2,
+    "grid.alpha": 0.25,
+}
+DPI, SHOWN = 144, 96  # drawn finer than it is shown, for sharp screens
+CURVE = 400  # points of a drawn curve
+RANKS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+KS = (1, 2, 3, 5, 10, 20, 50, 100)
+PLAIN = PositiveRule(weighting="none")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A still figure, and what it shows in words for who cannot see it."""
+
+    figure: Figure
+    words: str
+
+    def __repr__(self) -> str:
+        return self.words
+
+    def png(self) -> bytes:
+        """The figure as a file."""
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=DPI)
+        return buffer.getvalue()
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, Any]]:
+        width, height = (round(inches * SHOWN) for inches in self.figure.get_size_inches())
+        return self.png(), {"width": width, "height": height, "alt": self.words}
+
+
+def push_of(s: Similarities, temperature: float) -> torch.Tensor:
+    """The derivative of each anchor's loss by each key's cosine where every other image's key is a negative [B, K]."""
+    plain = select(s, PLAIN, AllNegatives(), temperature=temperature)
+    return info_nce_gradients(**terms(s, plain), temperature=temperature)[1]
+
+
+def forces(s: Similarities, temperatures: Sequence[float] = (0.07, 0.2, 0.5)) -> Picture:
+    """How the force of one negative depends on its cosine, and how the push is spread over ranks."""
+    with rc_context(LOOK):
+        figure, (left, right) = panels(9.2, 3.4, 2)
+        draw_force(left, s, temperatures)
+        draw_mass(right, s, temperatures)
+    return Picture(
+        figure,
+        "Left: the force of one negative against its cosine rises towards a peak near 1 and falls to zero at 1, over a "
+        "histogram of where the negatives lie. Right: the share of the push that the closest keys hold; the lower the "
+        "temperature, the more.",
+    )
+
+
+def draw_force(axes: Axes, s: Similarities, temperatures: Sequence[float]) -> None:
+    """e^{c/τ}·√(1 − c²) over its own peak, which lies at c = (√(τ² + 4) − τ)/2, over the negatives' histogram."""
+    c = torch.linspace(-1, 1, CURVE)
+    cosines = s.anchor[~s.own].numpy()
+    axes.hist(cosines, bins=60, range=(-1, 1), color=GREY, alpha=0.35, weights=_up_to(0.5, cosines), label="negatives")
+    for temperature, colour in zip(temperatures, COLOURS, strict=False):
+        peak = ((temperature**2 + 4) ** 0.5 - temperature) / 2
+        at_peak = (1 - peak**2) ** 0.5
+        force = ((c - peak) / temperature).exp() * (1 - c**2).clamp_min(0).sqrt() / at_peak
+        axes.plot(c.numpy(), force.numpy(), color=colour, label=f"τ = {temperature:g}")
+        axes.plot([peak], [1], "o", color=colour, markersize=5)
+    axes.set(xlabel="cosine of anchor and key, c", ylabel="force, of the largest", title="Force of one negative")
+    axes.legend(loc="upper left")
+
+
+def draw_mass(axes: Axes, s: Similarities, temperatures: Sequence[float]) -> None:
+    """Share of the push that the closest keys hold, by rank share."""
+    keys = s.anchor.shape[1]
+    counts = {round(count) for count in torch.logspace(0, math.log10(keys), CURVE).tolist()}
+    shares = [count / keys for count in sorted(counts)]
+    closeness = s.anchor.masked_fill(s.own, -torch.inf)
+    for temperature, colour in zip(temperatures, COLOURS, strict=False):
+        held = 100 * mass_by_rank(push_of(s, temperature), closeness, shares).mean(0)
+        axes.plot([100 * x for x in shares], held.numpy(), color=colour, label=f"τ = {temperature:g}")
+    axes.plot([100 * x for x in shares], [100 * x for x in shares], ":", color=GREY, label="all alike")
+    axes.set(xscale="log", xlabel="closest keys, % of all (log scale)", ylabel="% of the push", ylim=(0, 102))
+    axes.set(title="Who holds the push")
+    axes.set_xticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
+    axes.set_xlim(100 * shares[0], 110)
+    axes.grid(True)
+    axes.legend(loc="upper left")
+
+
+def push_by_rank(s: Similarities, temperature: float) -> Picture:
+    """Share of the push in each bin of ranks, split into true and false negatives; labels are counted, not used."""
+    assert s.same_class is not None, "false negatives are told by labels, and this snapshot has none"
+    push, closeness = push_of(s, temperature), s.anchor.masked_fill(s.own, -torch.inf)
+    total = push.sum(1, keepdim=True)
+    every = (100 * mass_by_rank(push, closeness, RANKS)).mean(0).diff().numpy()
+    false = push * s.same_class
+    share = false.sum(1, keepdim=True) / total
+    of_false = (100 * mass_by_rank(false, closeness, RANKS) * share).mean(0).diff().numpy()
+    names = [f"{100 * a:g}–{100 * b:g}" for a, b in pairwise(RANKS)]
+    with rc_context(LOOK):
+        figure, (axes,) = panels(7.2, 3.0, 1)
+        axes.bar(names, of_false, color=COLOURS[0], label="of the anchor's class: false negatives")
+        axes.bar(names, every - of_false, bottom=of_false, color=COLOURS[1], label="of other classes")
+        axes.set(xlabel="rank of the key, % of all, closest first", ylabel="% of the push")
+        axes.set(title=f"Who pushes, at τ = {temperature:g}")
+        axes.margins(y=0.35)  # room for the legend
+        axes.legend(loc="upper left", ncols=2)
+    said = "; ".join(
+        f"ranks {name} %: {all_:.0f} % of the push, {part:.0f} % by false negatives"
+        for name, all_, part in zip(names, every, of_false, strict=True)
+    )
+    return Picture(figure, f"Bars of the push by rank. {said}.")
+
+
+def purity(snapshot: Snapshot, ks: Sequence[int] = KS) -> Picture:
+    """Share of an anchor's class among its k closest keys, by k, a line an epoch of the snapshot."""
+    with rc_context(LOOK):
+        figure, (axes,) = panels(6.4, 3.4, 1)
+        drawn = draw_purity(axes, snapshot, ks)
+    said = "; ".join(
+        f"epoch {epoch}: {values[0]:.0f} % of the closest, {values[-1]:.0f} % of the {ks[-1]} closest"
+        for epoch, values in drawn.items()
+    )
+    return Picture(figure, f"Lines of the share of the anchor's class among the k closest keys. {said}.")
+
+
+def draw_purity(axes: Axes, snapshot: Snapshot, ks: Sequence[int]) -> dict[int, list[float]]:
+    """Lines of the purity by k in percent, paler for early epochs, and the base rate; returns them by epoch."""
+    drawn, label_at = {}, -math.inf
+    for place, epoch in enumerate(snapshot.epochs):
+        s = snapshot.similarities(epoch=place)
+        assert s.key is not None and s.same_class is not None, "purity is told by labels, and this snapshot has none"
+        base = 100 * float((s.same_class & ~s.own).sum() / (~s.own).sum())
+        drawn[epoch] = [100 * share.value for share in mined_purity_by_k(s.key, s.own, s.same_class, ks)]
+        alpha = 0.5 + 0.5 * (place + 1) / len(snapshot.epochs)
+        axes.plot(ks, drawn[epoch], "o-", color=COLOURS[1], alpha=alpha, markersize=4)
+        label_at = max(drawn[epoch][0], label_at + 4.5)  # a label may not cover the one below it
+        axes.annotate(f"epoch {epoch}  ", (ks[0], label_at), ha="right", va="center")
+    axes.axhline(base, linestyle=":", color=GREY)
+    axes.annotate("chance", (ks[-1], base), (0, 4), textcoords="offset points", ha="right")
+    axes.set(xscale="log", xlabel="k closest keys (log scale)", ylabel="% of the anchor's class", ylim=(0, 100))
+    axes.set(title="Purity of mined positives", xlim=(ks[0] / 2.6, ks[-1] * 1.1))
+    axes.set_xticks(ks, [str(k) for k in ks])
+    axes.minorticks_off()
+    return drawn
+
+
+def gains(records: Comparison, arms: Sequence[str], figure: str = "knn200", *, against: str = "moco") -> Picture:
+    """What each arm has more than another of the same seed: a dot a seed, a bar at their mean."""
+    with rc_context(LOOK):
+        drawn, (axes,) = panels(7.2, 0.8 + 0.34 * len(arms), 1)
+        draw_gains(axes, records, arms, figure, against=against)
+    means = {arm: statistics.fmean(records.gains(arm, figure, against=against).values()) for arm in arms}
+    said = "; ".join(f"{arm} {mean:+.1f}" for arm, mean in means.items())
+    return Picture(drawn, f"Differences to {against} in points of {figure}, mean over seeds: {said}.")
+
+
+def draw_gains(axes: Axes, records: Comparison, arms: Sequence[str], figure: str, *, against: str) -> None:
+    """A row an arm, the first on top."""
+    for row, arm in enumerate(reversed(arms)):
+        values = [*records.gains(arm, figure, against=against).values()]
+        ahead = statistics.fmean(values) > 0
+        axes.plot(values, [row] * len(values), "o", color=COLOURS[2 if ahead else 0], alpha=0.7, markersize=6)
+        axes.plot([statistics.fmean(values)], [row], "|", color=GREY, markersize=16, markeredgewidth=2)
+    axes.axvline(0, color=GREY, linewidth=1)
+    axes.set_yticks(range(len(arms)), [*reversed(arms)])
+    name = {"knn200": "kNN-200", "knn10": "kNN-10", "probe": "probe"}[figure]
+    axes.set(xlabel=f"points of {name} above {against} of the same seed", ylim=(-0.6, len(arms) - 0.4))
+    axes.grid(True, axis="x")
+
+
+def panels(width: float, height: float, count: int) -> tuple[Figure, list[Axes]]:
+    """An empty figure, in inches, with panels side by side."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, [figure.add_subplot(1, count, place + 1) for place in range(count)]
+
+
+def _up_to(height: float, values: Any) -> Any:
+    """Weights that make a histogram of 60 bins over [−1, 1] at most `height` high."""
+    counts = torch.histc(torch.from_numpy(values), bins=60, min=-1, max=1)
+    return torch.full((len(values),), height / float(counts.max().clamp_min(1))).numpy()

@@ -78,22 +78,28 @@ def prices(s: Similarities, edges: Sequence[float] = EDGES, *, reference: str = 
     return rows
 
 
-def by_reference(s: Similarities, references: Sequence[str] = ("positive", "anchor", "gradient")) -> Picture:
+def by_reference(s: Similarities) -> Picture:
     """What dropping the closest costs and gains, a line a reference; chance is the diagonal."""
-    edges = [0.0, *np.geomspace(0.002, 0.9, 24).tolist()]
-    said = []
     with rc_context(LOOK):
         figure, (axes,) = panels(5.4, 3.6, 1)
-        for reference, colour, style in zip(references, COLOURS, ("-", "--", "-."), strict=False):
-            rows = prices(s, edges, reference=reference)
-            x, y = ([row[name] for row in rows] for name in ("true dropped %", "false dropped %"))
-            axes.plot(x, y, style, color=colour, label=f"by the {reference}")
-            said.append(f"{reference}: {np.interp(10, x, y):.0f} % of the false at 10 % of the true")
-        axes.plot([0, 100], [0, 100], ":", color=GREY, label="by chance")
-        axes.set(xlabel="% of the true negatives dropped", ylabel="% of the false negatives dropped")
-        axes.set(title="What dropping the closest buys", xlim=(0, 60), ylim=(0, 100))
-        axes.legend(loc="lower right")
-    return Picture(figure, f"Curves of false against true negatives dropped. {'; '.join(said)}.")
+        said = draw_by_reference(axes, s)
+    return Picture(figure, f"Curves of false against true negatives dropped. {said}.")
+
+
+def draw_by_reference(axes: Axes, s: Similarities) -> str:
+    """Share of the false against share of the true negatives that lower edges drop; says a point of each in words."""
+    edges = [0.0, *np.geomspace(0.002, 0.9, 24).tolist()]
+    said = []
+    for reference, colour, style in zip(("positive", "anchor", "gradient"), COLOURS, ("-", "--", "-."), strict=False):
+        rows = prices(s, edges, reference=reference)
+        x, y = ([row[name] for row in rows] for name in ("true dropped %", "false dropped %"))
+        axes.plot(x, y, style, color=colour, label=f"by the {reference}")
+        said.append(f"{reference}: {np.interp(10, x, y):.0f} % of the false at 10 % of the true")
+    axes.plot([0, 100], [0, 100], ":", color=GREY, label="by chance")
+    axes.set(xlabel="% of the true negatives dropped", ylabel="% of the false negatives dropped")
+    axes.set(title="What dropping the closest buys", xlim=(0, 60), ylim=(0, 100))
+    axes.legend(loc="lower right")
+    return "; ".join(said)
 
 
 def anchors_apart(s: Similarities, rule: BandNegatives, positives: PositiveRule = PLAIN) -> Picture:

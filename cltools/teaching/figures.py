@@ -11,7 +11,10 @@ from matplotlib import rc_context
 from PIL import Image
 
 from cltools import load_snapshot
+from cltools.explorer import static
+from cltools.explorer.session import Session
 from cltools.teaching import plots
+from cltools.teaching.band_plots import draw_by_reference, draw_purity_by_rank
 from cltools.teaching.plots import LOOK, Picture, draw_gains, draw_purity, panels
 from cltools.teaching.records import comparison
 
@@ -35,7 +38,28 @@ def mined_positives() -> Picture:
     return Picture(figure, "Left: purity of the k closest keys by epoch. Right: arms that mine positives against moco.")
 
 
-PICTURES: dict[str, Callable[[], Picture]] = {"01": gradients_of_negatives, "03": mined_positives}
+def the_explorer() -> Picture:
+    """00: the explorer's static twin."""
+    session = Session(load_snapshot("digits-potential"))
+    return Picture(static.draw(session), session.sentence)
+
+
+def bands_and_false_negatives() -> Picture:
+    """02: P(same class) by rank, and what dropping the closest buys."""
+    snapshot = load_snapshot("shapes-moco")
+    with rc_context(LOOK):
+        figure, (left, right) = panels(9.2, 3.4, 2)
+        draw_purity_by_rank(left, snapshot)
+        draw_by_reference(right, snapshot.similarities())
+    return Picture(figure, "Left: P(same class) by rank. Right: false against true negatives dropped, beside chance.")
+
+
+PICTURES: dict[str, Callable[[], Picture]] = {
+    "00": the_explorer,
+    "01": gradients_of_negatives,
+    "02": bands_and_false_negatives,
+    "03": mined_positives,
+}
 
 
 def small(png: bytes) -> bytes:

@@ -112,7 +112,7 @@ class Lab:
 
     def shut_down(self) -> None:
         """Stop the kernel."""
-        self.page.evaluate("() => window.jupyterapp?.shell.currentWidget?.sessionContext.shutdown()")
+        self.page.evaluate("() => window.jupyterapp?.serviceManager.sessions.shutdownAll()")
 
 
 class Shown:

@@ -1,6 +1,7 @@
-"""The explorer in JupyterLab, as a person uses it: each action is checked by content, against `select` computed apart."""
+"""The explorer in JupyterLab, as a person uses it: what it shows is checked against `select` computed apart."""
 
 import json
+import re
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -191,12 +192,12 @@ def test_sweeping_the_bars_makes_them_the_band(shown: Shown, file: Path) -> None
         shown.page.mouse.move(left + share * (right - left), y)
     shown.settled(shown.page.mouse.up)
     session = agrees(shown, file)
-    edges, bins = session.judgement.edges, session.judgement.ranked[:-1]
+    edges, scores = session.judgement.edges, session.judgement.ranked[:-1]
     assert edges is not None
-    for score, at in ((edges.beyond_score, left), (edges.closest_score, right)):
+    for count, at in ((edges.beyond, left), (edges.closest, right)):
         x = (at - box["x"]) / box["width"] * 392
-        expected = bins.min() + (x - 36) / (392 - 36 - 8) * (bins.max() - bins.min())
-        assert score == pytest.approx(expected, abs=0.02)
+        score = scores.min() + (x - 36) / (392 - 36 - 8) * (scores.max() - scores.min())
+        assert (scores >= score + 0.006).sum() <= count <= (scores >= score - 0.006).sum(), "but for a pixel"
 
 
 def test_the_card_follows_pointer_and_focus(shown: Shown, file: Path) -> None:
@@ -307,8 +308,8 @@ def test_keys_pressed_in_it_do_nothing_to_the_notebook(shown: Shown) -> None:
         for key in ("a", "b", "x", "z", "n", "p", "d", "d", "ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight"):
             shown.page.keyboard.press(key)
         assert shown.lab.cells()[0] == before[0] and shown.lab.cells()[2] == before[2]
-    x, y = shown.pixel(0)
-    shown.page.mouse.click(x, y)
+    shown.settled(lambda: shown.page.wait_for_timeout(300))
+    shown.page.mouse.click(*shown.pixel(0))
     for key in ("a", "b", "x", "z", "n", "p", "d", "d"):
         shown.page.keyboard.press(key)
     assert shown.lab.cells()[2] == before[2], "nor with the map clicked"
@@ -336,12 +337,12 @@ def test_every_control_has_a_role_a_name_and_a_value_in_words(shown: Shown) -> N
         role, name = node.get("role", {}).get("value"), node.get("name", {}).get("value", "")
         if role in expected and name in names:
             found[role].append(name)
-            if role == "slider":
-                text = {p["name"]: p["value"].get("value") for p in node["properties"]}.get("valuetext")
-                assert text and not text.replace(".", "").isdigit(), f"{name} has no words for its value"
     assert {"drop the closest", "drop beyond", "epoch", "temperature τ"} <= {*found["slider"]}
     assert {"rule", "rank by", "edges as", "colour by", "map"} <= {*found["combobox"]}
     assert shown.root.evaluate("tests.nameless") == []
+    # Chromium's protocol gives no aria-valuetext, so the words are read where assistive technology reads them
+    words = shown.root.locator("[role=slider], [type=range]").evaluate_all("all => all.map(n => n.ariaValueText)")
+    assert len(words) >= 6 and all(text and re.search("[a-zτ%]", text) for text in words), words
 
 
 def test_the_sentence_is_announced_when_it_rests(shown: Shown) -> None:

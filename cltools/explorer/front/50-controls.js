@@ -74,7 +74,7 @@ function makeNumber(control, ask) {
 }
 
 function makeRange(control, ask) {
-  const output = element("output", { class: "cl-text" });
+  const output = element("span", { class: "cl-text" });
   const input = element("input", { type: "range", min: 0, step: 1, "aria-label": control.label });
   const made = { input, node: labelled(control, input, output), control };
   input.addEventListener("input", () => ask(made.control.options[Number(input.value)]));
@@ -89,7 +89,7 @@ function makeRange(control, ask) {
 
 // An edge: a logarithmic slider over the stops, a typed value, and what the edge does in ranks and cosine at once.
 function makeEdge(control, ask, explorer) {
-  const output = element("output", { class: "cl-text" });
+  const output = element("span", { class: "cl-text" });
   const input = element("input", { type: "range", min: 0, step: 1, "aria-label": control.label });
   const typedValue = element("input", { type: "text", inputmode: "decimal", size: 6 });
   const unit = element("span");

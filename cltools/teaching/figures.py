@@ -33,8 +33,9 @@ def mined_positives() -> Picture:
     with rc_context(LOOK):
         figure, (left, right) = panels(9.2, 3.6, 2)
         draw_purity(left, load_snapshot("shapes-moco"), plots.KS)
-        draw_gains(right, comparison("shapes"), MINING, "knn200", against="moco")
-        right.set_title("What training with them gave")
+        late = comparison("shapes", "late")
+        draw_gains(right, comparison("shapes"), MINING, "knn200", against="moco", later=late)
+        right.set_title("What training with them gave\n● after a short start   ○ after a long one")
     return Picture(figure, "Left: purity of the k closest keys by epoch. Right: arms that mine positives against moco.")
 
 

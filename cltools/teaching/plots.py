@@ -173,7 +173,7 @@ def draw_purity(axes: Axes, snapshot: Snapshot, ks: Sequence[int]) -> dict[int, 
     axes.axhline(base, linestyle=":", color=GREY)
     axes.annotate("chance", (ks[-1], base), (0, 4), textcoords="offset points", ha="right")
     axes.set(xscale="log", xlabel="k closest keys (log scale)", ylabel="% of the anchor's class", ylim=(0, 100))
-    axes.set(title="Purity of mined positives", xlim=(ks[0] / 2.6, ks[-1] * 1.1))
+    axes.set(title="Purity of mined positives", xlim=(ks[0] / 4.5, ks[-1] * 1.1))
     axes.set_xticks(ks, [str(k) for k in ks])
     axes.minorticks_off()
     return drawn
@@ -189,13 +189,26 @@ def gains(records: Comparison, arms: Sequence[str], figure: str = "knn200", *, a
     return Picture(drawn, f"Differences to {against} in points of {figure}, mean over seeds: {said}.")
 
 
-def draw_gains(axes: Axes, records: Comparison, arms: Sequence[str], figure: str, *, against: str) -> None:
-    """A row an arm, the first on top."""
+def draw_gains(
+    axes: Axes,
+    records: Comparison,
+    arms: Sequence[str],
+    figure: str,
+    *,
+    against: str,
+    later: Comparison | None = None,
+) -> None:
+    """A row an arm, the first on top; hollow dots for the arms that later records hold too."""
+    also = set() if later is None else {row["arm"] for row in later.rows}
     for row, arm in enumerate(reversed(arms)):
         values = [*records.gains(arm, figure, against=against).values()]
-        ahead = statistics.fmean(values) > 0
-        axes.plot(values, [row] * len(values), "o", color=COLOURS[2 if ahead else 0], alpha=0.7, markersize=6)
-        axes.plot([statistics.fmean(values)], [row], "|", color=GREY, markersize=16, markeredgewidth=2)
+        mean = statistics.fmean(values)
+        colour = COLOURS[2 if mean > 0 else 0]
+        axes.plot(values, [row] * len(values), "o", color=colour, alpha=0.7, markersize=6)
+        axes.plot([mean], [row], "|", color=GREY, markersize=16, markeredgewidth=2)
+        if later is not None and arm in also:
+            values = [*later.gains(arm, figure, against=against).values()]
+            axes.plot(values, [row] * len(values), "o", color=COLOURS[1], markerfacecolor="none", markersize=6)
     axes.axvline(0, color=GREY, linewidth=1)
     axes.set_yticks(range(len(arms)), [*reversed(arms)])
     name = {"knn200": "kNN-200", "knn10": "kNN-10", "probe": "probe"}[figure]

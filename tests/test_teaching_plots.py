@@ -15,7 +15,7 @@ from cltools.gradients import mass_by_rank
 from cltools.snapshot.sprite import as_sprite
 from cltools.teaching import comparison, plots
 from cltools.teaching.figures import FOLDER, PICTURES, small
-from cltools.teaching.plots import GREY, KS, Picture
+from cltools.teaching.plots import GREY, KS, Picture, draw_gains, panels
 
 ROOT = Path(__file__).parent.parent
 
@@ -100,6 +100,14 @@ def test_a_dot_a_seed_and_a_tick_at_the_mean() -> None:
     assert sorted(dots.get_xdata()) == sorted(records.gains("nnclr").values())
     assert tick.get_xdata()[0] == pytest.approx(np.mean([*records.gains("nnclr").values()]))
     assert [label.get_text() for label in axes.get_yticklabels()] == ["oracle", "nnclr"]
+
+
+def test_later_records_are_hollow_dots() -> None:
+    late = comparison("shapes", "late")
+    _, (axes,) = panels(4, 2, 1)
+    draw_gains(axes, comparison("shapes"), ["nnclr", "oracle"], "knn200", against="moco", later=late)
+    (hollow,) = [line for line in axes.lines if line.get_markerfacecolor() == "none"]  # the oracle is in none of them
+    assert sorted(hollow.get_xdata()) == sorted(late.gains("nnclr").values())
 
 
 def test_a_picture_is_grey_on_nothing_and_speaks(snapshot: Snapshot) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 from snapshots import made
+from sweep import sweep
 
 from cltools.explorer import explore, shown
 from cltools.explorer.explorer import Explorer
@@ -139,22 +140,14 @@ def test_an_error_of_ours_is_told_and_kept_whole(page: Page, monkeypatch: pytest
     assert page.view["answered"] == 1
 
 
-def test_every_control_goes_through_its_range(page: Page) -> None:
-    """Both ends and the middle of each, for each rule, one side and two; numbers by a value that they can have."""
-    swept = set()
-    for rule in next(c for c in page.explorer.controls if c.name == "rule").options:
-        page.ask(("rule", rule), ("truth", True))
-        for control in page.explorer.controls:
-            options = list(control.options)
-            if control.kind == "check":
-                options = [True, False]
-            elif control.kind == "number":
-                options = [control.value] if control.value is not None else []
-            for value in (options[:1] + options[len(options) // 2 :][:1] + options[-1:]) if options else []:
-                swept.add(control.name)
-                page.ask((control.name, value))
-            page.ask((control.name, control.value) if control.name != "compare" else ("compare", False))
-    assert page.explorer.errors == []
+@pytest.mark.parametrize("labelled", [True, False])
+def test_every_control_goes_through_its_range(labelled: bool) -> None:
+    explorer = explore(made(labelled=labelled))
+    if labelled:
+        explorer.set(truth=True)
+    before = explorer.state
+    swept = sweep(explorer)
+    assert explorer.errors == [] and explorer.state == before
     assert {"closest", "beyond", "reference", "unit", "temperature", "positives.k", "compare", "map", "scope"} <= swept
 
 

@@ -151,6 +151,15 @@ def test_a_rule_is_found_again_as_it_was_left() -> None:
     assert s.set(rule="RingNegatives").rules[1] == RingNegatives(outer=0.4)
 
 
+def test_what_cannot_be_judged_changes_nothing() -> None:
+    s = Session(made(labelled=False)).set(lower=0.2)
+    before = s.state
+    with pytest.raises(ValueError, match="OracleNegatives needs labels"):
+        s.set(rule="OracleNegatives")
+    assert s.state == before and s.back().state == Session(made(labelled=False)).state
+    assert "OracleNegatives" not in next(c for c in s.controls if c.name == "rule").options
+
+
 def test_a_readers_own_rule_can_be_chosen() -> None:
     from dataclasses import dataclass
 

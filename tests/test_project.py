@@ -352,6 +352,18 @@ def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
 
 
 @notebooks
+def test_a_notebook_is_small(path: Path) -> None:
+    assert path.stat().st_size <= 300_000
+
+
+@notebooks
+def test_the_main_picture_is_there_and_small(path: Path) -> None:
+    picture = NOTEBOOKS[0].parent / "figures" / f"{path.name[:2]}.png"
+    assert f"](figures/{picture.name})" in markdown(path), "readable on a repository's page"
+    assert picture.stat().st_size <= 100_000
+
+
+@notebooks
 def test_code_cells_are_short(path: Path) -> None:
     code = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
     lengths = [sum(bool(line.strip()) for line in "".join(cell["source"]).splitlines()) for cell in code]

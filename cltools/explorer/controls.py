@@ -10,7 +10,7 @@ from cltools.explorer.edges import stops
 from cltools.explorer.judgement import Judgement
 from cltools.explorer.sentence import of_edge
 from cltools.explorer.state import Colour, Scope, State
-from cltools.mining import BandNegatives, NegativeRule
+from cltools.mining import BandNegatives, NegativeRule, OracleNegatives
 from cltools.mining.negatives import Reference, Unit
 from cltools.snapshot import Snapshot
 
@@ -82,7 +82,8 @@ def _bar(state: State, snapshots: tuple[Snapshot, ...]) -> list[Control]:
     snapshot = snapshots[-1] if state.active == "B" else first
     unlabelled = "" if first.labelled else "These images have no labels, so there are no classes to show."
     colours = [c for c in get_args(Colour) if (c != "difference" or state.b) and (c != "class" or state.truth)]
-    found = [_select("rule", "rule", type(side.negatives).__name__, rule_names())]
+    rules = [name for name in rule_names() if first.labelled or name != OracleNegatives.__name__]
+    found = [_select("rule", "rule", type(side.negatives).__name__, rules)]
     if state.b is not None:
         found.insert(0, _select("active", "controls move side", state.active, ("A", "B")))
     if isinstance(side.negatives, BandNegatives):

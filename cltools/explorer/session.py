@@ -220,12 +220,14 @@ class Session:
     def _go(self, state: State, what: str) -> None:
         if state == self._state:
             return
-        if not self._past or self._past[-1][1] != what or what == "anchor":
-            self._past.append((self._state, what))
         before, band = self._state, self.judgement.band
+        judged = self._judge(state.anchor, state.active, state.side)  # first: what cannot be judged changes nothing
+        self._judged[state.active] = (state.anchor, state.side), judged
+        if not self._past or self._past[-1][1] != what or what == "anchor":
+            self._past.append((before, what))
         self._state = state
         self._rules[type(state.side.negatives).__name__] = state.side.negatives
-        same = state.anchor == before.anchor and np.array_equal(self.judgement.band, band)
+        same = state.anchor == before.anchor and np.array_equal(judged.band, band)
         self.note = ONLY_FORCES if same and state.side.temperature != before.side.temperature else ""
         self.updated()
 

@@ -52,10 +52,25 @@ def notebook_of(*sources: str) -> nbformat.NotebookNode:
     return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
 
 
+# Run after a notebook's own cells, in its kernel: every control of every explorer that it shows, through its range.
+SWEPT = f"""
+import sys
+sys.path.insert(0, {str(HERE.parent)!r})
+from cltools.explorer.explorer import Explorer
+from sweep import sweep
+shown = {{name: each for name, each in globals().items() if isinstance(each, Explorer) and name[0] != "_"}}
+swept = {{name: len(sweep(each)) for name, each in shown.items()}}
+print("swept", swept, [error for each in shown.values() for error in each.errors])
+"""
+
+
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
-def test_runs_top_to_bottom(path: Path) -> None:
+def test_runs_top_to_bottom_and_its_explorers_obey(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell(SWEPT))
     execute(notebook, NOTEBOOKS)
+    said = notebook.cells[-1].outputs[0].text
+    assert re.match(r"swept \{'\w+': [2-9]\d.*\} \[\]$", said), said
     assert list(complaints(notebook)) == []
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip())
 

@@ -2,11 +2,14 @@
 
 from typing import Any
 
+from cltools.config import rule_class
+
 
 def sweep(explorer: Any) -> set[str]:
     """Ask for both ends and the middle of every control, with every rule; returns the names of those that moved.
 
-    Numbers are asked for at the value they have, as no range is theirs. The explorer is left as it was found.
+    Numbers have no range: they are asked for at the value they have and at half of it or one more; those that are None
+    stay so. The explorer is left as it was found.
     """
     line, swept = explorer.state.to_json(), set()
     asked = explorer._front.view["answered"]
@@ -16,14 +19,16 @@ def sweep(explorer: Any) -> set[str]:
         asked += 1
         explorer._front.request = {"n": asked, "changes": [[asked, name, value]]}
 
-    for rule in next(control for control in explorer.controls if control.name == "rule").options:
+    rules = next(control for control in explorer.controls if control.name == "rule").options
+    for rule in (name for name in rules if rule_class(name).__module__.startswith("cltools.")):
         ask("rule", rule)
         for control in explorer.controls:
             options = list(control.options)
             if control.kind == "check":
                 options = [] if control.disabled else [True, False]
             elif control.kind == "number":
-                options = [] if control.value is None else [control.value]
+                value = control.value
+                options = [] if value is None else [value, value + 1 if isinstance(value, int) else value / 2]
             for value in [*options[:1], *options[len(options) // 2 :][:1], *options[-1:]]:
                 swept.add(control.name)
                 ask(control.name, value)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,8 @@ from sweep import sweep
 from cltools.explorer import explore, shown
 from cltools.explorer.explorer import Explorer
 from cltools.explorer.figure import ANCHOR, DOUBTFUL, FIRST_LINE, SLOTS
-from cltools.explorer.panels import pictures
-from cltools.mining import Band, BandNegatives
+from cltools.explorer.panels import painting, pictures
+from cltools.mining import AllNegatives, Band, BandNegatives
 
 SNAPSHOT = made()
 
@@ -66,9 +66,10 @@ def test_the_view_is_what_select_says(page: Page) -> None:
     page.ask(("closest", 4), ("anchor", 13))
     j = page.explorer.judgement
     view = page.view
-    assert np.frombuffer(view["band"], np.int8).tolist() == j.selection.band[0].tolist()
+    (side,) = view["sides"].values()
+    assert np.frombuffer(side["band"], np.int8).tolist() == j.selection.band[0].tolist()
     for name, values in (("score", j.score), ("cosine", j.cosine), ("force", j.force)):
-        assert np.array_equal(np.frombuffer(view[name], np.float32), values)
+        assert np.array_equal(np.frombuffer(side[name], np.float32), values)
     counts = np.frombuffer(view["bins"]["counts"], np.int32).reshape(-1, 6).sum(0)
     assert counts[1:].tolist() == np.bincount(j.band, minlength=6)[1:].tolist()
     assert view["edges"]["scores"]["closest"] == pytest.approx(sorted(np.delete(j.score, 2))[-4])
@@ -140,6 +141,49 @@ def test_an_error_of_ours_is_told_and_kept_whole(page: Page, monkeypatch: pytest
     assert page.view["answered"] == 1
 
 
+def test_a_rule_that_breaks_leaves_the_page_answered(page: Page) -> None:
+    @dataclass(frozen=True)
+    class Broken(AllNegatives):
+        broken: bool = True
+
+        def judge(self, s: Any, eligible: Any, **_: Any) -> Any:
+            raise KeyError("lost")
+
+    before = page.explorer.state
+    page.ask(("rule", "Broken"))
+    assert page.explorer.state == before and page.view["answered"] == 1 and "KeyError" in page.view["error"]
+    page.ask(("temperature", 0.5))
+    assert page.explorer.state.side.temperature == 0.5 and page.view["error"] == ""
+
+
+def test_a_count_that_breaks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True)
+    class OneOnly(AllNegatives):
+        def judge(self, s: Any, eligible: Any, **more: Any) -> Any:
+            assert len(s.anchor) == 1, "only one anchor"
+            return super().judge(s, eligible, **more)
+
+    async def explored() -> Page:
+        page = Page(explore(SNAPSHOT))
+        page.ask(("rule", "OneOnly"), ("scope", "all"))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return page
+
+    page = asyncio.run(explored())
+    assert "only one anchor" in page.view["error"] and len(page.explorer.errors) == 1
+
+
+def test_two_maps_share_one_scale_and_one_legend() -> None:
+    many = [replace(made(120, groups=30, seed=seed), labels=np.arange(120) % 30) for seed in (0, 1)]
+    explorer = explore(many[0], other=many[1]).set(active="A", truth=True, colour="class")
+    a, b = (painting(explorer, name) for name in ("A", "B"))
+    assert a.names == b.names and a.names[1] == many[0].classes[0], "the anchor's class first"
+    explorer.set(colour="similarity")
+    a, b = (painting(explorer, name) for name in ("A", "B"))
+    assert a.names == b.names
+
+
 @pytest.mark.parametrize("labelled", [True, False])
 def test_every_control_goes_through_its_range(labelled: bool) -> None:
     explorer = explore(made(labelled=labelled))
@@ -184,15 +228,30 @@ def test_misplaced_points_are_marked_on_demand(page: Page) -> None:
     assert len(marked.x) == (SNAPSHOT.kept[0, 1] < 0.2).sum() > 0
     page.ask(("map", "PCA"))
     assert len(marked.x) == (SNAPSHOT.kept[1, 1] < 0.2).sum()
-    assert "PCA" in page.view["map"] and "trustworthiness 0.90" in page.view["map"]
+    assert "PCA" in page.view["sentence"] and "trustworthiness 0.90" in page.view["sentence"]
 
 
 def test_truth_is_hidden_until_it_is_switched_on(page: Page) -> None:
-    words = [page.view[name] for name in ("sentence", "legend", "lines", "groups")]
-    assert "class" not in json.dumps([words, [c for c in page.view["controls"] if c["name"] == "colour"]])
+    def words() -> str:
+        controls = [control for control in page.view["controls"] if control["name"] == "colour"]
+        return json.dumps([controls, *(page.view[name] for name in ("sentence", "legend", "lines"))])
+
+    assert "class" not in words()
+    page.ask(("scope", "all"))
+    assert "class" not in words() and "base rate" not in words()
+    page.ask(("scope", "anchor"), ("truth", True), ("colour", "class"))
+    assert "class 0" in words()
+    page.ask(("truth", False))
+    assert "class" not in words() and page.explorer.state.colour == "band"
+    page.ask(("colour", "class"))
+    assert "Classes are hidden" in page.view["error"]
     page.ask(("scope", "all"), ("truth", True))
     assert page.view["lines"][1]["name"] == "same class at this rank"
-    assert page.explorer._figures[0].widget.data[FIRST_LINE + 1].y[0] > 20
+    value, around = (page.explorer._figures[0].widget.data[FIRST_LINE + i] for i in (1, 2))
+    assert value.y[0] > 20
+    half = len(around.y) // 2
+    assert (around.y[:half] <= value.y).all() and (around.y[: half - 1 : -1] >= value.y).all(), "the interval around it"
+    assert page.explorer._figures[0].widget.layout.xaxis2.title.text == "rank of the key"
 
 
 def test_two_snapshots_have_a_figure_each() -> None:
@@ -208,9 +267,10 @@ def test_two_snapshots_have_a_figure_each() -> None:
 
 def test_keys_are_saved_as_the_session_says(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[dict[str, str]] = []
-    page.explorer._front.observe(lambda change: saved.append(change["new"]), "file")
+    monkeypatch.setattr(page.explorer._front, "send", saved.append)
     page.ask(("csv", None))
-    assert saved[0] == {"name": "anchor-7.csv", "text": page.explorer.csv()}
+    (file,) = saved
+    assert file == {"name": "anchor-7.csv", "text": page.explorer.csv()}
 
 
 def test_no_python_callback_hears_the_pointer(page: Page) -> None:
@@ -234,7 +294,9 @@ def test_the_static_twin_shows_the_same(changes: dict[str, Any]) -> None:
     explorer = explore(SNAPSHOT).set(changes)
     figure = explorer.static()  # type: ignore[attr-defined]
     texts = [" ".join(text.get_text().split()) for text in figure.findobj(match=lambda a: hasattr(a, "get_text"))]
-    assert " ".join(explorer.sentence.split()) in texts
+    assert " ".join(explorer.sentence.split()) in texts and "the anchor" in texts
+    if changes.get("colour") == "class":
+        assert {*SNAPSHOT.classes} <= {*texts}
     for band in (Band.MINED, Band.HARD, Band.POTENTIAL, Band.EASY):
         count = int((explorer.judgement.band == band).sum())
         names = {Band.MINED: "mined as positive", Band.HARD: "suspected", Band.POTENTIAL: "kept as negative"}

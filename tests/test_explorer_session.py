@@ -145,6 +145,35 @@ def test_a_weighting_without_a_gate_drops_the_gate() -> None:
     assert session(threshold=0.5).set(weighting="soft").rules[0].threshold is None
 
 
+def test_numpys_numbers_are_numbers_and_edges_need_no_order() -> None:
+    assert session(anchor=SNAPSHOT.ids[3], temperature=np.float32(0.5)).state.anchor == 16
+    s = Session(SNAPSHOT).set({"lower": 0.6, "upper": 0.9})
+    assert s.rules[1] == BandNegatives(0.6, 0.9)
+    assert s.set(negatives={"rescale": True}, lower=0.02).rules[1] == BandNegatives(0.02, 0.9, rescale=True)
+
+
+def test_an_edge_moved_in_another_unit_is_refused() -> None:
+    s = session(closest={"unit": "rank", "value": 3})
+    assert s.rules[1] == BandNegatives(3 / 60, 0.5)
+    with pytest.raises(ValueError, match="was moved by rank, and edges are by cosine now"):
+        s.set({"unit": "cosine", "closest": {"unit": "rank", "value": 12}})
+
+
+def test_margins_below_minus_one_keep_the_band_too() -> None:
+    """Opposite vectors, whose margins reach −2."""
+    far = replace(SNAPSHOT, keys=np.concatenate([SNAPSHOT.keys[:, :30], -SNAPSHOT.anchors[:, :30]], axis=1))
+    for upper in (0.5, 1.0):
+        s = Session(far).set(weighting="none", lower=0.1, upper=upper)
+        before = np.bincount(s.judgement.band, minlength=6)
+        assert np.array_equal(np.bincount(s.set(reference="margin").judgement.band, minlength=6), before)
+        assert np.array_equal(np.bincount(s.set(reference="positive").judgement.band, minlength=6), before)
+
+
+def test_the_runs_own_rule_is_found_again() -> None:
+    own = Session(SNAPSHOT).rules[1]
+    assert session(rule="RingNegatives").set(rule="BandNegatives").rules[1] == own
+
+
 def test_a_rule_is_found_again_as_it_was_left() -> None:
     s = session(lower=0.03, upper=0.7).set(rule="RingNegatives").set(outer=0.4).set(rule="BandNegatives")
     assert s.rules[1] == BandNegatives(0.03, 0.7)
@@ -197,6 +226,11 @@ def test_back_undoes_changes_and_moves_of_one_control_are_one() -> None:
     s.set(truth=True)
     assert s.back().state == moved and s.back().state == start
     assert s.back().state == start, "there is nothing before the first"
+    s.set(lower=0.02)
+    s.set(truth=True)
+    s.back()
+    s.set(lower=0.09)
+    assert s.back().state.side.negatives == BandNegatives(0.02, 0.5), "a move after a step back is a new one"
 
 
 def test_reset_returns_to_the_first_rules_and_can_be_undone() -> None:
@@ -229,6 +263,22 @@ def test_comparing_moves_a_copy_and_leaves_the_first() -> None:
     s.set(active="A", upper=0.9)
     assert s.rules[1] == BandNegatives(0.1, 0.9)
     assert s.set(compare=False).state.b is None and s.state.colour == "band"
+
+
+def test_all_anchors_are_those_of_the_active_side() -> None:
+    one, two = made(seed=0), made(seed=1)
+    s = Session(one, other=two).set(active="A", scope="all", truth=True)
+    first = s.census
+    s.set(active="B")
+    assert s.sentence.startswith("Side B. Over all 60 anchors")
+    assert s.census != first and s.census == Session(two).set(scope="all").census
+
+
+def test_two_snapshots_of_other_images_are_refused() -> None:
+    turned, renamed = replace(SNAPSHOT, labels=SNAPSHOT.labels[::-1]), replace(SNAPSHOT, classes=("a",) * 5)
+    for other in (turned, renamed, made(labelled=False), replace(SNAPSHOT, experiment=preset("digits-moco"))):
+        with pytest.raises(ValueError, match="not of the same images"):
+            Session(SNAPSHOT, other=other)
 
 
 def test_two_snapshots_show_the_same_anchor_by_their_own_rules() -> None:
@@ -268,6 +318,11 @@ def test_truth_tells_classes_and_the_base_rate() -> None:
 
 
 def test_only_forces_changed_is_said_and_only_then() -> None:
+    assert ONLY_FORCES in session(augmented_share=0.7).sentence, "weights moved"
+    assert ONLY_FORCES in session(rescale=True).sentence
+    assert ONLY_FORCES not in session(truth=True).sentence, "nothing did"
+    two = session(compare=True, temperature=0.1).set(active="A")
+    assert ONLY_FORCES not in two.sentence, "another side is no change"
     s = session()
     assert ONLY_FORCES in s.set(temperature=0.1).sentence
     assert ONLY_FORCES not in s.set(lower=0.05).sentence
@@ -279,7 +334,11 @@ def test_only_forces_changed_is_said_and_only_then() -> None:
 
 def test_about_all_anchors() -> None:
     s = session(scope="all")
-    assert s.sentence.startswith("Over all 60 anchors:") and "class" not in s.sentence
+    assert (
+        s.sentence.startswith("Over all 60 anchors:")
+        and "trustworthiness 0.90" in s.sentence
+        and "class" not in s.sentence
+    )
     s.set(truth=True)
     assert str(s.census.false) in s.sentence and str(s.census.base_rate) in s.sentence
     assert s.counting() is s.counting(), "what was counted is not counted again"

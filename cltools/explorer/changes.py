@@ -7,7 +7,7 @@ from typing import Any
 from cltools.config import from_plain, rule_class, to_plain
 from cltools.errors import unknown
 from cltools.explorer.controls import BAND_OWN, HIDDEN
-from cltools.explorer.edges import converted, moved
+from cltools.explorer.edges import converted, lowest, moved
 from cltools.explorer.judgement import Judgement
 from cltools.explorer.state import Side, State
 from cltools.mining import BandNegatives, NegativeRule, PositiveRule
@@ -41,7 +41,8 @@ def changed(state: State, name: str, value: Any, *, keys: int, judge: Judge, rem
         ValueError: no such control for the rules as they are, or a value that it cannot have.
     """
     if name in OF_STATE:
-        return from_plain(State, to_plain(state) | {name: value}, "state")
+        hidden = {"colour": "band"} if name == "truth" and not value and state.colour == "class" else {}
+        return from_plain(State, to_plain(state) | {name: value} | hidden, "state")
     if name == "compare":
         return _compared(state, bool(value))
     side = state.side
@@ -85,13 +86,20 @@ def _compared(state: State, compare: bool) -> State:
 
 
 def _edge_moved(side: Side, name: str, value: Any, keys: int) -> BandNegatives:
-    """One edge, or both at once for "band", as the pair of "closest" and "beyond"."""
+    """One edge, or both at once for "band", as the pair of "closest" and "beyond".
+
+    The page says in which unit it means the value, {"unit": …, "value": …}: the unit may have changed on the way.
+    """
     rule = side.negatives
     if not isinstance(rule, BandNegatives):
         raise ValueError(f'{type(rule).__name__} has no edges; choose rule="BandNegatives".')
+    if isinstance(value, dict):
+        if value["unit"] != rule.unit:
+            raise ValueError(f"The edge was moved by {value['unit']}, and edges are by {rule.unit} now: move it again.")
+        value = value["value"]
     if name != "band":
         return moved(rule, name, float(value), keys)
-    wide = replace(rule, lower=0.0 if rule.unit == "rank" else -1.0, upper=1.0)
+    wide = replace(rule, lower=lowest(rule), upper=1.0)
     return moved(moved(wide, "closest", float(value[0]), keys), "beyond", float(value[1]), keys)
 
 
@@ -106,7 +114,8 @@ def _re_expressed(side: Side, name: str, value: Any, judge: Judge) -> Side:
     if name == "unit" and value == "rank" and reference == "margin":
         raise ValueError("A margin has cosine edges only: rank by the positive or the anchor first.")
     unit = ONE_UNIT.get(reference, unit)
-    free = replace(rule, lower=-1.0 if unit == "cosine" else 0.0, upper=1.0, unit=unit, reference=reference)
+    least = {"rank": 0.0, "cosine": -2.0 if reference == "margin" else -1.0}[unit]
+    free = replace(rule, lower=least, upper=1.0, unit=unit, reference=reference)
     return replace(side, negatives=converted(free, edges, unit, judge(replace(side, negatives=free)).ranked))
 
 

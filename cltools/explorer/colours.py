@@ -16,7 +16,7 @@ BANDS = {
     Band.POTENTIAL: "#005FB8",
     Band.HARD: "#D55E00",
     Band.MINED: "#009E73",
-    Band.OTHER: "#CC79A7",
+    Band.OTHER: "#F088D0",
 }
 """Okabe and Ito's palette with a deeper blue, which keeps kept and mined apart for tritanopes too."""
 BAND_NAMES = {

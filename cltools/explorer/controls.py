@@ -1,12 +1,12 @@
 """The controls as data: name, kind, label, value and range of each, whatever draws them."""
 
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from cltools.config import rule_classes
-from cltools.explorer.edges import stops
+from cltools.explorer.edges import lowest, stops
 from cltools.explorer.judgement import Judgement
 from cltools.explorer.sentence import of_edge
 from cltools.explorer.state import Colour, Scope, State
@@ -64,8 +64,12 @@ class Control:
 
 
 def rule_names() -> tuple[str, ...]:
-    """Every negative rule there is, a reader's own included."""
-    return tuple(name for name, rule in rule_classes().items() if rule.judge is not NegativeRule.judge)
+    """Every negative rule that can be chosen, a reader's own included: it judges, and each setting has a default."""
+    return tuple(
+        name
+        for name, rule in rule_classes().items()
+        if rule.judge is not NegativeRule.judge and all(f.default is not MISSING for f in fields(rule))
+    )
 
 
 def controls(state: State, snapshots: tuple[Snapshot, ...], j: Judgement) -> tuple[Control, ...]:
@@ -118,7 +122,8 @@ def _edges(state: State, j: Judgement) -> list[Control]:
         values: tuple[float, float] = (j.edges.closest, j.edges.beyond)
         codes = ("lower, a rank share", "upper, a rank share")
     else:
-        options = tuple(round(-1 + 0.01 * i, 2) for i in range(201))
+        least = round(lowest(rule))
+        options = tuple(round(least + 0.01 * i, 2) for i in range(100 * (1 - least) + 1))
         values = (rule.upper, rule.lower)
         codes = ("upper, a cosine", "lower, a cosine")
     labels = {"closest": "drop the closest", "beyond": "drop beyond"}

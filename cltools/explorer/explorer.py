@@ -25,6 +25,8 @@ from cltools.snapshot import Snapshot
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+PATIENCE = 0.2
+"""Seconds between two words about how far a count over all anchors is."""
 ACTIONS = {"back": Session.back, "reset": Session.reset, "nearest": Session.nearest}
 
 
@@ -47,7 +49,7 @@ class Explorer(Session):
         self._task: asyncio.Task[None] | None = None
         self._figures = [MapFigure(name) for name in (("A", "B") if other is not None else ("",))]
         self._plots = [figure.widget for figure in self._figures]
-        self._front = Front(fixed=page.fixed(snapshot))
+        self._front = Front(fixed=page.fixed(snapshot), view=self._view(pictures(self)))
         self._front.observe(self._asked, "request")
         self.widget: Any = ipywidgets.Box([self._front, *self._plots])
         self.widget.add_class("cltools-explorer").add_class(f"cltools-maps-{len(self._figures)}")
@@ -89,8 +91,17 @@ class Explorer(Session):
 
     async def _count(self) -> None:
         """Count all anchors, a few a turn, so that what the page asks meanwhile is answered at once."""
-        for _ in self.counting():
-            await asyncio.sleep(0)
+        told = time.monotonic()
+        try:
+            for _ in self.counting():
+                await asyncio.sleep(0)
+                if time.monotonic() - told > PATIENCE:
+                    self._tell(pictures(self))
+                    told = time.monotonic()
+        except Exception as error:
+            self._failed(error)
+            self._tell(pictures(self))
+            return
         self._task = None
         self._show()
 
@@ -99,8 +110,11 @@ class Explorer(Session):
         return self.counting().result if self.state.scope == "all" and self.counting().done else None
 
     def _tell(self, drawn: list[Picture]) -> None:
+        self._front.view = self._view(drawn)
+
+    def _view(self, drawn: list[Picture]) -> dict[str, Any]:
         wanted = self.state.scope == "all"
-        self._front.view = page.view(
+        return page.view(
             self,
             answered=self._answered,
             error=self._error,
@@ -121,10 +135,14 @@ class Explorer(Session):
                     self._heed(name, value)
         finally:
             self._asking = False
-        if self.state == before:
-            self._tell(pictures(self, self._census()))
-        else:
-            self._show()
+        try:
+            if self.state == before:
+                self._tell(pictures(self, self._census()))
+            else:
+                self._show()
+        except Exception as error:  # the page is answered all the same, or it would wait for ever
+            self._failed(error)
+            self._front.view = {**self._front.view, "answered": self._answered, "error": self._error}
         self.milliseconds.append(1000 * (time.perf_counter() - began))
 
     def _heed(self, name: str, value: Any) -> None:
@@ -135,16 +153,20 @@ class Explorer(Session):
             elif name == "state":
                 self.restore(value)
             elif name == "csv":
-                self._front.file = {"name": f"anchor-{self.state.anchor}.csv", "text": self.csv()}
-                self._front.file = {}
+                self._front.send({"name": f"anchor-{self.state.anchor}.csv", "text": self.csv()})
             else:
                 self.set({name: value})
-        except ValueError as error:
+        except Exception as error:
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        """Tell on the page what went wrong, and keep it: a person's mistake in words, one of ours with its trace."""
+        if isinstance(error, ValueError):
             self._error = str(error)
             self.errors.append(self._error)
-        except Exception as error:
+        else:
             self._error = f"{type(error).__name__}: {error}. Nothing was changed; explorer.errors has the whole."
-            self.errors.append(traceback.format_exc())
+            self.errors.append("".join(traceback.format_exception(error)))
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         """The widget, and for viewers without widgets its picture and its sentence."""

@@ -89,8 +89,9 @@ class MapFigure:
             if self._new("frame", picture.frame.tobytes()):
                 (left, bottom), (right, top) = picture.frame.tolist()
                 self.widget.layout.xaxis.range, self.widget.layout.yaxis.range = [left, right], [bottom, top]
-            if self._new("measure", picture.measure):
+            if self._new("axes", (picture.measure, picture.against)):
                 self.widget.layout.yaxis2.title.text = picture.measure
+                self.widget.layout.xaxis2.title.text = picture.against
 
     def _points(self, i: int, picture: Picture, places: ndarray, codes: ndarray | None = None) -> None:
         """Give a trace its points, if they are others than it has."""
@@ -126,6 +127,6 @@ def _layout(title: str) -> dict[str, Any]:
         "colorway": [GREY] * ANCHOR + [ANCHOR_COLOUR],
         "xaxis": {**BARE, "anchor": "y"},
         "yaxis": {**BARE, "domain": [0.33, 1], "scaleanchor": None},
-        "xaxis2": {**AXIS, "anchor": "y2", "type": "log", "title": {"text": "the closest … keys", "standoff": 4}},
+        "xaxis2": {**AXIS, "anchor": "y2", "type": "log", "title": {"text": "", "standoff": 4}},
         "yaxis2": {**AXIS, "domain": [0, 0.28], "range": [0, 103], "title": {"text": ""}},
     }

@@ -3,14 +3,15 @@
 from typing import Any
 
 import numpy as np
-from numpy import ndarray
 
 from cltools.config import to_plain
 from cltools.explorer import sentence
 from cltools.explorer.census import Census
 from cltools.explorer.colours import BAND_NAMES, BANDS, GLYPHS, GREY, SIDE_COLOURS, SLOT_OF_BAND, SLOT_OF_DIFFERENCE
-from cltools.explorer.panels import painting
+from cltools.explorer.judgement import Judgement
+from cltools.explorer.panels import SIDES, painting
 from cltools.explorer.session import Session
+from cltools.explorer.state import Name
 from cltools.explorer.view import LEGIBLE, Picture, groups, histogram
 from cltools.mining import Band, BandNegatives
 from cltools.snapshot import Snapshot
@@ -47,25 +48,20 @@ def view(
         census: the count, once it is done.
         drawn: what the figures show.
     """
-    state, snapshot, j = session.state, session.snapshot(session.state.active), session.judgement
+    state, j = session.state, session.judgement
     h = histogram(j)
-    chart = snapshot.map_names.index(state.map) if state.map in snapshot.map_names else 0
     text = session.words(census)
     if counted is not None and census is None:
         text = f"Counting over all anchors: {100 * counted:.0f} %."
     return {
         "answered": answered,
         "sentence": text,
-        "map": sentence.of_map(snapshot, chart, snapshot.epochs.index(state.side.epoch)),
         "error": error,
         "anchor": session.place,
         "truth": state.truth,
         "controls": [vars(control) for control in session.controls],
-        "band": j.band.tobytes(),
-        "score": _floats(j.score),
-        "cosine": _floats(j.cosine),
-        "force": _floats(j.force),
-        "scoreName": j.score_name,
+        "active": state.active,
+        "sides": {name: _side(session.judged(name)) for name in _told(session)},
         "bins": {"edges": h.edges.tolist(), "counts": h.counts.astype(np.int32).tobytes()},
         "edges": _edges(session),
         "groups": [vars(group) for group in groups(j)],
@@ -75,6 +71,17 @@ def view(
         "python": session.python(),
         "rules": {"positives": to_plain(state.side.positives), "negatives": to_plain(state.side.negatives)},
     }
+
+
+def _told(session: Session) -> tuple[Name, ...]:
+    """The sides whose keys the page must know: with two maps both, as cards are shown on either."""
+    return SIDES if len(session.snapshots) == 2 else (session.state.active,)
+
+
+def _side(j: Judgement) -> dict[str, Any]:
+    floats = {"score": j.score, "cosine": j.cosine, "force": j.force}
+    numbers = {name: values.astype(np.float32).tobytes() for name, values in floats.items()}
+    return {"band": j.band.tobytes(), **numbers, "scoreName": j.score_name}
 
 
 def _edges(session: Session) -> dict[str, Any] | None:
@@ -114,7 +121,3 @@ def _lines(drawn: list[Picture]) -> list[dict[str, str]]:
 
 def _entry(colour: str, name: str, glyph: str = "●") -> dict[str, str]:
     return {"colour": colour, "name": name, "glyph": glyph}
-
-
-def _floats(values: ndarray) -> bytes:
-    return values.astype(np.float32).tobytes()

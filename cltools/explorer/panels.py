@@ -28,15 +28,14 @@ def pictures(session: Session, census: Census | None = None) -> list[view.Pictur
 def _picture(session: Session, name: Name, sides: tuple[Name, ...], census: Census | None) -> view.Picture:
     state, snapshot = session.state, session.snapshot(name)
     side = state.b if name == "B" and state.b is not None else state.a
-    chart = snapshot.map_names.index(state.map) if state.map in snapshot.map_names else 0
+    chart = session.chart(name)
     epoch = snapshot.epochs.index(side.epoch)
-    ranked = census is not None and name == state.active and bool(census.base_rate.count)
-    if ranked:
-        assert census is not None
-        lines, measure = view.rank_lines(census), "% of its class"
+    if census is not None and name == state.active and state.truth:
+        lines, measure, against = view.rank_lines(census), "% of its class", "rank of the key"
     else:
         a, b = (session.judged(each) if each in sides else None for each in SIDES)
         lines, measure = view.force_lines(a, b), "% of the force"
+        against = "the closest … keys"
     return view.Picture(
         place=snapshot.maps[chart, epoch],
         frame=view.frame(snapshot.maps[chart]),
@@ -45,16 +44,18 @@ def _picture(session: Session, name: Name, sides: tuple[Name, ...], census: Cens
         doubtful=np.flatnonzero(snapshot.kept[chart, epoch] < view.DOUBT) if state.doubtful else NOBODY,
         lines=lines,
         measure=measure,
+        against=against,
     )
 
 
 def painting(session: Session, name: Name) -> view.Painting:
-    """How the points of a side's map are drawn."""
+    """How the points of a side's map are drawn; two maps that are shown share one scale and one legend."""
     state, snapshot, j = session.state, session.snapshot(name), session.judged(name)
+    both = [session.judged(each) for each in SIDES] if len(session.snapshots) == 2 else [j]
     if state.colour == "difference":
         return view.by_difference(session.judged("A"), session.judged("B"), DIFFERENCE_NAMES)
     if state.colour == "class":
-        return view.by_class(j, snapshot.labels, snapshot.classes, session.place)
+        return view.by_class(j, both, snapshot.labels, snapshot.classes, session.place)
     if state.colour == "similarity":
-        return view.by_level(j, j.score, f"{j.score_name}, lowest", "highest")
-    return view.by_force(j) if state.colour == "gradient" else view.by_band(j)
+        return view.by_similarity(j, both)
+    return view.by_force(j, both) if state.colour == "gradient" else view.by_band(j)

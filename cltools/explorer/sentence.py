@@ -6,9 +6,11 @@ from cltools.explorer.census import Census
 from cltools.explorer.edges import Edges
 from cltools.explorer.judgement import Judgement
 from cltools.explorer.state import Side
-from cltools.mining import Band, BandNegatives
+from cltools.mining import Band, BandNegatives, NegativeRule
 from cltools.snapshot import Snapshot
 
+MEASURES = {"gradient": "log force", "margin": "margin"}
+"""What a reference measures where it is no cosine."""
 FROZEN = "The encoder is frozen: controls change what the next training step would learn from, not where points lie."
 
 
@@ -22,7 +24,7 @@ def of_anchor(j: Judgement, side: Side, snapshot: Snapshot, place: int, *, truth
         f"positives"
     ]
     if counts[Band.HARD] or j.edges is not None:
-        parts.append(f"drops {_closest(j, counts[Band.HARD])} as suspected")
+        parts.append(f"drops {_closest(j, side.negatives, counts[Band.HARD])} as suspected")
     parts.append(f"keeps {counts[Band.POTENTIAL]:,} ({_percent(counts[Band.POTENTIAL], others)}) as negatives")
     if counts[Band.EASY]:
         easy = float(j.plain_force[j.band == Band.EASY].sum())
@@ -55,10 +57,12 @@ def of_all(census: Census, *, truth: bool) -> str:
 def of_edge(name: str, edges: Edges, rule: BandNegatives) -> str:
     """What an edge does, in ranks and cosine at once."""
     score = edges.closest_score if name == "closest" else edges.beyond_score
-    measure = {"gradient": "log force", "margin": "margin"}.get(rule.reference, "cosine")
+    measure = MEASURES.get(rule.reference, "cosine")
+    others = edges.keys - 1  # the own key ranks last, and is no negative whatever the edges
     if name == "closest":
-        return f"{_share(edges.closest, edges.keys)}, {measure} ≥ {score:.3f}" if edges.closest else "no key"
-    dropped = edges.keys - edges.beyond
+        dropped = min(edges.closest, others)
+        return f"{_share(dropped, edges.keys)}, {measure} ≥ {score:.3f}" if dropped else "no key"
+    dropped = max(0, others - edges.beyond)
     return f"{_share(dropped, edges.keys)}, {measure} < {score:.3f}" if dropped else "no key"
 
 
@@ -80,10 +84,10 @@ def of_two(a: Judgement, b: Judgement) -> str:
     return f"Kept by both {both:,}, by A only {only_a:,}, by B only {only_b:,}."
 
 
-def _closest(j: Judgement, hard: int) -> str:
+def _closest(j: Judgement, rule: NegativeRule, hard: int) -> str:
     if j.edges is None or j.edges.closest == 0:
         return f"{hard:,}"
-    measure = "score" if j.score_name.startswith(("log", "margin")) else "cosine"
+    measure = MEASURES.get(getattr(rule, "reference", ""), "cosine")
     return (
         f"{hard:,} of the closest {_percent(j.edges.closest, j.edges.keys)} ({measure} ≥ {j.edges.closest_score:.2f})"
     )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cltools.config import from_plain, to_plain
 from cltools.explorer import export, sentence
 from cltools.explorer.census import Census, Counting
 from cltools.explorer.changes import changed, remembered
@@ -22,7 +23,21 @@ from cltools.snapshot import Snapshot
 
 REMEMBERED = 4
 """Anchors whose cosines are kept: those of two sides, and a step back."""
-ONLY_FORCES = "Only forces changed; the selection is the same."
+ONLY_FORCES = "Only weights and forces changed; the selection is the same."
+GRADUAL = {"closest", "beyond", "band", "temperature", "epoch", "negatives"}
+"""Controls whose moves in a row are one step of the way back."""
+
+
+def same_images(a: Snapshot, b: Snapshot) -> bool:
+    """Whether two snapshots are of the same images: of one set, with equal ids, labels and classes."""
+    named = a.experiment.data.name == b.experiment.data.name and a.classes == b.classes
+    return named and np.array_equal(a.ids, b.ids) and np.array_equal(a.labels, b.labels)
+
+
+def only_forces(a: Judgement, b: Judgement) -> bool:
+    """Whether two judgements of an anchor select the same keys with other weights or forces."""
+    pairs = ((x.selection.positive_weight, x.selection.negative_weight, torch.from_numpy(x.force)) for x in (a, b))
+    return np.array_equal(a.band, b.band) and not all(map(torch.equal, *pairs))
 
 
 class Session:
@@ -34,13 +49,14 @@ class Session:
 
     def __init__(self, snapshot: Snapshot, state: State | str | None = None, other: Snapshot | None = None) -> None:
         self.snapshots = (snapshot,) if other is None else (snapshot, other)
-        if other is not None and not np.array_equal(snapshot.ids, other.ids):
+        if other is not None and not same_images(snapshot, other):
             raise ValueError("The two snapshots are not of the same images in the same order; take them with one seed.")
         state = State.from_json(state) if isinstance(state, str) else state
         self._state = self._first = first_state(snapshot, other) if state is None else state
         check(self._state, self.snapshots)
-        self._past: list[tuple[State, str]] = []
-        self._rules: dict[str, NegativeRule] = {}
+        self._past: list[State] = []
+        self._moved = ""
+        self._rules = {type(side.negatives).__name__: side.negatives for side in (self._state.b, self._state.a) if side}
         self._similarities: dict[Any, Similarities] = {}
         self._judged: dict[Name, tuple[Any, Judgement]] = {}
         self._plain: dict[Name, tuple[Any, Any]] = {}
@@ -101,15 +117,25 @@ class Session:
         """The sentence, about all anchors if they were counted."""
         state, snapshot = self._state, self.snapshot(self._state.active)
         if census is not None:
-            return sentence.of_all(census, truth=state.truth)
-        text = sentence.of_anchor(self.judgement, state.side, snapshot, self.place, truth=state.truth)
+            parts = [sentence.of_all(census, truth=state.truth)]
+        else:
+            parts = [sentence.of_anchor(self.judgement, state.side, snapshot, self.place, truth=state.truth)]
+            if state.b is not None:
+                parts.append(sentence.of_two(self.judged("A"), self.judged("B")))
+            parts.append(self.note)
         if state.b is not None:
-            text += " " + sentence.of_two(self.judged("A"), self.judged("B"))
-        return f"{text} {self.note}".strip()
+            parts.insert(0, f"Side {state.active}.")
+        parts.append(sentence.of_map(snapshot, self.chart(state.active), snapshot.epochs.index(state.side.epoch)))
+        return " ".join(filter(None, parts))
 
     def snapshot(self, name: Name) -> Snapshot:
         """The snapshot that a side reads."""
         return self.snapshots[-1] if name == "B" else self.snapshots[0]
+
+    def chart(self, name: Name) -> int:
+        """Which map of a side's snapshot is shown: the one of the state's name, else the first."""
+        names = self.snapshot(name).map_names
+        return names.index(self._state.map) if self._state.map in names else 0
 
     def judged(self, name: Name) -> Judgement:
         """A side's judgement of the anchor, made once for each state of the side."""
@@ -122,9 +148,9 @@ class Session:
 
     def counting(self) -> Counting:
         """The count over all anchors for the active side, which may be under way."""
-        side = self._state.side
-        if self._counted is None or self._counted.side != side:
-            self._counted = Counting(self.snapshot(self._state.active), side)
+        side, snapshot = self._state.side, self.snapshot(self._state.active)
+        if self._counted is None or self._counted.side != side or self._counted.snapshot is not snapshot:
+            self._counted = Counting(snapshot, side)
         return self._counted
 
     # what moves it
@@ -139,23 +165,21 @@ class Session:
         Raises:
             ValueError: no such control, or a value that it cannot have; nothing is changed then.
         """
-        edges = {name: more.pop(name) for name in ("lower", "upper") if name in more}
         asked: dict[str, Any] = {**(changes or {}), **more}
-        if (
-            edges
-        ):  # last, when the rule and its unit are there, and at once, as one alone may cross the other on its way
-            asked["negatives"] = edges
+        edges = {name: asked.pop(name) for name in ("lower", "upper") if name in asked}
+        if edges:  # last, when rule and unit are there; and both at once, as one may cross the other on its way
+            asked["negatives"] = {**asked.pop("negatives", {}), **edges}
         state = self._state
         for name, value in asked.items():
-            state = self._changed(state, name, value)
+            state = self._changed(state, name, value.item() if isinstance(value, np.generic) else value)
         self._go(state, ",".join(asked))
         return self
 
     def back(self) -> "Session":
         """Undo the last change; moves of one control in a row are one change."""
         if self._past:
-            self._state, _ = self._past.pop()
-            self.note = ""
+            self._state = self._past.pop()
+            self.note = self._moved = ""
             self.updated()
         return self
 
@@ -200,7 +224,7 @@ class Session:
 
     def to_csv(self, path: str | Path) -> None:
         """Write `csv` to a file."""
-        Path(path).write_text(self.csv())
+        Path(path).write_text(self.csv(), encoding="utf-8")
 
     # inside
 
@@ -212,23 +236,30 @@ class Session:
             value,
             keys=len(self.snapshots[0]),
             judge=lambda side: self._judge(state.anchor, state.active, side),
-            remember=lambda kind: self._rules.get(kind) or remembered(kind),
+            remember=self._remembered,
         )
         check(new, self.snapshots)
         return new
 
+    def _remembered(self, kind: str) -> NegativeRule:
+        """The rule of a class name as it last stood here, of the class as it is now; else the rule at its defaults."""
+        try:
+            return from_plain(NegativeRule, to_plain(self._rules[kind]))
+        except (KeyError, ValueError):
+            return remembered(kind)
+
     def _go(self, state: State, what: str) -> None:
         if state == self._state:
             return
-        before, band = self._state, self.judgement.band
+        before, old = self._state, self.judgement
         judged = self._judge(state.anchor, state.active, state.side)  # first: what cannot be judged changes nothing
         self._judged[state.active] = (state.anchor, state.side), judged
-        if not self._past or self._past[-1][1] != what or what == "anchor":
-            self._past.append((before, what))
-        self._state = state
+        if what != self._moved or what not in GRADUAL:
+            self._past.append(before)
+        self._moved, self._state = what, state
         self._rules[type(state.side.negatives).__name__] = state.side.negatives
-        same = state.anchor == before.anchor and np.array_equal(judged.band, band)
-        self.note = ONLY_FORCES if same and state.side.temperature != before.side.temperature else ""
+        as_before = (state.anchor, state.active, state.side.epoch) == (before.anchor, before.active, before.side.epoch)
+        self.note = ONLY_FORCES if as_before and only_forces(old, judged) else ""
         self.updated()
 
     def _judge(self, anchor: int, name: Name, side: Side) -> Judgement:

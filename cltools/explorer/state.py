@@ -128,3 +128,5 @@ def check(state: State, snapshots: tuple[Snapshot, ...]) -> None:
             raise ValueError(f"The temperature is {side.temperature}; it must be above 0.")
     if not first.labelled and (state.truth or state.colour == "class"):
         raise ValueError("These images have no labels, so there are no classes to show.")
+    if state.colour == "class" and not state.truth:
+        raise ValueError("Classes are hidden: set truth=True first, which shows them.")

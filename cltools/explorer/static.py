@@ -11,7 +11,7 @@ import numpy as np
 from cltools.explorer.colours import ANCHOR, BAND_NAMES, BANDS, GREY, SIDE_COLOURS
 from cltools.explorer.panels import pictures
 from cltools.explorer.session import Session
-from cltools.explorer.view import Group, Histogram, Picture, groups, histogram
+from cltools.explorer.view import LEGIBLE, SHOWN, Histogram, Picture, groups, histogram
 from cltools.mining import Band
 from cltools.snapshot.sprite import tiles_of
 
@@ -42,11 +42,11 @@ def draw(session: Session) -> "Figure":
     _histogram(top.subplots(), histogram(j), edges, j.score_name)
     snapshot = session.snapshots[0]
     tiles = tiles_of(snapshot.sprite, len(snapshot), snapshot.tile)
-    rows: Any = bottom.subplots(max(1, len(found)), 1, squeeze=False)
-    for axis, group in zip(rows[:, 0], found, strict=False):
-        _strip(axis, group, tiles)
-    if not found:
-        rows[0, 0].axis("off")
+    rows: Any = bottom.subplots(1 + len(found), 1, squeeze=False)
+    _strip(rows[0, 0], tiles, (session.place,), "the anchor", ANCHOR)
+    for axis, group in zip(rows[1:, 0], found, strict=True):
+        name = f"{BAND_NAMES[group.band]}: {group.total:,}"
+        _strip(axis, tiles, group.places, name, BANDS[group.band])
     return figure
 
 
@@ -63,6 +63,10 @@ def _map(axis: "Axes", picture: Picture) -> None:
         )  # fmt: skip
     axis.scatter(x[picture.doubtful], y[picture.doubtful], s=50, marker="s", facecolors="none", edgecolors=GREY)
     axis.scatter(x[picture.anchor], y[picture.anchor], s=180, facecolors="none", edgecolors=ANCHOR, linewidths=2)
+    shown = sorted({*painting.codes.tolist()}) if len(colours) <= LEGIBLE + 1 else [0, len(colours) - 1]
+    for code in shown:
+        axis.plot([], [], "o", markersize=4, color=colours[code], label=painting.names[code])
+    axis.legend(fontsize=6, frameon=False, loc="best")
     axis.set(xticks=[], yticks=[], xlim=picture.frame[:, 0], ylim=picture.frame[:, 1])
 
 
@@ -70,7 +74,7 @@ def _curve(axis: "Axes", picture: Picture) -> None:
     for line, colour, style in zip(picture.lines, (GREY, *SIDE_COLOURS), (":", "-", "-"), strict=True):
         if line is not None:
             axis.plot(line.x, line.y, color=colour, linestyle=style, label=line.name)
-    axis.set(xscale="log", xlabel="the closest … keys", ylabel=picture.measure, ylim=(0, 103))
+    axis.set(xscale="log", xlabel=picture.against, ylabel=picture.measure, ylim=(0, 103))
     axis.legend(fontsize=7, frameon=False)
 
 
@@ -93,11 +97,11 @@ def _histogram(axis: "Axes", h: Histogram, edges: list[float], score_name: str) 
     axis.legend(fontsize=7, frameon=False)
 
 
-def _strip(axis: "Axes", group: Group, tiles: np.ndarray) -> None:
+def _strip(axis: "Axes", tiles: np.ndarray, places: tuple[int, ...], name: str, colour: str) -> None:
     height, width = tiles.shape[1:3]
-    strip = np.full((height, 12 * (width + 1), 3), 255, np.uint8)
-    for i, place in enumerate(group.places):
+    strip = np.full((height, SHOWN * (width + 1), 3), 255, np.uint8)
+    for i, place in enumerate(places):
         strip[:, i * (width + 1) : i * (width + 1) + width] = tiles[place]
     axis.imshow(strip)
     axis.set_axis_off()
-    axis.set_title(f"{BAND_NAMES[group.band]}: {group.total:,}", fontsize=8, loc="left", color=BANDS[group.band])
+    axis.set_title(name, fontsize=8, loc="left", color=colour)

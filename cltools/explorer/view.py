@@ -3,6 +3,7 @@
 Legend: N images of the snapshot, R ranks of a curve.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -28,6 +29,7 @@ SHOWN = 12
 """Pictures of a group."""
 BINS = 48
 GROUPS = (Band.MINED, Band.HARD, Band.POTENTIAL, Band.EASY, Band.OTHER)
+ENDS = ("value", "low", "high")
 DOUBT = 0.2
 """Below this share of kept neighbours a point's place on the map says little."""
 LEGIBLE = 10
@@ -110,10 +112,17 @@ def by_band(j: Judgement) -> Painting:
     )
 
 
-def by_level(j: Judgement, values: Float32[ndarray, " N"], low: str, high: str) -> Painting:
-    """Colour tells a number, from little to much; symbols still tell the band."""
-    others = values[j.band != Band.OWN]
-    least, most = (float(others.min()), float(others.max())) if len(others) else (0.0, 1.0)
+def by_level(j: Judgement, values: ndarray, together: ndarray, low: str, high: str) -> Painting:
+    """Colour tells a number, from little to much; symbols still tell the band.
+
+    Args:
+        j: of the points.
+        values: one a point [N].
+        together: all values that share the scale, those of another map too.
+        low: what the least is called.
+        high: what the most is called.
+    """
+    least, most = (float(together.min()), float(together.max())) if len(together) else (0.0, 1.0)
     share = np.clip((values - least) / max(most - least, 1e-12), 0, 1)
     codes = np.minimum((share * len(LEVELS)).astype(np.int8), len(LEVELS) - 1)
     steps = np.linspace(least, most, len(LEVELS) + 1)
@@ -121,19 +130,29 @@ def by_level(j: Judgement, values: Float32[ndarray, " N"], low: str, high: str) 
     return Painting(_BAND_SLOTS[j.band], codes, LEVELS, (f"{low}: {names[0]}", *names[1:-1], f"{high}: {names[-1]}"))
 
 
-def by_force(j: Judgement) -> Painting:
+def by_similarity(j: Judgement, both: Sequence[Judgement]) -> Painting:
+    """Colour tells the score by which the rule ranks; `both` are all judgements that are shown."""
+    together = np.concatenate([each.score[each.band != Band.OWN] for each in both])
+    return by_level(j, j.score, together, f"{j.score_name}, lowest", "highest")
+
+
+def by_force(j: Judgement, both: Sequence[Judgement]) -> Painting:
     """Colour tells the share of the force, in powers of ten."""
-    floor = np.float32(1e-8)
-    return by_level(j, np.log10(np.maximum(j.force, floor)), "log10 of the share of force, least", "most")
+    values, *others = (np.log10(np.maximum(each.force, np.float32(1e-8))) for each in (j, *both))
+    together = np.concatenate([value[each.band != Band.OWN] for value, each in zip(others, both, strict=True)])
+    return by_level(j, values, together, "log10 of the share of force, least", "most")
 
 
-def by_class(j: Judgement, labels: Int64[ndarray, " N"], classes: tuple[str, ...], anchor: int) -> Painting:
+def by_class(
+    j: Judgement, both: Sequence[Judgement], labels: Int64[ndarray, " N"], classes: tuple[str, ...], anchor: int
+) -> Painting:
     """Colour tells the class; above ten only the anchor's and those most frequent among the suspected are told."""
-    told = range(len(classes))
+    told = list(range(len(classes)))
     if len(classes) > LEGIBLE:
-        suspected = np.bincount(labels[j.band == Band.HARD], minlength=len(classes))
-        suspected[labels[anchor]] = len(labels) + 1
-        told = np.argsort(-suspected, kind="stable")[:LEGIBLE].tolist()
+        suspected = sum(np.bincount(labels[each.band == Band.HARD], minlength=len(classes)) for each in both)
+        order = np.argsort(-np.asarray(suspected), kind="stable").tolist()
+        frequent = [label for label in order if np.asarray(suspected)[label] and label != labels[anchor]]
+        told = [int(labels[anchor]), *frequent[: LEGIBLE - 1]]
     code_of = np.zeros(len(classes), np.int8)  # 0 is every class that is not told
     for code, label in enumerate(told, start=1):
         code_of[label] = code
@@ -181,6 +200,7 @@ class Picture:
         doubtful: places of points to be marked.
         lines: the curves under it.
         measure: what the curves measure, in percent of it.
+        against: what their other axis counts.
     """
 
     place: Float32[ndarray, "N 2"]
@@ -190,6 +210,7 @@ class Picture:
     doubtful: Int64[ndarray, " D"]
     lines: Lines
     measure: str
+    against: str
 
 
 def frame(maps: Float32[ndarray, "E N 2"]) -> Float32[ndarray, "2 2"]:
@@ -213,8 +234,13 @@ def force_lines(a: Judgement | None, b: Judgement | None) -> Lines:
 
 
 def rank_lines(census: Census) -> Lines:
-    """P(same class | rank) of all anchors, beside the base rate."""
+    """P(same class | rank) of all anchors, beside the base rate, and the outline of its 95 % interval."""
     middle = np.array([(a + 1 + b) / 2 for a, b in pairwise(census.ranks)])
-    share = np.array([100 * share.value for share in census.by_rank])
+    value, low, high = (np.array([100 * getattr(share, end) for share in census.by_rank]) for end in ENDS)
     base = np.full(len(middle), 100 * census.base_rate.value)
-    return Line("base rate", middle, base), Line("same class at this rank", middle, share), None
+    around = np.concatenate([middle, middle[::-1]]), np.concatenate([low, high[::-1]])
+    return (
+        Line("base rate", middle, base),
+        Line("same class at this rank", middle, value),
+        Line("its 95 % interval", *around),
+    )

@@ -153,7 +153,8 @@ class BandNegatives(Rescalable, NegativeRule):
 
     def __post_init__(self) -> None:
         """Refuse edges that cross or leave their range, and a reference that has no such unit."""
-        name, low = type(self).__name__, 0.0 if self.unit == "rank" else -1.0
+        name = type(self).__name__
+        low = 0.0 if self.unit == "rank" else -2.0 if self.reference == "margin" else -1.0
         for field, known in (("reference", get_args(Reference)), ("unit", get_args(Unit))):
             if getattr(self, field) not in known:
                 raise unknown(f"{name} {field}", getattr(self, field), known)

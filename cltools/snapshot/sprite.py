@@ -7,13 +7,33 @@ import io
 import math
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 from numpy import ndarray
+from torch.nn.functional import interpolate
 
 
 def sprite_columns(count: int) -> int:
     """How many of `count` tiles stand in a row."""
     return math.ceil(math.sqrt(count))
+
+
+LARGEST = 64
+"""Pixels of a thumbnail's longer side; larger pictures are shrunk, as WebP ends at 16,383 pixels."""
+
+
+def thumbnails(images: UInt8[ndarray, "N 3 H W"]) -> UInt8[ndarray, "N 3 h w"]:
+    """The images, shrunk where they are larger than a thumbnail."""
+    height, width = images.shape[2:]
+    scale = LARGEST / max(height, width)
+    if scale >= 1:
+        return images
+    size = max(1, round(scale * height)), max(1, round(scale * width))
+    parts = [
+        interpolate(torch.from_numpy(part).float(), size, mode="area").round().byte().numpy()
+        for part in np.array_split(images, max(1, len(images) // 500))
+    ]
+    return np.concatenate(parts)
 
 
 def as_sprite(images: UInt8[ndarray, "N 3 H W"]) -> bytes:

@@ -14,7 +14,7 @@ from cltools.encoders.backbones import home
 from cltools.records import command, commit
 from cltools.snapshot.maps import judged, names, over_epochs
 from cltools.snapshot.snapshot import Snapshot
-from cltools.snapshot.sprite import as_sprite
+from cltools.snapshot.sprite import as_sprite, thumbnails
 from cltools.training import Run
 from cltools.training.diagnosis import two_views
 
@@ -75,6 +75,7 @@ class Recorder:
         anchors, keys = (np.stack([self.taken[epoch][side] for epoch in epochs]) for side in (0, 1))
         seeds = [*(SEEDS if seeds is None else seeds)] if _has_umap() else []
         bar = tqdm([*seeds, None], desc="maps", unit="map", leave=False)
+        pictures = thumbnails(self.images.images.cpu().numpy())
         maps = np.stack([over_epochs(anchors, seed) for seed in bar])
         kept, trustworthiness = judged(anchors, maps)
         images = self.images
@@ -90,8 +91,8 @@ class Recorder:
             ids=images.ids.cpu().numpy(),
             labels=images.labels.cpu().numpy(),
             classes=images.classes,
-            sprite=as_sprite(images.images.cpu().numpy()),
-            tile=(images.images.shape[2], images.images.shape[3]),
+            sprite=as_sprite(pictures),
+            tile=(pictures.shape[2], pictures.shape[3]),
             command=command(),
             commit=commit(),
         )

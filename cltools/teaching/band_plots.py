@@ -43,8 +43,9 @@ def draw_purity_by_rank(axes: Axes, snapshot: Snapshot) -> str:
         if last:
             low, high = ([100 * getattr(share, end) for share in shares] for end in ("low", "high"))
             axes.fill_between(middle, low, high, color=COLOURS[1], alpha=0.2)
-    base = 100 * float((snapshot.labels[:, None] == snapshot.labels).mean())
-    axes.axhline(base, linestyle=":", color=GREY, label=f"base rate {base:.0f} %")
+    others = len(snapshot) - 1
+    base = 100 * float(((snapshot.labels[:, None] == snapshot.labels).sum() / len(snapshot) - 1) / others)
+    axes.axhline(base, linestyle=":", color=GREY, label=f"base rate {base:.2g} %")
     axes.set(xscale="log", xlabel="rank of the key, % of all, closest first (log scale)")
     axes.set(ylabel="% of the anchor's class", ylim=(0, 100), title="Are the closest keys of the anchor's class?")
     axes.set_xticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
@@ -134,10 +135,10 @@ def maps_apart(snapshot: Snapshot, epoch: int = -1) -> Picture:
 
 
 def draw_map(axes: Axes, places: Any, labels: Any) -> None:
-    """Points coloured by class, without axes: a map means nothing by its place, turn or size."""
-    for label, colour in zip(
-        sorted({*labels.tolist()}), (*COLOURS, "#8C6D31", "#7B4EA3", "#8FA83A", GREY), strict=False
-    ):
+    """Points coloured by class (of many the first nine), without axes: a map means nothing by its place or size."""
+    axes.plot(*places.T, ".", color=GREY, markersize=2)
+    colours = (*COLOURS, "#8C6D31", "#7B4EA3", "#8FA83A")
+    for label, colour in zip(sorted({*labels.tolist()}), colours, strict=False):
         axes.plot(*places[labels == label].T, ".", color=colour, markersize=2)
     axes.set_axis_off()
 

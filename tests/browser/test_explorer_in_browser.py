@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from lab import Lab, Shown
+from playwright.sync_api import Download
 from snapshots import made
 
 from cltools.explorer.panels import painting
@@ -107,14 +108,23 @@ def test_typed_values_and_mistakes(shown: Shown, file: Path) -> None:
 # --- the three links, and that their checks can fail
 
 
+class LinkBroken(AssertionError):
+    """What a person did on the page had not the effect that it should have."""
+
+
+def linked(holds: bool) -> None:
+    if not holds:
+        raise LinkBroken
+
+
 def check_map_to_anchor(shown: Shown, file: Path) -> None:
     """A click on a point of the map makes it the anchor, and the pictures follow."""
     session = Session(Snapshot.load(file), shown.state)
     place = _lonely(shown, session)
     before = shown.groups()
     shown.settled(lambda: shown.page.mouse.click(*shown.pixel(place)))
-    assert agrees(shown, file).place == place
-    assert shown.groups() != before
+    linked(agrees(shown, file).place == place)
+    linked(shown.groups() != before)
 
 
 def check_drag_to_edges(shown: Shown, file: Path) -> None:
@@ -130,7 +140,8 @@ def check_drag_to_edges(shown: Shown, file: Path) -> None:
         shown.page.mouse.move(x - 4 * step, y)
     shown.settled(shown.page.mouse.up)
     after = agrees(shown, file).judgement.edges
-    assert before and after and after.closest > before.closest
+    assert before and after
+    linked(after.closest > before.closest)
     moved = handle.locator("line").bounding_box()
     assert moved and abs(moved["x"] + moved["width"] / 2 - (x - 40)) < 3
 
@@ -139,13 +150,13 @@ def check_picture_to_anchor(shown: Shown, file: Path) -> None:
     """A click on a picture makes it the anchor."""
     place = shown.groups()[Band.HARD][1][3]
     shown.settled(lambda: shown.root.locator(f".cl-group[data-band='3'] [data-place='{place}']").click())
-    assert agrees(shown, file).place == place
+    linked(agrees(shown, file).place == place)
 
 
 LINKS: dict[str, tuple[Callable[[Shown, Path], None], str]] = {
     "map": (check_map_to_anchor, "if (place !== undefined) this.explorer.goTo(place);"),
-    "drag": (check_drag_to_edges, "this.explorer.link.ask(name, this.#valueAt(at.clientX));"),
-    "picture": (check_picture_to_anchor, "onclick: () => explorer.goTo(place),"),
+    "drag": (check_drag_to_edges, "this.explorer.askEdge(name, this.#valueAt(at.clientX));"),
+    "picture": (check_picture_to_anchor, "onclick: () => explorer.goTo(this.place),"),
 }
 links = pytest.mark.parametrize("link", LINKS)
 
@@ -164,7 +175,7 @@ def test_a_broken_link_is_seen(lab: Lab, file: Path, link: str) -> None:
     lab.scroll_to(1)
     shown = Shown(lab)
     agrees(shown, file)
-    with pytest.raises(AssertionError):
+    with pytest.raises(LinkBroken):
         check(shown, file)
 
 
@@ -210,7 +221,7 @@ def test_the_card_follows_pointer_and_focus(shown: Shown, file: Path) -> None:
     card, j = shown.card(), session.judgement
     assert card and card["place"] == place
     assert f"image {session.snapshots[0].ids[place]}" in card["text"]
-    assert f"cosine {j.cosine[place]:.3f}" in card["text"]
+    assert f"z'·n: {j.score[place]:.3f}" in card["text"] and f"z·n: {j.cosine[place]:.3f}" in card["text"]
     rank = int((j.ranked[:-1] >= j.score[place]).sum())
     assert f"rank {rank:,} of 4,999" in card["text"]
     shown.page.mouse.move(5, 300)
@@ -221,6 +232,13 @@ def test_the_card_follows_pointer_and_focus(shown: Shown, file: Path) -> None:
     assert card and card["place"] == shown.groups()[Band.POTENTIAL][1][2]
     shown.settled(lambda: shown.page.keyboard.press("Enter"))
     assert agrees(shown, file).place == card["place"]
+    focused = shown.root.evaluate(
+        "root => root.contains(document.activeElement) && document.activeElement.dataset.place"
+    )
+    now = shown.card()
+    assert focused is not False and now and now["place"] == int(focused), "focus stays, and the card follows"
+    shown.settled(lambda: shown.page.keyboard.press("n"))
+    assert agrees(shown, file).place == card["place"] + 1
 
 
 def test_while_a_cell_runs_cards_show_and_the_last_value_waits(lab: Lab, file: Path) -> None:
@@ -254,6 +272,22 @@ def test_while_a_cell_runs_cards_show_and_the_last_value_waits(lab: Lab, file: P
     nearest = min(range(len(stops)), key=lambda i: abs(stops[i] - edges.closest))
     assert after.judgement.edges.closest == stops[nearest - 6], "every press counts, from the value asked last"
     assert int(lab.ask("print(len(explorer.milliseconds))")) <= count + 2, "but only the last is computed"
+
+
+def test_each_step_back_counts_while_a_cell_runs(lab: Lab, file: Path) -> None:
+    lab.open(START.format(file), SHOW, "import time\nfor i in range(30):\n    time.sleep(0.1)")
+    lab.run(0)
+    lab.run(1)
+    shown = Shown(lab)
+    lab.idle()
+    first = agrees(shown, file)
+    for act in (shown.control("truth").check, shown.control("doubtful").check):
+        shown.settled(act)
+    lab.run(2)
+    for _ in range(2):
+        shown.root.get_by_text("back", exact=True).click()
+    shown.settled(lab.idle)
+    assert agrees(shown, file).state == first.state
 
 
 def test_running_the_cell_again_leaves_one_explorer(shown: Shown, file: Path) -> None:
@@ -369,9 +403,13 @@ def test_rules_and_keys_leave_it(shown: Shown, file: Path) -> None:
     session = Session(Snapshot.load(file), shown.state)
     assert shown.root.get_by_label("the rules as Python").inner_text() == session.python()
     assert json.loads(shown.root.get_by_label("the rules as JSON").inner_text())["negatives"]["rule"] == "BandNegatives"
+    files: list[Download] = []
+    shown.page.on("download", files.append)
     with shown.page.expect_download() as download:
         shown.root.get_by_text("save this anchor's keys (CSV)").click()
     assert Path(download.value.path()).read_text() == session.csv()
+    shown.page.wait_for_timeout(500)
+    assert len(files) == 1
     line = Session(Snapshot.load(file)).set(anchor=31, lower=0.3, truth=True).state.to_json()
     shown.root.locator("textarea").fill(line)
     shown.settled(lambda: shown.root.get_by_text("go to this view").click())

@@ -1,28 +1,44 @@
+// Changes of which each counts, where of a value only the last does.
+const STEPS = new Set(["back", "reset", "nearest", "csv"]);
+
 // What the page asks and what the kernel has heeded. A request carries all changes that are not heeded yet, of each
 // control the last, so that a busy kernel finds one request with the final values and never a backlog.
+//
+// One link a model, which all views of an output share: their requests have one numbering.
 class Link {
-  constructor(model, onWaiting) {
+  static links = new WeakMap();
+
+  static of(model) {
+    if (!Link.links.has(model)) Link.links.set(model, new Link(model));
+    return Link.links.get(model);
+  }
+
+  constructor(model) {
     this.model = model;
-    this.onWaiting = onWaiting;
+    this.watchers = new Set(); // told whether an answer is late
     this.pending = [];
     this.n = 0;
+    model.on("change:view", () => this.#heard(model.get("view").answered));
   }
 
   ask(name, value = null) {
     this.n = Math.max(this.n, this.model.get("view").answered) + 1;
-    this.pending = this.pending.filter((change) => change[1] !== name);
+    if (!STEPS.has(name)) this.pending = this.pending.filter((change) => change[1] !== name);
     this.pending.push([this.n, name, value]);
     this.model.set("request", { n: this.n, changes: this.pending });
     this.model.save_changes();
-    this.timer ??= setTimeout(() => this.onWaiting(true), 400);
+    this.timer ??= setTimeout(() => this.#late(true), 400);
   }
 
-  heard(answered) {
+  #heard(answered) {
     this.pending = this.pending.filter((change) => change[0] > answered);
-    if (this.pending.length) return;
     clearTimeout(this.timer);
-    this.timer = null;
-    this.onWaiting(false);
+    this.timer = this.pending.length ? setTimeout(() => this.#late(true), 400) : null;
+    this.#late(false);
+  }
+
+  #late(late) {
+    for (const watcher of this.watchers) watcher(late);
   }
 
   isPending(name) {

@@ -93,7 +93,7 @@ class Histogram {
       if (tick > this.most) break;
       drawn.push(svg("text", { x: left - 4, y: this.y(tick) + 4, "text-anchor": "end" }, tick.toLocaleString("en")));
     }
-    const { scoreName } = this.explorer.view;
+    const { scoreName } = this.explorer.keys;
     drawn.push(svg("text", { x: (left + width) / 2, y: height - 4, "text-anchor": "middle" }, `${scoreName}; keys on a root scale`));
     this.axes.replaceChildren(...drawn);
   }
@@ -122,7 +122,8 @@ class Histogram {
     handle.setAttribute("aria-valuemax", options[options.length - 1]);
     handle.setAttribute("aria-valuenow", value);
     handle.setAttribute("aria-valuetext", text);
-    if (this.dragged !== name && !this.explorer.link.isPending(name)) this.#move(name, this.explorer.view.edges.scores[name]);
+    const asked = this.explorer.link.isPending(name) || this.explorer.link.isPending("band");
+    if (this.dragged !== name && !asked) this.#move(name, this.explorer.view.edges.scores[name]);
   }
 
   #move(name, score) {
@@ -146,7 +147,7 @@ class Histogram {
       move: (at) => {
         this.dragged = name;
         this.#move(name, this.scoreAt(at.clientX));
-        this.explorer.link.ask(name, this.#valueAt(at.clientX));
+        this.explorer.askEdge(name, this.#valueAt(at.clientX));
       },
       end: () => {
         this.dragged = null;
@@ -165,7 +166,7 @@ class Histogram {
         const [left, right] = [Math.min(from, at.clientX), Math.max(from, at.clientX)];
         this.#move("beyond", this.scoreAt(left));
         this.#move("closest", this.scoreAt(right));
-        this.explorer.link.ask("band", [this.#valueAt(right), this.#valueAt(left)]);
+        this.explorer.askEdge("band", [this.#valueAt(right), this.#valueAt(left)]);
       },
       end: () => {},
     });

@@ -11,7 +11,8 @@ class Controls {
     const shape = controls.map((c) => `${c.where} ${c.name} ${c.kind}`).join("|");
     if (shape !== this.shape) {
       this.shape = shape;
-      const focused = document.activeElement?.dataset?.control;
+      const active = document.activeElement;
+      const focused = this.explorer.root.contains(active) ? active.dataset.control : null;
       for (const place of Object.values(this.places)) place.replaceChildren();
       this.made = new Map(controls.map((c) => [c.name, this.#make(c)]));
       if (focused) this.made.get(focused)?.input.focus();
@@ -20,8 +21,10 @@ class Controls {
   }
 
   #make(control) {
+    const ask = (value) =>
+      control.kind === "edge" ? this.explorer.askEdge(control.name, value) : this.explorer.ask(control.name, value);
     const make = { select: makeSelect, check: makeCheck, number: makeNumber, range: makeRange, edge: makeEdge }[control.kind];
-    const made = make(control, (value) => this.explorer.ask(control.name, value), this.explorer);
+    const made = make(control, ask, this.explorer);
     made.input.dataset.control = control.name;
     this.places[control.where].append(made.node);
     return made;
@@ -30,8 +33,9 @@ class Controls {
   #update(control) {
     const made = this.made.get(control.name);
     made.control = control;
-    made.node.title = control.disabled || control.help;
+    made.node.title = control.help;
     made.input.disabled = Boolean(control.disabled);
+    if (made.why) made.why.textContent = control.disabled && ` (${control.disabled})`;
     if (!this.explorer.link.isPending(control.name)) made.show(control);
   }
 }
@@ -55,8 +59,9 @@ function makeSelect(control, ask) {
 
 function makeCheck(control, ask) {
   const input = element("input", { type: "checkbox", "aria-label": control.label, onchange: () => ask(input.checked) });
-  const node = element("label", { class: "cl-control cl-check" }, input, element("span", {}, control.label));
-  return { input, node, show: ({ value }) => (input.checked = value) };
+  const why = element("span", { class: "cl-text" });
+  const node = element("label", { class: "cl-control cl-check" }, input, element("span", {}, control.label, why));
+  return { input, node, why, show: ({ value }) => (input.checked = value) };
 }
 
 function makeNumber(control, ask) {

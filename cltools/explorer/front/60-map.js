@@ -15,13 +15,15 @@ class Maps {
   }
 
   attach() {
-    for (const plot of this.root.querySelectorAll(".js-plotly-plot")) {
+    for (const [i, plot] of [...this.root.querySelectorAll(".js-plotly-plot")].entries()) {
       if (this.heard.has(plot) || !plot.on) continue;
       const placeOf = (event) => event.points?.find((point) => Number.isInteger(point.customdata))?.customdata;
       const heard = {
         plotly_hover: (event) => {
           const place = placeOf(event);
-          if (place !== undefined) this.explorer.card.show(this.explorer.keys, place, event.event.clientX, event.event.clientY);
+          const { clientX, clientY } = event.event;
+          const side = this.explorer.sideOfMap(i);
+          if (place !== undefined) this.explorer.card.show(this.explorer.keysOf(side), place, clientX, clientY, side);
         },
         plotly_unhover: () => this.explorer.card.hide(),
         plotly_click: (event) => {

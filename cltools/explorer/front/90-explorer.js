@@ -7,9 +7,12 @@ class ExplorerView {
     this.pictures = new Pictures(this.fixed);
     this.card = new Card(root, this.pictures);
     this.waiting = element("span", { class: "cl-waiting", hidden: true }, "waiting for the running cell");
-    this.link = new Link(model, (waiting) => (this.waiting.hidden = !waiting));
+    this.link = Link.of(model);
+    this.onLate = (late) => (this.waiting.hidden = !late);
+    this.link.watchers.add(this.onLate);
     this.histogram = new Histogram(this);
     this.controls = new Controls(this);
+    this.groups = new Groups(this);
     this.#build();
     this.maps = new Maps(this, root);
     this.stopTheme = watchTheme((theme) => (root.dataset.theme = theme));
@@ -17,16 +20,16 @@ class ExplorerView {
     this.onKey = (event) => this.#key(event);
     root.addEventListener("keydown", this.onKey);
     this.onView = () => this.draw();
-    this.onFile = () => this.#save();
+    this.onFile = (file) => this.#save(file);
     model.on("change:view", this.onView);
-    model.on("change:file", this.onFile);
+    model.on("msg:custom", this.onFile);
     this.draw();
   }
 
   draw() {
     this.view = this.model.get("view");
-    this.link.heard(this.view.answered);
-    this.keys = new Keys(this.fixed, this.view);
+    this.sides = {};
+    this.keys = this.keysOf(this.view.active);
     this.#say();
     this.histogram.draw();
     this.controls.draw();
@@ -34,12 +37,27 @@ class ExplorerView {
       this.asked = this.view.anchor;
       if (document.activeElement !== this.anchor) this.anchor.value = this.fixed.ids[this.view.anchor];
     }
-    drawGroups(this, this.groups);
+    this.groups.draw();
+    this.card.refresh((side) => this.keysOf(side ?? this.view.active), this.shownTile);
     this.#texts();
   }
 
   ask(name, value) {
     this.link.ask(name, value);
+  }
+
+  // An edge's value is meant in the unit that is shown, which may be another when the kernel comes to it.
+  askEdge(name, value) {
+    this.link.ask(name, { unit: this.view.edges.unit, value });
+  }
+
+  // With two maps each side has its keys; with one, those of the side that the controls move.
+  keysOf(side) {
+    return (this.sides[side] ??= new Keys(this.fixed, this.view, side));
+  }
+
+  sideOfMap(i) {
+    return Object.keys(this.view.sides).length > 1 ? "AB"[i] : this.view.active;
   }
 
   control(name) {
@@ -56,10 +74,10 @@ class ExplorerView {
   // From the value that was asked last, so that a key held down keeps walking while the kernel answers.
   stepEdge(name, by, options) {
     const pending = this.link.pending.find((change) => change[1] === name);
-    const at = nearest(options, pending ? pending[2] : this.control(name).value);
+    const at = nearest(options, pending ? pending[2].value : this.control(name).value);
     const value = options[Math.max(0, Math.min(options.length - 1, at + by))];
     this.histogram.preview(name, value);
-    this.ask(name, value);
+    this.askEdge(name, value);
   }
 
   complain(message) {
@@ -69,22 +87,20 @@ class ExplorerView {
 
   remove() {
     this.model.off("change:view", this.onView);
-    this.model.off("change:file", this.onFile);
+    this.model.off("msg:custom", this.onFile);
+    this.link.watchers.delete(this.onLate);
     this.root.removeEventListener("keydown", this.onKey);
     for (const part of [this.maps, this.card, this.pictures]) part.remove();
     this.stopTheme();
     clearTimeout(this.rest);
-    clearTimeout(this.link.timer);
   }
 
   #build() {
     this.sentence = element("p", { class: "cl-sentence" });
     this.live = element("span", { class: "cl-hidden", role: "status", "aria-live": "polite" });
     this.error = element("p", { class: "cl-error", role: "alert", hidden: true });
-    this.mapNote = element("span");
     this.legend = element("div", { class: "cl-legend" });
     this.lines = element("div", { class: "cl-legend" });
-    this.groups = element("div", { class: "cl-pictures" });
     this.anchor = element("input", { type: "text", inputmode: "numeric", size: 6, "aria-label": "anchor, by image id" });
     this.anchor.addEventListener("change", () => this.#typed());
     const button = (label, words, act) => element("button", { class: "cl-button", title: words, "aria-label": words, onclick: act }, label);
@@ -98,11 +114,10 @@ class ExplorerView {
       button("back", "undo the last change", () => this.ask("back")),
       button("reset", "the rules of the beginning", () => this.ask("reset")),
     );
-    this.controls.places.bar.append(walk);
     const bar = element("div", { class: "cl-top" }, walk, this.controls.places.bar);
     const say = element("div", { class: "cl-say" }, this.sentence, this.live, this.error, this.waiting);
-    const side = element("div", { class: "cl-side" }, this.histogram.node, this.controls.places.edges, this.groups);
-    const below = element("div", { class: "cl-below" }, this.legend, this.lines, this.mapNote, this.#details());
+    const side = element("div", { class: "cl-side" }, this.histogram.node, this.controls.places.edges, this.groups.node);
+    const below = element("div", { class: "cl-below" }, this.legend, this.lines, this.#details());
     this.parts = [bar, say, side, below];
   }
 
@@ -111,7 +126,7 @@ class ExplorerView {
     this.json = element("pre", { class: "cl-code", tabindex: 0, "aria-label": "the rules as JSON" });
     this.state = element("textarea", { rows: 2, "aria-label": "this view as one line of JSON", spellcheck: false });
     const apply = element("button", { class: "cl-button", onclick: () => this.ask("state", this.state.value) }, "go to this view");
-    const save = element("button", { class: "cl-button", onclick: () => this.ask("csv") }, "save this anchor's keys (CSV)");
+    const save = element("button", { class: "cl-button", onclick: () => this.#askFile() }, "save this anchor's keys (CSV)");
     const more = element("details", {}, element("summary", {}, "temperature, mined positives, and settings of the rule"), this.controls.places.more);
     const out = element("details", { class: "cl-out" }, element("summary", {}, "take it away: rules, keys, this view"));
     out.append(this.python, this.json, this.state, element("div", {}, apply, save));
@@ -119,9 +134,8 @@ class ExplorerView {
   }
 
   #say() {
-    const { sentence, map, error, legend } = this.view;
+    const { sentence, error, legend } = this.view;
     this.sentence.textContent = sentence;
-    this.mapNote.textContent = map;
     this.complain(error);
     clearTimeout(this.rest);
     this.rest = setTimeout(() => {
@@ -153,8 +167,14 @@ class ExplorerView {
     if (event.key === "p") this.goTo(this.asked - 1);
   }
 
-  #save() {
-    const { name, text } = this.model.get("file");
+  #askFile() {
+    this.saving = true; // of several views only the one that asked saves
+    this.ask("csv");
+  }
+
+  #save({ name, text }) {
+    if (!this.saving) return;
+    this.saving = false;
     const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
     element("a", { href: url, download: name }).click();
     setTimeout(() => URL.revokeObjectURL(url), 10000);
@@ -164,10 +184,11 @@ class ExplorerView {
 function render({ model, el }) {
   let explorer = null;
   el.classList.add("cl-front");
-  // The box around the front end and the maps is known only when this element has come into the page.
+  // The box around the front end and the maps is known only when this element has come into the page; and what it is to
+  // show may come after it.
   const enter = () => {
     const root = el.closest(".cltools-explorer");
-    if (!root) {
+    if (!root || !model.get("view").sides) {
       frame = requestAnimationFrame(enter);
       return;
     }

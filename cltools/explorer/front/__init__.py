@@ -20,12 +20,12 @@ class Front(anywidget.AnyWidget):
         view: all that is shown, replaced as a whole; its `answered` is the number of the last request it heeds.
         request: what the page asks: `{"n": number, "changes": [[n, name, value], …]}`, each change with its own number,
             so that one asked twice is done once.
-        file: `{"name", "text"}` of what the page is to save, set anew for each.
+
+    A message `{"name", "text"}` is a file for the page to save.
     """
 
     _esm = "\n".join(path.read_text() for path in sorted(HERE.glob("*.js")))
     _css = (HERE / "style.css").read_text()
     fixed: Any = traitlets.Dict().tag(sync=True)
     view: Any = traitlets.Dict().tag(sync=True)
-    file: Any = traitlets.Dict().tag(sync=True)
     request: Any = traitlets.Dict().tag(sync=True, echo_update=False)

@@ -34,7 +34,7 @@ def test_a_record_that_is_no_table_is_named(tmp_path: Path) -> None:
         table([other])
 
 
-@pytest.mark.parametrize("name", ["bench-rules", "compare-shapes"])
+@pytest.mark.parametrize("name", ["bench-rules", "compare-shapes", "late-shapes", "compare-cifar10"])
 def test_the_readme_shows_what_the_records_say(name: str) -> None:
     paths = sorted(RESULTS.glob(f"{name}*.json"))
     assert paths and table(paths) in (ROOT / "README.md").read_text(), (

@@ -143,16 +143,20 @@ def test_a_discrete_scale_has_a_step_for_each_colour() -> None:
     assert [colour for _, colour in found] == ["#000000"] * 2 + ["#ffffff"] * 2 + ["#888888"] * 2
 
 
-def test_an_epoch_does_not_move_the_frame() -> None:
-    maps = SNAPSHOT.maps[0]
-    low, high = view.frame(maps)
-    assert (maps >= low).all() and (maps <= high).all()
+def test_a_frame_holds_every_point_and_little_more() -> None:
+    place = SNAPSHOT.maps[0, 1]
+    low, high = view.frame(place)
+    assert (place > low).all() and (place < high).all()
+    assert (high - low) == pytest.approx(1.1 * np.ptp(place, axis=0), rel=1e-4)
 
 
 def test_lines_tell_sides_apart() -> None:
     a, b = judgement(), judgement(RandomNegatives(0.3))
-    base, one, two = view.force_lines(a, b)
+    base, one, two = view.force_lines(a, b, compared=True)
     assert one is not None and two is not None
     assert one.y == pytest.approx(100 * view.curve(a).rules) and two.y == pytest.approx(100 * view.curve(b).rules)
     assert base.y == pytest.approx(100 * view.curve(a).plain)
-    assert view.force_lines(a, None)[2] is None and view.force_lines(None, b)[1] is None
+    assert (one.name, two.name) == ("negatives of A", "negatives of B")
+    alone, nothing = view.force_lines(a, None, compared=False)[1:]
+    assert alone is not None and alone.name == "the kept" and nothing is None
+    assert view.force_lines(None, b, compared=True)[1] is None

@@ -34,11 +34,11 @@ def _picture(session: Session, name: Name, sides: tuple[Name, ...], census: Cens
         lines, measure, against = view.rank_lines(census), "% of its class", "rank of the key"
     else:
         a, b = (session.judged(each) if each in sides else None for each in SIDES)
-        lines, measure = view.force_lines(a, b), "% of the force"
+        lines, measure = view.force_lines(a, b, compared=state.b is not None), "% of the force"
         against = "the closest … keys"
     return view.Picture(
         place=snapshot.maps[chart, epoch],
-        frame=view.frame(snapshot.maps[chart]),
+        frame=view.frame(snapshot.maps[chart, epoch]),
         painting=painting(session, name),
         anchor=session.place,
         doubtful=np.flatnonzero(snapshot.kept[chart, epoch] < view.DOUBT) if state.doubtful else NOBODY,

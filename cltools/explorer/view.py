@@ -194,7 +194,7 @@ class Picture:
 
     Attributes:
         place: of the points [N, 2].
-        frame: lowest and highest place over all epochs [2, 2], so that an epoch does not move the axes.
+        frame: lowest and highest place [2, 2]; an epoch's own, as aligning maps over epochs shrinks the later ones.
         painting: how points are drawn.
         anchor: place of the anchor among the images.
         doubtful: places of points to be marked.
@@ -213,22 +213,22 @@ class Picture:
     against: str
 
 
-def frame(maps: Float32[ndarray, "E N 2"]) -> Float32[ndarray, "2 2"]:
+def frame(place: Float32[ndarray, "N 2"]) -> Float32[ndarray, "2 2"]:
     """Lowest and highest place, with a margin."""
-    low, high = maps.min((0, 1)), maps.max((0, 1))
+    low, high = place.min(0), place.max(0)
     margin = 0.05 * np.maximum(high - low, 1e-3)
     return np.stack([low - margin, high + margin])
 
 
-def force_lines(a: Judgement | None, b: Judgement | None) -> Lines:
-    """The share of the force that the closest hold, under the choices shown on one snapshot."""
+def force_lines(a: Judgement | None, b: Judgement | None, *, compared: bool) -> Lines:
+    """The share of the force that the closest hold under the choices shown on one map; `compared` names the sides."""
     curves = [None if j is None else curve(j) for j in (a, b)]
     plain = next(c for c in curves if c is not None)
     line_a, line_b = (
         None if c is None else Line(f"negatives of {name}", c.ranks, 100 * c.rules)
         for name, c in zip("AB", curves, strict=True)
     )
-    if b is None and line_a is not None:
+    if not compared and line_a is not None:
         line_a = Line("the kept", line_a.x, line_a.y)
     return Line("all keys, if all were kept", plain.ranks, 100 * plain.plain), line_a, line_b
 

@@ -22,6 +22,7 @@ def sweep(explorer: Any) -> set[str]:
     rules = next(control for control in explorer.controls if control.name == "rule").options
     for rule in (name for name in rules if rule_class(name).__module__.startswith("cltools.")):
         ask("rule", rule)
+        here = explorer.state.to_json()
         for control in explorer.controls:
             options = list(control.options)
             if control.kind == "check":
@@ -32,7 +33,6 @@ def sweep(explorer: Any) -> set[str]:
             for value in [*options[:1], *options[len(options) // 2 :][:1], *options[-1:]]:
                 swept.add(control.name)
                 ask(control.name, value)
-            if control.name in {now.name for now in explorer.controls}:
-                ask(control.name, control.value)
+            ask("state", here)  # not its value alone: "compare" off and on again has lost the other side
     explorer.restore(line)
     return swept

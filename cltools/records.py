@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from cltools.files import write_text
+
 
 def provenance(device: torch.device) -> dict[str, Any]:
     """Command, commit, versions and hardware of this process, for a record in `data/results/`."""
@@ -66,10 +68,7 @@ def device_name(device: torch.device) -> str:
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
     """Write a record as JSON; the file is replaced whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(record, indent=1) + "\n")
-    part.replace(path)
+    write_text(path, json.dumps(record, indent=1) + "\n")
 
 
 def read_record(path: Path) -> dict[str, Any]:

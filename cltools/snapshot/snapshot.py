@@ -15,6 +15,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from cltools.config import Experiment
+from cltools.files import replacing
 from cltools.mining import Similarities, similarities
 
 FORMAT, VERSION = "cltools snapshot", 1
@@ -109,7 +110,6 @@ class Snapshot:
     def save(self, path: str | Path) -> None:
         """Write one `.npz`, embeddings in float16; the file is replaced whole."""
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         about = {
             "format": FORMAT,
             "version": VERSION,
@@ -126,10 +126,8 @@ class Snapshot:
             for name, (kind, _) in ARRAYS.items()
             if getattr(self, name) is not None
         }
-        part = path.with_name(path.name + ".part")
-        with part.open("wb") as file:
+        with replacing(path) as part, part.open("wb") as file:
             np.savez_compressed(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
-        part.replace(path)
 
     @classmethod
     def load(cls, path: str | Path) -> "Snapshot":

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from cltools.config import Experiment, differences
+from cltools.files import replacing
 from cltools.training.history import Row
 from cltools.training.images import TrainedOn
 from cltools.training.step import Learner
@@ -52,9 +53,8 @@ def save_checkpoint(
         "order": learner.order.get_state(),
         "draws": learner.draws.get_state(),
     }
-    part = path.with_suffix(".pt.part")
-    torch.save(state, part)
-    part.replace(path)
+    with replacing(path) as part:
+        torch.save(state, part)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

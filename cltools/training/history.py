@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cltools.files import replacing
 from cltools.mining import Band
 
 Row = dict[str, float]
@@ -28,13 +29,11 @@ class History:
 
     def save(self, path: Path) -> None:
         """Write the rows as CSV; the file is replaced whole."""
-        part = path.with_suffix(".csv.part")
-        with part.open("w", newline="") as file:
+        with replacing(path) as part, part.open("w", newline="") as file:
             if self.rows:
                 writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
                 writer.writeheader()
                 writer.writerows({k: _text(v) for k, v in row.items()} for row in self.rows)
-        part.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> "History":

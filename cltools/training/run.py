@@ -14,6 +14,7 @@ from cltools.datasets import ImageSet
 from cltools.encoders import Encoder, MomentumCopy, build_encoder
 from cltools.encoders.backbones import OwnBackbone, home
 from cltools.evaluation import Diagnosis, diagnose, evaluate
+from cltools.files import replacing, write_text
 from cltools.mining import select
 from cltools.queue import Queue
 from cltools.training.checkpoint import read_checkpoint
@@ -51,12 +52,11 @@ class Run:
         """Write config, history and weights into the run's folder; each file is replaced whole."""
         if self.path is None:
             raise ValueError("This run was kept in memory; give fit(…, out=FOLDER) to save it.")
-        _replace(self.path / CONFIG, self.experiment.to_json())
+        write_text(self.path / CONFIG, self.experiment.to_json())
         self.history.save(self.path / HISTORY)
-        part = self.path / f"{WEIGHTS}.part"
         weights = self.encoder.state_dict()  # cloned, because safetensors refuses weights that share memory
-        save_file({k: t.cpu().clone(memory_format=torch.contiguous_format) for k, t in weights.items()}, part)
-        part.replace(self.path / WEIGHTS)
+        with replacing(self.path / WEIGHTS) as part:
+            save_file({k: t.cpu().clone(memory_format=torch.contiguous_format) for k, t in weights.items()}, part)
 
     def evaluate(self, split: Literal["test", "val"] = "test") -> dict[str, Any]:
         """Evaluate on the test images, or on the held-out ones; a saved run also gets its `evaluation.json`.
@@ -77,7 +77,7 @@ class Run:
         measured = evaluate(self.encoder, train, judged, self.experiment.evaluation)
         report = {"images": self.experiment.data.name, "split": split, "epochs": len(self.history.rows), **measured}
         if self.path is not None:
-            _replace(self.path / EVALUATION, json.dumps(report, indent=2) + "\n")
+            write_text(self.path / EVALUATION, json.dumps(report, indent=2) + "\n")
         return report
 
     def diagnose(self, *, images: ImageSet | None = None, n: int = 1000, seed: int = 0) -> Diagnosis:
@@ -190,9 +190,3 @@ def _memory_of(state: dict[str, Any] | None, encoder: Encoder, device: str | tor
     memory.copy.load_state_dict(state["momentum_copy"])
     memory.queue.load_state_dict(state["queue"])
     return memory
-
-
-def _replace(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)

@@ -16,6 +16,7 @@ from cltools.encoders import MomentumCopy, build_encoder
 from cltools.evaluation import embed, knn_accuracy, limited
 from cltools.mining import OracleNegatives
 from cltools.queue import Queue
+from cltools.training.allocator import keeping_freed_memory
 from cltools.training.checkpoint import (
     check_same_experiment,
     check_same_images,
@@ -83,7 +84,8 @@ def fit(
             tqdm.write("Resumed elsewhere, so not bit for bit the same run: " + "; ".join(changes))
     if path is not None:
         path.mkdir(parents=True, exist_ok=True)
-    _train(run, learner, train.to(device), judged, done, callbacks)
+    with keeping_freed_memory(device):
+        _train(run, learner, train.to(device), judged, done, callbacks)
     learner.encoder.eval()
     return run
 

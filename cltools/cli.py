@@ -210,7 +210,7 @@ def compare(arguments: list[str]) -> None:
 
 
 def table(arguments: list[str]) -> None:
-    """Show records of comparisons, or of a bench of rules, as a table in Markdown."""
+    """Show records of comparisons, or of benches, as a table in Markdown."""
     from cltools.tables import TableFlags
     from cltools.tables import table as rendered
 
@@ -228,13 +228,17 @@ def snapshot(arguments: list[str]) -> None:
 
 
 def bench(arguments: list[str]) -> None:
-    """Time a training step by its parts, or with `bench rules` what each rule and the loss cost."""
-    from cltools.bench import RuleBenchFlags, StepBenchFlags, bench_rules, bench_steps
+    """Time a training step by its parts or against a DataLoader, or with `bench rules` what each rule costs."""
+    from cltools import bench as made
 
     if arguments[:1] == ["rules"]:
-        bench_rules(_parse(RuleBenchFlags, arguments[1:], "bench rules"))
+        made.bench_rules(_parse(made.RuleBenchFlags, arguments[1:], "bench rules"))
+        return
+    flags = _parse(made.StepBenchFlags, arguments, "bench")
+    if flags.against is None:
+        made.bench_steps(flags)
     else:
-        bench_steps(_parse(StepBenchFlags, arguments, "bench"))
+        made.bench_against(flags)
 
 
 def _parse(flags: type[Any], arguments: list[str], command: str) -> Any:

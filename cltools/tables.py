@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cltools.bench import rules_table
+from cltools.bench import against_table, rules_table, steps_table
 from cltools.comparison import comparison_table
 from cltools.records import read_record
 
 TABLES: dict[str, Callable[[Sequence[Path], Sequence[dict[str, Any]]], str]] = {
     "comparison": comparison_table,
+    "bench": steps_table,
+    "bench against dataloader": against_table,
     "bench rules": rules_table,
 }
 
@@ -20,7 +22,8 @@ class TableFlags:
     """Show records as one table, in Markdown."""
 
     records: tuple[Path, ...]
-    """Files that `compare` wrote, of the same images and budget, or one that `bench rules` wrote."""
+    """Files that `compare` wrote, of the same images and budget; that `bench` wrote, on one device; or one of another
+    bench."""
 
 
 def table(paths: Sequence[Path]) -> str:

@@ -1,4 +1,4 @@
-"""How long work takes and how much memory it holds."""
+"""How long work takes, how much memory it holds, and how much arithmetic it is."""
 
 import statistics
 import time
@@ -9,6 +9,8 @@ from torch.profiler import ProfilerActivity, profile
 
 Work = Callable[[], object]
 WARM_UP = 2
+PRODUCTS = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}
+"""Sides of the square matrices whose product shows what a device can do; the best counts."""
 
 
 def median_milliseconds(works: Mapping[str, Work], device: torch.device, repeats: int) -> dict[str, float]:
@@ -40,3 +42,30 @@ def peak_mebibytes(work: Work, device: torch.device) -> float:
         held += event.self_cpu_memory_usage
         peak = max(peak, held)
     return peak / 2**20
+
+
+def operations(work: Work) -> int:
+    """Floating-point operations of products and convolutions, two for each multiply-add, by torch's count."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with counter:
+        work()
+    return counter.get_total_flops()
+
+
+def products(device: torch.device, dtype: torch.dtype) -> dict[str, Work]:
+    """The product of two square matrices at several sizes, by the operations of each, for `product_rate`."""
+    works: dict[str, Work] = {}
+    for side in PRODUCTS[device.type]:
+        a = torch.ones(side, side, device=device, dtype=dtype)
+        works[f"product {2 * side**3}"] = lambda a=a: a @ a  # type: ignore[misc]
+    return works
+
+
+def product_rate(milliseconds: Mapping[str, float]) -> float:
+    """Operations a second of the best of the `products` among these times."""
+    named = {
+        name.removeprefix("product "): taken for name, taken in milliseconds.items() if name.startswith("product ")
+    }
+    return max(int(count) / taken * 1000 for count, taken in named.items())

@@ -1,21 +1,26 @@
 """Where the time of a training step goes, on random pixels."""
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
-from torch.nn import functional as F
 
-from cltools.bench.measuring import median_milliseconds
+from cltools.bench.measuring import median_milliseconds, operations, peak_mebibytes, product_rate, products
+from cltools.bench.parts import Workplace
 from cltools.config import Experiment
-from cltools.contrast import contrastive_loss
-from cltools.datasets import ImageSet
 from cltools.presets import laptop, preset
-from cltools.records import provenance, write_record
-from cltools.training.loop import make_learner, resolve_device
-from cltools.training.step import Batch, train_step
-from cltools.views import augment
+from cltools.records import check_record, provenance, write_record
+from cltools.training.allocator import keeping_freed_memory
+from cltools.training.loop import resolve_device
+
+KIND = "bench"
+ENTRIES = ("commit", "hardware", "versions", "rows")
+PARTS = ("views", "encoder", "selection", "loss", "optimiser")
+STEPS = 20
+"""Timed, unless asked otherwise."""
+COLUMNS = ("views/s", "step ms", *(f"{part} ms" for part in PARTS), "rest ms", "product %", "peak MiB")
 
 
 @dataclass(frozen=True)
@@ -26,12 +31,20 @@ class StepBenchFlags:
     """Which presets."""
     full: bool = False
     """The preset as it is, not its laptop setting."""
-    queue_size: int | None = None
-    """Keys in the queue; None for the preset's."""
+    queue_sizes: tuple[int, ...] = ()
+    """Also with queues of these many keys, where there is a queue."""
+    bn_groups: tuple[int, ...] = ()
+    """Also with batch statistics over groups of these many images; 0 for those of a whole view."""
+    against: Literal["dataloader"] | None = None
+    """Measure against a conventional pipeline: torchvision's transforms, image by image, in a DataLoader's workers."""
+    data: str | None = None
+    """With --against: these images (cifar10, …) in place of random pixels."""
+    images: int = 10_000
+    """With --against: how many random pictures."""
     device: str = "auto"
     """Where."""
-    repeats: int = 20
-    """Timed steps; the median is reported."""
+    repeats: int | None = None
+    """Timed steps (20), or with --against epochs of each side (5); the median is reported."""
     out: Path | None = None
     """Also write the figures as JSON."""
 
@@ -39,79 +52,112 @@ class StepBenchFlags:
         """Refuse to measure nothing."""
         if not self.presets:
             raise ValueError("bench: presets is empty; name at least one.")
-        if self.queue_size is not None and self.queue_size < 1:
-            raise ValueError(f"bench: queue_size is {self.queue_size}; it must be at least 1.")
-        if self.repeats < 1:
+        if min(self.queue_sizes, default=1) < 1:
+            raise ValueError(f"bench: queue_sizes is {self.queue_sizes}; each must be at least 1.")
+        if any(group < 0 or group == 1 for group in self.bn_groups):
+            raise ValueError(f"bench: bn_groups is {self.bn_groups}; each must be at least 2, or 0 for a whole view.")
+        if self.repeats is not None and self.repeats < 1:
             raise ValueError(f"bench: repeats is {self.repeats}; it must be at least 1.")
+        if self.images < 1:
+            raise ValueError(f"bench: images is {self.images}; it must be at least 1.")
+        if self.against is None and self.data is not None:
+            raise ValueError("bench: --data is of --against dataloader; steps are timed on random pixels.")
+        if self.against is not None and (self.queue_sizes or self.bn_groups):
+            raise ValueError("bench: --against measures presets as they are; leave out --queue-sizes and --bn-groups.")
 
 
 def bench_steps(flags: StepBenchFlags) -> None:
     """Measure, print a table, write JSON if asked."""
     device = resolve_device(flags.device)
-    experiments = {name: _experiment(preset(name), flags) for name in flags.presets}
-    rows = {name: measure(experiment, device, flags.repeats) for name, experiment in experiments.items()}
-    columns = list(next(iter(rows.values())))
-    print("  ".join([f"{'preset':20s}", *(f"{c:>14s}" for c in columns)]))
-    for name, row in rows.items():
-        print("  ".join([f"{name:20s}", *(f"{row[c]:14.2f}" for c in columns)]))
+    rows: list[dict[str, Any]] = []
+    experiments = [(name, varied) for name in flags.presets for varied in variations(preset(name), flags)]
+    for name, experiment in experiments:
+        rows.append({**settings(name, experiment), **measure(experiment, device, flags.repeats or STEPS)})
+        if len(rows) == 1:
+            print("  ".join([f"{'preset':40s}", *(f"{c:>12s}" for c in COLUMNS)]))
+        print("  ".join([f"{label(rows[-1]):40s}", *(f"{rows[-1][c]:12.2f}" for c in COLUMNS)]), flush=True)
     if flags.out is not None:
-        write_record(flags.out, {"kind": "bench", **provenance(device), "rows": rows})
+        write_record(flags.out, {"kind": KIND, **provenance(device), "rows": rows})
 
 
-def _experiment(experiment: Experiment, flags: StepBenchFlags) -> Experiment:
+def variations(experiment: Experiment, flags: StepBenchFlags) -> Iterator[Experiment]:
+    """The experiment at its setting, then with each other queue, then with each other group."""
     experiment = experiment if flags.full else laptop(experiment)
-    if flags.queue_size is None:
-        return experiment
-    return replace(experiment, training=replace(experiment.training, queue_size=flags.queue_size))
+    yield experiment
+    training = experiment.training
+    if training.mode == "moco":
+        for size in flags.queue_sizes:
+            if size != training.queue_size:
+                yield replace(experiment, training=replace(training, queue_size=size))
+    for group in flags.bn_groups:
+        if (group or None) != experiment.encoder.bn_group:
+            yield replace(experiment, encoder=replace(experiment.encoder, bn_group=group or None))
+
+
+def settings(name: str, experiment: Experiment) -> dict[str, Any]:
+    """What tells the rows apart."""
+    queue = experiment.training.queue_size if experiment.training.mode == "moco" else None
+    return {
+        "preset": name,
+        "backbone": experiment.encoder.backbone,
+        "batch": experiment.training.batch,
+        "queue_size": queue,
+        "bn_group": experiment.encoder.bn_group,
+    }
+
+
+def label(row: dict[str, Any]) -> str:
+    """A row's settings in a few words."""
+    queue = "" if row["queue_size"] is None else f", K {row['queue_size']:,}"
+    return f"{row['preset']}, {row['backbone']}{queue}, bn {row['bn_group'] or 'view'}"
 
 
 def measure(experiment: Experiment, device: torch.device, repeats: int) -> dict[str, float]:
-    """Milliseconds of a step and of its parts, and trained views a second, with a full queue."""
-    experiment = replace(experiment, training=replace(experiment.training, device=str(device)))
-    settings, generator = experiment.training, torch.Generator(device).manual_seed(0)
-    pixels = torch.randint(0, 256, (settings.batch, 3, 32, 32), dtype=torch.uint8, device=device, generator=generator)
-    ids = torch.arange(settings.batch, device=device)
-    images = ImageSet(pixels, ids % 10, ids, tuple(map(str, range(10))), "random", "train")
-    learner = make_learner(experiment, images, None, device)
-    batch = Batch(pixels, ids, ids % 10)
-    if learner.memory is not None:
-        queue = learner.memory.queue
-        keys = torch.randn(settings.queue_size, experiment.encoder.projection, device=device, generator=generator)
-        for part in torch.split(F.normalize(keys, dim=1), settings.batch):
-            queue.enqueue(part, ids[: len(part)] + 10**6, ids[: len(part)] % 10)
-    anchors = 2 * settings.batch if settings.symmetric or learner.memory is None else settings.batch
-    z = F.normalize(torch.randn(anchors, experiment.encoder.projection, device=device, generator=generator), dim=1)
-    n = F.normalize(
-        torch.randn(settings.keys, experiment.encoder.projection, device=device, generator=generator), dim=1
-    )
-    rules = experiment.positives.at(1.0), experiment.negatives.at(1.0)
-    anchor_ids, key_ids = torch.arange(anchors, device=device), torch.arange(settings.keys, device=device) + 10**6
+    """The figures of a row: trained views a second, milliseconds of a step and of its parts, and what they say.
 
-    def selection_and_loss() -> None:
-        losses = contrastive_loss(
-            z.clone().requires_grad_(),
-            z,
-            n,
-            *rules,
-            experiment.loss,
-            ids=(anchor_ids, key_ids),
-            labels=(anchor_ids % 10, key_ids % 10),
-            generator=generator,
+    `product %` is the rate of the encoder's operations over the whole step, counted by torch, as a share of the best
+    rate of a product of square matrices in the precision of the encoder, timed in the same rounds.
+    """
+    with keeping_freed_memory(device):
+        place = Workplace(experiment, device)
+        wanted = experiment.training.precision
+        half = wanted == "bfloat16" or (wanted == "auto" and device.type == "cuda")
+        ideal = products(device, torch.bfloat16 if half else torch.float32)
+        times = median_milliseconds({"step": place.step, **place.parts(), **ideal}, device, repeats)
+        rate = operations(place.encoder) / times["step"] * 1000
+        figures = (
+            place.anchors / times["step"] * 1000,
+            times["step"],
+            *(times[part] for part in PARTS),
+            times["step"] - sum(times[part] for part in PARTS),
+            100 * rate / product_rate(times),
+            peak_mebibytes(place.step, device),
         )
-        losses.mean().backward()  # type: ignore[no-untyped-call]
+        return dict(zip(COLUMNS, figures, strict=True))
 
-    parts: dict[str, Callable[[], object]] = {
-        "step": lambda: train_step(learner, batch, experiment, progress=1.0, labelled=True),
-        "views": lambda: augment(pixels, experiment.views, generator=generator),
-        "mining+loss": selection_and_loss,
-        "product": lambda: z @ n.T,
-    }
-    times = median_milliseconds(parts, device, repeats)
-    return {
-        "step ms": times["step"],
-        "views ms": 2 * times["views"],
-        "mining+loss ms": times["mining+loss"],
-        "of step %": 100 * times["mining+loss"] / times["step"],
-        "product ms": times["product"],
-        "views/s": anchors / times["step"] * 1000,
-    }
+
+def steps_table(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -> str:
+    """Records of `bench` on one device as a table.
+
+    Raises:
+        ValueError: a damaged record, or records of several devices or commits.
+    """
+    for path, record in zip(paths, records, strict=True):
+        check_record(path, record, KIND, ENTRIES)
+    first = records[0]
+    if any((r["commit"], r["hardware"]) != (first["commit"], first["hardware"]) for r in records):
+        raise ValueError("Times of several commits or devices cannot be put together; make a table of each.")
+    lines = [
+        "Milliseconds of a training step and of its parts, timed in turn; pictures of 32×32. `product %`: the "
+        "encoder's operations a second over the whole step, as a share of the rate of a large matrix product. Commit "
+        f"{first['commit'] or 'unknown'}, {first['hardware']['device']}, {first['hardware']['threads']} threads.",
+        "",
+        f"| preset | encoder | K | statistics over | {' | '.join(c.removesuffix(' ms') for c in COLUMNS)} |",
+        f"|---|---|---:|---{'|---:' * len(COLUMNS)}|",
+    ]
+    for row in [row for record in records for row in record["rows"]]:
+        keys = "" if row["queue_size"] is None else f"{row['queue_size']:,}"
+        over = f"{row['bn_group']} images" if row["bn_group"] else "a view"
+        figures = " | ".join(f"{row[c]:,.0f}" if abs(row[c]) >= 100 else f"{row[c]:.1f}" for c in COLUMNS)
+        lines.append(f"| `{row['preset']}` | {row['backbone']} | {keys} | {over} | {figures} |")
+    return "\n".join(lines)

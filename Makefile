@@ -2,6 +2,7 @@
 # Both install into .venv first; when that is done they start at once, with or without a network.
 PYTHON ?= python3
 VENV := .venv
+BENCH ?= runs
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 # torch's threads give the core away while they wait: where other work shares the cores, waiting busily slows training
@@ -21,7 +22,7 @@ help:
 	@echo "make setup      only install into $(VENV)            (another Python: make setup PYTHON=python3.12)"
 	@echo "make notebooks  execute all notebooks without a browser; make browser: drive the explorer in JupyterLab"
 	@echo "make lint       format, lint and types; make fast, make slow: the tests in two parts"
-	@echo "make bench      measure a training step and each rule here: tables, and JSON in runs/"
+	@echo "make bench      measure steps, rules, and a DataLoader beside us: tables, and JSON in BENCH=runs"
 	@echo "make snapshots  train what data/snapshots/ holds, and keep it anew"
 
 setup: $(STAMP)
@@ -49,8 +50,10 @@ browser: $(STAMP)
 	$(RUN) -m pytest -m browser --durations=5 tests/browser $(ARGS)
 
 bench: $(STAMP)
-	$(RUN) -m cltools bench --out runs/bench.json
-	$(RUN) -m cltools bench rules --out runs/bench-rules.json
+	$(RUN) -m cltools bench --queue-sizes 4096 16384 --bn-groups 32 --out $(BENCH)/bench-steps-tiny.json
+	$(RUN) -m cltools bench --full --presets cifar10-moco --bn-groups 0 --repeats 1 --out $(BENCH)/bench-steps-full.json
+	$(RUN) -m cltools bench rules --out $(BENCH)/bench-rules.json
+	$(RUN) -m cltools bench --against dataloader --presets cifar10-simclr cifar10-potential --out $(BENCH)/bench-against.json
 
 snapshots: $(STAMP)
 	$(RUN) -m cltools snapshot digits-moco data/snapshots/digits-moco.npz

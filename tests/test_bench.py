@@ -12,18 +12,24 @@ import pytest
 import torch
 
 from cltools import contrast
-from cltools.bench import RuleBenchFlags, StepBenchFlags, bench_rules, bench_steps, measuring, steps
-from cltools.bench.measuring import median_milliseconds, peak_mebibytes
+from cltools.bench import RuleBenchFlags, StepBenchFlags, bench_rules, bench_steps, measuring, parts, steps
+from cltools.bench.measuring import (
+    median_milliseconds,
+    operations,
+    peak_mebibytes,
+    product_rate,
+    products,
+)
+from cltools.bench.parts import Workplace
 from cltools.bench.rules import COLUMNS as RULE_COLUMNS
 from cltools.bench.rules import PLAIN, MethodWork, RandomBatch, measure_rules
-from cltools.bench.steps import measure
+from cltools.bench.steps import COLUMNS, PARTS, label, measure, variations
 from cltools.config import Experiment, TrainingSettings
 from cltools.encoders import EncoderSettings
 from cltools.losses import LossSettings
 from cltools.mining import AllNegatives, BandNegatives, PositiveRule, RandomNegatives
 from cltools.presets import METHODS, laptop, preset, preset_names
 
-COLUMNS = ["step ms", "views ms", "mining+loss ms", "of step %", "product ms", "views/s"]
 CPU = torch.device("cpu")
 TINY = EncoderSettings(backbone="tiny", hidden=8, projection=8, bn_group=None)
 
@@ -48,11 +54,12 @@ class TestRun:
         table, figures = measured
         head, *lines = table.splitlines()
         assert re.split(r"\s{2,}", head) == ["preset", *COLUMNS]
-        assert [line.split()[0] for line in lines] == list(figures["rows"]) == ["digits-simclr", "digits-potential"]
-        for line, row in zip(lines, figures["rows"].values(), strict=True):
-            assert list(row) == COLUMNS
-            assert line.split()[1:] == [f"{value:.2f}" for value in row.values()]
-            assert all(math.isfinite(value) and value > 0 for value in row.values())
+        assert [row["preset"] for row in figures["rows"]] == ["digits-simclr", "digits-potential"]
+        assert [(row["queue_size"], row["bn_group"]) for row in figures["rows"]] == [(None, None), (512, None)]
+        for line, row in zip(lines, figures["rows"], strict=True):
+            assert line.startswith(label(row)) and list(row)[-len(COLUMNS) :] == list(COLUMNS)
+            assert re.split(r"\s{2,}", line)[1:] == [f"{row[name]:.2f}" for name in COLUMNS]
+            assert all(math.isfinite(row[name]) and row[name] > 0 for name in COLUMNS if name != "rest ms")
 
     def test_writes_what_the_figures_were_measured_with(self, measured: tuple[str, dict[str, Any]]) -> None:
         _, figures = measured
@@ -78,11 +85,15 @@ class TestFlags:
         bench_steps(StepBenchFlags(("cifar10-moco",), device="cpu", full=True))
         assert asked == [(laptop(preset("cifar10-moco")), CPU, 7), (preset("cifar10-moco"), CPU, 20)]
 
-    def test_another_queue_can_be_asked_for(self, asked: list[Any]) -> None:
-        bench_steps(StepBenchFlags(("cifar10-moco",), device="cpu", queue_size=4096))
-        assert [e.training.queue_size for e, _, _ in asked] == [4096]
-        with pytest.raises(ValueError, match="queue_size is 0"):
-            StepBenchFlags(queue_size=0)
+    def test_other_queues_and_groups_are_rows_beside_the_presets_own(self) -> None:
+        flags = StepBenchFlags(queue_sizes=(2048, 4096), bn_groups=(0, 32))
+        found = [(e.training.queue_size, e.encoder.bn_group) for e in variations(preset("cifar10-moco"), flags)]
+        assert found == [(2048, None), (4096, None), (2048, 32)], "what the preset has is measured once"
+        assert [e.encoder.bn_group for e in variations(preset("cifar10-simclr"), flags)] == [None, 32], "no queue"
+        full = [
+            e.encoder.bn_group for e in variations(preset("cifar10-moco"), StepBenchFlags(full=True, bn_groups=(0,)))
+        ]
+        assert full == [32, None]
 
     def test_by_default_methods_on_the_same_images_are_compared(self, asked: list[Any]) -> None:
         bench_steps(StepBenchFlags())
@@ -110,28 +121,42 @@ class TestFlags:
         with pytest.raises(ValueError, match="repeats is 0; it must be at least 1"):
             StepBenchFlags(repeats=0)
 
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            ({"queue_sizes": (64, 0)}, r"queue_sizes is \(64, 0\); each must be at least 1"),
+            ({"bn_groups": (1,)}, r"bn_groups is \(1,\); each must be at least 2, or 0 for a whole view"),
+            ({"images": 0}, "images is 0; it must be at least 1"),
+            ({"data": "digits"}, "--data is of --against dataloader"),
+            ({"against": "dataloader", "bn_groups": (32,)}, "leave out --queue-sizes and --bn-groups"),
+        ],
+    )
+    def test_refuse_what_has_no_meaning(self, flags: dict[str, Any], message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            StepBenchFlags(**flags)
+
 
 class TestMeasure:
     @pytest.fixture
     def taken(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, float]]:
         """How many keys each step met, and the progress it was told."""
         taken: list[tuple[int, float]] = []
-        train_step: Callable[..., Any] = steps.train_step
+        train_step: Callable[..., Any] = parts.train_step
 
         def record(learner: Any, *arguments: Any, progress: float, **rest: Any) -> Any:
             taken.append((len(learner.memory.queue) if learner.memory else 0, progress))
             return train_step(learner, *arguments, progress=progress, **rest)
 
-        monkeypatch.setattr(steps, "train_step", record)
+        monkeypatch.setattr(parts, "train_step", record)
         return taken
 
     def test_every_step_meets_a_full_queue_and_rules_at_full_strength(self, taken: list[tuple[int, float]]) -> None:
         measure(small(negatives=BandNegatives()), CPU, 3)
-        assert taken == [(20, 1.0)] * 5, "two to warm up and three that count"
+        assert taken == [(20, 1.0)] * 6, "two to warm up, three that count, and one for its memory"
 
     def test_simclr_has_no_queue(self, taken: list[tuple[int, float]]) -> None:
         row = measure(small(mode="simclr"), CPU, 1)
-        assert taken == [(0, 1.0)] * 3 and list(row) == COLUMNS
+        assert taken == [(0, 1.0)] * 4 and tuple(row) == COLUMNS
 
     @pytest.mark.parametrize(
         ("positives", "negatives", "read"),
@@ -161,7 +186,28 @@ class TestMeasure:
         made = METHODS[method]
         mode = "simclr" if method == "simclr" else "moco"
         row = measure(small(mode=mode, positives=made.positives, negatives=made.negatives), CPU, 1)
-        assert list(row) == COLUMNS and all(value > 0 for value in row.values())
+        assert tuple(row) == COLUMNS and all(value > 0 for name, value in row.items() if name != "rest ms")
+
+    @pytest.mark.parametrize("changes", [{"mode": "simclr"}, {"positives": PositiveRule(k=2)}])
+    def test_the_parts_compute_what_the_step_computes(self, changes: dict[str, Any]) -> None:
+        """Counted in operations of products and convolutions; the rest of a step has none."""
+        place = Workplace(small(**changes), CPU, side=16)
+        for work in (place.step, *place.parts().values()):
+            work()  # what parts prepare once is no part of them
+        by_part = {name: operations(work) for name, work in place.parts().items()}
+        assert sum(by_part.values()) == operations(place.step), by_part
+        assert by_part["views"] == by_part["optimiser"] == 0 and min(by_part["selection"], by_part["loss"]) > 0
+
+    def test_a_fake_clock_adds_parts_and_rest_up_to_the_step(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def take(works: dict[str, Any], *_: Any) -> dict[str, float]:
+            return {name: 100.0 if name == "step" else 2.0 for name in works}
+
+        monkeypatch.setattr(steps, "median_milliseconds", take)
+        row = measure(small(), CPU, 1)
+        assert row["rest ms"] == 100.0 - 2.0 * len(PARTS) and row["step ms"] == 100.0
+        assert row["views/s"] == 16 / 0.1
+        counted = operations(Workplace(small(), CPU).encoder)
+        assert row["product %"] == pytest.approx(100 * (counted / 0.1) / (2 * 2048**3 / 0.002))
 
     def test_leaves_the_global_random_state_alone(self) -> None:
         before = torch.get_rng_state()
@@ -197,6 +243,29 @@ class TestMeasuring:
 
         assert peak_mebibytes(work, CPU) == pytest.approx(2.0, abs=0.01)
         assert peak_mebibytes(lambda: None, CPU) == 0
+
+    def test_the_tiny_encoders_operations_are_those_counted_by_hand(self) -> None:
+        place = Workplace(small(mode="simclr"), CPU, side=16)
+        views, multiply_adds, first = 16, 0, 0
+        for i, (before, after) in enumerate([(3, 32), (32, 64), (64, 128), (128, 256)]):
+            positions = (16 >> (i + 1)) ** 2
+            count = positions * before * after * 9
+            first = count if i == 0 else first
+            multiply_adds += count
+        multiply_adds += 256 * 8 + 8 * 8
+        # forward, backward to the weights, and backward to the inputs of all but the first layer
+        assert operations(place.encoder) == 2 * views * (3 * multiply_adds - first)
+
+    def test_the_momentum_copy_adds_one_forward(self) -> None:
+        alone, followed = (Workplace(small(mode=mode), CPU, side=16) for mode in ("simclr", "moco"))
+        forward = operations(lambda: alone.learner.encoder(alone.stacked, views=2))
+        assert operations(followed.encoder) == operations(alone.encoder) + forward
+
+    def test_the_best_product_counts(self) -> None:
+        assert product_rate({"product 1000": 1.0, "product 9000": 3.0, "step": 0.001}) == 3e6
+        assert [operations(work) for work in products(CPU, torch.float32).values()] == [
+            int(name.split()[1]) for name in products(CPU, torch.float32)
+        ]
 
 
 class TestRules:

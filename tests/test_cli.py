@@ -647,11 +647,16 @@ class TestMain:
         given: list[object] = []
         monkeypatch.setattr(bench, "bench_steps", given.append)
         monkeypatch.setattr(bench, "bench_rules", given.append)
+        monkeypatch.setattr(bench, "bench_against", lambda flags: given.append(("against", flags)))
         call("bench", "--presets", "digits-moco", "shapes-moco", "--full", "--repeats", "3", "--out", "x/b.json")
         call("bench", "rules", "--methods", "moco", "sce", "--keys", "64", "--repeats", "3")
+        call("bench", "--against", "dataloader", "--data", "cifar10")
+        call("bench", "--queue-sizes", "64", "128", "--bn-groups", "0", "32")
         assert given == [
             bench.StepBenchFlags(("digits-moco", "shapes-moco"), full=True, repeats=3, out=Path("x/b.json")),
             bench.RuleBenchFlags(methods=("moco", "sce"), keys=(64,), repeats=3),
+            ("against", bench.StepBenchFlags(against="dataloader", data="cifar10")),
+            bench.StepBenchFlags(queue_sizes=(64, 128), bn_groups=(0, 32)),
         ]
 
     @pytest.mark.parametrize(
@@ -660,8 +665,10 @@ class TestMain:
             (["--presets"], "presets is empty; name at least one"),
             (["--presets", "digits-mocco"], "Unknown preset 'digits-mocco'. Did you mean digits-moco"),
             (["--repeats", "0"], "repeats is 0; it must be at least 1"),
-            (["--repeat", "3"], "Perhaps you meant: --repeats INT"),
+            (["--repeat", "3"], "Perhaps you meant: --repeats {None}|INT"),
             (["--device", "gpu"], "Unknown device 'gpu'"),
+            (["--against", "dataloader", "--images", "9"], "9 images are not two; ask for more with --images"),
+            (["--against", "loader"], "dataloader"),
             (["rules", "--methods", "hlc"], "Unknown method 'hlc'. Did you mean hcl?"),
             (["rulse"], "Unrecognized options: rulse"),
         ],

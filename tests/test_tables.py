@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cltools.bench import RuleBenchFlags, bench_rules
+from cltools.bench import RuleBenchFlags, StepBenchFlags, bench_rules, bench_steps
 from cltools.tables import table
 
 ROOT = Path(__file__).parent.parent
@@ -27,14 +27,55 @@ def test_a_bench_of_rules_is_multiples_of_plain_infonce_at_each_size(tmp_path: P
         table([out, out])
 
 
-def test_a_record_that_is_no_table_is_named(tmp_path: Path) -> None:
+def test_a_bench_of_steps_is_a_row_a_setting(tmp_path: Path) -> None:
+    out = tmp_path / "steps.json"
+    bench_steps(StepBenchFlags(("digits-moco",), bn_groups=(32,), device="cpu", repeats=1, out=out))
+    record = json.loads(out.read_text())
+    caption, _, head, rule, *rows = table([out, out]).splitlines()
+    assert "timed in turn" in caption and rule.count("|") == head.count("|") == rows[0].count("|")
+    assert len(rows) == 4 and rows[:2] == rows[2:], "records of one device and commit stand in one table"
+    assert rows[0].startswith("| `digits-moco` | tiny | 2,048 | a view |") and "| 32 images |" in rows[1]
+    assert (
+        f"| {record['rows'][0]['peak MiB']:.1f} |" in rows[0] or f"| {record['rows'][0]['peak MiB']:,.0f} |" in rows[0]
+    )
     other = tmp_path / "other.json"
-    other.write_text('{"kind": "bench"}')
-    with pytest.raises(ValueError, match=r"other\.json holds a record of kind 'bench', which is no table; known: comp"):
+    other.write_text(json.dumps(record | {"commit": "another"}))
+    with pytest.raises(ValueError, match="several commits or devices cannot be put together"):
+        table([out, other])
+    other.write_text('{"kind": "bench", "rows": {}}')
+    with pytest.raises(ValueError, match=r"other\.json is damaged or of another version: it lacks commit"):
         table([other])
 
 
-@pytest.mark.parametrize("name", ["bench-rules", "compare-shapes", "late-shapes", "compare-cifar10"])
+def test_a_bench_against_a_dataloader_is_a_row_a_preset(tmp_path: Path) -> None:
+    row = {
+        "ours": 4000.4, "dataloader": 1600.0, "ratio": 2.5, "workers": 1, "transforms": "v1 pil",
+        "views/s by workers": {"0": 900.0, "1": 1600.0}, "ms a view by transforms": {"v1 pil": 0.5},
+    }  # fmt: skip
+    record = {
+        "kind": "bench against dataloader", "commit": "abc", "versions": {}, "images": "random", "count": 10_000,
+        "hardware": {"device": "a processor", "threads": 2}, "rows": {"cifar10-simclr": row},
+    }  # fmt: skip
+    out = tmp_path / "against.json"
+    out.write_text(json.dumps(record))
+    *_, last = table([out]).splitlines()
+    assert last == "| `cifar10-simclr` | 4,000 | 1,600 | 2.50 | 1 | v1 pil | 0: 900, 1: 1,600 |"
+    with pytest.raises(ValueError, match="several records cannot be put together"):
+        table([out, out])
+
+
+def test_a_record_that_is_no_table_is_named(tmp_path: Path) -> None:
+    other = tmp_path / "other.json"
+    other.write_text('{"kind": "bunch"}')
+    with pytest.raises(ValueError, match=r"other\.json holds a record of kind 'bunch', which is no table; known: comp"):
+        table([other])
+
+
+SHOWN = ["bench-rules", "compare-shapes", "late-shapes", "compare-cifar10"]
+SHOWN += [name for name in ("bench-steps", "bench-against") if [*RESULTS.glob(f"{name}*.json")]]  # once measured
+
+
+@pytest.mark.parametrize("name", SHOWN)
 def test_the_readme_shows_what_the_records_say(name: str) -> None:
     paths = sorted(RESULTS.glob(f"{name}*.json"))
     assert paths and table(paths) in (ROOT / "README.md").read_text(), (

@@ -5,6 +5,7 @@ is first zeroed by it: thousands a step, a tenth of the time of a tiny encoder.
 """
 
 import ctypes
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,8 @@ import torch
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Names of two of glibc's settings, from its malloc.h."""
+SETTLED = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
+"""The same in the environment."""
 KEEP = 2**30
 """Bytes: smaller blocks come from the heap, and so much free memory stays at its end."""
 USUAL = 2**25
@@ -20,8 +23,12 @@ USUAL = 2**25
 
 @contextmanager
 def keeping_freed_memory(device: torch.device) -> Iterator[None]:
-    """Keep freed memory inside the block, and give it back after it; nothing where there is no glibc, or on a GPU."""
-    libc = _glibc() if device.type == "cpu" else None
+    """Keep freed memory inside the block, and give it back after it.
+
+    Nothing is done on a GPU, where there is no glibc, and where the environment has settled it, as `make` does.
+    """
+    settled = any(name in os.environ for name in SETTLED)
+    libc = _glibc() if device.type == "cpu" and not settled else None
     if libc is None:
         yield
         return

@@ -45,8 +45,8 @@ def test_memory_used_again_is_not_asked_for_again() -> None:
 
     outside = pages(5)
     with keeping_freed_memory(CPU):
-        torch.zeros(30 * 2**20)  # a larger one first: what it leaves holds the others whatever their alignment takes
-        assert pages(5) < outside / 2
+        pages(10)  # at first the heap grows, as long as no free place fits
+        assert pages(5) < outside / 4
 
 
 def test_what_was_changed_is_put_back_after_an_error(asked: list[tuple[str, int, int]]) -> None:

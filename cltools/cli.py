@@ -15,9 +15,9 @@ from cltools.config import Experiment, rule_class
 from cltools.datasets import has_test, image_sets, load_images
 from cltools.errors import unknown
 from cltools.presets import IMAGES, METHODS, fitted, laptop, preset
-from cltools.training import Run, fit
+from cltools.training import Run, TensorBoard, fit
 from cltools.training.loop import resolve_device
-from cltools.training.run import EVALUATION
+from cltools.training.record import read_run_record
 
 PROGRAM = "python -m cltools"
 AFTER_INTERRUPT = {
@@ -59,7 +59,9 @@ def train(arguments: list[str]) -> None:
     """Train a preset, e.g. `train digits-potential --epochs 30 --out runs/a`, and evaluate its last epoch."""
     import tyro
 
-    usage = f"usage: {PROGRAM} train PRESET [--laptop] [--rule RULE] [--out FOLDER] [--resume] [settings]"
+    usage = (
+        f"usage: {PROGRAM} train PRESET [--laptop] [--rule RULE] [--out FOLDER] [--resume] [--tensorboard] [settings]"
+    )
     if not arguments or arguments[0].startswith("-"):
         asked = arguments in (["-h"], ["--help"])
         lines = [
@@ -78,14 +80,16 @@ def train(arguments: list[str]) -> None:
     )
     experiment = Experiment(**{f.name: getattr(flags, f.name) for f in fields(Experiment)})
     trained: list[Run] = []
-    run = fit(experiment, out=flags.out, resume=flags.resume, callbacks=[trained.append])
-    report = flags.out / EVALUATION
-    if not trained and report.is_file():  # a finished run: nothing is done again
-        print(report.read_text(), end="")
+    boards = [TensorBoard(flags.out / "tensorboard")] if flags.tensorboard else []
+    run = fit(experiment, out=flags.out, resume=flags.resume, callbacks=[trained.append, *boards])
+    split: Literal["test", "val"] = "test" if has_test(experiment.data.name) else "val"
+    record = None if trained else read_run_record(flags.out)
+    if record is not None and split in record["evaluations"]:  # a finished run: nothing is done again
+        _report(record["evaluations"][split])
         return
     print(f"Trained {len(run.history.rows)} epochs: {flags.out}")
     try:
-        _report(run.evaluate("test" if has_test(experiment.data.name) else "val"))
+        _report(run.evaluate(split))
     except ValueError as error:  # a folder without labels or without a test split trains all the same
         print(f"Not evaluated: {error}")
 
@@ -114,6 +118,11 @@ def _flags(experiment: Experiment, name: str) -> type[Any]:
     own: list[Any] = [
         ("out", Annotated[Path, tyro.conf.arg(help="The run's folder.")], field(default=Path("runs") / name)),
         ("resume", Annotated[bool, tyro.conf.arg(help="Go on from the folder's checkpoint.")], field(default=False)),
+        (
+            "tensorboard",
+            Annotated[bool, tyro.conf.arg(help="Also write the history for TensorBoard, into OUT/tensorboard.")],
+            field(default=False),
+        ),
         ("laptop", Annotated[bool, tyro.conf.arg(help="The CPU setting of any preset.")], field(default=False)),
         (
             "rule",
@@ -134,7 +143,7 @@ def _flags(experiment: Experiment, name: str) -> type[Any]:
 
 @dataclass(frozen=True)
 class EvaluateFlags:
-    """Evaluate a run: both kNN protocols and the linear probe, into its `evaluation.json`."""
+    """Evaluate a run: both kNN protocols and the linear probe, into its `record.json`."""
 
     run: Path
     """The run's folder."""

@@ -162,7 +162,12 @@ class Experiment:
 
 def differences(a: Experiment, b: Experiment) -> list[str]:
     """What differs between two experiments, a line each: `training.epochs: 20 → 30`."""
-    left, right = dict(_leaves(to_plain(a))), dict(_leaves(to_plain(b)))
+    return plain_differences(to_plain(a), to_plain(b))
+
+
+def plain_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """What differs between two experiments as `to_plain` gives them, whose rules need not be known."""
+    left, right = dict(_leaves(a)), dict(_leaves(b))
     names = [*left, *(name for name in right if name not in left)]
     pairs = [(name, left.get(name, "absent"), right.get(name, "absent")) for name in names]
     return [f"{name}: {was} → {now}" for name, was, now in pairs if was != now]

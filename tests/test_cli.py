@@ -31,7 +31,7 @@ from cltools.snapshot import Snapshot, making, taking
 from cltools.training import Run, loop
 
 ROOT = Path(__file__).parent.parent
-FILES = ["checkpoint.pt", "config.json", "encoder.safetensors", "evaluation.json", "history.csv"]
+FILES = ["checkpoint.pt", "config.json", "encoder.safetensors", "history.csv", "record.json"]
 QUICK = ["digits-potential", "--epochs", "1", "--limit", "300", "--device", "cpu", "--evaluation.test-limit", "100"]
 COMMANDS = ("train", "evaluate", "diagnose", "download", "presets", "compare", "table", "snapshot", "bench")
 
@@ -76,6 +76,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+def recorded(folder: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((folder / "record.json").read_text())
+    return record
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
     """What `train` asks of `fit`, which does nothing here."""
@@ -112,7 +117,7 @@ class TestTrain:
         folder, printed = run_once
         line, _, report = printed.partition("\n")
         assert line == f"Trained 1 epochs: {folder}"
-        assert json.loads(report) == json.loads((folder / "evaluation.json").read_text())
+        assert json.loads(report) == recorded(folder)["evaluations"]["test"]
         assert {"images": "digits", "split": "test", "epochs": 1, "train_images": 300}.items() <= json.loads(
             report
         ).items()
@@ -131,17 +136,27 @@ class TestTrain:
     def test_resuming_a_finished_run_changes_nothing_and_succeeds(
         self, call: Callable[..., Outcome], folder: Path
     ) -> None:
-        (folder / "evaluation.json").write_text('{"split": "val"}\n')
+        record = recorded(folder)
+        record["evaluations"]["test"]["probe"] = 12.5  # printed as it is recorded, not measured again
+        (folder / "record.json").write_text(json.dumps(record))
         before = contents(folder)
         outcome = call("train", *QUICK, "--out", str(folder), "--resume")
         assert outcome.status == 0 and f"{folder} is finished: 1 epochs are done" in outcome.out
-        assert outcome.out.endswith('{"split": "val"}\n') and contents(folder) == before
+        assert outcome.out.endswith(json.dumps(record["evaluations"]["test"], indent=2) + "\n")
+        assert contents(folder) == before
+
+    def test_a_damaged_record_is_named_and_nothing_is_lost(self, call: Callable[..., Outcome], folder: Path) -> None:
+        (folder / "record.json").write_text('{"kind": "run"')
+        before = contents(folder)
+        for command in (["train", *QUICK, "--out", str(folder), "--resume"], ["evaluate", str(folder)]):
+            refused(call(*command), "record.json cannot be read as a record", "move it away, and a new one is written")
+            assert contents(folder) == before
 
     def test_resuming_a_finished_run_without_a_report_evaluates_it(
         self, call: Callable[..., Outcome], folder: Path
     ) -> None:
         before = contents(folder)
-        (folder / "evaluation.json").unlink()
+        (folder / "record.json").write_text(json.dumps(recorded(folder) | {"evaluations": {}}))
         assert call("train", *QUICK, "--out", str(folder), "--resume").status == 0
         assert contents(folder) == before
 
@@ -174,7 +189,7 @@ class TestTrain:
             outcome = call(*command)
         assert outcome.status == 130 and "Traceback" not in outcome.err
         assert outcome.err.endswith("\ncltools: interrupted. A run goes on from its last checkpoint with --resume.\n")
-        assert not (tmp_path / "a" / "evaluation.json").exists()
+        assert recorded(tmp_path / "a")["evaluations"] == {} and recorded(tmp_path / "a")["epochs"]["done"] == 1
         outcome = call(*command, "--resume")
         assert outcome.status == 0 and "Trained 2 epochs" in outcome.out
         assert sorted(p.name for p in (tmp_path / "a").iterdir()) == FILES
@@ -398,9 +413,10 @@ class TestFlags:
 class TestEvaluate:
     def test_prints_and_writes_what_training_did(self, call: Callable[..., Outcome], folder: Path) -> None:
         before = contents(folder)
-        (folder / "evaluation.json").unlink()
+        report = recorded(folder)["evaluations"]["test"]
+        (folder / "record.json").write_text(json.dumps(recorded(folder) | {"evaluations": {}}))
         outcome = call("evaluate", str(folder))
-        assert outcome.status == 0 and outcome.out.encode() == before["evaluation.json"]
+        assert outcome.status == 0 and json.loads(outcome.out) == report
         assert contents(folder) == before
 
     def test_takes_its_flags_before_the_folder_too(self, call: Callable[..., Outcome], folder: Path) -> None:
@@ -412,7 +428,9 @@ class TestEvaluate:
         assert call("train", *QUICK, "--holdout", "0.2", "--evaluation.no-probe", "--out", run).status == 0
         report = json.loads(call("evaluate", run, "--split", "val").out)
         assert report["split"] == "val" and report["train_images"] == 240 and report["test_images"] == 60
-        assert "probe" not in report and json.loads((tmp_path / "a" / "evaluation.json").read_text()) == report
+        assert "probe" not in report
+        evaluations = recorded(tmp_path / "a")["evaluations"]
+        assert list(evaluations) == ["test", "val"] and evaluations["val"] == report
 
     def test_refuses_val_of_a_run_that_held_nothing_out(self, call: Callable[..., Outcome], folder: Path) -> None:
         before = contents(folder)

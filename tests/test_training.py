@@ -654,7 +654,7 @@ def test_evaluation_is_written_with_what_it_was_measured_on(kept: Run) -> None:
     assert kept.path is not None
     for split, judged in (("val", 32), ("test", 100)):
         report = kept.evaluate(split)
-        assert json.loads((kept.path / "evaluation.json").read_text()) == report
+        assert json.loads((kept.path / "record.json").read_text())["evaluations"][split] == report
         assert list(report) == [
             "images", "split", "epochs", "knn200", "knn10", "probe", "uniformity", "train_images", "test_images",
         ]  # fmt: skip
@@ -662,7 +662,7 @@ def test_evaluation_is_written_with_what_it_was_measured_on(kept: Run) -> None:
         assert (report["train_images"], report["test_images"]) == (96, judged)
     assert kept.history.rows[-1]["knn"] == kept.evaluate("val")["knn200"]
     assert {path.name for path in kept.path.iterdir()} == {
-        "config.json", "history.csv", "checkpoint.pt", "encoder.safetensors", "evaluation.json",
+        "config.json", "history.csv", "checkpoint.pt", "encoder.safetensors", "record.json",
     }  # fmt: skip
     assert Experiment.from_json((kept.path / "config.json").read_text()) == kept.experiment
 

@@ -26,6 +26,7 @@ from cltools.training.checkpoint import (
 )
 from cltools.training.history import EpochSums, History, Row, diverged
 from cltools.training.images import TrainedOn, evaluation_images, labelled, training_images
+from cltools.training.record import read_run_record, stretch_here
 from cltools.training.run import CHECKPOINT, CONFIG, FILES, Run, read_config
 from cltools.training.step import Learner, Memory, batches, train_step
 
@@ -83,6 +84,8 @@ def fit(
             tqdm.write("Resumed elsewhere, so not bit for bit the same run: " + "; ".join(changes))
     if path is not None:
         path.mkdir(parents=True, exist_ok=True)
+        warm = len(start_from.history.rows) if start_from is not None else 0
+        run.here = stretch_here(device, after=done, warm_epochs=warm)
     _train(run, learner, train.to(device), judged, done, callbacks)
     learner.encoder.eval()
     return run
@@ -130,6 +133,7 @@ def _checkpoint_to_resume(path: Path | None, experiment: Experiment, resume: boo
                 f"{path} already holds a run. Go on with --resume (resume=True), or use another folder."
             )
         return None
+    read_run_record(path)  # a damaged one is refused before an epoch is trained, not after it
     if not checkpoint.exists():
         if (path / CONFIG).exists():
             check_same_experiment(path / CONFIG, read_config(path / CONFIG), experiment)

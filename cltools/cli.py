@@ -219,11 +219,12 @@ def compare(arguments: list[str]) -> None:
 
 
 def table(arguments: list[str]) -> None:
-    """Show records of comparisons, or of a bench of rules, as a table in Markdown."""
+    """Show records of runs, of comparisons, or of a bench of rules, as a table in Markdown."""
     from cltools.tables import TableFlags
     from cltools.tables import table as rendered
 
-    print(rendered(_parse(TableFlags, arguments, "table").records))
+    flags = _parse(TableFlags, arguments, "table")
+    print(rendered(flags.records, references=flags.references))
 
 
 def snapshot(arguments: list[str]) -> None:

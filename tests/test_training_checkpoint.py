@@ -184,7 +184,7 @@ def test_a_checkpoint_loads_as_weights_only_and_holds_the_whole_state(tmp_path: 
     assert (state["epoch"], state["step"], len(state["rows"])) == (2, 6, 2)
     assert len(state["queue"]["keys"]) == 40 and state["optimizer"]["state"] and state["momentum_copy"]
     assert {path.name for path in tmp_path.iterdir()} == {
-        "config.json", "history.csv", "checkpoint.pt", "encoder.safetensors",
+        "config.json", "history.csv", "checkpoint.pt", "encoder.safetensors", "record.json",
     }  # fmt: skip
     assert checkpoint(stopped(SIMCLR, tmp_path / "simclr"))["queue"] is None
 

@@ -404,6 +404,19 @@ class TestFlags:
         assert outcome.status == 0 and said in outcome.out, outcome
         assert (out / "encoder.safetensors").is_file()
 
+    def test_writes_for_tensorboard_where_asked(
+        self, call: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        command = ["train", *QUICK, "--evaluation.no-probe", "--tensorboard", "--out", str(tmp_path / "a")]
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "tensorboard", None)
+            refused(call(*command), 'TensorBoard is not installed; install it with: pip install "cltools[tensorboard]"')
+        assert not (tmp_path / "a").exists()
+        assert call(*command).status == 0
+        assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [*FILES, "tensorboard"]
+        before = contents(tmp_path / "a")
+        assert call(*command, "--resume").status == 0 and contents(tmp_path / "a") == before
+
     def test_rule_and_laptop_go_together(self, call: Callable[..., Outcome], asked: list[SimpleNamespace]) -> None:
         call("train", "cifar10-moco", "--laptop", "--rule", "RandomNegatives", "--seed", "2")
         expected = replace(laptop(preset("cifar10-moco")), negatives=RandomNegatives(0.45), seed=2)
@@ -522,6 +535,24 @@ class TestCompare:
         foreign = tmp_path / "foreign.json"
         foreign.write_text("{}")
         refused(call("table", str(foreign)), "foreign.json holds no record of cltools")
+
+
+class TestTable:
+    def test_shows_a_runs_folder(self, call: Callable[..., Outcome], folder: Path) -> None:
+        report = recorded(folder)["evaluations"]["test"]
+        outcome = call("table", str(folder))
+        assert outcome.status == 0 and f"| {report['knn200']:.1f} | {report['knn10']:.1f} | " in outcome.out
+        changed = "data.limit: None → 300, training.epochs: 30 → 1, evaluation.test_limit: None → 100"
+        assert f"| `digits-potential`: {changed} | digits (300) | test, 100 images |" in outcome.out
+        assert "88.57" not in outcome.out and "88.57" in call("table", str(folder), "--references").out
+
+    def test_shows_published_figures_alone(self, call: Callable[..., Outcome]) -> None:
+        outcome = call("table", "--references")
+        assert outcome.status == 0 and outcome.out.count("80dd398") == 33
+
+    def test_refuses_a_folder_without_a_record(self, call: Callable[..., Outcome], folder: Path) -> None:
+        (folder / "record.json").unlink()
+        refused(call("table", str(folder)), "holds no record.json", f"python -m cltools evaluate {folder}")
 
 
 class TestSnapshot:

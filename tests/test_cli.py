@@ -285,7 +285,7 @@ def flags_in(help_text: str) -> set[str]:
 class TestFlags:
     @pytest.mark.parametrize("name", ["digits-potential", "cifar10-simclr", "tinyimagenet-oracle"])
     def test_every_setting_is_one(self, call: Callable[..., Outcome], name: str) -> None:
-        expected = {"--help", "--out", "--resume", "--laptop", "--rule", "--seed"}
+        expected = {"--help", "--out", "--resume", "--tensorboard", "--laptop", "--rule", "--seed"}
         for part in fields(Experiment):
             if part.name == "seed":
                 continue

@@ -54,11 +54,13 @@ class Judged:
         """What runs share that differ in nothing but the seed, as text."""
         record, report = self.record, self.report
         plain = [line for line in plain_differences({}, self.experiment) if not line.startswith(UNTOLD)]
-        trained_on = record["images"] and {**record["images"], "pixels": None}  # a seed decides what is held out
+        trained_on, data = record["images"], self.experiment["data"]
+        if trained_on and data["holdout"] > 0:
+            trained_on = {**trained_on, "pixels": None}  # a seed decides what is held out
         where = [{name: stretch[name] for name in SURROUNDINGS} for stretch in _stretches(record)]
         spans = [stretch["from_epoch"] for stretch in _stretches(record)]
         judged = [self.split, report.get("test_images"), report.get("elsewhere")]
-        rest = [record["epochs"], record["warm_epochs"], record["backbone"], self.images]
+        rest = [record["epochs"], record["warm_epochs"], record["backbone"], data["name"]]
         return json.dumps([plain, trained_on, where, spans, judged, rest], sort_keys=True)
 
 

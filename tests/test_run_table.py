@@ -111,6 +111,8 @@ def test_only_the_seed_may_differ_within_a_row(tmp_path: Path) -> None:
         (base, {"epochs": {"done": 29, "asked": 30}}),
         (base, {"warm_epochs": 5}),
         (base, {"images": {"name": "digits", "count": 100, "pixels": 7, "given": False}}),
+        (base, {"images": {"name": "digits", "count": 1297, "pixels": 8, "given": False}}),
+        (replace(base, data=replace(base.data, name="elsewhere/digits")), {}),
         (base, {"backbone": "Mine"}),
     ]
     first = run(tmp_path / "first.json", base, {"test": {"knn200": 90.0}})
@@ -124,9 +126,22 @@ def test_only_the_seed_may_differ_within_a_row(tmp_path: Path) -> None:
             replace(base, evaluation=replace(base.evaluation, every=1, protocol="knn10")),
         )
     ):
-        images = {"name": "digits", "count": 1297, "pixels": n, "given": False}  # a seed decides what is held out
-        other = run(tmp_path / f"s{n}.json", replace(same, seed=1), {"test": {"knn200": 91.0}}, images=images)
+        other = run(tmp_path / f"s{n}.json", replace(same, seed=1), {"test": {"knn200": 91.0}})
         assert [row["seeds"] for row in rows(table([first, other]))] == ["0, 1"]
+
+
+def test_a_seed_may_decide_which_images_are_held_out(tmp_path: Path) -> None:
+    base = preset("digits-moco")
+    paths = [
+        run(
+            tmp_path / f"{seed}.json",
+            replace(base, data=replace(base.data, holdout=0.2), seed=seed),
+            {"val": {"knn200": 90.0 + seed}},
+            images={"name": "digits", "count": 1038, "pixels": seed, "given": False},
+        )
+        for seed in (0, 1)
+    ]
+    assert [row["seeds"] for row in rows(table(paths))] == ["0, 1"]
 
 
 @pytest.mark.parametrize(

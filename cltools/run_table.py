@@ -4,7 +4,7 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +180,8 @@ def _epochs(record: Mapping[str, Any]) -> str:
 
 
 def _source(run: Judged) -> str:
-    text = "this run: " + ", then ".join(_place(stretch) for stretch in _stretches(run.record))
+    places = [place for place, _ in groupby(_place(stretch) for stretch in _stretches(run.record))]
+    text = f"this run: {', then '.join(places)}"
     for other in run.report.get("elsewhere", []):
         text += f"; {', '.join(FIGURES.get(name, name) for name in other['figures'])} by {_place(other)}"
     return text

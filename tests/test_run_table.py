@@ -186,7 +186,8 @@ def test_a_seed_may_decide_which_images_are_held_out(tmp_path: Path) -> None:
                 "from_epoch": 6,
                 "hardware": {**HARDWARE, "ranks": 4},
                 "earlier": [
-                    {"from_epoch": 1, "command": "", "commit": "decaf", "versions": {}, "hardware": {"device": "loom"}}
+                    {"from_epoch": e, "command": "", "commit": "decaf", "versions": {}, "hardware": hardware}
+                    for e, hardware in ((1, {"device": "loom", "threads": 1}), (3, {"device": "loom", "threads": 2}))
                 ],
             },
             {"source": "this run: commit decaf, loom, then commit c0ffee, 4 × abacus"},

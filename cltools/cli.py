@@ -9,14 +9,16 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
+from signal import SIGTERM
 from typing import Annotated, Any, Literal
 
 from cltools.config import Experiment, rule_class
 from cltools.datasets import has_test, image_sets, load_images
 from cltools.errors import unknown
 from cltools.presets import IMAGES, METHODS, fitted, laptop, preset
-from cltools.training import Run, fit
-from cltools.training.loop import resolve_device
+from cltools.ranks import joined, launched
+from cltools.training import Run, Stopped, fit
+from cltools.training.learner import resolve_device
 from cltools.training.run import EVALUATION
 
 PROGRAM = "python -m cltools"
@@ -27,7 +29,7 @@ AFTER_INTERRUPT = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command; an error a person can cause ends in one message and exit status 2, Ctrl-C in 130."""
+    """Run one command; an error a person can cause ends in one message and status 2, Ctrl-C in 130, SIGTERM in 143."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     commands: dict[str, Callable[[list[str]], None]] = {
         "train": train,
@@ -46,10 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if arguments[0] not in commands:
             raise unknown("command", arguments[0], commands)
+        if launched() and arguments[0] != "train":
+            raise ValueError(f"{arguments[0]} is for one process; start it without torchrun.")
         commands[arguments[0]](arguments[1:])
     except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
         print(f"cltools: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except Stopped as stopped:
+        print(f"\ncltools: {stopped}", file=sys.stderr)
+        raise SystemExit(128 + (stopped.signal or SIGTERM)) from None
     except KeyboardInterrupt:
         print(f"\ncltools: interrupted. {AFTER_INTERRUPT.get(arguments[0], '')}".rstrip(), file=sys.stderr)
         raise SystemExit(130) from None
@@ -77,8 +84,11 @@ def train(arguments: list[str]) -> None:
         _flags(experiment, name), args=rest, prog=f"{PROGRAM} train {name}", description=train.__doc__
     )
     experiment = Experiment(**{f.name: getattr(flags, f.name) for f in fields(Experiment)})
-    trained: list[Run] = []
-    run = fit(experiment, out=flags.out, resume=flags.resume, callbacks=[trained.append])
+    with joined() as ranks:
+        trained: list[Run] = []
+        run = fit(experiment, out=flags.out, resume=flags.resume, callbacks=[trained.append])
+    if not ranks.first:
+        return
     report = flags.out / EVALUATION
     if not trained and report.is_file():  # a finished run: nothing is done again
         print(report.read_text(), end="")

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -13,18 +13,29 @@ def replacing(path: Path) -> Iterator[Path]:
     Whatever happens before, a crash of the process or of the machine or a full disk, the file that was there is whole.
 
     Raises:
-        OSError: from the block or from here; the half-written file is removed.
+        OSError: it cannot be written, as on a full disk; the half-written file is removed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.replace(path)
+    except OSError as error:
+        _remove(part)
+        raise OSError(
+            f"{path} could not be written: {error}. A file that was there before is as it was. Make room, or mend what "
+            "hinders writing, and do it again."
+        ) from error
     except BaseException:
-        part.unlink(missing_ok=True)
+        _remove(part)
         raise
+
+
+def _remove(part: Path) -> None:
+    with suppress(OSError):  # what went wrong before is what matters
+        part.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

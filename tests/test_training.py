@@ -28,8 +28,9 @@ from cltools.mining import (
     bands,
 )
 from cltools.training import Run, fit, loop
-from cltools.training.loop import learning_rate, make_learner
-from cltools.training.step import Batch, Learner, StepResult, batches, train_step
+from cltools.training.learner import Learner, make_learner
+from cltools.training.loop import learning_rate
+from cltools.training.step import Batch, StepResult, batches, train_step
 from cltools.views import augment
 
 TINY = EncoderSettings(backbone="tiny", hidden=16, projection=8, bn_group=None)

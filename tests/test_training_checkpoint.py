@@ -160,17 +160,17 @@ def test_a_crash_between_two_files_is_made_good_by_resuming(
 def test_a_crash_while_a_checkpoint_is_written_leaves_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, before = torch.save, dict[str, bytes]()
+    write, before = Path.write_bytes, dict[str, bytes]()
 
-    def half(state: dict[str, Any], path: Path) -> None:
-        save(state, path)
-        if state["epoch"] == 3:
+    def half(path: Path, content: Any) -> int:
+        if path.name == "checkpoint.pt.part" and len(History.load(tmp_path / "history.csv").rows) == 3:
             before["checkpoint"] = (tmp_path / "checkpoint.pt").read_bytes()
-            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+            write(path, content[: len(content) // 2])
             raise OSError("No space left on device")
+        return write(path, content)
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
-        patch.setattr(torch, "save", half)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="could not be written: No space left"):
+        patch.setattr(Path, "write_bytes", half)
         fit(POTENTIAL, images=made(), out=tmp_path)
     assert (tmp_path / "checkpoint.pt").read_bytes() == before["checkpoint"] and checkpoint(tmp_path)["epoch"] == 2
     resumed = fit(POTENTIAL, images=made(), out=tmp_path, resume=True)
@@ -226,7 +226,7 @@ def foreign(path: Path) -> None:
 
 
 def executable(path: Path) -> None:
-    torch.save({"format": "cltools checkpoint", "version": 1, "call": Path}, path)
+    torch.save({"format": "cltools checkpoint", "version": 2, "call": Path}, path)
 
 
 def of_another_library(path: Path) -> None:
@@ -244,7 +244,7 @@ def of_another_version(path: Path) -> None:
         (foreign, "cannot be read as a checkpoint"),
         (executable, "cannot be read as a checkpoint"),
         (of_another_library, "is not a checkpoint of cltools"),
-        (of_another_version, "has checkpoint format 7; this version reads format 1"),
+        (of_another_version, "has checkpoint format 7; this version reads format 2"),
     ],
 )
 def test_a_checkpoint_that_cannot_be_resumed_says_why(

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
 from cltools.config import Experiment
@@ -21,7 +22,7 @@ from cltools.training.checkpoint import read_checkpoint
 from cltools.training.diagnosis import compared_now
 from cltools.training.history import History
 from cltools.training.images import TrainedOn, evaluation_images, training_images
-from cltools.training.step import Memory
+from cltools.training.learner import Memory
 
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.csv", "checkpoint.pt"
 WEIGHTS, EVALUATION = "encoder.safetensors", "evaluation.json"
@@ -55,8 +56,9 @@ class Run:
         write_text(self.path / CONFIG, self.experiment.to_json())
         self.history.save(self.path / HISTORY)
         weights = self.encoder.state_dict()  # cloned, because safetensors refuses weights that share memory
+        plain = {k: t.cpu().clone(memory_format=torch.contiguous_format) for k, t in weights.items()}
         with replacing(self.path / WEIGHTS) as part:
-            save_file({k: t.cpu().clone(memory_format=torch.contiguous_format) for k, t in weights.items()}, part)
+            part.write_bytes(serialised(plain))
 
     def evaluate(self, split: Literal["test", "val"] = "test") -> dict[str, Any]:
         """Evaluate on the test images, or on the held-out ones; a saved run also gets its `evaluation.json`.

@@ -63,15 +63,28 @@ def save_checkpoint(
     Raises:
         OSError: the disk is full, or the folder cannot be written to; the file before is as it was.
     """
-    memory, ranks = learner.memory, learner.ranks
+    ranks = learner.ranks
     chance = ranks.gathered(learner.chance.get_state().to(learner.device)).cpu()
-    if not ranks.first:
-        return
+    if ranks.first:
+        _write(path, learner, experiment, images, progress, rows, chance)
+    ranks.from_first("written")  # none goes on, or reads it, before
+
+
+def _write(
+    path: Path,
+    learner: Learner,
+    experiment: Experiment,
+    images: TrainedOn,
+    progress: Progress,
+    rows: list[Row],
+    chance: Tensor,
+) -> None:
+    memory = learner.memory
     state = {
         "format": FORMAT,
         "version": VERSION,
         "environment": environment(learner.device),
-        "ranks": ranks.count,
+        "ranks": learner.ranks.count,
         "experiment": experiment.to_json(),
         "images": asdict(images),
         "epoch": progress.epoch,
@@ -130,7 +143,8 @@ def restore(learner: Learner, state: dict[str, Any]) -> Progress:
     learner.order.set_state(state["order"])
     if state["environment"]["device"] == learner.device.type:  # a generator reads its own device's states only
         learner.draws.set_state(state["draws"])
-        learner.chance.set_state(state["chance"].chunk(learner.ranks.count)[learner.ranks.rank])
+        chance = state["chance"].chunk(learner.ranks.count)[learner.ranks.rank]
+        learner.chance.set_state(chance.clone())  # torch reads a view of a tensor from the tensor's beginning
     learner.step = state["step"]
     if learner.memory is not None:
         learner.memory.copy.load_state_dict(state["momentum_copy"])

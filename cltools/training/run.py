@@ -1,6 +1,7 @@
 """A run: what was asked, what came out, and the folder it lies in."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from cltools.config import Experiment
 from cltools.datasets import ImageSet
 from cltools.encoders import Encoder, MomentumCopy, build_encoder
 from cltools.encoders.backbones import OwnBackbone, home
-from cltools.evaluation import Diagnosis, diagnose, evaluate
+from cltools.evaluation import Diagnosis, LinearRecipe, Recipes, diagnose, predict
 from cltools.files import replacing, write_text
 from cltools.mining import select
 from cltools.queue import Queue
@@ -25,7 +26,7 @@ from cltools.training.images import TrainedOn, evaluation_images, training_image
 from cltools.training.learner import Memory
 
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.csv", "checkpoint.pt"
-WEIGHTS, EVALUATION = "encoder.safetensors", "evaluation.json"
+WEIGHTS, EVALUATION, CONFUSION = "encoder.safetensors", "evaluation.json", "confusion.csv"
 FILES = (CONFIG, HISTORY, CHECKPOINT, WEIGHTS, EVALUATION)
 
 
@@ -60,12 +61,27 @@ class Run:
         with replacing(self.path / WEIGHTS) as part:
             part.write_bytes(serialised(plain))
 
-    def evaluate(self, split: Literal["test", "val"] = "test") -> dict[str, Any]:
+    def evaluate(
+        self,
+        split: Literal["test", "val"] = "test",
+        protocols: Iterable[str] | None = None,
+        *,
+        linear_epochs: int | None = None,
+    ) -> dict[str, Any]:
         """Evaluate on the test images, or on the held-out ones; a saved run also gets its `evaluation.json`.
+
+        Beside it `confusion.csv` holds how often each class was taken for which, by the protocol that reads most:
+        linear, else the probe, else kNN-200. What protocols draw is decided by the run's seed, and they mirror
+        pictures as often as its views do.
+
+        Args:
+            split: "test", or "val" for the images held out.
+            protocols: names from `cltools.evaluation.PROTOCOLS`; None for the default of `cltools.evaluate`.
+            linear_epochs: of the linear evaluation; None for its 100.
 
         Raises:
             ValueError: a run on images given to `fit(images=…)`, which it does not keep; split
-                "val" of a run that held nothing out; or images without labels.
+                "val" of a run that held nothing out; images without labels; or an unknown protocol.
         """
         if self.images is not None and self.images.given:
             raise ValueError(
@@ -76,9 +92,13 @@ class Run:
         if split == "val" and held_out is None:
             raise ValueError('This run held no images out; train with data.holdout above 0 to evaluate on split "val".')
         judged = evaluation_images(self.experiment) if split == "test" or held_out is None else held_out
-        measured = evaluate(self.encoder, train, judged, self.experiment.evaluation)
-        report = {"images": self.experiment.data.name, "split": split, "epochs": len(self.history.rows), **measured}
+        recipes = Recipes() if linear_epochs is None else Recipes(linear=LinearRecipe(epochs=linear_epochs))
+        recipes = recipes.like(self.experiment.views, self.experiment.seed)
+        found = predict(self.encoder, train, judged, self.experiment.evaluation, protocols, recipes=recipes)
+        about = {"images": self.experiment.data.name, "split": split, "epochs": len(self.history.rows)}
+        report = about | found.report()
         if self.path is not None:
+            write_text(self.path / CONFUSION, found.confusion_csv())
             write_text(self.path / EVALUATION, json.dumps(report, indent=2) + "\n")
         return report
 

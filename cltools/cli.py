@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from cltools.config import Experiment, rule_class
 from cltools.datasets import has_test, image_sets, load_images
 from cltools.errors import unknown
+from cltools.evaluation import PROTOCOLS, check_seeds, figures, over_seeds
 from cltools.presets import IMAGES, METHODS, fitted, laptop, preset
 from cltools.ranks import joined, launched
 from cltools.training import Run, Stopped, fit
@@ -144,20 +145,57 @@ def _flags(experiment: Experiment, name: str) -> type[Any]:
 
 @dataclass(frozen=True)
 class EvaluateFlags:
-    """Evaluate a run: both kNN protocols and the linear probe, into its `evaluation.json`."""
+    """Evaluate runs by protocols with a source, each into its `evaluation.json` and `confusion.csv`.
 
-    run: Path
-    """The run's folder."""
+    Several runs must differ in their seed alone; mean and deviation over them are shown.
+    """
+
+    runs: tuple[Path, ...]
+    """The run's folder, or one for each seed."""
+    protocol: Literal["default", "knn", "probe", "linear", "finetune", "all"] = "default"
+    """Nearest neighbours (both votes), logistic regression, the recipe's linear evaluation, fine-tuning with 1 and 10 %
+    of the labels, or all; "default" is the first, and the probe unless the run's settings leave it out."""
     split: Literal["test", "val"] = "test"
     """The test images, or those the run held out."""
+    linear_epochs: int | None = None
+    """Of the linear evaluation, to shorten it; None is the recipe's 100."""
     device: str = "auto"
     """Where the encoder runs; "auto" is CUDA where there is one."""
 
+    def __post_init__(self) -> None:
+        """Refuse to evaluate nothing."""
+        if not self.runs:
+            raise ValueError("evaluate: name the folder of a run, or of several seeds.")
+        if self.linear_epochs is not None and self.linear_epochs < 1:
+            raise ValueError(f"evaluate: linear_epochs is {self.linear_epochs}; it must be at least 1.")
+
+
+PROTOCOLS_OF: dict[str, tuple[str, ...] | None] = {
+    "default": None,
+    "knn": ("knn200", "knn10"),
+    "probe": ("probe",),
+    "linear": ("linear",),
+    "finetune": ("finetune1", "finetune10"),
+    "all": PROTOCOLS,
+}
+
 
 def evaluate(arguments: list[str]) -> None:
-    """Evaluate a run's folder: both kNN protocols and the linear probe."""
+    """Evaluate a run's folder, or several seeds: kNN, probe, linear evaluation, fine-tuning."""
     flags = _parse(EvaluateFlags, arguments, "evaluate")
-    _report(Run.load(flags.run, device=resolve_device(flags.device)).evaluate(flags.split))
+    device, protocols = resolve_device(flags.device), PROTOCOLS_OF[flags.protocol]
+    runs = {path: Run.load(path, device=device) for path in flags.runs}
+    if len(flags.runs) == 1:
+        _report(runs[flags.runs[0]].evaluate(flags.split, protocols, linear_epochs=flags.linear_epochs))
+        return
+    if len(runs) < len(flags.runs):
+        raise ValueError("evaluate: a folder is named twice; name each run once.")
+    check_seeds({path: (run.experiment, len(run.history.rows)) for path, run in runs.items()})
+    reports = []
+    for path, run in runs.items():
+        reports.append(run.evaluate(flags.split, protocols, linear_epochs=flags.linear_epochs))
+        print(f"{path} (seed {run.experiment.seed}): {figures(reports[-1])}")
+    print(over_seeds(reports))
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ def _flags(experiment: Experiment, name: str) -> type[Any]:
 
 @dataclass(frozen=True)
 class EvaluateFlags:
-    """Evaluate runs by protocols with a source, each into its `evaluation.json` and `confusion.csv`.
+    """Evaluate runs, each into its `evaluation.json` and `confusion.csv`.
 
     Several runs must differ in their seed alone; mean and deviation over them are shown.
     """
@@ -153,8 +153,8 @@ class EvaluateFlags:
     runs: tuple[Path, ...]
     """The run's folder, or one for each seed."""
     protocol: Literal["default", "knn", "probe", "linear", "finetune", "all"] = "default"
-    """Nearest neighbours (both votes), logistic regression, the recipe's linear evaluation, fine-tuning with 1 and 10 %
-    of the labels, or all; "default" is the first, and the probe unless the run's settings leave it out."""
+    """Both kNN votes, the probe, the recipe's linear evaluation, fine-tuning with 1 and 10 % of the labels, or all;
+    "default" is kNN and, unless the run's settings leave it out, the probe."""
     split: Literal["test", "val"] = "test"
     """The test images, or those the run held out."""
     linear_epochs: int | None = None

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -17,20 +18,30 @@ from jaxtyping import Shaped
 from torch import Tensor
 from torch import distributed as dist
 
+PATIENCE = timedelta(hours=2)
+"""How long others wait for one that downloads, measures or saves."""
+
 
 @dataclass(frozen=True)
 class Ranks:
-    """Which of how many processes this is, and what they tell each other. All must make the same calls in turn."""
+    """Which of how many processes this is, and what they tell each other. All must make the same calls in turn.
+
+    Attributes:
+        rank: of this process, from 0.
+        count: of processes.
+        local: its number among those of its machine, from 0.
+    """
 
     rank: int = 0
     count: int = 1
+    local: int = 0
 
     @classmethod
     def here(cls) -> "Ranks":
         """This process's place in the process group, or alone where there is none."""
         if not (dist.is_available() and dist.is_initialized()):
             return cls()
-        return cls(dist.get_rank(), dist.get_world_size())
+        return cls(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
 
     @property
     def first(self) -> bool:
@@ -84,6 +95,15 @@ class Ranks:
         parts = torch.split(self.total(flat) / self.count, [tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
+
+    @contextmanager
+    def one_before_others(self) -> Iterator[None]:
+        """The block is run by one process of each machine, then by the others: what it downloads, all find."""
+        if self.local > 0:
+            self._told(None)
+        yield
+        if self.local == 0:
+            self._told(None)
 
     def any(self, value: bool) -> bool:
         """Whether it is true of any rank."""
@@ -149,7 +169,8 @@ def joined() -> Iterator[Ranks]:
                 f"torchrun started process {local + 1} on a machine with {gpus} GPUs; lower --nproc-per-node."
             )
         torch.cuda.set_device(local)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=PATIENCE)
     try:
         yield Ranks.here()
     finally:

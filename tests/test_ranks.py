@@ -51,7 +51,7 @@ def test_alone_nothing_is_exchanged() -> None:
     ALONE.average_([x])
     ALONE.check_agreed({"x": 1})
     assert ALONE.share(7) == slice(0, 7) and ALONE.from_first("x") == "x" and ALONE.any(True) and not ALONE.any(False)
-    with joined() as ranks:
+    with joined() as ranks, ranks.one_before_others():
         assert ranks is ALONE
 
 
@@ -78,6 +78,7 @@ def test_what_ranks_tell_each_other(seen: tuple[Any, Any]) -> None:
         assert [mean.tolist() for mean in each["mean"]] == [[0.5, 0.5], [[5.0, 5.0, 5.0]]]
         assert (int(each["total"]), int(each["least"]), each["any"]) == (3, 1, [True, False])
         assert each["from_first"] == "of 0"
+        assert each["turns"].startswith("0")
         assert "differ in number (rank 0: 0; rank 1: 1)" in each["refusal"] and "colour" not in each["refusal"]
 
 

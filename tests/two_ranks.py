@@ -68,7 +68,7 @@ def trajectory(experiment: Experiment) -> dict[str, list[Tensor]]:
     return seen
 
 
-def exchanges(ranks: Ranks) -> dict[str, Any]:
+def exchanges(folder: Path, ranks: Ranks) -> dict[str, Any]:
     """Each call of `Ranks`, on numbers that tell where they came from."""
     x = 100.0 * ranks.rank + torch.arange(6.0).view(6, 1)  # two views of three rows
     given = x.clone().requires_grad_()
@@ -81,7 +81,11 @@ def exchanges(ranks: Ranks) -> dict[str, Any]:
         refusal = ""
     except ValueError as error:
         refusal = str(error)
+    turns = Path(folder / "turns.txt")
+    with ranks.one_before_others(), turns.open("a") as file:
+        file.write(f"{ranks.rank}")
     return {
+        "turns": turns.read_text(),
         "gathered": ranks.gathered(x, views=2),
         "again": gathered.detach(),
         "gradient": given.grad,
@@ -123,7 +127,7 @@ def main(folder: Path) -> None:
     with joined() as ranks:
         seen = {
             "trajectories": {name: trajectory(experiment) for name, experiment in EXACT.items()},
-            "exchanges": exchanges(ranks),
+            "exchanges": exchanges(folder, ranks),
             "runs": runs(folder, ranks),
         }
         torch.save(seen, folder / f"{ranks.rank}.pt")

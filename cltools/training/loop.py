@@ -80,7 +80,8 @@ def fit(
         _say(ranks, f"{path} is finished: {state['epoch']} epochs are done. Nothing was changed.")
         return Run.load(path, backbone=backbone)
     device = resolve_device(experiment.training.device)
-    train, judged = _images(experiment, images)
+    with ranks.one_before_others():
+        train, judged = _images(experiment, images)
     _check(experiment, train, ranks)
     learner = make_learner(experiment, train, backbone, device, ranks)
     if start_from is not None:

@@ -1,4 +1,7 @@
-"""Files that are whole or not there: written under another name, flushed to the disk, then moved into place."""
+"""Files that are whole or not there: written under another name, flushed to the disk, then moved into place.
+
+And where those are kept that may be deleted at any time.
+"""
 
 import os
 from collections.abc import Iterator
@@ -33,12 +36,25 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-def _remove(part: Path) -> None:
-    with suppress(OSError):  # what went wrong before is what matters
-        part.unlink()
-
-
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: `CLTOOLS_CACHE`, else `$XDG_CACHE_HOME/cltools`, else `~/.cache/cltools`.
+
+    Raises:
+        RuntimeError: no variable names a folder, and this user has no home.
+    """
+    if given := os.environ.get("CLTOOLS_CACHE"):
+        return Path(given).expanduser()
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return Path(given).expanduser() / "cltools"
+    return Path.home() / ".cache" / "cltools"
+
+
+def _remove(part: Path) -> None:
+    with suppress(OSError):  # what went wrong before is what matters
+        part.unlink()

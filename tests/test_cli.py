@@ -19,19 +19,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from cltools import cli
 from cltools.cli import main
 from cltools.comparison import running
 from cltools.config import Experiment
 from cltools.datasets import archives, load_images
+from cltools.evaluation import PROTOCOLS
 from cltools.mining import AllNegatives, BandNegatives, OracleNegatives, RandomNegatives
 from cltools.presets import laptop, preset, preset_names
 from cltools.snapshot import Snapshot, making, taking
 from cltools.training import Run, loop
 
 ROOT = Path(__file__).parent.parent
-FILES = ["checkpoint.pt", "config.json", "encoder.safetensors", "history.csv", "record.json"]
+FILES = ["checkpoint.pt", "config.json", "confusion.csv", "encoder.safetensors", "history.csv", "record.json"]
 QUICK = ["digits-potential", "--epochs", "1", "--limit", "300", "--device", "cpu", "--evaluation.test-limit", "100"]
 COMMANDS = ("train", "evaluate", "diagnose", "download", "presets", "compare", "table", "snapshot", "bench")
 
@@ -445,6 +447,34 @@ class TestEvaluate:
         evaluations = recorded(tmp_path / "a")["evaluations"]
         assert list(evaluations) == ["test", "val"] and evaluations["val"] == report
 
+    @pytest.mark.parametrize(
+        ("protocol", "expected"),
+        [
+            ("knn", ("knn200", "knn10")),
+            ("probe", ("probe",)),
+            ("linear", ("linear",)),
+            pytest.param("finetune", ("finetune1", "finetune10"), marks=pytest.mark.slow),
+            pytest.param("all", PROTOCOLS, marks=pytest.mark.slow),
+        ],
+    )
+    def test_by_other_protocols(
+        self, call: Callable[..., Outcome], folder: Path, protocol: str, expected: tuple[str, ...]
+    ) -> None:
+        outcome = call("evaluate", str(folder), "--protocol", protocol, "--linear-epochs", "3", "--device", "cpu")
+        report = json.loads(outcome.out)
+        assert tuple(name for name in report if name in PROTOCOLS) == expected == tuple(report["per_class"])
+        assert all(0 <= report[name] <= 100 for name in expected)
+        assert report.get("linear_epochs") == (3 if "linear" in expected else None)
+        record = recorded(folder)["evaluations"]["test"]
+        by_class = report.pop("per_class")
+        assert record | report == record and record["per_class"] | by_class == record["per_class"]
+        kept = next((name for name in ("linear", "probe", "knn200") if name in expected), expected[0])
+        assert (folder / "confusion.csv").read_text().startswith(f"true \\ predicted by {kept},0,1,")
+
+    def test_the_protocols_are_evaluated_as_from_python(self, call: Callable[..., Outcome], folder: Path) -> None:
+        report = json.loads(call("evaluate", str(folder), "--protocol", "linear", "--linear-epochs", "2").out)
+        assert report == Run.load(folder).evaluate("test", ["linear"], linear_epochs=2)
+
     def test_refuses_val_of_a_run_that_held_nothing_out(self, call: Callable[..., Outcome], folder: Path) -> None:
         before = contents(folder)
         refused(call("evaluate", str(folder), "--split", "val"), "cltools: This run held no images out", "data.holdout")
@@ -471,7 +501,10 @@ class TestEvaluate:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ([], "Required options Missing from python -m cltools evaluate: PATH"),
+            ([], "evaluate: name the folder of a run, or of several seeds."),
+            (["RUN", "--protocol", "lineer"], "invalid choice 'lineer'"),
+            (["RUN", "--linear-epochs", "0"], "linear_epochs is 0; it must be at least 1"),
+            (["RUN", "RUN"], "a folder is named twice"),
             (["RUN", "--splt", "val"], "Unrecognized options: --splt, val Perhaps you meant: --split"),
             (["RUN", "--split", "train"], "invalid choice 'train'"),
             (["RUN", "--device", "gpu"], "Unknown device 'gpu'"),
@@ -485,6 +518,61 @@ class TestEvaluate:
     @pytest.mark.skipif(torch.cuda.is_available(), reason="has CUDA")
     def test_refuses_cuda_where_there_is_none(self, call: Callable[..., Outcome], folder: Path) -> None:
         refused(call("evaluate", str(folder), "--device", "cuda"), "Device 'cuda' was asked for")
+
+
+def reseeded(folder: Path, name: str, seed: int, **training: Any) -> Path:
+    """A copy of a run beside it, said to be of another seed, and with weights that are its own."""
+    other = Path(shutil.copytree(folder, folder.with_name(name)))
+    experiment = Experiment.from_json((folder / "config.json").read_text())
+    experiment = replace(experiment, seed=seed, training=replace(experiment.training, **training))
+    (other / "config.json").write_text(experiment.to_json())
+    weights = load_file(other / "encoder.safetensors")
+    noise = torch.Generator().manual_seed(seed)
+    for key in (key for key in weights if key.endswith("weight")):
+        weights[key] += 0.3 * weights[key].std() * torch.randn(weights[key].shape, generator=noise)
+    save_file(weights, other / "encoder.safetensors")
+    return other
+
+
+class TestEvaluateSeeds:
+    def test_shows_each_run_then_mean_and_deviation(self, call: Callable[..., Outcome], folder: Path) -> None:
+        runs = [folder, reseeded(folder, "b", 5), reseeded(folder, "c", 6, device="auto")]
+        outcome = call("evaluate", *map(str, runs), "--protocol", "knn")
+        reports = [recorded(run)["evaluations"]["test"] for run in runs]
+        assert outcome.status == 0
+        first, second, third, title, *lines = outcome.out.splitlines()
+        for line, run, seed, report in zip((first, second, third), runs, (0, 5, 6), reports, strict=True):
+            assert line == f"{run} (seed {seed}): knn200 {report['knn200']:.2f}, knn10 {report['knn10']:.2f}"
+        assert title == "mean ± deviation over 3 seeds, percent of the test images"
+        assert [line.split()[0] for line in lines] == ["knn200", "knn10"]
+        for name, line in zip(("knn200", "knn10"), lines, strict=True):
+            values = np.array([report[name] for report in reports])
+            assert len(set(values)) > 1
+            assert line.split()[1:] == [f"{values.mean():.2f}", "±", f"{values.std(ddof=1):.2f}"]
+
+    @pytest.mark.parametrize(
+        ("seed", "changes", "message"),
+        [
+            (5, {"queue_size": 600}, "differ in more than their seed: training.queue_size: 512 → 600. Evaluate each"),
+            (0, {}, "have the same seed, 0; name one of them"),
+        ],
+    )
+    def test_refuses_runs_that_are_no_seeds_of_one(
+        self, call: Callable[..., Outcome], folder: Path, seed: int, changes: dict[str, Any], message: str
+    ) -> None:
+        other = reseeded(folder, "b", seed, **changes)
+        before = contents(folder.parent)
+        outcome = call("evaluate", str(folder), str(other))
+        refused(outcome, message)
+        assert str(folder) in outcome.message and str(other) in outcome.message
+        assert contents(folder.parent) == before
+
+    def test_refuses_a_run_that_did_fewer_epochs(self, call: Callable[..., Outcome], folder: Path) -> None:
+        other = reseeded(folder, "b", 5)
+        row = (other / "history.csv").read_text().splitlines()[1]
+        with (other / "history.csv").open("a") as file:
+            file.write(row.replace("1,", "2,", 1) + "\n")
+        refused(call("evaluate", str(folder), str(other)), "differ in more than their seed: epochs done: 1 → 2")
 
 
 class TestDiagnose:

@@ -19,7 +19,7 @@ from cltools.datasets import DataSettings, load_images
 from cltools.encoders import EncoderSettings
 from cltools.mining import PositiveRule
 from cltools.records import commit
-from cltools.training import Run, fit, loop
+from cltools.training import Run, fit, fitting
 from cltools.training import record as records
 from cltools.training.images import TrainedOn
 from cltools.training.record import ENTRIES, read_run_record, run_record, same_surroundings, with_evaluation
@@ -170,7 +170,9 @@ def test_a_resumed_run_says_so_and_its_time_is_that_of_all_epochs(
     assert saved(tmp_path / "a")["epochs"] == {"done": 1, "asked": 3}
     Run.load(tmp_path / "a").evaluate("val")
     assert saved(tmp_path / "a")["evaluations"]["val"]["epochs"] == 1
-    monkeypatch.setattr(loop, "stretch_here", lambda device, **rest: here("abacus", rest["after"], rest["warm_epochs"]))
+    monkeypatch.setattr(
+        fitting, "stretch_here", lambda device, **rest: here("abacus", rest["after"], rest["warm_epochs"])
+    )
     run = fit(ASKED, out=tmp_path / "a", resume=True)
     record = saved(tmp_path / "a")
     assert places(record)[1:] == ["abacus"] * 2 and places(record)[0] != "abacus"

@@ -13,7 +13,7 @@ from cltools.contrast import contrastive_loss
 from cltools.datasets import ImageSet
 from cltools.presets import laptop, preset
 from cltools.records import provenance, write_record
-from cltools.training.loop import make_learner, resolve_device
+from cltools.training.learner import make_learner, resolve_device
 from cltools.training.step import Batch, train_step
 from cltools.views import augment
 

@@ -1,18 +1,20 @@
 """A run: what was asked, what came out, and the folder it lies in."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
 from cltools.config import Experiment
 from cltools.datasets import ImageSet
 from cltools.encoders import Encoder, MomentumCopy, build_encoder
 from cltools.encoders.backbones import OwnBackbone, home
-from cltools.evaluation import Diagnosis, diagnose, evaluate
+from cltools.evaluation import Diagnosis, LinearRecipe, Recipes, diagnose, predict
 from cltools.files import replacing, write_text
 from cltools.mining import select
 from cltools.queue import Queue
@@ -21,11 +23,11 @@ from cltools.training.checkpoint import read_checkpoint
 from cltools.training.diagnosis import compared_now
 from cltools.training.history import History
 from cltools.training.images import TrainedOn, evaluation_images, training_images
+from cltools.training.learner import Memory
 from cltools.training.record import RECORD, Record, read_run_record, run_record, stretch_here, with_evaluation
-from cltools.training.step import Memory
 
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.csv", "checkpoint.pt"
-WEIGHTS = "encoder.safetensors"
+WEIGHTS, CONFUSION = "encoder.safetensors", "confusion.csv"
 FILES = (CONFIG, HISTORY, CHECKPOINT, WEIGHTS, RECORD)
 
 
@@ -63,16 +65,32 @@ class Run:
         write_text(self.path / CONFIG, self.experiment.to_json())
         self.history.save(self.path / HISTORY)
         weights = self.encoder.state_dict()  # cloned, because safetensors refuses weights that share memory
+        plain = {k: t.cpu().clone(memory_format=torch.contiguous_format) for k, t in weights.items()}
         with replacing(self.path / WEIGHTS) as part:
-            save_file({k: t.cpu().clone(memory_format=torch.contiguous_format) for k, t in weights.items()}, part)
+            part.write_bytes(serialised(plain))
         write_record(self.path / RECORD, record)
 
-    def evaluate(self, split: Literal["test", "val"] = "test") -> dict[str, Any]:
+    def evaluate(
+        self,
+        split: Literal["test", "val"] = "test",
+        protocols: Iterable[str] | None = None,
+        *,
+        linear_epochs: int | None = None,
+    ) -> dict[str, Any]:
         """Evaluate on the test images, or on the held-out ones; a saved run's `record.json` also gets the report.
+
+        Beside it `confusion.csv` holds how often each class was taken for which, by the protocol that reads most:
+        linear, else the probe, else kNN-200. What protocols draw is decided by the run's seed, and they mirror
+        pictures as often as its views do.
+
+        Args:
+            split: "test", or "val" for the images held out.
+            protocols: names from `cltools.evaluation.PROTOCOLS`; None for the default of `cltools.evaluate`.
+            linear_epochs: of the linear evaluation; None for its 100.
 
         Raises:
             ValueError: a run on images given to `fit(images=…)`, which it does not keep; split
-                "val" of a run that held nothing out; images without labels; or a damaged record.
+                "val" of a run that held nothing out; images without labels; an unknown protocol; or a damaged record.
         """
         if self.images is not None and self.images.given:
             raise ValueError(
@@ -85,9 +103,13 @@ class Run:
         if self.path is not None:
             self._record(self.path)  # a damaged one is refused before the minutes that an evaluation may take
         judged = evaluation_images(self.experiment) if split == "test" or held_out is None else held_out
-        measured = evaluate(self.encoder, train, judged, self.experiment.evaluation)
-        report = {"images": self.experiment.data.name, "split": split, "epochs": len(self.history.rows), **measured}
+        recipes = Recipes() if linear_epochs is None else Recipes(linear=LinearRecipe(epochs=linear_epochs))
+        recipes = recipes.like(self.experiment.views, self.experiment.seed)
+        found = predict(self.encoder, train, judged, self.experiment.evaluation, protocols, recipes=recipes)
+        about = {"images": self.experiment.data.name, "split": split, "epochs": len(self.history.rows)}
+        report = about | found.report()
         if self.path is not None:
+            write_text(self.path / CONFUSION, found.confusion_csv())
             here = self.here or stretch_here(home(self.encoder))
             write_record(self.path / RECORD, with_evaluation(self._record(self.path), report, here))
         return report

@@ -41,7 +41,7 @@ from cltools.mining import (
 from cltools.presets import laptop, preset, preset_names
 from cltools.queue import Queue
 from cltools.snapshot import Recorder, Snapshot, load_snapshot, take_snapshot
-from cltools.training import History, Run, fit
+from cltools.training import History, Run, TensorBoard, fit
 from cltools.views import ViewSettings, augment
 
 __version__ = "0.1.0"
@@ -76,6 +76,7 @@ __all__ = [
     "Selection",
     "Similarities",
     "Snapshot",
+    "TensorBoard",
     "TrainingSettings",
     "ViewSettings",
     "alignment",

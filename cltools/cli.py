@@ -9,15 +9,18 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
+from signal import SIGTERM
 from typing import Annotated, Any, Literal
 
 from cltools.config import Experiment, rule_class
 from cltools.datasets import has_test, image_sets, load_images
 from cltools.errors import unknown
+from cltools.evaluation import PROTOCOLS, check_seeds, figures, over_seeds
 from cltools.presets import IMAGES, METHODS, fitted, laptop, preset
-from cltools.training import Run, fit
-from cltools.training.loop import resolve_device
-from cltools.training.run import EVALUATION
+from cltools.ranks import joined, launched
+from cltools.training import Run, Stopped, TensorBoard, fit
+from cltools.training.learner import resolve_device
+from cltools.training.record import read_run_record
 
 PROGRAM = "python -m cltools"
 AFTER_INTERRUPT = {
@@ -27,7 +30,7 @@ AFTER_INTERRUPT = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command; an error a person can cause ends in one message and exit status 2, Ctrl-C in 130."""
+    """Run one command; an error a person can cause ends in one message and status 2, Ctrl-C in 130, SIGTERM in 143."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     commands: dict[str, Callable[[list[str]], None]] = {
         "train": train,
@@ -46,10 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if arguments[0] not in commands:
             raise unknown("command", arguments[0], commands)
+        if launched() and arguments[0] != "train":
+            raise ValueError(f"{arguments[0]} is for one process; start it without torchrun.")
         commands[arguments[0]](arguments[1:])
     except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
         print(f"cltools: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except Stopped as stopped:
+        print(f"\ncltools: {stopped}", file=sys.stderr)
+        raise SystemExit(128 + (stopped.signal or SIGTERM)) from None
     except KeyboardInterrupt:
         print(f"\ncltools: interrupted. {AFTER_INTERRUPT.get(arguments[0], '')}".rstrip(), file=sys.stderr)
         raise SystemExit(130) from None
@@ -59,7 +67,9 @@ def train(arguments: list[str]) -> None:
     """Train a preset, e.g. `train digits-potential --epochs 30 --out runs/a`, and evaluate its last epoch."""
     import tyro
 
-    usage = f"usage: {PROGRAM} train PRESET [--laptop] [--rule RULE] [--out FOLDER] [--resume] [settings]"
+    usage = (
+        f"usage: {PROGRAM} train PRESET [--laptop] [--rule RULE] [--out FOLDER] [--resume] [--tensorboard] [settings]"
+    )
     if not arguments or arguments[0].startswith("-"):
         asked = arguments in (["-h"], ["--help"])
         lines = [
@@ -78,14 +88,19 @@ def train(arguments: list[str]) -> None:
     )
     experiment = Experiment(**{f.name: getattr(flags, f.name) for f in fields(Experiment)})
     trained: list[Run] = []
-    run = fit(experiment, out=flags.out, resume=flags.resume, callbacks=[trained.append])
-    report = flags.out / EVALUATION
-    if not trained and report.is_file():  # a finished run: nothing is done again
-        print(report.read_text(), end="")
+    boards = [TensorBoard(flags.out / "tensorboard")] if flags.tensorboard else []
+    with joined() as ranks:
+        run = fit(experiment, out=flags.out, resume=flags.resume, callbacks=[trained.append, *boards])
+    if not ranks.first:
+        return
+    split: Literal["test", "val"] = "test" if has_test(experiment.data.name) else "val"
+    record = None if trained else read_run_record(flags.out)
+    if record is not None and split in record["evaluations"]:  # a finished run: nothing is done again
+        _report(record["evaluations"][split])
         return
     print(f"Trained {len(run.history.rows)} epochs: {flags.out}")
     try:
-        _report(run.evaluate("test" if has_test(experiment.data.name) else "val"))
+        _report(run.evaluate(split))
     except ValueError as error:  # a folder without labels or without a test split trains all the same
         print(f"Not evaluated: {error}")
 
@@ -114,6 +129,11 @@ def _flags(experiment: Experiment, name: str) -> type[Any]:
     own: list[Any] = [
         ("out", Annotated[Path, tyro.conf.arg(help="The run's folder.")], field(default=Path("runs") / name)),
         ("resume", Annotated[bool, tyro.conf.arg(help="Go on from the folder's checkpoint.")], field(default=False)),
+        (
+            "tensorboard",
+            Annotated[bool, tyro.conf.arg(help="Also write the history for TensorBoard, into OUT/tensorboard.")],
+            field(default=False),
+        ),
         ("laptop", Annotated[bool, tyro.conf.arg(help="The CPU setting of any preset.")], field(default=False)),
         (
             "rule",
@@ -134,20 +154,57 @@ def _flags(experiment: Experiment, name: str) -> type[Any]:
 
 @dataclass(frozen=True)
 class EvaluateFlags:
-    """Evaluate a run: both kNN protocols and the linear probe, into its `evaluation.json`."""
+    """Evaluate runs, each into its `record.json` and `confusion.csv`.
 
-    run: Path
-    """The run's folder."""
+    Several runs must differ in their seed alone; mean and deviation over them are shown.
+    """
+
+    runs: tuple[Path, ...]
+    """The run's folder, or one for each seed."""
+    protocol: Literal["default", "knn", "probe", "linear", "finetune", "all"] = "default"
+    """Both kNN votes, the probe, the recipe's linear evaluation, fine-tuning with 1 and 10 % of the labels, or all;
+    "default" is kNN and, unless the run's settings leave it out, the probe."""
     split: Literal["test", "val"] = "test"
     """The test images, or those the run held out."""
+    linear_epochs: int | None = None
+    """Of the linear evaluation, to shorten it; None is the recipe's 100."""
     device: str = "auto"
     """Where the encoder runs; "auto" is CUDA where there is one."""
 
+    def __post_init__(self) -> None:
+        """Refuse to evaluate nothing."""
+        if not self.runs:
+            raise ValueError("evaluate: name the folder of a run, or of several seeds.")
+        if self.linear_epochs is not None and self.linear_epochs < 1:
+            raise ValueError(f"evaluate: linear_epochs is {self.linear_epochs}; it must be at least 1.")
+
+
+PROTOCOLS_OF: dict[str, tuple[str, ...] | None] = {
+    "default": None,
+    "knn": ("knn200", "knn10"),
+    "probe": ("probe",),
+    "linear": ("linear",),
+    "finetune": ("finetune1", "finetune10"),
+    "all": PROTOCOLS,
+}
+
 
 def evaluate(arguments: list[str]) -> None:
-    """Evaluate a run's folder: both kNN protocols and the linear probe."""
+    """Evaluate a run's folder, or several seeds: kNN, probe, linear evaluation, fine-tuning."""
     flags = _parse(EvaluateFlags, arguments, "evaluate")
-    _report(Run.load(flags.run, device=resolve_device(flags.device)).evaluate(flags.split))
+    device, protocols = resolve_device(flags.device), PROTOCOLS_OF[flags.protocol]
+    runs = {path: Run.load(path, device=device) for path in flags.runs}
+    if len(flags.runs) == 1:
+        _report(runs[flags.runs[0]].evaluate(flags.split, protocols, linear_epochs=flags.linear_epochs))
+        return
+    if len(runs) < len(flags.runs):
+        raise ValueError("evaluate: a folder is named twice; name each run once.")
+    check_seeds({path: (run.experiment, len(run.history.rows)) for path, run in runs.items()})
+    reports = []
+    for path, run in runs.items():
+        reports.append(run.evaluate(flags.split, protocols, linear_epochs=flags.linear_epochs))
+        print(f"{path} (seed {run.experiment.seed}): {figures(reports[-1])}")
+    print(over_seeds(reports))
 
 
 @dataclass(frozen=True)
@@ -210,11 +267,12 @@ def compare(arguments: list[str]) -> None:
 
 
 def table(arguments: list[str]) -> None:
-    """Show records of comparisons, or of benches, as a table in Markdown."""
+    """Show records of runs, of comparisons, or of benches, as a table in Markdown."""
     from cltools.tables import TableFlags
     from cltools.tables import table as rendered
 
-    print(rendered(_parse(TableFlags, arguments, "table").records))
+    flags = _parse(TableFlags, arguments, "table")
+    print(rendered(flags.records, references=flags.references))
 
 
 def snapshot(arguments: list[str]) -> None:

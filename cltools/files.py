@@ -1,8 +1,11 @@
-"""Files that are whole or not there: written under another name, flushed to the disk, then moved into place."""
+"""Files that are whole or not there: written under another name, flushed to the disk, then moved into place.
+
+And where those are kept that may be deleted at any time.
+"""
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -13,17 +16,23 @@ def replacing(path: Path) -> Iterator[Path]:
     Whatever happens before, a crash of the process or of the machine or a full disk, the file that was there is whole.
 
     Raises:
-        OSError: from the block or from here; the half-written file is removed.
+        OSError: it cannot be written, as on a full disk; the half-written file is removed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.replace(path)
+    except OSError as error:
+        _remove(part)
+        raise OSError(
+            f"{path} could not be written: {error}. A file that was there before is as it was. Make room, or mend what "
+            "hinders writing, and do it again."
+        ) from error
     except BaseException:
-        part.unlink(missing_ok=True)
+        _remove(part)
         raise
 
 
@@ -31,3 +40,21 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: `CLTOOLS_CACHE`, else `$XDG_CACHE_HOME/cltools`, else `~/.cache/cltools`.
+
+    Raises:
+        RuntimeError: no variable names a folder, and this user has no home.
+    """
+    if given := os.environ.get("CLTOOLS_CACHE"):
+        return Path(given).expanduser()
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return Path(given).expanduser() / "cltools"
+    return Path.home() / ".cache" / "cltools"
+
+
+def _remove(part: Path) -> None:
+    with suppress(OSError):  # what went wrong before is what matters
+        part.unlink()

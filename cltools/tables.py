@@ -8,12 +8,16 @@ from typing import Any
 from cltools.bench import against_table, rules_table, steps_table
 from cltools.comparison import comparison_table
 from cltools.records import read_record
+from cltools.run_table import run_table
+from cltools.training.record import KIND as RUN
+from cltools.training.record import RECORD
 
 TABLES: dict[str, Callable[[Sequence[Path], Sequence[dict[str, Any]]], str]] = {
     "comparison": comparison_table,
     "bench": steps_table,
     "bench against dataloader": against_table,
     "bench rules": rules_table,
+    RUN: run_table,
 }
 
 
@@ -22,21 +26,51 @@ class TableFlags:
     """Show records as one table, in Markdown."""
 
     records: tuple[Path, ...]
-    """Files that `compare` wrote, of the same images and budget; that `bench` wrote, on one device; or one of another
-    bench."""
+    """Runs (their folders, or `record.json`), of any images; or files that `compare` wrote, of the same images and
+    budget; that `bench` wrote, on one device; or one of another bench."""
+    references: bool = False
+    """Show all published figures beside the runs, not only those on their images."""
 
 
-def table(paths: Sequence[Path]) -> str:
-    """The table of some records of one kind.
+def table(paths: Sequence[Path], *, references: bool = False) -> str:
+    """The table of some records of one kind; with `references` and no records, the published figures alone.
 
     Raises:
         FileNotFoundError: no such record.
         ValueError: no records, damaged ones, or records that cannot be shown or put together.
     """
-    if not paths:
+    if not paths and not references:
         raise ValueError("table: name at least one record.")
+    paths = [_file_of(path) for path in paths]
     records = [read_record(path) for path in paths]
-    kind = records[0]["kind"]
-    if kind not in TABLES:
-        raise ValueError(f"{paths[0]} holds a record of kind {kind!r}, which is no table; known: {', '.join(TABLES)}.")
+    kind = records[0]["kind"] if records else RUN
+    for path, record in zip(paths, records, strict=True):
+        if record["kind"] not in TABLES:
+            raise ValueError(f"{path} holds a record of kind {record['kind']!r}, which is no table; known: {_known()}.")
+        if record["kind"] != kind:
+            raise ValueError(
+                f"{paths[0]} holds a record of kind {kind!r} and {path} one of kind {record['kind']!r}. They cannot "
+                "stand in one table: a run was trained from the beginning, the arms of a comparison from one warm "
+                "start, and a bench measures time. Make a table of each."
+            )
+    if kind == RUN:
+        return run_table(paths, records, references=references)
+    if references:
+        raise ValueError(f"Published figures are of whole runs; {paths[0]} holds a record of kind {kind!r}.")
     return TABLES[kind](paths, records)
+
+
+def _file_of(path: Path) -> Path:
+    """The record's file: of a run's folder, the one in it."""
+    if not path.is_dir():
+        return path
+    if not (path / RECORD).is_file():
+        raise FileNotFoundError(
+            f"{path} is no file and holds no {RECORD}; name a record (.json) or a run's folder. "
+            f"For a run without one: python -m cltools evaluate {path}"
+        )
+    return path / RECORD
+
+
+def _known() -> str:
+    return ", ".join(TABLES)

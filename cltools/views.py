@@ -77,7 +77,11 @@ class ViewSettings:
 
 @torch.no_grad()
 def augment(
-    images: Shaped[Tensor, "B 3 H W"], settings: ViewSettings, *, generator: torch.Generator | None = None
+    images: Shaped[Tensor, "B 3 H W"],
+    settings: ViewSettings,
+    *,
+    generator: torch.Generator | None = None,
+    among: tuple[int, int] | None = None,
 ) -> Float[Tensor, "B 3 H W"]:
     """One random view of each image: crop, flip and rotation, then colour jitter, then grayscale, then blur.
 
@@ -89,6 +93,8 @@ def augment(
         images: uint8, or float in [0, 1].
         settings: What is drawn.
         generator: Of all draws, on the images' device; None takes the device's global one.
+        among: Place of the first of these images in a larger batch, and that batch's size. Draws are made for the whole
+            batch, so that its parts, each viewed with an equal generator, are together the views of the batch.
 
     Returns:
         float32 in [0, 1], of the images' size.
@@ -100,7 +106,7 @@ def augment(
         raise ValueError(f"Images must be uint8, or float in [0, 1], not {images.dtype}.")
     x = images.float().div_(255) if images.dtype == torch.uint8 else images.float()
     with torch.autocast(x.device.type, enabled=False):
-        return _augment(x, settings, Draws(len(x), x.device, generator))
+        return _augment(x, settings, Draws(len(x), x.device, generator, *(among or (0, len(x)))))
 
 
 def _augment(x: Tensor, settings: ViewSettings, draws: "Draws") -> Tensor:
@@ -117,16 +123,18 @@ def _augment(x: Tensor, settings: ViewSettings, draws: "Draws") -> Tensor:
 
 @dataclass(frozen=True)
 class Draws:
-    """Numbers for each of `count` images."""
+    """Numbers for each of `count` images, the ones from place `first` on of a batch of `total`."""
 
     count: int
     device: torch.device
     generator: torch.Generator | None
+    first: int = 0
+    total: int | None = None
 
     def between(self, low: float, high: float, tries: int = 1) -> Float[Tensor, " n"]:
-        """Uniform between two numbers, `tries` times for each image."""
-        unit = torch.rand(self.count * tries, device=self.device, generator=self.generator)
-        return low + (high - low) * unit
+        """Uniform between two numbers, `tries` times for each image: all images' first, then all images' second."""
+        unit = torch.rand(tries, self.total or self.count, device=self.device, generator=self.generator)
+        return low + (high - low) * unit[:, self.first : self.first + self.count].flatten()
 
     def happens(self, probability: float) -> Bool[Tensor, " B"]:
         """True with this probability."""

@@ -19,19 +19,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from cltools import cli
 from cltools.cli import main
 from cltools.comparison import running
 from cltools.config import Experiment
 from cltools.datasets import archives, load_images
+from cltools.evaluation import PROTOCOLS
 from cltools.mining import AllNegatives, BandNegatives, OracleNegatives, RandomNegatives
 from cltools.presets import laptop, preset, preset_names
 from cltools.snapshot import Snapshot, making, taking
 from cltools.training import Run, loop
 
 ROOT = Path(__file__).parent.parent
-FILES = ["checkpoint.pt", "config.json", "encoder.safetensors", "evaluation.json", "history.csv"]
+FILES = ["checkpoint.pt", "config.json", "confusion.csv", "encoder.safetensors", "history.csv", "record.json"]
 QUICK = ["digits-potential", "--epochs", "1", "--limit", "300", "--device", "cpu", "--evaluation.test-limit", "100"]
 COMMANDS = ("train", "evaluate", "diagnose", "download", "presets", "compare", "table", "snapshot", "bench")
 
@@ -76,6 +78,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+def recorded(folder: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((folder / "record.json").read_text())
+    return record
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
     """What `train` asks of `fit`, which does nothing here."""
@@ -112,7 +119,7 @@ class TestTrain:
         folder, printed = run_once
         line, _, report = printed.partition("\n")
         assert line == f"Trained 1 epochs: {folder}"
-        assert json.loads(report) == json.loads((folder / "evaluation.json").read_text())
+        assert json.loads(report) == recorded(folder)["evaluations"]["test"]
         assert {"images": "digits", "split": "test", "epochs": 1, "train_images": 300}.items() <= json.loads(
             report
         ).items()
@@ -131,17 +138,27 @@ class TestTrain:
     def test_resuming_a_finished_run_changes_nothing_and_succeeds(
         self, call: Callable[..., Outcome], folder: Path
     ) -> None:
-        (folder / "evaluation.json").write_text('{"split": "val"}\n')
+        record = recorded(folder)
+        record["evaluations"]["test"]["probe"] = 12.5  # printed as it is recorded, not measured again
+        (folder / "record.json").write_text(json.dumps(record))
         before = contents(folder)
         outcome = call("train", *QUICK, "--out", str(folder), "--resume")
         assert outcome.status == 0 and f"{folder} is finished: 1 epochs are done" in outcome.out
-        assert outcome.out.endswith('{"split": "val"}\n') and contents(folder) == before
+        assert outcome.out.endswith(json.dumps(record["evaluations"]["test"], indent=2) + "\n")
+        assert contents(folder) == before
+
+    def test_a_damaged_record_is_named_and_nothing_is_lost(self, call: Callable[..., Outcome], folder: Path) -> None:
+        (folder / "record.json").write_text('{"kind": "run"')
+        before = contents(folder)
+        for command in (["train", *QUICK, "--out", str(folder), "--resume"], ["evaluate", str(folder)]):
+            refused(call(*command), "record.json cannot be read as a record", "move it away, and a new one is written")
+            assert contents(folder) == before
 
     def test_resuming_a_finished_run_without_a_report_evaluates_it(
         self, call: Callable[..., Outcome], folder: Path
     ) -> None:
         before = contents(folder)
-        (folder / "evaluation.json").unlink()
+        (folder / "record.json").write_text(json.dumps(recorded(folder) | {"evaluations": {}}))
         assert call("train", *QUICK, "--out", str(folder), "--resume").status == 0
         assert contents(folder) == before
 
@@ -174,7 +191,7 @@ class TestTrain:
             outcome = call(*command)
         assert outcome.status == 130 and "Traceback" not in outcome.err
         assert outcome.err.endswith("\ncltools: interrupted. A run goes on from its last checkpoint with --resume.\n")
-        assert not (tmp_path / "a" / "evaluation.json").exists()
+        assert recorded(tmp_path / "a")["evaluations"] == {} and recorded(tmp_path / "a")["epochs"]["done"] == 1
         outcome = call(*command, "--resume")
         assert outcome.status == 0 and "Trained 2 epochs" in outcome.out
         assert sorted(p.name for p in (tmp_path / "a").iterdir()) == FILES
@@ -270,7 +287,7 @@ def flags_in(help_text: str) -> set[str]:
 class TestFlags:
     @pytest.mark.parametrize("name", ["digits-potential", "cifar10-simclr", "tinyimagenet-oracle"])
     def test_every_setting_is_one(self, call: Callable[..., Outcome], name: str) -> None:
-        expected = {"--help", "--out", "--resume", "--laptop", "--rule", "--seed"}
+        expected = {"--help", "--out", "--resume", "--tensorboard", "--laptop", "--rule", "--seed"}
         for part in fields(Experiment):
             if part.name == "seed":
                 continue
@@ -389,6 +406,19 @@ class TestFlags:
         assert outcome.status == 0 and said in outcome.out, outcome
         assert (out / "encoder.safetensors").is_file()
 
+    def test_writes_for_tensorboard_where_asked(
+        self, call: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        command = ["train", *QUICK, "--evaluation.no-probe", "--tensorboard", "--out", str(tmp_path / "a")]
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "tensorboard", None)
+            refused(call(*command), 'TensorBoard is not installed; install it with: pip install "cltools[tensorboard]"')
+        assert not (tmp_path / "a").exists()
+        assert call(*command).status == 0
+        assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [*FILES, "tensorboard"]
+        before = contents(tmp_path / "a")
+        assert call(*command, "--resume").status == 0 and contents(tmp_path / "a") == before
+
     def test_rule_and_laptop_go_together(self, call: Callable[..., Outcome], asked: list[SimpleNamespace]) -> None:
         call("train", "cifar10-moco", "--laptop", "--rule", "RandomNegatives", "--seed", "2")
         expected = replace(laptop(preset("cifar10-moco")), negatives=RandomNegatives(0.45), seed=2)
@@ -398,9 +428,10 @@ class TestFlags:
 class TestEvaluate:
     def test_prints_and_writes_what_training_did(self, call: Callable[..., Outcome], folder: Path) -> None:
         before = contents(folder)
-        (folder / "evaluation.json").unlink()
+        report = recorded(folder)["evaluations"]["test"]
+        (folder / "record.json").write_text(json.dumps(recorded(folder) | {"evaluations": {}}))
         outcome = call("evaluate", str(folder))
-        assert outcome.status == 0 and outcome.out.encode() == before["evaluation.json"]
+        assert outcome.status == 0 and json.loads(outcome.out) == report
         assert contents(folder) == before
 
     def test_takes_its_flags_before_the_folder_too(self, call: Callable[..., Outcome], folder: Path) -> None:
@@ -412,7 +443,37 @@ class TestEvaluate:
         assert call("train", *QUICK, "--holdout", "0.2", "--evaluation.no-probe", "--out", run).status == 0
         report = json.loads(call("evaluate", run, "--split", "val").out)
         assert report["split"] == "val" and report["train_images"] == 240 and report["test_images"] == 60
-        assert "probe" not in report and json.loads((tmp_path / "a" / "evaluation.json").read_text()) == report
+        assert "probe" not in report
+        evaluations = recorded(tmp_path / "a")["evaluations"]
+        assert list(evaluations) == ["test", "val"] and evaluations["val"] == report
+
+    @pytest.mark.parametrize(
+        ("protocol", "expected"),
+        [
+            ("knn", ("knn200", "knn10")),
+            ("probe", ("probe",)),
+            ("linear", ("linear",)),
+            pytest.param("finetune", ("finetune1", "finetune10"), marks=pytest.mark.slow),
+            pytest.param("all", PROTOCOLS, marks=pytest.mark.slow),
+        ],
+    )
+    def test_by_other_protocols(
+        self, call: Callable[..., Outcome], folder: Path, protocol: str, expected: tuple[str, ...]
+    ) -> None:
+        outcome = call("evaluate", str(folder), "--protocol", protocol, "--linear-epochs", "3", "--device", "cpu")
+        report = json.loads(outcome.out)
+        assert tuple(name for name in report if name in PROTOCOLS) == expected == tuple(report["per_class"])
+        assert all(0 <= report[name] <= 100 for name in expected)
+        assert report.get("linear_epochs") == (3 if "linear" in expected else None)
+        record = recorded(folder)["evaluations"]["test"]
+        by_class = report.pop("per_class")
+        assert record | report == record and record["per_class"] | by_class == record["per_class"]
+        kept = next((name for name in ("linear", "probe", "knn200") if name in expected), expected[0])
+        assert (folder / "confusion.csv").read_text().startswith(f"true \\ predicted by {kept},0,1,")
+
+    def test_the_protocols_are_evaluated_as_from_python(self, call: Callable[..., Outcome], folder: Path) -> None:
+        report = json.loads(call("evaluate", str(folder), "--protocol", "linear", "--linear-epochs", "2").out)
+        assert report == Run.load(folder).evaluate("test", ["linear"], linear_epochs=2)
 
     def test_refuses_val_of_a_run_that_held_nothing_out(self, call: Callable[..., Outcome], folder: Path) -> None:
         before = contents(folder)
@@ -440,7 +501,10 @@ class TestEvaluate:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ([], "Required options Missing from python -m cltools evaluate: PATH"),
+            ([], "evaluate: name the folder of a run, or of several seeds."),
+            (["RUN", "--protocol", "lineer"], "invalid choice 'lineer'"),
+            (["RUN", "--linear-epochs", "0"], "linear_epochs is 0; it must be at least 1"),
+            (["RUN", "RUN"], "a folder is named twice"),
             (["RUN", "--splt", "val"], "Unrecognized options: --splt, val Perhaps you meant: --split"),
             (["RUN", "--split", "train"], "invalid choice 'train'"),
             (["RUN", "--device", "gpu"], "Unknown device 'gpu'"),
@@ -454,6 +518,61 @@ class TestEvaluate:
     @pytest.mark.skipif(torch.cuda.is_available(), reason="has CUDA")
     def test_refuses_cuda_where_there_is_none(self, call: Callable[..., Outcome], folder: Path) -> None:
         refused(call("evaluate", str(folder), "--device", "cuda"), "Device 'cuda' was asked for")
+
+
+def reseeded(folder: Path, name: str, seed: int, **training: Any) -> Path:
+    """A copy of a run beside it, said to be of another seed, and with weights that are its own."""
+    other = Path(shutil.copytree(folder, folder.with_name(name)))
+    experiment = Experiment.from_json((folder / "config.json").read_text())
+    experiment = replace(experiment, seed=seed, training=replace(experiment.training, **training))
+    (other / "config.json").write_text(experiment.to_json())
+    weights = load_file(other / "encoder.safetensors")
+    noise = torch.Generator().manual_seed(seed)
+    for key in (key for key in weights if key.endswith("weight")):
+        weights[key] += 0.3 * weights[key].std() * torch.randn(weights[key].shape, generator=noise)
+    save_file(weights, other / "encoder.safetensors")
+    return other
+
+
+class TestEvaluateSeeds:
+    def test_shows_each_run_then_mean_and_deviation(self, call: Callable[..., Outcome], folder: Path) -> None:
+        runs = [folder, reseeded(folder, "b", 5), reseeded(folder, "c", 6, device="auto")]
+        outcome = call("evaluate", *map(str, runs), "--protocol", "knn")
+        reports = [recorded(run)["evaluations"]["test"] for run in runs]
+        assert outcome.status == 0
+        first, second, third, title, *lines = outcome.out.splitlines()
+        for line, run, seed, report in zip((first, second, third), runs, (0, 5, 6), reports, strict=True):
+            assert line == f"{run} (seed {seed}): knn200 {report['knn200']:.2f}, knn10 {report['knn10']:.2f}"
+        assert title == "mean ± deviation over 3 seeds, percent of the test images"
+        assert [line.split()[0] for line in lines] == ["knn200", "knn10"]
+        for name, line in zip(("knn200", "knn10"), lines, strict=True):
+            values = np.array([report[name] for report in reports])
+            assert len(set(values)) > 1
+            assert line.split()[1:] == [f"{values.mean():.2f}", "±", f"{values.std(ddof=1):.2f}"]
+
+    @pytest.mark.parametrize(
+        ("seed", "changes", "message"),
+        [
+            (5, {"queue_size": 600}, "differ in more than their seed: training.queue_size: 512 → 600. Evaluate each"),
+            (0, {}, "have the same seed, 0; name one of them"),
+        ],
+    )
+    def test_refuses_runs_that_are_no_seeds_of_one(
+        self, call: Callable[..., Outcome], folder: Path, seed: int, changes: dict[str, Any], message: str
+    ) -> None:
+        other = reseeded(folder, "b", seed, **changes)
+        before = contents(folder.parent)
+        outcome = call("evaluate", str(folder), str(other))
+        refused(outcome, message)
+        assert str(folder) in outcome.message and str(other) in outcome.message
+        assert contents(folder.parent) == before
+
+    def test_refuses_a_run_that_did_fewer_epochs(self, call: Callable[..., Outcome], folder: Path) -> None:
+        other = reseeded(folder, "b", 5)
+        row = (other / "history.csv").read_text().splitlines()[1]
+        with (other / "history.csv").open("a") as file:
+            file.write(row.replace("1,", "2,", 1) + "\n")
+        refused(call("evaluate", str(folder), str(other)), "differ in more than their seed: epochs done: 1 → 2")
 
 
 class TestDiagnose:
@@ -504,6 +623,24 @@ class TestCompare:
         foreign = tmp_path / "foreign.json"
         foreign.write_text("{}")
         refused(call("table", str(foreign)), "foreign.json holds no record of cltools")
+
+
+class TestTable:
+    def test_shows_a_runs_folder(self, call: Callable[..., Outcome], folder: Path) -> None:
+        report = recorded(folder)["evaluations"]["test"]
+        outcome = call("table", str(folder))
+        assert outcome.status == 0 and f"| {report['knn200']:.1f} | {report['knn10']:.1f} | " in outcome.out
+        changed = "data.limit: None → 300, training.epochs: 30 → 1, evaluation.test_limit: None → 100"
+        assert f"| `digits-potential`: {changed} | digits (300) | test, 100 images |" in outcome.out
+        assert "88.57" not in outcome.out and "88.57" in call("table", str(folder), "--references").out
+
+    def test_shows_published_figures_alone(self, call: Callable[..., Outcome]) -> None:
+        outcome = call("table", "--references")
+        assert outcome.status == 0 and outcome.out.count("80dd398") == 33
+
+    def test_refuses_a_folder_without_a_record(self, call: Callable[..., Outcome], folder: Path) -> None:
+        (folder / "record.json").unlink()
+        refused(call("table", str(folder)), "holds no record.json", f"python -m cltools evaluate {folder}")
 
 
 class TestSnapshot:

@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,18 +14,30 @@ from torch.nn.functional import cross_entropy
 
 from cltools.datasets import ImageSet
 from cltools.evaluation import (
+    PROTOCOLS,
     EvaluationSettings,
+    FinetuneRecipe,
+    LinearRecipe,
+    Predictions,
+    Recipes,
+    accuracy,
     alignment,
     embed,
     evaluate,
+    finetune_predict,
     fit_probe,
     geometry,
     knn,
     knn_accuracy,
+    knn_predict,
+    linear_predict,
     linear_probe,
     neighbour_purity,
+    predict,
+    probe_predict,
     uniformity,
 )
+from cltools.views import ViewSettings
 
 seeds = st.integers(0, 2**31)
 
@@ -411,8 +424,94 @@ def test_a_report_holds_the_numbers_that_its_parts_give():
         "uniformity": uniformity(queries),
         "train_images": 60,
         "test_images": 30,
+        "per_class": {name: by_class(encoder, train, test, name) for name in ("knn200", "knn10", "probe")},
     }
     assert report["probe"] == 100  # brightness is a linear matter
+
+
+def by_class(encoder: Small, train: ImageSet, test: ImageSet, protocol: str) -> dict[str, float]:
+    """Accuracy on the images of each class alone."""
+    shares = {}
+    for label, name in enumerate(test.classes):
+        mine = test.select(test.labels == label)
+        sides = (embed(encoder, train), train.labels, embed(encoder, mine), mine.labels)
+        shares[name] = linear_probe(*sides) if protocol == "probe" else knn_accuracy(*sides, protocol=protocol)
+    return shares
+
+
+QUICK = Recipes(
+    linear=LinearRecipe(epochs=2, batch=16),
+    finetune1=FinetuneRecipe(share=0.1, epochs=1, least_steps=3),
+    finetune10=FinetuneRecipe(share=0.5, epochs=1, least_steps=3),
+)
+
+
+def test_every_protocol_by_name_predicts_what_its_function_does():
+    encoder, train, test = small(), image_set(60), image_set(30, "test", 1)
+    bank, queries = embed(encoder, train), embed(encoder, test)
+    found = predict(encoder, train, test, EvaluationSettings(probe_l2=0.1), PROTOCOLS, recipes=QUICK)
+    expected = {
+        "knn200": knn_predict(bank, train.labels, queries),
+        "knn10": knn_predict(bank, train.labels, queries, protocol="knn10"),
+        "probe": probe_predict(bank, train.labels, queries, l2=0.1),
+        "linear": linear_predict(encoder, train, test, QUICK.linear),
+        "finetune1": finetune_predict(encoder, train, test, QUICK.finetune1),
+        "finetune10": finetune_predict(encoder, train, test, QUICK.finetune10),
+    }
+    assert list(found.predicted) == list(PROTOCOLS)
+    assert all(torch.equal(found.predicted[name], expected[name]) for name in PROTOCOLS)
+    report = found.report()
+    for name in PROTOCOLS:
+        assert report[name] == accuracy(expected[name], test.labels)
+        assert list(report["per_class"][name]) == ["dark", "bright"]
+    assert report["linear_epochs"] == 2
+
+
+def test_a_report_holds_the_protocols_asked_for_in_their_order():
+    encoder, train, test = small(), image_set(20), image_set(10, "test", 1)
+    report = evaluate(encoder, train, test, EvaluationSettings(probe=False), ["probe", "knn10", "probe"])
+    assert list(report) == ["probe", "knn10", "uniformity", "train_images", "test_images", "per_class"]
+    assert list(report["per_class"]) == ["probe", "knn10"]
+    assert evaluate(encoder, train, test, protocols="knn10")["knn10"] == report["knn10"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"), [(["lineer"], r"Unknown protocol 'lineer'\. Did you mean linear"), ([], "No protocol")]
+)
+def test_a_report_refuses_protocols_that_do_not_exist(asked: list[str], message: str):
+    with pytest.raises(ValueError, match=message):
+        evaluate(nn.Identity(), image_set(6), image_set(4, "test"), protocols=asked)
+
+
+def test_a_class_without_test_images_has_no_figure():
+    train, test = image_set(20), image_set(10, "test", 1)
+    report = evaluate(small(), train, test.select(test.labels == 1), protocols=["knn10"])
+    assert report["per_class"]["knn10"]["dark"] is None and report["per_class"]["knn10"]["bright"] == report["knn10"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept"),
+    [
+        (PROTOCOLS, "linear"),
+        (("knn10", "knn200", "probe"), "probe"),
+        (("finetune1", "knn200"), "knn200"),
+        (("knn10",), "knn10"),
+    ],
+)
+def test_the_confusion_kept_is_that_of_the_protocol_that_reads_most(asked: tuple[str, ...], kept: str):
+    one, other = torch.tensor([0, 1, 1]), torch.tensor([1, 1, 1])
+    found = Predictions({name: one if name == kept else other for name in asked}, one, ("a", "b"), 0.0, 9)
+    assert found.confusion_csv() == f"true \\ predicted by {kept},a,b\na,1,0\nb,0,2\n"
+
+
+def test_recipes_take_seed_and_mirroring_of_a_run_and_nothing_else():
+    fitted = QUICK.like(ViewSettings(flip=0.0, rotation=10.0, jitter=1.0), seed=7)
+    for name in ("linear", "finetune1", "finetune10"):
+        before, after = getattr(QUICK, name), getattr(fitted, name)
+        assert after == replace(before, seed=7, views=replace(before.views, flip=0.0))
+    published = Recipes()
+    assert (published.finetune1.share, published.finetune10.share) == (0.01, 0.1)
+    assert (published.finetune1.epochs, published.finetune10.epochs) == (60, 30)
 
 
 def test_a_report_is_limited_as_its_settings_say():
@@ -431,4 +530,13 @@ def test_a_report_names_the_set_that_has_no_labels_before_it_embeds_anything():
 def test_a_report_on_cuda_is_that_of_the_cpu():
     train, test = image_set(60), image_set(30, "test", 1)
     here, there = evaluate(small(), train, test), evaluate(small().cuda(), train, test)
+    assert here.pop("per_class").keys() == there.pop("per_class").keys()
     assert there == pytest.approx(here, rel=0.05)
+
+
+@pytest.mark.gpu
+def test_protocols_that_train_do_so_on_cuda():
+    train, test = image_set(128), image_set(30, "test", 1)
+    recipes = replace(QUICK, linear=LinearRecipe(epochs=60, batch=32, learning_rate=10.0))
+    there = evaluate(small().cuda(), train, test, protocols=["linear", "finetune10"], recipes=recipes)
+    assert there["linear"] > 90 and 0 <= there["finetune10"] <= 100

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cltools.files import replacing, write_text
+from cltools.files import cache_folder, replacing, write_text
 
 
 def test_a_file_takes_its_place_when_it_is_whole_and_folders_are_made(tmp_path: Path) -> None:
@@ -42,3 +42,16 @@ def test_a_full_disk_leaves_the_file_that_was_there(tmp_path: Path, monkeypatch:
         write_text(path, "new")
     assert path.read_text() == "whole"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_where_what_can_be_made_again_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CLTOOLS_CACHE", str(tmp_path / "own"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "own"
+    monkeypatch.setenv("CLTOOLS_CACHE", "~/mine")
+    assert cache_folder() == tmp_path / "mine"
+    monkeypatch.setenv("CLTOOLS_CACHE", "")
+    assert cache_folder() == tmp_path / "xdg" / "cltools"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == tmp_path / ".cache" / "cltools"

@@ -73,21 +73,8 @@ def test_a_folder_that_cannot_be_used_is_no_error(tmp_path: Path, monkeypatch: p
     assert {path.name for path in tmp_path.iterdir()} == {"file", f"{KEY}.map"}
 
 
-def test_where_maps_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("CLTOOLS_CACHE", str(tmp_path / "own"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache.folder() == tmp_path / "own"
-    monkeypatch.setenv("CLTOOLS_CACHE", "~/mine")
-    assert cache.folder() == tmp_path / "mine"
-    monkeypatch.setenv("CLTOOLS_CACHE", "")
-    assert cache.folder() == tmp_path / "xdg" / "cltools"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache.folder() == tmp_path / ".cache" / "cltools"
-
-
 def test_a_user_without_a_home_has_maps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "folder", lambda: Path("~nobody_of_that_name").expanduser())
+    monkeypatch.setattr(cache, "cache_folder", lambda: Path("~nobody_of_that_name").expanduser())
     assert made_again() and made_again()
 
 

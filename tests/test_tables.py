@@ -81,3 +81,10 @@ def test_the_readme_shows_what_the_records_say(name: str) -> None:
     assert paths and table(paths) in (ROOT / "README.md").read_text(), (
         f"paste: python -m cltools table data/results/{name}*.json"
     )
+
+
+def test_the_readme_shows_the_runs_beside_published_figures() -> None:
+    paths = sorted(RESULTS.glob("run-*.json"))
+    assert paths and table(paths, references=True) in (ROOT / "README.md").read_text(), (
+        "paste: python -m cltools table --references data/results/run-*.json"
+    )

@@ -1,6 +1,7 @@
 """Training: one step against a recomputation by hand, the loop around it, and what a run keeps."""
 
 import copy
+import csv
 import json
 import math
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cltools.config import EvaluationSettings, Experiment, TrainingSettings
 from cltools.datasets import DataSettings, ImageSet, load_images, split_holdout
 from cltools.encoders import EncoderSettings
-from cltools.evaluation import embed, knn_accuracy
+from cltools.evaluation import LinearRecipe, accuracy, confusion, embed, knn_accuracy, linear_predict
 from cltools.mining import (
     AllNegatives,
     Band,
@@ -28,8 +29,10 @@ from cltools.mining import (
     bands,
 )
 from cltools.training import Run, fit, loop
-from cltools.training.loop import learning_rate, make_learner
-from cltools.training.step import Batch, Learner, StepResult, batches, train_step
+from cltools.training.images import training_images
+from cltools.training.learner import Learner, make_learner
+from cltools.training.loop import learning_rate
+from cltools.training.step import Batch, StepResult, batches, train_step
 from cltools.views import augment
 
 TINY = EncoderSettings(backbone="tiny", hidden=16, projection=8, bn_group=None)
@@ -654,17 +657,34 @@ def test_evaluation_is_written_with_what_it_was_measured_on(kept: Run) -> None:
     assert kept.path is not None
     for split, judged in (("val", 32), ("test", 100)):
         report = kept.evaluate(split)
-        assert json.loads((kept.path / "evaluation.json").read_text()) == report
+        assert json.loads((kept.path / "record.json").read_text())["evaluations"][split] == report
         assert list(report) == [
             "images", "split", "epochs", "knn200", "knn10", "probe", "uniformity", "train_images", "test_images",
+            "per_class",
         ]  # fmt: skip
         assert (report["images"], report["split"], report["epochs"]) == ("digits", split, 2)
         assert (report["train_images"], report["test_images"]) == (96, judged)
     assert kept.history.rows[-1]["knn"] == kept.evaluate("val")["knn200"]
     assert {path.name for path in kept.path.iterdir()} == {
-        "config.json", "history.csv", "checkpoint.pt", "encoder.safetensors", "evaluation.json",
+        "config.json", "history.csv", "checkpoint.pt", "encoder.safetensors", "record.json", "confusion.csv",
     }  # fmt: skip
     assert Experiment.from_json((kept.path / "config.json").read_text()) == kept.experiment
+
+
+def test_protocols_are_passed_on_with_the_seed_and_the_mirroring_of_the_run(kept: Run, tmp_path: Path) -> None:
+    other = replace(kept.experiment, seed=3, views=replace(kept.experiment.views, flip=0.125))
+    run = replace(kept, experiment=other, path=tmp_path)
+    report = run.evaluate("val", ["linear"], linear_epochs=2)
+    assert report["linear_epochs"] == 2 and set(report["per_class"]) == {"linear"} and "knn200" not in report
+    train, held_out = training_images(other)
+    assert held_out is not None
+    recipe = LinearRecipe(epochs=2, seed=3, views=replace(LinearRecipe().views, flip=0.125))
+    predicted = linear_predict(kept.encoder, train, held_out, recipe)
+    assert report["linear"] == accuracy(predicted, held_out.labels)
+    rows = list(csv.reader((tmp_path / "confusion.csv").read_text().splitlines()))
+    assert rows[0] == ["true \\ predicted by linear", *held_out.classes]
+    counts = [[int(cell) for cell in row[1:]] for row in rows[1:]]
+    assert counts == confusion(predicted, held_out.labels, 10).tolist()
 
 
 def test_a_run_in_memory_is_evaluated_and_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

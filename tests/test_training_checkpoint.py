@@ -16,7 +16,7 @@ from cltools.config import EvaluationSettings, Experiment, TrainingSettings
 from cltools.datasets import DataSettings, ImageSet
 from cltools.encoders import EncoderSettings
 from cltools.mining import AllNegatives, Band, BandNegatives, OracleNegatives, PositiveRule, RandomNegatives
-from cltools.training import History, Run, fit, loop
+from cltools.training import History, Run, fit, learner, loop
 from cltools.training.history import TIMING, EpochSums, Tally
 from cltools.training.step import train_step
 
@@ -160,17 +160,17 @@ def test_a_crash_between_two_files_is_made_good_by_resuming(
 def test_a_crash_while_a_checkpoint_is_written_leaves_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, before = torch.save, dict[str, bytes]()
+    write, before = Path.write_bytes, dict[str, bytes]()
 
-    def half(state: dict[str, Any], path: Path) -> None:
-        save(state, path)
-        if state["epoch"] == 3:
+    def half(path: Path, content: Any) -> int:
+        if path.name == "checkpoint.pt.part" and len(History.load(tmp_path / "history.csv").rows) == 3:
             before["checkpoint"] = (tmp_path / "checkpoint.pt").read_bytes()
-            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+            write(path, content[: len(content) // 2])
             raise OSError("No space left on device")
+        return write(path, content)
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
-        patch.setattr(torch, "save", half)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="could not be written: No space left"):
+        patch.setattr(Path, "write_bytes", half)
         fit(POTENTIAL, images=made(), out=tmp_path)
     assert (tmp_path / "checkpoint.pt").read_bytes() == before["checkpoint"] and checkpoint(tmp_path)["epoch"] == 2
     resumed = fit(POTENTIAL, images=made(), out=tmp_path, resume=True)
@@ -184,7 +184,7 @@ def test_a_checkpoint_loads_as_weights_only_and_holds_the_whole_state(tmp_path: 
     assert (state["epoch"], state["step"], len(state["rows"])) == (2, 6, 2)
     assert len(state["queue"]["keys"]) == 40 and state["optimizer"]["state"] and state["momentum_copy"]
     assert {path.name for path in tmp_path.iterdir()} == {
-        "config.json", "history.csv", "checkpoint.pt", "encoder.safetensors",
+        "config.json", "history.csv", "checkpoint.pt", "encoder.safetensors", "record.json",
     }  # fmt: skip
     assert checkpoint(stopped(SIMCLR, tmp_path / "simclr"))["queue"] is None
 
@@ -226,7 +226,7 @@ def foreign(path: Path) -> None:
 
 
 def executable(path: Path) -> None:
-    torch.save({"format": "cltools checkpoint", "version": 1, "call": Path}, path)
+    torch.save({"format": "cltools checkpoint", "version": 2, "call": Path}, path)
 
 
 def of_another_library(path: Path) -> None:
@@ -244,7 +244,7 @@ def of_another_version(path: Path) -> None:
         (foreign, "cannot be read as a checkpoint"),
         (executable, "cannot be read as a checkpoint"),
         (of_another_library, "is not a checkpoint of cltools"),
-        (of_another_version, "has checkpoint format 7; this version reads format 1"),
+        (of_another_version, "has checkpoint format 7; this version reads format 2"),
     ],
 )
 def test_a_checkpoint_that_cannot_be_resumed_says_why(
@@ -317,7 +317,7 @@ def test_what_cannot_be_trained_creates_nothing(
 def test_cuda_where_there_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no CUDA GPU"):
         fit(training(MOCO, device="cuda"), images=made(), out=tmp_path / "run")
-    assert loop.resolve_device("auto") == torch.device("cpu") and not list(tmp_path.iterdir())
+    assert learner.resolve_device("auto") == torch.device("cpu") and not list(tmp_path.iterdir())
 
 
 def test_resuming_needs_a_folder_and_a_file_is_none(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from cltools.datasets import ImageSet, load_images
 from cltools.presets import laptop, preset
 from cltools.records import check_record, provenance, write_record
 from cltools.training.allocator import keeping_freed_memory
-from cltools.training.loop import make_learner, resolve_device
+from cltools.training.learner import make_learner, resolve_device
 from cltools.training.step import batches, train_step
 
 KIND = "bench against dataloader"

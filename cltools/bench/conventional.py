@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cltools.config import Experiment
 from cltools.datasets import ImageSet
-from cltools.training.loop import make_learner
+from cltools.training.learner import make_learner
 from cltools.training.step import precision
 from cltools.views import ViewSettings
 

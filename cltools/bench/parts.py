@@ -15,7 +15,7 @@ from cltools.config import Experiment
 from cltools.datasets import ImageSet
 from cltools.losses import info_nce
 from cltools.mining import Selection, Similarities, select, similarities, terms
-from cltools.training.loop import make_learner
+from cltools.training.learner import make_learner
 from cltools.training.step import Batch, precision, train_step
 from cltools.views import augment
 
@@ -90,7 +90,7 @@ class Workplace:
         with precision(self.experiment, self.device):
             if learner.memory is not None:
                 learner.memory.copy.update(learner.encoder, self.experiment.training.momentum)
-            z = F.normalize(learner.encoder(self.stacked, views=views).float(), dim=1)
+            z = F.normalize(learner.forward(self.stacked, views=views).float(), dim=1)
             if learner.memory is not None:
                 F.normalize(learner.memory.copy.keys(self.stacked, views, generator=learner.draws).float(), dim=1)
         learner.optimizer.zero_grad(set_to_none=True)

@@ -28,7 +28,7 @@ from cltools.mining import (
 )
 from cltools.presets import AUGMENTED_ONLY, METHODS
 from cltools.records import check_record, provenance, write_record
-from cltools.training.loop import resolve_device
+from cltools.training.learner import resolve_device
 
 KIND = "bench rules"
 ENTRIES = ("commit", "hardware", "sizes")

@@ -13,7 +13,7 @@ from cltools.config import Experiment
 from cltools.presets import laptop, preset
 from cltools.records import check_record, provenance, write_record
 from cltools.training.allocator import keeping_freed_memory
-from cltools.training.loop import resolve_device
+from cltools.training.learner import resolve_device
 
 KIND = "bench"
 ENTRIES = ("commit", "hardware", "versions", "rows")

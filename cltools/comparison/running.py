@@ -22,7 +22,7 @@ from cltools.presets import laptop, preset
 from cltools.records import check_record, provenance, read_record, write_record
 from cltools.training import Run, fit
 from cltools.training.images import evaluation_images, training_images
-from cltools.training.loop import resolve_device
+from cltools.training.learner import resolve_device
 
 KIND = "comparison"
 FIGURES = ("knn200", "knn10", "probe")

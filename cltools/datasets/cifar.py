@@ -25,7 +25,7 @@ def load_cifar(name: str, split: str, root: Path, download: bool, limit: int | N
     """
     folder = root / name
     if folder.is_dir() and split in split_folders(folder) and (folder / split).is_dir():
-        images = load_folder(folder, split, name, limit, size)
+        images = load_folder(folder, split, name, limit, size, root)
         if len(images.classes) != CLASSES[name]:
             raise ValueError(
                 f"{folder} has {len(images.classes)} class folders, {name} has {CLASSES[name]}. Complete the tree, or "

@@ -5,17 +5,26 @@ from pathlib import Path
 
 import torch
 
+from cltools.datasets.decoded import places, read_decoded
 from cltools.datasets.image_set import ImageSet, draw
-from cltools.datasets.pictures import ENDINGS, is_picture, read_pictures
+from cltools.datasets.pictures import ENDINGS, is_picture
 
 SPLITS = ("train", "test", "val")
 LOOKALIKES = {*SPLITS, "valid", "validation", "dev", "eval", "training", "testing"}
 
 
-def load_folder(folder: Path, split: str, name: str, limit: int | None = None, size: int | None = None) -> ImageSet:
+def load_folder(
+    folder: Path,
+    split: str,
+    name: str,
+    limit: int | None = None,
+    size: int | None = None,
+    root: Path | None = None,
+) -> ImageSet:
     """Images of a folder tree; classes are the sub-folders in alphabetical order, the same for every split.
 
-    A folder without split folders is one split, "train". Without class folders all labels are -1.
+    A folder without split folders is one split, "train". Without class folders all labels are -1. Decoded pixels are
+    kept in `root`, or, if that is None, in the user's cache.
 
     Raises:
         FileNotFoundError: The folder or the split does not exist, or holds no images.
@@ -45,7 +54,8 @@ def load_folder(folder: Path, split: str, name: str, limit: int | None = None, s
     for label, found in sorted(here.items(), key=lambda item: item[0] or ""):
         paths += found
         labels += [-1 if label is None else classes.index(label)] * len(found)
-    return read_listed(paths, labels, tuple(classes), name, split, limit, size)
+    kept = places(folder, name, split, size, root)
+    return read_listed(paths, labels, tuple(classes), name, split, limit, size, folder, kept)
 
 
 def read_listed(
@@ -56,10 +66,15 @@ def read_listed(
     split: str,
     limit: int | None,
     size: int | None,
+    base: Path,
+    kept: tuple[Path, ...],
 ) -> ImageSet:
-    """Reads the listed files, or `limit` of them drawn before any is opened; ids are places in the full list."""
+    """Reads the listed files, or `limit` of them drawn before any is opened; ids are places in the full list.
+
+    All lie below `base`, and their pixels may be kept in the places `kept`.
+    """
     ids = torch.arange(len(paths)) if limit is None else draw(len(paths), limit)
-    images = read_pictures([paths[i] for i in ids.tolist()], size)
+    images = read_decoded(paths, size, base, kept, ids if len(ids) < len(paths) else None)
     return ImageSet(images, torch.tensor(labels, dtype=torch.int64)[ids], ids, classes, name, split)
 
 

@@ -37,18 +37,33 @@ def read_pictures(paths: Sequence[Path], size: int | None = None) -> UInt8[Tenso
     Raises:
         ValueError: A file is not a readable image (named), or sizes differ and no `size` was given.
     """
-    first = _sized(paths[0], size)
-    images = torch.empty(len(paths), *first.shape, dtype=torch.uint8)
+    shape = shape_of(paths[0], size)
+    images = torch.empty(len(paths), *shape, dtype=torch.uint8)
     # One thread on purpose: for small pictures the hand-over between threads costs three times the decoding.
     for row, path in enumerate(tqdm(paths, desc="Reading images", disable=len(paths) < BAR_FROM, leave=False)):
-        picture = _sized(path, size)
-        if picture.shape != first.shape:
-            raise ValueError(
-                f"Images differ in size: {paths[0]} is {_wide_by_high(first)} and {path} is {_wide_by_high(picture)} "
-                "(width×height). Pass size=, for example size=64: the shorter side is scaled, then the centre cut."
-            )
-        images[row] = picture
+        images[row] = read_like(path, size, paths[0], shape)
     return images
+
+
+def shape_of(path: Path, size: int | None) -> tuple[int, int, int]:
+    """3, H, W of a picture, scaled to `size`."""
+    _, height, width = _sized(path, size).shape
+    return 3, height, width
+
+
+def read_like(path: Path, size: int | None, first: Path, shape: tuple[int, int, int]) -> UInt8[Tensor, "3 H W"]:
+    """A picture, scaled to `size`, of the shape that `first` has.
+
+    Raises:
+        ValueError: The file is not a readable image, or has another size than `first`; both are named.
+    """
+    picture = _sized(path, size)
+    if picture.shape != shape:
+        raise ValueError(
+            f"Images differ in size: {first} is {_wide_by_high(shape)} and {path} is {_wide_by_high(picture.shape)} "
+            "(width×height). Pass size=, for example size=64: the shorter side is scaled, then the centre cut."
+        )
+    return picture
 
 
 def _sized(path: Path, size: int | None) -> UInt8[Tensor, "3 H W"]:
@@ -56,8 +71,8 @@ def _sized(path: Path, size: int | None) -> UInt8[Tensor, "3 H W"]:
     return picture if size is None else resize(picture[None], size)[0]
 
 
-def _wide_by_high(picture: UInt8[Tensor, "3 H W"]) -> str:
-    return f"{picture.shape[2]}×{picture.shape[1]}"
+def _wide_by_high(shape: tuple[int, ...]) -> str:
+    return f"{shape[2]}×{shape[1]}"
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:

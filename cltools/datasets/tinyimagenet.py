@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from cltools.datasets.archives import Archive, obtain
+from cltools.datasets.decoded import places
 from cltools.datasets.folder import list_pictures, read_listed
 from cltools.datasets.image_set import ImageSet
 
@@ -16,7 +17,7 @@ ARCHIVE = Archive(
 
 
 def load_tinyimagenet(split: str, root: Path, download: bool, limit: int | None, size: int | None) -> ImageSet:
-    """TinyImageNet from `root/tiny-imagenet-200`.
+    """TinyImageNet from `root/tiny-imagenet-200`; its pictures are decoded once and kept as pixels in `root/decoded`.
 
     The labels of the official test images were never published, so split "test" is the official validation folder.
 
@@ -33,7 +34,8 @@ def load_tinyimagenet(split: str, root: Path, download: bool, limit: int | None,
     else:
         pairs = annotated(folder / "val", number)
     paths, labels = [path for path, _ in pairs], [label for _, label in pairs]
-    return read_listed(paths, labels, class_names(folder, wnids), "tinyimagenet", split, limit, size)
+    kept = places(folder, "tinyimagenet", split, size, root)
+    return read_listed(paths, labels, class_names(folder, wnids), "tinyimagenet", split, limit, size, folder, kept)
 
 
 def class_pictures(folder: Path, wnid: str) -> list[Path]:

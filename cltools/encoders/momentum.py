@@ -4,13 +4,14 @@ Source: MoCo, arXiv:1911.05722, section 3.2 (momentum) and 3.3 (shuffled keys).
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from cltools.encoders.encoder import Encoder
+from cltools.ranks import ALONE, Ranks
 
 
 class MomentumCopy(nn.Module):
@@ -26,6 +27,7 @@ class MomentumCopy(nn.Module):
         self.encoder = copy.deepcopy(encoder)
         self.encoder.predictor = None
         self.encoder.requires_grad_(False).zero_grad(set_to_none=True)
+        self.project: Callable[[Tensor, int], Tensor] = self.encoder.project  # compiled, where training asks for it
         self.train()
 
     @torch.no_grad()
@@ -45,10 +47,11 @@ class MomentumCopy(nn.Module):
     @torch.no_grad()
     def keys(
         self,
-        images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"],
+        images: UInt8[Tensor, "b 3 H W"] | Float[Tensor, "b 3 H W"],
         views: int = 1,
         *,
         generator: torch.Generator | None = None,
+        ranks: Ranks = ALONE,
     ) -> Float[Tensor, "B d"]:
         """Projections, not normalised, in the order of the images.
 
@@ -58,12 +61,16 @@ class MomentumCopy(nn.Module):
         Args:
             images: uint8, or float in [0, 1].
             views: How many equal views are stacked in the batch.
-            generator: Of the order, on the images' device.
+            generator: Of the order, on the images' device; in the same state on every rank.
+            ranks: Who holds the rest of the batch. Each rank gives the images of its share and gets the keys of all
+                images, of which it has made its share in the order that one process alone would have taken.
         """
-        if not self.encoder.training:
-            return self.encoder.project(images, views)
-        order = _shuffled(len(images), views, images.device, generator)  # [B]
-        return self.encoder.project(images[order], views)[order.argsort()]
+        images = ranks.gathered(images, views)
+        order = torch.arange(len(images), device=images.device)
+        if self.encoder.training:
+            order = _shuffled(len(images), views, images.device, generator)  # [B]
+        made = self.project(images[ranks.own(order, views)], views)
+        return ranks.gathered(made, views)[order.argsort()]
 
 
 def _pairs(own: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:

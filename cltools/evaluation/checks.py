@@ -30,6 +30,11 @@ def check_bank(bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tenso
     for features, known, what in ((bank, bank_labels, "bank"), (queries, labels, "queries")):
         check_features(features, what)
         check_labels(features, known, what)
+    check_alike(bank, queries)
+
+
+def check_alike(bank: Tensor, queries: Tensor) -> None:
+    """Refuse features of two encoders."""
     if bank.shape[1] != queries.shape[1]:
         raise ValueError(
             f"The bank has {bank.shape[1]} features an image and the queries {queries.shape[1]}; "

@@ -54,7 +54,7 @@ def embed(
     if not len(pixels):
         raise ValueError("There are no images to embed; give at least one.")
     place = torch.device(device) if device is not None else home(encoder, pixels.device)
-    read = _reader(encoder, projection)
+    read = reader(encoder, projection)
     rows = []
     with eval_mode(encoder), torch.autocast(place.type, enabled=False):
         for start in range(0, len(pixels), batch):
@@ -64,7 +64,8 @@ def embed(
     return torch.cat(rows)
 
 
-def _reader(encoder: nn.Module | HasFeatures, projection: bool) -> Callable[[Tensor], Tensor]:
+def reader(encoder: nn.Module | HasFeatures, projection: bool = False) -> Callable[[Tensor], Tensor]:
+    """What turns images into vectors: the encoder's `features` where it has that, else itself."""
     if isinstance(encoder, HasFeatures) and not projection:
         return encoder.features
     if not isinstance(encoder, nn.Module):

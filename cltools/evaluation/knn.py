@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cltools.errors import unknown
-from cltools.evaluation.checks import check_bank
+from cltools.evaluation.checks import check_alike, check_bank, check_features, check_labels
+from cltools.evaluation.classes import accuracy
 
 Protocol = Literal["knn200", "knn10"]
 """knn200: 200 neighbours, votes e^{cos/0.1} (arXiv:1805.01978). knn10: 10 neighbours, one vote each."""
@@ -52,22 +53,41 @@ def knn_accuracy(
     Raises:
         ValueError: unknown protocol; unknown labels (-1); no images; features that are not finite or do not match.
     """
-    check_protocol(protocol)
     check_bank(bank, bank_labels, queries, labels)
+    return accuracy(knn_predict(bank, bank_labels, queries, protocol=protocol), labels)
+
+
+@torch.no_grad()
+def knn_predict(
+    bank: Float[Tensor, "N D"],
+    bank_labels: Int[Tensor, " N"],
+    queries: Float[Tensor, "Q D"],
+    *,
+    protocol: Protocol = "knn200",
+) -> Int[Tensor, " Q"]:
+    """The class that each query's nearest bank images vote for, on the bank's device; see `knn_accuracy`.
+
+    Raises:
+        ValueError: as of `knn_accuracy`.
+    """
+    check_protocol(protocol)
+    check_features(bank, "bank")
+    check_labels(bank, bank_labels, "bank")
+    check_features(queries, "queries")
+    check_alike(bank, queries)
     device = bank.device
-    bank_labels, labels = bank_labels.to(device).long(), labels.to(device)
+    bank_labels = bank_labels.to(device).long()
     classes = int(bank_labels.max()) + 1
     k = min(NEIGHBOURS[protocol], len(bank))
-    hits = torch.zeros((), dtype=torch.int64, device=device)
+    elect = _elect_weighted if protocol == "knn200" else _elect_counted
+    elected = []
     with torch.autocast(device.type, enabled=False):
         bank = normalize(bank.float(), dim=1)
         queries = normalize(queries.to(device).float(), dim=1)
-        step = max(1, CELLS // len(bank))
-        for start in range(0, len(queries), step):
-            cosine, index = (queries[start : start + step] @ bank.T).topk(k, dim=1)
-            elect = _elect_weighted if protocol == "knn200" else _elect_counted
-            hits += (elect(cosine, bank_labels[index], classes) == labels[start : start + step]).sum()
-    return 100 * int(hits) / len(queries)
+        for part in torch.split(queries, max(1, CELLS // len(bank))):
+            cosine, index = (part @ bank.T).topk(k, dim=1)
+            elected.append(elect(cosine, bank_labels[index], classes))
+    return torch.cat(elected)
 
 
 def _elect_weighted(cosine: Float[Tensor, "Q k"], voters: Int[Tensor, "Q k"], classes: int) -> Int[Tensor, " Q"]:

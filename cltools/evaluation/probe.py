@@ -13,7 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from cltools.evaluation.checks import check_bank, check_features, check_labels
+from cltools.evaluation.checks import check_alike, check_bank, check_features, check_labels
+from cltools.evaluation.classes import accuracy
 
 STEPS = 500  # far above what features standardised and penalised as here need (about 30 to 150)
 CONSTANT = 1e-6  # a deviation below this share of the mean is rounding, not information
@@ -62,9 +63,20 @@ def linear_probe(
         ValueError: unknown labels (-1); no images; features that are not finite or do not match; a penalty below 0.
     """
     check_bank(bank, bank_labels, queries, labels)
-    probe = fit_probe(bank, bank_labels, l2=l2)
-    predicted = probe.logits(queries.to(bank.device)).argmax(1)
-    return 100 * int((predicted == labels.to(bank.device)).sum()) / len(queries)
+    return accuracy(probe_predict(bank, bank_labels, queries, l2=l2), labels)
+
+
+def probe_predict(
+    bank: Float[Tensor, "N D"], bank_labels: Int[Tensor, " N"], queries: Float[Tensor, "Q D"], *, l2: float = 1e-3
+) -> Int[Tensor, " Q"]:
+    """The class that a probe fitted on the bank (`fit_probe`) scores highest for each query, on the bank's device.
+
+    Raises:
+        ValueError: as of `linear_probe`.
+    """
+    check_features(queries, "queries")
+    check_alike(bank, queries)
+    return fit_probe(bank, bank_labels, l2=l2).logits(queries.to(bank.device)).argmax(1)
 
 
 def fit_probe(bank: Float[Tensor, "N D"], bank_labels: Int[Tensor, " N"], *, l2: float = 1e-3) -> Probe:

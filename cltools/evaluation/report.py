@@ -1,48 +1,177 @@
-"""The numbers a run is reported by."""
+"""The numbers a run is reported by: protocols by name, each of which predicts a class for every test image."""
 
-from torch import nn
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+
+from torch import Tensor, nn
 
 from cltools.config import EvaluationSettings
 from cltools.datasets import ImageSet
+from cltools.errors import unknown
 from cltools.evaluation.checks import check_labels
+from cltools.evaluation.classes import accuracy, confusion, confusion_csv, named, per_class
 from cltools.evaluation.embed import HasFeatures, embed
+from cltools.evaluation.finetune import FinetuneRecipe, finetune_predict
 from cltools.evaluation.geometry import uniformity
-from cltools.evaluation.knn import knn_accuracy
-from cltools.evaluation.probe import linear_probe
+from cltools.evaluation.knn import knn_predict
+from cltools.evaluation.linear import LinearRecipe, linear_predict
+from cltools.evaluation.probe import probe_predict
+from cltools.views import ViewSettings
+
+PROTOCOLS = ("knn200", "knn10", "probe", "linear", "finetune1", "finetune10")
+"""Both kNN votes and the probe look at features alone; the linear evaluation and fine-tuning train under crops."""
+STRONGEST = ("linear", "probe", "knn200")
+"""Whose confusion is kept: the first of these that was run; frozen features before fine-tuned ones."""
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """How the protocols that train do so."""
+
+    linear: LinearRecipe = field(default_factory=LinearRecipe)
+    finetune1: FinetuneRecipe = field(default_factory=lambda: FinetuneRecipe(share=0.01, epochs=60))
+    finetune10: FinetuneRecipe = field(default_factory=lambda: FinetuneRecipe(share=0.1, epochs=30))
+
+    def like(self, views: ViewSettings, seed: int) -> "Recipes":
+        """The same with a seed, and mirrored only as often as these views: a mirrored 3 is no 3."""
+
+        def fitted(recipe: Any) -> Any:
+            return replace(recipe, seed=seed, views=replace(recipe.views, flip=views.flip))
+
+        return replace(
+            self,
+            linear=fitted(self.linear),
+            finetune1=fitted(self.finetune1),
+            finetune10=fitted(self.finetune10),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What each protocol predicted, and what there was to predict.
+
+    Attributes:
+        predicted: of each protocol, int64 [Q].
+        labels: int64 [Q].
+        classes: names of all classes.
+        uniformity: of the test images' features (t = 2).
+        train_images: how many.
+        linear_epochs: of the linear evaluation, where it was run.
+    """
+
+    predicted: dict[str, Tensor]
+    labels: Tensor
+    classes: tuple[str, ...]
+    uniformity: float
+    train_images: int
+    linear_epochs: int | None = None
+
+    def report(self) -> dict[str, Any]:
+        """The report of `evaluate`."""
+        top = {protocol: accuracy(predicted, self.labels) for protocol, predicted in self.predicted.items()}
+        about = {"uniformity": self.uniformity, "train_images": self.train_images, "test_images": len(self.labels)}
+        shortened = {} if self.linear_epochs is None else {"linear_epochs": self.linear_epochs}
+        return top | about | shortened | {"per_class": {name: self._by_class(name) for name in self.predicted}}
+
+    def confusion_csv(self) -> str:
+        """The confusion of the protocol that reads most: linear, else the probe, else kNN-200, else the first."""
+        protocol = next((name for name in STRONGEST if name in self.predicted), next(iter(self.predicted)))
+        return confusion_csv(self._confusion(protocol), self.classes, protocol)
+
+    def _confusion(self, protocol: str) -> Tensor:
+        return confusion(self.predicted[protocol], self.labels, len(self.classes))
+
+    def _by_class(self, protocol: str) -> dict[str, float | None]:
+        shares = per_class(self._confusion(protocol)).tolist()
+        return {n: None if math.isnan(s) else s for n, s in zip(named(self.classes), shares, strict=True)}
 
 
 def evaluate(
-    encoder: nn.Module | HasFeatures, train: ImageSet, test: ImageSet, settings: EvaluationSettings | None = None
-) -> dict[str, float]:
-    """What an encoder's features know of the test images' classes, with all training images, unaugmented, as bank.
+    encoder: nn.Module | HasFeatures,
+    train: ImageSet,
+    test: ImageSet,
+    settings: EvaluationSettings | None = None,
+    protocols: Iterable[str] | None = None,
+    *,
+    recipes: Recipes | None = None,
+) -> dict[str, Any]:
+    """What an encoder's features know of the test images' classes, from all training images and their labels.
+
+    The protocols, each a figure of its own: "knn200", "knn10" (arXiv:1805.01978, see `knn_accuracy`); "probe", a
+    logistic regression (`linear_probe`); "linear", the recipe's linear evaluation (arXiv:1911.05722, `fit_linear`);
+    "finetune1", "finetune10", the backbone trained on too, with 1 % or 10 % of the labels (arXiv:2002.05709,
+    `finetune`). Nothing is chosen by labels: recipes are fixed, and the last epoch is what counts.
 
     Args:
         encoder: as in `embed`; left as it was found.
         train: the bank.
         test: the queries.
         settings: None for the defaults.
+        protocols: None for both kNN protocols and, where the settings ask for it, the probe.
+        recipes: of "linear" and fine-tuning; None for the published ones, whose views flip.
 
     Returns:
-        "knn200", "knn10" and, where asked for, "probe": accuracy in percent. "uniformity": of the test images'
-        features (t = 2). "train_images", "test_images": how many.
+        For each protocol: accuracy in percent. "uniformity": of the test images' features (t = 2). "train_images",
+        "test_images": how many. "linear_epochs": with "linear", those it had. "per_class": for each protocol, percent
+        by class name, None for a class without test image.
 
     Raises:
-        ValueError: a set has no labels, which it names, or no images.
+        ValueError: a set has no labels, which it names, or no images; an unknown protocol, or none; an encoder that a
+            protocol cannot use.
+        FloatingPointError: the training of a protocol diverged.
     """
-    settings = settings or EvaluationSettings()
+    return predict(encoder, train, test, settings, protocols, recipes=recipes).report()
+
+
+def predict(
+    encoder: nn.Module | HasFeatures,
+    train: ImageSet,
+    test: ImageSet,
+    settings: EvaluationSettings | None = None,
+    protocols: Iterable[str] | None = None,
+    *,
+    recipes: Recipes | None = None,
+) -> Predictions:
+    """The predictions that `evaluate` reports on; arguments and errors are its."""
+    settings, recipes = settings or EvaluationSettings(), recipes or Recipes()
+    asked = check_protocols(protocols, settings)
     test = limited(test, settings)
     for images in (train, test):  # before the minutes that embedding may take
         check_labels(images.images, images.labels, f"{images.split} images of {images.name!r}")
-    bank, queries = embed(encoder, train), embed(encoder, test)
-    sides = (bank, train.labels, queries, test.labels)
-    result = {
-        "knn200": knn_accuracy(*sides, protocol="knn200"),
-        "knn10": knn_accuracy(*sides, protocol="knn10"),
+    queries = embed(encoder, test)
+    bank = cache(lambda: embed(encoder, train))  # not needed by every protocol
+    known: dict[str, Callable[[], Tensor]] = {
+        "knn200": lambda: knn_predict(bank(), train.labels, queries, protocol="knn200"),
+        "knn10": lambda: knn_predict(bank(), train.labels, queries, protocol="knn10"),
+        "probe": lambda: probe_predict(bank(), train.labels, queries, l2=settings.probe_l2),
+        "linear": lambda: linear_predict(encoder, train, test, recipes.linear),
+        "finetune1": lambda: finetune_predict(encoder, train, test, recipes.finetune1),
+        "finetune10": lambda: finetune_predict(encoder, train, test, recipes.finetune10),
     }
-    if settings.probe:
-        result["probe"] = linear_probe(*sides, l2=settings.probe_l2)
-    result["uniformity"] = uniformity(queries)
-    return result | {"train_images": len(train), "test_images": len(test)}
+    return Predictions(
+        {protocol: known[protocol]().cpu() for protocol in asked},
+        test.labels.cpu(),
+        max(train.classes, test.classes, key=len),
+        uniformity(queries),
+        len(train),
+        recipes.linear.epochs if "linear" in asked else None,
+    )
+
+
+def check_protocols(protocols: Iterable[str] | None, settings: EvaluationSettings) -> tuple[str, ...]:
+    """The protocols asked for, each once; None asks for those of the settings."""
+    if protocols is None:
+        return ("knn200", "knn10", "probe") if settings.probe else ("knn200", "knn10")
+    asked = tuple(dict.fromkeys((protocols,) if isinstance(protocols, str) else protocols))
+    for protocol in asked:
+        if protocol not in PROTOCOLS:
+            raise unknown("protocol", protocol, PROTOCOLS)
+    if not asked:
+        raise ValueError(f"No protocol was asked for; known: {', '.join(PROTOCOLS)}.")
+    return asked
 
 
 def limited(images: ImageSet, settings: EvaluationSettings) -> ImageSet:

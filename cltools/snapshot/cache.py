@@ -1,12 +1,11 @@
 """Maps kept on disk by what they were made from, so that none is made twice.
 
-The folder is the variable `CLTOOLS_CACHE`, else `$XDG_CACHE_HOME/cltools`, else `~/.cache/cltools`; it may be deleted
-at any time. Whatever is wrong with it, a map is only made again.
+The folder is `cltools.files.cache_folder`; it may be deleted at any time. Whatever is wrong with it, a map is only made
+again.
 
 Legend: N points.
 """
 
-import os
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,21 +16,10 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
+from cltools.files import cache_folder
+
 CHECKSUM = 32  # bytes of SHA-256, before those of the map
 PLACES = np.dtype("<f4")
-
-
-def folder() -> Path:
-    """Where maps are kept.
-
-    Raises:
-        RuntimeError: no variable names a folder, and this user has no home.
-    """
-    if given := os.environ.get("CLTOOLS_CACHE"):
-        return Path(given).expanduser()
-    if given := os.environ.get("XDG_CACHE_HOME"):
-        return Path(given).expanduser() / "cltools"
-    return Path.home() / ".cache" / "cltools"
 
 
 def content_key(*parts: ndarray | str | int | None) -> str:
@@ -49,7 +37,7 @@ def content_key(*parts: ndarray | str | int | None) -> str:
 def cached(key: str, make: Callable[[], Float32[ndarray, "N 2"]]) -> Float32[ndarray, "N 2"]:
     """The map of this key: as it was kept, else made and kept."""
     try:
-        path = folder() / f"{key}.map"
+        path = cache_folder() / f"{key}.map"
     except RuntimeError:
         return make()
     place = _read(path)

@@ -1,24 +1,47 @@
 """The state of a run on disk: all that a resumed run needs to go on bit for bit.
 
-A checkpoint is written to a new file and moved into place, so a crash while writing leaves the one before.
+A checkpoint is written to a new file and moved into place, so a crash while writing leaves the one before. It may be of
+the middle of an epoch.
 """
 
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from cltools.config import Experiment, differences
 from cltools.files import replacing
-from cltools.training.history import Row
+from cltools.ranks import Ranks
+from cltools.training.history import EpochSums, Row
 from cltools.training.images import TrainedOn
-from cltools.training.step import Learner
+from cltools.training.learner import Learner
 
 FORMAT = "cltools checkpoint"
-VERSION = 1
+VERSION = 2
 IMMATERIAL = ("data.root:", "data.download:", "training.device:", "training.checkpoint_every:")
+
+
+@dataclass
+class Progress:
+    """How far training has come.
+
+    Attributes:
+        epoch: epochs done.
+        steps: of the epoch under way.
+        order: the state of the learner's `order` before that epoch, from which its order of images is drawn again.
+        seconds: that it has taken so far.
+        sums: of its metrics so far; None before its first step.
+    """
+
+    epoch: int = 0
+    steps: int = 0
+    order: Tensor | None = None
+    seconds: float = 0.0
+    sums: EpochSums | None = None
 
 
 def environment(device: torch.device) -> dict[str, str]:
@@ -33,18 +56,40 @@ def environment(device: torch.device) -> dict[str, str]:
 
 
 def save_checkpoint(
-    path: Path, learner: Learner, experiment: Experiment, images: TrainedOn, epoch: int, rows: list[Row]
+    path: Path, learner: Learner, experiment: Experiment, images: TrainedOn, progress: Progress, rows: list[Row]
 ) -> None:
-    """Write the learner after `epoch` epochs and the history; the file before stays until the new one is whole."""
+    """Write the learner and the history; the file before stays until the new one is whole. For every rank to call.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written to; the file before is as it was.
+    """
+    ranks = learner.ranks
+    chance = ranks.gathered(learner.chance.get_state().to(learner.device)).cpu()
+    if ranks.first:
+        _write(path, learner, experiment, images, progress, rows, chance)
+    ranks.from_first("written")  # none goes on, or reads it, before
+
+
+def _write(
+    path: Path,
+    learner: Learner,
+    experiment: Experiment,
+    images: TrainedOn,
+    progress: Progress,
+    rows: list[Row],
+    chance: Tensor,
+) -> None:
     memory = learner.memory
     state = {
         "format": FORMAT,
         "version": VERSION,
-        "environment": environment(learner.draws.device),
+        "environment": environment(learner.device),
+        "ranks": learner.ranks.count,
         "experiment": experiment.to_json(),
         "images": asdict(images),
-        "epoch": epoch,
+        "epoch": progress.epoch,
         "step": learner.step,
+        "partial": _partial(progress),
         "rows": rows,
         "encoder": learner.encoder.state_dict(),
         "optimizer": learner.optimizer.state_dict(),
@@ -52,9 +97,12 @@ def save_checkpoint(
         "queue": memory.queue.state_dict() if memory else None,
         "order": learner.order.get_state(),
         "draws": learner.draws.get_state(),
+        "chance": chance,
     }
+    buffer = BytesIO()  # torch would tell of a full disk by an error of its own kind
+    torch.save(state, buffer)
     with replacing(path) as part:
-        torch.save(state, part)
+        part.write_bytes(buffer.getbuffer())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -79,8 +127,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def restore(learner: Learner, state: dict[str, Any]) -> None:
-    """Put a checkpoint's state into a learner of the same experiment.
+def restore(learner: Learner, state: dict[str, Any]) -> Progress:
+    """Put a checkpoint's state into a learner of the same experiment; returns how far it had come.
 
     Raises:
         ValueError: the learner has another backbone.
@@ -93,12 +141,41 @@ def restore(learner: Learner, state: dict[str, Any]) -> None:
         ) from error
     learner.optimizer.load_state_dict(state["optimizer"])
     learner.order.set_state(state["order"])
-    if state["environment"]["device"] == learner.draws.device.type:  # a generator reads its own device's states only
+    if state["environment"]["device"] == learner.device.type:  # a generator reads its own device's states only
         learner.draws.set_state(state["draws"])
+        chance = state["chance"].chunk(learner.ranks.count)[learner.ranks.rank]
+        learner.chance.set_state(chance.clone())  # torch reads a view of a tensor from the tensor's beginning
     learner.step = state["step"]
     if learner.memory is not None:
         learner.memory.copy.load_state_dict(state["momentum_copy"])
         learner.memory.queue.load_state_dict(state["queue"])
+    partial = state["partial"]
+    if partial is None:
+        return Progress(state["epoch"])
+    sums = EpochSums(learner.device, learner.ranks)
+    sums.load_state_dict(partial["sums"])
+    return Progress(state["epoch"], partial["steps"], partial["order"], partial["seconds"], sums)
+
+
+def check_same_ranks(path: Path, state: dict[str, Any], ranks: Ranks) -> None:
+    """Refuse to go on with more or fewer processes: their shares of a batch, and what each draws, would be others."""
+    if state["ranks"] != ranks.count:
+        then, now = (f"{count} process{'es' if count > 1 else ''}" for count in (state["ranks"], ranks.count))
+        raise ValueError(
+            f"{path} was trained by {then}, and this is training by {now}. Resume with as many as before "
+            f"(torchrun --nproc-per-node …), or start a new run in another folder."
+        )
+
+
+def _partial(progress: Progress) -> dict[str, Any] | None:
+    if progress.sums is None:
+        return None
+    return {
+        "steps": progress.steps,
+        "order": progress.order,
+        "seconds": progress.seconds,
+        "sums": progress.sums.state_dict(),
+    }
 
 
 def check_same_images(path: Path, state: dict[str, Any], images: TrainedOn) -> None:

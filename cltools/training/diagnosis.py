@@ -14,7 +14,7 @@ from cltools.encoders import Encoder
 from cltools.encoders.backbones import home
 from cltools.evaluation import embed
 from cltools.mining import Similarities, similarities
-from cltools.training.step import Memory
+from cltools.training.learner import Memory
 from cltools.views import augment
 
 BATCH = 1000  # images augmented and embedded at once

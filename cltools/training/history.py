@@ -2,16 +2,21 @@
 
 import csv
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from cltools.files import replacing
 from cltools.mining import Band
+from cltools.ranks import ALONE, Ranks
 
 Row = dict[str, float]
+NEVER = 2**62
+"""The step of an event that did not happen."""
 
 TIMING = ("seconds", "views_per_second")
 """The columns in which two equal runs differ."""
@@ -95,20 +100,23 @@ class Tally:
 
 
 class EpochSums:
-    """Sums of an epoch's metrics and the first step with a non-finite loss, kept on the device until `fetch`."""
+    """Sums of an epoch's metrics and the first step with a non-finite loss, kept on the device until `fetch`.
 
-    def __init__(self, device: torch.device) -> None:
+    Each rank sums over its own anchors; `fetch` puts them together.
+    """
+
+    def __init__(self, device: torch.device, ranks: Ranks = ALONE) -> None:
+        self.ranks = ranks
         self.loss = torch.zeros((), dtype=torch.float64, device=device)
         nothing = torch.zeros(len(Band), dtype=torch.int64, device=device)
         self.tally = Tally(nothing, nothing, 0)
-        self.bad_step = torch.full((), -1, dtype=torch.int64, device=device)
+        self.bad_step = torch.full((), NEVER, dtype=torch.int64, device=device)
         self.steps = 0
 
     def add(self, step: int, loss: Tensor, tally: Tally) -> None:
         """Take in one step; asks the device nothing."""
         loss = loss.detach()
-        bad = ~loss.isfinite() & (self.bad_step < 0)
-        self.bad_step = torch.where(bad, step, self.bad_step)
+        self.bad_step = torch.where(loss.isfinite(), self.bad_step, self.bad_step.clamp(max=step))
         self.loss += loss
         self.tally += tally
         self.steps += 1
@@ -119,16 +127,37 @@ class EpochSums:
         Raises:
             FloatingPointError: a step's loss was not finite; the message names the first.
         """
-        if (bad := int(self.bad_step)) >= 0:
+        if (bad := int(self.ranks.least(self.bad_step))) != NEVER:
             raise diverged(f"The loss was not finite at step {bad}")
-        keys = self.tally.keys.tolist()
-        same = [math.nan] * len(Band) if self.tally.same_class is None else self.tally.same_class.tolist()
+        keys = self.ranks.total(self.tally.keys).tolist()
+        same = [math.nan] * len(Band)
+        if self.tally.same_class is not None:
+            same = self.ranks.total(self.tally.same_class).tolist()
         return {
-            "loss": float(self.loss) / self.steps,
+            "loss": float(self.ranks.total(self.loss)) / (self.steps * self.ranks.count),
             "mined_purity": _share(same[Band.MINED], keys[Band.MINED]),
             "false_negative_share": _share(same[Band.POTENTIAL], keys[Band.POTENTIAL]),
-            **{band.name.lower(): keys[band] / self.tally.anchors for band in Band},
+            **{band.name.lower(): keys[band] / (self.tally.anchors * self.ranks.count) for band in Band},
         }
+
+    def state_dict(self) -> dict[str, Any]:
+        """This rank's sums so far; loads with `weights_only=True`."""
+        return {
+            "loss": self.loss,
+            "keys": self.tally.keys,
+            "same_class": self.tally.same_class,
+            "anchors": self.tally.anchors,
+            "bad_step": self.bad_step,
+            "steps": self.steps,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from sums that `state_dict` gave."""
+        device = self.loss.device
+        same_class = None if state["same_class"] is None else state["same_class"].to(device)
+        self.loss, self.bad_step = state["loss"].to(device), state["bad_step"].to(device)
+        self.tally = Tally(state["keys"].to(device), same_class, state["anchors"])
+        self.steps = state["steps"]
 
 
 def _share(part: float, whole: int) -> float:

@@ -1,31 +1,34 @@
 """A run: what was asked, what came out, and the folder it lies in."""
 
-import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
 from cltools.config import Experiment
 from cltools.datasets import ImageSet
 from cltools.encoders import Encoder, MomentumCopy, build_encoder
 from cltools.encoders.backbones import OwnBackbone, home
-from cltools.evaluation import Diagnosis, diagnose, evaluate
+from cltools.evaluation import Diagnosis, LinearRecipe, Recipes, diagnose, predict
 from cltools.files import replacing, write_text
 from cltools.mining import select
 from cltools.queue import Queue
+from cltools.records import write_record
 from cltools.training.checkpoint import read_checkpoint
 from cltools.training.diagnosis import compared_now
 from cltools.training.history import History
 from cltools.training.images import TrainedOn, evaluation_images, training_images
-from cltools.training.step import Memory
+from cltools.training.learner import Memory
+from cltools.training.record import RECORD, Record, read_run_record, run_record, stretch_here, with_evaluation
 
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.csv", "checkpoint.pt"
-WEIGHTS, EVALUATION = "encoder.safetensors", "evaluation.json"
-FILES = (CONFIG, HISTORY, CHECKPOINT, WEIGHTS, EVALUATION)
+WEIGHTS, CONFUSION = "encoder.safetensors", "confusion.csv"
+FILES = (CONFIG, HISTORY, CHECKPOINT, WEIGHTS, RECORD)
 
 
 @dataclass
@@ -39,6 +42,7 @@ class Run:
         path: the run's folder; None for a run kept in memory.
         memory: momentum copy and queue, for `fit(start_from=…)`; None in SimCLR mode.
         images: what it was trained on; None for a loaded run without checkpoint.
+        here: what its record says of the epochs trained by this process; None for a run that was only loaded.
     """
 
     experiment: Experiment
@@ -47,23 +51,46 @@ class Run:
     path: Path | None = None
     memory: Memory | None = None
     images: TrainedOn | None = None
+    here: Record | None = field(default=None, repr=False)
 
     def save(self) -> None:
-        """Write config, history and weights into the run's folder; each file is replaced whole."""
+        """Write config, history, weights and record into the run's folder; each file is replaced whole.
+
+        Raises:
+            ValueError: a run kept in memory, or a damaged record, which stays as it is; nothing is written.
+        """
         if self.path is None:
             raise ValueError("This run was kept in memory; give fit(…, out=FOLDER) to save it.")
+        record = self._record(self.path)
         write_text(self.path / CONFIG, self.experiment.to_json())
         self.history.save(self.path / HISTORY)
         weights = self.encoder.state_dict()  # cloned, because safetensors refuses weights that share memory
+        plain = {k: t.cpu().clone(memory_format=torch.contiguous_format) for k, t in weights.items()}
         with replacing(self.path / WEIGHTS) as part:
-            save_file({k: t.cpu().clone(memory_format=torch.contiguous_format) for k, t in weights.items()}, part)
+            part.write_bytes(serialised(plain))
+        write_record(self.path / RECORD, record)
 
-    def evaluate(self, split: Literal["test", "val"] = "test") -> dict[str, Any]:
-        """Evaluate on the test images, or on the held-out ones; a saved run also gets its `evaluation.json`.
+    def evaluate(
+        self,
+        split: Literal["test", "val"] = "test",
+        protocols: Iterable[str] | None = None,
+        *,
+        linear_epochs: int | None = None,
+    ) -> dict[str, Any]:
+        """Evaluate on the test images, or on the held-out ones; a saved run's `record.json` also gets the report.
+
+        Beside it `confusion.csv` holds how often each class was taken for which, by the protocol that reads most:
+        linear, else the probe, else kNN-200. What protocols draw is decided by the run's seed, and they mirror
+        pictures as often as its views do.
+
+        Args:
+            split: "test", or "val" for the images held out.
+            protocols: names from `cltools.evaluation.PROTOCOLS`; None for the default of `cltools.evaluate`.
+            linear_epochs: of the linear evaluation; None for its 100.
 
         Raises:
             ValueError: a run on images given to `fit(images=…)`, which it does not keep; split
-                "val" of a run that held nothing out; or images without labels.
+                "val" of a run that held nothing out; images without labels; an unknown protocol; or a damaged record.
         """
         if self.images is not None and self.images.given:
             raise ValueError(
@@ -73,12 +100,31 @@ class Run:
         train, held_out = training_images(self.experiment)
         if split == "val" and held_out is None:
             raise ValueError('This run held no images out; train with data.holdout above 0 to evaluate on split "val".')
-        judged = evaluation_images(self.experiment) if split == "test" or held_out is None else held_out
-        measured = evaluate(self.encoder, train, judged, self.experiment.evaluation)
-        report = {"images": self.experiment.data.name, "split": split, "epochs": len(self.history.rows), **measured}
         if self.path is not None:
-            write_text(self.path / EVALUATION, json.dumps(report, indent=2) + "\n")
+            self._record(self.path)  # a damaged one is refused before the minutes that an evaluation may take
+        judged = evaluation_images(self.experiment) if split == "test" or held_out is None else held_out
+        recipes = Recipes() if linear_epochs is None else Recipes(linear=LinearRecipe(epochs=linear_epochs))
+        recipes = recipes.like(self.experiment.views, self.experiment.seed)
+        found = predict(self.encoder, train, judged, self.experiment.evaluation, protocols, recipes=recipes)
+        about = {"images": self.experiment.data.name, "split": split, "epochs": len(self.history.rows)}
+        report = about | found.report()
+        if self.path is not None:
+            write_text(self.path / CONFUSION, found.confusion_csv())
+            here = self.here or stretch_here(home(self.encoder))
+            write_record(self.path / RECORD, with_evaluation(self._record(self.path), report, here))
         return report
+
+    def _record(self, folder: Path) -> Record:
+        """The record as it stands, going on with the one that lies there."""
+        own = self.encoder.backbone
+        return run_record(
+            self.experiment,
+            self.history.rows,
+            self.images,
+            type(own.module).__name__ if isinstance(own, OwnBackbone) else self.experiment.encoder.backbone,
+            here=self.here,
+            before=read_run_record(folder),
+        )
 
     def diagnose(self, *, images: ImageSet | None = None, n: int = 1000, seed: int = 0) -> Diagnosis:
         """What the run's encoder and rules would select now, at full strength (see `compared_now`).

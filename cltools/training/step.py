@@ -1,6 +1,9 @@
 """One step of training: views, encoder, similarities, selection, loss, update, enqueue. Asks the device nothing.
 
-Legend: B images of the batch, A anchors (2B with both views), K keys, d embedding.
+Every rank is given the whole batch and draws for all of it; its share is what it makes views and anchors of. Keys are
+exchanged, so that anchors meet the same ones, and the queue takes them in the same order, however many ranks there are.
+
+Legend: B images of the batch, b of this rank's share (alone: all), A anchors (2b with both views), K keys, d embedding.
 """
 
 from collections.abc import Iterator
@@ -12,33 +15,10 @@ from torch.nn import functional as F
 
 from cltools.config import Experiment
 from cltools.contrast import Observer, contrastive_loss
-from cltools.encoders import Encoder, MomentumCopy
 from cltools.mining import Selection, Similarities
-from cltools.queue import Queue
 from cltools.training.history import Tally
+from cltools.training.learner import Learner, Memory
 from cltools.views import augment
-
-
-@dataclass
-class Memory:
-    """Where keys come from in MoCo mode: a slowly moving copy of the encoder, and the queue of what it made."""
-
-    copy: MomentumCopy
-    queue: Queue
-
-
-@dataclass
-class Learner:
-    """All that changes while training; `memory` is None in SimCLR mode."""
-
-    encoder: Encoder
-    optimizer: torch.optim.Optimizer
-    memory: Memory | None
-    order: torch.Generator
-    """Draws the order of the images, on the CPU."""
-    draws: torch.Generator
-    """Draws views, the shuffling of keys, and what rules draw, on the device."""
-    step: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,12 +39,12 @@ class Compared:
     keys: Tensor  # [K, d]
     key_ids: Tensor  # [K]
     key_labels: Tensor  # [K]
-    new_keys: Tensor  # [B, d], what the queue takes
+    new_keys: Tensor | None = None  # [B, d], what the queue takes
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step leaves for the history, on the device."""
+    """What a step leaves for the history, on the device, of this rank's anchors."""
 
     loss: Tensor
     tally: Tally
@@ -92,20 +72,22 @@ def train_step(
 
     Args:
         learner: changed in place.
-        batch: on the learner's device.
+        batch: the whole of it, on the learner's device, which divides by the ranks.
         experiment: settings; schedules are resolved here.
         progress: share of training done before this step.
         labelled: whether labels are known; they reach the oracle and the diagnosis only.
         observe: called with what was compared and chosen, once for each chunk of anchors.
     """
-    view1, view2 = (augment(batch.images, experiment.views, generator=learner.draws) for _ in range(2))
+    share = learner.ranks.share(len(batch.ids))
+    pixels, among = batch.images[share], (share.start, len(batch.ids))
+    view1, view2 = (augment(pixels, experiment.views, generator=learner.draws, among=among) for _ in range(2))
     with precision(experiment, batch.images.device):
         compared = (
             _in_batch(learner, batch, view1, view2)
             if learner.memory is None
             else _against_queue(learner, learner.memory, batch, view1, view2, experiment)
         )
-    repeats = len(compared.anchors) // len(batch.ids)
+    repeats = len(compared.anchors) // len(pixels)
     tallies: list[Tally] = []
 
     def count(s: Similarities, selection: Selection) -> None:
@@ -120,16 +102,16 @@ def train_step(
         experiment.positives.at(progress),
         experiment.negatives.at(progress),
         experiment.loss,
-        ids=(batch.ids.repeat(repeats), compared.key_ids),
-        labels=(batch.labels.repeat(repeats), compared.key_labels) if labelled else None,
-        generator=learner.draws,
+        ids=(batch.ids[share].repeat(repeats), compared.key_ids),
+        labels=(batch.labels[share].repeat(repeats), compared.key_labels) if labelled else None,
+        generator=learner.chance,
         chunk=experiment.training.chunk,
         observe=count,
     ).mean()
     learner.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     learner.optimizer.step()
-    if learner.memory is not None:
+    if learner.memory is not None and compared.new_keys is not None:
         learner.memory.queue.enqueue(compared.new_keys, batch.ids, batch.labels)
     learner.step += 1
     return StepResult(loss.detach(), sum(tallies[1:], tallies[0]))
@@ -143,10 +125,11 @@ def precision(experiment: Experiment, device: torch.device) -> torch.autocast:
 
 
 def _in_batch(learner: Learner, batch: Batch, view1: Tensor, view2: Tensor) -> Compared:
-    """SimCLR: both views stacked are the 2B anchors and the same 2B keys, with gradient on both sides."""
-    z = F.normalize(learner.encoder(torch.cat([view1, view2]), views=2).float(), dim=1)
+    """SimCLR: both views stacked are the anchors and, of all ranks, the 2B keys, with gradient on both sides."""
+    z = F.normalize(learner.forward(torch.cat([view1, view2]), views=2).float(), dim=1)
     z1, z2 = z.chunk(2)
-    return Compared(z, torch.cat([z2, z1]), z, batch.ids.repeat(2), batch.labels.repeat(2), z2)
+    keys = learner.ranks.gathered_with_gradient(z, views=2)
+    return Compared(z, torch.cat([z2, z1]), keys, batch.ids.repeat(2), batch.labels.repeat(2))
 
 
 def _against_queue(
@@ -154,11 +137,12 @@ def _against_queue(
 ) -> Compared:
     """MoCo: anchors against the queue; symmetric stacks the pairs (view1, key of view2) and (view2, key of view1)."""
     memory.copy.update(learner.encoder, experiment.training.momentum)
-    both = experiment.training.symmetric
+    both, ranks = experiment.training.symmetric, learner.ranks
+    views = 2 if both else 1
     query = torch.cat([view1, view2]) if both else view1
     other = torch.cat([view2, view1]) if both else view2
-    z = F.normalize(learner.encoder(query, views=2 if both else 1).float(), dim=1)
+    z = F.normalize(learner.forward(query, views=views).float(), dim=1)
     with torch.no_grad():
-        k = F.normalize(memory.copy.keys(other, views=2 if both else 1, generator=learner.draws).float(), dim=1)
+        k = F.normalize(memory.copy.keys(other, views, generator=learner.draws, ranks=ranks).float(), dim=1)
     queue = memory.queue
-    return Compared(z, k, queue.keys, queue.ids, queue.labels, k[: len(batch.ids)])
+    return Compared(z, ranks.own(k, views), queue.keys, queue.ids, queue.labels, k[: len(batch.ids)])

@@ -1,0 +1,188 @@
+"""Fine-tuning with few labels: the whole backbone and a new linear layer, trained on 1 % or 10 % of the labels.
+
+Source: SimCLR, arXiv:2002.05709, section 4.4 and appendix B.5: Nesterov momentum 0.9, learning rate 0.05·batch/256
+without warm-up, no weight decay or other regularisation, crop and flip alone, 60 epochs for 1 % and 30 for 10 %.
+
+Differs, for small sets: batches of 64 instead of 4096, more than 1 % of CIFAR-10 is, which keeps the number of steps of
+the same kind (ImageNet 188 and 938; CIFAR-10 420 and 2,340); at least 200 steps where epochs are shorter still; a
+cosine to 0, since appendix B.5 names no decay and the last step is reported; batch norm over whole batches.
+
+Legend: N training images, M labelled ones among them, Q test images, C classes.
+"""
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int, Int64
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from tqdm.auto import tqdm
+
+from cltools.datasets import ImageSet
+from cltools.encoders import Encoder
+from cltools.encoders.backbones import home
+from cltools.evaluation.batches import CROP_AND_FLIP, LabelledViews, half
+from cltools.evaluation.checks import check_labels
+from cltools.evaluation.embed import HasFeatures, embed
+from cltools.evaluation.linear import LinearHead
+from cltools.views import ViewSettings
+
+
+@dataclass(frozen=True)
+class FinetuneRecipe:
+    """How encoder and linear layer are trained on few labels."""
+
+    share: float = 0.01
+    """Of the training images, whose labels are used."""
+    epochs: int = 60
+    """Passes over them."""
+    least_steps: int = 200
+    """Steps at least, however few images there are."""
+    batch: int = 64
+    """Images a step; a smaller last batch is dropped, fewer images are one batch."""
+    learning_rate: float = 0.05
+    """At batch 256; scaled with the batch."""
+    momentum: float = 0.9
+    """Of SGD, Nesterov's."""
+    weight_decay: float = 0.0
+    """Of SGD."""
+    views: ViewSettings = CROP_AND_FLIP
+    """Of the labelled images; test images are shown as they are."""
+    seed: int = 0
+    """Of the images drawn, the first weights, order and views."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that have no meaning."""
+        if not 0 < self.share <= 1:
+            raise ValueError(f"FinetuneRecipe: share is {self.share}; it must be above 0 and at most 1.")
+        if self.epochs < 1 or self.batch < 2:
+            raise ValueError(
+                f"FinetuneRecipe: {self.epochs} epochs of batches of {self.batch}; at least 1 epoch, and 2 images a "
+                "batch for its statistics."
+            )
+
+    def steps(self, an_epoch: int) -> int:
+        """Steps of the whole training, where an epoch has so many."""
+        return max(self.epochs * an_epoch, self.least_steps)
+
+    def rate(self, step: int, steps: int, batch: int) -> float:
+        """The learning rate of a step: a cosine from 0.05·batch/256 to 0."""
+        return self.learning_rate * batch / 256 * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def few_labels(labels: Int[Tensor, " N"], share: float, seed: int) -> Int64[Tensor, " M"]:
+    """Positions of a class-balanced share of the images, ascending, on the CPU.
+
+    Each class gives share·N/C images, rounded, but at least one, and no more than it has. So with few images the share
+    can be above the one asked for (one image a class), and with unlike classes below. With one seed a smaller share is
+    part of a larger one.
+
+    Args:
+        labels: of all training images, each known.
+        share: above 0, at most 1.
+        seed: of the draw.
+    """
+    labels = labels.cpu()
+    present = torch.unique(labels)
+    each = max(1, math.floor(share * len(labels) / len(present) + 0.5))
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    drawn = [order[labels[order] == label][:each] for label in present]
+    return torch.cat(drawn).sort().values
+
+
+def finetune_predict(
+    encoder: nn.Module | HasFeatures, train: ImageSet, test: ImageSet, recipe: FinetuneRecipe | None = None
+) -> Int[Tensor, " Q"]:
+    """Classes that a fine-tuned copy of the encoder (`finetune`) predicts for the test images, unaugmented.
+
+    Raises:
+        ValueError: training images without labels; no images; an encoder that cannot be trained.
+        FloatingPointError: the training diverged.
+    """
+    tuned, head = finetune(encoder, train, recipe)
+    return head.logits(embed(tuned, test)).argmax(1)
+
+
+def finetune(
+    encoder: nn.Module | HasFeatures, train: ImageSet, recipe: FinetuneRecipe | None = None
+) -> tuple[nn.Module, LinearHead]:
+    """Train a copy of the encoder and a new linear layer on the labels that `few_labels` draws.
+
+    The encoder itself is left as it was found. All its parameters are trained, those someone froze too. On CUDA its
+    passes are bfloat16. A CPU run repeats bit for bit.
+
+    Args:
+        encoder: a module whose `features` are [B, D].
+        train: with a label each; only the drawn images are looked at.
+        recipe: None for 1 % of the labels.
+
+    Returns:
+        The copy, in evaluation mode, and the layer on its features.
+
+    Raises:
+        ValueError: training images without labels, or fewer than two drawn; an encoder that cannot be trained.
+        FloatingPointError: the training diverged.
+    """
+    recipe = recipe or FinetuneRecipe()
+    check_labels(train.images, train.labels, f"{train.split} images of {train.name!r}")
+    drawn = train.select(few_labels(train.labels, recipe.share, recipe.seed).to(train.images.device))
+    if len(drawn) < 2:
+        raise ValueError(f"{recipe.share:.0%} of {train.name!r} is one image; batch statistics need two at least.")
+    tuned = _copy(encoder)
+    place = home(tuned)
+    dim, classes = embed(tuned, drawn.images[:1]).shape[1], int(train.labels.max()) + 1
+    head = LinearHead.new(classes, dim, recipe.seed, place)
+    views = LabelledViews(drawn.to(place), recipe.views, batch=recipe.batch, seed=recipe.seed, drop_last=True)
+    devices = [place] if place.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.enable_grad(), torch.autocast(place.type, enabled=False):
+        torch.manual_seed(recipe.seed)  # for what an own backbone draws: dropout
+        _train(tuned, head, views, recipe)
+    return tuned.eval(), head.finished("the fine-tuning")
+
+
+def _copy(encoder: nn.Module | HasFeatures) -> nn.Module:
+    """A copy to train, whose batch statistics are those of whole batches."""
+    if not isinstance(encoder, nn.Module) or not isinstance(encoder, HasFeatures):
+        raise ValueError(
+            f"{type(encoder).__name__} cannot be fine-tuned: a module with a method `features`, images [B, 3, H, W] to "
+            "vectors [B, D], is needed. Leave finetune1 and finetune10 out, or give such a module."
+        )
+    tuned = copy.deepcopy(encoder)
+    if not list(tuned.parameters()):
+        raise ValueError(f"{type(encoder).__name__} has no parameters, so nothing of it can be fine-tuned.")
+    if isinstance(tuned, Encoder):
+        tuned.bn_group = None
+    tuned.requires_grad_(True).zero_grad(set_to_none=True)
+    return tuned
+
+
+def _train(tuned: nn.Module, head: LinearHead, views: LabelledViews, recipe: FinetuneRecipe) -> None:
+    """All steps; parameters that features do not pass through have no gradient and stay."""
+    assert isinstance(tuned, HasFeatures)
+    optimizer = torch.optim.SGD(
+        [*tuned.parameters(), head.weight, head.bias],
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.momentum > 0,
+    )
+    steps, step = recipe.steps(views.steps), 0
+    place = head.weight.device
+    tuned.train()
+    with tqdm(total=steps, desc=f"fine-tuning on {len(views.images)} labels", unit="step", leave=False) as bar:
+        while step < steps:
+            for pixels, labels in views.epoch():
+                for group in optimizer.param_groups:
+                    group["lr"] = recipe.rate(step, steps, views.batch)
+                with half(place):
+                    features = tuned.features(pixels)
+                loss = cross_entropy(head.logits(features), labels)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                bar.update()
+                step += 1
+                if step == steps:
+                    break

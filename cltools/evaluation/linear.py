@@ -1,0 +1,146 @@
+"""The recipe's linear evaluation: a linear layer trained by SGD on a frozen backbone, under crops and flips.
+
+It is what published tables of this lineage report. Beside it stands the fast probe (`probe.py`), which is solved, not
+trained, and sees no augmentation: it is cheaper and has no schedule to tune, and its figures are no substitute.
+
+Source: the linear classification of MoCo (arXiv:1911.05722, section 4.1): learning rate 30, no weight decay, ×0.1 at
+60 and 80 of 100 epochs, batch 256; with Nesterov momentum as in the published code of the paper's laboratory. That
+code prints the best epoch on the test images beside the last; here the last alone is reported, since the best is
+chosen by the test labels.
+
+Legend: N training images, Q test images, B images of a batch, D features, C classes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, linear
+from tqdm.auto import tqdm
+
+from cltools.datasets import ImageSet
+from cltools.encoders.backbones import eval_mode, home
+from cltools.evaluation.batches import CROP_AND_FLIP, LabelledViews, half
+from cltools.evaluation.checks import check_labels
+from cltools.evaluation.embed import HasFeatures, embed, reader
+from cltools.views import ViewSettings
+
+
+@dataclass(frozen=True)
+class LinearRecipe:
+    """How the linear layer is trained; fewer epochs keep the schedule's shape, and are to be told with the figure."""
+
+    epochs: int = 100
+    """Passes over the training images."""
+    batch: int = 256
+    """Images a step; the smaller last batch counts too."""
+    learning_rate: float = 30.0
+    """At the start. Features are not normalised, and small."""
+    momentum: float = 0.9
+    """Of SGD, Nesterov's."""
+    weight_decay: float = 0.0
+    """Of SGD."""
+    milestones: tuple[float, ...] = (0.6, 0.8)
+    """Shares of training after which the learning rate falls."""
+    decay: float = 0.1
+    """What it is multiplied by there."""
+    views: ViewSettings = CROP_AND_FLIP
+    """Of the training images; test images are shown as they are."""
+    seed: int = 0
+    """Of the first weights, order and views."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that have no meaning."""
+        if self.epochs < 1 or self.batch < 1:
+            raise ValueError(f"LinearRecipe: {self.epochs} epochs of batches of {self.batch}; both must be at least 1.")
+        if not all(0 <= share <= 1 for share in self.milestones):
+            raise ValueError(f"LinearRecipe: milestones are {self.milestones}; give shares of training, from 0 to 1.")
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 0."""
+        passed = sum(epoch >= share * self.epochs for share in self.milestones)
+        return float(self.learning_rate * self.decay**passed)
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """A linear layer on raw features: weight [C, D], bias [C]."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def logits(self, features: Float[Tensor, "Q D"]) -> Float[Tensor, "Q C"]:
+        """Scores of each class, for features on the layer's device."""
+        with torch.autocast(features.device.type, enabled=False):
+            return linear(features.float(), self.weight, self.bias)
+
+    @classmethod
+    def new(cls, classes: int, dim: int, seed: int, device: torch.device) -> "LinearHead":
+        """First weights from N(0, 0.01²) and biases 0, as MoCo's; trainable."""
+        weight = 0.01 * torch.randn(classes, dim, generator=torch.Generator().manual_seed(seed))
+        return cls(weight.to(device).requires_grad_(), torch.zeros(classes, device=device).requires_grad_())
+
+    def finished(self, what: str) -> "LinearHead":
+        """The layer without gradient, or the error of a training that diverged."""
+        head = LinearHead(self.weight.detach(), self.bias.detach())
+        if not (head.weight.isfinite().all() and head.bias.isfinite().all()):
+            raise FloatingPointError(f"The weights of {what} are NaN or infinite: lower its learning rate.")
+        return head
+
+
+def linear_predict(
+    encoder: nn.Module | HasFeatures, train: ImageSet, test: ImageSet, recipe: LinearRecipe | None = None
+) -> Int[Tensor, " Q"]:
+    """Classes that a linear layer trained by the recipe (`fit_linear`) predicts for the test images, unaugmented.
+
+    Raises:
+        ValueError: training images without labels; no images.
+        FloatingPointError: the training diverged.
+    """
+    head = fit_linear(encoder, train, recipe)
+    return head.logits(embed(encoder, test, device=head.weight.device)).argmax(1)
+
+
+def fit_linear(encoder: nn.Module | HasFeatures, train: ImageSet, recipe: LinearRecipe | None = None) -> LinearHead:
+    """Train a linear layer on the frozen encoder's raw features; what the last step leaves.
+
+    The encoder runs in evaluation mode without gradient and is left as it was found, buffers and flags included. The
+    images lie on its device, and no step waits for it. On CUDA the encoder's passes are bfloat16. A CPU run repeats
+    bit for bit.
+
+    Args:
+        encoder: as in `embed`.
+        train: with a label each.
+        recipe: None for the published one.
+
+    Raises:
+        ValueError: training images without labels; no images.
+        FloatingPointError: the training diverged.
+    """
+    recipe = recipe or LinearRecipe()
+    check_labels(train.images, train.labels, f"{train.split} images of {train.name!r}")
+    dim, classes = embed(encoder, train.images[:1]).shape[1], int(train.labels.max()) + 1
+    place = home(encoder, train.images.device)
+    head = LinearHead.new(classes, dim, recipe.seed, place)
+    optimizer = torch.optim.SGD(
+        [head.weight, head.bias],
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.momentum > 0,
+    )
+    views = LabelledViews(train.to(place), recipe.views, batch=recipe.batch, seed=recipe.seed, drop_last=False)
+    read = reader(encoder)
+    with eval_mode(encoder), torch.enable_grad(), torch.autocast(place.type, enabled=False):
+        for epoch in tqdm(range(recipe.epochs), desc="linear evaluation", unit="epoch", leave=False):
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.rate(epoch)
+            for pixels, labels in views.epoch():
+                with torch.no_grad(), half(place):
+                    features = read(pixels)
+                loss = cross_entropy(head.logits(features), labels)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+    return head.finished("the linear evaluation")

@@ -1,0 +1,69 @@
+"""Published figures that runs are shown beside: one table, each row with its source. None was made by this package."""
+
+from dataclasses import dataclass
+from itertools import chain
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a source says of a method on a set of images; None and "" where it says nothing that we know.
+
+    Attributes:
+        method: as the source names it.
+        images: as `load_images` names them.
+        source: where the figures stand.
+        knn200: percent by the weighted vote of 200 neighbours.
+        linear: percent by the linear evaluation of the recipe.
+        unknown: percent, top-1, by a protocol that we do not know.
+        epochs: of training.
+        backbone: its name.
+    """
+
+    method: str
+    images: str
+    source: str
+    knn200: float | None = None
+    linear: float | None = None
+    unknown: float | None = None
+    epochs: int | None = None
+    backbone: str = ""
+
+
+IMAGE_SETS = ("cifar10", "cifar100", "tinyimagenet")
+PAPER = "arXiv:2311.00358, abstract"
+LABORATORY = "github.com/pc-cp/Benchmark-Methods-For-MNN, README at commit 80dd398"
+CAUTION = (
+    "The laboratory's README says that its figures of MoCoV2, SimCLR and BYOL may be somewhat high; whether all of "
+    "them are of the best or of the last epoch is not known to us."
+)
+
+_BY_LABORATORY = {  # 200-NN and linear, on each of the image sets in turn
+    "MoCoV2": (88.05, 89.70, 57.64, 62.37, 37.29, 46.08),
+    "SimCLR": (85.30, 87.72, 56.50, 62.52, 37.16, 45.71),
+    "BYOL": (87.54, 89.54, 57.24, 63.16, 37.65, 45.29),
+    "ReSSL": (88.89, 89.97, 57.48, 63.82, 37.14, 46.38),
+    "NNCLR, k = 1": (85.47, 88.06, 50.99, 60.53, 31.62, 41.70),
+    "NNCLR, k = 5": (86.78, 88.80, 53.21, 61.25, 34.44, 44.38),
+    "MSF, k = 5": (87.86, 89.60, 51.29, 59.84, 34.79, 42.52),
+    "SNCLR, k = 5": (87.64, 89.64, 58.57, 65.45, 41.42, 49.62),
+    "SCE": (89.15, 90.62, 60.17, 64.93, 40.66, 48.63),
+    "CMSF": (88.95, 90.63, 54.20, 61.24, 35.97, 44.00),
+    "UnMix": (87.99, 90.37, 59.11, 65.30, 38.65, 47.29),
+}
+
+
+def _by_laboratory(images: str) -> tuple[Published, ...]:
+    at = 2 * IMAGE_SETS.index(images)
+    return tuple(
+        Published(method, images, LABORATORY, figures[at], figures[at + 1], epochs=200, backbone="ResNet-18")
+        for method, figures in _BY_LABORATORY.items()
+    )
+
+
+PUBLISHED: tuple[Published, ...] = tuple(
+    chain.from_iterable(
+        (Published("potential-sample mining, the paper", images, PAPER, unknown=figure), *_by_laboratory(images))
+        for images, figure in zip(IMAGE_SETS, (88.57, 61.10, 36.69), strict=True)
+    )
+)
+"""By image set: the paper's figure, then the same laboratory's re-runs of eleven settings of other methods."""

@@ -1,0 +1,196 @@
+"""Several processes that train one encoder together, each on its share of every batch.
+
+torchrun starts them and numbers them; a number is called a rank. Alone, there is one rank and nothing is exchanged, so
+that one process and many run the same code.
+
+Legend: m rows that a rank holds, n rows of all ranks, D whatever a row is; rows are of equal views, stacked.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+from torch import distributed as dist
+
+PATIENCE = timedelta(hours=2)
+"""How long others wait for one that downloads, measures or saves."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Which of how many processes this is, and what they tell each other. All must make the same calls in turn.
+
+    Attributes:
+        rank: of this process, from 0.
+        count: of processes.
+        local: its number among those of its machine, from 0.
+    """
+
+    rank: int = 0
+    count: int = 1
+    local: int = 0
+
+    @classmethod
+    def here(cls) -> "Ranks":
+        """This process's place in the process group, or alone where there is none."""
+        if not (dist.is_available() and dist.is_initialized()):
+            return cls()
+        return cls(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes files and speaks."""
+        return self.rank == 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing has to be exchanged."""
+        return self.count == 1
+
+    def share(self, total: int) -> slice:
+        """The rows of a batch of `total` that are this rank's."""
+        each = total // self.count
+        return slice(self.rank * each, (self.rank + 1) * each)
+
+    def own(self, x: Shaped[Tensor, "n *D"], views: int = 1) -> Shaped[Tensor, "m *D"]:
+        """This rank's rows of each view, of what all ranks hold together."""
+        if self.alone:
+            return x
+        return torch.unflatten(x, 0, (views, -1))[:, self.share(len(x) // views)].flatten(0, 1)
+
+    def gathered(self, x: Shaped[Tensor, "m *D"], views: int = 1) -> Shaped[Tensor, "n *D"]:
+        """The rows of all ranks, in their order within each view, without gradient."""
+        if self.alone:
+            return x
+        parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(self.count)]
+        dist.all_gather(parts, x.detach().contiguous())
+        return _by_view(parts, views)
+
+    def gathered_with_gradient(self, x: Shaped[Tensor, "m *D"], views: int = 1) -> Shaped[Tensor, "n *D"]:
+        """The same; what the rows are used for in any rank flows back to the rank they came from, summed."""
+        if self.alone:
+            return x
+        gathered: Tensor = _Gathered.apply(x, self, views)
+        return gathered
+
+    def total(self, x: Tensor) -> Tensor:
+        """The sum over ranks."""
+        return self._reduced(x, dist.ReduceOp.SUM)
+
+    def least(self, x: Tensor) -> Tensor:
+        """The least over ranks."""
+        return self._reduced(x, dist.ReduceOp.MIN)
+
+    def average_(self, tensors: Sequence[Tensor]) -> None:
+        """Replace tensors of one type by their mean over ranks, in one exchange."""
+        if self.alone or not tensors:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        parts = torch.split(self.total(flat) / self.count, [tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    @contextmanager
+    def one_before_others(self) -> Iterator[None]:
+        """The block is run by one process of each machine, then by the others: what it downloads, all find."""
+        if self.local > 0:
+            self._told(None)
+        yield
+        if self.local == 0:
+            self._told(None)
+
+    def any(self, value: bool) -> bool:
+        """Whether it is true of any rank."""
+        return any(self._told(value))
+
+    def from_first(self, value: Any) -> Any:
+        """The first rank's value, for all."""
+        return self._told(value)[0]
+
+    def check_agreed(self, values: Mapping[str, object]) -> None:
+        """Refuse to go on where the ranks differ in any of these.
+
+        Raises:
+            ValueError: on every rank; it names what differs and how.
+        """
+        told = self._told({name: str(value) for name, value in values.items()})
+        for name in values:
+            if len({each[name] for each in told}) > 1:
+                differing = "; ".join(f"rank {rank}: {each[name]}" for rank, each in enumerate(told))
+                raise ValueError(
+                    f"The processes that train together differ in {name} ({differing}). Start all of them with the "
+                    "same command, and give them the same images and a run's folder that all of them reach."
+                )
+
+    def _told(self, value: Any) -> list[Any]:
+        """Every rank's value."""
+        if self.alone:
+            return [value]
+        told: list[Any] = [None] * self.count
+        dist.all_gather_object(told, value)
+        return told
+
+    def _reduced(self, x: Tensor, operation: Any) -> Tensor:
+        if self.alone:
+            return x
+        x = x.clone()
+        dist.all_reduce(x, operation)
+        return x
+
+
+ALONE = Ranks()
+
+
+def launched() -> bool:
+    """Whether torchrun started this process."""
+    return dist.is_available() and dist.is_torchelastic_launched()
+
+
+@contextmanager
+def joined() -> Iterator[Ranks]:
+    """Join the other processes that torchrun started, each with a GPU of its own where there are some; else alone.
+
+    Raises:
+        ValueError: more processes on this machine than GPUs.
+    """
+    if not launched():
+        yield ALONE
+        return
+    if torch.cuda.is_available():
+        local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local >= gpus:
+            raise ValueError(
+                f"torchrun started process {local + 1} on a machine with {gpus} GPUs; lower --nproc-per-node."
+            )
+        torch.cuda.set_device(local)
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=PATIENCE)
+    try:
+        yield Ranks.here()
+    finally:
+        dist.destroy_process_group()
+
+
+class _Gathered(torch.autograd.Function):
+    """All rows forward; backward, each rank's rows get the sum of their gradients over ranks."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, ranks: Ranks, views: int) -> Tensor:
+        context.ranks, context.views = ranks, views
+        return ranks.gathered(x, views)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        ranks: Ranks = context.ranks
+        return ranks.own(ranks.total(gradients[0].contiguous()), context.views), None, None
+
+
+def _by_view(parts: Sequence[Tensor], views: int) -> Tensor:
+    """Parts of stacked views as one stack of whole views."""
+    return torch.cat([torch.unflatten(part, 0, (views, -1)) for part in parts], dim=1).flatten(0, 1)

@@ -1,0 +1,134 @@
+"""All that changes while training, made from an experiment or from what another run has learnt."""
+
+from dataclasses import dataclass, field
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from cltools.config import Experiment
+from cltools.datasets import ImageSet
+from cltools.encoders import Encoder, MomentumCopy, build_encoder
+from cltools.queue import Queue
+from cltools.ranks import ALONE, Ranks
+
+BACKEND = "inductor"
+"""Of torch.compile."""
+_NAMES = ("forward_sync_buffers", "broadcast_buffers")  # in newer versions of torch, and in older ones
+OWN_BUFFERS: Any = {next(name for name in _NAMES if name in signature(DistributedDataParallel).parameters): False}
+"""By which each rank keeps its own buffers, in this version of torch."""
+
+
+@dataclass
+class Memory:
+    """Where keys come from in MoCo mode: a slowly moving copy of the encoder, and the queue of what it made."""
+
+    copy: MomentumCopy
+    queue: Queue
+
+
+@dataclass
+class Learner:
+    """All that changes while training; `memory` is None in SimCLR mode. Every rank has one, equal but for `chance`."""
+
+    encoder: Encoder
+    optimizer: torch.optim.Optimizer
+    memory: Memory | None
+    order: torch.Generator
+    """Draws the order of the images, on the CPU."""
+    draws: torch.Generator
+    """Draws views and the shuffling of keys, on the device, for the whole batch."""
+    chance: torch.Generator
+    """Draws what rules draw, on the device, for this rank's anchors."""
+    ranks: Ranks = ALONE
+    step: int = 0
+    forward: nn.Module = field(init=False)
+    """The encoder as a step calls it: compiled, and averaging its gradients over ranks, where that is asked for."""
+
+    def __post_init__(self) -> None:
+        self.forward = self.encoder
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.draws.device
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of a name; "auto" is CUDA where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    unknown = ValueError(f'Unknown device {name!r}. Use "auto", "cpu", "cuda" or "cuda:1".')
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise unknown from None
+    if device.type not in ("cpu", "cuda"):
+        raise unknown
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f'Device {name!r} was asked for, but this machine has no CUDA GPU. Use "cpu" or "auto".')
+    return device
+
+
+def make_learner(
+    experiment: Experiment, train: ImageSet, backbone: nn.Module | None, device: torch.device, ranks: Ranks = ALONE
+) -> Learner:
+    """A fresh learner, decided by the seed."""
+    settings, seed = experiment.training, experiment.seed
+    encoder = build_encoder(experiment.encoder, train, backbone=backbone, seed=seed)
+    encoder = encoder.to(device).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(
+        encoder.parameters(),
+        lr=settings.learning_rate,
+        momentum=settings.sgd_momentum,
+        weight_decay=settings.weight_decay,
+        fused=True if device.type == "cuda" else None,
+    )
+    memory = None
+    if settings.mode == "moco":
+        queue = Queue(settings.queue_size, experiment.encoder.projection, device=device)
+        memory = Memory(MomentumCopy(encoder), queue)
+    learner = Learner(
+        encoder,
+        optimizer,
+        memory,
+        order=torch.Generator().manual_seed(2 * seed),  # no two seeds share an order or draws
+        draws=torch.Generator(device).manual_seed(2 * seed + 1),
+        chance=torch.Generator(device).manual_seed((1 << 31) + (seed << 8) + ranks.rank),
+        ranks=ranks,
+    )
+    if settings.compile:
+        compile_encoders(learner)
+    if not ranks.alone:  # our own batch norms hold the statistics of whole groups, averaged once an epoch
+        learner.forward = DistributedDataParallel(learner.forward, **OWN_BUFFERS)
+    return learner
+
+
+def compile_encoders(learner: Learner) -> None:
+    """Compile the encoder's pass and its copy's, for the one shape that a batch has; weights keep their names."""
+    compiled: Any = torch.compile(learner.encoder, backend=BACKEND, dynamic=False)
+    learner.forward = compiled
+    if learner.memory is not None:
+        copy = learner.memory.copy
+        copy.project = torch.compile(copy.encoder.project, backend=BACKEND, dynamic=False)
+
+
+def learn_from(encoder: Encoder, memory: Memory | None, learner: Learner) -> None:
+    """Copy what a run has learnt: encoder, and momentum copy and queue where both have them.
+
+    Raises:
+        ValueError: they do not fit, or are the very modules that training would change.
+    """
+    if {*learner.encoder.backbone.parameters()} & {*encoder.backbone.parameters()}:
+        raise ValueError("backbone is the very module of start_from, which training would change; give a copy of it.")
+    try:
+        learner.encoder.load_state_dict(encoder.state_dict())
+        if learner.memory is not None and memory is not None:
+            learner.memory.copy.load_state_dict(memory.copy.state_dict())
+            learner.memory.queue.load_state_dict(memory.queue.state_dict())
+        elif learner.memory is not None:
+            learner.memory.copy.update(learner.encoder, 0.0)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"start_from has another encoder or queue than this experiment: {error}") from error

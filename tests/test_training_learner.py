@@ -1,0 +1,100 @@
+"""The learner as training calls it: compiled, and on a GPU without a wait."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from test_training_checkpoint import made, training
+
+from cltools.presets import preset
+from cltools.training.learner import make_learner
+from cltools.training.step import Batch, train_step
+
+COMPILED = """
+import sys
+from dataclasses import replace
+import torch
+from torch._dynamo.backends.debugging import aot_eager
+from cltools.datasets import load_images
+from cltools.presets import preset
+from cltools.training import Run, fit, learner
+
+graphs = []
+def counted(graph, inputs, **settings):
+    graphs.append([tuple(x.shape) for x in inputs if x.ndim == 4 and x.shape[1] == 3 and x.shape[0] > 8])
+    return aot_eager(graph, inputs, **settings)
+
+learner.BACKEND = counted
+name, folder = sys.argv[1:]
+experiment = preset(name)
+experiment = replace(
+    experiment,
+    training=replace(experiment.training, epochs=2, batch=64, compile=True),
+    encoder=replace(experiment.encoder, bn_group=32),
+)
+images = load_images("digits").subset(300)
+compiled = fit(experiment, images=images, out=folder)
+assert len(graphs) == (1 if experiment.training.mode == "simclr" else 2), graphs  # the encoder, its copy; once each
+plain = fit(replace(experiment, training=replace(experiment.training, compile=False)), images=images)
+for ours, theirs in zip(plain.history.rows, compiled.history.rows, strict=True):
+    assert abs(ours["loss"] - theirs["loss"]) < 1e-4, (ours, theirs)
+kept = Run.load(folder)
+for run in (compiled, kept):
+    assert list(run.encoder.state_dict()) == list(plain.encoder.state_dict())
+    for (key, ours), theirs in zip(plain.encoder.state_dict().items(), run.encoder.state_dict().values(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3, msg=key)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["digits-potential", "digits-simclr"])
+def test_compiled_training_is_the_same_and_compiles_each_pass_once(name: str, tmp_path: Path) -> None:
+    # in a process of its own, because the shape checks of the tests cannot be compiled
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-c", COMPILED, name, str(tmp_path / "run")]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_whether_passes_are_compiled_is_a_setting_of_the_experiment() -> None:
+    experiment = preset("digits-moco")
+    plain = make_learner(experiment, made(), None, torch.device("cpu"))
+    compiled = make_learner(training(experiment, compile=True), made(), None, torch.device("cpu"))
+    assert plain.forward is plain.encoder and compiled.forward is not compiled.encoder
+    assert list(plain.encoder.state_dict()) == list(compiled.encoder.state_dict())
+    assert plain.memory is not None and compiled.memory is not None
+    assert list(plain.memory.copy.state_dict()) == list(compiled.memory.copy.state_dict())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["cifar10-simclr", "cifar10-moco", "cifar10-potential", "cifar10-random"])
+def test_a_step_on_a_gpu_never_waits(name: str) -> None:
+    device, experiment = torch.device("cuda"), training(preset(name), batch=64, queue_size=256)
+    images = made(64).to(device)
+    learner = make_learner(experiment, made(64), None, device)
+    batch = Batch(images.images, images.ids, images.labels)
+    for _ in range(2):  # what is done once, such as choosing algorithms, may wait
+        train_step(learner, batch, experiment, progress=1.0, labelled=True)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        result = train_step(learner, batch, experiment, progress=1.0, labelled=True)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert result.loss.isfinite()
+
+
+@pytest.mark.gpu
+def test_a_gpu_trains_in_bfloat16_with_a_fused_optimiser() -> None:
+    experiment = training(preset("cifar10-potential"), batch=64, queue_size=256)
+    learner = make_learner(experiment, made(64), None, torch.device("cuda"))
+    assert learner.optimizer.defaults["fused"] and learner.device.type == "cuda"
+    before = [parameter.clone() for parameter in learner.encoder.parameters()]
+    images = made(64).to("cuda")
+    for _ in range(2):
+        batch = Batch(images.images, images.ids, images.labels)
+        train_step(learner, batch, replace(experiment, seed=1), progress=1.0, labelled=True)
+    assert all(p.dtype == torch.float32 and p.isfinite().all() for p in learner.encoder.parameters())
+    assert any(not torch.equal(a, b) for a, b in zip(before, learner.encoder.parameters(), strict=True))

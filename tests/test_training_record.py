@@ -1,0 +1,273 @@
+"""The record of a run: what it says, across resumes in other places, and beside evaluations."""
+
+import json
+import math
+import statistics
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from cltools.config import EvaluationSettings, Experiment, TrainingSettings, from_plain, to_plain
+from cltools.datasets import DataSettings, load_images
+from cltools.encoders import EncoderSettings
+from cltools.mining import PositiveRule
+from cltools.records import commit
+from cltools.training import Run, fit, fitting
+from cltools.training import record as records
+from cltools.training.images import TrainedOn
+from cltools.training.record import ENTRIES, read_run_record, run_record, same_surroundings, with_evaluation
+
+ASKED = Experiment(
+    data=DataSettings("digits", limit=64, holdout=0.25),
+    encoder=EncoderSettings(backbone="tiny", hidden=16, projection=8, bn_group=None),
+    positives=PositiveRule(weighting="none"),
+    training=TrainingSettings(epochs=3, batch=16, queue_size=32, device="cpu"),
+    evaluation=EvaluationSettings(every=2, test_limit=50),
+    seed=4,
+)
+
+
+def rows(n: int) -> list[dict[str, float]]:
+    return [
+        {"epoch": e, "loss": 1 / e, "knn": math.nan, "seconds": 2.0 * e, "views_per_second": 10.0 * e}
+        for e in range(1, n + 1)
+    ]
+
+
+def here(place: str, after: int = 0, warm_epochs: int = 0) -> dict[str, Any]:
+    hardware = {"device": place, "threads": 1, "ranks": 1}
+    made = {"command": f"by {place} after {after}", "commit": "c0ffee", "versions": {}, "hardware": hardware}
+    return {"from_epoch": after + 1, **made, "warm_epochs": warm_epochs}
+
+
+def made(n: int, here: dict[str, Any] | None = None, before: dict[str, Any] | None = None) -> dict[str, Any]:
+    return run_record(ASKED, rows(n), None, "tiny", here=here, before=before)
+
+
+def places(record: dict[str, Any]) -> list[str]:
+    """Where each epoch was trained, as the record tells it."""
+    stretches = [*record["earlier"], record]
+    by_epoch = [
+        [stretch["hardware"].get("device", "?") for stretch in stretches if stretch["from_epoch"] <= epoch][-1]
+        for epoch in range(1, record["epochs"]["done"] + 1)
+    ]
+    assert all(not same_surroundings(a, b) for a, b in pairwise(stretches))
+    return by_epoch
+
+
+def saved(folder: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((folder / "record.json").read_text())
+    return record
+
+
+# --- what it says
+
+
+def test_says_what_the_history_says_and_what_was_asked(tmp_path: Path) -> None:
+    run = fit(ASKED, out=tmp_path / "a")
+    record = saved(tmp_path / "a")
+    assert set(record) == set(ENTRIES) and record["kind"] == "run" and record["evaluations"] == {}
+    assert from_plain(Experiment, record["experiment"]) == ASKED and record["seed"] == 4
+    assert record["images"]["name"] == "digits" and record["images"]["count"] == 48
+    assert record["epochs"] == {"done": 3, "asked": 3} and record["backbone"] == "tiny"
+    assert record["seconds"] == pytest.approx(sum(run.history.column("seconds")), abs=0)
+    assert record["views_per_second"] == statistics.median(run.history.column("views_per_second"))
+    assert record["accuracy"]["protocol"] == "knn200" and record["accuracy"]["split"] == "val"
+    by_epoch = record["accuracy"]["by_epoch"]
+    assert [row["epoch"] for row in by_epoch] == [1, 2, 3]
+    assert [row["loss"] for row in by_epoch] == run.history.column("loss")
+    assert by_epoch[0]["knn"] is None and [row["knn"] for row in by_epoch[1:]] == run.history.column("knn")[1:]
+    assert record["commit"] == commit() and record["versions"]["torch"] == torch.__version__
+    assert record["hardware"]["ranks"] == 1 and record["hardware"]["threads"] == torch.get_num_threads()
+    assert (record["command"], record["from_epoch"], record["earlier"]) == ("from Python", 1, [])
+
+
+def test_several_processes_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 4)
+    assert records.stretch_here(torch.device("cpu"))["hardware"]["ranks"] == 4
+
+
+def test_names_a_backbone_of_ones_own_and_images_that_were_given(tmp_path: Path) -> None:
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 8)
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = self.layer(pixels.mean(dim=(2, 3)))
+            return out
+
+    images = load_images("digits").subset(64, seed=0)
+    fit(ASKED, images=images, backbone=Pooled(), out=tmp_path / "a")
+    record = saved(tmp_path / "a")
+    assert record["backbone"] == "Pooled" and record["images"]["given"]
+
+
+def test_a_warm_start_is_told(tmp_path: Path) -> None:
+    warm = fit(replace(ASKED, training=replace(ASKED.training, epochs=2)))
+    run = fit(ASKED, start_from=warm, out=tmp_path / "a")
+    assert saved(tmp_path / "a")["warm_epochs"] == 2
+    Run.load(tmp_path / "a").save()
+    assert saved(tmp_path / "a")["warm_epochs"] == 2 and run.path is not None
+    assert made(2, here("a"), None)["warm_epochs"] == 0
+
+
+# --- resumed
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 4), st.sampled_from("ab")), min_size=1, max_size=6))
+def test_every_epoch_keeps_the_place_it_was_trained_at(parts: list[tuple[int, int, str]]) -> None:
+    """Each part loses some epochs since a checkpoint and trains some more, in a place; a loop keeps count."""
+    record: dict[str, Any] | None = None
+    expected: list[str] = []
+    for lost, more, place in parts:
+        expected = expected[: max(0, len(expected) - lost)]
+        stretch = here(place, after=len(expected))
+        for _ in range(more):
+            expected.append(place)
+            record = made(len(expected), stretch, record)
+            assert places(record) == expected
+            assert places(made(len(expected), None, record)) == expected, "loaded and saved"
+
+
+def test_the_command_that_began_a_stretch_stays() -> None:
+    first = made(2, here("a"))
+    assert made(3, here("a", after=2), first)["command"] == "by a after 0"
+    moved = made(3, here("b", after=2), first)
+    assert moved["command"] == "by b after 2" and moved["from_epoch"] == 3
+    assert [part["command"] for part in moved["earlier"]] == ["by a after 0"]
+
+
+def test_without_a_record_nothing_is_claimed_of_the_epochs_before() -> None:
+    assert places(made(3, here("b", after=2))) == ["?", "?", "b"]
+    record = made(3)
+    assert places(record) == ["?"] * 3 and record["commit"] == "" and record["images"] is None
+
+
+def test_the_images_stay_where_they_are_not_at_hand() -> None:
+    images = TrainedOn("digits", 48, 7, False)
+    before = run_record(ASKED, rows(2), images, "tiny", here=here("a"), before=None)
+    assert made(2, None, before)["images"] == {"name": "digits", "count": 48, "pixels": 7, "given": False}
+
+
+def test_a_resumed_run_says_so_and_its_time_is_that_of_all_epochs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(run: Run) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(ASKED, out=tmp_path / "a", callbacks=[stop])
+    assert saved(tmp_path / "a")["epochs"] == {"done": 1, "asked": 3}
+    Run.load(tmp_path / "a").evaluate("val")
+    assert saved(tmp_path / "a")["evaluations"]["val"]["epochs"] == 1
+    monkeypatch.setattr(
+        fitting, "stretch_here", lambda device, **rest: here("abacus", rest["after"], rest["warm_epochs"])
+    )
+    run = fit(ASKED, out=tmp_path / "a", resume=True)
+    record = saved(tmp_path / "a")
+    assert places(record)[1:] == ["abacus"] * 2 and places(record)[0] != "abacus"
+    assert record["evaluations"] == {}, "of an epoch that is not the last any more"
+    assert record["seconds"] == pytest.approx(sum(run.history.column("seconds")), abs=0)
+    run.evaluate("val")
+    run.evaluate("test")
+    assert {split: report["epochs"] for split, report in saved(tmp_path / "a")["evaluations"].items()} == {
+        "val": 3,
+        "test": 3,
+    }
+    assert all("elsewhere" not in report for report in saved(tmp_path / "a")["evaluations"].values())
+
+
+# --- evaluated
+
+
+def report(split: str = "test", **figures: Any) -> dict[str, Any]:
+    return {"images": "digits", "split": split, "epochs": 2, "test_images": 50, **figures}
+
+
+def test_one_split_or_figure_does_not_lose_another() -> None:
+    a = here("a")
+    record = made(2, a)
+    for new in (
+        report(knn200=50.0, knn10=40.0, per_class={"knn200": {"0": 1.0}}),
+        report("val", knn200=60.0),
+        report(knn10=41.0, probe=70.0, per_class={"probe": {"0": 2.0}}),
+    ):
+        record = with_evaluation(record, new, a)
+    per_class = {"knn200": {"0": 1.0}, "probe": {"0": 2.0}}
+    assert record["evaluations"] == {
+        "test": report(knn200=50.0, knn10=41.0, per_class=per_class, probe=70.0),
+        "val": report("val", knn200=60.0),
+    }
+    assert made(2, a, record)["evaluations"] == record["evaluations"]
+    assert made(3, a, record)["evaluations"] == {}
+
+
+def test_figures_measured_elsewhere_say_so_until_they_are_measured_again() -> None:
+    record = with_evaluation(made(2, here("a")), report(knn200=50.0, probe=70.0), here("b"))
+    (elsewhere,) = record["evaluations"]["test"]["elsewhere"]
+    assert elsewhere["figures"] == ["knn200", "probe"] and elsewhere["hardware"]["device"] == "b"
+    record = with_evaluation(record, report(probe=71.0), here("a"))
+    (elsewhere,) = record["evaluations"]["test"]["elsewhere"]
+    assert elsewhere["figures"] == ["knn200"] and record["evaluations"]["test"]["probe"] == 71.0
+    record = with_evaluation(record, report(knn200=50.5), here("a"))
+    assert "elsewhere" not in record["evaluations"]["test"]
+
+
+def test_a_run_without_record_gets_one_that_claims_no_more_than_is_known(tmp_path: Path) -> None:
+    fit(ASKED, out=tmp_path / "a")
+    (tmp_path / "a" / "record.json").unlink()
+    Run.load(tmp_path / "a").evaluate("val")
+    record = saved(tmp_path / "a")
+    assert (record["commit"], record["versions"], record["hardware"]) == ("", {}, {})
+    assert record["epochs"]["done"] == 3 and record["images"]["count"] == 48
+    (elsewhere,) = record["evaluations"]["val"]["elsewhere"]
+    assert elsewhere["versions"]["torch"] == torch.__version__
+
+
+# --- damaged
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", r"record\.json cannot be read as a record: .* Nothing was changed\. .* move it away"),
+        ('{"kind": "comparison"}', "holds a record of kind 'comparison'; one of kind 'run' is needed"),
+        ('{"kind": "run", "command": ""}', "is damaged or of another version: it lacks from_epoch, commit"),
+    ],
+)
+def test_a_damaged_record_is_refused_before_anything_is_done(tmp_path: Path, text: str, message: str) -> None:
+    half = replace(ASKED, training=replace(ASKED.training, checkpoint_every=2))
+
+    def stop(run: Run) -> None:
+        if len(run.history.rows) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(half, out=tmp_path / "a", callbacks=[stop])
+    (tmp_path / "a" / "record.json").write_text(text)
+    run = Run.load(tmp_path / "a")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    for act in (run.save, run.evaluate, lambda: fit(half, out=tmp_path / "a", resume=True)):
+        with pytest.raises(ValueError, match=message):
+            act()
+        assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
+    (tmp_path / "a" / "record.json").unlink()
+    fit(half, out=tmp_path / "a", resume=True)
+    assert saved(tmp_path / "a")["epochs"]["done"] == 3 and saved(tmp_path / "a")["earlier"][0]["commit"] == ""
+
+
+def test_no_record_is_none_and_a_record_comes_back(tmp_path: Path) -> None:
+    assert read_run_record(tmp_path) is None
+    record = made(2, here("a"))
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    assert read_run_record(tmp_path) == record and record["experiment"] == json.loads(json.dumps(to_plain(ASKED)))

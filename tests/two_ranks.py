@@ -1,0 +1,137 @@
+"""What two processes do together: run by torchrun, for the tests; each writes what it saw to FOLDER/RANK.pt."""
+
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from test_training_checkpoint import MOCO, POTENTIAL, RANDOM, SIMCLR, made, training
+from torch import Tensor, nn
+
+from cltools.config import Experiment
+from cltools.ranks import Ranks, joined
+from cltools.training import Run, Stopped, fit
+from cltools.training.learner import make_learner
+from cltools.training.loop import _average_statistics
+from cltools.training.step import Batch, train_step
+from cltools.views import ViewSettings
+
+STEPS = 5
+
+
+def grouped(experiment: Experiment, **views: Any) -> Experiment:
+    """Batch norm in groups that a rank holds whole, and every kind of draw for the views."""
+    settings = ViewSettings(blur=0.5, rotation=10.0, **views)
+    return replace(experiment, encoder=replace(experiment.encoder, bn_group=8), views=settings)
+
+
+NOW = replace(POTENTIAL.positives, start=0.0, ramp=0.0, pick=None)
+EXACT = {
+    "simclr": grouped(SIMCLR),
+    "potential": replace(grouped(POTENTIAL), positives=NOW),
+    "one-sided": training(replace(grouped(POTENTIAL), positives=NOW), symmetric=False),
+    "chunks": training(grouped(SIMCLR), chunk=5),
+    "uncropped": grouped(MOCO, crop_scale=(1.0, 1.0)),
+}
+"""Without draws of rules, which each rank makes for itself."""
+
+
+def own_backbone() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, stride=2), nn.ReLU(), nn.Dropout(0.2), nn.AdaptiveAvgPool2d(2), nn.Flatten()
+    )
+
+
+def trajectory(experiment: Experiment) -> dict[str, list[Tensor]]:
+    """Loss, gradients, weights and queue of some steps, as this process has them."""
+    images, ranks, device = made(), Ranks.here(), torch.device("cpu")
+    learner = make_learner(training(experiment, learning_rate=0.06), images, None, device, ranks)
+    seen: dict[str, list[Tensor]] = {name: [] for name in ("loss", "gradient", "weight", "id", "key", "statistic")}
+    for i in range(STEPS):
+        rows = torch.arange(16 * i, 16 * (i + 1)) % len(images)
+        batch = Batch(images.images[rows], images.ids[rows], images.labels[rows])
+        result = train_step(learner, batch, experiment, progress=0.5, labelled=True)
+        seen["loss"].append(ranks.total(result.loss) / ranks.count)
+        parameters = list(learner.encoder.parameters())
+        seen["gradient"].append(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]))
+        seen["weight"].append(torch.cat([p.detach().flatten() for p in parameters]))
+        if learner.memory is not None:
+            seen["id"].append(learner.memory.queue.ids.clone())
+            seen["key"].append(learner.memory.queue.keys.clone())
+    _average_statistics(learner)
+    modules = [learner.encoder] if learner.memory is None else [learner.encoder, learner.memory.copy]
+    seen["statistic"] = [b.flatten().float() for module in modules for b in module.buffers()]
+    return seen
+
+
+def exchanges(folder: Path, ranks: Ranks) -> dict[str, Any]:
+    """Each call of `Ranks`, on numbers that tell where they came from."""
+    x = 100.0 * ranks.rank + torch.arange(6.0).view(6, 1)  # two views of three rows
+    given = x.clone().requires_grad_()
+    gathered = ranks.gathered_with_gradient(given, views=2)
+    (gathered * (1 + ranks.rank) * torch.arange(12.0)[:, None]).sum().backward()
+    mean = [torch.full((2,), float(ranks.rank)), torch.full((1, 3), 10.0 * ranks.rank)]
+    ranks.average_(mean)
+    try:
+        ranks.check_agreed({"colour": "red", "number": ranks.rank})
+        refusal = ""
+    except ValueError as error:
+        refusal = str(error)
+    turns = Path(folder / "turns.txt")
+    with ranks.one_before_others(), turns.open("a") as file:
+        file.write(f"{ranks.rank}")
+    return {
+        "turns": turns.read_text(),
+        "gathered": ranks.gathered(x, views=2),
+        "again": gathered.detach(),
+        "gradient": given.grad,
+        "own": ranks.own(gathered.detach(), views=2),
+        "mean": mean,
+        "total": ranks.total(torch.tensor(ranks.rank + 1)),
+        "least": ranks.least(torch.tensor(ranks.rank + 1)),
+        "any": [ranks.any(ranks.rank == 1), ranks.any(False)],
+        "from_first": ranks.from_first(f"of {ranks.rank}"),
+        "refusal": refusal,
+    }
+
+
+def runs(folder: Path, ranks: Ranks) -> dict[str, Any]:
+    """Whole runs, and the same stopped by a signal to one process and resumed."""
+    seen: dict[str, Any] = {}
+    for name, experiment in (("random", grouped(RANDOM)), ("simclr", grouped(SIMCLR))):
+        called: list[Run] = []
+        whole = fit(experiment, images=made(), out=folder / f"{name}-whole", callbacks=[called.append])
+
+        def ask(run: Run) -> None:
+            if len(run.history.rows) == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        try:
+            fit(experiment, images=made(), out=folder / f"{name}-cut", callbacks=[ask])
+            message = ""
+        except Stopped as stopped:
+            message = str(stopped)
+        fit(experiment, images=made(), out=folder / f"{name}-cut", resume=True)
+        seen[name] = {"called": len(called), "message": message, "rows": whole.history.rows}
+    run = fit(grouped(MOCO), images=made(), backbone=own_backbone())
+    seen["own"] = torch.cat([p.detach().flatten() for p in run.encoder.parameters()])
+    return seen
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    with joined() as ranks:
+        seen = {
+            "trajectories": {name: trajectory(experiment) for name, experiment in EXACT.items()},
+            "exchanges": exchanges(folder, ranks),
+            "runs": runs(folder, ranks),
+        }
+        torch.save(seen, folder / f"{ranks.rank}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

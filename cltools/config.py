@@ -75,6 +75,11 @@ class TrainingSettings:
         """Keys an anchor is compared with once the queue is filled."""
         return self.queue_size if self.mode == "moco" else 2 * self.batch
 
+    @property
+    def views(self) -> int:
+        """Anchors of an image a step: 2 where both views are, else 1."""
+        return 2 if self.symmetric or self.mode == "simclr" else 1
+
 
 @dataclass(frozen=True)
 class EvaluationSettings:

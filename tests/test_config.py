@@ -548,6 +548,15 @@ def test_an_anchor_meets_the_queue_or_both_views_of_the_batch(mode: Literal["moc
     assert TrainingSettings(mode=mode, batch=256, queue_size=4096).keys == keys
 
 
+@pytest.mark.parametrize(
+    ("mode", "symmetric", "views"), [("moco", True, 2), ("moco", False, 1), ("simclr", True, 2), ("simclr", False, 2)]
+)
+def test_both_views_are_anchors_in_symmetric_moco_and_always_in_simclr(
+    mode: Literal["moco", "simclr"], symmetric: bool, views: int
+) -> None:
+    assert TrainingSettings(mode=mode, symmetric=symmetric).views == views
+
+
 @pytest.mark.parametrize("settings", [Experiment(), TrainingSettings(), EvaluationSettings()])
 def test_settings_are_frozen(settings: object) -> None:
     for f in fields(settings):  # type: ignore[arg-type]

@@ -180,8 +180,7 @@ def _wait(device: torch.device) -> None:
 
 def _trained(experiment: Experiment) -> int:
     """Views of a step that are anchors."""
-    settings = experiment.training
-    return settings.batch * (2 if settings.symmetric or settings.mode == "simclr" else 1)
+    return experiment.training.batch * experiment.training.views
 
 
 def shown(name: str, row: dict[str, Any]) -> str:

@@ -51,8 +51,7 @@ class Workplace:
             for part in torch.split(self._unit(settings.queue_size), settings.batch):
                 ids = images.ids[: len(part)]
                 queue.enqueue(part, ids + ELSEWHERE, ids % CLASSES)
-        self.both = settings.symmetric or self.learner.memory is None
-        self.anchors = (2 if self.both else 1) * settings.batch
+        self.anchors = settings.views * settings.batch
         self.gradient = self._unit(self.anchors) / self.anchors
 
     def _unit(self, rows: int) -> Tensor:
@@ -81,12 +80,12 @@ class Workplace:
     @cached_property
     def stacked(self) -> Tensor:
         """Views of the anchors, float32 [A, 3, H, W]."""
-        images = self.batch.images.repeat(2, 1, 1, 1) if self.both else self.batch.images
+        images = self.batch.images.repeat(self.experiment.training.views, 1, 1, 1)
         return augment(images, self.experiment.views, generator=self.generator)
 
     def encoder(self) -> None:
         """Forward and backward of the anchors; of the momentum copy, where there is one, its move and its forward."""
-        learner, views = self.learner, 2 if self.both else 1
+        learner, views = self.learner, self.experiment.training.views
         with precision(self.experiment, self.device):
             if learner.memory is not None:
                 learner.memory.copy.update(learner.encoder, self.experiment.training.momentum)
@@ -106,7 +105,7 @@ class Workplace:
 
     def compared(self) -> Similarities:
         """What the rules read."""
-        ids = self.batch.ids.repeat(2) if self.both else self.batch.ids
+        ids = self.batch.ids.repeat(self.experiment.training.views)
         key_ids = ids if self.learner.memory is None else self.learner.memory.queue.ids
         positives, negatives = self.experiment.positives, self.experiment.negatives
         return similarities(

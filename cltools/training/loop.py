@@ -94,7 +94,7 @@ class Training:
         _check_weights(learner)
         _average_statistics(learner)
         seconds = time.perf_counter() - began
-        views = steps * settings.batch * (2 if settings.symmetric or settings.mode == "simclr" else 1)
+        views = steps * settings.batch * settings.views
         return {"epoch": progress.epoch + 1, **metrics, "seconds": seconds, "views_per_second": views / seconds}
 
     def _step(self, batch: Batch, at: float, known: bool) -> StepResult:

@@ -215,6 +215,19 @@ class TestMeasure:
         counted = operations(Workplace(small(), CPU).encoder)
         assert row["product %"] == pytest.approx(100 * (counted / 0.1) / (2 * 128**3 / 0.002))
 
+    def test_cudnn_tries_its_algorithms_as_in_training(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        tried = []
+        train_step: Callable[..., Any] = parts.train_step
+
+        def record(*arguments: Any, **rest: Any) -> Any:
+            tried.append(torch.backends.cudnn.benchmark)
+            return train_step(*arguments, **rest)
+
+        monkeypatch.setattr(parts, "train_step", record)
+        monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+        measure(small(), CPU, 1)
+        assert tried == [True] * 4 and not torch.backends.cudnn.benchmark
+
     def test_leaves_the_global_random_state_alone(self) -> None:
         before = torch.get_rng_state()
         measure(small(), CPU, 1)

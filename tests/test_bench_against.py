@@ -186,6 +186,20 @@ class TestRun:
         assert list(row["views/s by workers"]) == ["0"] and len(row["ms a view by transforms"]) == len(FORMS)
         assert row["transforms"] == min(row["ms a view by transforms"], key=row["ms a view by transforms"].get)
 
+    def test_cudnn_tries_its_algorithms_on_both_sides_as_in_training(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        tried: dict[str, set[bool]] = {"ours": set(), "theirs": set()}
+        ours: Any = against.train_step
+        theirs: Any = Conventional.step
+
+        def spied(side: str, step: Any) -> Any:
+            return lambda *given, **rest: (tried[side].add(torch.backends.cudnn.benchmark), step(*given, **rest))[1]
+
+        monkeypatch.setattr(against, "train_step", spied("ours", ours))
+        monkeypatch.setattr(Conventional, "step", spied("theirs", theirs))
+        monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+        compare(small(), random_images(24, 16), CPU, 1, (0,))
+        assert tried == {"ours": {True}, "theirs": {True}} and not torch.backends.cudnn.benchmark
+
     def test_prints_every_setting_and_writes_what_it_was_measured_with(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -20,6 +20,7 @@ from cltools.presets import laptop, preset
 from cltools.records import check_record, provenance, write_record
 from cltools.training.allocator import keeping_freed_memory
 from cltools.training.learner import make_learner, resolve_device
+from cltools.training.loop import fast_convolutions
 from cltools.training.step import batches, train_step
 
 KIND = "bench against dataloader"
@@ -59,7 +60,7 @@ def compare(
     experiment: Experiment, images: ImageSet, device: torch.device, repeats: int, counts: Sequence[int]
 ) -> dict[str, Any]:
     """Trained views a second of both sides, taken in turn, the other with the best of these numbers of workers."""
-    with keeping_freed_memory(device):
+    with keeping_freed_memory(device), fast_convolutions():  # as training does, for both sides
         (library, form), milliseconds = fastest_transforms(experiment, images)
         pictures = TwoViews(images, experiment.views, library, form)
         swept = sweep(

@@ -14,6 +14,7 @@ from cltools.presets import laptop, preset
 from cltools.records import check_record, provenance, write_record
 from cltools.training.allocator import keeping_freed_memory
 from cltools.training.learner import resolve_device
+from cltools.training.loop import fast_convolutions
 
 KIND = "bench"
 ENTRIES = ("commit", "hardware", "versions", "rows")
@@ -118,7 +119,7 @@ def measure(experiment: Experiment, device: torch.device, repeats: int) -> dict[
     `product %` is the rate of the encoder's operations over the whole step, counted by torch, as a share of the best
     rate of a product of square matrices in the precision of the encoder, timed in the same rounds.
     """
-    with keeping_freed_memory(device):
+    with keeping_freed_memory(device), fast_convolutions():  # as training does
         place = Workplace(experiment, device)
         wanted = experiment.training.precision
         half = wanted == "bfloat16" or (wanted == "auto" and device.type == "cuda")

@@ -51,7 +51,7 @@ class Training:
         steps = len(self.train) // settings.batch
         done = progress.epoch * steps + progress.steps
         bar = tqdm(initial=done, total=settings.epochs * steps, desc="training", unit="step", disable=not ranks.first)
-        with bar, _fast_convolutions(), keeping_freed_memory(self.learner.device):
+        with bar, fast_convolutions(), keeping_freed_memory(self.learner.device):
             while progress.epoch < settings.epochs:
                 row = self._epoch(progress, bar)
                 progress = Progress(progress.epoch + 1)
@@ -166,7 +166,7 @@ def _average_statistics(learner: Learner) -> None:
 
 
 @contextmanager
-def _fast_convolutions() -> Iterator[None]:
+def fast_convolutions() -> Iterator[None]:
     """On CUDA, let cuDNN try which of its algorithms is fastest for the shapes of this training."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True

@@ -1,6 +1,7 @@
 """The conventional pipeline: the same views, the same loss, the best of its settings; never how long it took."""
 
 import json
+import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cltools.bench import StepBenchFlags, against, bench_against
-from cltools.bench.against import compare, fastest_transforms, in_turn, rate, sweep
+from cltools.bench.against import compare, fastest_transforms, in_turn, rate, sweep, usable_processors, worker_counts
 from cltools.bench.conventional import FORMS, Conventional, Form, Library, TwoViews, loader, transforms
 from cltools.bench.parts import random_images
 from cltools.config import Experiment, TrainingSettings
@@ -153,6 +154,20 @@ class TestTurns:
         assert swept == {0: 20.0, 1: 60.0, 2: 1.5} and max(swept, key=swept.__getitem__) == 1
         assert events == [f"{what} {n}" for n in range(3) for what in ("open", "close")]
 
+    @pytest.mark.parametrize(
+        ("usable", "counts"),
+        [(1, (0, 1)), (2, (0, 1, 2)), (3, (0, 1, 2, 3)), (6, (0, 1, 2, 4, 6)), (16, (0, 1, 2, 4, 8, 16))],
+    )
+    def test_workers_are_doubled_up_to_the_processors_this_process_may_use(
+        self, usable: int, counts: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert worker_counts(usable) == counts
+        monkeypatch.setattr(os, "cpu_count", lambda: 64)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(usable)), raising=False)
+        assert usable_processors() == usable
+        monkeypatch.delattr(os, "sched_getaffinity")
+        assert usable_processors() == 64
+
     def test_sides_take_turns_and_the_median_counts(self) -> None:
         order: list[str] = []
         found = {"a": iter([1.0, 9.0, 2.0]), "b": iter([5.0, 5.0, 6.0])}
@@ -209,6 +224,7 @@ class TestRun:
         }  # fmt: skip
         asked: list[Any] = []
         monkeypatch.setattr(against, "compare", lambda *given: asked.append(given) or row)
+        monkeypatch.setattr(against, "usable_processors", lambda: 3)
         out = tmp_path / "a.json"
         flags = StepBenchFlags(
             ("digits-moco", "digits-simclr"), against="dataloader", device="cpu", images=512, out=out
@@ -219,7 +235,7 @@ class TestRun:
         assert "0 workers: 900 views/s" in text and "transforms v2 pil: 0.600 ms a view" in text
         assert record["kind"] == "bench against dataloader" and record["versions"]["torch"] == torch.__version__
         assert record["hardware"]["device"] and record["rows"] == {"digits-moco": row, "digits-simclr": row}
-        assert [list(given[4])[:2] for given in asked] == [[0, 1]] * 2 and asked[0][3] == against.EPOCHS
+        assert [given[4] for given in asked] == [(0, 1, 2, 3)] * 2 and asked[0][3] == against.EPOCHS
 
     def test_too_few_images_are_refused_before_anything_is_measured(self) -> None:
         with pytest.raises(

@@ -46,7 +46,7 @@ def bench_against(flags: StepBenchFlags) -> None:
                 f"bench: {name} has batches of {experiment.training.batch}, and {len(images)} images are not two; "
                 "ask for more with --images."
             )
-    rows, counts = {}, range((os.cpu_count() or 1) + 1)
+    rows, counts = {}, worker_counts(usable_processors())
     for name, experiment in experiments.items():
         settings = replace(experiment.training, device=str(device))
         rows[name] = compare(replace(experiment, training=settings), images, device, flags.repeats or EPOCHS, counts)
@@ -54,6 +54,16 @@ def bench_against(flags: StepBenchFlags) -> None:
     if flags.out is not None:
         record = {"kind": KIND, **provenance(device), "images": images.name, "count": len(images), "rows": rows}
         write_record(flags.out, record)
+
+
+def usable_processors() -> int:
+    """Processors that this process may use, which may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def worker_counts(usable: int) -> tuple[int, ...]:
+    """Numbers of workers to try: 0, the powers of two below the number of usable processors, and that number."""
+    return (0, *(2**i for i in range(usable.bit_length()) if 2**i < usable), usable)
 
 
 def compare(
@@ -141,7 +151,13 @@ def conventional_turns(
 
 
 def our_turns(experiment: Experiment, images: ImageSet, device: torch.device) -> Turn:
-    """Turns of this package's training, as `fit` does an epoch; rules at full strength against a full queue."""
+    """Turns of this package's training, rules at full strength against a full queue.
+
+    A turn is an epoch of a new order on images that lie on the device, each batch taken out of them and given to
+    `train_step`: views, encoder and momentum copy, selection and its counts, loss, update, queue. What `fit` does
+    beside that is left out: learning rate and seed of each step, the sums for the history, the progress bar; after an
+    epoch the check of the weights, kNN and the checkpoint.
+    """
     learner = make_learner(experiment, images, None, device)
     there, size = images.to(device), experiment.training.batch
 

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -279,6 +280,23 @@ class TestMeasuring:
         alone, followed = (Workplace(small(mode=mode), CPU, side=16) for mode in ("simclr", "moco"))
         forward = operations(lambda: alone.learner.encoder(alone.stacked, views=2))
         assert operations(followed.encoder) == operations(alone.encoder) + forward
+
+    def test_products_are_of_normal_values(self) -> None:
+        before = torch.get_rng_state()
+        for dtype in (torch.float32, torch.bfloat16):
+            (made,) = (work() for name, work in products(CPU, dtype).items() if name == f"product {2 * 128**3}")
+            assert isinstance(made, torch.Tensor) and made.dtype == dtype
+            # a sum of 128 products of independent normal values
+            assert abs(float(made.float().mean())) < 0.5 and float(made.float().std()) == pytest.approx(
+                128**0.5, rel=0.1
+            )
+        assert torch.equal(before, torch.get_rng_state())
+
+    def test_products_have_the_precision_of_the_encoder(self) -> None:
+        for wanted, dtype in (("auto", torch.float32), ("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+            experiment = small()
+            place = Workplace(replace(experiment, training=replace(experiment.training, precision=wanted)), CPU)
+            assert place.dtype == dtype
 
     def test_the_best_product_counts(self) -> None:
         assert product_rate({"product 1000": 1.0, "product 9000": 3.0, "step": 0.001}) == 3e6

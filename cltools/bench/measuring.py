@@ -14,7 +14,11 @@ PRODUCTS = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}
 
 
 def median_milliseconds(works: Mapping[str, Work], device: torch.device, repeats: int) -> dict[str, float]:
-    """Median time of each, taken in turn, so that what else the machine does meets all alike."""
+    """Median time of each, taken in turn, so that what else the machine does meets all alike.
+
+    Each is waited for before the next begins. Parts timed one by one may thus take longer than within a step, where a
+    GPU works on one while the next is being asked for.
+    """
     times: dict[str, list[float]] = {name: [] for name in works}
     for i in range(repeats + WARM_UP):
         for name, work in works.items():
@@ -55,10 +59,14 @@ def operations(work: Work) -> int:
 
 
 def products(device: torch.device, dtype: torch.dtype) -> dict[str, Work]:
-    """The product of two square matrices at several sizes, by the operations of each, for `product_rate`."""
+    """The product of a random square matrix with itself at several sizes, by its operations, for `product_rate`.
+
+    Of normal values, because a GPU draws less power, and so runs faster, where all values are the same.
+    """
     works: dict[str, Work] = {}
+    generator = torch.Generator(device).manual_seed(0)
     for side in PRODUCTS[device.type]:
-        a = torch.ones(side, side, device=device, dtype=dtype)
+        a = torch.randn(side, side, device=device, dtype=dtype, generator=generator)
         works[f"product {2 * side**3}"] = lambda a=a: a @ a  # type: ignore[misc]
     return works
 

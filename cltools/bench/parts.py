@@ -58,6 +58,13 @@ class Workplace:
         dim = self.experiment.encoder.projection
         return F.normalize(torch.randn(rows, dim, device=self.device, generator=self.generator), dim=1)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the encoder's products: what a product becomes within its passes."""
+        one = torch.ones(1, 1, device=self.device)
+        with precision(self.experiment, self.device):
+            return (one @ one).dtype
+
     def parts(self) -> dict[str, Work]:
         """The parts by name, in the order of the step."""
         return {

@@ -117,13 +117,12 @@ def measure(experiment: Experiment, device: torch.device, repeats: int) -> dict[
     """The figures of a row: trained views a second, milliseconds of a step and of its parts, and what they say.
 
     `product %` is the rate of the encoder's operations over the whole step, counted by torch, as a share of the best
-    rate of a product of square matrices in the precision of the encoder, timed in the same rounds.
+    rate of a product of square matrices in the precision of the encoder, timed in the same rounds. Parts are waited for
+    one by one: on a GPU they may take longer together than the step, and the rest is then below zero.
     """
     with keeping_freed_memory(device), fast_convolutions():  # as training does
         place = Workplace(experiment, device)
-        wanted = experiment.training.precision
-        half = wanted == "bfloat16" or (wanted == "auto" and device.type == "cuda")
-        ideal = products(device, torch.bfloat16 if half else torch.float32)
+        ideal = products(device, place.dtype)
         times = median_milliseconds({"step": place.step, **place.parts(), **ideal}, device, repeats)
         rate = operations(place.encoder) / times["step"] * 1000
         figures = (
@@ -149,7 +148,8 @@ def steps_table(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -> str
     if any((r["commit"], r["hardware"]) != (first["commit"], first["hardware"]) for r in records):
         raise ValueError("Times of several commits or devices cannot be put together; make a table of each.")
     lines = [
-        "Milliseconds of a training step and of its parts, timed in turn; pictures of 32×32. `product %`: the "
+        "Milliseconds of a training step and of its parts, timed in turn; pictures of 32×32. Each part is waited for, so "
+        "that on a GPU parts may take longer together than the step, and the rest be below zero. `product %`: the "
         "encoder's operations a second over the whole step, as a share of the rate of a large matrix product. Commit "
         f"{first['commit'] or 'unknown'}, {first['hardware']['device']}, {first['hardware']['threads']} threads.",
         "",

@@ -148,8 +148,8 @@ def steps_table(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -> str
     if any((r["commit"], r["hardware"]) != (first["commit"], first["hardware"]) for r in records):
         raise ValueError("Times of several commits or devices cannot be put together; make a table of each.")
     lines = [
-        "Milliseconds of a training step and of its parts, timed in turn; pictures of 32×32. Each part is waited for: on "
-        "a GPU parts may take longer together than the step, and the rest be below zero. `product %`: the encoder's "
+        "Milliseconds of a training step and of its parts, timed in turn; pictures of 32×32. Each part is waited for: "
+        "on a GPU parts may take longer together than the step, and the rest be below zero. `product %`: the encoder's "
         "operations a second over the whole step, as a share of the rate of a large matrix product. Commit "
         f"{first['commit'] or 'unknown'}, {first['hardware']['device']}, {first['hardware']['threads']} threads.",
         "",

@@ -15,6 +15,7 @@ import torch
 from cltools import contrast
 from cltools.bench import RuleBenchFlags, StepBenchFlags, bench_rules, bench_steps, measuring, parts, steps
 from cltools.bench.measuring import (
+    held_mebibytes,
     median_milliseconds,
     operations,
     peak_mebibytes,
@@ -229,6 +230,20 @@ class TestMeasure:
         measure(small(), CPU, 1)
         assert tried == [True] * 4 and not torch.backends.cudnn.benchmark
 
+    def test_total_memory_is_what_is_held_and_what_a_step_adds(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen = []
+
+        def held(tensors: Any, _: torch.device) -> float:
+            seen.append(sum(1 for _ in tensors))
+            return 5.0
+
+        monkeypatch.setattr(steps, "held_mebibytes", held)
+        row = measure(small(), CPU, 1)
+        assert row["total MiB"] == 5.0 + row["added MiB"] > 5.0
+        place = Workplace(small(), CPU)
+        place.step()
+        assert seen == [sum(1 for _ in place.held())], "after the gradients and the optimiser's state are there"
+
     def test_leaves_the_global_random_state_alone(self) -> None:
         before = torch.get_rng_state()
         measure(small(), CPU, 1)
@@ -263,6 +278,29 @@ class TestMeasuring:
 
         assert peak_mebibytes(work, CPU) == pytest.approx(2.0, abs=0.01)
         assert peak_mebibytes(lambda: None, CPU) == 0
+
+    def test_held_memory_counts_a_storage_once_and_whole(self) -> None:
+        whole = torch.zeros(1024, 1024)
+        assert held_mebibytes([whole[:3], whole.view(-1), torch.zeros(2**18, dtype=torch.int64)], CPU) == 4.0 + 2.0
+        assert held_mebibytes([], CPU) == 0
+
+    @pytest.mark.parametrize(("mode", "copies"), [("simclr", 3), ("moco", 4)])
+    def test_what_training_holds_is_counted_by_hand(self, mode: str, copies: int) -> None:
+        place = Workplace(small(mode=mode), CPU, side=16)
+        place.step()
+        weights = sum(parameter.numel() for parameter in place.learner.encoder.parameters())
+        buffers = sum(buffer.nbytes for buffer in place.learner.encoder.buffers())
+        batch = 8 * (3 * 16 * 16 + 8 + 8)
+        queue = 20 * (4 * 8 + 8 + 8) if mode == "moco" else 0
+        # weights, their gradients, the optimiser's momentum; and the momentum copy's weights and buffers
+        expected = 4 * weights * copies + buffers * (2 if mode == "moco" else 1) + batch + queue
+        assert held_mebibytes(place.held(), CPU) * 2**20 == expected
+
+    def test_what_parts_prepared_is_forgotten_and_made_anew(self) -> None:
+        place = Workplace(small(), CPU, side=16)
+        before = place.stacked, place.vectors, place.selected
+        place.forget()
+        assert not {"stacked", "vectors", "selected"} & {*vars(place)} and place.stacked is not before[0]
 
     def test_the_tiny_encoders_operations_are_those_counted_by_hand(self) -> None:
         place = Workplace(small(mode="simclr"), CPU, side=16)
@@ -316,7 +354,7 @@ class TestRules:
         assert record["kind"] == "bench rules" and [size["anchors"] for size in record["sizes"]] == [8, 16]
         for size in record["sizes"]:
             assert list(size["methods"]) == [*flags.methods] and "simclr" not in size["methods"]
-            assert f"B = {size['anchors']}, K = 64" in text
+            assert f"B = {size['anchors']}, K = 64" in text and "added MiB" in text and "peak" not in text
             assert size["plain"] == min((f"plain InfoNCE, {way}" for way in PLAIN), key=size["parts ms"].get)
             for method, row in size["methods"].items():
                 assert tuple(row) == RULE_COLUMNS and all(value > 0 for value in row.values())

@@ -35,15 +35,21 @@ def test_a_bench_of_steps_is_a_row_a_setting(tmp_path: Path) -> None:
     assert "timed in turn" in caption and rule.count("|") == head.count("|") == rows[0].count("|")
     assert len(rows) == 4 and rows[:2] == rows[2:], "records of one device and commit stand in one table"
     assert rows[0].startswith("| `digits-moco` | tiny | 2,048 | a view |") and "| 32 images |" in rows[1]
-    assert (
-        f"| {record['rows'][0]['peak MiB']:.1f} |" in rows[0] or f"| {record['rows'][0]['peak MiB']:,.0f} |" in rows[0]
-    )
+    assert "`added MiB`: the most that a step holds at once beyond what is held between steps" in caption
+    assert head.endswith("| added MiB | total MiB |")
+    memory = [record["rows"][0][name] for name in ("added MiB", "total MiB")]
+    assert rows[0].endswith(f"| {' | '.join(f'{m:,.0f}' if m >= 100 else f'{m:.1f}' for m in memory)} |")
     other = tmp_path / "other.json"
     other.write_text(json.dumps(record | {"commit": "another"}))
     with pytest.raises(ValueError, match="several commits or devices cannot be put together"):
         table([out, other])
     other.write_text('{"kind": "bench", "rows": {}}')
     with pytest.raises(ValueError, match=r"other\.json is damaged or of another version: it lacks commit"):
+        table([other])
+    for row in record["rows"]:
+        row["peak MiB"] = row.pop("total MiB")  # as it was named once, for what is now added
+    other.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"other\.json is damaged or of another version: its rows lack total MiB\."):
         table([other])
 
 

@@ -1,10 +1,12 @@
 """How long work takes, how much memory it holds, and how much arithmetic it is."""
 
+import gc
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 Work = Callable[[], object]
@@ -46,6 +48,19 @@ def peak_mebibytes(work: Work, device: torch.device) -> float:
         held += event.self_cpu_memory_usage
         peak = max(peak, held)
     return peak / 2**20
+
+
+def held_mebibytes(tensors: Iterable[Tensor], device: torch.device) -> float:
+    """Memory held between steps: on CUDA all that torch has allocated, else, where it keeps no count, these tensors'.
+
+    With `peak_mebibytes` of a step that follows, the most that is held in all.
+    """
+    if device.type == "cuda":
+        gc.collect()  # what only cycles still hold is not held by training
+        torch.cuda.synchronize(device)
+        return torch.cuda.memory_allocated(device) / 2**20
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    return sum(storages.values()) / 2**20
 
 
 def operations(work: Work) -> int:

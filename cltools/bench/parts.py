@@ -3,6 +3,7 @@
 Legend: B images of the batch, A anchors (2B with both views), K keys, d embedding.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 
@@ -57,6 +58,24 @@ class Workplace:
     def _unit(self, rows: int) -> Tensor:
         dim = self.experiment.encoder.projection
         return F.normalize(torch.randn(rows, dim, device=self.device, generator=self.generator), dim=1)
+
+    def held(self) -> Iterator[Tensor]:
+        """What training holds between steps: weights, gradients, optimiser, momentum copy, queue, and one batch."""
+        learner, memory, batch = self.learner, self.learner.memory, self.batch
+        for module in [learner.encoder, *([memory.copy] if memory is not None else [])]:
+            yield from module.buffers()
+            for parameter in module.parameters():
+                yield from (tensor for tensor in (parameter, parameter.grad) if tensor is not None)
+        for state in learner.optimizer.state.values():
+            yield from (value for value in state.values() if isinstance(value, Tensor))
+        if memory is not None:
+            yield from (memory.queue.keys, memory.queue.ids, memory.queue.labels)
+        yield from (batch.images, batch.ids, batch.labels)
+
+    def forget(self) -> None:
+        """Drop what parts prepared once, which training does not hold."""
+        for name in ("stacked", "vectors", "selected"):
+            self.__dict__.pop(name, None)
 
     @property
     def dtype(self) -> torch.dtype:

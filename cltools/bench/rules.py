@@ -34,6 +34,7 @@ KIND = "bench rules"
 ENTRIES = ("commit", "hardware", "sizes")
 DIM = 128
 COLUMNS = ("select ms", "loss ms", "all ms", "× plain", "peak MiB")
+"""`peak MiB`, as records name it, is the most held at once beyond what is held before; tables say so."""
 
 
 @dataclass(frozen=True)
@@ -203,8 +204,8 @@ def rules_table(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -> str
     plain = [f"{size['parts ms'][size['plain']]:.1f} ms" for size in sizes]
     lines = [
         f"Products, selection and loss, forward and backward, over plain InfoNCE in the same rounds; anchors × keys, "
-        f"{DIM} dimensions. Commit {record['commit'] or 'unknown'}, {record['hardware']['device']}, "
-        f"{record['hardware']['threads']} threads.",
+        f"{DIM} dimensions. MiB: the most held at once beyond what is held before. Commit "
+        f"{record['commit'] or 'unknown'}, {record['hardware']['device']}, {record['hardware']['threads']} threads.",
         "",
         f"| method | {' | '.join(heads)} | MiB at {heads[-1]} |",
         f"|---{'|---:' * (len(sizes) + 1)}|",
@@ -221,7 +222,8 @@ def _table(size: dict[str, Any]) -> str:
     lines = ["", f"B = {size['anchors']:,}, K = {size['keys']:,}"]
     for name, milliseconds in size["parts ms"].items():
         lines.append(f"  {name:30s} {milliseconds:10.2f} ms {size['parts MiB'][name]:10.1f} MiB")
-    lines.append("  ".join([f"  {'method':12s}", *(f"{column:>10s}" for column in COLUMNS)]))
+    heads = [column.replace("peak", "added") for column in COLUMNS]
+    lines.append("  ".join([f"  {'method':12s}", *(f"{head:>10s}" for head in heads)]))
     for method, row in size["methods"].items():
         lines.append("  ".join([f"  {method:12s}", *(f"{row[column]:10.2f}" for column in COLUMNS)]))
     return "\n".join(lines)

@@ -7,7 +7,14 @@ from typing import Any, Literal
 
 import torch
 
-from cltools.bench.measuring import median_milliseconds, operations, peak_mebibytes, product_rate, products
+from cltools.bench.measuring import (
+    held_mebibytes,
+    median_milliseconds,
+    operations,
+    peak_mebibytes,
+    product_rate,
+    products,
+)
 from cltools.bench.parts import Workplace
 from cltools.config import Experiment
 from cltools.presets import laptop, preset
@@ -21,7 +28,9 @@ ENTRIES = ("commit", "hardware", "versions", "rows")
 PARTS = ("views", "encoder", "selection", "loss", "optimiser")
 STEPS = 20
 """Timed, unless asked otherwise."""
-COLUMNS = ("views/s", "step ms", *(f"{part} ms" for part in PARTS), "rest ms", "product %", "peak MiB")
+MEMORY = ("added MiB", "total MiB")
+"""The most a step holds at once: beyond what is held before it, and in all."""
+COLUMNS = ("views/s", "step ms", *(f"{part} ms" for part in PARTS), "rest ms", "product %", *MEMORY)
 
 
 @dataclass(frozen=True)
@@ -118,20 +127,27 @@ def measure(experiment: Experiment, device: torch.device, repeats: int) -> dict[
 
     `product %` is the rate of the encoder's operations over the whole step, counted by torch, as a share of the best
     rate of a product of square matrices in the precision of the encoder, timed in the same rounds. Parts are waited for
-    one by one: on a GPU they may take longer together than the step, and the rest is then below zero.
+    one by one: on a GPU they may take longer together than the step, and the rest is then below zero. `added MiB`
+    is the most that a step holds beyond what is held before it, `total MiB` that and what is held before it, as
+    `Workplace.held` has it: one batch of pictures, not a whole data set.
     """
     with keeping_freed_memory(device), fast_convolutions():  # as training does
         place = Workplace(experiment, device)
         ideal = products(device, place.dtype)
         times = median_milliseconds({"step": place.step, **place.parts(), **ideal}, device, repeats)
         rate = operations(place.encoder) / times["step"] * 1000
+        del ideal
+        place.forget()
+        held = held_mebibytes(place.held(), device)
+        added = peak_mebibytes(place.step, device)
         figures = (
             place.anchors / times["step"] * 1000,
             times["step"],
             *(times[part] for part in PARTS),
             times["step"] - sum(times[part] for part in PARTS),
             100 * rate / product_rate(times),
-            peak_mebibytes(place.step, device),
+            added,
+            held + added,
         )
         return dict(zip(COLUMNS, figures, strict=True))
 
@@ -144,13 +160,17 @@ def steps_table(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -> str
     """
     for path, record in zip(paths, records, strict=True):
         check_record(path, record, KIND, ENTRIES)
+        if missing := {column for row in record["rows"] for column in COLUMNS if column not in row}:
+            raise ValueError(f"{path} is damaged or of another version: its rows lack {', '.join(sorted(missing))}.")
     first = records[0]
     if any((r["commit"], r["hardware"]) != (first["commit"], first["hardware"]) for r in records):
         raise ValueError("Times of several commits or devices cannot be put together; make a table of each.")
     lines = [
         "Milliseconds of a training step and of its parts, timed in turn; pictures of 32×32. Each part is waited for: "
         "on a GPU parts may take longer together than the step, and the rest be below zero. `product %`: the encoder's "
-        "operations a second over the whole step, as a share of the rate of a large matrix product. Commit "
+        "operations a second over the whole step, as a share of the rate of a large matrix product. "
+        "`added MiB`: the most that a step holds at once beyond what is held between steps; `total MiB`: in all, with "
+        "weights, gradients, optimiser, momentum copy, queue and one batch of pictures. Commit "
         f"{first['commit'] or 'unknown'}, {first['hardware']['device']}, {first['hardware']['threads']} threads.",
         "",
         f"| preset | encoder | K | statistics over | {' | '.join(c.removesuffix(' ms') for c in COLUMNS)} |",

@@ -160,11 +160,11 @@ class TestMeasure:
 
     def test_every_step_meets_a_full_queue_and_rules_at_full_strength(self, taken: list[tuple[int, float]]) -> None:
         measure(small(negatives=BandNegatives()), CPU, 3)
-        assert taken == [(20, 1.0)] * 6, "two to warm up, three that count, and one for its memory"
+        assert taken == [(20, 1.0)] * 7, "two to warm up, three that count, and two for its memory"
 
     def test_simclr_has_no_queue(self, taken: list[tuple[int, float]]) -> None:
         row = measure(small(mode="simclr"), CPU, 1)
-        assert taken == [(0, 1.0)] * 4 and tuple(row) == COLUMNS
+        assert taken == [(0, 1.0)] * 5 and tuple(row) == COLUMNS
 
     @pytest.mark.parametrize(
         ("positives", "negatives", "read"),
@@ -228,7 +228,7 @@ class TestMeasure:
         monkeypatch.setattr(parts, "train_step", record)
         monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
         measure(small(), CPU, 1)
-        assert tried == [True] * 4 and not torch.backends.cudnn.benchmark
+        assert tried == [True] * 5 and not torch.backends.cudnn.benchmark
 
     def test_total_memory_is_what_is_held_and_what_a_step_adds(self, monkeypatch: pytest.MonkeyPatch) -> None:
         seen = []
@@ -278,6 +278,16 @@ class TestMeasuring:
 
         assert peak_mebibytes(work, CPU) == pytest.approx(2.0, abs=0.01)
         assert peak_mebibytes(lambda: None, CPU) == 0
+
+    def test_what_a_work_frees_of_the_one_before_is_not_counted_twice(self) -> None:
+        kept = [torch.zeros(256, 1024)]  # as a step its gradients, allocated before anything counts
+
+        def work() -> None:
+            kept.clear()
+            kept.append(torch.zeros(256, 1024))
+            torch.zeros(128, 1024)
+
+        assert peak_mebibytes(work, CPU) == pytest.approx(0.5, abs=0.01)
 
     def test_held_memory_counts_a_storage_once_and_whole(self) -> None:
         whole = torch.zeros(1024, 1024)

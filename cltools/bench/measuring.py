@@ -34,15 +34,20 @@ def median_milliseconds(works: Mapping[str, Work], device: torch.device, repeats
 
 
 def peak_mebibytes(work: Work, device: torch.device) -> float:
-    """Most memory that torch holds at once for the work, beyond what is held before it."""
+    """Most memory that torch holds at once for the work, beyond what is held before it.
+
+    On the CPU the work is done twice and the second time counts: only of what was allocated under the profiler does
+    torch know the size when it is freed, and a step frees the gradients of the one before.
+    """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         work()
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
-        work()
+    for _ in range(2):
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
+            work()
     held = peak = 0
     for event in sorted(trace.events(), key=lambda event: event.time_range.start):
         held += event.self_cpu_memory_usage

@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +27,7 @@ from cltools.bench.measuring import (
 from cltools.bench.parts import Workplace
 from cltools.bench.rules import COLUMNS as RULE_COLUMNS
 from cltools.bench.rules import PLAIN, MethodWork, RandomBatch, measure_rules
-from cltools.bench.steps import COLUMNS, PARTS, label, measure, variations
+from cltools.bench.steps import COLUMNS, PARTS, label, measure, steps_table, variations
 from cltools.config import Experiment, TrainingSettings
 from cltools.encoders import EncoderSettings
 from cltools.losses import LossSettings
@@ -103,6 +105,20 @@ class TestFlags:
         ]
         assert full == [32, None]
 
+    def test_compiled_experiments_are_measured_if_asked_and_named(
+        self, asked: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for compiled in (True, False):
+            out = tmp_path / f"{compiled}.json"
+            bench_steps(StepBenchFlags(("digits-moco",), bn_groups=(32,), device="cpu", compile=compiled, out=out))
+            assert [row["compile"] for row in json.loads(out.read_text())["rows"]] == [compiled] * 2
+            lines = capsys.readouterr().out.splitlines()[1:]
+            assert [", compiled" in line for line in lines] == [compiled] * 2
+            shown = steps_table([out], [json.loads(out.read_text())]).splitlines()[-2:]
+            assert ["| tiny, compiled |" in line for line in shown] == [compiled] * 2
+        assert [e.training.compile for e, _, _ in asked] == [True, True, False, False]
+        assert replace(asked[0][0], training=replace(asked[0][0].training, compile=False)) == asked[2][0]
+
     def test_by_default_methods_on_the_same_images_are_compared(self, asked: list[Any]) -> None:
         bench_steps(StepBenchFlags())
         assert [e for e, _, _ in asked] == [laptop(preset(f"cifar10-{m}")) for m in ("simclr", "moco", "potential")]
@@ -136,7 +152,8 @@ class TestFlags:
             ({"bn_groups": (1,)}, r"bn_groups is \(1,\); each must be at least 2, or 0 for a whole view"),
             ({"images": 0}, "images is 0; it must be at least 1"),
             ({"data": "digits"}, "--data is of --against dataloader"),
-            ({"against": "dataloader", "bn_groups": (32,)}, "leave out --queue-sizes and --bn-groups"),
+            ({"against": "dataloader", "bn_groups": (32,)}, "leave out --queue-sizes, --bn-groups and --compile"),
+            ({"against": "dataloader", "compile": True}, "--against measures presets as they are"),
         ],
     )
     def test_refuse_what_has_no_meaning(self, flags: dict[str, Any], message: str) -> None:
@@ -248,6 +265,49 @@ class TestMeasure:
         before = torch.get_rng_state()
         measure(small(), CPU, 1)
         assert torch.equal(before, torch.get_rng_state())
+
+
+COMPILED = """
+import torch
+from dataclasses import replace
+from cltools.bench import measuring, parts
+from cltools.bench.steps import encoder_operations, measure
+from cltools.presets import preset
+from cltools.training import learner
+
+graphs = []
+def counted(graph, inputs):
+    graphs.append(graph)
+    return graph.forward
+
+learner.BACKEND, step, before = counted, parts.train_step, []
+def watched(*given, **rest):
+    before.append(len(graphs))
+    return step(*given, **rest)
+
+parts.train_step = watched
+measuring.PRODUCTS["cpu"] = (64,)
+experiment = preset("digits-moco")
+training = replace(experiment.training, batch=8, queue_size=16, compile=True)
+experiment = replace(experiment, training=training, encoder=replace(experiment.encoder, bn_group=None))
+for row in range(6):  # more encoders than torch compiles of one pass, unless it is told to forget
+    graphs.clear(), before.clear()
+    figures = measure(experiment, torch.device("cpu"), 1)
+    assert before[0] == 0 and before[2] >= 2, before  # the encoder and its copy
+    assert set(before[2:]) == {len(graphs)}, (before, len(graphs))  # nothing after two rounds to warm up
+compiled = encoder_operations(experiment, torch.device("cpu"))
+plain = replace(experiment, training=replace(training, compile=False))
+assert compiled == encoder_operations(plain, torch.device("cpu")) > 0 and figures["product %"] > 0
+"""
+
+
+@pytest.mark.slow
+def test_all_is_compiled_before_a_step_counts_however_many_rows_there_are() -> None:
+    # in a process of its own, because the shape checks of the tests cannot be compiled
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 class TestMeasuring:

@@ -45,6 +45,8 @@ class StepBenchFlags:
     """Also with queues of these many keys, where there is a queue."""
     bn_groups: tuple[int, ...] = ()
     """Also with batch statistics over groups of these many images; 0 for those of a whole view."""
+    compile: bool = False
+    """With the encoder's passes compiled by torch.compile; the first steps wait for it and count in no figure."""
     against: Literal["dataloader"] | None = None
     """Measure against a conventional pipeline: torchvision's transforms, image by image, in a DataLoader's workers."""
     data: str | None = None
@@ -72,8 +74,10 @@ class StepBenchFlags:
             raise ValueError(f"bench: images is {self.images}; it must be at least 1.")
         if self.against is None and self.data is not None:
             raise ValueError("bench: --data is of --against dataloader; steps are timed on random pixels.")
-        if self.against is not None and (self.queue_sizes or self.bn_groups):
-            raise ValueError("bench: --against measures presets as they are; leave out --queue-sizes and --bn-groups.")
+        if self.against is not None and (self.queue_sizes or self.bn_groups or self.compile):
+            raise ValueError(
+                "bench: --against measures presets as they are; leave out --queue-sizes, --bn-groups and --compile."
+            )
 
 
 def bench_steps(flags: StepBenchFlags) -> None:
@@ -91,8 +95,10 @@ def bench_steps(flags: StepBenchFlags) -> None:
 
 
 def variations(experiment: Experiment, flags: StepBenchFlags) -> Iterator[Experiment]:
-    """The experiment at its setting, then with each other queue, then with each other group."""
+    """The experiment at its setting, then with each other queue, then with each other group; all compiled if asked."""
     experiment = experiment if flags.full else laptop(experiment)
+    if flags.compile:
+        experiment = replace(experiment, training=replace(experiment.training, compile=True))
     yield experiment
     training = experiment.training
     if training.mode == "moco":
@@ -113,13 +119,15 @@ def settings(name: str, experiment: Experiment) -> dict[str, Any]:
         "batch": experiment.training.batch,
         "queue_size": queue,
         "bn_group": experiment.encoder.bn_group,
+        "compile": experiment.training.compile,
     }
 
 
 def label(row: dict[str, Any]) -> str:
     """A row's settings in a few words."""
     queue = "" if row["queue_size"] is None else f", K {row['queue_size']:,}"
-    return f"{row['preset']}, {row['backbone']}{queue}, bn {row['bn_group'] or 'view'}"
+    compiled = ", compiled" if row["compile"] else ""
+    return f"{row['preset']}, {row['backbone']}{queue}, bn {row['bn_group'] or 'view'}{compiled}"
 
 
 def measure(experiment: Experiment, device: torch.device, repeats: int) -> dict[str, float]:
@@ -131,15 +139,17 @@ def measure(experiment: Experiment, device: torch.device, repeats: int) -> dict[
     is the most that a step holds beyond what is held before it, `total MiB` that and what is held before it, as
     `Workplace.held` has it: one batch of pictures, not a whole data set.
     """
+    if experiment.training.compile:
+        torch.compiler.reset()  # after some encoders torch would compile no more, and run them as they are
     with keeping_freed_memory(device), fast_convolutions():  # as training does
         place = Workplace(experiment, device)
         ideal = products(device, place.dtype)
         times = median_milliseconds({"step": place.step, **place.parts(), **ideal}, device, repeats)
-        rate = operations(place.encoder) / times["step"] * 1000
         del ideal
         place.forget()
         held = held_mebibytes(place.held(), device)
         added = peak_mebibytes(place.step, device)
+        rate = encoder_operations(experiment, device) / times["step"] * 1000
         figures = (
             place.anchors / times["step"] * 1000,
             times["step"],
@@ -152,6 +162,15 @@ def measure(experiment: Experiment, device: torch.device, repeats: int) -> dict[
         return dict(zip(COLUMNS, figures, strict=True))
 
 
+def encoder_operations(experiment: Experiment, device: torch.device) -> int:
+    """Operations of a step's passes through the encoder, counted where they are not compiled.
+
+    Torch counts in compiled code only what is handed to it, and compiles anew for the counting.
+    """
+    plain = replace(experiment, training=replace(experiment.training, compile=False))
+    return operations(Workplace(plain, device).encoder)
+
+
 def steps_table(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -> str:
     """Records of `bench` on one device as a table.
 
@@ -160,7 +179,8 @@ def steps_table(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -> str
     """
     for path, record in zip(paths, records, strict=True):
         check_record(path, record, KIND, ENTRIES)
-        if missing := {column for row in record["rows"] for column in COLUMNS if column not in row}:
+        needed = ("compile", *COLUMNS)
+        if missing := {name for row in record["rows"] for name in needed if name not in row}:
             raise ValueError(f"{path} is damaged or of another version: its rows lack {', '.join(sorted(missing))}.")
     first = records[0]
     if any((r["commit"], r["hardware"]) != (first["commit"], first["hardware"]) for r in records):
@@ -180,5 +200,6 @@ def steps_table(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -> str
         keys = "" if row["queue_size"] is None else f"{row['queue_size']:,}"
         over = f"{row['bn_group']} images" if row["bn_group"] else "a view"
         figures = " | ".join(f"{row[c]:,.0f}" if abs(row[c]) >= 100 else f"{row[c]:.1f}" for c in COLUMNS)
-        lines.append(f"| `{row['preset']}` | {row['backbone']} | {keys} | {over} | {figures} |")
+        encoder = f"{row['backbone']}, compiled" if row["compile"] else row["backbone"]
+        lines.append(f"| `{row['preset']}` | {encoder} | {keys} | {over} | {figures} |")
     return "\n".join(lines)

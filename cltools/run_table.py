@@ -8,7 +8,7 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
-from cltools.config import Experiment, from_plain, plain_differences, to_plain
+from cltools.config import IMMATERIAL, Experiment, from_plain, plain_differences, to_plain
 from cltools.presets import IMAGES, METHODS, laptop, preset
 from cltools.published import CAUTION, LABORATORY, PUBLISHED, Published
 from cltools.records import check_record
@@ -26,10 +26,7 @@ FIGURES = {
 """What a report or a source calls a figure, and its column."""
 COLUMNS = ("method", "images", "split", *FIGURES.values(), "seeds", "epochs", "backbone", "source")
 BACKBONES = {"tiny": "tiny", "resnet18": "ResNet-18", "resnet50": "ResNet-50"}
-UNTOLD = (
-    "data.name:", "data.root:", "data.download:", "training.device:", "training.checkpoint_every:",
-    "evaluation.every:", "evaluation.protocol:", "seed:",
-)  # fmt: skip
+UNTOLD = (*IMMATERIAL, "data.name:", "evaluation.every:", "evaluation.protocol:", "seed:")
 """Settings that change no result, and those that have a column."""
 
 

@@ -32,7 +32,7 @@ def test_seeds_of_one_experiment_go_together_wherever_they_were_trained() -> Non
         BASE,
         seed=1,
         data=replace(BASE.data, root="elsewhere", download=False),
-        training=replace(BASE.training, device="cuda"),
+        training=replace(BASE.training, device="cuda", checkpoint_every=7),
     )
     check_seeds({A: (BASE, 30), B: (elsewhere, 30)})
 

@@ -5,11 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cltools.config import Experiment, differences
+from cltools.config import IMMATERIAL, Experiment, differences
 from cltools.evaluation.report import PROTOCOLS
-
-ELSEWHERE = ("data.root:", "data.download:", "training.device:")
-"""Settings that say where images lie and computing is done, and decide nothing."""
 
 
 def check_seeds(runs: Mapping[Path, tuple[Experiment, int]]) -> None:
@@ -25,7 +22,7 @@ def check_seeds(runs: Mapping[Path, tuple[Experiment, int]]) -> None:
     seeds: dict[int, Path] = {}
     (first, (experiment, epochs)), *_ = runs.items()
     for path, (other, done) in runs.items():
-        unlike = [line for line in differences(experiment, other) if not line.startswith(("seed:", *ELSEWHERE))]
+        unlike = [line for line in differences(experiment, other) if not line.startswith(("seed:", *IMMATERIAL))]
         if done != epochs:
             unlike.append(f"epochs done: {epochs} → {done}")
         if unlike:

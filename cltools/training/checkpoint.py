@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cltools.config import Experiment, differences
+from cltools.config import IMMATERIAL, Experiment, differences
 from cltools.files import replacing
 from cltools.ranks import Ranks
 from cltools.training.history import EpochSums, Row
@@ -22,7 +22,6 @@ from cltools.training.learner import Learner
 
 FORMAT = "cltools checkpoint"
 VERSION = 2
-IMMATERIAL = ("data.root:", "data.download:", "training.device:", "training.checkpoint_every:")
 
 
 @dataclass

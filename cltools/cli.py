@@ -154,7 +154,7 @@ def _flags(experiment: Experiment, name: str) -> type[Any]:
 
 @dataclass(frozen=True)
 class EvaluateFlags:
-    """Evaluate runs, each into its `record.json` and `confusion.csv`.
+    """Evaluate runs, each into its `record.json` and a `confusion-SPLIT-PROTOCOL.csv` for each protocol.
 
     Several runs must differ in their seed alone; mean and deviation over them are shown.
     """

@@ -33,7 +33,8 @@ from cltools.snapshot import Snapshot, making, taking
 from cltools.training import Run, loop
 
 ROOT = Path(__file__).parent.parent
-FILES = ["checkpoint.pt", "config.json", "confusion.csv", "encoder.safetensors", "history.csv", "record.json"]
+CONFUSIONS = ["confusion-test-knn10.csv", "confusion-test-knn200.csv", "confusion-test-probe.csv"]
+FILES = ["checkpoint.pt", "config.json", *CONFUSIONS, "encoder.safetensors", "history.csv", "record.json"]
 QUICK = ["digits-potential", "--epochs", "1", "--limit", "300", "--device", "cpu", "--evaluation.test-limit", "100"]
 COMMANDS = ("train", "evaluate", "diagnose", "download", "presets", "compare", "table", "snapshot", "bench")
 
@@ -415,7 +416,9 @@ class TestFlags:
             refused(call(*command), 'TensorBoard is not installed; install it with: pip install "cltools[tensorboard]"')
         assert not (tmp_path / "a").exists()
         assert call(*command).status == 0
-        assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [*FILES, "tensorboard"]
+        assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [
+            *(file for file in FILES if "probe" not in file), "tensorboard",
+        ]  # fmt: skip
         before = contents(tmp_path / "a")
         assert call(*command, "--resume").status == 0 and contents(tmp_path / "a") == before
 
@@ -468,8 +471,9 @@ class TestEvaluate:
         record = recorded(folder)["evaluations"]["test"]
         by_class = report.pop("per_class")
         assert record | report == record and record["per_class"] | by_class == record["per_class"]
-        kept = next((name for name in ("linear", "probe", "knn200") if name in expected), expected[0])
-        assert (folder / "confusion.csv").read_text().startswith(f"true \\ predicted by {kept},0,1,")
+        for name in expected:
+            confusion = folder / f"confusion-test-{name}.csv"
+            assert confusion.read_text().startswith(f"true \\ predicted by {name},0,1,")
 
     def test_the_protocols_are_evaluated_as_from_python(self, call: Callable[..., Outcome], folder: Path) -> None:
         report = json.loads(call("evaluate", str(folder), "--protocol", "linear", "--linear-epochs", "2").out)

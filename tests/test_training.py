@@ -666,9 +666,15 @@ def test_evaluation_is_written_with_what_it_was_measured_on(kept: Run) -> None:
         assert (report["train_images"], report["test_images"]) == (96, judged)
     assert kept.history.rows[-1]["knn"] == kept.evaluate("val")["knn200"]
     assert {path.name for path in kept.path.iterdir()} == {
-        "config.json", "history.csv", "checkpoint.pt", "encoder.safetensors", "record.json", "confusion.csv",
+        "config.json", "history.csv", "checkpoint.pt", "encoder.safetensors", "record.json",
+        *(f"confusion-{split}-{name}.csv" for split in ("val", "test") for name in ("knn200", "knn10", "probe")),
     }  # fmt: skip
     assert Experiment.from_json((kept.path / "config.json").read_text()) == kept.experiment
+
+
+def counted(confusion_file: Path) -> int:
+    """The images that a confusion counts."""
+    return sum(int(cell) for row in list(csv.reader(confusion_file.read_text().splitlines()))[1:] for cell in row[1:])
 
 
 def test_protocols_are_passed_on_with_the_seed_and_the_mirroring_of_the_run(kept: Run, tmp_path: Path) -> None:
@@ -681,10 +687,16 @@ def test_protocols_are_passed_on_with_the_seed_and_the_mirroring_of_the_run(kept
     recipe = LinearRecipe(epochs=2, seed=3, views=replace(LinearRecipe().views, flip=0.125))
     predicted = linear_predict(kept.encoder, train, held_out, recipe)
     assert report["linear"] == accuracy(predicted, held_out.labels)
-    rows = list(csv.reader((tmp_path / "confusion.csv").read_text().splitlines()))
+    rows = list(csv.reader((tmp_path / "confusion-val-linear.csv").read_text().splitlines()))
     assert rows[0] == ["true \\ predicted by linear", *held_out.classes]
     counts = [[int(cell) for cell in row[1:]] for row in rows[1:]]
     assert counts == confusion(predicted, held_out.labels, 10).tolist()
+    before = (tmp_path / "confusion-val-linear.csv").read_bytes()
+    run.evaluate("test", ["knn10"])
+    run.evaluate("val", ["knn10"])
+    assert (tmp_path / "confusion-val-linear.csv").read_bytes() == before
+    written = {path.name: counted(path) for path in tmp_path.glob("confusion*")}
+    assert written == {"confusion-val-linear.csv": 32, "confusion-val-knn10.csv": 32, "confusion-test-knn10.csv": 100}
 
 
 def test_a_run_in_memory_is_evaluated_and_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

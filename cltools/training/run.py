@@ -27,8 +27,13 @@ from cltools.training.learner import Memory
 from cltools.training.record import RECORD, Record, read_run_record, run_record, stretch_here, with_evaluation
 
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.csv", "checkpoint.pt"
-WEIGHTS, CONFUSION = "encoder.safetensors", "confusion.csv"
+WEIGHTS = "encoder.safetensors"
 FILES = (CONFIG, HISTORY, CHECKPOINT, WEIGHTS, RECORD)
+
+
+def confusion_file(split: str, protocol: str) -> str:
+    """The name of the file that holds how often each class of a split was taken for which by a protocol."""
+    return f"confusion-{split}-{protocol}.csv"
 
 
 @dataclass
@@ -79,9 +84,9 @@ class Run:
     ) -> dict[str, Any]:
         """Evaluate on the test images, or on the held-out ones; a saved run's `record.json` also gets the report.
 
-        Beside it `confusion.csv` holds how often each class was taken for which, by the protocol that reads most:
-        linear, else the probe, else kNN-200. What protocols draw is decided by the run's seed, and they mirror
-        pictures as often as its views do.
+        Beside it `confusion-SPLIT-PROTOCOL.csv`, one for each protocol, holds how often each class was taken for
+        which; those of other splits and protocols stay. What protocols draw is decided by the run's seed, and they
+        mirror pictures as often as its views do.
 
         Args:
             split: "test", or "val" for the images held out.
@@ -109,7 +114,8 @@ class Run:
         about = {"images": self.experiment.data.name, "split": split, "epochs": len(self.history.rows)}
         report = about | found.report()
         if self.path is not None:
-            write_text(self.path / CONFUSION, found.confusion_csv())
+            for protocol in found.predicted:
+                write_text(self.path / confusion_file(split, protocol), found.confusion_csv(protocol))
             here = self.here or stretch_here(home(self.encoder))
             write_record(self.path / RECORD, with_evaluation(self._record(self.path), report, here))
         return report

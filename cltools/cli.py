@@ -95,11 +95,11 @@ def train(arguments: list[str]) -> None:
     split: Literal["test", "val"] = "test" if has_test(experiment.data.name) else "val"
     record = None if trained else read_run_record(flags.out)
     if record is not None and split in record["evaluations"]:  # a finished run: nothing is done again
-        print_report(record["evaluations"][split])
+        print_report(record["evaluations"][split], flags.out)
         return
     print(f"Trained {len(run.history.rows)} epochs: {flags.out}")
     try:
-        print_report(run.evaluate(split))
+        print_report(run.evaluate(split), flags.out)
     except ValueError as error:  # a folder without labels or without a test split trains all the same
         print(f"Not evaluated: {error}")
 

@@ -1,6 +1,7 @@
 """Runs evaluated from the command line: `python -m cltools evaluate`, and how a report is shown."""
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any, Literal
 from cltools.evaluation import PROTOCOLS, check_seeds, figures, over_seeds
 from cltools.training import Run
 from cltools.training.learner import resolve_device
+from cltools.training.record import RECORD
+from cltools.training.run import confusion_file
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ def evaluate_runs(flags: EvaluateFlags) -> None:
     device, protocols = resolve_device(flags.device), PROTOCOLS_OF[flags.protocol]
     runs = {path: Run.load(path, device=device) for path in flags.runs}
     if len(flags.runs) == 1:
-        print_report(runs[flags.runs[0]].evaluate(flags.split, protocols, linear_epochs=flags.linear_epochs))
+        path = flags.runs[0]
+        print_report(runs[path].evaluate(flags.split, protocols, linear_epochs=flags.linear_epochs), path)
         return
     if len(runs) < len(flags.runs):
         raise ValueError("evaluate: a folder is named twice; name each run once.")
@@ -71,6 +75,12 @@ def evaluate_runs(flags: EvaluateFlags) -> None:
     print(over_seeds(reports))
 
 
-def print_report(report: Mapping[str, Any]) -> None:
-    """Print what `Run.evaluate` returned, as JSON."""
-    print(json.dumps(report, indent=2))
+def print_report(report: Mapping[str, Any], folder: Path) -> None:
+    """Print what `Run.evaluate` returned as JSON, without the figures by class; of these, say where they lie.
+
+    That line goes to standard error, so that what `evaluate` writes to standard output is JSON alone.
+    """
+    print(json.dumps({name: value for name, value in report.items() if name != "per_class"}, indent=2))
+    if "per_class" in report:
+        confusions = folder / confusion_file(report["split"], "*")
+        print(f"By class: {folder / RECORD}; which was taken for which: {confusions}", file=sys.stderr)

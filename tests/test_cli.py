@@ -518,6 +518,11 @@ class TestEvaluate:
             ([], "evaluate: name the folder of a run, or of several seeds."),
             (["RUN", "--protocol", "lineer"], "invalid choice 'lineer'"),
             (["RUN", "--linear-epochs", "0"], "linear_epochs is 0; it must be at least 1"),
+            (
+                ["RUN", "--protocol", "knn", "--linear-epochs", "5"],
+                "linear_epochs is 5, but the linear evaluation is not among",
+            ),
+            (["RUN", "--linear-epochs", "5"], "(knn200, knn10, probe). Ask for it too (--protocol linear or all)"),
             (["RUN", "RUN"], "a folder is named twice"),
             (["RUN", "--splt", "val"], "Unrecognized options: --splt, val Perhaps you meant: --split"),
             (["RUN", "--split", "train"], "invalid choice 'train'"),

@@ -691,6 +691,8 @@ def test_protocols_are_passed_on_with_the_seed_and_the_mirroring_of_the_run(kept
     assert rows[0] == ["true \\ predicted by linear", *held_out.classes]
     counts = [[int(cell) for cell in row[1:]] for row in rows[1:]]
     assert counts == confusion(predicted, held_out.labels, 10).tolist()
+    with pytest.raises(ValueError, match=r"linear_epochs is 2, but .* not among what was asked for \(probe\)\."):
+        run.evaluate("val", "probe", linear_epochs=2)
     before = (tmp_path / "confusion-val-linear.csv").read_bytes()
     run.evaluate("test", ["knn10"])
     run.evaluate("val", ["knn10"])

@@ -15,6 +15,7 @@ from cltools.datasets import ImageSet
 from cltools.encoders import Encoder, MomentumCopy, build_encoder
 from cltools.encoders.backbones import OwnBackbone, home
 from cltools.evaluation import Diagnosis, LinearRecipe, Recipes, diagnose, predict
+from cltools.evaluation.report import check_protocols
 from cltools.files import replacing, write_text
 from cltools.mining import select
 from cltools.queue import Queue
@@ -91,12 +92,19 @@ class Run:
         Args:
             split: "test", or "val" for the images held out.
             protocols: names from `cltools.evaluation.PROTOCOLS`; None for the default of `cltools.evaluate`.
-            linear_epochs: of the linear evaluation; None for its 100.
+            linear_epochs: of the linear evaluation, which must be among the protocols; None for its 100.
 
         Raises:
             ValueError: a run on images given to `fit(images=…)`, which it does not keep; split
-                "val" of a run that held nothing out; images without labels; an unknown protocol; or a damaged record.
+                "val" of a run that held nothing out; images without labels; an unknown protocol; `linear_epochs`
+                without "linear"; or a damaged record.
         """
+        asked = check_protocols(protocols, self.experiment.evaluation)
+        if linear_epochs is not None and "linear" not in asked:
+            raise ValueError(
+                f"linear_epochs is {linear_epochs}, but the linear evaluation is not among what was asked for "
+                f"({', '.join(asked)}). Ask for it too (--protocol linear or all), or leave linear_epochs out."
+            )
         if self.images is not None and self.images.given:
             raise ValueError(
                 "This run was trained on images given to fit(images=…), and does not keep them. Evaluate with: "
@@ -110,7 +118,7 @@ class Run:
         judged = evaluation_images(self.experiment) if split == "test" or held_out is None else held_out
         recipes = Recipes() if linear_epochs is None else Recipes(linear=LinearRecipe(epochs=linear_epochs))
         recipes = recipes.like(self.experiment.views, self.experiment.seed)
-        found = predict(self.encoder, train, judged, self.experiment.evaluation, protocols, recipes=recipes)
+        found = predict(self.encoder, train, judged, self.experiment.evaluation, asked, recipes=recipes)
         about = {"images": self.experiment.data.name, "split": split, "epochs": len(self.history.rows)}
         report = about | found.report()
         if self.path is not None:

@@ -555,7 +555,7 @@ def reseeded(folder: Path, name: str, seed: int, **training: Any) -> Path:
 
 class TestEvaluateSeeds:
     def test_shows_each_run_then_mean_and_deviation(self, call: Callable[..., Outcome], folder: Path) -> None:
-        runs = [folder, reseeded(folder, "b", 5), reseeded(folder, "c", 6, device="auto")]
+        runs = [folder, reseeded(folder, "b", 5), reseeded(folder, "c", 6, device="auto", checkpoint_every=7)]
         outcome = call("evaluate", *map(str, runs), "--protocol", "knn")
         reports = [recorded(run)["evaluations"]["test"] for run in runs]
         assert outcome.status == 0

@@ -15,7 +15,7 @@ from cltools import Experiment, fit, load_images, preset
 from cltools.datasets import ImageSet
 from cltools.teaching import LiveCurves
 from cltools.teaching.live import AT_MOST, Sentence, draw, duration, progress
-from cltools.training import Run, Stopped
+from cltools.training import Run, Stopped, loop
 
 NAN = math.nan
 
@@ -107,7 +107,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Handle]]:
 
 def test_it_is_redrawn_in_place_and_not_too_often(experiment: Experiment, images: ImageSet, page: list[Handle]) -> None:
     clock = Clock()
-    curves = LiveCurves(experiment, clock)
+    curves = LiveCurves(experiment, clock=clock)
     curves._ipython_display_()
     said, shown = page
     assert said.shown[-1].words == "No epoch of 4 is done yet."
@@ -125,7 +125,7 @@ def test_it_is_redrawn_in_place_and_not_too_often(experiment: Experiment, images
 def test_without_a_page_it_still_follows(experiment: Experiment, images: ImageSet) -> None:
     curves = LiveCurves(experiment)
     run = fit(experiment, images=images, callbacks=[curves])
-    assert curves.picture is not None and "finished" in curves.sentence.words
+    assert "finished" in curves.sentence.words
     assert [*curves.picture.figure.axes[0].lines[0].get_ydata()] == run.history.column("loss")
 
 
@@ -146,11 +146,28 @@ def test_stopped_as_the_notebook_does_it_goes_on_and_is_shown(
     half = Run.load(tmp_path)
     curves.show(half)
     assert "Epoch 2 of 4; 6 of 12 steps" in curves.sentence.words and "left" in curves.sentence.words
-    again = LiveCurves(experiment)
+    again = LiveCurves(experiment, tmp_path)
+    assert again.sentence.words.startswith("Epoch 2 of 4") and len(again.picture.figure.axes[0].lines) == 1
     fit(experiment, images=images, out=tmp_path, resume=True, callbacks=[again])
     whole = fit(experiment, images=images)
     assert "finished" in again.sentence.words
     ends = [run.encoder.state_dict() for run in (Run.load(tmp_path), whole)]
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
-    assert again.picture is not None
     assert [*again.picture.figure.axes[0].lines[0].get_ydata()] == whole.history.column("loss")
+
+
+def test_stopped_within_the_first_epoch_there_is_an_encoder_to_show(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: Any, **named: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return step(*arguments, **named)
+
+    step = loop.train_step
+    monkeypatch.setattr(loop, "train_step", stop)
+    with pytest.raises(Stopped):
+        fit(experiment, out=tmp_path, resume=True)
+    run, curves = Run.load(tmp_path), LiveCurves(experiment, tmp_path)
+    curves.show(run)
+    assert curves.sentence.words == "No epoch of 4 is done yet."
+    assert 0 < run.evaluate(protocols=["knn10"])["knn10"] < 100

@@ -111,7 +111,11 @@ def test_the_folder_of_a_run_is_taken_as_it_is(tmp_path: Path, empty: str) -> No
     fit(experiment, images=load_images("digits", limit=64), out=tmp_path / "mine")
     chosen = choose("shapes", "potential", root=empty, out=tmp_path / "mine")
     assert (chosen.experiment, chosen.folder) == (experiment, tmp_path / "mine")
-    assert "holds one" in chosen.words and "1 epochs" in chosen.words
+    assert "holds one" in chosen.words and "1 epoch," in chosen.words
+    elsewhere = replace(experiment, data=replace(experiment.data, name="cifar10", root=empty))
+    (tmp_path / "mine" / "config.json").write_text(elsewhere.to_json())
+    with pytest.raises(FileNotFoundError, match="DOWNLOAD = True"):  # its own settings would download without asking
+        choose(out=tmp_path / "mine")
 
 
 def test_what_is_loaded_is_what_the_run_trains_on_and_is_judged_by(empty: str) -> None:

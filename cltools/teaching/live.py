@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
@@ -16,8 +17,9 @@ from matplotlib.axes import Axes
 
 from cltools.config import Experiment
 from cltools.teaching.plots import COLOURS, LOOK, Picture, panels
-from cltools.training import Run
+from cltools.training import History, Run
 from cltools.training.history import Row
+from cltools.training.run import HISTORY
 
 AT_MOST = 0.3
 """Seconds between two drawings, where epochs are shorter."""
@@ -43,23 +45,26 @@ class LiveCurves:
 
     Attributes:
         sentence: where training is, in words.
-        picture: the curves; None before the first epoch.
+        picture: the curves.
     """
 
-    def __init__(self, experiment: Experiment, clock: Callable[[], float] = time.monotonic) -> None:
-        """Empty curves.
+    def __init__(
+        self, experiment: Experiment, folder: str | Path | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Curves of what a run's folder already holds, else empty ones.
 
         Args:
             experiment: what will be trained.
+            folder: of the run, which may not exist yet.
             clock: seconds that grow, told from when epochs end.
         """
         self.experiment, self._clock = experiment, clock
-        self.sentence = Sentence(f"No epoch of {experiment.training.epochs} is done yet.")
-        self.picture: Picture | None = None
         self._ends: list[float] = []
         self._drawn = -math.inf
         self._said: Any = None
         self._shown: Any = None
+        path = None if folder is None else Path(folder) / HISTORY
+        self._take(History.load(path).rows if path is not None and path.is_file() else [])
 
     def __call__(self, run: Run) -> None:
         """Take in an epoch; drawn at most a few times a second, and after the last epoch."""
@@ -71,16 +76,16 @@ class LiveCurves:
     def show(self, run: Run) -> None:
         """Draw the run as it is, such as one that was loaded."""
         self._drawn = self._clock()
-        rows, epochs = run.history.rows, run.experiment.training.epochs
-        images = run.images.count if run.images is not None else None
-        self.sentence = Sentence(progress(rows, epochs, self._steps(images), self._seconds(rows)))
-        self.picture = draw(rows, epochs, run.experiment.evaluation.protocol, self.sentence.words)
+        images = None if run.images is None else run.images.count
+        self._take(run.history.rows, None if images is None else images // self.experiment.training.batch)
         if self._said is not None:
             self._said.update(self.sentence)
             self._shown.update(self.picture)
 
-    def _steps(self, images: int | None) -> int | None:
-        return None if images is None else images // self.experiment.training.batch
+    def _take(self, rows: list[Row], steps: int | None = None) -> None:
+        epochs = self.experiment.training.epochs
+        self.sentence = Sentence(progress(rows, epochs, steps, self._seconds(rows)))
+        self.picture = draw(rows, epochs, self.experiment.evaluation.protocol, self.sentence.words)
 
     def _seconds(self, rows: list[Row]) -> float | None:
         """Of an epoch with all that is done after it; from the epochs that ended here, else from the history."""
@@ -93,8 +98,7 @@ class LiveCurves:
         from IPython.display import display
 
         self._said = display(self.sentence, display_id=True)  # type: ignore[no-untyped-call]
-        empty = draw([], self.experiment.training.epochs, self.experiment.evaluation.protocol, self.sentence.words)
-        self._shown = display(self.picture or empty, display_id=True)  # type: ignore[no-untyped-call]
+        self._shown = display(self.picture, display_id=True)  # type: ignore[no-untyped-call]
 
 
 def progress(rows: list[Row], epochs: int, steps: int | None, seconds: float | None) -> str:

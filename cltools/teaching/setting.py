@@ -109,6 +109,8 @@ def choose(
     machine = f"**GPU:** {device_name(torch.device('cuda'))}." if gpu else "**GPU:** none."
     if (out / CONFIG).is_file():
         experiment = read_config(out / CONFIG)
+        if experiment.data.name in image_sets():
+            _check_here(experiment.data.name, is_here(experiment.data.name, experiment.data.root), download)
         kept = f"**Run:** `{out}` holds one, so its settings stand and the other parameters are not read."
         return Setting(experiment, out, _linear_epochs(experiment), _listed(machine, kept, _what(experiment)))
     here = {name: is_here(name, root) for name in image_sets()}
@@ -193,12 +195,16 @@ def _name(images: str, here: Mapping[str, bool], gpu: bool, download: bool) -> s
         return "cifar10" if here["cifar10"] or (gpu and download) else "shapes"
     if images not in here:
         raise unknown("image set", images, here, otherwise='Or "auto".')
-    if not here[images] and not download:
+    _check_here(images, here[images], download)
+    return images
+
+
+def _check_here(name: str, here: bool, download: bool) -> None:
+    if not here and not download:
         raise FileNotFoundError(
-            f"The images of {images} are not on this machine. Set DOWNLOAD = True to fetch them, put them into "
+            f"The images of {name} are not on this machine. Set DOWNLOAD = True to fetch them, put them into "
             f"{data_root()}, or take the embedded images: IMAGES = 'shapes'."
         )
-    return images
 
 
 def _fitted(name: str, method: str, gpu: bool) -> Experiment:
@@ -238,7 +244,7 @@ def _what(experiment: Experiment) -> str:
     kind = "the whole preset" if full else "a short run" if data.name in SHORT else "the `laptop` setting"
     limit = "" if data.limit is None else f", {data.limit:,} of the images"
     return (
-        f"**So this notebook trains** {kind} on `{data.name}`: {training.epochs} epochs, batch {training.batch}, "
+        f"**So this notebook trains** {kind} on `{data.name}`: {training.epochs} epoch{'s' * (training.epochs > 1)}, batch {training.batch}, "
         f"{training.keys:,} keys, encoder `{experiment.encoder.backbone}`{limit}, seed {experiment.seed}."
     )
 

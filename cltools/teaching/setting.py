@@ -242,9 +242,10 @@ def _what(experiment: Experiment) -> str:
     training, data = experiment.training, experiment.data
     full = data.name not in SHORT and data.limit is None
     kind = "the whole preset" if full else "a short run" if data.name in SHORT else "the `laptop` setting"
+    epochs = f"{training.epochs} epoch{'s' * (training.epochs > 1)}"
     limit = "" if data.limit is None else f", {data.limit:,} of the images"
     return (
-        f"**So this notebook trains** {kind} on `{data.name}`: {training.epochs} epoch{'s' * (training.epochs > 1)}, batch {training.batch}, "
+        f"**So this notebook trains** {kind} on `{data.name}`: {epochs}, batch {training.batch}, "
         f"{training.keys:,} keys, encoder `{experiment.encoder.backbone}`{limit}, seed {experiment.seed}."
     )
 

@@ -1,12 +1,14 @@
 """What a notebook shows of the records is what they say, and its title says no more."""
 
 import json
+import re
 import statistics
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cltools.presets import preset
 from cltools.published import PUBLISHED
 from cltools.teaching import comparison
 from cltools.teaching.figures import MINING
@@ -174,3 +176,6 @@ def test_notebook_05_says_so() -> None:
         "above that MoCo v2 if it is a kNN-200 (88.05), and below it if it is a linear evaluation (89.70)",
     ):
         assert claim in text
+    for name in re.findall(r"cltools train (\S+)", text):
+        preset(name)
+    assert text.count("python -m cltools train") >= 4 and "torchrun --nproc-per-node" in text

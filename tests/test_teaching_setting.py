@@ -61,7 +61,9 @@ def test_cifar_on_a_gpu_is_the_whole_preset(with_cifar: str, empty: str) -> None
     assert chosen.linear_epochs == RECIPE and chosen.device == "cuda" and "a fast one" in chosen.words
     without = choose(root=empty)
     assert without.images == "shapes" and "set `DOWNLOAD = True`" in without.words
-    assert choose(root=empty, download=True).images == "cifar10"
+    fetched = choose(root=empty, download=True)
+    assert fetched.images == "cifar10" and "DOWNLOAD" not in fetched.words and fetched.experiment.data.download
+    assert "the whole preset on `cifar10`: 200 epochs" in fetched.words
 
 
 def test_what_is_asked_for_is_trained_or_refused(empty: str) -> None:

@@ -112,14 +112,25 @@ def choose(
         if experiment.data.name in image_sets():
             _check_here(experiment.data.name, is_here(experiment.data.name, experiment.data.root), download)
         kept = f"**Run:** `{out}` holds one, so its settings stand and the other parameters are not read."
-        return Setting(experiment, out, _linear_epochs(experiment), _listed(machine, kept, _what(experiment)))
+        return Setting(
+            experiment,
+            out,
+            _linear_epochs(experiment),
+            _listed(machine, kept, f"**Its settings:** {_settings(experiment)}."),
+        )
     here = {name: is_here(name, root) for name in image_sets()}
     name = _name(images, here, gpu, download)
     experiment = replace(with_rules(_fitted(name, method, gpu), rule), seed=seed)
     folder = out / f"{name}-{method}-seed-{seed}-{_digest(experiment)}"
     experiment = replace(experiment, data=replace(experiment.data, download=download, root=root))
     length = how_long(with_rules(preset(f"{name}-{method}"), rule))
-    words = _listed(machine, _about_images(images, here, gpu), _what(experiment), length, _lies(folder))
+    words = _listed(
+        machine,
+        _about_images(here, wanted=gpu and images == "auto" and name != "cifar10"),
+        _what(experiment, gpu),
+        length,
+        _lies(folder),
+    )
     return Setting(experiment, folder, _linear_epochs(experiment), words)
 
 
@@ -225,12 +236,9 @@ def _digest(experiment: Experiment) -> str:
     return sha256(json.dumps(to_plain(experiment), sort_keys=True).encode()).hexdigest()[:6]
 
 
-def _about_images(asked: str, here: Mapping[str, bool], gpu: bool) -> str:
+def _about_images(here: Mapping[str, bool], *, wanted: bool) -> str:
     found = ", ".join(f"`{name}`" for name, there in here.items() if there)
-    said = f"**Images here:** {found}."
-    if asked == "auto" and gpu and not here["cifar10"]:
-        said += " With this GPU you want CIFAR-10: set `DOWNLOAD = True`."
-    return said
+    return f"**Images here:** {found}." + " With this GPU you want CIFAR-10: set `DOWNLOAD = True`." * wanted
 
 
 def _listed(*lines: str) -> str:
@@ -238,20 +246,23 @@ def _listed(*lines: str) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _what(experiment: Experiment) -> str:
+def _what(experiment: Experiment, gpu: bool) -> str:
+    short = experiment.data.name in SHORT
+    kind = "a short run" if short else "the whole preset" if gpu else "the `laptop` setting"
+    return f"**So this notebook trains** {kind} on {_settings(experiment)}."
+
+
+def _settings(experiment: Experiment) -> str:
     training, data = experiment.training, experiment.data
-    full = data.name not in SHORT and data.limit is None
-    kind = "the whole preset" if full else "a short run" if data.name in SHORT else "the `laptop` setting"
     epochs = f"{training.epochs} epoch{'s' * (training.epochs > 1)}"
     limit = "" if data.limit is None else f", {data.limit:,} of the images"
     return (
-        f"**So this notebook trains** {kind} on `{data.name}`: {epochs}, batch {training.batch}, "
-        f"{training.keys:,} keys, encoder `{experiment.encoder.backbone}`{limit}, seed {experiment.seed}."
+        f"`{data.name}`: {epochs}, batch {training.batch}, {training.keys:,} keys, "
+        f"encoder `{experiment.encoder.backbone}`{limit}, seed {experiment.seed}"
     )
 
 
 def _lies(folder: Path) -> str:
-    there = (
-        "holds a run already: it is finished or gone on with" if (folder / CONFIG).is_file() else "is where it will lie"
-    )
-    return f"**Folder:** `{folder}` {there}."
+    if (folder / CONFIG).is_file():
+        return f"**Folder:** `{folder}` holds a run already: it is gone on with, or loaded if it is finished."
+    return f"**Folder:** `{folder}` is where it will lie."

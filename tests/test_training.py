@@ -4,6 +4,7 @@ import copy
 import csv
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -728,7 +729,6 @@ def test_a_folder_without_a_run_is_refused(kept: Run, tmp_path: Path) -> None:
         ("config.json", b"{", r"config\.json cannot be read: .*not valid JSON"),
         ("history.csv", b"epoch,loss\n1,none\n", r"history\.csv is not a history"),
         ("history.csv", b"epoch\n1,2\n", r"history\.csv is not a history"),
-        ("checkpoint.pt", b"PK", r"checkpoint\.pt cannot be read"),
         ("encoder.safetensors", b"half", r"encoder\.safetensors does not fit"),
     ],
 )
@@ -739,3 +739,21 @@ def test_a_damaged_file_of_a_run_is_named(name: str, content: bytes, reason: str
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=reason):
         Run.load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"PK", None])
+def test_a_run_whose_checkpoint_cannot_be_read_is_evaluated_all_the_same(
+    content: bytes | None, kept: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kept.path is not None
+    copied = Path(shutil.copytree(kept.path, tmp_path / "run"))
+    if content is None:  # of an older version
+        torch.save(torch.load(copied / "checkpoint.pt", weights_only=True) | {"version": 1}, copied / "checkpoint.pt")
+    else:
+        (copied / "checkpoint.pt").write_bytes(content)
+    run = Run.load(copied)
+    assert "The encoder's weights are used; momentum copy and queue are not at hand." in capsys.readouterr().err
+    assert equal(run.encoder, kept.encoder) and run.memory is None and run.images is None
+    assert run.evaluate(protocols=["knn10"])["knn10"] == kept.evaluate(protocols=["knn10"])["knn10"]
+    with pytest.raises(ValueError, match="This run has no queue"):
+        run.diagnose()

@@ -1,5 +1,6 @@
 """A run: what was asked, what came out, and the folder it lies in."""
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from safetensors.torch import save as serialised
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from cltools.config import Experiment
 from cltools.datasets import ImageSet
@@ -20,7 +22,7 @@ from cltools.files import replacing, write_text
 from cltools.mining import select
 from cltools.queue import Queue
 from cltools.records import write_record
-from cltools.training.checkpoint import read_checkpoint
+from cltools.training.checkpoint import read_checkpoint, steps_within
 from cltools.training.diagnosis import compared_now
 from cltools.training.history import History
 from cltools.training.images import TrainedOn, evaluation_images, training_images
@@ -48,6 +50,7 @@ class Run:
         path: the run's folder; None for a run kept in memory.
         memory: momentum copy and queue, for `fit(start_from=…)`; None in SimCLR mode.
         images: what it was trained on; None for a loaded run without checkpoint.
+        steps: of the epoch under way, where it was stopped within one.
         here: what its record says of the epochs trained by this process; None for a run that was only loaded.
     """
 
@@ -57,6 +60,7 @@ class Run:
     path: Path | None = None
     memory: Memory | None = None
     images: TrainedOn | None = None
+    steps: int = 0
     here: Record | None = field(default=None, repr=False)
 
     def save(self) -> None:
@@ -120,7 +124,8 @@ class Run:
         recipes = recipes.like(self.experiment.views, self.experiment.seed)
         found = predict(self.encoder, train, judged, self.experiment.evaluation, asked, recipes=recipes)
         about = {"images": self.experiment.data.name, "split": split, "epochs": len(self.history.rows)}
-        report = about | found.report()
+        within = {"steps": self.steps} if self.steps else {}
+        report = about | within | found.report()
         if self.path is not None:
             for protocol in found.predicted:
                 write_text(self.path / confusion_file(split, protocol), found.confusion_csv(protocol))
@@ -136,6 +141,7 @@ class Run:
             self.history.rows,
             self.images,
             type(own.module).__name__ if isinstance(own, OwnBackbone) else self.experiment.encoder.backbone,
+            steps=self.steps,
             here=self.here,
             before=read_run_record(folder),
         )
@@ -218,9 +224,10 @@ class Run:
             raise ValueError(f"{path / WEIGHTS} does not fit {path / CONFIG}: {error}") from error
         encoder.to(device).to(memory_format=torch.channels_last).eval()  # as trained, so that figures repeat
         history = History.load(path / HISTORY) if (path / HISTORY).is_file() else History()
-        state = read_checkpoint(path / CHECKPOINT) if (path / CHECKPOINT).is_file() else None
+        state = _checkpoint_of(path)
         images = TrainedOn(**state["images"]) if state else None
-        return cls(experiment, encoder, history, path, _memory_of(state, encoder, device), images)
+        memory, steps = _memory_of(state, encoder, device), steps_within(state) if state else 0
+        return cls(experiment, encoder, history, path, memory, images, steps)
 
 
 def read_config(path: Path) -> Experiment:
@@ -229,6 +236,17 @@ def read_config(path: Path) -> Experiment:
         return Experiment.from_json(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def _checkpoint_of(path: Path) -> dict[str, Any] | None:
+    """A run's checkpoint; one that cannot be read is told of, as the weights beside it can be used all the same."""
+    if not (path / CHECKPOINT).is_file():
+        return None
+    try:
+        return read_checkpoint(path / CHECKPOINT)
+    except ValueError as error:
+        tqdm.write(f"{error} The encoder's weights are used; momentum copy and queue are not at hand.", sys.stderr)
+        return None
 
 
 def _encoder_for(weights: dict[str, Tensor], experiment: Experiment, backbone: nn.Module | None) -> Encoder:

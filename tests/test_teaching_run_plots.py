@@ -24,13 +24,13 @@ def test_the_confusion_of_a_run_is_read_as_it_was_counted(tmp_path: Path) -> Non
     base = preset("digits-moco")
     experiment = replace(base, training=replace(base.training, epochs=1, device="cpu"))
     run = fit(experiment, out=tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"run\.evaluate"):
-        read_confusion(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"run\.evaluate\('test', \['knn10'\]\)"):
+        read_confusion(tmp_path, "knn10")
     run.evaluate(protocols=["knn10"])
-    read = read_confusion(tmp_path)
+    read = read_confusion(tmp_path, "knn10")
     train, _ = training_images(experiment)
     counted = predict(run.encoder, train, evaluation_images(experiment), protocols=["knn10"])
-    assert read.counts.equal(counted._confusion("knn10")) and read.protocol == "knn10"
+    assert read.counts.equal(counted.confusion("knn10")) and read.protocol == "knn10"
     assert read.classes == tuple("0123456789") or len(read.classes) == 10
 
 

@@ -76,13 +76,14 @@ class Predictions:
 
     def confusion_csv(self, protocol: str) -> str:
         """How often each class was taken for which by a protocol that was run, as CSV."""
-        return confusion_csv(self._confusion(protocol), self.classes, protocol)
+        return confusion_csv(self.confusion(protocol), self.classes, protocol)
 
-    def _confusion(self, protocol: str) -> Tensor:
+    def confusion(self, protocol: str) -> Tensor:
+        """How often each class was taken for which by a protocol, int64 [C, C], true classes as rows."""
         return confusion(self.predicted[protocol], self.labels, len(self.classes))
 
     def _by_class(self, protocol: str) -> dict[str, float | None]:
-        shares = per_class(self._confusion(protocol)).tolist()
+        shares = per_class(self.confusion(protocol)).tolist()
         return {n: None if math.isnan(s) else s for n, s in zip(named(self.classes), shares, strict=True)}
 
 

@@ -21,7 +21,7 @@ from cltools.published import PUBLISHED
 from cltools.run_table import FIGURES
 from cltools.teaching.plots import COLOURS, GREY, LOOK, Picture, panels
 from cltools.teaching.records import figures_by_method, method_of
-from cltools.training.run import CONFUSION
+from cltools.training.run import confusion_file
 
 SHOWN = 12
 """Classes that have room with their names; of more, the worst are shown."""
@@ -60,15 +60,15 @@ class Confusion:
         ]
 
 
-def read_confusion(folder: str | Path) -> Confusion:
-    """The confusion that the last evaluation left in a run's folder.
+def read_confusion(folder: str | Path, protocol: str, split: str = "test") -> Confusion:
+    """The confusion that an evaluation by a protocol left in a run's folder.
 
     Raises:
         FileNotFoundError: it was not evaluated yet.
     """
-    path = Path(folder) / CONFUSION
+    path = Path(folder) / confusion_file(split, protocol)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; run.evaluate() of a saved run writes it.")
+        raise FileNotFoundError(f"{path} is missing; run.evaluate({split!r}, [{protocol!r}]) of a saved run writes it.")
     with path.open(newline="") as file:
         (corner, *classes), *rows = csv.reader(file)
     counts = torch.tensor([[int(cell) for cell in row[1:]] for row in rows], dtype=torch.int64)

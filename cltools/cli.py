@@ -4,7 +4,6 @@ Flags are made from the dataclasses of `Experiment` by tyro, so every setting is
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
@@ -15,9 +14,9 @@ from typing import Annotated, Any, Literal
 from cltools.config import Experiment, rule_class
 from cltools.datasets import has_test, image_sets, load_images
 from cltools.errors import unknown
-from cltools.evaluation import PROTOCOLS, check_seeds, figures, over_seeds
 from cltools.presets import IMAGES, METHODS, fitted, laptop, preset
 from cltools.ranks import joined, launched
+from cltools.run_report import EvaluateFlags, evaluate_runs, print_report
 from cltools.training import Run, Stopped, TensorBoard, fit
 from cltools.training.learner import resolve_device
 from cltools.training.record import read_run_record
@@ -96,11 +95,11 @@ def train(arguments: list[str]) -> None:
     split: Literal["test", "val"] = "test" if has_test(experiment.data.name) else "val"
     record = None if trained else read_run_record(flags.out)
     if record is not None and split in record["evaluations"]:  # a finished run: nothing is done again
-        _report(record["evaluations"][split])
+        print_report(record["evaluations"][split], flags.out)
         return
     print(f"Trained {len(run.history.rows)} epochs: {flags.out}")
     try:
-        _report(run.evaluate(split))
+        print_report(run.evaluate(split), flags.out)
     except ValueError as error:  # a folder without labels or without a test split trains all the same
         print(f"Not evaluated: {error}")
 
@@ -152,59 +151,9 @@ def _flags(experiment: Experiment, name: str) -> type[Any]:
     return make_dataclass("Flags", own, frozen=True)
 
 
-@dataclass(frozen=True)
-class EvaluateFlags:
-    """Evaluate runs, each into its `record.json` and `confusion.csv`.
-
-    Several runs must differ in their seed alone; mean and deviation over them are shown.
-    """
-
-    runs: tuple[Path, ...]
-    """The run's folder, or one for each seed."""
-    protocol: Literal["default", "knn", "probe", "linear", "finetune", "all"] = "default"
-    """Both kNN votes, the probe, the recipe's linear evaluation, fine-tuning with 1 and 10 % of the labels, or all;
-    "default" is kNN and, unless the run's settings leave it out, the probe."""
-    split: Literal["test", "val"] = "test"
-    """The test images, or those the run held out."""
-    linear_epochs: int | None = None
-    """Of the linear evaluation, to shorten it; None is the recipe's 100."""
-    device: str = "auto"
-    """Where the encoder runs; "auto" is CUDA where there is one."""
-
-    def __post_init__(self) -> None:
-        """Refuse to evaluate nothing."""
-        if not self.runs:
-            raise ValueError("evaluate: name the folder of a run, or of several seeds.")
-        if self.linear_epochs is not None and self.linear_epochs < 1:
-            raise ValueError(f"evaluate: linear_epochs is {self.linear_epochs}; it must be at least 1.")
-
-
-PROTOCOLS_OF: dict[str, tuple[str, ...] | None] = {
-    "default": None,
-    "knn": ("knn200", "knn10"),
-    "probe": ("probe",),
-    "linear": ("linear",),
-    "finetune": ("finetune1", "finetune10"),
-    "all": PROTOCOLS,
-}
-
-
 def evaluate(arguments: list[str]) -> None:
     """Evaluate a run's folder, or several seeds: kNN, probe, linear evaluation, fine-tuning."""
-    flags = _parse(EvaluateFlags, arguments, "evaluate")
-    device, protocols = resolve_device(flags.device), PROTOCOLS_OF[flags.protocol]
-    runs = {path: Run.load(path, device=device) for path in flags.runs}
-    if len(flags.runs) == 1:
-        _report(runs[flags.runs[0]].evaluate(flags.split, protocols, linear_epochs=flags.linear_epochs))
-        return
-    if len(runs) < len(flags.runs):
-        raise ValueError("evaluate: a folder is named twice; name each run once.")
-    check_seeds({path: (run.experiment, len(run.history.rows)) for path, run in runs.items()})
-    reports = []
-    for path, run in runs.items():
-        reports.append(run.evaluate(flags.split, protocols, linear_epochs=flags.linear_epochs))
-        print(f"{path} (seed {run.experiment.seed}): {figures(reports[-1])}")
-    print(over_seeds(reports))
+    evaluate_runs(_parse(EvaluateFlags, arguments, "evaluate"))
 
 
 @dataclass(frozen=True)
@@ -304,10 +253,6 @@ def _parse(flags: type[Any], arguments: list[str], command: str) -> Any:
     import tyro
 
     return tyro.cli(flags, args=arguments, prog=f"{PROGRAM} {command}", config=(tyro.conf.PositionalRequiredArgs,))
-
-
-def _report(report: dict[str, Any]) -> None:
-    print(json.dumps(report, indent=2))
 
 
 def _summaries(commands: dict[str, Callable[[list[str]], None]]) -> str:

@@ -167,6 +167,10 @@ class Experiment:
         return from_plain(cls, plain)
 
 
+IMMATERIAL = ("data.root:", "data.download:", "training.device:", "training.checkpoint_every:")
+"""How lines of `differences` begin that change no result: where data lie, where a run computes, how often it saves."""
+
+
 def differences(a: Experiment, b: Experiment) -> list[str]:
     """What differs between two experiments, a line each: `training.epochs: 20 → 30`."""
     return plain_differences(to_plain(a), to_plain(b))

@@ -20,6 +20,8 @@ from torch import distributed as dist
 
 PATIENCE = timedelta(hours=2)
 """How long others wait for one that downloads, measures or saves."""
+_talk: Any = None
+"""All processes, for what they tell each other by way of the CPU; None for the group they have joined otherwise."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,17 @@ class Ranks:
 
     @classmethod
     def here(cls) -> "Ranks":
-        """This process's place in the process group, or alone where there is none."""
+        """This process's place in the process group, or alone where there is none.
+
+        Raises:
+            ValueError: torchrun started several processes, and they have not joined.
+        """
         if not (dist.is_available() and dist.is_initialized()):
+            if launched() and int(os.environ["WORLD_SIZE"]) > 1:
+                raise ValueError(
+                    "torchrun started several processes, and each would train on its own into the same folder. Put the "
+                    "call into `with cltools.ranks.joined():`."
+                )
             return cls()
         return cls(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
 
@@ -100,18 +111,27 @@ class Ranks:
     def one_before_others(self) -> Iterator[None]:
         """The block is run by one process of each machine, then by the others: what it downloads, all find."""
         if self.local > 0:
-            self._told(None)
+            self.told(None)
         yield
         if self.local == 0:
-            self._told(None)
+            self.told(None)
 
     def any(self, value: bool) -> bool:
-        """Whether it is true of any rank."""
-        return any(self._told(value))
+        """Whether it is true of any rank. Processes wait for each other, and no GPU for any of them."""
+        if self.alone:
+            return value
+        flag = torch.tensor(int(value))
+        dist.all_reduce(flag, dist.ReduceOp.MAX, group=_talk)
+        return bool(flag)
+
+    def copy_from_first_(self, tensors: Sequence[Tensor]) -> None:
+        """Make tensors what they are on the first rank."""
+        for tensor in () if self.alone else tensors:
+            dist.broadcast(tensor, 0)
 
     def from_first(self, value: Any) -> Any:
         """The first rank's value, for all."""
-        return self._told(value)[0]
+        return self.told(value)[0]
 
     def check_agreed(self, values: Mapping[str, object]) -> None:
         """Refuse to go on where the ranks differ in any of these.
@@ -119,7 +139,7 @@ class Ranks:
         Raises:
             ValueError: on every rank; it names what differs and how.
         """
-        told = self._told({name: str(value) for name, value in values.items()})
+        told = self.told({name: str(value) for name, value in values.items()})
         for name in values:
             if len({each[name] for each in told}) > 1:
                 differing = "; ".join(f"rank {rank}: {each[name]}" for rank, each in enumerate(told))
@@ -128,12 +148,12 @@ class Ranks:
                     "same command, and give them the same images and a run's folder that all of them reach."
                 )
 
-    def _told(self, value: Any) -> list[Any]:
-        """Every rank's value."""
+    def told(self, value: Any) -> list[Any]:
+        """Every rank's value, which is on the CPU."""
         if self.alone:
             return [value]
         told: list[Any] = [None] * self.count
-        dist.all_gather_object(told, value)
+        dist.all_gather_object(told, value, group=_talk)
         return told
 
     def _reduced(self, x: Tensor, operation: Any) -> Tensor:
@@ -169,12 +189,13 @@ def joined() -> Iterator[Ranks]:
                 f"torchrun started process {local + 1} on a machine with {gpus} GPUs; lower --nproc-per-node."
             )
         torch.cuda.set_device(local)
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=PATIENCE)
-    try:
-        yield Ranks.here()
-    finally:
-        dist.destroy_process_group()
+    global _talk
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    _talk = dist.new_group(backend="gloo", timeout=PATIENCE)
+    yield Ranks.here()
+    # After an error this is left out: others may still wait for this process, and torchrun ends them when it ends.
+    _talk = None
+    dist.destroy_process_group()
 
 
 class _Gathered(torch.autograd.Function):

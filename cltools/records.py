@@ -1,6 +1,7 @@
 """What a figure needs beside it to be repeated: command, commit, versions, hardware. Files are written whole."""
 
 import json
+import os
 import platform
 import re
 import shlex
@@ -34,11 +35,18 @@ def surroundings(device: torch.device) -> dict[str, Any]:
 
 
 def command() -> str:
-    """The command line that this process was started by; "from Python" where it is none of ours."""
+    """The command line that this process was started by; "from Python" where it is none of ours.
+
+    Of torchrun it tells the machines and the processes on each, not where the machines met.
+    """
     program = Path(sys.argv[0])
     if program.parent.name != "cltools":
         return "from Python"
-    return f"python -m cltools {shlex.join(sys.argv[1:])}"
+    launcher = "python"
+    if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
+        machines, processes = os.environ["GROUP_WORLD_SIZE"], os.environ["LOCAL_WORLD_SIZE"]
+        launcher = f"torchrun --nnodes {machines} --nproc-per-node {processes}"
+    return f"{launcher} -m cltools {shlex.join(sys.argv[1:])}"
 
 
 def commit() -> str:

@@ -1,14 +1,14 @@
 """Records of runs as one table, beside published figures. What was not run is blank; nothing is estimated."""
 
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
-from cltools.config import Experiment, from_plain, plain_differences, to_plain
+from cltools.config import IMMATERIAL, Experiment, from_plain, plain_differences, to_plain
+from cltools.evaluation import LinearRecipe, spread
 from cltools.presets import IMAGES, METHODS, laptop, preset
 from cltools.published import CAUTION, LABORATORY, PUBLISHED, Published
 from cltools.records import check_record
@@ -26,10 +26,7 @@ FIGURES = {
 """What a report or a source calls a figure, and its column."""
 COLUMNS = ("method", "images", "split", *FIGURES.values(), "seeds", "epochs", "backbone", "source")
 BACKBONES = {"tiny": "tiny", "resnet18": "ResNet-18", "resnet50": "ResNet-50"}
-UNTOLD = (
-    "data.name:", "data.root:", "data.download:", "training.device:", "training.checkpoint_every:",
-    "evaluation.every:", "evaluation.protocol:", "seed:",
-)  # fmt: skip
+UNTOLD = (*IMMATERIAL, "data.name:", "evaluation.every:", "evaluation.protocol:", "seed:")
 """Settings that change no result, and those that have a column."""
 
 
@@ -50,6 +47,12 @@ class Judged:
         return Path(trained_on["name"] if trained_on else self.experiment["data"]["name"]).name
 
     @property
+    def shortened(self) -> int | None:
+        """Epochs of a linear evaluation that had not those of the recipe; None for the recipe's, or for none."""
+        epochs: int | None = self.report.get("linear_epochs")
+        return None if epochs == LinearRecipe().epochs else epochs
+
+    @property
     def group(self) -> str:
         """What runs share that differ in nothing but the seed, as text."""
         record, report = self.record, self.report
@@ -59,7 +62,7 @@ class Judged:
             trained_on = {**trained_on, "pixels": None}  # a seed decides what is held out
         where = [{name: stretch[name] for name in SURROUNDINGS} for stretch in _stretches(record)]
         spans = [stretch["from_epoch"] for stretch in _stretches(record)]
-        judged = [self.split, report.get("test_images"), report.get("elsewhere")]
+        judged = [self.split, report.get("test_images"), report.get("elsewhere"), self.shortened]
         rest = [record["epochs"], record["warm_epochs"], record["backbone"], data["name"]]
         return json.dumps([plain, trained_on, where, spans, judged, rest], sort_keys=True)
 
@@ -129,7 +132,7 @@ def _row_of_runs(group: Sequence[Judged]) -> tuple[tuple[Any, ...], list[str]]:
         f"`{name}`" + (f": {', '.join(changed)}" if changed else ""),
         first.images + (f" ({trained_on['count']:,}{given})" if trained_on else ""),
         f"{first.split}, {report['test_images']:,} images" if first.split else "",
-        *(_spread([part.report[f] for part in group if f in part.report], len(group)) for f in FIGURES),
+        *(_figure(group, name) for name in FIGURES),
         ", ".join(map(str, seeds)),
         _epochs(first.record),
         BACKBONES.get(first.record["backbone"], f"own: {first.record['backbone']}"),
@@ -164,13 +167,15 @@ def _order(images: str, *rest: Any) -> tuple[Any, ...]:
     return (known.index(images) if images in known else len(known), images, *rest)
 
 
-def _spread(values: Sequence[float], runs: int) -> str:
-    """Mean ± deviation of a sample; says so where not all of the runs have the figure."""
+def _figure(group: Sequence[Judged], name: str) -> str:
+    """Mean ± deviation over runs; says so where not all have the figure, or where it is not by the whole protocol."""
+    values = [part.report[name] for part in group if name in part.report]
     if not values:
         return ""
-    mean = f"{statistics.fmean(values):.1f}"
-    spread = mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.1f}"
-    return spread if len(values) == runs else f"{spread} ({len(values)} of {runs} seeds)"
+    text, short = spread(values), group[0].shortened
+    if name == "linear" and short is not None:
+        text += f" ({short} epoch{'' if short == 1 else 's'})"
+    return text if len(values) == len(group) else f"{text} ({len(values)} of {len(group)} seeds)"
 
 
 def _epochs(record: Mapping[str, Any]) -> str:

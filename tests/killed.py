@@ -1,6 +1,7 @@
 """A run that is killed again and again, each time somewhere else, and resumed: run as a program, for the tests.
 
-    python killed.py FOLDER CASE KILL…        KILL is step:N, or POINT:N of checkpoint writing
+    python killed.py FOLDER CASE KILL…        KILL is step:N, POINT:N of checkpoint writing, or moment:MILLISECONDS
+                                              after the process's first checkpoint, whatever it is doing then
 
 Each kill has a process of its own, which is forked so that torch is imported once. Every step appends its number to
 FOLDER/steps.txt, a line a process.
@@ -9,6 +10,7 @@ FOLDER/steps.txt, a line a process.
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from test_training_checkpoint import POTENTIAL, RANDOM, SIMCLR, made, training
 
 from cltools.training import fit, loop
 
-CASES = {"potential": POTENTIAL, "simclr": SIMCLR, "random": RANDOM}
+CASES = {"potential": POTENTIAL, "simclr": SIMCLR, "random": RANDOM, "moments": POTENTIAL}
 EPOCHS = 16
 STEPS = 3  # an epoch
 CHECKPOINT = "checkpoint.pt"
@@ -91,18 +93,31 @@ def noted(folder: Path) -> None:
     loop.train_step = train_step
 
 
+def written(folder: Path) -> int:
+    """When the checkpoint was written."""
+    path = folder / "run" / CHECKPOINT
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
 def main(folder: Path, case: str, kills: list[str]) -> None:
     torch.set_num_threads(1)
     folder.mkdir(parents=True)
     experiment = training(CASES[case], epochs=EPOCHS)
     for kill in [*kills, ""]:
+        point, _, number = kill.partition(":")
+        before = written(folder)
         child = os.fork()
         if child == 0:
-            if kill:
+            if kill and point != "moment":
                 arm(kill)
             noted(folder)
             fit(experiment, images=made(), out=folder / "run", resume=True)
             os._exit(0)
+        if point == "moment":
+            while written(folder) == before:
+                time.sleep(0.002)
+            time.sleep(int(number) / 1000)
+            os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         expected = signal.SIGKILL if kill else 0
         if os.WIFSIGNALED(status) != bool(kill) or (os.WTERMSIG(status) if kill else status) != expected:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cltools.comparison import BASELINE, CompareFlags, arms_of, compare, running
-from cltools.config import Experiment, differences
+from cltools.config import IMMATERIAL, Experiment, differences, plain_differences
 from cltools.datasets import ImageSet, load_images
 from cltools.evaluation import knn_accuracy
 from cltools.evaluation.embed import embed
@@ -91,7 +91,7 @@ def test_a_record_holds_a_row_an_arm_and_what_it_takes_to_repeat_it(done: tuple[
     assert record["arms"]["moco"] == [] and "negatives.rule: AllNegatives → BandNegatives" in record["arms"]["band"]
     plain = record["baseline"]
     assert plain["training"]["epochs"] == record["warm_epochs"] == 1
-    assert "root" not in plain["data"] and "device" not in plain["training"]
+    assert not [line for line in plain_differences({}, plain) if line.startswith(("seed:", *IMMATERIAL))]
     moco, band = record["rows"]
     assert all(0 < row[figure] <= 100 for row in record["rows"] for figure in ("knn200", "knn10", "probe"))
     assert moco["kept"] > 0.5 and band["kept"] == pytest.approx(0.45 * moco["kept"], rel=0.05)
@@ -248,6 +248,23 @@ def test_the_table_by_hand(tmp_path: Path) -> None:
         "2", "53.5 ± 2.1", "+2.5 ± 0.7", "59.0 ± 0.0", "-1.5 ± 0.7", "40.0 %", "20.0 %", "60.0 %",
     ]  # fmt: skip
     assert cells(text)["ring"] == ["1", "40.0", "-12.0", "50.0", "-11.0", "100.0 %", "", ""]
+
+
+def test_what_changes_no_result_does_not_keep_records_apart(tmp_path: Path) -> None:
+    row = {"arm": "moco", "seed": 0, "knn200": 1.0, "probe": 1.0}
+    new = written(tmp_path / "new.json", [row])
+    older = {"data": {"download": True}, "training": {"epochs": 3, "checkpoint_every": 1}}
+    both = [new, written(tmp_path / "old.json", [{**row, "seed": 1}], baseline=older)]
+    assert cells(table(both))["moco"][0] == "2" and cells(table(both[::-1]))["moco"][0] == "2"
+
+
+def test_a_record_that_told_more_settings_is_gone_on_with(done: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    record = json.loads(done[0].read_text())
+    record["baseline"]["data"]["download"] = True
+    record["baseline"]["training"]["checkpoint_every"] = 5
+    older = tmp_path / "older.json"
+    older.write_text(json.dumps(record))
+    assert compare(small(older))["rows"] == record["rows"]
 
 
 def test_records_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:

@@ -15,7 +15,10 @@ BASE = Experiment()
 
 def test_the_deviation_is_that_of_a_sample() -> None:
     values = [71.5, 70.0, 73.25]
-    assert spread(values) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
+    assert spread(values, 2) == f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
+    assert (spread([1.25, 2.25]), spread([2.0], layout="+"), spread([2.0], 2, layout="6")) == (
+        "1.8 ± 0.7", "+2.0", "  2.00",
+    )  # fmt: skip
 
 
 def test_only_what_all_runs_have_is_put_together() -> None:
@@ -32,7 +35,7 @@ def test_seeds_of_one_experiment_go_together_wherever_they_were_trained() -> Non
         BASE,
         seed=1,
         data=replace(BASE.data, root="elsewhere", download=False),
-        training=replace(BASE.training, device="cuda"),
+        training=replace(BASE.training, device="cuda", checkpoint_every=7),
     )
     check_seeds({A: (BASE, 30), B: (elsewhere, 30)})
 

@@ -122,21 +122,25 @@ def test_a_signal_to_one_process_stops_both_and_resuming_is_exact(
     assert_equal_runs(Run.load(folder / f"{case}-whole"), Run.load(folder / f"{case}-cut"))
     assert [rank["runs"][case]["called"] for rank in seen] == [4, 0]
     for rank in seen:
-        assert f"Stopped after 3 of 4 epochs. All of it is saved in {folder}" in rank["runs"][case]["message"]
+        assert (
+            f"Stopped after 2 of 4 epochs and 1 step. All of it is saved in {folder}" in rank["runs"][case]["message"]
+        )
         assert [row["epoch"] for row in rank["runs"][case]["rows"]] == [1, 2, 3, 4]
         assert rank["runs"][case]["rows"][-1]["loss"] == seen[0]["runs"][case]["rows"][-1]["loss"]
 
 
 @pytest.mark.slow
 def test_an_own_backbone_stays_equal_on_all_ranks(seen: tuple[Any, Any]) -> None:
-    first, second = (rank["runs"]["own"] for rank in seen)
-    assert torch.equal(first, second) and first.isfinite().all()
+    for name in ("own", "start"):
+        first, second = (rank["runs"][name] for rank in seen)
+        assert torch.equal(first, second) and first.isfinite().all()
 
 
 @pytest.mark.slow
 def test_another_number_of_processes_does_not_go_on(folder: Path) -> None:
     before = (folder / "simclr-whole" / "checkpoint.pt").read_bytes()
     state = torch.load(folder / "simclr-whole" / "checkpoint.pt", weights_only=True)
+    assert len(state["ranks"]) == 2
     torch.save(state | {"epoch": 3}, folder / "simclr-whole" / "checkpoint.pt")
     try:
         with pytest.raises(
@@ -159,6 +163,35 @@ def test_the_command_line_trains_with_two_processes(tmp_path: Path) -> None:
     whole = together("-m", "cltools", "train", "digits-simclr", "--out", "other", "--epochs", "2", cwd=tmp_path)
     assert whole.returncode != 0 and "batch statistics are taken over a whole view" in whole.stderr
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.slow
+def test_sigterm_to_torchrun_itself_saves_within_an_epoch(tmp_path: Path) -> None:
+    command = (*TORCHRUN, "-m", "cltools", "train", "digits-moco", "--out", "run", "--encoder.bn-group", "32")
+    with subprocess.Popen(
+        [*command, "--epochs", "200"],
+        cwd=tmp_path,
+        env=QUIET,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "epoch 1/200" in line:
+                break
+        process.terminate()
+        _, words = process.communicate(timeout=120)
+    assert "Stopped after " in words and "saved in run: go on with --resume" in words
+    state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert len(state["ranks"]) == 2 and state["step"] > 9 and state["epoch"] < 200
+
+
+def test_processes_that_have_not_joined_do_not_train_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cltools.ranks.launched", lambda: True)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=r"train on its own into the same folder.*cltools\.ranks\.joined"):
+        fit(MOCO, images=made())
 
 
 # --- what cannot be trained by several
@@ -184,10 +217,10 @@ def test_what_shares_cannot_hold_is_refused(experiment: Experiment, reason: str 
     if experiment.encoder.bn_group is None:
         experiment = training(experiment, batch=24)
     if reason is None:
-        fitting._check(experiment, made(), Ranks(1, 3))
+        fitting.check_trainable(experiment, made(), Ranks(1, 3))
         return
     with pytest.raises(ValueError, match=reason):
-        fitting._check(experiment, made(), Ranks(1, 3))
+        fitting.check_trainable(experiment, made(), Ranks(1, 3))
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

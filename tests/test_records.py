@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cltools import records
-from cltools.records import check_record, commit, provenance, read_record, write_record
+from cltools.records import check_record, command, commit, provenance, read_record, write_record
 
 CPU = torch.device("cpu")
 
@@ -72,6 +72,15 @@ def test_says_with_what_a_figure_was_measured(monkeypatch: pytest.MonkeyPatch) -
     json.dumps(found)
     monkeypatch.setattr("sys.argv", ["/somewhere/notebook.py", "-f"])
     assert provenance(CPU)["command"] == "from Python"
+
+
+def test_a_command_begun_by_torchrun_says_how_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["/somewhere/cltools/__main__.py", "train", "digits-moco", "--out", "a b"])
+    for name, value in {"TORCHELASTIC_RUN_ID": "none", "GROUP_WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "4"}.items():
+        monkeypatch.setenv(name, value)
+    assert command() == "torchrun --nnodes 2 --nproc-per-node 4 -m cltools train digits-moco --out 'a b'"
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    assert command() == "python -m cltools train digits-moco --out 'a b'"
 
 
 def test_a_record_comes_back(tmp_path: Path) -> None:

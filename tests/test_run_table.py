@@ -122,7 +122,7 @@ def test_only_the_seed_may_differ_within_a_row(tmp_path: Path) -> None:
     for n, same in enumerate(
         (
             replace(base, data=replace(base.data, root="/elsewhere", download=False)),
-            replace(base, training=replace(base.training, device="cpu", checkpoint_every=1)),
+            replace(base, training=replace(base.training, device="cpu", checkpoint_every=7)),
             replace(base, evaluation=replace(base.evaluation, every=1, protocol="knn10")),
         )
     ):
@@ -205,6 +205,21 @@ def test_figures_measured_elsewhere_say_where(tmp_path: Path) -> None:
     elsewhere = [{"figures": ["linear"], "commit": "decaf", "versions": {}, "hardware": {"device": "loom"}}]
     path = run(tmp_path / "a.json", preset("digits-moco"), {"test": {"linear": 90.0, "elsewhere": elsewhere}})
     assert rows(table([path]))[0]["source"] == "this run: commit c0ffee, abacus; linear by commit decaf, loom"
+
+
+def test_a_shortened_linear_evaluation_stands_alone_and_says_so(tmp_path: Path) -> None:
+    reports = [
+        {"linear": 90.0, "linear_epochs": 100}, {"knn200": 80.0}, {"linear": 60.0, "linear_epochs": 2},
+        {"linear": 62.0, "linear_epochs": 2}, {"linear": 50.0, "linear_epochs": 1},
+    ]  # fmt: skip
+    paths = [
+        run(tmp_path / f"{seed}.json", seeded("digits-moco", seed), {"test": of}) for seed, of in enumerate(reports)
+    ]
+    assert {(row["seeds"], row["linear"]) for row in rows(table(paths))} == {
+        ("0, 1", "90.0 (1 of 2 seeds)"),
+        ("2, 3", "61.0 ± 1.4 (2 epochs)"),
+        ("4", "50.0 (1 epoch)"),
+    }
 
 
 def test_each_split_has_a_row_and_one_not_evaluated_is_blank(tmp_path: Path) -> None:

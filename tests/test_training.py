@@ -4,6 +4,7 @@ import copy
 import csv
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -666,9 +667,15 @@ def test_evaluation_is_written_with_what_it_was_measured_on(kept: Run) -> None:
         assert (report["train_images"], report["test_images"]) == (96, judged)
     assert kept.history.rows[-1]["knn"] == kept.evaluate("val")["knn200"]
     assert {path.name for path in kept.path.iterdir()} == {
-        "config.json", "history.csv", "checkpoint.pt", "encoder.safetensors", "record.json", "confusion.csv",
+        "config.json", "history.csv", "checkpoint.pt", "encoder.safetensors", "record.json",
+        *(f"confusion-{split}-{name}.csv" for split in ("val", "test") for name in ("knn200", "knn10", "probe")),
     }  # fmt: skip
     assert Experiment.from_json((kept.path / "config.json").read_text()) == kept.experiment
+
+
+def counted(confusion_file: Path) -> int:
+    """The images that a confusion counts."""
+    return sum(int(cell) for row in list(csv.reader(confusion_file.read_text().splitlines()))[1:] for cell in row[1:])
 
 
 def test_protocols_are_passed_on_with_the_seed_and_the_mirroring_of_the_run(kept: Run, tmp_path: Path) -> None:
@@ -681,10 +688,18 @@ def test_protocols_are_passed_on_with_the_seed_and_the_mirroring_of_the_run(kept
     recipe = LinearRecipe(epochs=2, seed=3, views=replace(LinearRecipe().views, flip=0.125))
     predicted = linear_predict(kept.encoder, train, held_out, recipe)
     assert report["linear"] == accuracy(predicted, held_out.labels)
-    rows = list(csv.reader((tmp_path / "confusion.csv").read_text().splitlines()))
+    rows = list(csv.reader((tmp_path / "confusion-val-linear.csv").read_text().splitlines()))
     assert rows[0] == ["true \\ predicted by linear", *held_out.classes]
     counts = [[int(cell) for cell in row[1:]] for row in rows[1:]]
     assert counts == confusion(predicted, held_out.labels, 10).tolist()
+    with pytest.raises(ValueError, match=r"linear_epochs is 2, but .* not among what was asked for \(probe\)\."):
+        run.evaluate("val", "probe", linear_epochs=2)
+    before = (tmp_path / "confusion-val-linear.csv").read_bytes()
+    run.evaluate("test", ["knn10"])
+    run.evaluate("val", ["knn10"])
+    assert (tmp_path / "confusion-val-linear.csv").read_bytes() == before
+    written = {path.name: counted(path) for path in tmp_path.glob("confusion*")}
+    assert written == {"confusion-val-linear.csv": 32, "confusion-val-knn10.csv": 32, "confusion-test-knn10.csv": 100}
 
 
 def test_a_run_in_memory_is_evaluated_and_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -714,7 +729,6 @@ def test_a_folder_without_a_run_is_refused(kept: Run, tmp_path: Path) -> None:
         ("config.json", b"{", r"config\.json cannot be read: .*not valid JSON"),
         ("history.csv", b"epoch,loss\n1,none\n", r"history\.csv is not a history"),
         ("history.csv", b"epoch\n1,2\n", r"history\.csv is not a history"),
-        ("checkpoint.pt", b"PK", r"checkpoint\.pt cannot be read"),
         ("encoder.safetensors", b"half", r"encoder\.safetensors does not fit"),
     ],
 )
@@ -725,3 +739,21 @@ def test_a_damaged_file_of_a_run_is_named(name: str, content: bytes, reason: str
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=reason):
         Run.load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"PK", None])
+def test_a_run_whose_checkpoint_cannot_be_read_is_evaluated_all_the_same(
+    content: bytes | None, kept: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kept.path is not None
+    copied = Path(shutil.copytree(kept.path, tmp_path / "run"))
+    if content is None:  # of an older version
+        torch.save(torch.load(copied / "checkpoint.pt", weights_only=True) | {"version": 1}, copied / "checkpoint.pt")
+    else:
+        (copied / "checkpoint.pt").write_bytes(content)
+    run = Run.load(copied)
+    assert "The encoder's weights are used; momentum copy and queue are not at hand." in capsys.readouterr().err
+    assert equal(run.encoder, kept.encoder) and run.memory is None and run.images is None
+    assert run.evaluate(protocols=["knn10"])["knn10"] == kept.evaluate(protocols=["knn10"])["knn10"]
+    with pytest.raises(ValueError, match="This run has no queue"):
+        run.diagnose()

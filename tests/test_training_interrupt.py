@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: what has been done is saved, also within an epoch, and a second request stops at once."""
 
+import json
 import os
 import resource
 import signal
@@ -26,6 +27,7 @@ from test_training_checkpoint import (
 from torch import nn
 
 from cltools.config import Experiment
+from cltools.presets import preset
 from cltools.training import Run, Stopped, fit, loop
 from cltools.training.interrupt import SIGNALS, stopping
 
@@ -65,6 +67,11 @@ def dropping() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.Dropout(0.3), nn.AdaptiveAvgPool2d(2), nn.Flatten())
 
 
+def recorded(folder: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((folder / "record.json").read_text())
+    return record
+
+
 @pytest.mark.parametrize("step", [1, 4, 5, 6, 11])
 @pytest.mark.parametrize("case", ["potential", "simclr", "random", "own backbone"])
 def test_a_run_stopped_at_any_step_goes_on_as_if_it_had_not_been(
@@ -80,12 +87,13 @@ def test_a_run_stopped_at_any_step_goes_on_as_if_it_had_not_been(
     assert [signal.getsignal(each) for each in SIGNALS] == handlers
     assert stopped.value.signal is signal.SIGTERM and str(tmp_path / "cut") in str(stopped.value)
     epochs, steps = divmod(step, STEPS)
-    within = f" and {steps} steps" if steps else ""
+    within = {0: "", 1: " and 1 step"}.get(steps, f" and {steps} steps")
     assert str(stopped.value).startswith(f"Stopped after {epochs} of 4 epochs{within}.")
     state = checkpoint(tmp_path / "cut")
-    assert (state["epoch"], state["step"]) == (epochs, step) and (state["partial"] is None) == (steps == 0)
+    assert (state["epoch"], state["step"]) == (epochs, step) and (state["ranks"][0]["partial"] is None) == (steps == 0)
     kept = Run.load(tmp_path / "cut", **own())
     assert len(kept.history.rows) == epochs and same(kept.encoder.state_dict(), state["encoder"])
+    assert kept.steps == steps and recorded(tmp_path / "cut")["epochs"].get("steps", 0) == steps
     resumed = fit(experiment, images=made(), out=tmp_path / "cut", resume=True, **own())
     assert_equal_runs(whole, resumed)
 
@@ -105,6 +113,25 @@ def test_a_stopped_epoch_takes_the_time_of_its_parts(
     now[0] += 1000
     at_step(1, pass_time)
     assert fit(training(SIMCLR, epochs=1), images=made(), out=tmp_path, resume=True).history.rows[0]["seconds"] == 10.0
+
+
+def test_figures_of_a_stopped_epoch_do_not_pass_for_those_of_later_steps(
+    tmp_path: Path, at_step: Callable[..., None]
+) -> None:
+    digits = preset("digits-simclr")
+    experiment = replace(
+        training(digits, epochs=1, batch=64, device="cpu"), data=replace(digits.data, limit=400), seed=3
+    )
+    at_step(2, sent(signal.SIGTERM))
+    with pytest.raises(Stopped):
+        fit(experiment, out=tmp_path)
+    report = Run.load(tmp_path).evaluate(protocols=["knn10"])
+    assert (report["epochs"], report["steps"]) == (0, 2) and recorded(tmp_path)["evaluations"]["test"] == report
+    at_step(1, sent(signal.SIGTERM))
+    with pytest.raises(Stopped):
+        fit(experiment, out=tmp_path, resume=True)
+    assert recorded(tmp_path)["epochs"] == {"done": 0, "asked": 1, "steps": 3}
+    assert recorded(tmp_path)["evaluations"] == {}
 
 
 def test_a_second_signal_stops_at_once_and_nothing_is_saved(tmp_path: Path, at_step: Callable[..., None]) -> None:

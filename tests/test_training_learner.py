@@ -1,5 +1,7 @@
 """The learner as training calls it: compiled, and on a GPU without a wait."""
 
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,7 +11,10 @@ import pytest
 import torch
 from test_training_checkpoint import made, training
 
-from cltools.presets import preset
+from cltools.evaluation import PROTOCOLS
+from cltools.presets import METHODS, preset
+from cltools.training import Run, Stopped, fit
+from cltools.training.history import EpochSums
 from cltools.training.learner import make_learner
 from cltools.training.step import Batch, train_step
 
@@ -19,7 +24,8 @@ from dataclasses import replace
 import torch
 from torch._dynamo.backends.debugging import aot_eager
 from cltools.datasets import load_images
-from cltools.presets import preset
+from cltools.evaluation import PROTOCOLS
+from cltools.presets import METHODS, preset
 from cltools.training import Run, fit, learner
 
 graphs = []
@@ -70,17 +76,22 @@ def test_whether_passes_are_compiled_is_a_setting_of_the_experiment() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", ["cifar10-simclr", "cifar10-moco", "cifar10-potential", "cifar10-random"])
+@pytest.mark.parametrize("name", [f"cifar10-{method}" for method in METHODS])
 def test_a_step_on_a_gpu_never_waits(name: str) -> None:
     device, experiment = torch.device("cuda"), training(preset(name), batch=64, queue_size=256)
     images = made(64).to(device)
     learner = make_learner(experiment, made(64), None, device)
     batch = Batch(images.images, images.ids, images.labels)
+    sums = EpochSums(device)
     for _ in range(2):  # what is done once, such as choosing algorithms, may wait
         train_step(learner, batch, experiment, progress=1.0, labelled=True)
     torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.manual_seed(learner.step)
+        for group in learner.optimizer.param_groups:
+            group["lr"] = 0.01
         result = train_step(learner, batch, experiment, progress=1.0, labelled=True)
+        sums.add(learner.step, result.loss, result.tally)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert result.loss.isfinite()
@@ -98,3 +109,20 @@ def test_a_gpu_trains_in_bfloat16_with_a_fused_optimiser() -> None:
         train_step(learner, batch, replace(experiment, seed=1), progress=1.0, labelled=True)
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in learner.encoder.parameters())
     assert any(not torch.equal(a, b) for a, b in zip(before, learner.encoder.parameters(), strict=True))
+
+
+@pytest.mark.gpu
+def test_a_run_on_a_gpu_stops_resumes_and_is_evaluated(tmp_path: Path) -> None:
+    digits = training(preset("digits-potential"), epochs=3, batch=128, device="cuda")
+    experiment = replace(digits, encoder=replace(digits.encoder, backbone="resnet18", bn_group=32))
+
+    def ask(run: Run) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped):
+        fit(experiment, out=tmp_path, callbacks=[ask])
+    assert Run.load(tmp_path, device="cuda").steps > 0
+    run = fit(experiment, out=tmp_path, resume=True)
+    assert len(run.history.rows) == 3
+    report = run.evaluate(protocols=PROTOCOLS, linear_epochs=2)
+    assert all(0 <= report[protocol] <= 100 for protocol in PROTOCOLS)

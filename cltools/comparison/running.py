@@ -14,7 +14,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from cltools.comparison.arms import BASELINE, arms_of
-from cltools.config import Experiment, differences, to_plain
+from cltools.config import IMMATERIAL, Experiment, differences, plain_differences, to_plain
 from cltools.datasets import ImageSet
 from cltools.errors import unknown
 from cltools.evaluation import evaluate
@@ -144,9 +144,12 @@ def _check_same_start(path: Path, known: dict[str, str], warm: Run) -> None:
 
 
 def _deciding(experiment: Experiment) -> dict[str, Any]:
-    """The settings that decide a result: not where data lie or computing is done."""
+    """The settings that decide a result; a record has several seeds."""
     plain: dict[str, Any] = to_plain(experiment)
-    del plain["data"]["root"], plain["training"]["device"], plain["seed"]
+    del plain["seed"]
+    for line in IMMATERIAL:
+        part, name = line.removesuffix(":").split(".")
+        del plain[part][name]
     return plain
 
 
@@ -161,9 +164,13 @@ def _gone_on_with(path: Path, now: dict[str, Any]) -> dict[str, Any]:
 
 def unlike(record: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """In what two records differ that must be alike to put them together."""
-    names = ("images", "warm_epochs", "baseline", "commit", "versions", "hardware")
+    names = ("images", "warm_epochs", "commit", "versions", "hardware")
+    changed = plain_differences(record["baseline"], other["baseline"])
+    baseline = (
+        ["baseline"] if any(not line.startswith(IMMATERIAL) for line in changed) else []
+    )  # older records tell all
     arms = [name for name in other["arms"] if record["arms"].get(name, other["arms"][name]) != other["arms"][name]]
-    return [name for name in names if record[name] != other[name]] + [f"arm {name}" for name in arms]
+    return [name for name in names if record[name] != other[name]] + baseline + [f"arm {name}" for name in arms]
 
 
 def _number(value: float) -> float | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from cltools.comparison.arms import BASELINE
 from cltools.comparison.running import ENTRIES, KIND, unlike
+from cltools.evaluation import spread
 from cltools.records import check_record
 
 
@@ -45,7 +46,7 @@ def comparison_table(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -
         seeds = by_arm[name]
         cells = [f"`{name}`", str(len(seeds))]
         for figure in ("knn200", "probe"):
-            cells += [_spread([row[figure] for row in seeds.values()]), _gain(seeds, baseline, figure, name)]
+            cells += [spread([row[figure] for row in seeds.values()]), _gain(seeds, baseline, figure, name)]
         cells += [_percent(_mean(seeds, column)) for column in ("kept", "false_negative_share", "mined_purity")]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -62,18 +63,12 @@ def _caption(record: dict[str, Any]) -> str:
 
 def _gain(seeds: dict[int, dict[str, Any]], baseline: dict[int, dict[str, Any]], figure: str, name: str) -> str:
     shared = [seeds[seed][figure] - baseline[seed][figure] for seed in seeds if seed in baseline]
-    return "" if name == BASELINE or not shared else _spread(shared, sign="+")
+    return "" if name == BASELINE or not shared else spread(shared, layout="+")
 
 
 def _mean(seeds: dict[int, dict[str, Any]], column: str) -> float:
     values = [row[column] for row in seeds.values() if row[column] is not None]
     return statistics.fmean(values) if values else math.nan
-
-
-def _spread(values: Sequence[float], sign: str = "") -> str:
-    """Mean ± standard deviation of a sample; one value alone has no spread."""
-    mean = f"{statistics.fmean(values):{sign}.1f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.1f}"
 
 
 def _percent(share: float) -> str:

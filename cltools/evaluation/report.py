@@ -23,8 +23,6 @@ from cltools.views import ViewSettings
 
 PROTOCOLS = ("knn200", "knn10", "probe", "linear", "finetune1", "finetune10")
 """Both kNN votes and the probe look at features alone; the linear evaluation and fine-tuning train under crops."""
-STRONGEST = ("linear", "probe", "knn200")
-"""Whose confusion is kept: the first of these that was run; frozen features before fine-tuned ones."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +74,16 @@ class Predictions:
         shortened = {} if self.linear_epochs is None else {"linear_epochs": self.linear_epochs}
         return top | about | shortened | {"per_class": {name: self._by_class(name) for name in self.predicted}}
 
-    def confusion_csv(self) -> str:
-        """The confusion of the protocol that reads most: linear, else the probe, else kNN-200, else the first."""
-        protocol = next((name for name in STRONGEST if name in self.predicted), next(iter(self.predicted)))
-        return confusion_csv(self._confusion(protocol), self.classes, protocol)
+    def confusion_csv(self, protocol: str) -> str:
+        """How often each class was taken for which by a protocol that was run, as CSV."""
+        return confusion_csv(self.confusion(protocol), self.classes, protocol)
 
-    def _confusion(self, protocol: str) -> Tensor:
+    def confusion(self, protocol: str) -> Tensor:
+        """How often each class was taken for which by a protocol, int64 [C, C], true classes as rows."""
         return confusion(self.predicted[protocol], self.labels, len(self.classes))
 
     def _by_class(self, protocol: str) -> dict[str, float | None]:
-        shares = per_class(self._confusion(protocol)).tolist()
+        shares = per_class(self.confusion(protocol)).tolist()
         return {n: None if math.isnan(s) else s for n, s in zip(named(self.classes), shares, strict=True)}
 
 

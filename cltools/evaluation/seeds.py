@@ -5,11 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cltools.config import Experiment, differences
+from cltools.config import IMMATERIAL, Experiment, differences
 from cltools.evaluation.report import PROTOCOLS
-
-ELSEWHERE = ("data.root:", "data.download:", "training.device:")
-"""Settings that say where images lie and computing is done, and decide nothing."""
 
 
 def check_seeds(runs: Mapping[Path, tuple[Experiment, int]]) -> None:
@@ -25,7 +22,7 @@ def check_seeds(runs: Mapping[Path, tuple[Experiment, int]]) -> None:
     seeds: dict[int, Path] = {}
     (first, (experiment, epochs)), *_ = runs.items()
     for path, (other, done) in runs.items():
-        unlike = [line for line in differences(experiment, other) if not line.startswith(("seed:", *ELSEWHERE))]
+        unlike = [line for line in differences(experiment, other) if not line.startswith(("seed:", *IMMATERIAL))]
         if done != epochs:
             unlike.append(f"epochs done: {epochs} → {done}")
         if unlike:
@@ -37,18 +34,23 @@ def check_seeds(runs: Mapping[Path, tuple[Experiment, int]]) -> None:
         seeds[other.seed] = path
 
 
-def spread(values: Sequence[float]) -> tuple[float, float]:
-    """Mean, and standard deviation of a sample (n−1); of two values at least."""
-    return statistics.fmean(values), statistics.stdev(values)
+def spread(values: Sequence[float], digits: int = 1, *, layout: str = "") -> str:
+    """Mean ± standard deviation of a sample (n−1) as text; one value alone has no deviation.
+
+    Args:
+        values: one at least.
+        digits: after the point, of both.
+        layout: of the mean, as a format's sign and width: "+" for differences.
+    """
+    mean = f"{statistics.fmean(values):{layout}.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
 def over_seeds(reports: Sequence[Mapping[str, Any]]) -> str:
     """A line for each protocol that all reports have: mean ± deviation over runs, in percent."""
     shared = [name for name in PROTOCOLS if all(name in report for report in reports)]
     lines = [f"mean ± deviation over {len(reports)} seeds, percent of the {reports[0]['split']} images"]
-    for name in shared:
-        mean, deviation = spread([report[name] for report in reports])
-        lines.append(f"{name:12s}{mean:6.2f} ± {deviation:.2f}")
+    lines += [f"{name:12s}{spread([report[name] for report in reports], 2, layout='6')}" for name in shared]
     return "\n".join(lines)
 
 

@@ -1,10 +1,25 @@
 """What only the notebooks use: predictions, checks of exercises, classic mistakes, and pictures."""
 
-from cltools.teaching import band_plots, mistakes, plots
+from cltools.teaching import band_plots, mistakes, plots, records, run_plots
 from cltools.teaching import exercises as check
 from cltools.teaching.curve import LiveCurve
+from cltools.teaching.live import LiveCurves
 from cltools.teaching.pictures import gallery
 from cltools.teaching.predict import Predict
 from cltools.teaching.records import comparison
+from cltools.teaching.setting import choose
 
-__all__ = ["LiveCurve", "Predict", "band_plots", "check", "comparison", "gallery", "mistakes", "plots"]
+__all__ = [
+    "LiveCurve",
+    "LiveCurves",
+    "Predict",
+    "band_plots",
+    "check",
+    "choose",
+    "comparison",
+    "gallery",
+    "mistakes",
+    "plots",
+    "records",
+    "run_plots",
+]

@@ -13,10 +13,10 @@ from PIL import Image
 from cltools import load_snapshot
 from cltools.explorer import static
 from cltools.explorer.session import Session
-from cltools.teaching import plots
+from cltools.teaching import plots, run_plots
 from cltools.teaching.band_plots import draw_by_reference, draw_purity_by_rank
 from cltools.teaching.plots import LOOK, Picture, draw_gains, draw_purity, panels
-from cltools.teaching.records import comparison
+from cltools.teaching.records import comparison, recorded_runs
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks" / "figures"
 MINING = ("mined-soft", "mined-hard", "mined-soft-hard", "myow", "snclr", "sce", "fnc-attract", "nnclr", "potential")
@@ -55,11 +55,17 @@ def bands_and_false_negatives() -> Picture:
     return Picture(figure, "Left: P(same class) by rank. Right: false against true negatives dropped, beside chance.")
 
 
+def runs_apart() -> Picture:
+    """05: six recorded runs, by epoch, method, seed and protocol."""
+    return run_plots.runs_apart(recorded_runs("digits"))
+
+
 PICTURES: dict[str, Callable[[], Picture]] = {
     "00": the_explorer,
     "01": gradients_of_negatives,
     "02": bands_and_false_negatives,
     "03": mined_positives,
+    "05": runs_apart,
 }
 
 

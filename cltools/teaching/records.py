@@ -1,16 +1,19 @@
-"""What records of a comparison say, seed by seed: `comparison("shapes")` reads `data/results/compare-shapes-*.json`.
+"""What records say, seed by seed: `comparison("shapes")` reads `compare-shapes-*.json`, `recorded_runs` whole runs.
 
 Nothing is typed into a notebook: further seeds, once recorded, change what it shows.
 """
 
+import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cltools.comparison import BASELINE, comparison_table
-from cltools.records import read_record
+from cltools.records import check_record, read_record
+from cltools.training.record import ENTRIES
+from cltools.training.record import KIND as RUN
 
 RESULTS = Path(__file__).resolve().parents[2] / "data" / "results"
 
@@ -88,3 +91,47 @@ def comparison(images: str, kind: str = "compare", folder: Path = RESULTS) -> Co
     records = [read_record(path) for path in paths]
     comparison_table(paths, records)  # refuses what cannot be put together
     return Comparison(tuple(row for record in records for row in record["rows"]))
+
+
+def recorded_runs(images: str = "*", folder: Path = RESULTS) -> dict[Path, dict[str, Any]]:
+    """The records of whole runs on these images, by file: `run-IMAGES-*.json`; none where there are none.
+
+    Raises:
+        ValueError: a damaged record.
+    """
+    found = {path: read_record(path) for path in sorted(folder.glob(f"run-{images}-*.json"))}
+    for path, record in found.items():
+        check_record(path, record, RUN, ENTRIES)
+    return found
+
+
+def figures_by_method(records: Mapping[Path, Mapping[str, Any]], figure: str) -> dict[str, dict[int, float]]:
+    """A figure of the last epoch's test report by method and seed; runs without it are left out."""
+    found: dict[str, dict[int, float]] = {}
+    for path, record in records.items():
+        report = record["evaluations"].get("test", {})
+        if figure in report:
+            found.setdefault(method_of(path), {})[record["seed"]] = report[figure]
+    return found
+
+
+def method_of(path: Path) -> str:
+    """The method in the name of a recorded run's file, `run-IMAGES-METHOD-SEED.json`."""
+    return path.stem.split("-", 2)[2].rpartition("-")[0]
+
+
+def best_and_last(record: Mapping[str, Any]) -> tuple[float, float]:
+    """The best kNN accuracy that was measured while training, and the last: what choosing by test labels would add.
+
+    Raises:
+        ValueError: none was measured.
+    """
+    measured = [row["knn"] for row in record["accuracy"]["by_epoch"] if row["knn"] is not None]
+    if not measured:
+        raise ValueError("This record holds no kNN accuracy by epoch; evaluation.every was larger than its epochs.")
+    return max(measured), measured[-1]
+
+
+def deviation(sides: Sequence[Mapping[int, float]]) -> float:
+    """The deviation over seeds that several methods share: the root of their mean variance."""
+    return math.sqrt(statistics.fmean(statistics.variance(side.values()) for side in sides))

@@ -13,16 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cltools.config import Experiment, differences
+from cltools.config import IMMATERIAL, Experiment, differences
 from cltools.files import replacing
 from cltools.ranks import Ranks
 from cltools.training.history import EpochSums, Row
 from cltools.training.images import TrainedOn
-from cltools.training.learner import Learner
+from cltools.training.learner import Learner, reseed, statistics
 
 FORMAT = "cltools checkpoint"
 VERSION = 2
-IMMATERIAL = ("data.root:", "data.download:", "training.device:", "training.checkpoint_every:")
 
 
 @dataclass
@@ -64,9 +63,9 @@ def save_checkpoint(
         OSError: the disk is full, or the folder cannot be written to; the file before is as it was.
     """
     ranks = learner.ranks
-    chance = ranks.gathered(learner.chance.get_state().to(learner.device)).cpu()
+    each = ranks.told({"chance": learner.chance.get_state(), "partial": _partial(learner, progress)})
     if ranks.first:
-        _write(path, learner, experiment, images, progress, rows, chance)
+        _write(path, learner, experiment, images, progress, rows, each)
     ranks.from_first("written")  # none goes on, or reads it, before
 
 
@@ -77,19 +76,18 @@ def _write(
     images: TrainedOn,
     progress: Progress,
     rows: list[Row],
-    chance: Tensor,
+    each: list[dict[str, Any]],
 ) -> None:
+    """Write what all ranks have alike, and what `each` has of its own."""
     memory = learner.memory
     state = {
         "format": FORMAT,
         "version": VERSION,
         "environment": environment(learner.device),
-        "ranks": learner.ranks.count,
         "experiment": experiment.to_json(),
         "images": asdict(images),
         "epoch": progress.epoch,
         "step": learner.step,
-        "partial": _partial(progress),
         "rows": rows,
         "encoder": learner.encoder.state_dict(),
         "optimizer": learner.optimizer.state_dict(),
@@ -97,7 +95,7 @@ def _write(
         "queue": memory.queue.state_dict() if memory else None,
         "order": learner.order.get_state(),
         "draws": learner.draws.get_state(),
-        "chance": chance,
+        "ranks": each,
     }
     buffer = BytesIO()  # torch would tell of a full disk by an error of its own kind
     torch.save(state, buffer)
@@ -139,42 +137,56 @@ def restore(learner: Learner, state: dict[str, Any]) -> Progress:
         raise ValueError(
             f"The checkpoint is of another backbone; give the backbone= that the run was trained with. {error}"
         ) from error
+    fused = learner.optimizer.defaults["fused"]  # as this device takes it, not the one before
     learner.optimizer.load_state_dict(state["optimizer"])
+    for group in learner.optimizer.param_groups:
+        group["fused"] = fused
+    learner.step, own = state["step"], state["ranks"][learner.ranks.rank]
     learner.order.set_state(state["order"])
     if state["environment"]["device"] == learner.device.type:  # a generator reads its own device's states only
         learner.draws.set_state(state["draws"])
-        chance = state["chance"].chunk(learner.ranks.count)[learner.ranks.rank]
-        learner.chance.set_state(chance.clone())  # torch reads a view of a tensor from the tensor's beginning
-    learner.step = state["step"]
+        learner.chance.set_state(own["chance"])
+    else:
+        reseed(learner)
     if learner.memory is not None:
         learner.memory.copy.load_state_dict(state["momentum_copy"])
         learner.memory.queue.load_state_dict(state["queue"])
-    partial = state["partial"]
-    if partial is None:
+    if (partial := own["partial"]) is None:
         return Progress(state["epoch"])
     sums = EpochSums(learner.device, learner.ranks)
     sums.load_state_dict(partial["sums"])
+    for statistic, saved in zip(statistics(learner), partial["statistics"], strict=True):
+        statistic.copy_(saved)
     return Progress(state["epoch"], partial["steps"], partial["order"], partial["seconds"], sums)
+
+
+def steps_within(state: dict[str, Any]) -> int:
+    """Steps of the epoch under way that a checkpoint holds."""
+    partial = state["ranks"][0]["partial"]
+    return partial["steps"] if partial else 0
 
 
 def check_same_ranks(path: Path, state: dict[str, Any], ranks: Ranks) -> None:
     """Refuse to go on with more or fewer processes: their shares of a batch, and what each draws, would be others."""
-    if state["ranks"] != ranks.count:
-        then, now = (f"{count} process{'es' if count > 1 else ''}" for count in (state["ranks"], ranks.count))
+    if len(state["ranks"]) != ranks.count:
+        then, now = (f"{count} process{'es' if count > 1 else ''}" for count in (len(state["ranks"]), ranks.count))
         raise ValueError(
             f"{path} was trained by {then}, and this is training by {now}. Resume with as many as before "
             f"(torchrun --nproc-per-node …), or start a new run in another folder."
         )
 
 
-def _partial(progress: Progress) -> dict[str, Any] | None:
+def _partial(learner: Learner, progress: Progress) -> dict[str, Any] | None:
+    """What this rank has of an epoch under way, on the CPU: running statistics too, which ranks average at its end."""
     if progress.sums is None:
         return None
+    sums = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in progress.sums.state_dict().items()}
     return {
         "steps": progress.steps,
         "order": progress.order,
         "seconds": progress.seconds,
-        "sums": progress.sums.state_dict(),
+        "sums": sums,
+        "statistics": [statistic.cpu() for statistic in statistics(learner)],
     }
 
 

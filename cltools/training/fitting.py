@@ -24,7 +24,7 @@ from cltools.training.checkpoint import (
 from cltools.training.history import History
 from cltools.training.images import TrainedOn, evaluation_images, labelled, training_images
 from cltools.training.interrupt import stopping
-from cltools.training.learner import learn_from, make_learner, resolve_device
+from cltools.training.learner import equalise, learn_from, make_learner, resolve_device
 from cltools.training.loop import Callback, Training
 from cltools.training.record import read_run_record, stretch_here
 from cltools.training.run import CHECKPOINT, CONFIG, FILES, Run, read_config
@@ -48,8 +48,8 @@ def fit(
     With `out`, Ctrl-C and SIGTERM stop it after the step under way, and what has been done is saved.
 
     Started by torchrun, in `cltools.ranks.joined()`, every process calls it alike: each trains on its share of every
-    batch; the first alone measures, saves and calls back; signals stop it at the end of the epoch. Batch norms of an
-    own backbone take the statistics of each process's share.
+    batch; the first alone measures, saves and calls back. Batch norms of an own backbone take the statistics of each
+    process's share.
 
     Args:
         experiment: every setting; a seed repeats a CPU run bit for bit (same machine, versions and thread count).
@@ -69,16 +69,19 @@ def fit(
     """
     ranks, path = Ranks.here(), Path(out) if out is not None else None
     state = _checkpoint_to_resume(path, experiment, resume, ranks)
+    ranks.check_agreed({"epochs done": state["epoch"] if state else 0})
     if path is not None and state is not None and state["epoch"] == experiment.training.epochs:
         _say(ranks, f"{path} is finished: {state['epoch']} epochs are done. Nothing was changed.")
         return Run.load(path, backbone=backbone)
     device = resolve_device(experiment.training.device)
     with ranks.one_before_others():
         train, judged = _images(experiment, images)
-    _check(experiment, train, ranks)
+    check_trainable(experiment, train, ranks)
     learner = make_learner(experiment, train, backbone, device, ranks)
     if start_from is not None:
         learn_from(start_from.encoder, start_from.memory, learner)
+    ranks.check_agreed({"keys in the queue": len(learner.memory.queue) if learner.memory else 0})
+    equalise(learner)
     trained_on = TrainedOn.of(train, given=images is not None)
     run, progress = Run(experiment, learner.encoder, History(), path, learner.memory, trained_on), Progress()
     if path is not None and state is not None:
@@ -137,7 +140,7 @@ def _images(experiment: Experiment, images: ImageSet | None) -> tuple[ImageSet, 
     return train, None if judged is None else limited(judged, experiment.evaluation)
 
 
-def _check(experiment: Experiment, train: ImageSet, ranks: Ranks) -> None:
+def check_trainable(experiment: Experiment, train: ImageSet, ranks: Ranks) -> None:
     """Refuse images, and a number of processes, that the settings cannot train with."""
     batch, group = experiment.training.batch, experiment.encoder.bn_group
     if len(train) < batch:

@@ -5,7 +5,7 @@ from inspect import signature
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cltools.config import Experiment
@@ -102,8 +102,31 @@ def make_learner(
     if settings.compile:
         compile_encoders(learner)
     if not ranks.alone:  # our own batch norms hold the statistics of whole groups, averaged once an epoch
-        learner.forward = DistributedDataParallel(learner.forward, **OWN_BUFFERS)
+        partly = backbone is not None  # modules of other people's often have a head that nothing reads
+        learner.forward = DistributedDataParallel(learner.forward, find_unused_parameters=partly, **OWN_BUFFERS)
     return learner
+
+
+def statistics(learner: Learner) -> list[Tensor]:
+    """Running statistics of the encoder and its copy, which move in training and are read in evaluation."""
+    modules = [learner.encoder] if learner.memory is None else [learner.encoder, learner.memory.copy]
+    named = (each for module in modules for each in module.named_buffers())
+    return [buffer for name, buffer in named if name.endswith(("running_mean", "running_var"))]
+
+
+def equalise(learner: Learner) -> None:
+    """Give every rank the first one's encoder, momentum copy and keys, however each came by its own."""
+    parts: list[Tensor] = list(learner.encoder.state_dict().values())
+    if learner.memory is not None:
+        queue = learner.memory.queue
+        parts += [*learner.memory.copy.state_dict().values(), queue.keys, queue.ids, queue.labels]
+    learner.ranks.copy_from_first_(parts)
+
+
+def reseed(learner: Learner) -> None:
+    """New draws, decided by seed and step, where the states of generators are of another device and cannot be read."""
+    for generator in (learner.draws, learner.chance):
+        generator.manual_seed(generator.initial_seed() + 7919 * learner.step)
 
 
 def compile_encoders(learner: Learner) -> None:

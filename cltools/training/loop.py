@@ -18,11 +18,13 @@ from cltools.training.checkpoint import Progress, save_checkpoint
 from cltools.training.history import EpochSums, Row, diverged
 from cltools.training.images import labelled
 from cltools.training.interrupt import Stop, Stopped
-from cltools.training.learner import Learner
+from cltools.training.learner import Learner, statistics
 from cltools.training.run import CHECKPOINT, Run
 from cltools.training.step import Batch, StepResult, batches, train_step
 
 Callback = Callable[[Run], None]
+TELL_EVERY = {"cpu": 1, "cuda": 16}
+"""Steps after which ranks tell each other of signals: within the 30 seconds that torchrun gives them."""
 
 
 def learning_rate(settings: TrainingSettings, epoch: float) -> float:
@@ -87,12 +89,12 @@ class Training:
                 progress.sums.add(learner.step, result.loss, result.tally)
                 progress.steps += 1
                 bar.update()
-                if self.stop.asked is not None and learner.ranks.alone and progress.steps < steps:
+                if progress.steps < steps and self._asked(progress.steps):
                     progress.seconds = time.perf_counter() - began
                     self._stop_within(progress)
         metrics = progress.sums.fetch()
         _check_weights(learner)
-        _average_statistics(learner)
+        average_statistics(learner)
         seconds = time.perf_counter() - began
         views = steps * settings.batch * settings.views
         return {"epoch": progress.epoch + 1, **metrics, "seconds": seconds, "views_per_second": views / seconds}
@@ -107,6 +109,11 @@ class Training:
             group["lr"] = learning_rate(settings, at)
         return train_step(learner, batch, experiment, progress=at / settings.epochs, labelled=known)
 
+    def _asked(self, steps: int) -> bool:
+        """Whether any rank was asked to stop. Several tell each other so rarely that it costs nothing."""
+        ranks, every = self.learner.ranks, TELL_EVERY[self.learner.device.type]
+        return (ranks.alone or steps % every == 0) and ranks.any(self.stop.asked is not None)
+
     def _stop_within(self, progress: Progress) -> None:
         """Save within an epoch and stop."""
         assert progress.sums is not None
@@ -116,7 +123,7 @@ class Training:
         raise self._stopped(progress)
 
     def _stopped(self, progress: Progress) -> Stopped:
-        within = f" and {progress.steps} steps" if progress.steps else ""
+        within = f" and {progress.steps} step{'s' * (progress.steps > 1)}" if progress.steps else ""
         return Stopped(
             f"Stopped after {progress.epoch} of {self.run.experiment.training.epochs} epochs{within}. All of it is "
             f"saved in {self.run.path}: go on with --resume (resume=True).",
@@ -129,6 +136,7 @@ class Training:
         if path is None:
             return
         assert images is not None
+        self.run.steps = progress.steps
         if self.learner.ranks.first:
             self.run.save()
         save_checkpoint(path / CHECKPOINT, self.learner, self.run.experiment, images, progress, self.run.history.rows)
@@ -155,14 +163,13 @@ def _check_weights(learner: Learner) -> None:
         raise diverged(f"The weights were not finite after step {learner.step}")
 
 
-def _average_statistics(learner: Learner) -> None:
+def average_statistics(learner: Learner) -> None:
     """Running statistics as one process would have them.
 
     They move by a share of what each group measures, so their mean over ranks is that of all groups; training reads
     none of them, so once an epoch is enough.
     """
-    modules = [learner.encoder, *([learner.memory.copy] if learner.memory is not None else [])]
-    learner.ranks.average_([b for module in modules for b in module.buffers() if b.is_floating_point()])
+    learner.ranks.average_(statistics(learner))
 
 
 @contextmanager

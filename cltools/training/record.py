@@ -49,6 +49,7 @@ def run_record(
     images: TrainedOn | None,
     backbone: str,
     *,
+    steps: int = 0,
     here: Record | None,
     before: Record | None,
 ) -> Record:
@@ -59,9 +60,10 @@ def run_record(
         rows: of its history.
         images: what it was trained on; None where that is not at hand.
         backbone: its name, or the class of one's own.
+        steps: of the epoch under way.
         here: the stretch trained by this process; None for a run that was only loaded.
         before: the record so far. Its stretches stay as far as the run goes on from them, its evaluations where no
-            epoch was trained since.
+            step was trained since.
     """
     *earlier, last = _stretches(here, before)
     first = (*earlier, last)[0]
@@ -74,14 +76,14 @@ def run_record(
         "seed": experiment.seed,
         "backbone": backbone,
         "images": asdict(images) if images else before["images"] if before else None,
-        "epochs": {"done": len(rows), "asked": experiment.training.epochs},
+        "epochs": {"done": len(rows), "asked": experiment.training.epochs} | ({"steps": steps} if steps else {}),
         "seconds": sum(row["seconds"] for row in rows),
         "views_per_second": statistics.median(row["views_per_second"] for row in rows) if rows else None,
         "accuracy": _accuracy(experiment, rows),
         "evaluations": {
             split: report
             for split, report in (before["evaluations"] if before else {}).items()
-            if report["epochs"] == len(rows)
+            if (report["epochs"], report.get("steps", 0)) == (len(rows), steps)
         },
     }
 

@@ -1,5 +1,6 @@
 """A run: what was asked, what came out, and the folder it lies in."""
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,17 +10,19 @@ import torch
 from safetensors.torch import load_file
 from safetensors.torch import save as serialised
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from cltools.config import Experiment
 from cltools.datasets import ImageSet
 from cltools.encoders import Encoder, MomentumCopy, build_encoder
 from cltools.encoders.backbones import OwnBackbone, home
 from cltools.evaluation import Diagnosis, LinearRecipe, Recipes, diagnose, predict
+from cltools.evaluation.report import check_protocols
 from cltools.files import replacing, write_text
 from cltools.mining import select
 from cltools.queue import Queue
 from cltools.records import write_record
-from cltools.training.checkpoint import read_checkpoint
+from cltools.training.checkpoint import read_checkpoint, steps_within
 from cltools.training.diagnosis import compared_now
 from cltools.training.history import History
 from cltools.training.images import TrainedOn, evaluation_images, training_images
@@ -27,8 +30,13 @@ from cltools.training.learner import Memory
 from cltools.training.record import RECORD, Record, read_run_record, run_record, stretch_here, with_evaluation
 
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.csv", "checkpoint.pt"
-WEIGHTS, CONFUSION = "encoder.safetensors", "confusion.csv"
+WEIGHTS = "encoder.safetensors"
 FILES = (CONFIG, HISTORY, CHECKPOINT, WEIGHTS, RECORD)
+
+
+def confusion_file(split: str, protocol: str) -> str:
+    """The name of the file that holds how often each class of a split was taken for which by a protocol."""
+    return f"confusion-{split}-{protocol}.csv"
 
 
 @dataclass
@@ -42,6 +50,7 @@ class Run:
         path: the run's folder; None for a run kept in memory.
         memory: momentum copy and queue, for `fit(start_from=…)`; None in SimCLR mode.
         images: what it was trained on; None for a loaded run without checkpoint.
+        steps: of the epoch under way, where it was stopped within one.
         here: what its record says of the epochs trained by this process; None for a run that was only loaded.
     """
 
@@ -51,6 +60,7 @@ class Run:
     path: Path | None = None
     memory: Memory | None = None
     images: TrainedOn | None = None
+    steps: int = 0
     here: Record | None = field(default=None, repr=False)
 
     def save(self) -> None:
@@ -79,19 +89,26 @@ class Run:
     ) -> dict[str, Any]:
         """Evaluate on the test images, or on the held-out ones; a saved run's `record.json` also gets the report.
 
-        Beside it `confusion.csv` holds how often each class was taken for which, by the protocol that reads most:
-        linear, else the probe, else kNN-200. What protocols draw is decided by the run's seed, and they mirror
-        pictures as often as its views do.
+        Beside it `confusion-SPLIT-PROTOCOL.csv`, one for each protocol, holds how often each class was taken for
+        which; those of other splits and protocols stay. What protocols draw is decided by the run's seed, and they
+        mirror pictures as often as its views do.
 
         Args:
             split: "test", or "val" for the images held out.
             protocols: names from `cltools.evaluation.PROTOCOLS`; None for the default of `cltools.evaluate`.
-            linear_epochs: of the linear evaluation; None for its 100.
+            linear_epochs: of the linear evaluation, which must be among the protocols; None for its 100.
 
         Raises:
             ValueError: a run on images given to `fit(images=…)`, which it does not keep; split
-                "val" of a run that held nothing out; images without labels; an unknown protocol; or a damaged record.
+                "val" of a run that held nothing out; images without labels; an unknown protocol; `linear_epochs`
+                without "linear"; or a damaged record.
         """
+        asked = check_protocols(protocols, self.experiment.evaluation)
+        if linear_epochs is not None and "linear" not in asked:
+            raise ValueError(
+                f"linear_epochs is {linear_epochs}, but the linear evaluation is not among what was asked for "
+                f"({', '.join(asked)}). Ask for it too (--protocol linear or all), or leave linear_epochs out."
+            )
         if self.images is not None and self.images.given:
             raise ValueError(
                 "This run was trained on images given to fit(images=…), and does not keep them. Evaluate with: "
@@ -105,11 +122,13 @@ class Run:
         judged = evaluation_images(self.experiment) if split == "test" or held_out is None else held_out
         recipes = Recipes() if linear_epochs is None else Recipes(linear=LinearRecipe(epochs=linear_epochs))
         recipes = recipes.like(self.experiment.views, self.experiment.seed)
-        found = predict(self.encoder, train, judged, self.experiment.evaluation, protocols, recipes=recipes)
+        found = predict(self.encoder, train, judged, self.experiment.evaluation, asked, recipes=recipes)
         about = {"images": self.experiment.data.name, "split": split, "epochs": len(self.history.rows)}
-        report = about | found.report()
+        within = {"steps": self.steps} if self.steps else {}
+        report = about | within | found.report()
         if self.path is not None:
-            write_text(self.path / CONFUSION, found.confusion_csv())
+            for protocol in found.predicted:
+                write_text(self.path / confusion_file(split, protocol), found.confusion_csv(protocol))
             here = self.here or stretch_here(home(self.encoder))
             write_record(self.path / RECORD, with_evaluation(self._record(self.path), report, here))
         return report
@@ -122,6 +141,7 @@ class Run:
             self.history.rows,
             self.images,
             type(own.module).__name__ if isinstance(own, OwnBackbone) else self.experiment.encoder.backbone,
+            steps=self.steps,
             here=self.here,
             before=read_run_record(folder),
         )
@@ -204,9 +224,10 @@ class Run:
             raise ValueError(f"{path / WEIGHTS} does not fit {path / CONFIG}: {error}") from error
         encoder.to(device).to(memory_format=torch.channels_last).eval()  # as trained, so that figures repeat
         history = History.load(path / HISTORY) if (path / HISTORY).is_file() else History()
-        state = read_checkpoint(path / CHECKPOINT) if (path / CHECKPOINT).is_file() else None
+        state = _checkpoint_of(path)
         images = TrainedOn(**state["images"]) if state else None
-        return cls(experiment, encoder, history, path, _memory_of(state, encoder, device), images)
+        memory, steps = _memory_of(state, encoder, device), steps_within(state) if state else 0
+        return cls(experiment, encoder, history, path, memory, images, steps)
 
 
 def read_config(path: Path) -> Experiment:
@@ -215,6 +236,17 @@ def read_config(path: Path) -> Experiment:
         return Experiment.from_json(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def _checkpoint_of(path: Path) -> dict[str, Any] | None:
+    """A run's checkpoint; one that cannot be read is told of, as the weights beside it can be used all the same."""
+    if not (path / CHECKPOINT).is_file():
+        return None
+    try:
+        return read_checkpoint(path / CHECKPOINT)
+    except ValueError as error:
+        tqdm.write(f"{error} The encoder's weights are used; momentum copy and queue are not at hand.", sys.stderr)
+        return None
 
 
 def _encoder_for(weights: dict[str, Tensor], experiment: Experiment, backbone: nn.Module | None) -> Encoder:

@@ -35,6 +35,8 @@ class Compared:
     """Unit vectors of a step, and the image each came from."""
 
     anchors: Tensor  # [A, d], with gradient
+    ids: Tensor  # [A]
+    labels: Tensor  # [A]
     positives: Tensor  # [A, d]
     keys: Tensor  # [K, d]
     key_ids: Tensor  # [K]
@@ -78,16 +80,6 @@ def train_step(
         labelled: whether labels are known; they reach the oracle and the diagnosis only.
         observe: called with what was compared and chosen, once for each chunk of anchors.
     """
-    share = learner.ranks.share(len(batch.ids))
-    pixels, among = batch.images[share], (share.start, len(batch.ids))
-    view1, view2 = (augment(pixels, experiment.views, generator=learner.draws, among=among) for _ in range(2))
-    with precision(experiment, batch.images.device):
-        compared = (
-            _in_batch(learner, batch, view1, view2)
-            if learner.memory is None
-            else _against_queue(learner, learner.memory, batch, view1, view2, experiment)
-        )
-    repeats = len(compared.anchors) // len(pixels)
     tallies: list[Tally] = []
 
     def count(s: Similarities, selection: Selection) -> None:
@@ -95,6 +87,7 @@ def train_step(
         if observe is not None:
             observe(s, selection)
 
+    compared = _compared(learner, batch, experiment)
     loss = contrastive_loss(
         compared.anchors,
         compared.positives,
@@ -102,8 +95,8 @@ def train_step(
         experiment.positives.at(progress),
         experiment.negatives.at(progress),
         experiment.loss,
-        ids=(batch.ids[share].repeat(repeats), compared.key_ids),
-        labels=(batch.labels[share].repeat(repeats), compared.key_labels) if labelled else None,
+        ids=(compared.ids, compared.key_ids),
+        labels=(compared.labels, compared.key_labels) if labelled else None,
         generator=learner.chance,
         chunk=experiment.training.chunk,
         observe=count,
@@ -115,6 +108,17 @@ def train_step(
         learner.memory.queue.enqueue(compared.new_keys, batch.ids, batch.labels)
     learner.step += 1
     return StepResult(loss.detach(), sum(tallies[1:], tallies[0]))
+
+
+def _compared(learner: Learner, batch: Batch, experiment: Experiment) -> Compared:
+    """Views of this rank's share of a batch, and of all that its anchors meet."""
+    share = learner.ranks.share(len(batch.ids))
+    pixels, among = batch.images[share], (share.start, len(batch.ids))
+    view1, view2 = (augment(pixels, experiment.views, generator=learner.draws, among=among) for _ in range(2))
+    with precision(experiment, pixels.device):
+        if learner.memory is None:
+            return _in_batch(learner, batch, view1, view2)
+        return _against_queue(learner, learner.memory, batch, view1, view2, experiment)
 
 
 def precision(experiment: Experiment, device: torch.device) -> torch.autocast:
@@ -129,7 +133,15 @@ def _in_batch(learner: Learner, batch: Batch, view1: Tensor, view2: Tensor) -> C
     z = F.normalize(learner.forward(torch.cat([view1, view2]), views=2).float(), dim=1)
     z1, z2 = z.chunk(2)
     keys = learner.ranks.gathered_with_gradient(z, views=2)
-    return Compared(z, torch.cat([z2, z1]), keys, batch.ids.repeat(2), batch.labels.repeat(2))
+    return Compared(
+        anchors=z,
+        ids=learner.ranks.own(batch.ids).repeat(2),
+        labels=learner.ranks.own(batch.labels).repeat(2),
+        positives=torch.cat([z2, z1]),
+        keys=keys,
+        key_ids=batch.ids.repeat(2),
+        key_labels=batch.labels.repeat(2),
+    )
 
 
 def _against_queue(
@@ -144,5 +156,13 @@ def _against_queue(
     z = F.normalize(learner.forward(query, views=views).float(), dim=1)
     with torch.no_grad():
         k = F.normalize(memory.copy.keys(other, views, generator=learner.draws, ranks=ranks).float(), dim=1)
-    queue = memory.queue
-    return Compared(z, ranks.own(k, views), queue.keys, queue.ids, queue.labels, k[: len(batch.ids)])
+    return Compared(
+        anchors=z,
+        ids=ranks.own(batch.ids).repeat(views),
+        labels=ranks.own(batch.labels).repeat(views),
+        positives=ranks.own(k, views),
+        keys=memory.queue.keys,
+        key_ids=memory.queue.ids,
+        key_labels=memory.queue.labels,
+        new_keys=k[: len(batch.ids)],
+    )

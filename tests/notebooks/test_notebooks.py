@@ -23,8 +23,12 @@ ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 def execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
-    """Run all cells of `notebook` in `folder`, in place, in a new kernel that reaches only this machine."""
+    """Run all cells of `notebook` in `folder`, in place, in a new kernel that reaches only this machine.
+
+    No data were downloaded, as in a fresh clone.
+    """
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_"))}
+    environment["CLTOOLS_DATA"] = str(folder / "data")
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OFFLINE), environment.get("PYTHONPATH")]))
     client = NotebookClient(
         notebook,
@@ -65,14 +69,34 @@ print("swept", swept, [error for each in shown.values() for error in each.errors
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
-def test_runs_top_to_bottom_and_its_explorers_obey(path: Path) -> None:
+def test_runs_top_to_bottom_and_its_explorers_obey(path: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "notebooks"  # what runs leave in ../runs is neither found there nor left in the clone
+    folder.mkdir()
     notebook = nbformat.read(path, as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell(SWEPT))
-    execute(notebook, NOTEBOOKS)
+    execute(notebook, folder)
     said = notebook.cells[-1].outputs[0].text
     assert re.match(r"swept \{'\w+': [2-9]\d.*\} \[\]$", said), said
     assert list(complaints(notebook)) == []
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip())
+
+
+def test_a_finished_run_is_loaded_when_all_cells_run_again(tmp_path: Path) -> None:
+    notebook = nbformat.read(NOTEBOOKS / "05_cifar_and_tinyimagenet.ipynb", as_version=4)
+    shortened = "import cltools.teaching.setting as setting\nsetting.SHORT = {'digits': 1, 'shapes': 1}"
+    last = next(place for place, cell in enumerate(notebook.cells) if "fit(chosen" in cell.source)
+    notebook.cells = [nbformat.v4.new_code_cell(shortened), *notebook.cells[: last + 1]]
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    texts, weights = [], []
+    for _ in range(2):
+        execute(notebook, folder)
+        assert list(complaints(notebook)) == []
+        texts.append(str(notebook.cells[-1].outputs))
+        weights.append([path.stat().st_mtime_ns for path in sorted(tmp_path.glob("runs/05/*/checkpoint.pt"))])
+    assert "starting from the beginning" in texts[0] and "Nothing was changed" in texts[1]
+    assert all("finished; training took" in text and "image/png" in text for text in texts)
+    assert len(weights[0]) == 1 and weights[0] == weights[1]
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,19 @@ What is right is computed here anew by the package, from what the reader's answe
 from cltools.teaching.exercises.bands import beats_chance, kept, lower_edge, negatives_left
 from cltools.teaching.exercises.negatives import forces, spare_false, temperature_for
 from cltools.teaching.exercises.positives import largest_k, paired, soft_weights
+from cltools.teaching.exercises.runs import accuracies, fair, seeds_needed
 
 __all__ = [
+    "accuracies",
     "beats_chance",
+    "fair",
     "forces",
     "kept",
     "largest_k",
     "lower_edge",
     "negatives_left",
     "paired",
+    "seeds_needed",
     "soft_weights",
     "spare_false",
     "temperature_for",

@@ -112,6 +112,16 @@ def paired(answer: Any, baseline: Any) -> str:
     if not isinstance(answer, Mapping) or not isinstance(baseline, Mapping):
         raise Mistake("give both by seed, such as {0: 70.1, 1: 69.4, 2: 71.0}: one mean does not tell what chance does")
     mine, theirs = ({seed: as_number(value) for seed, value in side.items()} for side in (answer, baseline))
+    return paired_words(mine, theirs)
+
+
+def paired_words(mine: Mapping[int, float], theirs: Mapping[int, float]) -> str:
+    """What paired seeds say of two sides, in words: the mean difference with its 95 % interval.
+
+    Args:
+        mine: accuracy in percent, by seed.
+        theirs: the same of the baseline.
+    """
     if {*mine} != {*theirs}:
         raise Mistake(
             f"your seeds are {[*mine]} and the baseline's {[*theirs]}. Compare within a seed: both arms go on from the "

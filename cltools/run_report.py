@@ -1,0 +1,86 @@
+"""Runs evaluated from the command line: `python -m cltools evaluate`, and how a report is shown."""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cltools.evaluation import PROTOCOLS, check_seeds, figures, over_seeds
+from cltools.training import Run
+from cltools.training.learner import resolve_device
+from cltools.training.record import RECORD
+from cltools.training.run import confusion_file
+
+
+@dataclass(frozen=True)
+class EvaluateFlags:
+    """Evaluate runs, each into its `record.json` and a `confusion-SPLIT-PROTOCOL.csv` for each protocol.
+
+    Several runs must differ in their seed alone; mean and deviation over them are shown.
+    """
+
+    runs: tuple[Path, ...]
+    """The run's folder, or one for each seed."""
+    protocol: Literal["default", "knn", "probe", "linear", "finetune", "all"] = "default"
+    """Both kNN votes, the probe, the recipe's linear evaluation, fine-tuning with 1 and 10 % of the labels, or all;
+    "default" is kNN and, unless the run's settings leave it out, the probe."""
+    split: Literal["test", "val"] = "test"
+    """The test images, or those the run held out."""
+    linear_epochs: int | None = None
+    """Of the linear evaluation, to shorten it; None is the recipe's 100. Needs `--protocol linear` or all."""
+    device: str = "auto"
+    """Where the encoder runs; "auto" is CUDA where there is one."""
+
+    def __post_init__(self) -> None:
+        """Refuse to evaluate nothing."""
+        if not self.runs:
+            raise ValueError("evaluate: name the folder of a run, or of several seeds.")
+        if self.linear_epochs is not None and self.linear_epochs < 1:
+            raise ValueError(f"evaluate: linear_epochs is {self.linear_epochs}; it must be at least 1.")
+
+
+PROTOCOLS_OF: dict[str, tuple[str, ...] | None] = {
+    "default": None,
+    "knn": ("knn200", "knn10"),
+    "probe": ("probe",),
+    "linear": ("linear",),
+    "finetune": ("finetune1", "finetune10"),
+    "all": PROTOCOLS,
+}
+"""What a value of `--protocol` runs; None is the default of `cltools.evaluate`."""
+
+
+def evaluate_runs(flags: EvaluateFlags) -> None:
+    """Evaluate each run into its folder, and print the report of one, or mean and deviation of several.
+
+    Raises:
+        FileNotFoundError: a folder without a run.
+        ValueError: a folder named twice; runs that differ in more than their seed; or what `Run.evaluate` refuses.
+    """
+    device, protocols = resolve_device(flags.device), PROTOCOLS_OF[flags.protocol]
+    runs = {path: Run.load(path, device=device) for path in flags.runs}
+    if len(flags.runs) == 1:
+        path = flags.runs[0]
+        print_report(runs[path].evaluate(flags.split, protocols, linear_epochs=flags.linear_epochs), path)
+        return
+    if len(runs) < len(flags.runs):
+        raise ValueError("evaluate: a folder is named twice; name each run once.")
+    check_seeds({path: (run.experiment, len(run.history.rows)) for path, run in runs.items()})
+    reports = []
+    for path, run in runs.items():
+        reports.append(run.evaluate(flags.split, protocols, linear_epochs=flags.linear_epochs))
+        print(f"{path} (seed {run.experiment.seed}): {figures(reports[-1])}")
+    print(over_seeds(reports))
+
+
+def print_report(report: Mapping[str, Any], folder: Path) -> None:
+    """Print what `Run.evaluate` returned as JSON, without the figures by class; of these, say where they lie.
+
+    That line goes to standard error, so that what `evaluate` writes to standard output is JSON alone.
+    """
+    print(json.dumps({name: value for name, value in report.items() if name != "per_class"}, indent=2))
+    if "per_class" in report:
+        confusions = folder / confusion_file(report["split"], "*")
+        print(f"By class: {folder / RECORD}; which was taken for which: {confusions}", file=sys.stderr)

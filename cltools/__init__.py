@@ -40,7 +40,14 @@ from cltools.mining import (
 )
 from cltools.presets import laptop, preset, preset_names
 from cltools.queue import Queue
-from cltools.snapshot import Recorder, Snapshot, load_snapshot, take_snapshot
+from cltools.snapshot import (
+    Recorder,
+    Snapshot,
+    load_snapshot,
+    read_embeddings,
+    snapshot_of_embeddings,
+    take_snapshot,
+)
 from cltools.training import History, Run, TensorBoard, fit
 from cltools.views import ViewSettings, augment
 
@@ -98,8 +105,10 @@ __all__ = [
     "negative_mass",
     "preset",
     "preset_names",
+    "read_embeddings",
     "select",
     "similarities",
+    "snapshot_of_embeddings",
     "take_snapshot",
     "terms",
     "uniformity",

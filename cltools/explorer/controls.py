@@ -9,7 +9,7 @@ from cltools.config import rule_classes
 from cltools.explorer.edges import lowest, stops
 from cltools.explorer.judgement import Judgement
 from cltools.explorer.sentence import of_edge
-from cltools.explorer.state import Colour, Scope, State
+from cltools.explorer.state import Colour, Scope, State, unlabelled
 from cltools.mining import BandNegatives, NegativeRule, OracleNegatives
 from cltools.mining.negatives import Reference, Unit
 from cltools.snapshot import Snapshot
@@ -84,7 +84,6 @@ def _select(name: str, label: str, value: Any, options: Any, where: str = "bar",
 def _bar(state: State, snapshots: tuple[Snapshot, ...]) -> list[Control]:
     side, first = state.side, snapshots[0]
     snapshot = snapshots[-1] if state.active == "B" else first
-    unlabelled = "" if first.labelled else "These images have no labels, so there are no classes to show."
     colours = [c for c in get_args(Colour) if (c != "difference" or state.b) and (c != "class" or state.truth)]
     rules = [name for name in rule_names() if first.labelled or name != OracleNegatives.__name__]
     found = [_select("rule", "rule", type(side.negatives).__name__, rules)]
@@ -101,7 +100,9 @@ def _bar(state: State, snapshots: tuple[Snapshot, ...]) -> list[Control]:
     if len(snapshot.epochs) > 1:
         epoch = side.epoch
         found.append(Control("epoch", "range", "epoch", epoch, "bar", snapshot.epochs, text=f"epoch {epoch}"))
-    found.append(Control("truth", "check", "show true classes", state.truth, "bar", disabled=unlabelled, help=TRUTH))
+    found.append(
+        Control("truth", "check", "show true classes", state.truth, "bar", disabled=unlabelled(first), help=TRUTH)
+    )
     found.append(Control("doubtful", "check", "mark misplaced points", state.doubtful, "bar", help=DOUBTFUL))
     if len(snapshots) == 1:
         found.append(Control("compare", "check", "compare two choices", state.b is not None, "bar"))

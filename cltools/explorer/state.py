@@ -109,6 +109,15 @@ def _side_of(snapshot: Snapshot) -> Side:
     )
 
 
+def unlabelled(snapshot: Snapshot) -> str:
+    """Why there is no truth to show; empty where there is."""
+    if snapshot.labelled:
+        return ""
+    if (snapshot.labels >= 0).any():
+        return "Some of these images have no label, so no share of a class can be told."
+    return "These images have no labels, so there are no classes to show."
+
+
 def check(state: State, snapshots: tuple[Snapshot, ...]) -> None:
     """Raise ValueError where a state names what the snapshots do not have."""
     first = snapshots[0]
@@ -127,6 +136,6 @@ def check(state: State, snapshots: tuple[Snapshot, ...]) -> None:
         if not side.temperature > 0:
             raise ValueError(f"The temperature is {side.temperature}; it must be above 0.")
     if not first.labelled and (state.truth or state.colour == "class"):
-        raise ValueError("These images have no labels, so there are no classes to show.")
+        raise ValueError(unlabelled(first))
     if state.colour == "class" and not state.truth:
         raise ValueError("Classes are hidden: set truth=True first, which shows them.")

@@ -1,7 +1,9 @@
 """What an encoder makes of some images at some moments of its training, in one file: embeddings, maps, thumbnails."""
 
+from cltools.snapshot.embeddings import snapshot_of_embeddings
 from cltools.snapshot.loading import load_snapshot
+from cltools.snapshot.reading import read_embeddings
 from cltools.snapshot.snapshot import Snapshot
 from cltools.snapshot.taking import Recorder, take_snapshot
 
-__all__ = ["Recorder", "Snapshot", "load_snapshot", "take_snapshot"]
+__all__ = ["Recorder", "Snapshot", "load_snapshot", "read_embeddings", "snapshot_of_embeddings", "take_snapshot"]

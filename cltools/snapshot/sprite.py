@@ -3,12 +3,13 @@
 Legend: N images, H height, W width.
 """
 
+import colorsys
 import io
 import math
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 from numpy import ndarray
 from torch.nn.functional import interpolate
 
@@ -34,6 +35,31 @@ def thumbnails(images: UInt8[ndarray, "N 3 H W"]) -> UInt8[ndarray, "N 3 h w"]:
         for part in np.array_split(images, max(1, len(images) // 500))
     ]
     return np.concatenate(parts)
+
+
+NUMBERED = 40
+"""Pixels of a tile that stands for something without a picture."""
+IN_A_LINE = 5
+"""Digits side by side on it; the longest id, of 20 characters, has four lines."""
+GOLDEN = 618_034  # millionths of the circle of hues: ids that follow each other get colours far apart
+
+
+def numbered(ids: Int64[ndarray, " N"]) -> UInt8[ndarray, "N 3 H W"]:
+    """A tile for each id, for what has no picture: its number, dark on a pale colour of its own."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(size=11)
+    tiles = np.empty((len(ids), 3, NUMBERED, NUMBERED), np.uint8)
+    for tile, number in zip(tiles, ids.tolist(), strict=True):
+        pale = tuple(round(255 * part) for part in colorsys.hls_to_rgb(number * GOLDEN % 10**6 / 10**6, 0.8, 0.7))
+        picture, text = Image.new("RGB", (NUMBERED, NUMBERED), pale), str(number)
+        lines = "\n".join(text[at : at + IN_A_LINE] for at in range(0, len(text), IN_A_LINE))
+        centre = (NUMBERED / 2, NUMBERED / 2)
+        ImageDraw.Draw(picture).multiline_text(
+            centre, lines, fill="black", font=font, anchor="mm", align="center", spacing=0
+        )
+        tile[:] = np.asarray(picture).transpose(2, 0, 1)
+    return tiles
 
 
 def as_sprite(images: UInt8[ndarray, "N 3 H W"]) -> bytes:

@@ -1,12 +1,15 @@
 """Taking a snapshot: of a run as it is, or, as a callback of `fit`, at several epochs of its training.
 
-Legend: N images, d embedding.
+Legend: E epochs, N images, d embedding.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float32
+from numpy import ndarray
 from tqdm.auto import tqdm
 
 from cltools.datasets import ImageSet
@@ -73,21 +76,14 @@ class Recorder:
             )
         epochs = sorted(self.taken)
         anchors, keys = (np.stack([self.taken[epoch][side] for epoch in epochs]) for side in (0, 1))
-        seeds = [*(SEEDS if seeds is None else seeds)] if _has_umap() else []
-        bar = tqdm([*seeds, None], desc="maps", unit="map", leave=False)
         pictures = thumbnails(self.images.images.cpu().numpy())
-        maps = np.stack([over_epochs(anchors, seed) for seed in bar])
-        kept, trustworthiness = judged(anchors, maps)
         images = self.images
         return Snapshot(
             experiment=run.experiment,
             epochs=tuple(epochs),
             anchors=anchors,
             keys=keys,
-            maps=maps,
-            map_names=names(seeds),
-            kept=kept,
-            trustworthiness=trustworthiness,
+            **mapped(anchors, seeds),
             ids=images.ids.cpu().numpy(),
             labels=images.labels.cpu().numpy(),
             classes=images.classes,
@@ -110,6 +106,15 @@ def take_snapshot(run: Run, images: ImageSet, n: int = 2000, seed: int = 0) -> S
     recorder = Recorder(images, n, seed)
     recorder.record(run, len(run.history.rows))
     return recorder.snapshot(run)
+
+
+def mapped(anchors: Float32[ndarray, "E N d"], seeds: Sequence[int] | None = None) -> dict[str, Any]:
+    """What a snapshot tells of its maps: one by UMAP of each seed, where umap-learn is installed, and one by PCA."""
+    seeds = [*(SEEDS if seeds is None else seeds)] if _has_umap() else []
+    bar = tqdm([*seeds, None], desc="maps", unit="map", leave=False)
+    maps = np.stack([over_epochs(anchors, seed) for seed in bar])
+    kept, trustworthiness = judged(anchors, maps)
+    return {"maps": maps, "map_names": names(seeds), "kept": kept, "trustworthiness": trustworthiness}
 
 
 def _has_umap() -> bool:

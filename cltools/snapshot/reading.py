@@ -1,0 +1,135 @@
+"""Embeddings in a file that another program wrote: NumPy's, or a table.
+
+Legend: N rows, d embedding.
+"""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+from numpy import ndarray
+
+from cltools.errors import unknown
+
+
+def read_embeddings(
+    path: str | Path, *, labels: str | None = None, vectors: str | None = None
+) -> tuple[Shaped[ndarray, "N d"], Shaped[ndarray, " N"] | None]:
+    """Embeddings and labels, as `snapshot_of_embeddings` takes them; it checks the numbers.
+
+    Args:
+        path: `.npy`, one array [N, d]; `.npz`, an archive of arrays; or `.parquet`, a table with a column of lists, or
+            with a column for each number. Pickled objects are not read.
+        labels: which array or column holds the labels; None for none.
+        vectors: which array, or column of lists, holds the embeddings. None takes the only one that can; of a table
+            without lists all columns of fractions but the labels.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: an ending that is not known, a file that is damaged or holds objects, a name that it does not hold,
+            several arrays that could be meant, or nothing that reads Parquet.
+    """
+    path = Path(path).expanduser()
+    readers = {".npy": _from_npy, ".npz": _from_npz, ".parquet": _from_parquet}
+    if path.suffix not in readers:
+        raise ValueError(f"{path} ends in {path.suffix!r}; embeddings are read from {', '.join(readers)}.")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is no file; check the path to your embeddings.")
+    return readers[path.suffix](path, labels, vectors)
+
+
+def _from_npy(path: Path, labels: str | None, vectors: str | None) -> tuple[ndarray, ndarray | None]:
+    if labels is not None or vectors is not None:
+        raise ValueError(
+            f"{path} holds one array without a name. Read labels from a file of their own, with np.load, and give them "
+            "to snapshot_of_embeddings(labels=…)."
+        )
+    found = _loaded(path)
+    if not isinstance(found, ndarray):
+        raise ValueError(f"{path} is an archive of arrays; rename it to end in .npz.")
+    return found, None
+
+
+def _from_npz(path: Path, labels: str | None, vectors: str | None) -> tuple[ndarray, ndarray | None]:
+    found = _loaded(path)
+    if isinstance(found, ndarray):
+        raise ValueError(f"{path} is a single array; rename it to end in .npy.")
+    _check_names(path, found, labels, vectors)
+    if vectors is None:
+        able = [name for name, array in found.items() if array.ndim == 2 and array.dtype.kind == "f" and name != labels]
+        vectors = _only(path, able, {name: f"{a.dtype} {[*a.shape]}" for name, a in found.items()})
+    return found[vectors], None if labels is None else found[labels]
+
+
+def _from_parquet(path: Path, labels: str | None, vectors: str | None) -> tuple[ndarray, ndarray | None]:
+    table = _table(path)
+    named = {str(name): table[name] for name in table.columns}
+    _check_names(path, named, labels, vectors)
+    lists = [name for name, column in named.items() if name != labels and _holds_lists(column)]
+    numbers = [name for name, column in named.items() if name != labels and column.dtype.kind == "f"]
+    if vectors is None and not lists and numbers:
+        rows = np.column_stack([named[name].to_numpy(dtype=np.float64) for name in numbers])
+    else:
+        kinds = {name: "lists" if name in lists else str(column.dtype) for name, column in named.items()}
+        column = named[_only(path, lists, kinds) if vectors is None else vectors]
+        rows = _stacked(path, [np.asarray(row) for row in column])
+    return rows, None if labels is None else named[labels].to_numpy(dtype=object, na_value=None)
+
+
+def _loaded(path: Path) -> Any:
+    """An array, or a dict of arrays."""
+    try:
+        with path.open("rb") as file:
+            found = np.load(file, allow_pickle=False)
+            if isinstance(found, ndarray):
+                return found
+            arrays = {name: found[name] for name in found.files}
+            if foreign := [name for name, array in arrays.items() if not isinstance(array, ndarray)]:
+                raise ValueError(f"{foreign[0]} in it is no array")
+            return arrays
+    except Exception as error:  # zipfile, zlib and numpy's reader of headers raise kinds of their own
+        raise ValueError(f"{path} cannot be read: it is damaged, or holds objects, not numbers ({error}).") from error
+
+
+def _table(path: Path) -> Any:
+    """A data frame of pandas."""
+    missing = [name for name in ("pandas", "pyarrow") if find_spec(name) is None]
+    if missing:
+        raise ValueError(
+            f"{path} is a Parquet table, which needs {' and '.join(missing)}: pip install {' '.join(missing)}. Or save "
+            "the embeddings with np.save where the table was made."
+        )
+    from pandas import read_parquet
+
+    try:
+        return read_parquet(path, engine="pyarrow")
+    except (OSError, ValueError) as error:  # pyarrow's errors are of these
+        raise ValueError(f"{path} cannot be read as a Parquet table: {error}") from error
+
+
+def _check_names(path: Path, found: Mapping[str, Any], *names: str | None) -> None:
+    for name in names:
+        if name is not None and name not in found:
+            raise unknown(f"array or column of {path.name}", name, found)
+
+
+def _only(path: Path, able: list[str], all_of: Mapping[str, str]) -> str:
+    if len(able) == 1:
+        return able[0]
+    listed = ", ".join(f"{name} ({kind})" for name, kind in all_of.items()) or "nothing"
+    which = "Several could be the embeddings" if able else "None is an array or a column of embeddings"
+    raise ValueError(f"{path} holds {listed}. {which}: name one with vectors=….")
+
+
+def _holds_lists(column: Any) -> bool:
+    return len(column) > 0 and isinstance(column.iloc[0], list | tuple | ndarray)
+
+
+def _stacked(path: Path, rows: list[ndarray]) -> ndarray:
+    lengths = sorted({row.shape for row in rows})
+    if len(lengths) != 1 or len(lengths[0]) != 1:
+        raise ValueError(f"The rows of {path} have shapes {[[*shape] for shape in lengths[:3]]}; give [d], all alike.")
+    return np.stack(rows)

@@ -1,0 +1,243 @@
+"""Snapshots of embeddings made elsewhere: what is kept of them, what is refused and in which words, and exploring."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy import ndarray
+
+from cltools import BandNegatives, PositiveRule, Snapshot, explore, select, snapshot_of_embeddings
+from cltools.mining import AllNegatives
+from cltools.snapshot.embeddings import indexed_labels
+from cltools.snapshot.maps import kept_neighbours, pca
+from cltools.snapshot.sprite import numbered, tiles_of
+
+quick = settings(deadline=None, derandomize=True, max_examples=30)
+
+
+def rows(count: int = 40, dim: int = 6, seed: int = 0) -> ndarray:
+    return np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
+
+
+def taken(*args: Any, **kwargs: Any) -> Snapshot:
+    """Without UMAP, whose compiling takes seconds."""
+    return snapshot_of_embeddings(*args, seeds=(), **kwargs)
+
+
+# --- embeddings
+
+
+@quick
+@given(seed=st.integers(0, 10**6), power=st.integers(-290, 290))
+def test_rows_of_any_length_become_unit_vectors_of_their_direction(seed: int, power: int) -> None:
+    z = rows(seed=seed).astype(np.float64)
+    snapshot = taken(z * 10.0**power)
+    expected = np.array([row / np.sqrt((row**2).sum()) for row in z])
+    assert snapshot.anchors[0] == pytest.approx(expected, abs=1e-6) and snapshot.anchors.dtype == np.float32
+    assert np.array_equal(snapshot.keys, snapshot.anchors) and snapshot.positives is None
+
+
+@pytest.mark.parametrize("kind", ["float16", "float64", "int8", torch.float16, torch.bfloat16, torch.float64])
+def test_any_type_of_real_numbers_is_taken(kind: Any) -> None:
+    z = np.round(8 * rows())
+    given = torch.from_numpy(z).to(kind).requires_grad_() if isinstance(kind, torch.dtype) else z.astype(kind)
+    assert np.array_equal(taken(given).anchors, taken(z).anchors)
+
+
+def test_another_view_becomes_the_keys() -> None:
+    z, other = rows(), rows(seed=1)
+    snapshot = taken(z, other)
+    s = snapshot.similarities()
+    cosine = [float(a @ b / np.sqrt((a @ a) * (b @ b))) for a, b in zip(z, other, strict=True)]
+    assert s.positive.numpy() == pytest.approx(cosine, abs=1e-6)
+    assert torch.equal(s.own, torch.eye(40, dtype=torch.bool))
+    assert taken(z).similarities().positive.numpy() == pytest.approx(1, abs=1e-6)
+
+
+def test_the_map_is_that_of_the_unit_vectors() -> None:
+    snapshot = taken(rows())
+    assert snapshot.map_names == ("PCA",) and np.array_equal(snapshot.maps[0, 0], pca(snapshot.anchors[0]))
+    assert np.array_equal(snapshot.kept[0, 0], kept_neighbours(snapshot.anchors[0], snapshot.maps[0, 0]))
+
+
+def test_maps_by_umap_are_made_as_for_other_snapshots() -> None:
+    snapshot = snapshot_of_embeddings(rows(), seeds=(3,))
+    assert snapshot.map_names == ("UMAP, seed 3", "PCA") and snapshot.maps.shape == (2, 1, 40, 2)
+
+
+def test_of_many_rows_as_many_as_asked_are_drawn_and_all_that_belongs_to_them() -> None:
+    z, other, names = rows(90), rows(90, seed=1), [f"c{i % 4}" for i in range(90)]
+    pictures = np.broadcast_to(np.arange(90, dtype=np.uint8)[:, None, None, None], (90, 3, 8, 8)).copy()
+    ids = 1000 - np.arange(90)
+    whole = taken(z, other, labels=names, ids=ids, images=pictures)
+    part = taken(z, other, labels=names, ids=ids, images=pictures, n=20, seed=5)
+    assert len(whole) == 90 and len(part) == 20
+    assert np.array_equal(part.ids, taken(z, ids=ids, n=20, seed=5).ids)
+    assert not np.array_equal(part.ids, taken(z, ids=ids, n=20, seed=6).ids)
+    place = 1000 - part.ids
+    assert np.array_equal(part.anchors, whole.anchors[:, place]) and np.array_equal(part.keys, whole.keys[:, place])
+    assert [part.classes[label] for label in part.labels] == [names[i] for i in place]
+    grey = tiles_of(part.sprite, 20, part.tile)[:, 4, 4].mean(1)
+    assert grey == pytest.approx(place, abs=6), "WebP is not exact"
+
+
+@pytest.mark.parametrize("dim", [2, 3000])
+def test_few_and_wide_rows_have_a_map(dim: int) -> None:
+    snapshot = taken(rows(3, dim))
+    assert snapshot.maps.shape == (1, 1, 3, 2) and np.isfinite(snapshot.maps).all()
+
+
+def spoilt(**values: float) -> ndarray:
+    z = rows()
+    for row, value in values.items():
+        z[int(row[1:])] = value
+    return z
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"embeddings": spoilt(r3=0, r7=0)}, "2 of 40 rows of embeddings are all zeros.*: 3, 7. Leave"),
+        ({"embeddings": spoilt(r5=np.nan)}, "1 of 40 rows of embeddings hold numbers that are not finite.*: 5"),
+        ({"embeddings": spoilt(**{f"r{i}": np.inf for i in range(9)})}, "9 of 40 rows.*: 0, 1, 2, 3, 4, …"),
+        ({"positives": spoilt(r2=0)}, "rows of positives are all zeros"),
+        ({"positives": rows(39)}, r"positives are \[39, 6\] and embeddings \[40, 6\]"),
+        ({"embeddings": rows()[0]}, r"embeddings are float32 \[6\]; give real numbers \[N, d\]"),
+        ({"embeddings": rows().astype(object)}, r"embeddings are object \[40, 6\]"),
+        ({"embeddings": rows(2)}, "at least 3 rows"),
+        ({"embeddings": rows(40, 1)}, "of at least 2 numbers"),
+        ({"n": 20_001}, "n is 20001; an explorer shows at most 20,000 rows"),
+        ({"ids": np.zeros(40, np.int64)}, "ids are int64 .* with 1 values; give 40 different whole numbers"),
+        ({"ids": np.arange(39)}, r"ids are int64 \[39\]"),
+        ({"ids": [f"p{i}" for i in range(40)]}, "keep names in a table of your own"),
+        (
+            {"images": np.zeros((40, 8, 8, 3), np.uint8)},
+            r"images are uint8 \[40, 8, 8, 3\]; give uint8 \[40, 3, H, W\]",
+        ),
+        ({"labels": [0] * 39}, "There are 39 labels for 40 embeddings"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_words(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        taken(**({"embeddings": rows()} | given))
+
+
+# --- labels
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "indices", "names"),
+    [
+        (["b", "a", "b"], (), [1, 0, 1], ("a", "b")),
+        (["b", "a", ""], ("b", "c", "a"), [0, 2, -1], ("b", "c", "a")),
+        (np.array(["b", None, float("nan")], object), (), [0, -1, -1], ("b",)),
+        ([7, 3, 7], (), [1, 0, 1], ("3", "7")),
+        (torch.tensor([1, -1, 0]), ("x", "y"), [1, -1, 0], ("x", "y")),
+        (np.array([2.0, np.nan, 0.0]), (), [1, -1, 0], ("0", "2")),
+        (None, (), [-1, -1, -1], ()),
+        ([None, None, None], (), [-1, -1, -1], ()),
+    ],
+)
+def test_labels_become_places_among_names(labels: Any, classes: Any, indices: list[int], names: Any) -> None:
+    found, given = indexed_labels(labels, classes, 3)
+    assert found.tolist() == indices and found.dtype == np.int64 and given == names
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "message"),
+    [
+        (["cat", "dgo", "dog"], ("cat", "dog"), "Unknown class 'dgo'. Did you mean dog"),
+        ([0, 1, 2], ("a", "b"), "Labels go up to 2, but there are 2 classes"),
+        ([0.5, 1, 2], (), "The label 0.5 is no whole number"),
+        ([float("inf"), 1, 2], (), "The label inf is no whole number"),
+        (["a", 1, 2], (), "text and some are numbers"),
+        ([[0], [1], [2]], (), "one label a row"),
+    ],
+)
+def test_labels_that_mean_nothing_are_refused(labels: Any, classes: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        indexed_labels(labels, classes, 3)
+
+
+# --- tiles
+
+
+def test_what_has_no_picture_shows_its_number_on_a_colour_of_its_own() -> None:
+    tiles = numbered(np.array([7, 8, 71, 2**63 - 1, -(2**63)]))
+    assert tiles.shape == (5, 3, 40, 40)
+    corners = {tuple(tile[:, 0, 0]) for tile in tiles}
+    assert len(corners) == 5, "text leaves the corners free"
+    dark = [int((tile.max(0) < 100).sum()) for tile in tiles]
+    assert 0 < dark[0] < dark[2] < dark[3]
+    assert not np.array_equal(tiles[0] == tiles[0][:, :1, :1], tiles[1] == tiles[1][:, :1, :1]), "another number"
+    assert np.array_equal(numbered(np.array([7]))[0], tiles[0])
+
+
+# --- what becomes of it
+
+
+def test_it_comes_back_from_a_file_and_names_its_data(tmp_path: Path) -> None:
+    snapshot = taken(rows(), labels=["a", "b"] * 20, name="my audio")
+    snapshot.save(tmp_path / "mine.npz")
+    found = Snapshot.load(tmp_path / "mine.npz")
+    assert found.experiment == snapshot.experiment and found.experiment.data.name == "my audio"
+    assert found.epochs == (0,) and found.classes == ("a", "b") and np.array_equal(found.ids, np.arange(40))
+    assert found.anchors == pytest.approx(snapshot.anchors, abs=1e-3)
+
+
+def test_it_starts_neutral_and_its_rules_and_keys_leave_it() -> None:
+    explorer = explore(taken(rows(), rows(seed=1), ids=500 + np.arange(40)))
+    assert explorer.rules == (PositiveRule(weighting="none").at(1.0), AllNegatives())
+    explorer.set(rule="BandNegatives", lower=0.1, upper=0.5, anchor=503)
+    names: dict[str, Any] = {"BandNegatives": BandNegatives, "PositiveRule": PositiveRule}
+    exec(explorer.python(), names)
+    assert (names["positives"], names["negatives"]) == explorer.rules
+    table = list(csv.DictReader(io.StringIO(explorer.csv())))
+    assert sorted(int(row["image"]) for row in table) == [i for i in range(500, 540) if i != 503]
+    s = explorer.snapshots[0].similarities(torch.tensor([3]))
+    band = select(s, *explorer.rules).band[0]
+    assert sum(row["band"] == "POTENTIAL" for row in table) == int((band == 2).sum()) > 0
+    assert "class" not in table[0] and explorer.errors == []
+    explorer.close()
+
+
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        (None, "These images have no labels, so there are no classes to show."),
+        (["a"] * 39 + [""], "Some of these images have no label, so no share of a class can be told."),
+    ],
+)
+def test_without_all_labels_the_truth_stays_off_and_says_why(labels: Any, why: str) -> None:
+    explorer = explore(taken(rows(), labels=labels))
+    assert next(control.disabled for control in explorer.controls if control.name == "truth") == why
+    with pytest.raises(ValueError, match=why):
+        explorer.set(truth=True)
+    explorer.close()
+
+
+def test_with_labels_classes_are_counted() -> None:
+    centres = rows(4, 6, seed=3)
+    labels = np.arange(40) % 4
+    explorer = explore(taken(centres[labels] + 0.05 * rows(), labels=labels)).set(truth=True, scope="all")
+    explorer.set(rule="BandNegatives", lower=0.2, upper=1.0)
+    assert explorer.census.base_rate.value == pytest.approx(9 / 39)
+    kept = select(explorer.snapshots[0].similarities(), *explorer.rules).band == 2
+    false = (torch.from_numpy(labels)[:, None] == torch.from_numpy(labels)) & kept
+    assert int(false.sum()) == 40 and explorer.errors == [], "9 of a class are closest, 8 are dropped, one is left"
+    explorer.close()
+
+
+@pytest.mark.parametrize("labels", [None, ["a", "b", "b"]])
+def test_three_rows_are_explored_with_every_control(labels: Any) -> None:
+    from sweep import sweep
+
+    explorer = explore(taken(rows(3), labels=labels))
+    assert len(sweep(explorer)) > 5 and explorer.errors == []
+    explorer.close()

@@ -1,0 +1,134 @@
+"""Embeddings in files of other programs: what comes back, and what is said where it is not clear."""
+
+import io
+import zipfile
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cltools import read_embeddings
+from cltools.snapshot import reading
+
+Z = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+NAMES = np.array(["a", "b", "a", "c", "b"])
+
+
+def test_one_array_comes_back_as_it_is(tmp_path: Path) -> None:
+    np.save(tmp_path / "z.npy", Z)
+    vectors, labels = read_embeddings(tmp_path / "z.npy")
+    assert np.array_equal(vectors, Z) and vectors.dtype == Z.dtype and labels is None
+    with pytest.raises(ValueError, match="holds one array without a name"):
+        read_embeddings(tmp_path / "z.npy", labels="y")
+
+
+def test_of_an_archive_the_only_matrix_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "z.npz"
+    np.savez(path, z=Z, y=NAMES, ids=np.arange(5))
+    vectors, labels = read_embeddings(str(path), labels="y")
+    assert labels is not None and np.array_equal(vectors, Z) and labels.tolist() == NAMES.tolist()
+    assert read_embeddings(path)[1] is None
+    with pytest.raises(ValueError, match=r"Unknown array or column of z\.npz 'yy'. Did you mean y\?"):
+        read_embeddings(path, labels="yy")
+
+
+def test_where_several_matrices_could_be_meant_all_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "z.npz"
+    np.savez(path, first=Z, second=2 * Z, y=NAMES)
+    with pytest.raises(ValueError, match=r"first \(float32 \[5, 3\]\), second .*, y .*Several.*name one with vectors="):
+        read_embeddings(path)
+    assert np.array_equal(read_embeddings(path, vectors="second")[0], 2 * Z)
+    np.savez(path, y=NAMES)
+    with pytest.raises(ValueError, match="None is an array or a column of embeddings"):
+        read_embeddings(path)
+
+
+def test_files_of_other_kinds_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"ends in '\.csv'; embeddings are read from \.npy, \.npz, \.parquet"):
+        read_embeddings(tmp_path / "z.csv")
+    with pytest.raises(FileNotFoundError, match=r"z\.npy is no file"):
+        read_embeddings(tmp_path / "z.npy")
+    objects = io.BytesIO()
+    np.save(objects, np.array([{}], object), allow_pickle=True)
+    np.save(tmp_path / "whole.npy", Z)
+    whole = (tmp_path / "whole.npy").read_bytes()
+    for content in (b"", b"no numbers", whole[:-5], objects.getvalue()):
+        (tmp_path / "z.npy").write_bytes(content)
+        with pytest.raises(ValueError, match="it is damaged, or holds objects"):
+            read_embeddings(tmp_path / "z.npy")
+    np.savez(tmp_path / "z.npz", z=Z)
+    (tmp_path / "z.npz").rename(tmp_path / "z.npy")
+    with pytest.raises(ValueError, match=r"rename it to end in \.npz"):
+        read_embeddings(tmp_path / "z.npy")
+    (tmp_path / "whole.npy").rename(tmp_path / "z.npz")
+    with pytest.raises(ValueError, match=r"rename it to end in \.npy"):
+        read_embeddings(tmp_path / "z.npz")
+    with zipfile.ZipFile(tmp_path / "z.npz", "w") as archive:
+        archive.writestr("z.npy", b"no numbers")
+    with pytest.raises(ValueError, match="it is damaged"):
+        read_embeddings(tmp_path / "z.npz")
+
+
+# --- tables, without a reader of Parquet: pandas is told what the file holds
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A function that puts a table behind a file."""
+    path = tmp_path / "z.parquet"
+    path.touch()
+    monkeypatch.setattr(reading, "find_spec", lambda name: name)
+
+    def put(table: pd.DataFrame) -> Path:
+        monkeypatch.setattr(pd, "read_parquet", lambda given, engine: table if given == path else None)
+        return path
+
+    return put
+
+
+def test_a_column_of_lists_holds_the_embeddings(told: Any) -> None:
+    table = pd.DataFrame({"id": range(5), "vector": list(Z), "score": 0.5, "class": pd.Categorical(NAMES)})
+    vectors, labels = read_embeddings(told(table), labels="class")
+    assert labels is not None and np.array_equal(vectors, Z) and labels.tolist() == NAMES.tolist()
+    with pytest.raises(ValueError, match=r"id \(int64\), vector \(lists\), .*other \(lists\). Several"):
+        read_embeddings(told(table.assign(other=list(Z))))
+    assert np.array_equal(read_embeddings(told(table.assign(other=list(2 * Z))), vectors="other")[0], 2 * Z)
+    ragged = table.assign(vector=[[1.0, 2.0]] * 4 + [[1.0]])
+    with pytest.raises(ValueError, match=r"have shapes \[\[1\], \[2\]\]; give \[d\], all alike"):
+        read_embeddings(told(ragged))
+
+
+def test_else_columns_of_fractions_do(told: Any) -> None:
+    table = pd.DataFrame(Z, columns=["x", "y", "z"]).assign(id=range(5), label=[0.0, 1.0, None, 1.0, 0.0])
+    vectors, labels = read_embeddings(told(table), labels="label")
+    assert np.array_equal(vectors, Z) and labels is not None and labels.tolist() == [0.0, 1.0, None, 1.0, 0.0]
+    with pytest.raises(ValueError, match="None is an array or a column of embeddings"):
+        read_embeddings(told(table[["id"]]))
+
+
+def test_a_label_that_is_missing_is_none(told: Any) -> None:
+    table = pd.DataFrame(Z).assign(kind=pd.array([1, None, 2, 1, 1], "Int64"))
+    assert read_embeddings(told(table), labels="kind")[1].tolist() == [1, None, 2, 1, 1]
+
+
+def test_without_a_reader_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "z.parquet").write_bytes(b"PAR1")
+    monkeypatch.setattr(reading, "find_spec", lambda name: None if name == "pyarrow" else util.find_spec(name))
+    with pytest.raises(ValueError, match=r"needs pyarrow: pip install pyarrow. Or save the embeddings with np\.save"):
+        read_embeddings(tmp_path / "z.parquet")
+
+
+@pytest.mark.skipif(util.find_spec("pyarrow") is None, reason="no pyarrow")
+def test_a_real_table_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "z.parquet"
+    pd.DataFrame({"id": range(5), "vector": list(Z), "class": NAMES}).to_parquet(path)
+    vectors, labels = read_embeddings(path, labels="class")
+    assert labels is not None and np.array_equal(vectors, Z) and labels.tolist() == NAMES.tolist()
+    pd.DataFrame(Z, columns=["x", "y", "z"]).assign(y2=NAMES).to_parquet(path)
+    assert np.array_equal(read_embeddings(path, labels="y2")[0], Z)
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(ValueError, match="cannot be read as a Parquet table"):
+        read_embeddings(path)

@@ -5,12 +5,16 @@ Each is made of embedded images only, and shows what the notebook's own cells sh
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import torch
 from matplotlib import rc_context
 from PIL import Image
+from torch.nn.functional import adaptive_avg_pool2d
 
-from cltools import load_snapshot
+from cltools import Snapshot, load_images, load_snapshot, snapshot_of_embeddings
 from cltools.explorer import static
 from cltools.explorer.session import Session
 from cltools.teaching import plots, run_plots
@@ -60,12 +64,35 @@ def runs_apart() -> Picture:
     return run_plots.runs_apart(recorded_runs("digits"))
 
 
+def images_of_ones_own() -> Picture:
+    """06: the same pictures by their pixels, as an array made elsewhere, and by a trained encoder."""
+    trained = load_snapshot("shapes-moco")
+    images = load_images("shapes")
+    small = adaptive_avg_pool2d(images.images.float(), 8).flatten(1)[torch.from_numpy(trained.ids)]
+    pixels = snapshot_of_embeddings(small - small.mean(0), labels=trained.labels, classes=trained.classes, seeds=())
+    with rc_context(LOOK):
+        figure, (left, right) = panels(9.2, 3.4, 2)
+        draw_purity_by_rank(left, pixels)
+        draw_purity_by_rank(right, replace(trained, **_last(trained)))
+        left.set_title("By their pixels, an array made elsewhere")
+        right.set_title("By a trained encoder")
+    return Picture(figure, "P(same class) by rank: left of pixels, right of a trained encoder.")
+
+
+def _last(snapshot: Snapshot) -> dict[str, Any]:
+    """What changes if only the last epoch is kept."""
+    stacks = {name: getattr(snapshot, name)[-1:] for name in ("anchors", "keys")}
+    maps = {name: getattr(snapshot, name)[:, -1:] for name in ("maps", "kept", "trustworthiness")}
+    return {**stacks, **maps, "epochs": snapshot.epochs[-1:]}
+
+
 PICTURES: dict[str, Callable[[], Picture]] = {
     "00": the_explorer,
     "01": gradients_of_negatives,
     "02": bands_and_false_negatives,
     "03": mined_positives,
     "05": runs_apart,
+    "06": images_of_ones_own,
 }
 
 

@@ -5,6 +5,7 @@ What is right is computed here anew by the package, from what the reader's answe
 
 from cltools.teaching.exercises.bands import beats_chance, kept, lower_edge, negatives_left
 from cltools.teaching.exercises.negatives import forces, spare_false, temperature_for
+from cltools.teaching.exercises.own import own_keys, rows_needed
 from cltools.teaching.exercises.positives import largest_k, paired, soft_weights
 from cltools.teaching.exercises.runs import accuracies, fair, seeds_needed
 
@@ -17,7 +18,9 @@ __all__ = [
     "largest_k",
     "lower_edge",
     "negatives_left",
+    "own_keys",
     "paired",
+    "rows_needed",
     "seeds_needed",
     "soft_weights",
     "spare_false",

@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "snapshot": snapshot,
         "bench": bench,
         "doctor": doctor,
+        "lab": lab,
     }
     if not arguments or arguments[0] in ("-h", "--help"):
         print(f"usage: {PROGRAM} {{{','.join(commands)}}} …\n\n{_summaries(commands)}")
@@ -262,6 +263,17 @@ def doctor(arguments: list[str]) -> None:
     print(rendered(findings))
     if any(finding.state == "problem" for finding in findings):
         raise SystemExit(1)
+
+
+def lab(arguments: list[str]) -> None:
+    """Open JupyterLab on the notebook of a number, such as 2, or on all; what follows is passed on to JupyterLab."""
+    from cltools.lab import open_lab
+
+    if arguments in (["-h"], ["--help"]):
+        print(f"usage: {PROGRAM} lab [NUMBER] [--no-browser] [JupyterLab's arguments]\n\n{lab.__doc__}")
+        return
+    if status := open_lab(arguments):
+        raise SystemExit(status)
 
 
 def _parse(flags: type[Any], arguments: list[str], command: str) -> Any:

@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "table": table,
         "snapshot": snapshot,
         "bench": bench,
+        "doctor": doctor,
+        "lab": lab,
     }
     if not arguments or arguments[0] in ("-h", "--help"):
         print(f"usage: {PROGRAM} {{{','.join(commands)}}} …\n\n{_summaries(commands)}")
@@ -246,6 +248,32 @@ def bench(arguments: list[str]) -> None:
         made.bench_steps(flags)
     else:
         made.bench_against(flags)
+
+
+def doctor(arguments: list[str]) -> None:
+    """Look at versions, widgets, GPU, caches, data and disk, and say what to do; status 1 where there is a problem."""
+    from cltools.doctor import examine, rendered
+
+    if arguments in (["-h"], ["--help"]):
+        print(f"usage: {PROGRAM} doctor\n\n{doctor.__doc__}")
+        return
+    if arguments:
+        raise ValueError(f"{PROGRAM} doctor takes no arguments, but was given: {' '.join(arguments)}")
+    findings = examine()
+    print(rendered(findings))
+    if any(finding.state == "problem" for finding in findings):
+        raise SystemExit(1)
+
+
+def lab(arguments: list[str]) -> None:
+    """Open JupyterLab on the notebook of a number, such as 2, or on all; what follows is passed on to JupyterLab."""
+    from cltools.lab import open_lab
+
+    if arguments in (["-h"], ["--help"]):
+        print(f"usage: {PROGRAM} lab [NUMBER] [--no-browser] [JupyterLab's arguments]\n\n{lab.__doc__}")
+        return
+    if status := open_lab(arguments):
+        raise SystemExit(status)
 
 
 def _parse(flags: type[Any], arguments: list[str], command: str) -> Any:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,14 @@ from cltools.training import Run, Stopped, fit, loop
 from cltools.training.interrupt import SIGNALS, stopping
 
 STEPS = 3  # an epoch
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """Ctrl-C as a person has it, also where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -224,6 +232,13 @@ def test_the_command_line_ends_in_a_message_and_goes_on(number: signal.Signals, 
     assert "cltools: Stopped after " in words and "Traceback" not in words
     assert "epochs" in words and "saved in run: go on with --resume" in words
     assert checkpoint(tmp_path / "run")["step"] > 9
+
+
+def test_what_a_process_was_started_to_ignore_stays_ignored(tmp_path: Path, at_step: Callable[..., None]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    at_step(2, sent(signal.SIGINT))
+    assert len(fit(SIMCLR, images=made(), out=tmp_path).history.rows) == 4
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_the_handlers_come_back_also_after_an_error() -> None:

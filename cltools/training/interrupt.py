@@ -32,13 +32,14 @@ class Stop:
 def stopping(wanted: bool) -> Iterator[Stop]:
     """Turn the first signal into a note, if `wanted`; what the signals did before, they do again afterwards.
 
-    Only the main thread receives signals; elsewhere nothing changes.
+    Only the main thread receives signals; elsewhere nothing changes. A signal that the process was started to ignore,
+    as Ctrl-C is in the background of a shell, stays ignored.
     """
     stop = Stop()
     if not wanted or threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {each: signal.getsignal(each) for each in SIGNALS}
+    before = {each: handler for each in SIGNALS if (handler := signal.getsignal(each)) is not signal.SIG_IGN}
 
     def note(number: int, frame: FrameType | None) -> None:
         stop.asked = signal.Signals(number)
@@ -49,7 +50,7 @@ def stopping(wanted: bool) -> Iterator[Stop]:
         for each, handler in before.items():
             signal.signal(each, signal.SIG_DFL if handler is None else handler)
 
-    for each in SIGNALS:
+    for each in before:
         signal.signal(each, note)
     try:
         yield stop

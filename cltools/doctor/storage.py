@@ -1,0 +1,95 @@
+"""Folders on disk: what is cached, and which downloaded images are there."""
+
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from cltools.datasets import data_root
+from cltools.doctor.finding import Finding, python, size
+from cltools.doctor.machine import nearest
+from cltools.files import cache_folder
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a set's parts lie below the data root: the archive, what it unpacks to, and a tree of picture files."""
+
+    archive: str
+    unpacked: str
+    tree: str | None
+
+
+SETS = {
+    "cifar10": Stored("cifar-10-python.tar.gz", "cifar-10-batches-py", "cifar10"),
+    "cifar100": Stored("cifar-100-python.tar.gz", "cifar-100-python", "cifar100"),
+    "tinyimagenet": Stored("tiny-imagenet-200.zip", "tiny-imagenet-200", None),
+}
+
+
+def check_cache() -> Finding:
+    """The folder of what can be made again: its size, whether it can be written, and how to be rid of it."""
+    elsewhere = "set CLTOOLS_CACHE to a folder you may write"
+    try:
+        folder = cache_folder()
+    except RuntimeError as error:
+        return Finding("cache", "problem", f"no folder for it: {error}", elsewhere)
+    place = nearest(folder)
+    if not place.is_dir():
+        return Finding("cache", "problem", f"{place} is a file, not a folder", elsewhere)
+    if not os.access(place, os.W_OK | os.X_OK):
+        return Finding("cache", "problem", f"{folder} cannot be written", elsewhere)
+    if not folder.exists():
+        return Finding("cache", "ok", f"{folder}, not made yet")
+    return Finding("cache", "ok", f"{folder}, {size(_bytes(folder))}; to empty it: rm -r {shlex.quote(str(folder))}")
+
+
+def _bytes(folder: Path) -> int:
+    """The length of all files below a folder; links are not followed."""
+    return sum((Path(here) / name).lstat().st_size for here, _, names in os.walk(folder) for name in names)
+
+
+def check_root() -> Finding:
+    """The folder of data: there, or made by the first download."""
+    root = data_root()
+    given = os.environ.get("CLTOOLS_DATA")
+    source = "by CLTOOLS_DATA" if given else "CLTOOLS_DATA is not set"
+    if root.is_dir():
+        if os.access(root, os.W_OK | os.X_OK):
+            return Finding("data", "ok", f"{root} ({source})")
+        remedy = "what is there can be read; to download set CLTOOLS_DATA to a folder you may write"
+        return Finding("data", "note", f"{root} ({source}) cannot be written", remedy)
+    if root.exists():
+        return Finding("data", "problem", f"{root} ({source}) is not a folder", "set CLTOOLS_DATA to a folder")
+    if given:
+        remedy = f"mkdir -p {shlex.quote(str(root))}, or: unset CLTOOLS_DATA"
+        return Finding("data", "problem", f"CLTOOLS_DATA names {root}, which is not there", remedy)
+    return Finding("data", "ok", f"{root} ({source}), made by the first download")
+
+
+def check_sets() -> list[Finding]:
+    """Which of the images that have to be downloaded are there."""
+    root = data_root()
+    return [_set(name, stored, root) for name, stored in SETS.items()]
+
+
+def _set(name: str, stored: Stored, root: Path) -> Finding:
+    """What is there of one set, in the order in which it is looked for; kept pixels alone do not load."""
+    there = _trees(root / stored.tree) if stored.tree else []
+    there += [f"unpacked ({stored.unpacked})"] if (root / stored.unpacked).is_dir() else []
+    there += [f"archive ({stored.archive})"] if (root / stored.archive).is_file() else []
+    kept = sorted((root / "decoded").glob(f"{name}-*.pixels"))
+    decoded = [f"decoded pixels ({size(sum(path.stat().st_size for path in kept))})"] if kept else []
+    download = f"{python()} -m cltools download {name}"
+    if not there:
+        found = "; ".join(["not there", *decoded])
+        return Finding(f"images: {name}", "note", f"{found}; the course needs none", download)
+    lone = stored.tree is not None and len(there) == 1 and there[0].startswith("folder") and "," not in there[0]
+    if lone:
+        return Finding(f"images: {name}", "note", f"{there[0]} without the other split", download)
+    return Finding(f"images: {name}", "ok", ", ".join([*there, *decoded]))
+
+
+def _trees(folder: Path) -> list[str]:
+    splits = [split for split in ("train", "test") if (folder / split).is_dir()]
+    return [f"folder tree ({', '.join(splits)})"] if splits else []

@@ -19,12 +19,13 @@ def sweep(explorer: Any) -> set[str]:
         asked += 1
         explorer._front.request = {"n": asked, "changes": [[asked, name, value]]}
 
-    rules = next(control for control in explorer.controls if control.name == "rule").options
-    for rule in (name for name in rules if rule_class(name).__module__.startswith("cltools.")):
+    offered = next(control for control in explorer.controls if control.name == "rule").options
+    rules = [name for name in offered if rule_class(name).__module__.startswith("cltools.")]  # not those of tests
+    for rule in rules:
         ask("rule", rule)
         here = explorer.state.to_json()
         for control in explorer.controls:
-            options = list(control.options)
+            options = rules if control.name == "rule" else list(control.options)
             if control.kind == "check":
                 options = [] if control.disabled else [True, False]
             elif control.kind == "number":

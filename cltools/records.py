@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from cltools.files import write_text
+from cltools.ranks import launched
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def command() -> str:
     if program.parent.name != "cltools":
         return "from Python"
     launcher = "python"
-    if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
+    if launched():
         machines, processes = os.environ["GROUP_WORLD_SIZE"], os.environ["LOCAL_WORLD_SIZE"]
         launcher = f"torchrun --nnodes {machines} --nproc-per-node {processes}"
     return f"{launcher} -m cltools {shlex.join(sys.argv[1:])}"
@@ -74,6 +75,11 @@ def device_name(device: torch.device) -> str:
     return named[1].strip() if named else platform.processor() or platform.machine()
 
 
+def usable_processors() -> int:
+    """Processors that this process may use, which may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def write_record(path: Path, record: dict[str, Any]) -> None:
     """Write a record as JSON; the file is replaced whole."""
     write_text(path, json.dumps(record, indent=1) + "\n")
@@ -95,6 +101,17 @@ def read_record(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or "kind" not in record:
         raise ValueError(f"{path} holds no record of cltools.")
     return record
+
+
+def only(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The one record of times that a table shows.
+
+    Raises:
+        ValueError: there are several.
+    """
+    if len(records) > 1:
+        raise ValueError("Times of several records cannot be put together; make a table of each.")
+    return records[0]
 
 
 def check_record(path: Path, record: dict[str, Any], kind: str, needed: Sequence[str]) -> None:

@@ -1,7 +1,6 @@
 """The conventional pipeline: the same views, the same loss, the best of its settings; never how long it took."""
 
 import json
-import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cltools.bench import StepBenchFlags, against, bench_against
-from cltools.bench.against import compare, fastest_transforms, in_turn, rate, sweep, usable_processors, worker_counts
+from cltools.bench.against import compare, fastest_transforms, in_turn, rate, sweep, worker_counts
 from cltools.bench.conventional import FORMS, Conventional, Form, Library, TwoViews, loader, transforms
 from cltools.bench.parts import random_images
 from cltools.config import Experiment, TrainingSettings
@@ -159,14 +158,9 @@ class TestTurns:
         [(1, (0, 1)), (2, (0, 1, 2)), (3, (0, 1, 2, 3)), (6, (0, 1, 2, 4, 6)), (16, (0, 1, 2, 4, 8, 16))],
     )
     def test_workers_are_doubled_up_to_the_processors_this_process_may_use(
-        self, usable: int, counts: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+        self, usable: int, counts: tuple[int, ...]
     ) -> None:
         assert worker_counts(usable) == counts
-        monkeypatch.setattr(os, "cpu_count", lambda: 64)
-        monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(usable)), raising=False)
-        assert usable_processors() == usable
-        monkeypatch.delattr(os, "sched_getaffinity")
-        assert usable_processors() == 64
 
     def test_sides_take_turns_and_the_median_counts(self) -> None:
         order: list[str] = []

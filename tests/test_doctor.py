@@ -24,7 +24,6 @@ from packaging.specifiers import SpecifierSet
 
 from cltools import cli, doctor
 from cltools.cli import main
-from cltools.datasets import tinyimagenet
 from cltools.doctor import Finding, examine, finding, front_end, machine, packages, rendered, requirements, storage
 from cltools.files import cache_folder
 
@@ -492,14 +491,6 @@ class TestStorage:
         monkeypatch.setattr(storage, "data_root", lambda: tmp_path / "data")
         found = storage.check_root()
         assert found.state == "ok" and found.found.endswith("(CLTOOLS_DATA is not set), made by the first download")
-
-    def test_names_are_those_that_loading_looks_for(self) -> None:
-        from torchvision import datasets
-
-        for name, kind in {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}.items():
-            assert storage.SETS[name] == storage.Stored(kind.filename, kind.base_folder, name)
-        archive = tinyimagenet.ARCHIVE
-        assert storage.SETS["tinyimagenet"] == storage.Stored(archive.file, archive.folder, None)
 
     @pytest.mark.parametrize(
         ("files", "state", "said"),

@@ -27,7 +27,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["
 
 # A part imports only from those to its left.
 ORDER = (
-    "errors", "files", "records", "datasets", "views", "ranks", "encoders", "queue", "mining", "losses", "contrast",
+    "errors", "files", "ranks", "records", "datasets", "views", "encoders", "queue", "mining", "losses", "contrast",
     "interop", "gradients", "config", "presets", "evaluation", "training", "comparison", "snapshot", "explorer",
     "bench", "run_report", "published", "run_table", "tables", "doctor", "lab", "cli", "__main__",
 )  # fmt: skip

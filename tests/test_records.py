@@ -1,6 +1,7 @@
 """Records: what stands beside a figure, and files that are whole or not there."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from cltools import records
-from cltools.records import check_record, command, commit, provenance, read_record, write_record
+from cltools.records import check_record, command, commit, provenance, read_record, usable_processors, write_record
 
 CPU = torch.device("cpu")
 
@@ -110,3 +111,11 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent.json"):
         with pytest.raises(FileNotFoundError, match=rf"{path.name} is no file; name a record"):
             read_record(path)
+
+
+def test_processors_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 5, 7}, raising=False)
+    assert usable_processors() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert usable_processors() == 64

@@ -20,7 +20,8 @@ def empty(tmp_path: Path) -> str:
 
 @pytest.fixture
 def with_cifar(tmp_path: Path) -> str:
-    (tmp_path / "with" / "cifar10" / "train").mkdir(parents=True)
+    for split in ("train", "test"):
+        (tmp_path / "with" / "cifar10" / split).mkdir(parents=True)
     return str(tmp_path / "with")
 
 

@@ -1,6 +1,5 @@
 """This package's training beside a conventional pipeline at its best setting, in the same run."""
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from cltools.bench.steps import StepBenchFlags
 from cltools.config import Experiment
 from cltools.datasets import ImageSet, load_images
 from cltools.presets import laptop, preset
-from cltools.records import check_record, provenance, write_record
+from cltools.records import check_record, only, provenance, usable_processors, write_record
 from cltools.training.allocator import keeping_freed_memory
 from cltools.training.learner import make_learner, resolve_device
 from cltools.training.loop import fast_convolutions
@@ -54,11 +53,6 @@ def bench_against(flags: StepBenchFlags) -> None:
     if flags.out is not None:
         record = {"kind": KIND, **provenance(device), "images": images.name, "count": len(images), "rows": rows}
         write_record(flags.out, record)
-
-
-def usable_processors() -> int:
-    """Processors that this process may use, which may be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def worker_counts(usable: int) -> tuple[int, ...]:
@@ -217,9 +211,7 @@ def against_table(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -> s
     Raises:
         ValueError: a damaged record, or several.
     """
-    if len(records) > 1:
-        raise ValueError("Times of several records cannot be put together; make a table of each.")
-    (record,) = records
+    record = only(records)
     check_record(paths[0], record, KIND, (*ENTRIES, "images", "count"))
     lines = [
         "Trained views a second, both sides in turn; the DataLoader with the fastest of torchvision's transforms and "

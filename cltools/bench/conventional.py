@@ -131,9 +131,8 @@ class Conventional:
         settings, memory = self.experiment.training, self.memory
         assert memory is not None
         memory.copy.update(self.encoder, settings.momentum)
-        views = 2 if settings.symmetric else 1
-        query = torch.cat([view1, view2]) if settings.symmetric else view1
-        other = torch.cat([view2, view1]) if settings.symmetric else view2
+        views = settings.views
+        query, other = torch.cat([view1, view2][:views]), torch.cat([view2, view1][:views])
         with precision(self.experiment, self.device):
             z = F.normalize(self.encoder(query, views=views).float(), dim=1)
             k = F.normalize(memory.copy.keys(other, views, generator=self.draws).float(), dim=1)

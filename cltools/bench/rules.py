@@ -27,7 +27,7 @@ from cltools.mining import (
     terms,
 )
 from cltools.presets import AUGMENTED_ONLY, METHODS
-from cltools.records import check_record, provenance, write_record
+from cltools.records import check_record, only, provenance, write_record
 from cltools.training.learner import resolve_device
 
 KIND = "bench rules"
@@ -195,9 +195,7 @@ def rules_table(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -> str
     Raises:
         ValueError: a damaged record, or several.
     """
-    if len(records) > 1:
-        raise ValueError("Times of several records cannot be put together; make a table of each.")
-    (record,) = records
+    record = only(records)
     check_record(paths[0], record, KIND, ENTRIES)
     sizes = record["sizes"]
     heads = [f"{size['anchors']:,} × {size['keys']:,}" for size in sizes]

@@ -166,11 +166,10 @@ def unlike(record: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """In what two records differ that must be alike to put them together."""
     names = ("images", "warm_epochs", "commit", "versions", "hardware")
     changed = plain_differences(record["baseline"], other["baseline"])
-    baseline = (
-        ["baseline"] if any(not line.startswith(IMMATERIAL) for line in changed) else []
-    )  # older records tell all
+    decides = any(not line.startswith(IMMATERIAL) for line in changed)  # older records hold all settings
+    found = [name for name in names if record[name] != other[name]] + ["baseline"] * decides
     arms = [name for name in other["arms"] if record["arms"].get(name, other["arms"][name]) != other["arms"][name]]
-    return [name for name in names if record[name] != other[name]] + baseline + [f"arm {name}" for name in arms]
+    return found + [f"arm {name}" for name in arms]
 
 
 def _number(value: float) -> float | None:

@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 
 from cltools.datasets.pictures import read_like
 from cltools.datasets.pixel_file import checksum
+from cltools.records import usable_processors
 
 CHUNK = 500  # pictures told at a time: a tenth of a second of work
 MOST = 8  # processes; more would wait for the disk
@@ -99,8 +100,7 @@ def decode_all(target: Target, paths: list[Path], processes: int) -> UInt32[ndar
 
 def processors() -> int:
     """How many processes may decode at once: one for each processor this process may use."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(usable, MOST)
+    return min(usable_processors(), MOST)
 
 
 class Worker:

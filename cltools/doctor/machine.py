@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cltools.datasets import data_root
 from cltools.doctor.finding import Finding, one_line, python, size
+from cltools.records import usable_processors
 
 LITTLE = 2e9
 """Bytes of memory or disk below which it is said: CIFAR-10 takes half of it, archive, pictures and pixels together."""
@@ -62,7 +63,7 @@ def _gpu(number: int) -> str:
 
 def check_processors() -> Finding:
     """The processors this process may use, and whether torch starts more threads than there are."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = usable_processors()
     threads = os.environ.get("OMP_NUM_THREADS")
     found = f"{usable} usable, OMP_NUM_THREADS {'not set' if threads is None else f'is {threads!r}'}"
     if threads is None or (threads.strip().isdecimal() and 0 < int(threads) <= usable):

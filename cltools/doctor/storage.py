@@ -2,29 +2,13 @@
 
 import os
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 
 from cltools.datasets import data_root
+from cltools.datasets.stored import STORED, Stored
 from cltools.doctor.finding import Finding, python, size
 from cltools.doctor.machine import nearest
 from cltools.files import cache_folder
-
-
-@dataclass(frozen=True)
-class Stored:
-    """Where a set's parts lie below the data root: the archive, what it unpacks to, and a tree of picture files."""
-
-    archive: str
-    unpacked: str
-    tree: str | None
-
-
-SETS = {
-    "cifar10": Stored("cifar-10-python.tar.gz", "cifar-10-batches-py", "cifar10"),
-    "cifar100": Stored("cifar-100-python.tar.gz", "cifar-100-python", "cifar100"),
-    "tinyimagenet": Stored("tiny-imagenet-200.zip", "tiny-imagenet-200", None),
-}
 
 
 def check_cache() -> Finding:
@@ -70,26 +54,17 @@ def check_root() -> Finding:
 def check_sets() -> list[Finding]:
     """Which of the images that have to be downloaded are there."""
     root = data_root()
-    return [_set(name, stored, root) for name, stored in SETS.items()]
+    return [_set(name, stored, root) for name, stored in STORED.items()]
 
 
 def _set(name: str, stored: Stored, root: Path) -> Finding:
-    """What is there of one set, in the order in which it is looked for; kept pixels alone do not load."""
-    there = _trees(root / stored.tree) if stored.tree else []
-    there += [f"unpacked ({stored.unpacked})"] if (root / stored.unpacked).is_dir() else []
-    there += [f"archive ({stored.archive})"] if (root / stored.archive).is_file() else []
+    """What is there of one set; kept pixels alone do not load."""
+    there = stored.parts(root)
     kept = sorted((root / "decoded").glob(f"{name}-*.pixels"))
     decoded = [f"decoded pixels ({size(sum(path.stat().st_size for path in kept))})"] if kept else []
-    download = f"{python()} -m cltools download {name}"
-    if not there:
-        found = "; ".join(["not there", *decoded])
-        return Finding(f"images: {name}", "note", f"{found}; the course needs none", download)
-    lone = stored.tree is not None and len(there) == 1 and there[0].startswith("folder") and "," not in there[0]
-    if lone:
-        return Finding(f"images: {name}", "note", f"{there[0]} without the other split", download)
-    return Finding(f"images: {name}", "ok", ", ".join([*there, *decoded]))
-
-
-def _trees(folder: Path) -> list[str]:
-    splits = [split for split in ("train", "test") if (folder / split).is_dir()]
-    return [f"folder tree ({', '.join(splits)})"] if splits else []
+    if stored.whole(root):
+        return Finding(f"images: {name}", "ok", ", ".join([*there, *decoded]))
+    found = (
+        f"{there[0]} without the other split" if there else "; ".join(["not there", *decoded, "the course needs none"])
+    )
+    return Finding(f"images: {name}", "note", found, f"{python()} -m cltools download {name}")

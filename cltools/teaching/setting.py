@@ -12,7 +12,7 @@ import torch
 from cltools.config import Experiment, differences, from_plain, to_plain
 from cltools.datasets import ImageSet
 from cltools.datasets.load import data_root, image_sets
-from cltools.datasets.tinyimagenet import ARCHIVE
+from cltools.datasets.stored import STORED
 from cltools.errors import unknown
 from cltools.evaluation import LinearRecipe, Recipes, limited
 from cltools.mining import NegativeRule, PositiveRule
@@ -26,7 +26,7 @@ from cltools.training.run import CONFIG, read_config
 
 SHORT = {"digits": 12, "shapes": 8}
 """Epochs on embedded images, for about a minute on two cores; their presets have 30."""
-RECIPE, SHORTENED = 100, 10
+RECIPE, SHORTENED = LinearRecipe().epochs, 10
 """Epochs of the linear evaluation: the recipe's, and on a CPU."""
 
 
@@ -154,18 +154,7 @@ def with_rules(experiment: Experiment, rule: Any) -> Experiment:
 
 def is_here(name: str, root: str | None = None) -> bool:
     """Whether a set's images, or the archive they come in, lie on this machine; neither is read."""
-    if name in SHORT:
-        return True
-    folder = data_root(root)
-    if name == "tinyimagenet":
-        return (folder / ARCHIVE.folder).is_dir() or (folder / ARCHIVE.file).is_file()
-    from torchvision import datasets
-
-    official = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
-    tree = folder / name
-    return (tree / "train").is_dir() or any(
-        (folder / each).exists() for each in (official.base_folder, official.filename)
-    )
+    return name in SHORT or STORED[name].whole(data_root(root))
 
 
 def how_long(experiment: Experiment, records: Mapping[Path, Mapping[str, Any]] | None = None) -> str:

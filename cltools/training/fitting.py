@@ -94,7 +94,7 @@ def fit(
     if path is not None:
         path.mkdir(parents=True, exist_ok=True)
         warm = len(start_from.history.rows) if start_from is not None else 0
-        run.here = stretch_here(device, after=progress.epoch, warm_epochs=warm)
+        run.here = stretch_here(device, ranks=ranks.count, after=progress.epoch, warm_epochs=warm)
     with stopping(path is not None) as stop:
         Training(run, learner, train.to(device), judged, callbacks, stop).go_on(progress)
     learner.encoder.eval()

@@ -29,17 +29,17 @@ ENTRIES = (
 )  # fmt: skip
 
 
-def stretch_here(device: torch.device, *, after: int = 0, warm_epochs: int = 0) -> Record:
+def stretch_here(device: torch.device, *, ranks: int = 1, after: int = 0, warm_epochs: int = 0) -> Record:
     """The stretch that this process begins.
 
     Args:
         device: where the encoder is.
+        ranks: how many processes train.
         after: epochs that were done before.
         warm_epochs: those of the run that this one started from.
     """
     here = provenance(device)
-    parallel = torch.distributed.is_available() and torch.distributed.is_initialized()
-    here["hardware"]["ranks"] = torch.distributed.get_world_size() if parallel else 1
+    here["hardware"]["ranks"] = ranks
     return {"from_epoch": after + 1, **here, "warm_epochs": warm_epochs}
 
 

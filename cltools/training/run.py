@@ -206,7 +206,7 @@ class Run:
             device: where the encoder goes.
 
         Raises:
-            FileNotFoundError: no run there, or one without a finished epoch.
+            FileNotFoundError: no run there, or one that has saved nothing yet.
             ValueError: a damaged file, or a backbone that does not fit the weights.
         """
         path = Path(path)

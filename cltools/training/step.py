@@ -149,10 +149,8 @@ def _against_queue(
 ) -> Compared:
     """MoCo: anchors against the queue; symmetric stacks the pairs (view1, key of view2) and (view2, key of view1)."""
     memory.copy.update(learner.encoder, experiment.training.momentum)
-    both, ranks = experiment.training.symmetric, learner.ranks
-    views = 2 if both else 1
-    query = torch.cat([view1, view2]) if both else view1
-    other = torch.cat([view2, view1]) if both else view2
+    views, ranks = experiment.training.views, learner.ranks
+    query, other = torch.cat([view1, view2][:views]), torch.cat([view2, view1][:views])
     z = F.normalize(learner.forward(query, views=views).float(), dim=1)
     with torch.no_grad():
         k = F.normalize(memory.copy.keys(other, views, generator=learner.draws, ranks=ranks).float(), dim=1)

@@ -4,6 +4,7 @@ Flags are made from the dataclasses of `Experiment` by tyro, so every setting is
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
@@ -53,6 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if launched() and arguments[0] != "train":
             raise ValueError(f"{arguments[0]} is for one process; start it without torchrun.")
         commands[arguments[0]](arguments[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # `… | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None  # as a shell tells of SIGPIPE
     except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
         print(f"cltools: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -847,3 +847,12 @@ class TestMain:
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
         assert done.returncode == 2 and done.stdout == ""
         assert done.stderr.startswith("cltools: Unknown preset 'digits-mocco'. Did you mean digits-moco")
+
+
+def test_a_reader_that_has_read_enough_is_no_error() -> None:
+    command = [sys.executable, "-m", "cltools", "presets"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        words = process.stderr.read()
+    assert process.returncode == 141 and words == ""

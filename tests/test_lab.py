@@ -111,6 +111,7 @@ def test_waits_for_the_server_whatever_signal_comes(code: str, status: int) -> N
     # In a process of its own: a signal that came through would end the tests.
     script = (
         "import sys; from pathlib import Path; from cltools.lab import _wait; import os, signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a shell's background ignores
         f"status = _wait([sys.executable, '-c', {CHILD + code!r}], dict(os.environ))\n"
         "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
         "assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL\n"

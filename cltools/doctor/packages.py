@@ -7,8 +7,11 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
 from cltools.doctor.finding import Finding, install_cltools, one_line, pip_install, project, python
-from cltools.doctor.requirements import Requirement, fits, parse
 
 EXTRAS = ("", "notebooks", "tensorboard")
 """What a reader may have installed, the package's own requirements first; "dev" is for those who change it."""
@@ -26,7 +29,7 @@ def check_python() -> Finding:
     version = ".".join(map(str, sys.version_info[:3]))
     found = f"{version} at {sys.executable}"
     asked = metadata.metadata("cltools")["Requires-Python"]
-    if fits(version, asked):
+    if SpecifierSet(asked).contains(version):
         return Finding("Python", "ok", found)
     again = "rm -r .venv && make setup PYTHON=python3.12" if project() else "python3.12 -m venv .venv"
     return Finding("Python", "problem", f"{found}; cltools needs {asked}", f"make an environment that fits: {again}")
@@ -62,37 +65,44 @@ def _other_place(known: metadata.Distribution, here: Path) -> Path | None:
 
 def check_dependencies() -> list[Finding]:
     """Whether each required distribution is there, of a version that fits."""
-    required = [parse(line) for line in metadata.requires("cltools") or []]
-    wanted = [requirement for extra in EXTRAS for requirement in required if requirement.extra == extra]
-    return [check_dependency(requirement) for requirement in wanted]
+    required = [Requirement(line) for line in metadata.requires("cltools") or []]
+    wanted = [(each, extra) for extra in EXTRAS for each in required if _asked_by(each) == extra]
+    return [check_dependency(each, extra) for each, extra in wanted]
 
 
-def check_dependency(requirement: Requirement) -> Finding:
+def _asked_by(requirement: Requirement) -> str | None:
+    """The first extra that asks for it; "" where it is always asked for, None where no reader's extra does."""
+    marker = requirement.marker
+    return next((extra for extra in EXTRAS if marker is None or marker.evaluate({"extra": extra})), None)
+
+
+def check_dependency(requirement: Requirement, extra: str = "") -> Finding:
     """Whether one distribution is there, of a version that fits.
 
     Without the notebooks' own the course does not open, which is a problem where the notebooks are; what is there and
     does not fit always is one.
     """
-    name = f"{requirement.name} ({requirement.extra})" if requirement.extra else requirement.name
-    remedy = pip_install(str(requirement))
+    name = f"{requirement.name} ({extra})" if extra else requirement.name
+    asked = f"{requirement.name}{requirement.specifier}"
+    remedy = pip_install(asked)
     try:
         version = metadata.version(requirement.name) or ""  # None where its metadata are damaged
-        fitting = fits(version, requirement.versions)
+        fitting = requirement.specifier.contains(Version(version), prereleases=True)
     except metadata.PackageNotFoundError:
-        return _missing(requirement, name, remedy)
+        return _missing(extra, name, remedy)
     except (ValueError, KeyError) as error:
-        again = pip_install("--force-reinstall", "--no-deps", str(requirement))
+        again = pip_install("--force-reinstall", "--no-deps", asked)
         return Finding(name, "problem", f"its version cannot be told: {one_line(error)}", again)
     if fitting:
         return Finding(name, "ok", version)
-    return Finding(name, "problem", f"{version}; cltools needs {requirement.versions}", remedy)
+    return Finding(name, "problem", f"{version}; cltools needs {requirement.specifier}", remedy)
 
 
-def _missing(requirement: Requirement, name: str, remedy: str) -> Finding:
-    course = requirement.extra == "notebooks" and project() is not None
-    if requirement.extra == "notebooks":
+def _missing(extra: str, name: str, remedy: str) -> Finding:
+    course = extra == "notebooks" and project() is not None
+    if extra == "notebooks":
         remedy = f"{remedy}, or all that notebooks need: {install_cltools('notebooks')}"
-    return Finding(name, "problem" if course or not requirement.extra else "note", "not installed", remedy)
+    return Finding(name, "problem" if course or not extra else "note", "not installed", remedy)
 
 
 def check_torchvision() -> Finding:

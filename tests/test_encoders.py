@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cltools.datasets import ImageSet
 from cltools.encoders import Encoder, EncoderSettings, GroupedBatchNorm, MomentumCopy, build_encoder
 from cltools.encoders.encoder import pixel_statistics
-from cltools.encoders.norm import folded, in_place, one_by_one
+from cltools.encoders.norm import folded, one_by_one
 
 TINY = EncoderSettings(backbone="tiny", hidden=16, projection=8, bn_group=None)
 
@@ -172,11 +172,11 @@ def test_one_group_is_torchs_own_batch_norm_bit_for_bit() -> None:
 
 
 @given(st.integers(1, 5), st.integers(2, 4), st.integers(1, 4), st.sampled_from([(), (3, 2), (1, 1)]), st.booleans())
-def test_every_way_to_normalise_groups_gives_the_same(
+def test_folding_groups_into_channels_changes_nothing(
     groups: int, each: int, channels: int, positions: tuple[int, ...], channels_last: bool
 ) -> None:
     results = []
-    for normalise in (one_by_one, folded, in_place):
+    for normalise in (one_by_one, folded):
         made = seeded()
         x = torch.rand(groups * each, channels, *positions, generator=made, dtype=torch.float64)
         if positions and channels_last:
@@ -188,9 +188,7 @@ def test_every_way_to_normalise_groups_gives_the_same(
         y = normalise(x, means, variances, weight, bias, 0.1, 1e-5)
         (y * torch.rand(y.shape, generator=made, dtype=torch.float64)).sum().backward()
         results.append([y.detach(), means, variances, x.grad, weight.grad, bias.grad])
-    for other in results[1:]:
-        torch.testing.assert_close(other, results[0], rtol=1e-8, atol=1e-8)
-    assert all(torch.equal(a, b) for a, b in zip(results[0][:4], results[2][:4], strict=True)), "the very same kernels"
+    torch.testing.assert_close(results[0], results[1], rtol=1e-8, atol=1e-8)
 
 
 def test_folding_keeps_channels_last() -> None:

@@ -9,12 +9,9 @@ Differs: groups are consecutive images, not every G-th, so that several ranks ho
 Legend: B images stacked, G groups, b = B/G images of a group, C channels, S positions (H W, or none).
 """
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
@@ -43,8 +40,6 @@ class GroupedBatchNorm(nn.BatchNorm2d):
         means, variances = mean.repeat(self.groups, 1), var.repeat(self.groups, 1)  # [G, C]
         # A kernel a group costs a CPU nothing and a GPU, launching hundreds, more than two copies of the input.
         normalise = folded if input.is_cuda and self.groups > 2 else one_by_one
-        if input.device.type == "cpu" and not torch.compiler.is_compiling():
-            normalise = in_place
         output = normalise(input, means, variances, self.weight, self.bias, momentum, self.eps)
         mean.copy_(means.mean(0))
         var.copy_(variances.mean(0))
@@ -63,53 +58,6 @@ def one_by_one(
     """Normalise each group by a call of its own; `means` and `variances` are moved in place."""
     groups = zip(x.chunk(len(means)), means, variances, strict=True)
     return torch.cat([F.batch_norm(part, m, v, weight, bias, True, momentum, eps) for part, m, v in groups])
-
-
-def in_place(
-    x: Float[Tensor, "B C *S"],
-    means: Float[Tensor, "G C"],
-    variances: Float[Tensor, "G C"],
-    weight: Float[Tensor, " C"],
-    bias: Float[Tensor, " C"],
-    momentum: float,
-    eps: float,
-) -> Float[Tensor, "B C *S"]:
-    """`one_by_one`, bit for bit, each group written to its place at once: two thirds of the forward's time on a CPU."""
-    normalised: Tensor = _InPlace.apply(x, weight, bias, means, variances, momentum, eps)
-    return normalised
-
-
-class _InPlace(torch.autograd.Function):
-    """The kernels of torch's batch norm, with a given place for what the forward returns; differentiable once."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, means: Tensor, variances: Tensor, momentum: float, eps: float
-    ) -> Tensor:
-        y, groups = torch.empty_like(x), len(means)
-        saved = torch.empty_like(means), torch.empty_like(variances)  # each group's mean and 1/deviation
-        for part, place, m, v, *stats in zip(x.chunk(groups), y.chunk(groups), means, variances, *saved, strict=True):
-            torch.native_batch_norm(part, weight, bias, m, v, True, momentum, eps, out=(place, *stats))
-        ctx.save_for_backward(x, weight, *saved)
-        ctx.eps = eps
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, *saved = ctx.saved_tensors
-        groups, wanted = len(saved[0]), list(ctx.needs_input_grad[:3])
-        parts = [
-            torch.ops.aten.native_batch_norm_backward(g, part, weight, None, None, *stats, True, ctx.eps, wanted)
-            for g, part, *stats in zip(gradient.chunk(groups), x.chunk(groups), *saved, strict=True)
-        ]
-        dx, dweight, dbias = zip(*parts, strict=True)
-        return (
-            torch.cat(dx) if wanted[0] else None,
-            torch.stack(dweight).sum(0) if wanted[1] else None,
-            torch.stack(dbias).sum(0) if wanted[2] else None,
-            *[None] * 4,
-        )
 
 
 def folded(

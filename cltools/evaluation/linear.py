@@ -11,7 +11,9 @@ chosen by the test labels.
 Legend: N training images, Q test images, B images of a batch, D features, C classes.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from jaxtyping import Float, Int
@@ -25,6 +27,9 @@ from cltools.evaluation.batches import CROP_AND_FLIP, LabelledViews, half
 from cltools.evaluation.checks import check_labels
 from cltools.evaluation.embed import HasFeatures, embed, reader
 from cltools.views import ViewSettings
+
+AHEAD = {"cpu": 1, "cuda": 8}
+"""Batches that the encoder reads at once: a GPU has done one before the next is asked for."""
 
 
 @dataclass(frozen=True)
@@ -136,11 +141,20 @@ def fit_linear(encoder: nn.Module | HasFeatures, train: ImageSet, recipe: Linear
         for epoch in tqdm(range(recipe.epochs), desc="linear evaluation", unit="epoch", leave=False):
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate(epoch)
-            for pixels, labels in views.epoch():
-                with torch.no_grad(), half(place):
-                    features = read(pixels)
+            for features, labels in _read_ahead(read, views.epoch(), place):
                 loss = cross_entropy(head.logits(features), labels)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
     return head.finished("the linear evaluation")
+
+
+def _read_ahead(
+    read: Callable[[Tensor], Tensor], batches: Iterator[tuple[Tensor, Tensor]], place: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Features of each batch with its labels, the encoder reading `AHEAD` batches at once: it does not change."""
+    while group := list(islice(batches, AHEAD[place.type])):
+        pixels, labels = zip(*group, strict=True)
+        with torch.no_grad(), half(place):
+            features = read(torch.cat(pixels))
+        yield from zip(torch.split(features, [len(part) for part in labels]), labels, strict=True)

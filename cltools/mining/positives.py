@@ -83,6 +83,8 @@ class PositiveRule:
 
     def at(self, progress: float) -> "PositiveRule":
         """The rule in force at this share of training, `start` and `ramp` resolved into `strength`."""
+        if self.weighting == "none":
+            return self
         grown = 1.0 if self.ramp == 0 else min(1.0, (progress - self.start) / self.ramp)
         strength = self.strength * grown if progress >= self.start else 0.0
         return replace(self, start=0.0, ramp=0.0, strength=strength)

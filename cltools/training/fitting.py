@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -76,7 +77,7 @@ def fit(
     device = resolve_device(experiment.training.device)
     with ranks.one_before_others():
         train, judged = _images(experiment, images)
-    check_trainable(experiment, train, ranks)
+    check_trainable(experiment, train, ranks, device)
     learner = make_learner(experiment, train, backbone, device, ranks)
     if start_from is not None:
         learn_from(start_from.encoder, start_from.memory, learner)
@@ -140,7 +141,7 @@ def _images(experiment: Experiment, images: ImageSet | None) -> tuple[ImageSet, 
     return train, None if judged is None else limited(judged, experiment.evaluation)
 
 
-def check_trainable(experiment: Experiment, train: ImageSet, ranks: Ranks) -> None:
+def check_trainable(experiment: Experiment, train: ImageSet, ranks: Ranks, device: torch.device) -> None:
     """Refuse images, and a number of processes, that the settings cannot train with."""
     batch, group = experiment.training.batch, experiment.encoder.bn_group
     if len(train) < batch:
@@ -150,6 +151,11 @@ def check_trainable(experiment: Experiment, train: ImageSet, ranks: Ranks) -> No
         )
     if isinstance(experiment.negatives, OracleNegatives) and not labelled(train):
         raise ValueError(f"OracleNegatives needs the label of every image, and {train.name} has images without.")
+    if experiment.training.cuda_graph:
+        if device.type != "cuda":
+            raise ValueError("cuda_graph=True records a GPU's work, and this training is on the CPU; leave it out.")
+        if experiment.training.chunk is not None or not ranks.alone:
+            raise ValueError("cuda_graph=True takes one process and all anchors at once: chunk=None, no torchrun.")
     if ranks.alone:
         return
     if experiment.training.device not in ("auto", "cpu", "cuda"):

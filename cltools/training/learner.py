@@ -16,6 +16,8 @@ from cltools.ranks import ALONE, Ranks
 
 BACKEND = "inductor"
 """Of torch.compile."""
+FAULTY = "triton.mix_order_reduction"
+"""An optimisation of inductor's that fails on grouped statistics in torch 2.11 and gains nothing here."""
 _NAMES = ("forward_sync_buffers", "broadcast_buffers")  # in newer versions of torch, and in older ones
 OWN_BUFFERS: Any = {next(name for name in _NAMES if name in signature(DistributedDataParallel).parameters): False}
 """By which each rank keeps its own buffers, in this version of torch."""
@@ -131,11 +133,12 @@ def reseed(learner: Learner) -> None:
 
 def compile_encoders(learner: Learner) -> None:
     """Compile the encoder's pass and its copy's, for the one shape that a batch has; weights keep their names."""
-    compiled: Any = torch.compile(learner.encoder, backend=BACKEND, dynamic=False)
+    options: Any = {FAULTY: False} if BACKEND == "inductor" and FAULTY in torch._inductor.list_options() else None
+    compiled: Any = torch.compile(learner.encoder, backend=BACKEND, dynamic=False, options=options)
     learner.forward = compiled
     if learner.memory is not None:
         copy = learner.memory.copy
-        copy.project = torch.compile(copy.encoder.project, backend=BACKEND, dynamic=False)
+        copy.project = torch.compile(copy.encoder.project, backend=BACKEND, dynamic=False, options=options)
 
 
 def learn_from(encoder: Encoder, memory: Memory | None, learner: Learner) -> None:

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from cltools.training.history import EpochSums, Row, diverged
 from cltools.training.images import labelled
 from cltools.training.interrupt import Stop, Stopped
 from cltools.training.learner import Learner, statistics
+from cltools.training.replay import Replay, set_rate
 from cltools.training.run import CHECKPOINT, Run
 from cltools.training.step import Batch, StepResult, batches, train_step
 
@@ -46,6 +47,7 @@ class Training:
     judged: ImageSet | None
     callbacks: Sequence[Callback]
     stop: Stop
+    replay: Replay | None = field(default=None, init=False)
 
     def go_on(self, progress: Progress) -> None:
         """What is left of training."""
@@ -105,9 +107,12 @@ class Training:
         settings = experiment.training
         # For what an own backbone draws, such as dropout: of this step and rank, so that nothing has to be kept.
         torch.manual_seed(experiment.seed + 1_000_003 * (learner.step * learner.ranks.count + learner.ranks.rank))
-        for group in learner.optimizer.param_groups:
-            group["lr"] = learning_rate(settings, at)
-        return train_step(learner, batch, experiment, progress=at / settings.epochs, labelled=known)
+        rate, progress = learning_rate(settings, at), at / settings.epochs
+        if settings.cuda_graph:
+            self.replay = self.replay or Replay(learner, experiment, known)
+            return self.replay.step(batch, rate, progress)
+        set_rate(learner, rate)
+        return train_step(learner, batch, experiment, progress=progress, labelled=known)
 
     def _asked(self, steps: int) -> bool:
         """Whether any rank was asked to stop. Several tell each other so rarely that it costs nothing."""

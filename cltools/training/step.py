@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from cltools.config import Experiment
 from cltools.contrast import Observer, contrastive_loss
-from cltools.mining import Selection, Similarities
+from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities
 from cltools.training.history import Tally
 from cltools.training.learner import Learner, Memory
 from cltools.views import augment
@@ -80,6 +80,35 @@ def train_step(
         labelled: whether labels are known; they reach the oracle and the diagnosis only.
         observe: called with what was compared and chosen, once for each chunk of anchors.
     """
+    rules = Rules.at(experiment, progress)
+    result, new_keys = update(learner, batch, experiment, rules, labelled=labelled, observe=observe)
+    enqueue(learner, batch, new_keys)
+    return result
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules in force at a step."""
+
+    positives: PositiveRule
+    negatives: NegativeRule
+
+    @classmethod
+    def at(cls, experiment: Experiment, progress: float) -> "Rules":
+        """An experiment's, at this share of training."""
+        return cls(experiment.positives.at(progress), experiment.negatives.at(progress))
+
+
+def update(
+    learner: Learner,
+    batch: Batch,
+    experiment: Experiment,
+    rules: Rules,
+    *,
+    labelled: bool,
+    observe: Observer | None = None,
+) -> tuple[StepResult, Tensor | None]:
+    """All of a step that is computed, and the new keys [B, d] for the queue (MoCo); arguments as of `train_step`."""
     tallies: list[Tally] = []
 
     def count(s: Similarities, selection: Selection) -> None:
@@ -92,8 +121,8 @@ def train_step(
         compared.anchors,
         compared.positives,
         compared.keys,
-        experiment.positives.at(progress),
-        experiment.negatives.at(progress),
+        rules.positives,
+        rules.negatives,
         experiment.loss,
         ids=(compared.ids, compared.key_ids),
         labels=(compared.labels, compared.key_labels) if labelled else None,
@@ -104,10 +133,14 @@ def train_step(
     learner.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     learner.optimizer.step()
-    if learner.memory is not None and compared.new_keys is not None:
-        learner.memory.queue.enqueue(compared.new_keys, batch.ids, batch.labels)
+    return StepResult(loss.detach(), sum(tallies[1:], tallies[0])), compared.new_keys
+
+
+def enqueue(learner: Learner, batch: Batch, new_keys: Tensor | None) -> None:
+    """What a step does after its update: the queue takes the new keys, and the step is counted."""
+    if learner.memory is not None and new_keys is not None:
+        learner.memory.queue.enqueue(new_keys, batch.ids, batch.labels)
     learner.step += 1
-    return StepResult(loss.detach(), sum(tallies[1:], tallies[0]))
 
 
 def _compared(learner: Learner, batch: Batch, experiment: Experiment) -> Compared:

@@ -1,0 +1,107 @@
+"""A step of training recorded once as a CUDA graph, and replayed.
+
+A small encoder's step is a thousand small pieces of work, and a GPU has done each before Python has asked for the
+next: a ResNet-18 at batch 256 waits more than it works. A graph asks for all of them at once.
+
+What changes from step to step is written into memory that the graph reads: the batch and the learning rate. What it
+draws comes from the learner's generators, which go on as they do without it. The queue is filled outside of it.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from cltools.config import Experiment
+from cltools.training.learner import Learner
+from cltools.training.step import Batch, Rules, StepResult, enqueue, train_step, update
+
+
+@runtime_checkable
+class Work(Protocol):
+    """What can be done again: a CUDA graph."""
+
+    def replay(self) -> None:
+        """Do it."""
+
+
+@dataclass
+class Recording:
+    """A recorded update, and the memory that it reads and writes."""
+
+    graph: Work
+    batch: Batch
+    rate: Tensor
+    result: StepResult
+    new_keys: Tensor | None
+
+    def replay(self, batch: Batch, rate: float) -> None:
+        """The update of another batch."""
+        for here, given in ((self.batch.images, batch.images), (self.batch.ids, batch.ids)):
+            here.copy_(given)
+        self.batch.labels.copy_(batch.labels)
+        self.rate.fill_(rate)
+        self.graph.replay()
+
+
+@dataclass
+class Replay:
+    """`train_step`, recorded as soon as two steps in a row had the same rules and a full queue, and anew after others.
+
+    A step whose schedules are moving, or whose queue is filling, is done as it is without a recording.
+    """
+
+    learner: Learner
+    experiment: Experiment
+    labelled: bool
+    recording: Recording | None = field(default=None, init=False)
+    before: tuple[Rules, int] | None = field(default=None, init=False)
+    """Rules and keys of the step before."""
+
+    def step(self, batch: Batch, rate: float, progress: float) -> StepResult:
+        """The same as `train_step` with the learning rate; what it returns is written over by the next."""
+        memory = self.learner.memory
+        now = Rules.at(self.experiment, progress), 0 if memory is None else len(memory.queue)
+        if now != self.before:
+            self.before = now
+            self._forget()
+            set_rate(self.learner, rate)
+            return train_step(self.learner, batch, self.experiment, progress=progress, labelled=self.labelled)
+        if self.recording is None:
+            self.recording = self._record(batch, now[0])
+        self.recording.replay(batch, rate)
+        enqueue(self.learner, batch, self.recording.new_keys)
+        return self.recording.result
+
+    def _forget(self) -> None:
+        """Drop the recording once the GPU is through with it."""
+        if self.recording is not None:
+            torch.cuda.synchronize(self.learner.device)
+            self.recording = None
+
+    def _record(self, batch: Batch, rules: Rules) -> Recording:
+        """Record an update; nothing is computed yet."""
+        learner, graph = self.learner, torch.cuda.CUDAGraph()
+        for generator in (learner.draws, learner.chance):
+            graph.register_generator_state(generator)
+        place = Batch(batch.images.clone(), batch.ids.clone(), batch.labels.clone())
+        rate = torch.zeros((), device=learner.device)
+        set_rate(learner, rate)
+        learner.optimizer.zero_grad(set_to_none=True)  # the gradients it makes lie in its own memory
+        stream = torch.cuda.Stream(learner.device)  # type: ignore[no-untyped-call]
+        try:  # thread_local, because what other threads do meanwhile is not the step's
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                result, new_keys = update(learner, place, self.experiment, rules, labelled=self.labelled)
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"The step cannot be recorded as a CUDA graph, because something in it waits for the GPU or decides by "
+                f"what it has computed; an own backbone or rule may. Train with cuda_graph=False. ({error})"
+            ) from error
+        return Recording(graph, place, rate, result, new_keys)
+
+
+def set_rate(learner: Learner, rate: Any) -> None:
+    """The learning rate of the next step: a number, or one on the device that a recording reads."""
+    for group in learner.optimizer.param_groups:
+        group["lr"] = rate

@@ -1,0 +1,173 @@
+"""A recorded step: when it is recorded, and that training with it is training without it."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_training_checkpoint import made, training
+
+from cltools.config import Experiment
+from cltools.mining import BandNegatives
+from cltools.presets import preset
+from cltools.ranks import Ranks
+from cltools.training import Run, fit, fitting
+from cltools.training.history import Tally
+from cltools.training.replay import Recording, Replay, set_rate
+from cltools.training.step import Batch, Rules, StepResult, update
+
+
+class Again:
+    """In place of a CUDA graph: the update, done again on the recording's own memory."""
+
+    def __init__(self, replay: Replay, rules: Rules, batch: Batch) -> None:
+        self.replay_, self.rules, self.batch = replay, rules, batch
+        self.recording: Recording | None = None
+
+    def replay(self) -> None:
+        made = self.recording
+        assert made is not None
+        result, new_keys = update(
+            self.replay_.learner, self.batch, self.replay_.experiment, self.rules, labelled=self.replay_.labelled
+        )
+        made.result.loss.copy_(result.loss)
+        made.result.tally.keys.copy_(result.tally.keys)
+        if result.tally.same_class is not None and made.result.tally.same_class is not None:
+            made.result.tally.same_class.copy_(result.tally.same_class)
+        if new_keys is not None and made.new_keys is not None:
+            made.new_keys.copy_(new_keys)
+
+
+def on_cpu(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+    """Recordings without a GPU, and the log of them: the learner's step, and "recorded" or "replayed"."""
+    log: list[tuple[int, str]] = []
+
+    def record(self: Replay, batch: Batch, rules: Rules) -> Recording:
+        log.append((self.learner.step, "recorded"))
+        learner, place = self.learner, Batch(*(x.clone() for x in (batch.images, batch.ids, batch.labels)))
+        rate = torch.zeros(())
+        set_rate(learner, rate)
+        anchors = self.experiment.training.views * self.experiment.training.batch
+        counts = [torch.zeros(6, dtype=torch.int64) for _ in range(2)]
+        tally = Tally(counts[0], counts[1] if self.labelled else None, anchors)
+        keys = None if learner.memory is None else torch.zeros(len(batch.ids), learner.memory.queue.dim)
+        again = Again(self, rules, place)
+        again.recording = Recording(again, place, rate, StepResult(torch.zeros(()), tally), keys)
+        return again.recording
+
+    played = Recording.replay
+
+    def replayed(self: Recording, batch: Batch, rate: float) -> None:
+        log.append((self.graph.replay_.learner.step, "replayed"))  # type: ignore[attr-defined]
+        played(self, batch, rate)
+
+    monkeypatch.setattr(Replay, "_record", record)
+    monkeypatch.setattr(Replay, "_forget", lambda self: setattr(self, "recording", None))
+    monkeypatch.setattr(Recording, "replay", replayed)
+    monkeypatch.setattr(fitting, "check_trainable", lambda *_: None)
+    return log
+
+
+def short(name: str, **settings: Any) -> Experiment:
+    return training(preset(name), epochs=6, batch=32, queue_size=96, **settings)
+
+
+@pytest.mark.parametrize("name", ["digits-moco", "digits-simclr", "digits-potential", "digits-random", "digits-ring"])
+def test_training_with_a_recording_is_training_without(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = fit(short(name), images=made(160))
+    log = on_cpu(monkeypatch)
+    recorded = fit(short(name, cuda_graph=True), images=made(160))
+    assert "replayed" in {what for _, what in log}
+    for ours, theirs in zip(plain.history.rows, recorded.history.rows, strict=True):
+        for column in set(ours) - {"seconds", "views_per_second", "knn"}:
+            assert ours[column] == theirs[column] or ours[column] != ours[column], column
+    weights = [run.encoder.state_dict() for run in (plain, recorded)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_step_is_recorded_once_the_queue_is_full_and_anew_when_rules_have_moved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = on_cpu(monkeypatch)
+    experiment = short("digits-potential", cuda_graph=True)  # 5 steps an epoch, 30 in all; a queue of 3 batches
+    fit(experiment, images=made(160))
+    recorded = [step for step, what in log if what == "recorded"]
+    # The queue is full before step 3, where the mined weight begins to grow; from step 5 on it has its full value.
+    assert recorded == [6]
+    assert [step for step, what in log if what == "replayed"] == list(range(6, 30))
+
+
+def test_moving_edges_are_never_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = on_cpu(monkeypatch)
+    moving = BandNegatives(0.05, 0.5, lower_from=0.0, anneal=1.0)
+    fit(replace(short("digits-moco", cuda_graph=True), negatives=moving), images=made(160))
+    assert log == []
+
+
+def test_a_resumed_run_is_recorded_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    log = on_cpu(monkeypatch)
+    experiment = short("digits-moco", cuda_graph=True, checkpoint_every=1)
+    whole = fit(experiment, images=made(160))
+
+    def stop(run: Run) -> None:
+        if len(run.history.rows) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(experiment, images=made(160), out=tmp_path, callbacks=[stop])
+    log.clear()
+    resumed = fit(experiment, images=made(160), out=tmp_path, resume=True)
+    assert [step for step, what in log if what == "recorded"] == [16]
+    for ours, theirs in zip(whole.encoder.state_dict().values(), resumed.encoder.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("settings", "device", "ranks", "message"),
+    [
+        ({}, "cpu", Ranks(0, 1), "records a GPU's work, and this training is on the CPU"),
+        ({"chunk": 8}, "cuda", Ranks(0, 1), "all anchors at once: chunk=None"),
+        ({}, "cuda", Ranks(0, 2), "takes one process"),
+    ],
+)
+def test_what_cannot_be_recorded_is_refused(settings: Any, device: str, ranks: Ranks, message: str) -> None:
+    experiment = training(preset("digits-moco"), cuda_graph=True, batch=32, queue_size=96, **settings)
+    with pytest.raises(ValueError, match=message):
+        fitting.check_trainable(experiment, made(160), ranks, torch.device(device))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["digits-moco", "digits-simclr", "digits-potential", "digits-random", "digits-mochi"])
+def test_a_recorded_step_learns_what_a_plain_one_learns(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    replays: list[int] = []
+    played = Recording.replay
+
+    def counted(self: Recording, batch: Batch, rate: float) -> None:
+        replays.append(1)
+        played(self, batch, rate)
+
+    monkeypatch.setattr(Recording, "replay", counted)
+    runs = [
+        fit(short(name, device="cuda", precision="float32", cuda_graph=recorded), images=made(160))
+        for recorded in (False, True)
+    ]
+    assert len(replays) > 15
+    for ours, theirs in zip(runs[0].history.rows, runs[1].history.rows, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+        assert ours["potential"] == pytest.approx(theirs["potential"], rel=1e-2)
+    memories = [run.memory for run in runs]
+    if memories[0] is not None and memories[1] is not None:
+        assert torch.equal(memories[0].queue.ids, memories[1].queue.ids)
+        torch.testing.assert_close(memories[0].queue.keys, memories[1].queue.keys, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.gpu
+def test_what_cannot_be_recorded_says_so() -> None:
+    class Waits(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean((2, 3)) * (1 if float(x.sum().detach()) > 0 else 2)
+
+    experiment = short("digits-moco", device="cuda", cuda_graph=True)
+    with pytest.raises(RuntimeError, match="cannot be recorded as a CUDA graph"):
+        fit(experiment, images=made(160), backbone=Waits())

@@ -169,8 +169,8 @@ class Experiment:
         return from_plain(cls, plain)
 
 
-IMMATERIAL = ("data.root:", "data.download:", "training.device:", "training.checkpoint_every:")
-"""How lines of `differences` begin that change no result: where data lie, where a run computes, how often it saves."""
+IMMATERIAL = ("data.root:", "data.download:", "training.device:", "training.cuda_graph:", "training.checkpoint_every:")
+"""How lines of `differences` begin that change no result: where data lie, where and how it computes, when it saves."""
 
 
 def differences(a: Experiment, b: Experiment) -> list[str]:

@@ -152,8 +152,12 @@ class TestFlags:
             ({"bn_groups": (1,)}, r"bn_groups is \(1,\); each must be at least 2, or 0 for a whole view"),
             ({"images": 0}, "images is 0; it must be at least 1"),
             ({"data": "digits"}, "--data is of --against dataloader"),
-            ({"against": "dataloader", "bn_groups": (32,)}, "leave out --queue-sizes, --bn-groups and --compile"),
+            (
+                {"against": "dataloader", "bn_groups": (32,)},
+                "leave out --queue-sizes, --bn-groups, --compile and --cuda",
+            ),
             ({"against": "dataloader", "compile": True}, "--against measures presets as they are"),
+            ({"against": "dataloader", "cuda_graph": True}, "--against measures presets as they are"),
         ],
     )
     def test_refuse_what_has_no_meaning(self, flags: dict[str, Any], message: str) -> None:

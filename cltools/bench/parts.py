@@ -17,6 +17,7 @@ from cltools.datasets import ImageSet
 from cltools.losses import info_nce
 from cltools.mining import Selection, Similarities, select, similarities, terms
 from cltools.training.learner import make_learner
+from cltools.training.replay import Replay
 from cltools.training.step import Batch, precision, train_step
 from cltools.views import augment
 
@@ -96,7 +97,15 @@ class Workplace:
 
     def step(self) -> None:
         """The step of training, rules at full strength."""
-        train_step(self.learner, self.batch, self.experiment, progress=1.0, labelled=True)
+        if self.experiment.training.cuda_graph:
+            self.replay.step(self.batch, self.experiment.training.learning_rate, 1.0)
+        else:
+            train_step(self.learner, self.batch, self.experiment, progress=1.0, labelled=True)
+
+    @cached_property
+    def replay(self) -> Replay:
+        """The step as a CUDA graph."""
+        return Replay(self.learner, self.experiment, labelled=True)
 
     def views(self) -> None:
         """Both views of the batch."""

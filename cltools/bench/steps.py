@@ -47,6 +47,8 @@ class StepBenchFlags:
     """Also with batch statistics over groups of these many images; 0 for those of a whole view."""
     compile: bool = False
     """With the encoder's passes compiled by torch.compile; the first steps wait for it and count in no figure."""
+    cuda_graph: bool = False
+    """With the step recorded as a CUDA graph; its parts are still asked for one by one."""
     against: Literal["dataloader"] | None = None
     """Measure against a conventional pipeline: torchvision's transforms, image by image, in a DataLoader's workers."""
     data: str | None = None
@@ -74,15 +76,20 @@ class StepBenchFlags:
             raise ValueError(f"bench: images is {self.images}; it must be at least 1.")
         if self.against is None and self.data is not None:
             raise ValueError("bench: --data is of --against dataloader; steps are timed on random pixels.")
-        if self.against is not None and (self.queue_sizes or self.bn_groups or self.compile):
+        if self.against is not None and (self.queue_sizes or self.bn_groups or self.compile or self.cuda_graph):
             raise ValueError(
-                "bench: --against measures presets as they are; leave out --queue-sizes, --bn-groups and --compile."
+                "bench: --against measures presets as they are; leave out --queue-sizes, --bn-groups, --compile and "
+                "--cuda-graph."
             )
 
 
 def bench_steps(flags: StepBenchFlags) -> None:
     """Measure, print a table, write JSON if asked."""
     device = resolve_device(flags.device)
+    if flags.cuda_graph and device.type != "cuda":
+        raise ValueError(
+            "bench: --cuda-graph records a GPU's work, and this would be measured on the CPU; leave it out."
+        )
     rows: list[dict[str, Any]] = []
     experiments = [(name, varied) for name in flags.presets for varied in variations(preset(name), flags)]
     for name, experiment in experiments:
@@ -95,10 +102,10 @@ def bench_steps(flags: StepBenchFlags) -> None:
 
 
 def variations(experiment: Experiment, flags: StepBenchFlags) -> Iterator[Experiment]:
-    """The experiment at its setting, then with each other queue, then with each other group; all compiled if asked."""
+    """The experiment at its setting, then with each other queue, then with each other group; made fast as asked."""
     experiment = experiment if flags.full else laptop(experiment)
-    if flags.compile:
-        experiment = replace(experiment, training=replace(experiment.training, compile=True))
+    faster = replace(experiment.training, compile=flags.compile, cuda_graph=flags.cuda_graph)
+    experiment = replace(experiment, training=faster)
     yield experiment
     training = experiment.training
     if training.mode == "moco":
@@ -120,14 +127,20 @@ def settings(name: str, experiment: Experiment) -> dict[str, Any]:
         "queue_size": queue,
         "bn_group": experiment.encoder.bn_group,
         "compile": experiment.training.compile,
+        "cuda_graph": experiment.training.cuda_graph,
     }
 
 
 def label(row: dict[str, Any]) -> str:
     """A row's settings in a few words."""
     queue = "" if row["queue_size"] is None else f", K {row['queue_size']:,}"
+    return f"{row['preset']}, {row['backbone']}{queue}, bn {row['bn_group'] or 'view'}{made_fast(row)}"
+
+
+def made_fast(row: dict[str, Any]) -> str:
+    """By what a row's step was made fast; records from before there were recorded steps say nothing of them."""
     compiled = ", compiled" if row["compile"] else ""
-    return f"{row['preset']}, {row['backbone']}{queue}, bn {row['bn_group'] or 'view'}{compiled}"
+    return compiled + (", recorded" if row.get("cuda_graph") else "")
 
 
 def measure(experiment: Experiment, device: torch.device, repeats: int) -> dict[str, float]:
@@ -167,7 +180,7 @@ def encoder_operations(experiment: Experiment, device: torch.device) -> int:
 
     Torch counts in compiled code only what is handed to it, and compiles anew for the counting.
     """
-    plain = replace(experiment, training=replace(experiment.training, compile=False))
+    plain = replace(experiment, training=replace(experiment.training, compile=False, cuda_graph=False))
     return operations(Workplace(plain, device).encoder)
 
 
@@ -200,6 +213,6 @@ def steps_table(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -> str
         keys = "" if row["queue_size"] is None else f"{row['queue_size']:,}"
         over = f"{row['bn_group']} images" if row["bn_group"] else "a view"
         figures = " | ".join(f"{row[c]:,.0f}" if abs(row[c]) >= 100 else f"{row[c]:.1f}" for c in COLUMNS)
-        encoder = f"{row['backbone']}, compiled" if row["compile"] else row["backbone"]
+        encoder = row["backbone"] + made_fast(row)
         lines.append(f"| `{row['preset']}` | {encoder} | {keys} | {over} | {figures} |")
     return "\n".join(lines)

@@ -51,7 +51,8 @@ class TrainingSettings:
     compile: bool = False
     """Compile the encoder's pass with torch.compile: minutes of waiting at first, faster steps afterwards."""
     cuda_graph: bool = False
-    """Record the step as a CUDA graph and replay it: on a GPU, small encoders spend most of a step waiting without."""
+    """Record the step as a CUDA graph and replay it, while rules rest and the queue is full: a small encoder otherwise
+    waits for Python. One GPU, `chunk=None`; what an own backbone decides in Python is decided once."""
     chunk: int | None = None
     """Anchors compared with the keys at a time, computed again in the backward pass, to save memory; None for all."""
     checkpoint_every: int = 1

@@ -84,7 +84,7 @@ def test_an_encoder_that_reads_ahead_trains_the_same_layer(ahead: int, monkeypat
             sizes.append(len(x))
             return super().features(x)
 
-    monkeypatch.setitem(linear.AHEAD, "cpu", ahead)
+    monkeypatch.setitem(linear.AHEAD, "cpu", ahead * 8 * 8 * 8)
     read_ahead = fit_linear(Counting().eval(), train, recipe)
     torch.testing.assert_close(one.weight, read_ahead.weight)
     torch.testing.assert_close(one.bias, read_ahead.bias)

@@ -96,11 +96,15 @@ class Workplace:
         }
 
     def step(self) -> None:
-        """The step of training, rules at full strength."""
+        """The step of training, rules at full strength; recorded, where that is asked for."""
         if self.experiment.training.cuda_graph:
             self.replay.step(self.batch, self.experiment.training.learning_rate, 1.0)
         else:
-            train_step(self.learner, self.batch, self.experiment, progress=1.0, labelled=True)
+            self.plain_step()
+
+    def plain_step(self) -> None:
+        """The same, not recorded."""
+        train_step(self.learner, self.batch, self.experiment, progress=1.0, labelled=True)
 
     @cached_property
     def replay(self) -> Replay:

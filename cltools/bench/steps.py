@@ -161,7 +161,7 @@ def measure(experiment: Experiment, device: torch.device, repeats: int) -> dict[
         del ideal
         place.forget()
         held = held_mebibytes(place.held(), device)
-        added = peak_mebibytes(place.step, device)
+        added = peak_mebibytes(place.plain_step, device)  # a replayed step allocates nothing: it has kept its memory
         rate = encoder_operations(experiment, device) / times["step"] * 1000
         figures = (
             place.anchors / times["step"] * 1000,

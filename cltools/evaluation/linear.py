@@ -28,8 +28,9 @@ from cltools.evaluation.checks import check_labels
 from cltools.evaluation.embed import HasFeatures, embed, reader
 from cltools.views import ViewSettings
 
-AHEAD = {"cpu": 1, "cuda": 8}
-"""Batches that the encoder reads at once: a GPU has done one before the next is asked for."""
+AHEAD = {"cuda": 2**21}
+"""Pixels that the encoder reads at once, and where: a GPU has done a small batch before the next is asked for.
+Elsewhere, and where a batch has more, it reads one batch at a time."""
 
 
 @dataclass(frozen=True)
@@ -152,9 +153,11 @@ def fit_linear(encoder: nn.Module | HasFeatures, train: ImageSet, recipe: Linear
 def _read_ahead(
     read: Callable[[Tensor], Tensor], batches: Iterator[tuple[Tensor, Tensor]], place: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Features of each batch with its labels, the encoder reading `AHEAD` batches at once: it does not change."""
-    while group := list(islice(batches, AHEAD[place.type])):
-        pixels, labels = zip(*group, strict=True)
+    """Features of each batch with its labels, the encoder reading several at once, as it does not change."""
+    for first in batches:
+        height, width = first[0].shape[2:]
+        more = AHEAD.get(place.type, 0) // (len(first[0]) * height * width) - 1
+        pixels, labels = zip(first, *islice(batches, max(more, 0)), strict=True)
         with torch.no_grad(), half(place):
             features = read(torch.cat(pixels))
         yield from zip(torch.split(features, [len(part) for part in labels]), labels, strict=True)

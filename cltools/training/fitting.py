@@ -156,6 +156,13 @@ def check_trainable(experiment: Experiment, train: ImageSet, ranks: Ranks, devic
             raise ValueError("cuda_graph=True records a GPU's work, and this training is on the CPU; leave it out.")
         if experiment.training.chunk is not None or not ranks.alone:
             raise ValueError("cuda_graph=True takes one process and all anchors at once: chunk=None, no torchrun.")
+        experiment.to_json()  # what cannot be written down cannot be compared from step to step
+        if "__dataclass_fields__" not in vars(type(experiment.negatives)):
+            name = type(experiment.negatives).__name__
+            raise ValueError(
+                f"cuda_graph=True compares a rule's fields from step to step, and {name} is no dataclass of its own: "
+                "put @dataclass(frozen=True) above the class, and all that it holds into fields."
+            )
     if ranks.alone:
         return
     if experiment.training.device not in ("auto", "cpu", "cuda"):

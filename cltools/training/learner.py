@@ -17,7 +17,7 @@ from cltools.ranks import ALONE, Ranks
 BACKEND = "inductor"
 """Of torch.compile."""
 FAULTY = "triton.mix_order_reduction"
-"""An optimisation of inductor's that fails on grouped statistics in torch 2.11 and gains nothing here."""
+"""An optimisation of inductor's that fails on grouped statistics in torch 2.11."""
 _NAMES = ("forward_sync_buffers", "broadcast_buffers")  # in newer versions of torch, and in older ones
 OWN_BUFFERS: Any = {next(name for name in _NAMES if name in signature(DistributedDataParallel).parameters): False}
 """By which each rank keeps its own buffers, in this version of torch."""

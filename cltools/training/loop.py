@@ -70,6 +70,8 @@ class Training:
                     callback(self.run)
                 if asked and not last:
                     raise self._stopped(progress)
+        if self.replay is not None and not self.replay.replayed:
+            tqdm.write("No step was replayed: rules moved all the time, or too few steps had a full queue.")
 
     def _epoch(self, progress: Progress, bar: "tqdm[Any]") -> Row:
         """The rest of one pass over the images; the row of the pass's means."""

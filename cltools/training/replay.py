@@ -5,10 +5,11 @@ next: a ResNet-18 at batch 256 waits more than it works. A graph asks for all of
 
 What changes from step to step is written into memory that the graph reads: the batch and the learning rate. What it
 draws comes from the learner's generators, which go on as they do without it. The queue is filled outside of it.
+Whatever else Python decides or counts within a step is decided once, when the step is recorded.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from cltools.training.step import Batch, Rules, StepResult, enqueue, train_step,
 
 
 @runtime_checkable
-class Work(Protocol):
+class Graph(Protocol):
     """What can be done again: a CUDA graph."""
 
     def replay(self) -> None:
@@ -30,7 +31,7 @@ class Work(Protocol):
 class Recording:
     """A recorded update, and the memory that it reads and writes."""
 
-    graph: Work
+    graph: Graph
     batch: Batch
     rate: Tensor
     result: StepResult
@@ -58,6 +59,8 @@ class Replay:
     recording: Recording | None = field(default=None, init=False)
     before: tuple[Rules, int] | None = field(default=None, init=False)
     """Rules and keys of the step before."""
+    replayed: int = field(default=0, init=False)
+    """Steps that were."""
 
     def step(self, batch: Batch, rate: float, progress: float) -> StepResult:
         """The same as `train_step` with the learning rate; what it returns is written over by the next."""
@@ -71,14 +74,17 @@ class Replay:
         if self.recording is None:
             self.recording = self._record(batch, now[0])
         self.recording.replay(batch, rate)
+        self.replayed += 1
         enqueue(self.learner, batch, self.recording.new_keys)
         return self.recording.result
 
     def _forget(self) -> None:
-        """Drop the recording once the GPU is through with it."""
+        """Drop the recording once the GPU is through with it, and give its memory back."""
         if self.recording is not None:
             torch.cuda.synchronize(self.learner.device)
             self.recording = None
+            self.learner.optimizer.zero_grad(set_to_none=True)  # they lie in its memory
+            torch.cuda.empty_cache()
 
     def _record(self, batch: Batch, rules: Rules) -> Recording:
         """Record an update; nothing is computed yet."""
@@ -89,19 +95,25 @@ class Replay:
         rate = torch.zeros((), device=learner.device)
         set_rate(learner, rate)
         learner.optimizer.zero_grad(set_to_none=True)  # the gradients it makes lie in its own memory
-        stream = torch.cuda.Stream(learner.device)  # type: ignore[no-untyped-call]
         try:  # thread_local, because what other threads do meanwhile is not the step's
-            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            with torch.cuda.device(learner.device), torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 result, new_keys = update(learner, place, self.experiment, rules, labelled=self.labelled)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             raise RuntimeError(
-                f"The step cannot be recorded as a CUDA graph, because something in it waits for the GPU or decides by "
-                f"what it has computed; an own backbone or rule may. Train with cuda_graph=False. ({error})"
+                "The step cannot be recorded as a CUDA graph, because something in it waits for the GPU or decides by "
+                "what it has computed; an own backbone or rule may. Train without cuda_graph, in a new process of "
+                f"Python. ({error.__context__ or error})"
             ) from error
         return Recording(graph, place, rate, result, new_keys)
 
 
-def set_rate(learner: Learner, rate: Any) -> None:
-    """The learning rate of the next step: a number, or one on the device that a recording reads."""
+def set_rate(learner: Learner, rate: float | Tensor) -> None:
+    """The learning rate of the next step: a number, or one on the device that a recording reads.
+
+    Numbers are rounded to float32, which a recording's is, so that both ways to make a step have the same.
+    """
+    rounded = rate if isinstance(rate, Tensor) else torch.tensor(rate, dtype=torch.float32).item()
     for group in learner.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rounded

@@ -342,7 +342,9 @@ def test_the_readme_names_presets_and_targets_that_exist() -> None:
 def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
     notebook = json.loads(path.read_text())
     full = [n for n, cell in enumerate(notebook["cells"]) if cell.get("outputs") or cell.get("execution_count")]
-    assert full == [] and "widgets" not in notebook["metadata"], f"run: .venv/bin/nbstripout --keep-id {path.relative_to(ROOT)}"
+    assert full == [] and "widgets" not in notebook["metadata"], (
+        f"run: .venv/bin/nbstripout --keep-id {path.relative_to(ROOT)}"
+    )
 
 
 @notebooks

@@ -24,6 +24,8 @@ BATCH, TEMPERATURE = 64, 0.2
 def enqueue_between_terms(seed: int = 0) -> Effect:
     """The second term of a symmetric loss on digits, (view 2, key of view 1), with the queue of either order.
 
+    The momentum copy has just been made, so that it gives what the encoder gives; in training it lags a little.
+
     Args:
         seed: of the encoder, the batch and its views.
     """
@@ -55,8 +57,8 @@ def enqueue_between_terms(seed: int = 0) -> Effect:
     return Effect(
         wrong=second_term(),
         right=right,
-        sentence="The first term put in the very keys that the second term's queries were made from: the same views, "
-        "at a cosine near 1, pushed away.",
+        sentence="The first term put in the keys of the very views that the second term asks about. At a cosine of 1, "
+        "or just below it, they are the hardest negatives there are, and each is pushed from itself.",
         guard="cltools.training.step.train_step",
         test="test_training.py::test_the_queue_takes_the_second_views_keys_once_after_the_backward_pass",
     )

@@ -1,6 +1,10 @@
 """Each mistake does what its name says: what it spoils, and by how much."""
 
+import pkgutil
+import re
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +13,8 @@ from torch.nn.functional import normalize
 from cltools import AllNegatives, Band, PositiveRule, Similarities, info_nce, info_nce_gradients, select, terms
 from cltools import similarities as cosines
 from cltools.teaching import mistakes
+from cltools.teaching.mistakes import Effect
+from cltools.teaching.mistakes.short_run import short_run
 
 PLAIN = PositiveRule(weighting="none")
 
@@ -58,3 +64,91 @@ def test_fewer_negatives_give_a_lower_loss_of_the_same_encoder(s: Similarities) 
     assert [*losses] == [1, 0.5, 0.1] and losses[1] > losses[0.5] > losses[0.1]
     plain = select(s, PLAIN, AllNegatives())
     assert losses[1] == pytest.approx(float(info_nce(**terms(s, plain), temperature=0.2)))
+
+
+# Mistakes that are made and measured
+
+
+SEEDS = (0, 1, 2)
+EFFECTS = {
+    "own key": mistakes.own_key_in_queue,
+    "enqueue": mistakes.enqueue_between_terms,
+    "statistics": mistakes.shared_batch_statistics,
+    "mode": mistakes.probe_in_training_mode,
+    "thresholds": mistakes.threshold_by_test_labels,
+    "half": mistakes.exponentials_in_half_precision,
+}
+
+
+@cache
+def effect(name: str, seed: int) -> Effect:
+    return EFFECTS[name](seed)
+
+
+def both(name: str, seed: int) -> list[tuple[float, float]]:
+    """Of each thing measured: the wrong way, the right way."""
+    found = effect(name, seed)
+    return [(wrong, found.right[what]) for what, wrong in found.wrong.items()]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_own_key_pushes_many_times_as_hard_as_others(seed: int) -> None:
+    (push, none), (undone, nothing) = both("own key", seed)
+    assert push > 10 and undone > 1 and none == nothing == 0
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_queue_that_grew_between_the_terms_holds_what_the_second_is_made_of(seed: int) -> None:
+    (push, none), (closest, never) = both("enqueue", seed)
+    assert push > 10 and closest > 95 and none == never == 0
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_shared_statistics_tell_pairs_in_which_there_is_nothing_to_tell(seed: int) -> None:
+    (one, apart), (in_order, shuffled) = both("statistics", seed)
+    assert one < 35 and in_order > 62
+    assert abs(apart - 50) < 5 and abs(shuffled - 50) < 6
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_training_mode_spoils_the_figure_the_features_and_the_encoder(seed: int) -> None:
+    before = {name: value.clone() for name, value in short_run(seed).state_dict().items()}
+    (low, accuracy), (changed, same), (moved, still) = both("mode", seed)
+    assert accuracy > 80 > 50 > low and changed > 30 and moved > 10 and same == still == 0
+    assert all(torch.equal(value, before[name]) for name, value in short_run(seed).state_dict().items())
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_thresholds_tuned_on_test_pictures_promise_more_than_they_keep(seed: int) -> None:
+    (reported, honest), (kept, found), (too_much, bias) = both("thresholds", seed)
+    assert too_much > 3 and too_much == pytest.approx(reported - kept) and abs(bias) < 1
+    assert reported > honest and kept == pytest.approx(found, abs=1)  # promised more, worth the same
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_exponentials_leave_half_precision_and_ours_do_not(seed: int) -> None:
+    (no_number, none), (close, ours), (lost, kept) = both("half", seed)
+    assert no_number > 50 > close and ours == 100 and lost > 1 and none == kept == 0
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+def test_a_seed_repeats_an_effect_and_leaves_the_draws_of_others_alone(name: str) -> None:
+    state = torch.get_rng_state()
+    assert EFFECTS[name](0) == effect(name, 0)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+def test_an_effect_names_a_guard_and_a_test_that_exist(name: str) -> None:
+    found = effect(name, 0)
+    assert pkgutil.resolve_name(found.guard) is not None
+    file, test = found.test.split("::")
+    assert re.search(rf"^def {test}\(", (Path(__file__).parent / file).read_text(), flags=re.MULTILINE)
+
+
+def test_an_effect_is_shown_as_a_table_its_meaning_and_its_guard() -> None:
+    shown = Effect({"a < b, %": 12.345}, {"a < b, %": 0.0}, "It <grows>.", "cltools.fit", "test_x.py::test_y")
+    page = shown._repr_html_()
+    assert "<td>a &lt; b, %</td><td>12.3</td><td>0</td>" in page and "It &lt;grows&gt;." in page
+    assert "cltools.fit" in page and "tests/test_x.py::test_y" in page
+    assert repr(shown) == "a < b, %: 12.3 wrong, 0 right\nIt <grows>.\nGuard: cltools.fit, held by test_x.py::test_y."

@@ -1,4 +1,4 @@
-"""The classic mistakes, as small functions: to be made on purpose, and seen. None is an option of the package.
+"""Mistakes made between the similarities and the loss. Each takes what `select` is given or gives, and spoils it.
 
 Legend: B anchors, K keys.
 """

@@ -1,0 +1,36 @@
+"""What a mistake does: the same things measured the wrong way and the right way, and the guard that prevents it."""
+
+import html
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, repr=False)
+class Effect:
+    """Shown as a table of two columns, the sentence and the guard.
+
+    Attributes:
+        wrong: by what was measured, with its unit.
+        right: the same, measured the package's way.
+        sentence: what the numbers mean.
+        guard: what in the package prevents the mistake, as a dotted name.
+        test: which test holds the guard, `file::name` under `tests/`.
+    """
+
+    wrong: dict[str, float]
+    right: dict[str, float]
+    sentence: str
+    guard: str
+    test: str
+
+    def __repr__(self) -> str:
+        rows = [f"{name}: {wrong} wrong, {right} right" for name, wrong, right in self._rows()]
+        return "\n".join([*rows, self.sentence, f"Guard: {self.guard}, held by {self.test}."])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><td>{html.escape(n)}</td><td>{w}</td><td>{r}</td></tr>" for n, w, r in self._rows())
+        head = "<tr><th></th><th>the wrong way</th><th>the package's way</th></tr>"
+        guard = f"Guard: <code>{html.escape(self.guard)}</code>, held by <code>tests/{html.escape(self.test)}</code>."
+        return f"<table>{head}{rows}</table><p>{html.escape(self.sentence)}</p><p>{guard}</p>"
+
+    def _rows(self) -> list[tuple[str, str, str]]:
+        return [(name, f"{wrong:.3g}", f"{self.right[name]:.3g}") for name, wrong in self.wrong.items()]

@@ -1,0 +1,45 @@
+"""A notebook run top to bottom in a kernel of its own."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellControlSignal, CellExecutionError, DeadKernelError
+
+CELL_SECONDS = 900
+"""Far above any cell of the course: it ends a hung kernel."""
+
+
+def executed(path: Path) -> nbformat.NotebookNode:
+    """A notebook with its outputs; what it writes beside itself goes into a folder that is deleted afterwards.
+
+    Raises:
+        ValueError: a cell failed, hung, or ended the kernel; names the notebook and the cell.
+    """
+    notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    reached = [0]
+    with tempfile.TemporaryDirectory() as folder:
+        inside = Path(folder) / "notebooks"  # the course writes to ../runs
+        inside.mkdir()
+        client = NotebookClient(
+            notebook,
+            timeout=CELL_SECONDS,
+            startup_timeout=120,
+            kernel_name="python3",
+            store_widget_state=False,
+            resources={"metadata": {"path": str(inside)}},
+            on_cell_start=lambda cell, cell_index: reached.append(cell_index),
+        )
+        try:
+            client.execute(env=dict(os.environ))
+        except (CellControlSignal, DeadKernelError) as error:
+            why = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else str(error)
+            cell = notebook.cells[reached[-1]]
+            raise ValueError(
+                f"{path.name}: cell {reached[-1] + 1} ({cell.get('id')}), counted from the top, failed: {why}\n"
+                f"It begins: {cell.source.strip().partition(os.linesep)[0]}\n"
+                "Open the notebook, mend the cell, run all cells, and make the book again."
+            ) from None
+    return notebook

@@ -21,7 +21,7 @@ help:
 	@echo "make lab        open JupyterLab on the notebooks   (more for JupyterLab: make lab ARGS=--no-browser)"
 	@echo "make test       lint, types, fast and slow tests, notebooks, and the explorer in a browser (Chromium)"
 	@echo "make setup      only install into $(VENV)            (another Python: make setup PYTHON=python3.12)"
-	@echo "make notebooks  execute all notebooks without a browser; make browser: drive the explorer in JupyterLab"
+	@echo "make notebooks  execute all notebooks without a browser; make browser: the explorer in JupyterLab, and the book"
 	@echo "make book       execute all notebooks, and write them as HTML pages into BOOK=book, readable without a network"
 	@echo "make lint       format, lint and types; make fast, make slow: the tests in two parts"
 	@echo "make bench      measure steps, rules, and a DataLoader beside us: tables, and JSON in BENCH=runs"

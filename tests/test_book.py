@@ -205,18 +205,14 @@ def test_a_figure_is_named_by_its_title_and_keeps_its_whole_numbers() -> None:
     assert rounded({"a": [123456789, 1.23456789, "x", True]}) == {"a": [123456789, 1.2346, "x", True]}
 
 
-def test_a_curve_that_has_ended_leaves_its_figure(course: Path) -> None:
-    source = """from types import SimpleNamespace as N
-from IPython.display import display
-from cltools.teaching import LiveCurve
-curve = LiveCurve("loss", epochs=2)
-display(curve)
-for n in (1, 2):
-    curve(N(history=N(rows=[{"epoch": i + 1, "loss": 3.0 + i} for i in range(n)])))"""
+def test_a_plotly_widget_is_shown_as_it_is_after_the_last_cell(course: Path) -> None:
     path = course / "notebooks" / "03_three.ipynb"
-    nbformat.write(new_notebook(cells=[new_code_cell(source)]), path)
-    (output,) = execution.executed(path).cells[0].outputs
-    assert output.data[PLOTLY]["data"][0]["y"] == [3.0, 4.0] and WIDGET in output.data
+    sources = ("from plotly.graph_objects import FigureWidget", "curve = FigureWidget([{'y': []}])\ncurve")
+    cells = [new_code_cell(source) for source in (*sources, "curve.data[0].y = [3.0, 4.0]")]
+    nbformat.write(new_notebook(cells=cells), path)
+    before, shown, after = execution.executed(path).cells
+    assert shown.outputs[0].data[PLOTLY]["data"][0]["y"] == [3.0, 4.0] and WIDGET in shown.outputs[0].data
+    assert not before.outputs and not after.outputs
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,9 @@ from typing import Any
 
 import nbformat
 
+from cltools.book.execution import PLOTLY, WIDGET
 from cltools.book.prose import Prose, picture
 
-WIDGET = "application/vnd.jupyter.widget-view+json"
-PLOTLY = "application/vnd.plotly.v1+json"
 DIGITS = 5
 """Of numbers in a figure: finer than a screen can show."""
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")

@@ -1,6 +1,5 @@
 """A curve that grows while `fit` trains."""
 
-import json
 from typing import Any
 
 import plotly.graph_objects as go
@@ -27,8 +26,7 @@ class LiveCurve:
             epochs: where the axis ends.
             title: above the figure; None for the column's name.
         """
-        self.column, self._epochs = column, epochs
-        self._shown: Any = None
+        self.column = column
         axis = {"gridcolor": "rgba(136,136,136,0.25)", "zeroline": False, "linecolor": GREY}
         self.figure: Any = go.FigureWidget(
             data=[go.Scatter(x=[], y=[], mode="lines+markers", line={"color": "#0072B2"}, name=column)],
@@ -51,15 +49,8 @@ class LiveCurve:
         with self.figure.batch_update():
             self.figure.data[0].x = [epoch for epoch, _ in known]
             self.figure.data[0].y = [value for _, value in known]
-        if self._shown is not None and len(points) >= self._epochs:
-            self._shown.update(self._finished(), raw=True)
 
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
-        self._shown = display(self.figure, display_id=True)  # type: ignore[no-untyped-call]
-
-    def _finished(self) -> dict[str, Any]:
-        """The widget, and for pages without a kernel the figure itself, which is there only when training ends."""
-        numbers = json.loads(self.figure.to_json())
-        return {**self.figure._repr_mimebundle_(), "application/vnd.plotly.v1+json": numbers}
+        display(self.figure)  # type: ignore[no-untyped-call]

@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BENCH ?= runs
+BOOK ?= book
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 # torch's threads give the core away while they wait: where other work shares the cores, waiting busily slows training
@@ -12,7 +13,7 @@ export OMP_WAIT_POLICY ?= passive
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
-.PHONY: help setup lab test lint fast slow notebooks browser bench snapshots
+.PHONY: help setup lab test lint fast slow notebooks browser book bench snapshots
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -20,7 +21,8 @@ help:
 	@echo "make lab        open JupyterLab on the notebooks   (more for JupyterLab: make lab ARGS=--no-browser)"
 	@echo "make test       lint, types, fast and slow tests, notebooks, and the explorer in a browser (Chromium)"
 	@echo "make setup      only install into $(VENV)            (another Python: make setup PYTHON=python3.12)"
-	@echo "make notebooks  execute all notebooks without a browser; make browser: drive the explorer in JupyterLab"
+	@echo "make notebooks  execute all notebooks without a browser; make browser: the explorer in JupyterLab, and the book"
+	@echo "make book       execute all notebooks, and write them as HTML pages into BOOK=book, readable without a network"
 	@echo "make lint       format, lint and types; make fast, make slow: the tests in two parts"
 	@echo "make bench      measure steps, rules, and a DataLoader beside us: tables, and JSON in BENCH=runs"
 	@echo "make snapshots  train what data/snapshots/ holds, and keep it anew"
@@ -49,6 +51,9 @@ notebooks: $(STAMP)
 browser: $(STAMP)
 	$(RUN) -m pytest -m browser --durations=5 tests/browser $(ARGS)
 
+book: $(STAMP)
+	$(RUN) -m cltools book $(BOOK)
+
 bench: $(STAMP)
 	$(RUN) -m cltools bench --queue-sizes 4096 16384 --bn-groups 32 --out $(BENCH)/bench-steps-tiny.json
 	$(RUN) -m cltools bench --full --presets cifar10-moco --bn-groups 0 --repeats 1 --out $(BENCH)/bench-steps-full.json
@@ -71,5 +76,5 @@ $(STAMP): pyproject.toml constraints.txt
 	    exit 1; }; \
 	  $(PYTHON) -m venv --clear $(VENV); }
 	@echo "Installing into $(VENV): the first time takes a few minutes and needs the network."
-	$(RUN) -m pip install --constraint constraints.txt --editable ".[notebooks,dev]"
+	$(RUN) -m pip install --constraint constraints.txt --editable ".[notebooks,book,dev]"
 	@touch $@

@@ -29,7 +29,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["
 ORDER = (
     "errors", "files", "ranks", "records", "datasets", "views", "encoders", "queue", "mining", "losses", "contrast",
     "interop", "gradients", "config", "presets", "evaluation", "training", "comparison", "snapshot", "explorer",
-    "bench", "run_report", "published", "run_table", "tables", "doctor", "lab", "cli", "__main__",
+    "bench", "run_report", "published", "run_table", "tables", "doctor", "lab", "book", "cli", "__main__",
 )  # fmt: skip
 HEAVY = {"torchvision", "sklearn", "scipy", "tyro", "plotly", "ipywidgets", "matplotlib", "umap", "PIL", "pandas"}
 HEAVY |= {"pytorch_metric_learning", "lightly", "tensorboard"}
@@ -116,6 +116,8 @@ def test_the_front_page_of_the_package_holds_the_public_names_and_nothing_else()
 @python_files
 def test_what_is_imported_is_declared(path: Path) -> None:
     declared = {requirement.name for requirement in requirements("")} | {r.name for r in requirements("notebooks")}
+    if part_of(path) == "book":
+        declared |= {requirement.name for requirement in requirements("book")}
     if part_of(path) == "interop":  # whoever calls an adapter has the other library; the tests need it
         declared |= {requirement.name for requirement in requirements("dev")}
     if path.name == "tensorboard.py":  # refuses to begin where its extra is not installed
@@ -177,7 +179,7 @@ def test_constraints_name_one_fitting_version_of_everything_required() -> None:
     lines = [line.split("==") for line in constraint_lines()]
     pinned = {canonicalize_name(name): version for name, version in lines}
     assert len(pinned) == len(lines)
-    for requirement in requirements("") + requirements("notebooks") + requirements("dev"):
+    for requirement in requirements("") + requirements("notebooks") + requirements("book") + requirements("dev"):
         version = pinned.get(canonicalize_name(requirement.name))
         assert version and requirement.specifier.contains(version), f"{requirement}, constrained to {version}"
 
@@ -209,7 +211,7 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make")
 
 
 @needs_make
-@pytest.mark.parametrize("target", ["lab", "test", "setup", "notebooks", "lint", "bench", "snapshots"])
+@pytest.mark.parametrize("target", ["lab", "test", "setup", "notebooks", "lint", "bench", "snapshots", "book"])
 def test_make_knows(target: str) -> None:
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, env=environment)

@@ -13,7 +13,7 @@ from packaging.version import Version
 
 from cltools.doctor.finding import Finding, install_cltools, one_line, pip_install, project, python
 
-EXTRAS = ("", "notebooks", "tensorboard")
+EXTRAS = ("", "notebooks", "book", "tensorboard")
 """What a reader may have installed, the package's own requirements first; "dev" is for those who change it."""
 SECONDS = 120.0
 """How long loading torch and torchvision may take: on a cold network disk it takes minutes."""

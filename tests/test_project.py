@@ -209,7 +209,7 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make")
 
 
 @needs_make
-@pytest.mark.parametrize("target", ["lab", "test", "setup", "notebooks", "lint", "bench", "snapshots"])
+@pytest.mark.parametrize("target", ["lab", "test", "setup", "notebooks", "lint", "bench", "snapshots", "times"])
 def test_make_knows(target: str) -> None:
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, env=environment)

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from tqdm.auto import tqdm
@@ -71,7 +70,7 @@ class Training:
                 if asked and not last:
                     raise self._stopped(progress)
 
-    def _epoch(self, progress: Progress, bar: "tqdm[Any]") -> Row:
+    def _epoch(self, progress: Progress, bar: tqdm) -> Row:  # type: ignore[type-arg]  # older tqdm has no argument
         """The rest of one pass over the images; the row of the pass's means."""
         learner, train, experiment = self.learner, self.train, self.run.experiment
         settings, known = experiment.training, labelled(train)

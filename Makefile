@@ -13,7 +13,7 @@ export OMP_WAIT_POLICY ?= passive
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
-.PHONY: help setup lab test lint fast slow notebooks browser book bench snapshots
+.PHONY: help setup lab test lint fast slow notebooks browser book bench snapshots times
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -26,6 +26,7 @@ help:
 	@echo "make lint       format, lint and types; make fast, make slow: the tests in two parts"
 	@echo "make bench      measure steps, rules, and a DataLoader beside us: tables, and JSON in BENCH=runs"
 	@echo "make snapshots  train what data/snapshots/ holds, and keep it anew"
+	@echo "make times      measure every notebook's cells on two cores, and write their times  (one: make times ARGS=02)"
 
 setup: $(STAMP)
 
@@ -65,6 +66,9 @@ snapshots: $(STAMP)
 	$(RUN) -m cltools snapshot digits-potential data/snapshots/digits-potential.npz
 	$(RUN) -m cltools snapshot shapes-moco data/snapshots/shapes-moco.npz
 	$(RUN) -m cltools snapshot shapes-potential data/snapshots/shapes-potential.npz
+
+times: $(STAMP)
+	$(RUN) -m cltools.teaching.times $(ARGS)
 
 # The stamp is written last, so an interrupted installation is taken up again.
 $(STAMP): pyproject.toml constraints.txt

@@ -88,6 +88,13 @@ def test_the_readme_shows_what_the_records_say(name: str) -> None:
     )
 
 
+def test_the_readme_shows_some_arms_before_all() -> None:
+    whole = table(sorted(RESULTS.glob("compare-shapes*.json"))).splitlines()[2:]
+    section = (ROOT / "README.md").read_text().split("### `shapes`, three seeds")[1].split("<details>")[0]
+    some = [line for line in section.splitlines() if line.startswith("|")]
+    assert len(some) == 2 + 7 and some[:2] == whole[:2] and set(some) <= set(whole)
+
+
 def test_the_readme_shows_the_runs_beside_published_figures() -> None:
     paths = sorted(RESULTS.glob("run-*.json"))
     assert paths and table(paths, references=True) in (ROOT / "README.md").read_text(), (

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from tqdm.auto import tqdm
@@ -73,7 +72,7 @@ class Training:
         if self.replay is not None and not self.replay.replayed:
             tqdm.write("No step was replayed: rules moved all the time, or too few steps had a full queue.")
 
-    def _epoch(self, progress: Progress, bar: "tqdm[Any]") -> Row:
+    def _epoch(self, progress: Progress, bar: tqdm) -> Row:  # type: ignore[type-arg]  # older tqdm has no argument
         """The rest of one pass over the images; the row of the pass's means."""
         learner, train, experiment = self.learner, self.train, self.run.experiment
         settings, known = experiment.training, labelled(train)

@@ -11,10 +11,12 @@ import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from cltools.teaching.times import over_budget
+
 HERE = Path(__file__).parent
 NOTEBOOKS = HERE.parent.parent / "notebooks"
 OFFLINE = HERE / "offline"
-CELL_SECONDS = 900  # far above any cell: it ends a hung kernel, it does not measure speed
+CELL_SECONDS = 900  # far above any cell: it ends a hung kernel; how long a cell may take, its budget says
 
 pytestmark = pytest.mark.notebooks
 
@@ -79,6 +81,7 @@ def test_runs_top_to_bottom_and_its_explorers_obey(path: Path, tmp_path: Path) -
     assert re.match(r"swept \{'\w+': [2-9]\d.*\} \[\]$", said), said
     assert list(complaints(notebook)) == []
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip())
+    assert over_budget(path.stem, notebook) == []
 
 
 def test_a_finished_run_is_loaded_when_all_cells_run_again(tmp_path: Path) -> None:

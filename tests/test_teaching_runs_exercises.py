@@ -118,6 +118,7 @@ def test_a_share_by_columns_is_recognised_where_columns_decide(capsys: pytest.Ca
         ("cannot tell", 98.4, 92.0, "of these two encoders the images can tell"),
         ("worse", 97.8, 98.4, "You took the sign for a finding"),
         ("better", 0.98, 0.92, "give accuracies in percent"),
+        ("better", 196.8, 92.0, "between 0 and 100 %, and these are 196.8 and 92"),
         ("better", None, 92.0, "train and measure first"),
         ("better", "high", 92.0, "one number is wanted"),
     ],

@@ -25,6 +25,8 @@ from cltools.training.record import ENTRIES, KIND, read_run_record
 VERDICTS = ("better", "worse", "cannot tell")
 RULES = ("positives.", "negatives.", "loss.form:")
 """Settings that a comparison of rules may differ in."""
+MANY = 100_000
+"""Seeds that no answer needs."""
 WITHIN = 0.05
 """Points of accuracy that rounding may take."""
 
@@ -93,6 +95,8 @@ def verdict(answer: Any, mine: Any, baseline: Any, *, images: int) -> str:
     ours, theirs = as_number(mine), as_number(baseline)
     if max(ours, theirs) <= 1:
         raise Mistake("these look like shares; give accuracies in percent")
+    if not all(0 <= each <= 100 for each in (ours, theirs)):
+        raise Mistake(f"accuracies lie between 0 and 100 %, and these are {ours:g} and {theirs:g}")
     gain, half = ours - theirs, Z * math.sqrt((_variance(ours) + _variance(theirs)) / images)
     said = f"the difference is {gain:+.1f} points, and {images:,} images alone explain up to {half:.1f} either way"
     right = VERDICTS[2] if abs(gain) <= half else VERDICTS[gain < 0]
@@ -121,11 +125,13 @@ def seeds_needed(answer: Any, *, deviation: float, difference: float) -> str:
         raise Mistake(f"a whole number of seeds is wanted, and this is {seeds:g}")
     if seeds < 2:
         raise Mistake(f"at least 2 seeds are wanted, and this is {seeds:g}: one seed has no deviation")
-    needed = next(n for n in range(2, 100_000) if _half(n, deviation) < difference)
+    if seeds >= MANY:
+        raise Mistake(f"nobody trains {seeds:g} seeds, and fewer seeds are enough")
+    needed = next(n for n in range(2, MANY) if _half(n, deviation) < difference)
     said = f"with {int(seeds)} seeds a side the interval reaches {_half(int(seeds), deviation):.2f} points to each side"
     if seeds == needed:
         return f"{said[0].upper()}{said[1:]}, less than {difference:g}; with {needed - 1} it does not."
-    one = next(n for n in range(2, 100_000) if student(n - 1) * deviation / math.sqrt(n) < difference)
+    one = next(n for n in range(2, MANY) if student(n - 1) * deviation / math.sqrt(n) < difference)
     if seeds == one:
         raise Mistake(
             f"{said}. You took the interval of one mean; both means are uncertain, which gives √2 times as much"

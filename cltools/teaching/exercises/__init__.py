@@ -3,26 +3,28 @@
 What is right is computed here anew by the package, from what the reader's answer was made of.
 """
 
-from cltools.teaching.exercises.bands import beats_chance, kept, lower_edge, negatives_left
+from cltools.teaching.exercises.bands import beats_chance, dropped, kept, lower_edge, negatives_left
 from cltools.teaching.exercises.negatives import forces, spare_false, temperature_for
-from cltools.teaching.exercises.own import own_keys, rows_needed
-from cltools.teaching.exercises.positives import largest_k, paired, soft_weights
-from cltools.teaching.exercises.runs import accuracies, fair, seeds_needed
+from cltools.teaching.exercises.own import batch_edge, own_keys
+from cltools.teaching.exercises.positives import paired, soft_weights, staked
+from cltools.teaching.exercises.runs import accuracies, fair, seeds_needed, verdict
 
 __all__ = [
     "accuracies",
+    "batch_edge",
     "beats_chance",
+    "dropped",
     "fair",
     "forces",
     "kept",
-    "largest_k",
     "lower_edge",
     "negatives_left",
     "own_keys",
     "paired",
-    "rows_needed",
     "seeds_needed",
     "soft_weights",
     "spare_false",
+    "staked",
     "temperature_for",
+    "verdict",
 ]

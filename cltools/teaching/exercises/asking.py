@@ -1,6 +1,7 @@
 """How a check speaks: it prints, and never stops a notebook.
 
-An exercise that is not solved yet (None or …) says so; a judge finds the mistake and says it in words.
+An exercise that is not solved yet (None or …) says so; a judge finds the mistake and says it in words. Where the answer
+is an explorer, its state is what is judged.
 """
 
 import math
@@ -27,6 +28,8 @@ def exercise(judge: Callable[Concatenate[Any, Arguments], str]) -> Callable[Conc
             print("Not solved yet.")
             return
         try:
+            if _is_empty(answer):
+                raise Mistake(f"this {type(answer).__name__} is empty")
             print(f"Right. {judge(answer, *args, **kwargs)}")
         except Mistake as mistake:
             print(f"Not yet: {mistake}.")
@@ -49,6 +52,24 @@ def as_numbers(answer: Any, shape: tuple[int, ...]) -> Tensor:
     return given
 
 
+def as_mask(answer: Any, shape: tuple[int, int]) -> Tensor:
+    """The answer as true or false for each pair of this shape; a single row may stand without its first axis."""
+    try:
+        given = torch.as_tensor(answer).detach().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise Mistake(f"true or false for each key is wanted, and this is of type {type(answer).__name__}") from None
+    if given.dtype != torch.bool:
+        kind = str(given.dtype).removeprefix("torch.")
+        raise Mistake(f"true or false for each key is wanted, as a comparison gives, and this holds {kind}")
+    if shape[0] == 1 and given.shape == shape[1:]:
+        given = given[None]
+    if given.shape == shape[::-1] != shape:
+        raise Mistake("rows and columns are the other way round: a row for each anchor, a column for each key")
+    if given.shape != shape:
+        raise Mistake(f"a mask of shape {[*shape]} is wanted, and this has {[*given.shape]}")
+    return given
+
+
 def as_number(answer: Any) -> float:
     """The answer as one number."""
     try:
@@ -63,3 +84,10 @@ def as_number(answer: Any) -> float:
 def same(given: Tensor, other: Tensor) -> bool:
     """Equal as far as float32 and another order of operations let them be."""
     return given.shape == other.shape and torch.allclose(given, other.double(), rtol=1e-3, atol=1e-7)
+
+
+def _is_empty(answer: Any) -> bool:
+    try:
+        return len(answer) == 0
+    except TypeError:  # what has no length is not empty
+        return False

@@ -1,9 +1,10 @@
-"""Checks of notebook 02: which keys a band keeps, and where its lower edge should stand.
+"""Checks of notebooks 00 and 02: which keys a band keeps, and what its lower edge costs.
 
 Legend: B anchors, K keys.
 """
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,7 +13,8 @@ from cltools.evaluation.diagnosis import band_counts
 from cltools.explorer.session import Session
 from cltools.mining import Band, BandNegatives, PositiveRule, Similarities, select
 from cltools.mining.bands import rank_band, rank_count
-from cltools.teaching.exercises.asking import Mistake, as_number, exercise
+from cltools.teaching.exercises.asking import Mistake, as_mask, as_number, exercise
+from cltools.teaching.exercises.exploring import as_explorer, everyone, rank_band_of
 
 PLAIN = PositiveRule(weighting="none")
 STEP = 0.005
@@ -29,7 +31,7 @@ def kept(answer: Any, s: Similarities, *, lower: float, upper: float) -> str:
         lower: share of all keys that is too close.
         upper: share of all keys beyond which a key is too far.
     """
-    given = _as_mask(answer, tuple(s.own.shape))
+    given = as_mask(answer, (len(s.own), s.own.shape[1]))
     right = _kept(s, lower, upper)
     if torch.equal(given, right):
         return f"The band keeps {int(right.sum()):,} keys."
@@ -50,21 +52,10 @@ def kept(answer: Any, s: Similarities, *, lower: float, upper: float) -> str:
     for mask, words in wrong:
         if torch.equal(given, mask):
             raise Mistake(words)
-    raise Mistake(f"yours keeps {int(given.sum()):,} keys, and the band keeps {int(right.sum()):,}")
-
-
-def _as_mask(answer: Any, shape: tuple[int, ...]) -> Tensor:
-    try:
-        given = torch.as_tensor(answer)
-    except (TypeError, ValueError, RuntimeError):
-        raise Mistake(f"one true or false a key is wanted, and this is of type {type(answer).__name__}") from None
-    if given.dtype != torch.bool:
-        raise Mistake(f"true or false is wanted for each key, and this holds {str(given.dtype).removeprefix('torch.')}")
-    if shape[0] == 1 and given.shape == shape[1:]:
-        given = given[None]
-    if given.shape != shape:
-        raise Mistake(f"{[*shape]} answers are wanted, one a key, and this has {[*given.shape]}")
-    return given
+    raise Mistake(
+        f"yours keeps {int(given.sum()):,} keys, the band keeps {int(right.sum()):,}, and about "
+        f"{int((given != right).sum()):,} keys the two differ"
+    )
 
 
 def _kept(s: Similarities, lower: float, upper: float, *, reference: str = "positive", own: bool = False) -> Tensor:
@@ -83,12 +74,16 @@ def negatives_left(answer: Any, session: Session) -> str:
 
     Args:
         answer: a number of keys.
-        session: an explorer, at any anchor and with any rule for positives.
+        session: an explorer that stands at such a band.
     """
-    count = as_number(answer)
-    band = select(session.similarities, session.rules[0], BandNegatives(0.0, 1.0)).band
-    right, mined = (int((band == code).sum()) for code in (Band.POTENTIAL, Band.MINED))
-    keys = band.shape[1]
+    count, rule = as_number(answer), rank_band_of(session)
+    if (rule.lower, rule.upper) != (0, 1):
+        raise Mistake(
+            f"the explorer still has an edge: it drops the closest {100 * rule.lower:.3g} %, and beyond "
+            f"{100 * rule.upper:.3g} %. Put the first to 0 % and the second to 100 %, then count"
+        )
+    right, mined = (int((session.judgement.band == code).sum()) for code in (Band.POTENTIAL, Band.MINED))
+    keys = len(session.judgement.band)
     if count == right:
         return f"Of {keys - 1:,} other keys {mined} are mined as positives, and those are not pushed."
     if count == keys:
@@ -99,46 +94,79 @@ def negatives_left(answer: Any, session: Session) -> str:
 
 
 @exercise
-def lower_edge(answer: Any, s: Similarities, *, budget: float) -> str:
-    """The largest lower edge that drops at most `budget` of the true negatives.
+def dropped(answer: Any, *, false: float, true: float) -> str:
+    """A lower edge in the explorer that drops enough of the false negatives and not too many of the true ones.
 
     Args:
-        answer: a share of the keys.
-        s: similarities with `same_class`, of several anchors.
-        budget: share of the keys of other classes that may be dropped.
+        answer: an explorer with a rank band and labels.
+        false: share of the false negatives, over all anchors, that is to be dropped at least.
+        true: share of the true negatives that may be dropped at most.
     """
-    edge = as_number(answer)
-    if not 0 <= edge < 1:
-        raise Mistake(f"an edge is a share of the keys, at least 0 and below 1, and this is {edge:g}")
-    assert s.same_class is not None, "true negatives are told by labels, and these similarities have none"
-    keys = s.own.shape[1]
-    best = _largest(s, budget)
-    false, true = _cost(s, edge)
-    said = (
-        f"an edge of {100 * edge:g} % drops {100 * false:.1f} % of the false negatives, {100 * true:.1f} % of the true"
-    )
-    if abs(edge - best) <= STEP or rank_count(edge, keys) == rank_count(best, keys):
+    cost, said = _priced(as_explorer(answer))
+    if cost.false < false and cost.true > true:
+        raise Mistake(f"{said}. That costs more than it buys; does the explorer show the last epoch?")
+    if cost.false < false:
+        raise Mistake(f"{said}. At least {100 * false:g} % of the false ones are to go: raise it")
+    if cost.true > true:
+        raise Mistake(
+            f"{said}. At most {100 * true:g} % of the true ones may go: lower it. No edge takes the false ones alone"
+        )
+    return f"{said[0].upper()}{said[1:]}. That is its price."
+
+
+@exercise
+def lower_edge(answer: Any, *, budget: float) -> str:
+    """The largest lower edge, set in the explorer, that drops at most `budget` of the true negatives.
+
+    Args:
+        answer: an explorer with a rank band and labels.
+        budget: share of the keys of other classes, over all anchors, that may be dropped.
+    """
+    session = as_explorer(answer)
+    cost, said = _priced(session)
+    rule, s = rank_band_of(session), everyone(session)
+    best, keys = _largest(s, rule, budget), s.own.shape[1]
+    if abs(rule.lower - best) <= STEP or rank_count(rule.lower, keys) == rank_count(best, keys):
         return f"{said[0].upper()}{said[1:]}."
-    if true > budget:
+    if cost.true > budget:
         raise Mistake(f"{said}, which is more than {100 * budget:g} %: lower it")
     raise Mistake(f"{said}; {100 * budget:g} % may be dropped, so raise it")
 
 
-def _largest(s: Similarities, budget: float) -> float:
+class Cost(NamedTuple):
+    """Shares of the false and of the true negatives that a lower edge drops."""
+
+    false: float
+    true: float
+
+
+def _priced(session: Session) -> tuple[Cost, str]:
+    """What the lower edge of the explorer's band drops, over all anchors, and that in words."""
+    rule, s = rank_band_of(session), everyone(session)
+    if s.same_class is None:
+        raise Mistake("false negatives are told by labels, and this explorer's pictures have none")
+    cost = _cost(s, rule, rule.lower)
+    return cost, (
+        f"an edge of {100 * rule.lower:.3g} % drops {100 * cost.false:.1f} % of the false negatives, "
+        f"{100 * cost.true:.1f} % of the true"
+    )
+
+
+def _largest(s: Similarities, rule: BandNegatives, budget: float) -> float:
     """The largest edge within the budget; what an edge drops grows with it, so it is found by halving."""
     keys, low, high = s.own.shape[1], 0, s.own.shape[1] - 1
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if _cost(s, middle / keys)[1] <= budget else (low, middle - 1)
+        low, high = (middle, high) if _cost(s, rule, middle / keys).true <= budget else (low, middle - 1)
     return low / keys
 
 
-def _cost(s: Similarities, edge: float) -> tuple[float, float]:
-    """Shares of the false and of the true negatives that a lower edge drops."""
+def _cost(s: Similarities, rule: BandNegatives, edge: float) -> Cost:
+    """What this rule would drop at another lower edge, with nothing too easy."""
     assert s.same_class is not None
-    dropped = select(s, PLAIN, BandNegatives(edge, 1.0)).band == Band.HARD
+    hard = select(s, PLAIN, replace(rule, lower=edge, upper=1.0)).band == Band.HARD
     same, true = s.same_class & ~s.own, ~s.same_class & ~s.own
-    return float((dropped & same).sum() / same.sum()), float((dropped & true).sum() / true.sum())
+    return Cost(float((hard & same).sum() / same.sum()), float((hard & true).sum() / true.sum()))
 
 
 @exercise

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from cltools.gradients import info_nce_gradients, mass_by_rank, tangential_force
 from cltools.mining import NegativeRule, OracleNegatives, PositiveRule, Similarities, select
-from cltools.teaching.exercises.asking import Mistake, as_number, as_numbers, exercise, same
+from cltools.teaching.exercises.asking import Mistake, as_numbers, exercise, same
+from cltools.teaching.exercises.exploring import as_explorer, everyone
 
 PLAIN = PositiveRule(weighting="none")
 TEMPERATURES = (0.05, 0.07, 0.1, 0.2, 0.5, 1.0)
@@ -77,21 +78,19 @@ def _push(s: Similarities, temperature: float, *, own: bool = False) -> Tensor:
 
 
 @exercise
-def temperature_for(answer: Any, s: Similarities, *, share: float, held: float) -> str:
-    """The temperature at which the closest `share` of the keys hold `held` of the push, on average over anchors.
+def temperature_for(answer: Any, *, share: float, held: float) -> str:
+    """The temperature, set in the explorer, at which the closest `share` of the keys hold `held` of the push.
 
     Args:
-        answer: a temperature.
-        s: similarities.
+        answer: an explorer; all its anchors count, at the epoch that it shows.
         share: of all keys, closest to the anchor first.
-        held: share of the sum of p/τ.
+        held: share of the sum of p/τ, on average over anchors.
     """
-    temperature = as_number(answer)
-    if temperature <= 0:
-        raise Mistake(f"τ is {temperature:g}; it divides cosines and must be above 0")
+    session = as_explorer(answer)
+    temperature, s = session.state.side.temperature, everyone(session)
     closeness = s.anchor.masked_fill(s.own, -torch.inf)
     found = float(mass_by_rank(_push(s, temperature), closeness, [share]).mean())
-    said = f"at τ = {temperature:g} the closest {100 * share:g} % hold {100 * found:.1f} % of the push"
+    said = f"at τ = {temperature:.3g} the closest {100 * share:g} % hold {100 * found:.1f} % of the push"
     if abs(found - held) <= NEAR:
         return f"{said[0].upper()}{said[1:]}."
     with_own = float(mass_by_rank(_push(s, temperature, own=True), s.anchor, [share]).mean())

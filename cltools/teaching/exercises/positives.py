@@ -1,4 +1,4 @@
-"""Checks of notebook 03: weights of mined positives, their purity, and whether they help.
+"""Checks of notebook 03: weights of mined positives, what they stake on wrong guesses, and whether they help.
 
 Legend: B anchors, K keys.
 """
@@ -6,16 +6,17 @@ Legend: B anchors, K keys.
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cltools.evaluation.diagnosis import mined_purity_by_k
 from cltools.evaluation.intervals import student
 from cltools.mining import PositiveRule, Similarities
 from cltools.mining.positives import mine, search_score
 from cltools.teaching.exercises.asking import Mistake, as_number, as_numbers, exercise, same
+from cltools.teaching.exercises.exploring import as_explorer, everyone
 
 
 @exercise
@@ -74,31 +75,34 @@ def _weights(s: Similarities, rule: PositiveRule) -> Tensor:
 
 
 @exercise
-def largest_k(answer: Any, s: Similarities, *, times: float) -> str:
-    """The largest k for which the k keys closest to the positive are of the anchor's class `times` the base rate.
+def staked(answer: Any, *, mined: float, wrong: float) -> str:
+    """Positives, set in the explorer, that trust their guesses to some degree and stake little on wrong ones.
 
     Args:
-        answer: a whole number.
-        s: similarities with `same_class`, of several anchors.
-        times: the base rate.
+        answer: an explorer with labels; all its anchors count, at the epoch that it shows.
+        mined: share of the positives' weight that mined keys have at least.
+        wrong: share of it that keys of other classes have at most.
     """
-    k, keys = as_number(answer), s.own.shape[1] - 1
-    if k != int(k) or not 1 <= k <= keys:
-        raise Mistake(f"k is a whole number from 1 to {keys}, and this is {k:g}")
-    assert s.key is not None
-    purity = torch.tensor([share.value for share in mined_purity_by_k(s.key, s.own, s.same_class, range(1, keys + 1))])
-    asked = times * float(purity[-1])
-    pure = (purity >= asked).nonzero()[:, 0] + 1
-    if not len(pure):
-        raise Mistake(f"in this snapshot no k reaches {100 * asked:.1f} %, {times:g} times the base rate")
-    right, at = int(pure[-1]), float(purity[int(k) - 1])
-    said = f"at k = {k:.0f} the purity is {100 * at:.1f} %, and {100 * asked:.1f} % is asked for"
-    if k == right:
-        return f"{said[0].upper()}{said[1:]}; one more, and it is {100 * float(purity[min(right, keys - 1)]):.1f} %."
-    with_own = mined_purity_by_k(s.key, torch.zeros_like(s.own), s.same_class, [int(k), int(k) + 1])
-    if k > right and with_own[0].value >= asked > with_own[1].value:
-        raise Mistake(f"{said}. You counted the anchor's own key, which is always of its class and never mined")
-    raise Mistake(f"{said}, so a {'larger' if k < right else 'smaller'} k is meant")
+    session = as_explorer(answer)
+    s, rule = everyone(session), session.rules[0]
+    if s.same_class is None:
+        raise Mistake("wrong guesses are told by labels, and this explorer's pictures have none")
+    index, weight = mine(s, rule, generator=torch.Generator().manual_seed(0))
+    guessed = weight[:, 1:]
+    on_mined = float(guessed.sum(1).mean())
+    if on_mined == 0:
+        raise Mistake("no key is mined, so nothing is guessed: choose a weighting, and an augmented share below 1")
+    on_wrong = float((guessed * ~s.same_class.gather(1, index)).sum(1).mean())
+    said = f"mined keys have {100 * on_mined:.1f} % of the weight, and {100 * on_wrong:.1f} % lies on other classes"
+    if on_wrong <= wrong and on_mined >= mined:
+        return f"{said[0].upper()}{said[1:]}."
+    if on_mined < mined:
+        raise Mistake(f"{said}. At least {100 * mined:g} % are to be mined ones': let the augmented view keep less")
+    if rule.augmented_share == 0:
+        raise Mistake(f"{said}. You replace the augmented view, so all rests on guesses: let it keep a share")
+    if session.state.side.epoch != session.snapshots[0].epochs[-1]:
+        raise Mistake(f"{said}, as an encoder at epoch {session.state.side.epoch} guesses: go to the last epoch")
+    raise Mistake(f"{said}, which is more than {100 * wrong:g} %: let the augmented view keep more")
 
 
 @exercise
@@ -111,7 +115,9 @@ def paired(answer: Any, baseline: Any) -> str:
     """
     if not isinstance(answer, Mapping) or not isinstance(baseline, Mapping):
         raise Mistake("give both by seed, such as {0: 70.1, 1: 69.4, 2: 71.0}: one mean does not tell what chance does")
-    mine, theirs = ({seed: as_number(value) for seed, value in side.items()} for side in (answer, baseline))
+    if not all(isinstance(seed, Integral) for seed in [*answer, *baseline]):
+        raise Mistake(f"seeds are whole numbers, and yours are {[*answer]}, the baseline's {[*baseline]}")
+    mine, theirs = ({int(seed): as_number(value) for seed, value in side.items()} for side in (answer, baseline))
     return paired_words(mine, theirs)
 
 

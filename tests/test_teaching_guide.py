@@ -1,11 +1,12 @@
 """TEACHING.md quotes the course's snapshots and records rightly; a new snapshot asks for new figures."""
 
+import re
 from functools import cache
-from pathlib import Path
 from statistics import mean
 
 import pytest
 import torch
+from test_project import ROOT, markdown
 
 from cltools import (
     AllNegatives,
@@ -19,10 +20,11 @@ from cltools import (
     select,
     terms,
 )
+from cltools.explorer.session import Session
 from cltools.gradients import effective_negatives, mass_by_rank
 from cltools.teaching import band_plots, comparison, mistakes, records
 
-GUIDE = " ".join((Path(__file__).parents[1] / "TEACHING.md").read_text().split())
+GUIDE = " ".join((ROOT / "TEACHING.md").read_text().split())
 PLAIN = PositiveRule(weighting="none")
 
 
@@ -108,3 +110,19 @@ def test_what_mistakes_do(function: str, cell: str) -> None:
     effect = getattr(mistakes, function)()
     row = next(line for line in GUIDE.split(" | `mistakes.") if line.startswith(function))
     assert f"| {cell.format([*effect.wrong.values()])} |" in row
+
+
+def test_the_sections_it_sends_teachers_to_exist() -> None:
+    named = re.findall(r'\b(0\d), "([^"]+)"', GUIDE)
+    assert len(named) > 10
+    for number, title in named:
+        (notebook,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
+        headings = re.findall(r"^#+ (.*)$", markdown(notebook), flags=re.MULTILINE)
+        assert any(title in heading for heading in headings), (number, title)
+
+
+def test_the_controls_it_names_exist() -> None:
+    session = Session(load_snapshot("shapes-moco")).set(rule="BandNegatives")
+    labels = {control.label for control in session.controls}
+    named = {"drop the closest", "show true classes", "candidates k"}
+    assert named <= labels and all(f"*{label}*" in GUIDE for label in named)

@@ -10,14 +10,25 @@ import nbformat
 import pytest
 
 from cltools.teaching import times
-from cltools.teaching.times import HEADER, about, main, over_budget, read_times, seconds_of
+from cltools.teaching.times import HEADER, about, main, over_budget, read_times, row_of, seconds_of
 
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
 needs_two_cores = pytest.mark.skipif(processors < 2, reason="the stated times are of two cores, on Linux")
 
 
 def text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
+
+
+@notebooks
+def test_header_and_readme_state_the_same_time(path: Path) -> None:
+    header = [found[1] for found in HEADER.findall(text(path))]
+    assert len(header) == 1, "write in the header: all cells run in about 5 seconds on two CPU cores; then: make times"
+    assert [found[1] for found in row_of(path.stem).findall(text(ROOT / "README.md"))] == header
 
 
 @pytest.mark.parametrize(

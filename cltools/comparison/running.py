@@ -8,6 +8,7 @@ With `holdout` it is measured on training images that no arm sees, and then some
 import math
 import time
 import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -113,25 +114,42 @@ def compare(flags: CompareFlags) -> dict[str, Any]:
         record = _gone_on_with(flags.out, settings | here)
     done = {(row["arm"], row["seed"]) for row in record["rows"]}
     todo = [(seed, name) for seed in dict.fromkeys(flags.seeds) for name in experiments if (name, seed) not in done]
-    images, _ = training_images(replace(baseline, data=replace(baseline.data, holdout=0.0)))
+    images = whole(baseline)
     test = None if flags.holdout else evaluation_images(baseline)
     warm: Run | None = None
     for seed, name in tqdm(todo, desc="arms", unit="arm"):
         if warm is None or warm.experiment.seed != seed:
-            start = flags.budgeted(preset(f"{flags.images}-{BASELINE}"), flags.warm_epochs)
-            warm = fit(replace(start, seed=seed), images=images)
+            warm = warm_start(flags, seed, images)
             _check_same_start(flags.out, record["warm_starts"], warm)
-        row = _row(name, replace(experiments[name], seed=seed), warm, images, test)
+        row = train_arm(name, replace(experiments[name], seed=seed), warm, images, test)
         record["rows"].append(row)
         write_record(flags.out, record)
         tqdm.write(f"{flags.images} {name} seed {seed}: " + ", ".join(f"{f} {row[f]:.1f}" for f in FIGURES))
     return record
 
 
-def _row(name: str, experiment: Experiment, warm: Run, images: ImageSet, test: ImageSet | None) -> dict[str, Any]:
+def whole(experiment: Experiment) -> ImageSet:
+    """The training images with those that will be held out; each seed holds out others."""
+    return training_images(replace(experiment, data=replace(experiment.data, holdout=0.0)))[0]
+
+
+def warm_start(flags: CompareFlags, seed: int, images: ImageSet) -> Run:
+    """The run of `moco` that every arm of a seed goes on from."""
+    start = flags.budgeted(preset(f"{flags.images}-{BASELINE}"), flags.warm_epochs)
+    return fit(replace(start, seed=seed), images=images)
+
+
+def train_arm(
+    name: str,
+    experiment: Experiment,
+    warm: Run,
+    images: ImageSet,
+    test: ImageSet | None = None,
+    callbacks: Sequence[Callable[[Run], None]] = (),
+) -> dict[str, Any]:
     """Train an arm, and what it reached and selected in its last epoch; without test images, on those held out."""
     began = time.perf_counter()
-    run = fit(experiment, images=images, start_from=warm)
+    run = fit(experiment, images=images, start_from=warm, callbacks=callbacks)
     seconds = time.perf_counter() - began
     train, held_out = training_images(experiment, images)
     judged = test if test is not None else held_out

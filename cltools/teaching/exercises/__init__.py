@@ -4,6 +4,7 @@ What is right is computed here anew by the package, from what the reader's answe
 """
 
 from cltools.teaching.exercises.bands import beats_chance, kept, lower_edge, negatives_left
+from cltools.teaching.exercises.choosing import best_cell, detectable
 from cltools.teaching.exercises.negatives import forces, spare_false, temperature_for
 from cltools.teaching.exercises.own import own_keys, rows_needed
 from cltools.teaching.exercises.positives import largest_k, paired, soft_weights
@@ -12,6 +13,8 @@ from cltools.teaching.exercises.runs import accuracies, fair, seeds_needed
 __all__ = [
     "accuracies",
     "beats_chance",
+    "best_cell",
+    "detectable",
     "fair",
     "forces",
     "kept",

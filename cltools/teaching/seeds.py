@@ -14,6 +14,9 @@ from cltools.evaluation import spread
 from cltools.evaluation.intervals import student
 from cltools.teaching.records import Comparison
 
+LEAST = 3
+"""Seeds from which a verdict is given."""
+
 
 def detectable(gains: Iterable[float]) -> float:
     """Half the 95 % interval of a mean of paired differences, t(n−1)·s/√n: a smaller mean difference shows nothing.
@@ -31,8 +34,13 @@ def detectable(gains: Iterable[float]) -> float:
 
 
 def verdict(gains: Iterable[float]) -> str:
-    """What the seeds show: "ahead", "behind", or "no difference shown"."""
+    """What the seeds show: "ahead", "behind", or "no difference shown"; nothing is told from fewer than three.
+
+    Two differences can be equal by accident, as accuracies move in steps of one image, and their deviation is then 0.
+    """
     values = [*gains]
+    if len(values) < LEAST:
+        return "too few seeds to tell"
     mean = statistics.fmean(values)
     if abs(mean) <= detectable(values):
         return "no difference shown"
@@ -42,16 +50,15 @@ def verdict(gains: Iterable[float]) -> str:
 def standings(
     records: Comparison, arms: Iterable[str], figure: str = "knn200", *, against: str = BASELINE
 ) -> list[dict[str, Any]]:
-    """A row an arm: what it reached, the paired difference, what the seeds can detect, and what they show."""
+    """A row an arm, in words: what it reached, the paired difference, what the seeds can detect, and what they show."""
     rows = []
     for arm in arms:
         reached, gains = [*records.of(arm, figure).values()], [*records.gains(arm, figure, against=against).values()]
-        row = {"arm": arm, "seeds": len(reached), f"{figure} %": spread(reached)}
-        if arm == against:
-            rows.append(row)
-            continue
-        row |= {f"against {against}": spread(gains, 2, layout="+"), "detectable": round(detectable(gains), 2)}
-        rows.append(row | {"the seeds show": verdict(gains)})
+        told = ("", "", "", "")
+        if arm != against:
+            told = (against, spread(gains, 2, layout="+"), f"{detectable(gains):.2f}", verdict(gains))
+        paired = dict(zip(("against", "gain", "detectable", "the seeds show"), told, strict=True))
+        rows.append({"arm": arm, "seeds": len(reached), f"{figure} %": spread(reached), **paired})
     return rows
 
 

@@ -196,6 +196,8 @@ def test_every_band_is_above_moco_and_so_is_as_many_keys_by_chance() -> None:
     of_chance = [statistics.fmean(records.gains(arm).values()) for arm in {*chance.values()}]
     assert (len(of_bands), len(of_chance)) == (15, 14) and min(of_bands + of_chance) > 0
     assert f"above `moco`, by {min(of_bands):.1f} to {max(of_bands):.1f} points" in text
+    readme = f"{min(of_bands):.1f} to {max(of_bands):.1f} points and {min(of_chance):.1f} to {max(of_chance):.1f}"
+    assert readme in (ROOT / "README.md").read_text()
     assert f"in all fourteen shares, by {min(of_chance):.1f} to {max(of_chance):.1f} points" in text
     verdicts = [seeds.verdict(records.gains(arm, against=control).values()) for arm, control in chance.items()]
     assert verdicts.count("ahead") == 1 and verdicts.count("no difference shown") == 14
@@ -207,6 +209,10 @@ def test_the_best_band_gave_less_in_the_seed_that_had_no_say() -> None:
     found = seeds.winners(records, [*grids.bands_of(records)])
     assert len(found) == 3 and all(1.9 < winner.chosen / winner.fresh < 5.1 for winner in found)
     assert "two to five times what it gave in the seed left out" in prose("04_train_and_compare")
+    chosen, fresh = (statistics.fmean(getattr(winner, name) for winner in found) for name in ("chosen", "fresh"))
+    assert (
+        f"chosen by two seeds it has {chosen:.1f} points, in the third {fresh:.1f}" in (ROOT / "README.md").read_text()
+    )
 
 
 def test_the_test_images_are_in_neither_record() -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from cltools.comparison import BASELINE, CompareFlags, arms_of, compare, running
+from cltools.comparison import BASELINE, CompareFlags, arms_of, compare, grid_of, running
 from cltools.config import IMMATERIAL, Experiment, differences, plain_differences
-from cltools.datasets import ImageSet, load_images
+from cltools.datasets import ImageSet, load_images, split_holdout
 from cltools.evaluation import knn_accuracy
 from cltools.evaluation.embed import embed
 from cltools.mining import AllNegatives, BandNegatives, OracleNegatives, PositiveRule, RandomNegatives
@@ -60,6 +60,25 @@ def test_the_controls_are_those_that_make_an_effect_attributable() -> None:
     assert [found[f"moco-t{t}"].loss.temperature for t in (0.1, 0.5)] == [0.1, 0.5]
 
 
+def test_a_grid_has_a_band_a_pair_and_as_many_keys_by_chance() -> None:
+    found, moco = grid_of("digits", (0.3, 0.0, 0.1), (0.3, 1.0)), preset("digits-moco")
+    bands = {"band-0-0.3": (0.0, 0.3), "band-0.1-0.3": (0.1, 0.3), "band-0.1-1": (0.1, 1.0), "band-0.3-1": (0.3, 1.0)}
+    assert list(found) == [BASELINE, *bands, "random-0.2", "random-0.3", "random-0.7", "random-0.9"]
+    assert found[BASELINE] == moco, "which is the band from 0 to 1"
+    for name, (lower, upper) in bands.items():
+        assert found[name] == replace(moco, negatives=BandNegatives(lower, upper))
+        assert f"random-{upper - lower:g}" in found
+    for share in (0.2, 0.3, 0.7, 0.9):
+        assert found[f"random-{share}"] == replace(moco, negatives=RandomNegatives(share))
+    for lowers, uppers in (((0.5,), (0.5, 0.1)), ((0.0,), (1.0,))):
+        with pytest.raises(ValueError, match=r"No pair of lowers \[0\.\d\] and uppers \[.*\] is a band"):
+            grid_of("digits", lowers, uppers)
+    with pytest.raises(ValueError, match="is not one; edges in rank unit must satisfy"):
+        grid_of("digits", (-0.1,), (1.0,))
+    with pytest.raises(ValueError, match="Unknown images 'digit'"):
+        grid_of("digit", (0.1,), (1.0,))
+
+
 def small(out: Path, **more: Any) -> CompareFlags:
     return CompareFlags("digits", out, warm_epochs=1, epochs=1, device="cpu", **{"only": ("band",), **more})
 
@@ -68,7 +87,8 @@ def small(out: Path, **more: Any) -> CompareFlags:
 def few_images() -> Iterator[None]:
     """A step or two an epoch."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(running, "training_images", lambda experiment: (few("train"), None))
+        drawn = running.training_images
+        patch.setattr(running, "training_images", lambda e, images=None: drawn(e, images or few("train")))
         patch.setattr(running, "evaluation_images", lambda experiment: few("test"))
         yield
 
@@ -121,6 +141,37 @@ def test_arms_part_from_one_warm_start_and_are_measured_on_the_test_images(
     run = fits[2][2]
     expected = knn_accuracy(embed(run.encoder, train), train.labels, embed(run.encoder, test), test.labels)
     assert record["rows"][1]["knn200"] == round(expected, 2)
+
+
+def test_with_a_holdout_arms_are_measured_on_images_that_none_has_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[Run] = []
+    fit = running.fit
+
+    def spy(experiment: Experiment, **arguments: Any) -> Run:
+        runs.append(fit(experiment, **arguments))
+        return runs[-1]
+
+    def no_test(experiment: Experiment) -> ImageSet:
+        raise AssertionError("the test images are read")
+
+    monkeypatch.setattr(running, "fit", spy)
+    monkeypatch.setattr(running, "evaluation_images", no_test)
+    out = tmp_path / "a.json"
+    record = compare(small(out, seeds=(0, 1), only=(), lowers=(0.1,), uppers=(0.5,), holdout=0.2))
+    assert [(row["arm"], row["seed"]) for row in record["rows"]] == [
+        (arm, seed) for seed in (0, 1) for arm in ("moco", "band-0.1-0.5", "random-0.4")
+    ]
+    assert record["baseline"]["data"]["holdout"] == 0.2
+    assert all(run.images is not None and run.images.count == 240 for run in runs), "the warm starts neither"
+    for run, row in zip(runs[1:4] + runs[5:], record["rows"], strict=True):
+        train, val = split_holdout(few("train"), 0.2, run.experiment.seed)
+        expected = knn_accuracy(embed(run.encoder, train), train.labels, embed(run.encoder, val), val.labels)
+        assert row["knn200"] == round(expected, 2)
+    assert "percent of 20 % of the training images, held out, after the last epoch" in table([out])
+    with pytest.raises(ValueError, match=r"other settings: baseline\. Give another file"):
+        compare(small(out))
 
 
 def test_a_record_is_gone_on_with(done: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
@@ -179,6 +230,11 @@ def test_another_warm_start_is_not_gone_on_from(done: tuple[Path, dict[str, Any]
         ({"epochs": 0}, "both must be at least 1"),
         ({"warm_epochs": 0}, "both must be at least 1"),
         ({"only": ("bund",)}, r"Unknown arm 'bund'\. Did you mean band"),
+        ({"lowers": (0.1,)}, "takes both lowers and uppers"),
+        (
+            {"lowers": (0.1,), "uppers": (0.5,), "only": ("bands",)},
+            r"Unknown arm 'bands'\. Known: band-0\.1-0\.5, moco",
+        ),
         ({"images": "cifar"}, r"Unknown images 'cifar'\. Did you mean cifar10"),
     ],
 )

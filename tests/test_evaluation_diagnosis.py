@@ -103,7 +103,10 @@ def test_wilson_closed_forms() -> None:
     assert wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=5e-5)  # a textbook's
 
 
-@pytest.mark.parametrize(("freedom", "point"), [(3, 3.1824), (5, 2.5706), (10, 2.2281), (30, 2.0423), (1000, 1.9623)])
+@pytest.mark.parametrize(
+    ("freedom", "point"),
+    [(1, 12.7062), (2, 4.3027), (3, 3.1824), (5, 2.5706), (10, 2.2281), (30, 2.0423), (1000, 1.9623)],
+)
 def test_students_points_are_the_tables(freedom: int, point: float) -> None:
     assert student(freedom) == pytest.approx(point, rel=0.01) and student(freedom) > Z
 

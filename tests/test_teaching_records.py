@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from cltools.comparison import chance_name
+from cltools.evaluation.intervals import student
 from cltools.presets import preset
 from cltools.published import PUBLISHED
-from cltools.teaching import comparison
+from cltools.teaching import comparison, grids, seeds
 from cltools.teaching.figures import MINING
 from cltools.teaching.records import RESULTS, best_and_last, figures_by_method, method_of, recorded_runs
 
@@ -179,3 +181,87 @@ def test_notebook_05_says_so() -> None:
     for name in re.findall(r"cltools train (\S+)", text):
         preset(name)
     assert text.count("python -m cltools train") >= 4 and "torchrun --nproc-per-node" in text
+
+
+# What notebook 04 says of the records
+
+
+def test_every_band_is_above_moco_and_so_is_as_many_keys_by_chance() -> None:
+    records = comparison("digits", "grid")
+    assert len(records.seeds) == 3
+    text = prose("04_train_and_compare")
+    bands = grids.bands_of(records)
+    chance = {arm: chance_name(upper - lower) for arm, (lower, upper) in bands.items()}
+    of_bands = [statistics.fmean(records.gains(arm).values()) for arm in bands]
+    of_chance = [statistics.fmean(records.gains(arm).values()) for arm in {*chance.values()}]
+    assert (len(of_bands), len(of_chance)) == (15, 14) and min(of_bands + of_chance) > 0
+    assert f"above `moco`, by {min(of_bands):.1f} to {max(of_bands):.1f} points" in text
+    readme = f"{min(of_bands):.1f} to {max(of_bands):.1f} points and {min(of_chance):.1f} to {max(of_chance):.1f}"
+    assert readme in (ROOT / "README.md").read_text()
+    assert f"in all fourteen shares, by {min(of_chance):.1f} to {max(of_chance):.1f} points" in text
+    verdicts = [seeds.verdict(records.gains(arm, against=control).values()) for arm, control in chance.items()]
+    assert verdicts.count("ahead") == 1 and verdicts.count("no difference shown") == 14
+    assert "Of fifteen bands one is shown to be ahead of its control" in text
+
+
+def test_the_best_band_gave_less_in_the_seed_that_had_no_say() -> None:
+    records = comparison("digits", "grid")
+    found = seeds.winners(records, [*grids.bands_of(records)])
+    assert len(found) == 3 and all(1.9 < winner.chosen / winner.fresh < 5.1 for winner in found)
+    assert "two to five times what it gave in the seed left out" in prose("04_train_and_compare")
+    chosen, fresh = (statistics.fmean(getattr(winner, name) for winner in found) for name in ("chosen", "fresh"))
+    assert (
+        f"chosen by two seeds it has {chosen:.1f} points, in the third {fresh:.1f}" in (ROOT / "README.md").read_text()
+    )
+
+
+def test_the_test_images_are_in_neither_record() -> None:
+    for kind in ("grid", "short"):
+        for path in RESULTS.glob(f"{kind}-digits-*.json"):
+            record = json.loads(path.read_text())
+            assert record["baseline"]["data"]["holdout"] == 0.25
+            assert f"{path.name} --seeds {path.stem[-1]}" in record["command"]
+            told = (
+                record["command"]
+                .replace(path.name, f"{kind}-digits-0.json")
+                .replace(f"seeds {path.stem[-1]}", "seeds 0")
+            )
+            shown = prose("04_train_and_compare").replace(" \\\n   ", "")
+            assert told in shown, "the notebook shows the command"
+
+
+def test_three_arms_are_shown_ahead_none_behind_and_no_rule_beats_its_control() -> None:
+    records, text = comparison("digits", "short"), prose("04_train_and_compare")
+    arms = [arm for arm in dict.fromkeys(row["arm"] for row in records.rows) if arm != "moco"]
+    assert records.seeds == (0, 1, 2, 3, 4) and all(len(records.of(arm)) == 5 for arm in ["moco", *arms])
+    shown = {arm: seeds.verdict(records.gains(arm).values()) for arm in arms}
+    assert len(arms) == 34 and "behind" not in shown.values()
+    assert [arm for arm, verdict in shown.items() if verdict == "ahead"] == ["hcl", "band-annealed", "drop-beyond"]
+    assert "`hcl`, `band-annealed` and `drop-beyond`, and none behind" in text
+    for arm, control in (
+        ("band", "random"),
+        ("potential", "potential-random"),
+        ("mined-soft-hard", "moco"),
+        ("oracle", "moco"),
+    ):
+        assert seeds.verdict(records.gains(arm, against=control).values()) == "no difference shown"
+    assert round(statistics.fmean(records.of("moco").values())) == 94
+
+
+def test_what_five_and_fifty_seeds_can_detect() -> None:
+    records, text = comparison("digits", "short"), prose("04_train_and_compare")
+    arms = {row["arm"] for row in records.rows} - {"moco"}
+    typical = statistics.median(statistics.stdev(records.gains(arm).values()) for arm in arms)
+    five, fifty = (student(n - 1) * typical / n**0.5 for n in (5, 50))
+    assert f"{typical:.1f} points. Five seeds show a difference from {five:.1f} points on" in text
+    assert 0.2 < fifty < 0.25 and "a quarter of a point takes fifty" in text
+    assert sum(abs(statistics.fmean(records.gains(arm).values())) >= five for arm in arms) <= 5  # "few arms"
+
+
+def test_the_band_that_notebook_04_opens_with_is_first_in_one_seed_and_last_in_the_other() -> None:
+    records, text = comparison("digits", "grid"), prose("04_train_and_compare")
+    first, second = ({arm: records.of(arm)[seed] for arm in ("moco", "band-0.1-0.5", "random-0.4")} for seed in (0, 1))
+    assert max(first, key=first.__getitem__) == "band-0.1-0.5" == min(second, key=second.__getitem__)
+    assert f"changes by {abs(first['moco'] - second['moco']):.1f} points" in text
+    notebook = (ROOT / "notebooks" / "04_train_and_compare.ipynb").read_text()
+    assert "lower=0.1, upper=0.5)" in notebook and "trial.train(seeds=(0, 1))" in notebook

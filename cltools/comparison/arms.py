@@ -1,6 +1,8 @@
 """What is compared: every preset, and the ablations and controls that say what an effect is due to."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 from cltools.config import Experiment
 from cltools.errors import unknown
@@ -49,3 +51,33 @@ def arms_of(images: str) -> dict[str, Experiment]:
         "potential-oracle": replace(potential, negatives=OracleNegatives()),
         **{f"{name}-t{t}": at(presets[name], t) for name in ("moco", "potential") for t in (0.1, 0.5)},
     }
+
+
+def grid_of(images: str, lowers: Sequence[float], uppers: Sequence[float]) -> dict[str, Experiment]:
+    """The baseline, a band for every pair of edges that is one, and for each as many keys by chance.
+
+    Edges are rank shares. From 0 to 1 a band keeps every key, which is the baseline, so that pair is left out.
+
+    Raises:
+        ValueError: no such images, an edge that is no share, or no pair that is a band.
+    """
+    if images not in IMAGES:
+        raise unknown("images", images, IMAGES)
+    moco = preset(f"{images}-{BASELINE}")
+    pairs = [(low, up) for low, up in product(sorted({*lowers}), sorted({*uppers})) if low < up and (low, up) != (0, 1)]
+    if not pairs:
+        raise ValueError(f"No pair of lowers {[*lowers]} and uppers {[*uppers]} is a band; a lower edge lies below.")
+    bands = {band_name(low, up): replace(moco, negatives=BandNegatives(low, up)) for low, up in pairs}
+    shares = sorted({round(up - low, 6) for low, up in pairs})  # 0.3 − 0.1 and 0.5 − 0.3 are one share
+    chance = {chance_name(share): replace(moco, negatives=RandomNegatives(share)) for share in shares}
+    return {BASELINE: moco} | bands | chance
+
+
+def band_name(lower: float, upper: float) -> str:
+    """The arm of a grid that keeps the ranks between two shares."""
+    return f"band-{lower:g}-{upper:g}"
+
+
+def chance_name(share: float) -> str:
+    """The arm of a grid that keeps a share of the keys by chance."""
+    return f"random-{share:g}"

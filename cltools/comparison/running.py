@@ -2,18 +2,20 @@
 
 A warm start is `moco` for some epochs; each arm then goes on from it, with the same images in the same order, and is
 measured after its last epoch on the test images. Nothing is chosen by what is measured, and no arm is left out.
+With `holdout` it is measured on training images that no arm sees, and then something may be chosen by it.
 """
 
 import math
 import time
 import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
-from cltools.comparison.arms import BASELINE, arms_of
+from cltools.comparison.arms import BASELINE, arms_of, grid_of
 from cltools.config import IMMATERIAL, Experiment, differences, plain_differences, to_plain
 from cltools.datasets import ImageSet
 from cltools.errors import unknown
@@ -45,6 +47,12 @@ class CompareFlags:
     """Of each arm, from the warm start."""
     only: tuple[str, ...] = ()
     """These arms alone, and the baseline; all where none is named."""
+    lowers: tuple[float, ...] = ()
+    """With --uppers: a grid of bands, and as many keys by chance, in place of the rules. Shares dropped as closest."""
+    uppers: tuple[float, ...] = ()
+    """Shares beyond which the bands of the grid drop keys."""
+    holdout: float = 0.0
+    """Keep this share of the training images from every arm, another for each seed, and measure on it, not on test."""
     laptop: bool = False
     """The CPU setting: tiny encoder, 10,000 images."""
     root: str | None = None
@@ -58,13 +66,19 @@ class CompareFlags:
             raise ValueError("compare: seeds is empty; name at least one.")
         if self.epochs < 1 or self.warm_epochs < 1:
             raise ValueError(f"compare: {self.warm_epochs} and {self.epochs} epochs; both must be at least 1.")
+        if bool(self.lowers) != bool(self.uppers):
+            raise ValueError("compare: a grid takes both lowers and uppers; give the other one too.")
         for name in self.only:
-            if name not in arms_of(self.images):
-                raise unknown("arm", name, arms_of(self.images))
+            if name not in self.arms():
+                raise unknown("arm", name, self.arms())
+
+    def arms(self) -> dict[str, Experiment]:
+        """What may be compared: every rule and control, or a grid of bands."""
+        return grid_of(self.images, self.lowers, self.uppers) if self.lowers else arms_of(self.images)
 
     def chosen(self) -> dict[str, Experiment]:
         """The arms to train, the baseline first, each with the budget."""
-        every = arms_of(self.images)
+        every = self.arms()
         names = [BASELINE, *(name for name in every if name != BASELINE and (not self.only or name in self.only))]
         return {name: self.budgeted(every[name], self.epochs) for name in names}
 
@@ -74,7 +88,7 @@ class CompareFlags:
             experiment = laptop(experiment)
         return replace(
             experiment,
-            data=replace(experiment.data, root=self.root),
+            data=replace(experiment.data, root=self.root, holdout=self.holdout),
             training=replace(experiment.training, epochs=epochs, device=self.device),
             evaluation=replace(experiment.evaluation, every=epochs),
         )
@@ -100,27 +114,47 @@ def compare(flags: CompareFlags) -> dict[str, Any]:
         record = _gone_on_with(flags.out, settings | here)
     done = {(row["arm"], row["seed"]) for row in record["rows"]}
     todo = [(seed, name) for seed in dict.fromkeys(flags.seeds) for name in experiments if (name, seed) not in done]
-    train, _ = training_images(baseline)
-    test = evaluation_images(baseline)
+    images = whole(baseline)
+    test = None if flags.holdout else evaluation_images(baseline)
     warm: Run | None = None
     for seed, name in tqdm(todo, desc="arms", unit="arm"):
         if warm is None or warm.experiment.seed != seed:
-            start = flags.budgeted(preset(f"{flags.images}-{BASELINE}"), flags.warm_epochs)
-            warm = fit(replace(start, seed=seed), images=train)
+            warm = warm_start(flags, seed, images)
             _check_same_start(flags.out, record["warm_starts"], warm)
-        row = _row(name, replace(experiments[name], seed=seed), warm, train, test)
+        row = train_arm(name, replace(experiments[name], seed=seed), warm, images, test)
         record["rows"].append(row)
         write_record(flags.out, record)
         tqdm.write(f"{flags.images} {name} seed {seed}: " + ", ".join(f"{f} {row[f]:.1f}" for f in FIGURES))
     return record
 
 
-def _row(name: str, experiment: Experiment, warm: Run, train: ImageSet, test: ImageSet) -> dict[str, Any]:
-    """Train an arm, and what it reached and selected in its last epoch."""
+def whole(experiment: Experiment) -> ImageSet:
+    """The training images with those that will be held out; each seed holds out others."""
+    return training_images(replace(experiment, data=replace(experiment.data, holdout=0.0)))[0]
+
+
+def warm_start(flags: CompareFlags, seed: int, images: ImageSet) -> Run:
+    """The run of `moco` that every arm of a seed goes on from."""
+    start = flags.budgeted(preset(f"{flags.images}-{BASELINE}"), flags.warm_epochs)
+    return fit(replace(start, seed=seed), images=images)
+
+
+def train_arm(
+    name: str,
+    experiment: Experiment,
+    warm: Run,
+    images: ImageSet,
+    test: ImageSet | None = None,
+    callbacks: Sequence[Callable[[Run], None]] = (),
+) -> dict[str, Any]:
+    """Train an arm, and what it reached and selected in its last epoch; without test images, on those held out."""
     began = time.perf_counter()
-    run = fit(experiment, images=train, start_from=warm)
+    run = fit(experiment, images=images, start_from=warm, callbacks=callbacks)
     seconds = time.perf_counter() - began
-    measured, last = evaluate(run.encoder, train, test, experiment.evaluation), run.history.rows[-1]
+    train, held_out = training_images(experiment, images)
+    judged = test if test is not None else held_out
+    assert judged is not None
+    measured, last = evaluate(run.encoder, train, judged, experiment.evaluation), run.history.rows[-1]
     return {
         "arm": name,
         "seed": experiment.seed,

@@ -54,9 +54,11 @@ def comparison_table(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -
 
 def _caption(record: dict[str, Any]) -> str:
     epochs = record["baseline"]["training"]["epochs"]
+    share = record["baseline"].get("data", {}).get("holdout", 0)
+    judged = f"{100 * share:g} % of the training images, held out," if share else "the test images"
     return (
         f"`{record['images']}`: {record['warm_epochs']} epochs of {BASELINE}, then {epochs} of each arm; percent of "
-        f"the test images after the last epoch, mean ± deviation over seeds. Commit {record['commit'] or 'unknown'}, "
+        f"{judged} after the last epoch, mean ± deviation over seeds. Commit {record['commit'] or 'unknown'}, "
         f"{record['hardware']['device']}."
     )
 

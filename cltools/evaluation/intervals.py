@@ -89,7 +89,12 @@ def _effective_pairs(value: float, hits: Tensor, counts: Tensor) -> float:
 
 
 def student(freedom: int) -> float:
-    """Student's 97.5 % point by its expansion about the normal's (Abramowitz and Stegun, 26.7.5); to 1 % from 3 on."""
+    """Student's 97.5 % point: exact for 1 and 2, then by its expansion about the normal's, to 1 %.
+
+    Abramowitz and Stegun, 26.7.5 (the expansion), 26.7.3 and 26.7.4 (what 1 and 2 are the inverses of).
+    """
+    if freedom <= 2:
+        return math.tan(0.475 * math.pi) if freedom == 1 else 0.95 * math.sqrt(2 / (1 - 0.95**2))
     z, n = Z, freedom
     return (
         z

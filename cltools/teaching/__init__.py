@@ -1,6 +1,6 @@
 """What only the notebooks use: predictions, checks of exercises, classic mistakes, and pictures."""
 
-from cltools.teaching import band_plots, mistakes, plots, records, run_plots
+from cltools.teaching import band_plots, grids, mistakes, plots, records, run_plots, seeds
 from cltools.teaching import exercises as check
 from cltools.teaching.curve import LiveCurve
 from cltools.teaching.live import LiveCurves
@@ -8,18 +8,22 @@ from cltools.teaching.pictures import gallery
 from cltools.teaching.predict import Predict
 from cltools.teaching.records import comparison
 from cltools.teaching.setting import choose
+from cltools.teaching.trial import Trial
 
 __all__ = [
     "LiveCurve",
     "LiveCurves",
     "Predict",
+    "Trial",
     "band_plots",
     "check",
     "choose",
     "comparison",
     "gallery",
+    "grids",
     "mistakes",
     "plots",
     "records",
     "run_plots",
+    "seeds",
 ]

@@ -17,7 +17,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from cltools import Snapshot, load_images, load_snapshot, snapshot_of_embeddings
 from cltools.explorer import static
 from cltools.explorer.session import Session
-from cltools.teaching import plots, run_plots
+from cltools.teaching import grids, plots, run_plots
 from cltools.teaching.band_plots import draw_by_reference, draw_purity_by_rank
 from cltools.teaching.plots import LOOK, Picture, draw_gains, draw_purity, panels
 from cltools.teaching.records import comparison, recorded_runs
@@ -59,6 +59,15 @@ def bands_and_false_negatives() -> Picture:
     return Picture(figure, "Left: P(same class) by rank. Right: false against true negatives dropped, beside chance.")
 
 
+def train_and_compare() -> Picture:
+    """04: what bands gave over their edges, against moco and against as many keys by chance."""
+    records = comparison("digits", "grid")
+    with rc_context(LOOK):
+        figure, axes = panels(9.2, 3.2, 2)
+        said = grids.draw_gains(axes, records)
+    return Picture(figure, said)
+
+
 def runs_apart() -> Picture:
     """05: six recorded runs, by epoch, method, seed and protocol."""
     return run_plots.runs_apart(recorded_runs("digits"))
@@ -91,6 +100,7 @@ PICTURES: dict[str, Callable[[], Picture]] = {
     "01": gradients_of_negatives,
     "02": bands_and_false_negatives,
     "03": mined_positives,
+    "04": train_and_compare,
     "05": runs_apart,
     "06": images_of_ones_own,
 }

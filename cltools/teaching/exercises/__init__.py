@@ -4,6 +4,7 @@ What is right is computed here anew by the package, from what the reader's answe
 """
 
 from cltools.teaching.exercises.bands import beats_chance, dropped, kept, lower_edge, negatives_left
+from cltools.teaching.exercises.choosing import best_cell, detectable
 from cltools.teaching.exercises.negatives import forces, spare_false, temperature_for
 from cltools.teaching.exercises.own import batch_edge, own_keys
 from cltools.teaching.exercises.positives import paired, soft_weights, staked
@@ -13,6 +14,8 @@ __all__ = [
     "accuracies",
     "batch_edge",
     "beats_chance",
+    "best_cell",
+    "detectable",
     "dropped",
     "fair",
     "forces",

@@ -9,6 +9,7 @@ import pytest
 import torch
 from exercise_cases import Cases
 from test_teaching_bands_exercises import CASES as BANDS
+from test_teaching_choosing_exercises import CASES as CHOOSING
 from test_teaching_negatives_exercises import CASES as NEGATIVES
 from test_teaching_own_exercises import CASES as OWN
 from test_teaching_positives_exercises import CASES as POSITIVES
@@ -18,7 +19,7 @@ from cltools.teaching import check
 from cltools.teaching.exercises.asking import exercise
 
 Say = Callable[..., str]
-CASES: dict[str, Cases] = {**NEGATIVES, **BANDS, **POSITIVES, **RUNS, **OWN}
+CASES: dict[str, Cases] = {**NEGATIVES, **BANDS, **POSITIVES, **CHOOSING, **RUNS, **OWN}
 
 each_check = pytest.mark.parametrize("name", check.__all__)
 

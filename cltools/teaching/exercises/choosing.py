@@ -10,10 +10,10 @@ from typing import Any
 
 from cltools.comparison import BASELINE, chance_name
 from cltools.evaluation.intervals import Z, student
-from cltools.explorer.session import Session
 from cltools.mining import BandNegatives
 from cltools.teaching import grids, seeds
 from cltools.teaching.exercises.asking import Mistake, as_number, exercise
+from cltools.teaching.exercises.exploring import as_explorer
 from cltools.teaching.records import Comparison
 
 WITHIN = 0.01
@@ -64,9 +64,7 @@ def best_cell(answer: Any, records: Comparison, figure: str = "knn200") -> str:
         records: of a grid.
         figure: that is compared.
     """
-    if not isinstance(answer, Session):
-        raise Mistake(f"give the explorer itself, as it stands, and this is of type {type(answer).__name__}")
-    rule, bands = answer.rules[1], grids.bands_of(records)
+    rule, bands = as_explorer(answer).rules[1], grids.bands_of(records)
     if not isinstance(rule, BandNegatives):
         raise Mistake(f"the explorer's rule is {type(rule).__name__}; the map is of BandNegatives")
     if rule.unit != "rank" or rule.reference != "positive":

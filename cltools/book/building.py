@@ -56,7 +56,7 @@ def build(
         ValueError: a cell failed, a page is too large, or the folder holds something else; a former book stays.
     """
     _refuse_what_is_no_book(out)
-    addresses = {path.resolve(): f"{path.stem}.html" for path in paths} | {readme.resolve(): "index.html"}
+    addresses = {path.resolve(): f"{path.stem}.html" for path in paths}
     pages = [front_page(readme, addresses)]
     for path in (bar := tqdm(paths, desc="book", unit="notebook")):
         bar.set_postfix_str(path.stem)

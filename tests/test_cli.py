@@ -37,7 +37,7 @@ CONFUSIONS = ["confusion-test-knn10.csv", "confusion-test-knn200.csv", "confusio
 FILES = ["checkpoint.pt", "config.json", *CONFUSIONS, "encoder.safetensors", "history.csv", "record.json"]
 QUICK = ["digits-potential", "--epochs", "1", "--limit", "300", "--device", "cpu", "--evaluation.test-limit", "100"]
 COMMANDS = ("train", "evaluate", "diagnose", "download", "presets", "compare", "table", "snapshot", "bench")
-COMMANDS += ("doctor", "lab")
+COMMANDS += ("doctor", "lab", "book")
 
 Outcome = SimpleNamespace
 
@@ -613,8 +613,8 @@ class TestCompare:
         self, call: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         few = {split: load_images("digits", split).subset(300, seed=0) for split in ("train", "test")}
-        monkeypatch.setattr(running, "training_images", lambda _: (few["train"], None))
-        monkeypatch.setattr(running, "evaluation_images", lambda _: few["test"])
+        monkeypatch.setattr(running, "training_images", lambda *_: (few["train"], None))
+        monkeypatch.setattr(running, "evaluation_images", lambda *_: few["test"])
         record = str(tmp_path / "digits.json")
         outcome = call("compare", "digits", record, "--epochs", "1", "--warm-epochs", "1", "--only", "ring")
         assert outcome.status == 0 and [row["arm"] for row in json.loads(Path(record).read_text())["rows"]] == [

@@ -221,10 +221,10 @@ def test_what_shares_cannot_hold_is_refused(experiment: Experiment, reason: str 
     if experiment.encoder.bn_group is None:
         experiment = training(experiment, batch=24)
     if reason is None:
-        fitting.check_trainable(experiment, made(), Ranks(1, 3))
+        fitting.check_trainable(experiment, made(), Ranks(1, 3), torch.device("cpu"))
         return
     with pytest.raises(ValueError, match=reason):
-        fitting.check_trainable(experiment, made(), Ranks(1, 3))
+        fitting.check_trainable(experiment, made(), Ranks(1, 3), torch.device("cpu"))
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,6 +72,7 @@ BEST_CELL = Cases(
         (at(0.1, 1.0), "band-0.1-1 has +0.50 points, and another cell has more"),
         (at(0.05, 0.5), "a band from 5.0 % to 50.0 % is no cell of the map"),
         (at(0.0, 0.5, reference="anchor"), "set unit to rank, reference to positive"),
+        (at(0.0, 0.5, rescale=True), "are not rescaled: set weighting to none, rescale off"),
         (Session(made(200)).set(rule="RandomNegatives"), "the explorer's rule is RandomNegatives"),
         ("band-0-0.5", "is of type str"),
     ],

@@ -44,15 +44,18 @@ class Grid:
     values: Float64[Tensor, "L U"]
 
     def at(self, rule: NegativeRule) -> tuple[float, float] | None:
-        """Where a rule lies on the map, in cells from the first; None if it is no band of rank shares around z'."""
+        """Where a rule lies on the map, in cells from the first; None beyond it, or for no band of shares around z'."""
         if not isinstance(rule, BandNegatives) or rule.unit != "rank" or rule.reference != "positive":
             return None
+        for edges, share in ((self.uppers, rule.upper), (self.lowers, rule.lower)):
+            if not edges[0] <= share <= edges[-1]:
+                return None
         return _between(self.uppers, rule.upper), _between(self.lowers, rule.lower)
 
 
 def _between(edges: Sequence[float], share: float) -> float:
-    """Where a share lies among edges; beyond them at the outermost."""
-    above = next((place for place, edge in enumerate(edges) if edge >= share), len(edges) - 1)
+    """Where a share lies among edges that enclose it."""
+    above = next(place for place, edge in enumerate(edges) if edge >= share)
     if above == 0 or edges[above] <= share:
         return float(above)
     low, high = edges[above - 1], edges[above]

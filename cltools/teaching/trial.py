@@ -3,6 +3,7 @@
 The budget is that of the records `short-digits-*.json` and `grid-digits-*.json`, so that both may stand side by side.
 """
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -26,6 +27,8 @@ from cltools.training.history import Row
 BUDGET = CompareFlags("digits", Path("short-digits.json"), warm_epochs=3, epochs=5, holdout=0.25)
 """Images, epochs and the share held out as `val`; nothing is written to its file."""
 ARMS = (BASELINE, "yours", "by chance")
+SAME = 2.0
+"""Percent of the keys: a rule whose share moves with the encoder, such as a band of cosines, leaves its control."""
 
 
 class Trial:
@@ -91,7 +94,16 @@ class Trial:
             return Sentence(
                 f"To be trained: {said}; {self.budget.epochs} epochs after {self.budget.warm_epochs} of moco."
             )
-        return Sentence(f"{len(self.rows)} arms of {said} are trained; each line is an arm in a seed.")
+        kept = [100 * self.kept(arm) for arm in ARMS[1:]]
+        moved = ""
+        if abs(kept[0] - kept[1]) > SAME:
+            moved = f" Yours kept {kept[0]:.1f} % of the keys and chance {kept[1]:.1f} %: they differ in how many, too."
+        return Sentence(f"{len(self.rows)} arms of {said} are trained; each line is an arm in a seed.{moved}")
+
+    def kept(self, arm: str) -> float:
+        """The share of keys that an arm kept in training, on average over its seeds; NaN before there is one."""
+        shares = [row["kept"] for row in self.rows if row["arm"] == arm]
+        return statistics.fmean(shares) if shares else math.nan
 
     @property
     def picture(self) -> Picture:

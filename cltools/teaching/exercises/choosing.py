@@ -69,6 +69,8 @@ def best_cell(answer: Any, records: Comparison, figure: str = "knn200") -> str:
         raise Mistake(f"the explorer's rule is {type(rule).__name__}; the map is of BandNegatives")
     if rule.unit != "rank" or rule.reference != "positive":
         raise Mistake("the map's bands are rank shares around the positive: set unit to rank, reference to positive")
+    if rule.rescale or answer.rules[0].mines:
+        raise Mistake("the map's bands mine no positives and are not rescaled: set weighting to none, rescale off")
     here = [arm for arm, edges in bands.items() if _near(rule, *edges)]
     value = max(statistics.fmean(records.gains(arm, figure).values()) for arm in bands)
     if not here:

@@ -3,6 +3,7 @@
 Legend: B anchors, K keys.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -116,7 +117,7 @@ def spare_false(answer: Any, s: Similarities, *, temperature: float) -> str:
         raise Mistake("this rule reads the labels. It is a bound, and no method: nobody has labels while training")
     assert s.same_class is not None, "false negatives are told by labels, and this snapshot has none"
     push = _push(s, temperature)
-    kept = push * _kept(answer, s, temperature)
+    kept = push * _kept(answer, replace(s, same_class=None), temperature)  # nobody has labels while training
     left = float(kept.sum() / push.sum())
     if left == 0:
         raise Mistake("the rule keeps no key, and nothing pushes")

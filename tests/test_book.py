@@ -28,6 +28,9 @@ README = """# A course
 
 What it is about: $z'$. See [LICENSE](LICENSE).
 
+[Start](#start) · [Notebooks](#notebooks) ·
+[Words](#words)
+
 ## Start
 
 Not on the first page.
@@ -164,7 +167,7 @@ def test_the_first_page_of_the_course_lists_its_notebooks() -> None:
     paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
     page = front_page(ROOT / "README.md", {path.resolve(): f"{path.stem}.html" for path in paths})
     assert [name for name in (path.stem for path in paths) if f'href="{name}.html"' not in page.body] == []
-    assert page.title == "cltools" and "reconstruction" in page.body
+    assert page.title == "cltools" and "reconstruction" in page.body and 'href="#' not in page.body
     assert '<meta name="viewport"' in rendered(page, None, None)
 
 

@@ -20,6 +20,8 @@ HERE = Path(__file__).parent
 GENERATOR = "cltools"
 STYLE = re.compile(r"<style.*?</style>", re.DOTALL)
 DRAWN = '<div class="plotly"'
+CONTENTS = re.compile(r"^(?:\[[^\]\n]*\]\(#[^)\n]*\)[ ·]*\n?)+$", re.MULTILINE)
+"""Links of the README to its own sections, most of which a book does not hold."""
 CODE_STYLES = {"light": "friendly", "dark": "github-dark"}
 
 
@@ -76,7 +78,7 @@ def front_page(readme: Path, pages: Mapping[Path, str]) -> Page:
     if listed is None:
         raise ValueError(f"{readme} has no section “## Notebooks”, from which the book's first page is made.")
     prose = Prose(readme, pages)
-    body = prose.convert(front + listed.partition("\n### ")[0]) + prose.convert(
+    body = prose.convert(CONTENTS.sub("", front) + listed.partition("\n### ")[0]) + prose.convert(
         "Figures stand still here. To move them, open the notebooks: `make lab` in a clone of the repository."
     )
     return Page("index.html", prose.title, body, tuple(prose.headings))

@@ -29,7 +29,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["
 ORDER = (
     "errors", "files", "ranks", "records", "datasets", "views", "encoders", "queue", "mining", "losses", "contrast",
     "interop", "gradients", "config", "presets", "evaluation", "training", "comparison", "snapshot", "explorer",
-    "bench", "run_report", "published", "run_table", "tables", "doctor", "lab", "book", "cli", "__main__",
+    "bench", "run_report", "published", "run_table", "tables", "doctor", "lab", "kernel", "book", "cli", "__main__",
 )  # fmt: skip
 HEAVY = {"torchvision", "sklearn", "scipy", "tyro", "plotly", "ipywidgets", "matplotlib", "umap", "PIL", "pandas"}
 HEAVY |= {"pytorch_metric_learning", "lightly", "tensorboard"}

@@ -1,4 +1,4 @@
-"""A notebook run top to bottom in a kernel of its own."""
+"""A notebook executed for the book: with all outputs, or with the name of the cell that failed."""
 
 import json
 import os
@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal, CellExecutionError, DeadKernelError
 
-CELL_SECONDS = 900
-"""Far above any cell of the course: it ends a hung kernel."""
+from cltools.kernel import run_cells
+
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PLOTLY = "application/vnd.plotly.v1+json"
 FIGURES = """
@@ -35,17 +34,8 @@ def executed(path: Path) -> nbformat.NotebookNode:
     with tempfile.TemporaryDirectory() as folder:
         inside = Path(folder) / "notebooks"  # the course writes to ../runs
         inside.mkdir()
-        client = NotebookClient(
-            notebook,
-            timeout=CELL_SECONDS,
-            startup_timeout=120,
-            kernel_name="python3",
-            store_widget_state=False,
-            resources={"metadata": {"path": str(inside)}},
-            on_cell_start=lambda cell, cell_index: reached.append(cell_index),
-        )
         try:
-            client.execute(env={"OMP_WAIT_POLICY": "passive", **os.environ})  # as `make lab` does
+            run_cells(notebook, inside, os.environ, lambda cell, cell_index: reached.append(cell_index))
         except (CellControlSignal, DeadKernelError) as error:
             why = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else str(error)
             cell = notebook.cells[reached[-1]]

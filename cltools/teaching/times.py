@@ -16,10 +16,10 @@ from typing import Any
 
 import nbformat
 import torch
-from nbclient import NotebookClient
 
 from cltools.errors import unknown
 from cltools.files import write_text
+from cltools.kernel import run_cells
 from cltools.records import commit, device_name
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -69,14 +69,7 @@ def measure(path: Path) -> dict[str, float]:
         folder.mkdir()
         kept = {f"CLTOOLS_{name.upper()}": str(Path(place) / name) for name in ("data", "cache")}
         notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)  # type: ignore[no-untyped-call]
-        client = NotebookClient(
-            notebook,
-            timeout=None,
-            kernel_name="python3",
-            store_widget_state=False,
-            resources={"metadata": {"path": str(folder)}},
-        )
-        client.execute(env={**os.environ, **kept, "CUDA_VISIBLE_DEVICES": ""})
+        run_cells(notebook, folder, {**os.environ, **kept, "CUDA_VISIBLE_DEVICES": ""})
     return seconds_of(notebook)
 
 

@@ -12,15 +12,14 @@ from typing import Any
 import nbformat
 import pytest
 from exercises import exercises_of
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from cltools.kernel import run_cells
 from cltools.teaching.times import over_budget
 
 HERE = Path(__file__).parent
 NOTEBOOKS = HERE.parent.parent / "notebooks"
 OFFLINE = HERE / "offline"
-CELL_SECONDS = 900  # far above any cell: it ends a hung kernel; how long a cell may take, its budget says
 
 pytestmark = pytest.mark.notebooks
 
@@ -37,15 +36,7 @@ def execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_"))}
     environment["CLTOOLS_DATA"] = str(folder / "data")
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OFFLINE), environment.get("PYTHONPATH")]))
-    client = NotebookClient(
-        notebook,
-        timeout=CELL_SECONDS,
-        startup_timeout=120,
-        kernel_name="python3",
-        store_widget_state=False,
-        resources={"metadata": {"path": str(folder)}},
-    )
-    client.execute(env=environment)
+    run_cells(notebook, folder, environment)
 
 
 def complaints(notebook: nbformat.NotebookNode) -> Iterator[str]:

@@ -97,5 +97,7 @@ def test_pictures_say_what_they_show_and_mark_the_rule() -> None:
     assert all(axes.lines[-1].get_xydata().tolist() == [[0, 1]] for axes in (left, right))
     unmarked = grids.of_snapshot(S, RandomNegatives(0.5))
     assert "it has no place here" in unmarked.words and not any(axes.lines for axes in unmarked.figure.axes)
+    beyond = grids.of_records(record(), BandNegatives(0.2, 0.4))
+    assert "from 20 % to 40 %, lies beyond the edges shown" in beyond.words
     assert len(grids.of_snapshot(S, BandNegatives(0.05, 0.5)).figure.axes[0].lines) == 2
     assert picture.png()[:4] == b"\x89PNG"

@@ -8,6 +8,7 @@ import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 from jaxtyping import Float64
@@ -45,12 +46,16 @@ class Grid:
 
     def at(self, rule: NegativeRule) -> tuple[float, float] | None:
         """Where a rule lies on the map, in cells from the first; None beyond it, or for no band of shares around z'."""
-        if not isinstance(rule, BandNegatives) or rule.unit != "rank" or rule.reference != "positive":
+        if not _fits(rule):
             return None
         for edges, share in ((self.uppers, rule.upper), (self.lowers, rule.lower)):
             if not edges[0] <= share <= edges[-1]:
                 return None
         return _between(self.uppers, rule.upper), _between(self.lowers, rule.lower)
+
+
+def _fits(rule: NegativeRule) -> TypeGuard[BandNegatives]:
+    return isinstance(rule, BandNegatives) and rule.unit == "rank" and rule.reference == "positive"
 
 
 def _between(edges: Sequence[float], share: float) -> float:
@@ -179,7 +184,8 @@ def draw(
 
 
 def _place(grid: Grid, rule: NegativeRule) -> str:
-    if grid.at(rule) is None:
+    if not _fits(rule):
         return "The chosen rule is no band of rank shares around the positive, so it has no place here."
-    assert isinstance(rule, BandNegatives)
+    if grid.at(rule) is None:
+        return f"The chosen band, from {100 * rule.lower:g} % to {100 * rule.upper:g} %, lies beyond the edges shown."
     return f"The ring marks the chosen band, from {100 * rule.lower:g} % to {100 * rule.upper:g} %."

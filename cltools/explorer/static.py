@@ -94,7 +94,7 @@ def _histogram(axis: "Axes", h: Histogram, edges: list[float], score_name: str) 
     axis.set(xlabel=score_name, ylabel="keys (root scale)")
     ticks = [tick for tick in (0, 1, 10, 100, 1000, 10000) if tick <= max(1, under.max())]
     axis.set_yticks(np.sqrt(ticks), labels=[f"{tick:,}" for tick in ticks])
-    axis.legend(fontsize=7, frameon=False)
+    axis.legend(fontsize=7, framealpha=0.9, edgecolor="none")  # an edge's line may pass behind it
 
 
 def _strip(axis: "Axes", tiles: np.ndarray, places: tuple[int, ...], name: str, colour: str) -> None:

@@ -80,7 +80,7 @@ def test_a_grid_has_a_band_a_pair_and_as_many_keys_by_chance() -> None:
 
 
 def small(out: Path, **more: Any) -> CompareFlags:
-    return CompareFlags("digits", out, warm_epochs=1, epochs=1, device="cpu", **{"only": ("band",), **more})
+    return CompareFlags("digits", out, device="cpu", **{"warm_epochs": 1, "epochs": 1, "only": ("band",), **more})
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -174,6 +174,18 @@ def test_with_a_holdout_arms_are_measured_on_images_that_none_has_seen(
         compare(small(out))
 
 
+def test_curves_are_of_every_epoch_and_measured_on_what_is_held_out(tmp_path: Path) -> None:
+    flags = small(tmp_path / "a.json", warm_epochs=1, epochs=3, holdout=0.2, every=2, only=("mined-hard",))
+    for row, mined in zip(compare(flags)["rows"], (False, True), strict=True):
+        assert {*row["curves"]} == {"loss", "knn", "false_negative_share", "mined_purity"}
+        assert all(len(column) == 3 for column in row["curves"].values())
+        first, second, last = row["curves"]["knn"]
+        assert first is None and 0 < second <= 100 and last == row["knn200"]
+        assert row["curves"]["false_negative_share"][-1] == row["false_negative_share"]
+        assert row["curves"]["mined_purity"][-1] == row["mined_purity"] and mined == (row["mined_purity"] is not None)
+        assert all(loss > 0 for loss in row["curves"]["loss"])
+
+
 def test_a_record_is_gone_on_with(done: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     out = tmp_path / "again.json"
     kept, lost = done[1]["rows"]
@@ -231,6 +243,11 @@ def test_another_warm_start_is_not_gone_on_from(done: tuple[Path, dict[str, Any]
         ({"warm_epochs": 0}, "both must be at least 1"),
         ({"only": ("bund",)}, r"Unknown arm 'bund'\. Did you mean band"),
         ({"lowers": (0.1,)}, "takes both lowers and uppers"),
+        (
+            {"every": 1},
+            r"every=1 with holdout=0; curves are measured on images held out, never on test.* Give --holdout",
+        ),
+        ({"every": 0, "holdout": 0.2}, r"every=0 with holdout=0\.2"),
         (
             {"lowers": (0.1,), "uppers": (0.5,), "only": ("bands",)},
             r"Unknown arm 'bands'\. Known: band-0\.1-0\.5, moco",

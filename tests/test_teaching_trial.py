@@ -19,7 +19,7 @@ from cltools.teaching import Trial
 from cltools.teaching.records import RESULTS
 from cltools.teaching.trial import ARMS, BUDGET
 
-QUICK = CompareFlags("digits", Path("none.json"), warm_epochs=1, epochs=2, holdout=0.25, device="cpu")
+QUICK = CompareFlags("digits", Path("none.json"), warm_epochs=1, epochs=2, holdout=0.25, every=1, device="cpu")
 
 
 def explored(**changes: Any) -> Session:
@@ -68,11 +68,14 @@ def test_the_budget_is_that_of_the_records() -> None:
 
 def test_rows_are_those_of_compare(trained: Trial, tmp_path: Path) -> None:
     assert [(row["arm"], row["seed"]) for row in trained.rows] == [(arm, seed) for seed in (0, 1) for arm in ARMS]
-    record = running.compare(replace(QUICK, out=tmp_path / "a.json", only=("decoupled",), seeds=(0,)))
+    record = running.compare(replace(QUICK, out=tmp_path / "a.json", only=("decoupled",), seeds=(0,), every=None))
     alone, told = record["rows"][0], trained.rows[0]
-    assert {name: told[name] for name in alone if name != "seconds"} == {
-        name: alone[name] for name in alone if name != "seconds"
+    assert {name: told[name] for name in alone if name not in ("seconds", "curves")} == {
+        name: alone[name] for name in alone if name not in ("seconds", "curves")
     }, "measuring after every epoch changes nothing"
+    assert told["curves"]["loss"] == alone["curves"]["loss"] and alone["curves"]["knn"][:-1] == [None] * (
+        len(told["curves"]["knn"]) - 1
+    )
     assert told["loss"] == round(trained.curves["moco", 0][-1]["loss"], 2)
     assert {*trained.result.gains("yours")} == {0, 1} == {*trained.result.gains("yours", against="by chance")}
 

@@ -28,6 +28,8 @@ from cltools.training.learner import resolve_device
 
 KIND = "comparison"
 FIGURES = ("knn200", "knn10", "probe")
+CURVES = {"loss": 4, "knn": 2, "false_negative_share": 4, "mined_purity": 4}
+"""Columns of the history that a row keeps by epoch, and their decimals."""
 ENTRIES = ("images", "warm_epochs", "baseline", "arms", "commit", "versions", "hardware", "warm_starts", "rows")
 
 
@@ -53,6 +55,8 @@ class CompareFlags:
     """Shares beyond which the bands of the grid drop keys."""
     holdout: float = 0.0
     """Keep this share of the training images from every arm, another for each seed, and measure on it, not on test."""
+    every: int | None = None
+    """With --holdout: measure kNN-200 on it after every so many epochs too, for a curve; else after the last alone."""
     laptop: bool = False
     """The CPU setting: tiny encoder, 10,000 images."""
     root: str | None = None
@@ -68,6 +72,11 @@ class CompareFlags:
             raise ValueError(f"compare: {self.warm_epochs} and {self.epochs} epochs; both must be at least 1.")
         if bool(self.lowers) != bool(self.uppers):
             raise ValueError("compare: a grid takes both lowers and uppers; give the other one too.")
+        if self.every is not None and not (self.holdout and self.every >= 1):
+            raise ValueError(
+                f"compare: every={self.every} with holdout={self.holdout:g}; curves are measured on images held out, "
+                "never on test, every 1 epoch or more. Give --holdout too, or leave --every out."
+            )
         for name in self.only:
             if name not in self.arms():
                 raise unknown("arm", name, self.arms())
@@ -83,14 +92,14 @@ class CompareFlags:
         return {name: self.budgeted(every[name], self.epochs) for name in names}
 
     def budgeted(self, experiment: Experiment, epochs: int) -> Experiment:
-        """The experiment on this budget; it is evaluated once, at the end."""
+        """The experiment on this budget; how often it is measured changes nothing of what it learns."""
         if self.laptop:
             experiment = laptop(experiment)
         return replace(
             experiment,
             data=replace(experiment.data, root=self.root, holdout=self.holdout),
             training=replace(experiment.training, epochs=epochs, device=self.device),
-            evaluation=replace(experiment.evaluation, every=epochs),
+            evaluation=replace(experiment.evaluation, every=self.every or epochs),
         )
 
 
@@ -162,6 +171,9 @@ def train_arm(
         "kept": _number(last["potential"] / experiment.training.keys),
         "false_negative_share": _number(last["false_negative_share"]),
         "mined_purity": _number(last["mined_purity"]),
+        "curves": {
+            column: [_number(value, to) for value in run.history.column(column)] for column, to in CURVES.items()
+        },
         "seconds": round(seconds),
     }
 
@@ -206,5 +218,5 @@ def unlike(record: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return found + [f"arm {name}" for name in arms]
 
 
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 4)
+def _number(value: float, decimals: int = 4) -> float | None:
+    return None if math.isnan(value) else round(value, decimals)

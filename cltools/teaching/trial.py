@@ -14,7 +14,6 @@ from matplotlib import rc_context
 from tqdm.auto import tqdm
 
 from cltools.comparison import BASELINE, CompareFlags, train_arm, warm_start, whole
-from cltools.config import Experiment
 from cltools.explorer.session import Session
 from cltools.mining import RandomNegatives
 from cltools.presets import preset
@@ -24,7 +23,7 @@ from cltools.teaching.records import Comparison
 from cltools.training import Run
 from cltools.training.history import Row
 
-BUDGET = CompareFlags("digits", Path("short-digits.json"), warm_epochs=3, epochs=5, holdout=0.25)
+BUDGET = CompareFlags("digits", Path("short-digits.json"), warm_epochs=3, epochs=5, holdout=0.25, every=1)
 """Images, epochs and the share held out as `val`; nothing is written to its file."""
 ARMS = (BASELINE, "yours", "by chance")
 SAME = 2.0
@@ -59,7 +58,7 @@ class Trial:
             "yours": replace(moco, positives=positives, negatives=negatives),
             "by chance": replace(moco, positives=positives, negatives=RandomNegatives(self.share)),
         }
-        self.experiments = {arm: _watched(budget.budgeted(rule, budget.epochs)) for arm, rule in rules.items()}
+        self.experiments = {arm: budget.budgeted(rule, budget.epochs) for arm, rule in rules.items()}
         self.curves: dict[tuple[str, int], list[Row]] = {}
         self.rows: list[dict[str, Any]] = []
         self._said: Any = None
@@ -161,8 +160,3 @@ def draw(curves: Mapping[tuple[str, int], Sequence[Row]], epochs: int) -> Pictur
             loss, knn = (statistics.fmean(row[column] for row in ends) for column in ("loss", "knn"))
             said.append(f"{arm}: loss {loss:.2f}, kNN-200 {knn:.1f} %")
     return Picture(figure, f"Learning curves, means of the last epochs so far: {'; '.join(said) or 'none yet'}.")
-
-
-def _watched(experiment: Experiment) -> Experiment:
-    """Measured after every epoch, which changes nothing of what is learnt."""
-    return replace(experiment, evaluation=replace(experiment.evaluation, every=1))

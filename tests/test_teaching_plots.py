@@ -13,9 +13,9 @@ from cltools import Similarities, Snapshot, preset
 from cltools import similarities as cosines
 from cltools.gradients import mass_by_rank
 from cltools.snapshot.sprite import as_sprite
-from cltools.teaching import comparison, plots
+from cltools.teaching import plots
 from cltools.teaching.figures import FOLDER, PICTURES, small
-from cltools.teaching.plots import GREY, KS, Picture, draw_gains, panels
+from cltools.teaching.plots import GREY, KS, Picture
 
 ROOT = Path(__file__).parent.parent
 
@@ -91,23 +91,6 @@ def test_purity_is_drawn_for_each_epoch_beside_chance(snapshot: Snapshot) -> Non
     assert last[KS.index(5)] == pytest.approx(100 * float(s.same_class.gather(1, closest).float().mean()))
     assert (np.array(last) > np.array(first)).all() and chance[0] == pytest.approx(100 * 39 / 119)
     assert f"epoch 30: {last[0]:.0f} % of the closest" in picture.words
-
-
-def test_a_dot_a_seed_and_a_tick_at_the_mean() -> None:
-    records = comparison("shapes")
-    axes = plots.gains(records, ["nnclr", "oracle"]).figure.axes[0]
-    dots, tick = axes.lines[2], axes.lines[3]  # the second arm stands below, and is drawn first
-    assert sorted(dots.get_xdata()) == sorted(records.gains("nnclr").values())
-    assert tick.get_xdata()[0] == pytest.approx(np.mean([*records.gains("nnclr").values()]))
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["oracle", "nnclr"]
-
-
-def test_later_records_are_hollow_dots() -> None:
-    late = comparison("shapes", "late")
-    _, (axes,) = panels(4, 2, 1)
-    draw_gains(axes, comparison("shapes"), ["nnclr", "oracle"], "knn200", against="moco", later=late)
-    (hollow,) = [line for line in axes.lines if line.get_markerfacecolor() == "none"]  # the oracle is in none of them
-    assert sorted(hollow.get_xdata()) == sorted(late.gains("nnclr").values())
 
 
 def test_a_picture_is_grey_on_nothing_and_speaks(snapshot: Snapshot) -> None:

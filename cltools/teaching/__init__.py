@@ -1,6 +1,6 @@
 """What only the notebooks use: predictions, checks of exercises, classic mistakes, and pictures."""
 
-from cltools.teaching import band_plots, grids, mistakes, plots, records, run_plots, seeds
+from cltools.teaching import band_plots, grids, mistakes, plots, record_plots, records, run_plots, seeds
 from cltools.teaching import exercises as check
 from cltools.teaching.curve import LiveCurve
 from cltools.teaching.live import LiveCurves
@@ -23,6 +23,7 @@ __all__ = [
     "grids",
     "mistakes",
     "plots",
+    "record_plots",
     "records",
     "run_plots",
     "seeds",

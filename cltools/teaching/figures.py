@@ -19,7 +19,8 @@ from cltools.explorer import static
 from cltools.explorer.session import Session
 from cltools.teaching import grids, plots, run_plots
 from cltools.teaching.band_plots import draw_by_reference, draw_purity_by_rank
-from cltools.teaching.plots import LOOK, Picture, draw_gains, draw_purity, panels
+from cltools.teaching.plots import LOOK, Picture, draw_purity, panels
+from cltools.teaching.record_plots import draw_gains
 from cltools.teaching.records import comparison, recorded_runs
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks" / "figures"

@@ -7,7 +7,6 @@ Legend: B anchors, K keys.
 
 import io
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,7 +21,6 @@ from cltools.evaluation.diagnosis import mined_purity_by_k
 from cltools.gradients import info_nce_gradients, mass_by_rank
 from cltools.mining import AllNegatives, PositiveRule, Similarities, select, terms
 from cltools.snapshot import Snapshot
-from cltools.teaching.records import Comparison
 
 GREY = "#888888"
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -177,43 +175,6 @@ def draw_purity(axes: Axes, snapshot: Snapshot, ks: Sequence[int]) -> dict[int, 
     axes.set_xticks(ks, [str(k) for k in ks])
     axes.minorticks_off()
     return drawn
-
-
-def gains(records: Comparison, arms: Sequence[str], figure: str = "knn200", *, against: str = "moco") -> Picture:
-    """What each arm has more than another of the same seed: a dot a seed, a bar at their mean."""
-    with rc_context(LOOK):
-        drawn, (axes,) = panels(7.2, 0.8 + 0.34 * len(arms), 1)
-        draw_gains(axes, records, arms, figure, against=against)
-    means = {arm: statistics.fmean(records.gains(arm, figure, against=against).values()) for arm in arms}
-    said = "; ".join(f"{arm} {mean:+.1f}" for arm, mean in means.items())
-    return Picture(drawn, f"Differences to {against} in points of {figure}, mean over seeds: {said}.")
-
-
-def draw_gains(
-    axes: Axes,
-    records: Comparison,
-    arms: Sequence[str],
-    figure: str,
-    *,
-    against: str,
-    later: Comparison | None = None,
-) -> None:
-    """A row an arm, the first on top; hollow dots for the arms that later records hold too."""
-    also = set() if later is None else {row["arm"] for row in later.rows}
-    for row, arm in enumerate(reversed(arms)):
-        values = [*records.gains(arm, figure, against=against).values()]
-        mean = statistics.fmean(values)
-        colour = COLOURS[2 if mean > 0 else 0]
-        axes.plot(values, [row] * len(values), "o", color=colour, alpha=0.7, markersize=6)
-        axes.plot([mean], [row], "|", color=GREY, markersize=16, markeredgewidth=2)
-        if later is not None and arm in also:
-            values = [*later.gains(arm, figure, against=against).values()]
-            axes.plot(values, [row] * len(values), "o", color=COLOURS[1], markerfacecolor="none", markersize=6)
-    axes.axvline(0, color=GREY, linewidth=1)
-    axes.set_yticks(range(len(arms)), [*reversed(arms)])
-    name = {"knn200": "kNN-200", "knn10": "kNN-10", "probe": "probe"}[figure]
-    axes.set(xlabel=f"points of {name} above {against} of the same seed", ylim=(-0.6, len(arms) - 0.4))
-    axes.grid(True, axis="x")
 
 
 def panels(width: float, height: float, count: int) -> tuple[Figure, list[Axes]]:

@@ -44,6 +44,17 @@ class Comparison:
             raise ValueError(f"The records hold no {figure} of an arm {arm!r}.")
         return found
 
+    def curves(self, arm: str, column: str = "knn") -> dict[int, list[float]]:
+        """A column of the history of an arm by seed, a value an epoch; seeds that lack one are left out.
+
+        Raises:
+            ValueError: no record of that arm has curves.
+        """
+        kept = {row["seed"]: row["curves"][column] for row in self.rows if row["arm"] == arm and "curves" in row}
+        if not kept:
+            raise ValueError(f"The records hold no curves of an arm {arm!r}; `compare` keeps them by epoch.")
+        return {seed: values for seed, values in kept.items() if None not in values}
+
     def gains(self, arm: str, figure: str = "knn200", *, against: str = BASELINE) -> dict[int, float]:
         """What an arm has more than another of the same seed, in percentage points."""
         mine, theirs = self.of(arm, figure), self.of(against, figure)

@@ -1,0 +1,78 @@
+"""Pictures of recorded comparisons draw what the records hold: differences within a seed, and means by epoch."""
+
+import statistics
+
+import numpy as np
+import pytest
+
+from cltools.teaching import comparison
+from cltools.teaching.plots import COLOURS, panels
+from cltools.teaching.record_plots import draw_gains, gains, learning_curves
+from cltools.teaching.records import Comparison
+
+
+def test_a_dot_a_seed_and_a_tick_at_the_mean() -> None:
+    records = comparison("shapes")
+    axes = gains(records, ["nnclr", "oracle"]).figure.axes[0]
+    dots, tick = axes.lines[2], axes.lines[3]  # the second arm stands below, and is drawn first
+    assert sorted(dots.get_xdata()) == sorted(records.gains("nnclr").values())
+    assert tick.get_xdata()[0] == pytest.approx(np.mean([*records.gains("nnclr").values()]))
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["oracle", "nnclr"]
+
+
+def test_later_records_are_hollow_dots() -> None:
+    late = comparison("shapes", "late")
+    _, (axes,) = panels(4, 2, 1)
+    draw_gains(axes, comparison("shapes"), ["nnclr", "oracle"], "knn200", against="moco", later=late)
+    (hollow,) = [line for line in axes.lines if line.get_markerfacecolor() == "none"]  # the oracle is in none of them
+    assert sorted(hollow.get_xdata()) == sorted(late.gains("nnclr").values())
+
+
+def arm(name: str, seed: int, knn: list[float], mined: list[float | None]) -> dict[str, object]:
+    curves = {"knn": knn, "false_negative_share": [0.1] * len(knn), "mined_purity": mined}
+    return {"arm": name, "seed": seed, "curves": curves}
+
+
+MADE = Comparison(
+    (
+        arm("moco", 0, [50, 60, 80], [None] * 3),
+        arm("moco", 1, [60, 70, 90], [None] * 3),
+        arm("mined", 0, [40, 50, 60], [0.2, 0.4, 0.5]),
+        arm("mined", 1, [40, 50, 70], [0.4, 0.4, 0.7]),
+        arm("other", 0, [10, 20, 30], [None] * 3),
+    )
+)
+
+
+def test_curves_are_means_over_seeds_by_epoch_and_the_first_has_its_deviation() -> None:
+    picture = learning_curves(MADE, ["moco", "mined"])
+    knn, false, mined = picture.figure.axes
+    named = {str(line.get_label()): line for line in knn.lines}
+    assert [*named["moco"].get_xdata()] == [1, 2, 3] and [*named["moco"].get_ydata()] == [55, 65, 85]
+    assert [*named["mined"].get_ydata()] == [40, 50, 65]
+    assert len(knn.lines) == len(false.lines) == 3 and [*knn.lines[0].get_ydata()] == [10, 20, 30]
+    (shade,) = knn.collections
+    heights = shade.get_paths()[0].vertices[:, 1]
+    deviation = statistics.stdev([80, 90])
+    assert heights.max() == pytest.approx(85 + deviation) and heights.min() == pytest.approx(55 - deviation)
+    (only,) = mined.lines  # the others mine nothing
+    assert [*only.get_ydata()] == pytest.approx([30, 40, 60])
+    assert [line.get_text() for line in picture.figure.legends[0].get_texts()] == ["moco", "mined"]
+    assert "kNN-200 of moco 55.0 to 85.0 %" in picture.words and "Thin lines: 1 other arms" in picture.words
+
+
+def test_curves_that_no_record_holds_are_refused() -> None:
+    with pytest.raises(ValueError, match="no curves of an arm 'moko'"):
+        learning_curves(MADE, ["moko"])
+    with pytest.raises(ValueError, match="no curves of an arm 'moco'"):
+        comparison("shapes").curves("moco")
+    with pytest.raises(ValueError, match=f"7 arms; {len(COLOURS)} can be told apart"):
+        learning_curves(MADE, [str(place) for place in range(7)])
+
+
+def test_the_recorded_arms_of_digits_end_where_their_rows_do() -> None:
+    records = comparison("digits", "short")
+    for name in dict.fromkeys(row["arm"] for row in records.rows):
+        curves = records.curves(name)
+        assert {seed: values[-1] for seed, values in curves.items()} == records.of(name)
+        assert {len(values) for values in curves.values()} == {5}

@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from cltools.book import building, execution
 from cltools.book.building import build
-from cltools.book.outputs import figure, output_html, rounded
+from cltools.book.outputs import output_html
 from cltools.book.pages import front_page, rendered
 from cltools.book.prose import Prose, mathml
 from cltools.cli import main
@@ -23,7 +23,6 @@ PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 WIDGET = "application/vnd.jupyter.widget-view+json"
-PLOTLY = "application/vnd.plotly.v1+json"
 README = """# A course
 
 What it is about: $z'$. See [LICENSE](LICENSE).
@@ -96,7 +95,7 @@ def make(course: Path, *outputs: Any, out: str = "book") -> Path:
 
 def display(metadata: dict[str, Any] | None = None, **data: Any) -> Any:
     kinds = {"png": "image/png", "plain": "text/plain", "html": "text/html", "markdown": "text/markdown"}
-    kinds |= {"widget": WIDGET, "plotly": PLOTLY}
+    kinds["widget"] = WIDGET
     return new_output("display_data", {kinds[name]: value for name, value in data.items()}, metadata=metadata or {})
 
 
@@ -186,36 +185,6 @@ def test_a_widget_without_a_picture_is_its_text() -> None:
     assert as_html(display(widget={"model_id": "x"}, plain="How <many>?")).startswith(
         '<p class="still">How &lt;many&gt;?'
     )
-
-
-def test_a_plotly_figure_is_drawn_by_the_one_library_of_the_book(course: Path) -> None:
-    plot = {
-        "data": [{"type": "scatter", "y": [1 / 3, 2.0, float("nan")], "text": "</script>"}],
-        "layout": {"width": 999},
-    }
-    book = make(course, display(plotly=plot, widget={"model_id": "x"}))
-    page = (book / "01_one.html").read_text()
-    assert '<script src="plotly.min.js" defer></script>' in page and (book / "plotly.min.js").stat().st_size > 1e6
-    assert "plotly" not in (book / "02_two.html").read_text() and (book / "figures.js").is_file()
-    numbers = json.loads(re.findall(r'<script type="application/json">(.*?)</script>', page)[0])
-    assert numbers["data"] == [{"type": "scatter", "y": [0.33333, 2.0, None], "text": "</script>"}]
-    assert "width" not in numbers["layout"] and numbers["layout"]["paper_bgcolor"] == "rgba(0,0,0,0)"
-
-
-def test_a_figure_is_named_by_its_title_and_keeps_its_whole_numbers() -> None:
-    assert 'aria-label="loss"' in figure({"data": [], "layout": {"title": {"text": "<b>loss</b>"}}})
-    assert 'aria-label="A figure"' in figure({"data": []})
-    assert rounded({"a": [123456789, 1.23456789, "x", True]}) == {"a": [123456789, 1.2346, "x", True]}
-
-
-def test_a_plotly_widget_is_shown_as_it_is_after_the_last_cell(course: Path) -> None:
-    path = course / "notebooks" / "03_three.ipynb"
-    sources = ("from plotly.graph_objects import FigureWidget", "curve = FigureWidget([{'y': []}])\ncurve")
-    cells = [new_code_cell(source) for source in (*sources, "curve.data[0].y = [3.0, 4.0]")]
-    nbformat.write(new_notebook(cells=cells), path)
-    before, shown, after = execution.executed(path).cells
-    assert shown.outputs[0].data[PLOTLY]["data"][0]["y"] == [3.0, 4.0] and WIDGET in shown.outputs[0].data
-    assert not before.outputs and not after.outputs
 
 
 @pytest.mark.parametrize(

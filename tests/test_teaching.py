@@ -12,7 +12,7 @@ from PIL import Image
 
 from cltools import fit, load_images, preset
 from cltools.datasets import ImageSet
-from cltools.teaching import LiveCurve, gallery
+from cltools.teaching import gallery
 from cltools.teaching.pictures import COLUMNS, sheet
 from cltools.training import Run
 
@@ -67,29 +67,3 @@ def test_a_gallery_takes_bytes_and_floats_and_names_its_rows() -> None:
 def test_no_pictures_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         sheet(torch.zeros(0, 3, 4, 4))
-
-
-# The curve
-
-
-def test_the_curve_shows_the_history_and_leaves_out_epochs_without_a_value(run: Run) -> None:
-    curve = LiveCurve("loss", epochs=2)
-    curve(run)
-    assert list(curve.figure.data[0].x) == [1, 2]
-    assert list(curve.figure.data[0].y) == run.history.column("loss")
-    assert run.history.column("knn") != run.history.column("loss")
-    gaps = LiveCurve("knn", epochs=2)
-    gaps(run)
-    assert len(gaps.figure.data[0].x) == sum(value == value for value in run.history.column("knn"))
-
-
-def test_the_curve_grows_with_each_epoch(images: ImageSet) -> None:
-    experiment = preset("digits-moco")
-    training = replace(experiment.training, epochs=3, batch=64, queue_size=128, device="cpu")
-    curve, seen = LiveCurve(epochs=3), []
-    fit(
-        replace(experiment, training=training),
-        images=images,
-        callbacks=[curve, lambda _: seen.append(len(curve.figure.data[0].y))],
-    )
-    assert seen == [1, 2, 3]

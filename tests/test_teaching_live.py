@@ -57,7 +57,9 @@ def test_what_was_not_measured_is_not_drawn() -> None:
     assert [*negatives.get_ydata()] == pytest.approx([10, 20, 30, 40])
     assert all(axes.get_xlim() == (0, 6.5) for axes in picture.figure.axes)
     assert "kNN-10 %: 50 at epoch 2, 60 at epoch 4" in picture.words and "mined" not in picture.words
-    assert not any(axes.lines for axes in draw([], 6, "knn200", "").figure.axes)
+    assert not any(axes.lines or axes.texts for axes in draw([], 6, "knn200", "").figure.axes)
+    unmeasured = draw([row(1), row(2)], 6, "knn200", "").figure.axes[1]
+    assert [text.get_text() for text in unmeasured.texts] == ["not measured so far"] and not unmeasured.lines
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,7 @@ import tyro
 from tqdm import tqdm
 
 from cltools.book.execution import executed
-from cltools.book.pages import GENERATOR, HERE, Page, front_page, notebook_page, rendered, style_sheet
+from cltools.book.pages import GENERATOR, Page, front_page, notebook_page, rendered, style_sheet
 from cltools.lab import PROJECT, notebooks
 
 PAGE, BOOK = 2.0, 20.0
@@ -85,15 +84,6 @@ def _write(folder: Path, pages: Sequence[Page]) -> None:
     for page, before, after in zip(pages, [None, *pages], [*pages[1:], None], strict=False):
         (folder / page.address).write_text(rendered(page, before, after), encoding="utf-8")
     (folder / "style.css").write_text(style_sheet(), encoding="utf-8")
-    if any(page.draws for page in pages):
-        shutil.copy(HERE / "figures.js", folder)
-        shutil.copy(_plotly() / "package_data" / "plotly.min.js", folder)
-
-
-def _plotly() -> Path:
-    found = find_spec("plotly")
-    assert found is not None and found.origin is not None, "the notebooks use it"
-    return Path(found.origin).parent
 
 
 def _weighed(folder: Path) -> float:
@@ -107,12 +97,12 @@ def _weighed(folder: Path) -> float:
     if large:
         raise ValueError(
             f"A page of the book may have {PAGE:g} MB, but there are: {', '.join(large)}. Show fewer or smaller "
-            "pictures and figures in these notebooks. A book that was there before is as it was."
+            "pictures in these notebooks. A book that was there before is as it was."
         )
     if (total := sum(sizes.values())) > BOOK:
         listed = ", ".join(f"{name} {size:.1f}" for name, size in sizes.items())
         raise ValueError(
-            f"The book may have {BOOK:g} MB, but it would have {total:.1f}: {listed}. Show fewer or smaller pictures "
-            "and figures. A book that was there before is as it was."
+            f"The book may have {BOOK:g} MB, but it would have {total:.1f}: {listed}. Show fewer or smaller pictures. "
+            "A book that was there before is as it was."
         )
     return total

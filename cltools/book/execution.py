@@ -1,25 +1,13 @@
 """A notebook executed for the book: with all outputs, or with the name of the cell that failed."""
 
-import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import nbformat
 from nbclient.exceptions import CellControlSignal, CellExecutionError, DeadKernelError
 
 from cltools.kernel import run_cells
-
-WIDGET = "application/vnd.jupyter.widget-view+json"
-PLOTLY = "application/vnd.plotly.v1+json"
-FIGURES = """
-import json
-from ipywidgets.widgets.widget import _instances
-from plotly.basedatatypes import BaseFigure
-print(json.dumps({name: json.loads(w.to_json()) for name, w in _instances.items() if isinstance(w, BaseFigure)}))
-"""
-"""Asked after the last cell: what plotly's widgets show by then, as a curve of a training does that ends below it."""
 
 
 def executed(path: Path) -> nbformat.NotebookNode:
@@ -29,7 +17,6 @@ def executed(path: Path) -> nbformat.NotebookNode:
         ValueError: a cell failed, hung, or ended the kernel; names the notebook and the cell.
     """
     notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
-    notebook.cells.append(nbformat.v4.new_code_cell(FIGURES))  # type: ignore[no-untyped-call]
     reached = [0]
     with tempfile.TemporaryDirectory() as folder:
         inside = Path(folder) / "notebooks"  # the course writes to ../runs
@@ -44,13 +31,4 @@ def executed(path: Path) -> nbformat.NotebookNode:
                 f"It begins: {cell.source.strip().partition(os.linesep)[0]}\n"
                 "Open the notebook, mend the cell, run all cells, and make the book again."
             ) from None
-    _keep(json.loads(notebook.cells.pop().outputs[0].text), notebook)
     return notebook
-
-
-def _keep(figures: dict[str, Any], notebook: nbformat.NotebookNode) -> None:
-    """Put figures beside the widgets that showed them."""
-    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
-        name = output.get("data", {}).get(WIDGET, {}).get("model_id")
-        if name in figures:
-            output.data[PLOTLY] = figures[name]

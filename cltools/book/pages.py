@@ -19,7 +19,6 @@ from cltools.book.prose import Prose
 HERE = Path(__file__).parent
 GENERATOR = "cltools"
 STYLE = re.compile(r"<style.*?</style>", re.DOTALL)
-DRAWN = '<div class="plotly"'
 CONTENTS = re.compile(r"^(?:\[[^\]\n]*\]\(#[^)\n]*\)[ ·]*\n?)+$", re.MULTILINE)
 """Links of the README to its own sections, most of which a book does not hold."""
 CODE_STYLES = {"light": "friendly", "dark": "github-dark"}
@@ -42,11 +41,6 @@ class Page:
     body: str
     headings: tuple[tuple[str, str], ...]
     styles: tuple[str, ...] = ()
-
-    @property
-    def draws(self) -> bool:
-        """Whether it needs plotly.min.js."""
-        return DRAWN in self.body
 
 
 def notebook_page(notebook: nbformat.NotebookNode, source: Path, pages: Mapping[Path, str]) -> Page:
@@ -90,7 +84,7 @@ def rendered(page: Page, before: Page | None, after: Page | None) -> str:
         loader=FileSystemLoader(HERE), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     generator, home = f"{GENERATOR} {version('cltools')}", page.address == "index.html"
-    names: dict[str, Any] = {**vars(page), "draws": page.draws, "before": before, "after": after}
+    names: dict[str, Any] = {**vars(page), "before": before, "after": after}
     return environment.get_template("page.html").render(names, generator=generator, home=home)
 
 

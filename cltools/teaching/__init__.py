@@ -2,7 +2,6 @@
 
 from cltools.teaching import band_plots, grids, mistakes, plots, record_plots, records, run_plots, seeds
 from cltools.teaching import exercises as check
-from cltools.teaching.curve import LiveCurve
 from cltools.teaching.live import LiveCurves
 from cltools.teaching.pictures import gallery
 from cltools.teaching.predict import Predict
@@ -11,7 +10,6 @@ from cltools.teaching.setting import choose
 from cltools.teaching.trial import Trial
 
 __all__ = [
-    "LiveCurve",
     "LiveCurves",
     "Predict",
     "Trial",

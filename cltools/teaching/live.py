@@ -145,10 +145,13 @@ def draw(rows: list[Row], epochs: int, protocol: str, words: str) -> Picture:
         columns = (("false_negative_share", "negatives", COLOURS[0]), ("mined_purity", "mined positives", COLOURS[3]))
         for column, label, colour in columns:
             said.append(_line(chosen, rows, column, label, colour, scale=100))
-        chosen.set(title="Of the anchor's class, %", ylim=(0, 100))
+        chosen.set(title="Of the anchor's class, %", ylim=(0, 120), yticks=range(0, 101, 20))
         if chosen.lines:
-            chosen.legend(loc="upper left")
+            chosen.legend(loc="upper left", ncols=2, borderaxespad=0, columnspacing=1)  # above what may reach 100
         for axes in (loss, knn, chosen):
+            if rows and not axes.lines:
+                axes.text(0.5, 0.5, "not measured so far", transform=axes.transAxes, ha="center")
+                axes.set_yticks([])
             axes.set(xlabel="epoch", xlim=(0, epochs + 0.5))
             axes.grid(True)
     return Picture(figure, f"Curves of a run. {words} {' '.join(filter(None, said))}".rstrip())

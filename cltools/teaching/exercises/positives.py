@@ -3,7 +3,7 @@
 Legend: B anchors, K keys.
 """
 
-import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Integral
@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cltools.evaluation.intervals import student
 from cltools.mining import PositiveRule, Similarities
 from cltools.mining.positives import mine, search_score
 from cltools.teaching.exercises.asking import Mistake, as_number, as_numbers, exercise, same
 from cltools.teaching.exercises.exploring import as_explorer, everyone
+from cltools.teaching.seeds import LEAST, detectable, verdict
 
 
 @exercise
@@ -133,15 +133,11 @@ def paired_words(mine: Mapping[int, float], theirs: Mapping[int, float]) -> str:
             f"your seeds are {[*mine]} and the baseline's {[*theirs]}. Compare within a seed: both arms go on from the "
             "same weights and see the same images, and what these decide cancels"
         )
-    if len(mine) < 3:
-        raise Mistake(f"{len(mine)} seed{'s' * (len(mine) != 1)} cannot tell what chance does; train at least three")
+    if len(mine) < LEAST:
+        raise Mistake(f"{len(mine)} seed{'s' * (len(mine) != 1)} cannot tell what chance does; train at least {LEAST}")
     if all(0 <= value <= 1 for value in [*mine.values(), *theirs.values()]):
         raise Mistake("these look like shares; give accuracies in percent")
-    gains = torch.tensor([mine[seed] - theirs[seed] for seed in mine], dtype=torch.float64)
-    mean = float(gains.mean())
-    half = student(len(gains) - 1) * float(gains.std()) / math.sqrt(len(gains))
+    gains = [mine[seed] - theirs[seed] for seed in mine]
+    mean, half = statistics.fmean(gains), detectable(gains)
     interval = f"95 % interval {mean - half:+.1f} to {mean + half:+.1f}"
-    said = f"Over {len(gains)} seeds the mean difference is {mean:+.1f} points, {interval}"
-    if abs(mean) > half:
-        return f"{said}: {'better' if mean > 0 else 'worse'} here, by more than chance explains."
-    return f"{said}. It holds 0: these seeds show no difference."
+    return f"Over {len(gains)} seeds the mean difference is {mean:+.1f} points, {interval}: {verdict(gains)}."

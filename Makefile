@@ -18,7 +18,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make lab        open JupyterLab on the notebooks   (more for JupyterLab: make lab ARGS=--no-browser)"
+	@echo "make lab        open JupyterLab on notebook 00     (on another: make lab ARGS=2; without a browser: ARGS=--no-browser)"
 	@echo "make test       lint, types, fast and slow tests, notebooks, and the explorer in a browser (Chromium)"
 	@echo "make setup      only install into $(VENV)            (another Python: make setup PYTHON=python3.12)"
 	@echo "make notebooks  execute all notebooks without a browser; make browser: the explorer in JupyterLab, and the book"
@@ -31,7 +31,7 @@ help:
 setup: $(STAMP)
 
 lab: $(STAMP)
-	$(RUN) -m jupyterlab notebooks $(ARGS)
+	$(RUN) -m cltools lab $(ARGS)
 
 test: lint fast slow notebooks browser
 

@@ -272,7 +272,7 @@ def doctor(arguments: list[str]) -> None:
 
 
 def lab(arguments: list[str]) -> None:
-    """Open JupyterLab on the notebook of a number, such as 2, or on all; what follows is passed on to JupyterLab."""
+    """Open JupyterLab on the notebook of a number, such as 2, else on the first; what follows is passed on to it."""
     from cltools.lab import open_lab
 
     if arguments in (["-h"], ["--help"]):

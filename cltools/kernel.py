@@ -38,4 +38,4 @@ def run_cells(
         resources={"metadata": {"path": str(folder)}},
         on_cell_start=on_cell_start,
     )
-    client.execute(env={"OMP_WAIT_POLICY": "passive", **environment})  # as `make lab` does
+    client.execute(env={"OMP_WAIT_POLICY": "passive", **environment})  # as `cltools lab` does

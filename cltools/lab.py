@@ -30,14 +30,14 @@ def notebooks(project: Path = PROJECT) -> dict[int, Path]:
 
 
 def to_open(asked: str | None, project: Path = PROJECT) -> Path:
-    """The notebook of that number, "2" or "02"; without one, the folder of all.
+    """The notebook of that number, "2" or "02"; without one, the first, beside which JupyterLab lists the others.
 
     Raises:
         ValueError: no notebook has that number, with those there are; or there are none.
     """
     known = notebooks(project)
     if asked is None:
-        return next(iter(known.values())).parent
+        return next(iter(known.values()))
     if not re.fullmatch(r"[0-9]{1,2}", asked) or int(asked) not in known:
         listed = "\n".join(f"  {number}  {path.stem}" for number, path in known.items())
         raise ValueError(f"No notebook has the number {asked!r}. There are:\n{listed}")
@@ -57,7 +57,7 @@ def open_lab(arguments: Sequence[str]) -> int:
     path = to_open(asked)
     if find_spec("jupyterlab") is None:
         raise ValueError(f"JupyterLab is not installed here. Install it with: {install_cltools('notebooks')}")
-    # As `make lab` does: torch's threads give a shared core away while they wait.
+    # Torch's threads give a shared core away while they wait.
     environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
     return _wait([sys.executable, "-m", "jupyterlab", str(path), *rest], environment)
 

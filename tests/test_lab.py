@@ -46,13 +46,13 @@ def test_opens_each_notebook_by_its_number(started: list[dict[str, Any]], path: 
     assert [start["command"] for start in started] == [[sys.executable, "-m", "jupyterlab", str(path)]]
 
 
-def test_opens_the_folder_without_a_number_and_passes_the_rest_on(started: list[dict[str, Any]]) -> None:
+def test_opens_the_first_without_a_number_and_passes_the_rest_on(started: list[dict[str, Any]]) -> None:
     main(["lab"])
     main(["lab", "--no-browser", "--port", "9999"])
     main(["lab", "2", "--no-browser"])
     assert [start["command"][3:] for start in started] == [
-        [str(ROOT / "notebooks")],
-        [str(ROOT / "notebooks"), "--no-browser", "--port", "9999"],
+        [str(NOTEBOOKS[0])],
+        [str(NOTEBOOKS[0]), "--no-browser", "--port", "9999"],
         [str(ROOT / "notebooks" / "02_bands_and_false_negatives.ipynb"), "--no-browser"],
     ]
 

@@ -54,6 +54,7 @@ class MethodPreset:
 
 
 AUGMENTED_ONLY = PositiveRule(weighting="none")
+"""Nothing is mined: the other view is the one positive."""
 METHODS = {
     "simclr": MethodPreset("simclr", AUGMENTED_ONLY, AllNegatives()),
     "moco": MethodPreset("moco", AUGMENTED_ONLY, AllNegatives()),

@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 
 from cltools.evaluation.diagnosis import mined_purity_by_k
 from cltools.gradients import info_nce_gradients, mass_by_rank
-from cltools.mining import AllNegatives, PositiveRule, Similarities, select, terms
+from cltools.mining import AllNegatives, Similarities, select, terms
+from cltools.presets import AUGMENTED_ONLY
 from cltools.snapshot import Snapshot
 from cltools.teaching.records import Comparison
 
@@ -44,7 +45,6 @@ DPI, SHOWN = 144, 96  # drawn finer than it is shown, for sharp screens
 CURVE = 400  # points of a drawn curve
 RANKS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 KS = (1, 2, 3, 5, 10, 20, 50, 100)
-PLAIN = PositiveRule(weighting="none")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Picture:
 
 def push_of(s: Similarities, temperature: float) -> torch.Tensor:
     """The derivative of each anchor's loss by each key's cosine where every other image's key is a negative [B, K]."""
-    plain = select(s, PLAIN, AllNegatives(), temperature=temperature)
+    plain = select(s, AUGMENTED_ONLY, AllNegatives(), temperature=temperature)
     return info_nce_gradients(**terms(s, plain), temperature=temperature)[1]
 
 

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from cltools.evaluation.diagnosis import mined_purity_by_k
 from cltools.gradients import info_nce_gradients, mass_by_rank
 from cltools.mining import AllNegatives, Similarities, select, terms
+from cltools.mining.similarities import own_last
 from cltools.presets import AUGMENTED_ONLY
 from cltools.snapshot import Snapshot
 from cltools.teaching.records import Comparison
@@ -108,7 +109,7 @@ def draw_mass(axes: Axes, s: Similarities, temperatures: Sequence[float]) -> Non
     keys = s.anchor.shape[1]
     counts = {round(count) for count in torch.logspace(0, math.log10(keys), CURVE).tolist()}
     shares = [count / keys for count in sorted(counts)]
-    closeness = s.anchor.masked_fill(s.own, -torch.inf)
+    closeness = own_last(s.anchor, s.own)
     for temperature, colour in zip(temperatures, COLOURS, strict=False):
         held = 100 * mass_by_rank(push_of(s, temperature), closeness, shares).mean(0)
         axes.plot([100 * x for x in shares], held.numpy(), color=colour, label=f"τ = {temperature:g}")
@@ -124,7 +125,7 @@ def draw_mass(axes: Axes, s: Similarities, temperatures: Sequence[float]) -> Non
 def push_by_rank(s: Similarities, temperature: float) -> Picture:
     """Share of the push in each bin of ranks, split into true and false negatives; labels are counted, not used."""
     assert s.same_class is not None, "false negatives are told by labels, and this snapshot has none"
-    push, closeness = push_of(s, temperature), s.anchor.masked_fill(s.own, -torch.inf)
+    push, closeness = push_of(s, temperature), own_last(s.anchor, s.own)
     total = push.sum(1, keepdim=True)
     every = (100 * mass_by_rank(push, closeness, RANKS)).mean(0).diff().numpy()
     false = push * s.same_class

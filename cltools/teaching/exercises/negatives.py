@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cltools.gradients import info_nce_gradients, mass_by_rank, tangential_force
 from cltools.mining import NegativeRule, OracleNegatives, Similarities, select
+from cltools.mining.similarities import own_last
 from cltools.presets import AUGMENTED_ONLY
 from cltools.teaching.exercises.asking import Mistake, as_numbers, exercise, same
 from cltools.teaching.exercises.exploring import as_explorer, everyone
@@ -89,7 +90,7 @@ def temperature_for(answer: Any, *, share: float, held: float) -> str:
     """
     session = as_explorer(answer)
     temperature, s = session.state.side.temperature, everyone(session)
-    closeness = s.anchor.masked_fill(s.own, -torch.inf)
+    closeness = own_last(s.anchor, s.own)
     found = float(mass_by_rank(_push(s, temperature), closeness, [share]).mean())
     said = f"at τ = {temperature:.3g} the closest {100 * share:g} % hold {100 * found:.1f} % of the push"
     if abs(found - held) <= NEAR:

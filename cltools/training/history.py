@@ -18,9 +18,6 @@ Row = dict[str, float]
 NEVER = 2**62
 """The step of an event that did not happen."""
 
-TIMING = ("seconds", "views_per_second")
-"""The columns in which two equal runs differ."""
-
 
 @dataclass
 class History:

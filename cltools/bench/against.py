@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from cltools.bench.conventional import FORMS, Conventional, Form, Library, TwoViews, loader
+from cltools.bench.measuring import wait_for
 from cltools.bench.parts import random_images
 from cltools.bench.steps import StepBenchFlags
 from cltools.config import Experiment
@@ -175,18 +176,13 @@ def rate(epoch: Iterator[None], trained: int, device: torch.device) -> float:
         ValueError: fewer than two steps.
     """
     next(epoch, None)
-    _wait(device)
+    wait_for(device)
     began = time.perf_counter()
     steps = sum(1 for _ in epoch)
-    _wait(device)
+    wait_for(device)
     if not steps:
         raise ValueError("bench: an epoch is a single batch, of which no rate can be told; ask for more with --images.")
     return steps * trained / (time.perf_counter() - began)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _trained(experiment: Experiment) -> int:

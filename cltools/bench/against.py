@@ -31,6 +31,8 @@ EPOCHS = 5
 """Of each side, in turn; the median counts."""
 TRIED = 2
 """Turns by which a setting is chosen."""
+PICTURES = 10_000
+"""Of either side, unless asked otherwise."""
 SAMPLE = 200
 """Pictures on which the transforms are compared."""
 
@@ -39,7 +41,8 @@ def bench_against(flags: StepBenchFlags) -> None:
     """Measure both sides of each preset, print every setting tried, write JSON if asked."""
     device = resolve_device(flags.device)
     experiments = {name: preset(name) if flags.full else laptop(preset(name)) for name in flags.presets}
-    images = random_images(flags.images, 32) if flags.data is None else load_images(flags.data, limit=flags.images)
+    count = flags.images or PICTURES
+    images = random_images(count, 32) if flags.data is None else load_images(flags.data, limit=count)
     for name, experiment in experiments.items():
         if len(images) < 2 * experiment.training.batch:
             raise ValueError(

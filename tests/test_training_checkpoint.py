@@ -241,7 +241,7 @@ def of_another_version(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (truncated, "cannot be read as a checkpoint"),
+        (truncated, r"cannot be read as a checkpoint .* move it away, and resume again"),
         (foreign, "cannot be read as a checkpoint"),
         (executable, "cannot be read as a checkpoint"),
         (of_another_library, "is not a checkpoint of cltools"),

@@ -49,7 +49,9 @@ class History:
         try:
             return cls([{k: float(v) if v else math.nan for k, v in row.items()} for row in rows])
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a history of cltools: {error}.") from error
+            raise ValueError(
+                f"{path} is not a history of cltools: {error}. Move it away, and the run loads without one."
+            ) from error
 
 
 def _text(value: float) -> str:

@@ -19,14 +19,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cltools.evaluation.diagnosis import mined_purity_by_k
+from cltools.explorer.colours import GREY
 from cltools.gradients import info_nce_gradients, mass_by_rank
 from cltools.mining import AllNegatives, Similarities, select, terms
 from cltools.mining.similarities import own_last
 from cltools.presets import AUGMENTED_ONLY
+from cltools.run_table import FIGURES
 from cltools.snapshot import Snapshot
 from cltools.teaching.records import Comparison
 
-GREY = "#888888"
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 LOOK: Any = {
     **{f"{part}.color": GREY for part in ("text", "xtick", "ytick", "grid")},
@@ -212,8 +213,7 @@ def draw_gains(
             axes.plot(values, [row] * len(values), "o", color=COLOURS[1], markerfacecolor="none", markersize=6)
     axes.axvline(0, color=GREY, linewidth=1)
     axes.set_yticks(range(len(arms)), [*reversed(arms)])
-    name = {"knn200": "kNN-200", "knn10": "kNN-10", "probe": "probe"}[figure]
-    axes.set(xlabel=f"points of {name} above {against} of the same seed", ylim=(-0.6, len(arms) - 0.4))
+    axes.set(xlabel=f"points of {FIGURES[figure]} above {against} of the same seed", ylim=(-0.6, len(arms) - 0.4))
     axes.grid(True, axis="x")
 
 

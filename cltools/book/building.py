@@ -10,7 +10,7 @@ from typing import Annotated
 
 import nbformat
 import tyro
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from cltools.book.execution import executed
 from cltools.book.pages import GENERATOR, HERE, Page, front_page, notebook_page, rendered, style_sheet

@@ -19,12 +19,14 @@ from cltools.losses import LossSettings
 from cltools.mining import AllNegatives, NegativeRule, PositiveRule
 from cltools.views import ViewSettings
 
+Mode = Literal["moco", "simclr"]
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
     """How the encoder is trained (MoCo's CIFAR recipe by default: SGD, warm-up, cosine to 0)."""
 
-    mode: Literal["moco", "simclr"] = "moco"
+    mode: Mode = "moco"
     """Where keys come from: a queue of a momentum copy (MoCo), or the batch itself (SimCLR)."""
     symmetric: bool = True
     """MoCo: both views are anchors in turn, against the same queue."""

@@ -8,20 +8,20 @@ Legend: B anchors, P1 positives (the augmented view first), K negatives.
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from cltools.errors import unknown
 from cltools.mining.negatives import NEUTRAL, Estimate
 from cltools.mining.selection import check_temperature
 
 Form = Literal["sep", "in", "out", "decoupled"]
 Reduction = Literal["mean", "sum", "none"]
-FORMS: tuple[Form, ...] = ("sep", "in", "out", "decoupled")
-REDUCTIONS: tuple[Reduction, ...] = ("mean", "sum", "none")
+FORMS: tuple[Form, ...] = get_args(Form)
 
 # softplus is exact below this; torch's default of 20 would cost float64 nine digits.
 SOFTPLUS_THRESHOLD = 40.0
@@ -47,7 +47,7 @@ def check_settings(temperature: float, form: str) -> None:
     """Raise ValueError for a temperature that is not above 0 or an unknown form."""
     check_temperature(temperature)
     if form not in FORMS:
-        raise ValueError(f"Unknown form {form!r} of the loss. Known: {', '.join(FORMS)}.")
+        raise unknown("form of the loss", form, FORMS)
 
 
 def info_nce(
@@ -83,8 +83,8 @@ def info_nce(
             shapes, or several positives without weights.
     """
     check_settings(temperature, form)
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"Unknown reduction {reduction!r} of the loss. Known: {', '.join(REDUCTIONS)}.")
+    if reduction not in get_args(Reduction):
+        raise unknown("reduction of the loss", reduction, get_args(Reduction))
     if positive.ndim != 2 or negative.ndim != 2 or len(positive) != len(negative):
         raise ValueError(
             f"Cosines have shapes {list(positive.shape)} and {list(negative.shape)}; "

@@ -7,7 +7,7 @@ tiny encoder on a CPU.
 
 from dataclasses import dataclass, replace
 
-from cltools.config import EvaluationSettings, Experiment, TrainingSettings
+from cltools.config import EvaluationSettings, Experiment, Mode, TrainingSettings
 from cltools.datasets import DataSettings
 from cltools.encoders import EncoderSettings
 from cltools.errors import unknown
@@ -47,13 +47,14 @@ class ImagePreset:
 class MethodPreset:
     """What a method is, whatever the images."""
 
-    mode: str
+    mode: Mode
     positives: PositiveRule
     negatives: NegativeRule
     form: Form = "sep"
 
 
 AUGMENTED_ONLY = PositiveRule(weighting="none")
+"""Nothing is mined: the other view is the one positive."""
 METHODS = {
     "simclr": MethodPreset("simclr", AUGMENTED_ONLY, AllNegatives()),
     "moco": MethodPreset("moco", AUGMENTED_ONLY, AllNegatives()),
@@ -151,15 +152,14 @@ def preset(name: str) -> Experiment:
         raise unknown("preset", name, preset_names(), otherwise=parts)
     images_name, _, method_name = name.partition("-")
     images, method = IMAGES[images_name], METHODS[method_name]
-    in_batch = method.mode == "simclr"
     return Experiment(
         data=images.data,
         views=images.views,
-        encoder=replace(images.encoder, bn_group=None) if in_batch else images.encoder,
+        encoder=replace(images.encoder, bn_group=None) if method.mode == "simclr" else images.encoder,
         positives=method.positives,
         negatives=fitted(method.negatives, images),
         loss=LossSettings(temperature=0.2, form=method.form),
-        training=replace(images.training, mode="simclr" if in_batch else "moco"),
+        training=replace(images.training, mode=method.mode),
         evaluation=images.evaluation,
     )
 

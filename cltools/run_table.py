@@ -12,7 +12,7 @@ from cltools.evaluation import LinearRecipe, spread
 from cltools.presets import IMAGES, METHODS, laptop, preset
 from cltools.published import CAUTION, LABORATORY, PUBLISHED, Published
 from cltools.records import check_record
-from cltools.training.record import ENTRIES, KIND, STRETCH, SURROUNDINGS
+from cltools.training.record import ENTRIES, KIND, SURROUNDINGS, stretches_of
 
 FIGURES = {
     "knn200": "kNN-200",
@@ -60,8 +60,8 @@ class Judged:
         trained_on, data = record["images"], self.experiment["data"]
         if trained_on and data["holdout"] > 0:
             trained_on = {**trained_on, "pixels": None}  # a seed decides what is held out
-        where = [{name: stretch[name] for name in SURROUNDINGS} for stretch in _stretches(record)]
-        spans = [stretch["from_epoch"] for stretch in _stretches(record)]
+        where = [{name: stretch[name] for name in SURROUNDINGS} for stretch in stretches_of(record)]
+        spans = [stretch["from_epoch"] for stretch in stretches_of(record)]
         judged = [self.split, report.get("test_images"), report.get("elsewhere"), self.shortened]
         rest = [record["epochs"], record["warm_epochs"], record["backbone"], data["name"]]
         return json.dumps([plain, trained_on, where, spans, judged, rest], sort_keys=True)
@@ -185,7 +185,7 @@ def _epochs(record: Mapping[str, Any]) -> str:
 
 
 def _source(run: Judged) -> str:
-    places = [place for place, _ in groupby(_place(stretch) for stretch in _stretches(run.record))]
+    places = [place for place, _ in groupby(_place(stretch) for stretch in stretches_of(run.record))]
     text = f"this run: {', then '.join(places)}"
     for other in run.report.get("elsewhere", []):
         text += f"; {', '.join(FIGURES.get(name, name) for name in other['figures'])} by {_place(other)}"
@@ -196,10 +196,6 @@ def _place(where: Mapping[str, Any]) -> str:
     hardware = where["hardware"]
     ranks = f"{hardware['ranks']} × " if hardware.get("ranks", 1) > 1 else ""
     return f"commit {where['commit'] or 'unknown'}, {ranks}{hardware.get('device', 'unknown device')}"
-
-
-def _stretches(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [*record["earlier"], {name: record[name] for name in STRETCH}]
 
 
 def _caption(laboratory: bool) -> str:

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cltools.bench import against_table, rules_table, steps_table
-from cltools.comparison import comparison_table
+from cltools.bench import against, against_table, rules, rules_table, steps, steps_table
+from cltools.comparison import comparison_table, running
 from cltools.records import read_record
 from cltools.run_table import run_table
 from cltools.training.record import KIND as RUN
 from cltools.training.record import RECORD
 
 TABLES: dict[str, Callable[[Sequence[Path], Sequence[dict[str, Any]]], str]] = {
-    "comparison": comparison_table,
-    "bench": steps_table,
-    "bench against dataloader": against_table,
-    "bench rules": rules_table,
+    running.KIND: comparison_table,
+    steps.KIND: steps_table,
+    against.KIND: against_table,
+    rules.KIND: rules_table,
     RUN: run_table,
 }
 
@@ -46,7 +46,9 @@ def table(paths: Sequence[Path], *, references: bool = False) -> str:
     kind = records[0]["kind"] if records else RUN
     for path, record in zip(paths, records, strict=True):
         if record["kind"] not in TABLES:
-            raise ValueError(f"{path} holds a record of kind {record['kind']!r}, which is no table; known: {_known()}.")
+            raise ValueError(
+                f"{path} holds a record of kind {record['kind']!r}, which is no table; known: {', '.join(TABLES)}."
+            )
         if record["kind"] != kind:
             raise ValueError(
                 f"{paths[0]} holds a record of kind {kind!r} and {path} one of kind {record['kind']!r}. They cannot "
@@ -70,7 +72,3 @@ def _file_of(path: Path) -> Path:
             f"For a run without one: python -m cltools evaluate {path}"
         )
     return path / RECORD
-
-
-def _known() -> str:
-    return ", ".join(TABLES)

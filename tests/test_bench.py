@@ -151,7 +151,8 @@ class TestFlags:
             ({"queue_sizes": (64, 0)}, r"queue_sizes is \(64, 0\); each must be at least 1"),
             ({"bn_groups": (1,)}, r"bn_groups is \(1,\); each must be at least 2, or 0 for a whole view"),
             ({"images": 0}, "images is 0; it must be at least 1"),
-            ({"data": "digits"}, "--data is of --against dataloader"),
+            ({"data": "digits"}, "--data and --images are of --against dataloader"),
+            ({"images": 512}, "--data and --images are of --against dataloader"),
             (
                 {"against": "dataloader", "bn_groups": (32,)},
                 "leave out --queue-sizes, --bn-groups, --compile and --cuda",

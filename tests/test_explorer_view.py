@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from snapshots import made
 
 from cltools.explorer import view
-from cltools.explorer.colours import BANDS, CLASSES, DIFFERENCE, DIFFERENCE_NAMES, LEVELS, SIZES, SYMBOLS, scale
+from cltools.explorer.colours import BANDS, CLASSES, DIFFERENCE, LEVELS, SIZES, SYMBOLS, scale
 from cltools.explorer.judgement import Judgement, judge
 from cltools.explorer.state import Side
 from cltools.mining import Band, BandNegatives, NegativeRule, PositiveRule, RandomNegatives
@@ -74,7 +74,7 @@ def test_colour_by_band_and_difference() -> None:
     a, b = judgement(), judgement(BandNegatives(0.0, 0.2))
     painted = view.by_band(a)
     assert np.array_equal(painted.codes, a.band) and painted.colours[Band.HARD] == BANDS[Band.HARD]
-    found = view.by_difference(a, b, DIFFERENCE_NAMES)
+    found = view.by_difference(a, b)
     for i in range(60):
         kept = (a.band[i] == Band.POTENTIAL, b.band[i] == Band.POTENTIAL)
         assert found.codes[i] == {(False, False): 0, (True, True): 1, (True, False): 2, (False, True): 3}[kept]

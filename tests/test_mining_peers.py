@@ -281,6 +281,7 @@ def test_mixing_needs_the_vectors() -> None:
         (RingNegatives, {"outer_from": 1.5}, "outer_from is 1.5"),
         (RingNegatives, {"inner": 1.0}, "inner is 1.0"),
         (RingNegatives, {"anneal": 0.0}, "anneal is 0.0"),
+        (RingNegatives, {"anneal": 0.3}, "anneal is 0.3, but nothing moves"),
         (HardnessWeighted, {"beta": -1.0}, "beta is -1.0"),
         (HardnessWeighted, {"beta": math.inf}, "beta is inf"),
         (HardnessWeighted, {"anneal": 2.0}, "anneal is 2.0"),

@@ -95,7 +95,7 @@ def test_edges_move_in_a_straight_line_and_then_rest() -> None:
         now = band.at(progress)
         assert (now.lower, now.upper) == pytest.approx((lower, upper))
         assert now.at(0.9) == now and (now.lower_from, now.upper_from) == (None, None)
-    assert band.at(0.4) == BandNegatives(lower=0.1, upper=0.5, anneal=0.4)
+    assert band.at(0.4) == BandNegatives(lower=0.1, upper=0.5)
     cosines = BandNegatives(lower=0.0, upper=0.8, lower_from=-1.0, unit="cosine", anneal=1.0)
     assert (cosines.at(0.5).lower, cosines.at(0.5).upper) == (-0.5, 0.8)
     chance = RandomNegatives(share=0.4, share_from=1.0, anneal=0.4)
@@ -308,11 +308,22 @@ def test_rules_without_a_schedule_stay_as_they_are(rule: NegativeRule) -> None:
         {"lower": 0.1, "upper": 0.5, "upper_from": 1.5},
         {"anneal": 0.0},
         {"anneal": 1.5},
+        {"anneal": 0.3},
     ],
 )
 def test_bands_without_a_meaning_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"lower|upper|reference|unit|anneal"):
         BandNegatives(**bad)
+
+
+def test_a_schedule_of_nothing_says_what_is_missing() -> None:
+    with pytest.raises(
+        ValueError, match=r"anneal is 0\.3, but nothing moves; say from where \(lower_from or upper_from\)"
+    ):
+        BandNegatives(anneal=0.3)
+    with pytest.raises(ValueError, match=r"say from where \(share_from\), or leave anneal out"):
+        RandomNegatives(anneal=0.3)
+    assert RandomNegatives(share_from=1.0, anneal=0.3).at(0.1).at(0.2).anneal == RandomNegatives().anneal
 
 
 @pytest.mark.parametrize("share", [0.0, -0.5, 1.5, math.nan])

@@ -69,6 +69,11 @@ def wrong_imports(source: str, path: Path) -> list[str]:
     return [name for name in inside if name.split(".")[1:2] == [] or name.split(".")[1] not in left]
 
 
+def test_the_readme_names_every_part() -> None:
+    layout = (ROOT / "README.md").read_text().split("## Layout")[1].split("Beside them")[0]
+    assert {*re.findall(r"`(\w+)`", layout)} == {*ORDER} - {"__main__"}
+
+
 @python_files
 def test_imports_go_one_way(path: Path) -> None:
     if path == PACKAGE / "__init__.py":

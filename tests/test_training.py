@@ -518,7 +518,7 @@ def test_an_own_backbone_is_trained_in_place_saved_and_loaded(mode: str, tmp_pat
     loaded = Run.load(tmp_path / "run", backbone=other)
     assert equal(loaded.encoder, run.encoder) and torch.equal(state, torch.get_rng_state())
     assert torch.equal(embed(loaded.encoder, images), embed(run.encoder, images))
-    with pytest.raises(ValueError, match=r"encoder\.safetensors does not fit .*config\.json"):
+    with pytest.raises(ValueError, match=r"encoder\.safetensors does not fit .*config\.json\. Give backbone="):
         Run.load(tmp_path / "run")
 
 
@@ -727,7 +727,7 @@ def test_a_folder_without_a_run_is_refused(kept: Run, tmp_path: Path) -> None:
     ("name", "content", "reason"),
     [
         ("config.json", b"{", r"config\.json cannot be read: .*not valid JSON"),
-        ("history.csv", b"epoch,loss\n1,none\n", r"history\.csv is not a history"),
+        ("history.csv", b"epoch,loss\n1,none\n", r"history\.csv is not a history .*: .*\. Move it away"),
         ("history.csv", b"epoch\n1,2\n", r"history\.csv is not a history"),
         ("encoder.safetensors", b"half", r"encoder\.safetensors does not fit"),
     ],

@@ -17,7 +17,7 @@ from cltools.datasets import DataSettings, ImageSet
 from cltools.encoders import EncoderSettings
 from cltools.mining import AllNegatives, Band, BandNegatives, OracleNegatives, PositiveRule, RandomNegatives
 from cltools.training import History, Run, fit, learner, loop
-from cltools.training.history import TIMING, EpochSums, Tally
+from cltools.training.history import EpochSums, Tally
 from cltools.training.step import train_step
 
 MOCO = Experiment(
@@ -53,7 +53,8 @@ def checkpoint(folder: Path) -> dict[str, Any]:
 
 
 def untimed(rows: Sequence[dict[str, float]]) -> list[dict[str, float]]:
-    return [{name: value for name, value in row.items() if name not in TIMING} for row in rows]
+    """Rows without the columns in which two equal runs differ."""
+    return [{name: value for name, value in row.items() if name not in ("seconds", "views_per_second")} for row in rows]
 
 
 def same(first: object, second: object) -> bool:
@@ -240,7 +241,7 @@ def of_another_version(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (truncated, "cannot be read as a checkpoint"),
+        (truncated, r"cannot be read as a checkpoint .* move it away, and resume again"),
         (foreign, "cannot be read as a checkpoint"),
         (executable, "cannot be read as a checkpoint"),
         (of_another_library, "is not a checkpoint of cltools"),

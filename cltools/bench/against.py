@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from cltools.bench.conventional import FORMS, Conventional, Form, Library, TwoViews, loader
+from cltools.bench.measuring import wait_for
 from cltools.bench.parts import random_images
 from cltools.bench.steps import StepBenchFlags
 from cltools.config import Experiment
@@ -30,6 +31,8 @@ EPOCHS = 5
 """Of each side, in turn; the median counts."""
 TRIED = 2
 """Turns by which a setting is chosen."""
+PICTURES = 10_000
+"""Of either side, unless asked otherwise."""
 SAMPLE = 200
 """Pictures on which the transforms are compared."""
 
@@ -38,7 +41,8 @@ def bench_against(flags: StepBenchFlags) -> None:
     """Measure both sides of each preset, print every setting tried, write JSON if asked."""
     device = resolve_device(flags.device)
     experiments = {name: preset(name) if flags.full else laptop(preset(name)) for name in flags.presets}
-    images = random_images(flags.images, 32) if flags.data is None else load_images(flags.data, limit=flags.images)
+    count = flags.images or PICTURES
+    images = random_images(count, 32) if flags.data is None else load_images(flags.data, limit=count)
     for name, experiment in experiments.items():
         if len(images) < 2 * experiment.training.batch:
             raise ValueError(
@@ -175,18 +179,13 @@ def rate(epoch: Iterator[None], trained: int, device: torch.device) -> float:
         ValueError: fewer than two steps.
     """
     next(epoch, None)
-    _wait(device)
+    wait_for(device)
     began = time.perf_counter()
     steps = sum(1 for _ in epoch)
-    _wait(device)
+    wait_for(device)
     if not steps:
         raise ValueError("bench: an epoch is a single batch, of which no rate can be told; ask for more with --images.")
     return steps * trained / (time.perf_counter() - began)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _trained(experiment: Experiment) -> int:

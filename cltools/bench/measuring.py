@@ -26,11 +26,16 @@ def median_milliseconds(works: Mapping[str, Work], device: torch.device, repeats
         for name, work in works.items():
             began = time.perf_counter()
             work()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+            wait_for(device)
             if i >= WARM_UP:
                 times[name].append((time.perf_counter() - began) * 1000)
     return {name: statistics.median(taken) for name, taken in times.items()}
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a device has done what it was asked for; a CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def peak_mebibytes(work: Work, device: torch.device) -> float:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from cltools.bench.measuring import Work, median_milliseconds, peak_mebibytes
+from cltools.bench.parts import CLASSES
 from cltools.errors import unknown
 from cltools.losses import LossSettings, info_nce
 from cltools.mining import (
@@ -33,6 +34,7 @@ from cltools.training.learner import resolve_device
 KIND = "bench rules"
 ENTRIES = ("commit", "hardware", "sizes")
 DIM = 128
+TEMPERATURE = 0.2
 COLUMNS = ("select ms", "loss ms", "all ms", "× plain", "peak MiB")
 """`peak MiB`, as records name it, is the most held at once beyond what is held before; tables say so."""
 
@@ -92,7 +94,7 @@ def measure_rules(b: int, k: int, methods: tuple[str, ...], device: torch.device
     rows = {}
     for method in tqdm(methods, desc=f"B = {b}, K = {k}", unit="method", leave=False):
         made = METHODS[method]
-        work = MethodWork(batch, made.positives.at(1.0), made.negatives.at(1.0), LossSettings(0.2, made.form))
+        work = MethodWork(batch, made.positives.at(1.0), made.negatives.at(1.0), LossSettings(TEMPERATURE, made.form))
         taken = median_milliseconds(
             {"plain": parts[best], "all": work.everything, "select": work.selection, "loss": work.loss}, device, repeats
         )
@@ -111,7 +113,7 @@ class RandomBatch:
         self.positive = F.normalize(self.z + 0.5 * self._unit(b), dim=1)
         anchor, key = torch.arange(b, device=device), torch.arange(k, device=device)
         self.own = anchor[:, None] % k == key
-        self.same_class = anchor[:, None] % 10 == key % 10
+        self.same_class = anchor[:, None] % CLASSES == key % CLASSES
 
     def _unit(self, rows: int) -> Tensor:
         vectors = torch.randn(rows, DIM, device=self.generator.device, generator=self.generator)
@@ -162,19 +164,19 @@ class MethodWork:
 
 
 def _cross_entropy(positive: Tensor, negative: Tensor) -> Tensor:
-    logits = torch.cat([positive[:, None], negative], dim=1) / 0.2
+    logits = torch.cat([positive[:, None], negative], dim=1) / TEMPERATURE
     return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=logits.device))
 
 
 def _logsumexp(positive: Tensor, negative: Tensor) -> Tensor:
-    positive = positive / 0.2
-    return (torch.logaddexp(positive, (negative / 0.2).logsumexp(1)) - positive).mean()
+    positive = positive / TEMPERATURE
+    return (torch.logaddexp(positive, (negative / TEMPERATURE).logsumexp(1)) - positive).mean()
 
 
 PLAIN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cross-entropy": _cross_entropy,
     "logsumexp": _logsumexp,
-    "ours": lambda positive, negative: info_nce(positive[:, None], negative, temperature=0.2),
+    "ours": lambda positive, negative: info_nce(positive[:, None], negative, temperature=TEMPERATURE),
 }
 """The baseline gets the same care: the fastest of three ways to write it counts."""
 

@@ -53,8 +53,8 @@ class StepBenchFlags:
     """Measure against a conventional pipeline: torchvision's transforms, image by image, in a DataLoader's workers."""
     data: str | None = None
     """With --against: these images (cifar10, …) in place of random pixels."""
-    images: int = 10_000
-    """With --against: how many random pictures."""
+    images: int | None = None
+    """With --against: how many pictures (10,000)."""
     device: str = "auto"
     """Where."""
     repeats: int | None = None
@@ -72,10 +72,12 @@ class StepBenchFlags:
             raise ValueError(f"bench: bn_groups is {self.bn_groups}; each must be at least 2, or 0 for a whole view.")
         if self.repeats is not None and self.repeats < 1:
             raise ValueError(f"bench: repeats is {self.repeats}; it must be at least 1.")
-        if self.images < 1:
+        if self.images is not None and self.images < 1:
             raise ValueError(f"bench: images is {self.images}; it must be at least 1.")
-        if self.against is None and self.data is not None:
-            raise ValueError("bench: --data is of --against dataloader; steps are timed on random pixels.")
+        if self.against is None and (self.data is not None or self.images is not None):
+            raise ValueError(
+                "bench: --data and --images are of --against dataloader; steps are timed on one batch of random pixels."
+            )
         if self.against is not None and (self.queue_sizes or self.bn_groups or self.compile or self.cuda_graph):
             raise ValueError(
                 "bench: --against measures presets as they are; leave out --queue-sizes, --bn-groups, --compile and "

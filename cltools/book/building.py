@@ -9,7 +9,7 @@ from typing import Annotated
 
 import nbformat
 import tyro
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from cltools.book.execution import executed
 from cltools.book.pages import GENERATOR, Page, front_page, notebook_page, rendered, style_sheet

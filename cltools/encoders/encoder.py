@@ -9,7 +9,7 @@ Legend: B images, D features, d projection.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, UInt8
@@ -20,7 +20,7 @@ from cltools.encoders.backbones import OwnBackbone, feature_dim, home, resnet, t
 from cltools.encoders.norm import GroupedBatchNorm
 from cltools.errors import unknown
 
-BACKBONES = ("tiny", "resnet18", "resnet50")
+Backbone = Literal["tiny", "resnet18", "resnet50"]
 CHUNK = 1024  # images whose statistics are taken at once: an int32 copy is 50 MB at 64×64
 
 
@@ -28,7 +28,7 @@ CHUNK = 1024  # images whose statistics are taken at once: an int32 copy is 50 M
 class EncoderSettings:
     """What the encoder is made of (MoCo's CIFAR recipe by default)."""
 
-    backbone: Literal["tiny", "resnet18", "resnet50"] = "resnet18"
+    backbone: Backbone = "resnet18"
     """Of small images: "tiny" learns on a CPU; ResNets have a 3×3 stem of stride 1."""
     max_pool: bool = False
     """Keep the ResNet's max-pool after the stem; for 64×64 images."""
@@ -45,8 +45,8 @@ class EncoderSettings:
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
-        if self.backbone not in BACKBONES:
-            raise unknown("backbone", self.backbone, BACKBONES)
+        if self.backbone not in get_args(Backbone):
+            raise unknown("backbone", self.backbone, get_args(Backbone))
         if self.max_pool and self.backbone == "tiny":
             raise ValueError("EncoderSettings: the tiny backbone has no max-pool; set max_pool=False or take a ResNet.")
         for name in ("hidden", "projection"):

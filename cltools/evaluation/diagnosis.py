@@ -22,6 +22,7 @@ from cltools.losses import negative_mass
 from cltools.mining import Band, Selection, Similarities, terms
 from cltools.mining.bands import rank_count
 from cltools.mining.positives import Search, search_score
+from cltools.mining.similarities import own_last
 
 RANK_SHARES = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 KS = (1, 2, 5, 10, 20, 50)
@@ -193,7 +194,7 @@ def mined_purity_by_k(
         raise ValueError(f"The numbers of closest keys are {tuple(ks)}; each must be at least 1.")
     if same_class is None:
         return (NOTHING,) * len(ks)
-    index = score.masked_fill(own, -torch.inf).topk(min(max(ks, default=0), score.shape[1]), dim=1).indices
+    index = own_last(score, own).topk(min(max(ks, default=0), score.shape[1]), dim=1).indices
     hits = (same_class & ~own).gather(1, index)
     others = (~own).sum(1)
     return tuple(share_of(hits[:, :k].sum(1), others.clamp_max(k)) for k in ks)
@@ -232,7 +233,7 @@ def _closest_first(marked: Tensor, score: Tensor, own: Tensor) -> Tensor:
     step = max(1, CELLS // max(1, score.shape[1]))
     rows = []
     for m, x, o in zip(*(torch.split(tensor, step) for tensor in (marked, score, own)), strict=True):
-        rows.append(m.gather(1, x.masked_fill(o, -torch.inf).argsort(dim=1, descending=True, stable=True)))
+        rows.append(m.gather(1, own_last(x, o).argsort(dim=1, descending=True, stable=True)))
     return torch.cat(rows)
 
 

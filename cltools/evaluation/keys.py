@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cltools.evaluation.intervals import Share, share_of
+from cltools.mining.similarities import own_last
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class KeyAge:
 @torch.no_grad()
 def closest(score: Float[Tensor, "B K"], own: Bool[Tensor, "B K"], k: int) -> Int[Tensor, " chosen"]:
     """Indices of each anchor's k closest keys, all anchors in one row; own keys are never among them."""
-    index = score.masked_fill(own, -torch.inf).topk(min(k, score.shape[1]), dim=1).indices
+    index = own_last(score, own).topk(min(k, score.shape[1]), dim=1).indices
     return index[~own.gather(1, index)]
 
 

@@ -7,11 +7,11 @@ from typing import Any
 from cltools.config import from_plain, rule_class, to_plain
 from cltools.errors import unknown
 from cltools.explorer.controls import BAND_OWN, HIDDEN
-from cltools.explorer.edges import converted, lowest, moved
+from cltools.explorer.edges import converted, moved
 from cltools.explorer.judgement import Judgement
 from cltools.explorer.state import Side, State
 from cltools.mining import BandNegatives, NegativeRule, PositiveRule
-from cltools.mining.negatives import Unit
+from cltools.mining.negatives import Unit, lowest_edge
 
 OF_STATE = ("anchor", "active", "colour", "scope", "map", "truth", "doubtful")
 OF_SIDE = ("temperature", "epoch")
@@ -30,8 +30,8 @@ def changed(state: State, name: str, value: Any, *, keys: int, judge: Judge, rem
     Args:
         state: before.
         name: of a control: a field of the state, "compare", "rule", "temperature", "epoch", "closest", "beyond",
-            "band" (both), or
-            "positives.FIELD" and "negatives.FIELD". A bare FIELD is one of the positive rule, else of the negative.
+            "band" (both), or "positives.FIELD" and "negatives.FIELD". A bare FIELD is one of the positive rule, else
+            of the negative.
         value: of the field's type.
         keys: how many there are.
         judge: judges the state's anchor by a side, to keep a band in place where its unit or reference changes.
@@ -99,7 +99,7 @@ def _edge_moved(side: Side, name: str, value: Any, keys: int) -> BandNegatives:
         value = value["value"]
     if name != "band":
         return moved(rule, name, float(value), keys)
-    wide = replace(rule, lower=lowest(rule), upper=1.0)
+    wide = replace(rule, lower=lowest_edge(rule.unit, rule.reference), upper=1.0)
     return moved(moved(wide, "closest", float(value[0]), keys), "beyond", float(value[1]), keys)
 
 
@@ -114,8 +114,7 @@ def _re_expressed(side: Side, name: str, value: Any, judge: Judge) -> Side:
     if name == "unit" and value == "rank" and reference == "margin":
         raise ValueError("A margin has cosine edges only: rank by the positive or the anchor first.")
     unit = ONE_UNIT.get(reference, unit)
-    least = {"rank": 0.0, "cosine": -2.0 if reference == "margin" else -1.0}[unit]
-    free = replace(rule, lower=least, upper=1.0, unit=unit, reference=reference)
+    free = replace(rule, lower=lowest_edge(unit, reference), upper=1.0, unit=unit, reference=reference)
     return replace(side, negatives=converted(free, edges, unit, judge(replace(side, negatives=free)).ranked))
 
 

@@ -6,12 +6,12 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from cltools.config import rule_classes
-from cltools.explorer.edges import lowest, stops
+from cltools.explorer.edges import stops
 from cltools.explorer.judgement import Judgement
 from cltools.explorer.sentence import of_edge
 from cltools.explorer.state import Colour, Scope, State, unlabelled
 from cltools.mining import BandNegatives, NegativeRule, OracleNegatives
-from cltools.mining.negatives import Reference, Unit
+from cltools.mining.negatives import Reference, Unit, lowest_edge
 from cltools.snapshot import Snapshot
 
 Kind = Literal["select", "check", "number", "range", "edge"]
@@ -123,7 +123,7 @@ def _edges(state: State, j: Judgement) -> list[Control]:
         values: tuple[float, float] = (j.edges.closest, j.edges.beyond)
         codes = ("lower, a rank share", "upper, a rank share")
     else:
-        least = round(lowest(rule))
+        least = round(lowest_edge(rule.unit, rule.reference))
         options = tuple(round(least + 0.01 * i, 2) for i in range(100 * (1 - least) + 1))
         values = (rule.upper, rule.lower)
         codes = ("upper, a cosine", "lower, a cosine")

@@ -14,6 +14,7 @@ from numpy import ndarray
 
 from cltools.mining import BandNegatives
 from cltools.mining.bands import rank_count
+from cltools.mining.negatives import lowest_edge
 
 GAP = 1e-4  # in cosine unit edges stay that far apart: a band needs lower < upper
 
@@ -49,14 +50,9 @@ def edges_of(rule: BandNegatives, ranked: Float32[ndarray, " K"]) -> Edges:
         closest, beyond = rank_count(rule.lower, keys), rank_count(rule.upper, keys)
         return Edges(closest, beyond, _at(ranked, closest), _at(ranked, beyond) if beyond < keys else -np.inf, keys)
     high = np.inf if rule.upper >= 1 else rule.upper
-    low = -np.inf if rule.lower <= lowest(rule) else rule.lower
+    low = -np.inf if rule.lower <= lowest_edge(rule.unit, rule.reference) else rule.lower
     closest, beyond = int((ranked >= high).sum()), int((ranked >= low).sum())
     return Edges(closest, keys if low == -np.inf else beyond, high, low, keys)
-
-
-def lowest(rule: BandNegatives) -> float:
-    """Where an edge can stand at the least: a share is at least 0, a cosine −1, a margin of two cosines −2."""
-    return 0.0 if rule.unit == "rank" else -2.0 if rule.reference == "margin" else -1.0
 
 
 def moved(rule: BandNegatives, name: str, value: float, keys: int) -> BandNegatives:
@@ -76,7 +72,7 @@ def moved(rule: BandNegatives, name: str, value: float, keys: int) -> BandNegati
         return replace(rule, upper=min(keys, max(count, other + 1)) / keys)
     if name == "closest":
         return replace(rule, upper=max(min(value, 1.0), rule.lower + GAP))
-    return replace(rule, lower=min(max(value, lowest(rule)), rule.upper - GAP))
+    return replace(rule, lower=min(max(value, lowest_edge(rule.unit, rule.reference)), rule.upper - GAP))
 
 
 def converted(rule: BandNegatives, edges: Edges, unit: str, ranked: Float32[ndarray, " K"]) -> BandNegatives:
@@ -93,7 +89,7 @@ def converted(rule: BandNegatives, edges: Edges, unit: str, ranked: Float32[ndar
         closest = min(edges.closest, keys - 1)
         return replace(rule, unit="rank", lower=closest / keys, upper=max(edges.beyond, closest + 1) / keys)
     high = min(1.0, _at(ranked, edges.closest))
-    least = lowest(replace(rule, unit="cosine"))
+    least = lowest_edge("cosine", rule.reference)
     low = max(least, _at(ranked, edges.beyond)) if edges.beyond < keys else least
     return replace(rule, unit="cosine", lower=min(low, high - GAP), upper=high)
 

@@ -20,15 +20,13 @@ from cltools.mining import (
     AllNegatives,
     BandNegatives,
     NegativeRule,
-    PositiveRule,
     Selection,
     Similarities,
     select,
     terms,
 )
 from cltools.mining.positives import search_score
-
-PLAIN = PositiveRule(weighting="none")
+from cltools.presets import AUGMENTED_ONLY
 
 
 @contextmanager
@@ -93,7 +91,7 @@ def judge(s: Similarities, side: Side, form: Form, plain_force: Float32[ndarray,
     ranked = ranking[order]
     rule = side.negatives
     if plain_force is None:
-        plain = select(s, PLAIN, AllNegatives(), temperature=side.temperature)
+        plain = select(s, AUGMENTED_ONLY, AllNegatives(), temperature=side.temperature)
         plain_force = _forces(s, plain, side.temperature, "sep")
     return Judgement(
         similarities=s,

@@ -4,7 +4,6 @@ import numpy as np
 
 from cltools.explorer import view
 from cltools.explorer.census import Census
-from cltools.explorer.colours import DIFFERENCE_NAMES
 from cltools.explorer.session import Session
 from cltools.explorer.state import Name
 
@@ -53,7 +52,7 @@ def painting(session: Session, name: Name) -> view.Painting:
     state, snapshot, j = session.state, session.snapshot(name), session.judged(name)
     both = [session.judged(each) for each in SIDES] if len(session.snapshots) == 2 else [j]
     if state.colour == "difference":
-        return view.by_difference(session.judged("A"), session.judged("B"), DIFFERENCE_NAMES)
+        return view.by_difference(session.judged("A"), session.judged("B"))
     if state.colour == "class":
         return view.by_class(j, both, snapshot.labels, snapshot.classes, session.place)
     if state.colour == "similarity":

@@ -7,6 +7,7 @@ from typing import Literal
 from cltools.config import from_plain, to_plain
 from cltools.errors import unknown
 from cltools.mining import NegativeRule, PositiveRule
+from cltools.mining.selection import check_temperature
 from cltools.snapshot import Snapshot
 
 Colour = Literal["band", "class", "similarity", "gradient", "difference"]
@@ -133,8 +134,7 @@ def check(state: State, snapshots: tuple[Snapshot, ...]) -> None:
         if side.epoch not in snapshot.epochs:
             known = ", ".join(map(str, snapshot.epochs))
             raise ValueError(f"This snapshot has no epoch {side.epoch}; it has {known}.")
-        if not side.temperature > 0:
-            raise ValueError(f"The temperature is {side.temperature}; it must be above 0.")
+        check_temperature(side.temperature)
     if not first.labelled and (state.truth or state.colour == "class"):
         raise ValueError(unlabelled(first))
     if state.colour == "class" and not state.truth:

@@ -17,6 +17,7 @@ from cltools.explorer.colours import (
     BANDS,
     CLASSES,
     DIFFERENCE,
+    DIFFERENCE_NAMES,
     LEVELS,
     OTHER_CLASS,
     SLOT_OF_BAND,
@@ -166,10 +167,10 @@ def difference(a: Judgement, b: Judgement) -> Int8[ndarray, " N"]:
     return np.where(in_a & in_b, 1, np.where(in_a, 2, np.where(in_b, 3, 0))).astype(np.int8)
 
 
-def by_difference(a: Judgement, b: Judgement, names: tuple[str, ...]) -> Painting:
+def by_difference(a: Judgement, b: Judgement) -> Painting:
     """Colour tells which of two choices keeps a key."""
     codes = difference(a, b)
-    return Painting(_DIFFERENCE_SLOTS[codes], codes, DIFFERENCE, names)
+    return Painting(_DIFFERENCE_SLOTS[codes], codes, DIFFERENCE, DIFFERENCE_NAMES)
 
 
 # what a snapshot's figure shows

@@ -29,8 +29,8 @@ class RandomNegatives(Rescalable, NegativeRule):
     """Share of training over which it moves, in a straight line."""
 
     def __post_init__(self) -> None:
-        """Refuse a share outside (0, 1]."""
-        check_anneal("RandomNegatives", self.anneal)
+        """Refuse a share outside (0, 1], and a schedule of nothing."""
+        check_anneal(self, "share_from")
         for name in ("share", "share_from"):
             value = getattr(self, name)
             if value is not None and not 0 < value <= 1:
@@ -40,7 +40,8 @@ class RandomNegatives(Rescalable, NegativeRule):
         """The share in force at this share of training."""
         if self.share_from is None:
             return self
-        return replace(self, share=annealed(self.share_from, self.share, progress / self.anneal), share_from=None)
+        share = annealed(self.share_from, self.share, progress / self.anneal)
+        return replace(self, share=share, share_from=None, anneal=type(self).anneal)
 
     @property
     def reads_key(self) -> bool:

@@ -45,7 +45,7 @@ class HardnessWeighted(AllNegatives):
         """Refuse settings that have no meaning."""
         self.estimate()
         if self.anneal is not None:
-            check_anneal("HardnessWeighted", self.anneal)
+            check_anneal(self)
 
     def at(self, progress: float) -> "HardnessWeighted":
         """The tilt in force at this share of training."""

@@ -127,6 +127,11 @@ class AllNegatives(NegativeRule):
         return band_codes(s.anchor, hard=None, easy=None)
 
 
+def lowest_edge(unit: Unit, reference: Reference) -> float:
+    """Where an edge can stand at the least: a share is at least 0, a cosine −1, a margin of two cosines −2."""
+    return 0.0 if unit == "rank" else -2.0 if reference == "margin" else -1.0
+
+
 @dataclass(frozen=True)
 class BandNegatives(Rescalable, NegativeRule):
     """Keys neither too easy nor too hard, close to the positive: the negative half of `potential`.
@@ -152,13 +157,13 @@ class BandNegatives(Rescalable, NegativeRule):
     """Share of training over which edges move, in a straight line."""
 
     def __post_init__(self) -> None:
-        """Refuse edges that cross or leave their range, and a reference that has no such unit."""
+        """Refuse edges that cross or leave their range, a reference without such a unit, and a schedule of nothing."""
         name = type(self).__name__
-        low = 0.0 if self.unit == "rank" else -2.0 if self.reference == "margin" else -1.0
         for field, known in (("reference", get_args(Reference)), ("unit", get_args(Unit))):
             if getattr(self, field) not in known:
                 raise unknown(f"{name} {field}", getattr(self, field), known)
-        check_anneal(name, self.anneal)
+        check_anneal(self, "lower_from", "upper_from")
+        low = lowest_edge(self.unit, self.reference)
         for lower, upper in ((self.lower, self.upper), self._first_edges()):
             if not low <= lower < upper <= 1:
                 raise ValueError(
@@ -184,6 +189,7 @@ class BandNegatives(Rescalable, NegativeRule):
             upper=annealed(upper, self.upper, progress / self.anneal),
             lower_from=None,
             upper_from=None,
+            anneal=type(self).anneal,
         )
 
     def _first_edges(self) -> tuple[float, float]:

@@ -42,7 +42,7 @@ class RingNegatives(NegativeRule):
                 raise ValueError(f"RingNegatives: {name} is {value}; it must be above 0 and at most 1.")
         if not 0 <= self.inner < 1:
             raise ValueError(f"RingNegatives: inner is {self.inner}; it must be at least 0 and below 1.")
-        check_anneal("RingNegatives", self.anneal)
+        check_anneal(self, "outer_from")
 
     @property
     def reads_key(self) -> bool:
@@ -54,7 +54,7 @@ class RingNegatives(NegativeRule):
         if self.outer_from is None:
             return self
         outer = math.exp(annealed(math.log(self.outer_from), math.log(self.outer), progress / self.anneal))
-        return replace(self, outer=min(1.0, outer), outer_from=None)
+        return replace(self, outer=min(1.0, outer), outer_from=None, anneal=type(self).anneal)
 
     def judge(
         self,

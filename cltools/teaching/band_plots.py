@@ -12,9 +12,11 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 
 from cltools.evaluation.diagnosis import band_counts, same_class_by_rank
+from cltools.explorer.colours import GREY
 from cltools.mining import Band, BandNegatives, PositiveRule, Similarities, select
+from cltools.presets import AUGMENTED_ONLY
 from cltools.snapshot import Snapshot
-from cltools.teaching.plots import COLOURS, GREY, LOOK, PLAIN, Picture, panels
+from cltools.teaching.plots import COLOURS, LOOK, Picture, panels
 
 RANKS = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 EDGES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
@@ -64,7 +66,7 @@ def prices(s: Similarities, edges: Sequence[float] = EDGES, *, reference: str = 
     rows = []
     for edge in edges:
         rule = BandNegatives(edge, 1.0, reference=reference)  # type: ignore[arg-type]
-        kept = select(s, PLAIN, rule).band == Band.POTENTIAL
+        kept = select(s, AUGMENTED_ONLY, rule).band == Band.POTENTIAL
         same, others = s.same_class & ~s.own, ~s.own
         true = others & ~s.same_class
         rows.append(
@@ -103,7 +105,7 @@ def draw_by_reference(axes: Axes, s: Similarities) -> str:
     return "; ".join(said)
 
 
-def anchors_apart(s: Similarities, rule: BandNegatives, positives: PositiveRule = PLAIN) -> Picture:
+def anchors_apart(s: Similarities, rule: BandNegatives, positives: PositiveRule = AUGMENTED_ONLY) -> Picture:
     """How the share of false negatives among the kept differs from anchor to anchor."""
     assert s.same_class is not None, "classes are told by labels, and these similarities have none"
     kept = select(s, positives, rule).band == Band.POTENTIAL
@@ -148,7 +150,7 @@ def over_training(snapshot: Snapshot, rule: BandNegatives) -> list[dict[str, flo
     rows = []
     for place, epoch in enumerate(snapshot.epochs):
         s = snapshot.similarities(epoch=place)
-        counts = band_counts(select(s, PLAIN, rule).band, s.same_class)
+        counts = band_counts(select(s, AUGMENTED_ONLY, rule).band, s.same_class)
         row = {"epoch": float(epoch)}
         for band, name in ((Band.HARD, "suspected"), (Band.POTENTIAL, "kept"), (Band.EASY, "too easy")):
             row[f"same class among {name} %"] = 100 * counts[band].same_class.value

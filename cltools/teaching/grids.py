@@ -143,7 +143,7 @@ def draw_gains(
     axes: Sequence[Axes], records: Comparison, rule: NegativeRule | None = None, figure: str = "knn200"
 ) -> str:
     """Both maps of gains on one scale; says their ends in words."""
-    name = {"knn200": "kNN-200", "knn10": "kNN-10", "probe": "probe"}[figure]
+    name = FIGURES[figure]
     grids = [gains(records, figure, chance=chance) for chance in (False, True)]
     top = max(float(grid.values.nan_to_num(0).abs().max()) for grid in grids) or 1.0
     titles = (f"{name}, points above moco", f"{name}, points above as many by chance")

@@ -16,6 +16,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 
 from cltools.config import Experiment
+from cltools.run_table import FIGURES
 from cltools.teaching.plots import COLOURS, LOOK, Picture, panels
 from cltools.training import History, Run
 from cltools.training.history import Row
@@ -135,7 +136,7 @@ def duration(seconds: float) -> str:
 
 def draw(rows: list[Row], epochs: int, protocol: str, words: str) -> Picture:
     """Loss, kNN accuracy, and how many of the chosen keys are of the anchor's class, by epoch."""
-    name = {"knn200": "kNN-200", "knn10": "kNN-10"}[protocol]
+    name = FIGURES[protocol]
     with rc_context(LOOK):
         figure, (loss, knn, chosen) = panels(9.2, 2.7, 3)
         said = [_line(loss, rows, "loss", "loss", COLOURS[1])]

@@ -18,11 +18,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cltools.evaluation.diagnosis import mined_purity_by_k
+from cltools.explorer.colours import GREY
 from cltools.gradients import info_nce_gradients, mass_by_rank
-from cltools.mining import AllNegatives, PositiveRule, Similarities, select, terms
+from cltools.mining import AllNegatives, Similarities, select, terms
+from cltools.mining.similarities import own_last
+from cltools.presets import AUGMENTED_ONLY
 from cltools.snapshot import Snapshot
 
-GREY = "#888888"
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 LOOK: Any = {
     **{f"{part}.color": GREY for part in ("text", "xtick", "ytick", "grid")},
@@ -42,7 +44,6 @@ DPI, SHOWN = 144, 96  # drawn finer than it is shown, for sharp screens
 CURVE = 400  # points of a drawn curve
 RANKS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 KS = (1, 2, 3, 5, 10, 20, 50, 100)
-PLAIN = PositiveRule(weighting="none")
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Picture:
 
 def push_of(s: Similarities, temperature: float) -> torch.Tensor:
     """The derivative of each anchor's loss by each key's cosine where every other image's key is a negative [B, K]."""
-    plain = select(s, PLAIN, AllNegatives(), temperature=temperature)
+    plain = select(s, AUGMENTED_ONLY, AllNegatives(), temperature=temperature)
     return info_nce_gradients(**terms(s, plain), temperature=temperature)[1]
 
 
@@ -106,7 +107,7 @@ def draw_mass(axes: Axes, s: Similarities, temperatures: Sequence[float]) -> Non
     keys = s.anchor.shape[1]
     counts = {round(count) for count in torch.logspace(0, math.log10(keys), CURVE).tolist()}
     shares = [count / keys for count in sorted(counts)]
-    closeness = s.anchor.masked_fill(s.own, -torch.inf)
+    closeness = own_last(s.anchor, s.own)
     for temperature, colour in zip(temperatures, COLOURS, strict=False):
         held = 100 * mass_by_rank(push_of(s, temperature), closeness, shares).mean(0)
         axes.plot([100 * x for x in shares], held.numpy(), color=colour, label=f"τ = {temperature:g}")
@@ -122,7 +123,7 @@ def draw_mass(axes: Axes, s: Similarities, temperatures: Sequence[float]) -> Non
 def push_by_rank(s: Similarities, temperature: float) -> Picture:
     """Share of the push in each bin of ranks, split into true and false negatives; labels are counted, not used."""
     assert s.same_class is not None, "false negatives are told by labels, and this snapshot has none"
-    push, closeness = push_of(s, temperature), s.anchor.masked_fill(s.own, -torch.inf)
+    push, closeness = push_of(s, temperature), own_last(s.anchor, s.own)
     total = push.sum(1, keepdim=True)
     every = (100 * mass_by_rank(push, closeness, RANKS)).mean(0).diff().numpy()
     false = push * s.same_class

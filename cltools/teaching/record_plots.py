@@ -8,7 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from cltools.comparison import BASELINE
-from cltools.teaching.plots import COLOURS, GREY, LOOK, Picture, panels
+from cltools.explorer.colours import GREY
+from cltools.run_table import FIGURES
+from cltools.teaching.plots import COLOURS, LOOK, Picture, panels
 from cltools.teaching.records import Comparison
 
 CURVES = (
@@ -52,8 +54,7 @@ def draw_gains(
             axes.plot(values, [row] * len(values), "o", color=COLOURS[1], markerfacecolor="none", markersize=6)
     axes.axvline(0, color=GREY, linewidth=1)
     axes.set_yticks(range(len(arms)), [*reversed(arms)])
-    name = {"knn200": "kNN-200", "knn10": "kNN-10", "probe": "probe"}[figure]
-    axes.set(xlabel=f"points of {name} above {against} of the same seed", ylim=(-0.6, len(arms) - 0.4))
+    axes.set(xlabel=f"points of {FIGURES[figure]} above {against} of the same seed", ylim=(-0.6, len(arms) - 0.4))
     axes.grid(True, axis="x")
 
 

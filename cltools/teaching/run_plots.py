@@ -17,9 +17,10 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from cltools.evaluation import per_class
+from cltools.explorer.colours import GREY
 from cltools.published import PUBLISHED
 from cltools.run_table import FIGURES
-from cltools.teaching.plots import COLOURS, GREY, LOOK, Picture, panels
+from cltools.teaching.plots import COLOURS, LOOK, Picture, panels
 from cltools.teaching.records import figures_by_method, method_of
 from cltools.training.run import confusion_file
 

@@ -10,8 +10,7 @@ from typing import Any, Literal
 import torch
 
 from cltools.config import Experiment, differences, from_plain, to_plain
-from cltools.datasets import ImageSet
-from cltools.datasets.load import data_root, image_sets
+from cltools.datasets import ImageSet, data_root, image_sets
 from cltools.datasets.stored import STORED
 from cltools.errors import unknown
 from cltools.evaluation import LinearRecipe, Recipes, limited

@@ -22,6 +22,7 @@ from cltools.training.learner import Learner, reseed, statistics
 
 FORMAT = "cltools checkpoint"
 VERSION = 2
+ANEW = "To train from the beginning move it away, and resume again."
 
 
 @dataclass
@@ -113,10 +114,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for damaged and for foreign files
         raise ValueError(
-            f"{path} cannot be read as a checkpoint ({type(error).__name__}: it is damaged or foreign)."
+            f"{path} cannot be read as a checkpoint ({type(error).__name__}: it is damaged or foreign). {ANEW}"
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise ValueError(f"{path} is not a checkpoint of cltools.")
+        raise ValueError(f"{path} is not a checkpoint of cltools. {ANEW}")
     if state["version"] != VERSION:
         raise ValueError(
             f"{path} has checkpoint format {state['version']}; this version reads format {VERSION}. "

@@ -150,7 +150,10 @@ def check_trainable(experiment: Experiment, train: ImageSet, ranks: Ranks, devic
             "Lower training.batch, or give more images."
         )
     if isinstance(experiment.negatives, OracleNegatives) and not labelled(train):
-        raise ValueError(f"OracleNegatives needs the label of every image, and {train.name} has images without.")
+        raise ValueError(
+            f"OracleNegatives needs the label of every image, and {train.name} has images without. Give images with a "
+            "class each, or use another rule."
+        )
     if experiment.training.cuda_graph:
         if device.type != "cuda":
             raise ValueError("cuda_graph=True records a GPU's work, and this training is on the CPU; leave it out.")
@@ -166,9 +169,14 @@ def check_trainable(experiment: Experiment, train: ImageSet, ranks: Ranks, devic
     if ranks.alone:
         return
     if experiment.training.device not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"{ranks.count} processes take a GPU each; device={experiment.training.device!r} names one.")
+        raise ValueError(
+            f"{ranks.count} processes take a GPU each; device={experiment.training.device!r} names one. Leave it out."
+        )
     if batch % ranks.count:
-        raise ValueError(f"training.batch is {batch}, which does not divide among {ranks.count} processes.")
+        raise ValueError(
+            f"training.batch is {batch}, which does not divide among {ranks.count} processes; make it a multiple of "
+            f"{ranks.count}."
+        )
     if group is None:
         raise ValueError(
             f"encoder.bn_group is None: batch statistics are taken over a whole view, which {ranks.count} processes "

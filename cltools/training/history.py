@@ -18,9 +18,6 @@ Row = dict[str, float]
 NEVER = 2**62
 """The step of an event that did not happen."""
 
-TIMING = ("seconds", "views_per_second")
-"""The columns in which two equal runs differ."""
-
 
 @dataclass
 class History:
@@ -52,7 +49,9 @@ class History:
         try:
             return cls([{k: float(v) if v else math.nan for k, v in row.items()} for row in rows])
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a history of cltools: {error}.") from error
+            raise ValueError(
+                f"{path} is not a history of cltools: {error}. Move it away, and the run loads without one."
+            ) from error
 
 
 def _text(value: float) -> str:

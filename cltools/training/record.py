@@ -129,6 +129,11 @@ def read_run_record(folder: Path) -> Record | None:
     return record
 
 
+def stretches_of(record: Mapping[str, Any]) -> list[Record]:
+    """The stretches that a record holds, the last one last."""
+    return [*record["earlier"], {name: record[name] for name in STRETCH}]
+
+
 def same_surroundings(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     """Whether two stretches were trained by the same code, versions and hardware."""
     return all(a[name] == b[name] for name in SURROUNDINGS)
@@ -136,7 +141,7 @@ def same_surroundings(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
 
 def _stretches(here: Record | None, before: Record | None) -> list[Record]:
     """All stretches of a run, the last one last: those before that it goes on from, then this process's."""
-    known = [*before["earlier"], {name: before[name] for name in STRETCH}] if before else []
+    known = stretches_of(before) if before else []
     if here is None:
         return known or [UNKNOWN]
     known = [stretch for stretch in known if stretch["from_epoch"] < here["from_epoch"]]

@@ -221,7 +221,10 @@ class Run:
             encoder = _encoder_for(weights, experiment, backbone)
             encoder.load_state_dict(weights)
         except Exception as error:  # safetensors and torch raise their own kinds
-            raise ValueError(f"{path / WEIGHTS} does not fit {path / CONFIG}: {error}") from error
+            raise ValueError(
+                f"{path / WEIGHTS} does not fit {path / CONFIG}. Give backbone= if the run was trained with one of "
+                f"your own; else one of the files is damaged: {error}"
+            ) from error
         encoder.to(device).to(memory_format=torch.channels_last).eval()  # as trained, so that figures repeat
         history = History.load(path / HISTORY) if (path / HISTORY).is_file() else History()
         state = _checkpoint_of(path)

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from cltools.evaluation.diagnosis import band_counts
 from cltools.explorer.session import Session
-from cltools.mining import Band, BandNegatives, PositiveRule, Similarities, select
+from cltools.mining import Band, BandNegatives, Similarities, select
 from cltools.mining.bands import rank_band, rank_count
+from cltools.presets import AUGMENTED_ONLY
 from cltools.teaching.exercises.asking import Mistake, as_mask, as_number, exercise
 from cltools.teaching.exercises.exploring import as_explorer, everyone, rank_band_of
 
-PLAIN = PositiveRule(weighting="none")
 STEP = 0.005
 """How near to the best edge counts as it."""
 
@@ -164,7 +164,7 @@ def _largest(s: Similarities, rule: BandNegatives, budget: float) -> float:
 def _cost(s: Similarities, rule: BandNegatives, edge: float) -> Cost:
     """What this rule would drop at another lower edge, with nothing too easy."""
     assert s.same_class is not None
-    hard = select(s, PLAIN, replace(rule, lower=edge, upper=1.0)).band == Band.HARD
+    hard = select(s, AUGMENTED_ONLY, replace(rule, lower=edge, upper=1.0)).band == Band.HARD
     same, true = s.same_class & ~s.own, ~s.same_class & ~s.own
     return Cost(float((hard & same).sum() / same.sum()), float((hard & true).sum() / true.sum()))
 
@@ -180,7 +180,7 @@ def beats_chance(answer: Any, s: Similarities) -> str:
     if not isinstance(answer, BandNegatives):
         raise Mistake(f"a band such as BandNegatives(0.1, 0.5) is wanted, and this is of type {type(answer).__name__}")
     assert s.same_class is not None, "false negatives are told by labels, and these similarities have none"
-    held = band_counts(select(s, PLAIN, answer).band, s.same_class)[Band.POTENTIAL]
+    held = band_counts(select(s, AUGMENTED_ONLY, answer).band, s.same_class)[Band.POTENTIAL]
     base = float((s.same_class & ~s.own).sum() / (~s.own).sum())
     if not held.same_class.count:
         raise Mistake("this band keeps no key")

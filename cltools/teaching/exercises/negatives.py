@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from cltools.gradients import info_nce_gradients, mass_by_rank, tangential_force
-from cltools.mining import NegativeRule, OracleNegatives, PositiveRule, Similarities, select
+from cltools.mining import NegativeRule, OracleNegatives, Similarities, select
+from cltools.mining.similarities import own_last
+from cltools.presets import AUGMENTED_ONLY
 from cltools.teaching.exercises.asking import Mistake, as_numbers, exercise, same
 from cltools.teaching.exercises.exploring import as_explorer, everyone
 
-PLAIN = PositiveRule(weighting="none")
 TEMPERATURES = (0.05, 0.07, 0.1, 0.2, 0.5, 1.0)
 """At which an answer is recognised as that of another temperature."""
 NEAR = 0.02
@@ -89,7 +90,7 @@ def temperature_for(answer: Any, *, share: float, held: float) -> str:
     """
     session = as_explorer(answer)
     temperature, s = session.state.side.temperature, everyone(session)
-    closeness = s.anchor.masked_fill(s.own, -torch.inf)
+    closeness = own_last(s.anchor, s.own)
     found = float(mass_by_rank(_push(s, temperature), closeness, [share]).mean())
     said = f"at τ = {temperature:.3g} the closest {100 * share:g} % hold {100 * found:.1f} % of the push"
     if abs(found - held) <= NEAR:
@@ -139,7 +140,7 @@ def _kept(rule: NegativeRule, s: Similarities, temperature: float) -> Tensor:
     """Which keys the rule keeps; a rule of the reader's own may fail in any way, and that is told."""
     draws = torch.Generator().manual_seed(0)
     try:
-        chosen = select(s, PLAIN, rule, temperature=temperature, generator=draws)
+        chosen = select(s, AUGMENTED_ONLY, rule, temperature=temperature, generator=draws)
     except Exception as error:
         raise Mistake(f"the rule raises {type(error).__name__}: {error}") from None
     return chosen.negative_weight > 0

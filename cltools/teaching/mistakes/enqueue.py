@@ -10,8 +10,8 @@ from torch.nn.functional import normalize
 from cltools.datasets import load_images
 from cltools.encoders import MomentumCopy
 from cltools.gradients import info_nce_gradients
-from cltools.mining import AllNegatives, PositiveRule, select, similarities, terms
-from cltools.presets import preset
+from cltools.mining import AllNegatives, select, similarities, terms
+from cltools.presets import AUGMENTED_ONLY, preset
 from cltools.queue import Queue
 from cltools.teaching.mistakes.effect import Effect
 from cltools.teaching.mistakes.short_run import IMAGES, short_run
@@ -44,7 +44,7 @@ def enqueue_between_terms(seed: int = 0) -> Effect:
         own = order[:BATCH, None] == queue.ids
         nobodys = torch.zeros_like(own)  # a bank without ids cannot tell whose a key is
         s = similarities(query, positive, queue.keys, nobodys)
-        chosen = select(s, PositiveRule(weighting="none"), AllNegatives(), temperature=TEMPERATURE)
+        chosen = select(s, AUGMENTED_ONLY, AllNegatives(), temperature=TEMPERATURE)
         _, push = info_nce_gradients(**terms(s, chosen), temperature=TEMPERATURE)
         closest = own.gather(1, s.anchor.argmax(1, keepdim=True))
         return {

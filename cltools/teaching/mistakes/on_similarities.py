@@ -9,7 +9,8 @@ from dataclasses import replace
 import torch
 
 from cltools.losses import info_nce
-from cltools.mining import Band, PositiveRule, RandomNegatives, Selection, Similarities, select, terms
+from cltools.mining import Band, RandomNegatives, Selection, Similarities, select, terms
+from cltools.presets import AUGMENTED_ONLY
 
 
 def keep_own_key(s: Similarities, selection: Selection) -> Selection:
@@ -45,6 +46,6 @@ def compare_losses(s: Similarities, shares: Sequence[float], *, temperature: flo
     for share in shares:
         draws = torch.Generator(s.anchor.device).manual_seed(0)
         rule = RandomNegatives(share=share)
-        chosen = select(s, PositiveRule(weighting="none"), rule, temperature=temperature, generator=draws)
+        chosen = select(s, AUGMENTED_ONLY, rule, temperature=temperature, generator=draws)
         losses[share] = float(info_nce(**terms(s, chosen), temperature=temperature))
     return losses

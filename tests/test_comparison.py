@@ -18,6 +18,7 @@ from cltools.evaluation.embed import embed
 from cltools.mining import AllNegatives, BandNegatives, OracleNegatives, PositiveRule, RandomNegatives
 from cltools.presets import IMAGES, METHODS, preset
 from cltools.tables import table
+from cltools.teaching.records import Comparison
 from cltools.training import Run
 
 
@@ -184,6 +185,27 @@ def test_curves_are_of_every_epoch_and_measured_on_what_is_held_out(tmp_path: Pa
         assert row["curves"]["false_negative_share"][-1] == row["false_negative_share"]
         assert row["curves"]["mined_purity"][-1] == row["mined_purity"] and mined == (row["mined_purity"] is not None)
         assert all(loss > 0 for loss in row["curves"]["loss"])
+
+
+def test_an_arm_that_diverges_is_recorded_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = running.train_arm
+
+    def diverging(name: str, *rest: Any) -> dict[str, Any]:
+        if name == "band":
+            raise FloatingPointError("The loss is nan after step 3; training stopped.")
+        return train(name, *rest)
+
+    monkeypatch.setattr(running, "train_arm", diverging)
+    out = tmp_path / "a.json"
+    rows = compare(small(out, only=("band", "decoupled")))["rows"]
+    assert [row["arm"] for row in rows] == ["moco", "decoupled", "band"]
+    assert rows[2] == {"arm": "band", "seed": 0, "diverged": "The loss is nan after step 3; training stopped."}
+    assert compare(small(out, only=("band", "decoupled")))["rows"] == rows, "it is not tried again"
+    assert "| `band` | 0, diverged 1 |  |  |  |  |  |  |  |" in table([out])
+    read = Comparison(tuple(rows))
+    assert set(read.gains("decoupled")) == {0}
+    with pytest.raises(ValueError, match="hold no knn200 of an arm 'band'"):
+        read.of("band")
 
 
 def test_a_record_is_gone_on_with(done: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:

@@ -130,10 +130,14 @@ def compare(flags: CompareFlags) -> dict[str, Any]:
         if warm is None or warm.experiment.seed != seed:
             warm = warm_start(flags, seed, images)
             _check_same_start(flags.out, record["warm_starts"], warm)
-        row = train_arm(name, replace(experiments[name], seed=seed), warm, images, test)
+        try:
+            row = train_arm(name, replace(experiments[name], seed=seed), warm, images, test)
+            said = ", ".join(f"{figure} {row[figure]:.1f}" for figure in FIGURES)
+        except FloatingPointError as error:  # what an arm came to, too; a warm start that fails ends the comparison
+            row, said = {"arm": name, "seed": seed, "diverged": str(error)}, f"diverged. {error}"
         record["rows"].append(row)
         write_record(flags.out, record)
-        tqdm.write(f"{flags.images} {name} seed {seed}: " + ", ".join(f"{f} {row[f]:.1f}" for f in FIGURES))
+        tqdm.write(f"{flags.images} {name} seed {seed}: {said}")
     return record
 
 

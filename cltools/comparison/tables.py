@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from cltools.records import check_record
 def comparison_table(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -> str:
     """Mean ± deviation over seeds of each arm, and the mean difference to the baseline of the same seed.
 
+    Seeds in which an arm diverged are counted beside the others, and enter no mean.
+
     Raises:
         ValueError: damaged records, or ones that cannot be put together.
     """
@@ -26,9 +29,11 @@ def comparison_table(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -
     rows = [row for record in records for row in record["rows"]]
     if len({(row["arm"], row["seed"]) for row in rows}) < len(rows):
         raise ValueError("Two of the records hold the same arm with the same seed; name one of them.")
-    by_arm: dict[str, dict[int, dict[str, Any]]] = {}
+    by_arm: dict[str, dict[int, dict[str, Any]]] = {row["arm"]: {} for row in rows}
+    diverged = Counter(row["arm"] for row in rows if "diverged" in row)
     for row in rows:
-        by_arm.setdefault(row["arm"], {})[row["seed"]] = row
+        if "diverged" not in row:
+            by_arm[row["arm"]][row["seed"]] = row
     baseline = by_arm.get(BASELINE, {})
     head = [
         "arm",
@@ -44,9 +49,10 @@ def comparison_table(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -
     lines = [_caption(first), "", f"| {' | '.join(head)} |", f"|---{'|---:' * (len(head) - 1)}|"]
     for name in [arm for arm in {**first["arms"], **by_arm} if arm in by_arm]:  # in the order they are defined in
         seeds = by_arm[name]
-        cells = [f"`{name}`", str(len(seeds))]
+        cells = [f"`{name}`", f"{len(seeds)}{f', diverged {diverged[name]}' * (name in diverged)}"]
         for figure in ("knn200", "probe"):
-            cells += [spread([row[figure] for row in seeds.values()]), _gain(seeds, baseline, figure, name)]
+            reached = spread([row[figure] for row in seeds.values()]) if seeds else ""
+            cells += [reached, _gain(seeds, baseline, figure, name)]
         cells += [_percent(_mean(seeds, column)) for column in ("kept", "false_negative_share", "mined_purity")]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

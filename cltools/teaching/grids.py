@@ -20,6 +20,7 @@ from cltools.comparison import BASELINE, chance_name
 from cltools.mining import BandNegatives, NegativeRule, Similarities
 from cltools.mining.bands import rank_count
 from cltools.mining.similarities import own_last
+from cltools.run_table import FIGURES
 from cltools.teaching.plots import LOOK, Picture, panels
 from cltools.teaching.records import Comparison
 

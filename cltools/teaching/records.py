@@ -23,7 +23,7 @@ class Comparison:
     """Arms that went on from one warm start, with several seeds.
 
     Attributes:
-        rows: of each arm and seed, as `compare` wrote them.
+        rows: of each arm and seed, as `compare` wrote them; of one that diverged without figures.
     """
 
     rows: tuple[dict[str, Any], ...]
@@ -70,7 +70,8 @@ class Comparison:
         rows = []
         for arm, words in arms.items():
             near, probe = self.gains(arm, against=against), self.gains(arm, "probe", against=against)
-            mined = [row["mined_purity"] for row in self.rows if row["arm"] == arm and row["mined_purity"] is not None]
+            mined = [row.get("mined_purity") for row in self.rows if row["arm"] == arm]
+            known = [share for share in mined if share is not None]
             rows.append(
                 {
                     "arm": arm,
@@ -78,7 +79,7 @@ class Comparison:
                     f"kNN-200 against {against}": statistics.fmean(near.values()),
                     "ahead in": f"{sum(gain > 0 for gain in near.values())} of {len(near)} seeds",
                     f"probe against {against}": statistics.fmean(probe.values()),
-                    "mined purity %": 100 * statistics.fmean(mined) if mined else None,
+                    "mined purity %": 100 * statistics.fmean(known) if known else None,
                 }
             )
         return rows

@@ -20,9 +20,9 @@ import torch
 from cltools.errors import unknown
 from cltools.files import write_text
 from cltools.kernel import run_cells
+from cltools.lab import PROJECT, notebooks
 from cltools.records import commit, device_name
 
-PROJECT = Path(__file__).resolve().parents[2]
 CORES = 2
 OVERRUN, FLOOR = 5.0, 5.0
 """A cell is over its budget beyond `OVERRUN` times it. Below `FLOOR` seconds none is: short ones vary most."""
@@ -140,7 +140,7 @@ def main(numbers: Sequence[str], project: Path = PROJECT) -> None:
     Raises:
         ValueError: no notebook has such a number, or the machine has fewer than two cores.
     """
-    paths = {path.name[:2]: path for path in sorted((project / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
+    paths = {f"{number:02d}": path for number, path in notebooks(project).items()}
     for number in numbers:
         if number not in paths:
             raise unknown("notebook", number, paths)

@@ -30,7 +30,8 @@ def exercise(judge: Callable[Concatenate[Any, Arguments], str]) -> Callable[Conc
         try:
             if _is_empty(answer):
                 raise Mistake(f"this {type(answer).__name__} is empty")
-            print(f"Right. {judge(answer, *args, **kwargs)}")
+            said = judge(answer, *args, **kwargs)
+            print(f"Right. {said[0].upper()}{said[1:]}")
         except Mistake as mistake:
             print(f"Not yet: {mistake}.")
 

@@ -94,7 +94,7 @@ def temperature_for(answer: Any, *, share: float, held: float) -> str:
     found = float(mass_by_rank(_push(s, temperature), closeness, [share]).mean())
     said = f"at τ = {temperature:.3g} the closest {100 * share:g} % hold {100 * found:.1f} % of the push"
     if abs(found - held) <= NEAR:
-        return f"{said[0].upper()}{said[1:]}."
+        return f"{said}."
     with_own = float(mass_by_rank(_push(s, temperature, own=True), s.anchor, [share]).mean())
     if abs(with_own - held) <= NEAR:
         raise Mistake(f"{said}. You get {100 * held:g} % if the anchor's own key is counted, which is no negative")
@@ -133,7 +133,7 @@ def spare_false(answer: Any, s: Similarities, *, temperature: float) -> str:
         raise Mistake(f"{said}. What you dropped lies far away; among the close keys false negatives are denser")
     if left < 0.5:
         raise Mistake(f"{said}. But more than half of the push is gone, and true negatives gave part of it")
-    return f"{said[0].upper()}{said[1:]}. Whether that trains better, only training says."
+    return f"{said}. Whether that trains better, only training says."
 
 
 def _kept(rule: NegativeRule, s: Similarities, temperature: float) -> Tensor:

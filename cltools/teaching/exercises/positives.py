@@ -95,7 +95,7 @@ def staked(answer: Any, *, mined: float, wrong: float) -> str:
     on_wrong = float((guessed * ~s.same_class.gather(1, index)).sum(1).mean())
     said = f"mined keys have {100 * on_mined:.1f} % of the weight, and {100 * on_wrong:.1f} % lies on other classes"
     if on_wrong <= wrong and on_mined >= mined:
-        return f"{said[0].upper()}{said[1:]}."
+        return f"{said}."
     if on_mined < mined:
         raise Mistake(f"{said}. At least {100 * mined:g} % are to be mined ones': let the augmented view keep less")
     if rule.augmented_share == 0:

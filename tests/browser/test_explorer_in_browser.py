@@ -318,6 +318,19 @@ def test_a_second_view_of_the_output_works_too(shown: Shown, file: Path) -> None
     assert Shown(shown.lab).sentence == second.sentence
 
 
+def test_a_page_loaded_anew_shows_it_as_it_is(shown: Shown, file: Path) -> None:
+    shown.settled(lambda: shown.control("truth").check())
+    shown.lab.command("docmanager:save")
+    shown.lab.until("!window.jupyterapp.shell.currentWidget.context.model.dirty")
+    shown.page.reload()
+    again = Shown(shown.lab)
+    shown.lab.until("document.querySelector('.js-plotly-plot')?._fullData")
+    shown.lab.scroll_to(1)
+    again.settled(lambda: None)
+    agrees(again, file, truth=True)
+    check_picture_to_anchor(again, file)
+
+
 def test_themes_change_while_it_shows_and_text_stays_legible(shown: Shown) -> None:
     for theme, name in (("JupyterLab Dark", "dark"), ("JupyterLab Light", "light")):
         shown.lab.command("apputils:change-theme", theme=theme)

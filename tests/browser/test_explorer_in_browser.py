@@ -274,6 +274,16 @@ def test_while_a_cell_runs_cards_show_and_the_last_value_waits(lab: Lab, file: P
     assert int(lab.ask("print(len(explorer.milliseconds))")) <= count + 2, "but only the last is computed"
 
 
+def test_a_restarted_kernel_is_told_and_not_waited_for(shown: Shown) -> None:
+    told = shown.root.get_by_text("the kernel was restarted: run the cells again")
+    assert told.count() == 1 and not told.is_visible()
+    shown.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    told.wait_for()
+    shown.control("truth").check()
+    shown.lab.until("!document.querySelector('.cl-waiting').hidden", 3)
+    assert told.is_visible() and not shown.root.get_by_text("waiting for the running cell").is_visible()
+
+
 def test_each_step_back_counts_while_a_cell_runs(lab: Lab, file: Path) -> None:
     lab.open(START.format(file), SHOW, "import time\nfor i in range(30):\n    time.sleep(0.1)")
     lab.run(0)

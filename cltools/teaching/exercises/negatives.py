@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cltools.gradients import info_nce_gradients, mass_by_rank, tangential_force
 from cltools.mining import NegativeRule, OracleNegatives, PositiveRule, Similarities, select
-from cltools.teaching.exercises.asking import Mistake, as_numbers, exercise, same
+from cltools.teaching.exercises.asking import Mistake, as_numbers, exercise, kind, same
 from cltools.teaching.exercises.exploring import as_explorer, everyone
 
 PLAIN = PositiveRule(weighting="none")
@@ -112,7 +112,7 @@ def spare_false(answer: Any, s: Similarities, *, temperature: float) -> str:
         temperature: the loss's.
     """
     if not isinstance(answer, NegativeRule):
-        raise Mistake(f"a rule such as BandNegatives(0.1, 1.0) is wanted, and this is of type {type(answer).__name__}")
+        raise Mistake(f"a rule such as BandNegatives(0.1, 1.0) is wanted, and this is {kind(answer)}")
     if isinstance(answer, OracleNegatives):
         raise Mistake("this rule reads the labels. It is a bound, and no method: nobody has labels while training")
     assert s.same_class is not None, "false negatives are told by labels, and this snapshot has none"

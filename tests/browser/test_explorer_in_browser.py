@@ -282,6 +282,8 @@ def test_a_restarted_kernel_is_told_and_not_waited_for(shown: Shown) -> None:
     shown.control("truth").check()
     shown.lab.until("!document.querySelector('.cl-waiting').hidden", 3)
     assert told.is_visible() and not shown.root.get_by_text("waiting for the running cell").is_visible()
+    # JupyterLab's own complaint, of what it had asked the old kernel
+    shown.lab.failures[:] = [failure for failure in shown.lab.failures if "Canceled future" not in failure]
 
 
 def test_each_step_back_counts_while_a_cell_runs(lab: Lab, file: Path) -> None:

@@ -221,7 +221,8 @@ def rule_class(name: str) -> type[Any]:
     """The negative rule of that class name, a reader's own included once its class is defined."""
     known = rule_classes()
     if name not in known:
-        raise unknown("negative rule", name, known)
+        own = "one of your own once the module that defines it is imported"
+        raise unknown("negative rule", name, known, otherwise=f"Known: {', '.join(sorted(known))}; {own}.")
     return known[name]
 
 

@@ -507,7 +507,9 @@ class TestEvaluate:
     def test_refuses_a_run_of_a_rule_it_does_not_know(self, call: Callable[..., Outcome], folder: Path) -> None:
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps(config | {"negatives": {"rule": "SomebodysOwn"}}))
-        refused(call("evaluate", str(folder)), "Unknown negative rule 'SomebodysOwn'")
+        refused(
+            call("evaluate", str(folder)), "Unknown negative rule 'SomebodysOwn'", "once the module that defines it is"
+        )
 
     def test_refuses_damaged_weights(self, call: Callable[..., Outcome], folder: Path) -> None:
         (folder / "encoder.safetensors").write_bytes(b"damaged")

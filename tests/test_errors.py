@@ -1,9 +1,14 @@
-"""Messages for mistyped names."""
+"""Messages for mistyped names and for objects of another kind."""
+
+from collections.abc import Callable
+from inspect import unwrap
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cltools import AllNegatives, PositiveRule, explore, fit, select
 from cltools.errors import unknown
 
 KNOWN = ("moco", "simclr", "potential", "oracle")
@@ -19,6 +24,12 @@ def test_names_the_nearest_and_no_other(typed: str, near: str) -> None:
 def test_names_up_to_three_that_are_near_and_the_nearest_first() -> None:
     message = str(unknown("image set", "cifar11", ["cifar1000", "cifar100", "cifar10", "cifar1", "digits"]))
     assert message == "Unknown image set 'cifar11'. Did you mean cifar1 or cifar10 or cifar100?"
+
+
+def test_names_the_few_that_begin_with_what_was_typed() -> None:
+    rules = ["AllNegatives", "BandNegatives", "Debiased", "RandomNegatives"]
+    assert str(unknown("rule", "band", rules)) == "Unknown rule 'band'. Did you mean BandNegatives?"
+    assert "Did you mean" not in str(unknown("rule", "", rules))
 
 
 def test_names_all_in_order_when_none_is_near() -> None:
@@ -45,3 +56,23 @@ def test_is_an_error_to_raise_whatever_was_typed(typed: str, known: list[str]) -
         assert any(name in named for name in known)
     else:
         assert hint == f"Known: {', '.join(sorted(known)) or 'none'}."
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments", "said"),
+    [
+        (explore, ("shapes-moco",), r'load_snapshot\("shapes-moco"\), is wanted here, and this is of type str'),
+        (fit, ("digits-moco",), r'preset\("digits-moco"\), is wanted here, and this is of type str'),
+        (
+            select,
+            (None, AllNegatives(), PositiveRule()),
+            "PositiveRule, and after it .* and this is of type AllNegatives",
+        ),
+        (select, (None, PositiveRule(), 0.5), "A negative rule such as .* and this is of type float"),
+    ],
+)
+def test_an_object_of_another_kind_is_told_with_what_is_wanted(
+    call: Callable[..., Any], arguments: tuple[Any, ...], said: str
+) -> None:
+    with pytest.raises(TypeError, match=said):
+        unwrap(call)(*arguments)  # as a reader calls it, without the checker of types that tests put around

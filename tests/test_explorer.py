@@ -116,6 +116,19 @@ def test_at_most_two_messages_a_figure_and_one_to_the_page_a_change(
     assert counts[0] == 0, "what a figure shows already is not sent again"
 
 
+def test_a_page_that_asks_late_gets_the_figure_as_it_is(page: Page) -> None:
+    page.ask(("closest", 3), ("beyond", 20), ("colour", "similarity"))
+    (plot,) = page.explorer._plots
+    state = plot.get_state()
+    for told, trace in zip(state["_widget_data"], plot.data, strict=True):
+        sent = told["x"]["buffer"] if isinstance(told["x"], dict) else told["x"]  # few numbers go as a list
+        assert np.array_equal(np.asarray(sent), np.asarray(trace.x))
+    shown = [told["marker"] for told in state["_widget_data"][:SLOTS]]
+    assert all(len(marker["colorscale"]) == len(plot.data[0].marker.colorscale) for marker in shown)
+    assert state["_widget_layout"] == plot.layout.to_plotly_json()
+    assert [*plot.get_state("_view_count")] == ["_view_count"]
+
+
 def test_a_change_asked_twice_is_done_once(page: Page) -> None:
     page.ask(("closest", 3))
     page.ask(("truth", True))

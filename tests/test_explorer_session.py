@@ -16,6 +16,7 @@ from cltools.config import TrainingSettings
 from cltools.contrast import contrastive_loss
 from cltools.datasets import load_images
 from cltools.encoders import EncoderSettings
+from cltools.explorer.controls import HELP, rule_names
 from cltools.explorer.session import ONLY_FORCES, Session
 from cltools.explorer.state import State
 from cltools.mining import (
@@ -76,6 +77,14 @@ def test_a_control_changes_the_negative_rule(changes: dict[str, Any], expected: 
 )
 def test_a_control_changes_the_positive_rule(changes: dict[str, Any], field: str, value: object) -> None:
     assert getattr(session(**changes).rules[0], field) == value
+
+
+def test_every_control_says_what_it_is_for() -> None:
+    states = [session(rule=name) for name in rule_names()] + [session(compare=True)]
+    told = {control.name: control.help for s in states for control in s.controls}
+    assert all(told.values()) and HELP.keys() <= told.keys()
+    assert told["positives.k"] == f"{HELP['positives.k']} In code: k"
+    assert told["negatives.inner"] == "In code: inner"
 
 
 def test_dotted_names_reach_fields_that_two_rules_share() -> None:

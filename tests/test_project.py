@@ -352,7 +352,7 @@ def test_the_readme_names_presets_and_targets_that_exist() -> None:
     for name in presets:
         preset(name)
     targets = re.findall(r"^make (\w+)", text, flags=re.MULTILINE)
-    assert {"lab", "test"} <= set(targets)
+    assert {"lab", "bench"} <= set(targets)
 
 
 @notebooks

@@ -120,6 +120,7 @@ BEATS_CHANCE = Cases(
     forms=[BandNegatives(0.6, 0.9), BandNegatives(0.5, 1.0, reference="anchor")],
     wrong_type=(RandomNegatives(0.5), "a band such as BandNegatives(0.1, 0.5) is wanted, and this is of type Random"),
     mistakes=[
+        (BandNegatives, "and this is the class BandNegatives"),
         (BandNegatives(0.0, 0.3), "more false negatives than chance"),
         (BandNegatives(0.0, 1.0), "no difference is shown"),
         (BandNegatives(0.0, 0.001), "keeps no key"),

@@ -105,6 +105,7 @@ SPARE_FALSE = Cases(
     forms=[BandNegatives(0.1, 1.0, reference="anchor"), BandNegatives(0.05, 0.9)],
     wrong_type=(0.1, "a rule such as BandNegatives(0.1, 1.0) is wanted, and this is of type float"),
     mistakes=[
+        (AllNegatives, "and this is the class AllNegatives"),
         (AllNegatives(), "keeps every key"),
         (OracleNegatives(), "reads the labels"),
         (BandNegatives(0.0, 0.5), "lies far away"),

@@ -5,6 +5,7 @@ State → the rules of training → a view model of plain arrays → one update.
 
 from typing import TYPE_CHECKING
 
+from cltools.errors import foreign
 from cltools.explorer.state import Side, State
 from cltools.snapshot import Snapshot
 
@@ -23,9 +24,13 @@ def explore(snapshot: Snapshot, state: State | str | None = None, *, other: Snap
         other: another snapshot of the same images, to be shown beside the first as side B.
 
     Raises:
+        TypeError: no snapshot, such as the name of one.
         ValueError: a state that the snapshots cannot show, or snapshots of different images.
         ModuleNotFoundError: the notebooks' libraries are not installed.
     """
     from cltools.explorer.explorer import Explorer
 
+    for given in (snapshot, snapshot if other is None else other):
+        if not isinstance(given, Snapshot):
+            raise foreign(given, 'A snapshot, such as load_snapshot("shapes-moco"),')
     return Explorer(snapshot, state, other)

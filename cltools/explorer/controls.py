@@ -1,6 +1,6 @@
 """The controls as data: name, kind, label, value and range of each, whatever draws them."""
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -28,6 +28,29 @@ LABELS = {
     "positives.min_share": "gate: soft weight from",
     "positives.search": "search near",
     "positives.pick": "pick at random",
+}
+HELP = {
+    "active": "The side whose rules the controls change.",
+    "rule": "How negatives are chosen: the rule's class in code.",
+    "reference": "What keys are ranked by: closeness to the positive, to the anchor, force on the anchor, or margin.",
+    "unit": "Whether an edge is a share of the ranks, which every anchor keeps, or a cosine.",
+    "colour": "What the colours on the map mean.",
+    "scope": "Whether the sentence and the counts are about this anchor or about all.",
+    "map": "Which map of the same embeddings; each keeps other neighbours.",
+    "epoch": "The moment of training at which the encoder was asked.",
+    "truth": "Labels are shown, never used to select.",
+    "doubtful": "Points that have less than a fifth of their 15 true neighbours among their 15 on the map.",
+    "compare": "Two sides, A and B, with rules of their own for the same anchor.",
+    "temperature": "What the loss divides cosines by. It changes forces, and what is chosen only where force decides.",
+    "positives.k": "How many of the closest keys may be mined; empty: every key.",
+    "positives.weighting": "Mine nothing; weigh all candidates by a softmax (soft), or those accepted alike (hard).",
+    "positives.augmented_share": "The other view's weight, the mined have the rest; empty: as one among them.",
+    "positives.temperature": "Of the softmax that weighs the mined.",
+    "positives.threshold": "Candidates of a smaller cosine are not accepted; empty: no such gate.",
+    "positives.min_share": "Candidates of a smaller soft weight are not accepted; empty: none, or 1/k with soft+hard.",
+    "positives.search": "Whose closest keys are mined: the positive's, the anchor's, or by the larger of both cosines.",
+    "positives.pick": "That many of the candidates, drawn at random; empty: all.",
+    "negatives.rescale": "Weigh the kept negatives up to the number of all.",
 }
 TEMPERATURES = [0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0, 5.0]
 
@@ -74,7 +97,8 @@ def rule_names() -> tuple[str, ...]:
 
 def controls(state: State, snapshots: tuple[Snapshot, ...], j: Judgement) -> tuple[Control, ...]:
     """All controls of a state; `j` is the active side's judgement of its anchor."""
-    return (*_bar(state, snapshots), *_edges(state, j), *_more(state))
+    found = (*_bar(state, snapshots), *_edges(state, j), *_more(state))
+    return tuple(control if control.help else replace(control, help=HELP[control.name]) for control in found)
 
 
 def _select(name: str, label: str, value: Any, options: Any, where: str = "bar", **more: Any) -> Control:
@@ -90,7 +114,7 @@ def _bar(state: State, snapshots: tuple[Snapshot, ...]) -> list[Control]:
     if state.b is not None:
         found.insert(0, _select("active", "controls move side", state.active, ("A", "B")))
     if isinstance(side.negatives, BandNegatives):
-        found.append(_select("reference", "rank by", side.negatives.reference, get_args(Reference), help=REFERENCE))
+        found.append(_select("reference", "rank by", side.negatives.reference, get_args(Reference)))
         found.append(_select("unit", "edges as", side.negatives.unit, get_args(Unit)))
     found.append(_select("colour", "colour by", state.colour, colours))
     found.append(
@@ -100,18 +124,11 @@ def _bar(state: State, snapshots: tuple[Snapshot, ...]) -> list[Control]:
     if len(snapshot.epochs) > 1:
         epoch = side.epoch
         found.append(Control("epoch", "range", "epoch", epoch, "bar", snapshot.epochs, text=f"epoch {epoch}"))
-    found.append(
-        Control("truth", "check", "show true classes", state.truth, "bar", disabled=unlabelled(first), help=TRUTH)
-    )
-    found.append(Control("doubtful", "check", "mark misplaced points", state.doubtful, "bar", help=DOUBTFUL))
+    found.append(Control("truth", "check", "show true classes", state.truth, "bar", disabled=unlabelled(first)))
+    found.append(Control("doubtful", "check", "mark misplaced points", state.doubtful, "bar"))
     if len(snapshots) == 1:
         found.append(Control("compare", "check", "compare two choices", state.b is not None, "bar"))
     return found
-
-
-REFERENCE = "What keys are ranked by: closeness to the positive, to the anchor, force on the anchor, or margin."
-TRUTH = "Labels are shown, never used to select."
-DOUBTFUL = "Points that have less than a fifth of their 15 true neighbours among their 15 on the map."
 
 
 def _edges(state: State, j: Judgement) -> list[Control]:
@@ -171,12 +188,13 @@ def _settings(prefix: str, rule: Any, hidden: set[str]) -> list[Control]:
             continue
         name, hint, value = f"{prefix}.{f.name}", hints[f.name], getattr(rule, f.name)
         label = LABELS.get(name, f.name.replace("_", " "))
+        words = f"{HELP.get(name, '')} In code: {f.name}".lstrip()
         optional = get_origin(hint) in (Union, UnionType) and type(None) in get_args(hint)
         if get_origin(hint) is Literal:
-            found.append(_select(name, label, value, get_args(hint), "more"))
+            found.append(_select(name, label, value, get_args(hint), "more", help=words))
         elif hint is bool:
-            found.append(Control(name, "check", label, value, "more"))
+            found.append(Control(name, "check", label, value, "more", help=words))
         else:
             text = "none" if value is None else f"{value:g}" if isinstance(value, int | float) else str(value)
-            found.append(Control(name, "number", label, value, "more", text=text, optional=optional))
+            found.append(Control(name, "number", label, value, "more", text=text, help=words, optional=optional))
     return found

@@ -23,11 +23,24 @@ BARE = {"showgrid": False, "zeroline": False, "showticklabels": False, "ticks": 
 
 
 class _Figure(go.FigureWidget):  # type: ignore[misc]
-    """Sends plotly's numbers of an edit along with it, not before it: two messages a change instead of four."""
+    """A figure that a page may also ask for late, and whose edits take two messages a change instead of four.
+
+    Plotly sends the numbers of an edit before it: here they go along with it. And its state is the figure as it was
+    first made, which edits complete on a page that was there to see them; a page that asks later (voila, or one that
+    was loaded anew) gets the figure as it is.
+    """
 
     def __init__(self, **arguments: Any) -> None:
         self._held: set[str] = set()
         super().__init__(**arguments)
+
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+        """The traits asked for; of all of them, with the data and layout of now."""
+        state: dict[str, Any] = super().get_state(key, drop_defaults)
+        if key is None and hasattr(self, "_layout_obj"):  # not before plotly has made them
+            for name, now in (("_widget_data", self._data), ("_widget_layout", self._layout_obj._props)):
+                state[name] = self.trait_metadata(name, "to_json")(now, self)
+        return state
 
     def send_state(self, key: Any = None) -> None:
         """Send what changed, edit numbers with the edit that they number."""

@@ -9,6 +9,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
+from cltools.errors import foreign
 from cltools.mining.bands import Band
 from cltools.mining.negatives import NEUTRAL, Estimate, NegativeRule
 from cltools.mining.positives import PositiveRule, mine
@@ -53,7 +54,15 @@ def select(
         negative_rule: which keys are kept. An empty band is ordinary: no key then has a weight.
         temperature: the loss's, above 0; read by rules that look at forces.
         generator: for rules that draw.
+
+    Raises:
+        TypeError: rules in another order, or something else in their place.
+        ValueError: a temperature that is not above 0, or similarities without what a rule reads.
     """
+    if not isinstance(positive_rule, PositiveRule):
+        raise foreign(positive_rule, "A PositiveRule, and after it a negative rule such as BandNegatives(),")
+    if not isinstance(negative_rule, NegativeRule):
+        raise foreign(negative_rule, "A negative rule such as BandNegatives(), after the PositiveRule,")
     check_temperature(temperature)
     s = similarities
     index, positive_weight = mine(s, positive_rule, generator=generator)

@@ -170,7 +170,7 @@ def draw_purity(axes: Axes, snapshot: Snapshot, ks: Sequence[int]) -> dict[int, 
         label_at = max(drawn[epoch][0], label_at + 4.5)  # a label may not cover the one below it
         axes.annotate(f"epoch {epoch}  ", (ks[0], label_at), ha="right", va="center")
     axes.axhline(base, linestyle=":", color=GREY)
-    axes.annotate("chance", (ks[-1], base), (0, 4), textcoords="offset points", ha="right")
+    axes.annotate("chance", (ks[-1], base), (0, -4), textcoords="offset points", ha="right", va="top")
     axes.set(xscale="log", xlabel="k closest keys (log scale)", ylabel="% of the anchor's class", ylim=(0, 100))
     axes.set(title="Purity of mined positives", xlim=(ks[0] / 4.5, ks[-1] * 1.1))
     axes.set_xticks(ks, [str(k) for k in ks])

@@ -144,7 +144,8 @@ class Predict:
         answer = self.answer
         if answer is not None:
             _guesses[self.question] = answer
-            self._say(str(self._outcome()) if self._value else f"Kept: {self._said(answer)}. Now see what happens.")
+            kept = f"Kept: {self._said(answer)}. Click the next cell and run it."
+            self._say(str(self._outcome()) if self._value else kept)
         elif self.choices is None and self.control.value.strip():
             try:
                 self._read(self.control.value)

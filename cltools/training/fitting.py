@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 
 from cltools.config import Experiment
 from cltools.datasets import ImageSet, has_test
+from cltools.errors import foreign
 from cltools.evaluation import limited
 from cltools.mining import OracleNegatives
 from cltools.ranks import Ranks
@@ -62,12 +63,15 @@ def fit(
         callbacks: called with the run so far after each epoch.
 
     Raises:
+        TypeError: no experiment, such as a preset's name.
         ValueError: settings that contradict the images or the number of processes, or a checkpoint made with others.
         FileExistsError: the folder already holds a run and `resume` is false.
         FloatingPointError: a loss that is not finite; the last checkpoint stays.
         OSError: a file could not be written; the last checkpoint stays.
         Stopped: a KeyboardInterrupt, after Ctrl-C or SIGTERM; the checkpoint is of this moment.
     """
+    if not isinstance(experiment, Experiment):
+        raise foreign(experiment, 'An experiment, such as preset("digits-moco"),')
     ranks, path = Ranks.here(), Path(out) if out is not None else None
     state = _checkpoint_to_resume(path, experiment, resume, ranks)
     ranks.check_agreed({"epochs done": state["epoch"] if state else 0})

@@ -274,6 +274,18 @@ def test_while_a_cell_runs_cards_show_and_the_last_value_waits(lab: Lab, file: P
     assert int(lab.ask("print(len(explorer.milliseconds))")) <= count + 2, "but only the last is computed"
 
 
+def test_a_restarted_kernel_is_told_and_not_waited_for(shown: Shown) -> None:
+    told = shown.root.get_by_text("the kernel was restarted: run the cells again")
+    assert told.count() == 1 and not told.is_visible()
+    shown.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    told.wait_for()
+    shown.control("truth").check()
+    shown.lab.until("!document.querySelector('.cl-waiting').hidden", 3)
+    assert told.is_visible() and not shown.root.get_by_text("waiting for the running cell").is_visible()
+    # JupyterLab's own complaint, of what it had asked the old kernel
+    shown.lab.failures[:] = [failure for failure in shown.lab.failures if "Canceled future" not in failure]
+
+
 def test_each_step_back_counts_while_a_cell_runs(lab: Lab, file: Path) -> None:
     lab.open(START.format(file), SHOW, "import time\nfor i in range(30):\n    time.sleep(0.1)")
     lab.run(0)
@@ -316,6 +328,19 @@ def test_a_second_view_of_the_output_works_too(shown: Shown, file: Path) -> None
     second.settled(lambda: second.control("truth").check())
     agrees(second, file, truth=True)
     assert Shown(shown.lab).sentence == second.sentence
+
+
+def test_a_page_loaded_anew_shows_it_as_it_is(shown: Shown, file: Path) -> None:
+    shown.settled(lambda: shown.control("truth").check())
+    shown.lab.command("docmanager:save")
+    shown.lab.until("!window.jupyterapp.shell.currentWidget.context.model.dirty")
+    shown.page.reload()
+    again = Shown(shown.lab)
+    shown.lab.until("document.querySelector('.js-plotly-plot')?._fullData")
+    shown.lab.scroll_to(1)
+    again.settled(lambda: None)
+    agrees(again, file, truth=True)
+    check_picture_to_anchor(again, file)
 
 
 def test_themes_change_while_it_shows_and_text_stays_legible(shown: Shown) -> None:

@@ -94,7 +94,7 @@ class Histogram {
       drawn.push(svg("text", { x: left - 4, y: this.y(tick) + 4, "text-anchor": "end" }, tick.toLocaleString("en")));
     }
     const { scoreName } = this.explorer.keys;
-    drawn.push(svg("text", { x: (left + width) / 2, y: height - 4, "text-anchor": "middle" }, `${scoreName}; keys on a root scale`));
+    drawn.push(svg("text", { x: (left + width) / 2, y: height - 4, "text-anchor": "middle" }, `${scoreName}; bars count keys, on a root scale`));
     this.axes.replaceChildren(...drawn);
   }
 
@@ -103,6 +103,7 @@ class Histogram {
     const toward = name === "closest" ? 1 : -1; // the side on which keys are dropped
     const handle = svg("g", { class: "cl-handle", role: "slider", tabindex: 0, "data-edge": name, "aria-orientation": "horizontal" });
     handle.append(
+      svg("title"),
       svg("line", { x1: 0, x2: 0, y1: 4, y2: height - bottom, class: "cl-edge" }),
       svg("path", { d: `M0,2 L${toward * 11},8 L0,14 Z`, class: "cl-grip" }),
       svg("rect", { x: -8, y: 0, width: 16, height: height - bottom, fill: "transparent" }),
@@ -118,6 +119,7 @@ class Histogram {
     const handle = this.handles[name];
     const { options, value, label, text } = control;
     handle.setAttribute("aria-label", label);
+    handle.querySelector("title").textContent = `${label}: ${text}`;
     handle.setAttribute("aria-valuemin", options[0]);
     handle.setAttribute("aria-valuemax", options[options.length - 1]);
     handle.setAttribute("aria-valuenow", value);

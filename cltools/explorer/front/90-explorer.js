@@ -7,6 +7,7 @@ class ExplorerView {
     this.pictures = new Pictures(this.fixed);
     this.card = new Card(root, this.pictures);
     this.waiting = element("span", { class: "cl-waiting", hidden: true }, "waiting for the running cell");
+    this.gone = element("span", { class: "cl-gone" }, "the kernel was restarted: run the cells again, from the first");
     this.link = Link.of(model);
     this.onLate = (late) => (this.waiting.hidden = !late);
     this.link.watchers.add(this.onLate);
@@ -115,7 +116,7 @@ class ExplorerView {
       button("reset", "the rules of the beginning", () => this.ask("reset")),
     );
     const bar = element("div", { class: "cl-top" }, walk, this.controls.places.bar);
-    const say = element("div", { class: "cl-say" }, this.sentence, this.live, this.error, this.waiting);
+    const say = element("div", { class: "cl-say" }, this.sentence, this.live, this.error, this.waiting, this.gone);
     const side = element("div", { class: "cl-side" }, this.histogram.node, this.controls.places.edges, this.groups.node);
     const below = element("div", { class: "cl-below" }, this.legend, this.lines, this.#details());
     this.parts = [bar, say, side, below];

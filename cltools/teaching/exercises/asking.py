@@ -38,6 +38,11 @@ def exercise(judge: Callable[Concatenate[Any, Arguments], str]) -> Callable[Conc
     return cast(Callable[Concatenate[Any, Arguments], None], check)
 
 
+def kind(answer: Any) -> str:
+    """What an answer is, where something else is wanted; a class is told from an object of it."""
+    return f"the class {answer.__name__}" if isinstance(answer, type) else f"of type {type(answer).__name__}"
+
+
 def as_numbers(answer: Any, shape: tuple[int, ...]) -> Tensor:
     """The answer as numbers of this shape; a single row may stand without its first axis."""
     try:

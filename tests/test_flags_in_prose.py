@@ -25,7 +25,7 @@ OTHERS = {
     "conda": {"--file"},
     "git": {"--error-unmatch", "--porcelain", "--short", "--untracked-files"},
     "nbstripout": {"--keep-id"},
-    "pip": {"--constraint", "--editable", "--force-reinstall", "--no-deps", "--requirement", "--upgrade"},
+    "pip": {"--constraint", "--editable", "--force-reinstall", "--no-deps", "--upgrade"},
     "python": {"--version"},
     "tensorboard": {"--logdir"},
     "torchrun": {"--nnodes", "--nproc-per-node", "--rdzv-backend", "--rdzv-endpoint"},

@@ -112,7 +112,6 @@ SPARE_FALSE = Cases(
         (BandNegatives(0.6, 1.0), "more than half of the push is gone"),
         (BandNegatives(0.0, 1e-6), "keeps no key"),
         (Broken(), "the rule raises KeyError: 'oops'"),
-        (AllNegatives, "this is of type type"),
     ],
     given=(S,),
     settings={"temperature": 0.5},

@@ -30,8 +30,7 @@ def exercise(judge: Callable[Concatenate[Any, Arguments], str]) -> Callable[Conc
         try:
             if _is_empty(answer):
                 raise Mistake(f"this {type(answer).__name__} is empty")
-            said = judge(answer, *args, **kwargs)
-            print(f"Right. {said[0].upper()}{said[1:]}")
+            print(f"Right. {judge(answer, *args, **kwargs)}")
         except Mistake as mistake:
             print(f"Not yet: {mistake}.")
 
@@ -41,6 +40,11 @@ def exercise(judge: Callable[Concatenate[Any, Arguments], str]) -> Callable[Conc
 def kind(answer: Any) -> str:
     """What an answer is, where something else is wanted; a class is told from an object of it."""
     return f"the class {answer.__name__}" if isinstance(answer, type) else f"of type {type(answer).__name__}"
+
+
+def sentence(said: str) -> str:
+    """Words that a mistake is told with, as the beginning of a sentence."""
+    return f"{said[0].upper()}{said[1:]}"
 
 
 def as_numbers(answer: Any, shape: tuple[int, ...]) -> Tensor:

@@ -14,7 +14,7 @@ from cltools.explorer.session import Session
 from cltools.mining import Band, BandNegatives, Similarities, select
 from cltools.mining.bands import rank_band, rank_count
 from cltools.presets import AUGMENTED_ONLY
-from cltools.teaching.exercises.asking import Mistake, as_mask, as_number, exercise, kind
+from cltools.teaching.exercises.asking import Mistake, as_mask, as_number, exercise, kind, sentence
 from cltools.teaching.exercises.exploring import as_explorer, everyone, rank_band_of
 
 STEP = 0.005
@@ -111,7 +111,7 @@ def dropped(answer: Any, *, false: float, true: float) -> str:
         raise Mistake(
             f"{said}. At most {100 * true:g} % of the true ones may go: lower it. No edge takes the false ones alone"
         )
-    return f"{said}. That is its price."
+    return f"{sentence(said)}. That is its price."
 
 
 @exercise
@@ -127,7 +127,7 @@ def lower_edge(answer: Any, *, budget: float) -> str:
     rule, s = rank_band_of(session), everyone(session)
     best, keys = _largest(s, rule, budget), s.own.shape[1]
     if abs(rule.lower - best) <= STEP or rank_count(rule.lower, keys) == rank_count(best, keys):
-        return f"{said}."
+        return f"{sentence(said)}."
     if cost.true > budget:
         raise Mistake(f"{said}, which is more than {100 * budget:g} %: lower it")
     raise Mistake(f"{said}; {100 * budget:g} % may be dropped, so raise it")
@@ -186,7 +186,7 @@ def beats_chance(answer: Any, s: Similarities) -> str:
         raise Mistake("this band keeps no key")
     said = f"{held.same_class} of the kept are false, and by chance {100 * base:.1f} % would be"
     if held.same_class.high < base:
-        return f"{said}. It still keeps {100 * held.share:.0f} % of the keys."
+        return f"{sentence(said)}. It still keeps {100 * held.share:.0f} % of the keys."
     if held.same_class.low > base:
         raise Mistake(
             f"{said}: it keeps more false negatives than chance would. Close keys are of the anchor's class more "

@@ -13,7 +13,7 @@ from cltools.gradients import info_nce_gradients, mass_by_rank, tangential_force
 from cltools.mining import NegativeRule, OracleNegatives, Similarities, select
 from cltools.mining.similarities import own_last
 from cltools.presets import AUGMENTED_ONLY
-from cltools.teaching.exercises.asking import Mistake, as_numbers, exercise, kind, same
+from cltools.teaching.exercises.asking import Mistake, as_numbers, exercise, kind, same, sentence
 from cltools.teaching.exercises.exploring import as_explorer, everyone
 
 TEMPERATURES = (0.05, 0.07, 0.1, 0.2, 0.5, 1.0)
@@ -94,7 +94,7 @@ def temperature_for(answer: Any, *, share: float, held: float) -> str:
     found = float(mass_by_rank(_push(s, temperature), closeness, [share]).mean())
     said = f"at τ = {temperature:.3g} the closest {100 * share:g} % hold {100 * found:.1f} % of the push"
     if abs(found - held) <= NEAR:
-        return f"{said}."
+        return f"{sentence(said)}."
     with_own = float(mass_by_rank(_push(s, temperature, own=True), s.anchor, [share]).mean())
     if abs(with_own - held) <= NEAR:
         raise Mistake(f"{said}. You get {100 * held:g} % if the anchor's own key is counted, which is no negative")
@@ -133,7 +133,7 @@ def spare_false(answer: Any, s: Similarities, *, temperature: float) -> str:
         raise Mistake(f"{said}. What you dropped lies far away; among the close keys false negatives are denser")
     if left < 0.5:
         raise Mistake(f"{said}. But more than half of the push is gone, and true negatives gave part of it")
-    return f"{said}. Whether that trains better, only training says."
+    return f"{sentence(said)}. Whether that trains better, only training says."
 
 
 def _kept(rule: NegativeRule, s: Similarities, temperature: float) -> Tensor:

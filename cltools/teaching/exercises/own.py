@@ -10,7 +10,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from cltools.mining.bands import rank_count
-from cltools.teaching.exercises.asking import Mistake, as_mask, exercise
+from cltools.teaching.exercises.asking import Mistake, as_mask, exercise, sentence
 from cltools.teaching.exercises.exploring import as_explorer, rank_band_of
 
 
@@ -54,7 +54,7 @@ def batch_edge(answer: Any, *, keys: int, dropped: int) -> str:
     here, there = rank_count(share, shown), rank_count(share, keys)
     said = f"an edge of {100 * share:.3g} % drops {here} of the explorer's {shown:,} keys, and {there} of {keys:,}"
     if there == dropped:
-        return f"{said}: the share travels, the count does not."
+        return f"{sentence(said)}: the share travels, the count does not."
     if here == dropped:
         raise Mistake(f"{said}. You took the count over, and what a rule takes along is the share: {dropped} of {keys}")
     raise Mistake(f"{said}, where {dropped} are asked for: {'raise' if there < dropped else 'lower'} it")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cltools.mining import PositiveRule, Similarities
 from cltools.mining.positives import mine, search_score
-from cltools.teaching.exercises.asking import Mistake, as_number, as_numbers, exercise, same
+from cltools.teaching.exercises.asking import Mistake, as_number, as_numbers, exercise, same, sentence
 from cltools.teaching.exercises.exploring import as_explorer, everyone
 from cltools.teaching.seeds import LEAST, detectable, verdict
 
@@ -95,7 +95,7 @@ def staked(answer: Any, *, mined: float, wrong: float) -> str:
     on_wrong = float((guessed * ~s.same_class.gather(1, index)).sum(1).mean())
     said = f"mined keys have {100 * on_mined:.1f} % of the weight, and {100 * on_wrong:.1f} % lies on other classes"
     if on_wrong <= wrong and on_mined >= mined:
-        return f"{said}."
+        return f"{sentence(said)}."
     if on_mined < mined:
         raise Mistake(f"{said}. At least {100 * mined:g} % are to be mined ones': let the augmented view keep less")
     if rule.augmented_share == 0:

@@ -18,7 +18,7 @@ from cltools.evaluation.intervals import Z, student
 from cltools.explorer.session import Session
 from cltools.records import check_record, read_record
 from cltools.run_table import FIGURES, UNTOLD
-from cltools.teaching.exercises.asking import Mistake, as_number, as_numbers, exercise
+from cltools.teaching.exercises.asking import Mistake, as_number, as_numbers, exercise, sentence
 from cltools.teaching.exercises.positives import paired_words
 from cltools.training.record import ENTRIES, KIND, read_run_record
 
@@ -101,7 +101,7 @@ def verdict(answer: Any, mine: Any, baseline: Any, *, images: int) -> str:
     said = f"the difference is {gain:+.1f} points, and {images:,} images alone explain up to {half:.1f} either way"
     right = VERDICTS[2] if abs(gain) <= half else VERDICTS[gain < 0]
     if given == right:
-        return f"{said}. What another seed would give is not even in this."
+        return f"{sentence(said)}. What another seed would give is not even in this."
     if right == VERDICTS[2]:
         raise Mistake(f"{said}. You took the sign for a finding: other images could turn it")
     if given == VERDICTS[2]:
@@ -130,7 +130,7 @@ def seeds_needed(answer: Any, *, deviation: float, difference: float) -> str:
     needed = next(n for n in range(2, MANY) if _half(n, deviation) < difference)
     said = f"with {int(seeds)} seeds a side the interval reaches {_half(int(seeds), deviation):.2f} points to each side"
     if seeds == needed:
-        return f"{said}, less than {difference:g}; with {needed - 1} it does not."
+        return f"{sentence(said)}, less than {difference:g}; with {needed - 1} it does not."
     one = next(n for n in range(2, MANY) if student(n - 1) * deviation / math.sqrt(n) < difference)
     if seeds == one:
         raise Mistake(

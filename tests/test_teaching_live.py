@@ -60,6 +60,8 @@ def test_what_was_not_measured_is_not_drawn() -> None:
     assert not any(axes.lines or axes.texts for axes in draw([], 6, "knn200", "").figure.axes)
     unmeasured = draw([row(1), row(2)], 6, "knn200", "").figure.axes[1]
     assert [text.get_text() for text in unmeasured.texts] == ["not measured so far"] and not unmeasured.lines
+    (text,) = draw([row(1), row(2)], 2, "knn200", "").figure.axes[1].texts
+    assert text.get_text() == "not measured"
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,9 @@ from cltools.training.history import Row
 from cltools.training.run import HISTORY
 
 AT_MOST = 0.3
-"""Seconds between two drawings, where epochs are shorter."""
+"""Seconds between two drawings at least, where epochs are shorter."""
+REST = 4
+"""Nothing is drawn for so many times as long as the last drawing took: a fifth of the time goes into it, at most."""
 RECENT = 5
 """Epochs that the speed is told from."""
 
@@ -61,27 +63,29 @@ class LiveCurves:
         """
         self.experiment, self._clock = experiment, clock
         self._ends: list[float] = []
-        self._drawn = -math.inf
+        self._due = -math.inf
         self._said: Any = None
         self._shown: Any = None
         path = None if folder is None else Path(folder) / HISTORY
         self._take(History.load(path).rows if path is not None and path.is_file() else [])
 
     def __call__(self, run: Run) -> None:
-        """Take in an epoch; drawn at most a few times a second, and after the last epoch."""
+        """Take in an epoch; drawn now and then, and after the last epoch."""
         self._ends.append(self._clock())
         done = len(run.history.rows) >= self.experiment.training.epochs
-        if done or self._ends[-1] - self._drawn >= AT_MOST:
+        if done or self._ends[-1] >= self._due:
             self.show(run)
 
     def show(self, run: Run) -> None:
         """Draw the run as it is, such as one that was loaded."""
-        self._drawn = self._clock()
+        began = self._clock()
         images = None if run.images is None else run.images.count
         self._take(run.history.rows, None if images is None else images // self.experiment.training.batch)
         if self._said is not None:
             self._said.update(self.sentence)
             self._shown.update(self.picture)
+        ended = self._clock()
+        self._due = ended + max(AT_MOST, REST * (ended - began))
 
     def _take(self, rows: list[Row], steps: int | None = None) -> None:
         epochs = self.experiment.training.epochs
@@ -151,7 +155,8 @@ def draw(rows: list[Row], epochs: int, protocol: str, words: str) -> Picture:
             chosen.legend(loc="upper left", ncols=2, borderaxespad=0, columnspacing=1)  # above what may reach 100
         for axes in (loss, knn, chosen):
             if rows and not axes.lines:
-                axes.text(0.5, 0.5, "not measured so far", transform=axes.transAxes, ha="center")
+                said_of = "not measured" if len(rows) >= epochs else "not measured so far"
+                axes.text(0.5, 0.5, said_of, transform=axes.transAxes, ha="center")
                 axes.set_yticks([])
             axes.set(xlabel="epoch", xlim=(0, epochs + 0.5))
             axes.grid(True)

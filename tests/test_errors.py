@@ -32,6 +32,17 @@ def test_names_the_few_that_begin_with_what_was_typed() -> None:
     assert "Did you mean" not in str(unknown("rule", "", rules))
 
 
+def test_where_many_begin_so_all_are_named() -> None:
+    names = ["digits-moco", "digits-sce", "digits-hcl", "digits-fnc"]
+    error = unknown("preset", "digits", names, otherwise="Name a method too.")
+    assert str(error) == "Unknown preset 'digits'. Name a method too."
+
+
+@pytest.mark.parametrize("given", [None, 1, 0.5])
+def test_what_is_no_text_has_no_near_name(given: object) -> None:
+    assert str(unknown("unit", given, ["rank", "cosine"])) == f"Unknown unit {given!r}. Known: cosine, rank."
+
+
 def test_names_all_in_order_when_none_is_near() -> None:
     assert str(unknown("method", "xyz", KNOWN)) == "Unknown method 'xyz'. Known: moco, oracle, potential, simclr."
     assert str(unknown("method", "", iter(KNOWN))) == "Unknown method ''. Known: moco, oracle, potential, simclr."
@@ -69,6 +80,7 @@ def test_is_an_error_to_raise_whatever_was_typed(typed: str, known: list[str]) -
             "PositiveRule, and after it .* and this is of type AllNegatives",
         ),
         (select, (None, PositiveRule(), 0.5), "A negative rule such as .* and this is of type float"),
+        (select, (None, PositiveRule(), AllNegatives), "and this is the class AllNegatives"),
     ],
 )
 def test_an_object_of_another_kind_is_told_with_what_is_wanted(

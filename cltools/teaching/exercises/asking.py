@@ -37,11 +37,6 @@ def exercise(judge: Callable[Concatenate[Any, Arguments], str]) -> Callable[Conc
     return cast(Callable[Concatenate[Any, Arguments], None], check)
 
 
-def kind(answer: Any) -> str:
-    """What an answer is, where something else is wanted; a class is told from an object of it."""
-    return f"the class {answer.__name__}" if isinstance(answer, type) else f"of type {type(answer).__name__}"
-
-
 def sentence(said: str) -> str:
     """Words that a mistake is told with, as the beginning of a sentence."""
     return f"{said[0].upper()}{said[1:]}"

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from cltools.errors import described
 from cltools.evaluation.diagnosis import band_counts
 from cltools.explorer.session import Session
-from cltools.mining import Band, BandNegatives, Similarities, select
+from cltools.mining import AUGMENTED_ONLY, Band, BandNegatives, Similarities, select
 from cltools.mining.bands import rank_band, rank_count
-from cltools.presets import AUGMENTED_ONLY
-from cltools.teaching.exercises.asking import Mistake, as_mask, as_number, exercise, kind, sentence
+from cltools.teaching.exercises.asking import Mistake, as_mask, as_number, exercise, sentence
 from cltools.teaching.exercises.exploring import as_explorer, everyone, rank_band_of
 
 STEP = 0.005
@@ -178,7 +178,7 @@ def beats_chance(answer: Any, s: Similarities) -> str:
         s: similarities with `same_class`, of several anchors.
     """
     if not isinstance(answer, BandNegatives):
-        raise Mistake(f"a band such as BandNegatives(0.1, 0.5) is wanted, and this is {kind(answer)}")
+        raise Mistake(f"a band such as BandNegatives(0.1, 0.5) is wanted, and this is {described(answer)}")
     assert s.same_class is not None, "false negatives are told by labels, and these similarities have none"
     held = band_counts(select(s, AUGMENTED_ONLY, answer).band, s.same_class)[Band.POTENTIAL]
     base = float((s.same_class & ~s.own).sum() / (~s.own).sum())

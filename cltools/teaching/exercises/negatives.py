@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cltools.errors import described
 from cltools.gradients import info_nce_gradients, mass_by_rank, tangential_force
-from cltools.mining import NegativeRule, OracleNegatives, Similarities, select
+from cltools.mining import AUGMENTED_ONLY, NegativeRule, OracleNegatives, Similarities, select
 from cltools.mining.similarities import own_last
-from cltools.presets import AUGMENTED_ONLY
-from cltools.teaching.exercises.asking import Mistake, as_numbers, exercise, kind, same, sentence
+from cltools.teaching.exercises.asking import Mistake, as_numbers, exercise, same, sentence
 from cltools.teaching.exercises.exploring import as_explorer, everyone
 
 TEMPERATURES = (0.05, 0.07, 0.1, 0.2, 0.5, 1.0)
@@ -113,7 +113,7 @@ def spare_false(answer: Any, s: Similarities, *, temperature: float) -> str:
         temperature: the loss's.
     """
     if not isinstance(answer, NegativeRule):
-        raise Mistake(f"a rule such as BandNegatives(0.1, 1.0) is wanted, and this is {kind(answer)}")
+        raise Mistake(f"a rule such as BandNegatives(0.1, 1.0) is wanted, and this is {described(answer)}")
     if isinstance(answer, OracleNegatives):
         raise Mistake("this rule reads the labels. It is a bound, and no method: nobody has labels while training")
     assert s.same_class is not None, "false negatives are told by labels, and this snapshot has none"

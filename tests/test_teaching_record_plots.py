@@ -1,6 +1,7 @@
 """Pictures of recorded comparisons draw what the records hold: differences within a seed, and means by epoch."""
 
 import statistics
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def test_later_records_are_hollow_dots() -> None:
     assert sorted(hollow.get_xdata()) == sorted(late.gains("nnclr").values())
 
 
-def arm(name: str, seed: int, knn: list[float], mined: list[float | None]) -> dict[str, object]:
+def arm(name: str, seed: int, knn: list[float | None], mined: list[float | None]) -> dict[str, Any]:
     curves = {"knn": knn, "false_negative_share": [0.1] * len(knn), "mined_purity": mined}
     return {"arm": name, "seed": seed, "curves": curves}
 
@@ -74,5 +75,23 @@ def test_the_recorded_arms_of_digits_end_where_their_rows_do() -> None:
     records = comparison("digits", "short")
     for name in dict.fromkeys(row["arm"] for row in records.rows):
         curves = records.curves(name)
-        assert {seed: values[-1] for seed, values in curves.items()} == records.of(name)
-        assert {len(values) for values in curves.values()} == {5}
+        assert {seed: values[5] for seed, values in curves.items()} == records.of(name)
+        assert all([*values] == [1, 2, 3, 4, 5] for values in curves.values())
+
+
+def test_epochs_without_a_measurement_are_left_out_of_a_curve() -> None:
+    measured: list[list[float | None]] = [[None, 60, None, 80], [50, 70, None, 90]]
+    records = Comparison(tuple(arm("moco", seed, knn, [None] * 4) for seed, knn in enumerate(measured)))
+    assert records.curves("moco") == {0: {2: 60, 4: 80}, 1: {1: 50, 2: 70, 4: 90}}
+    (line,) = learning_curves(records, ["moco"]).figure.axes[0].lines
+    assert [*line.get_xdata()] == [2, 4] and [*line.get_ydata()] == [65, 85]
+
+
+def test_an_arm_that_diverged_in_every_seed_is_left_out_and_asked_for_says_so() -> None:
+    lost = {"arm": "lost", "seed": 0, "diverged": "The loss is nan."}
+    records = Comparison((*MADE.rows, lost))
+    assert records.arms == ("moco", "mined", "other")
+    assert len(learning_curves(records, ["moco"]).figure.axes[0].lines) == 3
+    for asked in (records.of, records.curves):
+        with pytest.raises(ValueError, match="of an arm 'lost': it diverged in every seed"):
+            asked("lost")

@@ -29,7 +29,7 @@ def gains(records: Comparison, arms: Sequence[str], figure: str = "knn200", *, a
         draw_gains(axes, records, arms, figure, against=against)
     means = {arm: statistics.fmean(records.gains(arm, figure, against=against).values()) for arm in arms}
     said = "; ".join(f"{arm} {mean:+.1f}" for arm, mean in means.items())
-    return Picture(drawn, f"Differences to {against} in points of {figure}, mean over seeds: {said}.")
+    return Picture(drawn, f"Differences to {against} in points of {FIGURES[figure]}, mean over seeds: {said}.")
 
 
 def draw_gains(
@@ -70,7 +70,7 @@ def learning_curves(records: Comparison, arms: Sequence[str]) -> Picture:
     """
     if len(arms) > len(COLOURS):
         raise ValueError(f"{len(arms)} arms; {len(COLOURS)} can be told apart by colour. Name fewer.")
-    others = [arm for arm in dict.fromkeys(row["arm"] for row in records.rows) if arm not in arms]
+    others = [arm for arm in records.arms if arm not in arms]
     said = []
     with rc_context(LOOK):
         figure, axes = panels(9.2, 3.4, len(CURVES))
@@ -79,8 +79,9 @@ def learning_curves(records: Comparison, arms: Sequence[str]) -> Picture:
                 seeds = [*records.curves(arm, column).values()]
                 if not seeds:
                     continue
-                by_epoch = [[scale * value for value in values] for values in zip(*seeds, strict=True)]
-                epochs, means = range(1, len(by_epoch) + 1), [statistics.fmean(values) for values in by_epoch]
+                epochs = sorted(set.intersection(*({*seed} for seed in seeds)))
+                by_epoch = [[scale * seed[epoch] for seed in seeds] for epoch in epochs]
+                means = [statistics.fmean(values) for values in by_epoch]
                 if arm in others:
                     panel.plot(epochs, means, color=GREY, linewidth=0.8, alpha=0.5)
                     continue
@@ -95,8 +96,8 @@ def learning_curves(records: Comparison, arms: Sequence[str]) -> Picture:
             panel.set(title=title, xlabel="epoch")
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
             panel.grid(True)
-        lines, names = axes[0].get_legend_handles_labels()
-        figure.legend(lines, names, loc="outside lower center", ncols=len(arms))
+        named = {str(line.get_label()): line for panel in axes for line in panel.lines if line.get_label() in arms}
+        figure.legend([*named.values()], [*named], loc="outside lower center", ncols=len(arms))
     return Picture(
         figure, f"Learning curves, means over seeds: {'; '.join(said)}. Thin lines: {len(others)} other arms."
     )

@@ -33,6 +33,11 @@ class Comparison:
         """All seeds, ascending."""
         return tuple(sorted({row["seed"] for row in self.rows}))
 
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms that reached a figure in some seed, in their order; one that always diverged is none of them."""
+        return tuple(dict.fromkeys(row["arm"] for row in self.rows if "diverged" not in row))
+
     def of(self, arm: str, figure: str = "knn200") -> dict[int, float]:
         """A figure of an arm by seed; seeds without it are left out.
 
@@ -41,19 +46,24 @@ class Comparison:
         """
         found = {row["seed"]: row[figure] for row in self.rows if row["arm"] == arm and row.get(figure) is not None}
         if not found:
-            raise ValueError(f"The records hold no {figure} of an arm {arm!r}.")
+            raise ValueError(f"The records hold no {figure} of an arm {arm!r}{self._why(arm)}.")
         return found
 
-    def curves(self, arm: str, column: str = "knn") -> dict[int, list[float]]:
-        """A column of the history of an arm by seed, a value an epoch; seeds that lack one are left out.
+    def curves(self, arm: str, column: str = "knn") -> dict[int, dict[int, float]]:
+        """A column of the history of an arm by seed and epoch; where it was not measured it is left out.
 
         Raises:
             ValueError: no record of that arm has curves.
         """
         kept = {row["seed"]: row["curves"][column] for row in self.rows if row["arm"] == arm and "curves" in row}
         if not kept:
-            raise ValueError(f"The records hold no curves of an arm {arm!r}; `compare` keeps them by epoch.")
-        return {seed: values for seed, values in kept.items() if None not in values}
+            raise ValueError(f"The records hold no curves of an arm {arm!r}{self._why(arm)}.")
+        known = {seed: {e: v for e, v in enumerate(values, 1) if v is not None} for seed, values in kept.items()}
+        return {seed: values for seed, values in known.items() if values}
+
+    def _why(self, arm: str) -> str:
+        rows = [row for row in self.rows if row["arm"] == arm]
+        return ": it diverged in every seed" if rows and all("diverged" in row for row in rows) else ""
 
     def gains(self, arm: str, figure: str = "knn200", *, against: str = BASELINE) -> dict[int, float]:
         """What an arm has more than another of the same seed, in percentage points."""
@@ -90,7 +100,8 @@ def comparison(images: str, kind: str = "compare", folder: Path = RESULTS) -> Co
 
     Args:
         images: of the records `KIND-IMAGES-*.json`.
-        kind: "compare" for every arm after a short warm start, "late" for arms that mine after a long one.
+        kind: "compare" for every arm after a short warm start, "late" for arms that mine after a long one; "short" and
+            "grid" for every arm and for bands, measured on images held out.
         folder: where the records lie.
 
     Raises:

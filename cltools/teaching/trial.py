@@ -65,7 +65,11 @@ class Trial:
         self._shown: Any = None
 
     def train(self, seeds: Sequence[int] = (0, 1)) -> "Trial":
-        """Train every arm of these seeds that is not trained yet, and draw it as it learns."""
+        """Train every arm of these seeds that is not trained yet, and draw it as it learns.
+
+        Raises:
+            FloatingPointError: an arm diverged; those before it stay, and another rule may be tried.
+        """
         done = {(row["arm"], row["seed"]) for row in self.rows}
         todo = [(seed, arm) for seed in seeds for arm in ARMS if (arm, seed) not in done]
         images = whole(self.experiments[BASELINE])

@@ -13,6 +13,7 @@ from cltools.encoders import EncoderSettings
 from cltools.errors import unknown
 from cltools.losses import Form, LossSettings
 from cltools.mining import (
+    AUGMENTED_ONLY,
     AllNegatives,
     BandNegatives,
     CancelFalseNegatives,
@@ -53,7 +54,6 @@ class MethodPreset:
     form: Form = "sep"
 
 
-AUGMENTED_ONLY = PositiveRule(weighting="none")
 """Nothing is mined: the other view is the one positive."""
 METHODS = {
     "simclr": MethodPreset("simclr", AUGMENTED_ONLY, AllNegatives()),

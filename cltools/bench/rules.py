@@ -18,6 +18,7 @@ from cltools.bench.parts import CLASSES
 from cltools.errors import unknown
 from cltools.losses import LossSettings, info_nce
 from cltools.mining import (
+    AUGMENTED_ONLY,
     AllNegatives,
     NegativeRule,
     PositiveRule,
@@ -27,7 +28,7 @@ from cltools.mining import (
     similarities,
     terms,
 )
-from cltools.presets import AUGMENTED_ONLY, METHODS
+from cltools.presets import METHODS
 from cltools.records import check_record, only, provenance, write_record
 from cltools.training.learner import resolve_device
 

@@ -30,7 +30,7 @@ def explore(snapshot: Snapshot, state: State | str | None = None, *, other: Snap
     """
     from cltools.explorer.explorer import Explorer
 
-    for given in (snapshot, snapshot if other is None else other):
+    for given in [snapshot] if other is None else [snapshot, other]:
         if not isinstance(given, Snapshot):
             raise foreign(given, 'A snapshot, such as load_snapshot("shapes-moco"),')
     return Explorer(snapshot, state, other)

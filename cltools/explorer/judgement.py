@@ -17,6 +17,7 @@ from cltools.explorer.state import Side
 from cltools.gradients import info_nce_gradients, tangential_force
 from cltools.losses import Form
 from cltools.mining import (
+    AUGMENTED_ONLY,
     AllNegatives,
     BandNegatives,
     NegativeRule,
@@ -26,7 +27,6 @@ from cltools.mining import (
     terms,
 )
 from cltools.mining.positives import search_score
-from cltools.presets import AUGMENTED_ONLY
 
 
 @contextmanager

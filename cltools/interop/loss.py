@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 from cltools.contrast import contrastive_loss
 from cltools.interop.rules import check_rules
 from cltools.losses import Form, LossSettings
-from cltools.mining import AllNegatives, NegativeRule, OracleNegatives, PositiveRule
+from cltools.mining import AUGMENTED_ONLY, AllNegatives, NegativeRule, OracleNegatives, PositiveRule
 from cltools.queue import Queue
 
 UNKNOWN = -1  # the id of an image that was not named: its keys are nobody's own
@@ -63,7 +63,7 @@ class ContrastiveLoss(nn.Module):
         """
         super().__init__()
         self.settings, self.generator = LossSettings(temperature, form), generator
-        self.positive_rule = PositiveRule(weighting="none") if positive_rule is None else positive_rule
+        self.positive_rule = AUGMENTED_ONLY if positive_rule is None else positive_rule
         self.negative_rule = AllNegatives() if negative_rule is None else negative_rule
         check_rules(self.positive_rule, self.negative_rule)
         if isinstance(self.negative_rule, OracleNegatives):

@@ -6,12 +6,13 @@ from cltools.mining.false_negatives import CancelFalseNegatives
 from cltools.mining.hardness import Debiased, HardnessWeighted
 from cltools.mining.mixed import MixedNegatives
 from cltools.mining.negatives import AllNegatives, BandNegatives, Estimate, NegativeRule
-from cltools.mining.positives import PositiveRule
+from cltools.mining.positives import AUGMENTED_ONLY, PositiveRule
 from cltools.mining.ring import RingNegatives
 from cltools.mining.selection import Selection, Terms, select, terms
 from cltools.mining.similarities import Similarities, similarities
 
 __all__ = [
+    "AUGMENTED_ONLY",
     "AllNegatives",
     "Band",
     "BandNegatives",

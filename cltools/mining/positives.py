@@ -105,6 +105,10 @@ def _require(condition: bool, message: str) -> None:
         raise ValueError(f"PositiveRule: {message}.")
 
 
+AUGMENTED_ONLY = PositiveRule(weighting="none")
+"""Nothing is mined: the augmented view is the only positive."""
+
+
 def mine(
     s: Similarities, rule: PositiveRule, *, generator: torch.Generator | None = None
 ) -> tuple[Int64[Tensor, "B P"], Float[Tensor, "B P1"]]:

@@ -120,10 +120,12 @@ def said_of(capsys: pytest.CaptureFixture[str], mine: Any, theirs: Any) -> str:
 
 def test_arms_are_compared_within_a_seed(capsys: pytest.CaptureFixture[str]) -> None:
     better = said_of(capsys, {0: 72.0, 1: 70.1, 2: 73.0}, BASE)
-    assert better.startswith("Right. Over 3 seeds the mean difference is +2.0 points") and better.endswith(": ahead.")
-    assert said_of(capsys, {0: 68.0, 1: 66.1, 2: 69.0}, BASE).endswith(": behind.")
+    assert better.startswith("Right. Over 3 seeds the mean difference is +2.0 points")
+    assert better.endswith(": ahead, by more than chance explains.")
+    worse = said_of(capsys, {0: 68.0, 1: 66.1, 2: 69.0}, BASE)
+    assert worse.endswith(": behind, by more than chance explains.")
     none = said_of(capsys, {0: 72.0, 1: 67.0, 2: 71.0}, BASE)
-    assert none.startswith("Right. ") and none.endswith(": no difference shown.")
+    assert none.startswith("Right. ") and none.endswith(": no difference shown, as it holds 0.")
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,7 @@ from matplotlib.axes import Axes
 
 from cltools.evaluation.diagnosis import band_counts, same_class_by_rank
 from cltools.explorer.colours import GREY
-from cltools.mining import Band, BandNegatives, PositiveRule, Similarities, select
-from cltools.presets import AUGMENTED_ONLY
+from cltools.mining import AUGMENTED_ONLY, Band, BandNegatives, PositiveRule, Similarities, select
 from cltools.snapshot import Snapshot
 from cltools.teaching.plots import COLOURS, LOOK, Picture, panels
 

@@ -20,9 +20,8 @@ from matplotlib.figure import Figure
 from cltools.evaluation.diagnosis import mined_purity_by_k
 from cltools.explorer.colours import GREY
 from cltools.gradients import info_nce_gradients, mass_by_rank
-from cltools.mining import AllNegatives, Similarities, select, terms
+from cltools.mining import AUGMENTED_ONLY, AllNegatives, Similarities, select, terms
 from cltools.mining.similarities import own_last
-from cltools.presets import AUGMENTED_ONLY
 from cltools.snapshot import Snapshot
 
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

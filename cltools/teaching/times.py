@@ -141,6 +141,7 @@ def main(numbers: Sequence[str], project: Path = PROJECT) -> None:
         ValueError: no notebook has such a number, or the machine has fewer than two cores.
     """
     paths = {f"{number:02d}": path for number, path in notebooks(project).items()}
+    numbers = [number.zfill(2) for number in numbers]
     for number in numbers:
         if number not in paths:
             raise unknown("notebook", number, paths)

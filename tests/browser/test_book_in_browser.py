@@ -59,6 +59,10 @@ def test_every_page_reads_from_the_disk(book: Path, page: tuple[Page, list[str]]
         assert window.evaluate(UNLOADED) == [], address
         assert window.evaluate(BROKEN) == [], address
         assert window.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), address
+        if address != "index.html":
+            assert window.locator("figure img").count() >= 2, address
+            explorers = window.locator("figcaption >> text=A still picture")
+            assert explorers.count() >= 1, f"{address}: every notebook has one"
 
 
 def test_a_reader_pages_from_the_first_to_the_last(book: Path, page: tuple[Page, list[str]]) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cltools.mining import PositiveRule, Similarities
 from cltools.mining.positives import mine, search_score
+from cltools.mining.similarities import own_last
 from cltools.teaching.exercises.asking import Mistake, as_number, as_numbers, exercise, same, sentence
 from cltools.teaching.exercises.exploring import as_explorer, everyone
 from cltools.teaching.seeds import LEAST, detectable, verdict
@@ -51,7 +52,7 @@ def soft_weights(answer: Any, s: Similarities, rule: PositiveRule) -> str:
 
 def _wrong_weights(s: Similarities, rule: PositiveRule, k: int, share: float) -> list[tuple[Tensor, str]]:
     """What the classic mistakes give, each with its words."""
-    scores = search_score(s, rule.search).masked_fill(s.own, -torch.inf)
+    scores = own_last(search_score(s, rule.search), s.own)
     of_all = (scores / rule.temperature).softmax(1).topk(k).values * (1 - share)
     even = torch.full((1, k), (1 - share) / k)
     first = torch.full((1, 1), share)
@@ -140,4 +141,5 @@ def paired_words(mine: Mapping[int, float], theirs: Mapping[int, float]) -> str:
     gains = [mine[seed] - theirs[seed] for seed in mine]
     mean, half = statistics.fmean(gains), detectable(gains)
     interval = f"95 % interval {mean - half:+.1f} to {mean + half:+.1f}"
-    return f"Over {len(gains)} seeds the mean difference is {mean:+.1f} points, {interval}: {verdict(gains)}."
+    said, why = verdict(gains), "by more than chance explains" if abs(mean) > half else "as it holds 0"
+    return f"Over {len(gains)} seeds the mean difference is {mean:+.1f} points, {interval}: {said}, {why}."

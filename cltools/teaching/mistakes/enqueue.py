@@ -10,8 +10,8 @@ from torch.nn.functional import normalize
 from cltools.datasets import load_images
 from cltools.encoders import MomentumCopy
 from cltools.gradients import info_nce_gradients
-from cltools.mining import AllNegatives, select, similarities, terms
-from cltools.presets import AUGMENTED_ONLY, preset
+from cltools.mining import AUGMENTED_ONLY, AllNegatives, select, similarities, terms
+from cltools.presets import preset
 from cltools.queue import Queue
 from cltools.teaching.mistakes.effect import Effect
 from cltools.teaching.mistakes.short_run import IMAGES, short_run

@@ -9,8 +9,7 @@ from dataclasses import replace
 import torch
 
 from cltools.losses import info_nce
-from cltools.mining import Band, RandomNegatives, Selection, Similarities, select, terms
-from cltools.presets import AUGMENTED_ONLY
+from cltools.mining import AUGMENTED_ONLY, Band, RandomNegatives, Selection, Similarities, select, terms
 
 
 def keep_own_key(s: Similarities, selection: Selection) -> Selection:

@@ -6,8 +6,7 @@ Source: MoCo's queue, arXiv:1911.05722; one as large as the training set holds s
 import torch
 
 from cltools.gradients import info_nce_gradients
-from cltools.mining import AllNegatives, select, terms
-from cltools.presets import AUGMENTED_ONLY
+from cltools.mining import AUGMENTED_ONLY, AllNegatives, select, terms
 from cltools.snapshot import load_snapshot
 from cltools.teaching.mistakes.effect import Effect
 from cltools.teaching.mistakes.on_similarities import keep_own_key

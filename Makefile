@@ -13,7 +13,13 @@ export OMP_WAIT_POLICY ?= passive
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
-.PHONY: help setup lab test lint fast slow notebooks browser book bench snapshots times
+# Runs at full length, IMAGES-METHOD-SEED, the most wanted first.
+FULL := $(foreach seed,0 1,$(foreach method,moco potential,cifar10-$(method)-$(seed))) \
+  $(foreach seed,0 1,$(foreach method,moco potential,cifar100-$(method)-$(seed))) \
+  $(foreach images,cifar10 cifar100,$(foreach method,oracle snclr sce,$(images)-$(method)-0)) \
+  $(foreach images,cifar10 cifar100,$(foreach method,moco potential,$(images)-$(method)-2))
+
+.PHONY: help setup lab test lint fast slow notebooks browser book bench full $(addprefix full-,$(FULL)) snapshots times
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -25,6 +31,7 @@ help:
 	@echo "make book       execute all notebooks, and write them as HTML pages into BOOK=book, readable without a network"
 	@echo "make lint       format, lint and types; make fast, make slow: the tests in two parts"
 	@echo "make bench      measure steps, rules, and a DataLoader beside us: tables, and JSON in BENCH=runs"
+	@echo "make full       200 epochs of CIFAR-10 and CIFAR-100 by several methods and seeds, on a GPU  (one: make full-cifar10-moco-0)"
 	@echo "make snapshots  train what data/snapshots/ holds, and keep it anew"
 	@echo "make times      measure every notebook's cells on two cores, and write their times  (one: make times ARGS=02)"
 
@@ -60,6 +67,15 @@ bench: $(STAMP)
 	$(RUN) -m cltools bench --full --presets cifar10-moco --bn-groups 0 --repeats 1 --out $(BENCH)/bench-steps-full.json
 	$(RUN) -m cltools bench rules --out $(BENCH)/bench-rules.json
 	$(RUN) -m cltools bench --against dataloader --presets cifar10-simclr cifar10-potential --out $(BENCH)/bench-against.json
+
+full: $(addprefix full-,$(FULL))
+
+# One that was stopped goes on, and one that is finished is only evaluated.
+$(addprefix full-,$(FULL)): full-%: $(STAMP)
+	$(RUN) -m cltools train $(word 1,$(subst -, ,$*))-$(word 2,$(subst -, ,$*)) --seed $(word 3,$(subst -, ,$*)) \
+	  --compile --cuda-graph --checkpoint-every 10 --resume --out runs/$@
+	$(RUN) -m cltools evaluate runs/$@ --protocol linear
+	cp runs/$@/record.json data/results/run-$*.json
 
 snapshots: $(STAMP)
 	$(RUN) -m cltools snapshot digits-moco data/snapshots/digits-moco.npz

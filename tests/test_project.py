@@ -222,16 +222,32 @@ def test_the_citation_agrees() -> None:
 # Commands
 
 
+TARGETS = ("lab", "test", "setup", "notebooks", "lint", "bench", "snapshots", "book", "times", "full")
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make")
 
 
 @needs_make
-@pytest.mark.parametrize("target", ["lab", "test", "setup", "notebooks", "lint", "bench", "snapshots", "book", "times"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_make_knows(target: str) -> None:
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert target in (ROOT / "Makefile").read_text().split("help:")[1].split("setup:")[0]
+
+
+@needs_make
+def test_full_runs_are_of_presets_and_no_method_has_more_seeds_than_the_baseline() -> None:
+    from cltools import preset
+
+    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    done = subprocess.run(["make", "-n", "full"], cwd=ROOT, capture_output=True, text=True, env=environment)
+    runs = re.findall(r"cltools train (\w+)-(\w+) --seed (\d)", done.stdout)
+    assert len(runs) == len({*runs}) == 18 and [name for name, _, _ in runs[:4]] == ["cifar10"] * 4
+    for images, method, seed in runs:
+        preset(f"{images}-{method}")
+        assert (images, "moco", seed) in runs
+    kept = re.findall(r"^cp runs/full-(\S+)/record.json data/results/run-(\S+).json$", done.stdout, flags=re.MULTILINE)
+    assert kept == [("-".join(run), "-".join(run)) for run in runs]
 
 
 @needs_make

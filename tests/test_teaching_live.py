@@ -13,8 +13,8 @@ import torch
 
 from cltools import Experiment, fit, load_images, preset
 from cltools.datasets import ImageSet
-from cltools.teaching import LiveCurves
-from cltools.teaching.live import AT_MOST, Sentence, draw, duration, progress
+from cltools.teaching import LiveCurves, live
+from cltools.teaching.live import AT_MOST, REST, Sentence, draw, duration, progress
 from cltools.training import Run, Stopped, loop
 
 NAN = math.nan
@@ -124,6 +124,27 @@ def test_it_is_redrawn_in_place_and_not_too_often(experiment: Experiment, images
     assert "6 of 12 steps" in said.shown[2].words and "about 20 seconds left" in said.shown[2].words
     assert "finished" in said.shown[-1].words and len(shown.shown) == len(said.shown)
     assert shown.shown[-1] is curves.picture and len(page) == 2
+
+
+def test_drawing_takes_a_fifth_of_the_time_at_most(
+    monkeypatch: pytest.MonkeyPatch, experiment: Experiment, images: ImageSet
+) -> None:
+    clock, drawn = Clock(), list[int]()
+
+    def slow(rows: list[dict[str, float]], *rest: Any) -> Any:
+        clock.now += 1.0
+        drawn.append(len(rows))
+        return draw(rows, *rest)
+
+    curves = LiveCurves(replace(experiment, training=replace(experiment.training, epochs=100)), clock=clock)
+    monkeypatch.setattr(live, "draw", slow)
+    run = fit(replace(experiment, training=replace(experiment.training, epochs=1)), images=images)
+    run.history.rows.clear()
+    for epoch in range(1, 51):
+        clock.now += 0.5
+        run.history.rows.append(row(epoch))
+        curves(run)
+    assert drawn[:2] == [1, 9] and len(drawn) <= clock.now / (1 + REST) + 1
 
 
 def test_without_a_page_it_still_follows(experiment: Experiment, images: ImageSet) -> None:

@@ -63,10 +63,10 @@ book: $(STAMP)
 	$(RUN) -m cltools book $(BOOK)
 
 bench: $(STAMP)
-	$(RUN) -m cltools bench --queue-sizes 4096 16384 --bn-groups 32 --out $(BENCH)/bench-steps-tiny.json
-	$(RUN) -m cltools bench --full --presets cifar10-moco --bn-groups 0 --repeats 1 --out $(BENCH)/bench-steps-full.json
-	$(RUN) -m cltools bench rules --out $(BENCH)/bench-rules.json
-	$(RUN) -m cltools bench --against dataloader --presets cifar10-simclr cifar10-potential --out $(BENCH)/bench-against.json
+	$(RUN) -m benchmarks steps --queue-sizes 4096 16384 --bn-groups 32 --out $(BENCH)/bench-steps-tiny.json
+	$(RUN) -m benchmarks steps --full --presets cifar10-moco --bn-groups 0 --repeats 1 --out $(BENCH)/bench-steps-full.json
+	$(RUN) -m benchmarks rules --out $(BENCH)/bench-rules.json
+	$(RUN) -m benchmarks against --presets cifar10-simclr cifar10-potential --out $(BENCH)/bench-against.json
 
 full: $(addprefix full-,$(FULL))
 
@@ -84,7 +84,7 @@ snapshots: $(STAMP)
 	$(RUN) -m cltools snapshot shapes-potential data/snapshots/shapes-potential.npz
 
 times: $(STAMP)
-	$(RUN) -m cltools.teaching.times $(ARGS)
+	cd notebooks && ../$(RUN) -m course.times $(ARGS)
 
 # The stamp is written last, so an interrupted installation is taken up again.
 $(STAMP): pyproject.toml constraints.txt

@@ -17,7 +17,7 @@ from cltools.datasets import has_test, image_sets, load_images
 from cltools.errors import unknown
 from cltools.presets import IMAGES, METHODS, fitted, laptop, preset
 from cltools.ranks import joined, launched
-from cltools.run_report import EvaluateFlags, evaluate_runs, print_report
+from cltools.reports.evaluating import EvaluateFlags, evaluate_runs, print_report
 from cltools.training import Run, Stopped, TensorBoard, fit
 from cltools.training.learner import resolve_device
 from cltools.training.record import read_run_record
@@ -41,7 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "compare": compare,
         "table": table,
         "snapshot": snapshot,
-        "bench": bench,
         "doctor": doctor,
         "lab": lab,
         "book": book,
@@ -214,9 +213,9 @@ def presets(arguments: list[str]) -> None:
 
 def compare(arguments: list[str]) -> None:
     """Train every rule and control from one warm start, and write what each reached."""
-    from cltools.comparison import CompareFlags
-    from cltools.comparison import compare as run
-    from cltools.tables import table as rendered
+    from cltools.reports import CompareFlags
+    from cltools.reports import compare as run
+    from cltools.reports.rendering import table as rendered
 
     flags = _parse(CompareFlags, arguments, "compare")
     run(flags)
@@ -224,9 +223,9 @@ def compare(arguments: list[str]) -> None:
 
 
 def table(arguments: list[str]) -> None:
-    """Show records of runs, of comparisons, or of benches, as a table in Markdown."""
-    from cltools.tables import TableFlags
-    from cltools.tables import table as rendered
+    """Show records of runs or of comparisons as a table in Markdown."""
+    from cltools.reports.rendering import TableFlags
+    from cltools.reports.rendering import table as rendered
 
     flags = _parse(TableFlags, arguments, "table")
     print(rendered(flags.records, references=flags.references))
@@ -240,20 +239,6 @@ def snapshot(arguments: list[str]) -> None:
     taken = make_snapshot(flags)
     size = flags.out.stat().st_size / 2**20
     print(f"{flags.out}: {len(taken):,} images after epochs {', '.join(map(str, taken.epochs))}, {size:.1f} MiB")
-
-
-def bench(arguments: list[str]) -> None:
-    """Time a training step by its parts or against a DataLoader, or with `bench rules` what each rule costs."""
-    from cltools import bench as made
-
-    if arguments[:1] == ["rules"]:
-        made.bench_rules(_parse(made.RuleBenchFlags, arguments[1:], "bench rules"))
-        return
-    flags = _parse(made.StepBenchFlags, arguments, "bench")
-    if flags.against is None:
-        made.bench_steps(flags)
-    else:
-        made.bench_against(flags)
 
 
 def doctor(arguments: list[str]) -> None:

@@ -23,12 +23,12 @@ from safetensors.torch import load_file, save_file
 
 from cltools import cli
 from cltools.cli import main
-from cltools.comparison import running
 from cltools.config import Experiment
 from cltools.datasets import archives, load_images
 from cltools.evaluation import PROTOCOLS
 from cltools.mining import AllNegatives, BandNegatives, OracleNegatives, RandomNegatives
 from cltools.presets import laptop, preset, preset_names
+from cltools.reports import comparing
 from cltools.snapshot import Snapshot, making, taking
 from cltools.training import Run, loop
 
@@ -615,8 +615,8 @@ class TestCompare:
         self, call: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         few = {split: load_images("digits", split).subset(300, seed=0) for split in ("train", "test")}
-        monkeypatch.setattr(running, "training_images", lambda *_: (few["train"], None))
-        monkeypatch.setattr(running, "evaluation_images", lambda *_: few["test"])
+        monkeypatch.setattr(comparing, "training_images", lambda *_: (few["train"], None))
+        monkeypatch.setattr(comparing, "evaluation_images", lambda *_: few["test"])
         record = str(tmp_path / "digits.json")
         outcome = call("compare", "digits", record, "--epochs", "1", "--warm-epochs", "1", "--only", "ring")
         assert outcome.status == 0 and [row["arm"] for row in json.loads(Path(record).read_text())["rows"]] == [

@@ -16,7 +16,7 @@ from test_mining import check_invariants
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from cltools.bench.measuring import peak_mebibytes
+from benchmarks.measuring import peak_mebibytes
 from cltools.contrast import contrastive_loss
 from cltools.gradients import info_nce_gradients
 from cltools.losses import FORMS, Form, LossSettings, info_nce

@@ -27,9 +27,9 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["
 
 # A part imports only from those to its left.
 ORDER = (
-    "errors", "files", "ranks", "records", "datasets", "views", "encoders", "queue", "mining", "losses", "contrast",
-    "interop", "gradients", "config", "presets", "evaluation", "training", "comparison", "snapshot", "explorer",
-    "bench", "run_report", "published", "run_table", "tables", "doctor", "lab", "kernel", "book", "cli", "__main__",
+    "errors", "files", "ranks", "provenance", "datasets", "views", "encoders", "queue", "mining", "losses", "contrast",
+    "interop", "gradients", "config", "presets", "evaluation", "training", "reports",
+    "snapshot", "explorer", "doctor", "lab", "kernel", "book", "cli", "__main__",
 )  # fmt: skip
 HEAVY = {"torchvision", "sklearn", "scipy", "tyro", "plotly", "ipywidgets", "matplotlib", "umap", "PIL", "pandas"}
 HEAVY |= {"pytorch_metric_learning", "lightly", "tensorboard"}
@@ -79,8 +79,6 @@ def test_imports_go_one_way(path: Path) -> None:
     if path == PACKAGE / "__init__.py":
         return
     part = part_of(path)
-    if part == "teaching":
-        return  # stands beside the package, for notebooks only; the order holds that nothing imports it
     assert part in ORDER, f"{part} has no place yet in the order of imports"
     assert wrong_imports(path.read_text(), path) == []
 

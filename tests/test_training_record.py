@@ -18,7 +18,7 @@ from cltools.config import EvaluationSettings, Experiment, TrainingSettings, fro
 from cltools.datasets import DataSettings, load_images
 from cltools.encoders import EncoderSettings
 from cltools.mining import PositiveRule
-from cltools.records import commit
+from cltools.provenance import commit
 from cltools.training import Run, fit, fitting
 from cltools.training import record as records
 from cltools.training.images import TrainedOn

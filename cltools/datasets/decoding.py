@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from cltools.datasets.pictures import read_like
 from cltools.datasets.pixel_file import checksum
-from cltools.records import usable_processors
+from cltools.provenance import usable_processors
 
 CHUNK = 500  # pictures told at a time: a tenth of a second of work
 MOST = 8  # processes; more would wait for the disk

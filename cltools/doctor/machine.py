@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cltools.datasets import data_root
 from cltools.doctor.finding import Finding, one_line, python, size
-from cltools.records import usable_processors
+from cltools.provenance import usable_processors
 
 LITTLE = 2e9
 """Bytes of memory or disk below which it is said: CIFAR-10 takes half of it, archive, pictures and pixels together."""

@@ -18,7 +18,7 @@ from cltools.datasets import DataSettings
 from cltools.datasets.image_set import draw
 from cltools.errors import unknown
 from cltools.mining import AUGMENTED_ONLY
-from cltools.records import command, commit
+from cltools.provenance import command, commit
 from cltools.snapshot.snapshot import Snapshot
 from cltools.snapshot.sprite import as_sprite, numbered, thumbnails
 from cltools.snapshot.taking import mapped

@@ -58,7 +58,7 @@ class Snapshot:
         sprite: thumbnails as WebP (`cltools.snapshot.sprite`).
         tile: height and width of a thumbnail.
         command: the command line that took it; "from Python" where it was none of ours.
-        commit: of the code that took it (`cltools.records.commit`).
+        commit: of the code that took it (`cltools.provenance.commit`).
         positives: z' of each anchor where it is not its own key [E, N, d], as in a training step.
     """
 

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import home
-from cltools.records import command, commit
+from cltools.provenance import command, commit
 from cltools.snapshot.maps import judged, names, over_epochs
 from cltools.snapshot.snapshot import Snapshot
 from cltools.snapshot.sprite import as_sprite, thumbnails

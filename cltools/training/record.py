@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from cltools.config import Experiment, to_plain
-from cltools.records import check_record, provenance, read_record
+from cltools.provenance import check_record, provenance, read_record
 from cltools.training.history import Row
 from cltools.training.images import TrainedOn
 

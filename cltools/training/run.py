@@ -20,8 +20,8 @@ from cltools.evaluation import Diagnosis, LinearRecipe, Recipes, diagnose, predi
 from cltools.evaluation.report import check_protocols
 from cltools.files import replacing, write_text
 from cltools.mining import select
+from cltools.provenance import write_record
 from cltools.queue import Queue
-from cltools.records import write_record
 from cltools.training.checkpoint import read_checkpoint, steps_within
 from cltools.training.diagnosis import compared_now
 from cltools.training.history import History

@@ -15,7 +15,7 @@ from exercises import exercises_of
 from nbclient.exceptions import CellExecutionError
 
 from cltools.kernel import run_cells
-from cltools.teaching.times import over_budget
+from course.times import over_budget
 
 HERE = Path(__file__).parent
 NOTEBOOKS = HERE.parent.parent / "notebooks"
@@ -95,7 +95,7 @@ def printed(cell: nbformat.NotebookNode) -> str:
 
 def test_a_finished_run_is_loaded_when_all_cells_run_again(tmp_path: Path) -> None:
     notebook = nbformat.read(NOTEBOOKS / "05_cifar_and_tinyimagenet.ipynb", as_version=4)
-    shortened = "import cltools.teaching.setting as setting\nsetting.SHORT = {'digits': 1, 'shapes': 1}"
+    shortened = "import course.setting as setting\nsetting.SHORT = {'digits': 1, 'shapes': 1}"
     last = next(place for place, cell in enumerate(notebook.cells) if "fit(chosen" in cell.source)
     notebook.cells = [nbformat.v4.new_code_cell(shortened), *notebook.cells[: last + 1]]
     folder = tmp_path / "notebooks"

@@ -1,0 +1,226 @@
+"""Every rule and control from one warm start, on one budget: `python -m cltools compare`.
+
+A warm start is `moco` for some epochs; each arm then goes on from it, with the same images in the same order, and is
+measured after its last epoch on the test images. Nothing is chosen by what is measured, and no arm is left out.
+With `holdout` it is measured on training images that no arm sees, and then something may be chosen by it.
+"""
+
+import math
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from cltools.config import IMMATERIAL, Experiment, differences, plain_differences, to_plain
+from cltools.datasets import ImageSet
+from cltools.errors import unknown
+from cltools.evaluation import evaluate
+from cltools.presets import laptop, preset
+from cltools.provenance import check_record, provenance, read_record, write_record
+from cltools.reports.arms import BASELINE, arms_of, grid_of
+from cltools.training import Run, fit
+from cltools.training.images import evaluation_images, training_images
+from cltools.training.learner import resolve_device
+
+KIND = "comparison"
+FIGURES = ("knn200", "knn10", "probe")
+CURVES = {"loss": 4, "knn": 2, "false_negative_share": 4, "mined_purity": 4}
+"""Columns of the history that a row keeps by epoch, and their decimals."""
+ENTRIES = ("images", "warm_epochs", "baseline", "arms", "commit", "versions", "hardware", "warm_starts", "rows")
+
+
+@dataclass(frozen=True)
+class CompareFlags:
+    """Train every rule and control from one warm start, and write what each reached as a record."""
+
+    images: str
+    """digits, shapes, cifar10, cifar100 or tinyimagenet."""
+    out: Path
+    """The record, JSON. One that is there is gone on with: what it holds is not done again."""
+    seeds: tuple[int, ...] = (0,)
+    """Each has its own warm start."""
+    warm_epochs: int = 5
+    """Of `moco`, before the arms part."""
+    epochs: int = 10
+    """Of each arm, from the warm start."""
+    only: tuple[str, ...] = ()
+    """These arms alone, and the baseline; all where none is named."""
+    lowers: tuple[float, ...] = ()
+    """With --uppers: a grid of bands, and as many keys by chance, in place of the rules. Shares dropped as closest."""
+    uppers: tuple[float, ...] = ()
+    """Shares beyond which the bands of the grid drop keys."""
+    holdout: float = 0.0
+    """Keep this share of the training images from every arm, another for each seed, and measure on it, not on test."""
+    every: int | None = None
+    """With --holdout: measure kNN-200 on it after every so many epochs too, for a curve; else after the last alone."""
+    laptop: bool = False
+    """The CPU setting: tiny encoder, 10,000 images."""
+    root: str | None = None
+    """Where images lie; else the variable CLTOOLS_DATA, else data/."""
+    device: str = "auto"
+    """"auto" is CUDA where there is one."""
+
+    def __post_init__(self) -> None:
+        """Refuse to compare nothing."""
+        if not self.seeds:
+            raise ValueError("compare: seeds is empty; name at least one.")
+        if self.epochs < 1 or self.warm_epochs < 1:
+            raise ValueError(f"compare: {self.warm_epochs} and {self.epochs} epochs; both must be at least 1.")
+        if bool(self.lowers) != bool(self.uppers):
+            raise ValueError("compare: a grid takes both lowers and uppers; give the other one too.")
+        if self.every is not None and not (self.holdout and self.every >= 1):
+            raise ValueError(
+                f"compare: every={self.every} with holdout={self.holdout:g}; curves are measured on images held out, "
+                "never on test, every 1 epoch or more. Give --holdout too, or leave --every out."
+            )
+        for name in self.only:
+            if name not in self.arms():
+                raise unknown("arm", name, self.arms())
+
+    def arms(self) -> dict[str, Experiment]:
+        """What may be compared: every rule and control, or a grid of bands."""
+        return grid_of(self.images, self.lowers, self.uppers) if self.lowers else arms_of(self.images)
+
+    def chosen(self) -> dict[str, Experiment]:
+        """The arms to train, the baseline first, each with the budget."""
+        every = self.arms()
+        names = [BASELINE, *(name for name in every if name != BASELINE and (not self.only or name in self.only))]
+        return {name: self.budgeted(every[name], self.epochs) for name in names}
+
+    def budgeted(self, experiment: Experiment, epochs: int) -> Experiment:
+        """The experiment on this budget; how often it is measured changes nothing of what it learns."""
+        if self.laptop:
+            experiment = laptop(experiment)
+        return replace(
+            experiment,
+            data=replace(experiment.data, root=self.root, holdout=self.holdout),
+            training=replace(experiment.training, epochs=epochs, device=self.device),
+            evaluation=replace(experiment.evaluation, every=self.every or epochs),
+        )
+
+
+def compare(flags: CompareFlags) -> dict[str, Any]:
+    """Train what the record lacks, and write it after every arm.
+
+    Raises:
+        ValueError: the file holds a record of other settings.
+    """
+    experiments = flags.chosen()
+    baseline = experiments[BASELINE]
+    settings = {
+        "images": flags.images,
+        "warm_epochs": flags.warm_epochs,
+        "baseline": _deciding(baseline),
+        "arms": {name: differences(baseline, experiment) for name, experiment in experiments.items()},
+    }
+    here = provenance(resolve_device(flags.device))
+    record = {"kind": KIND, **settings, **here, "warm_starts": {}, "rows": []}
+    if flags.out.exists():
+        record = _gone_on_with(flags.out, settings | here)
+    done = {(row["arm"], row["seed"]) for row in record["rows"]}
+    todo = [(seed, name) for seed in dict.fromkeys(flags.seeds) for name in experiments if (name, seed) not in done]
+    images = whole(baseline)
+    test = None if flags.holdout else evaluation_images(baseline)
+    warm: Run | None = None
+    for seed, name in tqdm(todo, desc="arms", unit="arm"):
+        if warm is None or warm.experiment.seed != seed:
+            warm = warm_start(flags, seed, images)
+            _check_same_start(flags.out, record["warm_starts"], warm)
+        try:
+            row = train_arm(name, replace(experiments[name], seed=seed), warm, images, test)
+            said = ", ".join(f"{figure} {row[figure]:.1f}" for figure in FIGURES)
+        except FloatingPointError as error:  # what an arm came to, too; a warm start that fails ends the comparison
+            row, said = {"arm": name, "seed": seed, "diverged": str(error)}, f"diverged. {error}"
+        record["rows"].append(row)
+        write_record(flags.out, record)
+        tqdm.write(f"{flags.images} {name} seed {seed}: {said}")
+    return record
+
+
+def whole(experiment: Experiment) -> ImageSet:
+    """The training images with those that will be held out; each seed holds out others."""
+    return training_images(replace(experiment, data=replace(experiment.data, holdout=0.0)))[0]
+
+
+def warm_start(flags: CompareFlags, seed: int, images: ImageSet) -> Run:
+    """The run of `moco` that every arm of a seed goes on from."""
+    start = flags.budgeted(preset(f"{flags.images}-{BASELINE}"), flags.warm_epochs)
+    return fit(replace(start, seed=seed), images=images)
+
+
+def train_arm(
+    name: str,
+    experiment: Experiment,
+    warm: Run,
+    images: ImageSet,
+    test: ImageSet | None = None,
+    callbacks: Sequence[Callable[[Run], None]] = (),
+) -> dict[str, Any]:
+    """Train an arm, and what it reached and selected in its last epoch; without test images, on those held out."""
+    began = time.perf_counter()
+    run = fit(experiment, images=images, start_from=warm, callbacks=callbacks)
+    seconds = time.perf_counter() - began
+    train, held_out = training_images(experiment, images)
+    judged = test if test is not None else held_out
+    assert judged is not None
+    measured, last = evaluate(run.encoder, train, judged, experiment.evaluation), run.history.rows[-1]
+    return {
+        "arm": name,
+        "seed": experiment.seed,
+        **{figure: round(measured[figure], 2) for figure in FIGURES},
+        "kept": _number(last["potential"] / experiment.training.keys),
+        "false_negative_share": _number(last["false_negative_share"]),
+        "mined_purity": _number(last["mined_purity"]),
+        "curves": {
+            column: [_number(value, to) for value in run.history.column(column)] for column, to in CURVES.items()
+        },
+        "seconds": round(seconds),
+    }
+
+
+def _check_same_start(path: Path, known: dict[str, str], warm: Run) -> None:
+    """Note the checksum of a seed's warm start, or refuse one that is no longer the same."""
+    weights = b"".join(t.cpu().contiguous().numpy().tobytes() for t in warm.encoder.state_dict().values())
+    checksum, seed = f"{zlib.crc32(weights):08x}", str(warm.experiment.seed)
+    if known.setdefault(seed, checksum) != checksum:
+        raise ValueError(
+            f"The arms in {path} went on from another warm start of seed {seed} (checksum {known[seed]}, now "
+            f"{checksum}): the code was changed since. Give another file."
+        )
+
+
+def _deciding(experiment: Experiment) -> dict[str, Any]:
+    """The settings that decide a result; a record has several seeds."""
+    plain: dict[str, Any] = to_plain(experiment)
+    del plain["seed"]
+    for line in IMMATERIAL:
+        part, name = line.removesuffix(":").split(".")
+        del plain[part][name]
+    return plain
+
+
+def _gone_on_with(path: Path, now: dict[str, Any]) -> dict[str, Any]:
+    """The record of that file, with the arms that are new to it."""
+    record = read_record(path)
+    check_record(path, record, KIND, ENTRIES)
+    if other := unlike(record, now):
+        raise ValueError(f"{path} was made with other settings: {', '.join(other)}. Give another file.")
+    return {**record, "arms": record["arms"] | now["arms"]}
+
+
+def unlike(record: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """In what two records differ that must be alike to put them together."""
+    names = ("images", "warm_epochs", "commit", "versions", "hardware")
+    changed = plain_differences(record["baseline"], other["baseline"])
+    decides = any(not line.startswith(IMMATERIAL) for line in changed)  # older records hold all settings
+    found = [name for name in names if record[name] != other[name]] + ["baseline"] * decides
+    arms = [name for name in other["arms"] if record["arms"].get(name, other["arms"][name]) != other["arms"][name]]
+    return found + [f"arm {name}" for name in arms]
+
+
+def _number(value: float, decimals: int = 4) -> float | None:
+    return None if math.isnan(value) else round(value, decimals)

@@ -1,0 +1,28 @@
+"""What only the notebooks use: predictions, checks of exercises, classic mistakes, and pictures."""
+
+from course import band_plots, grids, mistakes, paired, plots, record_plots, results, run_plots
+from course import exercises as check
+from course.gallery import gallery
+from course.live import LiveCurves
+from course.predict import Predict
+from course.results import comparison
+from course.setting import choose
+from course.trial import Trial
+
+__all__ = [
+    "LiveCurves",
+    "Predict",
+    "Trial",
+    "band_plots",
+    "check",
+    "choose",
+    "comparison",
+    "gallery",
+    "grids",
+    "mistakes",
+    "paired",
+    "plots",
+    "record_plots",
+    "results",
+    "run_plots",
+]

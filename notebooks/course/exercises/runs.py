@@ -1,0 +1,235 @@
+"""Checks of notebooks 00 and 05: what one difference tells, figures of a confusion, seeds, and a fair comparison.
+
+Legend: C classes.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from cltools.config import plain_differences
+from cltools.evaluation import per_class
+from cltools.evaluation.intervals import Z, student
+from cltools.explorer.session import Session
+from cltools.provenance import check_record, read_record
+from cltools.reports.run_table import FIGURES, UNTOLD
+from cltools.training.record import ENTRIES, KIND, read_run_record
+from course.exercises.asking import Mistake, as_number, as_numbers, exercise, sentence
+from course.exercises.positives import paired_words
+
+VERDICTS = ("better", "worse", "cannot tell")
+RULES = ("positives.", "negatives.", "loss.form:")
+"""Settings that a comparison of rules may differ in."""
+MANY = 100_000
+"""Seeds that no answer needs."""
+WITHIN = 0.05
+"""Points of accuracy that rounding may take."""
+
+
+@exercise
+def accuracies(answer: Any, counts: Int64[Tensor, "C C"], session: Session) -> str:
+    """Accuracy over all images, and that of the worst class, in percent; a picture of that class is the anchor.
+
+    Args:
+        answer: two numbers.
+        counts: how many images of each class (row) were taken for each class (column).
+        session: an explorer of pictures of these classes.
+    """
+    given = as_numbers(answer, (1, 2))[0]
+    right = torch.stack([_top(counts), _worst(counts)])
+    if _near(given, right):
+        return f"{right[0]:.1f} % of all images, {right[1]:.1f} % of the worst class. {_worst_shown(counts, session)}"
+    if _near(100 * given, right):
+        raise Mistake("these are shares; give percent")
+    if _near(given.flip(0), right):
+        raise Mistake("the order is the other way round: all images first, then the worst class")
+    if _near(given[:1], right[:1]):
+        columns = 100 * counts.diagonal().double() / counts.sum(0)
+        if _near(given[1:], columns[columns.isfinite()].min()[None]):
+            raise Mistake(
+                "the first is right. The second divides by columns: of the images taken for a class, the share that is "
+                "of it. Accuracy of a class divides by its row, the images that show it"
+            )
+        raise Mistake(f"the first is right; the worst class has {right[1]:.1f} %, and yours {float(given[1]):.1f} %")
+    if _near(given[:1], per_class(counts).nanmean()[None]) and not _near(right[:1], per_class(counts).nanmean()[None]):
+        raise Mistake("the first is the mean over classes, which counts each class alike; count each image alike")
+    raise Mistake("rightly told images stand on the diagonal: divide their number by that of all images")
+
+
+def _worst_shown(counts: Tensor, session: Session) -> str:
+    """That the anchor is of the worst class; of several as bad any will do."""
+    snapshot = session.snapshots[0]
+    worst = {place for place, share in enumerate(per_class(counts).tolist()) if share == float(_worst(counts))}
+    shown, anchor = worst & {*snapshot.labels.tolist()}, int(snapshot.labels[session.place])
+    names = " or ".join(snapshot.classes[place] for place in sorted(worst))
+    if not shown:
+        return f"The explorer has no picture of {names}."
+    if anchor not in shown:
+        raise Mistake(
+            f"the numbers are right, and the explorer's anchor is of class {snapshot.classes[anchor]}. The worst class "
+            f"is {names}: make a picture of it the anchor"
+        )
+    return f"The anchor is of that class, {snapshot.classes[anchor]}: look at what it suspects."
+
+
+@exercise
+def verdict(answer: Any, mine: Any, baseline: Any, *, images: int) -> str:
+    """Whether one encoder is better than another, as far as these test images can tell.
+
+    Args:
+        answer: one of `VERDICTS`.
+        mine: accuracy in percent of the encoder that is judged.
+        baseline: the other's.
+        images: test images that both were measured on.
+    """
+    given = answer.strip().lower() if isinstance(answer, str) else ""
+    if given not in VERDICTS:
+        raise Mistake(f"one of {', '.join(map(repr, VERDICTS))} is wanted, and this is {answer!r}")
+    if mine is None or baseline is None:
+        raise Mistake("there is a verdict, and no accuracy to judge: train and measure first")
+    ours, theirs = as_number(mine), as_number(baseline)
+    if max(ours, theirs) <= 1:
+        raise Mistake("these look like shares; give accuracies in percent")
+    if not all(0 <= each <= 100 for each in (ours, theirs)):
+        raise Mistake(f"accuracies lie between 0 and 100 %, and these are {ours:g} and {theirs:g}")
+    gain, half = ours - theirs, Z * math.sqrt((_variance(ours) + _variance(theirs)) / images)
+    said = f"the difference is {gain:+.1f} points, and {images:,} images alone explain up to {half:.1f} either way"
+    right = VERDICTS[2] if abs(gain) <= half else VERDICTS[gain < 0]
+    if given == right:
+        return f"{sentence(said)}. What another seed would give is not even in this."
+    if right == VERDICTS[2]:
+        raise Mistake(f"{said}. You took the sign for a finding: other images could turn it")
+    if given == VERDICTS[2]:
+        raise Mistake(f"{said}. It is larger than that, so of these two encoders the images can tell")
+    raise Mistake(f"{said}. The sign is the other way round: take the baseline from yours")
+
+
+@exercise
+def seeds_needed(answer: Any, *, deviation: float, difference: float) -> str:
+    """The fewest seeds a side with which a 95 % interval of a difference of two means is narrower than the difference.
+
+    Both sides have their own seeds, with the same deviation: half the interval is t(2n−2)·s·√(2/n).
+
+    Args:
+        answer: a whole number.
+        deviation: s, of the figure over seeds, in points.
+        difference: to be told from none, in points.
+    """
+    seeds = as_number(answer)
+    if seeds != int(seeds):
+        raise Mistake(f"a whole number of seeds is wanted, and this is {seeds:g}")
+    if seeds < 2:
+        raise Mistake(f"at least 2 seeds are wanted, and this is {seeds:g}: one seed has no deviation")
+    if seeds >= MANY:
+        raise Mistake(f"nobody trains {seeds:g} seeds, and fewer seeds are enough")
+    needed = next(n for n in range(2, MANY) if _half(n, deviation) < difference)
+    said = f"with {int(seeds)} seeds a side the interval reaches {_half(int(seeds), deviation):.2f} points to each side"
+    if seeds == needed:
+        return f"{sentence(said)}, less than {difference:g}; with {needed - 1} it does not."
+    one = next(n for n in range(2, MANY) if student(n - 1) * deviation / math.sqrt(n) < difference)
+    if seeds == one:
+        raise Mistake(
+            f"{said}. You took the interval of one mean; both means are uncertain, which gives √2 times as much"
+        )
+    if seeds < needed:
+        raise Mistake(f"{said}, which is not below {difference:g}: more seeds are needed")
+    raise Mistake(f"{said}, well below {difference:g}: fewer seeds are enough")
+
+
+@exercise
+def fair(answer: Any, baseline: Any, *, figure: str = "knn200") -> str:
+    """Runs with a rule of one's own against runs without it: alike in all else, and paired by seed.
+
+    Args:
+        answer: folders of runs, or files of their records.
+        baseline: the same of the baseline.
+        figure: of the test report that is compared.
+    """
+    mine, theirs = _records(answer), _records(baseline)
+    for seed in sorted({*mine} & {*theirs}):
+        _check_alike(mine[seed], theirs[seed])
+    sides = [{seed: _figure(record, figure) for seed, record in side.items()} for side in (mine, theirs)]
+    return f"{FIGURES.get(figure, figure)}: {paired_words(*sides)}"
+
+
+def _records(folders: Any) -> dict[int, Mapping[str, Any]]:
+    """The records of finished runs by seed."""
+    several = isinstance(folders, Sequence) and not isinstance(folders, str)
+    if not several or not all(isinstance(each, str | Path) for each in folders):
+        raise Mistake("give a list of folders for each side, one a seed: one run does not tell what chance does")
+    found: dict[int, Mapping[str, Any]] = {}
+    for each in map(Path, folders):
+        record = _record(each)
+        done, asked = record["epochs"]["done"], record["epochs"]["asked"]
+        if done < asked:
+            raise Mistake(f"{each} has {done} of {asked} epochs; go on with it to its end, and report the last epoch")
+        if record["seed"] in found:
+            raise Mistake(f"two runs of one side have seed {record['seed']}; each seed counts once")
+        found[record["seed"]] = record
+    return found
+
+
+def _record(path: Path) -> Mapping[str, Any]:
+    """The record in a run's folder, or in a file."""
+    try:
+        if path.suffix == ".json" and path.is_file():
+            record = read_record(path)
+            check_record(path, record, KIND, ENTRIES)
+            return record
+        found = read_run_record(path)
+    except ValueError as error:
+        raise Mistake(str(error).rstrip(".")) from None
+    if found is None:
+        raise Mistake(f"{path} holds no record.json; train a run there with fit(…, out=…)")
+    return found
+
+
+def _check_alike(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    """Refuse two runs that differ in more than their rules, or in nothing."""
+    changed = plain_differences(theirs["experiment"], mine["experiment"])
+    changed = [line for line in changed if not line.startswith(UNTOLD)]
+    beside = [line for line in changed if not line.startswith(RULES)]
+    if mine["images"] != theirs["images"]:
+        raise Mistake(f"the runs of seed {mine['seed']} were trained on different images")
+    if beside:
+        raise Mistake(f"the runs of seed {mine['seed']} differ in more than their rules: {'; '.join(beside)}")
+    if not changed:
+        raise Mistake(f"the runs of seed {mine['seed']} have the same rules, so there is nothing to compare")
+
+
+def _figure(record: Mapping[str, Any], figure: str) -> float:
+    report = record["evaluations"].get("test", {})
+    if figure not in report:
+        raise Mistake(
+            f"the run of seed {record['seed']} has no {figure} in its record: evaluate it by that protocol first"
+        )
+    value: float = report[figure]
+    return value
+
+
+def _half(n: int, deviation: float) -> float:
+    """Half the 95 % interval of a difference of two means over n seeds each."""
+    return student(2 * n - 2) * deviation * math.sqrt(2 / n)
+
+
+def _variance(percent: float) -> float:
+    """Of one image's answer, right or wrong, in squared points."""
+    return percent * (100 - percent)
+
+
+def _top(counts: Tensor) -> Tensor:
+    return 100 * counts.diagonal().sum().double() / counts.sum()
+
+
+def _worst(counts: Tensor) -> Tensor:
+    shares = per_class(counts)
+    return shares[shares.isfinite()].min()
+
+
+def _near(given: Tensor, right: Tensor) -> bool:
+    return bool(((given - right).abs() <= WITHIN).all())

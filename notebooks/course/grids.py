@@ -1,0 +1,192 @@
+"""Heat maps over the two edges of a band: what training with it gave, from records, and what it keeps, from a snapshot.
+
+Legend: B anchors, K keys, L lower edges, U upper edges.
+"""
+
+import math
+import re
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeGuard
+
+import torch
+from jaxtyping import Float64
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from torch import Tensor
+
+from cltools.mining import BandNegatives, NegativeRule, Similarities
+from cltools.mining.bands import rank_count
+from cltools.mining.similarities import own_last
+from cltools.reports import BASELINE, chance_name
+from cltools.reports.run_table import FIGURES
+from course.plots import LOOK, Picture, panels
+from course.results import Comparison
+
+LOWERS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
+UPPERS = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
+"""Edges of the heat maps that no training is behind."""
+DARK = 0.62
+"""Of a colour scale, from which numbers on it are white."""
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """One number for each pair of edges, NaN where the pair is no band.
+
+    Attributes:
+        lowers: the edges above which keys are dropped, as shares of all keys.
+        uppers: the edges beyond which they are.
+        values: [L, U].
+    """
+
+    lowers: tuple[float, ...]
+    uppers: tuple[float, ...]
+    values: Float64[Tensor, "L U"]
+
+    def at(self, rule: NegativeRule) -> tuple[float, float] | None:
+        """Where a rule lies on the map, in cells from the first; None beyond it, or for no band of shares around z'."""
+        if not _fits(rule):
+            return None
+        for edges, share in ((self.uppers, rule.upper), (self.lowers, rule.lower)):
+            if not edges[0] <= share <= edges[-1]:
+                return None
+        return _between(self.uppers, rule.upper), _between(self.lowers, rule.lower)
+
+
+def _fits(rule: NegativeRule) -> TypeGuard[BandNegatives]:
+    return isinstance(rule, BandNegatives) and rule.unit == "rank" and rule.reference == "positive"
+
+
+def _between(edges: Sequence[float], share: float) -> float:
+    """Where a share lies among edges that enclose it."""
+    above = next(place for place, edge in enumerate(edges) if edge >= share)
+    if above == 0 or edges[above] <= share:
+        return float(above)
+    low, high = edges[above - 1], edges[above]
+    return above - 1 + (share - low) / (high - low)
+
+
+def bands_of(records: Comparison) -> dict[str, tuple[float, float]]:
+    """The edges of the bands in a record of a grid, by arm."""
+    found = {}
+    for arm in dict.fromkeys(row["arm"] for row in records.rows):
+        if edges := re.fullmatch(r"band-([\d.]+)-([\d.]+)", arm):
+            found[arm] = float(edges[1]), float(edges[2])
+    return found
+
+
+def gains(records: Comparison, figure: str = "knn200", *, chance: bool = False) -> Grid:
+    """Mean gain over seeds of each band, in points.
+
+    Args:
+        records: of a grid.
+        figure: that is compared.
+        chance: against as many keys by chance; else against `moco`, which is the band from 0 to 1.
+    """
+    bands = bands_of(records)
+    lowers, uppers = (tuple(sorted({edges[side] for edges in bands.values()})) for side in (0, 1))
+    values = torch.full((len(lowers), len(uppers)), math.nan, dtype=torch.float64)
+    for arm, (lower, upper) in bands.items():
+        against = chance_name(upper - lower) if chance else BASELINE
+        of_seed = records.gains(arm, figure, against=against)
+        values[lowers.index(lower), uppers.index(upper)] = statistics.fmean(of_seed.values())
+    if 0.0 in lowers and 1.0 in uppers:
+        values[0, -1] = 0.0  # every key is kept: `moco` itself, and chance with a share of 1
+    return Grid(lowers, uppers, values)
+
+
+def shares(s: Similarities, lowers: Sequence[float] = LOWERS, uppers: Sequence[float] = UPPERS) -> tuple[Grid, Grid]:
+    """What each band keeps of all other keys, and how much of that is of the anchor's class, in percent; nothing mined.
+
+    Each anchor's keys are ranked once, and every band is two places in the ranking.
+    """
+    assert s.key is not None and s.same_class is not None, "false negatives are told by labels; these have none"
+    order = own_last(s.key, s.own).argsort(dim=1, descending=True, stable=True)
+    keys = s.own.shape[1]
+    counted = [(~s.own).gather(1, order), (s.same_class & ~s.own).gather(1, order)]
+    others, same = ([0, *each.sum(0).cumsum(0).tolist()] for each in counted)
+    kept, false = (torch.full((len(lowers), len(uppers)), math.nan, dtype=torch.float64) for _ in range(2))
+    for row, lower in enumerate(lowers):
+        for column, upper in enumerate(uppers):
+            first, last = rank_count(lower, keys), rank_count(upper, keys)
+            if lower < upper and others[last] > others[first]:
+                held = others[last] - others[first]
+                kept[row, column] = 100 * held / others[-1]
+                false[row, column] = 100 * (same[last] - same[first]) / held
+    return Grid((*lowers,), (*uppers,), kept), Grid((*lowers,), (*uppers,), false)
+
+
+def of_snapshot(s: Similarities, rule: NegativeRule) -> Picture:
+    """Kept share and false-negative share over the edges, with a rule's place on both."""
+    assert s.same_class is not None
+    base = 100 * float((s.same_class & ~s.own).sum() / (~s.own).sum())
+    with rc_context(LOOK):
+        figure, axes = panels(9.2, 3.6, 2)
+        kept, false = shares(s)
+        said = [
+            draw(axes[0], kept, rule, "Kept, % of the keys", "Blues", (0, 100), "{:.0f}"),
+            draw(axes[1], false, rule, f"False among the kept, %; base rate {base:.1f}", "Oranges", None, "{:.1f}"),
+        ]
+    return Picture(figure, f"Two heat maps over the edges of a band. {' '.join(said)} {_place(kept, rule)}")
+
+
+def of_records(records: Comparison, rule: NegativeRule, figure: str = "knn200") -> Picture:
+    """Mean gains of the recorded bands, against moco and against as many keys by chance, with a rule's place."""
+    with rc_context(LOOK):
+        drawn, axes = panels(9.2, 3.2, 2)
+        said = draw_gains(axes, records, rule, figure)
+    return Picture(drawn, said)
+
+
+def draw_gains(
+    axes: Sequence[Axes], records: Comparison, rule: NegativeRule | None = None, figure: str = "knn200"
+) -> str:
+    """Both maps of gains on one scale; says their ends in words."""
+    name = FIGURES[figure]
+    grids = [gains(records, figure, chance=chance) for chance in (False, True)]
+    top = max(float(grid.values.nan_to_num(0).abs().max()) for grid in grids) or 1.0
+    titles = (f"{name}, points above moco", f"{name}, points above as many by chance")
+    said = [
+        draw(axis, grid, rule, title, "RdBu", (-top, top), "{:+.1f}")
+        for axis, grid, title in zip(axes, grids, titles, strict=True)
+    ]
+    place = "" if rule is None else f" {_place(grids[0], rule)}"
+    return f"Two heat maps of mean gains over {len(records.seeds)} seeds. {' '.join(said)}{place}"
+
+
+def draw(
+    axes: Axes,
+    grid: Grid,
+    rule: NegativeRule | None,
+    title: str,
+    colours: str,
+    ends: tuple[float, float] | None,
+    layout: str,
+) -> str:
+    """One heat map with its numbers, so that nothing hangs on a colour; says its least and its largest in words."""
+    known = grid.values[grid.values.isfinite()]
+    low, high = ends or (float(known.min()), float(known.max()))
+    axes.imshow(grid.values.numpy(), cmap=colours, vmin=low, vmax=high, aspect="auto", origin="lower")
+    for row, column in grid.values.isfinite().nonzero().tolist():
+        value = float(grid.values[row, column])
+        share = (value - low) / (high - low or 1.0)
+        strong = max(share, 1 - share) > 0.8 if low < 0 else share > DARK
+        axes.text(column, row, layout.format(value), ha="center", va="center", color="#FFFFFF" if strong else "#222222")
+    axes.set_xticks(range(len(grid.uppers)), [f"{100 * edge:g}" for edge in grid.uppers])
+    axes.set_yticks(range(len(grid.lowers)), [f"{100 * edge:g}" for edge in grid.lowers])
+    axes.set(xlabel="upper edge: drop beyond, % of the keys", ylabel="lower: drop the closest, %", title=title)
+    place = None if rule is None else grid.at(rule)
+    if place is not None:
+        axes.plot(*place, "o", markersize=36, markerfacecolor="none", markeredgecolor="#000000", markeredgewidth=4)
+        axes.plot(*place, "o", markersize=36, markerfacecolor="none", markeredgecolor="#F0E442", markeredgewidth=2)
+    return f"{title}: from {layout.format(float(known.min()))} to {layout.format(float(known.max()))}."
+
+
+def _place(grid: Grid, rule: NegativeRule) -> str:
+    if not _fits(rule):
+        return "The chosen rule is no band of rank shares around the positive, so it has no place here."
+    if grid.at(rule) is None:
+        return f"The chosen band, from {100 * rule.lower:g} % to {100 * rule.upper:g} %, lies beyond the edges shown."
+    return f"The ring marks the chosen band, from {100 * rule.lower:g} % to {100 * rule.upper:g} %."

@@ -1,0 +1,64 @@
+"""Enqueue between the two terms of a symmetric loss: the second term meets its own pictures' keys as negatives.
+
+Source: the queue of MoCo, arXiv:1911.05722, section 3.2; the mistake was made in a memory bank that takes keys
+whenever the loss is called.
+"""
+
+import torch
+from torch.nn.functional import normalize
+
+from cltools.datasets import load_images
+from cltools.encoders import MomentumCopy
+from cltools.gradients import info_nce_gradients
+from cltools.mining import AUGMENTED_ONLY, AllNegatives, select, similarities, terms
+from cltools.presets import preset
+from cltools.queue import Queue
+from cltools.views import augment
+from course.mistakes.effect import Effect
+from course.mistakes.short_run import IMAGES, short_run
+
+BATCH, TEMPERATURE = 64, 0.2
+
+
+@torch.no_grad()
+def enqueue_between_terms(seed: int = 0) -> Effect:
+    """The second term of a symmetric loss on digits, (view 2, key of view 1), with the queue of either order.
+
+    The momentum copy has just been made, so that it gives what the encoder gives; in training it lags a little.
+
+    Args:
+        seed: of the encoder, the batch and its views.
+    """
+    encoder, draws = short_run(seed), torch.Generator().manual_seed(seed)
+    images, views = load_images("digits", limit=IMAGES), preset("digits-moco").views
+    order = torch.randperm(IMAGES, generator=draws)
+    batch, earlier = images.images[order[:BATCH]], images.images[order[BATCH:]]
+    copy = MomentumCopy(encoder).eval()
+    view1, view2 = (augment(batch, views, generator=draws) for _ in range(2))
+    query, positive, new = (normalize(keys, dim=1) for keys in map(copy.keys, (view2, view1, view2)))
+    queue = Queue(IMAGES, new.shape[1])
+    blank = torch.full((IMAGES,), -1)
+    queue.enqueue(normalize(copy.keys(augment(earlier, views, generator=draws)), dim=1), order[BATCH:], blank[BATCH:])
+
+    def second_term() -> dict[str, float]:
+        own = order[:BATCH, None] == queue.ids
+        nobodys = torch.zeros_like(own)  # a bank without ids cannot tell whose a key is
+        s = similarities(query, positive, queue.keys, nobodys)
+        chosen = select(s, AUGMENTED_ONLY, AllNegatives(), temperature=TEMPERATURE)
+        _, push = info_nce_gradients(**terms(s, chosen), temperature=TEMPERATURE)
+        closest = own.gather(1, s.anchor.argmax(1, keepdim=True))
+        return {
+            "push of the own key, in pushes of an average key": float(len(queue) * (push * own).sum() / push.sum()),
+            "queries to which the own key is the closest, %": 100 * float(closest.float().mean()),
+        }
+
+    right = second_term()  # both terms see the queue as it was; then the keys go in, once
+    queue.enqueue(new, order[:BATCH], blank[:BATCH])
+    return Effect(
+        wrong=second_term(),
+        right=right,
+        sentence="The first term put in the keys of the very views that the second term asks about. At a cosine of 1, "
+        "or just below it, they are the hardest negatives there are, and each is pushed from itself.",
+        guard="cltools.training.step.train_step",
+        test="test_training.py::test_the_queue_takes_the_second_views_keys_once_after_the_backward_pass",
+    )

@@ -1,0 +1,52 @@
+"""The exponential in half precision: e^(s/τ) leaves the numbers that float16 has, at both ends.
+
+The largest is 65,504, so e^(s/τ) is infinite from s/τ = 11.1 on; below 6·10⁻⁸ it is zero.
+
+Legend: B anchors, K keys.
+"""
+
+import torch
+
+from cltools.losses import info_nce
+from cltools.snapshot import load_snapshot
+from course.mistakes.effect import Effect
+
+
+def exponentials_in_half_precision(seed: int = 0, *, temperature: float = 0.07, anchors: int = 300) -> Effect:
+    """The loss of anchors of `digits-moco`, from the same float16 cosines: exponentials taken as they come, and ours.
+
+    Args:
+        seed: which pictures are anchors.
+        temperature: MoCo's first choice; at 0.2 no exponential leaves float16, though sums may.
+        anchors: how many.
+    """
+    snapshot = load_snapshot("digits-moco")
+    rows = torch.randperm(len(snapshot), generator=torch.Generator().manual_seed(seed))[:anchors]
+    s = snapshot.similarities(rows)
+    given, kept = s.positive[:, None].half(), ~s.own
+    cosine = s.anchor.half()
+
+    pull, push = (given[:, 0] / temperature).exp(), (cosine / temperature).exp()
+    naive = -(pull / (pull + push.masked_fill(s.own, 0).sum(1))).log()
+    ours = info_nce(given, cosine, temperature=temperature, negative_weight=kept.float(), reduction="none")
+    logits = torch.cat([given, cosine.masked_fill(s.own, -torch.inf)], dim=1).double() / temperature
+    truth = torch.logsumexp(logits, 1) - logits[:, 0]
+    in_float32 = (cosine.float() / temperature).exp()
+
+    def measured(loss: torch.Tensor, exponentials: torch.Tensor) -> dict[str, float]:
+        lost = (exponentials[kept] == 0) | exponentials[kept].isinf()
+        close = (loss.double() - truth).abs() < 0.01
+        return {
+            "anchors whose loss is infinite or no number, %": 100 * float((~loss.isfinite()).float().mean()),
+            "anchors whose loss is within 0.01 of double precision, %": 100 * float(close.float().mean()),
+            "negatives whose exponential is 0 or infinite, %": 100 * float(lost.float().mean()),
+        }
+
+    return Effect(
+        wrong=measured(naive, push),
+        right=measured(ours, in_float32),
+        sentence="One infinite term makes an anchor's loss infinite or no number, and with it every weight after the "
+        "next step. Cosines go to float32 first, and sums are taken of logarithms.",
+        guard="cltools.losses.info_nce",
+        test="test_losses.py::test_extreme_inputs_give_finite_losses_and_gradients",
+    )

@@ -1,0 +1,183 @@
+"""Still pictures of finished runs: accuracy by class, confusion, runs by seed, and figures by protocol.
+
+Legend: C classes.
+"""
+
+import csv
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from torch import Tensor
+
+from cltools.evaluation import per_class
+from cltools.explorer.colours import GREY
+from cltools.reports.published import PUBLISHED
+from cltools.reports.run_table import FIGURES
+from cltools.training.run import confusion_file
+from course.plots import COLOURS, LOOK, Picture, panels
+from course.results import figures_by_method, method_of
+
+SHOWN = 12
+"""Classes that have room with their names; of more, the worst are shown."""
+
+
+@dataclass(frozen=True, eq=False)
+class Confusion:
+    """How often each class (row) was taken for each class (column).
+
+    Attributes:
+        protocol: whose predictions were counted.
+        classes: their names.
+        counts: int64 [C, C].
+    """
+
+    protocol: str
+    classes: tuple[str, ...]
+    counts: Int64[Tensor, "C C"]
+
+    def mistakes(self, most: int = 5) -> list[dict[str, Any]]:
+        """The most frequent mistakes, a row each."""
+        wrong = self.counts.clone()
+        wrong.fill_diagonal_(0)
+        order = wrong.flatten().argsort(descending=True, stable=True)[:most].tolist()
+        pairs = [(divmod(place, len(self.classes)), int(wrong.flatten()[place])) for place in order]
+        images = self.counts.sum(1)
+        return [
+            {
+                "shows": self.classes[row],
+                "was taken for": self.classes[column],
+                "images": count,
+                "% of the class": 100 * count / int(images[row]),
+            }
+            for (row, column), count in pairs
+            if count
+        ]
+
+
+def read_confusion(folder: str | Path, protocol: str, split: str = "test") -> Confusion:
+    """The confusion that an evaluation by a protocol left in a run's folder.
+
+    Raises:
+        FileNotFoundError: it was not evaluated yet.
+    """
+    path = Path(folder) / confusion_file(split, protocol)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; run.evaluate({split!r}, [{protocol!r}]) of a saved run writes it.")
+    with path.open(newline="") as file:
+        (corner, *classes), *rows = csv.reader(file)
+    counts = torch.tensor([[int(cell) for cell in row[1:]] for row in rows], dtype=torch.int64)
+    return Confusion(corner.rpartition(" by ")[2], tuple(classes), counts)
+
+
+def by_class(confusion: Confusion) -> Picture:
+    """Left, how many images of each class were told rightly; right, what the others were taken for."""
+    shares = per_class(confusion.counts)
+    order = shares.nan_to_num(101).argsort(stable=True)[:SHOWN]  # a class without images stands last
+    names = [confusion.classes[place] for place in order.tolist()]
+    part = confusion.counts[order][:, order].double() / confusion.counts[order].sum(1, keepdim=True).clamp_min(1)
+    with rc_context(LOOK):
+        figure, (left, right) = panels(9.2, 1.3 + 0.26 * len(names), 2)
+        left.barh(names, shares[order].tolist(), color=COLOURS[1])
+        left.axvline(_top(confusion), color=GREY, linestyle=":")
+        left.set(
+            xlim=(0, 100),
+            xlabel="% of its images; dotted: of all images",
+            title=f"Told rightly, by {_protocol(confusion)}",
+        )
+        left.invert_yaxis()
+        _draw_matrix(right, 100 * part, names)
+    hidden = len(confusion.classes) - len(names)
+    said = f"Worst: {names[0]} with {shares[order[0]]:.0f} %; of all images {_top(confusion):.1f} % were told rightly."
+    few = f" The {len(names)} worst of {len(confusion.classes)} classes are shown." if hidden else ""
+    return Picture(figure, f"Accuracy by class, and a matrix of what was taken for what. {said}{few}")
+
+
+def _draw_matrix(axes: Axes, percent: Tensor, names: list[str]) -> None:
+    """Rows are true classes; numbers in the cells, so that nothing hangs on a colour."""
+    axes.imshow(percent.numpy(), cmap="Blues", vmin=0, vmax=100, aspect="auto")
+    for row, column in torch.cartesian_prod(*[torch.arange(len(names))] * 2).reshape(-1, 2).tolist():
+        value = float(percent[row, column])
+        shown = f"{value:.0f}" if value >= 0.5 else ""
+        axes.text(
+            column, row, shown, ha="center", va="center", fontsize=8, color="#FFFFFF" if value > 55 else "#222222"
+        )
+    axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    axes.set(title="Row: shows. Column: was taken for. % of the row")
+
+
+def _top(confusion: Confusion) -> float:
+    return 100 * int(confusion.counts.diagonal().sum()) / int(confusion.counts.sum())
+
+
+def _protocol(confusion: Confusion) -> str:
+    return FIGURES.get(confusion.protocol, confusion.protocol)
+
+
+def runs_apart(records: Mapping[Path, Mapping[str, Any]]) -> Picture:
+    """Runs of several methods and seeds: accuracy and loss over the epochs, and what each protocol says at the end."""
+    with rc_context(LOOK):
+        figure, (accuracy, loss, ends) = panels(9.2, 3.2, 3)
+        draw_over_epochs(accuracy, records, "knn")
+        accuracy.set(title="kNN-200 while training, %")
+        accuracy.legend(loc="lower right")
+        draw_over_epochs(loss, records, "loss")
+        loss.set(title="Training loss")
+        said = draw_ends(ends, records, ("knn200", "knn10", "probe"))
+    return Picture(figure, f"Curves of recorded runs by method, a line a seed. After the last epoch: {said}.")
+
+
+def draw_over_epochs(axes: Axes, records: Mapping[Path, Mapping[str, Any]], column: str) -> None:
+    """A line a run, a colour and a style a method."""
+    for method, part in _by_method(records).items():
+        colour, style = _look(records, method)
+        for place, record in enumerate(part):
+            known = [(row["epoch"], row[column]) for row in record["accuracy"]["by_epoch"] if row[column] is not None]
+            axes.plot(*zip(*known, strict=True), style, color=colour, alpha=0.7, label=method if not place else None)
+    axes.set(xlabel="epoch")
+    axes.grid(True)
+
+
+def draw_ends(axes: Axes, records: Mapping[Path, Mapping[str, Any]], figures: tuple[str, ...]) -> str:
+    """A dot a run and protocol, a tick at the mean of a method; says the means in words."""
+    methods, said = [*_by_method(records)], []
+    for place, figure in enumerate(figures):
+        for shift, (method, of_seed) in enumerate(figures_by_method(records, figure).items()):
+            colour, _ = _look(records, method)
+            x, values = place + 0.3 * (shift - (len(methods) - 1) / 2), [*of_seed.values()]
+            axes.plot([x] * len(values), values, "os^D"[shift % 4], color=colour, alpha=0.7, markersize=6)
+            axes.plot([x], [statistics.fmean(values)], "_", color=GREY, markersize=16, markeredgewidth=2)
+            said.append(f"{method} {FIGURES[figure]} {statistics.fmean(values):.1f} %")
+    axes.set_xticks(range(len(figures)), [FIGURES[figure] for figure in figures])
+    axes.set(title="Last epoch, %; a dot is a seed", xlim=(-0.5, len(figures) - 0.5))
+    axes.grid(True, axis="y")
+    return ", ".join(said)
+
+
+def _by_method(records: Mapping[Path, Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for path, record in records.items():
+        found.setdefault(method_of(path), []).append(record)
+    return found
+
+
+def _look(records: Mapping[Path, Mapping[str, Any]], method: str) -> tuple[str, str]:
+    place = [*_by_method(records)].index(method)
+    return COLOURS[(1, 0, 2, 3, 4, 5)[place % 6]], ("-", "--", "-.", ":")[place % 4]
+
+
+def published_rows(images: str) -> list[dict[str, Any]]:
+    """Published figures on a set of images, a row each; None where a source says nothing that we know."""
+    figures = ("knn200", "linear", "unknown")
+    return [
+        {"method": each.method, **{FIGURES[name]: getattr(each, name) for name in figures}, "source": each.source}
+        for each in PUBLISHED
+        if each.images == images
+    ]

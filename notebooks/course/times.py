@@ -1,0 +1,165 @@
+"""How long the notebooks take: `make times` runs them as a reader does, on two cores, and writes what they took.
+
+`notebooks/times.json` holds the seconds of every cell. Headers and README state the whole of each notebook, and the
+tests of the notebooks take a cell's seconds as its budget.
+"""
+
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import torch
+
+from cltools.errors import unknown
+from cltools.files import write_text
+from cltools.kernel import run_cells
+from cltools.lab import PROJECT, notebooks
+from cltools.provenance import commit, device_name
+
+CORES = 2
+OVERRUN, FLOOR = 5.0, 5.0
+"""A cell is over its budget beyond `OVERRUN` times it. Below `FLOOR` seconds none is: short ones vary most."""
+HEADER = re.compile(r"(all cells run in about )([\w½ ]+?)( on two CPU cores)")
+
+
+def budget_file(project: Path = PROJECT) -> Path:
+    """Where the times are kept."""
+    return project / "notebooks" / "times.json"
+
+
+def read_times(project: Path = PROJECT) -> dict[str, Any]:
+    """By notebook: commit, hardware and, under "cells", seconds by cell id; empty where nothing was measured yet."""
+    path = budget_file(project)
+    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return found
+
+
+def about(seconds: float) -> str:
+    """A time in words, rounded as a reader needs it: "25 seconds", "1½ minutes"."""
+    if seconds < 90:
+        return f"{max(5, 5 * round(seconds / 5))} seconds"
+    halves = round(seconds / 30)
+    return f"{halves // 2}{'½' * (halves % 2)} minutes"
+
+
+# Measuring
+
+
+def seconds_of(notebook: nbformat.NotebookNode) -> dict[str, float]:
+    """Seconds of each cell that ran, by its id, as nbclient leaves them in an executed notebook."""
+    found = {}
+    for cell in notebook.cells:
+        if marks := cell.metadata.get("execution"):
+            began, ended = (datetime.fromisoformat(marks[f"iopub.status.{mark}"]) for mark in ("busy", "idle"))
+            found[cell.id] = round((ended - began).total_seconds(), 2)
+    return found
+
+
+def measure(path: Path) -> dict[str, float]:
+    """Seconds of each code cell of a notebook, run as in a fresh clone: no runs, no downloads, no maps, no GPU."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "notebooks"  # what runs leave in ../runs goes with it
+        folder.mkdir()
+        kept = {f"CLTOOLS_{name.upper()}": str(Path(place) / name) for name in ("data", "cache")}
+        notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)  # type: ignore[no-untyped-call]
+        run_cells(notebook, folder, {**os.environ, **kept, "CUDA_VISIBLE_DEVICES": ""})
+    return seconds_of(notebook)
+
+
+def hold_to_two_cores() -> None:
+    """Let this process, and all that it starts, use two cores: those that the stated times are of.
+
+    Raises:
+        ValueError: the system cannot, or has fewer.
+    """
+    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if len(allowed) < CORES:
+        raise ValueError(
+            f"The stated times are of {CORES} cores, and this system cannot hold a process to so many: "
+            f"{len(allowed) or 'their number is unknown'}. Measure on a Linux machine with {CORES} cores or more."
+        )
+    os.sched_setaffinity(0, allowed[:CORES])
+
+
+# Writing
+
+
+def write(times: Mapping[str, Any], project: Path = PROJECT) -> None:
+    """Write the file of times, and what headers and README state by it.
+
+    Raises:
+        ValueError: a page has no place for a time, with what to write there.
+    """
+    readme = project / "README.md"
+    for stem, measured in times.items():
+        said = about(sum(measured["cells"].values()))
+        page = project / "notebooks" / f"{stem}.ipynb"
+        # As text: a notebook that is read and written again may come back formatted otherwise.
+        _state(page, HEADER, said, "all cells run in about 5 seconds on two CPU cores")
+        row = f"| [{stem}](notebooks/{stem}.ipynb) | what it is about | 5 seconds |"
+        _state(readme, row_of(stem), said, row)
+    write_text(budget_file(project), json.dumps(times, indent=1) + "\n")
+
+
+def row_of(stem: str) -> re.Pattern[str]:
+    """README's row of a notebook; its last column is the time."""
+    return re.compile(rf"^(\| \[{stem}\]\(notebooks/{stem}\.ipynb\) \|.*\| )([^|]*)( \|)$", re.MULTILINE)
+
+
+def _state(page: Path, pattern: re.Pattern[str], said: str, example: str) -> None:
+    text, found = pattern.subn(rf"\g<1>{said}\g<3>", page.read_text(encoding="utf-8"), count=1)
+    if not found:
+        raise ValueError(f"{page} has no place for a time. Write there, and measure again: {example}")
+    write_text(page, text)
+
+
+# Judging
+
+
+def over_budget(stem: str, notebook: nbformat.NotebookNode, project: Path = PROJECT) -> list[str]:
+    """The cells of an executed notebook that took too long, each with its time and what to do."""
+    budget = read_times(project).get(stem, {"cells": {}})["cells"]
+    return [
+        f"{cell} of {stem} took {took:.1f} s, over {OVERRUN:.0f} times its budget of {budget[cell]:.1f} s. Make it "
+        f"faster; if it has to take so long, measure anew on a quiet machine: make times ARGS={stem[:2]}"
+        for cell, took in seconds_of(notebook).items()
+        if cell in budget and took > max(FLOOR, OVERRUN * budget[cell])
+    ]
+
+
+def main(numbers: Sequence[str], project: Path = PROJECT) -> None:
+    """Measure the notebooks of these numbers, such as 02, or all, and write it down after each.
+
+    Raises:
+        ValueError: no notebook has such a number, or the machine has fewer than two cores.
+    """
+    paths = {f"{number:02d}": path for number, path in notebooks(project).items()}
+    numbers = [number.zfill(2) for number in numbers]
+    for number in numbers:
+        if number not in paths:
+            raise unknown("notebook", number, paths)
+    hold_to_two_cores()
+    hardware = {"device": device_name(torch.device("cpu")), "cores": CORES}
+    for number in numbers or paths:
+        stem, before = paths[number].stem, read_times(project)
+        cells = measure(paths[number])
+        made = {"command": f"make times ARGS={number}", "commit": commit(), "hardware": hardware, "cells": cells}
+        kept = {path.stem for path in paths.values()}
+        times = {name: each for name, each in {**before, stem: made}.items() if name in kept}
+        write(dict(sorted(times.items())), project)
+        was = sum(before[stem]["cells"].values()) if stem in before else None
+        print(f"{stem}: {sum(cells.values()):.0f} s" + (f", was {was:.0f} s" if was is not None else ""), flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except ValueError as error:
+        sys.exit(str(error))

@@ -1,0 +1,166 @@
+"""A rule from the explorer, trained: beside `moco` and as many negatives by chance, from one warm start a seed.
+
+The budget is that of the records `short-digits-*.json` and `grid-digits-*.json`, so that both may stand side by side.
+"""
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from tqdm.auto import tqdm
+
+from cltools.explorer.session import Session
+from cltools.mining import RandomNegatives
+from cltools.presets import preset
+from cltools.reports import BASELINE, CompareFlags, train_arm, warm_start, whole
+from cltools.training import Run
+from cltools.training.history import Row
+from course.live import Sentence
+from course.plots import COLOURS, LOOK, Picture, panels
+from course.results import Comparison
+
+BUDGET = CompareFlags("digits", Path("short-digits.json"), warm_epochs=3, epochs=5, holdout=0.25, every=1)
+"""Images, epochs and the share held out as `val`; nothing is written to its file."""
+ARMS = (BASELINE, "yours", "by chance")
+SAME = 2.0
+"""Percent of the keys: a rule whose share moves with the encoder, such as a band of cosines, leaves its control."""
+
+
+class Trial:
+    """Three arms that differ in their rules alone: display it, then `train`.
+
+    Attributes:
+        experiments: of `moco`, of the explorer's rules, and of as many negatives by chance with the same positives.
+        curves: rows of the history by arm and seed.
+        rows: as `compare` writes them, and the loss of the last epoch.
+    """
+
+    def __init__(self, explorer: Session, budget: CompareFlags = BUDGET) -> None:
+        """Take the rules as they stand in an explorer.
+
+        Raises:
+            ValueError: rules that keep no key, so that there is nothing to learn from.
+        """
+        positives, negatives = explorer.rules
+        self.share = round(explorer.census.kept.value, 3)
+        if self.share == 0:
+            raise ValueError(
+                "The explorer's rule keeps no key as a negative; widen the band, then make the trial anew."
+            )
+        self.budget = budget
+        moco = preset(f"{budget.images}-{BASELINE}")
+        rules = {
+            BASELINE: moco,
+            "yours": replace(moco, positives=positives, negatives=negatives),
+            "by chance": replace(moco, positives=positives, negatives=RandomNegatives(self.share)),
+        }
+        self.experiments = {arm: budget.budgeted(rule, budget.epochs) for arm, rule in rules.items()}
+        self.curves: dict[tuple[str, int], list[Row]] = {}
+        self.rows: list[dict[str, Any]] = []
+        self._said: Any = None
+        self._shown: Any = None
+
+    def train(self, seeds: Sequence[int] = (0, 1)) -> "Trial":
+        """Train every arm of these seeds that is not trained yet, and draw it as it learns.
+
+        Raises:
+            FloatingPointError: an arm diverged; those before it stay, and another rule may be tried.
+        """
+        done = {(row["arm"], row["seed"]) for row in self.rows}
+        todo = [(seed, arm) for seed in seeds for arm in ARMS if (arm, seed) not in done]
+        images = whole(self.experiments[BASELINE])
+        warm: Run | None = None
+        for seed, arm in tqdm(todo, desc="arms", unit="arm"):
+            if warm is None or warm.experiment.seed != seed:
+                warm = warm_start(self.budget, seed, images)
+            experiment = replace(self.experiments[arm], seed=seed)
+            row = train_arm(arm, experiment, warm, images, callbacks=[self._follow(arm, seed)])
+            self.rows.append(row | {"loss": round(self.curves[arm, seed][-1]["loss"], 2)})
+            self._draw()
+        return self
+
+    @property
+    def result(self) -> Comparison:
+        """The rows, to be read as records are."""
+        return Comparison(tuple(self.rows))
+
+    @property
+    def sentence(self) -> Sentence:
+        """What is trained, and how far it is, in words."""
+        yours = type(self.experiments["yours"].negatives).__name__
+        said = f"moco, {yours}, and {100 * self.share:.1f} % of the keys by chance"
+        if not self.rows:
+            return Sentence(
+                f"To be trained: {said}; {self.budget.epochs} epochs after {self.budget.warm_epochs} of moco."
+            )
+        kept = [100 * self.kept(arm) for arm in ARMS[1:]]
+        moved = ""
+        if abs(kept[0] - kept[1]) > SAME:
+            moved = f" Yours kept {kept[0]:.1f} % of the keys and chance {kept[1]:.1f} %: they differ in how many, too."
+        return Sentence(f"{len(self.rows)} arms of {said} are trained; each line is an arm in a seed.{moved}")
+
+    def kept(self, arm: str) -> float:
+        """The share of keys that an arm kept in training, on average over its seeds; NaN before there is one."""
+        shares = [row["kept"] for row in self.rows if row["arm"] == arm]
+        return statistics.fmean(shares) if shares else math.nan
+
+    @property
+    def picture(self) -> Picture:
+        """Loss, accuracy on the held-out images, and false negatives among the kept, by epoch."""
+        return draw(self.curves, self.budget.epochs)
+
+    def _follow(self, arm: str, seed: int) -> Callable[[Run], None]:
+        def follow(run: Run) -> None:
+            self.curves[arm, seed] = [*run.history.rows]
+            self._draw()
+
+        return follow
+
+    def _draw(self) -> None:
+        if self._said is not None:
+            self._said.update(self.sentence)
+            self._shown.update(self.picture)
+
+    def __repr__(self) -> str:
+        return self.sentence.words
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        self._said = display(self.sentence, display_id=True)  # type: ignore[no-untyped-call]
+        self._shown = display(self.picture, display_id=True)  # type: ignore[no-untyped-call]
+
+
+def draw(curves: Mapping[tuple[str, int], Sequence[Row]], epochs: int) -> Picture:
+    """A line an arm and seed, by epoch: colour tells the arm, dashes the seed."""
+    columns = (
+        ("loss", "Training loss", 1),
+        ("knn", "kNN-200 on val, %", 1),
+        ("false_negative_share", "False among the kept, %", 100),
+    )
+    seeds = sorted({seed for _, seed in curves})
+    with rc_context(LOOK):
+        figure, axes = panels(9.2, 2.9, 3)
+        for panel, (column, title, scale) in zip(axes, columns, strict=True):
+            for (arm, seed), rows in curves.items():
+                known = [(row["epoch"], scale * row[column]) for row in rows if row[column] == row[column]]
+                style = ("-", "--", ":", "-.")[seeds.index(seed) % 4]
+                label = arm if seed == seeds[0] else None
+                panel.plot(*zip(*known, strict=True), style, color=COLOURS[ARMS.index(arm)], label=label, marker=".")
+            panel.set(title=title, xlabel="epoch", xlim=(0.5, epochs + 0.5))
+            panel.set_xticks(range(1, epochs + 1))
+            panel.grid(True)
+        axes[2].set_ylim(0, None)
+        if curves:
+            axes[2].legend(loc="lower left")
+    said = []
+    for arm in ARMS:
+        ends = [rows[-1] for (name, _), rows in curves.items() if name == arm and rows]
+        if ends:
+            loss, knn = (statistics.fmean(row[column] for row in ends) for column in ("loss", "knn"))
+            said.append(f"{arm}: loss {loss:.2f}, kNN-200 {knn:.1f} %")
+    return Picture(figure, f"Learning curves, means of the last epochs so far: {'; '.join(said) or 'none yet'}.")

@@ -1,0 +1,118 @@
+"""Every check knows the right answer in any clothes, names the mistakes that are made, and stops for nothing."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from exercise_cases import Cases
+from test_exercises_bands import CASES as BANDS
+from test_exercises_choosing import CASES as CHOOSING
+from test_exercises_negatives import CASES as NEGATIVES
+from test_exercises_own import CASES as OWN
+from test_exercises_positives import CASES as POSITIVES
+from test_exercises_runs import CASES as RUNS
+
+from course import check
+from course.exercises.asking import exercise
+
+Say = Callable[..., str]
+CASES: dict[str, Cases] = {**NEGATIVES, **BANDS, **POSITIVES, **CHOOSING, **RUNS, **OWN}
+
+each_check = pytest.mark.parametrize("name", check.__all__)
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Say:
+    """What a check prints to an answer."""
+
+    def said(name: str, answer: Any) -> str:
+        capsys.readouterr()
+        cases = CASES[name]
+        assert getattr(check, name)(answer, *cases.given, **cases.settings) is None
+        return capsys.readouterr().out
+
+    return said
+
+
+@each_check
+def test_a_check_has_its_cases(name: str) -> None:
+    assert name in CASES, "add its right answer, other forms of it, a wrong type, and mistakes to a table of cases"
+    cases = CASES[name]
+    assert cases.forms and all(form is not cases.right for form in cases.forms)
+    assert len({words for _, words in cases.mistakes}) >= 2, "two typical mistakes, each with words of its own"
+    assert getattr(check, name).__doc__
+
+
+def test_every_table_is_of_a_check() -> None:
+    assert sorted(CASES) == sorted(check.__all__)
+
+
+@each_check
+def test_the_right_answer_is_right_in_every_form(say: Say, name: str) -> None:
+    for answer in (CASES[name].right, *CASES[name].forms):
+        said = say(name, answer)
+        assert re.fullmatch(r"Right\. .+\.\n", said), (answer, said)
+
+
+@each_check
+@pytest.mark.parametrize("answer", [None, ...])
+def test_a_place_that_is_still_empty_is_ordinary(say: Say, name: str, answer: Any) -> None:
+    assert say(name, answer) == "Not solved yet.\n"
+
+
+@each_check
+@pytest.mark.parametrize(
+    "empty", [[], {}, "", np.array([]), torch.tensor([])], ids=lambda answer: type(answer).__name__
+)
+def test_an_empty_answer_is_called_empty(say: Say, name: str, empty: Any) -> None:
+    assert say(name, empty) == f"Not yet: this {type(empty).__name__} is empty.\n"
+
+
+@each_check
+def test_a_wrong_type_is_told_what_is_wanted(say: Say, name: str) -> None:
+    answer, words = CASES[name].wrong_type
+    said = say(name, answer)
+    assert said.startswith("Not yet: ") and words in said, said
+
+
+ODD = [
+    "many",
+    {"a": 1},
+    object(),
+    [[1], [2, 3]],
+    torch.ones(3),
+    np.ones((2, 2)),
+    float("nan"),
+    float("inf"),
+    10**400,
+    1j,
+]
+
+
+@each_check
+@pytest.mark.parametrize("answer", ODD, ids=lambda answer: f"{answer!s:.9}")
+def test_nothing_that_is_given_stops_a_notebook(say: Say, name: str, answer: Any) -> None:
+    assert say(name, answer).startswith("Not yet: ")
+
+
+MISTAKES = [(name, answer, words) for name, cases in CASES.items() for answer, words in cases.mistakes]
+
+
+@pytest.mark.parametrize(("name", "answer", "words"), MISTAKES, ids=[f"{name}: {words}" for name, _, words in MISTAKES])
+def test_each_mistake_has_its_own_explanation(say: Say, name: str, answer: Any, words: str) -> None:
+    said = say(name, answer)
+    assert said.startswith("Not yet: ") and words in said, said
+    others = {w for n, _, w in MISTAKES if n == name} - {words}
+    assert not [other for other in others if other in said], "another mistake's words"
+
+
+def test_a_check_that_fails_of_itself_is_not_silent() -> None:
+    @exercise
+    def broken(answer: Any) -> str:
+        raise KeyError("ours")
+
+    with pytest.raises(KeyError):
+        broken(1)

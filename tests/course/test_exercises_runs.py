@@ -10,7 +10,7 @@ import torch
 from exercise_cases import Cases
 from scipy.stats import t
 from snapshots import made
-from test_run_table import run
+from test_reports_run_table import run
 
 from cltools import BandNegatives, Experiment, preset
 from cltools.explorer.session import Session

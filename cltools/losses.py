@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cltools.errors import unknown
-from cltools.mining.negatives import NEUTRAL, Estimate
+from cltools.mining.rules import NEUTRAL, Estimate
 from cltools.mining.selection import check_temperature
 
 Form = Literal["sep", "in", "out", "decoupled"]

@@ -8,5 +8,5 @@ def check_rules(positive_rule: object, negative_rule: object) -> None:
     if not isinstance(positive_rule, PositiveRule) or not isinstance(negative_rule, NegativeRule):
         raise ValueError(
             f"The rules are {type(positive_rule).__name__} and {type(negative_rule).__name__}; "
-            "give a PositiveRule, then a NegativeRule such as BandNegatives."
+            "give a positive rule such as NearestKeys(), then a negative rule such as RankBand()."
         )

@@ -3,21 +3,24 @@
 Legend: B anchors, K keys.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Int8
+from jaxtyping import Int8
 from torch import Tensor
 
 from cltools.mining.bands import other_codes, rank_count, rank_edges
-from cltools.mining.negatives import NegativeRule, Rescalable
-from cltools.mining.schedule import annealed, check_anneal
+from cltools.mining.rules import Context, NegativeRule
+from cltools.mining.schedule import Moving, Rescalable, check_anneal
 from cltools.mining.similarities import Similarities
 
 
 @dataclass(frozen=True)
-class RandomNegatives(Rescalable, NegativeRule):
+class RandomNegatives(Moving, Rescalable, NegativeRule):
     """A share of the keys by chance: the control that matches a band's number of negatives, not its choice."""
+
+    EDGES: ClassVar = ("share",)
 
     share: float = 0.5
     """Share of all keys that is kept, by the same cut as a rank band's."""
@@ -36,28 +39,9 @@ class RandomNegatives(Rescalable, NegativeRule):
             if value is not None and not 0 < value <= 1:
                 raise ValueError(f"RandomNegatives: {name} is {value}; it must be above 0 and at most 1.")
 
-    def at(self, progress: float) -> "RandomNegatives":
-        """The share in force at this share of training."""
-        if self.share_from is None:
-            return self
-        share = annealed(self.share_from, self.share, progress / self.anneal)
-        return replace(self, share=share, share_from=None, anneal=type(self).anneal)
-
-    @property
-    def reads_key(self) -> bool:
-        """Chance reads nothing."""
-        return False
-
-    def judge(
-        self,
-        s: Similarities,
-        eligible: Bool[Tensor, "B K"],
-        *,
-        temperature: float,
-        generator: torch.Generator | None,
-    ) -> Int8[Tensor, "B K"]:
+    def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
         """POTENTIAL for the drawn, OTHER for the rest."""
-        draw = torch.rand(s.anchor.shape, generator=generator, device=s.anchor.device)
+        draw = torch.rand(s.own.shape, generator=context.generator, device=s.own.device)
         (edge,) = rank_edges(draw, s.own, (rank_count(self.share, draw.shape[1]),))
         return other_codes(draw < edge)
 
@@ -69,20 +53,9 @@ class OracleNegatives(Rescalable, NegativeRule):
     rescale: bool = False
     """Weigh the kept by (keys neither own nor mined) / (keys kept)."""
 
-    @property
-    def reads_key(self) -> bool:
-        """Only labels are read."""
-        return False
+    reads = frozenset({"same_class"})
 
-    def judge(
-        self,
-        s: Similarities,
-        eligible: Bool[Tensor, "B K"],
-        *,
-        temperature: float,
-        generator: torch.Generator | None,
-    ) -> Int8[Tensor, "B K"]:
+    def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
         """OTHER for keys of the anchor's class, POTENTIAL for the rest."""
-        if s.same_class is None:
-            raise ValueError("OracleNegatives needs labels: give similarities(…, same_class=…), or use another rule.")
+        assert s.same_class is not None, "declared in reads, which select checks"
         return other_codes(s.same_class)

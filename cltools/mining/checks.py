@@ -1,12 +1,37 @@
-"""Checks of vectors: cosines mean something only for finite vectors of unit length."""
+"""Numbers as people hand them in, and checks of vectors: cosines mean something only for finite unit vectors."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import torch
+from numpy import ndarray
 from torch import Tensor
+
+Numbers = Tensor | ndarray | Sequence[Any]
+"""What public functions take for a tensor: a tensor, an array, or lists of numbers."""
 
 TOLERANCE = 1e-3
 """Of |z|², for float32 and float64."""
 HALF_TOLERANCE = 2e-2
 """Of |z|², for float16 and bfloat16, which keep two to three digits."""
+
+
+def as_tensor(name: str, numbers: Numbers) -> Tensor:
+    """The numbers as a tensor; a tensor is returned as it is, a NumPy array keeps its type, and lists become float32.
+
+    Raises:
+        TypeError: something that is no array of numbers.
+    """
+    if isinstance(numbers, Tensor):
+        return numbers
+    try:
+        array = np.asarray(numbers)
+        if array.dtype == np.float64 and not isinstance(numbers, ndarray):
+            array = array.astype(np.float32)
+        return torch.from_numpy(np.ascontiguousarray(array))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} is no array of numbers ({error}). Give a tensor, a NumPy array or lists.") from error
 
 
 class ChecksOnce:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cltools.mining.checks import check_unit
+from cltools.mining.checks import Numbers, as_tensor, check_unit
 
 OPTIONAL = ("positive_keys", "same_class", "vectors", "ids")
 """Fields of `Similarities` that are there only where a rule reads them."""
@@ -82,17 +82,17 @@ def own_last(score: Float[Tensor, "B K"], own: Bool[Tensor, "B K"]) -> Float[Ten
 
 
 def similarities(
-    anchor: Float[Tensor, "B d"],
-    positive: Float[Tensor, "B d"],
-    keys: Float[Tensor, "K d"],
-    own: Bool[Tensor, "B K"],
+    anchor: Float[Tensor, "B d"] | Numbers,
+    positive: Float[Tensor, "B d"] | Numbers,
+    keys: Float[Tensor, "K d"] | Numbers,
+    own: Bool[Tensor, "B K"] | Numbers,
     *,
-    same_class: Bool[Tensor, "B K"] | None = None,
+    same_class: Bool[Tensor, "B K"] | Numbers | None = None,
     ids: tuple[Int[Tensor, " B"], Int[Tensor, " K"]] | None = None,
     reads: Iterable[str] = ("positive_keys", "vectors"),
     check: bool | None = None,
 ) -> Similarities:
-    """The cosines of unit vectors, in full float32 also under autocast.
+    """The cosines of unit vectors, in full float32 also under autocast. Takes tensors, NumPy arrays or lists.
 
     Args:
         anchor: z, unit length.
@@ -107,6 +107,9 @@ def similarities(
     Raises:
         ValueError: shapes that do not fit, or vectors that are not finite or not of unit length.
     """
+    anchor, positive, keys = (as_tensor(*each) for each in (("anchor", anchor), ("positive", positive), ("keys", keys)))
+    own = as_tensor("own", own)
+    same_class = None if same_class is None else as_tensor("same_class", same_class)
     _check_shapes(anchor, positive, keys, own, same_class)
     for name, vectors in (("anchor", anchor), ("positive", positive), ("keys", keys)):
         check_unit(name, vectors, check)

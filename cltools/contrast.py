@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cltools.losses import LossSettings, info_nce
 from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities, select, similarities, terms
-from cltools.mining.checks import check_unit
+from cltools.mining.handed_in import check_unit
 from cltools.mining.rules import reads_now
 
 Observer = Callable[[Similarities, Selection], None]
@@ -49,7 +49,7 @@ def contrastive_loss(
         chunk: that many anchors at a time, computed again in the backward pass: several matrices of chunk × K instead
             of B × K are held at once. The same values and gradients up to rounding; a rule that draws draws anew.
         observe: called with what was compared and chosen, once for each chunk.
-        check: whether vectors must be finite and of unit length, see `cltools.mining.checks.check_unit`.
+        check: whether vectors must be finite and of unit length, see `cltools.mining.handed_in.check_unit`.
 
     Raises:
         ValueError: a chunk below 1, and what `similarities`, `select` and `info_nce` refuse.

@@ -17,7 +17,7 @@ from torch import Tensor
 from cltools.losses import Form, check_settings, full, negative_mass, positive_weight_of
 from cltools.mining import Band
 from cltools.mining.bands import rank_count
-from cltools.mining.checks import Numbers, as_tensor
+from cltools.mining.handed_in import Numbers, as_tensor
 from cltools.mining.rules import NEUTRAL, Estimate
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cltools.errors import unknown
-from cltools.mining.checks import Numbers, as_tensor
+from cltools.mining.handed_in import Numbers, as_tensor
 from cltools.mining.rules import NEUTRAL, Estimate
 from cltools.mining.selection import check_temperature
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from cltools.contrast import contrastive_loss
-from cltools.interop.rules import check_rules
 from cltools.losses import Form, LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NegativeRule, PositiveRule
+from cltools.mining.selection import check_rules
 from cltools.queue import Queue
 
 UNKNOWN = -1  # the id of an image that was not named: its keys are nobody's own

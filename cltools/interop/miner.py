@@ -8,11 +8,10 @@ from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from cltools.interop.rules import check_rules
 from cltools.mining import Band, NegativeRule, PositiveRule, select, similarities
 from cltools.mining.rules import reads_now
 from cltools.mining.schedule import Rescalable
-from cltools.mining.selection import check_temperature
+from cltools.mining.selection import check_rules, check_temperature
 
 Pairs = tuple[Int64[Tensor, " P"], Int64[Tensor, " P"], Int64[Tensor, " N"], Int64[Tensor, " N"]]
 """Anchors and their positives, then anchors and their negatives."""

@@ -1,11 +1,12 @@
 """Similarities → bands → selection: pure functions of tensors that say which samples a loss learns from."""
 
 from cltools.mining.bands import Band
-from cltools.mining.controls import OracleNegatives, RandomNegatives
+from cltools.mining.chance import RandomNegatives
 from cltools.mining.false_negatives import CancelFalseNegatives
 from cltools.mining.hardness import Debiased, HardnessWeighted
 from cltools.mining.mixed import MixedNegatives
 from cltools.mining.negatives import AllNegatives, CosineBand, MarginBand, RankBand
+from cltools.mining.oracles import OracleNegatives
 from cltools.mining.positives import AugmentedView, EveryKey, NearestKeys
 from cltools.mining.ring import RingNegatives
 from cltools.mining.rules import Context, Estimate, Mined, NegativeRule, PositiveRule

@@ -63,10 +63,7 @@ def select(
         ValueError: a temperature that is not above 0; similarities without what a rule reads; or a rule that reads what
             it does not declare, or returns something else than codes and weights.
     """
-    if not isinstance(positive_rule, PositiveRule):
-        raise foreign(positive_rule, "A positive rule such as NearestKeys(), and after it a negative rule,")
-    if not isinstance(negative_rule, NegativeRule):
-        raise foreign(negative_rule, "A negative rule such as RankBand(), after the positive rule,")
+    check_rules(positive_rule, negative_rule)
     check_temperature(temperature)
     s = similarities
     context = Context(~s.own, temperature, generator, state)
@@ -132,6 +129,14 @@ def judge(s: Similarities, rule: NegativeRule, context: Context) -> Int8[Tensor,
             f"each key, int8 {list(s.own.shape)}."
         )
     return rule_codes(band)
+
+
+def check_rules(positive_rule: object, negative_rule: object) -> None:
+    """Raise TypeError for rules in another order, or something else in their place."""
+    if not isinstance(positive_rule, PositiveRule):
+        raise foreign(positive_rule, "A positive rule such as NearestKeys(), and after it a negative rule,")
+    if not isinstance(negative_rule, NegativeRule):
+        raise foreign(negative_rule, "A negative rule such as RankBand(), after the positive rule,")
 
 
 def check_temperature(temperature: float) -> None:

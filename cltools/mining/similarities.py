@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cltools.mining.checks import Numbers, as_tensor, check_unit
+from cltools.mining.handed_in import Numbers, as_tensor, check_unit
 
 OPTIONAL = ("positive_keys", "same_class", "vectors", "ids")
 """Fields of `Similarities` that are there only where a rule reads them."""
@@ -102,7 +102,7 @@ def similarities(
         same_class: true where a key has the anchor's class.
         ids: of the images that anchors and keys come from.
         reads: what is computed beyond the cosines of the anchors: `rule.reads` of the rules that will look at it.
-        check: whether vectors must be finite and of unit length, see `cltools.mining.checks.check_unit`.
+        check: whether vectors must be finite and of unit length, see `cltools.mining.handed_in.check_unit`.
 
     Raises:
         ValueError: shapes that do not fit, or vectors that are not finite or not of unit length.

@@ -1,4 +1,4 @@
-"""Rules that are no method, beside which a method's effect is measured: chance, and what labels would choose.
+"""Keys by chance: the control beside which a band's effect is measured.
 
 Legend: B anchors, K keys.
 """
@@ -44,18 +44,3 @@ class RandomNegatives(Moving, Rescalable, NegativeRule):
         draw = torch.rand(s.own.shape, generator=context.generator, device=s.own.device)
         (edge,) = rank_edges(draw, s.own, (rank_count(self.share, draw.shape[1]),))
         return other_codes(draw < edge)
-
-
-@dataclass(frozen=True)
-class OracleNegatives(Rescalable, NegativeRule):
-    """Every key of another class, as a perfect detector would keep. Reads labels: a bound, no method."""
-
-    rescale: bool = False
-    """Weigh the kept by (keys neither own nor mined) / (keys kept)."""
-
-    reads = frozenset({"same_class"})
-
-    def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
-        """OTHER for keys of the anchor's class, POTENTIAL for the rest."""
-        assert s.same_class is not None, "declared in reads, which select checks"
-        return other_codes(s.same_class)

@@ -1,6 +1,6 @@
 """Heat maps over the two edges of a band: what training with it gave, from records, and what it keeps, from a snapshot.
 
-Legend: B anchors, K keys, L lower edges, U upper edges.
+Legend: B anchors, K keys, L shares of closest keys that are dropped, U shares within which keys are kept.
 """
 
 import math
@@ -178,7 +178,7 @@ def draw(
         axes.text(column, row, layout.format(value), ha="center", va="center", color="#FFFFFF" if strong else "#222222")
     axes.set_xticks(range(len(grid.uppers)), [f"{100 * edge:g}" for edge in grid.uppers])
     axes.set_yticks(range(len(grid.lowers)), [f"{100 * edge:g}" for edge in grid.lowers])
-    axes.set(xlabel="upper edge: drop beyond, % of the keys", ylabel="lower: drop the closest, %", title=title)
+    axes.set(xlabel="keep within, % of the keys", ylabel="drop the closest, %", title=title)
     place = None if rule is None else grid.at(rule)
     if place is not None:
         axes.plot(*place, "o", markersize=36, markerfacecolor="none", markeredgecolor="#000000", markeredgewidth=4)

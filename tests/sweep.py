@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from cltools.config import rule_class
+from cltools.mining import NegativeRule, PositiveRule
+from cltools.mining.rules import rule_classes
+
+CHOOSING = ("rule", "positive_rule")
 
 
 def sweep(explorer: Any) -> set[str]:
@@ -19,18 +22,24 @@ def sweep(explorer: Any) -> set[str]:
         asked += 1
         explorer._front.request = {"n": asked, "changes": [[asked, name, value]]}
 
-    offered = next(control for control in explorer.controls if control.name == "rule").options
-    rules = [name for name in offered if rule_class(name).__module__.startswith("cltools.")]  # not those of tests
-    for rule in rules:
-        ask("rule", rule)
+    known = rule_classes(NegativeRule) | rule_classes(PositiveRule)
+    offered = {control.name: control.options for control in explorer.controls if control.name in CHOOSING}
+    rules = {
+        choosing: [name for name in names if known[name].__module__.startswith("cltools.")]  # not those of tests
+        for choosing, names in offered.items()
+    }
+    for choosing, rule in [(choosing, rule) for choosing, names in rules.items() for rule in names]:
+        ask(choosing, rule)
         here = explorer.state.to_json()
         for control in explorer.controls:
-            options = rules if control.name == "rule" else list(control.options)
+            options = rules.get(control.name, list(control.options))
             if control.kind == "check":
                 options = [] if control.disabled else [True, False]
             elif control.kind == "number":
                 value = control.value
-                options = [] if value is None else [value, value + 1 if isinstance(value, int) else value / 2]
+                options = [value] if isinstance(value, str) else []
+                if isinstance(value, int | float):
+                    options = [value, value + 1 if isinstance(value, int) else value / 2]
             for value in [*options[:1], *options[len(options) // 2 :][:1], *options[-1:]]:
                 swept.add(control.name)
                 ask(control.name, value)

@@ -7,10 +7,10 @@ from typing import Any
 from cltools.config import from_plain, to_plain
 from cltools.errors import unknown
 from cltools.explorer.controls import HIDDEN
-from cltools.explorer.edges import BANDS, FIELDS, Band, converted, moved, placed, widened
+from cltools.explorer.edges import BANDS, FIELDS, Band, converted, moved, placed, unit_of, widened
 from cltools.explorer.judgement import Judgement
 from cltools.explorer.state import Side, State
-from cltools.mining import NegativeRule, PositiveRule, RankBand
+from cltools.mining import NegativeRule, PositiveRule
 from cltools.mining.rules import rule_class, rule_classes
 
 OF_STATE = ("anchor", "active", "colour", "scope", "map", "truth", "doubtful")
@@ -108,7 +108,7 @@ def _edge_moved(side: Side, name: str, value: Any, judge: Judge) -> Band:
     if not isinstance(rule, BANDS) or edges is None:
         raise ValueError(f'{type(rule).__name__} has no edges; choose rule="RankBand".')
     if isinstance(value, dict):
-        unit = "rank" if isinstance(rule, RankBand) else "cosine"
+        unit = unit_of(rule)
         if value["unit"] != unit:
             raise ValueError(f"The edge was moved by {value['unit']}, and edges are by {unit} now: move it again.")
         value = value["value"]

@@ -20,7 +20,7 @@ Band = RankBand | CosineBand | MarginBand
 BANDS = (RankBand, CosineBand, MarginBand)
 FIELDS = ("drop_closest", "keep_within", "above", "below", "margin", "relative", "within")
 """Settings of bands that are edges."""
-GAP = 1e-4  # edges that are values stay that far apart: a band needs a lower and an upper edge
+GAP = 1e-4  # edges that are values stay that far apart: between them lies a band
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,11 @@ class Edges:
 def lowest(rule: Band) -> float:
     """Where an edge can stand at the least: a cosine is at least −1, a margin of two cosines −2, a share 0."""
     return {RankBand: 0.0, CosineBand: -1.0, MarginBand: -2.0}[_kind(rule)]
+
+
+def unit_of(rule: Band) -> str:
+    """What the edges of a band are given in: "rank" (a number of keys), "cosine" or "margin"."""
+    return {RankBand: "rank", CosineBand: "cosine", MarginBand: "margin"}[_kind(rule)]
 
 
 def edges_of(rule: Band, ranked: Float32[ndarray, " K"], s: Similarities) -> Edges:

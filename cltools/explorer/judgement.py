@@ -124,7 +124,7 @@ def reference_score(s: Similarities, rule: NegativeRule, temperature: float) -> 
         "force": "log of the force on the anchor",
     }
     if isinstance(rule, MarginBand):
-        return "margin z·n − z·z'", rule.score(s, temperature)
+        return "z·n − z·z'", rule.score(s, temperature)
     if isinstance(rule, RankBand) and rule.by == "force":
         return names["force"], rule.score(s, temperature)
     by: Closeness = getattr(rule, "by", "anchor")

@@ -14,7 +14,7 @@ from cltools.explorer.panels import SIDES, painting
 from cltools.explorer.session import Session
 from cltools.explorer.state import Name
 from cltools.explorer.view import LEGIBLE, Picture, groups, histogram
-from cltools.mining import Band, RankBand
+from cltools.mining import Band
 from cltools.snapshot import Snapshot
 from cltools.snapshot.sprite import sprite_columns
 
@@ -91,7 +91,7 @@ def _edges(session: Session) -> dict[str, Any] | None:
         return None
     scores = {"closest": edges.closest_score, "beyond": edges.beyond_score}
     return {
-        "unit": "rank" if isinstance(rule, RankBand) else "cosine",
+        "unit": band_edges.unit_of(rule),
         "scores": {name: score if np.isfinite(score) else None for name, score in scores.items()},
     }
 

@@ -14,7 +14,7 @@ from cltools.snapshot import Snapshot
 def measure_of(rule: NegativeRule) -> str:
     """What the edges of a rule are measured in."""
     if isinstance(rule, MarginBand):
-        return "margin"
+        return "z·n − z·z'"
     return "log force" if getattr(rule, "by", "") == "force" else "cosine"
 
 

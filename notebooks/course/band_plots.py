@@ -5,7 +5,7 @@ Legend: B anchors, K keys.
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib import rc_context
@@ -13,12 +13,15 @@ from matplotlib.axes import Axes
 
 from cltools.evaluation.diagnosis import band_counts, same_class_by_rank
 from cltools.explorer.colours import GREY
-from cltools.mining import AUGMENTED_ONLY, Band, BandNegatives, PositiveRule, Similarities, select
+from cltools.mining import AugmentedView, Band, PositiveRule, RankBand, Similarities, select
 from cltools.snapshot import Snapshot
 from course.plots import COLOURS, LOOK, Picture, panels
 
 RANKS = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 EDGES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
+NOTHING_MINED = AugmentedView()
+By = Literal["positive", "anchor", "force"]
+"""What a `RankBand` ranks keys by."""
 
 
 def purity_by_rank(snapshot: Snapshot) -> Picture:
@@ -33,8 +36,10 @@ def draw_purity_by_rank(axes: Axes, snapshot: Snapshot) -> str:
     """Steps over bins of ranks, paler for early epochs, with the last epoch's 95 % interval; says the ends in words."""
     for place, epoch in enumerate(snapshot.epochs):
         s = snapshot.similarities(epoch=place)
-        assert s.key is not None and s.same_class is not None, "classes are told by labels, and this snapshot has none"
-        shares = same_class_by_rank(s.key, s.own, s.same_class, RANKS)
+        assert s.positive_keys is not None and s.same_class is not None, (
+            "classes are told by labels, and this snapshot has none"
+        )
+        shares = same_class_by_rank(s.positive_keys, s.own, s.same_class, RANKS)
         edges = [100 * max(share, 0.001) for share in RANKS]
         middle = [(a * b) ** 0.5 for a, b in pairwise(edges)]
         values = [100 * share.value for share in shares]
@@ -54,8 +59,8 @@ def draw_purity_by_rank(axes: Axes, snapshot: Snapshot) -> str:
     return f"At the last epoch: {values[0]:.0f} % of the closest 0.2 %, {values[-1]:.0f} % of the farthest 30 %."
 
 
-def prices(s: Similarities, edges: Sequence[float] = EDGES, *, reference: str = "positive") -> list[dict[str, float]]:
-    """What each lower edge keeps and costs, over all anchors; nothing is mined, and nothing is too easy.
+def prices(s: Similarities, edges: Sequence[float] = EDGES, *, by: By = "positive") -> list[dict[str, float]]:
+    """What dropping each share of the closest keys costs, over all anchors; nothing is mined, and nothing is too easy.
 
     Returns:
         A row an edge, in percent: keys kept, false negatives among the kept, same-class keys dropped, keys of other
@@ -64,8 +69,8 @@ def prices(s: Similarities, edges: Sequence[float] = EDGES, *, reference: str = 
     assert s.same_class is not None, "classes are told by labels, and these similarities have none"
     rows = []
     for edge in edges:
-        rule = BandNegatives(edge, 1.0, reference=reference)  # type: ignore[arg-type]
-        kept = select(s, AUGMENTED_ONLY, rule).band == Band.POTENTIAL
+        rule = RankBand(drop_closest=edge, keep_within=1.0, by=by)
+        kept = select(s, AugmentedView(), rule).band == Band.POTENTIAL
         same, others = s.same_class & ~s.own, ~s.own
         true = others & ~s.same_class
         rows.append(
@@ -80,23 +85,24 @@ def prices(s: Similarities, edges: Sequence[float] = EDGES, *, reference: str = 
     return rows
 
 
-def by_reference(s: Similarities) -> Picture:
-    """What dropping the closest costs and gains, a line a reference; chance is the diagonal."""
+def by_closeness(s: Similarities) -> Picture:
+    """What dropping the closest costs and gains, a line for each way to rank keys; chance is the diagonal."""
     with rc_context(LOOK):
         figure, (axes,) = panels(5.4, 3.6, 1)
-        said = draw_by_reference(axes, s)
+        said = draw_by_closeness(axes, s)
     return Picture(figure, f"Curves of false against true negatives dropped. {said}.")
 
 
-def draw_by_reference(axes: Axes, s: Similarities) -> str:
-    """Share of the false against share of the true negatives that lower edges drop; says a point of each in words."""
+def draw_by_closeness(axes: Axes, s: Similarities) -> str:
+    """Share of the false against share of the true negatives among the closest; says a point of each in words."""
     edges = [0.0, *np.geomspace(0.002, 0.9, 24).tolist()]
     said = []
-    for reference, colour, style in zip(("positive", "anchor", "gradient"), COLOURS, ("-", "--", "-."), strict=False):
-        rows = prices(s, edges, reference=reference)
+    ways: tuple[By, ...] = ("positive", "anchor", "force")
+    for by, colour, style in zip(ways, COLOURS, ("-", "--", "-."), strict=False):
+        rows = prices(s, edges, by=by)
         x, y = ([row[name] for row in rows] for name in ("true dropped %", "false dropped %"))
-        axes.plot(x, y, style, color=colour, label=f"by the {reference}")
-        said.append(f"{reference}: {np.interp(10, x, y):.0f} % of the false at 10 % of the true")
+        axes.plot(x, y, style, color=colour, label=f"by the {by}")
+        said.append(f"{by}: {np.interp(10, x, y):.0f} % of the false at 10 % of the true")
     axes.plot([0, 100], [0, 100], ":", color=GREY, label="by chance")
     axes.set(xlabel="% of the true negatives dropped", ylabel="% of the false negatives dropped")
     axes.set(title="What dropping the closest buys", xlim=(0, 60), ylim=(0, 100))
@@ -104,7 +110,7 @@ def draw_by_reference(axes: Axes, s: Similarities) -> str:
     return "; ".join(said)
 
 
-def anchors_apart(s: Similarities, rule: BandNegatives, positives: PositiveRule = AUGMENTED_ONLY) -> Picture:
+def anchors_apart(s: Similarities, rule: RankBand, positives: PositiveRule = NOTHING_MINED) -> Picture:
     """How the share of false negatives among the kept differs from anchor to anchor."""
     assert s.same_class is not None, "classes are told by labels, and these similarities have none"
     kept = select(s, positives, rule).band == Band.POTENTIAL
@@ -144,12 +150,12 @@ def draw_map(axes: Axes, places: Any, labels: Any) -> None:
     axes.set_axis_off()
 
 
-def over_training(snapshot: Snapshot, rule: BandNegatives) -> list[dict[str, float]]:
+def over_training(snapshot: Snapshot, rule: RankBand) -> list[dict[str, float]]:
     """What one band holds at each epoch of the snapshot, in percent of its keys that are of the anchor's class."""
     rows = []
     for place, epoch in enumerate(snapshot.epochs):
         s = snapshot.similarities(epoch=place)
-        counts = band_counts(select(s, AUGMENTED_ONLY, rule).band, s.same_class)
+        counts = band_counts(select(s, AugmentedView(), rule).band, s.same_class)
         row = {"epoch": float(epoch)}
         for band, name in ((Band.HARD, "suspected"), (Band.POTENTIAL, "kept"), (Band.EASY, "too easy")):
             row[f"same class among {name} %"] = 100 * counts[band].same_class.value

@@ -18,7 +18,7 @@ from cltools import Snapshot, load_images, load_snapshot, snapshot_of_embeddings
 from cltools.explorer import static
 from cltools.explorer.session import Session
 from course import grids, plots, run_plots
-from course.band_plots import draw_by_reference, draw_purity_by_rank
+from course.band_plots import draw_by_closeness, draw_purity_by_rank
 from course.plots import LOOK, Picture, draw_purity, panels
 from course.record_plots import draw_gains
 from course.results import comparison, recorded_runs
@@ -56,7 +56,7 @@ def bands_and_false_negatives() -> Picture:
     with rc_context(LOOK):
         figure, (left, right) = panels(9.2, 3.4, 2)
         draw_purity_by_rank(left, snapshot)
-        draw_by_reference(right, snapshot.similarities())
+        draw_by_closeness(right, snapshot.similarities())
     return Picture(figure, "Left: P(same class) by rank. Right: false against true negatives dropped, beside chance.")
 
 

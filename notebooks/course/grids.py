@@ -1,6 +1,6 @@
 """Heat maps over the two edges of a band: what training with it gave, from records, and what it keeps, from a snapshot.
 
-Legend: B anchors, K keys, L lower edges, U upper edges.
+Legend: B anchors, K keys, L shares of closest keys that are dropped, U shares within which keys are kept.
 """
 
 import math
@@ -16,7 +16,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from cltools.mining import BandNegatives, NegativeRule, Similarities
+from cltools.mining import NegativeRule, RankBand, Similarities
 from cltools.mining.bands import rank_count
 from cltools.mining.similarities import own_last
 from cltools.reports import BASELINE, chance_name
@@ -49,14 +49,14 @@ class Grid:
         """Where a rule lies on the map, in cells from the first; None beyond it, or for no band of shares around z'."""
         if not _fits(rule):
             return None
-        for edges, share in ((self.uppers, rule.upper), (self.lowers, rule.lower)):
+        for edges, share in ((self.uppers, rule.keep_within), (self.lowers, rule.drop_closest)):
             if not edges[0] <= share <= edges[-1]:
                 return None
-        return _between(self.uppers, rule.upper), _between(self.lowers, rule.lower)
+        return _between(self.uppers, rule.keep_within), _between(self.lowers, rule.drop_closest)
 
 
-def _fits(rule: NegativeRule) -> TypeGuard[BandNegatives]:
-    return isinstance(rule, BandNegatives) and rule.unit == "rank" and rule.reference == "positive"
+def _fits(rule: NegativeRule) -> TypeGuard[RankBand]:
+    return isinstance(rule, RankBand) and rule.by == "positive"
 
 
 def _between(edges: Sequence[float], share: float) -> float:
@@ -102,8 +102,10 @@ def shares(s: Similarities, lowers: Sequence[float] = LOWERS, uppers: Sequence[f
 
     Each anchor's keys are ranked once, and every band is two places in the ranking.
     """
-    assert s.key is not None and s.same_class is not None, "false negatives are told by labels; these have none"
-    order = own_last(s.key, s.own).argsort(dim=1, descending=True, stable=True)
+    assert s.positive_keys is not None and s.same_class is not None, (
+        "false negatives are told by labels; these have none"
+    )
+    order = own_last(s.positive_keys, s.own).argsort(dim=1, descending=True, stable=True)
     keys = s.own.shape[1]
     counted = [(~s.own).gather(1, order), (s.same_class & ~s.own).gather(1, order)]
     others, same = ([0, *each.sum(0).cumsum(0).tolist()] for each in counted)
@@ -176,7 +178,7 @@ def draw(
         axes.text(column, row, layout.format(value), ha="center", va="center", color="#FFFFFF" if strong else "#222222")
     axes.set_xticks(range(len(grid.uppers)), [f"{100 * edge:g}" for edge in grid.uppers])
     axes.set_yticks(range(len(grid.lowers)), [f"{100 * edge:g}" for edge in grid.lowers])
-    axes.set(xlabel="upper edge: drop beyond, % of the keys", ylabel="lower: drop the closest, %", title=title)
+    axes.set(xlabel="keep within, % of the keys", ylabel="drop the closest, %", title=title)
     place = None if rule is None else grid.at(rule)
     if place is not None:
         axes.plot(*place, "o", markersize=36, markerfacecolor="none", markeredgecolor="#000000", markeredgewidth=4)
@@ -188,5 +190,9 @@ def _place(grid: Grid, rule: NegativeRule) -> str:
     if not _fits(rule):
         return "The chosen rule is no band of rank shares around the positive, so it has no place here."
     if grid.at(rule) is None:
-        return f"The chosen band, from {100 * rule.lower:g} % to {100 * rule.upper:g} %, lies beyond the edges shown."
-    return f"The ring marks the chosen band, from {100 * rule.lower:g} % to {100 * rule.upper:g} %."
+        return f"The chosen band, {_edges(rule)}, lies beyond the edges shown."
+    return f"The ring marks the chosen band, {_edges(rule)}."
+
+
+def _edges(rule: RankBand) -> str:
+    return f"from {100 * rule.drop_closest:g} % to {100 * rule.keep_within:g} %"

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from cltools.evaluation.diagnosis import mined_purity_by_k
 from cltools.explorer.colours import GREY
 from cltools.gradients import info_nce_gradients, mass_by_rank
-from cltools.mining import AUGMENTED_ONLY, AllNegatives, Similarities, select, terms
+from cltools.mining import AllNegatives, AugmentedView, Similarities, select, terms
 from cltools.mining.similarities import own_last
 from cltools.snapshot import Snapshot
 
@@ -68,7 +68,7 @@ class Picture:
 
 def push_of(s: Similarities, temperature: float) -> torch.Tensor:
     """The derivative of each anchor's loss by each key's cosine where every other image's key is a negative [B, K]."""
-    plain = select(s, AUGMENTED_ONLY, AllNegatives(), temperature=temperature)
+    plain = select(s, AugmentedView(), AllNegatives(), temperature=temperature)
     return info_nce_gradients(**terms(s, plain), temperature=temperature)[1]
 
 
@@ -89,7 +89,7 @@ def forces(s: Similarities, temperatures: Sequence[float] = (0.07, 0.2, 0.5)) ->
 def draw_force(axes: Axes, s: Similarities, temperatures: Sequence[float]) -> None:
     """e^{c/τ}·√(1 − c²) over its own peak, which lies at c = (√(τ² + 4) − τ)/2, over the negatives' histogram."""
     c = torch.linspace(-1, 1, CURVE)
-    cosines = s.anchor[~s.own].numpy()
+    cosines = s.anchor_keys[~s.own].numpy()
     axes.hist(cosines, bins=60, range=(-1, 1), color=GREY, alpha=0.35, weights=_up_to(0.5, cosines), label="negatives")
     for temperature, colour in zip(temperatures, COLOURS, strict=False):
         peak = ((temperature**2 + 4) ** 0.5 - temperature) / 2
@@ -103,10 +103,10 @@ def draw_force(axes: Axes, s: Similarities, temperatures: Sequence[float]) -> No
 
 def draw_mass(axes: Axes, s: Similarities, temperatures: Sequence[float]) -> None:
     """Share of the push that the closest keys hold, by rank share."""
-    keys = s.anchor.shape[1]
+    keys = s.anchor_keys.shape[1]
     counts = {round(count) for count in torch.logspace(0, math.log10(keys), CURVE).tolist()}
     shares = [count / keys for count in sorted(counts)]
-    closeness = own_last(s.anchor, s.own)
+    closeness = own_last(s.anchor_keys, s.own)
     for temperature, colour in zip(temperatures, COLOURS, strict=False):
         held = 100 * mass_by_rank(push_of(s, temperature), closeness, shares).mean(0)
         axes.plot([100 * x for x in shares], held.numpy(), color=colour, label=f"τ = {temperature:g}")
@@ -122,7 +122,7 @@ def draw_mass(axes: Axes, s: Similarities, temperatures: Sequence[float]) -> Non
 def push_by_rank(s: Similarities, temperature: float) -> Picture:
     """Share of the push in each bin of ranks, split into true and false negatives; labels are counted, not used."""
     assert s.same_class is not None, "false negatives are told by labels, and this snapshot has none"
-    push, closeness = push_of(s, temperature), own_last(s.anchor, s.own)
+    push, closeness = push_of(s, temperature), own_last(s.anchor_keys, s.own)
     total = push.sum(1, keepdim=True)
     every = (100 * mass_by_rank(push, closeness, RANKS)).mean(0).diff().numpy()
     false = push * s.same_class
@@ -161,9 +161,11 @@ def draw_purity(axes: Axes, snapshot: Snapshot, ks: Sequence[int]) -> dict[int, 
     drawn, label_at = {}, -math.inf
     for place, epoch in enumerate(snapshot.epochs):
         s = snapshot.similarities(epoch=place)
-        assert s.key is not None and s.same_class is not None, "purity is told by labels, and this snapshot has none"
+        assert s.positive_keys is not None and s.same_class is not None, (
+            "purity is told by labels, and this snapshot has none"
+        )
         base = 100 * float((s.same_class & ~s.own).sum() / (~s.own).sum())
-        drawn[epoch] = [100 * share.value for share in mined_purity_by_k(s.key, s.own, s.same_class, ks)]
+        drawn[epoch] = [100 * share.value for share in mined_purity_by_k(s.positive_keys, s.own, s.same_class, ks)]
         alpha = 0.5 + 0.5 * (place + 1) / len(snapshot.epochs)
         axes.plot(ks, drawn[epoch], "o-", color=COLOURS[1], alpha=alpha, markersize=4)
         label_at = max(drawn[epoch][0], label_at + 4.5)  # a label may not cover the one below it

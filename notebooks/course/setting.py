@@ -146,7 +146,7 @@ def with_rules(experiment: Experiment, rule: Any) -> Experiment:
             experiment = replace(experiment, negatives=each)
         else:
             raise ValueError(
-                f"RULE holds {each!r}, which is no rule; give explorer.rules, or one such as BandNegatives(0.1, 0.5)."
+                f"RULE holds {each!r}, which is no rule; give explorer.rules, or one such as RankBand(0.1, 0.5)."
             )
     return experiment
 

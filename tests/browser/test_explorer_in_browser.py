@@ -65,20 +65,21 @@ def agrees(shown: Shown, file: Path, **expected: Any) -> Session:
 
 
 def test_it_shows_what_select_says_and_follows_the_keyboard(shown: Shown, file: Path) -> None:
-    start = agrees(shown, file, lower=0.1, upper=0.5)
+    start = agrees(shown, file, drop_closest=0.1, keep_within=0.5)
     shown.edge("closest").focus()
     shown.settled(lambda: shown.page.keyboard.press("ArrowRight"))
     after = agrees(shown, file)
-    assert after.rules[1].lower < start.rules[1].lower, "to the right scores grow, and fewer are dropped"  # type: ignore[attr-defined]
+    assert after.rules[1].drop_closest < start.rules[1].drop_closest, "to the right scores grow, and fewer are dropped"  # type: ignore[attr-defined]
     shown.control("beyond").focus()
     shown.settled(lambda: shown.page.keyboard.press("ArrowLeft"))
-    assert agrees(shown, file).rules[1].upper < 0.5  # type: ignore[attr-defined]
+    assert agrees(shown, file).rules[1].keep_within < 0.5  # type: ignore[attr-defined]
     shown.settled(lambda: shown.page.keyboard.press("Home"))
     assert agrees(shown, file).judgement.edges.beyond == after.judgement.edges.closest + 1  # type: ignore[union-attr]
     shown.settled(lambda: shown.root.get_by_text("back", exact=True).click())
     agrees(shown, file)
-    chosen = {"reference": "anchor", "unit": "cosine", "rule": "RingNegatives", "colour": "similarity"}
-    for name, value in chosen.items():
+    chosen = [("by", "anchor"), ("rule", "CosineBand"), ("rule", "MarginBand"), ("rule", "RingNegatives")]
+    chosen.append(("colour", "similarity"))
+    for name, value in chosen:
         shown.settled(lambda name=name, value=value: shown.control(name).select_option(value))
         agrees(shown, file)
     shown.settled(lambda: shown.control("truth").check())
@@ -91,14 +92,14 @@ def test_typed_values_and_mistakes(shown: Shown, file: Path) -> None:
     typed = shown.root.get_by_role("textbox", name="drop the closest, percent of the keys")
     typed.fill("2.5")
     shown.settled(lambda: typed.press("Enter"))
-    agrees(shown, file, lower=0.025)
+    agrees(shown, file, drop_closest=0.025)
     typed.fill("many")
     shown.settled(lambda: typed.press("Enter"))
     assert '"many" is no number' in shown.root.get_by_role("alert").inner_text()
     anchor = shown.root.get_by_role("textbox", name="anchor, by image id")
     anchor.fill("19")
     shown.settled(lambda: anchor.press("Enter"))
-    agrees(shown, file, anchor=19, lower=0.025)
+    agrees(shown, file, anchor=19, drop_closest=0.025)
     anchor.fill("20")
     shown.settled(lambda: anchor.press("Enter"))
     assert 'No image has the id "20"' in shown.root.get_by_role("alert").inner_text()
@@ -427,7 +428,7 @@ def test_rules_and_keys_leave_it(shown: Shown, file: Path) -> None:
     shown.root.locator("summary").nth(1).click()
     session = Session(Snapshot.load(file), shown.state)
     assert shown.root.get_by_label("the rules as Python").inner_text() == session.python()
-    assert json.loads(shown.root.get_by_label("the rules as JSON").inner_text())["negatives"]["rule"] == "BandNegatives"
+    assert json.loads(shown.root.get_by_label("the rules as JSON").inner_text())["negatives"]["rule"] == "RankBand"
     files: list[Download] = []
     shown.page.on("download", lambda file: files.append(file))
     with shown.page.expect_download() as download:
@@ -435,10 +436,10 @@ def test_rules_and_keys_leave_it(shown: Shown, file: Path) -> None:
     assert Path(download.value.path()).read_text() == session.csv()
     shown.page.wait_for_timeout(500)
     assert len(files) == 1
-    line = Session(Snapshot.load(file)).set(anchor=31, lower=0.3, truth=True).state.to_json()
+    line = Session(Snapshot.load(file)).set(anchor=31, drop_closest=0.3, truth=True).state.to_json()
     shown.root.locator("textarea").fill(line)
     shown.settled(lambda: shown.root.get_by_text("go to this view").click())
-    agrees(shown, file, anchor=31, lower=0.3, truth=True)
+    agrees(shown, file, anchor=31, drop_closest=0.3, truth=True)
 
 
 # --- speed, with ceilings that only a hang would pass; `-s` shows the figures

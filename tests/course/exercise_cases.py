@@ -43,5 +43,5 @@ def drawn(anchors: int = 60, classes: int = 4) -> Similarities:
 
 def one(s: Similarities, anchor: int = 0) -> Similarities:
     rows = slice(anchor, anchor + 1)
-    assert s.key is not None
-    return Similarities(s.anchor[rows], s.key[rows], s.positive[rows], s.own[rows])
+    assert s.positive_keys is not None
+    return Similarities(s.anchor_keys[rows], s.positive_keys[rows], s.anchor_positive[rows], s.own[rows])

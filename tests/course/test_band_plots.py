@@ -5,17 +5,17 @@ import pytest
 import torch
 from snapshots import made
 
-from cltools.mining import Band, BandNegatives, PositiveRule, select
+from cltools.mining import AugmentedView, Band, RankBand, select
 from course import band_plots
 
 SNAPSHOT = made(100)
 S = SNAPSHOT.similarities()
 
 
-@pytest.mark.parametrize("reference", ["positive", "anchor", "gradient"])
-def test_prices_count_what_an_edge_drops(reference: str) -> None:
-    (row,) = band_plots.prices(S, [0.1], reference=reference)
-    band = select(S, PositiveRule(weighting="none"), BandNegatives(0.1, 1.0, reference=reference)).band  # type: ignore[arg-type]
+@pytest.mark.parametrize("by", ["positive", "anchor", "force"])
+def test_prices_count_what_an_edge_drops(by: band_plots.By) -> None:
+    (row,) = band_plots.prices(S, [0.1], by=by)
+    band = select(S, AugmentedView(), RankBand(0.1, 1.0, by=by)).band
     same = false = true = kept_false = kept = 0
     for i in range(100):
         for j in range(100):
@@ -45,12 +45,12 @@ def test_nothing_is_dropped_at_an_edge_of_0() -> None:
 
 
 def test_a_band_is_counted_at_every_epoch() -> None:
-    rows = band_plots.over_training(SNAPSHOT, BandNegatives(0.1, 0.5))
+    rows = band_plots.over_training(SNAPSHOT, RankBand(0.1, 0.5))
     assert [row["epoch"] for row in rows] == [1, 5]
     assert rows[1]["same class among suspected %"] > rows[0]["same class among suspected %"], "groups draw apart"
     s = SNAPSHOT.similarities(epoch=0)
     assert s.same_class is not None
-    hard = select(s, PositiveRule(weighting="none"), BandNegatives(0.1, 0.5)).band == Band.HARD
+    hard = select(s, AugmentedView(), RankBand(0.1, 0.5)).band == Band.HARD
     expected = 100 * float((hard & s.same_class).sum() / hard.sum())
     assert rows[0]["same class among suspected %"] == pytest.approx(expected)
 
@@ -58,8 +58,8 @@ def test_a_band_is_counted_at_every_epoch() -> None:
 def test_pictures_say_what_they_show() -> None:
     for picture in (
         band_plots.purity_by_rank(SNAPSHOT),
-        band_plots.by_reference(S),
-        band_plots.anchors_apart(S, BandNegatives(0.1, 0.5)),
+        band_plots.by_closeness(S),
+        band_plots.anchors_apart(S, RankBand(0.1, 0.5)),
         band_plots.maps_apart(SNAPSHOT),
     ):
         assert picture.png().startswith(b"\x89PNG") and len(repr(picture)) > 40
@@ -68,8 +68,8 @@ def test_pictures_say_what_they_show() -> None:
 
 
 def test_the_first_bin_of_the_purity_is_that_of_the_closest_key() -> None:
-    assert S.key is not None and S.same_class is not None
-    closest = S.key.masked_fill(S.own, -2).argmax(1)
+    assert S.positive_keys is not None and S.same_class is not None
+    closest = S.positive_keys.masked_fill(S.own, -2).argmax(1)
     share = 100 * float(S.same_class[torch.arange(100), closest].float().mean())
     line = band_plots.purity_by_rank(SNAPSHOT).figure.axes[0].lines[1]
     values = [y for y in np.asarray(line.get_ydata(), float) if y == y]

@@ -57,8 +57,10 @@ RECORDS = Comparison(
 )
 
 
-def at(lower: float, upper: float, **more: Any) -> Session:
-    return Session(made(200)).set(rule="BandNegatives", weighting="none", **more).set(lower=lower, upper=upper)
+def at(drop_closest: float, keep_within: float, **more: Any) -> Session:
+    return Session(made(200)).set(
+        rule="RankBand", positive_rule="AugmentedView", drop_closest=drop_closest, keep_within=keep_within, **more
+    )
 
 
 BEST_CELL = Cases(
@@ -71,8 +73,8 @@ BEST_CELL = Cases(
         (at(0.1, 0.5), "the best in seed 0 alone; on average over 3 it is not"),
         (at(0.1, 1.0), "band-0.1-1 has +0.50 points, and another cell has more"),
         (at(0.05, 0.5), "a band from 5.0 % to 50.0 % is no cell of the map"),
-        (at(0.0, 0.5, reference="anchor"), "set unit to rank, reference to positive"),
-        (at(0.0, 0.5, rescale=True), "are not rescaled: set weighting to none, rescale off"),
+        (at(0.0, 0.5, by="anchor"), "choose RankBand, and rank by positive"),
+        (at(0.0, 0.5, rescale=True), "are not rescaled: choose AugmentedView, rescale off"),
         (Session(made(200)).set(rule="RandomNegatives"), "the explorer's rule is RandomNegatives"),
         ("band-0-0.5", "is of type str"),
     ],

@@ -9,8 +9,9 @@ from exercise_cases import Cases, drawn, one
 from snapshots import made, unit
 from torch import Tensor
 
-from cltools import AllNegatives, BandNegatives, NegativeRule, OracleNegatives, RandomNegatives, Similarities
+from cltools import AllNegatives, NegativeRule, OracleNegatives, RandomNegatives, RankBand, Similarities
 from cltools.explorer.session import Session
+from cltools.mining import Context
 from course import check
 
 TAU = 0.1
@@ -20,17 +21,17 @@ S = drawn()
 def probability(s: Similarities, tau: float, own: bool = False) -> Tensor:
     """By a loop over anchors, as a reader may write it."""
     rows = []
-    for i in range(len(s.anchor)):
-        e = (s.anchor[i] / tau).exp() * (1.0 if own else (~s.own[i]).float())
-        rows.append(e / ((s.positive[i] / tau).exp() + e.sum()))
+    for i in range(len(s.anchor_keys)):
+        e = (s.anchor_keys[i] / tau).exp() * (1.0 if own else (~s.own[i]).float())
+        rows.append(e / ((s.anchor_positive[i] / tau).exp() + e.sum()))
     return torch.stack(rows)
 
 
-ACROSS = (1 - S.anchor**2).clamp_min(0).sqrt()
+ACROSS = (1 - S.anchor_keys**2).clamp_min(0).sqrt()
 P = probability(S, TAU)
 RIGHT = P * ACROSS / TAU
 WITH_OWN = probability(S, TAU, own=True) * ACROSS / TAU
-WITHOUT_POSITIVE = (S.anchor / TAU).masked_fill(S.own, -torch.inf).softmax(1)
+WITHOUT_POSITIVE = (S.anchor_keys / TAU).masked_fill(S.own, -torch.inf).softmax(1)
 
 FORCES = Cases(
     right=RIGHT,
@@ -46,7 +47,7 @@ FORCES = Cases(
         (-RIGHT, "the sign is not"),
         (WITHOUT_POSITIVE * ACROSS / TAU, "Z holds the positive too"),
         (probability(S, 0.2) * ACROSS / 0.2, "this is the force at τ = 0.2"),
-        (P * (1 - 1.1 * S.anchor**2 - 1).sqrt(), "some numbers are nan"),
+        (P * (1 - 1.1 * S.anchor_keys**2 - 1).sqrt(), "some numbers are nan"),
         (torch.ones(3, 3), "a tensor of shape [60, 60] is wanted, and this has [3, 3]"),
         (P + 0.7 * ~S.own, "the largest error is at key"),
     ],
@@ -61,7 +62,7 @@ ALL = SNAPSHOT.similarities()
 
 def held_by_closest(tau: float, own: bool = False) -> float:
     p = probability(ALL, tau, own)
-    score = ALL.anchor if own else ALL.anchor.masked_fill(ALL.own, -torch.inf)
+    score = ALL.anchor_keys if own else ALL.anchor_keys.masked_fill(ALL.own, -torch.inf)
     closest = score.topk(4, dim=1).indices
     return float((p.gather(1, closest).sum(1) / p.sum(1)).mean())
 
@@ -96,21 +97,21 @@ TEMPERATURE_FOR = Cases(
 
 @dataclass(frozen=True)
 class Broken(NegativeRule):
-    def judge(self, s: Similarities, eligible: Tensor, *, temperature: float, generator: Any) -> Tensor:
+    def judge(self, s: Similarities, context: Context) -> Tensor:
         raise KeyError("oops")
 
 
 SPARE_FALSE = Cases(
-    right=BandNegatives(0.1, 1.0),
-    forms=[BandNegatives(0.1, 1.0, reference="anchor"), BandNegatives(0.05, 0.9)],
-    wrong_type=(0.1, "a rule such as BandNegatives(0.1, 1.0) is wanted, and this is of type float"),
+    right=RankBand(0.1, 1.0),
+    forms=[RankBand(0.1, 1.0, by="anchor"), RankBand(0.05, 0.9)],
+    wrong_type=(0.1, "a rule such as RankBand(0.1, 1.0) is wanted, and this is of type float"),
     mistakes=[
         (AllNegatives, "and this is the class AllNegatives"),
         (AllNegatives(), "keeps every key"),
         (OracleNegatives(), "reads the labels"),
-        (BandNegatives(0.0, 0.5), "lies far away"),
-        (BandNegatives(0.6, 1.0), "more than half of the push is gone"),
-        (BandNegatives(0.0, 1e-6), "keeps no key"),
+        (RankBand(0.0, 0.5), "lies far away"),
+        (RankBand(0.6, 1.0), "more than half of the push is gone"),
+        (RankBand(0.0, 1e-6), "keeps no key"),
         (Broken(), "the rule raises KeyError: 'oops'"),
     ],
     given=(S,),
@@ -133,7 +134,7 @@ def test_the_temperature_is_judged_at_the_epoch_that_is_shown(capsys: pytest.Cap
 
 
 def test_false_negatives_are_counted_by_push(capsys: pytest.CaptureFixture[str]) -> None:
-    check.spare_false(BandNegatives(0.1, 1.0), S, temperature=0.5)
+    check.spare_false(RankBand(0.1, 1.0), S, temperature=0.5)
     push = probability(S, 0.5)
     assert S.same_class is not None
     before = 100 * float((push * S.same_class).sum() / push.sum())

@@ -35,19 +35,19 @@ OWN_KEYS = Cases(
 
 
 def at(count: int = 200, **changes: Any) -> Session:
-    return Session(made(count)).set(rule="BandNegatives", **changes)
+    return Session(made(count)).set(rule="RankBand", **changes)
 
 
 BATCH_EDGE = Cases(
-    right=at(lower=4 / 128),
-    forms=[at(lower=0.03, anchor=13), at(60, lower=0.034)],
+    right=at(drop_closest=4 / 128),
+    forms=[at(drop_closest=0.03, anchor=13), at(60, drop_closest=0.034)],
     wrong_type=(0.03, "the explorer itself is wanted, as explore(…) gave it, and this is of type float"),
     mistakes=[
-        (at(lower=4 / 200), "You took the count over, and what a rule takes along is the share: 4 of 128"),
-        (at(lower=0.01), "raise it"),
-        (at(lower=0.1), "lower it"),
-        (at(lower=0.1).set(unit="cosine"), "let them count in ranks"),
-        (Session(made(200)).set(rule="AllNegatives"), "BandNegatives is the one with edges"),
+        (at(drop_closest=4 / 200), "You took the count over, and what a rule takes along is the share: 4 of 128"),
+        (at(drop_closest=0.01), "raise it"),
+        (at(drop_closest=0.1), "lower it"),
+        (at(drop_closest=0.1).set(rule="CosineBand"), "choose RankBand, whose edges are shares of the keys"),
+        (Session(made(200)).set(rule="AllNegatives"), "has no edges: choose RankBand"),
     ],
     settings={"keys": 128, "dropped": 4},
 )

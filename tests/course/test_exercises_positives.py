@@ -9,25 +9,25 @@ import torch
 from exercise_cases import Cases, drawn, one
 from snapshots import made
 
-from cltools import PositiveRule, Similarities
+from cltools import NearestKeys, Similarities
 from cltools.explorer.session import Session
 from course import check
 
 S = one(drawn())
-assert S.key is not None
+assert S.positive_keys is not None
 
 
 def soft(s: Similarities, tau: float = 0.1, own: bool = False) -> np.ndarray:
     """In plain numpy, as a reader may write it."""
-    assert s.key is not None
-    score = s.key[0].numpy().copy()
+    assert s.positive_keys is not None
+    score = s.positive_keys[0].numpy().copy()
     if not own:
         score[s.own[0].numpy()] = -np.inf
     e = np.exp(np.sort(score)[::-1][:5] / tau)
     return np.concatenate([[0.5], 0.5 * e / e.sum()])
 
 
-OF_ALL = 0.5 * (S.key / 0.1).masked_fill(S.own, -torch.inf).softmax(1).topk(5).values[0]
+OF_ALL = 0.5 * (S.positive_keys / 0.1).masked_fill(S.own, -torch.inf).softmax(1).topk(5).values[0]
 
 SOFT_WEIGHTS = Cases(
     right=soft(S),
@@ -40,18 +40,20 @@ SOFT_WEIGHTS = Cases(
         (soft(S, own=True), "you kept the anchor's own key"),
         (soft(S, tau=1.0), "divide the cosines by the temperature 0.1"),
         ([0.5, *OF_ALL.tolist()], "runs over the 5 mined keys alone"),
-        ([0.5] + [0.1] * 5, "these are hard weights"),
-        (soft(replace(S, key=S.anchor)), "you searched close to z;"),
+        ([0.5] + [0.1] * 5, "these are uniform weights"),
+        (soft(replace(S, positive_keys=S.anchor_keys)), "you searched close to z;"),
         ([0.3] * 6, "yours sum to 1.8, where 1 is wanted, and start with 0.3"),
     ],
-    given=(S, PositiveRule(k=5, weighting="soft")),
+    given=(S, NearestKeys(k=5)),
 )
 
 SNAPSHOT = made(200, epochs=(1, 5), dim=6)
 
 
 def at(**changes: Any) -> Session:
-    return Session(SNAPSHOT).set({"positives.weighting": "hard", "positives.augmented_share": 0.7, **changes})
+    return Session(SNAPSHOT).set(
+        {"positives.weighting": "uniform", "positives.min_weight": None, "positives.augmented_share": 0.7, **changes}
+    )
 
 
 def wrong_weight(epoch: int, k: int) -> float:
@@ -72,7 +74,7 @@ STAKED = Cases(
     forms=[at(anchor=13, scope="all"), at(rule="AllNegatives").set(compare=True), at(**{"positives.k": 4})],
     wrong_type=(0.7, "the explorer itself is wanted, as explore(…) gave it, and this is of type float"),
     mistakes=[
-        (at(**{"positives.weighting": "none"}), "no key is mined, so nothing is guessed"),
+        (at().set(positive_rule="AugmentedView"), "no key is mined, so nothing is guessed"),
         (at(**{"positives.augmented_share": 0.9}), "let the augmented view keep less"),
         (at(**{"positives.augmented_share": 0.5}), "let the augmented view keep more"),
         (at(**{"positives.augmented_share": 0.0}), "You replace the augmented view"),

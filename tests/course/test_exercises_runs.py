@@ -12,7 +12,7 @@ from scipy.stats import t
 from snapshots import made
 from test_reports_run_table import run
 
-from cltools import BandNegatives, Experiment, preset
+from cltools import Experiment, RankBand, preset
 from cltools.explorer.session import Session
 from course import check, results
 
@@ -154,7 +154,7 @@ def folders(tmp_path: Path, base: Experiment, name: str, figures: list[float], *
 
 
 MOCO = preset("digits-moco")
-OWN = replace(MOCO, negatives=BandNegatives(0.1, 0.5))
+OWN = replace(MOCO, negatives=RankBand(0.1, 0.5))
 
 
 def test_alike_in_all_but_the_rule_is_fair(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from snapshots import made
 
-from cltools.mining import Band, BandNegatives, PositiveRule, RandomNegatives, select
+from cltools.mining import AugmentedView, Band, CosineBand, RandomNegatives, RankBand, select
 from course import grids
 from course.results import Comparison
 
 S = made(200, epochs=(5,)).similarities()
-PLAIN = PositiveRule(weighting="none")
+PLAIN = AugmentedView()
 
 
 def record(**more: list[float]) -> Comparison:
@@ -42,7 +42,7 @@ def test_shares_are_what_select_keeps() -> None:
             if lower >= upper:
                 assert kept.values[row, column].isnan() and false.values[row, column].isnan()
                 continue
-            mask = select(S, PLAIN, BandNegatives(lower, upper)).band == Band.POTENTIAL
+            mask = select(S, PLAIN, RankBand(lower, upper)).band == Band.POTENTIAL
             assert float(kept.values[row, column]) == pytest.approx(100 * float(mask.sum() / others.sum()))
             same = 100 * float((mask & S.same_class).sum() / mask.sum())
             assert float(false.values[row, column]) == pytest.approx(same, abs=1e-4)
@@ -72,19 +72,19 @@ def test_pairs_without_a_record_stay_empty_and_other_arms_are_no_bands() -> None
 
 def test_a_rule_lies_between_the_edges() -> None:
     grid = grids.gains(record())
-    assert grid.at(BandNegatives(0.1, 0.5)) == (0.0, 1.0)
-    assert grid.at(BandNegatives(0.05, 0.75)) == pytest.approx((0.5, 0.5))
+    assert grid.at(RankBand(0.1, 0.5)) == (0.0, 1.0)
+    assert grid.at(RankBand(0.05, 0.75)) == pytest.approx((0.5, 0.5))
     for other in (
-        BandNegatives(0.2, 0.4),  # beyond the map
+        RankBand(0.2, 0.4),  # beyond the map
         RandomNegatives(0.5),
-        BandNegatives(-0.5, 0.5, unit="cosine"),
-        BandNegatives(0, 1, reference="anchor"),
+        CosineBand(above=-0.5, below=0.5),
+        RankBand(0, 1, by="anchor"),
     ):
         assert grid.at(other) is None
 
 
 def test_pictures_say_what_they_show_and_mark_the_rule() -> None:
-    picture = grids.of_records(record(), BandNegatives(0.1, 0.5))
+    picture = grids.of_records(record(), RankBand(0.1, 0.5))
     for words in (
         "gains over 2 seeds",
         "above moco: from -2.0 to +2.5",
@@ -97,7 +97,7 @@ def test_pictures_say_what_they_show_and_mark_the_rule() -> None:
     assert all(axes.lines[-1].get_xydata().tolist() == [[0, 1]] for axes in (left, right))
     unmarked = grids.of_snapshot(S, RandomNegatives(0.5))
     assert "it has no place here" in unmarked.words and not any(axes.lines for axes in unmarked.figure.axes)
-    beyond = grids.of_records(record(), BandNegatives(0.2, 0.4))
+    beyond = grids.of_records(record(), RankBand(0.2, 0.4))
     assert "from 20 % to 40 %, lies beyond the edges shown" in beyond.words
-    assert len(grids.of_snapshot(S, BandNegatives(0.05, 0.5)).figure.axes[0].lines) == 2
+    assert len(grids.of_snapshot(S, RankBand(0.05, 0.5)).figure.axes[0].lines) == 2
     assert picture.png()[:4] == b"\x89PNG"

@@ -10,9 +10,10 @@ from test_project import ROOT, markdown
 
 from cltools import (
     AllNegatives,
+    AugmentedView,
     Band,
-    BandNegatives,
-    PositiveRule,
+    NearestKeys,
+    RankBand,
     Similarities,
     diagnose,
     info_nce_gradients,
@@ -25,7 +26,7 @@ from cltools.gradients import effective_negatives, mass_by_rank
 from course import band_plots, comparison, mistakes, results
 
 GUIDE = " ".join((ROOT / "TEACHING.md").read_text().split())
-PLAIN = PositiveRule(weighting="none")
+PLAIN = AugmentedView()
 
 
 @cache
@@ -41,7 +42,7 @@ def push(temperature: float, epoch: int = -1) -> torch.Tensor:
 def held(share: float, temperature: float, epoch: int = -1) -> float:
     """Percent of the push that the closest keys hold."""
     s = everyone(epoch=epoch)
-    closeness = s.anchor.masked_fill(s.own, -torch.inf)
+    closeness = s.anchor_keys.masked_fill(s.own, -torch.inf)
     return 100 * float(mass_by_rank(push(temperature, epoch), closeness, [share]).mean())
 
 
@@ -66,9 +67,9 @@ def test_who_pushes() -> None:
 
 def test_what_edges_cost() -> None:
     digits = everyone("digits-potential")
-    assert digits.key is not None
+    assert digits.positive_keys is not None
     snapshot = load_snapshot("digits-potential")
-    closest = digits.key.masked_fill(digits.own, -2).argmax(1)
+    closest = digits.positive_keys.masked_fill(digits.own, -2).argmax(1)
     threes = torch.from_numpy(snapshot.labels == 3)
     quote(f"comes later: {100 * (snapshot.labels[closest[threes]] == 3).mean():.0f} %")
     ten, thirty = band_plots.prices(digits, [0.1, 0.3])
@@ -79,11 +80,14 @@ def test_what_edges_cost() -> None:
 
 def test_what_closeness_knows() -> None:
     s = everyone()
-    quote(f"{of_class(select(s, PLAIN, BandNegatives(0.01, 1.0)).band == Band.HARD, s):.0f} %, where chance is 20 %")
+    quote(f"{of_class(select(s, PLAIN, RankBand(0.01, 1.0)).band == Band.HARD, s):.0f} %, where chance is 20 %")
     first, last = (everyone(epoch=epoch) for epoch in (0, -1))
-    right = [of_class(select(s, PLAIN, BandNegatives(0.1, 0.5)).band == Band.HARD, s) for s in (first, last)]
+    right = [of_class(select(s, PLAIN, RankBand(0.1, 0.5)).band == Band.HARD, s) for s in (first, last)]
     quote(f"{right[0]:.0f} % right, where chance is 20 %; at epoch 30 it is {right[1]:.0f} %")
-    by_k = [diagnose(s, select(s, PositiveRule(), AllNegatives()), ks=(1, 5, 50)).by_k for s in (first, last)]
+    by_k = [
+        diagnose(s, select(s, NearestKeys(min_weight="mean"), AllNegatives()), ks=(1, 5, 50)).by_k
+        for s in (first, last)
+    ]
     early, late = ([100 * share.value for share in shares] for shares in by_k)
     quote(f"{late[1]:.0f} %, by chance 20 %", f"are {late[2]:.0f} % right, at the first epoch {early[2]:.0f} to")
     quote(f"{early[2]:.0f} to {early[0]:.0f} %")
@@ -122,7 +126,7 @@ def test_the_sections_it_sends_teachers_to_exist() -> None:
 
 
 def test_the_controls_it_names_exist() -> None:
-    session = Session(load_snapshot("shapes-moco")).set(rule="BandNegatives")
+    session = Session(load_snapshot("shapes-moco")).set(rule="RankBand", positive_rule="NearestKeys")
     labels = {control.label for control in session.controls}
     named = {"drop the closest", "show true classes", "candidates k"}
     assert named <= labels and all(f"*{label}*" in GUIDE for label in named)

@@ -10,13 +10,23 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from cltools import AllNegatives, Band, PositiveRule, Similarities, info_nce, info_nce_gradients, select, terms
+from cltools import (
+    AllNegatives,
+    AugmentedView,
+    Band,
+    NearestKeys,
+    Similarities,
+    info_nce,
+    info_nce_gradients,
+    select,
+    terms,
+)
 from cltools import similarities as cosines
 from course import mistakes
 from course.mistakes import Effect
 from course.mistakes.short_run import short_run
 
-PLAIN = PositiveRule(weighting="none")
+PLAIN = AugmentedView()
 
 
 @pytest.fixture
@@ -40,7 +50,7 @@ def test_the_own_key_becomes_a_negative_and_nothing_else_changes(s: Similarities
 
 
 def test_a_mined_key_is_pulled_and_pushed(s: Similarities) -> None:
-    right = select(s, PositiveRule(k=3), AllNegatives())
+    right = select(s, NearestKeys(k=3), AllNegatives())
     wrong = mistakes.push_mined_keys(right)
     mined = right.band == Band.MINED
     assert mined.any() and (right.negative_weight[mined] == 0).all() and (wrong.negative_weight[mined] == 1).all()
@@ -54,9 +64,9 @@ def test_a_length_is_another_temperature(s: Similarities, length: float) -> None
     wrong = mistakes.forget_to_normalise(s, length=length)
     loss = info_nce(**terms(wrong, chosen), temperature=0.5)
     torch.testing.assert_close(loss, info_nce(**terms(s, chosen), temperature=0.5 / length**2))
-    assert s.key is not None and wrong.key is not None
-    torch.testing.assert_close(wrong.key, s.key * length**2)
-    assert mistakes.forget_to_normalise(replace(s, key=None), length=length).key is None
+    assert s.positive_keys is not None and wrong.positive_keys is not None
+    torch.testing.assert_close(wrong.positive_keys, s.positive_keys * length**2)
+    assert mistakes.forget_to_normalise(replace(s, positive_keys=None), length=length).positive_keys is None
 
 
 def test_fewer_negatives_give_a_lower_loss_of_the_same_encoder(s: Similarities) -> None:
@@ -143,7 +153,7 @@ def test_an_effect_names_a_guard_and_a_test_that_exist(name: str) -> None:
     found = effect(name, 0)
     assert pkgutil.resolve_name(found.guard) is not None
     file, test = found.test.split("::")
-    assert re.search(rf"^def {test}\(", (Path(__file__).parent / file).read_text(), flags=re.MULTILINE)
+    assert re.search(rf"^def {test}\(", (Path(__file__).parents[1] / file).read_text(), flags=re.MULTILINE)
 
 
 def test_an_effect_is_shown_as_a_table_its_meaning_and_its_guard() -> None:

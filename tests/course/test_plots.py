@@ -66,7 +66,9 @@ def test_the_push_by_rank_is_the_packages(snapshot: Snapshot) -> None:
     s = snapshot.similarities()
     shares, held = lines(plots.forces(s, temperatures=(0.2,)), panel=1)["τ = 0.2"]
     at = 30
-    expected = mass_by_rank(plots.push_of(s, 0.2), s.anchor.masked_fill(s.own, -torch.inf), [shares[at] / 100]).mean()
+    expected = mass_by_rank(
+        plots.push_of(s, 0.2), s.anchor_keys.masked_fill(s.own, -torch.inf), [shares[at] / 100]
+    ).mean()
     assert held[at] == pytest.approx(100 * float(expected))
     assert shares[-1] == held[-1] == pytest.approx(100)
 
@@ -86,8 +88,8 @@ def test_purity_is_drawn_for_each_epoch_beside_chance(snapshot: Snapshot) -> Non
     picture = plots.purity(snapshot)
     first, last, chance = (line.get_ydata() for line in picture.figure.axes[0].lines)
     s = snapshot.similarities()
-    assert s.key is not None and s.same_class is not None
-    closest = s.key.masked_fill(s.own, -torch.inf).topk(5, dim=1).indices
+    assert s.positive_keys is not None and s.same_class is not None
+    closest = s.positive_keys.masked_fill(s.own, -torch.inf).topk(5, dim=1).indices
     assert last[KS.index(5)] == pytest.approx(100 * float(s.same_class.gather(1, closest).float().mean()))
     assert (np.array(last) > np.array(first)).all() and chance[0] == pytest.approx(100 * 39 / 119)
     assert f"epoch 30: {last[0]:.0f} % of the closest" in picture.words

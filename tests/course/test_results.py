@@ -308,4 +308,4 @@ def test_the_band_that_notebook_04_opens_with_is_first_in_one_seed_and_last_in_t
     assert max(first, key=first.__getitem__) == "band-0.1-0.5" == min(second, key=second.__getitem__)
     assert f"changes by {abs(first['moco'] - second['moco']):.1f} points" in text
     notebook = (ROOT / "notebooks" / "04_train_and_compare.ipynb").read_text()
-    assert "lower=0.1, upper=0.5)" in notebook and "trial.train(seeds=(0, 1))" in notebook
+    assert "drop_closest=0.1, keep_within=0.5)" in notebook and "trial.train(seeds=(0, 1))" in notebook

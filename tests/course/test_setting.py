@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from cltools import BandNegatives, PositiveRule, RandomNegatives, fit, laptop, load_images, preset
+from cltools import NearestKeys, RandomNegatives, RankBand, fit, laptop, load_images, preset
 from cltools.config import to_plain
 from course import choose, results
 from course.setting import RECIPE, SHORT, SHORTENED, how_long, is_here, with_rules
@@ -89,21 +89,21 @@ def test_the_images_of_each_set_are_found_unread(tmp_path: Path) -> None:
 
 
 def test_rules_of_an_explorer_take_the_place_of_the_presets() -> None:
-    base, positives, band = preset("shapes-moco"), PositiveRule(k=7), BandNegatives(0.1, 0.4)
+    base, positives, band = preset("shapes-moco"), NearestKeys(k=7), RankBand(0.1, 0.4)
     assert with_rules(base, None) == base
     assert with_rules(base, (positives, band)) == replace(base, positives=positives, negatives=band)
     assert with_rules(base, band) == replace(base, negatives=band)
     assert with_rules(base, positives) == replace(base, positives=positives)
     with pytest.raises(ValueError, match=r"explorer\.rules"):
-        with_rules(base, "BandNegatives")
+        with_rules(base, "RankBand")
 
 
 def test_no_two_settings_share_a_folder_and_the_same_returns_to_its_own(empty: str) -> None:
     def folder(**more: Any) -> Path:
         return choose("shapes", root=empty, out="out", **more).folder
 
-    many = [folder(), folder(seed=1), folder(method="moco"), folder(rule=BandNegatives(0.1, 0.4))]
-    many.append(folder(rule=BandNegatives(0.1, 0.3)))
+    many = [folder(), folder(seed=1), folder(method="moco"), folder(rule=RankBand(0.1, 0.4))]
+    many.append(folder(rule=RankBand(0.1, 0.3)))
     assert len({*many}) == len(many) and folder() == many[0] and many[0].parent == Path("out")
     assert choose("shapes", root="elsewhere", out="out", download=True).folder == many[0]  # these decide no result
 

@@ -12,7 +12,7 @@ from snapshots import made
 from cltools.config import differences
 from cltools.datasets import load_images
 from cltools.explorer.session import Session
-from cltools.mining import BandNegatives, RandomNegatives
+from cltools.mining import NearestKeys, RandomNegatives, RankBand
 from cltools.presets import preset
 from cltools.reports import CompareFlags, comparing
 from course import Trial
@@ -23,7 +23,13 @@ QUICK = CompareFlags("digits", Path("none.json"), warm_epochs=1, epochs=2, holdo
 
 
 def explored(**changes: Any) -> Session:
-    asked = {"rule": "BandNegatives", "weighting": "none", "lower": 0.1, "upper": 0.5, **changes}
+    asked = {
+        "rule": "RankBand",
+        "positive_rule": "AugmentedView",
+        "drop_closest": 0.1,
+        "keep_within": 0.5,
+        **changes,
+    }
     return Session(made(200)).set(asked)
 
 
@@ -43,12 +49,13 @@ def trained() -> Trial:
 
 
 def test_arms_differ_in_their_rules_alone_and_chance_keeps_as_many() -> None:
-    trial = Trial(explored(weighting="hard", k=3))
+    trial = Trial(explored(positive_rule="NearestKeys", k=3))
     moco, yours, chance = (trial.experiments[arm] for arm in ARMS)
-    assert yours.negatives == BandNegatives(0.1, 0.5) and yours.positives.k == 3
+    assert yours.negatives == RankBand(0.1, 0.5)
+    assert yours.positives == NearestKeys(k=3, min_weight="mean", start=0, ramp=0)
     assert yours.positives == chance.positives and chance.negatives == RandomNegatives(trial.share)
     assert {line.split(".")[0] for line in differences(moco, yours)} == {"positives", "negatives"}
-    assert trial.share == round(explored(weighting="hard", k=3).census.kept.value, 3)
+    assert trial.share == round(explored(positive_rule="NearestKeys", k=3).census.kept.value, 3)
     assert Trial(explored()).share == pytest.approx(80 / 199, abs=5e-4)
 
 
@@ -86,11 +93,9 @@ def test_it_is_drawn_and_told(trained: Trial) -> None:
     assert all([*line.get_xdata()] == [1, 2] for panel in axes for line in panel.lines)
     assert [text.get_text() for text in axes[2].get_legend().get_texts()] == [*ARMS]
     assert all(f"{arm}: loss" in trained.picture.words for arm in ARMS)
-    assert repr(trained).startswith("6 arms of moco, BandNegatives, and 40.2 % of the keys by chance are trained")
+    assert repr(trained).startswith("6 arms of moco, RankBand, and 40.2 % of the keys by chance are trained")
     fresh = Trial(explored(), QUICK)
-    assert repr(fresh) == (
-        "To be trained: moco, BandNegatives, and 40.2 % of the keys by chance; 2 epochs after 1 of moco."
-    )
+    assert repr(fresh) == ("To be trained: moco, RankBand, and 40.2 % of the keys by chance; 2 epochs after 1 of moco.")
     assert fresh.picture.words.endswith("none yet.") and not any(panel.lines for panel in fresh.picture.figure.axes)
 
 
@@ -114,6 +119,6 @@ def test_it_shows_itself_while_it_trains(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_rule_that_keeps_nothing_is_refused() -> None:
-    nothing = Session(made(200)).set(rule="BandNegatives", unit="cosine", weighting="none", lower=0.9999, upper=1.0)
+    nothing = Session(made(200)).set(rule="CosineBand", positive_rule="AugmentedView", above=0.9999, below=1.0)
     with pytest.raises(ValueError, match="keeps no key as a negative; widen the band"):
         Trial(nothing)

@@ -134,11 +134,14 @@ class Histogram {
     this.handles[name].setAttribute("transform", `translate(${this.x(at).toFixed(2)},0)`);
   }
 
-  // An edge's value where the pointer is: a number of keys, or a cosine.
+  // An edge's value where the pointer is: a number of keys, a cosine or a margin.
   #valueAt(clientX) {
     const score = this.scoreAt(clientX);
     const { view, keys } = this.explorer;
-    if (view.edges.unit !== "rank") return Math.max(-1, Math.min(1, score));
+    if (view.edges.unit !== "rank") {
+      const { options } = this.explorer.control("closest");
+      return Math.max(options[0], Math.min(options[options.length - 1], score));
+    }
     return score <= this.low ? keys.band.length : keys.atLeast(score);
   }
 

@@ -100,6 +100,7 @@ function makeEdge(control, ask, explorer) {
   const unit = element("span");
   const made = { input, node: labelled(control, input, typedValue, unit, output), control };
   const ranks = () => explorer.view.edges?.unit === "rank";
+  const measure = () => ({ rank: "percent of the keys", cosine: "cosine", margin: "difference of cosines" })[explorer.view.edges?.unit];
   input.addEventListener("input", () => {
     const value = made.control.options[Number(input.value)];
     explorer.histogram.preview(control.name, value);
@@ -108,7 +109,7 @@ function makeEdge(control, ask, explorer) {
   typedValue.addEventListener("change", () => {
     const value = Number(typedValue.value);
     if (typedValue.value.trim() === "" || Number.isNaN(value)) {
-      explorer.complain(`"${typedValue.value}" is no number; type ${ranks() ? "a share of the keys in percent" : "a cosine"}.`);
+      explorer.complain(`"${typedValue.value}" is no number; type a ${ranks() ? "share of the keys in percent" : measure()}.`);
       made.show(made.control);
       return;
     }
@@ -118,7 +119,7 @@ function makeEdge(control, ask, explorer) {
     input.max = options.length - 1;
     input.value = nearest(options, value);
     input.setAttribute("aria-valuetext", text);
-    typedValue.setAttribute("aria-label", `${control.label}, ${ranks() ? "percent of the keys" : "cosine"}`);
+    typedValue.setAttribute("aria-label", `${control.label}, ${measure()}`);
     const shown = ranks() ? String(+((100 * value) / explorer.keys.band.length).toPrecision(4)) : value.toFixed(3);
     if (document.activeElement !== typedValue) typedValue.value = shown;
     unit.textContent = ranks() ? "%" : "";

@@ -3,7 +3,7 @@
 What is right is computed here anew by the package, from what the reader's answer was made of.
 """
 
-from course.exercises.bands import beats_chance, dropped, kept, lower_edge, negatives_left
+from course.exercises.bands import beats_chance, drop_closest, dropped, kept, negatives_left
 from course.exercises.choosing import best_cell, detectable
 from course.exercises.negatives import forces, spare_false, temperature_for
 from course.exercises.own import batch_edge, own_keys
@@ -16,11 +16,11 @@ __all__ = [
     "beats_chance",
     "best_cell",
     "detectable",
+    "drop_closest",
     "dropped",
     "fair",
     "forces",
     "kept",
-    "lower_edge",
     "negatives_left",
     "own_keys",
     "paired",

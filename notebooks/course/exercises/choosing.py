@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from cltools.evaluation.intervals import Z, student
-from cltools.mining import BandNegatives
+from cltools.mining import AugmentedView, CosineBand, MarginBand, RankBand
 from cltools.reports import BASELINE, chance_name
 from course import grids, paired
 from course.exercises.asking import Mistake, as_number, exercise
@@ -65,18 +65,18 @@ def best_cell(answer: Any, records: Comparison, figure: str = "knn200") -> str:
         figure: that is compared.
     """
     rule, bands = as_explorer(answer).rules[1], grids.bands_of(records)
-    if not isinstance(rule, BandNegatives):
-        raise Mistake(f"the explorer's rule is {type(rule).__name__}; the map is of BandNegatives")
-    if rule.unit != "rank" or rule.reference != "positive":
-        raise Mistake("the map's bands are rank shares around the positive: set unit to rank, reference to positive")
-    if rule.rescale or answer.rules[0].mines:
-        raise Mistake("the map's bands mine no positives and are not rescaled: set weighting to none, rescale off")
+    if not isinstance(rule, RankBand | CosineBand | MarginBand):
+        raise Mistake(f"the explorer's rule is {type(rule).__name__}; the map is of RankBand")
+    if not isinstance(rule, RankBand) or rule.by != "positive":
+        raise Mistake("the map's bands are rank shares around the positive: choose RankBand, and rank by positive")
+    if rule.rescale or not isinstance(answer.rules[0], AugmentedView):
+        raise Mistake("the map's bands mine no positives and are not rescaled: choose AugmentedView, rescale off")
     here = [arm for arm, edges in bands.items() if _near(rule, *edges)]
     value = max(statistics.fmean(records.gains(arm, figure).values()) for arm in bands)
     if not here:
         raise Mistake(
-            f"a band from {100 * rule.lower:.1f} % to {100 * rule.upper:.1f} % is no cell of the map; both edges must "
-            "stand at edges of it"
+            f"a band from {100 * rule.drop_closest:.1f} % to {100 * rule.keep_within:.1f} % is no cell of the map; "
+            "both edges must stand at edges of it"
         )
     mine = statistics.fmean(records.gains(here[0], figure).values())
     if mine == value:
@@ -108,5 +108,5 @@ def _above_chance(records: Comparison, arm: str, edges: tuple[float, float], fig
     return statistics.fmean(records.gains(arm, figure, against=chance).values())
 
 
-def _near(rule: BandNegatives, lower: float, upper: float) -> bool:
-    return abs(rule.lower - lower) <= EDGE and abs(rule.upper - upper) <= EDGE
+def _near(rule: RankBand, closest: float, within: float) -> bool:
+    return abs(rule.drop_closest - closest) <= EDGE and abs(rule.keep_within - within) <= EDGE

@@ -6,7 +6,7 @@ Legend: N images of the snapshot.
 from typing import Any
 
 from cltools.explorer.session import Session
-from cltools.mining import BandNegatives, Similarities
+from cltools.mining import CosineBand, MarginBand, RankBand, Similarities
 from course.exercises.asking import Mistake
 
 
@@ -17,13 +17,13 @@ def as_explorer(answer: Any) -> Session:
     return answer
 
 
-def rank_band_of(session: Session) -> BandNegatives:
+def rank_band_of(session: Session) -> RankBand:
     """The band of the explorer's active side, its edges as shares of the keys."""
     rule = session.rules[1]
-    if not isinstance(rule, BandNegatives):
-        raise Mistake(f"the explorer's rule is {_kind(rule)}, and BandNegatives is the one with edges: choose it")
-    if rule.unit != "rank":
-        raise Mistake("the explorer's edges stand as cosines; let them count in ranks, as shares of the keys")
+    if isinstance(rule, CosineBand | MarginBand):
+        raise Mistake(f"the edges of {_kind(rule)} are cosines; choose RankBand, whose edges are shares of the keys")
+    if not isinstance(rule, RankBand):
+        raise Mistake(f"the explorer's rule is {_kind(rule)}, which has no edges: choose RankBand")
     return rule
 
 

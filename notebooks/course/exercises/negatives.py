@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cltools.errors import described
 from cltools.gradients import info_nce_gradients, mass_by_rank, tangential_force
-from cltools.mining import AUGMENTED_ONLY, NegativeRule, OracleNegatives, Similarities, select
+from cltools.mining import AugmentedView, NegativeRule, OracleNegatives, Similarities, select
 from cltools.mining.similarities import own_last
 from course.exercises.asking import Mistake, as_numbers, exercise, same, sentence
 from course.exercises.exploring import as_explorer, everyone
@@ -31,8 +31,8 @@ def forces(answer: Any, s: Similarities, *, temperature: float) -> str:
         s: similarities it was computed from.
         temperature: the loss's.
     """
-    given = as_numbers(answer, tuple(s.anchor.shape))
-    right = tangential_force(_push(s, temperature), s.anchor)
+    given = as_numbers(answer, tuple(s.anchor_keys.shape))
+    right = tangential_force(_push(s, temperature), s.anchor_keys)
     if same(given, right):
         return f"The hardest key turns the anchor with a force of {float(right.max()):.3g}, all others with less."
     if bool((given[s.own] != 0).any()):
@@ -44,14 +44,14 @@ def forces(answer: Any, s: Similarities, *, temperature: float) -> str:
             raise Mistake(words)
     row, key = divmod(int((given - right).abs().argmax()), given.shape[1])
     raise Mistake(
-        f"the largest error is at key {key}, of cosine {float(s.anchor[row, key]):.3f}: you have "
+        f"the largest error is at key {key}, of cosine {float(s.anchor_keys[row, key]):.3f}: you have "
         f"{float(given[row, key]):.3g}, and it should be {float(right[row, key]):.3g}"
     )
 
 
 def _wrong_forces(s: Similarities, temperature: float) -> list[tuple[Tensor, str]]:
     """What the classic mistakes give, each with its words."""
-    cosine, push = s.anchor, _push(s, temperature)
+    cosine, push = s.anchor_keys, _push(s, temperature)
     right, p = tangential_force(push, cosine), push * temperature
     without_positive = p / p.sum(1, keepdim=True) / temperature
     with_own = _push(s, temperature, own=True).masked_fill(s.own, 0)
@@ -75,8 +75,10 @@ def _wrong_forces(s: Similarities, temperature: float) -> list[tuple[Tensor, str
 
 def _push(s: Similarities, temperature: float, *, own: bool = False) -> Tensor:
     """The loss's derivative by each negative's cosine, every key kept; with the own key among them if `own`."""
-    weight = torch.ones_like(s.anchor) if own else (~s.own).float()
-    return info_nce_gradients(s.positive[:, None], s.anchor, temperature=temperature, negative_weight=weight)[1]
+    weight = torch.ones_like(s.anchor_keys) if own else (~s.own).float()
+    return info_nce_gradients(
+        s.anchor_positive[:, None], s.anchor_keys, temperature=temperature, negative_weight=weight
+    )[1]
 
 
 @exercise
@@ -90,12 +92,12 @@ def temperature_for(answer: Any, *, share: float, held: float) -> str:
     """
     session = as_explorer(answer)
     temperature, s = session.state.side.temperature, everyone(session)
-    closeness = own_last(s.anchor, s.own)
+    closeness = own_last(s.anchor_keys, s.own)
     found = float(mass_by_rank(_push(s, temperature), closeness, [share]).mean())
     said = f"at τ = {temperature:.3g} the closest {100 * share:g} % hold {100 * found:.1f} % of the push"
     if abs(found - held) <= NEAR:
         return f"{sentence(said)}."
-    with_own = float(mass_by_rank(_push(s, temperature, own=True), s.anchor, [share]).mean())
+    with_own = float(mass_by_rank(_push(s, temperature, own=True), s.anchor_keys, [share]).mean())
     if abs(with_own - held) <= NEAR:
         raise Mistake(f"{said}. You get {100 * held:g} % if the anchor's own key is counted, which is no negative")
     if found < held:
@@ -113,7 +115,7 @@ def spare_false(answer: Any, s: Similarities, *, temperature: float) -> str:
         temperature: the loss's.
     """
     if not isinstance(answer, NegativeRule):
-        raise Mistake(f"a rule such as BandNegatives(0.1, 1.0) is wanted, and this is {described(answer)}")
+        raise Mistake(f"a rule such as RankBand(0.1, 1.0) is wanted, and this is {described(answer)}")
     if isinstance(answer, OracleNegatives):
         raise Mistake("this rule reads the labels. It is a bound, and no method: nobody has labels while training")
     assert s.same_class is not None, "false negatives are told by labels, and this snapshot has none"
@@ -140,7 +142,7 @@ def _kept(rule: NegativeRule, s: Similarities, temperature: float) -> Tensor:
     """Which keys the rule keeps; a rule of the reader's own may fail in any way, and that is told."""
     draws = torch.Generator().manual_seed(0)
     try:
-        chosen = select(s, AUGMENTED_ONLY, rule, temperature=temperature, generator=draws)
+        chosen = select(s, AugmentedView(), rule, temperature=temperature, generator=draws)
     except Exception as error:
         raise Mistake(f"the rule raises {type(error).__name__}: {error}") from None
     return chosen.negative_weight > 0

@@ -42,7 +42,7 @@ def own_keys(answer: Any, ids: Int64[Tensor, " B"], key_ids: Int64[Tensor, " K"]
 
 @exercise
 def batch_edge(answer: Any, *, keys: int, dropped: int) -> str:
-    """A lower edge, set in an explorer of some other number of keys, that drops so many of the keys of a batch.
+    """A share of closest keys, set in an explorer of some other number of keys, that drops so many of a batch's keys.
 
     Args:
         answer: an explorer with a rank band.
@@ -50,7 +50,7 @@ def batch_edge(answer: Any, *, keys: int, dropped: int) -> str:
         dropped: how many of them are to be dropped as too close.
     """
     session = as_explorer(answer)
-    share, shown = rank_band_of(session).lower, len(session.snapshots[0])
+    share, shown = rank_band_of(session).drop_closest, len(session.snapshots[0])
     here, there = rank_count(share, shown), rank_count(share, keys)
     said = f"an edge of {100 * share:.3g} % drops {here} of the explorer's {shown:,} keys, and {there} of {keys:,}"
     if there == dropped:

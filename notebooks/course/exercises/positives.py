@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cltools.mining import PositiveRule, Similarities
-from cltools.mining.positives import mine, search_score
+from cltools.mining import Context, NearestKeys, Similarities
+from cltools.mining.negatives import closeness
+from cltools.mining.selection import mine
 from cltools.mining.similarities import own_last
 from course.exercises.asking import Mistake, as_number, as_numbers, exercise, same, sentence
 from course.exercises.exploring import as_explorer, everyone
@@ -21,15 +22,15 @@ from course.paired import LEAST, detectable, verdict
 
 
 @exercise
-def soft_weights(answer: Any, s: Similarities, rule: PositiveRule) -> str:
+def soft_weights(answer: Any, s: Similarities, rule: NearestKeys) -> str:
     """The weights of the augmented view and of the k mined ones, closest first, of one anchor.
 
     Args:
         answer: 1 + k numbers.
         s: similarities of one anchor.
-        rule: weighting "soft", with an augmented share.
+        rule: weighting "softmax", without a gate, with an augmented share.
     """
-    assert rule.k is not None and rule.augmented_share is not None
+    assert rule.augmented_share is not None
     k, share = rule.k, rule.augmented_share
     try:
         count = len(answer)
@@ -50,9 +51,9 @@ def soft_weights(answer: Any, s: Similarities, rule: PositiveRule) -> str:
     raise Mistake(f"yours sum to {float(given.sum()):.3g}, where 1 is wanted, and start with {float(given[0, 0]):.3g}")
 
 
-def _wrong_weights(s: Similarities, rule: PositiveRule, k: int, share: float) -> list[tuple[Tensor, str]]:
+def _wrong_weights(s: Similarities, rule: NearestKeys, k: int, share: float) -> list[tuple[Tensor, str]]:
     """What the classic mistakes give, each with its words."""
-    scores = own_last(search_score(s, rule.search), s.own)
+    scores = own_last(closeness(s, rule.by), s.own)
     of_all = (scores / rule.temperature).softmax(1).topk(k).values * (1 - share)
     even = torch.full((1, k), (1 - share) / k)
     first = torch.full((1, 1), share)
@@ -61,17 +62,17 @@ def _wrong_weights(s: Similarities, rule: PositiveRule, k: int, share: float) ->
         (_weights(with_own, rule), "you kept the anchor's own key among the mined: leave out what s.own marks"),
         (_weights(s, replace(rule, temperature=1.0)), f"divide the cosines by the temperature {rule.temperature:g}"),
         (torch.cat([first, of_all], 1), f"the softmax runs over the {k} mined keys alone, and yours over all keys"),
-        (torch.cat([first, even], 1), "these are hard weights, all alike; soft ones follow the cosine"),
+        (torch.cat([first, even], 1), "these are uniform weights, all alike; softmax weights follow the cosine"),
         (
-            _weights(s, replace(rule, search="anchor")),
-            "you searched close to z; this rule searches close to z', s.key",
+            _weights(s, replace(rule, by="anchor")),
+            "you searched close to z; this rule searches close to z', s.positive_keys",
         ),
     ]
 
 
-def _weights(s: Similarities, rule: PositiveRule) -> Tensor:
+def _weights(s: Similarities, rule: NearestKeys) -> Tensor:
     """What the rule gives, the mined ones by weight."""
-    weight = mine(s, rule)[1]
+    weight = mine(s, rule, Context(~s.own, temperature=0.2)).weight  # the loss's temperature does not decide them
     return torch.cat([weight[:, :1], weight[:, 1:].sort(dim=1, descending=True).values], dim=1)
 
 
@@ -88,18 +89,19 @@ def staked(answer: Any, *, mined: float, wrong: float) -> str:
     s, rule = everyone(session), session.rules[0]
     if s.same_class is None:
         raise Mistake("wrong guesses are told by labels, and this explorer's pictures have none")
-    index, weight = mine(s, rule, generator=torch.Generator().manual_seed(0))
-    guessed = weight[:, 1:]
+    draws = torch.Generator().manual_seed(0)
+    found = mine(s, rule, Context(~s.own, session.state.side.temperature, draws))
+    guessed = found.weight[:, 1:]
     on_mined = float(guessed.sum(1).mean())
     if on_mined == 0:
-        raise Mistake("no key is mined, so nothing is guessed: choose a weighting, and an augmented share below 1")
-    on_wrong = float((guessed * ~s.same_class.gather(1, index)).sum(1).mean())
+        raise Mistake("no key is mined, so nothing is guessed: choose NearestKeys, and an augmented share below 1")
+    on_wrong = float((guessed * ~s.same_class.gather(1, found.index)).sum(1).mean())
     said = f"mined keys have {100 * on_mined:.1f} % of the weight, and {100 * on_wrong:.1f} % lies on other classes"
     if on_wrong <= wrong and on_mined >= mined:
         return f"{sentence(said)}."
     if on_mined < mined:
         raise Mistake(f"{said}. At least {100 * mined:g} % are to be mined ones': let the augmented view keep less")
-    if rule.augmented_share == 0:
+    if getattr(rule, "augmented_share", None) == 0:
         raise Mistake(f"{said}. You replace the augmented view, so all rests on guesses: let it keep a share")
     if session.state.side.epoch != session.snapshots[0].epochs[-1]:
         raise Mistake(f"{said}, as an encoder at epoch {session.state.side.epoch} guesses: go to the last epoch")

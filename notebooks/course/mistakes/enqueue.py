@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 from cltools.datasets import load_images
 from cltools.encoders import MomentumCopy
 from cltools.gradients import info_nce_gradients
-from cltools.mining import AUGMENTED_ONLY, AllNegatives, select, similarities, terms
+from cltools.mining import AllNegatives, AugmentedView, select, similarities, terms
 from cltools.presets import preset
 from cltools.queue import Queue
 from cltools.views import augment
@@ -44,9 +44,9 @@ def enqueue_between_terms(seed: int = 0) -> Effect:
         own = order[:BATCH, None] == queue.ids
         nobodys = torch.zeros_like(own)  # a bank without ids cannot tell whose a key is
         s = similarities(query, positive, queue.keys, nobodys)
-        chosen = select(s, AUGMENTED_ONLY, AllNegatives(), temperature=TEMPERATURE)
+        chosen = select(s, AugmentedView(), AllNegatives(), temperature=TEMPERATURE)
         _, push = info_nce_gradients(**terms(s, chosen), temperature=TEMPERATURE)
-        closest = own.gather(1, s.anchor.argmax(1, keepdim=True))
+        closest = own.gather(1, s.anchor_keys.argmax(1, keepdim=True))
         return {
             "push of the own key, in pushes of an average key": float(len(queue) * (push * own).sum() / push.sum()),
             "queries to which the own key is the closest, %": 100 * float(closest.float().mean()),

@@ -23,8 +23,8 @@ def exponentials_in_half_precision(seed: int = 0, *, temperature: float = 0.07, 
     snapshot = load_snapshot("digits-moco")
     rows = torch.randperm(len(snapshot), generator=torch.Generator().manual_seed(seed))[:anchors]
     s = snapshot.similarities(rows)
-    given, kept = s.positive[:, None].half(), ~s.own
-    cosine = s.anchor.half()
+    given, kept = s.anchor_positive[:, None].half(), ~s.own
+    cosine = s.anchor_keys.half()
 
     pull, push = (given[:, 0] / temperature).exp(), (cosine / temperature).exp()
     naive = -(pull / (pull + push.masked_fill(s.own, 0).sum(1))).log()

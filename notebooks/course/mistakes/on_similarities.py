@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from cltools.losses import info_nce
-from cltools.mining import AUGMENTED_ONLY, Band, RandomNegatives, Selection, Similarities, select, terms
+from cltools.mining import AugmentedView, Band, RandomNegatives, Selection, Similarities, select, terms
 
 
 def keep_own_key(s: Similarities, selection: Selection) -> Selection:
@@ -26,8 +26,13 @@ def push_mined_keys(selection: Selection) -> Selection:
 def forget_to_normalise(s: Similarities, *, length: float) -> Similarities:
     """Take dot products of vectors of this length for cosines: the temperature is then another, τ/length²."""
     scale = length**2
-    key = None if s.key is None else s.key * scale
-    return replace(s, anchor=s.anchor * scale, key=key, positive=s.positive * scale)
+    positive_keys = None if s.positive_keys is None else s.positive_keys * scale
+    return replace(
+        s,
+        anchor_keys=s.anchor_keys * scale,
+        positive_keys=positive_keys,
+        anchor_positive=s.anchor_positive * scale,
+    )
 
 
 def compare_losses(s: Similarities, shares: Sequence[float], *, temperature: float) -> dict[float, float]:
@@ -43,8 +48,8 @@ def compare_losses(s: Similarities, shares: Sequence[float], *, temperature: flo
     """
     losses = {}
     for share in shares:
-        draws = torch.Generator(s.anchor.device).manual_seed(0)
+        draws = torch.Generator(s.anchor_keys.device).manual_seed(0)
         rule = RandomNegatives(share=share)
-        chosen = select(s, AUGMENTED_ONLY, rule, temperature=temperature, generator=draws)
+        chosen = select(s, AugmentedView(), rule, temperature=temperature, generator=draws)
         losses[share] = float(info_nce(**terms(s, chosen), temperature=temperature))
     return losses

@@ -6,7 +6,7 @@ Source: MoCo's queue, arXiv:1911.05722; one as large as the training set holds s
 import torch
 
 from cltools.gradients import info_nce_gradients
-from cltools.mining import AUGMENTED_ONLY, AllNegatives, select, terms
+from cltools.mining import AllNegatives, AugmentedView, select, terms
 from cltools.snapshot import load_snapshot
 from course.mistakes.effect import Effect
 from course.mistakes.on_similarities import keep_own_key
@@ -23,7 +23,7 @@ def own_key_in_queue(seed: int = 0, *, anchors: int = 300, temperature: float = 
     snapshot = load_snapshot("digits-moco")
     rows = torch.randperm(len(snapshot), generator=torch.Generator().manual_seed(seed))[:anchors]
     s = snapshot.similarities(rows)
-    right = select(s, AUGMENTED_ONLY, AllNegatives(), temperature=temperature)
+    right = select(s, AugmentedView(), AllNegatives(), temperature=temperature)
     measured = {}
     for name, chosen in {"wrong": keep_own_key(s, right), "right": right}.items():
         pull, push = info_nce_gradients(**terms(s, chosen), temperature=temperature)

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cltools.config import EvaluationSettings, Experiment, TrainingSettings
+    from cltools.config import EvaluationSettings, Experiment, OutsideSettings, TrainingSettings
     from cltools.contrast import contrastive_loss
     from cltools.datasets import DataSettings, ImageSet, load_images
     from cltools.encoders import Encoder, EncoderSettings
@@ -78,6 +78,7 @@ __all__ = [
     "MixedNegatives",
     "NegativeRule",
     "OracleNegatives",
+    "OutsideSettings",
     "PositiveRule",
     "Queue",
     "RandomNegatives",
@@ -119,7 +120,7 @@ __all__ = [
 ]
 
 _NAMES = {
-    "config": "EvaluationSettings Experiment TrainingSettings",
+    "config": "EvaluationSettings Experiment OutsideSettings TrainingSettings",
     "contrast": "contrastive_loss",
     "datasets": "DataSettings ImageSet load_images",
     "encoders": "Encoder EncoderSettings",

@@ -7,6 +7,7 @@ import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,12 +30,14 @@ from cltools.mining import (
     RandomNegatives,
     bands,
 )
-from cltools.training import Run, fit, loop
-from cltools.training.images import training_images
+from cltools.training import Run, fit
+from cltools.training.fit import learning_rate
+from cltools.training.inputs import training_images
 from cltools.training.learner import Learner, make_learner
-from cltools.training.loop import learning_rate
 from cltools.training.step import Batch, StepResult, batches, train_step
 from cltools.views import augment
+
+fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's
 
 TINY = EncoderSettings(backbone="tiny", hidden=16, projection=8, bn_group=None)
 PLAIN = PositiveRule(weighting="none")
@@ -94,7 +97,7 @@ def stepped(
         experiment,
         progress=progress,
         labelled=True,
-        observe=lambda _, selection: seen.append(selection.band),
+        on_step=lambda info: seen.append(info.selection.band),
     )
     band = torch.cat(seen)
     assert [int((band == code).sum()) for code in Band] == result.tally.keys.tolist()
@@ -121,7 +124,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
         seen.append(Step(batch.ids.tolist(), learner.optimizer.param_groups[0]["lr"], progress))
         return train_step(learner, batch, experiment, progress=progress, labelled=labelled)
 
-    monkeypatch.setattr(loop, "train_step", spy)
+    monkeypatch.setattr(fitting, "train_step", spy)
     return seen
 
 
@@ -137,7 +140,7 @@ def beginning(experiment: Experiment, **arguments: Any) -> Learner:
         raise CaughtError(learner)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(CaughtError) as found:
-        patch.setattr(loop, "train_step", caught)
+        patch.setattr(fitting, "train_step", caught)
         fit(experiment, **arguments)
     return found.value.learner
 
@@ -414,7 +417,7 @@ def test_each_epoch_takes_an_image_at_most_once_in_another_order(steps: list[Ste
 def test_no_two_seeds_share_a_stream() -> None:
     images = made(16)
     learners = [make_learner(asked(seed=seed), images, None, torch.device("cpu")) for seed in range(3)]
-    streams = [generator.initial_seed() for learner in learners for generator in (learner.order, learner.draws)]
+    streams = [generator.initial_seed() for learner in learners for generator in (learner.shuffler, learner.draws)]
     assert len(set(streams)) == 6
     assert not torch.equal(learners[0].encoder.head[0].weight, learners[1].encoder.head[0].weight)
 
@@ -521,7 +524,7 @@ def test_an_own_backbone_is_trained_in_place_saved_and_loaded(mode: str, tmp_pat
     loaded = Run.load(tmp_path / "run", backbone=other)
     assert equal(loaded.encoder, run.encoder) and torch.equal(state, torch.get_rng_state())
     assert torch.equal(embed(loaded.encoder, images), embed(run.encoder, images))
-    with pytest.raises(ValueError, match=r"encoder\.safetensors does not fit .*config\.json\. Give backbone="):
+    with pytest.raises(ValueError, match=r"with a backbone .* \(test_training\.Own\), .* backbone=…\)"):
         Run.load(tmp_path / "run")
 
 

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from torch import Tensor, nn
 
 from cltools.config import Experiment
 from cltools.ranks import Ranks, joined
-from cltools.training import Run, Stopped, fit, loop
+from cltools.training import Run, Stopped, fit
+from cltools.training.fit import average_statistics
 from cltools.training.learner import make_learner
-from cltools.training.loop import average_statistics
 from cltools.training.step import Batch, train_step
 from cltools.views import ViewSettings
+
+fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's
 
 STEPS = 5
 
@@ -120,14 +123,14 @@ def runs(folder: Path, ranks: Ranks) -> dict[str, Any]:
         called: list[Run] = []
         whole = fit(experiment, images=made(), out=folder / f"{name}-whole", callbacks=[called.append])
 
-        step = loop.train_step
-        loop.train_step = asking(step, number=7, wanted=ranks.rank == 1)
+        step = fitting.train_step
+        fitting.train_step = asking(step, number=7, wanted=ranks.rank == 1)
         try:
             fit(experiment, images=made(), out=folder / f"{name}-cut")
             message = ""
         except Stopped as stopped:
             message = str(stopped)
-        loop.train_step = step
+        fitting.train_step = step
         fit(experiment, images=made(), out=folder / f"{name}-cut", resume=True)
         seen[name] = {"called": len(called), "message": message, "rows": whole.history.rows}
     warm = fit(training(grouped(MOCO), epochs=1), images=made(), backbone=OwnBackbone(ranks.rank))

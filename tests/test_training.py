@@ -383,12 +383,20 @@ def test_a_step_never_waits_for_the_device(
 ) -> None:
     experiment, images = asked(positives, negatives, **training), made(16)
     learner = taught(experiment, images, steps=2)
-    sums = loop.EpochSums(torch.device("cpu"))
+    sums = fitting.EpochSums(torch.device("cpu"))
     monkeypatch.setattr(bands, "_sorts_fast", lambda _: False)  # the cut of other devices
     for silent in ("tolist", "numpy"):  # not dispatched, so the mode would not see them
         monkeypatch.setattr(Tensor, silent, None)
+    kept: list[Tensor] = []
     with Waiting() as waiting:
-        result = train_step(learner, whole(images), experiment, progress=0.5, labelled=True)
+        result = train_step(
+            learner,
+            whole(images),
+            experiment,
+            progress=0.5,
+            labelled=True,
+            on_step=lambda info: kept.append(info.loss + info.selection.negative_weight.sum()),
+        )
         sums.add(learner.step, result.loss, result.tally)
     assert waiting.found == []
 

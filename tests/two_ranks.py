@@ -43,6 +43,16 @@ EXACT = {
 """Without draws of rules, which each rank makes for itself."""
 
 
+def blinds(images: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Views of one's own: half of the rows of each image, darkened as it is drawn for each image."""
+    amount = torch.rand(len(images), 1, 1, 1, generator=generator)
+    return images / 255 * torch.where(torch.arange(images.shape[2])[:, None] % 2 == 0, amount, 1.0)
+
+
+VIEWS = {"own views": blinds}
+EXACT["own views"] = EXACT["one-sided"]
+
+
 class OwnBackbone(nn.Module):
     """Other weights in each process, as where nobody thought of seeding them, and a head that nothing reads."""
 
@@ -63,10 +73,11 @@ def everything(run: Run) -> Tensor:
     return torch.cat([tensor.flatten().float() for tensor in tensors])
 
 
-def trajectory(experiment: Experiment) -> dict[str, list[Tensor]]:
+def trajectory(case: str, *, seed: int = 0) -> dict[str, list[Tensor]]:
     """Loss, gradients, weights and queue of some steps, as this process has them."""
     images, ranks, device = made(), Ranks.here(), torch.device("cpu")
-    learner = make_learner(training(experiment, learning_rate=0.06), images, None, device, ranks)
+    experiment = training(replace(EXACT[case], seed=seed), learning_rate=0.06)
+    learner = make_learner(experiment, images, None, device, ranks, views=VIEWS.get(case))
     seen: dict[str, list[Tensor]] = {name: [] for name in ("loss", "gradient", "weight", "id", "key", "statistic")}
     for i in range(STEPS):
         rows = torch.arange(16 * i, 16 * (i + 1)) % len(images)
@@ -156,7 +167,7 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     with joined() as ranks:
         seen = {
-            "trajectories": {name: trajectory(experiment) for name, experiment in EXACT.items()},
+            "trajectories": {case: trajectory(case) for case in EXACT},
             "exchanges": exchanges(folder, ranks),
             "runs": runs(folder, ranks),
         }

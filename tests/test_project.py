@@ -155,7 +155,7 @@ def test_import_takes_little_longer_than_torch() -> None:
 
 @python_files
 def test_a_file_holds_one_idea(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 320
+    assert len(path.read_text().splitlines()) <= 600
 
 
 # Versions

@@ -34,7 +34,7 @@ from cltools.training import Run, fit
 from cltools.training.fit import learning_rate
 from cltools.training.inputs import training_images
 from cltools.training.learner import Learner, make_learner
-from cltools.training.step import Batch, StepResult, batches, train_step
+from cltools.training.step import Batch, Rules, StepResult, batches, enqueue, train_step, update
 from cltools.views import augment
 
 fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's
@@ -91,14 +91,11 @@ def stepped(
 ) -> tuple[StepResult, Tensor]:
     """A step, and the band of every key it compared."""
     seen: list[Tensor] = []
-    result = train_step(
-        learner,
-        whole(images),
-        experiment,
-        progress=progress,
-        labelled=True,
-        on_step=lambda info: seen.append(info.selection.band),
+    batch, rules = whole(images), Rules.at(experiment, progress)
+    result, new_keys = update(
+        learner, batch, experiment, rules, labelled=True, observe=lambda _, selection: seen.append(selection.band)
     )
+    enqueue(learner, batch, new_keys)
     band = torch.cat(seen)
     assert [int((band == code).sum()) for code in Band] == result.tally.keys.tolist()
     return result, band

@@ -98,14 +98,19 @@ def train_step(
         experiment: settings; schedules are resolved here.
         progress: share of training done before this step.
         labelled: whether labels are known; they reach the oracle and the diagnosis only.
-        on_step: called with what the step compared, chose and lost; all anchors must be taken at once (`chunk=None`).
+        on_step: called with what the step compared, chose and lost.
+
+    Raises:
+        ValueError: `on_step` with anchors taken in chunks, of which none holds the whole step.
     """
     seen: list[tuple[Similarities, Selection]] = []
     observe: Observer | None = None if on_step is None else lambda s, selection: seen.append((s, selection))
     rules = Rules.at(experiment, progress)
     result, new_keys = update(learner, batch, experiment, rules, labelled=labelled, observe=observe)
     if on_step is not None:
-        ((s, selection),) = seen
+        if len(seen) > 1:
+            raise ValueError("on_step sees all anchors of a step at once; train with chunk=None, or leave it out.")
+        s, selection = seen[0]
         with torch.no_grad():
             on_step(StepInfo(learner.step + 1, result.loss, s, selection))
     enqueue(learner, batch, new_keys)

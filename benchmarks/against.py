@@ -18,9 +18,8 @@ from cltools.config import Experiment
 from cltools.datasets import ImageSet, load_images
 from cltools.presets import laptop, preset
 from cltools.provenance import check_record, only, provenance, usable_processors, write_record
-from cltools.training.allocator import keeping_freed_memory
+from cltools.training.fit import fast_convolutions
 from cltools.training.learner import make_learner, resolve_device
-from cltools.training.loop import fast_convolutions
 from cltools.training.step import batches, train_step
 
 KIND = "bench against dataloader"
@@ -68,7 +67,7 @@ def compare(
     experiment: Experiment, images: ImageSet, device: torch.device, repeats: int, counts: Sequence[int]
 ) -> dict[str, Any]:
     """Trained views a second of both sides, taken in turn, the other with the best of these numbers of workers."""
-    with keeping_freed_memory(device), fast_convolutions():  # as training does, for both sides
+    with fast_convolutions():  # as training does, for both sides
         (library, form), milliseconds = fastest_transforms(experiment, images)
         pictures = TwoViews(images, experiment.views, library, form)
         swept = sweep(
@@ -160,7 +159,7 @@ def our_turns(experiment: Experiment, images: ImageSet, device: torch.device) ->
     there, size = images.to(device), experiment.training.batch
 
     def epoch() -> Iterator[None]:
-        order = torch.randperm(len(there), generator=learner.order).to(device)
+        order = torch.randperm(len(there), generator=learner.shuffler).to(device)
         for batch in batches(there.images, there.ids, there.labels, size, order):
             train_step(learner, batch, experiment, progress=1.0, labelled=True)
             yield

@@ -34,8 +34,7 @@ def transforms(settings: ViewSettings, side: int, library: Library, form: Form) 
     """Transforms of torchvision for these settings: a picture → float [3, side, side] in [0, 1]."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from torchvision.transforms import InterpolationMode, v2
-        from torchvision.transforms import transforms as v1
+        from torchvision.transforms import InterpolationMode, transforms as v1, v2
 
     made: Any = v1 if library == "v1" else v2
     steps: list[Any] = []

@@ -19,9 +19,8 @@ from benchmarks.parts import Workplace
 from cltools.config import Experiment
 from cltools.presets import laptop, preset
 from cltools.provenance import check_record, provenance, write_record
-from cltools.training.allocator import keeping_freed_memory
+from cltools.training.fit import fast_convolutions
 from cltools.training.learner import resolve_device
-from cltools.training.loop import fast_convolutions
 
 KIND = "bench"
 ENTRIES = ("commit", "hardware", "versions", "rows")
@@ -156,7 +155,7 @@ def measure(experiment: Experiment, device: torch.device, repeats: int) -> dict[
     """
     if experiment.training.compile:
         torch.compiler.reset()  # after some encoders torch would compile no more, and run them as they are
-    with keeping_freed_memory(device), fast_convolutions():  # as training does
+    with fast_convolutions():  # as training does
         place = Workplace(experiment, device)
         ideal = products(device, place.dtype)
         times = median_milliseconds({"step": place.step, **place.parts(), **ideal}, device, repeats)

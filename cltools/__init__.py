@@ -6,110 +6,45 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cltools.config import (
         EvaluationSettings as EvaluationSettings,
-    )
-    from cltools.config import (
         Experiment as Experiment,
-    )
-    from cltools.config import (
+        OutsideSettings as OutsideSettings,
         TrainingSettings as TrainingSettings,
     )
     from cltools.contrast import contrastive_loss as contrastive_loss
-    from cltools.datasets import (
-        DataSettings as DataSettings,
-    )
-    from cltools.datasets import (
-        ImageSet as ImageSet,
-    )
-    from cltools.datasets import (
-        load_images as load_images,
-    )
-    from cltools.encoders import Encoder as Encoder
-    from cltools.encoders import EncoderSettings as EncoderSettings
+    from cltools.datasets import DataSettings as DataSettings, ImageSet as ImageSet, load_images as load_images
+    from cltools.encoders import Encoder as Encoder, EncoderSettings as EncoderSettings
     from cltools.evaluation import (
         Diagnosis as Diagnosis,
-    )
-    from cltools.evaluation import (
         alignment as alignment,
-    )
-    from cltools.evaluation import (
         diagnose as diagnose,
-    )
-    from cltools.evaluation import (
         embed as embed,
-    )
-    from cltools.evaluation import (
         evaluate as evaluate,
-    )
-    from cltools.evaluation import (
         knn_accuracy as knn_accuracy,
-    )
-    from cltools.evaluation import (
         linear_probe as linear_probe,
-    )
-    from cltools.evaluation import (
         uniformity as uniformity,
     )
     from cltools.explorer import explore as explore
     from cltools.gradients import info_nce_gradients as info_nce_gradients
-    from cltools.interop import ContrastiveLoss as ContrastiveLoss
-    from cltools.interop import as_metric_learning_miner as as_metric_learning_miner
-    from cltools.losses import (
-        LossSettings as LossSettings,
-    )
-    from cltools.losses import (
-        info_nce as info_nce,
-    )
-    from cltools.losses import (
-        negative_mass as negative_mass,
-    )
+    from cltools.interop import ContrastiveLoss as ContrastiveLoss, as_metric_learning_miner as as_metric_learning_miner
+    from cltools.losses import LossSettings as LossSettings, info_nce as info_nce, negative_mass as negative_mass
     from cltools.mining import *  # noqa: F403  # every rule, so that a new one is named in one place
-    from cltools.presets import (
-        laptop as laptop,
-    )
-    from cltools.presets import (
-        preset as preset,
-    )
-    from cltools.presets import (
-        preset_names as preset_names,
-    )
+    from cltools.presets import laptop as laptop, preset as preset, preset_names as preset_names
     from cltools.queue import Queue as Queue
     from cltools.snapshot import (
         Recorder as Recorder,
-    )
-    from cltools.snapshot import (
         Snapshot as Snapshot,
-    )
-    from cltools.snapshot import (
         load_snapshot as load_snapshot,
-    )
-    from cltools.snapshot import (
         read_embeddings as read_embeddings,
-    )
-    from cltools.snapshot import (
         snapshot_of_embeddings as snapshot_of_embeddings,
-    )
-    from cltools.snapshot import (
         take_snapshot as take_snapshot,
     )
-    from cltools.training import (
-        History as History,
-    )
-    from cltools.training import (
-        Run as Run,
-    )
-    from cltools.training import (
-        TensorBoard as TensorBoard,
-    )
-    from cltools.training import (
-        fit as fit,
-    )
-    from cltools.views import ViewSettings as ViewSettings
-    from cltools.views import augment as augment
+    from cltools.training import History as History, Run as Run, TensorBoard as TensorBoard, fit as fit
+    from cltools.views import ViewSettings as ViewSettings, augment as augment
 
 __version__ = "0.1.0"
 
 _NAMES = {
-    "config": "EvaluationSettings Experiment TrainingSettings",
+    "config": "EvaluationSettings Experiment OutsideSettings TrainingSettings",
     "contrast": "contrastive_loss",
     "datasets": "DataSettings ImageSet load_images",
     "encoders": "Encoder EncoderSettings",

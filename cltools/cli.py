@@ -215,8 +215,7 @@ def presets(arguments: list[str]) -> None:
 
 def compare(arguments: list[str]) -> None:
     """Train every rule and control from one warm start, and write what each reached."""
-    from cltools.reports import CompareFlags
-    from cltools.reports import compare as run
+    from cltools.reports import CompareFlags, compare as run
     from cltools.reports.rendering import table as rendered
 
     flags = _parse(CompareFlags, arguments, "compare")
@@ -226,8 +225,7 @@ def compare(arguments: list[str]) -> None:
 
 def table(arguments: list[str]) -> None:
     """Show records of runs or of comparisons as a table in Markdown."""
-    from cltools.reports.rendering import TableFlags
-    from cltools.reports.rendering import table as rendered
+    from cltools.reports.rendering import TableFlags, table as rendered
 
     flags = _parse(TableFlags, arguments, "table")
     print(rendered(flags.records, references=flags.references))

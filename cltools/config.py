@@ -7,6 +7,7 @@ subclasses of `NegativeRule` or `PositiveRule`.
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from types import UnionType
@@ -44,9 +45,9 @@ class TrainingSettings:
     warmup_epochs: float = 5.0
     """Epochs of linear growth of the learning rate from 0."""
     sgd_momentum: float = 0.9
-    """Of the optimiser."""
+    """Momentum of SGD."""
     weight_decay: float = 5e-4
-    """Of the optimiser, on every parameter."""
+    """Weight decay of SGD, on every parameter."""
     device: str = "auto"
     """"auto" is CUDA where there is one; else "cpu", "cuda" or "cuda:1"."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -110,6 +111,47 @@ class EvaluationSettings:
             _at_least(self, test_limit=1)
 
 
+@dataclass(frozen=True)
+class OutsideSettings:
+    """Parts of a run that come from outside of cltools, each by a name "module:callable"; None takes the recipe's own.
+
+    A run whose parts are named here repeats from its config, as long as the modules do. They are imported when the run
+    is trained or loaded, from the folders where Python looks for modules. `fit` takes the same parts as objects.
+    """
+
+    images: str | None = None
+    """Called without arguments, returns the `ImageSet` to train on in place of that of `data`."""
+    backbone: str | None = None
+    """A class or function, called without arguments, whose module [B, 3, H, W] → [B, D] replaces the backbone."""
+    views: str | None = None
+    """A function called as `views(images, generator=…)`, or a class of such objects, in place of `augment`."""
+    optimizer: str | None = None
+    """Called as `optimizer(parameters)`, such as "torch.optim:AdamW", in place of SGD."""
+    protocols: str | None = None
+    """Called without arguments, returns the protocols {column of the history: function of the run → number}."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no name."""
+        for f in fields(self):
+            name = getattr(self, f.name)
+            if name is not None and not _NAMED.fullmatch(name):
+                raise ValueError(
+                    f"OutsideSettings: {f.name} is {name!r}; write module:callable, such as torch.optim:AdamW."
+                )
+
+
+_NAMED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_INSTEAD = {
+    "data": "To train on images of your own, call fit(experiment, images=…).",
+    "views": "To train on views of your own, call fit(experiment, views=…), or name them in outside.views.",
+    "encoder": "To train a backbone of your own, call fit(experiment, backbone=…), or name it in outside.backbone.",
+    "loss": "A loss of your own takes a training loop of your own, around `cltools.similarities` and `cltools.select`.",
+    "training": "To train with an optimizer of your own, call fit(experiment, optimizer=…); the rest of the recipe is "
+    "fixed.",
+    "evaluation": "To measure by a protocol of your own, call fit(experiment, protocols={name: protocol}).",
+    "outside": "",
+}
+"""By the settings of an experiment: what to do in place of giving fields that nothing would read."""
 _OWN_SETTINGS = (
     "This experiment cannot be saved. The fields of an own rule, a frozen dataclass, may be numbers, text, truth "
     "values, None, and tuples of these."
@@ -128,11 +170,21 @@ class Experiment:
     loss: LossSettings = field(default_factory=LossSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    outside: OutsideSettings = field(default_factory=OutsideSettings)
     seed: int = 0
     """Of weights, order, views and draws; one seed repeats a CPU run bit for bit."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that contradict each other."""
+        """Refuse settings that contradict each other, and settings that nothing would read.
+
+        Raises:
+            TypeError: something else in the place of settings.
+            ValueError: a rule in the wrong place, settings of a class of one's own with fields of its own, or settings
+                that contradict each other.
+        """
+        settings = {f.name: f.default_factory for f in fields(self)}
+        for name, instead in _INSTEAD.items():
+            _check_read(name, getattr(self, name), settings[name], instead)
         for name, base in (("positives", PositiveRule), ("negatives", NegativeRule)):
             rule = getattr(self, name)
             if not isinstance(rule, base):
@@ -291,6 +343,21 @@ def _at_least(settings: object, **minima: float) -> None:
         if not minimum <= value < math.inf:
             bound = "finite" if value == math.inf else f"at least {minimum}"
             raise ValueError(f"{type(settings).__name__}: {name} is {value}; it must be {bound}.")
+
+
+def _check_read(name: str, value: Any, settings: Any, instead: str) -> None:
+    """Refuse a value of an experiment of which a part would be ignored, as it is not of the class `settings` alone."""
+    if type(value) is settings:
+        return
+    if not isinstance(value, settings):
+        wanted = f"Experiment: {name} must be of type {settings.__name__}, and this is {described(value)}."
+        raise TypeError(f"{wanted} {instead}".rstrip())
+    own = [f.name for f in fields(value) if f.name not in {known.name for known in fields(settings)}]
+    if own:
+        raise ValueError(
+            f"Experiment: {name} is a {type(value).__name__} with fields of its own ({', '.join(own)}), which nothing "
+            f"reads. {instead}".rstrip()
+        )
 
 
 def _known_choices(settings: object) -> None:

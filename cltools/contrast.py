@@ -4,7 +4,6 @@ Legend: B anchors, K keys, d embedding.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -62,8 +61,8 @@ def contrastive_loss(
     reads = reads_now(positive_rule, negative_rule)
 
     def part(
-        z: Tensor, z_positive: Tensor, n: Tensor, rows: slice, draws: torch.Generator | None, first: bool
-    ) -> Tensor:
+        z: Tensor, z_positive: Tensor, n: Tensor, rows: slice, draws: torch.Generator | None
+    ) -> tuple[Tensor, Similarities, Selection]:
         s = similarities(
             z,
             z_positive,
@@ -75,43 +74,55 @@ def contrastive_loss(
             check=False,
         )
         selection = select(s, positive_rule, negative_rule, temperature=loss.temperature, generator=draws)
-        if first and observe is not None:
-            observe(s, selection)
-        return info_nce(**terms(s, selection), temperature=loss.temperature, form=loss.form, reduction="none")
+        losses = info_nce(**terms(s, selection), temperature=loss.temperature, form=loss.form, reduction="none")
+        return losses, s, selection
 
     if chunk is not None:  # read again in the backward pass, when a queue may have taken others
         ids = ids[0].clone(), ids[1].clone()
         labels = None if labels is None else (labels[0].clone(), labels[1].clone())
     if chunk is None or chunk >= len(anchor):
-        return part(anchor, positive, keys, slice(None), generator, first=True)
+        losses, s, selection = part(anchor, positive, keys, slice(None), generator)
+        if observe is not None:
+            observe(s, selection)
+        return losses
     parts = []
     for start in range(0, len(anchor), chunk):
         rows = slice(start, start + chunk)
         z, z_positive = anchor[rows], positive[rows]
-        parts.append(_computed_twice(part, z, z_positive, keys, rows, generator))
+        losses, s, selection = _computed_twice(part, z, z_positive, keys, rows, generator)
+        if observe is not None:
+            observe(s, selection)
+        del s, selection  # the matrices of one chunk are let go before those of the next are made
+        parts.append(losses)
     return torch.cat(parts)
 
 
 def _computed_twice(
-    part: Callable[..., Tensor],
+    part: Callable[..., tuple[Tensor, Similarities, Selection]],
     z: Tensor,
     z_positive: Tensor,
     n: Tensor,
     rows: slice,
     generator: torch.Generator | None,
-) -> Tensor:
-    """The part's losses, computed again with the same draws in the backward pass instead of kept until then."""
-    state = torch.empty(0) if generator is None else generator.get_state()
-    seen: list[Any] = []
+) -> tuple[Tensor, Similarities, Selection]:
+    """What the part returns; its losses are computed again in the backward pass instead of kept until then.
 
-    def again(z: Tensor, z_positive: Tensor, n: Tensor) -> Tensor:
-        first = not seen
-        seen.append(None)
-        draws = generator
-        if not first and generator is not None:
-            draws = torch.Generator(generator.device)
-            draws.set_state(state)
-        return part(z, z_positive, n, rows, draws, first=first)
+    Both times the part draws from a generator of its own, which begins where `generator` stood; afterwards `generator`
+    stands where the first time has left it, and the backward pass does not move it.
+    """
+    if generator is None:
+        undrawn: tuple[Tensor, Similarities, Selection] = checkpoint(
+            part, z, z_positive, n, rows, None, use_reentrant=False
+        )
+        return undrawn
+    begin, draws = generator.get_state(), torch.Generator(generator.device)
 
-    losses: Tensor = checkpoint(again, z, z_positive, n, use_reentrant=False, preserve_rng_state=generator is None)
-    return losses
+    def drawn(z: Tensor, z_positive: Tensor, n: Tensor) -> tuple[Tensor, Similarities, Selection]:
+        draws.set_state(begin)
+        return part(z, z_positive, n, rows, draws)
+
+    made: tuple[Tensor, Similarities, Selection] = checkpoint(
+        drawn, z, z_positive, n, use_reentrant=False, preserve_rng_state=False
+    )
+    generator.set_state(draws.get_state())
+    return made

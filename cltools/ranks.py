@@ -15,8 +15,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Shaped
-from torch import Tensor
-from torch import distributed as dist
+from torch import Tensor, distributed as dist
 
 PATIENCE = timedelta(hours=2)
 """How long others wait for one that downloads, measures or saves."""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,7 +31,9 @@ from cltools.mining import AllNegatives, BandNegatives, OracleNegatives, RandomN
 from cltools.presets import laptop, preset, preset_names
 from cltools.reports import comparing
 from cltools.snapshot import Snapshot, making, taking
-from cltools.training import Run, loop
+from cltools.training import Run
+
+fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's
 
 ROOT = Path(__file__).parent.parent
 CONFUSIONS = ["confusion-test-knn10.csv", "confusion-test-knn200.csv", "confusion-test-probe.csv"]
@@ -186,7 +189,7 @@ class TestTrain:
     def test_ctrl_c_keeps_the_last_checkpoint_to_resume_from(
         self, call: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        train_step = loop.train_step
+        train_step = fitting.train_step
 
         def interrupted(learner: Any, *arguments: Any, **rest: Any) -> Any:
             if learner.step == 3:  # of two an epoch
@@ -195,7 +198,7 @@ class TestTrain:
 
         command = ["train", *QUICK, "--epochs", "2", "--checkpoint-every", "1", "--out", str(tmp_path / "a")]
         with monkeypatch.context() as patch:
-            patch.setattr(loop, "train_step", interrupted)
+            patch.setattr(fitting, "train_step", interrupted)
             outcome = call(*command)
         assert outcome.status == 130 and "Traceback" not in outcome.err
         assert outcome.err.endswith("\ncltools: interrupted. A run goes on from its last checkpoint with --resume.\n")

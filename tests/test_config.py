@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from cltools.config import EvaluationSettings, Experiment, TrainingSettings, differences, rule_class
 from cltools.datasets import DataSettings

@@ -222,3 +222,34 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert float(done.stdout) < 256, "less than one matrix of all anchors by all keys"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_chunk_is_computed_again_with_its_draws_however_often_the_backward_pass_runs(times: int) -> None:
+    """Gradients of several backward passes are those of one, and the generator stands where the losses left it."""
+    given, generator = batch(3, anchors=6), torch.Generator().manual_seed(0)
+    anchor = given["anchor"].detach().clone().requires_grad_()
+    shown: list[Selection] = []
+    losses = contrastive_loss(
+        anchor,
+        given["positive"],
+        given["keys"],
+        PLAIN,
+        RandomNegatives(0.5),
+        LossSettings(),
+        ids=(given["ids"][0] + 100, given["ids"][1]),
+        generator=generator,
+        chunk=2,
+        observe=lambda _, chosen: shown.append(chosen),
+    )
+    stands = generator.get_state()
+    found = [torch.autograd.grad(losses.sum(), anchor, retain_graph=True)[0] for _ in range(times)]
+    weight = torch.cat([chosen.negative_weight for chosen in shown])
+    z = given["anchor"].detach().clone().requires_grad_()
+    s, own = z @ given["keys"].detach().T / 0.2, (z * given["positive"].detach()).sum(1) / 0.2
+    by_hand = ((s.exp() * weight).sum(1) + own.exp()).log() - own
+    torch.testing.assert_close(losses, by_hand, rtol=1e-5, atol=1e-5)
+    expected = torch.autograd.grad(by_hand.sum(), z)[0]
+    for gradient in found:
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
+    assert len(shown) == 3 and torch.equal(generator.get_state(), stands)

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from cltools.datasets import DataSettings, ImageSet, data_root, image_sets, load_images, split_holdout
 from cltools.datasets.shapes import draw_shapes

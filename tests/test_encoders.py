@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor, nn
 
 from cltools.datasets import ImageSet
@@ -393,3 +392,20 @@ def test_a_gpu_never_waits_and_agrees_with_the_cpu() -> None:
         copied.keys(there, views=2, generator=generator)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_layers_share_the_stacking_of_their_encoder_and_a_copy_has_its_own() -> None:
+    encoder = build_encoder(replace(TINY, bn_group=4, head_norm=True, predictor=True), None)
+    follower = MomentumCopy(encoder)
+    encoder(pictures(16), views=2)
+    assert norms(encoder) and all(norm.stacking is encoder.stacking for norm in norms(encoder))
+    assert all(norm.stacking is follower.encoder.stacking for norm in norms(follower))
+    assert encoder.stacking.groups(16) == 4 and follower.encoder.stacking.views == 1
+    encoder.bn_group = None  # as where a copy is fine-tuned
+    assert encoder.stacking.groups(16) == 2 and follower.encoder.stacking.groups(16) == 4
+
+
+def test_a_forward_pass_walks_over_no_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = build_encoder(replace(TINY, bn_group=4), None)
+    monkeypatch.setattr(encoder, "modules", lambda: pytest.fail("modules were listed"))
+    encoder(pictures(16), views=2)

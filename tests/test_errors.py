@@ -5,8 +5,7 @@ from inspect import unwrap
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from cltools import AllNegatives, PositiveRule, explore, fit, select
 from cltools.errors import unknown

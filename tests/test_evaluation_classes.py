@@ -6,8 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from cltools.evaluation import accuracy, confusion, per_class
 from cltools.evaluation.classes import confusion_csv, named

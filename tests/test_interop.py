@@ -12,8 +12,7 @@ import oracles
 import pytest
 import torch
 from jaxtyping import TypeCheckError
-from pytorch_metric_learning import losses as pml_losses
-from pytorch_metric_learning import miners as pml_miners
+from pytorch_metric_learning import losses as pml_losses, miners as pml_miners
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 

@@ -7,6 +7,7 @@ its issue or pull request. `MISTAKES` says for each what goes wrong and which te
 import ast
 import math
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ from cltools.mining import (
     similarities,
     terms,
 )
-from cltools.training import Run, fit, loop
+from cltools.training import Run, fit
+
+fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's
 
 PLAIN = PositiveRule(weighting="none")
 ROOT = Path(__file__).parents[1]
@@ -330,7 +333,7 @@ def test_08_the_last_epoch_is_kept_and_reported_however_good_one_before_was(
         evaluation=EvaluationSettings(every=1, test_limit=50),
     )
     scores, after_epoch = iter((100.0, 0.0)), []
-    monkeypatch.setattr(loop, "knn_accuracy", lambda *_, **__: next(scores))
+    monkeypatch.setattr(fitting, "knn_accuracy", lambda *_, **__: next(scores))
     run = fit(
         experiment,
         out=tmp_path / "run",

@@ -8,8 +8,7 @@ import oracles
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from cltools.losses import info_nce, negative_mass

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import oracles
 import pytest
 import torch
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, given, settings, strategies as st
 from test_mining import check_invariants
 from torch import Tensor
 from torch.nn.functional import normalize

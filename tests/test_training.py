@@ -7,6 +7,7 @@ import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,12 +30,14 @@ from cltools.mining import (
     RandomNegatives,
     bands,
 )
-from cltools.training import Run, fit, loop
-from cltools.training.images import training_images
+from cltools.training import Run, fit
+from cltools.training.fit import learning_rate
+from cltools.training.inputs import training_images
 from cltools.training.learner import Learner, make_learner
-from cltools.training.loop import learning_rate
-from cltools.training.step import Batch, StepResult, batches, train_step
+from cltools.training.step import Batch, Rules, StepResult, batches, enqueue, train_step, update
 from cltools.views import augment
+
+fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's
 
 TINY = EncoderSettings(backbone="tiny", hidden=16, projection=8, bn_group=None)
 PLAIN = PositiveRule(weighting="none")
@@ -88,14 +91,11 @@ def stepped(
 ) -> tuple[StepResult, Tensor]:
     """A step, and the band of every key it compared."""
     seen: list[Tensor] = []
-    result = train_step(
-        learner,
-        whole(images),
-        experiment,
-        progress=progress,
-        labelled=True,
-        observe=lambda _, selection: seen.append(selection.band),
+    batch, rules = whole(images), Rules.at(experiment, progress)
+    result, new_keys = update(
+        learner, batch, experiment, rules, labelled=True, observe=lambda _, selection: seen.append(selection.band)
     )
+    enqueue(learner, batch, new_keys)
     band = torch.cat(seen)
     assert [int((band == code).sum()) for code in Band] == result.tally.keys.tolist()
     return result, band
@@ -121,7 +121,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
         seen.append(Step(batch.ids.tolist(), learner.optimizer.param_groups[0]["lr"], progress))
         return train_step(learner, batch, experiment, progress=progress, labelled=labelled)
 
-    monkeypatch.setattr(loop, "train_step", spy)
+    monkeypatch.setattr(fitting, "train_step", spy)
     return seen
 
 
@@ -137,7 +137,7 @@ def beginning(experiment: Experiment, **arguments: Any) -> Learner:
         raise CaughtError(learner)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(CaughtError) as found:
-        patch.setattr(loop, "train_step", caught)
+        patch.setattr(fitting, "train_step", caught)
         fit(experiment, **arguments)
     return found.value.learner
 
@@ -380,12 +380,20 @@ def test_a_step_never_waits_for_the_device(
 ) -> None:
     experiment, images = asked(positives, negatives, **training), made(16)
     learner = taught(experiment, images, steps=2)
-    sums = loop.EpochSums(torch.device("cpu"))
+    sums = fitting.EpochSums(torch.device("cpu"))
     monkeypatch.setattr(bands, "_sorts_fast", lambda _: False)  # the cut of other devices
     for silent in ("tolist", "numpy"):  # not dispatched, so the mode would not see them
         monkeypatch.setattr(Tensor, silent, None)
+    kept: list[Tensor] = []
     with Waiting() as waiting:
-        result = train_step(learner, whole(images), experiment, progress=0.5, labelled=True)
+        result = train_step(
+            learner,
+            whole(images),
+            experiment,
+            progress=0.5,
+            labelled=True,
+            on_step=lambda info: kept.append(info.loss + info.selection.negative_weight.sum()),
+        )
         sums.add(learner.step, result.loss, result.tally)
     assert waiting.found == []
 
@@ -414,7 +422,7 @@ def test_each_epoch_takes_an_image_at_most_once_in_another_order(steps: list[Ste
 def test_no_two_seeds_share_a_stream() -> None:
     images = made(16)
     learners = [make_learner(asked(seed=seed), images, None, torch.device("cpu")) for seed in range(3)]
-    streams = [generator.initial_seed() for learner in learners for generator in (learner.order, learner.draws)]
+    streams = [generator.initial_seed() for learner in learners for generator in (learner.shuffler, learner.draws)]
     assert len(set(streams)) == 6
     assert not torch.equal(learners[0].encoder.head[0].weight, learners[1].encoder.head[0].weight)
 
@@ -521,7 +529,7 @@ def test_an_own_backbone_is_trained_in_place_saved_and_loaded(mode: str, tmp_pat
     loaded = Run.load(tmp_path / "run", backbone=other)
     assert equal(loaded.encoder, run.encoder) and torch.equal(state, torch.get_rng_state())
     assert torch.equal(embed(loaded.encoder, images), embed(run.encoder, images))
-    with pytest.raises(ValueError, match=r"encoder\.safetensors does not fit .*config\.json\. Give backbone="):
+    with pytest.raises(ValueError, match=r"with a backbone .* \(test_training\.Own\), .* backbone=…\)"):
         Run.load(tmp_path / "run")
 
 

@@ -27,8 +27,8 @@ from cltools.mining import (
     select,
     similarities,
 )
-from cltools.training import Run, diagnosis, fit
-from cltools.training.diagnosis import compared_now
+from cltools.training import Run, fit, run as runs
+from cltools.training.run import compared_now
 from cltools.views import ViewSettings, augment
 
 MINING = PositiveRule(k=3, start=0, ramp=0)
@@ -190,9 +190,9 @@ def test_images_are_taken_in_parts_without_changing_what_is_compared(monkeypatch
     experiment, images = asked(views=plain), made()
     run = fit(experiment, images=images)
     draws = torch.Generator()
-    whole = compared_now(experiment, run.encoder, run.memory, images, draws=draws)
-    monkeypatch.setattr(diagnosis, "BATCH", 7)
-    parts = compared_now(experiment, run.encoder, run.memory, images, draws=draws)
+    whole = compared_now(run, images, draws=draws)
+    monkeypatch.setattr(runs, "BATCH", 7)
+    parts = compared_now(run, images, draws=draws)
     for name in ("anchor", "key", "positive", "own", "same_class"):
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name))
     assert whole.vectors is None and not whole.anchor.requires_grad

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,10 @@ from torch import nn
 
 from cltools.config import Experiment
 from cltools.presets import preset
-from cltools.training import Run, Stopped, fit, loop
-from cltools.training.interrupt import SIGNALS, stopping
+from cltools.training import Run, Stopped, fit
+from cltools.training.fit import SIGNALS, stopping
+
+fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's
 
 STEPS = 3  # an epoch
 
@@ -47,7 +50,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None
     """Have something happen in the step of that number, counted from 1."""
 
     def arrange(number: int, event: Callable[[], None]) -> None:
-        step, seen = loop.train_step, []
+        step, seen = fitting.train_step, []
 
         def train_step(*arguments: Any, **named: Any) -> Any:
             seen.append(1)
@@ -55,7 +58,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None
                 event()
             return step(*arguments, **named)
 
-        monkeypatch.setattr(loop, "train_step", train_step)
+        monkeypatch.setattr(fitting, "train_step", train_step)
 
     return arrange
 
@@ -110,7 +113,7 @@ def test_a_stopped_epoch_takes_the_time_of_its_parts(
     tmp_path: Path, at_step: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(loop.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(fitting.time, "perf_counter", lambda: now[0])
 
     def pass_time() -> None:
         now[0] += 5.0
@@ -165,14 +168,14 @@ def test_a_signal_in_the_last_step_does_not_undo_a_finished_run(tmp_path: Path, 
 def test_a_stop_before_a_loss_that_is_not_finite_saves_nothing_of_it(
     tmp_path: Path, at_step: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = loop.train_step
+    step = fitting.train_step
 
     def broken(*arguments: Any, **named: Any) -> Any:
         result = step(*arguments, **named)
         sent(signal.SIGTERM)()
         return replace(result, loss=result.loss * float("nan"))
 
-    monkeypatch.setattr(loop, "train_step", broken)
+    monkeypatch.setattr(fitting, "train_step", broken)
     with pytest.raises(FloatingPointError, match="not finite at step 1"):
         fit(SIMCLR, images=made(), out=tmp_path)
     assert not list(tmp_path.iterdir())

@@ -4,14 +4,14 @@ import json
 import math
 import statistics
 from dataclasses import replace
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import nn
 
 from cltools.config import EvaluationSettings, Experiment, TrainingSettings, from_plain, to_plain
@@ -19,10 +19,11 @@ from cltools.datasets import DataSettings, load_images
 from cltools.encoders import EncoderSettings
 from cltools.mining import PositiveRule
 from cltools.provenance import commit
-from cltools.training import Run, fit, fitting
-from cltools.training import record as records
-from cltools.training.images import TrainedOn
-from cltools.training.record import ENTRIES, read_run_record, run_record, same_surroundings, with_evaluation
+from cltools.training import Run, fit, record as records
+from cltools.training.inputs import TrainedOn
+from cltools.training.record import ENTRIES, GIVEN, read_run_record, run_record, same_surroundings, with_evaluation
+
+fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's
 
 ASKED = Experiment(
     data=DataSettings("digits", limit=64, holdout=0.25),
@@ -48,7 +49,7 @@ def here(place: str, after: int = 0, warm_epochs: int = 0) -> dict[str, Any]:
 
 
 def made(n: int, here: dict[str, Any] | None = None, before: dict[str, Any] | None = None) -> dict[str, Any]:
-    return run_record(ASKED, rows(n), None, "tiny", here=here, before=before)
+    return run_record(ASKED, rows(n), None, "tiny", given={}, here=here, before=before)
 
 
 def places(record: dict[str, Any]) -> list[str]:
@@ -73,7 +74,12 @@ def saved(folder: Path) -> dict[str, Any]:
 def test_says_what_the_history_says_and_what_was_asked(tmp_path: Path) -> None:
     run = fit(ASKED, out=tmp_path / "a")
     record = saved(tmp_path / "a")
-    assert set(record) == set(ENTRIES) and record["kind"] == "run" and record["evaluations"] == {}
+    assert (
+        set(record) == {*ENTRIES, GIVEN}
+        and record[GIVEN] == {}
+        and record["kind"] == "run"
+        and record["evaluations"] == {}
+    )
     assert from_plain(Experiment, record["experiment"]) == ASKED and record["seed"] == 4
     assert record["images"]["name"] == "digits" and record["images"]["count"] == 48
     assert record["epochs"] == {"done": 3, "asked": 3} and record["backbone"] == "tiny"
@@ -107,6 +113,8 @@ def test_names_a_backbone_of_ones_own_and_images_that_were_given(tmp_path: Path)
     fit(ASKED, images=images, backbone=Pooled(), out=tmp_path / "a")
     record = saved(tmp_path / "a")
     assert record["backbone"] == "Pooled" and record["images"]["given"]
+    assert set(record[GIVEN]) == {"images", "backbone"} and record[GIVEN]["images"] == "digits"
+    assert record[GIVEN]["backbone"].endswith("Pooled")
 
 
 def test_a_warm_start_is_told(tmp_path: Path) -> None:
@@ -153,7 +161,7 @@ def test_without_a_record_nothing_is_claimed_of_the_epochs_before() -> None:
 
 def test_the_images_stay_where_they_are_not_at_hand() -> None:
     images = TrainedOn("digits", 48, 7, False)
-    before = run_record(ASKED, rows(2), images, "tiny", here=here("a"), before=None)
+    before = run_record(ASKED, rows(2), images, "tiny", given={}, here=here("a"), before=None)
     assert made(2, None, before)["images"] == {"name": "digits", "count": 48, "pixels": 7, "given": False}
 
 

@@ -1,6 +1,7 @@
 """A recorded step: when it is recorded, and that training with it is training without it."""
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from cltools.config import Experiment
 from cltools.mining import BandNegatives
 from cltools.presets import preset
 from cltools.ranks import Ranks
-from cltools.training import Run, fit, fitting
+from cltools.training import Run, fit
 from cltools.training.history import Tally
-from cltools.training.replay import Recording, Replay, set_rate
+from cltools.training.learner import set_rate
+from cltools.training.replay import Recording, Replay
 from cltools.training.step import Batch, Rules, StepResult, update
+
+fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's
 
 
 class Again:

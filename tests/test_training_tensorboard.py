@@ -9,8 +9,7 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 from tensorboard.summary.writer import event_file_writer
 
@@ -20,7 +19,7 @@ from cltools.encoders import Encoder, EncoderSettings, build_encoder
 from cltools.mining import BandNegatives, PositiveRule
 from cltools.training import History, Run, TensorBoard, fit
 from cltools.training.history import Row
-from cltools.training.tensorboard import TAGS, last_epoch
+from cltools.training.tensorboard import LAST, TAGS, last_epoch, tags_of
 
 ASKED = Experiment(
     data=DataSettings("digits", limit=64),
@@ -61,8 +60,9 @@ def agree(folder: Path, history: History) -> None:
     """Every figure of the history, once, in order; what was not measured is absent."""
     found = curves(folder)
     columns = {column for column in history.rows[0] if column not in ("epoch", "seconds")}
-    assert set(TAGS) == columns
-    for column, tag in TAGS.items():
+    tags = tags_of(history.rows[0])
+    assert set(tags) == columns and list(tags)[-1] == LAST
+    for column, tag in tags.items():
         measured = [(int(row["epoch"]), row[column]) for row in history.rows if not math.isnan(row[column])]
         assert [step for step, _ in found.get(tag, [])] == [epoch for epoch, _ in measured], column
         assert [value for _, value in found.get(tag, [])] == pytest.approx([value for _, value in measured], rel=1e-6)
@@ -76,6 +76,13 @@ def test_holds_what_the_history_holds(tmp_path: Path) -> None:
     assert [step for step, _ in found["knn"]] == [2, 4, 5] and [step for step, _ in found["loss"]] == [1, 2, 3, 4, 5]
     assert {"mined_purity", "false_negative_share", "keys/easy", "keys/potential", "keys/hard"} <= set(found)
     assert len(list((out / "tensorboard").iterdir())) == 1
+
+
+def test_protocols_of_ones_own_have_curves(tmp_path: Path) -> None:
+    protocols = {"rows": lambda run: len(run.history.rows)}
+    run = fit(ASKED, callbacks=[TensorBoard(tmp_path)], protocols=protocols)
+    agree(tmp_path, run.history)
+    assert curves(tmp_path)["protocols/rows"] == [(2, 1.0), (4, 3.0), (5, 4.0)]
 
 
 def test_a_resumed_run_writes_each_epoch_once(tmp_path: Path) -> None:

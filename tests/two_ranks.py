@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from torch import Tensor, nn
 
 from cltools.config import Experiment
 from cltools.ranks import Ranks, joined
-from cltools.training import Run, Stopped, fit, loop
+from cltools.training import Run, Stopped, fit
+from cltools.training.fit import average_statistics
 from cltools.training.learner import make_learner
-from cltools.training.loop import average_statistics
 from cltools.training.step import Batch, train_step
 from cltools.views import ViewSettings
+
+fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's
 
 STEPS = 5
 
@@ -38,6 +41,16 @@ EXACT = {
     "uncropped": grouped(MOCO, crop_scale=(1.0, 1.0)),
 }
 """Without draws of rules, which each rank makes for itself."""
+
+
+def blinds(images: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Views of one's own: half of the rows of each image, darkened as it is drawn for each image."""
+    amount = torch.rand(len(images), 1, 1, 1, generator=generator)
+    return images / 255 * torch.where(torch.arange(images.shape[2])[:, None] % 2 == 0, amount, 1.0)
+
+
+VIEWS = {"own views": blinds}
+EXACT["own views"] = EXACT["one-sided"]
 
 
 class OwnBackbone(nn.Module):
@@ -60,10 +73,11 @@ def everything(run: Run) -> Tensor:
     return torch.cat([tensor.flatten().float() for tensor in tensors])
 
 
-def trajectory(experiment: Experiment) -> dict[str, list[Tensor]]:
+def trajectory(case: str, *, seed: int = 0) -> dict[str, list[Tensor]]:
     """Loss, gradients, weights and queue of some steps, as this process has them."""
     images, ranks, device = made(), Ranks.here(), torch.device("cpu")
-    learner = make_learner(training(experiment, learning_rate=0.06), images, None, device, ranks)
+    experiment = training(replace(EXACT[case], seed=seed), learning_rate=0.06)
+    learner = make_learner(experiment, images, None, device, ranks, views=VIEWS.get(case))
     seen: dict[str, list[Tensor]] = {name: [] for name in ("loss", "gradient", "weight", "id", "key", "statistic")}
     for i in range(STEPS):
         rows = torch.arange(16 * i, 16 * (i + 1)) % len(images)
@@ -120,14 +134,14 @@ def runs(folder: Path, ranks: Ranks) -> dict[str, Any]:
         called: list[Run] = []
         whole = fit(experiment, images=made(), out=folder / f"{name}-whole", callbacks=[called.append])
 
-        step = loop.train_step
-        loop.train_step = asking(step, number=7, wanted=ranks.rank == 1)
+        step = fitting.train_step
+        fitting.train_step = asking(step, number=7, wanted=ranks.rank == 1)
         try:
             fit(experiment, images=made(), out=folder / f"{name}-cut")
             message = ""
         except Stopped as stopped:
             message = str(stopped)
-        loop.train_step = step
+        fitting.train_step = step
         fit(experiment, images=made(), out=folder / f"{name}-cut", resume=True)
         seen[name] = {"called": len(called), "message": message, "rows": whole.history.rows}
     warm = fit(training(grouped(MOCO), epochs=1), images=made(), backbone=OwnBackbone(ranks.rank))
@@ -153,7 +167,7 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     with joined() as ranks:
         seen = {
-            "trajectories": {name: trajectory(experiment) for name, experiment in EXACT.items()},
+            "trajectories": {case: trajectory(case) for case in EXACT},
             "exchanges": exchanges(folder, ranks),
             "runs": runs(folder, ranks),
         }

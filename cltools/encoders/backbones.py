@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from cltools.encoders.norm import GroupedBatchNorm
+from cltools.encoders.norm import GroupedBatchNorm, Stacking
 
 TINY_WIDTHS = (32, 64, 128, 256)
 
@@ -67,14 +67,14 @@ class OwnBackbone(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
-        self.views = 1
+        self.stacking = Stacking()
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Features [B, D] of `views` equal views stacked."""
-        if self.views == 1 or not self.training:
+        """Features [B, D] of equal views stacked, as many as `stacking` says."""
+        if self.stacking.views == 1 or not self.training:
             features: Tensor = self.module(pixels)
             return features
-        return torch.cat([self.module(view) for view in pixels.chunk(self.views)])
+        return torch.cat([self.module(view) for view in pixels.chunk(self.stacking.views)])
 
 
 def feature_dim(backbone: nn.Module, size: tuple[int, int]) -> int:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import OwnBackbone, feature_dim, home, resnet, tiny
-from cltools.encoders.norm import GroupedBatchNorm
+from cltools.encoders.norm import GroupedBatchNorm, Stacking
 from cltools.errors import unknown
 
 Backbone = Literal["tiny", "resnet18", "resnet50"]
@@ -69,6 +69,7 @@ class Encoder(nn.Module):
     Attributes:
         dim: Length D of a feature vector.
         projection: Length d of a projection.
+        stacking: How training batches are stacked, shared with every layer that depends on it.
     """
 
     mean: Tensor
@@ -77,7 +78,7 @@ class Encoder(nn.Module):
     def __init__(self, backbone: nn.Module, dim: int, settings: EncoderSettings) -> None:
         """Compose a backbone [B, 3, H, W] → [B, D] with new heads; see `build_encoder` for seeds and statistics."""
         super().__init__()
-        self.dim, self.projection, self.bn_group = dim, settings.projection, settings.bn_group
+        self.dim, self.projection, self.stacking = dim, settings.projection, Stacking(settings.bn_group)
         self.register_buffer("mean", torch.full((3, 1, 1), 0.5))
         self.register_buffer("std", torch.full((3, 1, 1), 0.25))
         self.backbone = backbone
@@ -85,6 +86,18 @@ class Encoder(nn.Module):
         self.predictor: nn.Module | None = None
         if settings.predictor:
             self.predictor = head(settings.projection, settings.hidden, settings.projection, settings.head_norm)
+        for module in self.modules():
+            if isinstance(module, GroupedBatchNorm | OwnBackbone):
+                module.stacking = self.stacking
+
+    @property
+    def bn_group(self) -> int | None:
+        """Consecutive images of one view that share batch statistics; None for a whole view."""
+        return self.stacking.group
+
+    @bn_group.setter
+    def bn_group(self, group: int | None) -> None:
+        self.stacking.group = group
 
     def forward(
         self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"], views: int = 1
@@ -113,14 +126,14 @@ class Encoder(nn.Module):
     ) -> Float[Tensor, "B D"]:
         """The backbone's features, before the projection; arguments as of `forward`."""
         if self.training:
-            self._group(len(images), views)
+            self._stack(len(images), views)
         # The first convolution reads channels_last in two thirds of the time; on a GPU it would make that copy itself.
         normalised = ((pixels(images) - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         features: Tensor = self.backbone(normalised)
         return features
 
-    def _group(self, batch: int, views: int) -> None:
-        """Tell every batch norm of ours into how many groups this batch falls."""
+    def _stack(self, batch: int, views: int) -> None:
+        """Note how many views this batch stacks, if it is whole views of whole groups."""
         if batch % views:
             raise ValueError(f"A batch of {batch} images is not {views} equal views.")
         group = batch // views if self.bn_group is None else self.bn_group
@@ -129,11 +142,7 @@ class Encoder(nn.Module):
                 f"A view of {batch // views} images does not divide into batch-norm groups of {group}. Make the batch "
                 "a multiple of bn_group, or set bn_group=None to take the statistics of a whole view."
             )
-        for module in self.modules():
-            if isinstance(module, GroupedBatchNorm):
-                module.groups = batch // group
-            elif isinstance(module, OwnBackbone):
-                module.views = views
+        self.stacking.views = views
 
 
 def head(inputs: int, hidden: int, outputs: int, norm: bool) -> nn.Sequential:

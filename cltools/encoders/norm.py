@@ -9,10 +9,30 @@ Differs: groups are consecutive images, not every G-th, so that several ranks ho
 Legend: B images stacked, G groups, b = B/G images of a group, C channels, S positions (H W, or none).
 """
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+@dataclass
+class Stacking:
+    """How the training batches of an encoder are stacked; one object, shared by all layers that depend on it.
+
+    Attributes:
+        group: Consecutive images that share batch statistics; None for a whole view.
+        views: Equal views in the batch under way. The `Encoder` writes it at the start of each forward pass, after it
+            has checked that views and groups divide the batch.
+    """
+
+    group: int | None = None
+    views: int = 1
+
+    def groups(self, batch: int) -> int:
+        """Into how many groups a batch of that many images falls."""
+        return self.views if self.group is None else batch // self.group
 
 
 class GroupedBatchNorm(nn.BatchNorm2d):
@@ -21,11 +41,14 @@ class GroupedBatchNorm(nn.BatchNorm2d):
     In evaluation mode it is ordinary batch norm. Running statistics move once a forward, by the mean over groups.
 
     Attributes:
-        groups: Into how many equal groups of consecutive images the next training batch falls. Set by the `Encoder`
-            that owns this layer, which has checked that it divides the batch.
+        stacking: How training batches are stacked. An `Encoder` gives its own to each of its layers when it is made; a
+            layer that belongs to no encoder takes the statistics of the whole batch.
     """
 
-    groups: int = 1
+    def __init__(self, channels: int) -> None:
+        """Batch norm of that many channels C, with torch's defaults."""
+        super().__init__(channels)
+        self.stacking = Stacking()
 
     def forward(self, input: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
         """Normalise; statistics are at least float32, whatever the input's type."""
@@ -34,12 +57,13 @@ class GroupedBatchNorm(nn.BatchNorm2d):
         if not self.training:
             return F.batch_norm(input, mean, var, self.weight, self.bias, eps=self.eps)
         self.num_batches_tracked.add_(1)
-        if self.groups == 1:
+        groups = self.stacking.groups(len(input))
+        if groups == 1:
             return F.batch_norm(input, mean, var, self.weight, self.bias, True, momentum, self.eps)
         # Each group moves its own copy of the running statistics; their mean has moved by the mean over groups.
-        means, variances = mean.repeat(self.groups, 1), var.repeat(self.groups, 1)  # [G, C]
+        means, variances = mean.repeat(groups, 1), var.repeat(groups, 1)  # [G, C]
         # A kernel a group costs a CPU nothing and a GPU, launching hundreds, more than two copies of the input.
-        normalise = folded if input.is_cuda and self.groups > 2 else one_by_one
+        normalise = folded if input.is_cuda and groups > 2 else one_by_one
         output = normalise(input, means, variances, self.weight, self.bias, momentum, self.eps)
         mean.copy_(means.mean(0))
         var.copy_(variances.mean(0))

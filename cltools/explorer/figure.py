@@ -10,8 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy import ndarray
 
-from cltools.explorer.colours import ANCHOR as ANCHOR_COLOUR
-from cltools.explorer.colours import GREY, SIDE_COLOURS, SIZES, SYMBOLS, scale
+from cltools.explorer.colours import ANCHOR as ANCHOR_COLOUR, GREY, SIDE_COLOURS, SIZES, SYMBOLS, scale
 from cltools.explorer.view import Picture
 
 WIDTH, HEIGHT, BESIDE = 412, 400, 320  # beside another it has a title and is lower

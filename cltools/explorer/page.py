@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 
 from cltools.config import to_plain
-from cltools.explorer import edges as band_edges
-from cltools.explorer import sentence
+from cltools.explorer import edges as band_edges, sentence
 from cltools.explorer.census import Census
 from cltools.explorer.colours import BAND_NAMES, BANDS, GLYPHS, GREY, SIDE_COLOURS, SLOT_OF_BAND, SLOT_OF_DIFFERENCE
 from cltools.explorer.judgement import Judgement

@@ -3,8 +3,7 @@
 import numpy as np
 
 from cltools.explorer.census import Census
-from cltools.explorer.edges import Band as AnyBand
-from cltools.explorer.edges import Edges
+from cltools.explorer.edges import Band as AnyBand, Edges
 from cltools.explorer.judgement import Judgement
 from cltools.explorer.state import Side
 from cltools.mining import Band, MarginBand, NegativeRule

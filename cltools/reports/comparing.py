@@ -23,7 +23,7 @@ from cltools.presets import laptop, preset
 from cltools.provenance import check_record, provenance, read_record, write_record
 from cltools.reports.arms import BASELINE, arms_of, grid_of
 from cltools.training import Run, fit
-from cltools.training.images import evaluation_images, training_images
+from cltools.training.inputs import evaluation_images, training_images
 from cltools.training.learner import resolve_device
 
 KIND = "comparison"

@@ -9,8 +9,7 @@ from cltools.provenance import read_record
 from cltools.reports.comparing import KIND as COMPARISON
 from cltools.reports.comparison_table import comparison_table
 from cltools.reports.run_table import run_table
-from cltools.training.record import KIND as RUN
-from cltools.training.record import RECORD
+from cltools.training.record import KIND as RUN, RECORD
 
 TABLES: dict[str, Callable[[Sequence[Path], Sequence[dict[str, Any]]], str]] = {
     COMPARISON: comparison_table,

@@ -6,7 +6,7 @@ from cltools.errors import unknown
 from cltools.snapshot.snapshot import Snapshot
 from cltools.snapshot.taking import take_snapshot
 from cltools.training import Run
-from cltools.training.images import training_images
+from cltools.training.inputs import training_images
 
 SHIPPED = Path(__file__).resolve().parents[2] / "data" / "snapshots"
 

@@ -7,7 +7,7 @@ from cltools.presets import laptop, preset
 from cltools.snapshot.snapshot import Snapshot
 from cltools.snapshot.taking import Recorder
 from cltools.training import fit
-from cltools.training.images import training_images
+from cltools.training.inputs import training_images
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from cltools.snapshot.maps import judged, names, over_epochs
 from cltools.snapshot.snapshot import Snapshot
 from cltools.snapshot.sprite import as_sprite, thumbnails
 from cltools.training import Run
-from cltools.training.diagnosis import two_views
+from cltools.training.run import two_views
 
 SEEDS = (0, 1, 2)
 
@@ -57,9 +57,7 @@ class Recorder:
     def record(self, run: Run, epoch: int) -> None:
         """Embed the images as they are now; the encoder is left as it was found."""
         draws = torch.Generator(home(run.encoder)).manual_seed(self.seed)
-        key_encoder = run.encoder if run.memory is None else run.memory.copy.encoder
-        with torch.no_grad():
-            z, positive = two_views(run.experiment, run.encoder, key_encoder, self.images, draws)
+        z, positive = two_views(run, self.images, draws)
         self.taken[epoch] = z.cpu().numpy(), positive.cpu().numpy()
 
     def snapshot(self, run: Run, *, seeds: Sequence[int] | None = None) -> Snapshot:

@@ -1,9 +1,9 @@
-"""Training: the loop, one step of it, the history, checkpoints, runs and their records."""
+"""Training: `fit`, one step of it, the history, checkpoints, runs and their records."""
 
-from cltools.training.fitting import fit
+from cltools.training.fit import Stopped, fit
 from cltools.training.history import History
-from cltools.training.interrupt import Stopped
 from cltools.training.run import Run
+from cltools.training.step import StepInfo
 from cltools.training.tensorboard import TensorBoard
 
-__all__ = ["History", "Run", "Stopped", "TensorBoard", "fit"]
+__all__ = ["History", "Run", "StepInfo", "Stopped", "TensorBoard", "fit"]

@@ -5,6 +5,7 @@ the middle of an epoch.
 """
 
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,11 +18,13 @@ from cltools.config import IMMATERIAL, Experiment, differences
 from cltools.files import replacing
 from cltools.ranks import Ranks
 from cltools.training.history import EpochSums, Row
-from cltools.training.images import TrainedOn
+from cltools.training.inputs import TrainedOn
 from cltools.training.learner import Learner, reseed, statistics
 
 FORMAT = "cltools checkpoint"
-VERSION = 2
+VERSION = 3
+READ_BY = {1: "28b162f", 2: "3ee4f2d"}
+"""The last commit that reads each older version."""
 ANEW = "To train from the beginning move it away, and resume again."
 
 
@@ -32,14 +35,15 @@ class Progress:
     Attributes:
         epoch: epochs done.
         steps: of the epoch under way.
-        order: the state of the learner's `order` before that epoch, from which its order of images is drawn again.
+        shuffler_state: that of the learner's `shuffler` before that epoch, from which its permutation of the images is
+            drawn again.
         seconds: that it has taken so far.
         sums: of its metrics so far; None before its first step.
     """
 
     epoch: int = 0
     steps: int = 0
-    order: Tensor | None = None
+    shuffler_state: Tensor | None = None
     seconds: float = 0.0
     sums: EpochSums | None = None
 
@@ -56,7 +60,13 @@ def environment(device: torch.device) -> dict[str, str]:
 
 
 def save_checkpoint(
-    path: Path, learner: Learner, experiment: Experiment, images: TrainedOn, progress: Progress, rows: list[Row]
+    path: Path,
+    learner: Learner,
+    experiment: Experiment,
+    images: TrainedOn,
+    progress: Progress,
+    rows: list[Row],
+    given: Mapping[str, str],
 ) -> None:
     """Write the learner and the history; the file before stays until the new one is whole. For every rank to call.
 
@@ -66,7 +76,7 @@ def save_checkpoint(
     ranks = learner.ranks
     each = ranks.told({"chance": learner.chance.get_state(), "partial": _partial(learner, progress)})
     if ranks.first:
-        _write(path, learner, experiment, images, progress, rows, each)
+        _write(path, learner, experiment, images, progress, rows, given, each)
     ranks.from_first("written")  # none goes on, or reads it, before
 
 
@@ -77,6 +87,7 @@ def _write(
     images: TrainedOn,
     progress: Progress,
     rows: list[Row],
+    given: Mapping[str, str],
     each: list[dict[str, Any]],
 ) -> None:
     """Write what all ranks have alike, and what `each` has of its own."""
@@ -87,14 +98,16 @@ def _write(
         "environment": environment(learner.device),
         "experiment": experiment.to_json(),
         "images": asdict(images),
+        "given": {**given},
         "epoch": progress.epoch,
         "step": learner.step,
         "rows": rows,
         "encoder": learner.encoder.state_dict(),
+        "optimizer_class": type(learner.optimizer).__qualname__,
         "optimizer": learner.optimizer.state_dict(),
         "momentum_copy": memory.copy.state_dict() if memory else None,
         "queue": memory.queue.state_dict() if memory else None,
-        "order": learner.order.get_state(),
+        "shuffler": learner.shuffler.get_state(),
         "draws": learner.draws.get_state(),
         "ranks": each,
     }
@@ -119,9 +132,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(f"{path} is not a checkpoint of cltools. {ANEW}")
     if state["version"] != VERSION:
+        known = READ_BY.get(state["version"])
+        by = f"cltools at commit {known}, the last to read it" if known else "the version of cltools that wrote it"
         raise ValueError(
-            f"{path} has checkpoint format {state['version']}; this version reads format {VERSION}. "
-            "Resume it with the version that wrote it, or start anew in another folder."
+            f"{path} has checkpoint format {state['version']}; this version reads format {VERSION}. Resume it with "
+            f"{by}, or start anew in another folder."
         )
     return state
 
@@ -138,12 +153,9 @@ def restore(learner: Learner, state: dict[str, Any]) -> Progress:
         raise ValueError(
             f"The checkpoint is of another backbone; give the backbone= that the run was trained with. {error}"
         ) from error
-    fused = learner.optimizer.defaults["fused"]  # as this device takes it, not the one before
-    learner.optimizer.load_state_dict(state["optimizer"])
-    for group in learner.optimizer.param_groups:
-        group["fused"] = fused
+    _restore_optimizer(learner.optimizer, state)
     learner.step, own = state["step"], state["ranks"][learner.ranks.rank]
-    learner.order.set_state(state["order"])
+    learner.shuffler.set_state(state["shuffler"])
     if state["environment"]["device"] == learner.device.type:  # a generator reads its own device's states only
         learner.draws.set_state(state["draws"])
         learner.chance.set_state(own["chance"])
@@ -158,7 +170,23 @@ def restore(learner: Learner, state: dict[str, Any]) -> Progress:
     sums.load_state_dict(partial["sums"])
     for statistic, saved in zip(statistics(learner), partial["statistics"], strict=True):
         statistic.copy_(saved)
-    return Progress(state["epoch"], partial["steps"], partial["order"], partial["seconds"], sums)
+    return Progress(state["epoch"], partial["steps"], partial["shuffler_state"], partial["seconds"], sums)
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Put the optimizer's state back; whether it is fused stays as this device takes it, not the one before."""
+    now, fused = type(optimizer).__qualname__, [group.get("fused") for group in optimizer.param_groups]
+    try:
+        if now != state["optimizer_class"]:
+            raise ValueError(f"it holds the state of {state['optimizer_class']}, and this is {now}")
+        optimizer.load_state_dict(state["optimizer"])
+    except ValueError as error:
+        raise ValueError(
+            f"The checkpoint is of another optimizer; give the optimizer= that the run was trained with. {error}"
+        ) from error
+    for group, own in zip(optimizer.param_groups, fused, strict=True):
+        if "fused" in group:
+            group["fused"] = own
 
 
 def steps_within(state: dict[str, Any]) -> int:
@@ -184,7 +212,7 @@ def _partial(learner: Learner, progress: Progress) -> dict[str, Any] | None:
     sums = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in progress.sums.state_dict().items()}
     return {
         "steps": progress.steps,
-        "order": progress.order,
+        "shuffler_state": progress.shuffler_state,
         "seconds": progress.seconds,
         "sums": sums,
         "statistics": [statistic.cpu() for statistic in statistics(learner)],

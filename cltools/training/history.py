@@ -15,13 +15,21 @@ from cltools.mining import Band
 from cltools.ranks import ALONE, Ranks
 
 Row = dict[str, float]
+COLUMNS = (
+    "epoch", "loss", "mined_purity", "false_negative_share", *(band.name.lower() for band in Band), "seconds",
+    "views_per_second", "knn",
+)  # fmt: skip
+"""Columns of every history; those of protocols of one's own come after them."""
 NEVER = 2**62
 """The step of an event that did not happen."""
 
 
 @dataclass
 class History:
-    """Rows of a run: epoch, loss, kNN (nan between evaluations), purity, false-negative share, keys by band, timing."""
+    """Rows of a run, one an epoch: loss, purity, false-negative share, keys by band, timing, kNN, own protocols.
+
+    What is measured after some epochs only is nan in the others.
+    """
 
     rows: list[Row] = field(default_factory=list)
 

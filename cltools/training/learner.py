@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from cltools.config import Experiment
+from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import ImageSet
 from cltools.encoders import Encoder, MomentumCopy, build_encoder
+from cltools.errors import foreign
 from cltools.queue import Queue
 from cltools.ranks import ALONE, Ranks
+from cltools.training.inputs import OptimizerFactory, Views
 
 BACKEND = "inductor"
 """Of torch.compile."""
@@ -38,13 +40,17 @@ class Learner:
     encoder: Encoder
     optimizer: torch.optim.Optimizer
     memory: Memory | None
-    order: torch.Generator
+    shuffler: torch.Generator
     """Draws the order of the images, on the CPU."""
     draws: torch.Generator
     """Draws views and the shuffling of keys, on the device, for the whole batch."""
     chance: torch.Generator
     """Draws what rules draw, on the device, for this rank's anchors."""
     ranks: Ranks = ALONE
+    views: Views | None = None
+    """In place of `augment`."""
+    own_optimizer: bool = False
+    """Whether the schedule is a factor of each parameter group's own initial rate, not the experiment's rate."""
     step: int = 0
     forward: nn.Module = field(init=False)
     """The encoder as a step calls it: compiled, and averaging its gradients over ranks, where that is asked for."""
@@ -75,31 +81,35 @@ def resolve_device(name: str) -> torch.device:
 
 
 def make_learner(
-    experiment: Experiment, train: ImageSet, backbone: nn.Module | None, device: torch.device, ranks: Ranks = ALONE
+    experiment: Experiment,
+    train: ImageSet,
+    backbone: nn.Module | None,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+    *,
+    views: Views | None = None,
+    optimizer: OptimizerFactory | None = None,
 ) -> Learner:
-    """A fresh learner, decided by the seed."""
+    """A fresh learner, decided by the seed; the parts of one's own are as of `Parts`."""
     settings, seed = experiment.training, experiment.seed
     encoder = build_encoder(experiment.encoder, train, backbone=backbone, seed=seed)
     encoder = encoder.to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(
-        encoder.parameters(),
-        lr=settings.learning_rate,
-        momentum=settings.sgd_momentum,
-        weight_decay=settings.weight_decay,
-        fused=True if device.type == "cuda" else None,
-    )
+    if isinstance(views, nn.Module):
+        views = views.to(device)
     memory = None
     if settings.mode == "moco":
         queue = Queue(settings.queue_size, experiment.encoder.projection, device=device)
         memory = Memory(MomentumCopy(encoder), queue)
     learner = Learner(
         encoder,
-        optimizer,
+        _optimizer(encoder, settings, optimizer, device),
         memory,
-        order=torch.Generator().manual_seed(2 * seed),  # no two seeds share an order or draws
+        shuffler=torch.Generator().manual_seed(2 * seed),  # no two seeds share an order or draws
         draws=torch.Generator(device).manual_seed(2 * seed + 1),
         chance=torch.Generator(device).manual_seed((1 << 31) + (seed << 8) + ranks.rank),
         ranks=ranks,
+        views=views,
+        own_optimizer=optimizer is not None,
     )
     if settings.compile:
         compile_encoders(learner)
@@ -107,6 +117,37 @@ def make_learner(
         partly = backbone is not None  # modules of other people's often have a head that nothing reads
         learner.forward = DistributedDataParallel(learner.forward, find_unused_parameters=partly, **OWN_BUFFERS)
     return learner
+
+
+def _optimizer(
+    encoder: Encoder, settings: TrainingSettings, factory: OptimizerFactory | None, device: torch.device
+) -> torch.optim.Optimizer:
+    """SGD as the experiment asks for it, or what the factory makes; each group of that then keeps its initial rate."""
+    if factory is None:
+        return torch.optim.SGD(
+            encoder.parameters(),
+            lr=settings.learning_rate,
+            momentum=settings.sgd_momentum,
+            weight_decay=settings.weight_decay,
+            fused=True if device.type == "cuda" else None,
+        )
+    made = factory(list(encoder.parameters()))
+    if not isinstance(made, torch.optim.Optimizer):
+        raise foreign(made, "optimizer: a function that returns a torch.optim.Optimizer, such as torch.optim.AdamW,")
+    for group in made.param_groups:
+        group["initial_lr"] = float(group["lr"])  # by the name that torch's own schedules use
+    return made
+
+
+def set_rate(learner: Learner, rate: float | Tensor) -> None:
+    """The learning rate of the next step, of an own optimizer the factor of each group's initial one.
+
+    A number, or a tensor on the device that a recording reads. Numbers are rounded to float32, which a recording's is,
+    so that both ways to make a step have the same.
+    """
+    rounded = rate if isinstance(rate, Tensor) else torch.tensor(rate, dtype=torch.float32).item()
+    for group in learner.optimizer.param_groups:
+        group["lr"] = rounded * group["initial_lr"] if learner.own_optimizer else rounded
 
 
 def statistics(learner: Learner) -> list[Tensor]:

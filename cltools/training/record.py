@@ -15,7 +15,7 @@ import torch
 from cltools.config import Experiment, to_plain
 from cltools.provenance import check_record, provenance, read_record
 from cltools.training.history import Row
-from cltools.training.images import TrainedOn
+from cltools.training.inputs import TrainedOn
 
 KIND, RECORD = "run", "record.json"
 Record = dict[str, Any]
@@ -23,6 +23,11 @@ Record = dict[str, Any]
 STRETCH = ("from_epoch", "command", "commit", "versions", "hardware")
 SURROUNDINGS = ("commit", "versions", "hardware")
 UNKNOWN: Record = {"from_epoch": 1, "command": "", "commit": "", "versions": {}, "hardware": {}}
+GIVEN = "given_as_objects"
+"""Parts that `fit` was given as objects, and what each was: with any, the run does not repeat from its config alone.
+
+Records of older versions lack it.
+"""
 ENTRIES = (
     "kind", *STRETCH, "earlier", "warm_epochs", "experiment", "seed", "backbone", "images", "epochs", "seconds",
     "views_per_second", "accuracy", "evaluations",
@@ -50,6 +55,7 @@ def run_record(
     backbone: str,
     *,
     steps: int = 0,
+    given: Mapping[str, str],
     here: Record | None,
     before: Record | None,
 ) -> Record:
@@ -61,6 +67,7 @@ def run_record(
         images: what it was trained on; None where that is not at hand.
         backbone: its name, or the class of one's own.
         steps: of the epoch under way.
+        given: the parts that were given as objects, and what each was.
         here: the stretch trained by this process; None for a run that was only loaded.
         before: the record so far. Its stretches stay as far as the run goes on from them, its evaluations where no
             step was trained since.
@@ -76,6 +83,7 @@ def run_record(
         "seed": experiment.seed,
         "backbone": backbone,
         "images": asdict(images) if images else before["images"] if before else None,
+        GIVEN: {**given},
         "epochs": {"done": len(rows), "asked": experiment.training.epochs} | ({"steps": steps} if steps else {}),
         "seconds": sum(row["seconds"] for row in rows),
         "views_per_second": statistics.median(row["views_per_second"] for row in rows) if rows else None,

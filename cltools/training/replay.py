@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cltools.config import Experiment
-from cltools.training.learner import Learner
+from cltools.training.learner import Learner, set_rate
 from cltools.training.step import Batch, Rules, StepResult, enqueue, train_step, update
 
 
@@ -107,13 +107,3 @@ class Replay:
                 f"Python. ({error.__context__ or error})"
             ) from error
         return Recording(graph, place, rate, result, new_keys)
-
-
-def set_rate(learner: Learner, rate: float | Tensor) -> None:
-    """The learning rate of the next step: a number, or one on the device that a recording reads.
-
-    Numbers are rounded to float32, which a recording's is, so that both ways to make a step have the same.
-    """
-    rounded = rate if isinstance(rate, Tensor) else torch.tensor(rate, dtype=torch.float32).item()
-    for group in learner.optimizer.param_groups:
-        group["lr"] = rounded

@@ -7,31 +7,42 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file
-from safetensors.torch import save as serialised
+from jaxtyping import Float32
+from safetensors.torch import load_file, save as serialised
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
 from cltools.config import Experiment
 from cltools.datasets import ImageSet
 from cltools.encoders import Encoder, MomentumCopy, build_encoder
 from cltools.encoders.backbones import OwnBackbone, home
-from cltools.evaluation import Diagnosis, LinearRecipe, Recipes, diagnose, predict
+from cltools.evaluation import Diagnosis, LinearRecipe, Recipes, diagnose, embed, predict
 from cltools.evaluation.report import check_protocols
 from cltools.files import replacing, write_text
-from cltools.mining import select
+from cltools.mining import Similarities, select, similarities
 from cltools.provenance import write_record
 from cltools.queue import Queue
 from cltools.training.checkpoint import read_checkpoint, steps_within
-from cltools.training.diagnosis import compared_now
 from cltools.training.history import History
-from cltools.training.images import TrainedOn, evaluation_images, training_images
+from cltools.training.inputs import (
+    Parts,
+    TrainedOn,
+    Views,
+    drawn_view,
+    evaluation_images,
+    given_parts,
+    resolved_parts,
+    training_images,
+)
 from cltools.training.learner import Memory
-from cltools.training.record import RECORD, Record, read_run_record, run_record, stretch_here, with_evaluation
+from cltools.training.record import GIVEN, RECORD, Record, read_run_record, run_record, stretch_here, with_evaluation
 
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.csv", "checkpoint.pt"
 WEIGHTS = "encoder.safetensors"
 FILES = (CONFIG, HISTORY, CHECKPOINT, WEIGHTS, RECORD)
+BATCH = 1000
+"""Images of which views are made and embedded at once."""
 
 
 def confusion_file(split: str, protocol: str) -> str:
@@ -50,6 +61,7 @@ class Run:
         path: the run's folder; None for a run kept in memory.
         memory: momentum copy and queue, for `fit(start_from=…)`; None in SimCLR mode.
         images: what it was trained on; None for a loaded run without checkpoint.
+        parts: what stood in place of the recipe's own; of a loaded run, the backbone and the views.
         steps: of the epoch under way, where it was stopped within one.
         here: what its record says of the epochs trained by this process; None for a run that was only loaded.
     """
@@ -62,6 +74,7 @@ class Run:
     images: TrainedOn | None = None
     steps: int = 0
     here: Record | None = field(default=None, repr=False)
+    parts: Parts = field(default_factory=Parts, repr=False)
 
     def save(self) -> None:
         """Write config, history, weights and record into the run's folder; each file is replaced whole.
@@ -142,6 +155,7 @@ class Run:
             self.images,
             type(own.module).__name__ if isinstance(own, OwnBackbone) else self.experiment.encoder.backbone,
             steps=self.steps,
+            given=self.parts.given,
             here=self.here,
             before=read_run_record(folder),
         )
@@ -159,7 +173,7 @@ class Run:
             seed: of these, of their views, and of what rules draw.
 
         Raises:
-            ValueError: a run whose images or queue are not at hand, or images that it was not trained on.
+            ValueError: a run whose images, queue or views are not at hand, or images that it was not trained on.
         """
         if self.memory is None and self.experiment.training.mode == "moco":
             raise ValueError(
@@ -172,7 +186,7 @@ class Run:
             count = min(n, len(anchors) // 2)
             order = torch.randperm(len(anchors), generator=torch.Generator().manual_seed(seed))
             anchors, others = anchors.select(order[:count]), anchors.select(order[count : 2 * count])
-        s = compared_now(self.experiment, self.encoder, self.memory, anchors.subset(n, seed), others, draws=draws)
+        s = compared_now(self, anchors.subset(n, seed), others, draws=draws)
         positive_rule, negative_rule = self.experiment.positives.at(1.0), self.experiment.negatives.at(1.0)
         temperature = self.experiment.loss.temperature
         return diagnose(
@@ -197,17 +211,28 @@ class Run:
         return train
 
     @classmethod
-    def load(cls, path: str | Path, *, backbone: nn.Module | None = None, device: str | torch.device = "cpu") -> "Run":
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        backbone: nn.Module | None = None,
+        views: Views | None = None,
+        device: str | torch.device = "cpu",
+    ) -> "Run":
         """Load a run's folder.
+
+        A backbone and views that its config names are imported and called: load folders of people you trust.
 
         Args:
             path: the folder.
-            backbone: the module the run was trained with, if it was one's own.
+            backbone: the module the run was trained with, if it was given to `fit` as an object.
+            views: those it was trained on, if they were given as an object; read by `diagnose` and snapshots alone.
             device: where the encoder goes.
 
         Raises:
             FileNotFoundError: no run there, or one that has saved nothing yet.
-            ValueError: a damaged file, or a backbone that does not fit the weights.
+            ValueError: a damaged file; a backbone that does not fit the weights, or that was given as an object and is
+                not given again; a part that the config names and that is not found.
         """
         path = Path(path)
         if not (path / CONFIG).is_file() or not (path / WEIGHTS).is_file():
@@ -215,10 +240,18 @@ class Run:
                 f"{path} holds no trained run ({CONFIG} and {WEIGHTS}). "
                 f"Train one with: python -m cltools train PRESET --out {path}"
             )
-        experiment = read_config(path / CONFIG)
+        experiment, state = read_config(path / CONFIG), _checkpoint_of(path)
+        given = _given_of(path, state)
+        if "backbone" in given and backbone is None:
+            raise ValueError(
+                f"{path} was trained with a backbone that was given as an object ({given['backbone']}), which no "
+                "config names. Give it again: Run.load(…, backbone=…)."
+            )
+        given_parts(experiment, backbone=backbone, views=views)  # neither is given where the config names it
+        parts = resolved_parts(experiment, given, backbone=backbone, views=views)
         try:
             weights = load_file(path / WEIGHTS)
-            encoder = _encoder_for(weights, experiment, backbone)
+            encoder = _encoder_for(weights, experiment, parts.backbone)
             encoder.load_state_dict(weights)
         except Exception as error:  # safetensors and torch raise their own kinds
             raise ValueError(
@@ -227,10 +260,69 @@ class Run:
             ) from error
         encoder.to(device).to(memory_format=torch.channels_last).eval()  # as trained, so that figures repeat
         history = History.load(path / HISTORY) if (path / HISTORY).is_file() else History()
-        state = _checkpoint_of(path)
         images = TrainedOn(**state["images"]) if state else None
         memory, steps = _memory_of(state, encoder, device), steps_within(state) if state else 0
-        return cls(experiment, encoder, history, path, memory, images, steps)
+        return cls(experiment, encoder, history, path, memory, images, steps, parts=parts)
+
+
+@torch.no_grad()
+def compared_now(run: Run, images: ImageSet, others: ImageSet | None = None, *, draws: torch.Generator) -> Similarities:
+    """Cosines of a view of each image with the run's keys, the other view being its positive; as in a training step.
+
+    Differs from a step: evaluation mode and float32; one view alone is an anchor, so that an anchor is an image; and
+    without a queue (SimCLR) the keys are both views of other images, as anchors that are each other's keys would not be
+    independent. After some dozens of steps alone, running statistics lag behind the batch statistics that the queue's
+    keys were made with, and purity reads lower than it was while training.
+
+    Args:
+        run: whose views are drawn; its encoder makes z, and its momentum copy z', or without one the encoder both. All
+            are left as they were found.
+        images: on any device; labels are compared only where those of all images and keys are known.
+        others: without a queue, whose views are the keys.
+        draws: of the views, on the encoder's device.
+    """
+    z, positive = two_views(run, images, draws)
+    ids, labels = images.ids.to(z.device), images.labels.to(z.device)
+    if run.memory is not None:
+        keys, key_ids, key_labels = run.memory.queue.keys, run.memory.queue.ids, run.memory.queue.labels
+    else:
+        assert others is not None, "without a queue keys come from other images"
+        keys = torch.cat(two_views(run, others, draws))
+        key_ids, key_labels = others.ids.to(z.device).repeat(2), others.labels.to(z.device).repeat(2)
+    known = bool((labels >= 0).all() & (key_labels >= 0).all())
+    return similarities(
+        z,
+        positive,
+        keys,
+        ids[:, None] == key_ids,
+        same_class=labels[:, None] == key_labels if known else None,
+        check=False,
+    )
+
+
+@torch.no_grad()
+def two_views(
+    run: Run, images: ImageSet, draws: torch.Generator
+) -> tuple[Float32[Tensor, "n d"], Float32[Tensor, "n d"]]:
+    """Unit vectors of a view of each image by the run's encoder, and of another by its momentum copy, if it has one.
+
+    Raises:
+        ValueError: a loaded run whose views were given to `fit` as an object, and not again to `Run.load`.
+    """
+    if "views" in run.parts.given and run.parts.views is None:
+        raise ValueError(
+            f"This run was trained on views that were given as an object ({run.parts.given['views']}), which no config "
+            "names. Give them again: Run.load(…, views=…)."
+        )
+    device = home(run.encoder)
+    rows: tuple[list[Tensor], list[Tensor]] = ([], [])
+    encoders = run.encoder, run.encoder if run.memory is None else run.memory.copy.encoder
+    for part in torch.split(images.images, BATCH):
+        pixels = part.to(device)
+        for made, by in zip(rows, encoders, strict=True):
+            view = drawn_view(pixels, run.experiment.views, run.parts.views, generator=draws)
+            made.append(normalize(embed(by, view, projection=True), dim=1))
+    return torch.cat(rows[0]), torch.cat(rows[1])
 
 
 def read_config(path: Path) -> Experiment:
@@ -250,6 +342,17 @@ def _checkpoint_of(path: Path) -> dict[str, Any] | None:
     except ValueError as error:
         tqdm.write(f"{error} The encoder's weights are used; momentum copy and queue are not at hand.", sys.stderr)
         return None
+
+
+def _given_of(path: Path, state: dict[str, Any] | None) -> dict[str, str]:
+    """The parts that a run was given as objects, from its checkpoint or else its record, if that can be read."""
+    if state is not None:
+        return dict(state["given"])
+    try:
+        record = read_run_record(path)
+    except ValueError:  # whoever wants the record is told of it
+        return {}
+    return dict(record.get(GIVEN, {})) if record else {}
 
 
 def _encoder_for(weights: dict[str, Tensor], experiment: Experiment, backbone: nn.Module | None) -> Encoder:

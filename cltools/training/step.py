@@ -6,7 +6,7 @@ exchanged, so that anchors meet the same ones, and the queue takes them in the s
 Legend: B images of the batch, b of this rank's share (alone: all), A anchors (2b with both views), K keys, d embedding.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +17,8 @@ from cltools.config import Experiment
 from cltools.contrast import Observer, contrastive_loss
 from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities
 from cltools.training.history import Tally
+from cltools.training.inputs import drawn_view
 from cltools.training.learner import Learner, Memory
-from cltools.views import augment
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,26 @@ class Compared:
 
 
 @dataclass(frozen=True)
+class StepInfo:
+    """What `fit(on_step=…)` is called with after each update, before the queue takes the new keys.
+
+    Everything lies on the device: to read a number of it (`float(info.loss)`) waits for the device, to add it up there
+    does not. The cosines are still bound to the step's graph; keep `.detach()` of them.
+
+    Attributes:
+        step: its number in the run, from 1.
+        loss: float32 [], the mean over this process's anchors.
+        similarities: what was compared.
+        selection: what the rules chose.
+    """
+
+    step: int
+    loss: Tensor
+    similarities: Similarities
+    selection: Selection
+
+
+@dataclass(frozen=True)
 class StepResult:
     """What a step leaves for the history, on the device, of this rank's anchors."""
 
@@ -66,7 +86,7 @@ def train_step(
     *,
     progress: float,
     labelled: bool,
-    observe: Observer | None = None,
+    on_step: Callable[[StepInfo], object] | None = None,
 ) -> StepResult:
     """Update the learner by one batch.
 
@@ -78,10 +98,21 @@ def train_step(
         experiment: settings; schedules are resolved here.
         progress: share of training done before this step.
         labelled: whether labels are known; they reach the oracle and the diagnosis only.
-        observe: called with what was compared and chosen, once for each chunk of anchors.
+        on_step: called with what the step compared, chose and lost.
+
+    Raises:
+        ValueError: `on_step` with anchors taken in chunks, of which none holds the whole step.
     """
+    seen: list[tuple[Similarities, Selection]] = []
+    observe: Observer | None = None if on_step is None else lambda s, selection: seen.append((s, selection))
     rules = Rules.at(experiment, progress)
     result, new_keys = update(learner, batch, experiment, rules, labelled=labelled, observe=observe)
+    if on_step is not None:
+        if len(seen) > 1:
+            raise ValueError("on_step sees all anchors of a step at once; train with chunk=None, or leave it out.")
+        s, selection = seen[0]
+        with torch.no_grad():
+            on_step(StepInfo(learner.step + 1, result.loss, s, selection))
     enqueue(learner, batch, new_keys)
     return result
 
@@ -108,7 +139,10 @@ def update(
     labelled: bool,
     observe: Observer | None = None,
 ) -> tuple[StepResult, Tensor | None]:
-    """All of a step that is computed, and the new keys [B, d] for the queue (MoCo); arguments as of `train_step`."""
+    """All of a step that is computed, and the new keys [B, d] for the queue (MoCo).
+
+    Arguments as of `train_step`; `observe` is called with what was compared and chosen, once for each chunk of anchors.
+    """
     tallies: list[Tally] = []
 
     def count(s: Similarities, selection: Selection) -> None:
@@ -147,9 +181,11 @@ def enqueue(learner: Learner, batch: Batch, new_keys: Tensor | None) -> None:
 def _compared(learner: Learner, batch: Batch, experiment: Experiment) -> Compared:
     """Views of this rank's share of a batch, and of all that its anchors meet."""
     share = learner.ranks.share(len(batch.ids))
-    pixels, among = batch.images[share], (share.start, len(batch.ids))
-    view1, view2 = (augment(pixels, experiment.views, generator=learner.draws, among=among) for _ in range(2))
-    with precision(experiment, pixels.device):
+    view1, view2 = (
+        drawn_view(batch.images, experiment.views, learner.views, generator=learner.draws, share=share)
+        for _ in range(2)
+    )
+    with precision(experiment, view1.device):
         if learner.memory is None:
             return _in_batch(learner, batch, view1, view2)
         return _against_queue(learner, learner.memory, batch, view1, view2, experiment)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cltools.mining import Band
+from cltools.training.history import COLUMNS, Row
 from cltools.training.run import Run
 
 LAST = "views_per_second"
@@ -16,7 +17,12 @@ TAGS = {
     **{band.name.lower(): f"keys/{band.name.lower()}" for band in Band},
     LAST: LAST,
 }
-"""Columns of the history, and the names of their curves."""
+"""Columns of every history that have a curve, and its name."""
+
+
+def tags_of(row: Row) -> dict[str, str]:
+    """Columns of a history and the names of their curves: those of protocols of one's own first, by their names."""
+    return {name: f"protocols/{name}" for name in row if name not in COLUMNS} | TAGS
 
 
 class TensorBoard:
@@ -47,7 +53,7 @@ class TensorBoard:
         if self._writer is None or first <= self._written:
             self._open(first)
         for row in rows[first - 1 :]:
-            for column, tag in TAGS.items():
+            for column, tag in tags_of(row).items():
                 if not math.isnan(row[column]):
                     self._writer.add_scalar(tag, row[column], int(row["epoch"]))
         self._writer.flush()

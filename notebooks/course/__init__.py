@@ -1,7 +1,6 @@
 """What only the notebooks use: predictions, checks of exercises, classic mistakes, and pictures."""
 
-from course import band_plots, grids, mistakes, paired, plots, record_plots, results, run_plots
-from course import exercises as check
+from course import band_plots, exercises as check, grids, mistakes, paired, plots, record_plots, results, run_plots
 from course.gallery import gallery
 from course.live import LiveCurves
 from course.predict import Predict

@@ -12,8 +12,7 @@ from typing import Any
 
 from cltools.provenance import check_record, read_record
 from cltools.reports import BASELINE, comparison_table
-from cltools.training.record import ENTRIES
-from cltools.training.record import KIND as RUN
+from cltools.training.record import ENTRIES, KIND as RUN
 
 RESULTS = Path(__file__).resolve().parents[2] / "data" / "results"
 

@@ -18,7 +18,7 @@ from cltools.mining import NegativeRule, PositiveRule
 from cltools.presets import laptop, preset
 from cltools.provenance import device_name
 from cltools.reports.run_table import UNTOLD
-from cltools.training.images import evaluation_images, training_images
+from cltools.training.inputs import evaluation_images, training_images
 from cltools.training.learner import resolve_device
 from cltools.training.run import CONFIG, read_config
 from course.results import recorded_runs

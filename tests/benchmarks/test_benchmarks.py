@@ -24,8 +24,7 @@ from benchmarks.measuring import (
     products,
 )
 from benchmarks.parts import Workplace
-from benchmarks.rules import COLUMNS as RULE_COLUMNS
-from benchmarks.rules import PLAIN, MethodWork, RandomBatch, measure_rules
+from benchmarks.rules import COLUMNS as RULE_COLUMNS, PLAIN, MethodWork, RandomBatch, measure_rules
 from benchmarks.steps import COLUMNS, PARTS, label, measure, steps_table, variations
 from cltools import contrast
 from cltools.config import Experiment, TrainingSettings

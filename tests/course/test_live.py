@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import torch
 
 from cltools import Experiment, fit, load_images, preset
 from cltools.datasets import ImageSet
-from cltools.training import Run, Stopped, loop
+from cltools.training import Run, Stopped
 from course import LiveCurves, live
 from course.live import AT_MOST, REST, Sentence, draw, duration, progress
+
+fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's
 
 NAN = math.nan
 
@@ -188,8 +191,8 @@ def test_stopped_within_the_first_epoch_there_is_an_encoder_to_show(
         os.kill(os.getpid(), signal.SIGINT)
         return step(*arguments, **named)
 
-    step = loop.train_step
-    monkeypatch.setattr(loop, "train_step", stop)
+    step = fitting.train_step
+    monkeypatch.setattr(fitting, "train_step", stop)
     with pytest.raises(Stopped):
         fit(experiment, out=tmp_path, resume=True)
     run, curves = Run.load(tmp_path), LiveCurves(experiment, tmp_path)

@@ -19,9 +19,9 @@ from cltools import (
     info_nce,
     info_nce_gradients,
     select,
+    similarities as cosines,
     terms,
 )
-from cltools import similarities as cosines
 from course import mistakes
 from course.mistakes import Effect
 from course.mistakes.short_run import short_run

@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import normalize
 
-from cltools import Similarities, Snapshot, preset
-from cltools import similarities as cosines
+from cltools import Similarities, Snapshot, preset, similarities as cosines
 from cltools.gradients import mass_by_rank
 from cltools.snapshot.sprite import as_sprite
 from course import plots

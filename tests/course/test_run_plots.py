@@ -9,7 +9,7 @@ import torch
 from cltools import fit, preset
 from cltools.evaluation import predict
 from cltools.reports.published import PUBLISHED
-from cltools.training.images import evaluation_images, training_images
+from cltools.training.inputs import evaluation_images, training_images
 from course import results, run_plots
 from course.run_plots import SHOWN, Confusion, read_confusion
 

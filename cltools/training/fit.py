@@ -1,0 +1,548 @@
+"""`fit`: from an experiment to a run. What it refuses, the epochs of steps, what is measured and saved after each.
+
+The path from here to the formula: `fit` → `Training` (below) → `train_step` in `step.py` → `contrastive_loss` in
+`contrast.py` → `info_nce` in `losses.py`.
+"""
+
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from cltools.config import Experiment, TrainingSettings
+from cltools.datasets import ImageSet, has_test
+from cltools.errors import described, foreign
+from cltools.evaluation import embed, knn_accuracy, limited
+from cltools.mining import OracleNegatives
+from cltools.ranks import Ranks
+from cltools.training.checkpoint import (
+    Progress,
+    check_same_experiment,
+    check_same_images,
+    check_same_ranks,
+    environment_changes,
+    read_checkpoint,
+    restore,
+    save_checkpoint,
+)
+from cltools.training.history import COLUMNS, EpochSums, History, Row, diverged
+from cltools.training.inputs import (
+    OptimizerFactory,
+    Parts,
+    Protocol,
+    TrainedOn,
+    Views,
+    check_same_parts,
+    evaluation_images,
+    given_parts,
+    labelled,
+    resolved_parts,
+    training_images,
+)
+from cltools.training.learner import (
+    Learner,
+    equalise,
+    learn_from,
+    make_learner,
+    resolve_device,
+    set_rate,
+    statistics,
+)
+from cltools.training.record import read_run_record, stretch_here
+from cltools.training.replay import Replay
+from cltools.training.run import CHECKPOINT, CONFIG, FILES, Run, read_config
+from cltools.training.step import Batch, StepInfo, StepResult, batches, train_step
+
+Callback = Callable[[Run], object]
+OnStep = Callable[[StepInfo], object]
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+TELL_EVERY = {"cpu": 1, "cuda": 16}
+"""Steps after which ranks tell each other of signals: within the 30 seconds that torchrun gives them."""
+
+
+def fit(
+    experiment: Experiment,
+    *,
+    images: ImageSet | None = None,
+    backbone: nn.Module | None = None,
+    views: Views | None = None,
+    optimizer: OptimizerFactory | None = None,
+    protocols: Mapping[str, Protocol] | None = None,
+    start_from: Run | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    callbacks: Sequence[Callback] = (),
+    on_step: OnStep | None = None,
+) -> Run:
+    """Train an encoder.
+
+    Images, backbone, views, optimizer, protocols and the two hooks may be your own; rules and settings are those of the
+    experiment. All else is a fixed recipe: two views of each image, an encoder with a projection head, a queue of a
+    momentum copy (MoCo) or the batch (SimCLR), one weighted InfoNCE, a warm-up and a cosine to 0, a checkpoint after
+    epochs. What differs in that takes a loop of your own, from `similarities`, `select`, `info_nce` and `Queue`.
+
+    A part of your own is given here as an object, or named in `experiment.outside`. A config does not say what an
+    object was: `record.json` tells which were given, and to resume or to load the run they must be given again. A part
+    should keep no state between calls but what a checkpoint holds, the weights of backbone and optimizer; else a
+    resumed run is another.
+
+    The kNN column of the history is measured on the held-out images (`data.holdout`), else on the test images; where
+    there are neither, as with `images=` or a folder that is one split, it stays empty. It and the protocols are
+    measured after every `evaluation.every` epochs and after the last.
+
+    With `out`, Ctrl-C and SIGTERM stop it after the step under way, and what has been done is saved.
+
+    Started by torchrun, in `cltools.ranks.joined()`, every process calls it alike: each trains on its share of every
+    batch; the first alone measures, saves and calls back. Batch norms of an own backbone take the statistics of each
+    process's share; own views are made of the whole batch by each process, which keeps its share.
+
+    Args:
+        experiment: every setting; a seed repeats a CPU run bit for bit (same machine, versions and thread count).
+        images: train on these instead of `experiment.data`.
+        backbone: your own module [B, 3, H, W] → [B, D] in place of the experiment's.
+        views: called as `views(images, generator=…)` twice a step, with uint8 [B, 3, H, W] on the device and a
+            generator there; returns one view of each image, float in [0, 1] or uint8, [B, 3, H, W]. None for `augment`
+            with `experiment.views`. What it draws from elsewhere than the generator repeats on a CPU too, because
+            torch's own generator is seeded before each step.
+        optimizer: called as `optimizer(parameters)` with the list of the encoder's parameters, such as
+            `torch.optim.AdamW`. The schedule then multiplies each group's own learning rate, and the experiment's
+            `learning_rate`, `sgd_momentum` and `weight_decay` are not read. None for SGD with these.
+        protocols: by column of the history, called with the run so far; each returns a number.
+        start_from: copy encoder, momentum copy and queue of a run; the optimizer is fresh.
+        out: the run's folder; None keeps the run in memory.
+        resume: go on from the folder's checkpoint. Without one, start; on a finished run, do nothing.
+        callbacks: called with the run so far after each epoch.
+        on_step: called after each update with a `StepInfo`, whose tensors lie on the device; of several processes the
+            first alone calls it, with its own anchors.
+
+    Raises:
+        TypeError: no experiment, such as a preset's name, or a part of another kind than is wanted.
+        ValueError: settings or parts that contradict each other, the images or the number of processes; a checkpoint
+            made with others; a part named in `experiment.outside` that is not found.
+        FileExistsError: the folder already holds a run and `resume` is false.
+        FloatingPointError: a loss that is not finite; the last checkpoint stays.
+        OSError: a file could not be written; the last checkpoint stays.
+        Stopped: a KeyboardInterrupt, after Ctrl-C or SIGTERM; the checkpoint is of this moment.
+    """
+    if not isinstance(experiment, Experiment):
+        raise foreign(experiment, 'An experiment, such as preset("digits-moco"),')
+    objects = {"backbone": backbone, "views": views, "optimizer": optimizer, "protocols": protocols}
+    given = given_parts(experiment, images=images, **objects)
+    ranks, path = Ranks.here(), Path(out) if out is not None else None
+    state = _checkpoint_to_resume(path, experiment, resume, ranks)
+    ranks.check_agreed({"epochs done": state["epoch"] if state else 0})
+    if path is not None and state is not None:
+        if state["epoch"] == experiment.training.epochs:
+            _say(ranks, f"{path} is finished: {state['epoch']} epochs are done. Nothing was changed.")
+            return Run.load(path, backbone=backbone, views=views)
+        check_same_parts(path / CHECKPOINT, state["given"], given)
+    device = resolve_device(experiment.training.device)
+    parts = resolved_parts(experiment, given, **objects)
+    check_columns(parts.protocols)
+    with ranks.one_before_others():
+        train, judged = _images(experiment, images)
+    check_trainable(experiment, train, ranks, device, parts, on_step)
+    learner = make_learner(
+        experiment, train, parts.backbone, device, ranks, views=parts.views, optimizer=parts.optimizer
+    )
+    if start_from is not None:
+        learn_from(start_from.encoder, start_from.memory, learner)
+    ranks.check_agreed({"keys in the queue": len(learner.memory.queue) if learner.memory else 0})
+    equalise(learner)
+    trained_on = TrainedOn.of(train, given=images is not None)
+    run = Run(experiment, learner.encoder, History(), path, learner.memory, trained_on, parts=parts)
+    progress = Progress()
+    if path is not None and state is not None:
+        check_same_images(path / CHECKPOINT, state, trained_on)
+        progress = restore(learner, state)
+        run.history.rows = state["rows"]
+        if changes := environment_changes(state, device):
+            _say(ranks, "Resumed elsewhere, so not bit for bit the same run: " + "; ".join(changes))
+    agreed = {"images": trained_on, "settings": experiment, "parts of one's own": given, "steps done": learner.step}
+    ranks.check_agreed(agreed)
+    if path is not None:
+        path.mkdir(parents=True, exist_ok=True)
+        warm = len(start_from.history.rows) if start_from is not None else 0
+        run.here = stretch_here(device, ranks=ranks.count, after=progress.epoch, warm_epochs=warm)
+    with stopping(path is not None) as stop:
+        Training(run, learner, train.to(device), judged, callbacks, on_step, stop).go_on(progress)
+    learner.encoder.eval()
+    return run
+
+
+def _checkpoint_to_resume(
+    path: Path | None, experiment: Experiment, resume: bool, ranks: Ranks
+) -> dict[str, Any] | None:
+    """The checkpoint to go on from, after every refusal that needs no images."""
+    if path is not None:
+        experiment.to_json()  # before the training, not after it, whose result could then not be saved
+    if resume and path is None:
+        raise ValueError("resume=True needs out=FOLDER, the folder of the run to go on with.")
+    if path is None:
+        return None
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(f"{path} is a file; give a folder for the run.")
+    checkpoint = path / CHECKPOINT
+    if not resume:
+        if any((path / name).exists() for name in FILES):
+            raise FileExistsError(
+                f"{path} already holds a run. Go on with --resume (resume=True), or use another folder."
+            )
+        return None
+    read_run_record(path)  # a damaged one is refused before an epoch is trained, not after it
+    if not checkpoint.exists():
+        if (path / CONFIG).exists():
+            check_same_experiment(path / CONFIG, read_config(path / CONFIG), experiment)
+        _say(ranks, f"{path} holds no checkpoint yet; starting from the beginning.")
+        return None
+    state = read_checkpoint(checkpoint)
+    check_same_experiment(checkpoint, Experiment.from_json(state["experiment"]), experiment)
+    check_same_ranks(checkpoint, state, ranks)
+    return state
+
+
+def _images(experiment: Experiment, images: ImageSet | None) -> tuple[ImageSet, ImageSet | None]:
+    """Images to train on, and images to judge by while training: held out, else the test split, else none."""
+    train, judged = training_images(experiment, images)
+    own = images is not None or experiment.outside.images is not None
+    if judged is None and not own and has_test(experiment.data.name):
+        judged = evaluation_images(experiment)
+    return train, None if judged is None else limited(judged, experiment.evaluation)
+
+
+def check_columns(protocols: Mapping[str, Protocol]) -> None:
+    """Refuse protocols whose columns the history has already."""
+    if taken := [name for name in protocols if name in COLUMNS]:
+        raise ValueError(f"protocols: the history has a column {taken[0]!r} itself; give the protocol another name.")
+
+
+def check_trainable(
+    experiment: Experiment,
+    train: ImageSet,
+    ranks: Ranks,
+    device: torch.device,
+    parts: Parts | None = None,
+    on_step: OnStep | None = None,
+) -> None:
+    """Refuse images, parts, hooks and a number of processes that the settings cannot train with."""
+    batch, group = experiment.training.batch, experiment.encoder.bn_group
+    if len(train) < batch:
+        raise ValueError(
+            f"{train.name} has {len(train)} training images, fewer than one batch of {batch}. "
+            "Lower training.batch, or give more images."
+        )
+    if isinstance(experiment.negatives, OracleNegatives) and not labelled(train):
+        raise ValueError(
+            f"OracleNegatives needs the label of every image, and {train.name} has images without. Give images with a "
+            "class each, or use another rule."
+        )
+    if on_step is not None and experiment.training.chunk is not None:
+        raise ValueError(
+            f"on_step= sees all anchors of a step at once, and training.chunk={experiment.training.chunk} is there to "
+            "avoid that; leave one of them out."
+        )
+    if experiment.training.cuda_graph:
+        own = {"views": parts and parts.views, "optimizer": parts and parts.optimizer, "on_step": on_step}
+        if mine := [f"{name}=" for name, value in own.items() if value is not None]:
+            raise ValueError(
+                f"cuda_graph=True replays a step without asking Python again, and so takes no {' or '.join(mine)} of "
+                "one's own; leave one of them out."
+            )
+        if device.type != "cuda":
+            raise ValueError("cuda_graph=True records a GPU's work, and this training is on the CPU; leave it out.")
+        if experiment.training.chunk is not None or not ranks.alone:
+            raise ValueError("cuda_graph=True takes one process and all anchors at once: chunk=None, no torchrun.")
+        experiment.to_json()  # what cannot be written down cannot be compared from step to step
+        if "__dataclass_fields__" not in vars(type(experiment.negatives)):
+            name = type(experiment.negatives).__name__
+            raise ValueError(
+                f"cuda_graph=True compares a rule's fields from step to step, and {name} is no dataclass of its own: "
+                "put @dataclass(frozen=True) above the class, and all that it holds into fields."
+            )
+    if ranks.alone:
+        return
+    if experiment.training.device not in ("auto", "cpu", "cuda"):
+        raise ValueError(
+            f"{ranks.count} processes take a GPU each; device={experiment.training.device!r} names one. Leave it out."
+        )
+    if batch % ranks.count:
+        raise ValueError(
+            f"training.batch is {batch}, which does not divide among {ranks.count} processes; make it a multiple of "
+            f"{ranks.count}."
+        )
+    if group is None:
+        raise ValueError(
+            f"encoder.bn_group is None: batch statistics are taken over a whole view, which {ranks.count} processes "
+            f"hold in parts. Give groups that one process holds, such as encoder.bn_group=32 (--encoder.bn-group 32)."
+        )
+    if batch // ranks.count % group:
+        raise ValueError(
+            f"Each of {ranks.count} processes holds {batch // ranks.count} images of a view, which do not divide into "
+            f"batch-norm groups of {group}. Make training.batch a multiple of {ranks.count * group}."
+        )
+
+
+def _say(ranks: Ranks, message: str) -> None:
+    """A line above the bar, once."""
+    if ranks.first:
+        tqdm.write(message)
+
+
+class Stopped(KeyboardInterrupt):
+    """Training was asked to stop, and has saved all it had.
+
+    Attributes:
+        signal: that asked; None if it asked another of several processes.
+    """
+
+    def __init__(self, message: str, asked: signal.Signals | None) -> None:
+        super().__init__(message)
+        self.signal = asked
+
+
+class Stop:
+    """Whether training was asked to stop, and by which signal."""
+
+    asked: signal.Signals | None = None
+
+
+@contextmanager
+def stopping(wanted: bool) -> Iterator[Stop]:
+    """Turn the first signal into a note, if `wanted`; what the signals did before, they do again afterwards.
+
+    Only the main thread receives signals; elsewhere nothing changes. A signal that the process was started to ignore,
+    as Ctrl-C is in the background of a shell, stays ignored.
+    """
+    stop = Stop()
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {each: handler for each in SIGNALS if (handler := signal.getsignal(each)) is not signal.SIG_IGN}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        stop.asked = signal.Signals(number)
+        give_back()
+        os.write(2, b"\nStopping as soon as what is under way is saved; ask again to stop at once.\n")  # print may wait
+
+    def give_back() -> None:
+        for each, handler in before.items():
+            signal.signal(each, signal.SIG_DFL if handler is None else handler)
+
+    for each in before:
+        signal.signal(each, note)
+    try:
+        yield stop
+    finally:
+        give_back()
+
+
+def learning_rate(settings: TrainingSettings, epoch: float, peak: float | None = None) -> float:
+    """Linear growth from 0 over the warm-up, then a cosine to 0.
+
+    Args:
+        settings: of the schedule.
+        epoch: epochs done, with fractions.
+        peak: the largest rate; None for the settings' `learning_rate`, which is that of a batch of 256, at their batch.
+    """
+    peak = settings.learning_rate * settings.batch / 256 if peak is None else peak
+    if epoch < settings.warmup_epochs:
+        return peak * epoch / settings.warmup_epochs
+    rest = max(settings.epochs - settings.warmup_epochs, 1e-9)
+    return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, (epoch - settings.warmup_epochs) / rest)))
+
+
+@dataclass
+class Training:
+    """Epochs of steps, each epoch followed by its row, its checkpoint and the callbacks."""
+
+    run: Run
+    learner: Learner
+    train: ImageSet
+    judged: ImageSet | None
+    callbacks: Sequence[Callback]
+    on_step: OnStep | None
+    stop: Stop
+    replay: Replay | None = field(default=None, init=False)
+
+    def go_on(self, progress: Progress) -> None:
+        """What is left of training."""
+        settings, ranks = self.run.experiment.training, self.learner.ranks
+        steps = len(self.train) // settings.batch
+        done = progress.epoch * steps + progress.steps
+        bar = tqdm(initial=done, total=settings.epochs * steps, desc="training", unit="step", disable=not ranks.first)
+        with bar, fast_convolutions():
+            while progress.epoch < settings.epochs:
+                row = self._epoch(progress, bar)
+                progress = Progress(progress.epoch + 1)
+                knn = self._knn(progress.epoch)
+                self.run.history.rows.append(row | {"knn": knn} | self._protocols(progress.epoch))
+                measured = f", kNN {knn:.1f} %" if knn == knn else ""
+                bar.set_postfix_str(f"epoch {progress.epoch}/{settings.epochs}, loss {row['loss']:.3f}{measured}")
+                asked, last = ranks.any(self.stop.asked is not None), progress.epoch == settings.epochs
+                if asked or last or progress.epoch % settings.checkpoint_every == 0:
+                    self._save(progress)
+                for callback in self.callbacks if ranks.first else ():
+                    callback(self.run)
+                if asked and not last:
+                    raise self._stopped(progress)
+        if self.replay is not None and not self.replay.replayed:
+            tqdm.write("No step was replayed: rules moved all the time, or too few steps had a full queue.")
+
+    def _epoch(self, progress: Progress, bar: tqdm) -> Row:  # type: ignore[type-arg]  # older tqdm has no argument
+        """The rest of one pass over the images; the row of the pass's means."""
+        learner, train, experiment = self.learner, self.train, self.run.experiment
+        settings, known = experiment.training, labelled(train)
+        if progress.sums is None:
+            progress.shuffler_state = learner.shuffler.get_state()
+            progress.sums = EpochSums(learner.device, learner.ranks)
+        assert progress.shuffler_state is not None
+        learner.shuffler.set_state(progress.shuffler_state)
+        permutation = torch.randperm(len(train), generator=learner.shuffler).to(learner.device)
+        steps = len(train) // settings.batch
+        rest = permutation[progress.steps * settings.batch :]
+        learner.encoder.train()
+        began = time.perf_counter() - progress.seconds
+        with torch.random.fork_rng(devices=[d for d in (learner.device,) if d.type == "cuda"]):
+            for batch in batches(train.images, train.ids, train.labels, settings.batch, rest):
+                at = progress.epoch + progress.steps / steps
+                result = self._step(batch, at, known)
+                progress.sums.add(learner.step, result.loss, result.tally)
+                progress.steps += 1
+                bar.update()
+                if progress.steps < steps and self._asked(progress.steps):
+                    progress.seconds = time.perf_counter() - began
+                    self._stop_within(progress)
+        metrics = progress.sums.fetch()
+        _check_weights(learner)
+        average_statistics(learner)
+        seconds = time.perf_counter() - began
+        views = steps * settings.batch * settings.views
+        return {"epoch": progress.epoch + 1, **metrics, "seconds": seconds, "views_per_second": views / seconds}
+
+    def _step(self, batch: Batch, at: float, known: bool) -> StepResult:
+        """One step at a place of training, in epochs; `known` are the labels, which takes the device a while to say."""
+        learner, experiment = self.learner, self.run.experiment
+        settings = experiment.training
+        # For what an own backbone draws, such as dropout: of this step and rank, so that nothing has to be kept.
+        torch.manual_seed(experiment.seed + 1_000_003 * (learner.step * learner.ranks.count + learner.ranks.rank))
+        rate = learning_rate(settings, at, peak=1.0 if learner.own_optimizer else None)
+        progress = at / settings.epochs
+        if settings.cuda_graph:
+            self.replay = self.replay or Replay(learner, experiment, known)
+            return self.replay.step(batch, rate, progress)
+        set_rate(learner, rate)
+        called = {} if self.on_step is None or not learner.ranks.first else {"on_step": self.on_step}
+        return train_step(learner, batch, experiment, progress=progress, labelled=known, **called)
+
+    def _asked(self, steps: int) -> bool:
+        """Whether any rank was asked to stop. Several tell each other so rarely that it costs nothing."""
+        ranks, every = self.learner.ranks, TELL_EVERY[self.learner.device.type]
+        return (ranks.alone or steps % every == 0) and ranks.any(self.stop.asked is not None)
+
+    def _stop_within(self, progress: Progress) -> None:
+        """Save within an epoch and stop."""
+        assert progress.sums is not None
+        progress.sums.fetch()  # a loss that was not finite is no state to go on from
+        _check_weights(self.learner)
+        self._save(progress)
+        raise self._stopped(progress)
+
+    def _stopped(self, progress: Progress) -> Stopped:
+        within = f" and {progress.steps} step{'s' * (progress.steps > 1)}" if progress.steps else ""
+        return Stopped(
+            f"Stopped after {progress.epoch} of {self.run.experiment.training.epochs} epochs{within}. All of it is "
+            f"saved in {self.run.path}: go on with --resume (resume=True).",
+            self.stop.asked,
+        )
+
+    def _save(self, progress: Progress) -> None:
+        """The run's files; the checkpoint last, so that beside one of the last epoch lie that epoch's weights."""
+        path, images = self.run.path, self.run.images
+        if path is None:
+            return
+        assert images is not None
+        self.run.steps = progress.steps
+        if self.learner.ranks.first:
+            self.run.save()
+        save_checkpoint(
+            path / CHECKPOINT,
+            self.learner,
+            self.run.experiment,
+            images,
+            progress,
+            self.run.history.rows,
+            self.run.parts.given,
+        )
+
+    def _measured_after(self, epoch: int) -> bool:
+        """Whether the encoder is measured after that epoch."""
+        every, last = self.run.experiment.evaluation.every, self.run.experiment.training.epochs
+        return epoch == last or epoch % every == 0
+
+    def _protocols(self, epoch: int) -> Row:
+        """What protocols of one's own say after an epoch; nan where they are not asked."""
+        row = {name: math.nan for name in self.run.parts.protocols}
+        if self._measured_after(epoch) and row:
+            if self.learner.ranks.first:
+                row = {name: _number(name, protocol(self.run)) for name, protocol in self.run.parts.protocols.items()}
+            row = self.learner.ranks.from_first(row)
+        return row
+
+    def _knn(self, epoch: int) -> float:
+        """KNN accuracy in percent after an epoch, the bank being all training images; nan where it is not measured."""
+        if self.judged is None or not self._measured_after(epoch):
+            return math.nan
+        if not (labelled(self.train) and labelled(self.judged)):
+            return math.nan
+        accuracy = math.nan
+        if self.learner.ranks.first:
+            bank, queries = embed(self.run.encoder, self.train), embed(self.run.encoder, self.judged)
+            labels, protocol = self.judged.labels.to(bank.device), self.run.experiment.evaluation.protocol
+            accuracy = knn_accuracy(bank, self.train.labels, queries, labels, protocol=protocol)
+        return float(self.learner.ranks.from_first(accuracy))
+
+
+def _number(name: str, value: object) -> float:
+    """What a protocol returned, as a number."""
+    try:
+        return float(value)  # type: ignore[arg-type]  # a number of Python, NumPy or torch
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"The protocol {name!r} returned {described(value)}; it must return one number.") from None
+
+
+def _check_weights(learner: Learner) -> None:
+    """Refuse what the last update of an epoch may have broken: no loss after it would show it before the checkpoint."""
+    finite = torch.stack([parameter.isfinite().all() for parameter in learner.encoder.parameters()])
+    if not finite.all():
+        raise diverged(f"The weights were not finite after step {learner.step}")
+
+
+def average_statistics(learner: Learner) -> None:
+    """Running statistics as one process would have them.
+
+    They move by a share of what each group measures, so their mean over ranks is that of all groups; training reads
+    none of them, so once an epoch is enough.
+    """
+    learner.ranks.average_(statistics(learner))
+
+
+@contextmanager
+def fast_convolutions() -> Iterator[None]:
+    """On CUDA, let cuDNN try which of its algorithms is fastest for the shapes of this training."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before

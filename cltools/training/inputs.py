@@ -1,0 +1,260 @@
+"""What a training is given: the images of its experiment, and the parts that come from outside of cltools.
+
+Legend: B images, H and W height and width.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cltools.config import Experiment
+from cltools.datasets import ImageSet, load_images, split_holdout
+from cltools.errors import described, foreign
+from cltools.views import ViewSettings, augment
+
+if TYPE_CHECKING:
+    from cltools.training.run import Run
+
+Views = Callable[..., Tensor]
+"""Called as `views(images, generator=…)`: uint8 [B, 3, H, W] → one view of each image, uint8, or float in [0, 1]."""
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+Protocol = Callable[["Run"], float]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What stands in place of the recipe's own parts; None, or no protocol, for those that are the recipe's.
+
+    Attributes:
+        backbone: module [B, 3, H, W] → [B, D].
+        views: see `Views`.
+        optimizer: makes the optimizer of the encoder's parameters.
+        protocols: by column of the history.
+        given: which of these, or of the images, `fit` was given as objects, and what each was. No config names them, so
+            that a run with any does not repeat from its config alone.
+    """
+
+    backbone: nn.Module | None = None
+    views: Views | None = None
+    optimizer: OptimizerFactory | None = None
+    protocols: Mapping[str, Protocol] = field(default_factory=dict)
+    given: Mapping[str, str] = field(default_factory=dict)
+
+
+def given_parts(experiment: Experiment, **objects: Any) -> dict[str, str]:
+    """Which parts were given as objects, and what each is.
+
+    Raises:
+        TypeError: a part of another kind than is wanted.
+        ValueError: the experiment names the same part.
+    """
+    given = {name: value for name, value in objects.items() if value is not None}
+    for name, value in given.items():
+        if (named := getattr(experiment.outside, name)) is not None:
+            raise ValueError(f"Both {name}= and outside.{name} ({named}) are given; leave one of them out.")
+        _check_kind(name, value, f"{name}=")
+    return {name: _said(value) for name, value in given.items()}
+
+
+def resolved_parts(experiment: Experiment, given: Mapping[str, str], **objects: Any) -> Parts:
+    """The parts of a training by name: each object as it is, and for None what the experiment names.
+
+    A named backbone is made with the seed's weights, and leaves torch's generator as it was.
+
+    Raises:
+        TypeError, ValueError: a name under which nothing is found, or something of another kind than is wanted.
+    """
+    parts: dict[str, Any] = {}
+    for part, value in objects.items():
+        name = getattr(experiment.outside, part)
+        if value is None and name is not None:
+            value = named(part, name)
+            if part in ("backbone", "protocols") or (part == "views" and isinstance(value, type)):
+                with torch.random.fork_rng(devices=[]):
+                    torch.default_generator.manual_seed(experiment.seed)
+                    value = value()
+            _check_kind(part, value, f"outside.{part}")
+        if value is not None:
+            parts[part] = value
+    return Parts(**parts, given=given)
+
+
+def named(part: str, name: str) -> Callable[..., Any]:
+    """What is called by the name "module:callable"; its module is imported.
+
+    Raises:
+        ValueError: no such module, or nothing in it that can be called by that name.
+    """
+    module, _, path = name.partition(":")
+    try:
+        found: Any = import_module(module)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):
+            raise  # something that the module itself imports
+        raise ValueError(
+            f"outside.{part} is {name!r}, and Python finds no module {error.name!r}. Start from the folder it lies in, "
+            "or put that folder into PYTHONPATH."
+        ) from None
+    for attribute in path.split("."):
+        if not hasattr(found, attribute):
+            raise ValueError(f"outside.{part} is {name!r}, and {module} has no {path!r}.")
+        found = getattr(found, attribute)
+    if not callable(found):
+        raise ValueError(f"outside.{part} is {name!r}, which is {described(found)} and cannot be called.")
+    return found  # type: ignore[no-any-return]
+
+
+def check_same_parts(where: object, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Refuse to go on without an object that the run was begun with, or with one that it was begun without."""
+    if missing := [name for name in before if name not in now]:
+        was = ", ".join(f"{name}= ({before[name]})" for name in missing)
+        raise ValueError(
+            f"{where} was begun with {was}, given as objects, which no config names. Give them again: "
+            f"{', '.join(f'{name}=…' for name in missing)}."
+        )
+    if more := [name for name in now if name not in before]:
+        raise ValueError(
+            f"{where} was begun without {', '.join(f'{name}=' for name in more)}. Leave that out, or start a new run "
+            "in another folder."
+        )
+    if before.get("protocols") != now.get("protocols"):
+        raise ValueError(
+            f"{where} was measured by the protocols {before['protocols']}, and these are {now['protocols']}. Give the "
+            "same, as each is a column of the history."
+        )
+
+
+@torch.no_grad()
+def drawn_view(
+    images: Tensor,
+    settings: ViewSettings,
+    views: Views | None,
+    *,
+    generator: torch.Generator,
+    share: slice | None = None,
+) -> Tensor:
+    """One view of each image: float in [0, 1], or uint8, [b, 3, H, W].
+
+    Args:
+        images: uint8 [B, 3, H, W].
+        settings: of `augment`, which draws where there are no views of one's own.
+        views: one's own. They view all images, of which the share is then taken, so that several processes see the
+            views that one would see.
+        generator: of the draws, on the images' device.
+        share: which images of the batch; None for all.
+
+    Raises:
+        TypeError, ValueError: views of one's own that return something else.
+    """
+    share = slice(0, len(images)) if share is None else share
+    if views is None:
+        return augment(images[share], settings, generator=generator, among=(share.start, len(images)))
+    made = views(images, generator=generator)
+    if not isinstance(made, Tensor):
+        raise TypeError(f"views returned {described(made)}; it must return one tensor [B, 3, H, W], a view per image.")
+    if made.ndim != 4 or made.shape[:2] != images.shape[:2]:
+        raise ValueError(
+            f"views turned images {list(images.shape)} into {list(made.shape)}; it must return one view of each image, "
+            f"[{len(images)}, 3, H, W]."
+        )
+    return made[share]
+
+
+def _check_kind(name: str, value: Any, where: str) -> None:
+    """Refuse a part that cannot be what it is given as."""
+    if name == "images" and not isinstance(value, ImageSet):
+        raise foreign(value, f"{where}: an ImageSet, such as load_images('digits'),")
+    if name == "backbone" and not isinstance(value, nn.Module):
+        raise foreign(value, f"{where}: a torch.nn.Module, [B, 3, H, W] to [B, D],")
+    if name == "views" and not callable(value):
+        raise foreign(value, f"{where}: a callable, views(images, generator=…),")
+    if name == "optimizer" and (isinstance(value, torch.optim.Optimizer) or not callable(value)):
+        raise foreign(value, f"{where}: a function of the encoder's parameters, such as torch.optim.AdamW,")
+    if name == "protocols" and not (
+        isinstance(value, Mapping) and all(isinstance(key, str) and callable(each) for key, each in value.items())
+    ):
+        raise foreign(value, f"{where}: a mapping of names to functions of a run, {{'mine': lambda run: 1.0}},")
+
+
+def _said(value: Any) -> str:
+    """What an object is, for people: a function's or a class's name, the names of images and of protocols."""
+    if isinstance(value, ImageSet):
+        return value.name
+    if isinstance(value, Mapping):
+        return ", ".join(sorted(value))
+    kind = value if hasattr(value, "__qualname__") else type(value)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What a checkpoint remembers of the training images, to recognise them.
+
+    Attributes:
+        name: of the set.
+        count: how many images.
+        pixels: sum of all pixels.
+        given: whether they were given to `fit(images=…)` in place of the experiment's.
+    """
+
+    name: str
+    count: int
+    pixels: int
+    given: bool
+
+    @classmethod
+    def of(cls, images: ImageSet, *, given: bool) -> "TrainedOn":
+        """What to remember of these images."""
+        pixels = images.images.cpu().numpy().sum(dtype=np.int64)  # by torch it would take ten times as long
+        return cls(images.name, len(images), int(pixels), given)
+
+    def __str__(self) -> str:
+        origin = "given by images=" if self.given else "the experiment's own"
+        return f"{self.count:,} images of {self.name!r} ({origin}, pixel sum {self.pixels:,})"
+
+
+def training_images(experiment: Experiment, images: ImageSet | None = None) -> tuple[ImageSet, ImageSet | None]:
+    """Images to train on (`images`, if given, in place of the experiment's), and those held out as split "val"."""
+    data = experiment.data
+    train = images if images is not None else _own_images(experiment)
+    if data.holdout > 0:
+        return split_holdout(train, data.holdout, experiment.seed)
+    return train, None
+
+
+def evaluation_images(experiment: Experiment) -> ImageSet:
+    """The test images, all of them.
+
+    Raises:
+        ValueError: the experiment names images of one's own, of which there is no test split.
+    """
+    if experiment.outside.images is not None:
+        raise ValueError(
+            f"This run's images are those of {experiment.outside.images}, which have no test split. Hold some out "
+            '(data.holdout) and evaluate on split "val", or call cltools.evaluate(run.encoder, train, test).'
+        )
+    return _load(experiment, "test", None)
+
+
+def labelled(images: ImageSet) -> bool:
+    """Whether the class of every image is known."""
+    return bool((images.labels >= 0).all())
+
+
+def _own_images(experiment: Experiment) -> ImageSet:
+    """The training images that an experiment names."""
+    if experiment.outside.images is None:
+        return _load(experiment, "train", experiment.data.limit)
+    images: ImageSet = named("images", experiment.outside.images)()
+    _check_kind("images", images, "outside.images")
+    return images
+
+
+def _load(experiment: Experiment, split: str, limit: int | None) -> ImageSet:
+    data = experiment.data
+    return load_images(data.name, split, root=data.root, download=data.download, limit=limit, size=data.size)

@@ -27,7 +27,7 @@ from cltools.training.diagnosis import compared_now
 from cltools.training.history import History
 from cltools.training.images import TrainedOn, evaluation_images, training_images
 from cltools.training.learner import Memory
-from cltools.training.record import RECORD, Record, read_run_record, run_record, stretch_here, with_evaluation
+from cltools.training.record import RECORD, RunRecord, Stretch, read_run_record, stretch_here
 
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.csv", "checkpoint.pt"
 WEIGHTS = "encoder.safetensors"
@@ -61,7 +61,7 @@ class Run:
     memory: Memory | None = None
     images: TrainedOn | None = None
     steps: int = 0
-    here: Record | None = field(default=None, repr=False)
+    here: Stretch | None = field(default=None, repr=False)
 
     def save(self) -> None:
         """Write config, history, weights and record into the run's folder; each file is replaced whole.
@@ -78,7 +78,7 @@ class Run:
         plain = {k: t.cpu().clone(memory_format=torch.contiguous_format) for k, t in weights.items()}
         with replacing(self.path / WEIGHTS) as part:
             part.write_bytes(serialised(plain))
-        write_record(self.path / RECORD, record)
+        write_record(self.path / RECORD, record.to_plain())
 
     def evaluate(
         self,
@@ -130,13 +130,13 @@ class Run:
             for protocol in found.predicted:
                 write_text(self.path / confusion_file(split, protocol), found.confusion_csv(protocol))
             here = self.here or stretch_here(home(self.encoder))
-            write_record(self.path / RECORD, with_evaluation(self._record(self.path), report, here))
+            write_record(self.path / RECORD, self._record(self.path).evaluated(report, here).to_plain())
         return report
 
-    def _record(self, folder: Path) -> Record:
+    def _record(self, folder: Path) -> RunRecord:
         """The record as it stands, going on with the one that lies there."""
         own = self.encoder.backbone
-        return run_record(
+        return RunRecord.of(
             self.experiment,
             self.history.rows,
             self.images,
@@ -238,7 +238,9 @@ def read_config(path: Path) -> Experiment:
     try:
         return Experiment.from_json(path.read_text())
     except ValueError as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+        raise ValueError(
+            f"{path} cannot be read: {error} A run that cltools 0.1 wrote is read by cltools 0.1."
+        ) from error
 
 
 def _checkpoint_of(path: Path) -> dict[str, Any] | None:

@@ -277,6 +277,8 @@ def test_no_record_is_none_and_a_record_comes_back(tmp_path: Path) -> None:
     record = made(2, here("b", after=1), made(1, here("a", warm_epochs=4))).evaluated(report(knn200=50.0), here("c"))
     (tmp_path / "record.json").write_text(json.dumps(record.to_plain()))
     assert read_run_record(tmp_path) == record and len(record.stretches) == 2 and record.warm_epochs == 4
+    older = {name: value for name, value in record.to_plain().items() if name != "given"}
+    assert RunRecord.from_plain(tmp_path, older) == record
     for name, value in (("stretches", []), ("stretches", [{"epoch": 1}]), ("by_epoch", [1]), ("experiment", {})):
         (tmp_path / "record.json").write_text(json.dumps(record.to_plain() | {name: value}))
         with pytest.raises(ValueError, match=r"record\.json is damaged"):

@@ -115,10 +115,7 @@ def compare(flags: CompareFlags) -> dict[str, Any]:
         "images": flags.images,
         "warm_epochs": flags.warm_epochs,
         "baseline": _deciding(baseline),
-        "arms": {
-            name: [each.to_plain() for each in differences(baseline, experiment)]
-            for name, experiment in experiments.items()
-        },
+        "arms": {name: [each.to_plain() for each in differences(baseline, of)] for name, of in experiments.items()},
     }
     here = provenance(resolve_device(flags.device))
     record = {"kind": KIND, "format": FORMAT, **settings, **here, "warm_starts": {}, "rows": []}

@@ -31,6 +31,8 @@ COLUMNS = (*WORDS[:3], *FIGURES.values(), *WORDS[3:])
 BACKBONES = {"tiny": "tiny", "resnet18": "ResNet-18", "resnet50": "ResNet-50"}
 TOLD = ("data.name", "evaluation.every", "evaluation.protocol", "seed")
 """Settings that have a column, or change nothing of what the columns show."""
+JUDGED = ("path", "record", "settings", "images", "seed", "split", "report", "alike", *FIGURES)
+"""Columns of the data frame in which a row is a run as judged on one split."""
 Settings = Experiment | Mapping[str, Any]
 
 
@@ -55,10 +57,6 @@ def run_table(records: Sequence[tuple[Path, RunRecord]], *, references: bool = F
     rows += [(_order(row.images, 1, at), _row_of_published(row)) for at, row in enumerate(published)]
     cells = DataFrame([row for _, row in sorted(rows, key=lambda row: row[0])], columns=COLUMNS)
     return markdown(_caption(any(row.source == LABORATORY for row in published)), cells, left=WORDS)
-
-
-JUDGED = ("path", "record", "settings", "images", "seed", "split", "report", "alike", *FIGURES)
-"""Columns of the frame in which a row is a run as judged on one split."""
 
 
 def _judged(path: Path, record: RunRecord) -> Iterator[dict[str, Any]]:
@@ -96,9 +94,10 @@ def _settings(path: Path, plain: Mapping[str, Any]) -> dict[str, Any]:
 
 def _row_of_runs(runs: DataFrame) -> tuple[tuple[Any, ...], dict[str, str]]:
     """The order and the cells of runs that differ in the seed alone."""
-    first, (path, other) = runs.iloc[0], [*runs["path"][runs["seed"].duplicated(keep=False)], None, None][:2]
-    if path is not None:
-        raise ValueError(f"{path} and {other} hold the same run with the same seed; name one of them.")
+    if runs["seed"].duplicated().any():
+        twice = runs.loc[runs["seed"].duplicated(keep=False), "path"]
+        raise ValueError(f"{' and '.join(map(str, twice))} hold the same run with the same seed; name one of them.")
+    first = runs.iloc[0]
     record: RunRecord = first["record"]
     name, place, changed = _nearest_preset(first["settings"])
     trained_on = f" ({record.images.count:,}{', given' if record.images.given else ''})" if record.images else ""

@@ -34,15 +34,10 @@ def table(paths: Sequence[Path], *, references: bool = False) -> str:
         raise ValueError("table: name at least one record.")
     records = [(path, read_record(path)) for path in map(_file_of, paths)]
     kinds = {record["kind"]: path for path, record in records}
-    if foreign := kinds.keys() - {RUN, COMPARISON}:
-        kind = foreign.pop()
+    if len(kinds) > 1 or not kinds.keys() <= {RUN, COMPARISON}:
         raise ValueError(
-            f"{kinds[kind]} holds a record of kind {kind!r}, which is no table; known: {COMPARISON}, {RUN}."
-        )
-    if len(kinds) > 1:
-        raise ValueError(
-            f"{kinds[RUN]} holds a run and {kinds[COMPARISON]} a comparison. They cannot stand in one table: a run was "
-            "trained from the beginning, the arms of a comparison from one warm start. Make a table of each."
+            f"A table shows records of kind {RUN!r}, or of kind {COMPARISON!r}, whose arms share a warm start. "
+            f"Given: {', '.join(f'{path} of kind {kind!r}' for kind, path in kinds.items())}. Show each kind alone."
         )
     if COMPARISON not in kinds:
         return run_table([(path, RunRecord.from_plain(path, plain)) for path, plain in records], references=references)

@@ -71,6 +71,8 @@ class RunRecord:
         judged: the split that kNN was measured on while training; None where it was not.
         by_epoch: loss and accuracy.
         evaluations: by split, the report of `Run.evaluate` on the encoder as it stands.
+        given: parts that `fit` was given as objects, and what each was; a run with any does not repeat from its
+            experiment alone. Older records lack it.
     """
 
     experiment: Plain
@@ -84,6 +86,7 @@ class RunRecord:
     judged: Literal["test", "val"] | None
     by_epoch: tuple[Measured, ...]
     evaluations: Mapping[str, dict[str, Any]]
+    given: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def seed(self) -> int:
@@ -109,6 +112,7 @@ class RunRecord:
         backbone: str,
         *,
         steps: int = 0,
+        given: Mapping[str, str] | None = None,
         here: Stretch | None,
         before: "RunRecord | None",
     ) -> "RunRecord":
@@ -120,6 +124,7 @@ class RunRecord:
             images: what it was trained on; None where that is not at hand.
             backbone: its name, or the class of one's own.
             steps: of the epoch under way.
+            given: the parts that were given as objects, and what each was.
             here: the stretch trained by this process; None for a run that was only loaded.
             before: the record so far. Its stretches stay as far as the run goes on from them, its evaluations where
                 no step was trained since.
@@ -142,6 +147,7 @@ class RunRecord:
                 for split, report in reports.items()
                 if (report["epochs"], report.get("steps", 0)) == (len(rows), steps)
             },
+            given=given or {},
         )
 
     def evaluated(self, report: Plain, here: Stretch) -> "RunRecord":
@@ -181,8 +187,8 @@ class RunRecord:
             ValueError: it is damaged, foreign, or of another version.
         """
         names = [f.name for f in fields(cls)]
-        check_record(path, plain, KIND, names, form=FORMAT)
-        parts = {name: plain[name] for name in names}
+        check_record(path, plain, KIND, [name for name in names if name != "given"], form=FORMAT)
+        parts = {name: plain[name] for name in names if name in plain}
         try:
             parts["images"] = TrainedOn(**parts["images"]) if parts["images"] else None
             parts["stretches"] = tuple(Stretch(**stretch) for stretch in parts["stretches"])

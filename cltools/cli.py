@@ -103,8 +103,8 @@ def train(arguments: list[str]) -> None:
         return
     split: Literal["test", "val"] = "test" if has_test(experiment.data.name) else "val"
     record = None if trained else read_run_record(flags.out)
-    if record is not None and split in record["evaluations"]:  # a finished run: nothing is done again
-        print_report(record["evaluations"][split], flags.out)
+    if record is not None and split in record.evaluations:  # a finished run: nothing is done again
+        print_report(record.evaluations[split], flags.out)
         return
     print(f"Trained {len(run.history.rows)} epochs: {flags.out}")
     try:
@@ -215,8 +215,8 @@ def presets(arguments: list[str]) -> None:
 
 def compare(arguments: list[str]) -> None:
     """Train every rule and control from one warm start, and write what each reached."""
-    from cltools.reports import CompareFlags, compare as run
-    from cltools.reports.rendering import table as rendered
+    from cltools.reports.comparing import CompareFlags, compare as run
+    from cltools.reports.table import table as rendered
 
     flags = _parse(CompareFlags, arguments, "compare")
     run(flags)
@@ -225,7 +225,7 @@ def compare(arguments: list[str]) -> None:
 
 def table(arguments: list[str]) -> None:
     """Show records of runs or of comparisons as a table in Markdown."""
-    from cltools.reports.rendering import TableFlags, table as rendered
+    from cltools.reports.table import TableFlags, table as rendered
 
     flags = _parse(TableFlags, arguments, "table")
     print(rendered(flags.records, references=flags.references))

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import cache
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -48,18 +49,18 @@ class TrainingSettings:
     """Momentum of SGD."""
     weight_decay: float = 5e-4
     """Weight decay of SGD, on every parameter."""
-    device: str = "auto"
+    device: str = field(default="auto", metadata={"decides": False})
     """"auto" is CUDA where there is one; else "cpu", "cuda" or "cuda:1"."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the encoder's passes; "auto" is bfloat16 on CUDA and float32 on the CPU. Similarities are always float32."""
     compile: bool = False
     """Compile the encoder's pass with torch.compile: minutes of waiting at first, faster steps afterwards."""
-    cuda_graph: bool = False
+    cuda_graph: bool = field(default=False, metadata={"decides": False})
     """Record the step as a CUDA graph and replay it, while rules rest and the queue is full: a small encoder otherwise
     waits for Python. One GPU, `chunk=None`; what an own backbone decides in Python is decided once."""
     chunk: int | None = None
     """Anchors compared with the keys at a time, computed again in the backward pass, to save memory; None for all."""
-    checkpoint_every: int = 1
+    checkpoint_every: int = field(default=1, metadata={"decides": False})
     """Epochs between checkpoints; the last epoch always has one."""
 
     def __post_init__(self) -> None:
@@ -230,21 +231,61 @@ class Experiment:
         return from_plain(cls, plain)
 
 
-IMMATERIAL = ("data.root:", "data.download:", "training.device:", "training.cuda_graph:", "training.checkpoint_every:")
-"""How lines of `differences` begin that change no result: where data lie, where and how it computes, when it saves."""
+class _Absent:
+    """The value of a setting that one of two experiments does not have."""
+
+    def __repr__(self) -> str:
+        return "absent"
 
 
-def differences(a: Experiment, b: Experiment) -> list[str]:
-    """What differs between two experiments, a line each: `training.epochs: 20 → 30`."""
-    return plain_differences(to_plain(a), to_plain(b))
+ABSENT = _Absent()
 
 
-def plain_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """What differs between two experiments as `to_plain` gives them, whose rules need not be known."""
-    left, right = dict(_leaves(a)), dict(_leaves(b))
-    names = [*left, *(name for name in right if name not in left)]
-    pairs = [(name, left.get(name, "absent"), right.get(name, "absent")) for name in names]
-    return [f"{name}: {was} → {now}" for name, was, now in pairs if was != now]
+@dataclass(frozen=True)
+class Difference:
+    """A setting in which two experiments differ; as text, `training.epochs: 20 → 30`.
+
+    Attributes:
+        path: sections and name of the setting, separated by dots.
+        before: its value in the first experiment; ABSENT where that has no such setting.
+        now: its value in the second.
+    """
+
+    path: str
+    before: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.before} → {self.now}"
+
+    @property
+    def decides(self) -> bool:
+        """Whether the setting decides a result; where data lie, or how often a run is saved, does not."""
+        return self.path not in undeciding()
+
+    def to_plain(self) -> dict[str, Any]:
+        """The difference as an object of JSON, without the side that lacks the setting."""
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not ABSENT}
+
+
+def differences(a: Experiment | Mapping[str, Any], b: Experiment | Mapping[str, Any]) -> tuple[Difference, ...]:
+    """What differs between two experiments, or between what `to_plain` gave of them, whose rules need not be known."""
+    left, right = dict(_leaves(to_plain(a))), dict(_leaves(to_plain(b)))
+    pairs = ((path, left.get(path, ABSENT), right.get(path, ABSENT)) for path in {**left, **right})
+    return tuple(Difference(path, before, now) for path, before, now in pairs if before != now)
+
+
+@cache
+def undeciding() -> frozenset[str]:
+    """The paths of the settings that decide no result, as their fields say (`metadata={"decides": False}`)."""
+    sections = [(f.name, type(getattr(Experiment(), f.name))) for f in fields(Experiment)]
+    return frozenset(
+        f"{section}.{f.name}"
+        for section, settings in sections
+        if is_dataclass(settings)
+        for f in fields(settings)
+        if not f.metadata.get("decides", True)
+    )
 
 
 def to_plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ import torch
 
 from cltools.files import write_text
 from cltools.ranks import launched
+
+PROGRAMS = ("cltools", "benchmarks")
+"""What `python -m` runs and records tell of."""
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
@@ -40,18 +43,21 @@ def command() -> str:
 
     Of torchrun it tells the machines and the processes on each, not where the machines met.
     """
-    program = Path(sys.argv[0])
-    if program.parent.name != "cltools":
+    program = Path(sys.argv[0]).parent.name
+    if program not in PROGRAMS:
         return "from Python"
     launcher = "python"
     if launched():
         machines, processes = os.environ["GROUP_WORLD_SIZE"], os.environ["LOCAL_WORLD_SIZE"]
         launcher = f"torchrun --nnodes {machines} --nproc-per-node {processes}"
-    return f"{launcher} -m cltools {shlex.join(sys.argv[1:])}"
+    return f"{launcher} -m {program} {shlex.join(sys.argv[1:])}"
 
 
 def commit() -> str:
-    """The commit of the clone that this package runs from, with "+" where its code differs; "" where it is in none."""
+    """The commit of the clone that this package runs from, with "+" where its code differs; "" where it is in none.
+
+    Code is that of the package, and of the benchmarks beside it.
+    """
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -60,7 +66,8 @@ def commit() -> str:
 
     try:
         git("ls-files", "--error-unmatch", Path(__file__).name)  # not the clone of a project that it is installed in
-        changed = git("status", "--porcelain", "--untracked-files=all", "--", "*.py")
+        code = ("*.py", ":(top)benchmarks/*.py")
+        changed = git("status", "--porcelain", "--untracked-files=all", "--", *code)
         return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):  # no git, or no clone
         return ""
@@ -114,9 +121,24 @@ def only(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return records[0]
 
 
-def check_record(path: Path, record: dict[str, Any], kind: str, needed: Sequence[str]) -> None:
-    """Raise ValueError for a record of another kind, or one that lacks entries."""
+def check_record(
+    path: Path, record: Mapping[str, Any], kind: str, needed: Sequence[str], *, form: int | None = None
+) -> None:
+    """Raise ValueError for a record of another kind or format, or one that lacks entries.
+
+    Args:
+        path: where it lies, for messages.
+        record: as `read_record` gives it.
+        kind: that it must be of.
+        needed: names of entries.
+        form: its number in the entry "format", for kinds whose form has changed since cltools 0.1.
+    """
     if record["kind"] != kind:
         raise ValueError(f"{path} holds a record of kind {record['kind']!r}; one of kind {kind!r} is needed.")
+    if form is not None and record.get("format") != form:
+        raise ValueError(
+            f"{path} is a record of format {record.get('format', 1)!r}, and this version reads format {form}. One that "
+            f"cltools 0.1 wrote is converted by: python data/convert.py {path}"
+        )
     if missing := [name for name in needed if name not in record]:
         raise ValueError(f"{path} is damaged or of another version: it lacks {', '.join(missing)}.")

@@ -202,7 +202,7 @@ class TestTrain:
             outcome = call(*command)
         assert outcome.status == 130 and "Traceback" not in outcome.err
         assert outcome.err.endswith("\ncltools: interrupted. A run goes on from its last checkpoint with --resume.\n")
-        assert recorded(tmp_path / "a")["evaluations"] == {} and recorded(tmp_path / "a")["epochs"]["done"] == 1
+        assert recorded(tmp_path / "a")["evaluations"] == {} and recorded(tmp_path / "a")["epochs"] == 1
         outcome = call(*command, "--resume")
         assert outcome.status == 0 and "Trained 2 epochs" in outcome.out
         assert sorted(p.name for p in (tmp_path / "a").iterdir()) == FILES

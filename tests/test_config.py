@@ -11,7 +11,17 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given, strategies as st
 
-from cltools.config import EvaluationSettings, Experiment, TrainingSettings, differences, rule_class
+from cltools.config import (
+    ABSENT,
+    Difference,
+    EvaluationSettings,
+    Experiment,
+    TrainingSettings,
+    differences,
+    rule_class,
+    to_plain,
+    undeciding,
+)
 from cltools.datasets import DataSettings
 from cltools.encoders import EncoderSettings
 from cltools.losses import LossSettings
@@ -231,7 +241,7 @@ class TestJson:
         again = Experiment.from_json(experiment.to_json())
         assert again == experiment and type(again.negatives) is type(experiment.negatives)
         assert repr(again) == repr(experiment), "a tuple came back as a list, or a float as an int"
-        assert differences(experiment, again) == []
+        assert not differences(experiment, again)
 
     @pytest.mark.parametrize("name", preset_names())
     def test_gives_back_every_preset(self, name: str) -> None:
@@ -386,9 +396,9 @@ class TestJson:
 
 class TestDifferences:
     def test_none_between_equals(self) -> None:
-        assert differences(preset("digits-moco"), preset("digits-moco")) == []
+        assert not differences(preset("digits-moco"), preset("digits-moco"))
         whole = replace(Experiment(), training=TrainingSettings(warmup_epochs=5))
-        assert differences(whole, Experiment()) == [], "5 and 5.0 train alike"
+        assert not differences(whole, Experiment()), "5 and 5.0 train alike"
 
     def test_names_each_changed_leaf_and_no_other(self) -> None:
         a = preset("digits-potential")
@@ -399,16 +409,18 @@ class TestDifferences:
             views=replace(a.views, crop_scale=(0.4, 1.0)),
             negatives=replace(a.negatives, lower=0.1),
         )
-        assert differences(a, b) == [
-            "data.limit: None → 300",
-            "views.crop_scale: [0.5, 1.0] → [0.4, 1.0]",
-            "negatives.lower: 0.05 → 0.1",
-            "seed: 0 → 3",
-        ]
+        assert differences(a, b) == (
+            Difference("data.limit", None, 300),
+            Difference("views.crop_scale", [0.5, 1.0], [0.4, 1.0]),
+            Difference("negatives.lower", 0.05, 0.1),
+            Difference("seed", 0, 3),
+        )
+        assert differences(to_plain(a), b) == differences(a, to_plain(b)) == differences(a, b)
+        assert str(differences(a, b)[0]) == "data.limit: None → 300"
 
     def test_of_other_rules_says_which_settings_each_lacks(self) -> None:
         a, b = Experiment(negatives=RandomNegatives(0.2)), Experiment(negatives=Spiral(pitch=None, turns=1))
-        assert differences(a, b) == [
+        assert [str(each) for each in differences(a, b)] == [
             "negatives.rule: RandomNegatives → Spiral",
             "negatives.share: 0.2 → absent",
             "negatives.rescale: False → absent",
@@ -428,16 +440,25 @@ class TestDifferences:
 
     def test_of_rules_with_the_same_settings_is_the_rule(self) -> None:
         a, b = Experiment(negatives=OracleNegatives()), Experiment(negatives=AllNegatives())
-        assert differences(a, b) == [
-            "negatives.rule: OracleNegatives → AllNegatives",
-            "negatives.rescale: False → absent",
-        ]
+        rule, rescale = differences(a, b)
+        assert rule == Difference("negatives.rule", "OracleNegatives", "AllNegatives")
+        assert rescale == Difference("negatives.rescale", False, ABSENT)
+        assert rescale.to_plain() == {"path": "negatives.rescale", "before": False}, "what one side lacks is left out"
+
+    def test_a_field_says_whether_it_decides_a_result(self) -> None:
+        elsewhere = replace(
+            Experiment(),
+            data=DataSettings(root="elsewhere", download=False),
+            training=TrainingSettings(device="cpu", cuda_graph=True, checkpoint_every=7),
+        )
+        assert {each.path for each in differences(Experiment(), elsewhere)} == undeciding()
+        assert all(each.decides for each in differences({}, Experiment()) if each.path not in undeciding())
 
     @given(experiments, experiments)
     def test_are_the_same_names_both_ways(self, a: Experiment, b: Experiment) -> None:
         there, back = differences(a, b), differences(b, a)
-        assert {line.split(":")[0] for line in there} == {line.split(":")[0] for line in back}
-        assert (there == []) == (a == b)
+        assert {each.path: (each.before, each.now) for each in there} == {e.path: (e.now, e.before) for e in back}
+        assert (not there) == (a == b)
 
 
 TRAINING: list[tuple[dict[str, Any], str]] = [

@@ -29,8 +29,8 @@ def test_every_recorded_rule_selects_the_same_keys() -> None:
     for text, kept in about.items():
         rules, progress = text.rsplit("@", 1)
         positives, negatives, temperature = json.loads(rules)
-        positive_rule = from_plain(PositiveRule, convert.converted_positives(positives)).at(float(progress))
-        negative_rule = from_plain(NegativeRule, convert.converted_negatives(negatives)).at(float(progress))
+        positive_rule = from_plain(PositiveRule, convert.renamed_positives(positives)).at(float(progress))
+        negative_rule = from_plain(NegativeRule, convert.renamed_negatives(negatives)).at(float(progress))
         draws = torch.Generator().manual_seed(0)
         chosen = select(s, positive_rule, negative_rule, temperature=temperature, generator=draws)
         different = chosen.band[::3].numpy() != bands[kept["place"]]

@@ -163,9 +163,12 @@ def test_a_file_holds_one_idea(path: Path) -> None:
 
 
 def requirements(extra: str) -> list[Requirement]:
-    """The package's own requirements, or those of an extra."""
+    """The package's own requirements, or those of an extra and of the extras that it includes."""
     lines = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
-    return [Requirement(line) for line in lines]
+    named = [Requirement(line) for line in lines]
+    ours = {more for each in named if each.name == PROJECT["name"] for more in each.extras}
+    included = [each for more in sorted(ours) for each in requirements(more)]
+    return [each for each in named if each.name != PROJECT["name"]] + included
 
 
 def constraint_lines() -> list[str]:

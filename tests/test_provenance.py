@@ -46,6 +46,10 @@ def test_names_the_commit_and_whether_the_code_was_changed_since(clone: Path) ->
     (clone / "package" / "new.py").unlink()
     (clone / "package" / "provenance.py").write_text("second")
     assert commit() == head + "+"
+    (clone / "package" / "provenance.py").write_text("first")
+    (clone / "benchmarks").mkdir()
+    (clone / "benchmarks" / "steps.py").write_text("what measured it")
+    assert commit() == head + "+"
 
 
 def test_outside_a_clone_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,6 +75,8 @@ def test_says_with_what_a_figure_was_measured(monkeypatch: pytest.MonkeyPatch) -
     assert found["versions"]["torch"] == torch.__version__ and set(found["versions"]) >= {"python", "scikit-learn"}
     assert found["hardware"]["device"] and found["hardware"]["threads"] == torch.get_num_threads()
     json.dumps(found)
+    monkeypatch.setattr("sys.argv", ["/somewhere/benchmarks/__main__.py", "rules"])
+    assert command() == "python -m benchmarks rules"
     monkeypatch.setattr("sys.argv", ["/somewhere/notebook.py", "-f"])
     assert provenance.provenance(CPU)["command"] == "from Python"
 
@@ -105,6 +111,17 @@ def test_damaged_and_foreign_files_are_named(tmp_path: Path, text: str, message:
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         check_record(path, read_record(path), "test", ("commit", "rows", "seeds"))
+
+
+@pytest.mark.parametrize(("told", "fits"), [({}, False), ({"format": 1}, False), ({"format": 2}, True)])
+def test_a_record_of_an_earlier_format_is_told_how_it_is_converted(told: dict[str, int], fits: bool) -> None:
+    def check() -> None:
+        check_record(Path("old.json"), {"kind": "test", **told}, "test", (), form=2)
+
+    if fits:
+        return check()
+    with pytest.raises(ValueError, match=r"python data/convert\.py old\.json"):
+        check()
 
 
 def test_what_is_no_file_is_named(tmp_path: Path) -> None:

@@ -162,9 +162,9 @@ def test_the_command_line_trains_with_two_processes(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("Trained 2 epochs: run") == 1
     assert len(Run.load(tmp_path / "run").history.rows) == 2
-    record = json.loads((tmp_path / "run" / "record.json").read_text())
-    assert record["hardware"]["ranks"] == 2
-    assert record["command"].startswith("torchrun --nnodes 1 --nproc-per-node 2 -m cltools train digits-potential")
+    (stretch,) = json.loads((tmp_path / "run" / "record.json").read_text())["stretches"]
+    assert stretch["hardware"]["ranks"] == 2
+    assert stretch["command"].startswith("torchrun --nnodes 1 --nproc-per-node 2 -m cltools train digits-potential")
     refused = together("-m", "cltools", "evaluate", "run", cwd=tmp_path)
     assert refused.returncode != 0 and "evaluate is for one process; start it without torchrun" in refused.stderr
     whole = together("-m", "cltools", "train", "digits-simclr", "--out", "other", "--epochs", "2", cwd=tmp_path)

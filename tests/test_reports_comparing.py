@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 import torch
 
-from cltools.config import IMMATERIAL, Experiment, differences, plain_differences
+from cltools.config import Experiment, differences
 from cltools.datasets import ImageSet, load_images, split_holdout
 from cltools.evaluation import knn_accuracy
 from cltools.evaluation.embed import embed
 from cltools.mining import AllNegatives, BandNegatives, OracleNegatives, PositiveRule, RandomNegatives
 from cltools.presets import IMAGES, METHODS, preset
-from cltools.reports import BASELINE, CompareFlags, arms_of, compare, comparing, grid_of
-from cltools.reports.rendering import table
+from cltools.reports import comparing
+from cltools.reports.arms import BASELINE, arms_of, grid_of
+from cltools.reports.comparing import CompareFlags, compare
+from cltools.reports.table import table
 from cltools.training import Run
 from course.results import Comparison
 
@@ -31,7 +33,7 @@ def test_every_preset_is_an_arm_and_every_ablation_differs_in_what_it_names(imag
     for name, experiment in found.items():
         if name in METHODS:
             continue
-        sections = {line.split(".")[0] for line in differences(moco, experiment)}
+        sections = {each.path.split(".")[0] for each in differences(moco, experiment)}
         allowed = {"loss"} if name.startswith("moco-t") else {"positives", "negatives", "loss"}
         assert sections <= allowed, name
         assert ("loss" in sections) == bool(re.search(r"-t0\.\d$", name))
@@ -109,10 +111,12 @@ def test_a_record_holds_a_row_an_arm_and_what_it_takes_to_repeat_it(done: tuple[
     out, record = done
     assert json.loads(out.read_text()) == record
     assert [(row["arm"], row["seed"]) for row in record["rows"]] == [("moco", 0), ("band", 0)]
-    assert record["arms"]["moco"] == [] and "negatives.rule: AllNegatives → BandNegatives" in record["arms"]["band"]
+    rule, lower, *_ = record["arms"]["band"]
+    assert record["arms"]["moco"] == [] and lower == {"path": "negatives.lower", "now": 0.05}
+    assert rule == {"path": "negatives.rule", "before": "AllNegatives", "now": "BandNegatives"}
     plain = record["baseline"]
     assert plain["training"]["epochs"] == record["warm_epochs"] == 1
-    assert not [line for line in plain_differences({}, plain) if line.startswith(("seed:", *IMMATERIAL))]
+    assert all(each.decides and each.path != "seed" for each in differences({}, plain))
     moco, band = record["rows"]
     assert all(0 < row[figure] <= 100 for row in record["rows"] for figure in ("knn200", "knn10", "probe"))
     assert moco["kept"] > 0.5 and band["kept"] == pytest.approx(0.45 * moco["kept"], rel=0.05)
@@ -237,7 +241,7 @@ def test_a_record_of_other_settings_is_refused_and_left_alone(done: tuple[Path, 
         ("commit", "another", "commit"),
         ("versions", {"torch": "1.0"}, "versions"),
         ("hardware", {"device": "H100", "threads": 96}, "hardware"),
-        ("arms", {"moco": [], "band": ["negatives.lower: 0.05 → 0.3"]}, "arm band"),
+        ("arms", {"moco": [], "band": [{"path": "negatives.lower", "before": 0.05, "now": 0.3}]}, "arm band"),
     ],
 )
 def test_a_record_of_other_code_or_another_machine_is_not_gone_on_with(
@@ -298,6 +302,7 @@ def written(path: Path, rows: list[dict[str, Any]], **more: Any) -> Path:
     filled = [{"knn10": 0.0, "kept": 1.0, "false_negative_share": 0.2, "mined_purity": None, **row} for row in rows]
     record = {
         "kind": "comparison",
+        "format": 2,
         "images": "shapes",
         "warm_epochs": 1,
         "baseline": {"training": {"epochs": 3}},
@@ -311,6 +316,9 @@ def written(path: Path, rows: list[dict[str, Any]], **more: Any) -> Path:
     }
     path.write_text(json.dumps(record))
     return path
+
+
+TEMPERATURE = {"path": "loss.temperature", "before": 0.2, "now": 0.1}
 
 
 def cells(text: str) -> dict[str, list[str]]:
@@ -378,10 +386,13 @@ def test_records_that_do_not_belong_together_are_refused(tmp_path: Path) -> None
         with pytest.raises(ValueError, match=rf"b\.json differs from .*a\.json in {name}"):
             table([a, written(tmp_path / "b.json", [{**row, "seed": 1}], **{name: value})])
     with pytest.raises(ValueError, match=r"in arm moco; make a table of each"):
-        table([a, written(tmp_path / "b.json", [{**row, "seed": 1}], arms={"moco": ["loss.temperature: 0.2 → 0.1"]})])
+        table([a, written(tmp_path / "b.json", [{**row, "seed": 1}], arms={"moco": [TEMPERATURE]})])
     damaged = tmp_path / "damaged.json"
-    damaged.write_text('{"kind": "comparison", "images": "shapes"}')
+    damaged.write_text('{"kind": "comparison", "format": 2, "images": "shapes"}')
     with pytest.raises(ValueError, match=r"damaged\.json is damaged or of another version: it lacks warm_epochs"):
+        table([damaged])
+    damaged.write_text('{"kind": "comparison", "images": "shapes"}')
+    with pytest.raises(ValueError, match=r"python data/convert\.py .*damaged\.json"):
         table([damaged])
     with pytest.raises(ValueError, match="name at least one record"):
         table([])

@@ -3,7 +3,7 @@
 import json
 import random
 import statistics
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,43 +12,39 @@ import pytest
 from cltools.config import Experiment, to_plain
 from cltools.mining import AllNegatives, BandNegatives
 from cltools.presets import laptop, preset
+from cltools.provenance import write_record
 from cltools.reports.published import CAUTION, PUBLISHED
-from cltools.reports.rendering import table
 from cltools.reports.run_table import COLUMNS
+from cltools.reports.table import table
+from cltools.training.images import TrainedOn
+from cltools.training.record import RunRecord, Stretch
 
 HARDWARE = {"device": "abacus", "threads": 1, "ranks": 1}
 
 
 def run(path: Path, experiment: Experiment, evaluations: dict[str, dict[str, Any]], /, **more: Any) -> Path:
-    """A record as a finished run leaves it, with `more` in place of its entries."""
-    done = {"done": experiment.training.epochs, "asked": experiment.training.epochs}
-    epochs = more.get("epochs", done)
-    whole = {
-        split: {"split": split, "epochs": epochs["done"], "test_images": 500, **figures}
-        for split, figures in evaluations.items()
-    }
-    record = {
-        "kind": "run",
-        "from_epoch": 1,
-        "command": "python -m cltools train",
-        "commit": "c0ffee",
-        "versions": {"torch": "2.6"},
-        "hardware": HARDWARE,
-        "earlier": [],
-        "warm_epochs": 0,
-        "experiment": to_plain(experiment),
-        "seed": experiment.seed,
-        "backbone": experiment.encoder.backbone,
-        "images": {"name": experiment.data.name, "count": 1297, "pixels": 7, "given": False},
-        "epochs": epochs,
-        "seconds": 1.0,
-        "views_per_second": 1.0,
-        "accuracy": {"protocol": "knn200", "split": "test", "by_epoch": []},
-        "evaluations": whole,
-        **more,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record))
+    """A record as a finished run leaves it, with `more` in place of its attributes, or of those of its stretch."""
+    stretch = Stretch(1, "python -m cltools train", "c0ffee", {"torch": "2.6"}, HARDWARE)
+    told = {f.name for f in fields(Stretch)}
+    epochs = more.get("epochs", experiment.training.epochs)
+    record = RunRecord(
+        experiment=to_plain(experiment),
+        backbone=experiment.encoder.backbone,
+        images=TrainedOn(experiment.data.name, 1297, 7, False),
+        stretches=(replace(stretch, **{name: value for name, value in more.items() if name in told}),),
+        epochs=epochs,
+        steps=0,
+        seconds=1.0,
+        views_per_second=1.0,
+        judged=None,
+        by_epoch=(),
+        evaluations={
+            split: {"split": split, "epochs": epochs, "test_images": 500, **figures}
+            for split, figures in evaluations.items()
+        },
+    )
+    record = replace(record, **{name: value for name, value in more.items() if name not in told})
+    write_record(path, record.to_plain())
     return path
 
 
@@ -108,16 +104,16 @@ def test_only_the_seed_may_differ_within_a_row(tmp_path: Path) -> None:
         (base, {"commit": "decaf"}),
         (base, {"hardware": {**HARDWARE, "device": "loom"}}),
         (base, {"versions": {"torch": "2.7"}}),
-        (base, {"epochs": {"done": 29, "asked": 30}}),
+        (base, {"epochs": 29}),
         (base, {"warm_epochs": 5}),
-        (base, {"images": {"name": "digits", "count": 100, "pixels": 7, "given": False}}),
-        (base, {"images": {"name": "digits", "count": 1297, "pixels": 8, "given": False}}),
+        (base, {"images": TrainedOn("digits", 100, 7, False)}),
+        (base, {"images": TrainedOn("digits", 1297, 8, False)}),
         (replace(base, data=replace(base.data, name="elsewhere/digits")), {}),
         (base, {"backbone": "Mine"}),
     ]
     first = run(tmp_path / "first.json", base, {"test": {"knn200": 90.0}})
     for n, (experiment, more) in enumerate(others):
-        other = run(tmp_path / f"{n}.json", replace(experiment, seed=1), {"test": {"knn200": 91.0}}, **more, seed=1)
+        other = run(tmp_path / f"{n}.json", replace(experiment, seed=1), {"test": {"knn200": 91.0}}, **more)
         assert [row["seeds"] for row in rows(table([first, other]))] in (["0", "1"], ["1", "0"]), more
     for n, same in enumerate(
         (
@@ -137,7 +133,7 @@ def test_a_seed_may_decide_which_images_are_held_out(tmp_path: Path) -> None:
             tmp_path / f"{seed}.json",
             replace(base, data=replace(base.data, holdout=0.2), seed=seed),
             {"val": {"knn200": 90.0 + seed}},
-            images={"name": "digits", "count": 1038, "pixels": seed, "given": False},
+            images=TrainedOn("digits", 1038, seed, False),
         )
         for seed in (0, 1)
     ]
@@ -149,7 +145,7 @@ def test_a_seed_may_decide_which_images_are_held_out(tmp_path: Path) -> None:
     [
         (
             replace(preset("digits-potential"), data=replace(preset("digits-potential").data, limit=300)),
-            {"images": {"name": "digits", "count": 300, "pixels": 7, "given": False}},
+            {"images": TrainedOn("digits", 300, 7, False)},
             {"method": "`digits-potential`: data.limit: None → 300", "images": "digits (300)"},
         ),
         (
@@ -157,7 +153,7 @@ def test_a_seed_may_decide_which_images_are_held_out(tmp_path: Path) -> None:
             {},
             {"method": "`digits-moco`: training.epochs: 30 → 3", "epochs": "3"},
         ),
-        (preset("digits-moco"), {"epochs": {"done": 4, "asked": 30}}, {"method": "`digits-moco`", "epochs": "4 of 30"}),
+        (preset("digits-moco"), {"epochs": 4}, {"method": "`digits-moco`", "epochs": "4 of 30"}),
         (preset("digits-moco"), {"warm_epochs": 5}, {"epochs": "30, after 5 of another run"}),
         (laptop(preset("cifar100-ring")), {}, {"method": "`cifar100-ring --laptop`", "backbone": "tiny"}),
         (
@@ -172,7 +168,7 @@ def test_a_seed_may_decide_which_images_are_held_out(tmp_path: Path) -> None:
         ),
         (
             preset("digits-moco"),
-            {"images": {"name": "mine", "count": 5, "pixels": 7, "given": True}, "backbone": "Mine"},
+            {"images": TrainedOn("mine", 5, 7, True), "backbone": "Mine"},
             {"images": "mine (5, given)", "backbone": "own: Mine"},
         ),
         (
@@ -183,12 +179,11 @@ def test_a_seed_may_decide_which_images_are_held_out(tmp_path: Path) -> None:
         (
             preset("digits-moco"),
             {
-                "from_epoch": 6,
-                "hardware": {**HARDWARE, "ranks": 4},
-                "earlier": [
-                    {"from_epoch": e, "command": "", "commit": "decaf", "versions": {}, "hardware": hardware}
-                    for e, hardware in ((1, {"device": "loom", "threads": 1}), (3, {"device": "loom", "threads": 2}))
-                ],
+                "stretches": (
+                    Stretch(1, commit="decaf", hardware={"device": "loom", "threads": 1}),
+                    Stretch(3, commit="decaf", hardware={"device": "loom", "threads": 2}),
+                    Stretch(6, commit="c0ffee", hardware={**HARDWARE, "ranks": 4}),
+                ),
             },
             {"source": "this run: commit decaf, loom, then commit c0ffee, 4 × abacus"},
         ),
@@ -296,16 +291,17 @@ def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
     comparison = tmp_path / "comparison.json"
     comparison.write_text('{"kind": "comparison"}')
     for paths in ([a, comparison], [comparison, a]):
-        with pytest.raises(ValueError, match=r"They cannot stand in one table: .* one warm start"):
+        with pytest.raises(ValueError, match=r"a\.json of kind 'run'.* Show each kind alone"):
             table(paths)
     with pytest.raises(ValueError, match="Published figures are of whole runs"):
         table([comparison], references=True)
-    for n, change in enumerate(({"experiment": {"seed": "?"}}, {"experiment": []}, {"experiment": {"negatives": 1}})):
-        path = run(tmp_path / f"{n}.json", preset("digits-moco"), {}, **change)
-        with pytest.raises(ValueError, match=rf"{n}\.json is damaged or of another version"):
+    plain = to_plain(preset("digits-moco"))
+    for n, change in enumerate(({"seed": "?"}, {"training": {}}, {"negatives": 1}, {"views": {"flip": "often"}})):
+        path = run(tmp_path / f"{n}.json", preset("digits-moco"), {}, experiment={**plain, **change})
+        with pytest.raises(ValueError, match=rf"{n}\.json is damaged"):
             table([path])
     record = json.loads(a.read_text())
-    del record["warm_epochs"]
+    del record["stretches"]
     a.write_text(json.dumps(record))
-    with pytest.raises(ValueError, match="lacks warm_epochs"):
+    with pytest.raises(ValueError, match="lacks stretches"):
         table([a])

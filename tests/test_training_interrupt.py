@@ -104,7 +104,7 @@ def test_a_run_stopped_at_any_step_goes_on_as_if_it_had_not_been(
     assert (state["epoch"], state["step"]) == (epochs, step) and (state["ranks"][0]["partial"] is None) == (steps == 0)
     kept = Run.load(tmp_path / "cut", **own())
     assert len(kept.history.rows) == epochs and same(kept.encoder.state_dict(), state["encoder"])
-    assert kept.steps == steps and recorded(tmp_path / "cut")["epochs"].get("steps", 0) == steps
+    assert kept.steps == steps and recorded(tmp_path / "cut")["steps"] == steps
     resumed = fit(experiment, images=made(), out=tmp_path / "cut", resume=True, **own())
     assert_equal_runs(whole, resumed)
 
@@ -141,7 +141,7 @@ def test_figures_of_a_stopped_epoch_do_not_pass_for_those_of_later_steps(
     at_step(1, sent(signal.SIGTERM))
     with pytest.raises(Stopped):
         fit(experiment, out=tmp_path, resume=True)
-    assert recorded(tmp_path)["epochs"] == {"done": 0, "asked": 1, "steps": 3}
+    assert (recorded(tmp_path)["epochs"], recorded(tmp_path)["steps"]) == (0, 3)
     assert recorded(tmp_path)["evaluations"] == {}
 
 

@@ -21,7 +21,7 @@ from cltools.mining import PositiveRule
 from cltools.provenance import commit
 from cltools.training import Run, fit, record as records
 from cltools.training.inputs import TrainedOn
-from cltools.training.record import ENTRIES, GIVEN, read_run_record, run_record, same_surroundings, with_evaluation
+from cltools.training.record import RunRecord, Stretch, read_run_record
 
 fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's
 
@@ -42,29 +42,28 @@ def rows(n: int) -> list[dict[str, float]]:
     ]
 
 
-def here(place: str, after: int = 0, warm_epochs: int = 0) -> dict[str, Any]:
+def here(place: str, after: int = 0, warm_epochs: int = 0) -> Stretch:
     hardware = {"device": place, "threads": 1, "ranks": 1}
-    made = {"command": f"by {place} after {after}", "commit": "c0ffee", "versions": {}, "hardware": hardware}
-    return {"from_epoch": after + 1, **made, "warm_epochs": warm_epochs}
+    return Stretch(after + 1, f"by {place} after {after}", "c0ffee", {}, hardware, warm_epochs)
 
 
-def made(n: int, here: dict[str, Any] | None = None, before: dict[str, Any] | None = None) -> dict[str, Any]:
-    return run_record(ASKED, rows(n), None, "tiny", given={}, here=here, before=before)
+def made(n: int, here: Stretch | None = None, before: RunRecord | None = None) -> RunRecord:
+    return RunRecord.of(ASKED, rows(n), None, "tiny", here=here, before=before)
 
 
-def places(record: dict[str, Any]) -> list[str]:
+def places(record: RunRecord) -> list[str]:
     """Where each epoch was trained, as the record tells it."""
-    stretches = [*record["earlier"], record]
     by_epoch = [
-        [stretch["hardware"].get("device", "?") for stretch in stretches if stretch["from_epoch"] <= epoch][-1]
-        for epoch in range(1, record["epochs"]["done"] + 1)
+        [stretch.hardware.get("device", "?") for stretch in record.stretches if stretch.from_epoch <= epoch][-1]
+        for epoch in range(1, record.epochs + 1)
     ]
-    assert all(not same_surroundings(a, b) for a, b in pairwise(stretches))
+    assert all(a.surroundings != b.surroundings for a, b in pairwise(record.stretches))
     return by_epoch
 
 
-def saved(folder: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((folder / "record.json").read_text())
+def saved(folder: Path) -> RunRecord:
+    record = read_run_record(folder)
+    assert record is not None
     return record
 
 
@@ -74,29 +73,33 @@ def saved(folder: Path) -> dict[str, Any]:
 def test_says_what_the_history_says_and_what_was_asked(tmp_path: Path) -> None:
     run = fit(ASKED, out=tmp_path / "a")
     record = saved(tmp_path / "a")
-    assert (
-        set(record) == {*ENTRIES, GIVEN}
-        and record[GIVEN] == {}
-        and record["kind"] == "run"
-        and record["evaluations"] == {}
-    )
-    assert from_plain(Experiment, record["experiment"]) == ASKED and record["seed"] == 4
-    assert record["images"]["name"] == "digits" and record["images"]["count"] == 48
-    assert record["epochs"] == {"done": 3, "asked": 3} and record["backbone"] == "tiny"
-    assert record["seconds"] == pytest.approx(sum(run.history.column("seconds")), abs=0)
-    assert record["views_per_second"] == statistics.median(run.history.column("views_per_second"))
-    assert record["accuracy"]["protocol"] == "knn200" and record["accuracy"]["split"] == "val"
-    by_epoch = record["accuracy"]["by_epoch"]
-    assert [row["epoch"] for row in by_epoch] == [1, 2, 3]
-    assert [row["loss"] for row in by_epoch] == run.history.column("loss")
-    assert by_epoch[0]["knn"] is None and [row["knn"] for row in by_epoch[1:]] == run.history.column("knn")[1:]
-    assert record["commit"] == commit() and record["versions"]["torch"] == torch.__version__
-    assert record["hardware"]["ranks"] == 1 and record["hardware"]["threads"] == torch.get_num_threads()
-    assert (record["command"], record["from_epoch"], record["earlier"]) == ("from Python", 1, [])
+    assert from_plain(Experiment, record.experiment) == ASKED and record.seed == 4 and record.evaluations == {}
+    assert record.images == run.images and record.images is not None and record.images.count == 48
+    assert (record.epochs, record.asked, record.steps, record.backbone) == (3, 3, 0, "tiny")
+    assert record.seconds == pytest.approx(sum(run.history.column("seconds")), abs=0)
+    assert record.views_per_second == statistics.median(run.history.column("views_per_second"))
+    assert record.judged == "val" and [row.epoch for row in record.by_epoch] == [1, 2, 3]
+    assert [row.loss for row in record.by_epoch] == run.history.column("loss")
+    assert record.by_epoch[0].knn is None
+    assert [row.knn for row in record.by_epoch[1:]] == run.history.column("knn")[1:]
+    (stretch,) = record.stretches
+    assert stretch.commit == commit() and stretch.versions["torch"] == torch.__version__
+    assert stretch.hardware["ranks"] == 1 and stretch.hardware["threads"] == torch.get_num_threads()
+    assert (stretch.command, stretch.from_epoch) == ("from Python", 1)
+
+
+def test_the_files_of_a_run_agree(tmp_path: Path) -> None:
+    fit(ASKED, out=tmp_path / "a")
+    record, run = saved(tmp_path / "a"), Run.load(tmp_path / "a")
+    assert to_plain(run.experiment) == record.experiment == json.loads((tmp_path / "a" / "config.json").read_text())
+    assert [(row.epoch, row.loss) for row in record.by_epoch] == [
+        (row["epoch"], row["loss"]) for row in run.history.rows
+    ]
+    assert run.images == record.images, "by checkpoint and record"
 
 
 def test_several_processes_are_counted() -> None:
-    assert records.stretch_here(torch.device("cpu"), ranks=4)["hardware"]["ranks"] == 4
+    assert records.stretch_here(torch.device("cpu"), ranks=4).hardware["ranks"] == 4
 
 
 def test_names_a_backbone_of_ones_own_and_images_that_were_given(tmp_path: Path) -> None:
@@ -112,18 +115,18 @@ def test_names_a_backbone_of_ones_own_and_images_that_were_given(tmp_path: Path)
     images = load_images("digits").subset(64, seed=0)
     fit(ASKED, images=images, backbone=Pooled(), out=tmp_path / "a")
     record = saved(tmp_path / "a")
-    assert record["backbone"] == "Pooled" and record["images"]["given"]
-    assert set(record[GIVEN]) == {"images", "backbone"} and record[GIVEN]["images"] == "digits"
-    assert record[GIVEN]["backbone"].endswith("Pooled")
+    assert record.backbone == "Pooled" and record.images is not None and record.images.given
+    assert set(record.given) == {"images", "backbone"} and record.given["images"] == "digits"
+    assert record.given["backbone"].endswith("Pooled")
 
 
 def test_a_warm_start_is_told(tmp_path: Path) -> None:
     warm = fit(replace(ASKED, training=replace(ASKED.training, epochs=2)))
     run = fit(ASKED, start_from=warm, out=tmp_path / "a")
-    assert saved(tmp_path / "a")["warm_epochs"] == 2
+    assert saved(tmp_path / "a").warm_epochs == 2
     Run.load(tmp_path / "a").save()
-    assert saved(tmp_path / "a")["warm_epochs"] == 2 and run.path is not None
-    assert made(2, here("a"), None)["warm_epochs"] == 0
+    assert saved(tmp_path / "a").warm_epochs == 2 and run.path is not None
+    assert made(2, here("a"), None).warm_epochs == 0
 
 
 # --- resumed
@@ -133,7 +136,7 @@ def test_a_warm_start_is_told(tmp_path: Path) -> None:
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 4), st.sampled_from("ab")), min_size=1, max_size=6))
 def test_every_epoch_keeps_the_place_it_was_trained_at(parts: list[tuple[int, int, str]]) -> None:
     """Each part loses some epochs since a checkpoint and trains some more, in a place; a loop keeps count."""
-    record: dict[str, Any] | None = None
+    record: RunRecord | None = None
     expected: list[str] = []
     for lost, more, place in parts:
         expected = expected[: max(0, len(expected) - lost)]
@@ -147,22 +150,21 @@ def test_every_epoch_keeps_the_place_it_was_trained_at(parts: list[tuple[int, in
 
 def test_the_command_that_began_a_stretch_stays() -> None:
     first = made(2, here("a"))
-    assert made(3, here("a", after=2), first)["command"] == "by a after 0"
-    moved = made(3, here("b", after=2), first)
-    assert moved["command"] == "by b after 2" and moved["from_epoch"] == 3
-    assert [part["command"] for part in moved["earlier"]] == ["by a after 0"]
+    assert [part.command for part in made(3, here("a", after=2), first).stretches] == ["by a after 0"]
+    moved = made(3, here("b", after=2), first).stretches
+    assert [(part.command, part.from_epoch) for part in moved] == [("by a after 0", 1), ("by b after 2", 3)]
 
 
 def test_without_a_record_nothing_is_claimed_of_the_epochs_before() -> None:
     assert places(made(3, here("b", after=2))) == ["?", "?", "b"]
     record = made(3)
-    assert places(record) == ["?"] * 3 and record["commit"] == "" and record["images"] is None
+    assert places(record) == ["?"] * 3 and record.stretches[0].commit == "" and record.images is None
 
 
 def test_the_images_stay_where_they_are_not_at_hand() -> None:
     images = TrainedOn("digits", 48, 7, False)
-    before = run_record(ASKED, rows(2), images, "tiny", given={}, here=here("a"), before=None)
-    assert made(2, None, before)["images"] == {"name": "digits", "count": 48, "pixels": 7, "given": False}
+    before = RunRecord.of(ASKED, rows(2), images, "tiny", here=here("a"), before=None)
+    assert made(2, None, before).images == images
 
 
 def test_a_resumed_run_says_so_and_its_time_is_that_of_all_epochs(
@@ -173,24 +175,24 @@ def test_a_resumed_run_says_so_and_its_time_is_that_of_all_epochs(
 
     with pytest.raises(KeyboardInterrupt):
         fit(ASKED, out=tmp_path / "a", callbacks=[stop])
-    assert saved(tmp_path / "a")["epochs"] == {"done": 1, "asked": 3}
+    assert (saved(tmp_path / "a").epochs, saved(tmp_path / "a").asked) == (1, 3)
     Run.load(tmp_path / "a").evaluate("val")
-    assert saved(tmp_path / "a")["evaluations"]["val"]["epochs"] == 1
+    assert saved(tmp_path / "a").evaluations["val"]["epochs"] == 1
     monkeypatch.setattr(
         fitting, "stretch_here", lambda device, **rest: here("abacus", rest["after"], rest["warm_epochs"])
     )
     run = fit(ASKED, out=tmp_path / "a", resume=True)
     record = saved(tmp_path / "a")
     assert places(record)[1:] == ["abacus"] * 2 and places(record)[0] != "abacus"
-    assert record["evaluations"] == {}, "of an epoch that is not the last any more"
-    assert record["seconds"] == pytest.approx(sum(run.history.column("seconds")), abs=0)
+    assert record.evaluations == {}, "of an epoch that is not the last any more"
+    assert record.seconds == pytest.approx(sum(run.history.column("seconds")), abs=0)
     run.evaluate("val")
     run.evaluate("test")
-    assert {split: report["epochs"] for split, report in saved(tmp_path / "a")["evaluations"].items()} == {
+    assert {split: report["epochs"] for split, report in saved(tmp_path / "a").evaluations.items()} == {
         "val": 3,
         "test": 3,
     }
-    assert all("elsewhere" not in report for report in saved(tmp_path / "a")["evaluations"].values())
+    assert all("elsewhere" not in report for report in saved(tmp_path / "a").evaluations.values())
 
 
 # --- evaluated
@@ -208,25 +210,25 @@ def test_one_split_or_figure_does_not_lose_another() -> None:
         report("val", knn200=60.0),
         report(knn10=41.0, probe=70.0, per_class={"probe": {"0": 2.0}}),
     ):
-        record = with_evaluation(record, new, a)
+        record = record.evaluated(new, a)
     per_class = {"knn200": {"0": 1.0}, "probe": {"0": 2.0}}
-    assert record["evaluations"] == {
+    assert record.evaluations == {
         "test": report(knn200=50.0, knn10=41.0, per_class=per_class, probe=70.0),
         "val": report("val", knn200=60.0),
     }
-    assert made(2, a, record)["evaluations"] == record["evaluations"]
-    assert made(3, a, record)["evaluations"] == {}
+    assert made(2, a, record).evaluations == record.evaluations
+    assert made(3, a, record).evaluations == {}
 
 
 def test_figures_measured_elsewhere_say_so_until_they_are_measured_again() -> None:
-    record = with_evaluation(made(2, here("a")), report(knn200=50.0, probe=70.0), here("b"))
-    (elsewhere,) = record["evaluations"]["test"]["elsewhere"]
+    record = made(2, here("a")).evaluated(report(knn200=50.0, probe=70.0), here("b"))
+    (elsewhere,) = record.evaluations["test"]["elsewhere"]
     assert elsewhere["figures"] == ["knn200", "probe"] and elsewhere["hardware"]["device"] == "b"
-    record = with_evaluation(record, report(probe=71.0), here("a"))
-    (elsewhere,) = record["evaluations"]["test"]["elsewhere"]
-    assert elsewhere["figures"] == ["knn200"] and record["evaluations"]["test"]["probe"] == 71.0
-    record = with_evaluation(record, report(knn200=50.5), here("a"))
-    assert "elsewhere" not in record["evaluations"]["test"]
+    record = record.evaluated(report(probe=71.0), here("a"))
+    (elsewhere,) = record.evaluations["test"]["elsewhere"]
+    assert elsewhere["figures"] == ["knn200"] and record.evaluations["test"]["probe"] == 71.0
+    record = record.evaluated(report(knn200=50.5), here("a"))
+    assert "elsewhere" not in record.evaluations["test"]
 
 
 def test_a_run_without_record_gets_one_that_claims_no_more_than_is_known(tmp_path: Path) -> None:
@@ -234,9 +236,9 @@ def test_a_run_without_record_gets_one_that_claims_no_more_than_is_known(tmp_pat
     (tmp_path / "a" / "record.json").unlink()
     Run.load(tmp_path / "a").evaluate("val")
     record = saved(tmp_path / "a")
-    assert (record["commit"], record["versions"], record["hardware"]) == ("", {}, {})
-    assert record["epochs"]["done"] == 3 and record["images"]["count"] == 48
-    (elsewhere,) = record["evaluations"]["val"]["elsewhere"]
+    assert record.stretches == (Stretch(),) and record.epochs == 3
+    assert record.images is not None and record.images.count == 48
+    (elsewhere,) = record.evaluations["val"]["elsewhere"]
     assert elsewhere["versions"]["torch"] == torch.__version__
 
 
@@ -248,7 +250,8 @@ def test_a_run_without_record_gets_one_that_claims_no_more_than_is_known(tmp_pat
     [
         ("{", r"record\.json cannot be read as a record: .* Nothing was changed\. .* move it away"),
         ('{"kind": "comparison"}', "holds a record of kind 'comparison'; one of kind 'run' is needed"),
-        ('{"kind": "run", "command": ""}', "is damaged or of another version: it lacks from_epoch, commit"),
+        ('{"kind": "run", "command": ""}', "cltools 0.1 wrote is converted by: python data/convert.py"),
+        ('{"kind": "run", "format": 2, "seconds": 1}', "is damaged or of another version: it lacks experiment"),
     ],
 )
 def test_a_damaged_record_is_refused_before_anything_is_done(tmp_path: Path, text: str, message: str) -> None:
@@ -269,11 +272,25 @@ def test_a_damaged_record_is_refused_before_anything_is_done(tmp_path: Path, tex
         assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
     (tmp_path / "a" / "record.json").unlink()
     fit(half, out=tmp_path / "a", resume=True)
-    assert saved(tmp_path / "a")["epochs"]["done"] == 3 and saved(tmp_path / "a")["earlier"][0]["commit"] == ""
+    assert saved(tmp_path / "a").epochs == 3 and saved(tmp_path / "a").stretches[0].commit == ""
 
 
 def test_no_record_is_none_and_a_record_comes_back(tmp_path: Path) -> None:
     assert read_run_record(tmp_path) is None
-    record = made(2, here("a"))
-    (tmp_path / "record.json").write_text(json.dumps(record))
-    assert read_run_record(tmp_path) == record and record["experiment"] == json.loads(json.dumps(to_plain(ASKED)))
+    record = made(2, here("b", after=1), made(1, here("a", warm_epochs=4))).evaluated(report(knn200=50.0), here("c"))
+    (tmp_path / "record.json").write_text(json.dumps(record.to_plain()))
+    assert read_run_record(tmp_path) == record and len(record.stretches) == 2 and record.warm_epochs == 4
+    older = {name: value for name, value in record.to_plain().items() if name != "given"}
+    assert RunRecord.from_plain(tmp_path, older) == record
+    for name, value in (("stretches", []), ("stretches", [{"epoch": 1}]), ("by_epoch", [1]), ("experiment", {})):
+        (tmp_path / "record.json").write_text(json.dumps(record.to_plain() | {name: value}))
+        with pytest.raises(ValueError, match=r"record\.json is damaged"):
+            read_run_record(tmp_path)
+
+
+def test_a_config_that_cannot_be_read_tells_of_the_version_that_can(tmp_path: Path) -> None:
+    fit(ASKED, out=tmp_path / "a")
+    config = tmp_path / "a" / "config.json"
+    config.write_text(config.read_text().replace('"queue_size"', '"queue_length"'))
+    with pytest.raises(ValueError, match=r"config\.json cannot be read: .*queue_length.*cltools 0\.1"):
+        Run.load(tmp_path / "a")

@@ -1,7 +1,7 @@
 """`load_images`: one call for every source of images, and the split that is held out for choosing."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -32,8 +32,8 @@ class DataSettings:
     """
 
     name: str = "cifar10"
-    root: str | None = None
-    download: bool = True
+    root: str | None = field(default=None, metadata={"decides": False})
+    download: bool = field(default=True, metadata={"decides": False})
     limit: int | None = None
     size: int | None = None
     holdout: float = 0.0

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cltools.config import IMMATERIAL, Experiment, differences
+from cltools.config import Experiment, differences
 from cltools.evaluation.report import PROTOCOLS
 
 
@@ -22,7 +22,7 @@ def check_seeds(runs: Mapping[Path, tuple[Experiment, int]]) -> None:
     seeds: dict[int, Path] = {}
     (first, (experiment, epochs)), *_ = runs.items()
     for path, (other, done) in runs.items():
-        unlike = [line for line in differences(experiment, other) if not line.startswith(("seed:", *IMMATERIAL))]
+        unlike = [str(each) for each in differences(experiment, other) if each.decides and each.path != "seed"]
         if done != epochs:
             unlike.append(f"epochs done: {epochs} → {done}")
         if unlike:

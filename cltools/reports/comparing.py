@@ -8,14 +8,14 @@ With `holdout` it is measured on training images that no arm sees, and then some
 import math
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
-from cltools.config import IMMATERIAL, Experiment, differences, plain_differences, to_plain
+from cltools.config import Experiment, differences, to_plain, undeciding
 from cltools.datasets import ImageSet
 from cltools.errors import unknown
 from cltools.evaluation import evaluate
@@ -26,7 +26,7 @@ from cltools.training import Run, fit
 from cltools.training.inputs import evaluation_images, training_images
 from cltools.training.learner import resolve_device
 
-KIND = "comparison"
+KIND, FORMAT = "comparison", 2
 FIGURES = ("knn200", "knn10", "probe")
 CURVES = {"loss": 4, "knn": 2, "false_negative_share": 4, "mined_purity": 4}
 """Columns of the history that a row keeps by epoch, and their decimals."""
@@ -115,10 +115,10 @@ def compare(flags: CompareFlags) -> dict[str, Any]:
         "images": flags.images,
         "warm_epochs": flags.warm_epochs,
         "baseline": _deciding(baseline),
-        "arms": {name: differences(baseline, experiment) for name, experiment in experiments.items()},
+        "arms": {name: [each.to_plain() for each in differences(baseline, of)] for name, of in experiments.items()},
     }
     here = provenance(resolve_device(flags.device))
-    record = {"kind": KIND, **settings, **here, "warm_starts": {}, "rows": []}
+    record = {"kind": KIND, "format": FORMAT, **settings, **here, "warm_starts": {}, "rows": []}
     if flags.out.exists():
         record = _gone_on_with(flags.out, settings | here)
     done = {(row["arm"], row["seed"]) for row in record["rows"]}
@@ -197,26 +197,30 @@ def _deciding(experiment: Experiment) -> dict[str, Any]:
     """The settings that decide a result; a record has several seeds."""
     plain: dict[str, Any] = to_plain(experiment)
     del plain["seed"]
-    for line in IMMATERIAL:
-        part, name = line.removesuffix(":").split(".")
-        del plain[part][name]
+    for path in undeciding():
+        section, name = path.split(".")
+        del plain[section][name]
     return plain
 
 
 def _gone_on_with(path: Path, now: dict[str, Any]) -> dict[str, Any]:
     """The record of that file, with the arms that are new to it."""
     record = read_record(path)
-    check_record(path, record, KIND, ENTRIES)
+    check_comparison(path, record)
     if other := unlike(record, now):
         raise ValueError(f"{path} was made with other settings: {', '.join(other)}. Give another file.")
     return {**record, "arms": record["arms"] | now["arms"]}
 
 
-def unlike(record: dict[str, Any], other: dict[str, Any]) -> list[str]:
+def check_comparison(path: Path, record: Mapping[str, Any]) -> None:
+    """Raise ValueError for a record that is no comparison of this version, or a damaged one."""
+    check_record(path, record, KIND, ENTRIES, form=FORMAT)
+
+
+def unlike(record: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """In what two records differ that must be alike to put them together."""
     names = ("images", "warm_epochs", "commit", "versions", "hardware")
-    changed = plain_differences(record["baseline"], other["baseline"])
-    decides = any(not line.startswith(IMMATERIAL) for line in changed)  # older records hold all settings
+    decides = any(each.decides for each in differences(record["baseline"], other["baseline"]))
     found = [name for name in names if record[name] != other[name]] + ["baseline"] * decides
     arms = [name for name in other["arms"] if record["arms"].get(name, other["arms"][name]) != other["arms"][name]]
     return found + [f"arm {name}" for name in arms]

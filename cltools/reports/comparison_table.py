@@ -1,19 +1,52 @@
-"""Records of comparisons as one table."""
+"""Records of comparisons as a data frame, and as one table."""
 
-import math
 import statistics
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pandas import DataFrame, Series
+
 from cltools.evaluation import spread
-from cltools.provenance import check_record
 from cltools.reports.arms import BASELINE
-from cltools.reports.comparing import ENTRIES, KIND, unlike
+from cltools.reports.comparing import FIGURES, check_comparison, unlike
+from cltools.reports.markdown import markdown
+
+SHARES = {"kept": "kept", "false_negative_share": "false negatives", "mined_purity": "mined purity"}
+"""Columns of shares of the keys, and their heads."""
 
 
-def comparison_table(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -> str:
+def rows_of(records: Sequence[tuple[Path, Mapping[str, Any]]]) -> DataFrame:
+    """The rows of several records that belong together, as `frame_of` gives them.
+
+    Raises:
+        ValueError: damaged records, or ones that cannot be put together.
+    """
+    head, first = records[0]
+    for path, record in records:
+        check_comparison(path, record)
+        if other := unlike(first, record):
+            raise ValueError(f"{path} differs from {head} in {', '.join(other)}; make a table of each.")
+    frame = frame_of(row for _, record in records for row in record["rows"])
+    if frame.index.has_duplicates:
+        raise ValueError("Two of the records hold the same arm with the same seed; name one of them.")
+    return frame
+
+
+def frame_of(rows: Iterable[Mapping[str, Any]]) -> DataFrame:
+    """Rows as `compare` writes them, indexed by arm and seed; a figure that a row lacks, or None, is NaN."""
+    frame = DataFrame([*rows], columns=["arm", "seed", *FIGURES, *SHARES, "curves", "diverged"])
+    return frame.astype(dict.fromkeys([*FIGURES, *SHARES], float)).set_index(["arm", "seed"])
+
+
+def gains(frame: DataFrame, figure: str, against: str = BASELINE) -> Series:
+    """What each row has more than the row of another arm with the same seed, in points; NaN where one lacks it."""
+    arms, seeds = (frame.index.get_level_values(level) for level in ("arm", "seed"))
+    other = frame.loc[arms == against, figure].droplevel("arm")
+    return frame[figure] - other.reindex(seeds).to_numpy()
+
+
+def comparison_table(records: Sequence[tuple[Path, Mapping[str, Any]]]) -> str:
     """Mean ± deviation over seeds of each arm, and the mean difference to the baseline of the same seed.
 
     Seeds in which an arm diverged are counted beside the others, and enter no mean.
@@ -21,44 +54,33 @@ def comparison_table(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -
     Raises:
         ValueError: damaged records, or ones that cannot be put together.
     """
-    first = records[0]
-    for path, record in zip(paths, records, strict=True):
-        check_record(path, record, KIND, ENTRIES)
-        if other := unlike(first, record):
-            raise ValueError(f"{path} differs from {paths[0]} in {', '.join(other)}; make a table of each.")
-    rows = [row for record in records for row in record["rows"]]
-    if len({(row["arm"], row["seed"]) for row in rows}) < len(rows):
-        raise ValueError("Two of the records hold the same arm with the same seed; name one of them.")
-    by_arm: dict[str, dict[int, dict[str, Any]]] = {row["arm"]: {} for row in rows}
-    diverged = Counter(row["arm"] for row in rows if "diverged" in row)
-    for row in rows:
-        if "diverged" not in row:
-            by_arm[row["arm"]][row["seed"]] = row
-    baseline = by_arm.get(BASELINE, {})
-    head = [
-        "arm",
-        "seeds",
-        "kNN-200",
-        "against moco",
-        "probe",
-        "against moco",
-        "kept",
-        "false negatives",
-        "mined purity",
-    ]
-    lines = [_caption(first), "", f"| {' | '.join(head)} |", f"|---{'|---:' * (len(head) - 1)}|"]
-    for name in [arm for arm in {**first["arms"], **by_arm} if arm in by_arm]:  # in the order they are defined in
-        seeds = by_arm[name]
-        cells = [f"`{name}`", f"{len(seeds)}{f', diverged {diverged[name]}' * (name in diverged)}"]
-        for figure in ("knn200", "probe"):
-            reached = spread([row[figure] for row in seeds.values()]) if seeds else ""
-            cells += [reached, _gain(seeds, baseline, figure, name)]
-        cells += [_percent(_mean(seeds, column)) for column in ("kept", "false_negative_share", "mined_purity")]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    frame, first = rows_of(records), records[0][1]
+    present = {*frame.index.get_level_values("arm")}
+    arms = [arm for arm in dict.fromkeys([*first["arms"], *present]) if arm in present]  # in the order of definition
+
+    def by_arm(values: Series, said: Any) -> list[str]:
+        texts = values.dropna().groupby("arm").agg(lambda seeds: said([*seeds]))
+        return [texts.get(arm, "") for arm in arms]
+
+    def percent(shares: list[float]) -> str:
+        return f"{100 * statistics.fmean(shares):.1f} %"
+
+    columns = {"arm": [f"`{arm}`" for arm in arms], "seeds": _counted(frame, arms)}
+    for figure, name in (("knn200", "kNN-200"), ("probe", "probe")):
+        columns[name] = by_arm(frame[figure], spread)
+        gained = gains(frame, figure).drop(BASELINE, level="arm", errors="ignore")
+        columns[f"{name} gain"] = by_arm(gained, lambda seeds: spread(seeds, layout="+"))
+    columns |= {head: by_arm(frame[share], percent) for share, head in SHARES.items()}
+    cells = DataFrame(columns).rename(columns=lambda name: f"against {BASELINE}" if name.endswith("gain") else name)
+    return markdown(_caption(first), cells, left=("arm",))
 
 
-def _caption(record: dict[str, Any]) -> str:
+def _counted(frame: DataFrame, arms: Sequence[str]) -> list[str]:
+    counted = frame.groupby("arm")[["knn200", "diverged"]].count().loc[[*arms]]
+    return [f"{done}{f', diverged {lost}' if lost else ''}" for done, lost in counted.itertuples(index=False)]
+
+
+def _caption(record: Mapping[str, Any]) -> str:
     epochs = record["baseline"]["training"]["epochs"]
     share = record["baseline"].get("data", {}).get("holdout", 0)
     judged = f"{100 * share:g} % of the training images, held out," if share else "the test images"
@@ -67,17 +89,3 @@ def _caption(record: dict[str, Any]) -> str:
         f"{judged} after the last epoch, mean ± deviation over seeds. Commit {record['commit'] or 'unknown'}, "
         f"{record['hardware']['device']}."
     )
-
-
-def _gain(seeds: dict[int, dict[str, Any]], baseline: dict[int, dict[str, Any]], figure: str, name: str) -> str:
-    shared = [seeds[seed][figure] - baseline[seed][figure] for seed in seeds if seed in baseline]
-    return "" if name == BASELINE or not shared else spread(shared, layout="+")
-
-
-def _mean(seeds: dict[int, dict[str, Any]], column: str) -> float:
-    values = [row[column] for row in seeds.values() if row[column] is not None]
-    return statistics.fmean(values) if values else math.nan
-
-
-def _percent(share: float) -> str:
-    return "" if math.isnan(share) else f"{100 * share:.1f} %"

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cltools.config import IMMATERIAL, Experiment, differences
+from cltools.config import Experiment, differences
 from cltools.files import replacing
 from cltools.ranks import Ranks
 from cltools.training.history import EpochSums, Row
@@ -234,7 +234,7 @@ def check_same_experiment(path: Path, saved: Experiment, experiment: Experiment)
 
     Where data lie, where the run computes and how often it saves change no result, and may differ.
     """
-    changed = [line for line in differences(saved, experiment) if not line.startswith(IMMATERIAL)]
+    changed = [str(each) for each in differences(saved, experiment) if each.decides]
     if changed:
         raise ValueError(
             f"{path} was made with other settings:\n  " + "\n  ".join(changed) + "\n"

@@ -1,14 +1,11 @@
-"""The record of a run, `record.json`: what was asked, where it was trained, what came out. Pure, from parts of a run.
-
-A stretch is the epochs that were trained in the same surroundings. Most runs have one; one resumed elsewhere has more.
-"""
+"""The record of a run, `record.json`: what was asked, where it was trained, what came out."""
 
 import math
 import statistics
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -17,24 +14,194 @@ from cltools.provenance import check_record, provenance, read_record
 from cltools.training.history import Row
 from cltools.training.inputs import TrainedOn
 
-KIND, RECORD = "run", "record.json"
-Record = dict[str, Any]
-
-STRETCH = ("from_epoch", "command", "commit", "versions", "hardware")
-SURROUNDINGS = ("commit", "versions", "hardware")
-UNKNOWN: Record = {"from_epoch": 1, "command": "", "commit": "", "versions": {}, "hardware": {}}
-GIVEN = "given_as_objects"
-"""Parts that `fit` was given as objects, and what each was: with any, the run does not repeat from its config alone.
-
-Records of older versions lack it.
-"""
-ENTRIES = (
-    "kind", *STRETCH, "earlier", "warm_epochs", "experiment", "seed", "backbone", "images", "epochs", "seconds",
-    "views_per_second", "accuracy", "evaluations",
-)  # fmt: skip
+KIND, FORMAT, RECORD = "run", 2, "record.json"
+Plain = Mapping[str, Any]
 
 
-def stretch_here(device: torch.device, *, ranks: int = 1, after: int = 0, warm_epochs: int = 0) -> Record:
+@dataclass(frozen=True)
+class Stretch:
+    """Epochs of a run that were trained in the same surroundings; by default, those of which nothing is known.
+
+    Most runs have one stretch. A run that was resumed elsewhere has more.
+
+    Attributes:
+        from_epoch: the first of them, counted from 1.
+        command: the one that began the stretch; resuming in the same surroundings does not change it.
+        commit: of the code.
+        versions: of Python and of the libraries.
+        hardware: device, threads, and number of processes.
+        warm_epochs: those of the run that this one started from; they count in the first stretch alone.
+    """
+
+    from_epoch: int = 1
+    command: str = ""
+    commit: str = ""
+    versions: Plain = field(default_factory=dict)
+    hardware: Plain = field(default_factory=dict)
+    warm_epochs: int = 0
+
+    @property
+    def surroundings(self) -> dict[str, Any]:
+        """What must be equal for two stretches to be one: code, versions and hardware."""
+        return {"commit": self.commit, "versions": self.versions, "hardware": self.hardware}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An epoch's mean loss, and the kNN accuracy after it in percent; None where it was not measured."""
+
+    epoch: int
+    loss: float
+    knn: float | None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What is known of a run as it stands.
+
+    Attributes:
+        experiment: every setting, as `to_plain` gives them: a reader's own rule need not be known to read a record.
+        backbone: its name, or the class of one's own.
+        images: what it was trained on; None where that is not known.
+        stretches: one at least, the last one last.
+        epochs: how many are done.
+        steps: of the epoch under way, where the run was stopped within one.
+        seconds: of training, in all epochs.
+        views_per_second: the median over epochs; None before the first.
+        judged: the split that kNN was measured on while training; None where it was not.
+        by_epoch: loss and accuracy.
+        evaluations: by split, the report of `Run.evaluate` on the encoder as it stands.
+        given: parts that `fit` was given as objects, and what each was; a run with any does not repeat from its
+            experiment alone. Older records lack it.
+    """
+
+    experiment: Plain
+    backbone: str
+    images: TrainedOn | None
+    stretches: tuple[Stretch, ...]
+    epochs: int
+    steps: int
+    seconds: float
+    views_per_second: float | None
+    judged: Literal["test", "val"] | None
+    by_epoch: tuple[Measured, ...]
+    evaluations: Mapping[str, dict[str, Any]]
+    given: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return int(self.experiment["seed"])
+
+    @property
+    def asked(self) -> int:
+        """How many epochs were asked for."""
+        return int(self.experiment["training"]["epochs"])
+
+    @property
+    def warm_epochs(self) -> int:
+        """Epochs of another run that this one started from."""
+        return self.stretches[0].warm_epochs
+
+    @classmethod
+    def of(
+        cls,
+        experiment: Experiment,
+        rows: Sequence[Row],
+        images: TrainedOn | None,
+        backbone: str,
+        *,
+        steps: int = 0,
+        given: Mapping[str, str] | None = None,
+        here: Stretch | None,
+        before: "RunRecord | None",
+    ) -> "RunRecord":
+        """The record of a run.
+
+        Args:
+            experiment: every setting.
+            rows: of its history.
+            images: what it was trained on; None where that is not at hand.
+            backbone: its name, or the class of one's own.
+            steps: of the epoch under way.
+            given: the parts that were given as objects, and what each was.
+            here: the stretch trained by this process; None for a run that was only loaded.
+            before: the record so far. Its stretches stay as far as the run goes on from them, its evaluations where
+                no step was trained since.
+        """
+        known = [Measured(int(r["epoch"]), r["loss"], None if math.isnan(r["knn"]) else r["knn"]) for r in rows]
+        reports = before.evaluations if before else {}
+        return cls(
+            to_plain(experiment),
+            backbone,
+            images or (before.images if before else None),
+            _stretches(here, before.stretches if before else ()),
+            epochs=len(rows),
+            steps=steps,
+            seconds=sum(row["seconds"] for row in rows),
+            views_per_second=statistics.median(row["views_per_second"] for row in rows) if rows else None,
+            judged=None if all(m.knn is None for m in known) else "val" if experiment.data.holdout > 0 else "test",
+            by_epoch=tuple(known),
+            evaluations={
+                split: report
+                for split, report in reports.items()
+                if (report["epochs"], report.get("steps", 0)) == (len(rows), steps)
+            },
+            given=given or {},
+        )
+
+    def evaluated(self, report: Plain, here: Stretch) -> "RunRecord":
+        """The record with what was measured now; figures of the same split that were not measured again stay.
+
+        Figures measured in other surroundings than those of the last epoch are named in the report's "elsewhere".
+        """
+        old = self.evaluations.get(report["split"], {})
+        merged = {**old, **report}
+        if "per_class" in old and "per_class" in report:
+            merged["per_class"] = {**old["per_class"], **report["per_class"]}
+        figures = [name for name, value in report.items() if isinstance(value, float)]
+        elsewhere = [
+            {**other, "figures": rest}
+            for other in merged.pop("elsewhere", [])
+            if (rest := [name for name in other["figures"] if name not in figures])
+        ]
+        if here.surroundings != self.stretches[-1].surroundings:
+            elsewhere.append({"figures": figures, **here.surroundings})
+        if elsewhere:
+            merged["elsewhere"] = elsewhere
+        return replace(self, evaluations={**self.evaluations, report["split"]: merged})
+
+    def to_plain(self) -> dict[str, Any]:
+        """The record as an object of JSON."""
+        return {"kind": KIND, "format": FORMAT, **asdict(self)}
+
+    @classmethod
+    def from_plain(cls, path: Path, plain: Plain) -> "RunRecord":
+        """The record that `to_plain` gave.
+
+        Args:
+            path: where it lies, for messages.
+            plain: what was read there.
+
+        Raises:
+            ValueError: it is damaged, foreign, or of another version.
+        """
+        names = [f.name for f in fields(cls)]
+        check_record(path, plain, KIND, [name for name in names if name != "given"], form=FORMAT)
+        parts = {name: plain[name] for name in names if name in plain}
+        try:
+            parts["images"] = TrainedOn(**parts["images"]) if parts["images"] else None
+            parts["stretches"] = tuple(Stretch(**stretch) for stretch in parts["stretches"])
+            parts["by_epoch"] = tuple(Measured(**row) for row in parts["by_epoch"])
+            record = cls(**parts)
+            if not record.stretches or record.seed < 0 or record.asked < 1:
+                raise ValueError("no stretch, seed, or number of epochs")
+        except (TypeError, ValueError, KeyError) as error:
+            raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}).") from error
+        return record
+
+
+def stretch_here(device: torch.device, *, ranks: int = 1, after: int = 0, warm_epochs: int = 0) -> Stretch:
     """The stretch that this process begins.
 
     Args:
@@ -45,130 +212,32 @@ def stretch_here(device: torch.device, *, ranks: int = 1, after: int = 0, warm_e
     """
     here = provenance(device)
     here["hardware"]["ranks"] = ranks
-    return {"from_epoch": after + 1, **here, "warm_epochs": warm_epochs}
+    return Stretch(after + 1, **here, warm_epochs=warm_epochs)
 
 
-def run_record(
-    experiment: Experiment,
-    rows: list[Row],
-    images: TrainedOn | None,
-    backbone: str,
-    *,
-    steps: int = 0,
-    given: Mapping[str, str],
-    here: Record | None,
-    before: Record | None,
-) -> Record:
-    """The record of a run as it stands.
-
-    Args:
-        experiment: every setting.
-        rows: of its history.
-        images: what it was trained on; None where that is not at hand.
-        backbone: its name, or the class of one's own.
-        steps: of the epoch under way.
-        given: the parts that were given as objects, and what each was.
-        here: the stretch trained by this process; None for a run that was only loaded.
-        before: the record so far. Its stretches stay as far as the run goes on from them, its evaluations where no
-            step was trained since.
-    """
-    *earlier, last = _stretches(here, before)
-    first = (*earlier, last)[0]
-    return {
-        "kind": KIND,
-        **{name: last[name] for name in STRETCH},
-        "earlier": [{name: stretch[name] for name in STRETCH} for stretch in earlier],
-        "warm_epochs": first.get("warm_epochs", before["warm_epochs"] if before else 0),
-        "experiment": to_plain(experiment),
-        "seed": experiment.seed,
-        "backbone": backbone,
-        "images": asdict(images) if images else before["images"] if before else None,
-        GIVEN: {**given},
-        "epochs": {"done": len(rows), "asked": experiment.training.epochs} | ({"steps": steps} if steps else {}),
-        "seconds": sum(row["seconds"] for row in rows),
-        "views_per_second": statistics.median(row["views_per_second"] for row in rows) if rows else None,
-        "accuracy": _accuracy(experiment, rows),
-        "evaluations": {
-            split: report
-            for split, report in (before["evaluations"] if before else {}).items()
-            if (report["epochs"], report.get("steps", 0)) == (len(rows), steps)
-        },
-    }
-
-
-def with_evaluation(record: Record, report: Mapping[str, Any], here: Mapping[str, Any]) -> Record:
-    """The record with what was measured now; figures of the same split that were not measured again stay.
-
-    Figures measured in other surroundings than those of the last epoch are named in the report's "elsewhere".
-    """
-    old = record["evaluations"].get(report["split"], {})
-    merged = dict(old)
-    for name, value in report.items():
-        merged[name] = {**old.get(name, {}), **value} if isinstance(value, Mapping) else value
-    figures = [name for name, value in report.items() if isinstance(value, float)]
-    elsewhere = [
-        {**other, "figures": rest}
-        for other in old.get("elsewhere", [])
-        if (rest := [name for name in other["figures"] if name not in figures])
-    ]
-    if not same_surroundings(record, here):
-        elsewhere.append({"figures": figures, **{name: here[name] for name in SURROUNDINGS}})
-    merged.pop("elsewhere", None)
-    report = merged | ({"elsewhere": elsewhere} if elsewhere else {})
-    return {**record, "evaluations": {**record["evaluations"], report["split"]: report}}
-
-
-def read_run_record(folder: Path) -> Record | None:
+def read_run_record(folder: Path) -> RunRecord | None:
     """The record in a run's folder; None where there is none.
 
     Raises:
-        ValueError: it is damaged or foreign.
+        ValueError: it is damaged, foreign, or of another version.
     """
     path = folder / RECORD
     if not path.exists():
         return None
     try:
-        record = read_record(path)
-        check_record(path, record, KIND, ENTRIES)
+        return RunRecord.from_plain(path, read_record(path))
     except ValueError as error:
         raise ValueError(
             f"{error} Nothing was changed. The run itself does not need it: move it away, and a new one is written."
         ) from error
-    return record
 
 
-def stretches_of(record: Mapping[str, Any]) -> list[Record]:
-    """The stretches that a record holds, the last one last."""
-    return [*record["earlier"], {name: record[name] for name in STRETCH}]
-
-
-def same_surroundings(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    """Whether two stretches were trained by the same code, versions and hardware."""
-    return all(a[name] == b[name] for name in SURROUNDINGS)
-
-
-def _stretches(here: Record | None, before: Record | None) -> list[Record]:
+def _stretches(here: Stretch | None, before: Sequence[Stretch]) -> tuple[Stretch, ...]:
     """All stretches of a run, the last one last: those before that it goes on from, then this process's."""
-    known = stretches_of(before) if before else []
     if here is None:
-        return known or [UNKNOWN]
-    known = [stretch for stretch in known if stretch["from_epoch"] < here["from_epoch"]]
-    if not known and here["from_epoch"] > 1:
-        known = [UNKNOWN]
+        return tuple(before) or (Stretch(),)
+    known = [stretch for stretch in before if stretch.from_epoch < here.from_epoch]
+    if not known and here.from_epoch > 1:
+        known = [Stretch()]
     # The command that began a stretch stays: those that went on with it are that command and --resume.
-    return known if known and same_surroundings(known[-1], here) else [*known, here]
-
-
-def _accuracy(experiment: Experiment, rows: list[Row]) -> Record:
-    """Loss and kNN accuracy by epoch, with the protocol and the images judged by; null where it was not measured."""
-    by_epoch = [
-        {"epoch": int(row["epoch"]), "loss": row["loss"], "knn": None if math.isnan(row["knn"]) else row["knn"]}
-        for row in rows
-    ]
-    judged = "val" if experiment.data.holdout > 0 else "test"
-    measured = any(row["knn"] is not None for row in by_epoch)
-    return {
-        "protocol": experiment.evaluation.protocol,
-        "split": judged if measured else None,
-        "by_epoch": by_epoch,
-    }
+    return tuple(known if known and known[-1].surroundings == here.surroundings else [*known, here])

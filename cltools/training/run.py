@@ -36,7 +36,7 @@ from cltools.training.inputs import (
     training_images,
 )
 from cltools.training.learner import Memory
-from cltools.training.record import GIVEN, RECORD, Record, read_run_record, run_record, stretch_here, with_evaluation
+from cltools.training.record import RECORD, RunRecord, Stretch, read_run_record, stretch_here
 
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.csv", "checkpoint.pt"
 WEIGHTS = "encoder.safetensors"
@@ -73,7 +73,7 @@ class Run:
     memory: Memory | None = None
     images: TrainedOn | None = None
     steps: int = 0
-    here: Record | None = field(default=None, repr=False)
+    here: Stretch | None = field(default=None, repr=False)
     parts: Parts = field(default_factory=Parts, repr=False)
 
     def save(self) -> None:
@@ -91,7 +91,7 @@ class Run:
         plain = {k: t.cpu().clone(memory_format=torch.contiguous_format) for k, t in weights.items()}
         with replacing(self.path / WEIGHTS) as part:
             part.write_bytes(serialised(plain))
-        write_record(self.path / RECORD, record)
+        write_record(self.path / RECORD, record.to_plain())
 
     def evaluate(
         self,
@@ -143,13 +143,13 @@ class Run:
             for protocol in found.predicted:
                 write_text(self.path / confusion_file(split, protocol), found.confusion_csv(protocol))
             here = self.here or stretch_here(home(self.encoder))
-            write_record(self.path / RECORD, with_evaluation(self._record(self.path), report, here))
+            write_record(self.path / RECORD, self._record(self.path).evaluated(report, here).to_plain())
         return report
 
-    def _record(self, folder: Path) -> Record:
+    def _record(self, folder: Path) -> RunRecord:
         """The record as it stands, going on with the one that lies there."""
         own = self.encoder.backbone
-        return run_record(
+        return RunRecord.of(
             self.experiment,
             self.history.rows,
             self.images,
@@ -330,7 +330,9 @@ def read_config(path: Path) -> Experiment:
     try:
         return Experiment.from_json(path.read_text())
     except ValueError as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+        raise ValueError(
+            f"{path} cannot be read: {error} A run that cltools 0.1 wrote is read by cltools 0.1."
+        ) from error
 
 
 def _checkpoint_of(path: Path) -> dict[str, Any] | None:
@@ -352,7 +354,7 @@ def _given_of(path: Path, state: dict[str, Any] | None) -> dict[str, str]:
         record = read_run_record(path)
     except ValueError:  # whoever wants the record is told of it
         return {}
-    return dict(record.get(GIVEN, {})) if record else {}
+    return dict(record.given) if record else {}
 
 
 def _encoder_for(weights: dict[str, Tensor], experiment: Experiment, backbone: nn.Module | None) -> Encoder:

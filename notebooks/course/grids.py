@@ -19,7 +19,7 @@ from torch import Tensor
 from cltools.mining import NegativeRule, RankBand, Similarities
 from cltools.mining.bands import rank_count
 from cltools.mining.similarities import own_last
-from cltools.reports import BASELINE, chance_name
+from cltools.reports.arms import BASELINE, chance_name
 from cltools.reports.run_table import FIGURES
 from course.plots import LOOK, Picture, panels
 from course.results import Comparison
@@ -71,7 +71,7 @@ def _between(edges: Sequence[float], share: float) -> float:
 def bands_of(records: Comparison) -> dict[str, tuple[float, float]]:
     """The edges of the bands in a record of a grid, by arm."""
     found = {}
-    for arm in dict.fromkeys(row["arm"] for row in records.rows):
+    for arm in records.frame.index.unique("arm"):
         if edges := re.fullmatch(r"band-([\d.]+)-([\d.]+)", arm):
             found[arm] = float(edges[1]), float(edges[2])
     return found

@@ -11,7 +11,7 @@ from typing import Any
 
 from cltools.evaluation import spread
 from cltools.evaluation.intervals import student
-from cltools.reports import BASELINE
+from cltools.reports.arms import BASELINE
 from course.results import Comparison
 
 LEAST = 3

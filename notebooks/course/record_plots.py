@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from cltools.explorer.colours import GREY
-from cltools.reports import BASELINE
+from cltools.reports.arms import BASELINE
 from cltools.reports.run_table import FIGURES
 from course.plots import COLOURS, LOOK, Picture, panels
 from course.results import Comparison
@@ -42,7 +42,7 @@ def draw_gains(
     later: Comparison | None = None,
 ) -> None:
     """A row an arm, the first on top; hollow dots for the arms that later records hold too."""
-    also = set() if later is None else {row["arm"] for row in later.rows}
+    also = set() if later is None else {*later.frame.index.unique("arm")}
     for row, arm in enumerate(reversed(arms)):
         values = [*records.gains(arm, figure, against=against).values()]
         mean = statistics.fmean(values)

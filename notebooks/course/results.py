@@ -5,37 +5,40 @@ Nothing is typed into a notebook: further seeds, once recorded, change what it s
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cltools.provenance import check_record, read_record
-from cltools.reports import BASELINE, comparison_table
-from cltools.training.record import ENTRIES, KIND as RUN
+from pandas import Series
+
+from cltools.provenance import read_record
+from cltools.reports.arms import BASELINE
+from cltools.reports.comparison_table import frame_of, gains, rows_of
+from cltools.training.record import RunRecord
 
 RESULTS = Path(__file__).resolve().parents[2] / "data" / "results"
 
 
-@dataclass(frozen=True)
 class Comparison:
     """Arms that went on from one warm start, with several seeds.
 
     Attributes:
-        rows: of each arm and seed, as `compare` wrote them; of one that diverged without figures.
+        frame: a row for each arm and seed, as `frame_of` gives them; of one that diverged without figures.
     """
 
-    rows: tuple[dict[str, Any], ...]
+    def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Take rows as `compare` writes them."""
+        self.frame = frame_of(rows)
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """All seeds, ascending."""
-        return tuple(sorted({row["seed"] for row in self.rows}))
+        return tuple(sorted(map(int, self.frame.index.unique("seed"))))
 
     @property
     def arms(self) -> tuple[str, ...]:
         """The arms that reached a figure in some seed, in their order; one that always diverged is none of them."""
-        return tuple(dict.fromkeys(row["arm"] for row in self.rows if "diverged" not in row))
+        return tuple(self.frame[self.frame["diverged"].isna()].index.unique("arm"))
 
     def of(self, arm: str, figure: str = "knn200") -> dict[int, float]:
         """A figure of an arm by seed; seeds without it are left out.
@@ -43,10 +46,7 @@ class Comparison:
         Raises:
             ValueError: no seed has it.
         """
-        found = {row["seed"]: row[figure] for row in self.rows if row["arm"] == arm and row.get(figure) is not None}
-        if not found:
-            raise ValueError(f"The records hold no {figure} of an arm {arm!r}{self._why(arm)}.")
-        return found
+        return self._by_seed(self.frame[figure], arm, figure)
 
     def curves(self, arm: str, column: str = "knn") -> dict[int, dict[int, float]]:
         """A column of the history of an arm by seed and epoch; where it was not measured it is left out.
@@ -54,20 +54,29 @@ class Comparison:
         Raises:
             ValueError: no record of that arm has curves.
         """
-        kept = {row["seed"]: row["curves"][column] for row in self.rows if row["arm"] == arm and "curves" in row}
-        if not kept:
-            raise ValueError(f"The records hold no curves of an arm {arm!r}{self._why(arm)}.")
-        known = {seed: {e: v for e, v in enumerate(values, 1) if v is not None} for seed, values in kept.items()}
+        kept = self._by_seed(self.frame["curves"], arm, "curves")
+        known = {seed: {e: v for e, v in enumerate(of[column], 1) if v is not None} for seed, of in kept.items()}
         return {seed: values for seed, values in known.items() if values}
 
-    def _why(self, arm: str) -> str:
-        rows = [row for row in self.rows if row["arm"] == arm]
-        return ": it diverged in every seed" if rows and all("diverged" in row for row in rows) else ""
-
     def gains(self, arm: str, figure: str = "knn200", *, against: str = BASELINE) -> dict[int, float]:
-        """What an arm has more than another of the same seed, in percentage points."""
-        mine, theirs = self.of(arm, figure), self.of(against, figure)
-        return {seed: mine[seed] - theirs[seed] for seed in mine if seed in theirs}
+        """What an arm has more than another of the same seed, in percentage points.
+
+        Raises:
+            ValueError: no seed has the figure of one of them.
+        """
+        self.of(arm, figure), self.of(against, figure)
+        both = gains(self.frame, figure, against).dropna()
+        return self._by_seed(both, arm, figure) if arm in both.index.unique("arm") else {}
+
+    def _by_seed(self, values: Series, arm: str, name: str) -> dict[int, Any]:
+        arms = self.frame.index.get_level_values("arm")
+        found = values.dropna()
+        found = found[found.index.get_level_values("arm") == arm].droplevel("arm")
+        if found.empty:
+            lost = arm in arms and self.frame.loc[[arm], "diverged"].notna().all()
+            why = ": it diverged in every seed" if lost else ""
+            raise ValueError(f"The records hold no {name} of an arm {arm!r}{why}.")
+        return {int(seed): value for seed, value in found.items()}
 
     def table(self, arms: Mapping[str, str], *, against: str = BASELINE) -> list[dict[str, Any]]:
         """A row an arm: mean differences over seeds, in how many seeds it is ahead, and how pure its positives were.
@@ -79,8 +88,7 @@ class Comparison:
         rows = []
         for arm, words in arms.items():
             near, probe = self.gains(arm, against=against), self.gains(arm, "probe", against=against)
-            mined = [row.get("mined_purity") for row in self.rows if row["arm"] == arm]
-            known = [share for share in mined if share is not None]
+            purity = self.frame.loc[[arm], "mined_purity"].dropna()
             rows.append(
                 {
                     "arm": arm,
@@ -88,7 +96,7 @@ class Comparison:
                     f"kNN-200 against {against}": statistics.fmean(near.values()),
                     "ahead in": f"{sum(gain > 0 for gain in near.values())} of {len(near)} seeds",
                     f"probe against {against}": statistics.fmean(probe.values()),
-                    "mined purity %": 100 * statistics.fmean(known) if known else None,
+                    "mined purity %": None if purity.empty else 100 * statistics.fmean(purity),
                 }
             )
         return rows
@@ -110,30 +118,28 @@ def comparison(images: str, kind: str = "compare", folder: Path = RESULTS) -> Co
     paths = sorted(folder.glob(f"{kind}-{images}-*.json"))
     if not paths:
         raise FileNotFoundError(f"{folder} holds no {kind}-{images}-*.json; `python -m cltools compare` writes one.")
-    records = [read_record(path) for path in paths]
-    comparison_table(paths, records)  # refuses what cannot be put together
-    return Comparison(tuple(row for record in records for row in record["rows"]))
+    records = [(path, read_record(path)) for path in paths]
+    rows_of(records)  # refuses what cannot be put together
+    return Comparison(row for _, record in records for row in record["rows"])
 
 
-def recorded_runs(images: str = "*", folder: Path = RESULTS) -> dict[Path, dict[str, Any]]:
+def recorded_runs(images: str = "*", folder: Path = RESULTS) -> dict[Path, RunRecord]:
     """The records of whole runs on these images, by file: `run-IMAGES-*.json`; none where there are none.
 
     Raises:
         ValueError: a damaged record.
     """
-    found = {path: read_record(path) for path in sorted(folder.glob(f"run-{images}-*.json"))}
-    for path, record in found.items():
-        check_record(path, record, RUN, ENTRIES)
-    return found
+    paths = sorted(folder.glob(f"run-{images}-*.json"))
+    return {path: RunRecord.from_plain(path, read_record(path)) for path in paths}
 
 
-def figures_by_method(records: Mapping[Path, Mapping[str, Any]], figure: str) -> dict[str, dict[int, float]]:
+def figures_by_method(records: Mapping[Path, RunRecord], figure: str) -> dict[str, dict[int, float]]:
     """A figure of the last epoch's test report by method and seed; runs without it are left out."""
     found: dict[str, dict[int, float]] = {}
     for path, record in records.items():
-        report = record["evaluations"].get("test", {})
+        report = record.evaluations.get("test", {})
         if figure in report:
-            found.setdefault(method_of(path), {})[record["seed"]] = report[figure]
+            found.setdefault(method_of(path), {})[record.seed] = report[figure]
     return found
 
 
@@ -142,13 +148,13 @@ def method_of(path: Path) -> str:
     return path.stem.split("-", 2)[2].rpartition("-")[0]
 
 
-def best_and_last(record: Mapping[str, Any]) -> tuple[float, float]:
+def best_and_last(record: RunRecord) -> tuple[float, float]:
     """The best kNN accuracy that was measured while training, and the last: what choosing by test labels would add.
 
     Raises:
         ValueError: none was measured.
     """
-    measured = [row["knn"] for row in record["accuracy"]["by_epoch"] if row["knn"] is not None]
+    measured = [row.knn for row in record.by_epoch if row.knn is not None]
     if not measured:
         raise ValueError("This record holds no kNN accuracy by epoch; evaluation.every was larger than its epochs.")
     return max(measured), measured[-1]

@@ -20,6 +20,7 @@ from cltools.evaluation import per_class
 from cltools.explorer.colours import GREY
 from cltools.reports.published import PUBLISHED
 from cltools.reports.run_table import FIGURES
+from cltools.training.record import RunRecord
 from cltools.training.run import confusion_file
 from course.plots import COLOURS, LOOK, Picture, panels
 from course.results import figures_by_method, method_of
@@ -121,7 +122,7 @@ def _protocol(confusion: Confusion) -> str:
     return FIGURES.get(confusion.protocol, confusion.protocol)
 
 
-def runs_apart(records: Mapping[Path, Mapping[str, Any]]) -> Picture:
+def runs_apart(records: Mapping[Path, RunRecord]) -> Picture:
     """Runs of several methods and seeds: accuracy and loss over the epochs, and what each protocol says at the end."""
     with rc_context(LOOK):
         figure, (accuracy, loss, ends) = panels(9.2, 3.2, 3)
@@ -134,18 +135,18 @@ def runs_apart(records: Mapping[Path, Mapping[str, Any]]) -> Picture:
     return Picture(figure, f"Curves of recorded runs by method, a line a seed. After the last epoch: {said}.")
 
 
-def draw_over_epochs(axes: Axes, records: Mapping[Path, Mapping[str, Any]], column: str) -> None:
+def draw_over_epochs(axes: Axes, records: Mapping[Path, RunRecord], column: str) -> None:
     """A line a run, a colour and a style a method."""
     for method, part in _by_method(records).items():
         colour, style = _look(records, method)
         for place, record in enumerate(part):
-            known = [(row["epoch"], row[column]) for row in record["accuracy"]["by_epoch"] if row[column] is not None]
+            known = [(row.epoch, value) for row in record.by_epoch if (value := getattr(row, column)) is not None]
             axes.plot(*zip(*known, strict=True), style, color=colour, alpha=0.7, label=method if not place else None)
     axes.set(xlabel="epoch")
     axes.grid(True)
 
 
-def draw_ends(axes: Axes, records: Mapping[Path, Mapping[str, Any]], figures: tuple[str, ...]) -> str:
+def draw_ends(axes: Axes, records: Mapping[Path, RunRecord], figures: tuple[str, ...]) -> str:
     """A dot a run and protocol, a tick at the mean of a method; says the means in words."""
     methods, said = [*_by_method(records)], []
     for place, figure in enumerate(figures):
@@ -161,14 +162,14 @@ def draw_ends(axes: Axes, records: Mapping[Path, Mapping[str, Any]], figures: tu
     return ", ".join(said)
 
 
-def _by_method(records: Mapping[Path, Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    found: dict[str, list[Mapping[str, Any]]] = {}
+def _by_method(records: Mapping[Path, RunRecord]) -> dict[str, list[RunRecord]]:
+    found: dict[str, list[RunRecord]] = {}
     for path, record in records.items():
         found.setdefault(method_of(path), []).append(record)
     return found
 
 
-def _look(records: Mapping[Path, Mapping[str, Any]], method: str) -> tuple[str, str]:
+def _look(records: Mapping[Path, RunRecord], method: str) -> tuple[str, str]:
     place = [*_by_method(records)].index(method)
     return COLOURS[(1, 0, 2, 3, 4, 5)[place % 6]], ("-", "--", "-.", ":")[place % 4]
 

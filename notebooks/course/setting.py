@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from cltools.config import Experiment, differences, from_plain, to_plain
+from cltools.config import Experiment, from_plain, to_plain
 from cltools.datasets import ImageSet, data_root, image_sets
 from cltools.datasets.stored import STORED
 from cltools.errors import unknown
@@ -17,9 +17,10 @@ from cltools.evaluation import LinearRecipe, Recipes, limited
 from cltools.mining import NegativeRule, PositiveRule
 from cltools.presets import laptop, preset
 from cltools.provenance import device_name
-from cltools.reports.run_table import UNTOLD
+from cltools.reports.run_table import changes
 from cltools.training.inputs import evaluation_images, training_images
 from cltools.training.learner import resolve_device
+from cltools.training.record import RunRecord
 from cltools.training.run import CONFIG, read_config
 from course.results import recorded_runs
 
@@ -156,7 +157,7 @@ def is_here(name: str, root: str | None = None) -> bool:
     return name in SHORT or STORED[name].whole(data_root(root))
 
 
-def how_long(experiment: Experiment, records: Mapping[Path, Mapping[str, Any]] | None = None) -> str:
+def how_long(experiment: Experiment, records: Mapping[Path, RunRecord] | None = None) -> str:
     """How long a run of these settings took, where records have measured it; any seed counts.
 
     Args:
@@ -165,9 +166,9 @@ def how_long(experiment: Experiment, records: Mapping[Path, Mapping[str, Any]] |
     """
     took: dict[str, list[float]] = {}
     for record in (recorded_runs() if records is None else records).values():
-        whole = record["epochs"]["done"] == record["epochs"]["asked"]
-        if whole and _same_but_for_the_seed(experiment, record["experiment"]):
-            took.setdefault(record["hardware"].get("device", "an unknown device"), []).append(record["seconds"])
+        if record.epochs == record.asked and _same_but_for_the_seed(experiment, record.experiment):
+            device = record.stretches[-1].hardware.get("device", "an unknown device")
+            took.setdefault(device, []).append(record.seconds)
     if not took:
         return "**A full run:** not measured. The line above the curves tells how long this one takes, an epoch on."
     said = "; ".join(f"{_span(seconds)} on {device}" for device, seconds in took.items())
@@ -180,8 +181,7 @@ def _same_but_for_the_seed(experiment: Experiment, recorded: Mapping[str, Any]) 
         then = from_plain(Experiment, recorded)
     except ValueError:  # a reader's own rule, or settings of another version
         return False
-    changed = differences(experiment, then)
-    return then.data.name == experiment.data.name and all(line.startswith(UNTOLD) for line in changed)
+    return then.data.name == experiment.data.name and not changes(experiment, then)
 
 
 def _span(seconds: list[float]) -> str:

@@ -16,7 +16,8 @@ from tqdm.auto import tqdm
 from cltools.explorer.session import Session
 from cltools.mining import RandomNegatives
 from cltools.presets import preset
-from cltools.reports import BASELINE, CompareFlags, train_arm, warm_start, whole
+from cltools.reports.arms import BASELINE
+from cltools.reports.comparing import CompareFlags, train_arm, warm_start, whole
 from cltools.training import Run
 from cltools.training.history import Row
 from course.live import Sentence
@@ -86,7 +87,7 @@ class Trial:
     @property
     def result(self) -> Comparison:
         """The rows, to be read as records are."""
-        return Comparison(tuple(self.rows))
+        return Comparison(self.rows)
 
     @property
     def sentence(self) -> Sentence:

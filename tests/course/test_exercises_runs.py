@@ -14,6 +14,7 @@ from test_reports_run_table import run
 
 from cltools import Experiment, RankBand, preset
 from cltools.explorer.session import Session
+from cltools.training.images import TrainedOn
 from course import check, results
 
 COUNTS = torch.tensor([[8, 2, 0], [1, 3, 6], [0, 0, 20]])
@@ -147,7 +148,7 @@ def test_the_deviation_is_that_of_both_methods_together() -> None:
 
 def folders(tmp_path: Path, base: Experiment, name: str, figures: list[float], **more: Any) -> list[Path]:
     paths = [
-        run(tmp_path / f"{name}{s}" / "record.json", replace(base, seed=s), {"test": {"knn200": f}}, **more, seed=s)
+        run(tmp_path / f"{name}{s}" / "record.json", replace(base, seed=s), {"test": {"knn200": f}}, **more)
         for s, f in enumerate(figures)
     ]
     return [path.parent for path in paths]
@@ -170,12 +171,12 @@ def test_what_is_not_alike_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
     figures = [90.0, 91.0, 92.0]
     theirs = folders(tmp_path, MOCO, "moco", figures)
     longer = replace(OWN, training=replace(OWN.training, epochs=60))
-    other = {"name": "digits", "count": 9, "pixels": 1, "given": False}
+    other = TrainedOn("digits", 9, 1, False)
     mine = folders(tmp_path, OWN, "mine", figures)
     wrong: list[tuple[Any, str]] = [
         (folders(tmp_path, longer, "longer", figures), "more than their rules: training.epochs: 30 → 60"),
         (folders(tmp_path, MOCO, "same", figures), "have the same rules"),
-        (folders(tmp_path, OWN, "half", figures, epochs={"done": 9, "asked": 30}), "9 of 30 epochs"),
+        (folders(tmp_path, OWN, "half", figures, epochs=9), "9 of 30 epochs"),
         (folders(tmp_path, OWN, "images", figures, images=other), "on different images"),
         (mine[:2], "your seeds are [0, 1]"),
         ([mine[0], mine[0]], "each seed counts once"),

@@ -34,15 +34,14 @@ def arm(name: str, seed: int, knn: list[float | None], mined: list[float | None]
     return {"arm": name, "seed": seed, "curves": curves}
 
 
-MADE = Comparison(
-    (
-        arm("moco", 0, [50, 60, 80], [None] * 3),
-        arm("moco", 1, [60, 70, 90], [None] * 3),
-        arm("mined", 0, [40, 50, 60], [0.2, 0.4, 0.5]),
-        arm("mined", 1, [40, 50, 70], [0.4, 0.4, 0.7]),
-        arm("other", 0, [10, 20, 30], [None] * 3),
-    )
+ROWS = (
+    arm("moco", 0, [50, 60, 80], [None] * 3),
+    arm("moco", 1, [60, 70, 90], [None] * 3),
+    arm("mined", 0, [40, 50, 60], [0.2, 0.4, 0.5]),
+    arm("mined", 1, [40, 50, 70], [0.4, 0.4, 0.7]),
+    arm("other", 0, [10, 20, 30], [None] * 3),
 )
+MADE = Comparison(ROWS)
 
 
 def test_curves_are_means_over_seeds_by_epoch_and_the_first_has_its_deviation() -> None:
@@ -73,7 +72,7 @@ def test_curves_that_no_record_holds_are_refused() -> None:
 
 def test_the_recorded_arms_of_digits_end_where_their_rows_do() -> None:
     records = comparison("digits", "short")
-    for name in dict.fromkeys(row["arm"] for row in records.rows):
+    for name in records.frame.index.unique("arm"):
         curves = records.curves(name)
         assert {seed: values[5] for seed, values in curves.items()} == records.of(name)
         assert all([*values] == [1, 2, 3, 4, 5] for values in curves.values())
@@ -89,7 +88,7 @@ def test_epochs_without_a_measurement_are_left_out_of_a_curve() -> None:
 
 def test_an_arm_that_diverged_in_every_seed_is_left_out_and_asked_for_says_so() -> None:
     lost = {"arm": "lost", "seed": 0, "diverged": "The loss is nan."}
-    records = Comparison((*MADE.rows, lost))
+    records = Comparison((*ROWS, lost))
     assert records.arms == ("moco", "mined", "other")
     assert len(learning_curves(records, ["moco"]).figure.axes[0].lines) == 3
     for asked in (records.of, records.curves):

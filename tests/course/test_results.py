@@ -3,6 +3,7 @@
 import json
 import re
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 
 from cltools.evaluation.intervals import student
 from cltools.presets import preset
-from cltools.reports import chance_name
+from cltools.reports.arms import chance_name
 from cltools.reports.published import PUBLISHED
+from cltools.training.record import Measured
 from course import comparison, grids, paired
 from course.figures import MINING
 from course.results import RESULTS, best_and_last, figures_by_method, method_of, recorded_runs
@@ -100,12 +102,12 @@ def test_after_a_short_start_no_arm_that_mines_reaches_moco() -> None:
 def test_after_a_long_start_four_of_them_are_level_with_it() -> None:
     records = comparison("shapes", "late")
     assert len(records.seeds) >= 3
-    arms = {row["arm"] for row in records.rows} - {"moco"}
+    arms = {*records.arms} - {"moco"}
     gains = [[*records.gains(arm).values()] for arm in arms]
     assert len(arms) == 4 and all(abs(statistics.fmean(gain)) <= 0.5 for gain in gains)
     assert all(min(gain) <= 0 < max(gain) for gain in gains)  # ahead in some seeds, not in others
-    purity = [row["mined_purity"] for row in records.rows if row["mined_purity"] is not None]
-    assert min(purity) > 0.75 and max(purity) < 0.85  # four guesses in five
+    purity = records.frame["mined_purity"]
+    assert purity.min() > 0.75 and purity.max() < 0.85  # four guesses in five
 
 
 def test_its_title_says_so() -> None:
@@ -131,21 +133,22 @@ def test_recorded_runs_by_method_and_seed() -> None:
 
 
 def test_a_damaged_record_of_a_run_is_named(tmp_path: Path) -> None:
-    (tmp_path / "run-digits-moco-0.json").write_text('{"kind": "run"}')
+    (tmp_path / "run-digits-moco-0.json").write_text('{"kind": "run", "format": 2}')
     with pytest.raises(ValueError, match=r"run-digits-moco-0\.json is damaged"):
         recorded_runs("digits", tmp_path)
 
 
 def test_the_best_and_the_last_that_was_measured() -> None:
-    rows = [{"knn": value} for value in (None, 3.0, 9.0, None, 7.0)]
-    assert best_and_last({"accuracy": {"by_epoch": rows}}) == (9, 7)
+    (record, *_) = recorded_runs("digits").values()
+    rows = tuple(Measured(epoch, 1.0, knn) for epoch, knn in enumerate((None, 3.0, 9.0, None, 7.0), 1))
+    assert best_and_last(replace(record, by_epoch=rows)) == (9, 7)
     with pytest.raises(ValueError, match="no kNN accuracy"):
-        best_and_last({"accuracy": {"by_epoch": rows[:1]}})
+        best_and_last(replace(record, by_epoch=rows[:1]))
 
 
 def test_in_every_seed_the_loss_is_lower_and_protocols_disagree() -> None:
     runs = recorded_runs("digits")
-    last = {path.stem: record["accuracy"]["by_epoch"][-1]["loss"] for path, record in runs.items()}
+    last = {path.stem: record.by_epoch[-1].loss for path, record in runs.items()}
     lower, higher = ([loss for name, loss in last.items() if method in name] for method in ("potential", "moco"))
     assert len(lower) == len(higher) == 3 and max(lower) < min(higher)
     gains, spread = {}, {}
@@ -158,7 +161,7 @@ def test_in_every_seed_the_loss_is_lower_and_protocols_disagree() -> None:
     assert gains["knn200"] > 0 and gains["knn10"] > 0 > gains["probe"]
     assert max(map(abs, gains.values())) < spread["knn200"]
     assert any(best > end for best, end in map(best_and_last, runs.values()))
-    assert all(record["epochs"] == {"done": 30, "asked": 30} for record in runs.values())
+    assert all(record.epochs == record.asked == 30 for record in runs.values())
 
 
 def test_the_papers_figure_lies_between_two_protocols_of_the_re_run_baseline() -> None:
@@ -276,7 +279,7 @@ def test_the_test_images_are_in_neither_record() -> None:
 
 def test_three_arms_are_shown_ahead_none_behind_and_no_rule_beats_its_control() -> None:
     records, text = comparison("digits", "short"), prose("04_train_and_compare")
-    arms = [arm for arm in dict.fromkeys(row["arm"] for row in records.rows) if arm != "moco"]
+    arms = [arm for arm in records.arms if arm != "moco"]
     assert records.seeds == (0, 1, 2, 3, 4) and all(len(records.of(arm)) == 5 for arm in ["moco", *arms])
     shown = {arm: paired.verdict(records.gains(arm).values()) for arm in arms}
     assert len(arms) == 34 and "behind" not in shown.values()
@@ -294,7 +297,7 @@ def test_three_arms_are_shown_ahead_none_behind_and_no_rule_beats_its_control() 
 
 def test_what_five_and_fifty_seeds_can_detect() -> None:
     records, text = comparison("digits", "short"), prose("04_train_and_compare")
-    arms = {row["arm"] for row in records.rows} - {"moco"}
+    arms = {*records.arms} - {"moco"}
     typical = statistics.median(statistics.stdev(records.gains(arm).values()) for arm in arms)
     five, fifty = (student(n - 1) * typical / n**0.5 for n in (5, 50))
     assert f"{typical:.1f} points. Five seeds show a difference from {five:.1f} points on" in text

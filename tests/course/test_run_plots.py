@@ -63,9 +63,9 @@ def test_a_line_a_run_and_a_dot_a_seed() -> None:
     runs = results.recorded_runs("digits")
     accuracy, loss, ends = run_plots.runs_apart(runs).figure.axes
     assert len(accuracy.lines) == len(loss.lines) == len(runs)
-    one = next(iter(runs.values()))["accuracy"]["by_epoch"]
-    assert [*loss.lines[0].get_ydata()] == [row["loss"] for row in one]
-    assert [*accuracy.lines[0].get_ydata()] == [row["knn"] for row in one if row["knn"] is not None]
+    one = next(iter(runs.values())).by_epoch
+    assert [*loss.lines[0].get_ydata()] == [row.loss for row in one]
+    assert [*accuracy.lines[0].get_ydata()] == [row.knn for row in one if row.knn is not None]
     moco = results.figures_by_method(runs, "knn200")["moco"]
     assert [*ends.lines[0].get_ydata()] == [*moco.values()]
     assert ends.lines[1].get_ydata()[0] == pytest.approx(sum(moco.values()) / len(moco))

@@ -1,6 +1,6 @@
 """What is trained follows from what the machine has, and no two settings share a folder."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 
 from cltools import NearestKeys, RandomNegatives, RankBand, fit, laptop, load_images, preset
 from cltools.config import to_plain
+from cltools.training.record import RunRecord, Stretch
 from course import choose, results
 from course.setting import RECIPE, SHORT, SHORTENED, how_long, is_here, with_rules
 
@@ -132,30 +133,19 @@ def test_what_is_loaded_is_what_the_run_trains_on_and_is_judged_by(empty: str) -
     )
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """What `how_long` reads of a record."""
-
-    name: str
-    seconds: float
-    done: int = 30
-
-    def plain(self) -> dict[str, Any]:
-        return {
-            "experiment": to_plain(replace(preset(self.name), seed=9)),
-            "epochs": {"done": self.done, "asked": 30},
-            "hardware": {"device": "abacus"},
-            "seconds": self.seconds,
-        }
+def recorded(name: str, seconds: float, epochs: int = 30) -> RunRecord:
+    """A record of a run of another seed."""
+    experiment, abacus = to_plain(replace(preset(name), seed=9)), Stretch(hardware={"device": "abacus"})
+    return RunRecord(experiment, "tiny", None, (abacus,), epochs, 0, seconds, None, None, (), {})
 
 
 def test_how_long_is_said_by_records_of_the_same_settings_alone() -> None:
-    found = [Recorded("digits-moco", 60), Recorded("digits-moco", 150), Recorded("digits-moco", 900, done=29)]
-    found += [Recorded("digits-potential", 900), Recorded("shapes-moco", 900)]
-    of = {Path(str(place)): each.plain() for place, each in enumerate(found)}
+    found = [recorded("digits-moco", 60), recorded("digits-moco", 150), recorded("digits-moco", 900, epochs=29)]
+    found += [recorded("digits-potential", 900), recorded("shapes-moco", 900)]
+    of = {Path(str(place)): each for place, each in enumerate(found)}
     said = how_long(preset("digits-moco"), of)
     assert said == "**A full run**, of 30 epochs, took 1.0 to 2.5 minutes on abacus, by the records."
     assert "not measured" in how_long(with_rules(preset("digits-moco"), RandomNegatives(share=0.5)), of)
     assert "took" in how_long(preset("digits-moco")) and results.recorded_runs("digits")
-    strange = {**of[Path("0")], "experiment": {**of[Path("0")]["experiment"], "negatives": {"rule": "MyOwn"}}}
+    strange = replace(found[0], experiment={**found[0].experiment, "negatives": {"rule": "MyOwn"}})
     assert "not measured" in how_long(preset("digits-moco"), {Path("strange"): strange})

@@ -14,7 +14,8 @@ from cltools.datasets import load_images
 from cltools.explorer.session import Session
 from cltools.mining import NearestKeys, RandomNegatives, RankBand
 from cltools.presets import preset
-from cltools.reports import CompareFlags, comparing
+from cltools.reports import comparing
+from cltools.reports.comparing import CompareFlags
 from course import Trial
 from course.results import RESULTS
 from course.trial import ARMS, BUDGET
@@ -54,7 +55,7 @@ def test_arms_differ_in_their_rules_alone_and_chance_keeps_as_many() -> None:
     assert yours.negatives == RankBand(0.1, 0.5)
     assert yours.positives == NearestKeys(k=3, min_weight="mean", start=0, ramp=0)
     assert yours.positives == chance.positives and chance.negatives == RandomNegatives(trial.share)
-    assert {line.split(".")[0] for line in differences(moco, yours)} == {"positives", "negatives"}
+    assert {each.path.split(".")[0] for each in differences(moco, yours)} == {"positives", "negatives"}
     assert trial.share == round(explored(positive_rule="NearestKeys", k=3).census.kept.value, 3)
     assert Trial(explored()).share == pytest.approx(80 / 199, abs=5e-4)
 
@@ -68,7 +69,7 @@ def test_the_budget_is_that_of_the_records() -> None:
         assert told == (BUDGET.epochs, BUDGET.warm_epochs, BUDGET.holdout) and record["images"] == BUDGET.images
     every = preset("digits-moco").evaluation.every
     moco = Trial(explored()).experiments["moco"]
-    assert differences(preset("digits-moco"), moco) == [
+    assert [str(each) for each in differences(preset("digits-moco"), moco)] == [
         "data.holdout: 0.0 → 0.25", "training.epochs: 30 → 5", f"evaluation.every: {every} → 1",
     ]  # fmt: skip
 

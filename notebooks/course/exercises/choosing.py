@@ -10,7 +10,7 @@ from typing import Any
 
 from cltools.evaluation.intervals import Z, student
 from cltools.mining import AugmentedView, CosineBand, MarginBand, RankBand
-from cltools.reports import BASELINE, chance_name
+from cltools.reports.arms import BASELINE, chance_name
 from course import grids, paired
 from course.exercises.asking import Mistake, as_number, exercise
 from course.exercises.exploring import as_explorer

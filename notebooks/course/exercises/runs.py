@@ -4,7 +4,7 @@ Legend: C classes.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,17 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from cltools.config import plain_differences
 from cltools.evaluation import per_class
 from cltools.evaluation.intervals import Z, student
 from cltools.explorer.session import Session
-from cltools.provenance import check_record, read_record
-from cltools.reports.run_table import FIGURES, UNTOLD
-from cltools.training.record import ENTRIES, KIND, read_run_record
+from cltools.provenance import read_record
+from cltools.reports.run_table import FIGURES, changes
+from cltools.training.record import RunRecord, read_run_record
 from course.exercises.asking import Mistake, as_number, as_numbers, exercise, sentence
 from course.exercises.positives import paired_words
 
 VERDICTS = ("better", "worse", "cannot tell")
-RULES = ("positives.", "negatives.", "loss.form:")
+RULES = ("positives.", "negatives.", "loss.form")
 """Settings that a comparison of rules may differ in."""
 MANY = 100_000
 """Seeds that no answer needs."""
@@ -157,30 +156,28 @@ def fair(answer: Any, baseline: Any, *, figure: str = "knn200") -> str:
     return f"{FIGURES.get(figure, figure)}: {paired_words(*sides)}"
 
 
-def _records(folders: Any) -> dict[int, Mapping[str, Any]]:
+def _records(folders: Any) -> dict[int, RunRecord]:
     """The records of finished runs by seed."""
     several = isinstance(folders, Sequence) and not isinstance(folders, str)
     if not several or not all(isinstance(each, str | Path) for each in folders):
         raise Mistake("give a list of folders for each side, one a seed: one run does not tell what chance does")
-    found: dict[int, Mapping[str, Any]] = {}
+    found: dict[int, RunRecord] = {}
     for each in map(Path, folders):
         record = _record(each)
-        done, asked = record["epochs"]["done"], record["epochs"]["asked"]
-        if done < asked:
-            raise Mistake(f"{each} has {done} of {asked} epochs; go on with it to its end, and report the last epoch")
-        if record["seed"] in found:
-            raise Mistake(f"two runs of one side have seed {record['seed']}; each seed counts once")
-        found[record["seed"]] = record
+        if record.epochs < record.asked:
+            done = f"{record.epochs} of {record.asked} epochs"
+            raise Mistake(f"{each} has {done}; go on with it to its end, and report the last epoch")
+        if record.seed in found:
+            raise Mistake(f"two runs of one side have seed {record.seed}; each seed counts once")
+        found[record.seed] = record
     return found
 
 
-def _record(path: Path) -> Mapping[str, Any]:
+def _record(path: Path) -> RunRecord:
     """The record in a run's folder, or in a file."""
     try:
         if path.suffix == ".json" and path.is_file():
-            record = read_record(path)
-            check_record(path, record, KIND, ENTRIES)
-            return record
+            return RunRecord.from_plain(path, read_record(path))
         found = read_run_record(path)
     except ValueError as error:
         raise Mistake(str(error).rstrip(".")) from None
@@ -189,24 +186,23 @@ def _record(path: Path) -> Mapping[str, Any]:
     return found
 
 
-def _check_alike(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+def _check_alike(mine: RunRecord, theirs: RunRecord) -> None:
     """Refuse two runs that differ in more than their rules, or in nothing."""
-    changed = plain_differences(theirs["experiment"], mine["experiment"])
-    changed = [line for line in changed if not line.startswith(UNTOLD)]
-    beside = [line for line in changed if not line.startswith(RULES)]
-    if mine["images"] != theirs["images"]:
-        raise Mistake(f"the runs of seed {mine['seed']} were trained on different images")
+    changed = changes(theirs.experiment, mine.experiment)
+    beside = [str(each) for each in changed if not each.path.startswith(RULES)]
+    if mine.images != theirs.images:
+        raise Mistake(f"the runs of seed {mine.seed} were trained on different images")
     if beside:
-        raise Mistake(f"the runs of seed {mine['seed']} differ in more than their rules: {'; '.join(beside)}")
+        raise Mistake(f"the runs of seed {mine.seed} differ in more than their rules: {'; '.join(beside)}")
     if not changed:
-        raise Mistake(f"the runs of seed {mine['seed']} have the same rules, so there is nothing to compare")
+        raise Mistake(f"the runs of seed {mine.seed} have the same rules, so there is nothing to compare")
 
 
-def _figure(record: Mapping[str, Any], figure: str) -> float:
-    report = record["evaluations"].get("test", {})
+def _figure(record: RunRecord, figure: str) -> float:
+    report = record.evaluations.get("test", {})
     if figure not in report:
         raise Mistake(
-            f"the run of seed {record['seed']} has no {figure} in its record: evaluate it by that protocol first"
+            f"the run of seed {record.seed} has no {figure} in its record: evaluate it by that protocol first"
         )
     value: float = report[figure]
     return value

@@ -1,14 +1,13 @@
-"""Tables of records, and that README shows what the records say."""
+"""Tables of measurements, and that README shows what the records say."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from benchmarks import RuleBenchFlags, StepBenchFlags, bench_rules, bench_steps
-from cltools.reports.rendering import table
+from benchmarks import RuleBenchFlags, StepBenchFlags, bench_rules, bench_steps, table
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "data" / "results"
 
 
@@ -70,33 +69,9 @@ def test_a_bench_against_a_dataloader_is_a_row_a_preset(tmp_path: Path) -> None:
         table([out, out])
 
 
-def test_a_record_that_is_no_table_is_named(tmp_path: Path) -> None:
-    other = tmp_path / "other.json"
-    other.write_text('{"kind": "bunch"}')
-    with pytest.raises(ValueError, match=r"other\.json holds a record of kind 'bunch', which is no table; known: comp"):
-        table([other])
-
-
-SHOWN = ["bench-rules", "bench-steps", "bench-against", "compare-shapes", "late-shapes", "compare-cifar10"]
-
-
-@pytest.mark.parametrize("name", SHOWN)
+@pytest.mark.parametrize("name", ["bench-rules", "bench-steps", "bench-against"])
 def test_the_readme_shows_what_the_records_say(name: str) -> None:
     paths = sorted(RESULTS.glob(f"{name}*.json"))
     assert paths and table(paths) in (ROOT / "README.md").read_text(), (
-        f"paste: python -m cltools table data/results/{name}*.json"
-    )
-
-
-def test_the_readme_shows_some_arms_before_all() -> None:
-    whole = table(sorted(RESULTS.glob("compare-shapes*.json"))).splitlines()[2:]
-    section = (ROOT / "README.md").read_text().split("### `shapes`, three seeds")[1].split("<details>")[0]
-    some = [line for line in section.splitlines() if line.startswith("|")]
-    assert len(some) == 2 + 7 and some[:2] == whole[:2] and set(some) <= set(whole)
-
-
-def test_the_readme_shows_the_runs_beside_published_figures() -> None:
-    paths = sorted(RESULTS.glob("run-*.json"))
-    assert paths and table(paths, references=True) in (ROOT / "README.md").read_text(), (
-        "paste: python -m cltools table --references data/results/run-*.json"
+        f"paste: python -m benchmarks table data/results/{name}*.json"
     )

@@ -1,20 +1,14 @@
-"""Records as tables in Markdown: `python -m cltools table`. README's tables are made by it."""
+"""Records as one table in Markdown: `python -m cltools table`. README's tables are made by it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cltools.provenance import read_record
 from cltools.reports.comparing import KIND as COMPARISON
 from cltools.reports.comparison_table import comparison_table
 from cltools.reports.run_table import run_table
-from cltools.training.record import KIND as RUN, RECORD
-
-TABLES: dict[str, Callable[[Sequence[Path], Sequence[dict[str, Any]]], str]] = {
-    COMPARISON: comparison_table,
-    RUN: run_table,
-}
+from cltools.training.record import KIND as RUN, RECORD, RunRecord
 
 
 @dataclass(frozen=True)
@@ -37,25 +31,18 @@ def table(paths: Sequence[Path], *, references: bool = False) -> str:
     """
     if not paths and not references:
         raise ValueError("table: name at least one record.")
-    paths = [_file_of(path) for path in paths]
-    records = [read_record(path) for path in paths]
-    kind = records[0]["kind"] if records else RUN
-    for path, record in zip(paths, records, strict=True):
-        if record["kind"] not in TABLES:
-            raise ValueError(
-                f"{path} holds a record of kind {record['kind']!r}, which is no table; known: {', '.join(TABLES)}."
-            )
-        if record["kind"] != kind:
-            raise ValueError(
-                f"{paths[0]} holds a record of kind {kind!r} and {path} one of kind {record['kind']!r}. They cannot "
-                "stand in one table: a run was trained from the beginning, the arms of a comparison from one warm "
-                "start. Make a table of each."
-            )
-    if kind == RUN:
-        return run_table(paths, records, references=references)
+    records = [(path, read_record(path)) for path in map(_file_of, paths)]
+    kinds = {record["kind"]: path for path, record in records}
+    if len(kinds) > 1 or not kinds.keys() <= {RUN, COMPARISON}:
+        raise ValueError(
+            f"A table shows records of kind {RUN!r}, or of kind {COMPARISON!r}, whose arms share a warm start. "
+            f"Given: {', '.join(f'{path} of kind {kind!r}' for kind, path in kinds.items())}. Show each kind alone."
+        )
+    if COMPARISON not in kinds:
+        return run_table([(path, RunRecord.from_plain(path, plain)) for path, plain in records], references=references)
     if references:
-        raise ValueError(f"Published figures are of whole runs; {paths[0]} holds a record of kind {kind!r}.")
-    return TABLES[kind](paths, records)
+        raise ValueError(f"Published figures are of whole runs, and {kinds[COMPARISON]} holds a comparison.")
+    return comparison_table(records)
 
 
 def _file_of(path: Path) -> Path:

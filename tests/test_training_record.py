@@ -3,7 +3,7 @@
 import json
 import math
 import statistics
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -152,9 +152,9 @@ def test_without_a_record_nothing_is_claimed_of_the_epochs_before() -> None:
 
 
 def test_the_images_stay_where_they_are_not_at_hand() -> None:
-    images = TrainedOn("digits", 48, 7, False)
+    images = TrainedOn("digits", 48, given=False, pixels="a", pictures="b", ids="c", labels="d")
     before = run_record(ASKED, rows(2), images, "tiny", here=here("a"), before=None)
-    assert made(2, None, before)["images"] == {"name": "digits", "count": 48, "pixels": 7, "given": False}
+    assert made(2, None, before)["images"] == asdict(images)
 
 
 def test_a_resumed_run_says_so_and_its_time_is_that_of_all_epochs(

@@ -5,6 +5,7 @@ import shutil
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
@@ -78,6 +79,7 @@ def fetch(archive: Archive, file: Path) -> None:
     Raises:
         RuntimeError: No network, a broken connection, or bytes that are not the published ones.
     """
+    missing = [folder for folder in file.parents if not folder.exists()]  # the innermost first
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f"{file.name}.", suffix=".part", dir=file.parent) as scratch:
@@ -90,6 +92,9 @@ def fetch(archive: Archive, file: Path) -> None:
             if not file.exists():  # else somebody put it there meanwhile, and the caller checks it
                 part.rename(file)
     except (OSError, HTTPException, ValueError) as error:
+        with suppress(OSError):  # what somebody else has filled meanwhile stays
+            for folder in missing:
+                folder.rmdir()
         reason = error.reason if isinstance(error, URLError) else f"{type(error).__name__}: {error}"
         raise RuntimeError(
             f"Could not download {archive.url}: {reason}. Check the network connection and try again, or fetch it on "

@@ -59,7 +59,8 @@ class Judged:
         plain = [line for line in plain_differences({}, self.experiment) if not line.startswith(UNTOLD)]
         trained_on, data = record["images"], self.experiment["data"]
         if trained_on and data["holdout"] > 0:
-            trained_on = {**trained_on, "pixels": None}  # a seed decides what is held out
+            # A seed decides what is held out, so digests differ.
+            trained_on = {name: trained_on[name] for name in ("name", "count", "given")}
         where = [{name: stretch[name] for name in SURROUNDINGS} for stretch in stretches_of(record)]
         spans = [stretch["from_epoch"] for stretch in stretches_of(record)]
         judged = [self.split, report.get("test_images"), report.get("elsewhere"), self.shortened]

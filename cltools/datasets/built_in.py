@@ -11,7 +11,6 @@ Shapes: N images, S side in pixels.
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -116,10 +115,4 @@ def triangle(u: Plane, v: Plane) -> Plane:
     return torch.stack(sides).amax(0) - 0.5
 
 
-FIGURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "disc": disc,
-    "ring": ring,
-    "square": square,
-    "cross": cross,
-    "triangle": triangle,
-}
+FIGURES = {figure.__name__: figure for figure in (disc, ring, square, cross, triangle)}

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cltools.datasets import cifar, tinyimagenet
 from cltools.datasets.built_in import load_digits, load_shapes
+from cltools.datasets.cifar import load_cifar
 from cltools.datasets.decoding import resize
 from cltools.datasets.folder import load_folder, split_folders
 from cltools.datasets.image_set import DataSettings, ImageSet, draw
+from cltools.datasets.tinyimagenet import ARCHIVE, load_tinyimagenet
 from cltools.errors import unknown
 
 SPLITS = ("train", "test")
@@ -65,11 +66,9 @@ SOURCES = {
     "digits": Source(load_digits),
     "shapes": Source(load_shapes),
     # CIFAR's names are torchvision's, which is not imported to look whether a file is there.
-    "cifar10": Source(cifar.load_cifar, Stored("cifar-10-python.tar.gz", "cifar-10-batches-py", "cifar10")),
-    "cifar100": Source(cifar.load_cifar, Stored("cifar-100-python.tar.gz", "cifar-100-python", "cifar100")),
-    "tinyimagenet": Source(
-        tinyimagenet.load_tinyimagenet, Stored(tinyimagenet.ARCHIVE.file, tinyimagenet.ARCHIVE.folder)
-    ),
+    "cifar10": Source(load_cifar, Stored("cifar-10-python.tar.gz", "cifar-10-batches-py", "cifar10")),
+    "cifar100": Source(load_cifar, Stored("cifar-100-python.tar.gz", "cifar-100-python", "cifar100")),
+    "tinyimagenet": Source(load_tinyimagenet, Stored(ARCHIVE.file, ARCHIVE.folder)),
 }
 STORED = {name: source.stored for name, source in SOURCES.items() if source.stored is not None}
 

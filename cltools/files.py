@@ -7,18 +7,24 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, unique: bool = False) -> Iterator[Path]:
     """A new file beside `path` to write to, which takes its place when the block ends without an error.
 
     Whatever happens before, a crash of the process or of the machine or a full disk, the file that was there is whole.
 
+    Args:
+        path: the file's name when it is whole.
+        unique: give the new file a name that no other process has, for a file that two may write at once; the last
+            one stays. A process that is killed leaves it.
+
     Raises:
         OSError: it cannot be written, as on a full disk; the half-written file is removed.
     """
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(f"{path.name}.{uuid4().hex[:8]}.part" if unique else f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part

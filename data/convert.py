@@ -40,7 +40,10 @@ def differences_to_objects(record: Plain) -> Plain:
 
 
 def run_to_stretches(record: Plain) -> Plain:
-    """Runs: the last stretch beside the "earlier" ones becomes a list of all, and what was told twice is told once."""
+    """Runs: the last stretch beside the "earlier" ones becomes a list of all, and what was told twice is told once.
+
+    The sum of the pixels goes: it told images so little that those in another order passed for the same.
+    """
     if record["kind"] != "run" or "stretches" in record:
         return record
     stretches = [{name: each[name] for name in STRETCH} | {"warm_epochs": 0} for each in (*record["earlier"], record)]
@@ -49,7 +52,7 @@ def run_to_stretches(record: Plain) -> Plain:
         "kind": "run",
         "experiment": record["experiment"],  # it holds the seed, the epochs asked for, and the protocol
         "backbone": record["backbone"],
-        "images": record["images"],
+        "images": record["images"] and {name: record["images"][name] for name in ("name", "count", "given")},
         "stretches": stretches,
         "epochs": record["epochs"]["done"],
         "steps": record["epochs"].get("steps", 0),

@@ -39,7 +39,7 @@ def run_of_the_first_version() -> dict[str, Any]:
         "experiment": to_plain(preset("digits-moco")),
         "seed": 0,
         "backbone": "tiny",
-        "images": {"name": "digits", "count": 1297, "pixels": 7, "given": False},
+        "images": {"name": "digits", "count": 1297, "pixels": 0, "given": False},
         "epochs": {"done": 2, "asked": 30, "steps": 3},
         "seconds": 2.5,
         "views_per_second": 100.5,
@@ -69,11 +69,12 @@ def test_a_run_keeps_what_it_says() -> None:
 def test_texts_of_differences_become_the_objects_that_compare_writes() -> None:
     moco = preset("cifar10-moco")
     changed = {name: differences(moco, experiment) for name, experiment in arms_of("cifar10").items()}
-    old = {"kind": "comparison", "arms": {name: [str(each) for each in of] for name, of in changed.items()}}
+    texts = {name: [str(each) for each in of] for name, of in changed.items()}
+    old = {"kind": "comparison", "baseline": to_plain(moco), "arms": texts}
     new = script().converted(old)["arms"]
     assert new == {name: [each.to_plain() for each in of] for name, of in changed.items()}
     cropped = {"kind": "comparison", "arms": {"a": ["views.crop: [0.5, 1.0] → None"]}}
-    assert script().converted(cropped)["arms"]["a"] == [{"path": "views.crop", "before": [0.5, 1.0], "now": None}]
+    assert script().differences_to_objects(cropped)["arms"]["a"] == [{"path": "views.crop", "before": [0.5, 1.0], "now": None}]
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)

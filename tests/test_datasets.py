@@ -1,11 +1,14 @@
-"""`load_images`, `ImageSet` and the built-in sets that need no network."""
+"""`load_images`, `ImageSet`, the register, and the built-in sets that need no network."""
+
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, strategies as st
 
 from cltools.datasets import DataSettings, ImageSet, data_root, image_sets, load_images, split_holdout
-from cltools.datasets.shapes import draw_shapes
+from cltools.datasets.built_in import draw_shapes
+from cltools.datasets.load import SOURCES, STORED, Stored
 
 
 def make(n: int, seed: int = 0) -> ImageSet:
@@ -131,9 +134,8 @@ class TestLoadImages:
             load_images(name)
 
     def test_unlike_any_name_lists_all(self) -> None:
-        with pytest.raises(ValueError, match=r"digits, shapes, tinyimagenet"):
+        with pytest.raises(ValueError, match=", ".join(sorted(image_sets()))):
             load_images("qqqqqq")
-        assert len(image_sets()) == 5
 
     @pytest.mark.parametrize("split", ["val", "Train"])
     def test_unknown_split(self, split: str) -> None:
@@ -145,10 +147,9 @@ class TestLoadImages:
         with pytest.raises(ValueError, match=next(iter(wrong))):
             DataSettings(**wrong)  # type: ignore[arg-type]
 
-    @pytest.mark.parametrize("wrong", [{"limit": 0}, {"size": -1}])
-    def test_arguments_out_of_range(self, wrong: dict[str, int]) -> None:
-        with pytest.raises(ValueError, match=r"must be at least 1"):
-            load_images("digits", **wrong)  # type: ignore[arg-type]
+    def test_arguments_out_of_range(self) -> None:
+        with pytest.raises(ValueError, match=r"size is -1; it must be at least 1"):
+            load_images("digits", size=-1)
 
     def test_root_is_the_argument_then_the_variable_then_data(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CLTOOLS_DATA", "elsewhere")
@@ -183,3 +184,35 @@ class TestHoldout:
     def test_refuses_a_share_that_leaves_one_side_empty(self, share: float) -> None:
         with pytest.raises(ValueError, match=r"holdout"):
             split_holdout(make(5), share, 0)
+
+
+class TestStored:
+    """Where downloaded sets lie, found without reading them."""
+
+    def test_names_are_those_that_loading_looks_for(self) -> None:
+        from torchvision import datasets
+
+        for name, kind in {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}.items():
+            assert STORED[name] == Stored(kind.filename, kind.base_folder, name)
+        assert set(image_sets()) == set(SOURCES) > set(STORED)
+
+    @pytest.mark.parametrize(
+        ("paths", "parts", "whole"),
+        [
+            ([], [], False),
+            (["cifar10/train/"], ["folder tree (train)"], False),
+            (["cifar10/train/", "cifar10/test/"], ["folder tree (train, test)"], True),
+            (
+                ["cifar10/train/", "cifar-10-batches-py/"],
+                ["folder tree (train)", "unpacked (cifar-10-batches-py)"],
+                True,
+            ),
+            (["cifar-10-python.tar.gz"], ["archive (cifar-10-python.tar.gz)"], True),
+            (["cifar-10-batches-py"], [], False),  # a file of the folder's name
+        ],
+    )
+    def test_what_is_there(self, paths: list[str], parts: list[str], whole: bool, tmp_path: Path) -> None:
+        for path in paths:
+            (tmp_path / path).mkdir(parents=True) if path.endswith("/") else (tmp_path / path).touch()
+        assert STORED["cifar10"].parts(tmp_path) == parts and STORED["cifar10"].whole(tmp_path) == whole
+        assert STORED["tinyimagenet"].parts(tmp_path) == [] and not STORED["tinyimagenet"].whole(tmp_path)

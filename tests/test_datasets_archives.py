@@ -276,21 +276,9 @@ class TestDownload:
             headers = {"Content-Length": "1000"}  # noqa: RUF012
 
         monkeypatch.setattr("cltools.datasets.archives.urlopen", lambda url, timeout: Reply(b"half"))
-        with pytest.raises(RuntimeError, match=r"ended after 4 of 1,000 bytes"):
+        with pytest.raises(RuntimeError, match=r"truncated or altered.*its 4 bytes"):
             fetch(Archive("http://nowhere", "0" * 32, "set.zip", "set"), tmp_path / "set.zip")
         assert contents(tmp_path) == {}
-
-    def test_a_file_system_without_links_keeps_the_download(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def link(*_: Path) -> None:
-            raise PermissionError("no links here")
-
-        monkeypatch.setattr("os.link", link)
-        source, target = tmp_path / "source", tmp_path / "data" / "set.zip"
-        source.write_bytes(b"new")
-        fetch(Archive(source.as_uri(), md5(b"new"), "set.zip", "set"), target)
-        assert contents(tmp_path / "data") == {"set.zip": b"new"}
 
     @pytest.mark.parametrize("error", [BadStatusLine("captive portal"), IncompleteRead(b"half")])
     def test_a_broken_reply_is_named(self, error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

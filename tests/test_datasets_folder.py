@@ -1,4 +1,4 @@
-"""Image folders: layouts, picture formats, and every way in which they can be wrong."""
+"""Image folders: layouts, and every way in which they can be wrong."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from cltools.datasets import load_images
-from cltools.datasets.pictures import read_picture, resize
 
 
 def picture(path: Path, colour: tuple[int, ...] = (10, 20, 30), size: tuple[int, int] = (8, 8)) -> Path:
@@ -66,6 +65,12 @@ class TestLayouts:
         with pytest.raises(ValueError, match="Splits are named train, test, val, in small letters: rename them"):
             load_images(str(tmp_path))
 
+    def test_symbolic_link_to_a_class_folder(self, tmp_path: Path) -> None:
+        picture(tmp_path / "store" / "0.png")
+        (tmp_path / "set").mkdir()
+        os.symlink(tmp_path / "store", tmp_path / "set" / "cat")
+        assert load_images(str(tmp_path / "set")).classes == ("cat",)
+
     def test_missing_split_names_those_there(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match=r"only the splits train, test; there is no 'val'"):
             load_images(str(tree(tmp_path)), "val")
@@ -117,58 +122,3 @@ class TestErrors:
         with pytest.raises(ValueError, match=r"a\.png is 8×8 and .*b\.png is 12×6.*size="):
             load_images(str(tmp_path))
         assert load_images(str(tmp_path), size=6).images.shape == (2, 3, 6, 6)
-
-
-class TestPictures:
-    def test_sixteen_bit_grayscale_is_scaled(self, tmp_path: Path) -> None:
-        values = np.array([[0, 255, 256, 65535]], dtype=np.uint16)
-        Image.fromarray(values).save(tmp_path / "a.png")
-        assert read_picture(tmp_path / "a.png").tolist() == [[[0] * 3, [0] * 3, [1] * 3, [255] * 3]]
-
-    def test_eight_bit_grayscale_and_black_and_white(self, tmp_path: Path) -> None:
-        Image.new("L", (2, 2), 77).save(tmp_path / "gray.png")
-        Image.new("1", (2, 2), 1).save(tmp_path / "bits.png")
-        assert np.unique(read_picture(tmp_path / "gray.png")) == [77]
-        assert np.unique(read_picture(tmp_path / "bits.png")) == [255]
-
-    def test_palette(self, tmp_path: Path) -> None:
-        Image.new("RGB", (4, 4), (9, 99, 199)).quantize(4).save(tmp_path / "a.png")
-        assert read_picture(tmp_path / "a.png")[0, 0].tolist() == [9, 99, 199]
-
-    @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
-    def test_transparent_becomes_white(self, tmp_path: Path, mode: str) -> None:
-        path = tmp_path / "a.png"
-        if mode == "RGBA":
-            Image.new("RGBA", (2, 2), (200, 0, 0, 0)).save(path)
-        elif mode == "LA":
-            Image.new("LA", (2, 2), (0, 0)).save(path)
-        else:
-            Image.new(mode, (2, 2)).save(path, transparency=0 if mode == "P" else (0, 0, 0))
-        assert (read_picture(path) == 255).all()
-
-    @pytest.mark.parametrize("ending", ["png", "jpg"])
-    def test_orientation_is_applied(self, tmp_path: Path, ending: str) -> None:
-        exif = Image.Exif()
-        exif[0x0112] = 6  # the camera was turned: shown upright after a quarter turn
-        path = tmp_path / f"a.{ending}"
-        Image.new("RGB", (8, 4), (1, 2, 3)).save(path, exif=exif)
-        assert read_picture(path).shape == (8, 4, 3)
-
-    def test_floating_point_is_refused_by_name(self, tmp_path: Path) -> None:
-        Image.fromarray(np.zeros((2, 2), dtype=np.float32)).save(tmp_path / "a.tif")
-        with pytest.raises(ValueError, match=r"a\.tif.*floating-point"):
-            read_picture(tmp_path / "a.tif")
-
-    @pytest.mark.parametrize(("height", "width"), [(8, 8), (16, 8), (5, 9), (31, 7)])
-    def test_resize_scales_the_shorter_side_and_cuts_the_centre(self, height: int, width: int) -> None:
-        ramp = torch.linspace(0, 255, width).round().to(torch.uint8).expand(1, 3, height, width).contiguous()
-        small = resize(ramp, 4)
-        assert small.shape == (1, 3, 4, 4)
-        middle = small.float().mean() - ramp.float().mean()
-        assert middle.abs() < 255 / width
-
-    def test_symbolic_link_to_a_class_folder(self, tmp_path: Path) -> None:
-        picture(tmp_path / "store" / "0.png")
-        (tmp_path / "set").mkdir()
-        os.symlink(tmp_path / "store", tmp_path / "set" / "cat")
-        assert load_images(str(tmp_path / "set")).classes == ("cat",)

@@ -455,9 +455,9 @@ class TestStorage:
             (["cifar10/train/a/"], "note", "folder tree (train) without the other split"),
             (["cifar10/train/a/", "cifar-10-batches-py/"], "ok", "folder tree (train), unpacked (cifar-10-batches-py)"),
             (["cifar-10-python.tar.gz"], "ok", "archive (cifar-10-python.tar.gz)"),
-            (["decoded/cifar10-train.pixels"], "note", "not there; decoded pixels (0 kB); the course needs none"),
+            (["decoded/cifar10-train.npy"], "note", "not there; decoded pixels (0 kB); the course needs none"),
             (
-                ["cifar10/train/", "cifar10/test/", "decoded/cifar10-train.pixels", "decoded/cifar100-train.pixels"],
+                ["cifar10/train/", "cifar10/test/", "decoded/cifar10-train.npy", "decoded/cifar100-train.npy"],
                 "ok",
                 "folder tree (train, test), decoded pixels (0 kB)",
             ),

@@ -126,14 +126,15 @@ def test_only_the_seed_may_differ_within_a_row(tmp_path: Path) -> None:
         assert [row["seeds"] for row in rows(table([first, other]))] == ["0, 1"]
 
 
-def test_a_seed_may_decide_which_images_are_held_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("digests", [("pixels",), ("pixels", "pictures", "ids", "labels")])  # of old records, of new
+def test_a_seed_may_decide_which_images_are_held_out(tmp_path: Path, digests: tuple[str, ...]) -> None:
     base = preset("digits-moco")
     paths = [
         run(
             tmp_path / f"{seed}.json",
             replace(base, data=replace(base.data, holdout=0.2), seed=seed),
             {"val": {"knn200": 90.0 + seed}},
-            images=TrainedOn("digits", 1038, seed, False),
+            images=TrainedOn("digits", 1038, False, *[f"{seed}"] * 4),
         )
         for seed in (0, 1)
     ]

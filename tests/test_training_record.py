@@ -162,7 +162,7 @@ def test_without_a_record_nothing_is_claimed_of_the_epochs_before() -> None:
 
 
 def test_the_images_stay_where_they_are_not_at_hand() -> None:
-    images = TrainedOn("digits", 48, 7, False)
+    images = TrainedOn("digits", 48, given=False, pixels="a", pictures="b", ids="c", labels="d")
     before = RunRecord.of(ASKED, rows(2), images, "tiny", here=here("a"), before=None)
     assert made(2, None, before).images == images
 

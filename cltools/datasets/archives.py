@@ -1,25 +1,20 @@
 """Archives that are downloaded, checked and unpacked without ever touching a file that is already there."""
 
 import hashlib
-import os
 import shutil
 import tarfile
-import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from http.client import HTTPException
-from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from tempfile import TemporaryDirectory
+from typing import IO
 from urllib.error import URLError
 from urllib.request import urlopen
 
 from tqdm.auto import tqdm
-
-CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -79,55 +74,32 @@ def check(path: Path, md5: str, advice: str) -> None:
 
 
 def fetch(archive: Archive, file: Path) -> None:
-    """Downloads to a new file ending in `.part`, checks it, and only then gives it its name.
+    """Downloads into a folder of its own beside `file`, checks what came, and only then gives it its name.
 
     Raises:
         RuntimeError: No network, a broken connection, or bytes that are not the published ones.
     """
     missing = [folder for folder in file.parents if not folder.exists()]  # the innermost first
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # A name of its own: two downloads at once, or a `.part` somebody else left, must not meet.
-    handle, name = tempfile.mkstemp(prefix=f"{file.name}.", suffix=".part", dir=file.parent)
-    part = Path(name)
     try:
-        with os.fdopen(handle, "wb") as target:
-            _copy_from(archive.url, target, file.name)
-        check(part, archive.md5, "The download did not arrive intact")
-        _give_name(part, file)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f"{file.name}.", suffix=".part", dir=file.parent) as scratch:
+            part = Path(scratch, file.name)
+            with urlopen(archive.url, timeout=30) as source, part.open("wb") as target:
+                total = int(source.headers.get("Content-Length") or 0) or None
+                with tqdm.wrapattr(source, "read", total=total, desc=f"Downloading {file.name}") as counted:
+                    shutil.copyfileobj(counted, target)
+            check(part, archive.md5, "The download did not arrive intact")
+            if not file.exists():  # else somebody put it there meanwhile, and the caller checks it
+                part.rename(file)
     except (OSError, HTTPException, ValueError) as error:
+        with suppress(OSError):  # what somebody else has filled meanwhile stays
+            for folder in missing:
+                folder.rmdir()
         reason = error.reason if isinstance(error, URLError) else f"{type(error).__name__}: {error}"
         raise RuntimeError(
             f"Could not download {archive.url}: {reason}. Check the network connection and try again, or fetch it on "
             f"another machine and put it at {file}. 'digits' and 'shapes' need no network."
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
-        if not file.exists():
-            for folder in missing:
-                folder.rmdir()
-
-
-def _give_name(part: Path, file: Path) -> None:
-    """The name of a file that nobody has made meanwhile; if somebody has, the caller checks what lies there."""
-    try:
-        os.link(part, file)  # unlike a rename, fails if the name is taken
-    except FileExistsError:
-        return
-    except OSError:  # a file system without links
-        if not file.exists():
-            part.rename(file)
-
-
-def _copy_from(url: str, target: BufferedIOBase, title: str) -> None:
-    with urlopen(url, timeout=30) as source:
-        length = source.headers.get("Content-Length")
-        total = int(length) if length else None
-        with tqdm(total=total, unit="B", unit_scale=True, desc=f"Downloading {title}") as bar:
-            while chunk := source.read(CHUNK):
-                target.write(chunk)
-                bar.update(len(chunk))
-            if total is not None and bar.n < total:
-                raise URLError(f"the connection ended after {bar.n:,} of {total:,} bytes")
 
 
 def unpack(file: Path, folder: Path) -> None:
@@ -136,24 +108,19 @@ def unpack(file: Path, folder: Path) -> None:
     Raises:
         ValueError: The file is no archive, or a member is a link or points outside the folder.
     """
-    scratch = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent))
-    try:
-        with _members(file) as (members, total):
-            for name, is_folder, open_member in tqdm(members, total=total, desc=f"Unpacking {file.name}"):
-                target = scratch / safe_path(name, file)
-                if is_folder:
-                    target.mkdir(parents=True, exist_ok=True)
-                    continue
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with open_member() as source, target.open("wb") as copy:
-                    shutil.copyfileobj(source, copy)
-        if not (scratch / folder.name).is_dir():
+    with TemporaryDirectory(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent) as scratch:
+        try:
+            for name, source in tqdm(_members(file), desc=f"Unpacking {file.name}"):
+                target = Path(scratch) / safe_path(name, file)
+                (target if source is None else target.parent).mkdir(parents=True, exist_ok=True)
+                if source is not None:
+                    with source, target.open("wb") as copy:
+                        shutil.copyfileobj(source, copy)
+        except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+            raise ValueError(f"{file} cannot be unpacked: {error}. Move it away and download it again.") from error
+        if not Path(scratch, folder.name).is_dir():
             raise ValueError(f"{file} does not hold the folder {folder.name}. Download it again.")
-        (scratch / folder.name).rename(folder)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{file} cannot be unpacked: {error}. Move it away and download it again.") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        Path(scratch, folder.name).rename(folder)
 
 
 def safe_path(name: str, file: Path) -> PurePosixPath:
@@ -170,25 +137,18 @@ def safe_path(name: str, file: Path) -> PurePosixPath:
     return path
 
 
-Member = tuple[str, bool, Callable[[], IO[bytes]]]
-
-
-@contextmanager
-def _members(file: Path) -> Iterator[tuple[Iterator[Member], int | None]]:
-    """Name, whether it is a folder, and a way to open it, for each member; then how many, where that is known."""
+def _members(file: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
+    """Name and content of each member; None for a folder."""
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
-            infos = archive.infolist()
-            yield ((info.filename, info.is_dir(), partial(archive.open, info)) for info in infos), len(infos)
+            for entry in archive.infolist():
+                yield entry.filename, None if entry.is_dir() else archive.open(entry)
         return
     with tarfile.open(file) as tar:
-        yield (_tar_member(tar, info, file) for info in tar), None
-
-
-def _tar_member(tar: tarfile.TarFile, info: tarfile.TarInfo, file: Path) -> Member:
-    if not (info.isfile() or info.isdir()):
-        raise ValueError(
-            f"{file} was not unpacked: its member {info.name!r} is a link or a device, which can point outside the "
-            "folder. Get the archive from its source."
-        )
-    return info.name, info.isdir(), lambda: cast(IO[bytes], tar.extractfile(info))  # None only for links and folders
+        for member in tar:
+            if not (member.isfile() or member.isdir()):
+                raise ValueError(
+                    f"{file} was not unpacked: its member {member.name!r} is a link or a device, which can point "
+                    "outside the folder. Get the archive from its source."
+                )
+            yield member.name, tar.extractfile(member)

@@ -7,12 +7,12 @@ import torch
 
 from cltools.datasets.archives import Archive, check, obtain
 from cltools.datasets.folder import load_folder, split_folders
-from cltools.datasets.image_set import ImageSet
+from cltools.datasets.image_set import DataSettings, ImageSet, data_root
 
 CLASSES = {"cifar10": 10, "cifar100": 100}
 
 
-def load_cifar(name: str, split: str, root: Path, download: bool, limit: int | None, size: int | None) -> ImageSet:
+def load_cifar(split: str, data: DataSettings) -> ImageSet:
     """CIFAR images from `root/NAME/{train,test}/CLASS/*.png|jpg`, else from the official archive.
 
     Both number the classes alphabetically, which is the official order. The folder tree may hold fewer images than
@@ -23,16 +23,17 @@ def load_cifar(name: str, split: str, root: Path, download: bool, limit: int | N
         ValueError: The archive or a batch is truncated or altered, or the folder tree lacks classes.
         RuntimeError: The download failed.
     """
-    folder = root / name
+    root = data_root(data.root)
+    folder = root / data.name
     if folder.is_dir() and split in split_folders(folder) and (folder / split).is_dir():
-        images = load_folder(folder, split, name, limit, size, root)
-        if len(images.classes) != CLASSES[name]:
+        images = load_folder(folder, split, data, keep_in=root)
+        if len(images.classes) != CLASSES[data.name]:
             raise ValueError(
-                f"{folder} has {len(images.classes)} class folders, {name} has {CLASSES[name]}. Complete the tree, or "
-                "load the folder by its path to use it as a set of its own."
+                f"{folder} has {len(images.classes)} class folders, {data.name} has {CLASSES[data.name]}. Complete the "
+                "tree, or load the folder by its path to use it as a set of its own."
             )
         return images
-    return official(name, split, root, download)
+    return official(data.name, split, root, data.download)
 
 
 def official(name: str, split: str, root: Path, download: bool) -> ImageSet:

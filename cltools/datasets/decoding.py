@@ -1,178 +1,147 @@
-"""Pictures decoded into a file, by several processes where it is much work.
+"""From picture files of any kind to uint8 RGB pixels of one size, by several threads where they are large.
 
-Processes, because decoding small pictures is mostly Python: two threads decode no more than one. Processes started by
-hand instead of by `multiprocessing`, which would run a reader's script a second time (spawn) or copy a process that
-has threads (fork). Each is told a chunk at a time by a line of JSON, writes the pixels itself, and answers with their
-checksums.
+Shapes: N pictures, B of them in a block, H and W their height and width, S the wanted size.
 """
 
-import json
-import os
-import signal
-import sys
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from queue import SimpleQueue
-from subprocess import DEVNULL, PIPE, Popen
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import UInt32
+import torch
+from jaxtyping import UInt8
 from numpy import ndarray
+from torch import Tensor
+from torch.nn.functional import interpolate
 from tqdm.auto import tqdm
 
-from cltools.datasets.pictures import read_like
-from cltools.datasets.pixel_file import checksum
 from cltools.provenance import usable_processors
 
-CHUNK = 500  # pictures told at a time: a tenth of a second of work
-MOST = 8  # processes; more would wait for the disk
-SERVE = "from cltools.datasets.decoding import serve; serve()"
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
-Decode = Callable[[int, list[Path]], list[int]]
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where pixels go, and what all pictures must be like.
-
-    Attributes:
-        file: an existing file.
-        start: where in it the first picture begins, in bytes.
-        first: a picture of the right size, for the message about one that is not.
-        shape: 3, H, W.
-        size: what each picture is scaled to; None keeps it as it is.
-    """
-
-    file: Path
-    start: int
-    first: Path
-    shape: tuple[int, int, int]
-    size: int | None
-
-    def decode(self, row: int, paths: list[Path]) -> list[int]:
-        """Decode pictures into the rows from `row` on; their checksums.
-
-        Raises:
-            ValueError: a picture cannot be read or has another size.
-            OSError: the file cannot be written.
-        """
-        pictures = [read_like(path, self.size, self.first, self.shape).contiguous().numpy() for path in paths]
-        # Written, not mapped: on a full disk that is an error here, where a map would end the process.
-        with self.file.open("r+b") as file:
-            file.seek(self.start + row * pictures[0].nbytes)
-            file.write(b"".join(picture.tobytes() for picture in pictures))
-        return [checksum(picture) for picture in pictures]
+ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
+# Pillow lets go of Python's lock while it decodes, but not while it opens a file: threads pay for large ones alone.
+LARGE, MOST_THREADS = 1 << 15, 8  # bytes of a file
+# Pictures that a thread decodes before it is handed others; fewer where they are large, so that memory is bounded.
+BLOCK, BLOCK_BYTES = 64, 1 << 22
 
 
-def decode_all(target: Target, paths: list[Path], processes: int) -> UInt32[ndarray, " N"]:
-    """Decode all pictures into their rows; the checksum of each.
+def is_picture(name: str) -> bool:
+    """Whether a file of this name is read as an image; hidden files (`._0001.png` of macOS) are not."""
+    return not name.startswith(".") and Path(name).suffix.lower() in ENDINGS
+
+
+def read_pictures(paths: Sequence[Path], size: int | None = None) -> UInt8[Tensor, "N 3 H W"]:
+    """The pictures at `paths`, in order; arguments and errors as of `decode`."""
+    images, row = torch.empty(0), 0
+    for block in decode(paths, size):
+        if row == 0:
+            images = torch.empty(len(paths), *block.shape[1:], dtype=torch.uint8)
+        images[row : row + len(block)] = torch.from_numpy(block)
+        row += len(block)
+    return images
+
+
+def decode(paths: Sequence[Path], size: int | None = None) -> Iterator[UInt8[ndarray, "B 3 H W"]]:
+    """The pictures at `paths` in order, in blocks of one length but for the last; threads are a few blocks ahead.
+
+    Args:
+        paths: At least one image file.
+        size: Scale the shorter side to this many pixels, then cut the centre. Without it all must have one size.
 
     Raises:
-        ValueError: a picture cannot be read or has another size.
-        OSError: the file cannot be written.
+        ValueError: A file is not a readable image (named), or sizes differ and no `size` was given.
     """
-    sums = np.zeros(len(paths), np.uint32)
-    rows = range(0, len(paths), CHUNK)
-    with ExitStack() as stack:
-        idle: SimpleQueue[Decode] = SimpleQueue()
-        for _ in range(processes):
-            idle.put(stack.enter_context(Worker(target)).decode if processes > 1 else target.decode)
+    first = _sized(read_picture(paths[0]), size).shape
+    length = max(1, min(BLOCK, BLOCK_BYTES // first.numel()))
+    threads = min(usable_processors(), MOST_THREADS) if paths[0].stat().st_size >= LARGE else 1
 
-        def decode(row: int) -> list[int]:
-            free = idle.get()
-            try:
-                return free(row, paths[row : row + CHUNK])
-            finally:
-                idle.put(free)
+    def work(start: int) -> UInt8[ndarray, "B 3 H W"]:
+        part = paths[start : start + length]
+        block = np.empty((len(part), *first), np.uint8)
+        for row, path in enumerate(part):
+            picture = _sized(read_picture(path), size)
+            if picture.shape != first:
+                raise ValueError(
+                    f"Images differ in size: {paths[0]} is {_wide_by_high(first)} and {path} is "
+                    f"{_wide_by_high(picture.shape)} (width×height). Pass size=, for example size=64: the shorter side "
+                    "is scaled, then the centre cut."
+                )
+            block[row] = picture.numpy()
+        return block
 
-        bar = stack.enter_context(tqdm(total=len(paths), desc="Decoding images", leave=False, delay=1))
-        pool = ThreadPoolExecutor(processes)
-        stack.callback(pool.shutdown, cancel_futures=True)  # after an error the rest is not wanted
-        for row, found in zip(rows, pool.map(decode, rows), strict=True):
-            sums[row : row + len(found)] = found
-            bar.update(len(found))
-    return sums
-
-
-def processors() -> int:
-    """How many processes may decode at once: one for each processor this process may use."""
-    return min(usable_processors(), MOST)
-
-
-class Worker:
-    """Another process that decodes; where it does not start, or dies, the work is done in this one."""
-
-    def __init__(self, target: Target) -> None:
-        self.target = target
-        self.process: Popen[str] | None = None
-
-    def __enter__(self) -> "Worker":
-        # It finds the same packages as this process, and starts no threads beside those of the others.
-        path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
-        env = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-P", "-c", SERVE]
+    starts = iter(range(0, len(paths), length))
+    bar = tqdm(total=len(paths), desc="Decoding images", leave=False, delay=1)
+    with bar, ThreadPoolExecutor(threads) as pool:
+        ahead = deque(pool.submit(work, start) for start in islice(starts, 2 * threads))
         try:
-            self.process = Popen(command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=env, encoding="ascii")
-        except OSError:
-            return self
-        self._tell({**vars(self.target), "file": str(self.target.file), "first": str(self.target.first)})
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.process is not None:
-            self.process.kill()  # what it was told and has answered is written, anything else is not wanted
-            self.process.communicate()
-
-    def decode(self, row: int, paths: list[Path]) -> list[int]:
-        """As `Target.decode`, there."""
-        reply = self._ask({"row": row, "paths": [str(path) for path in paths]})
-        if reply is None:
-            return self.target.decode(row, paths)
-        if "unreadable" in reply:
-            raise ValueError(reply["unreadable"])
-        if "unwritable" in reply:
-            raise OSError(*reply["unwritable"])
-        sums: list[int] = reply["sums"]
-        return sums
-
-    def _tell(self, message: dict[str, Any]) -> bool:
-        assert self.process is not None and self.process.stdin is not None
-        try:
-            self.process.stdin.write(json.dumps(message) + "\n")
-            self.process.stdin.flush()
-        except (OSError, ValueError):  # it has ended
-            return False
-        return True
-
-    def _ask(self, message: dict[str, Any]) -> dict[str, Any] | None:
-        if self.process is None or not self._tell(message):
-            return None
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        reply: dict[str, Any] | None = json.loads(line) if line.endswith("\n") else None
-        return reply
+            while ahead:
+                block = ahead.popleft().result()
+                ahead.extend(pool.submit(work, start) for start in islice(starts, 1))
+                bar.update(len(block))
+                yield block
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error, or a reader that stops, the rest is not wanted
 
 
-def serve() -> None:
-    """What the other process does: one chunk for each line it reads, until there are no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who interrupts the first process ends this one by it
-    told, answers, sys.stdout = sys.stdin, sys.stdout, sys.stderr
-    job = json.loads(told.readline())
-    job |= {"file": Path(job["file"]), "first": Path(job["first"]), "shape": tuple(job["shape"])}
-    target = Target(**job)
-    for line in told:
-        asked = json.loads(line)
-        print(json.dumps(_answer(target, asked["row"], asked["paths"])), file=answers, flush=True)
+def _sized(picture: UInt8[Tensor, "3 H W"], size: int | None) -> Tensor:
+    return picture if size is None else resize(picture[None], size)[0]
 
 
-def _answer(target: Target, row: int, paths: list[str]) -> dict[str, Any]:
+def _wide_by_high(shape: tuple[int, ...]) -> str:
+    return f"{shape[2]}×{shape[1]}"
+
+
+def read_picture(path: Path) -> UInt8[Tensor, "3 H W"]:
+    """One image file as RGB.
+
+    Transparent pictures are laid on white, 16-bit ones keep their upper eight bits, and a camera's note on
+    orientation is applied.
+
+    Raises:
+        ValueError: The file cannot be read as an image; the message names it.
+    """
+    from PIL import Image
+
     try:
-        return {"sums": target.decode(row, [Path(path) for path in paths])}
-    except ValueError as error:
-        return {"unreadable": str(error)}
-    except OSError as error:
-        return {"unwritable": [error.errno, error.strerror]}
+        with Image.open(path) as image:
+            image.load()
+            return torch.from_numpy(np.array(to_rgb(image), dtype=np.uint8)).permute(2, 0, 1)
+    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and more
+        raise ValueError(
+            f"Cannot read {path} as an image: {error}. Replace the file by an intact one or move it out of the folder."
+        ) from error
+
+
+def to_rgb(image: "Image") -> "Image":
+    """An open picture of any mode as upright 8-bit RGB."""
+    from PIL import Image, ImageOps
+
+    if image.mode == "RGB" and not image.info:  # the fast way: nothing to turn round, nothing transparent
+        return image
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers of unknown range; save it with 8 or 16 bits")
+    if image.mode.startswith("I"):  # 16-bit grayscale, which Pillow would cut off at 255 instead of scaling
+        gray = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
+        return Image.fromarray(gray).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def resize(images: UInt8[Tensor, "N 3 H W"], size: int) -> UInt8[Tensor, "N 3 S S"]:
+    """Scales the shorter side to `size` (bilinear, antialiased), then cuts the centre square."""
+    height, width = images.shape[2:]
+    if (height, width) == (size, size):
+        return images
+    scale = size / min(height, width)
+    shape = (max(size, round(height * scale)), max(size, round(width * scale)))
+    scaled = interpolate(images, shape, mode="bilinear", antialias=True, align_corners=False)
+    top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
+    return scaled[:, :, top : top + size, left : left + size].contiguous()

@@ -5,26 +5,19 @@ from pathlib import Path
 
 import torch
 
-from cltools.datasets.decoded import places, read_decoded
-from cltools.datasets.image_set import ImageSet, draw
-from cltools.datasets.pictures import ENDINGS, is_picture
+from cltools.datasets.decoding import ENDINGS, is_picture
+from cltools.datasets.image_set import DataSettings, ImageSet, draw
+from cltools.datasets.pixel_cache import places, read_kept
 
 SPLITS = ("train", "test", "val")
 LOOKALIKES = {*SPLITS, "valid", "validation", "dev", "eval", "training", "testing"}
 
 
-def load_folder(
-    folder: Path,
-    split: str,
-    name: str,
-    limit: int | None = None,
-    size: int | None = None,
-    root: Path | None = None,
-) -> ImageSet:
+def load_folder(folder: Path, split: str, data: DataSettings, keep_in: Path | None = None) -> ImageSet:
     """Images of a folder tree; classes are the sub-folders in alphabetical order, the same for every split.
 
     A folder without split folders is one split, "train". Without class folders all labels are -1. Decoded pixels are
-    kept in `root`, or, if that is None, in the user's cache.
+    kept in `keep_in`, or, if that is None, in the user's cache.
 
     Raises:
         FileNotFoundError: The folder or the split does not exist, or holds no images.
@@ -54,28 +47,26 @@ def load_folder(
     for label, found in sorted(here.items(), key=lambda item: item[0] or ""):
         paths += found
         labels += [-1 if label is None else classes.index(label)] * len(found)
-    kept = places(folder, name, split, size, root)
-    return read_listed(paths, labels, tuple(classes), name, split, limit, size, folder, kept)
+    return read_listed(paths, labels, tuple(classes), split, data, folder, keep_in)
 
 
 def read_listed(
     paths: list[Path],
     labels: list[int],
     classes: tuple[str, ...],
-    name: str,
     split: str,
-    limit: int | None,
-    size: int | None,
+    data: DataSettings,
     base: Path,
-    kept: tuple[Path, ...],
+    keep_in: Path | None,
 ) -> ImageSet:
-    """Reads the listed files, or `limit` of them drawn before any is opened; ids are places in the full list.
+    """Reads the listed files, or `data.limit` of them drawn before any is opened; ids are places in the full list.
 
-    All lie below `base`, and their pixels may be kept in the places `kept`.
+    All lie below `base`. Their pixels are kept in `keep_in`, or, if that is None, in the user's cache.
     """
-    ids = torch.arange(len(paths)) if limit is None else draw(len(paths), limit)
-    images = read_decoded(paths, size, base, kept, ids if len(ids) < len(paths) else None)
-    return ImageSet(images, torch.tensor(labels, dtype=torch.int64)[ids], ids, classes, name, split)
+    ids = torch.arange(len(paths)) if data.limit is None else draw(len(paths), data.limit)
+    kept = places(base, data.name, split, data.size, keep_in)
+    images = read_kept(paths, data.size, base, kept, ids if len(ids) < len(paths) else None)
+    return ImageSet(images, torch.tensor(labels, dtype=torch.int64)[ids], ids, classes, data.name, split)
 
 
 def split_folders(folder: Path) -> dict[str, Path]:

@@ -1,13 +1,55 @@
-"""The one form in which images travel through the package.
+"""The form in which images travel through the package, and the settings that say which are wanted.
 
 Shapes: N images, H and W their height and width.
 """
 
-from dataclasses import dataclass, replace
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which images a run uses.
+
+    Attributes:
+        name: A name from `image_sets()` or the path of a folder with images.
+        root: Where downloads and trees lie; None for the variable CLTOOLS_DATA, else the folder `data`.
+        download: Whether missing archives may be downloaded.
+        limit: Train on at most this many images, drawn at random.
+        size: Scale the shorter side to this and cut the centre square; None keeps the images as they are.
+        holdout: Share of the training images kept out as split "val": the only images anything is chosen on.
+    """
+
+    name: str = "cifar10"
+    root: str | None = field(default=None, metadata={"decides": False})
+    download: bool = field(default=True, metadata={"decides": False})
+    limit: int | None = None
+    size: int | None = None
+    holdout: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuses what could only fail after the images were loaded."""
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit is {self.limit}; it must be at least 1, or None for all images.")
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"size is {self.size}; it must be at least 1 pixel, or None to keep images as they are.")
+        _check_share(self.holdout)
+
+
+def data_root(root: str | os.PathLike[str] | None = None) -> Path:
+    """Where data lie: `root`, else the variable CLTOOLS_DATA, else `data` in the project (or the working folder)."""
+    if root is not None:
+        return Path(root).expanduser()
+    if given := os.environ.get("CLTOOLS_DATA"):
+        return Path(given).expanduser()
+    # Notebooks run in `notebooks/`, so the working folder alone would scatter downloads over the clone.
+    project = Path(__file__).resolve().parents[2]
+    return (project if (project / "pyproject.toml").is_file() else Path.cwd()) / "data"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +79,10 @@ class ImageSet:
                 f"images must be uint8 [N, 3, H, W], got {self.images.dtype} {list(self.images.shape)}. "
                 "Convert pictures to RGB in 0..255 with the channels before height and width."
             )
-        for field, values in (("labels", self.labels), ("ids", self.ids)):
+        for name, values in (("labels", self.labels), ("ids", self.ids)):
             if values.dtype != torch.int64 or values.shape != self.images.shape[:1]:
                 raise ValueError(
-                    f"{field} must be int64 [{len(self.images)}], one for each image, "
+                    f"{name} must be int64 [{len(self.images)}], one for each image, "
                     f"got {values.dtype} {list(values.shape)}."
                 )
         if self.ids.device.type == "cpu" and (distinct := len(torch.unique(self.ids))) < len(self):
@@ -88,3 +130,31 @@ def draw(total: int, n: int, seed: int = 0) -> Int[Tensor, " M"]:
         raise ValueError(f"Cannot take {n} images; ask for at least 1, or leave the limit out for all of them.")
     order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
     return order[:n].sort().values
+
+
+def split_holdout(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:
+    """Training images without, and the held-out "val" images with, a seeded share drawn by id.
+
+    Which images are held out depends on ids and seed alone, neither on their order nor on labels.
+
+    Raises:
+        ValueError: `share` is outside [0, 1), or would leave one of the two without images.
+    """
+    _check_share(share)
+    count = round(share * len(images))
+    if share > 0 and not 0 < count < len(images):
+        raise ValueError(
+            f"A holdout of {share} keeps {count} of {len(images)} images. "
+            "Choose a share that leaves images on both sides."
+        )
+    by_id = torch.argsort(images.ids.cpu(), stable=True)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    held = torch.zeros(len(images), dtype=torch.bool)
+    held[by_id[order[:count]]] = True
+    held = held.to(images.ids.device)
+    return images.select(~held), replace(images.select(held), split="val")
+
+
+def _check_share(share: float) -> None:
+    if not 0 <= share < 1:
+        raise ValueError(f"holdout is {share}; it must be a share of the training images, at least 0 and below 1.")

@@ -1,63 +1,81 @@
-"""`load_images`: one call for every source of images, and the split that is held out for choosing."""
+"""The register of all image sets, and `load_images`: one call for every source of images."""
 
 import os
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
+from cltools.datasets.built_in import load_digits, load_shapes
 from cltools.datasets.cifar import load_cifar
-from cltools.datasets.digits import load_digits
+from cltools.datasets.decoding import resize
 from cltools.datasets.folder import load_folder, split_folders
-from cltools.datasets.image_set import ImageSet, draw
-from cltools.datasets.pictures import resize
-from cltools.datasets.shapes import load_shapes
-from cltools.datasets.tinyimagenet import load_tinyimagenet
+from cltools.datasets.image_set import DataSettings, ImageSet, draw
+from cltools.datasets.tinyimagenet import ARCHIVE, load_tinyimagenet
 from cltools.errors import unknown
 
-NAMES = ("digits", "shapes", "cifar10", "cifar100", "tinyimagenet")
+SPLITS = ("train", "test")
 
 
 @dataclass(frozen=True)
-class DataSettings:
-    """Which images a run uses.
+class Stored:
+    """Where the parts of a set that has to be downloaded lie below the data root; nothing of them is read.
 
     Attributes:
-        name: A name from `image_sets()` or the path of a folder with images.
-        root: Where downloads and trees lie; None for the variable CLTOOLS_DATA, else the folder `data`.
-        download: Whether missing archives may be downloaded.
-        limit: Train on at most this many images, drawn at random.
-        size: Scale the shorter side to this and cut the centre square; None keeps the images as they are.
-        holdout: Share of the training images kept out as split "val": the only images anything is chosen on.
+        archive: as it is downloaded.
+        unpacked: the folder that it unpacks to.
+        tree: a folder of picture files that is read in its place; None where there is none.
     """
 
-    name: str = "cifar10"
-    root: str | None = field(default=None, metadata={"decides": False})
-    download: bool = field(default=True, metadata={"decides": False})
-    limit: int | None = None
-    size: int | None = None
-    holdout: float = 0.0
+    archive: str
+    unpacked: str
+    tree: str | None = None
 
-    def __post_init__(self) -> None:
-        """Refuses what could only fail after the images were loaded."""
-        _check_counts(self.limit, self.size)
-        _check_share(self.holdout)
+    def splits(self, root: Path) -> list[str]:
+        """Splits that lie there as picture files."""
+        return [split for split in SPLITS if self.tree is not None and (root / self.tree / split).is_dir()]
+
+    def parts(self, root: Path) -> list[str]:
+        """What is there, in the order in which it is looked for, in words."""
+        splits = self.splits(root)
+        found = [f"folder tree ({', '.join(splits)})"] if splits else []
+        found += [f"unpacked ({self.unpacked})"] if (root / self.unpacked).is_dir() else []
+        return found + ([f"archive ({self.archive})"] if (root / self.archive).is_file() else [])
+
+    def whole(self, root: Path) -> bool:
+        """Whether both splits can be loaded without a download."""
+        return self.splits(root) == [*SPLITS] or (root / self.unpacked).is_dir() or (root / self.archive).is_file()
+
+
+@dataclass(frozen=True)
+class Source:
+    """How a set is loaded: given "train" or "test" and the settings that ask for it.
+
+    A loader that reads picture files heeds limit and size itself, so that no file is opened in vain; to any other
+    `load_images` applies them.
+
+    Attributes:
+        load: the function.
+        stored: where it lies, for a set that has to be downloaded.
+    """
+
+    load: Callable[[str, DataSettings], ImageSet]
+    stored: Stored | None = None
+
+
+SOURCES = {
+    "digits": Source(load_digits),
+    "shapes": Source(load_shapes),
+    # CIFAR's names are torchvision's, which is not imported to look whether a file is there.
+    "cifar10": Source(load_cifar, Stored("cifar-10-python.tar.gz", "cifar-10-batches-py", "cifar10")),
+    "cifar100": Source(load_cifar, Stored("cifar-100-python.tar.gz", "cifar-100-python", "cifar100")),
+    "tinyimagenet": Source(load_tinyimagenet, Stored(ARCHIVE.file, ARCHIVE.folder)),
+}
+STORED = {name: source.stored for name, source in SOURCES.items() if source.stored is not None}
 
 
 def image_sets() -> tuple[str, ...]:
     """The names `load_images` knows; anything else is taken for the path of a folder."""
-    return NAMES
-
-
-def data_root(root: str | os.PathLike[str] | None = None) -> Path:
-    """Where data lie: `root`, else the variable CLTOOLS_DATA, else `data` in the project (or the working folder)."""
-    if root is not None:
-        return Path(root).expanduser()
-    if given := os.environ.get("CLTOOLS_DATA"):
-        return Path(given).expanduser()
-    # Notebooks run in `notebooks/`, so the working folder alone would scatter downloads over the clone.
-    project = Path(__file__).resolve().parents[2]
-    return (project if (project / "pyproject.toml").is_file() else Path.cwd()) / "data"
+    return tuple(SOURCES)
 
 
 def load_images(
@@ -71,8 +89,8 @@ def load_images(
     """Images by name or from a folder.
 
     Args:
-        name: "digits", "shapes", "cifar10", "cifar100", "tinyimagenet", or the path of a folder: with `train` and
-            `test` inside, or one split; with a sub-folder for each class, or plain images (labels -1).
+        name: A name from `image_sets()`, or the path of a folder: with `train` and `test` inside, or one split; with a
+            sub-folder for each class, or plain images (labels -1).
         split: "train" or "test"; a folder may also have "val". For tinyimagenet "test" and "val" both mean the
             official validation images, because the labels of its test images were never published.
         root: Where downloads and trees lie; None for the variable CLTOOLS_DATA, else the folder `data`.
@@ -88,18 +106,17 @@ def load_images(
         FileNotFoundError: A folder or file is missing, or a folder holds no images.
         RuntimeError: A download failed.
     """
-    _check_counts(limit, size)
-    name = os.fspath(name)
-    if name not in NAMES:
-        return load_folder(_folder(name), split, name, limit, size)
-    if name == "tinyimagenet" and split == "val":
+    data = DataSettings(os.fspath(name), None if root is None else os.fspath(root), download, limit, size)
+    if data.name not in SOURCES:
+        return load_folder(_folder(data.name), split, data)
+    if data.name == "tinyimagenet" and split == "val":
         split = "test"
-    if split not in ("train", "test"):
+    if split not in SPLITS:
         raise ValueError(
             f"{name} has the splits 'train' and 'test', not {split!r}. "
             "For a validation split hold out a share of the training images: DataSettings(holdout=0.1)."
         )
-    images = _named(name, split, data_root(root), download, limit, size)
+    images = SOURCES[data.name].load(split, data)
     if limit is not None and len(images) > limit:
         images = images.select(draw(len(images), limit))
     return images if size is None else replace(images, images=resize(images.images, size))
@@ -107,57 +124,12 @@ def load_images(
 
 def has_test(name: str) -> bool:
     """Whether there is a test split: of every named set, and of a folder that has one."""
-    return name in NAMES or "test" in split_folders(_folder(name))
-
-
-def split_holdout(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Training images without, and the held-out "val" images with, a seeded share drawn by id.
-
-    Which images are held out depends on ids and seed alone, neither on their order nor on labels.
-
-    Raises:
-        ValueError: `share` is outside [0, 1), or would leave one of the two without images.
-    """
-    _check_share(share)
-    count = round(share * len(images))
-    if share > 0 and not 0 < count < len(images):
-        raise ValueError(
-            f"A holdout of {share} keeps {count} of {len(images)} images. "
-            "Choose a share that leaves images on both sides."
-        )
-    by_id = torch.argsort(images.ids.cpu(), stable=True)
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    held = torch.zeros(len(images), dtype=torch.bool)
-    held[by_id[order[:count]]] = True
-    held = held.to(images.ids.device)
-    return images.select(~held), replace(images.select(held), split="val")
-
-
-def _named(name: str, split: str, root: Path, download: bool, limit: int | None, size: int | None) -> ImageSet:
-    if name == "digits":
-        return load_digits(split)
-    if name == "shapes":
-        return load_shapes(split)
-    if name == "tinyimagenet":
-        return load_tinyimagenet(split, root, download, limit, size)
-    return load_cifar(name, split, root, download, limit, size)
+    return name in SOURCES or "test" in split_folders(_folder(name))
 
 
 def _folder(name: str) -> Path:
-    """The folder a person means by a name that is not in the table; a plain word is more likely a typing mistake."""
+    """The folder a person means by a name that is not in the register; a plain word is more likely a typing mistake."""
     path = Path(name).expanduser()
     if not name or (not path.is_dir() and path.name == name):
-        raise unknown("image set", name, NAMES)
+        raise unknown("image set", name, SOURCES)
     return path
-
-
-def _check_counts(limit: int | None, size: int | None) -> None:
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit is {limit}; it must be at least 1, or None for all images.")
-    if size is not None and size < 1:
-        raise ValueError(f"size is {size}; it must be at least 1 pixel, or None to keep the images as they are.")
-
-
-def _check_share(share: float) -> None:
-    if not 0 <= share < 1:
-        raise ValueError(f"holdout is {share}; it must be a share of the training images, at least 0 and below 1.")

@@ -4,9 +4,8 @@ from collections import Counter
 from pathlib import Path
 
 from cltools.datasets.archives import Archive, obtain
-from cltools.datasets.decoded import places
 from cltools.datasets.folder import list_pictures, read_listed
-from cltools.datasets.image_set import ImageSet
+from cltools.datasets.image_set import DataSettings, ImageSet, data_root
 
 ARCHIVE = Archive(
     url="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
@@ -16,7 +15,7 @@ ARCHIVE = Archive(
 )
 
 
-def load_tinyimagenet(split: str, root: Path, download: bool, limit: int | None, size: int | None) -> ImageSet:
+def load_tinyimagenet(split: str, data: DataSettings) -> ImageSet:
     """TinyImageNet from `root/tiny-imagenet-200`; its pictures are decoded once and kept as pixels in `root/decoded`.
 
     The labels of the official test images were never published, so split "test" is the official validation folder.
@@ -26,7 +25,8 @@ def load_tinyimagenet(split: str, root: Path, download: bool, limit: int | None,
         ValueError: The archive is truncated or altered, or a list in the tree does not fit its images.
         RuntimeError: The download failed.
     """
-    folder = obtain(ARCHIVE, root, download)
+    root = data_root(data.root)
+    folder = obtain(ARCHIVE, root, data.download)
     wnids = sorted(read_lines(folder / "wnids.txt"))
     number = {wnid: label for label, wnid in enumerate(wnids)}
     if split == "train":
@@ -34,8 +34,7 @@ def load_tinyimagenet(split: str, root: Path, download: bool, limit: int | None,
     else:
         pairs = annotated(folder / "val", number)
     paths, labels = [path for path, _ in pairs], [label for _, label in pairs]
-    kept = places(folder, "tinyimagenet", split, size, root)
-    return read_listed(paths, labels, class_names(folder, wnids), "tinyimagenet", split, limit, size, folder, kept)
+    return read_listed(paths, labels, class_names(folder, wnids), split, data, folder, root)
 
 
 def class_pictures(folder: Path, wnid: str) -> list[Path]:

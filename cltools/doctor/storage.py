@@ -5,8 +5,8 @@ import shlex
 from pathlib import Path
 
 from cltools.datasets import data_root
-from cltools.datasets.decoded import FOLDER as DECODED
-from cltools.datasets.stored import STORED, Stored
+from cltools.datasets.load import STORED, Stored
+from cltools.datasets.pixel_cache import FOLDER as DECODED
 from cltools.doctor.finding import Finding, python, size
 from cltools.doctor.machine import nearest
 from cltools.files import cache_folder
@@ -61,7 +61,7 @@ def check_sets() -> list[Finding]:
 def _set(name: str, stored: Stored, root: Path) -> Finding:
     """What is there of one set; kept pixels alone do not load."""
     there = stored.parts(root)
-    kept = sorted((root / DECODED).glob(f"{name}-*.pixels"))
+    kept = sorted((root / DECODED).glob(f"{name}-*.npy"))
     decoded = [f"decoded pixels ({size(sum(path.stat().st_size for path in kept))})"] if kept else []
     if stored.whole(root):
         return Finding(f"images: {name}", "ok", ", ".join([*there, *decoded]))

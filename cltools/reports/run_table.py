@@ -74,7 +74,7 @@ def _alike(record: RunRecord, settings: Mapping[str, Any], split: str, report: M
     """What runs share that differ in nothing but the seed, as text."""
     images = asdict(record.images) if record.images else {}
     if settings["data"]["holdout"] > 0:
-        images["pixels"] = None  # a seed decides what is held out
+        images = {name: images[name] for name in ("name", "count", "given")}  # a seed decides what is held out
     where = [(stretch.from_epoch, stretch.surroundings) for stretch in record.stretches]
     rest = [record.epochs, record.steps, record.warm_epochs, record.backbone, settings["data"]["name"]]
     judged = [split, report.get("test_images"), report.get("elsewhere"), _shortened(report)]

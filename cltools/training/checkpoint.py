@@ -222,9 +222,9 @@ def _partial(learner: Learner, progress: Progress) -> dict[str, Any] | None:
 def check_same_images(path: Path, state: dict[str, Any], images: TrainedOn) -> None:
     """Refuse to go on with other images than those trained on so far."""
     before = TrainedOn(**state["images"])
-    if before != images:
+    if difference := before.difference(images):
         raise ValueError(
-            f"{path} was trained on {before}, these are {images}. "
+            f"{path} was trained on {before}. {difference} "
             "Resume with the same images (and the same images=), or start a new run in another folder."
         )
 

@@ -205,9 +205,13 @@ class Run:
                 "Give them again: run.diagnose(images=…)"
             )
         train, _ = training_images(self.experiment, images)
-        if self.images is not None and TrainedOn.of(train, given=self.images.given) != self.images:
-            now = TrainedOn.of(train, given=images is not None)
-            raise ValueError(f"This run was trained on {self.images}, these are {now}. Give the images it knows by id.")
+        if self.images is not None:
+            difference = self.images.difference(TrainedOn.of(train, given=self.images.given))
+            if difference:
+                raise ValueError(
+                    f"This run was trained on {self.images}. {difference} Give the very images, in the order that they "
+                    "were trained on: run.diagnose(images=…)"
+                )
         return train
 
     @classmethod

@@ -11,7 +11,7 @@ import torch
 
 from cltools.config import Experiment, from_plain, to_plain
 from cltools.datasets import ImageSet, data_root, image_sets
-from cltools.datasets.stored import STORED
+from cltools.datasets.load import STORED
 from cltools.errors import unknown
 from cltools.evaluation import LinearRecipe, Recipes, limited
 from cltools.mining import NegativeRule, PositiveRule

@@ -1,7 +1,8 @@
-"""Drawn pictures of five figures in related families, so that hard and false negatives exist by construction.
+"""Sets that need no network: scikit-learn's handwritten digits, and drawn shapes.
 
-Disc and ring are round, square and cross have four corners' symmetry, the triangle stands between: figures of one
-family are each other's hard negatives. Inside a class the pictures differ in angle, size, place, brightness and tint,
+The shapes are five figures in related families, so that hard and false negatives exist by construction. Disc and ring
+are round, square and cross have four corners' symmetry, the triangle stands between: figures of one family are each
+other's hard negatives. Inside a class the pictures differ in angle, size, place, brightness and tint,
 most of which no crop, flip or jitter undoes, so telling single pictures apart pays at the expense of the figure. The
 background is the same everywhere and tints are pale: either would be a shortcut to the single picture that drowns all
 else. A fifth of any queue is of the anchor's class.
@@ -10,14 +11,15 @@ Shapes: N images, S side in pixels.
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+from torch.nn.functional import interpolate
 
-from cltools.datasets.image_set import ImageSet
+from cltools.datasets.image_set import DataSettings, ImageSet
 
+DIGITS_TEST = 500
 COUNTS = {"train": 4000, "test": 1000}
 SEEDS = {"train": 1, "test": 2}
 SIDE = 32
@@ -27,7 +29,28 @@ TINT = 0.15  # largest change of a channel, as a share of the brightness
 BACKGROUND = 0.1
 
 
-def load_shapes(split: str) -> ImageSet:
+def load_digits(split: str, data: DataSettings) -> ImageSet:
+    """1,297 training and 500 test digits, enlarged from 8×8 to 16×16 and repeated in three channels, stratified.
+
+    Images of the same writer fall in both splits, so the test measures new pictures, not new hands.
+    """
+    from sklearn import datasets
+
+    source = datasets.load_digits()
+    labels = torch.from_numpy(source.target).long()
+    ink = torch.from_numpy(source.images).float()[:, None] / 16
+    large = interpolate(ink, (16, 16), mode="bilinear", align_corners=False)
+    images = (large * 255).round().to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
+    classes = tuple(str(digit) for digit in range(10))
+    everything = ImageSet(images, labels, torch.arange(len(labels)), classes, "digits", split)
+    # Every 3.594th picture of the list sorted by class: stratified, and fixed without any random generator.
+    by_class = torch.argsort(labels, stable=True)
+    test = torch.zeros(len(labels), dtype=torch.bool)
+    test[by_class[(torch.arange(DIGITS_TEST) * len(labels) + len(labels) // 2) // DIGITS_TEST]] = True
+    return everything.select(test if split == "test" else ~test)
+
+
+def load_shapes(split: str, data: DataSettings) -> ImageSet:
     """4,000 training or 1,000 test pictures, always the same, in equal numbers of each class."""
     count = COUNTS[split]
     labels = torch.arange(count) % len(FIGURES)
@@ -92,10 +115,4 @@ def triangle(u: Plane, v: Plane) -> Plane:
     return torch.stack(sides).amax(0) - 0.5
 
 
-FIGURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "disc": disc,
-    "ring": ring,
-    "square": square,
-    "cross": cross,
-    "triangle": triangle,
-}
+FIGURES = {figure.__name__: figure for figure in (disc, ring, square, cross, triangle)}

@@ -30,8 +30,9 @@ def rendered(record: dict[str, Any]) -> str:
         raise unknown("kind of record", record["kind"], MODULES)
     try:
         caption, *lines = MODULES[record["kind"]].table(record)
-        made = f"`{record['command']}`, commit {record['commit'] or 'unknown'}"
-        caption += f" {made}, {record['hardware']['device']}, {record['hardware']['threads']} threads."
+        made = f"`{record['command']}`, commit" if "benchmarks" in record["command"] else "Commit"  # before there were
+        made += f" {record['commit'] or 'unknown'}, {record['hardware']['device']}"
+        caption += f" {made}, {record['hardware']['threads']} threads."
     except KeyError as error:
         raise ValueError(f"A {record['kind']!r} record lacks {error}; measure anew with --out.") from None
     return "\n".join([caption, *lines])

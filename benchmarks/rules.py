@@ -1,5 +1,6 @@
 """What mining costs: selection and loss of each method, beside plain InfoNCE by cross-entropy."""
 
+import statistics
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -11,6 +12,7 @@ from cltools.presets import METHODS, preset
 
 KIND = "bench rules"
 DIM = 128
+PLAIN = "plain InfoNCE, cross-entropy"
 EVERY = tuple(name for name in METHODS if name != "simclr")
 """All methods but simclr, which differs from moco in its keys only."""
 
@@ -31,35 +33,36 @@ def rules(
     """
     run.check(anchors=anchors, keys=keys, methods=methods)
     made = {method: preset(f"cifar10-{method}") for method in methods}
-    sizes = [{"anchors": b, "keys": k, "methods": measure((b, k, DIM), made, run)} for b in anchors for k in keys]
+    sizes = [measure((b, k, DIM), made, run) for b in anchors for k in keys]
     return run.record(KIND, sizes=sizes)
 
 
-def measure(shape: tuple[int, int, int], methods: dict[str, Experiment], run: Run) -> dict[str, dict[str, float]]:
-    """Milliseconds and MiB of each method at one size, each beside cross-entropy in the same rounds."""
+def measure(shape: tuple[int, int, int], methods: dict[str, Experiment], run: Run) -> dict[str, Any]:
+    """Milliseconds and MiB at one size: of cross-entropy, and of each method beside it in the same rounds."""
     rows = {}
     for method, experiment in tqdm(methods.items(), desc=" × ".join(map(str, shape)), unit="method", leave=False):
         work = Contrast(shape, experiment, run.where)
-        parts = {"plain": work.cross_entropy, "select": work.selection, "loss": work.loss, "all": work.whole}
-        times = run.medians(parts)
+        times = run.medians(
+            {"plain": work.cross_entropy, "select": work.selection, "loss": work.loss, "all": work.whole}
+        )
         rows[method] = {f"{name} ms": taken for name, taken in times.items()}
-        rows[method]["× plain"] = times["all"] / times["plain"]
-        rows[method] |= {f"{name} MiB": peak_mebibytes(parts[name], run.where) for name in ("plain", "all")}
-    return rows
+        rows[method] |= {"× plain": times["all"] / times["plain"], "peak MiB": peak_mebibytes(work.whole, run.where)}
+    plain = {"parts ms": {PLAIN: statistics.median(row["plain ms"] for row in rows.values())}}
+    plain |= {"parts MiB": {PLAIN: peak_mebibytes(work.cross_entropy, run.where)}}
+    return {"anchors": shape[0], "keys": shape[1], "plain": PLAIN, **plain, "methods": rows}
 
 
 def table(record: dict[str, Any]) -> list[str]:
-    """The record of `rules` as lines of a table: each method's time as a multiple of cross-entropy's."""
-    sizes, last = record["sizes"], record["sizes"][-1]["methods"]
+    """The record of `rules` as lines of a table: each method's time as a multiple of plain InfoNCE's."""
+    sizes, last = record["sizes"], record["sizes"][-1]
     heads = [f"{size['anchors']:,} × {size['keys']:,}" for size in sizes]
-    first = next(iter(last))
-    rows = [["cross-entropy", *(f"{size['methods'][first]['plain ms']:.1f} ms" for size in sizes)]]
-    rows[0].append(f"{last[first]['plain MiB']:,.0f}")
-    for method, row in last.items():
+    plain = last["plain"]
+    rows = [[plain, *(f"{size['parts ms'][plain]:.1f} ms" for size in sizes), f"{last['parts MiB'][plain]:,.0f}"]]
+    for method, row in last["methods"].items():
         times = (f"{size['methods'][method]['× plain']:.1f}" for size in sizes)
-        rows.append([f"`{method}`", *times, f"{row['all MiB']:,.0f}"])
+        rows.append([f"`{method}`", *times, f"{row['peak MiB']:,.0f}"])
     caption = (
-        "Products, selection and loss, forward and backward, over those of plain InfoNCE by cross-entropy in the same "
-        f"rounds; anchors × keys, {DIM} dimensions. MiB: the most held at once beyond what is held before."
+        f"Products, selection and loss, forward and backward, over those of {plain}, in the same rounds; anchors × "
+        f"keys, {DIM} dimensions. MiB: the most held at once beyond what is held before."
     )
     return markdown(caption, ["method", *heads, f"MiB at {heads[-1]}"], rows)

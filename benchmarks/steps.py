@@ -152,7 +152,8 @@ def table(record: dict[str, Any]) -> list[str]:
     for row in record["rows"]:
         figures = (f"{row[c]:,.0f}" if abs(row[c]) >= 100 else f"{row[c]:.1f}" for c in COLUMNS)
         keys = f"{row['queue_size']:,}" if row["queue_size"] else ""
-        rows.append([f"`{row['preset']}`", keys, *figures])
+        groups = f", statistics over {row['bn_group']}" if row.get("bn_group") else ""  # in an older record
+        rows.append([f"`{row['preset']}`{groups}", keys, *figures])
     caption = (
         "Milliseconds of a training step and of its parts; pictures of 32×32. Each part is waited for: on a GPU parts "
         "may take longer together than the step, and the rest is then below zero. `added MiB`: the most that a step "

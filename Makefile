@@ -30,7 +30,7 @@ help:
 	@echo "make notebooks  execute all notebooks without a browser; make browser: the explorer in JupyterLab, and the book"
 	@echo "make book       execute all notebooks, and write them as HTML pages into BOOK=book, readable without a network"
 	@echo "make lint       format, lint and types; make fast, make slow: the tests in two parts"
-	@echo "make bench      measure steps, rules, and a DataLoader beside us: tables, and JSON in BENCH=runs"
+	@echo "make bench      measure steps, rules, plain variants, a DataLoader: tables, and JSON in BENCH=runs"
 	@echo "make full       200 epochs of CIFAR-10 and CIFAR-100 by several methods and seeds, on a GPU  (one: make full-cifar10-moco-0)"
 	@echo "make snapshots  train what data/snapshots/ holds, and keep it anew"
 	@echo "make times      measure every notebook's cells on two cores, and write their times  (one: make times ARGS=02)"
@@ -63,10 +63,11 @@ book: $(STAMP)
 	$(RUN) -m cltools book $(BOOK)
 
 bench: $(STAMP)
-	$(RUN) -m benchmarks steps --queue-sizes 4096 16384 --bn-groups 32 --out $(BENCH)/bench-steps-tiny.json
-	$(RUN) -m benchmarks steps --full --presets cifar10-moco --bn-groups 0 --repeats 1 --out $(BENCH)/bench-steps-full.json
+	$(RUN) -m benchmarks steps --queue-sizes 4096 16384 --out $(BENCH)/bench-steps-tiny.json
+	$(RUN) -m benchmarks steps --full --presets cifar10-moco --rounds 1 --out $(BENCH)/bench-steps-full.json
 	$(RUN) -m benchmarks rules --out $(BENCH)/bench-rules.json
-	$(RUN) -m benchmarks against --presets cifar10-simclr cifar10-potential --out $(BENCH)/bench-against.json
+	$(RUN) -m benchmarks plain --out $(BENCH)/bench-plain.json
+	$(RUN) -m benchmarks against --out $(BENCH)/bench-against.json
 
 full: $(addprefix full-,$(FULL))
 

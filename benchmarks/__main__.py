@@ -1,37 +1,51 @@
-"""`python -m benchmarks steps | against | rules | table`: time and memory on this machine, as tables and records."""
+"""Time and memory on this machine, as tables and as records: `python -m benchmarks COMMAND --help`."""
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import tyro
 
-from benchmarks import (
-    RuleBenchFlags,
-    StepBenchFlags,
-    bench_against,
-    bench_rules,
-    bench_steps,
-    table,
-)
+from benchmarks import against, plain, rules, steps
+from cltools.errors import unknown
+from cltools.provenance import read_record
 
-COMMANDS = ("steps", "against", "rules", "table")
+MODULES: dict[str, ModuleType] = {module.KIND: module for module in (steps, against, rules, plain)}
 
 
-def main() -> None:
-    """Run one of the commands."""
-    command, *rest = sys.argv[1:] or ["--help"]
+def table(records: tyro.conf.Positional[tuple[Path, ...]]) -> list[dict[str, Any]]:
+    """Show records as tables in Markdown.
+
+    Args:
+        records: Files that the other commands wrote with --out.
+    """
+    return [read_record(path) for path in records]
+
+
+def rendered(record: dict[str, Any]) -> str:
+    """A record as a table, with what it was measured on in the caption."""
+    if record["kind"] not in MODULES:
+        raise unknown("kind of record", record["kind"], MODULES)
     try:
-        if command == "rules":
-            bench_rules(tyro.cli(RuleBenchFlags, args=rest, prog="python -m benchmarks rules"))
-        elif command == "steps":
-            bench_steps(tyro.cli(StepBenchFlags, args=rest, prog="python -m benchmarks steps"))
-        elif command == "against":
-            bench_against(tyro.cli(StepBenchFlags, args=rest, prog="python -m benchmarks against"))
-        elif command == "table":
-            print(table([Path(path) for path in rest]))
-        else:
-            print(f"usage: python -m benchmarks {{{','.join(COMMANDS)}}} …\n\n{__doc__}")
-            raise SystemExit(0 if command in ("-h", "--help") else 2)
+        caption, *lines = MODULES[record["kind"]].table(record)
+        made = f"`{record['command']}`, commit" if "benchmarks" in record["command"] else "Commit"  # before there were
+        made += f" {record['commit'] or 'unknown'}, {record['hardware']['device']}"
+        caption += f" {made}, {record['hardware']['threads']} threads."
+    except KeyError as error:
+        raise ValueError(f"A {record['kind']!r} record lacks {error}; measure anew with --out.") from None
+    return "\n".join([caption, *lines])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; an error a person can cause ends in one message and status 2."""
+    functions: list[Callable[..., Any]] = [steps.steps, against.against, rules.rules, plain.plain, table]
+    commands = {function.__name__: function for function in functions}
+    usage: Any = {"prog": "python -m benchmarks", "description": __doc__, "args": arguments}
+    try:
+        made = tyro.extras.subcommand_cli_from_dict(commands, **usage)
+        print("\n\n".join(map(rendered, made if isinstance(made, list) else [made])))
     except (ValueError, OSError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         raise SystemExit(2) from None

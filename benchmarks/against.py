@@ -1,226 +1,161 @@
-"""This package's training beside a conventional pipeline at its best setting, in the same run."""
+"""Our views beside those of most contrastive code: torchvision's transforms, picture by picture, in a DataLoader.
 
+Both sides train by the same step with the same settings; only the views are made in another way.
+"""
+
+import math
 import statistics
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
 import torch
+from torch import Tensor
+from torch.utils.benchmark import timer
+from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.conventional import FORMS, Conventional, Form, Library, TwoViews, loader
-from benchmarks.measuring import wait_for
-from benchmarks.parts import random_images
-from benchmarks.steps import StepBenchFlags
+from benchmarks.measuring import USUAL, AsRun, Run, markdown
+from benchmarks.steps import random_images
 from cltools.config import Experiment
-from cltools.datasets import ImageSet, load_images
+from cltools.datasets import ImageSet
 from cltools.presets import laptop, preset
-from cltools.provenance import check_record, only, provenance, usable_processors, write_record
+from cltools.provenance import usable_processors
+from cltools.training import step
 from cltools.training.fit import fast_convolutions
-from cltools.training.learner import make_learner, resolve_device
-from cltools.training.step import batches, train_step
+from cltools.training.learner import make_learner
+from cltools.views import ViewSettings, augment
 
 KIND = "bench against dataloader"
-ENTRIES = ("commit", "hardware", "versions", "rows")
-Turn = Callable[[], float]
-"""An epoch; the trained views a second over it."""
-EPOCHS = 5
-"""Of each side, in turn; the median counts."""
 TRIED = 2
-"""Turns by which a setting is chosen."""
-PICTURES = 10_000
-"""Of either side, unless asked otherwise."""
-SAMPLE = 200
-"""Pictures on which the transforms are compared."""
+"""Epochs by which a number of workers is chosen."""
 
 
-def bench_against(flags: StepBenchFlags) -> None:
-    """Measure both sides of each preset, print every setting tried, write JSON if asked."""
-    device = resolve_device(flags.device)
-    experiments = {name: preset(name) if flags.full else laptop(preset(name)) for name in flags.presets}
-    count = flags.images or PICTURES
-    images = random_images(count, 32) if flags.data is None else load_images(flags.data, limit=count)
-    for name, experiment in experiments.items():
-        if len(images) < 2 * experiment.training.batch:
-            raise ValueError(
-                f"bench: {name} has batches of {experiment.training.batch}, and {len(images)} images are not two; "
-                "ask for more with --images."
-            )
-    rows, counts = {}, worker_counts(usable_processors())
-    for name, experiment in experiments.items():
-        settings = replace(experiment.training, device=str(device))
-        rows[name] = compare(replace(experiment, training=settings), images, device, flags.repeats or EPOCHS, counts)
-        print(shown(name, rows[name]), flush=True)
-    if flags.out is not None:
-        record = {"kind": KIND, **provenance(device), "images": images.name, "count": len(images), "rows": rows}
-        write_record(flags.out, record)
-
-
-def worker_counts(usable: int) -> tuple[int, ...]:
-    """Numbers of workers to try: 0, the powers of two below the number of usable processors, and that number."""
-    return (0, *(2**i for i in range(usable.bit_length()) if 2**i < usable), usable)
-
-
-def compare(
-    experiment: Experiment, images: ImageSet, device: torch.device, repeats: int, counts: Sequence[int]
+def against(
+    presets: tuple[str, ...] = ("cifar10-simclr", "cifar10-potential"),
+    full: bool = False,
+    images: int = 10_000,
+    run: AsRun = USUAL,
 ) -> dict[str, Any]:
-    """Trained views a second of both sides, taken in turn, the other with the best of these numbers of workers."""
+    """Time our training beside torchvision's transforms in a DataLoader, on random pixels of 32×32.
+
+    Args:
+        presets: Which presets.
+        full: The preset as it is, not its laptop setting.
+        images: How many pictures; at least two batches.
+        run: How to measure; a round is an epoch of each side.
+    """
+    run.check(presets=presets)
+    pictures = random_images(images, 32)
+    experiments = {name: preset(name) if full else laptop(preset(name)) for name in presets}
+    for name, experiment in experiments.items():
+        if images < 2 * experiment.training.batch:
+            raise ValueError(f"{images} images are not two batches of {experiment.training.batch}, as {name} has them.")
     with fast_convolutions():  # as training does, for both sides
-        (library, form), milliseconds = fastest_transforms(experiment, images)
-        pictures = TwoViews(images, experiment.views, library, form)
-        swept = sweep(
-            counts,
-            lambda workers: conventional_turns(experiment, images, pictures, workers, device),
-        )
-        workers = max(swept, key=swept.__getitem__)
-        with conventional_turns(experiment, images, pictures, workers, device) as theirs:
-            rates = in_turn({"ours": our_turns(experiment, images, device), "dataloader": theirs}, repeats)
-    return {
-        "ours": rates["ours"],
-        "dataloader": rates["dataloader"],
-        "ratio": rates["ours"] / rates["dataloader"],
-        "workers": workers,
-        "transforms": f"{library} {form}",
-        "views/s by workers": {str(count): rate for count, rate in swept.items()},
-        "ms a view by transforms": milliseconds,
-    }
+        rows = {name: compare(experiment, pictures, run) for name, experiment in experiments.items()}
+    return run.record(KIND, images="random", count=images, rows=rows)
 
 
-def fastest_transforms(experiment: Experiment, images: ImageSet) -> tuple[tuple[Library, Form], dict[str, float]]:
-    """The fastest of torchvision's transforms on one core, and the milliseconds a view of each."""
-    sample = images.subset(min(SAMPLE, len(images)), seed=0)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in a worker
-    try:
-        taken = {}
-        for library, form in FORMS:
-            pictures = TwoViews(sample, experiment.views, library, form)
-            taken[library, form] = min(_seconds(pictures) for _ in range(TRIED)) / (2 * len(sample)) * 1000
-    finally:
-        torch.set_num_threads(threads)
-    return min(taken, key=taken.__getitem__), {" ".join(made): value for made, value in taken.items()}
+def compare(experiment: Experiment, images: ImageSet, run: Run) -> dict[str, Any]:
+    """Trained views per second of both sides, taken in turn, the other with its best number of workers."""
+    usable = usable_processors()
+    swept = {}
+    for workers in sorted({0, 1, usable // 2, usable}):
+        theirs = Side(experiment, images, run.where, workers)
+        swept[workers] = statistics.median(theirs.rate() for _ in range(TRIED))
+        del theirs  # its workers with it
+    best = max(swept, key=swept.__getitem__)
+    sides = Side(experiment, images, run.where), Side(experiment, images, run.where, best)
+    pairs = [[side.rate() for side in sides] for _ in range(run.rounds)]
+    here, there = (statistics.median(rates) for rates in zip(*pairs, strict=True))
+    by_workers = {str(count): found for count, found in swept.items()}
+    return {"ours": here, "dataloader": there, "ratio": here / there, "workers": best, "views/s by workers": by_workers}
 
 
-def _seconds(pictures: TwoViews) -> float:
-    began = time.perf_counter()
-    for i in range(len(pictures)):
-        pictures[i]
-    return time.perf_counter() - began
+class Side:
+    """A learner whose views are ours, or come from a DataLoader with some workers, which stay between epochs, idle."""
+
+    def __init__(
+        self, experiment: Experiment, images: ImageSet, device: torch.device, workers: int | None = None
+    ) -> None:
+        self.experiment, self.images = experiment, images.to(device)
+        self.learner = make_learner(experiment, images, None, device)
+        self.loader = None if workers is None else loader(images, experiment, workers)
+
+    def rate(self) -> float:
+        """Trained views per second over an epoch, its first step left out: workers begin with it."""
+        epoch, training = self.epoch(), self.experiment.training
+        next(epoch)
+        began, steps = timer(), sum(1 for _ in epoch)
+        return steps * training.batch * training.views / (timer() - began)
+
+    def epoch(self) -> Iterator[object]:
+        """Every step of training over the images; what `fit` does between steps and after an epoch is left out."""
+        images, learner, size = self.images, self.learner, self.experiment.training.batch
+        order = torch.randperm(len(images), generator=learner.shuffler)
+        ours = ((index,) for index in torch.split(order[: len(images) // size * size], size))
+        for index, *views in self.loader or ours:
+            place, given = index.to(learner.device), iter([view.to(learner.device) for view in views])
+            batch = step.Batch(images.images[place], images.ids[place], images.labels[place])
+            made = (lambda *_, given=given, **__: next(given)) if views else augment
+            with mock.patch.object(step, "augment", made):
+                yield step.train_step(learner, batch, self.experiment, progress=1.0, labelled=True)
 
 
-def sweep(counts: Sequence[int], opened: Callable[[int], AbstractContextManager[Turn]]) -> dict[int, float]:
-    """Trained views a second with each number of workers: the median of some turns."""
-    rates = {}
-    for workers in counts:
-        with opened(workers) as turn:
-            rates[workers] = statistics.median(turn() for _ in range(TRIED))
-    return rates
+def loader(images: ImageSet, experiment: Experiment, workers: int) -> "DataLoader[tuple[Any, Tensor, Tensor]]":
+    """Batches of indices and two views in random order, by workers that stay and each prepare batches in advance."""
+    ahead: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
+    pictures = TwoViews(images, transforms(experiment.views, images.images.shape[-1]))
+    ahead |= {"num_workers": workers, "pin_memory": torch.cuda.is_available()}
+    return DataLoader(pictures, experiment.training.batch, shuffle=True, drop_last=True, **ahead)
 
 
-def in_turn(turns: Mapping[str, Turn], repeats: int) -> dict[str, float]:
-    """Median rate of each side, one turn each a round, so that what else the machine does meets both alike."""
-    rates: dict[str, list[float]] = {name: [] for name in turns}
-    for _ in range(repeats):
-        for name, turn in turns.items():
-            rates[name].append(turn())
-    return {name: statistics.median(found) for name, found in rates.items()}
+class TwoViews(Dataset[tuple[Any, Tensor, Tensor]]):
+    """Two views of each picture, drawn when it is asked for, and its index."""
+
+    def __init__(self, images: ImageSet, transform: Callable[[Any], Tensor]) -> None:
+        from PIL import Image
+
+        self.pictures = [Image.fromarray(picture.permute(1, 2, 0).numpy()) for picture in images.images.cpu()]
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> tuple[int, Tensor, Tensor]:
+        return index, self.transform(self.pictures[index]), self.transform(self.pictures[index])
 
 
-@contextmanager
-def conventional_turns(
-    experiment: Experiment, images: ImageSet, pictures: TwoViews, workers: int, device: torch.device
-) -> Iterator[Turn]:
-    """Turns of the conventional pipeline; its workers stay between turns, idle, and end with the block."""
-    plain = Conventional(experiment, images, device)
-    source = loader(pictures, experiment.training.batch, workers, device)
+def transforms(settings: ViewSettings, side: int) -> Callable[[Any], Tensor]:
+    """Transforms of torchvision for these settings: a PIL picture → float [3, side, side] in [0, 1].
 
-    def epoch() -> Iterator[None]:
-        for view1, view2 in source:
-            plain.step(view1, view2)
-            yield
-
-    try:
-        yield lambda: rate(epoch(), _trained(experiment), device)
-    finally:
-        del source  # its workers with it
-
-
-def our_turns(experiment: Experiment, images: ImageSet, device: torch.device) -> Turn:
-    """Turns of this package's training, rules at full strength against a full queue.
-
-    A turn is an epoch of a new order on images that lie on the device, each batch taken out of them and given to
-    `train_step`: views, encoder and momentum copy, selection and its counts, loss, update, queue. What `fit` does
-    beside that is left out: learning rate and seed of each step, the sums for the history, the progress bar; after an
-    epoch the check of the weights, kNN and the checkpoint.
+    Of torchvision's two libraries, on PIL pictures and on tensors, data/results/bench-against.json has this one as the
+    fastest on one core, or as equally fast (`ms a view by transforms`).
     """
-    learner = make_learner(experiment, images, None, device)
-    there, size = images.to(device), experiment.training.batch
+    from torchvision.transforms import transforms as t
 
-    def epoch() -> Iterator[None]:
-        order = torch.randperm(len(there), generator=learner.shuffler).to(device)
-        for batch in batches(there.images, there.ids, there.labels, size, order):
-            train_step(learner, batch, experiment, progress=1.0, labelled=True)
-            yield
-
-    while learner.memory is not None and len(learner.memory.queue) < experiment.training.queue_size:
-        next(epoch())
-    return lambda: rate(epoch(), _trained(experiment), device)
-
-
-def rate(epoch: Iterator[None], trained: int, device: torch.device) -> float:
-    """Trained views a second over an epoch's steps, the first left out: workers begin with it.
-
-    An epoch ends with nothing prepared for the next, so no side's work falls into the other's turn or goes uncounted.
-
-    Raises:
-        ValueError: fewer than two steps.
-    """
-    next(epoch, None)
-    wait_for(device)
-    began = time.perf_counter()
-    steps = sum(1 for _ in epoch)
-    wait_for(device)
-    if not steps:
-        raise ValueError("bench: an epoch is a single batch, of which no rate can be told; ask for more with --images.")
-    return steps * trained / (time.perf_counter() - began)
-
-
-def _trained(experiment: Experiment) -> int:
-    """Views of a step that are anchors."""
-    return experiment.training.batch * experiment.training.views
-
-
-def shown(name: str, row: dict[str, Any]) -> str:
-    """Both sides, the ratio, and every setting tried."""
-    lines = [
-        f"{name}: {row['ours']:,.0f} trained views/s, dataloader {row['dataloader']:,.0f} "
-        f"with {row['workers']} workers and {row['transforms']}: {row['ratio']:.2f} times",
-        *(f"  {workers} workers: {found:,.0f} views/s" for workers, found in row["views/s by workers"].items()),
-        *(f"  transforms {made}: {taken:.3f} ms a view" for made, taken in row["ms a view by transforms"].items()),
+    amounts = settings.brightness, settings.contrast, settings.saturation, settings.hue
+    kernel = 2 * min(math.ceil(3 * settings.blur_sigma[1]), side - 1) + 1
+    steps: list[tuple[object, Any]] = [
+        (settings.crop_scale != (1.0, 1.0), t.RandomResizedCrop(side, settings.crop_scale, settings.crop_ratio)),
+        (settings.flip, t.RandomHorizontalFlip(settings.flip)),
+        (settings.rotation, t.RandomRotation(settings.rotation, interpolation=t.InterpolationMode.BILINEAR)),
+        (settings.jitter, t.RandomApply([t.ColorJitter(*amounts)], p=settings.jitter)),
+        (settings.gray, t.RandomGrayscale(settings.gray)),
+        (settings.blur, t.RandomApply([t.GaussianBlur(kernel, settings.blur_sigma)], p=settings.blur)),
     ]
-    return "\n".join(lines)
+    composed: Callable[[Any], Tensor] = t.Compose([*(made for wanted, made in steps if wanted), t.ToTensor()])
+    return composed
 
 
-def against_table(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -> str:
-    """A record of `bench --against dataloader` as a table.
-
-    Raises:
-        ValueError: a damaged record, or several.
-    """
-    record = only(records)
-    check_record(paths[0], record, KIND, (*ENTRIES, "images", "count"))
-    lines = [
-        "Trained views a second, both sides in turn; the DataLoader with the fastest of torchvision's transforms and "
-        f"the best number of workers. {record['count']:,} pictures ({record['images']}). Commit "
-        f"{record['commit'] or 'unknown'}, {record['hardware']['device']}, {record['hardware']['threads']} threads.",
-        "",
-        "| preset | here | DataLoader | ratio | workers | transforms | tried: workers, views/s |",
-        "|---|---:|---:|---:|---:|---|---|",
-    ]
+def table(record: dict[str, Any]) -> list[str]:
+    """The record of `against` as lines of a table, a row per preset."""
+    rows = []
     for name, row in record["rows"].items():
         tried = ", ".join(f"{workers}: {found:,.0f}" for workers, found in row["views/s by workers"].items())
-        figures = f"{row['ours']:,.0f} | {row['dataloader']:,.0f} | {row['ratio']:.2f}"
-        lines.append(f"| `{name}` | {figures} | {row['workers']} | {row['transforms']} | {tried} |")
-    return "\n".join(lines)
+        figures = f"{row['ours']:,.0f}", f"{row['dataloader']:,.0f}", f"{row['ratio']:.2f}", str(row["workers"])
+        rows.append([f"`{name}`", tried, *figures])
+    caption = (
+        "Trained views per second, both sides in turn; torchvision's transforms in a DataLoader with the best number "
+        f"of workers. {record['count']:,} pictures ({record['images']})."
+    )
+    return markdown(caption, ["preset", "tried: workers, views/s", "here", "DataLoader", "ratio", "workers"], rows, 2)

@@ -1,48 +1,78 @@
-"""How long work takes, how much memory it holds, and how much arithmetic it is."""
+"""How long work takes, how much memory it holds, and the records of both."""
 
-import gc
+import shlex
 import statistics
-import time
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
 
 import torch
-from torch import Tensor
+import tyro
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.benchmark import Timer
+
+from cltools.provenance import provenance, write_record
+from cltools.training.learner import resolve_device
 
 Work = Callable[[], object]
-WARM_UP = 2
-PRODUCTS = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}
-"""Sides of the square matrices whose product shows what a device can do; the best counts."""
+CALLS = 3
+"""Calls that are timed together in a round."""
 
 
-def median_milliseconds(works: Mapping[str, Work], device: torch.device, repeats: int) -> dict[str, float]:
-    """Median time of each, taken in turn, so that what else the machine does meets all alike.
+@dataclass(frozen=True)
+class Run:
+    """How every command measures, and where it writes."""
 
-    Each is waited for before the next begins. Parts timed one by one may thus take longer than within a step, where a
-    GPU works on one while the next is being asked for.
-    """
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for i in range(repeats + WARM_UP):
-        for name, work in works.items():
-            began = time.perf_counter()
-            work()
-            wait_for(device)
-            if i >= WARM_UP:
-                times[name].append((time.perf_counter() - began) * 1000)
-    return {name: statistics.median(taken) for name, taken in times.items()}
+    device: str = "auto"
+    """Where to measure: auto, cpu or cuda."""
+    rounds: int = 5
+    """Timed rounds; the median is reported."""
+    out: Path | None = None
+    """Also write the figures as JSON."""
+
+    @property
+    def where(self) -> torch.device:
+        """The device."""
+        return resolve_device(self.device)
+
+    def medians(self, works: Mapping[str, Work]) -> dict[str, float]:
+        """Median milliseconds per call; each round times every work, so that a busy machine delays all alike.
+
+        Torch's `Timer` calls a work twice before it times it, and waits for a GPU before it reads the clock.
+        """
+        threads = torch.get_num_threads()
+        timers = {name: Timer("work()", globals={"work": work}, num_threads=threads) for name, work in works.items()}
+        taken = [{name: t.timeit(CALLS).mean * 1000 for name, t in timers.items()} for _ in range(self.rounds)]
+        return {name: statistics.median(times[name] for times in taken) for name in works}
+
+    def check(self, **given: tuple[object, ...]) -> None:
+        """Raise ValueError for no rounds, an unknown device, or if one of these lists is empty."""
+        if self.rounds < 1:
+            raise ValueError(f"--rounds is {self.rounds}; it must be at least 1.")
+        if empty := [name for name, values in given.items() if not values]:
+            raise ValueError(f"--{empty[0].replace('_', '-')} is empty; give at least one value.")
+        resolve_device(self.device)
+
+    def record(self, kind: str, **figures: Any) -> dict[str, Any]:
+        """These figures and how they came about; written to a file if asked."""
+        command = f"python -m benchmarks {shlex.join(sys.argv[1:])}"
+        made = {"kind": kind, **provenance(self.where), "command": command, **figures}
+        if self.out is not None:
+            write_record(self.out, made)
+        return made
 
 
-def wait_for(device: torch.device) -> None:
-    """Wait until a device has done what it was asked for; a CPU always has."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+AsRun = Annotated[Run, tyro.conf.OmitArgPrefixes]
+USUAL = Run()
 
 
 def peak_mebibytes(work: Work, device: torch.device) -> float:
-    """Most memory that torch holds at once for the work, beyond what is held before it.
+    """Most memory in MiB that torch holds at once for the work, beyond what it held before.
 
-    On the CPU the work is done twice and the second time counts: only of what was allocated under the profiler does
-    torch know the size when it is freed, and a step frees the gradients of the one before.
+    On the CPU the work is done twice and the second time counts: the profiler knows the size of what is freed only if
+    it saw the allocation, and a step frees the gradients of the step before.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -60,45 +90,7 @@ def peak_mebibytes(work: Work, device: torch.device) -> float:
     return peak / 2**20
 
 
-def held_mebibytes(tensors: Iterable[Tensor], device: torch.device) -> float:
-    """Memory held between steps: on CUDA all that torch has allocated, else, where it keeps no count, these tensors'.
-
-    With `peak_mebibytes` of a step that follows, the most that is held in all.
-    """
-    if device.type == "cuda":
-        gc.collect()  # what only cycles still hold is not held by training
-        torch.cuda.synchronize(device)
-        return torch.cuda.memory_allocated(device) / 2**20
-    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
-    return sum(storages.values()) / 2**20
-
-
-def operations(work: Work) -> int:
-    """Floating-point operations of products and convolutions, two for each multiply-add, by torch's count."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    counter = FlopCounterMode(display=False)
-    with counter:
-        work()
-    return counter.get_total_flops()
-
-
-def products(device: torch.device, dtype: torch.dtype) -> dict[str, Work]:
-    """The product of a random square matrix with itself at several sizes, by its operations, for `product_rate`.
-
-    Of normal values, because a GPU draws less power, and so runs faster, where all values are the same.
-    """
-    works: dict[str, Work] = {}
-    generator = torch.Generator(device).manual_seed(0)
-    for side in PRODUCTS[device.type]:
-        a = torch.randn(side, side, device=device, dtype=dtype, generator=generator)
-        works[f"product {2 * side**3}"] = lambda a=a: a @ a  # type: ignore[misc]
-    return works
-
-
-def product_rate(milliseconds: Mapping[str, float]) -> float:
-    """Operations a second of the best of the `products` among these times."""
-    named = {
-        name.removeprefix("product "): taken for name, taken in milliseconds.items() if name.startswith("product ")
-    }
-    return max(int(count) / taken * 1000 for count, taken in named.items())
+def markdown(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> list[str]:
+    """A table as lines below its caption; the first `words` columns hold words, the others figures."""
+    rule = ["---" if i < words else "---:" for i in range(len(head))]
+    return [caption, "", *(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))]

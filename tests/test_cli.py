@@ -39,7 +39,7 @@ ROOT = Path(__file__).parent.parent
 CONFUSIONS = ["confusion-test-knn10.csv", "confusion-test-knn200.csv", "confusion-test-probe.csv"]
 FILES = ["checkpoint.pt", "config.json", *CONFUSIONS, "encoder.safetensors", "history.csv", "record.json"]
 QUICK = ["digits-potential", "--epochs", "1", "--limit", "300", "--device", "cpu", "--evaluation.test-limit", "100"]
-COMMANDS = ("train", "evaluate", "diagnose", "download", "presets", "compare", "table", "snapshot", "bench")
+COMMANDS = ("train", "evaluate", "diagnose", "download", "presets", "compare", "table", "snapshot")
 COMMANDS += ("doctor", "lab", "book")
 
 Outcome = SimpleNamespace
@@ -802,42 +802,6 @@ class TestMain:
 
     def test_presets_takes_nothing(self, call: Callable[..., Outcome]) -> None:
         refused(call("presets", "--full"), "presets takes no arguments, but was given: --full")
-
-    def test_bench_takes_its_flags(self, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
-        from cltools import bench
-
-        given: list[object] = []
-        monkeypatch.setattr(bench, "bench_steps", given.append)
-        monkeypatch.setattr(bench, "bench_rules", given.append)
-        monkeypatch.setattr(bench, "bench_against", lambda flags: given.append(("against", flags)))
-        call("bench", "--presets", "digits-moco", "shapes-moco", "--full", "--repeats", "3", "--out", "x/b.json")
-        call("bench", "rules", "--methods", "moco", "sce", "--keys", "64", "--repeats", "3")
-        call("bench", "--against", "dataloader", "--data", "cifar10")
-        call("bench", "--queue-sizes", "64", "128", "--bn-groups", "0", "32")
-        assert given == [
-            bench.StepBenchFlags(("digits-moco", "shapes-moco"), full=True, repeats=3, out=Path("x/b.json")),
-            bench.RuleBenchFlags(methods=("moco", "sce"), keys=(64,), repeats=3),
-            ("against", bench.StepBenchFlags(against="dataloader", data="cifar10")),
-            bench.StepBenchFlags(queue_sizes=(64, 128), bn_groups=(0, 32)),
-        ]
-
-    @pytest.mark.parametrize(
-        ("flags", "message"),
-        [
-            (["--presets"], "presets is empty; name at least one"),
-            (["--presets", "digits-mocco"], "Unknown preset 'digits-mocco'. Did you mean digits-moco"),
-            (["--repeats", "0"], "repeats is 0; it must be at least 1"),
-            (["--repeat", "3"], "Perhaps you meant: --repeats {None}|INT"),
-            (["--device", "gpu"], "Unknown device 'gpu'"),
-            (["--against", "dataloader", "--images", "9"], "9 images are not two; ask for more with --images"),
-            (["--against", "loader"], "dataloader"),
-            (["rules", "--methods", "hlc"], "Unknown method 'hlc'. Did you mean hcl?"),
-            (["rulse"], "Unrecognized options: rulse"),
-        ],
-        ids=lambda x: " ".join(x) if isinstance(x, list) else "",
-    )
-    def test_bench_refuses(self, call: Callable[..., Outcome], flags: list[str], message: str) -> None:
-        refused(call("bench", *flags), message)
 
     def test_ctrl_c_anywhere_ends_in_130(self, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
         def load_images(*_: Any, **__: Any) -> None:

@@ -74,7 +74,9 @@ def test_texts_of_differences_become_the_objects_that_compare_writes() -> None:
     new = script().converted(old)["arms"]
     assert new == {name: [each.to_plain() for each in of] for name, of in changed.items()}
     cropped = {"kind": "comparison", "arms": {"a": ["views.crop: [0.5, 1.0] → None"]}}
-    assert script().differences_to_objects(cropped)["arms"]["a"] == [{"path": "views.crop", "before": [0.5, 1.0], "now": None}]
+    assert script().differences_to_objects(cropped)["arms"]["a"] == [
+        {"path": "views.crop", "before": [0.5, 1.0], "now": None}
+    ]
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
@@ -106,6 +108,7 @@ def test_files_are_converted_in_place_and_others_left_alone(tmp_path: Path) -> N
 
 def test_no_number_is_lost_or_changed() -> None:
     old = run_of_the_first_version()
+    del old["images"]["pixels"]  # a sum, in place of which a digest tells images
     told_twice = [old["seed"], old["epochs"]["asked"]]  # in the settings, too
     added = [2, 0]  # the format, and the epochs before the second stretch
     assert sorted([*numbers(script().converted(old)), *told_twice]) == sorted([*numbers(old), *added])

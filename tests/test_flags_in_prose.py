@@ -13,11 +13,12 @@ from unittest import mock
 import pytest
 from test_project import PACKAGE, PAGES, ROOT
 
+from benchmarks.__main__ import main as benchmarks
 from cltools.cli import main
 from cltools.presets import IMAGES, METHODS, preset_names
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w.-]*")
-COMMAND = re.compile(r"-m cltools ([a-z]+(?: rules)?)\b([^`\"\n#]*)")
+COMMAND = re.compile(r"-m (?:cltools |(?=benchmarks ))((?:benchmarks )?[a-z]+)\b([^`\"\n#]*)")
 DEFINED = re.compile(r"(?:^[^\w-]*(?:-h, )?|, |\[)(--[a-z][\w.-]*)", flags=re.MULTILINE)
 """A flag in a page of help: at a line's beginning, behind another form of it, or in a usage."""
 
@@ -48,7 +49,7 @@ def help_of(*arguments: str) -> str:
     """What the command line answers, on a terminal too narrow for two columns."""
     answer, narrow = io.StringIO(), mock.patch.dict(os.environ, COLUMNS="80")
     with contextlib.redirect_stdout(answer), narrow, contextlib.suppress(SystemExit):
-        main(arguments)
+        benchmarks(arguments[1:]) if arguments[:1] == ("benchmarks",) else main(arguments)
     return answer.getvalue()
 
 
@@ -60,10 +61,10 @@ def flags_of(*command: str) -> set[str]:
 
 @cache
 def commands() -> tuple[str, ...]:
-    """As the command line lists them, and the one of two words."""
-    listed = re.search(r"\{([\w,]+)\}", help_of())
-    assert listed is not None
-    return (*listed[1].split(","), "bench rules")
+    """As the two command lines list them."""
+    listed, measuring = (re.search(r"\{([\w,]+)\}", text) for text in (help_of(), help_of("benchmarks", "--help")))
+    assert listed is not None and measuring is not None
+    return (*listed[1].split(","), *(f"benchmarks {name}" for name in measuring[1].split(",")))
 
 
 @cache
@@ -118,14 +119,18 @@ def test_every_flag_that_is_named_is_one(path: Path) -> None:
 
 def test_there_are_commands_in_the_texts_and_each_other_program_is_named() -> None:
     found = [text_of(path) for path in TEXTS]
-    assert {command for text in found for command, _ in COMMAND.findall(text)} >= {"train", "compare", "bench rules"}
+    assert {command for text in found for command, _ in COMMAND.findall(text)} >= {
+        "train",
+        "compare",
+        "benchmarks rules",
+    }
     assert set(chain.from_iterable(OTHERS.values())) <= set(chain.from_iterable(map(flags_in, found)))
 
 
 def test_the_command_line_tells_its_flags() -> None:
     assert {"--holdout", "--no-download", "--laptop", "--negatives.lower"} <= flags_of("train", "digits-potential")
     assert flags_of("lab") == {"--help", "--no-browser"} and flags_of("presets") == {"--help"}
-    assert "--keys" in flags_of("bench", "rules") and "--keys" not in flags_of("bench")
+    assert "--keys" in flags_of("benchmarks", "rules") and "--keys" not in flags_of("benchmarks", "steps")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +140,7 @@ def test_the_command_line_tells_its_flags() -> None:
         ("python -m cltools train digits-moco --data.holdout 0.1", ["train --data.holdout"]),
         ("`python -m cltools evaluate runs/a --epochs 3`", ["evaluate --epochs"]),
         ("python -m cltools train digits-moco --negatives.lower 0.1", ["train --negatives.lower"]),
-        ("python -m cltools bench --keys 4096", ["bench --keys"]),
+        ("python -m benchmarks steps --keys 4096", ["benchmarks steps --keys"]),
         ("python -m cltools measure runs/a", ["measure"]),
         ("torchrun --nproc-per-gpu 8 -m cltools train digits-moco --out \\\n    runs/a --big", ["train --big"]),
     ],
@@ -152,7 +157,7 @@ def test_a_flag_that_is_none_is_seen(text: str, wrong: list[str]) -> None:
         "python -m cltools train digits-moco --rule BandNegatives --negatives.lower 0.1",
         "python -m cltools train PRESET --negatives.lower 0.1 --no-download",
         "torchrun --nproc-per-node 8 -m cltools train cifar10-moco --out runs/a  # or --any",
-        "python -m cltools bench rules --keys 4096; a rule --- a dash -- `|---|` and <!-- a comment -->",
+        "python -m benchmarks rules --keys 4096; a rule --- a dash -- `|---|` and <!-- a comment -->",
     ],
 )
 def test_a_flag_that_is_one_is_let_pass(text: str) -> None:

@@ -30,7 +30,7 @@ ORDER = (
     "errors", "files", "ranks", "provenance",  # which all may use
     "mining", "losses", "gradients", "contrast", "queue", "views", "interop",  # the core
     "datasets", "encoders", "config", "presets", "evaluation", "training", "reports",
-    "snapshot", "explorer", "doctor", "lab", "kernel", "book", "cli", "__main__",
+    "snapshot", "explorer", "doctor", "lab", "book", "cli", "__main__",
 )  # fmt: skip
 HEAVY = {"torchvision", "sklearn", "scipy", "tyro", "plotly", "ipywidgets", "matplotlib", "umap", "PIL", "pandas"}
 HEAVY |= {"pytorch_metric_learning", "lightly", "tensorboard"}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from test_training_checkpoint import made, training
 
-from benchmarks.parts import Workplace
+from benchmarks.steps import Workplace
 from cltools.config import Experiment
 from cltools.mining import BandNegatives
 from cltools.presets import preset

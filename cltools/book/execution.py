@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 from nbclient.exceptions import CellControlSignal, CellExecutionError, DeadKernelError
 
-from cltools.kernel import run_cells
+from cltools.lab import run_cells
 
 
 def executed(path: Path) -> nbformat.NotebookNode:

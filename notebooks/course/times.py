@@ -19,8 +19,7 @@ import torch
 
 from cltools.errors import unknown
 from cltools.files import write_text
-from cltools.kernel import run_cells
-from cltools.lab import PROJECT, notebooks
+from cltools.lab import PROJECT, notebooks, run_cells
 from cltools.provenance import commit, device_name
 
 CORES = 2

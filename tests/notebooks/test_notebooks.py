@@ -14,7 +14,7 @@ import pytest
 from exercises import exercises_of
 from nbclient.exceptions import CellExecutionError
 
-from cltools.kernel import run_cells
+from cltools.lab import run_cells
 from course.times import over_budget
 
 HERE = Path(__file__).parent

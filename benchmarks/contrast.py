@@ -1,0 +1,79 @@
+"""Random anchors, positives and keys, and what a method does with them. Only this file asks rules.
+
+Legend: B anchors, K keys, d embedding.
+"""
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cltools.config import Experiment
+from cltools.losses import info_nce
+from cltools.mining import Selection, Similarities, select, similarities, terms
+from cltools.mining.rules import reads_now
+
+CLASSES = 10
+
+
+class Contrast:
+    """A batch of unit vectors with positives near their anchors, for rules at full strength; key i is anchor i's own.
+
+    `selection` and `loss` are the parts of a step that mine and compare; `whole` is both, from vectors to gradient.
+    """
+
+    def __init__(self, shape: tuple[int, int | None, int], experiment: Experiment, device: torch.device) -> None:
+        """Draw the vectors; `shape` is (B, K, d), where None for K makes the anchors the keys (SimCLR)."""
+        anchors, keys, dim = shape
+        self.rules, self.settings = (experiment.positives.at(1.0), experiment.negatives.at(1.0)), experiment.loss
+        self.generator = torch.Generator(device).manual_seed(0)
+        self.anchor, near = self._unit(anchors, dim).requires_grad_(), 0.5 * self._unit(anchors, dim)
+        self.positive = F.normalize(self.anchor.detach() + near, dim=1)
+        self.keys = self.anchor if keys is None else self._unit(keys, dim)
+        ids, key_ids = (torch.arange(len(vectors), device=device) for vectors in (self.anchor, self.keys))
+        self.own, self.same_class = ids[:, None] == key_ids, ids[:, None] % CLASSES == key_ids % CLASSES
+
+    def _unit(self, rows: int, dim: int) -> Tensor:
+        return F.normalize(torch.randn(rows, dim, device=self.generator.device, generator=self.generator), dim=1)
+
+    def compared(self) -> Similarities:
+        """What the rules read, as a step computes it."""
+        vectors, reads = (self.anchor, self.positive, self.keys), reads_now(*self.rules)
+        return similarities(*vectors, self.own, same_class=self.same_class, reads=reads, check=False)
+
+    def chosen(self, s: Similarities) -> Selection:
+        """What the rules choose."""
+        return select(s, *self.rules, temperature=self.settings.temperature, generator=self.generator)
+
+    def gradient(self, s: Similarities, chosen: Selection, *, keep: bool = False) -> Tensor:
+        """The loss's gradient [B, d] at the anchors; `keep` keeps the graph of the similarities for another call."""
+        settings = self.settings
+        value = info_nce(**terms(s, chosen), temperature=settings.temperature, form=settings.form)
+        return torch.autograd.grad(value, self.anchor, retain_graph=keep)[0]
+
+    @cached_property
+    def made(self) -> tuple[Similarities, Selection]:
+        """Similarities and selection that stay, for parts that begin there."""
+        s = self.compared()
+        return s, self.chosen(s)
+
+    def selection(self) -> Selection:
+        """The selection alone, of similarities computed before."""
+        return self.chosen(self.made[0])
+
+    def loss(self) -> Tensor:
+        """The loss alone, of a selection made before, and its gradient at the anchors."""
+        return self.gradient(*self.made, keep=True)
+
+    def whole(self) -> Tensor:
+        """Products, selection, loss and gradient."""
+        s = self.compared()
+        return self.gradient(s, self.chosen(s))
+
+    def cross_entropy(self) -> Tensor:
+        """Plain InfoNCE as public code writes it: the products, and the class to be found among all keys."""
+        positive = (self.anchor * self.positive).sum(1, keepdim=True)
+        logits = torch.cat([positive, self.anchor @ self.keys.T], dim=1) / self.settings.temperature
+        value = F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=logits.device))
+        return torch.autograd.grad(value, self.anchor)[0]

@@ -1,0 +1,441 @@
+"""What this machine and this environment lack for the course and for training, each line with its remedy.
+
+A check returns findings; none can stop the others. Nothing is changed, and no network is used.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote, urlparse
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from cltools.datasets import data_root
+from cltools.datasets.load import STORED, Stored
+from cltools.datasets.pixel_cache import FOLDER as DECODED
+from cltools.files import cache_folder
+from cltools.provenance import usable_processors
+
+State = Literal["ok", "note", "problem"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's report.
+
+    Attributes:
+        name: What was looked at.
+        state: "ok"; "note", worth knowing, but nothing is hindered; "problem", something will not work.
+        found: What is the case, in one line.
+        remedy: What to do, with the exact command where there is one; None where nothing is to be done.
+    """
+
+    name: str
+    state: State
+    found: str
+    remedy: str | None = None
+
+
+def project() -> Path | None:
+    """The clone of the repository that this package is imported from; None where it was installed without one."""
+    folder = Path(__file__).resolve().parents[1]
+    return folder if (folder / "pyproject.toml").is_file() else None
+
+
+def python() -> str:
+    """This environment's Python, as a shell is told it."""
+    return shlex.quote(sys.executable or "python")
+
+
+def pip_install(*what: str) -> str:
+    """The command that installs requirements, or options of pip, into this environment."""
+    words = [python(), "-m", "pip", "install"]
+    if (clone := project()) is not None and (clone / "constraints.txt").is_file():
+        words += ["--constraint", shlex.quote(str(clone / "constraints.txt"))]
+    return " ".join([*words, *map(shlex.quote, what)])
+
+
+def install_cltools(extra: str = "") -> str:
+    """The command that installs this package, with an extra of it, and what they need."""
+    options = f"[{extra}]" if extra else ""
+    if (clone := project()) is not None:
+        return pip_install("--editable", f"{clone}{options}")
+    return pip_install(f"cltools{options}")
+
+
+def one_line(text: object) -> str:
+    """A message without its line breaks."""
+    return " ".join(str(text).split())
+
+
+def plural(count: int, noun: str) -> str:
+    """A number and what it counts: "1 note", "2 notes"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def size(count: float) -> str:
+    """Bytes as a person reads them, in powers of 1,000: "3 kB", "12 MB", "1.4 GB"."""
+    if count >= 1e9:
+        return f"{count / 1e9:,.1f} GB"
+    return f"{count / 1e6:,.0f} MB" if count >= 1e6 else f"{count / 1e3:,.0f} kB"
+
+
+EXTRAS = ("", "train", "notebooks", "book", "tensorboard")
+"""What a reader may have installed, the package's own requirements first; "dev" is for those who change it."""
+SECONDS = 120.0
+"""How long loading torch and torchvision may take: on a cold network disk it takes minutes."""
+LOAD = (
+    "import torch, torchvision; from torchvision.ops import nms; "
+    "nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1), 0.5)"
+)
+"""Calls one of torchvision's compiled functions, which a pair that does not fit lacks."""
+
+
+def check_python() -> Finding:
+    """Whether this Python is one that the package supports."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    found = f"{version} at {sys.executable}"
+    asked = metadata.metadata("cltools")["Requires-Python"]
+    if SpecifierSet(asked).contains(version):
+        return Finding("Python", "ok", found)
+    again = "rm -r .venv && make setup PYTHON=python3.12" if project() else "python3.12 -m venv .venv"
+    return Finding("Python", "problem", f"{found}; cltools needs {asked}", f"make an environment that fits: {again}")
+
+
+def check_source() -> Finding:
+    """Whether the package is a clone or an installed one, and whether it is the one that pip knows of."""
+    here = Path(__file__).resolve().parent
+    clone = project()
+    found = f"a clone at {clone}" if clone else f"an installed package at {here}"
+    try:
+        known = metadata.distribution("cltools")
+    except metadata.PackageNotFoundError:
+        return Finding("cltools", "problem", f"{found}, which pip knows nothing of", install_cltools("notebooks"))
+    found = f"{known.version}, {found}"
+    other = _other_place(known, here)
+    if other is None:
+        return Finding("cltools", "ok", found)
+    remedy = f"cd elsewhere to use that one, or make this one the installed: {install_cltools('notebooks')}"
+    return Finding("cltools", "note", f"{found}, because of the folder you stand in; pip installed {other}", remedy)
+
+
+def _other_place(known: metadata.Distribution, here: Path) -> Path | None:
+    """Where pip's cltools lies, if that is not the imported one."""
+    told = known.read_text("direct_url.json")
+    origin = json.loads(told) if told else {}
+    if origin.get("dir_info", {}).get("editable"):
+        folder = Path(unquote(urlparse(origin["url"]).path)).resolve()
+        return None if folder == here.parent else folder
+    place = Path(str(known.locate_file("cltools"))).resolve()
+    return None if place == here else place
+
+
+def check_dependencies() -> list[Finding]:
+    """Whether each required distribution is there, of a version that fits."""
+    required = [Requirement(line) for line in metadata.requires("cltools") or []]
+    required = [each for each in required if not each.extras]  # of an extra that includes another
+    wanted = [(each, extra) for extra in EXTRAS for each in required if _asked_by(each) == extra]
+    return [check_dependency(each, extra) for each, extra in wanted]
+
+
+def _asked_by(requirement: Requirement) -> str | None:
+    """The first extra that asks for it; "" where it is always asked for, None where no reader's extra does."""
+    marker = requirement.marker
+    return next((extra for extra in EXTRAS if marker is None or marker.evaluate({"extra": extra})), None)
+
+
+def check_dependency(requirement: Requirement, extra: str = "") -> Finding:
+    """Whether one distribution is there, of a version that fits.
+
+    Without the notebooks' own the course does not open, which is a problem where the notebooks are; what is there and
+    does not fit always is one.
+    """
+    name = f"{requirement.name} ({extra})" if extra else requirement.name
+    asked = f"{requirement.name}{requirement.specifier}"
+    remedy = pip_install(asked)
+    try:
+        version = metadata.version(requirement.name) or ""  # None where its metadata are damaged
+        fitting = requirement.specifier.contains(Version(version), prereleases=True)
+    except metadata.PackageNotFoundError:
+        needed = extra in ("train", "notebooks")
+        lacks: State = "problem" if not extra or (needed and project()) else "note"
+        if needed:
+            remedy = f"{remedy}, or all that notebooks need: {install_cltools('notebooks')}"
+        return Finding(name, lacks, "not installed", remedy)
+    except (ValueError, KeyError) as error:
+        again = pip_install("--force-reinstall", "--no-deps", asked)
+        return Finding(name, "problem", f"its version cannot be told: {one_line(error)}", again)
+    if fitting:
+        return Finding(name, "ok", version)
+    return Finding(name, "problem", f"{version}; cltools needs {requirement.specifier}", remedy)
+
+
+def check_torchvision() -> Finding:
+    """Whether torch and torchvision load together, tried in another process, because a wrong pair may crash it."""
+    name = "torch + torchvision"
+    remedy = pip_install("--upgrade", "torch", "torchvision")
+    try:
+        done = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        slow = f'see what it waits for: {python()} -X importtime -c "import torchvision"'
+        return Finding(name, "problem", f"they were not loaded after {SECONDS:.0f} seconds", slow)
+    if done.returncode == 0:
+        return Finding(name, "ok", "they load together")
+    said = done.stderr.strip().splitlines()
+    reason = said[-1] if said else f"the process ended with status {done.returncode}"
+    return Finding(name, "problem", f"they do not load together: {one_line(reason)}", remedy)
+
+
+EXTENSIONS = {"@jupyter-widgets/jupyterlab-manager": "jupyterlab_widgets", "anywidget": "anywidget"}
+"""The extensions that draw the explorer, and the distribution that brings each."""
+
+
+def check_front_end() -> list[Finding]:
+    """Whether JupyterLab of this environment finds the extensions that draw widgets."""
+    if find_spec("jupyter_core") is None:
+        remedy = pip_install("jupyterlab", "ipywidgets", "anywidget")
+        return [Finding("widgets in JupyterLab", "note", "JupyterLab is not installed", remedy)]
+    # It comes with JupyterLab, which looks for extensions by it.
+    folders = [Path(folder) for folder in import_module("jupyter_core.paths").jupyter_path("labextensions")]
+    return [_extension(name, distribution, folders) for name, distribution in EXTENSIONS.items()]
+
+
+def _extension(extension: str, distribution: str, folders: list[Path]) -> Finding:
+    """The first folder wins, as in JupyterLab; one outside of this environment may be of another version."""
+    name = f"widgets: {extension.rpartition('/')[2]}"
+    remedy = f"{pip_install('--force-reinstall', '--no-deps', distribution)}, then reload JupyterLab's page"
+    found = next((folder for folder in folders if (folder / extension / "package.json").is_file()), None)
+    if found is None:
+        return Finding(name, "problem", "no such extension, so the explorer shows as text or not at all", remedy)
+    if not found.resolve().is_relative_to(Path(sys.prefix).resolve()):
+        return Finding(name, "note", f"found only in {found}, which is not this environment's", remedy)
+    return Finding(name, "ok", f"found in {found}")
+
+
+def check_jupyter() -> Finding:
+    """Whether `jupyter` in a shell is this environment's: another one's JupyterLab shows no explorer."""
+    ours = f"{python()} -m cltools lab"
+    command = shutil.which("jupyter")
+    if command is None:
+        return Finding("jupyter in the shell", "ok", f"none, so open the course by: {ours}")
+    # The folder is resolved, not the program: in a virtual environment python itself is a link that leads out of it.
+    if Path(command).parent.resolve() == Path(sys.executable).parent.resolve():
+        return Finding("jupyter in the shell", "ok", command)
+    found = f"{command} is of another environment, which may lack widgets and cltools"
+    return Finding("jupyter in the shell", "note", found, f"open the course by: {ours}")
+
+
+LITTLE = 2e9
+"""Bytes of memory or disk below which it is said: CIFAR-10 takes half of it, archive, pictures and pixels together."""
+NVIDIA = Path("/dev/nvidia0")
+MEMORY = Path("/proc/meminfo")
+CONTROL = Path("/sys/fs/cgroup")
+
+
+def check_gpu() -> Finding:
+    """The GPUs that torch can use, or why it can use none; none is needed."""
+    import torch
+
+    with warnings.catch_warnings(record=True) as caught:  # how torch tells that a driver is too old
+        warnings.simplefilter("always")
+        usable = torch.cuda.is_available()
+    if usable:
+        return Finding("GPU", "ok", ", ".join(_gpu(number) for number in range(torch.cuda.device_count())))
+    if not NVIDIA.exists():
+        return Finding("GPU", "ok", "none; the course needs none, and the presets train on a CPU with --laptop")
+    if (hidden := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        remedy = "unset CUDA_VISIBLE_DEVICES, if that is not what you want"
+        return Finding("GPU", "note", f"none that torch may use: CUDA_VISIBLE_DEVICES is {hidden!r}", remedy)
+    built = torch.version.cuda
+    if built is None:
+        found = f"the machine has one, but torch {torch.__version__} is built for CPUs only"
+        remove = f"{python()} -m pip uninstall torch torchvision"
+        remedy = f"{remove}, then install builds for CUDA by the command that pytorch.org/get-started/locally gives"
+        return Finding("GPU", "note", found, remedy)
+    said = "; ".join(one_line(warning.message) for warning in caught) or "torch gives no reason"
+    found = f"the machine has one, but torch (built for CUDA {built}) cannot use it: {said}"
+    remedy = (
+        f"run nvidia-smi: it must list the GPU, and a CUDA version of at least {built}; else update NVIDIA's driver,"
+    )
+    return Finding("GPU", "problem", found, f"{remedy} and restart the machine. Until then give --device cpu.")
+
+
+def _gpu(number: int) -> str:
+    """A GPU's name, and how much memory of how much is free, which needs a working driver."""
+    import torch
+
+    free, total = torch.cuda.mem_get_info(number)
+    return f"{torch.cuda.get_device_name(number)}, {size(free)} of {size(total)} free"
+
+
+def check_processors() -> Finding:
+    """The processors this process may use, and whether torch starts more threads than there are."""
+    usable = usable_processors()
+    threads = os.environ.get("OMP_NUM_THREADS")
+    found = f"{usable} usable, OMP_NUM_THREADS {'not set' if threads is None else f'is {threads!r}'}"
+    if threads is None or (threads.strip().isdecimal() and 0 < int(threads) <= usable):
+        return Finding("processors", "ok", found)
+    remedy = f"unset OMP_NUM_THREADS, or: export OMP_NUM_THREADS={usable}"
+    return Finding("processors", "note", f"{found}; from 1 to {usable} threads do not wait for each other", remedy)
+
+
+def check_memory() -> Finding:
+    """The memory that is still free, for the machine and for the container this may be."""
+    free = [f for f in (_free_of_machine(), _free_of_container()) if f is not None]
+    if not free:
+        return Finding("free memory", "ok", "not told by this system")
+    found = size(min(free))
+    if min(free) >= LITTLE:
+        return Finding("free memory", "ok", found)
+    remedy = "close other programs and notebooks (Kernel, Shut Down All Kernels), or train less: --limit 5000"
+    return Finding("free memory", "note", f"{found}, which may be too little to train", remedy)
+
+
+def _free_of_machine() -> float | None:
+    """Bytes, by Linux's own account; None on other systems."""
+    if not MEMORY.is_file():
+        return None
+    rows = dict(line.split(":", 1) for line in MEMORY.read_text().splitlines() if ":" in line)
+    return float(rows["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in rows else None
+
+
+def _free_of_container() -> float | None:
+    """Bytes a control group (version 2) leaves; None without a limit."""
+    limit, used = CONTROL / "memory.max", CONTROL / "memory.current"
+    if not limit.is_file() or not used.is_file() or not limit.read_text().strip().isdecimal():
+        return None
+    return max(0.0, float(limit.read_text()) - float(used.read_text()))
+
+
+def check_disk() -> list[Finding]:
+    """The disk space that is free where data and where runs are written."""
+    return [
+        _disk("disk for data", data_root(), "set CLTOOLS_DATA to a folder on a larger disk"),
+        _disk("disk for runs", Path.cwd() / "runs", "give --out a folder on a larger disk"),
+    ]
+
+
+def _disk(name: str, folder: Path, remedy: str) -> Finding:
+    free = shutil.disk_usage(nearest(folder)).free
+    found = f"{size(free)} free at {folder}"
+    return Finding(name, "ok", found) if free >= LITTLE else Finding(name, "note", found, f"make room, or {remedy}")
+
+
+def nearest(path: Path) -> Path:
+    """The path itself, or the folder nearest to it that is there."""
+    path = path.absolute()
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
+def check_cache() -> Finding:
+    """The folder of what can be made again: its size, whether it can be written, and how to be rid of it."""
+    elsewhere = "set CLTOOLS_CACHE to a folder you may write"
+    try:
+        folder = cache_folder()
+    except RuntimeError as error:
+        return Finding("cache", "problem", f"no folder for it: {error}", elsewhere)
+    place = nearest(folder)
+    if not place.is_dir():
+        return Finding("cache", "problem", f"{place} is a file, not a folder", elsewhere)
+    if not os.access(place, os.W_OK | os.X_OK):
+        return Finding("cache", "problem", f"{folder} cannot be written", elsewhere)
+    if not folder.exists():
+        return Finding("cache", "ok", f"{folder}, not made yet")
+    return Finding("cache", "ok", f"{folder}, {size(_bytes(folder))}; to empty it: rm -r {shlex.quote(str(folder))}")
+
+
+def _bytes(folder: Path) -> int:
+    """The length of all files below a folder; links are not followed."""
+    return sum((Path(here) / name).lstat().st_size for here, _, names in os.walk(folder) for name in names)
+
+
+def check_root() -> Finding:
+    """The folder of data: there, or made by the first download."""
+    root = data_root()
+    given = os.environ.get("CLTOOLS_DATA")
+    source = "by CLTOOLS_DATA" if given else "CLTOOLS_DATA is not set"
+    if root.is_dir():
+        if os.access(root, os.W_OK | os.X_OK):
+            return Finding("data", "ok", f"{root} ({source})")
+        remedy = "what is there can be read; to download set CLTOOLS_DATA to a folder you may write"
+        return Finding("data", "note", f"{root} ({source}) cannot be written", remedy)
+    if root.exists():
+        return Finding("data", "problem", f"{root} ({source}) is not a folder", "set CLTOOLS_DATA to a folder")
+    if given:
+        remedy = f"mkdir -p {shlex.quote(str(root))}, or: unset CLTOOLS_DATA"
+        return Finding("data", "problem", f"CLTOOLS_DATA names {root}, which is not there", remedy)
+    return Finding("data", "ok", f"{root} ({source}), made by the first download")
+
+
+def check_sets() -> list[Finding]:
+    """Which of the images that have to be downloaded are there."""
+    root = data_root()
+    return [_set(name, stored, root) for name, stored in STORED.items()]
+
+
+def _set(name: str, stored: Stored, root: Path) -> Finding:
+    """What is there of one set; kept pixels alone do not load."""
+    there = stored.parts(root)
+    kept = sorted((root / DECODED).glob(f"{name}-*.npy"))
+    decoded = [f"decoded pixels ({size(sum(path.stat().st_size for path in kept))})"] if kept else []
+    if stored.whole(root):
+        return Finding(f"images: {name}", "ok", ", ".join([*there, *decoded]))
+    missing = "; ".join(["not there", *decoded, "the course needs none"])
+    found = f"{there[0]} without the other split" if there else missing
+    return Finding(f"images: {name}", "note", found, f"{python()} -m cltools download {name}")
+
+
+Check = Callable[[], Finding | list[Finding]]
+
+CHECKS: Mapping[str, Check] = {
+    "Python": check_python, "cltools": check_source, "dependencies": check_dependencies,
+    "torch + torchvision": check_torchvision, "widgets in JupyterLab": check_front_end,
+    "jupyter in the shell": check_jupyter, "GPU": check_gpu, "processors": check_processors,
+    "free memory": check_memory, "free disk": check_disk, "cache": check_cache, "data": check_root,
+    "images": check_sets,
+}  # fmt: skip
+
+
+def examine(checks: Mapping[str, Check] = CHECKS) -> list[Finding]:
+    """What all checks find, in their order; nothing is changed, and no network is used.
+
+    A check that cannot be made is itself a problem, told in words, and the others are made all the same.
+    """
+    return [finding for name, check in checks.items() for finding in _made(name, check)]
+
+
+def _made(name: str, check: Check) -> list[Finding]:
+    try:
+        found = check()
+    except metadata.PackageNotFoundError:  # of our own metadata; what we require is looked for one by one
+        told = "not known, because cltools is not installed in this environment"
+        return [Finding(name, "problem", told, install_cltools("notebooks"))]
+    except Exception as error:
+        told = f"could not be looked at: {type(error).__name__}: {one_line(error)}"
+        return [Finding(name, "problem", told, "mend what the message names; the other lines stand without this one")]
+    return [found] if isinstance(found, Finding) else found
+
+
+def rendered(findings: Iterable[Finding]) -> str:
+    """The findings as aligned lines, a remedy below its finding, and how many problems and notes there are."""
+    findings = list(findings)
+    width = max((len(finding.name) for finding in findings), default=0)
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.state:8s}{finding.name:{width}s}  {finding.found}")
+        if finding.remedy is not None:
+            lines.append(f"{'':{width + 10}s}→ {finding.remedy}")
+    counted = {state: sum(finding.state == state for finding in findings) for state in ("problem", "note")}
+    return "\n".join([*lines, "", ", ".join(plural(count, state) for state, count in counted.items()) + "."])

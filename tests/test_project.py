@@ -298,7 +298,7 @@ def blocks(language: str) -> list[str]:
 def test_the_explorer_in_the_readme_opens() -> None:
     names: dict[str, Any] = {}
     exec(blocks("python")[0], names)
-    assert names["explorer"].rules[1].lower == 0.02 and "class" in names["explorer"].sentence
+    assert names["explorer"].rules[1].drop_closest == 0.02 and "class" in names["explorer"].sentence
 
 
 def test_the_example_in_the_readme_runs() -> None:

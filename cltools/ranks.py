@@ -18,9 +18,7 @@ from jaxtyping import Shaped
 from torch import Tensor, distributed as dist
 
 PATIENCE = timedelta(hours=2)
-"""How long others wait for one that downloads, measures or saves."""
-_talk: Any = None
-"""All processes, for what they tell each other by way of the CPU; None for the group they have joined otherwise."""
+"""How long others wait for one that downloads, measures or saves; torchrun ends them when one dies."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ class Ranks:
         if self.alone:
             return value
         flag = torch.tensor(int(value))
-        dist.all_reduce(flag, dist.ReduceOp.MAX, group=_talk)
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
         return bool(flag)
 
     def copy_from_first_(self, tensors: Sequence[Tensor]) -> None:
@@ -152,7 +150,7 @@ class Ranks:
         if self.alone:
             return [value]
         told: list[Any] = [None] * self.count
-        dist.all_gather_object(told, value, group=_talk)
+        dist.all_gather_object(told, value)
         return told
 
     def _reduced(self, x: Tensor, operation: Any) -> Tensor:
@@ -188,12 +186,10 @@ def joined() -> Iterator[Ranks]:
                 f"torchrun started process {local + 1} on a machine with {gpus} GPUs; lower --nproc-per-node."
             )
         torch.cuda.set_device(local)
-    global _talk
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-    _talk = dist.new_group(backend="gloo", timeout=PATIENCE)
+    # What lies on the CPU goes by way of the CPU, so that to tell each other something waits for no GPU.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     yield Ranks.here()
     # After an error this is left out: others may still wait for this process, and torchrun ends them when it ends.
-    _talk = None
     dist.destroy_process_group()
 
 

@@ -1,4 +1,4 @@
-"""Named experiments: every one builds, trains, and is read back; those of published images follow the published recipe."""
+"""Named experiments: each builds, trains, and is read back; those of published images follow the published recipe."""
 
 import math
 from dataclasses import replace

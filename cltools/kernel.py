@@ -1,11 +1,14 @@
 """A new kernel that runs the cells of a notebook from the first to the last: for the book, the times and the tests."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
+
+from cltools.lab import PROJECT
 
 CELL_SECONDS = 900
 """Far above any cell of the course: it ends a hung kernel."""
@@ -17,7 +20,7 @@ def run_cells(
     environment: Mapping[str, str],
     on_cell_start: Callable[..., Any] | None = None,
 ) -> None:
-    """Run all cells in place, as they would in JupyterLab.
+    """Run all cells in place, as they would in JupyterLab; `course` is found in whichever folder the kernel works.
 
     Args:
         notebook: gets the outputs.
@@ -38,4 +41,5 @@ def run_cells(
         resources={"metadata": {"path": str(folder)}},
         on_cell_start=on_cell_start,
     )
-    client.execute(env={"OMP_WAIT_POLICY": "passive", **environment})  # as `cltools lab` does
+    found = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), str(PROJECT / "notebooks")]))
+    client.execute(env={"OMP_WAIT_POLICY": "passive", **environment, "PYTHONPATH": found})  # as `cltools lab` does

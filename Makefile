@@ -56,7 +56,7 @@ fast: $(STAMP)
 	$(PARALLEL) -m "not slow and not notebooks and not browser" $(ARGS)
 
 slow: $(STAMP)
-	$(PARALLEL) -m "slow and not notebooks and not browser" --durations=10 $(ARGS)
+	$(PARALLEL) --dist loadgroup -m "slow and not notebooks and not browser" --durations=10 $(ARGS)
 
 nightly: $(STAMP)
 	$(PARALLEL) -m nightly --durations=20 $(ARGS)

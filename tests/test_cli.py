@@ -448,7 +448,7 @@ class TestEvaluate:
             ("probe", ("probe",)),
             ("linear", ("linear",)),
             pytest.param("finetune", ("finetune1", "finetune10"), marks=pytest.mark.slow),
-            pytest.param("all", PROTOCOLS, marks=pytest.mark.slow),
+            pytest.param("all", PROTOCOLS, marks=pytest.mark.nightly),
         ],
     )
     def test_by_other_protocols(

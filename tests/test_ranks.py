@@ -19,6 +19,7 @@ from cltools.ranks import ALONE, Ranks, joined
 from cltools.training import Run, fit, fitting
 
 HERE = Path(__file__).parent
+pytestmark = pytest.mark.xdist_group("ranks")  # two processes are started once
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 QUIET = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)}
 

@@ -71,6 +71,18 @@ class Lab:
             index,
         )
 
+    def rerun(self, index: int) -> None:
+        """Run one cell again; what it showed before is gone from the page when this returns."""
+        count = f"window.jupyterapp.shell.currentWidget.content.widgets[{index}].model.executionCount"
+        before = self.page.evaluate(f"() => {count} ?? 0")
+        self.page.evaluate(
+            "() => document.querySelectorAll('.cltools-explorer').forEach(root => { root.dataset.former = true })"
+        )
+        self.run(index)
+        self.until(f"{count} > {before}")
+        self.idle()
+        self.until("!document.querySelector('.cltools-explorer[data-former]')")
+
     def idle(self) -> None:
         """Wait until the kernel has nothing to do."""
         self.until("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'")
@@ -92,8 +104,18 @@ class Lab:
 
     def scroll_to(self, index: int) -> None:
         """Bring a cell to the top of the window."""
-        self.page.evaluate("i => window.jupyterapp.shell.currentWidget.content.scrollToItem(i, 'start')", index)
-        self.page.wait_for_timeout(500)
+        self.page.evaluate(
+            """async i => {
+              const notebook = window.jupyterapp.shell.currentWidget.content;
+              await notebook.scrollToItem(i, 'start');
+              const top = () => notebook.widgets[i].node.getBoundingClientRect().top;
+              for (let last = NaN, still = 0; still < 5; last = top()) {
+                await new Promise(requestAnimationFrame);
+                still = top() === last ? still + 1 : 0;
+              }
+            }""",
+            index,
+        )
 
     def until(self, condition: str, seconds: float = WAIT) -> None:
         """Wait for a JavaScript expression to hold."""
@@ -111,8 +133,16 @@ class Lab:
         return found
 
     def shut_down(self) -> None:
-        """Stop the kernel."""
-        self.page.evaluate("() => window.jupyterapp?.serviceManager.sessions.shutdownAll()")
+        """Stop this window's kernel."""
+        self.page.evaluate("() => window.jupyterapp?.shell.currentWidget?.sessionContext?.shutdown()")
+
+    def check(self) -> None:
+        """Assert that nothing left this machine and that the page raised no error, and forget what was noted."""
+        beyond, failures = self.beyond[:], self.failures[:]
+        self.beyond.clear()
+        self.failures.clear()
+        assert beyond == [], f"a request left the machine: {beyond}"
+        assert failures == [], f"the page raised errors: {failures}"
 
 
 class Shown:

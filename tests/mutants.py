@@ -135,12 +135,12 @@ class Replaced(ast.NodeTransformer):
         return self.new if node is self.old else super().visit(node)
 
 
-def tests_of(project: Path) -> list[str]:
-    """The core's test files."""
-    return sorted({str(path) for name in CORE for path in (project / "tests").glob(f"test_{name}.py")})
+def tests_of(patterns: list[str]) -> list[str]:
+    """The test files that patterns name, from the project's root."""
+    return sorted({str(path.relative_to(ROOT)) for each in patterns for path in ROOT.glob(f"tests/test_{each}.py")})
 
 
-def noticed(project: Path, seconds: float) -> tuple[bool, str]:
+def noticed(project: Path, tests: list[str], seconds: float) -> tuple[bool, str]:
     """Whether the tests fail in this copy, and how: the first that did, or that they did not end."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not gpu"]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
@@ -166,8 +166,10 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=200, help="how many mutants are drawn")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--seconds", type=float, default=120, help="after which the tests of a mutant are ended")
+    parser.add_argument("--tests", nargs="+", default=CORE, help="which test files, as patterns: mining* losses")
     parser.add_argument("--jobs", type=int, default=2, help="how many are tried at a time")
     flags = parser.parse_args()
+    tests = tests_of(flags.tests)
     files = sorted({file for path in flags.paths for file in (path.rglob("*.py") if path.is_dir() else [path])})
     sources = {file: file.read_text(encoding="utf-8") for file in files}
     every = [(file, number) for file in files for number in range(sites(sources[file]))]
@@ -185,7 +187,7 @@ def main() -> int:
             original, began = file.read_bytes(), time.monotonic()
             try:
                 file.write_text(one.source, encoding="utf-8")
-                caught, how = noticed(project, flags.seconds)
+                caught, how = noticed(project, tests, flags.seconds)
             finally:
                 file.write_bytes(original)
                 copies.put(project)
@@ -195,7 +197,7 @@ def main() -> int:
 
         project = copies.get()
         began = time.monotonic()
-        fails, how = noticed(project, 10 * flags.seconds)
+        fails, how = noticed(project, tests, 10 * flags.seconds)
         copies.put(project)
         if fails:
             print(f"The tests fail without any change, so nothing can be told: {how}", file=sys.stderr)

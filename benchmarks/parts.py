@@ -16,6 +16,7 @@ from cltools.config import Experiment
 from cltools.datasets import ImageSet
 from cltools.losses import info_nce
 from cltools.mining import Selection, Similarities, select, similarities, terms
+from cltools.mining.rules import reads_now
 from cltools.training.learner import make_learner
 from cltools.training.replay import Replay
 from cltools.training.step import Batch, precision, train_step
@@ -151,8 +152,8 @@ class Workplace:
             *self.vectors,
             ids[:, None] == key_ids,
             same_class=ids[:, None] % CLASSES == key_ids % CLASSES,
-            with_key=positives.reads_key or negatives.reads_key,
-            with_vectors=negatives.reads_vectors,
+            reads=reads_now(positives, negatives),
+            check=False,
         )
 
     def chosen(self, s: Similarities) -> Selection:

@@ -18,7 +18,6 @@ from benchmarks.parts import CLASSES
 from cltools.errors import unknown
 from cltools.losses import LossSettings, info_nce
 from cltools.mining import (
-    AUGMENTED_ONLY,
     AllNegatives,
     NegativeRule,
     PositiveRule,
@@ -28,6 +27,7 @@ from cltools.mining import (
     similarities,
     terms,
 )
+from cltools.mining.rules import reads_now
 from cltools.presets import METHODS
 from cltools.provenance import check_record, only, provenance, write_record
 from cltools.training.learner import resolve_device
@@ -86,7 +86,7 @@ def measure_rules(b: int, k: int, methods: tuple[str, ...], device: torch.device
     batch = RandomBatch(b, k, device)
     parts: dict[str, Work] = {
         "product": lambda: batch.z @ batch.keys.T,
-        "similarities, z·n alone": lambda: batch.compared(AUGMENTED_ONLY, AllNegatives()),
+        "similarities, z·n alone": lambda: batch.compared(AllNegatives()),
         "similarities, z·n and z'·n": lambda: batch.compared(PositiveRule(), AllNegatives()),
         **{f"plain InfoNCE, {name}": _plain(way, batch) for name, way in PLAIN.items()},
     }
@@ -128,8 +128,8 @@ class RandomBatch:
             self.keys,
             self.own,
             same_class=self.same_class,
-            with_key=positive_rule.reads_key or negative_rule.reads_key,
-            with_vectors=negative_rule.reads_vectors,
+            reads=reads_now(positive_rule, negative_rule),
+            check=False,
         )
 
 
@@ -155,7 +155,11 @@ class MethodWork:
 
     def loss(self) -> None:
         """The loss alone, of a selection made before, forward and backward to the cosines."""
-        cosines = replace(self.s, anchor=self.s.anchor.detach().requires_grad_(), positive=self.s.positive.detach())
+        cosines = replace(
+            self.s,
+            anchor_keys=self.s.anchor_keys.detach().requires_grad_(),
+            anchor_positive=self.s.anchor_positive.detach(),
+        )
         self._differentiated(cosines, self.chosen)
 
     def _differentiated(self, s: Similarities, chosen: Selection) -> None:

@@ -4,119 +4,109 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cltools.config import EvaluationSettings, Experiment, TrainingSettings
-    from cltools.contrast import contrastive_loss
-    from cltools.datasets import DataSettings, ImageSet, load_images
-    from cltools.encoders import Encoder, EncoderSettings
+    from cltools.config import (
+        EvaluationSettings as EvaluationSettings,
+    )
+    from cltools.config import (
+        Experiment as Experiment,
+    )
+    from cltools.config import (
+        TrainingSettings as TrainingSettings,
+    )
+    from cltools.contrast import contrastive_loss as contrastive_loss
+    from cltools.datasets import (
+        DataSettings as DataSettings,
+    )
+    from cltools.datasets import (
+        ImageSet as ImageSet,
+    )
+    from cltools.datasets import (
+        load_images as load_images,
+    )
+    from cltools.encoders import Encoder as Encoder
+    from cltools.encoders import EncoderSettings as EncoderSettings
     from cltools.evaluation import (
-        Diagnosis,
-        alignment,
-        diagnose,
-        embed,
-        evaluate,
-        knn_accuracy,
-        linear_probe,
-        uniformity,
+        Diagnosis as Diagnosis,
     )
-    from cltools.explorer import explore
-    from cltools.gradients import info_nce_gradients
-    from cltools.interop import ContrastiveLoss, as_metric_learning_miner
-    from cltools.losses import LossSettings, info_nce, negative_mass
-    from cltools.mining import (
-        AllNegatives,
-        Band,
-        BandNegatives,
-        CancelFalseNegatives,
-        Debiased,
-        Estimate,
-        HardnessWeighted,
-        MixedNegatives,
-        NegativeRule,
-        OracleNegatives,
-        PositiveRule,
-        RandomNegatives,
-        RingNegatives,
-        Selection,
-        Similarities,
-        select,
-        similarities,
-        terms,
+    from cltools.evaluation import (
+        alignment as alignment,
     )
-    from cltools.presets import laptop, preset, preset_names
-    from cltools.queue import Queue
+    from cltools.evaluation import (
+        diagnose as diagnose,
+    )
+    from cltools.evaluation import (
+        embed as embed,
+    )
+    from cltools.evaluation import (
+        evaluate as evaluate,
+    )
+    from cltools.evaluation import (
+        knn_accuracy as knn_accuracy,
+    )
+    from cltools.evaluation import (
+        linear_probe as linear_probe,
+    )
+    from cltools.evaluation import (
+        uniformity as uniformity,
+    )
+    from cltools.explorer import explore as explore
+    from cltools.gradients import info_nce_gradients as info_nce_gradients
+    from cltools.interop import ContrastiveLoss as ContrastiveLoss
+    from cltools.interop import as_metric_learning_miner as as_metric_learning_miner
+    from cltools.losses import (
+        LossSettings as LossSettings,
+    )
+    from cltools.losses import (
+        info_nce as info_nce,
+    )
+    from cltools.losses import (
+        negative_mass as negative_mass,
+    )
+    from cltools.mining import *  # noqa: F403  # every rule, so that a new one is named in one place
+    from cltools.presets import (
+        laptop as laptop,
+    )
+    from cltools.presets import (
+        preset as preset,
+    )
+    from cltools.presets import (
+        preset_names as preset_names,
+    )
+    from cltools.queue import Queue as Queue
     from cltools.snapshot import (
-        Recorder,
-        Snapshot,
-        load_snapshot,
-        read_embeddings,
-        snapshot_of_embeddings,
-        take_snapshot,
+        Recorder as Recorder,
     )
-    from cltools.training import History, Run, TensorBoard, fit
-    from cltools.views import ViewSettings, augment
+    from cltools.snapshot import (
+        Snapshot as Snapshot,
+    )
+    from cltools.snapshot import (
+        load_snapshot as load_snapshot,
+    )
+    from cltools.snapshot import (
+        read_embeddings as read_embeddings,
+    )
+    from cltools.snapshot import (
+        snapshot_of_embeddings as snapshot_of_embeddings,
+    )
+    from cltools.snapshot import (
+        take_snapshot as take_snapshot,
+    )
+    from cltools.training import (
+        History as History,
+    )
+    from cltools.training import (
+        Run as Run,
+    )
+    from cltools.training import (
+        TensorBoard as TensorBoard,
+    )
+    from cltools.training import (
+        fit as fit,
+    )
+    from cltools.views import ViewSettings as ViewSettings
+    from cltools.views import augment as augment
 
 __version__ = "0.1.0"
-
-__all__ = [
-    "AllNegatives",
-    "Band",
-    "BandNegatives",
-    "CancelFalseNegatives",
-    "ContrastiveLoss",
-    "DataSettings",
-    "Debiased",
-    "Diagnosis",
-    "Encoder",
-    "EncoderSettings",
-    "Estimate",
-    "EvaluationSettings",
-    "Experiment",
-    "HardnessWeighted",
-    "History",
-    "ImageSet",
-    "LossSettings",
-    "MixedNegatives",
-    "NegativeRule",
-    "OracleNegatives",
-    "PositiveRule",
-    "Queue",
-    "RandomNegatives",
-    "Recorder",
-    "RingNegatives",
-    "Run",
-    "Selection",
-    "Similarities",
-    "Snapshot",
-    "TensorBoard",
-    "TrainingSettings",
-    "ViewSettings",
-    "alignment",
-    "as_metric_learning_miner",
-    "augment",
-    "contrastive_loss",
-    "diagnose",
-    "embed",
-    "evaluate",
-    "explore",
-    "fit",
-    "info_nce",
-    "info_nce_gradients",
-    "knn_accuracy",
-    "laptop",
-    "linear_probe",
-    "load_images",
-    "load_snapshot",
-    "negative_mass",
-    "preset",
-    "preset_names",
-    "read_embeddings",
-    "select",
-    "similarities",
-    "snapshot_of_embeddings",
-    "take_snapshot",
-    "terms",
-    "uniformity",
-]
 
 _NAMES = {
     "config": "EvaluationSettings Experiment TrainingSettings",
@@ -128,15 +118,13 @@ _NAMES = {
     "gradients": "info_nce_gradients",
     "interop": "ContrastiveLoss as_metric_learning_miner",
     "losses": "LossSettings info_nce negative_mass",
-    "mining": "AllNegatives Band BandNegatives CancelFalseNegatives Debiased Estimate HardnessWeighted MixedNegatives "
-    "NegativeRule OracleNegatives PositiveRule RandomNegatives RingNegatives "
-    "Selection Similarities select similarities terms",
     "presets": "laptop preset preset_names",
     "queue": "Queue",
     "snapshot": "Recorder Snapshot load_snapshot read_embeddings snapshot_of_embeddings take_snapshot",
     "training": "History Run TensorBoard fit",
     "views": "ViewSettings augment",
 }
+"""The public names of each module; those of `cltools.mining` are all that it names itself."""
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
 _EXTRA_OF = {"explorer": "notebooks", "snapshot": "notebooks", "training": "train", "evaluation": "train"}
 
@@ -148,11 +136,13 @@ def __getattr__(name: str) -> object:
         AttributeError: no such name.
         ImportError: a library that the name needs is not installed; the message names the extra that brings it.
     """
-    if name not in _MODULE_OF:
+    if name == "__all__":
+        return __dir__()
+    if name.startswith("_"):
         raise AttributeError(f"module 'cltools' has no attribute {name!r}")
-    module = _MODULE_OF[name]
+    module = _MODULE_OF.get(name, "mining")
     try:
-        value = getattr(import_module(f"cltools.{module}"), name)
+        found = import_module(f"cltools.{module}")
     except ModuleNotFoundError as error:
         extra = _EXTRA_OF.get(module)
         if extra is None or (error.name or "").split(".")[0] == "cltools":
@@ -162,10 +152,13 @@ def __getattr__(name: str) -> object:
             f'pip install "cltools[{extra}]"',
             name=error.name,
         ) from error
+    if name not in _MODULE_OF and name not in found.__all__:
+        raise AttributeError(f"module 'cltools' has no attribute {name!r}")
+    value: object = getattr(found, name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     """The public names, loaded or not."""
-    return sorted({*globals(), *__all__})
+    return sorted({*_MODULE_OF, *import_module("cltools.mining").__all__})

@@ -12,9 +12,11 @@ from pathlib import Path
 from signal import SIGTERM
 from typing import Annotated, Any, Literal
 
-from cltools.config import Experiment, rule_class
+from cltools.config import Experiment
 from cltools.datasets import has_test, image_sets, load_images
 from cltools.errors import unknown
+from cltools.mining import NegativeRule
+from cltools.mining.rules import rule_class
 from cltools.presets import IMAGES, METHODS, fitted, laptop, preset
 from cltools.ranks import joined, launched
 from cltools.reports.evaluating import EvaluateFlags, evaluate_runs, print_report
@@ -122,7 +124,7 @@ def _defaults(name: str, arguments: list[str]) -> Experiment:
         experiment = laptop(experiment)
     if known.rule is None:
         return experiment
-    return replace(experiment, negatives=fitted(rule_class(known.rule)(), IMAGES[name.partition("-")[0]]))
+    return replace(experiment, negatives=fitted(rule_class(known.rule, NegativeRule)(), IMAGES[name.partition("-")[0]]))
 
 
 def _flags(experiment: Experiment, name: str) -> type[Any]:

@@ -1,8 +1,8 @@
 """Everything that decides a run, in one frozen dataclass, and its JSON.
 
 The settings stand beside the code that reads them; those of training and evaluation stand here, because an `Experiment`
-composes them and both come after it. In JSON a rule is `{"rule": "BandNegatives", …}`, found by class name among the
-subclasses of `NegativeRule`.
+composes them and both come after it. In JSON a rule is `{"rule": "RankBand", …}`, found by class name among the
+subclasses of `NegativeRule` or `PositiveRule`.
 """
 
 import json
@@ -14,9 +14,10 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from cltools.datasets import DataSettings
 from cltools.encoders import EncoderSettings
-from cltools.errors import unknown
+from cltools.errors import described, unknown
 from cltools.losses import LossSettings
-from cltools.mining import AllNegatives, NegativeRule, PositiveRule
+from cltools.mining import AllNegatives, AugmentedView, NearestKeys, NegativeRule, PositiveRule
+from cltools.mining.rules import rule_class
 from cltools.views import ViewSettings
 
 Mode = Literal["moco", "simclr"]
@@ -122,7 +123,7 @@ class Experiment:
     data: DataSettings = field(default_factory=DataSettings)
     views: ViewSettings = field(default_factory=ViewSettings)
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
-    positives: PositiveRule = field(default_factory=PositiveRule)
+    positives: PositiveRule = field(default_factory=AugmentedView)
     negatives: NegativeRule = field(default_factory=AllNegatives)
     loss: LossSettings = field(default_factory=LossSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -132,8 +133,13 @@ class Experiment:
 
     def __post_init__(self) -> None:
         """Refuse settings that contradict each other."""
-        k, keys = self.positives.k, self.training.keys
-        if k is not None and k > keys and self.positives.weighting != "none":
+        for name, base in (("positives", PositiveRule), ("negatives", NegativeRule)):
+            rule = getattr(self, name)
+            if not isinstance(rule, base):
+                raise ValueError(f"Experiment: {name} is {described(rule)}; give a {base.__name__}.")
+        keys = self.training.keys
+        if isinstance(self.positives, NearestKeys) and self.positives.k > keys:
+            k = self.positives.k
             raise ValueError(f"Experiment: positives.k is {k}, but an anchor has only {keys} keys; lower k.")
         batch, group = self.training.batch, self.encoder.bn_group
         if group is not None and batch % group:
@@ -193,10 +199,11 @@ def to_plain(value: Any) -> Any:
     """Nested dataclasses as dicts and lists that JSON can hold; a rule carries its class name."""
     if is_dataclass(value):
         plain = {f.name: to_plain(getattr(value, f.name)) for f in fields(value)}
-        return {"rule": type(value).__name__, **plain} if isinstance(value, NegativeRule) else plain
+        return {"rule": type(value).__name__, **plain} if isinstance(value, RULES) else plain
     return [to_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
+RULES = (NegativeRule, PositiveRule)
 T = TypeVar("T")
 
 
@@ -205,7 +212,7 @@ def from_plain(cls: type[T], plain: object, path: str = "experiment") -> T:
     if not isinstance(plain, Mapping):
         raise ValueError(f"{path} must be an object of settings, not {plain!r}.")
     plain = dict(plain)
-    if issubclass(cls, NegativeRule):
+    if issubclass(cls, RULES):
         cls = _rule_of(plain, cls, path)
     hints, known = get_type_hints(cls), {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
     for key in plain:
@@ -217,34 +224,16 @@ def from_plain(cls: type[T], plain: object, path: str = "experiment") -> T:
     return cls(**{key: _convert(hints[key], value, f"{path}.{key}") for key, value in plain.items()})
 
 
-def rule_class(name: str) -> type[Any]:
-    """The negative rule of that class name, a reader's own included once its class is defined."""
-    known = rule_classes()
-    if name not in known:
-        own = "one of your own once the module that defines it is imported"
-        raise unknown("negative rule", name, known, otherwise=f"Known: {', '.join(sorted(known))}; {own}.")
-    return known[name]
-
-
-def rule_classes() -> dict[str, type[Any]]:
-    """Every negative rule by its class name; of two classes of one name the later."""
-    return {rule.__name__: rule for rule in _subclasses(NegativeRule)}
-
-
 def _rule_of(plain: dict[str, Any], cls: type[Any], path: str) -> type[Any]:
     """The class that `plain["rule"]` names, which is taken out; a class that is a rule itself needs no name."""
-    name = plain.pop("rule", None if cls is NegativeRule else cls.__name__)
+    base: type[Any] = NegativeRule if issubclass(cls, NegativeRule) else PositiveRule
+    name = plain.pop("rule", None if cls is base else cls.__name__)
     if name is None:
-        raise ValueError(f'{path} must name its rule, as in {{"rule": "BandNegatives"}}.')
+        example = "RankBand" if base is NegativeRule else "NearestKeys"
+        raise ValueError(f'{path} must name its rule, as in {{"rule": "{example}"}}.')
     if not isinstance(name, str):
         raise ValueError(f"{path}.rule must be the class name of a rule, not {name!r}.")
-    return rule_class(name)
-
-
-def _subclasses(cls: type[Any]) -> Iterator[type[Any]]:
-    for sub in cls.__subclasses__():
-        yield sub
-        yield from _subclasses(sub)
+    return rule_class(name, base)
 
 
 def _convert(hint: Any, value: object, path: str) -> Any:

@@ -13,6 +13,8 @@ from torch.utils.checkpoint import checkpoint
 
 from cltools.losses import LossSettings, info_nce
 from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities, select, similarities, terms
+from cltools.mining.handed_in import check_unit
+from cltools.mining.rules import reads_now
 
 Observer = Callable[[Similarities, Selection], None]
 
@@ -30,6 +32,7 @@ def contrastive_loss(
     generator: torch.Generator | None = None,
     chunk: int | None = None,
     observe: Observer | None = None,
+    check: bool | None = None,
 ) -> Float[Tensor, " B"]:
     """Each anchor's loss over the samples that the rules choose, at full strength.
 
@@ -46,12 +49,17 @@ def contrastive_loss(
         chunk: that many anchors at a time, computed again in the backward pass: several matrices of chunk × K instead
             of B × K are held at once. The same values and gradients up to rounding; a rule that draws draws anew.
         observe: called with what was compared and chosen, once for each chunk.
+        check: whether vectors must be finite and of unit length, see `cltools.mining.handed_in.check_unit`.
 
     Raises:
-        ValueError: a chunk below 1, and what `select` and `info_nce` refuse.
+        ValueError: a chunk below 1, and what `similarities`, `select` and `info_nce` refuse.
     """
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk is {chunk}; it must be at least 1, or None for all anchors at once.")
+
+    for name, vectors in (("anchor", anchor), ("positive", positive), ("keys", keys)):
+        check_unit(name, vectors, check)
+    reads = reads_now(positive_rule, negative_rule)
 
     def part(
         z: Tensor, z_positive: Tensor, n: Tensor, rows: slice, draws: torch.Generator | None, first: bool
@@ -62,8 +70,9 @@ def contrastive_loss(
             n,
             ids[0][rows, None] == ids[1],
             same_class=None if labels is None else labels[0][rows, None] == labels[1],
-            with_key=positive_rule.reads_key or negative_rule.reads_key,
-            with_vectors=negative_rule.reads_vectors,
+            ids=(ids[0][rows], ids[1]) if "ids" in reads else None,
+            reads=reads,
+            check=False,
         )
         selection = select(s, positive_rule, negative_rule, temperature=loss.temperature, generator=draws)
         if first and observe is not None:

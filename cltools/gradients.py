@@ -17,21 +17,22 @@ from torch import Tensor
 from cltools.losses import Form, check_settings, full, negative_mass, positive_weight_of
 from cltools.mining import Band
 from cltools.mining.bands import rank_count
-from cltools.mining.negatives import NEUTRAL, Estimate
+from cltools.mining.handed_in import Numbers, as_tensor
+from cltools.mining.rules import NEUTRAL, Estimate
 
 
 @torch.no_grad()
 def info_nce_gradients(
-    positive: Float[Tensor, "B P1"],
-    negative: Float[Tensor, "B K"],
+    positive: Float[Tensor, "B P1"] | Numbers,
+    negative: Float[Tensor, "B K"] | Numbers,
     *,
     temperature: float,
-    positive_weight: Float[Tensor, "B P1"] | None = None,
-    negative_weight: Float[Tensor, "B K"] | None = None,
+    positive_weight: Float[Tensor, "B P1"] | Numbers | None = None,
+    negative_weight: Float[Tensor, "B K"] | Numbers | None = None,
     form: Form = "sep",
     estimate: Estimate = NEUTRAL,
 ) -> tuple[Float[Tensor, "B P1"], Float[Tensor, "B K"]]:
-    """Derivative of each anchor's loss (`info_nce` with reduction "none") by each cosine.
+    """Derivative of each anchor's loss (`info_nce` with reduction "none") by each cosine; takes what `info_nce` takes.
 
     Below zero pulls the anchor towards a sample, above zero pushes it away. The gradient on the anchor z itself is the
     sum of these numbers times the samples' vectors. With one positive and v = 1 they are −(1 − p₊)/τ and p_n/τ
@@ -50,6 +51,9 @@ def info_nce_gradients(
         ValueError: as `info_nce`.
     """
     check_settings(temperature, form)
+    positive, negative = as_tensor("positive", positive), as_tensor("negative", negative)
+    positive_weight = None if positive_weight is None else as_tensor("positive_weight", positive_weight)
+    negative_weight = None if negative_weight is None else as_tensor("negative_weight", negative_weight)
     s, w = full(positive) / temperature, positive_weight_of(positive, positive_weight)
     log_mass, _ = negative_mass(
         positive,

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cltools.errors import unknown
-from cltools.mining.negatives import NEUTRAL, Estimate
+from cltools.mining.handed_in import Numbers, as_tensor
+from cltools.mining.rules import NEUTRAL, Estimate
 from cltools.mining.selection import check_temperature
 
 Form = Literal["sep", "in", "out", "decoupled"]
@@ -51,17 +52,17 @@ def check_settings(temperature: float, form: str) -> None:
 
 
 def info_nce(
-    positive: Float[Tensor, "B P1"],
-    negative: Float[Tensor, "B K"],
+    positive: Float[Tensor, "B P1"] | Numbers,
+    negative: Float[Tensor, "B K"] | Numbers,
     *,
     temperature: float,
-    positive_weight: Float[Tensor, "B P1"] | None = None,
-    negative_weight: Float[Tensor, "B K"] | None = None,
+    positive_weight: Float[Tensor, "B P1"] | Numbers | None = None,
+    negative_weight: Float[Tensor, "B K"] | Numbers | None = None,
     form: Form = "sep",
     estimate: Estimate = NEUTRAL,
     reduction: Reduction = "mean",
 ) -> Float[Tensor, "..."]:
-    """Weighted InfoNCE of cosines.
+    """Weighted InfoNCE of cosines. Takes tensors, NumPy arrays or lists.
 
     sep: Σ_j w_j [−s_j + log(e^{s_j} + N_g)] · in: −log A/(A + N_g), A = Σ w_j e^{s_j} ·
     out: −Σ w_j s_j + log(Σ_{w_j>0} e^{s_j} + N_g) · decoupled: −Σ w_j s_j + log N_g (arXiv:2110.06848).
@@ -85,6 +86,9 @@ def info_nce(
     check_settings(temperature, form)
     if reduction not in get_args(Reduction):
         raise unknown("reduction of the loss", reduction, get_args(Reduction))
+    positive, negative = as_tensor("positive", positive), as_tensor("negative", negative)
+    positive_weight = None if positive_weight is None else as_tensor("positive_weight", positive_weight)
+    negative_weight = None if negative_weight is None else as_tensor("negative_weight", negative_weight)
     if positive.ndim != 2 or negative.ndim != 2 or len(positive) != len(negative):
         raise ValueError(
             f"Cosines have shapes {list(positive.shape)} and {list(negative.shape)}; "

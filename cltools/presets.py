@@ -13,17 +13,19 @@ from cltools.encoders import EncoderSettings
 from cltools.errors import unknown
 from cltools.losses import Form, LossSettings
 from cltools.mining import (
-    AUGMENTED_ONLY,
     AllNegatives,
-    BandNegatives,
+    AugmentedView,
     CancelFalseNegatives,
     Debiased,
+    EveryKey,
     HardnessWeighted,
     MixedNegatives,
+    NearestKeys,
     NegativeRule,
     OracleNegatives,
     PositiveRule,
     RandomNegatives,
+    RankBand,
     RingNegatives,
 )
 from cltools.views import ViewSettings
@@ -41,7 +43,7 @@ class ImagePreset:
     classes: int
     """How many there are, taken for balanced: 1/classes of the keys are expected to be false negatives."""
     band: tuple[float, float]
-    """Rank shares of the keys between which `potential` keeps negatives; the lower one grows with 1/classes."""
+    """Rank shares of the keys between which `potential` keeps negatives; the first grows with 1/classes."""
 
 
 @dataclass(frozen=True)
@@ -54,29 +56,28 @@ class MethodPreset:
     form: Form = "sep"
 
 
-"""Nothing is mined: the other view is the one positive."""
 METHODS = {
-    "simclr": MethodPreset("simclr", AUGMENTED_ONLY, AllNegatives()),
-    "moco": MethodPreset("moco", AUGMENTED_ONLY, AllNegatives()),
-    "potential": MethodPreset("moco", PositiveRule(), BandNegatives()),
-    "oracle": MethodPreset("moco", AUGMENTED_ONLY, OracleNegatives()),
-    "random": MethodPreset("moco", AUGMENTED_ONLY, RandomNegatives()),
-    "ring": MethodPreset("moco", AUGMENTED_ONLY, RingNegatives(outer_from=1.0)),
-    "hcl": MethodPreset("moco", AUGMENTED_ONLY, HardnessWeighted()),
-    "debiased": MethodPreset("moco", AUGMENTED_ONLY, Debiased()),
-    "fnc": MethodPreset("moco", AUGMENTED_ONLY, CancelFalseNegatives()),
+    "simclr": MethodPreset("simclr", AugmentedView(), AllNegatives()),
+    "moco": MethodPreset("moco", AugmentedView(), AllNegatives()),
+    "potential": MethodPreset("moco", NearestKeys(min_weight="mean"), RankBand()),
+    "oracle": MethodPreset("moco", AugmentedView(), OracleNegatives()),
+    "random": MethodPreset("moco", AugmentedView(), RandomNegatives()),
+    "ring": MethodPreset("moco", AugmentedView(), RingNegatives(outer_from=1.0)),
+    "hcl": MethodPreset("moco", AugmentedView(), HardnessWeighted()),
+    "debiased": MethodPreset("moco", AugmentedView(), Debiased()),
+    "fnc": MethodPreset("moco", AugmentedView(), CancelFalseNegatives()),
     "fnc-attract": MethodPreset(
         "moco",
-        PositiveRule(k=10, weighting="hard", augmented_share=None, threshold=0.7, search="max"),
+        NearestKeys(k=10, weighting="uniform", augmented_share=None, min_cosine=0.7, by="either"),
         AllNegatives(),
         form="out",
     ),
-    "mochi": MethodPreset("moco", AUGMENTED_ONLY, MixedNegatives()),
-    "nnclr": MethodPreset("moco", PositiveRule(k=1, weighting="hard", augmented_share=0.0), AllNegatives()),
-    "snclr": MethodPreset("moco", PositiveRule(weighting="soft", temperature=1.0), AllNegatives(), form="out"),
-    "myow": MethodPreset("moco", PositiveRule(weighting="hard", pick=1), AllNegatives()),
-    "sce": MethodPreset("moco", PositiveRule(k=None, weighting="soft", temperature=0.05), AllNegatives(), form="out"),
-    "decoupled": MethodPreset("moco", AUGMENTED_ONLY, AllNegatives(), form="decoupled"),
+    "mochi": MethodPreset("moco", AugmentedView(), MixedNegatives()),
+    "nnclr": MethodPreset("moco", NearestKeys(k=1, weighting="uniform", augmented_share=0.0), AllNegatives()),
+    "snclr": MethodPreset("moco", NearestKeys(temperature=1.0), AllNegatives(), form="out"),
+    "myow": MethodPreset("moco", NearestKeys(weighting="uniform", pick=1), AllNegatives()),
+    "sce": MethodPreset("moco", EveryKey(temperature=0.05), AllNegatives(), form="out"),
+    "decoupled": MethodPreset("moco", AugmentedView(), AllNegatives(), form="decoupled"),
 }
 
 TINY = EncoderSettings(backbone="tiny", hidden=128, projection=64, bn_group=None)
@@ -169,11 +170,11 @@ def fitted(rule: NegativeRule, images: ImagePreset) -> NegativeRule:
 
     A band gets the set's, chance as many keys as that band keeps, an estimate the set's share of false negatives.
     """
-    lower, upper = images.band
-    if isinstance(rule, BandNegatives):
-        return replace(rule, lower=lower, upper=upper)
+    closest, within = images.band
+    if isinstance(rule, RankBand):
+        return replace(rule, drop_closest=closest, keep_within=within)
     if isinstance(rule, RandomNegatives):
-        return replace(rule, share=upper - lower)
+        return replace(rule, share=within - closest)
     return replace(rule, tau_plus=1 / images.classes) if isinstance(rule, HardnessWeighted | Debiased) else rule
 
 

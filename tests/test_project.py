@@ -27,8 +27,9 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["
 
 # A part imports only from those to its left.
 ORDER = (
-    "errors", "files", "ranks", "provenance", "datasets", "views", "encoders", "queue", "mining", "losses", "contrast",
-    "interop", "gradients", "config", "presets", "evaluation", "training", "reports",
+    "errors", "files", "ranks", "provenance",  # which all may use
+    "mining", "losses", "gradients", "contrast", "queue", "views", "interop",  # the core
+    "datasets", "encoders", "config", "presets", "evaluation", "training", "reports",
     "snapshot", "explorer", "doctor", "lab", "kernel", "book", "cli", "__main__",
 )  # fmt: skip
 HEAVY = {"torchvision", "sklearn", "scipy", "tyro", "plotly", "ipywidgets", "matplotlib", "umap", "PIL", "pandas"}

@@ -21,7 +21,7 @@ from cltools.evaluation.keys import Hubness, KeyAge, closest, hubness, key_age, 
 from cltools.losses import negative_mass
 from cltools.mining import Band, Selection, Similarities, terms
 from cltools.mining.bands import rank_count
-from cltools.mining.positives import Search, search_score
+from cltools.mining.negatives import Closeness, closeness
 from cltools.mining.similarities import own_last
 
 RANK_SHARES = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -46,7 +46,7 @@ class Diagnosis:
     Without labels each P(same class), and `recall`, is a `Share` of nothing: NaN, count 0.
 
     Attributes:
-        search: what "close" means in ranks, in `by_k` and among hubs; a rule may itself rank by another score.
+        by: what "close" means in ranks, in `by_k` and among hubs; a rule may itself rank by another score.
         anchors: B.
         keys: K.
         base_rate: P(same class) among all keys but those of the anchor's own image.
@@ -65,7 +65,7 @@ class Diagnosis:
             them; None where no temperature was given or nothing is subtracted (τ₊ = 0).
     """
 
-    search: Search
+    by: Closeness
     anchors: int
     keys: int
     base_rate: Share
@@ -105,7 +105,7 @@ def diagnose(
     s: Similarities,
     selection: Selection,
     *,
-    search: Search | None = None,
+    by: Closeness | None = None,
     shares: Sequence[float] = RANK_SHARES,
     ks: Sequence[int] = KS,
     ages: Int[Tensor, " K"] | None = None,
@@ -116,8 +116,8 @@ def diagnose(
     Args:
         s: what was selected from. Without `same_class` all that needs no label is still counted.
         selection: from `select`.
-        search: what "close" means: to the positive ("key"), to the anchor, or the larger of both. None: to the positive
-            where z'·n was computed, else to the anchor.
+        by: what "close" means: to the positive, to the anchor, or the larger of both cosines ("either"). None: to the
+            positive where z'·n was computed, else to the anchor.
         shares: ascending rank shares of all K keys, counted as a band's edges are.
         ks: numbers of closest keys.
         ages: of the keys (`Queue.ages`).
@@ -128,10 +128,10 @@ def diagnose(
     """
     own, same = s.own, s.same_class
     keys, mined = own.shape[1], selection.band == Band.MINED
-    search = search or ("anchor" if s.key is None else "key")
-    score = search_score(s, search)
+    by = by or ("anchor" if s.positive_keys is None else "positive")
+    score = closeness(s, by)
     return Diagnosis(
-        search=search,
+        by=by,
         anchors=len(own),
         keys=keys,
         base_rate=_share_among(~own, same),
@@ -249,14 +249,18 @@ def _plain(value: Any) -> Any:
 
 # the table
 
-CLOSE_TO: dict[Search, str] = {"key": "positive (z'·n)", "anchor": "anchor (z·n)", "max": "positive or the anchor"}
+CLOSE_TO: dict[Closeness, str] = {
+    "positive": "positive (z'·n)",
+    "anchor": "anchor (z·n)",
+    "either": "positive or the anchor",
+}
 
 
 def _lines(d: Diagnosis) -> Iterator[str]:
     """The lines of the table; what needs labels is left out where there were none."""
     labelled = d.base_rate.count > 0
     yield f"{d.anchors:,} anchors with {d.keys:,} keys each" + "; 95 % intervals, over anchors" * labelled
-    yield f"close is: similar to the {CLOSE_TO[d.search]}"
+    yield f"close is: similar to the {CLOSE_TO[d.by]}"
     yield f"{'':<16}{'keys':>10}{'of all':>10}" + "   P(same class)" * labelled
     if labelled:
         yield _row("base rate", d.base_rate.count / d.anchors, d.keys, d.base_rate)

@@ -5,35 +5,35 @@ from functools import cache
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from cltools.config import rule_classes
-from cltools.explorer.edges import stops
+from cltools.explorer.edges import BANDS, FIELDS, lowest, stops
 from cltools.explorer.judgement import Judgement
 from cltools.explorer.sentence import of_edge
 from cltools.explorer.state import Colour, Scope, State, unlabelled
-from cltools.mining import BandNegatives, NegativeRule, OracleNegatives
-from cltools.mining.negatives import Reference, Unit, lowest_edge
+from cltools.mining import CosineBand, MarginBand, NegativeRule, PositiveRule, RankBand
+from cltools.mining.rules import rule_classes
 from cltools.snapshot import Snapshot
 
 Kind = Literal["select", "check", "number", "range", "edge"]
 
 HIDDEN = {"start", "ramp", "strength", "anneal"}
 """Schedules: an explorer shows a moment, at full strength."""
-BAND_OWN = {"lower", "upper", "reference", "unit"}
+BAND_OWN = {*FIELDS, "by"}
+"""Settings of bands that have controls of their own."""
 LABELS = {
     "positives.k": "candidates k",
     "positives.weighting": "mined weights",
     "positives.augmented_share": "augmented share",
     "positives.temperature": "soft weights' τ",
-    "positives.threshold": "gate: cosine from",
-    "positives.min_share": "gate: soft weight from",
-    "positives.search": "search near",
+    "positives.min_cosine": "gate: cosine from",
+    "positives.min_weight": "gate: soft weight from",
+    "positives.by": "mined near",
     "positives.pick": "pick at random",
 }
 HELP = {
     "active": "The side whose rules the controls change.",
     "rule": "How negatives are chosen: the rule's class in code.",
-    "reference": "What keys are ranked by: closeness to the positive, to the anchor, force on the anchor, or margin.",
-    "unit": "Whether an edge is a share of the ranks, which every anchor keeps, or a cosine.",
+    "positive_rule": "How positives are mined: the rule's class in code.",
+    "by": "What keys are ranked by: closeness to the positive, closeness to the anchor, or the force on the anchor.",
     "colour": "What the colours on the map mean.",
     "scope": "Whether the sentence and the counts are about this anchor or about all.",
     "map": "Which map of the same embeddings; each keeps other neighbours.",
@@ -44,20 +44,20 @@ HELP = {
     "closest": "Keys closer than this edge are suspected to be false negatives, and dropped.",
     "beyond": "Keys farther than this edge are too easy, and dropped.",
     "temperature": "What the loss divides cosines by. It changes forces, and what is chosen only where force decides.",
-    "positives.k": "How many of the closest keys may be mined; empty: every key.",
-    "positives.weighting": "none: mine nothing; soft: all candidates, by a softmax; hard: the accepted, alike.",
+    "positives.k": "How many of the closest keys may be mined.",
+    "positives.weighting": "softmax: the accepted by a softmax of their cosines; uniform: the accepted alike.",
     "positives.augmented_share": "The other view's weight, the mined have the rest; empty: as one among them.",
     "positives.temperature": "Of the softmax that weighs the mined.",
-    "positives.threshold": "Candidates of a smaller cosine are not accepted; empty: no such gate.",
-    "positives.min_share": "Candidates of a smaller soft weight are not accepted; empty: none, or 1/k with soft+hard.",
-    "positives.search": "Whose closest keys are mined: the positive's, the anchor's, or by the larger of both cosines.",
+    "positives.min_cosine": "Candidates of a smaller cosine are not accepted; empty: no such gate.",
+    "positives.min_weight": "Candidates of a smaller soft weight are not accepted; mean: 1/k; empty: no such gate.",
+    "positives.by": "Whose closest keys are mined: the positive's, the anchor's, or by the larger of both cosines.",
     "positives.pick": "That many of the candidates, drawn at random; empty: all.",
     "negatives.beta": "Tilt towards similar negatives; 0 is none.",
     "negatives.tau_plus": "The share of false negatives that is assumed and subtracted; 0 corrects nothing.",
     "negatives.detach": "Whether the tilt is a weight only, through which no gradient flows.",
     "negatives.k": "How many of the closest keys are suspected.",
-    "negatives.threshold": "The cosine from which a suspected key is dropped.",
-    "negatives.search": "What is close: to the positive (key), to the anchor, or the larger of both cosines.",
+    "negatives.min_cosine": "The cosine from which a suspected key is dropped.",
+    "negatives.by": "What is close: to the positive, to the anchor, or the larger of both cosines.",
     "negatives.hardest": "How many of the closest kept keys are mixed.",
     "negatives.pairs": "Mixtures of two keys for each anchor.",
     "negatives.with_anchor": "Mixtures of a key with the anchor, for each anchor.",
@@ -100,12 +100,13 @@ class Control:
     optional: bool = False
 
 
-def rule_names() -> tuple[str, ...]:
-    """Every negative rule that can be chosen, a reader's own included: it judges, and each setting has a default."""
+def rule_names(base: type[NegativeRule] | type[PositiveRule]) -> tuple[str, ...]:
+    """Every rule of a kind that can be chosen, a reader's own included: it chooses, and each setting has a default."""
+    hook = "judge" if base is NegativeRule else "mine"
     return tuple(
         name
-        for name, rule in rule_classes().items()
-        if rule.judge is not NegativeRule.judge and all(f.default is not MISSING for f in fields(rule))
+        for name, rule in rule_classes(base).items()
+        if getattr(rule, hook) is not getattr(base, hook) and all(f.default is not MISSING for f in fields(rule))
     )
 
 
@@ -123,13 +124,12 @@ def _bar(state: State, snapshots: tuple[Snapshot, ...]) -> list[Control]:
     side, first = state.side, snapshots[0]
     snapshot = snapshots[-1] if state.active == "B" else first
     colours = [c for c in get_args(Colour) if (c != "difference" or state.b) and (c != "class" or state.truth)]
-    rules = [name for name in rule_names() if first.labelled or name != OracleNegatives.__name__]
-    found = [_select("rule", "rule", type(side.negatives).__name__, rules)]
+    found = [_select("rule", "rule", type(side.negatives).__name__, _rules(NegativeRule, first.labelled))]
     if state.b is not None:
         found.insert(0, _select("active", "controls move side", state.active, ("A", "B")))
-    if isinstance(side.negatives, BandNegatives):
-        found.append(_select("reference", "rank by", side.negatives.reference, get_args(Reference)))
-        found.append(_select("unit", "edges as", side.negatives.unit, get_args(Unit)))
+    if isinstance(side.negatives, RankBand | CosineBand):
+        options = get_args(_hints(type(side.negatives))["by"])  # type: ignore[arg-type]  # a class has a hash
+        found.append(_select("by", "rank by", side.negatives.by, options))
     found.append(_select("colour", "colour by", state.colour, colours))
     found.append(
         Control("scope", "select", "tell about", state.scope, "bar", get_args(Scope), ("this anchor", "all anchors"))
@@ -147,17 +147,21 @@ def _bar(state: State, snapshots: tuple[Snapshot, ...]) -> list[Control]:
 
 def _edges(state: State, j: Judgement) -> list[Control]:
     rule = state.side.negatives
-    if not isinstance(rule, BandNegatives) or j.edges is None:
+    if not isinstance(rule, BANDS) or j.edges is None:
         return []
-    if rule.unit == "rank":
+    if isinstance(rule, RankBand):
         options: tuple[float, ...] = tuple(stops(j.edges.keys))
         values: tuple[float, float] = (j.edges.closest, j.edges.beyond)
-        codes = ("lower, a rank share", "upper, a rank share")
+        codes = ("drop_closest, a rank share", "keep_within, a rank share")
     else:
-        least = round(lowest_edge(rule.unit, rule.reference))
-        options = tuple(round(least + 0.01 * i, 2) for i in range(100 * (1 - least) + 1))
-        values = (rule.upper, rule.lower)
-        codes = ("upper, a cosine", "lower, a cosine")
+        least = round(lowest(rule))
+        most = -least if isinstance(rule, MarginBand) else 1
+        options = tuple(round(least + 0.01 * i, 2) for i in range(100 * (most - least) + 1))
+        values = (min(j.edges.closest_score, most), max(j.edges.beyond_score, least))
+        margin = isinstance(rule, MarginBand)
+        codes = (
+            ("margin, with the sign turned", "margin and within") if margin else ("below, a cosine", "above, a cosine")
+        )
     labels = {"closest": "drop the closest", "beyond": "drop beyond"}
     return [
         Control(
@@ -180,13 +184,19 @@ def _more(state: State) -> list[Control]:
     found = [
         Control("temperature", "range", "temperature τ", tau, "more", _with(TEMPERATURES, tau), text=f"τ = {tau:g}")
     ]
+    found.append(_select("positive_rule", "positives", type(side.positives).__name__, rule_names(PositiveRule), "more"))
     found += _settings("positives", side.positives, HIDDEN)
-    hidden = HIDDEN | BAND_OWN if isinstance(side.negatives, BandNegatives) else HIDDEN
+    hidden = HIDDEN | BAND_OWN if isinstance(side.negatives, BANDS) else HIDDEN
     return found + _settings("negatives", side.negatives, hidden)
 
 
 def _with(options: list[float], value: float) -> tuple[float, ...]:
     return tuple(sorted({*options, value}))
+
+
+def _rules(base: type[NegativeRule], labelled: bool) -> list[str]:
+    """The rules that can be chosen; without labels those that read none."""
+    return [name for name in rule_names(base) if labelled or "same_class" not in rule_classes(base)[name]().reads]
 
 
 @cache

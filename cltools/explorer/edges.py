@@ -1,7 +1,8 @@
-"""The two edges of a band, as ranks and as cosines of one anchor, and how either is moved.
+"""The two edges of a band, as ranks and as values for one anchor, and how either is moved.
 
 "closest" is the edge above which keys are dropped as suspected, "beyond" the one below which they are dropped as easy.
-In rank unit an edge is a number of keys; in cosine unit a cosine (or a difference of cosines, for the margin).
+An edge of a `RankBand` is a number of keys, that of a `CosineBand` a cosine, that of a `MarginBand` a difference of
+cosines z·n − z·z'.
 
 Legend: K keys.
 """
@@ -12,11 +13,14 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from cltools.mining import BandNegatives
+from cltools.mining import CosineBand, MarginBand, NegativeRule, RankBand, Similarities
 from cltools.mining.bands import rank_count
-from cltools.mining.negatives import lowest_edge
 
-GAP = 1e-4  # in cosine unit edges stay that far apart: a band needs lower < upper
+Band = RankBand | CosineBand | MarginBand
+BANDS = (RankBand, CosineBand, MarginBand)
+FIELDS = ("drop_closest", "keep_within", "above", "below", "margin", "relative", "within")
+"""Settings of bands that are edges."""
+GAP = 1e-4  # edges that are values stay that far apart: a band needs a lower and an upper edge
 
 
 @dataclass(frozen=True)
@@ -38,66 +42,111 @@ class Edges:
     keys: int
 
 
-def edges_of(rule: BandNegatives, ranked: Float32[ndarray, " K"]) -> Edges:
+def lowest(rule: Band) -> float:
+    """Where an edge can stand at the least: a cosine is at least −1, a margin of two cosines −2, a share 0."""
+    return {RankBand: 0.0, CosineBand: -1.0, MarginBand: -2.0}[_kind(rule)]
+
+
+def edges_of(rule: Band, ranked: Float32[ndarray, " K"], s: Similarities) -> Edges:
     """The edges of a rule for one anchor.
 
     Args:
-        rule: of either unit.
-        ranked: scores of all keys by the rule's reference, largest first, own keys last at −inf.
+        rule: a band.
+        ranked: the rule's scores of all keys, largest first, own keys last at −inf.
+        s: of the anchor.
     """
     keys = len(ranked)
-    if rule.unit == "rank":
-        closest, beyond = rank_count(rule.lower, keys), rank_count(rule.upper, keys)
+    if isinstance(rule, RankBand):
+        closest, beyond = rank_count(rule.drop_closest, keys), rank_count(rule.keep_within, keys)
         return Edges(closest, beyond, _at(ranked, closest), _at(ranked, beyond) if beyond < keys else -np.inf, keys)
-    high = np.inf if rule.upper >= 1 else rule.upper
-    low = -np.inf if rule.lower <= lowest_edge(rule.unit, rule.reference) else rule.lower
+    low, high = _values(rule, s)
     closest, beyond = int((ranked >= high).sum()), int((ranked >= low).sum())
     return Edges(closest, keys if low == -np.inf else beyond, high, low, keys)
 
 
-def moved(rule: BandNegatives, name: str, value: float, keys: int) -> BandNegatives:
+def moved(rule: Band, name: str, value: float, edges: Edges) -> Band:
     """The rule with one edge moved, as far as the other lets it.
 
     Args:
-        rule: of either unit.
+        rule: a band.
         name: "closest" or "beyond".
-        value: a number of keys in rank unit, else a cosine.
-        keys: K.
-    """
-    if rule.unit == "rank":
-        other = rank_count(rule.upper if name == "closest" else rule.lower, keys)
-        count = round(value)
-        if name == "closest":
-            return replace(rule, lower=max(0, min(count, other - 1)) / keys)
-        return replace(rule, upper=min(keys, max(count, other + 1)) / keys)
-    if name == "closest":
-        return replace(rule, upper=max(min(value, 1.0), rule.lower + GAP))
-    return replace(rule, lower=min(max(value, lowest_edge(rule.unit, rule.reference)), rule.upper - GAP))
-
-
-def converted(rule: BandNegatives, edges: Edges, unit: str, ranked: Float32[ndarray, " K"]) -> BandNegatives:
-    """The rule in another unit or by another reference, keeping as many keys of one anchor.
-
-    Args:
-        rule: whose reference and other settings stay; its edges are replaced.
-        edges: where the edges stand now.
-        unit: of the edges to come.
-        ranked: scores by the rule's reference, as in `edges_of`.
+        value: a number of keys for a `RankBand`, else a score.
+        edges: where they stand now.
     """
     keys = edges.keys
-    if unit == "rank":
+    if isinstance(rule, RankBand):
+        count = round(value)
+        if name == "closest":
+            other = rank_count(rule.keep_within, keys)
+            return replace(rule, drop_closest=max(0, min(count, other - 1)) / keys)
+        other = rank_count(rule.drop_closest, keys)
+        return replace(rule, keep_within=min(keys, max(count, other + 1)) / keys)
+    if name == "closest":
+        return _with_values(rule, edges.beyond_score, max(value, edges.beyond_score + GAP))
+    return _with_values(rule, min(value, edges.closest_score - GAP), edges.closest_score)
+
+
+def converted(rule: Band, edges: Edges, ranked: Float32[ndarray, " K"]) -> Band:
+    """A band whose edges keep as many keys of one anchor as other edges do.
+
+    Args:
+        rule: whose kind and other settings stay; its edges are replaced.
+        edges: of another band.
+        ranked: scores by `rule`, as in `edges_of`.
+    """
+    keys = edges.keys
+    if isinstance(rule, RankBand):
         closest = min(edges.closest, keys - 1)
-        return replace(rule, unit="rank", lower=closest / keys, upper=max(edges.beyond, closest + 1) / keys)
-    high = min(1.0, _at(ranked, edges.closest))
-    least = lowest_edge("cosine", rule.reference)
-    low = max(least, _at(ranked, edges.beyond)) if edges.beyond < keys else least
-    return replace(rule, unit="cosine", lower=min(low, high - GAP), upper=high)
+        return replace(rule, drop_closest=closest / keys, keep_within=max(edges.beyond, closest + 1) / keys)
+    high = _at(ranked, edges.closest)
+    low = _at(ranked, edges.beyond) if edges.beyond < keys else -np.inf
+    return _with_values(rule, min(low, high - GAP), high)
+
+
+def placed(rule: Band, closest: float, beyond: float, keys: int) -> Band:
+    """The rule with both edges moved at once, as one may cross the other on its way; values as of `moved`."""
+    if isinstance(rule, RankBand):
+        free = Edges(0, keys, np.inf, -np.inf, keys)
+        wide = replace(rule, drop_closest=0.0, keep_within=1.0)
+        return moved(moved(wide, "closest", closest, free), "beyond", beyond, free)
+    return _with_values(rule, min(beyond, closest - GAP), closest)
+
+
+def widened(rule: NegativeRule) -> NegativeRule:
+    """A band without its edges, and any other rule as it is."""
+    if isinstance(rule, RankBand):
+        return replace(rule, drop_closest=0.0, keep_within=1.0)
+    return _with_values(rule, -np.inf, np.inf) if isinstance(rule, CosineBand | MarginBand) else rule
 
 
 def stops(keys: int, count: int = 60) -> list[int]:
     """Numbers of keys at which a logarithmic slider stops: 0, then ever wider apart, all K at the end."""
     wide = np.unique(np.round(np.geomspace(1, keys, count)).astype(int))
     return [0, *wide.tolist()]
+
+
+def _values(rule: CosineBand | MarginBand, s: Similarities) -> tuple[float, float]:
+    """The lower and the upper edge as scores; −inf and inf where none cuts."""
+    if isinstance(rule, CosineBand):
+        low = -np.inf if rule.above is None or rule.above == -1 else rule.above
+        return low, np.inf if rule.below is None else rule.below
+    high = float(rule.top(s)[0, 0])
+    return -np.inf if rule.within is None else high - rule.within, np.inf if high >= 2 else high
+
+
+def _with_values(rule: CosineBand | MarginBand, low: float, high: float) -> CosineBand | MarginBand:
+    """The rule with edges at these scores; what lies outside of the possible cuts nothing."""
+    least = lowest(rule)
+    if isinstance(rule, CosineBand):
+        above = None if low <= least else min(low, 1 - GAP)
+        return replace(rule, above=above, below=None if high > 1 else max(high, least + GAP))
+    high = max(min(high, 2.0), least + GAP)
+    within = None if low <= least else max(high - low, GAP)
+    return replace(rule, margin=-high, relative=None, within=within)
+
+
+def _kind(rule: Band) -> type[Band]:
+    return next(kind for kind in BANDS if isinstance(rule, kind))
 
 
 def _at(ranked: ndarray, count: int) -> float:

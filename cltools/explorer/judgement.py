@@ -12,21 +12,22 @@ import torch
 from jaxtyping import Float32, Int8, Int64
 from numpy import ndarray
 
-from cltools.explorer.edges import Edges, edges_of
+from cltools.explorer.edges import BANDS, Edges, edges_of
 from cltools.explorer.state import Side
 from cltools.gradients import info_nce_gradients, tangential_force
 from cltools.losses import Form
 from cltools.mining import (
-    AUGMENTED_ONLY,
     AllNegatives,
-    BandNegatives,
+    AugmentedView,
+    MarginBand,
     NegativeRule,
+    RankBand,
     Selection,
     Similarities,
     select,
     terms,
 )
-from cltools.mining.positives import search_score
+from cltools.mining.negatives import Closeness, closeness
 
 
 @contextmanager
@@ -91,7 +92,7 @@ def judge(s: Similarities, side: Side, form: Form, plain_force: Float32[ndarray,
     ranked = ranking[order]
     rule = side.negatives
     if plain_force is None:
-        plain = select(s, AUGMENTED_ONLY, AllNegatives(), temperature=side.temperature)
+        plain = select(s, AugmentedView(), AllNegatives(), temperature=side.temperature)
         plain_force = _forces(s, plain, side.temperature, "sep")
     return Judgement(
         similarities=s,
@@ -100,10 +101,10 @@ def judge(s: Similarities, side: Side, form: Form, plain_force: Float32[ndarray,
         score=score[0].numpy(),
         order=order,
         ranked=ranked,
-        cosine=s.anchor[0].numpy(),
+        cosine=s.anchor_keys[0].numpy(),
         force=_forces(s, selection, side.temperature, form),
         plain_force=plain_force,
-        edges=edges_of(rule, ranked) if isinstance(rule, BandNegatives) else None,
+        edges=edges_of(rule, ranked, s) if isinstance(rule, BANDS) else None,
         score_name=name,
     )
 
@@ -116,21 +117,18 @@ def chosen(s: Similarities, side: Side) -> Selection:
 
 def reference_score(s: Similarities, rule: NegativeRule, temperature: float) -> tuple[str, torch.Tensor]:
     """What a rule ranks keys by, with its name; the cosine to the anchor for rules that rank nothing."""
-    if isinstance(rule, BandNegatives):
-        names = {
-            "positive": "cosine to the positive, z'·n",
-            "anchor": "cosine to the anchor, z·n",
-            "gradient": "log of the force on the anchor",
-            "margin": "margin z·n − z·z'",
-        }
-        return names[rule.reference], rule.score(s, temperature=temperature)
-    search = getattr(rule, "search", "anchor")
-    names = {
+    names: dict[str, str] = {
+        "positive": "cosine to the positive, z'·n",
         "anchor": "cosine to the anchor, z·n",
-        "key": "cosine to the positive, z'·n",
-        "max": "larger of z·n and z'·n",
+        "either": "larger of z·n and z'·n",
+        "force": "log of the force on the anchor",
     }
-    return names[search], search_score(s, search)
+    if isinstance(rule, MarginBand):
+        return "margin z·n − z·z'", rule.score(s, temperature)
+    if isinstance(rule, RankBand) and rule.by == "force":
+        return names["force"], rule.score(s, temperature)
+    by: Closeness = getattr(rule, "by", "anchor")
+    return names[by], closeness(s, by)
 
 
 def _forces(s: Similarities, selection: Selection, temperature: float, form: Form) -> Float32[ndarray, " N"]:
@@ -139,4 +137,4 @@ def _forces(s: Similarities, selection: Selection, temperature: float, form: For
     _, by_negative = info_nce_gradients(**arguments, temperature=temperature, form=form)
     force = tangential_force(by_negative, arguments["negative"])
     share = force / force.sum(1, keepdim=True).clamp_min(torch.finfo(force.dtype).tiny)
-    return np.asarray(share[0, : s.anchor.shape[1]].numpy(), dtype=np.float32)
+    return np.asarray(share[0, : s.anchor_keys.shape[1]].numpy(), dtype=np.float32)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from cltools.config import to_plain
+from cltools.explorer import edges as band_edges
 from cltools.explorer import sentence
 from cltools.explorer.census import Census
 from cltools.explorer.colours import BAND_NAMES, BANDS, GLYPHS, GREY, SIDE_COLOURS, SLOT_OF_BAND, SLOT_OF_DIFFERENCE
@@ -13,7 +14,7 @@ from cltools.explorer.panels import SIDES, painting
 from cltools.explorer.session import Session
 from cltools.explorer.state import Name
 from cltools.explorer.view import LEGIBLE, Picture, groups, histogram
-from cltools.mining import Band, BandNegatives
+from cltools.mining import Band, RankBand
 from cltools.snapshot import Snapshot
 from cltools.snapshot.sprite import sprite_columns
 
@@ -86,11 +87,11 @@ def _side(j: Judgement) -> dict[str, Any]:
 
 def _edges(session: Session) -> dict[str, Any] | None:
     rule, edges = session.state.side.negatives, session.judgement.edges
-    if edges is None or not isinstance(rule, BandNegatives):
+    if edges is None or not isinstance(rule, band_edges.BANDS):
         return None
     scores = {"closest": edges.closest_score, "beyond": edges.beyond_score}
     return {
-        "unit": rule.unit,
+        "unit": "rank" if isinstance(rule, RankBand) else "cosine",
         "scores": {name: score if np.isfinite(score) else None for name, score in scores.items()},
     }
 

@@ -3,14 +3,21 @@
 import numpy as np
 
 from cltools.explorer.census import Census
+from cltools.explorer.edges import Band as AnyBand
 from cltools.explorer.edges import Edges
 from cltools.explorer.judgement import Judgement
 from cltools.explorer.state import Side
-from cltools.mining import Band, BandNegatives, NegativeRule
+from cltools.mining import Band, MarginBand, NegativeRule
 from cltools.snapshot import Snapshot
 
-MEASURES = {"gradient": "log force", "margin": "margin"}
-"""What a reference measures where it is no cosine."""
+
+def measure_of(rule: NegativeRule) -> str:
+    """What the edges of a rule are measured in."""
+    if isinstance(rule, MarginBand):
+        return "margin"
+    return "log force" if getattr(rule, "by", "") == "force" else "cosine"
+
+
 FROZEN = "The encoder is frozen: controls change what the next training step would learn from, not where points lie."
 
 
@@ -54,10 +61,10 @@ def of_all(census: Census, *, truth: bool) -> str:
     return text
 
 
-def of_edge(name: str, edges: Edges, rule: BandNegatives) -> str:
+def of_edge(name: str, edges: Edges, rule: AnyBand) -> str:
     """What an edge does, in ranks and cosine at once."""
     score = edges.closest_score if name == "closest" else edges.beyond_score
-    measure = MEASURES.get(rule.reference, "cosine")
+    measure = measure_of(rule)
     others = edges.keys - 1  # the own key ranks last, and is no negative whatever the edges
     if name == "closest":
         dropped = min(edges.closest, others)
@@ -87,7 +94,7 @@ def of_two(a: Judgement, b: Judgement) -> str:
 def _closest(j: Judgement, rule: NegativeRule, hard: int) -> str:
     if j.edges is None or j.edges.closest == 0:
         return f"{hard:,}"
-    measure = MEASURES.get(getattr(rule, "reference", ""), "cosine")
+    measure = measure_of(rule)
     return (
         f"{hard:,} of the closest {_percent(j.edges.closest, j.edges.keys)} ({measure} ≥ {j.edges.closest_score:.2f})"
     )

@@ -6,7 +6,7 @@ All that an explorer can do is done here; `Explorer` only shows it.
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from cltools.explorer import export, sentence
 from cltools.explorer.census import Census, Counting
 from cltools.explorer.changes import changed, remembered
 from cltools.explorer.controls import Control, controls
+from cltools.explorer.edges import FIELDS
 from cltools.explorer.judgement import Judgement, judge, one_thread
 from cltools.explorer.state import Name, Side, State, check, first_state
 from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities
@@ -56,7 +57,9 @@ class Session:
         check(self._state, self.snapshots)
         self._past: list[State] = []
         self._moved = ""
-        self._rules = {type(side.negatives).__name__: side.negatives for side in (self._state.b, self._state.a) if side}
+        self._rules: dict[str, NegativeRule | PositiveRule] = {}
+        for side in filter(None, (self._state.b, self._state.a)):
+            self._remember(side)
         self._similarities: dict[Any, Similarities] = {}
         self._judged: dict[Name, tuple[Any, Judgement]] = {}
         self._plain: dict[Name, tuple[Any, Any]] = {}
@@ -160,14 +163,14 @@ class Session:
 
         Args:
             changes: by the controls' names, such as {"negatives.k": 3}.
-            more: the same where the name is a word: lower=0.02, upper=0.5, anchor=17, rule="RingNegatives", k=5, …
+            more: the same where the name is a word: drop_closest=0.02, anchor=17, rule="RingNegatives", k=5, …
 
         Raises:
             ValueError: no such control, or a value that it cannot have; nothing is changed then.
         """
         asked: dict[str, Any] = {**(changes or {}), **more}
-        edges = {name: asked.pop(name) for name in ("lower", "upper") if name in asked}
-        if edges:  # last, when rule and unit are there; and both at once, as one may cross the other on its way
+        edges = {name: asked.pop(name) for name in FIELDS if name in asked}
+        if edges:  # last, when the rule is there; and both at once, as one may cross the other on its way
             asked["negatives"] = {**asked.pop("negatives", {}), **edges}
         state = self._state
         for name, value in asked.items():
@@ -241,10 +244,15 @@ class Session:
         check(new, self.snapshots)
         return new
 
-    def _remembered(self, kind: str) -> NegativeRule:
+    def _remember(self, side: Side) -> None:
+        self._rules |= {type(rule).__name__: rule for rule in (side.positives, side.negatives)}
+
+    def _remembered(self, kind: str) -> NegativeRule | PositiveRule:
         """The rule of a class name as it last stood here, of the class as it is now; else the rule at its defaults."""
         try:
-            return from_plain(NegativeRule, to_plain(self._rules[kind]))
+            rule = self._rules[kind]
+            base: Any = PositiveRule if isinstance(rule, PositiveRule) else NegativeRule
+            return cast(NegativeRule | PositiveRule, from_plain(base, to_plain(rule)))
         except (KeyError, ValueError):
             return remembered(kind)
 
@@ -257,7 +265,7 @@ class Session:
         if what != self._moved or what not in GRADUAL:
             self._past.append(before)
         self._moved, self._state = what, state
-        self._rules[type(state.side.negatives).__name__] = state.side.negatives
+        self._remember(state.side)
         as_before = (state.anchor, state.active, state.side.epoch) == (before.anchor, before.active, before.side.epoch)
         self.note = ONLY_FORCES if as_before and only_forces(old, judged) else ""
         self.updated()

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from cltools.contrast import contrastive_loss
-from cltools.interop.rules import check_rules
 from cltools.losses import Form, LossSettings
-from cltools.mining import AUGMENTED_ONLY, AllNegatives, NegativeRule, OracleNegatives, PositiveRule
+from cltools.mining import AllNegatives, AugmentedView, NegativeRule, PositiveRule
+from cltools.mining.selection import check_rules
 from cltools.queue import Queue
 
 UNKNOWN = -1  # the id of an image that was not named: its keys are nobody's own
@@ -63,11 +63,14 @@ class ContrastiveLoss(nn.Module):
         """
         super().__init__()
         self.settings, self.generator = LossSettings(temperature, form), generator
-        self.positive_rule = AUGMENTED_ONLY if positive_rule is None else positive_rule
+        self.positive_rule = AugmentedView() if positive_rule is None else positive_rule
         self.negative_rule = AllNegatives() if negative_rule is None else negative_rule
         check_rules(self.positive_rule, self.negative_rule)
-        if isinstance(self.negative_rule, OracleNegatives):
-            raise ValueError("OracleNegatives needs labels, which loss(out0, out1) is not given. Use another rule.")
+        for rule in (self.positive_rule, self.negative_rule):
+            if "same_class" in rule.reads:
+                raise ValueError(
+                    f"{type(rule).__name__} needs labels, which loss(out0, out1) is not given. Use another rule."
+                )
         self.bank = _empty_bank(memory_bank_size)
 
     def extra_repr(self) -> str:
@@ -127,7 +130,10 @@ class ContrastiveLoss(nn.Module):
 
     def _loss(self, anchor: Tensor, positive: Tensor, keys: Tensor, ids: Tensor, key_ids: Tensor) -> Tensor:
         vectors, rules = (anchor, positive, keys), (self.positive_rule, self.negative_rule)
-        return contrastive_loss(*vectors, *rules, self.settings, ids=(ids, key_ids), generator=self.generator).mean()
+        losses = contrastive_loss(
+            *vectors, *rules, self.settings, ids=(ids, key_ids), generator=self.generator, check=False
+        )  # normalised here
+        return losses.mean()
 
 
 class MemoryBank(nn.Module):

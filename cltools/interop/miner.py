@@ -8,10 +8,10 @@ from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from cltools.interop.rules import check_rules
-from cltools.mining import Band, NegativeRule, OracleNegatives, PositiveRule, select, similarities
-from cltools.mining.negatives import Rescalable
-from cltools.mining.selection import check_temperature
+from cltools.mining import Band, NegativeRule, PositiveRule, select, similarities
+from cltools.mining.rules import reads_now
+from cltools.mining.schedule import Rescalable
+from cltools.mining.selection import check_rules, check_temperature
 
 Pairs = tuple[Int64[Tensor, " P"], Int64[Tensor, " P"], Int64[Tensor, " N"], Int64[Tensor, " N"]]
 """Anchors and their positives, then anchors and their negatives."""
@@ -37,13 +37,14 @@ def as_metric_learning_miner(
     check_temperature(temperature)
     check_rules(positive_rule, negative_rule)
     estimate = negative_rule.estimate()
-    if isinstance(negative_rule, OracleNegatives):
-        raise ValueError(
-            "OracleNegatives drops nothing in a miner, where rows of one label are never negatives of each other. "
-            "Use AllNegatives, and give the classes as labels."
-        )
+    for rule in (positive_rule, negative_rule):
+        if "same_class" in rule.reads:
+            raise ValueError(
+                f"{type(rule).__name__} reads classes, which a miner does not have: rows of one label are never "
+                "negatives of each other. Use AllNegatives, and give the classes as labels."
+            )
     rescaled = isinstance(negative_rule, Rescalable) and negative_rule.rescale
-    if negative_rule.reads_vectors or estimate.beta or estimate.tau_plus or rescaled:
+    if "vectors" in negative_rule.reads or estimate.beta or estimate.tau_plus or rescaled:
         raise _inexpressible(negative_rule)
     try:
         from pytorch_metric_learning.miners import BaseMiner
@@ -106,7 +107,7 @@ def mined_pairs(
     z, n = normalize(embeddings[rows].float(), dim=1), normalize(ref_emb.float(), dim=1)
     # of equal values argmax takes the first: a view that is another row, else any
     first = (views.byte() + (views & (z @ n.T < SAME)).byte()).argmax(1)
-    s = similarities(z, n[first], n, own, with_key=positive_rule.reads_key or negative_rule.reads_key)
+    s = similarities(z, n[first], n, own, reads=reads_now(positive_rule, negative_rule), check=False)
     chosen = select(s, positive_rule, negative_rule, temperature=temperature, generator=generator)
     weight = chosen.negative_weight
     if chosen.synthetic is not None or ((weight != 0) & (weight != 1)).any():

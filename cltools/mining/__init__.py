@@ -1,30 +1,38 @@
 """Similarities → bands → selection: pure functions of tensors that say which samples a loss learns from."""
 
 from cltools.mining.bands import Band
-from cltools.mining.controls import OracleNegatives, RandomNegatives
+from cltools.mining.chance import RandomNegatives
 from cltools.mining.false_negatives import CancelFalseNegatives
 from cltools.mining.hardness import Debiased, HardnessWeighted
 from cltools.mining.mixed import MixedNegatives
-from cltools.mining.negatives import AllNegatives, BandNegatives, Estimate, NegativeRule
-from cltools.mining.positives import AUGMENTED_ONLY, PositiveRule
+from cltools.mining.negatives import AllNegatives, CosineBand, MarginBand, RankBand
+from cltools.mining.oracles import OracleNegatives
+from cltools.mining.positives import AugmentedView, EveryKey, NearestKeys
 from cltools.mining.ring import RingNegatives
+from cltools.mining.rules import Context, Estimate, Mined, NegativeRule, PositiveRule
 from cltools.mining.selection import Selection, Terms, select, terms
 from cltools.mining.similarities import Similarities, similarities
 
 __all__ = [
-    "AUGMENTED_ONLY",
     "AllNegatives",
+    "AugmentedView",
     "Band",
-    "BandNegatives",
     "CancelFalseNegatives",
+    "Context",
+    "CosineBand",
     "Debiased",
     "Estimate",
+    "EveryKey",
     "HardnessWeighted",
+    "MarginBand",
+    "Mined",
     "MixedNegatives",
+    "NearestKeys",
     "NegativeRule",
     "OracleNegatives",
     "PositiveRule",
     "RandomNegatives",
+    "RankBand",
     "RingNegatives",
     "Selection",
     "Similarities",

@@ -57,16 +57,18 @@ def _sorts_fast(score: Tensor) -> bool:
     return score.device.type == "cpu" and score.dtype in (torch.float32, torch.float64)
 
 
-def rank_band(score: Float[Tensor, "B K"], own: Bool[Tensor, "B K"], lower: float, upper: float) -> Int8[Tensor, "B K"]:
-    """Codes EASY, POTENTIAL and HARD by rank of the score: ranks in (lower, upper] are POTENTIAL.
+def rank_band(
+    score: Float[Tensor, "B K"], own: Bool[Tensor, "B K"], drop_closest: float, keep_within: float
+) -> Int8[Tensor, "B K"]:
+    """Codes EASY, POTENTIAL and HARD by rank of the score: ranks in (drop_closest, keep_within] are POTENTIAL.
 
     Args:
         score: larger is closer.
         own: own keys rank last, whatever their score; their codes mean nothing.
-        lower: share of all K keys that is too hard.
-        upper: share of all K keys within which a key is not too easy.
+        drop_closest: share of all K keys that is too hard.
+        keep_within: share of all K keys within which a key is not too easy.
     """
-    hardest, close = rank_count(lower, score.shape[1]), rank_count(upper, score.shape[1])
+    hardest, close = rank_count(drop_closest, score.shape[1]), rank_count(keep_within, score.shape[1])
     hard_edge, easy_edge = rank_edges(score, own, (hardest, close))
     return band_codes(
         score,
@@ -75,9 +77,19 @@ def rank_band(score: Float[Tensor, "B K"], own: Bool[Tensor, "B K"], lower: floa
     )
 
 
-def value_band(score: Float[Tensor, "B K"], lower: float, upper: float) -> Int8[Tensor, "B K"]:
-    """Codes EASY, POTENTIAL and HARD by value: lower ≤ score < upper is POTENTIAL; an upper edge of 1 cuts nothing."""
-    return band_codes(score, hard=score >= upper if upper < 1 else None, easy=score < lower)
+def value_band(
+    score: Float[Tensor, "B K"], above: float | Tensor | None, below: float | Tensor | None
+) -> Int8[Tensor, "B K"]:
+    """Codes EASY, POTENTIAL and HARD by value: above ≤ score < below is POTENTIAL, and None cuts nothing.
+
+    Args:
+        score: larger is closer.
+        above: one edge, or one per anchor [B, 1]; below it a key is too easy.
+        below: the same; from it on a key is too hard.
+    """
+    return band_codes(
+        score, hard=None if below is None else score >= below, easy=None if above is None else score < above
+    )
 
 
 def band_codes(

@@ -5,7 +5,8 @@ Legend: B anchors, K keys.
 
 from dataclasses import dataclass, replace
 
-from cltools.mining.negatives import AllNegatives, Estimate
+from cltools.mining.negatives import AllNegatives
+from cltools.mining.rules import Estimate
 from cltools.mining.schedule import annealed, check_anneal
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cltools.mining.negatives import AllNegatives
+from cltools.mining.rules import READS_NOTHING, Context
 from cltools.mining.similarities import Similarities
 
 
@@ -41,8 +42,13 @@ class MixedNegatives(AllNegatives):
             raise ValueError(f"MixedNegatives: start is {self.start}; it must lie between 0 and 1.")
 
     @property
-    def reads_vectors(self) -> bool:
+    def reads(self) -> frozenset[str]:
         """New keys are made of vectors."""
+        return frozenset({"vectors"}) if self.mixes else READS_NOTHING
+
+    @property
+    def mixes(self) -> bool:
+        """Whether any key is made."""
         return self.pairs + self.with_anchor > 0
 
     def at(self, progress: float) -> "MixedNegatives":
@@ -50,21 +56,18 @@ class MixedNegatives(AllNegatives):
         on = progress >= self.start
         return replace(self, pairs=self.pairs if on else 0, with_anchor=self.with_anchor if on else 0, start=0.0)
 
-    def synthesise(
-        self, s: Similarities, kept: Bool[Tensor, "B K"], *, generator: torch.Generator | None
-    ) -> Float[Tensor, "B S d"] | None:
+    def synthesise(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B S d"] | None:
         """The mixtures, unit length, without gradient; None where there are no keys or nothing is mixed."""
-        if not self.reads_vectors or kept.shape[1] == 0:
+        if not self.mixes or kept.shape[1] == 0:
             return None
-        if s.vectors is None:
-            raise ValueError("MixedNegatives needs the vectors: compute similarities(…, with_vectors=True).")
+        assert s.vectors is not None, "declared in reads, which select checks"
         z, keys = (vectors.detach() for vectors in s.vectors)
-        score = s.anchor.detach().masked_fill(~kept, -torch.inf)
+        score = s.anchor_keys.detach().masked_fill(~kept, -torch.inf)
         closest = score.topk(min(self.hardest, score.shape[1]), dim=1).indices  # [B, H], kept ones first
         count = kept.sum(1, keepdim=True).clamp_max(closest.shape[1])
 
         def uniform(columns: int) -> Tensor:
-            return torch.rand(len(z), columns, device=z.device, generator=generator)
+            return torch.rand(len(z), columns, device=z.device, generator=context.generator)
 
         def drawn(columns: int) -> Tensor:
             place = (uniform(columns) * count).long().clamp_max((count - 1).clamp_min(0))

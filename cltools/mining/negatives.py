@@ -1,229 +1,225 @@
-"""Which keys are kept as negatives: one frozen dataclass a rule.
-
-A rule judges every key of every anchor; `select` then gives own and mined keys their own codes, so a rule need not
-care about them. Subclass `NegativeRule` to add one: it trains, saves and loads by its class name.
+"""All keys, and bands of them: which keys are kept by how close they are.
 
 Legend: B anchors, K keys.
 """
 
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
 
 import torch
-from jaxtyping import Bool, Float, Int8
+from jaxtyping import Float, Int8
 from torch import Tensor
 
 from cltools.errors import unknown
 from cltools.mining.bands import band_codes, rank_band, value_band
-from cltools.mining.schedule import annealed, check_anneal
-from cltools.mining.similarities import Similarities
+from cltools.mining.rules import READS_NOTHING, Context, NegativeRule, check_choice
+from cltools.mining.schedule import Moving, Rescalable, check_anneal
+from cltools.mining.similarities import HOW_TO_GIVE, Similarities
 
-Reference = Literal["positive", "anchor", "gradient", "margin"]
-Unit = Literal["rank", "cosine"]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """How the negatives' mass is estimated from the kept ones (`cltools.losses.negative_mass`).
-
-    Attributes:
-        beta: tilt towards similar negatives (HCL, arXiv:2010.04592); 0 is none.
-        tau_plus: assumed share of false negatives (debiased, arXiv:2007.00224); 0 corrects nothing.
-        detach: keep the gradient from flowing through the tilt.
-    """
-
-    beta: float = 0.0
-    tau_plus: float = 0.0
-    detach: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse settings that have no meaning."""
-        if not 0 <= self.beta < float("inf"):
-            raise ValueError(f"Estimate: beta is {self.beta}; it must be at least 0 and finite.")
-        if not 0 <= self.tau_plus < 1:
-            raise ValueError(f"Estimate: tau_plus is {self.tau_plus}; it must be at least 0 and below 1.")
-
-
-NEUTRAL = Estimate()
-
-
-@dataclass(frozen=True)
-class NegativeRule:
-    """What a rule answers. The base judges nothing; `judge` is the one method a rule must have."""
-
-    @property
-    def reads_key(self) -> bool:
-        """Whether z'·n is needed. A rule that does not read it says so, and the product is spared."""
-        return True
-
-    @property
-    def reads_vectors(self) -> bool:
-        """Whether the vectors themselves are needed, to make new keys."""
-        return False
-
-    def at(self, progress: float) -> "NegativeRule":
-        """The rule in force at this share of training; a rule with schedules resolves them here."""
-        return self
-
-    def judge(
-        self,
-        s: Similarities,
-        eligible: Bool[Tensor, "B K"],
-        *,
-        temperature: float,
-        generator: torch.Generator | None,
-    ) -> Int8[Tensor, "B K"]:
-        """The band of each key: EASY, POTENTIAL, HARD or OTHER. `eligible` is false at own and mined keys."""
-        raise TypeError(f"{type(self).__name__} has no judge(); a negative rule must say which keys it keeps.")
-
-    def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], eligible: Bool[Tensor, "B K"]) -> Tensor | None:
-        """Weights [B, K] of the kept keys; None for ones."""
-        return None
-
-    def synthesise(
-        self, s: Similarities, kept: Bool[Tensor, "B K"], *, generator: torch.Generator | None
-    ) -> Tensor | None:
-        """New negatives [B, S, d] of unit length; None for none."""
-        return None
-
-    def estimate(self) -> Estimate:
-        """How the mass of the negatives is estimated."""
-        return NEUTRAL
-
-
-class Rescalable:
-    """For rules whose kept keys may stand for all, so that a smaller sum is not what is measured.
-
-    No rule itself, and no dataclass: a rule names it before `NegativeRule`, and has the field in the place it wants.
-    """
-
-    rescale: bool
-
-    def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], eligible: Bool[Tensor, "B K"]) -> Tensor | None:
-        """If `rescale`, K/M: (keys neither own nor mined) / (keys kept)."""
-        if not self.rescale:
-            return None
-        return kept * (eligible.sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp_min(1))
+POSITIVE_KEYS = frozenset({"positive_keys"})
 
 
 @dataclass(frozen=True)
 class AllNegatives(NegativeRule):
     """Every key is kept: SimCLR (arXiv:2002.05709) and MoCo (arXiv:1911.05722)."""
 
-    @property
-    def reads_key(self) -> bool:
-        """Nothing is ranked."""
-        return False
-
-    def judge(
-        self,
-        s: Similarities,
-        eligible: Bool[Tensor, "B K"],
-        *,
-        temperature: float,
-        generator: torch.Generator | None,
-    ) -> Int8[Tensor, "B K"]:
+    def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
         """POTENTIAL everywhere."""
-        return band_codes(s.anchor, hard=None, easy=None)
-
-
-def lowest_edge(unit: Unit, reference: Reference) -> float:
-    """Where an edge can stand at the least: a share is at least 0, a cosine −1, a margin of two cosines −2."""
-    return 0.0 if unit == "rank" else -2.0 if reference == "margin" else -1.0
+        return band_codes(s.anchor_keys, hard=None, easy=None)
 
 
 @dataclass(frozen=True)
-class BandNegatives(Rescalable, NegativeRule):
-    """Keys neither too easy nor too hard, close to the positive: the negative half of `potential`.
+class RankBand(Moving, Rescalable, NegativeRule):
+    """Keys by the rank of their closeness: neither the very closest nor the far ones, the negatives of `potential`.
 
-    Our reconstruction of arXiv:2311.00358 from its abstract; with `reference="anchor"` it is Ring (arXiv:2010.02037).
+    Our reconstruction of arXiv:2311.00358 from its abstract; with `by="anchor"` it is Ring (arXiv:2010.02037).
     """
 
-    lower: float = 0.01
-    """Rank unit: the share of all keys that is too hard. Cosine unit: below it a key is too easy."""
-    upper: float = 0.5
-    """Rank unit: beyond this share a key is too easy. Cosine unit: from it on a key is too hard (1 cuts nothing)."""
-    reference: Reference = "positive"
-    """What is ranked: z'·n, z·n, the force on the anchor p·√(1−c²)/τ, or z·n − z·z' (semi-hard; cosine unit only)."""
-    unit: Unit = "rank"
-    """Whether the edges are rank shares or cosines."""
+    EDGES: ClassVar = ("drop_closest", "keep_within")
+
+    drop_closest: float = 0.05
+    """Share of all K keys that is dropped as too hard, the closest first; 0 drops none."""
+    keep_within: float = 0.5
+    """Share of all K keys beyond which a key is too easy; 1 drops none."""
+    by: Literal["positive", "anchor", "force"] = "positive"
+    """What is ranked: z'·n, z·n, or the force on the anchor p·√(1−c²)/τ."""
     rescale: bool = False
     """Weigh the kept by (keys neither own nor mined) / (keys kept)."""
-    lower_from: float | None = None
-    """Where the lower edge starts; None for a constant edge."""
-    upper_from: float | None = None
-    """Where the upper edge starts; None for a constant edge."""
+    drop_closest_from: float | None = None
+    """Where `drop_closest` starts; None for a constant edge."""
+    keep_within_from: float | None = None
+    """Where `keep_within` starts; None for a constant edge."""
     anneal: float = 0.5
     """Share of training over which edges move, in a straight line."""
 
     def __post_init__(self) -> None:
-        """Refuse edges that cross or leave their range, a reference without such a unit, and a schedule of nothing."""
-        name = type(self).__name__
-        for field, known in (("reference", get_args(Reference)), ("unit", get_args(Unit))):
-            if getattr(self, field) not in known:
-                raise unknown(f"{name} {field}", getattr(self, field), known)
-        check_anneal(self, "lower_from", "upper_from")
-        low = lowest_edge(self.unit, self.reference)
-        for lower, upper in ((self.lower, self.upper), self._first_edges()):
-            if not low <= lower < upper <= 1:
+        """Refuse edges that cross or leave [0, 1], and a schedule of nothing."""
+        check_choice(self, "by", ("positive", "anchor", "force"))
+        check_anneal(self, *self.starts())
+        for closest, within in edges_over_time(self, "drop_closest", "keep_within"):
+            assert closest is not None and within is not None
+            if not 0 <= closest < within <= 1:
                 raise ValueError(
-                    f"{name}: the band ({lower}, {upper}] is not one; edges in {self.unit} unit "
-                    f"must satisfy {low:g} ≤ lower < upper ≤ 1, where they start too."
+                    f"RankBand: drop_closest is {closest} and keep_within {within}; rank shares must satisfy "
+                    "0 ≤ drop_closest < keep_within ≤ 1, where they start too."
                 )
-        if self.reference == "margin" and self.unit == "rank":
-            raise ValueError(f'{name}: reference="margin" has cosine edges only; set unit="cosine".')
-        if self.reference == "gradient" and self.unit == "cosine":
-            raise ValueError(f'{name}: reference="gradient" is a force, not a cosine; set unit="rank".')
 
     @property
-    def reads_key(self) -> bool:
+    def reads(self) -> frozenset[str]:
         """Only closeness to the positive needs z'·n."""
-        return self.reference == "positive"
+        return POSITIVE_KEYS if self.by == "positive" else READS_NOTHING
 
-    def at(self, progress: float) -> "BandNegatives":
-        """The band in force at this share of training."""
-        lower, upper = self._first_edges()
-        return replace(
-            self,
-            lower=annealed(lower, self.lower, progress / self.anneal),
-            upper=annealed(upper, self.upper, progress / self.anneal),
-            lower_from=None,
-            upper_from=None,
-            anneal=type(self).anneal,
-        )
+    def score(self, s: Similarities, temperature: float) -> Float[Tensor, "B K"]:
+        """What is ranked; larger is closer. For "force": the log of the force, up to a constant per anchor."""
+        if self.by != "force":
+            return closeness(s, self.by)
+        cosine = s.anchor_keys.detach()
+        tangent = ((1 - cosine) * (1 + cosine)).clamp_min(torch.finfo(cosine.dtype).tiny)
+        return cosine / temperature + 0.5 * tangent.log()
 
-    def _first_edges(self) -> tuple[float, float]:
-        return (
-            self.lower if self.lower_from is None else self.lower_from,
-            self.upper if self.upper_from is None else self.upper_from,
-        )
+    def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
+        """HARD for the closest, POTENTIAL within the band, EASY beyond it."""
+        return rank_band(self.score(s, context.temperature), s.own, self.drop_closest, self.keep_within)
 
-    def score(self, s: Similarities, *, temperature: float) -> Float[Tensor, "B K"]:
-        """What the edges cut; larger is closer. For "gradient": the log of the force, up to an anchor's constant."""
-        if self.reference == "positive":
-            if s.key is None:
-                raise ValueError("This rule ranks by the positive (z'·n): compute similarities(…, with_key=True).")
-            return s.key
-        cosine = s.anchor.detach()
-        if self.reference == "margin":
-            return cosine - s.positive.detach()[:, None]
-        if self.reference == "gradient":
-            tangent = ((1 - cosine) * (1 + cosine)).clamp_min(torch.finfo(cosine.dtype).tiny)
-            return cosine / temperature + 0.5 * tangent.log()
-        return cosine
 
-    def judge(
-        self,
-        s: Similarities,
-        eligible: Bool[Tensor, "B K"],
-        *,
-        temperature: float,
-        generator: torch.Generator | None,
-    ) -> Int8[Tensor, "B K"]:
-        """EASY, POTENTIAL or HARD by the band."""
-        score = self.score(s, temperature=temperature)
-        if self.unit == "rank":
-            return rank_band(score, s.own, self.lower, self.upper)
-        if self.reference != "margin":
-            score = score.clamp(-1, 1)  # rounding puts a cosine just outside, where a lower edge of −1 must cut nothing
-        return value_band(score, self.lower, self.upper)
+@dataclass(frozen=True)
+class CosineBand(Moving, Rescalable, NegativeRule):
+    """Keys by their cosine: above ≤ cosine < below is kept."""
+
+    EDGES: ClassVar = ("above", "below")
+
+    above: float | None = 0.0
+    """Cosine below which a key is too easy; None cuts nothing."""
+    below: float | None = None
+    """Cosine from which a key is too hard; None cuts nothing."""
+    by: Literal["positive", "anchor"] = "positive"
+    """Which cosine: z'·n or z·n."""
+    rescale: bool = False
+    """Weigh the kept by (keys neither own nor mined) / (keys kept)."""
+    above_from: float | None = None
+    """Where `above` starts; None for a constant edge."""
+    below_from: float | None = None
+    """Where `below` starts; None for a constant edge."""
+    anneal: float = 0.5
+    """Share of training over which edges move, in a straight line."""
+
+    def __post_init__(self) -> None:
+        """Refuse edges that cross or are no cosines, and a schedule of nothing."""
+        check_choice(self, "by", ("positive", "anchor"))
+        check_anneal(self, *self.starts())
+        check_moves(self)
+        for above, below in edges_over_time(self, "above", "below"):
+            low, high = -1.0 if above is None else above, 1.0 if below is None else below
+            if not -1 <= low < high <= 1:
+                raise ValueError(
+                    f"CosineBand: above is {above} and below {below}; cosines must satisfy -1 ≤ above < below ≤ 1, "
+                    "where they start too."
+                )
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Only closeness to the positive needs z'·n."""
+        return POSITIVE_KEYS if self.by == "positive" else READS_NOTHING
+
+    def score(self, s: Similarities, temperature: float) -> Float[Tensor, "B K"]:
+        """The cosine that the edges cut."""
+        return closeness(s, self.by)
+
+    def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
+        """HARD from `below` on, EASY below `above`, POTENTIAL between."""
+        # rounding puts a cosine just outside of [-1, 1], where an edge of -1 must cut nothing
+        above = None if self.above == -1 else self.above
+        return value_band(closeness(s, self.by), above, self.below)
+
+
+@dataclass(frozen=True)
+class MarginBand(Moving, Rescalable, NegativeRule):
+    """Keys by their margin to the positive: top − within ≤ z·n < top is kept.
+
+    The top is z·z' − margin, or z·z' − (1 − relative)·|z·z'|: exactly one of both is given. A margin of 0 keeps what is
+    less similar to the anchor than its positive is (semi-hard, arXiv:1503.03832 section 3.2), a negative one keeps
+    closer keys too. The relative form is that of sentence-transformers' `mine_hard_negatives`, with its sign right
+    where z·z' is negative.
+    """
+
+    EDGES: ClassVar = ("margin", "relative", "within")
+
+    margin: float | None = None
+    """Difference of cosines, −2 to 2, by which a key must be less similar than the positive."""
+    relative: float | None = None
+    """Share of the positive's cosine that a key must stay below, such as 0.95."""
+    within: float | None = None
+    """Difference of cosines below the top beyond which a key is too easy; None cuts nothing."""
+    rescale: bool = False
+    """Weigh the kept by (keys neither own nor mined) / (keys kept)."""
+    margin_from: float | None = None
+    """Where `margin` starts; None for a constant edge."""
+    relative_from: float | None = None
+    """Where `relative` starts; None for a constant edge."""
+    within_from: float | None = None
+    """Where `within` starts; None for a constant edge."""
+    anneal: float = 0.5
+    """Share of training over which edges move, in a straight line."""
+
+    def __post_init__(self) -> None:
+        """Take a margin of 0 where nothing is given; refuse both forms at once, and edges without meaning."""
+        if self.margin is not None and self.relative is not None:
+            raise ValueError("MarginBand: margin and relative are two forms of one edge; give one and leave one out.")
+        if self.margin is None and self.relative is None:
+            object.__setattr__(self, "margin", 0.0)
+        check_anneal(self, *self.starts())
+        check_moves(self)
+        for name, low, high in (("margin", -2.0, 2.0), ("relative", 0.0, math.inf), ("within", 0.0, 4.0)):
+            for value in (getattr(self, name), getattr(self, f"{name}_from")):
+                if value is not None and not (low <= value <= high and math.isfinite(value)):
+                    raise ValueError(f"MarginBand: {name} is {value}; it must lie between {low:g} and {high:g}.")
+        if self.within == 0 or self.within_from == 0:
+            raise ValueError("MarginBand: within is 0, which keeps nothing; give a difference of cosines above 0.")
+
+    def score(self, s: Similarities, temperature: float) -> Float[Tensor, "B K"]:
+        """By how much each key is closer to the anchor than its positive: z·n − z·z'."""
+        return s.anchor_keys.detach() - s.anchor_positive.detach()[:, None]
+
+    def top(self, s: Similarities) -> Float[Tensor, "B 1"]:
+        """Score from which a key is too hard: −margin, or −(1 − relative)·|z·z'|."""
+        positive = s.anchor_positive.detach()[:, None]
+        if self.relative is None:
+            assert self.margin is not None
+            return torch.full_like(positive, -self.margin)
+        return (self.relative - 1) * positive.abs()
+
+    def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
+        """HARD from the top on, EASY further than `within` below it, POTENTIAL between."""
+        top = self.top(s)
+        return value_band(self.score(s, context.temperature), None if self.within is None else top - self.within, top)
+
+
+Closeness = Literal["positive", "anchor", "either"]
+"""Whose closest keys are meant: the positive's, z'·n, the anchor's, z·n, or by the larger of both cosines."""
+
+
+def closeness(s: Similarities, by: Closeness) -> Float[Tensor, "B K"]:
+    """The cosine by which keys are close, without gradient."""
+    if by not in get_args(Closeness):
+        raise unknown("closeness", by, get_args(Closeness))
+    anchor = s.anchor_keys.detach()
+    if by == "anchor":
+        return anchor
+    if s.positive_keys is None:
+        raise ValueError(f"Closeness to the positive needs positive_keys: {HOW_TO_GIVE['positive_keys']}.")
+    return s.positive_keys if by == "positive" else torch.maximum(anchor, s.positive_keys)
+
+
+def edges_over_time(rule: NegativeRule, *edges: str) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
+    """Values of edges where they end, and where they start."""
+    last = tuple(getattr(rule, edge) for edge in edges)
+    first = tuple(getattr(rule, f"{edge}_from") for edge in edges)
+    return last, tuple(end if start is None else start for start, end in zip(first, last, strict=True))
+
+
+def check_moves(rule: Moving) -> None:
+    """Raise ValueError for an edge that starts somewhere and is not there in the end."""
+    for edge in rule.EDGES:
+        if getattr(rule, edge) is None and getattr(rule, f"{edge}_from") is not None:
+            raise ValueError(f"{type(rule).__name__}: {edge}_from is given without {edge}; say where the edge ends.")

@@ -1,180 +1,180 @@
-"""Which keys are positives beside the augmented view, and with what weight.
-
-Each setting of `PositiveRule` follows one published method, named at the field. The default is our reconstruction of
-`potential`: top-k by the momentum key, gate, then soften. Labels are never read.
+"""Which keys are positives beside the augmented view, and with what weight. Labels are never read.
 
 Legend: B anchors, K keys, P candidates.
 """
 
 import math
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from cltools.errors import unknown
+from cltools.mining.negatives import closeness
+from cltools.mining.rules import READS_NOTHING, Context, Mined, PositiveRule, check_choice, check_share
 from cltools.mining.similarities import Similarities, own_last
 
-Weighting = Literal["none", "soft", "hard", "soft+hard"]
-Search = Literal["key", "anchor", "max"]
-
-# A share that equals the gate up to float32 rounding passes it, so that k equal candidates are all accepted at 1/k.
+# A weight that equals the gate up to float32 rounding passes it, so that k equal candidates are all accepted at 1/k.
 ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
-class PositiveRule:
-    """How positives are mined from the keys and combined with the augmented view.
+class AugmentedView(PositiveRule):
+    """Nothing is mined: the augmented view is the only positive."""
 
-    The k keys most similar by `search` are candidates; a gate ("hard") accepts some; the accepted share
-    1 − `augmented_share` equally ("hard") or by a softmax of their similarity ("soft"). Own keys are never accepted;
-    if none is, the augmented view has weight 1.
+    def at(self, progress: float) -> "AugmentedView":
+        """The same at any time."""
+        return self
+
+    def mine(self, s: Similarities, context: Context) -> Mined:
+        """No candidates; the augmented view has weight 1."""
+        return nothing_mined(s)
+
+
+@dataclass(frozen=True)
+class NearestKeys(PositiveRule):
+    """The k closest keys are candidates, gates accept some, and the accepted share 1 − `augmented_share`.
+
+    Each setting follows one published method, named at the field. Our reconstruction of `potential` takes the closest
+    to the positive, accepts those of at least the mean soft weight, and weighs these softly. Own keys are never
+    accepted; where no key is, the augmented view has weight 1.
     """
 
-    k: int | None = 5
-    """Number of candidates (NNCLR 1, arXiv:2104.14548; SNCLR 5, 2303.17142); None: every key (SCE, 2111.14585)."""
-    weighting: Weighting = "soft+hard"
-    """Mine nothing, weigh all candidates, weigh the accepted alike, or gate first and then weigh."""
+    k: int = 5
+    """Number of candidates (NNCLR 1, arXiv:2104.14548; SNCLR 5, arXiv:2303.17142); more than there are keys is all."""
+    weighting: Literal["softmax", "uniform"] = "softmax"
+    """Whether the accepted share by a softmax of their cosines, or alike."""
+    min_cosine: float | None = None
+    """Gate: candidates below this cosine are not accepted (FNC, arXiv:2011.11765: 0.7); None for no such gate."""
+    min_weight: Literal["mean"] | float | None = None
+    """Gate: candidates below this softmax weight are not accepted (SNCLR); "mean" is 1/k; None for no such gate."""
     augmented_share: float | None = 0.5
     """Weight of the augmented view (SCE's λ); None: one among the accepted, 1/(1 + accepted)."""
     temperature: float = 0.1
-    """Temperature of the soft weights."""
-    threshold: float | None = None
-    """Gate on the cosine (FNC, arXiv:2011.11765: 0.7)."""
-    min_share: float | None = None
-    """Gate on the soft weight (SNCLR); "soft+hard" with no gate given uses 1/k."""
-    search: Search = "key"
-    """Whose neighbours are sought: the positive's, the anchor's, or the larger of both similarities (FNC)."""
+    """Temperature of the softmax."""
+    by: Literal["positive", "anchor", "either"] = "positive"
+    """Whose closest keys are mined: the positive's, the anchor's, or by the larger of both cosines (FNC)."""
     pick: int | None = None
-    """Use that many of the k at random (MYOW, arXiv:2102.10106)."""
-    start: float = 0.1
-    """Share of training before which nothing is mined."""
-    ramp: float = 0.05
-    """Share of training over which the mined weight then grows to its full value."""
-    strength: float = 1.0
-    """Share of the mined weight that is applied; what `at` resolves `start` and `ramp` to."""
+    """Use that many of the k, drawn at random (MYOW, arXiv:2102.10106)."""
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
-        for name, known in (("weighting", get_args(Weighting)), ("search", get_args(Search))):
-            if getattr(self, name) not in known:
-                raise unknown(f"PositiveRule {name}", getattr(self, name), known)
-        _require(self.k is None or self.k >= 1, f"k is {self.k}; it must be at least 1, or None for every key")
-        _require(self.temperature > 0, f"the temperature of the soft weights is {self.temperature}; it must be above 0")
-        for name in ("augmented_share", "min_share", "start", "ramp", "strength"):
-            value = getattr(self, name)
-            _require(value is None or 0 <= value <= 1, f"{name} is {value}; it must lie between 0 and 1")
-        _require(self.pick is None or self.pick >= 1, f"pick is {self.pick}; it must be at least 1, or None for all k")
-        _require(
-            self.pick is None or self.k is None or self.pick <= self.k,
-            f"pick is {self.pick} of k = {self.k} candidates; it cannot be more than k",
-        )
-        _require(
-            self.threshold is None or not math.isnan(self.threshold),
-            f"threshold is {self.threshold}; it must be a number",
-        )
-        gated = self.threshold is not None or self.min_share is not None
-        _require(
-            not gated or self.weighting in ("hard", "soft+hard"),
-            f'a gate (threshold or min_share) has no effect on weighting="{self.weighting}"; use "hard" or "soft+hard"',
-        )
-
-    def at(self, progress: float) -> "PositiveRule":
-        """The rule in force at this share of training, `start` and `ramp` resolved into `strength`."""
-        if self.weighting == "none":
-            return self
-        grown = 1.0 if self.ramp == 0 else min(1.0, (progress - self.start) / self.ramp)
-        strength = self.strength * grown if progress >= self.start else 0.0
-        return replace(self, start=0.0, ramp=0.0, strength=strength)
+        super().__post_init__()
+        check_choice(self, "weighting", ("softmax", "uniform"))
+        check_choice(self, "by", ("positive", "anchor", "either"))
+        check_share(self, "augmented_share", optional=True)
+        check_temperature_of(self)
+        if isinstance(self.min_weight, str):
+            check_choice(self, "min_weight", ("mean",))
+        else:
+            check_share(self, "min_weight", optional=True)
+        if self.k < 1:
+            raise ValueError(f"NearestKeys: k is {self.k}; it must be at least 1. For every key: EveryKey().")
+        if self.pick is not None and not 1 <= self.pick <= self.k:
+            raise ValueError(f"NearestKeys: pick is {self.pick} of k = {self.k} candidates; it must be from 1 to k.")
+        if self.min_cosine is not None and math.isnan(self.min_cosine):
+            raise ValueError("NearestKeys: min_cosine is nan; it must be a cosine.")
 
     @property
-    def mines(self) -> bool:
-        """Whether any mined view can have a weight."""
-        return self.weighting != "none" and self.strength > 0 and self.augmented_share != 1
+    def reads(self) -> frozenset[str]:
+        """Unless only the anchor's closest are sought, z'·n."""
+        return READS_NOTHING if self.by == "anchor" else frozenset({"positive_keys"})
+
+    def mine(self, s: Similarities, context: Context) -> Mined:
+        """P is min(k, K), or min(pick, K) with `pick`."""
+        index, score = candidates(closeness(s, self.by), s.own, k=self.k, pick=self.pick, generator=context.generator)
+        shares = self.shares(score)
+        accepted = (shares > 0).sum(1, keepdim=True)
+        if self.augmented_share is None:
+            mined = accepted / (1 + accepted)
+        else:
+            mined = (1 - self.augmented_share) * (accepted > 0)
+        return Mined(index, torch.cat([1 - mined, mined * shares], dim=1))
+
+    def shares(self, score: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:
+        """Each candidate's share of the mined weight: rows sum to 1, or to 0 where nothing is accepted."""
+        accepted = score > -torch.inf
+        logits = score / self.temperature
+        soft = softmax_over(logits, accepted)
+        if self.weighting == "softmax" and self.min_cosine is None and self.min_weight is None:
+            return soft
+        if self.min_cosine is not None:
+            accepted = accepted & (score >= self.min_cosine)
+        if self.min_weight is not None:
+            least = 1 / self.k if self.min_weight == "mean" else float(self.min_weight)
+            accepted = accepted & (soft >= least * (1 - ROUNDING))
+        return softmax_over(torch.zeros_like(score) if self.weighting == "uniform" else logits, accepted)
+
+
+@dataclass(frozen=True)
+class EveryKey(PositiveRule):
+    """Every key is a soft positive, by a softmax of its cosine with the positive: SCE (arXiv:2111.14585)."""
+
+    temperature: float = 0.05
+    """Temperature of the softmax."""
+    augmented_share: float = 0.5
+    """Weight of the augmented view, SCE's λ."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that have no meaning."""
+        super().__post_init__()
+        check_share(self, "augmented_share")
+        check_temperature_of(self)
 
     @property
-    def reads_key(self) -> bool:
-        """Whether z'·n is needed."""
-        return self.mines and self.search != "anchor"
+    def reads(self) -> frozenset[str]:
+        """Keys are weighed by z'·n."""
+        return frozenset({"positive_keys"})
+
+    def mine(self, s: Similarities, context: Context) -> Mined:
+        """P is K; own keys have weight 0."""
+        anchors, keys = s.own.shape
+        score = own_last(closeness(s, "positive"), s.own)
+        shares = softmax_over(score / self.temperature, score > -torch.inf)
+        mined = (1 - self.augmented_share) * ((shares > 0).sum(1, keepdim=True) > 0)
+        index = torch.arange(keys, device=score.device).expand(anchors, keys)
+        return Mined(index, torch.cat([1 - mined, mined * shares], dim=1))
 
 
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(f"PositiveRule: {message}.")
+def nothing_mined(s: Similarities) -> Mined:
+    """No candidates; the augmented view has weight 1."""
+    anchors = len(s.own)
+    return Mined(s.own.new_empty((anchors, 0), dtype=torch.int64), s.anchor_keys.new_ones((anchors, 1)))
 
 
-AUGMENTED_ONLY = PositiveRule(weighting="none")
-"""Nothing is mined: the augmented view is the only positive."""
-
-
-def mine(
-    s: Similarities, rule: PositiveRule, *, generator: torch.Generator | None = None
-) -> tuple[Int64[Tensor, "B P"], Float[Tensor, "B P1"]]:
-    """Candidates and the weights of the augmented view (column 0) and of each candidate; rows sum to 1.
-
-    P is min(k, K), or min(pick, K) with `pick`; 0 when the rule mines nothing.
-    """
-    anchors, keys = s.anchor.shape
-    if not rule.mines or keys == 0:
-        return s.own.new_empty((anchors, 0), dtype=torch.int64), s.anchor.new_ones((anchors, 1))
-    index, score = candidates(search_score(s, rule.search), s.own, rule, generator=generator)
-    shares = candidate_weights(score, rule, keys)  # [B, P], rows sum to 1, or to 0 where nothing is accepted
-    accepted = (shares > 0).sum(1, keepdim=True)
-    if rule.augmented_share is None:
-        mined_total = rule.strength * accepted / (1 + accepted)
-    else:
-        mined_total = rule.strength * (1 - rule.augmented_share) * (accepted > 0)
-    return index, torch.cat([1 - mined_total, mined_total * shares], dim=1)
-
-
-def search_score(s: Similarities, search: str) -> Float[Tensor, "B K"]:
-    """The similarity by which neighbours are sought, without gradient."""
-    anchor = s.anchor.detach()
-    if search == "anchor":
-        return anchor
-    if s.key is None:
-        raise ValueError("This rule searches by the positive (z'·n): compute similarities(…, with_key=True).")
-    return s.key if search == "key" else torch.maximum(anchor, s.key)
+def check_temperature_of(rule: NearestKeys | EveryKey) -> None:
+    """Raise ValueError for a temperature of weights that is not above 0."""
+    if not rule.temperature > 0:
+        raise ValueError(
+            f"{type(rule).__name__}: the temperature of the soft weights is {rule.temperature}; it must be above 0."
+        )
 
 
 def candidates(
-    score: Float[Tensor, "B K"], own: Bool[Tensor, "B K"], rule: PositiveRule, *, generator: torch.Generator | None
+    score: Float[Tensor, "B K"],
+    own: Bool[Tensor, "B K"],
+    *,
+    k: int,
+    pick: int | None = None,
+    generator: torch.Generator | None = None,
 ) -> tuple[Int64[Tensor, "B P"], Float[Tensor, "B P"]]:
     """Index and score of the k most similar keys, or `pick` of them; the score of an own key is −inf."""
     keys = score.shape[1]
     score = own_last(score, own)
-    if rule.k is None or rule.k >= keys:
+    if k >= keys:
         index = torch.arange(keys, device=score.device).expand(len(score), keys)
     else:
-        score, index = score.topk(rule.k, dim=1, sorted=False)
-    if rule.pick is not None and rule.pick < index.shape[1]:
+        score, index = score.topk(k, dim=1, sorted=False)
+    if pick is not None and pick < index.shape[1]:
         draw = torch.rand(score.shape, generator=generator, device=score.device)
         # own keys are drawn last, so that they never take the place of a candidate
-        column = draw.masked_fill(score == -torch.inf, -1.0).topk(rule.pick, dim=1).indices
+        column = draw.masked_fill(score == -torch.inf, -1.0).topk(pick, dim=1).indices
         index, score = index.gather(1, column), score.gather(1, column)
     return index, score
 
 
-def candidate_weights(score: Float[Tensor, "B P"], rule: PositiveRule, keys: int) -> Float[Tensor, "B P"]:
-    """Each candidate's share of the mined weight: rows sum to 1, or to 0 where nothing is accepted."""
-    accepted = score > -torch.inf
-    soft = _softmax(score / rule.temperature, accepted)
-    if rule.weighting == "soft":
-        return soft
-    if rule.threshold is not None:
-        accepted = accepted & (score >= rule.threshold)
-    min_share = rule.min_share
-    if min_share is None and rule.threshold is None and rule.weighting == "soft+hard":
-        min_share = 1 / (rule.k or keys)
-    if min_share is not None:
-        accepted = accepted & (soft >= min_share * (1 - ROUNDING))
-    logits = torch.zeros_like(score) if rule.weighting == "hard" else score / rule.temperature
-    return _softmax(logits, accepted)
-
-
-def _softmax(logits: Float[Tensor, "B P"], accepted: Bool[Tensor, "B P"]) -> Float[Tensor, "B P"]:
+def softmax_over(logits: Float[Tensor, "B P"], accepted: Bool[Tensor, "B P"]) -> Float[Tensor, "B P"]:
     """Softmax over the accepted, 0 elsewhere; a row that accepts nothing is 0, not NaN."""
     logits = logits.masked_fill(~accepted, -torch.inf)
     top = logits.amax(1, keepdim=True)

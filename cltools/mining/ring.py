@@ -6,12 +6,11 @@ Legend: B anchors, K keys.
 import math
 from dataclasses import dataclass, replace
 
-import torch
-from jaxtyping import Bool, Int8
+from jaxtyping import Int8
 from torch import Tensor
 
 from cltools.mining.bands import rank_band
-from cltools.mining.negatives import NegativeRule
+from cltools.mining.rules import Context, NegativeRule
 from cltools.mining.schedule import annealed, check_anneal
 from cltools.mining.similarities import Similarities
 
@@ -32,7 +31,7 @@ class RingNegatives(NegativeRule):
     outer_from: float | None = None
     """Where the outer edge starts; None for a constant edge."""
     anneal: float = 0.5
-    """Share of training over which it moves, by a constant factor a step."""
+    """Share of training over which it moves, by a constant factor per step."""
 
     def __post_init__(self) -> None:
         """Refuse shares that have no meaning."""
@@ -44,11 +43,6 @@ class RingNegatives(NegativeRule):
             raise ValueError(f"RingNegatives: inner is {self.inner}; it must be at least 0 and below 1.")
         check_anneal(self, "outer_from")
 
-    @property
-    def reads_key(self) -> bool:
-        """Only the anchor's similarities are ranked."""
-        return False
-
     def at(self, progress: float) -> "RingNegatives":
         """The ring in force at this share of training."""
         if self.outer_from is None:
@@ -56,13 +50,6 @@ class RingNegatives(NegativeRule):
         outer = math.exp(annealed(math.log(self.outer_from), math.log(self.outer), progress / self.anneal))
         return replace(self, outer=min(1.0, outer), outer_from=None, anneal=type(self).anneal)
 
-    def judge(
-        self,
-        s: Similarities,
-        eligible: Bool[Tensor, "B K"],
-        *,
-        temperature: float,
-        generator: torch.Generator | None,
-    ) -> Int8[Tensor, "B K"]:
+    def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
         """HARD inside the ring, EASY beyond it."""
-        return rank_band(s.anchor.detach(), s.own, self.inner * self.outer, self.outer)
+        return rank_band(s.anchor_keys.detach(), s.own, self.inner * self.outer, self.outer)

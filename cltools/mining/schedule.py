@@ -1,6 +1,13 @@
-"""How a setting moves over training, before it rests."""
+"""Edges that move over training, and weights that make up for dropped keys: what bands share."""
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar, TypeVar
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from cltools.mining.rules import Context, NegativeRule
+from cltools.mining.similarities import Similarities
 
 
 def annealed(first: float, last: float, done: float) -> float:
@@ -24,3 +31,42 @@ def check_anneal(rule: Any, *starts: str) -> None:
             f"{name}: anneal is {rule.anneal}, but nothing moves; say from where ({' or '.join(starts)}), or leave "
             "anneal out."
         )
+
+
+class Rescalable:
+    """For rules whose kept keys may stand for all, so that a smaller sum is not what is measured.
+
+    No rule itself, and no dataclass: a rule names it before `NegativeRule`, and has the field where it wants it.
+    """
+
+    rescale: bool
+
+    def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B K"] | None:
+        """If `rescale`, K/M: (keys neither own nor mined) / (keys kept)."""
+        if not self.rescale:
+            return None
+        return kept * (context.eligible.sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp_min(1))
+
+
+M = TypeVar("M", bound=NegativeRule)
+
+
+class Moving:
+    """For rules with edges that may start elsewhere: each edge has a field `<edge>_from`, and all share `anneal`."""
+
+    EDGES: ClassVar[tuple[str, ...]]
+    anneal: float
+
+    @classmethod
+    def starts(cls) -> tuple[str, ...]:
+        """The names of the fields that say where edges start."""
+        return tuple(f"{edge}_from" for edge in cls.EDGES)
+
+    def at(self: M, progress: float) -> M:  # type: ignore[misc]  # a rule, by what it is named before
+        """The rule in force at this share of training, its edges moved in a straight line over `anneal`."""
+        now: dict[str, Any] = {"anneal": type(self).anneal}  # type: ignore[attr-defined]
+        for edge in self.EDGES:  # type: ignore[attr-defined]
+            first = getattr(self, f"{edge}_from")
+            if first is not None:
+                now |= {edge: annealed(first, getattr(self, edge), progress / self.anneal), f"{edge}_from": None}  # type: ignore[attr-defined]
+        return replace(self, **now)

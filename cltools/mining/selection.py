@@ -4,15 +4,16 @@ Legend: B anchors, K keys, P candidates, S synthetic negatives, d embedding.
 """
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import torch
+from jaxtyping import Bool, Int, Int8
 from torch import Tensor
 
 from cltools.errors import foreign
 from cltools.mining.bands import Band
-from cltools.mining.negatives import NEUTRAL, Estimate, NegativeRule
-from cltools.mining.positives import PositiveRule, mine
+from cltools.mining.positives import nothing_mined
+from cltools.mining.rules import NEUTRAL, Context, Estimate, Mined, NegativeRule, PositiveRule
 from cltools.mining.similarities import Similarities
 
 
@@ -45,51 +46,97 @@ def select(
     *,
     temperature: float = 0.2,
     generator: torch.Generator | None = None,
+    state: Any = None,
 ) -> Selection:
-    """Choose positives and negatives for each anchor, at full strength (`rule.at(progress)` resolves schedules).
+    """Choose positives and negatives for each anchor, by rules as they are now (`rule.at(progress)`).
 
     Args:
         similarities: cosines of B anchors with K keys; K may be 0.
-        positive_rule: how positives are mined. k above K is ordinary: every key is then a candidate.
+        positive_rule: how positives are mined. More candidates than keys are ordinary: every key is then one.
         negative_rule: which keys are kept. An empty band is ordinary: no key then has a weight.
-        temperature: the loss's, above 0; read by rules that look at forces.
+        temperature: of the loss, above 0; read by rules that look at forces.
         generator: for rules that draw.
+        state: of a negative rule that learns.
 
     Raises:
         TypeError: rules in another order, or something else in their place.
-        ValueError: a temperature that is not above 0, or similarities without what a rule reads.
+        ValueError: a temperature that is not above 0; similarities without what a rule reads; or a rule that reads what
+            it does not declare, or returns something else than codes and weights.
     """
-    if not isinstance(positive_rule, PositiveRule):
-        raise foreign(positive_rule, "A PositiveRule, and after it a negative rule such as BandNegatives(),")
-    if not isinstance(negative_rule, NegativeRule):
-        raise foreign(negative_rule, "A negative rule such as BandNegatives(), after the PositiveRule,")
+    check_rules(positive_rule, negative_rule)
     check_temperature(temperature)
     s = similarities
-    index, positive_weight = mine(s, positive_rule, generator=generator)
-    mined = positive_weight[:, 1:] > 0  # [B, P], of the candidates
-    eligible = ~s.own
-    eligible.scatter_(1, index, eligible.gather(1, index) & ~mined)
-    band = torch.full_like(s.own, Band.OTHER, dtype=torch.int8)
-    if s.own.shape[1]:
-        band = _judged(s, eligible, negative_rule, temperature=temperature, generator=generator)
-    band.scatter_(1, index, band.gather(1, index).masked_fill_(mined, Band.MINED))
+    context = Context(~s.own, temperature, generator, state)
+    mined = mine(s, positive_rule, context)
+    index, taken = mined.index, mined.weight[:, 1:] > 0  # [B, P], of the candidates
+    context.eligible.scatter_(1, index, context.eligible.gather(1, index) & ~taken)
+    band = judge(s, negative_rule, context)
+    band.scatter_(1, index, band.gather(1, index).masked_fill_(taken, Band.MINED))
     band.mul_((~s.own).view(torch.int8))  # OWN is 0
-    kept = _is_potential(band)
-    weight = negative_rule.weigh(s, kept, eligible)
+    kept = potential(band)
+    seen = s.read_by(negative_rule, negative_rule.reads)
+    weight = negative_rule.weigh(seen, kept, context)
     if weight is None:
         weight = kept.view(torch.int8).float()
     else:  # a kept key without a weight above 0 is not kept
         weight = torch.where(kept & (weight > 0), weight.float(), 0.0)
         band.masked_fill_(kept & (weight == 0), Band.OTHER)
-        kept = _is_potential(band)
+        kept = potential(band)
     return Selection(
         positive_index=index,
-        positive_weight=positive_weight,
+        positive_weight=mined.weight,
         negative_weight=weight,
         band=band,
-        synthetic=negative_rule.synthesise(s, kept, generator=generator),
+        synthetic=negative_rule.synthesise(seen, kept, context),
         estimate=negative_rule.estimate(),
     )
+
+
+def mine(s: Similarities, rule: PositiveRule, context: Context) -> Mined:
+    """What a rule mines, its strength applied: w_j·strength for each candidate, 1 − strength·(1 − w_0) for the view.
+
+    Raises:
+        ValueError: similarities without what the rule reads, or a rule that mines something else than [B, P] keys with
+            [B, 1+P] weights.
+    """
+    if rule.strength == 0 or s.own.shape[1] == 0:
+        return nothing_mined(s)
+    mined = rule.mine(s.read_by(rule, rule.reads), context)
+    anchors = len(s.own)
+    if mined.index.dtype != torch.int64 or mined.weight.shape != (anchors, 1 + mined.index.shape[1]):
+        raise ValueError(
+            f"{type(rule).__name__}.mine returned {mined.index.dtype} {list(mined.index.shape)} with weights "
+            f"{list(mined.weight.shape)}; it must give int64 [{anchors}, P] and weights [{anchors}, 1+P]."
+        )
+    if rule.strength == 1:
+        return mined
+    view, others = mined.weight[:, :1], mined.weight[:, 1:]
+    return Mined(mined.index, torch.cat([1 - rule.strength * (1 - view), rule.strength * others], dim=1))
+
+
+def judge(s: Similarities, rule: NegativeRule, context: Context) -> Int8[Tensor, "B K"]:
+    """The rule's EASY, POTENTIAL and HARD; all else it says is OTHER, as OWN and MINED are not a rule's to give.
+
+    Raises:
+        ValueError: similarities without what the rule reads, or a rule that gives something else than codes.
+    """
+    if s.own.shape[1] == 0:
+        return torch.full_like(s.own, Band.OTHER, dtype=torch.int8)
+    band = rule.judge(s.read_by(rule, rule.reads), context)
+    if band.dtype == torch.bool or band.is_floating_point() or band.shape != s.own.shape:
+        raise ValueError(
+            f"{type(rule).__name__}.judge returned {band.dtype} {list(band.shape)}; it must give a code of Band for "
+            f"each key, int8 {list(s.own.shape)}."
+        )
+    return rule_codes(band)
+
+
+def check_rules(positive_rule: object, negative_rule: object) -> None:
+    """Raise TypeError for rules in another order, or something else in their place."""
+    if not isinstance(positive_rule, PositiveRule):
+        raise foreign(positive_rule, "A positive rule such as NearestKeys(), and after it a negative rule,")
+    if not isinstance(negative_rule, NegativeRule):
+        raise foreign(negative_rule, "A negative rule such as RankBand(), after the positive rule,")
 
 
 def check_temperature(temperature: float) -> None:
@@ -98,30 +145,19 @@ def check_temperature(temperature: float) -> None:
         raise ValueError(f"The temperature is {temperature}; it must be above 0.")
 
 
-def _judged(
-    s: Similarities,
-    eligible: Tensor,
-    rule: NegativeRule,
-    *,
-    temperature: float,
-    generator: torch.Generator | None,
-) -> Tensor:
-    """The rule's EASY, POTENTIAL and HARD; all else it says is OTHER, as OWN and MINED are not a rule's to give."""
-    band = rule.judge(s, eligible, temperature=temperature, generator=generator)
-    if band.dtype == torch.bool or band.is_floating_point() or band.shape != s.own.shape:
-        raise ValueError(
-            f"{type(rule).__name__}.judge returned {band.dtype} {list(band.shape)}; it must give a code of Band for "
-            f"each key, int8 {list(s.own.shape)}."
-        )
-    # In bits, because on a CPU comparisons and masks take several times as long: 1, 2 and 3 stay, all else becomes 0 …
+def rule_codes(band: Int[Tensor, "B K"]) -> Int8[Tensor, "B K"]:
+    """EASY, POTENTIAL and HARD as they are, every other number as OTHER.
+
+    In bits, because on a CPU comparisons and masks take several times as long (`python -m benchmarks plain`).
+    """
     code = band if band.dtype == torch.int8 else band.clamp(0, 4).to(torch.int8)
-    code = code.view(torch.uint8).clamp(max=4).bitwise_and_(3)
+    code = code.view(torch.uint8).clamp(max=4).bitwise_and_(3)  # 1, 2 and 3 stay, all else becomes 0 …
     other = code.clamp(max=1).sub_(1).bitwise_and_(Band.OTHER)  # … and 0 − 1, all bits set, takes the bits of OTHER
     return code.bitwise_or_(other).view(torch.int8)
 
 
-def _is_potential(band: Tensor) -> Tensor:
-    """`band == POTENTIAL` of codes from 0 to 5, in bits."""
+def potential(band: Int8[Tensor, "B K"]) -> Bool[Tensor, "B K"]:
+    """Where a code from 0 to 5 is POTENTIAL; in bits, as `rule_codes`."""
     return (1 - (band ^ Band.POTENTIAL).clamp_(max=1)).view(torch.bool)
 
 
@@ -138,16 +174,18 @@ class Terms(TypedDict):
 def terms(similarities: Similarities, selection: Selection) -> Terms:
     """Cosines and weights of a selection's positives and negatives, ready for `info_nce(**terms(s, selection), …)`."""
     s = similarities
-    negative, weight = s.anchor, selection.negative_weight
+    negative, weight = s.anchor_keys, selection.negative_weight
     if selection.synthetic is not None:
         if s.vectors is None:
-            raise ValueError("Synthetic negatives need the vectors: compute similarities(…, with_vectors=True).")
+            raise ValueError(
+                "Synthetic negatives need vectors; similarities(…) keeps them unless reads= leaves them out."
+            )
         with torch.autocast(negative.device.type, enabled=False):
             made = torch.einsum("bd,bsd->bs", s.vectors[0], selection.synthetic)
         negative = torch.cat([negative, made], dim=1)
         weight = torch.cat([weight, torch.ones_like(made)], dim=1)
     return Terms(
-        positive=torch.cat([s.positive[:, None], s.anchor.gather(1, selection.positive_index)], dim=1),
+        positive=torch.cat([s.anchor_positive[:, None], s.anchor_keys.gather(1, selection.positive_index)], dim=1),
         negative=negative,
         positive_weight=selection.positive_weight,
         negative_weight=weight,

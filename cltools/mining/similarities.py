@@ -1,34 +1,79 @@
-"""Cosines of anchors, positives and keys, computed once a step and read by every rule and by the loss.
+"""Cosines of anchors, positives and keys, computed once per step and read by every rule and by the loss.
 
 Legend: B anchors, K keys, d embedding.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from cltools.mining.handed_in import Numbers, as_tensor, check_unit
+
+OPTIONAL = ("positive_keys", "same_class", "vectors", "ids")
+"""Fields of `Similarities` that are there only where a rule reads them."""
+HOW_TO_GIVE = {
+    "positive_keys": "similarities(…) computes it unless reads= leaves it out",
+    "same_class": "it needs labels: give similarities(…, same_class=…), or use another rule",
+    "vectors": "similarities(…) keeps them unless reads= leaves them out",
+    "ids": "give similarities(…, ids=(anchor_ids, key_ids))",
+}
 
 
 @dataclass(frozen=True)
 class Similarities:
-    """What a rule may look at. All cosines are float32; z an anchor, z' its positive, n a key.
+    """What a rule may look at. All cosines are float32; z is an anchor, z' its positive, n a key.
 
     Attributes:
-        anchor: z·n [B, K], with gradient.
-        key: z'·n [B, K], without gradient; None when no rule reads it, so that plain MoCo does not pay for it.
-        positive: z·z' [B], with gradient.
+        anchor_keys: z·n [B, K], with gradient.
+        positive_keys: z'·n [B, K], without gradient; None where no rule reads it, so that plain MoCo does not pay for
+            it.
+        anchor_positive: z·z' [B], with gradient.
         own: bool [B, K], true where the key comes from the anchor's own image.
-        same_class: bool [B, K], for the oracle and for diagnosis only; None without labels.
+        same_class: bool [B, K], for oracles and for diagnosis only; None without labels.
         vectors: z [B, d] and the keys [K, d], for rules that make new keys.
+        ids: int64 [B] and [K], the images that anchors and keys come from, for rules that learn about each image.
     """
 
-    anchor: Tensor
-    key: Tensor | None
-    positive: Tensor
+    anchor_keys: Tensor
+    positive_keys: Tensor | None
+    anchor_positive: Tensor
     own: Tensor
     same_class: Tensor | None = None
     vectors: tuple[Tensor, Tensor] | None = None
+    ids: tuple[Tensor, Tensor] | None = None
+
+    def read_by(self, rule: object, reads: Iterable[str]) -> "Similarities":
+        """The same without what a rule does not declare, where reading it is an error that names it.
+
+        Raises:
+            ValueError: something that it declares is not there.
+        """
+        name, reads = type(rule).__name__, frozenset(reads)
+        for each in reads:
+            if each not in OPTIONAL:
+                raise ValueError(f"{name}.reads names {each!r}; it may name {', '.join(OPTIONAL)}.")
+            if getattr(self, each) is None:
+                raise ValueError(f"{name} reads {each}, which these similarities lack: {HOW_TO_GIVE[each]}.")
+        if len(reads) == len(OPTIONAL):
+            return self
+        seen = object.__new__(_Declared)
+        vars(seen).update({f.name: getattr(self, f.name) for f in fields(self)}, _rule=name, _reads=reads)
+        return seen
+
+
+class _Declared(Similarities):
+    """Similarities in which what a rule has not declared cannot be read."""
+
+    def __getattribute__(self, name: str) -> object:
+        if name in OPTIONAL and name not in object.__getattribute__(self, "_reads"):
+            rule = object.__getattribute__(self, "_rule")
+            raise ValueError(
+                f"{rule} reads {name} without declaring it. Add to the class: reads = frozenset({{{name!r}, …}})."
+            )
+        return object.__getattribute__(self, name)
 
 
 def own_last(score: Float[Tensor, "B K"], own: Bool[Tensor, "B K"]) -> Float[Tensor, "B K"]:
@@ -37,16 +82,17 @@ def own_last(score: Float[Tensor, "B K"], own: Bool[Tensor, "B K"]) -> Float[Ten
 
 
 def similarities(
-    anchor: Float[Tensor, "B d"],
-    positive: Float[Tensor, "B d"],
-    keys: Float[Tensor, "K d"],
-    own: Bool[Tensor, "B K"],
+    anchor: Float[Tensor, "B d"] | Numbers,
+    positive: Float[Tensor, "B d"] | Numbers,
+    keys: Float[Tensor, "K d"] | Numbers,
+    own: Bool[Tensor, "B K"] | Numbers,
     *,
-    same_class: Bool[Tensor, "B K"] | None = None,
-    with_key: bool = True,
-    with_vectors: bool = False,
+    same_class: Bool[Tensor, "B K"] | Numbers | None = None,
+    ids: tuple[Int[Tensor, " B"], Int[Tensor, " K"]] | None = None,
+    reads: Iterable[str] = ("positive_keys", "vectors"),
+    check: bool | None = None,
 ) -> Similarities:
-    """The cosines of unit vectors, in full float32 also under autocast.
+    """The cosines of unit vectors, in full float32 also under autocast. Takes tensors, NumPy arrays or lists.
 
     Args:
         anchor: z, unit length.
@@ -54,16 +100,44 @@ def similarities(
         keys: n, unit length; K may be 0.
         own: true where a key comes from the anchor's own image.
         same_class: true where a key has the anchor's class.
-        with_key: compute z'·n, which rules that search or rank by the positive read.
-        with_vectors: keep z and the keys for rules that make new keys.
+        ids: of the images that anchors and keys come from.
+        reads: what is computed beyond the cosines of the anchors: `rule.reads` of the rules that will look at it.
+        check: whether vectors must be finite and of unit length, see `cltools.mining.handed_in.check_unit`.
+
+    Raises:
+        ValueError: shapes that do not fit, or vectors that are not finite or not of unit length.
     """
+    anchor, positive, keys = (as_tensor(*each) for each in (("anchor", anchor), ("positive", positive), ("keys", keys)))
+    own = as_tensor("own", own)
+    same_class = None if same_class is None else as_tensor("same_class", same_class)
+    _check_shapes(anchor, positive, keys, own, same_class)
+    for name, vectors in (("anchor", anchor), ("positive", positive), ("keys", keys)):
+        check_unit(name, vectors, check)
+    reads = frozenset(reads)
     with torch.autocast(anchor.device.type, enabled=False):
         z, z_positive, n = anchor.float(), positive.float(), keys.float()
         return Similarities(
-            anchor=z @ n.T,
-            key=z_positive.detach() @ n.detach().T if with_key else None,
-            positive=(z * z_positive).sum(1),
+            anchor_keys=z @ n.T,
+            positive_keys=z_positive.detach() @ n.detach().T if "positive_keys" in reads else None,
+            anchor_positive=(z * z_positive).sum(1),
             own=own,
             same_class=same_class,
-            vectors=(z, n) if with_vectors else None,
+            vectors=(z, n) if "vectors" in reads else None,
+            ids=ids,
         )
+
+
+def _check_shapes(anchor: Tensor, positive: Tensor, keys: Tensor, own: Tensor, same_class: Tensor | None) -> None:
+    """Refuse what would be broadcast to something that nobody meant."""
+    fits = anchor.ndim == keys.ndim == 2 and anchor.shape == positive.shape and anchor.shape[1] == keys.shape[1]
+    if not fits:
+        raise ValueError(
+            f"Vectors have shapes {list(anchor.shape)} (anchors), {list(positive.shape)} (positives) and "
+            f"{list(keys.shape)} (keys); give [B, d], [B, d] and [K, d] with the same B and d."
+        )
+    for name, mask in (("own", own), ("same_class", same_class)):
+        if mask is not None and (mask.dtype != torch.bool or mask.shape != (len(anchor), len(keys))):
+            raise ValueError(
+                f"{name} is {mask.dtype} {list(mask.shape)}; give bool [{len(anchor)}, {len(keys)}], one per key of "
+                "each anchor."
+            )

@@ -6,11 +6,11 @@ from itertools import product
 
 from cltools.config import Experiment
 from cltools.errors import unknown
-from cltools.mining import BandNegatives, OracleNegatives, PositiveRule, RandomNegatives
+from cltools.mining import MarginBand, NearestKeys, OracleNegatives, RandomNegatives, RankBand
 from cltools.presets import IMAGES, METHODS, preset
 
 BASELINE = "moco"
-SEMI_HARD = BandNegatives(-0.8, -0.1, reference="margin", unit="cosine")
+SEMI_HARD = MarginBand(margin=0.1, within=0.7)
 """Less similar than the positive by at least 0.1 (semi-hard) and by at most 0.8; set before anything was measured."""
 
 
@@ -25,26 +25,26 @@ def arms_of(images: str) -> dict[str, Experiment]:
     presets = {method: preset(f"{images}-{method}") for method in METHODS}
     moco, potential, chance = (presets[method] for method in ("moco", "potential", "random"))
     band, share = potential.negatives, chance.negatives
-    assert isinstance(band, BandNegatives) and isinstance(share, RandomNegatives)
+    assert isinstance(band, RankBand) and isinstance(share, RandomNegatives)
 
-    def negatives(rule: BandNegatives | RandomNegatives) -> Experiment:
+    def negatives(rule: RankBand | MarginBand | RandomNegatives) -> Experiment:
         return replace(moco, negatives=rule)
 
     def at(experiment: Experiment, temperature: float) -> Experiment:
         return replace(experiment, loss=replace(experiment.loss, temperature=temperature))
 
     return presets | {
-        "mined-soft": replace(moco, positives=PositiveRule(weighting="soft")),
-        "mined-hard": replace(moco, positives=PositiveRule(weighting="hard")),
-        "mined-soft-hard": replace(moco, positives=PositiveRule()),
+        "mined-soft": replace(moco, positives=NearestKeys()),
+        "mined-hard": replace(moco, positives=NearestKeys(weighting="uniform")),
+        "mined-soft-hard": replace(moco, positives=potential.positives),
         "band": negatives(band),
-        "band-annealed": negatives(replace(band, lower_from=0.0, upper_from=1.0)),
+        "band-annealed": negatives(replace(band, drop_closest_from=0.0, keep_within_from=1.0)),
         "band-rescaled": negatives(replace(band, rescale=True)),
-        "band-anchor": negatives(replace(band, reference="anchor")),
-        "band-gradient": negatives(replace(band, reference="gradient")),
+        "band-anchor": negatives(replace(band, by="anchor")),
+        "band-gradient": negatives(replace(band, by="force")),
         "band-margin": negatives(SEMI_HARD),
-        "drop-closest": negatives(replace(band, upper=1.0)),
-        "drop-beyond": negatives(replace(band, lower=0.0)),
+        "drop-closest": negatives(replace(band, keep_within=1.0)),
+        "drop-beyond": negatives(replace(band, drop_closest=0.0)),
         "random-rescaled": negatives(replace(share, rescale=True)),
         "random-annealed": negatives(replace(share, share_from=1.0)),
         "potential-random": replace(potential, negatives=share),
@@ -67,7 +67,7 @@ def grid_of(images: str, lowers: Sequence[float], uppers: Sequence[float]) -> di
     pairs = [(low, up) for low, up in product(sorted({*lowers}), sorted({*uppers})) if low < up and (low, up) != (0, 1)]
     if not pairs:
         raise ValueError(f"No pair of lowers {[*lowers]} and uppers {[*uppers]} is a band; a lower edge lies below.")
-    bands = {band_name(low, up): replace(moco, negatives=BandNegatives(low, up)) for low, up in pairs}
+    bands = {band_name(low, up): replace(moco, negatives=RankBand(low, up)) for low, up in pairs}
     shares = sorted({round(up - low, 6) for low, up in pairs})  # 0.3 − 0.1 and 0.5 − 0.3 are one share
     chance = {chance_name(share): replace(moco, negatives=RandomNegatives(share)) for share in shares}
     return {BASELINE: moco} | bands | chance

@@ -17,7 +17,6 @@ from cltools.config import Experiment
 from cltools.datasets import DataSettings
 from cltools.datasets.image_set import draw
 from cltools.errors import unknown
-from cltools.mining import AUGMENTED_ONLY
 from cltools.provenance import command, commit
 from cltools.snapshot.snapshot import Snapshot
 from cltools.snapshot.sprite import as_sprite, numbered, thumbnails
@@ -79,7 +78,7 @@ def snapshot_of_embeddings(
     anchors = _unit(z[rows])
     shown = numbered(ids[rows]) if pixels is None else thumbnails(pixels[rows])
     return Snapshot(
-        experiment=Experiment(data=DataSettings(name=name), positives=AUGMENTED_ONLY, seed=seed),
+        experiment=Experiment(data=DataSettings(name=name), seed=seed),
         epochs=(0,),
         anchors=anchors[None],
         keys=(anchors if other is None else _unit(other[rows]))[None],

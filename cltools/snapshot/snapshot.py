@@ -104,7 +104,7 @@ class Snapshot:
             keys,
             places[:, None] == torch.arange(len(self)),
             same_class=labels[places][:, None] == labels if self.labelled else None,
-            with_vectors=True,
+            check=False,  # their length is 1 by `_unit`
         )
 
     def save(self, path: str | Path) -> None:

@@ -61,7 +61,7 @@ def compared_now(
         keys,
         ids[:, None] == key_ids,
         same_class=labels[:, None] == key_labels if known else None,
-        with_vectors=experiment.negatives.reads_vectors,
+        check=False,
     )
 
 

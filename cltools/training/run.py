@@ -178,7 +178,7 @@ class Run:
         return diagnose(
             s,
             select(s, positive_rule, negative_rule, temperature=temperature, generator=draws),
-            search=positive_rule.search if positive_rule.mines else None,
+            by=getattr(positive_rule, "by", None),
             ages=None if self.memory is None else self.memory.queue.ages,
             temperature=temperature,
         )

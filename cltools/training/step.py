@@ -129,6 +129,7 @@ def update(
         generator=learner.chance,
         chunk=experiment.training.chunk,
         observe=count,
+        check=False,
     ).mean()
     learner.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]

@@ -1,0 +1,46 @@
+"""Keys by chance: the control beside which a band's effect is measured.
+
+Legend: B anchors, K keys.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Int8
+from torch import Tensor
+
+from cltools.mining.bands import other_codes, rank_count, rank_edges
+from cltools.mining.rules import Context, NegativeRule
+from cltools.mining.schedule import Moving, Rescalable, check_anneal
+from cltools.mining.similarities import Similarities
+
+
+@dataclass(frozen=True)
+class RandomNegatives(Moving, Rescalable, NegativeRule):
+    """A share of the keys by chance: the control that matches a band's number of negatives, not its choice."""
+
+    EDGES: ClassVar = ("share",)
+
+    share: float = 0.5
+    """Share of all keys that is kept, by the same cut as a rank band's."""
+    rescale: bool = False
+    """Weigh the kept by (keys neither own nor mined) / (keys kept)."""
+    share_from: float | None = None
+    """Where the share starts, to match a band whose edges move; None for a constant share."""
+    anneal: float = 0.5
+    """Share of training over which it moves, in a straight line."""
+
+    def __post_init__(self) -> None:
+        """Refuse a share outside (0, 1], and a schedule of nothing."""
+        check_anneal(self, "share_from")
+        for name in ("share", "share_from"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                raise ValueError(f"RandomNegatives: {name} is {value}; it must be above 0 and at most 1.")
+
+    def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
+        """POTENTIAL for the drawn, OTHER for the rest."""
+        draw = torch.rand(s.own.shape, generator=context.generator, device=s.own.device)
+        (edge,) = rank_edges(draw, s.own, (rank_count(self.share, draw.shape[1]),))
+        return other_codes(draw < edge)

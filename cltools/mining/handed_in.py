@@ -1,0 +1,83 @@
+"""Numbers as people hand them in, and checks of vectors: cosines mean something only for finite unit vectors."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy import ndarray
+from torch import Tensor
+
+Numbers = Tensor | ndarray | Sequence[Any]
+"""What public functions take for a tensor: a tensor, an array, or lists of numbers."""
+
+TOLERANCE = 1e-3
+"""Of |z|², for float32 and float64."""
+HALF_TOLERANCE = 2e-2
+"""Of |z|², for float16 and bfloat16, which keep two to three digits."""
+
+
+def as_tensor(name: str, numbers: Numbers) -> Tensor:
+    """The numbers as a tensor; a tensor is returned as it is, a NumPy array keeps its type, and lists become float32.
+
+    Raises:
+        TypeError: something that is no array of numbers.
+    """
+    if isinstance(numbers, Tensor):
+        return numbers
+    try:
+        array = np.asarray(numbers)
+        if array.dtype == np.float64 and not isinstance(numbers, ndarray):
+            array = array.astype(np.float32)
+        return torch.from_numpy(np.ascontiguousarray(array))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} is no array of numbers ({error}). Give a tensor, a NumPy array or lists.") from error
+
+
+class ChecksOnce:
+    """On CUDA a check waits for the device, so it is made at the first call of each name and shape only."""
+
+    def __init__(self) -> None:
+        self._checked: set[tuple[str, torch.Size]] = set()
+
+    def is_due(self, name: str, vectors: Tensor) -> bool:
+        """Whether these have not been checked yet; says so once."""
+        if torch.compiler.is_compiling() or torch.cuda.is_current_stream_capturing():
+            return False
+        first = (name, vectors.shape) not in self._checked
+        self._checked.add((name, vectors.shape))
+        return first
+
+
+ON_CUDA = ChecksOnce()
+
+
+def check_unit(name: str, vectors: Tensor, check: bool | None = None) -> None:
+    """Refuse vectors that are not finite or not of unit length.
+
+    Args:
+        name: what the error calls them.
+        vectors: [N, d], of any floating type; N may be 0.
+        check: True always looks and False never does. None looks always on a CPU, at the first call of a name and
+            shape on CUDA, and never while a function is compiled or a CUDA graph is captured.
+
+    Raises:
+        ValueError: a vector that is not finite, or whose |z|² differs from 1 by more than 1e-3 (2e-2 for half
+            precision).
+    """
+    if check is None:
+        on_cuda = vectors.device.type == "cuda"
+        check = ON_CUDA.is_due(name, vectors) if on_cuda else not torch.compiler.is_compiling()
+    if not check or len(vectors) == 0:
+        return
+    square = vectors.detach().float().square().sum(1)
+    tolerance = HALF_TOLERANCE if vectors.dtype in (torch.float16, torch.bfloat16) else TOLERANCE
+    wrong = ~((square - 1).abs() <= tolerance)  # also where it is not a number
+    if bool(wrong.any()):
+        row = int(wrong.nonzero()[0, 0])
+        if not bool(vectors[row].isfinite().all()):
+            raise ValueError(f"{name} has a vector that is not finite, at row {row}; look for NaN where it was made.")
+        raise ValueError(
+            f"{name} has vectors that are not of unit length: |z|² is {float(square[row]):.4g} at row {row}. "
+            f"Give torch.nn.functional.normalize({name}, dim=1)."
+        )

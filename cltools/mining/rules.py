@@ -1,0 +1,221 @@
+"""What a rule is: the base classes for negatives and for positives, and what both are asked with.
+
+A rule is a frozen dataclass. Subclass `NegativeRule` with `judge`, or `PositiveRule` with `mine`, and it trains, saves,
+loads and appears in the explorer by its class name. `cltools.testing.check_rule` tests what every rule must hold.
+
+Legend: B anchors, K keys, P mined candidates, S synthetic negatives, d embedding.
+"""
+
+import inspect
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int8
+from torch import Tensor
+
+from cltools.errors import unknown
+from cltools.mining.similarities import Similarities
+
+READS_NOTHING: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Context:
+    """What rules are asked with, beside the similarities.
+
+    Attributes:
+        eligible: bool [B, K], true where a key is not the anchor's own and, once positives are mined, not mined.
+        temperature: of the loss.
+        generator: for rules that draw; None for torch's own.
+        state: of a rule that learns.
+    """
+
+    eligible: Tensor
+    temperature: float
+    generator: torch.Generator | None = None
+    state: Any = None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How the negatives' mass is estimated from the kept ones (`cltools.losses.negative_mass`).
+
+    Attributes:
+        beta: tilt towards similar negatives (HCL, arXiv:2010.04592); 0 is none.
+        tau_plus: assumed share of false negatives (debiased, arXiv:2007.00224); 0 corrects nothing.
+        detach: keep the gradient from flowing through the tilt.
+    """
+
+    beta: float = 0.0
+    tau_plus: float = 0.0
+    detach: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse settings that have no meaning."""
+        if not 0 <= self.beta < float("inf"):
+            raise ValueError(f"Estimate: beta is {self.beta}; it must be at least 0 and finite.")
+        if not 0 <= self.tau_plus < 1:
+            raise ValueError(f"Estimate: tau_plus is {self.tau_plus}; it must be at least 0 and below 1.")
+
+
+NEUTRAL = Estimate()
+
+
+class Rule:
+    """What negative and positive rules share."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Which optional fields of `Similarities` are read: "positive_keys", "same_class", "vectors", "ids".
+
+        What is not named is not computed, and reading it is an error. A class may set it: `reads = frozenset({…})`.
+        """
+        return READS_NOTHING
+
+
+@dataclass(frozen=True)
+class NegativeRule(Rule):
+    """Which keys are kept as negatives. The base judges nothing; `judge` is the one method that a rule must have."""
+
+    def __init_subclass__(cls) -> None:
+        """Refuse a class that overrides what is never called."""
+        super().__init_subclass__()
+        _check_methods(cls, NegativeRule, foreign=("mine",))
+
+    def at(self, progress: float) -> "NegativeRule":
+        """The rule in force at this share of training; a rule with schedules resolves them here."""
+        return self
+
+    def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
+        """The band of each key: EASY, POTENTIAL, HARD or OTHER. Own and mined keys get their codes from `select`."""
+        raise TypeError(f"{type(self).__name__} has no judge(); a negative rule must say which keys it keeps.")
+
+    def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B K"] | None:
+        """Weights of the kept keys; None for ones."""
+        return None
+
+    def synthesise(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B S d"] | None:
+        """New negatives of unit length; None for none."""
+        return None
+
+    def estimate(self) -> Estimate:
+        """How the mass of the negatives is estimated."""
+        return NEUTRAL
+
+
+@dataclass(frozen=True)
+class Mined:
+    """What a positive rule mines, at full strength.
+
+    Attributes:
+        index: int64 [B, P], which keys are candidates; no key twice in a row.
+        weight: float32 [B, 1+P], rows sum to 1; column 0 is the augmented view. An own key has weight 0.
+    """
+
+    index: Tensor
+    weight: Tensor
+
+
+@dataclass(frozen=True)
+class PositiveRule(Rule):
+    """Which keys are positives beside the augmented view, and with what weight. A rule must have `mine`.
+
+    The warm-up belongs to this base: before `start` nothing is mined, then the mined weight grows.
+    """
+
+    start: float = field(default=0.1, kw_only=True)
+    """Share of training before which nothing is mined."""
+    ramp: float = field(default=0.05, kw_only=True)
+    """Share of training over which the mined weight then grows to its full value."""
+    strength: float = field(default=1.0, kw_only=True)
+    """Share of the mined weight that is applied; `at` resolves `start` and `ramp` to it."""
+
+    def __init_subclass__(cls) -> None:
+        """Refuse a class that overrides what is never called."""
+        super().__init_subclass__()
+        _check_methods(cls, PositiveRule, foreign=("judge", "weigh", "synthesise", "estimate"))
+
+    def __post_init__(self) -> None:
+        """Refuse shares outside of [0, 1]."""
+        for name in ("start", "ramp", "strength"):
+            check_share(self, name)
+
+    def at(self: "P", progress: float) -> "P":
+        """The rule in force at this share of training, `start` and `ramp` resolved into `strength`."""
+        grown = 1.0 if self.ramp == 0 else min(1.0, (progress - self.start) / self.ramp)
+        return replace(self, start=0.0, ramp=0.0, strength=self.strength * grown if progress >= self.start else 0.0)
+
+    def mine(self, s: Similarities, context: Context) -> Mined:
+        """Candidates and the weights of the augmented view and of each candidate, at full strength."""
+        raise TypeError(f"{type(self).__name__} has no mine(); a positive rule must say which keys it mines.")
+
+
+P = TypeVar("P", bound=PositiveRule)
+
+
+def reads_now(positive_rule: PositiveRule, negative_rule: NegativeRule) -> frozenset[str]:
+    """What both rules read; a positive rule without strength reads nothing, as it is not asked."""
+    return negative_rule.reads | (positive_rule.reads if positive_rule.strength > 0 else READS_NOTHING)
+
+
+def check_share(rule: object, name: str, *, optional: bool = False) -> None:
+    """Raise ValueError for a field that is no share between 0 and 1, or None where that is allowed."""
+    value = getattr(rule, name)
+    if value is None and optional:
+        return
+    if not isinstance(value, int | float) or math.isnan(value) or not 0 <= value <= 1:
+        raise ValueError(f"{type(rule).__name__}: {name} is {value}; it must lie between 0 and 1.")
+
+
+def check_choice(rule: object, name: str, known: tuple[str, ...]) -> None:
+    """Raise ValueError for a field that is none of the known names."""
+    if getattr(rule, name) not in known:
+        raise unknown(f"{type(rule).__name__} {name}", getattr(rule, name), known)
+
+
+def rule_classes(base: type[Any]) -> dict[str, type[Any]]:
+    """Every subclass of a base by its class name; of two classes of one name the later."""
+    return {rule.__name__: rule for rule in _subclasses(base)}
+
+
+def rule_class(name: str, base: type[Any]) -> type[Any]:
+    """The rule of that class name, a reader's own included once its class is defined.
+
+    Raises:
+        ValueError: no such rule of this kind; the message names the nearest.
+    """
+    known = rule_classes(base)
+    if name not in known:
+        kind = "positive rule" if base is PositiveRule else "negative rule"
+        own = "one of your own once the module that defines it is imported"
+        raise unknown(kind, name, known, otherwise=f"Known: {', '.join(sorted(known))}; {own}.")
+    return known[name]
+
+
+RETIRED = {"reads_key": "reads", "reads_vectors": "reads"}
+
+
+def _check_methods(cls: type[Any], base: type[Any], foreign: tuple[str, ...]) -> None:
+    """Refuse a class that defines methods which nobody would call, or hooks with another signature."""
+    for name, value in vars(cls).items():
+        if name in foreign:
+            raise TypeError(f"{cls.__name__}.{name} is never called: it belongs to the other kind of rule.")
+        if name in RETIRED:
+            raise TypeError(f"{cls.__name__}.{name} is never called; set `{RETIRED[name]} = frozenset({{…}})` instead.")
+        hook = getattr(base, name, None)
+        if name.startswith("_") or not inspect.isfunction(hook) or not inspect.isfunction(value):
+            continue
+        wanted = [*inspect.signature(hook).parameters]
+        try:
+            inspect.signature(value).bind(*wanted)
+        except TypeError:
+            raise TypeError(f"{cls.__name__}.{name} is called as {name}({', '.join(wanted[1:])}).") from None
+
+
+def _subclasses(cls: type[Any]) -> Iterator[type[Any]]:
+    for sub in cls.__subclasses__():
+        yield sub
+        yield from _subclasses(sub)

@@ -26,7 +26,7 @@ from cltools.cli import main
 from cltools.config import Experiment
 from cltools.datasets import archives, load_images
 from cltools.evaluation import PROTOCOLS
-from cltools.mining import AllNegatives, BandNegatives, OracleNegatives, RandomNegatives
+from cltools.mining import AllNegatives, CosineBand, OracleNegatives, RandomNegatives, RankBand
 from cltools.presets import METHODS, laptop, preset, preset_names
 from cltools.reports import comparing
 from cltools.snapshot import Snapshot, making, taking
@@ -172,8 +172,10 @@ class TestTrain:
 
     def test_resuming_with_other_settings_says_which(self, call: Callable[..., Outcome], folder: Path) -> None:
         before = contents(folder)
-        outcome = call("train", *QUICK, "--out", str(folder), "--resume", "--seed", "4", "--negatives.lower", "0.1")
-        refused(outcome, "negatives.lower: 0.05 → 0.1", "seed: 0 → 4")
+        outcome = call(
+            "train", *QUICK, "--out", str(folder), "--resume", "--seed", "4", "--negatives.drop-closest", "0.1"
+        )
+        refused(outcome, "negatives.drop_closest: 0.05 → 0.1", "seed: 0 → 4")
         assert contents(folder) == before
 
     def test_resuming_without_a_checkpoint_starts_and_says_so(
@@ -207,8 +209,8 @@ class TestTrain:
     @pytest.mark.parametrize(
         ("flags", "message"),
         [
-            (["--negatives.lower", "0.6"], "0.6"),
-            (["--negatives.unit", "cosin"], "--negatives.unit"),
+            (["--negatives.drop-closest", "0.6"], "0.6"),
+            (["--negatives.by", "cosin"], "--negatives.by"),
             (["--positives.k", "513"], "positives.k"),
             (["--loss.temperature", "nan"], "temperature"),
             (["--queue-size", "100"], "queue"),
@@ -223,7 +225,7 @@ class TestTrain:
             (["--name", "no/such/folder"], "no/such/folder"),
             (["--rule", "RandomNegative"], "Did you mean RandomNegatives"),
             (["--rule"], "--rule"),
-            (["--rule", "RandomNegatives", "--negatives.lower", "0.1"], "--negatives.lower"),
+            (["--rule", "RandomNegatives", "--negatives.drop-closest", "0.1"], "--negatives.drop-closest"),
             (["--epoch", "3"], "--epochs"),
         ],
         ids=lambda x: " ".join(x) if isinstance(x, list) else "",
@@ -307,9 +309,9 @@ class TestFlags:
             (["--warmup-epochs", "2"], "training", {"warmup_epochs": 2.0}),
             (["--views.crop-scale", "0.3", "1", "--views.blur", "1"], "views", {"crop_scale": (0.3, 1.0), "blur": 1.0}),
             (["--encoder.bn-group", "32", "--encoder.head-norm"], "encoder", {"bn_group": 32, "head_norm": True}),
-            (["--positives.k", "None", "--positives.weighting", "soft"], "positives", {"k": None, "weighting": "soft"}),
-            (["--positives.threshold", "0.7"], "positives", {"threshold": 0.7}),
-            (["--negatives.lower", "0", "--negatives.rescale"], "negatives", {"lower": 0.0, "rescale": True}),
+            (["--positives.k", "7", "--positives.weighting", "uniform"], "positives", {"k": 7, "weighting": "uniform"}),
+            (["--positives.min-cosine", "0.7"], "positives", {"min_cosine": 0.7}),
+            (["--negatives.drop-closest", "0"], "negatives", {"drop_closest": 0.0}),
             (["--loss.temperature", "0.1", "--loss.form", "out"], "loss", {"temperature": 0.1, "form": "out"}),
             (["--evaluation.no-probe", "--evaluation.every", "2"], "evaluation", {"probe": False, "every": 2}),
         ],
@@ -359,11 +361,11 @@ class TestFlags:
             (["--negatives.share", "0.2", "--rule=RandomNegatives"], RandomNegatives(0.2)),
             (["--rule", "AllNegatives"], AllNegatives()),
             (["--rule", "RandomNegatives"], RandomNegatives(0.45)),
-            (["--rule", "BandNegatives"], BandNegatives(0.05, 0.5)),
+            (["--rule", "RankBand"], RankBand(0.05, 0.5)),
             (["--rule", "OracleNegatives", "--negatives.rescale"], OracleNegatives(rescale=True)),
             (
-                ["--rule", "BandNegatives", "--negatives.unit", "cosine", "--negatives.lower", "-0.5"],
-                BandNegatives(lower=-0.5, unit="cosine"),
+                ["--rule", "CosineBand", "--negatives.above", "-0.5"],
+                CosineBand(above=-0.5),
             ),
         ],
         ids=lambda x: " ".join(x) if isinstance(x, list) else "",

@@ -130,7 +130,7 @@ def test_there_are_commands_in_the_texts_and_each_other_program_is_named() -> No
     [
         ("`--data.holdout 0.1` keeps a split `val`", ["--data.holdout"]),
         ("python -m cltools train digits-moco --data.holdout 0.1", ["train --data.holdout"]),
-        ("python -m cltools train digits-moco --negatives.lower 0.1", ["train --negatives.lower"]),
+        ("python -m cltools train digits-moco --negatives.drop-closest 0.1", ["train --negatives.drop-closest"]),
         ("python -m cltools measure runs/a", ["measure"]),
         ("torchrun --nproc-per-gpu 8 -m cltools train digits-moco --out \\\n    runs/a --big", ["train --big"]),
     ],
@@ -144,8 +144,8 @@ def test_a_flag_that_is_none_is_seen(text: str, wrong: list[str]) -> None:
     "text",
     [
         "`--holdout 0.1` keeps a split `val`; go on with --resume.",
-        "python -m cltools train digits-moco --rule BandNegatives --negatives.lower 0.1",
-        "python -m cltools train PRESET --negatives.lower 0.1 --no-download",
+        "python -m cltools train digits-moco --rule RankBand --negatives.drop-closest 0.1",
+        "python -m cltools train PRESET --negatives.drop-closest 0.1 --no-download",
         "torchrun --nproc-per-node 8 -m cltools train cifar10-moco --out runs/a  # or --any",
         "python -m cltools table runs/a --references; a rule --- a dash -- `|---|` and <!-- a comment -->",
     ],

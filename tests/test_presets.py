@@ -9,7 +9,15 @@ import torch
 from cltools.config import Experiment, differences
 from cltools.datasets import image_sets, load_images
 from cltools.encoders import build_encoder
-from cltools.mining import AllNegatives, BandNegatives, Debiased, HardnessWeighted, RandomNegatives
+from cltools.mining import (
+    AllNegatives,
+    AugmentedView,
+    Debiased,
+    HardnessWeighted,
+    NearestKeys,
+    RandomNegatives,
+    RankBand,
+)
 from cltools.presets import IMAGES, METHODS, fitted, laptop, preset, preset_names
 from cltools.training import fit
 
@@ -59,7 +67,7 @@ def test_a_method_trains_a_step(method: str) -> None:
     experiment = replace(experiment, training=training, positives=replace(experiment.positives, start=0.0, ramp=0.0))
     run = fit(experiment, images=load_images("digits", limit=64))
     assert all(math.isfinite(loss) and loss > 0 for loss in run.history.column("loss"))
-    assert (run.history.rows[-1]["mined"] > 0) == experiment.positives.mines
+    assert (run.history.rows[-1]["mined"] > 0) == (type(experiment.positives) is not AugmentedView)
 
 
 @methods
@@ -79,7 +87,7 @@ def test_a_method_is_moco_but_for_its_rules_and_the_form_of_its_loss(method: str
 
 def test_moco_mines_nothing_and_keeps_every_negative() -> None:
     experiment = preset("digits-moco")
-    assert not experiment.positives.mines and experiment.negatives == AllNegatives()
+    assert experiment.positives == AugmentedView() and experiment.negatives == AllNegatives()
 
 
 def test_the_band_drops_more_where_classes_are_fewer_but_never_more_than_a_class_holds() -> None:
@@ -92,10 +100,9 @@ def test_the_band_drops_more_where_classes_are_fewer_but_never_more_than_a_class
 @images
 def test_a_rule_is_fitted_to_the_images(images: str) -> None:
     set_ = IMAGES[images]
-    lower, upper = set_.band
-    band = fitted(BandNegatives(reference="anchor", rescale=True), set_)
-    assert band == BandNegatives(lower, upper, reference="anchor", rescale=True)
-    assert fitted(RandomNegatives(), set_) == RandomNegatives(upper - lower), "as many keys, by chance"
+    closest, within = set_.band
+    assert fitted(RankBand(by="anchor", rescale=True), set_) == RankBand(closest, within, by="anchor", rescale=True)
+    assert fitted(RandomNegatives(), set_) == RandomNegatives(within - closest), "as many keys, by chance"
     assert fitted(HardnessWeighted(beta=2.0), set_) == HardnessWeighted(beta=2.0, tau_plus=1 / CLASSES[images])
     assert fitted(Debiased(), set_) == Debiased(tau_plus=1 / CLASSES[images])
     assert fitted(AllNegatives(), set_) == AllNegatives()
@@ -121,7 +128,7 @@ def test_the_recipe_is_the_one_published(images: str) -> None:
     assert (training.momentum, training.queue_size) == ((0.996, 16384) if tiny else (0.99, 4096))
     assert (encoder.backbone, encoder.hidden, encoder.projection) == ("resnet18", 2048, 128)
     assert encoder.bn_group == 32 and encoder.max_pool is tiny
-    assert (experiment.loss.temperature, experiment.positives.k) == (0.2, 5)
+    assert (experiment.loss.temperature, experiment.positives) == (0.2, NearestKeys(k=5, min_weight="mean"))
     assert (views.crop_scale, views.flip, views.jitter, views.gray, views.blur) == ((0.2, 1.0), 0.5, 0.8, 0.2, 0.5)
     assert (views.brightness, views.contrast, views.saturation, views.hue) == (0.4, 0.4, 0.4, 0.1)
     assert experiment.evaluation.protocol == "knn200" and experiment.data.size is None

@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BENCH ?= runs
 BOOK ?= book
+JOBS ?= 2
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 # torch's threads give the core away while they wait: where other work shares the cores, waiting busily slows training
@@ -19,7 +20,7 @@ FULL := $(foreach seed,0 1,$(foreach method,moco potential,cifar10-$(method)-$(s
   $(foreach images,cifar10 cifar100,$(foreach method,oracle snclr sce,$(images)-$(method)-0)) \
   $(foreach images,cifar10 cifar100,$(foreach method,moco potential,$(images)-$(method)-2))
 
-.PHONY: help setup lab test lint fast slow notebooks browser book bench full $(addprefix full-,$(FULL)) snapshots times
+.PHONY: help setup lab test lint fast slow nightly notebooks browser book bench full $(addprefix full-,$(FULL)) snapshots times
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -29,7 +30,8 @@ help:
 	@echo "make setup      only install into $(VENV)            (another Python: make setup PYTHON=python3.12)"
 	@echo "make notebooks  execute all notebooks without a browser; make browser: the explorer in JupyterLab, and the book"
 	@echo "make book       execute all notebooks, and write them as HTML pages into BOOK=book, readable without a network"
-	@echo "make lint       format, lint and types; make fast, make slow: the tests in two parts"
+	@echo "make lint       format, lint and types; make fast, make slow: the tests in two parts, in JOBS=2 processes"
+	@echo "make nightly    what is exhaustive, and what changes in the core no test would notice (hours)"
 	@echo "make bench      measure steps, rules, plain variants, a DataLoader: tables, and JSON in BENCH=runs"
 	@echo "make full       200 epochs of CIFAR-10 and CIFAR-100 by several methods and seeds, on a GPU  (one: make full-cifar10-moco-0)"
 	@echo "make snapshots  train what data/snapshots/ holds, and keep it anew"
@@ -47,14 +49,21 @@ lint: $(STAMP)
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
 
+# A core each: with a thread per core in every process they would wait for each other.
+PARALLEL := OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist worksteal
+
 fast: $(STAMP)
-	$(RUN) -m pytest -m "not slow and not notebooks and not browser" $(ARGS)
+	$(PARALLEL) -m "not slow and not notebooks and not browser" $(ARGS)
 
 slow: $(STAMP)
-	$(RUN) -m pytest -m "slow and not notebooks and not browser" --durations=10 $(ARGS)
+	$(PARALLEL) --dist loadgroup -m "slow and not notebooks and not browser" --durations=10 $(ARGS)
+
+nightly: $(STAMP)
+	$(PARALLEL) -m nightly --durations=20 $(ARGS)
+	$(RUN) tests/mutants.py --count 200 --seed 0 cltools/mining cltools/losses.py cltools/gradients.py
 
 notebooks: $(STAMP)
-	$(RUN) -m pytest -m notebooks --durations=0 tests/notebooks $(ARGS)
+	$(PARALLEL) -m notebooks --durations=0 tests/notebooks $(ARGS)
 
 browser: $(STAMP)
 	$(RUN) -m pytest -m browser --durations=5 tests/browser $(ARGS)

@@ -110,4 +110,5 @@ def run_cells(
         resources={"metadata": {"path": str(folder)}},
         on_cell_start=on_cell_start,
     )
-    client.execute(env={**SHARING, **environment})
+    found = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), str(PROJECT / "notebooks")]))
+    client.execute(env={**SHARING, **environment, "PYTHONPATH": found})  # so that `course` is found

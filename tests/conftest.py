@@ -36,8 +36,12 @@ def restored_globals() -> Iterator[None]:
     torch.set_rng_state(state)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what runs at night unless it is asked for, and skip what needs a GPU where there is none."""
+    if "nightly" not in config.option.markexpr:
+        late = [item for item in items if item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=late)
+        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
     if torch.cuda.is_available():
         return
     for item in items:

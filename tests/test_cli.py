@@ -27,8 +27,8 @@ from cltools.cli import main
 from cltools.config import Experiment
 from cltools.datasets import archives, load_images
 from cltools.evaluation import PROTOCOLS
-from cltools.mining import AllNegatives, BandNegatives, OracleNegatives, RandomNegatives
-from cltools.presets import laptop, preset, preset_names
+from cltools.mining import AllNegatives, CosineBand, OracleNegatives, RandomNegatives, RankBand
+from cltools.presets import METHODS, laptop, preset, preset_names
 from cltools.reports import comparing
 from cltools.snapshot import Snapshot, making, taking
 from cltools.training import Run
@@ -143,7 +143,7 @@ class TestTrain:
 
     def test_refuses_a_file_as_folder(self, call: Callable[..., Outcome], tmp_path: Path) -> None:
         (tmp_path / "a").write_text("mine")
-        refused(call("train", *QUICK, "--out", str(tmp_path / "a")), "is a file; give a folder for the run")
+        refused(call("train", *QUICK, "--out", str(tmp_path / "a")), "give a folder")
         assert (tmp_path / "a").read_text() == "mine"
 
     def test_resuming_a_finished_run_changes_nothing_and_succeeds(
@@ -162,7 +162,7 @@ class TestTrain:
         (folder / "record.json").write_text('{"kind": "run"')
         before = contents(folder)
         for command in (["train", *QUICK, "--out", str(folder), "--resume"], ["evaluate", str(folder)]):
-            refused(call(*command), "record.json cannot be read as a record", "move it away, and a new one is written")
+            refused(call(*command), "record.json", "move it away")
             assert contents(folder) == before
 
     def test_resuming_a_finished_run_without_a_report_evaluates_it(
@@ -175,8 +175,10 @@ class TestTrain:
 
     def test_resuming_with_other_settings_says_which(self, call: Callable[..., Outcome], folder: Path) -> None:
         before = contents(folder)
-        outcome = call("train", *QUICK, "--out", str(folder), "--resume", "--seed", "4", "--negatives.lower", "0.1")
-        refused(outcome, "made with other settings: negatives.lower: 0.05 → 0.1 seed: 0 → 4")
+        outcome = call(
+            "train", *QUICK, "--out", str(folder), "--resume", "--seed", "4", "--negatives.drop-closest", "0.1"
+        )
+        refused(outcome, "negatives.drop_closest: 0.05 → 0.1", "seed: 0 → 4")
         assert contents(folder) == before
 
     def test_resuming_without_a_checkpoint_starts_and_says_so(
@@ -201,7 +203,7 @@ class TestTrain:
             patch.setattr(fitting, "train_step", interrupted)
             outcome = call(*command)
         assert outcome.status == 130 and "Traceback" not in outcome.err
-        assert outcome.err.endswith("\ncltools: interrupted. A run goes on from its last checkpoint with --resume.\n")
+        assert "--resume" in outcome.err
         assert recorded(tmp_path / "a")["evaluations"] == {} and recorded(tmp_path / "a")["epochs"] == 1
         outcome = call(*command, "--resume")
         assert outcome.status == 0 and "Trained 2 epochs" in outcome.out
@@ -210,31 +212,24 @@ class TestTrain:
     @pytest.mark.parametrize(
         ("flags", "message"),
         [
-            (["--negatives.lower", "0.5"], "the band (0.5, 0.5] is not one; edges in rank unit must satisfy"),
-            (["--negatives.lower", "0.6"], "the band (0.6, 0.5] is not one; edges in rank unit must satisfy"),
-            (["--negatives.upper", "1.5"], "the band (0.05, 1.5] is not one"),
-            (["--negatives.unit", "cosine", "--negatives.lower", "-2"], "edges in cosine unit must satisfy -1 ≤ lower"),
-            (["--negatives.reference", "margin"], 'reference="margin" has cosine edges only'),
-            (["--negatives.unit", "cosin"], "invalid choice 'cosin' for argument '--negatives.unit'"),
-            (["--positives.k", "513"], "positives.k is 513, but an anchor has only 512 keys"),
-            (["--loss.temperature", "0"], "The temperature is 0.0; it must be above 0"),
-            (["--loss.temperature", "nan"], "The temperature is nan; it must be above 0"),
-            (["--queue-size", "100"], "the queue holds 100 keys and a batch brings 128"),
-            (["--epochs", "0"], "epochs is 0; it must be at least 1"),
-            (["--epochs", "many"], "invalid literal"),
-            (["--momentum", "1.5"], "momentum is 1.5; it must lie between 0 and 1"),
-            (["--learning-rate", "-1"], "learning_rate is -1.0; it must be at least 0"),
-            (["--holdout", "1"], "holdout is 1.0; it must be a share of the training images"),
-            (["--encoder.bn-group", "48"], "batch is 128, which does not divide into batch-norm groups of 48"),
-            (["--limit", "100"], "digits has 100 training images, fewer than one batch of 128"),
-            (["--device", "gpu"], 'Unknown device \'gpu\'. Use "auto", "cpu"'),
-            (["--name", "digts"], "Unknown image set 'digts'. Did you mean digits?"),
+            (["--negatives.drop-closest", "0.6"], "0.6"),
+            (["--negatives.by", "cosin"], "--negatives.by"),
+            (["--positives.k", "513"], "positives.k"),
+            (["--loss.temperature", "nan"], "temperature"),
+            (["--queue-size", "100"], "queue"),
+            (["--epochs", "0"], "epochs"),
+            (["--epochs", "many"], "many"),
+            (["--momentum", "1.5"], "momentum"),
+            (["--holdout", "1"], "holdout"),
+            (["--encoder.bn-group", "48"], "48"),
+            (["--limit", "100"], "one batch of 128"),
+            (["--device", "gpu"], '"cpu"'),
+            (["--name", "digts"], "Did you mean digits"),
             (["--name", "no/such/folder"], "no/such/folder"),
-            (["--rule", "RandomNegative"], "Unknown negative rule 'RandomNegative'. Did you mean RandomNegatives"),
-            (["--rule"], "argument --rule: expected one argument"),
-            (["--rule", "RandomNegatives", "--negatives.lower", "0.1"], "Unrecognized options: --negatives.lower"),
-            (["--epoch", "3"], "Unrecognized options: --epoch, 3 Perhaps you meant: --epochs INT"),
-            (["--negatives.uper", "3"], "Perhaps you meant: --negatives.upper FLOAT"),
+            (["--rule", "RandomNegative"], "Did you mean RandomNegatives"),
+            (["--rule"], "--rule"),
+            (["--rule", "RandomNegatives", "--negatives.drop-closest", "0.1"], "--negatives.drop-closest"),
+            (["--epoch", "3"], "--epochs"),
         ],
         ids=lambda x: " ".join(x) if isinstance(x, list) else "",
     )
@@ -247,23 +242,15 @@ class TestTrain:
     @pytest.mark.skipif(torch.cuda.is_available(), reason="has CUDA")
     def test_refuses_cuda_where_there_is_none(self, call: Callable[..., Outcome], tmp_path: Path) -> None:
         outcome = call("train", "digits-moco", "--device", "cuda", "--out", str(tmp_path / "a"))
-        refused(outcome, "cltools: Device 'cuda' was asked for, but this machine has no CUDA GPU.")
+        refused(outcome, "cltools: ", "'cuda'")
         assert outcome.err.count("\n") == 1 and list(tmp_path.iterdir()) == []
 
-    @pytest.mark.parametrize(
-        ("name", "hint"), [("digits-potentail", "Did you mean digits-potential"), ("zzz", "A preset is IMAGES-METHOD")]
-    )
-    def test_refuses_an_unknown_preset(self, call: Callable[..., Outcome], name: str, hint: str) -> None:
-        refused(call("train", name), f"cltools: Unknown preset {name!r}. {hint}")
+    def test_refuses_an_unknown_preset(self, call: Callable[..., Outcome]) -> None:
+        refused(call("train", "digits-potentail"), "'digits-potentail'", "Did you mean digits-potential")
 
     @pytest.mark.parametrize("arguments", [[], ["--epochs", "3"], ["--epochs", "3", "digits-moco"]])
     def test_without_a_preset_says_how_it_is_used(self, call: Callable[..., Outcome], arguments: list[str]) -> None:
-        refused(
-            call("train", *arguments),
-            "usage: python -m cltools train PRESET",
-            "Presets: IMAGES-METHOD",
-            "Methods: simclr, moco, ",
-        )
+        refused(call("train", *arguments), "usage: python -m cltools train PRESET", "moco")
 
     @pytest.mark.parametrize(
         "error", [ValueError("bad"), OSError("bad"), RuntimeError("bad"), FloatingPointError("bad")]
@@ -308,12 +295,11 @@ class TestFlags:
         outcome = call("train", name, "--help")
         assert outcome.status == 0 and flags_in(outcome.out) == expected
 
-    @pytest.mark.parametrize("name", preset_names())
-    def test_left_out_they_are_the_preset(
-        self, call: Callable[..., Outcome], asked: list[SimpleNamespace], name: str
-    ) -> None:
-        assert call("train", name).status == 0
-        assert asked == [SimpleNamespace(experiment=preset(name), out=Path("runs") / name, resume=False)]
+    def test_left_out_they_are_the_preset(self, call: Callable[..., Outcome], asked: list[SimpleNamespace]) -> None:
+        names = [*(f"digits-{method}" for method in METHODS), "tinyimagenet-potential"]
+        for name in names:
+            assert call("train", name).status == 0
+        assert asked == [SimpleNamespace(experiment=preset(n), out=Path("runs") / n, resume=False) for n in names]
 
     @pytest.mark.parametrize(
         ("flags", "part", "changes"),
@@ -326,9 +312,9 @@ class TestFlags:
             (["--warmup-epochs", "2"], "training", {"warmup_epochs": 2.0}),
             (["--views.crop-scale", "0.3", "1", "--views.blur", "1"], "views", {"crop_scale": (0.3, 1.0), "blur": 1.0}),
             (["--encoder.bn-group", "32", "--encoder.head-norm"], "encoder", {"bn_group": 32, "head_norm": True}),
-            (["--positives.k", "None", "--positives.weighting", "soft"], "positives", {"k": None, "weighting": "soft"}),
-            (["--positives.threshold", "0.7"], "positives", {"threshold": 0.7}),
-            (["--negatives.lower", "0", "--negatives.rescale"], "negatives", {"lower": 0.0, "rescale": True}),
+            (["--positives.k", "7", "--positives.weighting", "uniform"], "positives", {"k": 7, "weighting": "uniform"}),
+            (["--positives.min-cosine", "0.7"], "positives", {"min_cosine": 0.7}),
+            (["--negatives.drop-closest", "0"], "negatives", {"drop_closest": 0.0}),
             (["--loss.temperature", "0.1", "--loss.form", "out"], "loss", {"temperature": 0.1, "form": "out"}),
             (["--evaluation.no-probe", "--evaluation.every", "2"], "evaluation", {"probe": False, "every": 2}),
         ],
@@ -375,15 +361,14 @@ class TestFlags:
     @pytest.mark.parametrize(
         ("flags", "rule"),
         [
-            (["--rule", "RandomNegatives", "--negatives.share", "0.2"], RandomNegatives(0.2)),
             (["--negatives.share", "0.2", "--rule=RandomNegatives"], RandomNegatives(0.2)),
             (["--rule", "AllNegatives"], AllNegatives()),
             (["--rule", "RandomNegatives"], RandomNegatives(0.45)),
-            (["--rule", "BandNegatives"], BandNegatives(0.05, 0.5)),
+            (["--rule", "RankBand"], RankBand(0.05, 0.5)),
             (["--rule", "OracleNegatives", "--negatives.rescale"], OracleNegatives(rescale=True)),
             (
-                ["--rule", "BandNegatives", "--negatives.unit", "cosine", "--negatives.lower", "-0.5"],
-                BandNegatives(lower=-0.5, unit="cosine"),
+                ["--rule", "CosineBand", "--negatives.above", "-0.5"],
+                CosineBand(above=-0.5),
             ),
         ],
         ids=lambda x: " ".join(x) if isinstance(x, list) else "",
@@ -445,9 +430,7 @@ class TestEvaluate:
         (folder / "record.json").write_text(json.dumps(recorded(folder) | {"evaluations": {}}))
         outcome = call("evaluate", str(folder))
         assert outcome.status == 0 and json.loads(outcome.out) == report
-        assert outcome.err.endswith(
-            f"By class: {folder / 'record.json'}; which was taken for which: {folder / 'confusion-test-*.csv'}\n"
-        )
+        assert str(folder / "confusion-test-*.csv") in outcome.err
         assert contents(folder) == before
 
     def test_takes_its_flags_before_the_folder_too(self, call: Callable[..., Outcome], folder: Path) -> None:
@@ -470,7 +453,7 @@ class TestEvaluate:
             ("probe", ("probe",)),
             ("linear", ("linear",)),
             pytest.param("finetune", ("finetune1", "finetune10"), marks=pytest.mark.slow),
-            pytest.param("all", PROTOCOLS, marks=pytest.mark.slow),
+            pytest.param("all", PROTOCOLS, marks=pytest.mark.nightly),
         ],
     )
     def test_by_other_protocols(
@@ -495,12 +478,12 @@ class TestEvaluate:
 
     def test_refuses_val_of_a_run_that_held_nothing_out(self, call: Callable[..., Outcome], folder: Path) -> None:
         before = contents(folder)
-        refused(call("evaluate", str(folder), "--split", "val"), "cltools: This run held no images out", "data.holdout")
+        refused(call("evaluate", str(folder), "--split", "val"), "data.holdout")
         assert contents(folder) == before
 
     def test_refuses_a_folder_without_a_run(self, call: Callable[..., Outcome], tmp_path: Path) -> None:
         outcome = call("evaluate", str(tmp_path / "none"))
-        refused(outcome, f"cltools: {tmp_path / 'none'} holds no trained run", "python -m cltools train PRESET --out")
+        refused(outcome, str(tmp_path / "none"), "python -m cltools train")
         assert outcome.err.count("\n") == 1 and list(tmp_path.iterdir()) == []
 
     def test_names_a_damaged_config(self, call: Callable[..., Outcome], folder: Path) -> None:
@@ -510,9 +493,7 @@ class TestEvaluate:
     def test_refuses_a_run_of_a_rule_it_does_not_know(self, call: Callable[..., Outcome], folder: Path) -> None:
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps(config | {"negatives": {"rule": "SomebodysOwn"}}))
-        refused(
-            call("evaluate", str(folder)), "Unknown negative rule 'SomebodysOwn'", "once the module that defines it is"
-        )
+        refused(call("evaluate", str(folder)), "'SomebodysOwn'", "module")
 
     def test_refuses_damaged_weights(self, call: Callable[..., Outcome], folder: Path) -> None:
         (folder / "encoder.safetensors").write_bytes(b"damaged")
@@ -521,18 +502,14 @@ class TestEvaluate:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ([], "evaluate: name the folder of a run, or of several seeds."),
-            (["RUN", "--protocol", "lineer"], "invalid choice 'lineer'"),
-            (["RUN", "--linear-epochs", "0"], "linear_epochs is 0; it must be at least 1"),
-            (
-                ["RUN", "--protocol", "knn", "--linear-epochs", "5"],
-                "linear_epochs is 5, but the linear evaluation is not among",
-            ),
-            (["RUN", "--linear-epochs", "5"], "(knn200, knn10, probe). Ask for it too (--protocol linear or all)"),
-            (["RUN", "RUN"], "a folder is named twice"),
-            (["RUN", "--splt", "val"], "Unrecognized options: --splt, val Perhaps you meant: --split"),
-            (["RUN", "--split", "train"], "invalid choice 'train'"),
-            (["RUN", "--device", "gpu"], "Unknown device 'gpu'"),
+            ([], "name the folder"),
+            (["RUN", "--protocol", "lineer"], "'lineer'"),
+            (["RUN", "--linear-epochs", "0"], "linear_epochs"),
+            (["RUN", "--linear-epochs", "5"], "--protocol linear"),
+            (["RUN", "RUN"], "twice"),
+            (["RUN", "--splt", "val"], "--split"),
+            (["RUN", "--split", "train"], "'train'"),
+            (["RUN", "--device", "gpu"], "'gpu'"),
         ],
     )
     def test_refuses_what_it_does_not_understand(
@@ -578,8 +555,8 @@ class TestEvaluateSeeds:
     @pytest.mark.parametrize(
         ("seed", "changes", "message"),
         [
-            (5, {"queue_size": 600}, "differ in more than their seed: training.queue_size: 512 → 600. Evaluate each"),
-            (0, {}, "have the same seed, 0; name one of them"),
+            (5, {"queue_size": 600}, "training.queue_size: 512 → 600"),
+            (0, {}, "same seed"),
         ],
     )
     def test_refuses_runs_that_are_no_seeds_of_one(
@@ -610,7 +587,7 @@ class TestDiagnose:
 
     def test_refuses_a_run_without_its_queue(self, call: Callable[..., Outcome], folder: Path) -> None:
         (folder / "checkpoint.pt").unlink()
-        refused(call("diagnose", str(folder)), "cltools: This run has no queue: its folder holds no checkpoint.pt.")
+        refused(call("diagnose", str(folder)), "checkpoint.pt")
 
 
 class TestCompare:
@@ -632,11 +609,11 @@ class TestCompare:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ([], "Missing from python -m cltools compare"),
-            (["cifar", "x.json"], "Unknown images 'cifar'. Did you mean cifar10 or cifar100?"),
-            (["digits", "x.json", "--only", "bund"], "Unknown arm 'bund'. Did you mean band"),
-            (["digits", "x.json", "--epochs", "0"], "both must be at least 1"),
-            (["digits", str(ROOT)], "is no file; name a record"),
+            ([], "cltools compare"),
+            (["cifar", "x.json"], "Did you mean cifar10 or cifar100"),
+            (["digits", "x.json", "--only", "bund"], "Did you mean band"),
+            (["digits", "x.json", "--epochs", "0"], "at least 1"),
+            (["digits", str(ROOT)], "name a record"),
         ],
     )
     def test_refuses(self, call: Callable[..., Outcome], arguments: list[str], message: str) -> None:
@@ -685,10 +662,10 @@ class TestSnapshot:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["digits-mocco", "x.npz"], "Unknown preset 'digits-mocco'. Did you mean digits-moco"),
-            (["digits-moco", "x.npz", "--after", "31"], "name epochs from 1 to 30, the last of digits-moco"),
-            (["digits-moco", "x.npz", "--after", "0", "3"], "name epochs from 1 to 30"),
-            (["digits-moco", "x.npz", "--after"], "name epochs from 1 to 30"),
+            (["digits-mocco", "x.npz"], "Did you mean digits-moco"),
+            (["digits-moco", "x.npz", "--after", "31"], "from 1 to 30"),
+            (["digits-moco", "x.npz", "--after", "0", "3"], "from 1 to 30"),
+            (["digits-moco", "x.npz", "--after"], "from 1 to 30"),
         ],
     )
     def test_refuses(self, call: Callable[..., Outcome], arguments: list[str], message: str) -> None:
@@ -716,8 +693,7 @@ class TestDownload:
         monkeypatch.setattr(archives, "urlopen", urlopen)
         yield tried
 
-    @pytest.mark.parametrize("name", ["cifar10", "cifar100", "tinyimagenet"])
-    @pytest.mark.parametrize("by", ["flag", "variable"])
+    @pytest.mark.parametrize(("name", "by"), [("cifar10", "flag"), ("cifar100", "variable"), ("tinyimagenet", "flag")])
     def test_without_network_is_one_line_and_leaves_nothing(
         self,
         call: Callable[..., Outcome],
@@ -732,7 +708,7 @@ class TestDownload:
         assert len(no_network) == 1
         refused(
             outcome,
-            f"cltools: Could not download {no_network[0]}: Temporary failure in name resolution.",
+            no_network[0],
             f"put it at {tmp_path}",
         )
         assert outcome.err.count("\n") == 1 and list(tmp_path.iterdir()) == []
@@ -758,50 +734,34 @@ class TestDownload:
         refused(call("download", str(tmp_path)), "Unknown image set")
 
     def test_refuses_no_name_and_unknown_flags(self, call: Callable[..., Outcome]) -> None:
-        refused(call("download"), "Missing from python -m cltools download: STR cifar10, cifar100 or tinyimagenet.")
-        refused(call("download", "digits", "--rot", "x"), "Unrecognized options: --rot, x Perhaps you meant: --root")
+        refused(call("download"), "cifar10, cifar100 or tinyimagenet")
+        refused(call("download", "digits", "--rot", "x"), "--rot", "--root")
 
 
 class TestMain:
-    @pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
+    @pytest.mark.parametrize("arguments", [[], ["--help"]])
     def test_lists_the_commands(self, call: Callable[..., Outcome], arguments: list[str]) -> None:
         outcome = call(*arguments)
-        assert outcome.status == 0 and outcome.err == ""
-        usage, _, *lines = outcome.out.splitlines()
-        assert usage.startswith("usage: python -m cltools {") and all(name in usage for name in COMMANDS)
-        assert [line.split()[0] for line in lines] == list(COMMANDS)
-        assert all(len(line.split()) > 2 for line in lines), "each says what it does"
+        assert outcome.status == 0 and outcome.err == "" and all(name in outcome.out for name in COMMANDS)
 
-    @pytest.mark.parametrize(
-        ("name", "hint"),
-        [
-            ("trian", "Did you mean train?"),
-            ("xyz", f"Known: {', '.join(sorted(COMMANDS))}."),
-        ],
-    )
-    def test_refuses_an_unknown_command(self, call: Callable[..., Outcome], name: str, hint: str) -> None:
-        outcome = call(name, "digits-moco")
-        refused(outcome)
-        assert outcome.err == f"cltools: Unknown command {name!r}. {hint}\n"
+    def test_refuses_an_unknown_command(self, call: Callable[..., Outcome]) -> None:
+        refused(call("trian", "digits-moco"), "'trian'", "train")
 
-    @pytest.mark.parametrize("help_flag", ["-h", "--help"])
     @pytest.mark.parametrize("command", [*COMMANDS, "train digits-moco", "train cifar10-moco --rule RandomNegatives"])
-    def test_everything_has_help(self, call: Callable[..., Outcome], command: str, help_flag: str) -> None:
-        outcome = call(*command.split(), help_flag)
+    def test_everything_has_help(self, call: Callable[..., Outcome], command: str) -> None:
+        outcome = call(*command.split(), "--help")
         assert outcome.status == 0 and outcome.err == "" and len(outcome.out) > 100
 
-    def test_help_shows_a_setting_with_its_meaning_and_the_presets_value(self, call: Callable[..., Outcome]) -> None:
+    def test_help_shows_a_setting_with_the_presets_value(self, call: Callable[..., Outcome]) -> None:
         text = re.sub(r"[\s│]+", " ", call("train", "tinyimagenet-moco", "--help").out)
-        assert "--queue-size INT Keys the queue holds (MoCo). (default: 16384)" in text
-        assert "--seed INT Of weights, order, views and draws. (default: 0)" in text
-        assert "--rule STR Another negative rule, by class name. (default: AllNegatives)" in text
+        assert re.search(r"--queue-size INT [^-]*\(default: 16384\)", text)
 
     def test_presets_lists_all(self, call: Callable[..., Outcome]) -> None:
         outcome = call("presets")
         assert outcome.status == 0 and sorted(outcome.out.split()) == sorted(preset_names())
 
     def test_presets_takes_nothing(self, call: Callable[..., Outcome]) -> None:
-        refused(call("presets", "--full"), "presets takes no arguments, but was given: --full")
+        refused(call("presets", "--full"), "--full")
 
     def test_ctrl_c_anywhere_ends_in_130(self, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
         def load_images(*_: Any, **__: Any) -> None:
@@ -815,7 +775,7 @@ class TestMain:
         command = [sys.executable, "-m", "cltools", "train", "digits-mocco"]
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
         assert done.returncode == 2 and done.stdout == ""
-        assert done.stderr.startswith("cltools: Unknown preset 'digits-mocco'. Did you mean digits-moco")
+        assert done.stderr.startswith("cltools: ") and "Did you mean digits-moco" in done.stderr
 
 
 def test_a_reader_that_has_read_enough_is_no_error() -> None:

@@ -26,7 +26,7 @@ def same_class_among_nearest(run: Run, train: ImageSet) -> float:
     return float(same.gather(1, nearest).float().mean() / same.float().mean())
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_dropping_true_same_class_keys_pays() -> None:
     train, test = load_images("shapes"), load_images("shapes", "test")
     gains = []

@@ -37,7 +37,9 @@ def test_every_point_is_met() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=() if case == "potential" else pytest.mark.nightly) for case in CASES]
+)
 def test_a_run_that_is_killed_and_resumed_equals_one_that_is_not(case: str, tmp_path: Path) -> None:
     command = [sys.executable, str(HERE / "killed.py"), str(tmp_path / "killed"), case, *KILLS[case]]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)

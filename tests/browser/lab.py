@@ -21,12 +21,14 @@ class Lab:
         page: Playwright's.
         beyond: addresses beyond this machine that were asked for.
         failures: errors that the page raised.
+        expected: part of an error that is no failure of ours.
     """
 
     def __init__(self, page: Page, address: str, folder: Path) -> None:
         self.page, self.address, self.folder = page, address, folder
         self.beyond: list[str] = []
         self.failures: list[str] = []
+        self.expected: str | None = None
         page.route("**/*", self._only_local)
         page.add_init_script(path=Path(__file__).parent / "page.js")
         page.on("pageerror", lambda error: self.failures.append(str(error)))
@@ -71,6 +73,18 @@ class Lab:
             index,
         )
 
+    def rerun(self, index: int) -> None:
+        """Run one cell again; what it showed before is gone from the page when this returns."""
+        count = f"window.jupyterapp.shell.currentWidget.content.widgets[{index}].model.executionCount"
+        before = self.page.evaluate(f"() => {count} ?? 0")
+        self.page.evaluate(
+            "() => document.querySelectorAll('.cltools-explorer').forEach(root => { root.dataset.former = true })"
+        )
+        self.run(index)
+        self.until(f"{count} > {before}")
+        self.idle()
+        self.until("!document.querySelector('.cltools-explorer[data-former]')")
+
     def idle(self) -> None:
         """Wait until the kernel has nothing to do."""
         self.until("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'")
@@ -92,8 +106,19 @@ class Lab:
 
     def scroll_to(self, index: int) -> None:
         """Bring a cell to the top of the window."""
-        self.page.evaluate("i => window.jupyterapp.shell.currentWidget.content.scrollToItem(i, 'start')", index)
-        self.page.wait_for_timeout(500)
+        self.until(f"window.jupyterapp?.shell?.currentWidget?.content?.widgets?.length > {index}")
+        self.page.evaluate(
+            """async i => {
+              const notebook = window.jupyterapp.shell.currentWidget.content;
+              await notebook.scrollToItem(i, 'start');
+              const top = () => notebook.widgets[i].node.getBoundingClientRect().top;
+              for (let last = NaN, still = 0; still < 5; last = top()) {
+                await new Promise(requestAnimationFrame);
+                still = top() === last ? still + 1 : 0;
+              }
+            }""",
+            index,
+        )
 
     def until(self, condition: str, seconds: float = WAIT) -> None:
         """Wait for a JavaScript expression to hold."""
@@ -111,8 +136,19 @@ class Lab:
         return found
 
     def shut_down(self) -> None:
-        """Stop the kernel."""
-        self.page.evaluate("() => window.jupyterapp?.serviceManager.sessions.shutdownAll()")
+        """Stop this window's kernel."""
+        self.page.evaluate("() => window.jupyterapp?.shell.currentWidget?.sessionContext?.shutdown()")
+
+    def check(self) -> None:
+        """Assert that nothing left this machine and that the page raised no error, and forget what was noted."""
+        beyond, failures = (
+            self.beyond[:],
+            [each for each in self.failures if not (self.expected and self.expected in each)],
+        )
+        self.beyond.clear()
+        self.failures.clear()
+        assert beyond == [], f"a request left the machine: {beyond}"
+        assert failures == [], f"the page raised errors: {failures}"
 
 
 class Shown:
@@ -122,6 +158,9 @@ class Shown:
         self.lab, self.page = lab, lab.page
         self.root = lab.page.locator(".cltools-explorer").nth(index)
         self.root.locator(".cl-sentence:not(:empty)").wait_for(timeout=1000 * WAIT)
+        drawn = "root => root.querySelector('.js-plotly-plot')?._fullData?.some(trace => trace.customdata?.length)"
+        while not self.root.evaluate(drawn):
+            self.page.wait_for_timeout(50)
 
     @property
     def sentence(self) -> str:

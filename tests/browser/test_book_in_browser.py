@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from executed import ROOT, executed
 from playwright.sync_api import Browser, Page
 
-from cltools.book import BookFlags, make_book
+from cltools.book.building import build
 from cltools.lab import notebooks
 
 pytestmark = pytest.mark.browser
@@ -27,9 +28,9 @@ BROKEN = """() => [...document.querySelectorAll('a[href^="#"]')].map(a => decode
 
 @pytest.fixture(scope="module")
 def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The book of the course."""
+    """The book of the course, from what the tests of the notebooks have executed."""
     folder = tmp_path_factory.mktemp("made") / "book"
-    make_book(BookFlags(folder))
+    build(folder, [*notebooks().values()], ROOT / "README.md", executed)
     return folder
 
 

@@ -37,17 +37,12 @@ def say(capsys: pytest.CaptureFixture[str]) -> Say:
     return said
 
 
-@each_check
-def test_a_check_has_its_cases(name: str) -> None:
-    assert name in CASES, "add its right answer, other forms of it, a wrong type, and mistakes to a table of cases"
-    cases = CASES[name]
-    assert cases.forms and all(form is not cases.right for form in cases.forms)
-    assert len({words for _, words in cases.mistakes}) >= 2, "two typical mistakes, each with words of its own"
-    assert getattr(check, name).__doc__
-
-
-def test_every_table_is_of_a_check() -> None:
-    assert sorted(CASES) == sorted(check.__all__)
+def test_every_check_has_its_cases() -> None:
+    assert sorted(CASES) == sorted(check.__all__), "a right answer, other forms of it, a wrong type, and mistakes"
+    for name, cases in CASES.items():
+        assert cases.forms and all(form is not cases.right for form in cases.forms)
+        assert len({words for _, words in cases.mistakes}) >= 2, "two typical mistakes, each with words of its own"
+        assert getattr(check, name).__doc__
 
 
 @each_check
@@ -57,56 +52,33 @@ def test_the_right_answer_is_right_in_every_form(say: Say, name: str) -> None:
         assert re.fullmatch(r"Right\. .+\.\n", said), (answer, said)
 
 
-@each_check
-@pytest.mark.parametrize("answer", [None, ...])
-def test_a_place_that_is_still_empty_is_ordinary(say: Say, name: str, answer: Any) -> None:
-    assert say(name, answer) == "Not solved yet.\n"
+ODD = ["many", {"a": 1}, object(), [[1], [2, 3]], torch.ones(3), np.ones((2, 2))]
+ODD += [float("nan"), float("inf"), 10**400, 1j]
+EMPTY = [[], {}, "", np.array([]), torch.tensor([])]
 
 
 @each_check
-@pytest.mark.parametrize(
-    "empty", [[], {}, "", np.array([]), torch.tensor([])], ids=lambda answer: type(answer).__name__
-)
-def test_an_empty_answer_is_called_empty(say: Say, name: str, empty: Any) -> None:
-    assert say(name, empty) == f"Not yet: this {type(empty).__name__} is empty.\n"
-
-
-@each_check
-def test_a_wrong_type_is_told_what_is_wanted(say: Say, name: str) -> None:
+def test_nothing_that_is_given_stops_a_notebook(say: Say, name: str) -> None:
+    for place in (None, ...):
+        assert say(name, place) == "Not solved yet.\n"
+    for empty in EMPTY:
+        said = say(name, empty)
+        assert said.startswith("Not yet: ") and f"{type(empty).__name__} is empty" in said, said
+    for odd in ODD:
+        assert say(name, odd).startswith("Not yet: "), odd
     answer, words = CASES[name].wrong_type
     said = say(name, answer)
     assert said.startswith("Not yet: ") and words in said, said
 
 
-ODD = [
-    "many",
-    {"a": 1},
-    object(),
-    [[1], [2, 3]],
-    torch.ones(3),
-    np.ones((2, 2)),
-    float("nan"),
-    float("inf"),
-    10**400,
-    1j,
-]
-
-
 @each_check
-@pytest.mark.parametrize("answer", ODD, ids=lambda answer: f"{answer!s:.9}")
-def test_nothing_that_is_given_stops_a_notebook(say: Say, name: str, answer: Any) -> None:
-    assert say(name, answer).startswith("Not yet: ")
-
-
-MISTAKES = [(name, answer, words) for name, cases in CASES.items() for answer, words in cases.mistakes]
-
-
-@pytest.mark.parametrize(("name", "answer", "words"), MISTAKES, ids=[f"{name}: {words}" for name, _, words in MISTAKES])
-def test_each_mistake_has_its_own_explanation(say: Say, name: str, answer: Any, words: str) -> None:
-    said = say(name, answer)
-    assert said.startswith("Not yet: ") and words in said, said
-    others = {w for n, _, w in MISTAKES if n == name} - {words}
-    assert not [other for other in others if other in said], "another mistake's words"
+def test_each_mistake_has_its_own_explanation(say: Say, name: str) -> None:
+    mistakes = CASES[name].mistakes
+    for answer, words in mistakes:
+        said = say(name, answer)
+        assert said.startswith("Not yet: ") and words in said, said
+        others = {other for _, other in mistakes} - {words}
+        assert not [other for other in others if other in said], "another mistake's words"
 
 
 def test_a_check_that_fails_of_itself_is_not_silent() -> None:

@@ -1,16 +1,19 @@
 """Every notebook runs top to bottom as a reader runs it: a fresh kernel, all cells, no network, nothing on stderr.
 
-In the same kernel its exercises are solved afterwards, which saves the time of another run.
+In the same kernel its exercises are solved afterwards, which saves the time of another run; so does keeping what its
+own cells gave for the book.
 """
 
+import copy
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from executed import keep
 from exercises import exercises_of
 from nbclient.exceptions import CellExecutionError
 
@@ -28,15 +31,15 @@ VERDICT = re.compile(r"^(Right\.|Not yet:|Not solved yet\.)", flags=re.MULTILINE
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
-def execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
+def execute(notebook: nbformat.NotebookNode, folder: Path, on_cell_start: Callable[..., object] | None = None) -> None:
     """Run all cells of `notebook` in `folder`, in place, in a new kernel that reaches only this machine.
 
-    No data were downloaded, as in a fresh clone.
+    No data were downloaded, as in a fresh clone. `on_cell_start` is called with `cell` and `cell_index`.
     """
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_"))}
     environment["CLTOOLS_DATA"] = str(folder / "data")
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OFFLINE), environment.get("PYTHONPATH")]))
-    run_cells(notebook, folder, environment)
+    run_cells(notebook, folder, environment, on_cell_start)
 
 
 def complaints(notebook: nbformat.NotebookNode) -> Iterator[str]:
@@ -74,8 +77,15 @@ def test_runs_top_to_bottom_then_its_exercises_are_solved_and_its_explorers_obey
     exercises, own = exercises_of(notebook), len(notebook.cells)
     notebook.cells += [nbformat.v4.new_code_cell(each.solved) for each in exercises]
     notebook.cells.append(nbformat.v4.new_code_cell(SWEPT))
-    execute(notebook, folder)
+    as_read = copy.deepcopy(notebook)
+
+    def first_beyond(cell: nbformat.NotebookNode, cell_index: int) -> None:
+        if cell_index == own:  # before exercises change what is shown
+            as_read.cells = copy.deepcopy(notebook.cells[:own])
+
+    execute(notebook, folder, first_beyond)
     assert list(complaints(notebook)) == []
+    keep(path, as_read)
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip())
     assert over_budget(path.stem, notebook) == []
     unsolved = [cell for cell in notebook.cells[:own] if cell.source in {each.answer for each in exercises}]

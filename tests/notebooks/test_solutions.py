@@ -11,44 +11,45 @@ from exercises import CODE, HEAD, Exercise, exercises_of
 from course import check
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
-notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 def read(path: Path) -> list[Exercise]:
     return exercises_of(nbformat.read(path, as_version=4))
 
 
-@notebooks
-def test_there_are_three_grades_with_their_time(path: Path) -> None:
-    found = read(path)
-    assert [(each.number, each.grade) for each in found] == [(1, "Check"), (2, "Tweak"), (3, "Open")]
-    assert all(re.search(r"\d+ minutes|an hour", each.minutes) for each in found)
-    assert all(each.hint.strip() for each in found)
+def test_there_are_three_grades_with_their_time() -> None:
+    for path in NOTEBOOKS:
+        found = read(path)
+        assert [(each.number, each.grade) for each in found] == [(1, "Check"), (2, "Tweak"), (3, "Open")]
+        assert all(re.search(r"\d+ minutes|an hour", each.minutes) for each in found)
+        assert all(each.hint.strip() for each in found)
 
 
-@notebooks
-def test_one_at_least_is_solved_in_the_explorer(path: Path) -> None:
-    assert any(each.reads_explorer for each in read(path))
+def test_one_at_least_is_solved_in_the_explorer() -> None:
+    for path in NOTEBOOKS:
+        assert any(each.reads_explorer for each in read(path))
 
 
-@notebooks
-def test_an_answer_cell_ends_in_its_checks(path: Path) -> None:
-    for each in read(path):
-        assert each.checks and set(each.checks) <= set(check.__all__)
-        lines = each.answer.splitlines()
-        first = next(number for number, line in enumerate(lines) if line.startswith("check."))
-        assert all(line.startswith("check.") for line in lines[first:]), each.answer
-        ast.parse(each.solved)
+def test_an_answer_cell_ends_in_its_checks() -> None:
+    for path in NOTEBOOKS:
+        for each in read(path):
+            assert each.checks and set(each.checks) <= set(check.__all__)
+            lines = each.answer.splitlines()
+            first = next(number for number, line in enumerate(lines) if line.startswith("check."))
+            assert all(line.startswith("check.") for line in lines[first:]), each.answer
+            ast.parse(each.solved)
 
 
-@notebooks
-def test_a_fold_is_one_block_of_html(path: Path) -> None:
+def test_a_fold_is_one_block_of_html() -> None:
     """A blank line would end it, and in it Markdown stays as it is written."""
-    notebook = nbformat.read(path, as_version=4)
-    folds = re.findall(r"<details>.*?</details>", "\n".join(cell.source for cell in notebook.cells), flags=re.DOTALL)
-    assert len(folds) >= 6
-    assert [fold for fold in folds if "\n\n" in fold] == []
-    assert [fold for fold in folds if re.search(r"`|\*\*|\]\(", CODE.sub("", fold))] == []
+    for path in NOTEBOOKS:
+        notebook = nbformat.read(path, as_version=4)
+        folds = re.findall(
+            r"<details>.*?</details>", "\n".join(cell.source for cell in notebook.cells), flags=re.DOTALL
+        )
+        assert len(folds) >= 6
+        assert [fold for fold in folds if "\n\n" in fold] == []
+        assert [fold for fold in folds if re.search(r"`|\*\*|\]\(", CODE.sub("", fold))] == []
 
 
 def test_every_check_is_asked_for_by_a_notebook() -> None:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from cltools.config import rule_class
+from cltools.mining import NegativeRule, PositiveRule
+from cltools.mining.rules import rule_class
 
 
 def sweep(explorer: Any) -> set[str]:
@@ -19,13 +20,17 @@ def sweep(explorer: Any) -> set[str]:
         asked += 1
         explorer._front.request = {"n": asked, "changes": [[asked, name, value]]}
 
-    offered = next(control for control in explorer.controls if control.name == "rule").options
-    rules = [name for name in offered if rule_class(name).__module__.startswith("cltools.")]  # not those of tests
-    for rule in rules:
-        ask("rule", rule)
+    def offered(control: str, base: type) -> list[str]:
+        """The shipped rules among its options, not those of tests."""
+        options = next(each for each in explorer.controls if each.name == control).options
+        return [name for name in options if rule_class(name, base).__module__.startswith("cltools.")]
+
+    kinds = {"rule": offered("rule", NegativeRule), "positive_rule": offered("positive_rule", PositiveRule)}
+    for kind, rule in [(kind, rule) for kind, rules in kinds.items() for rule in rules]:
+        ask(kind, rule)
         here = explorer.state.to_json()
         for control in explorer.controls:
-            options = rules if control.name == "rule" else list(control.options)
+            options = kinds.get(control.name, list(control.options))
             if control.kind == "check":
                 options = [] if control.disabled else [True, False]
             elif control.kind == "number":

@@ -14,20 +14,22 @@ from cltools.encoders import build_encoder
 from cltools.losses import LossSettings
 from cltools.mining import (
     AllNegatives,
-    BandNegatives,
+    AugmentedView,
     CancelFalseNegatives,
     Debiased,
+    EveryKey,
     HardnessWeighted,
     MixedNegatives,
+    NearestKeys,
     OracleNegatives,
-    PositiveRule,
     RandomNegatives,
+    RankBand,
     RingNegatives,
 )
 from cltools.presets import IMAGES, METHODS, fitted, laptop, preset, preset_names
 from cltools.training import fit
 
-PLAIN = PositiveRule(weighting="none")
+PLAIN = AugmentedView()
 
 EMBEDDED = ("digits", "shapes")
 RECIPE = ("cifar10", "cifar100", "tinyimagenet")
@@ -125,9 +127,9 @@ def test_the_oracle_mines_nothing_and_reads_labels(images: str) -> None:
 @images
 def test_potential_mines_positives_and_keeps_a_band_close_to_the_positive(images: str) -> None:
     experiment = preset(f"{images}-potential")
-    assert experiment.positives == PositiveRule() and experiment.positives.mines
+    assert experiment.positives == NearestKeys(min_weight="mean")
     lower, upper = IMAGES[images].band
-    assert experiment.negatives == BandNegatives(lower, upper, reference="positive", unit="rank", rescale=False)
+    assert experiment.negatives == RankBand(lower, upper, rescale=False)
 
 
 def test_the_band_drops_more_where_classes_are_fewer_but_never_more_than_a_class_holds() -> None:
@@ -139,9 +141,7 @@ def test_the_band_drops_more_where_classes_are_fewer_but_never_more_than_a_class
 def test_a_rule_is_fitted_to_the_images() -> None:
     images = IMAGES["cifar100"]
     assert images.band == (0.01, 0.5) and images.classes == 100
-    assert fitted(BandNegatives(reference="anchor", rescale=True), images) == BandNegatives(
-        0.01, 0.5, reference="anchor", rescale=True
-    )
+    assert fitted(RankBand(by="anchor", rescale=True), images) == RankBand(0.01, 0.5, by="anchor", rescale=True)
     assert fitted(RandomNegatives(rescale=True), images) == RandomNegatives(0.49, rescale=True)
     assert fitted(HardnessWeighted(beta=2.0), images) == HardnessWeighted(beta=2.0, tau_plus=0.01)
     assert fitted(Debiased(), images) == Debiased(tau_plus=0.01)
@@ -160,15 +160,15 @@ PEERS = {
     "debiased": (PLAIN, Debiased, "sep"),
     "fnc": (PLAIN, CancelFalseNegatives, "sep"),
     "fnc-attract": (
-        PositiveRule(k=10, weighting="hard", augmented_share=None, threshold=0.7, search="max"),
+        NearestKeys(k=10, weighting="uniform", augmented_share=None, min_cosine=0.7, by="either"),
         AllNegatives,
         "out",
     ),
     "mochi": (PLAIN, MixedNegatives, "sep"),
-    "nnclr": (PositiveRule(k=1, weighting="hard", augmented_share=0.0), AllNegatives, "sep"),
-    "snclr": (PositiveRule(k=5, weighting="soft", temperature=1.0), AllNegatives, "out"),
-    "myow": (PositiveRule(pick=1, weighting="hard"), AllNegatives, "sep"),
-    "sce": (PositiveRule(k=None, weighting="soft", temperature=0.05), AllNegatives, "out"),
+    "nnclr": (NearestKeys(k=1, weighting="uniform", augmented_share=0.0), AllNegatives, "sep"),
+    "snclr": (NearestKeys(k=5, temperature=1.0), AllNegatives, "out"),
+    "myow": (NearestKeys(weighting="uniform", pick=1), AllNegatives, "sep"),
+    "sce": (EveryKey(temperature=0.05), AllNegatives, "out"),
     "decoupled": (PLAIN, AllNegatives, "decoupled"),
 }
 
@@ -254,7 +254,7 @@ def test_recipe_views(name: str) -> None:
 @pytest.mark.parametrize("images", RECIPE)
 def test_recipe_neighbours(images: str) -> None:
     positives = preset(f"{images}-potential").positives
-    assert positives.k == 5 and positives.search == "key"
+    assert positives.k == 5 and positives.by == "positive"
 
 
 @recipe

@@ -28,12 +28,13 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["
 # A part imports only from those to its left.
 ORDER = (
     "errors", "files", "ranks", "provenance", "datasets", "views", "encoders", "queue", "mining", "losses", "contrast",
-    "interop", "gradients", "config", "presets", "evaluation", "training", "reports",
+    "interop", "gradients", "config", "testing", "presets", "evaluation", "training", "reports",
     "snapshot", "explorer", "doctor", "lab", "kernel", "book", "cli", "__main__",
 )  # fmt: skip
 HEAVY = {"torchvision", "sklearn", "scipy", "tyro", "plotly", "ipywidgets", "matplotlib", "umap", "PIL", "pandas"}
 HEAVY |= {"pytorch_metric_learning", "lightly", "tensorboard"}
 PURE = ("mining", "losses", "gradients")
+CORE = ("errors", "mining", "losses", "gradients", "contrast", "queue", "views", "interop", "testing")
 DISTRIBUTIONS = {"IPython": "ipython", "PIL": "pillow", "sklearn": "scikit-learn", "umap": "umap-learn"}
 DISTRIBUTIONS |= {"pytorch_metric_learning": "pytorch-metric-learning"}
 
@@ -118,7 +119,9 @@ def test_the_front_page_of_the_package_holds_the_public_names_and_nothing_else()
 
 @python_files
 def test_what_is_imported_is_declared(path: Path) -> None:
-    declared = {requirement.name for requirement in requirements("")} | {r.name for r in requirements("notebooks")}
+    declared = {requirement.name for requirement in requirements("")}
+    if part_of(path) not in CORE:
+        declared |= {requirement.name for extra in ("train", "notebooks") for requirement in requirements(extra)}
     if part_of(path) == "book":
         declared |= {requirement.name for requirement in requirements("book")}
     if part_of(path) == "interop":  # whoever calls an adapter has the other library; the tests need it
@@ -155,16 +158,16 @@ def test_import_takes_little_longer_than_torch() -> None:
 
 @python_files
 def test_a_file_holds_one_idea(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 320
+    assert len(path.read_text().splitlines()) <= 600
 
 
 # Versions
 
 
 def requirements(extra: str) -> list[Requirement]:
-    """The package's own requirements, or those of an extra."""
+    """The package's own requirements, or those of an extra without the extras that it includes."""
     lines = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
-    return [Requirement(line) for line in lines]
+    return [each for each in map(Requirement, lines) if each.name != PROJECT["name"]]
 
 
 def constraint_lines() -> list[str]:
@@ -182,7 +185,7 @@ def test_constraints_name_one_fitting_version_of_everything_required() -> None:
     lines = [line.split("==") for line in constraint_lines()]
     pinned = {canonicalize_name(name): version for name, version in lines}
     assert len(pinned) == len(lines)
-    for requirement in requirements("") + requirements("notebooks") + requirements("book") + requirements("dev"):
+    for requirement in [each for extra in ("", "train", "notebooks", "book", "dev") for each in requirements(extra)]:
         version = pinned.get(canonicalize_name(requirement.name))
         assert version and requirement.specifier.contains(version), f"{requirement}, constrained to {version}"
 
@@ -190,7 +193,7 @@ def test_constraints_name_one_fitting_version_of_everything_required() -> None:
 def test_the_lowest_versions_tested_are_those_allowed() -> None:
     lines = (ROOT / "constraints-lowest.txt").read_text().splitlines()
     tested = dict(line.split("==") for line in lines if not line.startswith("#"))
-    allowed = requirements("") + requirements("notebooks") + requirements("tensorboard")
+    allowed = [each for extra in ("", "train", "notebooks", "tensorboard") for each in requirements(extra)]
     lowest = {r.name: s.version for r in allowed for s in r.specifier if s.operator == ">="}
     assert tested == lowest, (
         "test the new bounds as README's Versions says, then write them into constraints-lowest.txt"

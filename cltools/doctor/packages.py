@@ -13,7 +13,7 @@ from packaging.version import Version
 
 from cltools.doctor.finding import Finding, install_cltools, one_line, pip_install, project, python
 
-EXTRAS = ("", "notebooks", "book", "tensorboard")
+EXTRAS = ("", "train", "notebooks", "book", "tensorboard")
 """What a reader may have installed, the package's own requirements first; "dev" is for those who change it."""
 SECONDS = 120.0
 """How long loading torch and torchvision may take: on a cold network disk it takes minutes."""
@@ -66,6 +66,7 @@ def _other_place(known: metadata.Distribution, here: Path) -> Path | None:
 def check_dependencies() -> list[Finding]:
     """Whether each required distribution is there, of a version that fits."""
     required = [Requirement(line) for line in metadata.requires("cltools") or []]
+    required = [each for each in required if each.name != "cltools"]  # an extra that includes another
     wanted = [(each, extra) for extra in EXTRAS for each in required if _asked_by(each) == extra]
     return [check_dependency(each, extra) for each, extra in wanted]
 

@@ -25,11 +25,11 @@ def dot(a: Row, b: Row) -> float:
 # --- positives -------------------------------------------------------------------------------------------------------
 
 
-def search_row(search: str, anchor: Row, key: Row | None) -> Row:
-    if search == "anchor":
+def closeness_row(by: str, anchor: Row, key: Row | None) -> Row:
+    if by == "anchor":
         return list(anchor)
     assert key is not None
-    return list(key) if search == "key" else [max(a, b) for a, b in zip(anchor, key, strict=True)]
+    return list(key) if by == "positive" else [max(a, b) for a, b in zip(anchor, key, strict=True)]
 
 
 def candidate_count(k: int | None, pick: int | None, keys: int) -> int:
@@ -61,23 +61,20 @@ def softmax(values: Row, temperature: float) -> Row:
 
 
 def mined_weights(rule: Any, chosen: list[int], search: Row, own: list[bool]) -> Row:
-    """[1+P] weights of the augmented view and of the `chosen` candidates, in their order."""
-    if rule.weighting == "none":
-        return [1.0] + [0.0] * len(chosen)
+    """[1+P] weights of the augmented view and of the `chosen` candidates, in their order; every key where no k is."""
     live = [j for j in chosen if not own[j]]
     share = dict(zip(live, softmax([search[j] for j in live], rule.temperature), strict=True))
-    threshold, min_share = rule.threshold, rule.min_share
-    if rule.weighting == "soft+hard" and threshold is None and min_share is None:
-        min_share = 1 / (max(1, len(search)) if rule.k is None else rule.k)
+    threshold, least = getattr(rule, "min_cosine", None), getattr(rule, "min_weight", None)
+    if least == "mean":
+        least = 1 / rule.k
     accepted = [
         j
         for j in live
-        if (threshold is None or search[j] >= single(threshold))
-        and (min_share is None or share[j] >= min_share * (1 - 1e-6))
+        if (threshold is None or search[j] >= single(threshold)) and (least is None or share[j] >= least * (1 - 1e-6))
     ]
     if not accepted:
         return [1.0] + [0.0] * len(chosen)
-    if rule.weighting == "hard":
+    if getattr(rule, "weighting", "softmax") == "uniform":
         inner = {j: 1 / len(accepted) for j in accepted}
     else:
         inner = dict(zip(accepted, softmax([search[j] for j in accepted], rule.temperature), strict=True))
@@ -89,15 +86,10 @@ def mined_weights(rule: Any, chosen: list[int], search: Row, own: list[bool]) ->
 # --- negatives -------------------------------------------------------------------------------------------------------
 
 
-def score_row(reference: str, anchor: Row, key: Row | None, positive: float, temperature: float) -> Row:
-    if reference == "anchor":
-        return list(anchor)
-    if reference == "gradient":
+def score_row(by: str, anchor: Row, key: Row | None, temperature: float) -> Row:
+    if by == "force":
         return [c / temperature + 0.5 * math.log(max((1 - c) * (1 + c), TINY)) for c in anchor]
-    if reference == "margin":
-        return [single(c - positive) for c in anchor]
-    assert key is not None
-    return list(key)
+    return closeness_row(by, anchor, key)
 
 
 def rank_count(share: float, keys: int) -> int:
@@ -120,15 +112,24 @@ def rank_bands(scores: Row, own: list[bool], lower: float, upper: float) -> list
     return bands
 
 
-def cosine_bands(scores: Row, lower: float, upper: float) -> list[int]:
-    """HARD at or above `upper` (1 keeps all), EASY below `lower`."""
+def value_bands(scores: Row, above: float | None, below: float | None) -> list[int]:
+    """HARD at or above `below`, EASY below `above`; None cuts nothing."""
     bands = []
     for value in scores:
-        if upper < 1 and value >= single(upper):
+        if below is not None and value >= single(below):
             bands.append(HARD)
         else:
-            bands.append(EASY if value < single(lower) else POTENTIAL)
+            bands.append(EASY if above is not None and value < single(above) else POTENTIAL)
     return bands
+
+
+def margin_bands(
+    anchor: Row, positive: float, margin: float | None, relative: float | None, within: float | None
+) -> list[int]:
+    """By z·n − z·z': HARD from the top on, −margin or −(1 − relative)·|z·z'|, EASY further than `within` below it."""
+    top = single(-margin) if margin is not None else single(single(single(relative) - 1) * abs(positive))
+    scores = [single(c - positive) for c in anchor]
+    return value_bands(scores, None if within is None else single(top - single(within)), top)
 
 
 def final_bands(judged: list[int], own: list[bool], mined: list[bool]) -> list[int]:

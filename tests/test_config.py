@@ -18,7 +18,6 @@ from cltools.config import (
     Experiment,
     TrainingSettings,
     differences,
-    rule_class,
     to_plain,
     undeciding,
 )
@@ -27,13 +26,19 @@ from cltools.encoders import EncoderSettings
 from cltools.losses import LossSettings
 from cltools.mining import (
     AllNegatives,
-    BandNegatives,
+    AugmentedView,
+    CosineBand,
     Estimate,
+    EveryKey,
+    MarginBand,
+    NearestKeys,
     NegativeRule,
     OracleNegatives,
     PositiveRule,
     RandomNegatives,
+    RankBand,
 )
+from cltools.mining.rules import rule_class
 from cltools.presets import preset, preset_names
 from cltools.training import fit
 from cltools.views import ViewSettings
@@ -50,7 +55,7 @@ class Spiral(NegativeRule):
     side: Literal["left", "right"] = "left"
     mirrored: bool = False
     mass: Estimate = field(default_factory=Estimate)
-    inner: BandNegatives | None = None
+    inner: RankBand | None = None
 
 
 @dataclass(frozen=True)
@@ -99,21 +104,19 @@ def ascending(strategy: st.SearchStrategy[float]) -> st.SearchStrategy[tuple[flo
     return st.tuples(strategy, strategy).map(lambda pair: tuple(sorted(pair)))
 
 
-def bands() -> st.SearchStrategy[BandNegatives]:
+def rank_bands() -> st.SearchStrategy[RankBand]:
     ranks = ascending(shares).filter(lambda e: e[0] < e[1])
+    by = st.sampled_from(["positive", "anchor", "force"])
+    return st.builds(lambda e, r, s: RankBand(*e, by=r, rescale=s), ranks, by, st.booleans())
+
+
+def bands() -> st.SearchStrategy[NegativeRule]:
     cosines = ascending(st.floats(-1, 1)).filter(lambda e: e[0] < e[1])
-    by_rank = st.builds(
-        lambda e, r, s: BandNegatives(*e, reference=r, rescale=s),
-        ranks,
-        st.sampled_from(["positive", "anchor", "gradient"]),
-        st.booleans(),
-    )
-    by_cosine = st.builds(
-        lambda e, r: BandNegatives(*e, reference=r, unit="cosine"),
-        cosines,
-        st.sampled_from(["positive", "anchor", "margin"]),
-    )
-    return by_rank | by_cosine
+    by_cosine = st.builds(lambda e, r: CosineBand(*e, by=r), cosines, st.sampled_from(["positive", "anchor"]))
+    within = maybe(st.floats(0.01, 4))
+    by_margin = st.builds(lambda m, w: MarginBand(margin=m, within=w), st.floats(-2, 2), within)
+    relative = st.builds(lambda m, w: MarginBand(relative=m, within=w), st.floats(0, 3), within)
+    return rank_bands() | by_cosine | by_margin | relative
 
 
 def spirals() -> st.SearchStrategy[Spiral]:
@@ -125,7 +128,7 @@ def spirals() -> st.SearchStrategy[Spiral]:
         "side": st.sampled_from(["left", "right"]),
         "mirrored": st.booleans(),
         "mass": st.builds(Estimate, positive, st.floats(0, 0.99), st.booleans()),
-        "inner": maybe(bands()),
+        "inner": maybe(rank_bands()),
     }
     return st.builds(Spiral, **settings) | st.builds(TightSpiral, tightness=signed, **settings)
 
@@ -140,24 +143,25 @@ negatives = st.one_of(
 )
 
 
-@st.composite
-def positives(draw: st.DrawFn) -> PositiveRule:
-    k = draw(maybe(st.integers(1, 4)))
-    weighting = draw(st.sampled_from(["none", "soft", "hard", "soft+hard"]))
-    gated = weighting in ("hard", "soft+hard")
-    return PositiveRule(
-        k=k,
-        weighting=weighting,
-        augmented_share=draw(maybe(shares)),
-        temperature=draw(positive),
-        threshold=draw(maybe(st.floats(-1, 1))) if gated else None,
-        min_share=draw(maybe(shares)) if gated else None,
-        search=draw(st.sampled_from(["key", "anchor", "max"])),
-        pick=draw(maybe(st.integers(1, k or 9))),
-        start=draw(shares),
-        ramp=draw(shares),
-        strength=draw(shares),
-    )
+warm_up = {"start": shares, "ramp": shares, "strength": shares}
+positives: st.SearchStrategy[PositiveRule] = st.one_of(
+    st.builds(AugmentedView, **warm_up),
+    st.builds(EveryKey, temperature=positive, augmented_share=shares, **warm_up),
+    st.integers(1, 4).flatmap(
+        lambda k: st.builds(
+            NearestKeys,
+            st.just(k),
+            weighting=st.sampled_from(["softmax", "uniform"]),
+            augmented_share=maybe(shares),
+            temperature=positive,
+            min_cosine=maybe(st.floats(-1, 1)),
+            min_weight=maybe(shares | st.just("mean")),
+            by=st.sampled_from(["positive", "anchor", "either"]),
+            pick=maybe(st.integers(1, k)),
+            **warm_up,
+        )
+    ),
+)
 
 
 @st.composite
@@ -215,7 +219,7 @@ experiments = st.builds(
         rotation=st.floats(0, 180),
     ),
     encoder=encoders(),
-    positives=positives(),
+    positives=positives,
     negatives=negatives,
     loss=st.builds(LossSettings, positive, st.sampled_from(["sep", "in", "out", "decoupled"])),
     training=trainings(),
@@ -251,11 +255,10 @@ class TestJson:
         plain = json.loads(preset("digits-potential").to_json())
         assert list(plain) == [f.name for f in fields(Experiment)]
         assert plain["negatives"] == {
-            "rule": "BandNegatives", "lower": 0.05, "upper": 0.5,
-            "reference": "positive", "unit": "rank", "rescale": False,
-            "lower_from": None, "upper_from": None, "anneal": 0.5,
+            "rule": "RankBand", "drop_closest": 0.05, "keep_within": 0.5, "by": "positive", "rescale": False,
+            "drop_closest_from": None, "keep_within_from": None, "anneal": 0.5,
         }  # fmt: skip
-        assert plain["positives"]["threshold"] is None and "rule" not in plain["positives"]
+        assert plain["positives"]["min_cosine"] is None and plain["positives"]["rule"] == "NearestKeys"
         assert plain["views"]["crop_scale"] == [0.5, 1.0]
 
     def test_ends_with_a_newline_and_breaks_lines(self) -> None:
@@ -265,16 +268,20 @@ class TestJson:
     def test_left_out_keys_take_their_defaults(self) -> None:
         assert read() == Experiment()
         assert read(training={"epochs": 3}) == Experiment(training=TrainingSettings(epochs=3))
-        assert read(negatives={"rule": "BandNegatives", "upper": 0.9}).negatives == BandNegatives(upper=0.9)
-        assert read(negatives={"rule": "Spiral", "inner": {"lower": 0.2}}).negatives == Spiral(
-            inner=BandNegatives(lower=0.2)
+        assert read(negatives={"rule": "RankBand", "keep_within": 0.9}).negatives == RankBand(keep_within=0.9)
+        assert read(negatives={"rule": "Spiral", "inner": {"drop_closest": 0.2}}).negatives == Spiral(
+            inner=RankBand(drop_closest=0.2)
         )
 
     def test_takes_a_whole_number_for_a_float_and_makes_it_one(self) -> None:
-        experiment = read(training={"warmup_epochs": 2}, views={"crop_scale": [1, 1]}, positives={"threshold": 1})
+        experiment = read(
+            training={"warmup_epochs": 2},
+            views={"crop_scale": [1, 1]},
+            positives={"rule": "NearestKeys", "min_cosine": 1},
+        )
         assert repr(experiment.training.warmup_epochs) == "2.0"
         assert repr(experiment.views.crop_scale) == "(1.0, 1.0)"
-        assert repr(experiment.positives.threshold) == "1.0"
+        assert repr(experiment.positives.min_cosine) == "1.0"
 
     def test_a_class_defined_again_replaces_the_one_before(self) -> None:
         def define(default: float) -> type[NegativeRule]:
@@ -285,7 +292,7 @@ class TestJson:
             return Redefined
 
         first, second = define(0.1), define(0.2)
-        assert rule_class("Redefined") is second is not first
+        assert rule_class("Redefined", NegativeRule) is second is not first
         assert read(negatives={"rule": "Redefined"}).negatives == second()
 
     @pytest.mark.parametrize("text", ["", "{", "epochs: 3", '{"seed": 1,}', "{'seed': 1}"])
@@ -310,19 +317,20 @@ class TestJson:
             ({"sed": 1}, "Unknown setting in experiment 'sed'. Did you mean seed?"),
             ({"training": {"epoch": 3}}, "Unknown setting in experiment.training 'epoch'. Did you mean epochs"),
             (
-                {"negatives": {"rule": "BandNegatives", "uper": 0.3}},
-                "Unknown setting in experiment.negatives 'uper'. Did you mean upper",
+                {"negatives": {"rule": "RankBand", "drop_closst": 0.3}},
+                "Unknown setting in experiment.negatives 'drop_closst'. Did you mean drop_closest",
             ),
             (
                 {"negatives": {"rule": "AllNegatives", "lower": 0.3}},
                 "Unknown setting in experiment.negatives 'lower'. Known: none.",
             ),
-            ({"positives": {"rule": "PositiveRule"}}, "Unknown setting in experiment.positives 'rule'."),
+            ({"positives": {"rule": "NearestKey"}}, "Unknown positive rule 'NearestKey'. Did you mean NearestKeys?"),
+            ({"positives": {"rule": "RankBand"}}, "Unknown positive rule 'RankBand'"),
             (
                 {"negatives": {"rule": "Spiral", "mass": {"betta": 1.0}}},
                 "Unknown setting in experiment.negatives.mass 'betta'. Did you mean beta",
             ),
-            ({"negatives": {"rule": "BandNegative"}}, "Unknown negative rule 'BandNegative'. Did you mean BandNeg"),
+            ({"negatives": {"rule": "RankBad"}}, "Unknown negative rule 'RankBad'. Did you mean RankBand"),
             ({"negatives": {"rule": "NegativeRule"}}, "Unknown negative rule 'NegativeRule'. Did you mean"),
             ({"negatives": {"rule": "Rescalable"}}, "Unknown negative rule 'Rescalable'"),
             ({"training": {"mode": "mocco"}}, "Unknown value of experiment.training.mode 'mocco'. Did you mean moco?"),
@@ -336,10 +344,10 @@ class TestJson:
 
     @pytest.mark.parametrize("rule", [{}, {"lower": 0.1}, {"rule": None}])
     def test_a_negative_rule_must_be_named(self, rule: dict[str, Any]) -> None:
-        with pytest.raises(ValueError, match=r'^experiment\.negatives must name its rule, as in \{"rule": "Band'):
+        with pytest.raises(ValueError, match=r'^experiment\.negatives must name its rule, as in \{"rule": "RankBand"'):
             read(negatives=rule)
 
-    @pytest.mark.parametrize("rule", [3, True, ["BandNegatives"], {"rule": "BandNegatives"}])
+    @pytest.mark.parametrize("rule", [3, True, ["RankBand"], {"rule": "RankBand"}])
     def test_the_name_of_a_rule_is_text(self, rule: object) -> None:
         with pytest.raises(ValueError, match=r"^experiment\.negatives\.rule must be the class name of a rule, not"):
             read(negatives={"rule": rule})
@@ -366,7 +374,7 @@ class TestJson:
             ("data.limit", "all", "int"),
             ("data.limit", True, "int"),
             ("data.root", 3, "str"),
-            ("positives.threshold", "0.7", "float"),
+            ("encoder.predictor", "yes", "bool"),
             ("views.crop_scale", [0.2, "1"], "float"),
             ("views.crop_scale", [0.2, None], "float"),
             ("evaluation.test_limit", [], "int"),
@@ -407,12 +415,12 @@ class TestDifferences:
             seed=3,
             data=replace(a.data, limit=300),
             views=replace(a.views, crop_scale=(0.4, 1.0)),
-            negatives=replace(a.negatives, lower=0.1),
+            negatives=replace(a.negatives, drop_closest=0.1),
         )
         assert differences(a, b) == (
             Difference("data.limit", None, 300),
             Difference("views.crop_scale", [0.5, 1.0], [0.4, 1.0]),
-            Difference("negatives.lower", 0.05, 0.1),
+            Difference("negatives.drop_closest", 0.05, 0.1),
             Difference("seed", 0, 3),
         )
         assert differences(to_plain(a), b) == differences(a, to_plain(b)) == differences(a, b)
@@ -525,21 +533,25 @@ class TestRefusals:
             Experiment(loss=LossSettings(temperature=temperature))
 
     @pytest.mark.parametrize(
-        ("lower", "upper", "unit"),
-        [(0.5, 0.5, "rank"), (0.6, 0.5, "rank"), (-0.1, 0.5, "rank"), (0.1, 1.1, "rank"), (-1.1, 0.5, "cosine")],
+        "band",
+        [
+            {"rule": "RankBand", "drop_closest": 0.6, "keep_within": 0.5},
+            {"rule": "CosineBand", "above": -1.1, "below": 0.5},
+            {"rule": "MarginBand", "margin": 0.1, "relative": 0.95},
+        ],
+        ids=lambda band: band["rule"],
     )
-    def test_of_a_band_that_is_none(self, lower: float, upper: float, unit: str) -> None:
-        edges = {"lower": lower, "upper": upper, "unit": unit}
-        with pytest.raises(ValueError, match=f"the band .{lower}, {upper}. is not one; edges in {unit} unit"):
-            read(negatives={"rule": "BandNegatives", **edges})
+    def test_of_a_band_that_is_none(self, band: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match=f"{band['rule']}: .*{list(band)[1]}.*{list(band)[2]}"):
+            read(negatives=band)
 
     def test_of_more_candidates_than_keys(self) -> None:
         small = TrainingSettings(batch=64, queue_size=100)
         with pytest.raises(ValueError, match=r"^Experiment: positives\.k is 101, but an anchor has only 100 keys"):
-            Experiment(positives=PositiveRule(k=101), training=small)
+            Experiment(positives=NearestKeys(k=101, min_weight="mean"), training=small)
         in_batch = replace(small, mode="simclr")
         with pytest.raises(ValueError, match="k is 129, but an anchor has only 128 keys"):
-            Experiment(positives=PositiveRule(k=129), training=in_batch)
+            Experiment(positives=NearestKeys(k=129, min_weight="mean"), training=in_batch)
 
     def test_of_a_batch_that_is_not_whole_groups(self) -> None:
         with pytest.raises(ValueError, match="batch is 100, which does not divide into batch-norm groups of 32"):
@@ -548,9 +560,10 @@ class TestRefusals:
     @pytest.mark.parametrize(
         "accepted",
         [
-            lambda: Experiment(positives=PositiveRule(k=100), training=TrainingSettings(batch=64, queue_size=100)),
-            lambda: Experiment(positives=PositiveRule(k=None), training=TrainingSettings(batch=64, queue_size=64)),
-            lambda: Experiment(positives=PositiveRule(k=9**9, weighting="none")),
+            lambda: Experiment(
+                positives=NearestKeys(k=100, min_weight="mean"), training=TrainingSettings(batch=64, queue_size=100)
+            ),
+            lambda: Experiment(positives=EveryKey(), training=TrainingSettings(batch=64, queue_size=64)),
             lambda: Experiment(encoder=EncoderSettings(bn_group=None), training=TrainingSettings(batch=100)),
             lambda: TrainingSettings(momentum=0.0, learning_rate=0.0, warmup_epochs=0.0, weight_decay=0.0),
             lambda: TrainingSettings(momentum=1.0, epochs=1, batch=2, queue_size=2, checkpoint_every=1),

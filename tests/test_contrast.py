@@ -13,15 +13,19 @@ from cltools.contrast import contrastive_loss
 from cltools.losses import FORMS, LossSettings, info_nce
 from cltools.mining import (
     AllNegatives,
-    BandNegatives,
+    AugmentedView,
     CancelFalseNegatives,
     Debiased,
+    EveryKey,
     HardnessWeighted,
+    MarginBand,
     MixedNegatives,
+    NearestKeys,
     NegativeRule,
     OracleNegatives,
     PositiveRule,
     RandomNegatives,
+    RankBand,
     RingNegatives,
     Selection,
     Similarities,
@@ -30,19 +34,19 @@ from cltools.mining import (
     terms,
 )
 
-PLAIN = PositiveRule(weighting="none")
+PLAIN = AugmentedView()
 DRAWLESS: dict[str, tuple[PositiveRule, NegativeRule, LossSettings]] = {
     "plain": (PLAIN, AllNegatives(), LossSettings()),
-    "band": (PositiveRule(), BandNegatives(), LossSettings()),
-    "band by force": (PositiveRule(search="max"), BandNegatives(reference="gradient", rescale=True), LossSettings()),
-    "margin": (PLAIN, BandNegatives(-0.5, 0.2, reference="margin", unit="cosine"), LossSettings()),
+    "band": (NearestKeys(min_weight="mean"), RankBand(), LossSettings()),
+    "band by force": (NearestKeys(min_weight="mean", by="either"), RankBand(by="force", rescale=True), LossSettings()),
+    "margin": (PLAIN, MarginBand(margin=-0.2, within=0.7), LossSettings()),
     "ring": (PLAIN, RingNegatives(), LossSettings()),
     "hcl": (PLAIN, HardnessWeighted(detach=False), LossSettings(0.5)),
     "debiased": (PLAIN, Debiased(), LossSettings(0.5)),
-    "fnc": (PLAIN, CancelFalseNegatives(k=3, threshold=0.1), LossSettings()),
+    "fnc": (PLAIN, CancelFalseNegatives(k=3, min_cosine=0.1), LossSettings()),
     "oracle": (PLAIN, OracleNegatives(), LossSettings()),
-    "sce": (PositiveRule(k=None, weighting="soft", temperature=0.05), AllNegatives(), LossSettings(form="out")),
-    "in": (PositiveRule(weighting="soft"), AllNegatives(), LossSettings(form="in")),
+    "sce": (EveryKey(temperature=0.05), AllNegatives(), LossSettings(form="out")),
+    "in": (NearestKeys(), AllNegatives(), LossSettings(form="in")),
     "decoupled": (PLAIN, AllNegatives(), LossSettings(form="decoupled")),
 }
 every_rule = pytest.mark.parametrize("name", DRAWLESS)
@@ -102,7 +106,7 @@ def test_chunks_equal_the_whole_in_value_and_gradient(name: str, chunk: int) -> 
 @pytest.mark.parametrize("form", FORMS)
 def test_chunks_equal_the_whole_in_every_form(form: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     given = batch(1)
-    rules = PositiveRule(k=3, weighting="hard"), BandNegatives(0.1, 0.9), LossSettings(form=form)
+    rules = NearestKeys(k=3, weighting="uniform"), RankBand(0.1, 0.9), LossSettings(form=form)
     monkeypatch.setitem(DRAWLESS, "form", rules)
     for whole, parts in zip(outcome("form", given), outcome("form", given, chunk=2), strict=True):
         torch.testing.assert_close(parts, whole, rtol=1e-5, atol=5e-6)
@@ -170,8 +174,8 @@ def test_draws_go_on_from_chunk_to_chunk() -> None:
 def test_what_is_compared_is_shown_once(chunk: int | None, sizes: list[int]) -> None:
     seen: list[tuple[Similarities, Selection]] = []
     outcome("band", given := batch(), chunk=chunk, observe=lambda s, chosen: seen.append((s, chosen)))
-    assert [len(s.anchor) for s, _ in seen] == [len(chosen.band) for _, chosen in seen] == sizes
-    torch.testing.assert_close(torch.cat([s.anchor for s, _ in seen]), given["anchor"] @ given["keys"].T)
+    assert [len(s.anchor_keys) for s, _ in seen] == [len(chosen.band) for _, chosen in seen] == sizes
+    torch.testing.assert_close(torch.cat([s.anchor_keys for s, _ in seen]), given["anchor"] @ given["keys"].T)
 
 
 def test_labels_reach_the_oracle_alone() -> None:
@@ -209,14 +213,14 @@ import resource, sys
 import torch
 from cltools.contrast import contrastive_loss
 from cltools.losses import LossSettings
-from cltools.mining import BandNegatives, PositiveRule
+from cltools.mining import NearestKeys, RankBand
 
 torch.manual_seed(0)
 z, keys = (torch.nn.functional.normalize(torch.randn(rows, 8), dim=1) for rows in (1024, 65536))
 ids = (torch.arange(1024), torch.arange(65536) + 5000)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 contrastive_loss(
-    z.requires_grad_(), z.detach(), keys, PositiveRule(), BandNegatives(), LossSettings(), ids=ids, chunk=32
+    z.requires_grad_(), z.detach(), keys, NearestKeys(), RankBand(), LossSettings(), ids=ids, chunk=32
 ).mean().backward()
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """

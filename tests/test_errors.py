@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from cltools import AllNegatives, PositiveRule, explore, fit, select
+from cltools import AllNegatives, NearestKeys, explore, fit, select
 from cltools.errors import unknown
 
 KNOWN = ("moco", "simclr", "potential", "oracle")
@@ -26,8 +26,8 @@ def test_names_up_to_three_that_are_near_and_the_nearest_first() -> None:
 
 
 def test_names_the_few_that_begin_with_what_was_typed() -> None:
-    rules = ["AllNegatives", "BandNegatives", "Debiased", "RandomNegatives"]
-    assert str(unknown("rule", "band", rules)) == "Unknown rule 'band'. Did you mean BandNegatives?"
+    rules = ["AllNegatives", "Debiased", "RankBand", "RandomNegatives"]
+    assert str(unknown("rule", "rankband", rules)) == "Unknown rule 'rankband'. Did you mean RankBand?"
     assert "Did you mean" not in str(unknown("rule", "", rules))
 
 
@@ -75,11 +75,11 @@ def test_is_an_error_to_raise_whatever_was_typed(typed: str, known: list[str]) -
         (fit, ("digits-moco",), r'preset\("digits-moco"\), is wanted here, and this is of type str'),
         (
             select,
-            (None, AllNegatives(), PositiveRule()),
-            "PositiveRule, and after it .* and this is of type AllNegatives",
+            (None, AllNegatives(), NearestKeys(min_weight="mean")),
+            "A positive rule such as .* and this is of type AllNegatives",
         ),
-        (select, (None, PositiveRule(), 0.5), "A negative rule such as .* and this is of type float"),
-        (select, (None, PositiveRule(), AllNegatives), "and this is the class AllNegatives"),
+        (select, (None, NearestKeys(min_weight="mean"), 0.5), "A negative rule such as .* and this is of type float"),
+        (select, (None, NearestKeys(min_weight="mean"), AllNegatives), "and this is the class AllNegatives"),
     ],
 )
 def test_an_object_of_another_kind_is_told_with_what_is_wanted(

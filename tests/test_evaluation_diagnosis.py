@@ -28,13 +28,15 @@ from cltools.evaluation.intervals import Z, student, wilson
 from cltools.evaluation.keys import closest, key_age
 from cltools.mining import (
     AllNegatives,
+    AugmentedView,
     Band,
-    BandNegatives,
     HardnessWeighted,
+    NearestKeys,
     NegativeRule,
     OracleNegatives,
     PositiveRule,
     RandomNegatives,
+    RankBand,
     Selection,
     Similarities,
     select,
@@ -358,11 +360,11 @@ def compared(anchors: int = 40, keys: int = 90, classes: int = 4, seed: int = 0)
     )
 
 
-MINING = PositiveRule(k=4, start=0, ramp=0)
+MINING = NearestKeys(k=4, min_weight="mean", start=0, ramp=0)
 
 
 def chosen(s: Similarities, rule: NegativeRule | None = None, positives: PositiveRule = MINING) -> Selection:
-    return select(s, positives, rule or BandNegatives(0.05, 0.5), generator=seeded())
+    return select(s, positives, rule or RankBand(0.05, 0.5), generator=seeded())
 
 
 def mean_of(tensor: Tensor) -> float:
@@ -381,7 +383,7 @@ def test_a_diagnosis_agrees_with_a_loop(seed: int) -> None:
     selection = chosen(s)
     ages = torch.randperm(90, generator=seeded(seed))
     d = diagnose(s, selection, ages=ages)
-    assert s.same_class is not None and s.key is not None
+    assert s.same_class is not None and s.positive_keys is not None
     bands, same, own = (t.flatten().tolist() for t in (selection.band, s.same_class, s.own))
     assert (d.anchors, d.keys) == (40, 90) and 0 < d.bands[Band.OWN].keys < 2
     assert d.base_rate.value == among([(not o, c) for o, c in zip(own, same, strict=True)])
@@ -397,9 +399,9 @@ def test_a_diagnosis_agrees_with_a_loop(seed: int) -> None:
     assert d.recall.value == among(dropped)
     assert d.false_negative_share is d.bands[Band.POTENTIAL].same_class and d.false_negative_share.count > 0
     assert d.mined_purity is d.bands[Band.MINED].same_class and d.mined_purity.count > 0
-    assert equal(d.by_rank, list(same_class_by_rank(s.key, s.own, s.same_class, diagnosis.RANK_SHARES)))
-    assert equal(d.by_k, list(mined_purity_by_k(s.key, s.own, s.same_class, diagnosis.KS)))
-    assert d.hubness == hubness(closest(s.key, s.own, 10), 90) and d.hubness.mean == pytest.approx(400 / 90)
+    assert equal(d.by_rank, list(same_class_by_rank(s.positive_keys, s.own, s.same_class, diagnosis.RANK_SHARES)))
+    assert equal(d.by_k, list(mined_purity_by_k(s.positive_keys, s.own, s.same_class, diagnosis.KS)))
+    assert d.hubness == hubness(closest(s.positive_keys, s.own, 10), 90) and d.hubness.mean == pytest.approx(400 / 90)
     mined = [place % 90 for place, band in enumerate(bands) if band == Band.MINED]
     assert d.mined_hubness == hubness(ints(*mined), 90)
     assert d.self_hits == self_hits(s.own)
@@ -416,21 +418,21 @@ def test_close_keys_are_of_the_anchors_class_more_often_than_the_base_rate() -> 
 
 def test_the_purity_of_all_k_mined_is_that_by_k() -> None:
     s = compared()
-    positives = PositiveRule(k=5, weighting="soft", start=0, ramp=0)
+    positives = NearestKeys(k=5, start=0, ramp=0)
     d = diagnose(s, chosen(s, AllNegatives(), positives))
     assert str(d.mined_purity) == str(d.by_k[d.ks.index(5)]) and d.bands[Band.MINED].keys == 5
 
 
 def test_chance_drops_the_anchors_class_as_often_as_any_other() -> None:
     s = compared(200, 400, classes=2)
-    d = diagnose(s, chosen(s, RandomNegatives(0.4), PositiveRule(weighting="none")))
+    d = diagnose(s, chosen(s, RandomNegatives(0.4), AugmentedView()))
     assert d.recall.low < 0.6 < d.recall.high
     assert d.false_negative_share.low < d.base_rate.value < d.false_negative_share.high
 
 
 def test_the_oracle_keeps_no_false_negative_and_recalls_all() -> None:
     s = compared()
-    d = diagnose(s, chosen(s, OracleNegatives(), PositiveRule(weighting="none")))
+    d = diagnose(s, chosen(s, OracleNegatives(), AugmentedView()))
     assert d.false_negative_share.value == 0 and d.false_negative_share.high > 0
     assert d.recall.value == 1 and d.bands[Band.OTHER].same_class.value == 1
 
@@ -443,7 +445,7 @@ def without_labels(plain: object) -> object:
     return plain
 
 
-@pytest.mark.parametrize("rule", [BandNegatives(), RandomNegatives(), AllNegatives()])
+@pytest.mark.parametrize("rule", [RankBand(), RandomNegatives(), AllNegatives()])
 def test_labels_change_counts_of_classes_and_nothing_else(rule: NegativeRule) -> None:
     s = compared()
     assert s.same_class is not None
@@ -479,16 +481,16 @@ def test_few_keys_own_keys_and_none_are_ordinary(
 
 def test_close_is_by_the_positive_where_it_was_compared_or_by_what_is_given() -> None:
     s = compared()
-    assert s.key is not None and s.same_class is not None
-    selection = chosen(s, AllNegatives(), PositiveRule(weighting="none"))
-    for given_s, search, expected, said in (
-        (s, None, s.key, "key"),
-        (replace(s, key=None), None, s.anchor, "anchor"),
-        (s, "anchor", s.anchor, "anchor"),
-        (s, "max", torch.maximum(s.anchor, s.key), "max"),
+    assert s.positive_keys is not None and s.same_class is not None
+    selection = chosen(s, AllNegatives(), AugmentedView())
+    for given_s, by, expected, said in (
+        (s, None, s.positive_keys, "positive"),
+        (replace(s, positive_keys=None), None, s.anchor_keys, "anchor"),
+        (s, "anchor", s.anchor_keys, "anchor"),
+        (s, "either", torch.maximum(s.anchor_keys, s.positive_keys), "either"),
     ):
-        d = diagnose(given_s, selection, search=search)  # type: ignore[arg-type]
-        assert d.search == said and f"similar to the {CLOSE_TO[d.search]}" in str(d)
+        d = diagnose(given_s, selection, by=by)  # type: ignore[arg-type]
+        assert d.by == said and f"similar to the {CLOSE_TO[d.by]}" in str(d)
         assert equal(d.by_k, list(mined_purity_by_k(expected, s.own, s.same_class, d.ks)))
         assert equal(d.by_rank, list(same_class_by_rank(expected, s.own, s.same_class, d.shares)))
         assert d.hubness == hubness(closest(expected, s.own, 10), d.keys)
@@ -497,8 +499,8 @@ def test_close_is_by_the_positive_where_it_was_compared_or_by_what_is_given() ->
 def test_a_diagnosis_asks_for_no_gradient() -> None:
     anchor = normalize(torch.randn(4, 8, generator=seeded()), dim=1).requires_grad_()
     keys = normalize(torch.randn(9, 8, generator=seeded(1)), dim=1)
-    s = similarities(anchor, anchor.detach(), keys, torch.zeros(4, 9, dtype=torch.bool), with_key=False)
-    diagnose(s, chosen(s, AllNegatives(), PositiveRule(weighting="none")))
+    s = similarities(anchor, anchor.detach(), keys, torch.zeros(4, 9, dtype=torch.bool), reads=())
+    diagnose(s, chosen(s, AllNegatives(), AugmentedView()))
 
 
 def full() -> Diagnosis:
@@ -542,16 +544,16 @@ def test_clamped_masses_are_reported() -> None:
     """By the formula: the sum of the negatives less τ₊ of the positive's, against its floor N·e^{−1/τ}."""
     s, tau = compared(), 0.5
     rule = HardnessWeighted(beta=0.0, tau_plus=0.7)
-    selection = select(s, PositiveRule(weighting="none"), rule)
+    selection = select(s, AugmentedView(), rule)
     clamped = 0
     for row in range(len(s.own)):
-        negative = [math.exp(float(c) / tau) for c, own in zip(s.anchor[row], s.own[row], strict=True) if not own]
-        rest = sum(negative) - len(negative) * 0.7 * math.exp(float(s.positive[row]) / tau)
+        negative = [math.exp(float(c) / tau) for c, own in zip(s.anchor_keys[row], s.own[row], strict=True) if not own]
+        rest = sum(negative) - len(negative) * 0.7 * math.exp(float(s.anchor_positive[row]) / tau)
         clamped += rest / 0.3 <= len(negative) * math.exp(-1 / tau)
     found = diagnose(s, selection, temperature=tau)
     assert found.clamped is not None and 0 < clamped < len(s.own)
     assert found.clamped.value == clamped / len(s.own) and found.clamped.count == len(s.own)
     assert "anchors whose negatives' mass is clamped" in str(found)
     assert diagnose(s, selection).clamped is None, "without a temperature"
-    nothing = select(s, PositiveRule(weighting="none"), AllNegatives())
+    nothing = select(s, AugmentedView(), AllNegatives())
     assert diagnose(s, nothing, temperature=tau).clamped is None, "where nothing is subtracted"

@@ -15,7 +15,7 @@ from cltools.explorer import explore, shown
 from cltools.explorer.explorer import Explorer
 from cltools.explorer.figure import ANCHOR, DOUBTFUL, FIRST_LINE, SLOTS
 from cltools.explorer.panels import painting, pictures
-from cltools.mining import AllNegatives, Band, BandNegatives
+from cltools.mining import AllNegatives, Band, RankBand
 
 SNAPSHOT = made()
 
@@ -133,12 +133,12 @@ def test_a_change_asked_twice_is_done_once(page: Page) -> None:
     page.ask(("closest", 3))
     page.ask(("truth", True))
     page.explorer._front.request = {"n": 3, "changes": [[2, "truth", True], [3, "back", None]]}
-    assert page.explorer.state.truth is False and page.explorer.state.side.negatives == BandNegatives(3 / 60, 0.5)
+    assert page.explorer.state.truth is False and page.explorer.state.side.negatives == RankBand(3 / 60, 0.5)
 
 
 def test_one_wrong_change_spoils_no_other_and_is_told(page: Page) -> None:
     page.ask(("closest", 3), ("epoch", 99), ("truth", True))
-    assert page.explorer.state.truth and page.explorer.state.side.negatives == BandNegatives(3 / 60, 0.5)
+    assert page.explorer.state.truth and page.explorer.state.side.negatives == RankBand(3 / 60, 0.5)
     assert "no epoch 99" in page.view["error"] and len(page.explorer.errors) == 1
     page.ask(("truth", False))
     assert page.view["error"] == "", "it goes with the next change"
@@ -159,7 +159,7 @@ def test_a_rule_that_breaks_leaves_the_page_answered(page: Page) -> None:
     class Broken(AllNegatives):
         broken: bool = True
 
-        def judge(self, s: Any, eligible: Any, **_: Any) -> Any:
+        def judge(self, s: Any, context: Any) -> Any:
             raise KeyError("lost")
 
     before = page.explorer.state
@@ -172,9 +172,9 @@ def test_a_rule_that_breaks_leaves_the_page_answered(page: Page) -> None:
 def test_a_count_that_breaks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     @dataclass(frozen=True)
     class OneOnly(AllNegatives):
-        def judge(self, s: Any, eligible: Any, **more: Any) -> Any:
-            assert len(s.anchor) == 1, "only one anchor"
-            return super().judge(s, eligible, **more)
+        def judge(self, s: Any, context: Any) -> Any:
+            assert len(s.anchor_keys) == 1, "only one anchor"
+            return super().judge(s, context)
 
     async def explored() -> Page:
         page = Page(explore(SNAPSHOT))
@@ -205,7 +205,17 @@ def test_every_control_goes_through_its_range(labelled: bool) -> None:
     before = explorer.state
     swept = sweep(explorer)
     assert explorer.errors == [] and explorer.state == before
-    assert {"closest", "beyond", "reference", "unit", "temperature", "positives.k", "compare", "map", "scope"} <= swept
+    assert {
+        "closest",
+        "beyond",
+        "by",
+        "positive_rule",
+        "temperature",
+        "positives.k",
+        "compare",
+        "map",
+        "scope",
+    } <= swept
 
 
 def test_about_all_anchors_is_counted_at_once_where_no_loop_turns(page: Page) -> None:
@@ -299,7 +309,7 @@ def test_no_python_callback_hears_the_pointer(page: Page) -> None:
         {"truth": True, "colour": "class", "scope": "all"},
         {"compare": True, "closest": 20, "doubtful": True},
         {"rule": "OracleNegatives", "colour": "gradient"},
-        {"closest": 0, "beyond": 60, "weighting": "none", "colour": "similarity"},
+        {"closest": 0, "beyond": 60, "positive_rule": "AugmentedView", "colour": "similarity"},
     ],
     ids=str,
 )

@@ -7,22 +7,30 @@ from cltools.evaluation.diagnosis import RANK_SHARES, diagnose
 from cltools.explorer import census as module
 from cltools.explorer.census import Counting
 from cltools.explorer.state import Side
-from cltools.mining import Band, BandNegatives, NegativeRule, OracleNegatives, PositiveRule, RingNegatives, select
+from cltools.mining import (
+    Band,
+    NearestKeys,
+    NegativeRule,
+    OracleNegatives,
+    RankBand,
+    RingNegatives,
+    select,
+)
 
 
-@pytest.mark.parametrize("rule", [BandNegatives(0.1, 0.5), RingNegatives(outer=0.4), OracleNegatives()], ids=repr)
+@pytest.mark.parametrize("rule", [RankBand(0.1, 0.5), RingNegatives(outer=0.4), OracleNegatives()], ids=repr)
 @pytest.mark.parametrize("pairs", [60, 7 * 60, 10**6])
 def test_it_counts_what_diagnose_counts(rule: NegativeRule, pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAIRS", pairs)
-    snapshot, side = made(), Side(PositiveRule(k=3).at(1), rule, 0.2, 1)
+    snapshot, side = made(), Side(NearestKeys(k=3, min_weight="mean").at(1), rule, 0.2, 1)
     counting = Counting(snapshot, side)
     shares = list(counting)
     assert shares == sorted(shares) and shares[-1] == 1 and counting.done
     found = counting.result
     s = snapshot.similarities(epoch=0)
     selection = select(s, side.positives, rule)
-    search = "key" if isinstance(rule, BandNegatives) else "anchor"
-    expected = diagnose(s, selection, search=search)
+    by = "positive" if isinstance(rule, RankBand) else "anchor"
+    expected = diagnose(s, selection, by=by)
     assert found.anchors == 60
     assert found.mined == pytest.approx(expected.bands[Band.MINED].keys)
     assert found.false == expected.false_negative_share
@@ -38,7 +46,7 @@ def test_it_counts_what_diagnose_counts(rule: NegativeRule, pairs: int, monkeypa
 
 
 def test_without_labels_shares_of_classes_are_of_nothing() -> None:
-    counting = Counting(made(labelled=False), Side(PositiveRule().at(1), BandNegatives(0.1, 0.5), 0.2, 5))
+    counting = Counting(made(labelled=False), Side(NearestKeys(min_weight="mean").at(1), RankBand(0.1, 0.5), 0.2, 5))
     list(counting)
     found = counting.result
     assert found.false.count == found.recall.count == found.base_rate.count == 0
@@ -47,7 +55,7 @@ def test_without_labels_shares_of_classes_are_of_nothing() -> None:
 
 def test_a_turn_takes_a_bounded_number_of_pairs() -> None:
     snapshot = made(count=600)
-    counting = Counting(snapshot, Side(PositiveRule().at(1), BandNegatives(0.1, 0.5), 0.2, 5))
+    counting = Counting(snapshot, Side(NearestKeys(min_weight="mean").at(1), RankBand(0.1, 0.5), 0.2, 5))
     next(iter(counting))
     assert not counting.done and counting.result.anchors * 600 <= module.PAIRS
     assert counting.share == 1 / 3

@@ -12,16 +12,19 @@ from cltools.explorer.state import Side
 from cltools.losses import info_nce
 from cltools.mining import (
     AllNegatives,
+    AugmentedView,
     Band,
-    BandNegatives,
     CancelFalseNegatives,
+    CosineBand,
     Debiased,
     HardnessWeighted,
+    MarginBand,
     MixedNegatives,
+    NearestKeys,
     NegativeRule,
     OracleNegatives,
-    PositiveRule,
     RandomNegatives,
+    RankBand,
     RingNegatives,
     select,
     terms,
@@ -29,26 +32,29 @@ from cltools.mining import (
 
 RULES: list[NegativeRule] = [
     AllNegatives(),
-    BandNegatives(0.1, 0.5),
-    BandNegatives(0.1, 0.5, reference="anchor"),
-    BandNegatives(0.1, 0.5, reference="gradient"),
-    BandNegatives(-0.5, 0.2, reference="margin", unit="cosine"),
-    BandNegatives(0.0, 0.4, unit="cosine", rescale=True),
+    RankBand(0.1, 0.5),
+    RankBand(0.1, 0.5, by="anchor"),
+    RankBand(0.1, 0.5, by="force"),
+    MarginBand(margin=-0.2, within=0.7),
+    CosineBand(above=0.0, below=0.4, rescale=True),
     RandomNegatives(0.3),
     RingNegatives(),
     HardnessWeighted(),
     Debiased(),
-    CancelFalseNegatives(k=5, threshold=0.3),
+    CancelFalseNegatives(k=5, min_cosine=0.3),
     MixedNegatives(hardest=10, pairs=4, with_anchor=2),
     OracleNegatives(),
 ]
-rules = pytest.mark.parametrize(
-    "rule", RULES, ids=lambda rule: f"{type(rule).__name__}-{getattr(rule, 'reference', '')}"
-)
+rules = pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{type(rule).__name__}-{getattr(rule, 'by', '')}")
 
 
 def side(rule: NegativeRule, **more: Any) -> Side:
-    return Side(more.pop("positives", PositiveRule().at(1)), rule, more.pop("temperature", 0.2), more.pop("epoch", 5))
+    return Side(
+        more.pop("positives", NearestKeys(min_weight="mean").at(1)),
+        rule,
+        more.pop("temperature", 0.2),
+        more.pop("epoch", 5),
+    )
 
 
 @rules
@@ -57,7 +63,7 @@ def test_bands_are_those_of_select(rule: NegativeRule) -> None:
     s = snapshot.similarities(torch.tensor([11]))
     j = judge(s, side(rule), "sep")
     draws = torch.Generator().manual_seed(0)
-    expected = select(s, PositiveRule().at(1), rule, temperature=0.2, generator=draws)
+    expected = select(s, NearestKeys(min_weight="mean").at(1), rule, temperature=0.2, generator=draws)
     assert np.array_equal(j.band, expected.band[0].numpy())
     assert torch.equal(j.selection.negative_weight, expected.negative_weight)
 
@@ -70,7 +76,7 @@ def test_forces_are_the_gradient_across_the_normalised_anchor(rule: NegativeRule
     row = torch.tensor([11])
     s = snapshot.similarities(row)
     j = judge(s, side(rule), form)
-    z = s.anchor.detach().double()
+    z = s.anchor_keys.detach().double()
     arguments = dict(terms(s, j.selection))
     cosines = arguments["negative"].double().requires_grad_()  # type: ignore[attr-defined]
     arguments |= {"negative": cosines, "positive": arguments["positive"].double()}  # type: ignore[attr-defined]
@@ -83,7 +89,7 @@ def test_forces_are_the_gradient_across_the_normalised_anchor(rule: NegativeRule
 
 def test_the_order_is_that_of_the_score_with_the_own_key_last() -> None:
     snapshot = made()
-    for rule in (BandNegatives(0.1, 0.5), BandNegatives(0.1, 0.5, reference="anchor"), RingNegatives()):
+    for rule in (RankBand(0.1, 0.5), RankBand(0.1, 0.5, by="anchor"), RingNegatives()):
         j = judge(snapshot.similarities(torch.tensor([11])), side(rule), "sep")
         assert j.order[-1] == 11 and j.ranked[-1] == -np.inf
         assert (np.diff(j.ranked[:-1]) <= 0).all() and np.array_equal(np.sort(j.order), np.arange(60))
@@ -92,8 +98,8 @@ def test_the_order_is_that_of_the_score_with_the_own_key_last() -> None:
 
 def test_the_plain_force_is_that_of_every_key_kept() -> None:
     s = made().similarities(torch.tensor([3]))
-    j = judge(s, side(BandNegatives(0.1, 0.5)), "sep")
-    plain = judge(s, side(AllNegatives(), positives=PositiveRule(weighting="none")), "sep")
+    j = judge(s, side(RankBand(0.1, 0.5)), "sep")
+    plain = judge(s, side(AllNegatives(), positives=AugmentedView()), "sep")
     assert np.array_equal(j.plain_force, plain.force) and j.plain_force.sum() == pytest.approx(1, abs=1e-5)
     assert judge(s, side(RingNegatives()), "sep", j.plain_force).plain_force is j.plain_force
 

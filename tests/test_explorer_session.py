@@ -22,10 +22,15 @@ from cltools.explorer.session import ONLY_FORCES, Session
 from cltools.explorer.state import State
 from cltools.mining import (
     Band,
-    BandNegatives,
+    Context,
+    CosineBand,
+    EveryKey,
+    MarginBand,
+    NearestKeys,
     NegativeRule,
     PositiveRule,
     RandomNegatives,
+    RankBand,
     RingNegatives,
     Selection,
     Similarities,
@@ -48,13 +53,15 @@ def session(**changes: Any) -> Session:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"lower": 0.02, "upper": 0.3}, BandNegatives(0.02, 0.3)),
-        ({"lower": 0.6, "upper": 0.9}, BandNegatives(0.6, 0.9)),
-        ({"lower": 0.2}, BandNegatives(0.2, 0.5)),
-        ({"closest": 3}, BandNegatives(3 / 60, 0.5)),
-        ({"beyond": 12}, BandNegatives(0.1, 12 / 60)),
-        ({"band": [40, 50]}, BandNegatives(40 / 60, 50 / 60)),
-        ({"rescale": True}, BandNegatives(0.1, 0.5, rescale=True)),
+        ({"drop_closest": 0.02, "keep_within": 0.3}, RankBand(0.02, 0.3)),
+        ({"drop_closest": 0.6, "keep_within": 0.9}, RankBand(0.6, 0.9)),
+        ({"drop_closest": 0.2}, RankBand(0.2, 0.5)),
+        ({"closest": 3}, RankBand(3 / 60, 0.5)),
+        ({"beyond": 12}, RankBand(0.1, 12 / 60)),
+        ({"band": [40, 50]}, RankBand(40 / 60, 50 / 60)),
+        ({"rescale": True}, RankBand(0.1, 0.5, rescale=True)),
+        ({"rule": "CosineBand", "above": -0.5, "below": 0.25}, CosineBand(-0.5, 0.25)),
+        ({"rule": "MarginBand", "relative": None, "margin": 0.1, "within": 0.3}, MarginBand(margin=0.1, within=0.3)),
         ({"rule": "RingNegatives"}, RingNegatives()),
         ({"rule": "RingNegatives", "outer": 0.3}, RingNegatives(outer=0.3)),
         ({"rule": "RandomNegatives", "share": 0.25}, RandomNegatives(0.25)),
@@ -69,10 +76,12 @@ def test_a_control_changes_the_negative_rule(changes: dict[str, Any], expected: 
     ("changes", "field", "value"),
     [
         ({"k": 3}, "k", 3),
-        ({"k": None}, "k", None),
-        ({"weighting": "hard"}, "weighting", "hard"),
-        ({"search": "anchor"}, "search", "anchor"),
-        ({"threshold": 0.5}, "threshold", 0.5),
+        ({"weighting": "uniform"}, "weighting", "uniform"),
+        ({"positives.by": "anchor"}, "by", "anchor"),
+        ({"rule": "AllNegatives", "by": "anchor"}, "by", "anchor"),
+        ({"min_cosine": 0.5}, "min_cosine", 0.5),
+        ({"min_weight": 0.1}, "min_weight", 0.1),
+        ({"positive_rule": "EveryKey", "augmented_share": 0.25}, "augmented_share", 0.25),
         ({"augmented_share": None}, "augmented_share", None),
     ],
 )
@@ -81,8 +90,9 @@ def test_a_control_changes_the_positive_rule(changes: dict[str, Any], field: str
 
 
 def test_every_control_says_what_it_is_for() -> None:
-    shipped = [name for name in rule_names() if hasattr(mining, name)]  # other tests define rules of their own
-    states = [session(rule=name) for name in shipped] + [session(compare=True)]
+    names = {"rule": rule_names(NegativeRule), "positive_rule": rule_names(PositiveRule)}
+    shipped = [(kind, n) for kind, ns in names.items() for n in ns if hasattr(mining, n)]  # not those of other tests
+    states = [session(**{kind: name}) for kind, name in shipped] + [session(compare=True)]
     told = {control.name: control.help for s in states for control in s.controls}
     assert not [name for name, words in told.items() if not words or words.startswith("In code")]
     assert HELP.keys() <= told.keys()
@@ -94,9 +104,9 @@ def test_dotted_names_reach_fields_that_two_rules_share() -> None:
     s = (
         Session(SNAPSHOT)
         .set(rule="CancelFalseNegatives")
-        .set({"negatives.k": 3, "positives.k": 7, "negatives.search": "key"})
+        .set({"negatives.k": 3, "positives.k": 7, "negatives.by": "positive"})
     )
-    assert s.rules[0].k == 7 and s.rules[1].k == 3 and s.rules[1].search == "key"  # type: ignore[attr-defined]
+    assert s.rules[0].k == 7 and s.rules[1].k == 3 and s.rules[1].by == "positive"  # type: ignore[attr-defined]
     s.set({"positives.temperature": 0.3})
     assert s.rules[0].temperature == 0.3 and s.state.side.temperature == 0.2
 
@@ -104,9 +114,9 @@ def test_dotted_names_reach_fields_that_two_rules_share() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"lowr": 0.1}, "Unknown control 'lowr'. Did you mean lower"),
-        ({"lower": 0.9}, "must satisfy"),
-        ({"lower": "much"}, "negatives.lower must be of type float"),
+        ({"drop_closst": 0.1}, "Unknown control 'drop_closst'. Did you mean drop_closest"),
+        ({"drop_closest": 0.9}, "must satisfy"),
+        ({"drop_closest": "much"}, "negatives.drop_closest must be of type float"),
         ({"k": 0}, "k is 0; it must be at least 1"),
         ({"anchor": 8}, "No image has the id 8"),
         ({"epoch": 2}, "no epoch 2; it has 1, 5"),
@@ -115,7 +125,10 @@ def test_dotted_names_reach_fields_that_two_rules_share() -> None:
         ({"rule": "RingNegative"}, "Did you mean RingNegatives"),
         ({"colour": "difference"}, "compare=True"),
         ({"colour": "red"}, "Unknown value of state.colour 'red'"),
-        ({"unit": "rank", "reference": "margin", "closest": "x"}, "could not convert"),
+        ({"rule": "MarginBand", "closest": "x"}, "could not convert"),
+        ({"rule": "MarginBand", "by": "up"}, "by"),
+        ({"positive_rule": "RankBand"}, "positive rule"),
+        ({"by": "either"}, "by"),
     ],
 )
 def test_a_mistake_is_explained_and_changes_nothing(changes: dict[str, Any], message: str) -> None:
@@ -126,22 +139,48 @@ def test_a_mistake_is_explained_and_changes_nothing(changes: dict[str, Any], mes
     assert s.state == before
 
 
-def test_units_that_a_reference_does_not_have_are_refused() -> None:
-    with pytest.raises(ValueError, match="A force is no cosine"):
-        session(reference="gradient").set(unit="cosine")
-    with pytest.raises(ValueError, match="A margin has cosine edges only"):
-        session(reference="margin").set(unit="rank")
+def test_a_rule_without_edges_has_none_to_move() -> None:
     with pytest.raises(ValueError, match="has no edges; choose"):
         session(rule="RingNegatives").set(closest=3)
 
 
-@pytest.mark.parametrize("reference", ["anchor", "gradient", "margin"])
-def test_another_reference_keeps_as_many_keys(reference: str) -> None:
-    s = session(weighting="none")
-    before = np.bincount(s.judgement.band, minlength=6)
-    s.set(reference=reference)
+@pytest.mark.parametrize(
+    "change",
+    [{"by": "anchor"}, {"by": "force"}, {"rule": "CosineBand"}, {"rule": "MarginBand"}],
+    ids=json.dumps,
+)
+def test_another_measure_keeps_as_many_keys_and_is_undone(change: dict[str, Any]) -> None:
+    s = session(positive_rule="AugmentedView")
+    before, was = np.bincount(s.judgement.band, minlength=6), s.state
+    s.set(change)
     assert np.array_equal(np.bincount(s.judgement.band, minlength=6), before)
-    assert np.array_equal(np.bincount(s.set(reference="positive", unit="rank").judgement.band, minlength=6), before)
+    assert np.array_equal(np.bincount(s.set(rule="RankBand", by="positive").judgement.band, minlength=6), before)
+    while s.state != was and s.state != s.back().state:
+        pass
+    assert s.state == was and s.rules[1] == RankBand(0.1, 0.5)
+
+
+def test_a_chain_of_bands_keeps_as_many_keys_and_whose_closeness_is_meant() -> None:
+    s = session(positive_rule="AugmentedView", by="anchor")
+    before = s.judgement.band
+    for rule in ("CosineBand", "RankBand", "CosineBand"):
+        s.set(rule=rule)
+        assert np.array_equal(s.judgement.band, before) and s.rules[1].by == "anchor"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("rule", ["RankBand", "CosineBand", "MarginBand"])
+def test_edges_of_every_band_move_from_the_controls(rule: str) -> None:
+    s = session(positive_rule="AugmentedView", rule=rule)
+    controls = {c.name: c for c in s.controls}
+    for name in ("closest", "beyond"):
+        at = int(np.searchsorted(controls[name].options, controls[name].value))
+        less, more = controls[name].options[max(at - 4, 0)], controls[name].options[at + 4]
+        kept = [(s.set({name: value}).judgement.band == Band.POTENTIAL).sum() for value in (less, more)]
+        grows = (name == "beyond") == (rule == "RankBand")
+        if name == "closest" and rule != "RankBand":
+            grows = True
+        assert (kept[0] < kept[1]) == grows and kept[0] != kept[1], (name, kept)
+        s.back()
 
 
 def test_another_anchor_keeps_the_shares_and_moves_the_lines() -> None:
@@ -153,49 +192,52 @@ def test_another_anchor_keeps_the_shares_and_moves_the_lines() -> None:
     assert s.judgement.edges.closest == edges.closest and s.judgement.edges.closest_score != edges.closest_score
 
 
-def test_a_weighting_without_a_gate_drops_the_gate() -> None:
-    assert session(threshold=0.5).set(weighting="soft").rules[0].threshold is None
+def test_a_positive_rule_is_chosen_and_found_again_as_it_was_left() -> None:
+    s = session(k=3, positive_rule="EveryKey")
+    assert s.rules[0] == EveryKey().at(1) and "positives.k" not in {c.name for c in s.controls}
+    assert s.set(positive_rule="AugmentedView").judgement.selection.positive_weight.tolist() == [[1.0]]
+    assert s.set(positive_rule="NearestKeys").rules[0].k == 3
 
 
 def test_numpys_numbers_are_numbers_and_edges_need_no_order() -> None:
     assert session(anchor=SNAPSHOT.ids[3], temperature=np.float32(0.5)).state.anchor == 16
-    s = Session(SNAPSHOT).set({"lower": 0.6, "upper": 0.9})
-    assert s.rules[1] == BandNegatives(0.6, 0.9)
-    assert s.set(negatives={"rescale": True}, lower=0.02).rules[1] == BandNegatives(0.02, 0.9, rescale=True)
+    s = Session(SNAPSHOT).set({"drop_closest": 0.6, "keep_within": 0.9})
+    assert s.rules[1] == RankBand(0.6, 0.9)
+    assert s.set(negatives={"rescale": True}, drop_closest=0.02).rules[1] == RankBand(0.02, 0.9, rescale=True)
 
 
 def test_an_edge_moved_in_another_unit_is_refused() -> None:
     s = session(closest={"unit": "rank", "value": 3})
-    assert s.rules[1] == BandNegatives(3 / 60, 0.5)
+    assert s.rules[1] == RankBand(3 / 60, 0.5)
     with pytest.raises(ValueError, match="was moved by rank, and edges are by cosine now"):
-        s.set({"unit": "cosine", "closest": {"unit": "rank", "value": 12}})
+        s.set({"rule": "CosineBand", "closest": {"unit": "rank", "value": 12}})
 
 
 def test_margins_below_minus_one_keep_the_band_too() -> None:
     """Opposite vectors, whose margins reach −2."""
     far = replace(SNAPSHOT, keys=np.concatenate([SNAPSHOT.keys[:, :30], -SNAPSHOT.anchors[:, :30]], axis=1))
     for upper in (0.5, 1.0):
-        s = Session(far).set(weighting="none", lower=0.1, upper=upper)
+        s = Session(far).set(positive_rule="AugmentedView", drop_closest=0.1, keep_within=upper)
         before = np.bincount(s.judgement.band, minlength=6)
-        assert np.array_equal(np.bincount(s.set(reference="margin").judgement.band, minlength=6), before)
-        assert np.array_equal(np.bincount(s.set(reference="positive").judgement.band, minlength=6), before)
+        assert np.array_equal(np.bincount(s.set(rule="MarginBand").judgement.band, minlength=6), before)
+        assert np.array_equal(np.bincount(s.set(rule="RankBand").judgement.band, minlength=6), before)
 
 
 def test_the_runs_own_rule_is_found_again() -> None:
     own = Session(SNAPSHOT).rules[1]
-    assert session(rule="RingNegatives").set(rule="BandNegatives").rules[1] == own
+    assert session(rule="RingNegatives").set(rule="RankBand").rules[1] == own
 
 
 def test_a_rule_is_found_again_as_it_was_left() -> None:
-    s = session(lower=0.03, upper=0.7).set(rule="RingNegatives").set(outer=0.4).set(rule="BandNegatives")
-    assert s.rules[1] == BandNegatives(0.03, 0.7)
+    s = session(drop_closest=0.03, keep_within=0.7).set(rule="RingNegatives").set(outer=0.4).set(rule="RankBand")
+    assert s.rules[1] == RankBand(0.03, 0.7)
     assert s.set(rule="RingNegatives").rules[1] == RingNegatives(outer=0.4)
 
 
 def test_what_cannot_be_judged_changes_nothing() -> None:
-    s = Session(made(labelled=False)).set(lower=0.2)
+    s = Session(made(labelled=False)).set(drop_closest=0.2)
     before = s.state
-    with pytest.raises(ValueError, match="OracleNegatives needs labels"):
+    with pytest.raises(ValueError, match="OracleNegatives reads same_class"):
         s.set(rule="OracleNegatives")
     assert s.state == before and s.back().state == Session(made(labelled=False)).state
     assert "OracleNegatives" not in next(c for c in s.controls if c.name == "rule").options
@@ -210,8 +252,8 @@ def test_a_readers_own_rule_can_be_chosen() -> None:
     class FarNegatives(AllNegatives):
         share: float = 0.5
 
-        def judge(self, s: Similarities, eligible: torch.Tensor, **_: Any) -> torch.Tensor:
-            return torch.where(s.anchor < self.share, 2, 3).to(torch.int8)
+        def judge(self, s: Similarities, context: Context) -> torch.Tensor:
+            return torch.where(s.anchor_keys < self.share, 2, 3).to(torch.int8)
 
     s = session(rule="FarNegatives", share=0.1)
     assert (s.judgement.band == Band.POTENTIAL).sum() > 0
@@ -232,28 +274,28 @@ def test_walking_wraps_around_and_the_nearest_is_the_closest_key() -> None:
 def test_back_undoes_changes_and_moves_of_one_control_are_one() -> None:
     s = session()
     start = s.state
-    for lower in (0.02, 0.03, 0.04):
-        s.set(lower=lower)
+    for share in (0.02, 0.03, 0.04):
+        s.set(drop_closest=share)
     moved = s.state
     s.set(truth=True)
     assert s.back().state == moved and s.back().state == start
     assert s.back().state == start, "there is nothing before the first"
-    s.set(lower=0.02)
+    s.set(drop_closest=0.02)
     s.set(truth=True)
     s.back()
-    s.set(lower=0.09)
-    assert s.back().state.side.negatives == BandNegatives(0.02, 0.5), "a move after a step back is a new one"
+    s.set(drop_closest=0.09)
+    assert s.back().state.side.negatives == RankBand(0.02, 0.5), "a move after a step back is a new one"
 
 
 def test_reset_returns_to_the_first_rules_and_can_be_undone() -> None:
-    s = session(lower=0.02, anchor=13, truth=True)
+    s = session(drop_closest=0.02, anchor=13, truth=True)
     moved = s.state
     assert s.reset().state == replace(Session(SNAPSHOT).state, anchor=13)
     assert s.back().state == moved
 
 
 def test_a_state_is_restored_from_its_line_and_a_wrong_one_changes_nothing() -> None:
-    s = session(lower=0.02, compare=True, temperature=0.1)
+    s = session(drop_closest=0.02, compare=True, temperature=0.1)
     line = s.state.to_json()
     assert Session(SNAPSHOT, line).state == s.state == Session(SNAPSHOT).restore(line).state
     other = session()
@@ -268,12 +310,12 @@ def test_a_state_is_restored_from_its_line_and_a_wrong_one_changes_nothing() -> 
 
 
 def test_comparing_moves_a_copy_and_leaves_the_first() -> None:
-    s = session(compare=True, lower=0.3)
+    s = session(compare=True, drop_closest=0.3)
     assert s.state.active == "B" and s.state.colour == "difference"
-    assert s.state.a.negatives == BandNegatives(0.1, 0.5) and s.rules[1] == BandNegatives(0.3, 0.5)
+    assert s.state.a.negatives == RankBand(0.1, 0.5) and s.rules[1] == RankBand(0.3, 0.5)
     assert "by A only" in s.sentence
-    s.set(active="A", upper=0.9)
-    assert s.rules[1] == BandNegatives(0.1, 0.9)
+    s.set(active="A", keep_within=0.9)
+    assert s.rules[1] == RankBand(0.1, 0.9)
     assert s.set(compare=False).state.b is None and s.state.colour == "band"
 
 
@@ -297,11 +339,11 @@ def test_two_snapshots_show_the_same_anchor_by_their_own_rules() -> None:
     other = made(seed=1, method="moco")
     s = Session(SNAPSHOT, other=other)
     a, b = s.judged("A"), s.judged("B")
-    assert np.array_equal(a.cosine, SNAPSHOT.similarities(torch.tensor([0])).anchor[0].numpy())
-    assert np.array_equal(b.cosine, other.similarities(torch.tensor([0])).anchor[0].numpy())
+    assert np.array_equal(a.cosine, SNAPSHOT.similarities(torch.tensor([0])).anchor_keys[0].numpy())
+    assert np.array_equal(b.cosine, other.similarities(torch.tensor([0])).anchor_keys[0].numpy())
     assert (b.band == Band.POTENTIAL).sum() == 59
     s.set(active="B", epoch=1)
-    early = other.similarities(torch.tensor([0]), epoch=0).anchor[0].numpy()
+    early = other.similarities(torch.tensor([0]), epoch=0).anchor_keys[0].numpy()
     assert np.array_equal(s.judgement.cosine, early) and s.state.a.epoch == 5
     with pytest.raises(ValueError, match="not of the same images"):
         Session(SNAPSHOT, other=made(count=50))
@@ -337,8 +379,8 @@ def test_only_forces_changed_is_said_and_only_then() -> None:
     assert ONLY_FORCES not in two.sentence, "another side is no change"
     s = session()
     assert ONLY_FORCES in s.set(temperature=0.1).sentence
-    assert ONLY_FORCES not in s.set(lower=0.05).sentence
-    s = session(reference="gradient", lower=0.1, upper=0.5)
+    assert ONLY_FORCES not in s.set(drop_closest=0.05).sentence
+    s = session(by="force", drop_closest=0.1, keep_within=0.5)
     before = s.judgement.band
     s.set(temperature=1.0)
     assert (ONLY_FORCES in s.sentence) == np.array_equal(before, s.judgement.band)
@@ -358,7 +400,7 @@ def test_about_all_anchors() -> None:
 
 @pytest.mark.parametrize("share", [1e-9, 1.0])
 def test_an_empty_band_is_ordinary(share: float) -> None:
-    s = session(rule="OracleNegatives") if share == 1 else session(lower=0.0, upper=share)
+    s = session(rule="OracleNegatives") if share == 1 else session(drop_closest=0.0, keep_within=share)
     text = s.sentence
     assert ("keeps 0 (0.0 %)" in text and "Nothing pushes" in text) == (share < 1)
 
@@ -367,8 +409,8 @@ def test_an_empty_band_is_ordinary(share: float) -> None:
 
 
 def test_rules_as_python_make_the_same_rules() -> None:
-    s = session(lower=0.03, k=7, weighting="hard")
-    scope: dict[str, Any] = {"PositiveRule": PositiveRule, "BandNegatives": BandNegatives}
+    s = session(drop_closest=0.03, k=7, weighting="uniform")
+    scope: dict[str, Any] = {"NearestKeys": NearestKeys, "RankBand": RankBand}
     exec(s.python(), scope)
     assert (scope["positives"], scope["negatives"]) == s.rules
 
@@ -392,8 +434,8 @@ def test_controls_name_every_setting_and_their_values() -> None:
     found = {c.name: c for c in s.controls}
     assert {
         "rule",
-        "reference",
-        "unit",
+        "by",
+        "positive_rule",
         "closest",
         "beyond",
         "temperature",
@@ -402,7 +444,7 @@ def test_controls_name_every_setting_and_their_values() -> None:
         "scope",
         "map",
     } <= found.keys()
-    assert {"truth", "doubtful", "compare", "active", "positives.k", "positives.search"} <= found.keys()
+    assert {"truth", "doubtful", "compare", "active", "positives.k", "positives.by"} <= found.keys()
     for control in found.values():
         assert control.label and (control.kind != "select" or control.value in control.options), control
         assert control.kind not in ("range", "edge") or (
@@ -416,8 +458,8 @@ def test_controls_name_every_setting_and_their_values() -> None:
 # --- it shows what training does
 
 
-@pytest.mark.parametrize("rule", [BandNegatives(0.05, 0.6), BandNegatives(0.1, 0.4, reference="gradient")], ids=repr)
-def test_bands_are_those_of_the_first_step_of_training(rule: BandNegatives, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("rule", [RankBand(0.05, 0.6), RankBand(0.1, 0.4, by="force")], ids=repr)
+def test_bands_are_those_of_the_first_step_of_training(rule: RankBand, monkeypatch: pytest.MonkeyPatch) -> None:
     """An explorer's rules train; over a float32 snapshot of a step's vectors it shows the step's bands, key for key."""
     images = load_images("digits").subset(96, seed=0)
     experiment = replace(

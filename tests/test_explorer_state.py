@@ -9,16 +9,16 @@ from hypothesis import given, settings, strategies as st
 from snapshots import made
 
 from cltools.explorer.state import Side, State, check, first_state
-from cltools.mining import BandNegatives, PositiveRule, RandomNegatives, RingNegatives
+from cltools.mining import NearestKeys, RandomNegatives, RankBand, RingNegatives
 
 rules = st.one_of(
-    st.builds(BandNegatives, lower=st.floats(0, 0.4), upper=st.floats(0.5, 1)),
+    st.builds(RankBand, drop_closest=st.floats(0, 0.4), keep_within=st.floats(0.5, 1)),
     st.builds(RandomNegatives, share=st.floats(0.1, 1)),
     st.just(RingNegatives()),
 )
 sides = st.builds(
     Side,
-    positives=st.builds(PositiveRule, k=st.integers(1, 9)),
+    positives=st.builds(NearestKeys, k=st.integers(1, 9)),
     negatives=rules,
     temperature=st.floats(0.01, 5),
     epoch=st.integers(1, 30),

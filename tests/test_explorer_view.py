@@ -10,20 +10,20 @@ from cltools.explorer import view
 from cltools.explorer.colours import BANDS, CLASSES, DIFFERENCE, LEVELS, SIZES, SYMBOLS, scale
 from cltools.explorer.judgement import Judgement, judge
 from cltools.explorer.state import Side
-from cltools.mining import Band, BandNegatives, NegativeRule, PositiveRule, RandomNegatives
+from cltools.mining import AugmentedView, Band, NearestKeys, NegativeRule, RandomNegatives, RankBand
 
 SNAPSHOT = made()
 
 
 def judgement(rule: NegativeRule | None = None, row: int = 11) -> Judgement:
     s = SNAPSHOT.similarities(torch.tensor([row]))
-    return judge(s, Side(PositiveRule(k=3).at(1), rule or BandNegatives(0.1, 0.5), 0.2, 5), "sep")
+    return judge(s, Side(NearestKeys(k=3, min_weight="mean").at(1), rule or RankBand(0.1, 0.5), 0.2, 5), "sep")
 
 
 @settings(deadline=None, derandomize=True, max_examples=30)
 @given(lower=st.floats(0, 0.5), width=st.floats(0.05, 0.5), row=st.integers(0, 59))
 def test_groups_hold_each_band_closest_first(lower: float, width: float, row: int) -> None:
-    j = judgement(BandNegatives(lower, min(1.0, lower + width)), row)
+    j = judgement(RankBand(lower, min(1.0, lower + width)), row)
     found = {group.band: group for group in view.groups(j)}
     for band in (Band.MINED, Band.HARD, Band.POTENTIAL, Band.EASY):
         members = [int(i) for i in np.flatnonzero(j.band == band)]
@@ -55,7 +55,7 @@ def test_a_histogram_of_equal_scores_has_one_bin() -> None:
     vectors = np.repeat(same.anchors[:1, :1], 60, axis=1)
     equal = made(groups=1, epochs=(5,))
     s = type(equal)(**{**vars(equal), "anchors": vectors, "keys": vectors}).similarities(torch.tensor([0]))
-    h = view.histogram(judge(s, Side(PositiveRule(weighting="none"), BandNegatives(0.0, 1.0), 0.2, 5), "sep"))
+    h = view.histogram(judge(s, Side(AugmentedView(), RankBand(0.0, 1.0), 0.2, 5), "sep"))
     assert h.counts.sum() == 59 and np.isfinite(h.edges).all()
 
 
@@ -70,7 +70,7 @@ def test_the_curve_ends_at_the_whole_force_and_never_falls() -> None:
 
 
 def test_colour_by_band_and_difference() -> None:
-    a, b = judgement(), judgement(BandNegatives(0.0, 0.2))
+    a, b = judgement(), judgement(RankBand(0.0, 0.2))
     painted = view.by_band(a)
     assert np.array_equal(painted.codes, a.band) and painted.colours[Band.HARD] == BANDS[Band.HARD]
     found = view.by_difference(a, b)

@@ -18,23 +18,27 @@ from torch.nn.functional import normalize
 
 from cltools import (
     AllNegatives,
+    AugmentedView,
     Band,
-    BandNegatives,
+    Context,
     ContrastiveLoss,
     Debiased,
+    EveryKey,
     HardnessWeighted,
     MixedNegatives,
+    NearestKeys,
     NegativeRule,
     OracleNegatives,
     PositiveRule,
     RandomNegatives,
+    RankBand,
     as_metric_learning_miner,
     info_nce,
 )
 from cltools.interop import mined_pairs
 
-NOTHING_MINED = PositiveRule(weighting="none")
-NEAREST = PositiveRule(k=2, weighting="hard")
+NOTHING_MINED = AugmentedView()
+NEAREST = NearestKeys(k=2, weighting="uniform")
 D = 8
 
 
@@ -50,8 +54,8 @@ class DropClosest(NegativeRule):
 
     n: int = 2
 
-    def judge(self, s: Any, eligible: Tensor, *, temperature: float, generator: Any) -> Tensor:
-        score = s.anchor.masked_fill(s.own, -torch.inf)
+    def judge(self, s: Any, context: Context) -> Tensor:
+        score = s.anchor_keys.masked_fill(s.own, -torch.inf)
         edge = score.topk(min(self.n, score.shape[1]), dim=1).values[:, -1:]
         return torch.where(score >= edge, Band.HARD, Band.POTENTIAL).to(torch.int8)
 
@@ -60,7 +64,7 @@ class DropClosest(NegativeRule):
 class Halved(AllNegatives):
     """A reader's own rule with weights that no list of pairs can say."""
 
-    def weigh(self, s: Any, kept: Tensor, eligible: Tensor) -> Tensor:
+    def weigh(self, s: Any, kept: Tensor, context: Context) -> Tensor:
         return 0.5 * kept
 
 
@@ -68,7 +72,7 @@ class Halved(AllNegatives):
 class Made(AllNegatives):
     """A reader's own rule that makes negatives without reading vectors."""
 
-    def synthesise(self, s: Any, kept: Tensor, *, generator: Any) -> Tensor:
+    def synthesise(self, s: Any, kept: Tensor, context: Context) -> Tensor:
         return torch.ones(len(kept), 1, D)
 
 
@@ -78,7 +82,7 @@ class Made(AllNegatives):
 def expected_pairs(
     embeddings: Tensor, labels: Tensor, ref: Tensor, ref_labels: Tensor, positives: PositiveRule, negatives: Any
 ) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
-    """The pairs by loops over Python numbers; `negatives` is a BandNegatives in rank units, or AllNegatives."""
+    """The pairs by loops over Python numbers; `negatives` is a RankBand or AllNegatives."""
     z, n = (normalize(x, dim=1).tolist() for x in (embeddings, ref))
     itself = ref is embeddings
     positive_pairs, negative_pairs = set(), set()
@@ -89,15 +93,16 @@ def expected_pairs(
             continue
         anchor = [oracles.dot(z[i], key) for key in n]
         key = [oracles.dot(n[views[0]], other) for other in n]
-        search = oracles.search_row(positives.search, anchor, key)
-        count = 0 if positives.weighting == "none" else oracles.candidate_count(positives.k, None, len(n))
+        search = oracles.closeness_row(getattr(positives, "by", "positive"), anchor, key)
+        mines = not isinstance(positives, AugmentedView)
+        count = oracles.candidate_count(getattr(positives, "k", None), None, len(n)) if mines else 0
         chosen = sorted(range(len(n)), key=lambda j: (own[j], -search[j]))[:count]
-        weights = oracles.mined_weights(positives, chosen, search, own)
+        weights = oracles.mined_weights(positives, chosen, search, own) if mines else [1.0]
         mined = {j for j, weight in zip(chosen, weights[1:], strict=True) if weight > 0}
         positive_pairs |= {(i, j) for j in mined | set(views if weights[0] > 0 else [])}
-        if isinstance(negatives, BandNegatives):
-            scores = oracles.score_row(negatives.reference, anchor, key, oracles.dot(z[i], n[views[0]]), 0.2)
-            judged = oracles.rank_bands(scores, own, negatives.lower, negatives.upper)
+        if isinstance(negatives, RankBand):
+            scores = oracles.score_row(negatives.by, anchor, key, 0.2)
+            judged = oracles.rank_bands(scores, own, negatives.drop_closest, negatives.keep_within)
         else:
             judged = [oracles.POTENTIAL] * len(n)
         bands = oracles.final_bands(judged, own, [j in mined for j in range(len(n))])
@@ -118,13 +123,13 @@ def as_sets(pairs: tuple[Tensor, ...]) -> tuple[set[tuple[int, int]], set[tuple[
 
 RULES: list[tuple[PositiveRule, NegativeRule]] = [
     (NOTHING_MINED, AllNegatives()),
-    (NOTHING_MINED, BandNegatives(lower=0.1, upper=0.6)),
+    (NOTHING_MINED, RankBand(drop_closest=0.1, keep_within=0.6)),
     (NEAREST, AllNegatives()),
-    (PositiveRule(k=1, weighting="hard", augmented_share=0.0), AllNegatives()),
-    (PositiveRule(k=4), BandNegatives(lower=0.1, upper=0.6)),
-    (PositiveRule(k=3, search="anchor"), BandNegatives(lower=0.0, upper=0.5, reference="anchor")),
-    (PositiveRule(k=3, weighting="hard", threshold=0.5, search="max"), BandNegatives(reference="gradient")),
-    (PositiveRule(k=None, weighting="soft"), AllNegatives()),
+    (NearestKeys(k=1, weighting="uniform", augmented_share=0.0), AllNegatives()),
+    (NearestKeys(k=4, min_weight="mean"), RankBand(drop_closest=0.1, keep_within=0.6)),
+    (NearestKeys(k=3, min_weight="mean", by="anchor"), RankBand(drop_closest=0.0, keep_within=0.5, by="anchor")),
+    (NearestKeys(k=3, weighting="uniform", min_cosine=0.5, by="either"), RankBand(by="force")),
+    (EveryKey(), AllNegatives()),
 ]
 
 
@@ -166,7 +171,7 @@ def test_nothing_selected_is_four_empty_tensors() -> None:
 
 
 def test_length_and_precision_of_the_embeddings_change_nothing() -> None:
-    miner, labels = as_metric_learning_miner(PositiveRule(k=3), BandNegatives()), torch.arange(6).repeat(2)
+    miner, labels = as_metric_learning_miner(NearestKeys(k=3, min_weight="mean"), RankBand()), torch.arange(6).repeat(2)
     embeddings = draw(1, 12, D)
     plain, longer = as_sets(miner(embeddings, labels)), embeddings * torch.linspace(0.1, 9, 12)[:, None]
     assert as_sets(miner(longer, labels)) == as_sets(miner(longer.double(), labels)) == plain
@@ -201,14 +206,14 @@ def test_a_schedule_is_resolved_by_the_caller() -> None:
     assert positive_pairs(NEAREST.at(0.0)) == 12 < positive_pairs(NEAREST)
 
 
-@pytest.mark.parametrize("negatives", [AllNegatives(), BandNegatives(lower=0.05, upper=0.6), DropClosest()])
+@pytest.mark.parametrize("negatives", [AllNegatives(), RankBand(drop_closest=0.05, keep_within=0.6), DropClosest()])
 @pytest.mark.parametrize(
     "loss",
     [pml_losses.TripletMarginLoss(), pml_losses.NTXentLoss(), pml_losses.MultiSimilarityLoss()],
     ids=lambda loss: type(loss).__name__,
 )
 def test_feeds_the_losses_of_the_library(loss: nn.Module, negatives: NegativeRule) -> None:
-    miner = as_metric_learning_miner(PositiveRule(k=2), negatives)
+    miner = as_metric_learning_miner(NearestKeys(k=2, min_weight="mean"), negatives)
     assert isinstance(miner, pml_miners.BaseMiner)
     embeddings, labels = draw(4, 16, D).requires_grad_(), torch.arange(8).repeat(2)
     value = loss(embeddings, labels, miner(embeddings, labels))
@@ -219,7 +224,10 @@ def test_feeds_the_losses_of_the_library(loss: nn.Module, negatives: NegativeRul
 
 def test_works_in_the_memory_of_the_library() -> None:
     memory = pml_losses.CrossBatchMemory(
-        pml_losses.NTXentLoss(), D, memory_size=24, miner=as_metric_learning_miner(PositiveRule(k=2), BandNegatives())
+        pml_losses.NTXentLoss(),
+        D,
+        memory_size=24,
+        miner=as_metric_learning_miner(NearestKeys(k=2, min_weight="mean"), RankBand()),
     )
     for step in range(3):
         embeddings = draw(step, 16, D).requires_grad_()
@@ -233,7 +241,7 @@ def test_works_in_the_memory_of_the_library() -> None:
         (MixedNegatives(), "MixedNegatives weighs .* or makes new ones"),
         (HardnessWeighted(tau_plus=0.0), "HardnessWeighted .* estimates their mass"),
         (Debiased(), "Debiased .* estimates their mass"),
-        (BandNegatives(rescale=True), "without rescale"),
+        (RankBand(rescale=True), "without rescale"),
         (RandomNegatives(rescale=True), "without rescale"),
         (OracleNegatives(), "Use AllNegatives, and give the classes as labels"),
     ],
@@ -341,7 +349,7 @@ def test_with_a_bank_it_is_moco_by_hand(form: Any) -> None:
 
 
 def test_mines_and_drops_by_its_rules() -> None:
-    positives, negatives = PositiveRule(k=2, weighting="hard"), BandNegatives(lower=0.25, upper=0.75)
+    positives, negatives = NearestKeys(k=2, weighting="uniform"), RankBand(drop_closest=0.25, keep_within=0.75)
     loss = filled(12, positive_rule=positives, negative_rule=negatives, temperature=0.2)
     out0, out1 = draw(0, 5, D), draw(1, 5, D)
     keys = bank_of(loss)["keys"]
@@ -364,7 +372,7 @@ def test_takes_rules_that_make_or_weigh_negatives(size: Any) -> None:
     for negatives in (
         MixedNegatives(hardest=4, pairs=3, with_anchor=2),
         HardnessWeighted(),
-        BandNegatives(rescale=True),
+        RankBand(rescale=True),
     ):
         loss = ContrastiveLoss(negative_rule=negatives, memory_bank_size=size)
         for seed in range(3):
@@ -373,7 +381,7 @@ def test_takes_rules_that_make_or_weigh_negatives(size: Any) -> None:
 
 def test_the_first_call_has_an_empty_bank_and_a_finite_gradient() -> None:
     for form in ("sep", "in", "out", "decoupled"):
-        loss = ContrastiveLoss(PositiveRule(k=3), BandNegatives(), form=form, memory_bank_size=(8, D))
+        loss = ContrastiveLoss(NearestKeys(k=3, min_weight="mean"), RankBand(), form=form, memory_bank_size=(8, D))
         assert step(loss, draw(0, 4, D), draw(1, 4, D)).isfinite().all()
         assert loss.bank is not None and len(loss.bank.queue) == 4
         torch.testing.assert_close(loss.bank.queue.keys, normalize(draw(1, 4, D), dim=1))
@@ -453,14 +461,14 @@ def test_a_graph_outlives_what_the_bank_takes_in_between() -> None:
 def test_an_images_older_keys_are_never_its_negatives_nor_mined() -> None:
     ids = torch.arange(6)
     out = draw(0, 6, D)
-    loss = ContrastiveLoss(PositiveRule(k=1, weighting="hard", augmented_share=0.0), memory_bank_size=(6, D))
+    loss = ContrastiveLoss(NearestKeys(k=1, weighting="uniform", augmented_share=0.0), memory_bank_size=(6, D))
     step(loss, out, out, ids)  # now each image's nearest key is its own
     seen: list[Tensor] = []
 
     class Watch(AllNegatives):
-        def judge(self, s: Any, eligible: Tensor, *, temperature: float, generator: Any) -> Tensor:
+        def judge(self, s: Any, context: Context) -> Tensor:
             seen.extend([s.own, eligible])
-            return super().judge(s, eligible, temperature=temperature, generator=generator)
+            return super().judge(s, context)
 
     loss.negative_rule = Watch()
     loss(out, out, ids)
@@ -506,14 +514,14 @@ def test_a_symmetric_loss_leaves_one_key_an_image() -> None:
 
 
 def test_says_what_it_is() -> None:
-    text = repr(ContrastiveLoss(negative_rule=BandNegatives(lower=0.05), temperature=0.2))
-    assert "BandNegatives(lower=0.05" in text and "temperature=0.2" in text
+    text = repr(ContrastiveLoss(negative_rule=RankBand(drop_closest=0.05), temperature=0.2))
+    assert "RankBand(drop_closest=0.05" in text and "temperature=0.2" in text
 
 
 def test_rules_in_the_wrong_order_are_refused_at_once() -> None:
     for call in (
-        lambda: ContrastiveLoss(BandNegatives()),  # type: ignore[arg-type]
-        lambda: as_metric_learning_miner(AllNegatives(), PositiveRule()),  # type: ignore[arg-type]
+        lambda: ContrastiveLoss(RankBand()),  # type: ignore[arg-type]
+        lambda: as_metric_learning_miner(AllNegatives(), NearestKeys(min_weight="mean")),  # type: ignore[arg-type]
     ):
         with pytest.raises((ValueError, TypeCheckError), match="PositiveRule"):
             call()
@@ -523,8 +531,8 @@ def test_in_a_memory_of_the_batch_the_positive_is_another_view() -> None:
     """As pytorch-metric-learning's CrossBatchMemory gives it: the reference holds the very rows, in another tensor."""
     rows, labels = draw(0, 8, D), torch.arange(4).repeat(2)
     for order in (torch.arange(8), torch.arange(8).flip(0)):
-        pairs = mined_pairs(rows, labels, rows[order].clone(), labels[order], NEAREST, BandNegatives(0.1, 0.6))
-        inside = mined_pairs(rows, labels, rows, labels, NEAREST, BandNegatives(0.1, 0.6))
+        pairs = mined_pairs(rows, labels, rows[order].clone(), labels[order], NEAREST, RankBand(0.1, 0.6))
+        inside = mined_pairs(rows, labels, rows, labels, NEAREST, RankBand(0.1, 0.6))
         a2, n = pairs[2], order[pairs[3]]
         assert {*zip(a2.tolist(), n.tolist(), strict=True)} == {
             *zip(inside[2].tolist(), inside[3].tolist(), strict=True)
@@ -569,7 +577,9 @@ def test_a_bank_of_another_size_is_refused(sizes: tuple[Any, Any]) -> None:
 def test_everything_is_float32_under_autocast(size: Any) -> None:
     def values() -> list[Tensor]:
         negatives = MixedNegatives(pairs=2, with_anchor=2)
-        loss = ContrastiveLoss(PositiveRule(k=2), negatives, memory_bank_size=size, generator=torch.Generator())
+        loss = ContrastiveLoss(
+            NearestKeys(k=2, min_weight="mean"), negatives, memory_bank_size=size, generator=torch.Generator()
+        )
         outputs = []
         for seed in range(3):
             out0 = draw(seed, 4, D).bfloat16().requires_grad_()
@@ -593,8 +603,10 @@ def test_keys_stay_float32_whatever_the_loss_is_cast_to() -> None:
 
 @pytest.mark.gpu
 def test_runs_on_the_gpu_as_on_the_cpu() -> None:
-    losses = [ContrastiveLoss(PositiveRule(k=2), BandNegatives(), memory_bank_size=(16, D)) for _ in range(2)]
-    miner, labels = as_metric_learning_miner(PositiveRule(k=2), BandNegatives()), torch.arange(6).repeat(2)
+    losses = [
+        ContrastiveLoss(NearestKeys(k=2, min_weight="mean"), RankBand(), memory_bank_size=(16, D)) for _ in range(2)
+    ]
+    miner, labels = as_metric_learning_miner(NearestKeys(k=2, min_weight="mean"), RankBand()), torch.arange(6).repeat(2)
     for seed in range(5):
         out0, out1, ids = draw(seed, 5, D), draw(seed + 9, 5, D), torch.arange(seed, seed + 5)
         here, there = step(losses[0], out0, out1, ids), step(losses[1], out0.cuda(), out1.cuda(), ids)

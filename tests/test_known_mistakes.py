@@ -25,12 +25,14 @@ from cltools.gradients import info_nce_gradients
 from cltools.losses import LossSettings, info_nce, negative_mass
 from cltools.mining import (
     AllNegatives,
+    AugmentedView,
     Band,
-    BandNegatives,
+    CosineBand,
     Estimate,
+    NearestKeys,
     NegativeRule,
-    PositiveRule,
     RandomNegatives,
+    RankBand,
     RingNegatives,
     Similarities,
     select,
@@ -41,7 +43,7 @@ from cltools.training import Run, fit
 
 fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's
 
-PLAIN = PositiveRule(weighting="none")
+PLAIN = AugmentedView()
 ROOT = Path(__file__).parents[1]
 HERE = "tests/test_known_mistakes.py"
 
@@ -364,7 +366,7 @@ def test_10_an_edge_parts_cosines_that_bfloat16_cannot() -> None:
     z, keys = torch.tensor([[1.0, 0.0]]), torch.stack([cosine, (1 - cosine.square()).sqrt()], dim=1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         s = similarities(z, z, keys, nobodys(1, 2))
-        band = select(s, PLAIN, BandNegatives(-1.0, 0.9, unit="cosine")).band
+        band = select(s, PLAIN, CosineBand(above=-1.0, below=0.9)).band
     assert band.tolist() == [[Band.POTENTIAL, Band.HARD]]
 
 
@@ -381,7 +383,7 @@ def test_11_equal_features_give_the_log_of_the_number_of_terms_at_any_temperatur
     torch.testing.assert_close(pull, torch.full((3, 1), -7 / 8 / temperature))
 
 
-@pytest.mark.parametrize("rule", [RandomNegatives(0.25), BandNegatives(0.25, 0.5)], ids=["chance", "band"])
+@pytest.mark.parametrize("rule", [RandomNegatives(0.25), RankBand(0.25, 0.5)], ids=["chance", "band"])
 def test_12_fewer_negatives_lower_the_loss_and_rescaling_undoes_it(rule: Any) -> None:
     """All keys push alike, so that nothing is chosen but their number."""
     z, n = vectors(0, 5, 400)
@@ -398,16 +400,21 @@ def test_12_fewer_negatives_lower_the_loss_and_rescaling_undoes_it(rule: Any) ->
 # --- 17: thresholds
 
 
-@pytest.mark.parametrize("rule", [BandNegatives(), BandNegatives(0.1, 0.5, "anchor"), RingNegatives(0.2, 0.5)])
+@pytest.mark.parametrize("rule", [RankBand(), RankBand(0.1, 0.5, by="anchor"), RingNegatives(0.2, 0.5)])
 def test_17_rank_shares_stay_where_cosines_spread_otherwise(rule: NegativeRule) -> None:
     """Half as wide and a quarter higher, as in a cone; a band in cosines does move, and may keep nothing."""
     z, positive, n = vectors(1, 8, 8, 60)
     s = similarities(z, positive, n, nobodys(8, 60))
-    assert s.key is not None
-    cone = replace(s, anchor=s.anchor / 2 + 0.25, key=s.key / 2 + 0.25, positive=s.positive / 2 + 0.25)
-    mining = PositiveRule(k=3, weighting="hard")
+    assert s.positive_keys is not None
+    cone = replace(
+        s,
+        anchor_keys=s.anchor_keys / 2 + 0.25,
+        positive_keys=s.positive_keys / 2 + 0.25,
+        anchor_positive=s.anchor_positive / 2 + 0.25,
+    )
+    mining = NearestKeys(k=3, weighting="uniform")
     assert torch.equal(select(cone, mining, rule).band, select(s, mining, rule).band)
-    cosines = BandNegatives(-0.5, -0.25, unit="cosine")
+    cosines = CosineBand(above=-0.5, below=-0.25)
     assert (select(s, PLAIN, cosines).negative_weight > 0).any()
     assert not (select(cone, PLAIN, cosines).negative_weight > 0).any()
 
@@ -415,7 +422,7 @@ def test_17_rank_shares_stay_where_cosines_spread_otherwise(rule: NegativeRule) 
 # --- 20: several processes
 
 
-@pytest.mark.parametrize("rule", [AllNegatives(), BandNegatives(0.1, 0.8)], ids=["all", "band"])
+@pytest.mark.parametrize("rule", [AllNegatives(), RankBand(0.1, 0.8)], ids=["all", "band"])
 def test_20_the_mean_over_parts_of_a_batch_is_the_batch_if_all_keys_carry_gradient(rule: NegativeRule) -> None:
     """Training here has one process. So that several may share a batch, keys are told apart by id and not by place,
     and the mean of the gradients of equal parts of the anchors, each against all keys, is that of the whole."""
@@ -427,7 +434,9 @@ def test_20_the_mean_over_parts_of_a_batch_is_the_batch_if_all_keys_carry_gradie
     def loss(rows: slice, keys: Tensor, key_ids: Tensor) -> Tensor:
         z, other = torch.cat([z1[rows], z2[rows]]), torch.cat([z2[rows], z1[rows]])
         compared = ids[rows].repeat(2), key_ids
-        return contrastive_loss(z, other, keys, PositiveRule(k=2), rule, LossSettings(), ids=compared).mean()
+        return contrastive_loss(
+            z, other, keys, NearestKeys(k=2, min_weight="mean"), rule, LossSettings(), ids=compared
+        ).mean()
 
     def gradient(*losses: Tensor) -> Tensor:
         return torch.autograd.grad(sum(losses) / len(losses), weight, retain_graph=True)[0]

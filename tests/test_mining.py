@@ -13,13 +13,18 @@ from torch import Tensor
 from cltools.losses import info_nce
 from cltools.mining import (
     AllNegatives,
+    AugmentedView,
     Band,
-    BandNegatives,
+    CosineBand,
     Estimate,
+    EveryKey,
+    MarginBand,
+    NearestKeys,
     NegativeRule,
     OracleNegatives,
     PositiveRule,
     RandomNegatives,
+    RankBand,
     Selection,
     Similarities,
     select,
@@ -28,7 +33,7 @@ from cltools.mining import (
 )
 
 quick = settings(deadline=None, derandomize=True, max_examples=150)
-NOTHING_MINED = PositiveRule(weighting="none")
+NOTHING_MINED = AugmentedView()
 
 
 def random_similarities(seed: int, rows: int, keys: int, kind: str = "smooth", own: float = 0.1) -> Similarities:
@@ -44,9 +49,9 @@ def random_similarities(seed: int, rows: int, keys: int, kind: str = "smooth", o
         return x.bfloat16().float() if kind == "bf16" else x
 
     return Similarities(
-        anchor=draw(rows, keys),
-        key=draw(rows, keys),
-        positive=draw(rows),
+        anchor_keys=draw(rows, keys),
+        positive_keys=draw(rows, keys),
+        anchor_positive=draw(rows),
         own=torch.rand(rows, keys, generator=g) < own,
         same_class=torch.rand(rows, keys, generator=g) < 0.3,
     )
@@ -62,36 +67,65 @@ inputs = st.builds(
 )
 gates = st.one_of(
     st.just({}),
-    st.fixed_dictionaries({"threshold": st.sampled_from([-1.0, 0.0, 0.25, 0.7, 1.0])}),
-    st.fixed_dictionaries({"min_share": st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0])}),
-    st.fixed_dictionaries({"threshold": st.just(0.25), "min_share": st.just(0.2)}),
+    st.fixed_dictionaries({"min_cosine": st.sampled_from([-1.0, 0.0, 0.25, 0.7, 1.0])}),
+    st.fixed_dictionaries({"min_weight": st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0, "mean"])}),
+    st.fixed_dictionaries({"min_cosine": st.just(0.25), "min_weight": st.just(0.2)}),
 )
 
 
-@st.composite
-def positive_rules(draw: st.DrawFn) -> PositiveRule:
-    weighting = draw(st.sampled_from(["none", "soft", "hard", "soft+hard"]))
-    k = draw(st.sampled_from([None, 1, 2, 3, 5, 20]))
-    pick = draw(st.sampled_from([None, 1, 3]))
-    return PositiveRule(
-        k=k,
-        weighting=weighting,
-        augmented_share=draw(st.sampled_from([None, 0.0, 0.3, 0.5, 1.0])),
-        temperature=draw(st.sampled_from([0.1, 0.5, 1.0])),
-        search=draw(st.sampled_from(["key", "anchor", "max"])),
-        pick=pick if pick is None or k is None else min(pick, k),
-        strength=draw(st.sampled_from([0.0, 0.5, 1.0])),
-        **(draw(gates) if "hard" in weighting else {}),
-    )
+strengths = st.sampled_from([0.0, 0.5, 1.0])
+positive_rules = st.one_of(
+    st.builds(
+        lambda k, pick, gate, **more: NearestKeys(k, pick=pick if pick is None else min(pick, k), **gate, **more),
+        k=st.sampled_from([1, 2, 3, 5, 20]),
+        pick=st.sampled_from([None, 1, 3]),
+        gate=gates,
+        weighting=st.sampled_from(["softmax", "uniform"]),
+        augmented_share=st.sampled_from([None, 0.0, 0.3, 0.5, 1.0]),
+        temperature=st.sampled_from([0.1, 0.5, 1.0]),
+        by=st.sampled_from(["positive", "anchor", "either"]),
+        strength=strengths,
+    ),
+    st.builds(
+        EveryKey,
+        temperature=st.sampled_from([0.1, 0.5, 1.0]),
+        augmented_share=st.sampled_from([0.0, 0.3, 1.0]),
+        strength=strengths,
+    ),
+    st.just(AugmentedView()),
+)
 
 
-@st.composite
-def band_rules(draw: st.DrawFn) -> BandNegatives:
-    reference = draw(st.sampled_from(["positive", "anchor", "gradient", "margin"]))
-    unit = draw(st.sampled_from({"gradient": ["rank"], "margin": ["cosine"]}.get(reference, ["rank", "cosine"])))
-    edges = [0.0, 0.02, 0.1, 0.25, 0.5, 0.7, 0.96, 1.0] if unit == "rank" else [-1.0, -0.5, -0.25, 0.0, 0.3, 0.5, 1.0]
-    lower, upper = sorted(draw(st.lists(st.sampled_from(edges), min_size=2, max_size=2, unique=True)))
-    return BandNegatives(lower=lower, upper=upper, reference=reference, unit=unit, rescale=draw(st.booleans()))
+def edges(*values: float) -> st.SearchStrategy[list[float]]:
+    """Two of the values, the smaller first."""
+    return st.lists(st.sampled_from(values), min_size=2, max_size=2, unique=True).map(sorted)
+
+
+rank_bands = st.builds(
+    lambda e, **more: RankBand(*e, **more),
+    edges(0.0, 0.02, 0.1, 0.25, 0.5, 0.7, 0.96, 1.0),
+    by=st.sampled_from(["positive", "anchor", "force"]),
+    rescale=st.booleans(),
+)
+cosine_bands = st.builds(
+    lambda e, open, **more: CosineBand(
+        None if open == "below" else e[0], None if open == "above" or e[1] == 1 else e[1], **more
+    ),
+    edges(-1.0, -0.5, -0.25, 0.0, 0.3, 0.5, 1.0),
+    open=st.sampled_from(["above", "below", "neither"]),
+    by=st.sampled_from(["positive", "anchor"]),
+    rescale=st.booleans(),
+)
+margin_bands = st.builds(
+    lambda top, within, rescale: MarginBand(**top, within=within, rescale=rescale),
+    top=st.one_of(
+        st.fixed_dictionaries({"margin": st.sampled_from([-0.5, -0.25, 0.0, 0.1, 0.25])}),
+        st.fixed_dictionaries({"relative": st.sampled_from([0.0, 0.5, 0.95, 1.0, 1.5])}),
+    ),
+    within=st.sampled_from([None, 0.1, 0.25, 1.0]),
+    rescale=st.booleans(),
+)
+band_rules = st.one_of(rank_bands, cosine_bands, margin_bands)
 
 
 def row(values: Tensor | None, b: int) -> Any:
@@ -105,12 +139,16 @@ def mined_mask(chosen: Selection, b: int, keys: int) -> list[bool]:
 
 
 def judged_row(s: Similarities, rule: NegativeRule, b: int, temperature: float) -> list[int]:
-    if isinstance(rule, BandNegatives):
-        positive = s.positive[b].item()
-        scores = oracles.score_row(rule.reference, row(s.anchor, b), row(s.key, b), positive, temperature)
-        if rule.unit == "rank":
-            return oracles.rank_bands(scores, row(s.own, b), rule.lower, rule.upper)
-        return oracles.cosine_bands(scores, rule.lower, rule.upper)
+    cosines = row(s.anchor_keys, b)
+    if isinstance(rule, RankBand):
+        scores = oracles.score_row(rule.by, cosines, row(s.positive_keys, b), temperature)
+        return oracles.rank_bands(scores, row(s.own, b), rule.drop_closest, rule.keep_within)
+    if isinstance(rule, CosineBand):
+        scores = oracles.closeness_row(rule.by, cosines, row(s.positive_keys, b))
+        return oracles.value_bands(scores, rule.above, rule.below)
+    if isinstance(rule, MarginBand):
+        positive = s.anchor_positive[b].item()
+        return oracles.margin_bands(cosines, positive, rule.margin, rule.relative, rule.within)
     if isinstance(rule, OracleNegatives):
         return [oracles.OTHER if same else oracles.POTENTIAL for same in row(s.same_class, b)]
     return [oracles.POTENTIAL] * s.own.shape[1]
@@ -118,7 +156,7 @@ def judged_row(s: Similarities, rule: NegativeRule, b: int, temperature: float) 
 
 def check_invariants(s: Similarities, chosen: Selection) -> None:
     """What holds for every selection, whatever the rules."""
-    rows, keys = s.anchor.shape
+    rows, keys = s.anchor_keys.shape
     candidates = chosen.positive_index.shape[1]
     assert chosen.positive_index.dtype == torch.int64
     assert chosen.positive_weight.dtype == chosen.negative_weight.dtype == torch.float32
@@ -137,35 +175,36 @@ def check_invariants(s: Similarities, chosen: Selection) -> None:
 
 
 @quick
-@given(s=inputs, rule=positive_rules(), seed=st.integers(0, 99))
+@given(s=inputs, rule=positive_rules, seed=st.integers(0, 99))
 def test_positives_agree_with_the_loop(s: Similarities, rule: PositiveRule, seed: int) -> None:
-    rows = len(s.anchor)
+    rows = len(s.anchor_keys)
     chosen = select(s, rule, AllNegatives(), generator=torch.Generator().manual_seed(seed))
     check_invariants(s, chosen)
-    mines = rule.weighting != "none" and rule.strength > 0 and rule.augmented_share != 1
+    mines = not isinstance(rule, AugmentedView) and rule.strength > 0
     for b in range(rows):
         got, weights = row(chosen.positive_index, b), row(chosen.positive_weight, b)
         if not mines:
             assert weights == [1.0] + [0.0] * len(got)
             continue
-        search = oracles.search_row(rule.search, row(s.anchor, b), row(s.key, b))
-        oracles.check_candidates(got, search, row(s.own, b), rule.k, rule.pick)
+        search = oracles.closeness_row(getattr(rule, "by", "positive"), row(s.anchor_keys, b), row(s.positive_keys, b))
+        if search:
+            oracles.check_candidates(got, search, row(s.own, b), getattr(rule, "k", None), getattr(rule, "pick", None))
         assert weights == pytest.approx(oracles.mined_weights(rule, got, search, row(s.own, b)), abs=2e-6)
 
 
 @quick
 @given(
     s=inputs,
-    positive=positive_rules(),
+    positive=positive_rules,
     negative=st.one_of(
-        band_rules(), st.builds(OracleNegatives, rescale=st.booleans()), st.builds(AllNegatives), band_rules()
+        band_rules, st.builds(OracleNegatives, rescale=st.booleans()), st.builds(AllNegatives), band_rules
     ),
     temperature=st.sampled_from([0.1, 0.2, 0.5]),
 )
 def test_negatives_agree_with_the_loop(
     s: Similarities, positive: PositiveRule, negative: NegativeRule, temperature: float
 ) -> None:
-    rows, keys = s.anchor.shape
+    rows, keys = s.anchor_keys.shape
     chosen = select(s, positive, negative, temperature=temperature)
     check_invariants(s, chosen)
     for b in range(rows):
@@ -178,20 +217,22 @@ def test_negatives_agree_with_the_loop(
 
 @pytest.mark.parametrize("keys", [0, 1])
 @pytest.mark.parametrize("own", [0.0, 1.0])
-@pytest.mark.parametrize("negative", [AllNegatives(), BandNegatives(lower=0.6, upper=0.9), RandomNegatives(share=0.2)])
+@pytest.mark.parametrize(
+    "negative", [AllNegatives(), RankBand(drop_closest=0.6, keep_within=0.9), RandomNegatives(share=0.2)]
+)
 def test_tiny_queues_and_all_own_keys_are_ordinary(keys: int, own: float, negative: NegativeRule) -> None:
     s = random_similarities(0, 3, keys, own=own)
-    chosen = select(s, PositiveRule(weighting="hard"), negative)
+    chosen = select(s, NearestKeys(weighting="uniform"), negative)
     check_invariants(s, chosen)
     if own or keys == 0:
         assert (chosen.positive_weight[:, 0] == 1).all()
         assert (chosen.negative_weight == 0).all()
-    s.anchor.requires_grad_()
+    s.anchor_keys.requires_grad_()
     loss = info_nce(**terms(s, chosen), temperature=0.2)
     assert loss.isfinite()
     if loss.requires_grad:
         loss.backward()
-        assert s.anchor.grad is None or s.anchor.grad.isfinite().all()
+        assert s.anchor_keys.grad is None or s.anchor_keys.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("form", ["sep", "in", "out"])
@@ -199,19 +240,13 @@ def test_tiny_queues_and_all_own_keys_are_ordinary(keys: int, own: float, negati
     ("positive", "negative"),
     [
         (NOTHING_MINED, AllNegatives()),
-        (PositiveRule(augmented_share=1.0), AllNegatives()),
-        (PositiveRule(strength=0.0), AllNegatives()),
-        (PositiveRule().at(0.0), AllNegatives()),
+        (NearestKeys(min_weight="mean", augmented_share=1.0), AllNegatives()),
+        (NearestKeys(min_weight="mean", strength=0.0), AllNegatives()),
+        (NearestKeys(min_weight="mean").at(0.0), AllNegatives()),
         (NOTHING_MINED, RandomNegatives(share=1.0)),
-        *(
-            (NOTHING_MINED, BandNegatives(lower=0.0, upper=1.0, reference=r))
-            for r in ("positive", "anchor", "gradient")
-        ),
-        *(
-            (NOTHING_MINED, BandNegatives(lower=-1.0, upper=1.0, reference=r, unit="cosine"))
-            for r in ("positive", "anchor")
-        ),
-        (NOTHING_MINED, BandNegatives(lower=0.0, upper=1.0, rescale=True)),
+        *((NOTHING_MINED, RankBand(drop_closest=0.0, keep_within=1.0, by=r)) for r in ("positive", "anchor", "force")),
+        *((NOTHING_MINED, CosineBand(above=-1.0, below=None, by=r)) for r in ("positive", "anchor")),
+        (NOTHING_MINED, RankBand(drop_closest=0.0, keep_within=1.0, rescale=True)),
     ],
 )
 def test_neutral_settings_are_plain_infonce(form: Any, positive: PositiveRule, negative: NegativeRule) -> None:
@@ -229,17 +264,17 @@ def test_neutral_settings_are_plain_infonce(form: Any, positive: PositiveRule, n
 @quick
 @given(
     seed=st.integers(0, 10**6),
-    positive=positive_rules().filter(lambda rule: rule.pick is None),
-    negative=st.one_of(band_rules(), st.just(OracleNegatives())),
+    positive=positive_rules.filter(lambda rule: getattr(rule, "pick", None) is None),
+    negative=st.one_of(band_rules, st.just(OracleNegatives())),
 )
 def test_order_of_keys_does_not_matter(seed: int, positive: PositiveRule, negative: NegativeRule) -> None:
     s = random_similarities(seed, 3, 11)
     order = torch.randperm(11, generator=torch.Generator().manual_seed(seed))
-    assert s.key is not None and s.same_class is not None
+    assert s.positive_keys is not None and s.same_class is not None
     moved = replace(
         s,
-        anchor=s.anchor[:, order],
-        key=s.key[:, order],
+        anchor_keys=s.anchor_keys[:, order],
+        positive_keys=s.positive_keys[:, order],
         own=s.own[:, order],
         same_class=s.same_class[:, order],
     )
@@ -256,11 +291,11 @@ def test_whole_path_gives_finite_gradients_on_degenerate_vectors(form: Any) -> N
     """All vectors equal, or opposite: every score ties, cosines are ±1, the force on the anchor is 0."""
     same = F.normalize(torch.ones(3, 4), dim=1)
     for keys in (same, -same, torch.cat([same, -same])):
-        for negative in (BandNegatives(lower=0.1, upper=0.5, reference="gradient"), BandNegatives(), AllNegatives()):
+        for negative in (RankBand(drop_closest=0.1, keep_within=0.5, by="force"), RankBand(), AllNegatives()):
             z = same.clone().requires_grad_()
             own = torch.zeros(3, len(keys), dtype=torch.bool)
             s = similarities(z, same, keys, own)
-            chosen = select(s, PositiveRule(k=2), negative)
+            chosen = select(s, NearestKeys(k=2, min_weight="mean"), negative)
             check_invariants(s, chosen)
             info_nce(**terms(s, chosen), temperature=0.01, form=form).backward()
             assert z.grad is not None and z.grad.isfinite().all()
@@ -269,14 +304,14 @@ def test_whole_path_gives_finite_gradients_on_degenerate_vectors(form: Any) -> N
 def test_terms_lays_out_cosines_and_weights() -> None:
     g = torch.Generator().manual_seed(3)
     z, p, n = (F.normalize(torch.randn(k, 6, generator=g), dim=1) for k in (4, 4, 9))
-    s = similarities(z.requires_grad_(), p, n, torch.zeros(4, 9, dtype=torch.bool), with_vectors=True)
-    chosen = select(s, PositiveRule(k=3, weighting="soft"), BandNegatives(lower=0.1, upper=0.9))
+    s = similarities(z.requires_grad_(), p, n, torch.zeros(4, 9, dtype=torch.bool))
+    chosen = select(s, NearestKeys(k=3), RankBand(drop_closest=0.1, keep_within=0.9))
     got = terms(s, chosen)
     assert set(got) == {"positive", "negative", "positive_weight", "negative_weight", "estimate"}
     for b in range(4):
-        mined = [s.anchor[b, j].item() for j in chosen.positive_index[b]]
-        assert got["positive"][b].tolist() == pytest.approx([s.positive[b].item(), *mined])
-    assert torch.equal(got["negative"], s.anchor)
+        mined = [s.anchor_keys[b, j].item() for j in chosen.positive_index[b]]
+        assert got["positive"][b].tolist() == pytest.approx([s.anchor_positive[b].item(), *mined])
+    assert torch.equal(got["negative"], s.anchor_keys)
     assert torch.equal(got["positive_weight"], chosen.positive_weight)
     assert torch.equal(got["negative_weight"], chosen.negative_weight)
     assert got["estimate"] == Estimate()
@@ -294,4 +329,4 @@ def test_terms_lays_out_cosines_and_weights() -> None:
 
 def test_selection_temperature_must_be_positive() -> None:
     with pytest.raises(ValueError, match="temperature"):
-        select(random_similarities(0, 2, 4), PositiveRule(), AllNegatives(), temperature=0.0)
+        select(random_similarities(0, 2, 4), NearestKeys(min_weight="mean"), AllNegatives(), temperature=0.0)

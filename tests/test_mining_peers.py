@@ -13,16 +13,19 @@ from cltools.gradients import info_nce_gradients
 from cltools.losses import info_nce
 from cltools.mining import (
     AllNegatives,
+    AugmentedView,
     Band,
-    BandNegatives,
     CancelFalseNegatives,
+    CosineBand,
     Debiased,
     Estimate,
     HardnessWeighted,
     MixedNegatives,
+    NearestKeys,
     NegativeRule,
     PositiveRule,
     RandomNegatives,
+    RankBand,
     RingNegatives,
     Similarities,
     select,
@@ -30,7 +33,7 @@ from cltools.mining import (
     terms,
 )
 
-PLAIN = PositiveRule(weighting="none")
+PLAIN = AugmentedView()
 seeds = st.integers(0, 10**6)
 
 
@@ -44,7 +47,7 @@ def made(seed: int = 0, rows: int = 6, keys: int = 40, grid: bool = False) -> Si
 
     z, positive, n = vectors(rows), vectors(rows), vectors(keys)
     own = torch.rand(rows, keys, generator=g) < 0.05
-    return similarities(z, positive, n, own, with_vectors=True)
+    return similarities(z, positive, n, own)
 
 
 def loss_and_gradients(s: Similarities, rule: NegativeRule, positives: PositiveRule = PLAIN, **loss: Any) -> Any:
@@ -62,15 +65,15 @@ NEUTRAL: dict[str, tuple[NegativeRule, PositiveRule]] = {
     "hcl": (HardnessWeighted(beta=0.0, tau_plus=0.0), PLAIN),
     "debiased": (Debiased(tau_plus=0.0), PLAIN),
     "ring": (RingNegatives(inner=0.0, outer=1.0), PLAIN),
-    "band": (BandNegatives(lower=0.0, upper=1.0), PLAIN),
-    "band, cosine": (BandNegatives(lower=-1.0, upper=1.0, unit="cosine"), PLAIN),
-    "band, rescaled": (BandNegatives(lower=0.0, upper=1.0, rescale=True), PLAIN),
+    "band": (RankBand(drop_closest=0.0, keep_within=1.0), PLAIN),
+    "band, cosine": (CosineBand(above=-1.0, below=None), PLAIN),
+    "band, rescaled": (RankBand(drop_closest=0.0, keep_within=1.0, rescale=True), PLAIN),
     "random": (RandomNegatives(share=1.0), PLAIN),
-    "fnc": (CancelFalseNegatives(threshold=1.01), PLAIN),
+    "fnc": (CancelFalseNegatives(min_cosine=1.01), PLAIN),
     "mochi": (MixedNegatives(pairs=0, with_anchor=0), PLAIN),
-    "augmented share 1": (AllNegatives(), PositiveRule(augmented_share=1.0)),
-    "threshold above 1": (AllNegatives(), PositiveRule(weighting="hard", threshold=1.01)),
-    "before the start": (AllNegatives(), PositiveRule(start=0.5).at(0.4)),
+    "augmented share 1": (AllNegatives(), NearestKeys(min_weight="mean", augmented_share=1.0)),
+    "threshold above 1": (AllNegatives(), NearestKeys(weighting="uniform", min_cosine=1.01)),
+    "before the start": (AllNegatives(), NearestKeys(min_weight="mean", start=0.5).at(0.4)),
 }
 
 
@@ -89,7 +92,7 @@ def test_at_its_neutral_setting_each_rule_is_plain_info_nce(name: str, form: Any
 
 @pytest.mark.parametrize(
     "rule",
-    [HardnessWeighted(), Debiased(), RingNegatives(0.2, 0.5), CancelFalseNegatives(3, 0.3), BandNegatives(0.1, 0.5)],
+    [HardnessWeighted(), Debiased(), RingNegatives(0.2, 0.5), CancelFalseNegatives(3, 0.3), RankBand(0.1, 0.5)],
     ids=lambda rule: type(rule).__name__,
 )
 def test_the_order_of_keys_and_the_length_of_embeddings_change_nothing(rule: NegativeRule) -> None:
@@ -99,7 +102,7 @@ def test_the_order_of_keys_and_the_length_of_embeddings_change_nothing(rule: Neg
 
     def loss(n: Tensor, own: Tensor, scale: float) -> Tensor:
         unit = [normalize(scale * x, dim=1) for x in (z, positive, n)]
-        value: Tensor = loss_and_gradients(similarities(*unit, own), rule, PositiveRule())[0]
+        value: Tensor = loss_and_gradients(similarities(*unit, own), rule, NearestKeys(min_weight="mean"))[0]
         return value
 
     expected = loss(n, own, 1.0)
@@ -122,7 +125,7 @@ def test_a_ring_is_the_ranks_between_its_edges(seed: int, keys: int, inner: floa
     band = select(s, PLAIN, RingNegatives(inner, outer)).band
     hardest, close = math.floor(inner * outer * keys + 0.5), math.floor(outer * keys + 0.5)
     for row in range(2):
-        score = [-math.inf if s.own[row, j] else float(s.anchor[row, j]) for j in range(keys)]
+        score = [-math.inf if s.own[row, j] else float(s.anchor_keys[row, j]) for j in range(keys)]
         ranked = sorted(score, reverse=True)
         for j in range(keys):
             if s.own[row, j]:
@@ -161,8 +164,8 @@ def test_hcl_by_its_formula() -> None:
     rule = HardnessWeighted(beta, tau_plus)
     found = info_nce(**terms(s, select(s, PLAIN, rule)), temperature=tau, reduction="none")
     for row in range(6):
-        negative = [math.exp(float(c) / tau) for c, own in zip(s.anchor[row], s.own[row], strict=True) if not own]
-        count, positive = len(negative), math.exp(float(s.positive[row]) / tau)
+        negative = [math.exp(float(c) / tau) for c, own in zip(s.anchor_keys[row], s.own[row], strict=True) if not own]
+        count, positive = len(negative), math.exp(float(s.anchor_positive[row]) / tau)
         weights = [e**beta for e in negative]
         r = sum(w * e for w, e in zip(weights, negative, strict=True)) / (sum(weights) / count)
         mass = max((r - count * tau_plus * positive) / (1 - tau_plus), count * math.exp(-1 / tau))
@@ -182,16 +185,18 @@ def test_the_tilt_falls_to_nothing() -> None:
     seed=seeds,
     k=st.integers(1, 12),
     threshold=st.sampled_from([-1.0, 0.0, 0.3, 0.7]),
-    search=st.sampled_from(["key", "anchor", "max"]),
+    by=st.sampled_from(["positive", "anchor", "either"]),
     grid=st.booleans(),
 )
-def test_what_is_close_in_rank_and_value_is_dropped(
-    seed: int, k: int, threshold: float, search: Any, grid: bool
-) -> None:
+def test_what_is_close_in_rank_and_value_is_dropped(seed: int, k: int, threshold: float, by: Any, grid: bool) -> None:
     s = made(seed, rows=2, keys=9, grid=grid)
-    assert s.key is not None
-    chosen = select(s, PLAIN, CancelFalseNegatives(k, threshold, search))
-    of = {"key": s.key, "anchor": s.anchor, "max": torch.maximum(s.key, s.anchor)}[search]
+    assert s.positive_keys is not None
+    chosen = select(s, PLAIN, CancelFalseNegatives(k, threshold, by))
+    of = {
+        "positive": s.positive_keys,
+        "anchor": s.anchor_keys,
+        "either": torch.maximum(s.positive_keys, s.anchor_keys),
+    }[by]
     for row in range(2):
         score = [-math.inf if s.own[row, j] else float(of[row, j]) for j in range(9)]
         edge = sorted(score, reverse=True)[min(k, 9) - 1]
@@ -204,7 +209,7 @@ def test_what_is_close_in_rank_and_value_is_dropped(
 def test_attraction_takes_as_positives_what_elimination_drops() -> None:
     s = made(1)
     dropped = select(s, PLAIN, CancelFalseNegatives(10, 0.5)).band == Band.HARD
-    attract = PositiveRule(k=10, weighting="hard", augmented_share=None, threshold=0.5, search="max")
+    attract = NearestKeys(k=10, weighting="uniform", augmented_share=None, min_cosine=0.5, by="either")
     assert torch.equal(select(s, attract, AllNegatives()).band == Band.MINED, dropped) and dropped.any()
 
 
@@ -213,7 +218,9 @@ def test_attraction_takes_as_positives_what_elimination_drops() -> None:
 
 def test_mixtures_are_unit_vectors_without_gradient_appended_with_weight_1() -> None:
     s = made()
-    chosen = select(s, PositiveRule(), MixedNegatives(8, 5, 3), generator=torch.Generator().manual_seed(0))
+    chosen = select(
+        s, NearestKeys(min_weight="mean"), MixedNegatives(8, 5, 3), generator=torch.Generator().manual_seed(0)
+    )
     assert chosen.synthetic is not None and chosen.synthetic.shape == (6, 8, 5) and not chosen.synthetic.requires_grad
     torch.testing.assert_close(chosen.synthetic.norm(dim=2), torch.ones(6, 8))
     arguments = terms(s, chosen)
@@ -228,11 +235,13 @@ def test_mixtures_lie_between_the_hardest_kept_keys_or_between_one_and_the_ancho
     s = made(2, rows=4, keys=12)
     assert s.vectors is not None
     z, keys = s.vectors
-    chosen = select(s, PositiveRule(k=2), MixedNegatives(3, 200, 200), generator=torch.Generator().manual_seed(1))
+    chosen = select(
+        s, NearestKeys(k=2, min_weight="mean"), MixedNegatives(3, 200, 200), generator=torch.Generator().manual_seed(1)
+    )
     assert chosen.synthetic is not None
     for row in range(4):
         kept = chosen.band[row] == Band.POTENTIAL
-        hardest = s.anchor[row].masked_fill(~kept, -2).topk(3).indices.tolist()
+        hardest = s.anchor_keys[row].masked_fill(~kept, -2).topk(3).indices.tolist()
         for column, mixture in enumerate(chosen.synthetic[row]):
             ends = [keys[i] for i in hardest]
             pairs = [(a, b) for a in ends for b in ends] if column < 200 else [(z[row], b) for b in ends]
@@ -251,7 +260,7 @@ def between(x: Tensor, a: Tensor, b: Tensor, *, half: bool) -> bool:
 
 def test_an_anchor_that_keeps_no_key_gets_the_point_opposite_and_no_keys_get_nothing() -> None:
     s = made(rows=2, keys=3)
-    bare = Similarities(s.anchor, s.key, s.positive, torch.ones_like(s.own), vectors=s.vectors)
+    bare = Similarities(s.anchor_keys, s.positive_keys, s.anchor_positive, torch.ones_like(s.own), vectors=s.vectors)
     chosen = select(bare, PLAIN, MixedNegatives(2, 2, 1))
     assert chosen.synthetic is not None and s.vectors is not None
     torch.testing.assert_close(chosen.synthetic, -s.vectors[0][:, None].expand(2, 3, 5))
@@ -260,14 +269,14 @@ def test_an_anchor_that_keeps_no_key_gets_the_point_opposite_and_no_keys_get_not
 
 def test_nothing_is_mixed_before_the_start() -> None:
     rule = MixedNegatives(start=0.2)
-    assert not rule.at(0.1).reads_vectors and select(made(), PLAIN, rule.at(0.1)).synthetic is None
-    assert rule.at(0.2) == MixedNegatives(start=0.0) and rule.at(0.5).reads_vectors
+    assert not rule.at(0.1).reads and select(made(), PLAIN, rule.at(0.1)).synthetic is None
+    assert rule.at(0.2) == MixedNegatives(start=0.0) and rule.at(0.5).reads == {"vectors"}
 
 
 def test_mixing_needs_the_vectors() -> None:
     s = made()
-    with pytest.raises(ValueError, match="with_vectors=True"):
-        select(Similarities(s.anchor, s.key, s.positive, s.own), PLAIN, MixedNegatives())
+    with pytest.raises(ValueError, match="MixedNegatives reads vectors"):
+        select(Similarities(s.anchor_keys, s.positive_keys, s.anchor_positive, s.own), PLAIN, MixedNegatives())
 
 
 # Messages
@@ -286,7 +295,7 @@ def test_mixing_needs_the_vectors() -> None:
         (HardnessWeighted, {"anneal": 2.0}, "anneal is 2.0"),
         (Debiased, {"tau_plus": 1.0}, "tau_plus is 1.0"),
         (CancelFalseNegatives, {"k": 0}, "k is 0"),
-        (CancelFalseNegatives, {"threshold": math.nan}, "threshold is nan"),
+        (CancelFalseNegatives, {"min_cosine": math.nan}, "min_cosine is nan"),
         (MixedNegatives, {"hardest": 0}, "hardest is 0"),
         (MixedNegatives, {"pairs": -1}, "pairs is -1"),
         (MixedNegatives, {"start": 1.5}, "start is 1.5"),
@@ -307,6 +316,6 @@ def test_mixing_and_an_estimate_go_together() -> None:
     s, rule = made(), Mixed(hardest=4, pairs=3, with_anchor=2, start=0.0)
     chosen = select(s, PLAIN, rule, generator=torch.Generator().manual_seed(0))
     given = terms(s, chosen)
-    assert given["negative"].shape[1] == s.anchor.shape[1] + 5 and given["estimate"] == Estimate(1.0, 0.1)
-    alone = info_nce(**{**given, "negative": s.anchor, "negative_weight": chosen.negative_weight}, temperature=0.2)
+    assert given["negative"].shape[1] == s.anchor_keys.shape[1] + 5 and given["estimate"] == Estimate(1.0, 0.1)
+    alone = info_nce(**{**given, "negative": s.anchor_keys, "negative_weight": chosen.negative_weight}, temperature=0.2)
     assert info_nce(**given, temperature=0.2) > alone, "harder negatives add mass"

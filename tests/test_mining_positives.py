@@ -26,12 +26,12 @@ def by_hand(method: str, seed: int = 0) -> tuple[list[float], list[dict[str, Any
     s = similarities(z, positive, keys, torch.rand(8, 40, generator=generator) < 0.05)
     chosen = select(s, preset.positives.at(1.0), preset.negatives, generator=generator)
     found = info_nce(**terms(s, chosen), temperature=TAU, form=preset.form, reduction="none")
-    assert s.key is not None
+    assert s.positive_keys is not None
     anchors = [
         {
-            "positive": float(s.positive[row]),
-            "cosine": [float(c) for c, own in zip(s.anchor[row], s.own[row], strict=True) if not own],
-            "key": [float(c) for c, own in zip(s.key[row], s.own[row], strict=True) if not own],
+            "positive": float(s.anchor_positive[row]),
+            "cosine": [float(c) for c, own in zip(s.anchor_keys[row], s.own[row], strict=True) if not own],
+            "key": [float(c) for c, own in zip(s.positive_keys[row], s.own[row], strict=True) if not own],
             "band": [int(b) for b, own in zip(chosen.band[row], s.own[row], strict=True) if not own],
         }
         for row in range(len(s.own))

@@ -3,7 +3,7 @@
 import math
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import oracles
@@ -14,19 +14,24 @@ from torch import Tensor
 
 from cltools.mining import (
     AllNegatives,
+    AugmentedView,
     Band,
-    BandNegatives,
+    CosineBand,
+    EveryKey,
+    MarginBand,
+    NearestKeys,
     NegativeRule,
     OracleNegatives,
     PositiveRule,
     RandomNegatives,
+    RankBand,
     Similarities,
     bands,
     select,
 )
 
 quick = settings(deadline=None, derandomize=True, max_examples=100)
-NOTHING_MINED = PositiveRule(weighting="none")
+NOTHING_MINED = AugmentedView()
 ONE = torch.tensor([0.5])
 
 
@@ -35,7 +40,9 @@ def line(values: list[float], own: tuple[int, ...] = (), **more: Any) -> Similar
     cosines = torch.tensor([values])
     mask = torch.zeros(1, len(values), dtype=torch.bool)
     mask[0, list(own)] = True
-    return Similarities(**{"anchor": cosines, "key": cosines, "positive": ONE, "own": mask, **more})
+    return Similarities(
+        **{"anchor_keys": cosines, "positive_keys": cosines, "anchor_positive": ONE, "own": mask, **more}
+    )
 
 
 def codes(s: Similarities, rule: NegativeRule, positive: PositiveRule = NOTHING_MINED, **more: Any) -> str:
@@ -51,15 +58,15 @@ def test_weights_of_each_weighting_by_hand() -> None:
     e1, e2 = math.exp(0.9), math.exp(0.8)
     soft = [e1 / (e1 + e2), e2 / (e1 + e2)]
     cases: list[tuple[PositiveRule, dict[int, float]]] = [
-        (PositiveRule(k=2, weighting="soft", temperature=1.0), {0: soft[0] / 2, 1: soft[1] / 2}),
-        (PositiveRule(k=2, weighting="hard"), {0: 0.25, 1: 0.25}),
-        (PositiveRule(k=2, weighting="hard", threshold=0.85), {0: 0.5}),
-        (PositiveRule(k=2, weighting="hard", augmented_share=None), {0: 1 / 3, 1: 1 / 3}),
-        (PositiveRule(k=1, weighting="hard", augmented_share=0.0), {0: 1.0}),
-        (PositiveRule(k=2, temperature=1.0), {0: 0.5}),  # the gate 1/k takes the one above the mean
-        (PositiveRule(k=3, temperature=1.0, threshold=0.75), {0: soft[0] / 2, 1: soft[1] / 2}),
-        (PositiveRule(k=2, weighting="hard", threshold=0.8), {0: 0.25, 1: 0.25}),  # at the threshold is accepted
-        (PositiveRule(k=2, weighting="hard", threshold=0.95), {}),
+        (NearestKeys(k=2, temperature=1.0), {0: soft[0] / 2, 1: soft[1] / 2}),
+        (NearestKeys(k=2, weighting="uniform"), {0: 0.25, 1: 0.25}),
+        (NearestKeys(k=2, weighting="uniform", min_cosine=0.85), {0: 0.5}),
+        (NearestKeys(k=2, weighting="uniform", augmented_share=None), {0: 1 / 3, 1: 1 / 3}),
+        (NearestKeys(k=1, weighting="uniform", augmented_share=0.0), {0: 1.0}),
+        (NearestKeys(k=2, min_weight="mean", temperature=1.0), {0: 0.5}),  # the gate 1/k takes the one above the mean
+        (NearestKeys(k=3, temperature=1.0, min_cosine=0.75), {0: soft[0] / 2, 1: soft[1] / 2}),
+        (NearestKeys(k=2, weighting="uniform", min_cosine=0.8), {0: 0.25, 1: 0.25}),  # at the threshold is accepted
+        (NearestKeys(k=2, weighting="uniform", min_cosine=0.95), {}),
     ]
     for rule, expected in cases:
         chosen = select(s, rule, AllNegatives())
@@ -69,54 +76,60 @@ def test_weights_of_each_weighting_by_hand() -> None:
 
 
 def test_equal_candidates_all_pass_the_default_gate() -> None:
-    chosen = select(line([0.3] * 7), PositiveRule(k=7), AllNegatives())
+    chosen = select(line([0.3] * 7), NearestKeys(k=7, min_weight="mean"), AllNegatives())
     assert chosen.positive_weight[0].tolist() == pytest.approx([0.5] + [0.5 / 7] * 7)
 
 
 def test_schedule_waits_then_ramps() -> None:
-    rule = PositiveRule(start=0.2, ramp=0.4)
+    rule = NearestKeys(min_weight="mean", start=0.2, ramp=0.4)
     for progress, strength in [(0.0, 0), (0.19, 0), (0.2, 0), (0.4, 0.5), (0.6, 1), (1.0, 1)]:
         now = rule.at(progress)
         assert now.strength == pytest.approx(strength)
         assert (now.start, now.ramp) == (0, 0)
-        assert now.k == rule.k and now.weighting == rule.weighting
-    assert PositiveRule(start=0.2, ramp=0.0).at(0.2).strength == 1
-    assert PositiveRule(start=0.2, ramp=0.0).at(0.1).strength == 0
-    assert PositiveRule(start=0.0, ramp=0.0).at(0.0).strength == 1
+        assert isinstance(now, NearestKeys) and now == replace(rule, start=0, ramp=0, strength=now.strength)
+    assert NearestKeys(min_weight="mean", start=0.2, ramp=0.0).at(0.2).strength == 1
+    assert NearestKeys(min_weight="mean", start=0.2, ramp=0.0).at(0.1).strength == 0
+    assert NearestKeys(min_weight="mean", start=0.0, ramp=0.0).at(0.0).strength == 1
     assert rule.strength == 1  # and select at full strength ignores start and ramp
-    half = select(line([0.9, 0.1]), PositiveRule(k=1, weighting="hard", start=0.0, ramp=1.0).at(0.5), AllNegatives())
+    half = select(line([0.9, 0.1]), NearestKeys(k=1, weighting="uniform", start=0.0, ramp=1.0).at(0.5), AllNegatives())
     assert half.positive_weight[0].tolist() == pytest.approx([0.75, 0.25])
 
 
 def test_edges_move_in_a_straight_line_and_then_rest() -> None:
-    band = BandNegatives(lower=0.1, upper=0.5, lower_from=0.0, upper_from=1.0, anneal=0.4)
-    for progress, lower, upper in [(0.0, 0.0, 1.0), (0.2, 0.05, 0.75), (0.4, 0.1, 0.5), (1.0, 0.1, 0.5)]:
+    band = RankBand(drop_closest=0.1, keep_within=0.5, drop_closest_from=0.0, keep_within_from=1.0, anneal=0.4)
+    for progress, closest, within in [(0.0, 0.0, 1.0), (0.2, 0.05, 0.75), (0.4, 0.1, 0.5), (1.0, 0.1, 0.5)]:
         now = band.at(progress)
-        assert (now.lower, now.upper) == pytest.approx((lower, upper))
-        assert now.at(0.9) == now and (now.lower_from, now.upper_from) == (None, None)
-    assert band.at(0.4) == BandNegatives(lower=0.1, upper=0.5)
-    cosines = BandNegatives(lower=0.0, upper=0.8, lower_from=-1.0, unit="cosine", anneal=1.0)
-    assert (cosines.at(0.5).lower, cosines.at(0.5).upper) == (-0.5, 0.8)
+        assert (now.drop_closest, now.keep_within) == pytest.approx((closest, within))
+        assert now.at(0.9) == now and (now.drop_closest_from, now.keep_within_from) == (None, None)
+    assert band.at(0.4) == RankBand(drop_closest=0.1, keep_within=0.5)
+    cosines = CosineBand(above=0.0, below=0.8, above_from=-1.0, anneal=1.0)
+    assert cosines.at(0.5) == CosineBand(above=-0.5, below=0.8)
+    margin = MarginBand(margin=0.4, within=0.5, margin_from=0.0, within_from=1.0)
+    assert margin.at(0.25) == MarginBand(margin=0.2, within=0.75)
+    relative = MarginBand(relative=0.9, relative_from=1.1, anneal=1.0)
+    assert relative.at(0.5).relative == pytest.approx(1.0)
     chance = RandomNegatives(share=0.4, share_from=1.0, anneal=0.4)
     for progress in (0.0, 0.1, 0.3, 0.4, 0.8):
         now = band.at(progress)
-        assert chance.at(progress).share == pytest.approx(now.upper - now.lower), "the control keeps as many keys"
+        assert chance.at(progress).share == pytest.approx(now.keep_within - now.drop_closest), (
+            "the control keeps as many keys"
+        )
 
 
 def test_candidates_without_weight_are_judged_as_negatives() -> None:
     s = line([0.9, 0.8, 0.7, 0.1])
-    band = BandNegatives(lower=0.25, upper=0.75)
-    gated = PositiveRule(k=2, weighting="hard", threshold=0.85)
+    band = RankBand(drop_closest=0.25, keep_within=0.75)
+    gated = NearestKeys(k=2, weighting="uniform", min_cosine=0.85)
     assert codes(s, band) == "HPPE"
     assert codes(s, band, gated) == "MPPE"
     assert codes(s, band, gated.at(0.0)) == "HPPE"
-    assert codes(s, band, PositiveRule(k=2, weighting="hard", augmented_share=1.0)) == "HPPE"
-    assert codes(s, band, PositiveRule(k=2, weighting="hard")) == "MMPE"  # counted in the ranks, then removed
+    assert codes(s, band, NearestKeys(k=2, weighting="uniform", augmented_share=1.0)) == "HPPE"
+    assert codes(s, band, NearestKeys(k=2, weighting="uniform")) == "MMPE"  # counted in the ranks, then removed
 
 
 def test_pick_is_random_seeded_and_among_the_k() -> None:
     s = line([0.9, 0.8, 0.7, 0.6, 0.5, 0.4], own=(1,))
-    rule = PositiveRule(k=3, pick=1, weighting="hard", augmented_share=0.0)
+    rule = NearestKeys(k=3, weighting="uniform", pick=1, augmented_share=0.0)
     picked = [select(s, rule, AllNegatives(), generator=torch.Generator().manual_seed(i)) for i in range(60)]
     again = select(s, rule, AllNegatives(), generator=torch.Generator().manual_seed(7))
     assert torch.equal(again.positive_index, picked[7].positive_index)
@@ -128,18 +141,11 @@ def test_pick_is_random_seeded_and_among_the_k() -> None:
         assert chosen.positive_index.item() == 2
 
 
-def test_search_looks_from_the_key_the_anchor_or_both() -> None:
-    s = line([0.9, 0.1, 0.0], key=torch.tensor([[0.2, 0.3, 0.95]]))
-    for search, best in [("key", 2), ("anchor", 0), ("max", 2)]:
-        rule = PositiveRule(k=1, weighting="hard", search=search)  # type: ignore[arg-type]
+def test_the_closest_are_sought_near_the_positive_the_anchor_or_either() -> None:
+    s = line([0.9, 0.1, 0.0], positive_keys=torch.tensor([[0.2, 0.3, 0.95]]))
+    for by, best in [("positive", 2), ("anchor", 0), ("either", 2)]:
+        rule = NearestKeys(k=1, weighting="uniform", by=by)  # type: ignore[arg-type]
         assert select(s, rule, AllNegatives()).positive_index.item() == best
-
-
-@pytest.mark.parametrize("weighting", ["soft", "none"])
-@pytest.mark.parametrize("gate", [{"threshold": 0.5}, {"min_share": 0.1}])
-def test_a_gate_that_would_be_ignored_is_refused(weighting: Any, gate: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"threshold|min_share"):
-        PositiveRule(weighting=weighting, **gate)
 
 
 @pytest.mark.parametrize(
@@ -147,20 +153,41 @@ def test_a_gate_that_would_be_ignored_is_refused(weighting: Any, gate: dict[str,
     [
         {"k": 0},
         {"k": -3},
-        {"threshold": float("nan"), "weighting": "hard"},
+        {"min_cosine": float("nan")},
+        {"min_weight": 1.5},
         {"temperature": 0.0},
         {"temperature": -1.0},
         {"augmented_share": -0.1},
         {"augmented_share": 1.1},
         {"strength": 1.5},
+        {"start": -0.1},
+        {"ramp": float("nan")},
         {"pick": 0},
+        {"pick": 6},
     ],
 )
 def test_positive_settings_out_of_range_are_named(bad: dict[str, Any]) -> None:
     name, value = next(iter(bad.items()))
     with pytest.raises(ValueError, match=name) as error:
-        PositiveRule(**bad)
+        NearestKeys(**bad)
     assert str(value) in str(error.value)
+    if name in ("temperature", "augmented_share", "strength"):
+        with pytest.raises(ValueError, match=f"EveryKey.*{name}"):
+            EveryKey(**bad)
+
+
+def test_strength_blends_between_nothing_and_what_is_mined() -> None:
+    """w_j·strength for each candidate, 1 − strength·(1 − w_0) for the view."""
+    s = line([0.9, 0.5, 0.1, 0.7], own=(3,))
+    for rule in (NearestKeys(2), NearestKeys(3, weighting="uniform", augmented_share=None), EveryKey()):
+        full = select(s, rule, AllNegatives())
+        for strength in (0.25, 0.5):
+            part = select(s, replace(rule, strength=strength), AllNegatives())  # type: ignore[arg-type]
+            assert torch.equal(part.positive_index, full.positive_index) and torch.equal(part.band, full.band)
+            torch.testing.assert_close(part.positive_weight[:, 1:], strength * full.positive_weight[:, 1:])
+            torch.testing.assert_close(part.positive_weight.sum(1), torch.ones(1))
+        nothing = select(s, replace(rule, strength=0.0), AllNegatives())  # type: ignore[arg-type]
+        assert nothing.positive_weight.tolist() == [[1.0]] and nothing.positive_index.shape == (1, 0)
 
 
 # --- negatives -------------------------------------------------------------------------------------------------------
@@ -168,43 +195,62 @@ def test_positive_settings_out_of_range_are_named(bad: dict[str, Any]) -> None:
 
 def test_rank_bands_by_hand() -> None:
     s = line([0.1, 0.9, 0.5, 0.7, 0.3])
-    assert codes(s, BandNegatives(lower=0.2, upper=0.6)) == "EHPPE"
-    assert codes(s, BandNegatives(lower=0.0, upper=0.6)) == "EPPPE"
-    assert codes(s, BandNegatives(lower=0.2, upper=1.0)) == "PHPPP"
-    assert codes(s, BandNegatives(lower=0.09, upper=0.3)) == "EPEPE"  # 0.45 + ½ is no key, 1.5 + ½ is two
-    assert codes(s, BandNegatives(lower=0.0, upper=0.05)) == "EEEEE"
+    assert codes(s, RankBand(drop_closest=0.2, keep_within=0.6)) == "EHPPE"
+    assert codes(s, RankBand(drop_closest=0.0, keep_within=0.6)) == "EPPPE"
+    assert codes(s, RankBand(drop_closest=0.2, keep_within=1.0)) == "PHPPP"
+    assert codes(s, RankBand(drop_closest=0.09, keep_within=0.3)) == "EPEPE"  # 0.45 + ½ is no key, 1.5 + ½ is two
+    assert codes(s, RankBand(drop_closest=0.0, keep_within=0.05)) == "EEEEE"
     ties = line([0.5, 0.5, 0.5, 0.2])
-    assert codes(ties, BandNegatives(lower=0.25, upper=0.75)) == "HHHE"  # one fate for equals empties the band
+    assert codes(ties, RankBand(drop_closest=0.25, keep_within=0.75)) == "HHHE"  # one fate for equals empties the band
     own = line([0.9, 0.5, 0.3, 0.1], own=(0,))
-    assert codes(own, BandNegatives(lower=0.25, upper=0.5)) == "WHPE"  # the own key ranks last
+    assert codes(own, RankBand(drop_closest=0.25, keep_within=0.5)) == "WHPE"  # the own key ranks last
 
 
 def test_cosine_bands_by_hand() -> None:
     s = line([0.75, 0.5, 0.25, -1.0, 1.0])
-    assert codes(s, BandNegatives(lower=0.25, upper=0.75, unit="cosine")) == "HPPEH"
-    assert codes(s, BandNegatives(lower=0.5, upper=1.0, unit="cosine")) == "PPEEP"
-    assert codes(s, BandNegatives(lower=-1.0, upper=0.0, unit="cosine")) == "HHHPH"
-    margin = BandNegatives(lower=-0.25, upper=0.25, unit="cosine", reference="margin")  # around z·z' = 0.5
+    assert codes(s, CosineBand(above=0.25, below=0.75)) == "HPPEH"
+    assert codes(s, CosineBand(above=0.5, below=None)) == "PPEEP"
+    assert codes(s, CosineBand(above=-1.0, below=0.0)) == "HHHPH"
+    margin = MarginBand(margin=-0.25, within=0.5)  # around z·z' = 0.5
     assert codes(s, margin) == "HPPEH"
+    assert codes(s, MarginBand()) == "HHPPH", "semi-hard: less similar than the positive"
+    assert codes(s, MarginBand(margin=0.25)) == "HHHPH" and codes(s, MarginBand(margin=-0.5)) == "PPPPH"
+
+
+def test_a_relative_margin_stays_below_the_positive_whatever_its_sign() -> None:
+    values = [0.8, 0.47, -0.3, -0.53, -0.7]
+    for positive, expected in [(0.5, "HPPPP"), (-0.5, "HHHPP"), (0.0, "HHPPP")]:
+        s = line(values, anchor_positive=torch.tensor([positive]))
+        assert codes(s, MarginBand(relative=0.95)) == expected, positive  # tops 0.475, −0.525 and 0
+    s = line(values, anchor_positive=torch.tensor([-0.5]))
+    assert codes(s, MarginBand(relative=0.95, within=0.1)) == "HHHPE"
+    assert codes(s, MarginBand(relative=1.0)) == codes(s, MarginBand(margin=0.0))
+    assert codes(s, MarginBand(relative=1.5)) == codes(s, MarginBand(margin=-0.25)) == "HHPPP"
+
+
+def test_an_open_edge_cuts_nothing_and_rounding_beyond_one_is_no_reason() -> None:
+    s = line([1.0000001, 0.5, -1.0000001])
+    assert codes(s, CosineBand(above=None, below=None)) == codes(s, CosineBand(above=-1.0)) == "PPP"
+    assert codes(s, CosineBand(above=-1.0, below=1.0)) == "HPP"
 
 
 def test_force_vanishes_at_both_ends() -> None:
     """By gradient the strongest push is near c*, a cosine of 0.905 at 0.2; keys at ±1 push nothing and rank last."""
     s = line([1.0, 0.99, 0.905, 0.5, 0.0, -1.0])
     for rank, strongest in enumerate([2, 1, 3, 4]):
-        band = BandNegatives(lower=rank / 6, upper=(rank + 1) / 6, reference="gradient")
+        band = RankBand(drop_closest=rank / 6, keep_within=(rank + 1) / 6, by="force")
         assert codes(s, band, temperature=0.2).index("P") == strongest
-    band = BandNegatives(lower=1.0 / 6, upper=4.0 / 6, reference="gradient")
+    band = RankBand(drop_closest=1.0 / 6, keep_within=4.0 / 6, by="force")
     assert codes(s, band, temperature=0.2) == "EPHPPE"
 
 
-def test_reference_decides_what_is_ranked() -> None:
-    s = line([0.9, 0.1, 0.5], key=torch.tensor([[0.1, 0.9, 0.5]]))
-    for reference, expected in [("positive", "EHP"), ("anchor", "HEP")]:
-        band = BandNegatives(lower=1.0 / 3, upper=2.0 / 3, reference=reference)  # type: ignore[arg-type]
+def test_by_decides_whose_closeness_is_cut() -> None:
+    s = line([0.9, 0.1, 0.5], positive_keys=torch.tensor([[0.1, 0.9, 0.5]]))
+    for by, expected in [("positive", "EHP"), ("anchor", "HEP")]:
+        band = RankBand(drop_closest=1.0 / 3, keep_within=2.0 / 3, by=by)  # type: ignore[arg-type]
         assert codes(s, band) == expected
-    assert BandNegatives(lower=0.1, upper=0.5).reference == "positive"
-    assert BandNegatives(lower=0.1, upper=0.5).unit == "rank"
+        cosine = CosineBand(above=0.3, below=0.7, by=by)  # type: ignore[arg-type]
+        assert codes(s, cosine) == expected
 
 
 @quick
@@ -217,16 +263,16 @@ def test_bands_nest_when_edges_do(seed: int, grid: bool, edges: list[float]) -> 
     x = torch.rand(3, 13, generator=torch.Generator().manual_seed(seed)) * 2 - 1
     x = (x * 3).round() / 3 if grid else x
     s = Similarities(x, x, torch.zeros(3), torch.zeros(3, 13, dtype=torch.bool))
-    wide = select(s, NOTHING_MINED, BandNegatives(lower=edges[0], upper=edges[3])).negative_weight > 0
-    narrow = select(s, NOTHING_MINED, BandNegatives(lower=edges[1], upper=edges[2])).negative_weight > 0
+    wide = select(s, NOTHING_MINED, RankBand(drop_closest=edges[0], keep_within=edges[3])).negative_weight > 0
+    narrow = select(s, NOTHING_MINED, RankBand(drop_closest=edges[1], keep_within=edges[2])).negative_weight > 0
     assert (wide | ~narrow).all()
 
 
 def test_rescale_keeps_the_total_weight() -> None:
     s = line([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3], own=(6,))
-    mined = PositiveRule(k=1, weighting="hard")
+    mined = NearestKeys(k=1, weighting="uniform")
     for rule in (
-        BandNegatives(lower=2.0 / 7, upper=5.0 / 7, rescale=True),
+        RankBand(drop_closest=2.0 / 7, keep_within=5.0 / 7, rescale=True),
         RandomNegatives(share=0.9, rescale=True),
     ):
         chosen = select(s, mined, rule, generator=torch.Generator().manual_seed(0))
@@ -275,52 +321,59 @@ def test_oracle_needs_labels() -> None:
 
 
 def test_rules_that_read_the_positive_ask_for_it() -> None:
-    s = line([0.5, 0.1], key=None)
+    s = line([0.5, 0.1], positive_keys=None)
     assert codes(s, AllNegatives()) == "PP"
-    assert codes(s, BandNegatives(lower=0.5, upper=1.0, reference="anchor")) == "HP"
-    assert codes(s, AllNegatives(), PositiveRule(k=1, weighting="hard", search="anchor")) == "MP"
-    with pytest.raises(ValueError, match="with_key"):
-        select(s, NOTHING_MINED, BandNegatives(lower=0.5, upper=1.0))
-    with pytest.raises(ValueError, match="with_key"):
-        select(s, PositiveRule(k=1), AllNegatives())
+    assert codes(s, RankBand(drop_closest=0.5, keep_within=1.0, by="anchor")) == "HP"
+    assert codes(s, AllNegatives(), NearestKeys(k=1, weighting="uniform", by="anchor")) == "MP"
+    with pytest.raises(ValueError, match="reads positive_keys"):
+        select(s, NOTHING_MINED, RankBand(drop_closest=0.5, keep_within=1.0))
+    with pytest.raises(ValueError, match="reads positive_keys"):
+        select(s, NearestKeys(k=1, min_weight="mean"), AllNegatives())
 
 
-@pytest.mark.parametrize("rule", [AllNegatives(), BandNegatives(), RandomNegatives(share=0.3), OracleNegatives()])
+@pytest.mark.parametrize("rule", [AllNegatives(), RankBand(), RandomNegatives(share=0.3), OracleNegatives()])
 def test_rules_without_a_schedule_stay_as_they_are(rule: NegativeRule) -> None:
     assert rule.at(0.0) == rule == rule.at(1.0)
 
 
 @pytest.mark.parametrize(
-    "bad",
+    ("band", "bad"),
     [
-        {"lower": 0.5, "upper": 0.5},
-        {"lower": 0.6, "upper": 0.5},
-        {"lower": -0.1, "upper": 0.5},
-        {"lower": 0.1, "upper": 1.1},
-        {"lower": -1.1, "upper": 0.5, "unit": "cosine"},
-        {"lower": 0.1, "upper": 1.1, "unit": "cosine"},
-        {"lower": 0.5, "upper": -0.5, "unit": "cosine"},
-        {"lower": math.nan, "upper": 0.5},
-        {"lower": 0.1, "upper": 0.5, "reference": "margin"},
-        {"lower": 0.1, "upper": 0.5, "reference": "gradient", "unit": "cosine"},
-        {"lower": 0.1, "upper": 0.5, "lower_from": 0.6},
-        {"lower": 0.1, "upper": 0.5, "upper_from": 1.5},
-        {"anneal": 0.0},
-        {"anneal": 1.5},
-        {"anneal": 0.3},
+        (RankBand, {"drop_closest": 0.5, "keep_within": 0.5}),
+        (RankBand, {"drop_closest": -0.1}),
+        (RankBand, {"keep_within": 1.1}),
+        (RankBand, {"drop_closest": math.nan}),
+        (RankBand, {"drop_closest_from": 0.6}),
+        (RankBand, {"keep_within_from": 1.5}),
+        (RankBand, {"anneal": 0.0}),
+        (RankBand, {"anneal": 0.3}),
+        (CosineBand, {"above": -1.1}),
+        (CosineBand, {"below": 1.1}),
+        (CosineBand, {"above": 0.5, "below": -0.5}),
+        (CosineBand, {"above": math.nan}),
+        (CosineBand, {"above": 0.2, "below": 0.4, "above_from": 0.5}),
+        (CosineBand, {"below_from": 0.5}),
+        (CosineBand, {"anneal": 1.5}),
+        (MarginBand, {"margin": 2.5}),
+        (MarginBand, {"relative": -0.1}),
+        (MarginBand, {"relative": math.inf}),
+        (MarginBand, {"margin": 0.1, "relative": 0.9}),
+        (MarginBand, {"within": 0.0}),
+        (MarginBand, {"within_from": 0.5}),
+        (MarginBand, {"margin_from": 0.5, "relative": 0.9}),
+        (MarginBand, {"margin_from": math.nan}),
+        (MarginBand, {"anneal": 0.2}),
     ],
 )
-def test_bands_without_a_meaning_are_refused(bad: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"lower|upper|reference|unit|anneal"):
-        BandNegatives(**bad)
+def test_bands_without_a_meaning_are_refused(band: Any, bad: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{band.__name__}.*{next(iter(bad)).removesuffix('_from')}"):
+        band(**bad)
 
 
 def test_a_schedule_of_nothing_says_what_is_missing() -> None:
-    with pytest.raises(
-        ValueError, match=r"anneal is 0\.3, but nothing moves; say from where \(lower_from or upper_from\)"
-    ):
-        BandNegatives(anneal=0.3)
-    with pytest.raises(ValueError, match=r"say from where \(share_from\), or leave anneal out"):
+    with pytest.raises(ValueError, match=r"nothing moves.*drop_closest_from or keep_within_from"):
+        RankBand(anneal=0.3)
+    with pytest.raises(ValueError, match=r"share_from.*leave anneal out"):
         RandomNegatives(anneal=0.3)
     assert RandomNegatives(share_from=1.0, anneal=0.3).at(0.1).at(0.2).anneal == RandomNegatives().anneal
 
@@ -337,17 +390,18 @@ def test_mistyped_choices_are_named_with_their_neighbours() -> None:
     """In a process of its own: here the run-time types would stop the word before the package sees it."""
     program = """
 from cltools.losses import info_nce
-from cltools.mining import BandNegatives, PositiveRule
+from cltools.mining import CosineBand, NearestKeys, RankBand
 import torch
 
 one = torch.ones(1, 1)
 calls = {
-    "soft": lambda: PositiveRule(weighting="sotf"),
-    "anchor": lambda: PositiveRule(search="anchr"),
-    "positive": lambda: BandNegatives(reference="postive"),
-    "cosine": lambda: BandNegatives(unit="cosin"),
+    "softmax": lambda: NearestKeys(weighting="sofmax"),
+    "anchor": lambda: NearestKeys(by="anchr"),
+    "mean": lambda: NearestKeys(min_weight="men"),
+    "force": lambda: RankBand(by="forc"),
+    "positive": lambda: CosineBand(by="postive"),
     "decoupled": lambda: info_nce(one, one, temperature=0.2, form="decoupld"),
-    "mean": lambda: info_nce(one, one, temperature=0.2, reduction="men"),
+    "sum": lambda: info_nce(one, one, temperature=0.2, reduction="smu"),
 }
 for meant, call in calls.items():
     try:
@@ -358,76 +412,6 @@ for meant, call in calls.items():
         raise AssertionError(f"no error where {meant} was mistyped")
 """
     subprocess.run([sys.executable, "-c", program], check=True)
-
-
-# --- a reader's own rule
-
-
-@dataclass(frozen=True)
-class Own(NegativeRule):
-    """Answers what it is told to."""
-
-    answer: tuple[int, ...] = ()
-    weights: tuple[float, ...] | None = None
-
-    def judge(self, s: Similarities, eligible: Any, *, temperature: float, generator: Any) -> Any:
-        return torch.tensor([self.answer])
-
-    def weigh(self, s: Similarities, kept: Any, eligible: Any) -> Any:
-        return None if self.weights is None else torch.tensor([self.weights])
-
-
-def test_a_kept_key_without_weight_is_not_kept() -> None:
-    chosen = select(line([0.9, 0.8, 0.7]), NOTHING_MINED, Own((2, 2, 1), (0.5, 0.0, 3.0)))
-    assert chosen.band.tolist() == [[Band.POTENTIAL, Band.OTHER, Band.EASY]] and chosen.band.dtype == torch.int8
-    assert chosen.negative_weight.tolist() == [[0.5, 0.0, 0.0]]
-
-
-def test_own_and_mined_are_not_a_rules_to_give() -> None:
-    assert codes(line([0.9, 0.8, 0.7, 0.6], own=(3,)), Own((0, 4, 3, 2))) == "OOHW"
-
-
-@pytest.mark.parametrize("answer", [torch.ones(1, 3, dtype=torch.bool), torch.ones(1, 3), torch.ones(3).long()])
-def test_an_answer_that_is_no_code_for_each_key_is_refused(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Own, "judge", lambda *_, **__: answer)
-    with pytest.raises(ValueError, match=r"Own.judge returned .*; it must give a code of Band for each key"):
-        select(line([0.9, 0.8, 0.7]), NOTHING_MINED, Own())
-
-
-# --- own rules that say strange things
-
-
-@dataclass(frozen=True)
-class Says(NegativeRule):
-    """Answers with given codes and weights."""
-
-    codes: tuple[int, ...]
-    dtype: torch.dtype = torch.int8
-    weights: tuple[float, ...] | None = None
-
-    def judge(self, s: Similarities, eligible: Tensor, *, temperature: float, generator: Any) -> Tensor:
-        return torch.tensor([self.codes], dtype=self.dtype)
-
-    def weigh(self, s: Similarities, kept: Tensor, eligible: Tensor) -> Tensor | None:
-        return None if self.weights is None else torch.tensor([self.weights], dtype=torch.float64)
-
-
-@pytest.mark.parametrize("dtype", [torch.int8, torch.int16, torch.int64])
-def test_what_is_no_code_of_a_rule_is_other(dtype: torch.dtype) -> None:
-    strange = [-128, -2, -1, 0, 4, 6, 7, 100, 127] + ([] if dtype == torch.int8 else [256, 257, 258, -254, 1000])
-    given = (1, 2, 3, 5, *strange)
-    s = line([0.1] * len(given))
-    chosen = select(s, NOTHING_MINED, Says(given, dtype))
-    assert chosen.band[0].tolist() == [1, 2, 3, 5] + [Band.OTHER] * len(strange)
-    assert chosen.negative_weight[0].tolist() == [0, 1, 0, 0] + [0] * len(strange)
-
-
-def test_a_kept_key_without_a_weight_above_0_is_not_kept_and_no_other_weight_counts() -> None:
-    given = (2, 2, 2, 2, 2, 1, 3, 5)
-    weights = (0.5, 0.0, -1.0, math.nan, 1e-60, math.inf, math.nan, 7.0)
-    chosen = select(line([0.1] * 8), NOTHING_MINED, Says(given, weights=weights))
-    assert chosen.negative_weight[0].tolist() == [0.5, 0, 0, 0, 0, 0, 0, 0]
-    assert chosen.band[0].tolist() == [2, 5, 5, 5, 5, 1, 3, 5]
 
 
 # --- the two ways to find an edge

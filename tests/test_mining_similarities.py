@@ -16,29 +16,42 @@ def test_similarities_agree_with_the_loop(keys: int, dtype: torch.dtype) -> None
     own = torch.zeros(3, keys, dtype=torch.bool)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         s = similarities(z, p, n, own)
-    assert s.key is not None
-    assert s.anchor.dtype == s.key.dtype == s.positive.dtype == torch.float32
-    assert s.own is own and s.same_class is None and s.vectors is None
+    assert s.positive_keys is not None
+    assert s.anchor_keys.dtype == s.positive_keys.dtype == s.anchor_positive.dtype == torch.float32
+    assert s.own is own and s.same_class is None and s.ids is None
     for b in range(3):
-        rows = [(s.anchor, z), (s.key, p)]
+        rows = [(s.anchor_keys, z), (s.positive_keys, p)]
         for got, vectors in rows:
             expected = [oracles.dot(vectors[b].tolist(), key.tolist()) for key in n]
             assert got[b].tolist() == pytest.approx(expected, abs=1e-6)
-        assert s.positive[b].item() == pytest.approx(oracles.dot(z[b].tolist(), p[b].tolist()), abs=1e-6)
+        assert s.anchor_positive[b].item() == pytest.approx(oracles.dot(z[b].tolist(), p[b].tolist()), abs=1e-6)
 
 
 def test_gradient_flows_through_the_anchor_only_where_it_should() -> None:
     g = torch.Generator().manual_seed(0)
     z, p, n = (F.normalize(torch.randn(4, 5, generator=g), dim=1).requires_grad_() for _ in range(3))
     s = similarities(z, p, n, torch.eye(4, dtype=torch.bool))
-    assert s.key is not None and not s.key.requires_grad
-    (s.anchor.sum() + s.positive.sum()).backward()
+    assert s.positive_keys is not None and not s.positive_keys.requires_grad
+    (s.anchor_keys.sum() + s.anchor_positive.sum()).backward()
     assert all(x.grad is not None and (x.grad != 0).any() for x in (z, p, n))  # SimCLR: keys are not constants
 
 
 def test_optional_parts_of_similarities() -> None:
     z, p, n = torch.eye(3), torch.eye(3), torch.eye(3)[:2]
     own, same = torch.zeros(3, 2, dtype=torch.bool), torch.ones(3, 2, dtype=torch.bool)
-    s = similarities(z, p, n, own, same_class=same, with_key=False, with_vectors=True)
-    assert s.key is None and s.same_class is same and s.vectors is not None
+    s = similarities(z, p, n, own, same_class=same, reads=["vectors"])
+    assert s.positive_keys is None and s.same_class is same and s.vectors is not None
     assert torch.equal(s.vectors[0], z) and torch.equal(s.vectors[1], n)
+
+
+@pytest.mark.parametrize("reads", [(), ("positive_keys",), ("vectors",), ("positive_keys", "vectors")])
+def test_only_what_is_read_is_computed(reads: tuple[str, ...]) -> None:
+    z = torch.eye(3)
+    s = similarities(z, z, z[:2], torch.zeros(3, 2, dtype=torch.bool), reads=reads)
+    assert (s.positive_keys is not None) == ("positive_keys" in reads)
+    assert (s.vectors is not None) == ("vectors" in reads)
+
+
+def test_ids_go_along() -> None:
+    z, ids = torch.eye(3), (torch.arange(3), torch.arange(2))
+    assert similarities(z, z, z[:2], torch.zeros(3, 2, dtype=torch.bool), ids=ids).ids is ids

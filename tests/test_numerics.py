@@ -20,12 +20,14 @@ from cltools.contrast import contrastive_loss
 from cltools.gradients import info_nce_gradients
 from cltools.losses import FORMS, Form, LossSettings, info_nce
 from cltools.mining import (
-    BandNegatives,
+    CosineBand,
     HardnessWeighted,
+    MarginBand,
     MixedNegatives,
     NegativeRule,
     PositiveRule,
     RandomNegatives,
+    RankBand,
     Selection,
     Similarities,
     terms,
@@ -36,8 +38,10 @@ ANCHORS, DIM = 4, 6
 POSITIVES = tuple(dict.fromkeys(method.positives for method in METHODS.values()))
 NEGATIVES: dict[str, NegativeRule] = {
     **{type(method.negatives).__name__: method.negatives for method in METHODS.values()},
-    **{f"rank, {r}": BandNegatives(0.1, 0.5, r, rescale=True) for r in ("positive", "anchor", "gradient")},
-    **{f"cosine, {r}": BandNegatives(-0.2, 0.6, r, "cosine") for r in ("positive", "anchor", "margin")},
+    **{f"rank, {r}": RankBand(0.1, 0.5, by=r, rescale=True) for r in ("positive", "anchor", "force")},
+    **{f"cosine, {r}": CosineBand(above=-0.2, below=0.6, by=r) for r in ("positive", "anchor")},
+    "margin": MarginBand(margin=-0.6, within=0.8),
+    "relative margin": MarginBand(relative=0.9),
     "hcl with its tilt's gradient": HardnessWeighted(detach=False),
 }
 every_rule = pytest.mark.parametrize("rule", NEGATIVES.values(), ids=NEGATIVES.keys())
@@ -148,10 +152,10 @@ def test_losses_gradients_and_selections_are_finite(rule: NegativeRule, case: Ca
     leaves = [x.to(kind).requires_grad_() for x in vectors(case)]
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=case.half):
         losses, ((s, chosen),) = contrasted([normalize(x, dim=1) for x in leaves], rule, case)
-    assert s.anchor.dtype == losses.dtype == torch.float32
+    assert s.anchor_keys.dtype == losses.dtype == torch.float32
     assert losses.isfinite().all()
     check_invariants(s, chosen)
-    assert not isinstance(rule, BandNegatives) or rule.score(s, temperature=case.temperature).isfinite().all()
+    assert not isinstance(rule, RankBand | CosineBand | MarginBand) or rule.score(s, case.temperature).isfinite().all()
     assert chosen.synthetic is None or chosen.synthetic.isfinite().all()
     assert all(gradient.isfinite().all() for gradient in gradients(losses, leaves))
 

@@ -17,9 +17,10 @@ from torch.nn.functional import normalize
 
 from cltools import (
     AllNegatives,
-    BandNegatives,
+    AugmentedView,
     ContrastiveLoss,
-    PositiveRule,
+    NearestKeys,
+    RankBand,
     as_metric_learning_miner,
     info_nce,
     knn_accuracy,
@@ -108,16 +109,16 @@ def test_lightly_decoupled(seed: int, temperature: float, batch: int) -> None:
 
 
 @seeds
-@pytest.mark.parametrize("search", ["key", "anchor"])
+@pytest.mark.parametrize("by", ["positive", "anchor"])
 @pytest.mark.parametrize("keys", [10, 300])
-def test_lightly_nearest_neighbour(seed: int, search: Any, keys: int) -> None:
+def test_lightly_nearest_neighbour(seed: int, by: Any, keys: int) -> None:
     theirs = NNMemoryBankModule(size=(keys, D))
     z, z_key = (normalize(draw(seed + n, 20, D), dim=1) for n in (0, 10))
     s = similarities(z, z_key, theirs.bank, torch.zeros(20, keys, dtype=torch.bool))
-    rule = PositiveRule(k=1, weighting="hard", augmented_share=0.0, search=search)
+    rule = NearestKeys(k=1, weighting="uniform", augmented_share=0.0, by=by)
     chosen = select(s, rule, AllNegatives())
     # lightly knows one vector, whose neighbour it seeks; here that is z' or z.
-    assert torch.equal(theirs.bank[chosen.positive_index[:, 0]], theirs(z_key if search == "key" else z))
+    assert torch.equal(theirs.bank[chosen.positive_index[:, 0]], theirs(z_key if by == "positive" else z))
     assert chosen.positive_weight.tolist() == [[0.0, 1.0]] * 20
 
 
@@ -225,7 +226,7 @@ def test_metric_learning_one_sided(seed: int, temperature: float, batch: int) ->
 @temperatures
 def test_metric_learning_with_our_miner(seed: int, temperature: float) -> None:
     # One positive each, so that no soft weight is lost: their loss over our pairs is our loss with our rule.
-    nothing, band = PositiveRule(weighting="none"), BandNegatives(lower=0.1, upper=0.7)
+    nothing, band = AugmentedView(), RankBand(drop_closest=0.1, keep_within=0.7)
     ours = ContrastiveLoss(nothing, band, temperature=temperature)
     theirs, miner = pml.NTXentLoss(temperature=temperature), as_metric_learning_miner(nothing, band)
     labels = torch.arange(12).repeat(2)

@@ -29,12 +29,13 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["
 ORDER = (
     "errors", "files", "ranks", "provenance",  # which all may use
     "mining", "losses", "gradients", "contrast", "queue", "views", "interop",  # the core
-    "datasets", "encoders", "config", "presets", "evaluation", "training", "reports",
+    "datasets", "encoders", "config", "testing", "presets", "evaluation", "training", "reports",
     "snapshot", "explorer", "doctor", "lab", "book", "cli", "__main__",
 )  # fmt: skip
 HEAVY = {"torchvision", "sklearn", "scipy", "tyro", "plotly", "ipywidgets", "matplotlib", "umap", "PIL", "pandas"}
 HEAVY |= {"pytorch_metric_learning", "lightly", "tensorboard"}
 PURE = ("mining", "losses", "gradients")
+CORE = ("errors", "mining", "losses", "gradients", "contrast", "queue", "views", "interop", "testing")
 DISTRIBUTIONS = {"IPython": "ipython", "PIL": "pillow", "sklearn": "scikit-learn", "umap": "umap-learn"}
 DISTRIBUTIONS |= {"pytorch_metric_learning": "pytorch-metric-learning"}
 
@@ -176,7 +177,7 @@ def test_constraints_name_one_fitting_version_of_everything_required() -> None:
     lines = [line.split("==") for line in constraint_lines()]
     pinned = {canonicalize_name(name): version for name, version in lines}
     assert len(pinned) == len(lines)
-    for requirement in requirements("") + requirements("notebooks") + requirements("book") + requirements("dev"):
+    for requirement in [each for extra in ("", "train", "notebooks", "book", "dev") for each in requirements(extra)]:
         version = pinned.get(canonicalize_name(requirement.name))
         assert version and requirement.specifier.contains(version), f"{requirement}, constrained to {version}"
 
@@ -184,7 +185,7 @@ def test_constraints_name_one_fitting_version_of_everything_required() -> None:
 def test_the_lowest_versions_tested_are_those_allowed() -> None:
     lines = (ROOT / "constraints-lowest.txt").read_text().splitlines()
     tested = dict(line.split("==") for line in lines if not line.startswith("#"))
-    allowed = requirements("") + requirements("notebooks") + requirements("tensorboard")
+    allowed = [each for extra in ("", "train", "notebooks", "tensorboard") for each in requirements(extra)]
     lowest = {r.name: s.version for r in allowed for s in r.specifier if s.operator == ">="}
     assert tested == lowest, (
         "test the new bounds as README's Versions says, then write them into constraints-lowest.txt"

@@ -18,7 +18,7 @@ from sklearn.manifold import trustworthiness
 from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import ImageSet, load_images
 from cltools.encoders import EncoderSettings
-from cltools.mining import Band, BandNegatives, PositiveRule, select
+from cltools.mining import Band, NearestKeys, RankBand, select
 from cltools.presets import preset
 from cltools.snapshot import Recorder, Snapshot, maps, take_snapshot, taking
 from cltools.snapshot.sprite import as_sprite, tiles_of
@@ -227,11 +227,11 @@ def test_an_anchors_positive_is_its_own_key_and_never_mined_or_kept(recorded: tu
     s = snapshot.similarities(rows, epoch=0)
     assert s.own.nonzero().tolist() == [[0, 5], [1, 0], [2, 77]]
     keys = torch.from_numpy(snapshot.keys[0])
-    torch.testing.assert_close(s.positive, (torch.from_numpy(snapshot.anchors[0])[rows] * keys[rows]).sum(1))
-    chosen = select(s, PositiveRule(k=2, weighting="hard"), BandNegatives(0.0, 1.0))
+    torch.testing.assert_close(s.anchor_positive, (torch.from_numpy(snapshot.anchors[0])[rows] * keys[rows]).sum(1))
+    chosen = select(s, NearestKeys(k=2, weighting="uniform"), RankBand(0.0, 1.0))
     assert (chosen.band == Band.OWN).sum() == 3 and torch.equal(chosen.band == Band.OWN, s.own)
     assert s.same_class is not None and s.same_class[0].tolist() == (snapshot.labels == snapshot.labels[5]).tolist()
-    assert len(snapshot.similarities().anchor) == len(snapshot) == 120
+    assert len(snapshot.similarities().anchor_keys) == len(snapshot) == 120
 
 
 def test_images_without_labels_are_taken_too() -> None:
@@ -284,9 +284,13 @@ def test_positives_apart_from_the_keys_take_their_place(
     rows = torch.tensor([5, 0, 77])
     was, now = snapshot.similarities(rows, epoch=0), apart.similarities(rows, epoch=0)
     expected = (torch.from_numpy(snapshot.anchors[0]) * torch.from_numpy(others[0])).sum(1)[rows]
-    torch.testing.assert_close(now.positive, expected)
-    assert was.key is not None and now.key is not None and not torch.equal(now.key, was.key)
-    assert torch.equal(now.anchor, was.anchor) and torch.equal(now.own, was.own)
+    torch.testing.assert_close(now.anchor_positive, expected)
+    assert (
+        was.positive_keys is not None
+        and now.positive_keys is not None
+        and not torch.equal(now.positive_keys, was.positive_keys)
+    )
+    assert torch.equal(now.anchor_keys, was.anchor_keys) and torch.equal(now.own, was.own)
     apart.save(tmp_path / "a.npz")
     found = Snapshot.load(tmp_path / "a.npz").positives
     assert found is not None and found == pytest.approx(others, abs=1e-3)

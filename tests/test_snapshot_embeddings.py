@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from numpy import ndarray
 
-from cltools import BandNegatives, PositiveRule, Snapshot, explore, select, snapshot_of_embeddings
+from cltools import AugmentedView, RankBand, Snapshot, explore, select, snapshot_of_embeddings
 from cltools.mining import AllNegatives
 from cltools.snapshot.embeddings import indexed_labels
 from cltools.snapshot.maps import kept_neighbours, pca
@@ -54,9 +54,9 @@ def test_another_view_becomes_the_keys() -> None:
     snapshot = taken(z, other)
     s = snapshot.similarities()
     cosine = [float(a @ b / np.sqrt((a @ a) * (b @ b))) for a, b in zip(z, other, strict=True)]
-    assert s.positive.numpy() == pytest.approx(cosine, abs=1e-6)
+    assert s.anchor_positive.numpy() == pytest.approx(cosine, abs=1e-6)
     assert torch.equal(s.own, torch.eye(40, dtype=torch.bool))
-    assert taken(z).similarities().positive.numpy() == pytest.approx(1, abs=1e-6)
+    assert taken(z).similarities().anchor_positive.numpy() == pytest.approx(1, abs=1e-6)
 
 
 def test_the_map_is_that_of_the_unit_vectors() -> None:
@@ -192,9 +192,9 @@ def test_it_comes_back_from_a_file_and_names_its_data(tmp_path: Path) -> None:
 
 def test_it_starts_neutral_and_its_rules_and_keys_leave_it() -> None:
     explorer = explore(taken(rows(), rows(seed=1), ids=500 + np.arange(40)))
-    assert explorer.rules == (PositiveRule(weighting="none").at(1.0), AllNegatives())
-    explorer.set(rule="BandNegatives", lower=0.1, upper=0.5, anchor=503)
-    names: dict[str, Any] = {"BandNegatives": BandNegatives, "PositiveRule": PositiveRule}
+    assert explorer.rules == (AugmentedView().at(1.0), AllNegatives())
+    explorer.set(rule="RankBand", drop_closest=0.1, keep_within=0.5, anchor=503)
+    names: dict[str, Any] = {"RankBand": RankBand, "AugmentedView": AugmentedView}
     exec(explorer.python(), names)
     assert (names["positives"], names["negatives"]) == explorer.rules
     table = list(csv.DictReader(io.StringIO(explorer.csv())))
@@ -225,7 +225,7 @@ def test_with_labels_classes_are_counted() -> None:
     centres = rows(4, 6, seed=3)
     labels = np.arange(40) % 4
     explorer = explore(taken(centres[labels] + 0.05 * rows(), labels=labels)).set(truth=True, scope="all")
-    explorer.set(rule="BandNegatives", lower=0.2, upper=1.0)
+    explorer.set(rule="RankBand", drop_closest=0.2, keep_within=1.0)
     assert explorer.census.base_rate.value == pytest.approx(9 / 39)
     kept = select(explorer.snapshots[0].similarities(), *explorer.rules).band == 2
     false = (torch.from_numpy(labels)[:, None] == torch.from_numpy(labels)) & kept

@@ -1,0 +1,385 @@
+"""What every rule must hold, as one function for the tests of whoever writes a rule; it needs no test library.
+
+    from cltools.testing import check_rule
+    check_rule(MyNegatives(edge=0.3))
+
+Legend: B anchors, K keys, P candidates, S synthetic negatives, d embedding.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, get_args
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from cltools.losses import Form, info_nce
+from cltools.mining import (
+    AllNegatives,
+    AugmentedView,
+    Band,
+    Context,
+    Estimate,
+    NearestKeys,
+    NegativeRule,
+    PositiveRule,
+    Selection,
+    Similarities,
+    bands,
+    select,
+    similarities,
+    terms,
+)
+from cltools.mining.similarities import OPTIONAL
+
+TEMPERATURE = 0.2
+SHAPES = ((3, 0), (4, 1), (5, 7), (3, 64), (2, 130))
+"""[B, K] of what is drawn."""
+KINDS = ("smooth", "ties", "equal", "all own", "bfloat16")
+"""How it is drawn: random directions, few of them, one only, no key that is not the anchor's own, half precision."""
+
+
+class BrokenRule(AssertionError):
+    """A rule does not hold what every rule must; the message says which property, for which seed and shape."""
+
+
+class Waits(RuntimeError):
+    """An operation that would make a GPU wait for the host."""
+
+
+def check_rule(rule: NegativeRule | PositiveRule, *, seeds: int = 1) -> None:
+    """Check that a rule holds what selection, training and the explorer rely on, over random similarities on the CPU.
+
+    Among them are queues without a key, ties, anchors all of whose keys are their own, and half precision. Checked are:
+    codes, shapes and types; that own keys are neither kept nor mined, and mined ones not kept; weights that are finite,
+    at least 0 and, for positives, sum to 1; that one seed gives one choice, and keys in another order the same one
+    (unless the rule draws); `reads`; that similarities are left as they were; a finite loss and gradient; schedules;
+    that the rule is a frozen dataclass which JSON gives back; and that nothing waits for the device.
+
+    Args:
+        rule: negative or positive, at any settings.
+        seeds: how many draws of each kind and shape.
+
+    Raises:
+        BrokenRule: the first property that does not hold.
+        TypeError: no rule.
+    """
+    if not isinstance(rule, NegativeRule | PositiveRule):
+        raise TypeError(f"check_rule takes a negative or a positive rule, and this is of type {type(rule).__name__}.")
+    _check_class(rule)
+    for moment in (None, *_moments(rule)):
+        now = rule if moment is None else rule.at(moment)
+        for case in _cases(seeds if moment is None else 1):
+            where = f"{type(rule).__name__}{'' if moment is None else f'.at({moment:g})'}, {case}"
+            try:
+                _check_case(now, case)
+            except BrokenRule as broken:
+                raise BrokenRule(f"{where}: {broken}.") from broken.__cause__
+            except Waits as waits:
+                raise BrokenRule(f"{where}: it waits for the device. {waits}") from waits
+            except Exception as error:
+                raise BrokenRule(f"{where}: it raises {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def no_waiting() -> Iterator[None]:
+    """Raise `Waits` for every operation that would make a GPU wait, such as `item`, `nonzero` and a boolean index.
+
+    It runs on a CPU, where cltools then takes the ways that it takes on a GPU. A copy to the host is noticed by its
+    name (`cpu`, `tolist`, `numpy`, `to("cpu")`).
+    """
+    with mock.patch.object(bands, "_sorts_fast", lambda score: False), _NoHostCopy(), _NoWaitingOperation():
+        yield
+
+
+class _NoWaitingOperation(TorchDispatchMode):
+    """Refuses operations whose result or shape the host must know."""
+
+    REFUSED = frozenset(
+        {
+            "_local_scalar_dense",
+            "is_nonzero",
+            "nonzero",
+            "nonzero_numpy",
+            "argwhere",
+            "bincount",
+            "masked_select",
+            "equal",
+            "histc",
+            "_unique",
+            "_unique2",
+            "unique_dim",
+            "unique_consecutive",
+        }
+    )
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = func.overloadpacket.__name__
+        if name in self.REFUSED:
+            raise Waits(f"{func} makes a GPU wait.")
+        if name in ("index", "index_put", "index_put_", "_index_put_impl_") and any(
+            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
+        ):
+            raise Waits(f"{func} with a boolean index makes a GPU wait; use torch.where or masked_fill.")
+        if name == "repeat_interleave" and kwargs.get("output_size") is None:
+            raise Waits(f"{func} by a tensor makes a GPU wait unless output_size= is given.")
+        return func(*args, **kwargs)
+
+
+class _NoHostCopy(TorchFunctionMode):
+    """Refuses what copies to the host; on a CPU that is no operation."""
+
+    REFUSED = frozenset({Tensor.cpu, Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.item})
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        to_host = func is Tensor.to and "cpu" in [each for each in (*args, *kwargs.values()) if isinstance(each, str)]
+        if func in self.REFUSED or to_host:
+            raise Waits(f"Tensor.{func.__name__} makes a GPU wait.")
+        return func(*args, **kwargs)
+
+
+# --- the class and its schedule --------------------------------------------------------------------------------------
+
+
+def _moments(rule: NegativeRule | PositiveRule) -> tuple[float, ...]:
+    """Shares of training at which another rule is in force."""
+    return tuple(moment for moment in (0.0, 0.5, 1.0) if rule.at(moment) != rule)
+
+
+def _base(rule: NegativeRule | PositiveRule) -> type[Any]:
+    return NegativeRule if isinstance(rule, NegativeRule) else PositiveRule
+
+
+def _check_class(rule: NegativeRule | PositiveRule) -> None:
+    name, base = type(rule).__name__, _base(rule)
+    parameters: Any = getattr(type(rule), "__dataclass_params__", None)
+    own = [each for each, hint in vars(type(rule)).get("__annotations__", {}).items() if "ClassVar" not in str(hint)]
+    if not (is_dataclass(rule) and parameters.frozen and {*own} <= {f.name for f in fields(rule)}):
+        raise BrokenRule(f"{name}: it is no frozen dataclass. Write @dataclass(frozen=True) above the class.")
+    unknown = [each for each in rule.reads if each not in OPTIONAL]
+    if not isinstance(rule.reads, frozenset) or unknown:
+        raise BrokenRule(f"{name}: reads is {rule.reads!r}; it must be a frozenset of names among {OPTIONAL}.")
+    for moment in (0.0, 0.5, 1.0):
+        now = rule.at(moment)
+        if not isinstance(now, base):
+            raise BrokenRule(f"{name}: at({moment:g}) gives a {type(now).__name__}; it must give a {base.__name__}.")
+    last = rule.at(1.0)
+    if last.at(1.0) != last:
+        raise BrokenRule(f"{name}: at(1) is {last}, and at(1) of that is {last.at(1.0)}; a resolved rule must stay.")
+    _check_json(rule, base)
+
+
+def _check_json(rule: NegativeRule | PositiveRule, base: type[Any]) -> None:
+    """Experiments need the extra `train`; without it nothing is saved."""
+    name = type(rule).__name__
+    try:
+        from cltools.config import from_plain, to_plain
+    except ModuleNotFoundError:
+        return
+    try:
+        again: object = from_plain(base, json.loads(json.dumps(to_plain(rule))), name)
+    except (TypeError, ValueError) as error:
+        raise BrokenRule(f"{name}: JSON does not give it back: {error}") from error
+    if again != rule:
+        raise BrokenRule(f"{name}: JSON gives back {again}, and not {rule}.")
+
+
+# --- random similarities ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One draw; `str` says which."""
+
+    kind: str
+    rows: int
+    keys: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}, {self.kind} similarities [{self.rows}, {self.keys}]"
+
+    def draw(self, reads: Iterable[str]) -> tuple[Tensor, Similarities]:
+        """The anchors, which a gradient reaches, and similarities with exactly the optional fields that are read."""
+        g = torch.Generator().manual_seed(self.seed)
+
+        def unit(count: int) -> Tensor:
+            x = torch.randn(count, 6, generator=g)
+            x = x.sign() if self.kind == "ties" else torch.ones_like(x) if self.kind == "equal" else x
+            return normalize(x, dim=1).to(torch.bfloat16 if self.kind == "bfloat16" else torch.float32)
+
+        z, positive, keys = unit(self.rows).requires_grad_(), unit(self.rows), unit(self.keys)
+        size = (self.rows, self.keys)
+        own = torch.rand(size, generator=g) < (1.1 if self.kind == "all own" else 0.1)
+        same = own | (torch.rand(size, generator=g) < 0.3)
+        ids = torch.arange(self.rows), torch.randint(self.rows, (self.keys,), generator=g)
+        reads = frozenset(reads)
+        labels, images = same if "same_class" in reads else None, ids if "ids" in reads else None
+        return z, similarities(z, positive, keys, own, same_class=labels, ids=images, reads=reads)
+
+    def generator(self) -> torch.Generator:
+        """For what a rule draws."""
+        return torch.Generator().manual_seed(self.seed)
+
+    def select(self, rule: NegativeRule | PositiveRule, s: Similarities) -> Selection:
+        """What the rule selects, beside one of the other kind that leaves it something to do."""
+        if isinstance(rule, PositiveRule):
+            return select(s, rule, AllNegatives(), temperature=TEMPERATURE, generator=self.generator())
+        near = NearestKeys(self.keys or 1, weighting="uniform", min_cosine=0.5, by="anchor")  # equals share one fate
+        other: PositiveRule = AugmentedView() if self.kind == "equal" else near
+        return select(s, other, rule, temperature=TEMPERATURE, generator=self.generator())
+
+
+def _cases(seeds: int) -> Iterator[_Case]:
+    for seed in range(seeds):
+        for kind in KINDS:
+            for rows, keys in SHAPES if kind == "smooth" else SHAPES[1:4]:
+                yield _Case(kind, rows, keys, seed)
+
+
+# --- one draw --------------------------------------------------------------------------------------------------------
+
+
+def _check_case(rule: NegativeRule | PositiveRule, case: _Case) -> None:
+    z, s = case.draw(rule.reads)
+    before = [t.detach().clone() for t in _tensors(s)]
+    others, generator = torch.get_rng_state(), case.generator()
+    if isinstance(rule, NegativeRule):
+        _check_answers(rule, s, generator)
+    else:
+        _check_mined(rule, s, generator)
+    _hold(torch.equal(others, torch.get_rng_state()), "it draws from torch's own generator, not context.generator")
+    draws = not torch.equal(generator.get_state(), case.generator().get_state())
+    chosen = case.select(rule, s)
+    same = all(torch.equal(was, now.detach()) for was, now in zip(before, _tensors(s), strict=True))
+    _hold(same, "it changes the similarities that it is given")
+    _check_selection(s, chosen)
+    _hold(_equal(chosen, case.select(rule, s)), "the same seed gives another choice")
+    full = case.draw(OPTIONAL)[1]
+    _hold(_equal(chosen, case.select(rule, full)), "its choice depends on what it does not declare in reads")
+    if not draws and not (isinstance(rule, PositiveRule) and case.kind in ("ties", "equal")):
+        _check_order(rule, s, case, chosen)
+    _check_loss(z, s, chosen)
+    with no_waiting():
+        case.select(rule, s)
+
+
+def _check_answers(rule: NegativeRule, s: Similarities, generator: torch.Generator) -> None:
+    """What a negative rule says itself, before `select` makes the best of it."""
+    seen, context = s.read_by(rule, rule.reads), Context(~s.own, TEMPERATURE, generator)
+    kept = ~s.own
+    if s.own.shape[1]:
+        with torch.no_grad():
+            band = rule.judge(seen, context)
+        _hold(band.dtype == torch.int8 and band.shape == s.own.shape, "judge gives no int8 [B, K]")
+        code = band[~s.own]
+        known = (code >= Band.EASY) & (code <= Band.OTHER) & (code != Band.MINED)
+        _hold(bool(known.all()), "judge gives a key that is not own another code than EASY, POTENTIAL, HARD or OTHER")
+        kept = kept & (band == Band.POTENTIAL)
+    with torch.no_grad():
+        weight, made = rule.weigh(seen, kept, context), rule.synthesise(seen, kept, context)
+    if weight is not None:
+        _hold(weight.shape == s.own.shape, "weigh gives no [B, K]")
+        of_kept = weight[kept]
+        _hold(
+            bool((of_kept.isfinite() & (of_kept >= 0)).all()), "weigh gives a kept key a weight below 0 or not finite"
+        )
+    if made is not None:
+        _hold(made.ndim == 3 and len(made) == len(s.own) and made.shape[2] == 6, "synthesise gives no [B, S, d]")
+        length = made.norm(dim=2)
+        _hold(torch.allclose(length, torch.ones_like(length), atol=1e-3), "synthesise gives vectors not of unit length")
+    _hold(isinstance(rule.estimate(), Estimate), "estimate gives no Estimate")
+
+
+def _check_mined(rule: PositiveRule, s: Similarities, generator: torch.Generator) -> None:
+    """What a positive rule says itself."""
+    if not s.own.shape[1]:
+        return
+    with torch.no_grad():
+        mined = rule.mine(s.read_by(rule, rule.reads), Context(~s.own, TEMPERATURE, generator))
+    index, weight = mined.index, mined.weight
+    _hold(index.dtype == torch.int64 and index.ndim == 2 and len(index) == len(s.own), "mine gives no int64 [B, P]")
+    _hold(weight.shape == (len(index), 1 + index.shape[1]), "mine gives no weights [B, 1+P]")
+    _hold(weight.dtype == torch.float32, "mine gives weights that are not float32")
+    _hold(bool(((index >= 0) & (index < s.own.shape[1])).all()), "mine gives a key that is not there")
+    taken = torch.zeros_like(s.own, dtype=torch.int64).scatter_add_(1, index, torch.ones_like(index))
+    _hold(bool((taken <= 1).all()), "mine gives a key twice")
+    _hold(bool((weight.isfinite() & (weight >= 0)).all()), "mine gives a weight below 0 or not finite")
+    _hold(torch.allclose(weight.sum(1), torch.ones(len(weight)), atol=1e-4), "mine gives weights that do not sum to 1")
+    _hold(not bool((s.own.gather(1, index) & (weight[:, 1:] > 0)).any()), "mine gives a weight to an own key")
+
+
+def _check_selection(s: Similarities, chosen: Selection) -> None:
+    band, kept, mined = chosen.band, chosen.negative_weight, _positives(s, chosen)
+    _hold(band.dtype == torch.int8 and band.shape == s.own.shape, "bands are no int8 [B, K]")
+    _hold(torch.equal(band == Band.OWN, s.own), "OWN is not where keys are the anchor's own")
+    _hold(torch.equal(band == Band.MINED, mined > 0), "MINED is not where a key has a positive weight")
+    _hold(torch.equal(band == Band.POTENTIAL, kept > 0), "POTENTIAL is not where a key has a negative weight")
+    _hold(not bool((mined * s.own).any()), "an own key is mined")
+    for name, weight in (("negative", kept), ("positive", chosen.positive_weight)):
+        _hold(weight.dtype == torch.float32, f"{name} weights are not float32")
+        _hold(bool((weight.isfinite() & (weight >= 0)).all()), f"a {name} weight is below 0 or not finite")
+    sums = chosen.positive_weight.sum(1)
+    _hold(torch.allclose(sums, torch.ones_like(sums), atol=1e-4), "positive weights do not sum to 1")
+
+
+def _check_order(rule: NegativeRule | PositiveRule, s: Similarities, case: _Case, chosen: Selection) -> None:
+    order = torch.randperm(case.keys, generator=case.generator())
+
+    def moved(t: Tensor | None) -> Any:
+        return None if t is None else t[:, order]
+
+    there = replace(
+        s,
+        anchor_keys=moved(s.anchor_keys),
+        positive_keys=moved(s.positive_keys),
+        own=moved(s.own),
+        same_class=moved(s.same_class),
+        vectors=None if s.vectors is None else (s.vectors[0], s.vectors[1][order]),
+        ids=None if s.ids is None else (s.ids[0], s.ids[1][order]),
+    )
+    again = case.select(rule, there)
+    pairs = (chosen.negative_weight, again.negative_weight), (_positives(s, chosen), _positives(there, again))
+    same = all(torch.allclose(a[:, order], b, rtol=1e-4, atol=1e-6) for a, b in pairs)
+    _hold(same and torch.equal(chosen.band[:, order], again.band), "keys in another order give another choice")
+
+
+def _check_loss(z: Tensor, s: Similarities, chosen: Selection) -> None:
+    for form in get_args(Form):
+        loss = info_nce(**terms(s, chosen), temperature=TEMPERATURE, form=form)
+        (gradient,) = torch.autograd.grad(loss, z, retain_graph=True, allow_unused=True)
+        finite = bool(loss.isfinite()) and (gradient is None or bool(gradient.isfinite().all()))
+        _hold(finite, f'the loss or its gradient is not finite in the form "{form}"')
+
+
+def _hold(true: bool, otherwise: str) -> None:
+    if not true:
+        raise BrokenRule(otherwise)
+
+
+def _tensors(s: Similarities) -> list[Tensor]:
+    every = (s.anchor_keys, s.positive_keys, s.anchor_positive, s.own, s.same_class, *(s.vectors or ()), *(s.ids or ()))
+    return [tensor for tensor in every if tensor is not None]
+
+
+def _positives(s: Similarities, chosen: Selection) -> Tensor:
+    """The mined weight of each key, [B, K]."""
+    return torch.zeros_like(s.own, dtype=torch.float32).scatter_add_(
+        1, chosen.positive_index, chosen.positive_weight[:, 1:]
+    )
+
+
+def _equal(a: Selection, b: Selection) -> bool:
+    if (a.synthetic is None) != (b.synthetic is None) or a.estimate != b.estimate:
+        return False
+    names = ("positive_index", "positive_weight", "negative_weight", "band")
+    made = a.synthetic is None or b.synthetic is None or torch.equal(a.synthetic, b.synthetic)
+    return made and all(torch.equal(getattr(a, name), getattr(b, name)) for name in names)

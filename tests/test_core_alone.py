@@ -1,0 +1,141 @@
+"""The core works where nothing but torch, NumPy and jaxtyping is installed."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import distribution, packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent
+CORE = ("errors", "mining", "losses", "gradients", "contrast", "queue", "views", "interop", "testing")
+ALLOWED = {"torch", "numpy", "jaxtyping"}
+
+BLOCK = """
+import sys
+from importlib.abc import MetaPathFinder
+
+allowed = {*sys.argv[1].split(), *sys.stdlib_module_names, "cltools"}
+
+class OnlyTheCore(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        first = name.partition(".")[0]
+        if first not in allowed and not first.startswith("_"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, OnlyTheCore())
+"""
+USE = """
+import torch
+from importlib import import_module
+for module in sys.argv[2].split():
+    import_module(f"cltools.{module}")
+
+import cltools
+from cltools.mining import *
+from cltools.mining.rules import NegativeRule, PositiveRule, rule_classes
+from cltools.losses import LossSettings, info_nce
+from cltools.gradients import info_nce_gradients
+from cltools.contrast import contrastive_loss
+from cltools.queue import Queue
+from cltools.views import ViewSettings, augment
+from cltools.interop import ContrastiveLoss
+from cltools.testing import check_rule
+
+torch.manual_seed(0)
+unit = lambda *shape: torch.nn.functional.normalize(torch.randn(*shape), dim=-1)
+z, positive = unit(4, 8).requires_grad_(), unit(4, 8)
+queue = Queue(16, 8)
+queue.enqueue(unit(16, 8), torch.arange(16) % 6, torch.arange(16) % 3)
+ids, labels = (torch.arange(4), queue.ids), (torch.arange(4) % 3, queue.labels)
+shipped = [{name: rule() for name, rule in rule_classes(base).items()} for base in (PositiveRule, NegativeRule)]
+for positives in shipped[0].values():
+    for negatives in shipped[1].values():
+        loss = contrastive_loss(
+            z, positive, queue.keys, positives, negatives, LossSettings(), ids=ids, labels=labels
+        ).mean()
+        (gradient,) = torch.autograd.grad(loss, z)
+        assert loss.isfinite() and gradient.isfinite().all(), (positives, negatives)
+s = similarities(z, positive, queue.keys, ids[0][:, None] == ids[1])
+given = terms(s, select(s, shipped[0]["NearestKeys"], shipped[1]["RankBand"]))
+assert info_nce(**given, temperature=0.2).isfinite()
+assert all(x.isfinite().all() for x in info_nce_gradients(**given, temperature=0.2))
+pixels = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+views = augment(pixels, ViewSettings(blur=0.5), generator=torch.Generator())
+assert views.shape == (2, 3, 8, 8)
+bank = ContrastiveLoss(shipped[0]["NearestKeys"], shipped[1]["RankBand"], memory_bank_size=(16, 8))
+bank(z, positive).backward()
+check_rule(shipped[1]["RankBand"])
+
+assert cltools.RankBand is shipped[1]["RankBand"].__class__ and cltools.info_nce is info_nce
+for name, extra in (("fit", "train"), ("load_images", "train"), ("Encoder", "train"), ("preset", "train"),
+                    ("Experiment", "train"), ("evaluate", "train"), ("explore", "notebooks"),
+                    ("load_snapshot", "notebooks")):
+    try:
+        getattr(cltools, name)
+    except ImportError as error:
+        assert f'pip install "cltools[{extra}]"' in str(error) and name in str(error), error
+    else:
+        raise AssertionError(f"{name} was found")
+print("done")
+"""
+
+
+def needed_by(names: set[str]) -> set[str]:
+    """Distributions that these need, directly or not, and they themselves."""
+    found: set[str] = set()
+    left = {*names}
+    while left:
+        name = left.pop()
+        if name in found:
+            continue
+        found.add(name)
+        try:
+            requires = distribution(name).requires or []
+        except ModuleNotFoundError:
+            continue
+        for line in requires:
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                left.add(re.sub(r"[-_.]+", "-", requirement.name).lower())
+    return found
+
+
+def modules_of(distributions: set[str]) -> set[str]:
+    """The names under which they are imported."""
+    return {
+        module
+        for module, of in packages_distributions().items()
+        if {re.sub(r"[-_.]+", "-", name).lower() for name in of} & distributions
+    }
+
+
+def run(program: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", program, " ".join(modules_of(needed_by(ALLOWED))), " ".join(CORE)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_the_core_needs_torch_numpy_and_jaxtyping_alone() -> None:
+    done = run(BLOCK + USE)
+    assert done.returncode == 0 and done.stdout == "done\n", done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("library", ["tqdm", "torchvision", "sklearn", "pandas", "safetensors", "PIL", "plotly"])
+def test_other_libraries_are_blocked(library: str) -> None:
+    done = run(f"{BLOCK}\nimport {library}")
+    assert done.returncode != 0 and f"No module named '{library}'" in done.stderr
+
+
+def test_an_installation_without_extras_brings_the_core_alone() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert {Requirement(line).name for line in project["dependencies"]} == ALLOWED
+
+
+def test_every_other_extra_that_imports_the_package_brings_train_too() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for name in ("notebooks", "book", "dev"):
+        brought = [Requirement(line) for line in extras[name]]
+        assert any("train" in each.extras or each.name == "cltools" for each in brought), name

@@ -1,0 +1,141 @@
+"""Vectors and shapes that are refused: what is checked, with which tolerance, and when it is looked at."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from cltools.mining import checks, similarities
+from cltools.mining.checks import HALF_TOLERANCE, TOLERANCE, ChecksOnce, check_unit
+
+HALVES = (torch.float16, torch.bfloat16)
+
+
+def unit(rows: int = 6, dim: int = 16, seed: int = 0) -> torch.Tensor:
+    return normalize(torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, *HALVES])
+def test_unit_vectors_pass_and_others_are_refused_with_the_remedy(dtype: torch.dtype) -> None:
+    check_unit("keys", unit().to(dtype))
+    wrong = unit().to(dtype)
+    wrong[4] *= 1.5
+    with pytest.raises(ValueError, match=r"keys has vectors .*2\.2.* row 4.*normalize\(keys"):
+        check_unit("keys", wrong)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
+def test_the_tolerance_is_of_the_square_and_wider_for_half_precision(dtype: torch.dtype) -> None:
+    tolerance = HALF_TOLERANCE if dtype in HALVES else TOLERANCE
+    for share, passes in ((0.5, True), (-0.5, True), (2.0, False), (-2.0, False)):
+        vectors = (unit() * (1 + share * tolerance) ** 0.5).to(dtype)
+        if passes:
+            check_unit("keys", vectors)
+        else:
+            with pytest.raises(ValueError, match="unit length"):
+                check_unit("keys", vectors)
+
+
+def test_half_precision_of_many_dimensions_passes() -> None:
+    for dtype in HALVES:
+        check_unit("keys", unit(200, 512).to(dtype))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_not_finite_is_named_as_such(value: float, dtype: torch.dtype) -> None:
+    vectors = unit().to(dtype)
+    vectors[2, 3] = value
+    with pytest.raises(ValueError, match="anchor has a vector that is not finite, at row 2"):
+        check_unit("anchor", vectors)
+
+
+def test_false_never_looks_and_no_vectors_are_fine() -> None:
+    check_unit("keys", 3 * unit(), check=False)
+    check_unit("keys", torch.zeros(0, 8))
+    check_unit("keys", torch.zeros(0, 8), check=True)
+    z, wrong, own = unit(3), 3 * unit(3), torch.zeros(3, 3, dtype=torch.bool)
+    similarities(wrong, z, z, own, check=False)
+    for position, name in enumerate(("anchor", "positive", "keys")):
+        given = [z, z, z]
+        given[position] = wrong
+        with pytest.raises(ValueError, match=f"{name} has vectors"):
+            similarities(*given, own)
+
+
+class OnDevice(torch.Tensor):
+    """Vectors that say they are on CUDA, and count how often they are looked at."""
+
+    looked = 0
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        return torch.device("cuda")
+
+    def detach(self) -> torch.Tensor:
+        self.looked += 1
+        return super().detach().as_subclass(torch.Tensor)
+
+
+def test_on_cuda_each_name_and_shape_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "ON_CUDA", ChecksOnce())
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    first = unit(4).as_subclass(OnDevice)
+    for name, vectors, times in (
+        ("keys", first, 1),
+        ("keys", first, 1),
+        ("anchor", first, 2),
+        ("keys", unit(5).as_subclass(OnDevice), 1),
+    ):
+        check_unit(name, vectors)
+        assert vectors.looked == times
+    check_unit("keys", first, check=True)
+    check_unit("keys", first, check=False)
+    assert first.looked == 3, "True looks again, False does not"
+
+
+def test_nothing_is_looked_at_while_a_graph_is_captured_or_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "ON_CUDA", ChecksOnce())
+    vectors = unit(4).as_subclass(OnDevice)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    check_unit("keys", vectors)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    check_unit("keys", vectors)
+    check_unit("keys", 3 * unit())
+    assert vectors.looked == 0
+
+
+B, K, D = 3, 5, 4
+
+
+@pytest.mark.parametrize(
+    ("shapes", "own", "named"),
+    [
+        (((B, D), (B, D), (K, D + 1)), (B, K), r"\[3, 4\] \(anchors\).*\[5, 5\] \(keys\)"),
+        (((B, D), (1, D), (K, D)), (B, K), r"\[1, 4\] \(positives\)"),
+        (((B, D), (B + 1, D), (K, D)), (B, K), r"\[4, 4\] \(positives\)"),
+        (((B, D), (B, D), (K, D)), (K, B), r"own is .*\[3, 5\]"),
+        (((B, D), (B, D), (K, D)), (1, K), r"own is .*\[3, 5\]"),
+    ],
+)
+def test_shapes_that_would_be_broadcast_are_refused(shapes: Any, own: Any, named: str) -> None:
+    """In the function itself, as it is without the run-time types of the tests."""
+    look: Any = similarities
+    while hasattr(look, "__wrapped__"):
+        look = look.__wrapped__
+    anchor, positive, keys = (unit(*shape) for shape in shapes)
+    with pytest.raises(ValueError, match=named):
+        look(anchor, positive, keys, torch.zeros(own, dtype=torch.bool))
+
+
+def test_masks_must_be_bool_of_every_key() -> None:
+    look: Any = similarities
+    while hasattr(look, "__wrapped__"):
+        look = look.__wrapped__
+    z = unit(3)
+    with pytest.raises(ValueError, match=r"own is torch.float32.*bool \[3, 3\]"):
+        look(z, z, z, torch.zeros(3, 3))
+    with pytest.raises(ValueError, match=r"same_class is torch.bool \[3\].*bool \[3, 3\]"):
+        look(z, z, z, torch.zeros(3, 3, dtype=torch.bool), same_class=torch.zeros(3, dtype=torch.bool))

@@ -188,7 +188,7 @@ def test_the_lowest_versions_tested_are_those_allowed() -> None:
     allowed = [each for extra in ("", "train", "notebooks", "tensorboard") for each in requirements(extra)]
     lowest = {r.name: s.version for r in allowed for s in r.specifier if s.operator == ">="}
     assert tested == lowest, (
-        "test the new bounds as README's Versions says, then write them into constraints-lowest.txt"
+        "test the new bounds as docs/start.md says, then write them into constraints-lowest.txt"
     )
 
 
@@ -270,7 +270,8 @@ def markdown(path: Path) -> str:
     return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
 
 
-PAGES = [ROOT / name for name in ("README.md", "TEACHING.md", "CONTRIBUTING.md", "data/README.md")] + NOTEBOOKS
+PAGES = [ROOT / name for name in ("README.md", "TEACHING.md", "CONTRIBUTING.md", "data/README.md")]
+PAGES += [*sorted((ROOT / "docs").glob("*.md")), *NOTEBOOKS]
 
 
 def test_a_page_that_names_the_paper_calls_ours_a_reconstruction() -> None:
@@ -318,8 +319,8 @@ def test_the_adapters_in_the_readme_run() -> None:
 
 
 def method_rows() -> list[list[str]]:
-    """The cells of the README's table of methods: method, source, here, preset, test."""
-    table = (ROOT / "README.md").read_text().split("## Methods")[1].split("## ")[0]
+    """The cells of the table of methods: method, source, here, preset, test."""
+    table = (ROOT / "docs" / "methods.md").read_text().split("## Methods")[1].split("## ")[0]
     rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in row] for row in rows[1:]]
 

@@ -1,4 +1,4 @@
-"""Tables of records, and that README shows what the records say."""
+"""Tables of records, and that docs/results.md shows what the records say."""
 
 from pathlib import Path
 
@@ -32,20 +32,20 @@ SHOWN = ["compare-shapes", "late-shapes", "compare-cifar10"]
 @pytest.mark.parametrize("name", SHOWN)
 def test_the_readme_shows_what_the_records_say(name: str) -> None:
     paths = sorted(RESULTS.glob(f"{name}*.json"))
-    assert paths and table(paths) in (ROOT / "README.md").read_text(), (
+    assert paths and table(paths) in (ROOT / "docs" / "results.md").read_text(), (
         f"paste: python -m cltools table data/results/{name}*.json"
     )
 
 
 def test_the_readme_shows_some_arms_before_all() -> None:
     whole = table(sorted(RESULTS.glob("compare-shapes*.json"))).splitlines()[2:]
-    section = (ROOT / "README.md").read_text().split("### `shapes`, three seeds")[1].split("<details>")[0]
+    section = (ROOT / "docs" / "results.md").read_text().split("### `shapes`, three seeds")[1].split("<details>")[0]
     some = [line for line in section.splitlines() if line.startswith("|")]
     assert len(some) == 2 + 7 and some[:2] == whole[:2] and set(some) <= set(whole)
 
 
 def test_the_readme_shows_the_runs_beside_published_figures() -> None:
     paths = sorted(RESULTS.glob("run-*.json"))
-    assert paths and table(paths, references=True) in (ROOT / "README.md").read_text(), (
+    assert paths and table(paths, references=True) in (ROOT / "docs" / "results.md").read_text(), (
         "paste: python -m cltools table --references data/results/run-*.json"
     )

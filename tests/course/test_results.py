@@ -202,7 +202,7 @@ def test_the_readme_names_every_arm_that_its_seeds_show(images: str, figure: str
         shown = {arm: gain for arm, gain in shown.items() if gain > paired.detectable(gains[arm])}
         told[verdict] = ", ".join(f"`{arm}`" for arm in sorted(shown, key=shown.__getitem__, reverse=True)) or "none"
     said = f"{words}: ahead {told['ahead']}; behind {told['behind']}."
-    readme = " ".join((ROOT / "README.md").read_text().split())
+    readme = " ".join((ROOT / "docs" / "results.md").read_text().split())
     assert said in readme or said[0].upper() + said[1:] in readme, said
 
 
@@ -244,7 +244,7 @@ def test_every_band_is_above_moco_and_so_is_as_many_keys_by_chance() -> None:
         in text
     )
     readme = f"{min(of_bands):.1f} to {max(of_bands):.1f} points and {min(of_chance):.1f} to {max(of_chance):.1f}"
-    assert readme in (ROOT / "README.md").read_text()
+    assert readme in (ROOT / "docs" / "results.md").read_text()
     assert f"in all fourteen shares, by {min(of_chance):.1f} to {max(of_chance):.1f} points" in text
     verdicts = [paired.verdict(records.gains(arm, against=control).values()) for arm, control in chance.items()]
     assert verdicts.count("ahead") == 1 and verdicts.count("no difference shown") == 14
@@ -258,7 +258,7 @@ def test_the_best_band_gave_less_in_the_seed_that_had_no_say() -> None:
     assert "two to five times what it gave in the seed left out" in prose("04_train_and_compare")
     chosen, fresh = (statistics.fmean(getattr(winner, name) for winner in found) for name in ("chosen", "fresh"))
     assert (
-        f"chosen by two seeds it has {chosen:.1f} points, in the third {fresh:.1f}" in (ROOT / "README.md").read_text()
+        f"chosen by two seeds it has {chosen:.1f} points, in the third {fresh:.1f}" in (ROOT / "docs" / "results.md").read_text()
     )
 
 

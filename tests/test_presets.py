@@ -115,13 +115,13 @@ def test_simclr_is_moco_with_keys_from_the_batch(images: str) -> None:
 def test_simclr_and_moco_mine_nothing_and_keep_every_negative(images: str) -> None:
     for method in ("simclr", "moco"):
         experiment = preset(f"{images}-{method}")
-        assert not experiment.positives.mines and experiment.negatives == AllNegatives()
+        assert experiment.positives == AugmentedView() and experiment.negatives == AllNegatives()
 
 
 @images
 def test_the_oracle_mines_nothing_and_reads_labels(images: str) -> None:
     experiment = preset(f"{images}-oracle")
-    assert not experiment.positives.mines and experiment.negatives == OracleNegatives()
+    assert experiment.positives == AugmentedView() and experiment.negatives == OracleNegatives()
 
 
 @images
@@ -196,7 +196,7 @@ def test_a_peer_trains(method: str) -> None:
     experiment = replace(experiment, training=training, positives=replace(experiment.positives, start=0.5, ramp=0.0))
     run = fit(experiment, images=load_images("digits", limit=128))
     assert all(math.isfinite(loss) and loss > 0 for loss in run.history.column("loss"))
-    assert (run.history.rows[-1]["mined"] > 0) == experiment.positives.mines
+    assert (run.history.rows[-1]["mined"] > 0) == (not isinstance(experiment.positives, AugmentedView))
 
 
 # The recipe: ResNet-18 for small images, as the benchmark of these data sets trains it.

@@ -61,8 +61,9 @@ _NAMES = {
 }
 """The public names of each module; those of `cltools.mining` are all that it names itself."""
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
-_EXTRA_OF = dict.fromkeys(("config", "datasets", "encoders", "evaluation", "presets", "training"), "train")
-_EXTRA_OF |= dict.fromkeys(("explorer", "snapshot"), "notebooks")
+_EXTRA_OF = {"explorer": "notebooks", "snapshot": "notebooks"} | dict.fromkeys(
+    ("config", "datasets", "encoders", "evaluation", "presets", "training"), "train"
+)
 
 
 def __getattr__(name: str) -> object:

@@ -17,16 +17,20 @@ ALLOWED = {"torch", "numpy", "jaxtyping"}
 BLOCK = """
 import sys
 from importlib.abc import MetaPathFinder
+from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
 
 allowed = {*sys.argv[1].split(), *sys.stdlib_module_names, "cltools"}
 
 class OnlyTheCore(MetaPathFinder):
+    # finds nothing else, as where it is not installed
+
     def find_spec(self, name, path=None, target=None):
         first = name.partition(".")[0]
-        if first not in allowed and not first.startswith("_"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return PathFinder.find_spec(name, path, target) if first in allowed or first[0] == "_" else None
 
-sys.meta_path.insert(0, OnlyTheCore())
+    find_distributions = staticmethod(PathFinder.find_distributions)
+
+sys.meta_path[:] = [BuiltinImporter, FrozenImporter, OnlyTheCore()]
 """
 USE = """
 import torch

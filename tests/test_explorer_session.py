@@ -193,7 +193,7 @@ def test_another_anchor_keeps_the_shares_and_moves_the_lines() -> None:
 
 
 def test_a_positive_rule_is_chosen_and_found_again_as_it_was_left() -> None:
-    s = session(k=3, positive_rule="EveryKey")
+    s = session(k=3).set(positive_rule="EveryKey")
     assert s.rules[0] == EveryKey().at(1) and "positives.k" not in {c.name for c in s.controls}
     assert s.set(positive_rule="AugmentedView").judgement.selection.positive_weight.tolist() == [[1.0]]
     assert s.set(positive_rule="NearestKeys").rules[0].k == 3

@@ -467,7 +467,7 @@ def test_an_images_older_keys_are_never_its_negatives_nor_mined() -> None:
 
     class Watch(AllNegatives):
         def judge(self, s: Any, context: Context) -> Tensor:
-            seen.extend([s.own, eligible])
+            seen.extend([s.own, context.eligible])
             return super().judge(s, context)
 
     loss.negative_rule = Watch()

@@ -187,9 +187,7 @@ def test_the_lowest_versions_tested_are_those_allowed() -> None:
     tested = dict(line.split("==") for line in lines if not line.startswith("#"))
     allowed = [each for extra in ("", "train", "notebooks", "tensorboard") for each in requirements(extra)]
     lowest = {r.name: s.version for r in allowed for s in r.specifier if s.operator == ">="}
-    assert tested == lowest, (
-        "test the new bounds as docs/start.md says, then write them into constraints-lowest.txt"
-    )
+    assert tested == lowest, "test the new bounds as docs/start.md says, then write them into constraints-lowest.txt"
 
 
 def test_conda_installs_the_same() -> None:

@@ -14,7 +14,14 @@ from cltools.config import Experiment, differences
 from cltools.datasets import ImageSet, load_images, split_holdout
 from cltools.evaluation import knn_accuracy
 from cltools.evaluation.embed import embed
-from cltools.mining import AllNegatives, BandNegatives, OracleNegatives, PositiveRule, RandomNegatives
+from cltools.mining import (
+    AllNegatives,
+    AugmentedView,
+    NearestKeys,
+    OracleNegatives,
+    RandomNegatives,
+    RankBand,
+)
 from cltools.presets import IMAGES, METHODS, preset
 from cltools.reports import comparing
 from cltools.reports.arms import BASELINE, arms_of, grid_of
@@ -42,23 +49,23 @@ def test_every_preset_is_an_arm_and_every_ablation_differs_in_what_it_names(imag
 def test_the_controls_are_those_that_make_an_effect_attributable() -> None:
     found = arms_of("cifar10")
     band = found["potential"].negatives
-    assert isinstance(band, BandNegatives)
+    assert isinstance(band, RankBand)
     chance = found["random"].negatives
     assert isinstance(chance, RandomNegatives) and chance.share == band.upper - band.lower
     assert found["potential-random"].positives == found["potential"].positives
     assert found["potential-random"].negatives == chance, "as many keys, by chance"
-    assert found["band"].negatives == band and found["band"].positives.weighting == "none"
+    assert found["band"].negatives == band and found["band"].positives == AugmentedView()
     assert found["band-rescaled"].negatives == replace(band, rescale=True)
     assert found["random-rescaled"].negatives == replace(chance, rescale=True)
     annealed, matched = found["band-annealed"].negatives, found["random-annealed"].negatives
-    assert isinstance(annealed, BandNegatives) and isinstance(matched, RandomNegatives)
+    assert isinstance(annealed, RankBand) and isinstance(matched, RandomNegatives)
     for progress in (0.0, 0.2, 0.7):
         now = annealed.at(progress)
         assert matched.at(progress).share == pytest.approx(now.upper - now.lower)
-    assert found["drop-closest"].negatives == replace(band, upper=1.0)
-    assert found["drop-beyond"].negatives == replace(band, lower=0.0)
+    assert found["drop-closest"].negatives == replace(band, keep_within=1.0)
+    assert found["drop-beyond"].negatives == replace(band, drop_closest=0.0)
     assert found["potential-oracle"].negatives == OracleNegatives()
-    assert found["mined-soft-hard"].positives == PositiveRule() == found["potential"].positives
+    assert found["mined-soft-hard"].positives == NearestKeys(min_weight="mean") == found["potential"].positives
     assert found["mined-soft-hard"].negatives == AllNegatives()
     assert [found[f"moco-t{t}"].loss.temperature for t in (0.1, 0.5)] == [0.1, 0.5]
 
@@ -69,7 +76,7 @@ def test_a_grid_has_a_band_a_pair_and_as_many_keys_by_chance() -> None:
     assert list(found) == [BASELINE, *bands, "random-0.2", "random-0.3", "random-0.7", "random-0.9"]
     assert found[BASELINE] == moco, "which is the band from 0 to 1"
     for name, (lower, upper) in bands.items():
-        assert found[name] == replace(moco, negatives=BandNegatives(lower, upper))
+        assert found[name] == replace(moco, negatives=RankBand(lower, upper))
         assert f"random-{upper - lower:g}" in found
     for share in (0.2, 0.3, 0.7, 0.9):
         assert found[f"random-{share}"] == replace(moco, negatives=RandomNegatives(share))
@@ -113,7 +120,7 @@ def test_a_record_holds_a_row_an_arm_and_what_it_takes_to_repeat_it(done: tuple[
     assert [(row["arm"], row["seed"]) for row in record["rows"]] == [("moco", 0), ("band", 0)]
     rule, lower, *_ = record["arms"]["band"]
     assert record["arms"]["moco"] == [] and lower == {"path": "negatives.lower", "now": 0.05}
-    assert rule == {"path": "negatives.rule", "before": "AllNegatives", "now": "BandNegatives"}
+    assert rule == {"path": "negatives.rule", "before": "AllNegatives", "now": "RankBand"}
     plain = record["baseline"]
     assert plain["training"]["epochs"] == record["warm_epochs"] == 1
     assert all(each.decides and each.path != "seed" for each in differences({}, plain))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cltools.config import Experiment, to_plain
-from cltools.mining import AllNegatives, BandNegatives
+from cltools.mining import AllNegatives, RankBand
 from cltools.presets import laptop, preset
 from cltools.provenance import write_record
 from cltools.reports.published import CAUTION, PUBLISHED
@@ -158,7 +158,7 @@ def test_a_seed_may_decide_which_images_are_held_out(tmp_path: Path, digests: tu
         (preset("digits-moco"), {"warm_epochs": 5}, {"epochs": "30, after 5 of another run"}),
         (laptop(preset("cifar100-ring")), {}, {"method": "`cifar100-ring --laptop`", "backbone": "tiny"}),
         (
-            replace(preset("digits-moco"), negatives=BandNegatives(0.1, 0.5)),
+            replace(preset("digits-moco"), negatives=RankBand(0.1, 0.5)),
             {},
             {"method": "`digits-potential`: positives.weighting: soft+hard → none, negatives.lower: 0.05 → 0.1"},
         ),

@@ -1,6 +1,7 @@
 """`check_rule`: every shipped rule passes it, and each of a set of broken rules fails it for its own reason."""
 
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -70,9 +71,12 @@ def test_so_it_does_at_other_settings(rule: NegativeRule | PositiveRule) -> None
 # --- broken negative rules
 
 
+NUMBERS = count()  # a rule is found by its class name, so each has its own
+
+
 def negative(**methods: Any) -> NegativeRule:
     """A rule that keeps every key, but for the methods given."""
-    rule: NegativeRule = type("Broken", (AllNegatives,), methods)()
+    rule: NegativeRule = type(f"Broken{next(NUMBERS)}", (AllNegatives,), methods)()
     return rule
 
 
@@ -171,7 +175,7 @@ class Mines(PositiveRule):
 
 
 def positive(told: Any = None, **methods: Any) -> PositiveRule:
-    rule: PositiveRule = type("Broken", (Mines,), methods | ({} if told is None else {"told": told}))()
+    rule: PositiveRule = type(f"Broken{next(NUMBERS)}", (Mines,), methods | ({} if told is None else {"told": told}))()
     return rule
 
 
@@ -255,12 +259,12 @@ def test_what_breaks_on_the_way_is_found_at_its_moment() -> None:
         def judge(self, s: Similarities, context: Context) -> Tensor:
             return torch.full_like(s.anchor_keys, 9 if self.on else Band.POTENTIAL, dtype=torch.int8)
 
-    with pytest.raises(BrokenRule, match=r"Late\.at\(0\.5\), seed 0, .* \[4, 1\].*another code"):
+    with pytest.raises(BrokenRule, match=r"Late\.at\(0\.5\), seed 0, .* \[5, 7\].*another code"):
         check_rule(Late())
 
 
 def test_what_is_no_rule_is_refused() -> None:
-    with pytest.raises(TypeError, match="float"):
+    with pytest.raises(TypeError, match=r"float|0\.5"):
         check_rule(0.5)  # type: ignore[arg-type]
 
 

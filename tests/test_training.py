@@ -22,12 +22,14 @@ from cltools.encoders import EncoderSettings
 from cltools.evaluation import LinearRecipe, accuracy, confusion, embed, knn_accuracy, linear_predict
 from cltools.mining import (
     AllNegatives,
+    AugmentedView,
     Band,
-    BandNegatives,
+    NearestKeys,
     NegativeRule,
     OracleNegatives,
     PositiveRule,
     RandomNegatives,
+    RankBand,
     bands,
 )
 from cltools.training import Run, fit
@@ -40,8 +42,8 @@ from cltools.views import augment
 fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's
 
 TINY = EncoderSettings(backbone="tiny", hidden=16, projection=8, bn_group=None)
-PLAIN = PositiveRule(weighting="none")
-MINING = PositiveRule(k=3, start=0, ramp=0)
+PLAIN = AugmentedView()
+MINING = NearestKeys(min_weight="mean", k=3, start=0, ramp=0)
 DIGITS = DataSettings("digits", limit=128)
 QUICK = EvaluationSettings(every=10, test_limit=100)
 
@@ -265,7 +267,7 @@ def test_a_simclr_step_is_the_formula_and_sgd() -> None:
 
 
 def test_the_queue_takes_the_second_views_keys_once_after_the_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    experiment, images = asked(MINING, BandNegatives()), made(16)
+    experiment, images = asked(MINING, RankBand()), made(16)
     learner = taught(experiment, images, steps=1)
     assert learner.memory is not None
     events: list[object] = []
@@ -306,7 +308,7 @@ def test_an_image_never_meets_itself_in_a_later_epoch() -> None:
 
 
 def test_an_empty_queue_is_an_ordinary_first_step() -> None:
-    experiment, images = asked(MINING, BandNegatives()), made(16)
+    experiment, images = asked(MINING, RankBand()), made(16)
     learner = taught(experiment, images, steps=0)
     result, band = stepped(learner, images, experiment, progress=0.0)
     assert result.loss == 0 and band.shape == (32, 0)
@@ -325,7 +327,7 @@ def test_a_step_in_chunks_is_the_step_at_once(mode: str) -> None:
     images = made(16)
     weights, tallies = [], []
     for chunk in (None, 5):
-        experiment = asked(MINING, BandNegatives(), mode=mode, chunk=chunk)
+        experiment = asked(MINING, RankBand(), mode=mode, chunk=chunk)
         learner = make_learner(experiment, images, None, torch.device("cpu"))
         for encoder in (learner.encoder, *([learner.memory.copy.encoder] if learner.memory else ())):
             encoder.double()  # in float32 a sum in another order can switch a unit on or off
@@ -371,8 +373,8 @@ def test_waiting_is_noticed() -> None:
         (PLAIN, AllNegatives(), {"mode": "simclr"}),
         (PLAIN, OracleNegatives(rescale=True), {"symmetric": False}),
         (MINING, RandomNegatives(rescale=True), {}),
-        (replace(MINING, pick=2, search="max"), BandNegatives(reference="gradient"), {}),
-        (MINING, BandNegatives(), {"precision": "bfloat16"}),
+        (replace(MINING, pick=2, by="either"), RankBand(by="force"), {}),
+        (MINING, RankBand(), {"precision": "bfloat16"}),
     ],
 )
 def test_a_step_never_waits_for_the_device(
@@ -473,7 +475,7 @@ def test_measuring_does_not_change_the_training() -> None:
 def test_images_without_labels_train_and_leave_their_columns_empty() -> None:
     images = made(32)
     unknown = replace(images, labels=torch.full_like(images.labels, -1), classes=())
-    run = fit(asked(MINING, BandNegatives(), data=DataSettings("digits", holdout=0.25), batch=8), images=unknown)
+    run = fit(asked(MINING, RankBand(), data=DataSettings("digits", holdout=0.25), batch=8), images=unknown)
     for name in ("mined_purity", "false_negative_share", "knn"):
         assert all(math.isnan(value) for value in run.history.column(name))
     assert run.history.rows[-1]["mined"] > 0
@@ -550,7 +552,7 @@ def test_a_backbone_that_shares_weights_is_saved_and_loaded(tmp_path: Path) -> N
 
 def test_resnet18_takes_three_symmetric_steps_on_a_cpu(steps: list[Step]) -> None:
     encoder = EncoderSettings(hidden=32, projection=16, bn_group=8)
-    run = fit(asked(MINING, BandNegatives(), encoder=encoder, epochs=1, learning_rate=0.06), images=made(size=32))
+    run = fit(asked(MINING, RankBand(), encoder=encoder, epochs=1, learning_rate=0.06), images=made(size=32))
     assert len(steps) == 3 and 0 < run.history.rows[0]["loss"] < math.inf
     assert run.memory is not None and run.memory.queue.filled == 48
     assert all(bool(p.isfinite().all()) for p in run.encoder.parameters())
@@ -650,7 +652,7 @@ def test_callbacks_see_the_run_after_each_epoch() -> None:
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """A run on digits with a holdout, in a folder."""
     data = DataSettings("digits", limit=128, holdout=0.25)
-    yield fit(asked(MINING, BandNegatives(), data=data), out=tmp_path_factory.mktemp("runs") / "a")
+    yield fit(asked(MINING, RankBand(), data=data), out=tmp_path_factory.mktemp("runs") / "a")
 
 
 def test_a_run_comes_back_from_its_folder(kept: Run) -> None:

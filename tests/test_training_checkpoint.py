@@ -15,7 +15,15 @@ from torch import Tensor, nn
 from cltools.config import EvaluationSettings, Experiment, TrainingSettings
 from cltools.datasets import DataSettings, ImageSet
 from cltools.encoders import EncoderSettings
-from cltools.mining import AllNegatives, Band, BandNegatives, OracleNegatives, PositiveRule, RandomNegatives
+from cltools.mining import (
+    AllNegatives,
+    AugmentedView,
+    Band,
+    NearestKeys,
+    OracleNegatives,
+    RandomNegatives,
+    RankBand,
+)
 from cltools.training import History, Run, fit, learner
 from cltools.training.history import EpochSums, Tally
 from cltools.training.step import train_step
@@ -25,12 +33,14 @@ fitting = import_module("cltools.training.fit")  # the module, whose name in the
 MOCO = Experiment(
     data=DataSettings("nowhere", holdout=0.25),
     encoder=EncoderSettings(backbone="tiny", hidden=16, projection=8, bn_group=None),
-    positives=PositiveRule(weighting="none"),
+    positives=AugmentedView(),
     negatives=AllNegatives(),
     training=TrainingSettings(epochs=4, batch=16, queue_size=40, learning_rate=1.6, warmup_epochs=1, device="cpu"),
     evaluation=EvaluationSettings(every=2),
 )
-POTENTIAL = replace(MOCO, positives=PositiveRule(k=3, pick=2, start=0.3, ramp=0.5), negatives=BandNegatives())
+POTENTIAL = replace(
+    MOCO, positives=NearestKeys(min_weight="mean", k=3, pick=2, start=0.3, ramp=0.5), negatives=RankBand()
+)
 SIMCLR = replace(MOCO, training=replace(MOCO.training, mode="simclr"))
 RANDOM = replace(MOCO, negatives=RandomNegatives())
 

@@ -16,13 +16,15 @@ from cltools.encoders import EncoderSettings
 from cltools.evaluation import Diagnosis, diagnose, expected_self_hits
 from cltools.mining import (
     AllNegatives,
+    AugmentedView,
     Band,
-    BandNegatives,
     MixedNegatives,
+    NearestKeys,
     NegativeRule,
     OracleNegatives,
     PositiveRule,
     RandomNegatives,
+    RankBand,
     Similarities,
     select,
     similarities,
@@ -31,8 +33,8 @@ from cltools.training import Run, fit, run as runs
 from cltools.training.run import compared_now
 from cltools.views import ViewSettings, augment
 
-MINING = PositiveRule(k=3, start=0, ramp=0)
-BAND = BandNegatives(0.05, 0.5)
+MINING = NearestKeys(min_weight="mean", k=3, start=0, ramp=0)
+BAND = RankBand(0.05, 0.5)
 
 
 def asked(
@@ -149,7 +151,7 @@ def test_labels_change_the_counts_of_classes_and_neither_bands_nor_hubs(mode: st
 
 def test_the_oracle_reads_labels_and_says_so_without() -> None:
     images = made()
-    run = fit(asked(PositiveRule(weighting="none"), OracleNegatives()), images=images)
+    run = fit(asked(AugmentedView(), OracleNegatives()), images=images)
     d = run.diagnose(images=images)
     assert d.false_negative_share.value == 0 and d.recall.value == 1
     unknown = replace(images, labels=torch.full_like(images.labels, -1), classes=())
@@ -181,7 +183,7 @@ def test_rules_are_at_full_strength() -> None:
 
 def test_a_rule_that_makes_keys_can_be_looked_at() -> None:
     images = made()
-    run = fit(asked(PositiveRule(weighting="none"), MixedNegatives(hardest=8, pairs=4, with_anchor=2)), images=images)
+    run = fit(asked(AugmentedView(), MixedNegatives(hardest=8, pairs=4, with_anchor=2)), images=images)
     d = run.diagnose(images=images)
     assert d.bands[Band.POTENTIAL].keys + d.bands[Band.OWN].keys == d.keys == 32
 
@@ -216,7 +218,7 @@ def test_anchors_are_images_trained_on_and_none_held_out() -> None:
 
 
 def test_a_diagnosis_agrees_with_the_history() -> None:
-    tiny_digits = asked(negatives=BandNegatives(0.05, 0.5), data=DataSettings("digits", limit=512), queue_size=128)
+    tiny_digits = asked(negatives=RankBand(0.05, 0.5), data=DataSettings("digits", limit=512), queue_size=128)
     run = fit(replace(tiny_digits, training=replace(tiny_digits.training, batch=32, epochs=4)))
     row, d = run.history.rows[-1], run.diagnose()
     for band in (Band.EASY, Band.POTENTIAL, Band.HARD, Band.MINED):

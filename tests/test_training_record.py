@@ -17,7 +17,7 @@ from torch import nn
 from cltools.config import EvaluationSettings, Experiment, TrainingSettings, from_plain, to_plain
 from cltools.datasets import DataSettings, load_images
 from cltools.encoders import EncoderSettings
-from cltools.mining import PositiveRule
+from cltools.mining import AugmentedView
 from cltools.provenance import commit
 from cltools.training import Run, fit, record as records
 from cltools.training.inputs import TrainedOn
@@ -28,7 +28,7 @@ fitting = import_module("cltools.training.fit")  # the module, whose name in the
 ASKED = Experiment(
     data=DataSettings("digits", limit=64, holdout=0.25),
     encoder=EncoderSettings(backbone="tiny", hidden=16, projection=8, bn_group=None),
-    positives=PositiveRule(weighting="none"),
+    positives=AugmentedView(),
     training=TrainingSettings(epochs=3, batch=16, queue_size=32, device="cpu"),
     evaluation=EvaluationSettings(every=2, test_limit=50),
     seed=4,

@@ -11,7 +11,7 @@ from test_training_checkpoint import made, training
 
 from benchmarks.steps import Workplace
 from cltools.config import Experiment
-from cltools.mining import BandNegatives
+from cltools.mining import RankBand
 from cltools.presets import preset
 from cltools.ranks import Ranks
 from cltools.training import Run, fit
@@ -106,7 +106,7 @@ def test_a_step_is_recorded_once_the_queue_is_full_and_anew_when_rules_have_move
 
 def test_moving_edges_are_never_recorded(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     log = on_cpu(monkeypatch)
-    moving = BandNegatives(0.05, 0.5, lower_from=0.0, anneal=1.0)
+    moving = RankBand(0.05, 0.5, drop_closest_from=0.0, anneal=1.0)
     fit(replace(short("digits-moco", cuda_graph=True), negatives=moving), images=made(160))
     assert log == [] and "No step was replayed: rules moved all the time" in "".join(capsys.readouterr())
 
@@ -119,7 +119,7 @@ def test_the_bench_takes_the_recorded_step(monkeypatch: pytest.MonkeyPatch) -> N
     assert [what for _, what in log] == ["recorded", "replayed", "replayed"] and place.learner.step == 3
 
 
-class Uncounted(BandNegatives):
+class Uncounted(RankBand):
     """Not a dataclass of its own, so what it adds is compared by nothing."""
 
     extra = 0.0

@@ -16,7 +16,7 @@ from tensorboard.summary.writer import event_file_writer
 from cltools.config import EvaluationSettings, Experiment, TrainingSettings
 from cltools.datasets import DataSettings
 from cltools.encoders import Encoder, EncoderSettings, build_encoder
-from cltools.mining import BandNegatives, PositiveRule
+from cltools.mining import NearestKeys, RankBand
 from cltools.training import History, Run, TensorBoard, fit
 from cltools.training.history import Row
 from cltools.training.tensorboard import LAST, TAGS, last_epoch, tags_of
@@ -24,8 +24,8 @@ from cltools.training.tensorboard import LAST, TAGS, last_epoch, tags_of
 ASKED = Experiment(
     data=DataSettings("digits", limit=64),
     encoder=EncoderSettings(backbone="tiny", hidden=16, projection=8, bn_group=None),
-    positives=PositiveRule(k=3, start=0.4, ramp=0),
-    negatives=BandNegatives(),
+    positives=NearestKeys(min_weight="mean", k=3, start=0.4, ramp=0),
+    negatives=RankBand(),
     training=TrainingSettings(epochs=5, batch=16, queue_size=32, device="cpu", checkpoint_every=2),
     evaluation=EvaluationSettings(every=2, test_limit=50),
 )

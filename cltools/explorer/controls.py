@@ -1,7 +1,11 @@
 """The controls as data: name, kind, label, value and range of each, whatever draws them."""
 
+import ast
+import inspect
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
+from itertools import pairwise
+from textwrap import dedent
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -52,19 +56,6 @@ HELP = {
     "positives.min_weight": "Candidates of a smaller soft weight are not accepted; mean: 1/k; empty: no such gate.",
     "positives.by": "Whose closest keys are mined: the positive's, the anchor's, or by the larger of both cosines.",
     "positives.pick": "That many of the candidates, drawn at random; empty: all.",
-    "negatives.beta": "Tilt towards similar negatives; 0 is none.",
-    "negatives.tau_plus": "The share of false negatives that is assumed and subtracted; 0 corrects nothing.",
-    "negatives.detach": "Whether the tilt is a weight only, through which no gradient flows.",
-    "negatives.k": "How many of the closest keys are suspected.",
-    "negatives.min_cosine": "The cosine from which a suspected key is dropped.",
-    "negatives.by": "What is close: to the positive, to the anchor, or the larger of both cosines.",
-    "negatives.hardest": "How many of the closest kept keys are mixed.",
-    "negatives.pairs": "Mixtures of two keys for each anchor.",
-    "negatives.with_anchor": "Mixtures of a key with the anchor, for each anchor.",
-    "negatives.share": "The share of the keys that is kept, by chance.",
-    "negatives.inner": "The share of the outer ball that is too hard; 0 cuts nothing.",
-    "negatives.outer": "The share of all keys beyond which a key is too easy.",
-    "negatives.rescale": "Weigh the kept negatives up to the number of all.",
 }
 TEMPERATURES = [0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0, 5.0]
 
@@ -204,6 +195,22 @@ def _hints(rule: type) -> dict[str, Any]:
     return get_type_hints(rule)
 
 
+@cache
+def _words(rule: type) -> dict[str, str]:
+    """What stands below each field of a class and of its bases in their source; nothing where there is no source."""
+    words: dict[str, str] = {}
+    for base in reversed(rule.__mro__):
+        try:
+            body = ast.parse(dedent(inspect.getsource(base))).body[0].body  # type: ignore[attr-defined]
+        except (OSError, TypeError, SyntaxError):
+            continue
+        for field, below in pairwise(body):
+            text = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else None
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, str):
+                words[field.target.id] = " ".join(text.split())
+    return words
+
+
 def _settings(prefix: str, rule: Any, hidden: set[str]) -> list[Control]:
     """A control for each field of a rule, by its type."""
     hints, found = _hints(type(rule)), []  # type: ignore[arg-type]  # a class has a hash, whatever mypy says
@@ -212,7 +219,8 @@ def _settings(prefix: str, rule: Any, hidden: set[str]) -> list[Control]:
             continue
         name, hint, value = f"{prefix}.{f.name}", hints[f.name], getattr(rule, f.name)
         label = LABELS.get(name, f.name.replace("_", " "))
-        words = f"{HELP.get(name, '')} In code: {f.name}".lstrip()
+        below = _words(type(rule)).get(f.name, "")  # type: ignore[arg-type]  # a class has a hash
+        words = f"{HELP.get(name) or below} In code: {f.name}".lstrip()
         optional = get_origin(hint) in (Union, UnionType) and type(None) in get_args(hint)
         if get_origin(hint) is Literal:
             found.append(_select(name, label, value, get_args(hint), "more", help=words))

@@ -105,6 +105,11 @@ def converted(rule: Band, edges: Edges, ranked: Float32[ndarray, " K"]) -> Band:
         return replace(rule, drop_closest=closest / keys, keep_within=max(edges.beyond, closest + 1) / keys)
     high = _at(ranked, edges.closest)
     low = _at(ranked, edges.beyond) if edges.beyond < keys else -np.inf
+    if isinstance(rule, MarginBand) and np.isfinite(
+        low
+    ):  # top − within is rounded, so the edge stands between two keys
+        following = float(ranked[edges.beyond])
+        low = (low + following) / 2 if np.isfinite(following) else low - GAP
     return _with_values(rule, min(low, high - GAP), high)
 
 

@@ -258,7 +258,8 @@ def test_the_best_band_gave_less_in_the_seed_that_had_no_say() -> None:
     assert "two to five times what it gave in the seed left out" in prose("04_train_and_compare")
     chosen, fresh = (statistics.fmean(getattr(winner, name) for winner in found) for name in ("chosen", "fresh"))
     assert (
-        f"chosen by two seeds it has {chosen:.1f} points, in the third {fresh:.1f}" in (ROOT / "docs" / "results.md").read_text()
+        f"chosen by two seeds it has {chosen:.1f} points, in the third {fresh:.1f}"
+        in (ROOT / "docs" / "results.md").read_text()
     )
 
 

@@ -22,8 +22,9 @@ from cltools.presets import laptop, preset
 from cltools.provenance import usable_processors
 from cltools.training import step
 from cltools.training.fit import fast_convolutions
+from cltools.training.inputs import drawn_view
 from cltools.training.learner import make_learner
-from cltools.views import ViewSettings, augment
+from cltools.views import ViewSettings
 
 KIND = "bench against dataloader"
 TRIED = 2
@@ -96,8 +97,8 @@ class Side:
         for index, *views in self.loader or ours:
             place, given = index.to(learner.device), iter([view.to(learner.device) for view in views])
             batch = step.Batch(images.images[place], images.ids[place], images.labels[place])
-            made = (lambda *_, given=given, **__: next(given)) if views else augment
-            with mock.patch.object(step, "augment", made):
+            made = (lambda *_, given=given, **__: next(given)) if views else drawn_view
+            with mock.patch.object(step, "drawn_view", made):
                 yield step.train_step(learner, batch, self.experiment, progress=1.0, labelled=True)
 
 

@@ -63,8 +63,8 @@ def test_an_epoch_of_either_side_trains_on_every_image_once(
     seen: list[Tensor] = []
     drawn: list[int] = []
     train_step: Any = against.step.train_step
-    ours: Any = against.augment
-    monkeypatch.setattr(against, "augment", lambda *a, **rest: (drawn.append(1), ours(*a, **rest))[1])
+    ours: Any = against.drawn_view
+    monkeypatch.setattr(against, "drawn_view", lambda *a, **rest: (drawn.append(1), ours(*a, **rest))[1])
 
     def watched(learner: Any, batch: Any, *rest: Any, **named: Any) -> Any:
         seen.append(batch.ids)

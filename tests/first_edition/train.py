@@ -59,7 +59,7 @@ def main(out: Path) -> None:
             "copy": digests(state["momentum_copy"]),
             "queue": queue and {k: digest(v) if torch.is_tensor(v) else v for k, v in queue.items()},
             "optimizer": [digest(each["momentum_buffer"]) for each in optimizer.values()],
-            "order": digest(state["order"]),
+            "order": digest(state["shuffler"]),
             "draws": digest(state["draws"]),
             "chance": [digest(each["chance"]) for each in state["ranks"]],
         }

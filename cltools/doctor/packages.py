@@ -66,7 +66,6 @@ def _other_place(known: metadata.Distribution, here: Path) -> Path | None:
 def check_dependencies() -> list[Finding]:
     """Whether each required distribution is there, of a version that fits."""
     required = [Requirement(line) for line in metadata.requires("cltools") or []]
-    required = [each for each in required if each.name != "cltools"]  # an extra that includes another
     wanted = [(each, extra) for extra in EXTRAS for each in required if _asked_by(each) == extra]
     return [check_dependency(each, extra) for each, extra in wanted]
 

@@ -66,8 +66,12 @@ def _other_place(known: metadata.Distribution, here: Path) -> Path | None:
 def check_dependencies() -> list[Finding]:
     """Whether each required distribution is there, of a version that fits."""
     required = [Requirement(line) for line in metadata.requires("cltools") or []]
-    wanted = [(each, extra) for extra in EXTRAS for each in required if _asked_by(each) == extra]
-    return [check_dependency(each, extra) for each, extra in wanted]
+    wanted: dict[str, tuple[Requirement, str]] = {}
+    for extra in EXTRAS:  # what several ask for is the first one's
+        for each in required:
+            if _asked_by(each) == extra:
+                wanted.setdefault(each.name, (each, extra))
+    return [check_dependency(each, extra) for each, extra in wanted.values()]
 
 
 def _asked_by(requirement: Requirement) -> str | None:

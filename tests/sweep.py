@@ -37,9 +37,10 @@ def sweep(explorer: Any) -> set[str]:
                 options = [] if control.disabled else [True, False]
             elif control.kind == "number":
                 value = control.value
-                options = [value] if isinstance(value, str) else []
-                if isinstance(value, int | float):
-                    options = [value, value + 1 if isinstance(value, int) else value / 2]
+                if isinstance(value, str):  # a word in place of a number, as "mean"
+                    options = [value, 0.1]
+                else:
+                    options = [] if value is None else [value, value + 1 if isinstance(value, int) else value / 2]
             for value in [*options[:1], *options[len(options) // 2 :][:1], *options[-1:]]:
                 swept.add(control.name)
                 ask(control.name, value)

@@ -206,7 +206,7 @@ MISTAKES: dict[int, tuple[str, tuple[str, ...]]] = {
             "test_the_table_has_the_base_rate_on_top_and_a_line_for_all_that_holds_keys",
             "tests/test_evaluation_diagnosis.py::test_a_share_is_that_of_all_pairs_inside_its_interval",
             "tests/test_evaluation_diagnosis.py::test_chance_drops_the_anchors_class_as_often_as_any_other",
-            "tests/test_presets.py::test_the_assumed_number_of_classes_is_the_sets",
+            "tests/test_presets.py::test_a_rule_is_fitted_to_the_images",
         ),
     ),
     17: (
@@ -245,7 +245,7 @@ MISTAKES: dict[int, tuple[str, tuple[str, ...]]] = {
             "tests/test_views.py::test_blur_is_torchvisions_with_a_deviation_for_each_image",
             "tests/test_views.py::test_crops_are_drawn_as_torchvision_draws_them",
             "tests/test_views.py::test_an_operation_happens_as_often_as_it_should",
-            "tests/test_presets.py::test_recipe_views",
+            "tests/test_presets.py::test_the_recipe_is_the_one_published",
             "tests/test_encoders.py::test_pixels_are_normalised_with_the_training_images",
         ),
     ),

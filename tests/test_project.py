@@ -145,11 +145,6 @@ def test_import_takes_little_longer_than_torch() -> None:
     assert min(least, statistics.median(ours / torchs for torchs, ours in pairs)) <= 1.3, pairs
 
 
-@python_files
-def test_a_file_holds_one_idea(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 600
-
-
 # Versions
 
 

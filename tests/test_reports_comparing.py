@@ -51,7 +51,7 @@ def test_the_controls_are_those_that_make_an_effect_attributable() -> None:
     band = found["potential"].negatives
     assert isinstance(band, RankBand)
     chance = found["random"].negatives
-    assert isinstance(chance, RandomNegatives) and chance.share == band.upper - band.lower
+    assert isinstance(chance, RandomNegatives) and chance.share == band.keep_within - band.drop_closest
     assert found["potential-random"].positives == found["potential"].positives
     assert found["potential-random"].negatives == chance, "as many keys, by chance"
     assert found["band"].negatives == band and found["band"].positives == AugmentedView()
@@ -61,7 +61,7 @@ def test_the_controls_are_those_that_make_an_effect_attributable() -> None:
     assert isinstance(annealed, RankBand) and isinstance(matched, RandomNegatives)
     for progress in (0.0, 0.2, 0.7):
         now = annealed.at(progress)
-        assert matched.at(progress).share == pytest.approx(now.upper - now.lower)
+        assert matched.at(progress).share == pytest.approx(now.keep_within - now.drop_closest)
     assert found["drop-closest"].negatives == replace(band, keep_within=1.0)
     assert found["drop-beyond"].negatives == replace(band, drop_closest=0.0)
     assert found["potential-oracle"].negatives == OracleNegatives()
@@ -83,7 +83,7 @@ def test_a_grid_has_a_band_a_pair_and_as_many_keys_by_chance() -> None:
     for lowers, uppers in (((0.5,), (0.5, 0.1)), ((0.0,), (1.0,))):
         with pytest.raises(ValueError, match=r"No pair of lowers \[0\.\d\] and uppers \[.*\] is a band"):
             grid_of("digits", lowers, uppers)
-    with pytest.raises(ValueError, match="is not one; edges in rank unit must satisfy"):
+    with pytest.raises(ValueError, match="drop_closest < keep_within"):
         grid_of("digits", (-0.1,), (1.0,))
     with pytest.raises(ValueError, match="Unknown images 'digit'"):
         grid_of("digit", (0.1,), (1.0,))
@@ -119,7 +119,7 @@ def test_a_record_holds_a_row_an_arm_and_what_it_takes_to_repeat_it(done: tuple[
     assert json.loads(out.read_text()) == record
     assert [(row["arm"], row["seed"]) for row in record["rows"]] == [("moco", 0), ("band", 0)]
     rule, lower, *_ = record["arms"]["band"]
-    assert record["arms"]["moco"] == [] and lower == {"path": "negatives.lower", "now": 0.05}
+    assert record["arms"]["moco"] == [] and lower == {"path": "negatives.drop_closest", "now": 0.05}
     assert rule == {"path": "negatives.rule", "before": "AllNegatives", "now": "RankBand"}
     plain = record["baseline"]
     assert plain["training"]["epochs"] == record["warm_epochs"] == 1

@@ -16,7 +16,7 @@ from cltools.provenance import write_record
 from cltools.reports.published import CAUTION, PUBLISHED
 from cltools.reports.run_table import COLUMNS
 from cltools.reports.table import table
-from cltools.training.images import TrainedOn
+from cltools.training.inputs import TrainedOn
 from cltools.training.record import RunRecord, Stretch
 
 HARDWARE = {"device": "abacus", "threads": 1, "ranks": 1}

@@ -155,7 +155,7 @@ def test_the_oracle_reads_labels_and_says_so_without() -> None:
     d = run.diagnose(images=images)
     assert d.false_negative_share.value == 0 and d.recall.value == 1
     unknown = replace(images, labels=torch.full_like(images.labels, -1), classes=())
-    with pytest.raises(ValueError, match="OracleNegatives needs labels"):
+    with pytest.raises(ValueError, match="same_class.*labels"):
         replace(run, images=None).diagnose(images=unknown)
 
 
@@ -196,9 +196,9 @@ def test_images_are_taken_in_parts_without_changing_what_is_compared(monkeypatch
     whole = compared_now(run, images, draws=draws)
     monkeypatch.setattr(runs, "BATCH", 7)
     parts = compared_now(run, images, draws=draws)
-    for name in ("anchor", "key", "positive", "own", "same_class"):
+    for name in ("anchor_keys", "positive_keys", "anchor_positive", "own", "same_class"):
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name))
-    assert whole.vectors is None and not whole.anchor.requires_grad
+    assert whole.vectors is None and not whole.anchor_keys.requires_grad
 
 
 def test_after_an_epoch_the_queue_holds_its_last_images() -> None:

@@ -11,7 +11,7 @@ from test_training_checkpoint import MOCO, files, made, stopped
 
 from cltools import fit
 from cltools.datasets import ImageSet
-from cltools.training.images import TrainedOn
+from cltools.training.inputs import TrainedOn
 
 OTHER_ORDER = "These are the same pictures in another order."
 

@@ -228,7 +228,7 @@ def test_a_loaded_run_asks_for_the_backbone_and_to_be_looked_at_for_the_views(tm
 def test_the_record_says_what_was_given_as_an_object(tmp_path: Path) -> None:
     fit(training(SHORT, epochs=1), images=made(), out=tmp_path, **own())
     here = "test_training_outside"
-    assert recorded(tmp_path)["given_as_objects"] == {
+    assert recorded(tmp_path)["given"] == {
         "images": "made",
         "backbone": "test_training_checkpoint.Dropping",
         "views": f"{here}.Noisy",
@@ -289,7 +289,7 @@ def test_a_run_whose_parts_are_named_repeats_resumes_and_loads_from_its_config(l
         fit(experiment, out=tmp_path / "cut", callbacks=[interrupting])
     assert_equal_runs(whole, fit(experiment, out=tmp_path / "cut", resume=True))
     record = recorded(tmp_path / "whole")
-    assert record["given_as_objects"] == {} and record["backbone"] == "Backbone" and record["images"]["name"] == "made"
+    assert record["given"] == {} and record["backbone"] == "Backbone" and record["images"]["name"] == "made"
     loaded = Run.load(tmp_path / "whole")
     assert same(loaded.encoder.state_dict(), whole.encoder.state_dict())
     found = []

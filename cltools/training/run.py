@@ -300,6 +300,7 @@ def compared_now(run: Run, images: ImageSet, others: ImageSet | None = None, *, 
         keys,
         ids[:, None] == key_ids,
         same_class=labels[:, None] == key_labels if known else None,
+        reads=run.experiment.negatives.reads | {"positive_keys"},
         check=False,
     )
 

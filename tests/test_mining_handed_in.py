@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from cltools.mining import checks, similarities
-from cltools.mining.checks import HALF_TOLERANCE, TOLERANCE, ChecksOnce, check_unit
+from cltools.mining import handed_in, similarities
+from cltools.mining.handed_in import HALF_TOLERANCE, TOLERANCE, ChecksOnce, check_unit
 
 HALVES = (torch.float16, torch.bfloat16)
 
@@ -79,7 +79,7 @@ class OnDevice(torch.Tensor):
 
 
 def test_on_cuda_each_name_and_shape_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "ON_CUDA", ChecksOnce())
+    monkeypatch.setattr(handed_in, "ON_CUDA", ChecksOnce())
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     first = unit(4).as_subclass(OnDevice)
     for name, vectors, times in (
@@ -96,7 +96,7 @@ def test_on_cuda_each_name_and_shape_is_looked_at_once(monkeypatch: pytest.Monke
 
 
 def test_nothing_is_looked_at_while_a_graph_is_captured_or_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "ON_CUDA", ChecksOnce())
+    monkeypatch.setattr(handed_in, "ON_CUDA", ChecksOnce())
     vectors = unit(4).as_subclass(OnDevice)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
     check_unit("keys", vectors)

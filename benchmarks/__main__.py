@@ -9,7 +9,7 @@ from typing import Any
 import tyro
 
 from benchmarks import against, plain, rules, steps
-from cltools.errors import unknown
+from cltools.errors import CltoolsError, unknown
 from cltools.provenance import read_record
 
 MODULES: dict[str, ModuleType] = {module.KIND: module for module in (steps, against, rules, plain)}
@@ -34,7 +34,7 @@ def rendered(record: dict[str, Any]) -> str:
         made += f" {record['commit'] or 'unknown'}, {record['hardware']['device']}"
         caption += f" {made}, {record['hardware']['threads']} threads."
     except KeyError as error:
-        raise ValueError(f"A {record['kind']!r} record lacks {error}; measure anew with --out.") from None
+        raise CltoolsError(f"A {record['kind']!r} record lacks {error}; measure anew with --out.") from None
     return "\n".join([caption, *lines])
 
 

@@ -18,6 +18,7 @@ from benchmarks.measuring import USUAL, AsRun, Run, markdown
 from benchmarks.steps import random_images
 from cltools.config import Experiment
 from cltools.datasets import ImageSet
+from cltools.errors import CltoolsError
 from cltools.presets import laptop, preset
 from cltools.provenance import usable_processors
 from cltools.training import step
@@ -50,7 +51,9 @@ def against(
     experiments = {name: preset(name) if full else laptop(preset(name)) for name in presets}
     for name, experiment in experiments.items():
         if images < 2 * experiment.training.batch:
-            raise ValueError(f"{images} images are not two batches of {experiment.training.batch}, as {name} has them.")
+            raise CltoolsError(
+                f"{images} images are not two batches of {experiment.training.batch}, as {name} has them."
+            )
     with fast_convolutions():  # as training does, for both sides
         rows = {name: compare(experiment, pictures, run) for name, experiment in experiments.items()}
     return run.record(KIND, images="random", count=images, rows=rows)

@@ -13,6 +13,7 @@ import tyro
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.benchmark import Timer
 
+from cltools.errors import CltoolsError
 from cltools.provenance import provenance, write_record
 from cltools.training.learner import resolve_device
 
@@ -50,9 +51,9 @@ class Run:
     def check(self, **given: tuple[object, ...]) -> None:
         """Raise ValueError for no rounds, an unknown device, or if one of these lists is empty."""
         if self.rounds < 1:
-            raise ValueError(f"--rounds is {self.rounds}; it must be at least 1.")
+            raise CltoolsError(f"--rounds is {self.rounds}; it must be at least 1.")
         if empty := [name for name, values in given.items() if not values]:
-            raise ValueError(f"--{empty[0].replace('_', '-')} is empty; give at least one value.")
+            raise CltoolsError(f"--{empty[0].replace('_', '-')} is empty; give at least one value.")
         resolve_device(self.device)
 
     def record(self, kind: str, **figures: Any) -> dict[str, Any]:

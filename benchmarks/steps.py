@@ -14,6 +14,7 @@ from benchmarks.contrast import CLASSES, Contrast
 from benchmarks.measuring import USUAL, AsRun, Run, Work, markdown, peak_mebibytes
 from cltools.config import Experiment
 from cltools.datasets import ImageSet
+from cltools.errors import CltoolsError
 from cltools.presets import laptop, preset
 from cltools.training.fit import fast_convolutions
 from cltools.training.learner import make_learner
@@ -47,7 +48,7 @@ def steps(
     run.check(presets=presets)
     rows: list[dict[str, Any]] = []
     if cuda_graph and run.where.type != "cuda":
-        raise ValueError("--cuda-graph records a GPU's work, and this would be measured on the CPU; leave it out.")
+        raise CltoolsError("--cuda-graph records a GPU's work, and this would be measured on the CPU; leave it out.")
     for name, made in [(name, preset(name) if full else laptop(preset(name))) for name in presets]:
         for size in (made.training.queue_size, *(queue_sizes if made.training.mode == "moco" else ())):
             training = replace(made.training, queue_size=size, compile=compile, cuda_graph=cuda_graph)

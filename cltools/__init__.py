@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cltools.contrast import contrastive_loss as contrastive_loss
     from cltools.datasets import DataSettings as DataSettings, ImageSet as ImageSet, load_images as load_images
     from cltools.encoders import Encoder as Encoder, EncoderSettings as EncoderSettings
+    from cltools.errors import CltoolsError as CltoolsError
     from cltools.evaluation import (
         Diagnosis as Diagnosis,
         alignment as alignment,
@@ -48,6 +49,7 @@ _NAMES = {
     "contrast": "contrastive_loss",
     "datasets": "DataSettings ImageSet load_images",
     "encoders": "Encoder EncoderSettings",
+    "errors": "CltoolsError",
     "evaluation": "Diagnosis alignment diagnose embed evaluate knn_accuracy linear_probe uniformity",
     "explorer": "explore",
     "gradients": "info_nce_gradients",

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from cltools.config import Experiment
 from cltools.datasets import has_test, image_sets, load_images
-from cltools.errors import unknown
+from cltools.errors import CltoolsError, unknown
 from cltools.mining import NegativeRule
 from cltools.mining.rules import rule_class
 from cltools.presets import IMAGES, METHODS, fitted, laptop, preset
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if arguments[0] not in commands:
             raise unknown("command", arguments[0], commands)
         if launched() and arguments[0] != "train":
-            raise ValueError(f"{arguments[0]} is for one process; start it without torchrun.")
+            raise CltoolsError(f"{arguments[0]} is for one process; start it without torchrun.")
         commands[arguments[0]](arguments[1:])
         sys.stdout.flush()
     except BrokenPipeError:  # `… | head` has read enough
@@ -208,7 +208,7 @@ def download(arguments: list[str]) -> None:
 def presets(arguments: list[str]) -> None:
     """List the presets."""
     if arguments not in ([], ["-h"], ["--help"]):
-        raise ValueError(f"{PROGRAM} presets takes no arguments, but was given: {' '.join(arguments)}")
+        raise CltoolsError(f"{PROGRAM} presets takes no arguments, but was given: {' '.join(arguments)}")
     for method in METHODS:
         print("".join(f"{f'{images}-{method}':26s}" for images in IMAGES).rstrip())
 
@@ -249,7 +249,7 @@ def doctor(arguments: list[str]) -> None:
         print(f"usage: {PROGRAM} doctor\n\n{doctor.__doc__}")
         return
     if arguments:
-        raise ValueError(f"{PROGRAM} doctor takes no arguments, but was given: {' '.join(arguments)}")
+        raise CltoolsError(f"{PROGRAM} doctor takes no arguments, but was given: {' '.join(arguments)}")
     findings = examine()
     print(rendered(findings))
     if any(finding.state == "problem" for finding in findings):
@@ -274,7 +274,7 @@ def book(arguments: list[str]) -> None:
     try:
         from cltools.book import BookFlags, make_book
     except ModuleNotFoundError as error:
-        raise ValueError(f"{error.name} is not installed here. Install it with: {install_cltools('book')}") from None
+        raise CltoolsError(f"{error.name} is not installed here. Install it with: {install_cltools('book')}") from None
     print(make_book(_parse(BookFlags, arguments, "book")))
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from cltools.datasets import DataSettings
 from cltools.encoders import EncoderSettings
-from cltools.errors import described, unknown
+from cltools.errors import CltoolsError, described, unknown
 from cltools.losses import LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NearestKeys, NegativeRule, PositiveRule
 from cltools.mining.rules import rule_class
@@ -71,9 +71,9 @@ class TrainingSettings:
         if self.chunk is not None:
             _at_least(self, chunk=1)
         if self.momentum > 1:
-            raise ValueError(f"TrainingSettings: momentum is {self.momentum}; it must lie between 0 and 1.")
+            raise CltoolsError(f"TrainingSettings: momentum is {self.momentum}; it must lie between 0 and 1.")
         if self.mode == "moco" and self.queue_size < self.batch:
-            raise ValueError(
+            raise CltoolsError(
                 f"TrainingSettings: the queue holds {self.queue_size} keys and a batch brings {self.batch}; "
                 "make queue_size at least batch."
             )
@@ -136,7 +136,7 @@ class OutsideSettings:
         for f in fields(self):
             name = getattr(self, f.name)
             if name is not None and not _NAMED.fullmatch(name):
-                raise ValueError(
+                raise CltoolsError(
                     f"OutsideSettings: {f.name} is {name!r}; write module:callable, such as torch.optim:AdamW."
                 )
 
@@ -189,14 +189,14 @@ class Experiment:
         for name, base in (("positives", PositiveRule), ("negatives", NegativeRule)):
             rule = getattr(self, name)
             if not isinstance(rule, base):
-                raise ValueError(f"Experiment: {name} is {described(rule)}; give a {base.__name__}.")
+                raise CltoolsError(f"Experiment: {name} is {described(rule)}; give a {base.__name__}.")
         keys = self.training.keys
         if isinstance(self.positives, NearestKeys) and self.positives.k > keys:
             k = self.positives.k
-            raise ValueError(f"Experiment: positives.k is {k}, but an anchor has only {keys} keys; lower k.")
+            raise CltoolsError(f"Experiment: positives.k is {k}, but an anchor has only {keys} keys; lower k.")
         batch, group = self.training.batch, self.encoder.bn_group
         if group is not None and batch % group:
-            raise ValueError(
+            raise CltoolsError(
                 f"Experiment: training.batch is {batch}, which does not divide into batch-norm groups of {group}; "
                 "make it a multiple of encoder.bn_group, or set that to None."
             )
@@ -211,9 +211,9 @@ class Experiment:
             text = json.dumps(to_plain(self), indent=2) + "\n"
             same = Experiment.from_json(text) == self
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{_OWN_SETTINGS} {error}") from error
+            raise CltoolsError(f"{_OWN_SETTINGS} {error}") from error
         if not same:
-            raise ValueError(f"{_OWN_SETTINGS} It comes back from JSON as another one.")
+            raise CltoolsError(f"{_OWN_SETTINGS} It comes back from JSON as another one.")
         return text
 
     @classmethod
@@ -227,7 +227,7 @@ class Experiment:
         try:
             plain = json.loads(text)
         except json.JSONDecodeError as error:
-            raise ValueError(f"The experiment is not valid JSON: {error}.") from None
+            raise CltoolsError(f"The experiment is not valid JSON: {error}.") from None
         return from_plain(cls, plain)
 
 
@@ -303,7 +303,7 @@ T = TypeVar("T")
 def from_plain(cls: type[T], plain: object, path: str = "experiment") -> T:
     """The dataclass of a dict made by `to_plain`; left-out keys take their defaults."""
     if not isinstance(plain, Mapping):
-        raise ValueError(f"{path} must be an object of settings, not {plain!r}.")
+        raise CltoolsError(f"{path} must be an object of settings, not {plain!r}.")
     plain = dict(plain)
     if issubclass(cls, RULES):
         cls = _rule_of(plain, cls, path)
@@ -313,7 +313,7 @@ def from_plain(cls: type[T], plain: object, path: str = "experiment") -> T:
             raise unknown(f"setting in {path}", str(key), known)
     for name, f in known.items():
         if name not in plain and f.default is MISSING and f.default_factory is MISSING:
-            raise ValueError(f"{path} lacks {name!r}, which has no default.")
+            raise CltoolsError(f"{path} lacks {name!r}, which has no default.")
     return cls(**{key: _convert(hints[key], value, f"{path}.{key}") for key, value in plain.items()})
 
 
@@ -323,9 +323,9 @@ def _rule_of(plain: dict[str, Any], cls: type[Any], path: str) -> type[Any]:
     name = plain.pop("rule", None if cls is base else cls.__name__)
     if name is None:
         example = "RankBand" if base is NegativeRule else "NearestKeys"
-        raise ValueError(f'{path} must name its rule, as in {{"rule": "{example}"}}.')
+        raise CltoolsError(f'{path} must name its rule, as in {{"rule": "{example}"}}.')
     if not isinstance(name, str):
-        raise ValueError(f"{path}.rule must be the class name of a rule, not {name!r}.")
+        raise CltoolsError(f"{path}.rule must be the class name of a rule, not {name!r}.")
     return rule_class(name, base)
 
 
@@ -340,20 +340,20 @@ def _convert(hint: Any, value: object, path: str) -> Any:
         return value
     if origin is tuple and args[1:] == (...,):
         if not isinstance(value, list | tuple):
-            raise ValueError(f"{path} must be a list, not {value!r}.")
+            raise CltoolsError(f"{path} must be a list, not {value!r}.")
         return tuple(_convert(args[0], v, path) for v in value)
     if origin is tuple:
         if not isinstance(value, list | tuple) or len(value) != len(args):
-            raise ValueError(f"{path} must be a list of {len(args)} numbers, not {value!r}.")
+            raise CltoolsError(f"{path} must be a list of {len(args)} numbers, not {value!r}.")
         return tuple(_convert(a, v, path) for a, v in zip(args, value, strict=True))
     if is_dataclass(hint):
         return from_plain(hint, value, path)  # type: ignore[arg-type]
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(hint, type):
-        raise ValueError(f"{path} has the type {hint}, which settings cannot have in JSON.")
+        raise CltoolsError(f"{path} has the type {hint}, which settings cannot have in JSON.")
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise ValueError(f"{path} must be of type {hint.__name__}, not {value!r}.")
+        raise CltoolsError(f"{path} must be of type {hint.__name__}, not {value!r}.")
     return value
 
 
@@ -383,7 +383,7 @@ def _at_least(settings: object, **minima: float) -> None:
         value = getattr(settings, name)
         if not minimum <= value < math.inf:
             bound = "finite" if value == math.inf else f"at least {minimum}"
-            raise ValueError(f"{type(settings).__name__}: {name} is {value}; it must be {bound}.")
+            raise CltoolsError(f"{type(settings).__name__}: {name} is {value}; it must be {bound}.")
 
 
 def _check_read(name: str, value: Any, settings: Any, instead: str) -> None:
@@ -395,7 +395,7 @@ def _check_read(name: str, value: Any, settings: Any, instead: str) -> None:
         raise TypeError(f"{wanted} {instead}".rstrip())
     own = [f.name for f in fields(value) if f.name not in {known.name for known in fields(settings)}]
     if own:
-        raise ValueError(
+        raise CltoolsError(
             f"Experiment: {name} is a {type(value).__name__} with fields of its own ({', '.join(own)}), which nothing "
             f"reads. {instead}".rstrip()
         )

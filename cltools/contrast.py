@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from cltools.errors import CltoolsError
 from cltools.losses import LossSettings, info_nce
 from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities, select, similarities, terms
 from cltools.mining.handed_in import check_unit
@@ -54,7 +55,7 @@ def contrastive_loss(
         ValueError: a chunk below 1, and what `similarities`, `select` and `info_nce` refuse.
     """
     if chunk is not None and chunk < 1:
-        raise ValueError(f"chunk is {chunk}; it must be at least 1, or None for all anchors at once.")
+        raise CltoolsError(f"chunk is {chunk}; it must be at least 1, or None for all anchors at once.")
 
     for name, vectors in (("anchor", anchor), ("positive", positive), ("keys", keys)):
         check_unit(name, vectors, check)

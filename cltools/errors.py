@@ -5,7 +5,11 @@ from difflib import get_close_matches
 from typing import Any
 
 
-def unknown(kind: str, name: object, known: Iterable[str], *, otherwise: str | None = None) -> ValueError:
+class CltoolsError(ValueError):
+    """An error that a person can mend: its message says what is wrong and what to do."""
+
+
+def unknown(kind: str, name: object, known: Iterable[str], *, otherwise: str | None = None) -> CltoolsError:
     """The error for a `name` that is not among the `known` ones.
 
     Names the nearest, or the few that begin with what was typed; where none is near, many begin so, or it is no text,
@@ -18,7 +22,7 @@ def unknown(kind: str, name: object, known: Iterable[str], *, otherwise: str | N
         near = near if len(near) <= 3 else []
     otherwise = otherwise or f"Known: {', '.join(names) or 'none'}."
     hint = f"Did you mean {' or '.join(near)}?" if near else otherwise
-    return ValueError(f"Unknown {kind} {name!r}. {hint}")
+    return CltoolsError(f"Unknown {kind} {name!r}. {hint}")
 
 
 def foreign(value: Any, wanted: str) -> TypeError:

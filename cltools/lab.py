@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cltools.doctor import install_cltools
+from cltools.errors import CltoolsError
 
 if TYPE_CHECKING:
     import nbformat
@@ -30,7 +31,7 @@ def notebooks(project: Path = PROJECT) -> dict[int, Path]:
     """
     found = sorted((project / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     if not found:
-        raise ValueError(
+        raise CltoolsError(
             f"There are no notebooks beside {Path(__file__).parent}: an installed package comes without them. They are "
             "the folder notebooks/ of cltools's repository; in a clone of it, run: make lab"
         )
@@ -48,7 +49,7 @@ def to_open(asked: str | None, project: Path = PROJECT) -> Path:
         return next(iter(known.values()))
     if not re.fullmatch(r"[0-9]{1,2}", asked) or int(asked) not in known:
         listed = "\n".join(f"  {number}  {path.stem}" for number, path in known.items())
-        raise ValueError(f"No notebook has the number {asked!r}. There are:\n{listed}")
+        raise CltoolsError(f"No notebook has the number {asked!r}. There are:\n{listed}")
     return known[int(asked)]
 
 
@@ -64,7 +65,7 @@ def open_lab(arguments: Sequence[str]) -> int:
     asked, rest = (None, arguments) if not arguments or arguments[0].startswith("-") else (arguments[0], arguments[1:])
     path = to_open(asked)
     if find_spec("jupyterlab") is None:
-        raise ValueError(f"JupyterLab is not installed here. Install it with: {install_cltools('notebooks')}")
+        raise CltoolsError(f"JupyterLab is not installed here. Install it with: {install_cltools('notebooks')}")
     return _wait([sys.executable, "-m", "jupyterlab", str(path), *rest], {**SHARING, **os.environ})
 
 

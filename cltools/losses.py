@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from cltools.errors import unknown
+from cltools.errors import CltoolsError, unknown
 from cltools.mining.handed_in import Numbers, as_tensor
 from cltools.mining.rules import NEUTRAL, Estimate
 from cltools.mining.selection import check_temperature
@@ -90,13 +90,15 @@ def info_nce(
     positive_weight = None if positive_weight is None else as_tensor("positive_weight", positive_weight)
     negative_weight = None if negative_weight is None else as_tensor("negative_weight", negative_weight)
     if positive.ndim != 2 or negative.ndim != 2 or len(positive) != len(negative):
-        raise ValueError(
+        raise CltoolsError(
             f"Cosines have shapes {list(positive.shape)} and {list(negative.shape)}; "
             "give [B, 1+P] for the positives and [B, K] for the negatives of the same B anchors."
         )
     for name, weight, cosine in (("positive", positive_weight, positive), ("negative", negative_weight, negative)):
         if weight is not None and weight.shape != cosine.shape:
-            raise ValueError(f"{name}_weight has shape {list(weight.shape)}; give one a cosine, {list(cosine.shape)}.")
+            raise CltoolsError(
+                f"{name}_weight has shape {list(weight.shape)}; give one a cosine, {list(cosine.shape)}."
+            )
     w = positive_weight_of(positive, positive_weight)
     log_mass, _ = negative_mass(
         positive,
@@ -234,5 +236,7 @@ def positive_weight_of(positive: Tensor, weight: Tensor | None) -> Tensor:
     if weight is not None:
         return weight.to(full(positive).dtype)
     if positive.shape[1] != 1:
-        raise ValueError(f"There are {positive.shape[1]} positives an anchor: give positive_weight, rows summing to 1.")
+        raise CltoolsError(
+            f"There are {positive.shape[1]} positives an anchor: give positive_weight, rows summing to 1."
+        )
     return torch.ones_like(full(positive))

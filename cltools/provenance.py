@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from cltools.errors import CltoolsError
 from cltools.files import write_text
 from cltools.ranks import launched
 
@@ -104,9 +105,9 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         record: Any = json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f"{path} cannot be read as a record: {error}.") from error
+        raise CltoolsError(f"{path} cannot be read as a record: {error}.") from error
     if not isinstance(record, dict) or "kind" not in record:
-        raise ValueError(f"{path} holds no record of cltools.")
+        raise CltoolsError(f"{path} holds no record of cltools.")
     return record
 
 
@@ -117,7 +118,7 @@ def only(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
         ValueError: there are several.
     """
     if len(records) > 1:
-        raise ValueError("Times of several records cannot be put together; make a table of each.")
+        raise CltoolsError("Times of several records cannot be put together; make a table of each.")
     return records[0]
 
 
@@ -134,11 +135,11 @@ def check_record(
         form: its number in the entry "format", for kinds whose form has changed since cltools 0.1.
     """
     if record["kind"] != kind:
-        raise ValueError(f"{path} holds a record of kind {record['kind']!r}; one of kind {kind!r} is needed.")
+        raise CltoolsError(f"{path} holds a record of kind {record['kind']!r}; one of kind {kind!r} is needed.")
     if form is not None and record.get("format") != form:
-        raise ValueError(
+        raise CltoolsError(
             f"{path} is a record of format {record.get('format', 1)!r}, and this version reads format {form}. One that "
             f"cltools 0.1 wrote is converted by: python data/convert.py {path}"
         )
     if missing := [name for name in needed if name not in record]:
-        raise ValueError(f"{path} is damaged or of another version: it lacks {', '.join(missing)}.")
+        raise CltoolsError(f"{path} is damaged or of another version: it lacks {', '.join(missing)}.")

@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cltools.errors import CltoolsError
+
 
 class Queue:
     """The last `size` keys, each with the id and, for diagnosis only, the label of its image.
@@ -38,7 +40,7 @@ class Queue:
             ValueError: `size` or `dim` is not positive.
         """
         if size < 1 or dim < 1:
-            raise ValueError(f"A queue of size {size} and dimension {dim} holds nothing; both must be at least 1.")
+            raise CltoolsError(f"A queue of size {size} and dimension {dim} holds nothing; both must be at least 1.")
         self.size, self.dim = size, dim
         self.filled = self.pointer = 0
         self._keys = torch.zeros(size, dim, device=device)
@@ -83,12 +85,12 @@ class Queue:
         """
         count = len(keys)
         if count > self.size:
-            raise ValueError(
+            raise CltoolsError(
                 f"A batch of {count} keys does not fit a queue of {self.size}: it would overwrite itself. "
                 "Make the queue at least as large as the batch."
             )
         if keys.shape[1] != self.dim:
-            raise ValueError(f"The queue holds keys of dimension {self.dim}, but these have {keys.shape[1]}.")
+            raise CltoolsError(f"The queue holds keys of dimension {self.dim}, but these have {keys.shape[1]}.")
         until_end = min(count, self.size - self.pointer)
         for ring, new in ((self._keys, keys), (self._ids, ids), (self._labels, labels)):
             ring[self.pointer : self.pointer + until_end] = new[:until_end]
@@ -114,7 +116,7 @@ class Queue:
         """
         keys = state["keys"]
         if state["size"] != self.size or keys.shape[1] != self.dim:
-            raise ValueError(
+            raise CltoolsError(
                 f"This queue has size {self.size} and dimension {self.dim}, the state is of one with size "
                 f"{state['size']} and dimension {keys.shape[1]}. Make the queue like the saved one."
             )

@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, distributed as dist
 
+from cltools.errors import CltoolsError
+
 PATIENCE = timedelta(hours=2)
 """How long others wait for one that downloads, measures or saves; torchrun ends them when one dies."""
 
@@ -44,7 +46,7 @@ class Ranks:
         """
         if not (dist.is_available() and dist.is_initialized()):
             if launched() and int(os.environ["WORLD_SIZE"]) > 1:
-                raise ValueError(
+                raise CltoolsError(
                     "torchrun started several processes, and each would train on its own into the same folder. Put the "
                     "call into `with cltools.ranks.joined():`."
                 )
@@ -140,7 +142,7 @@ class Ranks:
         for name in values:
             if len({each[name] for each in told}) > 1:
                 differing = "; ".join(f"rank {rank}: {each[name]}" for rank, each in enumerate(told))
-                raise ValueError(
+                raise CltoolsError(
                     f"The processes that train together differ in {name} ({differing}). Start all of them with the "
                     "same command, and give them the same images and a run's folder that all of them reach."
                 )
@@ -182,7 +184,7 @@ def joined() -> Iterator[Ranks]:
     if torch.cuda.is_available():
         local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if local >= gpus:
-            raise ValueError(
+            raise CltoolsError(
                 f"torchrun started process {local + 1} on a machine with {gpus} GPUs; lower --nproc-per-node."
             )
         torch.cuda.set_device(local)

@@ -17,6 +17,8 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
+from cltools.errors import CltoolsError
+
 GRAY = (0.299, 0.587, 0.114)
 """Rec. 601 luma."""
 ColourChange = Callable[[Tensor, Tensor], Tensor]
@@ -72,7 +74,7 @@ class ViewSettings:
 
     def _check(self, name: str, valid: bool, meaning: str) -> None:
         if not valid:
-            raise ValueError(f"ViewSettings: {name} is {getattr(self, name)}; it must be {meaning}.")
+            raise CltoolsError(f"ViewSettings: {name} is {getattr(self, name)}; it must be {meaning}.")
 
 
 @torch.no_grad()
@@ -103,7 +105,7 @@ def augment(
         ValueError: the images are of another type.
     """
     if images.dtype != torch.uint8 and not images.is_floating_point():
-        raise ValueError(f"Images must be uint8, or float in [0, 1], not {images.dtype}.")
+        raise CltoolsError(f"Images must be uint8, or float in [0, 1], not {images.dtype}.")
     x = images.float().div_(255) if images.dtype == torch.uint8 else images.float()
     with torch.autocast(x.device.type, enabled=False):
         return _augment(x, settings, Draws(len(x), x.device, generator, *(among or (0, len(x)))))

@@ -155,7 +155,7 @@ def test_the_oracle_reads_labels_and_says_so_without() -> None:
     d = run.diagnose(images=images)
     assert d.false_negative_share.value == 0 and d.recall.value == 1
     unknown = replace(images, labels=torch.full_like(images.labels, -1), classes=())
-    with pytest.raises(ValueError, match="same_class.*labels"):
+    with pytest.raises(ValueError, match=r"same_class.*labels"):
         replace(run, images=None).diagnose(images=unknown)
 
 

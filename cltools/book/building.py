@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from cltools.book.execution import executed
 from cltools.book.pages import GENERATOR, Page, front_page, notebook_page, rendered, style_sheet
+from cltools.errors import CltoolsError
 from cltools.lab import PROJECT, notebooks
 
 PAGE, BOOK = 2.0, 20.0
@@ -77,7 +78,7 @@ def _refuse_what_is_no_book(out: Path) -> None:
     index = out / "index.html"
     ours = index.is_file() and f'name="generator" content="{GENERATOR} ' in index.read_text(encoding="utf-8")
     if out.exists() and not ours and not (out.is_dir() and not any(out.iterdir())):
-        raise ValueError(f"{out} is there and is no book of this course. Name a new folder, or move it away.")
+        raise CltoolsError(f"{out} is there and is no book of this course. Name a new folder, or move it away.")
 
 
 def _write(folder: Path, pages: Sequence[Page]) -> None:
@@ -95,13 +96,13 @@ def _weighed(folder: Path) -> float:
     sizes = {path.name: path.stat().st_size / 1e6 for path in sorted(folder.iterdir())}
     large = [f"{name} {size:.1f} MB" for name, size in sizes.items() if name.endswith(".html") and size > PAGE]
     if large:
-        raise ValueError(
+        raise CltoolsError(
             f"A page of the book may have {PAGE:g} MB, but there are: {', '.join(large)}. Show fewer or smaller "
             "pictures in these notebooks. A book that was there before is as it was."
         )
     if (total := sum(sizes.values())) > BOOK:
         listed = ", ".join(f"{name} {size:.1f}" for name, size in sizes.items())
-        raise ValueError(
+        raise CltoolsError(
             f"The book may have {BOOK:g} MB, but it would have {total:.1f}: {listed}. Show fewer or smaller pictures. "
             "A book that was there before is as it was."
         )

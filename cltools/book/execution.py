@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 from nbclient.exceptions import CellControlSignal, CellExecutionError, DeadKernelError
 
+from cltools.errors import CltoolsError
 from cltools.lab import run_cells
 
 
@@ -26,7 +27,7 @@ def executed(path: Path) -> nbformat.NotebookNode:
         except (CellControlSignal, DeadKernelError) as error:
             why = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else str(error)
             cell = notebook.cells[reached[-1]]
-            raise ValueError(
+            raise CltoolsError(
                 f"{path.name}: cell {reached[-1] + 1} ({cell.get('id')}), counted from the top, failed: {why}\n"
                 f"It begins: {cell.source.strip().partition(os.linesep)[0]}\n"
                 "Open the notebook, mend the cell, run all cells, and make the book again."

@@ -15,6 +15,7 @@ from pygments.lexers import PythonLexer
 
 from cltools.book.outputs import output_html
 from cltools.book.prose import Prose
+from cltools.errors import CltoolsError
 
 HERE = Path(__file__).parent
 GENERATOR = "cltools"
@@ -70,7 +71,7 @@ def front_page(readme: Path, pages: Mapping[Path, str]) -> Page:
     front, *sections = re.split(r"^(?=## )", readme.read_text(encoding="utf-8"), flags=re.MULTILINE)
     listed = next((section for section in sections if section.startswith("## Notebooks\n")), None)
     if listed is None:
-        raise ValueError(f"{readme} has no section “## Notebooks”, from which the book's first page is made.")
+        raise CltoolsError(f"{readme} has no section “## Notebooks”, from which the book's first page is made.")
     prose = Prose(readme, pages)
     body = prose.convert(CONTENTS.sub("", front) + listed.partition("\n### ")[0]) + prose.convert(
         "Figures stand still here. To move them, open the notebooks: `make lab` in a clone of the repository."

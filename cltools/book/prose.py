@@ -15,6 +15,8 @@ from urllib.parse import unquote
 from latex2mathml.converter import convert
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
+from cltools.errors import CltoolsError
+
 FORMULA = re.compile(r"\$\$(?P<block>.+?)\$\$|\$(?P<inline>.+?)\$", re.DOTALL)
 VERBATIM = re.compile(r"(<code>.*?</code>|</?[A-Za-z][^>]*>)", re.DOTALL)
 """What holds no formulas in a piece of HTML: code, and the tags themselves."""
@@ -80,7 +82,7 @@ class Prose(IPythonRenderer):
         """A picture, taken into the page."""
         path = self.source.parent / unquote(url)
         if not path.is_file():
-            raise ValueError(f"{self.source.name} shows the picture {url}, but there is no {path}.")
+            raise CltoolsError(f"{self.source.name} shows the picture {url}, but there is no {path}.")
         return picture(path.read_bytes(), html.unescape(re.sub("<[^>]+>", "", text)))
 
     def table(self, text: str) -> str:
@@ -113,10 +115,12 @@ def mathml(formula: str, display: str) -> str:
     try:
         made = convert(formula.strip(), display=display)
     except Exception as error:  # the converter has its own error for each kind of mistake, and raises others too
-        raise ValueError(f"The formula ${formula}$ could not be converted: {error or type(error).__name__}.") from error
+        raise CltoolsError(
+            f"The formula ${formula}$ could not be converted: {error or type(error).__name__}."
+        ) from error
     if "\\" in made:
         unknown = re.findall(r"\\\w*", made)
-        raise ValueError(f"The formula ${formula}$ could not be converted: {', '.join(unknown)} is not known.")
+        raise CltoolsError(f"The formula ${formula}$ could not be converted: {', '.join(unknown)} is not known.")
     return PRIME.sub(r'<mrow>\1<mo lspace="0" rspace="0">&#x02032;</mo></mrow>', made)
 
 

@@ -16,6 +16,8 @@ from urllib.request import urlopen
 
 from tqdm.auto import tqdm
 
+from cltools.errors import CltoolsError
+
 
 @dataclass(frozen=True)
 class Archive:
@@ -67,7 +69,7 @@ def check(path: Path, md5: str, advice: str) -> None:
         raise FileNotFoundError(f"{path} is missing (expected with md5 {md5}). {advice}.")
     found = md5_of(path)
     if found != md5:
-        raise ValueError(
+        raise CltoolsError(
             f"{path} is truncated or altered: expected md5 {md5}, but its {path.stat().st_size:,} bytes have "
             f"{found}. {advice}. Nothing was changed."
         )
@@ -117,9 +119,9 @@ def unpack(file: Path, folder: Path) -> None:
                     with source, target.open("wb") as copy:
                         shutil.copyfileobj(source, copy)
         except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
-            raise ValueError(f"{file} cannot be unpacked: {error}. Move it away and download it again.") from error
+            raise CltoolsError(f"{file} cannot be unpacked: {error}. Move it away and download it again.") from error
         if not Path(scratch, folder.name).is_dir():
-            raise ValueError(f"{file} does not hold the folder {folder.name}. Download it again.")
+            raise CltoolsError(f"{file} does not hold the folder {folder.name}. Download it again.")
         Path(scratch, folder.name).rename(folder)
 
 
@@ -131,7 +133,7 @@ def safe_path(name: str, file: Path) -> PurePosixPath:
     """
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in name:
-        raise ValueError(
+        raise CltoolsError(
             f"{file} was not unpacked: its member {name!r} points outside the folder. Get the archive from its source."
         )
     return path
@@ -147,7 +149,7 @@ def _members(file: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
     with tarfile.open(file) as tar:
         for member in tar:
             if not (member.isfile() or member.isdir()):
-                raise ValueError(
+                raise CltoolsError(
                     f"{file} was not unpacked: its member {member.name!r} is a link or a device, which can point "
                     "outside the folder. Get the archive from its source."
                 )

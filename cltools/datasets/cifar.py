@@ -8,6 +8,7 @@ import torch
 from cltools.datasets.archives import Archive, check, obtain
 from cltools.datasets.folder import load_folder, split_folders
 from cltools.datasets.image_set import DataSettings, ImageSet, data_root
+from cltools.errors import CltoolsError
 
 CLASSES = {"cifar10": 10, "cifar100": 100}
 
@@ -28,7 +29,7 @@ def load_cifar(split: str, data: DataSettings) -> ImageSet:
     if folder.is_dir() and split in split_folders(folder) and (folder / split).is_dir():
         images = load_folder(folder, split, data, keep_in=root)
         if len(images.classes) != CLASSES[data.name]:
-            raise ValueError(
+            raise CltoolsError(
                 f"{folder} has {len(images.classes)} class folders, {data.name} has {CLASSES[data.name]}. Complete the "
                 "tree, or load the folder by its path to use it as a set of its own."
             )

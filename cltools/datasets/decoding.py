@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from tqdm.auto import tqdm
 
+from cltools.errors import CltoolsError
 from cltools.provenance import usable_processors
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def decode(paths: Sequence[Path], size: int | None = None) -> Iterator[UInt8[nda
         for row, path in enumerate(part):
             picture = _sized(read_picture(path), size)
             if picture.shape != first:
-                raise ValueError(
+                raise CltoolsError(
                     f"Images differ in size: {paths[0]} is {_wide_by_high(first)} and {path} is "
                     f"{_wide_by_high(picture.shape)} (width×height). Pass size=, for example size=64: the shorter side "
                     "is scaled, then the centre cut."
@@ -112,7 +113,7 @@ def read_picture(path: Path) -> UInt8[Tensor, "3 H W"]:
             image.load()
             return torch.from_numpy(np.array(to_rgb(image), dtype=np.uint8)).permute(2, 0, 1)
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and more
-        raise ValueError(
+        raise CltoolsError(
             f"Cannot read {path} as an image: {error}. Replace the file by an intact one or move it out of the folder."
         ) from error
 
@@ -125,7 +126,7 @@ def to_rgb(image: "Image") -> "Image":
         return image
     image = ImageOps.exif_transpose(image)
     if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers of unknown range; save it with 8 or 16 bits")
+        raise CltoolsError("its pixels are floating-point numbers of unknown range; save it with 8 or 16 bits")
     if image.mode.startswith("I"):  # 16-bit grayscale, which Pillow would cut off at 255 instead of scaling
         gray = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
         return Image.fromarray(gray).convert("RGB")

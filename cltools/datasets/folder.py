@@ -8,6 +8,7 @@ import torch
 from cltools.datasets.decoding import ENDINGS, is_picture
 from cltools.datasets.image_set import DataSettings, ImageSet, draw
 from cltools.datasets.pixel_cache import places, read_kept
+from cltools.errors import CltoolsError
 
 SPLITS = ("train", "test", "val")
 LOOKALIKES = {*SPLITS, "valid", "validation", "dev", "eval", "training", "testing"}
@@ -81,7 +82,7 @@ def split_folders(folder: Path) -> dict[str, Path]:
     found = names.intersection(SPLITS)
     strange = {name for name in names - found if name.lower() in LOOKALIKES}
     if strange and "train" in {name.lower() for name in names}:
-        raise ValueError(
+        raise CltoolsError(
             f"{folder} has the folders {', '.join(sorted(strange | found))}. Splits are named "
             f"{', '.join(SPLITS)}, in small letters: rename them."
         )
@@ -101,7 +102,7 @@ def list_classes(folder: Path) -> dict[str | None, list[Path]]:
         if found := list_pictures(Path(entry.path)):
             classes[entry.name] = found
     if loose and classes:
-        raise ValueError(
+        raise CltoolsError(
             f"{loose[0]} lies beside the class folders {', '.join(map(str, list(classes)[:3]))}, so its class is "
             "unclear. Move loose images into a class folder or out of the way."
         )

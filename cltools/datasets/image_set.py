@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from cltools.errors import CltoolsError
+
 
 @dataclass(frozen=True)
 class DataSettings:
@@ -35,9 +37,9 @@ class DataSettings:
     def __post_init__(self) -> None:
         """Refuses what could only fail after the images were loaded."""
         if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit is {self.limit}; it must be at least 1, or None for all images.")
+            raise CltoolsError(f"limit is {self.limit}; it must be at least 1, or None for all images.")
         if self.size is not None and self.size < 1:
-            raise ValueError(f"size is {self.size}; it must be at least 1 pixel, or None to keep images as they are.")
+            raise CltoolsError(f"size is {self.size}; it must be at least 1 pixel, or None to keep images as they are.")
         _check_share(self.holdout)
 
 
@@ -75,24 +77,24 @@ class ImageSet:
     def __post_init__(self) -> None:
         """Refuses tensors that do not fit together, since they would fail much later and far less clearly."""
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
-            raise ValueError(
+            raise CltoolsError(
                 f"images must be uint8 [N, 3, H, W], got {self.images.dtype} {list(self.images.shape)}. "
                 "Convert pictures to RGB in 0..255 with the channels before height and width."
             )
         for name, values in (("labels", self.labels), ("ids", self.ids)):
             if values.dtype != torch.int64 or values.shape != self.images.shape[:1]:
-                raise ValueError(
+                raise CltoolsError(
                     f"{name} must be int64 [{len(self.images)}], one for each image, "
                     f"got {values.dtype} {list(values.shape)}."
                 )
         if self.ids.device.type == "cpu" and (distinct := len(torch.unique(self.ids))) < len(self):
-            raise ValueError(
+            raise CltoolsError(
                 "ids must tell images apart: an image whose id is another's counts as that image. "
                 f"There are {len(self)} images and {distinct} ids; torch.arange(N) serves."
             )
         # On an accelerator the look at the largest label would make the host wait; it was checked before the move.
         if self.labels.device.type == "cpu" and len(self) and int(self.labels.max()) >= len(self.classes):
-            raise ValueError(
+            raise CltoolsError(
                 f"labels go up to {int(self.labels.max())} but there are only {len(self.classes)} class names. "
                 "Give one name for each label, or label -1 for images of unknown class."
             )
@@ -127,7 +129,7 @@ def draw(total: int, n: int, seed: int = 0) -> Int[Tensor, " M"]:
         ValueError: `n` is not positive.
     """
     if n < 1:
-        raise ValueError(f"Cannot take {n} images; ask for at least 1, or leave the limit out for all of them.")
+        raise CltoolsError(f"Cannot take {n} images; ask for at least 1, or leave the limit out for all of them.")
     order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
     return order[:n].sort().values
 
@@ -143,7 +145,7 @@ def split_holdout(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, 
     _check_share(share)
     count = round(share * len(images))
     if share > 0 and not 0 < count < len(images):
-        raise ValueError(
+        raise CltoolsError(
             f"A holdout of {share} keeps {count} of {len(images)} images. "
             "Choose a share that leaves images on both sides."
         )
@@ -157,4 +159,4 @@ def split_holdout(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, 
 
 def _check_share(share: float) -> None:
     if not 0 <= share < 1:
-        raise ValueError(f"holdout is {share}; it must be a share of the training images, at least 0 and below 1.")
+        raise CltoolsError(f"holdout is {share}; it must be a share of the training images, at least 0 and below 1.")

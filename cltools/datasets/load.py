@@ -11,7 +11,7 @@ from cltools.datasets.decoding import resize
 from cltools.datasets.folder import load_folder, split_folders
 from cltools.datasets.image_set import DataSettings, ImageSet, draw
 from cltools.datasets.tinyimagenet import ARCHIVE, load_tinyimagenet
-from cltools.errors import unknown
+from cltools.errors import CltoolsError, unknown
 
 SPLITS = ("train", "test")
 
@@ -112,7 +112,7 @@ def load_images(
     if data.name == "tinyimagenet" and split == "val":
         split = "test"
     if split not in SPLITS:
-        raise ValueError(
+        raise CltoolsError(
             f"{name} has the splits 'train' and 'test', not {split!r}. "
             "For a validation split hold out a share of the training images: DataSettings(holdout=0.1)."
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 from cltools.datasets.archives import Archive, obtain
 from cltools.datasets.folder import list_pictures, read_listed
 from cltools.datasets.image_set import DataSettings, ImageSet, data_root
+from cltools.errors import CltoolsError
 
 ARCHIVE = Archive(
     url="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
@@ -53,7 +54,7 @@ def annotated(folder: Path, number: dict[str, int]) -> list[tuple[Path, int]]:
     for row, line in enumerate(read_lines(listing), start=1):
         name, wnid, *_ = [*line.split("\t"), "", ""]
         if wnid not in number:
-            raise ValueError(f"Line {row} of {listing} names no known class: {line!r}. {_again(folder.parent)}")
+            raise CltoolsError(f"Line {row} of {listing} names no known class: {line!r}. {_again(folder.parent)}")
         if name not in present:
             raise FileNotFoundError(
                 f"{folder / 'images' / name} is missing, {listing} lists it. {_again(folder.parent)}"
@@ -61,7 +62,7 @@ def annotated(folder: Path, number: dict[str, int]) -> list[tuple[Path, int]]:
         pairs.append((present.pop(name), number[wnid]))
     if present:
         stray = sorted(present.values())[0]
-        raise ValueError(f"{listing} gives no class for {stray}. {_again(folder.parent)}")
+        raise CltoolsError(f"{listing} gives no class for {stray}. {_again(folder.parent)}")
     return pairs
 
 

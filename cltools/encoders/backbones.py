@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cltools.encoders.norm import GroupedBatchNorm, Stacking
+from cltools.errors import CltoolsError
 
 TINY_WIDTHS = (32, 64, 128, 256)
 
@@ -88,10 +89,10 @@ def feature_dim(backbone: nn.Module, size: tuple[int, int]) -> int:
         try:
             features = backbone(blank)
         except Exception as error:
-            raise ValueError(f"The backbone fails on pictures [2, 3, {size[0]}, {size[1]}]: {error}") from error
+            raise CltoolsError(f"The backbone fails on pictures [2, 3, {size[0]}, {size[1]}]: {error}") from error
     if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 2:
         shape = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
-        raise ValueError(
+        raise CltoolsError(
             f"The backbone turns pictures [2, 3, {size[0]}, {size[1]}] into {shape}; it must return one feature "
             "vector a picture, [2, D]. Pool over positions and flatten."
         )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import OwnBackbone, feature_dim, home, resnet, tiny
 from cltools.encoders.norm import GroupedBatchNorm, Stacking
-from cltools.errors import unknown
+from cltools.errors import CltoolsError, unknown
 
 Backbone = Literal["tiny", "resnet18", "resnet50"]
 CHUNK = 1024  # images whose statistics are taken at once: an int32 copy is 50 MB at 64×64
@@ -48,12 +48,14 @@ class EncoderSettings:
         if self.backbone not in get_args(Backbone):
             raise unknown("backbone", self.backbone, get_args(Backbone))
         if self.max_pool and self.backbone == "tiny":
-            raise ValueError("EncoderSettings: the tiny backbone has no max-pool; set max_pool=False or take a ResNet.")
+            raise CltoolsError(
+                "EncoderSettings: the tiny backbone has no max-pool; set max_pool=False or take a ResNet."
+            )
         for name in ("hidden", "projection"):
             if getattr(self, name) < 1:
-                raise ValueError(f"EncoderSettings: {name} is {getattr(self, name)}; it must be at least 1.")
+                raise CltoolsError(f"EncoderSettings: {name} is {getattr(self, name)}; it must be at least 1.")
         if self.bn_group is not None and self.bn_group < 2:
-            raise ValueError(
+            raise CltoolsError(
                 f"EncoderSettings: bn_group is {self.bn_group}, but batch statistics need at least 2 images; "
                 "None takes a whole view."
             )
@@ -135,10 +137,10 @@ class Encoder(nn.Module):
     def _stack(self, batch: int, views: int) -> None:
         """Note how many views this batch stacks, if it is whole views of whole groups."""
         if batch % views:
-            raise ValueError(f"A batch of {batch} images is not {views} equal views.")
+            raise CltoolsError(f"A batch of {batch} images is not {views} equal views.")
         group = batch // views if self.bn_group is None else self.bn_group
         if (batch // views) % group:
-            raise ValueError(
+            raise CltoolsError(
                 f"A view of {batch // views} images does not divide into batch-norm groups of {group}. Make the batch "
                 "a multiple of bn_group, or set bn_group=None to take the statistics of a whole view."
             )

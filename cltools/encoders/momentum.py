@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from cltools.encoders.encoder import Encoder
+from cltools.errors import CltoolsError
 from cltools.ranks import ALONE, Ranks
 
 
@@ -80,7 +81,7 @@ def _pairs(own: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> tuple[lis
 def _shuffled(batch: int, views: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
     """An order of the batch that mixes images within each view; by sorting, because no device waits for that."""
     if batch % views:
-        raise ValueError(f"A batch of {batch} images is not {views} equal views.")
+        raise CltoolsError(f"A batch of {batch} images is not {views} equal views.")
     each = batch // views
     within = torch.rand(views, each, device=device, generator=generator).argsort(dim=1)
     return (within + each * torch.arange(views, device=device)[:, None]).flatten()

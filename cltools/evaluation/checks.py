@@ -2,13 +2,15 @@
 
 from torch import Tensor
 
+from cltools.errors import CltoolsError
+
 
 def check_features(features: Tensor, what: str) -> None:
     """Refuse features without a row, or with NaN or infinity, which would only look like a poor result."""
     if not len(features):
-        raise ValueError(f"The {what} holds no image; give at least one.")
+        raise CltoolsError(f"The {what} holds no image; give at least one.")
     if not features.isfinite().all():
-        raise ValueError(
+        raise CltoolsError(
             f"The features of the {what} hold NaN or infinity: training diverged, or the weights are broken."
         )
 
@@ -16,10 +18,12 @@ def check_features(features: Tensor, what: str) -> None:
 def check_labels(features: Tensor, labels: Tensor, what: str) -> None:
     """Refuse labels that are missing, unknown, or of another number than the features."""
     if len(labels) != len(features):
-        raise ValueError(f"The {what} has {len(features)} features but {len(labels)} labels; give one label an image.")
+        raise CltoolsError(
+            f"The {what} has {len(features)} features but {len(labels)} labels; give one label an image."
+        )
     unknown = int((labels < 0).sum())
     if unknown:
-        raise ValueError(
+        raise CltoolsError(
             f"{unknown} of {len(labels)} labels of the {what} are unknown (-1), and this measurement counts "
             "agreement of labels. Use images with a class each, such as a folder with one sub-folder a class."
         )
@@ -36,7 +40,7 @@ def check_bank(bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tenso
 def check_alike(bank: Tensor, queries: Tensor) -> None:
     """Refuse features of two encoders."""
     if bank.shape[1] != queries.shape[1]:
-        raise ValueError(
+        raise CltoolsError(
             f"The bank has {bank.shape[1]} features an image and the queries {queries.shape[1]}; "
             "embed both with the same encoder."
         )

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float64, Int, Int64
 from torch import Tensor
 
+from cltools.errors import CltoolsError
+
 
 def accuracy(predicted: Int[Tensor, " Q"], labels: Int[Tensor, " Q"]) -> float:
     """Percent of the images whose class was predicted (top-1).
@@ -32,7 +34,7 @@ def confusion(predicted: Int[Tensor, " Q"], labels: Int[Tensor, " Q"], classes: 
     pairs = torch.stack([labels.cpu(), predicted.cpu()]).long()
     low, high = int(pairs.min()), int(pairs.max())
     if low < 0 or high >= classes:
-        raise ValueError(
+        raise CltoolsError(
             f"Classes go from {low} to {high}, outside 0 to {classes - 1}; give the number of all classes."
         )
     return torch.bincount(pairs[0] * classes + pairs[1], minlength=classes * classes).view(classes, classes)
@@ -60,6 +62,6 @@ def confusion_csv(counts: Int[Tensor, "C C"], classes: Sequence[str], protocol: 
 
 def _check(predicted: Tensor, labels: Tensor) -> None:
     if len(predicted) != len(labels):
-        raise ValueError(f"There are {len(predicted)} predictions for {len(labels)} images; give one an image.")
+        raise CltoolsError(f"There are {len(predicted)} predictions for {len(labels)} images; give one an image.")
     if not len(labels):
-        raise ValueError("There is no image to count; give at least one.")
+        raise CltoolsError("There is no image to count; give at least one.")

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Int8
 from torch import Tensor
 
+from cltools.errors import CltoolsError
 from cltools.evaluation.intervals import NOTHING, Share, share_of
 from cltools.evaluation.keys import Hubness, KeyAge, closest, hubness, key_age, self_hits
 from cltools.losses import negative_mass
@@ -191,7 +192,7 @@ def mined_purity_by_k(
         ValueError: k below 1.
     """
     if any(k < 1 for k in ks):
-        raise ValueError(f"The numbers of closest keys are {tuple(ks)}; each must be at least 1.")
+        raise CltoolsError(f"The numbers of closest keys are {tuple(ks)}; each must be at least 1.")
     if same_class is None:
         return (NOTHING,) * len(ks)
     index = own_last(score, own).topk(min(max(ks, default=0), score.shape[1]), dim=1).indices
@@ -224,7 +225,7 @@ def _clamped(s: Similarities, selection: Selection, temperature: float) -> Share
 
 def _edges(shares: Sequence[float], keys: int) -> tuple[int, ...]:
     if len(shares) < 2 or not all(0 <= a < b <= 1 for a, b in pairwise(shares)):
-        raise ValueError(f"The rank shares are {tuple(shares)}; give at least two, ascending, between 0 and 1.")
+        raise CltoolsError(f"The rank shares are {tuple(shares)}; give at least two, ascending, between 0 and 1.")
     return tuple(rank_count(share, keys) for share in shares)
 
 

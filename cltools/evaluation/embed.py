@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import eval_mode, home
+from cltools.errors import CltoolsError
 
 
 @runtime_checkable
@@ -50,9 +51,9 @@ def embed(
     """
     pixels = images.images if isinstance(images, ImageSet) else images
     if batch < 1:
-        raise ValueError(f"The batch is {batch}; it must be at least 1.")
+        raise CltoolsError(f"The batch is {batch}; it must be at least 1.")
     if not len(pixels):
-        raise ValueError("There are no images to embed; give at least one.")
+        raise CltoolsError("There are no images to embed; give at least one.")
     place = torch.device(device) if device is not None else home(encoder, pixels.device)
     read = reader(encoder, projection)
     rows = []
@@ -69,14 +70,14 @@ def reader(encoder: nn.Module | HasFeatures, projection: bool = False) -> Callab
     if isinstance(encoder, HasFeatures) and not projection:
         return encoder.features
     if not isinstance(encoder, nn.Module):
-        raise ValueError(f"{type(encoder).__name__} has features alone; its projections cannot be asked for.")
+        raise CltoolsError(f"{type(encoder).__name__} has features alone; its projections cannot be asked for.")
     return encoder
 
 
 def _vectors(features: Tensor, count: int) -> Float32[Tensor, "N D"]:
     """The encoder's output as float32, if it is one vector an image."""
     if features.ndim != 2 or len(features) != count:
-        raise ValueError(
+        raise CltoolsError(
             f"The encoder turned {count} images into features of shape {tuple(features.shape)}; expected ({count}, D). "
             "Pool feature maps to one vector an image first."
         )

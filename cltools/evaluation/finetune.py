@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from cltools.datasets import ImageSet
 from cltools.encoders import Encoder
 from cltools.encoders.backbones import home
+from cltools.errors import CltoolsError
 from cltools.evaluation.batches import CROP_AND_FLIP, LabelledViews, half
 from cltools.evaluation.checks import check_labels
 from cltools.evaluation.embed import HasFeatures, embed
@@ -56,9 +57,9 @@ class FinetuneRecipe:
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
         if not 0 < self.share <= 1:
-            raise ValueError(f"FinetuneRecipe: share is {self.share}; it must be above 0 and at most 1.")
+            raise CltoolsError(f"FinetuneRecipe: share is {self.share}; it must be above 0 and at most 1.")
         if self.epochs < 1 or self.batch < 2:
-            raise ValueError(
+            raise CltoolsError(
                 f"FinetuneRecipe: {self.epochs} epochs of batches of {self.batch}; at least 1 epoch, and 2 images a "
                 "batch for its statistics."
             )
@@ -129,7 +130,7 @@ def finetune(
     check_labels(train.images, train.labels, f"{train.split} images of {train.name!r}")
     drawn = train.select(few_labels(train.labels, recipe.share, recipe.seed).to(train.images.device))
     if len(drawn) < 2:
-        raise ValueError(f"{recipe.share:.0%} of {train.name!r} is one image; batch statistics need two at least.")
+        raise CltoolsError(f"{recipe.share:.0%} of {train.name!r} is one image; batch statistics need two at least.")
     tuned = _copy(encoder)
     place = home(tuned)
     dim, classes = embed(tuned, drawn.images[:1]).shape[1], int(train.labels.max()) + 1
@@ -145,13 +146,13 @@ def finetune(
 def _copy(encoder: nn.Module | HasFeatures) -> nn.Module:
     """A copy to train, whose batch statistics are those of whole batches."""
     if not isinstance(encoder, nn.Module) or not isinstance(encoder, HasFeatures):
-        raise ValueError(
+        raise CltoolsError(
             f"{type(encoder).__name__} cannot be fine-tuned: a module with a method `features`, images [B, 3, H, W] to "
             "vectors [B, D], is needed. Leave finetune1 and finetune10 out, or give such a module."
         )
     tuned = copy.deepcopy(encoder)
     if not list(tuned.parameters()):
-        raise ValueError(f"{type(encoder).__name__} has no parameters, so nothing of it can be fine-tuned.")
+        raise CltoolsError(f"{type(encoder).__name__} has no parameters, so nothing of it can be fine-tuned.")
     if isinstance(tuned, Encoder):
         tuned.bn_group = None
     tuned.requires_grad_(True).zero_grad(set_to_none=True)

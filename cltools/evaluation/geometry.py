@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from cltools.errors import CltoolsError
 from cltools.evaluation.checks import check_features, check_labels
 
 CELLS = 2**24  # similarities held at once: 64 MiB of float32
@@ -27,7 +28,7 @@ def alignment(z: Float[Tensor, "N D"], z_positive: Float[Tensor, "N D"]) -> floa
     check_features(z, "first views")
     check_features(z_positive, "second views")
     if z.shape != z_positive.shape:
-        raise ValueError(
+        raise CltoolsError(
             f"The views have shapes {tuple(z.shape)} and {tuple(z_positive.shape)}; give two views of the same images."
         )
     with torch.autocast(z.device.type, enabled=False):
@@ -47,9 +48,9 @@ def uniformity(z: Float[Tensor, "N D"], t: float = 2.0) -> float:
     """
     check_features(z, "embedding")
     if len(z) < 2:
-        raise ValueError("Uniformity is a mean over pairs; give at least two rows.")
+        raise CltoolsError("Uniformity is a mean over pairs; give at least two rows.")
     if not 0 < t < math.inf:
-        raise ValueError(f"t is {t}; it must be a finite number above 0.")
+        raise CltoolsError(f"t is {t}; it must be a finite number above 0.")
     with torch.autocast(z.device.type, enabled=False):
         z = normalize(z.float(), dim=1)
         step = max(1, CELLS // len(z))
@@ -74,9 +75,9 @@ def neighbour_purity(features: Float[Tensor, "N D"], labels: Int[Tensor, " N"], 
     check_features(features, "images")
     check_labels(features, labels, "images")
     if len(features) < 2:
-        raise ValueError("Neighbour purity compares images; give at least two.")
+        raise CltoolsError("Neighbour purity compares images; give at least two.")
     if k < 1:
-        raise ValueError(f"k is {k}; it must be at least 1.")
+        raise CltoolsError(f"k is {k}; it must be at least 1.")
     k = min(k, len(features) - 1)
     labels = labels.to(features.device)
     agree = torch.zeros((), dtype=torch.int64, device=features.device)

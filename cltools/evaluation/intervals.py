@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from cltools.errors import CltoolsError
+
 Z = 1.959963984540054  # the normal's 97.5 % point: intervals are of 95 %
 
 
@@ -59,7 +61,9 @@ def share_of(hits: Int[Tensor, " B"], counts: Int[Tensor, " B"]) -> Share:
         ValueError: hits below 0 or above counts.
     """
     if bool(((hits < 0) | (hits > counts)).any()):
-        raise ValueError("An anchor has more hits than pairs, or fewer than none; hits must lie between 0 and counts.")
+        raise CltoolsError(
+            "An anchor has more hits than pairs, or fewer than none; hits must lie between 0 and counts."
+        )
     total = int(counts.sum())
     if total == 0:
         return NOTHING

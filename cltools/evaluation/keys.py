@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cltools.errors import CltoolsError
 from cltools.evaluation.intervals import Share, share_of
 from cltools.mining.similarities import own_last
 
@@ -82,7 +83,7 @@ def expected_self_hits(queue_size: int, images: int) -> float:
         ValueError: fewer than one key or image.
     """
     if queue_size < 1 or images < 1:
-        raise ValueError(f"There are {queue_size} keys and {images} images; both must be at least 1.")
+        raise CltoolsError(f"There are {queue_size} keys and {images} images; both must be at least 1.")
     part = queue_size / images
     if part <= 1:
         return part**2 / 2

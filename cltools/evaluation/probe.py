@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from cltools.errors import CltoolsError
 from cltools.evaluation.checks import check_alike, check_bank, check_features, check_labels
 from cltools.evaluation.classes import accuracy
 
@@ -107,7 +108,7 @@ def fit_probe(bank: Float[Tensor, "N D"], bank_labels: Int[Tensor, " N"], *, l2:
 def check_l2(l2: float) -> None:
     """Refuse a penalty that rewards large weights; NaN and infinity too."""
     if not 0 <= l2 < float("inf"):
-        raise ValueError(f"The probe's L2 penalty is {l2}; it must be a finite number of at least 0, such as 0.001.")
+        raise CltoolsError(f"The probe's L2 penalty is {l2}; it must be a finite number of at least 0, such as 0.001.")
 
 
 def _scale(x: Float[Tensor, "N D"]) -> tuple[Float[Tensor, " D"], Float[Tensor, " D"]]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cltools.config import EvaluationSettings
 from cltools.datasets import ImageSet
-from cltools.errors import unknown
+from cltools.errors import CltoolsError, unknown
 from cltools.evaluation.checks import check_labels
 from cltools.evaluation.classes import accuracy, confusion, confusion_csv, named, per_class
 from cltools.evaluation.embed import HasFeatures, embed
@@ -168,7 +168,7 @@ def check_protocols(protocols: Iterable[str] | None, settings: EvaluationSetting
         if protocol not in PROTOCOLS:
             raise unknown("protocol", protocol, PROTOCOLS)
     if not asked:
-        raise ValueError(f"No protocol was asked for; known: {', '.join(PROTOCOLS)}.")
+        raise CltoolsError(f"No protocol was asked for; known: {', '.join(PROTOCOLS)}.")
     return asked
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cltools.config import Experiment, differences
+from cltools.errors import CltoolsError
 from cltools.evaluation.report import PROTOCOLS
 
 
@@ -26,11 +27,11 @@ def check_seeds(runs: Mapping[Path, tuple[Experiment, int]]) -> None:
         if done != epochs:
             unlike.append(f"epochs done: {epochs} → {done}")
         if unlike:
-            raise ValueError(
+            raise CltoolsError(
                 f"{first} and {path} differ in more than their seed: {'; '.join(unlike)}. Evaluate each by itself."
             )
         if other.seed in seeds:
-            raise ValueError(f"{seeds[other.seed]} and {path} have the same seed, {other.seed}; name one of them.")
+            raise CltoolsError(f"{seeds[other.seed]} and {path} have the same seed, {other.seed}; name one of them.")
         seeds[other.seed] = path
 
 

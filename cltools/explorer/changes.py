@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from cltools.config import from_plain, to_plain
-from cltools.errors import unknown
+from cltools.errors import CltoolsError, unknown
 from cltools.explorer.controls import HIDDEN
 from cltools.explorer.edges import BANDS, FIELDS, Band, converted, moved, placed, unit_of, widened
 from cltools.explorer.judgement import Judgement
@@ -70,7 +70,9 @@ def remembered(name: str) -> NegativeRule | PositiveRule:
     try:
         rule: NegativeRule | PositiveRule = kind()
     except TypeError as error:
-        raise ValueError(f"{name} cannot be chosen here: every setting of a rule needs a default ({error}).") from error
+        raise CltoolsError(
+            f"{name} cannot be chosen here: every setting of a rule needs a default ({error})."
+        ) from error
     return rule.at(1.0)
 
 
@@ -106,11 +108,11 @@ def _edge_moved(side: Side, name: str, value: Any, judge: Judge) -> Band:
     """
     rule, edges = side.negatives, judge(side).edges
     if not isinstance(rule, BANDS) or edges is None:
-        raise ValueError(f'{type(rule).__name__} has no edges; choose rule="RankBand".')
+        raise CltoolsError(f'{type(rule).__name__} has no edges; choose rule="RankBand".')
     if isinstance(value, dict):
         unit = unit_of(rule)
         if value["unit"] != unit:
-            raise ValueError(f"The edge was moved by {value['unit']}, and edges are by {unit} now: move it again.")
+            raise CltoolsError(f"The edge was moved by {value['unit']}, and edges are by {unit} now: move it again.")
         value = value["value"]
     if name != "band":
         return moved(rule, name, float(value), edges)
@@ -143,5 +145,5 @@ def _field(side: Side, name: str) -> tuple[str, str]:
             f"{type(getattr(side, each)).__name__} has {', '.join(sorted(names)) or 'no settings'}."
             for each, names in settings.items()
         )
-        raise ValueError(f"{unknown('control', name, every)} {here}")
+        raise CltoolsError(f"{unknown('control', name, every)} {here}")
     return part, field

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from cltools.config import from_plain, to_plain
+from cltools.errors import CltoolsError
 from cltools.explorer import export, sentence
 from cltools.explorer.census import Census, Counting
 from cltools.explorer.changes import changed, remembered
@@ -51,7 +52,9 @@ class Session:
     def __init__(self, snapshot: Snapshot, state: State | str | None = None, other: Snapshot | None = None) -> None:
         self.snapshots = (snapshot,) if other is None else (snapshot, other)
         if other is not None and not same_images(snapshot, other):
-            raise ValueError("The two snapshots are not of the same images in the same order; take them with one seed.")
+            raise CltoolsError(
+                "The two snapshots are not of the same images in the same order; take them with one seed."
+            )
         state = State.from_json(state) if isinstance(state, str) else state
         self._state = self._first = first_state(snapshot, other) if state is None else state
         check(self._state, self.snapshots)

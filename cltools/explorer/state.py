@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from cltools.config import from_plain, to_plain
-from cltools.errors import unknown
+from cltools.errors import CltoolsError, unknown
 from cltools.mining import NegativeRule, PositiveRule
 from cltools.mining.selection import check_temperature
 from cltools.snapshot import Snapshot
@@ -57,7 +57,7 @@ class State:
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
         if self.b is None and (self.active == "B" or self.colour == "difference"):
-            raise ValueError(
+            raise CltoolsError(
                 'There is no side B: set compare=True first, which sets a copy of side A beside it as "B".'
             )
 
@@ -84,7 +84,7 @@ class State:
         try:
             plain = json.loads(text)
         except json.JSONDecodeError as error:
-            raise ValueError(f"This is no line of a state: {error}.") from error
+            raise CltoolsError(f"This is no line of a state: {error}.") from error
         return from_plain(cls, plain, "state")
 
 
@@ -123,19 +123,19 @@ def check(state: State, snapshots: tuple[Snapshot, ...]) -> None:
     """Raise ValueError where a state names what the snapshots do not have."""
     first = snapshots[0]
     if not (first.ids == state.anchor).any():
-        raise ValueError(f"No image has the id {state.anchor}; ids go from {first.ids.min()} to {first.ids.max()}.")
+        raise CltoolsError(f"No image has the id {state.anchor}; ids go from {first.ids.min()} to {first.ids.max()}.")
     if state.map not in first.map_names:
         raise unknown("map", state.map, first.map_names)
     if len(snapshots) == 2 and state.b is None:
-        raise ValueError("Two snapshots are shown side by side; the state needs a side B.")
+        raise CltoolsError("Two snapshots are shown side by side; the state needs a side B.")
     for side, snapshot in zip((state.a, state.b), (first, snapshots[-1]), strict=True):
         if side is None:
             continue
         if side.epoch not in snapshot.epochs:
             known = ", ".join(map(str, snapshot.epochs))
-            raise ValueError(f"This snapshot has no epoch {side.epoch}; it has {known}.")
+            raise CltoolsError(f"This snapshot has no epoch {side.epoch}; it has {known}.")
         check_temperature(side.temperature)
     if not first.labelled and (state.truth or state.colour == "class"):
-        raise ValueError(unlabelled(first))
+        raise CltoolsError(unlabelled(first))
     if state.colour == "class" and not state.truth:
-        raise ValueError("Classes are hidden: set truth=True first, which shows them.")
+        raise CltoolsError("Classes are hidden: set truth=True first, which shows them.")

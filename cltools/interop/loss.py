@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from cltools.contrast import contrastive_loss
+from cltools.errors import CltoolsError
 from cltools.losses import Form, LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NegativeRule, PositiveRule
 from cltools.mining.selection import check_rules
@@ -68,7 +69,7 @@ class ContrastiveLoss(nn.Module):
         check_rules(self.positive_rule, self.negative_rule)
         for rule in (self.positive_rule, self.negative_rule):
             if "same_class" in rule.reads:
-                raise ValueError(
+                raise CltoolsError(
                     f"{type(rule).__name__} needs labels, which loss(out0, out1) is not given. Use another rule."
                 )
         self.bank = _empty_bank(memory_bank_size)
@@ -98,10 +99,10 @@ class ContrastiveLoss(nn.Module):
         """
         if out0.ndim != 2 or out0.shape != out1.shape or (ids is not None and ids.shape != out0.shape[:1]):
             shapes = [list(x.shape) for x in (out0, out1, ids) if x is not None]
-            raise ValueError(f"Outputs and ids have shapes {shapes}; give [B, d] twice, and ids [B] if any.")
+            raise CltoolsError(f"Outputs and ids have shapes {shapes}; give [B, d] twice, and ids [B] if any.")
         if self.bank is not None and out0.shape[1] != self.bank.queue.dim:
             dim = self.bank.queue.dim
-            raise ValueError(f"The bank holds keys of dimension {dim}, but the outputs have {out0.shape[1]}.")
+            raise CltoolsError(f"The bank holds keys of dimension {dim}, but the outputs have {out0.shape[1]}.")
         ids = torch.full_like(out0[:, 0], UNKNOWN, dtype=torch.int64) if ids is None else ids.to(out0.device)
         with torch.autocast(out0.device.type, enabled=False):
             z0, z1 = normalize(out0.float(), dim=1), normalize(out1.float(), dim=1)
@@ -169,6 +170,6 @@ def _empty_bank(size: int | Sequence[int]) -> MemoryBank | None:
     if size == 0:
         return None
     if isinstance(size, int) or len(size) != 2:
-        raise ValueError(f"memory_bank_size is {size}; give (number of keys, their dimension), or 0 for no bank.")
+        raise CltoolsError(f"memory_bank_size is {size}; give (number of keys, their dimension), or 0 for no bank.")
     keys, dim = size
     return MemoryBank(keys, dim) if keys else None

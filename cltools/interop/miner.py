@@ -8,6 +8,7 @@ from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from cltools.errors import CltoolsError
 from cltools.mining import Band, NegativeRule, PositiveRule, select, similarities
 from cltools.mining.rules import reads_now
 from cltools.mining.schedule import Rescalable
@@ -39,7 +40,7 @@ def as_metric_learning_miner(
     estimate = negative_rule.estimate()
     for rule in (positive_rule, negative_rule):
         if "same_class" in rule.reads:
-            raise ValueError(
+            raise CltoolsError(
                 f"{type(rule).__name__} reads classes, which a miner does not have: rows of one label are never "
                 "negatives of each other. Use AllNegatives, and give the classes as labels."
             )
@@ -118,8 +119,8 @@ def mined_pairs(
     return rows[a1], p, rows[a2], kept
 
 
-def _inexpressible(rule: NegativeRule) -> ValueError:
-    return ValueError(
+def _inexpressible(rule: NegativeRule) -> CltoolsError:
+    return CltoolsError(
         f"{type(rule).__name__} weighs its negatives, estimates their mass or makes new ones, which pairs of indices "
         "cannot say. Use a rule that only keeps or drops, without rescale."
     )

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int8
 from torch import Tensor
 
+from cltools.errors import CltoolsError
 from cltools.mining.bands import other_codes, rank_count, rank_edges
 from cltools.mining.rules import Context, NegativeRule
 from cltools.mining.schedule import Moving, Rescalable, check_anneal
@@ -37,7 +38,7 @@ class RandomNegatives(Moving, Rescalable, NegativeRule):
         for name in ("share", "share_from"):
             value = getattr(self, name)
             if value is not None and not 0 < value <= 1:
-                raise ValueError(f"RandomNegatives: {name} is {value}; it must be above 0 and at most 1.")
+                raise CltoolsError(f"RandomNegatives: {name} is {value}; it must be above 0 and at most 1.")
 
     def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
         """POTENTIAL for the drawn, OTHER for the rest."""

@@ -10,6 +10,7 @@ from typing import Literal
 from jaxtyping import Int8
 from torch import Tensor
 
+from cltools.errors import CltoolsError
 from cltools.mining.bands import band_codes, rank_edges
 from cltools.mining.negatives import closeness
 from cltools.mining.rules import READS_NOTHING, Context, NegativeRule, check_choice
@@ -34,9 +35,9 @@ class CancelFalseNegatives(NegativeRule):
         """Refuse settings that have no meaning."""
         check_choice(self, "by", ("positive", "anchor", "either"))
         if self.k < 1:
-            raise ValueError(f"CancelFalseNegatives: k is {self.k}; it must be at least 1.")
+            raise CltoolsError(f"CancelFalseNegatives: k is {self.k}; it must be at least 1.")
         if math.isnan(self.min_cosine):
-            raise ValueError("CancelFalseNegatives: min_cosine is nan; it must be a cosine.")
+            raise CltoolsError("CancelFalseNegatives: min_cosine is nan; it must be a cosine.")
 
     @property
     def reads(self) -> frozenset[str]:

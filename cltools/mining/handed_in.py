@@ -8,6 +8,8 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
+from cltools.errors import CltoolsError
+
 Numbers = Tensor | ndarray | Sequence[Any]
 """What public functions take for a tensor: a tensor, an array, or lists of numbers."""
 
@@ -76,8 +78,8 @@ def check_unit(name: str, vectors: Tensor, check: bool | None = None) -> None:
     if bool(wrong.any()):
         row = int(wrong.nonzero()[0, 0])
         if not bool(vectors[row].isfinite().all()):
-            raise ValueError(f"{name} has a vector that is not finite, at row {row}; look for NaN where it was made.")
-        raise ValueError(
+            raise CltoolsError(f"{name} has a vector that is not finite, at row {row}; look for NaN where it was made.")
+        raise CltoolsError(
             f"{name} has vectors that are not of unit length: |z|² is {float(square[row]):.4g} at row {row}. "
             f"Give torch.nn.functional.normalize({name}, dim=1)."
         )

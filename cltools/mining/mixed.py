@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from cltools.errors import CltoolsError
 from cltools.mining.negatives import AllNegatives
 from cltools.mining.rules import READS_NOTHING, Context
 from cltools.mining.similarities import Similarities
@@ -37,9 +38,9 @@ class MixedNegatives(AllNegatives):
         """Refuse settings that have no meaning."""
         for name, least in (("hardest", 1), ("pairs", 0), ("with_anchor", 0)):
             if getattr(self, name) < least:
-                raise ValueError(f"MixedNegatives: {name} is {getattr(self, name)}; it must be at least {least}.")
+                raise CltoolsError(f"MixedNegatives: {name} is {getattr(self, name)}; it must be at least {least}.")
         if not 0 <= self.start <= 1:
-            raise ValueError(f"MixedNegatives: start is {self.start}; it must lie between 0 and 1.")
+            raise CltoolsError(f"MixedNegatives: start is {self.start}; it must lie between 0 and 1.")
 
     @property
     def reads(self) -> frozenset[str]:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int8
 from torch import Tensor
 
-from cltools.errors import unknown
+from cltools.errors import CltoolsError, unknown
 from cltools.mining.bands import band_codes, rank_band, value_band
 from cltools.mining.rules import READS_NOTHING, Context, NegativeRule, check_choice
 from cltools.mining.schedule import Moving, Rescalable, check_anneal
@@ -60,7 +60,7 @@ class RankBand(Moving, Rescalable, NegativeRule):
         for closest, within in edges_over_time(self, "drop_closest", "keep_within"):
             assert closest is not None and within is not None
             if not 0 <= closest < within <= 1:
-                raise ValueError(
+                raise CltoolsError(
                     f"RankBand: drop_closest is {closest} and keep_within {within}; rank shares must satisfy "
                     "0 ≤ drop_closest < keep_within ≤ 1, where they start too."
                 )
@@ -112,7 +112,7 @@ class CosineBand(Moving, Rescalable, NegativeRule):
         for above, below in edges_over_time(self, "above", "below"):
             low, high = -1.0 if above is None else above, 1.0 if below is None else below
             if not -1 <= low < high <= 1:
-                raise ValueError(
+                raise CltoolsError(
                     f"CosineBand: above is {above} and below {below}; cosines must satisfy -1 ≤ above < below ≤ 1, "
                     "where they start too."
                 )
@@ -165,7 +165,7 @@ class MarginBand(Moving, Rescalable, NegativeRule):
     def __post_init__(self) -> None:
         """Take a margin of 0 where nothing is given; refuse both forms at once, and edges without meaning."""
         if self.margin is not None and self.relative is not None:
-            raise ValueError("MarginBand: margin and relative are two forms of one edge; give one and leave one out.")
+            raise CltoolsError("MarginBand: margin and relative are two forms of one edge; give one and leave one out.")
         if self.margin is None and self.relative is None:
             object.__setattr__(self, "margin", 0.0)
         check_anneal(self, *self.starts())
@@ -173,9 +173,9 @@ class MarginBand(Moving, Rescalable, NegativeRule):
         for name, low, high in (("margin", -2.0, 2.0), ("relative", 0.0, math.inf), ("within", 0.0, 4.0)):
             for value in (getattr(self, name), getattr(self, f"{name}_from")):
                 if value is not None and not (low <= value <= high and math.isfinite(value)):
-                    raise ValueError(f"MarginBand: {name} is {value}; it must lie between {low:g} and {high:g}.")
+                    raise CltoolsError(f"MarginBand: {name} is {value}; it must lie between {low:g} and {high:g}.")
         if self.within == 0 or self.within_from == 0:
-            raise ValueError("MarginBand: within is 0, which keeps nothing; give a difference of cosines above 0.")
+            raise CltoolsError("MarginBand: within is 0, which keeps nothing; give a difference of cosines above 0.")
 
     def score(self, s: Similarities, temperature: float) -> Float[Tensor, "B K"]:
         """By how much each key is closer to the anchor than its positive: z·n − z·z'."""
@@ -207,7 +207,7 @@ def closeness(s: Similarities, by: Closeness) -> Float[Tensor, "B K"]:
     if by == "anchor":
         return anchor
     if s.positive_keys is None:
-        raise ValueError(f"Closeness to the positive needs positive_keys: {HOW_TO_GIVE['positive_keys']}.")
+        raise CltoolsError(f"Closeness to the positive needs positive_keys: {HOW_TO_GIVE['positive_keys']}.")
     return s.positive_keys if by == "positive" else torch.maximum(anchor, s.positive_keys)
 
 
@@ -222,4 +222,4 @@ def check_moves(rule: Moving) -> None:
     """Raise ValueError for an edge that starts somewhere and is not there in the end."""
     for edge in rule.EDGES:
         if getattr(rule, edge) is None and getattr(rule, f"{edge}_from") is not None:
-            raise ValueError(f"{type(rule).__name__}: {edge}_from is given without {edge}; say where the edge ends.")
+            raise CltoolsError(f"{type(rule).__name__}: {edge}_from is given without {edge}; say where the edge ends.")

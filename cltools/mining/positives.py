@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from cltools.errors import CltoolsError
 from cltools.mining.negatives import closeness
 from cltools.mining.rules import READS_NOTHING, Context, Mined, PositiveRule, check_choice, check_share
 from cltools.mining.similarities import Similarities, own_last
@@ -70,11 +71,11 @@ class NearestKeys(PositiveRule):
         else:
             check_share(self, "min_weight", optional=True)
         if self.k < 1:
-            raise ValueError(f"NearestKeys: k is {self.k}; it must be at least 1. For every key: EveryKey().")
+            raise CltoolsError(f"NearestKeys: k is {self.k}; it must be at least 1. For every key: EveryKey().")
         if self.pick is not None and not 1 <= self.pick <= self.k:
-            raise ValueError(f"NearestKeys: pick is {self.pick} of k = {self.k} candidates; it must be from 1 to k.")
+            raise CltoolsError(f"NearestKeys: pick is {self.pick} of k = {self.k} candidates; it must be from 1 to k.")
         if self.min_cosine is not None and math.isnan(self.min_cosine):
-            raise ValueError("NearestKeys: min_cosine is nan; it must be a cosine.")
+            raise CltoolsError("NearestKeys: min_cosine is nan; it must be a cosine.")
 
     @property
     def reads(self) -> frozenset[str]:
@@ -146,7 +147,7 @@ def nothing_mined(s: Similarities) -> Mined:
 def check_temperature_of(rule: NearestKeys | EveryKey) -> None:
     """Raise ValueError for a temperature of weights that is not above 0."""
     if not rule.temperature > 0:
-        raise ValueError(
+        raise CltoolsError(
             f"{type(rule).__name__}: the temperature of the soft weights is {rule.temperature}; it must be above 0."
         )
 

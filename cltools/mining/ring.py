@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from jaxtyping import Int8
 from torch import Tensor
 
+from cltools.errors import CltoolsError
 from cltools.mining.bands import rank_band
 from cltools.mining.rules import Context, NegativeRule
 from cltools.mining.schedule import annealed, check_anneal
@@ -38,9 +39,9 @@ class RingNegatives(NegativeRule):
         for name in ("outer", "outer_from"):
             value = getattr(self, name)
             if value is not None and not 0 < value <= 1:
-                raise ValueError(f"RingNegatives: {name} is {value}; it must be above 0 and at most 1.")
+                raise CltoolsError(f"RingNegatives: {name} is {value}; it must be above 0 and at most 1.")
         if not 0 <= self.inner < 1:
-            raise ValueError(f"RingNegatives: inner is {self.inner}; it must be at least 0 and below 1.")
+            raise CltoolsError(f"RingNegatives: inner is {self.inner}; it must be at least 0 and below 1.")
         check_anneal(self, "outer_from")
 
     def at(self, progress: float) -> "RingNegatives":

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int8
 from torch import Tensor
 
-from cltools.errors import unknown
+from cltools.errors import CltoolsError, unknown
 from cltools.mining.similarities import Similarities
 
 READS_NOTHING: frozenset[str] = frozenset()
@@ -56,9 +56,9 @@ class Estimate:
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
         if not 0 <= self.beta < float("inf"):
-            raise ValueError(f"Estimate: beta is {self.beta}; it must be at least 0 and finite.")
+            raise CltoolsError(f"Estimate: beta is {self.beta}; it must be at least 0 and finite.")
         if not 0 <= self.tau_plus < 1:
-            raise ValueError(f"Estimate: tau_plus is {self.tau_plus}; it must be at least 0 and below 1.")
+            raise CltoolsError(f"Estimate: tau_plus is {self.tau_plus}; it must be at least 0 and below 1.")
 
 
 NEUTRAL = Estimate()
@@ -167,7 +167,7 @@ def check_share(rule: object, name: str, *, optional: bool = False) -> None:
     if value is None and optional:
         return
     if not isinstance(value, int | float) or math.isnan(value) or not 0 <= value <= 1:
-        raise ValueError(f"{type(rule).__name__}: {name} is {value}; it must lie between 0 and 1.")
+        raise CltoolsError(f"{type(rule).__name__}: {name} is {value}; it must lie between 0 and 1.")
 
 
 def check_choice(rule: object, name: str, known: tuple[str, ...]) -> None:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, TypeVar
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from cltools.errors import CltoolsError
 from cltools.mining.rules import Context, NegativeRule
 from cltools.mining.similarities import Similarities
 
@@ -24,10 +25,10 @@ def check_anneal(rule: Any, *starts: str) -> None:
     """
     name = type(rule).__name__
     if not 0 < rule.anneal <= 1:
-        raise ValueError(f"{name}: anneal is {rule.anneal}; it must be above 0 and at most 1.")
+        raise CltoolsError(f"{name}: anneal is {rule.anneal}; it must be above 0 and at most 1.")
     given = rule.anneal != type(rule).anneal  # as far as that can be told from the default
     if starts and given and all(getattr(rule, start) is None for start in starts):
-        raise ValueError(
+        raise CltoolsError(
             f"{name}: anneal is {rule.anneal}, but nothing moves; say from where ({' or '.join(starts)}), or leave "
             "anneal out."
         )

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Int, Int8
 from torch import Tensor
 
-from cltools.errors import foreign
+from cltools.errors import CltoolsError, foreign
 from cltools.mining.bands import Band
 from cltools.mining.positives import nothing_mined
 from cltools.mining.rules import NEUTRAL, Context, Estimate, Mined, NegativeRule, PositiveRule
@@ -104,7 +104,7 @@ def mine(s: Similarities, rule: PositiveRule, context: Context) -> Mined:
     mined = rule.mine(s.read_by(rule, rule.reads), context)
     anchors = len(s.own)
     if mined.index.dtype != torch.int64 or mined.weight.shape != (anchors, 1 + mined.index.shape[1]):
-        raise ValueError(
+        raise CltoolsError(
             f"{type(rule).__name__}.mine returned {mined.index.dtype} {list(mined.index.shape)} with weights "
             f"{list(mined.weight.shape)}; it must give int64 [{anchors}, P] and weights [{anchors}, 1+P]."
         )
@@ -124,7 +124,7 @@ def judge(s: Similarities, rule: NegativeRule, context: Context) -> Int8[Tensor,
         return torch.full_like(s.own, Band.OTHER, dtype=torch.int8)
     band = rule.judge(s.read_by(rule, rule.reads), context)
     if band.dtype == torch.bool or band.is_floating_point() or band.shape != s.own.shape:
-        raise ValueError(
+        raise CltoolsError(
             f"{type(rule).__name__}.judge returned {band.dtype} {list(band.shape)}; it must give a code of Band for "
             f"each key, int8 {list(s.own.shape)}."
         )
@@ -142,7 +142,7 @@ def check_rules(positive_rule: object, negative_rule: object) -> None:
 def check_temperature(temperature: float) -> None:
     """Raise ValueError for a temperature that is not above 0."""
     if not temperature > 0:
-        raise ValueError(f"The temperature is {temperature}; it must be above 0.")
+        raise CltoolsError(f"The temperature is {temperature}; it must be above 0.")
 
 
 def rule_codes(band: Int[Tensor, "B K"]) -> Int8[Tensor, "B K"]:
@@ -177,7 +177,7 @@ def terms(similarities: Similarities, selection: Selection) -> Terms:
     negative, weight = s.anchor_keys, selection.negative_weight
     if selection.synthetic is not None:
         if s.vectors is None:
-            raise ValueError(
+            raise CltoolsError(
                 "Synthetic negatives need vectors; similarities(…) keeps them unless reads= leaves them out."
             )
         with torch.autocast(negative.device.type, enabled=False):

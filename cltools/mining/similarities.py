@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cltools.errors import CltoolsError
 from cltools.mining.handed_in import Numbers, as_tensor, check_unit
 
 OPTIONAL = ("positive_keys", "same_class", "vectors", "ids")
@@ -54,9 +55,9 @@ class Similarities:
         name, reads = type(rule).__name__, frozenset(reads)
         for each in reads:
             if each not in OPTIONAL:
-                raise ValueError(f"{name}.reads names {each!r}; it may name {', '.join(OPTIONAL)}.")
+                raise CltoolsError(f"{name}.reads names {each!r}; it may name {', '.join(OPTIONAL)}.")
             if getattr(self, each) is None:
-                raise ValueError(f"{name} reads {each}, which these similarities lack: {HOW_TO_GIVE[each]}.")
+                raise CltoolsError(f"{name} reads {each}, which these similarities lack: {HOW_TO_GIVE[each]}.")
         if len(reads) == len(OPTIONAL):
             return self
         seen = object.__new__(_Declared)
@@ -70,7 +71,7 @@ class _Declared(Similarities):
     def __getattribute__(self, name: str) -> object:
         if name in OPTIONAL and name not in object.__getattribute__(self, "_reads"):
             rule = object.__getattribute__(self, "_rule")
-            raise ValueError(
+            raise CltoolsError(
                 f"{rule} reads {name} without declaring it. Add to the class: reads = frozenset({{{name!r}, …}})."
             )
         return object.__getattribute__(self, name)
@@ -131,13 +132,13 @@ def _check_shapes(anchor: Tensor, positive: Tensor, keys: Tensor, own: Tensor, s
     """Refuse what would be broadcast to something that nobody meant."""
     fits = anchor.ndim == keys.ndim == 2 and anchor.shape == positive.shape and anchor.shape[1] == keys.shape[1]
     if not fits:
-        raise ValueError(
+        raise CltoolsError(
             f"Vectors have shapes {list(anchor.shape)} (anchors), {list(positive.shape)} (positives) and "
             f"{list(keys.shape)} (keys); give [B, d], [B, d] and [K, d] with the same B and d."
         )
     for name, mask in (("own", own), ("same_class", same_class)):
         if mask is not None and (mask.dtype != torch.bool or mask.shape != (len(anchor), len(keys))):
-            raise ValueError(
+            raise CltoolsError(
                 f"{name} is {mask.dtype} {list(mask.shape)}; give bool [{len(anchor)}, {len(keys)}], one per key of "
                 "each anchor."
             )

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import product
 
 from cltools.config import Experiment
-from cltools.errors import unknown
+from cltools.errors import CltoolsError, unknown
 from cltools.mining import MarginBand, NearestKeys, OracleNegatives, RandomNegatives, RankBand
 from cltools.presets import IMAGES, METHODS, preset
 
@@ -66,7 +66,7 @@ def grid_of(images: str, lowers: Sequence[float], uppers: Sequence[float]) -> di
     moco = preset(f"{images}-{BASELINE}")
     pairs = [(low, up) for low, up in product(sorted({*lowers}), sorted({*uppers})) if low < up and (low, up) != (0, 1)]
     if not pairs:
-        raise ValueError(f"No pair of lowers {[*lowers]} and uppers {[*uppers]} is a band; a lower edge lies below.")
+        raise CltoolsError(f"No pair of lowers {[*lowers]} and uppers {[*uppers]} is a band; a lower edge lies below.")
     bands = {band_name(low, up): replace(moco, negatives=RankBand(low, up)) for low, up in pairs}
     shares = sorted({round(up - low, 6) for low, up in pairs})  # 0.3 − 0.1 and 0.5 − 0.3 are one share
     chance = {chance_name(share): replace(moco, negatives=RandomNegatives(share)) for share in shares}

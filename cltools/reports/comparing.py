@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from cltools.config import Experiment, differences, to_plain, undeciding
 from cltools.datasets import ImageSet
-from cltools.errors import unknown
+from cltools.errors import CltoolsError, unknown
 from cltools.evaluation import evaluate
 from cltools.presets import laptop, preset
 from cltools.provenance import check_record, provenance, read_record, write_record
@@ -67,13 +67,13 @@ class CompareFlags:
     def __post_init__(self) -> None:
         """Refuse to compare nothing."""
         if not self.seeds:
-            raise ValueError("compare: seeds is empty; name at least one.")
+            raise CltoolsError("compare: seeds is empty; name at least one.")
         if self.epochs < 1 or self.warm_epochs < 1:
-            raise ValueError(f"compare: {self.warm_epochs} and {self.epochs} epochs; both must be at least 1.")
+            raise CltoolsError(f"compare: {self.warm_epochs} and {self.epochs} epochs; both must be at least 1.")
         if bool(self.lowers) != bool(self.uppers):
-            raise ValueError("compare: a grid takes both lowers and uppers; give the other one too.")
+            raise CltoolsError("compare: a grid takes both lowers and uppers; give the other one too.")
         if self.every is not None and not (self.holdout and self.every >= 1):
-            raise ValueError(
+            raise CltoolsError(
                 f"compare: every={self.every} with holdout={self.holdout:g}; curves are measured on images held out, "
                 "never on test, every 1 epoch or more. Give --holdout too, or leave --every out."
             )
@@ -187,7 +187,7 @@ def _check_same_start(path: Path, known: dict[str, str], warm: Run) -> None:
     weights = b"".join(t.cpu().contiguous().numpy().tobytes() for t in warm.encoder.state_dict().values())
     checksum, seed = f"{zlib.crc32(weights):08x}", str(warm.experiment.seed)
     if known.setdefault(seed, checksum) != checksum:
-        raise ValueError(
+        raise CltoolsError(
             f"The arms in {path} went on from another warm start of seed {seed} (checksum {known[seed]}, now "
             f"{checksum}): the code was changed since. Give another file."
         )
@@ -208,7 +208,7 @@ def _gone_on_with(path: Path, now: dict[str, Any]) -> dict[str, Any]:
     record = read_record(path)
     check_comparison(path, record)
     if other := unlike(record, now):
-        raise ValueError(f"{path} was made with other settings: {', '.join(other)}. Give another file.")
+        raise CltoolsError(f"{path} was made with other settings: {', '.join(other)}. Give another file.")
     return {**record, "arms": record["arms"] | now["arms"]}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pandas import DataFrame, Series
 
+from cltools.errors import CltoolsError
 from cltools.evaluation import spread
 from cltools.reports.arms import BASELINE
 from cltools.reports.comparing import FIGURES, check_comparison, unlike
@@ -26,10 +27,10 @@ def rows_of(records: Sequence[tuple[Path, Mapping[str, Any]]]) -> DataFrame:
     for path, record in records:
         check_comparison(path, record)
         if other := unlike(first, record):
-            raise ValueError(f"{path} differs from {head} in {', '.join(other)}; make a table of each.")
+            raise CltoolsError(f"{path} differs from {head} in {', '.join(other)}; make a table of each.")
     frame = frame_of(row for _, record in records for row in record["rows"])
     if frame.index.has_duplicates:
-        raise ValueError("Two of the records hold the same arm with the same seed; name one of them.")
+        raise CltoolsError("Two of the records hold the same arm with the same seed; name one of them.")
     return frame
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from cltools.errors import CltoolsError
 from cltools.evaluation import PROTOCOLS, check_seeds, figures, over_seeds
 from cltools.training import Run
 from cltools.training.learner import resolve_device
@@ -36,9 +37,9 @@ class EvaluateFlags:
     def __post_init__(self) -> None:
         """Refuse to evaluate nothing."""
         if not self.runs:
-            raise ValueError("evaluate: name the folder of a run, or of several seeds.")
+            raise CltoolsError("evaluate: name the folder of a run, or of several seeds.")
         if self.linear_epochs is not None and self.linear_epochs < 1:
-            raise ValueError(f"evaluate: linear_epochs is {self.linear_epochs}; it must be at least 1.")
+            raise CltoolsError(f"evaluate: linear_epochs is {self.linear_epochs}; it must be at least 1.")
 
 
 PROTOCOLS_OF: dict[str, tuple[str, ...] | None] = {
@@ -66,7 +67,7 @@ def evaluate_runs(flags: EvaluateFlags) -> None:
         print_report(runs[path].evaluate(flags.split, protocols, linear_epochs=flags.linear_epochs), path)
         return
     if len(runs) < len(flags.runs):
-        raise ValueError("evaluate: a folder is named twice; name each run once.")
+        raise CltoolsError("evaluate: a folder is named twice; name each run once.")
     check_seeds({path: (run.experiment, len(run.history.rows)) for path, run in runs.items()})
     reports = []
     for path, run in runs.items():

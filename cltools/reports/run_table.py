@@ -10,6 +10,7 @@ from typing import Any
 from pandas import DataFrame
 
 from cltools.config import Difference, Experiment, differences, from_plain, to_plain
+from cltools.errors import CltoolsError
 from cltools.evaluation import LinearRecipe, spread
 from cltools.presets import IMAGES, METHODS, laptop, preset
 from cltools.reports.markdown import markdown
@@ -89,14 +90,14 @@ def _settings(path: Path, plain: Mapping[str, Any]) -> dict[str, Any]:
         rest = {name: value for name, value in plain.items() if name not in rules}
         return {**to_plain(from_plain(Experiment, rest)), **rules}
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged or of another version: {error}") from error
+        raise CltoolsError(f"{path} is damaged or of another version: {error}") from error
 
 
 def _row_of_runs(runs: DataFrame) -> tuple[tuple[Any, ...], dict[str, str]]:
     """The order and the cells of runs that differ in the seed alone."""
     if runs["seed"].duplicated().any():
         twice = runs.loc[runs["seed"].duplicated(keep=False), "path"]
-        raise ValueError(f"{' and '.join(map(str, twice))} hold the same run with the same seed; name one of them.")
+        raise CltoolsError(f"{' and '.join(map(str, twice))} hold the same run with the same seed; name one of them.")
     first = runs.iloc[0]
     record: RunRecord = first["record"]
     name, place, changed = _nearest_preset(first["settings"])

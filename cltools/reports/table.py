@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cltools.errors import CltoolsError
 from cltools.provenance import read_record
 from cltools.reports.comparing import KIND as COMPARISON
 from cltools.reports.comparison_table import comparison_table
@@ -30,18 +31,18 @@ def table(paths: Sequence[Path], *, references: bool = False) -> str:
         ValueError: no records, damaged ones, or records that cannot be shown or put together.
     """
     if not paths and not references:
-        raise ValueError("table: name at least one record.")
+        raise CltoolsError("table: name at least one record.")
     records = [(path, read_record(path)) for path in map(_file_of, paths)]
     kinds = {record["kind"]: path for path, record in records}
     if len(kinds) > 1 or not kinds.keys() <= {RUN, COMPARISON}:
-        raise ValueError(
+        raise CltoolsError(
             f"A table shows records of kind {RUN!r}, or of kind {COMPARISON!r}, whose arms share a warm start. "
             f"Given: {', '.join(f'{path} of kind {kind!r}' for kind, path in kinds.items())}. Show each kind alone."
         )
     if COMPARISON not in kinds:
         return run_table([(path, RunRecord.from_plain(path, plain)) for path, plain in records], references=references)
     if references:
-        raise ValueError(f"Published figures are of whole runs, and {kinds[COMPARISON]} holds a comparison.")
+        raise CltoolsError(f"Published figures are of whole runs, and {kinds[COMPARISON]} holds a comparison.")
     return comparison_table(records)
 
 

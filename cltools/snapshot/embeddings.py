@@ -16,7 +16,7 @@ from torch import Tensor
 from cltools.config import Experiment
 from cltools.datasets import DataSettings
 from cltools.datasets.image_set import draw
-from cltools.errors import unknown
+from cltools.errors import CltoolsError, unknown
 from cltools.provenance import command, commit
 from cltools.snapshot.snapshot import Snapshot
 from cltools.snapshot.sprite import as_sprite, numbered, thumbnails
@@ -63,11 +63,11 @@ def snapshot_of_embeddings(
             that do not fit.
     """
     if n > LARGEST:
-        raise ValueError(f"n is {n}; an explorer shows at most {LARGEST:,} rows. Leave n out, or draw fewer.")
+        raise CltoolsError(f"n is {n}; an explorer shows at most {LARGEST:,} rows. Leave n out, or draw fewer.")
     z = _checked(embeddings, "embeddings")
     other = None if positives is None else _checked(positives, "positives")
     if other is not None and other.shape != z.shape:
-        raise ValueError(
+        raise CltoolsError(
             f"positives are {[*other.shape]} and embeddings {[*z.shape]}; give one positive a row, of the same length."
         )
     count = len(z)
@@ -109,12 +109,12 @@ def indexed_labels(labels: Any, classes: Sequence[str], count: int) -> tuple[Int
         return np.full(count, UNKNOWN), tuple(classes)
     values = labels.tolist() if hasattr(labels, "tolist") else [*labels]
     if len(values) != count or any(isinstance(value, list | tuple) for value in values):
-        raise ValueError(f"There are {len(values)} labels for {count} embeddings; give one label a row.")
+        raise CltoolsError(f"There are {len(values)} labels for {count} embeddings; give one label a row.")
     values = [None if value is None or value != value or value == "" else value for value in values]
     given = [value for value in values if value is not None]
     if any(isinstance(value, str) for value in given):
         if not all(isinstance(value, str) for value in given):
-            raise ValueError("Some labels are text and some are numbers; make all of one kind.")
+            raise CltoolsError("Some labels are text and some are numbers; make all of one kind.")
         names = tuple(classes) or tuple(sorted({*given}))
         place = {name: i for i, name in enumerate(names)}
         if strange := [text for text in given if text not in place]:
@@ -122,11 +122,13 @@ def indexed_labels(labels: Any, classes: Sequence[str], count: int) -> tuple[Int
         return np.array([UNKNOWN if text is None else place[text] for text in values], np.int64), names
     numbers = [UNKNOWN if value is None or value < 0 else value for value in values]
     if broken := [value for value in numbers if value == math.inf or value != int(value)]:
-        raise ValueError(f"The label {broken[0]} is no whole number; give classes as whole numbers or text.")
+        raise CltoolsError(f"The label {broken[0]} is no whole number; give classes as whole numbers or text.")
     found = np.array(numbers, np.int64)
     if classes:
         if found.max(initial=UNKNOWN) >= len(classes):
-            raise ValueError(f"Labels go up to {found.max()}, but there are {len(classes)} classes; name all of them.")
+            raise CltoolsError(
+                f"Labels go up to {found.max()}, but there are {len(classes)} classes; name all of them."
+            )
         return found, tuple(classes)
     present = np.unique(found[found >= 0])
     return np.where(found < 0, UNKNOWN, np.searchsorted(present, found)), tuple(map(str, present))
@@ -140,9 +142,11 @@ def _checked(vectors: ndarray | Tensor, what: str) -> ndarray:
     else:
         array = np.asarray(vectors)
     if array.ndim != 2 or array.dtype.kind not in "fiu":
-        raise ValueError(f"{what} are {array.dtype} {[*array.shape]}; give real numbers [N, d], a row for each thing.")
+        raise CltoolsError(
+            f"{what} are {array.dtype} {[*array.shape]}; give real numbers [N, d], a row for each thing."
+        )
     if len(array) < 3 or array.shape[1] < 2:
-        raise ValueError(f"{what} are {[*array.shape]}; a map needs at least 3 rows of at least 2 numbers.")
+        raise CltoolsError(f"{what} are {[*array.shape]}; a map needs at least 3 rows of at least 2 numbers.")
     for rows, fault in (
         (~np.isfinite(array).all(1), "hold numbers that are not finite (NaN or infinite)"),
         (~array.any(1), "are all zeros, which have no direction"),
@@ -150,7 +154,7 @@ def _checked(vectors: ndarray | Tensor, what: str) -> ndarray:
         if rows.any():
             places = np.flatnonzero(rows)
             listed = ", ".join(map(str, places[:5])) + ", …" * (len(places) > 5)
-            raise ValueError(f"{len(places)} of {len(array)} rows of {what} {fault}: {listed}. Leave them out.")
+            raise CltoolsError(f"{len(places)} of {len(array)} rows of {what} {fault}: {listed}. Leave them out.")
     return array
 
 
@@ -166,7 +170,7 @@ def _checked_ids(ids: Any, count: int) -> Int64[ndarray, " N"]:
         return np.arange(count)
     found = np.asarray(ids.cpu() if isinstance(ids, Tensor) else ids)
     if found.shape != (count,) or found.dtype.kind not in "iu" or len(np.unique(found)) < count:
-        raise ValueError(
+        raise CltoolsError(
             f"ids are {found.dtype} {[*found.shape]} with {len(np.unique(found))} values; give {count} different whole "
             "numbers, and keep names in a table of your own beside them."
         )
@@ -176,5 +180,5 @@ def _checked_ids(ids: Any, count: int) -> Int64[ndarray, " N"]:
 def _checked_images(images: ndarray | Tensor, count: int) -> UInt8[ndarray, "N 3 H W"]:
     pixels = images.cpu().numpy() if isinstance(images, Tensor) else np.asarray(images)
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[:2] != (count, 3):
-        raise ValueError(f"images are {pixels.dtype} {[*pixels.shape]}; give uint8 [{count}, 3, H, W], one a row.")
+        raise CltoolsError(f"images are {pixels.dtype} {[*pixels.shape]}; give uint8 [{count}, 3, H, W], one a row.")
     return pixels

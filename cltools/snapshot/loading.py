@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cltools.errors import unknown
+from cltools.errors import CltoolsError, unknown
 from cltools.snapshot.snapshot import Snapshot
 from cltools.snapshot.taking import take_snapshot
 from cltools.training import Run
@@ -36,7 +36,7 @@ def load_snapshot(source: str | Path, *, n: int = 2000, seed: int = 0) -> Snapsh
     if path.is_dir():
         run = Run.load(path)
         if run.images is not None and run.images.given:
-            raise ValueError(
+            raise CltoolsError(
                 f"The run in {path} was trained on images given to fit(images=…), and does not keep them. "
                 f"Take a snapshot of it with: take_snapshot(Run.load({str(path)!r}), images)"
             )
@@ -45,4 +45,4 @@ def load_snapshot(source: str | Path, *, n: int = 2000, seed: int = 0) -> Snapsh
     if path.suffix == ".npz" or path.is_file():
         return Snapshot.load(path)
     error = unknown("snapshot", str(source), known, otherwise="There is no file or folder of that name either.")
-    raise ValueError(f"{error} Shipped: {', '.join(known) or 'none'}; or name a file (.npz) or a run's folder.")
+    raise CltoolsError(f"{error} Shipped: {', '.join(known) or 'none'}; or name a file (.npz) or a run's folder.")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cltools.errors import CltoolsError
 from cltools.presets import laptop, preset
 from cltools.snapshot.snapshot import Snapshot
 from cltools.snapshot.taking import Recorder
@@ -41,7 +42,9 @@ def make_snapshot(flags: SnapshotFlags) -> Snapshot:
     experiment = laptop(preset(flags.preset)) if flags.laptop else preset(flags.preset)
     last = experiment.training.epochs
     if not flags.after or not all(1 <= epoch <= last for epoch in flags.after):
-        raise ValueError(f"snapshot: after is {flags.after}; name epochs from 1 to {last}, the last of {flags.preset}.")
+        raise CltoolsError(
+            f"snapshot: after is {flags.after}; name epochs from 1 to {last}, the last of {flags.preset}."
+        )
     experiment = replace(
         experiment,
         data=replace(experiment.data, root=flags.root),

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Shaped
 from numpy import ndarray
 
-from cltools.errors import unknown
+from cltools.errors import CltoolsError, unknown
 
 
 def read_embeddings(
@@ -35,7 +35,7 @@ def read_embeddings(
     path = Path(path).expanduser()
     readers = {".npy": _from_npy, ".npz": _from_npz, ".parquet": _from_parquet}
     if path.suffix not in readers:
-        raise ValueError(f"{path} ends in {path.suffix!r}; embeddings are read from {', '.join(readers)}.")
+        raise CltoolsError(f"{path} ends in {path.suffix!r}; embeddings are read from {', '.join(readers)}.")
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file; check the path to your embeddings.")
     return readers[path.suffix](path, labels, vectors)
@@ -43,20 +43,20 @@ def read_embeddings(
 
 def _from_npy(path: Path, labels: str | None, vectors: str | None) -> tuple[ndarray, ndarray | None]:
     if labels is not None or vectors is not None:
-        raise ValueError(
+        raise CltoolsError(
             f"{path} holds one array without a name. Read labels from a file of their own, with np.load, and give them "
             "to snapshot_of_embeddings(labels=…)."
         )
     found = _loaded(path)
     if not isinstance(found, ndarray):
-        raise ValueError(f"{path} is an archive of arrays; rename it to end in .npz.")
+        raise CltoolsError(f"{path} is an archive of arrays; rename it to end in .npz.")
     return found, None
 
 
 def _from_npz(path: Path, labels: str | None, vectors: str | None) -> tuple[ndarray, ndarray | None]:
     found = _loaded(path)
     if isinstance(found, ndarray):
-        raise ValueError(f"{path} is a single array; rename it to end in .npy.")
+        raise CltoolsError(f"{path} is a single array; rename it to end in .npy.")
     _check_names(path, found, labels, vectors)
     if vectors is None:
         able = [name for name, array in found.items() if array.ndim == 2 and array.dtype.kind == "f" and name != labels]
@@ -88,17 +88,17 @@ def _loaded(path: Path) -> Any:
                 return found
             arrays = {name: found[name] for name in found.files}
             if foreign := [name for name, array in arrays.items() if not isinstance(array, ndarray)]:
-                raise ValueError(f"{foreign[0]} in it is no array")
+                raise CltoolsError(f"{foreign[0]} in it is no array")
             return arrays
     except Exception as error:  # zipfile, zlib and numpy's reader of headers raise kinds of their own
-        raise ValueError(f"{path} cannot be read: it is damaged, or holds objects, not numbers ({error}).") from error
+        raise CltoolsError(f"{path} cannot be read: it is damaged, or holds objects, not numbers ({error}).") from error
 
 
 def _table(path: Path) -> Any:
     """A data frame of pandas."""
     missing = [name for name in ("pandas", "pyarrow") if find_spec(name) is None]
     if missing:
-        raise ValueError(
+        raise CltoolsError(
             f"{path} is a Parquet table, which needs {' and '.join(missing)}: pip install {' '.join(missing)}. Or save "
             "the embeddings with np.save where the table was made."
         )
@@ -107,7 +107,7 @@ def _table(path: Path) -> Any:
     try:
         return read_parquet(path, engine="pyarrow")
     except (OSError, ValueError) as error:  # pyarrow's errors are of these
-        raise ValueError(f"{path} cannot be read as a Parquet table: {error}") from error
+        raise CltoolsError(f"{path} cannot be read as a Parquet table: {error}") from error
 
 
 def _check_names(path: Path, found: Mapping[str, Any], *names: str | None) -> None:
@@ -121,7 +121,7 @@ def _only(path: Path, able: list[str], all_of: Mapping[str, str]) -> str:
         return able[0]
     listed = ", ".join(f"{name} ({kind})" for name, kind in all_of.items()) or "nothing"
     which = "Several could be the embeddings" if able else "None is an array or a column of embeddings"
-    raise ValueError(f"{path} holds {listed}. {which}: name one with vectors=….")
+    raise CltoolsError(f"{path} holds {listed}. {which}: name one with vectors=….")
 
 
 def _holds_lists(column: Any) -> bool:
@@ -131,5 +131,7 @@ def _holds_lists(column: Any) -> bool:
 def _stacked(path: Path, rows: list[ndarray]) -> ndarray:
     lengths = sorted({row.shape for row in rows})
     if len(lengths) != 1 or len(lengths[0]) != 1:
-        raise ValueError(f"The rows of {path} have shapes {[[*shape] for shape in lengths[:3]]}; give [d], all alike.")
+        raise CltoolsError(
+            f"The rows of {path} have shapes {[[*shape] for shape in lengths[:3]]}; give [d], all alike."
+        )
     return np.stack(rows)

@@ -15,6 +15,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from cltools.config import Experiment
+from cltools.errors import CltoolsError
 from cltools.files import replacing
 from cltools.mining import Similarities, similarities
 
@@ -143,7 +144,7 @@ class Snapshot:
         try:
             experiment = Experiment.from_json(about["experiment"])
         except ValueError as error:
-            raise ValueError(f"{path} cannot be read: {error}") from error
+            raise CltoolsError(f"{path} cannot be read: {error}") from error
         return cls(
             experiment=experiment,
             epochs=tuple(about["epochs"]),
@@ -178,22 +179,22 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, ndarray]]:
         about = json.loads(found.pop("about").tobytes())
         known = about["format"] == FORMAT
     except Exception as error:  # zipfile, zlib and numpy's reader of headers raise kinds of their own
-        raise ValueError(f"{path} cannot be read as a snapshot: it is damaged or foreign ({error}).") from error
+        raise CltoolsError(f"{path} cannot be read as a snapshot: it is damaged or foreign ({error}).") from error
     if not known or about.get("version") != VERSION:
-        raise ValueError(
+        raise CltoolsError(
             f"{path} has snapshot format {about.get('version')}; this version reads format {VERSION}. "
             "Read it with the version that wrote it, or take the snapshot anew."
         )
     if missing := [name for name in ABOUT if name not in about]:
-        raise ValueError(f"{path} is damaged: its description lacks {', '.join(missing)}.")
+        raise CltoolsError(f"{path} is damaged: its description lacks {', '.join(missing)}.")
     lengths = {"2": 2, "e": len(about["epochs"]), "m": len(about["map_names"])}
     for name, (kind, axes) in ARRAYS.items():
         array = found.get(name)
         if array is None and name in OPTIONAL:
             continue
         if array is None or array.dtype != kind or array.ndim != len(axes):
-            raise ValueError(f"{path} is damaged: its array {name} is not {np.dtype(kind)} [{', '.join(axes)}].")
+            raise CltoolsError(f"{path} is damaged: its array {name} is not {np.dtype(kind)} [{', '.join(axes)}].")
         for axis, length in zip(axes, array.shape, strict=True):
             if lengths.setdefault(axis, length) != length:
-                raise ValueError(f"{path} is damaged: the lengths of its arrays contradict each other at {name}.")
+                raise CltoolsError(f"{path} is damaged: the lengths of its arrays contradict each other at {name}.")
     return about, found

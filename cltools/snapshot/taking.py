@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import home
+from cltools.errors import CltoolsError
 from cltools.provenance import command, commit
 from cltools.snapshot.maps import judged, names, over_epochs
 from cltools.snapshot.snapshot import Snapshot
@@ -44,7 +45,7 @@ class Recorder:
         """
         self.images, self.seed = images.subset(n, seed), seed
         if len(self.images) < 3:
-            raise ValueError(f"A snapshot of {len(self.images)} images has no map; take at least 3.")
+            raise CltoolsError(f"A snapshot of {len(self.images)} images has no map; take at least 3.")
         self.epochs = None if epochs is None else {*epochs}
         self.taken: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -69,7 +70,7 @@ class Recorder:
             ValueError: nothing was recorded.
         """
         if not self.taken:
-            raise ValueError(
+            raise CltoolsError(
                 "Nothing was recorded: give the recorder to fit(callbacks=[…]), with epochs that it reaches."
             )
         epochs = sorted(self.taken)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from cltools.config import Experiment, differences
+from cltools.errors import CltoolsError
 from cltools.files import replacing
 from cltools.ranks import Ranks
 from cltools.training.history import EpochSums, Row
@@ -126,15 +127,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for damaged and for foreign files
-        raise ValueError(
+        raise CltoolsError(
             f"{path} cannot be read as a checkpoint ({type(error).__name__}: it is damaged or foreign). {ANEW}"
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise ValueError(f"{path} is not a checkpoint of cltools. {ANEW}")
+        raise CltoolsError(f"{path} is not a checkpoint of cltools. {ANEW}")
     if state["version"] != VERSION:
         known = READ_BY.get(state["version"])
         by = f"cltools at commit {known}, the last to read it" if known else "the version of cltools that wrote it"
-        raise ValueError(
+        raise CltoolsError(
             f"{path} has checkpoint format {state['version']}; this version reads format {VERSION}. Resume it with "
             f"{by}, or start anew in another folder."
         )
@@ -150,7 +151,7 @@ def restore(learner: Learner, state: dict[str, Any]) -> Progress:
     try:
         learner.encoder.load_state_dict(state["encoder"])
     except RuntimeError as error:
-        raise ValueError(
+        raise CltoolsError(
             f"The checkpoint is of another backbone; give the backbone= that the run was trained with. {error}"
         ) from error
     _restore_optimizer(learner.optimizer, state)
@@ -178,10 +179,10 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) 
     now, fused = type(optimizer).__qualname__, [group.get("fused") for group in optimizer.param_groups]
     try:
         if now != state["optimizer_class"]:
-            raise ValueError(f"it holds the state of {state['optimizer_class']}, and this is {now}")
+            raise CltoolsError(f"it holds the state of {state['optimizer_class']}, and this is {now}")
         optimizer.load_state_dict(state["optimizer"])
     except ValueError as error:
-        raise ValueError(
+        raise CltoolsError(
             f"The checkpoint is of another optimizer; give the optimizer= that the run was trained with. {error}"
         ) from error
     for group, own in zip(optimizer.param_groups, fused, strict=True):
@@ -199,7 +200,7 @@ def check_same_ranks(path: Path, state: dict[str, Any], ranks: Ranks) -> None:
     """Refuse to go on with more or fewer processes: their shares of a batch, and what each draws, would be others."""
     if len(state["ranks"]) != ranks.count:
         then, now = (f"{count} process{'es' if count > 1 else ''}" for count in (len(state["ranks"]), ranks.count))
-        raise ValueError(
+        raise CltoolsError(
             f"{path} was trained by {then}, and this is training by {now}. Resume with as many as before "
             f"(torchrun --nproc-per-node …), or start a new run in another folder."
         )
@@ -223,7 +224,7 @@ def check_same_images(path: Path, state: dict[str, Any], images: TrainedOn) -> N
     """Refuse to go on with other images than those trained on so far."""
     before = TrainedOn(**state["images"])
     if difference := before.difference(images):
-        raise ValueError(
+        raise CltoolsError(
             f"{path} was trained on {before}. {difference} "
             "Resume with the same images (and the same images=), or start a new run in another folder."
         )
@@ -236,7 +237,7 @@ def check_same_experiment(path: Path, saved: Experiment, experiment: Experiment)
     """
     changed = [str(each) for each in differences(saved, experiment) if each.decides]
     if changed:
-        raise ValueError(
+        raise CltoolsError(
             f"{path} was made with other settings:\n  " + "\n  ".join(changed) + "\n"
             "Resume with the same settings, or start a new run in another folder."
         )

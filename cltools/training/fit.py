@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import ImageSet, has_test
-from cltools.errors import described, foreign
+from cltools.errors import CltoolsError, described, foreign
 from cltools.evaluation import embed, knn_accuracy, limited
 from cltools.mining import OracleNegatives
 from cltools.ranks import Ranks
@@ -188,7 +188,7 @@ def _checkpoint_to_resume(
     if path is not None:
         experiment.to_json()  # before the training, not after it, whose result could then not be saved
     if resume and path is None:
-        raise ValueError("resume=True needs out=FOLDER, the folder of the run to go on with.")
+        raise CltoolsError("resume=True needs out=FOLDER, the folder of the run to go on with.")
     if path is None:
         return None
     if path.exists() and not path.is_dir():
@@ -224,7 +224,7 @@ def _images(experiment: Experiment, images: ImageSet | None) -> tuple[ImageSet, 
 def check_columns(protocols: Mapping[str, Protocol]) -> None:
     """Refuse protocols whose columns the history has already."""
     if taken := [name for name in protocols if name in COLUMNS]:
-        raise ValueError(f"protocols: the history has a column {taken[0]!r} itself; give the protocol another name.")
+        raise CltoolsError(f"protocols: the history has a column {taken[0]!r} itself; give the protocol another name.")
 
 
 def check_trainable(
@@ -238,56 +238,56 @@ def check_trainable(
     """Refuse images, parts, hooks and a number of processes that the settings cannot train with."""
     batch, group = experiment.training.batch, experiment.encoder.bn_group
     if len(train) < batch:
-        raise ValueError(
+        raise CltoolsError(
             f"{train.name} has {len(train)} training images, fewer than one batch of {batch}. "
             "Lower training.batch, or give more images."
         )
     if isinstance(experiment.negatives, OracleNegatives) and not labelled(train):
-        raise ValueError(
+        raise CltoolsError(
             f"OracleNegatives needs the label of every image, and {train.name} has images without. Give images with a "
             "class each, or use another rule."
         )
     if on_step is not None and experiment.training.chunk is not None:
-        raise ValueError(
+        raise CltoolsError(
             f"on_step= sees all anchors of a step at once, and training.chunk={experiment.training.chunk} is there to "
             "avoid that; leave one of them out."
         )
     if experiment.training.cuda_graph:
         own = {"views": parts and parts.views, "optimizer": parts and parts.optimizer, "on_step": on_step}
         if mine := [f"{name}=" for name, value in own.items() if value is not None]:
-            raise ValueError(
+            raise CltoolsError(
                 f"cuda_graph=True replays a step without asking Python again, and so takes no {' or '.join(mine)} of "
                 "one's own; leave one of them out."
             )
         if device.type != "cuda":
-            raise ValueError("cuda_graph=True records a GPU's work, and this training is on the CPU; leave it out.")
+            raise CltoolsError("cuda_graph=True records a GPU's work, and this training is on the CPU; leave it out.")
         if experiment.training.chunk is not None or not ranks.alone:
-            raise ValueError("cuda_graph=True takes one process and all anchors at once: chunk=None, no torchrun.")
+            raise CltoolsError("cuda_graph=True takes one process and all anchors at once: chunk=None, no torchrun.")
         experiment.to_json()  # what cannot be written down cannot be compared from step to step
         if "__dataclass_fields__" not in vars(type(experiment.negatives)):
             name = type(experiment.negatives).__name__
-            raise ValueError(
+            raise CltoolsError(
                 f"cuda_graph=True compares a rule's fields from step to step, and {name} is no dataclass of its own: "
                 "put @dataclass(frozen=True) above the class, and all that it holds into fields."
             )
     if ranks.alone:
         return
     if experiment.training.device not in ("auto", "cpu", "cuda"):
-        raise ValueError(
+        raise CltoolsError(
             f"{ranks.count} processes take a GPU each; device={experiment.training.device!r} names one. Leave it out."
         )
     if batch % ranks.count:
-        raise ValueError(
+        raise CltoolsError(
             f"training.batch is {batch}, which does not divide among {ranks.count} processes; make it a multiple of "
             f"{ranks.count}."
         )
     if group is None:
-        raise ValueError(
+        raise CltoolsError(
             f"encoder.bn_group is None: batch statistics are taken over a whole view, which {ranks.count} processes "
             f"hold in parts. Give groups that one process holds, such as encoder.bn_group=32 (--encoder.bn-group 32)."
         )
     if batch // ranks.count % group:
-        raise ValueError(
+        raise CltoolsError(
             f"Each of {ranks.count} processes holds {batch // ranks.count} images of a view, which do not divide into "
             f"batch-norm groups of {group}. Make training.batch a multiple of {ranks.count * group}."
         )

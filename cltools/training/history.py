@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cltools.errors import CltoolsError
 from cltools.files import replacing
 from cltools.mining import Band
 from cltools.ranks import ALONE, Ranks
@@ -57,7 +58,7 @@ class History:
         try:
             return cls([{k: float(v) if v else math.nan for k, v in row.items()} for row in rows])
         except (TypeError, ValueError) as error:
-            raise ValueError(
+            raise CltoolsError(
                 f"{path} is not a history of cltools: {error}. Move it away, and the run loads without one."
             ) from error
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cltools.config import Experiment
 from cltools.datasets import ImageSet, load_images, split_holdout
-from cltools.errors import described, foreign
+from cltools.errors import CltoolsError, described, foreign
 from cltools.views import ViewSettings, augment
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def given_parts(experiment: Experiment, **objects: Any) -> dict[str, str]:
     given = {name: value for name, value in objects.items() if value is not None}
     for name, value in given.items():
         if (named := getattr(experiment.outside, name)) is not None:
-            raise ValueError(f"Both {name}= and outside.{name} ({named}) are given; leave one of them out.")
+            raise CltoolsError(f"Both {name}= and outside.{name} ({named}) are given; leave one of them out.")
         _check_kind(name, value, f"{name}=")
     return {name: _said(value) for name, value in given.items()}
 
@@ -99,16 +99,16 @@ def named(part: str, name: str) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         if not f"{module}.".startswith(f"{error.name}."):
             raise  # something that the module itself imports
-        raise ValueError(
+        raise CltoolsError(
             f"outside.{part} is {name!r}, and Python finds no module {error.name!r}. Start from the folder it lies in, "
             "or put that folder into PYTHONPATH."
         ) from None
     for attribute in path.split("."):
         if not hasattr(found, attribute):
-            raise ValueError(f"outside.{part} is {name!r}, and {module} has no {path!r}.")
+            raise CltoolsError(f"outside.{part} is {name!r}, and {module} has no {path!r}.")
         found = getattr(found, attribute)
     if not callable(found):
-        raise ValueError(f"outside.{part} is {name!r}, which is {described(found)} and cannot be called.")
+        raise CltoolsError(f"outside.{part} is {name!r}, which is {described(found)} and cannot be called.")
     return found  # type: ignore[no-any-return]
 
 
@@ -116,17 +116,17 @@ def check_same_parts(where: object, before: Mapping[str, str], now: Mapping[str,
     """Refuse to go on without an object that the run was begun with, or with one that it was begun without."""
     if missing := [name for name in before if name not in now]:
         was = ", ".join(f"{name}= ({before[name]})" for name in missing)
-        raise ValueError(
+        raise CltoolsError(
             f"{where} was begun with {was}, given as objects, which no config names. Give them again: "
             f"{', '.join(f'{name}=…' for name in missing)}."
         )
     if more := [name for name in now if name not in before]:
-        raise ValueError(
+        raise CltoolsError(
             f"{where} was begun without {', '.join(f'{name}=' for name in more)}. Leave that out, or start a new run "
             "in another folder."
         )
     if before.get("protocols") != now.get("protocols"):
-        raise ValueError(
+        raise CltoolsError(
             f"{where} was measured by the protocols {before['protocols']}, and these are {now['protocols']}. Give the "
             "same, as each is a column of the history."
         )
@@ -161,7 +161,7 @@ def drawn_view(
     if not isinstance(made, Tensor):
         raise TypeError(f"views returned {described(made)}; it must return one tensor [B, 3, H, W], a view per image.")
     if made.ndim != 4 or made.shape[:2] != images.shape[:2]:
-        raise ValueError(
+        raise CltoolsError(
             f"views turned images {list(images.shape)} into {list(made.shape)}; it must return one view of each image, "
             f"[{len(images)}, 3, H, W]."
         )
@@ -269,7 +269,7 @@ def evaluation_images(experiment: Experiment) -> ImageSet:
         ValueError: the experiment names images of one's own, of which there is no test split.
     """
     if experiment.outside.images is not None:
-        raise ValueError(
+        raise CltoolsError(
             f"This run's images are those of {experiment.outside.images}, which have no test split. Hold some out "
             '(data.holdout) and evaluate on split "val", or call cltools.evaluate(run.encoder, train, test).'
         )

@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import ImageSet
 from cltools.encoders import Encoder, MomentumCopy, build_encoder
-from cltools.errors import foreign
+from cltools.errors import CltoolsError, foreign
 from cltools.queue import Queue
 from cltools.ranks import ALONE, Ranks
 from cltools.training.inputs import OptimizerFactory, Views
@@ -68,7 +68,7 @@ def resolve_device(name: str) -> torch.device:
     """The device of a name; "auto" is CUDA where there is one."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    unknown = ValueError(f'Unknown device {name!r}. Use "auto", "cpu", "cuda" or "cuda:1".')
+    unknown = CltoolsError(f'Unknown device {name!r}. Use "auto", "cpu", "cuda" or "cuda:1".')
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -76,7 +76,7 @@ def resolve_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise unknown
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f'Device {name!r} was asked for, but this machine has no CUDA GPU. Use "cpu" or "auto".')
+        raise CltoolsError(f'Device {name!r} was asked for, but this machine has no CUDA GPU. Use "cpu" or "auto".')
     return device
 
 
@@ -189,7 +189,7 @@ def learn_from(encoder: Encoder, memory: Memory | None, learner: Learner) -> Non
         ValueError: they do not fit, or are the very modules that training would change.
     """
     if {*learner.encoder.backbone.parameters()} & {*encoder.backbone.parameters()}:
-        raise ValueError("backbone is the very module of start_from, which training would change; give a copy of it.")
+        raise CltoolsError("backbone is the very module of start_from, which training would change; give a copy of it.")
     try:
         learner.encoder.load_state_dict(encoder.state_dict())
         if learner.memory is not None and memory is not None:
@@ -198,4 +198,4 @@ def learn_from(encoder: Encoder, memory: Memory | None, learner: Learner) -> Non
         elif learner.memory is not None:
             learner.memory.copy.update(learner.encoder, 0.0)
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"start_from has another encoder or queue than this experiment: {error}") from error
+        raise CltoolsError(f"start_from has another encoder or queue than this experiment: {error}") from error

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from cltools.config import Experiment, to_plain
+from cltools.errors import CltoolsError
 from cltools.provenance import check_record, provenance, read_record
 from cltools.training.history import Row
 from cltools.training.inputs import TrainedOn
@@ -195,9 +196,9 @@ class RunRecord:
             parts["by_epoch"] = tuple(Measured(**row) for row in parts["by_epoch"])
             record = cls(**parts)
             if not record.stretches or record.seed < 0 or record.asked < 1:
-                raise ValueError("no stretch, seed, or number of epochs")
+                raise CltoolsError("no stretch, seed, or number of epochs")
         except (TypeError, ValueError, KeyError) as error:
-            raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}).") from error
+            raise CltoolsError(f"{path} is damaged ({type(error).__name__}: {error}).") from error
         return record
 
 
@@ -227,7 +228,7 @@ def read_run_record(folder: Path) -> RunRecord | None:
     try:
         return RunRecord.from_plain(path, read_record(path))
     except ValueError as error:
-        raise ValueError(
+        raise CltoolsError(
             f"{error} Nothing was changed. The run itself does not need it: move it away, and a new one is written."
         ) from error
 

@@ -17,6 +17,7 @@ from cltools.config import Experiment
 from cltools.datasets import ImageSet
 from cltools.encoders import Encoder, MomentumCopy, build_encoder
 from cltools.encoders.backbones import OwnBackbone, home
+from cltools.errors import CltoolsError
 from cltools.evaluation import Diagnosis, LinearRecipe, Recipes, diagnose, embed, predict
 from cltools.evaluation.report import check_protocols
 from cltools.files import replacing, write_text
@@ -83,7 +84,7 @@ class Run:
             ValueError: a run kept in memory, or a damaged record, which stays as it is; nothing is written.
         """
         if self.path is None:
-            raise ValueError("This run was kept in memory; give fit(…, out=FOLDER) to save it.")
+            raise CltoolsError("This run was kept in memory; give fit(…, out=FOLDER) to save it.")
         record = self._record(self.path)
         write_text(self.path / CONFIG, self.experiment.to_json())
         self.history.save(self.path / HISTORY)
@@ -118,18 +119,20 @@ class Run:
         """
         asked = check_protocols(protocols, self.experiment.evaluation)
         if linear_epochs is not None and "linear" not in asked:
-            raise ValueError(
+            raise CltoolsError(
                 f"linear_epochs is {linear_epochs}, but the linear evaluation is not among what was asked for "
                 f"({', '.join(asked)}). Ask for it too (--protocol linear or all), or leave linear_epochs out."
             )
         if self.images is not None and self.images.given:
-            raise ValueError(
+            raise CltoolsError(
                 "This run was trained on images given to fit(images=…), and does not keep them. Evaluate with: "
                 "cltools.evaluate(run.encoder, train, test)"
             )
         train, held_out = training_images(self.experiment)
         if split == "val" and held_out is None:
-            raise ValueError('This run held no images out; train with data.holdout above 0 to evaluate on split "val".')
+            raise CltoolsError(
+                'This run held no images out; train with data.holdout above 0 to evaluate on split "val".'
+            )
         if self.path is not None:
             self._record(self.path)  # a damaged one is refused before the minutes that an evaluation may take
         judged = evaluation_images(self.experiment) if split == "test" or held_out is None else held_out
@@ -176,7 +179,7 @@ class Run:
             ValueError: a run whose images, queue or views are not at hand, or images that it was not trained on.
         """
         if self.memory is None and self.experiment.training.mode == "moco":
-            raise ValueError(
+            raise CltoolsError(
                 f"This run has no queue: its folder holds no {CHECKPOINT}. Load it with its checkpoint, "
                 "or train it again with fit(…), to see what it selects."
             )
@@ -200,7 +203,7 @@ class Run:
     def _trained_on(self, images: ImageSet | None) -> ImageSet:
         """The images trained on, without those held out; keys are known by the ids of these very images."""
         if images is None and self.images is not None and self.images.given:
-            raise ValueError(
+            raise CltoolsError(
                 "This run was trained on images given to fit(images=…), and does not keep them. "
                 "Give them again: run.diagnose(images=…)"
             )
@@ -208,7 +211,7 @@ class Run:
         if self.images is not None:
             difference = self.images.difference(TrainedOn.of(train, given=self.images.given))
             if difference:
-                raise ValueError(
+                raise CltoolsError(
                     f"This run was trained on {self.images}. {difference} Give the very images, in the order that they "
                     "were trained on: run.diagnose(images=…)"
                 )
@@ -247,7 +250,7 @@ class Run:
         experiment, state = read_config(path / CONFIG), _checkpoint_of(path)
         given = _given_of(path, state)
         if "backbone" in given and backbone is None:
-            raise ValueError(
+            raise CltoolsError(
                 f"{path} was trained with a backbone that was given as an object ({given['backbone']}), which no "
                 "config names. Give it again: Run.load(…, backbone=…)."
             )
@@ -258,7 +261,7 @@ class Run:
             encoder = _encoder_for(weights, experiment, parts.backbone)
             encoder.load_state_dict(weights)
         except Exception as error:  # safetensors and torch raise their own kinds
-            raise ValueError(
+            raise CltoolsError(
                 f"{path / WEIGHTS} does not fit {path / CONFIG}. Give backbone= if the run was trained with one of "
                 f"your own; else one of the files is damaged: {error}"
             ) from error
@@ -315,7 +318,7 @@ def two_views(
         ValueError: a loaded run whose views were given to `fit` as an object, and not again to `Run.load`.
     """
     if "views" in run.parts.given and run.parts.views is None:
-        raise ValueError(
+        raise CltoolsError(
             f"This run was trained on views that were given as an object ({run.parts.given['views']}), which no config "
             "names. Give them again: Run.load(…, views=…)."
         )
@@ -335,7 +338,7 @@ def read_config(path: Path) -> Experiment:
     try:
         return Experiment.from_json(path.read_text())
     except ValueError as error:
-        raise ValueError(
+        raise CltoolsError(
             f"{path} cannot be read: {error} A run that cltools 0.1 wrote is read by cltools 0.1."
         ) from error
 

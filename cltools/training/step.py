@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from cltools.config import Experiment
 from cltools.contrast import Observer, contrastive_loss
+from cltools.errors import CltoolsError
 from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities
 from cltools.training.history import Tally
 from cltools.training.inputs import drawn_view
@@ -109,7 +110,7 @@ def train_step(
     result, new_keys = update(learner, batch, experiment, rules, labelled=labelled, observe=observe)
     if on_step is not None:
         if len(seen) > 1:
-            raise ValueError("on_step sees all anchors of a step at once; train with chunk=None, or leave it out.")
+            raise CltoolsError("on_step sees all anchors of a step at once; train with chunk=None, or leave it out.")
         s, selection = seen[0]
         with torch.no_grad():
             on_step(StepInfo(learner.step + 1, result.loss, s, selection))

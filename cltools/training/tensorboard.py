@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from cltools.errors import CltoolsError
 from cltools.mining import Band
 from cltools.training.history import COLUMNS, Row
 from cltools.training.run import Run
@@ -39,7 +40,7 @@ class TensorBoard:
             ValueError: TensorBoard is not installed.
         """
         if find_spec("tensorboard") is None:
-            raise ValueError('TensorBoard is not installed; install it with: pip install "cltools[tensorboard]"')
+            raise CltoolsError('TensorBoard is not installed; install it with: pip install "cltools[tensorboard]"')
         self.folder = Path(folder)
         self._written = -1  # epochs; not looked up yet
         self._writer: Any = None

@@ -18,6 +18,8 @@ from jaxtyping import Shaped, UInt8
 from PIL import Image
 from torch import Tensor
 
+from cltools.errors import CltoolsError
+
 COLUMNS = 40
 """Pictures side by side on a sheet."""
 
@@ -57,7 +59,7 @@ def sheet(images: Shaped[Tensor, "N 3 H W"], side: int = 34) -> Sheet:
         ValueError: no pictures.
     """
     if not len(images):
-        raise ValueError("There are no pictures to show; give at least one.")
+        raise CltoolsError("There are no pictures to show; give at least one.")
     pixels = to_bytes(images)
     rows = -(-len(pixels) // COLUMNS)
     full = pixels.new_zeros(rows * COLUMNS, *pixels.shape[1:])

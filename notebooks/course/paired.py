@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cltools.errors import CltoolsError
 from cltools.evaluation import spread
 from cltools.evaluation.intervals import student
 from cltools.reports.arms import BASELINE
@@ -29,7 +30,9 @@ def detectable(gains: Iterable[float]) -> float:
     """
     values = [*gains]
     if len(values) < 2:
-        raise ValueError(f"{len(values)} seeds have no deviation, so they can detect no difference; train two or more.")
+        raise CltoolsError(
+            f"{len(values)} seeds have no deviation, so they can detect no difference; train two or more."
+        )
     return student(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
 
 

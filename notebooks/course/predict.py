@@ -12,6 +12,8 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from cltools.errors import CltoolsError
+
 _guesses: dict[str, float | str] = {}
 """What was answered, by question: a cell that runs again, as all do in Run All, finds the guess it had."""
 THOUSANDS = re.compile(r"[1-9]\d{0,2}(,\d{3})+")
@@ -63,7 +65,7 @@ class Predict:
             ValueError: both choices and unit, or neither.
         """
         if (choices is None) == (unit is None):
-            raise ValueError("Predict: give either choices=[…] or unit=…, so that one kind of answer is asked for.")
+            raise CltoolsError("Predict: give either choices=[…] or unit=…, so that one kind of answer is asked for.")
         self.question, self.choices, self.unit = question, choices, unit
         self._value: str | None = None
         self._sentence = ""
@@ -105,7 +107,7 @@ class Predict:
             ValueError: the outcome is none of the choices.
         """
         if self.choices is not None and value not in self.choices:
-            raise ValueError(f"Predict: the outcome {value!r} is none of the choices {[*self.choices]}.")
+            raise CltoolsError(f"Predict: the outcome {value!r} is none of the choices {[*self.choices]}.")
         self._value, self._sentence = self._said(value), sentence
         self._answered()
         return self._outcome()
@@ -134,9 +136,9 @@ class Predict:
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            raise ValueError(f"“{written.strip()}” is no number; write one, such as 40.")
+            raise CltoolsError(f"“{written.strip()}” is no number; write one, such as 40.")
         if self.unit == "%" and not 0 <= number <= 100:
-            raise ValueError(f"{number:g} % is no share; write a number from 0 to 100.")
+            raise CltoolsError(f"{number:g} % is no share; write a number from 0 to 100.")
         return number
 
     def _answered(self, _change: object = None) -> None:

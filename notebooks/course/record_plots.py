@@ -7,6 +7,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from cltools.errors import CltoolsError
 from cltools.explorer.colours import GREY
 from cltools.reports.arms import BASELINE
 from cltools.reports.run_table import FIGURES
@@ -69,7 +70,7 @@ def learning_curves(records: Comparison, arms: Sequence[str]) -> Picture:
         ValueError: more arms than colours, or no record of one of them.
     """
     if len(arms) > len(COLOURS):
-        raise ValueError(f"{len(arms)} arms; {len(COLOURS)} can be told apart by colour. Name fewer.")
+        raise CltoolsError(f"{len(arms)} arms; {len(COLOURS)} can be told apart by colour. Name fewer.")
     others = [arm for arm in records.arms if arm not in arms]
     said = []
     with rc_context(LOOK):

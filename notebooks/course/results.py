@@ -11,6 +11,7 @@ from typing import Any
 
 from pandas import Series
 
+from cltools.errors import CltoolsError
 from cltools.provenance import read_record
 from cltools.reports.arms import BASELINE
 from cltools.reports.comparison_table import frame_of, gains, rows_of
@@ -75,7 +76,7 @@ class Comparison:
         if found.empty:
             lost = arm in arms and self.frame.loc[[arm], "diverged"].notna().all()
             why = ": it diverged in every seed" if lost else ""
-            raise ValueError(f"The records hold no {name} of an arm {arm!r}{why}.")
+            raise CltoolsError(f"The records hold no {name} of an arm {arm!r}{why}.")
         return {int(seed): value for seed, value in found.items()}
 
     def table(self, arms: Mapping[str, str], *, against: str = BASELINE) -> list[dict[str, Any]]:
@@ -156,7 +157,7 @@ def best_and_last(record: RunRecord) -> tuple[float, float]:
     """
     measured = [row.knn for row in record.by_epoch if row.knn is not None]
     if not measured:
-        raise ValueError("This record holds no kNN accuracy by epoch; evaluation.every was larger than its epochs.")
+        raise CltoolsError("This record holds no kNN accuracy by epoch; evaluation.every was larger than its epochs.")
     return max(measured), measured[-1]
 
 

@@ -12,7 +12,7 @@ import torch
 from cltools.config import Experiment, from_plain, to_plain
 from cltools.datasets import ImageSet, data_root, image_sets
 from cltools.datasets.load import STORED
-from cltools.errors import unknown
+from cltools.errors import CltoolsError, unknown
 from cltools.evaluation import LinearRecipe, Recipes, limited
 from cltools.mining import NegativeRule, PositiveRule
 from cltools.presets import laptop, preset
@@ -146,7 +146,7 @@ def with_rules(experiment: Experiment, rule: Any) -> Experiment:
         elif isinstance(each, NegativeRule):
             experiment = replace(experiment, negatives=each)
         else:
-            raise ValueError(
+            raise CltoolsError(
                 f"RULE holds {each!r}, which is no rule; give explorer.rules, or one such as RankBand(0.1, 0.5)."
             )
     return experiment

@@ -17,7 +17,7 @@ from typing import Any
 import nbformat
 import torch
 
-from cltools.errors import unknown
+from cltools.errors import CltoolsError, unknown
 from cltools.files import write_text
 from cltools.lab import PROJECT, notebooks, run_cells
 from cltools.provenance import commit, device_name
@@ -80,7 +80,7 @@ def hold_to_two_cores() -> None:
     """
     allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     if len(allowed) < CORES:
-        raise ValueError(
+        raise CltoolsError(
             f"The stated times are of {CORES} cores, and this system cannot hold a process to so many: "
             f"{len(allowed) or 'their number is unknown'}. Measure on a Linux machine with {CORES} cores or more."
         )
@@ -115,7 +115,7 @@ def row_of(stem: str) -> re.Pattern[str]:
 def _state(page: Path, pattern: re.Pattern[str], said: str, example: str) -> None:
     text, found = pattern.subn(rf"\g<1>{said}\g<3>", page.read_text(encoding="utf-8"), count=1)
     if not found:
-        raise ValueError(f"{page} has no place for a time. Write there, and measure again: {example}")
+        raise CltoolsError(f"{page} has no place for a time. Write there, and measure again: {example}")
     write_text(page, text)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from matplotlib import rc_context
 from tqdm.auto import tqdm
 
+from cltools.errors import CltoolsError
 from cltools.explorer.session import Session
 from cltools.mining import RandomNegatives
 from cltools.presets import preset
@@ -49,7 +50,7 @@ class Trial:
         positives, negatives = explorer.rules
         self.share = round(explorer.census.kept.value, 3)
         if self.share == 0:
-            raise ValueError(
+            raise CltoolsError(
                 "The explorer's rule keeps no key as a negative; widen the band, then make the trial anew."
             )
         self.budget = budget

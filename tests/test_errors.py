@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from cltools import AllNegatives, NearestKeys, explore, fit, select
-from cltools.errors import unknown
+from cltools.errors import CltoolsError, unknown
 
 KNOWN = ("moco", "simclr", "potential", "oracle")
 
@@ -59,7 +59,7 @@ def test_takes_names_of_any_kind_of_collection() -> None:
 @given(st.text(), st.lists(st.text()))
 def test_is_an_error_to_raise_whatever_was_typed(typed: str, known: list[str]) -> None:
     error = unknown("name", typed, known)
-    assert type(error) is ValueError
+    assert type(error) is CltoolsError
     hint = str(error).removeprefix(f"Unknown name {typed!r}. ")
     if hint.startswith("Did you mean "):
         named = hint.removeprefix("Did you mean ").removesuffix("?")

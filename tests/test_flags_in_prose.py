@@ -23,7 +23,6 @@ DEFINED = re.compile(r"(?:^[^\w-]*(?:-h, )?|, |\[)(--[a-z][\w.-]*)", flags=re.MU
 """A flag in a page of help: at a line's beginning, behind another form of it, or in a usage."""
 
 OTHERS = {
-    "benchmarks": {"--bn-groups", "--full", "--queue-sizes"},
     "conda": {"--file"},
     "git": {"--error-unmatch", "--porcelain", "--short", "--untracked-files"},
     "nbstripout": {"--keep-id"},

@@ -81,7 +81,7 @@ def test_a_method_is_moco_but_for_its_rules_and_the_form_of_its_loss(method: str
                 encoder=replace(plain.encoder, bn_group=None),
             )
         changed = differences(plain, experiment)
-        assert all(line.startswith(("positives.", "negatives.", "loss.form")) for line in changed), changed
+        assert all(each.path.startswith(("positives.", "negatives.", "loss.form")) for each in changed), changed
         assert bool(changed) == (method not in ("moco", "simclr"))
 
 

@@ -30,7 +30,7 @@ def run(path: Path, experiment: Experiment, evaluations: dict[str, dict[str, Any
     record = RunRecord(
         experiment=to_plain(experiment),
         backbone=experiment.encoder.backbone,
-        images=TrainedOn(experiment.data.name, 1297, 7, False),
+        images=TrainedOn(experiment.data.name, 1297, False, "7"),
         stretches=(replace(stretch, **{name: value for name, value in more.items() if name in told}),),
         epochs=epochs,
         steps=0,
@@ -106,8 +106,8 @@ def test_only_the_seed_may_differ_within_a_row(tmp_path: Path) -> None:
         (base, {"versions": {"torch": "2.7"}}),
         (base, {"epochs": 29}),
         (base, {"warm_epochs": 5}),
-        (base, {"images": TrainedOn("digits", 100, 7, False)}),
-        (base, {"images": TrainedOn("digits", 1297, 8, False)}),
+        (base, {"images": TrainedOn("digits", 100, False, "7")}),
+        (base, {"images": TrainedOn("digits", 1297, False, "8")}),
         (replace(base, data=replace(base.data, name="elsewhere/digits")), {}),
         (base, {"backbone": "Mine"}),
     ]
@@ -146,7 +146,7 @@ def test_a_seed_may_decide_which_images_are_held_out(tmp_path: Path, digests: tu
     [
         (
             replace(preset("digits-potential"), data=replace(preset("digits-potential").data, limit=300)),
-            {"images": TrainedOn("digits", 300, 7, False)},
+            {"images": TrainedOn("digits", 300, False, "7")},
             {"method": "`digits-potential`: data.limit: None → 300", "images": "digits (300)"},
         ),
         (
@@ -160,7 +160,10 @@ def test_a_seed_may_decide_which_images_are_held_out(tmp_path: Path, digests: tu
         (
             replace(preset("digits-moco"), negatives=RankBand(0.1, 0.5)),
             {},
-            {"method": "`digits-potential`: positives.weighting: soft+hard → none, negatives.lower: 0.05 → 0.1"},
+            {
+                "method": "`digits-potential`: positives.rule: NearestKeys → AugmentedView, "
+                "negatives.drop_closest: 0.05 → 0.1"
+            },
         ),
         (
             replace(preset("shapes-moco"), data=replace(preset("shapes-moco").data, name="/somewhere/my birds")),
@@ -169,7 +172,7 @@ def test_a_seed_may_decide_which_images_are_held_out(tmp_path: Path, digests: tu
         ),
         (
             preset("digits-moco"),
-            {"images": TrainedOn("mine", 5, 7, True), "backbone": "Mine"},
+            {"images": TrainedOn("mine", 5, True, "7"), "backbone": "Mine"},
             {"images": "mine (5, given)", "backbone": "own: Mine"},
         ),
         (

@@ -9,7 +9,7 @@ from typing import Any
 
 from pandas import DataFrame
 
-from cltools.config import Difference, Experiment, differences, from_plain, to_plain
+from cltools.config import ABSENT, Difference, Experiment, differences, from_plain, to_plain
 from cltools.errors import CltoolsError
 from cltools.evaluation import LinearRecipe, spread
 from cltools.presets import IMAGES, METHODS, laptop, preset
@@ -38,8 +38,12 @@ Settings = Experiment | Mapping[str, Any]
 
 
 def changes(a: Settings, b: Settings) -> list[Difference]:
-    """What differs between two experiments, but for what decides no result and what a table's columns tell."""
-    return [each for each in differences(a, b) if each.decides and each.path not in TOLD]
+    """What differs between two experiments, but for what decides no result and what a table's columns tell.
+
+    Of another rule its name and settings are told, and not the settings that only the rule before had.
+    """
+    told = [each for each in differences(a, b) if each.decides and each.path not in TOLD]
+    return [each for each in told if each.now is not ABSENT]
 
 
 def run_table(records: Sequence[tuple[Path, RunRecord]], *, references: bool = False) -> str:

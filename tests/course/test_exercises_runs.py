@@ -14,7 +14,7 @@ from test_reports_run_table import run
 
 from cltools import Experiment, RankBand, preset
 from cltools.explorer.session import Session
-from cltools.training.images import TrainedOn
+from cltools.training.inputs import TrainedOn
 from course import check, results
 
 COUNTS = torch.tensor([[8, 2, 0], [1, 3, 6], [0, 0, 20]])
@@ -171,7 +171,7 @@ def test_what_is_not_alike_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
     figures = [90.0, 91.0, 92.0]
     theirs = folders(tmp_path, MOCO, "moco", figures)
     longer = replace(OWN, training=replace(OWN.training, epochs=60))
-    other = TrainedOn("digits", 9, 1, False)
+    other = TrainedOn("digits", 9, False, "1")
     mine = folders(tmp_path, OWN, "mine", figures)
     wrong: list[tuple[Any, str]] = [
         (folders(tmp_path, longer, "longer", figures), "more than their rules: training.epochs: 30 → 60"),

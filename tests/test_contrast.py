@@ -206,6 +206,7 @@ def test_no_keys_are_an_ordinary_first_step(chunk: int | None) -> None:
     assert losses.tolist() == [0] * 7 and all(g.count_nonzero() == 0 for g in gradients)
 
 
+@pytest.mark.slow
 def test_chunks_hold_less_at_once() -> None:
     """Peak memory of a process whose dense pass would hold a dozen matrices of 256 MiB."""
     program = """

@@ -197,6 +197,7 @@ def test_two_maps_share_one_scale_and_one_legend() -> None:
     assert a.names == b.names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labelled", [True, False])
 def test_every_control_goes_through_its_range(labelled: bool) -> None:
     explorer = explore(made(labelled=labelled))

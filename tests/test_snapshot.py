@@ -111,6 +111,7 @@ def test_alignment_moves_no_point_against_another() -> None:
     assert ((found - reference) ** 2).sum() <= ((points - reference) ** 2).sum()
 
 
+@pytest.mark.slow
 def test_an_epochs_map_lies_where_the_one_before_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Embeddings that hardly change give maps that hardly move, though umap scales and places its result anew."""
     first = unit(600, seed=3)

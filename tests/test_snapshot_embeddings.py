@@ -233,6 +233,7 @@ def test_with_labels_classes_are_counted() -> None:
     explorer.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [None, ["a", "b", "b"]])
 def test_three_rows_are_explored_with_every_control(labels: Any) -> None:
     from sweep import sweep

@@ -143,3 +143,10 @@ def test_every_other_extra_that_imports_the_package_brings_train_too() -> None:
     for name in ("notebooks", "book", "dev"):
         brought = [Requirement(line) for line in extras[name]]
         assert any("train" in each.extras or each.name == "cltools" for each in brought), name
+
+
+def test_the_command_line_names_the_extra_that_it_lacks() -> None:
+    code = "import runpy, sys; sys.modules['tqdm'] = None; runpy.run_module('cltools', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "tqdm" in done.stderr and "[train]" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr

@@ -155,7 +155,7 @@ def _flags(experiment: Experiment, name: str) -> type[Any]:
         if f.name in ("data", "training"):
             kind = Annotated[kind, tyro.conf.arg(name="")]
         elif f.name == "seed":
-            kind = Annotated[kind, tyro.conf.arg(help="Of weights, order, views and draws.")]
+            kind = Annotated[kind, tyro.conf.arg(help="Seed of weights, order, views and draws.")]
         own.append((f.name, kind, field(default=value)))
     return make_dataclass("Flags", own, frozen=True)
 
@@ -174,7 +174,7 @@ class DiagnoseFlags:
     n: int = 1000
     """Training images drawn as anchors."""
     seed: int = 0
-    """Of the images, of their views, and of what rules draw."""
+    """Seed of the images, of their views, and of what rules draw."""
     device: str = "auto"
     """Where the encoder runs; "auto" is CUDA where there is one."""
 

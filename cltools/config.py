@@ -40,7 +40,7 @@ class TrainingSettings:
     queue_size: int = 4096
     """Keys the queue holds (MoCo)."""
     momentum: float = 0.99
-    """Of the momentum copy: the share of itself it keeps each step (MoCo)."""
+    """Share of itself that the momentum copy keeps each step (MoCo)."""
     learning_rate: float = 0.06
     """At batch 256; scaled with the batch."""
     warmup_epochs: float = 5.0
@@ -52,7 +52,7 @@ class TrainingSettings:
     device: str = field(default="auto", metadata={"decides": False})
     """"auto" is CUDA where there is one; else "cpu", "cuda" or "cuda:1"."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the encoder's passes; "auto" is bfloat16 on CUDA and float32 on the CPU. Similarities are always float32."""
+    """Precision of the encoder's passes; "auto" is bfloat16 on CUDA, float32 on the CPU. Similarities are float32."""
     compile: bool = False
     """Compile the encoder's pass with torch.compile: minutes of waiting at first, faster steps afterwards."""
     cuda_graph: bool = field(default=False, metadata={"decides": False})
@@ -96,7 +96,7 @@ class EvaluationSettings:
     every: int = 10
     """Epochs between kNN evaluations while training; the last epoch always has one."""
     protocol: Literal["knn200", "knn10"] = "knn200"
-    """Of the kNN evaluation while training."""
+    """Protocol of the kNN evaluation while training."""
     probe: bool = True
     """Whether a report fits a linear probe."""
     probe_l2: float = 1e-3
@@ -173,7 +173,7 @@ class Experiment:
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     outside: OutsideSettings = field(default_factory=OutsideSettings)
     seed: int = 0
-    """Of weights, order, views and draws; one seed repeats a CPU run bit for bit."""
+    """Seed of weights, order, views and draws; one seed repeats a CPU run bit for bit."""
 
     def __post_init__(self) -> None:
         """Refuse settings that contradict each other, and settings that nothing would read.

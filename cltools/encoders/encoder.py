@@ -29,7 +29,7 @@ class EncoderSettings:
     """What the encoder is made of (MoCo's CIFAR recipe by default)."""
 
     backbone: Backbone = "resnet18"
-    """Of small images: "tiny" learns on a CPU; ResNets have a 3×3 stem of stride 1."""
+    """Network for small images: "tiny" learns on a CPU; ResNets have a 3×3 stem of stride 1."""
     max_pool: bool = False
     """Keep the ResNet's max-pool after the stem; for 64×64 images."""
     hidden: int = 512

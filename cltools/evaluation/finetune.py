@@ -36,7 +36,7 @@ class FinetuneRecipe:
     """How encoder and linear layer are trained on few labels."""
 
     share: float = 0.01
-    """Of the training images, whose labels are used."""
+    """Share of the training images whose labels are used."""
     epochs: int = 60
     """Passes over them."""
     least_steps: int = 200
@@ -46,13 +46,13 @@ class FinetuneRecipe:
     learning_rate: float = 0.05
     """At batch 256; scaled with the batch."""
     momentum: float = 0.9
-    """Of SGD, Nesterov's."""
+    """Momentum of SGD, Nesterov's."""
     weight_decay: float = 0.0
-    """Of SGD."""
+    """Weight decay of SGD."""
     views: ViewSettings = CROP_AND_FLIP
-    """Of the labelled images; test images are shown as they are."""
+    """Augmentation of the labelled images; test images are shown as they are."""
     seed: int = 0
-    """Of the images drawn, the first weights, order and views."""
+    """Seed of the images drawn, the first weights, the order and the views."""
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""

@@ -45,17 +45,17 @@ class LinearRecipe:
     learning_rate: float = 30.0
     """At the start. Features are not normalised, and small."""
     momentum: float = 0.9
-    """Of SGD, Nesterov's."""
+    """Momentum of SGD, Nesterov's."""
     weight_decay: float = 0.0
-    """Of SGD."""
+    """Weight decay of SGD."""
     milestones: tuple[float, ...] = (0.6, 0.8)
     """Shares of training after which the learning rate falls."""
     decay: float = 0.1
     """What it is multiplied by there."""
     views: ViewSettings = CROP_AND_FLIP
-    """Of the training images; test images are shown as they are."""
+    """Augmentation of the training images; test images are shown as they are."""
     seed: int = 0
-    """Of the first weights, order and views."""
+    """Seed of the first weights, the order and the views."""
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""

@@ -71,7 +71,7 @@ class Counting:
 
     @property
     def share(self) -> float:
-        """Of the anchors that are counted."""
+        """Share of the anchors that are counted."""
         return len(self._found) / len(self._turns)
 
     @property

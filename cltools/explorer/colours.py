@@ -33,7 +33,7 @@ CLASSES = (
     "#005FB8", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7B4EA3", "#8FA83A", "#D6616B",
 )  # fmt: skip
 SIDE_COLOURS = ("#005FB8", "#D55E00")
-"""Of the curves of sides A and B."""
+"""Colours of the curves of sides A and B."""
 OTHER_CLASS = "#999999"
 LEVELS = ("#2F6DB5", "#5680AE", "#7A8FA6", "#94968F", "#B09A6B", "#C99645", "#DF8E20", "#EE8200")
 """From little to much: blue to orange, every step legible on light and on dark pages."""

@@ -78,7 +78,7 @@ class Session:
 
     @property
     def place(self) -> int:
-        """Of the anchor among the images."""
+        """Place of the anchor among the images."""
         return int(np.flatnonzero(self.snapshots[0].ids == self._state.anchor)[0])
 
     @property

@@ -14,9 +14,9 @@ Numbers = Tensor | ndarray | Sequence[Any]
 """What public functions take for a tensor: a tensor, an array, or lists of numbers."""
 
 TOLERANCE = 1e-3
-"""Of |z|², for float32 and float64."""
+"""How far |z|² may be from 1, for float32 and float64."""
 HALF_TOLERANCE = 2e-2
-"""Of |z|², for float16 and bfloat16, which keep two to three digits."""
+"""How far |z|² may be from 1, for float16 and bfloat16, which keep two to three digits."""
 
 
 def as_tensor(name: str, numbers: Numbers) -> Tensor:

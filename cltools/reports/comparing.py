@@ -44,9 +44,9 @@ class CompareFlags:
     seeds: tuple[int, ...] = (0,)
     """Each has its own warm start."""
     warm_epochs: int = 5
-    """Of `moco`, before the arms part."""
+    """Epochs of `moco`, before the arms part."""
     epochs: int = 10
-    """Of each arm, from the warm start."""
+    """Epochs of each arm, from the warm start."""
     only: tuple[str, ...] = ()
     """These arms alone, and the baseline; all where none is named."""
     lowers: tuple[float, ...] = ()

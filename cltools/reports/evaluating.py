@@ -30,7 +30,7 @@ class EvaluateFlags:
     split: Literal["test", "val"] = "test"
     """The test images, or those the run held out."""
     linear_epochs: int | None = None
-    """Of the linear evaluation, to shorten it; None is the recipe's 100. Needs `--protocol linear` or all."""
+    """Epochs of the linear evaluation, to shorten it; None is the recipe's 100. Needs `--protocol linear` or all."""
     device: str = "auto"
     """Where the encoder runs; "auto" is CUDA where there is one."""
 

@@ -24,7 +24,7 @@ class SnapshotFlags:
     n: int = 1500
     """Training images, at most."""
     seed: int = 0
-    """Of the run, of the images' draw and of their views."""
+    """Seed of the run, of the images drawn and of their views."""
     laptop: bool = False
     """The CPU setting of any preset."""
     root: str | None = None

@@ -17,7 +17,7 @@ from cltools.ranks import ALONE, Ranks
 from cltools.training.inputs import OptimizerFactory, Views
 
 BACKEND = "inductor"
-"""Of torch.compile."""
+"""Backend of torch.compile."""
 FAULTY = "triton.mix_order_reduction"
 """An optimisation of inductor's that fails on grouped statistics in torch 2.11."""
 _NAMES = ("forward_sync_buffers", "broadcast_buffers")  # in newer versions of torch, and in older ones

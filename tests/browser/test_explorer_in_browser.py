@@ -357,6 +357,7 @@ def test_a_second_view_of_the_output_works_too(alone: Shown, file: Path) -> None
 
 def test_a_page_loaded_anew_shows_it_as_it_is(alone: Shown, file: Path) -> None:
     alone.settled(lambda: alone.control("truth").check())
+    agrees(alone, file, truth=True)
     alone.lab.command("docmanager:save")
     alone.lab.until("!window.jupyterapp.shell.currentWidget.context.model.dirty")
     alone.page.reload()

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float, Int8
+from jaxtyping import Float
 from torch import Tensor
 
 from cltools.losses import Form, check_settings, full, negative_mass, positive_weight_of
-from cltools.mining import Band
 from cltools.mining.bands import rank_count
 from cltools.mining.handed_in import Numbers, as_tensor
 from cltools.mining.rules import NEUTRAL, Estimate
@@ -164,12 +163,6 @@ def mass_by_rank(
     return held[:, counts] / held[:, -1:].clamp_min(torch.finfo(held.dtype).tiny)
 
 
-def mass_by_band(push: Float[Tensor, "B K"], band: Int8[Tensor, "B K"]) -> Float[Tensor, "B C"]:
-    """Share of each anchor's push that the keys of each code of `Band` hold; all 0 where nothing pushes."""
-    held = push.new_zeros(len(push), len(Band)).scatter_add_(1, band.long(), push)
-    return held / held.sum(1, keepdim=True).clamp_min(torch.finfo(held.dtype).tiny)
-
-
 def effective_negatives(push: Float[Tensor, "B K"]) -> Float[Tensor, " B"]:
     """How many equal negatives would push as unevenly: the perplexity e^H of each anchor's shares of push.
 
@@ -190,35 +183,6 @@ def balance(
     """
     both = torch.cat([by_positive, by_negative], dim=1)
     return (-both).clamp_min(0).sum(1), both.clamp_min(0).sum(1)
-
-
-def cancellation(
-    by_positive: Float[Tensor, " B"],
-    by_negative: Float[Tensor, "B K"],
-    positive: Float[Tensor, " B"],
-    negative: Float[Tensor, "B K"],
-    between: Float[Tensor, "B K"],
-) -> Float[Tensor, "B K"]:
-    """How much of a positive's pull and a negative's push annul each other on the normalised anchor.
-
-    1 − |a + b| / (|a| + |b|) of the two forces a and b across the anchor: 1 where the pair moves it nowhere, as a false
-    negative at the positive's place and of its strength does; 0 where they work the same way, or where neither acts.
-
-    Args:
-        by_positive: derivative by the augmented view's cosine, from `info_nce_gradients`.
-        by_negative: derivatives by the negatives' cosines.
-        positive: z·z'.
-        negative: z·n.
-        between: z'·n.
-    """
-    pull = by_positive[:, None]
-    a = pull.square() * (1 - positive.square())[:, None].clamp_min(0)
-    b = by_negative.square() * (1 - negative.square()).clamp_min(0)
-    # z' and n less their parts along z have the product z'·n − (z·z')(z·n)
-    cross = pull * by_negative * (between - positive[:, None] * negative)
-    apart = a.sqrt() + b.sqrt()
-    together = (a + b + 2 * cross).clamp_min(0).sqrt()
-    return torch.where(apart > 0, 1 - together / apart.clamp_min(torch.finfo(apart.dtype).tiny), 0.0).clamp(0, 1)
 
 
 def _softmax(logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:

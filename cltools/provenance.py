@@ -111,17 +111,6 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def only(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The one record of times that a table shows.
-
-    Raises:
-        ValueError: there are several.
-    """
-    if len(records) > 1:
-        raise CltoolsError("Times of several records cannot be put together; make a table of each.")
-    return records[0]
-
-
 def check_record(
     path: Path, record: Mapping[str, Any], kind: str, needed: Sequence[str], *, form: int | None = None
 ) -> None:

@@ -11,15 +11,13 @@ from torch.nn.functional import normalize
 
 from cltools.gradients import (
     balance,
-    cancellation,
     effective_negatives,
     info_nce_gradients,
-    mass_by_band,
     mass_by_rank,
     tangential_force,
 )
 from cltools.losses import info_nce, negative_mass
-from cltools.mining import Band, Estimate
+from cltools.mining import Estimate
 from cltools.mining.bands import rank_count
 
 FORMS = ("sep", "in", "out", "decoupled")
@@ -183,41 +181,6 @@ def test_mass_by_rank_agrees_with_a_loop(seed: int, keys: int) -> None:
             assert float(found[row, column]) == pytest.approx(held / total if total else 0.0, abs=1e-6)
 
 
-def test_mass_by_band_adds_up_and_agrees_with_masks() -> None:
-    g = torch.Generator().manual_seed(0)
-    push, band = torch.rand(4, 30, generator=g), torch.randint(0, 6, (4, 30), generator=g).to(torch.int8)
-    push[3] = 0
-    found = mass_by_band(push, band)
-    for code in Band:
-        expected = (push * (band == code)).sum(1) / push.sum(1).clamp_min(1e-30)
-        torch.testing.assert_close(found[:, code], expected)
-    torch.testing.assert_close(found.sum(1), torch.tensor([1.0, 1.0, 1.0, 0.0]))
-
-
 def test_effective_negatives_count_equals() -> None:
     push = torch.tensor([[1.0, 1.0, 1.0, 1.0], [5.0, 0.0, 0.0, 0.0], [2.0, 2.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
     torch.testing.assert_close(effective_negatives(push), torch.tensor([4.0, 1.0, 2.0, 0.0]))
-
-
-def test_cancellation_agrees_with_the_vectors() -> None:
-    g = torch.Generator().manual_seed(0)
-    z, positive = (normalize(torch.randn(3, 6, generator=g).double(), dim=1) for _ in range(2))
-    keys = normalize(torch.randn(10, 6, generator=g).double(), dim=1)
-    cosine_positive, cosine = (z * positive).sum(1), z @ keys.T
-    pull, push = info_nce_gradients(cosine_positive[:, None], cosine, temperature=0.2)
-    found = cancellation(pull[:, 0], push, cosine_positive, cosine, positive @ keys.T)
-    for i in range(3):
-        for j in range(10):
-            a = pull[i, 0] * (positive[i] - cosine_positive[i] * z[i])
-            b = push[i, j] * (keys[j] - cosine[i, j] * z[i])
-            assert float(found[i, j]) == pytest.approx(float(1 - (a + b).norm() / (a.norm() + b.norm())), abs=1e-9)
-
-
-def test_a_negative_in_the_positives_place_cancels_it_wholly_and_one_opposite_not_at_all() -> None:
-    positive, negative = torch.tensor([0.6]), torch.tensor([[0.6, -0.6]])
-    found = cancellation(
-        torch.tensor([-2.0]), torch.tensor([[2.0, 2.0]]), positive, negative, torch.tensor([[1, -1.0]])
-    )
-    torch.testing.assert_close(found, torch.tensor([[1.0, 0.0]]), atol=1e-3, rtol=0)
-    nothing = cancellation(torch.zeros(1), torch.zeros(1, 2), positive, negative, torch.tensor([[1.0, -1.0]]))
-    assert nothing.tolist() == [[0.0, 0.0]]

@@ -26,7 +26,6 @@ from cltools.datasets import data_root
 from cltools.datasets.load import STORED, Stored
 from cltools.datasets.pixel_cache import FOLDER as DECODED
 from cltools.files import cache_folder
-from cltools.provenance import usable_processors
 
 State = Literal["ok", "note", "problem"]
 
@@ -238,10 +237,8 @@ def check_jupyter() -> Finding:
 
 
 LITTLE = 2e9
-"""Bytes of memory or disk below which it is said: CIFAR-10 takes half of it, archive, pictures and pixels together."""
+"""Bytes of disk below which it is said: CIFAR-10 takes half of it, archive, pictures and pixels together."""
 NVIDIA = Path("/dev/nvidia0")
-MEMORY = Path("/proc/meminfo")
-CONTROL = Path("/sys/fs/cgroup")
 
 
 def check_gpu() -> Finding:
@@ -280,103 +277,33 @@ def _gpu(number: int) -> str:
     return f"{torch.cuda.get_device_name(number)}, {size(free)} of {size(total)} free"
 
 
-def check_processors() -> Finding:
-    """The processors this process may use, and whether torch starts more threads than there are."""
-    usable = usable_processors()
-    threads = os.environ.get("OMP_NUM_THREADS")
-    found = f"{usable} usable, OMP_NUM_THREADS {'not set' if threads is None else f'is {threads!r}'}"
-    if threads is None or (threads.strip().isdecimal() and 0 < int(threads) <= usable):
-        return Finding("processors", "ok", found)
-    remedy = f"unset OMP_NUM_THREADS, or: export OMP_NUM_THREADS={usable}"
-    return Finding("processors", "note", f"{found}; from 1 to {usable} threads do not wait for each other", remedy)
+def check_folders() -> list[Finding]:
+    """Where data, runs and what can be made again are kept: whether it can be written, and has room."""
+    finding = [_folder("data", data_root(), "CLTOOLS_DATA"), _folder("runs", Path.cwd() / "runs", "--out")]
+    try:
+        return [*finding, _folder("cache", cache_folder(), "CLTOOLS_CACHE")]
+    except RuntimeError as error:
+        return [*finding, Finding("cache", "problem", f"no folder for it: {error}", "set CLTOOLS_CACHE to a folder")]
 
 
-def check_memory() -> Finding:
-    """The memory that is still free, for the machine and for the container this may be."""
-    free = [f for f in (_free_of_machine(), _free_of_container()) if f is not None]
-    if not free:
-        return Finding("free memory", "ok", "not told by this system")
-    found = size(min(free))
-    if min(free) >= LITTLE:
-        return Finding("free memory", "ok", found)
-    remedy = "close other programs and notebooks (Kernel, Shut Down All Kernels), or train less: --limit 5000"
-    return Finding("free memory", "note", f"{found}, which may be too little to train", remedy)
-
-
-def _free_of_machine() -> float | None:
-    """Bytes, by Linux's own account; None on other systems."""
-    if not MEMORY.is_file():
-        return None
-    rows = dict(line.split(":", 1) for line in MEMORY.read_text().splitlines() if ":" in line)
-    return float(rows["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in rows else None
-
-
-def _free_of_container() -> float | None:
-    """Bytes a control group (version 2) leaves; None without a limit."""
-    limit, used = CONTROL / "memory.max", CONTROL / "memory.current"
-    if not limit.is_file() or not used.is_file() or not limit.read_text().strip().isdecimal():
-        return None
-    return max(0.0, float(limit.read_text()) - float(used.read_text()))
-
-
-def check_disk() -> list[Finding]:
-    """The disk space that is free where data and where runs are written."""
-    return [
-        _disk("disk for data", data_root(), "set CLTOOLS_DATA to a folder on a larger disk"),
-        _disk("disk for runs", Path.cwd() / "runs", "give --out a folder on a larger disk"),
-    ]
-
-
-def _disk(name: str, folder: Path, remedy: str) -> Finding:
-    free = shutil.disk_usage(nearest(folder)).free
-    found = f"{size(free)} free at {folder}"
-    return Finding(name, "ok", found) if free >= LITTLE else Finding(name, "note", found, f"make room, or {remedy}")
+def _folder(name: str, folder: Path, by: str) -> Finding:
+    """A folder, which is made when it is first written to; `by` is the variable or flag that names another."""
+    place = nearest(folder)
+    if not place.is_dir():
+        return Finding(name, "problem", f"{place} is a file, not a folder", f"give another folder by {by}")
+    if not os.access(place, os.W_OK | os.X_OK):
+        return Finding(name, "note", f"{place} cannot be written", f"give a folder that you may write by {by}")
+    free = shutil.disk_usage(place).free
+    found = f"{folder}{'' if folder.exists() else ' (made when it is needed)'}, {size(free)} free on its disk"
+    if free < LITTLE:
+        return Finding(name, "note", found, f"make room, or give a folder on a larger disk by {by}")
+    return Finding(name, "ok", found)
 
 
 def nearest(path: Path) -> Path:
     """The path itself, or the folder nearest to it that is there."""
     path = path.absolute()
     return next(folder for folder in (path, *path.parents) if folder.exists())
-
-
-def check_cache() -> Finding:
-    """The folder of what can be made again: its size, whether it can be written, and how to be rid of it."""
-    elsewhere = "set CLTOOLS_CACHE to a folder you may write"
-    try:
-        folder = cache_folder()
-    except RuntimeError as error:
-        return Finding("cache", "problem", f"no folder for it: {error}", elsewhere)
-    place = nearest(folder)
-    if not place.is_dir():
-        return Finding("cache", "problem", f"{place} is a file, not a folder", elsewhere)
-    if not os.access(place, os.W_OK | os.X_OK):
-        return Finding("cache", "problem", f"{folder} cannot be written", elsewhere)
-    if not folder.exists():
-        return Finding("cache", "ok", f"{folder}, not made yet")
-    return Finding("cache", "ok", f"{folder}, {size(_bytes(folder))}; to empty it: rm -r {shlex.quote(str(folder))}")
-
-
-def _bytes(folder: Path) -> int:
-    """The length of all files below a folder; links are not followed."""
-    return sum((Path(here) / name).lstat().st_size for here, _, names in os.walk(folder) for name in names)
-
-
-def check_root() -> Finding:
-    """The folder of data: there, or made by the first download."""
-    root = data_root()
-    given = os.environ.get("CLTOOLS_DATA")
-    source = "by CLTOOLS_DATA" if given else "CLTOOLS_DATA is not set"
-    if root.is_dir():
-        if os.access(root, os.W_OK | os.X_OK):
-            return Finding("data", "ok", f"{root} ({source})")
-        remedy = "what is there can be read; to download set CLTOOLS_DATA to a folder you may write"
-        return Finding("data", "note", f"{root} ({source}) cannot be written", remedy)
-    if root.exists():
-        return Finding("data", "problem", f"{root} ({source}) is not a folder", "set CLTOOLS_DATA to a folder")
-    if given:
-        remedy = f"mkdir -p {shlex.quote(str(root))}, or: unset CLTOOLS_DATA"
-        return Finding("data", "problem", f"CLTOOLS_DATA names {root}, which is not there", remedy)
-    return Finding("data", "ok", f"{root} ({source}), made by the first download")
 
 
 def check_sets() -> list[Finding]:
@@ -402,9 +329,7 @@ Check = Callable[[], Finding | list[Finding]]
 CHECKS: Mapping[str, Check] = {
     "Python": check_python, "cltools": check_source, "dependencies": check_dependencies,
     "torch + torchvision": check_torchvision, "widgets in JupyterLab": check_front_end,
-    "jupyter in the shell": check_jupyter, "GPU": check_gpu, "processors": check_processors,
-    "free memory": check_memory, "free disk": check_disk, "cache": check_cache, "data": check_root,
-    "images": check_sets,
+    "jupyter in the shell": check_jupyter, "GPU": check_gpu, "folders": check_folders, "images": check_sets,
 }  # fmt: skip
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 import warnings
 from importlib import metadata
@@ -76,7 +75,7 @@ def test_here_every_check_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "LOAD", "pass")
     found = examine()
     assert not [f for f in found if "could not be looked at" in f.found or "\n" in f.found]
-    assert {"Python", "cltools", "torch", "GPU", "processors", "cache", "data"} <= {f.name for f in found}
+    assert {"Python", "cltools", "torch", "GPU", "runs", "cache", "data"} <= {f.name for f in found}
 
 
 def test_a_python_that_does_not_fit_is_a_problem(monkeypatch: pytest.MonkeyPatch, request: Any) -> None:
@@ -177,37 +176,35 @@ def test_a_gpu_that_torch_cannot_use_is_said(
     assert found.state == state and told in f"{found.found} {found.remedy}"
 
 
-@pytest.mark.parametrize(
-    ("threads", "state"), [(None, "ok"), ("1", "ok"), ("2", "ok"), ("3", "note"), ("0", "note"), ("many", "note")]
-)
-def test_threads_fit_the_processors(monkeypatch: pytest.MonkeyPatch, threads: str | None, state: str) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 5}, raising=False)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    if threads is not None:
-        monkeypatch.setenv("OMP_NUM_THREADS", threads)
-    found = doctor.check_processors()
-    assert found.state == state and (state == "ok" or "OMP_NUM_THREADS=2" in remedy(found, "note"))
+def folders() -> dict[str, Finding]:
+    return {found.name: found for found in doctor.check_folders()}
 
 
-@pytest.mark.parametrize(
-    ("machine", "limit", "used", "found", "state"),
-    [
-        (8_000_000, "max", "5", "8.2 GB", "ok"), (8_000_000, "4000000000", "3500000000", "500 MB", "note"),
-        (500_000, None, None, "512 MB", "note"), (None, None, None, "not told", "ok"),
-    ],
-)  # fmt: skip
-def test_memory_is_what_machine_and_container_leave(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, machine: Any, limit: Any, used: Any, found: str, state: str
+def test_folders_are_there_or_will_be_and_are_said_where_they_cannot(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(doctor, "MEMORY", tmp_path / "meminfo")
-    monkeypatch.setattr(doctor, "CONTROL", tmp_path)
-    if machine is not None:
-        (tmp_path / "meminfo").write_text(f"MemTotal: 9 kB\nMemAvailable:   {machine} kB\n")
-    if limit is not None:
-        (tmp_path / "memory.max").write_text(f"{limit}\n")
-        (tmp_path / "memory.current").write_text(f"{used}\n")
-    made = doctor.check_memory()
-    assert made.found.startswith(found) and made.state == state
+    data = tmp_path / "my data"
+    monkeypatch.setenv("CLTOOLS_DATA", str(data))
+    monkeypatch.setenv("CLTOOLS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    assert {(name, found.state) for name, found in folders().items()} == {(n, "ok") for n in ("data", "runs", "cache")}
+    assert "made when it is needed" in folders()["data"].found
+    data.mkdir()
+    assert "made when" not in folders()["data"].found
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda *_: False)
+        assert "CLTOOLS_CACHE" in remedy(folders()["cache"], "note")
+    data.rmdir()
+    data.touch()
+    assert "CLTOOLS_DATA" in remedy(folders()["data"], "problem")
+
+
+def test_a_user_without_a_home_is_told_of_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(doctor, "cache_folder", homeless)
+    assert "CLTOOLS_CACHE" in remedy(folders()["cache"], "problem")
 
 
 @pytest.mark.parametrize(("free", "state"), [(2_000_000_000, "ok"), (1_900_000_000, "note")])
@@ -215,9 +212,8 @@ def test_little_disk_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fr
     asked: list[Path] = []
     monkeypatch.setattr(shutil, "disk_usage", lambda path: (asked.append(path), SimpleNamespace(free=free))[1])
     monkeypatch.setenv("CLTOOLS_DATA", str(tmp_path / "not" / "yet"))
-    monkeypatch.chdir(tmp_path)
-    assert [found.state for found in doctor.check_disk()] == [state] * 2
-    assert asked == [tmp_path] * 2, "the nearest folder that is there"
+    assert folders()["data"].state == state
+    assert tmp_path in asked, "the nearest folder that is there"
 
 
 @pytest.mark.parametrize("extension", doctor.EXTENSIONS)
@@ -244,36 +240,6 @@ def test_a_jupyter_of_another_environment_is_said(monkeypatch: pytest.MonkeyPatc
     for command, state in [(None, "ok"), (Path(sys.executable).parent / "jupyter", "ok"), (tmp_path / "j", "note")]:
         monkeypatch.setattr(shutil, "which", lambda name, command=command: command and str(command))
         assert doctor.check_jupyter().state == state
-
-
-def test_a_cache_is_measured_or_told_why_it_cannot_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    folder = tmp_path / "a cache"
-    monkeypatch.setenv("CLTOOLS_CACHE", str(folder))
-    assert doctor.check_cache().state == "ok"
-    folder.mkdir()
-    (folder / "b").write_bytes(bytes(4_000_000))
-    assert f"4 MB; to empty it: rm -r '{folder}'" in doctor.check_cache().found
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "access", lambda *_: False)
-        assert "CLTOOLS_CACHE" in remedy(doctor.check_cache(), "problem")
-    monkeypatch.setenv("CLTOOLS_CACHE", str(folder / "b"))
-    assert "CLTOOLS_CACHE" in remedy(doctor.check_cache(), "problem")
-
-
-def test_the_data_folder_is_there_or_will_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    root = tmp_path / "my data"
-    monkeypatch.setenv("CLTOOLS_DATA", str(root))
-    subprocess.run(remedy(doctor.check_root(), "problem").partition(", or")[0], shell=True, check=True)
-    assert doctor.check_root().state == "ok"
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "access", lambda *_: False)
-        assert "CLTOOLS_DATA" in remedy(doctor.check_root(), "note")
-    root.rmdir()
-    root.touch()
-    assert doctor.check_root().state == "problem"
-    monkeypatch.delenv("CLTOOLS_DATA")
-    monkeypatch.setattr(doctor, "data_root", lambda: tmp_path / "data")
-    assert doctor.check_root().state == "ok", "none was named, and the first download makes it"
 
 
 @pytest.mark.parametrize(

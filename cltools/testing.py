@@ -101,24 +101,10 @@ def no_waiting() -> Iterator[None]:
 class _NoWaitingOperation(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Refuses operations whose result or shape the host must know."""
 
-    REFUSED = frozenset(
-        {
-            "_local_scalar_dense",
-            "is_nonzero",
-            "nonzero",
-            "nonzero_numpy",
-            "argwhere",
-            "bincount",
-            "masked_select",
-            "equal",
-            "allclose",
-            "histc",
-            "_unique",
-            "_unique2",
-            "unique_dim",
-            "unique_consecutive",
-        }
-    )
+    REFUSED = frozenset({
+        "_local_scalar_dense", "is_nonzero", "nonzero", "nonzero_numpy", "argwhere", "bincount", "masked_select",
+        "equal", "allclose", "histc", "_unique", "_unique2", "unique_dim", "unique_consecutive",
+    })  # fmt: skip
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

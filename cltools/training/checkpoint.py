@@ -63,9 +63,10 @@ def environment(device: torch.device) -> dict[str, str]:
 def save_checkpoint(
     path: Path,
     learner: Learner,
+    progress: Progress,
+    *,
     experiment: Experiment,
     images: TrainedOn,
-    progress: Progress,
     rows: list[Row],
     given: Mapping[str, str],
 ) -> None:
@@ -74,48 +75,33 @@ def save_checkpoint(
     Raises:
         OSError: the disk is full, or the folder cannot be written to; the file before is as it was.
     """
-    ranks = learner.ranks
+    ranks, memory = learner.ranks, learner.memory
     each = ranks.told({"chance": learner.chance.get_state(), "partial": _partial(learner, progress)})
     if ranks.first:
-        _write(path, learner, experiment, images, progress, rows, given, each)
+        state = {
+            "format": FORMAT,
+            "version": VERSION,
+            "environment": environment(learner.device),
+            "experiment": experiment.to_json(),
+            "images": asdict(images),
+            "given": {**given},
+            "epoch": progress.epoch,
+            "step": learner.step,
+            "rows": rows,
+            "encoder": learner.encoder.state_dict(),
+            "optimizer_class": type(learner.optimizer).__qualname__,
+            "optimizer": learner.optimizer.state_dict(),
+            "momentum_copy": memory.copy.state_dict() if memory else None,
+            "queue": memory.queue.state_dict() if memory else None,
+            "shuffler": learner.shuffler.get_state(),
+            "draws": learner.draws.get_state(),
+            "ranks": each,
+        }
+        buffer = BytesIO()  # torch would tell of a full disk by an error of its own kind
+        torch.save(state, buffer)
+        with replacing(path) as part:
+            part.write_bytes(buffer.getbuffer())
     ranks.from_first("written")  # none goes on, or reads it, before
-
-
-def _write(
-    path: Path,
-    learner: Learner,
-    experiment: Experiment,
-    images: TrainedOn,
-    progress: Progress,
-    rows: list[Row],
-    given: Mapping[str, str],
-    each: list[dict[str, Any]],
-) -> None:
-    """Write what all ranks have alike, and what `each` has of its own."""
-    memory = learner.memory
-    state = {
-        "format": FORMAT,
-        "version": VERSION,
-        "environment": environment(learner.device),
-        "experiment": experiment.to_json(),
-        "images": asdict(images),
-        "given": {**given},
-        "epoch": progress.epoch,
-        "step": learner.step,
-        "rows": rows,
-        "encoder": learner.encoder.state_dict(),
-        "optimizer_class": type(learner.optimizer).__qualname__,
-        "optimizer": learner.optimizer.state_dict(),
-        "momentum_copy": memory.copy.state_dict() if memory else None,
-        "queue": memory.queue.state_dict() if memory else None,
-        "shuffler": learner.shuffler.get_state(),
-        "draws": learner.draws.get_state(),
-        "ranks": each,
-    }
-    buffer = BytesIO()  # torch would tell of a full disk by an error of its own kind
-    torch.save(state, buffer)
-    with replacing(path) as part:
-        part.write_bytes(buffer.getbuffer())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -468,22 +468,17 @@ class Training:
 
     def _save(self, progress: Progress) -> None:
         """The run's files; the checkpoint last, so that beside one of the last epoch lie that epoch's weights."""
-        path, images = self.run.path, self.run.images
-        if path is None:
+        run = self.run
+        if run.path is None:
             return
-        assert images is not None
-        self.run.steps = progress.steps
+        assert run.images is not None
+        run.steps = progress.steps
         if self.learner.ranks.first:
-            self.run.save()
+            run.save()
         save_checkpoint(
-            path / CHECKPOINT,
-            self.learner,
-            self.run.experiment,
-            images,
-            progress,
-            self.run.history.rows,
-            self.run.parts.given,
-        )
+            run.path / CHECKPOINT, self.learner, progress,
+            experiment=run.experiment, images=run.images, rows=run.history.rows, given=run.parts.given,
+        )  # fmt: skip
 
     def _measured_after(self, epoch: int) -> bool:
         """Whether the encoder is measured after that epoch."""

@@ -170,18 +170,25 @@ def drawn_view(
 
 def _check_kind(name: str, value: Any, where: str) -> None:
     """Refuse a part that cannot be what it is given as."""
-    if name == "images" and not isinstance(value, ImageSet):
-        raise foreign(value, f"{where}: an ImageSet, such as load_images('digits'),")
-    if name == "backbone" and not isinstance(value, nn.Module):
-        raise foreign(value, f"{where}: a torch.nn.Module, [B, 3, H, W] to [B, D],")
-    if name == "views" and not callable(value):
-        raise foreign(value, f"{where}: a callable, views(images, generator=…),")
-    if name == "optimizer" and (isinstance(value, torch.optim.Optimizer) or not callable(value)):
-        raise foreign(value, f"{where}: a function of the encoder's parameters, such as torch.optim.AdamW,")
-    if name == "protocols" and not (
-        isinstance(value, Mapping) and all(isinstance(key, str) and callable(each) for key, each in value.items())
-    ):
-        raise foreign(value, f"{where}: a mapping of names to functions of a run, {{'mine': lambda run: 1.0}},")
+    fits, wanted = _KINDS[name]
+    if not fits(value):
+        raise foreign(value, f"{where}: {wanted},")
+
+
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "images": (lambda x: isinstance(x, ImageSet), "an ImageSet, such as load_images('digits')"),
+    "backbone": (lambda x: isinstance(x, nn.Module), "a torch.nn.Module, [B, 3, H, W] to [B, D]"),
+    "views": (callable, "a callable, views(images, generator=…)"),
+    "optimizer": (
+        lambda x: callable(x) and not isinstance(x, torch.optim.Optimizer),
+        "a function of the encoder's parameters, such as torch.optim.AdamW",
+    ),
+    "protocols": (
+        lambda x: isinstance(x, Mapping) and all(isinstance(name, str) and callable(x[name]) for name in x),
+        "a mapping of names to functions of a run, {'mine': lambda run: 1.0}",
+    ),
+}
+"""By the part: whether an object can be one, and what is wanted."""
 
 
 def _said(value: Any) -> str:

@@ -25,6 +25,13 @@ from cltools.training.learner import resolve_device
 from cltools.training.record import read_run_record
 
 PROGRAM = "python -m cltools"
+TRAIN_USAGE = f"""\
+usage: {PROGRAM} train PRESET [--laptop] [--rule RULE] [--out FOLDER] [--resume] [--tensorboard] [settings]
+
+Presets: IMAGES-METHOD, such as digits-potential
+Images: {", ".join(IMAGES)}
+Methods: {", ".join(METHODS)}
+Settings: {PROGRAM} train PRESET --help"""
 AFTER_INTERRUPT = {
     "train": "A run goes on from its last checkpoint with --resume.",
     "compare": "The same command goes on where the record ends.",
@@ -75,19 +82,9 @@ def train(arguments: list[str]) -> None:
     """Train a preset, e.g. `train digits-potential --epochs 30 --out runs/a`, and evaluate its last epoch."""
     import tyro
 
-    usage = (
-        f"usage: {PROGRAM} train PRESET [--laptop] [--rule RULE] [--out FOLDER] [--resume] [--tensorboard] [settings]"
-    )
     if not arguments or arguments[0].startswith("-"):
         asked = arguments in (["-h"], ["--help"])
-        lines = [
-            "Presets: IMAGES-METHOD, such as digits-potential",
-            f"Images: {', '.join(IMAGES)}",
-            f"Methods: {', '.join(METHODS)}",
-            f"Settings: {PROGRAM} train PRESET --help",
-        ]
-        text = "\n".join([usage, "", *lines])
-        print(text, file=sys.stdout if asked else sys.stderr)
+        print(TRAIN_USAGE, file=sys.stdout if asked else sys.stderr)
         raise SystemExit(0 if asked else 2)
     name, rest = arguments[0], arguments[1:]
     experiment = _defaults(name, rest)
@@ -134,20 +131,15 @@ def _flags(experiment: Experiment, name: str) -> type[Any]:
     """
     import tyro
 
-    own: list[Any] = [
-        ("out", Annotated[Path, tyro.conf.arg(help="The run's folder.")], field(default=Path("runs") / name)),
-        ("resume", Annotated[bool, tyro.conf.arg(help="Go on from the folder's checkpoint.")], field(default=False)),
-        (
-            "tensorboard",
-            Annotated[bool, tyro.conf.arg(help="Also write the history for TensorBoard, into OUT/tensorboard.")],
-            field(default=False),
-        ),
-        ("laptop", Annotated[bool, tyro.conf.arg(help="The CPU setting of any preset.")], field(default=False)),
-        (
-            "rule",
-            Annotated[str, tyro.conf.arg(help="Another negative rule, by class name.")],
-            field(default=type(experiment.negatives).__name__),
-        ),
+    def own_flag(name: str, kind: type, default: object, help: str) -> tuple[str, Any, Any]:
+        return name, Annotated[kind, tyro.conf.arg(help=help)], field(default=default)
+
+    flags: list[tuple[str, Any, Any]] = [
+        own_flag("out", Path, Path("runs") / name, "The run's folder."),
+        own_flag("resume", bool, False, "Go on from the folder's checkpoint."),
+        own_flag("tensorboard", bool, False, "Also write the history for TensorBoard, into OUT/tensorboard."),
+        own_flag("laptop", bool, False, "The CPU setting of any preset."),
+        own_flag("rule", str, type(experiment.negatives).__name__, "Another negative rule, by class name."),
     ]
     for f in fields(Experiment):
         value = getattr(experiment, f.name)
@@ -156,8 +148,8 @@ def _flags(experiment: Experiment, name: str) -> type[Any]:
             kind = Annotated[kind, tyro.conf.arg(name="")]
         elif f.name == "seed":
             kind = Annotated[kind, tyro.conf.arg(help="Seed of weights, order, views and draws.")]
-        own.append((f.name, kind, field(default=value)))
-    return make_dataclass("Flags", own, frozen=True)
+        flags.append((f.name, kind, field(default=value)))
+    return make_dataclass("Flags", flags, frozen=True)
 
 
 def evaluate(arguments: list[str]) -> None:

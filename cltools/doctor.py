@@ -3,7 +3,6 @@
 A check returns findings; none can stop the others. Nothing is changed, and no network is used.
 """
 
-import json
 import os
 import shlex
 import shutil
@@ -16,7 +15,6 @@ from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote, urlparse
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -114,31 +112,14 @@ def check_python() -> Finding:
 
 
 def check_source() -> Finding:
-    """Whether the package is a clone or an installed one, and whether it is the one that pip knows of."""
-    here = Path(__file__).resolve().parent
+    """Whether the package is a clone or an installed one, and whether pip knows of it."""
     clone = project()
-    found = f"a clone at {clone}" if clone else f"an installed package at {here}"
+    found = f"a clone at {clone}" if clone else f"an installed package at {Path(__file__).resolve().parent}"
     try:
-        known = metadata.distribution("cltools")
+        version = metadata.version("cltools")
     except metadata.PackageNotFoundError:
         return Finding("cltools", "problem", f"{found}, which pip knows nothing of", install_cltools("notebooks"))
-    found = f"{known.version}, {found}"
-    other = _other_place(known, here)
-    if other is None:
-        return Finding("cltools", "ok", found)
-    remedy = f"cd elsewhere to use that one, or make this one the installed: {install_cltools('notebooks')}"
-    return Finding("cltools", "note", f"{found}, because of the folder you stand in; pip installed {other}", remedy)
-
-
-def _other_place(known: metadata.Distribution, here: Path) -> Path | None:
-    """Where pip's cltools lies, if that is not the imported one."""
-    told = known.read_text("direct_url.json")
-    origin = json.loads(told) if told else {}
-    if origin.get("dir_info", {}).get("editable"):
-        folder = Path(unquote(urlparse(origin["url"]).path)).resolve()
-        return None if folder == here.parent else folder
-    place = Path(str(known.locate_file("cltools"))).resolve()
-    return None if place == here else place
+    return Finding("cltools", "ok", f"{version}, {found}")
 
 
 def check_dependencies() -> list[Finding]:

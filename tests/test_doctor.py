@@ -1,6 +1,5 @@
 """The doctor: what each check finds and which remedy it names, that none stops the others, and the report."""
 
-import json
 import os
 import shlex
 import shutil
@@ -50,7 +49,7 @@ def test_without_an_installation_it_names_the_command(monkeypatch: pytest.Monkey
     def gone(name: str) -> Any:
         raise metadata.PackageNotFoundError(name)
 
-    for name in ("metadata", "requires", "distribution"):
+    for name in ("metadata", "requires", "version"):
         monkeypatch.setattr(metadata, name, gone)
     found = examine({name: doctor.CHECKS[name] for name in ("Python", "cltools", "dependencies")})
     assert {remedy(f, "problem") for f in found} == {f"{PIP} --editable '{ROOT}[notebooks]'"}
@@ -114,23 +113,6 @@ def test_a_dependency_is_there_fits_or_is_named(
 def test_an_installed_package_needs_no_notebooks_and_no_clone(installed: Path) -> None:
     told = remedy(doctor.check_dependency(Requirement("no-such>=1"), "notebooks"), "note")
     assert told.startswith(f"{PYTHON} -m pip install 'no-such>=1'") and "'cltools[notebooks]'" in told
-
-
-@pytest.mark.parametrize("same", [True, False])
-@pytest.mark.parametrize("editable", [True, False])
-def test_the_package_that_pip_knows_is_told_from_another(
-    monkeypatch: pytest.MonkeyPatch, request: Any, tmp_path: Path, same: bool, editable: bool
-) -> None:
-    here: Path = ROOT if editable else request.getfixturevalue("installed")
-    place = here if same else tmp_path / "other place"
-    origin = json.dumps({"dir_info": {"editable": True}, "url": place.as_uri()}) if editable else None
-    known = metadata.distribution("cltools")
-    monkeypatch.setattr(known, "read_text", lambda name: origin if name == "direct_url.json" else "Version: 0.1.0")
-    monkeypatch.setattr(known, "locate_file", lambda name: place / name)
-    monkeypatch.setattr(metadata, "distribution", lambda name: known)
-    found = doctor.check_source()
-    assert str(here) in found.found and (found.state == "ok") == same
-    assert same or (str(place) in found.found and remedy(found, "note"))
 
 
 @pytest.mark.parametrize(

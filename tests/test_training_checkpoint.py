@@ -156,11 +156,11 @@ def test_a_crash_between_two_files_is_made_good_by_resuming(
 ) -> None:
     calls, write = [], getattr(where, name)
 
-    def crash(*arguments: Any) -> None:
+    def crash(*arguments: Any, **named: Any) -> None:
         calls.append(name)
         if len(calls) == at:
             raise OSError("No space left on device")
-        write(*arguments)
+        write(*arguments, **named)
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
         patch.setattr(where, name, crash)

@@ -1,4 +1,4 @@
-"""The command line: `python -m cltools COMMAND`, one function a command.
+"""The command line: `python -m cltools COMMAND`, one function per command.
 
 Flags are made from the dataclasses of `Experiment` by tyro, so every setting is one; a preset gives their defaults.
 """

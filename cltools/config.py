@@ -36,7 +36,7 @@ class TrainingSettings:
     epochs: int = 200
     """Passes over the training images."""
     batch: int = 256
-    """Images a step; a smaller last batch is dropped."""
+    """Images per step; a smaller last batch is dropped."""
     queue_size: int = 4096
     """Keys the queue holds (MoCo)."""
     momentum: float = 0.99
@@ -85,7 +85,7 @@ class TrainingSettings:
 
     @property
     def views(self) -> int:
-        """Anchors of an image a step: 2 where both views are, else 1."""
+        """Anchors of an image per step: 2 where both views are, else 1."""
         return 2 if self.symmetric or self.mode == "simclr" else 1
 
 
@@ -202,7 +202,7 @@ class Experiment:
             )
 
     def to_json(self) -> str:
-        """The experiment as JSON, two spaces a level.
+        """The experiment as JSON, two spaces per level.
 
         Raises:
             ValueError: a setting of an own rule does not come back from JSON as it was.

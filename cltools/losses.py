@@ -77,7 +77,7 @@ def info_nce(
         negative_weight: at least 0; None for ones. It gets no gradient.
         form: see above.
         estimate: how the negatives' mass is estimated.
-        reduction: "mean" or "sum" over anchors, or "none" for one value an anchor [B].
+        reduction: "mean" or "sum" over anchors, or "none" for one value per anchor [B].
 
     Raises:
         ValueError: a temperature that is not above 0, an unknown form or reduction, cosines or weights of other
@@ -97,7 +97,7 @@ def info_nce(
     for name, weight, cosine in (("positive", positive_weight, positive), ("negative", negative_weight, negative)):
         if weight is not None and weight.shape != cosine.shape:
             raise CltoolsError(
-                f"{name}_weight has shape {list(weight.shape)}; give one a cosine, {list(cosine.shape)}."
+                f"{name}_weight has shape {list(weight.shape)}; give one per cosine, {list(cosine.shape)}."
             )
     w = positive_weight_of(positive, positive_weight)
     log_mass, _ = negative_mass(

@@ -111,7 +111,7 @@ def fit(
         experiment: every setting; a seed repeats a CPU run bit for bit (same machine, versions and thread count).
         images: train on these instead of `experiment.data`.
         backbone: your own module [B, 3, H, W] → [B, D] in place of the experiment's.
-        views: called as `views(images, generator=…)` twice a step, with uint8 [B, 3, H, W] on the device and a
+        views: called as `views(images, generator=…)` twice per step, with uint8 [B, 3, H, W] on the device and a
             generator there; returns one view of each image, float in [0, 1] or uint8, [B, 3, H, W]. None for `augment`
             with `experiment.views`. What it draws from elsewhere than the generator repeats on a CPU too, because
             torch's own generator is seeded before each step.
@@ -527,7 +527,7 @@ def average_statistics(learner: Learner) -> None:
     """Running statistics as one process would have them.
 
     They move by a share of what each group measures, so their mean over ranks is that of all groups; training reads
-    none of them, so once an epoch is enough.
+    none of them, so once per epoch is enough.
     """
     learner.ranks.average_(statistics(learner))
 

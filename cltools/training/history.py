@@ -1,4 +1,4 @@
-"""What a run measured, a row an epoch, as CSV. Metrics are summed on the device and fetched once an epoch."""
+"""What a run measured, a row per epoch, as CSV. Metrics are summed on the device and fetched once per epoch."""
 
 import csv
 import math
@@ -27,7 +27,7 @@ NEVER = 2**62
 
 @dataclass
 class History:
-    """Rows of a run, one an epoch: loss, purity, false-negative share, keys by band, timing, kNN, own protocols.
+    """Rows of a run, one per epoch: loss, purity, false-negative share, keys by band, timing, kNN, own protocols.
 
     What is measured after some epochs only is nan in the others.
     """

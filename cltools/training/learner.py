@@ -113,7 +113,7 @@ def make_learner(
     )
     if settings.compile:
         compile_encoders(learner)
-    if not ranks.alone:  # our own batch norms hold the statistics of whole groups, averaged once an epoch
+    if not ranks.alone:  # our own batch norms hold the statistics of whole groups, averaged once per epoch
         partly = backbone is not None  # modules of other people's often have a head that nothing reads
         learner.forward = DistributedDataParallel(learner.forward, find_unused_parameters=partly, **OWN_BUFFERS)
     return learner

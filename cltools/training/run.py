@@ -58,7 +58,7 @@ class Run:
     Attributes:
         experiment: every setting.
         encoder: of the last epoch.
-        history: a row an epoch.
+        history: a row per epoch.
         path: the run's folder; None for a run kept in memory.
         memory: momentum copy and queue, for `fit(start_from=…)`; None in SimCLR mode.
         images: what it was trained on; None for a loaded run without checkpoint.

@@ -121,7 +121,7 @@ def progress(rows: list[Row], epochs: int, steps: int | None, seconds: float | N
     parts = [f"Epoch {done} of {epochs}"]
     if steps is not None:
         parts.append(f"{done * steps:,} of {epochs * steps:,} steps")
-    parts.append(f"{statistics.median(row['views_per_second'] for row in rows[-RECENT:]):,.0f} views a second")
+    parts.append(f"{statistics.median(row['views_per_second'] for row in rows[-RECENT:]):,.0f} views per second")
     if done < epochs and seconds is not None:
         parts.append(f"about {duration((epochs - done) * seconds)} left")
     elif done >= epochs:

@@ -38,9 +38,11 @@ def row(epoch: int, knn: float = NAN, **more: float) -> dict[str, float]:
 
 def test_the_sentence_says_how_far_how_fast_and_how_long() -> None:
     rows = [row(1), row(2)]
-    assert progress(rows, 10, 15, 6.0) == "Epoch 2 of 10; 30 of 150 steps; 2,000 views a second; about 48 seconds left."
+    assert (
+        progress(rows, 10, 15, 6.0) == "Epoch 2 of 10; 30 of 150 steps; 2,000 views per second; about 48 seconds left."
+    )
     assert progress(rows, 2, 15, 6.0).endswith("finished; training took 8 seconds.")
-    assert progress(rows, 10, None, None) == "Epoch 2 of 10; 2,000 views a second."
+    assert progress(rows, 10, None, None) == "Epoch 2 of 10; 2,000 views per second."
     assert progress([], 10, 15, None) == "No epoch of 10 is done yet."
 
 

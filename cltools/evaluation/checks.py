@@ -29,16 +29,11 @@ def check_labels(features: Tensor, labels: Tensor, what: str) -> None:
         )
 
 
-def check_bank(bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tensor) -> None:
+def check_bank(bank: Tensor, bank_labels: Tensor, queries: Tensor) -> None:
     """Refuse a bank and queries that cannot be compared."""
-    for features, known, what in ((bank, bank_labels, "bank"), (queries, labels, "queries")):
-        check_features(features, what)
-        check_labels(features, known, what)
-    check_alike(bank, queries)
-
-
-def check_alike(bank: Tensor, queries: Tensor) -> None:
-    """Refuse features of two encoders."""
+    check_features(bank, "bank")
+    check_labels(bank, bank_labels, "bank")
+    check_features(queries, "queries")
     if bank.shape[1] != queries.shape[1]:
         raise CltoolsError(
             f"The bank has {bank.shape[1]} features an image and the queries {queries.shape[1]}; "

@@ -59,16 +59,11 @@ def test_files_of_other_kinds_are_named(tmp_path: Path) -> None:
         (tmp_path / "z.npy").write_bytes(content)
         with pytest.raises(ValueError, match="it is damaged, or holds objects"):
             read_embeddings(tmp_path / "z.npy")
-    np.savez(tmp_path / "z.npz", z=Z)
-    (tmp_path / "z.npz").rename(tmp_path / "z.npy")
-    with pytest.raises(ValueError, match=r"rename it to end in \.npz"):
-        read_embeddings(tmp_path / "z.npy")
     (tmp_path / "whole.npy").rename(tmp_path / "z.npz")
-    with pytest.raises(ValueError, match=r"rename it to end in \.npy"):
-        read_embeddings(tmp_path / "z.npz")
+    assert np.array_equal(read_embeddings(tmp_path / "z.npz")[0], Z), "what it is decides, not its ending"
     with zipfile.ZipFile(tmp_path / "z.npz", "w") as archive:
         archive.writestr("z.npy", b"no numbers")
-    with pytest.raises(ValueError, match="it is damaged"):
+    with pytest.raises(ValueError, match="None is an array"):
         read_embeddings(tmp_path / "z.npz")
 
 

@@ -56,13 +56,8 @@ def annotated(folder: Path, number: dict[str, int]) -> list[tuple[Path, int]]:
         if wnid not in number:
             raise CltoolsError(f"Line {row} of {listing} names no known class: {line!r}. {_again(folder.parent)}")
         if name not in present:
-            raise FileNotFoundError(
-                f"{folder / 'images' / name} is missing, {listing} lists it. {_again(folder.parent)}"
-            )
-        pairs.append((present.pop(name), number[wnid]))
-    if present:
-        stray = sorted(present.values())[0]
-        raise CltoolsError(f"{listing} gives no class for {stray}. {_again(folder.parent)}")
+            raise FileNotFoundError(f"{folder / 'images' / name} is missing. {_again(folder.parent)}")
+        pairs.append((present[name], number[wnid]))
     return pairs
 
 

@@ -46,9 +46,7 @@ class EncoderSettings:
         if self.backbone not in get_args(Backbone):
             raise unknown("backbone", self.backbone, get_args(Backbone))
         if self.max_pool and self.backbone == "tiny":
-            raise CltoolsError(
-                "EncoderSettings: the tiny backbone has no max-pool; set max_pool=False or take a ResNet."
-            )
+            raise CltoolsError("EncoderSettings: the tiny backbone has no max-pool; set max_pool=False, or a ResNet.")
         for name in ("hidden", "projection"):
             if getattr(self, name) < 1:
                 raise CltoolsError(f"EncoderSettings: {name} is {getattr(self, name)}; it must be at least 1.")

@@ -10,17 +10,13 @@ def check_features(features: Tensor, what: str) -> None:
     if not len(features):
         raise CltoolsError(f"The {what} holds no image; give at least one.")
     if not features.isfinite().all():
-        raise CltoolsError(
-            f"The features of the {what} hold NaN or infinity: training diverged, or the weights are broken."
-        )
+        raise CltoolsError(f"The features of the {what} hold NaN or infinity: training diverged or weights are broken.")
 
 
 def check_labels(features: Tensor, labels: Tensor, what: str) -> None:
     """Refuse labels that are missing, unknown, or of another number than the features."""
     if len(labels) != len(features):
-        raise CltoolsError(
-            f"The {what} has {len(features)} features but {len(labels)} labels; give one label an image."
-        )
+        raise CltoolsError(f"The {what} has {len(features)} features but {len(labels)} labels; give one an image.")
     unknown = int((labels < 0).sum())
     if unknown:
         raise CltoolsError(

@@ -28,9 +28,7 @@ def alignment(z: Float[Tensor, "N D"], z_positive: Float[Tensor, "N D"]) -> floa
     check_features(z, "first views")
     check_features(z_positive, "second views")
     if z.shape != z_positive.shape:
-        raise CltoolsError(
-            f"The views have shapes {tuple(z.shape)} and {tuple(z_positive.shape)}; give two views of the same images."
-        )
+        raise CltoolsError(f"The views are {[*z.shape]} and {[*z_positive.shape]}; give two views of the same images.")
     with torch.autocast(z.device.type, enabled=False):
         gap = normalize(z.float(), dim=1) - normalize(z_positive.to(z.device).float(), dim=1)
         return float(gap.square().sum(1).mean())

@@ -66,9 +66,7 @@ def snapshot_of_embeddings(
     z = _checked(embeddings, "embeddings")
     other = None if positives is None else _checked(positives, "positives")
     if other is not None and other.shape != z.shape:
-        raise CltoolsError(
-            f"positives are {[*other.shape]} and embeddings {[*z.shape]}; give one positive a row, of the same length."
-        )
+        raise CltoolsError(f"positives are {[*other.shape]} and embeddings {[*z.shape]}; give one a row, as long.")
     count = len(z)
     labels, names = indexed_labels(labels, classes, count)
     ids = _checked_ids(ids, count)

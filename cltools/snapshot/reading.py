@@ -119,7 +119,5 @@ def _holds_lists(column: Any) -> bool:
 def _stacked(path: Path, rows: list[ndarray]) -> ndarray:
     lengths = sorted({row.shape for row in rows})
     if len(lengths) != 1 or len(lengths[0]) != 1:
-        raise CltoolsError(
-            f"The rows of {path} have shapes {[[*shape] for shape in lengths[:3]]}; give [d], all alike."
-        )
+        raise CltoolsError(f"Rows of {path} have shapes {[[*shape] for shape in lengths[:3]]}; give [d], all alike.")
     return np.stack(rows)

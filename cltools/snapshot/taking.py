@@ -70,9 +70,7 @@ class Recorder:
             ValueError: nothing was recorded.
         """
         if not self.taken:
-            raise CltoolsError(
-                "Nothing was recorded: give the recorder to fit(callbacks=[…]), with epochs that it reaches."
-            )
+            raise CltoolsError("Nothing was recorded: give the recorder to fit(callbacks=[…]), and epochs it reaches.")
         return snapshot_of(run.experiment, self.taken, self.images, seeds)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float64, Int, Int64
-from pandas import DataFrame
 from torch import Tensor
 
 
@@ -34,5 +33,7 @@ def named(classes: Sequence[str]) -> list[str]:
 
 def confusion_csv(counts: Int[Tensor, "C C"], classes: Sequence[str], protocol: str) -> str:
     """A `confusion` as CSV: a row for each true class, a column for each predicted one."""
+    from pandas import DataFrame
+
     table = DataFrame(counts.numpy(), index=named(classes), columns=named(classes))
     return str(table.to_csv(index_label=f"true \\ predicted by {protocol}", lineterminator="\n"))

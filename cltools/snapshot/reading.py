@@ -4,7 +4,6 @@ Legend: N rows, d embedding.
 """
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -84,16 +83,15 @@ def _loaded(path: Path) -> Any:
 
 def _table(path: Path) -> Any:
     """A data frame of pandas."""
-    missing = [name for name in ("pandas", "pyarrow") if find_spec(name) is None]
-    if missing:
-        raise CltoolsError(
-            f"{path} is a Parquet table, which needs {' and '.join(missing)}: pip install {' '.join(missing)}. Or save "
-            "the embeddings with np.save where the table was made."
-        )
     from pandas import read_parquet
 
     try:
         return read_parquet(path, engine="pyarrow")
+    except ImportError as error:
+        raise CltoolsError(
+            f"{path} is a Parquet table, which needs pyarrow: pip install pyarrow. Or save the embeddings with np.save "
+            "where the table was made."
+        ) from error
     except (OSError, ValueError) as error:  # pyarrow's errors are of these
         raise CltoolsError(f"{path} cannot be read as a Parquet table: {error}") from error
 

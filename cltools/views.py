@@ -60,9 +60,7 @@ class ViewSettings:
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
-        for name in ("flip", "jitter", "gray", "blur"):
-            self._check(name, 0 <= getattr(self, name) <= 1, "a probability between 0 and 1")
-        for name in ("brightness", "contrast", "saturation"):
+        for name in ("flip", "jitter", "gray", "blur", "brightness", "contrast", "saturation"):
             self._check(name, 0 <= getattr(self, name) <= 1, "between 0 and 1")
         self._check("hue", 0 <= self.hue <= 0.5, "between 0 and 0.5")
         self._check("rotation", 0 <= self.rotation <= 180, "between 0 and 180 degrees")
@@ -142,10 +140,6 @@ class Draws:
         """True with this probability."""
         return self.between(0.0, 1.0) < probability
 
-    def factors(self, change: float) -> Float[Tensor, " B"]:
-        """Uniform around 1."""
-        return self.between(1 - change, 1 + change)
-
 
 def crop_sizes(
     settings: ViewSettings, draws: Draws, height_by_width: float
@@ -187,16 +181,16 @@ def _recolour(x: Tensor, settings: ViewSettings, draws: Draws) -> Tensor:
     steps: list[tuple[ColourChange, Tensor]] = []  # with an amount for each image
     if settings.jitter > 0:
         jittered = draws.happens(settings.jitter)
-        factors: list[tuple[ColourChange, float]] = [
-            (brightness, settings.brightness),
-            (contrast, settings.contrast),
-            (saturation, settings.saturation),
-        ]
-        for change, amount in factors:
+        changes: tuple[tuple[ColourChange, float, float], ...] = (
+            (brightness, settings.brightness, 1.0),
+            (contrast, settings.contrast, 1.0),
+            (saturation, settings.saturation, 1.0),
+            (hue, settings.hue, 0.0),
+        )
+        for change, amount, neutral in changes:
             if amount > 0:
-                steps.append((change, torch.where(jittered, draws.factors(amount), 1.0)))
-        if settings.hue > 0:
-            steps.append((hue, torch.where(jittered, draws.between(-settings.hue, settings.hue), 0.0)))
+                drawn = draws.between(neutral - amount, neutral + amount)
+                steps.append((change, torch.where(jittered, drawn, neutral)))
     if settings.gray > 0:
         steps.append((saturation, torch.where(draws.happens(settings.gray), 0.0, 1.0)))
     if not steps:

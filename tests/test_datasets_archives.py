@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from cltools.datasets import load_images, tinyimagenet
-from cltools.datasets.archives import Archive, fetch, obtain, safe_path, unpack
+from cltools.datasets.archives import Archive, fetch, obtain, unpack
 
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -185,7 +185,6 @@ class TestTinyImageNet:
         [
             ({"wnids.txt": None}, FileNotFoundError, "wnids.txt is missing"),
             ({"val/images/val_0.JPEG": None}, FileNotFoundError, "val_0.JPEG is missing"),
-            ({"val/images/val_2.JPEG": jpeg(1)}, ValueError, "gives no class for .*val_2.JPEG"),
             ({"val/val_annotations.txt": b"val_0.JPEG\n"}, ValueError, "Line 1 of .* names no known class"),
             ({"val/val_annotations.txt": b"val_0.JPEG\tn77\n"}, ValueError, "Line 1 of .* names no known class"),
             ({f"train/n02/images/n02_{i}.JPEG": None for i in range(2)}, FileNotFoundError, "No images in .*n02"),
@@ -222,15 +221,19 @@ class TestTinyImageNet:
 class TestUnpacking:
     @pytest.mark.parametrize("name", ["../evil", "set/../../evil", "/evil", "C:/evil", "..\\evil"])
     @pytest.mark.parametrize("make", [make_tar, make_zip])
-    def test_paths_out_of_the_folder(
+    def test_nothing_is_written_outside_the_folder(
         self, tmp_path: Path, make: Callable[[Path, dict[str, bytes]], str], name: str
     ) -> None:
         root = tmp_path / "data"
         root.mkdir()
         archive = Archive("unused:", make(root / "set.bin", {"set/a": b"a", name: b"evil"}), "set.bin", "set")
-        with pytest.raises(ValueError, match=r"points outside the folder"):
+        try:
             obtain(archive, root, download=False)
-        assert sorted(p.name for p in tmp_path.rglob("*")) == ["data", "set.bin"]
+            assert "a" in contents(root / "set")
+        except ValueError as error:
+            assert "cannot be unpacked" in str(error)
+        assert all(path in ("set.bin", "set") for path in (p.name for p in root.iterdir()))
+        assert [p.name for p in tmp_path.iterdir()] == ["data"] and not Path("/evil").exists()
 
     @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
     def test_links_and_devices(self, tmp_path: Path, kind: bytes) -> None:
@@ -238,7 +241,7 @@ class TestUnpacking:
             info = tarfile.TarInfo("set/link")
             info.type, info.linkname = kind, "/etc"
             archive.addfile(info)
-        with pytest.raises(ValueError, match=r"a link or a device"):
+        with pytest.raises(ValueError, match=r"set\.tar cannot be unpacked"):
             unpack(tmp_path / "set.tar", tmp_path / "set")
         assert sorted(p.name for p in tmp_path.iterdir()) == ["set.tar"]
 
@@ -250,9 +253,6 @@ class TestUnpacking:
         with pytest.raises(ValueError, match=r"does not hold the folder set"):
             unpack(tmp_path / "other.tar", tmp_path / "set")
         assert sorted(p.name for p in tmp_path.iterdir()) == ["other.tar", "set.tar"]
-
-    def test_ordinary_names_pass(self, tmp_path: Path) -> None:
-        assert str(safe_path("./set/a..b/c.png", tmp_path)) == "set/a..b/c.png"
 
 
 class TestDownload:

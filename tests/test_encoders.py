@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from cltools.datasets import ImageSet
 from cltools.encoders import Encoder, EncoderSettings, GroupedBatchNorm, MomentumCopy, build_encoder
 from cltools.encoders.encoder import pixel_statistics
-from cltools.encoders.norm import folded, one_by_one
 
 TINY = EncoderSettings(backbone="tiny", hidden=16, projection=8, bn_group=None)
 
@@ -175,16 +174,16 @@ def test_folding_groups_into_channels_changes_nothing(
     groups: int, each: int, channels: int, positions: tuple[int, ...], channels_last: bool
 ) -> None:
     results = []
-    for normalise in (one_by_one, folded):
-        made = seeded()
+    for way in ("one_by_one", "folded"):
+        made, norm = seeded(), GroupedBatchNorm(channels)
         x = torch.rand(groups * each, channels, *positions, generator=made, dtype=torch.float64)
         if positions and channels_last:
             x = x.to(memory_format=torch.channels_last)
         x.requires_grad_()
-        weight = torch.rand(channels, generator=made, dtype=torch.float64).requires_grad_()
-        bias = torch.rand(channels, generator=made, dtype=torch.float64).requires_grad_()
+        norm.weight = weight = nn.Parameter(torch.rand(channels, generator=made, dtype=torch.float64))
+        norm.bias = bias = nn.Parameter(torch.rand(channels, generator=made, dtype=torch.float64))
         means, variances = torch.rand(2, groups, channels, generator=made, dtype=torch.float64).unbind()
-        y = normalise(x, means, variances, weight, bias, 0.1, 1e-5)
+        y = getattr(norm, way)(x, means, variances)
         (y * torch.rand(y.shape, generator=made, dtype=torch.float64)).sum().backward()
         results.append([y.detach(), means, variances, x.grad, weight.grad, bias.grad])
     torch.testing.assert_close(results[0], results[1], rtol=1e-8, atol=1e-8)
@@ -192,7 +191,7 @@ def test_folding_groups_into_channels_changes_nothing(
 
 def test_folding_keeps_channels_last() -> None:
     x = pictures(8).to(memory_format=torch.channels_last)
-    y = folded(x, torch.zeros(4, 3), torch.ones(4, 3), torch.ones(3), torch.zeros(3), 0.1, 1e-5)
+    y = GroupedBatchNorm(3).folded(x, torch.zeros(4, 3), torch.ones(4, 3))
     assert y.is_contiguous(memory_format=torch.channels_last)
 
 

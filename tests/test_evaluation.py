@@ -11,10 +11,10 @@ from hypothesis import given, strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from cltools.config import EvaluationSettings
 from cltools.datasets import ImageSet
 from cltools.evaluation import (
     PROTOCOLS,
-    EvaluationSettings,
     FinetuneRecipe,
     LinearRecipe,
     Predictions,
@@ -31,7 +31,6 @@ from cltools.evaluation import (
     knn_predict,
     linear_predict,
     linear_probe,
-    neighbour_purity,
     predict,
     probe_predict,
     uniformity,
@@ -249,14 +248,14 @@ def test_knn_is_the_same_in_chunks_and_under_autocast(protocol: knn.Protocol, mo
         assert knn_accuracy(bank, bank_labels, queries, labels, protocol=protocol) == whole
 
 
-@pytest.mark.parametrize("measure", [knn_accuracy, linear_probe])
-def test_shapes_that_do_not_fit_are_refused_outside_the_tests_too(measure):
+@pytest.mark.parametrize("predicting", [knn_predict, probe_predict])
+def test_shapes_that_do_not_fit_are_refused_outside_the_tests_too(predicting):
     x, y = torch.randn(5, 3, generator=seeded()), torch.tensor([0, 1, 0, 1, 0])
-    measure = inspect.unwrap(measure)  # without the tests' own check of shapes
+    predicting = inspect.unwrap(predicting)  # without the tests' own check of shapes
     with pytest.raises(ValueError, match="embed both with the same encoder"):
-        measure(x, y, x[:, :2], y)
+        predicting(x, y, x[:, :2])
     with pytest.raises(ValueError, match="5 features but 4 labels"):
-        measure(x, y[:4], x, y)
+        predicting(x, y[:4], x)
 
 
 @pytest.mark.parametrize("measure", [knn_accuracy, linear_probe])
@@ -275,7 +274,7 @@ def test_what_cannot_be_compared_is_refused_with_the_reason(measure):
 def test_an_unknown_protocol_names_the_known():
     x, y = torch.ones(2, 2), torch.zeros(2, dtype=torch.int64)
     with pytest.raises(ValueError, match=r"'knn20'\. Did you mean knn200"):
-        knn.check_protocol("knn20")
+        inspect.unwrap(knn_predict)(x, y, x, protocol="knn20")
     assert knn_accuracy(x, y, x, y, protocol="knn10") == 100
 
 
@@ -376,37 +375,19 @@ def test_uniformity_and_alignment_agree_with_a_loop(seed: int, n: int, t: float)
 
 @pytest.mark.parametrize("cells", [1, 40, 41 * 7, 41 * 40])
 def test_blocks_of_rows_change_nothing(cells: int, monkeypatch: pytest.MonkeyPatch):
-    z, labels = clusters(41)
-    whole = uniformity(z), neighbour_purity(z, labels, 5)
+    z, _ = clusters(41)
+    whole = uniformity(z)
     monkeypatch.setattr(geometry, "CELLS", cells)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert uniformity(z) == pytest.approx(whole[0], rel=1e-6)
-        assert neighbour_purity(z, labels, 5) == whole[1]
-
-
-@given(seed=seeds, n=st.integers(2, 15), k=st.integers(1, 20))
-def test_neighbour_purity_agrees_with_a_loop(seed: int, n: int, k: int):
-    generator = seeded(seed)
-    x, labels = torch.randn(n, 4, generator=generator), torch.randint(0, 3, (n,), generator=generator)
-    shares = []
-    for i in range(n):
-        near = sorted((j for j in range(n) if j != i), key=lambda j: -cosine(x[i], x[j]))[:k]
-        shares.append(sum(bool(labels[j] == labels[i]) for j in near) / len(near))
-    assert neighbour_purity(x, labels, k) == pytest.approx(sum(shares) / n)
+        assert uniformity(z) == pytest.approx(whole, rel=1e-6)
 
 
 def test_geometry_refuses_what_has_no_meaning():
-    x, y = clusters(5)
+    x, _ = clusters(5)
     with pytest.raises(ValueError, match="two rows"):
         uniformity(x[:1])
     with pytest.raises(ValueError, match="t is 0"):
         uniformity(x, 0)
-    with pytest.raises(ValueError, match="two"):
-        neighbour_purity(x[:1], y[:1])
-    with pytest.raises(ValueError, match="k is 0"):
-        neighbour_purity(x, y, 0)
-    with pytest.raises(ValueError, match="unknown"):
-        neighbour_purity(x, -torch.ones_like(y))
 
 
 # Reports

@@ -48,20 +48,3 @@ def test_a_confusion_is_written_with_its_classes_and_protocol() -> None:
 
 def test_names_tell_classes_apart() -> None:
     assert named(("crane", "cat", "crane", "")) == ["crane (0)", "cat", "crane (2)", "(3)"]
-
-
-def test_what_cannot_be_counted_is_refused() -> None:
-    some, none = torch.tensor([0, 1]), torch.tensor([], dtype=torch.int64)
-    with pytest.raises(ValueError, match="no image to count"):
-        accuracy(none, none)
-    with pytest.raises(ValueError, match="from 0 to 1, outside 0 to 0"):
-        confusion(some, some, 1)
-    with pytest.raises(ValueError, match="from -1 to 0, outside 0 to 1"):
-        confusion(some - 1, some - 1, 2)
-
-
-def test_another_number_of_predictions_is_refused_outside_the_tests_too() -> None:
-    import inspect
-
-    with pytest.raises(ValueError, match="2 predictions for 3 images"):
-        inspect.unwrap(accuracy)(torch.tensor([0, 1]), torch.tensor([0, 1, 1]))

@@ -56,7 +56,6 @@ MISTAKES: dict[int, tuple[str, tuple[str, ...]]] = {
             "tests/test_training.py::test_a_moco_step_is_the_formula_and_sgd",
             "tests/test_interop.py::test_an_images_older_keys_are_never_its_negatives_nor_mined",
             "tests/test_evaluation_diagnosis.py::test_self_hits_happen_as_often_as_expected",
-            "tests/test_evaluation_diagnosis.py::test_expected_self_hits_closed_forms",
         ),
     ),
     2: (
@@ -229,7 +228,6 @@ MISTAKES: dict[int, tuple[str, tuple[str, ...]]] = {
             "tests/test_mining.py::test_positives_agree_with_the_loop",
             "tests/test_evaluation_diagnosis.py::test_the_closest_are_those_of_a_loop",
             "tests/test_evaluation_diagnosis.py::test_the_purity_of_all_k_mined_is_that_by_k",
-            "tests/test_evaluation.py::test_neighbour_purity_agrees_with_a_loop",
         ),
     ),
     20: (

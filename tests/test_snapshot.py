@@ -276,30 +276,6 @@ def test_a_snapshot_knows_the_command_and_the_commit_that_took_it(
     assert now.command == "python -m cltools snapshot digits-moco 'a b.npz'" and now.commit == "0123456789"
 
 
-def test_positives_apart_from_the_keys_take_their_place(
-    recorded: tuple[Run, Recorder, Snapshot], tmp_path: Path
-) -> None:
-    snapshot = recorded[2]
-    others = np.stack([unit(120, seed=1), unit(120, seed=2)])
-    apart = replace(snapshot, positives=others)
-    rows = torch.tensor([5, 0, 77])
-    was, now = snapshot.similarities(rows, epoch=0), apart.similarities(rows, epoch=0)
-    expected = (torch.from_numpy(snapshot.anchors[0]) * torch.from_numpy(others[0])).sum(1)[rows]
-    torch.testing.assert_close(now.anchor_positive, expected)
-    assert (
-        was.positive_keys is not None
-        and now.positive_keys is not None
-        and not torch.equal(now.positive_keys, was.positive_keys)
-    )
-    assert torch.equal(now.anchor_keys, was.anchor_keys) and torch.equal(now.own, was.own)
-    apart.save(tmp_path / "a.npz")
-    found = Snapshot.load(tmp_path / "a.npz").positives
-    assert found is not None and found == pytest.approx(others, abs=1e-3)
-    assert np.linalg.norm(found, axis=-1) == pytest.approx(1, abs=1e-6)
-    with pytest.raises(ValueError, match="contradict each other at positives"):
-        Snapshot.load(rewritten(tmp_path / "a.npz", positives=np.zeros((1, 120, 8), np.float16)))
-
-
 def test_a_recorder_that_recorded_nothing_says_so() -> None:
     recorder = Recorder(images(), 40, epochs=(9,))
     run = fit(asked(epochs=1), images=images(), callbacks=[recorder])
@@ -333,7 +309,6 @@ def test_a_snapshot_comes_back_but_for_half_precision(recorded: tuple[Run, Recor
     assert [p.name for p in path.parent.iterdir()] == ["digits.npz"]
     with np.load(path, allow_pickle=False) as file:
         assert file["anchors"].dtype == file["kept"].dtype == np.float16
-        assert "positives" not in file.files
 
 
 def rewritten(path: Path, **changes: Any) -> Path:
@@ -363,7 +338,6 @@ def rewritten(path: Path, **changes: Any) -> Path:
         ({"kept": np.zeros((1, 2, 120), np.float16)}, "contradict each other at kept"),
         ({"kept": np.zeros((2, 2, 120), np.float32)}, r"its array kept is not float16 \[m, e, n\]"),
         ({"trustworthiness": None}, r"its array trustworthiness is not float32 \[m, e\]"),
-        ({"positives": np.zeros((2, 120, 8), np.float32)}, r"its array positives is not float16"),
     ],
 )
 def test_a_file_that_is_not_whole_is_named(

@@ -39,7 +39,7 @@ def test_rows_of_any_length_become_unit_vectors_of_their_direction(seed: int, po
     snapshot = taken(z * 10.0**power)
     expected = np.array([row / np.sqrt((row**2).sum()) for row in z])
     assert snapshot.anchors[0] == pytest.approx(expected, abs=1e-6) and snapshot.anchors.dtype == np.float32
-    assert np.array_equal(snapshot.keys, snapshot.anchors) and snapshot.positives is None
+    assert np.array_equal(snapshot.keys, snapshot.anchors)
 
 
 @pytest.mark.parametrize("kind", ["float16", "float64", "int8", torch.float16, torch.bfloat16, torch.float64])
@@ -117,8 +117,9 @@ def spoilt(**values: float) -> ndarray:
         ({"ids": [f"p{i}" for i in range(40)]}, "keep names in a table of your own"),
         (
             {"images": np.zeros((40, 8, 8, 3), np.uint8)},
-            r"images are uint8 \[40, 8, 8, 3\]; give uint8 \[40, 3, H, W\]",
+            r"images must be uint8 \[N, 3, H, W\], got torch.uint8 \[40, 8, 8, 3\]",
         ),
+        ({"images": np.zeros((39, 3, 8, 8), np.uint8)}, "There are 39 images for 40 embeddings"),
         ({"labels": [0] * 39}, "There are 39 labels for 40 embeddings"),
     ],
 )

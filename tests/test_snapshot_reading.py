@@ -1,6 +1,7 @@
 """Embeddings in files of other programs: what comes back, and what is said where it is not clear."""
 
 import io
+import sys
 import zipfile
 from importlib import util
 from pathlib import Path
@@ -11,7 +12,6 @@ import pandas as pd
 import pytest
 
 from cltools import read_embeddings
-from cltools.snapshot import reading
 
 Z = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
 NAMES = np.array(["a", "b", "a", "c", "b"])
@@ -59,16 +59,11 @@ def test_files_of_other_kinds_are_named(tmp_path: Path) -> None:
         (tmp_path / "z.npy").write_bytes(content)
         with pytest.raises(ValueError, match="it is damaged, or holds objects"):
             read_embeddings(tmp_path / "z.npy")
-    np.savez(tmp_path / "z.npz", z=Z)
-    (tmp_path / "z.npz").rename(tmp_path / "z.npy")
-    with pytest.raises(ValueError, match=r"rename it to end in \.npz"):
-        read_embeddings(tmp_path / "z.npy")
     (tmp_path / "whole.npy").rename(tmp_path / "z.npz")
-    with pytest.raises(ValueError, match=r"rename it to end in \.npy"):
-        read_embeddings(tmp_path / "z.npz")
+    assert np.array_equal(read_embeddings(tmp_path / "z.npz")[0], Z), "what it is decides, not its ending"
     with zipfile.ZipFile(tmp_path / "z.npz", "w") as archive:
         archive.writestr("z.npy", b"no numbers")
-    with pytest.raises(ValueError, match="it is damaged"):
+    with pytest.raises(ValueError, match="None is an array"):
         read_embeddings(tmp_path / "z.npz")
 
 
@@ -80,7 +75,6 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function that puts a table behind a file."""
     path = tmp_path / "z.parquet"
     path.touch()
-    monkeypatch.setattr(reading, "find_spec", lambda name: name)
 
     def put(table: pd.DataFrame) -> Path:
         monkeypatch.setattr(pd, "read_parquet", lambda given, engine: table if given == path else None)
@@ -116,7 +110,7 @@ def test_a_label_that_is_missing_is_none(told: Any) -> None:
 
 def test_without_a_reader_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "z.parquet").write_bytes(b"PAR1")
-    monkeypatch.setattr(reading, "find_spec", lambda name: None if name == "pyarrow" else util.find_spec(name))
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ValueError, match=r"needs pyarrow: pip install pyarrow. Or save the embeddings with np\.save"):
         read_embeddings(tmp_path / "z.parquet")
 

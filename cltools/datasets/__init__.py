@@ -2,5 +2,3 @@
 
 from cltools.datasets.image_set import DataSettings, ImageSet, data_root, split_holdout
 from cltools.datasets.load import has_test, image_sets, load_images
-
-__all__ = ["DataSettings", "ImageSet", "data_root", "has_test", "image_sets", "load_images", "split_holdout"]

@@ -4,13 +4,11 @@ import hashlib
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -52,14 +50,8 @@ def obtain(archive: Archive, root: Path, download: bool) -> Path:
     return folder
 
 
-def md5_of(path: Path) -> str:
-    """The md5 of a file, to recognise it; md5 is what the sources publish."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
 def check(path: Path, md5: str, advice: str) -> None:
-    """Raises a ValueError that names `path`, what was expected and `advice`, unless the file has this md5.
+    """Raises an error that names `path`, what was expected and `advice`, unless the file has the md5 published.
 
     Raises:
         FileNotFoundError: The file is missing.
@@ -67,7 +59,8 @@ def check(path: Path, md5: str, advice: str) -> None:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing (expected with md5 {md5}). {advice}.")
-    found = md5_of(path)
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if found != md5:
         raise CltoolsError(
             f"{path} is truncated or altered: expected md5 {md5}, but its {path.stat().st_size:,} bytes have "
@@ -108,49 +101,20 @@ def unpack(file: Path, folder: Path) -> None:
     """Unpacks `file`, whose members all lie in one folder, so that `folder` appears complete or not at all.
 
     Raises:
-        ValueError: The file is no archive, or a member is a link or points outside the folder.
+        ValueError: The file is no archive, or a member of a tar is a link or a device.
     """
     with TemporaryDirectory(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent) as scratch:
         try:
-            for name, source in tqdm(_members(file), desc=f"Unpacking {file.name}"):
-                target = Path(scratch) / safe_path(name, file)
-                (target if source is None else target.parent).mkdir(parents=True, exist_ok=True)
-                if source is not None:
-                    with source, target.open("wb") as copy:
-                        shutil.copyfileobj(source, copy)
+            if zipfile.is_zipfile(file):
+                with zipfile.ZipFile(file) as zipped:  # which keeps every member below the folder
+                    for name in tqdm(zipped.namelist(), desc=f"Unpacking {file.name}"):
+                        zipped.extract(name, scratch)
+            else:
+                with tarfile.open(file) as tar:
+                    tar.extraction_filter = getattr(tarfile, "data_filter", None)  # does so too; from Python 3.11.4 on
+                    tar.extractall(scratch)
         except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
             raise CltoolsError(f"{file} cannot be unpacked: {error}. Move it away and download it again.") from error
         if not Path(scratch, folder.name).is_dir():
             raise CltoolsError(f"{file} does not hold the folder {folder.name}. Download it again.")
         Path(scratch, folder.name).rename(folder)
-
-
-def safe_path(name: str, file: Path) -> PurePosixPath:
-    """The member's path, if it stays inside the folder it is unpacked to.
-
-    Raises:
-        ValueError: The path is absolute, names a drive, or climbs out by "..".
-    """
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in name:
-        raise CltoolsError(
-            f"{file} was not unpacked: its member {name!r} points outside the folder. Get the archive from its source."
-        )
-    return path
-
-
-def _members(file: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    """Name and content of each member; None for a folder."""
-    if zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as archive:
-            for entry in archive.infolist():
-                yield entry.filename, None if entry.is_dir() else archive.open(entry)
-        return
-    with tarfile.open(file) as tar:
-        for member in tar:
-            if not (member.isfile() or member.isdir()):
-                raise CltoolsError(
-                    f"{file} was not unpacked: its member {member.name!r} is a link or a device, which can point "
-                    "outside the folder. Get the archive from its source."
-                )
-            yield member.name, tar.extractfile(member)

@@ -3,10 +3,8 @@
 Shapes: N pictures, B of them in a block, H and W their height and width, S the wanted size.
 """
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,8 +25,8 @@ if TYPE_CHECKING:
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
 # Pillow lets go of Python's lock while it decodes, but not while it opens a file: threads pay for large ones alone.
 LARGE, MOST_THREADS = 1 << 15, 8  # bytes of a file
-# Pictures that a thread decodes before it is handed others; fewer where they are large, so that memory is bounded.
-BLOCK, BLOCK_BYTES = 64, 1 << 22
+# Pictures of a block; fewer where they are large, so that memory is bounded.
+BLOCK, BLOCK_BYTES = 64, 1 << 26
 
 
 def is_picture(name: str) -> bool:
@@ -38,17 +36,11 @@ def is_picture(name: str) -> bool:
 
 def read_pictures(paths: Sequence[Path], size: int | None = None) -> UInt8[Tensor, "N 3 H W"]:
     """The pictures at `paths`, in order; arguments and errors as of `decode`."""
-    images, row = torch.empty(0), 0
-    for block in decode(paths, size):
-        if row == 0:
-            images = torch.empty(len(paths), *block.shape[1:], dtype=torch.uint8)
-        images[row : row + len(block)] = torch.from_numpy(block)
-        row += len(block)
-    return images
+    return torch.from_numpy(np.concatenate([*decode(paths, size)]))
 
 
 def decode(paths: Sequence[Path], size: int | None = None) -> Iterator[UInt8[ndarray, "B 3 H W"]]:
-    """The pictures at `paths` in order, in blocks of one length but for the last; threads are a few blocks ahead.
+    """The pictures at `paths` in order, in blocks of one length but for the last.
 
     Args:
         paths: At least one image file.
@@ -61,40 +53,27 @@ def decode(paths: Sequence[Path], size: int | None = None) -> Iterator[UInt8[nda
     length = max(1, min(BLOCK, BLOCK_BYTES // first.numel()))
     threads = min(usable_processors(), MOST_THREADS) if paths[0].stat().st_size >= LARGE else 1
 
-    def work(start: int) -> UInt8[ndarray, "B 3 H W"]:
-        part = paths[start : start + length]
-        block = np.empty((len(part), *first), np.uint8)
-        for row, path in enumerate(part):
-            picture = _sized(read_picture(path), size)
-            if picture.shape != first:
-                raise CltoolsError(
-                    f"Images differ in size: {paths[0]} is {_wide_by_high(first)} and {path} is "
-                    f"{_wide_by_high(picture.shape)} (width×height). Pass size=, for example size=64: the shorter side "
-                    "is scaled, then the centre cut."
-                )
-            block[row] = picture.numpy()
-        return block
+    def fitting(path: Path) -> UInt8[Tensor, "3 H W"]:
+        picture = _sized(read_picture(path), size)
+        if picture.shape != first:
+            raise CltoolsError(
+                f"Images differ in size: {paths[0]} is {first[2]}×{first[1]} and {path} is {picture.shape[2]}×"
+                f"{picture.shape[1]} (width×height). Pass size=, for example size=64: the shorter side is scaled, then "
+                "the centre cut."
+            )
+        return picture
 
-    starts = iter(range(0, len(paths), length))
     bar = tqdm(total=len(paths), desc="Decoding images", leave=False, delay=1)
     with bar, ThreadPoolExecutor(threads) as pool:
-        ahead = deque(pool.submit(work, start) for start in islice(starts, 2 * threads))
-        try:
-            while ahead:
-                block = ahead.popleft().result()
-                ahead.extend(pool.submit(work, start) for start in islice(starts, 1))
-                bar.update(len(block))
-                yield block
-        finally:
-            pool.shutdown(cancel_futures=True)  # after an error, or a reader that stops, the rest is not wanted
+        over = pool.map if threads > 1 else map
+        for start in range(0, len(paths), length):
+            block = torch.stack([*over(fitting, paths[start : start + length])])
+            bar.update(len(block))
+            yield block.numpy()
 
 
 def _sized(picture: UInt8[Tensor, "3 H W"], size: int | None) -> Tensor:
     return picture if size is None else resize(picture[None], size)[0]
-
-
-def _wide_by_high(shape: tuple[int, ...]) -> str:
-    return f"{shape[2]}×{shape[1]}"
 
 
 def read_picture(path: Path) -> UInt8[Tensor, "3 H W"]:

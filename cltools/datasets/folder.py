@@ -28,11 +28,9 @@ def load_folder(folder: Path, split: str, data: DataSettings, keep_in: Path | No
         raise FileNotFoundError(f"There is no folder {folder}. Check the path, or create it with your images in it.")
     splits = split_folders(folder)
     if split not in splits:
-        have = (
-            f"only the splits {', '.join(splits)}"
-            if splits != {"train": folder}
-            else "no split folders, so it is one split, 'train'"
-        )
+        have = f"only the splits {', '.join(splits)}"
+        if splits == {"train": folder}:
+            have = "no split folders, so it is one split, 'train'"
         raise FileNotFoundError(
             f"{folder} has {have}; there is no {split!r}. Load another split, or put the images in {folder / split}."
         )

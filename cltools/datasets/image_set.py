@@ -145,10 +145,7 @@ def split_holdout(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, 
     _check_share(share)
     count = round(share * len(images))
     if share > 0 and not 0 < count < len(images):
-        raise CltoolsError(
-            f"A holdout of {share} keeps {count} of {len(images)} images. "
-            "Choose a share that leaves images on both sides."
-        )
+        raise CltoolsError(f"A holdout of {share} keeps {count} of {len(images)} images; leave images on both sides.")
     by_id = torch.argsort(images.ids.cpu(), stable=True)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     held = torch.zeros(len(images), dtype=torch.bool)

@@ -1,7 +1,6 @@
 """The register of all image sets, and `load_images`: one call for every source of images."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,31 +45,26 @@ class Stored:
         return self.splits(root) == [*SPLITS] or (root / self.unpacked).is_dir() or (root / self.archive).is_file()
 
 
-@dataclass(frozen=True)
-class Source:
-    """How a set is loaded: given "train" or "test" and the settings that ask for it.
-
-    A loader that reads picture files heeds limit and size itself, so that no file is opened in vain; to any other
-    `load_images` applies them.
-
-    Attributes:
-        load: the function.
-        stored: where it lies, for a set that has to be downloaded.
-    """
-
-    load: Callable[[str, DataSettings], ImageSet]
-    stored: Stored | None = None
-
-
 SOURCES = {
-    "digits": Source(load_digits),
-    "shapes": Source(load_shapes),
-    # CIFAR's names are torchvision's, which is not imported to look whether a file is there.
-    "cifar10": Source(load_cifar, Stored("cifar-10-python.tar.gz", "cifar-10-batches-py", "cifar10")),
-    "cifar100": Source(load_cifar, Stored("cifar-100-python.tar.gz", "cifar-100-python", "cifar100")),
-    "tinyimagenet": Source(load_tinyimagenet, Stored(ARCHIVE.file, ARCHIVE.folder)),
+    "digits": load_digits,
+    "shapes": load_shapes,
+    "cifar10": load_cifar,
+    "cifar100": load_cifar,
+    "tinyimagenet": load_tinyimagenet,
 }
-STORED = {name: source.stored for name, source in SOURCES.items() if source.stored is not None}
+"""How a set is loaded, given "train" or "test" and the settings that ask for it.
+
+A loader that reads picture files heeds limit and size itself, so that no file is opened in vain; to any other
+`load_images` applies them.
+"""
+
+# CIFAR's names are torchvision's, which is not imported to look whether a file is there.
+STORED = {
+    "cifar10": Stored("cifar-10-python.tar.gz", "cifar-10-batches-py", "cifar10"),
+    "cifar100": Stored("cifar-100-python.tar.gz", "cifar-100-python", "cifar100"),
+    "tinyimagenet": Stored(ARCHIVE.file, ARCHIVE.folder),
+}
+"""Where a set lies that has to be downloaded."""
 
 
 def image_sets() -> tuple[str, ...]:
@@ -116,7 +110,7 @@ def load_images(
             f"{name} has the splits 'train' and 'test', not {split!r}. "
             "For a validation split hold out a share of the training images: DataSettings(holdout=0.1)."
         )
-    images = SOURCES[data.name].load(split, data)
+    images = SOURCES[data.name](split, data)
     if limit is not None and len(images) > limit:
         images = images.select(draw(len(images), limit))
     return images if size is None else replace(images, images=resize(images.images, size))

@@ -40,11 +40,7 @@ class UnusableError(ValueError):
 
 
 def read_kept(
-    paths: Sequence[Path],
-    size: int | None,
-    base: Path,
-    kept: Sequence[Path],
-    rows: Int64[Tensor, " M"] | None = None,
+    paths: Sequence[Path], size: int | None, base: Path, kept: Sequence[Path], rows: Int64[Tensor, " M"] | None = None
 ) -> UInt8[Tensor, "M 3 H W"]:
     """The pictures at `paths`, or those of some rows: from kept pixels, else decoded, and kept where it pays.
 

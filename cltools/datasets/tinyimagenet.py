@@ -1,6 +1,5 @@
 """TinyImageNet: 200 classes of 64×64 pictures, from the official tree or its checked archive."""
 
-from collections import Counter
 from pathlib import Path
 
 from cltools.datasets.archives import Archive, obtain
@@ -56,13 +55,8 @@ def annotated(folder: Path, number: dict[str, int]) -> list[tuple[Path, int]]:
         if wnid not in number:
             raise CltoolsError(f"Line {row} of {listing} names no known class: {line!r}. {_again(folder.parent)}")
         if name not in present:
-            raise FileNotFoundError(
-                f"{folder / 'images' / name} is missing, {listing} lists it. {_again(folder.parent)}"
-            )
-        pairs.append((present.pop(name), number[wnid]))
-    if present:
-        stray = sorted(present.values())[0]
-        raise CltoolsError(f"{listing} gives no class for {stray}. {_again(folder.parent)}")
+            raise FileNotFoundError(f"{folder / 'images' / name} is missing. {_again(folder.parent)}")
+        pairs.append((present[name], number[wnid]))
     return pairs
 
 
@@ -74,8 +68,8 @@ def class_names(folder: Path, wnids: list[str]) -> tuple[str, ...]:
             wnid, _, names = line.partition("\t")
             words[wnid] = names.split(",")[0].strip()
     plain = [words.get(wnid, wnid) for wnid in wnids]
-    count = Counter(plain)
-    return tuple(name if count[name] == 1 else f"{name} ({wnid})" for name, wnid in zip(plain, wnids, strict=True))
+    pairs = zip(plain, wnids, strict=True)
+    return tuple(name if plain.count(name) == 1 else f"{name} ({wnid})" for name, wnid in pairs)
 
 
 def read_lines(path: Path) -> list[str]:

@@ -3,5 +3,3 @@
 from cltools.encoders.encoder import Encoder, EncoderSettings, build_encoder
 from cltools.encoders.momentum import MomentumCopy
 from cltools.encoders.norm import GroupedBatchNorm
-
-__all__ = ["Encoder", "EncoderSettings", "GroupedBatchNorm", "MomentumCopy", "build_encoder"]

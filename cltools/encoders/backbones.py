@@ -25,23 +25,15 @@ class Tiny(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in zip((3, *TINY_WIDTHS), TINY_WIDTHS, strict=False):
-            layers += [
-                nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
-                GroupedBatchNorm(after),
-                nn.ReLU(inplace=True),
-            ]
-            nn.init.kaiming_normal_(layers[-3].weight, mode="fan_out", nonlinearity="relu")  # type: ignore[arg-type]
+            convolution = nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)
+            nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+            layers += [convolution, GroupedBatchNorm(after), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Features [B, D] of pixels [B, 3, H, W]."""
         features: Tensor = self.layers(pixels).mean((2, 3))
         return features
-
-
-def tiny() -> tuple[nn.Module, int]:
-    """The tiny backbone and its D."""
-    return Tiny(), Tiny.dim
 
 
 def resnet(name: str, max_pool: bool) -> tuple[nn.Module, int]:

@@ -6,8 +6,6 @@ deviation; they are buffers, saved with the weights, so weights and data cannot 
 Legend: B images, D features, d projection.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -16,7 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from cltools.datasets import ImageSet
-from cltools.encoders.backbones import OwnBackbone, feature_dim, home, resnet, tiny
+from cltools.encoders.backbones import OwnBackbone, Tiny, feature_dim, home, resnet
 from cltools.encoders.norm import GroupedBatchNorm, Stacking
 from cltools.errors import CltoolsError, unknown
 
@@ -48,9 +46,7 @@ class EncoderSettings:
         if self.backbone not in get_args(Backbone):
             raise unknown("backbone", self.backbone, get_args(Backbone))
         if self.max_pool and self.backbone == "tiny":
-            raise CltoolsError(
-                "EncoderSettings: the tiny backbone has no max-pool; set max_pool=False or take a ResNet."
-            )
+            raise CltoolsError("EncoderSettings: the tiny backbone has no max-pool; set max_pool=False, or a ResNet.")
         for name in ("hidden", "projection"):
             if getattr(self, name) < 1:
                 raise CltoolsError(f"EncoderSettings: {name} is {getattr(self, name)}; it must be at least 1.")
@@ -159,9 +155,7 @@ def pixels(images: Tensor) -> Tensor:
     return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
-def pixel_statistics(
-    images: UInt8[Tensor, "N 3 H W"],
-) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
+def pixel_statistics(images: UInt8[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
     """Mean and deviation of each channel over images and positions, in [0, 1].
 
     Sums are of integers, so the result does not depend on their order. A channel that never varies gets the deviation
@@ -179,10 +173,7 @@ def pixel_statistics(
 
 
 def build_encoder(
-    settings: EncoderSettings,
-    images: ImageSet | None,
-    backbone: nn.Module | None = None,
-    seed: int = 0,
+    settings: EncoderSettings, images: ImageSet | None, backbone: nn.Module | None = None, seed: int = 0
 ) -> Encoder:
     """A new encoder on the CPU (with an own backbone: on its device), in training mode.
 
@@ -198,13 +189,14 @@ def build_encoder(
     Raises:
         ValueError: the own backbone fails on such pictures, or does not return [B, D].
     """
-    with _seeded(seed):
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # the CPU's alone
         if backbone is not None:
             size = (32, 32) if images is None else (images.images.shape[2], images.images.shape[3])
             dim = feature_dim(backbone, size)
             module: nn.Module = OwnBackbone(backbone)
         elif settings.backbone == "tiny":
-            module, dim = tiny()
+            module, dim = Tiny(), Tiny.dim
         else:
             module, dim = resnet(settings.backbone, settings.max_pool)
         encoder = Encoder(module, dim, settings)
@@ -215,11 +207,3 @@ def build_encoder(
     if backbone is not None:
         encoder.to(home(backbone))
     return encoder.train()
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """The CPU's global generator at `seed`, and afterwards where it was; other devices are not touched."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield

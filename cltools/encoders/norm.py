@@ -45,6 +45,11 @@ class GroupedBatchNorm(nn.BatchNorm2d):
             layer that belongs to no encoder takes the statistics of the whole batch.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
     def __init__(self, channels: int) -> None:
         """Batch norm of that many channels C, with torch's defaults."""
         super().__init__(channels)
@@ -52,54 +57,34 @@ class GroupedBatchNorm(nn.BatchNorm2d):
 
     def forward(self, input: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
         """Normalise; statistics are at least float32, whatever the input's type."""
-        mean, var, momentum = self.running_mean, self.running_var, self.momentum
-        assert mean is not None and var is not None and momentum is not None and self.num_batches_tracked is not None
+        mean, var = self.running_mean, self.running_var
         if not self.training:
             return F.batch_norm(input, mean, var, self.weight, self.bias, eps=self.eps)
         self.num_batches_tracked.add_(1)
         groups = self.stacking.groups(len(input))
         if groups == 1:
-            return F.batch_norm(input, mean, var, self.weight, self.bias, True, momentum, self.eps)
+            return F.batch_norm(input, mean, var, self.weight, self.bias, True, self.momentum, self.eps)
         # Each group moves its own copy of the running statistics; their mean has moved by the mean over groups.
-        means, variances = mean.repeat(groups, 1), var.repeat(groups, 1)  # [G, C]
+        means, variances = mean.repeat(groups, 1), var.repeat(groups, 1)
         # A kernel a group costs a CPU nothing and a GPU, launching hundreds, more than two copies of the input.
-        normalise = folded if input.is_cuda and groups > 2 else one_by_one
-        output = normalise(input, means, variances, self.weight, self.bias, momentum, self.eps)
+        normalise = self.folded if input.is_cuda and groups > 2 else self.one_by_one
+        output = normalise(input, means, variances)
         mean.copy_(means.mean(0))
         var.copy_(variances.mean(0))
         return output
 
+    def one_by_one(self, x: Tensor, means: Float[Tensor, "G C"], variances: Float[Tensor, "G C"]) -> Tensor:
+        """Normalise each group of x [B, C, *S] by a call of its own; `means` and `variances` are moved in place."""
+        groups = zip(x.chunk(len(means)), means, variances, strict=True)
+        options = self.weight, self.bias, True, self.momentum, self.eps
+        return torch.cat([F.batch_norm(part, mean, variance, *options) for part, mean, variance in groups])
 
-def one_by_one(
-    x: Float[Tensor, "B C *S"],
-    means: Float[Tensor, "G C"],
-    variances: Float[Tensor, "G C"],
-    weight: Float[Tensor, " C"],
-    bias: Float[Tensor, " C"],
-    momentum: float,
-    eps: float,
-) -> Float[Tensor, "B C *S"]:
-    """Normalise each group by a call of its own; `means` and `variances` are moved in place."""
-    groups = zip(x.chunk(len(means)), means, variances, strict=True)
-    return torch.cat([F.batch_norm(part, m, v, weight, bias, True, momentum, eps) for part, m, v in groups])
-
-
-def folded(
-    x: Float[Tensor, "B C *S"],
-    means: Float[Tensor, "G C"],
-    variances: Float[Tensor, "G C"],
-    weight: Float[Tensor, " C"],
-    bias: Float[Tensor, " C"],
-    momentum: float,
-    eps: float,
-) -> Float[Tensor, "B C *S"]:
-    """The same in one call: group g's channel c becomes channel gC + c of a batch of b images."""
-    groups = len(means)
-    last = x.movedim(1, -1)  # [B, S, C], without a copy where the memory is channels_last
-    grouped = torch.unflatten(last, 0, (groups, -1)).movedim(0, -2).flatten(-2)  # [b, S, GC]
-    y = F.batch_norm(
-        grouped.movedim(-1, 1), means.view(-1), variances.view(-1), weight.repeat(groups), bias.repeat(groups),
-        True, momentum, eps,
-    )  # fmt: skip
-    split = torch.unflatten(y.movedim(1, -1), -1, (groups, -1)).movedim(-2, 0)  # [G, b, S, C]
-    return split.flatten(0, 1).movedim(-1, 1)
+    def folded(self, x: Tensor, means: Float[Tensor, "G C"], variances: Float[Tensor, "G C"]) -> Tensor:
+        """The same in one call: group g's channel c becomes channel gC + c of a batch of b images."""
+        groups = len(means)
+        last = x.movedim(1, -1)  # [B, S, C], without a copy where the memory is channels_last
+        grouped = torch.unflatten(last, 0, (groups, -1)).movedim(0, -2).flatten(-2).movedim(-1, 1)  # [b, GC, S]
+        weight, bias = self.weight.repeat(groups), self.bias.repeat(groups)
+        y = F.batch_norm(grouped, means.view(-1), variances.view(-1), weight, bias, True, self.momentum, self.eps)
+        split = torch.unflatten(y.movedim(1, -1), -1, (groups, -1)).movedim(-2, 0)  # [G, b, S, C]
+        return split.flatten(0, 1).movedim(-1, 1)

@@ -10,17 +10,13 @@ def check_features(features: Tensor, what: str) -> None:
     if not len(features):
         raise CltoolsError(f"The {what} holds no image; give at least one.")
     if not features.isfinite().all():
-        raise CltoolsError(
-            f"The features of the {what} hold NaN or infinity: training diverged, or the weights are broken."
-        )
+        raise CltoolsError(f"The features of the {what} hold NaN or infinity: training diverged or weights are broken.")
 
 
 def check_labels(features: Tensor, labels: Tensor, what: str) -> None:
     """Refuse labels that are missing, unknown, or of another number than the features."""
     if len(labels) != len(features):
-        raise CltoolsError(
-            f"The {what} has {len(features)} features but {len(labels)} labels; give one label an image."
-        )
+        raise CltoolsError(f"The {what} has {len(features)} features but {len(labels)} labels; give one an image.")
     unknown = int((labels < 0).sum())
     if unknown:
         raise CltoolsError(
@@ -29,16 +25,11 @@ def check_labels(features: Tensor, labels: Tensor, what: str) -> None:
         )
 
 
-def check_bank(bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tensor) -> None:
+def check_bank(bank: Tensor, bank_labels: Tensor, queries: Tensor) -> None:
     """Refuse a bank and queries that cannot be compared."""
-    for features, known, what in ((bank, bank_labels, "bank"), (queries, labels, "queries")):
-        check_features(features, what)
-        check_labels(features, known, what)
-    check_alike(bank, queries)
-
-
-def check_alike(bank: Tensor, queries: Tensor) -> None:
-    """Refuse features of two encoders."""
+    check_features(bank, "bank")
+    check_labels(bank, bank_labels, "bank")
+    check_features(queries, "queries")
     if bank.shape[1] != queries.shape[1]:
         raise CltoolsError(
             f"The bank has {bank.shape[1]} features an image and the queries {queries.shape[1]}; "

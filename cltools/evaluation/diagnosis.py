@@ -8,9 +8,8 @@ Legend: B anchors, K keys.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int, Int8
@@ -51,13 +50,11 @@ class Diagnosis:
         anchors: B.
         keys: K.
         base_rate: P(same class) among all keys but those of the anchor's own image.
-        shares: rank shares of all keys, as given.
-        by_rank: P(same class) between each two consecutive shares, closest first.
+        by_rank: P(same class) between each two consecutive `RANK_SHARES`, closest first.
         bands: what each code of `Band` holds.
         recall: share of the same-class keys, own image excluded, that are not kept as negatives. A rule that drops by
             chance has the share of all keys it drops.
-        ks: as given.
-        by_k: P(same class) among the k closest keys: the purity of positives mined by this closeness, by k.
+        by_k: P(same class) among the k closest keys, for each of `KS`: the purity of positives mined by this closeness.
         hubness: of each anchor's 10 closest keys.
         mined_hubness: of the mined keys.
         self_hits: share of the anchors that meet a key of their own image.
@@ -70,11 +67,9 @@ class Diagnosis:
     anchors: int
     keys: int
     base_rate: Share
-    shares: tuple[float, ...]
     by_rank: tuple[Share, ...]
     bands: dict[Band, BandCount]
     recall: Share
-    ks: tuple[int, ...]
     by_k: tuple[Share, ...]
     hubness: Hubness
     mined_hubness: Hubness
@@ -92,11 +87,6 @@ class Diagnosis:
         """P(same class) among the mined positives."""
         return self.bands[Band.MINED].same_class
 
-    def to_plain(self) -> dict[str, Any]:
-        """Dicts, lists and numbers that JSON can hold, with None for NaN and bands by lower-case name."""
-        plain: dict[str, Any] = _plain(self)
-        return plain
-
     def __str__(self) -> str:
         return "\n".join(_lines(self))
 
@@ -107,8 +97,6 @@ def diagnose(
     selection: Selection,
     *,
     by: Closeness | None = None,
-    shares: Sequence[float] = RANK_SHARES,
-    ks: Sequence[int] = KS,
     ages: Int[Tensor, " K"] | None = None,
     temperature: float | None = None,
 ) -> Diagnosis:
@@ -119,13 +107,11 @@ def diagnose(
         selection: from `select`.
         by: what "close" means: to the positive, to the anchor, or the larger of both cosines ("either"). None: to the
             positive where z'·n was computed, else to the anchor.
-        shares: ascending rank shares of all K keys, counted as a band's edges are.
-        ks: numbers of closest keys.
         ages: of the keys (`Queue.ages`).
         temperature: the loss's, to tell where an estimated mass is clamped.
 
     Raises:
-        ValueError: shares that do not ascend or leave [0, 1], k below 1, or a temperature that is not above 0.
+        ValueError: a temperature that is not above 0.
     """
     own, same = s.own, s.same_class
     keys, mined = own.shape[1], selection.band == Band.MINED
@@ -136,12 +122,10 @@ def diagnose(
         anchors=len(own),
         keys=keys,
         base_rate=_share_among(~own, same),
-        shares=tuple(shares),
-        by_rank=same_class_by_rank(score, own, same, shares),
+        by_rank=same_class_by_rank(score, own, same, RANK_SHARES),
         bands=band_counts(selection.band, same),
         recall=NOTHING if same is None else _share_among(same & ~own, selection.band != Band.POTENTIAL),
-        ks=tuple(ks),
-        by_k=mined_purity_by_k(score, own, same, ks),
+        by_k=mined_purity_by_k(score, own, same, KS),
         hubness=hubness(closest(score, own, HUB_K), keys),
         mined_hubness=hubness(mined.nonzero()[:, 1], keys),
         self_hits=self_hits(own),
@@ -238,23 +222,9 @@ def _closest_first(marked: Tensor, score: Tensor, own: Tensor) -> Tensor:
     return torch.cat(rows)
 
 
-def _plain(value: Any) -> Any:
-    if is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, dict):
-        return {band.name.lower(): _plain(item) for band, item in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
 # the table
 
-CLOSE_TO: dict[Closeness, str] = {
-    "positive": "positive (z'·n)",
-    "anchor": "anchor (z·n)",
-    "either": "positive or the anchor",
-}
+CLOSE_TO = {"positive": "positive (z'·n)", "anchor": "anchor (z·n)", "either": "positive or the anchor"}
 
 
 def _lines(d: Diagnosis) -> Iterator[str]:
@@ -265,10 +235,10 @@ def _lines(d: Diagnosis) -> Iterator[str]:
     yield f"{'':<16}{'keys':>10}{'of all':>10}" + "   P(same class)" * labelled
     if labelled:
         yield _row("base rate", d.base_rate.count / d.anchors, d.keys, d.base_rate)
-        for (a, b), share in zip(pairwise(_edges(d.shares, d.keys)), d.by_rank, strict=True):
+        for (a, b), share in zip(pairwise(_edges(RANK_SHARES, d.keys)), d.by_rank, strict=True):
             if share.count:
                 yield _row(f"rank {a + 1:,}" + f"–{b:,}" * (b > a + 1), b - a, d.keys, share)
-        for k, share in zip(d.ks, d.by_k, strict=True):
+        for k, share in zip(KS, d.by_k, strict=True):
             if k <= d.keys:
                 yield _row(f"closest {k:,}", k, d.keys, share)
     for band, held in d.bands.items():

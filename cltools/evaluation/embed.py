@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import eval_mode, home
+from cltools.encoders.encoder import pixels
 from cltools.errors import CltoolsError
 
 
@@ -49,19 +50,18 @@ def embed(
         ValueError: no images, a batch below 1, features that are not one vector an image, or projections of what is
             no module.
     """
-    pixels = images.images if isinstance(images, ImageSet) else images
+    pictures = images.images if isinstance(images, ImageSet) else images
     if batch < 1:
         raise CltoolsError(f"The batch is {batch}; it must be at least 1.")
-    if not len(pixels):
+    if not len(pictures):
         raise CltoolsError("There are no images to embed; give at least one.")
-    place = torch.device(device) if device is not None else home(encoder, pixels.device)
+    place = torch.device(device) if device is not None else home(encoder, pictures.device)
     read = reader(encoder, projection)
     rows = []
     with eval_mode(encoder), torch.autocast(place.type, enabled=False):
-        for start in range(0, len(pixels), batch):
-            x = pixels[start : start + batch].to(place, non_blocking=True)
-            x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
-            rows.append(_vectors(read(x), len(x)))
+        for start in range(0, len(pictures), batch):
+            x = pictures[start : start + batch].to(place, non_blocking=True)
+            rows.append(_vectors(read(pixels(x).float()), len(x)))
     return torch.cat(rows)
 
 

@@ -13,6 +13,7 @@ Legend: N training images, M labelled ones among them, Q test images, C classes.
 import copy
 import math
 from dataclasses import dataclass
+from itertools import chain, repeat
 
 import torch
 from jaxtyping import Int, Int64
@@ -47,8 +48,6 @@ class FinetuneRecipe:
     """At batch 256; scaled with the batch."""
     momentum: float = 0.9
     """Momentum of SGD, Nesterov's."""
-    weight_decay: float = 0.0
-    """Weight decay of SGD."""
     views: ViewSettings = CROP_AND_FLIP
     """Augmentation of the labelled images; test images are shown as they are."""
     seed: int = 0
@@ -151,8 +150,6 @@ def _copy(encoder: nn.Module | HasFeatures) -> nn.Module:
             "vectors [B, D], is needed. Leave finetune1 and finetune10 out, or give such a module."
         )
     tuned = copy.deepcopy(encoder)
-    if not list(tuned.parameters()):
-        raise CltoolsError(f"{type(encoder).__name__} has no parameters, so nothing of it can be fine-tuned.")
     if isinstance(tuned, Encoder):
         tuned.bn_group = None
     tuned.requires_grad_(True).zero_grad(set_to_none=True)
@@ -162,28 +159,17 @@ def _copy(encoder: nn.Module | HasFeatures) -> nn.Module:
 def _train(tuned: nn.Module, head: LinearHead, views: LabelledViews, recipe: FinetuneRecipe) -> None:
     """All steps; parameters that features do not pass through have no gradient and stay."""
     assert isinstance(tuned, HasFeatures)
-    optimizer = torch.optim.SGD(
-        [*tuned.parameters(), head.weight, head.bias],
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.momentum > 0,
-    )
-    steps, step = recipe.steps(views.steps), 0
-    place = head.weight.device
+    parameters = [*tuned.parameters(), head.weight, head.bias]
+    optimizer = torch.optim.SGD(parameters, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
+    steps = recipe.steps(views.steps)
+    bar = tqdm(range(steps), desc=f"fine-tuning on {len(views.images)} labels", unit="step", leave=False)
+    batches = chain.from_iterable(each.epoch() for each in repeat(views))
     tuned.train()
-    with tqdm(total=steps, desc=f"fine-tuning on {len(views.images)} labels", unit="step", leave=False) as bar:
-        while step < steps:
-            for pixels, labels in views.epoch():
-                for group in optimizer.param_groups:
-                    group["lr"] = recipe.rate(step, steps, views.batch)
-                with half(place):
-                    features = tuned.features(pixels)
-                loss = cross_entropy(head.logits(features), labels)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                bar.update()
-                step += 1
-                if step == steps:
-                    break
+    for step, (pixels, labels) in zip(bar, batches, strict=False):
+        optimizer.param_groups[0]["lr"] = recipe.rate(step, steps, views.batch)
+        with half(head.weight.device):
+            features = tuned.features(pixels)
+        loss = cross_entropy(head.logits(features), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()

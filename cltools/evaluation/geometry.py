@@ -6,12 +6,12 @@ Legend: N images, D features.
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from cltools.errors import CltoolsError
-from cltools.evaluation.checks import check_features, check_labels
+from cltools.evaluation.checks import check_features
 
 CELLS = 2**24  # similarities held at once: 64 MiB of float32
 
@@ -28,9 +28,7 @@ def alignment(z: Float[Tensor, "N D"], z_positive: Float[Tensor, "N D"]) -> floa
     check_features(z, "first views")
     check_features(z_positive, "second views")
     if z.shape != z_positive.shape:
-        raise CltoolsError(
-            f"The views have shapes {tuple(z.shape)} and {tuple(z_positive.shape)}; give two views of the same images."
-        )
+        raise CltoolsError(f"The views are {[*z.shape]} and {[*z_positive.shape]}; give two views of the same images.")
     with torch.autocast(z.device.type, enabled=False):
         gap = normalize(z.float(), dim=1) - normalize(z_positive.to(z.device).float(), dim=1)
         return float(gap.square().sum(1).mean())
@@ -63,29 +61,3 @@ def uniformity(z: Float[Tensor, "N D"], t: float = 2.0) -> float:
             force = (2 * t * (cosine.clamp(-1, 1) - 1)).masked_fill(~pairs, -torch.inf)
             blocks.append(force.flatten().logsumexp(0))
         return float(torch.stack(blocks).logsumexp(0)) - math.log(len(z) * (len(z) - 1) / 2)
-
-
-@torch.no_grad()
-def neighbour_purity(features: Float[Tensor, "N D"], labels: Int[Tensor, " N"], k: int = 10) -> float:
-    """Share, in [0, 1], of each image's k nearest others (cosine) that have its class; k is at most N-1.
-
-    Raises:
-        ValueError: unknown labels (-1), fewer than two images, k below 1, or features that are not finite.
-    """
-    check_features(features, "images")
-    check_labels(features, labels, "images")
-    if len(features) < 2:
-        raise CltoolsError("Neighbour purity compares images; give at least two.")
-    if k < 1:
-        raise CltoolsError(f"k is {k}; it must be at least 1.")
-    k = min(k, len(features) - 1)
-    labels = labels.to(features.device)
-    agree = torch.zeros((), dtype=torch.int64, device=features.device)
-    with torch.autocast(features.device.type, enabled=False):
-        z = normalize(features.float(), dim=1)
-        step = max(1, CELLS // len(z))
-        for start in range(0, len(z), step):
-            cosine = z[start : start + step] @ z.T
-            cosine.diagonal(start).fill_(-torch.inf)  # nobody is their own neighbour
-            agree += (labels[cosine.topk(k, dim=1).indices] == labels[start : start + step, None]).sum()
-    return int(agree) / (k * len(z))

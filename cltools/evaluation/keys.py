@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cltools.errors import CltoolsError
 from cltools.evaluation.intervals import Share, share_of
 from cltools.mining.similarities import own_last
 
@@ -70,24 +69,6 @@ def self_hits(own: Bool[Tensor, "B K"]) -> Share:
     """Share of the anchors that meet a key of their own image."""
     hit = own.any(1).long()
     return share_of(hit, torch.ones_like(hit))
-
-
-def expected_self_hits(queue_size: int, images: int) -> float:
-    """Chance that an anchor meets a key of its own image while training, once the queue is full (derived here).
-
-    K²/(2N²) up to K = N, then 1 − (2N − K)²/(2N²), and 1 from K = 2N on: epochs of N images, each newly shuffled, the
-    queue holding the last K keys, batches small beside N. An image drawn when an epoch has ended meets its key with
-    chance min(1, K/N) instead, because its key of that very epoch may be there.
-
-    Raises:
-        ValueError: fewer than one key or image.
-    """
-    if queue_size < 1 or images < 1:
-        raise CltoolsError(f"There are {queue_size} keys and {images} images; both must be at least 1.")
-    part = queue_size / images
-    if part <= 1:
-        return part**2 / 2
-    return 1 - (2 - part) ** 2 / 2 if part < 2 else 1.0
 
 
 @torch.no_grad()

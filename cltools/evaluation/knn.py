@@ -3,7 +3,7 @@
 Legend: N bank images, Q queries, D features, C classes, k neighbours.
 """
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cltools.errors import unknown
-from cltools.evaluation.checks import check_alike, check_bank, check_features, check_labels
+from cltools.evaluation.checks import check_bank, check_labels
 from cltools.evaluation.classes import accuracy
 
 Protocol = Literal["knn200", "knn10"]
@@ -20,12 +20,6 @@ Protocol = Literal["knn200", "knn10"]
 NEIGHBOURS = {"knn200": 200, "knn10": 10}
 VOTE_TEMPERATURE = 0.1
 CELLS = 2**24  # similarities held at once: 64 MiB of float32
-
-
-def check_protocol(protocol: str) -> None:
-    """Refuse a protocol that does not exist."""
-    if protocol not in get_args(Protocol):
-        raise unknown("kNN protocol", protocol, get_args(Protocol))
 
 
 @torch.no_grad()
@@ -53,7 +47,7 @@ def knn_accuracy(
     Raises:
         ValueError: unknown protocol; unknown labels (-1); no images; features that are not finite or do not match.
     """
-    check_bank(bank, bank_labels, queries, labels)
+    check_labels(queries, labels, "queries")
     return accuracy(knn_predict(bank, bank_labels, queries, protocol=protocol), labels)
 
 
@@ -70,11 +64,9 @@ def knn_predict(
     Raises:
         ValueError: as of `knn_accuracy`.
     """
-    check_protocol(protocol)
-    check_features(bank, "bank")
-    check_labels(bank, bank_labels, "bank")
-    check_features(queries, "queries")
-    check_alike(bank, queries)
+    if protocol not in NEIGHBOURS:
+        raise unknown("kNN protocol", protocol, NEIGHBOURS)
+    check_bank(bank, bank_labels, queries)
     device = bank.device
     bank_labels = bank_labels.to(device).long()
     classes = int(bank_labels.max()) + 1

@@ -46,8 +46,6 @@ class LinearRecipe:
     """At the start. Features are not normalised, and small."""
     momentum: float = 0.9
     """Momentum of SGD, Nesterov's."""
-    weight_decay: float = 0.0
-    """Weight decay of SGD."""
     milestones: tuple[float, ...] = (0.6, 0.8)
     """Shares of training after which the learning rate falls."""
     decay: float = 0.1
@@ -60,9 +58,7 @@ class LinearRecipe:
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
         if self.epochs < 1 or self.batch < 1:
-            raise CltoolsError(
-                f"LinearRecipe: {self.epochs} epochs of batches of {self.batch}; both must be at least 1."
-            )
+            raise CltoolsError(f"LinearRecipe: {self.epochs} epochs, batches of {self.batch}; both must be at least 1.")
         if not all(0 <= share <= 1 for share in self.milestones):
             raise CltoolsError(f"LinearRecipe: milestones are {self.milestones}; give shares of training, from 0 to 1.")
 
@@ -132,19 +128,12 @@ def fit_linear(encoder: nn.Module | HasFeatures, train: ImageSet, recipe: Linear
     dim, classes = embed(encoder, train.images[:1]).shape[1], int(train.labels.max()) + 1
     place = home(encoder, train.images.device)
     head = LinearHead.new(classes, dim, recipe.seed, place)
-    optimizer = torch.optim.SGD(
-        [head.weight, head.bias],
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.momentum > 0,
-    )
+    optimizer = torch.optim.SGD([head.weight, head.bias], momentum=recipe.momentum, nesterov=recipe.momentum > 0)
     views = LabelledViews(train.to(place), recipe.views, batch=recipe.batch, seed=recipe.seed, drop_last=False)
     read = reader(encoder)
     with eval_mode(encoder), torch.enable_grad(), torch.autocast(place.type, enabled=False):
         for epoch in tqdm(range(recipe.epochs), desc="linear evaluation", unit="epoch", leave=False):
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.rate(epoch)
+            optimizer.param_groups[0]["lr"] = recipe.rate(epoch)
             for features, labels in _read_ahead(read, views.epoch(), place):
                 loss = cross_entropy(head.logits(features), labels)
                 optimizer.zero_grad(set_to_none=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from cltools.errors import CltoolsError
-from cltools.evaluation.checks import check_alike, check_bank, check_features, check_labels
+from cltools.evaluation.checks import check_bank, check_features, check_labels
 from cltools.evaluation.classes import accuracy
 
 STEPS = 500  # far above what features standardised and penalised as here need (about 30 to 150)
@@ -63,7 +63,7 @@ def linear_probe(
     Raises:
         ValueError: unknown labels (-1); no images; features that are not finite or do not match; a penalty below 0.
     """
-    check_bank(bank, bank_labels, queries, labels)
+    check_labels(queries, labels, "queries")
     return accuracy(probe_predict(bank, bank_labels, queries, l2=l2), labels)
 
 
@@ -75,8 +75,7 @@ def probe_predict(
     Raises:
         ValueError: as of `linear_probe`.
     """
-    check_features(queries, "queries")
-    check_alike(bank, queries)
+    check_bank(bank, bank_labels, queries)
     return fit_probe(bank, bank_labels, l2=l2).logits(queries.to(bank.device)).argmax(1)
 
 
@@ -94,7 +93,8 @@ def fit_probe(bank: Float[Tensor, "N D"], bank_labels: Int[Tensor, " N"], *, l2:
     Raises:
         ValueError: unknown labels (-1); no images; features that are not finite; a penalty below 0.
     """
-    check_l2(l2)
+    if not 0 <= l2 < float("inf"):
+        raise CltoolsError(f"The probe's L2 penalty is {l2}; it must be a finite number of at least 0, such as 0.001.")
     check_features(bank, "bank")
     check_labels(bank, bank_labels, "bank")
     labels = bank_labels.to(bank.device).long()
@@ -103,12 +103,6 @@ def fit_probe(bank: Float[Tensor, "N D"], bank_labels: Int[Tensor, " N"], *, l2:
         x = (bank.detach().float() - mean) / deviation
         weight, bias = _solve(x, labels, int(labels.max()) + 1, l2)
     return Probe(mean=mean, deviation=deviation, weight=weight, bias=bias)
-
-
-def check_l2(l2: float) -> None:
-    """Refuse a penalty that rewards large weights; NaN and infinity too."""
-    if not 0 <= l2 < float("inf"):
-        raise CltoolsError(f"The probe's L2 penalty is {l2}; it must be a finite number of at least 0, such as 0.001.")
 
 
 def _scale(x: Float[Tensor, "N D"]) -> tuple[Float[Tensor, " D"], Float[Tensor, " D"]]:
@@ -125,12 +119,7 @@ def _solve(
     weight = x.new_zeros(classes, x.shape[1]).requires_grad_()
     bias = x.new_zeros(classes).requires_grad_()
     solver = torch.optim.LBFGS(
-        [weight, bias],
-        max_iter=STEPS,
-        history_size=20,
-        tolerance_grad=1e-5,
-        tolerance_change=1e-9,
-        line_search_fn="strong_wolfe",
+        [weight, bias], max_iter=STEPS, history_size=20, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
     )
 
     def objective() -> Tensor:

@@ -39,12 +39,7 @@ class Recipes:
         def fitted(recipe: Any) -> Any:
             return replace(recipe, seed=seed, views=replace(recipe.views, flip=views.flip))
 
-        return replace(
-            self,
-            linear=fitted(self.linear),
-            finetune1=fitted(self.finetune1),
-            finetune10=fitted(self.finetune10),
-        )
+        return Recipes(fitted(self.linear), fitted(self.finetune1), fitted(self.finetune10))
 
 
 @dataclass(frozen=True, eq=False)

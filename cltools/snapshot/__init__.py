@@ -5,5 +5,3 @@ from cltools.snapshot.loading import load_snapshot
 from cltools.snapshot.reading import read_embeddings
 from cltools.snapshot.snapshot import Snapshot
 from cltools.snapshot.taking import Recorder, take_snapshot
-
-__all__ = ["Recorder", "Snapshot", "load_snapshot", "read_embeddings", "snapshot_of_embeddings", "take_snapshot"]

@@ -9,18 +9,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, Int64
 from numpy import ndarray
 from torch import Tensor
 
 from cltools.config import Experiment
-from cltools.datasets import DataSettings
+from cltools.datasets import DataSettings, ImageSet
 from cltools.datasets.image_set import draw
 from cltools.errors import CltoolsError, unknown
-from cltools.provenance import command, commit
 from cltools.snapshot.snapshot import Snapshot
-from cltools.snapshot.sprite import as_sprite, numbered, thumbnails
-from cltools.snapshot.taking import mapped
+from cltools.snapshot.sprite import numbered
+from cltools.snapshot.taking import snapshot_of
 
 LARGEST = 20_000
 """Rows of a snapshot: each anchor is compared with all keys, and each row is a thumbnail on the page."""
@@ -67,30 +66,18 @@ def snapshot_of_embeddings(
     z = _checked(embeddings, "embeddings")
     other = None if positives is None else _checked(positives, "positives")
     if other is not None and other.shape != z.shape:
-        raise CltoolsError(
-            f"positives are {[*other.shape]} and embeddings {[*z.shape]}; give one positive a row, of the same length."
-        )
+        raise CltoolsError(f"positives are {[*other.shape]} and embeddings {[*z.shape]}; give one a row, as long.")
     count = len(z)
     labels, names = indexed_labels(labels, classes, count)
     ids = _checked_ids(ids, count)
-    pixels = None if images is None else _checked_images(images, count)
+    if images is not None and len(images) != count:
+        raise CltoolsError(f"There are {len(images)} images for {count} embeddings; give one a row.")
     rows = draw(count, n, seed).numpy()
     anchors = _unit(z[rows])
-    shown = numbered(ids[rows]) if pixels is None else thumbnails(pixels[rows])
-    return Snapshot(
-        experiment=Experiment(data=DataSettings(name=name), seed=seed),
-        epochs=(0,),
-        anchors=anchors[None],
-        keys=(anchors if other is None else _unit(other[rows]))[None],
-        **mapped(anchors[None], seeds),
-        ids=ids[rows],
-        labels=labels[rows],
-        classes=names,
-        sprite=as_sprite(shown),
-        tile=(shown.shape[2], shown.shape[3]),
-        command=command(),
-        commit=commit(),
-    )
+    keys = anchors if other is None else _unit(other[rows])
+    pixels = torch.as_tensor(numbered(ids[rows]) if images is None else images[rows]).cpu()
+    things = ImageSet(pixels, torch.from_numpy(labels[rows]), torch.from_numpy(ids[rows]), names, name, "train")
+    return snapshot_of(Experiment(data=DataSettings(name=name), seed=seed), {0: (anchors, keys)}, things, seeds)
 
 
 def indexed_labels(labels: Any, classes: Sequence[str], count: int) -> tuple[Int64[ndarray, " N"], tuple[str, ...]]:
@@ -126,9 +113,7 @@ def indexed_labels(labels: Any, classes: Sequence[str], count: int) -> tuple[Int
     found = np.array(numbers, np.int64)
     if classes:
         if found.max(initial=UNKNOWN) >= len(classes):
-            raise CltoolsError(
-                f"Labels go up to {found.max()}, but there are {len(classes)} classes; name all of them."
-            )
+            raise CltoolsError(f"Labels go up to {found.max()}, but there are {len(classes)} classes; name them all.")
         return found, tuple(classes)
     present = np.unique(found[found >= 0])
     return np.where(found < 0, UNKNOWN, np.searchsorted(present, found)), tuple(map(str, present))
@@ -142,9 +127,7 @@ def _checked(vectors: ndarray | Tensor, what: str) -> ndarray:
     else:
         array = np.asarray(vectors)
     if array.ndim != 2 or array.dtype.kind not in "fiu":
-        raise CltoolsError(
-            f"{what} are {array.dtype} {[*array.shape]}; give real numbers [N, d], a row for each thing."
-        )
+        raise CltoolsError(f"{what} are {array.dtype} {[*array.shape]}; give real numbers [N, d], one row a thing.")
     if len(array) < 3 or array.shape[1] < 2:
         raise CltoolsError(f"{what} are {[*array.shape]}; a map needs at least 3 rows of at least 2 numbers.")
     for rows, fault in (
@@ -175,10 +158,3 @@ def _checked_ids(ids: Any, count: int) -> Int64[ndarray, " N"]:
             "numbers, and keep names in a table of your own beside them."
         )
     return found.astype(np.int64)
-
-
-def _checked_images(images: ndarray | Tensor, count: int) -> UInt8[ndarray, "N 3 H W"]:
-    pixels = images.cpu().numpy() if isinstance(images, Tensor) else np.asarray(images)
-    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[:2] != (count, 3):
-        raise CltoolsError(f"images are {pixels.dtype} {[*pixels.shape]}; give uint8 [{count}, 3, H, W], one a row.")
-    return pixels

@@ -42,9 +42,7 @@ def make_snapshot(flags: SnapshotFlags) -> Snapshot:
     experiment = laptop(preset(flags.preset)) if flags.laptop else preset(flags.preset)
     last = experiment.training.epochs
     if not flags.after or not all(1 <= epoch <= last for epoch in flags.after):
-        raise CltoolsError(
-            f"snapshot: after is {flags.after}; name epochs from 1 to {last}, the last of {flags.preset}."
-        )
+        raise CltoolsError(f"snapshot: after is {flags.after}; name epochs from 1 to {last}, {flags.preset}'s last.")
     experiment = replace(
         experiment,
         data=replace(experiment.data, root=flags.root),

@@ -4,7 +4,6 @@ Legend: E epochs, N points, d embedding, k neighbours.
 """
 
 import warnings
-from collections.abc import Sequence
 from importlib.metadata import version
 
 import numpy as np
@@ -167,8 +166,3 @@ def kept_neighbours(
     k = min(k, len(points) - 1)
     true, shown = nearest(points, k + 1)[0][:, 1:], nearest(place, k + 1, cosine=False)[0][:, 1:]
     return np.asarray((true[:, :, None] == shown[:, None, :]).any(2).mean(1), dtype=np.float32)
-
-
-def names(seeds: Sequence[int]) -> tuple[str, ...]:
-    """What the maps of a snapshot are called."""
-    return (*(f"UMAP, seed {seed}" for seed in seeds), "PCA")

@@ -4,7 +4,6 @@ Legend: N rows, d embedding.
 """
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ def read_embeddings(
             several arrays that could be meant, or nothing that reads Parquet.
     """
     path = Path(path).expanduser()
-    readers = {".npy": _from_npy, ".npz": _from_npz, ".parquet": _from_parquet}
+    readers = {".npy": _from_numpy, ".npz": _from_numpy, ".parquet": _from_parquet}
     if path.suffix not in readers:
         raise CltoolsError(f"{path} ends in {path.suffix!r}; embeddings are read from {', '.join(readers)}.")
     if not path.is_file():
@@ -41,22 +40,15 @@ def read_embeddings(
     return readers[path.suffix](path, labels, vectors)
 
 
-def _from_npy(path: Path, labels: str | None, vectors: str | None) -> tuple[ndarray, ndarray | None]:
-    if labels is not None or vectors is not None:
+def _from_numpy(path: Path, labels: str | None, vectors: str | None) -> tuple[ndarray, ndarray | None]:
+    found = _loaded(path)
+    if isinstance(found, ndarray):
+        if labels is None and vectors is None:
+            return found, None
         raise CltoolsError(
             f"{path} holds one array without a name. Read labels from a file of their own, with np.load, and give them "
             "to snapshot_of_embeddings(labels=…)."
         )
-    found = _loaded(path)
-    if not isinstance(found, ndarray):
-        raise CltoolsError(f"{path} is an archive of arrays; rename it to end in .npz.")
-    return found, None
-
-
-def _from_npz(path: Path, labels: str | None, vectors: str | None) -> tuple[ndarray, ndarray | None]:
-    found = _loaded(path)
-    if isinstance(found, ndarray):
-        raise CltoolsError(f"{path} is a single array; rename it to end in .npy.")
     _check_names(path, found, labels, vectors)
     if vectors is None:
         able = [name for name, array in found.items() if array.ndim == 2 and array.dtype.kind == "f" and name != labels]
@@ -84,28 +76,22 @@ def _loaded(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             found = np.load(file, allow_pickle=False)
-            if isinstance(found, ndarray):
-                return found
-            arrays = {name: found[name] for name in found.files}
-            if foreign := [name for name, array in arrays.items() if not isinstance(array, ndarray)]:
-                raise CltoolsError(f"{foreign[0]} in it is no array")
-            return arrays
+            return found if isinstance(found, ndarray) else {name: np.asarray(found[name]) for name in found.files}
     except Exception as error:  # zipfile, zlib and numpy's reader of headers raise kinds of their own
         raise CltoolsError(f"{path} cannot be read: it is damaged, or holds objects, not numbers ({error}).") from error
 
 
 def _table(path: Path) -> Any:
     """A data frame of pandas."""
-    missing = [name for name in ("pandas", "pyarrow") if find_spec(name) is None]
-    if missing:
-        raise CltoolsError(
-            f"{path} is a Parquet table, which needs {' and '.join(missing)}: pip install {' '.join(missing)}. Or save "
-            "the embeddings with np.save where the table was made."
-        )
     from pandas import read_parquet
 
     try:
         return read_parquet(path, engine="pyarrow")
+    except ImportError as error:
+        raise CltoolsError(
+            f"{path} is a Parquet table, which needs pyarrow: pip install pyarrow. Or save the embeddings with np.save "
+            "where the table was made."
+        ) from error
     except (OSError, ValueError) as error:  # pyarrow's errors are of these
         raise CltoolsError(f"{path} cannot be read as a Parquet table: {error}") from error
 
@@ -131,7 +117,5 @@ def _holds_lists(column: Any) -> bool:
 def _stacked(path: Path, rows: list[ndarray]) -> ndarray:
     lengths = sorted({row.shape for row in rows})
     if len(lengths) != 1 or len(lengths[0]) != 1:
-        raise CltoolsError(
-            f"The rows of {path} have shapes {[[*shape] for shape in lengths[:3]]}; give [d], all alike."
-        )
+        raise CltoolsError(f"Rows of {path} have shapes {[[*shape] for shape in lengths[:3]]}; give [d], all alike.")
     return np.stack(rows)

@@ -29,20 +29,17 @@ ARRAYS = {
     "ids": (np.int64, "n"),
     "labels": (np.int64, "n"),
     "sprite": (np.uint8, "s"),
-    "positives": (np.float16, "end"),
 }
 """Type and axes of each array in the file; equal letters are equal lengths."""
-OPTIONAL = {"positives"}
-ABOUT = ("experiment", "epochs", "map_names", "classes", "tile", "command", "commit")
-VECTORS = ("anchors", "keys", "positives")  # of length 1 again after half precision
+ABOUT = ("epochs", "map_names", "classes", "tile", "command", "commit")
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """A run's embeddings of some images at some epochs.
 
-    Every image has a query z and a key z'; the queue is the keys, an anchor's positive is its own key (or what
-    `positives` gives), and that key is `own`.
+    Every image has a query z and a key z'; the queue is the keys, an anchor's positive is its own key, and that
+    key is `own`.
 
     Attributes:
         experiment: of the run; its rules and temperature are where an explorer starts.
@@ -60,7 +57,6 @@ class Snapshot:
         tile: height and width of a thumbnail.
         command: the command line that took it; "from Python" where it was none of ours.
         commit: of the code that took it (`cltools.provenance.commit`).
-        positives: z' of each anchor where it is not its own key [E, N, d], as in a training step.
     """
 
     experiment: Experiment
@@ -78,7 +74,6 @@ class Snapshot:
     tile: tuple[int, int]
     command: str = ""
     commit: str = ""
-    positives: Float32[ndarray, "E N d"] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -97,11 +92,10 @@ class Snapshot:
         """
         places = torch.arange(len(self)) if rows is None else rows
         z, keys = torch.from_numpy(self.anchors[epoch])[places], torch.from_numpy(self.keys[epoch])
-        positives = keys if self.positives is None else torch.from_numpy(self.positives[epoch])
         labels = torch.from_numpy(self.labels)
         return similarities(
             z,
-            positives[places],
+            keys[places],
             keys,
             places[:, None] == torch.arange(len(self)),
             same_class=labels[places][:, None] == labels if self.labelled else None,
@@ -111,22 +105,10 @@ class Snapshot:
     def save(self, path: str | Path) -> None:
         """Write one `.npz`, embeddings in float16; the file is replaced whole."""
         path = Path(path)
-        about = {
-            "format": FORMAT,
-            "version": VERSION,
-            "experiment": self.experiment.to_json(),
-            "epochs": self.epochs,
-            "map_names": self.map_names,
-            "classes": self.classes,
-            "tile": self.tile,
-            "command": self.command,
-            "commit": self.commit,
-        }
-        arrays: dict[str, Any] = {
-            name: np.frombuffer(self.sprite, np.uint8) if name == "sprite" else getattr(self, name).astype(kind)
-            for name, (kind, _) in ARRAYS.items()
-            if getattr(self, name) is not None
-        }
+        about = {"format": FORMAT, "version": VERSION, "experiment": self.experiment.to_json()}
+        about |= {name: getattr(self, name) for name in ABOUT}
+        held = vars(self) | {"sprite": np.frombuffer(self.sprite, np.uint8)}
+        arrays: dict[str, Any] = {name: held[name].astype(kind) for name, (kind, _) in ARRAYS.items()}
         with replacing(path) as part, part.open("wb") as file:
             np.savez_compressed(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
 
@@ -140,27 +122,15 @@ class Snapshot:
         """
         path = Path(path)
         about, arrays = _read(path)
-        embeddings = {name: _unit(arrays[name].astype(np.float32)) for name in VECTORS if name in arrays}
         try:
             experiment = Experiment.from_json(about["experiment"])
         except ValueError as error:
             raise CltoolsError(f"{path} cannot be read: {error}") from error
-        return cls(
-            experiment=experiment,
-            epochs=tuple(about["epochs"]),
-            **embeddings,
-            maps=arrays["maps"],
-            map_names=tuple(about["map_names"]),
-            kept=arrays["kept"].astype(np.float32),
-            trustworthiness=arrays["trustworthiness"],
-            ids=arrays["ids"],
-            labels=arrays["labels"],
-            classes=tuple(about["classes"]),
-            sprite=arrays["sprite"].tobytes(),
-            tile=(int(about["tile"][0]), int(about["tile"][1])),
-            command=about["command"],
-            commit=about["commit"],
-        )
+        known: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
+        known |= {name: tuple(value) if isinstance(value := about[name], list) else value for name in ABOUT}
+        known |= {name: _unit(arrays[name].astype(np.float32)) for name in ("anchors", "keys")}
+        known |= {"kept": arrays["kept"].astype(np.float32), "sprite": arrays["sprite"].tobytes()}
+        return cls(experiment=experiment, **known)
 
 
 def _unit(vectors: ndarray) -> ndarray:
@@ -185,13 +155,11 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, ndarray]]:
             f"{path} has snapshot format {about.get('version')}; this version reads format {VERSION}. "
             "Read it with the version that wrote it, or take the snapshot anew."
         )
-    if missing := [name for name in ABOUT if name not in about]:
+    if missing := [name for name in ("experiment", *ABOUT) if name not in about]:
         raise CltoolsError(f"{path} is damaged: its description lacks {', '.join(missing)}.")
     lengths = {"2": 2, "e": len(about["epochs"]), "m": len(about["map_names"])}
     for name, (kind, axes) in ARRAYS.items():
         array = found.get(name)
-        if array is None and name in OPTIONAL:
-            continue
         if array is None or array.dtype != kind or array.ndim != len(axes):
             raise CltoolsError(f"{path} is damaged: its array {name} is not {np.dtype(kind)} [{', '.join(axes)}].")
         for axis, length in zip(axes, array.shape, strict=True):

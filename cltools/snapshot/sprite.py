@@ -54,10 +54,8 @@ def numbered(ids: Int64[ndarray, " N"]) -> UInt8[ndarray, "N 3 H W"]:
         pale = tuple(round(255 * part) for part in colorsys.hls_to_rgb(number * GOLDEN % 10**6 / 10**6, 0.8, 0.7))
         picture, text = Image.new("RGB", (NUMBERED, NUMBERED), pale), str(number)
         lines = "\n".join(text[at : at + IN_A_LINE] for at in range(0, len(text), IN_A_LINE))
-        centre = (NUMBERED / 2, NUMBERED / 2)
-        ImageDraw.Draw(picture).multiline_text(
-            centre, lines, fill="black", font=font, anchor="mm", align="center", spacing=0
-        )
+        written, centre = ImageDraw.Draw(picture), (NUMBERED / 2, NUMBERED / 2)
+        written.multiline_text(centre, lines, fill="black", font=font, anchor="mm", align="center", spacing=0)
         tile[:] = np.asarray(picture).transpose(2, 0, 1)
     return tiles
 
@@ -65,15 +63,11 @@ def numbered(ids: Int64[ndarray, " N"]) -> UInt8[ndarray, "N 3 H W"]:
 def as_sprite(images: UInt8[ndarray, "N 3 H W"]) -> bytes:
     """The images as WebP, √N to a row."""
     from PIL import Image
+    from torchvision.utils import make_grid
 
-    count, _, height, width = images.shape
-    columns = sprite_columns(count)
-    rows = math.ceil(count / columns)
-    tiles = np.zeros((rows * columns, 3, height, width), np.uint8)
-    tiles[:count] = images
-    grid = tiles.reshape(rows, columns, 3, height, width).transpose(0, 3, 1, 4, 2)
+    grid = make_grid(torch.from_numpy(images), nrow=sprite_columns(len(images)), padding=0)
     file = io.BytesIO()
-    Image.fromarray(grid.reshape(rows * height, columns * width, 3)).save(file, "WEBP", quality=80, method=6)
+    Image.fromarray(grid.permute(1, 2, 0).numpy()).save(file, "WEBP", quality=80, method=6)
     return file.getvalue()
 
 

@@ -3,20 +3,20 @@
 Legend: E epochs, N images, d embedding.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 
 import numpy as np
 import torch
-from jaxtyping import Float32
 from numpy import ndarray
 from tqdm.auto import tqdm
 
+from cltools.config import Experiment
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import home
 from cltools.errors import CltoolsError
 from cltools.provenance import command, commit
-from cltools.snapshot.maps import judged, names, over_epochs
+from cltools.snapshot.maps import judged, over_epochs
 from cltools.snapshot.snapshot import Snapshot
 from cltools.snapshot.sprite import as_sprite, thumbnails
 from cltools.training import Run
@@ -47,7 +47,7 @@ class Recorder:
         if len(self.images) < 3:
             raise CltoolsError(f"A snapshot of {len(self.images)} images has no map; take at least 3.")
         self.epochs = None if epochs is None else {*epochs}
-        self.taken: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self.taken: dict[int, tuple[ndarray, ndarray]] = {}
 
     def __call__(self, run: Run) -> None:
         """Record, if this is an epoch to be kept."""
@@ -70,27 +70,8 @@ class Recorder:
             ValueError: nothing was recorded.
         """
         if not self.taken:
-            raise CltoolsError(
-                "Nothing was recorded: give the recorder to fit(callbacks=[…]), with epochs that it reaches."
-            )
-        epochs = sorted(self.taken)
-        anchors, keys = (np.stack([self.taken[epoch][side] for epoch in epochs]) for side in (0, 1))
-        pictures = thumbnails(self.images.images.cpu().numpy())
-        images = self.images
-        return Snapshot(
-            experiment=run.experiment,
-            epochs=tuple(epochs),
-            anchors=anchors,
-            keys=keys,
-            **mapped(anchors, seeds),
-            ids=images.ids.cpu().numpy(),
-            labels=images.labels.cpu().numpy(),
-            classes=images.classes,
-            sprite=as_sprite(pictures),
-            tile=(pictures.shape[2], pictures.shape[3]),
-            command=command(),
-            commit=commit(),
-        )
+            raise CltoolsError("Nothing was recorded: give the recorder to fit(callbacks=[…]), and epochs it reaches.")
+        return snapshot_of(run.experiment, self.taken, self.images, seeds)
 
 
 def take_snapshot(run: Run, images: ImageSet, n: int = 2000, seed: int = 0) -> Snapshot:
@@ -107,16 +88,41 @@ def take_snapshot(run: Run, images: ImageSet, n: int = 2000, seed: int = 0) -> S
     return recorder.snapshot(run)
 
 
-def mapped(anchors: Float32[ndarray, "E N d"], seeds: Sequence[int] | None = None) -> dict[str, Any]:
-    """What a snapshot tells of its maps: one by UMAP of each seed, where umap-learn is installed, and one by PCA."""
-    seeds = [*(SEEDS if seeds is None else seeds)] if _has_umap() else []
-    bar = tqdm([*seeds, None], desc="maps", unit="map", leave=False)
+def snapshot_of(
+    experiment: Experiment,
+    taken: Mapping[int, tuple[ndarray, ndarray]],
+    images: ImageSet,
+    seeds: Sequence[int] | None = None,
+) -> Snapshot:
+    """A snapshot of embeddings, with maps and thumbnails.
+
+    Args:
+        experiment: where an explorer starts.
+        taken: z and z' [N, d] of the images, unit vectors, by epoch.
+        images: what was embedded.
+        seeds: of maps by UMAP, where umap-learn is installed; None for three. One by PCA is always there.
+    """
+    epochs = tuple(sorted(taken))
+    anchors, keys = (np.stack([taken[epoch][side] for epoch in epochs]) for side in (0, 1))
+    asked = [] if find_spec("umap") is None else [*(SEEDS if seeds is None else seeds)]
+    bar = tqdm([*asked, None], desc="maps", unit="map", leave=False)
     maps = np.stack([over_epochs(anchors, seed) for seed in bar])
     kept, trustworthiness = judged(anchors, maps)
-    return {"maps": maps, "map_names": names(seeds), "kept": kept, "trustworthiness": trustworthiness}
-
-
-def _has_umap() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("umap") is not None
+    pictures = thumbnails(images.images.cpu().numpy())
+    return Snapshot(
+        experiment=experiment,
+        epochs=epochs,
+        anchors=anchors,
+        keys=keys,
+        maps=maps,
+        map_names=(*(f"UMAP, seed {seed}" for seed in asked), "PCA"),
+        kept=kept,
+        trustworthiness=trustworthiness,
+        ids=images.ids.cpu().numpy(),
+        labels=images.labels.cpu().numpy(),
+        classes=images.classes,
+        sprite=as_sprite(pictures),
+        tile=(pictures.shape[2], pictures.shape[3]),
+        command=command(),
+        commit=commit(),
+    )

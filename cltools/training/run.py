@@ -167,7 +167,7 @@ class Run:
         """What the run's encoder and rules would select now, at full strength (see `compared_now`).
 
         The keys are the queue's: of the images trained on last, so that an anchor meets its own image more often than
-        while training (`expected_self_hits`). Without a queue (SimCLR) they are both views of as many other images.
+        while training. Without a queue (SimCLR) they are both views of as many other images.
         Labels are read to count, and by the oracle. Memory grows with anchors times keys.
 
         Args:

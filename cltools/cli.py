@@ -45,7 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "snapshot": snapshot,
         "doctor": doctor,
         "lab": lab,
-        "book": book,
     }
     if not arguments or arguments[0] in ("-h", "--help"):
         print(f"usage: {PROGRAM} {{{','.join(commands)}}} …\n\n{_summaries(commands)}")
@@ -265,17 +264,6 @@ def lab(arguments: list[str]) -> None:
         return
     if status := open_lab(arguments):
         raise SystemExit(status)
-
-
-def book(arguments: list[str]) -> None:
-    """Execute all notebooks and write them as HTML pages that need no network, by default into book/."""
-    from cltools.doctor import install_cltools
-
-    try:
-        from cltools.book import BookFlags, make_book
-    except ModuleNotFoundError as error:
-        raise CltoolsError(f"{error.name} is not installed here. Install it with: {install_cltools('book')}") from None
-    print(make_book(_parse(BookFlags, arguments, "book")))
 
 
 def _parse(flags: type[Any], arguments: list[str], command: str) -> Any:

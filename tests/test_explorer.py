@@ -11,10 +11,10 @@ import pytest
 from snapshots import made
 from sweep import sweep
 
-from cltools.explorer import explore, shown
+from cltools.explorer import explore, explorer as shown
 from cltools.explorer.explorer import Explorer
 from cltools.explorer.figure import ANCHOR, DOUBTFUL, FIRST_LINE, SLOTS
-from cltools.explorer.panels import painting, pictures
+from cltools.explorer.view import painting, pictures
 from cltools.mining import AllNegatives, Band, RankBand
 
 SNAPSHOT = made()

@@ -1,29 +1,30 @@
 """One control moved: the state after it. What `Explorer.set` and the page's controls both do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import fields, replace
 from typing import Any
 
 from cltools.config import from_plain, to_plain
 from cltools.errors import CltoolsError, unknown
 from cltools.explorer.controls import HIDDEN
-from cltools.explorer.edges import BANDS, FIELDS, Band, converted, moved, placed, unit_of, widened
+from cltools.explorer.edges import BANDS, FIELDS, Band, converted, moved, placed, widened
 from cltools.explorer.judgement import Judgement
 from cltools.explorer.state import Side, State
-from cltools.mining import NegativeRule, PositiveRule
-from cltools.mining.rules import rule_class, rule_classes
+from cltools.mining import CosineBand, NegativeRule, PositiveRule, RankBand
+from cltools.mining.rules import rule_class
 
 OF_STATE = ("anchor", "active", "colour", "scope", "map", "truth", "doubtful")
 OF_SIDE = ("temperature", "epoch")
 EDGES = ("closest", "beyond")
 
 Judge = Callable[[Side], Judgement]
-Remember = Callable[[str], NegativeRule | PositiveRule]
+Rule = NegativeRule | PositiveRule
 RULES: dict[str, type[NegativeRule] | type[PositiveRule]] = {"rule": NegativeRule, "positive_rule": PositiveRule}
 """Controls that choose a rule, and its kind."""
 
 
-def changed(state: State, name: str, value: Any, *, keys: int, judge: Judge, remember: Remember) -> State:
+def changed(state: State, name: str, value: Any, *, judge: Judge, rules: Mapping[str, Rule]) -> State:
     """The state with one control moved.
 
     Args:
@@ -32,9 +33,8 @@ def changed(state: State, name: str, value: Any, *, keys: int, judge: Judge, rem
             "beyond", "band" (both), or "positives.FIELD" and "negatives.FIELD". A bare FIELD is one of the positive
             rule, else of the negative; a bare "by" is the negative rule's where it has one.
         value: of the field's type.
-        keys: how many there are.
         judge: judges the state's anchor by a side, to keep a band in place where it is measured otherwise.
-        remember: the rule of a class name as it last stood.
+        rules: as they last stood, by class name.
 
     Raises:
         ValueError: no such control for the rules as they are, or a value that it cannot have.
@@ -48,32 +48,28 @@ def changed(state: State, name: str, value: Any, *, keys: int, judge: Judge, rem
     if name in OF_SIDE:
         return state.with_side(from_plain(Side, to_plain(side) | {name: value}, "state"))
     if name in RULES:
-        return state.with_side(_with_rule(side, remember(_rule_name(name, value)), judge))
+        return state.with_side(_with_rule(side, _rule(RULES[name], str(value), rules), judge))
     if name in EDGES or name == "band":
         return state.with_side(replace(side, negatives=_edge_moved(side, name, value, judge)))
     if name in ("by", "negatives.by") and isinstance(side.negatives, BANDS) and hasattr(side.negatives, "by"):
         other = from_plain(type(side.negatives), to_plain(side.negatives) | {"by": value}, "negatives")
         return state.with_side(_in_place(side, other, judge))
-    if name in ("positives", "negatives"):
-        return state.with_side(_with_fields(side, name, value))
-    part, field = _field(side, name)
-    return state.with_side(_with_fields(side, part, {field: value}))
+    part, settings = (name, value) if name in ("positives", "negatives") else _setting(side, name, value)
+    rule = getattr(side, part)
+    return state.with_side(replace(side, **{part: from_plain(type(rule), to_plain(rule) | settings, part)}))
 
 
-def remembered(name: str) -> NegativeRule | PositiveRule:
-    """The rule of a class name, negative or positive, at its defaults and at full strength.
-
-    Raises:
-        ValueError: no such rule, or one that has a setting without a default.
-    """
-    kind = rule_class(name, PositiveRule if name in rule_classes(PositiveRule) else NegativeRule)
+def _rule(base: type[Rule], name: str, rules: Mapping[str, Rule]) -> Rule:
+    """The rule of a class name as it last stood, of the class as it is now; else at its defaults and full strength."""
+    kind = rule_class(name, base)
     try:
-        rule: NegativeRule | PositiveRule = kind()
+        rule: Rule = kind().at(1.0)
     except TypeError as error:
-        raise CltoolsError(
-            f"{name} cannot be chosen here: every setting of a rule needs a default ({error})."
-        ) from error
-    return rule.at(1.0)
+        raise CltoolsError(f"{name} cannot be chosen: every setting of a rule needs a default ({error}).") from error
+    if name in rules:
+        with suppress(ValueError):  # the class has lost a setting since
+            rule = from_plain(base, to_plain(rules[name]))
+    return rule
 
 
 def _compared(state: State, compare: bool) -> State:
@@ -85,20 +81,17 @@ def _compared(state: State, compare: bool) -> State:
     return replace(state, b=None, active="A", colour=colour)
 
 
-def _rule_name(control: str, value: Any) -> str:
-    """The class name of a rule of the kind that the control chooses."""
-    return rule_class(str(value), RULES[control]).__name__
-
-
-def _with_rule(side: Side, rule: NegativeRule | PositiveRule, judge: Judge) -> Side:
+def _with_rule(side: Side, rule: Rule, judge: Judge) -> Side:
     """The side with another rule; one band in place of another keeps as many keys on either side of each edge."""
     old = side.negatives
-    if isinstance(rule, BANDS) and isinstance(old, BANDS) and type(rule) is not type(old):
-        plain, by = to_plain(rule), getattr(old, "by", None)
-        if by in ("positive", "anchor") and "by" in plain:
-            rule = from_plain(type(rule), plain | {"by": by}, "negatives")
-        return _in_place(side, rule, judge)
-    return replace(side, negatives=rule) if isinstance(rule, NegativeRule) else replace(side, positives=rule)
+    if isinstance(rule, PositiveRule):
+        return replace(side, positives=rule)
+    if not isinstance(rule, BANDS) or not isinstance(old, BANDS) or type(rule) is type(old):
+        return replace(side, negatives=rule)
+    by = getattr(old, "by", None)
+    if isinstance(rule, RankBand | CosineBand) and by in ("positive", "anchor"):
+        rule = replace(rule, by=by)
+    return _in_place(side, rule, judge)
 
 
 def _edge_moved(side: Side, name: str, value: Any, judge: Judge) -> Band:
@@ -110,10 +103,9 @@ def _edge_moved(side: Side, name: str, value: Any, judge: Judge) -> Band:
     if not isinstance(rule, BANDS) or edges is None:
         raise CltoolsError(f'{type(rule).__name__} has no edges; choose rule="RankBand".')
     if isinstance(value, dict):
-        unit = unit_of(rule)
-        if value["unit"] != unit:
-            raise CltoolsError(f"The edge was moved by {value['unit']}, and edges are by {unit} now: move it again.")
-        value = value["value"]
+        unit, value = value["unit"], value["value"]
+        if unit != edges.unit:
+            raise CltoolsError(f"The edge was moved by {unit}, and edges are by {edges.unit} now: move it again.")
     if name != "band":
         return moved(rule, name, float(value), edges)
     return placed(rule, float(value[0]), float(value[1]), edges.keys)
@@ -122,18 +114,12 @@ def _edge_moved(side: Side, name: str, value: Any, judge: Judge) -> Band:
 def _in_place(side: Side, rule: Band, judge: Judge) -> Side:
     """Another band, whose edges keep as many keys as now."""
     edges, free = judge(side).edges, widened(rule)
-    assert edges is not None and isinstance(free, BANDS)
+    assert edges is not None
     return replace(side, negatives=converted(free, edges, judge(replace(side, negatives=free)).ranked))
 
 
-def _with_fields(side: Side, part: str, values: dict[str, Any]) -> Side:
-    """The side with some fields of one of its rules."""
-    rule = getattr(side, part)
-    return replace(side, **{part: from_plain(type(rule), to_plain(rule) | values, part)})
-
-
-def _field(side: Side, name: str) -> tuple[str, str]:
-    """Which rule a name means, and which of its fields."""
+def _setting(side: Side, name: str, value: Any) -> tuple[str, dict[str, Any]]:
+    """Which rule a name means, and which of its fields, with the value."""
     part, _, field = name.rpartition(".")
     settings = {each: {f.name for f in fields(getattr(side, each))} - HIDDEN for each in ("positives", "negatives")}
     if not part:
@@ -146,4 +132,4 @@ def _field(side: Side, name: str) -> tuple[str, str]:
             for each, names in settings.items()
         )
         raise CltoolsError(f"{unknown('control', name, every)} {here}")
-    return part, field
+    return part, {field: value}

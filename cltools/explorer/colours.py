@@ -41,14 +41,7 @@ LEVELS = ("#2F6DB5", "#5680AE", "#7A8FA6", "#94968F", "#B09A6B", "#C99645", "#DF
 # What a point is drawn with, by its slot: that of its band, or of its place in a difference.
 SYMBOLS = ("circle", "diamond", "triangle-up", "star", "x")
 SIZES = (4, 7, 9, 12, 7)
-SLOT_OF_BAND = {
-    Band.OWN: 0,
-    Band.EASY: 0,
-    Band.POTENTIAL: 1,
-    Band.HARD: 2,
-    Band.MINED: 3,
-    Band.OTHER: 4,
-}
+SLOT_OF_BAND = (0, 0, 1, 2, 3, 4)  # OWN as EASY, under the anchor's ring
 SLOT_OF_DIFFERENCE = (0, 1, 2, 4)
 GLYPHS = ("●", "◆", "▲", "★", "✕")
 

@@ -9,7 +9,7 @@ from textwrap import dedent
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from cltools.explorer.edges import BANDS, FIELDS, lowest, stops
+from cltools.explorer.edges import BANDS, FIELDS, stops
 from cltools.explorer.judgement import Judgement
 from cltools.explorer.sentence import of_edge
 from cltools.explorer.state import Colour, Scope, State, unlabelled
@@ -91,14 +91,18 @@ class Control:
     optional: bool = False
 
 
-def rule_names(base: type[NegativeRule] | type[PositiveRule]) -> tuple[str, ...]:
-    """Every rule of a kind that can be chosen, a reader's own included: it chooses, and each setting has a default."""
-    hook = "judge" if base is NegativeRule else "mine"
-    return tuple(
-        name
-        for name, rule in rule_classes(base).items()
-        if getattr(rule, hook) is not getattr(base, hook) and all(f.default is not MISSING for f in fields(rule))
-    )
+def rule_names(base: type[NegativeRule] | type[PositiveRule], *, labelled: bool = True) -> list[str]:
+    """Every rule of a kind that can be chosen, a reader's own included: it chooses, and each setting has a default.
+
+    Where images are not `labelled` it also reads no classes.
+    """
+    hook, found = "judge" if base is NegativeRule else "mine", []
+    for name, rule in rule_classes(base).items():
+        chooses = getattr(rule, hook) is not getattr(base, hook)
+        made = chooses and all(f.default is not MISSING for f in fields(rule))
+        if made and (labelled or "same_class" not in rule().reads):
+            found.append(name)
+    return found
 
 
 def controls(state: State, snapshots: tuple[Snapshot, ...], j: Judgement) -> tuple[Control, ...]:
@@ -107,24 +111,22 @@ def controls(state: State, snapshots: tuple[Snapshot, ...], j: Judgement) -> tup
     return tuple(control if control.help else replace(control, help=HELP[control.name]) for control in found)
 
 
-def _select(name: str, label: str, value: Any, options: Any, where: str = "bar", **more: Any) -> Control:
-    return Control(name, "select", label, value, where, tuple(options), tuple(str(o) for o in options), **more)
+def _select(name: str, label: str, value: Any, options: Any, where: str = "bar", help: str = "") -> Control:
+    return Control(name, "select", label, value, where, tuple(options), tuple(map(str, options)), help=help)
 
 
 def _bar(state: State, snapshots: tuple[Snapshot, ...]) -> list[Control]:
     side, first = state.side, snapshots[0]
     snapshot = snapshots[-1] if state.active == "B" else first
     colours = [c for c in get_args(Colour) if (c != "difference" or state.b) and (c != "class" or state.truth)]
-    found = [_select("rule", "rule", type(side.negatives).__name__, _rules(NegativeRule, first.labelled))]
-    if state.b is not None:
-        found.insert(0, _select("active", "controls move side", state.active, ("A", "B")))
+    rules, scopes = rule_names(NegativeRule, labelled=first.labelled), ("this anchor", "all anchors")
+    found = [] if state.b is None else [_select("active", "controls move side", state.active, ("A", "B"))]
+    found.append(_select("rule", "rule", type(side.negatives).__name__, rules))
     if isinstance(side.negatives, RankBand | CosineBand):
         options = get_args(_hints(type(side.negatives))["by"])  # type: ignore[arg-type]  # a class has a hash
         found.append(_select("by", "rank by", side.negatives.by, options))
     found.append(_select("colour", "colour by", state.colour, colours))
-    found.append(
-        Control("scope", "select", "tell about", state.scope, "bar", get_args(Scope), ("this anchor", "all anchors"))
-    )
+    found.append(Control("scope", "select", "tell about", state.scope, "bar", get_args(Scope), scopes))
     found.append(_select("map", "map", state.map, first.map_names))
     if len(snapshot.epochs) > 1:
         epoch = side.epoch
@@ -145,49 +147,30 @@ def _edges(state: State, j: Judgement) -> list[Control]:
         values: tuple[float, float] = (j.edges.closest, j.edges.beyond)
         codes = ("drop_closest, a rank share", "keep_within, a rank share")
     else:
-        least = round(lowest(rule))
-        most = -least if isinstance(rule, MarginBand) else 1
-        options = tuple(round(least + 0.01 * i, 2) for i in range(100 * (most - least) + 1))
-        values = (min(j.edges.closest_score, most), max(j.edges.beyond_score, least))
-        margin = isinstance(rule, MarginBand)
-        codes = (
-            ("margin, with the sign turned", "margin and within") if margin else ("below, a cosine", "above, a cosine")
-        )
-    labels = {"closest": "drop the closest", "beyond": "drop beyond"}
-    return [
-        Control(
-            name,
-            "edge",
-            labels[name],
-            value,
-            "edges",
-            options,
-            text=of_edge(name, j.edges, rule),
-            help=f"{HELP[name]} In code: {code}",
-        )
-        for name, value, code in zip(("closest", "beyond"), values, codes, strict=True)
-    ]
+        most = 2 if isinstance(rule, MarginBand) else 1
+        options = tuple(i / 100 for i in range(-100 * most, 100 * most + 1))
+        values = (min(j.edges.closest_score, most), max(j.edges.beyond_score, -most))
+        codes = ("below, a cosine", "above, a cosine")
+        if isinstance(rule, MarginBand):
+            codes = ("margin, with the sign turned", "margin and within")
+    found = []
+    labels = ("drop the closest", "drop beyond")
+    for name, label, value, code in zip(("closest", "beyond"), labels, values, codes, strict=True):
+        text, words = of_edge(name, j.edges), f"{HELP[name]} In code: {code}"
+        found.append(Control(name, "edge", label, value, "edges", options, text=text, help=words))
+    return found
 
 
 def _more(state: State) -> list[Control]:
     side = state.side
-    tau = side.temperature
-    found = [
-        Control("temperature", "range", "temperature τ", tau, "more", _with(TEMPERATURES, tau), text=f"τ = {tau:g}")
+    tau, hidden = side.temperature, HIDDEN | BAND_OWN if isinstance(side.negatives, BANDS) else HIDDEN
+    taus = tuple(sorted({*TEMPERATURES, tau}))
+    return [
+        Control("temperature", "range", "temperature τ", tau, "more", taus, text=f"τ = {tau:g}"),
+        _select("positive_rule", "positives", type(side.positives).__name__, rule_names(PositiveRule), "more"),
+        *_settings("positives", side.positives, HIDDEN),
+        *_settings("negatives", side.negatives, hidden),
     ]
-    found.append(_select("positive_rule", "positives", type(side.positives).__name__, rule_names(PositiveRule), "more"))
-    found += _settings("positives", side.positives, HIDDEN)
-    hidden = HIDDEN | BAND_OWN if isinstance(side.negatives, BANDS) else HIDDEN
-    return found + _settings("negatives", side.negatives, hidden)
-
-
-def _with(options: list[float], value: float) -> tuple[float, ...]:
-    return tuple(sorted({*options, value}))
-
-
-def _rules(base: type[NegativeRule], labelled: bool) -> list[str]:
-    """The rules that can be chosen; without labels those that read none."""
-    return [name for name in rule_names(base) if labelled or "same_class" not in rule_classes(base)[name]().reads]
 
 
 @cache

@@ -1,25 +1,26 @@
 """The explorer on a page: a session, one figure a snapshot, and our own front end, kept in step by one update each.
 
-Nothing heavy happens in a callback: one anchor is judged there; all anchors are counted between messages.
+Nothing heavy happens in a callback: one anchor is judged there; all anchors are counted between messages. One made when
+a notebook's cell is run again takes the place of the one before.
 """
 
 import asyncio
+import io
 import time
 import traceback
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
+from IPython.core.getipython import get_ipython
 
 from cltools.explorer import page, static
-from cltools.explorer.census import Census
 from cltools.explorer.figure import MapFigure
 from cltools.explorer.front import Front
-from cltools.explorer.panels import pictures
 from cltools.explorer.session import Session
-from cltools.explorer.shown import replace_in_cell
 from cltools.explorer.state import State
-from cltools.explorer.view import Picture
+from cltools.explorer.view import Picture, pictures
 from cltools.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 PATIENCE = 0.2
 """Seconds between two words about how far a count over all anchors is."""
 ACTIONS = {"back": Session.back, "reset": Session.reset, "nearest": Session.nearest}
+
+_shown: dict[str, tuple[str, list[Callable[[], None]]]] = {}
+"""For each cell, by its id: which run of it shows something, and how that is closed."""
 
 
 class Explorer(Session):
@@ -54,7 +58,7 @@ class Explorer(Session):
         self.widget: Any = ipywidgets.Box([self._front, *self._plots])
         self.widget.add_class("cltools-explorer").add_class(f"cltools-maps-{len(self._figures)}")
         self._show()
-        replace_in_cell(self.close)
+        _replace_in_cell(self.close)
 
     def updated(self) -> None:
         """Show the state, unless a request is being heeded, which shows it once at its end."""
@@ -78,14 +82,14 @@ class Explorer(Session):
         if self._task is not None:
             self._task.cancel()
             self._task = None
-        if self.state.scope == "all" and not self.counting().done:
+        if self.state.scope == "all" and self.counted is None:
             try:
                 self._task = asyncio.get_running_loop().create_task(self._count())
             except RuntimeError:  # no loop turns here, so nobody waits for an answer between
                 for _ in self.counting():
                     pass
-        drawn = pictures(self, self._census())
-        self._tell(drawn)
+        drawn = pictures(self)
+        self._front.view = self._view(drawn)
         for figure, picture in zip(self._figures, drawn, strict=True):
             figure.apply(picture)
 
@@ -96,32 +100,17 @@ class Explorer(Session):
             for _ in self.counting():
                 await asyncio.sleep(0)
                 if time.monotonic() - told > PATIENCE:
-                    self._tell(pictures(self))
+                    self._front.view = self._view(pictures(self))
                     told = time.monotonic()
         except Exception as error:
             self._failed(error)
-            self._tell(pictures(self))
+            self._front.view = self._view(pictures(self))
             return
         self._task = None
         self._show()
 
-    def _census(self) -> Census | None:
-        """The count over all anchors, if the state wants it and it is done."""
-        return self.counting().result if self.state.scope == "all" and self.counting().done else None
-
-    def _tell(self, drawn: list[Picture]) -> None:
-        self._front.view = self._view(drawn)
-
     def _view(self, drawn: list[Picture]) -> dict[str, Any]:
-        wanted = self.state.scope == "all"
-        return page.view(
-            self,
-            answered=self._answered,
-            error=self._error,
-            counted=self.counting().share if wanted else None,
-            census=self._census(),
-            drawn=drawn,
-        )
+        return page.view(self, drawn, answered=self._answered, error=self._error)
 
     def _asked(self, change: dict[str, Any]) -> None:
         """Heed a request of the page: its changes in their order, each once, whatever becomes of the others."""
@@ -137,7 +126,7 @@ class Explorer(Session):
             self._asking = False
         try:
             if self.state == before:
-                self._tell(pictures(self, self._census()))
+                self._front.view = self._view(pictures(self))
             else:
                 self._show()
         except Exception as error:  # the page is answered all the same, or it would wait for ever
@@ -170,9 +159,32 @@ class Explorer(Session):
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         """The widget, and for viewers without widgets its picture and its sentence."""
-        import io
-
         picture = io.BytesIO()
         self.static().savefig(picture, format="png")
         bundle: dict[str, Any] = self.widget._repr_mimebundle_()
         return {**bundle, "text/plain": self.sentence, "image/png": picture.getvalue()}
+
+
+def _replace_in_cell(close: Callable[[], None]) -> None:
+    """Close what an earlier run of the running cell has shown, and remember how to close what this one shows.
+
+    Two explorers of one run of a cell stand beside each other. Outside of notebooks nothing happens.
+    """
+    cell, run = _running()
+    if cell is None:
+        return
+    before, shown = _shown.get(cell, (run, []))
+    if before != run:
+        for close_old in shown:
+            close_old()
+        shown = []
+    _shown[cell] = run, [*shown, close]
+
+
+def _running() -> tuple[str | None, str]:
+    """Id of the cell that runs, and of this run of it; None where no notebook says so."""
+    kernel = getattr(get_ipython(), "kernel", None)
+    if kernel is None:
+        return None, ""
+    parent: dict[str, Any] = kernel.get_parent("shell")
+    return parent.get("metadata", {}).get("cellId"), parent.get("header", {}).get("msg_id", "")

@@ -5,14 +5,12 @@ from typing import Any
 import numpy as np
 
 from cltools.config import to_plain
-from cltools.explorer import edges as band_edges, sentence
-from cltools.explorer.census import Census
+from cltools.explorer import sentence
 from cltools.explorer.colours import BAND_NAMES, BANDS, GLYPHS, GREY, SIDE_COLOURS, SLOT_OF_BAND, SLOT_OF_DIFFERENCE
+from cltools.explorer.edges import Edges
 from cltools.explorer.judgement import Judgement
-from cltools.explorer.panels import SIDES, painting
 from cltools.explorer.session import Session
-from cltools.explorer.state import Name
-from cltools.explorer.view import LEGIBLE, Picture, groups, histogram
+from cltools.explorer.view import LEGIBLE, SIDES, Picture, groups, histogram, painting
 from cltools.mining import Band
 from cltools.snapshot import Snapshot
 from cltools.snapshot.sprite import sprite_columns
@@ -27,32 +25,26 @@ def fixed(snapshot: Snapshot) -> dict[str, Any]:
         "ids": snapshot.ids.tolist(),
         "labels": snapshot.labels.tolist(),
         "classes": snapshot.classes,
-        "bands": [
-            {"name": BAND_NAMES[band], "colour": BANDS[band], "glyph": GLYPHS[SLOT_OF_BAND.get(band, 0)]}
-            for band in Band
-        ],
+        "bands": [_entry(BANDS[band], BAND_NAMES[band], GLYPHS[SLOT_OF_BAND[band]]) for band in Band],
         "frozen": sentence.FROZEN,
     }
 
 
-def view(
-    session: Session, *, answered: int, error: str, counted: float | None, census: Census | None, drawn: list[Picture]
-) -> dict[str, Any]:
+def view(session: Session, drawn: list[Picture], *, answered: int, error: str) -> dict[str, Any]:
     """All that is shown in a state.
 
     Args:
         session: whose state.
+        drawn: what the figures show.
         answered: number of the last request that is heeded.
         error: what a person is to be told.
-        counted: share of all anchors counted so far, where the sentence is to be about all.
-        census: the count, once it is done.
-        drawn: what the figures show.
     """
-    state, j = session.state, session.judgement
-    h = histogram(j)
+    state, j, census = session.state, session.judgement, session.counted
+    h, edges = histogram(j), j.edges
+    told = SIDES if len(session.snapshots) == 2 else (state.active,)  # with two maps, cards are shown on either
     text = session.words(census)
-    if counted is not None and census is None:
-        text = f"Counting over all anchors: {100 * counted:.0f} %."
+    if state.scope == "all" and census is None:
+        text = f"Counting over all anchors: {100 * session.counting().share:.0f} %."
     return {
         "answered": answered,
         "sentence": text,
@@ -61,9 +53,9 @@ def view(
         "truth": state.truth,
         "controls": [vars(control) for control in session.controls],
         "active": state.active,
-        "sides": {name: _side(session.judged(name)) for name in _told(session)},
+        "sides": {name: _side(session.judged(name)) for name in told},
         "bins": {"edges": h.edges.tolist(), "counts": h.counts.astype(np.int32).tobytes()},
-        "edges": _edges(session),
+        "edges": None if edges is None else _edges(edges),
         "groups": [vars(group) for group in groups(j)],
         "legend": _legend(session),
         "lines": _lines(drawn),
@@ -73,26 +65,16 @@ def view(
     }
 
 
-def _told(session: Session) -> tuple[Name, ...]:
-    """The sides whose keys the page must know: with two maps both, as cards are shown on either."""
-    return SIDES if len(session.snapshots) == 2 else (session.state.active,)
-
-
 def _side(j: Judgement) -> dict[str, Any]:
     floats = {"score": j.score, "cosine": j.cosine, "force": j.force}
     numbers = {name: values.astype(np.float32).tobytes() for name, values in floats.items()}
     return {"band": j.band.tobytes(), **numbers, "scoreName": j.score_name}
 
 
-def _edges(session: Session) -> dict[str, Any] | None:
-    rule, edges = session.state.side.negatives, session.judgement.edges
-    if edges is None or not isinstance(rule, band_edges.BANDS):
-        return None
+def _edges(edges: Edges) -> dict[str, Any]:
     scores = {"closest": edges.closest_score, "beyond": edges.beyond_score}
-    return {
-        "unit": band_edges.unit_of(rule),
-        "scores": {name: score if np.isfinite(score) else None for name, score in scores.items()},
-    }
+    told = {name: score if np.isfinite(score) else None for name, score in scores.items()}
+    return {"unit": edges.unit, "scores": told}
 
 
 def _legend(session: Session) -> list[dict[str, str]]:

@@ -10,7 +10,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets
 from IPython.core.getipython import get_ipython
@@ -22,9 +22,6 @@ from cltools.explorer.session import Session
 from cltools.explorer.state import State
 from cltools.explorer.view import Picture, pictures
 from cltools.snapshot import Snapshot
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 PATIENCE = 0.2
 """Seconds between two words about how far a count over all anchors is."""
@@ -53,7 +50,7 @@ class Explorer(Session):
         self._task: asyncio.Task[None] | None = None
         self._figures = [MapFigure(name) for name in (("A", "B") if other is not None else ("",))]
         self._plots = [figure.widget for figure in self._figures]
-        self._front = Front(fixed=page.fixed(snapshot), view=self._view(pictures(self)))
+        self._front = Front(fixed=page.fixed(snapshot), view=page.view(self, pictures(self)))
         self._front.observe(self._asked, "request")
         self.widget: Any = ipywidgets.Box([self._front, *self._plots])
         self.widget.add_class("cltools-explorer").add_class(f"cltools-maps-{len(self._figures)}")
@@ -65,10 +62,6 @@ class Explorer(Session):
         if not self._asking:
             self._error = ""
             self._show()
-
-    def static(self) -> "Figure":
-        """The same state as a matplotlib figure."""
-        return static.draw(self)
 
     def close(self) -> None:
         """Take it off the page and free its widgets."""
@@ -88,10 +81,14 @@ class Explorer(Session):
             except RuntimeError:  # no loop turns here, so nobody waits for an answer between
                 for _ in self.counting():
                     pass
-        drawn = pictures(self)
-        self._front.view = self._view(drawn)
-        for figure, picture in zip(self._figures, drawn, strict=True):
+        for figure, picture in zip(self._figures, self._tell(), strict=True):
             figure.apply(picture)
+
+    def _tell(self) -> list[Picture]:
+        """Tell the page the words of the state; gives what the figures are to show."""
+        drawn = pictures(self)
+        self._front.view = page.view(self, drawn, answered=self._answered, error=self._error)
+        return drawn
 
     async def _count(self) -> None:
         """Count all anchors, a few a turn, so that what the page asks meanwhile is answered at once."""
@@ -100,17 +97,14 @@ class Explorer(Session):
             for _ in self.counting():
                 await asyncio.sleep(0)
                 if time.monotonic() - told > PATIENCE:
-                    self._front.view = self._view(pictures(self))
+                    self._tell()
                     told = time.monotonic()
         except Exception as error:
             self._failed(error)
-            self._front.view = self._view(pictures(self))
+            self._tell()
             return
         self._task = None
         self._show()
-
-    def _view(self, drawn: list[Picture]) -> dict[str, Any]:
-        return page.view(self, drawn, answered=self._answered, error=self._error)
 
     def _asked(self, change: dict[str, Any]) -> None:
         """Heed a request of the page: its changes in their order, each once, whatever becomes of the others."""
@@ -126,7 +120,7 @@ class Explorer(Session):
             self._asking = False
         try:
             if self.state == before:
-                self._front.view = self._view(pictures(self))
+                self._tell()
             else:
                 self._show()
         except Exception as error:  # the page is answered all the same, or it would wait for ever
@@ -160,7 +154,7 @@ class Explorer(Session):
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         """The widget, and for viewers without widgets its picture and its sentence."""
         picture = io.BytesIO()
-        self.static().savefig(picture, format="png")
+        static.draw(self).savefig(picture, format="png")
         bundle: dict[str, Any] = self.widget._repr_mimebundle_()
         return {**bundle, "text/plain": self.sentence, "image/png": picture.getvalue()}
 

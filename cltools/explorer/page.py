@@ -30,7 +30,7 @@ def fixed(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def view(session: Session, drawn: list[Picture], *, answered: int, error: str) -> dict[str, Any]:
+def view(session: Session, drawn: list[Picture], *, answered: int = 0, error: str = "") -> dict[str, Any]:
     """All that is shown in a state.
 
     Args:

@@ -53,9 +53,7 @@ class Session:
     def __init__(self, snapshot: Snapshot, state: State | str | None = None, other: Snapshot | None = None) -> None:
         self.snapshots = (snapshot,) if other is None else (snapshot, other)
         if other is not None and not same_images(snapshot, other):
-            raise CltoolsError(
-                "The two snapshots are not of the same images in the same order; take them with one seed."
-            )
+            raise CltoolsError("The snapshots are not of the same images in the same order; take them with one seed.")
         state = State.from_json(state) if isinstance(state, str) else state
         self._state = self._first = first_state(snapshot, other) if state is None else state
         check(self._state, self.snapshots)
@@ -231,7 +229,7 @@ class Session:
         columns = {
             "image": snapshot.ids,
             "band": [Band(code).name for code in j.band],
-            "weight": j.selection.negative_weight[0, : len(snapshot)].numpy(),
+            "weight": j.selection.negative_weight[0].numpy(),
             "score": j.score,
             "cosine": j.cosine,
             "force": j.force,
@@ -266,13 +264,10 @@ class Session:
         self.updated()
 
     def _judge(self, anchor: int, name: Name, side: Side) -> Judgement:
-        plain_force = None
-        if name in self._judged:
-            place, former, j = self._judged[name]
-            if (place, former.epoch, former.temperature) == (anchor, side.epoch, side.temperature):
-                plain_force = j.plain_force
-        form = self.snapshot(name).experiment.loss.form
-        return judge(self._similarities(name, anchor, side.epoch), side, form, plain_force)
+        s, form = self._similarities(name, anchor, side.epoch), self.snapshot(name).experiment.loss.form
+        before, former, j = self._judged.get(name, (anchor, side, None))
+        same = (before, former.epoch, former.temperature) == (anchor, side.epoch, side.temperature)
+        return judge(s, side, form, j.plain_force if j is not None and same else None)
 
     @one_thread()
     def _read(self, name: Name, anchor: int, epoch: int) -> Similarities:

@@ -57,7 +57,6 @@ class Counting:
 
     def __init__(self, snapshot: Snapshot, side: Side) -> None:
         self.snapshot, self.side = snapshot, side
-        self.epoch = snapshot.epochs.index(side.epoch)
         count = len(snapshot)
         self.ranks = tuple(sorted({rank_count(share, count) for share in RANK_SHARES}))
         self._turns = torch.split(torch.arange(count), max(1, PAIRS // count))
@@ -105,7 +104,7 @@ class Counting:
     @one_thread()
     def _count(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Keys of each anchor but its own by band and then by bin of rank [B, 6 + R]: all, and those of its class."""
-        s = self.snapshot.similarities(rows, epoch=self.epoch)
+        s = self.snapshot.similarities(rows, epoch=self.snapshot.epochs.index(self.side.epoch))
         band = chosen(s, self.side).band
         _, score = reference_score(s, self.side.negatives, self.side.temperature)
         order = own_last(score, s.own).argsort(dim=1, descending=True, stable=True)

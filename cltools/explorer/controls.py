@@ -1,28 +1,28 @@
-"""The controls as data: name, kind, label, value and range of each, whatever draws them."""
+"""The controls as data, whatever draws them: name, kind, label, value and range; and the state after one is moved."""
 
-import ast
 import inspect
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
-from itertools import pairwise
-from textwrap import dedent
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from cltools.explorer.edges import BANDS, FIELDS, stops
+from cltools.config import from_plain, to_plain
+from cltools.errors import CltoolsError, unknown
+from cltools.explorer.edges import BANDS, FIELDS, Band, converted, moved, placed, stops, widened
 from cltools.explorer.judgement import Judgement
 from cltools.explorer.sentence import of_edge
-from cltools.explorer.state import Colour, Scope, State, unlabelled
+from cltools.explorer.state import Colour, Scope, Side, State, unlabelled
 from cltools.mining import CosineBand, MarginBand, NegativeRule, PositiveRule, RankBand
-from cltools.mining.rules import rule_classes
+from cltools.mining.rules import rule_class, rule_classes
 from cltools.snapshot import Snapshot
 
 Kind = Literal["select", "check", "number", "range", "edge"]
 
 HIDDEN = {"start", "ramp", "strength", "anneal"}
 """Schedules: an explorer shows a moment, at full strength."""
-BAND_OWN = {*FIELDS, "by"}
-"""Settings of bands that have controls of their own."""
 LABELS = {
     "positives.k": "candidates k",
     "positives.weighting": "mined weights",
@@ -57,6 +57,8 @@ HELP = {
     "positives.by": "Whose closest keys are mined: the positive's, the anchor's, or by the larger of both cosines.",
     "positives.pick": "That many of the candidates, drawn at random; empty: all.",
 }
+BELOW = re.compile(r'^ +(\w+): [^\n]+\n +"""(.+?)"""', re.MULTILINE | re.DOTALL)
+"""A field of a class, and the text below it."""
 TEMPERATURES = [0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0, 5.0]
 
 
@@ -163,7 +165,9 @@ def _edges(state: State, j: Judgement) -> list[Control]:
 
 def _more(state: State) -> list[Control]:
     side = state.side
-    tau, hidden = side.temperature, HIDDEN | BAND_OWN if isinstance(side.negatives, BANDS) else HIDDEN
+    tau, hidden = side.temperature, HIDDEN
+    if isinstance(side.negatives, BANDS):
+        hidden = HIDDEN | {*FIELDS, "by"}  # which have controls of their own
     taus = tuple(sorted({*TEMPERATURES, tau}))
     return [
         Control("temperature", "range", "temperature τ", tau, "more", taus, text=f"τ = {tau:g}"),
@@ -183,14 +187,8 @@ def _words(rule: type) -> dict[str, str]:
     """What stands below each field of a class and of its bases in their source; nothing where there is no source."""
     words: dict[str, str] = {}
     for base in reversed(rule.__mro__):
-        try:
-            body = ast.parse(dedent(inspect.getsource(base))).body[0].body  # type: ignore[attr-defined]
-        except (OSError, TypeError, SyntaxError):
-            continue
-        for field, below in pairwise(body):
-            text = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else None
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, str):
-                words[field.target.id] = " ".join(text.split())
+        with suppress(OSError, TypeError):
+            words |= {name: " ".join(text.split()) for name, text in BELOW.findall(inspect.getsource(base))}
     return words
 
 
@@ -213,3 +211,127 @@ def _settings(prefix: str, rule: Any, hidden: set[str]) -> list[Control]:
             text = "none" if value is None else f"{value:g}" if isinstance(value, int | float) else str(value)
             found.append(Control(name, "number", label, value, "more", text=text, help=words, optional=optional))
     return found
+
+
+# one control moved: what `Explorer.set` and the page's controls both do
+
+OF_STATE = ("anchor", "active", "colour", "scope", "map", "truth", "doubtful")
+OF_SIDE = ("temperature", "epoch")
+EDGES = ("closest", "beyond")
+
+Judge = Callable[[Side], Judgement]
+Rule = NegativeRule | PositiveRule
+RULES: dict[str, type[NegativeRule] | type[PositiveRule]] = {"rule": NegativeRule, "positive_rule": PositiveRule}
+"""Controls that choose a rule, and its kind."""
+
+
+def changed(state: State, name: str, value: Any, *, judge: Judge, rules: Mapping[str, Rule]) -> State:
+    """The state with one control moved.
+
+    Args:
+        state: before.
+        name: of a control: a field of the state, "compare", "rule", "positive_rule", "temperature", "epoch", "closest",
+            "beyond", "band" (both), or "positives.FIELD" and "negatives.FIELD". A bare FIELD is one of the positive
+            rule, else of the negative; a bare "by" is the negative rule's where it has one.
+        value: of the field's type.
+        judge: judges the state's anchor by a side, to keep a band in place where it is measured otherwise.
+        rules: as they last stood, by class name.
+
+    Raises:
+        ValueError: no such control for the rules as they are, or a value that it cannot have.
+    """
+    if name in OF_STATE:
+        hidden = {"colour": "band"} if name == "truth" and not value and state.colour == "class" else {}
+        return from_plain(State, to_plain(state) | {name: value} | hidden, "state")
+    if name == "compare":
+        return _compared(state, bool(value))
+    side = state.side
+    if name in OF_SIDE:
+        return state.with_side(from_plain(Side, to_plain(side) | {name: value}, "state"))
+    if name in RULES:
+        return state.with_side(_with_rule(side, _rule(RULES[name], str(value), rules), judge))
+    if name in EDGES or name == "band":
+        return state.with_side(replace(side, negatives=_edge_moved(side, name, value, judge)))
+    if name in ("by", "negatives.by") and isinstance(side.negatives, BANDS) and hasattr(side.negatives, "by"):
+        other = from_plain(type(side.negatives), to_plain(side.negatives) | {"by": value}, "negatives")
+        return state.with_side(_in_place(side, other, judge))
+    part, settings = (name, value) if name in ("positives", "negatives") else _setting(side, name, value)
+    rule = getattr(side, part)
+    return state.with_side(replace(side, **{part: from_plain(type(rule), to_plain(rule) | settings, part)}))
+
+
+def _rule(base: type[Rule], name: str, rules: Mapping[str, Rule]) -> Rule:
+    """The rule of a class name as it last stood, of the class as it is now; else at its defaults and full strength."""
+    kind = rule_class(name, base)
+    if name in rules:
+        with suppress(ValueError):  # the class has lost a setting since
+            known: Rule = from_plain(base, to_plain(rules[name]))
+            return known
+    try:
+        made: Rule = kind().at(1.0)
+    except TypeError as error:
+        raise CltoolsError(f"{name} cannot be chosen: every setting of a rule needs a default ({error}).") from error
+    return made
+
+
+def _compared(state: State, compare: bool) -> State:
+    if compare == (state.b is not None):
+        return state
+    if compare:
+        return replace(state, b=state.a, active="B", colour="difference")
+    colour = "band" if state.colour == "difference" else state.colour
+    return replace(state, b=None, active="A", colour=colour)
+
+
+def _with_rule(side: Side, rule: Rule, judge: Judge) -> Side:
+    """The side with another rule; one band in place of another keeps as many keys on either side of each edge."""
+    old = side.negatives
+    if isinstance(rule, PositiveRule):
+        return replace(side, positives=rule)
+    if not isinstance(rule, BANDS) or not isinstance(old, BANDS) or type(rule) is type(old):
+        return replace(side, negatives=rule)
+    by = getattr(old, "by", None)
+    if isinstance(rule, RankBand | CosineBand) and by in ("positive", "anchor"):
+        rule = replace(rule, by=by)
+    return _in_place(side, rule, judge)
+
+
+def _edge_moved(side: Side, name: str, value: Any, judge: Judge) -> Band:
+    """One edge, or both at once for "band", as the pair of "closest" and "beyond".
+
+    The page says in which unit it means the value, {"unit": …, "value": …}: the rule may have changed on the way.
+    """
+    rule, edges = side.negatives, judge(side).edges
+    if not isinstance(rule, BANDS) or edges is None:
+        raise CltoolsError(f'{type(rule).__name__} has no edges; choose rule="RankBand".')
+    if isinstance(value, dict):
+        unit, value = value["unit"], value["value"]
+        if unit != edges.unit:
+            raise CltoolsError(f"The edge was moved by {unit}, and edges are by {edges.unit} now: move it again.")
+    if name != "band":
+        return moved(rule, name, float(value), edges)
+    return placed(rule, float(value[0]), float(value[1]), edges.keys)
+
+
+def _in_place(side: Side, rule: Band, judge: Judge) -> Side:
+    """Another band, whose edges keep as many keys as now."""
+    edges, free = judge(side).edges, widened(rule)
+    assert edges is not None
+    return replace(side, negatives=converted(free, edges, judge(replace(side, negatives=free)).ranked))
+
+
+def _setting(side: Side, name: str, value: Any) -> tuple[str, dict[str, Any]]:
+    """Which rule a name means, and which of its fields, with the value."""
+    part, _, field = name.rpartition(".")
+    settings = {each: {f.name for f in fields(getattr(side, each))} - HIDDEN for each in ("positives", "negatives")}
+    if not part:
+        ours = field in settings["positives"] and not (field == "by" and "by" in settings["negatives"])
+        part = "positives" if ours else "negatives"
+    if part not in settings or field not in settings[part]:
+        every = [*OF_STATE, "compare", *RULES, *OF_SIDE, *EDGES, *sorted({*FIELDS}.union(*settings.values()))]
+        here = " ".join(
+            f"{type(getattr(side, each)).__name__} has {', '.join(sorted(names)) or 'no settings'}."
+            for each, names in settings.items()
+        )
+        raise CltoolsError(f"{unknown('control', name, every)} {here}")
+    return part, {field: value}

@@ -77,24 +77,20 @@ class Judgement:
 
 
 @one_thread()
-def judge(s: Similarities, side: Side, form: Form, plain_force: Float32[ndarray, " N"] | None = None) -> Judgement:
+def judge(s: Similarities, side: Side, form: Form) -> Judgement:
     """Judge one anchor.
 
     Args:
         s: of one anchor, with all that rules may read.
         side: rules and temperature.
         form: of the loss, which decides forces.
-        plain_force: of a judgement of the same anchor at the same temperature, where there is one.
     """
-    selection = chosen(s, side)
-    name, score = reference_score(s, side.negatives, side.temperature)
+    rule, selection = side.negatives, chosen(s, side)
+    plain = select(s, AugmentedView(), AllNegatives(), temperature=side.temperature)
+    name, score = reference_score(s, rule, side.temperature)
     ranking = np.where(s.own[0].numpy(), -np.inf, score[0].numpy())
     order = np.argsort(-ranking, kind="stable")
     ranked = ranking[order]
-    rule = side.negatives
-    if plain_force is None:
-        plain = select(s, AugmentedView(), AllNegatives(), temperature=side.temperature)
-        plain_force = _forces(s, plain, side.temperature, "sep")
     return Judgement(
         similarities=s,
         selection=selection,
@@ -104,7 +100,7 @@ def judge(s: Similarities, side: Side, form: Form, plain_force: Float32[ndarray,
         ranked=ranked,
         cosine=s.anchor_keys[0].numpy(),
         force=_forces(s, selection, side.temperature, form),
-        plain_force=plain_force,
+        plain_force=_forces(s, plain, side.temperature, "sep"),
         edges=edges_of(rule, ranked, s) if isinstance(rule, BANDS) else None,
         score_name=name,
     )

@@ -16,8 +16,7 @@ from pandas import DataFrame
 from cltools.errors import CltoolsError
 from cltools.explorer import sentence
 from cltools.explorer.census import Census, Counting
-from cltools.explorer.changes import changed
-from cltools.explorer.controls import Control, controls
+from cltools.explorer.controls import Control, changed, controls
 from cltools.explorer.edges import FIELDS
 from cltools.explorer.judgement import Judgement, judge, one_thread
 from cltools.explorer.state import Name, Side, State, check, first_state
@@ -264,10 +263,8 @@ class Session:
         self.updated()
 
     def _judge(self, anchor: int, name: Name, side: Side) -> Judgement:
-        s, form = self._similarities(name, anchor, side.epoch), self.snapshot(name).experiment.loss.form
-        before, former, j = self._judged.get(name, (anchor, side, None))
-        same = (before, former.epoch, former.temperature) == (anchor, side.epoch, side.temperature)
-        return judge(s, side, form, j.plain_force if j is not None and same else None)
+        form = self.snapshot(name).experiment.loss.form
+        return judge(self._similarities(name, anchor, side.epoch), side, form)
 
     @one_thread()
     def _read(self, name: Name, anchor: int, epoch: int) -> Similarities:

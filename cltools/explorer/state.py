@@ -121,9 +121,7 @@ def check(state: State, snapshots: tuple[Snapshot, ...]) -> None:
         raise unknown("map", state.map, first.map_names)
     if len(snapshots) == 2 and state.b is None:
         raise CltoolsError("Two snapshots are shown side by side; the state needs a side B.")
-    for side, snapshot in zip((state.a, state.b), (first, snapshots[-1]), strict=True):
-        if side is None:
-            continue
+    for side, snapshot in zip((state.a, state.of("B")), (first, snapshots[-1]), strict=True):
         if side.epoch not in snapshot.epochs:
             known = ", ".join(map(str, snapshot.epochs))
             raise CltoolsError(f"This snapshot has no epoch {side.epoch}; it has {known}.")

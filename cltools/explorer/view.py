@@ -100,7 +100,7 @@ _DIFFERENCE_SLOTS = np.array(colours.SLOT_OF_DIFFERENCE, np.int8)
 
 def by_band(j: Judgement) -> Painting:
     """Colour tells the band."""
-    return Painting(_BAND_SLOTS[j.band], j.band, tuple(colours.BANDS.values()), tuple(colours.BAND_NAMES.values()))
+    return Painting(_BAND_SLOTS[j.band], j.band, colours.BANDS, colours.BAND_NAMES)
 
 
 def by_level(j: Judgement, values: ndarray, together: ndarray, low: str, high: str) -> Painting:

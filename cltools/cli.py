@@ -19,7 +19,7 @@ from cltools.mining import NegativeRule
 from cltools.mining.rules import rule_class
 from cltools.presets import IMAGES, METHODS, fitted, laptop, preset
 from cltools.ranks import joined, launched
-from cltools.reports.evaluating import EvaluateFlags, evaluate_runs, print_report
+from cltools.reports.evaluating import evaluate_runs, print_report
 from cltools.training import Run, Stopped, TensorBoard, fit
 from cltools.training.learner import resolve_device
 from cltools.training.record import read_run_record
@@ -161,7 +161,7 @@ def _flags(experiment: Experiment, name: str) -> type[Any]:
 
 def evaluate(arguments: list[str]) -> None:
     """Evaluate a run's folder, or several seeds: kNN, probe, linear evaluation, fine-tuning."""
-    evaluate_runs(_parse(EvaluateFlags, arguments, "evaluate"))
+    _parse(evaluate_runs, arguments, "evaluate")
 
 
 @dataclass(frozen=True)
@@ -224,10 +224,9 @@ def compare(arguments: list[str]) -> None:
 
 def table(arguments: list[str]) -> None:
     """Show records of runs or of comparisons as a table in Markdown."""
-    from cltools.reports.table import TableFlags, table as rendered
+    from cltools.reports.table import table as rendered
 
-    flags = _parse(TableFlags, arguments, "table")
-    print(rendered(flags.records, references=flags.references))
+    print(_parse(rendered, arguments, "table"))
 
 
 def snapshot(arguments: list[str]) -> None:
@@ -266,7 +265,7 @@ def lab(arguments: list[str]) -> None:
         raise SystemExit(status)
 
 
-def _parse(flags: type[Any], arguments: list[str], command: str) -> Any:
+def _parse(flags: Callable[..., Any], arguments: list[str], command: str) -> Any:
     """Parse the flags; what has no default stands without a flag's name."""
     import tyro
 

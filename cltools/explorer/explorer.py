@@ -33,7 +33,6 @@ from cltools.snapshot.sprite import sprite_columns
 
 PATIENCE = 0.2
 """Seconds between two words about how far a count over all anchors is."""
-ACTIONS = {"back": Session.back, "reset": Session.reset, "nearest": Session.nearest}
 
 _shown: dict[str, tuple[str, list[Callable[[], None]]]] = {}
 """For each cell, by its id: which run of it shows something, and how that is closed."""
@@ -139,8 +138,8 @@ class Explorer(Session):
     def _heed(self, name: str, value: Any) -> None:
         """One change; what goes wrong is told on the page and kept in `errors`."""
         try:
-            if name in ACTIONS:
-                ACTIONS[name](self)
+            if name in ("back", "reset", "nearest"):
+                getattr(self, name)()
             elif name == "state":
                 self.restore(value)
             elif name == "csv":

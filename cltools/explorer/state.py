@@ -92,10 +92,9 @@ class State:
 
 def first_state(snapshot: Snapshot, other: Snapshot | None = None) -> State:
     """The run's own rules at full strength, at the last epoch; with two snapshots both runs' side by side."""
-    anchor, side, name = int(snapshot.ids[0]), _side_of(snapshot), snapshot.map_names[0]
-    if other is None:
-        return State(anchor, side, map=name)
-    return State(anchor, side, _side_of(other), colour="difference", map=name)
+    b = None if other is None else _side_of(other)
+    colour: Colour = "band" if b is None else "difference"
+    return State(int(snapshot.ids[0]), _side_of(snapshot), b, colour=colour, map=snapshot.map_names[0])
 
 
 def _side_of(snapshot: Snapshot) -> Side:

@@ -28,7 +28,7 @@ def draw(session: Session) -> "Figure":
 
     j, sentence = session.judgement, session.sentence  # which counts all anchors, where it tells about them
     edges = [] if j.edges is None else [j.edges.closest_score, j.edges.beyond_score]
-    shown, found = pictures(session), groups(j)
+    shown = pictures(session)
     figure = Figure(figsize=(4.6 * len(shown) + 5.2, 5.4), dpi=80, facecolor="white", layout="constrained")
     halves: Any = figure.subfigures(1, 2, width_ratios=[4.6 * len(shown), 5.2])
     maps, side = halves
@@ -41,11 +41,10 @@ def draw(session: Session) -> "Figure":
     _histogram(top.subplots(), histogram(j), edges, j.score_name)
     snapshot = session.snapshots[0]
     tiles = tiles_of(snapshot.sprite, len(snapshot), snapshot.tile)
-    rows: Any = bottom.subplots(1 + len(found), 1, squeeze=False)
-    _strip(rows[0, 0], tiles, (session.place,), "the anchor", ANCHOR)
-    for axis, group in zip(rows[1:, 0], found, strict=True):
-        name = f"{BAND_NAMES[group.band]}: {group.total:,}"
-        _strip(axis, tiles, group.places, name, BANDS[group.band])
+    found = [(each.places, f"{BAND_NAMES[each.band]}: {each.total:,}", BANDS[each.band]) for each in groups(j)]
+    strips = [((session.place,), "the anchor", ANCHOR), *found]
+    for axis, strip in zip(bottom.subplots(len(strips), 1, squeeze=False)[:, 0], strips, strict=True):
+        _strip(axis, tiles, *strip)
     return figure
 
 

@@ -56,7 +56,7 @@ def comparison_table(records: Sequence[tuple[Path, Mapping[str, Any]]]) -> str:
         ValueError: damaged records, or ones that cannot be put together.
     """
     frame, first = rows_of(records), records[0][1]
-    present = {*frame.index.get_level_values("arm")}
+    present = frame.index.unique("arm")
     arms = [arm for arm in dict.fromkeys([*first["arms"], *present]) if arm in present]  # in the order of definition
 
     def by_arm(values: Series, said: Callable[[list[float]], str]) -> Series:
@@ -74,9 +74,8 @@ def comparison_table(records: Sequence[tuple[Path, Mapping[str, Any]]]) -> str:
         cells[f"{name} gain"] = by_arm(gained, lambda seeds: spread(seeds, layout="+"))
     for share, name in SHARES.items():
         cells[name] = by_arm(frame[share], percent)
-    cells = cells.astype(object).fillna("")
-    cells = cells.rename(columns=lambda name: f"against {BASELINE}" if name.endswith("gain") else name)
-    return markdown(_caption(first), cells, left=("arm",))
+    cells.columns = [f"against {BASELINE}" if name.endswith("gain") else name for name in cells.columns]
+    return markdown(_caption(first), cells.astype(object).fillna(""), left=("arm",))
 
 
 def _caption(record: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from cltools.mining import NegativeRule
 from cltools.mining.rules import rule_class
 from cltools.presets import IMAGES, METHODS, fitted, laptop, preset
 from cltools.ranks import joined, launched
-from cltools.reports.evaluating import EvaluateFlags, evaluate_runs, print_report
+from cltools.reports.evaluating import evaluate_runs, print_report
 from cltools.training import Run, Stopped, TensorBoard, fit
 from cltools.training.learner import resolve_device
 from cltools.training.record import read_run_record
@@ -52,7 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "snapshot": snapshot,
         "doctor": doctor,
         "lab": lab,
-        "book": book,
     }
     if not arguments or arguments[0] in ("-h", "--help"):
         print(f"usage: {PROGRAM} {{{','.join(commands)}}} …\n\n{_summaries(commands)}")
@@ -154,7 +153,7 @@ def _flags(experiment: Experiment, name: str) -> type[Any]:
 
 def evaluate(arguments: list[str]) -> None:
     """Evaluate a run's folder, or several seeds: kNN, probe, linear evaluation, fine-tuning."""
-    evaluate_runs(_parse(EvaluateFlags, arguments, "evaluate"))
+    _parse(evaluate_runs, arguments, "evaluate")
 
 
 @dataclass(frozen=True)
@@ -217,10 +216,9 @@ def compare(arguments: list[str]) -> None:
 
 def table(arguments: list[str]) -> None:
     """Show records of runs or of comparisons as a table in Markdown."""
-    from cltools.reports.table import TableFlags, table as rendered
+    from cltools.reports.table import table as rendered
 
-    flags = _parse(TableFlags, arguments, "table")
-    print(rendered(flags.records, references=flags.references))
+    print(_parse(rendered, arguments, "table"))
 
 
 def snapshot(arguments: list[str]) -> None:
@@ -259,18 +257,7 @@ def lab(arguments: list[str]) -> None:
         raise SystemExit(status)
 
 
-def book(arguments: list[str]) -> None:
-    """Execute all notebooks and write them as HTML pages that need no network, by default into book/."""
-    from cltools.doctor import install_cltools
-
-    try:
-        from cltools.book import BookFlags, make_book
-    except ModuleNotFoundError as error:
-        raise CltoolsError(f"{error.name} is not installed here. Install it with: {install_cltools('book')}") from None
-    print(make_book(_parse(BookFlags, arguments, "book")))
-
-
-def _parse(flags: type[Any], arguments: list[str], command: str) -> Any:
+def _parse(flags: Callable[..., Any], arguments: list[str], command: str) -> Any:
     """Parse the flags; what has no default stands without a flag's name."""
     import tyro
 

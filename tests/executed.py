@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nbformat
 
-from cltools.book.execution import executed as run_apart
+from book.execution import executed as run_apart
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".cache" / "executed"

@@ -11,12 +11,12 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from cltools.book import building, execution
-from cltools.book.building import build
-from cltools.book.outputs import output_html
-from cltools.book.pages import front_page, rendered
-from cltools.book.prose import Prose, mathml
-from cltools.cli import main
+from book import building, execution
+from book.__main__ import main
+from book.building import build
+from book.outputs import output_html
+from book.pages import front_page, rendered
+from book.prose import Prose, mathml
 
 ROOT = Path(__file__).parent.parent
 PNG = base64.b64decode(
@@ -267,6 +267,6 @@ def test_the_command_makes_the_book_of_the_course(
 ) -> None:
     monkeypatch.setattr(building, "PROJECT", course)
     monkeypatch.setattr(building, "notebooks", lambda: {1: course / "notebooks" / "01_one.ipynb"})
-    main(["book", str(course / "out")])
+    main([str(course / "out")])
     assert re.search(r"out/index\.html: 1 notebooks?, 0\.0 MB, made in", capsys.readouterr().out)
     assert "<pre>2</pre>" in (course / "out" / "01_one.html").read_text()

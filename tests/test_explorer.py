@@ -11,10 +11,10 @@ import pytest
 from snapshots import made
 from sweep import sweep
 
-from cltools.explorer import explore, shown
+from cltools.explorer import explore, explorer as shown, static
 from cltools.explorer.explorer import Explorer
 from cltools.explorer.figure import ANCHOR, DOUBTFUL, FIRST_LINE, SLOTS
-from cltools.explorer.panels import painting, pictures
+from cltools.explorer.view import painting, pictures
 from cltools.mining import AllNegatives, Band, RankBand
 
 SNAPSHOT = made()
@@ -316,7 +316,7 @@ def test_no_python_callback_hears_the_pointer(page: Page) -> None:
 )
 def test_the_static_twin_shows_the_same(changes: dict[str, Any]) -> None:
     explorer = explore(SNAPSHOT).set(changes)
-    figure = explorer.static()  # type: ignore[attr-defined]
+    figure = static.draw(explorer)
     texts = [" ".join(text.get_text().split()) for text in figure.findobj(match=lambda a: hasattr(a, "get_text"))]
     assert " ".join(explorer.sentence.split()) in texts and "the anchor" in texts
     if changes.get("colour") == "class":

@@ -131,7 +131,7 @@ def test_marks_are_visible_on_light_and_on_dark(ground: str) -> None:
         r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channel)
         return 0.2126 * r + 0.7152 * g + 0.0722 * b
 
-    for colour in (*BANDS.values(), *DIFFERENCE, *LEVELS, *CLASSES):
+    for colour in (*BANDS, *DIFFERENCE, *LEVELS, *CLASSES):
         light, dark = sorted((luminance(colour), luminance(ground)), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 1.8, colour
 

@@ -30,7 +30,7 @@ ORDER = (
     "errors", "files", "ranks", "provenance",  # which all may use
     "mining", "losses", "gradients", "contrast", "queue", "views", "interop",  # the core
     "datasets", "encoders", "config", "testing", "presets", "evaluation", "training", "reports",
-    "snapshot", "explorer", "doctor", "lab", "book", "cli", "__main__",
+    "snapshot", "explorer", "doctor", "lab", "cli", "__main__",
 )  # fmt: skip
 HEAVY = {"torchvision", "sklearn", "scipy", "tyro", "plotly", "ipywidgets", "matplotlib", "umap", "PIL", "pandas"}
 HEAVY |= {"pytorch_metric_learning", "lightly", "tensorboard"}
@@ -109,8 +109,6 @@ def test_the_package_gives_every_public_name_and_tells_type_checkers_the_same() 
 def undeclared(path: Path) -> set[str]:
     """What a file imports that its extra does not bring; of the core, what is not torch, jaxtyping or numpy."""
     declared = {requirement.name for requirement in requirements("")} | {r.name for r in requirements("notebooks")}
-    if part_of(path) == "book":
-        declared |= {requirement.name for requirement in requirements("book")}
     if part_of(path) == "interop":  # whoever calls an adapter has the other library; the tests need it
         declared |= {requirement.name for requirement in requirements("dev")}
     if path.name == "tensorboard.py":  # refuses to begin where its extra is not installed

@@ -85,7 +85,7 @@ def test_a_grid_has_a_band_a_pair_and_as_many_keys_by_chance() -> None:
             grid_of("digits", lowers, uppers)
     with pytest.raises(ValueError, match="drop_closest < keep_within"):
         grid_of("digits", (-0.1,), (1.0,))
-    with pytest.raises(ValueError, match="Unknown images 'digit'"):
+    with pytest.raises(ValueError, match="Unknown preset 'digit-moco'"):
         grid_of("digit", (0.1,), (1.0,))
 
 

@@ -7,11 +7,11 @@ from typing import get_args, get_type_hints
 import pytest
 
 from cltools.evaluation import PROTOCOLS
-from cltools.reports.evaluating import PROTOCOLS_OF, EvaluateFlags, print_report
+from cltools.reports.evaluating import PROTOCOLS_OF, evaluate_runs, print_report
 
 
 def test_every_choice_of_the_flag_has_its_protocols() -> None:
-    assert get_args(get_type_hints(EvaluateFlags)["protocol"]) == tuple(PROTOCOLS_OF)
+    assert get_args(get_type_hints(evaluate_runs)["protocol"]) == tuple(PROTOCOLS_OF)
     alone = [name for choice in ("knn", "probe", "linear", "finetune") for name in PROTOCOLS_OF[choice] or ()]
     assert tuple(alone) == PROTOCOLS == PROTOCOLS_OF["all"]
 

@@ -57,7 +57,6 @@ class Counting:
 
     def __init__(self, snapshot: Snapshot, side: Side) -> None:
         self.snapshot, self.side = snapshot, side
-        self.epoch = snapshot.epochs.index(side.epoch)
         count = len(snapshot)
         self.ranks = tuple(sorted({rank_count(share, count) for share in RANK_SHARES}))
         self._turns = torch.split(torch.arange(count), max(1, PAIRS // count))
@@ -83,19 +82,17 @@ class Counting:
     def result(self) -> Census:
         """The shares, of the anchors counted so far."""
         pairs, same = (torch.cat([found[i] for found in self._found]) for i in (0, 1))
-        codes = len(Band)
-        by_band, same_band = pairs[:, :codes], same[:, :codes]
-        others, same_others = by_band[:, 1:].sum(1), same_band[:, 1:].sum(1)
-        kept, same_kept = by_band[:, Band.POTENTIAL], same_band[:, Band.POTENTIAL]
-        labelled = self.snapshot.labelled
+        codes, labelled = len(Band), self.snapshot.labelled
+        others, same_others = pairs[:, :codes].sum(1), same[:, :codes].sum(1)
+        kept, same_kept = pairs[:, Band.POTENTIAL], same[:, Band.POTENTIAL]
 
         def known(hits: Tensor, counts: Tensor) -> Share:
             return share_of(hits, counts) if labelled else NOTHING
 
         return Census(
             anchors=len(pairs),
-            mined=float(by_band[:, Band.MINED].double().mean()),
-            suspected=share_of(by_band[:, Band.HARD], others),
+            mined=float(pairs[:, Band.MINED].double().mean()),
+            suspected=share_of(pairs[:, Band.HARD], others),
             kept=share_of(kept, others),
             false=known(same_kept, kept),
             base_rate=known(same_others, others),
@@ -106,19 +103,17 @@ class Counting:
 
     @one_thread()
     def _count(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys of each anchor by band and then by bin of rank [B, 6 + R]: all, and those of its class."""
-        s = self.snapshot.similarities(rows, epoch=self.epoch)
-        band = chosen(s, self.side).band.long()
-        same = torch.zeros_like(s.own) if s.same_class is None else s.same_class & ~s.own
+        """Keys of each anchor but its own by band and then by bin of rank [B, 6 + R]: all, and those of its class."""
+        s = self.snapshot.similarities(rows, epoch=self.snapshot.epochs.index(self.side.epoch))
+        band = chosen(s, self.side).band
         _, score = reference_score(s, self.side.negatives, self.side.temperature)
         order = own_last(score, s.own).argsort(dim=1, descending=True, stable=True)
-        ranked, others = same.gather(1, order), ~s.own.gather(1, order)
-        columns = [(ranked[:, a:b].sum(1), others[:, a:b].sum(1)) for a, b in pairwise(self.ranks)]
-        found = []
-        for weight, by_rank in (
-            (torch.ones_like(band), [c for _, c in columns]),
-            (same.long(), [h for h, _ in columns]),
-        ):
-            by_band = torch.zeros(len(band), len(Band), dtype=torch.int64).scatter_add_(1, band, weight)
-            found.append(torch.cat([by_band, torch.stack(by_rank, dim=1)], dim=1))
-        return found[0], found[1]
+
+        def counts(marked: Tensor) -> Tensor:
+            ranked = marked.gather(1, order)
+            by_rank = [ranked[:, a:b].sum(1) for a, b in pairwise(self.ranks)]
+            return torch.stack([*((marked & (band == code)).sum(1) for code in Band), *by_rank], dim=1)
+
+        others = ~s.own
+        same = torch.zeros_like(others) if s.same_class is None else s.same_class & others
+        return counts(others), counts(same)

@@ -5,28 +5,13 @@ Colours go to a figure as small integers with a discrete scale, never as strings
 
 from collections.abc import Sequence
 
-from cltools.mining import Band
-
 ANCHOR = "#E3127E"
 GREY = "#888888"  # for axes and text of figures: legible on light and on dark
 
-BANDS = {
-    Band.OWN: "#888888",
-    Band.EASY: "#999999",
-    Band.POTENTIAL: "#005FB8",
-    Band.HARD: "#D55E00",
-    Band.MINED: "#009E73",
-    Band.OTHER: "#F088D0",
-}
+# By code of `Band`: OWN, EASY, POTENTIAL, HARD, MINED, OTHER.
+BANDS = ("#888888", "#999999", "#005FB8", "#D55E00", "#009E73", "#F088D0")
 """Okabe and Ito's palette with a deeper blue, which keeps kept and mined apart for tritanopes too."""
-BAND_NAMES = {
-    Band.OWN: "own image",
-    Band.EASY: "too easy",
-    Band.POTENTIAL: "kept as negative",
-    Band.HARD: "suspected",
-    Band.MINED: "mined as positive",
-    Band.OTHER: "dropped otherwise",
-}
+BAND_NAMES = ("own image", "too easy", "kept as negative", "suspected", "mined as positive", "dropped otherwise")
 DIFFERENCE = ("#999999", "#009E73", "#005FB8", "#D55E00")
 DIFFERENCE_NAMES = ("kept by neither", "kept by both", "kept by A only", "kept by B only")
 CLASSES = (
@@ -41,14 +26,7 @@ LEVELS = ("#2F6DB5", "#5680AE", "#7A8FA6", "#94968F", "#B09A6B", "#C99645", "#DF
 # What a point is drawn with, by its slot: that of its band, or of its place in a difference.
 SYMBOLS = ("circle", "diamond", "triangle-up", "star", "x")
 SIZES = (4, 7, 9, 12, 7)
-SLOT_OF_BAND = {
-    Band.OWN: 0,
-    Band.EASY: 0,
-    Band.POTENTIAL: 1,
-    Band.HARD: 2,
-    Band.MINED: 3,
-    Band.OTHER: 4,
-}
+SLOT_OF_BAND = (0, 0, 1, 2, 3, 4)  # OWN as EASY, under the anchor's mark
 SLOT_OF_DIFFERENCE = (0, 1, 2, 4)
 GLYPHS = ("●", "◆", "▲", "★", "✕")
 

@@ -1,28 +1,28 @@
-"""The controls as data: name, kind, label, value and range of each, whatever draws them."""
+"""The controls as data, whatever draws them: name, kind, label, value and range; and the state after one is moved."""
 
-import ast
 import inspect
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
-from itertools import pairwise
-from textwrap import dedent
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from cltools.explorer.edges import BANDS, FIELDS, lowest, stops
+from cltools.config import from_plain, to_plain
+from cltools.errors import CltoolsError, unknown
+from cltools.explorer.edges import BANDS, FIELDS, Band, converted, moved, placed, stops, widened
 from cltools.explorer.judgement import Judgement
 from cltools.explorer.sentence import of_edge
-from cltools.explorer.state import Colour, Scope, State, unlabelled
+from cltools.explorer.state import Colour, Scope, Side, State, unlabelled
 from cltools.mining import CosineBand, MarginBand, NegativeRule, PositiveRule, RankBand
-from cltools.mining.rules import rule_classes
+from cltools.mining.rules import rule_class, rule_classes
 from cltools.snapshot import Snapshot
 
 Kind = Literal["select", "check", "number", "range", "edge"]
 
 HIDDEN = {"start", "ramp", "strength", "anneal"}
 """Schedules: an explorer shows a moment, at full strength."""
-BAND_OWN = {*FIELDS, "by"}
-"""Settings of bands that have controls of their own."""
 LABELS = {
     "positives.k": "candidates k",
     "positives.weighting": "mined weights",
@@ -57,6 +57,8 @@ HELP = {
     "positives.by": "Whose closest keys are mined: the positive's, the anchor's, or by the larger of both cosines.",
     "positives.pick": "That many of the candidates, drawn at random; empty: all.",
 }
+BELOW = re.compile(r'^ +(\w+): [^\n]+\n +"""(.+?)"""', re.MULTILINE | re.DOTALL)
+"""A field of a class, and the text below it."""
 TEMPERATURES = [0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0, 5.0]
 
 
@@ -91,14 +93,18 @@ class Control:
     optional: bool = False
 
 
-def rule_names(base: type[NegativeRule] | type[PositiveRule]) -> tuple[str, ...]:
-    """Every rule of a kind that can be chosen, a reader's own included: it chooses, and each setting has a default."""
-    hook = "judge" if base is NegativeRule else "mine"
-    return tuple(
-        name
-        for name, rule in rule_classes(base).items()
-        if getattr(rule, hook) is not getattr(base, hook) and all(f.default is not MISSING for f in fields(rule))
-    )
+def rule_names(base: type[NegativeRule] | type[PositiveRule], *, labelled: bool = True) -> list[str]:
+    """Every rule of a kind that can be chosen, a reader's own included: it chooses, and each setting has a default.
+
+    Where images are not `labelled` it also reads no classes.
+    """
+    hook, found = "judge" if base is NegativeRule else "mine", []
+    for name, rule in rule_classes(base).items():
+        chooses = getattr(rule, hook) is not getattr(base, hook)
+        made = chooses and all(f.default is not MISSING for f in fields(rule))
+        if made and (labelled or "same_class" not in rule().reads):
+            found.append(name)
+    return found
 
 
 def controls(state: State, snapshots: tuple[Snapshot, ...], j: Judgement) -> tuple[Control, ...]:
@@ -107,24 +113,22 @@ def controls(state: State, snapshots: tuple[Snapshot, ...], j: Judgement) -> tup
     return tuple(control if control.help else replace(control, help=HELP[control.name]) for control in found)
 
 
-def _select(name: str, label: str, value: Any, options: Any, where: str = "bar", **more: Any) -> Control:
-    return Control(name, "select", label, value, where, tuple(options), tuple(str(o) for o in options), **more)
+def _select(name: str, label: str, value: Any, options: Any, where: str = "bar", help: str = "") -> Control:
+    return Control(name, "select", label, value, where, tuple(options), tuple(map(str, options)), help=help)
 
 
 def _bar(state: State, snapshots: tuple[Snapshot, ...]) -> list[Control]:
     side, first = state.side, snapshots[0]
     snapshot = snapshots[-1] if state.active == "B" else first
     colours = [c for c in get_args(Colour) if (c != "difference" or state.b) and (c != "class" or state.truth)]
-    found = [_select("rule", "rule", type(side.negatives).__name__, _rules(NegativeRule, first.labelled))]
-    if state.b is not None:
-        found.insert(0, _select("active", "controls move side", state.active, ("A", "B")))
+    rules, scopes = rule_names(NegativeRule, labelled=first.labelled), ("this anchor", "all anchors")
+    found = [] if state.b is None else [_select("active", "controls move side", state.active, ("A", "B"))]
+    found.append(_select("rule", "rule", type(side.negatives).__name__, rules))
     if isinstance(side.negatives, RankBand | CosineBand):
         options = get_args(_hints(type(side.negatives))["by"])  # type: ignore[arg-type]  # a class has a hash
         found.append(_select("by", "rank by", side.negatives.by, options))
     found.append(_select("colour", "colour by", state.colour, colours))
-    found.append(
-        Control("scope", "select", "tell about", state.scope, "bar", get_args(Scope), ("this anchor", "all anchors"))
-    )
+    found.append(Control("scope", "select", "tell about", state.scope, "bar", get_args(Scope), scopes))
     found.append(_select("map", "map", state.map, first.map_names))
     if len(snapshot.epochs) > 1:
         epoch = side.epoch
@@ -145,49 +149,32 @@ def _edges(state: State, j: Judgement) -> list[Control]:
         values: tuple[float, float] = (j.edges.closest, j.edges.beyond)
         codes = ("drop_closest, a rank share", "keep_within, a rank share")
     else:
-        least = round(lowest(rule))
-        most = -least if isinstance(rule, MarginBand) else 1
-        options = tuple(round(least + 0.01 * i, 2) for i in range(100 * (most - least) + 1))
-        values = (min(j.edges.closest_score, most), max(j.edges.beyond_score, least))
-        margin = isinstance(rule, MarginBand)
-        codes = (
-            ("margin, with the sign turned", "margin and within") if margin else ("below, a cosine", "above, a cosine")
-        )
-    labels = {"closest": "drop the closest", "beyond": "drop beyond"}
-    return [
-        Control(
-            name,
-            "edge",
-            labels[name],
-            value,
-            "edges",
-            options,
-            text=of_edge(name, j.edges, rule),
-            help=f"{HELP[name]} In code: {code}",
-        )
-        for name, value, code in zip(("closest", "beyond"), values, codes, strict=True)
-    ]
+        most = 2 if isinstance(rule, MarginBand) else 1
+        options = tuple(i / 100 for i in range(-100 * most, 100 * most + 1))
+        values = (min(j.edges.closest_score, most), max(j.edges.beyond_score, -most))
+        codes = ("below, a cosine", "above, a cosine")
+        if isinstance(rule, MarginBand):
+            codes = ("margin, with the sign turned", "margin and within")
+    found = []
+    labels = ("drop the closest", "drop beyond")
+    for name, label, value, code in zip(("closest", "beyond"), labels, values, codes, strict=True):
+        text, words = of_edge(name, j.edges), f"{HELP[name]} In code: {code}"
+        found.append(Control(name, "edge", label, value, "edges", options, text=text, help=words))
+    return found
 
 
 def _more(state: State) -> list[Control]:
     side = state.side
-    tau = side.temperature
-    found = [
-        Control("temperature", "range", "temperature τ", tau, "more", _with(TEMPERATURES, tau), text=f"τ = {tau:g}")
+    tau, hidden = side.temperature, HIDDEN
+    if isinstance(side.negatives, BANDS):
+        hidden = HIDDEN | {*FIELDS, "by"}  # which have controls of their own
+    taus = tuple(sorted({*TEMPERATURES, tau}))
+    return [
+        Control("temperature", "range", "temperature τ", tau, "more", taus, text=f"τ = {tau:g}"),
+        _select("positive_rule", "positives", type(side.positives).__name__, rule_names(PositiveRule), "more"),
+        *_settings("positives", side.positives, HIDDEN),
+        *_settings("negatives", side.negatives, hidden),
     ]
-    found.append(_select("positive_rule", "positives", type(side.positives).__name__, rule_names(PositiveRule), "more"))
-    found += _settings("positives", side.positives, HIDDEN)
-    hidden = HIDDEN | BAND_OWN if isinstance(side.negatives, BANDS) else HIDDEN
-    return found + _settings("negatives", side.negatives, hidden)
-
-
-def _with(options: list[float], value: float) -> tuple[float, ...]:
-    return tuple(sorted({*options, value}))
-
-
-def _rules(base: type[NegativeRule], labelled: bool) -> list[str]:
-    """The rules that can be chosen; without labels those that read none."""
-    return [name for name in rule_names(base) if labelled or "same_class" not in rule_classes(base)[name]().reads]
 
 
 @cache
@@ -200,14 +187,8 @@ def _words(rule: type) -> dict[str, str]:
     """What stands below each field of a class and of its bases in their source; nothing where there is no source."""
     words: dict[str, str] = {}
     for base in reversed(rule.__mro__):
-        try:
-            body = ast.parse(dedent(inspect.getsource(base))).body[0].body  # type: ignore[attr-defined]
-        except (OSError, TypeError, SyntaxError):
-            continue
-        for field, below in pairwise(body):
-            text = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else None
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, str):
-                words[field.target.id] = " ".join(text.split())
+        with suppress(OSError, TypeError):
+            words |= {name: " ".join(text.split()) for name, text in BELOW.findall(inspect.getsource(base))}
     return words
 
 
@@ -230,3 +211,127 @@ def _settings(prefix: str, rule: Any, hidden: set[str]) -> list[Control]:
             text = "none" if value is None else f"{value:g}" if isinstance(value, int | float) else str(value)
             found.append(Control(name, "number", label, value, "more", text=text, help=words, optional=optional))
     return found
+
+
+# one control moved: what `Explorer.set` and the page's controls both do
+
+OF_STATE = ("anchor", "active", "colour", "scope", "map", "truth", "doubtful")
+OF_SIDE = ("temperature", "epoch")
+EDGES = ("closest", "beyond")
+
+Judge = Callable[[Side], Judgement]
+Rule = NegativeRule | PositiveRule
+RULES: dict[str, type[NegativeRule] | type[PositiveRule]] = {"rule": NegativeRule, "positive_rule": PositiveRule}
+"""Controls that choose a rule, and its kind."""
+
+
+def changed(state: State, name: str, value: Any, *, judge: Judge, rules: Mapping[str, Rule]) -> State:
+    """The state with one control moved.
+
+    Args:
+        state: before.
+        name: of a control: a field of the state, "compare", "rule", "positive_rule", "temperature", "epoch", "closest",
+            "beyond", "band" (both), or "positives.FIELD" and "negatives.FIELD". A bare FIELD is one of the positive
+            rule, else of the negative; a bare "by" is the negative rule's where it has one.
+        value: of the field's type.
+        judge: judges the state's anchor by a side, to keep a band in place where it is measured otherwise.
+        rules: as they last stood, by class name.
+
+    Raises:
+        ValueError: no such control for the rules as they are, or a value that it cannot have.
+    """
+    if name in OF_STATE:
+        hidden = {"colour": "band"} if name == "truth" and not value and state.colour == "class" else {}
+        return from_plain(State, to_plain(state) | {name: value} | hidden, "state")
+    if name == "compare":
+        return _compared(state, bool(value))
+    side = state.side
+    if name in OF_SIDE:
+        return state.with_side(from_plain(Side, to_plain(side) | {name: value}, "state"))
+    if name in RULES:
+        return state.with_side(_with_rule(side, _rule(RULES[name], str(value), rules), judge))
+    if name in EDGES or name == "band":
+        return state.with_side(replace(side, negatives=_edge_moved(side, name, value, judge)))
+    if name in ("by", "negatives.by") and isinstance(side.negatives, BANDS) and hasattr(side.negatives, "by"):
+        other = from_plain(type(side.negatives), to_plain(side.negatives) | {"by": value}, "negatives")
+        return state.with_side(_in_place(side, other, judge))
+    part, settings = (name, value) if name in ("positives", "negatives") else _setting(side, name, value)
+    rule = getattr(side, part)
+    return state.with_side(replace(side, **{part: from_plain(type(rule), to_plain(rule) | settings, part)}))
+
+
+def _rule(base: type[Rule], name: str, rules: Mapping[str, Rule]) -> Rule:
+    """The rule of a class name as it last stood, of the class as it is now; else at its defaults and full strength."""
+    kind = rule_class(name, base)
+    if name in rules:
+        with suppress(ValueError):  # the class has lost a setting since
+            known: Rule = from_plain(base, to_plain(rules[name]))
+            return known
+    try:
+        made: Rule = kind().at(1.0)
+    except TypeError as error:
+        raise CltoolsError(f"{name} cannot be chosen: every setting of a rule needs a default ({error}).") from error
+    return made
+
+
+def _compared(state: State, compare: bool) -> State:
+    if compare == (state.b is not None):
+        return state
+    if compare:
+        return replace(state, b=state.a, active="B", colour="difference")
+    colour = "band" if state.colour == "difference" else state.colour
+    return replace(state, b=None, active="A", colour=colour)
+
+
+def _with_rule(side: Side, rule: Rule, judge: Judge) -> Side:
+    """The side with another rule; one band in place of another keeps as many keys on either side of each edge."""
+    old = side.negatives
+    if isinstance(rule, PositiveRule):
+        return replace(side, positives=rule)
+    if not isinstance(rule, BANDS) or not isinstance(old, BANDS) or type(rule) is type(old):
+        return replace(side, negatives=rule)
+    by = getattr(old, "by", None)
+    if isinstance(rule, RankBand | CosineBand) and by in ("positive", "anchor"):
+        rule = replace(rule, by=by)
+    return _in_place(side, rule, judge)
+
+
+def _edge_moved(side: Side, name: str, value: Any, judge: Judge) -> Band:
+    """One edge, or both at once for "band", as the pair of "closest" and "beyond".
+
+    The page says in which unit it means the value, {"unit": …, "value": …}: the rule may have changed on the way.
+    """
+    rule, edges = side.negatives, judge(side).edges
+    if not isinstance(rule, BANDS) or edges is None:
+        raise CltoolsError(f'{type(rule).__name__} has no edges; choose rule="RankBand".')
+    if isinstance(value, dict):
+        unit, value = value["unit"], value["value"]
+        if unit != edges.unit:
+            raise CltoolsError(f"The edge was moved by {unit}, and edges are by {edges.unit} now: move it again.")
+    if name != "band":
+        return moved(rule, name, float(value), edges)
+    return placed(rule, float(value[0]), float(value[1]), edges.keys)
+
+
+def _in_place(side: Side, rule: Band, judge: Judge) -> Side:
+    """Another band, whose edges keep as many keys as now."""
+    edges, free = judge(side).edges, widened(rule)
+    assert edges is not None
+    return replace(side, negatives=converted(free, edges, judge(replace(side, negatives=free)).ranked))
+
+
+def _setting(side: Side, name: str, value: Any) -> tuple[str, dict[str, Any]]:
+    """Which rule a name means, and which of its fields, with the value."""
+    part, _, field = name.rpartition(".")
+    settings = {each: {f.name for f in fields(getattr(side, each))} - HIDDEN for each in ("positives", "negatives")}
+    if not part:
+        ours = field in settings["positives"] and not (field == "by" and "by" in settings["negatives"])
+        part = "positives" if ours else "negatives"
+    if part not in settings or field not in settings[part]:
+        every = [*OF_STATE, "compare", *RULES, *OF_SIDE, *EDGES, *sorted({*FIELDS}.union(*settings.values()))]
+        here = " ".join(
+            f"{type(getattr(side, each)).__name__} has {', '.join(sorted(names)) or 'no settings'}."
+            for each, names in settings.items()
+        )
+        raise CltoolsError(f"{unknown('control', name, every)} {here}")
+    return part, {field: value}

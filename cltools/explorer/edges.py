@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from cltools.mining import CosineBand, MarginBand, NegativeRule, RankBand, Similarities
+from cltools.mining import CosineBand, MarginBand, RankBand, Similarities
 from cltools.mining.bands import rank_count
 
 Band = RankBand | CosineBand | MarginBand
@@ -33,6 +33,8 @@ class Edges:
         closest_score: score from which a key is dropped as suspected; inf where none is.
         beyond_score: score below which it is dropped as easy; −inf where none is.
         keys: K.
+        unit: what the edges are given in: "rank" (a number of keys), "cosine" or "margin".
+        measure: what their scores are, in words.
     """
 
     closest: int
@@ -40,16 +42,8 @@ class Edges:
     closest_score: float
     beyond_score: float
     keys: int
-
-
-def lowest(rule: Band) -> float:
-    """Where an edge can stand at the least: a cosine is at least −1, a margin of two cosines −2, a share 0."""
-    return {RankBand: 0.0, CosineBand: -1.0, MarginBand: -2.0}[_kind(rule)]
-
-
-def unit_of(rule: Band) -> str:
-    """What the edges of a band are given in: "rank" (a number of keys), "cosine" or "margin"."""
-    return {RankBand: "rank", CosineBand: "cosine", MarginBand: "margin"}[_kind(rule)]
+    unit: str
+    measure: str
 
 
 def edges_of(rule: Band, ranked: Float32[ndarray, " K"], s: Similarities) -> Edges:
@@ -63,10 +57,13 @@ def edges_of(rule: Band, ranked: Float32[ndarray, " K"], s: Similarities) -> Edg
     keys = len(ranked)
     if isinstance(rule, RankBand):
         closest, beyond = rank_count(rule.drop_closest, keys), rank_count(rule.keep_within, keys)
-        return Edges(closest, beyond, _at(ranked, closest), _at(ranked, beyond) if beyond < keys else -np.inf, keys)
+        low = _at(ranked, beyond) if beyond < keys else -np.inf
+        measure = "log force" if rule.by == "force" else "cosine"
+        return Edges(closest, beyond, _at(ranked, closest), low, keys, "rank", measure)
     low, high = _values(rule, s)
     closest, beyond = int((ranked >= high).sum()), int((ranked >= low).sum())
-    return Edges(closest, keys if low == -np.inf else beyond, high, low, keys)
+    unit, measure = ("margin", "z·n − z·z'") if isinstance(rule, MarginBand) else ("cosine", "cosine")
+    return Edges(closest, beyond, high, low, keys, unit, measure)
 
 
 def moved(rule: Band, name: str, value: float, edges: Edges) -> Band:
@@ -78,14 +75,11 @@ def moved(rule: Band, name: str, value: float, edges: Edges) -> Band:
         value: a number of keys for a `RankBand`, else a score.
         edges: where they stand now.
     """
-    keys = edges.keys
     if isinstance(rule, RankBand):
-        count = round(value)
+        count, keys = round(value), edges.keys
         if name == "closest":
-            other = rank_count(rule.keep_within, keys)
-            return replace(rule, drop_closest=max(0, min(count, other - 1)) / keys)
-        other = rank_count(rule.drop_closest, keys)
-        return replace(rule, keep_within=min(keys, max(count, other + 1)) / keys)
+            return replace(rule, drop_closest=max(0, min(count, edges.beyond - 1)) / keys)
+        return replace(rule, keep_within=min(keys, max(count, edges.closest + 1)) / keys)
     if name == "closest":
         return _with_values(rule, edges.beyond_score, max(value, edges.beyond_score + GAP))
     return _with_values(rule, min(value, edges.closest_score - GAP), edges.closest_score)
@@ -99,34 +93,29 @@ def converted(rule: Band, edges: Edges, ranked: Float32[ndarray, " K"]) -> Band:
         edges: of another band.
         ranked: scores by `rule`, as in `edges_of`.
     """
-    keys = edges.keys
     if isinstance(rule, RankBand):
-        closest = min(edges.closest, keys - 1)
-        return replace(rule, drop_closest=closest / keys, keep_within=max(edges.beyond, closest + 1) / keys)
+        return placed(rule, edges.closest, edges.beyond, edges.keys)
     high = _at(ranked, edges.closest)
-    low = _at(ranked, edges.beyond) if edges.beyond < keys else -np.inf
-    if isinstance(rule, MarginBand) and np.isfinite(
-        low
-    ):  # top − within is rounded, so the edge stands between two keys
+    low = _at(ranked, edges.beyond) if edges.beyond < edges.keys else -np.inf
+    if isinstance(rule, MarginBand) and np.isfinite(low):  # top − within is rounded: the edge stands between two keys
         following = float(ranked[edges.beyond])
         low = (low + following) / 2 if np.isfinite(following) else low - GAP
-    return _with_values(rule, min(low, high - GAP), high)
+    return placed(rule, high, low, edges.keys)
 
 
 def placed(rule: Band, closest: float, beyond: float, keys: int) -> Band:
     """The rule with both edges moved at once, as one may cross the other on its way; values as of `moved`."""
     if isinstance(rule, RankBand):
-        free = Edges(0, keys, np.inf, -np.inf, keys)
-        wide = replace(rule, drop_closest=0.0, keep_within=1.0)
-        return moved(moved(wide, "closest", closest, free), "beyond", beyond, free)
+        first = max(0, min(round(closest), keys - 1))
+        return replace(rule, drop_closest=first / keys, keep_within=min(keys, max(round(beyond), first + 1)) / keys)
     return _with_values(rule, min(beyond, closest - GAP), closest)
 
 
-def widened(rule: NegativeRule) -> NegativeRule:
-    """A band without its edges, and any other rule as it is."""
+def widened(rule: Band) -> Band:
+    """A band without its edges."""
     if isinstance(rule, RankBand):
         return replace(rule, drop_closest=0.0, keep_within=1.0)
-    return _with_values(rule, -np.inf, np.inf) if isinstance(rule, CosineBand | MarginBand) else rule
+    return _with_values(rule, -np.inf, np.inf)
 
 
 def stops(keys: int, count: int = 60) -> list[int]:
@@ -146,17 +135,12 @@ def _values(rule: CosineBand | MarginBand, s: Similarities) -> tuple[float, floa
 
 def _with_values(rule: CosineBand | MarginBand, low: float, high: float) -> CosineBand | MarginBand:
     """The rule with edges at these scores; what lies outside of the possible cuts nothing."""
-    least = lowest(rule)
-    if isinstance(rule, CosineBand):
-        above = None if low <= least else min(low, 1 - GAP)
-        return replace(rule, above=above, below=None if high > 1 else max(high, least + GAP))
-    high = max(min(high, 2.0), least + GAP)
-    within = None if low <= least else max(high - low, GAP)
+    if isinstance(rule, CosineBand):  # from −1 to 1
+        above = None if low <= -1 else min(low, 1 - GAP)
+        return replace(rule, above=above, below=None if high > 1 else max(high, GAP - 1))
+    high = max(min(high, 2.0), GAP - 2)  # a margin is a difference of two cosines
+    within = None if low <= -2 else max(high - low, GAP)
     return replace(rule, margin=-high, relative=None, within=within)
-
-
-def _kind(rule: Band) -> type[Band]:
-    return next(kind for kind in BANDS if isinstance(rule, kind))
 
 
 def _at(ranked: ndarray, count: int) -> float:

@@ -68,16 +68,9 @@ class MapFigure:
             go.Scattergl(**bare, hoverinfo="skip", marker={"symbol": symbol, "size": size, "line": {"width": 2.5}})
             for symbol, size in (("square-open", 11), ("circle-open", 20))
         ]
-        on_ranks: dict[str, Any] = {
-            "x": [],
-            "y": [],
-            "mode": "lines",
-            "hoverinfo": "skip",
-            "xaxis": "x2",
-            "yaxis": "y2",
-        }
-        lines = [go.Scatter(**on_ranks, line={"width": 2, "color": GREY, "dash": "dot"})]
-        lines += [go.Scatter(**on_ranks, line={"width": 2, "color": colour}) for colour in SIDE_COLOURS]
+        below: dict[str, Any] = {"x": [], "y": [], "mode": "lines", "hoverinfo": "skip", "xaxis": "x2", "yaxis": "y2"}
+        lines = [go.Scatter(**below, line={"width": 2, "color": GREY, "dash": "dot"})]
+        lines += [go.Scatter(**below, line={"width": 2, "color": colour}) for colour in SIDE_COLOURS]
         self.widget: Any = _Figure(data=[*marks, *lines], layout=_layout(title))
         self._said: dict[str | int, Any] = {}
 

@@ -6,6 +6,7 @@ Legend: N images of the snapshot, which are the keys.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,18 +17,18 @@ from cltools.explorer.edges import BANDS, Edges, edges_of
 from cltools.explorer.state import Side
 from cltools.gradients import info_nce_gradients, tangential_force
 from cltools.losses import Form
-from cltools.mining import (
-    AllNegatives,
-    AugmentedView,
-    MarginBand,
-    NegativeRule,
-    RankBand,
-    Selection,
-    Similarities,
-    select,
-    terms,
-)
-from cltools.mining.negatives import Closeness, closeness
+from cltools.mining import AllNegatives, AugmentedView, Band, MarginBand, NegativeRule, Selection, Similarities
+from cltools.mining.negatives import closeness
+from cltools.mining.selection import select, terms
+
+SCORES = {
+    "positive": "cosine to the positive, z'·n",
+    "anchor": "cosine to the anchor, z·n",
+    "either": "larger of z·n and z'·n",
+    "force": "log of the force on the anchor",
+    "margin": "z·n − z·z'",
+}
+"""What keys may be ranked by, in words."""
 
 
 @contextmanager
@@ -76,24 +77,20 @@ class Judgement:
 
 
 @one_thread()
-def judge(s: Similarities, side: Side, form: Form, plain_force: Float32[ndarray, " N"] | None = None) -> Judgement:
+def judge(s: Similarities, side: Side, form: Form) -> Judgement:
     """Judge one anchor.
 
     Args:
         s: of one anchor, with all that rules may read.
         side: rules and temperature.
         form: of the loss, which decides forces.
-        plain_force: of a judgement of the same anchor at the same temperature, where there is one.
     """
-    selection = chosen(s, side)
-    name, score = reference_score(s, side.negatives, side.temperature)
+    rule, selection = side.negatives, chosen(s, side)
+    plain = select(s, AugmentedView(), AllNegatives(), temperature=side.temperature)
+    name, score = reference_score(s, rule, side.temperature)
     ranking = np.where(s.own[0].numpy(), -np.inf, score[0].numpy())
     order = np.argsort(-ranking, kind="stable")
     ranked = ranking[order]
-    rule = side.negatives
-    if plain_force is None:
-        plain = select(s, AugmentedView(), AllNegatives(), temperature=side.temperature)
-        plain_force = _forces(s, plain, side.temperature, "sep")
     return Judgement(
         similarities=s,
         selection=selection,
@@ -103,7 +100,7 @@ def judge(s: Similarities, side: Side, form: Form, plain_force: Float32[ndarray,
         ranked=ranked,
         cosine=s.anchor_keys[0].numpy(),
         force=_forces(s, selection, side.temperature, form),
-        plain_force=plain_force,
+        plain_force=_forces(s, plain, side.temperature, "sep"),
         edges=edges_of(rule, ranked, s) if isinstance(rule, BANDS) else None,
         score_name=name,
     )
@@ -115,20 +112,16 @@ def chosen(s: Similarities, side: Side) -> Selection:
     return select(s, side.positives, side.negatives, temperature=side.temperature, generator=draws)
 
 
+def difference(a: Judgement, b: Judgement) -> Int8[ndarray, " N"]:
+    """0 kept as negative by neither, 1 by both, 2 by A only, 3 by B only."""
+    in_a, in_b = a.band == Band.POTENTIAL, b.band == Band.POTENTIAL
+    return np.select([in_a & in_b, in_a, in_b], [1, 2, 3], default=0).astype(np.int8)
+
+
 def reference_score(s: Similarities, rule: NegativeRule, temperature: float) -> tuple[str, torch.Tensor]:
     """What a rule ranks keys by, with its name; the cosine to the anchor for rules that rank nothing."""
-    names: dict[str, str] = {
-        "positive": "cosine to the positive, z'·n",
-        "anchor": "cosine to the anchor, z·n",
-        "either": "larger of z·n and z'·n",
-        "force": "log of the force on the anchor",
-    }
-    if isinstance(rule, MarginBand):
-        return "z·n − z·z'", rule.score(s, temperature)
-    if isinstance(rule, RankBand) and rule.by == "force":
-        return names["force"], rule.score(s, temperature)
-    by: Closeness = getattr(rule, "by", "anchor")
-    return names[by], closeness(s, by)
+    by: Any = "margin" if isinstance(rule, MarginBand) else getattr(rule, "by", "anchor")
+    return SCORES[by], rule.score(s, temperature) if isinstance(rule, BANDS) else closeness(s, by)
 
 
 def _forces(s: Similarities, selection: Selection, temperature: float, form: Form) -> Float32[ndarray, " N"]:

@@ -3,19 +3,11 @@
 import numpy as np
 
 from cltools.explorer.census import Census
-from cltools.explorer.edges import Band as AnyBand, Edges
-from cltools.explorer.judgement import Judgement
+from cltools.explorer.edges import Edges
+from cltools.explorer.judgement import Judgement, difference
 from cltools.explorer.state import Side
-from cltools.mining import Band, MarginBand, NegativeRule
+from cltools.mining import Band
 from cltools.snapshot import Snapshot
-
-
-def measure_of(rule: NegativeRule) -> str:
-    """What the edges of a rule are measured in."""
-    if isinstance(rule, MarginBand):
-        return "z·n − z·z'"
-    return "log force" if getattr(rule, "by", "") == "force" else "cosine"
-
 
 FROZEN = "The encoder is frozen: controls change what the next training step would learn from, not where points lie."
 
@@ -25,12 +17,10 @@ def of_anchor(j: Judgement, side: Side, snapshot: Snapshot, place: int, *, truth
     counts: list[int] = np.bincount(j.band, minlength=len(Band)).tolist()
     others = len(j.band) - counts[Band.OWN]
     name = f"image {snapshot.ids[place]}" + (f" ({snapshot.classes[snapshot.labels[place]]})" if truth else "")
-    parts = [
-        f"Of {others:,} other keys, at τ = {side.temperature:g}, the anchor {name} mines {counts[Band.MINED]:,} as "
-        f"positives"
-    ]
+    at = f"Of {others:,} other keys, at τ = {side.temperature:g}, the anchor {name}"
+    parts = [f"{at} mines {counts[Band.MINED]:,} as positives"]
     if counts[Band.HARD] or j.edges is not None:
-        parts.append(f"drops {_closest(j, side.negatives, counts[Band.HARD])} as suspected")
+        parts.append(f"drops {counts[Band.HARD]:,}{_of_closest(j.edges)} as suspected")
     parts.append(f"keeps {counts[Band.POTENTIAL]:,} ({_percent(counts[Band.POTENTIAL], others)}) as negatives")
     if counts[Band.EASY]:
         easy = float(j.plain_force[j.band == Band.EASY].sum())
@@ -60,16 +50,17 @@ def of_all(census: Census, *, truth: bool) -> str:
     return text
 
 
-def of_edge(name: str, edges: Edges, rule: AnyBand) -> str:
+def of_edge(name: str, edges: Edges) -> str:
     """What an edge does, in ranks and cosine at once."""
-    score = edges.closest_score if name == "closest" else edges.beyond_score
-    measure = measure_of(rule)
     others = edges.keys - 1  # the own key ranks last, and is no negative whatever the edges
     if name == "closest":
-        dropped = min(edges.closest, others)
-        return f"{_share(dropped, edges.keys)}, {measure} ≥ {score:.3f}" if dropped else "no key"
-    dropped = max(0, others - edges.beyond)
-    return f"{_share(dropped, edges.keys)}, {measure} < {score:.3f}" if dropped else "no key"
+        dropped, scores = min(edges.closest, others), f"≥ {edges.closest_score:.3f}"
+    else:
+        dropped, scores = max(0, others - edges.beyond), f"< {edges.beyond_score:.3f}"
+    if not dropped:
+        return "no key"
+    share = _percent(dropped, edges.keys)
+    return f"{dropped:,} key{'' if dropped == 1 else 's'} ({share}), {edges.measure} {scores}"
 
 
 def of_map(snapshot: Snapshot, map_index: int, epoch: int) -> str:
@@ -85,18 +76,14 @@ def of_map(snapshot: Snapshot, map_index: int, epoch: int) -> str:
 
 def of_two(a: Judgement, b: Judgement) -> str:
     """How far two choices agree about one anchor."""
-    in_a, in_b = a.band == Band.POTENTIAL, b.band == Band.POTENTIAL
-    both, only_a, only_b = (int(keys.sum()) for keys in (in_a & in_b, in_a & ~in_b, in_b & ~in_a))
+    _, both, only_a, only_b = np.bincount(difference(a, b), minlength=4)
     return f"Kept by both {both:,}, by A only {only_a:,}, by B only {only_b:,}."
 
 
-def _closest(j: Judgement, rule: NegativeRule, hard: int) -> str:
-    if j.edges is None or j.edges.closest == 0:
-        return f"{hard:,}"
-    measure = measure_of(rule)
-    return (
-        f"{hard:,} of the closest {_percent(j.edges.closest, j.edges.keys)} ({measure} ≥ {j.edges.closest_score:.2f})"
-    )
+def _of_closest(edges: Edges | None) -> str:
+    if edges is None or edges.closest == 0:
+        return ""
+    return f" of the closest {_percent(edges.closest, edges.keys)} ({edges.measure} ≥ {edges.closest_score:.2f})"
 
 
 def _truth(j: Judgement, snapshot: Snapshot, place: int, counts: list[int]) -> str:
@@ -108,10 +95,6 @@ def _truth(j: Judgement, snapshot: Snapshot, place: int, counts: list[int]) -> s
             said.append(f"{_percent(int((same & (j.band == band)).sum()), counts[band])} of the {name}")
     base = _percent(int((same & others).sum()), int(others.sum()))
     return f" Of its own class are {', '.join([*said, f'{base} of all'])}."
-
-
-def _share(count: int, keys: int) -> str:
-    return f"{count:,} key{'' if count == 1 else 's'} ({_percent(count, keys)})"
 
 
 def _percent(part: int, whole: int) -> str:

@@ -4,23 +4,23 @@ All that an explorer can do is done here; `Explorer` only shows it.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
+from pandas import DataFrame
 
-from cltools.config import from_plain, to_plain
 from cltools.errors import CltoolsError
-from cltools.explorer import export, sentence
+from cltools.explorer import sentence
 from cltools.explorer.census import Census, Counting
-from cltools.explorer.changes import changed, remembered
-from cltools.explorer.controls import Control, controls
+from cltools.explorer.controls import Control, changed, controls
 from cltools.explorer.edges import FIELDS
 from cltools.explorer.judgement import Judgement, judge, one_thread
 from cltools.explorer.state import Name, Side, State, check, first_state
-from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities
+from cltools.mining import Band, NegativeRule, PositiveRule, Selection, Similarities
 from cltools.snapshot import Snapshot
 
 REMEMBERED = 4
@@ -52,9 +52,7 @@ class Session:
     def __init__(self, snapshot: Snapshot, state: State | str | None = None, other: Snapshot | None = None) -> None:
         self.snapshots = (snapshot,) if other is None else (snapshot, other)
         if other is not None and not same_images(snapshot, other):
-            raise CltoolsError(
-                "The two snapshots are not of the same images in the same order; take them with one seed."
-            )
+            raise CltoolsError("The snapshots are not of the same images in the same order; take them with one seed.")
         state = State.from_json(state) if isinstance(state, str) else state
         self._state = self._first = first_state(snapshot, other) if state is None else state
         check(self._state, self.snapshots)
@@ -63,9 +61,8 @@ class Session:
         self._rules: dict[str, NegativeRule | PositiveRule] = {}
         for side in filter(None, (self._state.b, self._state.a)):
             self._remember(side)
-        self._similarities: dict[Any, Similarities] = {}
-        self._judged: dict[Name, tuple[Any, Judgement]] = {}
-        self._plain: dict[Name, tuple[Any, Any]] = {}
+        self._similarities = lru_cache(REMEMBERED)(self._read)
+        self._judged: dict[Name, tuple[int, Side, Judgement]] = {}
         self._counted: Counting | None = None
         self.note = ""
 
@@ -115,6 +112,11 @@ class Session:
         return counting.result
 
     @property
+    def counted(self) -> Census | None:
+        """The census, where the state tells about all anchors and they are counted already."""
+        return self.counting().result if self._state.scope == "all" and self.counting().done else None
+
+    @property
     def sentence(self) -> str:
         """What is selected, in words."""
         return self.words(self.census if self._state.scope == "all" else None)
@@ -145,12 +147,10 @@ class Session:
 
     def judged(self, name: Name) -> Judgement:
         """A side's judgement of the anchor, made once for each state of the side."""
-        side = self._state.b if name == "B" else self._state.a
-        assert side is not None
-        key = (self._state.anchor, side)
-        if name not in self._judged or self._judged[name][0] != key:
-            self._judged[name] = key, self._judge(self._state.anchor, name, side)
-        return self._judged[name][1]
+        side = self._state.of(name)
+        if name not in self._judged or self._judged[name][:2] != (self._state.anchor, side):
+            self._judged[name] = self._state.anchor, side, self._judge(self._state.anchor, name, side)
+        return self._judged[name][2]
 
     def counting(self) -> Counting:
         """The count over all anchors for the active side, which may be under way."""
@@ -177,7 +177,10 @@ class Session:
             asked["negatives"] = {**asked.pop("negatives", {}), **edges}
         state = self._state
         for name, value in asked.items():
-            state = self._changed(state, name, value.item() if isinstance(value, np.generic) else value)
+            value = value.item() if isinstance(value, np.generic) else value
+            judge_now = partial(self._judge, state.anchor, state.active)
+            state = changed(state, name, value, judge=judge_now, rules=self._rules)
+            check(state, self.snapshots)
         self._go(state, ",".join(asked))
         return self
 
@@ -205,15 +208,9 @@ class Session:
         self._go(state, "state")
         return self
 
-    def step(self, by: int = 1) -> "Session":
-        """Make the next image the anchor, or the one before with −1, in the snapshot's order."""
-        ids = self.snapshots[0].ids
-        return self.set(anchor=int(ids[(self.place + by) % len(ids)]))
-
     def nearest(self) -> "Session":
         """Make the key that the rule ranks closest the anchor."""
-        j = self.judgement
-        return self.set(anchor=int(self.snapshots[0].ids[j.order[0]]))
+        return self.set(anchor=int(self.snapshots[0].ids[self.judgement.order[0]]))
 
     def updated(self) -> None:
         """Called after each change of the state; an explorer shows it."""
@@ -221,12 +218,26 @@ class Session:
     # what it gives
 
     def python(self) -> str:
-        """The active side's rules as Python."""
-        return export.as_python(*self.rules)
+        """The active side's rules as two lines of Python; settings at their defaults are left out."""
+        positives, negatives = map(_call, self.rules)
+        return f"positives = {positives}\nnegatives = {negatives}"
 
     def csv(self) -> str:
-        """Image, band, weight, cosine and share of force of every key of this anchor, as CSV."""
-        return export.as_csv(self.snapshot(self._state.active), self.judgement, truth=self._state.truth)
+        """Image, band, weight, score, cosine and share of force of every other key of this anchor, closest first."""
+        snapshot, j = self.snapshot(self._state.active), self.judgement
+        columns = {
+            "image": snapshot.ids,
+            "band": [Band(code).name for code in j.band],
+            "weight": j.selection.negative_weight[0].numpy(),
+            "score": j.score,
+            "cosine": j.cosine,
+            "force": j.force,
+        }
+        if self._state.truth:
+            columns["class"] = [snapshot.classes[label] for label in snapshot.labels]
+        keys = j.order[j.band[j.order] != Band.OWN]
+        text: str = DataFrame(columns).iloc[keys].to_csv(index=False, float_format="%.6g", lineterminator="\n")
+        return text
 
     def to_csv(self, path: str | Path) -> None:
         """Write `csv` to a file."""
@@ -234,37 +245,15 @@ class Session:
 
     # inside
 
-    def _changed(self, state: State, name: str, value: Any) -> State:
-        """The state after one control, checked."""
-        new = changed(
-            state,
-            name,
-            value,
-            keys=len(self.snapshots[0]),
-            judge=lambda side: self._judge(state.anchor, state.active, side),
-            remember=self._remembered,
-        )
-        check(new, self.snapshots)
-        return new
-
     def _remember(self, side: Side) -> None:
         self._rules |= {type(rule).__name__: rule for rule in (side.positives, side.negatives)}
-
-    def _remembered(self, kind: str) -> NegativeRule | PositiveRule:
-        """The rule of a class name as it last stood here, of the class as it is now; else the rule at its defaults."""
-        try:
-            rule = self._rules[kind]
-            base: Any = PositiveRule if isinstance(rule, PositiveRule) else NegativeRule
-            return cast(NegativeRule | PositiveRule, from_plain(base, to_plain(rule)))
-        except (KeyError, ValueError):
-            return remembered(kind)
 
     def _go(self, state: State, what: str) -> None:
         if state == self._state:
             return
         before, old = self._state, self.judgement
         judged = self._judge(state.anchor, state.active, state.side)  # first: what cannot be judged changes nothing
-        self._judged[state.active] = (state.anchor, state.side), judged
+        self._judged[state.active] = state.anchor, state.side, judged
         if what != self._moved or what not in GRADUAL:
             self._past.append(before)
         self._moved, self._state = what, state
@@ -274,16 +263,17 @@ class Session:
         self.updated()
 
     def _judge(self, anchor: int, name: Name, side: Side) -> Judgement:
+        form = self.snapshot(name).experiment.loss.form
+        return judge(self._similarities(name, anchor, side.epoch), side, form)
+
+    @one_thread()
+    def _read(self, name: Name, anchor: int, epoch: int) -> Similarities:
+        """The similarities of an anchor at an epoch of a side's snapshot."""
         snapshot = self.snapshot(name)
-        key = (id(snapshot), anchor, side.epoch)
-        if key not in self._similarities:
-            if len(self._similarities) >= REMEMBERED:
-                self._similarities.pop(next(iter(self._similarities)))
-            rows = torch.from_numpy(np.flatnonzero(snapshot.ids == anchor))
-            with one_thread():
-                self._similarities[key] = snapshot.similarities(rows, epoch=snapshot.epochs.index(side.epoch))
-        at, force = self._plain.get(name, (None, None))
-        known = force if at == (key, side.temperature) else None
-        found = judge(self._similarities[key], side, snapshot.experiment.loss.form, known)
-        self._plain[name] = (key, side.temperature), found.plain_force
-        return found
+        rows = torch.from_numpy(np.flatnonzero(snapshot.ids == anchor))
+        return snapshot.similarities(rows, epoch=snapshot.epochs.index(epoch))
+
+
+def _call(rule: Any) -> str:
+    given = {f.name: getattr(rule, f.name) for f in fields(rule) if getattr(rule, f.name) != f.default}
+    return f"{type(rule).__name__}({', '.join(f'{name}={value!r}' for name, value in given.items())})"

@@ -57,14 +57,16 @@ class State:
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
         if self.b is None and (self.active == "B" or self.colour == "difference"):
-            raise CltoolsError(
-                'There is no side B: set compare=True first, which sets a copy of side A beside it as "B".'
-            )
+            raise CltoolsError("There is no side B: set compare=True first, which sets a copy of side A beside it.")
 
     @property
     def side(self) -> Side:
         """The side that the controls move."""
-        return self.a if self.b is None or self.active == "A" else self.b
+        return self.of(self.active)
+
+    def of(self, name: Name) -> Side:
+        """The side of a name; A where there is no other."""
+        return self.b if name == "B" and self.b is not None else self.a
 
     def with_side(self, side: Side) -> "State":
         """The same with another active side."""
@@ -90,24 +92,14 @@ class State:
 
 def first_state(snapshot: Snapshot, other: Snapshot | None = None) -> State:
     """The run's own rules at full strength, at the last epoch; with two snapshots both runs' side by side."""
-    sides = [_side_of(each) for each in (snapshot, other) if each is not None]
-    return State(
-        anchor=int(snapshot.ids[0]),
-        a=sides[0],
-        b=sides[1] if other is not None else None,
-        colour="band" if other is None else "difference",
-        map=snapshot.map_names[0],
-    )
+    b = None if other is None else _side_of(other)
+    colour: Colour = "band" if b is None else "difference"
+    return State(int(snapshot.ids[0]), _side_of(snapshot), b, colour=colour, map=snapshot.map_names[0])
 
 
 def _side_of(snapshot: Snapshot) -> Side:
-    experiment = snapshot.experiment
-    return Side(
-        positives=experiment.positives.at(1.0),
-        negatives=experiment.negatives.at(1.0),
-        temperature=experiment.loss.temperature,
-        epoch=snapshot.epochs[-1],
-    )
+    run = snapshot.experiment
+    return Side(run.positives.at(1.0), run.negatives.at(1.0), run.loss.temperature, snapshot.epochs[-1])
 
 
 def unlabelled(snapshot: Snapshot) -> str:
@@ -128,9 +120,7 @@ def check(state: State, snapshots: tuple[Snapshot, ...]) -> None:
         raise unknown("map", state.map, first.map_names)
     if len(snapshots) == 2 and state.b is None:
         raise CltoolsError("Two snapshots are shown side by side; the state needs a side B.")
-    for side, snapshot in zip((state.a, state.b), (first, snapshots[-1]), strict=True):
-        if side is None:
-            continue
+    for side, snapshot in zip((state.a, state.of("B")), (first, snapshots[-1]), strict=True):
         if side.epoch not in snapshot.epochs:
             known = ", ".join(map(str, snapshot.epochs))
             raise CltoolsError(f"This snapshot has no epoch {side.epoch}; it has {known}.")

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cltools.explorer.colours import ANCHOR, BAND_NAMES, BANDS, GREY, SIDE_COLOURS
-from cltools.explorer.panels import pictures
 from cltools.explorer.session import Session
-from cltools.explorer.view import LEGIBLE, SHOWN, Histogram, Picture, groups, histogram
+from cltools.explorer.view import LEGIBLE, SHOWN, Histogram, Picture, groups, histogram, pictures
 from cltools.mining import Band
 from cltools.snapshot.sprite import tiles_of
 
@@ -27,13 +26,13 @@ def draw(session: Session) -> "Figure":
     """Maps, curves, histogram and pictures of a session's state, under its sentence."""
     from matplotlib.figure import Figure
 
-    j, census = session.judgement, session.census if session.state.scope == "all" else None
+    j, sentence = session.judgement, session.sentence  # which counts all anchors, where it tells about them
     edges = [] if j.edges is None else [j.edges.closest_score, j.edges.beyond_score]
-    shown, found = pictures(session, census), groups(j)
+    shown = pictures(session)
     figure = Figure(figsize=(4.6 * len(shown) + 5.2, 5.4), dpi=80, facecolor="white", layout="constrained")
     halves: Any = figure.subfigures(1, 2, width_ratios=[4.6 * len(shown), 5.2])
     maps, side = halves
-    figure.suptitle(textwrap.fill(session.sentence, 150), fontsize=9, x=0.01, ha="left")
+    figure.suptitle(textwrap.fill(sentence, 150), fontsize=9, x=0.01, ha="left")
     axes: Any = maps.subplots(2, len(shown), squeeze=False, height_ratios=[5, 2])
     for column, picture in enumerate(shown):
         _map(axes[0, column], picture)
@@ -42,11 +41,10 @@ def draw(session: Session) -> "Figure":
     _histogram(top.subplots(), histogram(j), edges, j.score_name)
     snapshot = session.snapshots[0]
     tiles = tiles_of(snapshot.sprite, len(snapshot), snapshot.tile)
-    rows: Any = bottom.subplots(1 + len(found), 1, squeeze=False)
-    _strip(rows[0, 0], tiles, (session.place,), "the anchor", ANCHOR)
-    for axis, group in zip(rows[1:, 0], found, strict=True):
-        name = f"{BAND_NAMES[group.band]}: {group.total:,}"
-        _strip(axis, tiles, group.places, name, BANDS[group.band])
+    found = [(each.places, f"{BAND_NAMES[each.band]}: {each.total:,}", BANDS[each.band]) for each in groups(j)]
+    strips = [((session.place,), "the anchor", ANCHOR), *found]
+    for axis, strip in zip(bottom.subplots(len(strips), 1, squeeze=False)[:, 0], strips, strict=True):
+        _strip(axis, tiles, *strip)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The view model: plain arrays and words for every panel, from judgements alone. No widget, no figure.
+"""The view model: plain arrays and words for every panel of a session. No widget, no figure.
 
 Legend: N images of the snapshot, R ranks of a curve.
 """
@@ -11,26 +11,18 @@ import numpy as np
 from jaxtyping import Float32, Int8, Int64
 from numpy import ndarray
 
+from cltools.explorer import colours
 from cltools.explorer.census import Census
-from cltools.explorer.colours import (
-    BAND_NAMES,
-    BANDS,
-    CLASSES,
-    DIFFERENCE,
-    DIFFERENCE_NAMES,
-    LEVELS,
-    OTHER_CLASS,
-    SLOT_OF_BAND,
-    SLOT_OF_DIFFERENCE,
-)
-from cltools.explorer.judgement import Judgement
+from cltools.explorer.judgement import Judgement, difference
+from cltools.explorer.session import Session
+from cltools.explorer.state import Name
 from cltools.mining import Band
 
 SHOWN = 12
 """Pictures of a group."""
 BINS = 48
+SIDES: tuple[Name, Name] = ("A", "B")
 GROUPS = (Band.MINED, Band.HARD, Band.POTENTIAL, Band.EASY, Band.OTHER)
-ENDS = ("value", "low", "high")
 DOUBT = 0.2
 """Below this share of kept neighbours a point's place on the map says little."""
 LEGIBLE = 10
@@ -102,15 +94,13 @@ def curve(j: Judgement) -> Curve:
     return Curve(ranks, plain.astype(np.float32), rules.astype(np.float32))
 
 
-_BAND_SLOTS = np.array([SLOT_OF_BAND[band] for band in Band], np.int8)
-_DIFFERENCE_SLOTS = np.array(SLOT_OF_DIFFERENCE, np.int8)
+_BAND_SLOTS = np.array(colours.SLOT_OF_BAND, np.int8)
+_DIFFERENCE_SLOTS = np.array(colours.SLOT_OF_DIFFERENCE, np.int8)
 
 
 def by_band(j: Judgement) -> Painting:
     """Colour tells the band."""
-    return Painting(
-        _BAND_SLOTS[j.band], j.band, tuple(BANDS[band] for band in Band), tuple(BAND_NAMES[b] for b in Band)
-    )
+    return Painting(_BAND_SLOTS[j.band], j.band, colours.BANDS, colours.BAND_NAMES)
 
 
 def by_level(j: Judgement, values: ndarray, together: ndarray, low: str, high: str) -> Painting:
@@ -124,11 +114,12 @@ def by_level(j: Judgement, values: ndarray, together: ndarray, low: str, high: s
         high: what the most is called.
     """
     least, most = (float(together.min()), float(together.max())) if len(together) else (0.0, 1.0)
+    levels = len(colours.LEVELS)
     share = np.clip((values - least) / max(most - least, 1e-12), 0, 1)
-    codes = np.minimum((share * len(LEVELS)).astype(np.int8), len(LEVELS) - 1)
-    steps = np.linspace(least, most, len(LEVELS) + 1)
-    names = tuple(f"{a:.3g} to {b:.3g}" for a, b in pairwise(steps.tolist()))
-    return Painting(_BAND_SLOTS[j.band], codes, LEVELS, (f"{low}: {names[0]}", *names[1:-1], f"{high}: {names[-1]}"))
+    codes = np.minimum((share * levels).astype(np.int8), levels - 1)
+    steps = np.linspace(least, most, levels + 1).tolist()
+    first, *between, last = (f"{a:.3g} to {b:.3g}" for a, b in pairwise(steps))
+    return Painting(_BAND_SLOTS[j.band], codes, colours.LEVELS, (f"{low}: {first}", *between, f"{high}: {last}"))
 
 
 def by_similarity(j: Judgement, both: Sequence[Judgement]) -> Painting:
@@ -139,8 +130,8 @@ def by_similarity(j: Judgement, both: Sequence[Judgement]) -> Painting:
 
 def by_force(j: Judgement, both: Sequence[Judgement]) -> Painting:
     """Colour tells the share of the force, in powers of ten."""
-    values, *others = (np.log10(np.maximum(each.force, np.float32(1e-8))) for each in (j, *both))
-    together = np.concatenate([value[each.band != Band.OWN] for value, each in zip(others, both, strict=True)])
+    together = np.concatenate([each.force[each.band != Band.OWN] for each in both])
+    values, together = (np.log10(np.maximum(force, np.float32(1e-8))) for force in (j.force, together))
     return by_level(j, values, together, "log10 of the share of force, least", "most")
 
 
@@ -150,27 +141,20 @@ def by_class(
     """Colour tells the class; above ten only the anchor's and those most frequent among the suspected are told."""
     told = list(range(len(classes)))
     if len(classes) > LEGIBLE:
-        suspected = sum(np.bincount(labels[each.band == Band.HARD], minlength=len(classes)) for each in both)
-        order = np.argsort(-np.asarray(suspected), kind="stable").tolist()
-        frequent = [label for label in order if np.asarray(suspected)[label] and label != labels[anchor]]
-        told = [int(labels[anchor]), *frequent[: LEGIBLE - 1]]
+        suspected = np.concatenate([labels[each.band == Band.HARD] for each in both])
+        counts = np.bincount(suspected, minlength=len(classes))
+        frequent = [label for label in (-counts).argsort(kind="stable") if counts[label] and label != labels[anchor]]
+        told = [labels[anchor], *frequent[: LEGIBLE - 1]]
     code_of = np.zeros(len(classes), np.int8)  # 0 is every class that is not told
-    for code, label in enumerate(told, start=1):
-        code_of[label] = code
+    code_of[told] = range(1, len(told) + 1)
     names = ("other classes", *(classes[label] for label in told))
-    return Painting(_BAND_SLOTS[j.band], code_of[labels], (OTHER_CLASS, *CLASSES)[: len(names)], names)
-
-
-def difference(a: Judgement, b: Judgement) -> Int8[ndarray, " N"]:
-    """0 kept by neither, 1 by both, 2 by A only, 3 by B only."""
-    in_a, in_b = a.band == Band.POTENTIAL, b.band == Band.POTENTIAL
-    return np.where(in_a & in_b, 1, np.where(in_a, 2, np.where(in_b, 3, 0))).astype(np.int8)
+    return Painting(_BAND_SLOTS[j.band], code_of[labels], (colours.OTHER_CLASS, *colours.CLASSES)[: len(names)], names)
 
 
 def by_difference(a: Judgement, b: Judgement) -> Painting:
     """Colour tells which of two choices keeps a key."""
     codes = difference(a, b)
-    return Painting(_DIFFERENCE_SLOTS[codes], codes, DIFFERENCE, DIFFERENCE_NAMES)
+    return Painting(_DIFFERENCE_SLOTS[codes], codes, colours.DIFFERENCE, colours.DIFFERENCE_NAMES)
 
 
 # what a snapshot's figure shows
@@ -226,22 +210,53 @@ def force_lines(a: Judgement | None, b: Judgement | None, *, compared: bool) -> 
     curves = [None if j is None else curve(j) for j in (a, b)]
     plain = next(c for c in curves if c is not None)
     line_a, line_b = (
-        None if c is None else Line(f"negatives of {name}", c.ranks, 100 * c.rules)
-        for name, c in zip("AB", curves, strict=True)
+        None if c is None else Line(f"negatives of {name}" if compared else "the kept", c.ranks, 100 * c.rules)
+        for name, c in zip(SIDES, curves, strict=True)
     )
-    if not compared and line_a is not None:
-        line_a = Line("the kept", line_a.x, line_a.y)
     return Line("all keys, if all were kept", plain.ranks, 100 * plain.plain), line_a, line_b
 
 
 def rank_lines(census: Census) -> Lines:
     """P(same class | rank) of all anchors, beside the base rate, and the outline of its 95 % interval."""
     middle = np.array([(a + 1 + b) / 2 for a, b in pairwise(census.ranks)])
-    value, low, high = (np.array([100 * getattr(share, end) for share in census.by_rank]) for end in ENDS)
+    value, low, high = 100 * np.array([(share.value, share.low, share.high) for share in census.by_rank]).T
     base = np.full(len(middle), 100 * census.base_rate.value)
-    around = np.concatenate([middle, middle[::-1]]), np.concatenate([low, high[::-1]])
-    return (
-        Line("base rate", middle, base),
-        Line("same class at this rank", middle, value),
-        Line("its 95 % interval", *around),
-    )
+    around = Line("its 95 % interval", np.append(middle, middle[::-1]), np.append(low, high[::-1]))
+    return Line("base rate", middle, base), Line("same class at this rank", middle, value), around
+
+
+# which picture each figure shows in a state: where colouring, sides and snapshots come together
+
+
+def pictures(session: Session) -> list[Picture]:
+    """A picture for each snapshot; its curves tell P(same class | rank) once all anchors are counted."""
+    if len(session.snapshots) == 2:
+        return [_picture(session, name, (name,)) for name in SIDES]
+    return [_picture(session, session.state.active, SIDES if session.state.b is not None else ("A",))]
+
+
+def _picture(session: Session, name: Name, sides: tuple[Name, ...]) -> Picture:
+    state, snapshot, census = session.state, session.snapshot(name), session.counted
+    chart, epoch = session.chart(name), snapshot.epochs.index(state.of(name).epoch)
+    if census is not None and name == state.active and state.truth:
+        lines, measure, against = rank_lines(census), "% of its class", "rank of the key"
+    else:
+        a, b = (session.judged(each) if each in sides else None for each in SIDES)
+        lines, measure = force_lines(a, b, compared=state.b is not None), "% of the force"
+        against = "the closest … keys"
+    place, painted = snapshot.maps[chart, epoch], painting(session, name)
+    doubtful = np.flatnonzero((snapshot.kept[chart, epoch] < DOUBT) & state.doubtful)
+    return Picture(place, frame(place), painted, session.place, doubtful, lines, measure, against)
+
+
+def painting(session: Session, name: Name) -> Painting:
+    """How the points of a side's map are drawn; two maps that are shown share one scale and one legend."""
+    state, snapshot, j = session.state, session.snapshot(name), session.judged(name)
+    both = [session.judged(each) for each in SIDES] if len(session.snapshots) == 2 else [j]
+    if state.colour == "difference":
+        return by_difference(session.judged("A"), session.judged("B"))
+    if state.colour == "class":
+        return by_class(j, both, snapshot.labels, snapshot.classes, session.place)
+    if state.colour == "similarity":
+        return by_similarity(j, both)
+    return by_force(j, both) if state.colour == "gradient" else by_band(j)

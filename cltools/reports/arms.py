@@ -5,9 +5,9 @@ from dataclasses import replace
 from itertools import product
 
 from cltools.config import Experiment
-from cltools.errors import CltoolsError, unknown
+from cltools.errors import CltoolsError
 from cltools.mining import MarginBand, NearestKeys, OracleNegatives, RandomNegatives, RankBand
-from cltools.presets import IMAGES, METHODS, preset
+from cltools.presets import METHODS, preset
 
 BASELINE = "moco"
 SEMI_HARD = MarginBand(margin=0.1, within=0.7)
@@ -20,8 +20,6 @@ def arms_of(images: str) -> dict[str, Experiment]:
     Raises:
         ValueError: no such images.
     """
-    if images not in IMAGES:
-        raise unknown("images", images, IMAGES)
     presets = {method: preset(f"{images}-{method}") for method in METHODS}
     moco, potential, chance = (presets[method] for method in ("moco", "potential", "random"))
     band, share = potential.negatives, chance.negatives
@@ -61,21 +59,14 @@ def grid_of(images: str, lowers: Sequence[float], uppers: Sequence[float]) -> di
     Raises:
         ValueError: no such images, an edge that is no share, or no pair that is a band.
     """
-    if images not in IMAGES:
-        raise unknown("images", images, IMAGES)
     moco = preset(f"{images}-{BASELINE}")
     pairs = [(low, up) for low, up in product(sorted({*lowers}), sorted({*uppers})) if low < up and (low, up) != (0, 1)]
     if not pairs:
         raise CltoolsError(f"No pair of lowers {[*lowers]} and uppers {[*uppers]} is a band; a lower edge lies below.")
-    bands = {band_name(low, up): replace(moco, negatives=RankBand(low, up)) for low, up in pairs}
+    bands = {f"band-{low:g}-{up:g}": replace(moco, negatives=RankBand(low, up)) for low, up in pairs}
     shares = sorted({round(up - low, 6) for low, up in pairs})  # 0.3 − 0.1 and 0.5 − 0.3 are one share
     chance = {chance_name(share): replace(moco, negatives=RandomNegatives(share)) for share in shares}
     return {BASELINE: moco} | bands | chance
-
-
-def band_name(lower: float, upper: float) -> str:
-    """The arm of a grid that keeps the ranks between two shares."""
-    return f"band-{lower:g}-{upper:g}"
 
 
 def chance_name(share: float) -> str:

@@ -19,7 +19,7 @@ from cltools.config import Experiment, differences, to_plain, undeciding
 from cltools.datasets import ImageSet
 from cltools.errors import CltoolsError, unknown
 from cltools.evaluation import evaluate
-from cltools.presets import laptop, preset
+from cltools.presets import IMAGES, laptop, preset
 from cltools.provenance import check_record, provenance, read_record, write_record
 from cltools.reports.arms import BASELINE, arms_of, grid_of
 from cltools.training import Run, fit
@@ -66,6 +66,8 @@ class CompareFlags:
 
     def __post_init__(self) -> None:
         """Refuse to compare nothing."""
+        if self.images not in IMAGES:
+            raise unknown("images", self.images, IMAGES)
         if not self.seeds:
             raise CltoolsError("compare: seeds is empty; name at least one.")
         if self.epochs < 1 or self.warm_epochs < 1:
@@ -111,7 +113,7 @@ def compare(flags: CompareFlags) -> dict[str, Any]:
     """
     experiments = flags.chosen()
     baseline = experiments[BASELINE]
-    settings = {
+    settings: dict[str, Any] = {
         "images": flags.images,
         "warm_epochs": flags.warm_epochs,
         "baseline": _deciding(baseline),
@@ -120,7 +122,11 @@ def compare(flags: CompareFlags) -> dict[str, Any]:
     here = provenance(resolve_device(flags.device))
     record = {"kind": KIND, "format": FORMAT, **settings, **here, "warm_starts": {}, "rows": []}
     if flags.out.exists():
-        record = _gone_on_with(flags.out, settings | here)
+        record = read_record(flags.out)
+        check_comparison(flags.out, record)
+        if other := unlike(record, settings | here):
+            raise CltoolsError(f"{flags.out} was made with other settings: {', '.join(other)}. Give another file.")
+        record["arms"] |= settings["arms"]  # with those that are new to it
     done = {(row["arm"], row["seed"]) for row in record["rows"]}
     todo = [(seed, name) for seed in dict.fromkeys(flags.seeds) for name in experiments if (name, seed) not in done]
     images = whole(baseline)
@@ -175,9 +181,7 @@ def train_arm(
         "kept": _number(last["potential"] / experiment.training.keys),
         "false_negative_share": _number(last["false_negative_share"]),
         "mined_purity": _number(last["mined_purity"]),
-        "curves": {
-            column: [_number(value, to) for value in run.history.column(column)] for column, to in CURVES.items()
-        },
+        "curves": {name: [_number(value, to) for value in run.history.column(name)] for name, to in CURVES.items()},
         "seconds": round(seconds),
     }
 
@@ -201,15 +205,6 @@ def _deciding(experiment: Experiment) -> dict[str, Any]:
         section, name = path.split(".")
         del plain[section][name]
     return plain
-
-
-def _gone_on_with(path: Path, now: dict[str, Any]) -> dict[str, Any]:
-    """The record of that file, with the arms that are new to it."""
-    record = read_record(path)
-    check_comparison(path, record)
-    if other := unlike(record, now):
-        raise CltoolsError(f"{path} was made with other settings: {', '.join(other)}. Give another file.")
-    return {**record, "arms": record["arms"] | now["arms"]}
 
 
 def check_comparison(path: Path, record: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Records of comparisons as a data frame, and as one table."""
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,29 +56,26 @@ def comparison_table(records: Sequence[tuple[Path, Mapping[str, Any]]]) -> str:
         ValueError: damaged records, or ones that cannot be put together.
     """
     frame, first = rows_of(records), records[0][1]
-    present = {*frame.index.get_level_values("arm")}
+    present = frame.index.unique("arm")
     arms = [arm for arm in dict.fromkeys([*first["arms"], *present]) if arm in present]  # in the order of definition
 
-    def by_arm(values: Series, said: Any) -> list[str]:
-        texts = values.dropna().groupby("arm").agg(lambda seeds: said([*seeds]))
-        return [texts.get(arm, "") for arm in arms]
+    def by_arm(values: Series, said: Callable[[list[float]], str]) -> Series:
+        return values.dropna().groupby("arm").agg(lambda seeds: said([*seeds]))
 
     def percent(shares: list[float]) -> str:
         return f"{100 * statistics.fmean(shares):.1f} %"
 
-    columns = {"arm": [f"`{arm}`" for arm in arms], "seeds": _counted(frame, arms)}
+    counted = frame.groupby("arm")[["knn200", "diverged"]].count().loc[arms]
+    cells = DataFrame({"arm": [f"`{arm}`" for arm in arms]}, index=arms)
+    cells["seeds"] = [f"{done}{f', diverged {lost}' if lost else ''}" for done, lost in counted.to_numpy()]
     for figure, name in (("knn200", "kNN-200"), ("probe", "probe")):
-        columns[name] = by_arm(frame[figure], spread)
         gained = gains(frame, figure).drop(BASELINE, level="arm", errors="ignore")
-        columns[f"{name} gain"] = by_arm(gained, lambda seeds: spread(seeds, layout="+"))
-    columns |= {head: by_arm(frame[share], percent) for share, head in SHARES.items()}
-    cells = DataFrame(columns).rename(columns=lambda name: f"against {BASELINE}" if name.endswith("gain") else name)
-    return markdown(_caption(first), cells, left=("arm",))
-
-
-def _counted(frame: DataFrame, arms: Sequence[str]) -> list[str]:
-    counted = frame.groupby("arm")[["knn200", "diverged"]].count().loc[[*arms]]
-    return [f"{done}{f', diverged {lost}' if lost else ''}" for done, lost in counted.itertuples(index=False)]
+        cells[name] = by_arm(frame[figure], spread)
+        cells[f"{name} gain"] = by_arm(gained, lambda seeds: spread(seeds, layout="+"))
+    for share, name in SHARES.items():
+        cells[name] = by_arm(frame[share], percent)
+    cells.columns = [f"against {BASELINE}" if name.endswith("gain") else name for name in cells.columns]
+    return markdown(_caption(first), cells.astype(object).fillna(""), left=("arm",))
 
 
 def _caption(record: Mapping[str, Any]) -> str:

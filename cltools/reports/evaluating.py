@@ -2,8 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,34 +12,6 @@ from cltools.training import Run
 from cltools.training.learner import resolve_device
 from cltools.training.record import RECORD
 from cltools.training.run import confusion_file
-
-
-@dataclass(frozen=True)
-class EvaluateFlags:
-    """Evaluate runs, each into its `record.json` and a `confusion-SPLIT-PROTOCOL.csv` for each protocol.
-
-    Several runs must differ in their seed alone; mean and deviation over them are shown.
-    """
-
-    runs: tuple[Path, ...]
-    """The run's folder, or one for each seed."""
-    protocol: Literal["default", "knn", "probe", "linear", "finetune", "all"] = "default"
-    """Both kNN votes, the probe, the recipe's linear evaluation, fine-tuning with 1 and 10 % of the labels, or all;
-    "default" is kNN and, unless the run's settings leave it out, the probe."""
-    split: Literal["test", "val"] = "test"
-    """The test images, or those the run held out."""
-    linear_epochs: int | None = None
-    """Epochs of the linear evaluation, to shorten it; None is the recipe's 100. Needs `--protocol linear` or all."""
-    device: str = "auto"
-    """Where the encoder runs; "auto" is CUDA where there is one."""
-
-    def __post_init__(self) -> None:
-        """Refuse to evaluate nothing."""
-        if not self.runs:
-            raise CltoolsError("evaluate: name the folder of a run, or of several seeds.")
-        if self.linear_epochs is not None and self.linear_epochs < 1:
-            raise CltoolsError(f"evaluate: linear_epochs is {self.linear_epochs}; it must be at least 1.")
-
 
 PROTOCOLS_OF: dict[str, tuple[str, ...] | None] = {
     "default": None,
@@ -53,25 +24,44 @@ PROTOCOLS_OF: dict[str, tuple[str, ...] | None] = {
 """What a value of `--protocol` runs; None is the default of `cltools.evaluate`."""
 
 
-def evaluate_runs(flags: EvaluateFlags) -> None:
-    """Evaluate each run into its folder, and print the report of one, or mean and deviation of several.
+def evaluate_runs(
+    runs: Sequence[Path],
+    protocol: Literal["default", "knn", "probe", "linear", "finetune", "all"] = "default",
+    split: Literal["test", "val"] = "test",
+    linear_epochs: int | None = None,
+    device: str = "auto",
+) -> None:
+    """Evaluate runs, each into its `record.json` and a `confusion-SPLIT-PROTOCOL.csv` for each protocol.
+
+    The report of one is printed. Several must differ in their seed alone; mean and deviation over them are shown.
+
+    Args:
+        runs: The run's folder, or one for each seed.
+        protocol: Both kNN votes, the probe, the recipe's linear evaluation, fine-tuning with 1 and 10 % of the labels,
+            or all; "default" is kNN and, unless the run's settings leave it out, the probe.
+        split: The test images, or those the run held out.
+        linear_epochs: Epochs of the linear evaluation, to shorten it; None is the recipe's 100. Needs
+            `--protocol linear` or all.
+        device: Where the encoder runs; "auto" is CUDA where there is one.
 
     Raises:
         FileNotFoundError: a folder without a run.
-        ValueError: a folder named twice; runs that differ in more than their seed; or what `Run.evaluate` refuses.
+        ValueError: no folder, or one named twice; runs that differ in more than their seed; or what `Run.evaluate`
+            refuses.
     """
-    device, protocols = resolve_device(flags.device), PROTOCOLS_OF[flags.protocol]
-    runs = {path: Run.load(path, device=device) for path in flags.runs}
-    if len(flags.runs) == 1:
-        path = flags.runs[0]
-        print_report(runs[path].evaluate(flags.split, protocols, linear_epochs=flags.linear_epochs), path)
+    if not runs:
+        raise CltoolsError("evaluate: name the folder of a run, or of several seeds.")
+    where, protocols = resolve_device(device), PROTOCOLS_OF[protocol]
+    loaded = {path: Run.load(path, device=where) for path in runs}
+    if len(runs) == 1:
+        print_report(loaded[runs[0]].evaluate(split, protocols, linear_epochs=linear_epochs), runs[0])
         return
-    if len(runs) < len(flags.runs):
+    if len(loaded) < len(runs):
         raise CltoolsError("evaluate: a folder is named twice; name each run once.")
-    check_seeds({path: (run.experiment, len(run.history.rows)) for path, run in runs.items()})
+    check_seeds({path: (run.experiment, len(run.history.rows)) for path, run in loaded.items()})
     reports = []
-    for path, run in runs.items():
-        reports.append(run.evaluate(flags.split, protocols, linear_epochs=flags.linear_epochs))
+    for path, run in loaded.items():
+        reports.append(run.evaluate(split, protocols, linear_epochs=linear_epochs))
         print(f"{path} (seed {run.experiment.seed}): {figures(reports[-1])}")
     print(over_seeds(reports))
 

@@ -34,6 +34,11 @@ TOLD = ("data.name", "evaluation.every", "evaluation.protocol", "seed")
 """Settings that have a column, or change nothing of what the columns show."""
 JUDGED = ("path", "record", "settings", "images", "seed", "split", "report", "alike", *FIGURES)
 """Columns of the data frame in which a row is a run as judged on one split."""
+CAPTION = (
+    "Percent of the split's images after the last epoch, mean ± sample deviation over seeds; blank is not run or not "
+    "published. A run is named by the preset nearest to it, with what differs (preset → run); in brackets, how many "
+    "images it trained on. `potential` is a reconstruction of arXiv:2311.00358 from its abstract."
+)
 Settings = Experiment | Mapping[str, Any]
 
 
@@ -61,18 +66,18 @@ def run_table(records: Sequence[tuple[Path, RunRecord]], *, references: bool = F
     published = [row for row in PUBLISHED if references or row.images in {*judged["images"]}]
     rows += [(_order(row.images, 1, at), _row_of_published(row)) for at, row in enumerate(published)]
     cells = DataFrame([row for _, row in sorted(rows, key=lambda row: row[0])], columns=COLUMNS)
-    return markdown(_caption(any(row.source == LABORATORY for row in published)), cells, left=WORDS)
+    caption = f"{CAPTION} {CAUTION}" if any(row.source == LABORATORY for row in published) else CAPTION
+    return markdown(caption, cells, left=WORDS)
 
 
-def _judged(path: Path, record: RunRecord) -> Iterator[dict[str, Any]]:
+def _judged(path: Path, record: RunRecord) -> Iterator[tuple[Any, ...]]:
     """A run by the splits it was evaluated on after its last epoch; by none, whose name is "", if there is none."""
     settings = _settings(path, record.experiment)
     name = Path(record.images.name if record.images else settings["data"]["name"]).name
     reports = {split: report for split, report in record.evaluations.items() if report["epochs"] == record.epochs}
     for split, report in (reports or {"": {}}).items():
         alike = _alike(record, settings, split, report)
-        run = (path, record, settings, name, record.seed, split, report, alike, *map(report.get, FIGURES))
-        yield dict(zip(JUDGED, run, strict=True))
+        yield (path, record, settings, name, record.seed, split, report, alike, *map(report.get, FIGURES))
 
 
 def _alike(record: RunRecord, settings: Mapping[str, Any], split: str, report: Mapping[str, Any]) -> str:
@@ -99,8 +104,7 @@ def _settings(path: Path, plain: Mapping[str, Any]) -> dict[str, Any]:
 
 def _row_of_runs(runs: DataFrame) -> tuple[tuple[Any, ...], dict[str, str]]:
     """The order and the cells of runs that differ in the seed alone."""
-    if runs["seed"].duplicated().any():
-        twice = runs.loc[runs["seed"].duplicated(keep=False), "path"]
+    if len(twice := runs.loc[runs["seed"].duplicated(keep=False), "path"]):
         raise CltoolsError(f"{' and '.join(map(str, twice))} hold the same run with the same seed; name one of them.")
     first = runs.iloc[0]
     record: RunRecord = first["record"]
@@ -130,10 +134,9 @@ def _nearest_preset(settings: Mapping[str, Any]) -> tuple[str, int, list[Differe
 
 
 def _row_of_published(row: Published) -> dict[str, str]:
-    told = {"method": row.method, "images": row.images, "backbone": row.backbone, "source": row.source}
-    figures = {column: getattr(row, name, None) for name, column in FIGURES.items()}
-    known = {column: f"{value:.2f}" for column, value in figures.items() if value is not None}
-    return dict.fromkeys(COLUMNS, "") | told | known | {"epochs": "" if row.epochs is None else str(row.epochs)}
+    said = {FIGURES.get(name, name): value for name, value in vars(row).items() if value is not None}
+    figures = {name: f"{value:.2f}" if isinstance(value, float) else str(value) for name, value in said.items()}
+    return dict.fromkeys(COLUMNS, "") | figures
 
 
 def _order(images: str, *rest: Any) -> tuple[Any, ...]:
@@ -176,12 +179,3 @@ def _place(where: Mapping[str, Any]) -> str:
     hardware = where["hardware"]
     ranks = f"{hardware['ranks']} × " if hardware.get("ranks", 1) > 1 else ""
     return f"commit {where['commit'] or 'unknown'}, {ranks}{hardware.get('device', 'unknown device')}"
-
-
-def _caption(laboratory: bool) -> str:
-    text = (
-        "Percent of the split's images after the last epoch, mean ± sample deviation over seeds; blank is not run or "
-        "not published. A run is named by the preset nearest to it, with what differs (preset → run); in brackets, how "
-        "many images it trained on. `potential` is a reconstruction of arXiv:2311.00358 from its abstract."
-    )
-    return f"{text} {CAUTION}" if laboratory else text

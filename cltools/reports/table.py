@@ -1,7 +1,6 @@
 """Records as one table in Markdown: `python -m cltools table`. README's tables are made by it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from cltools.errors import CltoolsError
@@ -12,38 +11,32 @@ from cltools.reports.run_table import run_table
 from cltools.training.record import KIND as RUN, RECORD, RunRecord
 
 
-@dataclass(frozen=True)
-class TableFlags:
-    """Show records as one table, in Markdown."""
+def table(records: Sequence[Path], *, references: bool = False) -> str:
+    """Show records as one table, in Markdown; with `references` and no records, the published figures alone.
 
-    records: tuple[Path, ...]
-    """Runs (their folders, or `record.json`), of any images; or files that `compare` wrote, of the same images and
-    budget."""
-    references: bool = False
-    """Show all published figures beside the runs, not only those on their images."""
-
-
-def table(paths: Sequence[Path], *, references: bool = False) -> str:
-    """The table of some records of one kind; with `references` and no records, the published figures alone.
+    Args:
+        records: Runs (their folders, or `record.json`), of any images; or files that `compare` wrote, of the same
+            images and budget.
+        references: Show all published figures beside the runs, not only those on their images.
 
     Raises:
         FileNotFoundError: no such record.
         ValueError: no records, damaged ones, or records that cannot be shown or put together.
     """
-    if not paths and not references:
+    if not records and not references:
         raise CltoolsError("table: name at least one record.")
-    records = [(path, read_record(path)) for path in map(_file_of, paths)]
-    kinds = {record["kind"]: path for path, record in records}
+    read = [(path, read_record(path)) for path in map(_file_of, records)]
+    kinds = {record["kind"]: path for path, record in read}
     if len(kinds) > 1 or not kinds.keys() <= {RUN, COMPARISON}:
         raise CltoolsError(
             f"A table shows records of kind {RUN!r}, or of kind {COMPARISON!r}, whose arms share a warm start. "
             f"Given: {', '.join(f'{path} of kind {kind!r}' for kind, path in kinds.items())}. Show each kind alone."
         )
     if COMPARISON not in kinds:
-        return run_table([(path, RunRecord.from_plain(path, plain)) for path, plain in records], references=references)
+        return run_table([(path, RunRecord.from_plain(path, plain)) for path, plain in read], references=references)
     if references:
         raise CltoolsError(f"Published figures are of whole runs, and {kinds[COMPARISON]} holds a comparison.")
-    return comparison_table(records)
+    return comparison_table(read)
 
 
 def _file_of(path: Path) -> Path:

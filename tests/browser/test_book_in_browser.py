@@ -7,7 +7,7 @@ import pytest
 from executed import ROOT, executed
 from playwright.sync_api import Browser, Page
 
-from cltools.book.building import build
+from book.building import build
 from cltools.lab import notebooks
 
 pytestmark = pytest.mark.browser

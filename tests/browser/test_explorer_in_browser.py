@@ -14,9 +14,8 @@ from lab import Lab, Shown
 from playwright.sync_api import Download
 from snapshots import made
 
-from cltools.explorer.panels import painting
 from cltools.explorer.session import Session
-from cltools.explorer.view import groups
+from cltools.explorer.view import groups, painting
 from cltools.mining import Band
 from cltools.snapshot import Snapshot
 

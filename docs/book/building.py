@@ -1,18 +1,16 @@
-"""`python -m cltools book`: the pages made beside the former book, weighed, and only then put in its place."""
+"""`make book`: the pages made beside the former book, weighed, and only then put in its place."""
 
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import nbformat
 import tyro
 from tqdm.auto import tqdm
 
-from cltools.book.execution import executed
-from cltools.book.pages import GENERATOR, Page, front_page, notebook_page, rendered, style_sheet
+from book.execution import executed
+from book.pages import GENERATOR, Page, front_page, notebook_page, rendered, style_sheet
 from cltools.errors import CltoolsError
 from cltools.lab import PROJECT, notebooks
 
@@ -20,25 +18,20 @@ PAGE, BOOK = 2.0, 20.0
 """Megabytes of a page, which a phone has to lay out, and of the whole folder, which is passed on by mail or stick."""
 
 
-@dataclass(frozen=True)
-class BookFlags:
-    """Execute all notebooks, and write them as HTML pages that need no network."""
+def make_book(out: tyro.conf.Positional[Path] = Path("book")) -> str:
+    """Execute all notebooks, and write them as HTML pages that need no network; says in a line what was made.
 
-    out: Annotated[Path, tyro.conf.Positional] = Path("book")
-    """The folder; a book that is there is replaced."""
-
-
-def make_book(flags: BookFlags) -> str:
-    """Make the book of the whole course; says in a line what it is.
+    Args:
+        out: The folder; a book that is there is replaced.
 
     Raises:
         ValueError: a cell failed, a page is too large, or the folder holds something else; a former book stays.
     """
     paths = [*notebooks().values()]
     began = time.monotonic()
-    size = build(flags.out, paths, PROJECT / "README.md")
+    size = build(out, paths, PROJECT / "README.md")
     minutes = (time.monotonic() - began) / 60
-    return f"{flags.out / 'index.html'}: {len(paths)} notebooks, {size:.1f} MB, made in {minutes:.1f} minutes"
+    return f"{out / 'index.html'}: {len(paths)} notebooks, {size:.1f} MB, made in {minutes:.1f} minutes"
 
 
 def build(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import nbformat
 
-from cltools.book.prose import Prose, picture
+from book.prose import Prose, picture
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")

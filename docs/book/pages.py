@@ -13,8 +13,8 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from cltools.book.outputs import output_html
-from cltools.book.prose import Prose
+from book.outputs import output_html
+from book.prose import Prose
 from cltools.errors import CltoolsError
 
 HERE = Path(__file__).parent

@@ -56,10 +56,10 @@ class TestSnapshot:
         monkeypatch.setattr(making, "training_images", lambda _: (few, None))
         monkeypatch.setattr(taking, "SEEDS", ())
         out = tmp_path / "new" / "digits.npz"
-        outcome = call("snapshot", "digits-moco", str(out), "--after", "1", "3", "--n", "50", "--seed", "4")
+        outcome = call("snapshot", "digits-moco", str(out), "--after", "1", "2", "--n", "50", "--seed", "4")
         found = Snapshot.load(out)
-        assert outcome.status == 0 and outcome.out.startswith(f"{out}: 50 images after epochs 1, 3, 0.")
-        assert found.epochs == (1, 3) and found.experiment.seed == 4 and len(found) == 50
+        assert outcome.status == 0 and outcome.out.startswith(f"{out}: 50 images after epochs 1, 2, 0.")
+        assert found.epochs == (1, 2) and found.experiment.seed == 4 and len(found) == 50
         assert set(found.ids.tolist()) <= set(few.ids.tolist())
 
     @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import pytest
 import torch
 from lightly.loss import DCLLoss, NTXentLoss
 from lightly.models.modules import NNMemoryBankModule
-from lightly.utils.benchmarking.knn import knn_predict
 from pytorch_metric_learning import losses as pml
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -122,6 +121,8 @@ def test_lightly_nearest_neighbour(seed: int, by: Any, keys: int) -> None:
 @seeds
 @pytest.mark.parametrize("bank", [50, 1000])
 def test_lightly_knn(seed: int, bank: int) -> None:
+    from lightly.utils.benchmarking.knn import knn_predict  # which loads all of pytorch_lightning
+
     labels = torch.randint(10, (bank,), generator=torch.Generator().manual_seed(seed))
     centres = draw(seed + 1, 10, D) / 2
     features = draw(seed + 2, bank, D) + centres[labels]

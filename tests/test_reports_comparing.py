@@ -186,6 +186,7 @@ def test_with_a_holdout_arms_are_measured_on_images_that_none_has_seen(
         compare(small(out))
 
 
+@pytest.mark.slow
 def test_curves_are_of_every_epoch_and_measured_on_what_is_held_out(tmp_path: Path) -> None:
     flags = small(tmp_path / "a.json", epochs=3, holdout=0.2, every=2, only=("mined-hard",))
     for row, mined in zip(compare(flags)["rows"], (False, True), strict=True):

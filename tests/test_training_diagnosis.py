@@ -216,6 +216,7 @@ def test_anchors_are_images_trained_on_and_none_held_out() -> None:
         run.diagnose(n=0)
 
 
+@pytest.mark.slow
 def test_a_diagnosis_agrees_with_the_history() -> None:
     tiny_digits = asked(negatives=RankBand(0.05, 0.5), data=DataSettings("digits", limit=384), queue_size=128)
     run = fit(replace(tiny_digits, training=replace(tiny_digits.training, batch=32, epochs=3)))

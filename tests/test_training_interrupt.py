@@ -91,7 +91,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 
 
 @pytest.mark.parametrize(
-    ("case", "step"), [("potential", 4), ("potential", 6), ("simclr", 1), ("random", 11), ("own backbone", 5)]
+    ("case", "step"),
+    [
+        ("potential", 4),
+        ("simclr", 1),
+        ("own backbone", 5),
+        pytest.param("potential", 6, marks=pytest.mark.slow),
+        pytest.param("random", 11, marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_stopped_at_any_step_goes_on_as_if_it_had_not_been(
     case: str, step: int, tmp_path: Path, at_step: Callable[..., None], whole: Whole

@@ -78,7 +78,9 @@ def short(name: str, **settings: Any) -> Experiment:
     return training(preset(name), **({"epochs": 6, "batch": 32, "queue_size": 96} | settings))
 
 
-@pytest.mark.parametrize("name", ["digits-simclr", "digits-potential", "digits-random", "digits-ring"])
+@pytest.mark.parametrize(
+    "name", ["digits-simclr", "digits-potential", pytest.param("digits-random", marks=pytest.mark.slow), "digits-ring"]
+)
 def test_training_with_a_recording_is_training_without(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = fit(short(name, epochs=4), images=made(96))  # 3 steps an epoch
     log = on_cpu(monkeypatch)
@@ -91,7 +93,7 @@ def test_training_with_a_recording_is_training_without(name: str, monkeypatch: p
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-@pytest.mark.parametrize(("queue_size", "recorded"), [(96, [6]), (32, [2, 6])])
+@pytest.mark.parametrize(("queue_size", "recorded"), [pytest.param(96, [6], marks=pytest.mark.slow), (32, [2, 6])])
 def test_a_step_is_recorded_once_the_queue_is_full_and_anew_when_rules_have_moved(
     queue_size: int, recorded: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

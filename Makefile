@@ -49,8 +49,9 @@ lint: $(STAMP)
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
 
-# A core each: with a thread per core in every process they would wait for each other.
-PARALLEL := OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist worksteal
+# A core each: with a thread per core in every process they would wait for each other. Byte code is kept, so that no
+# process that a test starts compiles the package and its tests anew.
+PARALLEL := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist worksteal
 
 fast: $(STAMP)
 	$(PARALLEL) -m "not slow and not notebooks and not browser" $(ARGS)

@@ -1,14 +1,24 @@
 """What all tests share: shapes checked at run time, one hypothesis profile, a cache, globals put back after each."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from jaxtyping import install_import_hook
 
-install_import_hook("cltools", "numeric_tower.check")  # before any test module imports the package
+ROOT = Path(__file__).parents[1]
+# The rules, and modules that say shapes; to check every call of the others, too, takes a quarter of the tests' time.
+SHAPED = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in sorted((ROOT / "cltools").rglob("*.py"))
+    if path.parent.name == "mining" or "from jaxtyping import" in path.read_text(encoding="utf-8")
+]
+install_import_hook(SHAPED, "numeric_tower.check")  # before any test module imports the package
+
+# jsonschema, which reads notebooks, would compile a grammar of addresses for seconds; without it, it checks none.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 import pytest  # noqa: E402
-import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 # The same examples everywhere and always: a failure seen once is seen again.
@@ -28,6 +38,8 @@ def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
 @pytest.fixture(autouse=True)
 def restored_globals() -> Iterator[None]:
     """Put back torch's thread count, default type and generator state, so that no test depends on the one before."""
+    import torch  # not where tests are only handed out to processes
+
     threads, dtype, state = torch.get_num_threads(), torch.get_default_dtype(), torch.get_rng_state()
     yield
     if torch.get_num_threads() != threads:
@@ -42,6 +54,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         late = [item for item in items if item.get_closest_marker("nightly")]
         config.hook.pytest_deselected(items=late)
         items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+    import torch
+
     if torch.cuda.is_available():
         return
     for item in items:

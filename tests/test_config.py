@@ -3,13 +3,12 @@
 import json
 import math
 import re
-from collections.abc import Callable
-from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from cltools.config import (
     ABSENT,
@@ -235,11 +234,15 @@ experiments = st.builds(
 )
 
 
+few = hypothesis_settings(max_examples=30)
+
+
 def read(**plain: Any) -> Experiment:
     return Experiment.from_json(json.dumps(plain))
 
 
 class TestJson:
+    @few
     @given(experiments)
     def test_gives_back_any_experiment(self, experiment: Experiment) -> None:
         again = Experiment.from_json(experiment.to_json())
@@ -247,9 +250,9 @@ class TestJson:
         assert repr(again) == repr(experiment), "a tuple came back as a list, or a float as an int"
         assert not differences(experiment, again)
 
-    @pytest.mark.parametrize("name", preset_names())
-    def test_gives_back_every_preset(self, name: str) -> None:
-        assert repr(Experiment.from_json(preset(name).to_json())) == repr(preset(name))
+    def test_gives_back_every_preset(self) -> None:
+        for name in preset_names():
+            assert repr(Experiment.from_json(preset(name).to_json())) == repr(preset(name)), name
 
     def test_says_everything_and_the_rule_by_its_name(self) -> None:
         plain = json.loads(preset("digits-potential").to_json())
@@ -260,10 +263,6 @@ class TestJson:
         }  # fmt: skip
         assert plain["positives"]["min_cosine"] is None and plain["positives"]["rule"] == "NearestKeys"
         assert plain["views"]["crop_scale"] == [0.5, 1.0]
-
-    def test_ends_with_a_newline_and_breaks_lines(self) -> None:
-        text = Experiment().to_json()
-        assert text.endswith("}\n") and '\n  "training": {\n    "mode": "moco",\n' in text
 
     def test_left_out_keys_take_their_defaults(self) -> None:
         assert read() == Experiment()
@@ -295,62 +294,45 @@ class TestJson:
         assert rule_class("Redefined", NegativeRule) is second is not first
         assert read(negatives={"rule": "Redefined"}).negatives == second()
 
-    @pytest.mark.parametrize("text", ["", "{", "epochs: 3", '{"seed": 1,}', "{'seed': 1}"])
+    @pytest.mark.parametrize("text", ["", "epochs: 3", '{"seed": 1,}'])
     def test_refuses_what_is_not_json(self, text: str) -> None:
-        with pytest.raises(ValueError, match=r"^The experiment is not valid JSON: .*line 1 column"):
+        with pytest.raises(ValueError, match=r"not valid JSON: .*line 1 column"):
             Experiment.from_json(text)
 
-    @pytest.mark.parametrize("text", ["[]", "3", '"digits-moco"', "null", "true"])
-    def test_refuses_what_is_not_an_object(self, text: str) -> None:
-        with pytest.raises(ValueError, match=r"^experiment must be an object of settings, not"):
-            Experiment.from_json(text)
-
-    @pytest.mark.parametrize("part", ["data", "views", "encoder", "positives", "negatives", "loss", "training"])
-    @pytest.mark.parametrize("value", [None, [], "auto", 3])
-    def test_refuses_a_part_that_is_not_an_object(self, part: str, value: object) -> None:
-        with pytest.raises(ValueError, match=rf"^experiment\.{part} must be an object of settings, not"):
-            read(**{part: value})
+    def test_refuses_what_is_not_an_object(self) -> None:
+        for text in ("[]", "3", "null"):
+            with pytest.raises(ValueError, match=r"^experiment must be an object"):
+                Experiment.from_json(text)
+        for part in ("data", "positives", "negatives", "training"):
+            for value in (None, [], "auto", 3):
+                with pytest.raises(ValueError, match=rf"^experiment\.{part} must be an object"):
+                    read(**{part: value})
 
     @pytest.mark.parametrize(
         ("plain", "message"),
         [
-            ({"sed": 1}, "Unknown setting in experiment 'sed'. Did you mean seed?"),
-            ({"training": {"epoch": 3}}, "Unknown setting in experiment.training 'epoch'. Did you mean epochs"),
-            (
-                {"negatives": {"rule": "RankBand", "drop_closst": 0.3}},
-                "Unknown setting in experiment.negatives 'drop_closst'. Did you mean drop_closest",
-            ),
-            (
-                {"negatives": {"rule": "AllNegatives", "lower": 0.3}},
-                "Unknown setting in experiment.negatives 'lower'. Known: none.",
-            ),
-            ({"positives": {"rule": "NearestKey"}}, "Unknown positive rule 'NearestKey'. Did you mean NearestKeys?"),
+            ({"sed": 1}, "experiment 'sed'. Did you mean seed?"),
+            ({"negatives": {"rule": "RankBand", "drop_closst": 0.3}}, "'drop_closst'. Did you mean drop_closest"),
+            ({"negatives": {"rule": "AllNegatives", "lower": 0.3}}, "experiment.negatives 'lower'. Known: none."),
             ({"positives": {"rule": "RankBand"}}, "Unknown positive rule 'RankBand'"),
-            (
-                {"negatives": {"rule": "Spiral", "mass": {"betta": 1.0}}},
-                "Unknown setting in experiment.negatives.mass 'betta'. Did you mean beta",
-            ),
+            ({"negatives": {"rule": "Spiral", "mass": {"betta": 1.0}}}, "negatives.mass 'betta'. Did you mean beta"),
             ({"negatives": {"rule": "RankBad"}}, "Unknown negative rule 'RankBad'. Did you mean RankBand"),
-            ({"negatives": {"rule": "NegativeRule"}}, "Unknown negative rule 'NegativeRule'. Did you mean"),
             ({"negatives": {"rule": "Rescalable"}}, "Unknown negative rule 'Rescalable'"),
-            ({"training": {"mode": "mocco"}}, "Unknown value of experiment.training.mode 'mocco'. Did you mean moco?"),
-            ({"training": {"mode": None}}, "Unknown value of experiment.training.mode 'None'. Known: moco, simclr."),
-            ({"loss": {"form": ["sep"]}}, "Unknown value of experiment.loss.form \"['sep']\". Did you mean sep?"),
+            ({"training": {"mode": None}}, "experiment.training.mode 'None'. Known: moco, simclr."),
+            ({"loss": {"form": ["sep"]}}, "experiment.loss.form \"['sep']\". Did you mean sep?"),
         ],
     )
     def test_names_what_it_does_not_know_and_the_nearest(self, plain: dict[str, Any], message: str) -> None:
-        with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        with pytest.raises(ValueError, match=re.escape(message)):
             read(**plain)
 
-    @pytest.mark.parametrize("rule", [{}, {"lower": 0.1}, {"rule": None}])
-    def test_a_negative_rule_must_be_named(self, rule: dict[str, Any]) -> None:
-        with pytest.raises(ValueError, match=r'^experiment\.negatives must name its rule, as in \{"rule": "RankBand"'):
-            read(negatives=rule)
-
-    @pytest.mark.parametrize("rule", [3, True, ["RankBand"], {"rule": "RankBand"}])
-    def test_the_name_of_a_rule_is_text(self, rule: object) -> None:
-        with pytest.raises(ValueError, match=r"^experiment\.negatives\.rule must be the class name of a rule, not"):
-            read(negatives={"rule": rule})
+    def test_a_negative_rule_must_be_named_by_text(self) -> None:
+        for unnamed in ({}, {"lower": 0.1}, {"rule": None}):
+            with pytest.raises(ValueError, match=r"^experiment\.negatives must name its rule"):
+                read(negatives=unnamed)
+        for name in (3, True, ["RankBand"], {"rule": "RankBand"}):
+            with pytest.raises(ValueError, match=r"^experiment\.negatives\.rule must be the class name of a rule, not"):
+                read(negatives={"rule": name})
 
     def test_names_a_missing_setting_that_has_no_default(self) -> None:
         with pytest.raises(ValueError, match=r"^experiment\.negatives lacks 'tightness', which has no default"):
@@ -360,24 +342,12 @@ class TestJson:
         ("path", "value", "kind"),
         [
             ("seed", 1.0, "int"),
-            ("seed", "1", "int"),
             ("seed", True, "int"),
-            ("seed", None, "int"),
-            ("training.epochs", 3.5, "int"),
-            ("training.epochs", False, "int"),
             ("training.momentum", "0.9", "float"),
-            ("training.momentum", True, "float"),
             ("training.symmetric", 1, "bool"),
-            ("training.symmetric", "yes", "bool"),
-            ("training.device", 0, "str"),
             ("training.device", None, "str"),
             ("data.limit", "all", "int"),
-            ("data.limit", True, "int"),
-            ("data.root", 3, "str"),
-            ("encoder.predictor", "yes", "bool"),
             ("views.crop_scale", [0.2, "1"], "float"),
-            ("views.crop_scale", [0.2, None], "float"),
-            ("evaluation.test_limit", [], "int"),
         ],
     )
     def test_a_value_of_another_type_names_the_field(self, path: str, value: object, kind: str) -> None:
@@ -390,10 +360,10 @@ class TestJson:
             read(**plain)
         assert str(refusal.value) == f"experiment.{path} must be of type {kind}, not {item!r}."
 
-    @pytest.mark.parametrize("value", [[], [0.2], [0.2, 0.5, 1.0], 0.2, "ab", None, {"0": 0.2, "1": 1.0}])
-    def test_a_pair_takes_a_list_of_two(self, value: object) -> None:
-        with pytest.raises(ValueError, match=r"^experiment\.views\.crop_scale must be a list of 2 numbers, not"):
-            read(views={"crop_scale": value})
+    def test_a_pair_takes_a_list_of_two(self) -> None:
+        for value in ([], [0.2], [0.2, 0.5, 1.0], 0.2, "ab", None, {"0": 0.2, "1": 1.0}):
+            with pytest.raises(ValueError, match=r"^experiment\.views\.crop_scale must be a list of 2 numbers"):
+                read(views={"crop_scale": value})
 
     def test_passes_on_what_the_settings_refuse(self) -> None:
         with pytest.raises(ValueError, match=r"^TrainingSettings: epochs is 0; it must be at least 1"):
@@ -462,6 +432,7 @@ class TestDifferences:
         assert {each.path for each in differences(Experiment(), elsewhere)} == undeciding()
         assert all(each.decides for each in differences({}, Experiment()) if each.path not in undeciding())
 
+    @few
     @given(experiments, experiments)
     def test_are_the_same_names_both_ways(self, a: Experiment, b: Experiment) -> None:
         there, back = differences(a, b), differences(b, a)
@@ -469,65 +440,49 @@ class TestDifferences:
         assert (not there) == (a == b)
 
 
-TRAINING: list[tuple[dict[str, Any], str]] = [
-    ({"epochs": 0}, "epochs is 0; it must be at least 1"),
-    ({"batch": 1}, "batch is 1; it must be at least 2"),
-    ({"queue_size": 0}, "queue_size is 0; it must be at least 1"),
-    ({"checkpoint_every": 0}, "checkpoint_every is 0; it must be at least 1"),
-    ({"learning_rate": -0.1}, "learning_rate is -0.1; it must be at least 0"),
-    ({"warmup_epochs": -1.0}, "warmup_epochs is -1.0; it must be at least 0"),
-    ({"sgd_momentum": -0.5}, "sgd_momentum is -0.5; it must be at least 0"),
-    ({"weight_decay": -1e-9}, "weight_decay is -1e-09; it must be at least 0"),
-    ({"momentum": -0.01}, "momentum is -0.01; it must be at least 0"),
-    ({"momentum": 1.01}, "momentum is 1.01; it must lie between 0 and 1"),
-    ({"batch": 256, "queue_size": 255}, "the queue holds 255 keys and a batch brings 256"),
+TRAINING: list[dict[str, Any]] = [
+    {"epochs": 0},
+    {"batch": 1},
+    {"queue_size": 0},
+    {"checkpoint_every": 0},
+    {"learning_rate": -0.1},
+    {"warmup_epochs": -1.0},
+    {"sgd_momentum": -0.5},
+    {"weight_decay": math.nan},
+    {"learning_rate": math.inf},
+    {"momentum": 1.01},
+    {"queue_size": 255, "batch": 256},
 ]
-NUMBERS = ("learning_rate", "warmup_epochs", "sgd_momentum", "weight_decay", "momentum")
-EVALUATION: list[tuple[dict[str, Any], str]] = [
-    ({"every": 0}, "every is 0; it must be at least 1"),
-    ({"probe_l2": -1e-3}, "probe_l2 is -0.001; it must be at least 0"),
-    ({"probe_l2": math.nan}, "probe_l2 is nan; it must be at least 0"),
-    ({"test_limit": 0}, "test_limit is 0; it must be at least 1"),
-]
+EVALUATION: list[dict[str, Any]] = [{"every": 0}, {"probe_l2": -1e-3}, {"probe_l2": math.nan}, {"test_limit": 0}]
 
 
 class TestRefusals:
-    @pytest.mark.parametrize(("wrong", "message"), TRAINING, ids=lambda x: x if isinstance(x, str) else "")
-    def test_of_training(self, wrong: dict[str, Any], message: str) -> None:
-        with pytest.raises(ValueError, match=re.escape(message)) as refusal:
+    @pytest.mark.parametrize("wrong", TRAINING, ids=str)
+    def test_of_training(self, wrong: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match=r"TrainingSettings: .*(must|holds)") as refusal:
             TrainingSettings(**wrong)
-        assert "TrainingSettings" in str(refusal.value)
+        name, value = next(iter(wrong.items()))
+        assert str(value) in str(refusal.value) and (name in str(refusal.value) or len(wrong) > 1)
 
-    @pytest.mark.parametrize("name", NUMBERS)
-    @pytest.mark.parametrize(
-        ("value", "bound"), [(math.nan, "at least 0"), (math.inf, "finite"), (-math.inf, "at least 0")]
-    )
-    def test_of_what_is_no_number(self, name: str, value: float, bound: str) -> None:
-        with pytest.raises(ValueError, match=f"^TrainingSettings: {name} is {value}; it must be {bound}"):
-            TrainingSettings(**{name: value})
-
-    @pytest.mark.parametrize(("wrong", "message"), EVALUATION, ids=lambda x: x if isinstance(x, str) else "")
-    def test_of_evaluation(self, wrong: dict[str, Any], message: str) -> None:
-        with pytest.raises(ValueError, match=re.escape(message)) as refusal:
+    @pytest.mark.parametrize("wrong", EVALUATION, ids=str)
+    def test_of_evaluation(self, wrong: dict[str, Any]) -> None:
+        ((name, value),) = wrong.items()
+        with pytest.raises(ValueError, match=f"EvaluationSettings: {name} is {value}; it must be at least"):
             EvaluationSettings(**wrong)
-        assert "EvaluationSettings" in str(refusal.value)
 
     @pytest.mark.parametrize(
-        ("settings", "name", "value", "message"),
+        ("settings", "mistyped", "meant"),
         [
-            (TrainingSettings(), "mode", "mocco", "Unknown TrainingSettings mode 'mocco'. Did you mean moco?"),
-            (TrainingSettings(), "precision", "bf16", "TrainingSettings precision 'bf16'. Did you mean bfloat16?"),
-            (TrainingSettings(), "precision", 16, "TrainingSettings precision '16'. Known: auto, bfloat16, float32."),
-            (EvaluationSettings(), "protocol", "knn20", "EvaluationSettings protocol 'knn20'. Did you mean knn200"),
+            (TrainingSettings, {"mode": "mocco"}, "moco"),
+            (TrainingSettings, {"precision": 16}, "bfloat16"),
+            (EvaluationSettings, {"protocol": "knn20"}, "knn200"),
         ],
     )
-    def test_of_a_mistyped_choice(self, settings: Any, name: str, value: object, message: str) -> None:
-        mistyped = replace(settings)
-        object.__setattr__(mistyped, name, value)  # the run-time checker of the tests guards the constructor
-        with pytest.raises(ValueError, match=re.escape(message)):
-            mistyped.__post_init__()
+    def test_of_a_mistyped_choice(self, settings: Any, mistyped: dict[str, Any], meant: str) -> None:
+        with pytest.raises(ValueError, match=f"{next(iter(mistyped))} '.*{meant}"):
+            settings(**mistyped)
 
-    @pytest.mark.parametrize("temperature", [0.0, -0.2, math.nan])
+    @pytest.mark.parametrize("temperature", [0.0, math.nan])
     def test_of_a_temperature_that_is_not_above_0(self, temperature: float) -> None:
         with pytest.raises(ValueError, match=f"temperature is {temperature}; it must be above 0"):
             Experiment(loss=LossSettings(temperature=temperature))
@@ -557,23 +512,15 @@ class TestRefusals:
         with pytest.raises(ValueError, match="batch is 100, which does not divide into batch-norm groups of 32"):
             Experiment(encoder=EncoderSettings(bn_group=32), training=TrainingSettings(batch=100))
 
-    @pytest.mark.parametrize(
-        "accepted",
-        [
-            lambda: Experiment(
-                positives=NearestKeys(k=100, min_weight="mean"), training=TrainingSettings(batch=64, queue_size=100)
-            ),
-            lambda: Experiment(positives=EveryKey(), training=TrainingSettings(batch=64, queue_size=64)),
-            lambda: Experiment(encoder=EncoderSettings(bn_group=None), training=TrainingSettings(batch=100)),
-            lambda: TrainingSettings(momentum=0.0, learning_rate=0.0, warmup_epochs=0.0, weight_decay=0.0),
-            lambda: TrainingSettings(momentum=1.0, epochs=1, batch=2, queue_size=2, checkpoint_every=1),
-            lambda: TrainingSettings(mode="simclr", batch=256, queue_size=1),
-            lambda: TrainingSettings(device="whatever"),
-            lambda: EvaluationSettings(every=1, probe_l2=0.0, test_limit=1),
-        ],
-    )
-    def test_do_not_reach_what_has_a_meaning(self, accepted: Callable[[], object]) -> None:
-        accepted()
+    def test_do_not_reach_what_has_a_meaning(self) -> None:
+        small, mined = TrainingSettings(batch=64, queue_size=100), NearestKeys(k=100, min_weight="mean")
+        assert Experiment(positives=mined, training=small).training.keys == 100
+        odd = TrainingSettings(batch=100)
+        assert Experiment(encoder=EncoderSettings(bn_group=None), training=odd).training == odd
+        nothing_moves = TrainingSettings(momentum=0.0, learning_rate=0.0, warmup_epochs=0.0, weight_decay=0.0)
+        least = TrainingSettings(momentum=1.0, epochs=1, batch=2, queue_size=2, checkpoint_every=1, device="whatever")
+        assert TrainingSettings(mode="simclr", batch=256, queue_size=1) not in (nothing_moves, least)
+        assert EvaluationSettings(every=1, probe_l2=0.0, test_limit=1).probe_l2 == 0
 
 
 @pytest.mark.parametrize(("mode", "keys"), [("moco", 4096), ("simclr", 512)])
@@ -588,13 +535,6 @@ def test_both_views_are_anchors_in_symmetric_moco_and_always_in_simclr(
     mode: Literal["moco", "simclr"], symmetric: bool, views: int
 ) -> None:
     assert TrainingSettings(mode=mode, symmetric=symmetric).views == views
-
-
-@pytest.mark.parametrize("settings", [Experiment(), TrainingSettings(), EvaluationSettings()])
-def test_settings_are_frozen(settings: object) -> None:
-    for f in fields(settings):  # type: ignore[arg-type]
-        with pytest.raises(FrozenInstanceError):
-            setattr(settings, f.name, getattr(settings, f.name))
 
 
 def test_equal_experiments_are_one_key() -> None:

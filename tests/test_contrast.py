@@ -96,11 +96,12 @@ def test_one_call_is_its_parts(name: str) -> None:
 
 
 @every_rule
-@pytest.mark.parametrize("chunk", [1, 3, 7, 100])
-def test_chunks_equal_the_whole_in_value_and_gradient(name: str, chunk: int) -> None:
+def test_chunks_equal_the_whole_in_value_and_gradient(name: str) -> None:
     given = batch()
-    for whole, parts in zip(outcome(name, given), outcome(name, given, chunk=chunk), strict=True):
-        torch.testing.assert_close(parts, whole, rtol=1e-5, atol=5e-6)
+    expected = outcome(name, given)
+    for chunk in (1, 3, 7, 100):
+        for whole, parts in zip(expected, outcome(name, given, chunk=chunk), strict=True):
+            torch.testing.assert_close(parts, whole, rtol=1e-5, atol=5e-6)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -195,6 +195,7 @@ def knn_by_hand(bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tens
 
 @pytest.mark.parametrize("protocol", ["knn200", "knn10"])
 @pytest.mark.parametrize("n", [1, 7, 230])  # below and above both k
+@settings(max_examples=20)
 @given(seed=seeds)
 def test_knn_agrees_with_a_loop(protocol: knn.Protocol, n: int, seed: int):
     generator = seeded(seed)

@@ -120,6 +120,7 @@ def test_it_repeats_and_the_seed_decides() -> None:
     assert torch.equal(predicted, head.logits(embed(tuned, test)).argmax(1))
 
 
+@pytest.mark.slow
 def test_few_labels_teach_more_than_chance() -> None:
     train, test = load_images("digits"), load_images("digits", "test")
     recipe = FinetuneRecipe(share=0.1, epochs=30, views=replace(CROP_AND_FLIP, flip=0.0))

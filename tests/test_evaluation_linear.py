@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from test_training import Waiting
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cltools.datasets import ImageSet
 from cltools.evaluation import FinetuneRecipe, LinearRecipe, embed, finetune, fit_linear, linear, linear_predict
@@ -142,6 +142,25 @@ def test_the_last_step_counts_and_not_the_best() -> None:
     torch.testing.assert_close(short.weight, weight)
     loss = [cross_entropy(head.logits(embed(Means(), train)), train.labels) for head in (short, long)]
     assert loss[1] < loss[0]
+
+
+class Waiting(TorchDispatchMode):
+    """Notes the operations for which a host waits for its device."""
+
+    NAMES = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "unique", "bincount")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = str(func.overloadpacket).removeprefix("aten.")
+        by_mask = name.startswith("index") and any(
+            isinstance(i, Tensor) and i.dtype == torch.bool for i in (args[1] if isinstance(args[1], list) else ())
+        )
+        if by_mask or name.startswith(self.NAMES):
+            self.found.append(name)
+        return func(*args, **kwargs or {})
 
 
 @pytest.mark.parametrize("train", [fit_linear, finetune], ids=["linear", "fine-tuning"])

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -60,6 +60,7 @@ def by_autograd(p: dict[str, Any], **rest: Any) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("estimate", ESTIMATES, ids=str)
 @pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=15)
 @given(seed=seeds, temperature=st.sampled_from([0.05, 0.2, 0.5, 1.0, 5.0]))
 def test_the_closed_form_is_autograds(form: Any, estimate: Estimate, seed: int, temperature: float) -> None:
     p = problem(seed)
@@ -134,6 +135,7 @@ def test_a_close_positive_of_little_weight_is_pushed_away_in_out_and_nowhere_els
 
 
 @pytest.mark.parametrize("form", ["sep", "in", "out"])
+@settings(max_examples=20)
 @given(seed=seeds)
 def test_attraction_equals_repulsion(form: Any, seed: int) -> None:
     attraction, repulsion = balance(*info_nce_gradients(**problem(seed), temperature=0.2, form=form))
@@ -166,6 +168,7 @@ def test_force_is_the_length_of_the_gradients_part_across_the_anchor() -> None:
     torch.testing.assert_close(tangential_force(gradient, cosine), gradient.abs() * across.norm(dim=2))
 
 
+@settings(max_examples=50)
 @given(seed=seeds, keys=st.integers(0, 12))
 def test_mass_by_rank_agrees_with_a_loop(seed: int, keys: int) -> None:
     g = torch.Generator().manual_seed(seed)

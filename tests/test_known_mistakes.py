@@ -54,7 +54,7 @@ MISTAKES: dict[int, tuple[str, tuple[str, ...]]] = {
         (
             "tests/test_training.py::test_an_image_never_meets_itself_in_a_later_epoch",
             "tests/test_training.py::test_a_moco_step_is_the_formula_and_sgd",
-            "tests/test_interop.py::test_an_images_older_keys_are_never_its_negatives_nor_mined",
+            "tests/test_interop_loss.py::test_an_images_older_keys_are_never_its_negatives_nor_mined",
             "tests/test_evaluation_diagnosis.py::test_self_hits_happen_as_often_as_expected",
         ),
     ),
@@ -63,8 +63,8 @@ MISTAKES: dict[int, tuple[str, tuple[str, ...]]] = {
         "(lightly 564).",
         (
             "tests/test_training.py::test_the_queue_takes_the_second_views_keys_once_after_the_backward_pass",
-            "tests/test_interop.py::test_both_terms_of_a_symmetric_loss_see_the_bank_without_their_batch",
-            "tests/test_interop.py::test_keys_are_taken_once_however_often_the_graph_is_used",
+            "tests/test_interop_loss.py::test_both_terms_of_a_symmetric_loss_see_the_bank_without_their_batch",
+            "tests/test_interop_loss.py::test_keys_are_taken_once_however_often_the_graph_is_used",
         ),
     ),
     3: (
@@ -74,9 +74,9 @@ MISTAKES: dict[int, tuple[str, tuple[str, ...]]] = {
             "tests/test_queue.py::test_holds_the_newest_keys_with_their_ids_and_labels",
             "tests/test_queue.py::test_empty_slots_do_not_count",
             "tests/test_queue.py::test_continues_from_its_state_as_if_never_stopped",
-            "tests/test_interop.py::test_holds_the_newest_keys_of_batches_of_any_size",
-            "tests/test_interop.py::test_the_first_call_has_an_empty_bank_and_a_finite_gradient",
-            "tests/test_interop.py::test_the_bank_is_saved_and_loaded",
+            "tests/test_interop_loss.py::test_holds_the_newest_keys_of_batches_of_any_size",
+            "tests/test_interop_loss.py::test_the_first_call_has_an_empty_bank_and_a_finite_gradient",
+            "tests/test_interop_loss.py::test_the_bank_is_saved_and_loaded",
             "tests/test_training_checkpoint.py::test_a_resumed_run_equals_the_uninterrupted_one",
         ),
     ),
@@ -84,8 +84,8 @@ MISTAKES: dict[int, tuple[str, tuple[str, ...]]] = {
         "An anchor is a negative of itself, or nobody has said whether the denominator holds the positive.",
         (
             "tests/test_training.py::test_a_simclr_step_is_the_formula_and_sgd",
-            "tests/test_interop.py::test_without_a_bank_it_is_simclr_by_hand",
-            "tests/test_interop.py::test_rows_of_one_image_in_a_batch_are_no_negatives_of_each_other",
+            "tests/test_interop_loss.py::test_without_a_bank_it_is_simclr_by_hand",
+            "tests/test_interop_loss.py::test_rows_of_one_image_in_a_batch_are_no_negatives_of_each_other",
             "tests/test_losses.py::test_one_positive_is_cross_entropy",
             "tests/test_losses.py::test_one_positive_decoupled_leaves_the_positive_out_of_the_sum",
         ),
@@ -152,7 +152,7 @@ MISTAKES: dict[int, tuple[str, tuple[str, ...]]] = {
             "tests/test_numerics.py::test_values_are_those_of_a_loop_in_double_precision",
             "tests/test_numerics.py::test_autocast_changes_nothing",
             "tests/test_losses.py::test_extreme_inputs_give_finite_losses_and_gradients",
-            "tests/test_interop.py::test_everything_is_float32_under_autocast",
+            "tests/test_interop_loss.py::test_everything_is_float32_under_autocast",
             f"{HERE}::test_10_an_edge_parts_cosines_that_bfloat16_cannot",
         ),
     ),
@@ -270,7 +270,7 @@ def test_every_mistake_is_guarded_by_tests_that_exist() -> None:
     assert list(MISTAKES) == list(range(1, 23))
     nodes = [(number, *node.split("::", 1)) for number, (_, guards) in MISTAKES.items() for node in guards]
     assert {number for number, _, _ in nodes} == set(MISTAKES), "a mistake without a test"
-    known = {file: names_of_tests(ROOT / file) for _, file, _ in nodes}
+    known = {file: names_of_tests(ROOT / file) for file in {file for _, file, _ in nodes}}
     assert [f"{file}::{name}" for _, file, name in nodes if name not in known[file]] == []
     numbered = {(int(name[5:7]), name) for name in known[HERE] if name[5:7].isdigit()}
     assert numbered == {(number, name) for number, file, name in nodes if file == HERE}

@@ -99,26 +99,26 @@ def test_without_jupyterlab_says_how_to_install_it(
 CHILD = "import os, signal, sys, time\n"
 
 
-@pytest.mark.parametrize(
-    ("code", "status"),
-    [
-        ("sys.exit(3)", 3),
-        ("os.kill(os.getppid(), signal.SIGINT); sys.exit(4)", 4),  # Ctrl-C is the server's to answer
-        ("os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)", 128 + signal.SIGTERM),  # passed on
-    ],
-)
-def test_waits_for_the_server_whatever_signal_comes(code: str, status: int) -> None:
+SERVERS = {
+    "sys.exit(3)": 3,
+    "os.kill(os.getppid(), signal.SIGINT); sys.exit(4)": 4,  # Ctrl-C is the server's to answer
+    "os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)": 128 + signal.SIGTERM,  # passed on
+}
+
+
+def test_waits_for_the_server_whatever_signal_comes_and_loads_no_heavy_library() -> None:
     # In a process of its own: a signal that came through would end the tests.
     script = (
-        "import sys; from pathlib import Path; from cltools.lab import _wait; import os, signal\n"
+        "import sys; from cltools.lab import _wait; import os, signal\n"
+        "print(sorted({'torchvision', 'jupyterlab', 'plotly', 'tyro'} & set(sys.modules)))\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a shell's background ignores
-        f"status = _wait([sys.executable, '-c', {CHILD + code!r}], dict(os.environ))\n"
-        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
-        "assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL\n"
-        "sys.exit(status)\n"
+        f"for code in {[CHILD + code for code in SERVERS]!r}:\n"
+        "    print(_wait([sys.executable, '-c', code], dict(os.environ)))\n"
+        "    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
+        "    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL\n"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == status, done.stderr
+    assert done.stdout.splitlines() == ["[]", *map(str, SERVERS.values())], done.stderr
 
 
 def test_the_servers_status_is_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,9 +126,3 @@ def test_the_servers_status_is_the_commands(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(SystemExit) as stop:
         main(["lab", "0"])
     assert stop.value.code == 5
-
-
-def test_importing_it_loads_no_heavy_library() -> None:
-    code = "import cltools.lab, sys; print(sorted({'torchvision', 'jupyterlab', 'plotly', 'tyro'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.stdout.strip() == "[]", done.stdout + done.stderr

@@ -24,7 +24,7 @@ ESTIMATES = (
     Estimate(beta=1.0, tau_plus=0.1, detach=False),
 )
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-5, torch.bfloat16: 2e-5}
-quick = settings(deadline=None, derandomize=True, max_examples=80)
+quick = settings(deadline=None, derandomize=True, max_examples=40)
 
 
 def problem(seed: int, rows: int, positives: int, keys: int, grid: bool = False) -> dict[str, Tensor]:

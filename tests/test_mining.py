@@ -32,7 +32,7 @@ from cltools.mining import (
     terms,
 )
 
-quick = settings(deadline=None, derandomize=True, max_examples=150)
+quick = settings(deadline=None, derandomize=True, max_examples=60)
 NOTHING_MINED = AugmentedView()
 
 

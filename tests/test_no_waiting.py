@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import DataSettings, ImageSet
@@ -20,6 +21,8 @@ from cltools.mining import (
     PositiveRule,
     RankBand,
     Similarities,
+    select,
+    similarities,
 )
 from cltools.mining.rules import rule_classes
 from cltools.testing import Waits, no_waiting
@@ -32,7 +35,7 @@ TINY = EncoderSettings(backbone="tiny", hidden=8, projection=6, bn_group=None)
 def experiment(rule: NegativeRule | PositiveRule, **training: Any) -> Experiment:
     positives = rule if isinstance(rule, PositiveRule) else NearestKeys(3, start=0)
     negatives = rule if isinstance(rule, NegativeRule) else RankBand()
-    settings = {"epochs": 2, "batch": 8, "queue_size": 32, "device": "cpu"} | training
+    settings = {"epochs": 2, "batch": 8, "queue_size": 16, "device": "cpu"} | training
     return Experiment(
         data=DataSettings("digits", limit=128),
         encoder=TINY,
@@ -55,11 +58,12 @@ def ready(asked: Experiment) -> tuple[Learner, Batch]:
     batch = Batch(made.images, made.ids, made.labels)
     for _ in range(asked.training.queue_size // asked.training.batch):
         train_step(learner, batch, asked, progress=1.0, labelled=True)
-    assert learner.memory is None or learner.memory.queue.filled == 32
+    assert learner.memory is None or learner.memory.queue.filled == asked.training.queue_size
     return learner, batch
 
 
 def stepped(rule: NegativeRule | PositiveRule, **training: Any) -> None:
+    """A whole training step at the beginning, in the middle and at the end."""
     asked = experiment(rule, **training)
     learner, batch = ready(asked)
     with no_waiting():
@@ -134,7 +138,16 @@ FREE: dict[str, Callable[[Similarities], object]] = {
 }
 
 
-def planted(act: Callable[[Similarities], object], hook: str) -> NegativeRule | PositiveRule:
+def selected(rule: NegativeRule) -> None:
+    """The rule's part of a step alone."""
+    g = torch.Generator().manual_seed(0)
+    z, positive, keys = (normalize(torch.randn(rows, 6, generator=g), dim=1) for rows in (4, 4, 9))
+    s = similarities(z.requires_grad_(), positive, keys, torch.eye(4, 9) > 0, reads=rule.reads)
+    with no_waiting():
+        select(s, AugmentedView(), rule)
+
+
+def planted(act: Callable[[Similarities], object], hook: str) -> Any:
     """A rule that does something in one of its hooks."""
     base: Any = AugmentedView if hook == "mine" else AllNegatives
 
@@ -142,18 +155,17 @@ def planted(act: Callable[[Similarities], object], hook: str) -> NegativeRule | 
         act(s)
         return getattr(base, hook)(self, s, *rest)
 
-    rule: NegativeRule | PositiveRule = type("Planted", (base,), {hook: done})()
-    return rule
+    return type("Planted", (base,), {hook: done})()
 
 
 @pytest.mark.parametrize("name", WAITING)
 def test_each_operation_that_waits_is_caught_in_a_rule(name: str) -> None:
     with pytest.raises(Waits, match="wait"):
-        stepped(planted(WAITING[name], "judge"))
+        selected(planted(WAITING[name], "judge"))
 
 
-@pytest.mark.parametrize("hook", ["mine", "weigh", "synthesise"])
-def test_it_is_caught_in_every_hook(hook: str) -> None:
+@pytest.mark.parametrize("hook", ["mine", "judge", "weigh", "synthesise"])
+def test_it_is_caught_in_every_hook_of_a_step(hook: str) -> None:
     with pytest.raises(Waits, match="nonzero"):
         stepped(planted(WAITING["nonzero"], hook))
 
@@ -175,7 +187,7 @@ def test_it_is_caught_in_a_backward_pass() -> None:
 
 @pytest.mark.parametrize("name", FREE)
 def test_what_does_not_wait_passes(name: str) -> None:
-    stepped(planted(FREE[name], "judge"))
+    selected(planted(FREE[name], "judge"))
 
 
 def test_afterwards_everything_is_as_before() -> None:

@@ -145,7 +145,7 @@ def assert_close(found: Tensor, expected: Tensor, temperature: float) -> None:
 
 
 @every_rule
-@few(30)
+@few(15)
 @given(case=cases())
 def test_losses_gradients_and_selections_are_finite(rule: NegativeRule, case: Case) -> None:
     """The gradient by what an encoder gives, so that normalising a vector of length 0 is part of it."""
@@ -162,7 +162,7 @@ def test_losses_gradients_and_selections_are_finite(rule: NegativeRule, case: Ca
 
 
 @every_rule
-@few(20)
+@few(8)
 @given(case=cases())
 def test_the_closed_form_is_finite_and_autograds(rule: NegativeRule, case: Case) -> None:
     _, ((s, chosen),) = contrasted(unit(case), rule, case)
@@ -176,7 +176,7 @@ def test_the_closed_form_is_finite_and_autograds(rule: NegativeRule, case: Case)
 
 
 @every_rule
-@few(20)
+@few(10)
 @given(case=cases(st.sampled_from([0.01, 10.0]), half=st.just(False)))
 def test_values_are_those_of_a_loop_in_double_precision(rule: NegativeRule, case: Case) -> None:
     """Of vectors of length 1: the loop also bounds a plain sum from below, by what cosines of −1 would give."""
@@ -196,7 +196,7 @@ def test_values_are_those_of_a_loop_in_double_precision(rule: NegativeRule, case
 
 
 @every_rule
-@few(15)
+@few(6)
 @given(case=cases())
 def test_autocast_changes_nothing(rule: NegativeRule, case: Case) -> None:
     """Cosines in bfloat16 would have three digits, and 0.900 and 0.903 would be one similarity."""
@@ -212,7 +212,7 @@ DRAWLESS = {name: rule for name, rule in NEGATIVES.items() if not isinstance(rul
 
 
 @pytest.mark.parametrize("rule", DRAWLESS.values(), ids=DRAWLESS.keys())
-@few(15)
+@few(6)
 @given(
     case=cases().filter(lambda case: getattr(case.positives, "pick", None) is None), chunk=st.integers(1, ANCHORS - 1)
 )
@@ -228,10 +228,10 @@ def test_chunks_are_the_whole(rule: NegativeRule, case: Case, chunk: int) -> Non
 
 
 def peak(method: str, anchors: int, keys: int) -> float:
-    """Most that is held at once from unit vectors to their gradient, in matrices of 64 × 2,048."""
+    """Most that is held at once from unit vectors to their gradient, in matrices of 32 × 2,048."""
     g, made = torch.Generator().manual_seed(0), METHODS[method]
     z, positive, n = (normalize(torch.randn(rows, 16, generator=g), dim=1) for rows in (anchors, anchors, keys))
-    ids = torch.arange(anchors), torch.arange(keys) % 1000
+    ids = torch.arange(anchors), torch.arange(keys) % 500
 
     def whole() -> None:
         losses = contrastive_loss(
@@ -247,13 +247,14 @@ def peak(method: str, anchors: int, keys: int) -> float:
         )
         losses.mean().backward()
 
-    return peak_mebibytes(whole, torch.device("cpu")) / (64 * 2048 * 4 / 2**20)
+    return peak_mebibytes(whole, torch.device("cpu")) / (32 * 2048 * 4 / 2**20)
 
 
-@pytest.mark.parametrize("method", METHODS)
+# The others have rules of these.
+@pytest.mark.parametrize("method", ["moco", "potential", "hcl", "fnc", "mochi", "sce", "myow"])
 def test_memory_grows_with_anchors_times_keys_and_nothing_worse(method: str) -> None:
     """A list of pairs, or a matrix of keys by keys or of anchors by anchors by keys, would grow fourfold."""
-    once = peak(method, 64, 2048)
+    once = peak(method, 32, 2048)
     assert 1 < once < 12
-    assert peak(method, 128, 2048) <= 2.1 * once
-    assert peak(method, 64, 4096) <= 2.1 * once
+    assert peak(method, 64, 2048) <= 2.1 * once
+    assert peak(method, 32, 4096) <= 2.1 * once

@@ -296,6 +296,7 @@ def test_the_training_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Mon
     assert (tmp_path / "runs" / "mine" / "record.json").is_file()
 
 
+@pytest.mark.slow
 def test_the_rule_in_the_readme_trains_as_written() -> None:
     names: dict[str, Any] = {}
     exec(blocks("python")[3], names)

@@ -171,13 +171,13 @@ def test_with_a_holdout_arms_are_measured_on_images_that_none_has_seen(
     monkeypatch.setattr(comparing, "fit", spy)
     monkeypatch.setattr(comparing, "evaluation_images", no_test)
     out = tmp_path / "a.json"
-    record = compare(small(out, seeds=(0, 1), only=(), lowers=(0.1,), uppers=(0.5,), holdout=0.2))
+    record = compare(small(out, seeds=(1,), only=(), lowers=(0.1,), uppers=(0.5,), holdout=0.2))
     assert [(row["arm"], row["seed"]) for row in record["rows"]] == [
-        (arm, seed) for seed in (0, 1) for arm in ("moco", "band-0.1-0.5", "random-0.4")
+        (arm, 1) for arm in ("moco", "band-0.1-0.5", "random-0.4")
     ]
     assert record["baseline"]["data"]["holdout"] == 0.2
     assert all(run.images is not None and run.images.count == 240 for run in runs), "the warm starts neither"
-    for run, row in zip(runs[1:4] + runs[5:], record["rows"], strict=True):
+    for run, row in zip(runs[1:], record["rows"], strict=True):
         train, val = split_holdout(few("train"), 0.2, run.experiment.seed)
         expected = knn_accuracy(embed(run.encoder, train), train.labels, embed(run.encoder, val), val.labels)
         assert row["knn200"] == round(expected, 2)
@@ -186,8 +186,9 @@ def test_with_a_holdout_arms_are_measured_on_images_that_none_has_seen(
         compare(small(out))
 
 
+@pytest.mark.slow
 def test_curves_are_of_every_epoch_and_measured_on_what_is_held_out(tmp_path: Path) -> None:
-    flags = small(tmp_path / "a.json", warm_epochs=1, epochs=3, holdout=0.2, every=2, only=("mined-hard",))
+    flags = small(tmp_path / "a.json", epochs=3, holdout=0.2, every=2, only=("mined-hard",))
     for row, mined in zip(compare(flags)["rows"], (False, True), strict=True):
         assert {*row["curves"]} == {"loss", "knn", "false_negative_share", "mined_purity"}
         assert all(len(column) == 3 for column in row["curves"].values())

@@ -126,6 +126,7 @@ def test_an_epochs_map_lies_where_the_one_before_did(tmp_path: Path, monkeypatch
     assert not np.array_equal(found[0], found[1])
 
 
+@pytest.mark.slow
 def test_a_map_keeps_the_groups_together() -> None:
     points = unit(120, seed=3)
     place = maps.umap(points, maps.pca(points), 0)
@@ -192,11 +193,18 @@ def images() -> ImageSet:
     return load_images("digits").subset(300, seed=1)
 
 
+@pytest.fixture(autouse=True)
+def no_umap(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps by PCA alone, but for slow tests: compiling UMAP takes seconds."""
+    if not request.node.get_closest_marker("slow"):
+        monkeypatch.setattr(taking, "SEEDS", ())
+
+
 @pytest.fixture(scope="module", params=["moco", "simclr"])
 def recorded(request: pytest.FixtureRequest) -> tuple[Run, Recorder, Snapshot]:
     recorder = Recorder(images(), 120, seed=2, epochs=(1, 3, 99))
     run = fit(asked(mode=request.param), images=images(), callbacks=[recorder])
-    return run, recorder, recorder.snapshot(run, seeds=(0,))
+    return run, recorder, recorder.snapshot(run, seeds=())
 
 
 def test_a_recorder_keeps_the_epochs_asked_for(recorded: tuple[Run, Recorder, Snapshot]) -> None:
@@ -207,7 +215,7 @@ def test_a_recorder_keeps_the_epochs_asked_for(recorded: tuple[Run, Recorder, Sn
         assert np.linalg.norm(vectors, axis=-1) == pytest.approx(1, abs=1e-5)
     part = images().subset(120, seed=2)
     assert snapshot.ids.tolist() == part.ids.tolist() and snapshot.labels.tolist() == part.labels.tolist()
-    assert snapshot.map_names == ("UMAP, seed 0", "PCA") and snapshot.maps.shape == (2, 2, 120, 2)
+    assert snapshot.map_names == ("PCA",) and snapshot.maps.shape == (1, 2, 120, 2)
     assert not np.allclose(snapshot.anchors[0], snapshot.anchors[1]), "the encoder moved on"
 
 
@@ -244,25 +252,27 @@ def test_images_without_labels_are_taken_too() -> None:
 def test_without_umap_there_is_a_map_by_pca(monkeypatch: pytest.MonkeyPatch) -> None:
     run = fit(asked(epochs=1), images=images())
     monkeypatch.setitem(sys.modules, "umap", None)
+    monkeypatch.setattr(taking, "SEEDS", (0,))
     snapshot = take_snapshot(run, images(), 40)
     assert snapshot.map_names == ("PCA",) and snapshot.maps.shape == (1, 1, 40, 2)
 
 
-def test_a_map_by_pca_alone_can_be_asked_for(recorded: tuple[Run, Recorder, Snapshot]) -> None:
-    run, recorder, whole = recorded
-    snapshot = recorder.snapshot(run, seeds=())
-    assert snapshot.map_names == ("PCA",) and np.array_equal(snapshot.maps, whole.maps[1:])
-    assert snapshot.kept.shape == (1, 2, 120) and np.array_equal(snapshot.kept, whole.kept[1:])
+@pytest.mark.slow
+def test_maps_by_umap_stand_before_the_one_by_pca(recorded: tuple[Run, Recorder, Snapshot]) -> None:
+    run, recorder, plain = recorded
+    snapshot = recorder.snapshot(run, seeds=(0,))
+    assert snapshot.map_names == ("UMAP, seed 0", "PCA") and snapshot.maps.shape == (2, 2, 120, 2)
+    assert np.array_equal(plain.maps, snapshot.maps[1:]) and np.array_equal(plain.kept, snapshot.kept[1:])
+    assert not np.allclose(snapshot.maps[0], snapshot.maps[1]) and snapshot.kept.shape == (2, 2, 120)
 
 
 def test_how_far_to_trust_each_map_is_taken_with_it(recorded: tuple[Run, Recorder, Snapshot]) -> None:
     _, _, snapshot = recorded
-    for m in (0, 1):
-        for e in (0, 1):
-            points, place = snapshot.anchors[e], snapshot.maps[m, e]
-            assert np.array_equal(snapshot.kept[m, e], maps.kept_neighbours(points, place))
-            expected = trustworthiness(points, place, n_neighbors=15, metric="cosine")
-            assert snapshot.trustworthiness[m, e] == pytest.approx(expected)
+    for e in (0, 1):
+        points, place = snapshot.anchors[e], snapshot.maps[0, e]
+        assert np.array_equal(snapshot.kept[0, e], maps.kept_neighbours(points, place))
+        expected = trustworthiness(points, place, n_neighbors=15, metric="cosine")
+        assert snapshot.trustworthiness[0, e] == pytest.approx(expected)
 
 
 def test_a_snapshot_knows_the_command_and_the_commit_that_took_it(
@@ -283,11 +293,11 @@ def test_a_recorder_that_recorded_nothing_says_so() -> None:
         recorder.snapshot(run)
 
 
-@pytest.mark.parametrize("n", [3, 16])
-def test_few_images_are_enough_and_fewer_are_refused(n: int) -> None:
+@pytest.mark.parametrize(("n", "count"), [(3, 1), pytest.param(3, 4, marks=pytest.mark.slow)], ids=["PCA", "UMAP"])
+def test_few_images_are_enough_and_fewer_are_refused(n: int, count: int) -> None:
     run = fit(asked(epochs=1), images=images())
     snapshot = take_snapshot(run, images(), n)
-    assert snapshot.maps.shape == (4, 1, n, 2) and np.isfinite(snapshot.maps).all()
+    assert snapshot.maps.shape == (count, 1, n, 2) and np.isfinite(snapshot.maps).all()
     with pytest.raises(ValueError, match="A snapshot of 2 images has no map; take at least 3"):
         take_snapshot(run, images(), 2)
 
@@ -335,7 +345,7 @@ def rewritten(path: Path, **changes: Any) -> Path:
         ({"ids": np.zeros(119, np.int64)}, "contradict each other at ids"),
         ({"anchors": np.zeros((3, 120, 8), np.float16)}, "contradict each other at anchors"),
         ({"maps": np.zeros((2, 2, 120, 3), np.float32)}, "contradict each other at maps"),
-        ({"kept": np.zeros((1, 2, 120), np.float16)}, "contradict each other at kept"),
+        ({"kept": np.zeros((3, 2, 120), np.float16)}, "contradict each other at kept"),
         ({"kept": np.zeros((2, 2, 120), np.float32)}, r"its array kept is not float16 \[m, e, n\]"),
         ({"trustworthiness": None}, r"its array trustworthiness is not float32 \[m, e\]"),
     ],

@@ -65,6 +65,7 @@ def test_the_map_is_that_of_the_unit_vectors() -> None:
     assert np.array_equal(snapshot.kept[0, 0], kept_neighbours(snapshot.anchors[0], snapshot.maps[0, 0]))
 
 
+@pytest.mark.slow
 def test_maps_by_umap_are_made_as_for_other_snapshots() -> None:
     snapshot = snapshot_of_embeddings(rows(), seeds=(3,))
     assert snapshot.map_names == ("UMAP, seed 3", "PCA") and snapshot.maps.shape == (2, 1, 40, 2)

@@ -1,5 +1,6 @@
 """Snapshots by name, file and run's folder."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import load_images
 from cltools.encoders import EncoderSettings
 from cltools.presets import preset
-from cltools.snapshot import Snapshot, loading, take_snapshot
+from cltools.snapshot import Snapshot, loading, take_snapshot, taking
 from cltools.training import Run, fit
 
 
@@ -23,6 +24,14 @@ def asked() -> Experiment:
         encoder=EncoderSettings(backbone="tiny", hidden=16, projection=8, bn_group=None),
         training=TrainingSettings(epochs=1, batch=64, queue_size=128, warmup_epochs=0.5, device="cpu"),
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_umap() -> Iterator[None]:
+    """Maps by PCA alone: compiling UMAP takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(taking, "SEEDS", ())
+        yield
 
 
 @pytest.fixture(scope="module")

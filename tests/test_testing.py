@@ -15,7 +15,6 @@ from cltools.mining import (
     AugmentedView,
     Band,
     Context,
-    CosineBand,
     HardnessWeighted,
     MarginBand,
     Mined,
@@ -38,11 +37,9 @@ SHIPPED = [
 ]
 SETTINGS: list[NegativeRule | PositiveRule] = [
     RankBand(0.1, 0.6, by="force", rescale=True, drop_closest_from=0.0),
-    CosineBand(-0.5, 0.5, by="anchor", rescale=True),
     MarginBand(relative=0.9, within=0.5, relative_from=1.2),
     RandomNegatives(0.3, rescale=True, share_from=1.0),
     HardnessWeighted(beta=2.0, anneal=0.5),
-    NearestKeys(3, weighting="uniform", augmented_share=None, min_cosine=0.2, by="either"),
     NearestKeys(4, min_weight="mean", pick=2),
     NearestKeys(1, augmented_share=0.0, strength=0.5),
 ]

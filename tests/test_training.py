@@ -1,25 +1,19 @@
 """Training: one step against a recomputation by hand, the loop around it, and what a run keeps."""
 
 import copy
-import csv
-import json
 import math
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from cltools.config import EvaluationSettings, Experiment, TrainingSettings
 from cltools.datasets import DataSettings, ImageSet, load_images, split_holdout
 from cltools.encoders import EncoderSettings
-from cltools.evaluation import LinearRecipe, accuracy, confusion, embed, knn_accuracy, linear_predict
+from cltools.evaluation import embed, knn_accuracy
 from cltools.mining import (
     AllNegatives,
     AugmentedView,
@@ -28,13 +22,12 @@ from cltools.mining import (
     NegativeRule,
     OracleNegatives,
     PositiveRule,
-    RandomNegatives,
     RankBand,
-    bands,
 )
+from cltools.mining.rules import rule_classes
+from cltools.testing import no_waiting
 from cltools.training import Run, fit
 from cltools.training.fit import learning_rate
-from cltools.training.inputs import training_images
 from cltools.training.learner import Learner, make_learner
 from cltools.training.step import Batch, Rules, StepResult, batches, enqueue, train_step, update
 from cltools.views import augment
@@ -125,23 +118,6 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
 
     monkeypatch.setattr(fitting, "train_step", spy)
     return seen
-
-
-class CaughtError(Exception):
-    def __init__(self, learner: Learner) -> None:
-        self.learner = learner
-
-
-def beginning(experiment: Experiment, **arguments: Any) -> Learner:
-    """The learner with which `fit` would take its first step."""
-
-    def caught(learner: Learner, *_: Any, **__: Any) -> Any:
-        raise CaughtError(learner)
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(CaughtError) as found:
-        patch.setattr(fitting, "train_step", caught)
-        fit(experiment, **arguments)
-    return found.value.learner
 
 
 # --- schedule
@@ -340,54 +316,13 @@ def test_a_step_in_chunks_is_the_step_at_once(mode: str) -> None:
     assert torch.equal(tallies[0].keys, tallies[1].keys)
 
 
-class Waiting(TorchDispatchMode):
-    """Notes the operations for which a host waits for its device."""
-
-    NAMES = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "unique", "bincount")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = str(func.overloadpacket).removeprefix("aten.")
-        by_mask = name.startswith("index") and any(
-            isinstance(i, Tensor) and i.dtype == torch.bool for i in (args[1] if isinstance(args[1], list) else ())
-        )
-        if by_mask or name.startswith(self.NAMES):
-            self.found.append(name)
-        return func(*args, **kwargs or {})
-
-
-def test_waiting_is_noticed() -> None:
-    x = torch.ones(3)
-    for wait in (lambda: x[0].item(), lambda: bool(x.any()), lambda: int(x.sum()), lambda: x[x > 0]):
-        with Waiting() as waiting:
-            wait()
-        assert waiting.found
-
-
-@pytest.mark.parametrize(
-    ("positives", "negatives", "training"),
-    [
-        (PLAIN, AllNegatives(), {"mode": "simclr"}),
-        (PLAIN, OracleNegatives(rescale=True), {"symmetric": False}),
-        (MINING, RandomNegatives(rescale=True), {}),
-        (replace(MINING, pick=2, by="either"), RankBand(by="force"), {}),
-        (MINING, RankBand(), {"precision": "bfloat16"}),
-    ],
-)
-def test_a_step_never_waits_for_the_device(
-    positives: PositiveRule, negatives: NegativeRule, training: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    experiment, images = asked(positives, negatives, **training), made(16)
+def test_a_step_in_half_precision_that_is_watched_and_summed_never_waits_for_the_device() -> None:
+    """What `test_no_waiting.py` does not do in a step of each rule."""
+    experiment, images = asked(MINING, RankBand(), precision="bfloat16"), made(16)
     learner = taught(experiment, images, steps=2)
     sums = fitting.EpochSums(torch.device("cpu"))
-    monkeypatch.setattr(bands, "_sorts_fast", lambda _: False)  # the cut of other devices
-    for silent in ("tolist", "numpy"):  # not dispatched, so the mode would not see them
-        monkeypatch.setattr(Tensor, silent, None)
     kept: list[Tensor] = []
-    with Waiting() as waiting:
+    with no_waiting():
         result = train_step(
             learner,
             whole(images),
@@ -397,7 +332,7 @@ def test_a_step_never_waits_for_the_device(
             on_step=lambda info: kept.append(info.loss + info.selection.negative_weight.sum()),
         )
         sums.add(learner.step, result.loss, result.tally)
-    assert waiting.found == []
+    assert len(kept) == 1 and sums.fetch()["loss"] == pytest.approx(float(result.loss))
 
 
 # --- the order of images
@@ -483,79 +418,27 @@ def test_images_without_labels_train_and_leave_their_columns_empty() -> None:
 
 RULES = [
     rule()
-    for rule in NegativeRule.__subclasses__()
+    for rule in rule_classes(NegativeRule).values()
     if rule.__module__.startswith("cltools") and rule is not OracleNegatives
 ]
 
 
-@pytest.mark.parametrize("negatives", RULES, ids=str)
-@pytest.mark.parametrize("mode", ["moco", "simclr"])
+@pytest.mark.parametrize(("negatives", "mode"), [(RankBand(), "simclr"), *((rule, "moco") for rule in RULES)], ids=str)
 def test_labels_steer_nothing(negatives: NegativeRule, mode: str) -> None:
-    images, experiment = made(), asked(MINING, negatives, mode=mode)
+    images, experiment = made(16), asked(MINING, negatives, mode=mode)
     permuted = replace(images, labels=images.labels.roll(1))
     unknown = replace(images, labels=torch.full_like(images.labels, -1))
-    runs = [fit(experiment, images=each) for each in (images, permuted, unknown)]
-    assert equal(runs[0].encoder, runs[1].encoder) and equal(runs[0].encoder, runs[2].encoder)
+    encoders = [taught(experiment, each, steps=2).encoder for each in (images, permuted, unknown)]
+    assert equal(encoders[0], encoders[1]) and equal(encoders[0], encoders[2])
 
 
 def test_labels_steer_the_oracle() -> None:
-    images, experiment = made(), asked(negatives=OracleNegatives())
+    images, experiment = made(16), asked(negatives=OracleNegatives())
     permuted = replace(images, labels=images.labels.roll(1))
-    assert not equal(fit(experiment, images=images).encoder, fit(experiment, images=permuted).encoder)
+    assert not equal(taught(experiment, images, steps=2).encoder, taught(experiment, permuted, steps=2).encoder)
 
 
-# --- backbones and precision
-
-
-class Own(nn.Module):
-    """Fits pictures of 16×16 only, and has a batch norm of torch's."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.flat = nn.Linear(3 * 16 * 16, 6)
-        self.norm = nn.BatchNorm1d(6)
-
-    def forward(self, x: Tensor) -> Tensor:
-        features: Tensor = self.norm(self.flat(x.flatten(1)))
-        return features
-
-
-@pytest.mark.parametrize("mode", ["moco", "simclr"])
-def test_an_own_backbone_is_trained_in_place_saved_and_loaded(mode: str, tmp_path: Path) -> None:
-    own, other, images = Own(), Own(), made()
-    before = copy.deepcopy(own)
-    run = fit(asked(mode=mode), images=images, backbone=own, out=tmp_path / "run")
-    assert run.encoder.backbone.module is own and not torch.equal(own.flat.weight, before.flat.weight)
-    assert int(own.norm.num_batches_tracked) == 2 * 2 * 3 and type(own.norm) is nn.BatchNorm1d
-    state = torch.get_rng_state()
-    loaded = Run.load(tmp_path / "run", backbone=other)
-    assert equal(loaded.encoder, run.encoder) and torch.equal(state, torch.get_rng_state())
-    assert torch.equal(embed(loaded.encoder, images), embed(run.encoder, images))
-    with pytest.raises(ValueError, match=r"with a backbone .* \(test_training\.Own\), .* backbone=…\)"):
-        Run.load(tmp_path / "run")
-
-
-def test_a_backbone_that_shares_weights_is_saved_and_loaded(tmp_path: Path) -> None:
-    class Tied(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.second = nn.Linear(16, 16), nn.Linear(16, 16)
-            self.second.weight = self.first.weight
-
-        def forward(self, x: Tensor) -> Tensor:
-            features: Tensor = self.second(self.first(x.mean((1, 2))).relu())
-            return features
-
-    run = fit(asked(), images=made(), backbone=Tied(), out=tmp_path / "run")
-    assert equal(Run.load(tmp_path / "run", backbone=Tied()).encoder, run.encoder)
-
-
-def test_resnet18_takes_three_symmetric_steps_on_a_cpu(steps: list[Step]) -> None:
-    encoder = EncoderSettings(hidden=32, projection=16, bn_group=8)
-    run = fit(asked(MINING, RankBand(), encoder=encoder, epochs=1, learning_rate=0.06), images=made(size=32))
-    assert len(steps) == 3 and 0 < run.history.rows[0]["loss"] < math.inf
-    assert run.memory is not None and run.memory.queue.filled == 48
-    assert all(bool(p.isfinite().all()) for p in run.encoder.parameters())
+# --- encoders and precision
 
 
 def test_bfloat16_trains_on_a_cpu_and_keeps_weights_and_keys_in_float32() -> None:
@@ -566,65 +449,6 @@ def test_bfloat16_trains_on_a_cpu_and_keeps_weights_and_keys_in_float32() -> Non
     assert run.memory is not None and run.memory.queue.keys.dtype == torch.float32
     assert {p.dtype for p in run.encoder.parameters()} == {torch.float32}
     torch.testing.assert_close(run.memory.queue.keys.norm(dim=1), torch.ones(48))
-
-
-# --- starting from a run
-
-
-@pytest.mark.parametrize("from_disk", [False, True])
-def test_a_start_takes_encoder_momentum_copy_and_queue_and_no_optimiser(from_disk: bool, tmp_path: Path) -> None:
-    source = fit(asked(), images=made(), out=tmp_path)
-    if from_disk:
-        source = Run.load(tmp_path)
-    learner = beginning(asked(MINING, seed=5, epochs=7), images=made(seed=3), start_from=source)
-    assert source.memory is not None and learner.memory is not None
-    assert equal(learner.encoder, source.encoder) and equal(learner.memory.copy, source.memory.copy)
-    assert not equal(learner.encoder, learner.memory.copy.encoder)
-    for name in ("keys", "ids", "labels"):
-        assert torch.equal(getattr(learner.memory.queue, name), getattr(source.memory.queue, name))
-    assert learner.memory.queue.pointer == source.memory.queue.pointer
-    assert not learner.optimizer.state and learner.step == 0
-
-
-def test_a_start_leaves_its_source_alone(tmp_path: Path) -> None:
-    images = made()
-    source = fit(asked(), images=images, out=tmp_path)
-    before = copy.deepcopy((source.encoder, source.memory, source.history))
-    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    run = fit(asked(MINING, seed=1), images=images, start_from=source)
-    assert source.memory is not None and before[1] is not None and not equal(run.encoder, source.encoder)
-    assert equal(source.encoder, before[0]) and equal(source.memory.copy, before[1].copy)
-    assert torch.equal(source.memory.queue.keys, before[1].queue.keys) and len(source.history.rows) == 2
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
-
-
-def test_a_start_from_simclr_fills_the_momentum_copy_from_the_encoder() -> None:
-    images = made()
-    source = fit(asked(mode="simclr"), images=images)
-    learner = beginning(asked(seed=1), images=images, start_from=source)
-    assert learner.memory is not None and learner.memory.queue.filled == 0
-    assert equal(learner.encoder, source.encoder) and equal(learner.memory.copy.encoder, source.encoder)
-    assert beginning(asked(mode="simclr"), images=images, start_from=fit(asked(), images=images)).memory is None
-
-
-@pytest.mark.parametrize(
-    ("experiment", "reason"),
-    [(asked(encoder=replace(TINY, projection=4)), "size mismatch"), (asked(queue_size=64), "queue has size 64")],
-)
-def test_a_start_from_another_encoder_or_queue_is_refused(experiment: Experiment, reason: str, tmp_path: Path) -> None:
-    images = made()
-    with pytest.raises(ValueError, match=f"start_from has another encoder or queue (.|\n)*{reason}"):
-        fit(experiment, images=images, start_from=fit(asked(epochs=1), images=images), out=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_start_from_a_run_with_the_same_module_as_backbone_is_refused() -> None:
-    source = fit(asked(), images=made(), backbone=Own())
-    module = source.encoder.backbone.module
-    with pytest.raises(ValueError, match="very module of start_from"):
-        fit(asked(), images=made(), backbone=module, start_from=source)  # type: ignore[arg-type]
-    again = fit(asked(), images=made(), backbone=copy.deepcopy(module), start_from=source)  # type: ignore[type-var]
-    assert not equal(again.encoder, source.encoder)
 
 
 # --- callbacks
@@ -643,130 +467,3 @@ def test_callbacks_see_the_run_after_each_epoch() -> None:
     assert [count for count, _ in seen] == [1, 2, 3] and order == ["first", "second"] * 3
     assert not torch.equal(seen[0][1], seen[1][1]) and torch.equal(seen[2][1], run.encoder.head[0].weight)
     assert equal(run.encoder, fit(asked(epochs=3), images=made()).encoder)
-
-
-# --- what a run keeps
-
-
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """A run on digits with a holdout, in a folder."""
-    data = DataSettings("digits", limit=128, holdout=0.25)
-    yield fit(asked(MINING, RankBand(), data=data), out=tmp_path_factory.mktemp("runs") / "a")
-
-
-def test_a_run_comes_back_from_its_folder(kept: Run) -> None:
-    assert kept.path is not None and kept.memory is not None
-    back = Run.load(kept.path)
-    assert back.experiment == kept.experiment and back.path == kept.path and equal(back.encoder, kept.encoder)
-    assert not back.encoder.training and not kept.encoder.training
-    for name in kept.history.rows[0]:
-        assert back.history.column(name) == pytest.approx(kept.history.column(name), rel=0, abs=0, nan_ok=True)
-    assert back.memory is not None and equal(back.memory.copy, kept.memory.copy)
-    assert torch.equal(back.memory.queue.keys, kept.memory.queue.keys)
-    assert back.memory.queue.state_dict().keys() == kept.memory.queue.state_dict().keys()
-
-
-def test_evaluation_is_written_with_what_it_was_measured_on(kept: Run) -> None:
-    assert kept.path is not None
-    for split, judged in (("val", 32), ("test", 100)):
-        report = kept.evaluate(split)
-        assert json.loads((kept.path / "record.json").read_text())["evaluations"][split] == report
-        assert list(report) == [
-            "images", "split", "epochs", "knn200", "knn10", "probe", "uniformity", "train_images", "test_images",
-            "per_class",
-        ]  # fmt: skip
-        assert (report["images"], report["split"], report["epochs"]) == ("digits", split, 2)
-        assert (report["train_images"], report["test_images"]) == (96, judged)
-    assert kept.history.rows[-1]["knn"] == kept.evaluate("val")["knn200"]
-    assert {path.name for path in kept.path.iterdir()} == {
-        "config.json", "history.csv", "checkpoint.pt", "encoder.safetensors", "record.json",
-        *(f"confusion-{split}-{name}.csv" for split in ("val", "test") for name in ("knn200", "knn10", "probe")),
-    }  # fmt: skip
-    assert Experiment.from_json((kept.path / "config.json").read_text()) == kept.experiment
-
-
-def counted(confusion_file: Path) -> int:
-    """The images that a confusion counts."""
-    return sum(int(cell) for row in list(csv.reader(confusion_file.read_text().splitlines()))[1:] for cell in row[1:])
-
-
-def test_protocols_are_passed_on_with_the_seed_and_the_mirroring_of_the_run(kept: Run, tmp_path: Path) -> None:
-    other = replace(kept.experiment, seed=3, views=replace(kept.experiment.views, flip=0.125))
-    run = replace(kept, experiment=other, path=tmp_path)
-    report = run.evaluate("val", ["linear"], linear_epochs=2)
-    assert report["linear_epochs"] == 2 and set(report["per_class"]) == {"linear"} and "knn200" not in report
-    train, held_out = training_images(other)
-    assert held_out is not None
-    recipe = LinearRecipe(epochs=2, seed=3, views=replace(LinearRecipe().views, flip=0.125))
-    predicted = linear_predict(kept.encoder, train, held_out, recipe)
-    assert report["linear"] == accuracy(predicted, held_out.labels)
-    rows = list(csv.reader((tmp_path / "confusion-val-linear.csv").read_text().splitlines()))
-    assert rows[0] == ["true \\ predicted by linear", *held_out.classes]
-    counts = [[int(cell) for cell in row[1:]] for row in rows[1:]]
-    assert counts == confusion(predicted, held_out.labels, 10).tolist()
-    with pytest.raises(ValueError, match=r"linear_epochs is 2, but .* not among what was asked for \(probe\)\."):
-        run.evaluate("val", "probe", linear_epochs=2)
-    before = (tmp_path / "confusion-val-linear.csv").read_bytes()
-    run.evaluate("test", ["knn10"])
-    run.evaluate("val", ["knn10"])
-    assert (tmp_path / "confusion-val-linear.csv").read_bytes() == before
-    written = {path.name: counted(path) for path in tmp_path.glob("confusion*")}
-    assert written == {"confusion-val-linear.csv": 32, "confusion-val-knn10.csv": 32, "confusion-test-knn10.csv": 100}
-
-
-def test_a_run_in_memory_is_evaluated_and_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    run = fit(asked(epochs=1))
-    assert run.path is None and run.evaluate()["test_images"] == 100
-    with pytest.raises(ValueError, match="kept in memory"):
-        run.save()
-    with pytest.raises(ValueError, match="held no images out"):
-        run.evaluate("val")
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_folder_without_a_run_is_refused(kept: Run, tmp_path: Path) -> None:
-    assert kept.path is not None
-    for folder in (tmp_path / "missing", tmp_path):
-        with pytest.raises(FileNotFoundError, match="holds no trained run"):
-            Run.load(folder)
-    (tmp_path / "config.json").write_bytes((kept.path / "config.json").read_bytes())
-    with pytest.raises(FileNotFoundError, match="holds no trained run"):
-        Run.load(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "reason"),
-    [
-        ("config.json", b"{", r"config\.json cannot be read: .*not valid JSON"),
-        ("history.csv", b"epoch,loss\n1,none\n", r"history\.csv is not a history .*: .*\. Move it away"),
-        ("history.csv", b"epoch\n1,2\n", r"history\.csv is not a history"),
-        ("encoder.safetensors", b"half", r"encoder\.safetensors does not fit"),
-    ],
-)
-def test_a_damaged_file_of_a_run_is_named(name: str, content: bytes, reason: str, kept: Run, tmp_path: Path) -> None:
-    assert kept.path is not None
-    for path in kept.path.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=reason):
-        Run.load(tmp_path)
-
-
-@pytest.mark.parametrize("content", [b"PK", None])
-def test_a_run_whose_checkpoint_cannot_be_read_is_evaluated_all_the_same(
-    content: bytes | None, kept: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert kept.path is not None
-    copied = Path(shutil.copytree(kept.path, tmp_path / "run"))
-    if content is None:  # of an older version
-        torch.save(torch.load(copied / "checkpoint.pt", weights_only=True) | {"version": 1}, copied / "checkpoint.pt")
-    else:
-        (copied / "checkpoint.pt").write_bytes(content)
-    run = Run.load(copied)
-    assert "The encoder's weights are used; momentum copy and queue are not at hand." in capsys.readouterr().err
-    assert equal(run.encoder, kept.encoder) and run.memory is None and run.images is None
-    assert run.evaluate(protocols=["knn10"])["knn10"] == kept.evaluate(protocols=["knn10"])["knn10"]
-    with pytest.raises(ValueError, match="This run has no queue"):
-        run.diagnose()

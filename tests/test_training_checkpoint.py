@@ -1,15 +1,17 @@
 """What a run leaves on disk: checkpoints, resuming, the history, and errors that leave everything as it was."""
 
 import math
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import Tensor, nn
 
 from cltools.config import EvaluationSettings, Experiment, TrainingSettings
@@ -43,6 +45,7 @@ POTENTIAL = replace(
 )
 SIMCLR = replace(MOCO, training=replace(MOCO.training, mode="simclr"))
 RANDOM = replace(MOCO, negatives=RandomNegatives())
+Whole = Callable[[Experiment], Run]
 
 
 def training(experiment: Experiment, **settings: Any) -> Experiment:
@@ -118,25 +121,51 @@ def stopped(experiment: Experiment, out: Path, epoch: int = 2, **arguments: Any)
     return out
 
 
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """A function that trains an experiment to its end, once; nobody changes what it gives."""
+
+    @cache
+    def trained(experiment: Experiment) -> Run:
+        return fit(experiment, images=made(), out=tmp_path_factory.mktemp("whole") / "run")
+
+    return trained
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    return trained_once(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def cut_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stopped(MOCO, tmp_path_factory.mktemp("cut"))
+
+
+@pytest.fixture
+def cut(cut_once: Path, tmp_path: Path) -> Path:
+    """A copy of a run that was stopped after two of four epochs, to be changed."""
+    return Path(shutil.copytree(cut_once, tmp_path / "cut"))
+
+
 # --- the same again
 
 
-@pytest.mark.parametrize("experiment", [POTENTIAL, SIMCLR, RANDOM], ids=["potential", "simclr", "random"])
-def test_a_seed_repeats_a_run_and_another_does_not(experiment: Experiment, tmp_path: Path) -> None:
-    first = fit(experiment, images=made(), out=tmp_path / "a")
+def test_a_seed_repeats_a_run_and_another_does_not(whole: Whole, tmp_path: Path) -> None:
+    first = whole(POTENTIAL)
     torch.rand(5)
-    again = fit(experiment, images=made(), out=tmp_path / "b")
-    other = fit(replace(experiment, seed=1), images=made())
-    assert_equal_runs(first, again)
+    assert_equal_runs(first, fit(POTENTIAL, images=made(), out=tmp_path / "again"))
+    other = fit(replace(POTENTIAL, seed=1), images=made())
     assert not same(first.encoder.state_dict(), other.encoder.state_dict())
     assert not same(untimed(first.history.rows), untimed(other.history.rows))
 
 
-@pytest.mark.parametrize("every", [1, 2])
-@pytest.mark.parametrize("experiment", [POTENTIAL, SIMCLR, RANDOM], ids=["potential", "simclr", "random"])
-def test_a_resumed_run_equals_the_uninterrupted_one(experiment: Experiment, every: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("experiment", "every"), [(POTENTIAL, 1), (SIMCLR, 2), (RANDOM, 2)], ids=["potential", "simclr", "random"]
+)
+def test_a_resumed_run_equals_the_uninterrupted_one(
+    experiment: Experiment, every: int, whole: Whole, tmp_path: Path
+) -> None:
     experiment = training(experiment, checkpoint_every=every)
-    whole = fit(experiment, images=made(), out=tmp_path / "whole")
     cut = stopped(experiment, tmp_path / "cut", epoch=3)
     left = 3 if every == 1 else 2  # with every=2 the third epoch is lost and done again
     assert checkpoint(cut)["epoch"] == len(History.load(cut / "history.csv").rows) == left
@@ -146,13 +175,12 @@ def test_a_resumed_run_equals_the_uninterrupted_one(experiment: Experiment, ever
     )
     assert seen == list(range(left + 1, 5))
     assert History.load(cut / "history.csv").column("epoch") == [1, 2, 3, 4]
-    assert_equal_runs(whole, resumed)
+    assert_equal_runs(whole(experiment), resumed)
 
 
-@pytest.mark.parametrize(("where", "name"), [(fitting, "save_checkpoint"), (Run, "save")])
-@pytest.mark.parametrize("at", [1, 4])
+@pytest.mark.parametrize(("where", "name", "at"), [(fitting, "save_checkpoint", 1), (Run, "save", 4)])
 def test_a_crash_between_two_files_is_made_good_by_resuming(
-    where: Any, name: str, at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    where: Any, name: str, at: int, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls, write = [], getattr(where, name)
 
@@ -166,12 +194,12 @@ def test_a_crash_between_two_files_is_made_good_by_resuming(
         patch.setattr(where, name, crash)
         fit(POTENTIAL, images=made(), out=tmp_path / "cut")
     resumed = fit(POTENTIAL, images=made(), out=tmp_path / "cut", resume=True)
-    assert_equal_runs(fit(POTENTIAL, images=made(), out=tmp_path / "whole"), resumed)
+    assert_equal_runs(whole(POTENTIAL), resumed)
     assert_equal_runs(resumed, Run.load(tmp_path / "cut"))
 
 
 def test_a_crash_while_a_checkpoint_is_written_leaves_the_one_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, before = Path.write_bytes, dict[str, bytes]()
 
@@ -187,7 +215,7 @@ def test_a_crash_while_a_checkpoint_is_written_leaves_the_one_before(
         fit(POTENTIAL, images=made(), out=tmp_path)
     assert (tmp_path / "checkpoint.pt").read_bytes() == before["checkpoint"] and checkpoint(tmp_path)["epoch"] == 2
     resumed = fit(POTENTIAL, images=made(), out=tmp_path, resume=True)
-    assert same(resumed.encoder.state_dict(), fit(POTENTIAL, images=made()).encoder.state_dict())
+    assert same(resumed.encoder.state_dict(), whole(POTENTIAL).encoder.state_dict())
     assert not list(tmp_path.glob("*.part"))
 
 
@@ -199,35 +227,38 @@ def test_a_checkpoint_loads_as_weights_only_and_holds_the_whole_state(tmp_path: 
     assert {path.name for path in tmp_path.iterdir()} == {
         "config.json", "history.csv", "checkpoint.pt", "encoder.safetensors", "record.json",
     }  # fmt: skip
-    assert checkpoint(stopped(SIMCLR, tmp_path / "simclr"))["queue"] is None
+    assert checkpoint(stopped(SIMCLR, tmp_path / "simclr", epoch=1))["queue"] is None
 
 
 # --- resuming
 
 
-def test_resuming_without_a_checkpoint_starts_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resuming_without_a_checkpoint_starts_and_says_so(
+    whole: Whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = fit(MOCO, images=made(), out=tmp_path / "run", resume=True)
     assert "holds no checkpoint yet; starting from the beginning" in "".join(capsys.readouterr())
-    assert_equal_runs(run, fit(MOCO, images=made(), out=tmp_path / "other"))
+    assert_equal_runs(run, whole(MOCO))
 
 
-def test_resuming_a_finished_run_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = fit(MOCO, images=made(), out=tmp_path)
-    before = files(tmp_path)
-    again = fit(MOCO, out=tmp_path, resume=True, callbacks=[stop_after(4)])
+def test_resuming_a_finished_run_changes_nothing(whole: Whole, capsys: pytest.CaptureFixture[str]) -> None:
+    run = whole(MOCO)
+    assert run.path is not None
+    before = files(run.path)
+    again = fit(MOCO, out=run.path, resume=True, callbacks=[stop_after(4)])
     assert "is finished: 4 epochs are done" in "".join(capsys.readouterr())
-    assert files(tmp_path) == before
+    assert files(run.path) == before
     assert_equal_runs(run, again)
 
 
-def test_resuming_with_other_settings_names_them_and_changes_nothing(tmp_path: Path) -> None:
-    before = files(stopped(MOCO, tmp_path))
+def test_resuming_with_other_settings_names_them_and_changes_nothing(cut: Path) -> None:
+    before = files(cut)
     other = replace(training(MOCO, epochs=9), seed=1, negatives=RandomNegatives(share=0.3))
     lines = ("training.epochs: 4 → 9", "seed: 0 → 1", "negatives.rule: AllNegatives → RandomNegatives")
     with pytest.raises(ValueError, match="was made with other settings") as refused:
-        fit(other, images=made(), out=tmp_path, resume=True)
+        fit(other, images=made(), out=cut, resume=True)
     assert all(line in str(refused.value) for line in lines) and "training.batch" not in str(refused.value)
-    assert files(tmp_path) == before
+    assert files(cut) == before
 
 
 def truncated(path: Path) -> None:
@@ -263,34 +294,29 @@ def of_another_version(path: Path) -> None:
         ),
     ],
 )
-def test_a_checkpoint_that_cannot_be_resumed_says_why(
-    damage: Callable[[Path], None], reason: str, tmp_path: Path
-) -> None:
-    damage(stopped(MOCO, tmp_path) / "checkpoint.pt")
-    before = files(tmp_path)
+def test_a_checkpoint_that_cannot_be_resumed_says_why(damage: Callable[[Path], None], reason: str, cut: Path) -> None:
+    damage(cut / "checkpoint.pt")
+    before = files(cut)
     with pytest.raises(ValueError, match=rf"checkpoint\.pt {reason}"):
-        fit(MOCO, images=made(), out=tmp_path, resume=True)
-    assert files(tmp_path) == before
+        fit(MOCO, images=made(), out=cut, resume=True)
+    assert files(cut) == before
 
 
-def test_what_differs_from_where_a_run_was_stopped_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    stopped(MOCO, tmp_path)
+def test_what_differs_from_where_a_run_was_stopped_is_said(cut: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(StoppedError):
-        fit(MOCO, images=made(), out=tmp_path, resume=True, callbacks=[stop_after(3)])
+        fit(MOCO, images=made(), out=cut, resume=True, callbacks=[stop_after(3)])
     assert "Resumed elsewhere" not in "".join(capsys.readouterr())
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
-    fit(MOCO, images=made(), out=tmp_path, resume=True)
+    fit(MOCO, images=made(), out=cut, resume=True)
     assert f"not bit for bit the same run: threads: {threads} → {threads + 1}\n" in "".join(capsys.readouterr())
 
 
-def test_a_run_stopped_on_another_device_goes_on_and_says_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    state = checkpoint(stopped(MOCO, tmp_path))
+def test_a_run_stopped_on_another_device_goes_on_and_says_so(cut: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = checkpoint(cut)
     state["environment"]["device"], state["draws"] = "cuda", torch.zeros(16, dtype=torch.uint8)
-    torch.save(state, tmp_path / "checkpoint.pt")
-    assert len(fit(MOCO, images=made(), out=tmp_path, resume=True).history.rows) == 4
+    torch.save(state, cut / "checkpoint.pt")
+    assert len(fit(MOCO, images=made(), out=cut, resume=True).history.rows) == 4
     assert "device: cuda → cpu" in "".join(capsys.readouterr())
 
 
@@ -359,15 +385,12 @@ class Breaks(nn.Module):
         return features if self.left >= 0 else features * math.nan
 
 
-@pytest.mark.parametrize("experiment", [POTENTIAL, SIMCLR], ids=["potential", "simclr"])
-def test_a_loss_that_is_not_finite_stops_training_and_names_its_first_step(
-    experiment: Experiment, tmp_path: Path
-) -> None:
+def test_a_loss_that_is_not_finite_stops_training_and_names_its_first_step(tmp_path: Path) -> None:
     kept: dict[str, tuple[int, bytes]] = {}
     backbone = Breaks(good_calls=2 * 4)  # two views a step, three steps an epoch
     with pytest.raises(FloatingPointError, match=r"loss was not finite at step 5;.*last checkpoint is from before it"):
         fit(
-            experiment,
+            POTENTIAL,
             images=made(),
             backbone=backbone,
             out=tmp_path,
@@ -442,6 +465,7 @@ def test_the_first_of_several_bad_steps_is_named(bad: float) -> None:
 number = st.floats(allow_infinity=False) | st.integers(-(10**6), 10**6)
 
 
+@settings(max_examples=30)
 @given(st.lists(st.fixed_dictionaries({"epoch": number, "loss": number, "knn": number}), max_size=4))
 def test_a_history_comes_back_from_its_csv(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, float]]
@@ -462,41 +486,35 @@ def test_a_history_is_plain_csv(tmp_path: Path) -> None:
 # --- going on with something else
 
 
-def test_a_trained_run_without_its_checkpoint_is_not_trained_over_with_other_settings(tmp_path: Path) -> None:
-    fit(MOCO, images=made(), out=tmp_path)
-    (tmp_path / "checkpoint.pt").unlink()
-    before = files(tmp_path)
+def test_a_trained_run_without_its_checkpoint_is_not_trained_over_with_other_settings(cut: Path) -> None:
+    (cut / "checkpoint.pt").unlink()
+    before = files(cut)
     with pytest.raises(ValueError, match=r"config.json was made with other settings:\s+seed: 0 → 7"):
-        fit(replace(MOCO, seed=7), images=made(), out=tmp_path, resume=True)
-    assert files(tmp_path) == before
+        fit(replace(MOCO, seed=7), images=made(), out=cut, resume=True)
+    assert files(cut) == before
 
 
-def test_resuming_on_other_images_says_so_and_changes_nothing(tmp_path: Path) -> None:
-    stopped(MOCO, tmp_path)
-    before = files(tmp_path)
+def test_resuming_on_other_images_says_so_and_changes_nothing(cut: Path) -> None:
+    before = files(cut)
     other = replace(made(), images=255 - made().images)
     for images in (other, made(80)):
         with pytest.raises(ValueError, match=r"was trained on 48 images of 'made' \(given by images="):
-            fit(MOCO, images=images, out=tmp_path, resume=True)
-    assert files(tmp_path) == before
+            fit(MOCO, images=images, out=cut, resume=True)
+    assert files(cut) == before
 
 
-def test_resuming_with_another_backbone_says_so(tmp_path: Path) -> None:
-    stopped(MOCO, tmp_path)
+def test_resuming_with_another_backbone_says_so(cut: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"was begun without backbone=\. Leave that out"):
-        fit(MOCO, images=made(), backbone=Dropping(), out=tmp_path, resume=True)
-    stopped(MOCO, tmp_path / "own", backbone=Dropping())
+        fit(MOCO, images=made(), backbone=Dropping(), out=cut, resume=True)
+    stopped(MOCO, tmp_path / "own", epoch=1, backbone=Dropping())
     with pytest.raises(ValueError, match="give the backbone= that the run was trained with"):
         fit(MOCO, images=made(), backbone=Breaks(9), out=tmp_path / "own", resume=True)
 
 
-def test_settings_that_change_no_result_may_differ(tmp_path: Path) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    fit(MOCO, images=made(), out=whole)
-    stopped(MOCO, parts)
+def test_settings_that_change_no_result_may_differ(whole: Whole, cut: Path) -> None:
     moved = training(replace(MOCO, data=replace(MOCO.data, root="elsewhere", download=False)), checkpoint_every=3)
-    fit(moved, images=made(), out=parts, resume=True)
-    assert same(checkpoint(whole)["encoder"], checkpoint(parts)["encoder"])
+    fit(moved, images=made(), out=cut, resume=True)
+    assert same(whole(MOCO).encoder.state_dict(), checkpoint(cut)["encoder"])
 
 
 class Dropping(nn.Module):

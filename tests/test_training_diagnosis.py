@@ -82,8 +82,7 @@ def flags(run: Run) -> list[bool]:
 modes = pytest.mark.parametrize("mode", ["moco", "simclr"])
 
 
-@modes
-@pytest.mark.parametrize("predictor", [False, True])
+@pytest.mark.parametrize(("mode", "predictor"), [("moco", False), ("moco", True), ("simclr", False)])
 def test_a_diagnosis_is_of_the_selection_made_by_hand(mode: str, predictor: bool) -> None:
     experiment, images = asked(predictor=predictor, mode=mode), made()
     run = fit(experiment, images=images)
@@ -142,10 +141,10 @@ def test_labels_change_the_counts_of_classes_and_neither_bands_nor_hubs(mode: st
     unknown = replace(images, labels=torch.full_like(images.labels, -1), classes=())
     run = replace(fit(asked(mode=mode), images=images), images=None)  # else others than those trained on are refused
     found = [run.diagnose(images=each) for each in (images, permuted, unknown)]
-    trained = [fit(asked(mode=mode), images=each).diagnose(images=each) for each in (permuted, unknown)]
-    assert len({str(without_classes(d)) for d in (*found, *trained)}) == 1
+    trained = fit(asked(mode=mode), images=unknown).diagnose(images=unknown)
+    assert len({str(without_classes(d)) for d in (*found, trained)}) == 1
     assert found[0].by_k != found[1].by_k and found[0].bands != found[1].bands
-    for d in (found[2], trained[1]):
+    for d in (found[2], trained):
         assert d.base_rate.count == 0 and math.isnan(d.false_negative_share.value) and d.bands[Band.MINED].keys > 0
 
 
@@ -217,9 +216,10 @@ def test_anchors_are_images_trained_on_and_none_held_out() -> None:
         run.diagnose(n=0)
 
 
+@pytest.mark.slow
 def test_a_diagnosis_agrees_with_the_history() -> None:
-    tiny_digits = asked(negatives=RankBand(0.05, 0.5), data=DataSettings("digits", limit=512), queue_size=128)
-    run = fit(replace(tiny_digits, training=replace(tiny_digits.training, batch=32, epochs=4)))
+    tiny_digits = asked(negatives=RankBand(0.05, 0.5), data=DataSettings("digits", limit=384), queue_size=128)
+    run = fit(replace(tiny_digits, training=replace(tiny_digits.training, batch=32, epochs=3)))
     row, d = run.history.rows[-1], run.diagnose()
     for band in (Band.EASY, Band.POTENTIAL, Band.HARD, Band.MINED):
         assert d.bands[band].keys == pytest.approx(row[band.name.lower()], rel=0.2)

@@ -18,11 +18,13 @@ from test_training_checkpoint import (
     POTENTIAL,
     RANDOM,
     SIMCLR,
+    Whole,
     assert_equal_runs,
     checkpoint,
     files,
     made,
     same,
+    trained_once,
     training,
 )
 from torch import nn
@@ -83,14 +85,27 @@ def recorded(folder: Path) -> dict[str, Any]:
     return record
 
 
-@pytest.mark.parametrize("step", [1, 4, 5, 6, 11])
-@pytest.mark.parametrize("case", ["potential", "simclr", "random", "own backbone"])
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    return trained_once(tmp_path_factory)
+
+
+@pytest.mark.parametrize(
+    ("case", "step"),
+    [
+        ("potential", 4),
+        ("simclr", 1),
+        ("own backbone", 5),
+        pytest.param("potential", 6, marks=pytest.mark.slow),
+        pytest.param("random", 11, marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_stopped_at_any_step_goes_on_as_if_it_had_not_been(
-    case: str, step: int, tmp_path: Path, at_step: Callable[..., None], capsys: pytest.CaptureFixture[str]
+    case: str, step: int, tmp_path: Path, at_step: Callable[..., None], whole: Whole
 ) -> None:
     experiment = {"potential": POTENTIAL, "simclr": SIMCLR, "random": RANDOM, "own backbone": POTENTIAL}[case]
     own: Callable[[], dict[str, Any]] = lambda: {"backbone": dropping()} if case == "own backbone" else {}  # noqa: E731
-    whole = fit(experiment, images=made(), out=tmp_path / "whole", **own())
+    expected = fit(experiment, images=made(), out=tmp_path / "whole", **own()) if own() else whole(experiment)
     handlers = [signal.getsignal(each) for each in SIGNALS]
     at_step(step, sent(signal.SIGTERM))
     with pytest.raises(Stopped, match=r"go on with --resume \(resume=True\)") as stopped:
@@ -106,7 +121,7 @@ def test_a_run_stopped_at_any_step_goes_on_as_if_it_had_not_been(
     assert len(kept.history.rows) == epochs and same(kept.encoder.state_dict(), state["encoder"])
     assert kept.steps == steps and recorded(tmp_path / "cut")["steps"] == steps
     resumed = fit(experiment, images=made(), out=tmp_path / "cut", resume=True, **own())
-    assert_equal_runs(whole, resumed)
+    assert_equal_runs(expected, resumed)
 
 
 def test_a_stopped_epoch_takes_the_time_of_its_parts(
@@ -196,10 +211,11 @@ def test_other_threads_leave_signals_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["encoder.safetensors", "checkpoint.pt"])
-def test_a_full_disk_leaves_a_run_that_goes_on(name: str, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_a_run_that_goes_on(name: str, whole: Whole, tmp_path: Path) -> None:
     """The system itself refuses to write nearly as many bytes into a file as this one needs."""
-    whole, before = fit(POTENTIAL, images=made(), out=tmp_path / "whole"), {}
-    limit = int(0.9 * (tmp_path / "whole" / name).stat().st_size)
+    expected, before = whole(POTENTIAL), {}
+    assert expected.path is not None
+    limit = int(0.9 * (expected.path / name).stat().st_size)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill(run: Run) -> None:
@@ -214,7 +230,7 @@ def test_a_full_disk_leaves_a_run_that_goes_on(name: str, tmp_path: Path) -> Non
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert files(tmp_path / "cut")["checkpoint.pt"] == before["checkpoint.pt"]
     assert not list((tmp_path / "cut").glob("*.part")) and checkpoint(tmp_path / "cut")["epoch"] == 2
-    assert_equal_runs(whole, fit(POTENTIAL, images=made(), out=tmp_path / "cut", resume=True))
+    assert_equal_runs(expected, fit(POTENTIAL, images=made(), out=tmp_path / "cut", resume=True))
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import statistics
 from dataclasses import replace
 from importlib import import_module
@@ -61,6 +62,18 @@ def places(record: RunRecord) -> list[str]:
     return by_epoch
 
 
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return fit(ASKED, out=tmp_path_factory.mktemp("trained") / "a")
+
+
+@pytest.fixture
+def trained(trained_once: Run, tmp_path: Path) -> Run:
+    """A trained run whose folder is a copy, to be changed."""
+    assert trained_once.path is not None
+    return replace(trained_once, path=Path(shutil.copytree(trained_once.path, tmp_path / "a")))
+
+
 def saved(folder: Path) -> RunRecord:
     record = read_run_record(folder)
     assert record is not None
@@ -70,9 +83,10 @@ def saved(folder: Path) -> RunRecord:
 # --- what it says
 
 
-def test_says_what_the_history_says_and_what_was_asked(tmp_path: Path) -> None:
-    run = fit(ASKED, out=tmp_path / "a")
-    record = saved(tmp_path / "a")
+def test_says_what_the_history_says_and_what_was_asked(trained_once: Run) -> None:
+    run = trained_once
+    assert run.path is not None
+    record = saved(run.path)
     assert from_plain(Experiment, record.experiment) == ASKED and record.seed == 4 and record.evaluations == {}
     assert record.images == run.images and record.images is not None and record.images.count == 48
     assert (record.epochs, record.asked, record.steps, record.backbone) == (3, 3, 0, "tiny")
@@ -88,10 +102,11 @@ def test_says_what_the_history_says_and_what_was_asked(tmp_path: Path) -> None:
     assert (stretch.command, stretch.from_epoch) == ("from Python", 1)
 
 
-def test_the_files_of_a_run_agree(tmp_path: Path) -> None:
-    fit(ASKED, out=tmp_path / "a")
-    record, run = saved(tmp_path / "a"), Run.load(tmp_path / "a")
-    assert to_plain(run.experiment) == record.experiment == json.loads((tmp_path / "a" / "config.json").read_text())
+def test_the_files_of_a_run_agree(trained_once: Run) -> None:
+    assert trained_once.path is not None
+    record, run = saved(trained_once.path), Run.load(trained_once.path)
+    config = json.loads((trained_once.path / "config.json").read_text())
+    assert to_plain(run.experiment) == record.experiment == config
     assert [(row.epoch, row.loss) for row in record.by_epoch] == [
         (row["epoch"], row["loss"]) for row in run.history.rows
     ]
@@ -120,19 +135,18 @@ def test_names_a_backbone_of_ones_own_and_images_that_were_given(tmp_path: Path)
     assert record.given["backbone"].endswith("Pooled")
 
 
-def test_a_warm_start_is_told(tmp_path: Path) -> None:
-    warm = fit(replace(ASKED, training=replace(ASKED.training, epochs=2)))
-    run = fit(ASKED, start_from=warm, out=tmp_path / "a")
-    assert saved(tmp_path / "a").warm_epochs == 2
-    Run.load(tmp_path / "a").save()
-    assert saved(tmp_path / "a").warm_epochs == 2 and run.path is not None
+def test_a_warm_start_is_told(trained_once: Run, tmp_path: Path) -> None:
+    run = fit(replace(ASKED, training=replace(ASKED.training, epochs=1)), start_from=trained_once, out=tmp_path / "b")
+    assert saved(tmp_path / "b").warm_epochs == 3
+    Run.load(tmp_path / "b").save()
+    assert saved(tmp_path / "b").warm_epochs == 3 and run.path is not None
     assert made(2, here("a"), None).warm_epochs == 0
 
 
 # --- resumed
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 4), st.sampled_from("ab")), min_size=1, max_size=6))
 def test_every_epoch_keeps_the_place_it_was_trained_at(parts: list[tuple[int, int, str]]) -> None:
     """Each part loses some epochs since a checkpoint and trains some more, in a place; a loop keeps count."""
@@ -231,8 +245,8 @@ def test_figures_measured_elsewhere_say_so_until_they_are_measured_again() -> No
     assert "elsewhere" not in record.evaluations["test"]
 
 
+@pytest.mark.usefixtures("trained")
 def test_a_run_without_record_gets_one_that_claims_no_more_than_is_known(tmp_path: Path) -> None:
-    fit(ASKED, out=tmp_path / "a")
     (tmp_path / "a" / "record.json").unlink()
     Run.load(tmp_path / "a").evaluate("val")
     record = saved(tmp_path / "a")
@@ -245,6 +259,23 @@ def test_a_run_without_record_gets_one_that_claims_no_more_than_is_known(tmp_pat
 # --- damaged
 
 
+HALF = replace(ASKED, training=replace(ASKED.training, checkpoint_every=2))
+
+
+@pytest.fixture(scope="module")
+def half_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was stopped after two of three epochs."""
+
+    def stop(run: Run) -> None:
+        if len(run.history.rows) == 2:
+            raise KeyboardInterrupt
+
+    folder = tmp_path_factory.mktemp("half") / "a"
+    with pytest.raises(KeyboardInterrupt):
+        fit(HALF, out=folder, callbacks=[stop])
+    return folder
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -254,25 +285,24 @@ def test_a_run_without_record_gets_one_that_claims_no_more_than_is_known(tmp_pat
         ('{"kind": "run", "format": 2, "seconds": 1}', "is damaged or of another version: it lacks experiment"),
     ],
 )
-def test_a_damaged_record_is_refused_before_anything_is_done(tmp_path: Path, text: str, message: str) -> None:
-    half = replace(ASKED, training=replace(ASKED.training, checkpoint_every=2))
-
-    def stop(run: Run) -> None:
-        if len(run.history.rows) == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(half, out=tmp_path / "a", callbacks=[stop])
-    (tmp_path / "a" / "record.json").write_text(text)
-    run = Run.load(tmp_path / "a")
-    before = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
-    for act in (run.save, run.evaluate, lambda: fit(half, out=tmp_path / "a", resume=True)):
+def test_a_damaged_record_is_refused_before_anything_is_done(
+    half_once: Path, tmp_path: Path, text: str, message: str
+) -> None:
+    folder = Path(shutil.copytree(half_once, tmp_path / "a"))
+    (folder / "record.json").write_text(text)
+    run = Run.load(folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for act in (run.save, run.evaluate, lambda: fit(HALF, out=folder, resume=True)):
         with pytest.raises(ValueError, match=message):
             act()
-        assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
-    (tmp_path / "a" / "record.json").unlink()
-    fit(half, out=tmp_path / "a", resume=True)
-    assert saved(tmp_path / "a").epochs == 3 and saved(tmp_path / "a").stretches[0].commit == ""
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_run_whose_record_was_moved_away_goes_on(half_once: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(half_once, tmp_path / "a"))
+    (folder / "record.json").unlink()
+    fit(HALF, out=folder, resume=True)
+    assert saved(folder).epochs == 3 and saved(folder).stretches[0].commit == ""
 
 
 def test_no_record_is_none_and_a_record_comes_back(tmp_path: Path) -> None:
@@ -288,8 +318,8 @@ def test_no_record_is_none_and_a_record_comes_back(tmp_path: Path) -> None:
             read_run_record(tmp_path)
 
 
+@pytest.mark.usefixtures("trained")
 def test_a_config_that_cannot_be_read_tells_of_the_version_that_can(tmp_path: Path) -> None:
-    fit(ASKED, out=tmp_path / "a")
     config = tmp_path / "a" / "config.json"
     config.write_text(config.read_text().replace('"queue_size"', '"queue_length"'))
     with pytest.raises(ValueError, match=r"config\.json cannot be read: .*queue_length.*cltools 0\.1"):

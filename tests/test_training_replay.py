@@ -78,11 +78,13 @@ def short(name: str, **settings: Any) -> Experiment:
     return training(preset(name), **({"epochs": 6, "batch": 32, "queue_size": 96} | settings))
 
 
-@pytest.mark.parametrize("name", ["digits-moco", "digits-simclr", "digits-potential", "digits-random", "digits-ring"])
+@pytest.mark.parametrize(
+    "name", ["digits-simclr", "digits-potential", pytest.param("digits-random", marks=pytest.mark.slow), "digits-ring"]
+)
 def test_training_with_a_recording_is_training_without(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = fit(short(name), images=made(160))
+    plain = fit(short(name, epochs=4), images=made(96))  # 3 steps an epoch
     log = on_cpu(monkeypatch)
-    recorded = fit(short(name, cuda_graph=True), images=made(160))
+    recorded = fit(short(name, epochs=4, cuda_graph=True), images=made(96))
     assert "replayed" in {what for _, what in log}
     for ours, theirs in zip(plain.history.rows, recorded.history.rows, strict=True):
         for column in set(ours) - {"seconds", "views_per_second", "knn"}:
@@ -91,7 +93,7 @@ def test_training_with_a_recording_is_training_without(name: str, monkeypatch: p
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-@pytest.mark.parametrize(("queue_size", "recorded"), [(96, [6]), (32, [2, 6])])
+@pytest.mark.parametrize(("queue_size", "recorded"), [pytest.param(96, [6], marks=pytest.mark.slow), (32, [2, 6])])
 def test_a_step_is_recorded_once_the_queue_is_full_and_anew_when_rules_have_moved(
     queue_size: int, recorded: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,7 +109,7 @@ def test_a_step_is_recorded_once_the_queue_is_full_and_anew_when_rules_have_move
 def test_moving_edges_are_never_recorded(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     log = on_cpu(monkeypatch)
     moving = RankBand(0.05, 0.5, drop_closest_from=0.0, anneal=1.0)
-    fit(replace(short("digits-moco", cuda_graph=True), negatives=moving), images=made(160))
+    fit(replace(short("digits-moco", cuda_graph=True, epochs=2), negatives=moving), images=made(160))
     assert log == [] and "No step was replayed: rules moved all the time" in "".join(capsys.readouterr())
 
 
@@ -133,18 +135,18 @@ def test_a_rule_that_cannot_be_compared_is_refused() -> None:
 
 def test_a_resumed_run_is_recorded_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     log = on_cpu(monkeypatch)
-    experiment = short("digits-moco", cuda_graph=True, checkpoint_every=1)
-    whole = fit(experiment, images=made(160))
+    experiment = short("digits-moco", cuda_graph=True, checkpoint_every=1, epochs=3)
+    whole = fit(experiment, images=made(96))
 
     def stop(run: Run) -> None:
-        if len(run.history.rows) == 3:
+        if len(run.history.rows) == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(experiment, images=made(160), out=tmp_path, callbacks=[stop])
+        fit(experiment, images=made(96), out=tmp_path, callbacks=[stop])
     log.clear()
-    resumed = fit(experiment, images=made(160), out=tmp_path, resume=True)
-    assert [step for step, what in log if what == "recorded"] == [16]
+    resumed = fit(experiment, images=made(96), out=tmp_path, resume=True)
+    assert [step for step, what in log if what == "recorded"] == [7]
     for ours, theirs in zip(whole.encoder.state_dict().values(), resumed.encoder.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)
 

@@ -69,20 +69,14 @@ def agree(folder: Path, history: History) -> None:
 
 
 def test_holds_what_the_history_holds(tmp_path: Path) -> None:
-    out = tmp_path / "a"
-    fit(ASKED, out=out, callbacks=[TensorBoard(out / "tensorboard")])
+    out, protocols = tmp_path / "a", {"rows": lambda run: len(run.history.rows)}
+    fit(ASKED, out=out, callbacks=[TensorBoard(out / "tensorboard")], protocols=protocols)
     agree(out / "tensorboard", History.load(out / "history.csv"))
     found = curves(out / "tensorboard")
     assert [step for step, _ in found["knn"]] == [2, 4, 5] and [step for step, _ in found["loss"]] == [1, 2, 3, 4, 5]
     assert {"mined_purity", "false_negative_share", "keys/easy", "keys/potential", "keys/hard"} <= set(found)
+    assert found["protocols/rows"] == [(2, 1.0), (4, 3.0), (5, 4.0)], "a protocol of one's own has a curve"
     assert len(list((out / "tensorboard").iterdir())) == 1
-
-
-def test_protocols_of_ones_own_have_curves(tmp_path: Path) -> None:
-    protocols = {"rows": lambda run: len(run.history.rows)}
-    run = fit(ASKED, callbacks=[TensorBoard(tmp_path)], protocols=protocols)
-    agree(tmp_path, run.history)
-    assert curves(tmp_path)["protocols/rows"] == [(2, 1.0), (4, 3.0), (5, 4.0)]
 
 
 def test_a_resumed_run_writes_each_epoch_once(tmp_path: Path) -> None:

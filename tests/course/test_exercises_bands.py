@@ -110,7 +110,7 @@ DROPPED = Cases(
 )
 
 BUDGET = 0.1
-BEST = max(count for count in range(1, 199) if priced(count)[1] <= BUDGET) / 200
+BEST = next(count for count in range(1, 199) if priced(count + 1)[1] > BUDGET) / 200  # the price rises with the count
 
 DROP_CLOSEST = Cases(
     right=at(drop_closest=BEST, keep_within=0.9),

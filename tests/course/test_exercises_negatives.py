@@ -70,7 +70,7 @@ def held_by_closest(tau: float, own: bool = False) -> float:
 def temperature_where(own: bool = False) -> float:
     """At which the closest fiftieth hold half, by halving."""
     low, high = 0.001, 100.0
-    for _ in range(40):
+    for _ in range(20):
         middle = (low * high) ** 0.5
         low, high = (middle, high) if held_by_closest(middle, own) > 0.5 else (low, middle)
     return low

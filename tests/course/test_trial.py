@@ -74,6 +74,7 @@ def test_the_budget_is_that_of_the_records() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_rows_are_those_of_compare(trained: Trial, tmp_path: Path) -> None:
     assert [(row["arm"], row["seed"]) for row in trained.rows] == [(arm, seed) for seed in (0, 1) for arm in ARMS]
     record = comparing.compare(replace(QUICK, out=tmp_path / "a.json", only=("decoupled",), seeds=(0,), every=None))

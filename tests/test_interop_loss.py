@@ -1,44 +1,30 @@
-"""Our rules as a pytorch-metric-learning miner, and our loss in lightly's call, against loops and by hand."""
+"""Our loss in lightly's call, against loops and by hand."""
 
 import inspect
 import io
-import sys
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any
 
 import oracles
 import pytest
 import torch
 from jaxtyping import TypeCheckError
-from pytorch_metric_learning import losses as pml_losses, miners as pml_miners
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from cltools import (
     AllNegatives,
-    AugmentedView,
-    Band,
     Context,
     ContrastiveLoss,
-    Debiased,
-    EveryKey,
     HardnessWeighted,
     MixedNegatives,
     NearestKeys,
-    NegativeRule,
     OracleNegatives,
-    PositiveRule,
-    RandomNegatives,
     RankBand,
-    as_metric_learning_miner,
     info_nce,
 )
-from cltools.interop import mined_pairs
 
-NOTHING_MINED = AugmentedView()
-NEAREST = NearestKeys(k=2, weighting="uniform")
 D = 8
 
 
@@ -46,234 +32,6 @@ def draw(seed: int, *shape: int, spread: float = 1.0) -> Tensor:
     """Random rows with a common direction, as a trained encoder's have."""
     g = torch.Generator().manual_seed(seed)
     return torch.randn(*shape, generator=g) * spread + 0.5
-
-
-@dataclass(frozen=True)
-class DropClosest(NegativeRule):
-    """A reader's own rule: drops the n rows closest to the anchor."""
-
-    n: int = 2
-
-    def judge(self, s: Any, context: Context) -> Tensor:
-        score = s.anchor_keys.masked_fill(s.own, -torch.inf)
-        edge = score.topk(min(self.n, score.shape[1]), dim=1).values[:, -1:]
-        return torch.where(score >= edge, Band.HARD, Band.POTENTIAL).to(torch.int8)
-
-
-@dataclass(frozen=True)
-class Halved(AllNegatives):
-    """A reader's own rule with weights that no list of pairs can say."""
-
-    def weigh(self, s: Any, kept: Tensor, context: Context) -> Tensor:
-        return 0.5 * kept
-
-
-@dataclass(frozen=True)
-class Made(AllNegatives):
-    """A reader's own rule that makes negatives without reading vectors."""
-
-    def synthesise(self, s: Any, kept: Tensor, context: Context) -> Tensor:
-        return torch.ones(len(kept), 1, D)
-
-
-# --- the miner -------------------------------------------------------------------------------------------------------
-
-
-def expected_pairs(
-    embeddings: Tensor, labels: Tensor, ref: Tensor, ref_labels: Tensor, positives: PositiveRule, negatives: Any
-) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
-    """The pairs by loops over Python numbers; `negatives` is a RankBand or AllNegatives."""
-    z, n = (normalize(x, dim=1).tolist() for x in (embeddings, ref))
-    itself = ref is embeddings
-    positive_pairs, negative_pairs = set(), set()
-    for i, label in enumerate(labels.tolist()):
-        own = [other == label for other in ref_labels.tolist()]
-        views = [j for j, mine in enumerate(own) if mine and not (itself and i == j)]
-        if not views:
-            continue
-        anchor = [oracles.dot(z[i], key) for key in n]
-        key = [oracles.dot(n[views[0]], other) for other in n]
-        search = oracles.closeness_row(getattr(positives, "by", "positive"), anchor, key)
-        mines = not isinstance(positives, AugmentedView)
-        count = oracles.candidate_count(getattr(positives, "k", None), None, len(n)) if mines else 0
-        chosen = sorted(range(len(n)), key=lambda j: (own[j], -search[j]))[:count]
-        weights = oracles.mined_weights(positives, chosen, search, own) if mines else [1.0]
-        mined = {j for j, weight in zip(chosen, weights[1:], strict=True) if weight > 0}
-        positive_pairs |= {(i, j) for j in mined | set(views if weights[0] > 0 else [])}
-        if isinstance(negatives, RankBand):
-            scores = oracles.score_row(negatives.by, anchor, key, 0.2)
-            judged = oracles.rank_bands(scores, own, negatives.drop_closest, negatives.keep_within)
-        else:
-            judged = [oracles.POTENTIAL] * len(n)
-        bands = oracles.final_bands(judged, own, [j in mined for j in range(len(n))])
-        negative_pairs |= {(i, j) for j, band in enumerate(bands) if band == oracles.POTENTIAL}
-    return positive_pairs, negative_pairs
-
-
-def as_sets(pairs: tuple[Tensor, ...]) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
-    """The two sets of pairs, after what holds of every answer is checked."""
-    assert type(pairs) is tuple and len(pairs) == 4
-    assert all(x.dtype == torch.int64 and x.ndim == 1 and not x.requires_grad for x in pairs)
-    a1, p, a2, n = (x.tolist() for x in pairs)
-    positive, negative = set(zip(a1, p, strict=True)), set(zip(a2, n, strict=True))
-    assert len(positive) == len(a1) and len(negative) == len(a2), "a pair is listed twice"
-    assert not positive & negative
-    return positive, negative
-
-
-RULES: list[tuple[PositiveRule, NegativeRule]] = [
-    (NOTHING_MINED, AllNegatives()),
-    (NOTHING_MINED, RankBand(drop_closest=0.1, keep_within=0.6)),
-    (NEAREST, AllNegatives()),
-    (NearestKeys(k=1, weighting="uniform", augmented_share=0.0), AllNegatives()),
-    (NearestKeys(k=4, min_weight="mean"), RankBand(drop_closest=0.1, keep_within=0.6)),
-    (NearestKeys(k=3, min_weight="mean", by="anchor"), RankBand(drop_closest=0.0, keep_within=0.5, by="anchor")),
-    (NearestKeys(k=3, weighting="uniform", min_cosine=0.5, by="either"), RankBand(by="force")),
-    (EveryKey(), AllNegatives()),
-]
-
-
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize(("positives", "negatives"), RULES)
-def test_pairs_are_those_of_the_loops(seed: int, positives: PositiveRule, negatives: NegativeRule) -> None:
-    embeddings = draw(seed, 14, D)
-    labels = torch.randint(7, (14,), generator=torch.Generator().manual_seed(seed))  # some are alone
-    pairs = as_sets(as_metric_learning_miner(positives, negatives)(embeddings, labels))
-    assert pairs == expected_pairs(embeddings, labels, embeddings, labels, positives, negatives)
-
-
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize(("positives", "negatives"), RULES)
-def test_reference_rows_are_other_rows(seed: int, positives: PositiveRule, negatives: NegativeRule) -> None:
-    embeddings, ref = draw(seed, 6, D), draw(seed + 100, 11, D)
-    labels, ref_labels = torch.arange(6), torch.arange(11) % 5  # the anchor of label 5 has no view there
-    pairs = as_sets(as_metric_learning_miner(positives, negatives)(embeddings, labels, ref, ref_labels))
-    assert pairs == expected_pairs(embeddings, labels, ref, ref_labels, positives, negatives)
-    assert 5 not in {i for i, _ in pairs[0] | pairs[1]}
-
-
-def test_two_views_of_each_image_give_every_pair_of_simclr() -> None:
-    labels = torch.arange(4).repeat(2)
-    positive, negative = as_sets(as_metric_learning_miner(NOTHING_MINED, AllNegatives())(draw(0, 8, D), labels))
-    assert positive == {(i, (i + 4) % 8) for i in range(8)}
-    assert negative == {(i, j) for i in range(8) for j in range(8) if i % 4 != j % 4}
-
-
-def test_nothing_selected_is_four_empty_tensors() -> None:
-    alone = as_metric_learning_miner(NEAREST, AllNegatives())(draw(0, 5, D), torch.arange(5))
-    assert as_sets(alone) == (set(), set())
-    one_label = as_metric_learning_miner(NEAREST, AllNegatives())(draw(0, 3, D), torch.zeros(3, dtype=torch.int64))
-    assert as_sets(one_label) == ({(i, j) for i in range(3) for j in range(3) if i != j}, set())
-    none = as_metric_learning_miner(NEAREST, AllNegatives())
-    against_nothing = none(draw(0, 2, D), torch.arange(2), torch.empty(0, D), torch.empty(0, dtype=torch.int64))
-    assert as_sets(against_nothing) == (set(), set())
-    assert as_sets(none(torch.empty(0, D), torch.empty(0, dtype=torch.int64))) == (set(), set())
-
-
-def test_length_and_precision_of_the_embeddings_change_nothing() -> None:
-    miner, labels = as_metric_learning_miner(NearestKeys(k=3, min_weight="mean"), RankBand()), torch.arange(6).repeat(2)
-    embeddings = draw(1, 12, D)
-    plain, longer = as_sets(miner(embeddings, labels)), embeddings * torch.linspace(0.1, 9, 12)[:, None]
-    assert as_sets(miner(longer, labels)) == as_sets(miner(longer.double(), labels)) == plain
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert as_sets(miner(embeddings, labels)) == plain
-
-
-def test_an_own_rule_works() -> None:
-    labels = torch.arange(6).repeat(2)
-    every = as_sets(as_metric_learning_miner(NOTHING_MINED, AllNegatives())(draw(2, 12, D), labels))
-    fewer = as_sets(as_metric_learning_miner(NOTHING_MINED, DropClosest(n=3))(draw(2, 12, D), labels))
-    assert fewer[0] == every[0] and fewer[1] < every[1]
-    assert len(every[1]) - len(fewer[1]) == 12 * 3
-
-
-def test_what_is_drawn_follows_the_generator() -> None:
-    def pairs(seed: int) -> Any:
-        miner = as_metric_learning_miner(
-            NOTHING_MINED, RandomNegatives(0.3), generator=torch.Generator().manual_seed(seed)
-        )
-        return as_sets(miner(draw(2, 12, D), torch.arange(6).repeat(2)))
-
-    assert pairs(0) == pairs(0) != pairs(1)
-
-
-def test_a_schedule_is_resolved_by_the_caller() -> None:
-    labels, embeddings = torch.arange(6).repeat(2), draw(3, 12, D)
-
-    def positive_pairs(rule: PositiveRule) -> int:
-        return len(as_sets(as_metric_learning_miner(rule, MixedNegatives().at(0.0))(embeddings, labels))[0])
-
-    assert positive_pairs(NEAREST.at(0.0)) == 12 < positive_pairs(NEAREST)
-
-
-@pytest.mark.parametrize("negatives", [AllNegatives(), RankBand(drop_closest=0.05, keep_within=0.6), DropClosest()])
-@pytest.mark.parametrize(
-    "loss",
-    [pml_losses.TripletMarginLoss(), pml_losses.NTXentLoss(), pml_losses.MultiSimilarityLoss()],
-    ids=lambda loss: type(loss).__name__,
-)
-def test_feeds_the_losses_of_the_library(loss: nn.Module, negatives: NegativeRule) -> None:
-    miner = as_metric_learning_miner(NearestKeys(k=2, min_weight="mean"), negatives)
-    assert isinstance(miner, pml_miners.BaseMiner)
-    embeddings, labels = draw(4, 16, D).requires_grad_(), torch.arange(8).repeat(2)
-    value = loss(embeddings, labels, miner(embeddings, labels))
-    value.backward()
-    assert value.isfinite() and value > 0
-    assert embeddings.grad is not None and embeddings.grad.isfinite().all() and embeddings.grad.abs().sum() > 0
-
-
-def test_works_in_the_memory_of_the_library() -> None:
-    memory = pml_losses.CrossBatchMemory(
-        pml_losses.NTXentLoss(),
-        D,
-        memory_size=24,
-        miner=as_metric_learning_miner(NearestKeys(k=2, min_weight="mean"), RankBand()),
-    )
-    for step in range(3):
-        embeddings = draw(step, 16, D).requires_grad_()
-        memory(embeddings, torch.arange(8).repeat(2) + 8 * step).backward()
-        assert embeddings.grad is not None and embeddings.grad.isfinite().all()
-
-
-@pytest.mark.parametrize(
-    ("negatives", "message"),
-    [
-        (MixedNegatives(), "MixedNegatives weighs .* or makes new ones"),
-        (HardnessWeighted(tau_plus=0.0), "HardnessWeighted .* estimates their mass"),
-        (Debiased(), "Debiased .* estimates their mass"),
-        (RankBand(rescale=True), "without rescale"),
-        (RandomNegatives(rescale=True), "without rescale"),
-        (OracleNegatives(), "Use AllNegatives, and give the classes as labels"),
-    ],
-)
-def test_a_rule_that_pairs_cannot_express_is_refused_when_the_miner_is_made(
-    negatives: NegativeRule, message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        as_metric_learning_miner(NOTHING_MINED, negatives)
-
-
-@pytest.mark.parametrize("negatives", [Halved(), Made()])
-def test_an_own_rule_that_pairs_cannot_express_is_refused_when_it_mines(negatives: NegativeRule) -> None:
-    miner = as_metric_learning_miner(NOTHING_MINED, negatives)
-    with pytest.raises(ValueError, match=f"{type(negatives).__name__} weighs"):
-        miner(draw(0, 8, D), torch.arange(4).repeat(2))
-
-
-def test_neutral_settings_of_a_refused_rule_are_taken() -> None:
-    for negatives in (HardnessWeighted(beta=0, tau_plus=0, detach=False), MixedNegatives(pairs=0, with_anchor=0)):
-        as_metric_learning_miner(NOTHING_MINED, negatives)
-    with pytest.raises(ValueError, match="above 0"):
-        as_metric_learning_miner(NOTHING_MINED, AllNegatives(), temperature=0)
-
-
-def test_a_missing_library_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pytorch_metric_learning.miners", None)
-    with pytest.raises(ModuleNotFoundError, match="pip install pytorch-metric-learning"):
-        as_metric_learning_miner(NOTHING_MINED, AllNegatives())
-
-
-# --- the loss --------------------------------------------------------------------------------------------------------
 
 
 def step(loss: ContrastiveLoss, out0: Tensor, out1: Tensor, ids: Tensor | None = None) -> Tensor:
@@ -519,24 +277,8 @@ def test_says_what_it_is() -> None:
 
 
 def test_rules_in_the_wrong_order_are_refused_at_once() -> None:
-    for call in (
-        lambda: ContrastiveLoss(RankBand()),  # type: ignore[arg-type]
-        lambda: as_metric_learning_miner(AllNegatives(), NearestKeys(min_weight="mean")),  # type: ignore[arg-type]
-    ):
-        with pytest.raises((ValueError, TypeCheckError), match="PositiveRule"):
-            call()
-
-
-def test_in_a_memory_of_the_batch_the_positive_is_another_view() -> None:
-    """As pytorch-metric-learning's CrossBatchMemory gives it: the reference holds the very rows, in another tensor."""
-    rows, labels = draw(0, 8, D), torch.arange(4).repeat(2)
-    for order in (torch.arange(8), torch.arange(8).flip(0)):
-        pairs = mined_pairs(rows, labels, rows[order].clone(), labels[order], NEAREST, RankBand(0.1, 0.6))
-        inside = mined_pairs(rows, labels, rows, labels, NEAREST, RankBand(0.1, 0.6))
-        a2, n = pairs[2], order[pairs[3]]
-        assert {*zip(a2.tolist(), n.tolist(), strict=True)} == {
-            *zip(inside[2].tolist(), inside[3].tolist(), strict=True)
-        }
+    with pytest.raises((ValueError, TypeCheckError), match="PositiveRule"):
+        ContrastiveLoss(RankBand())  # type: ignore[arg-type]
 
 
 def saved(loss: nn.Module) -> Any:
@@ -606,15 +348,10 @@ def test_runs_on_the_gpu_as_on_the_cpu() -> None:
     losses = [
         ContrastiveLoss(NearestKeys(k=2, min_weight="mean"), RankBand(), memory_bank_size=(16, D)) for _ in range(2)
     ]
-    miner, labels = as_metric_learning_miner(NearestKeys(k=2, min_weight="mean"), RankBand()), torch.arange(6).repeat(2)
     for seed in range(5):
         out0, out1, ids = draw(seed, 5, D), draw(seed + 9, 5, D), torch.arange(seed, seed + 5)
         here, there = step(losses[0], out0, out1, ids), step(losses[1], out0.cuda(), out1.cuda(), ids)
         torch.testing.assert_close(here, there.cpu(), rtol=1e-4, atol=1e-6)
-        rows = draw(seed, 12, D)
-        pairs = miner(rows.cuda(), labels.cuda())
-        assert all(x.device.type == "cuda" for x in pairs)
-        assert as_sets(pairs) == as_sets(miner(rows, labels))
     assert losses[1].bank is not None and losses[1].bank.queue.keys.is_cuda
     losses[0].load_state_dict(losses[1].cuda().state_dict())
     step(losses[0], draw(0, 5, D), draw(1, 5, D))

@@ -22,7 +22,7 @@ import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 # The same examples everywhere and always: a failure seen once is seen again.
-settings.register_profile("cltools", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("cltools", max_examples=50, deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("cltools")
 
 

@@ -454,7 +454,7 @@ def test_without_labels_the_rest_is_still_counted() -> None:
 
 
 @given(seed=seeds, anchors=st.integers(1, 6), keys=st.integers(0, 12), owned=st.booleans(), labelled=st.booleans())
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_few_keys_own_keys_and_none_are_ordinary(
     seed: int, anchors: int, keys: int, owned: bool, labelled: bool
 ) -> None:

@@ -145,7 +145,7 @@ def assert_close(found: Tensor, expected: Tensor, temperature: float) -> None:
 
 
 @every_rule
-@few(15)
+@few(12)
 @given(case=cases())
 def test_losses_gradients_and_selections_are_finite(rule: NegativeRule, case: Case) -> None:
     """The gradient by what an encoder gives, so that normalising a vector of length 0 is part of it."""
@@ -196,7 +196,7 @@ def test_values_are_those_of_a_loop_in_double_precision(rule: NegativeRule, case
 
 
 @every_rule
-@few(6)
+@few(4)
 @given(case=cases())
 def test_autocast_changes_nothing(rule: NegativeRule, case: Case) -> None:
     """Cosines in bfloat16 would have three digits, and 0.900 and 0.903 would be one similarity."""
@@ -212,7 +212,7 @@ DRAWLESS = {name: rule for name, rule in NEGATIVES.items() if not isinstance(rul
 
 
 @pytest.mark.parametrize("rule", DRAWLESS.values(), ids=DRAWLESS.keys())
-@few(6)
+@few(4)
 @given(
     case=cases().filter(lambda case: getattr(case.positives, "pick", None) is None), chunk=st.integers(1, ANCHORS - 1)
 )

@@ -160,7 +160,9 @@ def test_a_seed_repeats_a_run_and_another_does_not(whole: Whole, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("experiment", "every"), [(POTENTIAL, 1), (SIMCLR, 2), (RANDOM, 2)], ids=["potential", "simclr", "random"]
+    ("experiment", "every"),
+    [(POTENTIAL, 1), (SIMCLR, 2), pytest.param(RANDOM, 2, marks=pytest.mark.slow)],
+    ids=["potential", "simclr", "random"],
 )
 def test_a_resumed_run_equals_the_uninterrupted_one(
     experiment: Experiment, every: int, whole: Whole, tmp_path: Path

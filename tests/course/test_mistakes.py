@@ -79,7 +79,7 @@ def test_fewer_negatives_give_a_lower_loss_of_the_same_encoder(s: Similarities) 
 # Mistakes that are made and measured
 
 
-SEEDS = (0, 1)
+SEEDS = (0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow))
 EFFECTS = {
     "own key": mistakes.own_key_in_queue,
     "enqueue": mistakes.enqueue_between_terms,

@@ -106,6 +106,7 @@ def test_what_is_trained_is_not_trained_again(trained: Trial) -> None:
     assert trained.train((1, 0)) is trained and trained.rows == before
 
 
+@pytest.mark.slow
 def test_it_shows_itself_while_it_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Any] = []
 

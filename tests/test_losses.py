@@ -340,5 +340,5 @@ def test_cosines_of_other_shapes_are_refused_outside_the_tests_too(shapes: Any) 
 @pytest.mark.parametrize("weights", [{"positive_weight": (4,)}, {"negative_weight": (3,)}, {"negative_weight": (1, 3)}])
 def test_weights_of_other_shapes_are_refused_by_name(weights: dict[str, tuple[int, ...]]) -> None:
     plain, (name, shape) = inspect.unwrap(info_nce), next(iter(weights.items()))
-    with pytest.raises(ValueError, match=f"{name} has shape .*; give one a cosine"):
+    with pytest.raises(ValueError, match=f"{name} has shape .*; give one per cosine"):
         plain(torch.zeros(4, 1), torch.zeros(4, 3), temperature=0.2, **{name: torch.ones(shape)})

@@ -12,16 +12,16 @@ from cltools import (
     AllNegatives,
     AugmentedView,
     Band,
-    NearestKeys,
     RankBand,
     Similarities,
-    diagnose,
     info_nce_gradients,
     load_snapshot,
     select,
     terms,
 )
+from cltools.evaluation import mined_purity_by_k
 from cltools.gradients import effective_negatives, mass_by_rank
+from cltools.mining.negatives import closeness
 from course import band_plots, comparison, mistakes, results
 
 TEXT = (ROOT / "TEACHING.md").read_text()
@@ -93,8 +93,7 @@ def test_what_closeness_knows() -> None:
     first, last = (everyone(epoch=epoch) for epoch in (0, -1))
     right = [of_class(select(s, PLAIN, RankBand(0.1, 0.5)).band == Band.HARD, s) for s in (first, last)]
     figures("What does a band suspect at epoch 1", f"{right[0]:.0f} %", f"{right[1]:.0f} %")
-    mined = NearestKeys(min_weight="mean")
-    by_k = [diagnose(s, select(s, mined, AllNegatives()), ks=(1, 5, 50)).by_k for s in (first, last)]
+    by_k = [mined_purity_by_k(closeness(s, "positive"), s.own, s.same_class, (1, 5, 50)) for s in (first, last)]
     early, late = ([100 * share.value for share in shares] for shares in by_k)
     figures("Of the five keys closest", f"{late[1]:.0f} %")
     figures("Which of the mined pictures", f"{late[2]:.0f} %", f"{early[2]:.0f}", f"{early[0]:.0f} %")

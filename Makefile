@@ -70,7 +70,7 @@ browser: $(STAMP)
 	$(RUN) -m pytest -m browser --durations=5 tests/browser $(ARGS)
 
 book: $(STAMP)
-	PYTHONPATH=docs $(RUN) -m book $(BOOK)
+	PYTHONPATH=docs:notebooks $(RUN) -m book $(BOOK)
 
 bench: $(STAMP)
 	$(RUN) -m benchmarks steps --queue-sizes 4096 16384 --out $(BENCH)/bench-steps-tiny.json

@@ -7,7 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, make_dataclass, replace
+from dataclasses import field, fields, make_dataclass, replace
 from pathlib import Path
 from signal import SIGTERM
 from typing import Annotated, Any, Literal
@@ -41,27 +41,27 @@ AFTER_INTERRUPT = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; an error a person can cause ends in one message and status 2, Ctrl-C in 130, SIGTERM in 143."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    commands: dict[str, Callable[[list[str]], None]] = {
-        "train": train,
-        "evaluate": evaluate,
-        "diagnose": diagnose,
-        "download": download,
-        "presets": presets,
-        "compare": compare,
-        "table": table,
-        "snapshot": snapshot,
-        "doctor": doctor,
-        "lab": lab,
-    }
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"usage: {PROGRAM} {{{','.join(commands)}}} …\n\n{_summaries(commands)}")
-        return
+    raw: dict[str, Callable[..., None]] = {
+        "train": train, "compare": compare, "table": table, "snapshot": snapshot, "lab": lab,
+    }  # fmt: skip
+    typed: dict[str, Callable[..., None]] = {
+        "evaluate": evaluate_runs, "diagnose": diagnose, "download": download, "presets": presets, "doctor": doctor,
+    }  # fmt: skip
+    commands = raw | typed
     try:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            told = {name: (command.__doc__ or "").partition("\n")[0] for name, command in commands.items()}
+            summaries = "\n".join(f"  {name:10s} {words}" for name, words in told.items())
+            print(f"usage: {PROGRAM} {{{','.join(commands)}}} …\n\n{summaries}", flush=True)
+            return
         if arguments[0] not in commands:
             raise unknown("command", arguments[0], commands)
         if launched() and arguments[0] != "train":
             raise CltoolsError(f"{arguments[0]} is for one process; start it without torchrun.")
-        commands[arguments[0]](arguments[1:])
+        if arguments[0] in typed:
+            _parse(commands[arguments[0]], arguments[1:], arguments[0])
+        else:
+            commands[arguments[0]](arguments[1:])
         sys.stdout.flush()
     except BrokenPipeError:  # `… | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -151,55 +151,36 @@ def _flags(experiment: Experiment, name: str) -> type[Any]:
     return make_dataclass("Flags", flags, frozen=True)
 
 
-def evaluate(arguments: list[str]) -> None:
-    """Evaluate a run's folder, or several seeds: kNN, probe, linear evaluation, fine-tuning."""
-    _parse(evaluate_runs, arguments, "evaluate")
+def diagnose(run: Path, n: int = 1000, seed: int = 0, device: str = "auto") -> None:
+    """Show what a run would select now, and how much of it is of the anchor's class.
+
+    P(same class) by rank and by band stands beside the base rate.
+
+    Args:
+        run: The run's folder.
+        n: Training images drawn as anchors.
+        seed: Seed of the images, of their views, and of what rules draw.
+        device: Where the encoder runs; "auto" is CUDA where there is one.
+    """
+    print(Run.load(run, device=resolve_device(device)).diagnose(n=n, seed=seed))
 
 
-@dataclass(frozen=True)
-class DiagnoseFlags:
-    """Show what a run's rules would select now: P(same class) by rank and by band, beside the base rate."""
+def download(name: str, root: str | None = None) -> None:
+    """Download and check cifar10, cifar100 or tinyimagenet, and count its images.
 
-    run: Path
-    """The run's folder."""
-    n: int = 1000
-    """Training images drawn as anchors."""
-    seed: int = 0
-    """Seed of the images, of their views, and of what rules draw."""
-    device: str = "auto"
-    """Where the encoder runs; "auto" is CUDA where there is one."""
-
-
-def diagnose(arguments: list[str]) -> None:
-    """Show what a run would select now, and how much of it is of the anchor's class."""
-    flags = _parse(DiagnoseFlags, arguments, "diagnose")
-    print(Run.load(flags.run, device=resolve_device(flags.device)).diagnose(n=flags.n, seed=flags.seed))
-
-
-@dataclass(frozen=True)
-class DownloadFlags:
-    """Download a set of images, check it, and count it."""
-
-    name: str
-    """cifar10, cifar100 or tinyimagenet."""
-    root: str | None = None
-    """Where to; else the variable CLTOOLS_DATA, else data/."""
-
-
-def download(arguments: list[str]) -> None:
-    """Download and check cifar10, cifar100 or tinyimagenet."""
-    flags = _parse(DownloadFlags, arguments, "download")
-    if flags.name not in image_sets():
-        raise unknown("image set", flags.name, image_sets())
+    Args:
+        name: cifar10, cifar100 or tinyimagenet.
+        root: Where to; else the variable CLTOOLS_DATA, else data/.
+    """
+    if name not in image_sets():
+        raise unknown("image set", name, image_sets())
     for split in ("train", "test"):
-        images = load_images(flags.name, split, root=flags.root)
-        print(f"{flags.name} {split}: {len(images)} images, {len(images.classes)} classes")
+        images = load_images(name, split, root=root)
+        print(f"{name} {split}: {len(images)} images, {len(images.classes)} classes")
 
 
-def presets(arguments: list[str]) -> None:
+def presets() -> None:
     """List the presets."""
-    if arguments not in ([], ["-h"], ["--help"]):
-        raise CltoolsError(f"{PROGRAM} presets takes no arguments, but was given: {' '.join(arguments)}")
     for method in METHODS:
         print("".join(f"{f'{images}-{method}':26s}" for images in IMAGES).rstrip())
 
@@ -223,23 +204,15 @@ def table(arguments: list[str]) -> None:
 
 def snapshot(arguments: list[str]) -> None:
     """Train a preset and keep its embeddings at several epochs in one file."""
-    from cltools.snapshot.making import SnapshotFlags, make_snapshot
+    from cltools.snapshot.making import make_snapshot
 
-    flags = _parse(SnapshotFlags, arguments, "snapshot")
-    taken = make_snapshot(flags)
-    size = flags.out.stat().st_size / 2**20
-    print(f"{flags.out}: {len(taken):,} images after epochs {', '.join(map(str, taken.epochs))}, {size:.1f} MiB")
+    print(_parse(make_snapshot, arguments, "snapshot"))
 
 
-def doctor(arguments: list[str]) -> None:
+def doctor() -> None:
     """Look at versions, widgets, GPU, caches, data and disk, and say what to do; status 1 where there is a problem."""
     from cltools.doctor import examine, rendered
 
-    if arguments in (["-h"], ["--help"]):
-        print(f"usage: {PROGRAM} doctor\n\n{doctor.__doc__}")
-        return
-    if arguments:
-        raise CltoolsError(f"{PROGRAM} doctor takes no arguments, but was given: {' '.join(arguments)}")
     findings = examine()
     print(rendered(findings))
     if any(finding.state == "problem" for finding in findings):
@@ -257,12 +230,8 @@ def lab(arguments: list[str]) -> None:
         raise SystemExit(status)
 
 
-def _parse(flags: Callable[..., Any], arguments: list[str], command: str) -> Any:
-    """Parse the flags; what has no default stands without a flag's name."""
+def _parse(function: Callable[..., Any], arguments: list[str], command: str) -> Any:
+    """Call a function with what its flags say; what has no default stands without a flag's name."""
     import tyro
 
-    return tyro.cli(flags, args=arguments, prog=f"{PROGRAM} {command}", config=(tyro.conf.PositionalRequiredArgs,))
-
-
-def _summaries(commands: dict[str, Callable[[list[str]], None]]) -> str:
-    return "\n".join(f"  {name:10s} {command.__doc__}" for name, command in commands.items())
+    return tyro.cli(function, args=arguments, prog=f"{PROGRAM} {command}", config=(tyro.conf.PositionalRequiredArgs,))

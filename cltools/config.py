@@ -338,14 +338,13 @@ def _convert(hint: Any, value: object, path: str) -> Any:
         if value not in args:
             raise unknown(f"value of {path}", str(value), map(str, args))
         return value
-    if origin is tuple and args[1:] == (...,):
+    if origin is tuple:
         if not isinstance(value, list | tuple):
             raise CltoolsError(f"{path} must be a list, not {value!r}.")
-        return tuple(_convert(args[0], v, path) for v in value)
-    if origin is tuple:
-        if not isinstance(value, list | tuple) or len(value) != len(args):
-            raise CltoolsError(f"{path} must be a list of {len(args)} numbers, not {value!r}.")
-        return tuple(_convert(a, v, path) for a, v in zip(args, value, strict=True))
+        kinds = args[:1] * len(value) if args[1:] == (...,) else args
+        if len(value) != len(kinds):
+            raise CltoolsError(f"{path} must be a list of {len(kinds)}, not {value!r}.")
+        return tuple(_convert(kind, v, path) for kind, v in zip(kinds, value, strict=True))
     if is_dataclass(hint):
         return from_plain(hint, value, path)  # type: ignore[arg-type]
     if hint is float and isinstance(value, int) and not isinstance(value, bool):

@@ -77,11 +77,6 @@ def one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
-def plural(count: int, noun: str) -> str:
-    """A number and what it counts: "1 note", "2 notes"."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
 def size(count: float) -> str:
     """Bytes as a person reads them, in powers of 1,000: "3 kB", "12 MB", "1.4 GB"."""
     if count >= 1e9:
@@ -269,7 +264,7 @@ def check_folders() -> list[Finding]:
 
 def _folder(name: str, folder: Path, by: str) -> Finding:
     """A folder, which is made when it is first written to; `by` is the variable or flag that names another."""
-    place = nearest(folder)
+    place = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
     if not place.is_dir():
         return Finding(name, "problem", f"{place} is a file, not a folder", f"give another folder by {by}")
     if not os.access(place, os.W_OK | os.X_OK):
@@ -279,12 +274,6 @@ def _folder(name: str, folder: Path, by: str) -> Finding:
     if free < LITTLE:
         return Finding(name, "note", found, f"make room, or give a folder on a larger disk by {by}")
     return Finding(name, "ok", found)
-
-
-def nearest(path: Path) -> Path:
-    """The path itself, or the folder nearest to it that is there."""
-    path = path.absolute()
-    return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
 def check_sets() -> list[Finding]:
@@ -344,4 +333,6 @@ def rendered(findings: Iterable[Finding]) -> str:
         if finding.remedy is not None:
             lines.append(f"{'':{width + 10}s}→ {finding.remedy}")
     counted = {state: sum(finding.state == state for finding in findings) for state in ("problem", "note")}
-    return "\n".join([*lines, "", ", ".join(plural(count, state) for state, count in counted.items()) + "."])
+    return "\n".join(
+        [*lines, "", ", ".join(f"{count} {state}{'s' * (count != 1)}" for state, count in counted.items()) + "."]
+    )

@@ -1,26 +1,20 @@
-"""The course's notebooks in this environment: opened in JupyterLab (`python -m cltools lab`), or run cell by cell."""
+"""The course's notebooks in this environment, opened in JupyterLab: `python -m cltools lab`."""
 
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from cltools.doctor import install_cltools
 from cltools.errors import CltoolsError
 
-if TYPE_CHECKING:
-    import nbformat
-
 PROJECT = Path(__file__).resolve().parents[1]
 SHARING = {"OMP_WAIT_POLICY": "passive"}
 """Torch's threads give a shared core away while they wait."""
-CELL_SECONDS = 900
-"""Far above any cell of the course: it ends a hung kernel."""
 
 
 def notebooks(project: Path = PROJECT) -> dict[int, Path]:
@@ -80,36 +74,3 @@ def _wait(command: list[str], environment: dict[str, str]) -> int:
             signal.signal(signal.SIGINT, before)
             signal.signal(signal.SIGTERM, ended)
     return status if status >= 0 else 128 - status  # as a shell tells that a signal ended it
-
-
-def run_cells(
-    notebook: "nbformat.NotebookNode",
-    folder: Path,
-    environment: Mapping[str, str],
-    on_cell_start: Callable[..., Any] | None = None,
-) -> None:
-    """Run all cells in place in a new kernel, as they would in JupyterLab: for the book, the times and the tests.
-
-    Args:
-        notebook: gets the outputs.
-        folder: where the kernel works; the course writes to `../runs` from there.
-        environment: of the kernel.
-        on_cell_start: called with `cell` and `cell_index`.
-
-    Raises:
-        nbclient.exceptions.CellControlSignal: a cell failed or hung.
-        nbclient.exceptions.DeadKernelError: the kernel ended.
-    """
-    from nbclient import NotebookClient  # comes with the notebooks
-
-    client = NotebookClient(
-        notebook,
-        timeout=CELL_SECONDS,
-        startup_timeout=120,
-        kernel_name="python3",
-        store_widget_state=False,
-        resources={"metadata": {"path": str(folder)}},
-        on_cell_start=on_cell_start,
-    )
-    found = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), str(PROJECT / "notebooks")]))
-    client.execute(env={**SHARING, **environment, "PYTHONPATH": found})  # so that `course` is found

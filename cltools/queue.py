@@ -100,13 +100,8 @@ class Queue:
 
     def state_dict(self) -> dict[str, Any]:
         """Copies of the filled part, and the pointer; loads with `weights_only=True`."""
-        return {
-            "size": self.size,
-            "pointer": self.pointer,
-            "keys": self.keys.clone(),
-            "ids": self.ids.clone(),
-            "labels": self.labels.clone(),
-        }
+        held = {"keys": self.keys.clone(), "ids": self.ids.clone(), "labels": self.labels.clone()}
+        return {"size": self.size, "pointer": self.pointer, **held}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where `state` was taken; tensors are copied, onto this queue's device.

@@ -248,11 +248,7 @@ class TestFlags:
         ids=lambda x: x if isinstance(x, str) else "",
     )  # fmt: skip
     def test_change_their_setting_and_no_other(
-        self,
-        asked: list[SimpleNamespace],
-        flags: list[str],
-        part: str,
-        changes: dict[str, Any],
+        self, asked: list[SimpleNamespace], flags: list[str], part: str, changes: dict[str, Any]
     ) -> None:
         start = preset("digits-potential")
         assert call("train", "digits-potential", *flags).status == 0
@@ -436,10 +432,7 @@ class TestEvaluateSeeds:
 
     @pytest.mark.parametrize(
         ("seed", "changes", "message"),
-        [
-            (5, {"queue_size": 600}, "training.queue_size: 512 → 600"),
-            (0, {}, "same seed"),
-        ],
+        [(5, {"queue_size": 600}, "training.queue_size: 512 → 600"), (0, {}, "same seed")],
     )
     def test_refuses_runs_that_are_no_seeds_of_one(
         self, folder: Path, seed: int, changes: dict[str, Any], message: str

@@ -94,12 +94,7 @@ class TestDownload:
 
     @pytest.mark.parametrize(("name", "by"), [("cifar10", "flag"), ("tinyimagenet", "variable")])
     def test_without_network_is_one_line_and_leaves_nothing(
-        self,
-        no_network: list[str],
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-        name: str,
-        by: str,
+        self, no_network: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, by: str
     ) -> None:
         monkeypatch.setenv("CLTOOLS_DATA", str(tmp_path if by == "variable" else tmp_path / "not here"))
         outcome = call("download", name, *(["--root", str(tmp_path)] if by == "flag" else []))

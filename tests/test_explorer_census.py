@@ -7,15 +7,7 @@ from cltools.evaluation.diagnosis import RANK_SHARES, diagnose
 from cltools.explorer import census as module
 from cltools.explorer.census import Counting
 from cltools.explorer.state import Side
-from cltools.mining import (
-    Band,
-    NearestKeys,
-    NegativeRule,
-    OracleNegatives,
-    RankBand,
-    RingNegatives,
-    select,
-)
+from cltools.mining import Band, NearestKeys, NegativeRule, OracleNegatives, RankBand, RingNegatives, select
 
 
 @pytest.mark.parametrize("rule", [RankBand(0.1, 0.5), RingNegatives(outer=0.4), OracleNegatives()], ids=repr)

@@ -9,14 +9,7 @@ from hypothesis import assume, given, settings, strategies as st
 
 from cltools.explorer import edges as module
 from cltools.explorer.edges import GAP, Edges, converted, edges_of, moved, placed, stops, widened
-from cltools.mining import (
-    Band,
-    Context,
-    CosineBand,
-    MarginBand,
-    RankBand,
-    Similarities,
-)
+from cltools.mining import Band, Context, CosineBand, MarginBand, RankBand, Similarities
 
 quick = settings(deadline=None, derandomize=True, max_examples=60)
 

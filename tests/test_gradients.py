@@ -9,13 +9,7 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from cltools.gradients import (
-    balance,
-    effective_negatives,
-    info_nce_gradients,
-    mass_by_rank,
-    tangential_force,
-)
+from cltools.gradients import balance, effective_negatives, info_nce_gradients, mass_by_rank, tangential_force
 from cltools.losses import info_nce, negative_mass
 from cltools.mining import Estimate
 from cltools.mining.bands import rank_count

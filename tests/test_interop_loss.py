@@ -127,11 +127,7 @@ def test_mines_and_drops_by_its_rules() -> None:
 
 @pytest.mark.parametrize("size", [0, (16, D)])
 def test_takes_rules_that_make_or_weigh_negatives(size: Any) -> None:
-    for negatives in (
-        MixedNegatives(hardest=4, pairs=3, with_anchor=2),
-        HardnessWeighted(),
-        RankBand(rescale=True),
-    ):
+    for negatives in (MixedNegatives(hardest=4, pairs=3, with_anchor=2), HardnessWeighted(), RankBand(rescale=True)):
         loss = ContrastiveLoss(negative_rule=negatives, memory_bank_size=size)
         for seed in range(3):
             assert step(loss, draw(seed, 6, D), draw(seed + 9, 6, D)).isfinite().all()

@@ -98,10 +98,7 @@ def test_a_live_link_is_let_pass(prose: str) -> None:
 def test_dead_paths_and_names_are_seen_and_living_ones_are_not() -> None:
     assert dead_paths(
         "`data/none.json`, cltools/cli.py, data/results/*.json, tests/none/*, a/data/x, data/decoded."
-    ) == [
-        "data/none.json",
-        "tests/none/*",
-    ]
+    ) == ["data/none.json", "tests/none/*"]
     here = "`README.md`, `test_links.py::test_a_dead_link_is_seen`, `none.md`, `test_links.py::test_none`"
     assert dead_names(here, ROOT / "README.md") == ["none.md", "test_links.py::test_none"]
 

@@ -187,8 +187,7 @@ def test_reading_what_is_not_declared_is_an_error_that_names_it(hook: str, field
 
 
 @pytest.mark.parametrize(
-    ("field", "remedy"),
-    [("positive_keys", "reads="), ("same_class", "labels"), ("vectors", "reads="), ("ids", "ids=")],
+    ("field", "remedy"), [("positive_keys", "reads="), ("same_class", "labels"), ("vectors", "reads="), ("ids", "ids=")]
 )
 def test_what_a_rule_reads_and_is_not_there_is_an_error_that_says_how_to_give_it(field: str, remedy: str) -> None:
     s = line([0.5, 0.1], **FULL | {field: None})

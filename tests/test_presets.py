@@ -76,9 +76,7 @@ def test_a_method_is_moco_but_for_its_rules_and_the_form_of_its_loss(method: str
         plain, experiment = preset(f"{name}-moco"), preset(f"{name}-{method}")
         if method == "simclr":  # takes its keys from the batch, and statistics of whole views
             plain = replace(
-                plain,
-                training=replace(plain.training, mode="simclr"),
-                encoder=replace(plain.encoder, bn_group=None),
+                plain, training=replace(plain.training, mode="simclr"), encoder=replace(plain.encoder, bn_group=None)
             )
         changed = differences(plain, experiment)
         assert all(each.path.startswith(("positives.", "negatives.", "loss.form")) for each in changed), changed

@@ -14,14 +14,7 @@ from cltools.config import Experiment, differences
 from cltools.datasets import ImageSet, load_images, split_holdout
 from cltools.evaluation import knn_accuracy
 from cltools.evaluation.embed import embed
-from cltools.mining import (
-    AllNegatives,
-    AugmentedView,
-    NearestKeys,
-    OracleNegatives,
-    RandomNegatives,
-    RankBand,
-)
+from cltools.mining import AllNegatives, AugmentedView, NearestKeys, OracleNegatives, RandomNegatives, RankBand
 from cltools.presets import IMAGES, METHODS, preset
 from cltools.reports import comparing
 from cltools.reports.arms import BASELINE, arms_of, grid_of

@@ -187,7 +187,7 @@ def test_a_seed_may_decide_which_images_are_held_out(tmp_path: Path, digests: tu
                     Stretch(1, commit="decaf", hardware={"device": "loom", "threads": 1}),
                     Stretch(3, commit="decaf", hardware={"device": "loom", "threads": 2}),
                     Stretch(6, commit="c0ffee", hardware={**HARDWARE, "ranks": 4}),
-                ),
+                )
             },
             {"source": "this run: commit decaf, loom, then commit c0ffee, 4 × abacus"},
         ),

@@ -17,15 +17,7 @@ from torch import Tensor, nn
 from cltools.config import EvaluationSettings, Experiment, TrainingSettings
 from cltools.datasets import DataSettings, ImageSet
 from cltools.encoders import EncoderSettings
-from cltools.mining import (
-    AllNegatives,
-    AugmentedView,
-    Band,
-    NearestKeys,
-    OracleNegatives,
-    RandomNegatives,
-    RankBand,
-)
+from cltools.mining import AllNegatives, AugmentedView, Band, NearestKeys, OracleNegatives, RandomNegatives, RankBand
 from cltools.training import History, Run, fit, learner
 from cltools.training.history import EpochSums, Tally
 from cltools.training.step import train_step

@@ -1,18 +1,15 @@
-"""Pictures decoded once: their pixels are kept on disk as a NumPy file, and made again when the picture files change.
+"""Pictures decoded once: their pixels are kept on disk as a NumPy file, to be mapped, and made again when they change.
 
-NAME.npy holds the pixels, uint8 [N, 3, H, W], to be mapped. NAME.json beside it says what they were made from and has
-a checksum for each block of pictures. Both may be deleted at any time. Whether they fit the picture files is told by
-the names, lengths and times of change of those, so a look costs one `stat` a file and no picture is opened.
+NAME-DIGEST.npy holds the pixels, uint8 [N, 3, H, W]; the digest is of the names, lengths and times of change of the
+picture files, so a look costs one `stat` a file and no picture is opened. The file may be deleted at any time.
 
 Shapes: N pictures, H and W their height and width, M rows asked for.
 """
 
 import errno
-import json
 import math
 import os
 import shutil
-import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
@@ -35,10 +32,6 @@ SECONDS_PER_FILE, SECONDS_PER_BYTE = 1e-4, 1 / 20e6
 KEEP_FROM = 1.0  # seconds of decoding; what is decoded faster is decoded each time
 
 
-class UnusableError(ValueError):
-    """Kept pixels are not those that are wanted, or not whole; the message goes on after the file's name."""
-
-
 def read_kept(
     paths: Sequence[Path], size: int | None, base: Path, kept: Sequence[Path], rows: Int64[Tensor, " M"] | None = None
 ) -> UInt8[Tensor, "M 3 H W"]:
@@ -59,25 +52,26 @@ def read_kept(
         OSError: a picture file has gone.
     """
     wanted = list(paths) if rows is None else [paths[row] for row in rows.tolist()]
-    source, seconds = fingerprint(paths, base, size)
+    digest, seconds = fingerprint(paths, base, size)
     if seconds < KEEP_FROM:
         return read_pictures(wanted, size)
-    for place in kept:
+    files = [place.with_name(f"{place.name}-{digest}.npy") for place in kept]
+    for file in files:
         try:
-            return _mapped(place, source, len(paths), rows)
+            return _mapped(file, len(paths), rows)
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except (UnusableError, OSError) as error:
-            say(f"{place} {error}: the pictures are decoded again.")
+        except Exception as error:  # a file that is cut off surfaces as an error of almost any kind
+            say(f"{file} cannot be read ({error}): the pictures are decoded again.")
     if 2 * len(wanted) < len(paths):
         return read_pictures(wanted, size)
     problems = []
-    for place in kept:
+    for file in files:
         try:
-            _build(place, paths, size, source)
-            return _mapped(place, source, len(paths), rows)
-        except (UnusableError, OSError) as error:
-            problems.append(f"{place}: {error}")
+            _build(file, paths, size)
+            return _mapped(file, len(paths), rows)
+        except OSError as error:
+            problems.append(f"{file}: {error}")
     say(f"Decoded pictures are not kept, so they are decoded at each load. {'; '.join(problems)}")
     return read_pictures(wanted, size)
 
@@ -93,11 +87,11 @@ def fingerprint(paths: Sequence[Path], base: Path, size: int | None) -> tuple[st
         known = os.stat(path)
         total += known.st_size
         digest.update(os.fsencode(f"\0{path.removeprefix(start)}\0{known.st_size} {known.st_mtime_ns}"))
-    return digest.hexdigest(), len(paths) * SECONDS_PER_FILE + total * SECONDS_PER_BYTE
+    return digest.hexdigest()[:16], len(paths) * SECONDS_PER_FILE + total * SECONDS_PER_BYTE
 
 
 def places(base: Path, name: str, split: str, size: int | None, root: Path | None) -> tuple[Path, ...]:
-    """Where the pixels of a split may be kept, the first choice first: in `root`, then in the user's cache.
+    """Where the pixels of a split may be kept, without the digest: in `root`, else in the user's cache.
 
     Args:
         base: the folder with the picture files; the name in the user's cache is its own.
@@ -106,7 +100,7 @@ def places(base: Path, name: str, split: str, size: int | None, root: Path | Non
         size: what the pictures are scaled to, or None.
         root: where data lie; None for a folder of a person's own, in which nothing is written.
     """
-    ending = f"{split}{'' if size is None else f'-{size}'}.npy"
+    ending = f"{split}{'' if size is None else f'-{size}'}"
     found = [] if root is None else [root / FOLDER / f"{name}-{ending}"]
     with suppress(RuntimeError):  # a user without a home
         whole = base.resolve()
@@ -115,68 +109,44 @@ def places(base: Path, name: str, split: str, size: int | None, root: Path | Non
     return tuple(found)
 
 
-def _about(place: Path) -> Path:
-    return place.with_suffix(".json")
-
-
-def _build(place: Path, paths: Sequence[Path], size: int | None, source: str) -> None:
-    """Decode pictures into the file `place`, which appears whole or not at all; an older one is replaced.
+def _build(file: Path, paths: Sequence[Path], size: int | None) -> None:
+    """Decode pictures into a file, which appears whole or not at all; those of former picture files are deleted.
 
     Raises:
         ValueError: a file is not a readable image (named), or sizes differ and no `size` was given.
-        OSError: nothing can be written there, space is short, or what lies there is not known to be a cache.
+        OSError: nothing can be written there, or space is short.
     """
-    if place.exists() and not _about(place).exists():
-        raise FileExistsError(errno.EEXIST, f"what lies there has no {_about(place).name}, so it is left as it is")
-    blocks, sums = decode(paths, size), []
+    blocks = decode(paths, size)
     first = next(blocks)
     shape = (len(paths), *first.shape[1:])
     length = math.prod(shape)
     # Names of their own: two processes that build at once must not write into one file.
-    with replacing(place, unique=True) as part:
-        if (free := shutil.disk_usage(place.parent).free) < 2 * length:  # refuse to be what fills a disk
+    with replacing(file, unique=True) as part:
+        if (free := shutil.disk_usage(file.parent).free) < 2 * length:  # refuse to be what fills a disk
             raise OSError(errno.ENOSPC, f"{length / 1e6:,.0f} MB would be more than half of the {free / 1e6:,.0f} free")
-        say(f"Decoding {len(paths):,} pictures into {place} ({length / 1e6:,.0f} MB, may be deleted).")
+        say(f"Decoding {len(paths):,} pictures into {file} ({length / 1e6:,.0f} MB, may be deleted).")
         # Written, not mapped: on a full disk that is an error here, where a map would end the process.
-        with part.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        with part.open("wb") as written:
+            np.lib.format.write_array_header_1_0(written, {"descr": "|u1", "fortran_order": False, "shape": shape})
             for block in chain([first], blocks):
-                file.write(block.data)
-                sums.append(zlib.crc32(block.data))
-        # Before the pixels: after a crash between the two, sums that do not fit tell that these are others.
-        with replacing(_about(place), unique=True) as about:
-            about.write_text(json.dumps({"source": source, "block": len(first), "sums": sums}), encoding="utf-8")
+                written.write(block.data)
+    name, _, digest = file.stem.rpartition("-")
+    for former in file.parent.glob(f"{name}-{'[0-9a-f]' * len(digest)}.npy"):
+        if former != file:
+            with suppress(OSError):  # another process may have deleted it, or maps it where that forbids it
+                former.unlink()
 
 
-def _mapped(place: Path, source: str, count: int, rows: Int64[Tensor, " M"] | None) -> UInt8[Tensor, "M 3 H W"]:
+def _mapped(file: Path, count: int, rows: Int64[Tensor, " M"] | None) -> UInt8[Tensor, "M 3 H W"]:
     """The pictures kept in a file: all of them as a private map of it, or a copy of some rows.
-
-    Args:
-        place: the file with the pixels.
-        source: what its pictures must have been made from.
-        count: how many there must be.
-        rows: those wanted, of whose blocks the checksums are compared; None for all.
 
     Raises:
         FileNotFoundError: there are none.
-        OSError: they cannot be read.
-        UnusableError: they are others, or damaged.
+        OSError, ValueError, EOFError: they cannot be read, or are cut off.
     """
-    try:
-        about = json.loads(_about(place).read_text(encoding="utf-8"))
-        if about["source"] != source:
-            raise UnusableError("was made from other files than there are now")
-        pixels = np.load(place, mmap_mode="c")
-        length, sums = about["block"], about["sums"]
-        blocks = range(len(sums)) if rows is None else (rows // length).unique().tolist()
-        bar = tqdm(blocks, desc=f"Checking {place.name}", delay=2, leave=False)
-        whole = (pixels.dtype, *pixels.shape[:2], len(sums)) == (np.uint8, count, 3, -(-count // length))
-        if not whole or any(zlib.crc32(pixels[n * length : (n + 1) * length].data) != sums[n] for n in bar):
-            raise UnusableError("is damaged (a checksum does not fit)")
-    except (OSError, UnusableError):
-        raise
-    except Exception as error:  # a wrong byte in the head of either file surfaces as an error of almost any kind
-        raise UnusableError(f"is damaged or cut off ({error})") from error
+    pixels = np.load(file, mmap_mode="c")
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[:2] != (count, 3):
+        raise ValueError(f"it holds {pixels.dtype} {[*pixels.shape]}")
     images = torch.from_numpy(np.asarray(pixels))
     return images if rows is None else images[rows]
 

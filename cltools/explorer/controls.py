@@ -23,16 +23,6 @@ Kind = Literal["select", "check", "number", "range", "edge"]
 
 HIDDEN = {"start", "ramp", "strength", "anneal"}
 """Schedules: an explorer shows a moment, at full strength."""
-LABELS = {
-    "positives.k": "candidates k",
-    "positives.weighting": "mined weights",
-    "positives.augmented_share": "augmented share",
-    "positives.temperature": "soft weights' τ",
-    "positives.min_cosine": "gate: cosine from",
-    "positives.min_weight": "gate: soft weight from",
-    "positives.by": "mined near",
-    "positives.pick": "pick at random",
-}
 HELP = {
     "active": "The side whose rules the controls change.",
     "rule": "How negatives are chosen: the rule's class in code.",
@@ -48,14 +38,6 @@ HELP = {
     "closest": "Keys closer than this edge are suspected to be false negatives, and dropped.",
     "beyond": "Keys farther than this edge are too easy, and dropped.",
     "temperature": "What the loss divides cosines by. It changes forces, and what is chosen only where force decides.",
-    "positives.k": "How many of the closest keys may be mined.",
-    "positives.weighting": "softmax: the accepted by a softmax of their cosines; uniform: the accepted alike.",
-    "positives.augmented_share": "The other view's weight, the mined have the rest; empty: as one among them.",
-    "positives.temperature": "Of the softmax that weighs the mined.",
-    "positives.min_cosine": "Candidates of a smaller cosine are not accepted; empty: no such gate.",
-    "positives.min_weight": "Candidates of a smaller soft weight are not accepted; mean: 1/k; empty: no such gate.",
-    "positives.by": "Whose closest keys are mined: the positive's, the anchor's, or by the larger of both cosines.",
-    "positives.pick": "That many of the candidates, drawn at random; empty: all.",
 }
 BELOW = re.compile(r'^ +(\w+): [^\n]+\n +"""(.+?)"""', re.MULTILINE | re.DOTALL)
 """A field of a class, and the text below it."""
@@ -199,9 +181,9 @@ def _settings(prefix: str, rule: Any, hidden: set[str]) -> list[Control]:
         if f.name in hidden or f.name.endswith("_from"):
             continue
         name, hint, value = f"{prefix}.{f.name}", hints[f.name], getattr(rule, f.name)
-        label = LABELS.get(name, f.name.replace("_", " "))
+        label = f"{'mined ' if prefix == 'positives' else ''}{f.name.replace('_', ' ')}"
         below = _words(type(rule)).get(f.name, "")  # type: ignore[arg-type]  # a class has a hash
-        words = f"{HELP.get(name) or below} In code: {f.name}".lstrip()
+        words = f"{below} In code: {f.name}".lstrip()
         optional = get_origin(hint) in (Union, UnionType) and type(None) in get_args(hint)
         if get_origin(hint) is Literal:
             found.append(_select(name, label, value, get_args(hint), "more", help=words))

@@ -2,5 +2,3 @@
 
 from cltools.interop.loss import ContrastiveLoss, MemoryBank
 from cltools.interop.miner import as_metric_learning_miner, mined_pairs
-
-__all__ = ["ContrastiveLoss", "MemoryBank", "as_metric_learning_miner", "mined_pairs"]

@@ -71,9 +71,7 @@ def rank_band(
     hardest, close = rank_count(drop_closest, score.shape[1]), rank_count(keep_within, score.shape[1])
     hard_edge, easy_edge = rank_edges(score, own, (hardest, close))
     return band_codes(
-        score,
-        hard=score >= hard_edge if hardest else None,
-        easy=score < easy_edge if close < score.shape[1] else None,
+        score, hard=score >= hard_edge if hardest else None, easy=score < easy_edge if close < score.shape[1] else None
     )
 
 

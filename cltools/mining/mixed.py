@@ -77,10 +77,7 @@ class MixedNegatives(AllNegatives):
         a = uniform(self.pairs)[:, :, None]
         b = uniform(self.with_anchor)[:, :, None] / 2
         mixed = torch.cat(
-            [
-                a * drawn(self.pairs) + (1 - a) * drawn(self.pairs),
-                b * z[:, None] + (1 - b) * drawn(self.with_anchor),
-            ],
+            [a * drawn(self.pairs) + (1 - a) * drawn(self.pairs), b * z[:, None] + (1 - b) * drawn(self.with_anchor)],
             dim=1,
         )
         return normalize(torch.where(count[:, :, None] > 0, mixed, -z[:, None]), dim=2)

@@ -14,13 +14,9 @@ from cltools.training.record import RECORD
 from cltools.training.run import confusion_file
 
 PROTOCOLS_OF: dict[str, tuple[str, ...] | None] = {
-    "default": None,
-    "knn": ("knn200", "knn10"),
-    "probe": ("probe",),
-    "linear": ("linear",),
-    "finetune": ("finetune1", "finetune10"),
-    "all": PROTOCOLS,
-}
+    "default": None, "knn": ("knn200", "knn10"), "probe": ("probe",), "linear": ("linear",),
+    "finetune": ("finetune1", "finetune10"), "all": PROTOCOLS,
+}  # fmt: skip
 """What a value of `--protocol` runs; None is the default of `cltools.evaluate`."""
 
 

@@ -1,56 +1,52 @@
 """Snapshots to ship: `python -m cltools snapshot` trains a preset and keeps its embeddings on the way."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from cltools import presets
 from cltools.errors import CltoolsError
-from cltools.presets import laptop, preset
-from cltools.snapshot.snapshot import Snapshot
 from cltools.snapshot.taking import Recorder
 from cltools.training import fit
 from cltools.training.inputs import training_images
 
 
-@dataclass(frozen=True)
-class SnapshotFlags:
-    """Train a preset, and keep what it thinks of some training images at several epochs, in one file."""
+def make_snapshot(
+    preset: str,
+    out: Path,
+    after: tuple[int, ...] = (1, 5, 10, 20, 30),
+    n: int = 1500,
+    seed: int = 0,
+    laptop: bool = False,
+    root: str | None = None,
+    device: str = "auto",
+) -> str:
+    """Train a preset, and keep what it thinks of some training images at several epochs, in one file.
 
-    preset: str
-    """IMAGES-METHOD, such as shapes-potential."""
-    out: Path
-    """The snapshot, .npz; a file that is there is replaced."""
-    after: tuple[int, ...] = (1, 5, 10, 20, 30)
-    """Epochs after which embeddings are kept."""
-    n: int = 1500
-    """Training images, at most."""
-    seed: int = 0
-    """Seed of the run, of the images drawn and of their views."""
-    laptop: bool = False
-    """The CPU setting of any preset."""
-    root: str | None = None
-    """Where images lie; else the variable CLTOOLS_DATA, else data/."""
-    device: str = "auto"
-    """"auto" is CUDA where there is one."""
+    Args:
+        preset: IMAGES-METHOD, such as shapes-potential.
+        out: The snapshot, .npz; a file that is there is replaced. The run itself is not kept.
+        after: Epochs after which embeddings are kept.
+        n: Training images, at most.
+        seed: Seed of the run, of the images drawn and of their views.
+        laptop: The CPU setting of any preset.
+        root: Where images lie; else the variable CLTOOLS_DATA, else data/.
+        device: "auto" is CUDA where there is one.
 
-
-def make_snapshot(flags: SnapshotFlags) -> Snapshot:
-    """Train, take and save; the run itself is not kept.
+    Returns:
+        A line that says what was kept.
 
     Raises:
         ValueError: no such preset, or epochs that its training does not reach.
     """
-    experiment = laptop(preset(flags.preset)) if flags.laptop else preset(flags.preset)
+    experiment = presets.laptop(presets.preset(preset)) if laptop else presets.preset(preset)
     last = experiment.training.epochs
-    if not flags.after or not all(1 <= epoch <= last for epoch in flags.after):
-        raise CltoolsError(f"snapshot: after is {flags.after}; name epochs from 1 to {last}, {flags.preset}'s last.")
-    experiment = replace(
-        experiment,
-        data=replace(experiment.data, root=flags.root),
-        training=replace(experiment.training, device=flags.device),
-        seed=flags.seed,
-    )
+    if not after or not all(1 <= epoch <= last for epoch in after):
+        raise CltoolsError(f"snapshot: after is {after}; name epochs from 1 to {last}, {preset}'s last.")
+    data, training = replace(experiment.data, root=root), replace(experiment.training, device=device)
+    experiment = replace(experiment, data=data, training=training, seed=seed)
     images, _ = training_images(experiment)
-    recorder = Recorder(images, flags.n, flags.seed, epochs=flags.after)
+    recorder = Recorder(images, n, seed, epochs=after)
     snapshot = recorder.snapshot(fit(experiment, images=images, callbacks=[recorder]))
-    snapshot.save(flags.out)
-    return snapshot
+    snapshot.save(out)
+    epochs, size = ", ".join(map(str, snapshot.epochs)), out.stat().st_size / 2**20
+    return f"{out}: {len(snapshot):,} images after epochs {epochs}, {size:.1f} MiB"

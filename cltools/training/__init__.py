@@ -5,5 +5,3 @@ from cltools.training.history import History
 from cltools.training.run import Run
 from cltools.training.step import StepInfo
 from cltools.training.tensorboard import TensorBoard
-
-__all__ = ["History", "Run", "StepInfo", "Stopped", "TensorBoard", "fit"]

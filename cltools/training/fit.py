@@ -50,15 +50,7 @@ from cltools.training.inputs import (
     resolved_parts,
     training_images,
 )
-from cltools.training.learner import (
-    Learner,
-    equalise,
-    learn_from,
-    make_learner,
-    resolve_device,
-    set_rate,
-    statistics,
-)
+from cltools.training.learner import Learner, equalise, learn_from, make_learner, resolve_device, set_rate, statistics
 from cltools.training.record import read_run_record, stretch_here
 from cltools.training.replay import Replay
 from cltools.training.run import CHECKPOINT, CONFIG, FILES, Run, read_config
@@ -425,7 +417,9 @@ class Training:
                     self._stop_within(progress)
         metrics = progress.sums.fetch()
         _check_weights(learner)
-        average_statistics(learner)
+        # As one process would have them: they move by a share of what each group measures, so their mean over ranks is
+        # that of all groups; training reads none of them, so once per epoch is enough.
+        learner.ranks.average_(statistics(learner))
         seconds = time.perf_counter() - began
         views = steps * settings.batch * settings.views
         return {"epoch": progress.epoch + 1, **metrics, "seconds": seconds, "views_per_second": views / seconds}
@@ -521,15 +515,6 @@ def _check_weights(learner: Learner) -> None:
     finite = torch.stack([parameter.isfinite().all() for parameter in learner.encoder.parameters()])
     if not finite.all():
         raise diverged(f"The weights were not finite after step {learner.step}")
-
-
-def average_statistics(learner: Learner) -> None:
-    """Running statistics as one process would have them.
-
-    They move by a share of what each group measures, so their mean over ranks is that of all groups; training reads
-    none of them, so once per epoch is enough.
-    """
-    learner.ranks.average_(statistics(learner))
 
 
 @contextmanager

@@ -151,13 +151,9 @@ class EpochSums:
     def state_dict(self) -> dict[str, Any]:
         """This rank's sums so far; loads with `weights_only=True`."""
         return {
-            "loss": self.loss,
-            "keys": self.tally.keys,
-            "same_class": self.tally.same_class,
-            "anchors": self.tally.anchors,
-            "bad_step": self.bad_step,
-            "steps": self.steps,
-        }
+            "loss": self.loss, "bad_step": self.bad_step, "steps": self.steps,
+            "keys": self.tally.keys, "same_class": self.tally.same_class, "anchors": self.tally.anchors,
+        }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from sums that `state_dict` gave."""

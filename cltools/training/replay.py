@@ -9,7 +9,6 @@ Whatever else Python decides or counts within a step is decided once, when the s
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -19,19 +18,11 @@ from cltools.training.learner import Learner, set_rate
 from cltools.training.step import Batch, Rules, StepResult, enqueue, train_step, update
 
 
-@runtime_checkable
-class Graph(Protocol):
-    """What can be done again: a CUDA graph."""
-
-    def replay(self) -> None:
-        """Do it."""
-
-
 @dataclass
 class Recording:
     """A recorded update, and the memory that it reads and writes."""
 
-    graph: Graph
+    graph: torch.cuda.CUDAGraph
     batch: Batch
     rate: Tensor
     result: StepResult

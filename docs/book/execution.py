@@ -8,7 +8,7 @@ import nbformat
 from nbclient.exceptions import CellControlSignal, CellExecutionError, DeadKernelError
 
 from cltools.errors import CltoolsError
-from cltools.lab import run_cells
+from course.running import run_cells
 
 
 def executed(path: Path) -> nbformat.NotebookNode:

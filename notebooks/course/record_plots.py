@@ -34,13 +34,7 @@ def gains(records: Comparison, arms: Sequence[str], figure: str = "knn200", *, a
 
 
 def draw_gains(
-    axes: Axes,
-    records: Comparison,
-    arms: Sequence[str],
-    figure: str,
-    *,
-    against: str,
-    later: Comparison | None = None,
+    axes: Axes, records: Comparison, arms: Sequence[str], figure: str, *, against: str, later: Comparison | None = None
 ) -> None:
     """A row an arm, the first on top; hollow dots for the arms that later records hold too."""
     also = set() if later is None else {*later.frame.index.unique("arm")}

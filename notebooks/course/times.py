@@ -19,8 +19,9 @@ import torch
 
 from cltools.errors import CltoolsError, unknown
 from cltools.files import write_text
-from cltools.lab import PROJECT, notebooks, run_cells
+from cltools.lab import PROJECT, notebooks
 from cltools.provenance import commit, device_name
+from course.running import run_cells
 
 CORES = 2
 OVERRUN, FLOOR = 5.0, 5.0

@@ -88,11 +88,7 @@ BASE = {0: 70.0, 1: 68.0, 2: 71.0}
 
 PAIRED = Cases(
     right={0: 72.0, 1: 70.1, 2: 73.0},
-    forms=[
-        {0: np.float32(72), 1: torch.tensor(70.1), 2: 73},
-        {2: 73.0, 1: 70.1, 0: 72.0},
-        {0: 72.0, 1: 67.0, 2: 71.0},
-    ],
+    forms=[{0: np.float32(72), 1: torch.tensor(70.1), 2: 73}, {2: 73.0, 1: 70.1, 0: 72.0}, {0: 72.0, 1: 67.0, 2: 71.0}],
     wrong_type=(71.2, "give both by seed"),
     mistakes=[
         ([72.0, 70.1, 73.0], "one mean does not tell what chance does"),

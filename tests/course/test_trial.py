@@ -24,13 +24,7 @@ QUICK = CompareFlags("digits", Path("none.json"), warm_epochs=1, epochs=2, holdo
 
 
 def explored(**changes: Any) -> Session:
-    asked = {
-        "rule": "RankBand",
-        "positive_rule": "AugmentedView",
-        "drop_closest": 0.1,
-        "keep_within": 0.5,
-        **changes,
-    }
+    asked = {"rule": "RankBand", "positive_rule": "AugmentedView", "drop_closest": 0.1, "keep_within": 0.5, **changes}
     return Session(made(200)).set(asked)
 
 

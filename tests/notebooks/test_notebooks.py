@@ -17,7 +17,7 @@ from executed import keep
 from exercises import exercises_of
 from nbclient.exceptions import CellExecutionError
 
-from cltools.lab import run_cells
+from course.running import run_cells
 from course.times import over_budget
 
 HERE = Path(__file__).parent

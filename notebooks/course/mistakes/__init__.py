@@ -8,12 +8,7 @@ from course.mistakes.batch_statistics import shared_batch_statistics
 from course.mistakes.effect import Effect
 from course.mistakes.enqueue import enqueue_between_terms
 from course.mistakes.half_precision import exponentials_in_half_precision
-from course.mistakes.on_similarities import (
-    compare_losses,
-    forget_to_normalise,
-    keep_own_key,
-    push_mined_keys,
-)
+from course.mistakes.on_similarities import compare_losses, forget_to_normalise, keep_own_key, push_mined_keys
 from course.mistakes.own_key import own_key_in_queue
 from course.mistakes.training_mode import probe_in_training_mode
 from course.mistakes.tuned_thresholds import threshold_by_test_labels

@@ -28,10 +28,7 @@ def forget_to_normalise(s: Similarities, *, length: float) -> Similarities:
     scale = length**2
     positive_keys = None if s.positive_keys is None else s.positive_keys * scale
     return replace(
-        s,
-        anchor_keys=s.anchor_keys * scale,
-        positive_keys=positive_keys,
-        anchor_positive=s.anchor_positive * scale,
+        s, anchor_keys=s.anchor_keys * scale, positive_keys=positive_keys, anchor_positive=s.anchor_positive * scale
     )
 
 

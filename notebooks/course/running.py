@@ -1,0 +1,45 @@
+"""A notebook's cells run in a new kernel, as a reader runs them."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+
+from cltools.lab import PROJECT, SHARING
+
+CELL_SECONDS = 900
+"""Far above any cell of the course: it ends a hung kernel."""
+
+
+def run_cells(
+    notebook: nbformat.NotebookNode,
+    folder: Path,
+    environment: Mapping[str, str],
+    on_cell_start: Callable[..., Any] | None = None,
+) -> None:
+    """Run all cells in place in a new kernel, as they would in JupyterLab: for the book, the times and the tests.
+
+    Args:
+        notebook: gets the outputs.
+        folder: where the kernel works; the course writes to `../runs` from there.
+        environment: of the kernel.
+        on_cell_start: called with `cell` and `cell_index`.
+
+    Raises:
+        nbclient.exceptions.CellControlSignal: a cell failed or hung.
+        nbclient.exceptions.DeadKernelError: the kernel ended.
+    """
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_SECONDS,
+        startup_timeout=120,
+        kernel_name="python3",
+        store_widget_state=False,
+        resources={"metadata": {"path": str(folder)}},
+        on_cell_start=on_cell_start,
+    )
+    found = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), str(PROJECT / "notebooks")]))
+    client.execute(env={**SHARING, **environment, "PYTHONPATH": found})  # so that `course` is found

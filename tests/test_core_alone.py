@@ -7,6 +7,7 @@ import tomllib
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
@@ -121,6 +122,7 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_core_needs_torch_numpy_and_jaxtyping_alone() -> None:
     done = run(BLOCK + USE)
     assert done.returncode == 0 and done.stdout == "done\n", done.stderr[-3000:]

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from cltools.config import Experiment
 from cltools.ranks import Ranks, joined
 from cltools.training import Run, Stopped, fit
-from cltools.training.fit import average_statistics
-from cltools.training.learner import make_learner
+from cltools.training.learner import make_learner, statistics
 from cltools.training.step import Batch, train_step
 from cltools.views import ViewSettings
 
@@ -90,7 +89,7 @@ def trajectory(case: str, *, seed: int = 0) -> dict[str, list[Tensor]]:
         if learner.memory is not None:
             seen["id"].append(learner.memory.queue.ids.clone())
             seen["key"].append(learner.memory.queue.keys.clone())
-    average_statistics(learner)
+    learner.ranks.average_(statistics(learner))
     modules = [learner.encoder] if learner.memory is None else [learner.encoder, learner.memory.copy]
     seen["statistic"] = [b.flatten().float() for module in modules for b in module.buffers()]
     return seen

@@ -73,9 +73,9 @@ def test_a_grid_has_a_band_a_pair_and_as_many_keys_by_chance() -> None:
         assert f"random-{upper - lower:g}" in found
     for share in (0.2, 0.3, 0.7, 0.9):
         assert found[f"random-{share}"] == replace(moco, negatives=RandomNegatives(share))
-    for lowers, uppers in (((0.5,), (0.5, 0.1)), ((0.0,), (1.0,))):
-        with pytest.raises(ValueError, match=r"No pair of lowers \[0\.\d\] and uppers \[.*\] is a band"):
-            grid_of("digits", lowers, uppers)
+    for drop_closest, keep_within in (((0.5,), (0.5, 0.1)), ((0.0,), (1.0,))):
+        with pytest.raises(ValueError, match=r"No band drops \[0\.\d\] and keeps within \[.*\]"):
+            grid_of("digits", drop_closest, keep_within)
     with pytest.raises(ValueError, match="drop_closest < keep_within"):
         grid_of("digits", (-0.1,), (1.0,))
     with pytest.raises(ValueError, match="Unknown preset 'digit-moco'"):
@@ -164,7 +164,7 @@ def test_with_a_holdout_arms_are_measured_on_images_that_none_has_seen(
     monkeypatch.setattr(comparing, "fit", spy)
     monkeypatch.setattr(comparing, "evaluation_images", no_test)
     out = tmp_path / "a.json"
-    record = compare(small(out, seeds=(1,), only=(), lowers=(0.1,), uppers=(0.5,), holdout=0.2))
+    record = compare(small(out, seeds=(1,), only=(), drop_closest=(0.1,), keep_within=(0.5,), holdout=0.2))
     assert [(row["arm"], row["seed"]) for row in record["rows"]] == [
         (arm, 1) for arm in ("moco", "band-0.1-0.5", "random-0.4")
     ]
@@ -269,14 +269,14 @@ def test_another_warm_start_is_not_gone_on_from(done: tuple[Path, dict[str, Any]
         ({"epochs": 0}, "both must be at least 1"),
         ({"warm_epochs": 0}, "both must be at least 1"),
         ({"only": ("bund",)}, r"Unknown arm 'bund'\. Did you mean band"),
-        ({"lowers": (0.1,)}, "takes both lowers and uppers"),
+        ({"drop_closest": (0.1,)}, "takes both drop_closest and keep_within"),
         (
             {"every": 1},
             r"every=1 with holdout=0; curves are measured on images held out, never on test.* Give --holdout",
         ),
         ({"every": 0, "holdout": 0.2}, r"every=0 with holdout=0\.2"),
         (
-            {"lowers": (0.1,), "uppers": (0.5,), "only": ("bands",)},
+            {"drop_closest": (0.1,), "keep_within": (0.5,), "only": ("bands",)},
             r"Unknown arm 'bands'\. Known: band-0\.1-0\.5, moco",
         ),
         ({"images": "cifar"}, r"Unknown images 'cifar'\. Did you mean cifar10"),

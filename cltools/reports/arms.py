@@ -51,7 +51,7 @@ def arms_of(images: str) -> dict[str, Experiment]:
     }
 
 
-def grid_of(images: str, lowers: Sequence[float], uppers: Sequence[float]) -> dict[str, Experiment]:
+def grid_of(images: str, drop_closest: Sequence[float], keep_within: Sequence[float]) -> dict[str, Experiment]:
     """The baseline, a band for every pair of edges that is one, and for each as many keys by chance.
 
     Edges are rank shares. From 0 to 1 a band keeps every key, which is the baseline, so that pair is left out.
@@ -60,9 +60,10 @@ def grid_of(images: str, lowers: Sequence[float], uppers: Sequence[float]) -> di
         ValueError: no such images, an edge that is no share, or no pair that is a band.
     """
     moco = preset(f"{images}-{BASELINE}")
-    pairs = [(low, up) for low, up in product(sorted({*lowers}), sorted({*uppers})) if low < up and (low, up) != (0, 1)]
+    every = product(sorted({*drop_closest}), sorted({*keep_within}))
+    pairs = [(low, up) for low, up in every if low < up and (low, up) != (0, 1)]
     if not pairs:
-        raise CltoolsError(f"No pair of lowers {[*lowers]} and uppers {[*uppers]} is a band; a lower edge lies below.")
+        raise CltoolsError(f"No band drops {[*drop_closest]} and keeps within {[*keep_within]}: that must be larger.")
     bands = {f"band-{low:g}-{up:g}": replace(moco, negatives=RankBand(low, up)) for low, up in pairs}
     shares = sorted({round(up - low, 6) for low, up in pairs})  # 0.3 − 0.1 and 0.5 − 0.3 are one share
     chance = {chance_name(share): replace(moco, negatives=RandomNegatives(share)) for share in shares}

@@ -49,9 +49,9 @@ class CompareFlags:
     """Epochs of each arm, from the warm start."""
     only: tuple[str, ...] = ()
     """These arms alone, and the baseline; all where none is named."""
-    lowers: tuple[float, ...] = ()
-    """With --uppers: a grid of bands, and as many keys by chance, in place of the rules. Shares dropped as closest."""
-    uppers: tuple[float, ...] = ()
+    drop_closest: tuple[float, ...] = ()
+    """With --keep-within: a grid of bands, and as many keys by chance, in place of the rules."""
+    keep_within: tuple[float, ...] = ()
     """Shares beyond which the bands of the grid drop keys."""
     holdout: float = 0.0
     """Keep this share of the training images from every arm, another for each seed, and measure on it, not on test."""
@@ -72,8 +72,8 @@ class CompareFlags:
             raise CltoolsError("compare: seeds is empty; name at least one.")
         if self.epochs < 1 or self.warm_epochs < 1:
             raise CltoolsError(f"compare: {self.warm_epochs} and {self.epochs} epochs; both must be at least 1.")
-        if bool(self.lowers) != bool(self.uppers):
-            raise CltoolsError("compare: a grid takes both lowers and uppers; give the other one too.")
+        if bool(self.drop_closest) != bool(self.keep_within):
+            raise CltoolsError("compare: a grid takes both drop_closest and keep_within; give the other one too.")
         if self.every is not None and not (self.holdout and self.every >= 1):
             raise CltoolsError(
                 f"compare: every={self.every} with holdout={self.holdout:g}; curves are measured on images held out, "
@@ -85,7 +85,7 @@ class CompareFlags:
 
     def arms(self) -> dict[str, Experiment]:
         """What may be compared: every rule and control, or a grid of bands."""
-        return grid_of(self.images, self.lowers, self.uppers) if self.lowers else arms_of(self.images)
+        return grid_of(self.images, self.drop_closest, self.keep_within) if self.drop_closest else arms_of(self.images)
 
     def chosen(self) -> dict[str, Experiment]:
         """The arms to train, the baseline first, each with the budget."""

@@ -57,8 +57,6 @@ class TensorBoard:
         """A new file, which says that what older ones hold does not count."""
         from torch.utils.tensorboard import SummaryWriter
 
-        if self._writer is not None:
-            self._writer.close()
         self._written = 0
         self._writer = SummaryWriter(str(self.folder), purge_step=1)
-        weakref.finalize(self, self._writer.close)  # training may end at any epoch; closing twice does nothing
+        weakref.finalize(self, self._writer.close)  # training may end at any epoch

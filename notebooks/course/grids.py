@@ -36,23 +36,23 @@ class Grid:
     """One number for each pair of edges, NaN where the pair is no band.
 
     Attributes:
-        lowers: the edges above which keys are dropped, as shares of all keys.
-        uppers: the edges beyond which they are.
+        drop_closest: the edges above which keys are dropped, as shares of all keys.
+        keep_within: the edges beyond which they are.
         values: [L, U].
     """
 
-    lowers: tuple[float, ...]
-    uppers: tuple[float, ...]
+    drop_closest: tuple[float, ...]
+    keep_within: tuple[float, ...]
     values: Float64[Tensor, "L U"]
 
     def at(self, rule: NegativeRule) -> tuple[float, float] | None:
         """Where a rule lies on the map, in cells from the first; None beyond it, or for no band of shares around z'."""
         if not _fits(rule):
             return None
-        for edges, share in ((self.uppers, rule.keep_within), (self.lowers, rule.drop_closest)):
+        for edges, share in ((self.keep_within, rule.keep_within), (self.drop_closest, rule.drop_closest)):
             if not edges[0] <= share <= edges[-1]:
                 return None
-        return _between(self.uppers, rule.keep_within), _between(self.lowers, rule.drop_closest)
+        return _between(self.keep_within, rule.keep_within), _between(self.drop_closest, rule.drop_closest)
 
 
 def _fits(rule: NegativeRule) -> TypeGuard[RankBand]:
@@ -86,18 +86,20 @@ def gains(records: Comparison, figure: str = "knn200", *, chance: bool = False) 
         chance: against as many keys by chance; else against `moco`, which is the band from 0 to 1.
     """
     bands = bands_of(records)
-    lowers, uppers = (tuple(sorted({edges[side] for edges in bands.values()})) for side in (0, 1))
-    values = torch.full((len(lowers), len(uppers)), math.nan, dtype=torch.float64)
+    drop_closest, keep_within = (tuple(sorted({edges[side] for edges in bands.values()})) for side in (0, 1))
+    values = torch.full((len(drop_closest), len(keep_within)), math.nan, dtype=torch.float64)
     for arm, (lower, upper) in bands.items():
         against = chance_name(upper - lower) if chance else BASELINE
         of_seed = records.gains(arm, figure, against=against)
-        values[lowers.index(lower), uppers.index(upper)] = statistics.fmean(of_seed.values())
-    if 0.0 in lowers and 1.0 in uppers:
+        values[drop_closest.index(lower), keep_within.index(upper)] = statistics.fmean(of_seed.values())
+    if 0.0 in drop_closest and 1.0 in keep_within:
         values[0, -1] = 0.0  # every key is kept: `moco` itself, and chance with a share of 1
-    return Grid(lowers, uppers, values)
+    return Grid(drop_closest, keep_within, values)
 
 
-def shares(s: Similarities, lowers: Sequence[float] = LOWERS, uppers: Sequence[float] = UPPERS) -> tuple[Grid, Grid]:
+def shares(
+    s: Similarities, drop_closest: Sequence[float] = LOWERS, keep_within: Sequence[float] = UPPERS
+) -> tuple[Grid, Grid]:
     """What each band keeps of all other keys, and how much of that is of the anchor's class, in percent; nothing mined.
 
     Each anchor's keys are ranked once, and every band is two places in the ranking.
@@ -109,15 +111,15 @@ def shares(s: Similarities, lowers: Sequence[float] = LOWERS, uppers: Sequence[f
     keys = s.own.shape[1]
     counted = [(~s.own).gather(1, order), (s.same_class & ~s.own).gather(1, order)]
     others, same = ([0, *each.sum(0).cumsum(0).tolist()] for each in counted)
-    kept, false = (torch.full((len(lowers), len(uppers)), math.nan, dtype=torch.float64) for _ in range(2))
-    for row, lower in enumerate(lowers):
-        for column, upper in enumerate(uppers):
+    kept, false = (torch.full((len(drop_closest), len(keep_within)), math.nan, dtype=torch.float64) for _ in range(2))
+    for row, lower in enumerate(drop_closest):
+        for column, upper in enumerate(keep_within):
             first, last = rank_count(lower, keys), rank_count(upper, keys)
             if lower < upper and others[last] > others[first]:
                 held = others[last] - others[first]
                 kept[row, column] = 100 * held / others[-1]
                 false[row, column] = 100 * (same[last] - same[first]) / held
-    return Grid((*lowers,), (*uppers,), kept), Grid((*lowers,), (*uppers,), false)
+    return Grid((*drop_closest,), (*keep_within,), kept), Grid((*drop_closest,), (*keep_within,), false)
 
 
 def of_snapshot(s: Similarities, rule: NegativeRule) -> Picture:
@@ -176,8 +178,8 @@ def draw(
         share = (value - low) / (high - low or 1.0)
         strong = max(share, 1 - share) > 0.8 if low < 0 else share > DARK
         axes.text(column, row, layout.format(value), ha="center", va="center", color="#FFFFFF" if strong else "#222222")
-    axes.set_xticks(range(len(grid.uppers)), [f"{100 * edge:g}" for edge in grid.uppers])
-    axes.set_yticks(range(len(grid.lowers)), [f"{100 * edge:g}" for edge in grid.lowers])
+    axes.set_xticks(range(len(grid.keep_within)), [f"{100 * edge:g}" for edge in grid.keep_within])
+    axes.set_yticks(range(len(grid.drop_closest)), [f"{100 * edge:g}" for edge in grid.drop_closest])
     axes.set(xlabel="keep within, % of the keys", ylabel="drop the closest, %", title=title)
     place = None if rule is None else grid.at(rule)
     if place is not None:

@@ -59,7 +59,7 @@ def test_a_band_that_holds_no_key_has_no_share() -> None:
 
 def test_gains_by_hand_and_every_key_is_moco() -> None:
     above = grids.gains(record())
-    assert (above.lowers, above.uppers) == ((0.0, 0.1), (0.5, 1.0))
+    assert (above.drop_closest, above.keep_within) == ((0.0, 0.1), (0.5, 1.0))
     assert above.values.tolist() == [[0.5, 0.0], [2.5, -2.0]]
     assert grids.gains(record(), chance=True).values.tolist() == [[0.0, 0.0], [3.5, -2.0]]
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from cltools.training import History as History, Run as Run, TensorBoard as TensorBoard, fit as fit
     from cltools.views import ViewSettings as ViewSettings, augment as augment
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _NAMES = {
     "config": "EvaluationSettings Experiment OutsideSettings TrainingSettings",

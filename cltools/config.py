@@ -42,7 +42,7 @@ class TrainingSettings:
     momentum: float = 0.99
     """Share of itself that the momentum copy keeps each step (MoCo)."""
     learning_rate: float = 0.06
-    """At batch 256; scaled with the batch."""
+    """Peak learning rate at a batch of 256; it is multiplied by batch/256."""
     warmup_epochs: float = 5.0
     """Epochs of linear growth of the learning rate from 0."""
     sgd_momentum: float = 0.9
@@ -59,7 +59,8 @@ class TrainingSettings:
     """Record the step as a CUDA graph and replay it, while rules rest and the queue is full: a small encoder otherwise
     waits for Python. One GPU, `chunk=None`; what an own backbone decides in Python is decided once."""
     chunk: int | None = None
-    """Anchors compared with the keys at a time, computed again in the backward pass, to save memory; None for all."""
+    """Anchors compared with the keys at once, to save memory: each chunk is computed again in the backward pass. None
+    compares all at once."""
     checkpoint_every: int = field(default=1, metadata={"decides": False})
     """Epochs between checkpoints; the last epoch always has one."""
 

@@ -13,8 +13,9 @@ from torch.utils.checkpoint import checkpoint
 from cltools.errors import CltoolsError
 from cltools.losses import LossSettings, info_nce
 from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities, select, similarities, terms
-from cltools.mining.handed_in import check_unit
+from cltools.mining.handed_in import as_tensor, check_unit
 from cltools.mining.rules import reads_now
+from cltools.mining.selection import check_rules
 
 Observer = Callable[[Similarities, Selection], None]
 
@@ -57,6 +58,8 @@ def contrastive_loss(
     if chunk is not None and chunk < 1:
         raise CltoolsError(f"chunk is {chunk}; it must be at least 1, or None for all anchors at once.")
 
+    check_rules(positive_rule, negative_rule)
+    anchor, positive, keys = (as_tensor(*each) for each in (("anchor", anchor), ("positive", positive), ("keys", keys)))
     for name, vectors in (("anchor", anchor), ("positive", positive), ("keys", keys)):
         check_unit(name, vectors, check)
     reads = reads_now(positive_rule, negative_rule)

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cltools.losses import Form, check_settings, full, negative_mass, positive_weight_of
+from cltools.losses import Form, check_settings, fitting, full, negative_mass, positive_weight_of
 from cltools.mining.bands import rank_count
-from cltools.mining.handed_in import Numbers, as_tensor
+from cltools.mining.handed_in import Numbers
 from cltools.mining.rules import NEUTRAL, Estimate
 
 
@@ -50,9 +50,7 @@ def info_nce_gradients(
         ValueError: as `info_nce`.
     """
     check_settings(temperature, form)
-    positive, negative = as_tensor("positive", positive), as_tensor("negative", negative)
-    positive_weight = None if positive_weight is None else as_tensor("positive_weight", positive_weight)
-    negative_weight = None if negative_weight is None else as_tensor("negative_weight", negative_weight)
+    positive, negative, positive_weight, negative_weight = fitting(positive, negative, positive_weight, negative_weight)
     s, w = full(positive) / temperature, positive_weight_of(positive, positive_weight)
     log_mass, _ = negative_mass(
         positive,

@@ -86,19 +86,7 @@ def info_nce(
     check_settings(temperature, form)
     if reduction not in get_args(Reduction):
         raise unknown("reduction of the loss", reduction, get_args(Reduction))
-    positive, negative = as_tensor("positive", positive), as_tensor("negative", negative)
-    positive_weight = None if positive_weight is None else as_tensor("positive_weight", positive_weight)
-    negative_weight = None if negative_weight is None else as_tensor("negative_weight", negative_weight)
-    if positive.ndim != 2 or negative.ndim != 2 or len(positive) != len(negative):
-        raise CltoolsError(
-            f"Cosines have shapes {list(positive.shape)} and {list(negative.shape)}; "
-            "give [B, 1+P] for the positives and [B, K] for the negatives of the same B anchors."
-        )
-    for name, weight, cosine in (("positive", positive_weight, positive), ("negative", negative_weight, negative)):
-        if weight is not None and weight.shape != cosine.shape:
-            raise CltoolsError(
-                f"{name}_weight has shape {list(weight.shape)}; give one per cosine, {list(cosine.shape)}."
-            )
+    positive, negative, positive_weight, negative_weight = fitting(positive, negative, positive_weight, negative_weight)
     w = positive_weight_of(positive, positive_weight)
     log_mass, _ = negative_mass(
         positive,
@@ -112,6 +100,26 @@ def info_nce(
     if reduction == "none":
         return loss
     return loss.mean() if reduction == "mean" else loss.sum()
+
+
+def fitting(
+    positive: Numbers, negative: Numbers, positive_weight: Numbers | None, negative_weight: Numbers | None
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Cosines and weights as tensors; raises ValueError where their shapes do not fit each other."""
+    positive, negative = as_tensor("positive", positive), as_tensor("negative", negative)
+    positive_weight = None if positive_weight is None else as_tensor("positive_weight", positive_weight)
+    negative_weight = None if negative_weight is None else as_tensor("negative_weight", negative_weight)
+    if positive.ndim != 2 or negative.ndim != 2 or len(positive) != len(negative):
+        raise CltoolsError(
+            f"Cosines have shapes {list(positive.shape)} and {list(negative.shape)}; "
+            "give [B, 1+P] for the positives and [B, K] for the negatives of the same B anchors."
+        )
+    for name, weight, cosine in (("positive", positive_weight, positive), ("negative", negative_weight, negative)):
+        if weight is not None and weight.shape != cosine.shape:
+            raise CltoolsError(
+                f"{name}_weight has shape {list(weight.shape)}; give one per cosine, {list(cosine.shape)}."
+            )
+    return positive, negative, positive_weight, negative_weight
 
 
 def combine(

@@ -101,7 +101,7 @@ def read_record(path: Path) -> dict[str, Any]:
         ValueError: it is damaged or foreign.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is no file; name a record (.json), such as `compare` and `bench rules` write.")
+        raise FileNotFoundError(f"{path} is no file; name a record (.json), such as `train` and `compare` write.")
     try:
         record: Any = json.loads(path.read_text())
     except ValueError as error:

@@ -37,7 +37,7 @@ def test_seeds_of_one_experiment_go_together_wherever_they_were_trained() -> Non
         data=replace(BASE.data, root="elsewhere", download=False),
         training=replace(BASE.training, device="cuda", checkpoint_every=7),
     )
-    check_seeds({A: (BASE, 30), B: (elsewhere, 30)})
+    check_seeds({A: (BASE, 30, {}), B: (elsewhere, 30, {})})
 
 
 @pytest.mark.parametrize(
@@ -51,4 +51,9 @@ def test_seeds_of_one_experiment_go_together_wherever_they_were_trained() -> Non
 )
 def test_other_runs_are_refused_by_what_differs(other: Experiment, epochs: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        check_seeds({A: (BASE, 30), B: (other, epochs)})
+        check_seeds({A: (BASE, 30, {}), B: (other, epochs, {})})
+
+
+def test_parts_given_as_objects_are_told_apart() -> None:
+    with pytest.raises(ValueError, match="parts given as objects"):
+        check_seeds({A: (BASE, 30, {}), B: (replace(BASE, seed=1), 30, {"optimizer": "torch.optim.AdamW"})})

@@ -181,3 +181,13 @@ def test_mass_by_rank_agrees_with_a_loop(seed: int, keys: int) -> None:
 def test_effective_negatives_count_equals() -> None:
     push = torch.tensor([[1.0, 1.0, 1.0, 1.0], [5.0, 0.0, 0.0, 0.0], [2.0, 2.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
     torch.testing.assert_close(effective_negatives(push), torch.tensor([4.0, 1.0, 2.0, 0.0]))
+
+
+def test_what_does_not_fit_is_refused_as_by_the_loss() -> None:
+    for bad in (
+        {"positive": [[0.5]], "negative": [[0.1], [0.2]]},
+        {"positive": [[0.5]], "negative": [[0.1, 0.2]], "negative_weight": [[1.0]]},
+    ):
+        for function in (info_nce, info_nce_gradients):
+            with pytest.raises(ValueError, match="shape"):
+                function(**bad, temperature=0.2)  # type: ignore[arg-type]

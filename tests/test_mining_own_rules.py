@@ -18,6 +18,7 @@ from cltools.mining import (
     AugmentedView,
     Band,
     Context,
+    CosineBand,
     Mined,
     NegativeRule,
     PositiveRule,
@@ -27,6 +28,7 @@ from cltools.mining import (
 )
 from cltools.mining.rules import reads_now, rule_class
 from cltools.presets import preset
+from cltools.snapshot import take_snapshot
 from cltools.testing import check_rule
 from cltools.training import fit
 
@@ -309,3 +311,37 @@ def test_own_rules_are_chosen_in_the_explorer() -> None:
     assert "Closest" in options["positive_rule"] and "Below" in options["rule"]
     assert {"positives.weight", "negatives.edge"} <= options.keys() and "positives.ramp" not in options
     assert (s.judgement.band == Band.MINED).sum() == 1
+
+
+@dataclass(frozen=True)
+class Turned(CosineBand):
+    """A band of another score."""
+
+    def score(self, s: Similarities, temperature: float) -> torch.Tensor:
+        return -s.anchor_keys
+
+
+@dataclass(frozen=True)
+class OtherImages(NegativeRule):
+    """Reads ids, and calls something else `by`."""
+
+    by: str = "id"
+    reads = frozenset({"ids"})
+
+    def judge(self, s: Similarities, context: Context) -> torch.Tensor:
+        assert s.ids is not None
+        return torch.where((s.ids[0][:, None] + s.ids[1]) % 2 == 0, Band.POTENTIAL, Band.OTHER).to(torch.int8)
+
+
+def test_a_band_of_another_score_cuts_that() -> None:
+    s = line([0.9, 0.1, -0.5])
+    band = select(s, AugmentedView(), Turned(above=0.0, by="anchor")).band[0].tolist()
+    assert band == [Band.EASY, Band.EASY, Band.POTENTIAL]
+
+
+def test_a_rule_that_reads_ids_is_diagnosed_and_explored() -> None:
+    run = fit(asked(AugmentedView(), OtherImages()), images=load_images("digits", limit=64))
+    told = run.diagnose(images=load_images("digits", limit=64), n=20)
+    assert told.anchors == 20
+    session = Session(take_snapshot(run, load_images("digits", limit=64), n=30))
+    assert {*session.judgement.band.tolist()} == {Band.OWN, Band.POTENTIAL, Band.OTHER}

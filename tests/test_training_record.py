@@ -322,5 +322,9 @@ def test_no_record_is_none_and_a_record_comes_back(tmp_path: Path) -> None:
 def test_a_config_that_cannot_be_read_tells_of_the_version_that_can(tmp_path: Path) -> None:
     config = tmp_path / "a" / "config.json"
     config.write_text(config.read_text().replace('"queue_size"', '"queue_length"'))
-    with pytest.raises(ValueError, match=r"config\.json cannot be read: .*queue_length.*cltools 0\.1"):
+    with pytest.raises(ValueError, match=r"config\.json cannot be read: .*queue_length.*queue_size"):
+        Run.load(tmp_path / "a")
+    first = config.read_text().replace('"queue_length"', '"queue_size"').replace('"rule": "AugmentedView",', "")
+    config.write_text(first)
+    with pytest.raises(ValueError, match=r"positives must name its rule.*cltools 0\.1"):
         Run.load(tmp_path / "a")

@@ -10,22 +10,24 @@ from cltools.errors import CltoolsError
 from cltools.evaluation.report import PROTOCOLS
 
 
-def check_seeds(runs: Mapping[Path, tuple[Experiment, int]]) -> None:
+def check_seeds(runs: Mapping[Path, tuple[Experiment, int, Mapping[str, str]]]) -> None:
     """Refuse runs that cannot be put together, before any is evaluated.
 
     Args:
-        runs: for each folder the experiment, and how many epochs are done.
+        runs: for each folder the experiment, how many epochs are done, and the parts given as objects.
 
     Raises:
         ValueError: runs that differ in more than the seed, which it names; two of one seed; or unlike numbers of
             epochs done.
     """
     seeds: dict[int, Path] = {}
-    (first, (experiment, epochs)), *_ = runs.items()
-    for path, (other, done) in runs.items():
+    (first, (experiment, epochs, given)), *_ = runs.items()
+    for path, (other, done, parts) in runs.items():
         unlike = [str(each) for each in differences(experiment, other) if each.decides and each.path != "seed"]
         if done != epochs:
             unlike.append(f"epochs done: {epochs} → {done}")
+        if parts != given:
+            unlike.append(f"parts given as objects: {dict(given)} → {dict(parts)}")
         if unlike:
             raise CltoolsError(
                 f"{first} and {path} differ in more than their seed: {'; '.join(unlike)}. Evaluate each by itself."

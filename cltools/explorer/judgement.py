@@ -121,6 +121,7 @@ def difference(a: Judgement, b: Judgement) -> Int8[ndarray, " N"]:
 def reference_score(s: Similarities, rule: NegativeRule, temperature: float) -> tuple[str, torch.Tensor]:
     """What a rule ranks keys by, with its name; the cosine to the anchor for rules that rank nothing."""
     by: Any = "margin" if isinstance(rule, MarginBand) else getattr(rule, "by", "anchor")
+    by = by if by in SCORES else "anchor"  # a reader's own rule may call something else `by`
     return SCORES[by], rule.score(s, temperature) if isinstance(rule, BANDS) else closeness(s, by)
 
 

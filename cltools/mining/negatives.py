@@ -130,7 +130,7 @@ class CosineBand(Moving, Rescalable, NegativeRule):
         """HARD from `below` on, EASY below `above`, POTENTIAL between."""
         # rounding puts a cosine just outside of [-1, 1], where an edge of -1 must cut nothing
         above = None if self.above == -1 else self.above
-        return value_band(closeness(s, self.by), above, self.below)
+        return value_band(self.score(s, context.temperature), above, self.below)
 
 
 @dataclass(frozen=True)

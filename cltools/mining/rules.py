@@ -190,8 +190,7 @@ def rule_class(name: str, base: type[Any]) -> type[Any]:
     known = rule_classes(base)
     if name not in known:
         kind = "positive rule" if base is PositiveRule else "negative rule"
-        own = "one of your own once the module that defines it is imported"
-        raise unknown(kind, name, known, otherwise=f"Known: {', '.join(sorted(known))}; {own}.")
+        raise CltoolsError(f"{unknown(kind, name, known)} One of your own is known once its module is imported.")
     return known[name]
 
 

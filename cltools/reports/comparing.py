@@ -40,7 +40,7 @@ class CompareFlags:
     images: str
     """digits, shapes, cifar10, cifar100 or tinyimagenet."""
     out: Path
-    """The record, JSON. One that is there is gone on with: what it holds is not done again."""
+    """The record, JSON. An existing record is continued: arms that it holds are not trained again."""
     seeds: tuple[int, ...] = (0,)
     """Each has its own warm start."""
     warm_epochs: int = 5
@@ -48,7 +48,7 @@ class CompareFlags:
     epochs: int = 10
     """Epochs of each arm, from the warm start."""
     only: tuple[str, ...] = ()
-    """These arms alone, and the baseline; all where none is named."""
+    """Train only these arms and the baseline; by default all arms."""
     drop_closest: tuple[float, ...] = ()
     """With --keep-within: a grid of bands, and as many keys by chance, in place of the rules."""
     keep_within: tuple[float, ...] = ()

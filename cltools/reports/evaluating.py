@@ -54,7 +54,7 @@ def evaluate_runs(
         return
     if len(loaded) < len(runs):
         raise CltoolsError("evaluate: a folder is named twice; name each run once.")
-    check_seeds({path: (run.experiment, len(run.history.rows)) for path, run in loaded.items()})
+    check_seeds({path: (run.experiment, len(run.history.rows), run.parts.given) for path, run in loaded.items()})
     reports = []
     for path, run in loaded.items():
         reports.append(run.evaluate(split, protocols, linear_epochs=linear_epochs))

@@ -89,7 +89,7 @@ def _alike(record: RunRecord, settings: Mapping[str, Any], split: str, report: M
     rest = [record.epochs, record.steps, record.warm_epochs, record.backbone, settings["data"]["name"]]
     judged = [split, report.get("test_images"), report.get("elsewhere"), _shortened(report)]
     plain = [each.to_plain() for each in changes({}, settings)]
-    return json.dumps([plain, images, where, rest, judged], sort_keys=True)
+    return json.dumps([plain, images, where, rest, judged, {**record.given}], sort_keys=True)
 
 
 def _settings(path: Path, plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,8 +110,9 @@ def _row_of_runs(runs: DataFrame) -> tuple[tuple[Any, ...], dict[str, str]]:
     record: RunRecord = first["record"]
     name, place, changed = _nearest_preset(first["settings"])
     trained_on = f" ({record.images.count:,}{', given' if record.images.given else ''})" if record.images else ""
+    told = [*map(str, changed), *(f"own {part}: {what}" for part, what in record.given.items() if part != "images")]
     row = {
-        "method": f"`{name}`" + (f": {', '.join(map(str, changed))}" if changed else ""),
+        "method": f"`{name}`" + (f": {', '.join(told)}" if told else ""),
         "images": first["images"] + trained_on,
         "split": f"{first['split']}, {first['report']['test_images']:,} images" if first["split"] else "",
         **{column: _figure(runs, name) for name, column in FIGURES.items()},

@@ -92,13 +92,14 @@ class Snapshot:
         """
         places = torch.arange(len(self)) if rows is None else rows
         z, keys = torch.from_numpy(self.anchors[epoch])[places], torch.from_numpy(self.keys[epoch])
-        labels = torch.from_numpy(self.labels)
+        labels, ids = torch.from_numpy(self.labels), torch.from_numpy(self.ids)
         return similarities(
             z,
             keys[places],
             keys,
             places[:, None] == torch.arange(len(self)),
             same_class=labels[places][:, None] == labels if self.labelled else None,
+            ids=(ids[places], ids),
             check=False,  # their length is 1 by `_unit`
         )
 
@@ -125,7 +126,7 @@ class Snapshot:
         try:
             experiment = Experiment.from_json(about["experiment"])
         except ValueError as error:
-            raise CltoolsError(f"{path} cannot be read: {error}") from error
+            raise CltoolsError(f"{path} cannot be read: {error} For one of cltools 0.1 see data/convert.py.") from error
         known: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
         known |= {name: tuple(value) if isinstance(value := about[name], list) else value for name in ABOUT}
         known |= {name: _unit(arrays[name].astype(np.float32)) for name in ("anchors", "keys")}

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import ImageSet, has_test
-from cltools.errors import CltoolsError, described, foreign
+from cltools.errors import CltoolsError, foreign
 from cltools.evaluation import embed, knn_accuracy, limited
 from cltools.mining import OracleNegatives
 from cltools.ranks import Ranks
@@ -82,7 +82,8 @@ def fit(
     Images, backbone, views, optimizer, protocols and the two hooks may be your own; rules and settings are those of the
     experiment. All else is a fixed recipe: two views of each image, an encoder with a projection head, a queue of a
     momentum copy (MoCo) or the batch (SimCLR), one weighted InfoNCE, a warm-up and a cosine to 0, a checkpoint after
-    epochs. What differs in that takes a loop of your own, from `similarities`, `select`, `info_nce` and `Queue`.
+    epochs. To change anything else, write a training loop of your own with `similarities`, `select`, `info_nce` and
+    `Queue`.
 
     A part of your own is given here as an object, or named in `experiment.outside`. A config does not say what an
     object was: `record.json` tells which were given, and to resume or to load the run they must be given again. A part
@@ -135,10 +136,15 @@ def fit(
     state = _checkpoint_to_resume(path, experiment, resume, ranks)
     ranks.check_agreed({"epochs done": state["epoch"] if state else 0})
     if path is not None and state is not None:
-        if state["epoch"] == experiment.training.epochs:
+        finished = state["epoch"] == experiment.training.epochs
+        before = {name: was for name, was in state["given"].items() if name in given or not finished}
+        check_same_parts(path / CHECKPOINT, before, given)
+        if finished:
+            if images is not None:
+                train, _ = training_images(experiment, images)
+                check_same_images(path / CHECKPOINT, state, TrainedOn.of(train, given=True))
             _say(ranks, f"{path} is finished: {state['epoch']} epochs are done. Nothing was changed.")
             return Run.load(path, backbone=backbone, views=views)
-        check_same_parts(path / CHECKPOINT, state["given"], given)
     device = resolve_device(experiment.training.device)
     parts = resolved_parts(experiment, given, **objects)
     check_columns(parts.protocols)
@@ -507,7 +513,9 @@ def _number(name: str, value: object) -> float:
     try:
         return float(value)  # type: ignore[arg-type]  # a number of Python, NumPy or torch
     except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"The protocol {name!r} returned {described(value)}; it must return one number.") from None
+        raise TypeError(
+            f"The protocol {name!r} returned a {type(value).__name__}; it must return one number."
+        ) from None
 
 
 def _check_weights(learner: Learner) -> None:

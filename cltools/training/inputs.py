@@ -125,11 +125,9 @@ def check_same_parts(where: object, before: Mapping[str, str], now: Mapping[str,
             f"{where} was begun without {', '.join(f'{name}=' for name in more)}. Leave that out, or start a new run "
             "in another folder."
         )
-    if before.get("protocols") != now.get("protocols"):
-        raise CltoolsError(
-            f"{where} was measured by the protocols {before['protocols']}, and these are {now['protocols']}. Give the "
-            "same, as each is a column of the history."
-        )
+    if other := [name for name in before if before[name] != now[name]]:
+        told = "; ".join(f"{name}= was {before[name]}, and is {now[name]}" for name in other)
+        raise CltoolsError(f"{where} was begun with other parts: {told}. Give the same, or start a new run.")
 
 
 @torch.no_grad()
@@ -159,7 +157,7 @@ def drawn_view(
         return augment(images[share], settings, generator=generator, among=(share.start, len(images)))
     made = views(images, generator=generator)
     if not isinstance(made, Tensor):
-        raise TypeError(f"views returned {described(made)}; it must return one tensor [B, 3, H, W], a view per image.")
+        raise TypeError(f"views returned {type(made).__name__}; it must return one tensor, a view of each image.")
     if made.ndim != 4 or made.shape[:2] != images.shape[:2]:
         raise CltoolsError(
             f"views turned images {list(images.shape)} into {list(made.shape)}; it must return one view of each image, "

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float32
@@ -22,6 +22,8 @@ from cltools.evaluation import Diagnosis, LinearRecipe, Recipes, diagnose, embed
 from cltools.evaluation.report import check_protocols
 from cltools.files import replacing, write_text
 from cltools.mining import Similarities, select, similarities
+from cltools.mining.negatives import Closeness
+from cltools.mining.rules import reads_now
 from cltools.provenance import write_record
 from cltools.queue import Queue
 from cltools.training.checkpoint import read_checkpoint, steps_within
@@ -195,7 +197,7 @@ class Run:
         return diagnose(
             s,
             select(s, positive_rule, negative_rule, temperature=temperature, generator=draws),
-            by=getattr(positive_rule, "by", None),
+            by=by if (by := getattr(positive_rule, "by", None)) in get_args(Closeness) else None,
             ages=None if self.memory is None else self.memory.queue.ages,
             temperature=temperature,
         )
@@ -303,7 +305,8 @@ def compared_now(run: Run, images: ImageSet, others: ImageSet | None = None, *, 
         keys,
         ids[:, None] == key_ids,
         same_class=labels[:, None] == key_labels if known else None,
-        reads=run.experiment.negatives.reads | {"positive_keys"},
+        ids=(ids, key_ids),
+        reads=reads_now(run.experiment.positives.at(1.0), run.experiment.negatives.at(1.0)) | {"positive_keys"},
         check=False,
     )
 
@@ -338,9 +341,8 @@ def read_config(path: Path) -> Experiment:
     try:
         return Experiment.from_json(path.read_text())
     except ValueError as error:
-        raise CltoolsError(
-            f"{path} cannot be read: {error} A run that cltools 0.1 wrote is read by cltools 0.1."
-        ) from error
+        old = " A run of the first edition (cltools 0.1) is read by that." if "must name its rule" in str(error) else ""
+        raise CltoolsError(f"{path} cannot be read: {error}{old}") from error
 
 
 def _checkpoint_of(path: Path) -> dict[str, Any] | None:

@@ -273,6 +273,8 @@ def test_the_test_images_are_in_neither_record() -> None:
                 record["command"]
                 .replace(path.name, f"{kind}-digits-0.json")
                 .replace(f"seeds {path.stem[-1]}", "seeds 0")
+                .replace("--lowers", "--drop-closest")  # flags had these names when it was run
+                .replace("--uppers", "--keep-within")
             )
             shown = prose("04_train_and_compare").replace(" \\\n   ", "")
             assert told in shown, "the notebook shows the command"

@@ -210,11 +210,10 @@ class Experiment:
         """
         try:
             text = json.dumps(to_plain(self), indent=2) + "\n"
-            same = Experiment.from_json(text) == self
+            if Experiment.from_json(text) != self:
+                raise CltoolsError("It comes back from JSON as another one.")
         except (TypeError, ValueError) as error:
             raise CltoolsError(f"{_OWN_SETTINGS} {error}") from error
-        if not same:
-            raise CltoolsError(f"{_OWN_SETTINGS} It comes back from JSON as another one.")
         return text
 
     @classmethod

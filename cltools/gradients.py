@@ -52,14 +52,8 @@ def info_nce_gradients(
     check_settings(temperature, form)
     positive, negative, positive_weight, negative_weight = fitting(positive, negative, positive_weight, negative_weight)
     s, w = full(positive) / temperature, positive_weight_of(positive, positive_weight)
-    log_mass, _ = negative_mass(
-        positive,
-        negative,
-        temperature=temperature,
-        positive_weight=w,
-        negative_weight=negative_weight,
-        estimate=estimate,
-    )
+    weights = {"positive_weight": w, "negative_weight": negative_weight}
+    log_mass, _ = negative_mass(positive, negative, temperature=temperature, estimate=estimate, **weights)
     by_positive, by_mass = combine_gradients(s, w, log_mass, form)
     of_positive, of_negative = mass_gradients(
         positive, negative, temperature=temperature, w=w, negative_weight=negative_weight, estimate=estimate

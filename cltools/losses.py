@@ -88,14 +88,8 @@ def info_nce(
         raise unknown("reduction of the loss", reduction, get_args(Reduction))
     positive, negative, positive_weight, negative_weight = fitting(positive, negative, positive_weight, negative_weight)
     w = positive_weight_of(positive, positive_weight)
-    log_mass, _ = negative_mass(
-        positive,
-        negative,
-        temperature=temperature,
-        positive_weight=w,
-        negative_weight=negative_weight,
-        estimate=estimate,
-    )
+    weights = {"positive_weight": w, "negative_weight": negative_weight}
+    log_mass, _ = negative_mass(positive, negative, temperature=temperature, estimate=estimate, **weights)
     loss = combine(full(positive) / temperature, w, log_mass, form)
     if reduction == "none":
         return loss

@@ -73,7 +73,7 @@ def check_rule(rule: NegativeRule | PositiveRule, *, seeds: int = 1) -> None:
     if not isinstance(rule, NegativeRule | PositiveRule):
         raise TypeError(f"check_rule takes a negative or a positive rule, and this is of type {type(rule).__name__}.")
     _check_class(rule)
-    for moment in (None, *_moments(rule)):
+    for moment in (None, *(each for each in (0.0, 0.5, 1.0) if rule.at(each) != rule)):
         now = rule if moment is None else rule.at(moment)
         for case in _cases(seeds) if moment is None else FEW:
             where = f"{type(rule).__name__}{'' if moment is None else f'.at({moment:g})'}, {case}"
@@ -134,11 +134,6 @@ class _NoHostCopy(TorchFunctionMode):
 
 
 # --- the class and its schedule --------------------------------------------------------------------------------------
-
-
-def _moments(rule: NegativeRule | PositiveRule) -> tuple[float, ...]:
-    """Shares of training at which another rule is in force."""
-    return tuple(moment for moment in (0.0, 0.5, 1.0) if rule.at(moment) != rule)
 
 
 def _base(rule: NegativeRule | PositiveRule) -> type[Any]:

@@ -147,7 +147,8 @@ def fit(
             return Run.load(path, backbone=backbone, views=views)
     device = resolve_device(experiment.training.device)
     parts = resolved_parts(experiment, given, **objects)
-    check_columns(parts.protocols)
+    if taken := [name for name in parts.protocols if name in COLUMNS]:
+        raise CltoolsError(f"protocols: the history has a column {taken[0]!r} itself; give the protocol another name.")
     with ranks.one_before_others():
         train, judged = _images(experiment, images)
     check_trainable(experiment, train, ranks, device, parts, on_step)
@@ -217,12 +218,6 @@ def _images(experiment: Experiment, images: ImageSet | None) -> tuple[ImageSet, 
     if judged is None and not own and has_test(experiment.data.name):
         judged = evaluation_images(experiment)
     return train, None if judged is None else limited(judged, experiment.evaluation)
-
-
-def check_columns(protocols: Mapping[str, Protocol]) -> None:
-    """Refuse protocols whose columns the history has already."""
-    if taken := [name for name in protocols if name in COLUMNS]:
-        raise CltoolsError(f"protocols: the history has a column {taken[0]!r} itself; give the protocol another name.")
 
 
 def check_trainable(

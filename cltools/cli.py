@@ -166,10 +166,10 @@ def diagnose(run: Path, n: int = 1000, seed: int = 0, device: str = "auto") -> N
 
 
 def download(name: str, root: str | None = None) -> None:
-    """Download and check cifar10, cifar100 or tinyimagenet, and count its images.
+    """Download and check a set of images, such as cifar10, and count its images.
 
     Args:
-        name: cifar10, cifar100 or tinyimagenet.
+        name: Of the set, such as cifar10; a name that is not known is answered with those that are.
         root: Where to; else the variable CLTOOLS_DATA, else data/.
     """
     if name not in image_sets():

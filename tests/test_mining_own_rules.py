@@ -345,3 +345,16 @@ def test_a_rule_that_reads_ids_is_diagnosed_and_explored() -> None:
     assert told.anchors == 20
     session = Session(take_snapshot(run, load_images("digits", limit=64), n=30))
     assert {*session.judgement.band.tolist()} == {Band.OWN, Band.POTENTIAL, Band.OTHER}
+
+
+@dataclass(frozen=True)
+class Prints(NegativeRule):
+    """As one looks at what a rule is asked with."""
+
+    def judge(self, s: Similarities, context: Context) -> torch.Tensor:
+        assert repr(s) == "Similarities [1, 3] as Prints reads them: []"
+        return torch.full_like(s.own, Band.POTENTIAL, dtype=torch.int8)
+
+
+def test_what_a_rule_sees_can_be_printed() -> None:
+    assert bool((select(line([0.9, 0.1, -0.5]), AugmentedView(), Prints()).band == Band.POTENTIAL).all())

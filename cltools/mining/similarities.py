@@ -58,8 +58,6 @@ class Similarities:
                 raise CltoolsError(f"{name}.reads names {each!r}; it may name {', '.join(OPTIONAL)}.")
             if getattr(self, each) is None:
                 raise CltoolsError(f"{name} reads {each}, which these similarities lack: {HOW_TO_GIVE[each]}.")
-        if len(reads) == len(OPTIONAL):
-            return self
         seen = object.__new__(_Declared)
         vars(seen).update({f.name: getattr(self, f.name) for f in fields(self)}, _rule=name, _reads=reads)
         return seen
@@ -70,11 +68,14 @@ class _Declared(Similarities):
 
     def __getattribute__(self, name: str) -> object:
         if name in OPTIONAL and name not in object.__getattribute__(self, "_reads"):
-            rule = object.__getattribute__(self, "_rule")
+            rule, reads = vars(self)["_rule"], sorted({*vars(self)["_reads"], name})
             raise CltoolsError(
-                f"{rule} reads {name} without declaring it. Add to the class: reads = frozenset({{{name!r}, …}})."
+                f"{rule} reads {name} without declaring it. Write in the class: reads = frozenset({reads})."
             )
         return object.__getattribute__(self, name)
+
+    def __repr__(self) -> str:
+        return f"Similarities {[*self.own.shape]} as {vars(self)['_rule']} reads them: {sorted(vars(self)['_reads'])}"
 
 
 def own_last(score: Float[Tensor, "B K"], own: Bool[Tensor, "B K"]) -> Float[Tensor, "B K"]:

@@ -38,7 +38,7 @@ class CompareFlags:
     """Train every rule and control from one warm start, and write what each reached as a record."""
 
     images: str
-    """digits, shapes, cifar10, cifar100 or tinyimagenet."""
+    """Images that presets begin with, such as digits or cifar10."""
     out: Path
     """The record, JSON. An existing record is continued: arms that it holds are not trained again."""
     seeds: tuple[int, ...] = (0,)

@@ -121,5 +121,5 @@ class TestDownload:
         refused(call("download", str(tmp_path)), "Unknown image set")
 
     def test_refuses_no_name_and_unknown_flags(self) -> None:
-        refused(call("download"), "cifar10, cifar100 or tinyimagenet")
+        refused(call("download"), "such as cifar10")
         refused(call("download", "digits", "--rot", "x"), "--rot", "--root")

@@ -41,13 +41,10 @@ AFTER_INTERRUPT = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; an error a person can cause ends in one message and status 2, Ctrl-C in 130, SIGTERM in 143."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    raw: dict[str, Callable[..., None]] = {
-        "train": train, "compare": compare, "table": table, "snapshot": snapshot, "lab": lab,
+    commands: dict[str, Callable[..., None]] = {
+        "train": train, "evaluate": evaluate_runs, "diagnose": diagnose, "download": download, "presets": presets,
+        "compare": compare, "table": table, "snapshot": snapshot, "doctor": doctor, "lab": lab,
     }  # fmt: skip
-    typed: dict[str, Callable[..., None]] = {
-        "evaluate": evaluate_runs, "diagnose": diagnose, "download": download, "presets": presets, "doctor": doctor,
-    }  # fmt: skip
-    commands = raw | typed
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
             told = {name: (command.__doc__ or "").partition("\n")[0] for name, command in commands.items()}
@@ -58,10 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise unknown("command", arguments[0], commands)
         if launched() and arguments[0] != "train":
             raise CltoolsError(f"{arguments[0]} is for one process; start it without torchrun.")
-        if arguments[0] in typed:
-            _parse(commands[arguments[0]], arguments[1:], arguments[0])
+        command = commands[arguments[0]]
+        if command in (train, compare, table, snapshot, lab):  # which import what they need, and parse themselves
+            command(arguments[1:])
         else:
-            commands[arguments[0]](arguments[1:])
+            _parse(command, arguments[1:], arguments[0])
         sys.stdout.flush()
     except BrokenPipeError:  # `… | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

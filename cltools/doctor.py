@@ -255,11 +255,11 @@ def _gpu(number: int) -> str:
 
 def check_folders() -> list[Finding]:
     """Where data, runs and what can be made again are kept: whether it can be written, and has room."""
-    finding = [_folder("data", data_root(), "CLTOOLS_DATA"), _folder("runs", Path.cwd() / "runs", "--out")]
+    found = [_folder("data", data_root(), "CLTOOLS_DATA"), _folder("runs", Path.cwd() / "runs", "--out")]
     try:
-        return [*finding, _folder("cache", cache_folder(), "CLTOOLS_CACHE")]
+        return [*found, _folder("cache", cache_folder(), "CLTOOLS_CACHE")]
     except RuntimeError as error:
-        return [*finding, Finding("cache", "problem", f"no folder for it: {error}", "set CLTOOLS_CACHE to a folder")]
+        return [*found, Finding("cache", "problem", f"no folder for it: {error}", "set CLTOOLS_CACHE to a folder")]
 
 
 def _folder(name: str, folder: Path, by: str) -> Finding:
@@ -333,6 +333,5 @@ def rendered(findings: Iterable[Finding]) -> str:
         if finding.remedy is not None:
             lines.append(f"{'':{width + 10}s}→ {finding.remedy}")
     counted = {state: sum(finding.state == state for finding in findings) for state in ("problem", "note")}
-    return "\n".join(
-        [*lines, "", ", ".join(f"{count} {state}{'s' * (count != 1)}" for state, count in counted.items()) + "."]
-    )
+    total = ", ".join(f"{count} {state}{'s' * (count != 1)}" for state, count in counted.items())
+    return "\n".join([*lines, "", f"{total}."])

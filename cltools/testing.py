@@ -127,7 +127,8 @@ class _NoHostCopy(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        to_host = func is Tensor.to and "cpu" in map(str, (*args[1:], *kwargs.values()))
+        places = [str(each) for each in (*args, *kwargs.values()) if isinstance(each, str | torch.device)]
+        to_host = func is Tensor.to and "cpu" in places
         if func in self.REFUSED or to_host:
             raise Waits(f"Tensor.{func.__name__} makes a GPU wait.")
         return func(*args, **kwargs)

@@ -156,6 +156,14 @@ class TestKept:
         assert contents(own) == before
         assert [path.name[:4] for path in (tmp_path / "cache" / "decoded").iterdir()] == ["own-"]
 
+    def test_a_folder_whose_name_is_a_pattern_keeps_one_file(self, root: Path, tmp_path: Path) -> None:
+        own = tmp_path / "own [1]*"
+        (own / "c").mkdir(parents=True)
+        for seed in (1, 2):
+            (own / "c" / "0.png").write_bytes(noise(seed))
+            load_images(str(own))
+        assert len([*(tmp_path / "cache" / "decoded").iterdir()]) == 1
+
 
 class TestLimit:
     def test_a_small_part_keeps_nothing_and_uses_what_is_kept(self, root: Path, opened: list[str]) -> None:

@@ -107,6 +107,7 @@ WAITING: dict[str, Callable[[Similarities], object]] = {
     "numpy": lambda s: s.own.numpy(),
     "cpu": lambda s: s.own.cpu(),
     "to": lambda s: s.own.to("cpu"),
+    "to a device": lambda s: s.own.to(torch.device("cpu")),
     "nonzero": lambda s: some(s).nonzero(),
     "nonzero as a tuple": lambda s: torch.nonzero(some(s), as_tuple=True),
     "where of one": lambda s: torch.where(some(s)),

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
+from glob import escape
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
@@ -131,7 +132,7 @@ def _build(file: Path, paths: Sequence[Path], size: int | None) -> None:
             for block in chain([first], blocks):
                 written.write(block.data)
     name, _, digest = file.stem.rpartition("-")
-    for former in file.parent.glob(f"{name}-{'[0-9a-f]' * len(digest)}.npy"):
+    for former in file.parent.glob(f"{escape(name)}-{'[0-9a-f]' * len(digest)}.npy"):
         if former != file:
             with suppress(OSError):  # another process may have deleted it, or maps it where that forbids it
                 former.unlink()

@@ -16,7 +16,7 @@ def check_features(features: Tensor, what: str) -> None:
 def check_labels(features: Tensor, labels: Tensor, what: str) -> None:
     """Refuse labels that are missing, unknown, or of another number than the features."""
     if len(labels) != len(features):
-        raise CltoolsError(f"The {what} has {len(features)} features but {len(labels)} labels; give one an image.")
+        raise CltoolsError(f"The {what} has {len(features)} features but {len(labels)} labels; give one per image.")
     unknown = int((labels < 0).sum())
     if unknown:
         raise CltoolsError(

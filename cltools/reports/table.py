@@ -1,4 +1,4 @@
-"""Records as one table in Markdown: `python -m cltools table`. the tables of docs/results.md are made by it."""
+"""Records as one table in Markdown: `python -m cltools table`, which makes those of docs/results.md."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -66,12 +66,14 @@ def snapshot_of_embeddings(
     z = _checked(embeddings, "embeddings")
     other = None if positives is None else _checked(positives, "positives")
     if other is not None and other.shape != z.shape:
-        raise CltoolsError(f"positives are {[*other.shape]} and embeddings {[*z.shape]}; give one a row, as long.")
+        raise CltoolsError(
+            f"positives are {[*other.shape]} and embeddings {[*z.shape]}; give as many rows, of one length."
+        )
     count = len(z)
     labels, names = indexed_labels(labels, classes, count)
     ids = _checked_ids(ids, count)
     if images is not None and len(images) != count:
-        raise CltoolsError(f"There are {len(images)} images for {count} embeddings; give one a row.")
+        raise CltoolsError(f"There are {len(images)} images for {count} embeddings; give one per row.")
     rows = draw(count, n, seed).numpy()
     anchors = _unit(z[rows])
     keys = anchors if other is None else _unit(other[rows])
@@ -90,7 +92,7 @@ def indexed_labels(labels: Any, classes: Sequence[str], count: int) -> tuple[Int
         count: N.
 
     Raises:
-        ValueError: not one a row, or a label that is no class.
+        ValueError: not one per row, or a label that is no class.
     """
     if labels is None:
         return np.full(count, UNKNOWN), tuple(classes)
@@ -127,7 +129,7 @@ def _checked(vectors: ndarray | Tensor, what: str) -> ndarray:
     else:
         array = np.asarray(vectors)
     if array.ndim != 2 or array.dtype.kind not in "fiu":
-        raise CltoolsError(f"{what} are {array.dtype} {[*array.shape]}; give real numbers [N, d], one row a thing.")
+        raise CltoolsError(f"{what} are {array.dtype} {[*array.shape]}; give real numbers [N, d], a row each.")
     if len(array) < 3 or array.shape[1] < 2:
         raise CltoolsError(f"{what} are {[*array.shape]}; a map needs at least 3 rows of at least 2 numbers.")
     for rows, fault in (

@@ -126,7 +126,7 @@ class Snapshot:
         try:
             experiment = Experiment.from_json(about["experiment"])
         except ValueError as error:
-            raise CltoolsError(f"{path} cannot be read: {error} For one of cltools 0.1 see data/convert.py.") from error
+            raise CltoolsError(f"{path} cannot be read: {error} data/convert.py converts those of 0.1.") from error
         known: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
         known |= {name: tuple(value) if isinstance(value := about[name], list) else value for name in ABOUT}
         known |= {name: _unit(arrays[name].astype(np.float32)) for name in ("anchors", "keys")}

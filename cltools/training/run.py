@@ -193,11 +193,11 @@ class Run:
             anchors, others = anchors.select(order[:count]), anchors.select(order[count : 2 * count])
         s = compared_now(self, anchors.subset(n, seed), others, draws=draws)
         positive_rule, negative_rule = self.experiment.positives.at(1.0), self.experiment.negatives.at(1.0)
-        temperature = self.experiment.loss.temperature
+        temperature, by = self.experiment.loss.temperature, getattr(positive_rule, "by", None)
         return diagnose(
             s,
             select(s, positive_rule, negative_rule, temperature=temperature, generator=draws),
-            by=by if (by := getattr(positive_rule, "by", None)) in get_args(Closeness) else None,
+            by=by if by in get_args(Closeness) else None,  # a reader's own rule may call something else `by`
             ages=None if self.memory is None else self.memory.queue.ages,
             temperature=temperature,
         )
@@ -341,7 +341,7 @@ def read_config(path: Path) -> Experiment:
     try:
         return Experiment.from_json(path.read_text())
     except ValueError as error:
-        old = " A run of the first edition (cltools 0.1) is read by that." if "must name its rule" in str(error) else ""
+        old = " It is of the first edition, which cltools 0.1 reads." if "must name its rule" in str(error) else ""
         raise CltoolsError(f"{path} cannot be read: {error}{old}") from error
 
 

@@ -157,7 +157,7 @@ class Shown:
     def __init__(self, lab: Lab, index: int = 0) -> None:
         self.lab, self.page = lab, lab.page
         self.root = lab.page.locator(".cltools-explorer").nth(index)
-        self.root.locator(".cl-sentence:not(:empty)").wait_for(timeout=1000 * WAIT)
+        self.root.locator(".cl-sentence:not(:empty)").wait_for(state="attached", timeout=1000 * WAIT)
         drawn = "root => root.querySelector('.js-plotly-plot')?._fullData?.some(trace => trace.customdata?.length)"
         while not self.root.evaluate(drawn):
             self.page.wait_for_timeout(50)

@@ -363,9 +363,8 @@ def test_a_page_loaded_anew_shows_it_as_it_is(alone: Shown, file: Path) -> None:
         alone.lab.idle()
         alone.page.reload()
         alone.lab.until("window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
+        alone.lab.scroll_to(1)  # JupyterLab hides the cells beyond the window, and what they show
         again = Shown(alone.lab)
-        alone.lab.until("document.querySelector('.js-plotly-plot')?._fullData")
-        alone.lab.scroll_to(1)
         again.settled(lambda: None)
         if Session(Snapshot.load(file), again.state).state.truth:
             break

@@ -19,7 +19,7 @@ from cltools.encoders import EncoderSettings
 from cltools.errors import CltoolsError, described, unknown
 from cltools.losses import LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NearestKeys, NegativeRule, PositiveRule
-from cltools.mining.rules import rule_class
+from cltools.mining.rules import check_chooses, rule_class
 from cltools.views import ViewSettings
 
 Mode = Literal["moco", "simclr"]
@@ -191,6 +191,7 @@ class Experiment:
             rule = getattr(self, name)
             if not isinstance(rule, base):
                 raise CltoolsError(f"Experiment: {name} is {described(rule)}; give a {base.__name__}.")
+            check_chooses(rule)
         keys = self.training.keys
         if isinstance(self.positives, NearestKeys) and self.positives.k > keys:
             k = self.positives.k

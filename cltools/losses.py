@@ -133,12 +133,12 @@ def combine(
 
 
 def negative_mass(
-    positive: Float[Tensor, "B P1"],
-    negative: Float[Tensor, "B K"],
+    positive: Float[Tensor, "B P1"] | Numbers,
+    negative: Float[Tensor, "B K"] | Numbers,
     *,
     temperature: float,
-    positive_weight: Float[Tensor, "B P1"] | None = None,
-    negative_weight: Float[Tensor, "B K"] | None = None,
+    positive_weight: Float[Tensor, "B P1"] | Numbers | None = None,
+    negative_weight: Float[Tensor, "B K"] | Numbers | None = None,
     estimate: Estimate = NEUTRAL,
 ) -> tuple[Float[Tensor, "B"], Bool[Tensor, "B"]]:
     """Log of the negatives' mass N_g, and which anchors hit its lower bound.
@@ -148,9 +148,11 @@ def negative_mass(
     τ₊ = 0 it is log Σ v·e^s. An anchor without negatives has −inf and no gradient from them.
 
     Raises:
-        ValueError: a temperature that is not above 0, or several positives without weights where τ₊ needs them.
+        ValueError: a temperature that is not above 0, cosines or weights of other shapes, or several positives without
+            weights where τ₊ needs them.
     """
     check_temperature(temperature)
+    positive, negative, positive_weight, negative_weight = fitting(positive, negative, positive_weight, negative_weight)
     cosine = full(negative)
     v = None if negative_weight is None else negative_weight.to(cosine.dtype)
     clamped = torch.zeros(len(cosine), dtype=torch.bool, device=cosine.device)

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cltools.errors import CltoolsError
+from cltools.mining.handed_in import Numbers, as_tensor
 
 
 class Queue:
@@ -72,7 +73,12 @@ class Queue:
         return (self.pointer - 1 - place) % self.size  # the newest stands just before the pointer
 
     @torch.no_grad()
-    def enqueue(self, keys: Float[Tensor, "B d"], ids: Int[Tensor, " B"], labels: Int[Tensor, " B"]) -> None:
+    def enqueue(
+        self,
+        keys: Float[Tensor, "B d"] | Numbers,
+        ids: Int[Tensor, " B"] | Numbers,
+        labels: Int[Tensor, " B"] | Numbers,
+    ) -> None:
         """Write a batch in its order over the oldest keys.
 
         Args:
@@ -81,16 +87,18 @@ class Queue:
             labels: Of the same images, -1 unknown.
 
         Raises:
-            ValueError: the batch is larger than the queue, or its keys have another dimension.
+            ValueError: the batch is larger than the queue, or its shapes do not fit.
         """
+        keys, ids, labels = as_tensor("keys", keys), as_tensor("ids", ids), as_tensor("labels", labels)
         count = len(keys)
         if count > self.size:
             raise CltoolsError(
                 f"A batch of {count} keys does not fit a queue of {self.size}: it would overwrite itself. "
                 "Make the queue at least as large as the batch."
             )
-        if keys.shape[1] != self.dim:
-            raise CltoolsError(f"The queue holds keys of dimension {self.dim}, but these have {keys.shape[1]}.")
+        if keys.shape != (count, self.dim) or ids.shape != (count,) or labels.shape != (count,):
+            shapes = ", ".join(str(list(each.shape)) for each in (keys, ids, labels))
+            raise CltoolsError(f"Keys, ids and labels have shapes {shapes}; give [B, {self.dim}], [B] and [B].")
         until_end = min(count, self.size - self.pointer)
         for ring, new in ((self._keys, keys), (self._ids, ids), (self._labels, labels)):
             ring[self.pointer : self.pointer + until_end] = new[:until_end]

@@ -268,13 +268,15 @@ def _check_answers(rule: NegativeRule, s: Similarities, generator: torch.Generat
     if s.own.shape[1]:
         with torch.no_grad():
             band = rule.judge(seen, context)
-        _hold(band.dtype == torch.int8 and band.shape == s.own.shape, "judge gives no int8 [B, K]")
+        codes = band.dtype != torch.bool and not band.is_floating_point() and band.shape == s.own.shape
+        _hold(codes, "judge gives no codes [B, K], whole numbers such as int8")
         code = band[~s.own]
         known = (code >= Band.EASY) & (code <= Band.OTHER) & (code != Band.MINED)
         _hold(bool(known.all()), "judge gives a key that is not own another code than EASY, POTENTIAL, HARD or OTHER")
         kept = kept & (band == Band.POTENTIAL)
     with torch.no_grad():
         weight, made = rule.weigh(seen, kept, context), rule.synthesise(seen, kept, context)
+    _hold(torch.equal(context.eligible, ~s.own), "it changes context.eligible")
     if weight is not None:
         _hold(weight.shape == s.own.shape, "weigh gives no [B, K]")
         of_kept = weight[kept]
@@ -292,8 +294,10 @@ def _check_mined(rule: PositiveRule, s: Similarities, generator: torch.Generator
     """What a positive rule says itself."""
     if not s.own.shape[1]:
         return
+    context = Context(~s.own, TEMPERATURE, generator)
     with torch.no_grad():
-        mined = rule.mine(s.read_by(rule, rule.reads), Context(~s.own, TEMPERATURE, generator))
+        mined = rule.mine(s.read_by(rule, rule.reads), context)
+    _hold(torch.equal(context.eligible, ~s.own), "it changes context.eligible")
     index, weight = mined.index, mined.weight
     _hold(index.dtype == torch.int64 and index.ndim == 2 and len(index) == len(s.own), "mine gives no int64 [B, P]")
     _hold(weight.shape == (len(index), 1 + index.shape[1]), "mine gives no weights [B, 1+P]")

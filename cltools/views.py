@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cltools.errors import CltoolsError
+from cltools.mining.handed_in import Numbers, as_tensor
 
 GRAY = (0.299, 0.587, 0.114)
 """Rec. 601 luma."""
@@ -77,7 +78,7 @@ class ViewSettings:
 
 @torch.no_grad()
 def augment(
-    images: Shaped[Tensor, "B 3 H W"],
+    images: Shaped[Tensor, "B 3 H W"] | Numbers,
     settings: ViewSettings,
     *,
     generator: torch.Generator | None = None,
@@ -102,6 +103,7 @@ def augment(
     Raises:
         ValueError: the images are of another type.
     """
+    images = as_tensor("images", images)
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise CltoolsError(f"Images must be uint8, or float in [0, 1], not {images.dtype}.")
     x = images.float().div_(255) if images.dtype == torch.uint8 else images.float()

@@ -140,6 +140,12 @@ def tests_of(patterns: list[str]) -> list[str]:
     return sorted({str(path.relative_to(ROOT)) for each in patterns for path in ROOT.glob(f"tests/test_{each}.py")})
 
 
+def nearest_first(tests: list[str], path: Path) -> list[str]:
+    """The same files, that of the module a mutant is in before the others: it is the likeliest to fail."""
+    name = "_".join(path.with_suffix("").parts[1:])
+    return sorted(tests, key=lambda test: (Path(test).stem != f"test_{name}", not test.endswith(f"_{path.stem}.py")))
+
+
 def noticed(project: Path, tests: list[str], seconds: float) -> tuple[bool, str]:
     """Whether the tests fail in this copy, and how: the first that did, or that they did not end."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not gpu"]
@@ -182,7 +188,7 @@ def main() -> int:
             original, began = file.read_bytes(), time.monotonic()
             try:
                 file.write_text(one.source, encoding="utf-8")
-                caught, how = noticed(project, tests, flags.seconds)
+                caught, how = noticed(project, nearest_first(tests, one.path), flags.seconds)
             finally:
                 file.write_bytes(original)
                 copies.put(project)

@@ -6,8 +6,13 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
+from cltools.evaluation import alignment, knn_accuracy, linear_probe, uniformity
+from cltools.interop import ContrastiveLoss
+from cltools.losses import negative_mass
 from cltools.mining import handed_in, similarities
 from cltools.mining.handed_in import HALF_TOLERANCE, TOLERANCE, ChecksOnce, check_unit
+from cltools.queue import Queue
+from cltools.views import ViewSettings, augment
 
 HALVES = (torch.float16, torch.bfloat16)
 
@@ -139,3 +144,42 @@ def test_masks_must_be_bool_of_every_key() -> None:
         look(z, z, z, torch.zeros(3, 3))
     with pytest.raises(ValueError, match=r"same_class is torch.bool \[3\].*bool \[3, 3\]"):
         look(z, z, z, torch.zeros(3, 3, dtype=torch.bool), same_class=torch.zeros(3, dtype=torch.bool))
+
+
+# --- the same numbers as a tensor, an array and lists
+
+
+@pytest.mark.parametrize("form", [lambda x: x.numpy(), lambda x: x.tolist()], ids=["array", "list"])
+def test_public_functions_take_arrays_and_lists(form: Any) -> None:
+    g = torch.Generator().manual_seed(0)
+    z, other = (normalize(torch.randn(6, 4, generator=g), dim=1) for _ in range(2))
+    ids, pixels = torch.arange(6), torch.randint(0, 256, (2, 3, 8, 8), generator=g)
+    weight = torch.rand(6, 4, generator=g)
+
+    def filled(given: Any) -> torch.Tensor:
+        queue = Queue(8, 4)
+        queue.enqueue(given(z), given(ids), given(ids % 2))
+        return torch.cat([queue.keys, queue.ids[:, None].float(), queue.labels[:, None].float()], 1)
+
+    def found(given: Any) -> dict[str, Any]:
+        return {
+            "negative_mass": negative_mass(given(z[:, :1]), given(z), temperature=0.2, negative_weight=given(weight))[
+                0
+            ],
+            "alignment": alignment(given(z), given(other)),
+            "uniformity": uniformity(given(z)),
+            "knn": knn_accuracy(given(z), given(ids % 2), given(other), labels=given(ids % 2), protocol="knn10"),
+            "probe": linear_probe(given(z), given(ids % 2), given(other), given(ids % 2)),
+            "queue": filled(given),
+            "loss": ContrastiveLoss()(given(z), given(other), given(ids)),
+            "views": augment(given(pixels.float() / 256), ViewSettings(), generator=torch.Generator().manual_seed(0)),
+        }
+
+    expected, now = found(lambda x: x), found(form)
+    for name, value in expected.items():
+        torch.testing.assert_close(now[name], value, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_an_array_takes_the_place_of_its_name_only() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'protocl'"):
+        knn_accuracy([[1.0]], [0], [[1.0]], [0], protocl="knn10")

@@ -121,6 +121,8 @@ def test_a_base_class_judges_and_mines_nothing() -> None:
         (NegativeRule, {"mine": lambda self, s, context: None}, "mine is never called"),
         (PositiveRule, {"judge": lambda self, s, context: None}, "judge is never called"),
         (PositiveRule, {"weigh": lambda self, s, kept, context: None}, "weigh is never called"),
+        (AllNegatives, {"weight": lambda self, s, kept, context: None}, "weight is never called; did you mean weigh"),
+        (AugmentedView, {"mines": lambda self, s, context: None}, "mines is never called; did you mean mine"),
         (NegativeRule, {"reads_key": True}, "reads_key is never called; set `reads"),
         (NegativeRule, {"judge": lambda self, s: None}, r"judge is called as judge\(s, context\)"),
         (NegativeRule, {"judge": lambda self, s, eligible, *, temperature: None}, r"judge\(s, context\)"),

@@ -3,8 +3,10 @@
 import inspect
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import oracles
 import pytest
 import torch
@@ -19,6 +21,7 @@ from cltools.mining import (
     CosineBand,
     EveryKey,
     MarginBand,
+    MixedNegatives,
     NearestKeys,
     NegativeRule,
     OracleNegatives,
@@ -29,6 +32,7 @@ from cltools.mining import (
     bands,
     select,
 )
+from cltools.mining.rules import check_count
 
 quick = settings(deadline=None, derandomize=True, max_examples=50)
 NOTHING_MINED = AugmentedView()
@@ -363,11 +367,21 @@ def test_rules_without_a_schedule_stay_as_they_are(rule: NegativeRule) -> None:
         (MarginBand, {"margin_from": 0.5, "relative": 0.9}),
         (MarginBand, {"margin_from": math.nan}),
         (MarginBand, {"anneal": 0.2}),
+        (MixedNegatives, {"hardest": 0}),
+        (AugmentedView, {"strength": 0.2}),
+        (AugmentedView, {"start": 0.3}),
     ],
 )
 def test_bands_without_a_meaning_are_refused(band: Any, bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"{band.__name__}.*{next(iter(bad)).removesuffix('_from')}"):
         band(**bad)
+
+
+@pytest.mark.parametrize("count", [2.5, 0, "3", None])
+def test_a_count_is_a_whole_number_that_is_not_too_small(count: Any) -> None:
+    with pytest.raises(ValueError, match=r"k is .*whole number of at least 1\. For all: None\."):
+        check_count(SimpleNamespace(k=count), "k", 1, "For all: None.")
+    check_count(SimpleNamespace(k=np.int64(1)), "k", 1)
 
 
 def test_a_schedule_of_nothing_says_what_is_missing() -> None:

@@ -54,4 +54,11 @@ def test_only_what_is_read_is_computed(reads: tuple[str, ...]) -> None:
 
 def test_ids_go_along() -> None:
     z, ids = torch.eye(3), (torch.arange(3), torch.arange(2))
-    assert similarities(z, z, z[:2], torch.zeros(3, 2, dtype=torch.bool), ids=ids).ids is ids
+    given = similarities(z, z, z[:2], torch.zeros(3, 2, dtype=torch.bool), ids=ids).ids
+    assert given is not None and given[0] is ids[0] and given[1] is ids[1]
+
+
+def test_a_name_that_is_none_of_the_optional_fields_is_refused() -> None:
+    z = torch.eye(3)
+    with pytest.raises(ValueError, match="positive_keys"):
+        similarities(z, z, z, torch.eye(3, dtype=torch.bool), reads=["positive_key"])

@@ -106,10 +106,14 @@ def unseeded(self: Any, s: Similarities, context: Context) -> Tensor:
 
 CHANCE = torch.Generator()
 BROKEN_NEGATIVES: dict[str, tuple[Any, str]] = {
-    "wrong type": (negative(judge=codes(2, torch.int64)), "int8"),
+    "wrong type": (negative(judge=codes(2, torch.float32)), "no codes"),
     "no code": (negative(judge=codes(17)), "another code"),
     "mined is not its to give": (negative(judge=codes(4)), "another code"),
-    "wrong shape": (negative(judge=lambda self, s, context: torch.full((1,), 2, dtype=torch.int8)), "int8"),
+    "wrong shape": (negative(judge=lambda self, s, context: torch.full((1,), 2, dtype=torch.int8)), "no codes"),
+    "writes where keys may be chosen": (
+        negative(judge=lambda self, s, context: context.eligible.zero_().to(torch.int8) + 2),
+        "changes context.eligible",
+    ),
     "raises": (negative(judge=lambda self, s, context: 1 // 0), "ZeroDivisionError"),
     "reads what it does not declare": (
         negative(judge=lambda self, s, context: torch.where(s.positive_keys > 0, 2, 3).to(torch.int8)),

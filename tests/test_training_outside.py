@@ -31,7 +31,7 @@ from cltools.config import EvaluationSettings, Experiment, OutsideSettings, Trai
 from cltools.evaluation import uniformity
 from cltools.evaluation.embed import embed
 from cltools.losses import LossSettings
-from cltools.mining import Band
+from cltools.mining import Band, NegativeRule, PositiveRule
 from cltools.training import Run, StepInfo, Stopped, fit
 from cltools.training.fit import learning_rate
 from cltools.training.inputs import given_parts
@@ -404,6 +404,17 @@ def test_the_step_hook_sees_what_the_history_sums_up_and_changes_nothing(experim
 def test_parts_that_would_not_be_asked_are_refused(settings: Any, parts: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         fit(training(SHORT, **settings), images=made(), **parts)
+
+
+def test_a_limit_beside_images_of_ones_own_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"data\.limit is 20, and images of your own"):
+        fit(replace(SHORT, data=replace(SHORT.data, limit=20)), images=made())
+
+
+@pytest.mark.parametrize("part", [{"negatives": NegativeRule()}, {"positives": PositiveRule()}])
+def test_a_rule_that_chooses_nothing_is_refused(part: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=r"has no (judge|mine)\(self, s, context\)"):
+        Experiment(**part)
 
 
 # --- settings that nothing would read

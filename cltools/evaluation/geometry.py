@@ -12,10 +12,12 @@ from torch.nn.functional import normalize
 
 from cltools.errors import CltoolsError
 from cltools.evaluation.checks import check_features
+from cltools.mining.handed_in import takes_numbers
 
 CELLS = 2**24  # similarities held at once: 64 MiB of float32
 
 
+@takes_numbers
 @torch.no_grad()
 def alignment(z: Float[Tensor, "N D"], z_positive: Float[Tensor, "N D"]) -> float:
     """Mean squared distance of two views of an image, on the unit sphere: 0 identical, 2 orthogonal, 4 opposite.
@@ -34,6 +36,7 @@ def alignment(z: Float[Tensor, "N D"], z_positive: Float[Tensor, "N D"]) -> floa
         return float(gap.square().sum(1).mean())
 
 
+@takes_numbers
 @torch.no_grad()
 def uniformity(z: Float[Tensor, "N D"], t: float = 2.0) -> float:
     """Log of the mean, over all pairs of different rows, of e^{-t·distance²} on the unit sphere; lower is more even.

@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 from cltools.errors import unknown
 from cltools.evaluation.checks import check_bank, check_labels
 from cltools.evaluation.classes import accuracy
+from cltools.mining.handed_in import takes_numbers
 
 Protocol = Literal["knn200", "knn10"]
 """knn200: 200 neighbours, votes e^{cos/0.1} (arXiv:1805.01978). knn10: 10 neighbours, one vote each."""
@@ -22,6 +23,7 @@ VOTE_TEMPERATURE = 0.1
 CELLS = 2**24  # similarities held at once: 64 MiB of float32
 
 
+@takes_numbers
 @torch.no_grad()
 def knn_accuracy(
     bank: Float[Tensor, "N D"],
@@ -51,6 +53,7 @@ def knn_accuracy(
     return accuracy(knn_predict(bank, bank_labels, queries, protocol=protocol), labels)
 
 
+@takes_numbers
 @torch.no_grad()
 def knn_predict(
     bank: Float[Tensor, "N D"],

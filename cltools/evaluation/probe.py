@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from cltools.errors import CltoolsError
 from cltools.evaluation.checks import check_bank, check_features, check_labels
 from cltools.evaluation.classes import accuracy
+from cltools.mining.handed_in import takes_numbers
 
 STEPS = 500  # far above what features standardised and penalised as here need (about 30 to 150)
 CONSTANT = 1e-6  # a deviation below this share of the mean is rounding, not information
@@ -43,6 +44,7 @@ class Probe:
             return (features.float() - self.mean) / self.deviation @ self.weight.T + self.bias
 
 
+@takes_numbers
 def linear_probe(
     bank: Float[Tensor, "N D"],
     bank_labels: Int[Tensor, " N"],
@@ -67,6 +69,7 @@ def linear_probe(
     return accuracy(probe_predict(bank, bank_labels, queries, l2=l2), labels)
 
 
+@takes_numbers
 def probe_predict(
     bank: Float[Tensor, "N D"], bank_labels: Int[Tensor, " N"], queries: Float[Tensor, "Q D"], *, l2: float = 1e-3
 ) -> Int[Tensor, " Q"]:
@@ -79,6 +82,7 @@ def probe_predict(
     return fit_probe(bank, bank_labels, l2=l2).logits(queries.to(bank.device)).argmax(1)
 
 
+@takes_numbers
 def fit_probe(bank: Float[Tensor, "N D"], bank_labels: Int[Tensor, " N"], *, l2: float = 1e-3) -> Probe:
     """The minimum over W and b of mean cross-entropy + l2/2·‖W‖², by L-BFGS in float32 from zero.
 

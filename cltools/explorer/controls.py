@@ -16,7 +16,7 @@ from cltools.explorer.judgement import Judgement
 from cltools.explorer.sentence import of_edge
 from cltools.explorer.state import Colour, Scope, Side, State, unlabelled
 from cltools.mining import CosineBand, MarginBand, NegativeRule, PositiveRule, RankBand
-from cltools.mining.rules import rule_class, rule_classes
+from cltools.mining.rules import chooses, rule_class, rule_classes
 from cltools.snapshot import Snapshot
 
 Kind = Literal["select", "check", "number", "range", "edge"]
@@ -80,10 +80,9 @@ def rule_names(base: type[NegativeRule] | type[PositiveRule], *, labelled: bool 
 
     Where images are not `labelled` it also reads no classes.
     """
-    hook, found = "judge" if base is NegativeRule else "mine", []
+    found = []
     for name, rule in rule_classes(base).items():
-        chooses = getattr(rule, hook) is not getattr(base, hook)
-        made = chooses and all(f.default is not MISSING for f in fields(rule))
+        made = chooses(rule) and all(f.default is not MISSING for f in fields(rule))
         if made and (labelled or "same_class" not in rule().reads):
             found.append(name)
     return found

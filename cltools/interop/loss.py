@@ -15,6 +15,7 @@ from cltools.contrast import contrastive_loss
 from cltools.errors import CltoolsError
 from cltools.losses import Form, LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NegativeRule, PositiveRule
+from cltools.mining.handed_in import Numbers, as_tensor
 from cltools.mining.selection import check_rules
 from cltools.queue import Queue
 
@@ -80,9 +81,9 @@ class ContrastiveLoss(nn.Module):
 
     def forward(
         self,
-        out0: Float[Tensor, "B d"],
-        out1: Float[Tensor, "B d"],
-        ids: Int[Tensor, " B"] | None = None,
+        out0: Float[Tensor, "B d"] | Numbers,
+        out1: Float[Tensor, "B d"] | Numbers,
+        ids: Int[Tensor, " B"] | Numbers | None = None,
         *,
         enqueue: bool = True,
     ) -> Float[Tensor, ""]:
@@ -97,6 +98,8 @@ class ContrastiveLoss(nn.Module):
         Raises:
             ValueError: shapes that do not match each other or the bank.
         """
+        out0, out1 = as_tensor("out0", out0), as_tensor("out1", out1)
+        ids = None if ids is None else as_tensor("ids", ids)
         if out0.ndim != 2 or out0.shape != out1.shape or (ids is not None and ids.shape != out0.shape[:1]):
             shapes = [list(x.shape) for x in (out0, out1, ids) if x is not None]
             raise CltoolsError(f"Outputs and ids have shapes {shapes}; give [B, d] twice, and ids [B] if any.")

@@ -13,7 +13,7 @@ from torch import Tensor
 from cltools.errors import CltoolsError
 from cltools.mining.bands import band_codes, rank_edges
 from cltools.mining.negatives import closeness
-from cltools.mining.rules import READS_NOTHING, Context, NegativeRule, check_choice
+from cltools.mining.rules import READS_NOTHING, Context, NegativeRule, check_choice, check_count
 from cltools.mining.similarities import Similarities
 
 
@@ -34,8 +34,7 @@ class CancelFalseNegatives(NegativeRule):
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
         check_choice(self, "by", ("positive", "anchor", "either"))
-        if self.k < 1:
-            raise CltoolsError(f"CancelFalseNegatives: k is {self.k}; it must be at least 1.")
+        check_count(self, "k", 1)
         if math.isnan(self.min_cosine):
             raise CltoolsError("CancelFalseNegatives: min_cosine is nan; it must be a cosine.")
 

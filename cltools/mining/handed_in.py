@@ -1,7 +1,9 @@
 """Numbers as people hand them in, and checks of vectors: cosines mean something only for finite unit vectors."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import wraps
+from inspect import signature
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +14,8 @@ from cltools.errors import CltoolsError
 
 Numbers = Tensor | ndarray | Sequence[Any]
 """What public functions take for a tensor: a tensor, an array, or lists of numbers."""
+
+T = TypeVar("T")
 
 TOLERANCE = 1e-3
 """How far |z|² may be from 1, for float32 and float64."""
@@ -34,6 +38,18 @@ def as_tensor(name: str, numbers: Numbers) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array))
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} is no array of numbers ({error}). Give a tensor, a NumPy array or lists.") from error
+
+
+def takes_numbers(function: Callable[..., T]) -> Callable[..., T]:
+    """The function, called with its arrays and lists as tensors, see `as_tensor`."""
+    takes = signature(function)
+
+    @wraps(function)
+    def called(*given: Any, **settings: Any) -> T:
+        arguments = takes.bind(*given, **settings).arguments.items()
+        return function(**{name: as_tensor(name, x) if isinstance(x, ndarray | list) else x for name, x in arguments})
+
+    return called
 
 
 class ChecksOnce:

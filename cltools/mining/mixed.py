@@ -10,9 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from cltools.errors import CltoolsError
 from cltools.mining.negatives import AllNegatives
-from cltools.mining.rules import READS_NOTHING, Context
+from cltools.mining.rules import READS_NOTHING, Context, check_count, check_share
 from cltools.mining.similarities import Similarities
 
 
@@ -37,10 +36,8 @@ class MixedNegatives(AllNegatives):
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
         for name, least in (("hardest", 1), ("pairs", 0), ("with_anchor", 0)):
-            if getattr(self, name) < least:
-                raise CltoolsError(f"MixedNegatives: {name} is {getattr(self, name)}; it must be at least {least}.")
-        if not 0 <= self.start <= 1:
-            raise CltoolsError(f"MixedNegatives: start is {self.start}; it must lie between 0 and 1.")
+            check_count(self, name, least)
+        check_share(self, "start")
 
     @property
     def reads(self) -> frozenset[str]:

@@ -4,7 +4,7 @@ Legend: B anchors, K keys, P candidates.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cltools.errors import CltoolsError
 from cltools.mining.negatives import closeness
-from cltools.mining.rules import READS_NOTHING, Context, Mined, PositiveRule, check_choice, check_share
+from cltools.mining.rules import READS_NOTHING, Context, Mined, PositiveRule, check_choice, check_count, check_share
 from cltools.mining.similarities import Similarities, own_last
 
 # A weight that equals the gate up to float32 rounding passes it, so that k equal candidates are all accepted at 1/k.
@@ -23,6 +23,12 @@ ROUNDING = 1e-6
 @dataclass(frozen=True)
 class AugmentedView(PositiveRule):
     """Nothing is mined: the augmented view is the only positive."""
+
+    def __post_init__(self) -> None:
+        """Refuse a warm-up of nothing."""
+        for f in fields(self):
+            if getattr(self, f.name) != f.default:
+                raise CltoolsError(f"AugmentedView: {f.name} has no meaning, because nothing is mined; leave it out.")
 
     def at(self, progress: float) -> "AugmentedView":
         """The same at any time."""
@@ -70,10 +76,11 @@ class NearestKeys(PositiveRule):
             check_choice(self, "min_weight", ("mean",))
         else:
             check_share(self, "min_weight", optional=True)
-        if self.k < 1:
-            raise CltoolsError(f"NearestKeys: k is {self.k}; it must be at least 1. For every key: EveryKey().")
-        if self.pick is not None and not 1 <= self.pick <= self.k:
-            raise CltoolsError(f"NearestKeys: pick is {self.pick} of k = {self.k} candidates; it must be from 1 to k.")
+        check_count(self, "k", 1, "For every key: EveryKey().")
+        if self.pick is not None:
+            check_count(self, "pick", 1)
+            if self.pick > self.k:
+                raise CltoolsError(f"NearestKeys: pick is {self.pick} of k = {self.k} candidates; it must be up to k.")
         if self.min_cosine is not None and math.isnan(self.min_cosine):
             raise CltoolsError("NearestKeys: min_cosine is nan; it must be a cosine.")
 

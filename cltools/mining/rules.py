@@ -10,6 +10,8 @@ import inspect
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from numbers import Integral
 from typing import Any, TypeVar
 
 import torch
@@ -91,7 +93,7 @@ class NegativeRule(Rule):
 
     def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
         """The band of each key: EASY, POTENTIAL, HARD or OTHER. Own and mined keys get their codes from `select`."""
-        raise TypeError(f"{type(self).__name__} has no judge(); a negative rule must say which keys it keeps.")
+        raise NotImplementedError
 
     def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B K"] | None:
         """Weights of the kept keys; None for ones."""
@@ -150,7 +152,7 @@ class PositiveRule(Rule):
 
     def mine(self, s: Similarities, context: Context) -> Mined:
         """Candidates and the weights of the augmented view and of each candidate, at full strength."""
-        raise TypeError(f"{type(self).__name__} has no mine(); a positive rule must say which keys it mines.")
+        raise NotImplementedError
 
 
 P = TypeVar("P", bound=PositiveRule)
@@ -159,6 +161,28 @@ P = TypeVar("P", bound=PositiveRule)
 def reads_now(positive_rule: PositiveRule, negative_rule: NegativeRule) -> frozenset[str]:
     """What both rules read; a positive rule without strength reads nothing, as it is not asked."""
     return negative_rule.reads | (positive_rule.reads if positive_rule.strength > 0 else READS_NOTHING)
+
+
+def chooses(rule: type[Any]) -> bool:
+    """Whether a class of rules has what makes it one: a `judge` for negatives, a `mine` for positives."""
+    if issubclass(rule, NegativeRule):
+        return rule.judge is not NegativeRule.judge
+    return bool(rule.mine is not PositiveRule.mine)
+
+
+def check_chooses(rule: "NegativeRule | PositiveRule") -> None:
+    """Raise TypeError for a rule without the method that makes it one."""
+    if not chooses(type(rule)):
+        hook, does = ("judge", "keeps") if isinstance(rule, NegativeRule) else ("mine", "mines")
+        raise TypeError(f"{type(rule).__name__} has no {hook}(self, s, context), which says what keys it {does}.")
+
+
+def check_count(rule: object, name: str, least: int, otherwise: str = "") -> None:
+    """Raise ValueError for a field that is no whole number of at least `least`."""
+    value = getattr(rule, name)
+    if not isinstance(value, Integral) or value < least:
+        message = f"{type(rule).__name__}: {name} is {value}; it must be a whole number of at least {least}."
+        raise CltoolsError(f"{message} {otherwise}".rstrip())
 
 
 def check_share(rule: object, name: str, *, optional: bool = False) -> None:
@@ -194,6 +218,7 @@ def rule_class(name: str, base: type[Any]) -> type[Any]:
     return known[name]
 
 
+HOOKS = ("at", "judge", "weigh", "synthesise", "estimate", "mine")
 RETIRED = {"reads_key": "reads", "reads_vectors": "reads"}
 
 
@@ -205,7 +230,11 @@ def _check_methods(cls: type[Any], base: type[Any], foreign: tuple[str, ...]) ->
         if name in RETIRED:
             raise TypeError(f"{cls.__name__}.{name} is never called; set `{RETIRED[name]} = frozenset({{…}})` instead.")
         hook = getattr(base, name, None)
-        if name.startswith("_") or not inspect.isfunction(hook) or not inspect.isfunction(value):
+        if name.startswith("_") or not inspect.isfunction(value):
+            continue
+        if hook is None and (near := get_close_matches(name, HOOKS, 1, cutoff=0.8)):
+            raise TypeError(f"{cls.__name__}.{name} is never called; did you mean {near[0]}?")
+        if not inspect.isfunction(hook):
             continue
         wanted = [*inspect.signature(hook).parameters]
         try:

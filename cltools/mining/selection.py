@@ -13,7 +13,7 @@ from torch import Tensor
 from cltools.errors import CltoolsError, foreign
 from cltools.mining.bands import Band
 from cltools.mining.positives import nothing_mined
-from cltools.mining.rules import NEUTRAL, Context, Estimate, Mined, NegativeRule, PositiveRule
+from cltools.mining.rules import NEUTRAL, Context, Estimate, Mined, NegativeRule, PositiveRule, check_chooses
 from cltools.mining.similarities import Similarities
 
 
@@ -132,11 +132,13 @@ def judge(s: Similarities, rule: NegativeRule, context: Context) -> Int8[Tensor,
 
 
 def check_rules(positive_rule: object, negative_rule: object) -> None:
-    """Raise TypeError for rules in another order, or something else in their place."""
+    """Raise TypeError for rules in another order, something else in their place, or a rule that chooses nothing."""
     if not isinstance(positive_rule, PositiveRule):
         raise foreign(positive_rule, "A positive rule such as NearestKeys(), and after it a negative rule,")
     if not isinstance(negative_rule, NegativeRule):
         raise foreign(negative_rule, "A negative rule such as RankBand(), after the positive rule,")
+    check_chooses(positive_rule)
+    check_chooses(negative_rule)
 
 
 def check_temperature(temperature: float) -> None:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, unknown
 from cltools.mining.handed_in import Numbers, as_tensor, check_unit
 
 OPTIONAL = ("positive_keys", "same_class", "vectors", "ids")
@@ -90,7 +90,7 @@ def similarities(
     own: Bool[Tensor, "B K"] | Numbers,
     *,
     same_class: Bool[Tensor, "B K"] | Numbers | None = None,
-    ids: tuple[Int[Tensor, " B"], Int[Tensor, " K"]] | None = None,
+    ids: tuple[Int[Tensor, " B"] | Numbers, Int[Tensor, " K"] | Numbers] | None = None,
     reads: Iterable[str] = ("positive_keys", "vectors"),
     check: bool | None = None,
 ) -> Similarities:
@@ -115,7 +115,9 @@ def similarities(
     _check_shapes(anchor, positive, keys, own, same_class)
     for name, vectors in (("anchor", anchor), ("positive", positive), ("keys", keys)):
         check_unit(name, vectors, check)
-    reads = frozenset(reads)
+    reads = frozenset([reads] if isinstance(reads, str) else reads)
+    if wrong := sorted(reads - {*OPTIONAL}):
+        raise unknown("name in reads", wrong[0], OPTIONAL)
     with torch.autocast(anchor.device.type, enabled=False):
         z, z_positive, n = anchor.float(), positive.float(), keys.float()
         return Similarities(
@@ -125,7 +127,7 @@ def similarities(
             own=own,
             same_class=same_class,
             vectors=(z, n) if "vectors" in reads else None,
-            ids=ids,
+            ids=None if ids is None else (as_tensor("ids", ids[0]), as_tensor("ids", ids[1])),
         )
 
 

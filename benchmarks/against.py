@@ -90,7 +90,7 @@ class Side:
         epoch, training = self.epoch(), self.experiment.training
         next(epoch)
         began, steps = timer(), sum(1 for _ in epoch)
-        return steps * training.batch * training.views / (timer() - began)
+        return steps * training.batch * training.anchors_per_image / (timer() - began)
 
     def epoch(self) -> Iterator[object]:
         """Every step of training over the images; what `fit` does between steps and after an epoch is left out."""

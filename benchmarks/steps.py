@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from benchmarks.contrast import CLASSES, Contrast
+from benchmarks.asking import CLASSES, Contrast
 from benchmarks.measuring import USUAL, AsRun, Run, Work, markdown, peak_mebibytes
 from cltools.config import Experiment
 from cltools.datasets import ImageSet
@@ -66,7 +66,7 @@ def measure(experiment: Experiment, run: Run) -> dict[str, Any]:
         times = run.medians({"step": place.step, **place.parts()})
         added = peak_mebibytes(place.plain_step, run.where)  # a replayed step allocates nothing: it has kept its memory
     parts = [times[part] for part in PARTS]
-    rate = training.views * training.batch / times["step"] * 1000
+    rate = training.anchors_per_image * training.batch / times["step"] * 1000
     figures = (rate, times["step"], *parts, times["step"] - sum(parts), added)
     return {
         "queue_size": training.queue_size if training.mode == "moco" else None,
@@ -98,12 +98,12 @@ class Workplace:
         memory = self.learner.memory
         keys = None if memory is None else training.queue_size
         self.contrast = Contrast(
-            (training.views * training.batch, keys, experiment.encoder.projection), experiment, device
+            (training.anchors_per_image * training.batch, keys, experiment.encoder.projection), experiment, device
         )
         if memory is not None:
             for part in torch.split(self.contrast.keys, training.batch):
                 memory.queue.enqueue(part, -1 - images.ids[: len(part)], images.labels[: len(part)])  # of other images
-        pixels = self.batch.images.repeat(training.views, 1, 1, 1)
+        pixels = self.batch.images.repeat(training.anchors_per_image, 1, 1, 1)
         self.stacked = augment(pixels, experiment.views, generator=self.learner.draws)  # [A, 3, H, W]
 
     def parts(self) -> dict[str, Work]:
@@ -139,9 +139,9 @@ class Workplace:
         with precision(self.experiment, learner.device):
             if learner.memory is not None:
                 learner.memory.copy.update(learner.encoder, training.momentum)
-            z = F.normalize(learner.forward(self.stacked, views=training.views).float(), dim=1)
+            z = F.normalize(learner.forward(self.stacked, views=training.anchors_per_image).float(), dim=1)
             if learner.memory is not None:
-                learner.memory.copy.keys(self.stacked, training.views, generator=learner.draws)
+                learner.memory.copy.keys(self.stacked, training.anchors_per_image, generator=learner.draws)
         learner.optimizer.zero_grad(set_to_none=True)
         z.backward(self.contrast.positive)  # type: ignore[no-untyped-call]
 

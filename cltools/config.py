@@ -85,7 +85,7 @@ class TrainingSettings:
         return self.queue_size if self.mode == "moco" else 2 * self.batch
 
     @property
-    def views(self) -> int:
+    def anchors_per_image(self) -> int:
         """Anchors of an image per step: 2 where both views are, else 1."""
         return 2 if self.symmetric or self.mode == "simclr" else 1
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
-import oracles
+import brute_force
 import pytest
 import torch
 from jaxtyping import TypeCheckError
@@ -69,7 +69,7 @@ def test_without_a_bank_it_is_simclr_by_hand(batch: int, form: Any) -> None:
     for i, row in enumerate(cosines(rows, rows)):
         others = [j for j in range(2 * batch) if j % batch != i % batch]
         positive, negative = row[[(i + batch) % (2 * batch)]], row[others]
-        expected.append(oracles.loss(positive.tolist(), negative.tolist(), [1.0], [1.0] * len(others), 0.5, form))
+        expected.append(brute_force.loss(positive.tolist(), negative.tolist(), [1.0], [1.0] * len(others), 0.5, form))
     assert ContrastiveLoss(form=form)(out0, out1).item() == pytest.approx(sum(expected) / len(expected), abs=1e-5)
 
 
@@ -118,7 +118,7 @@ def test_mines_and_drops_by_its_rules() -> None:
         mined, kept = order[:2], order[3:9]
         positive = [float(z @ z_key), *(anchor[j] for j in mined)]
         expected.append(
-            oracles.loss(
+            brute_force.loss(
                 positive, [anchor[j] for j in kept if j not in mined], [0.5, 0.25, 0.25], [1.0] * 6, 0.2, "sep"
             )
         )

@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-import oracles
+import brute_force
 import pytest
 import torch
 from jaxtyping import TypeCheckError
@@ -82,22 +82,22 @@ def expected_pairs(
         views = [j for j, mine in enumerate(own) if mine and not (itself and i == j)]
         if not views:
             continue
-        anchor = [oracles.dot(z[i], key) for key in n]
-        key = [oracles.dot(n[views[0]], other) for other in n]
-        search = oracles.closeness_row(getattr(positives, "by", "positive"), anchor, key)
+        anchor = [brute_force.dot(z[i], key) for key in n]
+        key = [brute_force.dot(n[views[0]], other) for other in n]
+        search = brute_force.closeness_row(getattr(positives, "by", "positive"), anchor, key)
         mines = not isinstance(positives, AugmentedView)
-        count = oracles.candidate_count(getattr(positives, "k", None), None, len(n)) if mines else 0
+        count = brute_force.candidate_count(getattr(positives, "k", None), None, len(n)) if mines else 0
         chosen = sorted(range(len(n)), key=lambda j: (own[j], -search[j]))[:count]
-        weights = oracles.mined_weights(positives, chosen, search, own) if mines else [1.0]
+        weights = brute_force.mined_weights(positives, chosen, search, own) if mines else [1.0]
         mined = {j for j, weight in zip(chosen, weights[1:], strict=True) if weight > 0}
         positive_pairs |= {(i, j) for j in mined | set(views if weights[0] > 0 else [])}
         if isinstance(negatives, RankBand):
-            scores = oracles.score_row(negatives.by, anchor, key, 0.2)
-            judged = oracles.rank_bands(scores, own, negatives.drop_closest, negatives.keep_within)
+            scores = brute_force.score_row(negatives.by, anchor, key, 0.2)
+            judged = brute_force.rank_bands(scores, own, negatives.drop_closest, negatives.keep_within)
         else:
-            judged = [oracles.POTENTIAL] * len(n)
-        bands = oracles.final_bands(judged, own, [j in mined for j in range(len(n))])
-        negative_pairs |= {(i, j) for j, band in enumerate(bands) if band == oracles.POTENTIAL}
+            judged = [brute_force.POTENTIAL] * len(n)
+        bands = brute_force.final_bands(judged, own, [j in mined for j in range(len(n))])
+        negative_pairs |= {(i, j) for j, band in enumerate(bands) if band == brute_force.POTENTIAL}
     return positive_pairs, negative_pairs
 
 

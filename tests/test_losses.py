@@ -4,7 +4,7 @@ import inspect
 import math
 from typing import Any
 
-import oracles
+import brute_force
 import pytest
 import torch
 import torch.nn.functional as F
@@ -54,7 +54,7 @@ def rows_of(p: dict[str, Tensor]) -> list[tuple[list[float], list[float], list[f
 
 
 def brute(p: dict[str, Tensor], temperature: float, form: str, estimate: Estimate = NEUTRAL) -> Tensor:
-    losses = [oracles.loss(*row, temperature, form, estimate.beta, estimate.tau_plus) for row in rows_of(p)]
+    losses = [brute_force.loss(*row, temperature, form, estimate.beta, estimate.tau_plus) for row in rows_of(p)]
     return torch.tensor(losses, dtype=torch.float64)
 
 
@@ -103,7 +103,7 @@ def test_agrees_with_the_loop(
 def test_mass_agrees_with_the_loop(seed: int, keys: int, grid: bool, temperature: float, estimate: Estimate) -> None:
     p = problem(seed, 4, 3, keys, grid)
     mass, clamped = negative_mass(**p, temperature=temperature, estimate=estimate)
-    expected = [oracles.log_mass(*row, temperature, estimate.beta, estimate.tau_plus) for row in rows_of(p)]
+    expected = [brute_force.log_mass(*row, temperature, estimate.beta, estimate.tau_plus) for row in rows_of(p)]
     torch.testing.assert_close(mass, torch.tensor([m for m, _ in expected], dtype=torch.float64))
     assert clamped.dtype == torch.bool
     # Exactly on the floor (every kept cosine −1) either answer is right.

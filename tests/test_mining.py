@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-import oracles
+import brute_force
 import pytest
 import torch
 import torch.nn.functional as F
@@ -141,17 +141,17 @@ def mined_mask(chosen: Selection, b: int, keys: int) -> list[bool]:
 def judged_row(s: Similarities, rule: NegativeRule, b: int, temperature: float) -> list[int]:
     cosines = row(s.anchor_keys, b)
     if isinstance(rule, RankBand):
-        scores = oracles.score_row(rule.by, cosines, row(s.positive_keys, b), temperature)
-        return oracles.rank_bands(scores, row(s.own, b), rule.drop_closest, rule.keep_within)
+        scores = brute_force.score_row(rule.by, cosines, row(s.positive_keys, b), temperature)
+        return brute_force.rank_bands(scores, row(s.own, b), rule.drop_closest, rule.keep_within)
     if isinstance(rule, CosineBand):
-        scores = oracles.closeness_row(rule.by, cosines, row(s.positive_keys, b))
-        return oracles.value_bands(scores, rule.above, rule.below)
+        scores = brute_force.closeness_row(rule.by, cosines, row(s.positive_keys, b))
+        return brute_force.value_bands(scores, rule.above, rule.below)
     if isinstance(rule, MarginBand):
         positive = s.anchor_positive[b].item()
-        return oracles.margin_bands(cosines, positive, rule.margin, rule.relative, rule.within)
+        return brute_force.margin_bands(cosines, positive, rule.margin, rule.relative, rule.within)
     if isinstance(rule, OracleNegatives):
-        return [oracles.OTHER if same else oracles.POTENTIAL for same in row(s.same_class, b)]
-    return [oracles.POTENTIAL] * s.own.shape[1]
+        return [brute_force.OTHER if same else brute_force.POTENTIAL for same in row(s.same_class, b)]
+    return [brute_force.POTENTIAL] * s.own.shape[1]
 
 
 def check_invariants(s: Similarities, chosen: Selection) -> None:
@@ -186,10 +186,14 @@ def test_positives_agree_with_the_loop(s: Similarities, rule: PositiveRule, seed
         if not mines:
             assert weights == [1.0] + [0.0] * len(got)
             continue
-        search = oracles.closeness_row(getattr(rule, "by", "positive"), row(s.anchor_keys, b), row(s.positive_keys, b))
+        search = brute_force.closeness_row(
+            getattr(rule, "by", "positive"), row(s.anchor_keys, b), row(s.positive_keys, b)
+        )
         if search:
-            oracles.check_candidates(got, search, row(s.own, b), getattr(rule, "k", None), getattr(rule, "pick", None))
-        assert weights == pytest.approx(oracles.mined_weights(rule, got, search, row(s.own, b)), abs=2e-6)
+            brute_force.check_candidates(
+                got, search, row(s.own, b), getattr(rule, "k", None), getattr(rule, "pick", None)
+            )
+        assert weights == pytest.approx(brute_force.mined_weights(rule, got, search, row(s.own, b)), abs=2e-6)
 
 
 @quick
@@ -209,9 +213,9 @@ def test_negatives_agree_with_the_loop(
     check_invariants(s, chosen)
     for b in range(rows):
         mined = mined_mask(chosen, b, keys)
-        bands = oracles.final_bands(judged_row(s, negative, b, temperature), row(s.own, b), mined)
+        bands = brute_force.final_bands(judged_row(s, negative, b, temperature), row(s.own, b), mined)
         assert row(chosen.band, b) == bands
-        weights = oracles.negative_weights(bands, getattr(negative, "rescale", False))
+        weights = brute_force.negative_weights(bands, getattr(negative, "rescale", False))
         assert row(chosen.negative_weight, b) == pytest.approx(weights)
 
 
@@ -323,7 +327,7 @@ def test_terms_lays_out_cosines_and_weights() -> None:
     assert (mixed["negative_weight"][:, 9:] == 1).all()
     assert mixed["estimate"] == Estimate(beta=1.0)
     for b in range(4):
-        expected = [oracles.dot(z[b].tolist(), vector) for vector in made[b].tolist()]
+        expected = [brute_force.dot(z[b].tolist(), vector) for vector in made[b].tolist()]
         assert mixed["negative"][b, 9:].tolist() == pytest.approx(expected, abs=1e-6)
 
 

@@ -1,6 +1,6 @@
 """`similarities` against plain Python dot products, and where gradients flow."""
 
-import oracles
+import brute_force
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,9 +22,9 @@ def test_similarities_agree_with_the_loop(keys: int, dtype: torch.dtype) -> None
     for b in range(3):
         rows = [(s.anchor_keys, z), (s.positive_keys, p)]
         for got, vectors in rows:
-            expected = [oracles.dot(vectors[b].tolist(), key.tolist()) for key in n]
+            expected = [brute_force.dot(vectors[b].tolist(), key.tolist()) for key in n]
             assert got[b].tolist() == pytest.approx(expected, abs=1e-6)
-        assert s.anchor_positive[b].item() == pytest.approx(oracles.dot(z[b].tolist(), p[b].tolist()), abs=1e-6)
+        assert s.anchor_positive[b].item() == pytest.approx(brute_force.dot(z[b].tolist(), p[b].tolist()), abs=1e-6)
 
 
 def test_gradient_flows_through_the_anchor_only_where_it_should() -> None:

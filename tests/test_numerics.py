@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import oracles
+import brute_force
 import pytest
 import torch
 from hypothesis import assume, given, settings, strategies as st
@@ -189,7 +189,7 @@ def test_values_are_those_of_a_loop_in_double_precision(rule: NegativeRule, case
     rows = zip(t["positive"], t["negative"], t["positive_weight"], t["negative_weight"], strict=True)
     estimate = chosen.estimate
     expected = [
-        oracles.loss(*(x.tolist() for x in row), case.temperature, case.form, estimate.beta, estimate.tau_plus)
+        brute_force.loss(*(x.tolist() for x in row), case.temperature, case.form, estimate.beta, estimate.tau_plus)
         for row in rows
     ]
     assert_close(losses.detach(), torch.tensor(expected), case.temperature)

@@ -53,7 +53,7 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
         learner, place = self.learner, Batch(*(x.clone() for x in (batch.images, batch.ids, batch.labels)))
         rate = torch.zeros(())
         set_rate(learner, rate)
-        anchors = self.experiment.training.views * self.experiment.training.batch
+        anchors = self.experiment.training.anchors_per_image * self.experiment.training.batch
         counts = [torch.zeros(6, dtype=torch.int64) for _ in range(2)]
         tally = Tally(counts[0], counts[1] if self.labelled else None, anchors)
         keys = None if learner.memory is None else torch.zeros(len(batch.ids), learner.memory.queue.dim)

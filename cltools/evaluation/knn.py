@@ -15,7 +15,7 @@ from cltools.evaluation.checks import check_bank, check_labels
 from cltools.evaluation.classes import accuracy
 from cltools.mining.handed_in import takes_numbers
 
-Protocol = Literal["knn200", "knn10"]
+KnnProtocol = Literal["knn200", "knn10"]
 """knn200: 200 neighbours, votes e^{cos/0.1} (arXiv:1805.01978). knn10: 10 neighbours, one vote each."""
 
 NEIGHBOURS = {"knn200": 200, "knn10": 10}
@@ -31,7 +31,7 @@ def knn_accuracy(
     queries: Float[Tensor, "Q D"],
     labels: Int[Tensor, " Q"],
     *,
-    protocol: Protocol = "knn200",
+    protocol: KnnProtocol = "knn200",
 ) -> float:
     """Percent of queries whose nearest bank images vote for their class; cosine of L2-normalised features, float32.
 
@@ -60,7 +60,7 @@ def knn_predict(
     bank_labels: Int[Tensor, " N"],
     queries: Float[Tensor, "Q D"],
     *,
-    protocol: Protocol = "knn200",
+    protocol: KnnProtocol = "knn200",
 ) -> Int[Tensor, " Q"]:
     """The class that each query's nearest bank images vote for, on the bank's device; see `knn_accuracy`.
 

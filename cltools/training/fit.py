@@ -422,7 +422,7 @@ class Training:
         # that of all groups; training reads none of them, so once per epoch is enough.
         learner.ranks.average_(statistics(learner))
         seconds = time.perf_counter() - began
-        views = steps * settings.batch * settings.views
+        views = steps * settings.batch * settings.anchors_per_image
         return {"epoch": progress.epoch + 1, **metrics, "seconds": seconds, "views_per_second": views / seconds}
 
     def _step(self, batch: Batch, at: float, known: bool) -> StepResult:

@@ -220,7 +220,7 @@ def _against_queue(
 ) -> Compared:
     """MoCo: anchors against the queue; symmetric stacks the pairs (view1, key of view2) and (view2, key of view1)."""
     memory.copy.update(learner.encoder, experiment.training.momentum)
-    views, ranks = experiment.training.views, learner.ranks
+    views, ranks = experiment.training.anchors_per_image, learner.ranks
     query, other = torch.cat([view1, view2][:views]), torch.cat([view2, view1][:views])
     z = F.normalize(learner.forward(query, views=views).float(), dim=1)
     with torch.no_grad():

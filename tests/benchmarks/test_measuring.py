@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import measuring, rules
+from benchmarks import measuring, methods
 from benchmarks.__main__ import main, rendered
-from benchmarks.contrast import Contrast
+from benchmarks.asking import Contrast
 from benchmarks.measuring import Run, peak_mebibytes
 from cltools.mining import similarities
 from cltools.presets import preset
@@ -69,7 +69,7 @@ def test_cross_entropy_is_the_loss_of_every_key_and_nothing_mined() -> None:
 
 def test_rules_are_measured_beside_cross_entropy_and_their_memory_grows_with_the_keys(tmp_path: Path) -> None:
     out = tmp_path / "new" / "rules.json"
-    record = rules.rules((16,), (512, 2048), ("moco", "potential"), run=Run("cpu", 1, out))
+    record = methods.rules((16,), (512, 2048), ("moco", "potential"), run=Run("cpu", 1, out))
     assert json.loads(out.read_text()) == record and record["versions"]["torch"] == torch.__version__
     few, many = (size["methods"]["potential"] for size in record["sizes"])
     assert few["× plain"] == few["all ms"] / few["plain ms"] and all(math.isfinite(x) and x > 0 for x in few.values())
@@ -77,7 +77,7 @@ def test_rules_are_measured_beside_cross_entropy_and_their_memory_grows_with_the
     last = rendered(record).splitlines()[-1]
     assert last.startswith(f"| `potential` | {few['× plain']:.1f} | {many['× plain']:.1f} |")
     with pytest.raises(ValueError, match="Did you mean cifar10-hcl"):
-        rules.rules(methods=("hlc",))
+        methods.rules(methods=("hlc",))
 
 
 def test_a_command_line_prints_what_its_record_shows_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from test_steps import ONCE, small
 
 from benchmarks import plain
 from benchmarks.__main__ import rendered
-from benchmarks.contrast import Contrast
+from benchmarks.asking import Contrast
 from benchmarks.measuring import Run
 from benchmarks.plain import HOLDERS, VARIANTS, swapped
 from cltools import losses

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from exercise_cases import Cases
-from test_exercises_bands import CASES as BANDS
 from test_exercises_choosing import CASES as CHOOSING
-from test_exercises_negatives import CASES as NEGATIVES
+from test_exercises_cutting import CASES as BANDS
 from test_exercises_own import CASES as OWN
-from test_exercises_positives import CASES as POSITIVES
+from test_exercises_pairing import CASES as POSITIVES
+from test_exercises_pushing import CASES as NEGATIVES
 from test_exercises_runs import CASES as RUNS
 
 from course import check

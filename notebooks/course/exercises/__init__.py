@@ -3,11 +3,11 @@
 What is right is computed here anew by the package, from what the reader's answer was made of.
 """
 
-from course.exercises.bands import beats_chance, drop_closest, dropped, kept, negatives_left
 from course.exercises.choosing import best_cell, detectable
-from course.exercises.negatives import forces, spare_false, temperature_for
+from course.exercises.cutting import beats_chance, drop_closest, dropped, kept, negatives_left
 from course.exercises.own import batch_edge, own_keys
-from course.exercises.positives import paired, soft_weights, staked
+from course.exercises.pairing import paired, soft_weights, staked
+from course.exercises.pushing import forces, spare_false, temperature_for
 from course.exercises.runs import accuracies, fair, seeds_needed, verdict
 
 __all__ = [

@@ -19,7 +19,7 @@ from cltools.provenance import read_record
 from cltools.reports.run_table import FIGURES, changes
 from cltools.training.record import RunRecord, read_run_record
 from course.exercises.asking import Mistake, as_number, as_numbers, exercise, sentence
-from course.exercises.positives import paired_words
+from course.exercises.pairing import paired_words
 
 VERDICTS = ("better", "worse", "cannot tell")
 RULES = ("positives.", "negatives.", "loss.form")

@@ -5,7 +5,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from benchmarks.contrast import Contrast
+from benchmarks.asking import Contrast
 from benchmarks.measuring import USUAL, AsRun, Run, markdown, peak_mebibytes
 from cltools.config import Experiment
 from cltools.presets import METHODS, preset

@@ -1,8 +1,8 @@
 """Converts what cltools 0.1 wrote into the form that this version reads: `python data/convert.py FILES`.
 
-Takes records (.json) and snapshots (.npz). Form and names change, and no number does. A file that has the new form
-already stays as it is; every other is replaced whole. This script stands alone but for NumPy, so that it can be read
-beside the files that it has changed.
+Takes records and settings of runs (.json) and snapshots (.npz). Form and names change, and no number does. A file that
+has the new form already stays as it is; every other is replaced whole. This script stands alone but for NumPy, so that
+it can be read beside the files that it has changed.
 """
 
 import ast
@@ -145,7 +145,7 @@ def renamed_positives(rule: Plain) -> Plain:
     warm_up = {name: rule[name] for name in ("start", "ramp", "strength")}
     weighting, k = rule["weighting"], rule["k"]
     if weighting == "none":
-        return {"rule": "AugmentedView", **warm_up}
+        return {"rule": "AugmentedView"}  # nothing is mined, so its warm-up had no meaning
     if k is None:
         if weighting != "soft" or rule["search"] != "key" or rule["pick"] is not None:
             raise ValueError(f"mining every key with weighting {weighting!r} has no rule in this version")
@@ -218,7 +218,7 @@ def _value(text: str) -> Any:
 
 
 def convert(path: Path) -> bool:
-    """Convert a record or a snapshot in place; whether anything had to change.
+    """Convert a record, the settings of a run, or a snapshot in place; whether anything had to change.
 
     Raises:
         OSError, ValueError, KeyError, TypeError, AttributeError: no file of cltools, or a damaged one; it stays as it
@@ -238,7 +238,10 @@ def convert(path: Path) -> bool:
             np.savez_compressed(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
     else:
         before = path.read_text(encoding="utf-8")
-        text = json.dumps(converted(json.loads(before)), indent=1) + "\n"
+        plain = json.loads(before)
+        settings = "kind" not in plain and "training" in plain  # a run's config.json
+        new = renamed_experiment(plain) if settings else converted(plain)
+        text = json.dumps(new, indent=2 if settings else 1) + "\n"
         if text == before:
             return False
         part.write_text(text, encoding="utf-8")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cltools.config import differences, to_plain
+from cltools.config import Experiment, differences, to_plain
 from cltools.presets import preset
 from cltools.provenance import read_record
 from cltools.reports.arms import arms_of
@@ -104,6 +104,15 @@ def test_files_are_converted_in_place_and_others_left_alone(tmp_path: Path) -> N
     again = convert()
     assert "run.json: stays" in again.stdout and run.read_text() == text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["damaged.json", "other.json", "run.json"]
+
+
+def test_the_settings_of_a_run_are_converted_too(tmp_path: Path) -> None:
+    experiment, file = preset("digits-moco"), tmp_path / "config.json"
+    warm_up = {"start": 0.3, "ramp": 0.05, "strength": 1.0}
+    positives = {"weighting": "none", "k": 5, "search": "key", "pick": None, **warm_up}
+    file.write_text(json.dumps(to_plain(experiment) | {"positives": positives}))
+    assert script().convert(file) and Experiment.from_json(file.read_text()) == experiment
+    assert not script().convert(file)
 
 
 def test_no_number_is_lost_or_changed() -> None:

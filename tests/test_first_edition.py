@@ -1,10 +1,14 @@
-"""What the first edition selected is selected still, under the new names that data/convert.py gives."""
+"""What the first edition selected and trained comes out still, under the new names that data/convert.py gives."""
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from cltools import NegativeRule, PositiveRule, load_snapshot, select
@@ -36,3 +40,18 @@ def test_every_recorded_rule_selects_the_same_keys() -> None:
         different = chosen.band[::3].numpy() != bands[kept["place"]]
         # Another processor rounds cosines otherwise, which may move a key that stands at an edge.
         assert different.mean() < 1e-4, f"{kept['arm']}: {int(different.sum())} keys"
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("processes", [1, 2])
+def test_six_trainings_end_bit_for_bit_as_they_did(processes: int, tmp_path: Path) -> None:
+    """On a processor that rounds otherwise it fails, and the folder's README says how to compare there."""
+    folder = ROOT / "tests" / "first_edition"
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if processes > 1 else []
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, *launcher, str(folder / "train.py"), str(tmp_path)], check=True, env=environment)
+    name = "one_process.json" if processes == 1 else "two_processes.json"
+    kept, now = (json.loads((place / name).read_text(encoding="utf-8")) for place in (folder, tmp_path))
+    assert list(kept) == list(now)
+    for run in kept:
+        assert now[run] == kept[run], run

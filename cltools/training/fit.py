@@ -199,13 +199,13 @@ def _checkpoint_to_resume(
                 f"{path} already holds a run. Go on with --resume (resume=True), or use another folder."
             )
         return None
+    state = read_checkpoint(checkpoint) if checkpoint.exists() else None
     read_run_record(path)  # a damaged one is refused before an epoch is trained, not after it
-    if not checkpoint.exists():
+    if state is None:
         if (path / CONFIG).exists():
             check_same_experiment(path / CONFIG, read_config(path / CONFIG), experiment)
         _say(ranks, f"{path} holds no checkpoint yet; starting from the beginning.")
         return None
-    state = read_checkpoint(checkpoint)
     check_same_experiment(checkpoint, Experiment.from_json(state["experiment"]), experiment)
     check_same_ranks(checkpoint, state, ranks)
     return state

@@ -213,8 +213,13 @@ def _checkpoint_to_resume(
 
 def _images(experiment: Experiment, images: ImageSet | None) -> tuple[ImageSet, ImageSet | None]:
     """Images to train on, and images to judge by while training: held out, else the test split, else none."""
+    own, limit = images is not None or experiment.outside.images is not None, experiment.data.limit
+    if own and limit is not None:
+        raise CltoolsError(
+            f"data.limit is {limit}, and images of your own are taken whole: set data.limit to None, and give as many "
+            "images as you mean."
+        )
     train, judged = training_images(experiment, images)
-    own = images is not None or experiment.outside.images is not None
     if judged is None and not own and has_test(experiment.data.name):
         judged = evaluation_images(experiment)
     return train, None if judged is None else limited(judged, experiment.evaluation)

@@ -261,11 +261,6 @@ def _digest(*parts: bytes) -> str:
 def training_images(experiment: Experiment, images: ImageSet | None = None) -> tuple[ImageSet, ImageSet | None]:
     """Images to train on (`images`, if given, in place of the experiment's), and those held out as split "val"."""
     data = experiment.data
-    if data.limit is not None and (images is not None or experiment.outside.images is not None):
-        raise CltoolsError(
-            f"data.limit is {data.limit}, and images of your own are taken whole: set data.limit to None, and give as "
-            "many images as you mean."
-        )
     train = images if images is not None else _own_images(experiment)
     if data.holdout > 0:
         return split_holdout(train, data.holdout, experiment.seed)

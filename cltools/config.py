@@ -67,10 +67,8 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
         _known_choices(self)
-        _at_least(self, epochs=1, batch=2, queue_size=1, checkpoint_every=1)
+        _at_least(self, epochs=1, batch=2, queue_size=1, checkpoint_every=1, chunk=1)
         _at_least(self, learning_rate=0, warmup_epochs=0, sgd_momentum=0, weight_decay=0, momentum=0)
-        if self.chunk is not None:
-            _at_least(self, chunk=1)
         if self.momentum > 1:
             raise CltoolsError(f"TrainingSettings: momentum is {self.momentum}; it must lie between 0 and 1.")
         if self.mode == "moco" and self.queue_size < self.batch:
@@ -108,9 +106,7 @@ class EvaluationSettings:
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
         _known_choices(self)
-        _at_least(self, every=1, probe_l2=0)
-        if self.test_limit is not None:
-            _at_least(self, test_limit=1)
+        _at_least(self, every=1, probe_l2=0, test_limit=1)
 
 
 @dataclass(frozen=True)
@@ -143,17 +139,11 @@ class OutsideSettings:
 
 
 _NAMED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
-_INSTEAD = {
-    "data": "To train on images of your own, call fit(experiment, images=…).",
-    "views": "To train on views of your own, call fit(experiment, views=…), or name them in outside.views.",
-    "encoder": "To train a backbone of your own, call fit(experiment, backbone=…), or name it in outside.backbone.",
-    "loss": "A loss of your own takes a training loop of your own, around `cltools.similarities` and `cltools.select`.",
-    "training": "To train with an optimizer of your own, call fit(experiment, optimizer=…); the rest of the recipe is "
-    "fixed.",
-    "evaluation": "To measure by a protocol of your own, call fit(experiment, protocols={name: protocol}).",
-    "outside": "",
-}
-"""By the settings of an experiment: what to do in place of giving fields that nothing would read."""
+_PARTS = {
+    "data": "images", "views": "views", "encoder": "backbone", "loss": "", "training": "optimizer",
+    "evaluation": "protocols", "outside": "",
+}  # fmt: skip
+"""By the settings of an experiment: the part of one's own that `fit` takes, in place of fields that nothing reads."""
 _OWN_SETTINGS = (
     "This experiment cannot be saved. The fields of an own rule, a frozen dataclass, may be numbers, text, truth "
     "values, None, and tuples of these."
@@ -185,8 +175,9 @@ class Experiment:
                 that contradict each other.
         """
         settings = {f.name: f.default_factory for f in fields(self)}
-        for name, instead in _INSTEAD.items():
-            _check_read(name, getattr(self, name), settings[name], instead)
+        for name, part in _PARTS.items():
+            call = f"fit(experiment, {part}=…)" if part else "similarities and select in a training loop of your own"
+            _check_read(name, getattr(self, name), settings[name], f"What is your own takes {call}.")
         for name, base in (("positives", PositiveRule), ("negatives", NegativeRule)):
             rule = getattr(self, name)
             if not isinstance(rule, base):
@@ -381,7 +372,7 @@ def _leaves(plain: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any
 def _at_least(settings: object, **minima: float) -> None:
     for name, minimum in minima.items():
         value = getattr(settings, name)
-        if not minimum <= value < math.inf:
+        if value is not None and not minimum <= value < math.inf:
             bound = "finite" if value == math.inf else f"at least {minimum}"
             raise CltoolsError(f"{type(settings).__name__}: {name} is {value}; it must be {bound}.")
 
@@ -392,12 +383,12 @@ def _check_read(name: str, value: Any, settings: Any, instead: str) -> None:
         return
     if not isinstance(value, settings):
         wanted = f"Experiment: {name} must be of type {settings.__name__}, and this is {described(value)}."
-        raise TypeError(f"{wanted} {instead}".rstrip())
+        raise TypeError(f"{wanted} {instead}")
     own = [f.name for f in fields(value) if f.name not in {known.name for known in fields(settings)}]
     if own:
         raise CltoolsError(
             f"Experiment: {name} is a {type(value).__name__} with fields of its own ({', '.join(own)}), which nothing "
-            f"reads. {instead}".rstrip()
+            f"reads. {instead}"
         )
 
 

@@ -199,19 +199,6 @@ def _extension(extension: str, distribution: str, folders: list[Path]) -> Findin
     return Finding(name, "ok", f"found in {found}")
 
 
-def check_jupyter() -> Finding:
-    """Whether `jupyter` in a shell is this environment's: another one's JupyterLab shows no explorer."""
-    ours = f"{python()} -m cltools lab"
-    command = shutil.which("jupyter")
-    if command is None:
-        return Finding("jupyter in the shell", "ok", f"none, so open the course by: {ours}")
-    # The folder is resolved, not the program: in a virtual environment python itself is a link that leads out of it.
-    if Path(command).parent.resolve() == Path(sys.executable).parent.resolve():
-        return Finding("jupyter in the shell", "ok", command)
-    found = f"{command} is of another environment, which may lack widgets and cltools"
-    return Finding("jupyter in the shell", "note", found, f"open the course by: {ours}")
-
-
 LITTLE = 2e9
 """Bytes of disk below which it is said: CIFAR-10 takes half of it, archive, pictures and pixels together."""
 NVIDIA = Path("/dev/nvidia0")
@@ -225,7 +212,7 @@ def check_gpu() -> Finding:
         warnings.simplefilter("always")
         usable = torch.cuda.is_available()
     if usable:
-        return Finding("GPU", "ok", ", ".join(_gpu(number) for number in range(torch.cuda.device_count())))
+        return Finding("GPU", "ok", ", ".join(map(torch.cuda.get_device_name, range(torch.cuda.device_count()))))
     if not NVIDIA.exists():
         return Finding("GPU", "ok", "none; the course needs none, and the presets train on a CPU with --laptop")
     if (hidden := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
@@ -239,18 +226,8 @@ def check_gpu() -> Finding:
         return Finding("GPU", "note", found, remedy)
     said = "; ".join(one_line(warning.message) for warning in caught) or "torch gives no reason"
     found = f"the machine has one, but torch (built for CUDA {built}) cannot use it: {said}"
-    remedy = (
-        f"run nvidia-smi: it must list the GPU, and a CUDA version of at least {built}; else update NVIDIA's driver,"
-    )
+    remedy = f"run nvidia-smi: it must list the GPU and CUDA {built} or later; else update NVIDIA's driver,"
     return Finding("GPU", "problem", found, f"{remedy} and restart the machine. Until then give --device cpu.")
-
-
-def _gpu(number: int) -> str:
-    """A GPU's name, and how much memory of how much is free, which needs a working driver."""
-    import torch
-
-    free, total = torch.cuda.mem_get_info(number)
-    return f"{torch.cuda.get_device_name(number)}, {size(free)} of {size(total)} free"
 
 
 def check_folders() -> list[Finding]:
@@ -299,7 +276,7 @@ Check = Callable[[], Finding | list[Finding]]
 CHECKS: Mapping[str, Check] = {
     "Python": check_python, "cltools": check_source, "dependencies": check_dependencies,
     "torch + torchvision": check_torchvision, "widgets in JupyterLab": check_front_end,
-    "jupyter in the shell": check_jupyter, "GPU": check_gpu, "folders": check_folders, "images": check_sets,
+    "GPU": check_gpu, "folders": check_folders, "images": check_sets,
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ with a 3×3 stem, batch 256, SGD 0.06 with warm-up and cosine, τ = 0.2, a symme
 tiny encoder on a CPU.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from cltools.config import EvaluationSettings, Experiment, Mode, TrainingSettings
 from cltools.datasets import DataSettings
@@ -30,20 +30,27 @@ from cltools.mining import (
 )
 from cltools.views import ViewSettings
 
+TINY = EncoderSettings(backbone="tiny", hidden=128, projection=64, bn_group=None)
+RECIPE_VIEWS = ViewSettings(blur=0.5)
+RECIPE_ENCODER = EncoderSettings(hidden=2048)
+SMALL = TrainingSettings(
+    epochs=30, batch=128, queue_size=512, learning_rate=0.12, warmup_epochs=1.0, checkpoint_every=5
+)
+
 
 @dataclass(frozen=True)
 class ImagePreset:
-    """What a set of images asks for, whatever the method."""
+    """What a set of images asks for, whatever the method; the recipe of the CIFAR demo where nothing is said."""
 
     data: DataSettings
-    views: ViewSettings
-    encoder: EncoderSettings
-    training: TrainingSettings
-    evaluation: EvaluationSettings
     classes: int
     """How many there are, taken for balanced: 1/classes of the keys are expected to be false negatives."""
     band: tuple[float, float]
     """Rank shares of the keys between which `potential` keeps negatives; the first grows with 1/classes."""
+    views: ViewSettings = RECIPE_VIEWS
+    encoder: EncoderSettings = RECIPE_ENCODER
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
 
 
 @dataclass(frozen=True)
@@ -80,59 +87,33 @@ METHODS = {
     "decoupled": MethodPreset("moco", AugmentedView(), AllNegatives(), form="decoupled"),
 }
 
-TINY = EncoderSettings(backbone="tiny", hidden=128, projection=64, bn_group=None)
-_SMALL = TrainingSettings(
-    epochs=30, batch=128, queue_size=512, learning_rate=0.12, warmup_epochs=1.0, checkpoint_every=5
-)
-_RECIPE = TrainingSettings()
-_RECIPE_VIEWS = ViewSettings(blur=0.5)
-_RECIPE_ENCODER = EncoderSettings(hidden=2048)
-
 IMAGES = {
     "digits": ImagePreset(
-        data=DataSettings("digits"),
+        DataSettings("digits"),
+        classes=10,
+        band=(0.05, 0.5),
         views=ViewSettings(crop_scale=(0.5, 1.0), flip=0.0, jitter=0.8, gray=0.0, rotation=15.0),
         encoder=TINY,
-        training=_SMALL,
+        training=SMALL,
         evaluation=EvaluationSettings(every=5),
-        classes=10,
-        band=(0.05, 0.5),
     ),
     "shapes": ImagePreset(
-        data=DataSettings("shapes"),
-        views=ViewSettings(),
-        encoder=TINY,
-        training=replace(_SMALL, batch=256, queue_size=1024),
-        evaluation=EvaluationSettings(every=5),
+        DataSettings("shapes"),
         classes=5,
         band=(0.1, 0.5),
+        views=ViewSettings(),
+        encoder=TINY,
+        training=replace(SMALL, batch=256, queue_size=1024),
+        evaluation=EvaluationSettings(every=5),
     ),
-    "cifar10": ImagePreset(
-        data=DataSettings("cifar10"),
-        views=_RECIPE_VIEWS,
-        encoder=_RECIPE_ENCODER,
-        training=_RECIPE,
-        evaluation=EvaluationSettings(),
-        classes=10,
-        band=(0.05, 0.5),
-    ),
-    "cifar100": ImagePreset(
-        data=DataSettings("cifar100"),
-        views=_RECIPE_VIEWS,
-        encoder=_RECIPE_ENCODER,
-        training=_RECIPE,
-        evaluation=EvaluationSettings(),
-        classes=100,
-        band=(0.01, 0.5),
-    ),
+    "cifar10": ImagePreset(DataSettings("cifar10"), classes=10, band=(0.05, 0.5)),
+    "cifar100": ImagePreset(DataSettings("cifar100"), classes=100, band=(0.01, 0.5)),
     "tinyimagenet": ImagePreset(
-        data=DataSettings("tinyimagenet"),
-        views=_RECIPE_VIEWS,
-        encoder=replace(_RECIPE_ENCODER, max_pool=True),
-        training=replace(_RECIPE, queue_size=16384, momentum=0.996),
-        evaluation=EvaluationSettings(),
+        DataSettings("tinyimagenet"),
         classes=200,
         band=(0.005, 0.5),
+        encoder=replace(RECIPE_ENCODER, max_pool=True),
+        training=TrainingSettings(queue_size=16384, momentum=0.996),
     ),
 }
 

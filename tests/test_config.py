@@ -534,7 +534,7 @@ def test_an_anchor_meets_the_queue_or_both_views_of_the_batch(mode: Literal["moc
 def test_both_views_are_anchors_in_symmetric_moco_and_always_in_simclr(
     mode: Literal["moco", "simclr"], symmetric: bool, views: int
 ) -> None:
-    assert TrainingSettings(mode=mode, symmetric=symmetric).views == views
+    assert TrainingSettings(mode=mode, symmetric=symmetric).anchors_per_image == views
 
 
 def test_equal_experiments_are_one_key() -> None:

@@ -218,12 +218,6 @@ def test_each_extension_is_found_or_named(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert any(file.endswith(f"labextensions/{extension}/package.json") for file in files)
 
 
-def test_a_jupyter_of_another_environment_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for command, state in [(None, "ok"), (Path(sys.executable).parent / "jupyter", "ok"), (tmp_path / "j", "note")]:
-        monkeypatch.setattr(shutil, "which", lambda name, command=command: command and str(command))
-        assert doctor.check_jupyter().state == state
-
-
 @pytest.mark.parametrize(
     ("files", "state", "said"),
     [

@@ -430,7 +430,7 @@ QUICK = Recipes(
 def test_every_protocol_by_name_predicts_what_its_function_does():
     encoder, train, test = small(), image_set(60), image_set(30, "test", 1)
     bank, queries = embed(encoder, train), embed(encoder, test)
-    found = predict(encoder, train, test, EvaluationSettings(probe_l2=0.1), PROTOCOLS, recipes=QUICK)
+    found = predict(encoder, train, test, EvaluationSettings(probe_l2=0.1), PROTOCOLS, QUICK)
     expected = {
         "knn200": knn_predict(bank, train.labels, queries),
         "knn10": knn_predict(bank, train.labels, queries, protocol="knn10"),

@@ -117,7 +117,7 @@ def test_dotted_names_reach_fields_that_two_rules_share() -> None:
         ({"drop_closst": 0.1}, "Unknown control 'drop_closst'. Did you mean drop_closest"),
         ({"drop_closest": 0.9}, "must satisfy"),
         ({"drop_closest": "much"}, "negatives.drop_closest must be of type float"),
-        ({"k": 0}, "k is 0; it must be at least 1"),
+        ({"k": 0}, "k is 0; it must be a whole number of at least 1"),
         ({"anchor": 8}, "No image has the id 8"),
         ({"epoch": 2}, "no epoch 2; it has 1, 5"),
         ({"temperature": 0.0}, "must be above 0"),

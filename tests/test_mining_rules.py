@@ -367,6 +367,7 @@ def test_rules_without_a_schedule_stay_as_they_are(rule: NegativeRule) -> None:
         (MarginBand, {"margin_from": 0.5, "relative": 0.9}),
         (MarginBand, {"margin_from": math.nan}),
         (MarginBand, {"anneal": 0.2}),
+        (RankBand, {"anneal": 0.0, "drop_closest_from": 0.2}),
         (MixedNegatives, {"hardest": 0}),
         (AugmentedView, {"strength": 0.2}),
         (AugmentedView, {"start": 0.3}),

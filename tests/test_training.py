@@ -38,7 +38,6 @@ TINY = EncoderSettings(backbone="tiny", hidden=16, projection=8, bn_group=None)
 PLAIN = AugmentedView()
 MINING = NearestKeys(min_weight="mean", k=3, start=0, ramp=0)
 DIGITS = DataSettings("digits", limit=128)
-WHOLE = DataSettings("digits")
 QUICK = EvaluationSettings(every=10, test_limit=100)
 
 
@@ -142,7 +141,7 @@ def test_a_warm_up_longer_than_training_only_grows() -> None:
 
 
 def test_each_step_has_the_rate_and_the_progress_of_its_place(steps: list[Step]) -> None:
-    experiment = asked(data=WHOLE, epochs=3, warmup_epochs=1.5)
+    experiment = asked(epochs=3, warmup_epochs=1.5)
     fit(experiment, images=made(32))
     places = [0, 0.5, 1, 1.5, 2, 2.5]
     assert [s.rate for s in steps] == pytest.approx([learning_rate(experiment.training, place) for place in places])
@@ -350,7 +349,7 @@ def test_a_smaller_last_batch_is_dropped() -> None:
 
 def test_each_epoch_takes_an_image_at_most_once_in_another_order(steps: list[Step]) -> None:
     images = made(50)
-    fit(asked(data=WHOLE), images=images)
+    fit(asked(), images=images)
     epochs = [[i for step in steps[first : first + 3] for i in step.ids] for first in (0, 3)]
     assert len(steps) == 6 and epochs[0] != epochs[1]
     for taken in epochs:
@@ -441,9 +440,7 @@ def test_labels_steer_the_oracle() -> None:
 
 
 def test_bfloat16_trains_on_a_cpu_and_keeps_weights_and_keys_in_float32() -> None:
-    run, full = (
-        fit(asked(MINING, data=WHOLE, precision=precision), images=made()) for precision in ("bfloat16", "float32")
-    )
+    run, full = (fit(asked(MINING, precision=precision), images=made()) for precision in ("bfloat16", "float32"))
     assert all(math.isfinite(loss) for loss in run.history.column("loss"))
     assert run.history.column("loss") == pytest.approx(full.history.column("loss"), rel=0.1)
     assert not equal(run.encoder, full.encoder)
@@ -464,7 +461,7 @@ def test_callbacks_see_the_run_after_each_epoch() -> None:
         order.append("first")
         run.encoder.eval()
 
-    run = fit(asked(data=WHOLE, epochs=3), images=made(), callbacks=[look, lambda _: order.append("second")])
+    run = fit(asked(epochs=3), images=made(), callbacks=[look, lambda _: order.append("second")])
     assert [count for count, _ in seen] == [1, 2, 3] and order == ["first", "second"] * 3
     assert not torch.equal(seen[0][1], seen[1][1]) and torch.equal(seen[2][1], run.encoder.head[0].weight)
-    assert equal(run.encoder, fit(asked(data=WHOLE, epochs=3), images=made()).encoder)
+    assert equal(run.encoder, fit(asked(epochs=3), images=made()).encoder)

@@ -406,9 +406,11 @@ def test_parts_that_would_not_be_asked_are_refused(settings: Any, parts: dict[st
         fit(training(SHORT, **settings), images=made(), **parts)
 
 
-def test_a_limit_beside_images_of_ones_own_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"data\.limit is 20, and images of your own"):
-        fit(replace(SHORT, data=replace(SHORT.data, limit=20)), images=made())
+def test_a_limit_holds_for_images_of_ones_own_too() -> None:
+    run = fit(replace(training(SHORT, batch=4), data=replace(SHORT.data, limit=20, holdout=0.0)), images=made())
+    assert run.images is not None and run.images.count == 20
+    again = run.diagnose(images=made(), n=10)
+    assert again is not None
 
 
 @pytest.mark.parametrize("part", [{"negatives": NegativeRule()}, {"positives": PositiveRule()}])

@@ -116,20 +116,14 @@ def evaluate(
             protocol cannot use.
         FloatingPointError: the training of a protocol diverged.
     """
-    return predict(encoder, train, test, settings, protocols, recipes=recipes).report()
+    return predict(encoder, train, test, settings or EvaluationSettings(), protocols, recipes or Recipes()).report()
 
 
 def predict(
-    encoder: nn.Module | HasFeatures,
-    train: ImageSet,
-    test: ImageSet,
-    settings: EvaluationSettings | None = None,
-    protocols: Iterable[str] | None = None,
-    *,
-    recipes: Recipes | None = None,
-) -> Predictions:
+    encoder: nn.Module | HasFeatures, train: ImageSet, test: ImageSet, settings: EvaluationSettings,
+    protocols: Iterable[str] | None, recipes: Recipes,
+) -> Predictions:  # fmt: skip
     """The predictions that `evaluate` reports on; arguments and errors are its."""
-    settings, recipes = settings or EvaluationSettings(), recipes or Recipes()
     asked = check_protocols(protocols, settings)
     test = limited(test, settings)
     for images in (train, test):  # before the minutes that embedding may take
@@ -169,5 +163,4 @@ def check_protocols(protocols: Iterable[str] | None, settings: EvaluationSetting
 
 def limited(images: ImageSet, settings: EvaluationSettings) -> ImageSet:
     """`test_limit` of the images at most, the same for every seed of an experiment."""
-    limit = settings.test_limit
-    return images if limit is None or limit >= len(images) else images.subset(limit, seed=0)
+    return images if settings.test_limit is None else images.subset(settings.test_limit, seed=0)

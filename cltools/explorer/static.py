@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cltools.explorer.colours import ANCHOR, BAND_NAMES, BANDS, GREY, SIDE_COLOURS
+from cltools.explorer.colours import ANCHOR, BAND_NAMES, BANDS, GREY
 from cltools.explorer.session import Session
 from cltools.explorer.view import LEGIBLE, SHOWN, Histogram, Picture, groups, histogram, pictures
 from cltools.mining import Band
@@ -23,7 +23,7 @@ AREAS = (4, 12, 22, 50, 14)
 
 
 def draw(session: Session) -> "Figure":
-    """Maps, curves, histogram and pictures of a session's state, under its sentence."""
+    """Maps, histogram and pictures of a session's state, under its sentence."""
     from matplotlib.figure import Figure
 
     j, sentence = session.judgement, session.sentence  # which counts all anchors, where it tells about them
@@ -33,10 +33,8 @@ def draw(session: Session) -> "Figure":
     halves: Any = figure.subfigures(1, 2, width_ratios=[4.6 * len(shown), 5.2])
     maps, side = halves
     figure.suptitle(textwrap.fill(sentence, 150), fontsize=9, x=0.01, ha="left")
-    axes: Any = maps.subplots(2, len(shown), squeeze=False, height_ratios=[5, 2])
-    for column, picture in enumerate(shown):
-        _map(axes[0, column], picture)
-        _curve(axes[1, column], picture)
+    for axis, picture in zip(maps.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        _map(axis, picture)
     top, bottom = side.subfigures(2, 1, height_ratios=[2, 3])
     _histogram(top.subplots(), histogram(j), edges, j.score_name)
     snapshot = session.snapshots[0]
@@ -66,14 +64,6 @@ def _map(axis: "Axes", picture: Picture) -> None:
         axis.plot([], [], "o", markersize=4, color=colours[code], label=painting.names[code])
     axis.legend(fontsize=6, frameon=False, loc="best")
     axis.set(xticks=[], yticks=[], xlim=picture.frame[:, 0], ylim=picture.frame[:, 1])
-
-
-def _curve(axis: "Axes", picture: Picture) -> None:
-    for line, colour, style in zip(picture.lines, (GREY, *SIDE_COLOURS), (":", "-", "-"), strict=True):
-        if line is not None:
-            axis.plot(line.x, line.y, color=colour, linestyle=style, label=line.name)
-    axis.set(xscale="log", xlabel=picture.against, ylabel=picture.measure, ylim=(0, 103))
-    axis.legend(fontsize=7, frameon=False)
 
 
 def _histogram(axis: "Axes", h: Histogram, edges: list[float], score_name: str) -> None:

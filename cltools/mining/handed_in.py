@@ -52,22 +52,15 @@ def takes_numbers(function: Callable[..., T]) -> Callable[..., T]:
     return called
 
 
-class ChecksOnce:
-    """On CUDA a check waits for the device, so it is made at the first call of each name and shape only."""
-
-    def __init__(self) -> None:
-        self._checked: set[tuple[str, torch.Size]] = set()
-
-    def is_due(self, name: str, vectors: Tensor) -> bool:
-        """Whether these have not been checked yet; says so once."""
-        if torch.compiler.is_compiling() or torch.cuda.is_current_stream_capturing():
-            return False
-        first = (name, vectors.shape) not in self._checked
-        self._checked.add((name, vectors.shape))
-        return first
+CHECKED: set[tuple[str, torch.Size]] = set()
+"""On CUDA a check waits for the device, so it is made at the first call of each name and shape only."""
 
 
-ON_CUDA = ChecksOnce()
+def _first_on_cuda(name: str, vectors: Tensor) -> bool:
+    if torch.compiler.is_compiling() or torch.cuda.is_current_stream_capturing() or (name, vectors.shape) in CHECKED:
+        return False
+    CHECKED.add((name, vectors.shape))
+    return True
 
 
 def check_unit(name: str, vectors: Tensor, check: bool | None = None) -> None:
@@ -85,7 +78,7 @@ def check_unit(name: str, vectors: Tensor, check: bool | None = None) -> None:
     """
     if check is None:
         on_cuda = vectors.device.type == "cuda"
-        check = ON_CUDA.is_due(name, vectors) if on_cuda else not torch.compiler.is_compiling()
+        check = _first_on_cuda(name, vectors) if on_cuda else not torch.compiler.is_compiling()
     if not check or len(vectors) == 0:
         return
     square = vectors.detach().float().square().sum(1)

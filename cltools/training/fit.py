@@ -102,7 +102,7 @@ def fit(
 
     Args:
         experiment: every setting; a seed repeats a CPU run bit for bit (same machine, versions and thread count).
-        images: train on these instead of `experiment.data`.
+        images: train on these instead of those that `experiment.data` names; its `limit` and `holdout` hold for them.
         backbone: your own module [B, 3, H, W] → [B, D] in place of the experiment's.
         views: called as `views(images, generator=…)` twice per step, with uint8 [B, 3, H, W] on the device and a
             generator there; returns one view of each image, float in [0, 1] or uint8, [B, 3, H, W]. None for `augment`
@@ -213,13 +213,8 @@ def _checkpoint_to_resume(
 
 def _images(experiment: Experiment, images: ImageSet | None) -> tuple[ImageSet, ImageSet | None]:
     """Images to train on, and images to judge by while training: held out, else the test split, else none."""
-    own, limit = images is not None or experiment.outside.images is not None, experiment.data.limit
-    if own and limit is not None:
-        raise CltoolsError(
-            f"data.limit is {limit}, and images of your own are taken whole: set data.limit to None, and give as many "
-            "images as you mean."
-        )
     train, judged = training_images(experiment, images)
+    own = images is not None or experiment.outside.images is not None
     if judged is None and not own and has_test(experiment.data.name):
         judged = evaluation_images(experiment)
     return train, None if judged is None else limited(judged, experiment.evaluation)
@@ -274,20 +269,15 @@ def check_trainable(
         raise CltoolsError(
             f"{ranks.count} processes take a GPU each; device={experiment.training.device!r} names one. Leave it out."
         )
-    if batch % ranks.count:
-        raise CltoolsError(
-            f"training.batch is {batch}, which does not divide among {ranks.count} processes; make it a multiple of "
-            f"{ranks.count}."
-        )
     if group is None:
         raise CltoolsError(
             f"encoder.bn_group is None: batch statistics are taken over a whole view, which {ranks.count} processes "
             f"hold in parts. Give groups that one process holds, such as encoder.bn_group=32 (--encoder.bn-group 32)."
         )
-    if batch // ranks.count % group:
+    if batch % (ranks.count * group):
         raise CltoolsError(
-            f"Each of {ranks.count} processes holds {batch // ranks.count} images of a view, which do not divide into "
-            f"batch-norm groups of {group}. Make training.batch a multiple of {ranks.count * group}."
+            f"training.batch is {batch}, which does not divide among {ranks.count} processes into batch-norm groups of "
+            f"{group}; make it a multiple of {ranks.count * group}."
         )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cltools.config import Experiment
 from cltools.datasets import ImageSet, load_images, split_holdout
+from cltools.datasets.image_set import draw
 from cltools.errors import CltoolsError, described, foreign
 from cltools.views import ViewSettings, augment
 
@@ -262,6 +263,8 @@ def training_images(experiment: Experiment, images: ImageSet | None = None) -> t
     """Images to train on (`images`, if given, in place of the experiment's), and those held out as split "val"."""
     data = experiment.data
     train = images if images is not None else _own_images(experiment)
+    if data.limit is not None and len(train) > data.limit:
+        train = train.select(draw(len(train), data.limit))
     if data.holdout > 0:
         return split_holdout(train, data.holdout, experiment.seed)
     return train, None

@@ -140,7 +140,7 @@ class Run:
         judged = evaluation_images(self.experiment) if split == "test" or held_out is None else held_out
         recipes = Recipes() if linear_epochs is None else Recipes(linear=LinearRecipe(epochs=linear_epochs))
         recipes = recipes.like(self.experiment.views, self.experiment.seed)
-        found = predict(self.encoder, train, judged, self.experiment.evaluation, asked, recipes=recipes)
+        found = predict(self.encoder, train, judged, self.experiment.evaluation, asked, recipes)
         about = {"images": self.experiment.data.name, "split": split, "epochs": len(self.history.rows)}
         within = {"steps": self.steps} if self.steps else {}
         report = about | within | found.report()

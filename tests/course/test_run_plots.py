@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from cltools import fit, preset
-from cltools.evaluation import predict
+from cltools.config import EvaluationSettings
+from cltools.evaluation import Recipes, predict
 from cltools.reports.published import PUBLISHED
 from cltools.training.inputs import evaluation_images, training_images
 from course import results, run_plots
@@ -29,7 +30,7 @@ def test_the_confusion_of_a_run_is_read_as_it_was_counted(tmp_path: Path) -> Non
     run.evaluate(protocols=["knn10"])
     read = read_confusion(tmp_path, "knn10")
     train, _ = training_images(experiment)
-    counted = predict(run.encoder, train, evaluation_images(experiment), protocols=["knn10"])
+    counted = predict(run.encoder, train, evaluation_images(experiment), EvaluationSettings(), ["knn10"], Recipes())
     assert read.counts.equal(counted.confusion("knn10")) and read.protocol == "knn10"
     assert read.classes == tuple("0123456789") or len(read.classes) == 10
 

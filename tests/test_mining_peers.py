@@ -261,6 +261,16 @@ def between(x: Tensor, a: Tensor, b: Tensor, *, half: bool) -> bool:
     return fits and first >= -1e-4 and second >= -1e-4 and (not half or first <= second + 1e-4)
 
 
+def test_the_anchor_has_up_to_half_of_a_mixture_and_a_lone_key_is_mixed_with_itself() -> None:
+    z, key = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    s = similarities(z, z, key, torch.zeros(1, 1, dtype=torch.bool))
+    chosen = select(s, PLAIN, MixedNegatives(4, 3, 500), generator=torch.Generator().manual_seed(0))
+    assert chosen.synthetic is not None
+    torch.testing.assert_close(chosen.synthetic[0, :3], key.expand(3, 2))
+    share = chosen.synthetic[0, 3:, 0] / chosen.synthetic[0, 3:].sum(1)  # b of norm(b·z + (1 − b)·n)
+    assert 0 <= share.min() < 0.01 and 0.49 < share.max() <= 0.5 and 0.22 < share.mean() < 0.28
+
+
 def test_an_anchor_that_keeps_no_key_gets_the_point_opposite_and_no_keys_get_nothing() -> None:
     s = made(rows=2, keys=3)
     bare = Similarities(s.anchor_keys, s.positive_keys, s.anchor_positive, torch.ones_like(s.own), vectors=s.vectors)

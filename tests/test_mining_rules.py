@@ -33,6 +33,7 @@ from cltools.mining import (
     select,
 )
 from cltools.mining.rules import check_count
+from cltools.testing import check_rule
 
 quick = settings(deadline=None, derandomize=True, max_examples=50)
 NOTHING_MINED = AugmentedView()
@@ -376,6 +377,11 @@ def test_rules_without_a_schedule_stay_as_they_are(rule: NegativeRule) -> None:
 def test_bands_without_a_meaning_are_refused(band: Any, bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"{band.__name__}.*{next(iter(bad)).removesuffix('_from')}"):
         band(**bad)
+
+
+@pytest.mark.parametrize("edge", [{"margin": -2.0}, {"margin": 2.0}, {"relative": 0.0}, {"within": 4.0}])
+def test_the_largest_edges_of_a_margin_are_taken(edge: dict[str, float]) -> None:
+    assert check_rule(MarginBand(**edge)) is None
 
 
 @pytest.mark.parametrize("count", [2.5, 0, "3", None])

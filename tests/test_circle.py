@@ -15,6 +15,7 @@ from cltools.mining import (
     AugmentedView,
     Band,
     CosineBand,
+    EveryKey,
     MarginBand,
     NearestKeys,
     NegativeRule,
@@ -96,6 +97,19 @@ def test_a_band_of_cosines_is_an_arc_on_either_side_of_the_positive() -> None:
     assert angles(chosen, Band.EASY) == {-170, 135, 165}
     around_anchor = selected(AugmentedView(), CosineBand(cosine(100), cosine(28), by="anchor"))
     assert kept(around_anchor) == {-75, -35, 30, 50, 90}
+
+
+def test_bands_by_default_leave_out_what_is_opposite_or_too_near() -> None:
+    assert kept(selected(AugmentedView(), CosineBand())) == {-35, -5, 10, 30, 50, 90}, "at most 90° from the positive"
+    assert kept(selected(AugmentedView(), MarginBand())) == {*KEYS} - {-5, 10}, "farther than the positive's 20°"
+    assert kept(selected(AugmentedView(), RankBand())) == {-35, -5, 50}, (
+        "10° and 30° are equally near and share one fate"
+    )
+
+
+def test_every_key_as_a_positive_leaves_the_view_alone_where_all_are_own() -> None:
+    chosen = selected(EveryKey(), AllNegatives(), keys=(10, 20), own=(10, 20))
+    assert chosen.positive_weight.tolist() == [[1, 0, 0]] and not chosen.negative_weight.any()
 
 
 def test_a_margin_moves_with_the_positive() -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import normalize
@@ -10,7 +11,7 @@ from cltools.evaluation import alignment, knn_accuracy, linear_probe, uniformity
 from cltools.interop import ContrastiveLoss
 from cltools.losses import negative_mass
 from cltools.mining import handed_in, similarities
-from cltools.mining.handed_in import HALF_TOLERANCE, TOLERANCE, check_unit
+from cltools.mining.handed_in import HALF_TOLERANCE, TOLERANCE, as_tensor, check_unit
 from cltools.queue import Queue
 from cltools.views import ViewSettings, augment
 
@@ -183,3 +184,9 @@ def test_public_functions_take_arrays_and_lists(form: Any) -> None:
 def test_an_array_takes_the_place_of_its_name_only() -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'protocl'"):
         knn_accuracy([[1.0]], [0], [[1.0]], [0], protocl="knn10")
+
+
+def test_arrays_keep_their_type_and_lists_of_fractions_become_float32() -> None:
+    assert as_tensor("x", [[1.5, 2.0]]).dtype == torch.float32 and as_tensor("x", [1, 2]).dtype == torch.int64
+    assert as_tensor("x", np.ones(2)).dtype == torch.float64 and as_tensor("x", [True]).dtype == torch.bool
+    assert as_tensor("x", np.ones((2, 2), np.float16).T).dtype == torch.float16

@@ -357,6 +357,7 @@ def test_rules_without_a_schedule_stay_as_they_are(rule: NegativeRule) -> None:
         (CosineBand, {"above": 0.5, "below": -0.5}),
         (CosineBand, {"above": math.nan}),
         (CosineBand, {"above": 0.2, "below": 0.4, "above_from": 0.5}),
+        (CosineBand, {"above": 0.3, "below": 0.3}),
         (CosineBand, {"below_from": 0.5}),
         (CosineBand, {"anneal": 1.5}),
         (MarginBand, {"margin": 2.5}),

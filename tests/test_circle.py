@@ -102,9 +102,7 @@ def test_a_band_of_cosines_is_an_arc_on_either_side_of_the_positive() -> None:
 def test_bands_by_default_leave_out_what_is_opposite_or_too_near() -> None:
     assert kept(selected(AugmentedView(), CosineBand())) == {-35, -5, 10, 30, 50, 90}, "at most 90° from the positive"
     assert kept(selected(AugmentedView(), MarginBand())) == {*KEYS} - {-5, 10}, "farther than the positive's 20°"
-    assert kept(selected(AugmentedView(), RankBand())) == {-35, -5, 50}, (
-        "10° and 30° are equally near"
-    )
+    assert kept(selected(AugmentedView(), RankBand())) == {-35, -5, 50}, "10° and 30° are equally near"
 
 
 def test_every_key_as_a_positive_leaves_the_view_alone_where_all_are_own() -> None:

@@ -51,6 +51,7 @@ class TestCompare:
 
 
 class TestSnapshot:
+    @pytest.mark.slow
     def test_trains_and_keeps_the_epochs_asked_for(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         few = load_images("digits").subset(200, seed=0)
         monkeypatch.setattr(making, "training_images", lambda _: (few, None))

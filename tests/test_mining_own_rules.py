@@ -28,7 +28,7 @@ from cltools.mining import (
 )
 from cltools.mining.rules import reads_now, rule_class
 from cltools.presets import preset
-from cltools.snapshot import take_snapshot
+from cltools.snapshot import maps, take_snapshot
 from cltools.testing import check_rule
 from cltools.training import fit
 
@@ -341,7 +341,8 @@ def test_a_band_of_another_score_cuts_that() -> None:
     assert band == [Band.EASY, Band.EASY, Band.POTENTIAL]
 
 
-def test_a_rule_that_reads_ids_is_diagnosed_and_explored() -> None:
+def test_a_rule_that_reads_ids_is_diagnosed_and_explored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maps, "umap", lambda points, *_, **__: maps.pca(points))  # umap takes seconds to import
     run = fit(asked(AugmentedView(), OtherImages()), images=load_images("digits", limit=64))
     told = run.diagnose(images=load_images("digits", limit=64), n=20)
     assert told.anchors == 20

@@ -153,7 +153,7 @@ def test_a_seed_repeats_a_run_and_another_does_not(whole: Whole, tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("experiment", "every"),
-    [(POTENTIAL, 1), (SIMCLR, 2), pytest.param(RANDOM, 2, marks=pytest.mark.slow)],
+    [(POTENTIAL, 1), *(pytest.param(each, 2, marks=pytest.mark.slow) for each in (SIMCLR, RANDOM))],
     ids=["potential", "simclr", "random"],
 )
 def test_a_resumed_run_equals_the_uninterrupted_one(
@@ -172,7 +172,9 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
     assert_equal_runs(whole(experiment), resumed)
 
 
-@pytest.mark.parametrize(("where", "name", "at"), [(fitting, "save_checkpoint", 1), (Run, "save", 4)])
+@pytest.mark.parametrize(
+    ("where", "name", "at"), [(fitting, "save_checkpoint", 1), pytest.param(Run, "save", 4, marks=pytest.mark.slow)]
+)
 def test_a_crash_between_two_files_is_made_good_by_resuming(
     where: Any, name: str, at: int, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

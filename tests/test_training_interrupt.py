@@ -94,7 +94,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     ("case", "step"),
     [
         ("potential", 4),
-        ("simclr", 1),
+        pytest.param("simclr", 1, marks=pytest.mark.slow),
         ("own backbone", 5),
         pytest.param("potential", 6, marks=pytest.mark.slow),
         pytest.param("random", 11, marks=pytest.mark.slow),
@@ -210,7 +210,7 @@ def test_other_threads_leave_signals_alone(tmp_path: Path) -> None:
     assert seen == [*before, 1]
 
 
-@pytest.mark.parametrize("name", ["encoder.safetensors", "checkpoint.pt"])
+@pytest.mark.parametrize("name", [pytest.param("encoder.safetensors", marks=pytest.mark.slow), "checkpoint.pt"])
 def test_a_full_disk_leaves_a_run_that_goes_on(name: str, whole: Whole, tmp_path: Path) -> None:
     """The system itself refuses to write nearly as many bytes into a file as this one needs."""
     expected, before = whole(POTENTIAL), {}

@@ -65,6 +65,7 @@ def test_compiled_training_is_the_same_and_compiles_each_pass_once(name: str, tm
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.slow
 def test_whether_passes_are_compiled_is_a_setting_of_the_experiment() -> None:
     experiment = preset("digits-moco")
     plain = make_learner(experiment, made(), None, torch.device("cpu"))

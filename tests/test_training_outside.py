@@ -372,7 +372,9 @@ def test_protocols_that_cannot_be_columns_are_refused() -> None:
 # --- hooks
 
 
-@pytest.mark.parametrize("experiment", [POTENTIAL, SIMCLR], ids=["potential", "simclr"])
+@pytest.mark.parametrize(
+    "experiment", [POTENTIAL, pytest.param(SIMCLR, marks=pytest.mark.slow)], ids=["potential", "simclr"]
+)
 def test_the_step_hook_sees_what_the_history_sums_up_and_changes_nothing(experiment: Experiment) -> None:
     seen: list[tuple[int, Tensor, Tensor]] = []
 

@@ -74,12 +74,15 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
     return log
 
 
+SLOW = pytest.mark.slow
+
+
 def short(name: str, **settings: Any) -> Experiment:
     return training(preset(name), **({"epochs": 6, "batch": 32, "queue_size": 96} | settings))
 
 
 @pytest.mark.parametrize(
-    "name", ["digits-simclr", "digits-potential", pytest.param("digits-random", marks=pytest.mark.slow), "digits-ring"]
+    "name", ["digits-potential", *(pytest.param(f"digits-{name}", marks=SLOW) for name in ("simclr", "random", "ring"))]
 )
 def test_training_with_a_recording_is_training_without(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = fit(short(name, epochs=4), images=made(96))  # 3 steps an epoch
@@ -93,7 +96,7 @@ def test_training_with_a_recording_is_training_without(name: str, monkeypatch: p
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-@pytest.mark.parametrize(("queue_size", "recorded"), [pytest.param(96, [6], marks=pytest.mark.slow), (32, [2, 6])])
+@pytest.mark.parametrize(("queue_size", "recorded"), [(96, [6]), pytest.param(32, [2, 6], marks=SLOW)])
 def test_a_step_is_recorded_once_the_queue_is_full_and_anew_when_rules_have_moved(
     queue_size: int, recorded: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +136,7 @@ def test_a_rule_that_cannot_be_compared_is_refused() -> None:
         fitting.check_trainable(experiment, made(160), Ranks(0, 1), torch.device("cuda"))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_recorded_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     log = on_cpu(monkeypatch)
     experiment = short("digits-moco", cuda_graph=True, checkpoint_every=1, epochs=3)

@@ -79,6 +79,7 @@ def test_holds_what_the_history_holds(tmp_path: Path) -> None:
     assert len(list((out / "tensorboard").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_resumed_run_writes_each_epoch_once(tmp_path: Path) -> None:
     """The checkpoint is of epoch 2, so that epoch 3 is trained and written again."""
     out = tmp_path / "a"

@@ -186,6 +186,7 @@ def test_stopped_as_the_notebook_does_it_goes_on_and_is_shown(
     assert [*again.picture.figure.axes[0].lines[0].get_ydata()] == whole.history.column("loss")
 
 
+@pytest.mark.slow
 def test_stopped_within_the_first_epoch_there_is_an_encoder_to_show(
     experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,7 @@ class Contrast:
         self.positive = F.normalize(self.anchor.detach() + near, dim=1)
         self.keys = self.anchor if keys is None else self._unit(keys, dim)
         ids, key_ids = (torch.arange(len(vectors), device=device) for vectors in (self.anchor, self.keys))
+        self.ids = ids, key_ids
         self.own, self.same_class = ids[:, None] == key_ids, ids[:, None] % CLASSES == key_ids % CLASSES
 
     def _unit(self, rows: int, dim: int) -> Tensor:
@@ -40,7 +41,7 @@ class Contrast:
     def compared(self) -> Similarities:
         """What the rules read, as a step computes it."""
         vectors, reads = (self.anchor, self.positive, self.keys), reads_now(*self.rules)
-        return similarities(*vectors, self.own, same_class=self.same_class, reads=reads, check=False)
+        return similarities(*vectors, self.own, same_class=self.same_class, ids=self.ids, reads=reads, check=False)
 
     def chosen(self, s: Similarities) -> Selection:
         """What the rules choose."""

@@ -7,7 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import field, fields, make_dataclass, replace
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
 from signal import SIGTERM
 from typing import Annotated, Any, Literal
@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal
 from cltools.config import Experiment
 from cltools.datasets import has_test, image_sets, load_images
 from cltools.errors import CltoolsError, unknown
-from cltools.mining import NegativeRule
+from cltools.files import replacing
+from cltools.mining import NegativeRule, PositiveRule
 from cltools.mining.rules import rule_class
 from cltools.presets import IMAGES, METHODS, fitted, laptop, preset
 from cltools.ranks import joined, launched
@@ -42,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; an error a person can cause ends in one message and status 2, Ctrl-C in 130, SIGTERM in 143."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     commands: dict[str, Callable[..., None]] = {
-        "train": train, "evaluate": evaluate_runs, "diagnose": diagnose, "download": download, "presets": presets,
-        "compare": compare, "table": table, "snapshot": snapshot, "doctor": doctor, "lab": lab,
+        "train": train, "mine": mine, "evaluate": evaluate_runs, "diagnose": diagnose, "download": download,
+        "presets": presets, "compare": compare, "table": table, "snapshot": snapshot, "doctor": doctor, "lab": lab,
     }  # fmt: skip
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if launched() and arguments[0] != "train":
             raise CltoolsError(f"{arguments[0]} is for one process; start it without torchrun.")
         command = commands[arguments[0]]
-        if command in (train, compare, table, snapshot, lab):  # which import what they need, and parse themselves
+        if command in (train, mine, compare, table, snapshot, lab):  # which import what they need, and parse themselves
             command(arguments[1:])
         else:
             _parse(command, arguments[1:], arguments[0])
@@ -109,16 +110,23 @@ def train(arguments: list[str]) -> None:
 
 def _defaults(name: str, arguments: list[str]) -> Experiment:
     """The preset with the flags that change other flags' defaults applied."""
-    early = argparse.ArgumentParser(f"{PROGRAM} train {name}", add_help=False, allow_abbrev=False)
-    early.add_argument("--laptop", action="store_true")
-    early.add_argument("--rule")
-    known, _ = early.parse_known_args(arguments)
+    known = _early(f"train {name}", arguments, "--rule", "--positive-rule", "--laptop")
     experiment = preset(name)
     if known.laptop:
         experiment = laptop(experiment)
+    if known.positive_rule is not None:
+        experiment = replace(experiment, positives=rule_class(known.positive_rule, PositiveRule)())
     if known.rule is None:
         return experiment
     return replace(experiment, negatives=fitted(rule_class(known.rule, NegativeRule)(), IMAGES[name.partition("-")[0]]))
+
+
+def _early(command: str, arguments: list[str], *names: str) -> argparse.Namespace:
+    """The flags that decide which others there are."""
+    early = argparse.ArgumentParser(f"{PROGRAM} {command}", add_help=False, allow_abbrev=False)
+    for name in names:
+        early.add_argument(name, action="store_true" if name == "--laptop" else "store")
+    return early.parse_known_args(arguments)[0]
 
 
 def _flags(experiment: Experiment, name: str) -> type[Any]:
@@ -137,6 +145,7 @@ def _flags(experiment: Experiment, name: str) -> type[Any]:
         own_flag("tensorboard", bool, False, "Also write the history for TensorBoard, into OUT/tensorboard."),
         own_flag("laptop", bool, False, "The CPU setting of any preset."),
         own_flag("rule", str, type(experiment.negatives).__name__, "Another negative rule, by class name."),
+        own_flag("positive_rule", str, type(experiment.positives).__name__, "Another positive rule, by class name."),
     ]
     for f in fields(Experiment):
         value = getattr(experiment, f.name)
@@ -175,6 +184,59 @@ def download(name: str, root: str | None = None) -> None:
     for split in ("train", "test"):
         images = load_images(name, split, root=root)
         print(f"{name} {split}: {len(images)} images, {len(images.classes)} classes")
+
+
+@dataclass(frozen=True)
+class MineFlags:
+    """Mine the negatives of embeddings in files, as a table of pairs, and tell what became of the candidates."""
+
+    anchors: Path
+    """Embeddings, .npy, .npz or .parquet, a row each."""
+    positive: Path
+    """The known positive of each anchor, in the same order."""
+    corpus: Path
+    """What negatives are taken from."""
+    out: Path
+    """The table of pairs, .csv."""
+    vectors: str | None = None
+    """The array or column that holds the embeddings, where a file has several."""
+    count: int = 10
+    """Negatives per anchor."""
+    pick: Literal["closest", "random"] = "closest"
+    """Which of the kept: those most similar to the anchor, or any."""
+    temperature: float = 0.2
+    """For rules that look at forces or weigh by it."""
+    seed: int = 0
+    """Of what rules and --pick random draw."""
+    rule: str = "RankBand"
+    """The negative rule, by class name."""
+    positive_rule: str = "AugmentedView"
+    """The positive rule, by class name; this one mines nothing."""
+
+
+def mine(arguments: list[str]) -> None:
+    """Mine negatives of embeddings in files: a table of pairs, and why candidates were dropped."""
+    from cltools.interop import mine_pairs
+    from cltools.snapshot.reading import read_embeddings
+
+    known = _early("mine", arguments, "--rule", "--positive-rule")
+    rules: dict[str, Any] = {
+        "negatives": rule_class(known.rule or MineFlags.rule, NegativeRule)(),
+        "positives": rule_class(known.positive_rule or MineFlags.positive_rule, PositiveRule)(),
+    }
+    kinds = [(name, type(rule), field(default=rule)) for name, rule in rules.items()]
+    flags = _parse(make_dataclass("Flags", kinds, bases=(MineFlags,), frozen=True), arguments, "mine")
+    if flags.out.suffix != ".csv":
+        raise CltoolsError(f"{flags.out} ends in {flags.out.suffix!r}; the table is written as .csv.")
+    files = (flags.anchors, flags.positive, flags.corpus)
+    anchors, positive, corpus = (read_embeddings(path, vectors=flags.vectors)[0] for path in files)
+    found = mine_pairs(
+        anchors, positive, corpus, flags.positives, flags.negatives,
+        negatives=flags.count, pick=flags.pick, temperature=flags.temperature, seed=flags.seed,
+    )  # fmt: skip
+    with replacing(flags.out) as part:
+        found.pairs.to_csv(part, index=False)
+    print(f"{found.report}\n{flags.out}: {len(found.pairs):,} pairs")
 
 
 def presets() -> None:

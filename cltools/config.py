@@ -261,10 +261,24 @@ class Difference:
 
 
 def differences(a: Experiment | Mapping[str, Any], b: Experiment | Mapping[str, Any]) -> tuple[Difference, ...]:
-    """What differs between two experiments, or between what `to_plain` gave of them, whose rules need not be known."""
-    left, right = dict(_leaves(to_plain(a))), dict(_leaves(to_plain(b)))
+    """What differs between two experiments, or between what `to_plain` gave of them.
+
+    A setting that one was written without, as it is newer, has its default there; rules that are not known are compared
+    as they were written.
+    """
+    left, right = dict(_leaves(_completed(a))), dict(_leaves(_completed(b)))
     pairs = ((path, left.get(path, ABSENT), right.get(path, ABSENT)) for path in {**left, **right})
     return tuple(Difference(path, before, now) for path, before, now in pairs if before != now)
+
+
+def _completed(experiment: Experiment | Mapping[str, Any]) -> Mapping[str, Any]:
+    if isinstance(experiment, Mapping):
+        try:
+            return _completed(from_plain(Experiment, experiment))
+        except (TypeError, ValueError):  # of another version, or a rule that is not known here
+            return experiment
+    plain: Mapping[str, Any] = to_plain(experiment)
+    return plain
 
 
 @cache

@@ -3,7 +3,7 @@
 Legend: B anchors, K keys, d embedding.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -14,8 +14,9 @@ from cltools.errors import CltoolsError
 from cltools.losses import LossSettings, info_nce
 from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities, select, similarities, terms
 from cltools.mining.handed_in import as_tensor, check_unit
-from cltools.mining.rules import reads_now
+from cltools.mining.rules import State, reads_now
 from cltools.mining.selection import check_rules
+from cltools.ranks import ALONE, Ranks
 
 Observer = Callable[[Similarities, Selection], None]
 
@@ -31,11 +32,14 @@ def contrastive_loss(
     ids: tuple[Int[Tensor, " B"], Int[Tensor, " K"]],
     labels: tuple[Int[Tensor, " B"], Int[Tensor, " K"]] | None = None,
     generator: torch.Generator | None = None,
+    state: State | None = None,
     chunk: int | None = None,
     observe: Observer | None = None,
     check: bool | None = None,
 ) -> Float[Tensor, " B"]:
     """Each anchor's loss over the samples that the rules choose, at full strength.
+
+    How much each anchor counts in their mean, where a rule says so, stands in the selection that `observe` is given.
 
     Args:
         anchor: z, unit length.
@@ -47,6 +51,7 @@ def contrastive_loss(
         ids: of the images that anchors and keys come from; a key of the anchor's own image is its own.
         labels: their classes, for the oracle and for what `observe` counts; None where unknown.
         generator: for rules that draw.
+        state: of a negative rule that learns; it must not change before the backward pass.
         chunk: that many anchors at a time, computed again in the backward pass: several matrices of chunk × K instead
             of B × K are held at once. The same values and gradients up to rounding; a rule that draws draws anew.
         observe: called with what was compared and chosen, once for each chunk.
@@ -77,7 +82,7 @@ def contrastive_loss(
             reads=reads,
             check=False,
         )
-        selection = select(s, positive_rule, negative_rule, temperature=loss.temperature, generator=draws)
+        selection = select(s, positive_rule, negative_rule, temperature=loss.temperature, generator=draws, state=state)
         losses = info_nce(**terms(s, selection), temperature=loss.temperature, form=loss.form, reduction="none")
         return losses, s, selection
 
@@ -130,3 +135,23 @@ def _computed_twice(
     )
     generator.set_state(draws.get_state())
     return made
+
+
+def mean_over_anchors(
+    losses: Float[Tensor, " B"], weights: Sequence[Tensor | None], ranks: Ranks = ALONE
+) -> Float[Tensor, ""]:
+    """The mean of the losses, anchors weighted where a rule weighs them; 0 where no anchor counts.
+
+    Over several ranks the mean of what each returns is that of all anchors.
+
+    Args:
+        losses: of this rank's anchors.
+        weights: `Selection.anchor_weight` of each chunk; None where the rule weighs none.
+        ranks: over which weights are summed.
+    """
+    given = [weight for weight in weights if weight is not None]
+    if not given:
+        return losses.mean()
+    weight = torch.cat(given)
+    total = ranks.total(weight.sum()) / ranks.count
+    return (losses * weight).sum() / total.clamp_min(torch.finfo(total.dtype).tiny)

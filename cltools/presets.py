@@ -17,16 +17,21 @@ from cltools.mining import (
     AugmentedView,
     CancelFalseNegatives,
     Debiased,
+    DifficultAnchors,
     EveryKey,
     HardnessWeighted,
+    LearnedThreshold,
+    MarginBand,
     MixedNegatives,
     NearestKeys,
     NegativeRule,
     OracleNegatives,
+    OraclePositives,
     PositiveRule,
     RandomNegatives,
     RankBand,
     RingNegatives,
+    SoftenedBand,
 )
 from cltools.views import ViewSettings
 
@@ -68,6 +73,11 @@ METHODS = {
     "moco": MethodPreset("moco", AugmentedView(), AllNegatives()),
     "potential": MethodPreset("moco", NearestKeys(min_weight="mean"), RankBand()),
     "oracle": MethodPreset("moco", AugmentedView(), OracleNegatives()),
+    "oracle-positives": MethodPreset("moco", OraclePositives(), AllNegatives()),
+    "oracle-both": MethodPreset("moco", OraclePositives(), OracleNegatives()),
+    "supcon": MethodPreset(
+        "simclr", OraclePositives(k=None, augmented_share=None, start=0.0, ramp=0.0), AllNegatives(), form="out"
+    ),
     "random": MethodPreset("moco", AugmentedView(), RandomNegatives()),
     "ring": MethodPreset("moco", AugmentedView(), RingNegatives(outer_from=1.0)),
     "hcl": MethodPreset("moco", AugmentedView(), HardnessWeighted()),
@@ -84,7 +94,12 @@ METHODS = {
     "snclr": MethodPreset("moco", NearestKeys(temperature=1.0), AllNegatives(), form="out"),
     "myow": MethodPreset("moco", NearestKeys(weighting="uniform", pick=1), AllNegatives()),
     "sce": MethodPreset("moco", EveryKey(temperature=0.05), AllNegatives(), form="out"),
+    "next-nearest": MethodPreset("moco", NearestKeys(skip=5, min_weight="mean"), AllNegatives()),
     "decoupled": MethodPreset("moco", AugmentedView(), AllNegatives(), form="decoupled"),
+    "margin": MethodPreset("moco", AugmentedView(), MarginBand(relative=0.95)),
+    "softened": MethodPreset("moco", AugmentedView(), SoftenedBand()),
+    "glofnd": MethodPreset("moco", AugmentedView(), LearnedThreshold()),
+    "difficult": MethodPreset("moco", AugmentedView(), DifficultAnchors()),
 }
 
 IMAGES = {
@@ -156,6 +171,8 @@ def fitted(rule: NegativeRule, images: ImagePreset) -> NegativeRule:
         return replace(rule, drop_closest=closest, keep_within=within)
     if isinstance(rule, RandomNegatives):
         return replace(rule, share=within - closest)
+    if isinstance(rule, LearnedThreshold):
+        return replace(rule, alpha=1 / images.classes)
     return replace(rule, tau_plus=1 / images.classes) if isinstance(rule, HardnessWeighted | Debiased) else rule
 
 

@@ -36,6 +36,7 @@ from cltools.mining import (
     similarities,
     terms,
 )
+from cltools.mining.rules import State
 from cltools.mining.similarities import OPTIONAL
 
 TEMPERATURE = 0.2
@@ -214,13 +215,13 @@ class _Case:
         """For what a rule draws."""
         return torch.Generator().manual_seed(self.seed)
 
-    def select(self, rule: NegativeRule | PositiveRule, s: Similarities) -> Selection:
+    def select(self, rule: NegativeRule | PositiveRule, s: Similarities, state: State | None = None) -> Selection:
         """What the rule selects, beside one of the other kind that leaves it something to do."""
         if isinstance(rule, PositiveRule):
             return select(s, rule, AllNegatives(), temperature=TEMPERATURE, generator=self.generator())
         near = NearestKeys(self.keys or 1, weighting="uniform", min_cosine=0.5, by="anchor")  # equals share one fate
         other: PositiveRule = AugmentedView() if self.kind == "equal" else near
-        return select(s, other, rule, temperature=TEMPERATURE, generator=self.generator())
+        return select(s, other, rule, temperature=TEMPERATURE, generator=self.generator(), state=state)
 
 
 def _cases(seeds: int) -> Iterator[_Case]:
@@ -259,6 +260,8 @@ def _check_case(rule: NegativeRule | PositiveRule, case: _Case) -> None:
     _check_loss(z, s, chosen)
     with no_waiting():
         case.select(rule, s)
+    if isinstance(rule, NegativeRule):
+        _check_learning(rule, s, case)
 
 
 def _check_answers(rule: NegativeRule, s: Similarities, generator: torch.Generator) -> None:
@@ -315,13 +318,39 @@ def _check_selection(s: Similarities, chosen: Selection) -> None:
     _hold(band.dtype == torch.int8 and band.shape == s.own.shape, "bands are no int8 [B, K]")
     _hold(torch.equal(band == Band.OWN, s.own), "OWN is not where keys are the anchor's own")
     _hold(torch.equal(band == Band.MINED, mined > 0), "MINED is not where a key has a positive weight")
-    _hold(torch.equal(band == Band.POTENTIAL, kept > 0), "POTENTIAL is not where a key has a negative weight")
+    softened = band == Band.SOFTENED
+    told = (band == Band.POTENTIAL) | softened
+    _hold(torch.equal(told, kept > 0), "POTENTIAL or SOFTENED is not where a key has a negative weight")
+    _hold(bool((kept[softened] < 1).all()), "a SOFTENED key has a weight that is not below 1")
     _hold(not bool((mined * s.own).any()), "an own key is mined")
     for name, weight in (("negative", kept), ("positive", chosen.positive_weight)):
         _hold(weight.dtype == torch.float32, f"{name} weights are not float32")
         _hold(bool((weight.isfinite() & (weight >= 0)).all()), f"a {name} weight is below 0 or not finite")
     sums = chosen.positive_weight.sum(1)
     _hold(torch.allclose(sums, torch.ones_like(sums), atol=1e-4), "positive weights do not sum to 1")
+    for name, each in (("weigh_anchors", chosen.anchor_weight), ("measure", chosen.measured)):
+        if each is not None:
+            _hold(each.shape == s.own.shape[:1] and each.dtype == torch.float32, f"{name} gives no float32 [B]")
+            _hold(bool(each.isfinite().all()), f"{name} gives a number that is not finite")
+    if chosen.anchor_weight is not None:
+        _hold(bool((chosen.anchor_weight >= 0).all()), "weigh_anchors gives a weight below 0")
+
+
+def _check_learning(rule: NegativeRule, s: Similarities, case: _Case) -> None:
+    """A rule that learns: selecting leaves its state as it is, and learning changes it without waiting."""
+    ids = torch.arange(case.rows)
+    state = rule.new_state(ids, torch.device("cpu"))
+    if state is None:
+        return
+    before = {name: tensor.clone() for name, tensor in state.items()}
+    chosen = case.select(rule, s, state)
+    _check_selection(s, chosen)
+    _hold(all(torch.equal(before[name], state[name]) for name in state), "selecting changes its state")
+    _hold(chosen.measured is not None, "it has a state, and measure gives nothing to learn from")
+    assert chosen.measured is not None
+    with no_waiting():
+        rule.learn(state, ids, chosen.measured)
+    _check_selection(s, case.select(rule, s, state))
 
 
 def _check_order(rule: NegativeRule | PositiveRule, s: Similarities, case: _Case, chosen: Selection) -> None:
@@ -371,8 +400,9 @@ def _positives(s: Similarities, chosen: Selection) -> Tensor:
 
 
 def _equal(a: Selection, b: Selection) -> bool:
-    if (a.synthetic is None) != (b.synthetic is None) or a.estimate != b.estimate:
-        return False
-    names = ("positive_index", "positive_weight", "negative_weight", "band")
-    made = a.synthetic is None or b.synthetic is None or torch.equal(a.synthetic, b.synthetic)
-    return made and all(torch.equal(getattr(a, name), getattr(b, name)) for name in names)
+    """Whether every field is, bit for bit."""
+    for name in (f.name for f in fields(Selection)):
+        x, y = getattr(a, name), getattr(b, name)
+        if not (torch.equal(x, y) if isinstance(x, Tensor) and isinstance(y, Tensor) else x == y):
+            return False
+    return True

@@ -23,8 +23,12 @@ def made(
     labelled: bool = True,
     dim: int = 16,
     method: str = "potential",
+    learned: bool = False,
 ) -> Snapshot:
-    """A snapshot whose classes are its groups, the more apart the later the epoch; ids are 7, 10, 13, …"""
+    """A snapshot whose classes are its groups, the more apart the later the epoch; ids are 7, 10, 13, …
+
+    If `learned`, a threshold per image lies above nine tenths of its cosines.
+    """
     generator = np.random.default_rng(seed)
     labels = np.arange(count) % groups
     centres = unit(generator.normal(size=(groups, dim)))
@@ -47,6 +51,7 @@ def made(
         classes=tuple(f"class {i}" for i in range(groups)) if labelled else (),
         sprite=as_sprite(np.broadcast_to(tints, (count, 3, 8, 8)).copy()),
         tile=(8, 8),
+        thresholds=np.quantile(anchors @ keys.transpose(0, 2, 1), 0.9, axis=2).astype(np.float32) if learned else None,
     )
 
 

@@ -25,7 +25,17 @@ from cltools import cli
 from cltools.cli import main
 from cltools.config import Experiment
 from cltools.evaluation import PROTOCOLS
-from cltools.mining import AllNegatives, CosineBand, RandomNegatives
+from cltools.mining import (
+    AllNegatives,
+    CosineBand,
+    DifficultAnchors,
+    LearnedThreshold,
+    NearestKeys,
+    OracleNegatives,
+    OraclePositives,
+    RandomNegatives,
+    SoftenedBand,
+)
 from cltools.presets import laptop, preset, preset_names
 from cltools.training import Run
 
@@ -35,7 +45,7 @@ ROOT = Path(__file__).parent.parent
 CONFUSIONS = ["confusion-test-knn10.csv", "confusion-test-knn200.csv", "confusion-test-probe.csv"]
 FILES = ["checkpoint.pt", "config.json", *CONFUSIONS, "encoder.safetensors", "history.csv", "record.json"]
 QUICK = ["digits-potential", "--epochs", "1", "--limit", "300", "--device", "cpu", "--evaluation.test-limit", "100"]
-COMMANDS = ("train", "evaluate", "diagnose", "download", "presets", "compare", "table", "snapshot")
+COMMANDS = ("train", "mine", "evaluate", "diagnose", "download", "presets", "compare", "table", "snapshot")
 COMMANDS += ("doctor", "lab")
 
 
@@ -220,7 +230,7 @@ def flags_in(help_text: str) -> set[str]:
 class TestFlags:
     def test_every_setting_is_one(self) -> None:
         name = "digits-potential"
-        expected = {"--help", "--out", "--resume", "--tensorboard", "--laptop", "--rule", "--seed"}
+        expected = {"--help", "--out", "--resume", "--tensorboard", "--laptop", "--rule", "--positive-rule", "--seed"}
         for part in fields(Experiment):
             if part.name == "seed":
                 continue
@@ -284,6 +294,24 @@ class TestFlags:
     ) -> None:
         assert call("train", "digits-moco", *flags).status == 0
         assert asked[0].experiment == replace(preset("digits-moco"), negatives=rule)
+
+    @pytest.mark.parametrize(
+        ("flags", "changed"),
+        [
+            (["--rule", "SoftenedBand", "--negatives.margin", "0.4"], {"negatives": SoftenedBand(0.4)}),
+            (["--rule", "LearnedThreshold"], {"negatives": LearnedThreshold(alpha=0.1)}),
+            (["--rule", "DifficultAnchors"], {"negatives": DifficultAnchors()}),
+            (["--rule", "OracleNegatives", "--negatives.share", "0.3"], {"negatives": OracleNegatives(0.3)}),
+            (["--positive-rule", "OraclePositives", "--positives.k", "3"], {"positives": OraclePositives(3)}),
+            (["--positive-rule", "NearestKeys", "--positives.skip", "4"], {"positives": NearestKeys(skip=4)}),
+        ],
+        ids=lambda x: " ".join(x) if isinstance(x, list) else "",
+    )
+    def test_every_new_rule_is_a_choice(
+        self, asked: list[SimpleNamespace], flags: list[str], changed: dict[str, Any]
+    ) -> None:
+        assert call("train", "digits-moco", *flags).status == 0
+        assert asked[0].experiment == replace(preset("digits-moco"), **changed)
 
     @pytest.mark.parametrize(
         ("classes", "flags", "said"),

@@ -1,11 +1,14 @@
 """Commands that need no trained run: comparing, keeping a snapshot, downloading."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
+import numpy as np
+import pandas as pd
 import pytest
 from command_line import call, refused
 
@@ -124,3 +127,93 @@ class TestDownload:
     def test_refuses_no_name_and_unknown_flags(self) -> None:
         refused(call("download"), "such as cifar10")
         refused(call("download", "digits", "--rot", "x"), "--rot", "--root")
+
+
+class TestMine:
+    """A fan of keys at 1°, 2°, … from the anchor, whose ranks are degrees; the positive is among them, at 3°."""
+
+    @pytest.fixture
+    def files(self, tmp_path: Path) -> list[str]:
+        paths = [tmp_path / f"{name}.npy" for name in ("anchors", "positives", "corpus")]
+        for path, degrees in zip(paths, ([0.0], [3.0], range(1, 21)), strict=True):
+            np.save(path, fan(*degrees))
+        return [*map(str, paths)]
+
+    @pytest.mark.parametrize("form", [".npy", ".npz", ".parquet"])
+    def test_writes_pairs_and_tells_what_was_dropped(
+        self, form: str, files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        given, out = [str(Path(path).with_suffix(form)) for path in files], tmp_path / "pairs.csv"
+        arrays = {new: np.load(path) for new, path in zip(given, files, strict=True)}
+        if form == ".npz":
+            for path, array in arrays.items():
+                np.savez(path, z=array, ids=np.arange(len(array)))
+        if form == ".parquet":  # without a reader: pandas is told what the files hold
+            tables = {path: pd.DataFrame({"id": range(len(z)), "z": list(z)}) for path, z in arrays.items()}
+            monkeypatch.setattr(pd, "read_parquet", lambda path, engine: tables[str(path)])
+            for path in given:
+                Path(path).touch()
+        rule = ("--negatives.by", "anchor", "--negatives.drop-closest", "0.1", "--negatives.keep-within", "0.5")
+        outcome = call("mine", *given, str(out), "--count", "5", *rule)
+        assert outcome.status == 0, outcome.err
+        assert pd.read_csv(out)["key"].tolist() == [3, 4, 5, 6, 7], "3° is the positive, 1° and 2° are too close"
+        assert "1 anchors, 20 keys" in outcome.out and f"{out}: 5 pairs" in outcome.out
+        assert re.search(r"^cosines +0 % +5 %.*\n  positive +0\.999 +0\.999", outcome.out, re.MULTILINE), outcome.out
+        for name, count in (("own", 1), ("hard", 2), ("potential", 8), ("easy", 9)):
+            assert re.search(rf"^  {name} +{count} ", outcome.out, re.MULTILINE), outcome.out
+
+    def test_takes_rules_by_name_and_says_what_to_loosen(self, files: list[str], tmp_path: Path) -> None:
+        out = str(tmp_path / "pairs.csv")
+        rules = (
+            "--rule",
+            "MarginBand",
+            "--negatives.margin",
+            "None",
+            "--negatives.relative",
+            "0.95",
+            "--positive-rule",
+            "NearestKeys",
+        )
+        outcome = call("mine", *files, out, *rules, "--positives.k", "2", "--positives.min-cosine", "0.999")
+        assert outcome.status == 0, outcome.err
+        assert set(pd.read_csv(out)["band"]) == {"mined", "potential"}
+        assert "1 anchors have fewer than the 10 negatives asked for. Loosen MarginBand(relative=…)." in outcome.out
+
+    @pytest.mark.parametrize(
+        ("which", "array", "flags", "message"),
+        [
+            (2, np.zeros((3, 4)), (), "corpus has shape [3, 4]; give [rows, d], with one d for all three"),
+            (2, np.ones(3), (), "corpus.npy holds float64 [3]; give numbers [rows, d]"),
+            (0, np.array([[np.nan, 1.0]]), (), "anchors has no direction at row 0: it is 0 or not finite"),
+            (1, np.ones((4, 2)), (), "1 anchors and 4 positives; give one for each"),
+            (0, np.array([["a", "b"]]), (), "anchors.npy holds <U1 [1, 2]; give numbers"),
+            (0, None, ("--vectors", "z"), "holds one array without a name"),
+            (0, None, ("--count", "30"), "fewer than the 30 negatives asked for per anchor. Raise keep_within"),
+            (0, None, ("--rule", "RankBund"), "Did you mean RankBand"),
+            (0, None, ("--rule", "LearnedThreshold"), "learns while training"),
+            (0, None, ("--rule", "OracleNegatives"), "reads classes"),
+            (0, None, ("--negatives.drop-closest", "2"), "drop_closest"),
+        ],
+    )
+    def test_refuses(
+        self, which: int, array: Any, flags: tuple[str, ...], message: str, files: list[str], tmp_path: Path
+    ) -> None:
+        if array is not None:
+            np.save(files[which], array)
+        refused(call("mine", *files, str(tmp_path / "pairs.csv"), *flags), message)
+        assert not (tmp_path / "pairs.csv").exists()
+
+    def test_refuses_files_that_are_not_there_and_endings_that_are_not_known(
+        self, files: list[str], tmp_path: Path
+    ) -> None:
+        refused(call("mine", *files, "pairs.xls"), "pairs.xls ends in '.xls'; the table is written as .csv")
+        refused(call("mine", "none.npy", *files[1:], "pairs.csv"), "none.npy is no file; check the path")
+        np.savez(tmp_path / "two.npz", a=fan(0), b=fan(1))
+        two = [str(tmp_path / "two.npz"), *files[1:], "pairs.csv"]
+        refused(call("mine", *two), "Several could be the embeddings: name one with vectors")
+        refused(call("mine", *two, "--vectors", "c"), "Unknown array or column of two.npz 'c'")
+
+
+def fan(*degrees: float) -> np.ndarray:
+    angle = np.deg2rad(degrees)
+    return 2 * np.stack([np.cos(angle), np.sin(angle)], axis=1)  # of any length

@@ -136,7 +136,7 @@ negatives = st.one_of(
     st.just(AllNegatives()),
     bands(),
     st.builds(RandomNegatives, st.floats(0.01, 1), st.booleans()),
-    st.builds(OracleNegatives, st.booleans()),
+    st.builds(OracleNegatives, share=shares, rescale=st.booleans()),
     spirals(),
     st.builds(Meeting, st.tuples(bands(), spirals())),
 )
@@ -418,8 +418,9 @@ class TestDifferences:
 
     def test_of_rules_with_the_same_settings_is_the_rule(self) -> None:
         a, b = Experiment(negatives=OracleNegatives()), Experiment(negatives=AllNegatives())
-        rule, rescale = differences(a, b)
+        rule, share, rescale = differences(a, b)
         assert rule == Difference("negatives.rule", "OracleNegatives", "AllNegatives")
+        assert share == Difference("negatives.share", 1.0, ABSENT)
         assert rescale == Difference("negatives.rescale", False, ABSENT)
         assert rescale.to_plain() == {"path": "negatives.rescale", "before": False}, "what one side lacks is left out"
 

@@ -21,6 +21,7 @@ from cltools.evaluation import (
     Recipes,
     accuracy,
     alignment,
+    effective_rank,
     embed,
     evaluate,
     finetune_predict,
@@ -354,6 +355,16 @@ def test_alignment_closed_forms():
     assert alignment(torch.eye(4), torch.eye(4).roll(1, 0)) == pytest.approx(2)
     with pytest.raises(ValueError, match="two views of the same images"):
         inspect.unwrap(alignment)(z, z[:1])  # as outside the tests, where shapes are not checked on the way in
+
+
+def test_effective_rank_closed_forms():
+    assert effective_rank(torch.ones(5, 3)) == pytest.approx(1, abs=1e-3)
+    assert effective_rank(5 * torch.eye(6)) == pytest.approx(6)
+    p = math.sqrt(0.9) / (math.sqrt(0.9) + math.sqrt(0.1))  # nine vectors one way, one another: two singular values
+    entropy = -p * math.log(p) - (1 - p) * math.log(1 - p)
+    assert effective_rank(torch.eye(2)[[0] * 9 + [1]]) == pytest.approx(math.exp(entropy), rel=1e-5)
+    with pytest.raises(ValueError, match="embedding"):
+        effective_rank(torch.tensor([[math.nan, 1.0]]))
 
 
 def test_uniformity_closed_forms():

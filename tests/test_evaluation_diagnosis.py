@@ -37,6 +37,7 @@ from cltools.mining import (
     RankBand,
     Selection,
     Similarities,
+    SoftenedBand,
     select,
     similarities,
 )
@@ -386,7 +387,7 @@ def test_a_diagnosis_agrees_with_a_loop(seed: int) -> None:
             assert math.isnan(held.same_class.value)
     dropped = [(c and not o, b != Band.POTENTIAL) for o, c, b in zip(own, same, bands, strict=True)]
     assert d.recall.value == among(dropped)
-    assert d.false_negative_share is d.bands[Band.POTENTIAL].same_class and d.false_negative_share.count > 0
+    assert d.false_negative_share == d.bands[Band.POTENTIAL].same_class and d.false_negative_share.count > 0
     assert d.mined_purity is d.bands[Band.MINED].same_class and d.mined_purity.count > 0
     assert equal(d.by_rank, list(same_class_by_rank(s.positive_keys, s.own, s.same_class, diagnosis.RANK_SHARES)))
     assert equal(d.by_k, list(mined_purity_by_k(s.positive_keys, s.own, s.same_class, diagnosis.KS)))
@@ -430,7 +431,18 @@ def without_labels(d: Diagnosis) -> str:
     """What is left of a diagnosis when every share of classes is taken out; as text, because NaN is not NaN."""
     none = share_of(ints(), ints())
     bands = {band: replace(held, same_class=none) for band, held in d.bands.items()}
-    return repr(replace(d, base_rate=none, by_rank=(), recall=none, by_k=(), bands=bands))
+    shares = {"base_rate": none, "recall": none, "false_negative_share": none}
+    return repr(replace(d, by_rank=(), by_k=(), bands=bands, **shares))
+
+
+@pytest.mark.parametrize("margin", [0.01, 0.5])
+def test_softened_keys_are_kept(margin: float) -> None:
+    s = compared()
+    assert s.same_class is not None
+    softened, plain = (diagnose(s, chosen(s, rule)) for rule in (SoftenedBand(margin), AllNegatives()))
+    assert softened.bands[Band.SOFTENED].keys > 0 == plain.bands[Band.SOFTENED].keys
+    assert softened.recall == plain.recall and softened.false_negative_share == plain.false_negative_share
+    assert str(softened).splitlines()[-4:] == str(plain).splitlines()[-4:]
 
 
 @pytest.mark.parametrize("rule", [RankBand(), RandomNegatives(), AllNegatives()])

@@ -70,16 +70,17 @@ def test_the_view_is_what_select_says(page: Page) -> None:
     assert np.frombuffer(side["band"], np.int8).tolist() == j.selection.band[0].tolist()
     for name, values in (("score", j.score), ("cosine", j.cosine), ("force", j.force)):
         assert np.array_equal(np.frombuffer(side[name], np.float32), values)
-    counts = np.frombuffer(view["bins"]["counts"], np.int32).reshape(-1, 6).sum(0)
-    assert counts[1:].tolist() == np.bincount(j.band, minlength=6)[1:].tolist()
+    counts = np.frombuffer(view["bins"]["counts"], np.int32).reshape(-1, len(Band)).sum(0)
+    assert counts[1:].tolist() == np.bincount(j.band, minlength=len(Band))[1:].tolist()
     assert view["edges"]["scores"]["closest"] == pytest.approx(sorted(np.delete(j.score, 2))[-4])
     assert view["sentence"] == page.explorer.sentence and view["anchor"] == 2
     assert json.loads(view["state"]) == json.loads(page.explorer.state.to_json())
 
 
 def test_the_figure_is_what_select_says(page: Page) -> None:
-    slots = {Band.OWN: 0, Band.EASY: 0, Band.POTENTIAL: 1, Band.HARD: 2, Band.MINED: 3, Band.OTHER: 4}
-    for change in (("closest", 4), ("beyond", 50), ("anchor", 31), ("rule", "RandomNegatives"), ("epoch", 1)):
+    slots = {Band.OWN: 0, Band.EASY: 0, Band.POTENTIAL: 1, Band.HARD: 2, Band.MINED: 3, Band.OTHER: 4, Band.SOFTENED: 5}
+    rules = (("rule", "RandomNegatives"), ("rule", "SoftenedBand"))
+    for change in (("closest", 4), ("beyond", 50), ("anchor", 31), *rules, ("epoch", 1)):
         page.ask(change)
         band = page.explorer.judgement.band
         assert drawn(page.explorer) == {i: slots[Band(int(code))] for i, code in enumerate(band)}

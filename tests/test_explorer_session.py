@@ -17,6 +17,7 @@ from cltools.config import TrainingSettings
 from cltools.contrast import contrastive_loss
 from cltools.datasets import load_images
 from cltools.encoders import EncoderSettings
+from cltools.errors import CltoolsError
 from cltools.explorer.controls import HELP, rule_names
 from cltools.explorer.session import ONLY_FORCES, Session
 from cltools.explorer.state import State
@@ -92,7 +93,8 @@ def test_a_control_changes_the_positive_rule(changes: dict[str, Any], field: str
 def test_every_control_says_what_it_is_for() -> None:
     names = {"rule": rule_names(NegativeRule), "positive_rule": rule_names(PositiveRule)}
     shipped = [(kind, n) for kind, ns in names.items() for n in ns if hasattr(mining, n)]  # not those of other tests
-    states = [session(**{kind: name}) for kind, name in shipped] + [session(compare=True)]
+    learned = made(learned=True)
+    states = [Session(learned).set({kind: name}) for kind, name in shipped] + [session(compare=True)]
     told = {control.name: control.help for s in states for control in s.controls}
     assert not [name for name, words in told.items() if not words or words.startswith("In code")]
     assert HELP.keys() <= told.keys()
@@ -238,7 +240,48 @@ def test_what_cannot_be_judged_changes_nothing() -> None:
     with pytest.raises(ValueError, match="OracleNegatives reads same_class"):
         s.set(rule="OracleNegatives")
     assert s.state == before and s.back().state == Session(made(labelled=False)).state
-    assert "OracleNegatives" not in next(c for c in s.controls if c.name == "rule").options
+    controls = {control.name: control for control in s.controls}
+    assert "OracleNegatives" not in controls["rule"].options
+    assert "OraclePositives" not in controls["positive_rule"].options
+
+
+def test_a_learned_threshold_is_a_choice_where_a_run_has_learned_it() -> None:
+    s = session()
+    rule = next(c for c in s.controls if c.name == "rule")
+    assert "LearnedThreshold" not in rule.options
+    assert "LearnedThreshold learns while training, and this snapshot holds nothing that it learned" in rule.help
+    before = s.state
+    with pytest.raises(CltoolsError, match="Take one of a run that was trained with it"):
+        s.set(rule="LearnedThreshold")
+    assert s.state == before
+
+    snapshot = made(learned=True)
+    assert snapshot.thresholds is not None
+    s = Session(snapshot).set(rule="LearnedThreshold", positive_rule="AugmentedView")
+    rule = next(c for c in s.controls if c.name == "rule")
+    assert "LearnedThreshold" in rule.options and "holds nothing" not in rule.help
+    for place, epoch in ((0, 0), (17, 0), (17, 1)):
+        s.set(anchor=int(snapshot.ids[place]), epoch=snapshot.epochs[epoch])
+        cosine = snapshot.anchors[epoch, place] @ snapshot.keys[epoch].T
+        above = cosine > snapshot.thresholds[epoch, place]
+        above[place] = False
+        assert np.array_equal(s.judgement.band == Band.HARD, above) and 1 <= above.sum() <= 7
+        assert f"drops {above.sum()} as suspected" in s.sentence
+    assert s.census.suspected.count == 60 * 59 and 0.05 < s.census.suspected.value < 0.1
+
+
+def test_softened_keys_and_light_anchors_are_told() -> None:
+    s = session(rule="SoftenedBand", margin=0.3, positive_rule="AugmentedView")
+    assert (s.judgement.band == Band.SOFTENED).sum() == 6
+    assert "keeps 59 (100.0 %) as negatives, 6 of them softened" in s.sentence
+    assert s.census.kept.value == 1
+    s.set(rule="DifficultAnchors", min_cosine=-1.0, anchor_weight=0.25)
+    assert "In the mean of the loss it has the weight 0.25." in s.sentence
+
+
+@pytest.mark.parametrize("name", ["SoftenedBand", "LearnedThreshold", "DifficultAnchors", "MarginBand"])
+def test_negative_rules_are_choices_by_name(name: str) -> None:
+    assert type(Session(made(learned=True)).set(rule=name).rules[1]).__name__ == name
 
 
 def test_a_readers_own_rule_can_be_chosen() -> None:

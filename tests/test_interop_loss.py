@@ -18,9 +18,11 @@ from cltools import (
     Context,
     ContrastiveLoss,
     HardnessWeighted,
+    LearnedThreshold,
     MixedNegatives,
     NearestKeys,
     OracleNegatives,
+    OraclePositives,
     RankBand,
     info_nce,
 )
@@ -358,6 +360,8 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "three sizes": (lambda: ContrastiveLoss(memory_bank_size=(4, 4, 4)), "give \\(number of keys, their dim"),
     "a negative size": (lambda: ContrastiveLoss(memory_bank_size=(-1, 4)), "must be at least 1"),
     "labels": (lambda: ContrastiveLoss(negative_rule=OracleNegatives()), "needs labels"),
+    "oracle positives": (lambda: ContrastiveLoss(OraclePositives()), "OraclePositives needs labels"),
+    "learning": (lambda: ContrastiveLoss(negative_rule=LearnedThreshold()), "learns a state per image; train it"),
     "temperature": (lambda: ContrastiveLoss(temperature=0.0), "above 0"),
     "the bank's dimension": (
         lambda: ContrastiveLoss(memory_bank_size=(8, 4))(torch.ones(2, 3), torch.ones(2, 3)),

@@ -18,8 +18,10 @@ from cltools import (
     Band,
     Context,
     Debiased,
+    DifficultAnchors,
     EveryKey,
     HardnessWeighted,
+    LearnedThreshold,
     MixedNegatives,
     NearestKeys,
     NegativeRule,
@@ -27,6 +29,7 @@ from cltools import (
     PositiveRule,
     RandomNegatives,
     RankBand,
+    SoftenedBand,
     as_metric_learning_miner,
 )
 from cltools.interop import mined_pairs
@@ -235,6 +238,7 @@ def test_works_in_the_memory_of_the_library() -> None:
         (RankBand(rescale=True), "without rescale"),
         (RandomNegatives(rescale=True), "without rescale"),
         (OracleNegatives(), "Use AllNegatives, and give the classes as labels"),
+        (LearnedThreshold(), "learns a state per image, which a miner does not keep"),
     ],
 )
 def test_a_rule_that_pairs_cannot_express_is_refused_when_the_miner_is_made(
@@ -244,7 +248,7 @@ def test_a_rule_that_pairs_cannot_express_is_refused_when_the_miner_is_made(
         as_metric_learning_miner(NOTHING_MINED, negatives)
 
 
-@pytest.mark.parametrize("negatives", [Halved(), Made()])
+@pytest.mark.parametrize("negatives", [Halved(), Made(), SoftenedBand(), DifficultAnchors(min_cosine=-1)])
 def test_an_own_rule_that_pairs_cannot_express_is_refused_when_it_mines(negatives: NegativeRule) -> None:
     miner = as_metric_learning_miner(NOTHING_MINED, negatives)
     with pytest.raises(ValueError, match=f"{type(negatives).__name__} weighs"):

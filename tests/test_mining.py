@@ -31,6 +31,7 @@ from cltools.mining import (
     similarities,
     terms,
 )
+from cltools.mining.bands import KEPT
 
 quick = settings(deadline=None, derandomize=True, max_examples=60)
 NOTHING_MINED = AugmentedView()
@@ -169,7 +170,7 @@ def check_invariants(s: Similarities, chosen: Selection) -> None:
     assert ((chosen.band == Band.OWN) == s.own).all()
     assert ((chosen.band == Band.MINED) == mined).all()
     assert not (mined & s.own).any()
-    assert ((chosen.band == Band.POTENTIAL) == (chosen.negative_weight > 0)).all()
+    assert (torch.isin(chosen.band, torch.tensor(KEPT)) == (chosen.negative_weight > 0)).all()
     tensors = (chosen.positive_weight, chosen.negative_weight)
     assert all(t.isfinite().all() and not t.requires_grad for t in tensors)
 

@@ -229,12 +229,12 @@ def test_rules_are_asked_with_the_context_of_the_selection() -> None:
     hooks = {name: note(name, AllNegatives) for name in ("judge", "weigh", "synthesise")}
     negative = type("Asked", (AllNegatives,), hooks)()
     positive = dataclass(frozen=True)(type("AskedToo", (Closest,), {"mine": note("mine", Closest)}))()
-    generator, state = torch.Generator(), object()
+    generator, state = torch.Generator(), {"seen": torch.zeros(3)}
     s = line([0.9, 0.5, 0.1, 0.2], own=(2,))
     select(s, positive, negative, temperature=0.4, generator=generator, state=state)
     assert seen.keys() == {*HOOKS}
     for context in seen.values():
-        assert (context.temperature, context.generator, context.state) == (0.4, generator, state)
+        assert context.temperature == 0.4 and context.generator is generator and context.state is state
     assert seen["mine"].eligible.tolist() == [[True, True, False, True]], "not own"
     for name in hooks:
         assert seen[name].eligible.tolist() == [[False, True, False, True]], "nor mined"

@@ -19,16 +19,21 @@ from cltools.mining import (
     CancelFalseNegatives,
     CosineBand,
     Debiased,
+    DifficultAnchors,
     Estimate,
     HardnessWeighted,
+    MarginBand,
     MixedNegatives,
     NearestKeys,
     NegativeRule,
+    OracleNegatives,
+    OraclePositives,
     PositiveRule,
     RandomNegatives,
     RankBand,
     RingNegatives,
     Similarities,
+    SoftenedBand,
     select,
     similarities,
     terms,
@@ -49,7 +54,7 @@ def made(seed: int = 0, rows: int = 6, keys: int = 40, grid: bool = False) -> Si
 
     z, positive, n = vectors(rows), vectors(rows), vectors(keys)
     own = torch.rand(rows, keys, generator=g) < 0.05
-    return similarities(z, positive, n, own)
+    return similarities(z, positive, n, own, same_class=own | (torch.rand(rows, keys, generator=g) < 0.3))
 
 
 def loss_and_gradients(s: Similarities, rule: NegativeRule, positives: PositiveRule = PLAIN, **loss: Any) -> Any:
@@ -75,6 +80,12 @@ NEUTRAL: dict[str, tuple[NegativeRule, PositiveRule]] = {
     "mochi": (MixedNegatives(pairs=0, with_anchor=0), PLAIN),
     "augmented share 1": (AllNegatives(), NearestKeys(min_weight="mean", augmented_share=1.0)),
     "threshold above 1": (AllNegatives(), NearestKeys(weighting="uniform", min_cosine=1.01)),
+    "margin": (MarginBand(margin=-2.0), PLAIN),
+    "softened": (SoftenedBand(margin=0.0), PLAIN),
+    "difficult": (DifficultAnchors(min_cosine=-1.0, anchor_weight=1.0), PLAIN),
+    "oracle of none": (OracleNegatives(share=0.0), PLAIN),
+    "oracle of positives": (AllNegatives(), OraclePositives(augmented_share=1.0)),
+    "next nearest": (AllNegatives(), NearestKeys(skip=3, augmented_share=1.0)),
     "before the start": (AllNegatives(), NearestKeys(min_weight="mean", start=0.5).at(0.4)),
 }
 

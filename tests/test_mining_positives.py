@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cltools.losses import info_nce
-from cltools.mining import Band, select, similarities, terms
+from cltools.mining import AllNegatives, Band, NearestKeys, select, similarities, terms
 from cltools.presets import METHODS
 
 TAU = 0.2
@@ -106,3 +106,21 @@ def test_fnc_attraction_by_its_formula() -> None:
         attraction = (a["positive"] + sum(a["cosine"][j] for j in false)) / (1 + len(false)) / TAU
         assert loss == pytest.approx(log_mass([a["positive"], *a["cosine"]]) - attraction, rel=1e-5)
     assert max(sizes) > 0, "some key is taken for a false negative"
+
+
+def test_the_closest_are_skipped() -> None:
+    """A band for positives: ranks 3 to 5 of the keys that are not the anchor's own; with too few keys nothing."""
+    z = torch.tensor([[1.0, 0.0]])
+    angle = torch.deg2rad(torch.tensor([5.0, 10, 20, 30, 40, 50, 60]))
+    keys = torch.stack([angle.cos(), angle.sin()], dim=1)
+    own = torch.tensor([[True, False, False, False, False, False, False]])
+    s = similarities(z, z, keys, own)
+    rule = NearestKeys(k=3, skip=2, weighting="uniform", augmented_share=0.4, start=0, ramp=0)
+    chosen = select(s, rule, AllNegatives())
+    assert sorted(chosen.positive_index[0].tolist()) == [3, 4, 5]
+    assert chosen.positive_weight[0].tolist() == pytest.approx([0.4, 0.2, 0.2, 0.2])
+    for skip, mined in ((5, [6]), (6, []), (7, []), (50, [])):
+        few = select(s, NearestKeys(k=3, skip=skip, start=0, ramp=0), AllNegatives())
+        assert few.positive_index[0][few.positive_weight[0, 1:] > 0].tolist() == mined
+    with pytest.raises(ValueError, match="NearestKeys: skip is -1"):
+        NearestKeys(skip=-1)

@@ -2,9 +2,11 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from test_training_checkpoint import assert_equal_runs, stopped
 
 from cltools.config import Experiment, differences
 from cltools.datasets import image_sets, load_images
@@ -13,11 +15,20 @@ from cltools.mining import (
     AllNegatives,
     AugmentedView,
     Debiased,
+    DifficultAnchors,
     HardnessWeighted,
+    LearnedThreshold,
+    MarginBand,
     NearestKeys,
+    NegativeRule,
+    OracleNegatives,
+    OraclePositives,
+    PositiveRule,
     RandomNegatives,
     RankBand,
+    SoftenedBand,
 )
+from cltools.mining.learned import ABOVE_ALL
 from cltools.presets import IMAGES, METHODS, fitted, laptop, preset, preset_names
 from cltools.training import fit
 
@@ -76,13 +87,52 @@ def test_a_method_trains_a_step(method: str) -> None:
 def test_a_method_is_moco_but_for_its_rules_and_the_form_of_its_loss(method: str) -> None:
     for name in IMAGES:
         plain, experiment = preset(f"{name}-moco"), preset(f"{name}-{method}")
-        if method == "simclr":  # takes its keys from the batch, and statistics of whole views
+        if method in ("simclr", "supcon"):  # takes its keys from the batch, and statistics of whole views
             plain = replace(
                 plain, training=replace(plain.training, mode="simclr"), encoder=replace(plain.encoder, bn_group=None)
             )
         changed = differences(plain, experiment)
         assert all(each.path.startswith(("positives.", "negatives.", "loss.form")) for each in changed), changed
         assert bool(changed) == (method not in ("moco", "simclr"))
+
+
+RULES: tuple[NegativeRule | PositiveRule, ...] = (
+    MarginBand(within=0.5),
+    SoftenedBand(),
+    LearnedThreshold(alpha=0.2, start=0.3),
+    DifficultAnchors(min_cosine=0.9, anchor_weight=0.5),
+    OracleNegatives(share=0.5),
+    OraclePositives(purity=0.6, start=0.3, ramp=0.3),
+    OraclePositives(k=None, augmented_share=None, start=0.0),
+    OraclePositives(right="random", start=0.0),
+    NearestKeys(skip=3, start=0.0),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("images", ["digits", "shapes"])
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+def test_a_rule_trains_and_resumes_exactly(rule: NegativeRule | PositiveRule, images: str, tmp_path: Path) -> None:
+    plain = preset(f"{images}-moco")
+    settings = replace(plain.training, epochs=2, batch=32, queue_size=64, warmup_epochs=0.5, checkpoint_every=1)
+    kind = "negatives" if isinstance(rule, NegativeRule) else "positives"
+    experiment = replace(plain, training=replace(settings, device="cpu"), **{kind: rule})
+    given = load_images(images, limit=96)
+    stopped(experiment, tmp_path / "cut", epoch=1, images=given)
+    resumed = fit(experiment, images=given, out=tmp_path / "cut", resume=True)
+    whole = fit(experiment, images=given, out=tmp_path / "whole")
+    assert_equal_runs(whole, resumed)
+    row = whole.history.rows[-1]
+    assert math.isfinite(row["loss"]) and 1 < row["effective_rank"] <= 64
+    if kind == "positives":
+        assert row["mined"] > 0
+    dropped = {SoftenedBand: "softened", MarginBand: "hard", OracleNegatives: "other"}
+    if type(rule) in dropped:
+        assert row[dropped[type(rule)]] > 0
+    assert (whole.rule_state is not None) == isinstance(rule, LearnedThreshold)
+    if whole.rule_state is not None:
+        assert whole.rule_state["steps"].sum() == 4 * 32, "two of six steps come before the start"
+        assert (whole.rule_state["threshold"] < ABOVE_ALL).all()
 
 
 def test_moco_mines_nothing_and_keeps_every_negative() -> None:

@@ -104,11 +104,13 @@ def test_two_processes_train_as_one(case: str, seen: tuple[Any, Any]) -> None:
         assert largest(alone["gradient"], theirs["gradient"]) < 1e-5
         assert largest(alone["weight"], theirs["weight"]) < 1e-4
         assert largest(alone["statistic"], theirs["statistic"]) < 1e-4
+        if alone["learned"]:
+            assert largest(alone["learned"], theirs["learned"]) < 1e-4
         if EXACT[case].training.mode == "moco":
             assert all(map(torch.equal, alone["id"], theirs["id"]))
             assert largest(alone["key"], theirs["key"]) < 1e-4
     first, second = (rank["trajectories"][case] for rank in seen)
-    for name in ("gradient", "weight", "key", "statistic"):
+    for name in ("gradient", "weight", "key", "statistic", "learned"):
         assert all(map(torch.equal, first[name], second[name])), f"the ranks' {name} are apart"
 
 

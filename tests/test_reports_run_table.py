@@ -242,7 +242,7 @@ def test_published_figures_stand_beside_runs_on_their_images(tmp_path: Path) -> 
     text = table([tiny, digits, cifar])
     assert CAUTION in text
     found = rows(text)
-    assert [row["images"].split()[0] for row in found] == ["digits", *["cifar10"] * 13, *["tinyimagenet"] * 13]
+    assert [row["images"].split()[0] for row in found] == ["digits", *["cifar10"] * 22, *["tinyimagenet"] * 16]
     assert found[1]["method"] == "`cifar10-potential`" and found[1]["backbone"] == "ResNet-18"
     assert found[2]["top-1, protocol unknown"] == "88.57" and "2311.00358" in found[2]["source"]
     assert not any(found[2][name] for name in ("split", "kNN-200", "linear", "seeds", "epochs", "backbone"))

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from cltools import load_snapshot
 from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import load_images
 from cltools.encoders import EncoderSettings
+from cltools.explorer.session import Session
+from cltools.mining import LearnedThreshold
+from cltools.mining.learned import thresholds
 from cltools.presets import preset
 from cltools.snapshot import Snapshot, loading, take_snapshot, taking
 from cltools.training import Run, fit
@@ -51,6 +55,24 @@ def test_of_a_runs_folder_its_training_images_are_taken(run: Run, taken: Snapsho
     assert np.array_equal(found.ids, taken.ids) and np.array_equal(found.keys, taken.keys)
     assert np.array_equal(found.anchors, taken.anchors) and np.array_equal(found.maps, taken.maps)
     assert len(load_snapshot(str(run.path), n=7)) == 7
+
+
+def test_what_a_rule_has_learned_is_kept_with_the_run_and_with_the_snapshot(tmp_path: Path) -> None:
+    images = load_images("digits", limit=200)
+    run = fit(replace(asked(), negatives=LearnedThreshold(start=0.0)), out=tmp_path / "run")
+    loaded = Run.load(tmp_path / "run")
+    assert run.rule_state is not None and loaded.rule_state is not None
+    assert all(torch.equal(run.rule_state[name], loaded.rule_state[name]) for name in run.rule_state)
+    assert loaded.diagnose(n=20).anchors == 20
+    snapshot = take_snapshot(loaded, images, 50)
+    snapshot.save(tmp_path / "mine.npz")
+    again = Snapshot.load(tmp_path / "mine.npz")
+    learned = thresholds(run.rule_state, torch.from_numpy(again.ids)).numpy()
+    assert again.thresholds is not None and np.array_equal(again.thresholds, learned[None])
+    assert learned.min() < 1, "three batches have moved those of 192 images"
+    assert Session(again).rules[1] == LearnedThreshold(start=0.0)
+    with pytest.raises(ValueError, match="LearnedThreshold learns while training"):
+        Session(replace(again, thresholds=None))
 
 
 def test_images_held_out_are_not_taken(tmp_path: Path) -> None:

@@ -291,6 +291,13 @@ def test_an_empty_queue_is_an_ordinary_first_step() -> None:
     assert all(bool(p.isfinite().all()) for p in learner.encoder.parameters())
 
 
+@pytest.mark.parametrize(("mode", "told"), [("moco", True), ("simclr", False)])
+def test_a_queue_that_fills_is_told(mode: str, told: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    run = fit(asked(mode=mode, queue_size=64, batch=32, epochs=1))
+    assert ("the queue fills until step 2, and the loss rises from 0" in capsys.readouterr().err) == told
+    assert run.history.column("effective_rank")[-1] > 1
+
+
 def test_a_step_resolves_the_rules_schedules() -> None:
     experiment, images = asked(replace(MINING, start=0.5)), made(16)
     learner = taught(experiment, images, steps=2)

@@ -3,7 +3,7 @@
 import math
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +17,17 @@ from torch import Tensor, nn
 from cltools.config import EvaluationSettings, Experiment, TrainingSettings
 from cltools.datasets import DataSettings, ImageSet
 from cltools.encoders import EncoderSettings
-from cltools.mining import AllNegatives, AugmentedView, Band, NearestKeys, OracleNegatives, RandomNegatives, RankBand
+from cltools.mining import (
+    AllNegatives,
+    AugmentedView,
+    Band,
+    LearnedThreshold,
+    NearestKeys,
+    OracleNegatives,
+    OraclePositives,
+    RandomNegatives,
+    RankBand,
+)
 from cltools.training import History, Run, fit, learner
 from cltools.training.history import EpochSums, Tally
 from cltools.training.step import train_step
@@ -36,6 +46,7 @@ POTENTIAL = replace(
     MOCO, positives=NearestKeys(min_weight="mean", k=3, pick=2, start=0.3, ramp=0.5), negatives=RankBand()
 )
 SIMCLR = replace(MOCO, training=replace(MOCO.training, mode="simclr"))
+LEARNED = replace(MOCO, negatives=LearnedThreshold(alpha=0.2, start=0.3))
 RANDOM = replace(MOCO, negatives=RandomNegatives())
 Whole = Callable[[Experiment], Run]
 
@@ -83,7 +94,7 @@ def assert_equal_runs(first: Run, second: Run) -> None:
     if first.memory is not None and second.memory is not None:
         assert same(first.memory.copy.state_dict(), second.memory.copy.state_dict())
         assert same(first.memory.queue.state_dict(), second.memory.queue.state_dict())
-    assert (first.memory is None) == (second.memory is None)
+    assert (first.memory is None) == (second.memory is None) and same(first.rule_state, second.rule_state)
     if first.path is None or second.path is None:
         return
     states = [checkpoint(path) for path in (first.path, second.path)]
@@ -109,7 +120,7 @@ def stop_after(epoch: int) -> Callable[[Run], None]:
 
 def stopped(experiment: Experiment, out: Path, epoch: int = 2, **arguments: Any) -> Path:
     with pytest.raises(StoppedError):
-        fit(experiment, images=made(), out=out, callbacks=[stop_after(epoch)], **arguments)
+        fit(experiment, **{"images": made(), "out": out, "callbacks": [stop_after(epoch)]} | arguments)
     return out
 
 
@@ -153,8 +164,8 @@ def test_a_seed_repeats_a_run_and_another_does_not(whole: Whole, tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("experiment", "every"),
-    [(POTENTIAL, 1), *(pytest.param(each, 2, marks=pytest.mark.slow) for each in (SIMCLR, RANDOM))],
-    ids=["potential", "simclr", "random"],
+    [(POTENTIAL, 1), (LEARNED, 2), *(pytest.param(each, 2, marks=pytest.mark.slow) for each in (SIMCLR, RANDOM))],
+    ids=["potential", "learned", "simclr", "random"],
 )
 def test_a_resumed_run_equals_the_uninterrupted_one(
     experiment: Experiment, every: int, whole: Whole, tmp_path: Path
@@ -286,7 +297,7 @@ def of_another_version(path: Path) -> None:
         (of_another_library, "is not a checkpoint of cltools"),
         (
             of_another_version,
-            r"has checkpoint format 7; this version reads format 3\. .* the version of cltools that wrote it",
+            r"has checkpoint format 7; this version reads format 4\. .* the version of cltools that wrote it",
         ),
     ],
 )
@@ -328,6 +339,13 @@ def test_a_folder_that_holds_a_run_is_refused(present: str, tmp_path: Path) -> N
     assert files(tmp_path) == before
 
 
+@dataclass(frozen=True)
+class ByClass(AllNegatives):
+    """A reader's own rule that reads classes."""
+
+    reads = frozenset({"same_class"})
+
+
 UNKNOWN = replace(made(), labels=torch.full((64,), -1))
 
 
@@ -336,6 +354,8 @@ UNKNOWN = replace(made(), labels=torch.full((64,), -1))
     [
         (MOCO, made(20), ValueError, "15 training images, fewer than one batch of 16"),
         (replace(MOCO, negatives=OracleNegatives()), UNKNOWN, ValueError, "OracleNegatives needs the label"),
+        (replace(MOCO, positives=OraclePositives()), UNKNOWN, ValueError, "OraclePositives needs the label"),
+        (replace(MOCO, negatives=ByClass()), UNKNOWN, ValueError, "ByClass needs the label of every image"),
         (training(MOCO, device="gpu"), made(), ValueError, "Unknown device 'gpu'"),
         (training(MOCO, device="cuda:x"), made(), ValueError, "Unknown device 'cuda:x'"),
         (training(MOCO, device="meta"), made(), ValueError, "Unknown device 'meta'"),

@@ -33,6 +33,7 @@ from cltools.evaluation.embed import embed
 from cltools.losses import LossSettings
 from cltools.mining import Band, NegativeRule, PositiveRule
 from cltools.training import Run, StepInfo, Stopped, fit
+from cltools.training.checkpoint import READ_BY
 from cltools.training.fit import learning_rate
 from cltools.training.inputs import given_parts
 from cltools.views import ViewSettings, augment
@@ -358,7 +359,11 @@ def test_protocols_are_columns_of_the_history_where_they_are_measured(tmp_path: 
     assert run.history.column("spread")[2] == spread(run)
     with (tmp_path / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [*rows[0]][-3:] == ["knn", "spread", "rows"] and [row["rows"] for row in rows] == ["", "7.5", "7.5"]
+    assert [*rows[0]][-4:] == ["knn", "effective_rank", "spread", "rows"] and [row["rows"] for row in rows] == [
+        "",
+        "7.5",
+        "7.5",
+    ]
     assert same(run.encoder.state_dict(), fit(experiment, images=made()).encoder.state_dict())
 
 
@@ -465,8 +470,11 @@ def test_an_object_in_the_place_of_settings_is_refused(part: str, given: Any, in
 # --- what older versions wrote
 
 
-def test_a_checkpoint_of_the_format_before_says_which_version_reads_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("version", "commit"), [(2, "3ee4f2d"), (3, READ_BY[3])])
+def test_a_checkpoint_of_a_format_before_says_which_version_reads_it(version: int, commit: str, tmp_path: Path) -> None:
     path = stopped(SHORT, tmp_path, epoch=1) / "checkpoint.pt"
-    torch.save(torch.load(path, weights_only=True) | {"version": 2}, path)
-    with pytest.raises(ValueError, match=r"has checkpoint format 2; this version reads format 3\. .* commit 3ee4f2d"):
+    torch.save(torch.load(path, weights_only=True) | {"version": version}, path)
+    with pytest.raises(
+        ValueError, match=rf"has checkpoint format {version}; this version reads format 4\. .* commit {commit}"
+    ):
         fit(SHORT, images=made(), out=tmp_path, resume=True)

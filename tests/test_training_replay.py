@@ -11,7 +11,7 @@ from test_training_checkpoint import made, training
 
 from benchmarks.steps import Workplace
 from cltools.config import Experiment
-from cltools.mining import RankBand
+from cltools.mining import Band, RankBand
 from cltools.presets import preset
 from cltools.ranks import Ranks
 from cltools.training import Run, fit
@@ -54,7 +54,7 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
         rate = torch.zeros(())
         set_rate(learner, rate)
         anchors = self.experiment.training.anchors_per_image * self.experiment.training.batch
-        counts = [torch.zeros(6, dtype=torch.int64) for _ in range(2)]
+        counts = [torch.zeros(len(Band), dtype=torch.int64) for _ in range(2)]
         tally = Tally(counts[0], counts[1] if self.labelled else None, anchors)
         keys = None if learner.memory is None else torch.zeros(len(batch.ids), learner.memory.queue.dim)
         again = Again(self, rules, place)
@@ -82,7 +82,8 @@ def short(name: str, **settings: Any) -> Experiment:
 
 
 @pytest.mark.parametrize(
-    "name", ["digits-potential", *(pytest.param(f"digits-{name}", marks=SLOW) for name in ("simclr", "random", "ring"))]
+    "name",
+    ["digits-potential", *(pytest.param(f"digits-{x}", marks=SLOW) for x in ("simclr", "random", "ring", "glofnd"))],
 )
 def test_training_with_a_recording_is_training_without(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = fit(short(name, epochs=4), images=made(96))  # 3 steps an epoch
@@ -170,7 +171,9 @@ def test_what_cannot_be_recorded_is_refused(settings: Any, device: str, ranks: R
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", ["digits-moco", "digits-simclr", "digits-potential", "digits-random", "digits-mochi"])
+@pytest.mark.parametrize(
+    "name", ["digits-moco", "digits-simclr", "digits-potential", "digits-random", "digits-mochi", "digits-glofnd"]
+)
 def test_a_recorded_step_learns_what_a_plain_one_learns(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     replays: list[int] = []
     played = Recording.replay

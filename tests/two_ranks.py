@@ -14,6 +14,7 @@ from test_training_checkpoint import MOCO, POTENTIAL, RANDOM, SIMCLR, made, trai
 from torch import Tensor, nn
 
 from cltools.config import Experiment
+from cltools.mining import Band, DifficultAnchors, LearnedThreshold, NearestKeys, OraclePositives, SoftenedBand
 from cltools.ranks import Ranks, joined
 from cltools.training import Run, Stopped, fit
 from cltools.training.learner import make_learner, statistics
@@ -38,6 +39,13 @@ EXACT = {
     "one-sided": training(replace(grouped(POTENTIAL), positives=NOW), symmetric=False),
     "chunks": training(grouped(SIMCLR), chunk=5),
     "uncropped": grouped(MOCO, crop_scale=(1.0, 1.0)),
+    "learned": replace(grouped(MOCO), negatives=LearnedThreshold(alpha=0.2, start=0.0)),
+    "learned-chunks": replace(
+        training(grouped(SIMCLR), chunk=5, symmetric=False), negatives=LearnedThreshold(alpha=0.2, start=0.0)
+    ),
+    "softened": replace(grouped(MOCO), positives=NearestKeys(k=3, skip=2, start=0.0), negatives=SoftenedBand()),
+    "oracle": replace(grouped(MOCO), positives=OraclePositives(k=5, purity=0.6, start=0.0)),
+    "difficult": replace(grouped(MOCO), negatives=DifficultAnchors(min_cosine=0.5, tolerated=0.2, anchor_weight=0.3)),
 }
 """Without draws of rules, which each rank makes for itself."""
 
@@ -78,10 +86,13 @@ def trajectory(case: str, *, seed: int = 0) -> dict[str, list[Tensor]]:
     experiment = training(replace(EXACT[case], seed=seed), learning_rate=0.06)
     learner = make_learner(experiment, images, None, device, ranks, views=VIEWS.get(case))
     seen: dict[str, list[Tensor]] = {name: [] for name in ("loss", "gradient", "weight", "id", "key", "statistic")}
+    if learner.rule_state is not None:
+        learner.rule_state["threshold"].fill_(0.9)  # among the cosines, where all would start above them
     for i in range(STEPS):
         rows = torch.arange(16 * i, 16 * (i + 1)) % len(images)
         batch = Batch(images.images[rows], images.ids[rows], images.labels[rows])
         result = train_step(learner, batch, experiment, progress=0.5, labelled=True)
+        assert learner.rule_state is None or i == 0 or result.tally.keys[Band.HARD] > 0
         seen["loss"].append(ranks.total(result.loss) / ranks.count)
         parameters = list(learner.encoder.parameters())
         seen["gradient"].append(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]))
@@ -91,6 +102,7 @@ def trajectory(case: str, *, seed: int = 0) -> dict[str, list[Tensor]]:
             seen["key"].append(learner.memory.queue.keys.clone())
     learner.ranks.average_(statistics(learner))
     modules = [learner.encoder] if learner.memory is None else [learner.encoder, learner.memory.copy]
+    seen["learned"] = [each.float() for each in (learner.rule_state or {}).values()]
     seen["statistic"] = [b.flatten().float() for module in modules for b in module.buffers()]
     return seen
 

@@ -4,7 +4,7 @@ from cltools.evaluation.classes import accuracy, confusion, per_class
 from cltools.evaluation.diagnosis import Diagnosis, diagnose, mined_purity_by_k, same_class_by_rank
 from cltools.evaluation.embed import embed
 from cltools.evaluation.finetune import FinetuneRecipe, few_labels, finetune, finetune_predict
-from cltools.evaluation.geometry import alignment, uniformity
+from cltools.evaluation.geometry import alignment, effective_rank, uniformity
 from cltools.evaluation.intervals import Share, share_of
 from cltools.evaluation.keys import hubness, self_hits
 from cltools.evaluation.knn import knn_accuracy, knn_predict

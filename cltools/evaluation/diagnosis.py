@@ -20,7 +20,7 @@ from cltools.evaluation.intervals import NOTHING, Share, share_of
 from cltools.evaluation.keys import Hubness, KeyAge, closest, hubness, key_age, self_hits
 from cltools.losses import negative_mass
 from cltools.mining import Band, Selection, Similarities, terms
-from cltools.mining.bands import rank_count
+from cltools.mining.bands import KEPT, rank_count
 from cltools.mining.negatives import Closeness, closeness
 from cltools.mining.similarities import own_last
 
@@ -61,6 +61,7 @@ class Diagnosis:
         age: of the keys; None where it is not known.
         clamped: share of the anchors whose negatives' estimated mass lies at its lower bound, so that no negative moves
             them; None where no temperature was given or nothing is subtracted (τ₊ = 0).
+        false_negative_share: P(same class) among the kept negatives, softened ones included.
     """
 
     by: Closeness
@@ -76,11 +77,7 @@ class Diagnosis:
     self_hits: Share
     age: KeyAge | None
     clamped: Share | None
-
-    @property
-    def false_negative_share(self) -> Share:
-        """P(same class) among the kept negatives."""
-        return self.bands[Band.POTENTIAL].same_class
+    false_negative_share: Share
 
     @property
     def mined_purity(self) -> Share:
@@ -115,6 +112,7 @@ def diagnose(
     """
     own, same = s.own, s.same_class
     keys, mined = own.shape[1], selection.band == Band.MINED
+    kept = (selection.band == Band.POTENTIAL) | (selection.band == Band.SOFTENED)
     by = by or ("anchor" if s.positive_keys is None else "positive")
     score = closeness(s, by)
     return Diagnosis(
@@ -124,13 +122,14 @@ def diagnose(
         base_rate=_share_among(~own, same),
         by_rank=same_class_by_rank(score, own, same, RANK_SHARES),
         bands=band_counts(selection.band, same),
-        recall=NOTHING if same is None else _share_among(same & ~own, selection.band != Band.POTENTIAL),
+        recall=NOTHING if same is None else _share_among(same & ~own, ~kept),
         by_k=mined_purity_by_k(score, own, same, KS),
         hubness=hubness(closest(score, own, HUB_K), keys),
         mined_hubness=hubness(mined.nonzero()[:, 1], keys),
         self_hits=self_hits(own),
         age=None if ages is None or not keys else key_age(ages, mined),
         clamped=None if temperature is None or not selection.estimate.tau_plus else _clamped(s, selection, temperature),
+        false_negative_share=_share_among(kept, same),
     )
 
 
@@ -244,7 +243,7 @@ def _lines(d: Diagnosis) -> Iterator[str]:
     for band, held in d.bands.items():
         yield _row(band.name, held.keys, d.keys, held.same_class if labelled else None)
     if labelled:
-        others, kept = d.base_rate.count / d.anchors, d.bands[Band.POTENTIAL].keys
+        others, kept = d.base_rate.count / d.anchors, sum(d.bands[band].keys for band in KEPT)
         yield f"not kept, of the keys of the anchor's class: {d.recall}; of all keys: {100 * (1 - kept / others):.2f} %"
     yield f"hubs among the {HUB_K} closest keys: {_unevenness(d.hubness)}"
     if d.mined_hubness.mean > 0:

@@ -64,3 +64,19 @@ def uniformity(z: Float[Tensor, "N D"], t: float = 2.0) -> float:
             force = (2 * t * (cosine.clamp(-1, 1) - 1)).masked_fill(~pairs, -torch.inf)
             blocks.append(force.flatten().logsumexp(0))
         return float(torch.stack(blocks).logsumexp(0)) - math.log(len(z) * (len(z) - 1) / 2)
+
+
+@torch.no_grad()
+def effective_rank(z: Float[Tensor, "N D"]) -> float:
+    """How many directions an embedding uses alike: e^H of its singular values' shares, from 1 (collapsed) to min(N, D).
+
+    RankMe, arXiv:2210.02885, eq. 1 and 2. Vectors are L2-normalised here, and not centred.
+
+    Raises:
+        ValueError: no rows, or vectors that are not finite.
+    """
+    check_features(z, "embedding")
+    with torch.autocast(z.device.type, enabled=False):
+        values = torch.linalg.svdvals(normalize(z.float(), dim=1))
+    share = values / values.sum().clamp_min(torch.finfo(values.dtype).tiny)
+    return math.exp(-float(torch.special.xlogy(share, share).sum()))

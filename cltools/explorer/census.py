@@ -15,7 +15,7 @@ from cltools.evaluation.intervals import NOTHING, Share, share_of
 from cltools.explorer.judgement import chosen, one_thread, reference_score
 from cltools.explorer.state import Side
 from cltools.mining import Band
-from cltools.mining.bands import rank_count
+from cltools.mining.bands import KEPT, rank_count
 from cltools.mining.similarities import own_last
 from cltools.snapshot import Snapshot
 
@@ -33,7 +33,7 @@ class Census:
         anchors: how many were counted.
         mined: mined keys an anchor.
         suspected: HARD among all other keys.
-        kept: POTENTIAL among all other keys.
+        kept: POTENTIAL or SOFTENED among all other keys.
         false: same class among the kept: false negatives.
         base_rate: same class among all other keys.
         recall: not kept among the keys of the anchor's class; a choice by chance has 1 − kept.
@@ -84,7 +84,7 @@ class Counting:
         pairs, same = (torch.cat([found[i] for found in self._found]) for i in (0, 1))
         codes, labelled = len(Band), self.snapshot.labelled
         others, same_others = pairs[:, :codes].sum(1), same[:, :codes].sum(1)
-        kept, same_kept = pairs[:, Band.POTENTIAL], same[:, Band.POTENTIAL]
+        kept, same_kept = (counts[:, KEPT].sum(1) for counts in (pairs, same))
 
         def known(hits: Tensor, counts: Tensor) -> Share:
             return share_of(hits, counts) if labelled else NOTHING
@@ -103,9 +103,10 @@ class Counting:
 
     @one_thread()
     def _count(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys of each anchor but its own by band and then by bin of rank [B, 6 + R]: all, and those of its class."""
-        s = self.snapshot.similarities(rows, epoch=self.snapshot.epochs.index(self.side.epoch))
-        band = chosen(s, self.side).band
+        """Keys of each anchor but its own by band and then by bin of rank [B, 7 + R]: all, and those of its class."""
+        epoch = self.snapshot.epochs.index(self.side.epoch)
+        s = self.snapshot.similarities(rows, epoch=epoch)
+        band = chosen(s, self.side, self.snapshot.rule_state(epoch)).band
         _, score = reference_score(s, self.side.negatives, self.side.temperature)
         order = own_last(score, s.own).argsort(dim=1, descending=True, stable=True)
 

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 ANCHOR = "#E3127E"
 GREY = "#888888"  # for axes and text of figures: legible on light and on dark
 
-# By code of `Band`: OWN, EASY, POTENTIAL, HARD, MINED, OTHER.
-BANDS = ("#888888", "#999999", "#005FB8", "#D55E00", "#009E73", "#F088D0")
+# By code of `Band`: OWN, EASY, POTENTIAL, HARD, MINED, OTHER, SOFTENED.
+BANDS = ("#888888", "#999999", "#005FB8", "#D55E00", "#009E73", "#F088D0", "#56B4E9")
 """Okabe and Ito's palette with a deeper blue, which keeps kept and mined apart for tritanopes too."""
-BAND_NAMES = ("own image", "too easy", "kept as negative", "suspected", "mined as positive", "dropped otherwise")
+BAND_NAMES = (
+    "own image", "too easy", "kept as negative", "suspected", "mined as positive", "dropped otherwise", "softened",
+)  # fmt: skip
 DIFFERENCE = ("#999999", "#009E73", "#005FB8", "#D55E00")
 DIFFERENCE_NAMES = ("kept by neither", "kept by both", "kept by A only", "kept by B only")
 CLASSES = (
@@ -24,11 +26,11 @@ LEVELS = ("#2F6DB5", "#5680AE", "#7A8FA6", "#94968F", "#B09A6B", "#C99645", "#DF
 """From little to much: blue to orange, every step legible on light and on dark pages."""
 
 # What a point is drawn with, by its slot: that of its band, or of its place in a difference.
-SYMBOLS = ("circle", "diamond", "triangle-up", "star", "x")
-SIZES = (4, 7, 9, 12, 7)
-SLOT_OF_BAND = (0, 0, 1, 2, 3, 4)  # OWN as EASY, under the anchor's mark
+SYMBOLS = ("circle", "diamond", "triangle-up", "star", "x", "triangle-down")
+SIZES = (4, 7, 9, 12, 7, 9)
+SLOT_OF_BAND = (0, 0, 1, 2, 3, 4, 5)  # OWN as EASY, under the anchor's mark
 SLOT_OF_DIFFERENCE = (0, 1, 2, 4)
-GLYPHS = ("●", "◆", "▲", "★", "✕")
+GLYPHS = ("●", "◆", "▲", "★", "✕", "▼")
 
 
 def scale(colours: Sequence[str]) -> list[tuple[float, str]]:

@@ -14,7 +14,7 @@ from cltools.errors import CltoolsError, unknown
 from cltools.explorer.edges import BANDS, FIELDS, Band, converted, moved, placed, stops, widened
 from cltools.explorer.judgement import Judgement
 from cltools.explorer.sentence import of_edge
-from cltools.explorer.state import Colour, Scope, Side, State, unlabelled
+from cltools.explorer.state import Colour, Scope, Side, State, unlabelled, unlearned
 from cltools.mining import CosineBand, MarginBand, NegativeRule, PositiveRule, RankBand
 from cltools.mining.rules import chooses, rule_class, rule_classes
 from cltools.snapshot import Snapshot
@@ -90,7 +90,7 @@ def rule_names(base: type[NegativeRule] | type[PositiveRule], *, labelled: bool 
 
 def controls(state: State, snapshots: tuple[Snapshot, ...], j: Judgement) -> tuple[Control, ...]:
     """All controls of a state; `j` is the active side's judgement of its anchor."""
-    found = (*_bar(state, snapshots), *_edges(state, j), *_more(state))
+    found = (*_bar(state, snapshots), *_edges(state, j), *_more(state, snapshots[0]))
     return tuple(control if control.help else replace(control, help=HELP[control.name]) for control in found)
 
 
@@ -104,7 +104,9 @@ def _bar(state: State, snapshots: tuple[Snapshot, ...]) -> list[Control]:
     colours = [c for c in get_args(Colour) if (c != "difference" or state.b) and (c != "class" or state.truth)]
     rules, scopes = rule_names(NegativeRule, labelled=first.labelled), ("this anchor", "all anchors")
     found = [] if state.b is None else [_select("active", "controls move side", state.active, ("A", "B"))]
-    found.append(_select("rule", "rule", type(side.negatives).__name__, rules))
+    idle = {name: why for name in rules if (why := unlearned(rule_class(name, NegativeRule), snapshot))}
+    offered, words = [name for name in rules if name not in idle], " ".join([HELP["rule"], *idle.values()])
+    found.append(_select("rule", "rule", type(side.negatives).__name__, offered, help=words))
     if isinstance(side.negatives, RankBand | CosineBand):
         options = get_args(_hints(type(side.negatives))["by"])  # type: ignore[arg-type]  # a class has a hash
         found.append(_select("by", "rank by", side.negatives.by, options))
@@ -144,15 +146,15 @@ def _edges(state: State, j: Judgement) -> list[Control]:
     return found
 
 
-def _more(state: State) -> list[Control]:
-    side = state.side
+def _more(state: State, snapshot: Snapshot) -> list[Control]:
+    side, kinds = state.side, rule_names(PositiveRule, labelled=snapshot.labelled)
     tau, hidden = side.temperature, HIDDEN
     if isinstance(side.negatives, BANDS):
         hidden = HIDDEN | {*FIELDS, "by"}  # which have controls of their own
     taus = tuple(sorted({*TEMPERATURES, tau}))
     return [
         Control("temperature", "range", "temperature τ", tau, "more", taus, text=f"τ = {tau:g}"),
-        _select("positive_rule", "positives", type(side.positives).__name__, rule_names(PositiveRule), "more"),
+        _select("positive_rule", "positives", type(side.positives).__name__, kinds, "more"),
         *_settings("positives", side.positives, HIDDEN),
         *_settings("negatives", side.negatives, hidden),
     ]

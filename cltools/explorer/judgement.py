@@ -17,8 +17,10 @@ from cltools.explorer.edges import BANDS, Edges, edges_of
 from cltools.explorer.state import Side
 from cltools.gradients import info_nce_gradients, tangential_force
 from cltools.losses import Form
-from cltools.mining import AllNegatives, AugmentedView, Band, MarginBand, NegativeRule, Selection, Similarities
+from cltools.mining import AllNegatives, AugmentedView, MarginBand, NegativeRule, Selection, Similarities
+from cltools.mining.bands import KEPT
 from cltools.mining.negatives import closeness
+from cltools.mining.rules import State as LearnedState
 from cltools.mining.selection import select, terms
 
 SCORES = {
@@ -77,15 +79,16 @@ class Judgement:
 
 
 @one_thread()
-def judge(s: Similarities, side: Side, form: Form) -> Judgement:
+def judge(s: Similarities, side: Side, form: Form, learned: LearnedState | None = None) -> Judgement:
     """Judge one anchor.
 
     Args:
         s: of one anchor, with all that rules may read.
         side: rules and temperature.
         form: of the loss, which decides forces.
+        learned: the state of a rule that learns (`Snapshot.rule_state`).
     """
-    rule, selection = side.negatives, chosen(s, side)
+    rule, selection = side.negatives, chosen(s, side, learned)
     plain = select(s, AugmentedView(), AllNegatives(), temperature=side.temperature)
     name, score = reference_score(s, rule, side.temperature)
     ranking = np.where(s.own[0].numpy(), -np.inf, score[0].numpy())
@@ -106,15 +109,15 @@ def judge(s: Similarities, side: Side, form: Form) -> Judgement:
     )
 
 
-def chosen(s: Similarities, side: Side) -> Selection:
+def chosen(s: Similarities, side: Side, learned: LearnedState | None = None) -> Selection:
     """What a side's rules choose; rules that draw draw the same each time."""
     draws = torch.Generator().manual_seed(0)
-    return select(s, side.positives, side.negatives, temperature=side.temperature, generator=draws)
+    return select(s, side.positives, side.negatives, temperature=side.temperature, generator=draws, state=learned)
 
 
 def difference(a: Judgement, b: Judgement) -> Int8[ndarray, " N"]:
     """0 kept as negative by neither, 1 by both, 2 by A only, 3 by B only."""
-    in_a, in_b = a.band == Band.POTENTIAL, b.band == Band.POTENTIAL
+    in_a, in_b = np.isin(a.band, KEPT), np.isin(b.band, KEPT)
     return np.select([in_a & in_b, in_a, in_b], [1, 2, 3], default=0).astype(np.int8)
 
 

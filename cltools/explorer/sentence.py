@@ -7,6 +7,7 @@ from cltools.explorer.edges import Edges
 from cltools.explorer.judgement import Judgement, difference
 from cltools.explorer.state import Side
 from cltools.mining import Band
+from cltools.mining.bands import KEPT
 from cltools.snapshot import Snapshot
 
 FROZEN = "The encoder is frozen: controls change what the next training step would learn from, not where points lie."
@@ -21,7 +22,9 @@ def of_anchor(j: Judgement, side: Side, snapshot: Snapshot, place: int, *, truth
     parts = [f"{at} mines {counts[Band.MINED]:,} as positives"]
     if counts[Band.HARD] or j.edges is not None:
         parts.append(f"drops {counts[Band.HARD]:,}{_of_closest(j.edges)} as suspected")
-    parts.append(f"keeps {counts[Band.POTENTIAL]:,} ({_percent(counts[Band.POTENTIAL], others)}) as negatives")
+    kept = sum(counts[band] for band in KEPT)
+    softened = f", {counts[Band.SOFTENED]:,} of them softened" if counts[Band.SOFTENED] else ""
+    parts.append(f"keeps {kept:,} ({_percent(kept, others)}) as negatives{softened}")
     if counts[Band.EASY]:
         easy = float(j.plain_force[j.band == Band.EASY].sum())
         parts.append(f"drops {counts[Band.EASY]:,} as too easy, which would exert {100 * easy:.2g} % of the force")
@@ -30,8 +33,10 @@ def of_anchor(j: Judgement, side: Side, snapshot: Snapshot, place: int, *, truth
     text = ", ".join(parts[:-1]) + " and " + parts[-1] + "."
     if j.selection.synthetic is not None:
         text += f" {j.selection.synthetic.shape[1]:,} synthetic negatives are added; no picture has them."
-    if counts[Band.POTENTIAL] == 0 and j.selection.synthetic is None:
+    if kept == 0 and j.selection.synthetic is None:
         text += " Nothing pushes this anchor."
+    if j.selection.anchor_weight is not None:
+        text += f" In the mean of the loss it has the weight {float(j.selection.anchor_weight):g}."
     return text + (_truth(j, snapshot, place, counts) if truth else "")
 
 
@@ -90,9 +95,9 @@ def _truth(j: Judgement, snapshot: Snapshot, place: int, counts: list[int]) -> s
     same = snapshot.labels == snapshot.labels[place]
     others = j.band != Band.OWN
     said = []
-    for band, name in ((Band.MINED, "mined"), (Band.HARD, "suspected"), (Band.POTENTIAL, "kept (false negatives)")):
-        if counts[band]:
-            said.append(f"{_percent(int((same & (j.band == band)).sum()), counts[band])} of the {name}")
+    for bands, name in (((Band.MINED,), "mined"), ((Band.HARD,), "suspected"), (KEPT, "kept (false negatives)")):
+        if (count := sum(counts[band] for band in bands)) > 0:
+            said.append(f"{_percent(int((same & np.isin(j.band, bands)).sum()), count)} of the {name}")
     base = _percent(int((same & others).sum()), int(others.sum()))
     return f" Of its own class are {', '.join([*said, f'{base} of all'])}."
 

@@ -263,8 +263,9 @@ class Session:
         self.updated()
 
     def _judge(self, anchor: int, name: Name, side: Side) -> Judgement:
-        form = self.snapshot(name).experiment.loss.form
-        return judge(self._similarities(name, anchor, side.epoch), side, form)
+        snapshot = self.snapshot(name)
+        learned = snapshot.rule_state(snapshot.epochs.index(side.epoch))
+        return judge(self._similarities(name, anchor, side.epoch), side, snapshot.experiment.loss.form, learned)
 
     @one_thread()
     def _read(self, name: Name, anchor: int, epoch: int) -> Similarities:

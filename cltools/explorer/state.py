@@ -6,7 +6,8 @@ from typing import Literal
 
 from cltools.config import from_plain, to_plain
 from cltools.errors import CltoolsError, unknown
-from cltools.mining import NegativeRule, PositiveRule
+from cltools.mining import LearnedThreshold, NegativeRule, PositiveRule
+from cltools.mining.rules import learns
 from cltools.mining.selection import check_temperature
 from cltools.snapshot import Snapshot
 
@@ -111,6 +112,16 @@ def unlabelled(snapshot: Snapshot) -> str:
     return "These images have no labels, so there are no classes to show."
 
 
+def unlearned(rule: type[NegativeRule], snapshot: Snapshot) -> str:
+    """Why a rule that learns can choose nothing here; empty where it can."""
+    if not learns(rule) or (snapshot.thresholds is not None and issubclass(rule, LearnedThreshold)):
+        return ""
+    return (
+        f"{rule.__name__} learns while training, and this snapshot holds nothing that it learned. Take one of a run "
+        "that was trained with it."
+    )
+
+
 def check(state: State, snapshots: tuple[Snapshot, ...]) -> None:
     """Raise ValueError where a state names what the snapshots do not have."""
     first = snapshots[0]
@@ -125,6 +136,8 @@ def check(state: State, snapshots: tuple[Snapshot, ...]) -> None:
             known = ", ".join(map(str, snapshot.epochs))
             raise CltoolsError(f"This snapshot has no epoch {side.epoch}; it has {known}.")
         check_temperature(side.temperature)
+        if why := unlearned(type(side.negatives), snapshot):
+            raise CltoolsError(why)
     if not first.labelled and (state.truth or state.colour == "class"):
         raise CltoolsError(unlabelled(first))
     if state.colour == "class" and not state.truth:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MARKERS = ("o", "D", "^", "*", "x")
-AREAS = (4, 12, 22, 50, 14)
+MARKERS = ("o", "D", "^", "*", "x", "v")
+AREAS = (4, 12, 22, 50, 14, 22)
 
 
 def draw(session: Session) -> "Figure":

@@ -22,7 +22,7 @@ SHOWN = 12
 """Pictures of a group."""
 BINS = 48
 SIDES: tuple[Name, Name] = ("A", "B")
-GROUPS = (Band.MINED, Band.HARD, Band.POTENTIAL, Band.EASY, Band.OTHER)
+GROUPS = (Band.MINED, Band.HARD, Band.SOFTENED, Band.POTENTIAL, Band.EASY, Band.OTHER)
 DOUBT = 0.2
 """Below this share of kept neighbours a point's place on the map says little."""
 LEGIBLE = 10
@@ -40,10 +40,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many keys of each band have a score in each bin: counts [bins, 6] between edges [bins + 1]."""
+    """How many keys of each band have a score in each bin: counts [bins, 7] between edges [bins + 1]."""
 
     edges: Float32[ndarray, " bins_plus_1"]
-    counts: Int64[ndarray, "bins 6"]
+    counts: Int64[ndarray, "bins 7"]
 
 
 @dataclass(frozen=True)

@@ -2,3 +2,4 @@
 
 from cltools.interop.loss import ContrastiveLoss, MemoryBank
 from cltools.interop.miner import as_metric_learning_miner, mined_pairs
+from cltools.interop.offline import MinedPairs, mine_hard_negatives_arguments, mine_pairs

@@ -11,11 +11,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from cltools.contrast import contrastive_loss
+from cltools.contrast import contrastive_loss, mean_over_anchors
 from cltools.errors import CltoolsError
 from cltools.losses import Form, LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NegativeRule, PositiveRule
 from cltools.mining.handed_in import Numbers, as_tensor
+from cltools.mining.rules import learns
 from cltools.mining.selection import check_rules
 from cltools.queue import Queue
 
@@ -73,6 +74,8 @@ class ContrastiveLoss(nn.Module):
                 raise CltoolsError(
                     f"{type(rule).__name__} needs labels, which loss(out0, out1) is not given. Use another rule."
                 )
+        if learns(type(self.negative_rule)):
+            raise CltoolsError(f"{type(self.negative_rule).__name__} learns a state per image; train it with fit.")
         self.bank = _empty_bank(memory_bank_size)
 
     def extra_repr(self) -> str:
@@ -134,10 +137,12 @@ class ContrastiveLoss(nn.Module):
 
     def _loss(self, anchor: Tensor, positive: Tensor, keys: Tensor, ids: Tensor, key_ids: Tensor) -> Tensor:
         vectors, rules = (anchor, positive, keys), (self.positive_rule, self.negative_rule)
+        weights: list[Tensor | None] = []
         losses = contrastive_loss(
-            *vectors, *rules, self.settings, ids=(ids, key_ids), generator=self.generator, check=False
-        )  # normalised here
-        return losses.mean()
+            *vectors, *rules, self.settings, ids=(ids, key_ids), generator=self.generator, check=False,
+            observe=lambda s, selection: weights.append(selection.anchor_weight),
+        )  # normalised here  # fmt: skip
+        return mean_over_anchors(losses, weights)
 
 
 class MemoryBank(nn.Module):

@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from cltools.errors import CltoolsError
 from cltools.mining import Band, NegativeRule, PositiveRule, select, similarities
-from cltools.mining.rules import reads_now
+from cltools.mining.rules import learns, reads_now
 from cltools.mining.schedule import Rescalable
 from cltools.mining.selection import check_rules, check_temperature
 
@@ -45,6 +45,8 @@ def as_metric_learning_miner(
                 "negatives of each other. Use AllNegatives, and give the classes as labels."
             )
     rescaled = isinstance(negative_rule, Rescalable) and negative_rule.rescale
+    if learns(type(negative_rule)):
+        raise CltoolsError(f"{type(negative_rule).__name__} learns a state per image, which a miner does not keep.")
     if "vectors" in negative_rule.reads or estimate.beta or estimate.tau_plus or rescaled:
         raise _inexpressible(negative_rule)
     try:
@@ -111,7 +113,7 @@ def mined_pairs(
     s = similarities(z, n[first], n, own, reads=reads_now(positive_rule, negative_rule), check=False)
     chosen = select(s, positive_rule, negative_rule, temperature=temperature, generator=generator)
     weight = chosen.negative_weight
-    if chosen.synthetic is not None or ((weight != 0) & (weight != 1)).any():
+    if chosen.synthetic is not None or chosen.anchor_weight is not None or ((weight != 0) & (weight != 1)).any():
         raise _inexpressible(negative_rule)
     augmented = views & (chosen.positive_weight[:, :1] > 0)
     a1, p = (augmented | (chosen.band == Band.MINED)).nonzero(as_tuple=True)
@@ -121,6 +123,6 @@ def mined_pairs(
 
 def _inexpressible(rule: NegativeRule) -> CltoolsError:
     return CltoolsError(
-        f"{type(rule).__name__} weighs its negatives, estimates their mass or makes new ones, which pairs of indices "
-        "cannot say. Use a rule that only keeps or drops, without rescale."
+        f"{type(rule).__name__} weighs anchors or negatives, estimates their mass or makes new ones, which pairs of "
+        "indices cannot say. Use a rule that only keeps or drops, without rescale."
     )

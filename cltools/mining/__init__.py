@@ -2,20 +2,24 @@
 
 from cltools.mining.bands import Band
 from cltools.mining.chance import RandomNegatives
+from cltools.mining.difficult import DifficultAnchors
 from cltools.mining.false_negatives import CancelFalseNegatives
 from cltools.mining.hardness import Debiased, HardnessWeighted
+from cltools.mining.learned import LearnedThreshold
 from cltools.mining.mixed import MixedNegatives
 from cltools.mining.negatives import AllNegatives, CosineBand, MarginBand, RankBand
-from cltools.mining.oracles import OracleNegatives
+from cltools.mining.oracles import OracleNegatives, OraclePositives
 from cltools.mining.positives import AugmentedView, EveryKey, NearestKeys
 from cltools.mining.ring import RingNegatives
 from cltools.mining.rules import Context, Estimate, Mined, NegativeRule, PositiveRule
 from cltools.mining.selection import Selection, Terms, select, terms
 from cltools.mining.similarities import Similarities, similarities
+from cltools.mining.softened import SoftenedBand
 
 __all__ = [
-    "AllNegatives", "AugmentedView", "Band", "CancelFalseNegatives", "Context", "CosineBand", "Debiased", "Estimate",
-    "EveryKey", "HardnessWeighted", "MarginBand", "Mined", "MixedNegatives", "NearestKeys", "NegativeRule",
-    "OracleNegatives", "PositiveRule", "RandomNegatives", "RankBand", "RingNegatives", "Selection", "Similarities",
-    "Terms", "select", "similarities", "terms",
+    "AllNegatives", "AugmentedView", "Band", "CancelFalseNegatives", "Context", "CosineBand", "Debiased",
+    "DifficultAnchors", "Estimate", "EveryKey", "HardnessWeighted", "LearnedThreshold", "MarginBand", "Mined",
+    "MixedNegatives", "NearestKeys", "NegativeRule", "OracleNegatives", "OraclePositives", "PositiveRule",
+    "RandomNegatives", "RankBand", "RingNegatives", "Selection", "Similarities", "SoftenedBand", "Terms", "select",
+    "similarities", "terms",
 ]  # fmt: skip

@@ -27,6 +27,11 @@ class Band(IntEnum):
     HARD = 3  # above the band: a suspected false negative
     MINED = 4  # taken as a positive
     OTHER = 5  # dropped for a reason that is not similarity (chance, oracle)
+    SOFTENED = 6  # kept as a negative with a weight between 0 and 1
+
+
+KEPT = (Band.POTENTIAL, Band.SOFTENED)
+"""Codes of the negatives."""
 
 
 def rank_count(share: float, keys: int) -> int:

@@ -139,8 +139,7 @@ class MarginBand(Moving, Rescalable, NegativeRule):
 
     The top is z·z' − margin, or z·z' − (1 − relative)·|z·z'|: exactly one of both is given. A margin of 0 keeps what is
     less similar to the anchor than its positive is (semi-hard, arXiv:1503.03832 section 3.2), a negative one keeps
-    closer keys too. The relative form is that of sentence-transformers' `mine_hard_negatives`, with its sign right
-    where z·z' is negative.
+    closer keys too. The relative form is TopK-PercPos (arXiv:2407.15831), with its sign right where z·z' is negative.
     """
 
     EDGES: ClassVar = ("margin", "relative", "within")
@@ -165,7 +164,9 @@ class MarginBand(Moving, Rescalable, NegativeRule):
     def __post_init__(self) -> None:
         """Take a margin of 0 where nothing is given; refuse both forms at once, and edges without meaning."""
         if self.margin is not None and self.relative is not None:
-            raise CltoolsError("MarginBand: margin and relative are two forms of one edge; give one and leave one out.")
+            raise CltoolsError(
+                "MarginBand: margin and relative are two forms of one edge; give one, and None for the other."
+            )
         if self.margin is None and self.relative is None:
             object.__setattr__(self, "margin", 0.0)
         check_anneal(self, *self.starts())

@@ -50,6 +50,8 @@ class NearestKeys(PositiveRule):
 
     k: int = 5
     """Number of candidates (NNCLR 1, arXiv:2104.14548; SNCLR 5, arXiv:2303.17142); more than there are keys is all."""
+    skip: int = 0
+    """Number of closest keys left out before the k: a band for positives, as the very closest already agree."""
     weighting: Literal["softmax", "uniform"] = "softmax"
     """Whether the accepted share by a softmax of their cosines, or alike."""
     min_cosine: float | None = None
@@ -77,6 +79,7 @@ class NearestKeys(PositiveRule):
         else:
             check_share(self, "min_weight", optional=True)
         check_count(self, "k", 1, "For every key: EveryKey().")
+        check_count(self, "skip", 0)
         if self.pick is not None:
             check_count(self, "pick", 1)
             if self.pick > self.k:
@@ -90,15 +93,13 @@ class NearestKeys(PositiveRule):
         return READS_NOTHING if self.by == "anchor" else frozenset({"positive_keys"})
 
     def mine(self, s: Similarities, context: Context) -> Mined:
-        """P is min(k, K), or min(pick, K) with `pick`."""
-        index, score = candidates(closeness(s, self.by), s.own, k=self.k, pick=self.pick, generator=context.generator)
-        shares = self.shares(score)
-        accepted = (shares > 0).sum(1, keepdim=True)
-        if self.augmented_share is None:
-            mined = accepted / (1 + accepted)
-        else:
-            mined = (1 - self.augmented_share) * (accepted > 0)
-        return Mined(index, torch.cat([1 - mined, mined * shares], dim=1))
+        """P is min(k, K − skip), or min(pick, K − skip) with `pick`."""
+        if s.own.shape[1] <= self.skip:
+            return nothing_mined(s)
+        index, score = candidates(
+            closeness(s, self.by), s.own, k=self.k, skip=self.skip, pick=self.pick, generator=context.generator
+        )
+        return with_augmented_view(index, self.shares(score), self.augmented_share)
 
     def shares(self, score: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:
         """Each candidate's share of the mined weight: rows sum to 1, or to 0 where nothing is accepted."""
@@ -140,9 +141,23 @@ class EveryKey(PositiveRule):
         anchors, keys = s.own.shape
         score = own_last(closeness(s, "positive"), s.own)
         shares = softmax_over(score / self.temperature, score > -torch.inf)
-        mined = (1 - self.augmented_share) * ((shares > 0).sum(1, keepdim=True) > 0)
         index = torch.arange(keys, device=score.device).expand(anchors, keys)
-        return Mined(index, torch.cat([1 - mined, mined * shares], dim=1))
+        return with_augmented_view(index, shares, self.augmented_share)
+
+
+def with_augmented_view(
+    index: Int64[Tensor, "B P"], shares: Float[Tensor, "B P"], augmented_share: float | None
+) -> Mined:
+    """Candidates that share 1 − `augmented_share`; None: the augmented view is one among those with a share above 0.
+
+    Args:
+        index: of the keys.
+        shares: rows sum to 1, or to 0 where nothing is accepted: the augmented view then has weight 1.
+        augmented_share: of the augmented view.
+    """
+    accepted = (shares > 0).sum(1, keepdim=True)
+    mined = accepted / (1 + accepted) if augmented_share is None else (1 - augmented_share) * (accepted > 0)
+    return Mined(index, torch.cat([1 - mined, mined * shares], dim=1))
 
 
 def nothing_mined(s: Similarities) -> Mined:
@@ -164,13 +179,16 @@ def candidates(
     own: Bool[Tensor, "B K"],
     *,
     k: int,
+    skip: int = 0,
     pick: int | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Int64[Tensor, "B P"], Float[Tensor, "B P"]]:
-    """Index and score of the k most similar keys, or `pick` of them; the score of an own key is −inf."""
+    """Index and score of the k closest keys after the `skip` closest, or `pick` of them; an own key has score −inf."""
     keys = score.shape[1]
     score = own_last(score, own)
-    if k >= keys:
+    if skip:
+        score, index = (each[:, skip:] for each in score.topk(min(skip + k, keys), dim=1))
+    elif k >= keys:
         index = torch.arange(keys, device=score.device).expand(len(score), keys)
     else:
         score, index = score.topk(k, dim=1, sorted=False)

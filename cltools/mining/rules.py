@@ -12,16 +12,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from numbers import Integral
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int8
+from jaxtyping import Bool, Float, Int, Int8
 from torch import Tensor
 
 from cltools.errors import CltoolsError, unknown
 from cltools.mining.similarities import Similarities
 
 READS_NOTHING: frozenset[str] = frozenset()
+State = dict[str, Tensor]
+"""What a rule that learns knows, by name: tensors on the device, which a checkpoint holds."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,13 @@ class Context:
         eligible: bool [B, K], true where a key is not the anchor's own and, once positives are mined, not mined.
         temperature: of the loss.
         generator: for rules that draw; None for torch's own.
-        state: of a rule that learns.
+        state: of a rule that learns; None where there is none, as on embeddings that no training left a state for.
     """
 
     eligible: Tensor
     temperature: float
     generator: torch.Generator | None = None
-    state: Any = None
+    state: State | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,14 @@ class Rule:
 
 @dataclass(frozen=True)
 class NegativeRule(Rule):
-    """Which keys are kept as negatives. The base judges nothing; `judge` is the one method that a rule must have."""
+    """Which keys are kept as negatives. The base judges nothing; `judge` is the one method that a rule must have.
+
+    A rule that learns while it trains has `new_state`, `measure` and `learn`: `judge` and `measure` only read the state
+    (`Context.state`), and `learn` changes it once per step, after the backward pass.
+    """
+
+    softens: ClassVar[bool] = False
+    """Whether a kept key of weight below 1 is one of a softened band, and gets the code SOFTENED."""
 
     def __init_subclass__(cls) -> None:
         """Refuse a class that overrides what is never called."""
@@ -106,6 +115,30 @@ class NegativeRule(Rule):
     def estimate(self) -> Estimate:
         """How the mass of the negatives is estimated."""
         return NEUTRAL
+
+    def weigh_anchors(self, s: Similarities, context: Context) -> Float[Tensor, " B"] | None:
+        """How much each anchor counts in the mean of the loss, at least 0; None for all alike."""
+        return None
+
+    def new_state(self, ids: Int[Tensor, " N"], device: torch.device) -> State | None:
+        """The state of a rule that learns, for training images of these ids; None for one that does not."""
+        return None
+
+    def measure(self, s: Similarities, context: Context) -> Float[Tensor, " B"] | None:
+        """What is learned from, one number per anchor; None where nothing is."""
+        return None
+
+    def learn(self, state: State, ids: Int[Tensor, " B"], measured: Float[Tensor, " B"]) -> None:
+        """Change the state in place, without waiting for the device.
+
+        Args:
+            state: of `new_state`.
+            ids: of the batch's images, of all ranks; none twice.
+            measured: the mean of `measure` over each image's anchors.
+        """
+
+
+FOR_NEGATIVES = ("judge", "weigh", "synthesise", "estimate", "weigh_anchors", "new_state", "measure", "learn")
 
 
 @dataclass(frozen=True)
@@ -138,7 +171,7 @@ class PositiveRule(Rule):
     def __init_subclass__(cls) -> None:
         """Refuse a class that overrides what is never called."""
         super().__init_subclass__()
-        _check_methods(cls, PositiveRule, foreign=("judge", "weigh", "synthesise", "estimate"))
+        _check_methods(cls, PositiveRule, foreign=FOR_NEGATIVES)
 
     def __post_init__(self) -> None:
         """Refuse shares outside of [0, 1]."""
@@ -161,6 +194,11 @@ P = TypeVar("P", bound=PositiveRule)
 def reads_now(positive_rule: PositiveRule, negative_rule: NegativeRule) -> frozenset[str]:
     """What both rules read; a positive rule without strength reads nothing, as it is not asked."""
     return negative_rule.reads | (positive_rule.reads if positive_rule.strength > 0 else READS_NOTHING)
+
+
+def learns(rule: type[NegativeRule]) -> bool:
+    """Whether rules of this class have a state that training changes."""
+    return rule.new_state is not NegativeRule.new_state
 
 
 def chooses(rule: type[Any]) -> bool:
@@ -218,7 +256,7 @@ def rule_class(name: str, base: type[Any]) -> type[Any]:
     return known[name]
 
 
-HOOKS = ("at", "judge", "weigh", "synthesise", "estimate", "mine")
+HOOKS = ("at", "mine", *FOR_NEGATIVES)
 RETIRED = {"reads_key": "reads", "reads_vectors": "reads"}
 
 

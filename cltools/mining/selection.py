@@ -4,7 +4,7 @@ Legend: B anchors, K keys, P candidates, S synthetic negatives, d embedding.
 """
 
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import torch
 from jaxtyping import Bool, Int, Int8
@@ -13,7 +13,7 @@ from torch import Tensor
 from cltools.errors import CltoolsError, foreign
 from cltools.mining.bands import Band
 from cltools.mining.positives import nothing_mined
-from cltools.mining.rules import NEUTRAL, Context, Estimate, Mined, NegativeRule, PositiveRule, check_chooses
+from cltools.mining.rules import NEUTRAL, Context, Estimate, Mined, NegativeRule, PositiveRule, State, check_chooses
 from cltools.mining.similarities import Similarities
 
 
@@ -28,6 +28,8 @@ class Selection:
         band: int8 [B, K], codes of `Band`.
         synthetic: [B, S, d], made negatives of unit length, or None.
         estimate: how the negatives' mass is estimated.
+        anchor_weight: float32 [B], how much each anchor counts in the mean of the loss; None for all alike.
+        measured: float32 [B], what a rule that learns learns from; None where nothing is learned.
     """
 
     positive_index: Tensor
@@ -36,6 +38,8 @@ class Selection:
     band: Tensor
     synthetic: Tensor | None = None
     estimate: Estimate = NEUTRAL
+    anchor_weight: Tensor | None = None
+    measured: Tensor | None = None
 
 
 @torch.no_grad()
@@ -46,7 +50,7 @@ def select(
     *,
     temperature: float = 0.2,
     generator: torch.Generator | None = None,
-    state: Any = None,
+    state: State | None = None,
 ) -> Selection:
     """Choose positives and negatives for each anchor, by rules as they are now (`rule.at(progress)`).
 
@@ -56,7 +60,7 @@ def select(
         negative_rule: which keys are kept. An empty band is ordinary: no key then has a weight.
         temperature: of the loss, above 0; read by rules that look at forces.
         generator: for rules that draw.
-        state: of a negative rule that learns.
+        state: of a negative rule that learns; without it, the rule drops nothing by what it would have learned.
 
     Raises:
         TypeError: rules in another order, or something else in their place.
@@ -82,6 +86,8 @@ def select(
         weight = torch.where(kept & (weight > 0), weight.float(), 0.0)
         band.masked_fill_(kept & (weight == 0), Band.OTHER)
         kept = potential(band)
+        if negative_rule.softens:
+            band.masked_fill_(kept & (weight < 1), Band.SOFTENED)
     return Selection(
         positive_index=index,
         positive_weight=mined.weight,
@@ -89,6 +95,8 @@ def select(
         band=band,
         synthetic=negative_rule.synthesise(seen, kept, context),
         estimate=negative_rule.estimate(),
+        anchor_weight=negative_rule.weigh_anchors(seen, context),
+        measured=negative_rule.measure(seen, context),
     )
 
 

@@ -13,7 +13,7 @@ class Published:
         images: as `load_images` names them.
         source: where the figures stand.
         knn200: percent by the weighted vote of 200 neighbours.
-        linear: percent by the linear evaluation of the recipe.
+        linear: percent by a linear evaluation, as the source makes it.
         unknown: percent, top-1, by a protocol that we do not know.
         epochs: of training.
         backbone: its name.
@@ -34,7 +34,7 @@ PAPER = "arXiv:2311.00358, abstract"
 LABORATORY = "github.com/pc-cp/Benchmark-Methods-For-MNN, README at commit 80dd398"
 CAUTION = (
     "The laboratory's README says that its figures of MoCoV2, SimCLR and BYOL may be somewhat high; whether all of "
-    "them are of the best or of the last epoch is not known to us."
+    "them are of the best or of the last epoch is not known to us. Other sources evaluate by protocols of their own."
 )
 
 _BY_LABORATORY = {  # 200-NN and linear, on each of the image sets in turn
@@ -52,13 +52,30 @@ _BY_LABORATORY = {  # 200-NN and linear, on each of the image sets in turn
 }
 
 
+_CLSP, _MIX = "github.com/dewenzeng/clsp, README at commit 1ab1979", "github.com/wgcban/mix-bt, README"
+_BY_OTHERS = {  # method, source, epochs and backbone; linear, on each of the image sets as far as it is told
+    ("MNN", "github.com/pc-cp/MNN, README at commit 6eb04bd", 200, "ResNet-18"): (91.47, 67.56, 50.70),
+    ("MoCo v2, CLSP's re-run", _CLSP, 1000, "ResNet-18"): (92.29, 68.91, None),
+    ("SimCLR, CLSP's re-run", _CLSP, 1000, "ResNet-18"): (91.45, 68.10, None),
+    ("CLSP-MoCo: generated positives", _CLSP, 1000, "ResNet-18"): (94.62, 72.33, None),
+    ("CLSP-SimCLR: generated positives", _CLSP, 1000, "ResNet-18"): (94.45, 72.41, None),
+    ("SupCon: positives by labels", _CLSP, 1000, "ResNet-18"): (94.61, 73.89, None),
+    ("All4One", "github.com/vturrisi/solo-learn, README", 1000, "ResNet-18"): (93.24, 72.17, None),
+    ("Mixed Barlow Twins", _MIX, 2000, "ResNet-18"): (92.58, 69.31, 51.67),
+    ("EMP-SSL: 20 patches per image", "github.com/tsb0601/EMP-SSL, README", 10, ""): (91.5, 70.1, 51.5),
+}
+
+
 def _published(images: str, of_paper: float) -> Iterator[Published]:
     yield Published("potential-sample mining, the paper", images, PAPER, unknown=of_paper)
     at = 2 * IMAGE_SETS.index(images)
     for method, figures in _BY_LABORATORY.items():
         knn200, linear = figures[at : at + 2]
         yield Published(method, images, LABORATORY, knn200, linear, epochs=200, backbone="ResNet-18")
+    for (method, source, epochs, backbone), by_set in _BY_OTHERS.items():
+        if (linear_of := by_set[IMAGE_SETS.index(images)]) is not None:
+            yield Published(method, images, source, linear=linear_of, epochs=epochs, backbone=backbone)
 
 
 PUBLISHED = (*_published("cifar10", 88.57), *_published("cifar100", 61.10), *_published("tinyimagenet", 36.69))
-"""By image set: the paper's figure, then the same laboratory's re-runs of eleven settings of other methods."""
+"""By image set: the paper's figure, its laboratory's re-runs of eleven settings of others, and the best of others."""

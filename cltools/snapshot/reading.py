@@ -29,7 +29,7 @@ def read_embeddings(
     Raises:
         FileNotFoundError: no such file.
         ValueError: an ending that is not known, a file that is damaged or holds objects, a name that it does not hold,
-            several arrays that could be meant, or nothing that reads Parquet.
+            several arrays that could be meant, something else than rows of numbers, or nothing that reads Parquet.
     """
     path = Path(path).expanduser()
     readers = {".npy": _from_numpy, ".npz": _from_numpy, ".parquet": _from_parquet}
@@ -37,7 +37,10 @@ def read_embeddings(
         raise CltoolsError(f"{path} ends in {path.suffix!r}; embeddings are read from {', '.join(readers)}.")
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file; check the path to your embeddings.")
-    return readers[path.suffix](path, labels, vectors)
+    rows, classes = readers[path.suffix](path, labels, vectors)
+    if rows.ndim != 2 or rows.dtype.kind not in "fiu":
+        raise CltoolsError(f"{path} holds {rows.dtype} {[*rows.shape]}; give numbers [rows, d], an embedding per row.")
+    return rows, classes
 
 
 def _from_numpy(path: Path, labels: str | None, vectors: str | None) -> tuple[ndarray, ndarray | None]:

@@ -18,6 +18,7 @@ from cltools.config import Experiment
 from cltools.errors import CltoolsError
 from cltools.files import replacing
 from cltools.mining import Similarities, similarities
+from cltools.mining.rules import State
 
 FORMAT, VERSION = "cltools snapshot", 1
 ARRAYS = {
@@ -29,8 +30,10 @@ ARRAYS = {
     "ids": (np.int64, "n"),
     "labels": (np.int64, "n"),
     "sprite": (np.uint8, "s"),
+    "thresholds": (np.float32, "en"),
 }
 """Type and axes of each array in the file; equal letters are equal lengths."""
+OPTIONAL = {"thresholds"}
 ABOUT = ("epochs", "map_names", "classes", "tile", "command", "commit")
 
 
@@ -57,6 +60,7 @@ class Snapshot:
         tile: height and width of a thumbnail.
         command: the command line that took it; "from Python" where it was none of ours.
         commit: of the code that took it (`cltools.provenance.commit`).
+        thresholds: of each image, where the run's rule has learned them (`LearnedThreshold`) [E, N].
     """
 
     experiment: Experiment
@@ -74,6 +78,7 @@ class Snapshot:
     tile: tuple[int, int]
     command: str = ""
     commit: str = ""
+    thresholds: Float32[ndarray, "E N"] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -103,13 +108,22 @@ class Snapshot:
             check=False,  # their length is 1 by `_unit`
         )
 
+    def rule_state(self, epoch: int = -1) -> State | None:
+        """What the run's rule had learned by then, for `select(state=…)`; None of a rule that does not learn."""
+        if self.thresholds is None:
+            return None
+        ids, order = torch.from_numpy(self.ids).sort()
+        return {"ids": ids, "threshold": torch.from_numpy(self.thresholds[epoch])[order]}
+
     def save(self, path: str | Path) -> None:
         """Write one `.npz`, embeddings in float16; the file is replaced whole."""
         path = Path(path)
         about = {"format": FORMAT, "version": VERSION, "experiment": self.experiment.to_json()}
         about |= {name: getattr(self, name) for name in ABOUT}
         held = vars(self) | {"sprite": np.frombuffer(self.sprite, np.uint8)}
-        arrays: dict[str, Any] = {name: held[name].astype(kind) for name, (kind, _) in ARRAYS.items()}
+        arrays: dict[str, Any] = {
+            name: held[name].astype(kind) for name, (kind, _) in ARRAYS.items() if held[name] is not None
+        }
         with replacing(path) as part, part.open("wb") as file:
             np.savez_compressed(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
 
@@ -127,7 +141,7 @@ class Snapshot:
             experiment = Experiment.from_json(about["experiment"])
         except ValueError as error:
             raise CltoolsError(f"{path} cannot be read: {error} data/convert.py converts those of 0.1.") from error
-        known: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
+        known: dict[str, Any] = {name: arrays.get(name) for name in ARRAYS}
         known |= {name: tuple(value) if isinstance(value := about[name], list) else value for name in ABOUT}
         known |= {name: _unit(arrays[name].astype(np.float32)) for name in ("anchors", "keys")}
         known |= {"kept": arrays["kept"].astype(np.float32), "sprite": arrays["sprite"].tobytes()}
@@ -161,6 +175,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, ndarray]]:
     lengths = {"2": 2, "e": len(about["epochs"]), "m": len(about["map_names"])}
     for name, (kind, axes) in ARRAYS.items():
         array = found.get(name)
+        if array is None and name in OPTIONAL:
+            continue
         if array is None or array.dtype != kind or array.ndim != len(axes):
             raise CltoolsError(f"{path} is damaged: its array {name} is not {np.dtype(kind)} [{', '.join(axes)}].")
         for axis, length in zip(axes, array.shape, strict=True):

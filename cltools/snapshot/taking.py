@@ -4,6 +4,7 @@ Legend: E epochs, N images, d embedding.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -15,6 +16,7 @@ from cltools.config import Experiment
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import home
 from cltools.errors import CltoolsError
+from cltools.mining.learned import thresholds
 from cltools.provenance import command, commit
 from cltools.snapshot.maps import judged, over_epochs
 from cltools.snapshot.snapshot import Snapshot
@@ -48,6 +50,7 @@ class Recorder:
             raise CltoolsError(f"A snapshot of {len(self.images)} images has no map; take at least 3.")
         self.epochs = None if epochs is None else {*epochs}
         self.taken: dict[int, tuple[ndarray, ndarray]] = {}
+        self.thresholds: dict[int, ndarray] = {}
 
     def __call__(self, run: Run) -> None:
         """Record, if this is an epoch to be kept."""
@@ -60,6 +63,9 @@ class Recorder:
         draws = torch.Generator(home(run.encoder)).manual_seed(self.seed)
         z, positive = two_views(run, self.images, draws)
         self.taken[epoch] = z.cpu().numpy(), positive.cpu().numpy()
+        if run.rule_state is not None and "threshold" in run.rule_state:
+            ids = self.images.ids.to(run.rule_state["ids"].device)
+            self.thresholds[epoch] = thresholds(run.rule_state, ids).cpu().numpy()
 
     def snapshot(self, run: Run, *, seeds: Sequence[int] | None = None) -> Snapshot:
         """All that was recorded, with a UMAP map of each seed and one by PCA.
@@ -71,7 +77,9 @@ class Recorder:
         """
         if not self.taken:
             raise CltoolsError("Nothing was recorded: give the recorder to fit(callbacks=[…]), and epochs it reaches.")
-        return snapshot_of(run.experiment, self.taken, self.images, seeds)
+        found = snapshot_of(run.experiment, self.taken, self.images, seeds)
+        learned = np.stack([self.thresholds[epoch] for epoch in found.epochs]) if self.thresholds else None
+        return replace(found, thresholds=learned)
 
 
 def take_snapshot(run: Run, images: ImageSet, n: int = 2000, seed: int = 0) -> Snapshot:

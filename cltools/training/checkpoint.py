@@ -23,8 +23,8 @@ from cltools.training.inputs import TrainedOn
 from cltools.training.learner import Learner, reseed, statistics
 
 FORMAT = "cltools checkpoint"
-VERSION = 3
-READ_BY = {1: "28b162f", 2: "3ee4f2d"}
+VERSION = 4
+READ_BY = {1: "28b162f", 2: "3ee4f2d", 3: "2344861"}
 """The last commit that reads each older version."""
 ANEW = "To train from the beginning move it away, and resume again."
 
@@ -93,6 +93,7 @@ def save_checkpoint(
             "optimizer": learner.optimizer.state_dict(),
             "momentum_copy": memory.copy.state_dict() if memory else None,
             "queue": memory.queue.state_dict() if memory else None,
+            "rule_state": learner.rule_state,
             "shuffler": learner.shuffler.get_state(),
             "draws": learner.draws.get_state(),
             "ranks": each,
@@ -151,6 +152,8 @@ def restore(learner: Learner, state: dict[str, Any]) -> Progress:
     if learner.memory is not None:
         learner.memory.copy.load_state_dict(state["momentum_copy"])
         learner.memory.queue.load_state_dict(state["queue"])
+    for name, tensor in (learner.rule_state or {}).items():
+        tensor.copy_(state["rule_state"][name])
     if (partial := own["partial"]) is None:
         return Progress(state["epoch"])
     sums = EpochSums(learner.device, learner.ranks)

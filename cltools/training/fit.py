@@ -23,8 +23,7 @@ from tqdm.auto import tqdm
 from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import ImageSet, has_test
 from cltools.errors import CltoolsError, foreign
-from cltools.evaluation import embed, knn_accuracy, limited
-from cltools.mining import OracleNegatives
+from cltools.evaluation import effective_rank, embed, knn_accuracy, limited
 from cltools.ranks import Ranks
 from cltools.training.checkpoint import (
     Progress,
@@ -62,6 +61,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TELL_EVERY = {"cpu": 1, "cuda": 16}
 """Steps after which ranks tell each other of signals: within the 30 seconds that torchrun gives them."""
 
+RANKED = 1000
+"""Training images of which the effective rank is measured."""
+
 
 def fit(
     experiment: Experiment,
@@ -90,9 +92,10 @@ def fit(
     should keep no state between calls but what a checkpoint holds, the weights of backbone and optimizer; else a
     resumed run is another.
 
-    The kNN column of the history is measured on the held-out images (`data.holdout`), else on the test images; where
-    there are neither, as with `images=` or a folder that is one split, it stays empty. It and the protocols are
-    measured after every `evaluation.every` epochs and after the last.
+    The history's `effective_rank` tells of collapse: how many directions the embeddings of 1,000 training images use
+    alike, 1 where all are one. The kNN column is measured on the held-out images (`data.holdout`), else on the test
+    images; where there are neither, as with `images=` or a folder that is one split, it stays empty. Both and the
+    protocols are measured after every `evaluation.every` epochs and after the last.
 
     With `out`, Ctrl-C and SIGTERM stop it after the step under way, and what has been done is saved.
 
@@ -160,7 +163,7 @@ def fit(
     ranks.check_agreed({"keys in the queue": len(learner.memory.queue) if learner.memory else 0})
     equalise(learner)
     trained_on = TrainedOn.of(train, given=images is not None)
-    run = Run(experiment, learner.encoder, History(), path, learner.memory, trained_on, parts=parts)
+    run = Run(experiment, learner.encoder, History(), path, learner.memory, learner.rule_state, trained_on, parts=parts)
     progress = Progress()
     if path is not None and state is not None:
         check_same_images(path / CHECKPOINT, state, trained_on)
@@ -235,11 +238,12 @@ def check_trainable(
             f"{train.name} has {len(train)} training images, fewer than one batch of {batch}. "
             "Lower training.batch, or give more images."
         )
-    if isinstance(experiment.negatives, OracleNegatives) and not labelled(train):
-        raise CltoolsError(
-            f"OracleNegatives needs the label of every image, and {train.name} has images without. Give images with a "
-            "class each, or use another rule."
-        )
+    for rule in (experiment.positives, experiment.negatives):
+        if "same_class" in rule.reads and not labelled(train):
+            raise CltoolsError(
+                f"{type(rule).__name__} needs the label of every image, and {train.name} has images without. Give "
+                "images with a class each, or use another rule."
+            )
     if on_step is not None and experiment.training.chunk is not None:
         raise CltoolsError(
             f"on_step= sees all anchors of a step at once, and training.chunk={experiment.training.chunk} is there to "
@@ -369,14 +373,18 @@ class Training:
         steps = len(self.train) // settings.batch
         done = progress.epoch * steps + progress.steps
         bar = tqdm(initial=done, total=settings.epochs * steps, desc="training", unit="step", disable=not ranks.first)
+        memory = self.learner.memory
+        if memory is not None and done == 0 and len(memory.queue) < memory.queue.size:
+            filled = math.ceil((memory.queue.size - len(memory.queue)) / settings.batch)
+            bar.set_postfix_str(f"the queue fills until step {filled}, and the loss rises from 0")
         with bar, fast_convolutions():
             while progress.epoch < settings.epochs:
                 row = self._epoch(progress, bar)
                 progress = Progress(progress.epoch + 1)
-                knn = self._knn(progress.epoch)
-                self.run.history.rows.append(row | {"knn": knn} | self._protocols(progress.epoch))
-                measured = f", kNN {knn:.1f} %" if knn == knn else ""
-                bar.set_postfix_str(f"epoch {progress.epoch}/{settings.epochs}, loss {row['loss']:.3f}{measured}")
+                row |= self._measured(progress.epoch)
+                self.run.history.rows.append(row)
+                told = f", kNN {row['knn']:.1f} %" if row["knn"] == row["knn"] else ""
+                bar.set_postfix_str(f"epoch {progress.epoch}/{settings.epochs}, loss {row['loss']:.3f}{told}")
                 asked, last = ranks.any(self.stop.asked is not None), progress.epoch == settings.epochs
                 if asked or last or progress.epoch % settings.checkpoint_every == 0:
                     self._save(progress)
@@ -470,32 +478,26 @@ class Training:
             experiment=run.experiment, images=run.images, rows=run.history.rows, given=run.parts.given,
         )  # fmt: skip
 
-    def _measured_after(self, epoch: int) -> bool:
-        """Whether the encoder is measured after that epoch."""
-        every, last = self.run.experiment.evaluation.every, self.run.experiment.training.epochs
-        return epoch == last or epoch % every == 0
-
-    def _protocols(self, epoch: int) -> Row:
-        """What protocols of one's own say after an epoch; nan where they are not asked."""
-        row = {name: math.nan for name in self.run.parts.protocols}
-        if self._measured_after(epoch) and row:
-            if self.learner.ranks.first:
-                row = {name: _number(name, protocol(self.run)) for name, protocol in self.run.parts.protocols.items()}
-            row = self.learner.ranks.from_first(row)
+    def _measured(self, epoch: int) -> Row:
+        """What the encoder is worth after an epoch, protocols of one's own included; nan where it is not measured."""
+        run, protocols = self.run, self.run.parts.protocols
+        row: Row = dict.fromkeys(("knn", "effective_rank", *protocols), math.nan)
+        if epoch < run.experiment.training.epochs and epoch % run.experiment.evaluation.every:
+            return row
+        if self.learner.ranks.first:
+            row["knn"] = self._knn()
+            row["effective_rank"] = effective_rank(embed(run.encoder, self.train.subset(RANKED, 0), projection=True))
+            row |= {name: _number(name, protocol(run)) for name, protocol in protocols.items()}
+        row |= self.learner.ranks.from_first(row)
         return row
 
-    def _knn(self, epoch: int) -> float:
-        """KNN accuracy in percent after an epoch, the bank being all training images; nan where it is not measured."""
-        if self.judged is None or not self._measured_after(epoch):
+    def _knn(self) -> float:
+        """KNN accuracy in percent, the bank being all training images; nan where there are no labels to judge by."""
+        if self.judged is None or not (labelled(self.train) and labelled(self.judged)):
             return math.nan
-        if not (labelled(self.train) and labelled(self.judged)):
-            return math.nan
-        accuracy = math.nan
-        if self.learner.ranks.first:
-            bank, queries = embed(self.run.encoder, self.train), embed(self.run.encoder, self.judged)
-            labels, protocol = self.judged.labels.to(bank.device), self.run.experiment.evaluation.protocol
-            accuracy = knn_accuracy(bank, self.train.labels, queries, labels, protocol=protocol)
-        return float(self.learner.ranks.from_first(accuracy))
+        bank, queries = embed(self.run.encoder, self.train), embed(self.run.encoder, self.judged)
+        labels, protocol = self.judged.labels.to(bank.device), self.run.experiment.evaluation.protocol
+        return knn_accuracy(bank, self.train.labels, queries, labels, protocol=protocol)
 
 
 def _number(name: str, value: object) -> float:

@@ -13,12 +13,13 @@ from torch import Tensor
 from cltools.errors import CltoolsError
 from cltools.files import replacing
 from cltools.mining import Band
+from cltools.mining.bands import KEPT
 from cltools.ranks import ALONE, Ranks
 
 Row = dict[str, float]
 COLUMNS = (
     "epoch", "loss", "mined_purity", "false_negative_share", *(band.name.lower() for band in Band), "seconds",
-    "views_per_second", "knn",
+    "views_per_second", "knn", "effective_rank",
 )  # fmt: skip
 """Columns of every history; those of protocols of one's own come after them."""
 NEVER = 2**62
@@ -27,7 +28,7 @@ NEVER = 2**62
 
 @dataclass
 class History:
-    """Rows of a run, one per epoch: loss, purity, false-negative share, keys by band, timing, kNN, own protocols.
+    """Rows of a run, one per epoch: the entries of `COLUMNS`, and one for each protocol of one's own.
 
     What is measured after some epochs only is nan in the others.
     """
@@ -82,8 +83,8 @@ class Tally:
     """How many keys got each code of `Band` over some anchors, and how many of these are of their anchor's class.
 
     Attributes:
-        keys: int64 [6].
-        same_class: int64 [6]; None without labels.
+        keys: int64 [7].
+        same_class: int64 [7]; None without labels.
         anchors: how many there were.
     """
 
@@ -144,7 +145,7 @@ class EpochSums:
         return {
             "loss": float(self.ranks.total(self.loss)) / (self.steps * self.ranks.count),
             "mined_purity": _share(same[Band.MINED], keys[Band.MINED]),
-            "false_negative_share": _share(same[Band.POTENTIAL], keys[Band.POTENTIAL]),
+            "false_negative_share": _share(sum(same[band] for band in KEPT), sum(keys[band] for band in KEPT)),
             **{band.name.lower(): keys[band] / (self.tally.anchors * self.ranks.count) for band in Band},
         }
 

@@ -12,6 +12,7 @@ from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import ImageSet
 from cltools.encoders import Encoder, MomentumCopy, build_encoder
 from cltools.errors import CltoolsError, foreign
+from cltools.mining.rules import State
 from cltools.queue import Queue
 from cltools.ranks import ALONE, Ranks
 from cltools.training.inputs import OptimizerFactory, Views
@@ -52,6 +53,8 @@ class Learner:
     own_optimizer: bool = False
     """Whether the schedule is a factor of each parameter group's own initial rate, not the experiment's rate."""
     step: int = 0
+    rule_state: State | None = None
+    """What a negative rule that learns knows of each image; every rank has the same."""
     forward: nn.Module = field(init=False)
     """The encoder as a step calls it: compiled, and averaging its gradients over ranks, where that is asked for."""
 
@@ -110,6 +113,7 @@ def make_learner(
         ranks=ranks,
         views=views,
         own_optimizer=optimizer is not None,
+        rule_state=experiment.negatives.new_state(train.ids, device),
     )
     if settings.compile:
         compile_encoders(learner)

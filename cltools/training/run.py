@@ -23,7 +23,7 @@ from cltools.evaluation.report import check_protocols
 from cltools.files import replacing, write_text
 from cltools.mining import Similarities, select, similarities
 from cltools.mining.negatives import Closeness
-from cltools.mining.rules import reads_now
+from cltools.mining.rules import State, reads_now
 from cltools.provenance import write_record
 from cltools.queue import Queue
 from cltools.training.checkpoint import read_checkpoint, steps_within
@@ -63,6 +63,7 @@ class Run:
         history: a row per epoch.
         path: the run's folder; None for a run kept in memory.
         memory: momentum copy and queue, for `fit(start_from=…)`; None in SimCLR mode.
+        rule_state: what a negative rule that learns has learned of each image; None of one that does not.
         images: what it was trained on; None for a loaded run without checkpoint.
         parts: what stood in place of the recipe's own; of a loaded run, the backbone and the views.
         steps: of the epoch under way, where it was stopped within one.
@@ -74,6 +75,7 @@ class Run:
     history: History
     path: Path | None = None
     memory: Memory | None = None
+    rule_state: State | None = field(default=None, repr=False)
     images: TrainedOn | None = None
     steps: int = 0
     here: Stretch | None = field(default=None, repr=False)
@@ -196,7 +198,7 @@ class Run:
         temperature, by = self.experiment.loss.temperature, getattr(positive_rule, "by", None)
         return diagnose(
             s,
-            select(s, positive_rule, negative_rule, temperature=temperature, generator=draws),
+            select(s, positive_rule, negative_rule, temperature=temperature, generator=draws, state=self.rule_state),
             by=by if by in get_args(Closeness) else None,  # a reader's own rule may call something else `by`
             ages=None if self.memory is None else self.memory.queue.ages,
             temperature=temperature,
@@ -271,7 +273,9 @@ class Run:
         history = History.load(path / HISTORY) if (path / HISTORY).is_file() else History()
         images = TrainedOn(**state["images"]) if state else None
         memory, steps = _memory_of(state, encoder, device), steps_within(state) if state else 0
-        return cls(experiment, encoder, history, path, memory, images, steps, parts=parts)
+        learned = state["rule_state"] if state else None
+        rule_state = learned and {name: tensor.to(device) for name, tensor in learned.items()}
+        return cls(experiment, encoder, history, path, memory, rule_state, images, steps, parts=parts)
 
 
 @torch.no_grad()

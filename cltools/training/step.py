@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cltools.config import Experiment
-from cltools.contrast import Observer, contrastive_loss
+from cltools.contrast import Observer, contrastive_loss, mean_over_anchors
 from cltools.errors import CltoolsError
 from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities
 from cltools.training.history import Tally
@@ -145,14 +145,19 @@ def update(
     Arguments as of `train_step`; `observe` is called with what was compared and chosen, once for each chunk of anchors.
     """
     tallies: list[Tally] = []
+    weights: list[Tensor | None] = []
+    measured: list[Tensor] = []
 
     def count(s: Similarities, selection: Selection) -> None:
         tallies.append(Tally.of(selection.band, s.same_class))
+        weights.append(selection.anchor_weight)
+        if selection.measured is not None:
+            measured.append(selection.measured)
         if observe is not None:
             observe(s, selection)
 
     compared = _compared(learner, batch, experiment)
-    loss = contrastive_loss(
+    losses = contrastive_loss(
         compared.anchors,
         compared.positives,
         compared.keys,
@@ -162,13 +167,19 @@ def update(
         ids=(compared.ids, compared.key_ids),
         labels=(compared.labels, compared.key_labels) if labelled else None,
         generator=learner.chance,
+        state=learner.rule_state,
         chunk=experiment.training.chunk,
         observe=count,
         check=False,
-    ).mean()
+    )
+    loss = mean_over_anchors(losses, weights, learner.ranks)
     learner.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     learner.optimizer.step()
+    if learner.rule_state is not None and measured:
+        views = experiment.training.anchors_per_image
+        of_all = learner.ranks.gathered(torch.cat(measured), views)
+        rules.negatives.learn(learner.rule_state, batch.ids, torch.unflatten(of_all, 0, (views, -1)).mean(0))
     return StepResult(loss.detach(), sum(tallies[1:], tallies[0])), compared.new_keys
 
 

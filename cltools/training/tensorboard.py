@@ -12,7 +12,10 @@ from cltools.training.history import COLUMNS, Row
 from cltools.training.run import Run
 
 TAGS = {
-    **{name: name for name in ("loss", "knn", "mined_purity", "false_negative_share", "views_per_second")},
+    **{
+        name: name
+        for name in ("loss", "knn", "effective_rank", "mined_purity", "false_negative_share", "views_per_second")
+    },
     **{band.name.lower(): f"keys/{band.name.lower()}" for band in Band},
 }
 """Columns of every history that have a curve, and its name."""

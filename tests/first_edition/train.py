@@ -16,6 +16,7 @@ from cltools import Experiment, RankBand, fit, preset
 from cltools.ranks import Ranks, joined
 
 TIMES = ("seconds", "views_per_second")
+NEW = ("softened", "effective_rank")  # columns that the first edition did not have
 
 
 def experiments(ranks: int) -> Iterator[tuple[str, Experiment]]:
@@ -53,7 +54,8 @@ def main(out: Path) -> None:
         queue, optimizer = state["queue"], state["optimizer"]["state"]
         found[name] = {
             "rows": [
-                {k: None if math.isnan(v) else v for k, v in row.items() if k not in TIMES} for row in run.history.rows
+                {k: None if math.isnan(v) else v for k, v in row.items() if k not in TIMES + NEW}
+                for row in run.history.rows
             ],
             "encoder": digests(state["encoder"]),
             "copy": digests(state["momentum_copy"]),

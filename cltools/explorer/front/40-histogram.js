@@ -60,7 +60,8 @@ class Histogram {
     const { height, top, bottom } = HISTOGRAM;
     const { edges } = view.bins;
     const flat = typed(view.bins.counts, Int32Array);
-    const counts = edges.slice(1).map((_, i) => [...flat.subarray(6 * i, 6 * i + 6)]);
+    const codes = fixed.bands.length;
+    const counts = edges.slice(1).map((_, i) => [...flat.subarray(codes * i, codes * i + codes)]);
     this.most = Math.max(1, ...counts.map((bin) => bin.reduce((a, b) => a + b, 0)));
     const y = (count) => height - bottom - Math.sqrt(count / this.most) * (height - top - bottom);
     this.y = y;

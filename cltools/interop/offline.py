@@ -1,0 +1,303 @@
+"""Negatives and positives of embeddings that lie on a disk, as a table of pairs, and why candidates were dropped.
+
+What sentence-transformers' `mine_hard_negatives` does for texts, by the rules of this package. Needs pandas.
+
+Legend: B anchors, K keys of the corpus, d embedding.
+"""
+
+import math
+from array import array
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from cltools.errors import CltoolsError
+from cltools.mining import (
+    AllNegatives,
+    AugmentedView,
+    Band,
+    CosineBand,
+    MarginBand,
+    NegativeRule,
+    PositiveRule,
+    RankBand,
+    Selection,
+    Similarities,
+    select,
+    similarities,
+)
+from cltools.mining.bands import KEPT, rank_count
+from cltools.mining.handed_in import Numbers, as_tensor
+from cltools.mining.rules import learns, reads_now
+from cltools.mining.similarities import own_last
+
+if TYPE_CHECKING:
+    import pandas
+
+PAIRS = 8_000_000
+"""Cosines that a block holds by default: with masks and copies about 200 MB."""
+SAME = 1 - 1e-6
+"""A cosine from which two rows are one and the same."""
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+Pick = Literal["closest", "random"]
+
+
+@dataclass(frozen=True)
+class MinedPairs:
+    """What was mined.
+
+    Attributes:
+        pairs: a row per anchor and key: "anchor" and "key", places in what was given; "cosine" of both; "band", the
+            name of a code of `Band`; and "weight" in the loss. Those of an anchor stand together, closest first.
+        report: see `Report`.
+    """
+
+    pairs: "pandas.DataFrame"
+    report: "Report"
+
+
+@dataclass(frozen=True)
+class Report:
+    """How candidates were dropped; `str` gives a table for people.
+
+    Attributes:
+        anchors: how many there are.
+        keys: how many the corpus holds.
+        counts: candidates of all anchors by band: how many the rule kept, and how many each edge dropped.
+        short: anchors that have fewer negatives than were asked for.
+        wanted: negatives asked for, per anchor.
+        quantiles: of the cosines of positives, of the negatives taken, and of their differences, at `QUANTILES`.
+        loosen: the settings that drop most candidates of the anchors that are short, the first the most; none if no
+            anchor is short.
+    """
+
+    anchors: int
+    keys: int
+    counts: dict[str, int]
+    short: int
+    wanted: int
+    quantiles: dict[str, tuple[float, ...]]
+    loosen: tuple[str, ...]
+
+    def __str__(self) -> str:
+        total = max(1, sum(self.counts.values()))
+        lines = [f"{self.anchors:,} anchors, {self.keys:,} keys; candidates by what became of them:"]
+        lines += [f"  {name:12s}{count:>16,}  {100 * count / total:5.1f} %" for name, count in self.counts.items()]
+        lines.append(f"{'cosines':14s}" + "".join(f"{f'{100 * q:g} %':>9s}" for q in QUANTILES))
+        lines += [f"  {name:12s}" + "".join(f"{x:9.3f}" for x in row) for name, row in self.quantiles.items()]
+        if self.short:
+            lines.append(
+                f"{self.short:,} anchors have fewer than the {self.wanted} negatives asked for. Loosen "
+                f"{', then '.join(self.loosen) or 'nothing: the corpus is too small'}."
+            )
+        return "\n".join(lines)
+
+
+def mine_pairs(
+    anchors: Numbers,
+    positives: Numbers,
+    corpus: Numbers,
+    positive_rule: PositiveRule | None = None,
+    negative_rule: NegativeRule | None = None,
+    *,
+    negatives: int = 10,
+    pick: Pick = "closest",
+    ids: tuple[Numbers, Numbers] | None = None,
+    labels: tuple[Numbers, Numbers] | None = None,
+    temperature: float = 0.2,
+    block: int | None = None,
+    seed: int = 0,
+) -> MinedPairs:
+    """Mine each anchor's negatives, and positives if a rule is given, from a corpus of any length.
+
+    Anchors are compared in blocks, so that memory grows with block × K and with the pairs that are returned. The
+    positive of an anchor is never a candidate: keys of its id, or without ids keys equal to the anchor or to its
+    positive, are its own.
+
+    Args:
+        anchors: [B, d] of any length; cosines are compared.
+        positives: [B, d], the known positive of each anchor.
+        corpus: [K, d].
+        positive_rule: which keys are positives too, at full strength; None for none.
+        negative_rule: which keys are kept, at full strength; None for all.
+        negatives: how many of the kept are returned per anchor.
+        pick: which of them: those most similar to the anchor, or any.
+        ids: whole numbers of anchors [B] and keys [K]; a key of the anchor's id is its own.
+        labels: classes of anchors and keys, for rules that read them; below 0 is unknown, and of no class.
+        temperature: for rules that look at forces or weigh by it.
+        block: anchors compared at a time; None for about 8 million cosines.
+        seed: of what rules and `pick` draw.
+
+    Raises:
+        ValueError: shapes that do not fit; numbers that are not finite, or vectors of length 0; a rule that keeps a
+            window of ranks smaller than `negatives`, that needs labels which are not given, or that learns.
+        ModuleNotFoundError: pandas is not installed.
+    """
+    import pandas as pd
+
+    positive_rule = (AugmentedView() if positive_rule is None else positive_rule).at(1.0)
+    negative_rule = (AllNegatives() if negative_rule is None else negative_rule).at(1.0)
+    z, z_positive, n = _vectors(anchors, positives, corpus)
+    _check_asked(negative_rule, negatives, len(n), block)
+    if "same_class" in negative_rule.reads | positive_rule.reads and labels is None:
+        raise CltoolsError("A rule here reads classes; give labels=(of anchors, of keys), or use another rule.")
+    draws = torch.Generator().manual_seed(seed)
+    rows = max(1, PAIRS // max(1, len(n))) if block is None else block
+    columns = {name: array(kind) for name, kind in COLUMNS.items()}
+    by_anchor = torch.zeros(len(z), len(Band), dtype=torch.int64)
+    for start in range(0, len(z), rows):
+        part = slice(start, start + rows)
+        s = _compared(z[part], z_positive[part], n, part, ids, labels, reads_now(positive_rule, negative_rule))
+        chosen = select(s, positive_rule, negative_rule, temperature=temperature, generator=draws)
+        by_anchor[part] = torch.stack([(chosen.band == code).sum(1) for code in Band], dim=1)
+        anchor, *others = _taken(s, chosen, negatives, pick, draws)
+        for column, of_block in zip(columns.values(), (anchor + start, *others), strict=True):
+            column.frombytes(of_block.numpy().tobytes())
+    pairs = pd.DataFrame({name: np.frombuffer(column, column.typecode) for name, column in columns.items()})
+    pairs["band"] = pd.Categorical.from_codes(pairs["band"], [band.name.lower() for band in Band])
+    return MinedPairs(pairs, _report(pairs, by_anchor, (z * z_positive).sum(1), negative_rule, negatives, len(n)))
+
+
+COLUMNS = {"anchor": "q", "key": "q", "cosine": "f", "band": "b", "weight": "f"}
+"""Names and types. They grow as arrays of Python: a small tensor kept per block would pin the memory around it."""
+
+
+def _vectors(*given: Numbers) -> tuple[Tensor, Tensor, Tensor]:
+    """Unit vectors in float32."""
+    names = ("anchors", "positives", "corpus")
+    found = [as_tensor(name, numbers).float() for name, numbers in zip(names, given, strict=True)]
+    for name, x in zip(names, found, strict=True):
+        if x.ndim != 2 or x.shape[1] != found[0].shape[-1]:
+            raise CltoolsError(f"{name} has shape {list(x.shape)}; give [rows, d], with one d for all three.")
+        wrong = ~x.isfinite().all(1) | (x == 0).all(1)
+        if bool(wrong.any()):
+            row = int(wrong.nonzero()[0, 0])
+            raise CltoolsError(f"{name} has no direction at row {row}: it is 0 or not finite. Leave such rows out.")
+    if len(found[0]) != len(found[1]):
+        raise CltoolsError(f"There are {len(found[0])} anchors and {len(found[1])} positives; give one for each.")
+    z, z_positive, n = (normalize(x, dim=1) for x in found)
+    return z, z_positive, n
+
+
+def _check_asked(rule: NegativeRule, negatives: int, keys: int, block: int | None) -> None:
+    """Refuse what cannot be had, before anything is compared."""
+    if negatives < 1:
+        raise CltoolsError(f"negatives is {negatives}; it must be at least 1.")
+    if block is not None and block < 1:
+        raise CltoolsError(f"block is {block}; it must be at least 1, or None.")
+    if learns(type(rule)):
+        raise CltoolsError(f"{type(rule).__name__} learns while training, and has learned nothing here; use a band.")
+    if isinstance(rule, RankBand):
+        window = rank_count(rule.keep_within, keys) - rank_count(rule.drop_closest, keys)
+        if window < negatives:
+            raise CltoolsError(
+                f"The band of ranks holds {window} of {keys:,} keys, fewer than the {negatives} negatives asked for "
+                "per anchor. Raise keep_within, lower drop_closest, or ask for fewer negatives."
+            )
+
+
+def _compared(
+    z: Tensor,
+    z_positive: Tensor,
+    n: Tensor,
+    rows: slice,
+    ids: tuple[Numbers, Numbers] | None,
+    labels: tuple[Numbers, Numbers] | None,
+    reads: frozenset[str],
+) -> Similarities:
+    """The cosines of a block of anchors, and which keys are their own."""
+    of_ids, of_labels = (given and [as_tensor("ids and labels", each) for each in given] for given in (ids, labels))
+    own = of_ids[0][rows, None] == of_ids[1] if of_ids else torch.maximum(z @ n.T, z_positive @ n.T) >= SAME
+    same = (of_labels[0][rows, None] == of_labels[1]) & (of_labels[1] >= 0) if of_labels else None
+    return similarities(z, z_positive, n, own, same_class=same, reads=reads, check=False)
+
+
+def _taken(
+    s: Similarities, chosen: Selection, negatives: int, pick: Pick, draws: torch.Generator
+) -> tuple[Tensor, ...]:
+    """The columns of a block's pairs, those of an anchor together, closest first."""
+    kept = chosen.negative_weight
+    if chosen.anchor_weight is not None:
+        kept = kept * chosen.anchor_weight[:, None]
+    order = s.anchor_keys if pick == "closest" else torch.rand(s.own.shape, generator=draws)
+    best, index = own_last(order, kept == 0).topk(min(negatives, order.shape[1]), dim=1)
+    negative = torch.zeros_like(s.own).scatter_(1, index, best > -torch.inf)
+    weight = torch.where(negative, kept, 0.0)
+    weight.scatter_add_(1, chosen.positive_index, chosen.positive_weight[:, 1:])
+    anchor, key = (negative | (chosen.band == Band.MINED)).nonzero(as_tuple=True)
+    cosine = s.anchor_keys[anchor, key]
+    first = torch.argsort(cosine, descending=True, stable=True)
+    place = first[torch.argsort(anchor[first], stable=True)]
+    found = (anchor, key, cosine, chosen.band[anchor, key], weight[anchor, key])
+    return tuple(column[place] for column in found)
+
+
+def _report(
+    pairs: "pandas.DataFrame", by_anchor: Tensor, positive: Tensor, rule: NegativeRule, wanted: int, keys: int
+) -> Report:
+    kept = by_anchor[:, KEPT].sum(1)
+    short = kept < wanted
+    negative = pairs[pairs["band"].isin([band.name.lower() for band in KEPT])]
+    cosines = torch.from_numpy(negative["cosine"].to_numpy(copy=True))
+    places = torch.from_numpy(negative["anchor"].to_numpy(copy=True))
+    scores = {"positive": positive, "negative": cosines, "difference": positive[places] - cosines}
+    dropped = by_anchor[short].sum(0)
+    names = [(int(dropped[code]), name) for code, name in settings_of(rule).items() if dropped[code]]
+    return Report(
+        anchors=len(by_anchor),
+        keys=keys,
+        counts={band.name.lower(): int(by_anchor[:, band].sum()) for band in Band},
+        short=int(short.sum()),
+        wanted=wanted,
+        quantiles={
+            name: tuple(np.quantile(values, QUANTILES).tolist() if len(values) else [math.nan] * len(QUANTILES))
+            for name, values in scores.items()
+        },
+        loosen=tuple(name for _, name in sorted(names, reverse=True)),
+    )
+
+
+def settings_of(rule: NegativeRule) -> dict[Band, str]:
+    """By the code that it gives: the setting of a rule that drops keys, as one writes it."""
+    names = {
+        RankBand: ("drop_closest", "keep_within"),
+        CosineBand: ("below", "above"),
+        MarginBand: ("margin" if getattr(rule, "relative", None) is None else "relative", "within"),
+    }
+    hard, easy = next((pair for kind, pair in names.items() if isinstance(rule, kind)), ("", ""))
+    others = ", ".join(f.name for f in fields(rule)) or "the rule"
+    settings = {Band.HARD: hard or others, Band.EASY: easy or others, Band.OTHER: others}
+    return {band: name if name == "the rule" else f"{type(rule).__name__}({name}=…)" for band, name in settings.items()}
+
+
+def mine_hard_negatives_arguments(rule: NegativeRule, keys: int) -> dict[str, Any]:
+    """The arguments by which sentence-transformers' `mine_hard_negatives` has the same candidates as a rule.
+
+    Up to keys that lie on an edge, and to relative margins below negative scores, whose sign differs there (its issue
+    3819). Its scores are the anchor's cosines.
+
+    Args:
+        rule: a band by the anchor.
+        keys: number of texts in the corpus.
+
+    Raises:
+        ValueError: a rule that it cannot express.
+    """
+    if isinstance(rule, RankBand) and rule.by == "anchor":
+        return {"range_min": rank_count(rule.drop_closest, keys), "range_max": rank_count(rule.keep_within, keys)}
+    if isinstance(rule, CosineBand) and rule.by == "anchor":
+        return {"max_score": rule.below, "min_score": rule.above}
+    if isinstance(rule, MarginBand) and rule.within is None:
+        if rule.relative is None:
+            return {"absolute_margin": rule.margin}
+        return {"relative_margin": 1 - rule.relative}
+    if type(rule) is AllNegatives:
+        return {}
+    raise CltoolsError(
+        f"mine_hard_negatives has no arguments for {rule}. It knows ranks and cosines of the anchor (by='anchor') and "
+        "margins without within."
+    )

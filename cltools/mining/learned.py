@@ -1,0 +1,101 @@
+"""A threshold per image that is learned while training: the closest share of its keys is dropped.
+
+Legend: B anchors, K keys, N training images.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int, Int8
+from torch import Tensor
+
+from cltools.errors import CltoolsError
+from cltools.mining.bands import band_codes
+from cltools.mining.negatives import AllNegatives
+from cltools.mining.rules import Context, NegativeRule, State, check_share
+from cltools.mining.similarities import Similarities
+
+LEARNING_RATE, MOMENTS, TINY = 0.05, (0.9, 0.98), 1e-8
+"""Of Adam on the thresholds: cosines per step, decays of its two moments, and what keeps it from dividing by 0."""
+
+ABOVE_ALL = 1.001
+"""More than the cosine of any two unit vectors, rounding included."""
+
+
+@dataclass(frozen=True)
+class LearnedThreshold(NegativeRule):
+    """Drops the keys above a threshold λ of the anchor's image: GloFND (arXiv:2502.20612).
+
+    λ is learned: after each step Adam moves it by the gradient α − share of the keys with z·n > λ, the mean over the
+    image's anchors, so that it comes to rest where a share α of all the keys that the image has met lies above it:
+    `RankBand(drop_closest=alpha, keep_within=1, by="anchor")` cuts each queue anew where this remembers. Each image
+    starts with a λ above every cosine; of an image that the state does not know nothing is dropped. α = 0 is InfoNCE.
+
+    Differs from the published code: batches meet a queue where there is one; moments of an image that is not in the
+    batch rest; and steps are divided by the largest second moment so far (AMSGrad), because Adam's grow again as
+    gradients vanish, and thresholds of embeddings that rest would not.
+    """
+
+    alpha: float = 0.01
+    """Share of all K keys that is dropped as suspected false negatives; about 1/classes of them are."""
+    start: float = 0.35
+    """Share of training before which nothing is learned and nothing dropped (the paper's 70 of 200 epochs)."""
+
+    reads = frozenset({"ids"})
+
+    def __post_init__(self) -> None:
+        """Refuse what is no share."""
+        check_share(self, "start")
+        if not 0 <= self.alpha < 1:
+            raise CltoolsError(f"LearnedThreshold: alpha is {self.alpha}; it must be at least 0 and below 1.")
+
+    def at(self, progress: float) -> NegativeRule:
+        """Every key is kept before `start`."""
+        return AllNegatives() if progress < self.start else replace(self, start=0.0)
+
+    def new_state(self, ids: Int[Tensor, " N"], device: torch.device) -> State:
+        """A threshold above every cosine for each image, in the order of their ids."""
+        zeros = torch.zeros(len(ids), device=device)
+        return {
+            "ids": ids.to(device).sort().values,
+            "threshold": torch.full((len(ids),), ABOVE_ALL, device=device),
+            "first": zeros,
+            "second": zeros.clone(),
+            "largest": zeros.clone(),
+            "steps": zeros.clone(),
+        }
+
+    def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
+        """HARD above the threshold, POTENTIAL below."""
+        return band_codes(s.anchor_keys, hard=self._above(s, context), easy=None)
+
+    def measure(self, s: Similarities, context: Context) -> Float[Tensor, " B"]:
+        """The share of all K keys that lies above the threshold and is not the anchor's own."""
+        return (self._above(s, context) & ~s.own).sum(1) / max(1, s.own.shape[1])
+
+    def learn(self, state: State, ids: Int[Tensor, " B"], measured: Float[Tensor, " B"]) -> None:
+        """A step of Adam on the thresholds of these images."""
+        row, gradient = torch.searchsorted(state["ids"], ids), self.alpha - measured
+        decay1, decay2 = MOMENTS
+        steps = state["steps"][row] + 1
+        first = decay1 * state["first"][row] + (1 - decay1) * gradient
+        second = decay2 * state["second"][row] + (1 - decay2) * gradient.square()
+        largest = torch.maximum(state["largest"][row], second / (1 - decay2**steps))
+        moved = LEARNING_RATE * first / (1 - decay1**steps) / (largest.sqrt() + TINY)
+        threshold = state["threshold"][row] - moved
+        for name, value in (("steps", steps), ("first", first), ("second", second), ("largest", largest)):
+            state[name][row] = value
+        state["threshold"][row] = threshold.clamp(-1, ABOVE_ALL)
+
+    def _above(self, s: Similarities, context: Context) -> Bool[Tensor, "B K"]:
+        assert s.ids is not None, "declared in reads, which select checks"
+        return s.anchor_keys.detach() > thresholds(context.state, s.ids[0])[:, None]
+
+
+def thresholds(state: State | None, ids: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """The threshold of each anchor's image; +inf where the state does not know it, or there is none."""
+    if state is None:
+        return torch.full(ids.shape, math.inf, device=ids.device)
+    row = torch.searchsorted(state["ids"], ids).clamp_max(len(state["ids"]) - 1)
+    return torch.where(state["ids"][row] == ids, state["threshold"][row], math.inf)

@@ -1,0 +1,74 @@
+"""The closest keys are softened instead of dropped.
+
+Legend: B anchors, K keys.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from cltools.errors import CltoolsError
+from cltools.mining.bands import Band, rank_band
+from cltools.mining.negatives import POSITIVE_KEYS, AllNegatives, closeness, edges_over_time
+from cltools.mining.rules import READS_NOTHING, Context, check_choice
+from cltools.mining.schedule import Moving, check_anneal
+from cltools.mining.similarities import Similarities
+
+
+@dataclass(frozen=True)
+class SoftenedBand(Moving, AllNegatives):
+    """Keys of a rank band weigh e^{−margin/τ}, every other key 1: the band's logits become (z·n − margin)/τ.
+
+    After the margin on difficult pairs of arXiv:2501.01317, of which only the abstract is known to us, so a
+    reconstruction. A margin of 0 is InfoNCE; a large one drops the band, as `RankBand(drop_closest=soften_within,
+    keep_within=1)` does where nothing is skipped.
+    """
+
+    EDGES: ClassVar = ("margin", "skip_closest", "soften_within")
+    softens: ClassVar = True
+
+    margin: float = 0.2
+    """Difference of cosines, 0 to 4, by which a key of the band counts as less similar than it is."""
+    skip_closest: float = 0.0
+    """Share of all K keys before the band, the closest first; they weigh 1."""
+    soften_within: float = 0.1
+    """Share of all K keys within which the band ends."""
+    by: Literal["positive", "anchor"] = "anchor"
+    """What is ranked: z'·n or z·n."""
+    margin_from: float | None = None
+    """Where `margin` starts; None for a constant margin."""
+    skip_closest_from: float | None = None
+    """Where `skip_closest` starts; None for a constant edge."""
+    soften_within_from: float | None = None
+    """Where `soften_within` starts; None for a constant edge."""
+    anneal: float = 0.5
+    """Share of training over which edges move, in a straight line."""
+
+    def __post_init__(self) -> None:
+        """Refuse edges that cross or leave [0, 1], a margin without meaning, and a schedule of nothing."""
+        check_choice(self, "by", ("positive", "anchor"))
+        check_anneal(self, *self.starts())
+        for margin, skip, within in edges_over_time(self, *self.EDGES):
+            assert margin is not None and skip is not None and within is not None
+            if not 0 <= margin <= 4:
+                raise CltoolsError(f"SoftenedBand: margin is {margin}; it must lie between 0 and 4.")
+            if not 0 <= skip < within <= 1:
+                raise CltoolsError(
+                    f"SoftenedBand: skip_closest is {skip} and soften_within {within}; rank shares must satisfy "
+                    "0 ≤ skip_closest < soften_within ≤ 1, where they start too."
+                )
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Only closeness to the positive needs z'·n."""
+        return POSITIVE_KEYS if self.by == "positive" else READS_NOTHING
+
+    def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B K"]:
+        """e^{−margin/τ} in the band, 1 elsewhere."""
+        band = rank_band(closeness(s, self.by), s.own, self.skip_closest, self.soften_within)
+        softened = math.exp(-self.margin / context.temperature)
+        return torch.where(band == Band.POTENTIAL, softened, 1.0)

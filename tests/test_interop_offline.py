@@ -1,0 +1,275 @@
+"""Offline mining on made-up corpora whose answer is known by construction, and the faults others were told of."""
+
+import math
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, strategies as st
+from torch.nn.functional import normalize
+
+from cltools import (
+    AllNegatives,
+    CosineBand,
+    LearnedThreshold,
+    MarginBand,
+    NearestKeys,
+    OracleNegatives,
+    RankBand,
+    select,
+    similarities,
+)
+from cltools.contrast import contrastive_loss, mean_over_anchors
+from cltools.interop import MinedPairs, mine_hard_negatives_arguments, mine_pairs
+from cltools.losses import LossSettings
+from cltools.mining import AugmentedView, Band, DifficultAnchors, NegativeRule, Selection, Similarities, SoftenedBand
+
+
+def at(*degrees: float) -> torch.Tensor:
+    """Unit vectors in a plane."""
+    angle = torch.deg2rad(torch.tensor(degrees))
+    return torch.stack([angle.cos(), angle.sin()], dim=1)
+
+
+def keys_of(mined: MinedPairs, anchor: int = 0) -> list[int]:
+    pairs = mined.pairs
+    return [int(key) for key in pairs["key"][pairs["anchor"] == anchor]]
+
+
+# --- three corpora whose answer is known
+
+
+def test_a_fan_of_ranks() -> None:
+    """Twenty keys at 1°, 2°, … from the anchor: ranks are degrees."""
+    corpus = at(*range(1, 21))
+    rule = RankBand(drop_closest=0.1, keep_within=0.5, by="anchor")
+    mined = mine_pairs(at(0.0), at(-30.0), corpus, None, rule, negatives=5)
+    assert keys_of(mined) == [2, 3, 4, 5, 6], "3° to 10° are kept, the closest five are returned"
+    assert mined.report.counts == {
+        "own": 0, "easy": 10, "potential": 8, "hard": 2, "mined": 0, "other": 0, "softened": 0,
+    }  # fmt: skip
+    assert mined.report.short == 0 and mined.report.loosen == ()
+    assert mined.pairs["cosine"].tolist() == pytest.approx([math.cos(math.radians(d)) for d in range(3, 8)], abs=1e-6)
+    assert mined.report.quantiles["positive"] == pytest.approx([math.cos(math.radians(30))] * 7, abs=1e-6)
+
+
+def test_two_anchors_of_which_one_is_short_and_the_setting_to_loosen() -> None:
+    """The first anchor has four keys between the edges, the second none: all of its keys are too close."""
+    corpus = torch.cat([at(40, 50, 60, 70, 120), at(181, 182, 183)])
+    rule = CosineBand(above=0.2, below=0.9, by="anchor")
+    mined = mine_pairs(at(0, 180), at(10, 190), corpus, None, rule, negatives=4)
+    assert keys_of(mined, 0) == [0, 1, 2, 3] and keys_of(mined, 1) == [4]
+    report = mined.report
+    assert (report.short, report.wanted) == (1, 4)
+    assert report.loosen[0].startswith("CosineBand(above") and report.loosen[1] == "CosineBand(below=…)"
+    assert "1 anchors have fewer than the 4" in str(report) and "CosineBand(below=…)" in str(report)
+    assert sum(report.counts.values()) == 2 * 8 and report.counts["hard"] == 3
+
+
+def test_clusters_of_a_known_class() -> None:
+    """Four clusters of five: an oracle drops the own cluster, mined positives are of it."""
+    corpus = torch.cat([at(*(90 * c + d for d in (-4, -2, 1, 2, 4))) for c in range(4)])
+    classes, places = torch.arange(4), torch.arange(4).repeat_interleave(5)
+    anchors = at(0, 90, 180, 270)
+    mined = mine_pairs(
+        anchors, anchors, corpus, NearestKeys(k=2, weighting="uniform", start=0, ramp=0), OracleNegatives(),
+        negatives=15, labels=(classes, places),
+    )  # fmt: skip
+    for anchor in range(4):
+        pairs = mined.pairs[mined.pairs["anchor"] == anchor]
+        positives = pairs[pairs["band"] == "mined"]
+        assert sorted(positives["key"] // 5) == [anchor] * 2 and positives["weight"].tolist() == [0.25, 0.25]
+        assert sorted(pairs["key"][pairs["band"] == "potential"]) == [j for j in range(20) if j // 5 != anchor]
+    assert mined.report.counts["other"] == 4 * 3, "the rest of each own cluster"
+
+
+# --- what is returned is what select says
+
+
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from([RankBand(by="anchor"), RankBand(), CosineBand(above=-0.2), MarginBand(relative=0.9)]),
+    st.sampled_from([1, 3, 100]),
+)
+def test_it_agrees_with_select_whatever_the_block(seed: int, rule: NegativeRule, block: int) -> None:
+    g = torch.Generator().manual_seed(seed)
+    z, positive, n = (normalize(torch.randn(rows, 4, generator=g), dim=1) for rows in (7, 7, 30))
+    mined = mine_pairs(3 * z, positive, 0.5 * n, None, rule, negatives=4, block=block)
+    s = similarities(z, positive, n, torch.zeros(7, 30, dtype=torch.bool))
+    chosen = select(s, AugmentedView(), rule)
+    for anchor in range(7):
+        kept = [j for j in range(30) if chosen.negative_weight[anchor, j] > 0]
+        assert keys_of(mined, anchor) == sorted(kept, key=lambda j: -float(s.anchor_keys[anchor, j]))[:4]
+    assert mined.report.counts["hard"] == int((chosen.band == Band.HARD).sum())
+
+
+def test_a_random_pick_is_seeded_and_of_the_kept() -> None:
+    g = torch.Generator().manual_seed(0)
+    z, n = torch.randn(5, 4, generator=g), torch.randn(200, 4, generator=g)
+    rule = CosineBand(above=0.0, by="anchor")
+    draws = [mine_pairs(z, z, n, None, rule, pick="random", seed=seed).pairs for seed in (0, 0, 1)]
+    assert draws[0].equals(draws[1]) and not draws[0].equals(draws[2])
+    assert (draws[0]["cosine"] >= 0).all() and (draws[0].groupby("anchor").size() == 10).all()
+
+
+def test_arrays_lists_and_half_precision_are_taken() -> None:
+    z, n = at(0, 90), at(10, 50, 100)
+    wanted = mine_pairs(z, z, n, negatives=2).pairs
+    assert mine_pairs(z.numpy(), z.tolist(), np.asarray(n), negatives=2).pairs.equals(wanted)  # type: ignore[arg-type]
+    assert keys_of(mine_pairs(z.half(), z.half(), n.half(), negatives=2)) == [0, 1]
+
+
+# --- the faults that were reported of sentence-transformers' mine_hard_negatives
+
+
+def test_a_relative_margin_below_a_negative_score_drops_what_is_closer() -> None:
+    """#3819, #3821: s ≤ 0.9·s⁺ keeps closer keys where s⁺ is negative."""
+    anchor, positive = at(0), at(120)  # a cosine of −0.5: keys must stay below −0.55
+    mined = mine_pairs(anchor, positive, at(119, 121, 122, 124, 150), None, MarginBand(relative=0.9), negatives=5)
+    assert keys_of(mined) == [3, 4]
+
+
+def test_the_positive_is_never_a_candidate_and_never_dropped_by_its_own_rule() -> None:
+    """#3817: the positive stands in the corpus, and a margin of 0 or a rank band meets it first."""
+    corpus = at(5, 20, 40)
+    for rule in (MarginBand(margin=0.0), RankBand(drop_closest=0.0, keep_within=1.0), AllNegatives()):
+        mined = mine_pairs(at(0), at(5), corpus, None, rule, negatives=2)
+        assert keys_of(mined) == [1, 2] and mined.report.counts["own"] == 1
+    by_id = mine_pairs(at(0), at(6), corpus, negatives=2, ids=(torch.tensor([7]), torch.tensor([7, 1, 2])))
+    assert keys_of(by_id) == [1, 2], "also where it is not equal to the positive"
+
+
+def test_memory_grows_with_the_block_and_not_with_the_anchors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """#3816: no matrix of all anchors by all keys."""
+    from cltools.interop import offline
+
+    widest: list[int] = []
+    compare = offline.similarities
+
+    def counted(z: torch.Tensor, *more: Any, **named: Any) -> Similarities:
+        widest.append(len(z))
+        return compare(z, *more, **named)
+
+    monkeypatch.setattr(offline, "similarities", counted)
+    monkeypatch.setattr(offline, "PAIRS", 1000)
+    mine_pairs(torch.randn(50, 3), torch.randn(50, 3), torch.randn(100, 3), negatives=2)
+    assert max(widest) == 10 and sum(widest) == 50
+
+
+MEASURED = """
+import resource, numpy as np
+from cltools import RankBand
+from cltools.interop import mine_pairs
+z, n = (np.random.default_rng(0).standard_normal((rows, 128), dtype=np.float32) for rows in ({anchors}, 50_000))
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+before = peak()
+mine_pairs(z, z + 0.1, n, None, RankBand(0.001, 0.1, by="anchor"))
+print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+def test_memory_is_bounded_as_measured() -> None:
+    """#3816: the cosines of 4,000 anchors with 50,000 keys alone would take 763 MiB."""
+    done = [
+        subprocess.run([sys.executable, "-c", MEASURED.format(anchors=anchors)], capture_output=True, text=True)
+        for anchors in (500, 4000)
+    ]
+    few, many = (float(each.stdout) for each in done)
+    assert many < 700 and many - few < 100
+
+
+def test_a_window_of_ranks_smaller_than_what_is_asked_is_refused() -> None:
+    """#3904."""
+    with pytest.raises(ValueError, match=r"holds 3 of 30 keys, fewer than the 5 .* Raise keep_within"):
+        mine_pairs(at(0), at(1), torch.randn(30, 2), None, RankBand(drop_closest=0.1, keep_within=0.2), negatives=5)
+
+
+def test_every_candidate_of_the_corpus_is_looked_at() -> None:
+    """#3872: an approximate search returns too few; here the only key that fits is the last in rank."""
+    corpus = torch.cat([at(*np.linspace(1, 30, 500).tolist()), at(80)])
+    assert keys_of(mine_pairs(at(0), at(2), corpus, None, CosineBand(above=None, below=0.5), negatives=1)) == [500]
+
+
+@pytest.mark.parametrize(
+    "rule", [LearnedThreshold(start=0.0), DifficultAnchors(min_cosine=0.2, anchor_weight=0.3), SoftenedBand()]
+)
+def test_in_chunks_gradients_and_what_is_learned_are_those_of_the_whole(rule: NegativeRule) -> None:
+    """#3862: a loss whose chunks gave other gradients, without a word."""
+    g = torch.Generator().manual_seed(0)
+    given, positive, n = (normalize(torch.randn(rows, 8, generator=g), dim=1) for rows in (10, 10, 60))
+    ids = torch.arange(10), 100 + torch.arange(60)
+    state = rule.new_state(ids[0], torch.device("cpu"))
+    if state is not None:
+        state["threshold"].copy_(torch.linspace(-0.2, 0.6, 10))
+    found: list[tuple[torch.Tensor, torch.Tensor, Any]] = []
+    for chunk in (None, 3):
+        z, seen = given.clone().requires_grad_(), list[Selection]()
+        losses = contrastive_loss(
+            z, positive, n, AugmentedView(), rule, LossSettings(), ids=ids, state=state, chunk=chunk,
+            observe=lambda s, selection, seen=seen: seen.append(selection),
+        )  # fmt: skip
+        loss = mean_over_anchors(losses, [each.anchor_weight for each in seen])
+        measured = [each.measured for each in seen if each.measured is not None]
+        loss.backward()
+        assert z.grad is not None
+        found.append((loss.detach(), z.grad, torch.cat(measured) if measured else None))
+    (loss, gradient, learned), (again, in_chunks, in_turn) = found
+    assert torch.allclose(loss, again, atol=1e-6) and torch.allclose(gradient, in_chunks, atol=1e-6)
+    assert (learned is None) == (state is None) and (learned is None or torch.equal(learned, in_turn))
+
+
+def test_nothing_is_remembered_between_calls() -> None:
+    """#3871: a cache whose key left out what decides the embeddings."""
+    corpus = at(10, 20, 30)
+    first = keys_of(mine_pairs(at(0), at(1), corpus, negatives=1))
+    corpus.copy_(corpus.flip(0))
+    assert (first, keys_of(mine_pairs(at(0), at(1), corpus, negatives=1))) == ([0], [2])
+
+
+def test_an_anchor_without_negatives_is_counted_and_not_made_up_for() -> None:
+    """#3279: it is said how many candidates each edge dropped, and what to loosen."""
+    mined = mine_pairs(at(0, 90), at(1, 91), at(2, 3), None, MarginBand(margin=0.5), negatives=1)
+    assert keys_of(mined, 0) == [] and keys_of(mined, 1) == [1]
+    assert mined.report.short == 1 and mined.report.loosen == ("MarginBand(margin=…)",)
+
+
+# --- arguments of theirs, and what is refused
+
+
+def test_arguments_of_mine_hard_negatives() -> None:
+    assert mine_hard_negatives_arguments(RankBand(drop_closest=0.01, keep_within=0.1, by="anchor"), 1000) == {
+        "range_min": 10, "range_max": 100,
+    }  # fmt: skip
+    assert mine_hard_negatives_arguments(CosineBand(above=0.1, below=0.9, by="anchor"), 10) == {
+        "max_score": 0.9, "min_score": 0.1,
+    }  # fmt: skip
+    assert mine_hard_negatives_arguments(MarginBand(margin=0.1), 10) == {"absolute_margin": 0.1}
+    assert mine_hard_negatives_arguments(MarginBand(relative=0.95), 10) == {"relative_margin": pytest.approx(0.05)}
+    assert mine_hard_negatives_arguments(AllNegatives(), 10) == {}
+    for rule in (RankBand(), CosineBand(), MarginBand(within=0.2), OracleNegatives()):
+        with pytest.raises(ValueError, match="no arguments for"):
+            mine_hard_negatives_arguments(rule, 10)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"corpus": torch.randn(5, 3)}, "corpus has shape"),
+        ({"positives": torch.randn(2, 2)}, "1 anchors and 2 positives"),
+        ({"corpus": torch.tensor([[1.0, 0.0], [0.0, 0.0]])}, "corpus has no direction at row 1"),
+        ({"anchors": torch.tensor([[math.nan, 0.0]])}, "anchors has no direction at row 0"),
+        ({"negatives": 0}, "negatives is 0"),
+        ({"block": 0}, "block is 0"),
+        ({"negative_rule": LearnedThreshold()}, "learns while training"),
+        ({"negative_rule": OracleNegatives()}, "give labels="),
+    ],
+)
+def test_what_cannot_be_mined_is_refused_in_words(given: dict[str, object], named: str) -> None:
+    usual: dict[str, object] = {"anchors": at(0), "positives": at(1), "corpus": at(10, 20), "negatives": 1}
+    with pytest.raises(ValueError, match=named):
+        mine_pairs(**(usual | given))  # type: ignore[arg-type]

@@ -18,9 +18,12 @@ from cltools.explorer.state import Side
 from cltools.gradients import info_nce_gradients, tangential_force
 from cltools.losses import Form
 from cltools.mining import AllNegatives, AugmentedView, Band, MarginBand, NegativeRule, Selection, Similarities
+from cltools.mining.draws import Draws
 from cltools.mining.negatives import closeness
 from cltools.mining.selection import select, terms
 
+SEED = 0
+"""Of the draws on a snapshot."""
 SCORES = {
     "positive": "cosine to the positive, z'·n",
     "anchor": "cosine to the anchor, z·n",
@@ -107,8 +110,14 @@ def judge(s: Similarities, side: Side, form: Form) -> Judgement:
 
 
 def chosen(s: Similarities, side: Side) -> Selection:
-    """What a side's rules choose; rules that draw draw the same each time."""
-    draws = torch.Generator().manual_seed(0)
+    """What a side's rules choose; rules that draw draw the same for an anchor each time, whatever is judged beside it.
+
+    Args:
+        s: of any anchors, with ids.
+        side: rules and temperature.
+    """
+    assert s.ids is not None, "a snapshot's similarities have them"
+    draws = Draws(SEED, *s.ids)
     return select(s, side.positives, side.negatives, temperature=side.temperature, generator=draws)
 
 

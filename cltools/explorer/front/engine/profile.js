@@ -1,0 +1,72 @@
+// @ts-check
+/** Sums along one anchor's ranking, so that what lies between two edges is told by two differences. */
+
+/** @typedef {import("./similarities.js").Similarities} Similarities */
+/** @typedef {import("./similarities.js").Ranking} Ranking */
+/**
+ * Each array has one number more than there are keys: at r the sum over the r closest.
+ * @typedef {object} Profile
+ * @property {number} others keys that are not the anchor's own
+ * @property {Int32Array} mined how many are mined
+ * @property {Int32Array} same how many are of the anchor's class; zeros without labels
+ * @property {Int32Array} sameMined how many are both
+ * @property {Float64Array} push share of the push if every key were kept
+ * @property {Float64Array} pushMined of it that of the mined keys
+ */
+/**
+ * What a stretch of the ranking holds; own keys are not counted.
+ * @typedef {{keys: number, mined: number, same: number, sameMined: number, push: number, pushMined: number}} Stretch
+ */
+
+/**
+ * @param {Similarities} s
+ * @param {Ranking} ranking
+ * @param {Int32Array} mined places of the mined keys
+ * @param {Float32Array} plain `plainShares`
+ * @returns {Profile}
+ */
+export function profileOf(s, ranking, mined, plain) {
+  const keys = ranking.order.length;
+  const isMined = new Uint8Array(keys);
+  for (const place of mined) isMined[place] = 1;
+  const found = {
+    others: keys,
+    mined: new Int32Array(keys + 1),
+    same: new Int32Array(keys + 1),
+    sameMined: new Int32Array(keys + 1),
+    push: new Float64Array(keys + 1),
+    pushMined: new Float64Array(keys + 1),
+  };
+  for (let r = 0; r < keys; r++) {
+    const place = ranking.order[r];
+    const same = s.sameClass !== null && !s.own[place] ? s.sameClass[place] : 0;
+    found.others -= s.own[place];
+    found.mined[r + 1] = found.mined[r] + isMined[place];
+    found.same[r + 1] = found.same[r] + same;
+    found.sameMined[r + 1] = found.sameMined[r] + (same & isMined[place]);
+    found.push[r + 1] = found.push[r] + plain[place];
+    found.pushMined[r + 1] = found.pushMined[r] + (isMined[place] ? plain[place] : 0);
+  }
+  return found;
+}
+
+/**
+ * What the ranks from one to another hold.
+ * @param {Profile} profile
+ * @param {number} from so many are closer
+ * @param {number} to
+ * @returns {Stretch}
+ */
+export function stretchOf(profile, from, to) {
+  const [a, b] = [Math.min(from, profile.others), Math.min(to, profile.others)];
+  /** @param {ArrayLike<number>} sums */
+  const between = (sums) => sums[b] - sums[a];
+  return {
+    keys: b - a,
+    mined: between(profile.mined),
+    same: between(profile.same),
+    sameMined: between(profile.sameMined),
+    push: between(profile.push),
+    pushMined: between(profile.pushMined),
+  };
+}

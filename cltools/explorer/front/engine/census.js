@@ -31,8 +31,8 @@ import { rankingBy, similaritiesOf } from "./similarities.js";
  * @typedef {object} RankedAnchor
  * @property {Float32Array} ranked scores, largest first
  * @property {Uint16Array | Int32Array} same keys of the anchor's class among the r closest
- * @property {Int32Array} minedRanks ranks of the mined keys
- * @property {Uint8Array} minedSame 1 where such a key is of the anchor's class
+ * @property {number[]} minedRanks ranks of the mined keys
+ * @property {number[]} minedSame 1 where such a key is of the anchor's class
  * @property {number} others keys that are not own
  * @property {number} anchorPositive z·z'
  */
@@ -122,9 +122,10 @@ function countAnchor(counting, place) {
     return;
   }
   const mined = new Set(positiveIndex.filter((_, i) => positiveWeight[1 + i] > 0));
-  const minedRanks = Int32Array.from(order.keys()).filter((r) => mined.has(order[r]));
-  const minedSame = Uint8Array.from(minedRanks, (r) => closer[r + 1] - closer[r]);
-  const others = order.length - s.own.reduce((sum, own) => sum + own, 0);
+  const minedRanks = [];
+  for (let r = 0; r < order.length; r++) if (mined.has(order[r])) minedRanks.push(r);
+  const minedSame = minedRanks.map((r) => closer[r + 1] - closer[r]);
+  const others = keys.reduce((sum, count) => sum + count, 0);
   counting.rankings.push({ ranked, same: closer, minedRanks, minedSame, others, anchorPositive: s.anchorPositive });
 }
 

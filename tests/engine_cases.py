@@ -73,7 +73,7 @@ def snapshots() -> tuple[Snapshot, ...]:
     near = unit(generator.normal(size=(1, 8)) + 3e-4 * generator.normal(size=(36, 8)))
     plain = made(40, epochs=(5,), dim=8)
     of_36 = made(36, epochs=(5,), dim=4)
-    return (
+    found = (
         plain,
         with_vectors(of_36, *lattice),
         with_vectors(of_36, twice, twice[::-1].copy()),
@@ -82,6 +82,10 @@ def snapshots() -> tuple[Snapshot, ...]:
         made(32, epochs=(5,), groups=1, dim=8),
         made(32, epochs=(5,), labelled=False, dim=8),
     )
+    if not has(Snapshot, "thresholds"):
+        return found
+    learned = [replace(each, thresholds=thresholds(each)) for each in found[:UNLABELLED]]
+    return (*learned, *found[UNLABELLED:])
 
 
 UNLABELLED = 6
@@ -90,13 +94,14 @@ UNLABELLED = 6
 def thresholds(snapshot: Snapshot) -> ndarray:
     """What a rule might have learned: about the fifth closest key of each image."""
     ranked = np.sort(snapshot.similarities().anchor_keys.numpy(), axis=1)
-    return np.ascontiguousarray(ranked[:, -min(5, len(snapshot))]).astype(np.float32)
+    return np.ascontiguousarray(ranked[None, :, -min(5, len(snapshot))]).astype(np.float32)
 
 
 def plain_snapshot(snapshot: Snapshot) -> dict[str, Any]:
     def halves(vectors: ndarray) -> list[str]:
         return [text(epoch.astype(np.float16).view(np.uint16)) for epoch in vectors]
 
+    learned = getattr(snapshot, "thresholds", None)
     return {
         "epochs": snapshot.epochs,
         "dim": snapshot.anchors.shape[2],
@@ -106,7 +111,7 @@ def plain_snapshot(snapshot: Snapshot) -> dict[str, Any]:
         "form": snapshot.experiment.loss.form,
         "anchors": halves(snapshot.anchors),
         "keys": halves(snapshot.keys),
-        "thresholds": [text(thresholds(snapshot))],
+        "thresholds": None if learned is None else [text(epoch) for epoch in learned],
     }
 
 
@@ -118,7 +123,7 @@ def numbers(found: str, kind: Any, rows: int) -> ndarray:
     return np.frombuffer(base64.b64decode(found), kind).reshape(rows, -1)
 
 
-def random_negatives(draw: np.random.Generator, name: str, score: float) -> dict[str, Any]:
+def random_negatives(draw: np.random.Generator, name: str, score: float, form: str | None) -> dict[str, Any]:
     """Settings of a rule, anywhere in their range; `score` is one that a key has, where an edge decides about it."""
     two = [float(each) for each in np.sort(draw.uniform(0, 1, 2)).round(3)]
     share, two = round(float(draw.uniform(0.001, 1)), 3), [min(two[0], 0.999), min(two[1] + 0.001, 1.0)]
@@ -137,7 +142,7 @@ def random_negatives(draw: np.random.Generator, name: str, score: float) -> dict
             above, below = max(-1.0, above - float(draw.uniform(0.01, 0.5))), above
         return {"above": above, "below": below, "rescale": bool(draw.random() < 0.5)}
     if name == "MarginBand":
-        top = {"margin": -cosine} if draw.random() < 0.5 else {"relative": round(float(draw.uniform(0, 1.5)), 2)}
+        top = {"margin": -cosine} if form == "margin" else {"relative": round(float(draw.uniform(0, 1.5)), 2)}
         return top | {"within": None if draw.random() < 0.3 else round(float(draw.uniform(0.05, 1)), 2)}
     if name == "SoftenedBand":
         margin = float(draw.choice([0.0, 0.1, 0.5, 4.0]))
@@ -188,7 +193,9 @@ def has(kind: type, name: str) -> bool:
 
 
 def choices(kind: type) -> list[str | None]:
-    """What its `by` may be."""
+    """What its `by` may be; of margins, the form of the upper edge."""
+    if kind.__name__ == "MarginBand":
+        return ["margin", "relative"]
     known = {"RankBand": ["positive", "anchor", "force"], "NearestKeys": ["positive", "anchor", "either"]}
     known["CancelFalseNegatives"] = known["NearestKeys"]
     return [*known.get(kind.__name__, ["positive", "anchor"])] if has(kind, "by") else [None]
@@ -210,7 +217,7 @@ def cases() -> tuple[Case, ...]:
     for i in range(STATES):
         (name, by), (mining, mined_by, k) = negatives[i % len(negatives)], positives[(i // 3) % len(positives)]
         place = int(draw.integers(len(snapshots())))
-        if place == UNLABELLED and (name.startswith("Oracle") or mining.startswith("Oracle")):
+        if place == UNLABELLED and (name.startswith(("Oracle", "Learned")) or mining.startswith("Oracle")):
             place = 0
         snapshot = snapshots()[place]
         anchors = draw.choice(len(snapshot), ANCHORS, replace=False)
@@ -219,7 +226,7 @@ def cases() -> tuple[Case, ...]:
         score = float(s.anchor_keys[anchors[0], key] if by == "anchor" else s.positive_keys[anchors[0], key])
         if name == "MarginBand":
             score = float(s.anchor_keys[anchors[0], key] - s.anchor_positive[anchors[0]])
-        settings = random_negatives(draw, name, score) | ({} if by is None else {"by": by})
+        settings = random_negatives(draw, name, score, by) | ({"by": by} if has(NEGATIVES[name], "by") else {})
         near = float(s.positive_keys[anchors[0]].sort().values[-3])
         mine = random_positives(draw, mining, k, near) | ({} if mined_by is None else {"by": mined_by})
         temperature = float(draw.choice([0.05, 0.1, 0.2, 0.5, 1.0]))
@@ -242,7 +249,7 @@ def similarities_of(case: Case) -> Similarities:
 
 def chosen(case: Case, s: Similarities) -> Selection:
     snapshot, side = snapshots()[case.snapshot], case.side
-    state = {"ids": torch.from_numpy(snapshot.ids), "threshold": torch.from_numpy(thresholds(snapshot))}
+    state = snapshot.rule_state() if has(Snapshot, "thresholds") else None
     assert s.ids is not None
     draws = Draws(SEED, *s.ids)
     return select(

@@ -18,7 +18,7 @@ import { remembered } from "./similarities.js";
  */
 
 /** @param {number} x */
-const sigmoid = (x) => (x >= 0 ? 1 / (1 + Math.exp(-x)) : 1 - 1 / (1 + Math.exp(x)));
+const sigmoid = (x) => (x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x)));
 
 /**
  * Log Σ w·e^{scale·x}, and each term's share of the sum; −∞ and zeros without weight.

@@ -35,7 +35,7 @@ import { orderByScore, rankedScores } from "./order.js";
  * @property {number} anchorPositive z·z'
  * @property {Uint8Array} own 1 where the key comes from the anchor's own image
  * @property {Uint8Array | null} sameClass null where labels are missing
- * @property {number | null} threshold learned of the anchor's image; null where none was
+ * @property {number | null} threshold learned of the anchor's image, ∞ where none was; null without a state
  * @property {Float32Array} anchor z
  * @property {Float32Array} keys n, one after the other
  * @property {Map<string, any>} memo what was computed of it already
@@ -137,7 +137,7 @@ export function similaritiesOf(snapshot, epoch, place) {
     anchorPositive: cosinesWithKeys(anchors, start, keys.subarray(start, start + dim), dim)[0],
     own,
     sameClass: snapshot.labelled ? marksOf(labels, labels[place]) : null,
-    threshold: thresholds && Number.isFinite(thresholds[place]) ? thresholds[place] : null,
+    threshold: thresholds ? thresholds[place] : null,
     anchor: anchors.subarray(start, start + dim),
     keys,
     memo: new Map(),

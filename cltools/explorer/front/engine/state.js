@@ -160,6 +160,10 @@ export function checkState(state, snapshots) {
     if (!snapshot.epochs.includes(side.epoch)) {
       throw new EngineError(`This snapshot has no epoch ${side.epoch}; it has ${snapshot.epochs.join(", ")}.`);
     }
+    const { thresholds } = snapshot.embeddings[snapshot.epochs.indexOf(side.epoch)];
+    if (side.negatives.rule === "LearnedThreshold" && thresholds === null) {
+      throw new EngineError("LearnedThreshold learns while training, and this snapshot holds nothing that it learned.");
+    }
     if (!(side.temperature > 0)) throw new EngineError(`The temperature is ${side.temperature}; it must be above 0.`);
   }
   const unlabelled = whyUnlabelled(first);

@@ -31,10 +31,12 @@ from cltools.errors import CltoolsError
 from cltools.explorer import edges as python_edges
 from cltools.explorer.front.bundle import bundle
 from cltools.explorer.judgement import difference, judge
-from cltools.explorer.state import State, check
+from cltools.explorer.session import Session
+from cltools.explorer.state import Side, State, check
 from cltools.explorer.view import DOUBT
-from cltools.mining import Band, NegativeRule
+from cltools.mining import Band, NearestKeys, NegativeRule, RankBand
 from cltools.mining.draws import Draws
+from cltools.snapshot import Snapshot
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +177,29 @@ OF_NEAREST_KEYS: list[dict[str, Any]] = [
 ]
 
 
+CONTROLS: list[list[Any]] = [
+    ["closest", 3], ["rule", "CosineBand"], ["by", "anchor"], ["closest", 0.4], ["rule", "MarginBand"], ["beyond", -1],
+    ["rule", "RankBand"], ["by", "force"], ["band", 5, 20], ["rule", "MarginBand"], ["rule", "AllNegatives"],
+    ["rule", "RingNegatives"], ["rule", "RankBand"], ["beyond", 4], ["by", "anchor"], ["rule", "CosineBand"],
+]  # fmt: skip
+
+
+def test_controls_do_what_they_do_in_python(others: Any) -> None:
+    session = Session(snapshots()[0], first(snapshots()[0]))
+    for (name, *values), rule in zip(CONTROLS, others["controls"][1], strict=True):
+        session._rules.clear()  # the engine takes a rule at its defaults; what it was before is for the page to know
+        session.set({name: values[0] if len(values) == 1 else values})
+        known = to_plain(session.state.side.negatives)
+        assert {k: v for k, v in rule.items() if (known["rule"], k) not in NEWER} == pytest.approx(
+            known, nan_ok=True
+        ), name
+
+
+def first(snapshot: Snapshot) -> State:
+    """Where these walks begin."""
+    return State(int(snapshot.ids[11]), Side(NearestKeys(k=3).at(1.0), RankBand(0.05, 0.5), 0.2, 5))
+
+
 def lines() -> list[str]:
     """States, and what is wrong with some."""
     good = [
@@ -262,6 +287,8 @@ def other_jobs() -> dict[str, dict[str, Any]]:
         anchors, columns = [0, 7, 2**31, 2**32 + 5, 2**52 + 3, -4], [0, 1, 41, 2**31 + 1, 2**40 + 9, -1]
         found[f"draws {i}"] = {"job": "draws", "seed": seed, "stream": i, "anchors": anchors, "columns": columns}
     oracle = plain | {"negatives": {"rule": "OracleNegatives"}}
+    beginning = to_plain(first(snapshots()[0]).a)
+    found["controls"] = {"job": "controls", "snapshot": 0, "place": 11, "side": beginning, "moves": CONTROLS}
     return found | {
         "fields": {"job": "fields"},
         "halves": {"job": "halves"},

@@ -13,6 +13,7 @@ export { borderKeys, evenlySpaced, keysOfBand, SHOWN_BANDS } from "./groups.js";
 export { binsOf, countsByBand, countsByEdges } from "./histogram.js";
 export { shareOf, wilson } from "./intervals.js";
 export { judge, judgeRecorded, pushCurve, summaryOf } from "./judgement.js";
+export { edgesNow, rankedOtherwise, withEdge, withEdges, withNegatives } from "./moves.js";
 export { NEGATIVE_RULES, rankedBy } from "./negatives.js";
 export { countAtLeast, orderByScore } from "./order.js";
 export { POSITIVE_RULES } from "./positives.js";

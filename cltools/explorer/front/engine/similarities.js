@@ -144,6 +144,9 @@ export function similaritiesOf(snapshot, epoch, place) {
   };
 }
 
+/** Things remembered of one anchor; the oldest is forgotten first, as a temperature that is dragged makes many. */
+const REMEMBERED = 32;
+
 /**
  * What was made of these similarities under a name before, else what is made now.
  * @template T
@@ -153,8 +156,14 @@ export function similaritiesOf(snapshot, epoch, place) {
  * @returns {T}
  */
 export function remembered(s, name, make) {
-  if (!s.memo.has(name)) s.memo.set(name, make());
-  return s.memo.get(name);
+  if (s.memo.has(name)) return s.memo.get(name);
+  const made = make();
+  for (const oldest of s.memo.keys()) {
+    if (s.memo.size < REMEMBERED) break;
+    s.memo.delete(oldest);
+  }
+  s.memo.set(name, made);
+  return made;
 }
 
 /**

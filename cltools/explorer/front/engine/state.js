@@ -117,7 +117,7 @@ export function parseState(text) {
     b: found.b === null ? null : completeSide(found.b, "state.b"),
   });
   if (state.b === null && (state.active === "B" || state.colour === "difference")) {
-    throw new EngineError("There is no side B: set compare=True first, which sets a copy of side A beside it.");
+    throw new EngineError("There is no side B to show or to move.");
   }
   return state;
 }
@@ -169,7 +169,7 @@ export function checkState(state, snapshots) {
   const unlabelled = whyUnlabelled(first);
   if (unlabelled && (state.truth || state.colour === "class")) throw new EngineError(unlabelled);
   if (state.colour === "class" && !state.truth) {
-    throw new EngineError("Classes are hidden: set truth=True first, which shows them.");
+    throw new EngineError("Classes are hidden; show them before they colour the map.");
   }
 }
 

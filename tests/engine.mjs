@@ -137,6 +137,8 @@ const jobs = {
     return { push: [...j.push()], summary: engine.summaryOf(j) };
   },
 
+  shuffled: (engine, known, { snapshot }) => [...engine.shuffledPlaces(known[snapshot])],
+
   fields(engine) {
     const defaults = (rules) =>
       Object.fromEntries(

@@ -291,6 +291,7 @@ def other_jobs() -> dict[str, dict[str, Any]]:
     found["controls"] = {"job": "controls", "snapshot": 0, "place": 11, "side": beginning, "moves": CONTROLS}
     return found | {
         "fields": {"job": "fields"},
+        "shuffled": {"job": "shuffled", "snapshot": 0},
         "halves": {"job": "halves"},
         "unknown oracle": {"job": "unknown", "snapshot": UNLABELLED, "side": oracle},
         "known oracle": {"job": "unknown", "snapshot": 0, "side": oracle},
@@ -327,6 +328,11 @@ def test_draws_are_the_same_hash(others: Any) -> None:
         anchors, columns = (torch.tensor(job[name]) for name in ("anchors", "columns"))
         drawn = Draws(job["seed"], anchors, columns).uniform(columns, job["stream"])
         assert answer == drawn.tolist()
+
+
+def test_anchors_are_sampled_in_an_order_that_is_no_order(others: Any) -> None:
+    places = others["shuffled"][1]
+    assert sorted(places) == list(range(40)) and abs(np.corrcoef(places, range(40))[0, 1]) < 0.4
 
 
 def test_halves_are_unpacked_as_numpy_does(others: Any) -> None:

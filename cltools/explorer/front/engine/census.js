@@ -2,8 +2,10 @@
 /** What a choice does to all anchors of a snapshot, counted a few anchors at a time; after `explorer/census.py`. */
 
 import { BAND, BANDS, rankCount, ranksOfCut } from "./bands.js";
+import { drawsOf } from "./draws.js";
 import { nothingCounted, shareOf } from "./intervals.js";
 import { cutOf, NEGATIVE_RULES, rankedBy } from "./negatives.js";
+import { orderByScore } from "./order.js";
 import { select } from "./select.js";
 import { rankingBy, similaritiesOf } from "./similarities.js";
 
@@ -54,8 +56,21 @@ import { rankingBy, similaritiesOf } from "./similarities.js";
 /** Ends of the bins of ranks, as shares of the keys; those of `cltools.evaluation.diagnosis`. */
 export const RANK_SHARES = Object.freeze([0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]);
 
+/** Stream of draws that are no rule's. */
+const SHUFFLE_STREAM = 1000;
+
 /** Pairs of an anchor and a key whose ranking is kept: some 100 MB. */
 const KEPT_PAIRS = 2 ** 24;
+
+/**
+ * All places in an order that looks random and is always the same: the first thousand are a sample of all.
+ * @param {Snapshot} snapshot
+ * @returns {Int32Array}
+ */
+export function shuffledPlaces({ ids }) {
+  const draw = drawsOf(0, SHUFFLE_STREAM);
+  return orderByScore(Float32Array.from(ids, draw), new Uint8Array(ids.length));
+}
 
 /**
  * Begin to count.

@@ -368,7 +368,8 @@ function falseShareFault(rule) {
  * @returns {By}
  */
 export function rankedBy(rule) {
-  return NEGATIVE_RULES[rule.rule]?.by?.(rule) ?? "anchor";
+  if (Object.hasOwn(NEGATIVE_RULES, rule.rule)) return NEGATIVE_RULES[rule.rule].by?.(rule) ?? "anchor";
+  return rule.by === "positive" || rule.by === "either" ? rule.by : "anchor"; // of a rule that only Python knows
 }
 
 /**

@@ -7,7 +7,7 @@ import pytest
 import torch
 from snapshots import made
 
-from cltools.explorer.judgement import chosen, judge, one_thread
+from cltools.explorer.judgement import SEED, chosen, judge, one_thread
 from cltools.explorer.state import Side
 from cltools.losses import info_nce
 from cltools.mining import (
@@ -29,6 +29,7 @@ from cltools.mining import (
     select,
     terms,
 )
+from cltools.mining.draws import Draws
 
 RULES: list[NegativeRule] = [
     AllNegatives(),
@@ -62,7 +63,8 @@ def test_bands_are_those_of_select(rule: NegativeRule) -> None:
     snapshot = made()
     s = snapshot.similarities(torch.tensor([11]))
     j = judge(s, side(rule), "sep")
-    draws = torch.Generator().manual_seed(0)
+    assert s.ids is not None
+    draws = Draws(SEED, *s.ids)
     expected = select(s, NearestKeys(min_weight="mean").at(1), rule, temperature=0.2, generator=draws)
     assert np.array_equal(j.band, expected.band[0].numpy())
     assert torch.equal(j.selection.negative_weight, expected.negative_weight)

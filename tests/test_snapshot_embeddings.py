@@ -54,7 +54,7 @@ def test_another_view_becomes_the_keys() -> None:
     snapshot = taken(z, other)
     s = snapshot.similarities()
     cosine = [float(a @ b / np.sqrt((a @ a) * (b @ b))) for a, b in zip(z, other, strict=True)]
-    assert s.anchor_positive.numpy() == pytest.approx(cosine, abs=1e-6)
+    assert s.anchor_positive.numpy() == pytest.approx(cosine, abs=1e-3)  # float16 holds three digits
     assert torch.equal(s.own, torch.eye(40, dtype=torch.bool))
     assert taken(z).similarities().anchor_positive.numpy() == pytest.approx(1, abs=1e-6)
 

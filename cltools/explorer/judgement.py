@@ -19,10 +19,13 @@ from cltools.gradients import info_nce_gradients, tangential_force
 from cltools.losses import Form
 from cltools.mining import AllNegatives, AugmentedView, MarginBand, NegativeRule, Selection, Similarities
 from cltools.mining.bands import KEPT
+from cltools.mining.draws import Draws
 from cltools.mining.negatives import closeness
 from cltools.mining.rules import State as LearnedState
 from cltools.mining.selection import select, terms
 
+SEED = 0
+"""Of the draws on a snapshot."""
 SCORES = {
     "positive": "cosine to the positive, z'·n",
     "anchor": "cosine to the anchor, z·n",
@@ -110,8 +113,15 @@ def judge(s: Similarities, side: Side, form: Form, learned: LearnedState | None 
 
 
 def chosen(s: Similarities, side: Side, learned: LearnedState | None = None) -> Selection:
-    """What a side's rules choose; rules that draw draw the same each time."""
-    draws = torch.Generator().manual_seed(0)
+    """What a side's rules choose; rules that draw draw the same for an anchor each time, whatever is judged beside it.
+
+    Args:
+        s: of any anchors, with ids.
+        side: rules and temperature.
+        learned: state of a rule that learns.
+    """
+    assert s.ids is not None, "a snapshot's similarities have them"
+    draws = Draws(SEED, *s.ids)
     return select(s, side.positives, side.negatives, temperature=side.temperature, generator=draws, state=learned)
 
 

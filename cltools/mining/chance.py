@@ -6,12 +6,12 @@ Legend: B anchors, K keys.
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from jaxtyping import Int8
 from torch import Tensor
 
 from cltools.errors import CltoolsError
 from cltools.mining.bands import other_codes, rank_count, rank_edges
+from cltools.mining.draws import uniform_per_key
 from cltools.mining.rules import Context, NegativeRule
 from cltools.mining.schedule import Moving, Rescalable, check_anneal
 from cltools.mining.similarities import Similarities
@@ -42,6 +42,6 @@ class RandomNegatives(Moving, Rescalable, NegativeRule):
 
     def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
         """POTENTIAL for the drawn, OTHER for the rest."""
-        draw = torch.rand(s.own.shape, generator=context.generator, device=s.own.device)
+        draw = uniform_per_key(s.own, context.generator)
         (edge,) = rank_edges(draw, s.own, (rank_count(self.share, draw.shape[1]),))
         return other_codes(draw < edge)

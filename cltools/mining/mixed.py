@@ -4,12 +4,14 @@ Legend: B anchors, K keys, S synthetic negatives, H the hardest keys, d embeddin
 """
 
 from dataclasses import dataclass, replace
+from itertools import count as count_up
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from cltools.mining.draws import closest, uniform_columns
 from cltools.mining.negatives import AllNegatives
 from cltools.mining.rules import READS_NOTHING, Context, check_count, check_share
 from cltools.mining.similarities import Similarities
@@ -61,15 +63,16 @@ class MixedNegatives(AllNegatives):
         assert s.vectors is not None, "declared in reads, which select checks"
         z, keys = (vectors.detach() for vectors in s.vectors)
         score = s.anchor_keys.detach().masked_fill(~kept, -torch.inf)
-        closest = score.topk(min(self.hardest, score.shape[1]), dim=1).indices  # [B, H], kept ones first
-        count = kept.sum(1, keepdim=True).clamp_max(closest.shape[1])
+        _, hardest = closest(score, min(self.hardest, score.shape[1]), context.generator)  # [B, H], kept ones first
+        count = kept.sum(1, keepdim=True).clamp_max(hardest.shape[1])
+        streams = count_up(1)
 
         def uniform(columns: int) -> Tensor:
-            return torch.rand(len(z), columns, device=z.device, generator=context.generator)
+            return uniform_columns(z, columns, context.generator, next(streams))
 
         def drawn(columns: int) -> Tensor:
             place = (uniform(columns) * count).long().clamp_max((count - 1).clamp_min(0))
-            return keys[closest.gather(1, place)]  # [B, columns, d]
+            return keys[hardest.gather(1, place)]  # [B, columns, d]
 
         a = uniform(self.pairs)[:, :, None]
         b = uniform(self.with_anchor)[:, :, None] / 2

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cltools.errors import CltoolsError
 from cltools.mining.bands import other_codes
+from cltools.mining.draws import closest, uniform_per_key
 from cltools.mining.negatives import closeness
 from cltools.mining.positives import with_augmented_view
 from cltools.mining.rules import Context, Mined, NegativeRule, PositiveRule, check_choice, check_share
@@ -39,7 +40,7 @@ class OracleNegatives(Rescalable, NegativeRule):
         assert s.same_class is not None, "declared in reads, which select checks"
         if self.share == 1:
             return other_codes(s.same_class)
-        draw = torch.rand(s.own.shape, generator=context.generator, device=s.own.device)
+        draw = uniform_per_key(s.own, context.generator)
         return other_codes(s.same_class & (draw < self.share))
 
 
@@ -95,7 +96,7 @@ class OraclePositives(PositiveRule):
         for how, among, n in ((self.right, s.same_class, count), (self.wrong, ~s.same_class, self.k - count)):
             if n:
                 score = self._score(s, context, how).masked_fill(~among | s.own, -torch.inf)
-                best, index = score.topk(min(n, keys), dim=1)
+                best, index = closest(score, min(n, keys), context.generator)
                 taken.scatter_add_(1, index, (best > -torch.inf).float())
         weight, index = taken.topk(min(self.k, keys), dim=1)  # no key twice, whatever filled up a kind
         return with_augmented_view(index, _alike(weight), self.augmented_share)
@@ -104,7 +105,7 @@ class OraclePositives(PositiveRule):
         """By what keys of a kind are taken, the largest first."""
         if how == "nearest":
             return closeness(s, "positive")
-        return torch.rand(s.own.shape, generator=context.generator, device=s.own.device)
+        return uniform_per_key(s.own, context.generator)
 
 
 def _alike(taken: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:

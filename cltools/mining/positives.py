@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from cltools.errors import CltoolsError
+from cltools.mining.draws import closest, uniform_per_candidate
 from cltools.mining.negatives import closeness
 from cltools.mining.rules import READS_NOTHING, Context, Mined, PositiveRule, check_choice, check_count, check_share
 from cltools.mining.similarities import Similarities, own_last
@@ -187,15 +188,15 @@ def candidates(
     keys = score.shape[1]
     score = own_last(score, own)
     if skip:
-        score, index = (each[:, skip:] for each in score.topk(min(skip + k, keys), dim=1))
+        score, index = (each[:, skip:] for each in closest(score, min(skip + k, keys), generator))
     elif k >= keys:
         index = torch.arange(keys, device=score.device).expand(len(score), keys)
     else:
-        score, index = score.topk(k, dim=1, sorted=False)
+        score, index = closest(score, k, generator, ordered=False)
     if pick is not None and pick < index.shape[1]:
-        draw = torch.rand(score.shape, generator=generator, device=score.device)
+        draw = uniform_per_candidate(index, generator)
         # own keys are drawn last, so that they never take the place of a candidate
-        column = draw.masked_fill(score == -torch.inf, -1.0).topk(pick, dim=1).indices
+        _, column = closest(draw.masked_fill(score == -torch.inf, -1.0), pick, generator)
         index, score = index.gather(1, column), score.gather(1, column)
     return index, score
 

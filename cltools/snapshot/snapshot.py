@@ -5,6 +5,7 @@ Legend: E epochs, M maps, N images, d embedding.
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from cltools.config import Experiment
 from cltools.errors import CltoolsError
 from cltools.files import replacing
-from cltools.mining import Similarities, similarities
+from cltools.mining import Similarities
 from cltools.mining.rules import State
 
 FORMAT, VERSION = "cltools snapshot", 1
@@ -91,21 +92,26 @@ class Snapshot:
     def similarities(self, rows: Tensor | None = None, *, epoch: int = -1) -> Similarities:
         """What rules read of these anchors (all by default), with the snapshot's keys as queue.
 
+        Embeddings count as a file and the explorer's page hold them, in float16, made unit vectors again. Cosines are
+        summed in float64: rounded to float32 they are the same here and on the page, for one anchor and for many, and
+        of two equal keys.
+
         Args:
             rows: int64, places of the anchors.
             epoch: place in `epochs`, not its number.
         """
         places = torch.arange(len(self)) if rows is None else rows
-        z, keys = torch.from_numpy(self.anchors[epoch])[places], torch.from_numpy(self.keys[epoch])
+        anchors, keys = self._held(epoch)
+        z, positive = anchors[places], keys[places]
         labels, ids = torch.from_numpy(self.labels), torch.from_numpy(self.ids)
-        return similarities(
-            z,
-            keys[places],
-            keys,
-            places[:, None] == torch.arange(len(self)),
+        return Similarities(
+            anchor_keys=(z @ keys.T).float(),
+            positive_keys=(positive @ keys.T).float(),
+            anchor_positive=(z * positive).sum(1).float(),
+            own=places[:, None] == torch.arange(len(self)),
             same_class=labels[places][:, None] == labels if self.labelled else None,
+            vectors=(z.float(), keys.float()),
             ids=(ids[places], ids),
-            check=False,  # their length is 1 by `_unit`
         )
 
     def rule_state(self, epoch: int = -1) -> State | None:
@@ -114,6 +120,17 @@ class Snapshot:
             return None
         ids, order = torch.from_numpy(self.ids).sort()
         return {"ids": ids, "threshold": torch.from_numpy(self.thresholds[epoch])[order]}
+
+    def _held(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """The unit vectors of an epoch that float16 holds, in float64."""
+        if epoch not in self._epochs_held:
+            z, keys = (_unit(each[epoch].astype(np.float16)) for each in (self.anchors, self.keys))
+            self._epochs_held[epoch] = torch.from_numpy(z).double(), torch.from_numpy(keys).double()
+        return self._epochs_held[epoch]
+
+    @cached_property
+    def _epochs_held(self) -> dict[int, tuple[Tensor, Tensor]]:
+        return {}
 
     def save(self, path: str | Path) -> None:
         """Write one `.npz`, embeddings in float16; the file is replaced whole."""
@@ -143,15 +160,16 @@ class Snapshot:
             raise CltoolsError(f"{path} cannot be read: {error} data/convert.py converts those of 0.1.") from error
         known: dict[str, Any] = {name: arrays.get(name) for name in ARRAYS}
         known |= {name: tuple(value) if isinstance(value := about[name], list) else value for name in ABOUT}
-        known |= {name: _unit(arrays[name].astype(np.float32)) for name in ("anchors", "keys")}
+        known |= {name: _unit(arrays[name]) for name in ("anchors", "keys")}
         known |= {"kept": arrays["kept"].astype(np.float32), "sprite": arrays["sprite"].tobytes()}
         return cls(experiment=experiment, **known)
 
 
 def _unit(vectors: ndarray) -> ndarray:
-    """Length 1 again, after float16."""
-    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.asarray(vectors / np.maximum(length, np.finfo(np.float32).tiny), dtype=np.float32)
+    """Length 1 again, after float16; in float64 up to the end, as the explorer's page does."""
+    exact = vectors.astype(np.float64)
+    length = np.sqrt((exact * exact).sum(-1, keepdims=True))
+    return np.asarray(exact / np.maximum(length, np.finfo(np.float32).tiny), dtype=np.float32)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, ndarray]]:

@@ -1,0 +1,45 @@
+"""The page's modules joined into one classic script, which runs where modules cannot: from a file, in a blob worker."""
+
+import re
+from pathlib import Path
+
+FROM = re.compile(r'^(?:import|export) \{([^}]*)\} from "([^"]+)";\n', re.MULTILINE)
+EXPORTED = re.compile(r"^export (?=(?:async )?(?:function\*?|class|const|let) (\w+))", re.MULTILINE)
+DEFINED = re.compile(r"^(?:async )?(?:function\*?|class|const|let) (\w+)", re.MULTILINE)
+COMMENT = re.compile(r"^ *(?:/\*\*.*?\*/|// @ts-check)\n", re.MULTILINE | re.DOTALL)
+LEFT = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
+
+
+def bundle(entry: Path, name: str) -> str:
+    """A script that defines `name`, an object of all that the entry module exports.
+
+    Modules stand in one function, in the order of their imports, stripped of `import`, `export` and comments on types.
+
+    Raises:
+        ValueError: two modules define one name; they import each other in a circle; or an import or export is of
+            another form than `import { a } from "./b.js";`, `export { a } from "./b.js";` and `export function a`.
+    """
+    bodies: dict[Path, str] = {}
+    owner: dict[str, str] = {}
+
+    def visit(path: Path, above: tuple[Path, ...]) -> list[str]:
+        if path in above:
+            raise ValueError(f"{path.name} and {above[-1].name} import each other.")
+        text = path.read_text(encoding="utf-8")
+        given = EXPORTED.findall(text)
+        for names, source in FROM.findall(text):
+            target = (path.parent / source).resolve()
+            if target not in bodies:
+                visit(target, (*above, path))
+            given += [each.strip() for each in names.split(",") if each.strip()]
+        body = EXPORTED.sub("", FROM.sub("", COMMENT.sub("", text)))
+        if left := LEFT.search(body) or re.search(r"\w+ as \w+", ",".join(given)):
+            raise ValueError(f"{path.name}: {left[0]!r} is a form of import or export that is not joined.")
+        for defined in DEFINED.findall(body):
+            if owner.setdefault(defined, path.name) != path.name:
+                raise ValueError(f"{path.name} and {owner[defined]} both define {defined}; rename one.")
+        bodies[path] = body
+        return given
+
+    given = ", ".join(dict.fromkeys(visit(entry.resolve(), ())))
+    return f'var {name} = (() => {{\n"use strict";\n{"".join(bodies.values())}return {{ {given} }};\n}})();\n'

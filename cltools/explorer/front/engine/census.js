@@ -1,0 +1,247 @@
+// @ts-check
+/** What a choice does to all anchors of a snapshot, counted a few anchors at a time; after `explorer/census.py`. */
+
+import { BAND, BANDS, rankCount, ranksOfCut } from "./bands.js";
+import { drawsOf } from "./draws.js";
+import { nothingCounted, shareOf } from "./intervals.js";
+import { cutOf, NEGATIVE_RULES, rankedBy } from "./negatives.js";
+import { orderByScore } from "./order.js";
+import { select } from "./select.js";
+import { rankingBy, similaritiesOf } from "./similarities.js";
+
+/** @typedef {import("./similarities.js").Snapshot} Snapshot */
+/** @typedef {import("./judgement.js").Side} Side */
+/** @typedef {import("./intervals.js").Share} Share */
+/**
+ * Shares over the anchors counted so far, with 95 % intervals; those that need labels are of nothing without them.
+ * @typedef {object} Census
+ * @property {number} anchors how many were counted
+ * @property {number} of how many there are
+ * @property {number} mined mined keys per anchor
+ * @property {Share} suspected HARD among all keys that are not own
+ * @property {Share} kept POTENTIAL and SOFTENED among them
+ * @property {Share} false same class among the kept: false negatives
+ * @property {Share} baseRate same class among all keys that are not own
+ * @property {Share} recall not kept among the keys of the anchor's class; a choice by chance has 1 − kept
+ * @property {Share[]} sameByBand same class among the keys of each code of `BAND`
+ * @property {Share[]} shareByBand keys of each code among all that are not own
+ * @property {number[]} ranks ends of bins of ranks
+ * @property {Share[]} byRank same class in each bin, closest first
+ */
+/**
+ * What is kept of an anchor, so that moving an edge needs no ranking.
+ * @typedef {object} RankedAnchor
+ * @property {Float32Array} ranked scores, largest first
+ * @property {Uint16Array | Int32Array} same keys of the anchor's class among the r closest
+ * @property {number[]} minedRanks ranks of the mined keys
+ * @property {number[]} minedSame 1 where such a key is of the anchor's class
+ * @property {number} others keys that are not own
+ * @property {number} anchorPositive z·z'
+ */
+/**
+ * A count under way.
+ * @typedef {object} Counting
+ * @property {Snapshot} snapshot
+ * @property {Side} side
+ * @property {ArrayLike<number>} places of the anchors, in the order in which they are counted
+ * @property {number} done how many are counted
+ * @property {number} budget pairs whose ranking may be kept
+ * @property {(RankedAnchor | null)[]} rankings of the anchors counted, where they are kept
+ * @property {Int32Array[]} keys of each code, for each anchor counted
+ * @property {Int32Array[]} same of them of the anchor's class
+ * @property {number[]} ranks ends of bins of ranks
+ * @property {Int32Array[]} sameByRank in each bin
+ */
+
+/** Ends of the bins of ranks, as shares of the keys; those of `cltools.evaluation.diagnosis`. */
+export const RANK_SHARES = Object.freeze([0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]);
+
+/** Stream of draws that are no rule's. */
+const SHUFFLE_STREAM = 1000;
+
+/** Pairs of an anchor and a key whose ranking is kept: a thousand anchors of 20,000 keys, in 120 MB. */
+const KEPT_PAIRS = 20_000_000;
+
+/**
+ * All places in an order that looks random and is always the same: the first thousand are a sample of all.
+ * @param {Snapshot} snapshot
+ * @returns {Int32Array}
+ */
+export function shuffledPlaces({ ids }) {
+  const draw = drawsOf(0, SHUFFLE_STREAM);
+  return orderByScore(Float32Array.from(ids, draw), new Uint8Array(ids.length));
+}
+
+/**
+ * Begin to count.
+ * @param {Snapshot} snapshot
+ * @param {Side} side
+ * @param {{places?: ArrayLike<number>, budget?: number}} [options] which anchors, all by default, and how many pairs
+ *   may be kept for moves of an edge
+ * @returns {Counting}
+ */
+export function startCensus(snapshot, side, { places, budget = KEPT_PAIRS } = {}) {
+  const keys = snapshot.ids.length;
+  const ranks = [...new Set(RANK_SHARES.map((share) => rankCount(share, keys)))];
+  return {
+    snapshot,
+    side,
+    places: places ?? snapshot.ids.map((_, i) => i),
+    done: 0,
+    budget,
+    rankings: [],
+    keys: [],
+    same: [],
+    ranks,
+    sameByRank: [],
+  };
+}
+
+/**
+ * Count more anchors; a worker calls it until all are counted, and answers between.
+ * @param {Counting} counting
+ * @param {number} anchors at most so many
+ * @returns {boolean} whether all are counted
+ */
+export function countMore(counting, anchors) {
+  const last = Math.min(counting.places.length, counting.done + anchors);
+  for (; counting.done < last; counting.done++) countAnchor(counting, counting.places[counting.done]);
+  return counting.done === counting.places.length;
+}
+
+/**
+ * Count an anchor.
+ * @param {Counting} counting
+ * @param {number} place
+ */
+function countAnchor(counting, place) {
+  const { snapshot, side, ranks } = counting;
+  const s = similaritiesOf(snapshot, snapshot.epochs.indexOf(side.epoch), place);
+  const { band, positiveIndex, positiveWeight } = select(s, side.positives, side.negatives, side.temperature);
+  const { order, ranked } = rankingBy(s, rankedBy(side.negatives), side.temperature);
+  const [keys, same] = [new Int32Array(BANDS), new Int32Array(BANDS)];
+  const closer = order.length < 65536 ? new Uint16Array(order.length + 1) : new Int32Array(order.length + 1);
+  for (let r = 0; r < order.length; r++) {
+    const key = order[r];
+    const isSame = s.sameClass !== null && !s.own[key] ? s.sameClass[key] : 0;
+    closer[r + 1] = closer[r] + isSame;
+    if (s.own[key]) continue;
+    keys[band[key]]++;
+    same[band[key]] += isSame;
+  }
+  counting.keys.push(keys);
+  counting.same.push(same);
+  counting.sameByRank.push(Int32Array.from(ranks.slice(1), (end, i) => closer[end] - closer[ranks[i]]));
+  if ((counting.done + 1) * order.length > counting.budget) {
+    counting.rankings.push(null);
+    return;
+  }
+  const mined = new Set(positiveIndex.filter((_, i) => positiveWeight[1 + i] > 0));
+  const minedRanks = [];
+  for (let r = 0; r < order.length; r++) if (mined.has(order[r])) minedRanks.push(r);
+  const minedSame = minedRanks.map((r) => closer[r + 1] - closer[r]);
+  const others = keys.reduce((sum, count) => sum + count, 0);
+  counting.rankings.push({ ranked, same: closer, minedRanks, minedSame, others, anchorPositive: s.anchorPositive });
+}
+
+/**
+ * The count of a side of other settings. Where only edges moved, anchors that are ranked already are counted at once.
+ * @param {Counting} counting
+ * @param {Side} side
+ * @returns {Counting}
+ */
+export function recount(counting, side) {
+  const next = startCensus(counting.snapshot, side, counting);
+  if (!cutsTheSame(counting.side, side)) return next;
+  for (const ranking of counting.rankings) {
+    if (ranking === null) break;
+    next.sameByRank.push(counting.sameByRank[next.done]);
+    next.rankings.push(ranking);
+    countRanked(next, ranking);
+    next.done++;
+  }
+  return next;
+}
+
+/**
+ * Whether two sides mine alike, and cut the same ranking.
+ * @param {Side} a
+ * @param {Side} b
+ */
+function cutsTheSame(a, b) {
+  const [byA, byB] = [rankedBy(a.negatives), rankedBy(b.negatives)];
+  const alike = byA === byB && (byA !== "force" || a.temperature === b.temperature) && a.epoch === b.epoch;
+  const settings = Object.keys({ ...a.positives, ...b.positives });
+  return (
+    alike &&
+    NEGATIVE_RULES[b.negatives.rule].cut !== undefined &&
+    settings.every((name) => a.positives[name] === b.positives[name])
+  );
+}
+
+/**
+ * Count an anchor by the sums along its ranking.
+ * @param {Counting} counting
+ * @param {RankedAnchor} ranking
+ */
+function countRanked({ side, keys, same }, { ranked, same: closer, minedRanks, minedSame, others, anchorPositive }) {
+  const cut = cutOf(side.negatives, ranked, anchorPositive);
+  if (cut === null) throw new Error("asked of rules that cut only");
+  const { hardTo, easyFrom } = ranksOfCut(ranked, cut);
+  const ends = [0, hardTo, easyFrom, others].map((rank) => Math.min(rank, others));
+  const [inBand, inClass] = [new Int32Array(BANDS), new Int32Array(BANDS)];
+  [BAND.HARD, BAND.POTENTIAL, BAND.EASY].forEach((code, i) => {
+    inBand[code] = ends[i + 1] - ends[i];
+    inClass[code] = closer[ends[i + 1]] - closer[ends[i]];
+  });
+  for (let i = 0; i < minedRanks.length; i++) {
+    const code = minedRanks[i] < hardTo ? BAND.HARD : minedRanks[i] < easyFrom ? BAND.POTENTIAL : BAND.EASY;
+    inBand[code]--;
+    inBand[BAND.MINED]++;
+    inClass[code] -= minedSame[i];
+    inClass[BAND.MINED] += minedSame[i];
+  }
+  keys.push(inBand);
+  same.push(inClass);
+}
+
+/**
+ * The shares, of the anchors counted so far.
+ * @param {Counting} counting
+ * @returns {Census}
+ */
+export function censusOf(counting) {
+  const { keys, same, ranks, sameByRank, snapshot, done, places } = counting;
+  /** @type {(counts: Int32Array[], codes: number[]) => Int32Array} */
+  const sum = (counts, codes) =>
+    Int32Array.from(counts, (each) => codes.reduce((total, code) => total + each[code], 0));
+  /** @type {(hits: Int32Array, counts: Int32Array) => Share} */
+  const known = (hits, counts) => (snapshot.labelled ? shareOf(hits, counts) : nothingCounted());
+  const every = Array.from({ length: BANDS }, (_, code) => code);
+  const [others, sameOthers] = [sum(keys, every), sum(same, every)];
+  const kept = sum(keys, [BAND.POTENTIAL, BAND.SOFTENED]);
+  const sameKept = sum(same, [BAND.POTENTIAL, BAND.SOFTENED]);
+  return {
+    anchors: done,
+    of: places.length,
+    mined: done ? sum(keys, [BAND.MINED]).reduce((total, each) => total + each, 0) / done : Number.NaN,
+    suspected: shareOf(sum(keys, [BAND.HARD]), others),
+    kept: shareOf(kept, others),
+    false: known(sameKept, kept),
+    baseRate: known(sameOthers, others),
+    recall: known(
+      sameOthers.map((each, i) => each - sameKept[i]),
+      sameOthers,
+    ),
+    shareByBand: every.map((code) => shareOf(sum(keys, [code]), others)),
+    sameByBand: every.map((code) => known(sum(same, [code]), sum(keys, [code]))),
+    ranks,
+    byRank: ranks.slice(1).map((end, i) => {
+      const inBin = others.map((count) => Math.min(end, count) - Math.min(ranks[i], count));
+      return known(
+        Int32Array.from(sameByRank, (each) => each[i]),
+        inBin,
+      );
+    }),
+  };
+}

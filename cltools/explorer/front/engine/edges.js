@@ -1,0 +1,208 @@
+// @ts-check
+/** The two edges of a band, as ranks and as scores for one anchor, and how either is moved; after `explorer/edges.py`. */
+
+import { rankCount, scoreAtRank } from "./bands.js";
+import { EngineError } from "./fields.js";
+import { marginTop, NEGATIVE_RULES } from "./negatives.js";
+import { countAtLeast } from "./order.js";
+
+/** @typedef {import("./fields.js").Settings} Settings */
+/** @typedef {"closest" | "beyond"} EdgeName */
+/**
+ * Where a band's edges stand for one anchor, in every unit at once.
+ * @typedef {object} Edges
+ * @property {number} closest keys at or above the upper edge: how many of the closest are dropped
+ * @property {number} beyond how many keys are at or above the lower edge; the rest is dropped as easy
+ * @property {number} closestShare the same as a share of all keys
+ * @property {number} beyondShare
+ * @property {number} closestScore score from which a key is dropped as suspected; ∞ where none is
+ * @property {number} beyondScore score below which it is dropped as easy; −∞ where none is
+ * @property {number} keys
+ * @property {"rank" | "cosine" | "margin"} unit what the edges are given in
+ * @property {string} measure what their scores are, in words
+ */
+
+const INFINITE = Number.POSITIVE_INFINITY;
+const GAP = 1e-4; // edges that are values stay that far apart: between them lies a band
+const BAND_RULES = ["RankBand", "CosineBand", "MarginBand"];
+
+/**
+ * Whether a rule has two edges that can be moved.
+ * @param {Settings} rule
+ */
+export function hasEdges(rule) {
+  return BAND_RULES.includes(rule.rule);
+}
+
+/**
+ * The edges of a band for one anchor.
+ * @param {Settings} rule
+ * @param {Float32Array} ranked the rule's scores of all keys, largest first, own keys last at −∞
+ * @param {number} anchorPositive z·z'
+ * @returns {Edges}
+ */
+export function edgesOf(rule, ranked, anchorPositive) {
+  const keys = ranked.length;
+  /** @type {(closest: number, beyond: number, high: number, low: number, unit: Edges["unit"], measure: string) => Edges} */
+  const made = (closest, beyond, closestScore, beyondScore, unit, measure) => {
+    const [closestShare, beyondShare] = [closest / keys, beyond / keys];
+    return { closest, beyond, closestShare, beyondShare, closestScore, beyondScore, keys, unit, measure };
+  };
+  if (rule.rule === "RankBand") {
+    const closest = rankCount(rule.drop_closest, keys);
+    const beyond = rankCount(rule.keep_within, keys);
+    const low = beyond < keys ? scoreAtRank(ranked, beyond) : -INFINITE;
+    return made(
+      closest,
+      beyond,
+      scoreAtRank(ranked, closest),
+      low,
+      "rank",
+      rule.by === "force" ? "log force" : "cosine",
+    );
+  }
+  const { low, high } = edgeScores(rule, anchorPositive);
+  const [closest, beyond] = [high, low].map((score) => countAtLeast(ranked, Math.fround(score)));
+  return rule.rule === "MarginBand"
+    ? made(closest, beyond, high, low, "margin", "z·n − z·z'")
+    : made(closest, beyond, high, low, "cosine", "cosine");
+}
+
+/**
+ * The lower and the upper edge as scores; −∞ and ∞ where none cuts.
+ * @param {Settings} rule a `CosineBand` or `MarginBand`
+ * @param {number} anchorPositive
+ */
+function edgeScores(rule, anchorPositive) {
+  if (rule.rule === "CosineBand") {
+    return {
+      low: rule.above === null || rule.above === -1 ? -INFINITE : rule.above,
+      high: rule.below === null ? INFINITE : rule.below,
+    };
+  }
+  const top = marginTop(rule, anchorPositive);
+  return { low: rule.within === null ? -INFINITE : top - rule.within, high: top >= 2 ? INFINITE : top };
+}
+
+/**
+ * A rule with other settings, if they have a meaning.
+ * @param {Settings} rule
+ * @param {Settings} settings
+ * @returns {Settings}
+ */
+export function withSettings(rule, settings) {
+  const changed = { ...rule, ...settings };
+  const fault = NEGATIVE_RULES[rule.rule].fault?.(changed) ?? "";
+  if (fault) throw new EngineError(`${rule.rule}: ${fault}`);
+  return changed;
+}
+
+/**
+ * The rule with edges at these scores; what lies outside of the possible cuts nothing.
+ * @param {Settings} rule a `CosineBand` or `MarginBand`
+ * @param {number} low
+ * @param {number} high
+ */
+function withScores(rule, low, high) {
+  if (rule.rule === "CosineBand") {
+    return withSettings(rule, {
+      above: low <= -1 ? null : Math.min(low, 1 - GAP),
+      below: high > 1 ? null : Math.max(high, GAP - 1),
+    });
+  }
+  const top = Math.max(Math.min(high, 2), GAP - 2); // a margin is a difference of two cosines
+  return withSettings(rule, {
+    margin: -top,
+    relative: null,
+    within: low <= -2 ? null : Math.max(top - low, GAP),
+  });
+}
+
+/**
+ * A whole number, halves to the even one, as Python rounds.
+ * @param {number} value
+ */
+function rounded(value) {
+  const floor = Math.floor(value);
+  const over = value - floor;
+  if (over !== 0.5) return over < 0.5 ? floor : floor + 1;
+  return floor % 2 === 0 ? floor : floor + 1;
+}
+
+/**
+ * The rule with one edge moved, as far as the other lets it.
+ * @param {Settings} rule a band
+ * @param {EdgeName} name
+ * @param {number} value a number of keys for a `RankBand`, else a score
+ * @param {Edges} edges where they stand now
+ * @returns {Settings}
+ */
+export function moveEdge(rule, name, value, edges) {
+  const { keys } = edges;
+  if (rule.rule === "RankBand") {
+    const count = rounded(value);
+    return name === "closest"
+      ? withSettings(rule, { drop_closest: Math.max(0, Math.min(count, edges.beyond - 1)) / keys })
+      : withSettings(rule, { keep_within: Math.min(keys, Math.max(count, edges.closest + 1)) / keys });
+  }
+  return name === "closest"
+    ? withScores(rule, edges.beyondScore, Math.max(value, edges.beyondScore + GAP))
+    : withScores(rule, Math.min(value, edges.closestScore - GAP), edges.closestScore);
+}
+
+/**
+ * The rule with both edges moved at once, as one may cross the other on its way; values as of `moveEdge`.
+ * @param {Settings} rule
+ * @param {number} closest
+ * @param {number} beyond
+ * @param {number} keys
+ * @returns {Settings}
+ */
+export function placeEdges(rule, closest, beyond, keys) {
+  if (rule.rule !== "RankBand") return withScores(rule, Math.min(beyond, closest - GAP), closest);
+  const first = Math.max(0, Math.min(rounded(closest), keys - 1));
+  return withSettings(rule, {
+    drop_closest: first / keys,
+    keep_within: Math.min(keys, Math.max(rounded(beyond), first + 1)) / keys,
+  });
+}
+
+/**
+ * A band without its edges.
+ * @param {Settings} rule
+ * @returns {Settings}
+ */
+export function widened(rule) {
+  if (rule.rule === "RankBand") return withSettings(rule, { drop_closest: 0, keep_within: 1 });
+  return withScores(rule, -INFINITE, INFINITE);
+}
+
+/**
+ * A band whose edges keep as many keys of one anchor as other edges do.
+ * @param {Settings} rule whose kind and other settings stay; its edges are replaced
+ * @param {Edges} edges of another band
+ * @param {Float32Array} ranked scores by `rule`, as in `edgesOf`
+ * @returns {Settings}
+ */
+export function convertEdges(rule, edges, ranked) {
+  if (rule.rule === "RankBand") return placeEdges(rule, edges.closest, edges.beyond, edges.keys);
+  let low = edges.beyond < edges.keys ? scoreAtRank(ranked, edges.beyond) : -INFINITE;
+  if (rule.rule === "MarginBand" && Number.isFinite(low)) {
+    // top − within is rounded: the edge stands between two keys
+    const following = ranked[edges.beyond];
+    low = Number.isFinite(following) ? (low + following) / 2 : low - GAP;
+  }
+  return placeEdges(rule, scoreAtRank(ranked, edges.closest), low, edges.keys);
+}
+
+/**
+ * Numbers of keys at which a logarithmic slider stops: 0, then ever wider apart, all keys at the end.
+ * @param {number} keys
+ * @param {number} [count]
+ * @returns {number[]}
+ */
+export function edgeStops(keys, count = 60) {
+  const found = new Set([0]);
+  for (let i = 0; i < count; i++) found.add(rounded(keys ** (i / (count - 1))));
+  return [...found];
+}

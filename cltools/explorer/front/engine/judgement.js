@@ -1,0 +1,165 @@
+// @ts-check
+/** What the rules of one side make of one anchor, with everything that a picture of it needs. */
+
+import { BAND, BANDS, ranksOfCut } from "./bands.js";
+import { edgesOf, hasEdges } from "./edges.js";
+import { plainShares, pushShares } from "./forces.js";
+import { cutOf, NEUTRAL, rankedBy } from "./negatives.js";
+import { nothingMined } from "./positives.js";
+import { profileOf, stretchOf } from "./profile.js";
+import { select } from "./select.js";
+import { rankingBy, remembered } from "./similarities.js";
+
+/** @typedef {import("./similarities.js").Similarities} Similarities */
+/** @typedef {import("./similarities.js").Form} Form */
+/** @typedef {import("./fields.js").Settings} Settings */
+/**
+ * One choice of samples: complete rules at full strength, the loss's temperature, and the epoch's number.
+ * @typedef {{positives: Settings, negatives: Settings, temperature: number, epoch: number}} Side
+ */
+/**
+ * One anchor's keys, judged.
+ * @typedef {object} Judgement
+ * @property {Similarities} similarities
+ * @property {import("./select.js").Selection} selection
+ * @property {Int8Array} band codes of `BAND`
+ * @property {import("./similarities.js").Ranking} ranking by what the rule ranks
+ * @property {import("./similarities.js").By} by
+ * @property {import("./profile.js").Profile} profile along this ranking
+ * @property {import("./bands.js").Cut | null} cut where the rule cuts the ranking; null where it chooses otherwise
+ * @property {import("./edges.js").Edges | null} edges of a band; null for other rules
+ * @property {() => Float32Array} push each key's share of the whole push under the rules; computed when asked for
+ * @property {Float32Array} plain its share if every key were kept and none mined
+ */
+/**
+ * How many keys a choice makes what, for a sentence about it. Own keys are not counted.
+ * @typedef {object} Summary
+ * @property {number} others all keys that are not own
+ * @property {number[]} keys by code of `BAND`
+ * @property {number[] | null} same of them of the anchor's class; null without labels
+ * @property {number[]} push by code, share of the push if every key were kept
+ * @property {number} synthetic made negatives
+ */
+
+/**
+ * Judge one anchor. Rankings, mined keys and plain forces are remembered with the similarities, so that after an edge
+ * has moved only the codes are computed.
+ * @param {Similarities} s
+ * @param {Side} side
+ * @param {Form} form
+ * @returns {Judgement}
+ */
+export function judge(s, side, form) {
+  const selection = select(s, side.positives, side.negatives, side.temperature);
+  return judgementOf(s, side, form, selection, `profile ${JSON.stringify(side.positives)}`);
+}
+
+/**
+ * A judgement by rules that only Python knows, from the codes and weights that it recorded.
+ * @param {Similarities} s
+ * @param {Side} side
+ * @param {Form} form
+ * @param {{band: Int8Array, weight?: Float32Array}} recorded
+ * @returns {Judgement}
+ */
+export function judgeRecorded(s, side, form, { band, weight }) {
+  const { index, weight: positiveWeight } = nothingMined();
+  const kept = Float32Array.from(band, (code) => (code === BAND.POTENTIAL || code === BAND.SOFTENED ? 1 : 0));
+  return judgementOf(s, side, form, {
+    positiveIndex: index,
+    positiveWeight,
+    negativeWeight: weight ?? kept,
+    band,
+    synthetic: null,
+    estimate: NEUTRAL,
+    anchorWeight: 1,
+  });
+}
+
+/**
+ * @param {Similarities} s
+ * @param {Side} side
+ * @param {Form} form
+ * @param {import("./select.js").Selection} selection
+ * @param {string} [name] by which the sums along the ranking are remembered; they are made anew without
+ * @returns {Judgement}
+ */
+function judgementOf(s, side, form, selection, name) {
+  const { negatives, temperature } = side;
+  const by = rankedBy(negatives);
+  const ranking = rankingBy(s, by, temperature);
+  const plain = plainShares(s, temperature);
+  const profile = () => profileOf(s, ranking, selection.band, plain);
+  /** @type {Float32Array | null} */
+  let push = null;
+  return {
+    similarities: s,
+    selection,
+    band: selection.band,
+    ranking,
+    by,
+    profile: name ? remembered(s, `${name} ${by} ${temperature}`, profile) : profile(),
+    cut: cutOf(negatives, ranking.ranked, s.anchorPositive),
+    edges: hasEdges(negatives) ? edgesOf(negatives, ranking.ranked, s.anchorPositive) : null,
+    push() {
+      push ??= pushShares(s, selection, temperature, form);
+      return push;
+    },
+    plain,
+  };
+}
+
+/**
+ * The counts of a judgement; of a rule that cuts its ranking by sums along it.
+ * @param {Judgement} j
+ * @returns {Summary}
+ */
+export function summaryOf(j) {
+  const { profile, cut, selection, ranking } = j;
+  const { sameClass, own } = j.similarities;
+  const [keys, same, push] = [0, 1, 2].map(() => new Array(BANDS).fill(0));
+  if (cut !== null) {
+    const { hardTo, easyFrom } = ranksOfCut(ranking.ranked, cut);
+    const ends = [0, hardTo, easyFrom, profile.others];
+    [BAND.HARD, BAND.POTENTIAL, BAND.EASY].forEach((code, i) => {
+      const part = stretchOf(profile, ends[i], ends[i + 1]);
+      keys[code] = part.keys - part.mined;
+      same[code] = part.same - part.sameMined;
+      push[code] = part.push - part.pushMined;
+      keys[BAND.MINED] += part.mined;
+      same[BAND.MINED] += part.sameMined;
+      push[BAND.MINED] += part.pushMined;
+    });
+  } else {
+    for (let i = 0; i < own.length; i++) {
+      if (own[i]) continue;
+      keys[j.band[i]]++;
+      push[j.band[i]] += j.plain[i];
+      if (sameClass !== null) same[j.band[i]] += sameClass[i];
+    }
+  }
+  return {
+    others: profile.others,
+    keys,
+    same: sameClass === null ? null : same,
+    push,
+    synthetic: selection.synthetic?.length ?? 0,
+  };
+}
+
+/**
+ * The share of the push that the closest keys hold, all kept or under the rules, at each of these ranks.
+ * @param {Int32Array} order
+ * @param {Float32Array} share
+ * @param {ArrayLike<number>} ranks ascending, above 0
+ * @returns {Float64Array}
+ */
+export function pushCurve(order, share, ranks) {
+  const found = new Float64Array(ranks.length);
+  let [sum, r] = [0, 0];
+  for (let i = 0; i < ranks.length; i++) {
+    for (; r < ranks[i]; r++) sum += share[order[r]];
+    found[i] = sum;
+  }
+  return found;
+}

@@ -1,0 +1,62 @@
+// @ts-check
+/** Keys in the order of a score, by sorting the bits of float32: linear in their number. */
+
+/**
+ * Places by score, the largest first and own keys last; equal scores as they stand.
+ * @param {Float32Array} score
+ * @param {Uint8Array} own 1 where a key is the anchor's own
+ * @returns {Int32Array}
+ */
+export function orderByScore(score, own) {
+  const count = score.length;
+  const values = new Float32Array(count);
+  for (let i = 0; i < count; i++) values[i] = own[i] ? Number.NEGATIVE_INFINITY : score[i] + 0; // −0 becomes 0
+  const bits = new Uint32Array(values.buffer);
+  // larger numbers get smaller keys: of positive ones all bits but the sign turn, of negative ones none
+  for (let i = 0; i < count; i++) bits[i] = bits[i] & 0x80000000 ? bits[i] : ~bits[i] & 0x7fffffff;
+  let from = new Int32Array(count);
+  for (let i = 0; i < count; i++) from[i] = i;
+  if (count < 64) return from.sort((a, b) => bits[a] - bits[b] || a - b);
+  let to = new Int32Array(count);
+  const starts = new Int32Array(2048);
+  for (const shift of [0, 11, 22]) {
+    starts.fill(0);
+    for (let i = 0; i < count; i++) starts[(bits[i] >>> shift) & 2047]++;
+    for (let digit = 0, sum = 0; digit < 2048; digit++) {
+      const here = starts[digit];
+      starts[digit] = sum;
+      sum += here;
+    }
+    for (let i = 0; i < count; i++) to[starts[(bits[from[i]] >>> shift) & 2047]++] = from[i];
+    [from, to] = [to, from];
+  }
+  return from;
+}
+
+/**
+ * Scores in an order, own keys at −∞.
+ * @param {Float32Array} score
+ * @param {Int32Array} order
+ * @param {Uint8Array} own
+ */
+export function rankedScores(score, order, own) {
+  const ranked = new Float32Array(score.length);
+  for (let i = 0; i < ranked.length; i++) ranked[i] = own[order[i]] ? Number.NEGATIVE_INFINITY : score[order[i]];
+  return ranked;
+}
+
+/**
+ * How many scores are at least this one, of scores sorted with the largest first.
+ * @param {Float32Array} ranked
+ * @param {number} score
+ */
+export function countAtLeast(ranked, score) {
+  let low = 0;
+  let high = ranked.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (ranked[middle] >= score) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

@@ -1,0 +1,217 @@
+// @ts-check
+/** Every built-in rule for positives, by class name: which keys are positives beside the augmented view. */
+
+import { choice, either, optional, real, shareFault, whole } from "./fields.js";
+import { orderByScore } from "./order.js";
+import { drawPerKey, rankingBy } from "./similarities.js";
+
+/** @typedef {import("./similarities.js").Similarities} Similarities */
+/** @typedef {import("./fields.js").Settings} Settings */
+/** @typedef {import("./fields.js").Field} Field */
+/**
+ * Candidates and weights: of the augmented view first, then of each candidate. They sum to 1.
+ * @typedef {{index: Int32Array, weight: Float32Array}} Mined
+ */
+/**
+ * @typedef {object} PositiveRule
+ * @property {Record<string, Field>} fields
+ * @property {(rule: Settings) => string} [fault] what is wrong with settings of the right types; empty if nothing
+ * @property {(s: Similarities, rule: Settings) => string} [unknown] why it cannot be answered; empty if it can
+ * @property {(s: Similarities, rule: Settings) => Mined} mine at full strength
+ */
+
+/** A weight that equals the gate up to float32 rounding passes it. */
+const ROUNDING = 1e-6;
+
+/**
+ * What every positive rule has beside its own settings.
+ * @type {Record<string, Field>}
+ */
+const WARM_UP = { start: real(0.1), ramp: real(0.05), strength: real(1) };
+
+/** @returns {Mined} */
+export function nothingMined() {
+  return { index: new Int32Array(0), weight: Float32Array.of(1) };
+}
+
+/**
+ * Softmax over the accepted, 0 elsewhere; 0 throughout if none is. Each step is rounded to float32, as in Python.
+ * @param {ArrayLike<number>} logits
+ * @param {ArrayLike<number>} accepted 0 where not
+ * @returns {Float32Array}
+ */
+function softmaxOver(logits, accepted) {
+  let top = Number.NEGATIVE_INFINITY;
+  for (let i = 0; i < logits.length; i++) if (accepted[i]) top = Math.max(top, logits[i]);
+  const mass = new Float32Array(logits.length);
+  let sum = 0;
+  for (let i = 0; i < mass.length; i++) {
+    if (accepted[i]) mass[i] = Math.exp(Math.fround(logits[i] - top));
+    sum += mass[i];
+  }
+  const whole = Math.max(Math.fround(sum), 2 ** -126);
+  return mass.map((each) => each / whole);
+}
+
+/**
+ * Candidates that share 1 − `augmentedShare`; null: the augmented view is one among those with a share above 0.
+ * @param {Int32Array} index
+ * @param {Float32Array} shares sum to 1, or to 0 where nothing is accepted: the augmented view then has weight 1
+ * @param {number | null} augmentedShare
+ * @returns {Mined}
+ */
+function withAugmentedView(index, shares, augmentedShare) {
+  let accepted = 0;
+  for (let i = 0; i < shares.length; i++) if (shares[i] > 0) accepted++;
+  const mined = Math.fround(augmentedShare === null ? accepted / (1 + accepted) : accepted && 1 - augmentedShare);
+  const weight = new Float32Array(1 + index.length);
+  weight[0] = 1 - (accepted ? mined : 0);
+  for (let i = 0; i < index.length; i++) weight[1 + i] = accepted ? mined * shares[i] : 0;
+  return { index, weight };
+}
+
+/**
+ * Each candidate's share of the mined weight.
+ * @param {Settings} rule of `NearestKeys`
+ * @param {Float32Array} score of the candidates
+ * @param {Uint8Array} candidate 0 where it is an own key
+ */
+function candidateShares(rule, score, candidate) {
+  const logits = score.map((each) => each / Math.fround(rule.temperature));
+  const soft = softmaxOver(logits, candidate);
+  if (rule.weighting === "softmax" && rule.min_cosine === null && rule.min_weight === null) return soft;
+  const least = rule.min_weight === "mean" ? 1 / rule.k : rule.min_weight;
+  const accepted = candidate.map((each, i) => {
+    const close = rule.min_cosine === null || score[i] >= Math.fround(rule.min_cosine);
+    const heavy = least === null || soft[i] >= Math.fround(least * (1 - ROUNDING));
+    return each && close && heavy ? 1 : 0;
+  });
+  return softmaxOver(rule.weighting === "uniform" ? new Float32Array(score.length) : logits, accepted);
+}
+
+/** @type {Record<string, PositiveRule>} */
+export const POSITIVE_RULES = {
+  AugmentedView: {
+    fields: WARM_UP,
+    fault(rule) {
+      const given = Object.keys(WARM_UP).find((name) => rule[name] !== WARM_UP[name].fallback);
+      return given ? `${given} has no meaning, because nothing is mined; leave it out.` : "";
+    },
+    mine: nothingMined,
+  },
+
+  NearestKeys: {
+    fields: {
+      ...WARM_UP,
+      k: whole(5),
+      skip: whole(0),
+      weighting: choice("softmax", "uniform"),
+      min_cosine: optional(real(null)),
+      min_weight: optional(either(real(null), choice("mean"))),
+      augmented_share: optional(real(0.5)),
+      temperature: real(0.1),
+      by: choice("positive", "anchor", "either"),
+      pick: optional(whole(null)),
+    },
+    fault(rule) {
+      if (!(rule.temperature > 0)) return `temperature is ${rule.temperature}; it must be above 0.`;
+      if (rule.k < 1) return `k is ${rule.k}; it must be at least 1.`;
+      if (rule.skip < 0) return `skip is ${rule.skip}; it must be at least 0.`;
+      if (rule.pick !== null && !(1 <= rule.pick && rule.pick <= rule.k)) {
+        return `pick is ${rule.pick} of k = ${rule.k} candidates; it must be from 1 to k.`;
+      }
+      return shareFault(rule, "augmented_share", ...(rule.min_weight === "mean" ? [] : ["min_weight"]));
+    },
+    mine(s, rule) {
+      const { order, score } = rankingBy(s, rule.by, 1);
+      let index = order.subarray(rule.skip, rule.skip + rule.k);
+      if (rule.pick !== null && rule.pick < index.length) {
+        const draw = drawPerKey(s);
+        const draws = Float32Array.from(index, (place) => (s.own[place] ? -1 : draw[place]));
+        const drawn = orderByScore(draws, new Uint8Array(index.length)).subarray(0, rule.pick);
+        index = drawn.map((column) => index[column]);
+      }
+      const candidate = Uint8Array.from(index, (place) => 1 - s.own[place]);
+      const shares = candidateShares(
+        rule,
+        Float32Array.from(index, (place) => score[place]),
+        candidate,
+      );
+      return withAugmentedView(Int32Array.from(index), shares, rule.augmented_share);
+    },
+  },
+
+  EveryKey: {
+    fields: { ...WARM_UP, temperature: real(0.05), augmented_share: real(0.5) },
+    fault(rule) {
+      if (!(rule.temperature > 0)) return `temperature is ${rule.temperature}; it must be above 0.`;
+      return shareFault(rule, "augmented_share");
+    },
+    mine(s, rule) {
+      const logits = s.positiveKeys.map((cosine) => cosine / Math.fround(rule.temperature));
+      const shares = softmaxOver(
+        logits,
+        s.own.map((own) => 1 - own),
+      );
+      return withAugmentedView(
+        Int32Array.from(s.own, (_, i) => i),
+        shares,
+        rule.augmented_share,
+      );
+    },
+  },
+
+  OraclePositives: {
+    fields: {
+      ...WARM_UP,
+      k: optional(whole(5)),
+      purity: real(1),
+      right: choice("nearest", "random"),
+      wrong: choice("nearest", "random"),
+      augmented_share: optional(real(0.5)),
+    },
+    fault(rule) {
+      if (rule.k !== null && rule.k < 1) return `k is ${rule.k}; it must be at least 1, or null for all of the class.`;
+      if (rule.k === null && rule.purity !== 1) {
+        return `purity is ${rule.purity} of every key of the class; say how many keys are mined (k).`;
+      }
+      return shareFault(rule, "purity", "augmented_share");
+    },
+    unknown: (s) => (s.sameClass === null ? "It reads classes, and some of these images have no label." : ""),
+    mine(s, rule) {
+      const { sameClass } = s;
+      if (sameClass === null) return nothingMined();
+      /** @type {(how: string, same: number, count: number) => Int32Array} */
+      const taken = (how, same, count) => {
+        const order = how === "nearest" ? rankingBy(s, "positive", 1).order : orderByScore(drawPerKey(s), s.own);
+        return order.filter((place) => !s.own[place] && sameClass[place] === same).subarray(0, count);
+      };
+      const right = rule.k === null ? sameClass.length : Math.floor(rule.purity * rule.k + 0.5);
+      const index = Int32Array.of(
+        ...taken(rule.k === null ? "nearest" : rule.right, 1, right),
+        ...taken(rule.wrong, 0, rule.k === null ? 0 : rule.k - right),
+      );
+      return withAugmentedView(index, new Float32Array(index.length).fill(1 / index.length), rule.augmented_share);
+    },
+  },
+};
+
+for (const rule of Object.values(POSITIVE_RULES)) {
+  const own = rule.fault;
+  rule.fault = (settings) => shareFault(settings, "start", "ramp", "strength") || own?.(settings) || "";
+}
+
+/**
+ * What a rule mines, its strength applied.
+ * @param {Similarities} s
+ * @param {Settings} rule
+ * @returns {Mined}
+ */
+export function mine(s, rule) {
+  if (rule.strength === 0 || s.own.length === 0) return nothingMined();
+  const { index, weight } = POSITIVE_RULES[rule.rule].mine(s, rule);
+  if (rule.strength === 1) return { index, weight };
+  const strength = Math.fround(rule.strength);
+  const f = Math.fround;
+  return { index, weight: weight.map((each, i) => (i ? strength * each : 1 - f(strength * f(1 - each)))) };
+}

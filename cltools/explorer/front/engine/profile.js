@@ -1,0 +1,73 @@
+// @ts-check
+/** Sums along one anchor's ranking, so that what lies between two edges is told by two differences. */
+
+import { BAND } from "./bands.js";
+
+/** @typedef {import("./similarities.js").Similarities} Similarities */
+/** @typedef {import("./similarities.js").Ranking} Ranking */
+/**
+ * Each array has one number more than there are keys: at r the sum over the r closest.
+ * @typedef {object} Profile
+ * @property {number} others keys that are not the anchor's own
+ * @property {Int32Array} mined how many are mined
+ * @property {Int32Array} same how many are of the anchor's class; zeros without labels
+ * @property {Int32Array} sameMined how many are both
+ * @property {Float64Array} push share of the push if every key were kept
+ * @property {Float64Array} pushMined of it that of the mined keys
+ */
+/**
+ * What a stretch of the ranking holds; own keys are not counted.
+ * @typedef {{keys: number, mined: number, same: number, sameMined: number, push: number, pushMined: number}} Stretch
+ */
+
+/**
+ * @param {Similarities} s
+ * @param {Ranking} ranking
+ * @param {Int8Array} band codes of `BAND`, of which only MINED is looked at
+ * @param {Float32Array} plain `plainShares`
+ * @returns {Profile}
+ */
+export function profileOf(s, ranking, band, plain) {
+  const keys = ranking.order.length;
+  const found = {
+    others: keys,
+    mined: new Int32Array(keys + 1),
+    same: new Int32Array(keys + 1),
+    sameMined: new Int32Array(keys + 1),
+    push: new Float64Array(keys + 1),
+    pushMined: new Float64Array(keys + 1),
+  };
+  for (let r = 0; r < keys; r++) {
+    const place = ranking.order[r];
+    const mined = band[place] === BAND.MINED ? 1 : 0;
+    const same = s.sameClass !== null && !s.own[place] ? s.sameClass[place] : 0;
+    found.others -= s.own[place];
+    found.mined[r + 1] = found.mined[r] + mined;
+    found.same[r + 1] = found.same[r] + same;
+    found.sameMined[r + 1] = found.sameMined[r] + (same & mined);
+    found.push[r + 1] = found.push[r] + plain[place];
+    found.pushMined[r + 1] = found.pushMined[r] + mined * plain[place];
+  }
+  return found;
+}
+
+/**
+ * What the ranks from one to another hold.
+ * @param {Profile} profile
+ * @param {number} from so many are closer
+ * @param {number} to
+ * @returns {Stretch}
+ */
+export function stretchOf(profile, from, to) {
+  const [a, b] = [Math.min(from, profile.others), Math.min(to, profile.others)];
+  /** @param {ArrayLike<number>} sums */
+  const between = (sums) => sums[b] - sums[a];
+  return {
+    keys: b - a,
+    mined: between(profile.mined),
+    same: between(profile.same),
+    sameMined: between(profile.sameMined),
+    push: between(profile.push),
+    pushMined: between(profile.pushMined),
+  };
+}

@@ -1,0 +1,89 @@
+// @ts-check
+/** The choice of samples for one anchor, as `cltools.mining.selection.select` makes it. */
+
+import { BAND } from "./bands.js";
+import { EngineError } from "./fields.js";
+import { judgedBands, NEGATIVE_RULES, NEUTRAL } from "./negatives.js";
+import { mine, POSITIVE_RULES } from "./positives.js";
+import { remembered } from "./similarities.js";
+
+/** @typedef {import("./similarities.js").Similarities} Similarities */
+/** @typedef {import("./fields.js").Settings} Settings */
+/**
+ * Which samples the loss learns from.
+ * @typedef {object} Selection
+ * @property {Int32Array} positiveIndex keys that are candidates for mined positives
+ * @property {Float32Array} positiveWeight they sum to 1; the first is the augmented view's
+ * @property {Float32Array} negativeWeight of each key; 0 removes it
+ * @property {Int8Array} band codes of `BAND`
+ * @property {Float32Array | null} synthetic cosines of made negatives with the anchor
+ * @property {import("./negatives.js").Estimate} estimate how the negatives' mass is estimated
+ * @property {number} anchorWeight how much the anchor counts in the mean of the loss
+ */
+
+/**
+ * Why these rules cannot be answered here for this anchor; empty if they can.
+ * @param {Similarities} s
+ * @param {Settings} positives
+ * @param {Settings} negatives
+ */
+export function whyUnknown(s, positives, negatives) {
+  for (const [rule, known] of /** @type {const} */ ([
+    [negatives, NEGATIVE_RULES],
+    [positives, POSITIVE_RULES],
+  ])) {
+    if (!Object.hasOwn(known, rule.rule)) return `${rule.rule} is a rule that only Python knows.`;
+    const why = rule.strength === 0 ? "" : known[rule.rule].unknown?.(s, rule);
+    if (why) return `${rule.rule} cannot be answered here. ${why}`;
+  }
+  return "";
+}
+
+/**
+ * Choose positives and negatives.
+ * @param {Similarities} s
+ * @param {Settings} positives a positive rule, complete
+ * @param {Settings} negatives a negative rule, complete
+ * @param {number} temperature of the loss
+ * @returns {Selection}
+ */
+export function select(s, positives, negatives, temperature) {
+  const why = whyUnknown(s, positives, negatives);
+  if (why) throw new EngineError(why);
+  const rule = NEGATIVE_RULES[negatives.rule];
+  const mined = remembered(s, `mined ${JSON.stringify(positives)}`, () => mine(s, positives));
+  const band = judgedBands(s, negatives, temperature);
+  const eligible = new Uint8Array(band.length);
+  for (let i = 0; i < band.length; i++) eligible[i] = 1 - s.own[i];
+  for (let i = 0; i < mined.index.length; i++) {
+    if (mined.weight[1 + i] > 0) {
+      eligible[mined.index[i]] = 0;
+      band[mined.index[i]] = BAND.MINED;
+    }
+  }
+  const kept = new Uint8Array(band.length);
+  for (let i = 0; i < band.length; i++) {
+    if (s.own[i]) band[i] = BAND.OWN;
+    kept[i] = band[i] === BAND.POTENTIAL ? 1 : 0;
+  }
+  const context = { eligible, kept, temperature };
+  const weight = rule.weigh?.(s, negatives, context) ?? null;
+  if (weight !== null) {
+    for (let i = 0; i < band.length; i++) {
+      if (!kept[i]) weight[i] = 0;
+      else if (!(weight[i] > 0)) {
+        band[i] = BAND.OTHER;
+        kept[i] = weight[i] = 0;
+      } else if (rule.softens && weight[i] < 1) band[i] = BAND.SOFTENED;
+    }
+  }
+  return {
+    positiveIndex: mined.index,
+    positiveWeight: mined.weight,
+    negativeWeight: weight ?? new Float32Array(kept),
+    band,
+    synthetic: rule.synthesise?.(s, negatives, kept) ?? null,
+    estimate: rule.estimate?.(negatives) ?? NEUTRAL,
+    anchorWeight: rule.weighAnchor?.(s, negatives, context) ?? 1,
+  };
+}

@@ -1,0 +1,185 @@
+// @ts-check
+/** What an explorer shows, as one plain value: the JSON of `explorer/state.py`, read, checked and written. */
+
+import { choice, completed, EngineError, flag, optional, real, whole } from "./fields.js";
+import { NEGATIVE_RULES } from "./negatives.js";
+import { POSITIVE_RULES } from "./positives.js";
+
+/** @typedef {import("./judgement.js").Side} Side */
+/** @typedef {import("./similarities.js").Snapshot} Snapshot */
+/** @typedef {import("./fields.js").Settings} Settings */
+/** @typedef {import("./fields.js").Field} Field */
+/**
+ * @typedef {object} State
+ * @property {number} anchor id of the image whose keys are judged
+ * @property {Side} a the choice that is shown
+ * @property {Side | null} b another beside it
+ * @property {"A" | "B"} active which of the two the controls move
+ * @property {"band" | "class" | "similarity" | "gradient" | "difference"} colour what colours tell on the map
+ * @property {"anchor" | "all"} scope whether the sentence speaks of this anchor or of all
+ * @property {string} map name of one of the snapshot's maps
+ * @property {boolean} truth whether classes may be seen
+ * @property {boolean} doubtful whether misplaced points are marked
+ */
+
+/** @type {Field} */
+const ANYTHING = { fallback: undefined, fault: () => "" };
+/** @type {Field} */
+const TEXT = { fallback: undefined, fault: (value) => (typeof value === "string" ? "" : "must be text") };
+
+/** @type {Record<string, Field>} */
+const STATE = {
+  anchor: { ...whole(0), fallback: undefined },
+  a: ANYTHING,
+  b: optional({ ...ANYTHING, fallback: null }),
+  active: choice("A", "B"),
+  colour: choice("band", "class", "similarity", "gradient", "difference"),
+  scope: choice("anchor", "all"),
+  map: { ...TEXT, fallback: "PCA" },
+  truth: flag(false),
+  doubtful: flag(false),
+};
+
+/** @type {Record<string, Field>} */
+const SIDE = {
+  positives: ANYTHING,
+  negatives: ANYTHING,
+  temperature: { ...real(0), fallback: undefined },
+  epoch: { ...whole(0), fallback: undefined },
+};
+
+/**
+ * A rule with all of its settings, checked. A rule that only Python knows is passed on as it is.
+ * @param {any} plain its class name as `rule`, and settings
+ * @param {"positives" | "negatives"} kind
+ * @param {string} [path] what an error calls it
+ * @returns {Settings}
+ */
+export function completeRule(plain, kind, path = kind) {
+  const known = kind === "positives" ? POSITIVE_RULES : NEGATIVE_RULES;
+  if (typeof plain?.rule !== "string") {
+    const example = kind === "positives" ? "NearestKeys" : "RankBand";
+    throw new EngineError(`${path} must name its rule, as in {"rule": "${example}"}.`);
+  }
+  const { rule, ...settings } = plain;
+  if (!Object.hasOwn(known, rule)) return plain;
+  /** @type {Settings} */
+  const found = { rule, ...completed(settings, known[rule].fields, path) };
+  if (rule === "MarginBand" && found.margin === null && found.relative === null) found.margin = 0;
+  const fault = known[rule].fault?.(found) ?? "";
+  if (fault) throw new EngineError(`${rule}: ${fault}`);
+  return found;
+}
+
+/**
+ * A rule as it stands when it is chosen: at its defaults and full strength.
+ * @param {string} name
+ * @param {"positives" | "negatives"} kind
+ * @returns {Settings}
+ */
+export function freshRule(name, kind) {
+  const rule = completeRule({ rule: name }, kind);
+  if (kind === "positives") return name === "AugmentedView" ? rule : { ...rule, start: 0, ramp: 0 };
+  return "start" in rule ? { ...rule, start: 0 } : rule;
+}
+
+/**
+ * @param {any} plain
+ * @param {string} path
+ * @returns {Side}
+ */
+function completeSide(plain, path) {
+  const { positives, negatives, temperature, epoch } = completed(plain, SIDE, path);
+  return {
+    positives: completeRule(positives, "positives", `${path}.positives`),
+    negatives: completeRule(negatives, "negatives", `${path}.negatives`),
+    temperature,
+    epoch,
+  };
+}
+
+/**
+ * Read what `writeState` or `State.to_json` wrote.
+ * @param {string} text
+ * @returns {State}
+ */
+export function parseState(text) {
+  let plain;
+  try {
+    plain = JSON.parse(text);
+  } catch (error) {
+    throw new EngineError(`This is no line of a state: ${error instanceof Error ? error.message : error}.`);
+  }
+  const found = completed(plain, STATE, "state");
+  const state = /** @type {State} */ ({
+    ...found,
+    a: completeSide(found.a, "state.a"),
+    b: found.b === null ? null : completeSide(found.b, "state.b"),
+  });
+  if (state.b === null && (state.active === "B" || state.colour === "difference")) {
+    throw new EngineError("There is no side B to show or to move.");
+  }
+  return state;
+}
+
+/**
+ * One line that `parseState` and `State.from_json` read.
+ * @param {State} state
+ */
+export function writeState(state) {
+  return JSON.stringify(state);
+}
+
+/**
+ * The side of a name; A where there is no other.
+ * @param {State} state
+ * @param {"A" | "B"} name
+ */
+export function sideOf(state, name) {
+  return name === "B" && state.b !== null ? state.b : state.a;
+}
+
+/**
+ * Refuse a state that names what the snapshots do not have.
+ * @param {State} state
+ * @param {Snapshot[]} snapshots one, or two that are shown side by side
+ */
+export function checkState(state, snapshots) {
+  const [first] = snapshots;
+  if (!first.ids.includes(state.anchor)) throw new EngineError(`No image has the id ${state.anchor}.`);
+  if (!first.mapNames.includes(state.map)) {
+    throw new EngineError(`There is no map ${JSON.stringify(state.map)}; there is ${first.mapNames.join(", ")}.`);
+  }
+  if (snapshots.length === 2 && state.b === null) {
+    throw new EngineError("Two snapshots are shown side by side; the state needs a side B.");
+  }
+  for (const [side, snapshot] of /** @type {[Side, Snapshot][]} */ ([
+    [state.a, first],
+    [sideOf(state, "B"), snapshots[snapshots.length - 1]],
+  ])) {
+    if (!snapshot.epochs.includes(side.epoch)) {
+      throw new EngineError(`This snapshot has no epoch ${side.epoch}; it has ${snapshot.epochs.join(", ")}.`);
+    }
+    const { thresholds } = snapshot.embeddings[snapshot.epochs.indexOf(side.epoch)];
+    if (side.negatives.rule === "LearnedThreshold" && thresholds === null) {
+      throw new EngineError("LearnedThreshold learns while training, and this snapshot holds nothing that it learned.");
+    }
+    if (!(side.temperature > 0)) throw new EngineError(`The temperature is ${side.temperature}; it must be above 0.`);
+  }
+  const unlabelled = whyUnlabelled(first);
+  if (unlabelled && (state.truth || state.colour === "class")) throw new EngineError(unlabelled);
+  if (state.colour === "class" && !state.truth) {
+    throw new EngineError("Classes are hidden; show them before they colour the map.");
+  }
+}
+
+/**
+ * Why there is no truth to show; empty where there is.
+ * @param {Snapshot} snapshot
+ */
+export function whyUnlabelled(snapshot) {
+  if (snapshot.labelled) return "";
+  return snapshot.labels.some((label) => label >= 0)
+    ? "Some of these images have no label, so no share of a class can be told."
+    : "These images have no labels, so there are no classes to show.";
+}

@@ -1,0 +1,162 @@
+// @ts-check
+/** What a person can do, each as a function from a state to the next. */
+
+import { convertEdges, hasEdges, moveEdge, widened } from "../engine/edges.js";
+import { NEGATIVE_RULES, rankedBy } from "../engine/negatives.js";
+import { rankingBy } from "../engine/similarities.js";
+import { completeRule, freshRule, sideOf } from "../engine/state.js";
+
+/** @typedef {import("../engine/state.js").State} State */
+/** @typedef {import("../engine/judgement.js").Side} Side */
+/** @typedef {import("../engine/fields.js").Settings} Settings */
+/** @typedef {import("../engine/edges.js").EdgeName} EdgeName */
+/** @typedef {import("./scene.js").Scene} Scene */
+
+/**
+ * @param {State} state
+ * @param {Partial<Side>} changes of the side that the controls move
+ * @returns {State}
+ */
+export function withSide(state, changes) {
+  const side = { ...sideOf(state, state.active), ...changes };
+  return state.active === "B" && state.b !== null ? { ...state, b: side } : { ...state, a: side };
+}
+
+/**
+ * The rule whose edges are shown and dragged: the band itself, or a band by ranks that selects as a ring does; null
+ * where a rule has no edges.
+ * @param {Settings} rule
+ * @returns {Settings | null}
+ */
+export function bandOf(rule) {
+  if (hasEdges(rule)) return rule;
+  const named = (/** @type {Settings} */ settings) =>
+    completeRule({ rule: "RankBand", by: "anchor", ...settings }, "negatives");
+  if (rule.rule === "AllNegatives") return named({ drop_closest: 0, keep_within: 1 });
+  if (rule.rule === "RingNegatives") return named({ drop_closest: rule.inner * rule.outer, keep_within: rule.outer });
+  return null;
+}
+
+/**
+ * Move an edge; a rule that is no band becomes one.
+ * @param {State} state
+ * @param {Scene} scene of this state
+ * @param {EdgeName} name
+ * @param {number} value a number of keys for a band by ranks, else a score
+ * @returns {State}
+ */
+export function withEdge(state, scene, name, value) {
+  const { band, edges } = scene.shown;
+  if (band === null || edges === null) return state;
+  return withSide(state, { negatives: moveEdge(band, name, value, edges) });
+}
+
+/**
+ * Another rule for negatives. One band in place of another keeps as many keys of this anchor on either side.
+ * @param {State} state
+ * @param {Scene} scene
+ * @param {Settings} rule
+ * @returns {State}
+ */
+export function withNegatives(state, scene, rule) {
+  const { band, edges, similarities, side } = scene.shown;
+  if (band === null || edges === null || !hasEdges(rule)) return withSide(state, { negatives: rule });
+  const free = widened(rule);
+  const { ranked } = rankingBy(similarities, rankedBy(free), side.temperature);
+  return withSide(state, { negatives: convertEdges(free, edges, ranked) });
+}
+
+/**
+ * The rule of a class name; a band keeps the edges that stand.
+ * @param {State} state
+ * @param {Scene} scene
+ * @param {string} name
+ * @returns {State}
+ */
+export function withNegativesNamed(state, scene, name) {
+  const fresh = freshRule(name, "negatives");
+  const by = scene.shown.side.negatives.by;
+  const knows = "by" in fresh && NEGATIVE_RULES[name].fields.by.fault(by) === "";
+  return withNegatives(state, scene, knows ? { ...fresh, by } : fresh);
+}
+
+/**
+ * One setting of a side's rule, by the name of its field.
+ * @param {State} state
+ * @param {Scene} scene
+ * @param {"positives" | "negatives"} kind
+ * @param {string} field
+ * @param {any} value
+ * @returns {State}
+ */
+export function withSetting(state, scene, kind, field, value) {
+  const rule = completeRule({ ...sideOf(state, state.active)[kind], [field]: value }, kind);
+  return kind === "negatives" && field === "by" ? withNegatives(state, scene, rule) : withSide(state, { [kind]: rule });
+}
+
+/** @typedef {"all" | "middle" | "ring" | "tenth" | "chance"} PresetName */
+/** Rules a person may begin from, in their order. */
+export const PRESETS = /** @type {[PresetName, string][]} */ ([
+  ["all", "Keep all"],
+  ["middle", "Middle band"],
+  ["ring", "Ring"],
+  ["tenth", "Closest tenth"],
+  ["chance", "As many by chance"],
+]);
+
+/**
+ * The rule of a preset. Bands keep what they rank by, so that the axis stays as it is.
+ * @param {PresetName} name
+ * @param {Scene} scene
+ * @returns {Settings}
+ */
+export function presetRule(name, scene) {
+  const { side, summary, similarities } = scene.shown;
+  const by = side.negatives.by === "anchor" ? "anchor" : "positive";
+  const band = (/** @type {number} */ drop_closest, /** @type {number} */ keep_within) =>
+    completeRule({ rule: "RankBand", drop_closest, keep_within, by }, "negatives");
+  if (name === "all") return band(0, 1);
+  if (name === "middle") return scene.middle ?? band(0.05, 0.5);
+  if (name === "ring") return { ...freshRule("RingNegatives", "negatives"), outer: 0.2 };
+  if (name === "tenth") return band(0, 0.1);
+  const keys = similarities.own.length;
+  const share = Math.max(1, summary.keys[2] + summary.keys[6]) / keys;
+  return { ...freshRule("RandomNegatives", "negatives"), share };
+}
+
+/**
+ * Which preset a rule is; null for a person's own.
+ * @param {Settings} rule
+ * @param {Scene} scene
+ * @returns {PresetName | null}
+ */
+export function presetOf(rule, scene) {
+  if (rule.rule === "AllNegatives") return "all";
+  if (rule.rule === "RandomNegatives") return "chance";
+  const text = JSON.stringify(rule);
+  for (const [name] of PRESETS) {
+    if (name !== "chance" && JSON.stringify(presetRule(name, scene)) === text) return name;
+  }
+  return null;
+}
+
+/**
+ * Two sides beside each other, or one again.
+ * @param {State} state
+ * @returns {State}
+ */
+export function withComparison(state) {
+  if (state.b === null) return { ...state, b: state.a, active: "B", colour: "difference" };
+  const colour = state.colour === "difference" ? "band" : state.colour;
+  return { ...state, b: null, active: "A", colour };
+}
+
+/**
+ * Classes shown or hidden; colours by class go with them.
+ * @param {State} state
+ * @param {boolean} truth
+ * @returns {State}
+ */
+export function withTruth(state, truth) {
+  return { ...state, truth, colour: !truth && state.colour === "class" ? "band" : state.colour };
+}

@@ -25,7 +25,11 @@ export function costView(page) {
   const table = el(
     "table",
     {},
-    el("thead", {}, el("tr", {}, el("th", {}, "over all anchors"), el("th", {}, "keys"), el("th", {}, "of the anchor's class"))),
+    el(
+      "thead",
+      {},
+      el("tr", {}, el("th", {}, "over all anchors"), el("th", {}, "keys"), el("th", {}, "of the anchor's class")),
+    ),
     rows,
   );
   const ask = el("button", { type: "button", class: "word", click: () => page.showTruth() }, "Show true classes");
@@ -46,7 +50,9 @@ export function costView(page) {
       setText(
         words,
         `If every ${snapshot.noun} were kept, the closest tenth would hold ${percent(profile.push[tenth])} of the push. ` +
-          (snapshot.labelled ? "Classes tell whether it is right to leave some out." : "These images have no labels, which would tell."),
+          (snapshot.labelled
+            ? "Classes tell whether it is right to leave some out."
+            : "These images have no labels, which would tell."),
       );
       return;
     }

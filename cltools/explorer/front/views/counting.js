@@ -106,10 +106,11 @@ export function censusFor(snapshots, code, tell) {
     worker.onerror = () => {
       failed = true;
     };
-    held.forEach((snapshot, which) => worker.postMessage({ which, snapshot }));
+    for (const [which, snapshot] of held.entries()) worker.postMessage({ which, snapshot });
     return (which, side) => {
-      if (!failed) worker.postMessage({ which, side });
-      else (instead ??= onPage())(which, side);
+      if (!failed) return worker.postMessage({ which, side });
+      instead ??= onPage();
+      return instead(which, side);
     };
   } catch {
     return onPage();
@@ -117,7 +118,7 @@ export function censusFor(snapshots, code, tell) {
 
   function onPage() {
     const counter = counterOf(tell);
-    held.forEach((snapshot, which) => counter.load(which, snapshot));
+    for (const [which, snapshot] of held.entries()) counter.load(which, snapshot);
     return counter.count;
   }
 }

@@ -17,7 +17,9 @@ export function el(tag, attributes = {}, ...children) {
     if (typeof value === "function") node.addEventListener(name, value);
     else setAttribute(node, name, value);
   }
-  node.append(...children.filter((child) => child || child === "").map((child) => /** @type {Node | string} */ (child)));
+  node.append(
+    ...children.filter((child) => child || child === "").map((child) => /** @type {Node | string} */ (child)),
+  );
   return node;
 }
 
@@ -88,7 +90,11 @@ export function icon(name) {
  * @param {Record<string, any>} [attributes]
  */
 export function iconButton(picture, name, act, attributes = {}) {
-  return el("button", { type: "button", class: "icon", "aria-label": name, title: name, click: act, ...attributes }, icon(picture));
+  return el(
+    "button",
+    { type: "button", class: "icon", "aria-label": name, title: name, click: act, ...attributes },
+    icon(picture),
+  );
 }
 
 /**

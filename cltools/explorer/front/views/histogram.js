@@ -88,12 +88,20 @@ export function histogramView(page) {
   function handle(name) {
     const words = el("span");
     const lines = [el("small"), el("small")];
-    const [farther, closer] = [el("button", { type: "button", class: "tile" }), el("button", { type: "button", class: "tile" })];
+    const [farther, closer] = [
+      el("button", { type: "button", class: "tile" }),
+      el("button", { type: "button", class: "tile" }),
+    ];
     const captions = name === "closest" ? ["last kept", "first left out"] : ["first left out", "last kept"];
     const flag = el(
       "div",
       { class: `flag ${name}` },
-      el("div", { class: "flag-words" }, el("strong", {}, el("span", { class: "verb" }, "leave out "), words), ...lines),
+      el(
+        "div",
+        { class: "flag-words" },
+        el("strong", {}, el("span", { class: "verb" }, "leave out "), words),
+        ...lines,
+      ),
       el(
         "div",
         { class: "border" },
@@ -188,7 +196,8 @@ export function histogramView(page) {
     if (shown.edges === null) return;
     const { edges } = shown;
     const rank = edges.unit === "rank";
-    const now = name === "closest" ? (rank ? edges.closest : edges.closestScore) : rank ? edges.beyond : edges.beyondScore;
+    const now =
+      name === "closest" ? (rank ? edges.closest : edges.closestScore) : rank ? edges.beyond : edges.beyondScore;
     const most = rank ? edges.keys : 1;
     const least = rank ? 0 : -1;
     const clamped = Math.max(least, Math.min(most, now));
@@ -204,7 +213,8 @@ export function histogramView(page) {
     let value = clamped;
     if (event.key === "Home") value = rank ? most : least;
     else if (event.key === "End") value = rank ? least : most;
-    else if (event.key in steps) value = clamped + steps[event.key] * (event.shiftKey && rank ? Math.ceil(edges.keys / 100) : 1);
+    else if (event.key in steps)
+      value = clamped + steps[event.key] * (event.shiftKey && rank ? Math.ceil(edges.keys / 100) : 1);
     else return;
     event.preventDefault();
     event.stopPropagation();
@@ -220,7 +230,10 @@ export function histogramView(page) {
     const { context, width, height } = found;
     axis = axisOf(judged, width);
     drawBars(context, judged, axis, page.palette(), { width, height, push: page.push, columns: columnsBelow() });
-    setText(axisName, `How close is every other ${judged.snapshot.noun}? By ${AXES[judged.judgement.by]}, from far to near.`);
+    setText(
+      axisName,
+      `How close is every other ${judged.snapshot.noun}? By ${AXES[judged.judgement.by]}, from far to near.`,
+    );
     for (const name of /** @type {EdgeName[]} */ (["beyond", "closest"])) place(name, judged, axis);
     apart(width);
   }
@@ -236,12 +249,24 @@ export function histogramView(page) {
     flag.dataset.x = String(x);
     const said = edgeWords(name, judged);
     setText(words, said.short);
-    lines.forEach((line, i) => setText(line, said.lines[i] ?? ""));
+    lines.forEach((line, i) => {
+      setText(line, said.lines[i] ?? "");
+    });
     setAttribute(node, "aria-valuetext", `leave out ${said.short}, ${said.lines.join(", ")}`);
     const rank = edges.unit === "rank";
     setAttribute(node, "aria-valuemin", rank ? 0 : -1);
     setAttribute(node, "aria-valuemax", rank ? edges.keys : 1);
-    setAttribute(node, "aria-valuenow", name === "closest" ? (rank ? edges.closest : clampScore(edges.closestScore)) : rank ? edges.beyond : clampScore(edges.beyondScore));
+    setAttribute(
+      node,
+      "aria-valuenow",
+      name === "closest"
+        ? rank
+          ? edges.closest
+          : clampScore(edges.closestScore)
+        : rank
+          ? edges.beyond
+          : clampScore(edges.beyondScore),
+    );
     const { kept, left } = border[name];
     const [first, second] = name === "closest" ? [kept[0], left[0]] : [left[0], kept[0]];
     show(farther, first);
@@ -463,7 +488,10 @@ function drawBars(context, judged, axis, palette, { width, height, push, columns
 function drawPush(context, { bins, judgement, edges, summary }, axis, palette, top, fills, stretches) {
   const bars = bins.ranks.length - 1;
   const w = (axis.right - axis.left) / bars;
-  const share = Array.from({ length: bars }, (_, i) => stretchOf(judgement.profile, bins.ranks[i + 1], bins.ranks[i]).push);
+  const share = Array.from(
+    { length: bars },
+    (_, i) => stretchOf(judgement.profile, bins.ranks[i + 1], bins.ranks[i]).push,
+  );
   const most = Math.max(...share, 1e-9);
   const tall = PARTS.push - 16;
   context.fillStyle = palette.soft;
@@ -518,4 +546,3 @@ export function ticksBetween(low, high, about) {
   for (let i = Math.ceil(low / step); i * step <= high + 1e-9; i++) found.push(i * step);
   return found;
 }
-

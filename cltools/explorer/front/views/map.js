@@ -12,7 +12,13 @@ import { percent } from "./words.js";
 const SHAPES = ["circle", "circle", "diamond", "triangle", "star", "cross", "diamond"];
 const SHAPE_OF_DIFFERENCE = ["circle", "star", "diamond", "triangle"];
 /** How large a shape is beside a circle. */
-const SIZES = /** @type {Record<string, number>} */ ({ circle: 0.8, diamond: 1.15, triangle: 1.3, star: 1.5, cross: 1.1 });
+const SIZES = /** @type {Record<string, number>} */ ({
+  circle: 0.8,
+  diamond: 1.15,
+  triangle: 1.3,
+  star: 1.5,
+  cross: 1.1,
+});
 const NEAR = 12; // pixels within which the pointer is at a point
 const PICTURES = 400; // so many pictures at most stand on the map at a time
 
@@ -38,13 +44,24 @@ export function mapView(page) {
   const tools = el(
     "div",
     { class: "map-tools" },
-    iconButton("pictures", "Pictures instead of points", () => toggle("pictures"), { "aria-pressed": "false", "data-tool": "pictures" }),
-    iconButton("lasso", "Choose a group by a line around it", () => toggle("lasso"), { "aria-pressed": "false", "data-tool": "lasso" }),
+    iconButton("pictures", "Pictures instead of points", () => toggle("pictures"), {
+      "aria-pressed": "false",
+      "data-tool": "pictures",
+    }),
+    iconButton("lasso", "Choose a group by a line around it", () => toggle("lasso"), {
+      "aria-pressed": "false",
+      "data-tool": "lasso",
+    }),
     iconButton("plus", "Zoom in", () => zoom(1.6)),
     iconButton("minus", "Zoom out", () => zoom(1 / 1.6)),
     iconButton("fit", "Show the whole map", () => reset()),
   );
-  const root = el("section", { class: "map", "aria-label": "Map" }, el("div", { class: "map-box" }, canvas, ring), el("div", { class: "map-foot" }, note, tools));
+  const root = el(
+    "section",
+    { class: "map", "aria-label": "Map" },
+    el("div", { class: "map-box" }, canvas, ring),
+    el("div", { class: "map-foot" }, note, tools),
+  );
   /** The frame: what the map's middle shows, and how much it is magnified. */
   let frame = { x: 0.5, y: 0.5, zoom: 1 };
   /** Places on the page in pixels, two numbers a point. */
@@ -232,7 +249,10 @@ export function mapView(page) {
     anchorMark(context, palette, pixels[2 * scene.place], pixels[2 * scene.place + 1]);
     const kept = snapshot.kept[map][Math.max(0, epoch)];
     const sorted = Uint8Array.from(kept).sort();
-    setText(note, `${scene.state.map}: half of the points keep ${percent(sorted[sorted.length >> 1] / 100)} of their 15 neighbours or fewer.`);
+    setText(
+      note,
+      `${scene.state.map}: half of the points keep ${percent(sorted[sorted.length >> 1] / 100)} of their 15 neighbours or fewer.`,
+    );
   }
 
   /** @type {(context: CanvasRenderingContext2D, scene: Scene, width: number, height: number) => void} */
@@ -297,7 +317,9 @@ export function painting(scene, palette) {
     const values = state.colour === "similarity" ? judgement.similarities.anchorKeys : judgement.push();
     const rank = Float32Array.from(values).sort();
     const levels = palette.levels.length;
-    const codes = Uint8Array.from(values, (value) => Math.min(levels - 1, Math.floor((levels * below(rank, value)) / rank.length)));
+    const codes = Uint8Array.from(values, (value) =>
+      Math.min(levels - 1, Math.floor((levels * below(rank, value)) / rank.length)),
+    );
     return { codes, shapes: palette.levels.map(() => "circle"), colours: palette.levels };
   }
   const codes = judgement.band.map((code) => (code === BAND.OWN ? BAND.EASY : code));
@@ -402,7 +424,7 @@ function covers(shape, x, y) {
   if (shape === "cross") return Math.abs(Math.abs(x) - Math.abs(y)) <= 0.3 && Math.abs(x) <= 0.85;
   if (shape === "star") {
     const [angle, far] = [Math.atan2(x, -y), Math.hypot(x, y)];
-    const within = Math.abs(((angle / (2 * Math.PI / 5) + 10.5) % 1) - 0.5) * 2; // 0 at a point, 1 between
+    const within = Math.abs(((angle / ((2 * Math.PI) / 5) + 10.5) % 1) - 0.5) * 2; // 0 at a point, 1 between
     return far <= 1 - 0.58 * within;
   }
   return x * x + y * y <= 1;
@@ -429,4 +451,3 @@ function anchorMark(context, palette, x, y) {
   context.fillStyle = palette.ink;
   context.fillText("anchor", x + 15, y + 4);
 }
-

@@ -4,8 +4,8 @@
 import { EngineError } from "../engine/fields.js";
 import { checkState } from "../engine/state.js";
 import { PRESETS, presetOf, presetRule, withComparison, withSide, withTruth } from "./actions.js";
-import { censusFor } from "./counting.js";
 import { costView } from "./cost.js";
+import { censusFor } from "./counting.js";
 import { el, iconButton, setAttribute, setText } from "./dom.js";
 import { histogramView } from "./histogram.js";
 import { mapView } from "./map.js";
@@ -14,7 +14,7 @@ import { painterOf, picturesView } from "./pictures.js";
 import { scenes } from "./scene.js";
 import { settingsView } from "./settings.js";
 import { storeOf } from "./store.js";
-import { agreement, answer, count, FROZEN, NAMES, percent, score, SYMBOLS, truth } from "./words.js";
+import { agreement, answer, count, FROZEN, NAMES, percent, SYMBOLS, score, truth } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("./scene.js").Shown} Shown */
@@ -96,7 +96,9 @@ export function mount(root, snapshots, first, { show = ["pictures", "map", "push
   );
   const undo = iconButton("undo", "Undo", store.undo, { disabled: true });
   const redo = iconButton("redo", "Redo", store.redo, { disabled: true });
-  const compare = iconButton("compare", "Compare two rules, A and B", () => change(() => withComparison(store.state()), true));
+  const compare = iconButton("compare", "Compare two rules, A and B", () =>
+    change(() => withComparison(store.state()), true),
+  );
   const more = iconButton("more", "More controls", () => toggleMore(), { "aria-expanded": "false" });
   const help = iconButton("help", "What is shown here?", () => showHelp());
   const icons = el("div", { class: "icons" }, undo, redo, snapshots.length === 1 ? compare : null, help, more);
@@ -116,12 +118,32 @@ export function mount(root, snapshots, first, { show = ["pictures", "map", "push
   const sides = el("div", { class: "presets sides", role: "radiogroup", "aria-label": "Side", hidden: true });
   for (const name of /** @type {("A" | "B")[]} */ (["A", "B"])) {
     sides.append(
-      el("button", { type: "button", role: "radio", "data-side": name, click: () => change(() => ({ ...store.state(), active: name }), true) }, name),
+      el(
+        "button",
+        {
+          type: "button",
+          role: "radio",
+          "data-side": name,
+          click: () => change(() => ({ ...store.state(), active: name }), true),
+        },
+        name,
+      ),
     );
   }
-  const truthBox = el("input", { type: "checkbox", change: () => change(() => withTruth(store.state(), truthBox.checked), true) });
+  const truthBox = el("input", {
+    type: "checkbox",
+    change: () => change(() => withTruth(store.state(), truthBox.checked), true),
+  });
   truthBox.disabled = !snapshot.labelled;
-  const truthSwitch = el("label", { class: "switch", title: snapshot.labelled ? "Labels are shown, never used to select." : "These images have no labels." }, truthBox, "show true classes");
+  const truthSwitch = el(
+    "label",
+    {
+      class: "switch",
+      title: snapshot.labelled ? "Labels are shown, never used to select." : "These images have no labels.",
+    },
+    truthBox,
+    "show true classes",
+  );
   const bar = el("div", { class: "bar" }, sides, rules, truthSwitch);
 
   const histogram = histogramView({ ...shared, push: show.includes("push") });
@@ -147,7 +169,12 @@ export function mount(root, snapshots, first, { show = ["pictures", "map", "push
     el("div", { class: "say" }, question, sentence, labels, alert),
     icons,
   );
-  const aside = el("div", { class: "aside" }, ...(show.includes("map") ? [map.root] : []), ...(show.includes("cost") ? [cost.root] : []));
+  const aside = el(
+    "div",
+    { class: "aside" },
+    ...(show.includes("map") ? [map.root] : []),
+    ...(show.includes("cost") ? [cost.root] : []),
+  );
   const main = el(
     "div",
     { class: "main" },
@@ -295,7 +322,10 @@ export function mount(root, snapshots, first, { show = ["pictures", "map", "push
   /** @param {number[]} places */
   function lassoed(places) {
     const { band } = scene.shown.judgement;
-    const counted = places.reduce((sum, place) => sum.set(band[place], (sum.get(band[place]) ?? 0) + 1), /** @type {Map<number, number>} */ (new Map()));
+    const counted = places.reduce(
+      (sum, place) => sum.set(band[place], (sum.get(band[place]) ?? 0) + 1),
+      /** @type {Map<number, number>} */ (new Map()),
+    );
     const words = [...counted].map(([code, n]) => `${SYMBOLS[code]} ${NAMES[code]} ${count(n)}`).join(", ");
     const tiles = el("div", { class: "tiles all" });
     for (const place of places.slice(0, 600)) {
@@ -305,7 +335,10 @@ export function mount(root, snapshots, first, { show = ["pictures", "map", "push
     }
     const ids = el("textarea", { rows: 3, readonly: true, "aria-label": "ids of the group" });
     ids.value = places.map((place) => snapshot.ids[place]).join(", ");
-    dialog(`A group of ${count(places.length)}`, el("div", {}, el("p", {}, words || "No point lies inside."), tiles, ids));
+    dialog(
+      `A group of ${count(places.length)}`,
+      el("div", {}, el("p", {}, words || "No point lies inside."), tiles, ids),
+    );
   }
 
   /** @type {(title: string, body: HTMLElement) => void} */
@@ -316,17 +349,35 @@ export function mount(root, snapshots, first, { show = ["pictures", "map", "push
   }
 
   function showHelp() {
-    const entry = (/** @type {string} */ name, /** @type {string} */ words) => [el("dt", {}, name), el("dd", {}, words)];
+    const entry = (/** @type {string} */ name, /** @type {string} */ words) => [
+      el("dt", {}, name),
+      el("dd", {}, words),
+    ];
     dialog(
       "What is shown here?",
       el(
         "dl",
         {},
-        ...entry("The question", "The large picture is the anchor. A contrastive loss pulls it towards its positives and pushes it away from its negatives. A rule chooses which of all other images are which."),
-        ...entry("The bars", "How many images have which closeness to the anchor. The two edges cut the axis: what is closer than the right one is suspected to show the same thing, what is farther than the left one is too easy. Drag them, or focus one and use the arrow keys."),
-        ...entry("Push", "The share of the whole push on the anchor that each image would exert if every one were kept. The shares sum to 100 percent."),
-        ...entry("True classes", "Labels are shown, and never used to select. A negative of the anchor's own class is a false negative. Intervals hold 95 percent."),
-        ...entry("The map", "Every point is an image; close points are mostly alike, and the line below says how far to trust that. Click a point or a picture to make it the anchor."),
+        ...entry(
+          "The question",
+          "The large picture is the anchor. A contrastive loss pulls it towards its positives and pushes it away from its negatives. A rule chooses which of all other images are which.",
+        ),
+        ...entry(
+          "The bars",
+          "How many images have which closeness to the anchor. The two edges cut the axis: what is closer than the right one is suspected to show the same thing, what is farther than the left one is too easy. Drag them, or focus one and use the arrow keys.",
+        ),
+        ...entry(
+          "Push",
+          "The share of the whole push on the anchor that each image would exert if every one were kept. The shares sum to 100 percent.",
+        ),
+        ...entry(
+          "True classes",
+          "Labels are shown, and never used to select. A negative of the anchor's own class is a false negative. Intervals hold 95 percent.",
+        ),
+        ...entry(
+          "The map",
+          "Every point is an image; close points are mostly alike, and the line below says how far to trust that. Click a point or a picture to make it the anchor.",
+        ),
         ...entry("The encoder", FROZEN),
       ),
     );
@@ -351,7 +402,7 @@ export function mount(root, snapshots, first, { show = ["pictures", "map", "push
     const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     if (by === undefined) return;
     event.preventDefault();
-    const at = presets.findIndex((button) => button === document.activeElement);
+    const at = presets.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
     const next = presets[(at + by + presets.length) % presets.length];
     next.focus();
     next.click();

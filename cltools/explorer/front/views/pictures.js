@@ -100,7 +100,10 @@ export function picturesView(page) {
       const tile = tileOf(event);
       if (tile !== null) page.choose(tile);
     });
-    page.dialog(`${SYMBOLS[code]} ${NAMES[code]}: ${count(places.length)}, the closest first`, el("div", {}, tiles, further));
+    page.dialog(
+      `${SYMBOLS[code]} ${NAMES[code]}: ${count(places.length)}, the closest first`,
+      el("div", {}, tiles, further),
+    );
   }
 
   /** @type {(tile: HTMLElement, place: number, scene: Scene) => void} */
@@ -122,7 +125,10 @@ export function picturesView(page) {
       root.replaceChildren(...nodes);
     }
     const style = getComputedStyle(root);
-    const [size, rows] = [Number.parseFloat(style.getPropertyValue("--tile")), Number(style.getPropertyValue("--rows"))];
+    const [size, rows] = [
+      Number.parseFloat(style.getPropertyValue("--tile")),
+      Number(style.getPropertyValue("--rows")),
+    ];
     for (const code of codes) {
       const column = /** @type {ReturnType<typeof columnOf>} */ (columns.get(code));
       const across = Math.max(1, Math.floor((column.node.clientWidth + TILE_GAP) / (size + TILE_GAP)));
@@ -137,7 +143,8 @@ export function picturesView(page) {
       column.none.hidden = places.length > 0;
       while (column.tiles.children.length > sample.length) column.tiles.lastChild?.remove();
       while (column.tiles.children.length < sample.length) column.tiles.append(newTile());
-      sample.forEach((place, i) => paint(/** @type {HTMLElement} */ (column.tiles.children[i]), place, scene));
+      for (let i = 0; i < sample.length; i++)
+        paint(/** @type {HTMLElement} */ (column.tiles.children[i]), sample[i], scene);
     }
   }
 
@@ -152,4 +159,3 @@ function tileOf(event) {
   const tile = event.target instanceof Element ? event.target.closest("[data-place]") : null;
   return tile === null ? null : Number(tile.getAttribute("data-place"));
 }
-

@@ -94,9 +94,7 @@ export function scenes(snapshots) {
       band,
       edges: band && edgesOf(band, ranking.ranked, s.anchorPositive),
       bins,
-      counts: ranks
-        ? countsByEdges(bins, profile, ranks.hardTo, ranks.easyFrom)
-        : countsByBand(bins, ranking, codes),
+      counts: ranks ? countsByEdges(bins, profile, ranks.hardTo, ranks.easyFrom) : countsByBand(bins, ranking, codes),
       border: borderKeys(ranking.order, codes, BORDER),
       unknown,
     };
@@ -131,6 +129,7 @@ export const MINES_NOTHING = Object.freeze({ rule: "AugmentedView", start: 0.1, 
  * @returns {number[]}
  */
 export function bandsShown({ summary, edges }) {
+  /** @type {number[]} */
   const always = edges ? [BAND.EASY, BAND.POTENTIAL, BAND.HARD] : [BAND.POTENTIAL];
   const order = [BAND.OTHER, BAND.EASY, BAND.POTENTIAL, BAND.SOFTENED, BAND.HARD, BAND.MINED];
   return order.filter((code) => summary.keys[code] > 0 || always.includes(code));

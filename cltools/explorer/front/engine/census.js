@@ -2,8 +2,10 @@
 /** What a choice does to all anchors of a snapshot, counted a few anchors at a time; after `explorer/census.py`. */
 
 import { BAND, BANDS, rankCount, ranksOfCut } from "./bands.js";
+import { drawsOf } from "./draws.js";
 import { nothingCounted, shareOf } from "./intervals.js";
 import { cutOf, NEGATIVE_RULES, rankedBy } from "./negatives.js";
+import { orderByScore } from "./order.js";
 import { select } from "./select.js";
 import { rankingBy, similaritiesOf } from "./similarities.js";
 
@@ -31,8 +33,8 @@ import { rankingBy, similaritiesOf } from "./similarities.js";
  * @typedef {object} RankedAnchor
  * @property {Float32Array} ranked scores, largest first
  * @property {Uint16Array | Int32Array} same keys of the anchor's class among the r closest
- * @property {Int32Array} minedRanks ranks of the mined keys
- * @property {Uint8Array} minedSame 1 where such a key is of the anchor's class
+ * @property {number[]} minedRanks ranks of the mined keys
+ * @property {number[]} minedSame 1 where such a key is of the anchor's class
  * @property {number} others keys that are not own
  * @property {number} anchorPositive z·z'
  */
@@ -54,8 +56,21 @@ import { rankingBy, similaritiesOf } from "./similarities.js";
 /** Ends of the bins of ranks, as shares of the keys; those of `cltools.evaluation.diagnosis`. */
 export const RANK_SHARES = Object.freeze([0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]);
 
+/** Stream of draws that are no rule's. */
+const SHUFFLE_STREAM = 1000;
+
 /** Pairs of an anchor and a key whose ranking is kept: some 100 MB. */
 const KEPT_PAIRS = 2 ** 24;
+
+/**
+ * All places in an order that looks random and is always the same: the first thousand are a sample of all.
+ * @param {Snapshot} snapshot
+ * @returns {Int32Array}
+ */
+export function shuffledPlaces({ ids }) {
+  const draw = drawsOf(0, SHUFFLE_STREAM);
+  return orderByScore(Float32Array.from(ids, draw), new Uint8Array(ids.length));
+}
 
 /**
  * Begin to count.
@@ -122,9 +137,10 @@ function countAnchor(counting, place) {
     return;
   }
   const mined = new Set(positiveIndex.filter((_, i) => positiveWeight[1 + i] > 0));
-  const minedRanks = Int32Array.from(order.keys()).filter((r) => mined.has(order[r]));
-  const minedSame = Uint8Array.from(minedRanks, (r) => closer[r + 1] - closer[r]);
-  const others = order.length - s.own.reduce((sum, own) => sum + own, 0);
+  const minedRanks = [];
+  for (let r = 0; r < order.length; r++) if (mined.has(order[r])) minedRanks.push(r);
+  const minedSame = minedRanks.map((r) => closer[r + 1] - closer[r]);
+  const others = keys.reduce((sum, count) => sum + count, 0);
   counting.rankings.push({ ranked, same: closer, minedRanks, minedSame, others, anchorPositive: s.anchorPositive });
 }
 

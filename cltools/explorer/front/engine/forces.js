@@ -18,7 +18,7 @@ import { remembered } from "./similarities.js";
  */
 
 /** @param {number} x */
-const sigmoid = (x) => (x >= 0 ? 1 / (1 + Math.exp(-x)) : 1 - 1 / (1 + Math.exp(x)));
+const sigmoid = (x) => (x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x)));
 
 /**
  * Log Σ w·e^{scale·x}, and each term's share of the sum; −∞ and zeros without weight.
@@ -36,7 +36,8 @@ function weighedSum(x, weight, scale) {
   for (let i = 0; i < x.length; i++) {
     if (weight[i] > 0) sum += share[i] = weight[i] * Math.exp(scale * (x[i] - top));
   }
-  for (let i = 0; i < x.length; i++) share[i] /= sum;
+  const scaled = 1 / sum;
+  for (let i = 0; i < x.length; i++) share[i] *= scaled;
   return { log: scale * top + Math.log(sum), share };
 }
 
@@ -100,10 +101,12 @@ export function lossGradients(terms, temperature, form) {
     byMass = sigmoid(mass.log - attracting.log);
     byPositive = attracting.share.map((share, i) => (1 - byMass) * share - w[i]);
   }
-  return {
-    byPositive: byPositive.map((each, i) => (each + byMass * mass.byPositive[i]) / temperature),
-    byNegative: mass.byNegative.map((each) => (byMass * each) / temperature),
-  };
+  const { byNegative } = mass;
+  for (let i = 0; i < byNegative.length; i++) byNegative[i] *= byMass / temperature;
+  for (let i = 0; i < byPositive.length; i++) {
+    byPositive[i] = (byPositive[i] + byMass * mass.byPositive[i]) / temperature;
+  }
+  return { byPositive, byNegative };
 }
 
 /**
@@ -138,10 +141,12 @@ export function termsOf(s, selection) {
 export function pushOf(s, selection, temperature, form) {
   const terms = termsOf(s, selection);
   const { byNegative } = lossGradients(terms, temperature, form);
-  return byNegative.map((each, i) => {
+  for (let i = 0; i < byNegative.length; i++) {
+    if (byNegative[i] === 0) continue;
     const cosine = terms.negative[i];
-    return Math.abs(each) * Math.sqrt(Math.max(0, (1 - cosine) * (1 + cosine)));
-  });
+    byNegative[i] = Math.abs(byNegative[i]) * Math.sqrt(Math.max(0, (1 - cosine) * (1 + cosine)));
+  }
+  return byNegative;
 }
 
 /**
@@ -157,7 +162,9 @@ export function pushShares(s, selection, temperature, form) {
   const push = pushOf(s, selection, temperature, form);
   let total = 0;
   for (let i = 0; i < push.length; i++) total += push[i];
-  return Float32Array.from(push.subarray(0, s.anchorKeys.length), (each) => (total > 0 ? each / total : 0));
+  const shares = new Float32Array(s.anchorKeys.length);
+  if (total > 0) for (let i = 0; i < shares.length; i++) shares[i] = push[i] / total;
+  return shares;
 }
 
 /**
@@ -168,7 +175,8 @@ export function pushShares(s, selection, temperature, form) {
  */
 export function plainShares(s, temperature) {
   return remembered(s, `plain ${temperature}`, () => {
-    const kept = Float32Array.from(s.own, (own) => 1 - own);
+    const kept = new Float32Array(s.own.length);
+    for (let i = 0; i < kept.length; i++) kept[i] = 1 - s.own[i];
     const everything = {
       positiveIndex: new Int32Array(0),
       positiveWeight: Float32Array.of(1),

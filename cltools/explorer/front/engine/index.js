@@ -1,8 +1,16 @@
 // @ts-check
-/** The engine of the explorer: everything that is computed, and nothing that is drawn. */
+/**
+ * The engine of the explorer: everything that is computed, and nothing that is drawn.
+ *
+ * `snapshotOf(held)` unpacks embeddings; `similaritiesOf(snapshot, epoch, place)` is one anchor, kept while it is shown;
+ * `judge(s, side, form)` is asked again after every move and computes only what changed; `summaryOf`, `countsByEdges`,
+ * `keysOfBand` and `borderKeys` say what is drawn. In a worker `startCensus`, `countMore` until it is done, `censusOf`
+ * between, and `recount` when an edge moves. `withEdge`, `withNegatives` and `rankedOtherwise` move controls;
+ * `parseState` and `writeState` are the JSON that Python reads too. `whyUnknown` says what must be asked of Python.
+ */
 
 export { BAND, BAND_NAMES, BANDS, bandsOfCut, rankCount, ranksOfCut } from "./bands.js";
-export { censusOf, countMore, recount, startCensus } from "./census.js";
+export { censusOf, countMore, recount, shuffledPlaces, startCensus } from "./census.js";
 export { differenceOf, KEPT_BY, misplacedPoints } from "./comparing.js";
 export { drawsOf } from "./draws.js";
 export { convertEdges, edgeStops, edgesOf, hasEdges, moveEdge, placeEdges, widened } from "./edges.js";
@@ -13,6 +21,7 @@ export { borderKeys, evenlySpaced, keysOfBand, SHOWN_BANDS } from "./groups.js";
 export { binsOf, countsByBand, countsByEdges } from "./histogram.js";
 export { shareOf, wilson } from "./intervals.js";
 export { judge, judgeRecorded, pushCurve, summaryOf } from "./judgement.js";
+export { edgesNow, rankedOtherwise, withEdge, withEdges, withNegatives } from "./moves.js";
 export { NEGATIVE_RULES, rankedBy } from "./negatives.js";
 export { countAtLeast, orderByScore } from "./order.js";
 export { POSITIVE_RULES } from "./positives.js";

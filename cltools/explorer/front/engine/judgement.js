@@ -50,7 +50,8 @@ import { rankingBy, remembered } from "./similarities.js";
  * @returns {Judgement}
  */
 export function judge(s, side, form) {
-  return judgementOf(s, side, form, select(s, side.positives, side.negatives, side.temperature));
+  const selection = select(s, side.positives, side.negatives, side.temperature);
+  return judgementOf(s, side, form, selection, `profile ${JSON.stringify(side.positives)}`);
 }
 
 /**
@@ -75,13 +76,20 @@ export function judgeRecorded(s, side, form, { band, weight }) {
   });
 }
 
-/** @type {(s: Similarities, side: Side, form: Form, selection: import("./select.js").Selection) => Judgement} */
-function judgementOf(s, side, form, selection) {
+/**
+ * @param {Similarities} s
+ * @param {Side} side
+ * @param {Form} form
+ * @param {import("./select.js").Selection} selection
+ * @param {string} [name] by which the sums along the ranking are remembered; they are made anew without
+ * @returns {Judgement}
+ */
+function judgementOf(s, side, form, selection, name) {
   const { negatives, temperature } = side;
   const by = rankedBy(negatives);
   const ranking = rankingBy(s, by, temperature);
   const plain = plainShares(s, temperature);
-  const mined = selection.positiveIndex.filter((_, i) => selection.positiveWeight[1 + i] > 0);
+  const profile = () => profileOf(s, ranking, selection.band, plain);
   /** @type {Float32Array | null} */
   let push = null;
   return {
@@ -90,7 +98,7 @@ function judgementOf(s, side, form, selection) {
     band: selection.band,
     ranking,
     by,
-    profile: remembered(s, `profile ${by} ${temperature} ${mined.join()}`, () => profileOf(s, ranking, mined, plain)),
+    profile: name ? remembered(s, `${name} ${by} ${temperature}`, profile) : profile(),
     cut: cutOf(negatives, ranking.ranked, s.anchorPositive),
     edges: hasEdges(negatives) ? edgesOf(negatives, ranking.ranked, s.anchorPositive) : null,
     push() {

@@ -255,7 +255,7 @@ export const NEGATIVE_RULES = {
       if (!(0 <= rule.alpha && rule.alpha < 1)) return `alpha is ${rule.alpha}; it must be at least 0 and below 1.`;
       return shareFault(rule, "start");
     },
-    unknown: (s) => (s.threshold === null ? "No threshold was learned for this image in this snapshot." : ""),
+    unknown: (s) => (s.threshold === null ? "This snapshot holds no thresholds that it learned." : ""),
     judge(s) {
       const threshold = s.threshold ?? Number.POSITIVE_INFINITY;
       return Int8Array.from(s.anchorKeys, (cosine) => (cosine > threshold ? BAND.HARD : BAND.POTENTIAL));
@@ -368,7 +368,8 @@ function falseShareFault(rule) {
  * @returns {By}
  */
 export function rankedBy(rule) {
-  return NEGATIVE_RULES[rule.rule]?.by?.(rule) ?? "anchor";
+  if (Object.hasOwn(NEGATIVE_RULES, rule.rule)) return NEGATIVE_RULES[rule.rule].by?.(rule) ?? "anchor";
+  return rule.by === "positive" || rule.by === "either" ? rule.by : "anchor"; // of a rule that only Python knows
 }
 
 /**

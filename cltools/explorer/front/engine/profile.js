@@ -1,6 +1,8 @@
 // @ts-check
 /** Sums along one anchor's ranking, so that what lies between two edges is told by two differences. */
 
+import { BAND } from "./bands.js";
+
 /** @typedef {import("./similarities.js").Similarities} Similarities */
 /** @typedef {import("./similarities.js").Ranking} Ranking */
 /**
@@ -21,14 +23,12 @@
 /**
  * @param {Similarities} s
  * @param {Ranking} ranking
- * @param {Int32Array} mined places of the mined keys
+ * @param {Int8Array} band codes of `BAND`, of which only MINED is looked at
  * @param {Float32Array} plain `plainShares`
  * @returns {Profile}
  */
-export function profileOf(s, ranking, mined, plain) {
+export function profileOf(s, ranking, band, plain) {
   const keys = ranking.order.length;
-  const isMined = new Uint8Array(keys);
-  for (const place of mined) isMined[place] = 1;
   const found = {
     others: keys,
     mined: new Int32Array(keys + 1),
@@ -39,13 +39,14 @@ export function profileOf(s, ranking, mined, plain) {
   };
   for (let r = 0; r < keys; r++) {
     const place = ranking.order[r];
+    const mined = band[place] === BAND.MINED ? 1 : 0;
     const same = s.sameClass !== null && !s.own[place] ? s.sameClass[place] : 0;
     found.others -= s.own[place];
-    found.mined[r + 1] = found.mined[r] + isMined[place];
+    found.mined[r + 1] = found.mined[r] + mined;
     found.same[r + 1] = found.same[r] + same;
-    found.sameMined[r + 1] = found.sameMined[r] + (same & isMined[place]);
+    found.sameMined[r + 1] = found.sameMined[r] + (same & mined);
     found.push[r + 1] = found.push[r] + plain[place];
-    found.pushMined[r + 1] = found.pushMined[r] + (isMined[place] ? plain[place] : 0);
+    found.pushMined[r + 1] = found.pushMined[r] + mined * plain[place];
   }
   return found;
 }

@@ -53,7 +53,8 @@ export function select(s, positives, negatives, temperature) {
   const rule = NEGATIVE_RULES[negatives.rule];
   const mined = remembered(s, `mined ${JSON.stringify(positives)}`, () => mine(s, positives));
   const band = judgedBands(s, negatives, temperature);
-  const eligible = s.own.map((own) => 1 - own);
+  const eligible = new Uint8Array(band.length);
+  for (let i = 0; i < band.length; i++) eligible[i] = 1 - s.own[i];
   for (let i = 0; i < mined.index.length; i++) {
     if (mined.weight[1 + i] > 0) {
       eligible[mined.index[i]] = 0;
@@ -79,7 +80,7 @@ export function select(s, positives, negatives, temperature) {
   return {
     positiveIndex: mined.index,
     positiveWeight: mined.weight,
-    negativeWeight: weight ?? Float32Array.from(kept),
+    negativeWeight: weight ?? new Float32Array(kept),
     band,
     synthetic: rule.synthesise?.(s, negatives, kept) ?? null,
     estimate: rule.estimate?.(negatives) ?? NEUTRAL,

@@ -35,7 +35,7 @@ import { orderByScore, rankedScores } from "./order.js";
  * @property {number} anchorPositive z·z'
  * @property {Uint8Array} own 1 where the key comes from the anchor's own image
  * @property {Uint8Array | null} sameClass null where labels are missing
- * @property {number | null} threshold learned of the anchor's image; null where none was
+ * @property {number | null} threshold learned of the anchor's image, ∞ where none was; null without a state
  * @property {Float32Array} anchor z
  * @property {Float32Array} keys n, one after the other
  * @property {Map<string, any>} memo what was computed of it already
@@ -86,16 +86,33 @@ export function snapshotOf(held) {
 export function cosinesWithKeys(vectors, start, keys, dim) {
   const count = keys.length / dim;
   const found = new Float32Array(count);
+  const vector = Float64Array.from(vectors.subarray(start, start + dim));
   for (let i = 0, at = 0; i < count; i++) {
-    let sum = 0;
-    for (let j = 0; j < dim; j++) sum += vectors[start + j] * keys[at++];
-    found[i] = sum;
+    let [even, odd] = [0, 0]; // two sums that do not wait for each other
+    let j = 0;
+    for (; j + 1 < dim; j += 2, at += 2) {
+      even += vector[j] * keys[at];
+      odd += vector[j + 1] * keys[at + 1];
+    }
+    if (j < dim) even += vector[j] * keys[at++];
+    found[i] = even + odd;
   }
   return found;
 }
 
 /**
- * One anchor's similarities with all keys.
+ * 1 where a label is this one.
+ * @param {Int32Array} labels
+ * @param {number} label
+ */
+function marksOf(labels, label) {
+  const marks = new Uint8Array(labels.length);
+  for (let i = 0; i < marks.length; i++) if (labels[i] === label) marks[i] = 1;
+  return marks;
+}
+
+/**
+ * One anchor's similarities with all keys; cosines are computed when they are first read.
  * @param {Snapshot} snapshot
  * @param {number} epoch its place among the snapshot's epochs, not its number
  * @param {number} place of the anchor among the images
@@ -106,22 +123,29 @@ export function similaritiesOf(snapshot, epoch, place) {
   const { anchors, keys, thresholds } = snapshot.embeddings[epoch];
   const own = new Uint8Array(ids.length);
   own[place] = 1;
-  const anchorKeys = cosinesWithKeys(anchors, place * dim, keys, dim);
+  const start = place * dim;
   return {
     place,
     anchorId: ids[place],
     keyIds: ids,
-    anchorKeys,
-    positiveKeys: cosinesWithKeys(keys, place * dim, keys, dim),
-    anchorPositive: anchorKeys[place],
+    get anchorKeys() {
+      return remembered(this, "z·n", () => cosinesWithKeys(anchors, start, keys, dim));
+    },
+    get positiveKeys() {
+      return remembered(this, "z'·n", () => cosinesWithKeys(keys, start, keys, dim));
+    },
+    anchorPositive: cosinesWithKeys(anchors, start, keys.subarray(start, start + dim), dim)[0],
     own,
-    sameClass: snapshot.labelled ? Uint8Array.from(labels, (label) => (label === labels[place] ? 1 : 0)) : null,
-    threshold: thresholds && Number.isFinite(thresholds[place]) ? thresholds[place] : null,
-    anchor: anchors.subarray(place * dim, (place + 1) * dim),
+    sameClass: snapshot.labelled ? marksOf(labels, labels[place]) : null,
+    threshold: thresholds ? thresholds[place] : null,
+    anchor: anchors.subarray(start, start + dim),
     keys,
     memo: new Map(),
   };
 }
+
+/** Things remembered of one anchor; the oldest is forgotten first, as a temperature that is dragged makes many. */
+const REMEMBERED = 32;
 
 /**
  * What was made of these similarities under a name before, else what is made now.
@@ -132,8 +156,14 @@ export function similaritiesOf(snapshot, epoch, place) {
  * @returns {T}
  */
 export function remembered(s, name, make) {
-  if (!s.memo.has(name)) s.memo.set(name, make());
-  return s.memo.get(name);
+  if (s.memo.has(name)) return s.memo.get(name);
+  const made = make();
+  for (const oldest of s.memo.keys()) {
+    if (s.memo.size < REMEMBERED) break;
+    s.memo.delete(oldest);
+  }
+  s.memo.set(name, made);
+  return made;
 }
 
 /**
@@ -144,10 +174,13 @@ export function remembered(s, name, make) {
  * @returns {Float32Array}
  */
 export function scoreBy(s, by, temperature) {
-  const { anchorKeys: toAnchor, positiveKeys: toPositive } = s;
+  if (by === "positive") return s.positiveKeys;
+  const toAnchor = s.anchorKeys;
   if (by === "anchor") return toAnchor;
-  if (by === "positive") return toPositive;
-  if (by === "either") return toAnchor.map((cosine, i) => Math.max(cosine, toPositive[i]));
+  if (by === "either") {
+    const toPositive = s.positiveKeys;
+    return toAnchor.map((cosine, i) => Math.max(cosine, toPositive[i]));
+  }
   if (by === "margin") return toAnchor.map((cosine) => cosine - s.anchorPositive);
   const f = Math.fround;
   const tau = f(temperature);
@@ -175,5 +208,10 @@ export function rankingBy(s, by, temperature) {
  * @returns {Float32Array}
  */
 export function drawPerKey(s) {
-  return remembered(s, "draws", () => Float32Array.from(s.keyIds, drawsOf(s.anchorId)));
+  return remembered(s, "draws", () => {
+    const draws = drawsOf(s.anchorId);
+    const found = new Float32Array(s.keyIds.length);
+    for (let i = 0; i < found.length; i++) found[i] = draws(s.keyIds[i]);
+    return found;
+  });
 }

@@ -117,7 +117,7 @@ export function parseState(text) {
     b: found.b === null ? null : completeSide(found.b, "state.b"),
   });
   if (state.b === null && (state.active === "B" || state.colour === "difference")) {
-    throw new EngineError("There is no side B: set compare=True first, which sets a copy of side A beside it.");
+    throw new EngineError("There is no side B to show or to move.");
   }
   return state;
 }
@@ -160,12 +160,16 @@ export function checkState(state, snapshots) {
     if (!snapshot.epochs.includes(side.epoch)) {
       throw new EngineError(`This snapshot has no epoch ${side.epoch}; it has ${snapshot.epochs.join(", ")}.`);
     }
+    const { thresholds } = snapshot.embeddings[snapshot.epochs.indexOf(side.epoch)];
+    if (side.negatives.rule === "LearnedThreshold" && thresholds === null) {
+      throw new EngineError("LearnedThreshold learns while training, and this snapshot holds nothing that it learned.");
+    }
     if (!(side.temperature > 0)) throw new EngineError(`The temperature is ${side.temperature}; it must be above 0.`);
   }
   const unlabelled = whyUnlabelled(first);
   if (unlabelled && (state.truth || state.colour === "class")) throw new EngineError(unlabelled);
   if (state.colour === "class" && !state.truth) {
-    throw new EngineError("Classes are hidden: set truth=True first, which shows them.");
+    throw new EngineError("Classes are hidden; show them before they colour the map.");
   }
 }
 

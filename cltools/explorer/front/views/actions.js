@@ -1,9 +1,8 @@
 // @ts-check
 /** What a person can do, each as a function from a state to the next. */
 
-import { convertEdges, hasEdges, moveEdge, widened } from "../engine/edges.js";
-import { NEGATIVE_RULES, rankedBy } from "../engine/negatives.js";
-import { rankingBy } from "../engine/similarities.js";
+import { hasEdges, moveEdge } from "../engine/edges.js";
+import { rankedOtherwise, withNegatives } from "../engine/moves.js";
 import { completeRule, freshRule, sideOf } from "../engine/state.js";
 
 /** @typedef {import("../engine/state.js").State} State */
@@ -45,39 +44,21 @@ export function bandOf(rule) {
  * @param {number} value a number of keys for a band by ranks, else a score
  * @returns {State}
  */
-export function withEdge(state, scene, name, value) {
+export function withEdgeAt(state, scene, name, value) {
   const { band, edges } = scene.shown;
-  if (band === null || edges === null) return state;
-  return withSide(state, { negatives: moveEdge(band, name, value, edges) });
+  return band === null || edges === null ? state : withSide(state, { negatives: moveEdge(band, name, value, edges) });
 }
 
 /**
- * Another rule for negatives. One band in place of another keeps as many keys of this anchor on either side.
- * @param {State} state
- * @param {Scene} scene
- * @param {Settings} rule
- * @returns {State}
- */
-export function withNegatives(state, scene, rule) {
-  const { band, edges, similarities, side } = scene.shown;
-  if (band === null || edges === null || !hasEdges(rule)) return withSide(state, { negatives: rule });
-  const free = widened(rule);
-  const { ranked } = rankingBy(similarities, rankedBy(free), side.temperature);
-  return withSide(state, { negatives: convertEdges(free, edges, ranked) });
-}
-
-/**
- * The rule of a class name; a band keeps the edges that stand.
+ * The rule of a class name; one band in place of another keeps as many keys of this anchor on either side.
  * @param {State} state
  * @param {Scene} scene
  * @param {string} name
  * @returns {State}
  */
 export function withNegativesNamed(state, scene, name) {
-  const fresh = freshRule(name, "negatives");
-  const by = scene.shown.side.negatives.by;
-  const knows = "by" in fresh && NEGATIVE_RULES[name].fields.by.fault(by) === "";
-  return withNegatives(state, scene, knows ? { ...fresh, by } : fresh);
+  const { side, similarities } = scene.shown;
+  return withSide(state, withNegatives(similarities, side, freshRule(name, "negatives")));
 }
 
 /**
@@ -90,8 +71,11 @@ export function withNegativesNamed(state, scene, name) {
  * @returns {State}
  */
 export function withSetting(state, scene, kind, field, value) {
-  const rule = completeRule({ ...sideOf(state, state.active)[kind], [field]: value }, kind);
-  return kind === "negatives" && field === "by" ? withNegatives(state, scene, rule) : withSide(state, { [kind]: rule });
+  const { side, similarities } = scene.shown;
+  if (kind === "negatives" && field === "by" && hasEdges(side.negatives)) {
+    return withSide(state, rankedOtherwise(similarities, side, value));
+  }
+  return withSide(state, { [kind]: completeRule({ ...side[kind], [field]: value }, kind) });
 }
 
 /** @typedef {"all" | "middle" | "ring" | "tenth" | "chance"} PresetName */

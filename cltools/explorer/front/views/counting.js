@@ -1,33 +1,16 @@
 // @ts-check
 /** The count over all anchors, in a worker where there can be one, else between other work. */
 
-import { censusOf, countMore, recount, startCensus } from "../engine/census.js";
+import { censusOf, countMore, recount, shuffledPlaces, startCensus } from "../engine/census.js";
 
 /** @typedef {import("../engine/similarities.js").Snapshot} Snapshot */
 /** @typedef {import("../engine/judgement.js").Side} Side */
 /** @typedef {import("../engine/census.js").Census} Census */
 /** @typedef {import("../engine/census.js").Counting} Counting */
 
-/** Above so many anchors a part is drawn first. */
+/** Above so many anchors they are counted in a random order, so that the first are a sample of all. */
 const EXACT = 3000;
-const FIRST = 1000;
 const SLICE = 30; // milliseconds between answers
-
-/**
- * Anchors in the order in which they are counted: all as they stand, or of many those of a fixed draw first.
- * @param {number} count
- */
-export function anchorOrder(count) {
-  const order = Int32Array.from({ length: count }, (_, i) => i);
-  if (count <= EXACT) return order;
-  let state = 1;
-  for (let i = 0; i < FIRST; i++) {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    const j = i + (state % (count - i));
-    [order[i], order[j]] = [order[j], order[i]];
-  }
-  return order;
-}
 
 /**
  * Counts a side of a snapshot, and tells what is known so far until all is counted or another side is asked for.
@@ -63,7 +46,7 @@ export function counterOf(tell) {
       const snapshot = snapshots.get(which);
       if (snapshot === undefined) return;
       const before = countings.get(which);
-      const places = anchorOrder(snapshot.ids.length);
+      const places = snapshot.ids.length > EXACT ? shuffledPlaces(snapshot) : undefined;
       countings.set(which, before ? recount(before, side) : startCensus(snapshot, side, { places }));
       const turn = (asked.get(which) ?? 0) + 1;
       asked.set(which, turn);

@@ -3,7 +3,7 @@
 
 import { BAND } from "../engine/bands.js";
 import { stretchOf } from "../engine/profile.js";
-import { withEdge } from "./actions.js";
+import { withEdgeAt } from "./actions.js";
 import { el, icon, setAttribute, setText, surface } from "./dom.js";
 import { fillOf } from "./palette.js";
 import { AXES, count, edgeWords, NAMES, percent, SYMBOLS } from "./words.js";
@@ -141,7 +141,7 @@ export function histogramView(page) {
     /** @param {PointerEvent} moved */
     const move = (moved) => {
       const x = moved.clientX - root.getBoundingClientRect().x - shift;
-      page.change((scene) => withEdge(scene.state, scene, name, valueAt(scene.shown, x)), false);
+      page.change((scene) => withEdgeAt(scene.state, scene, name, valueAt(scene.shown, x)), false);
     };
     const end = () => {
       node.removeEventListener("pointermove", move);
@@ -218,7 +218,7 @@ export function histogramView(page) {
     else return;
     event.preventDefault();
     event.stopPropagation();
-    page.change((scene) => withEdge(scene.state, scene, name, value), true, `edge ${name}`);
+    page.change((scene) => withEdgeAt(scene.state, scene, name, value), true, `edge ${name}`);
   }
 
   /** Draw the scene. */

@@ -5,7 +5,7 @@
 
 /** Steps of the keyboard within this many milliseconds are one step of the history. */
 const ONE_STEP = 400;
-const REMEMBERED = 200;
+const STEPS_KEPT = 200;
 
 /**
  * @typedef {object} Store
@@ -53,7 +53,7 @@ export function storeOf(first) {
       [lastStep, lastTime] = [step, time];
       if (!same(origin, next) && !goesOn) {
         past.push(origin);
-        if (past.length > REMEMBERED) past.shift();
+        if (past.length > STEPS_KEPT) past.shift();
         future = [];
       }
       become(next, true);

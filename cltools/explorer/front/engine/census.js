@@ -59,8 +59,8 @@ export const RANK_SHARES = Object.freeze([0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1
 /** Stream of draws that are no rule's. */
 const SHUFFLE_STREAM = 1000;
 
-/** Pairs of an anchor and a key whose ranking is kept: some 100 MB. */
-const KEPT_PAIRS = 2 ** 24;
+/** Pairs of an anchor and a key whose ranking is kept: a thousand anchors of 20,000 keys, in 120 MB. */
+const KEPT_PAIRS = 20_000_000;
 
 /**
  * All places in an order that looks random and is always the same: the first thousand are a sample of all.

@@ -6,18 +6,22 @@ numbers from which Python computes too.
 
 import base64
 import html
+import io
 import json
+import warnings
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy import ndarray
 
 from cltools.config import to_plain
-from cltools.errors import CltoolsError
+from cltools.errors import unknown
+from cltools.explorer import static
 from cltools.explorer.front.bundle import bundle
+from cltools.explorer.session import Session
 from cltools.explorer.state import State
 from cltools.files import write_text
 from cltools.mining import RankBand
@@ -27,6 +31,12 @@ from cltools.snapshot.sprite import sprite_columns
 HERE = Path(__file__).parent / "front"
 LARGE = 12_000_000
 """Bytes of a page above which a sample is proposed."""
+ALONE = (
+    "default-src 'none'; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; img-src data:; worker-src blob:"
+)
+"""What keeps the page from asking the network for anything."""
+PARTS = ("pictures", "map", "push", "cost")
+Epochs = Literal["present", "all"]
 
 
 @cache
@@ -42,6 +52,7 @@ def page_data(snapshot: Snapshot, epochs: Sequence[int]) -> dict[str, Any]:
     maps += (1 - maps.max(2, keepdims=True)) / 2  # in the middle of the longer side
     maps[..., 1] = 1 - maps[..., 1]  # a page's y grows downwards
     middle = snapshot.experiment.negatives.at(1.0)
+    learned: ndarray | None = getattr(snapshot, "thresholds", None)
     return {
         "title": snapshot.experiment.data.name,
         "noun": "image",
@@ -57,6 +68,7 @@ def page_data(snapshot: Snapshot, epochs: Sequence[int]) -> dict[str, Any]:
         "sprite": "data:image/webp;base64," + base64.b64encode(snapshot.sprite).decode(),
         "anchors": [_coded(snapshot.anchors[i].astype("<f2")) for i in epochs],
         "keys": [_coded(snapshot.keys[i].astype("<f2")) for i in epochs],
+        "thresholds": None if learned is None else [_coded(learned[i].astype("<f4")) for i in epochs],
         "maps": [[_coded(places[i].astype("<f4")) for i in epochs] for places in maps],
         "kept": [[_coded(np.rint(100 * kept[i]).astype(np.uint8)) for i in epochs] for kept in snapshot.kept],
         "middle": to_plain(middle) if isinstance(middle, RankBand) else None,
@@ -67,8 +79,8 @@ def page_of(
     snapshots: Sequence[Snapshot],
     state: State,
     *,
-    epochs: Literal["present", "all"] = "present",
-    show: Iterable[str] = ("pictures", "map", "push", "cost"),
+    epochs: Epochs = "present",
+    show: Iterable[str] = PARTS,
     words: str = "",
     picture: bytes = b"",
 ) -> str:
@@ -77,15 +89,16 @@ def page_of(
     Args:
         snapshots: one, or two that are shown side by side.
         state: where it starts.
-        epochs: whether only the epoch that is shown goes along.
+        epochs: whether only those that are shown go along.
         show: which parts.
         words: the sentence for viewers that run no scripts.
         picture: the still picture for them, a PNG.
     """
     sides = (state.a, state.of("B"))
+    shown = [{side.epoch for side in sides}] if len(snapshots) == 1 else [{side.epoch} for side in sides]
     places = [
-        [*range(len(each.epochs))] if epochs == "all" else [each.epochs.index(side.epoch)]
-        for each, side in zip(snapshots, sides, strict=False)
+        [i for i, epoch in enumerate(each.epochs) if epochs == "all" or epoch in seen]
+        for each, seen in zip(snapshots, shown, strict=True)
     ]
     held = [page_data(each, at) for each, at in zip(snapshots, places, strict=True)]
     data = json.dumps({"snapshots": held, "state": to_plain(state), "show": list(show)}).replace("<", "\\u003c")
@@ -94,6 +107,7 @@ def page_of(
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{ALONE}">\n'
         "<style>\nbody { margin: 0; background: #ffffff; }\n"
         "@media (prefers-color-scheme: dark) { body { background: #14171c; } }\n"
         f"{(HERE / 'page.css').read_text(encoding='utf-8')}</style>\n</head>\n<body>\n"
@@ -103,19 +117,33 @@ def page_of(
     )
 
 
-def save_page(path: str | Path, page: str) -> Path:
-    """Write a page, replaced whole.
+def save_html(session: Session, path: str | Path, epochs: Epochs = "present", show: Iterable[str] = PARTS) -> Path:
+    """Write a session's page, with its sentence and its still picture for viewers that run no scripts.
 
     Raises:
-        ValueError: it is larger than 12 MB.
+        ValueError: `epochs` or a part of `show` is none of those there are.
     """
-    size = len(page.encode())
-    if size > LARGE:
-        raise CltoolsError(
-            f"The page would take {size / 1e6:.0f} MB. Take a snapshot of fewer images, such as take_snapshot(…, n=2000), "
-            "or save the present epoch alone."
-        )
+    show = list(show)
+    for kind, names, known in (("choice of epochs", [epochs], get_args(Epochs)), ("part", show, PARTS)):
+        for name in names:
+            if name not in known:
+                raise unknown(kind, name, known)
+    picture = io.BytesIO()
+    static.draw(session).savefig(picture, format="png")
+    words, held = session.sentence, picture.getvalue()
+    page = page_of(session.snapshots, session.state, epochs=epochs, show=show, words=words, picture=held)
+    return save_page(path, page)
+
+
+def save_page(path: str | Path, page: str) -> Path:
+    """Write a page, replaced whole; a warning proposes a sample above 12 MB."""
     write_text(Path(path), page)
+    if (size := len(page.encode())) > LARGE:
+        warnings.warn(
+            f"The page takes {size / 1e6:.0f} MB, which browsers open slowly. Take a snapshot of fewer images, such as "
+            "take_snapshot(run, images, n=2000), or save the present epoch alone.",
+            stacklevel=3,
+        )
     return Path(path)
 
 

@@ -42,7 +42,7 @@ Epochs = Literal["present", "all"]
 @cache
 def page_script() -> str:
     """The page's script; it starts itself."""
-    return bundle(HERE / "standalone.js", "cltools") + "cltools.start(globalThis);\n"
+    return bundle(HERE / "standalone.js", "cltools") + "cltools.page = cltools.start(globalThis);\n"
 
 
 def page_data(snapshot: Snapshot, epochs: Sequence[int]) -> dict[str, Any]:

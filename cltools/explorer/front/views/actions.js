@@ -39,13 +39,12 @@ export function bandOf(rule) {
 /**
  * Move an edge; a rule that is no band becomes one.
  * @param {State} state
- * @param {Scene} scene of this state
+ * @param {import("./scene.js").Judged} judged its active side
  * @param {EdgeName} name
  * @param {number} value a number of keys for a band by ranks, else a score
  * @returns {State}
  */
-export function withEdgeAt(state, scene, name, value) {
-  const { band, edges } = scene.shown;
+export function withEdgeAt(state, { band, edges }, name, value) {
   return band === null || edges === null ? state : withSide(state, { negatives: moveEdge(band, name, value, edges) });
 }
 

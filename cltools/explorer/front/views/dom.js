@@ -100,13 +100,14 @@ export function iconButton(picture, name, act, attributes = {}) {
 /**
  * The drawing surface of a canvas at the device's resolution, cleared; null while the canvas has no size.
  * @param {HTMLCanvasElement} canvas
+ * @param {CanvasRenderingContext2DSettings} [settings]
  * @returns {{context: CanvasRenderingContext2D, width: number, height: number, scale: number} | null}
  */
-export function surface(canvas) {
+export function surface(canvas, settings) {
   const { width, height } = canvas.getBoundingClientRect();
   const scale = globalThis.devicePixelRatio || 1;
   const [w, h] = [Math.round(width * scale), Math.round(height * scale)];
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext("2d", settings);
   if (context === null || w < 1 || h < 1) return null;
   if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
   context.setTransform(scale, 0, 0, scale, 0, 0);

@@ -2,6 +2,7 @@
 /** How close every key is: bars on one axis, the two edges that are dragged, the push below, ribbons to the pictures. */
 
 import { BAND } from "../engine/bands.js";
+import { countAtLeast } from "../engine/order.js";
 import { stretchOf } from "../engine/profile.js";
 import { withEdgeAt } from "./actions.js";
 import { el, icon, setAttribute, setText, surface } from "./dom.js";
@@ -13,8 +14,9 @@ import { AXES, count, edgeWords, NAMES, percent, SYMBOLS } from "./words.js";
 /** @typedef {import("./palette.js").Palette} Palette */
 /** @typedef {import("../engine/edges.js").EdgeName} EdgeName */
 
-/** Pixels of the parts, from the top: flags, bars, numbers of the axis, push, ribbons. */
+/** Pixels of the parts, from the top: flags, bars, numbers of the axis, push, ribbons; less where two stand below each other. */
 const PARTS = { flags: 66, axis: 20, push: 44, ribbon: 22 };
+const COMPACT = { flags: 26, axis: 20, push: 0, ribbon: 3 };
 const LEFT = 34;
 const CUT = 3; // so many bins may be taller than the axis, and are cut
 
@@ -59,19 +61,25 @@ function edgeX(name, { edges, judgement }, axis) {
  * @param {(place: number | null, at?: {x: number, y: number}) => void} page.point
  * @param {(place: number, tile: HTMLElement) => void} page.picture fills an element with an image's picture
  * @param {boolean} page.push whether the push is shown
+ * @param {"A" | "B"} side whose keys are shown
  */
-export function histogramView(page) {
+export function histogramView(page, side) {
+  const judgedOf = (/** @type {Scene} */ scene) => (side === "B" && scene.b ? scene.b : scene.a);
+  /** The state whose controls move this side. @type {(scene: Scene) => import("../engine/state.js").State} */
+  const active = ({ state }) => (state.active === side ? state : { ...state, active: side });
+  const letter = el("b", { class: "letter" }, side);
   const canvas = el("canvas", { class: "bars", "aria-hidden": true });
   const marker = el("i", { class: "marker", hidden: true });
-  const axisName = el("p", { class: "axis-name" });
+  const axisName = el("span");
+  const hint = el("span", { class: "hint", "aria-hidden": true }, "Drag an edge to choose");
   const handles = /** @type {Record<EdgeName, ReturnType<typeof handle>>} */ ({
     beyond: handle("beyond"),
     closest: handle("closest"),
   });
   const root = el(
     "section",
-    { class: "histogram", "aria-label": "How close every key is" },
-    axisName,
+    { class: "histogram", "data-side": side },
+    el("p", { class: "axis-name" }, letter, axisName),
     canvas,
     marker,
     handles.beyond.flag,
@@ -122,6 +130,7 @@ export function histogramView(page) {
       },
       el("i"),
       el("u", {}, icon("handle")),
+      name === "closest" && side === "A" ? hint : null,
     );
     node.addEventListener("pointerdown", (event) => startDrag(name, event));
     node.addEventListener("keydown", (event) => moveByKey(name, event));
@@ -136,12 +145,12 @@ export function histogramView(page) {
     node.focus();
     node.setPointerCapture(event.pointerId);
     dragged = name;
-    root.classList.add("dragged");
-    const shift = event.clientX - root.getBoundingClientRect().x - edgeX(name, page.scene().shown, axis);
+    const shift = event.clientX - root.getBoundingClientRect().x - edgeX(name, judgedOf(page.scene()), axis);
+    hint.remove();
     /** @param {PointerEvent} moved */
     const move = (moved) => {
       const x = moved.clientX - root.getBoundingClientRect().x - shift;
-      page.change((scene) => withEdgeAt(scene.state, scene, name, valueAt(scene.shown, x)), false);
+      page.change((scene) => withEdgeAt(active(scene), judgedOf(scene), name, valueAt(judgedOf(scene), x)), false);
     };
     const end = () => {
       node.removeEventListener("pointermove", move);
@@ -153,7 +162,7 @@ export function histogramView(page) {
   }
 
   canvas.addEventListener("pointerdown", (event) => {
-    const { shown } = page.scene();
+    const shown = judgedOf(page.scene());
     if (axis === null || shown.edges === null || event.button !== 0) return;
     const x = event.clientX - root.getBoundingClientRect().x;
     const [to, from] = [edgeX("closest", shown, axis), edgeX("beyond", shown, axis)];
@@ -161,13 +170,9 @@ export function histogramView(page) {
   });
   canvas.addEventListener("pointermove", (event) => {
     if (axis === null || dragged !== null) return;
-    const { ranking, profile } = page.scene().shown.judgement;
-    const at = axis.score(event.offsetX);
-    let best = 0;
-    for (let r = 1; r < profile.others; r++) {
-      if (Math.abs(ranking.ranked[r] - at) < Math.abs(ranking.ranked[best] - at)) best = r;
-    }
-    page.point(ranking.order[best], { x: event.clientX, y: event.clientY });
+    const { ranking, profile } = judgedOf(page.scene()).judgement;
+    const rank = Math.min(countAtLeast(ranking.ranked, axis.score(event.offsetX)), profile.others - 1);
+    if (rank >= 0) page.point(ranking.order[rank], { x: event.clientX, y: event.clientY });
   });
   canvas.addEventListener("pointerleave", () => page.point(null));
 
@@ -180,27 +185,17 @@ export function histogramView(page) {
     if (axis === null || edges === null) return 0;
     const at = axis.score(x);
     if (edges.unit !== "rank") return at;
-    const { ranked } = judgement.ranking;
-    let [low, high] = [0, judgement.profile.others];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (ranked[middle] >= at) low = middle + 1;
-      else high = middle;
-    }
-    return low === judgement.profile.others ? ranked.length : low;
+    const { others } = judgement.profile;
+    const rank = countAtLeast(judgement.ranking.ranked.subarray(0, others), at);
+    return rank === others ? edges.keys : rank;
   }
 
   /** @type {(name: EdgeName, event: KeyboardEvent) => void} */
   function moveByKey(name, event) {
-    const { shown } = page.scene();
-    if (shown.edges === null) return;
-    const { edges } = shown;
+    const { edges } = judgedOf(page.scene());
+    if (edges === null) return;
     const rank = edges.unit === "rank";
-    const now =
-      name === "closest" ? (rank ? edges.closest : edges.closestScore) : rank ? edges.beyond : edges.beyondScore;
-    const most = rank ? edges.keys : 1;
-    const least = rank ? 0 : -1;
-    const clamped = Math.max(least, Math.min(most, now));
+    const { least, most, now: clamped } = rangeOf(name, edges);
     // to the right keys are closer: fewer of the closest are left out, and fewer are kept within
     const steps = /** @type {Record<string, number>} */ ({
       ArrowRight: rank ? -1 : 0.01,
@@ -218,22 +213,32 @@ export function histogramView(page) {
     else return;
     event.preventDefault();
     event.stopPropagation();
-    page.change((scene) => withEdgeAt(scene.state, scene, name, value), true, `edge ${name}`);
+    hint.remove();
+    page.change((scene) => withEdgeAt(active(scene), judgedOf(scene), name, value), true, `edge ${side} ${name}`);
   }
 
   /** Draw the scene. */
   function draw() {
     const scene = page.scene();
-    const judged = scene.shown;
+    const two = scene.b !== null;
+    root.hidden = side === "B" && !two;
+    if (root.hidden) return;
+    const judged = judgedOf(scene);
+    letter.hidden = !two;
+    setAttribute(root, "aria-label", `${two ? `Side ${side}: how` : "How"} close every key is`);
+    setAttribute(root, "data-form", two ? (scene.shown === judged ? "active" : "other") : null);
     const found = surface(canvas);
     if (found === null) return;
     const { context, width, height } = found;
     axis = axisOf(judged, width);
-    drawBars(context, judged, axis, page.palette(), { width, height, push: page.push, columns: columnsBelow() });
-    setText(
-      axisName,
-      `How close is every other ${judged.snapshot.noun}? By ${AXES[judged.judgement.by]}, from far to near.`,
-    );
+    const columns = two ? [] : columnsBelow();
+    const parts = two
+      ? COMPACT
+      : { ...PARTS, push: page.push ? PARTS.push : 0, ribbon: columns.length ? PARTS.ribbon : 3 };
+    root.style.setProperty("--under", `${parts.ribbon + (parts.push ? 16 : 0)}px`);
+    drawBars(context, judged, axis, page.palette(), { width, height, parts, columns });
+    const noun = two ? "" : `How close is every other ${judged.snapshot.noun}? `;
+    setText(axisName, `${noun}By ${AXES[judged.judgement.by]}, from far to near.`);
     for (const name of /** @type {EdgeName[]} */ (["beyond", "closest"])) place(name, judged, axis);
     apart(width);
   }
@@ -253,20 +258,10 @@ export function histogramView(page) {
       setText(line, said.lines[i] ?? "");
     });
     setAttribute(node, "aria-valuetext", `leave out ${said.short}, ${said.lines.join(", ")}`);
-    const rank = edges.unit === "rank";
-    setAttribute(node, "aria-valuemin", rank ? 0 : -1);
-    setAttribute(node, "aria-valuemax", rank ? edges.keys : 1);
-    setAttribute(
-      node,
-      "aria-valuenow",
-      name === "closest"
-        ? rank
-          ? edges.closest
-          : clampScore(edges.closestScore)
-        : rank
-          ? edges.beyond
-          : clampScore(edges.beyondScore),
-    );
+    const { least, most, now } = rangeOf(name, edges);
+    setAttribute(node, "aria-valuemin", least);
+    setAttribute(node, "aria-valuemax", most);
+    setAttribute(node, "aria-valuenow", now);
     const { kept, left } = border[name];
     const [first, second] = name === "closest" ? [kept[0], left[0]] : [left[0], kept[0]];
     show(farther, first);
@@ -283,9 +278,6 @@ export function histogramView(page) {
       setAttribute(tile, "aria-label", "no key");
     } else page.picture(place, tile);
   }
-
-  /** @param {number} value */
-  const clampScore = (value) => Math.max(-1, Math.min(1, value));
 
   /** Put the two flags above their edges, apart from each other and inside of the view. */
   function apart(/** @type {number} */ width) {
@@ -320,7 +312,7 @@ export function histogramView(page) {
 
   /** @param {number | null} place whose score is marked on the axis */
   function mark(place) {
-    const { ranking } = page.scene().shown.judgement;
+    const { ranking } = judgedOf(page.scene()).judgement;
     marker.hidden = place === null || axis === null || place === page.scene().place;
     if (!marker.hidden && axis !== null && place !== null) {
       marker.style.transform = `translateX(${axis.x(ranking.score[place])}px)`;
@@ -331,17 +323,29 @@ export function histogramView(page) {
 }
 
 /**
+ * Where an edge stands between its ends, in keys or as a score.
+ * @param {EdgeName} name
+ * @param {import("../engine/edges.js").Edges} edges
+ */
+function rangeOf(name, edges) {
+  const closest = name === "closest";
+  if (edges.unit === "rank") return { least: 0, most: edges.keys, now: closest ? edges.closest : edges.beyond };
+  const score = closest ? edges.closestScore : edges.beyondScore;
+  return { least: -1, most: 1, now: Math.max(-1, Math.min(1, score)) };
+}
+
+/**
  * @param {CanvasRenderingContext2D} context
  * @param {Judged} judged
  * @param {Axis} axis
  * @param {Palette} palette
- * @param {{width: number, height: number, push: boolean,
+ * @param {{width: number, height: number, parts: typeof PARTS,
  *   columns: {code: number, left: number, right: number}[]}} layout
  */
-function drawBars(context, judged, axis, palette, { width, height, push, columns }) {
+function drawBars(context, judged, axis, palette, { width, height, parts, columns }) {
   const { bins, counts, judgement, edges, summary } = judged;
-  const pushHeight = push ? PARTS.push : 0;
-  const [top, floor] = [PARTS.flags, height - PARTS.ribbon - pushHeight - PARTS.axis];
+  const { push } = parts;
+  const [top, floor] = [parts.flags, height - parts.ribbon - push - parts.axis];
   const tall = floor - top - 14;
   const bars = bins.ranks.length - 1;
   const codes = counts.length / bars;
@@ -365,7 +369,7 @@ function drawBars(context, judged, axis, palette, { width, height, push, columns
   for (const { code, left, right } of stretches) {
     if (!edges) break;
     context.fillStyle = palette.wash[code];
-    context.fillRect(left, top, right - left, floor - top + PARTS.axis + pushHeight);
+    context.fillRect(left, top, right - left, floor - top + parts.axis + push);
     const name = `${SYMBOLS[code]} ${NAMES[code]}`;
     if (context.measureText(name).width < right - left - 8) {
       context.fillStyle = palette.band[code];
@@ -452,10 +456,10 @@ function drawBars(context, judged, axis, palette, { width, height, push, columns
   context.textAlign = "right";
   context.fillText("near", axis.right, floor + 14);
 
-  if (push) drawPush(context, judged, axis, palette, floor + PARTS.axis, fills, stretches);
+  if (push) drawPush(context, judged, axis, palette, floor + parts.axis, fills, stretches);
 
   // ribbons from each stretch to its pictures
-  const down = height - PARTS.ribbon;
+  const down = height - parts.ribbon;
   const stars = [...mined].filter((_, i) => judgement.selection.positiveWeight[1 + i] > 0);
   const places = stars.map((place) => axis.x(judgement.ranking.score[place]));
   const pulled = { code: BAND.MINED, left: Math.min(...places) - 3, right: Math.max(...places) + 3 };

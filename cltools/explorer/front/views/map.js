@@ -2,7 +2,7 @@
 /** The map: a point for each image, in its band's colour and symbol. Hover, click, keys, zoom, lasso, pictures. */
 
 import { BAND } from "../engine/bands.js";
-import { el, iconButton, setAttribute, setText } from "./dom.js";
+import { el, iconButton, setAttribute, setText, surface } from "./dom.js";
 import { percent } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
@@ -10,7 +10,7 @@ import { percent } from "./words.js";
 
 /** Shapes by code of `BAND`: each point is stamped with one. */
 const SHAPES = ["circle", "circle", "diamond", "triangle", "star", "cross", "diamond"];
-const SHAPE_OF_DIFFERENCE = ["circle", "star", "diamond", "triangle"];
+const SHAPE_OF_DIFFERENCE = ["circle", "diamond", "triangle", "star"];
 /** How large a shape is beside a circle. */
 const SIZES = /** @type {Record<string, number>} */ ({
   circle: 0.8,
@@ -66,6 +66,9 @@ export function mapView(page) {
   let frame = { x: 0.5, y: 0.5, zoom: 1 };
   /** Places on the page in pixels, two numbers a point. */
   let pixels = new Float32Array(0);
+  /** The surface: pixels of the page, and the image that points are stamped on. @type {Surface | null} */
+  let room = null;
+  let [noted, middle] = ["", 0];
   /** @type {number | null} */
   let walked = null;
   /** @type {[number, number][]} */
@@ -216,21 +219,17 @@ export function mapView(page) {
   /** Draw the scene. */
   function draw() {
     const scene = page.scene();
-    const { width, height } = canvas.getBoundingClientRect();
-    const scale = globalThis.devicePixelRatio || 1;
-    const [w, h] = [Math.round(width * scale), Math.round(height * scale)];
-    const context = canvas.getContext("2d");
-    if (context === null || w < 2 || h < 2) return;
-    if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
-    const { snapshot } = scene.a;
-    const map = snapshot.mapNames.indexOf(scene.state.map);
+    room ??= surfaceOf(canvas);
+    if (room === null) return;
+    const { context, width, height } = room;
+    const { snapshot } = scene.shown;
+    const map = Math.max(0, snapshot.mapNames.indexOf(scene.state.map));
     const epoch = snapshot.epochs.indexOf(scene.shown.side.epoch);
-    pixels = placed(snapshot.maps[map][Math.max(0, epoch)], frame, width, height);
+    pixels = placed(snapshot.maps[map][epoch], frame, width, height);
     const palette = page.palette();
     const { codes, shapes, colours } = painting(scene, palette);
     const size = Math.max(1.6, Math.min(4.2, 130 / Math.sqrt(pixels.length / 2))) * Math.sqrt(frame.zoom) ** 0.7;
-    stamp(context, pixels, codes, shapes, colours, palette.sunk, size, scale, w, h);
-    context.setTransform(scale, 0, 0, scale, 0, 0);
+    stamp(room, pixels, codes, shapes, colours, palette.sunk, size);
     if (asPictures) drawPictures(context, scene, width, height);
     if (scene.misplaced.length) {
       context.strokeStyle = palette.soft;
@@ -247,12 +246,12 @@ export function mapView(page) {
       context.setLineDash([]);
     }
     anchorMark(context, palette, pixels[2 * scene.place], pixels[2 * scene.place + 1]);
-    const kept = snapshot.kept[map][Math.max(0, epoch)];
-    const sorted = Uint8Array.from(kept).sort();
-    setText(
-      note,
-      `${scene.state.map}: half of the points keep ${percent(sorted[sorted.length >> 1] / 100)} of their 15 neighbours or fewer.`,
-    );
+    const drawn = `${scene.shown === scene.b} ${map} ${epoch}`;
+    if (drawn !== noted) {
+      const sorted = Uint8Array.from(snapshot.kept[map][epoch]).sort();
+      [noted, middle] = [drawn, sorted[sorted.length >> 1] / 100];
+    }
+    setText(note, `${scene.state.map}: half of the points keep ${percent(middle)} of their 15 neighbours or fewer.`);
   }
 
   /** @type {(context: CanvasRenderingContext2D, scene: Scene, width: number, height: number) => void} */
@@ -277,7 +276,29 @@ export function mapView(page) {
     if (place !== null) ring.style.transform = `translate(${pixels[2 * place]}px, ${pixels[2 * place + 1]}px)`;
   }
 
-  return { root, draw, mark, pixelOf: (/** @type {number} */ place) => [pixels[2 * place], pixels[2 * place + 1]] };
+  return {
+    root,
+    draw,
+    mark,
+    /** Measure anew before the next drawing. */
+    resized() {
+      room = null;
+    },
+    pixelOf: (/** @type {number} */ place) => [pixels[2 * place], pixels[2 * place + 1]],
+  };
+}
+
+/** @typedef {NonNullable<ReturnType<typeof surfaceOf>>} Surface */
+
+/**
+ * A canvas at the device's resolution, and an image of its size; null while it has none.
+ * @param {HTMLCanvasElement} canvas
+ */
+function surfaceOf(canvas) {
+  const found = surface(canvas, { willReadFrequently: true });
+  if (found === null) return null;
+  const image = found.context.createImageData(canvas.width, canvas.height);
+  return { ...found, image, words: new Uint32Array(image.data.buffer) };
 }
 
 /**
@@ -343,22 +364,18 @@ function below(sorted, value) {
 
 /**
  * Draw every point as a stamp of pixels: a path for each would take ten times as long.
- * @param {CanvasRenderingContext2D} context
+ * @param {Surface} room
  * @param {Float32Array} pixels
  * @param {ArrayLike<number>} codes
  * @param {string[]} shapes
  * @param {string[]} colours
  * @param {string} ground
  * @param {number} size radius of a circle in CSS pixels
- * @param {number} scale device pixels a CSS pixel
- * @param {number} w device pixels
- * @param {number} h
  */
-function stamp(context, pixels, codes, shapes, colours, ground, size, scale, w, h) {
-  const image = context.createImageData(w, h);
-  const words = new Uint32Array(image.data.buffer);
-  words.fill(wordOf(context, ground));
+function stamp({ context, image, words, scale }, pixels, codes, shapes, colours, ground, size) {
+  const { width: w, height: h } = image;
   const edge = wordOf(context, ground);
+  words.fill(edge);
   /** @type {number[][]} */
   const byCode = shapes.map(() => []);
   for (let i = 0; i < codes.length; i++) byCode[codes[i]].push(i);
@@ -370,12 +387,13 @@ function stamp(context, pixels, codes, shapes, colours, ground, size, scale, w, 
       const [cx, cy] = [Math.round(pixels[2 * i] * scale), Math.round(pixels[2 * i + 1] * scale)];
       if (cx < radius || cy < radius || cx >= w - radius || cy >= h - radius) continue;
       const base = cy * w + cx;
-      for (const [dx, dy] of rim) words[base + dy * w + dx] = edge;
-      for (const [dx, dy] of inside) words[base + dy * w + dx] = word;
+      for (let k = 0; k < rim.length; k += 2) words[base + rim[k + 1] * w + rim[k]] = edge;
+      for (let k = 0; k < inside.length; k += 2) words[base + inside[k + 1] * w + inside[k]] = word;
     }
   });
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.putImageData(image, 0, 0);
+  context.setTransform(scale, 0, 0, scale, 0, 0);
 }
 
 /**
@@ -389,7 +407,7 @@ function wordOf(context, colour) {
   return ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
 }
 
-/** @type {Map<string, {radius: number, inside: [number, number][], rim: [number, number][]}>} */
+/** @type {Map<string, {radius: number, inside: number[], rim: number[]}>} */
 const STAMPS = new Map();
 
 /**
@@ -402,14 +420,14 @@ function stampOf(shape, radius) {
   const known = STAMPS.get(name);
   if (known) return known;
   const reach = Math.ceil(radius) + 1;
-  /** @type {[number, number][]} */
+  /** @type {number[]} */
   const inside = [];
-  /** @type {[number, number][]} */
+  /** @type {number[]} */
   const rim = [];
   for (let y = -reach; y <= reach; y++) {
     for (let x = -reach; x <= reach; x++) {
-      if (covers(shape, x / radius, y / radius)) inside.push([x, y]);
-      else if (covers(shape, x / (radius + 1), y / (radius + 1))) rim.push([x, y]);
+      if (covers(shape, x / radius, y / radius)) inside.push(x, y);
+      else if (covers(shape, x / (radius + 1), y / (radius + 1))) rim.push(x, y);
     }
   }
   const made = { radius: reach, inside, rim };

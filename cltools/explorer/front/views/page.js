@@ -10,7 +10,7 @@ import { el, iconButton, setAttribute, setText } from "./dom.js";
 import { histogramView } from "./histogram.js";
 import { mapView } from "./map.js";
 import { paletteOf } from "./palette.js";
-import { painterOf, picturesView } from "./pictures.js";
+import { painterOf, picturesView, tileOf } from "./pictures.js";
 import { scenes } from "./scene.js";
 import { settingsView } from "./settings.js";
 import { storeOf } from "./store.js";
@@ -146,8 +146,9 @@ export function mount(root, snapshots, first, { show = ["pictures", "map", "push
   );
   const bar = el("div", { class: "bar" }, sides, rules, truthSwitch);
 
-  const histogram = histogramView({ ...shared, push: show.includes("push") });
-  const pictures = picturesView({ ...shared, dialog });
+  const bars = { ...shared, push: show.includes("push") };
+  const histograms = [histogramView(bars, "A"), histogramView(bars, "B")];
+  const pictures = picturesView({ scene: () => scene, picture, dialog });
   const map = mapView({ ...shared, paint: paintOn, lassoed });
   const cost = costView({
     ...shared,
@@ -160,8 +161,6 @@ export function mount(root, snapshots, first, { show = ["pictures", "map", "push
   const cardWords = el("p");
   card.append(cardTile, cardWords);
   const box = el("dialog", { class: "sheet" });
-  const hint = el("p", { class: "hint" }, "Drag an edge to choose.");
-
   const head = el(
     "header",
     { class: "head" },
@@ -169,17 +168,17 @@ export function mount(root, snapshots, first, { show = ["pictures", "map", "push
     el("div", { class: "say" }, question, sentence, labels, alert),
     icons,
   );
-  const aside = el(
-    "div",
-    { class: "aside" },
-    ...(show.includes("map") ? [map.root] : []),
-    ...(show.includes("cost") ? [cost.root] : []),
-  );
+  const aside = el("div", { class: "aside" }, show.includes("map") && map.root, show.includes("cost") && cost.root);
   const main = el(
     "div",
     { class: "main" },
-    el("div", { class: "axis-column" }, histogram.root, hint, ...(show.includes("pictures") ? [pictures.root] : [])),
-    ...(aside.children.length ? [aside] : []),
+    el(
+      "div",
+      { class: "axis-column" },
+      ...histograms.map((each) => each.root),
+      show.includes("pictures") && pictures.root,
+    ),
+    aside.children.length > 0 && aside,
   );
   const foot = el("p", { class: "foot" }, `${snapshot.title}: ${count(snapshot.ids.length)} images. ${FROZEN}`);
   root.classList.add("cltools-explorer");
@@ -211,11 +210,13 @@ export function mount(root, snapshots, first, { show = ["pictures", "map", "push
     const { state, shown } = scene;
     setAttribute(sentence, "aria-live", done ? "polite" : "off");
     const text = answer(shown);
-    const said = JSON.stringify(text) + (scene.difference === null ? "" : agreement(scene.difference));
-    if (said !== spoken) {
-      spoken = said;
-      sentence.replaceChildren(...nodes(text), scene.difference === null ? "" : ` ${agreement(scene.difference)}`);
+    if (scene.difference !== null) {
+      text.unshift({ text: `${state.active}: `, strong: true });
+      text.push(` ${agreement(scene.difference)}`);
     }
+    const said = JSON.stringify(text);
+    if (said !== spoken) sentence.replaceChildren(...nodes(text));
+    spoken = said;
     labels.hidden = !state.truth;
     if (state.truth) labels.replaceChildren(...nodes(truth(shown)));
     picture(scene.place, anchorTile);
@@ -236,10 +237,10 @@ export function mount(root, snapshots, first, { show = ["pictures", "map", "push
     undo.disabled = !store.canUndo();
     redo.disabled = !store.canRedo();
     if (show.includes("pictures")) pictures.draw();
-    histogram.draw();
+    for (const each of histograms) each.draw();
     if (show.includes("map")) map.draw();
     if (show.includes("cost")) cost.draw();
-    settings.draw();
+    if (done) settings.draw();
   }
 
   let waiting = false;
@@ -274,15 +275,12 @@ export function mount(root, snapshots, first, { show = ["pictures", "map", "push
     scene = sceneOf(now);
     drawSoon(done);
     countSoon();
-    if (done) {
-      if (root.querySelector(".dragged")) hint.remove();
-      settled?.(now);
-    }
+    if (done) settled?.(now);
   });
 
   /** @type {(place: number | null, at?: {x: number, y: number}) => void} */
   function point(place, at) {
-    histogram.mark(place);
+    for (const each of histograms) each.mark(place);
     if (show.includes("map")) map.mark(place);
     card.hidden = place === null || at === undefined || place === scene.place;
     if (place === null || at === undefined || card.hidden) return;
@@ -327,17 +325,11 @@ export function mount(root, snapshots, first, { show = ["pictures", "map", "push
       /** @type {Map<number, number>} */ (new Map()),
     );
     const words = [...counted].map(([code, n]) => `${SYMBOLS[code]} ${NAMES[code]} ${count(n)}`).join(", ");
-    const tiles = el("div", { class: "tiles all" });
-    for (const place of places.slice(0, 600)) {
-      const tile = el("button", { type: "button", class: "tile", click: () => choose(place) });
-      picture(place, tile);
-      tiles.append(tile);
-    }
     const ids = el("textarea", { rows: 3, readonly: true, "aria-label": "ids of the group" });
     ids.value = places.map((place) => snapshot.ids[place]).join(", ");
     dialog(
       `A group of ${count(places.length)}`,
-      el("div", {}, el("p", {}, words || "No point lies inside."), tiles, ids),
+      el("div", {}, el("p", {}, words || "No point lies inside."), pictures.gallery(places), ids),
     );
   }
 
@@ -387,8 +379,28 @@ export function mount(root, snapshots, first, { show = ["pictures", "map", "push
     settings.root.hidden = !settings.root.hidden;
     setAttribute(more, "aria-expanded", String(!settings.root.hidden));
     settings.draw();
+    /** @type {HTMLElement} */ (settings.root.hidden ? more : settings.root.querySelector("select"))?.focus();
   }
 
+  root.addEventListener("click", (event) => {
+    const place = tileOf(event);
+    if (place === null) return;
+    box.close();
+    choose(place);
+  });
+  for (const name of /** @type {const} */ (["pointerover", "focusin"])) {
+    root.addEventListener(name, (event) => {
+      const place = tileOf(event);
+      if (place === null) return;
+      const box = /** @type {Element} */ (event.target).getBoundingClientRect();
+      point(place, { x: box.right, y: box.top });
+    });
+  }
+  for (const name of ["pointerout", "focusout"]) {
+    root.addEventListener(name, (event) => {
+      if (tileOf(event) !== null) point(null);
+    });
+  }
   root.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && !settings.root.hidden && !box.open) toggleMore();
     const typing = event.target instanceof HTMLInputElement || event.target instanceof HTMLTextAreaElement;
@@ -411,6 +423,8 @@ export function mount(root, snapshots, first, { show = ["pictures", "map", "push
   function layout() {
     const { width } = root.getBoundingClientRect();
     root.dataset.size = width < PHONE ? "phone" : width < WIDE ? "medium" : width < LARGE ? "wide" : "large";
+    pictures.resized();
+    map.resized();
     draw(false);
   }
   new ResizeObserver(() => requestAnimationFrame(layout)).observe(root);

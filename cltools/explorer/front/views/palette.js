@@ -28,7 +28,7 @@ export function paletteOf(root) {
   return {
     band: BAND_VARIABLES.map(colour),
     wash: BAND_VARIABLES.map((name) => colour(`${name}-wash`)),
-    difference: ["easy", "mined", "kept", "hard"].map(colour),
+    difference: ["soft", "strong", "side-a", "side-b"].map(colour),
     classes: Array.from({ length: 10 }, (_, i) => colour(`class-${i}`)),
     levels: Array.from({ length: 8 }, (_, i) => colour(`level-${i}`)),
     ink: colour("ink"),
@@ -50,6 +50,20 @@ const TEXTURES = ["none", "dots", "none", "stripes", "none", "cross", "thin"];
  * @returns {string | CanvasPattern}
  */
 export function fillOf(context, palette, code) {
+  const known = FILLS.get(palette)?.[code];
+  if (known !== undefined) return known;
+  const fill = madeFill(context, palette, code);
+  const fills = FILLS.get(palette) ?? [];
+  fills[code] = fill;
+  FILLS.set(palette, fills);
+  return fill;
+}
+
+/** @type {WeakMap<Palette, (string | CanvasPattern)[]>} */
+const FILLS = new WeakMap();
+
+/** @type {(context: CanvasRenderingContext2D, palette: Palette, code: number) => string | CanvasPattern} */
+function madeFill(context, palette, code) {
   const texture = TEXTURES[code];
   if (texture === "none") return palette.band[code];
   const tile = document.createElement("canvas");

@@ -11,7 +11,7 @@ import { count, MEANINGS, NAMES, SYMBOLS } from "./words.js";
 
 /** Relative widths of the columns by code of `BAND`, so that nothing jumps while an edge is dragged. */
 const WIDTHS = [0, 3, 4, 4, 2, 2, 3];
-/** So many pictures at a time of a band that is shown whole. */
+/** So many pictures at a time of a group that is shown whole. */
 const PAGE = 300;
 const TILE_GAP = 4;
 
@@ -34,128 +34,160 @@ export function painterOf({ sprite, columns, ids, noun }) {
 }
 
 /**
+ * Images that stand together: a band, or those that two sides treat alike.
+ * @typedef {object} Group
+ * @property {string} name its class, too
+ * @property {number | null} code of `BAND`, if it is one
+ * @property {string} title
+ * @property {string} meaning
+ * @property {number} width beside others
+ * @property {Int32Array} places the closest first
+ */
+
+/** What two sides differ in, by code of `KEPT_BY`, in the order of the columns. */
+const DIFFERENCES = /** @type {[number, string, string][]} */ ([
+  [2, "△ A only", "Pushed away by A and not by B."],
+  [1, "◇ both", "Pushed away by A and by B."],
+  [3, "☆ B only", "Pushed away by B and not by A."],
+]);
+
+/**
+ * The groups of a scene, from left to right.
+ * @param {Scene} scene
+ * @returns {Group[]}
+ */
+function groupsOf({ shown, difference }) {
+  const { ranking, band } = shown.judgement;
+  if (difference !== null) {
+    return DIFFERENCES.map(([code, title, meaning]) => {
+      const places = keysOfBand(ranking.order, difference, code);
+      return { name: `by-${code}`, code: null, title, meaning, width: 1, places };
+    });
+  }
+  return bandsShown(shown).map((code) => ({
+    name: `band-${code}`,
+    code,
+    title: `${SYMBOLS[code]} ${NAMES[code]}`,
+    meaning: MEANINGS[code],
+    width: WIDTHS[code],
+    places: keysOfBand(ranking.order, band, code),
+  }));
+}
+
+/**
  * @param {object} page
  * @param {() => Scene} page.scene
  * @param {(place: number, tile: HTMLElement) => void} page.picture
- * @param {(place: number) => void} page.choose makes an image the anchor
- * @param {(place: number | null, at?: {x: number, y: number}) => void} page.point
  * @param {(title: string, body: HTMLElement) => void} page.dialog
  */
 export function picturesView(page) {
-  const root = el("section", { class: "bands", "aria-label": "Pictures of each band, from far to near" });
-  /** @type {Map<number, ReturnType<typeof columnOf>>} */
+  const root = el("section", { class: "bands", "aria-label": "Pictures of each group, from far to near" });
+  /** @type {Map<string, ReturnType<typeof columnOf>>} */
   const columns = new Map();
+  /** Room for pictures, measured when it may have changed: pixels of a tile, rows, and of each column how many fit. */
+  let [size, rows, measured] = [0, 0, ""];
+  /** @type {number[]} */
+  let across = [];
 
-  /** @param {number} code */
-  function columnOf(code) {
+  /** @param {Group} group */
+  function columnOf({ name, code, meaning, width }) {
     const head = el("h3");
-    const small = el("small");
-    const all = el("button", { type: "button", class: "link", click: () => showAll(code) }, "all");
+    const small = el("small", { title: "Evenly spaced along the axis, both ends among them." });
+    const all = el("button", { type: "button", class: "link", click: () => showAll(name) });
     const tiles = el("div", { class: "tiles" });
-    const none = el("p", { class: "none" }, MEANINGS[code]);
+    const none = el("p", { class: "none" }, meaning);
     const node = el(
       "div",
-      { class: `band band-${code}`, "data-band": code, style: `flex-grow: ${WIDTHS[code]}` },
-      el("header", { title: MEANINGS[code] }, head, el("p", {}, small, all)),
+      { class: `band ${name}`, "data-band": code, style: `flex-grow: ${width}` },
+      el("header", { title: meaning }, head, el("p", {}, small, all)),
       tiles,
       none,
     );
     return { node, head, small, all, tiles, none };
   }
 
-  /** @type {() => HTMLButtonElement} */
-  const newTile = () => el("button", { type: "button", class: "tile" });
-  root.addEventListener("click", (event) => {
-    const tile = tileOf(event);
-    if (tile !== null) page.choose(tile);
-  });
-  root.addEventListener("pointerover", (event) => {
-    const tile = tileOf(event);
-    page.point(tile, tile === null ? undefined : { x: event.clientX, y: event.clientY });
-  });
-  root.addEventListener("pointerleave", () => page.point(null));
-  root.addEventListener("focusin", (event) => page.point(tileOf(event)));
-  root.addEventListener("focusout", () => page.point(null));
-
-  /** @param {number} code */
-  function showAll(code) {
-    const scene = page.scene();
-    const { ranking, band } = scene.shown.judgement;
-    const places = keysOfBand(ranking.order, band, code);
-    const tiles = el("div", { class: "tiles all", style: root.style.cssText });
-    let shown = 0;
-    const further = el("button", { type: "button", class: "word", click: () => add() });
-    function add() {
-      for (const place of places.subarray(shown, shown + PAGE)) {
-        const tile = newTile();
-        paint(tile, place, scene);
-        tiles.append(tile);
-      }
-      shown = Math.min(places.length, shown + PAGE);
-      further.hidden = shown === places.length;
-      setText(further, `${count(Math.min(PAGE, places.length - shown))} more of ${count(places.length - shown)}`);
-    }
-    add();
-    tiles.addEventListener("click", (event) => {
-      const tile = tileOf(event);
-      if (tile !== null) page.choose(tile);
-    });
-    page.dialog(
-      `${SYMBOLS[code]} ${NAMES[code]}: ${count(places.length)}, the closest first`,
-      el("div", {}, tiles, further),
-    );
+  /** @param {string} name */
+  function showAll(name) {
+    const group = groupsOf(page.scene()).find((each) => each.name === name);
+    if (group) page.dialog(`${group.title}: ${count(group.places.length)}, the closest first`, gallery(group.places));
   }
 
-  /** @type {(tile: HTMLElement, place: number, scene: Scene) => void} */
-  function paint(tile, place, scene) {
+  /**
+   * Pictures of many images, some at a time.
+   * @param {ArrayLike<number>} places
+   */
+  function gallery(places) {
+    const tiles = el("div", { class: "tiles all", style: root.style.cssText });
+    const further = el("button", { type: "button", class: "word", click: () => add() });
+    let shown = 0;
+    function add() {
+      const next = Math.min(places.length, shown + PAGE);
+      while (shown < next) tiles.append(painted(newTile(), places[shown++], page.scene()));
+      further.hidden = shown === places.length;
+      setText(further, `show more of the other ${count(places.length - shown)}`);
+    }
+    add();
+    return el("div", {}, tiles, further);
+  }
+
+  /** @type {(tile: HTMLElement, place: number, scene: Scene) => HTMLElement} */
+  function painted(tile, place, scene) {
     page.picture(place, tile);
     const { sameClass } = scene.shown.similarities;
     tile.classList.toggle("same", scene.state.truth && sameClass !== null && sameClass[place] === 1);
+    return tile;
   }
 
   /** Draw the scene. */
   function draw() {
     const scene = page.scene();
-    const { shown } = scene;
-    const { ranking, band } = shown.judgement;
-    const codes = bandsShown(shown);
-    for (const code of codes) if (!columns.has(code)) columns.set(code, columnOf(code));
-    const nodes = codes.map((code) => /** @type {ReturnType<typeof columnOf>} */ (columns.get(code)).node);
-    if ([...root.children].some((node, i) => node !== nodes[i]) || root.children.length !== nodes.length) {
-      root.replaceChildren(...nodes);
+    const groups = groupsOf(scene);
+    for (const group of groups) if (!columns.has(group.name)) columns.set(group.name, columnOf(group));
+    const shown = groups.map(({ name }) => /** @type {ReturnType<typeof columnOf>} */ (columns.get(name)));
+    const names = groups.map(({ name }) => name).join();
+    if (names !== measured) {
+      root.replaceChildren(...shown.map(({ node }) => node));
+      const style = getComputedStyle(root);
+      size = Number.parseFloat(style.getPropertyValue("--tile"));
+      rows = Number(style.getPropertyValue(scene.b ? "--rows-two" : "--rows"));
+      across = shown.map(({ node }) => Math.max(1, Math.floor((node.clientWidth + TILE_GAP) / (size + TILE_GAP))));
+      measured = names;
     }
-    const style = getComputedStyle(root);
-    const [size, rows] = [
-      Number.parseFloat(style.getPropertyValue("--tile")),
-      Number(style.getPropertyValue("--rows")),
-    ];
-    for (const code of codes) {
-      const column = /** @type {ReturnType<typeof columnOf>} */ (columns.get(code));
-      const across = Math.max(1, Math.floor((column.node.clientWidth + TILE_GAP) / (size + TILE_GAP)));
-      const places = keysOfBand(ranking.order, band, code);
-      const sample = evenlySpaced(places, across * rows).reverse(); // from far to near, as on the axis
-      setText(column.head, `${SYMBOLS[code]} ${NAMES[code]} ${count(places.length)}`);
+    groups.forEach(({ title, places }, g) => {
+      const { head, small, all, tiles, none } = shown[g];
+      const sample = evenlySpaced(places, across[g] * rows).reverse(); // from far to near, as on the axis
       const part = places.length > sample.length;
-      setText(column.small, part ? `${count(sample.length)} shown` : "");
-      setAttribute(column.small, "title", "Evenly spaced along the axis, both ends among them.");
-      column.all.hidden = !part;
-      setText(column.all, `show all ${count(places.length)}`);
-      column.none.hidden = places.length > 0;
-      while (column.tiles.children.length > sample.length) column.tiles.lastChild?.remove();
-      while (column.tiles.children.length < sample.length) column.tiles.append(newTile());
-      for (let i = 0; i < sample.length; i++)
-        paint(/** @type {HTMLElement} */ (column.tiles.children[i]), sample[i], scene);
-    }
+      setText(head, `${title} ${count(places.length)}`);
+      setText(small, part ? `${count(sample.length)} shown` : "");
+      all.hidden = !part;
+      setText(all, `show all ${count(places.length)}`);
+      none.hidden = places.length > 0;
+      while (tiles.children.length > sample.length) tiles.lastChild?.remove();
+      while (tiles.children.length < sample.length) tiles.append(newTile());
+      sample.forEach((place, i) => {
+        painted(/** @type {HTMLElement} */ (tiles.children[i]), place, scene);
+      });
+    });
   }
 
-  return { root, draw };
+  return {
+    root,
+    draw,
+    gallery,
+    /** Measure anew before the next drawing. */
+    resized() {
+      measured = "";
+    },
+  };
 }
+
+const newTile = () => el("button", { type: "button", class: "tile" });
 
 /**
  * The place of the image whose tile an event is about.
  * @param {Event} event
  */
-function tileOf(event) {
-  const tile = event.target instanceof Element ? event.target.closest("[data-place]") : null;
+export function tileOf(event) {
+  const tile = event.target instanceof Element ? event.target.closest("button[data-place]") : null;
   return tile === null ? null : Number(tile.getAttribute("data-place"));
 }

@@ -50,8 +50,9 @@ lint: $(STAMP) $(PAGE_STAMP)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	$(NODE) node_modules/@biomejs/biome/bin/biome ci cltools/explorer/front/engine
+	$(NODE) node_modules/@biomejs/biome/bin/biome ci $(addprefix cltools/explorer/front/,engine views standalone.js)
 	$(NODE) node_modules/typescript/bin/tsc --project tsconfig.json
+	$(NODE) node_modules/typescript/bin/tsc --project tsconfig.page.json
 
 # A core each: with a thread per core in every process they would wait for each other. Byte code is kept, so that no
 # process that a test starts compiles the package and its tests anew.
@@ -70,7 +71,7 @@ nightly: $(STAMP)
 notebooks: $(STAMP)
 	$(PARALLEL) -m notebooks --durations=0 tests/notebooks $(ARGS)
 
-browser: $(STAMP)
+browser: $(STAMP) $(PAGE_STAMP)
 	$(RUN) -m pytest -m browser --durations=5 tests/browser $(ARGS)
 
 book: $(STAMP)

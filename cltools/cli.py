@@ -6,10 +6,13 @@ Flags are made from the dataclasses of `Experiment` by tyro, so every setting is
 import argparse
 import os
 import sys
+import warnings
+import webbrowser
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
 from signal import SIGTERM
+from tempfile import mkdtemp
 from typing import Annotated, Any, Literal
 
 from cltools.config import Experiment
@@ -44,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     commands: dict[str, Callable[..., None]] = {
         "train": train, "mine": mine, "evaluate": evaluate_runs, "diagnose": diagnose, "download": download,
-        "presets": presets, "compare": compare, "table": table, "snapshot": snapshot, "doctor": doctor, "lab": lab,
+        "presets": presets, "compare": compare, "table": table, "snapshot": snapshot, "explore": explore,
+        "doctor": doctor, "lab": lab,
     }  # fmt: skip
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
@@ -267,6 +271,27 @@ def snapshot(arguments: list[str]) -> None:
     from cltools.snapshot.making import make_snapshot
 
     print(_parse(make_snapshot, arguments, "snapshot"))
+
+
+def explore(source: str, html: Path | None = None, epochs: Literal["present", "all"] = "present") -> None:
+    """Write a snapshot's explorer as one HTML file that needs no kernel and no network, and open it in the browser.
+
+    Args:
+        source: Name of a snapshot that comes with the repository, such as shapes-moco, or a file (.npz).
+        html: The page, which is then not opened; without it a temporary file is written.
+        epochs: Whether the page holds the last epoch or all of them.
+    """
+    from cltools.explorer.session import Session
+    from cltools.explorer.standalone import save_html
+    from cltools.snapshot import load_snapshot
+
+    page = html or Path(mkdtemp(prefix="cltools-")) / f"{Path(source).stem}.html"
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        save_html(Session(load_snapshot(source)), page, epochs)
+    print(f"{page}: {page.stat().st_size / 1e6:.1f} MB", *(f"\n{each.message}" for each in told), sep="")
+    if html is None:
+        webbrowser.open(page.as_uri())
 
 
 def doctor() -> None:

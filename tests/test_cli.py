@@ -46,7 +46,7 @@ CONFUSIONS = ["confusion-test-knn10.csv", "confusion-test-knn200.csv", "confusio
 FILES = ["checkpoint.pt", "config.json", *CONFUSIONS, "encoder.safetensors", "history.csv", "record.json"]
 QUICK = ["digits-potential", "--epochs", "1", "--limit", "300", "--device", "cpu", "--evaluation.test-limit", "100"]
 COMMANDS = ("train", "mine", "evaluate", "diagnose", "download", "presets", "compare", "table", "snapshot")
-COMMANDS += ("doctor", "lab")
+COMMANDS += ("explore", "doctor", "lab")
 
 
 @pytest.fixture(scope="module")

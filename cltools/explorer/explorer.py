@@ -9,7 +9,8 @@ import io
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import ipywidgets
@@ -25,6 +26,7 @@ from cltools.explorer.front import Front
 from cltools.explorer.judgement import Judgement
 from cltools.explorer.sentence import FROZEN
 from cltools.explorer.session import Session
+from cltools.explorer.standalone import PARTS, Epochs, save_html
 from cltools.explorer.state import State
 from cltools.explorer.view import LEGIBLE, SIDES, Picture, groups, histogram, painting, pictures
 from cltools.mining import Band
@@ -76,6 +78,16 @@ class Explorer(Session):
             self._task.cancel()
         for widget in (self._front, self._front.layout, self.widget, self.widget.layout, *self._plots):
             widget.close()
+
+    def save_html(self, path: str | Path, epochs: Epochs = "present", show: Iterable[str] = PARTS) -> Path:
+        """Write one HTML file that needs neither kernel nor network: a page on which every control answers.
+
+        Args:
+            path: the file, replaced whole.
+            epochs: "present" for those that are shown, "all" for every one of the snapshot.
+            show: which of the parts "pictures", "map", "push" and "cost" stand beside the histogram.
+        """
+        return save_html(self, path, epochs, show)
 
     def _show(self) -> None:
         """The words first, then the figures, which take the page longer."""

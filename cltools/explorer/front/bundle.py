@@ -6,14 +6,16 @@ from pathlib import Path
 FROM = re.compile(r'^(?:import|export) \{([^}]*)\} from "([^"]+)";\n', re.MULTILINE)
 EXPORTED = re.compile(r"^export (?=(?:async )?(?:function\*?|class|const|let) (\w+))", re.MULTILINE)
 DEFINED = re.compile(r"^(?:async )?(?:function\*?|class|const|let) (\w+)", re.MULTILINE)
-COMMENT = re.compile(r"^ *(?:/\*\*.*?\*/|// @ts-check)\n", re.MULTILINE | re.DOTALL)
+COMMENT = re.compile(r"^ *//[^\n]*\n|^ */\*\*(?:(?!\*/).)*\*/\n|/\*\*(?:(?!\*/).)*\*/ ?", re.MULTILINE | re.DOTALL)
+DEFINITION = re.compile(DEFINED.pattern + r".*\n(?:[ })\]].*\n|\n)*", re.MULTILINE)
 LEFT = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
 
 
 def bundle(entry: Path, name: str) -> str:
     """A script that defines `name`, an object of all that the entry module exports.
 
-    Modules stand in one function, in the order of their imports, stripped of `import`, `export` and comments on types.
+    Modules stand in one function, in the order of their imports, stripped of `import`, `export`, comments, and what is
+    defined and not used.
 
     Raises:
         ValueError: two modules define one name; they import each other in a circle; or an import or export is of
@@ -42,4 +44,8 @@ def bundle(entry: Path, name: str) -> str:
         return given
 
     given = ", ".join(dict.fromkeys(visit(entry.resolve(), ())))
-    return f'var {name} = (() => {{\n"use strict";\n{"".join(bodies.values())}return {{ {given} }};\n}})();\n'
+    code = f'"use strict";\n{"".join(bodies.values())}return {{ {given} }};\n'
+    while unused := [each for each in DEFINITION.finditer(code) if len(re.findall(rf"\b{each[1]}\b", code)) == 1]:
+        for each in reversed(unused):
+            code = code[: each.start()] + code[each.end() :]
+    return f"var {name} = (() => {{\n{code}}})();\n"

@@ -9,6 +9,7 @@ export class EngineError extends Error {}
  * @typedef {object} Field
  * @property {any} fallback the default
  * @property {(value: any) => string} fault
+ * @property {string[]} [options] the words to choose from
  */
 /**
  * Settings of a rule or a state: plain values by name, and in a rule its class name as `rule`.
@@ -47,6 +48,7 @@ export function flag(fallback) {
 export function choice(...options) {
   return {
     fallback: options[0],
+    options,
     fault: (value) => (options.includes(value) ? "" : `must be one of ${options.join(", ")}`),
   };
 }

@@ -1,0 +1,90 @@
+// @ts-check
+/** A page of its own: the snapshot lies in it, and the state in its address. */
+
+import { snapshotOf } from "./engine/similarities.js";
+import { checkState, parseState, writeState } from "./engine/state.js";
+import { serveCensus } from "./views/counting.js";
+import { mount } from "./views/page.js";
+
+/** @typedef {import("./views/scene.js").Shown} Shown */
+
+const AFTER = 500; // milliseconds from the last change until the address tells it
+
+/**
+ * The bytes of a base64 text.
+ * @param {string} text
+ */
+function bytesOf(text) {
+  const binary = atob(text);
+  const bytes = new Uint8Array(binary.length);
+  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
+  return bytes;
+}
+
+/**
+ * A snapshot as the page holds it.
+ * @param {any} held
+ * @returns {Shown}
+ */
+export function shownOf(held) {
+  const halves = (/** @type {string} */ text) => new Uint16Array(bytesOf(text).buffer);
+  const floats = (/** @type {string} */ text) => new Float32Array(bytesOf(text).buffer);
+  const snapshot = snapshotOf({
+    ...held,
+    anchors: held.anchors.map(halves),
+    keys: held.keys.map(halves),
+    thresholds: held.thresholds?.map((/** @type {string | null} */ text) => text && floats(text)),
+  });
+  return {
+    ...snapshot,
+    title: held.title,
+    noun: held.noun,
+    classes: held.classes,
+    tile: held.tile,
+    columns: held.columns,
+    sprite: held.sprite,
+    maps: held.maps.map((/** @type {string[]} */ epochs) => epochs.map(floats)),
+    kept: held.kept.map((/** @type {string[]} */ epochs) => epochs.map(bytesOf)),
+    middle: held.middle,
+  };
+}
+
+/**
+ * Start the page, or serve a count where this script runs in a worker.
+ * @param {any} scope its global object
+ */
+export function start(scope) {
+  if (scope.document === undefined) {
+    serveCensus(scope);
+    return null;
+  }
+  const { document, location, history } = scope;
+  const held = JSON.parse(document.getElementById("cltools-data").textContent);
+  const snapshots = held.snapshots.map(shownOf);
+  let state = parseState(JSON.stringify(held.state));
+  try {
+    if (location.hash.length > 1) {
+      const asked = parseState(decodeURIComponent(location.hash.slice(1)));
+      checkState(asked, snapshots);
+      state = asked;
+    }
+  } catch {
+    // an address that says nothing of this page opens it as it was saved
+  }
+  /** @type {number | undefined} */
+  let waiting;
+  return mount(document.getElementById("cltools-explorer"), snapshots, state, {
+    show: held.show,
+    code: document.getElementById("cltools-code").textContent,
+    settled(now) {
+      clearTimeout(waiting);
+      waiting = scope.setTimeout(() => {
+        try {
+          history.replaceState(null, "", `#${encodeURIComponent(writeState(now))}`);
+        } catch {
+          // an address that may not be written changes nothing else
+        }
+      }, AFTER);
+    },
+  });
+}

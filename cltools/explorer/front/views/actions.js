@@ -1,0 +1,145 @@
+// @ts-check
+/** What a person can do, each as a function from a state to the next. */
+
+import { hasEdges, moveEdge } from "../engine/edges.js";
+import { rankedOtherwise, withNegatives } from "../engine/moves.js";
+import { completeRule, freshRule, sideOf } from "../engine/state.js";
+
+/** @typedef {import("../engine/state.js").State} State */
+/** @typedef {import("../engine/judgement.js").Side} Side */
+/** @typedef {import("../engine/fields.js").Settings} Settings */
+/** @typedef {import("../engine/edges.js").EdgeName} EdgeName */
+/** @typedef {import("./scene.js").Scene} Scene */
+
+/**
+ * @param {State} state
+ * @param {Partial<Side>} changes of the side that the controls move
+ * @returns {State}
+ */
+export function withSide(state, changes) {
+  const side = { ...sideOf(state, state.active), ...changes };
+  return state.active === "B" && state.b !== null ? { ...state, b: side } : { ...state, a: side };
+}
+
+/**
+ * The rule whose edges are shown and dragged: the band itself, or a band by ranks that selects as a ring does; null
+ * where a rule has no edges.
+ * @param {Settings} rule
+ * @returns {Settings | null}
+ */
+export function bandOf(rule) {
+  if (hasEdges(rule)) return rule;
+  const named = (/** @type {Settings} */ settings) =>
+    completeRule({ rule: "RankBand", by: "anchor", ...settings }, "negatives");
+  if (rule.rule === "AllNegatives") return named({ drop_closest: 0, keep_within: 1 });
+  if (rule.rule === "RingNegatives") return named({ drop_closest: rule.inner * rule.outer, keep_within: rule.outer });
+  return null;
+}
+
+/**
+ * Move an edge; a rule that is no band becomes one.
+ * @param {State} state
+ * @param {import("./scene.js").Judged} judged its active side
+ * @param {EdgeName} name
+ * @param {number} value a number of keys for a band by ranks, else a score
+ * @returns {State}
+ */
+export function withEdgeAt(state, { band, edges }, name, value) {
+  return band === null || edges === null ? state : withSide(state, { negatives: moveEdge(band, name, value, edges) });
+}
+
+/**
+ * The rule of a class name; one band in place of another keeps as many keys of this anchor on either side.
+ * @param {State} state
+ * @param {Scene} scene
+ * @param {string} name
+ * @returns {State}
+ */
+export function withNegativesNamed(state, scene, name) {
+  const { side, similarities } = scene.shown;
+  return withSide(state, withNegatives(similarities, side, freshRule(name, "negatives")));
+}
+
+/**
+ * One setting of a side's rule, by the name of its field.
+ * @param {State} state
+ * @param {Scene} scene
+ * @param {"positives" | "negatives"} kind
+ * @param {string} field
+ * @param {any} value
+ * @returns {State}
+ */
+export function withSetting(state, scene, kind, field, value) {
+  const { side, similarities } = scene.shown;
+  if (kind === "negatives" && field === "by" && hasEdges(side.negatives)) {
+    return withSide(state, rankedOtherwise(similarities, side, value));
+  }
+  return withSide(state, { [kind]: completeRule({ ...side[kind], [field]: value }, kind) });
+}
+
+/** @typedef {"all" | "middle" | "ring" | "tenth" | "chance"} PresetName */
+/** Rules a person may begin from, in their order. */
+export const PRESETS = /** @type {[PresetName, string][]} */ ([
+  ["all", "Keep all"],
+  ["middle", "Middle band"],
+  ["ring", "Ring"],
+  ["tenth", "Closest tenth"],
+  ["chance", "As many by chance"],
+]);
+
+/**
+ * The rule of a preset. Bands keep what they rank by, so that the axis stays as it is.
+ * @param {PresetName} name
+ * @param {Scene} scene
+ * @returns {Settings}
+ */
+export function presetRule(name, scene) {
+  const { side, summary, similarities } = scene.shown;
+  const by = side.negatives.by === "anchor" ? "anchor" : "positive";
+  const band = (/** @type {number} */ drop_closest, /** @type {number} */ keep_within) =>
+    completeRule({ rule: "RankBand", drop_closest, keep_within, by }, "negatives");
+  if (name === "all") return band(0, 1);
+  if (name === "middle") return scene.middle ?? band(0.05, 0.5);
+  if (name === "ring") return { ...freshRule("RingNegatives", "negatives"), outer: 0.2 };
+  if (name === "tenth") return band(0, 0.1);
+  const keys = similarities.own.length;
+  const share = Math.max(1, summary.keys[2] + summary.keys[6]) / keys;
+  return { ...freshRule("RandomNegatives", "negatives"), share };
+}
+
+/**
+ * Which preset a rule is; null for a person's own.
+ * @param {Settings} rule
+ * @param {Scene} scene
+ * @returns {PresetName | null}
+ */
+export function presetOf(rule, scene) {
+  if (rule.rule === "AllNegatives") return "all";
+  if (rule.rule === "RandomNegatives") return "chance";
+  const text = JSON.stringify(rule);
+  for (const [name] of PRESETS) {
+    if (name !== "chance" && JSON.stringify(presetRule(name, scene)) === text) return name;
+  }
+  return null;
+}
+
+/**
+ * Two sides beside each other, or one again.
+ * @param {State} state
+ * @returns {State}
+ */
+export function withComparison(state) {
+  if (state.b === null) return { ...state, b: state.a, active: "B", colour: "difference" };
+  const colour = state.colour === "difference" ? "band" : state.colour;
+  return { ...state, b: null, active: "A", colour };
+}
+
+/**
+ * Classes shown or hidden; colours by class go with them.
+ * @param {State} state
+ * @param {boolean} truth
+ * @returns {State}
+ */
+export function withTruth(state, truth) {
+  return { ...state, truth, colour: !truth && state.colour === "class" ? "band" : state.colour };
+}

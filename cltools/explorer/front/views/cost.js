@@ -1,0 +1,166 @@
+// @ts-check
+/** What an edge costs and buys over all anchors, once classes are shown: false negatives by rank, with intervals. */
+
+import { BAND } from "../engine/bands.js";
+import { el, setText, surface } from "./dom.js";
+import { ticksBetween } from "./histogram.js";
+import { count, interval, percent, SYMBOLS } from "./words.js";
+
+/** @typedef {import("./scene.js").Scene} Scene */
+/** @typedef {import("./palette.js").Palette} Palette */
+/** @typedef {import("../engine/census.js").Census} Census */
+
+/**
+ * @param {object} page
+ * @param {() => Scene} page.scene
+ * @param {() => Palette} page.palette
+ * @param {() => Census | null} page.census of the side that the controls move
+ * @param {() => void} page.showTruth
+ */
+export function costView(page) {
+  const title = el("h3");
+  const words = el("p");
+  const canvas = el("canvas", { "aria-hidden": true });
+  const rows = el("tbody");
+  const table = el(
+    "table",
+    {},
+    el(
+      "thead",
+      {},
+      el("tr", {}, el("th", {}, "over all anchors"), el("th", {}, "keys"), el("th", {}, "of the anchor's class")),
+    ),
+    rows,
+  );
+  const ask = el("button", { type: "button", class: "word", click: () => page.showTruth() }, "Show true classes");
+  const root = el("section", { class: "cost", "aria-label": "What the edges cost" }, title, words, canvas, table, ask);
+
+  /** Draw the scene. */
+  function draw() {
+    const scene = page.scene();
+    const { snapshot, judgement } = scene.shown;
+    const { truth } = scene.state;
+    root.hidden = false;
+    canvas.hidden = table.hidden = !truth;
+    ask.hidden = truth || !snapshot.labelled;
+    if (!truth) {
+      const { profile } = judgement;
+      const tenth = Math.max(1, Math.round(profile.others / 10));
+      setText(title, "What would leaving some out cost?");
+      setText(
+        words,
+        `If every ${snapshot.noun} were kept, the closest tenth would hold ${percent(profile.push[tenth])} of the push. ` +
+          (snapshot.labelled
+            ? "Classes tell whether it is right to leave some out."
+            : "These images have no labels, which would tell."),
+      );
+      return;
+    }
+    const census = page.census();
+    setText(title, "How many of the keys are of the anchor's own class?");
+    if (census === null || census.anchors === 0) {
+      setText(words, "Counting …");
+      rows.replaceChildren();
+      return;
+    }
+    const part = census.anchors < census.of ? `${count(census.anchors)} of ${count(census.of)} anchors counted. ` : "";
+    const chance = 1 - census.kept.value;
+    setText(
+      words,
+      `${part}Kept are ${percent(census.kept.value)} of the keys; ${interval(census.false)} of these are false negatives, ` +
+        `of all keys ${percent(census.baseRate.value)}. The rule leaves out ${interval(census.recall)} of the keys of the ` +
+        `anchor's class; leaving out as many by chance would leave out ${percent(chance)}.`,
+    );
+    const codes = [BAND.HARD, BAND.POTENTIAL, BAND.SOFTENED, BAND.EASY, BAND.OTHER, BAND.MINED];
+    rows.replaceChildren(
+      ...codes
+        .filter((code) => census.shareByBand[code].value > 0)
+        .map((code) =>
+          el(
+            "tr",
+            {},
+            el("th", { class: `band-${code}` }, `${SYMBOLS[code]} ${ROW[code]}`),
+            el("td", {}, percent(census.shareByBand[code].value)),
+            el("td", {}, interval(census.sameByBand[code])),
+          ),
+        ),
+    );
+    drawRanks(canvas, census, scene, page.palette());
+  }
+
+  return { root, draw };
+}
+
+const ROW = ["own", "too easy", "pushed away", "suspected", "mined", "left out", "pushed less"];
+
+/**
+ * The share of the anchor's class among keys by rank, with 95 % intervals, the base rate, and where the edges stand.
+ * @param {HTMLCanvasElement} canvas
+ * @param {Census} census
+ * @param {Scene} scene
+ * @param {Palette} palette
+ */
+function drawRanks(canvas, census, { shown }, palette) {
+  const found = surface(canvas);
+  if (found === null) return;
+  const { context, width, height } = found;
+  const bins = census.byRank.length;
+  const [left, right, top, floor] = [30, width - 4, 6, height - 30];
+  const most = Math.min(1, Math.max(0.05, ...census.byRank.map((share) => share.high || 0)) * 1.08);
+  const y = (/** @type {number} */ share) => floor - (share / most) * (floor - top);
+  const w = (right - left) / bins;
+  context.font = "11px system-ui, sans-serif";
+  context.textAlign = "right";
+  for (const tick of ticksBetween(0, most, 3)) {
+    context.strokeStyle = palette.line;
+    context.beginPath();
+    context.moveTo(left, Math.round(y(tick)) + 0.5);
+    context.lineTo(right, Math.round(y(tick)) + 0.5);
+    context.stroke();
+    context.fillStyle = palette.soft;
+    context.fillText(`${Math.round(100 * tick)}`, left - 4, y(tick) + 4);
+  }
+  census.byRank.forEach((share, i) => {
+    const x = left + i * w;
+    if (!Number.isFinite(share.value)) return;
+    context.fillStyle = palette.soft;
+    context.fillRect(x + 2, y(share.value), w - 4, floor - y(share.value));
+    context.strokeStyle = palette.ink;
+    context.lineWidth = 1.5;
+    context.beginPath();
+    context.moveTo(x + w / 2, y(share.low));
+    context.lineTo(x + w / 2, y(Math.min(share.high, most)));
+    context.stroke();
+  });
+  context.strokeStyle = palette.ink;
+  context.setLineDash([4, 3]);
+  context.beginPath();
+  context.moveTo(left, y(census.baseRate.value));
+  context.lineTo(right, y(census.baseRate.value));
+  context.stroke();
+  context.setLineDash([]);
+  if (shown.edges) {
+    for (const rank of [shown.edges.closest, shown.edges.beyond]) {
+      const i = census.ranks.findIndex((end) => end > rank) - 1;
+      if (i < 0 || rank === 0) continue;
+      const at = left + (i + (rank - census.ranks[i]) / (census.ranks[i + 1] - census.ranks[i])) * w;
+      context.lineWidth = 2;
+      context.beginPath();
+      context.moveTo(at, top);
+      context.lineTo(at, floor);
+      context.stroke();
+    }
+  }
+  context.fillStyle = palette.soft;
+  context.textAlign = "center";
+  const share = (/** @type {number} */ rank) => `${Number(((100 * rank) / census.ranks[bins]).toPrecision(2))}`;
+  let free = 0;
+  for (let i = 0; i < bins; i++) {
+    const [text, x] = [share(census.ranks[i + 1]), left + (i + 1) * w];
+    const half = context.measureText(text).width / 2;
+    if (x - half < free) continue;
+    context.fillText(text, Math.min(x, right - half), floor + 13);
+    free = x + half + 4;
+  }
+  context.fillText("the closest … % of the keys; dashed: all keys", (left + right) / 2, height - 3);
+}

@@ -1,0 +1,107 @@
+// @ts-check
+/** The count over all anchors, in a worker where there can be one, else between other work. */
+
+import { censusOf, countMore, recount, shuffledPlaces, startCensus } from "../engine/census.js";
+
+/** @typedef {import("../engine/similarities.js").Snapshot} Snapshot */
+/** @typedef {import("../engine/judgement.js").Side} Side */
+/** @typedef {import("../engine/census.js").Census} Census */
+/** @typedef {import("../engine/census.js").Counting} Counting */
+
+/** Above so many anchors they are counted in a random order, so that the first are a sample of all. */
+const EXACT = 3000;
+const SLICE = 30; // milliseconds between answers
+
+/**
+ * Counts a side of a snapshot, and tells what is known so far until all is counted or another side is asked for.
+ * @param {(which: number, census: Census) => void} tell
+ */
+export function counterOf(tell) {
+  /** @type {Map<number, Snapshot>} */
+  const snapshots = new Map();
+  /** @type {Map<number, Counting>} */
+  const countings = new Map();
+  /** @type {Map<number, number>} */
+  const asked = new Map();
+
+  /** @type {(which: number, turn: number) => void} */
+  function goOn(which, turn) {
+    const counting = countings.get(which);
+    if (counting === undefined || asked.get(which) !== turn) return;
+    const until = performance.now() + SLICE;
+    let done = false;
+    do done = countMore(counting, 1);
+    while (!done && performance.now() < until);
+    tell(which, censusOf(counting));
+    if (!done) setTimeout(() => goOn(which, turn), 0);
+  }
+
+  return {
+    /** @type {(which: number, snapshot: Snapshot) => void} */
+    load(which, snapshot) {
+      snapshots.set(which, snapshot);
+    },
+    /** @type {(which: number, side: Side) => void} */
+    count(which, side) {
+      const snapshot = snapshots.get(which);
+      if (snapshot === undefined) return;
+      const before = countings.get(which);
+      const places = snapshot.ids.length > EXACT ? shuffledPlaces(snapshot) : undefined;
+      countings.set(which, before ? recount(before, side) : startCensus(snapshot, side, { places }));
+      const turn = (asked.get(which) ?? 0) + 1;
+      asked.set(which, turn);
+      setTimeout(() => goOn(which, turn), 0);
+    },
+  };
+}
+
+/**
+ * What a worker runs.
+ * @param {any} scope its global object
+ */
+export function serveCensus(scope) {
+  const counter = counterOf((which, census) => scope.postMessage({ which, census }));
+  scope.onmessage = (/** @type {MessageEvent} */ { data }) => {
+    if (data.snapshot) counter.load(data.which, data.snapshot);
+    else counter.count(data.which, data.side);
+  };
+}
+
+/**
+ * The same of a page: a worker that runs this script's text, or the page itself where none may start.
+ * @param {Snapshot[]} snapshots
+ * @param {string} code of the script, and the name it defines
+ * @param {(which: number, census: Census) => void} tell
+ * @returns {(which: number, side: Side) => void}
+ */
+export function censusFor(snapshots, code, tell) {
+  const held = snapshots.map(({ epochs, dim, embeddings, ids, labels, labelled, mapNames, form }) => {
+    return { epochs, dim, embeddings, ids, labels, labelled, mapNames, form };
+  });
+  try {
+    if (!code) throw new Error("no code for a worker");
+    const address = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+    const worker = new Worker(address);
+    let failed = false;
+    /** @type {((which: number, side: Side) => void) | null} */
+    let instead = null;
+    worker.onmessage = ({ data }) => tell(data.which, data.census);
+    worker.onerror = () => {
+      failed = true;
+    };
+    for (const [which, snapshot] of held.entries()) worker.postMessage({ which, snapshot });
+    return (which, side) => {
+      if (!failed) return worker.postMessage({ which, side });
+      instead ??= onPage();
+      return instead(which, side);
+    };
+  } catch {
+    return onPage();
+  }
+
+  function onPage() {
+    const counter = counterOf(tell);
+    for (const [which, snapshot] of held.entries()) counter.load(which, snapshot);
+    return counter.count;
+  }
+}

@@ -1,0 +1,116 @@
+// @ts-check
+/** Elements of the page. Whatever comes from a snapshot is set as text, never as markup. */
+
+/** @typedef {Node | string | null | undefined | false} Child */
+
+/**
+ * An element with attributes and children. `class` and `aria-…` are attributes; functions are listeners by event name.
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag
+ * @param {Record<string, any>} [attributes] null and false leave one out, true makes it empty
+ * @param {...Child} children
+ * @returns {HTMLElementTagNameMap[K]}
+ */
+export function el(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") node.addEventListener(name, value);
+    else setAttribute(node, name, value);
+  }
+  node.append(
+    ...children.filter((child) => child || child === "").map((child) => /** @type {Node | string} */ (child)),
+  );
+  return node;
+}
+
+/**
+ * Set an attribute, or take it away for null and false; nothing is written that stands there already.
+ * @param {Element} node
+ * @param {string} name
+ * @param {string | number | boolean | null | undefined} value
+ */
+export function setAttribute(node, name, value) {
+  if (value === null || value === undefined || value === false) node.removeAttribute(name);
+  else {
+    const text = value === true ? "" : String(value);
+    if (node.getAttribute(name) !== text) node.setAttribute(name, text);
+  }
+}
+
+/**
+ * Show a text, if it is another than stands there.
+ * @param {Element} node
+ * @param {string} text
+ */
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+const SVG = "http://www.w3.org/2000/svg";
+/** Strokes on a grid of 24. */
+const ICONS = {
+  undo: "M9 7 4 12l5 5M4 12h10a6 6 0 0 1 6 6",
+  redo: "M15 7l5 5-5 5M20 12H10a6 6 0 0 0-6 6",
+  compare: "M4 5h7v14H4zM13 5h7v14h-7z",
+  more: "M4 7h10M18 7h2M4 17h2M10 17h10M16 5v4M8 15v4",
+  help: "M9.2 9a3 3 0 1 1 4.6 2.6c-1.2.8-1.8 1.4-1.8 2.9M12 18.2v.1",
+  previous: "M15 5l-7 7 7 7",
+  next: "M9 5l7 7-7 7",
+  chance: "M5 5h14v14H5zM9 9v.1M15 9v.1M12 12v.1M9 15v.1M15 15v.1",
+  plus: "M12 5v14M5 12h14",
+  minus: "M5 12h14",
+  fit: "M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5",
+  pictures: "M4 4h7v7H4zM13 4h7v7h-7zM4 13h7v7H4zM13 13h7v7h-7z",
+  lasso: "M12 4c5 0 8 2.4 8 5.5S17 15 12 15s-8-2.4-8-5.5S7 4 12 4M9 15c-2 1-2.4 3 0 5",
+  play: "M8 5l11 7-11 7z",
+  pause: "M8 5v14M16 5v14",
+  close: "M6 6l12 12M18 6 6 18",
+  handle: "M9 8l-4 4 4 4M15 8l4 4-4 4",
+};
+
+/**
+ * @param {keyof typeof ICONS} name
+ * @returns {SVGSVGElement}
+ */
+export function icon(name) {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("aria-hidden", "true");
+  const path = document.createElementNS(SVG, "path");
+  path.setAttribute("d", ICONS[name]);
+  svg.append(path);
+  return svg;
+}
+
+/**
+ * A quiet button that shows an icon; its name is read out and shown on hover.
+ * @param {keyof typeof ICONS} picture
+ * @param {string} name
+ * @param {() => void} act
+ * @param {Record<string, any>} [attributes]
+ */
+export function iconButton(picture, name, act, attributes = {}) {
+  return el(
+    "button",
+    { type: "button", class: "icon", "aria-label": name, title: name, click: act, ...attributes },
+    icon(picture),
+  );
+}
+
+/**
+ * The drawing surface of a canvas at the device's resolution, cleared; null while the canvas has no size.
+ * @param {HTMLCanvasElement} canvas
+ * @param {CanvasRenderingContext2DSettings} [settings]
+ * @returns {{context: CanvasRenderingContext2D, width: number, height: number, scale: number} | null}
+ */
+export function surface(canvas, settings) {
+  const { width, height } = canvas.getBoundingClientRect();
+  const scale = globalThis.devicePixelRatio || 1;
+  const [w, h] = [Math.round(width * scale), Math.round(height * scale)];
+  const context = canvas.getContext("2d", settings);
+  if (context === null || w < 1 || h < 1) return null;
+  if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
+  context.setTransform(scale, 0, 0, scale, 0, 0);
+  context.clearRect(0, 0, width, height);
+  return { context, width, height, scale };
+}

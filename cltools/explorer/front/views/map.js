@@ -1,0 +1,471 @@
+// @ts-check
+/** The map: a point for each image, in its band's colour and symbol. Hover, click, keys, zoom, lasso, pictures. */
+
+import { BAND } from "../engine/bands.js";
+import { el, iconButton, setAttribute, setText, surface } from "./dom.js";
+import { percent } from "./words.js";
+
+/** @typedef {import("./scene.js").Scene} Scene */
+/** @typedef {import("./palette.js").Palette} Palette */
+
+/** Shapes by code of `BAND`: each point is stamped with one. */
+const SHAPES = ["circle", "circle", "diamond", "triangle", "star", "cross", "diamond"];
+const SHAPE_OF_DIFFERENCE = ["circle", "diamond", "triangle", "star"];
+/** How large a shape is beside a circle. */
+const SIZES = /** @type {Record<string, number>} */ ({
+  circle: 0.8,
+  diamond: 1.15,
+  triangle: 1.3,
+  star: 1.5,
+  cross: 1.1,
+});
+const NEAR = 12; // pixels within which the pointer is at a point
+const PICTURES = 400; // so many pictures at most stand on the map at a time
+
+/**
+ * @param {object} page
+ * @param {() => Scene} page.scene
+ * @param {() => Palette} page.palette
+ * @param {(place: number, x: number, y: number, size: number, context: CanvasRenderingContext2D) => void} page.paint
+ * @param {(place: number) => void} page.choose
+ * @param {(place: number | null, at?: {x: number, y: number}) => void} page.point
+ * @param {(places: number[]) => void} page.lassoed
+ */
+export function mapView(page) {
+  const canvas = el("canvas", {
+    tabindex: 0,
+    role: "img",
+    "aria-label": "Map of all images. Arrow keys walk from point to point, Enter makes one the anchor.",
+  });
+  const ring = el("i", { class: "ring", hidden: true });
+  const note = el("p", { class: "map-note" });
+  let asPictures = false;
+  let lasso = false;
+  const tools = el(
+    "div",
+    { class: "map-tools" },
+    iconButton("pictures", "Pictures instead of points", () => toggle("pictures"), {
+      "aria-pressed": "false",
+      "data-tool": "pictures",
+    }),
+    iconButton("lasso", "Choose a group by a line around it", () => toggle("lasso"), {
+      "aria-pressed": "false",
+      "data-tool": "lasso",
+    }),
+    iconButton("plus", "Zoom in", () => zoom(1.6)),
+    iconButton("minus", "Zoom out", () => zoom(1 / 1.6)),
+    iconButton("fit", "Show the whole map", () => reset()),
+  );
+  const root = el(
+    "section",
+    { class: "map", "aria-label": "Map" },
+    el("div", { class: "map-box" }, canvas, ring),
+    el("div", { class: "map-foot" }, note, tools),
+  );
+  /** The frame: what the map's middle shows, and how much it is magnified. */
+  let frame = { x: 0.5, y: 0.5, zoom: 1 };
+  /** Places on the page in pixels, two numbers a point. */
+  let pixels = new Float32Array(0);
+  /** The surface: pixels of the page, and the image that points are stamped on. @type {Surface | null} */
+  let room = null;
+  let [noted, middle] = ["", 0];
+  /** @type {number | null} */
+  let walked = null;
+  /** @type {[number, number][]} */
+  let line = [];
+
+  /** @param {"pictures" | "lasso"} tool */
+  function toggle(tool) {
+    if (tool === "pictures") asPictures = !asPictures;
+    else lasso = !lasso;
+    for (const button of tools.querySelectorAll("[data-tool]")) {
+      const on = button.getAttribute("data-tool") === "pictures" ? asPictures : lasso;
+      setAttribute(button, "aria-pressed", String(on));
+    }
+    draw();
+  }
+
+  /** @type {(by: number, x?: number, y?: number) => void} */
+  function zoom(by, x = canvas.clientWidth / 2, y = canvas.clientHeight / 2) {
+    const next = Math.max(1, Math.min(40, frame.zoom * by));
+    const side = Math.min(canvas.clientWidth, canvas.clientHeight);
+    const shift = (1 / frame.zoom - 1 / next) / side;
+    frame = {
+      x: frame.x + (x - canvas.clientWidth / 2) * shift,
+      y: frame.y + (y - canvas.clientHeight / 2) * shift,
+      zoom: next,
+    };
+    if (next === 1) frame = { x: 0.5, y: 0.5, zoom: 1 };
+    draw();
+  }
+
+  function reset() {
+    frame = { x: 0.5, y: 0.5, zoom: 1 };
+    draw();
+  }
+
+  canvas.addEventListener(
+    "wheel",
+    (event) => {
+      if (!event.ctrlKey && !event.metaKey && document.activeElement !== canvas) return; // a notebook goes on scrolling
+      event.preventDefault();
+      zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2, event.offsetX, event.offsetY);
+    },
+    { passive: false },
+  );
+  canvas.addEventListener("pointermove", (event) => {
+    if (event.buttons) return;
+    const place = nearest(event.offsetX, event.offsetY, NEAR);
+    page.point(place, { x: event.clientX, y: event.clientY });
+  });
+  canvas.addEventListener("pointerleave", () => page.point(null));
+  canvas.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    const [x, y] = [event.offsetX, event.offsetY];
+    const start = { ...frame };
+    let moved = false;
+    canvas.setPointerCapture(event.pointerId);
+    line = lasso ? [[x, y]] : [];
+    /** @param {PointerEvent} now */
+    const move = (now) => {
+      moved ||= Math.hypot(now.offsetX - x, now.offsetY - y) > 4;
+      if (!moved) return;
+      if (lasso) line.push([now.offsetX, now.offsetY]);
+      else if (frame.zoom > 1) {
+        const side = Math.min(canvas.clientWidth, canvas.clientHeight) * frame.zoom;
+        frame = { ...start, x: start.x - (now.offsetX - x) / side, y: start.y - (now.offsetY - y) / side };
+      }
+      draw();
+    };
+    /** @param {PointerEvent} up */
+    const end = (up) => {
+      canvas.removeEventListener("pointermove", move);
+      if (lasso && line.length > 2) {
+        const inside = around(line);
+        line = [];
+        draw();
+        page.lassoed(inside);
+      } else if (!moved && up.type === "pointerup") {
+        const place = nearest(x, y, NEAR);
+        if (place !== null) page.choose(place);
+      }
+    };
+    canvas.addEventListener("pointermove", move);
+    canvas.addEventListener("pointerup", end, { once: true });
+  });
+  canvas.addEventListener("keydown", (event) => {
+    const steps = /** @type {Record<string, [number, number]>} */ ({
+      ArrowRight: [1, 0],
+      ArrowLeft: [-1, 0],
+      ArrowUp: [0, -1],
+      ArrowDown: [0, 1],
+    });
+    if (event.key in steps) walk(...steps[event.key]);
+    else if (event.key === "Enter" && walked !== null) page.choose(walked);
+    else if (event.key === "+") zoom(1.6);
+    else if (event.key === "-") zoom(1 / 1.6);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  canvas.addEventListener("blur", () => {
+    walked = null;
+    page.point(null);
+  });
+
+  /** @type {(dx: number, dy: number) => void} */
+  function walk(dx, dy) {
+    const from = walked ?? page.scene().place;
+    const [x, y] = [pixels[2 * from], pixels[2 * from + 1]];
+    let [best, least] = [from, Number.POSITIVE_INFINITY];
+    for (let i = 0; i < pixels.length / 2; i++) {
+      const [ex, ey] = [pixels[2 * i] - x, pixels[2 * i + 1] - y];
+      const along = ex * dx + ey * dy;
+      const across = Math.abs(ex * dy) + Math.abs(ey * dx);
+      if (along <= 0.5 || across > along) continue;
+      const far = along + 2 * across;
+      if (far < least) [best, least] = [i, far];
+    }
+    walked = best;
+    const box = canvas.getBoundingClientRect();
+    page.point(best, { x: box.x + pixels[2 * best], y: box.y + pixels[2 * best + 1] });
+  }
+
+  /** @type {(x: number, y: number, within: number) => number | null} */
+  function nearest(x, y, within) {
+    let [best, least] = [/** @type {number | null} */ (null), within * within];
+    for (let i = 0; i < pixels.length / 2; i++) {
+      const far = (pixels[2 * i] - x) ** 2 + (pixels[2 * i + 1] - y) ** 2;
+      if (far < least) [best, least] = [i, far];
+    }
+    return best;
+  }
+
+  /** @type {(polygon: [number, number][]) => number[]} */
+  function around(polygon) {
+    const found = [];
+    for (let i = 0; i < pixels.length / 2; i++) {
+      let inside = false;
+      for (let a = 0, b = polygon.length - 1; a < polygon.length; b = a++) {
+        const [[ax, ay], [bx, by]] = [polygon[a], polygon[b]];
+        const y = pixels[2 * i + 1];
+        if (ay > y !== by > y && pixels[2 * i] < ((bx - ax) * (y - ay)) / (by - ay) + ax) inside = !inside;
+      }
+      if (inside) found.push(i);
+    }
+    return found;
+  }
+
+  /** Draw the scene. */
+  function draw() {
+    const scene = page.scene();
+    room ??= surfaceOf(canvas);
+    if (room === null) return;
+    const { context, width, height } = room;
+    const { snapshot } = scene.shown;
+    const map = Math.max(0, snapshot.mapNames.indexOf(scene.state.map));
+    const epoch = snapshot.epochs.indexOf(scene.shown.side.epoch);
+    pixels = placed(snapshot.maps[map][epoch], frame, width, height);
+    const palette = page.palette();
+    const { codes, shapes, colours } = painting(scene, palette);
+    const size = Math.max(1.6, Math.min(4.2, 130 / Math.sqrt(pixels.length / 2))) * Math.sqrt(frame.zoom) ** 0.7;
+    stamp(room, pixels, codes, shapes, colours, palette.sunk, size);
+    if (asPictures) drawPictures(context, scene, width, height);
+    if (scene.misplaced.length) {
+      context.strokeStyle = palette.soft;
+      context.lineWidth = 1;
+      for (const place of scene.misplaced) context.strokeRect(pixels[2 * place] - 4, pixels[2 * place + 1] - 4, 8, 8);
+    }
+    if (line.length) {
+      context.strokeStyle = palette.ink;
+      context.setLineDash([4, 3]);
+      context.beginPath();
+      for (const [x, y] of line) context.lineTo(x, y);
+      context.closePath();
+      context.stroke();
+      context.setLineDash([]);
+    }
+    anchorMark(context, palette, pixels[2 * scene.place], pixels[2 * scene.place + 1]);
+    const drawn = `${scene.shown === scene.b} ${map} ${epoch}`;
+    if (drawn !== noted) {
+      const sorted = Uint8Array.from(snapshot.kept[map][epoch]).sort();
+      [noted, middle] = [drawn, sorted[sorted.length >> 1] / 100];
+    }
+    setText(note, `${scene.state.map}: half of the points keep ${percent(middle)} of their 15 neighbours or fewer.`);
+  }
+
+  /** @type {(context: CanvasRenderingContext2D, scene: Scene, width: number, height: number) => void} */
+  function drawPictures(context, scene, width, height) {
+    const size = 22;
+    const taken = new Set();
+    const order = [scene.place, ...scene.shown.judgement.ranking.order];
+    let drawn = 0;
+    for (const place of order) {
+      const [x, y] = [pixels[2 * place], pixels[2 * place + 1]];
+      const cell = `${Math.floor(x / size)} ${Math.floor(y / size)}`;
+      if (x < 0 || y < 0 || x > width || y > height || taken.has(cell)) continue;
+      taken.add(cell);
+      page.paint(place, x - size / 2, y - size / 2, size, context);
+      if (++drawn === PICTURES) break;
+    }
+  }
+
+  /** @param {number | null} place that is ringed */
+  function mark(place) {
+    ring.hidden = place === null || place === page.scene().place;
+    if (place !== null) ring.style.transform = `translate(${pixels[2 * place]}px, ${pixels[2 * place + 1]}px)`;
+  }
+
+  return {
+    root,
+    draw,
+    mark,
+    /** Measure anew before the next drawing. */
+    resized() {
+      room = null;
+    },
+    pixelOf: (/** @type {number} */ place) => [pixels[2 * place], pixels[2 * place + 1]],
+  };
+}
+
+/** @typedef {NonNullable<ReturnType<typeof surfaceOf>>} Surface */
+
+/**
+ * A canvas at the device's resolution, and an image of its size; null while it has none.
+ * @param {HTMLCanvasElement} canvas
+ */
+function surfaceOf(canvas) {
+  const found = surface(canvas, { willReadFrequently: true });
+  if (found === null) return null;
+  const image = found.context.createImageData(canvas.width, canvas.height);
+  return { ...found, image, words: new Uint32Array(image.data.buffer) };
+}
+
+/**
+ * Where points stand in pixels; the map's coordinates lie in [0, 1].
+ * @param {Float32Array} map
+ * @param {{x: number, y: number, zoom: number}} frame
+ * @param {number} width
+ * @param {number} height
+ */
+function placed(map, frame, width, height) {
+  const side = Math.min(width, height) * 0.94 * frame.zoom;
+  const found = new Float32Array(map.length);
+  for (let i = 0; i < map.length; i += 2) {
+    found[i] = width / 2 + (map[i] - frame.x) * side;
+    found[i + 1] = height / 2 + (map[i + 1] - frame.y) * side;
+  }
+  return found;
+}
+
+/**
+ * The code of each point, and what shape and colour codes have; larger codes are drawn over smaller ones.
+ * @param {Scene} scene
+ * @param {Palette} palette
+ * @returns {{codes: ArrayLike<number>, shapes: string[], colours: string[]}}
+ */
+export function painting(scene, palette) {
+  const { state, shown, difference } = scene;
+  const { judgement, snapshot } = shown;
+  if (state.colour === "difference" && difference !== null) {
+    return { codes: difference, shapes: SHAPE_OF_DIFFERENCE, colours: palette.difference };
+  }
+  if (state.colour === "class" && state.truth) {
+    const shapes = palette.classes.map(() => "circle");
+    return { codes: snapshot.labels.map((label) => label % palette.classes.length), shapes, colours: palette.classes };
+  }
+  if (state.colour === "similarity" || state.colour === "gradient") {
+    const values = state.colour === "similarity" ? judgement.similarities.anchorKeys : judgement.push();
+    const rank = Float32Array.from(values).sort();
+    const levels = palette.levels.length;
+    const codes = Uint8Array.from(values, (value) =>
+      Math.min(levels - 1, Math.floor((levels * below(rank, value)) / rank.length)),
+    );
+    return { codes, shapes: palette.levels.map(() => "circle"), colours: palette.levels };
+  }
+  const codes = judgement.band.map((code) => (code === BAND.OWN ? BAND.EASY : code));
+  return { codes, shapes: SHAPES, colours: palette.band };
+}
+
+/**
+ * How many of sorted values lie below one.
+ * @param {Float32Array} sorted
+ * @param {number} value
+ */
+function below(sorted, value) {
+  let [low, high] = [0, sorted.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sorted[middle] < value) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/**
+ * Draw every point as a stamp of pixels: a path for each would take ten times as long.
+ * @param {Surface} room
+ * @param {Float32Array} pixels
+ * @param {ArrayLike<number>} codes
+ * @param {string[]} shapes
+ * @param {string[]} colours
+ * @param {string} ground
+ * @param {number} size radius of a circle in CSS pixels
+ */
+function stamp({ context, image, words, scale }, pixels, codes, shapes, colours, ground, size) {
+  const { width: w, height: h } = image;
+  const edge = wordOf(context, ground);
+  words.fill(edge);
+  /** @type {number[][]} */
+  const byCode = shapes.map(() => []);
+  for (let i = 0; i < codes.length; i++) byCode[codes[i]].push(i);
+  byCode.forEach((places, code) => {
+    if (!places.length) return;
+    const { radius, inside, rim } = stampOf(shapes[code], size * SIZES[shapes[code]] * scale);
+    const word = wordOf(context, colours[code]);
+    for (const i of places) {
+      const [cx, cy] = [Math.round(pixels[2 * i] * scale), Math.round(pixels[2 * i + 1] * scale)];
+      if (cx < radius || cy < radius || cx >= w - radius || cy >= h - radius) continue;
+      const base = cy * w + cx;
+      for (let k = 0; k < rim.length; k += 2) words[base + rim[k + 1] * w + rim[k]] = edge;
+      for (let k = 0; k < inside.length; k += 2) words[base + inside[k + 1] * w + inside[k]] = word;
+    }
+  });
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  context.putImageData(image, 0, 0);
+  context.setTransform(scale, 0, 0, scale, 0, 0);
+}
+
+/**
+ * A colour as the word that image data hold.
+ * @param {CanvasRenderingContext2D} context
+ * @param {string} colour
+ */
+function wordOf(context, colour) {
+  context.fillStyle = colour;
+  const [r, g, b] = [1, 3, 5].map((at) => Number.parseInt(String(context.fillStyle).slice(at, at + 2), 16));
+  return ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
+}
+
+/** @type {Map<string, {radius: number, inside: number[], rim: number[]}>} */
+const STAMPS = new Map();
+
+/**
+ * Pixels of a shape about its middle, and of the rim around it.
+ * @param {string} shape
+ * @param {number} radius
+ */
+function stampOf(shape, radius) {
+  const name = `${shape} ${radius.toFixed(2)}`;
+  const known = STAMPS.get(name);
+  if (known) return known;
+  const reach = Math.ceil(radius) + 1;
+  /** @type {number[]} */
+  const inside = [];
+  /** @type {number[]} */
+  const rim = [];
+  for (let y = -reach; y <= reach; y++) {
+    for (let x = -reach; x <= reach; x++) {
+      if (covers(shape, x / radius, y / radius)) inside.push(x, y);
+      else if (covers(shape, x / (radius + 1), y / (radius + 1))) rim.push(x, y);
+    }
+  }
+  const made = { radius: reach, inside, rim };
+  STAMPS.set(name, made);
+  return made;
+}
+
+/** @type {(shape: string, x: number, y: number) => boolean} */
+function covers(shape, x, y) {
+  if (shape === "diamond") return Math.abs(x) + Math.abs(y) <= 1;
+  if (shape === "triangle") return y <= 0.62 && y >= -0.95 && Math.abs(x) <= (y + 0.95) * 0.62;
+  if (shape === "cross") return Math.abs(Math.abs(x) - Math.abs(y)) <= 0.3 && Math.abs(x) <= 0.85;
+  if (shape === "star") {
+    const [angle, far] = [Math.atan2(x, -y), Math.hypot(x, y)];
+    const within = Math.abs(((angle / ((2 * Math.PI) / 5) + 10.5) % 1) - 0.5) * 2; // 0 at a point, 1 between
+    return far <= 1 - 0.58 * within;
+  }
+  return x * x + y * y <= 1;
+}
+
+/** @type {(context: CanvasRenderingContext2D, palette: Palette, x: number, y: number) => void} */
+function anchorMark(context, palette, x, y) {
+  for (const [radius, width, colour] of /** @type {[number, number, string][]} */ ([
+    [9, 5, palette.ground],
+    [9, 2.5, palette.ink],
+    [3, 4, palette.ink],
+  ])) {
+    context.beginPath();
+    context.arc(x, y, radius, 0, 2 * Math.PI);
+    context.lineWidth = width;
+    context.strokeStyle = colour;
+    context.stroke();
+  }
+  context.font = "600 12px system-ui, sans-serif";
+  context.textAlign = "left";
+  context.lineWidth = 4;
+  context.strokeStyle = palette.sunk;
+  context.strokeText("anchor", x + 15, y + 4);
+  context.fillStyle = palette.ink;
+  context.fillText("anchor", x + 15, y + 4);
+}

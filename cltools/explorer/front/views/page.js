@@ -1,0 +1,447 @@
+// @ts-check
+/** The explorer: one element with everything in it, for a page that stands alone or for a notebook. */
+
+import { EngineError } from "../engine/fields.js";
+import { checkState } from "../engine/state.js";
+import { PRESETS, presetOf, presetRule, withComparison, withSide, withTruth } from "./actions.js";
+import { costView } from "./cost.js";
+import { censusFor } from "./counting.js";
+import { el, iconButton, setAttribute, setText } from "./dom.js";
+import { histogramView } from "./histogram.js";
+import { mapView } from "./map.js";
+import { paletteOf } from "./palette.js";
+import { painterOf, picturesView, tileOf } from "./pictures.js";
+import { scenes } from "./scene.js";
+import { settingsView } from "./settings.js";
+import { storeOf } from "./store.js";
+import { agreement, answer, count, FROZEN, NAMES, percent, SYMBOLS, score, truth } from "./words.js";
+
+/** @typedef {import("./scene.js").Scene} Scene */
+/** @typedef {import("./scene.js").Shown} Shown */
+/** @typedef {import("../engine/state.js").State} State */
+/** @typedef {import("../engine/census.js").Census} Census */
+/** @typedef {"pictures" | "map" | "push" | "cost"} Part */
+/**
+ * @typedef {object} Options
+ * @property {Part[]} [show] which parts are shown
+ * @property {string} [code] this script's text, for a worker that counts
+ * @property {(state: State) => void} [settled] told after every change that can be undone
+ */
+
+const LARGE = 1250;
+const WIDE = 900;
+const PHONE = 600;
+
+/**
+ * Build an explorer inside of an element.
+ * @param {HTMLElement} root
+ * @param {Shown[]} snapshots one, or two of the same images that are shown side by side
+ * @param {State} first
+ * @param {Options} [options]
+ */
+export function mount(root, snapshots, first, { show = ["pictures", "map", "push", "cost"], code = "", settled } = {}) {
+  checkState(first, snapshots);
+  const store = storeOf(first);
+  const sceneOf = scenes(snapshots);
+  let scene = sceneOf(first);
+  let palette = paletteOf(root);
+  /** @type {Census[]} */
+  const censuses = [];
+  const [snapshot] = snapshots;
+  const picture = painterOf(snapshot);
+  const sheet = new Image();
+  sheet.src = snapshot.sprite;
+
+  /** @type {(make: (scene: Scene) => State, settled: boolean, step?: string) => void} */
+  function change(make, done, step) {
+    try {
+      const next = make(scene);
+      checkState(next, snapshots);
+      if (done) store.set(next, step);
+      else store.preview(next);
+      say("");
+    } catch (error) {
+      if (!(error instanceof EngineError)) throw error;
+      say(error.message);
+      drawSoon();
+    }
+  }
+  const choose = (/** @type {number} */ place) =>
+    change(() => ({ ...store.state(), anchor: snapshot.ids[place] }), true);
+  const shared = { scene: () => scene, palette: () => palette, change, picture, choose, point };
+
+  // --- the parts
+
+  const anchorTile = el("div", { class: "tile anchor-tile", role: "img" });
+  const anchorName = el("span", { class: "anchor-name" });
+  const question = el(
+    "h2",
+    { class: "question" },
+    "Which of these should ",
+    el("strong", {}, "this one"),
+    " be pushed away from?",
+  );
+  const sentence = el("p", { class: "sentence", role: "status", "aria-live": "polite", "aria-atomic": "true" });
+  const labels = el("p", { class: "truth-words" });
+  const alert = el("p", { class: "alert", role: "alert", hidden: true });
+  const step = (/** @type {number} */ by) => () => {
+    const places = snapshot.ids.length;
+    choose((scene.place + by + places) % places);
+  };
+  const steps = el(
+    "div",
+    { class: "steps" },
+    iconButton("previous", "previous anchor", step(-1)),
+    iconButton("next", "next anchor", step(1)),
+  );
+  const undo = iconButton("undo", "Undo", store.undo, { disabled: true });
+  const redo = iconButton("redo", "Redo", store.redo, { disabled: true });
+  const compare = iconButton("compare", "Compare two rules, A and B", () =>
+    change(() => withComparison(store.state()), true),
+  );
+  const more = iconButton("more", "More controls", () => toggleMore(), { "aria-expanded": "false" });
+  const help = iconButton("help", "What is shown here?", () => showHelp());
+  const icons = el("div", { class: "icons" }, undo, redo, snapshots.length === 1 ? compare : null, help, more);
+  const presets = PRESETS.map(([name, title]) =>
+    el(
+      "button",
+      {
+        type: "button",
+        role: "radio",
+        "data-preset": name,
+        click: () => change((now) => withSide(now.state, { negatives: presetRule(name, now) }), true),
+      },
+      title,
+    ),
+  );
+  const rules = el("div", { class: "presets", role: "radiogroup", "aria-label": "Rule" }, ...presets);
+  const sides = el("div", { class: "presets sides", role: "radiogroup", "aria-label": "Side", hidden: true });
+  for (const name of /** @type {("A" | "B")[]} */ (["A", "B"])) {
+    sides.append(
+      el(
+        "button",
+        {
+          type: "button",
+          role: "radio",
+          "data-side": name,
+          click: () => change(() => ({ ...store.state(), active: name }), true),
+        },
+        name,
+      ),
+    );
+  }
+  const truthBox = el("input", {
+    type: "checkbox",
+    change: () => change(() => withTruth(store.state(), truthBox.checked), true),
+  });
+  truthBox.disabled = !snapshot.labelled;
+  const truthSwitch = el(
+    "label",
+    {
+      class: "switch",
+      title: snapshot.labelled ? "Labels are shown, never used to select." : "These images have no labels.",
+    },
+    truthBox,
+    "show true classes",
+  );
+  const bar = el("div", { class: "bar" }, sides, rules, truthSwitch);
+
+  const bars = { ...shared, push: show.includes("push") };
+  const histograms = [histogramView(bars, "A"), histogramView(bars, "B")];
+  const pictures = picturesView({ scene: () => scene, picture, dialog });
+  const map = mapView({ ...shared, paint: paintOn, lassoed });
+  const cost = costView({
+    ...shared,
+    census: () => censuses[which()] ?? null,
+    showTruth: () => change(() => withTruth(store.state(), true), true),
+  });
+  const settings = settingsView({ scene: () => scene, change, say });
+  const card = el("div", { class: "card", hidden: true });
+  const cardTile = el("div", { class: "tile" });
+  const cardWords = el("p");
+  card.append(cardTile, cardWords);
+  const box = el("dialog", { class: "sheet" });
+  const head = el(
+    "header",
+    { class: "head" },
+    el("div", { class: "anchor" }, anchorTile, el("div", {}, anchorName, steps)),
+    el("div", { class: "say" }, question, sentence, labels, alert),
+    icons,
+  );
+  const aside = el("div", { class: "aside" }, show.includes("map") && map.root, show.includes("cost") && cost.root);
+  const main = el(
+    "div",
+    { class: "main" },
+    el(
+      "div",
+      { class: "axis-column" },
+      ...histograms.map((each) => each.root),
+      show.includes("pictures") && pictures.root,
+    ),
+    aside.children.length > 0 && aside,
+  );
+  const foot = el("p", { class: "foot" }, `${snapshot.title}: ${count(snapshot.ids.length)} images. ${FROZEN}`);
+  root.classList.add("cltools-explorer");
+  root.replaceChildren(head, bar, main, foot, settings.root, card, box);
+
+  // --- what is shown
+
+  function which() {
+    return scene.state.active === "B" && snapshots.length > 1 ? 1 : 0;
+  }
+
+  /** @param {string} message */
+  function say(message) {
+    alert.hidden = message === "";
+    setText(alert, message);
+  }
+
+  /** @param {import("./words.js").Piece[]} pieces */
+  const nodes = (pieces) =>
+    pieces.map((piece) => {
+      if (typeof piece === "string") return piece;
+      return el("b", { class: piece.band === undefined ? "lead" : `band-${piece.band}` }, piece.text);
+    });
+
+  let spoken = "";
+
+  /** @param {boolean} done whether screen readers hear it */
+  function draw(done = true) {
+    const { state, shown } = scene;
+    setAttribute(sentence, "aria-live", done ? "polite" : "off");
+    const text = answer(shown);
+    if (scene.difference !== null) {
+      text.unshift({ text: `${state.active}: `, strong: true });
+      text.push(` ${agreement(scene.difference)}`);
+    }
+    const said = JSON.stringify(text);
+    if (said !== spoken) sentence.replaceChildren(...nodes(text));
+    spoken = said;
+    labels.hidden = !state.truth;
+    if (state.truth) labels.replaceChildren(...nodes(truth(shown)));
+    picture(scene.place, anchorTile);
+    const label = state.truth ? `, ${snapshot.classes[snapshot.labels[scene.place]] ?? "no class"}` : "";
+    setText(anchorName, `${snapshot.noun} ${state.anchor}${label}`);
+    truthBox.checked = state.truth;
+    const preset = presetOf(shown.side.negatives, scene);
+    for (const button of presets) {
+      const on = button.dataset.preset === preset;
+      setAttribute(button, "aria-checked", String(on));
+      button.tabIndex = on || (preset === null && button === presets[0]) ? 0 : -1;
+    }
+    sides.hidden = state.b === null;
+    for (const button of sides.querySelectorAll("button")) {
+      setAttribute(button, "aria-checked", String(button.dataset.side === state.active));
+    }
+    setAttribute(compare, "aria-pressed", String(state.b !== null));
+    undo.disabled = !store.canUndo();
+    redo.disabled = !store.canRedo();
+    if (show.includes("pictures")) pictures.draw();
+    for (const each of histograms) each.draw();
+    if (show.includes("map")) map.draw();
+    if (show.includes("cost")) cost.draw();
+    if (done) settings.draw();
+  }
+
+  let waiting = false;
+  let quiet = true;
+  function drawSoon(done = true) {
+    quiet = quiet && !done;
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      draw(!quiet);
+      quiet = true;
+    });
+  }
+
+  /** @type {((which: number, side: import("../engine/judgement.js").Side) => void) | null} */
+  let counts = null;
+  let counted = "";
+  function countSoon() {
+    const { state, shown } = scene;
+    const text = JSON.stringify([which(), shown.side]);
+    if (!state.truth || !show.includes("cost") || shown.unknown || text === counted) return;
+    counted = text;
+    counts ??= censusFor(snapshots, code, (of, census) => {
+      censuses[of] = census;
+      cost.draw();
+    });
+    counts(which(), shown.side);
+  }
+
+  store.subscribe((now, _, done) => {
+    scene = sceneOf(now);
+    drawSoon(done);
+    countSoon();
+    if (done) settled?.(now);
+  });
+
+  /** @type {(place: number | null, at?: {x: number, y: number}) => void} */
+  function point(place, at) {
+    for (const each of histograms) each.mark(place);
+    if (show.includes("map")) map.mark(place);
+    card.hidden = place === null || at === undefined || place === scene.place;
+    if (place === null || at === undefined || card.hidden) return;
+    const { similarities: s, judgement, summary } = scene.shown;
+    picture(place, cardTile);
+    const rank = judgement.ranking.order.indexOf(place) + 1;
+    const code = judgement.band[place];
+    const of = scene.state.truth ? `, ${snapshot.classes[snapshot.labels[place]] ?? "no class"}` : "";
+    cardWords.replaceChildren(
+      el("strong", { class: `band-${code}` }, `${SYMBOLS[code]} ${NAMES[code]}`),
+      `${snapshot.noun} ${snapshot.ids[place]}${of}`,
+      el("br"),
+      `cosine ${score(s.anchorKeys[place])}, with the other view ${score(s.positiveKeys[place])}`,
+      el("br"),
+      `${count(rank)} of ${count(summary.others)} by closeness, ${percent(judgement.plain[place])} of the push`,
+    );
+    const frame = root.getBoundingClientRect();
+    const [x, y] = [at.x - frame.x, at.y - frame.y];
+    const left = x + 16 + card.offsetWidth > frame.width ? x - 16 - card.offsetWidth : x + 16;
+    const top = y + 16 + card.offsetHeight > frame.height ? y - 16 - card.offsetHeight : y + 16;
+    card.style.transform = `translate(${Math.max(0, left)}px, ${Math.max(0, top)}px)`;
+  }
+
+  /** @type {(place: number, x: number, y: number, size: number, context: CanvasRenderingContext2D) => void} */
+  function paintOn(place, x, y, size, context) {
+    if (!sheet.complete || sheet.naturalWidth === 0) return;
+    const tile = sheet.naturalWidth / snapshot.columns;
+    const [column, row] = [place % snapshot.columns, Math.floor(place / snapshot.columns)];
+    const [height] = snapshot.tile;
+    const high = (tile * height) / snapshot.tile[1];
+    context.drawImage(sheet, column * tile, row * high, tile, high, x, y, size, size);
+    context.lineWidth = 2;
+    context.strokeStyle = palette.band[scene.shown.judgement.band[place]];
+    context.strokeRect(x, y, size, size);
+  }
+
+  /** @param {number[]} places */
+  function lassoed(places) {
+    const { band } = scene.shown.judgement;
+    const counted = places.reduce(
+      (sum, place) => sum.set(band[place], (sum.get(band[place]) ?? 0) + 1),
+      /** @type {Map<number, number>} */ (new Map()),
+    );
+    const words = [...counted].map(([code, n]) => `${SYMBOLS[code]} ${NAMES[code]} ${count(n)}`).join(", ");
+    const ids = el("textarea", { rows: 3, readonly: true, "aria-label": "ids of the group" });
+    ids.value = places.map((place) => snapshot.ids[place]).join(", ");
+    dialog(
+      `A group of ${count(places.length)}`,
+      el("div", {}, el("p", {}, words || "No point lies inside."), pictures.gallery(places), ids),
+    );
+  }
+
+  /** @type {(title: string, body: HTMLElement) => void} */
+  function dialog(title, body) {
+    const close = iconButton("close", "Close", () => box.close());
+    box.replaceChildren(el("header", {}, el("h3", {}, title), close), body);
+    box.showModal();
+  }
+
+  function showHelp() {
+    const entry = (/** @type {string} */ name, /** @type {string} */ words) => [
+      el("dt", {}, name),
+      el("dd", {}, words),
+    ];
+    dialog(
+      "What is shown here?",
+      el(
+        "dl",
+        {},
+        ...entry(
+          "The question",
+          "The large picture is the anchor. A contrastive loss pulls it towards its positives and pushes it away from its negatives. A rule chooses which of all other images are which.",
+        ),
+        ...entry(
+          "The bars",
+          "How many images have which closeness to the anchor. The two edges cut the axis: what is closer than the right one is suspected to show the same thing, what is farther than the left one is too easy. Drag them, or focus one and use the arrow keys.",
+        ),
+        ...entry(
+          "Push",
+          "The share of the whole push on the anchor that each image would exert if every one were kept. The shares sum to 100 percent.",
+        ),
+        ...entry(
+          "True classes",
+          "Labels are shown, and never used to select. A negative of the anchor's own class is a false negative. Intervals hold 95 percent.",
+        ),
+        ...entry(
+          "The map",
+          "Every point is an image; close points are mostly alike, and the line below says how far to trust that. Click a point or a picture to make it the anchor.",
+        ),
+        ...entry("The encoder", FROZEN),
+      ),
+    );
+  }
+
+  function toggleMore() {
+    settings.root.hidden = !settings.root.hidden;
+    setAttribute(more, "aria-expanded", String(!settings.root.hidden));
+    settings.draw();
+    /** @type {HTMLElement} */ (settings.root.hidden ? more : settings.root.querySelector("select"))?.focus();
+  }
+
+  root.addEventListener("click", (event) => {
+    const place = tileOf(event);
+    if (place === null) return;
+    box.close();
+    choose(place);
+  });
+  for (const name of /** @type {const} */ (["pointerover", "focusin"])) {
+    root.addEventListener(name, (event) => {
+      const place = tileOf(event);
+      if (place === null) return;
+      const box = /** @type {Element} */ (event.target).getBoundingClientRect();
+      point(place, { x: box.right, y: box.top });
+    });
+  }
+  for (const name of ["pointerout", "focusout"]) {
+    root.addEventListener(name, (event) => {
+      if (tileOf(event) !== null) point(null);
+    });
+  }
+  root.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && !settings.root.hidden && !box.open) toggleMore();
+    const typing = event.target instanceof HTMLInputElement || event.target instanceof HTMLTextAreaElement;
+    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z" && !typing) {
+      event.preventDefault();
+      if (event.shiftKey) store.redo();
+      else store.undo();
+    }
+  });
+  rules.addEventListener("keydown", (event) => {
+    const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (by === undefined) return;
+    event.preventDefault();
+    const at = presets.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
+    const next = presets[(at + by + presets.length) % presets.length];
+    next.focus();
+    next.click();
+  });
+
+  function layout() {
+    const { width } = root.getBoundingClientRect();
+    root.dataset.size = width < PHONE ? "phone" : width < WIDE ? "medium" : width < LARGE ? "wide" : "large";
+    pictures.resized();
+    map.resized();
+    draw(false);
+  }
+  new ResizeObserver(() => requestAnimationFrame(layout)).observe(root);
+  const themed = () => {
+    palette = paletteOf(root);
+    drawSoon(false);
+  };
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", themed);
+  new MutationObserver(themed).observe(root, { attributes: true, attributeFilter: ["data-theme"] });
+  layout();
+  countSoon();
+
+  return {
+    state: store.state,
+    /** @param {State} next */
+    set: (next) => change(() => next, true),
+    scene: () => scene,
+    map,
+  };
+}

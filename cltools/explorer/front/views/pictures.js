@@ -1,0 +1,193 @@
+// @ts-check
+/** Pictures of each band in the axis's order, and all of a band on demand. */
+
+import { evenlySpaced, keysOfBand } from "../engine/groups.js";
+import { el, setAttribute, setText } from "./dom.js";
+import { bandsShown } from "./scene.js";
+import { count, MEANINGS, NAMES, SYMBOLS } from "./words.js";
+
+/** @typedef {import("./scene.js").Scene} Scene */
+/** @typedef {import("./scene.js").Shown} Shown */
+
+/** Relative widths of the columns by code of `BAND`, so that nothing jumps while an edge is dragged. */
+const WIDTHS = [0, 3, 4, 4, 2, 2, 3];
+/** So many pictures at a time of a group that is shown whole. */
+const PAGE = 300;
+const TILE_GAP = 4;
+
+/**
+ * Fills an element with an image's picture; the picture of a snapshot is one sheet of tiles.
+ * @param {Shown} snapshot
+ * @returns {(place: number, tile: HTMLElement) => void}
+ */
+export function painterOf({ sprite, columns, ids, noun }) {
+  const rows = Math.ceil(ids.length / columns);
+  return (place, tile) => {
+    if (tile.dataset.place === String(place)) return;
+    tile.dataset.place = String(place);
+    const [column, row] = [place % columns, Math.floor(place / columns)];
+    tile.style.backgroundImage = `url("${sprite}")`;
+    tile.style.backgroundSize = `${columns * 100}% ${rows * 100}%`;
+    tile.style.backgroundPosition = `${columns > 1 ? (100 * column) / (columns - 1) : 0}% ${rows > 1 ? (100 * row) / (rows - 1) : 0}%`;
+    setAttribute(tile, "aria-label", `${noun} ${ids[place]}`);
+  };
+}
+
+/**
+ * Images that stand together: a band, or those that two sides treat alike.
+ * @typedef {object} Group
+ * @property {string} name its class, too
+ * @property {number | null} code of `BAND`, if it is one
+ * @property {string} title
+ * @property {string} meaning
+ * @property {number} width beside others
+ * @property {Int32Array} places the closest first
+ */
+
+/** What two sides differ in, by code of `KEPT_BY`, in the order of the columns. */
+const DIFFERENCES = /** @type {[number, string, string][]} */ ([
+  [2, "△ A only", "Pushed away by A and not by B."],
+  [1, "◇ both", "Pushed away by A and by B."],
+  [3, "☆ B only", "Pushed away by B and not by A."],
+]);
+
+/**
+ * The groups of a scene, from left to right.
+ * @param {Scene} scene
+ * @returns {Group[]}
+ */
+function groupsOf({ shown, difference }) {
+  const { ranking, band } = shown.judgement;
+  if (difference !== null) {
+    return DIFFERENCES.map(([code, title, meaning]) => {
+      const places = keysOfBand(ranking.order, difference, code);
+      return { name: `by-${code}`, code: null, title, meaning, width: 1, places };
+    });
+  }
+  return bandsShown(shown).map((code) => ({
+    name: `band-${code}`,
+    code,
+    title: `${SYMBOLS[code]} ${NAMES[code]}`,
+    meaning: MEANINGS[code],
+    width: WIDTHS[code],
+    places: keysOfBand(ranking.order, band, code),
+  }));
+}
+
+/**
+ * @param {object} page
+ * @param {() => Scene} page.scene
+ * @param {(place: number, tile: HTMLElement) => void} page.picture
+ * @param {(title: string, body: HTMLElement) => void} page.dialog
+ */
+export function picturesView(page) {
+  const root = el("section", { class: "bands", "aria-label": "Pictures of each group, from far to near" });
+  /** @type {Map<string, ReturnType<typeof columnOf>>} */
+  const columns = new Map();
+  /** Room for pictures, measured when it may have changed: pixels of a tile, rows, and of each column how many fit. */
+  let [size, rows, measured] = [0, 0, ""];
+  /** @type {number[]} */
+  let across = [];
+
+  /** @param {Group} group */
+  function columnOf({ name, code, meaning, width }) {
+    const head = el("h3");
+    const small = el("small", { title: "Evenly spaced along the axis, both ends among them." });
+    const all = el("button", { type: "button", class: "link", click: () => showAll(name) });
+    const tiles = el("div", { class: "tiles" });
+    const none = el("p", { class: "none" }, meaning);
+    const node = el(
+      "div",
+      { class: `band ${name}`, "data-band": code, style: `flex-grow: ${width}` },
+      el("header", { title: meaning }, head, el("p", {}, small, all)),
+      tiles,
+      none,
+    );
+    return { node, head, small, all, tiles, none };
+  }
+
+  /** @param {string} name */
+  function showAll(name) {
+    const group = groupsOf(page.scene()).find((each) => each.name === name);
+    if (group) page.dialog(`${group.title}: ${count(group.places.length)}, the closest first`, gallery(group.places));
+  }
+
+  /**
+   * Pictures of many images, some at a time.
+   * @param {ArrayLike<number>} places
+   */
+  function gallery(places) {
+    const tiles = el("div", { class: "tiles all", style: root.style.cssText });
+    const further = el("button", { type: "button", class: "word", click: () => add() });
+    let shown = 0;
+    function add() {
+      const next = Math.min(places.length, shown + PAGE);
+      while (shown < next) tiles.append(painted(newTile(), places[shown++], page.scene()));
+      further.hidden = shown === places.length;
+      setText(further, `show more of the other ${count(places.length - shown)}`);
+    }
+    add();
+    return el("div", {}, tiles, further);
+  }
+
+  /** @type {(tile: HTMLElement, place: number, scene: Scene) => HTMLElement} */
+  function painted(tile, place, scene) {
+    page.picture(place, tile);
+    const { sameClass } = scene.shown.similarities;
+    tile.classList.toggle("same", scene.state.truth && sameClass !== null && sameClass[place] === 1);
+    return tile;
+  }
+
+  /** Draw the scene. */
+  function draw() {
+    const scene = page.scene();
+    const groups = groupsOf(scene);
+    for (const group of groups) if (!columns.has(group.name)) columns.set(group.name, columnOf(group));
+    const shown = groups.map(({ name }) => /** @type {ReturnType<typeof columnOf>} */ (columns.get(name)));
+    const names = groups.map(({ name }) => name).join();
+    if (names !== measured) {
+      root.replaceChildren(...shown.map(({ node }) => node));
+      const style = getComputedStyle(root);
+      size = Number.parseFloat(style.getPropertyValue("--tile"));
+      rows = Number(style.getPropertyValue(scene.b ? "--rows-two" : "--rows"));
+      across = shown.map(({ node }) => Math.max(1, Math.floor((node.clientWidth + TILE_GAP) / (size + TILE_GAP))));
+      measured = names;
+    }
+    groups.forEach(({ title, places }, g) => {
+      const { head, small, all, tiles, none } = shown[g];
+      const sample = evenlySpaced(places, across[g] * rows).reverse(); // from far to near, as on the axis
+      const part = places.length > sample.length;
+      setText(head, `${title} ${count(places.length)}`);
+      setText(small, part ? `${count(sample.length)} shown` : "");
+      all.hidden = !part;
+      setText(all, `show all ${count(places.length)}`);
+      none.hidden = places.length > 0;
+      while (tiles.children.length > sample.length) tiles.lastChild?.remove();
+      while (tiles.children.length < sample.length) tiles.append(newTile());
+      sample.forEach((place, i) => {
+        painted(/** @type {HTMLElement} */ (tiles.children[i]), place, scene);
+      });
+    });
+  }
+
+  return {
+    root,
+    draw,
+    gallery,
+    /** Measure anew before the next drawing. */
+    resized() {
+      measured = "";
+    },
+  };
+}
+
+const newTile = () => el("button", { type: "button", class: "tile" });
+
+/**
+ * The place of the image whose tile an event is about.
+ * @param {Event} event
+ */
+export function tileOf(event) {
+  const tile = event.target instanceof Element ? event.target.closest("button[data-place]") : null;
+  return tile === null ? null : Number(tile.getAttribute("data-place"));
+}

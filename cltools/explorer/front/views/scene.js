@@ -1,0 +1,136 @@
+// @ts-check
+/** What a state shows: everything that views draw, computed once for each change. */
+
+import { BAND, ranksOfCut } from "../engine/bands.js";
+import { differenceOf, misplacedPoints } from "../engine/comparing.js";
+import { edgesOf } from "../engine/edges.js";
+import { borderKeys } from "../engine/groups.js";
+import { binsOf, countsByBand, countsByEdges } from "../engine/histogram.js";
+import { judge, summaryOf } from "../engine/judgement.js";
+import { whyUnknown } from "../engine/select.js";
+import { similaritiesOf } from "../engine/similarities.js";
+import { sideOf } from "../engine/state.js";
+import { bandOf } from "./actions.js";
+
+/** @typedef {import("../engine/state.js").State} State */
+/** @typedef {import("../engine/judgement.js").Side} Side */
+/** @typedef {import("../engine/judgement.js").Judgement} Judgement */
+/** @typedef {import("../engine/judgement.js").Summary} Summary */
+/** @typedef {import("../engine/similarities.js").Similarities} Similarities */
+/** @typedef {import("../engine/similarities.js").Snapshot} Snapshot */
+/** @typedef {import("../engine/fields.js").Settings} Settings */
+/**
+ * A snapshot with what is drawn of it.
+ * @typedef {Snapshot & {
+ *   title: string, noun: string, classes: string[], tile: [number, number], columns: number, sprite: string,
+ *   maps: Float32Array[][], kept: Uint8Array[][], middle: Settings | null,
+ * }} Shown maps and kept neighbours (in percent) by map and epoch; `middle` is the run's own band, if it has one
+ */
+/**
+ * One side, judged for the anchor.
+ * @typedef {object} Judged
+ * @property {Side} side
+ * @property {Shown} snapshot
+ * @property {Similarities} similarities
+ * @property {Judgement} judgement
+ * @property {Summary} summary
+ * @property {Settings | null} band the rule in the form whose edges can be dragged
+ * @property {import("../engine/edges.js").Edges | null} edges of it
+ * @property {import("../engine/histogram.js").Bins} bins
+ * @property {Int32Array} counts by bin and code
+ * @property {ReturnType<typeof borderKeys>} border
+ * @property {string} unknown why it cannot be answered here; empty if it can
+ */
+/**
+ * @typedef {object} Scene
+ * @property {State} state
+ * @property {number} place of the anchor
+ * @property {Judged} a
+ * @property {Judged | null} b
+ * @property {Judged} shown the side that the controls move
+ * @property {Int8Array | null} difference by `KEPT_BY`
+ * @property {number[]} misplaced places of points, if they are marked
+ * @property {Settings | null} middle
+ */
+
+const BORDER = 1;
+const ANCHORS_HELD = 6;
+
+/**
+ * A function from states to scenes; similarities of the last anchors are remembered.
+ * @param {Shown[]} snapshots one, or two that are shown side by side
+ */
+export function scenes(snapshots) {
+  /** @type {Map<string, Similarities>} */
+  const known = new Map();
+
+  /** @type {(which: number, epoch: number, place: number) => Similarities} */
+  const similaritiesFor = (which, epoch, place) => {
+    const name = `${which} ${epoch} ${place}`;
+    const found = known.get(name) ?? similaritiesOf(snapshots[which], snapshots[which].epochs.indexOf(epoch), place);
+    known.delete(name);
+    known.set(name, found);
+    for (const oldest of known.keys()) if (known.size > ANCHORS_HELD) known.delete(oldest);
+    return found;
+  };
+
+  /** @type {(side: Side, which: number, place: number) => Judged} */
+  const judged = (side, which, place) => {
+    const snapshot = snapshots[which];
+    const s = similaritiesFor(which, side.epoch, place);
+    const unknown = whyUnknown(s, side.positives, side.negatives);
+    const answered = unknown ? { ...side, negatives: { rule: "AllNegatives" }, positives: MINES_NOTHING } : side;
+    const judgement = judge(s, answered, snapshot.form);
+    const { ranking, profile, cut, band: codes } = judgement;
+    const band = unknown ? null : bandOf(side.negatives);
+    const bins = binsOf(ranking, profile.others);
+    const ranks = cut && ranksOfCut(ranking.ranked, cut);
+    return {
+      side,
+      snapshot,
+      similarities: s,
+      judgement,
+      summary: summaryOf(judgement),
+      band,
+      edges: band && edgesOf(band, ranking.ranked, s.anchorPositive),
+      bins,
+      counts: ranks ? countsByEdges(bins, profile, ranks.hardTo, ranks.easyFrom) : countsByBand(bins, ranking, codes),
+      border: borderKeys(ranking.order, codes, BORDER),
+      unknown,
+    };
+  };
+
+  /** @type {(state: State) => Scene} */
+  return (state) => {
+    const place = snapshots[0].ids.indexOf(state.anchor);
+    const a = judged(state.a, 0, place);
+    const b = state.b && judged(sideOf(state, "B"), snapshots.length - 1, place);
+    const map = snapshots[0].mapNames.indexOf(state.map);
+    const kept = snapshots[0].kept[map][snapshots[0].epochs.indexOf(state.a.epoch)];
+    return {
+      state,
+      place,
+      a,
+      b,
+      shown: state.active === "B" && b ? b : a,
+      difference: b && differenceOf(a.judgement.band, b.judgement.band),
+      misplaced: state.doubtful ? misplacedPoints(Float32Array.from(kept, (percent) => percent / 100)) : [],
+      middle: snapshots[0].middle,
+    };
+  };
+}
+
+/** The positive rule that mines nothing. */
+export const MINES_NOTHING = Object.freeze({ rule: "AugmentedView", start: 0.1, ramp: 0.05, strength: 1 });
+
+/**
+ * Codes of the bands that a scene has pictures of, from the far end of the axis to the near.
+ * @param {Judged} judged
+ * @returns {number[]}
+ */
+export function bandsShown({ summary, edges }) {
+  /** @type {number[]} */
+  const always = edges ? [BAND.EASY, BAND.POTENTIAL, BAND.HARD] : [BAND.POTENTIAL];
+  const order = [BAND.OTHER, BAND.EASY, BAND.POTENTIAL, BAND.SOFTENED, BAND.HARD, BAND.MINED];
+  return order.filter((code) => summary.keys[code] > 0 || always.includes(code));
+}

@@ -1,0 +1,89 @@
+// @ts-check
+/** The one state of an explorer, its history, and who is told when it changes. */
+
+/** @typedef {import("../engine/state.js").State} State */
+
+/** Steps of the keyboard within this many milliseconds are one step of the history. */
+const ONE_STEP = 400;
+const STEPS_KEPT = 200;
+
+/**
+ * @typedef {object} Store
+ * @property {() => State} state
+ * @property {(next: State, step?: string) => void} set a change that can be undone; changes of one named step that
+ *   follow each other quickly are undone together
+ * @property {(next: State) => void} preview a change on the way, as while an edge is dragged: `set` ends it
+ * @property {() => void} undo
+ * @property {() => void} redo
+ * @property {() => boolean} canUndo
+ * @property {() => boolean} canRedo
+ * @property {(listener: (now: State, before: State, settled: boolean) => void) => void} subscribe told after every
+ *   change; `settled` is false for previews
+ */
+
+/**
+ * @param {State} first
+ * @returns {Store}
+ */
+export function storeOf(first) {
+  let now = first;
+  /** @type {State | null} */
+  let beforePreview = null;
+  /** @type {State[]} */
+  const past = [];
+  /** @type {State[]} */
+  let future = [];
+  /** @type {((now: State, before: State, settled: boolean) => void)[]} */
+  const listeners = [];
+  let [lastStep, lastTime] = ["", 0];
+
+  /** @type {(next: State, settled: boolean) => void} */
+  const become = (next, settled) => {
+    const before = now;
+    now = next;
+    for (const listener of listeners) listener(now, before, settled);
+  };
+  return {
+    state: () => now,
+    set(next, step = "") {
+      const origin = beforePreview ?? now;
+      beforePreview = null;
+      const time = performance.now();
+      const goesOn = step !== "" && step === lastStep && time - lastTime < ONE_STEP;
+      [lastStep, lastTime] = [step, time];
+      if (!same(origin, next) && !goesOn) {
+        past.push(origin);
+        if (past.length > STEPS_KEPT) past.shift();
+        future = [];
+      }
+      become(next, true);
+    },
+    preview(next) {
+      beforePreview ??= now;
+      become(next, false);
+    },
+    undo() {
+      const earlier = past.pop();
+      if (earlier === undefined) return;
+      future.push(now);
+      become(earlier, true);
+    },
+    redo() {
+      const later = future.pop();
+      if (later === undefined) return;
+      past.push(now);
+      become(later, true);
+    },
+    canUndo: () => past.length > 0,
+    canRedo: () => future.length > 0,
+    subscribe: (listener) => listeners.push(listener),
+  };
+}
+
+/**
+ * @param {State} a
+ * @param {State} b
+ */
+function same(a, b) {
+  return JSON.stringify(a) === JSON.stringify(b);
+}

@@ -1,0 +1,151 @@
+"""The explorer as one HTML file that needs no kernel and no network: `Explorer.save_html`, `cltools explore`.
+
+The page computes what it shows, by the engine that the tests hold to `select`; it holds the snapshot in float16, the
+numbers from which Python computes too.
+"""
+
+import base64
+import html
+import io
+import json
+import warnings
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy import ndarray
+
+from cltools.config import to_plain
+from cltools.errors import unknown
+from cltools.explorer import static
+from cltools.explorer.front.bundle import bundle
+from cltools.explorer.session import Session
+from cltools.explorer.state import State
+from cltools.files import write_text
+from cltools.mining import RankBand
+from cltools.snapshot import Snapshot
+from cltools.snapshot.sprite import sprite_columns
+
+HERE = Path(__file__).parent / "front"
+LARGE = 12_000_000
+"""Bytes of a page above which a sample is proposed."""
+ALONE = (
+    "default-src 'none'; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; img-src data:; worker-src blob:"
+)
+"""What keeps the page from asking the network for anything."""
+PARTS = ("pictures", "map", "push", "cost")
+Epochs = Literal["present", "all"]
+
+
+@cache
+def page_script() -> str:
+    """The page's script; it starts itself."""
+    return bundle(HERE / "standalone.js", "cltools") + "cltools.page = cltools.start(globalThis);\n"
+
+
+def page_data(snapshot: Snapshot, epochs: Sequence[int]) -> dict[str, Any]:
+    """A snapshot as the page reads it, with these places among its epochs."""
+    low = snapshot.maps.min(2, keepdims=True)
+    maps = (snapshot.maps - low) / np.maximum((snapshot.maps - low).max((2, 3), keepdims=True), 1e-9)
+    maps += (1 - maps.max(2, keepdims=True)) / 2  # in the middle of the longer side
+    maps[..., 1] = 1 - maps[..., 1]  # a page's y grows downwards
+    middle = snapshot.experiment.negatives.at(1.0)
+    learned: ndarray | None = getattr(snapshot, "thresholds", None)
+    return {
+        "title": snapshot.experiment.data.name,
+        "noun": "image",
+        "epochs": [snapshot.epochs[i] for i in epochs],
+        "dim": snapshot.anchors.shape[2],
+        "ids": snapshot.ids.tolist(),
+        "labels": snapshot.labels.tolist(),
+        "classes": list(snapshot.classes),
+        "mapNames": list(snapshot.map_names),
+        "form": snapshot.experiment.loss.form,
+        "tile": list(snapshot.tile),
+        "columns": sprite_columns(len(snapshot)),
+        "sprite": "data:image/webp;base64," + base64.b64encode(snapshot.sprite).decode(),
+        "anchors": [_coded(snapshot.anchors[i].astype("<f2")) for i in epochs],
+        "keys": [_coded(snapshot.keys[i].astype("<f2")) for i in epochs],
+        "thresholds": None if learned is None else [_coded(learned[i].astype("<f4")) for i in epochs],
+        "maps": [[_coded(places[i].astype("<f4")) for i in epochs] for places in maps],
+        "kept": [[_coded(np.rint(100 * kept[i]).astype(np.uint8)) for i in epochs] for kept in snapshot.kept],
+        "middle": to_plain(middle) if isinstance(middle, RankBand) else None,
+    }
+
+
+def page_of(
+    snapshots: Sequence[Snapshot],
+    state: State,
+    *,
+    epochs: Epochs = "present",
+    show: Iterable[str] = PARTS,
+    words: str = "",
+    picture: bytes = b"",
+) -> str:
+    """The page as text.
+
+    Args:
+        snapshots: one, or two that are shown side by side.
+        state: where it starts.
+        epochs: whether only those that are shown go along.
+        show: which parts.
+        words: the sentence for viewers that run no scripts.
+        picture: the still picture for them, a PNG.
+    """
+    sides = (state.a, state.of("B"))
+    shown = [{side.epoch for side in sides}] if len(snapshots) == 1 else [{side.epoch} for side in sides]
+    places = [
+        [i for i, epoch in enumerate(each.epochs) if epochs == "all" or epoch in seen]
+        for each, seen in zip(snapshots, shown, strict=True)
+    ]
+    held = [page_data(each, at) for each, at in zip(snapshots, places, strict=True)]
+    data = json.dumps({"snapshots": held, "state": to_plain(state), "show": list(show)}).replace("<", "\\u003c")
+    still = f'<img alt="" src="data:image/png;base64,{base64.b64encode(picture).decode()}">' if picture else ""
+    title = html.escape(f"{snapshots[0].experiment.data.name}: which samples would this one be pushed away from?")
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{ALONE}">\n'
+        "<style>\nbody { margin: 0; background: #ffffff; }\n"
+        "@media (prefers-color-scheme: dark) { body { background: #14171c; } }\n"
+        f"{(HERE / 'page.css').read_text(encoding='utf-8')}</style>\n</head>\n<body>\n"
+        f'<main id="cltools-explorer" class="cltools-explorer"><noscript><p>{html.escape(words)}</p>{still}</noscript>'
+        f'</main>\n<script type="application/json" id="cltools-data">{data}</script>\n'
+        f'<script id="cltools-code">\n{page_script()}</script>\n</body>\n</html>\n'
+    )
+
+
+def save_html(session: Session, path: str | Path, epochs: Epochs = "present", show: Iterable[str] = PARTS) -> Path:
+    """Write a session's page, with its sentence and its still picture for viewers that run no scripts.
+
+    Raises:
+        ValueError: `epochs` or a part of `show` is none of those there are.
+    """
+    show = list(show)
+    for kind, names, known in (("choice of epochs", [epochs], get_args(Epochs)), ("part", show, PARTS)):
+        for name in names:
+            if name not in known:
+                raise unknown(kind, name, known)
+    picture = io.BytesIO()
+    static.draw(session).savefig(picture, format="png")
+    words, held = session.sentence, picture.getvalue()
+    page = page_of(session.snapshots, session.state, epochs=epochs, show=show, words=words, picture=held)
+    return save_page(path, page)
+
+
+def save_page(path: str | Path, page: str) -> Path:
+    """Write a page, replaced whole; a warning proposes a sample above 12 MB."""
+    write_text(Path(path), page)
+    if (size := len(page.encode())) > LARGE:
+        warnings.warn(
+            f"The page takes {size / 1e6:.0f} MB, which browsers open slowly. Take a snapshot of fewer images, such as "
+            "take_snapshot(run, images, n=2000), or save the present epoch alone.",
+            stacklevel=3,
+        )
+    return Path(path)
+
+
+def _coded(array: ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()

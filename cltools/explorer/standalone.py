@@ -9,7 +9,7 @@ import html
 import io
 import json
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -45,8 +45,17 @@ def page_script() -> str:
     return bundle(HERE / "standalone.js", "cltools") + "cltools.page = cltools.start(globalThis);\n"
 
 
-def page_data(snapshot: Snapshot, epochs: Sequence[int]) -> dict[str, Any]:
-    """A snapshot as the page reads it, with these places among its epochs."""
+def page_data(
+    snapshot: Snapshot, epochs: Sequence[int], coded: Callable[[ndarray], Any] | None = None
+) -> dict[str, Any]:
+    """A snapshot as the page reads it.
+
+    Args:
+        snapshot: what is shown.
+        epochs: which, by their places.
+        coded: what stands for an array; None for its bytes in base64.
+    """
+    coded = coded or _coded
     low = snapshot.maps.min(2, keepdims=True)
     maps = (snapshot.maps - low) / np.maximum((snapshot.maps - low).max((2, 3), keepdims=True), 1e-9)
     maps += (1 - maps.max(2, keepdims=True)) / 2  # in the middle of the longer side
@@ -66,11 +75,11 @@ def page_data(snapshot: Snapshot, epochs: Sequence[int]) -> dict[str, Any]:
         "tile": list(snapshot.tile),
         "columns": sprite_columns(len(snapshot)),
         "sprite": "data:image/webp;base64," + base64.b64encode(snapshot.sprite).decode(),
-        "anchors": [_coded(snapshot.anchors[i].astype("<f2")) for i in epochs],
-        "keys": [_coded(snapshot.keys[i].astype("<f2")) for i in epochs],
-        "thresholds": None if learned is None else [_coded(learned[i].astype("<f4")) for i in epochs],
-        "maps": [[_coded(places[i].astype("<f4")) for i in epochs] for places in maps],
-        "kept": [[_coded(np.rint(100 * kept[i]).astype(np.uint8)) for i in epochs] for kept in snapshot.kept],
+        "anchors": [coded(snapshot.anchors[i].astype("<f2")) for i in epochs],
+        "keys": [coded(snapshot.keys[i].astype("<f2")) for i in epochs],
+        "thresholds": None if learned is None else [coded(learned[i].astype("<f4")) for i in epochs],
+        "maps": [[coded(places[i].astype("<f4")) for i in epochs] for places in maps],
+        "kept": [[coded(np.rint(100 * kept[i]).astype(np.uint8)) for i in epochs] for kept in snapshot.kept],
         "middle": to_plain(middle) if isinstance(middle, RankBand) else None,
     }
 

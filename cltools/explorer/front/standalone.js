@@ -24,16 +24,17 @@ function bytesOf(text) {
 /**
  * A snapshot as the page holds it.
  * @param {any} held
+ * @param {(coded: any) => Uint8Array} [bytes] of an array as it is held: base64, or what a message numbers
  * @returns {Shown}
  */
-export function shownOf(held) {
-  const halves = (/** @type {string} */ text) => new Uint16Array(bytesOf(text).buffer);
-  const floats = (/** @type {string} */ text) => new Float32Array(bytesOf(text).buffer);
+export function shownOf(held, bytes = bytesOf) {
+  const halves = (/** @type {any} */ coded) => new Uint16Array(bytes(coded).buffer);
+  const floats = (/** @type {any} */ coded) => new Float32Array(bytes(coded).buffer);
   const snapshot = snapshotOf({
     ...held,
     anchors: held.anchors.map(halves),
     keys: held.keys.map(halves),
-    thresholds: held.thresholds?.map((/** @type {string | null} */ text) => text && floats(text)),
+    thresholds: held.thresholds?.map(floats),
   });
   return {
     ...snapshot,
@@ -43,8 +44,8 @@ export function shownOf(held) {
     tile: held.tile,
     columns: held.columns,
     sprite: held.sprite,
-    maps: held.maps.map((/** @type {string[]} */ epochs) => epochs.map(floats)),
-    kept: held.kept.map((/** @type {string[]} */ epochs) => epochs.map(bytesOf)),
+    maps: held.maps.map((/** @type {any[]} */ epochs) => epochs.map(floats)),
+    kept: held.kept.map((/** @type {any[]} */ epochs) => epochs.map(bytes)),
     middle: held.middle,
   };
 }

@@ -11,7 +11,7 @@ import { histogramView } from "./histogram.js";
 import { mapView } from "./map.js";
 import { paletteOf } from "./palette.js";
 import { painterOf, picturesView, tileOf } from "./pictures.js";
-import { scenes } from "./scene.js";
+import { questionOf, scenes } from "./scene.js";
 import { settingsView } from "./settings.js";
 import { storeOf } from "./store.js";
 import { agreement, answer, count, FROZEN, NAMES, percent, SYMBOLS, score, truth } from "./words.js";
@@ -20,12 +20,15 @@ import { agreement, answer, count, FROZEN, NAMES, percent, SYMBOLS, score, truth
 /** @typedef {import("./scene.js").Shown} Shown */
 /** @typedef {import("../engine/state.js").State} State */
 /** @typedef {import("../engine/census.js").Census} Census */
+/** @typedef {import("./scene.js").Recorded} Recorded */
 /** @typedef {"pictures" | "map" | "push" | "cost"} Part */
 /**
  * @typedef {object} Options
  * @property {Part[]} [show] which parts are shown
  * @property {string} [code] this script's text, for a worker that counts
  * @property {(state: State) => void} [settled] told after every change that can be undone
+ * @property {(which: number, place: number) => Promise<Recorded>} [ask] asks Python for the bands of a side that only it
+ *   can judge
  */
 
 const LARGE = 1250;
@@ -39,10 +42,17 @@ const PHONE = 600;
  * @param {State} first
  * @param {Options} [options]
  */
-export function mount(root, snapshots, first, { show = ["pictures", "map", "push", "cost"], code = "", settled } = {}) {
+export function mount(
+  root,
+  snapshots,
+  first,
+  { show = ["pictures", "map", "push", "cost"], code = "", settled, ask } = {},
+) {
   checkState(first, snapshots);
   const store = storeOf(first);
-  const sceneOf = scenes(snapshots);
+  /** @type {Map<string, Recorded>} */
+  const recorded = new Map();
+  const sceneOf = scenes(snapshots, recorded);
   let scene = sceneOf(first);
   let palette = paletteOf(root);
   /** @type {Census[]} */
@@ -275,8 +285,30 @@ export function mount(root, snapshots, first, { show = ["pictures", "map", "push
     scene = sceneOf(now);
     drawSoon(done);
     countSoon();
-    if (done) settled?.(now);
+    if (done && !following) settled?.(now);
+    if (done && ask) askFor(ask);
   });
+
+  let following = false;
+  /**
+   * Ask Python for what only it can judge; the page shows the sentence that says so until it answers.
+   * @param {(which: number, place: number) => Promise<Recorded>} asked
+   */
+  function askFor(asked) {
+    for (const [side, judged] of [scene.a, scene.b].entries()) {
+      if (!judged?.unknown) continue;
+      const of = side === 1 ? snapshots.length - 1 : 0;
+      const question = questionOf(judged.side, of, scene.place);
+      asked(side, scene.place).then(
+        (told) => {
+          recorded.set(question, told);
+          scene = sceneOf(store.state());
+          drawSoon();
+        },
+        (error) => say(String(error.message ?? error)),
+      );
+    }
+  }
 
   /** @type {(place: number | null, at?: {x: number, y: number}) => void} */
   function point(place, at) {
@@ -427,20 +459,39 @@ export function mount(root, snapshots, first, { show = ["pictures", "map", "push
     map.resized();
     draw(false);
   }
-  new ResizeObserver(() => requestAnimationFrame(layout)).observe(root);
+  const resizes = new ResizeObserver(() => requestAnimationFrame(layout));
+  resizes.observe(root);
   const themed = () => {
     palette = paletteOf(root);
     drawSoon(false);
   };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", themed);
-  new MutationObserver(themed).observe(root, { attributes: true, attributeFilter: ["data-theme"] });
+  const themes = new MutationObserver(themed);
+  themes.observe(root, { attributes: true, attributeFilter: ["data-theme"] });
+  const observers = [resizes, themes];
   layout();
   countSoon();
+  if (ask) askFor(ask);
 
   return {
     state: store.state,
     /** @param {State} next */
     set: (next) => change(() => next, true),
+    /**
+     * Show a state that comes from elsewhere, which need not be told of it.
+     * @param {State} next
+     */
+    follow(next) {
+      following = true;
+      try {
+        change(() => next, true);
+      } finally {
+        following = false;
+      }
+    },
+    close() {
+      for (const observer of observers) observer.disconnect();
+    },
     scene: () => scene,
     map,
   };

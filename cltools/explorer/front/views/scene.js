@@ -6,7 +6,7 @@ import { differenceOf, misplacedPoints } from "../engine/comparing.js";
 import { edgesOf } from "../engine/edges.js";
 import { borderKeys } from "../engine/groups.js";
 import { binsOf, countsByBand, countsByEdges } from "../engine/histogram.js";
-import { judge, summaryOf } from "../engine/judgement.js";
+import { judge, judgeRecorded, summaryOf } from "../engine/judgement.js";
 import { whyUnknown } from "../engine/select.js";
 import { similaritiesOf } from "../engine/similarities.js";
 import { sideOf } from "../engine/state.js";
@@ -42,6 +42,10 @@ import { bandOf } from "./actions.js";
  * @property {string} unknown why it cannot be answered here; empty if it can
  */
 /**
+ * What Python answered for one anchor: codes of `BAND`, and weights of the negatives.
+ * @typedef {{band: Int8Array, weight: Float32Array}} Recorded
+ */
+/**
  * @typedef {object} Scene
  * @property {State} state
  * @property {number} place of the anchor
@@ -59,8 +63,9 @@ const ANCHORS_HELD = 6;
 /**
  * A function from states to scenes; similarities of the last anchors are remembered.
  * @param {Shown[]} snapshots one, or two that are shown side by side
+ * @param {Map<string, Recorded>} [recorded] what Python answered for rules that only it knows, by `questionOf`
  */
-export function scenes(snapshots) {
+export function scenes(snapshots, recorded = new Map()) {
   /** @type {Map<string, Similarities>} */
   const known = new Map();
 
@@ -78,11 +83,13 @@ export function scenes(snapshots) {
   const judged = (side, which, place) => {
     const snapshot = snapshots[which];
     const s = similaritiesFor(which, side.epoch, place);
-    const unknown = whyUnknown(s, side.positives, side.negatives);
+    const why = whyUnknown(s, side.positives, side.negatives);
+    const told = why ? recorded.get(questionOf(side, which, place)) : undefined;
+    const unknown = told ? "" : why;
     const answered = unknown ? { ...side, negatives: { rule: "AllNegatives" }, positives: MINES_NOTHING } : side;
-    const judgement = judge(s, answered, snapshot.form);
+    const judgement = told ? judgeRecorded(s, side, snapshot.form, told) : judge(s, answered, snapshot.form);
     const { ranking, profile, cut, band: codes } = judgement;
-    const band = unknown ? null : bandOf(side.negatives);
+    const band = why ? null : bandOf(side.negatives);
     const bins = binsOf(ranking, profile.others);
     const ranks = cut && ranksOfCut(ranking.ranked, cut);
     return {
@@ -118,6 +125,16 @@ export function scenes(snapshots) {
       middle: snapshots[0].middle,
     };
   };
+}
+
+/**
+ * What Python is asked about a side's anchor.
+ * @param {Side} side
+ * @param {number} which snapshot
+ * @param {number} place
+ */
+export function questionOf(side, which, place) {
+  return JSON.stringify([which, place, side]);
 }
 
 /** The positive rule that mines nothing. */

@@ -1,8 +1,10 @@
 """The explorer: move a threshold, see which negatives are selected.
 
-State → the rules of training → a view model of plain arrays → one update. Widgets load when `explore` is first called.
+The page computes and draws (`front/`); Python holds the state too, and gives what it selects (`session.py`). Widgets load
+when `explore` is first called.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cltools.errors import foreign
@@ -15,17 +17,24 @@ if TYPE_CHECKING:
 __all__ = ["Side", "State", "explore"]
 
 
-def explore(snapshot: Snapshot, state: State | str | None = None, *, other: Snapshot | None = None) -> "Explorer":
+def explore(
+    snapshot: Snapshot,
+    state: State | str | None = None,
+    *,
+    other: Snapshot | None = None,
+    show: Iterable[str] = ("pictures", "map", "push", "cost"),
+) -> "Explorer":
     """An explorer of a snapshot: the last expression of a cell shows it.
 
     Args:
         snapshot: from `load_snapshot` or `take_snapshot`.
         state: where to start, also as its line of JSON; None for the run's own rules at its last epoch.
         other: another snapshot of the same images, to be shown beside the first as side B.
+        show: which parts stand beside the axis with its two edges.
 
     Raises:
         TypeError: no snapshot, such as the name of one.
-        ValueError: a state that the snapshots cannot show, or snapshots of different images.
+        ValueError: a state that the snapshots cannot show, snapshots of different images, or an unknown part.
         ModuleNotFoundError: the notebooks' libraries are not installed.
     """
     from cltools.explorer.explorer import Explorer
@@ -33,4 +42,4 @@ def explore(snapshot: Snapshot, state: State | str | None = None, *, other: Snap
     for given in [snapshot] if other is None else [snapshot, other]:
         if not isinstance(given, Snapshot):
             raise foreign(given, 'A snapshot, such as load_snapshot("shapes-moco"),')
-    return Explorer(snapshot, state, other)
+    return Explorer(snapshot, state, other, show=show)

@@ -19,6 +19,7 @@ from IPython.core.getipython import get_ipython
 from numpy import ndarray
 
 from cltools.config import to_plain
+from cltools.errors import unknown
 from cltools.explorer import static
 from cltools.explorer.front.bundle import bundle
 from cltools.explorer.session import Session
@@ -77,6 +78,8 @@ class Explorer(Session):
         show: Iterable[str] = PARTS,
     ) -> None:
         super().__init__(snapshot, state, other)
+        if wrong := [part for part in show if part not in PARTS]:
+            raise unknown("part", wrong[0], PARTS)
         self.errors: list[str] = []
         self._revision, self._following = 0, False
         self.widget = Front(state=self._told(), digest=self._digest(), show=list(show))

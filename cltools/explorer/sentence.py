@@ -55,19 +55,6 @@ def of_all(census: Census, *, truth: bool) -> str:
     return text
 
 
-def of_edge(name: str, edges: Edges) -> str:
-    """What an edge does, in ranks and cosine at once."""
-    others = edges.keys - 1  # the own key ranks last, and is no negative whatever the edges
-    if name == "closest":
-        dropped, scores = min(edges.closest, others), f"≥ {edges.closest_score:.3f}"
-    else:
-        dropped, scores = max(0, others - edges.beyond), f"< {edges.beyond_score:.3f}"
-    if not dropped:
-        return "no key"
-    share = _percent(dropped, edges.keys)
-    return f"{dropped:,} key{'' if dropped == 1 else 's'} ({share}), {edges.measure} {scores}"
-
-
 def of_map(snapshot: Snapshot, map_index: int, epoch: int) -> str:
     """How far to trust the map."""
     kept = float(np.median(snapshot.kept[map_index, epoch]))

@@ -16,7 +16,7 @@ from pandas import DataFrame
 from cltools.errors import CltoolsError
 from cltools.explorer import sentence
 from cltools.explorer.census import Census, Counting
-from cltools.explorer.controls import Control, changed, controls
+from cltools.explorer.controls import changed
 from cltools.explorer.edges import FIELDS
 from cltools.explorer.judgement import Judgement, judge, one_thread
 from cltools.explorer.state import Name, Side, State, check, first_state
@@ -97,11 +97,6 @@ class Session:
     def selection(self) -> Selection:
         """What the active side's rules choose for the anchor."""
         return self.judgement.selection
-
-    @property
-    def controls(self) -> tuple[Control, ...]:
-        """The controls as they stand."""
-        return controls(self._state, self.snapshots, self.judgement)
 
     @property
     def census(self) -> Census:

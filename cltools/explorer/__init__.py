@@ -1,7 +1,7 @@
 """The explorer: move a threshold, see which negatives are selected.
 
-The page computes and draws (`front/`); Python holds the state too, and gives what it selects (`session.py`). Widgets load
-when `explore` is first called.
+The page computes and draws (`front/`); Python holds the state too, and gives what it selects (`session.py`). Widgets
+load when `explore` is first called.
 """
 
 from collections.abc import Iterable

@@ -78,11 +78,12 @@ class Explorer(Session):
         show: Iterable[str] = PARTS,
     ) -> None:
         super().__init__(snapshot, state, other)
+        show = list(show)
         if wrong := [part for part in show if part not in PARTS]:
             raise unknown("part", wrong[0], PARTS)
         self.errors: list[str] = []
         self._revision, self._following = 0, False
-        self.widget = Front(state=self._told(), digest=self._digest(), show=list(show))
+        self.widget = Front(state=self._told(), digest=self._digest(), show=show)
         self.widget.observe(self._heard, "state")
         self.widget.on_msg(self._asked)
         _replace_in_cell(self.close)

@@ -24,11 +24,12 @@ from cltools.explorer import static
 from cltools.explorer.front.bundle import bundle
 from cltools.explorer.session import Session
 from cltools.explorer.standalone import HERE, PARTS, Epochs, page_data, save_html
-from cltools.explorer.state import State
+from cltools.explorer.state import Name, State, check
 from cltools.snapshot import Snapshot
 
 PYTHON = "python"
 """Who set a state, if it was not a page."""
+SIDES: tuple[Name, Name] = ("A", "B")
 
 _shown: dict[str, tuple[str, list[Callable[[], None]]]] = {}
 """For each cell, by its id: which run of it shows something, and how that is closed."""
@@ -95,8 +96,10 @@ class Explorer(Session):
             self.widget.state = self._told()
 
     def close(self) -> None:
-        """Take it off the page and free its widget."""
+        """Take it off the page and free its widgets."""
+        layout: Any = self.widget.layout
         self.widget.close()
+        layout.close()
 
     def save_html(self, path: str | Path, epochs: Epochs = "present", show: Iterable[str] = PARTS) -> Path:
         """Write one HTML file that needs neither kernel nor network: a page on which every control answers.
@@ -112,38 +115,51 @@ class Explorer(Session):
         return json.dumps({"revision": self._revision, "author": PYTHON, "state": to_plain(self.state)})
 
     def _digest(self) -> str:
+        """Of all that a page is told of the snapshots: equal ones are sent to it once."""
         held = blake2b(digest_size=16)
+
+        def kept(array: ndarray) -> None:
+            held.update(array.tobytes())
+
         for each in self.snapshots:
-            for array in (each.ids, each.anchors, each.keys, each.maps):
-                held.update(array.tobytes())
+            held.update(json.dumps(page_data(each, range(len(each.epochs)), kept)).encode())
         return held.hexdigest()
 
     def _heard(self, change: dict[str, Any]) -> None:
-        """Follow a state that a page has set; one that cannot be is kept in `errors`, and the page is set back."""
+        """Follow a state that a page has set.
+
+        The page is set back where that state cannot be, which is kept in `errors`, and where Python has set another
+        meanwhile.
+        """
         told = json.loads(change["new"])
         if told["author"] == PYTHON:
+            return
+        if told["revision"] <= self._revision:
+            self.updated()
             return
         self._revision, self._following = told["revision"], True
         try:
             self.restore(json.dumps(told["state"]))
         except Exception as error:
             self._failed(error)
-            self._revision += 1
-            self.widget.state = self._told()
+            self._following = False
+            self.updated()
         finally:
             self._following = False
 
     def _asked(self, _: Any, content: dict[str, Any], __: Any) -> None:
         """Send the snapshots, or the bands of a side by the rules that only Python knows."""
+        buffers: list[bytes] = []
         if "want" in content:
-            buffers: list[bytes] = []
             held = [page_data(each, range(len(each.epochs)), _kept_in(buffers)) for each in self.snapshots]
             self.widget.send({"digest": content["want"], "held": held}, buffers)
         if "judge" in content:
             try:
-                chosen = self.judged("B" if content["judge"] == 1 else "A").selection
-                answer = [chosen.band[0].numpy().tobytes(), chosen.negative_weight[0].numpy().tobytes()]
-                self.widget.send({"number": content["number"]}, answer)
+                state, name = State.from_json(json.dumps(content["state"])), SIDES[content["judge"]]
+                check(state, self.snapshots)
+                chosen = self._judge(state.anchor, name, state.of(name)).selection
+                buffers = [chosen.band[0].numpy().tobytes(), chosen.negative_weight[0].numpy().tobytes()]
+                self.widget.send({"number": content["number"]}, buffers)
             except Exception as error:  # the page is answered all the same, or it would wait for ever
                 self._failed(error)
                 self.widget.send({"number": content["number"], "error": f"{type(error).__name__}: {error}"})

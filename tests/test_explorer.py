@@ -169,8 +169,9 @@ def test_every_control_goes_through_its_range(labelled: bool) -> None:
     before, past = explorer.state, len(explorer._past)
     swept = sweep(explorer)
     assert explorer.errors == [] and explorer.state == before and len(explorer._past) == past
-    everywhere = {"rule", "positive_rule", "negatives.by", "closest", "beyond", "temperature", "epoch", "map", "anchor", "compare"}
-    assert everywhere | {"negatives.inner", "positives.k", "doubtful", "active"} <= swept
+    everywhere = {"anchor", "map", "doubtful", "compare", "active", "temperature", "epoch", "scope", "colour"}
+    assert everywhere <= swept
+    assert {"rule", "positive_rule", "closest", "beyond", "negatives.by", "negatives.inner", "positives.k"} <= swept
     assert ("truth" in swept) == labelled
 
 
@@ -321,7 +322,7 @@ def test_parts_to_show_are_checked() -> None:
     assert explore(SNAPSHOT, show=(part for part in ("map",))).widget.show == ["map"]
     assert explore(SNAPSHOT, show=()).widget.show == []
     before = alive()
-    with pytest.raises(ValueError, match="Unknown part 'maps'. Did you mean map"):
+    with pytest.raises(ValueError, match=r"Unknown part 'maps'. Did you mean map"):
         explore(SNAPSHOT, show=["push", "maps"])
     assert alive() == before
 

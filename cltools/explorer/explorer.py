@@ -37,10 +37,15 @@ _shown: dict[str, tuple[str, list[Callable[[], None]]]] = {}
 
 @cache
 def module_script() -> str:
-    """The page's script as the module that anywidget asks for; it passes on its own text, which a worker runs."""
-    script = bundle(HERE / "kernel.js", "cltools")
-    worker = json.dumps(f"{script}cltools.serveCensus(self);")
-    return f"{script}const code = {worker};\nexport default {{ render: (context) => cltools.render(context, code) }};\n"
+    """The page's script as the module that anywidget asks for; it passes on its own text, which a worker runs.
+
+    A function's text is what was written, so that the script stands in a saved notebook once.
+    """
+    return (
+        f"const made = () => {{\n{bundle(HERE / 'kernel.js', 'cltools')}return cltools;\n}};\n"
+        "const code = `(${made})().serveCensus(self);`;\n"
+        "export default { render: (context) => made().render(context, code) };\n"
+    )
 
 
 class Front(anywidget.AnyWidget):

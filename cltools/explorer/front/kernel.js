@@ -18,10 +18,10 @@ const PATIENCE = 8000; // milliseconds after which it is said that no kernel ans
 const GONE = "The kernel that answered was restarted or stopped: run the cells again, from the first.";
 
 /**
- * Snapshots by digest: asked for, or there.
+ * Snapshots by digest, asked for or there; of the whole page, where each explorer has a script of its own.
  * @type {Map<string, Promise<Shown[]>>}
  */
-const HELD = new Map();
+const HELD = (/** @type {any} */ (globalThis)[Symbol.for("cltools snapshots")] ??= new Map());
 
 /**
  * Light or dark, as the page is: JupyterLab says it, else the system.
@@ -167,6 +167,7 @@ export function render({ model, el: place }, code) {
           return { band: new Int8Array(band.buffer), weight: new Float32Array(weight.buffer) };
         },
       });
+      Object.assign(root, { explorer: page }); // for the console, and for tests
     },
     (error) => {
       clearTimeout(late);

@@ -4,7 +4,9 @@ The page answers by itself while a cell runs. Python hears of a state once the k
 that only it knows.
 """
 
+import io
 import json
+import os
 import traceback
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -175,9 +177,13 @@ class Explorer(Session):
         self.errors.append(told)
 
     def _repr_mimebundle_(self, **_: Any) -> Any:
-        """The widget, and for viewers without widgets its sentence; `static()` draws a picture when it is asked for."""
+        """The widget, and for viewers without widgets its sentence; with CLTOOLS_STILL its still picture too."""
         shown: Any = self.widget._repr_mimebundle_()
         data, metadata = shown if isinstance(shown, tuple) else (shown, {})
+        if os.environ.get("CLTOOLS_STILL"):
+            picture = io.BytesIO()
+            self.static().savefig(picture, format="png")
+            data = {**data, "image/png": picture.getvalue()}
         return {**data, "text/plain": self.sentence}, metadata
 
     def static(self) -> Any:

@@ -9,8 +9,9 @@ from playwright.sync_api import Locator, Page, Route
 
 LOCAL = {"127.0.0.1", "localhost"}
 KERNEL = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
+CELLS = "window.jupyterapp.shell.currentWidget.content.widgets"
 BUSY = "import pathlib, time\nwhile pathlib.Path('busy').exists(): time.sleep(0.05)"
-WAIT = 120.0  # seconds; it ends a hang and measures nothing
+WAIT = 60.0  # seconds; it ends a hang and measures nothing
 
 
 class Lab:
@@ -72,16 +73,20 @@ class Lab:
         )
 
     def rerun(self, index: int) -> None:
-        """Run one cell again; what it showed before is gone from the page when this returns."""
-        count = f"window.jupyterapp.shell.currentWidget.content.widgets[{index}].model.executionCount"
-        before = self.page.evaluate(f"() => {count} ?? 0")
+        """Run one cell again to its end; what it showed before is gone from the page when this returns."""
         self.page.evaluate(
-            "() => document.querySelectorAll('.cltools-explorer').forEach(root => { root.dataset.former = true })"
+            """async i => {
+              document.querySelectorAll('.cltools-explorer').forEach(root => { root.dataset.former = true });
+              const notebook = window.jupyterapp.shell.currentWidget.content;
+              notebook.activeCellIndex = i;
+              notebook.deselectAll();
+              await window.jupyterapp.commands.execute('notebook:run-cell');
+            }""",
+            index,
         )
-        self.run(index)
-        self.until(f"{count} > {before}")
         self.idle()
-        self.until("!document.querySelector('.cltools-explorer[data-former]')")
+        self.until(f"{CELLS}[{index}].model.executionCount")
+        self.until(f"!{CELLS}[{index}].node.querySelector('[data-former]')")
 
     def occupy(self, index: int) -> None:
         """Run a cell whose text is `BUSY`, and wait until it runs; `free` ends it."""
@@ -103,6 +108,10 @@ class Lab:
         """Restart the kernel, and wait until it can run."""
         self.page.evaluate(f"{KERNEL}.restart()")
         self.idle()
+
+    def keep_widgets(self) -> None:
+        """Switch whether the notebook's file keeps what widgets are made of."""
+        self.command("@jupyter-widgets/jupyterlab-manager:saveWidgetState")
 
     def save(self) -> str:
         """Save the notebook; its text."""

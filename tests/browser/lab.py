@@ -11,7 +11,7 @@ LOCAL = {"127.0.0.1", "localhost"}
 KERNEL = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
 CELLS = "window.jupyterapp.shell.currentWidget.content.widgets"
 BUSY = "import pathlib, time\nwhile pathlib.Path('busy').exists(): time.sleep(0.05)"
-WAIT = 60.0  # seconds; it ends a hang and measures nothing
+WAIT = 120.0  # seconds; it ends a hang and measures nothing
 
 
 class Lab:
@@ -29,6 +29,7 @@ class Lab:
         self.beyond: list[str] = []
         self.failures: list[str] = []
         self.expected: str | None = None
+        self._busy: int | None = None
         page.route("**/*", self._only_local)
         page.on("pageerror", lambda error: self.failures.append(str(error)))
 
@@ -91,27 +92,34 @@ class Lab:
     def occupy(self, index: int) -> None:
         """Run a cell whose text is `BUSY`, and wait until it runs; `free` ends it."""
         (self.folder / "busy").touch()
+        self._busy = index
         self.run(index)
-        self.until(f"{KERNEL}.status === 'busy'")
+        self.until(f"{KERNEL}.status === 'busy' && {CELLS}[{index}].model.executionCount === null")
 
     def free(self) -> None:
         """End what `occupy` began."""
         (self.folder / "busy").unlink(missing_ok=True)
+        if self._busy is not None:
+            self.until(f"{CELLS}[{self._busy}].model.executionCount !== null")
+            self._busy = None
         self.idle()
 
     @property
     def occupied(self) -> bool:
-        """Whether the kernel has something to do."""
-        return bool(self.page.evaluate(f"{KERNEL}.status === 'busy'"))
+        """Whether the cell of `occupy` runs; a kernel may answer widgets meanwhile, and then says that it is idle."""
+        return bool(self.page.evaluate(f"{CELLS}[{self._busy}].model.executionCount === null"))
 
     def restart(self) -> None:
         """Restart the kernel, and wait until it can run."""
         self.page.evaluate(f"{KERNEL}.restart()")
         self.idle()
 
-    def keep_widgets(self) -> None:
-        """Switch whether the notebook's file keeps what widgets are made of."""
-        self.command("@jupyter-widgets/jupyterlab-manager:saveWidgetState")
+    def keep_widgets(self, keep: bool) -> None:
+        """Say whether the notebook's file keeps what widgets are made of."""
+        name = "@jupyter-widgets/jupyterlab-manager:saveWidgetState"
+        if self.page.evaluate(f"window.jupyterapp.commands.isToggled('{name}')") != keep:
+            self.command(name)
+            self.until(f"window.jupyterapp.commands.isToggled('{name}') === {str(keep).lower()}")
 
     def save(self) -> str:
         """Save the notebook; its text."""

@@ -264,13 +264,13 @@ def test_an_explorer_asks_again_when_the_first_to_ask_lost_its_kernel(lab: Lab, 
 def test_a_page_loaded_anew_after_a_restart_says_what_to_do(alone: Shown) -> None:
     """Where the file keeps widgets; where it keeps none, ipywidgets says that it found no model."""
     alone.lab.expected = "Canceled future"
-    alone.lab.keep_widgets()
+    alone.lab.keep_widgets(True)
     assert "cltools-explorer" in alone.lab.save()
     alone.lab.restart()
     alone.page.reload()
     alone.lab.scroll_to(1)
     alone.page.get_by_text("run the cells again, from the first").first.wait_for(timeout=1000 * PATIENCE)
-    alone.lab.keep_widgets()
+    alone.lab.keep_widgets(False)
 
 
 def test_a_page_loaded_anew_shows_it_as_it_is(alone: Shown, snapshot: Snapshot) -> None:
@@ -432,9 +432,9 @@ def test_what_counts_is_in_view(shown: Shown) -> None:
 def test_a_saved_notebook_holds_no_arrays(alone: Shown, snapshot: Snapshot) -> None:
     alone.preset("tenth")
     meet(alone, snapshot)
-    alone.lab.keep_widgets()
+    alone.lab.keep_widgets(True)
     text = alone.lab.save()
-    alone.lab.keep_widgets()
+    alone.lab.keep_widgets(True)
     assert "cltools-explorer" in text, "with what widgets are made of"
     bare = nbformat.from_dict(json.loads(text))
     for cell in bare.cells:

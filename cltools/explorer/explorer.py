@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import anywidget
@@ -91,6 +92,7 @@ class Explorer(Session):
             raise unknown("part", wrong[0], PARTS)
         self.errors: list[str] = []
         self._revision, self._following = 0, False
+        self._lock = RLock()  # kernels may answer a page in a thread of its own, while a cell runs
         self.widget = Front(state=self._told(), digest=self._digest(), show=show)
         self.widget.observe(self._heard, "state")
         self.widget.on_msg(self._asked)
@@ -101,6 +103,10 @@ class Explorer(Session):
         if not self._following:
             self._revision += 1
             self.widget.state = self._told()
+
+    def _go(self, state: State, what: str) -> None:
+        with self._lock:
+            super()._go(state, what)
 
     def close(self) -> None:
         """Take it off the page and free its widgets."""
@@ -141,18 +147,19 @@ class Explorer(Session):
         told = json.loads(change["new"])
         if told["author"] == PYTHON:
             return
-        if told["revision"] <= self._revision:
-            self.updated()
-            return
-        self._revision, self._following = told["revision"], True
-        try:
-            self.restore(json.dumps(told["state"]))
-        except Exception as error:
-            self._failed(error)
-            self._following = False
-            self.updated()
-        finally:
-            self._following = False
+        with self._lock:
+            if told["revision"] <= self._revision:
+                self.updated()
+                return
+            self._revision, self._following = told["revision"], True
+            try:
+                self.restore(json.dumps(told["state"]))
+            except Exception as error:
+                self._failed(error)
+                self._following = False
+                self.updated()
+            finally:
+                self._following = False
 
     def _asked(self, _: Any, content: dict[str, Any], __: Any) -> None:
         """Send the snapshots, or the bands of a side by the rules that only Python knows."""

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,23 @@ def test_a_state_from_before_what_python_has_set_is_not_followed(page: Page, ahe
     page.says(replace(page.explorer.state, anchor=16), ahead=ahead)
     assert page.explorer.state.anchor == 13 and page.explorer.errors == []
     assert page.told == {"revision": 2, "author": "python", "state": to_plain(page.explorer.state)}, "it is set back"
+
+
+def test_python_may_set_while_a_page_is_followed(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels hand on what a page says in a thread of its own."""
+    cell = Thread(target=lambda: page.explorer.set(closest=9))
+    restore = page.explorer.restore
+
+    def slowly(line: str) -> None:
+        restore(line)
+        cell.start()
+        cell.join(0.3)  # until it waits for its turn
+
+    monkeypatch.setattr(page.explorer, "restore", slowly)
+    page.says(replace(page.explorer.state, anchor=13))
+    cell.join()
+    assert page.explorer.state.anchor == 13 and page.explorer.rules[1] == RankBand(9 / 60, 0.5)
+    assert page.told == {"revision": 2, "author": "python", "state": to_plain(page.explorer.state)}
 
 
 def test_python_does_not_hear_itself(page: Page) -> None:

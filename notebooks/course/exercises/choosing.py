@@ -19,7 +19,7 @@ from course.results import Comparison
 WITHIN = 0.01
 """How near to a number counts as it, as a share."""
 EDGE = 0.006
-"""How near to an edge of the map a slider has to stand: half a percent of the keys, and rounding."""
+"""How near to an edge that is asked for the explorer's has to stand: half a percent of the keys, and rounding."""
 
 
 @exercise

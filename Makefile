@@ -50,7 +50,7 @@ lint: $(STAMP) $(PAGE_STAMP)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	$(NODE) node_modules/@biomejs/biome/bin/biome ci $(addprefix cltools/explorer/front/,engine views standalone.js)
+	$(NODE) node_modules/@biomejs/biome/bin/biome ci $(addprefix cltools/explorer/front/,engine views kernel.js standalone.js)
 	$(NODE) node_modules/typescript/bin/tsc --project tsconfig.json
 	$(NODE) node_modules/typescript/bin/tsc --project tsconfig.page.json
 

@@ -17,11 +17,15 @@ import { mount } from "./views/page.js";
 const PATIENCE = 8000; // milliseconds after which it is said that no kernel answers
 const GONE = "The kernel that answered was restarted or stopped: run the cells again, from the first.";
 
+const SHARED = Symbol.for("cltools snapshots");
+/** @type {any} */
+const wholePage = globalThis;
+wholePage[SHARED] ??= new Map();
 /**
  * Snapshots by digest, asked for or there; of the whole page, where each explorer has a script of its own.
  * @type {Map<string, Promise<Shown[]>>}
  */
-const HELD = (/** @type {any} */ (globalThis)[Symbol.for("cltools snapshots")] ??= new Map());
+const HELD = wholePage[SHARED];
 
 /**
  * Light or dark, as the page is: JupyterLab says it, else the system.

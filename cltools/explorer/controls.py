@@ -165,7 +165,7 @@ def _hints(rule: type) -> dict[str, Any]:
 
 
 @cache
-def _words(rule: type) -> dict[str, str]:
+def words_of(rule: type) -> dict[str, str]:
     """What stands below each field of a class and of its bases in their source; nothing where there is no source."""
     words: dict[str, str] = {}
     for base in reversed(rule.__mro__):
@@ -182,7 +182,7 @@ def _settings(prefix: str, rule: Any, hidden: set[str]) -> list[Control]:
             continue
         name, hint, value = f"{prefix}.{f.name}", hints[f.name], getattr(rule, f.name)
         label = f"{'mined ' if prefix == 'positives' else ''}{f.name.replace('_', ' ')}"
-        below = _words(type(rule)).get(f.name, "")  # type: ignore[arg-type]  # a class has a hash
+        below = words_of(type(rule)).get(f.name, "")  # type: ignore[arg-type]  # a class has a hash
         words = f"{below} In code: {f.name}".lstrip()
         optional = get_origin(hint) in (Union, UnionType) and type(None) in get_args(hint)
         if get_origin(hint) is Literal:

@@ -20,11 +20,13 @@ from numpy import ndarray
 from cltools.config import to_plain
 from cltools.errors import unknown
 from cltools.explorer import static
+from cltools.explorer.controls import words_of
 from cltools.explorer.front.bundle import bundle
 from cltools.explorer.session import Session
 from cltools.explorer.state import State
 from cltools.files import write_text
-from cltools.mining import RankBand
+from cltools.mining import NegativeRule, PositiveRule, RankBand
+from cltools.mining.rules import rule_classes
 from cltools.snapshot import Snapshot
 from cltools.snapshot.sprite import sprite_columns
 
@@ -101,7 +103,13 @@ def page_of(
         for each, seen in zip(snapshots, shown, strict=True)
     ]
     held = [page_data(each, at) for each, at in zip(snapshots, places, strict=True)]
-    data = json.dumps({"snapshots": held, "state": to_plain(state), "show": list(show)}).replace("<", "\\u003c")
+    rules = rule_classes(NegativeRule) | rule_classes(PositiveRule)
+    about = {
+        "state": to_plain(state),
+        "show": list(show),
+        "help": {name: words_of(rules[name]) for name in sorted(rules)},
+    }
+    data = json.dumps({"snapshots": held, **about}).replace("<", "\\u003c")
     still = f'<img alt="" src="data:image/png;base64,{base64.b64encode(picture).decode()}">' if picture else ""
     title = html.escape(f"{snapshots[0].experiment.data.name}: which samples would this one be pushed away from?")
     return (

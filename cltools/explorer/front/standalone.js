@@ -75,6 +75,7 @@ export function start(scope) {
   let waiting;
   return mount(document.getElementById("cltools-explorer"), snapshots, state, {
     show: held.show,
+    help: held.help,
     code: document.getElementById("cltools-code").textContent,
     settled(now) {
       clearTimeout(waiting);

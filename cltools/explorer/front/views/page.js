@@ -25,6 +25,7 @@ import { agreement, answer, count, FROZEN, NAMES, percent, SYMBOLS, score, truth
  * @typedef {object} Options
  * @property {Part[]} [show] which parts are shown
  * @property {string} [code] this script's text, for a worker that counts
+ * @property {Record<string, Record<string, string>>} [help] what each setting does, by rule and by setting
  * @property {(state: State) => void} [settled] told after every change that can be undone
  */
 
@@ -39,7 +40,12 @@ const PHONE = 600;
  * @param {State} first
  * @param {Options} [options]
  */
-export function mount(root, snapshots, first, { show = ["pictures", "map", "push", "cost"], code = "", settled } = {}) {
+export function mount(
+  root,
+  snapshots,
+  first,
+  { show = ["pictures", "map", "push", "cost"], code = "", help = {}, settled } = {},
+) {
   checkState(first, snapshots);
   const store = storeOf(first);
   const sceneOf = scenes(snapshots);
@@ -100,18 +106,19 @@ export function mount(root, snapshots, first, { show = ["pictures", "map", "push
     change(() => withComparison(store.state()), true),
   );
   const more = iconButton("more", "More controls", () => toggleMore(), { "aria-expanded": "false" });
-  const help = iconButton("help", "What is shown here?", () => showHelp());
-  const icons = el("div", { class: "icons" }, undo, redo, snapshots.length === 1 ? compare : null, help, more);
-  const presets = PRESETS.map(([name, title]) =>
+  const explain = iconButton("help", "What is shown here?", () => showHelp());
+  const icons = el("div", { class: "icons" }, undo, redo, snapshots.length === 1 ? compare : null, explain, more);
+  const presets = PRESETS.map(([name, text, title]) =>
     el(
       "button",
       {
         type: "button",
         role: "radio",
+        title,
         "data-preset": name,
         click: () => change((now) => withSide(now.state, { negatives: presetRule(name, now) }), true),
       },
-      title,
+      text,
     ),
   );
   const rules = el("div", { class: "presets", role: "radiogroup", "aria-label": "Rule" }, ...presets);
@@ -123,6 +130,7 @@ export function mount(root, snapshots, first, { show = ["pictures", "map", "push
         {
           type: "button",
           role: "radio",
+          title: `Move the controls of side ${name}`,
           "data-side": name,
           click: () => change(() => ({ ...store.state(), active: name }), true),
         },
@@ -132,6 +140,7 @@ export function mount(root, snapshots, first, { show = ["pictures", "map", "push
   }
   const truthBox = el("input", {
     type: "checkbox",
+    role: "switch",
     change: () => change(() => withTruth(store.state(), truthBox.checked), true),
   });
   truthBox.disabled = !snapshot.labelled;
@@ -155,7 +164,7 @@ export function mount(root, snapshots, first, { show = ["pictures", "map", "push
     census: () => censuses[which()] ?? null,
     showTruth: () => change(() => withTruth(store.state(), true), true),
   });
-  const settings = settingsView({ scene: () => scene, change, say });
+  const settings = settingsView({ scene: () => scene, change, help, close: toggleMore });
   const card = el("div", { class: "card", hidden: true });
   const cardTile = el("div", { class: "tile" });
   const cardWords = el("p");
@@ -222,6 +231,7 @@ export function mount(root, snapshots, first, { show = ["pictures", "map", "push
     picture(scene.place, anchorTile);
     const label = state.truth ? `, ${snapshot.classes[snapshot.labels[scene.place]] ?? "no class"}` : "";
     setText(anchorName, `${snapshot.noun} ${state.anchor}${label}`);
+    setAttribute(anchorName, "title", anchorName.textContent);
     truthBox.checked = state.truth;
     const preset = presetOf(shown.side.negatives, scene);
     for (const button of presets) {

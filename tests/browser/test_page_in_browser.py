@@ -1,0 +1,386 @@
+"""The page that stands alone, opened from a file without a network: every link of it, against `select`.
+
+What the page shows is compared key by key, by ids, with what Python selects for the state that the page tells.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Locator, Page, Route
+
+from cltools.explorer.judgement import Judgement, difference
+from cltools.explorer.session import Session
+from cltools.explorer.standalone import page_of, save_page
+from cltools.explorer.state import State, first_state
+from cltools.mining import Band, NegativeRule, PositiveRule
+from cltools.mining.rules import rule_class
+from cltools.snapshot import Snapshot, load_snapshot
+
+pytestmark = pytest.mark.browser
+
+HERE = Path(__file__).parent
+NAMES = ("<b>bold</b><script>document.title='taken'</script>", "\"a\" & 'b' $x_1$ _y_", "x" * 400, "🐙 שלום")
+TOLD = """() => {
+  const ids = (nodes) => [...nodes].map((tile) => Number(/ (\\d+)$/.exec(tile.getAttribute("aria-label"))[1]));
+  const scene = cltools.page.scene();
+  const groups = [...document.querySelectorAll(".bands > .band")].map((node) => ({
+    name: [...node.classList][1],
+    title: node.querySelector("h3").textContent,
+    ids: ids(node.querySelectorAll(".tile")),
+  }));
+  const borders = [...document.querySelectorAll(".histogram:not([hidden]) .flag:not([hidden]) figure")].map((each) => ({
+    edge: each.closest(".flag").classList[1],
+    caption: each.textContent,
+    ids: ids(each.querySelectorAll(".tile:not(.none)")),
+  }));
+  return {
+    state: JSON.stringify(cltools.page.state()),
+    bands: [scene.a, scene.b].map((side) => side && [...side.judgement.band]),
+    groups, borders,
+    sentence: document.querySelector(".sentence").textContent,
+    anchor: document.querySelector(".anchor-name").textContent,
+  };
+}"""
+
+
+def read(line: str) -> State:
+    """The state of a line; without settings that the page's rules have and the package's do not have yet."""
+    plain = json.loads(line)
+    for side in filter(None, (plain["a"], plain["b"])):
+        for kind, base in (("positives", PositiveRule), ("negatives", NegativeRule)):
+            known = {"rule", *(each.name for each in fields(rule_class(side[kind]["rule"], base)))}
+            side[kind] = {name: value for name, value in side[kind].items() if name in known}
+    return State.from_json(json.dumps(plain))
+
+
+class Opened:
+    """A page in a window of its own.
+
+    Attributes:
+        page: Playwright's.
+        failures: errors that it raised, and addresses beyond the file that it asked for.
+    """
+
+    def __init__(self, page: Page, snapshot: Snapshot, file: Path) -> None:
+        self.page, self.snapshot, self.file = page, snapshot, file
+        self.failures: list[str] = []
+        self._session = Session(snapshot)
+        page.on("pageerror", lambda error: self.failures.append(str(error)))
+        page.on("console", lambda said: self.failures.append(said.text) if said.type == "error" else None)
+        page.route("**/*", self._only_the_file)
+        self.open()
+
+    def _only_the_file(self, route: Route) -> None:
+        if urlparse(route.request.url).scheme in ("file", "data", "blob"):
+            route.continue_()
+        else:
+            self.failures.append(route.request.url)
+            route.abort()
+
+    def open(self, address: str = "") -> None:
+        """Open it, at a state's address."""
+        self.page.goto("about:blank")
+        self.page.goto(self.file.as_uri() + address)
+        self.page.wait_for_selector(".sentence:not(:empty)")
+
+    @property
+    def state(self) -> State:
+        """The state that the page tells."""
+        return read(self.page.evaluate("JSON.stringify(cltools.page.state())"))
+
+    def set(self, state: State) -> None:
+        """Go to a state."""
+        self.page.evaluate("line => cltools.page.set(JSON.parse(line))", state.to_json())
+
+    def drawn(self) -> None:
+        """Wait until what was asked is drawn."""
+        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def settle(self) -> None:
+        """Wait until the address tells the state, 500 ms after the last change."""
+        self.until("decodeURIComponent(location.hash.slice(1)) === JSON.stringify(cltools.page.state())")
+
+    def until(self, expression: str) -> None:
+        """Wait until the page says so; its policy forbids Playwright's way."""
+        for _ in range(200):
+            if self.page.evaluate(expression):
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError(expression)
+
+    def agrees(self) -> dict[str, Any]:
+        """What the page shows, once it is found to be what `select` chooses."""
+        self.drawn()
+        told: dict[str, Any] = self.page.evaluate(TOLD)
+        state = read(told["state"])
+        self._session.restore(state.to_json())
+        sides = [self._session.judged("A"), *([self._session.judged("B")] if state.b else [])]
+        for judged, bands in zip(sides, told["bands"], strict=False):
+            assert np.array_equal(judged.band, bands), told["state"]
+        shown = sides[-1] if state.active == "B" else sides[0]
+        codes = difference(*sides) if state.b else shown.band
+        place = {identity: at for at, identity in enumerate(self.snapshot.ids.tolist())}
+        for group in told["groups"]:
+            code = int(group["name"][-1])
+            assert group["title"].endswith(f" {int((codes == code).sum()):,}"), (group, told["state"])
+            scores = [float(shown.score[place[each]]) for each in group["ids"]]
+            assert all(codes[place[each]] == code for each in group["ids"]), (group, told["state"])
+            assert scores == sorted(scores), "from far to near, as on the axis"
+        if not state.b:
+            for border in told["borders"]:
+                self._border(shown, border, place)
+        assert f" {int((shown.band == Band.POTENTIAL).sum()):,} of " in told["sentence"]
+        assert told["anchor"].split(",")[0] == f"image {state.anchor}"
+        return told
+
+    @staticmethod
+    def _border(shown: Judgement, border: dict[str, Any], place: dict[int, int]) -> None:
+        """The picture beside an edge is the last one that is kept, or the first one left out."""
+        closest, kept = border["edge"] == "closest", border["caption"] == "last kept"
+        code = Band.POTENTIAL if kept else Band.HARD if closest else Band.EASY
+        scores = shown.score[shown.band == code]
+        found = [float(shown.score[place[each]]) for each in border["ids"]]
+        assert found == ([] if not len(scores) else [float(scores.max() if closest == kept else scores.min())])
+
+
+def edge(page: Page, name: str, side: str = "A") -> Locator:
+    return page.locator(f".histogram[data-side={side}] .edge.{name}")
+
+
+@contextmanager
+def opened(browser: Browser, snapshot: Snapshot, file: Path, **how: Any) -> Iterator[Opened]:
+    context = browser.new_context(**{"viewport": {"width": 1000, "height": 640}, **how})
+    context.set_offline(True)
+    context.set_default_timeout(5000)
+    found = Opened(context.new_page(), snapshot, file)
+    yield found
+    context.close()
+    assert found.failures == []
+
+
+@pytest.fixture(scope="module")
+def digits() -> Snapshot:
+    return load_snapshot("digits-potential")
+
+
+@pytest.fixture(scope="module")
+def file(digits: Snapshot, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_page(
+        tmp_path_factory.mktemp("page") / "digits.html", page_of([digits], first_state(digits), epochs="all")
+    )
+
+
+@pytest.fixture
+def page(browser: Browser, digits: Snapshot, file: Path) -> Iterator[Opened]:
+    with opened(browser, digits, file) as found:
+        yield found
+
+
+def test_edges_by_pointer_and_by_keyboard(page: Opened) -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        for name in ("closest", "beyond"):
+            where = page.page.locator(".bars").first.bounding_box()
+            box = edge(page.page, name).bounding_box()
+            assert where is not None and box is not None
+            x, y = box["x"] + box["width"] / 2, box["y"] + 30
+            page.page.mouse.move(x, y)
+            page.page.mouse.down()
+            page.page.mouse.move(where["x"] + 34 + generator.uniform() * (where["width"] - 40), y, steps=2)
+            page.page.mouse.up()
+            page.agrees()
+    keys = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "PageUp", "PageDown", "Shift+ArrowLeft", "Home", "End"]
+    for _ in range(20):
+        for name in ("closest", "beyond"):
+            for key in generator.choice(keys, 2):
+                edge(page.page, name).press(key)
+            told = page.agrees()
+            now = edge(page.page, name).get_attribute("aria-valuetext")
+            assert now is not None and now.startswith("leave out ")
+            negatives = json.loads(told["state"])["a"]["negatives"]
+            share = int(edge(page.page, name).get_attribute("aria-valuenow") or -1) / len(page.snapshot)
+            field = {"closest": "drop_closest", "beyond": "keep_within"}[name]
+            assert abs(negatives[field] - share) < 1 / len(page.snapshot)
+
+
+def test_edges_in_cosine(page: Opened) -> None:
+    page.page.get_by_role("button", name="More controls").click()
+    page.page.get_by_label("rule for negatives").select_option(label="CosineBand")
+    page.page.keyboard.press("Escape")
+    page.agrees()
+    for key in ("ArrowLeft", "PageDown", "End", "ArrowLeft"):
+        edge(page.page, "closest").press(key)
+        told = page.agrees()
+        below = json.loads(told["state"])["a"]["negatives"]["below"]
+        assert (
+            below is None or abs(float(edge(page.page, "closest").get_attribute("aria-valuenow") or 9) - below) < 1e-6
+        )
+
+
+def test_a_picture_or_a_point_becomes_the_anchor(page: Opened) -> None:
+    seen = {page.state.anchor}
+    page.page.locator(".band-2 .tile").nth(2).click()
+    seen.add(json.loads(page.agrees()["state"])["anchor"])
+    page.page.locator(".flag.beyond .tile").first.click()
+    seen.add(json.loads(page.agrees()["state"])["anchor"])
+    page.page.get_by_role("button", name="next anchor").click()
+    seen.add(json.loads(page.agrees()["state"])["anchor"])
+    place = 700
+    where = page.page.evaluate("place => cltools.page.map.pixelOf(place)", place)
+    canvas = page.page.locator(".map canvas")
+    canvas.hover(position={"x": where[0], "y": where[1]})
+    card = page.page.locator(".card").inner_text()
+    identity = int(card.split("image ")[1].split()[0])
+    at = page.snapshot.ids.tolist().index(identity)
+    session = Session(page.snapshot, page.state.to_json())
+    judged = session.judged("A")
+    assert f"cosine {judged.cosine[at]:.2f}".replace("-", "−") in card
+    names = {Band.EASY: "too easy", Band.POTENTIAL: "pushed away", Band.HARD: "suspected", Band.MINED: "mined"}
+    assert names[Band(int(judged.band[at]))] in card
+    canvas.click(position={"x": where[0], "y": where[1]})
+    assert json.loads(page.agrees()["state"])["anchor"] == identity
+    canvas.focus()
+    for key in ("ArrowDown", "ArrowRight", "Enter"):
+        canvas.press(key)
+    walked = json.loads(page.agrees()["state"])["anchor"]
+    assert walked != identity and len({*seen, identity, walked}) >= 5
+
+
+def test_a_group_within_a_line(page: Opened) -> None:
+    page.page.get_by_role("button", name="Choose a group by a line around it").click()
+    box = page.page.locator(".map canvas").bounding_box()
+    assert box is not None
+    corners = [(20, 150), (200, 150), (200, 300), (20, 300)]
+    page.page.mouse.move(box["x"] + corners[0][0], box["y"] + corners[0][1])
+    page.page.mouse.down()
+    for x, y in corners[1:]:
+        page.page.mouse.move(box["x"] + x, box["y"] + y, steps=3)
+    page.page.mouse.up()
+    listed = page.page.get_by_label("ids of the group").input_value()
+    found = [int(each) for each in listed.split(", ")]
+    pixels = page.page.evaluate(f"Array.from({{length: {len(page.snapshot)}}}, (_, i) => cltools.page.map.pixelOf(i))")
+    inside = [i for i, (x, y) in enumerate(pixels) if 20 < x < 200 and 150 < y < 300]
+    assert found == page.snapshot.ids[inside].tolist() and len(found) > 20
+    band = Session(page.snapshot, page.state.to_json()).judged("A").band[inside]
+    assert f"pushed away {int((band == Band.POTENTIAL).sum()):,}" in page.page.locator("dialog p").first.inner_text()
+    page.page.locator("dialog .tile").nth(3).click()
+    assert json.loads(page.agrees()["state"])["anchor"] == found[3]
+
+
+def test_presets_two_sides_and_undo(page: Opened) -> None:
+    first = page.state
+    for name in ("Keep all", "Ring", "Closest tenth", "As many by chance", "Middle band"):
+        page.page.get_by_role("radio", name=name).click()
+        page.agrees()
+    assert page.state == first
+    page.page.get_by_role("button", name="Compare two rules, A and B").click()
+    page.page.get_by_role("radio", name="Ring").click()
+    page.agrees()
+    for side in ("A", "B"):
+        edge(page.page, "closest", side).press("PageDown")
+        told = page.agrees()
+        assert json.loads(told["state"])["active"] == side
+    pictures = page.page.locator(".bands h3").all_inner_texts()
+    assert [each.split()[1] for each in pictures] == ["A", "both", "B"]
+    page.page.get_by_role("radio", name="B", exact=True).click()
+    before = page.state
+    page.page.keyboard.press("Control+z")
+    page.agrees()
+    assert page.state != before
+    page.page.keyboard.press("Control+Shift+z")
+    assert page.state == before
+    undo = page.page.get_by_role("button", name="Undo")
+    while undo.is_enabled():
+        undo.click()
+        page.drawn()
+    page.agrees()
+    assert page.state == first
+
+
+def test_epochs_by_hand_and_played(page: Opened) -> None:
+    page.page.get_by_role("button", name="More controls").click()
+    slider = page.page.get_by_label("epoch", exact=True)
+    for key in ("Home", "ArrowRight"):
+        slider.press(key)
+        page.agrees()
+    assert page.state.a.epoch == page.snapshot.epochs[1] and slider.get_attribute("aria-valuetext") == "epoch 5"
+    seen = set()
+    page.page.get_by_role("button", name="Play the epochs").click()
+    for _ in range(60):
+        seen.add(json.loads(page.agrees()["state"])["a"]["epoch"])
+        if seen >= {*page.snapshot.epochs[2:]}:
+            break
+        page.page.wait_for_timeout(100)
+    assert seen >= {*page.snapshot.epochs[2:]}
+    page.page.get_by_role("button", name="Play the epochs").wait_for()
+
+
+def test_the_address_restores_the_state_and_damage_is_ignored(page: Opened) -> None:
+    page.page.get_by_role("switch", name="show true classes").click()
+    edge(page.page, "closest").press("PageDown")
+    page.page.locator(".band-3 .tile").first.click()
+    state = page.state
+    page.settle()
+    address = page.page.evaluate("location.hash")
+    assert read(unquote(address[1:])) == state
+    page.page.reload()
+    page.agrees()
+    assert page.state == state
+    for damaged in (
+        "#%7B",
+        "#nonsense",
+        "#%",
+        address.replace("anchor", "ancor"),
+        address.replace("PCA", "x"),
+        address[:-9],
+    ):
+        page.open(damaged)
+        page.agrees()
+    assert page.state == first_state(page.snapshot)
+
+
+def test_truth_is_counted_over_all_anchors(page: Opened) -> None:
+    label = page.snapshot.classes[page.snapshot.labels[0]]
+    assert "of its own class" not in page.page.locator("body").inner_text()
+    page.page.get_by_role("switch", name="show true classes").click()
+    told = page.agrees()
+    assert told["anchor"] == f"image {page.snapshot.ids[0]}, {label}"
+    session = Session(page.snapshot, read(told["state"]))
+    judged, same = session.judged("A"), page.snapshot.labels == page.snapshot.labels[0]
+    kept = judged.band == Band.POTENTIAL
+    words = page.page.locator(".truth-words").inner_text()
+    assert words.startswith(f"{int((kept & same).sum())} of the {int(kept.sum())} (")
+    for _ in session.counting():
+        pass
+    census = session.census
+    row = page.page.locator(".cost p")
+    page.until("/^Kept/.test(document.querySelector('.cost p').textContent)")
+    assert f"{100 * census.false.value:.1f} %" in row.inner_text()
+    assert f"{100 * census.kept.value:.1f} %" in row.inner_text()
+
+
+def test_names_are_shown_as_text(browser: Browser, digits: Snapshot, tmp_path: Path) -> None:
+    named = replace(
+        digits,
+        classes=tuple(f"{NAMES[i % 4]} {i}" for i in range(10)),
+        map_names=(NAMES[0], *digits.map_names[1:]),
+        experiment=replace(digits.experiment, data=replace(digits.experiment.data, name="digits <i>")),
+    )
+    state = replace(first_state(named), truth=True)
+    with opened(browser, named, save_page(tmp_path / 'a "b" <c> $d_e$.html', page_of([named], state))) as page:
+        for place in range(12):
+            page.set(replace(state, anchor=int(named.ids[place])))
+            page.drawn()
+            want = f"image {named.ids[place]}, {named.classes[named.labels[place]]}"
+            assert page.page.locator(".anchor-name").text_content() == want
+            assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.page.title().startswith("digits <i>: ") and page.page.locator("main b b, main script").count() == 0
+        assert NAMES[0] in (page.page.locator(".map-note").text_content() or "")
+        assert page.page.locator(".foot").inner_text().startswith("digits <i>: ")

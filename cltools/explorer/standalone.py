@@ -117,7 +117,7 @@ def page_of(
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{ALONE}">\n'
         "<style>\nbody { margin: 0; background: #ffffff; }\n"
-        "@media (prefers-color-scheme: dark) { body { background: #14171c; } }\n"
+        "@media screen and (prefers-color-scheme: dark) { body { background: #14171c; } }\n"
         f"{(HERE / 'page.css').read_text(encoding='utf-8')}</style>\n</head>\n<body>\n"
         f'<main id="cltools-explorer" class="cltools-explorer"><noscript><p>{html.escape(words)}</p>{still}</noscript>'
         f'</main>\n<script type="application/json" id="cltools-data">{data}</script>\n'

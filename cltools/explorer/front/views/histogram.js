@@ -18,6 +18,10 @@ import { AXES, count, edgeWords, NAMES, percent, SYMBOLS } from "./words.js";
 const PARTS = { flags: 66, axis: 20, push: 44, ribbon: 22 };
 const COMPACT = { flags: 26, axis: 20, push: 0, ribbon: 3 };
 const LEFT = 34;
+const HELP = {
+  beyond: "What is farther than this edge is too easy, and left out.",
+  closest: "What is closer than this edge is suspected to show the same thing, and left out.",
+};
 const CUT = 3; // so many bins may be taller than the axis, and are cut
 
 /**
@@ -127,6 +131,7 @@ export function histogramView(page, side) {
         "data-edge": name,
         "aria-label": name === "closest" ? "leave out the closest" : "leave out the farthest",
         "aria-orientation": "horizontal",
+        title: `${HELP[name]} Arrow keys move it by one key, with Shift by 1 %, Page Up and Down by 5 %.`,
       },
       el("i"),
       el("u", {}, icon("handle")),
@@ -372,7 +377,7 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
     context.fillRect(left, top, right - left, floor - top + parts.axis + push);
     const name = `${SYMBOLS[code]} ${NAMES[code]}`;
     if (context.measureText(name).width < right - left - 8) {
-      context.fillStyle = palette.band[code];
+      context.fillStyle = palette.text[code];
       context.fillText(name, (left + right) / 2, top + 13);
     }
   }

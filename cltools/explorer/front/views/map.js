@@ -34,8 +34,9 @@ const PICTURES = 400; // so many pictures at most stand on the map at a time
 export function mapView(page) {
   const canvas = el("canvas", {
     tabindex: 0,
-    role: "img",
-    "aria-label": "Map of all images. Arrow keys walk from point to point, Enter makes one the anchor.",
+    role: "application",
+    "aria-label": "Map of all images. Arrow keys walk from point to point, Enter makes one the anchor, + and − zoom.",
+    title: "Click a point to make it the anchor. Ctrl and the wheel zoom; drag to move what is zoomed.",
   });
   const ring = el("i", { class: "ring", hidden: true });
   const note = el("p", { class: "map-note" });

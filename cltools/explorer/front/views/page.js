@@ -165,7 +165,7 @@ export function mount(
     showTruth: () => change(() => withTruth(store.state(), true), true),
   });
   const settings = settingsView({ scene: () => scene, change, help, close: toggleMore });
-  const card = el("div", { class: "card", hidden: true });
+  const card = el("div", { class: "card", role: "status", hidden: true });
   const cardTile = el("div", { class: "tile" });
   const cardWords = el("p");
   card.append(cardTile, cardWords);
@@ -440,9 +440,10 @@ export function mount(
   new ResizeObserver(() => requestAnimationFrame(layout)).observe(root);
   const themed = () => {
     palette = paletteOf(root);
-    drawSoon(false);
+    draw(false);
   };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", themed);
+  matchMedia("print").addEventListener("change", themed);
   new MutationObserver(themed).observe(root, { attributes: true, attributeFilter: ["data-theme"] });
   layout();
   countSoon();

@@ -34,7 +34,8 @@ HERE = Path(__file__).parent / "front"
 LARGE = 12_000_000
 """Bytes of a page above which a sample is proposed."""
 ALONE = (
-    "default-src 'none'; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; img-src data:; worker-src blob:"
+    "default-src 'none'; script-src 'unsafe-inline' blob:; worker-src blob:; style-src 'unsafe-inline'; "
+    "img-src data: blob:"
 )
 """What keeps the page from asking the network for anything."""
 PARTS = ("pictures", "map", "push", "cost")
@@ -67,7 +68,7 @@ def page_data(snapshot: Snapshot, epochs: Sequence[int]) -> dict[str, Any]:
         "form": snapshot.experiment.loss.form,
         "tile": list(snapshot.tile),
         "columns": sprite_columns(len(snapshot)),
-        "sprite": "data:image/webp;base64," + base64.b64encode(snapshot.sprite).decode(),
+        "sprite": base64.b64encode(snapshot.sprite).decode(),
         "anchors": [_coded(snapshot.anchors[i].astype("<f2")) for i in epochs],
         "keys": [_coded(snapshot.keys[i].astype("<f2")) for i in epochs],
         "thresholds": None if learned is None else [_coded(learned[i].astype("<f4")) for i in epochs],
@@ -107,7 +108,7 @@ def page_of(
     about = {
         "state": to_plain(state),
         "show": list(show),
-        "help": {name: words_of(rules[name]) for name in sorted(rules)},
+        "help": {name: words_of(rules[name]) for name in sorted(rules)},  # type: ignore[arg-type]
     }
     data = json.dumps({"snapshots": held, **about}).replace("<", "\\u003c")
     still = f'<img alt="" src="data:image/png;base64,{base64.b64encode(picture).decode()}">' if picture else ""

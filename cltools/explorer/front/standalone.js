@@ -42,7 +42,8 @@ export function shownOf(held) {
     classes: held.classes,
     tile: held.tile,
     columns: held.columns,
-    sprite: held.sprite,
+    // a short address: every tile's style holds it
+    sprite: URL.createObjectURL(new Blob([bytesOf(held.sprite)], { type: "image/webp" })),
     maps: held.maps.map((/** @type {string[]} */ epochs) => epochs.map(floats)),
     kept: held.kept.map((/** @type {string[]} */ epochs) => epochs.map(bytesOf)),
     middle: held.middle,

@@ -51,6 +51,9 @@ def read(line: str) -> State:
     return State.from_json(json.dumps(plain))
 
 
+COUNTED = "/^(?!.* counted).*Kept are/.test(document.querySelector('.cost p').textContent)"
+
+
 class Opened:
     """A page in a window of its own.
 
@@ -59,10 +62,10 @@ class Opened:
         failures: errors that it raised, and addresses beyond the file that it asked for.
     """
 
-    def __init__(self, page: Page, snapshot: Snapshot, file: Path) -> None:
-        self.page, self.snapshot, self.file = page, snapshot, file
+    def __init__(self, page: Page, snapshots: tuple[Snapshot, ...], file: Path) -> None:
+        self.page, self.snapshot, self.file = page, snapshots[0], file
         self.failures: list[str] = []
-        self._session = Session(snapshot)
+        self._session = Session(snapshots[0], None, *snapshots[1:])
         page.on("pageerror", lambda error: self.failures.append(str(error)))
         page.on("console", lambda said: self.failures.append(said.text) if said.type == "error" else None)
         page.route("**/*", self._only_the_file)
@@ -146,11 +149,12 @@ def edge(page: Page, name: str, side: str = "A") -> Locator:
 
 
 @contextmanager
-def opened(browser: Browser, snapshot: Snapshot, file: Path, **how: Any) -> Iterator[Opened]:
+def opened(browser: Browser, snapshots: Snapshot | tuple[Snapshot, ...], file: Path, **how: Any) -> Iterator[Opened]:
     context = browser.new_context(**{"viewport": {"width": 1000, "height": 640}, **how})
     context.set_offline(True)
     context.set_default_timeout(5000)
-    found = Opened(context.new_page(), snapshot, file)
+    given = snapshots if isinstance(snapshots, tuple) else (snapshots,)
+    found = Opened(context.new_page(), given, file)
     yield found
     context.close()
     assert found.failures == []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alone import Opened, edge, opened
+from alone import COUNTED, Opened, edge, opened
 from playwright.sync_api import Browser
 
 from cltools.explorer.standalone import page_of, save_page
@@ -63,7 +63,7 @@ def views(page: Opened) -> Iterator[str]:
     """Every part of the page, one after the other on the screen."""
     yield "first"
     page.page.get_by_role("switch", name="show true classes").click()
-    page.until("/^Kept/.test(document.querySelector('.cost p').textContent)")
+    page.until(COUNTED)
     yield "truth"
     for name in ("More controls", "What is shown here?"):
         page.page.get_by_role("button", name=name).click()
@@ -111,9 +111,9 @@ def test_every_control_has_a_role_a_name_and_a_value_with_its_unit(page: Opened)
             assert control["name"].strip(), (view, control)
             if control["role"] in VALUED:
                 assert control["value"], (view, control)
+            seen.add(control["role"])
         for told in page.page.evaluate(TEXTS):  # which Chromium's tree has, but does not tell
             assert re.fullmatch(r"leave out .+: none, .+|leave out .+ %, .+ keys?.*, .+ −?[\d.]+|epoch \d+", told), told
-            seen.add(control["role"])
         if view == "More controls":
             named = {each["name"]: each for each in controls(page)}
             assert (

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from alone import Opened, edge, opened, read
+from alone import COUNTED, Opened, edge, opened, read
 from playwright.sync_api import Browser
 
 from cltools.explorer.session import Session
@@ -221,7 +221,7 @@ def test_truth_is_counted_over_all_anchors(page: Opened) -> None:
         pass
     census = session.census
     row = page.page.locator(".cost p")
-    page.until("/^Kept/.test(document.querySelector('.cost p').textContent)")
+    page.until(COUNTED)
     assert f"{100 * census.false.value:.1f} %" in row.inner_text()
     assert f"{100 * census.kept.value:.1f} %" in row.inner_text()
 
@@ -244,3 +244,40 @@ def test_names_are_shown_as_text(browser: Browser, digits: Snapshot, tmp_path: P
         assert page.page.title().startswith("digits <i>: ") and page.page.locator("main b b, main script").count() == 0
         assert NAMES[0] in (page.page.locator(".map-note").text_content() or "")
         assert page.page.locator(".foot").inner_text().startswith("digits <i>: ")
+
+
+def test_two_snapshots_side_by_side(browser: Browser, digits: Snapshot, tmp_path: Path) -> None:
+    pair = digits, load_snapshot("digits-moco")
+    state = first_state(*pair)
+    with opened(browser, pair, save_page(tmp_path / "pair.html", page_of(pair, state))) as page:
+        assert page.page.get_by_role("button", name="Compare two rules, A and B").count() == 0
+        for side in ("A", "B"):
+            edge(page.page, "closest", side).press("PageDown")
+            edge(page.page, "beyond", side).press("PageUp")
+            assert json.loads(page.agrees()["state"])["active"] == side
+        page.page.locator(".band .tile").first.click()
+        page.agrees()
+
+
+def test_a_rule_that_only_python_knows_says_so(browser: Browser, digits: Snapshot, tmp_path: Path) -> None:
+    head, told, state = page_of([digits], first_state(digits)).partition('"state": ')
+    text = head + told + state.replace('"rule": "RankBand"', '"rule": "ByItsOwn"', 1)
+    with opened(browser, digits, save_page(tmp_path / "own.html", text)) as page:
+        page.page.evaluate(
+            "cltools.page.set({ ...cltools.page.state(), anchor: cltools.page.scene().a.snapshot.ids[1] })"
+        )
+        page.drawn()
+        assert page.page.locator(".sentence").inner_text() == "ByItsOwn is a rule that only Python knows."
+        assert not edge(page.page, "closest").is_visible()
+        page.page.get_by_role("radio", name="Ring").click()
+        page.agrees()
+
+
+def test_only_the_parts_that_are_asked_for(browser: Browser, digits: Snapshot, tmp_path: Path) -> None:
+    parts = {"pictures": ".bands", "map": ".map", "cost": ".cost"}
+    for asked in ("pictures", "map"):
+        file = save_page(tmp_path / f"{asked}.html", page_of([digits], first_state(digits), show=[asked]))
+        with opened(browser, digits, file) as page:
+            edge(page.page, "closest").press("PageDown")
+            page.drawn()
+            assert [name for name, part in parts.items() if page.page.locator(part).count()] == [asked]

@@ -56,7 +56,6 @@ const ICONS = {
   help: "M9.2 9a3 3 0 1 1 4.6 2.6c-1.2.8-1.8 1.4-1.8 2.9M12 18.2v.1",
   previous: "M15 5l-7 7 7 7",
   next: "M9 5l7 7-7 7",
-  chance: "M5 5h14v14H5zM9 9v.1M15 9v.1M12 12v.1M9 15v.1M15 15v.1",
   plus: "M12 5v14M5 12h14",
   minus: "M5 12h14",
   fit: "M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5",

@@ -75,7 +75,7 @@ export function histogramView(page, side) {
   const canvas = el("canvas", { class: "bars", "aria-hidden": true });
   const marker = el("i", { class: "marker", hidden: true });
   const axisName = el("span");
-  const hint = el("span", { class: "hint", "aria-hidden": true }, "Drag an edge to choose");
+  const hint = el("span", { class: "hint", "aria-hidden": true }, "Drag an edge");
   const handles = /** @type {Record<EdgeName, ReturnType<typeof handle>>} */ ({
     beyond: handle("beyond"),
     closest: handle("closest"),
@@ -457,9 +457,9 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
     context.fillText(tick.toFixed(span < 0.5 ? 2 : 1).replace("-", "−"), x, floor + 14);
   }
   context.textAlign = "left";
-  context.fillText("far", axis.left, floor + 14);
+  context.fillText("far", axis.left + 6, floor + 14);
   context.textAlign = "right";
-  context.fillText("near", axis.right, floor + 14);
+  context.fillText("near", axis.right - 6, floor + 14);
 
   if (push) drawPush(context, judged, axis, palette, floor + parts.axis, fills, stretches);
 

@@ -227,3 +227,21 @@ def test_snapshots_at_the_edge_open(browser: Browser, tmp_path: Path) -> None:
                     page.agrees()
             switch = page.page.get_by_role("switch", name="show true classes")
             assert switch.is_enabled() == snapshot.labelled
+
+
+def test_two_fingers_zoom_the_map(browser: Browser, digits: Snapshot, file: Path) -> None:
+    with opened(browser, digits, file, viewport={"width": 360, "height": 640}, has_touch=True) as page:
+        canvas = page.page.locator(".map canvas")
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        assert box is not None
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        places = "(() => { const [a, b] = [0, 700].map(cltools.page.map.pixelOf);"
+        apart = f"{places} return Math.hypot(a[0] - b[0], a[1] - b[1]); }})()"
+        before, anchor = page.page.evaluate(apart), page.state.anchor
+        session = page.page.context.new_cdp_session(page.page)
+        for kind, spread in (("touchStart", 20), ("touchMove", 30), ("touchMove", 40), ("touchEnd", 0)):
+            points = [{"x": x - spread, "y": y, "id": 0}, {"x": x + spread, "y": y, "id": 1}] if spread else []
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        page.drawn()
+        assert 1.7 < page.page.evaluate(apart) / before < 2.3 and page.state.anchor == anchor

@@ -113,3 +113,37 @@ export function surface(canvas, settings) {
   context.clearRect(0, 0, width, height);
   return { context, width, height, scale };
 }
+
+/**
+ * Buttons of which one is chosen; arrow keys choose the next.
+ * @template {string} T
+ * @param {string} label
+ * @param {[T, string, string][]} options value, text and explanation of each
+ * @param {(value: T) => void} act
+ */
+export function radios(label, options, act) {
+  const buttons = options.map(([value, text, title]) =>
+    el("button", { type: "button", role: "radio", title, "data-preset": value, click: () => act(value) }, text),
+  );
+  const root = el("div", { class: "presets", role: "radiogroup", "aria-label": label }, ...buttons);
+  root.addEventListener("keydown", (event) => {
+    const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (by === undefined) return;
+    event.preventDefault();
+    const at = buttons.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
+    const next = buttons[(at + by + buttons.length) % buttons.length];
+    next.focus();
+    next.click();
+  });
+  return {
+    root,
+    /** @param {T | null} value that is chosen */
+    show(value) {
+      const chosen = options.findIndex(([each]) => each === value);
+      buttons.forEach((button, i) => {
+        setAttribute(button, "aria-checked", String(i === chosen));
+        button.tabIndex = i === Math.max(0, chosen) ? 0 : -1;
+      });
+    },
+  };
+}

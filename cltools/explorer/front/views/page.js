@@ -6,7 +6,7 @@ import { checkState } from "../engine/state.js";
 import { PRESETS, presetOf, presetRule, withComparison, withSide, withTruth } from "./actions.js";
 import { costView } from "./cost.js";
 import { censusFor } from "./counting.js";
-import { el, iconButton, setAttribute, setText } from "./dom.js";
+import { el, iconButton, radios, setAttribute, setText } from "./dom.js";
 import { histogramView } from "./histogram.js";
 import { mapView } from "./map.js";
 import { paletteOf } from "./palette.js";
@@ -29,6 +29,10 @@ import { agreement, answer, count, FROZEN, NAMES, percent, SYMBOLS, score, truth
  * @property {(state: State) => void} [settled] told after every change that can be undone
  */
 
+const SIDES = /** @type {["A" | "B", string, string][]} */ ([
+  ["A", "A", "Move the controls of side A"],
+  ["B", "B", "Move the controls of side B"],
+]);
 const LARGE = 1250;
 const WIDE = 900;
 const PHONE = 600;
@@ -108,36 +112,10 @@ export function mount(
   const more = iconButton("more", "More controls", () => toggleMore(), { "aria-expanded": "false" });
   const explain = iconButton("help", "What is shown here?", () => showHelp());
   const icons = el("div", { class: "icons" }, undo, redo, snapshots.length === 1 ? compare : null, explain, more);
-  const presets = PRESETS.map(([name, text, title]) =>
-    el(
-      "button",
-      {
-        type: "button",
-        role: "radio",
-        title,
-        "data-preset": name,
-        click: () => change((now) => withSide(now.state, { negatives: presetRule(name, now) }), true),
-      },
-      text,
-    ),
+  const rules = radios("Rule", PRESETS, (name) =>
+    change((now) => withSide(now.state, { negatives: presetRule(name, now) }), true),
   );
-  const rules = el("div", { class: "presets", role: "radiogroup", "aria-label": "Rule" }, ...presets);
-  const sides = el("div", { class: "presets sides", role: "radiogroup", "aria-label": "Side", hidden: true });
-  for (const name of /** @type {("A" | "B")[]} */ (["A", "B"])) {
-    sides.append(
-      el(
-        "button",
-        {
-          type: "button",
-          role: "radio",
-          title: `Move the controls of side ${name}`,
-          "data-side": name,
-          click: () => change(() => ({ ...store.state(), active: name }), true),
-        },
-        name,
-      ),
-    );
-  }
+  const sides = radios("Side", SIDES, (active) => change(() => ({ ...store.state(), active }), true));
   const truthBox = el("input", {
     type: "checkbox",
     role: "switch",
@@ -153,7 +131,7 @@ export function mount(
     truthBox,
     "show true classes",
   );
-  const bar = el("div", { class: "bar" }, sides, rules, truthSwitch);
+  const bar = el("div", { class: "bar" }, sides.root, rules.root, truthSwitch);
 
   const bars = { ...shared, push: show.includes("push") };
   const histograms = [histogramView(bars, "A"), histogramView(bars, "B")];
@@ -233,16 +211,9 @@ export function mount(
     setText(anchorName, `${snapshot.noun} ${state.anchor}${label}`);
     setAttribute(anchorName, "title", anchorName.textContent);
     truthBox.checked = state.truth;
-    const preset = presetOf(shown.side.negatives, scene);
-    for (const button of presets) {
-      const on = button.dataset.preset === preset;
-      setAttribute(button, "aria-checked", String(on));
-      button.tabIndex = on || (preset === null && button === presets[0]) ? 0 : -1;
-    }
-    sides.hidden = state.b === null;
-    for (const button of sides.querySelectorAll("button")) {
-      setAttribute(button, "aria-checked", String(button.dataset.side === state.active));
-    }
+    rules.show(presetOf(shown.side.negatives, scene));
+    sides.root.hidden = state.b === null;
+    sides.show(state.active);
     setAttribute(compare, "aria-pressed", String(state.b !== null));
     undo.disabled = !store.canUndo();
     redo.disabled = !store.canRedo();
@@ -366,11 +337,11 @@ export function mount(
         ),
         ...entry(
           "The bars",
-          "How many images have which closeness to the anchor. The two edges cut the axis: what is closer than the right one is suspected to show the same thing, what is farther than the left one is too easy. Drag them, or focus one and use the arrow keys.",
+          "How many images have which closeness to the anchor. What is closer than the right edge is suspected to show the same thing, what is farther than the left one is too easy. Drag them, or use the arrow keys.",
         ),
         ...entry(
           "Push",
-          "The share of the whole push on the anchor that each image would exert if every one were kept. The shares sum to 100 percent.",
+          "The share of the whole push on the anchor that each image would exert if every one were kept; they sum to 100 percent.",
         ),
         ...entry(
           "True classes",
@@ -420,16 +391,6 @@ export function mount(
       else store.undo();
     }
   });
-  rules.addEventListener("keydown", (event) => {
-    const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-    if (by === undefined) return;
-    event.preventDefault();
-    const at = presets.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
-    const next = presets[(at + by + presets.length) % presets.length];
-    next.focus();
-    next.click();
-  });
-
   function layout() {
     const { width } = root.getBoundingClientRect();
     root.dataset.size = width < PHONE ? "phone" : width < WIDE ? "medium" : width < LARGE ? "wide" : "large";

@@ -71,11 +71,7 @@ export function settingsView(page) {
         value,
         set,
       );
-    if (typeof value === "boolean") {
-      const box = el("input", { type: "checkbox", change: () => set(box.checked) });
-      box.checked = value;
-      return box;
-    }
+    if (typeof value === "boolean") return checkbox(value, set);
     const input = el("input", { type: "text", inputmode: "decimal" });
     input.value = value === null ? "" : String(value);
     input.placeholder = field.fault(null) === "" ? "none" : "";

@@ -234,16 +234,24 @@ def test_names_are_shown_as_text(browser: Browser, digits: Snapshot, tmp_path: P
         experiment=replace(digits.experiment, data=replace(digits.experiment.data, name="digits <i>")),
     )
     state = replace(first_state(named), truth=True)
-    with opened(browser, named, save_page(tmp_path / 'a "b" <c> $d_e$.html', page_of([named], state))) as page:
-        for place in range(12):
-            page.set(replace(state, anchor=int(named.ids[place])))
-            page.drawn()
-            want = f"image {named.ids[place]}, {named.classes[named.labels[place]]}"
-            assert page.page.locator(".anchor-name").text_content() == want
-            assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        assert page.page.title().startswith("digits <i>: ") and page.page.locator("main b b, main script").count() == 0
-        assert NAMES[0] in (page.page.locator(".map-note").text_content() or "")
-        assert page.page.locator(".foot").inner_text().startswith("digits <i>: ")
+    file = save_page(tmp_path / 'a "b" <c> $d_e$.html', page_of([named], state))
+    for width in (1000, 360):
+        with opened(browser, named, file, viewport={"width": width, "height": 640}) as page:
+            for place in range(5):
+                page.set(replace(state, anchor=int(named.ids[place])))
+                page.drawn()
+                want = f"image {named.ids[place]}, {named.classes[named.labels[place]]}"
+                assert page.page.locator(".anchor-name").text_content() == want
+                tile = page.page.locator(".band .tile").nth(place % 3)
+                tile.focus()
+                at = int(tile.get_attribute("data-place") or -1)
+                card = page.page.locator(".card").text_content() or ""
+                assert f"image {named.ids[at]}, {named.classes[named.labels[at]]}cosine" in card
+                assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            assert page.page.title().startswith("digits <i>: ")
+            assert page.page.locator("main :is(b b, script, i i, strong b)").count() == 0
+            assert NAMES[0] in (page.page.locator(".map-note").text_content() or "")
+            assert page.page.locator(".foot").inner_text().startswith("digits <i>: ")
 
 
 def test_two_snapshots_side_by_side(browser: Browser, digits: Snapshot, tmp_path: Path) -> None:

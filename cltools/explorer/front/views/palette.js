@@ -30,7 +30,7 @@ export function paletteOf(root) {
     band: BAND_VARIABLES.map(colour),
     text: BAND_VARIABLES.map((name) => colour(`${name}-text`)),
     wash: BAND_VARIABLES.map((name) => colour(`${name}-wash`)),
-    difference: ["soft", "strong", "side-a", "side-b"].map(colour),
+    difference: ["strong", "ink", "side-a", "side-b"].map(colour),
     classes: Array.from({ length: 10 }, (_, i) => colour(`class-${i}`)),
     levels: Array.from({ length: 8 }, (_, i) => colour(`level-${i}`)),
     ink: colour("ink"),

@@ -108,7 +108,8 @@ export function settingsView(page) {
         .map(([name, field]) => {
           const control = settingControl(kind, name, field, side[kind][name]);
           const help = page.help[side[kind].rule]?.[name] ?? "";
-          return row(name.replaceAll("_", " "), control, `${help} In code: ${name}`.trim(), `${kind}.${name}`);
+          const label = `${kind === "positives" ? "mined " : ""}${name.replaceAll("_", " ")}`;
+          return row(label, control, `${help} In code: ${name}`.trim(), `${kind}.${name}`);
         });
     };
     const colours = Object.entries(COLOURS).filter(

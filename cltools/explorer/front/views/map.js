@@ -236,7 +236,7 @@ export function mapView(page) {
     const { codes, shapes, colours } = painting(scene, palette);
     const size = Math.max(1.6, Math.min(4.2, 130 / Math.sqrt(pixels.length / 2))) * Math.sqrt(frame.zoom) ** 0.7;
     stamp(room, pixels, codes, shapes, colours, palette.sunk, size);
-    if (on.pictures) drawPictures(context, scene, width, height);
+    if (on.pictures) drawPictures(context, scene, codes, colours);
     if (scene.misplaced.length) {
       context.strokeStyle = palette.soft;
       context.lineWidth = 1;
@@ -260,9 +260,10 @@ export function mapView(page) {
     setText(note, `${scene.state.map}: half of the points keep ${percent(middle)} of their 15 neighbours or fewer.`);
   }
 
-  /** @type {(context: CanvasRenderingContext2D, scene: Scene, width: number, height: number) => void} */
-  function drawPictures(context, scene, width, height) {
+  /** @type {(context: CanvasRenderingContext2D, scene: Scene, codes: ArrayLike<number>, colours: string[]) => void} */
+  function drawPictures(context, scene, codes, colours) {
     const size = 22;
+    const { clientWidth: width, clientHeight: height } = canvas;
     const taken = new Set();
     const order = [scene.place, ...scene.shown.judgement.ranking.order];
     let drawn = 0;
@@ -271,6 +272,7 @@ export function mapView(page) {
       const cell = `${Math.floor(x / size)} ${Math.floor(y / size)}`;
       if (x < 0 || y < 0 || x > width || y > height || taken.has(cell)) continue;
       taken.add(cell);
+      context.strokeStyle = colours[codes[place]];
       page.paint(place, x - size / 2, y - size / 2, size, context);
       if (++drawn === PICTURES) break;
     }

@@ -294,7 +294,6 @@ export function mount(
     const high = (tile * height) / snapshot.tile[1];
     context.drawImage(sheet, column * tile, row * high, tile, high, x, y, size, size);
     context.lineWidth = 2;
-    context.strokeStyle = palette.band[scene.shown.judgement.band[place]];
     context.strokeRect(x, y, size, size);
   }
 

@@ -160,7 +160,6 @@ const jobs = {
 
   difference: (engine, _, { a, b }) => [...engine.differenceOf(Int8Array.from(a), Int8Array.from(b))],
   misplaced: (engine, _, { kept }) => engine.misplacedPoints(kept),
-  stops: (engine, _, { keys }) => engine.edgeStops(keys),
   spaced: (engine, _, { places, count }) => engine.evenlySpaced(places, count),
   borders: (engine, _, { order, band, count }) => engine.borderKeys(Int32Array.from(order), Int8Array.from(band), count),
 };

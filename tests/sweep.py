@@ -1,49 +1,130 @@
-"""Every control of an explorer through its range, as the page would ask; for tests and for kernels of notebooks."""
+"""Every control of an explorer through its range, as `set` moves it; for tests and for kernels of notebooks."""
 
-from typing import Any
+from contextlib import suppress
+from dataclasses import fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from cltools.errors import CltoolsError
+from cltools.explorer.controls import HIDDEN, rule_names
+from cltools.explorer.edges import BANDS
+from cltools.explorer.state import Colour, Scope
 from cltools.mining import NegativeRule, PositiveRule
-from cltools.mining.rules import rule_classes
+from cltools.mining.rules import rule_class
 
-CHOOSING = ("rule", "positive_rule")
+KINDS: dict[str, Any] = {"rule": NegativeRule, "positive_rule": PositiveRule}
+PARTS = {"rule": "negatives", "positive_rule": "positives"}
 
 
 def sweep(explorer: Any) -> set[str]:
-    """Ask for both ends and the middle of every control, with every rule; returns the names of those that moved.
+    """Set every control to values of its range, with every rule; returns the names of those that moved.
 
-    Numbers have no range: they are asked for at the value they have and at half of it or one more; those that are None
-    stay so. The explorer is left as it was found.
+    A setting takes every word, or a few numbers around the one it has; what a rule refuses in words is passed over. The
+    explorer is left as it was found.
     """
-    line, swept = explorer.state.to_json(), set()
-    asked = explorer._front.view["answered"]
+    found, swept = explorer.state, set[str]()
+    past = len(explorer._past)
 
-    def ask(name: str, value: Any) -> None:
-        nonlocal asked
-        asked += 1
-        explorer._front.request = {"n": asked, "changes": [[asked, name, value]]}
+    def move(name: str, value: Any) -> None:
+        before = explorer.state
+        explorer.set({name: value})
+        if explorer.state != before:
+            swept.add(name)
+        assert explorer.sentence and len(explorer.selection.band[0]) == len(explorer.snapshot("A"))
 
-    known = rule_classes(NegativeRule) | rule_classes(PositiveRule)
-    offered = {control.name: control.options for control in explorer.controls if control.name in CHOOSING}
-    rules = {
-        choosing: [name for name in names if known[name].__module__.startswith("cltools.")]  # not those of tests
-        for choosing, names in offered.items()
-    }
-    for choosing, rule in [(choosing, rule) for choosing, names in rules.items() for rule in names]:
-        ask(choosing, rule)
-        here = explorer.state.to_json()
-        for control in explorer.controls:
-            options = rules.get(control.name, list(control.options))
-            if control.kind == "check":
-                options = [] if control.disabled else [True, False]
-            elif control.kind == "number":
-                value = control.value
-                if isinstance(value, str):  # a word in place of a number, as "mean"
-                    options = [value, 0.1]
-                else:
-                    options = [] if value is None else [value, value + 1 if isinstance(value, int) else value / 2]
-            for value in [*options[:1], *options[len(options) // 2 :][:1], *options[-1:]]:
-                swept.add(control.name)
-                ask(control.name, value)
-            ask("state", here)  # not its value alone: "compare" off and on again has lost the other side
-    explorer.restore(line)
+    def back(state: Any) -> None:
+        explorer.restore(state.to_json())
+
+    _move_view(explorer, move)
+    back(found)
+    for choosing, base in KINDS.items():
+        for name in rule_names(base, labelled=explorer.snapshots[0].labelled):
+            if not rule_class(name, base).__module__.startswith("cltools."):
+                continue  # those of tests
+            try:
+                move(choosing, name)
+            except ValueError as error:
+                assert "learns while training" in str(error)
+                continue
+            here = explorer.state
+            for setting, value in _settings(explorer, PARTS[choosing]):
+                with suppress(CltoolsError):
+                    move(setting, value)
+                back(here)
+            if isinstance(explorer.rules[1], BANDS):
+                _move_edges(explorer, move)
+            back(found)
+    back(found)
+    del explorer._past[past:]
     return swept
+
+
+def _move_view(explorer: Any, move: Any) -> None:
+    """What is no rule's: anchors, truth, colours, maps, epochs, temperature, sides."""
+    ids, first = explorer.snapshots[0].ids, explorer.snapshots[0]
+    state = explorer.state
+    for place in (0, len(ids) // 2, -1):
+        move("anchor", int(ids[place]))
+    if first.labelled:
+        for value in (True, False, True):
+            move("truth", value)
+    for value in (True, False):
+        move("doubtful", value)
+    for name in first.map_names:
+        move("map", name)
+    for epoch in explorer.snapshot(explorer.state.active).epochs:
+        move("epoch", epoch)
+    for temperature in (0.01, 0.2, 5.0):
+        move("temperature", temperature)
+    if len(explorer.snapshots) == 1:
+        move("compare", state.b is None)
+        move("compare", state.b is not None)
+        move("compare", True)
+    for side in ("A", "B", "A"):
+        move("active", side)
+    for colour in get_args(Colour):
+        if colour != "class" or first.labelled:
+            move("colour", colour)
+    if len(first) <= 1500:
+        for scope in reversed(get_args(Scope)):
+            move("scope", scope)
+
+
+def _move_edges(explorer: Any, move: Any) -> None:
+    """Both edges, to either end and past each other."""
+    scores = sorted(explorer.judgement.score.tolist())
+    ranks = explorer.judgement.edges.unit == "rank"
+    for share in (0.1, 0.0, 0.9, 1.0, 0.4):
+        at = round(share * len(scores)) if ranks else scores[round(share * (len(scores) - 1))]
+        for edge in ("closest", "beyond"):
+            move(edge, at)
+
+
+def _settings(explorer: Any, part: str) -> list[tuple[str, Any]]:
+    """Every setting of a rule with values to try."""
+    rule = explorer.rules[part == "negatives"]
+    hints = get_type_hints(type(rule))
+    return [
+        (f"{part}.{field.name}", value)
+        for field in fields(rule)
+        if field.name not in HIDDEN
+        for value in _values(hints[field.name], getattr(rule, field.name))
+    ]
+
+
+def _values(hint: Any, now: Any) -> list[Any]:
+    """Values of a type around one."""
+    if hint is bool:
+        return [not now]
+    if get_origin(hint) is Literal:
+        return [*get_args(hint)]
+    found: list[Any] = []
+    for each in get_args(hint) or (hint,):
+        if each is type(None):
+            found.append(None)
+        elif get_origin(each) is Literal:
+            found += get_args(each)
+        elif each is int:
+            found += [1, 2, 7] if not isinstance(now, int) else [max(now // 2, 1), now, now + 1]
+        elif each is float:
+            found += [0.0, 0.05, 0.5, 1.0]
+    return found

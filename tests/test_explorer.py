@@ -1,377 +1,393 @@
-"""The explorer's widgets without a browser: requests of the page, what goes back, figures, errors, cells run again."""
+"""The explorer in a notebook without a browser: states both ways, arrays and answers that a page asks for, cells."""
 
-import asyncio
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 import pytest
-from snapshots import made
+import torch
+from snapshots import made, unit
 from sweep import sweep
 
+from cltools.config import to_plain
 from cltools.explorer import explore, explorer as shown, static
-from cltools.explorer.explorer import Explorer
-from cltools.explorer.figure import ANCHOR, DOUBTFUL, FIRST_LINE, SLOTS
-from cltools.explorer.view import painting, pictures
-from cltools.mining import AllNegatives, Band, RankBand
+from cltools.explorer.explorer import Explorer, module_script
+from cltools.explorer.state import State
+from cltools.mining import AllNegatives, Band, Context, RankBand, Similarities, select
 
 SNAPSHOT = made()
 
 
+@dataclass(frozen=True)
+class FarOnly(AllNegatives):
+    """A rule that only Python knows."""
+
+    least: float = 0.3
+
+    def judge(self, s: Similarities, context: Context) -> torch.Tensor:
+        return torch.where(s.anchor_keys < self.least, Band.POTENTIAL, Band.HARD).to(torch.int8)
+
+    def weigh(self, s: Similarities, kept: torch.Tensor, context: Context) -> torch.Tensor:
+        return torch.where(kept, 1 - s.anchor_keys, 0)
+
+
 class Page:
-    """Asks as the page does."""
+    """Talks to an explorer as a page does, and notes what it is told."""
 
-    def __init__(self, explorer: Explorer) -> None:
-        self.explorer, self.n = explorer, 0
-
-    def ask(self, *changes: tuple[str, Any]) -> None:
-        asked = []
-        for name, value in changes:
-            self.n += 1
-            asked.append([self.n, name, value])
-        self.explorer._front.request = {"n": self.n, "changes": asked}
+    def __init__(self, explorer: Explorer, name: str = "page 1") -> None:
+        self.explorer, self.name = explorer, name
+        self.answers: list[tuple[dict[str, Any], list[bytes]]] = []
+        self.states: list[dict[str, Any]] = []
+        front: Any = explorer.widget
+        front.send = lambda content, buffers=None: self.answers.append((content, buffers or []))
+        front.observe(lambda change: self.states.append(json.loads(change["new"])), "state")
 
     @property
-    def view(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.explorer._front.view
+    def told(self) -> dict[str, Any]:
+        """The state as the page has it, with its revision and author."""
+        found: dict[str, Any] = json.loads(self.explorer.widget.state)
         return found
+
+    def says(self, state: State | dict[str, Any], *, ahead: int = 1, author: str = "") -> None:
+        plain = to_plain(state) if isinstance(state, State) else state
+        revision = self.told["revision"] + ahead
+        told = {"revision": revision, "author": author or self.name, "state": plain}
+        self.explorer.widget.state = json.dumps(told)
+
+    def asks(self, **question: Any) -> tuple[dict[str, Any], list[bytes]]:
+        self.explorer.widget._handle_custom_msg(question, [])
+        return self.answers[-1]
 
 
 @pytest.fixture
-def page() -> Page:
-    return Page(explore(SNAPSHOT))
+def page() -> Iterator[Page]:
+    explorer = explore(SNAPSHOT)
+    yield Page(explorer)
+    explorer.close()
 
 
-def drawn(explorer: Explorer, figure: int = 0) -> dict[int, int]:
-    """Slot of each point as the figure has it."""
-    found = {}
-    for slot in range(SLOTS):
-        trace = explorer._figures[figure].widget.data[slot]
-        places = [] if trace.customdata is None else trace.customdata
-        for place, x, y in zip(places, trace.x, trace.y, strict=True):
-            assert [x, y] == pytest.approx(pictures(explorer)[figure].place[place].tolist())
-            found[int(place)] = slot
-    return found
+# --- states
 
 
-def test_a_request_does_what_set_does(page: Page) -> None:
-    page.ask(("closest", 3), ("beyond", 20), ("positives.k", 2))
-    assert page.explorer.state == explore(SNAPSHOT).set(closest=3, beyond=20).set({"positives.k": 2}).state
-    assert page.view["answered"] == 3 and page.explorer.errors == []
+def test_a_state_that_python_sets_goes_to_the_page_as_a_new_revision(page: Page) -> None:
+    assert page.told == {"revision": 0, "author": "python", "state": to_plain(page.explorer.state)}
+    for revision, change in enumerate(({"closest": 4}, {"truth": True}, {"compare": True, "k": 3}), 1):
+        page.explorer.set(change)
+        assert page.told == {"revision": revision, "author": "python", "state": to_plain(page.explorer.state)}
+    page.explorer.back()
+    assert page.told["revision"] == 4 and page.told["state"] == to_plain(page.explorer.state)
+    assert [told["revision"] for told in page.states] == [1, 2, 3, 4], "told once each"
 
 
-def test_the_view_is_what_select_says(page: Page) -> None:
-    page.ask(("closest", 4), ("anchor", 13))
-    j = page.explorer.judgement
-    view = page.view
-    (side,) = view["sides"].values()
-    assert np.frombuffer(side["band"], np.int8).tolist() == j.selection.band[0].tolist()
-    for name, values in (("score", j.score), ("cosine", j.cosine), ("force", j.force)):
-        assert np.array_equal(np.frombuffer(side[name], np.float32), values)
-    counts = np.frombuffer(view["bins"]["counts"], np.int32).reshape(-1, len(Band)).sum(0)
-    assert counts[1:].tolist() == np.bincount(j.band, minlength=len(Band))[1:].tolist()
-    assert view["edges"]["scores"]["closest"] == pytest.approx(sorted(np.delete(j.score, 2))[-4])
-    assert view["sentence"] == page.explorer.sentence and view["anchor"] == 2
-    assert json.loads(view["state"]) == json.loads(page.explorer.state.to_json())
+def test_a_state_that_is_set_again_is_not_told(page: Page) -> None:
+    page.explorer.set(closest=4).set(closest=4)
+    assert page.told["revision"] == 1
 
 
-def test_the_figure_is_what_select_says(page: Page) -> None:
-    slots = {Band.OWN: 0, Band.EASY: 0, Band.POTENTIAL: 1, Band.HARD: 2, Band.MINED: 3, Band.OTHER: 4, Band.SOFTENED: 5}
-    rules = (("rule", "RandomNegatives"), ("rule", "SoftenedBand"))
-    for change in (("closest", 4), ("beyond", 50), ("anchor", 31), *rules, ("epoch", 1)):
-        page.ask(change)
-        band = page.explorer.judgement.band
-        assert drawn(page.explorer) == {i: slots[Band(int(code))] for i, code in enumerate(band)}
-        data = page.explorer._figures[0].widget.data
-        for slot in range(SLOTS):
-            places = np.array(data[slot].customdata, dtype=int)
-            assert np.array_equal(data[slot].marker.color, band[places])
-        at = pictures(page.explorer)[0].place[page.explorer.place]
-        assert [data[ANCHOR].x[0], data[ANCHOR].y[0]] == pytest.approx(at.tolist())
-        assert data[FIRST_LINE + 1].y[-1] == pytest.approx(100, abs=1e-3)
+def test_a_state_of_the_page_is_followed_and_not_echoed(page: Page) -> None:
+    wanted = explore(SNAPSHOT).set(drop_closest=0.2, anchor=13, truth=True).state
+    page.says(wanted)
+    assert page.explorer.state == wanted and page.explorer.rules[1] == RankBand(0.2, 0.5)
+    assert [told["author"] for told in page.states] == ["page 1"], "nothing was sent back"
+    page.explorer.set(anchor=16)
+    assert page.told["revision"] == 2 and page.told["author"] == "python", "Python goes on counting from there"
+    page.explorer.back()
+    assert page.explorer.state == wanted, "a page's state is a step that Python can undo"
 
 
-def test_colours_go_as_numbers_never_as_strings(page: Page) -> None:
-    for colour in ("band", "similarity", "gradient"):
-        page.ask(("colour", colour))
-        for trace in page.explorer._figures[0].widget.data[:SLOTS]:
-            assert trace.marker.color is None or np.asarray(trace.marker.color).dtype == np.int8
-    page.ask(("truth", True), ("colour", "class"))
-    assert page.view["legend"][1]["name"] == "class 0" and page.explorer.errors == []
+def test_pages_count_on_from_each_other(page: Page) -> None:
+    for n, anchor in enumerate((13, 16, 19, 22), 1):
+        page.says(replace(page.explorer.state, anchor=anchor), ahead=3, author=f"page {n % 2}")
+        assert page.explorer.state.anchor == anchor and page.told["revision"] == 3 * n
 
 
-def test_at_most_two_messages_a_figure_and_one_to_the_page_a_change(
-    page: Page, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent: list[object] = []
-    figure, front = page.explorer._figures[0].widget, page.explorer._front
-    monkeypatch.setattr(figure, "_send", lambda *_, **__: sent.append(figure))
-    monkeypatch.setattr(front, "_send", lambda message, **_: sent.append(front) if "view" in message["state"] else None)
-    for change in (("closest", 9), ("anchor", 40), ("temperature", 0.5), ("colour", "gradient"), ("scope", "anchor")):
-        sent.clear()
-        page.ask(change)
-        counts = [sum(widget is each for widget in sent) for each in (figure, front)]
-        assert counts[0] <= 2 and counts[1] == 1, change
-    assert counts[0] == 0, "what a figure shows already is not sent again"
+@pytest.mark.parametrize("ahead", [0, -1])
+def test_a_state_from_before_what_python_has_set_is_not_followed(page: Page, ahead: int) -> None:
+    page.explorer.set(anchor=13)
+    page.says(replace(page.explorer.state, anchor=16), ahead=ahead)
+    assert page.explorer.state.anchor == 13 and page.explorer.errors == []
+    assert page.told == {"revision": 2, "author": "python", "state": to_plain(page.explorer.state)}, "it is set back"
 
 
-def test_a_page_that_asks_late_gets_the_figure_as_it_is(page: Page) -> None:
-    page.ask(("closest", 3), ("beyond", 20), ("colour", "similarity"))
-    (plot,) = page.explorer._plots
-    state = plot.get_state()
-    for told, trace in zip(state["_widget_data"], plot.data, strict=True):
-        sent = told["x"]["buffer"] if isinstance(told["x"], dict) else told["x"]  # few numbers go as a list
-        assert np.array_equal(np.asarray(sent), np.asarray(trace.x))
-    shown = [told["marker"] for told in state["_widget_data"][:SLOTS]]
-    assert all(len(marker["colorscale"]) == len(plot.data[0].marker.colorscale) for marker in shown)
-    assert state["_widget_layout"] == plot.layout.to_plotly_json()
-    assert [*plot.get_state("_view_count")] == ["_view_count"]
+def test_python_may_set_while_a_page_is_followed(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels hand on what a page says in a thread of its own."""
+    cell = Thread(target=lambda: page.explorer.set(closest=9))
+    restore = page.explorer.restore
+
+    def slowly(line: str) -> None:
+        restore(line)
+        cell.start()
+        cell.join(0.3)  # until it waits for its turn
+
+    monkeypatch.setattr(page.explorer, "restore", slowly)
+    page.says(replace(page.explorer.state, anchor=13))
+    cell.join()
+    assert page.explorer.state.anchor == 13 and page.explorer.rules[1] == RankBand(9 / 60, 0.5)
+    assert page.told == {"revision": 2, "author": "python", "state": to_plain(page.explorer.state)}
 
 
-def test_a_change_asked_twice_is_done_once(page: Page) -> None:
-    page.ask(("closest", 3))
-    page.ask(("truth", True))
-    page.explorer._front.request = {"n": 3, "changes": [[2, "truth", True], [3, "back", None]]}
-    assert page.explorer.state.truth is False and page.explorer.state.side.negatives == RankBand(3 / 60, 0.5)
-
-
-def test_one_wrong_change_spoils_no_other_and_is_told(page: Page) -> None:
-    page.ask(("closest", 3), ("epoch", 99), ("truth", True))
-    assert page.explorer.state.truth and page.explorer.state.side.negatives == RankBand(3 / 60, 0.5)
-    assert "no epoch 99" in page.view["error"] and len(page.explorer.errors) == 1
-    page.ask(("truth", False))
-    assert page.view["error"] == "", "it goes with the next change"
-
-
-def test_an_error_of_ours_is_told_and_kept_whole(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object, **__: object) -> None:
-        raise KeyError("lost")
-
-    monkeypatch.setattr(Explorer, "set", broken)
-    page.ask(("truth", True))
-    assert "KeyError" in page.view["error"] and "Traceback" in page.explorer.errors[0]
-    assert page.view["answered"] == 1
-
-
-def test_a_rule_that_breaks_leaves_the_page_answered(page: Page) -> None:
-    @dataclass(frozen=True)
-    class Broken(AllNegatives):
-        broken: bool = True
-
-        def judge(self, s: Any, context: Any) -> Any:
-            raise KeyError("lost")
-
+def test_python_does_not_hear_itself(page: Page) -> None:
     before = page.explorer.state
-    page.ask(("rule", "Broken"))
-    assert page.explorer.state == before and page.view["answered"] == 1 and "KeyError" in page.view["error"]
-    page.ask(("temperature", 0.5))
-    assert page.explorer.state.side.temperature == 0.5 and page.view["error"] == ""
+    page.says(replace(before, anchor=16), author="python")
+    assert page.explorer.state == before and page.told["revision"] == 1
 
 
-def test_a_count_that_breaks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    @dataclass(frozen=True)
-    class OneOnly(AllNegatives):
-        def judge(self, s: Any, context: Any) -> Any:
-            assert len(s.anchor_keys) == 1, "only one anchor"
-            return super().judge(s, context)
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ({"anchor": 8}, "No image has the id 8"),
+        ({"colour": "red"}, "Unknown value of state.colour 'red'"),
+        ({"active": "B"}, "There is no side B"),
+        ({"a": 3}, "state.a must be an object"),
+    ],
+)
+def test_a_state_that_cannot_be_is_kept_and_the_page_is_set_back(
+    page: Page, broken: dict[str, Any], message: str
+) -> None:
+    page.explorer.set(anchor=13)
+    before = page.explorer.state
+    page.says(to_plain(before) | broken)
+    assert page.explorer.state == before
+    assert len(page.explorer.errors) == 1 and message in page.explorer.errors[0]
+    assert "Traceback" not in page.explorer.errors[0], "a person's mistake is told in words"
+    assert page.told == {"revision": 3, "author": "python", "state": to_plain(before)}
+    page.says(replace(before, anchor=16))
+    assert page.explorer.state.anchor == 16 and len(page.explorer.errors) == 1, "the next one is followed"
 
-    async def explored() -> Page:
-        page = Page(explore(SNAPSHOT))
-        page.ask(("rule", "OneOnly"), ("scope", "all"))
-        for _ in range(5):
-            await asyncio.sleep(0)
-        return page
 
-    page = asyncio.run(explored())
-    assert "only one anchor" in page.view["error"] and len(page.explorer.errors) == 1
+def test_a_mistake_in_python_raises_and_tells_nobody(page: Page) -> None:
+    with pytest.raises(ValueError, match="No image has the id 8"):
+        page.explorer.set(anchor=8)
+    assert page.explorer.errors == [] and page.told["revision"] == 0
 
 
-def test_two_maps_share_one_scale_and_one_legend() -> None:
-    many = [replace(made(120, groups=30, seed=seed), labels=np.arange(120) % 30) for seed in (0, 1)]
-    explorer = explore(many[0], other=many[1]).set(active="A", truth=True, colour="class")
-    a, b = (painting(explorer, name) for name in ("A", "B"))
-    assert a.names == b.names and a.names[1] == many[0].classes[0], "the anchor's class first"
-    explorer.set(colour="similarity")
-    a, b = (painting(explorer, name) for name in ("A", "B"))
-    assert a.names == b.names
+def test_an_explorer_starts_where_a_line_says() -> None:
+    line = explore(SNAPSHOT).set(closest=5, compare=True).state.to_json()
+    explorer = explore(SNAPSHOT, line)
+    assert explorer.state.to_json() == line and Page(explorer).told["state"] == json.loads(line)
+    assert explore(SNAPSHOT, replace(explorer.state, anchor=13)).state.anchor == 13
+
+
+def test_the_state_is_small(page: Page) -> None:
+    sizes = []
+    for rule in ("MarginBand", "RingNegatives", "CancelFalseNegatives", "FarOnly"):
+        page.explorer.set(rule=rule, compare=True, positive_rule="NearestKeys")
+        sizes.append(len(page.explorer.widget.state))
+    assert max(sizes) <= 4000, sizes
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("labelled", [True, False])
 def test_every_control_goes_through_its_range(labelled: bool) -> None:
     explorer = explore(made(labelled=labelled))
-    if labelled:
-        explorer.set(truth=True)
-    before = explorer.state
+    before, past = explorer.state, len(explorer._past)
     swept = sweep(explorer)
-    assert explorer.errors == [] and explorer.state == before
-    assert {
-        "closest",
-        "beyond",
-        "by",
-        "positive_rule",
-        "temperature",
-        "positives.k",
-        "compare",
-        "map",
-        "scope",
-    } <= swept
+    assert explorer.errors == [] and explorer.state == before and len(explorer._past) == past
+    everywhere = {"anchor", "map", "doubtful", "compare", "active", "temperature", "epoch", "scope", "colour"}
+    assert everywhere <= swept
+    assert {"rule", "positive_rule", "closest", "beyond", "negatives.by", "negatives.inner", "positives.k"} <= swept
+    assert ("truth" in swept) == labelled
 
 
-def test_about_all_anchors_is_counted_at_once_where_no_loop_turns(page: Page) -> None:
-    page.ask(("scope", "all"))
-    assert page.view["sentence"].startswith("Over all 60 anchors")
+# --- what a page asks for
 
 
-def test_about_all_anchors_is_counted_between_messages_where_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cltools.explorer.census.PAIRS", 60 * 10)
-
-    async def explored() -> tuple[str, str, str]:
-        page = Page(explore(SNAPSHOT))
-        page.ask(("scope", "all"))
-        first = page.view["sentence"]
-        await asyncio.sleep(0)
-        page.ask(("closest", 12))  # while it counts: the count begins anew
-        assert page.explorer._task is not None
-        while page.explorer._task is not None:
-            await asyncio.sleep(0)
-        page.ask(("truth", True))
-        return first, page.view["sentence"], page.explorer.sentence
-
-    first, then, whole = asyncio.run(explored())
-    assert first.startswith("Counting over all anchors") and then == whole
-    expected = explore(SNAPSHOT).set(scope="all", closest=12, truth=True).sentence
-    assert whole == expected
+def arrays(answer: tuple[dict[str, Any], list[bytes]], name: str, kind: str, snapshot: int = 0) -> np.ndarray:
+    content, buffers = answer
+    return np.stack([np.frombuffer(buffers[i], kind) for i in content["held"][snapshot][name]])
 
 
-def test_misplaced_points_are_marked_on_demand(page: Page) -> None:
-    marked = page.explorer._figures[0].widget.data[DOUBTFUL]
-    assert len(marked.x) == 0
-    page.ask(("doubtful", True))
-    assert len(marked.x) == (SNAPSHOT.kept[0, 1] < 0.2).sum() > 0
-    page.ask(("map", "PCA"))
-    assert len(marked.x) == (SNAPSHOT.kept[1, 1] < 0.2).sum()
-    assert "PCA" in page.view["sentence"] and "trustworthiness 0.90" in page.view["sentence"]
+def test_arrays_are_sent_in_the_precision_that_python_computes_from(page: Page) -> None:
+    digest = page.explorer.widget.digest
+    answer = page.asks(want=digest)
+    content = answer[0]
+    assert content["digest"] == digest and len(content["held"]) == 1
+    for name in ("anchors", "keys"):
+        sent = arrays(answer, name, "<f2").reshape(2, 60, 16)
+        computed = getattr(SNAPSHOT, name).astype(np.float16)
+        assert np.array_equal(sent, computed)
+    z, keys = (unit(arrays(answer, name, "<f2").reshape(2, 60, 16).astype(np.float64)) for name in ("anchors", "keys"))
+    s = SNAPSHOT.similarities(torch.tensor([5]), epoch=1)
+    for cosines, vector in ((s.anchor_keys, z[1, 5]), (s.positive_keys, keys[1, 5])):
+        expected = (keys[1].astype(np.float64) @ vector.astype(np.float64)).astype(np.float32)
+        assert np.array_equal(cosines[0].numpy(), expected), "nothing is lost on the way"
+    assert json.loads(json.dumps(content)) == content, "all else is plain"
+    held = content["held"][0]
+    assert held["ids"] == SNAPSHOT.ids.tolist() and held["classes"] == [*SNAPSHOT.classes]
+    assert len(json.dumps({name: each for name, each in held.items() if name != "sprite"})) < 4000
 
 
-def test_truth_is_hidden_until_it_is_switched_on(page: Page) -> None:
-    def words() -> str:
-        controls = [control for control in page.view["controls"] if control["name"] == "colour"]
-        return json.dumps([controls, *(page.view[name] for name in ("sentence", "legend", "lines"))])
-
-    assert "class" not in words()
-    page.ask(("scope", "all"))
-    assert "class" not in words() and "base rate" not in words()
-    page.ask(("scope", "anchor"), ("truth", True), ("colour", "class"))
-    assert "class 0" in words()
-    page.ask(("truth", False))
-    assert "class" not in words() and page.explorer.state.colour == "band"
-    page.ask(("colour", "class"))
-    assert "Classes are hidden" in page.view["error"]
-    page.ask(("scope", "all"), ("truth", True))
-    assert page.view["lines"][1]["name"] == "same class at this rank"
-    value, around = (page.explorer._figures[0].widget.data[FIRST_LINE + i] for i in (1, 2))
-    assert value.y[0] > 20
-    half = len(around.y) // 2
-    assert (around.y[:half] <= value.y).all() and (around.y[: half - 1 : -1] >= value.y).all(), "the interval around it"
-    assert page.explorer._figures[0].widget.layout.xaxis2.title.text == "rank of the key"
+def test_two_snapshots_are_sent_together() -> None:
+    other = made(seed=1)
+    explorer = explore(SNAPSHOT, other=other)
+    answer = Page(explorer).asks(want=explorer.widget.digest)
+    for i, snapshot in enumerate((SNAPSHOT, other)):
+        assert np.array_equal(arrays(answer, "keys", "<f2", i).reshape(2, 60, 16), snapshot.keys.astype(np.float16))
+    explorer.close()
 
 
-def test_two_snapshots_have_a_figure_each() -> None:
+def test_equal_snapshots_have_equal_digests_and_others_have_others() -> None:
+    moved = replace(SNAPSHOT, maps=SNAPSHOT.maps + 1e-1 * np.arange(60)[:, None].astype(np.float32))
+    different = [
+        made(seed=1), made(labelled=False), made(learned=True), made(epochs=(1, 6)), made(method="moco"), moved,
+        replace(SNAPSHOT, labels=SNAPSHOT.labels[::-1].copy()), replace(SNAPSHOT, sprite=made(seed=2).sprite),
+    ]  # fmt: skip
+    digests = [explore(each).widget.digest for each in (SNAPSHOT, *different)]
+    assert len({*digests}) == len(digests)
+    assert explore(made()).widget.digest == digests[0]
+    assert explore(SNAPSHOT, other=different[0]).widget.digest not in digests
+
+
+def test_bands_and_weights_of_an_own_rule_are_answered(page: Page) -> None:
+    state = explore(SNAPSHOT).set(rule="FarOnly", anchor=13).state
+    content, (band, weight) = page.asks(judge=0, number="page 1 7", state=to_plain(state))
+    s = SNAPSHOT.similarities(torch.tensor([2]), epoch=1)
+    chosen = select(s, state.a.positives, state.a.negatives, temperature=state.a.temperature)
+    assert content == {"number": "page 1 7"}
+    assert np.array_equal(np.frombuffer(band, np.int8), chosen.band[0].numpy())
+    assert np.array_equal(np.frombuffer(weight, np.float32), chosen.negative_weight[0].numpy())
+    assert {Band.HARD, Band.POTENTIAL} <= {*np.frombuffer(band, np.int8).tolist()}
+    assert page.explorer.state.anchor == 7, "a question moves nothing: the state may be on its way"
+
+
+def test_each_side_is_judged_by_its_own_rule(page: Page) -> None:
+    state = explore(SNAPSHOT).set(rule="FarOnly", compare=True, least=0.0).state
+    sides = [page.asks(judge=i, number=i, state=to_plain(state))[1][0] for i in (0, 1)]
+    assert [np.frombuffer(band, np.int8).tolist() for band in sides] == [
+        select(SNAPSHOT.similarities(torch.tensor([0]), epoch=1), side.positives, side.negatives).band[0].tolist()
+        for side in (state.a, state.of("B"))
+    ]
+    assert sides[0] != sides[1]
+
+
+def test_an_exception_of_an_own_rule_is_answered_and_kept_whole(page: Page) -> None:
+    @dataclass(frozen=True)
+    class Broken(AllNegatives):
+        def judge(self, s: Any, context: Any) -> Any:
+            raise KeyError("lost")
+
+    state = to_plain(page.explorer.state)
+    broken = state | {"a": state["a"] | {"negatives": {"rule": "Broken"}}}
+    content, buffers = page.asks(judge=0, number=3, state=broken)
+    assert content == {"number": 3, "error": "KeyError: 'lost'"} and buffers == []
+    (kept,) = page.explorer.errors
+    assert "Traceback" in kept and 'raise KeyError("lost")' in kept
+    content, _ = page.asks(judge=0, number=4, state=state | {"anchor": 8})
+    assert content["number"] == 4 and "No image has the id 8" in content["error"]
+    assert page.asks(judge=0, number=5, state=state)[0] == {"number": 5}, "and the next is answered"
+
+
+# --- widgets and cells
+
+
+def alive() -> set[str]:
+    from ipywidgets.widgets.widget import _instances
+
+    return {*_instances}
+
+
+def test_closing_frees_every_widget() -> None:
+    before = alive()
     explorer = explore(SNAPSHOT, other=made(seed=1))
-    assert len(explorer._figures) == 2
-    page = Page(explorer)
-    page.ask(("active", "A"), ("colour", "band"))
-    slots = {Band.OWN: 0, Band.EASY: 0, Band.POTENTIAL: 1, Band.HARD: 2, Band.MINED: 3}
-    for figure, name in enumerate(("A", "B")):
-        band = explorer.judged(name).band
-        assert drawn(explorer, figure) == {i: slots[Band(int(code))] for i, code in enumerate(band)}
+    assert len(alive() - before) >= 1
+    explorer.close()
+    assert alive() == before
 
 
-def test_keys_are_saved_as_the_session_says(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved: list[dict[str, str]] = []
-    monkeypatch.setattr(page.explorer._front, "send", saved.append)
-    page.ask(("csv", None))
-    (file,) = saved
-    assert file == {"name": "anchor-7.csv", "text": page.explorer.csv()}
+def test_a_cell_run_again_closes_what_it_had_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = "1"
+    monkeypatch.setattr(shown, "_running", lambda: ("the cell", run))
+    monkeypatch.setattr(shown, "_shown", {})
+    explore(SNAPSHOT), explore(SNAPSHOT)
+    count = len(alive())
+    for i in range(3):
+        run = f"again {i}"
+        explore(SNAPSHOT), explore(SNAPSHOT)
+        assert len(alive()) == count
+    monkeypatch.setattr(shown, "_running", lambda: ("another cell", run))
+    explore(SNAPSHOT)
+    assert len(alive()) > count, "another cell's stay"
 
 
-def test_no_python_callback_hears_the_pointer(page: Page) -> None:
-    figure = page.explorer._figures[0].widget
-    for trace in figure.data:
-        assert not trace._hover_callbacks and not trace._click_callbacks and not trace._select_callbacks
+def test_a_viewer_without_widgets_gets_the_sentence_and_no_arrays(page: Page) -> None:
+    data, metadata = page.explorer._repr_mimebundle_()
+    assert data["text/plain"] == page.explorer.sentence and metadata == {}
+    view = data["application/vnd.jupyter.widget-view+json"]
+    assert view["model_id"] == page.explorer.widget.model_id
+    assert {*data} == {"text/plain", "application/vnd.jupyter.widget-view+json"} and len(json.dumps(data)) < 2000
+
+
+def test_a_page_that_is_made_without_widgets_asks_for_a_picture(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLTOOLS_STILL", "1")
+    data, _ = page.explorer._repr_mimebundle_()
+    assert data["image/png"].startswith(b"\x89PNG") and len(data["image/png"]) < 150_000
+    assert data["text/plain"] == page.explorer.sentence
+
+
+def test_what_a_notebook_saves_of_a_widget_holds_no_arrays(page: Page) -> None:
+    page.asks(want=page.explorer.widget.digest)
+    state = page.explorer.widget.get_state()
+    assert len(json.dumps(state, default=str)) <= 200_000
+    ours = {name: each for name, each in state.items() if name in ("state", "digest", "show")}
+    assert len(json.dumps(ours)) <= 4000
+
+
+def test_the_script_asks_the_network_for_nothing() -> None:
+    script = module_script()
+    assert script.count("export default") == 1 and "import " not in script
+    assert "http" not in script.replace("http://www.w3.org/2000/svg", "") and "import(" not in script
+
+
+def test_parts_to_show_are_checked() -> None:
+    assert explore(SNAPSHOT).widget.show == ["pictures", "map", "push", "cost"]
+    assert explore(SNAPSHOT, show=(part for part in ("map",))).widget.show == ["map"]
+    assert explore(SNAPSHOT, show=()).widget.show == []
+    before = alive()
+    with pytest.raises(ValueError, match=r"Unknown part 'maps'. Did you mean map"):
+        explore(SNAPSHOT, show=["push", "maps"])
+    assert alive() == before
+
+
+@pytest.mark.parametrize("given", ["shapes-moco", None, np.zeros((3, 2))], ids=["name", "none", "array"])
+def test_what_is_no_snapshot_is_said_in_words(given: Any) -> None:
+    with pytest.raises(TypeError, match="load_snapshot"):
+        explore(given)
+
+
+# --- pictures and pages that stay
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"truth": True, "colour": "class", "scope": "all"},
+        {"truth": True, "colour": "class"},
         {"compare": True, "closest": 20, "doubtful": True},
         {"closest": 0, "beyond": 60, "positive_rule": "AugmentedView", "colour": "similarity"},
+        {"rule": "SoftenedBand", "margin": 0.3},
     ],
     ids=str,
 )
-def test_the_static_twin_shows_the_same(changes: dict[str, Any]) -> None:
+def test_the_still_picture_shows_the_same(changes: dict[str, Any]) -> None:
     explorer = explore(SNAPSHOT).set(changes)
-    figure = static.draw(explorer)
+    figure = explorer.static()
     texts = [" ".join(text.get_text().split()) for text in figure.findobj(match=lambda a: hasattr(a, "get_text"))]
     assert " ".join(explorer.sentence.split()) in texts and "the anchor" in texts
-    if changes.get("colour") == "class":
-        assert {*SNAPSHOT.classes} <= {*texts}
-    for band in (Band.MINED, Band.HARD, Band.POTENTIAL, Band.EASY):
+    for band in static.ORDER:
         count = int((explorer.judgement.band == band).sum())
-        names = {Band.MINED: "mined as positive", Band.HARD: "suspected", Band.POTENTIAL: "kept as negative"}
-        title = f"{names.get(band, 'too easy')}: {count:,}"
-        assert (title in texts) == (count > 0)
-    points = sum(len(c.get_offsets()) for c in figure.findobj(match=lambda a: hasattr(a, "get_offsets")))
-    doubtful = int((SNAPSHOT.kept[0, 1] < 0.2).sum()) if changes.get("doubtful") else 0
-    assert points == 60 + 1 + doubtful
+        assert (f"{static.NAMES[band]}: {count:,}" in texts) == (count > 0)
+    bars = [patch for patch in figure.findobj(match=lambda a: hasattr(a, "get_height")) if patch.get_height() >= 1]
+    assert sum(bar.get_height() for bar in bars if bar.get_width() < 1) == 59, "every key but the own one"
 
 
-def test_without_widgets_there_is_a_picture_and_the_sentence(page: Page) -> None:
-    bundle = page.explorer._repr_mimebundle_()
-    assert bundle["text/plain"] == page.explorer.sentence
-    assert bundle["image/png"].startswith(b"\x89PNG") and len(bundle["image/png"]) < 150_000
-    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == page.explorer.widget.model_id
-
-
-def test_closing_frees_every_widget() -> None:
-    from ipywidgets.widgets.widget import _instances
-
-    before = {*_instances}
-    explorer = explore(SNAPSHOT, other=made(seed=1))
-    assert len({*_instances} - before) > 4
-    explorer.close()
-    assert {*_instances} == before
-
-
-def test_a_cell_run_again_closes_what_it_had_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ipywidgets.widgets.widget import _instances
-
-    run = "1"
-    monkeypatch.setattr(shown, "_running", lambda: ("the cell", run))
-    monkeypatch.setattr(shown, "_shown", {})
-    explore(SNAPSHOT), explore(SNAPSHOT)
-    alive = len(_instances)
-    for i in range(3):
-        run = f"again {i}"
-        explore(SNAPSHOT), explore(SNAPSHOT)
-        assert len(_instances) == alive
-    monkeypatch.setattr(shown, "_running", lambda: ("another cell", run))
-    explore(SNAPSHOT)
-    assert len(_instances) > alive, "another cell's stay"
-
-
-def test_the_widget_is_made_of_text_and_of_one_figure(page: Page) -> None:
-    front = page.explorer._front
-    assert "export default" in front._esm and "http" not in front._esm.replace("http://www.w3.org/2000/svg", "")
-    figures = [w for w in page.explorer.widget.children if isinstance(w, go.FigureWidget)]
-    assert len(figures) == 1
-
-
-def test_an_explorer_starts_where_a_line_says() -> None:
-    line = explore(SNAPSHOT).set(closest=5, compare=True).state.to_json()
-    assert explore(SNAPSHOT, line).state.to_json() == line
-    assert explore(SNAPSHOT, replace(explore(SNAPSHOT).state, anchor=13)).state.anchor == 13
+def test_it_leaves_as_one_file(page: Page, tmp_path: Path) -> None:
+    page.explorer.set(drop_closest=0.2, truth=True)
+    path = page.explorer.save_html(tmp_path / "page.html", show=("pictures",))
+    text = path.read_text(encoding="utf-8")
+    assert '"drop_closest": 0.2' in text and '"show": ["pictures"]' in text
+    with pytest.raises(ValueError, match="Unknown part 'picture'"):
+        page.explorer.save_html(tmp_path / "no.html", show=("picture",))
+    assert not (tmp_path / "no.html").exists()

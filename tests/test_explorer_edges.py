@@ -8,7 +8,7 @@ import torch
 from hypothesis import assume, given, settings, strategies as st
 
 from cltools.explorer import edges as module
-from cltools.explorer.edges import GAP, Edges, converted, edges_of, moved, placed, stops, widened
+from cltools.explorer.edges import GAP, Edges, converted, edges_of, moved, placed, widened
 from cltools.mining import Band, Context, CosineBand, MarginBand, RankBand, Similarities
 
 quick = settings(deadline=None, derandomize=True, max_examples=60)
@@ -130,10 +130,3 @@ def test_without_edges_nothing_is_cut(rule: module.Band) -> None:
     assert set(judged(free, s)[1:]) == {Band.POTENTIAL}
     edges = edges_for(free, s)
     assert (edges.closest, edges.beyond, edges.closest_score, edges.beyond_score) == (0, 20, np.inf, -np.inf)
-
-
-@pytest.mark.parametrize("keys", [1, 2, 10, 5000])
-def test_stops_ascend_from_none_to_all(keys: int) -> None:
-    found = stops(keys)
-    assert found[0] == 0 and found[-1] == keys and found == sorted({*found})
-    assert len(found) <= 61

@@ -12,13 +12,12 @@ import pytest
 import torch
 from snapshots import made
 
-from cltools import mining
 from cltools.config import TrainingSettings
 from cltools.contrast import contrastive_loss
 from cltools.datasets import load_images
 from cltools.encoders import EncoderSettings
 from cltools.errors import CltoolsError
-from cltools.explorer.controls import HELP, rule_names
+from cltools.explorer.controls import rule_names
 from cltools.explorer.session import ONLY_FORCES, Session
 from cltools.explorer.state import State
 from cltools.mining import (
@@ -90,18 +89,6 @@ def test_a_control_changes_the_positive_rule(changes: dict[str, Any], field: str
     assert getattr(session(**changes).rules[0], field) == value
 
 
-def test_every_control_says_what_it_is_for() -> None:
-    names = {"rule": rule_names(NegativeRule), "positive_rule": rule_names(PositiveRule)}
-    shipped = [(kind, n) for kind, ns in names.items() for n in ns if hasattr(mining, n)]  # not those of other tests
-    learned = made(learned=True)
-    states = [Session(learned).set({kind: name}) for kind, name in shipped] + [session(compare=True)]
-    told = {control.name: control.help for s in states for control in s.controls}
-    assert not [name for name, words in told.items() if not words or words.startswith("In code")]
-    assert HELP.keys() <= told.keys()
-    assert told["positives.k"].startswith("Number of candidates") and told["positives.k"].endswith(" In code: k")
-    assert told["negatives.inner"].endswith(" In code: inner")
-
-
 def test_dotted_names_reach_fields_that_two_rules_share() -> None:
     s = (
         Session(SNAPSHOT)
@@ -171,10 +158,13 @@ def test_a_chain_of_bands_keeps_as_many_keys_and_whose_closeness_is_meant() -> N
 @pytest.mark.parametrize("rule", ["RankBand", "CosineBand", "MarginBand"])
 def test_edges_of_every_band_move_from_the_controls(rule: str) -> None:
     s = session(positive_rule="AugmentedView", rule=rule)
-    controls = {c.name: c for c in s.controls}
     for name in ("closest", "beyond"):
-        at = int(np.searchsorted(controls[name].options, controls[name].value))
-        less, more = controls[name].options[max(at - 4, 0)], controls[name].options[at + 4]
+        edges = s.judgement.edges
+        assert edges is not None
+        if rule == "RankBand":
+            less, more = (getattr(edges, name) + by for by in (-3, 3))
+        else:
+            less, more = (getattr(edges, f"{name}_score") + by for by in (-0.05, 0.05))
         kept = [(s.set({name: value}).judgement.band == Band.POTENTIAL).sum() for value in (less, more)]
         grows = (name == "beyond") == (rule == "RankBand")
         if name == "closest" and rule != "RankBand":
@@ -194,7 +184,9 @@ def test_another_anchor_keeps_the_shares_and_moves_the_lines() -> None:
 
 def test_a_positive_rule_is_chosen_and_found_again_as_it_was_left() -> None:
     s = session(k=3).set(positive_rule="EveryKey")
-    assert s.rules[0] == EveryKey().at(1) and "positives.k" not in {c.name for c in s.controls}
+    assert s.rules[0] == EveryKey().at(1)
+    with pytest.raises(ValueError, match=r"Unknown control 'positives.k'"):
+        s.set({"positives.k": 3})
     assert s.set(positive_rule="AugmentedView").judgement.selection.positive_weight.tolist() == [[1.0]]
     assert s.set(positive_rule="NearestKeys").rules[0].k == 3
 
@@ -204,13 +196,6 @@ def test_numpys_numbers_are_numbers_and_edges_need_no_order() -> None:
     s = Session(SNAPSHOT).set({"drop_closest": 0.6, "keep_within": 0.9})
     assert s.rules[1] == RankBand(0.6, 0.9)
     assert s.set(negatives={"rescale": True}, drop_closest=0.02).rules[1] == RankBand(0.02, 0.9, rescale=True)
-
-
-def test_an_edge_moved_in_another_unit_is_refused() -> None:
-    s = session(closest={"unit": "rank", "value": 3})
-    assert s.rules[1] == RankBand(3 / 60, 0.5)
-    with pytest.raises(ValueError, match="was moved by rank, and edges are by cosine now"):
-        s.set({"rule": "CosineBand", "closest": {"unit": "rank", "value": 12}})
 
 
 def test_margins_below_minus_one_keep_the_band_too() -> None:
@@ -240,26 +225,20 @@ def test_what_cannot_be_judged_changes_nothing() -> None:
     with pytest.raises(ValueError, match="OracleNegatives reads same_class"):
         s.set(rule="OracleNegatives")
     assert s.state == before and s.back().state == Session(made(labelled=False)).state
-    controls = {control.name: control for control in s.controls}
-    assert "OracleNegatives" not in controls["rule"].options
-    assert "OraclePositives" not in controls["positive_rule"].options
+    for base, name in ((NegativeRule, "OracleNegatives"), (PositiveRule, "OraclePositives")):
+        assert name in rule_names(base) and name not in rule_names(base, labelled=False)
 
 
 def test_a_learned_threshold_is_a_choice_where_a_run_has_learned_it() -> None:
     s = session()
-    rule = next(c for c in s.controls if c.name == "rule")
-    assert "LearnedThreshold" not in rule.options
-    assert "LearnedThreshold learns while training, and this snapshot holds nothing that it learned" in rule.help
     before = s.state
-    with pytest.raises(CltoolsError, match="Take one of a run that was trained with it"):
+    with pytest.raises(CltoolsError, match=r"holds nothing that it learned. Take one of a run was trained with it"):
         s.set(rule="LearnedThreshold")
     assert s.state == before
 
     snapshot = made(learned=True)
     assert snapshot.thresholds is not None
     s = Session(snapshot).set(rule="LearnedThreshold", positive_rule="AugmentedView")
-    rule = next(c for c in s.controls if c.name == "rule")
-    assert "LearnedThreshold" in rule.options and "holds nothing" not in rule.help
     for place, epoch in ((0, 0), (17, 0), (17, 1)):
         s.set(anchor=int(snapshot.ids[place]), epoch=snapshot.epochs[epoch])
         cosine = snapshot.anchors[epoch, place] @ snapshot.keys[epoch].T
@@ -298,8 +277,7 @@ def test_a_readers_own_rule_can_be_chosen() -> None:
 
     s = session(rule="FarNegatives", share=0.1)
     assert (s.judgement.band == Band.POTENTIAL).sum() > 0
-    assert any(c.name == "negatives.share" and c.value == 0.1 for c in s.controls)
-    assert "FarNegatives" in next(c for c in s.controls if c.name == "rule").options
+    assert s.rules[1].share == 0.1 and "FarNegatives" in rule_names(NegativeRule)  # type: ignore[attr-defined]
 
 
 def test_the_nearest_is_the_closest_key() -> None:
@@ -467,32 +445,6 @@ def test_keys_as_csv(tmp_path: Path) -> None:
         assert Band[row["band"]] == s.judgement.band[place]
         assert float(row["weight"]) == pytest.approx(float(s.selection.negative_weight[0, place]))
     assert "class" in session(truth=True).csv().splitlines()[0]
-
-
-def test_controls_name_every_setting_and_their_values() -> None:
-    s = session(compare=True)
-    found = {c.name: c for c in s.controls}
-    assert {
-        "rule",
-        "by",
-        "positive_rule",
-        "closest",
-        "beyond",
-        "temperature",
-        "epoch",
-        "colour",
-        "scope",
-        "map",
-    } <= found.keys()
-    assert {"truth", "doubtful", "compare", "active", "positives.k", "positives.by"} <= found.keys()
-    for control in found.values():
-        assert control.label and (control.kind != "select" or control.value in control.options), control
-        assert control.kind not in ("range", "edge") or (
-            control.text and list(control.options) == sorted(control.options)
-        )
-    assert found["closest"].text == "6 keys (10.0 %), cosine ≥ " + f"{s.judgement.edges.closest_score:.3f}"  # type: ignore[union-attr]
-    plain = {c.name: c for c in Session(made(labelled=False)).controls}
-    assert "no labels" in plain["truth"].disabled
 
 
 # --- it shows what training does

@@ -32,7 +32,7 @@ ORDER = (
     "datasets", "encoders", "config", "testing", "presets", "evaluation", "training", "reports",
     "snapshot", "explorer", "doctor", "lab", "cli", "__main__",
 )  # fmt: skip
-HEAVY = {"torchvision", "sklearn", "scipy", "tyro", "plotly", "ipywidgets", "matplotlib", "umap", "PIL", "pandas"}
+HEAVY = {"torchvision", "sklearn", "scipy", "tyro", "ipywidgets", "matplotlib", "umap", "PIL", "pandas"}
 HEAVY |= {"pytorch_metric_learning", "lightly", "tensorboard"}
 PURE = ("mining", "losses", "gradients")
 CORE = ("errors", "mining", "losses", "gradients", "contrast", "queue", "views", "interop", "testing")

@@ -217,7 +217,6 @@ def test_it_starts_neutral_and_its_rules_and_keys_leave_it() -> None:
 )
 def test_without_all_labels_the_truth_stays_off_and_says_why(labels: Any, why: str) -> None:
     explorer = explore(taken(rows(), labels=labels))
-    assert next(control.disabled for control in explorer.controls if control.name == "truth") == why
     with pytest.raises(ValueError, match=why):
         explorer.set(truth=True)
     explorer.close()

@@ -100,17 +100,10 @@ def _with_rule(side: Side, rule: Rule, judge: Judge) -> Side:
 
 
 def _edge_moved(side: Side, name: str, value: Any, judge: Judge) -> Band:
-    """One edge, or both at once for "band", as the pair of "closest" and "beyond".
-
-    The page says in which unit it means the value, {"unit": …, "value": …}: the rule may have changed on the way.
-    """
+    """One edge, or both at once for "band", as the pair of "closest" and "beyond"."""
     rule, edges = side.negatives, judge(side).edges
     if not isinstance(rule, BANDS) or edges is None:
         raise CltoolsError(f'{type(rule).__name__} has no edges; choose rule="RankBand".')
-    if isinstance(value, dict):
-        unit, value = value["unit"], value["value"]
-        if unit != edges.unit:
-            raise CltoolsError(f"The edge was moved by {unit}, and edges are by {edges.unit} now: move it again.")
     if name != "band":
         return moved(rule, name, float(value), edges)
     return placed(rule, float(value[0]), float(value[1]), edges.keys)

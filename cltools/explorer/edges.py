@@ -118,12 +118,6 @@ def widened(rule: Band) -> Band:
     return _with_values(rule, -np.inf, np.inf)
 
 
-def stops(keys: int, count: int = 60) -> list[int]:
-    """Numbers of keys at which a logarithmic slider stops: 0, then ever wider apart, all K at the end."""
-    wide = np.unique(np.round(np.geomspace(1, keys, count)).astype(int))
-    return [0, *wide.tolist()]
-
-
 def _values(rule: CosineBand | MarginBand, s: Similarities) -> tuple[float, float]:
     """The lower and the upper edge as scores; −inf and inf where none cuts."""
     if isinstance(rule, CosineBand):

@@ -4,12 +4,15 @@ The page answers by itself while a cell runs. Python hears of a state once the k
 that only it knows.
 """
 
+import io
 import json
+import os
 import traceback
 from collections.abc import Callable, Iterable
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import anywidget
@@ -24,11 +27,12 @@ from cltools.explorer import static
 from cltools.explorer.front.bundle import bundle
 from cltools.explorer.session import Session
 from cltools.explorer.standalone import HERE, PARTS, Epochs, page_data, save_html
-from cltools.explorer.state import State
+from cltools.explorer.state import Name, State, check
 from cltools.snapshot import Snapshot
 
 PYTHON = "python"
 """Who set a state, if it was not a page."""
+SIDES: tuple[Name, Name] = ("A", "B")
 
 _shown: dict[str, tuple[str, list[Callable[[], None]]]] = {}
 """For each cell, by its id: which run of it shows something, and how that is closed."""
@@ -36,10 +40,15 @@ _shown: dict[str, tuple[str, list[Callable[[], None]]]] = {}
 
 @cache
 def module_script() -> str:
-    """The page's script as the module that anywidget asks for; it passes on its own text, which a worker runs."""
-    script = bundle(HERE / "kernel.js", "cltools")
-    worker = json.dumps(f"{script}cltools.serveCensus(self);")
-    return f"{script}const code = {worker};\nexport default {{ render: (context) => cltools.render(context, code) }};\n"
+    """The page's script as the module that anywidget asks for; it passes on its own text, which a worker runs.
+
+    A function's text is what was written, so that the script stands in a saved notebook once.
+    """
+    return (
+        f"const made = () => {{\n{bundle(HERE / 'kernel.js', 'cltools')}return cltools;\n}};\n"
+        "const code = `(${made})().serveCensus(self);`;\n"
+        "export default { render: (context) => made().render(context, code) };\n"
+    )
 
 
 class Front(anywidget.AnyWidget):
@@ -83,6 +92,7 @@ class Explorer(Session):
             raise unknown("part", wrong[0], PARTS)
         self.errors: list[str] = []
         self._revision, self._following = 0, False
+        self._lock = RLock()  # kernels may answer a page in a thread of its own, while a cell runs
         self.widget = Front(state=self._told(), digest=self._digest(), show=show)
         self.widget.observe(self._heard, "state")
         self.widget.on_msg(self._asked)
@@ -94,9 +104,15 @@ class Explorer(Session):
             self._revision += 1
             self.widget.state = self._told()
 
+    def _go(self, state: State, what: str) -> None:
+        with self._lock:
+            super()._go(state, what)
+
     def close(self) -> None:
-        """Take it off the page and free its widget."""
+        """Take it off the page and free its widgets."""
+        layout: Any = self.widget.layout
         self.widget.close()
+        layout.close()
 
     def save_html(self, path: str | Path, epochs: Epochs = "present", show: Iterable[str] = PARTS) -> Path:
         """Write one HTML file that needs neither kernel nor network: a page on which every control answers.
@@ -112,38 +128,52 @@ class Explorer(Session):
         return json.dumps({"revision": self._revision, "author": PYTHON, "state": to_plain(self.state)})
 
     def _digest(self) -> str:
+        """Of all that a page is told of the snapshots: equal ones are sent to it once."""
         held = blake2b(digest_size=16)
+
+        def kept(array: ndarray) -> None:
+            held.update(array.tobytes())
+
         for each in self.snapshots:
-            for array in (each.ids, each.anchors, each.keys, each.maps):
-                held.update(array.tobytes())
+            held.update(json.dumps(page_data(each, range(len(each.epochs)), kept)).encode())
         return held.hexdigest()
 
     def _heard(self, change: dict[str, Any]) -> None:
-        """Follow a state that a page has set; one that cannot be is kept in `errors`, and the page is set back."""
+        """Follow a state that a page has set.
+
+        The page is set back where that state cannot be, which is kept in `errors`, and where Python has set another
+        meanwhile.
+        """
         told = json.loads(change["new"])
         if told["author"] == PYTHON:
             return
-        self._revision, self._following = told["revision"], True
-        try:
-            self.restore(json.dumps(told["state"]))
-        except Exception as error:
-            self._failed(error)
-            self._revision += 1
-            self.widget.state = self._told()
-        finally:
-            self._following = False
+        with self._lock:
+            if told["revision"] <= self._revision:
+                self.updated()
+                return
+            self._revision, self._following = told["revision"], True
+            try:
+                self.restore(json.dumps(told["state"]))
+            except Exception as error:
+                self._failed(error)
+                self._following = False
+                self.updated()
+            finally:
+                self._following = False
 
     def _asked(self, _: Any, content: dict[str, Any], __: Any) -> None:
         """Send the snapshots, or the bands of a side by the rules that only Python knows."""
+        buffers: list[bytes] = []
         if "want" in content:
-            buffers: list[bytes] = []
             held = [page_data(each, range(len(each.epochs)), _kept_in(buffers)) for each in self.snapshots]
             self.widget.send({"digest": content["want"], "held": held}, buffers)
         if "judge" in content:
             try:
-                chosen = self.judged("B" if content["judge"] == 1 else "A").selection
-                answer = [chosen.band[0].numpy().tobytes(), chosen.negative_weight[0].numpy().tobytes()]
-                self.widget.send({"number": content["number"]}, answer)
+                state, name = State.from_json(json.dumps(content["state"])), SIDES[content["judge"]]
+                check(state, self.snapshots)
+                chosen = self._judge(state.anchor, name, state.of(name)).selection
+                buffers = [chosen.band[0].numpy().tobytes(), chosen.negative_weight[0].numpy().tobytes()]
+                self.widget.send({"number": content["number"]}, buffers)
             except Exception as error:  # the page is answered all the same, or it would wait for ever
                 self._failed(error)
                 self.widget.send({"number": content["number"], "error": f"{type(error).__name__}: {error}"})
@@ -154,9 +184,13 @@ class Explorer(Session):
         self.errors.append(told)
 
     def _repr_mimebundle_(self, **_: Any) -> Any:
-        """The widget, and for viewers without widgets its sentence; `static()` draws a picture when it is asked for."""
+        """The widget, and for viewers without widgets its sentence; with CLTOOLS_STILL its still picture too."""
         shown: Any = self.widget._repr_mimebundle_()
         data, metadata = shown if isinstance(shown, tuple) else (shown, {})
+        if os.environ.get("CLTOOLS_STILL"):
+            picture = io.BytesIO()
+            self.static().savefig(picture, format="png")
+            data = {**data, "image/png": picture.getvalue()}
         return {**data, "text/plain": self.sentence}, metadata
 
     def static(self) -> Any:

@@ -107,11 +107,6 @@ class Session:
         return counting.result
 
     @property
-    def counted(self) -> Census | None:
-        """The census, where the state tells about all anchors and they are counted already."""
-        return self.counting().result if self._state.scope == "all" and self.counting().done else None
-
-    @property
     def sentence(self) -> str:
         """What is selected, in words."""
         return self.words(self.census if self._state.scope == "all" else None)

@@ -42,4 +42,5 @@ def run_cells(
         on_cell_start=on_cell_start,
     )
     found = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), str(PROJECT / "notebooks")]))
-    client.execute(env={**SHARING, **environment, "PYTHONPATH": found})  # so that `course` is found
+    stills = {"CLTOOLS_STILL": "1"}  # the book has no widgets
+    client.execute(env={**SHARING, **stills, **environment, "PYTHONPATH": found})  # so that `course` is found

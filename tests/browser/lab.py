@@ -1,8 +1,5 @@
 """Driving JupyterLab: open a notebook, run it, and read an explorer from the page."""
 
-import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -11,6 +8,9 @@ import nbformat
 from playwright.sync_api import Locator, Page, Route
 
 LOCAL = {"127.0.0.1", "localhost"}
+KERNEL = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
+CELLS = "window.jupyterapp.shell.currentWidget.content.widgets"
+BUSY = "import pathlib, time\nwhile pathlib.Path('busy').exists(): time.sleep(0.05)"
 WAIT = 120.0  # seconds; it ends a hang and measures nothing
 
 
@@ -29,8 +29,8 @@ class Lab:
         self.beyond: list[str] = []
         self.failures: list[str] = []
         self.expected: str | None = None
+        self._busy: int | None = None
         page.route("**/*", self._only_local)
-        page.add_init_script(path=Path(__file__).parent / "page.js")
         page.on("pageerror", lambda error: self.failures.append(str(error)))
 
     def _only_local(self, route: Route) -> None:
@@ -74,20 +74,63 @@ class Lab:
         )
 
     def rerun(self, index: int) -> None:
-        """Run one cell again; what it showed before is gone from the page when this returns."""
-        count = f"window.jupyterapp.shell.currentWidget.content.widgets[{index}].model.executionCount"
-        before = self.page.evaluate(f"() => {count} ?? 0")
+        """Run one cell again to its end; what it showed before is gone from the page when this returns."""
         self.page.evaluate(
-            "() => document.querySelectorAll('.cltools-explorer').forEach(root => { root.dataset.former = true })"
+            """async i => {
+              document.querySelectorAll('.cltools-explorer').forEach(root => { root.dataset.former = true });
+              const notebook = window.jupyterapp.shell.currentWidget.content;
+              notebook.activeCellIndex = i;
+              notebook.deselectAll();
+              await window.jupyterapp.commands.execute('notebook:run-cell');
+            }""",
+            index,
         )
-        self.run(index)
-        self.until(f"{count} > {before}")
         self.idle()
-        self.until("!document.querySelector('.cltools-explorer[data-former]')")
+        self.until(f"{CELLS}[{index}].model.executionCount")
+        self.until(f"!{CELLS}[{index}].node.querySelector('[data-former]')")
+
+    def occupy(self, index: int) -> None:
+        """Run a cell whose text is `BUSY`, and wait until it runs; `free` ends it."""
+        (self.folder / "busy").touch()
+        self._busy = index
+        self.run(index)
+        self.until(f"{KERNEL}.status === 'busy' && {CELLS}[{index}].model.executionCount === null")
+
+    def free(self) -> None:
+        """End what `occupy` began."""
+        (self.folder / "busy").unlink(missing_ok=True)
+        if self._busy is not None:
+            self.until(f"{CELLS}[{self._busy}].model.executionCount !== null")
+            self._busy = None
+        self.idle()
+
+    @property
+    def occupied(self) -> bool:
+        """Whether the cell of `occupy` runs; a kernel may answer widgets meanwhile, and then says that it is idle."""
+        return bool(self.page.evaluate(f"{CELLS}[{self._busy}].model.executionCount === null"))
+
+    def restart(self) -> None:
+        """Restart the kernel, and wait until it can run."""
+        self.page.evaluate(f"{KERNEL}.restart()")
+        self.idle()
+
+    def keep_widgets(self, keep: bool) -> None:
+        """Say whether the notebook's file keeps what widgets are made of."""
+        name = "@jupyter-widgets/jupyterlab-manager:saveWidgetState"
+        if self.page.evaluate(f"window.jupyterapp.commands.isToggled('{name}')") != keep:
+            self.command(name)
+            self.until(f"window.jupyterapp.commands.isToggled('{name}') === {str(keep).lower()}")
+
+    def save(self) -> str:
+        """Save the notebook; its text."""
+        self.command("docmanager:save")
+        self.until("!window.jupyterapp.shell.currentWidget.context.model.dirty")
+        name = self.page.evaluate("window.jupyterapp.shell.currentWidget.context.path")
+        return (self.folder / name).read_text(encoding="utf-8")
 
     def idle(self) -> None:
         """Wait until the kernel has nothing to do."""
-        self.until("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'")
+        self.until(f"{KERNEL}.status === 'idle'")
 
     def ask(self, code: str) -> str:
         """What code prints, run in the kernel beside the notebook."""
@@ -151,84 +194,71 @@ class Lab:
         assert failures == [], f"the page raised errors: {failures}"
 
 
+TOLD = """root => {
+  const page = root.explorer, scene = page.scene();
+  const ids = nodes => [...nodes].map(tile => Number(/^\\S+ (\\d+)/.exec(tile.getAttribute('aria-label'))[1]));
+  return {
+    state: JSON.stringify(page.state()),
+    bands: [scene.a, scene.b].map(side => side && [...side.judgement.band]),
+    groups: [...root.querySelectorAll('.bands > .band')].map(node => ({
+      code: Number(/-(\\d)/.exec(node.className)[1]),
+      title: node.querySelector('h3').textContent,
+      ids: ids(node.querySelectorAll('.tile')),
+    })),
+    sentence: root.querySelector('.sentence').textContent,
+    anchor: root.querySelector('.anchor-name').textContent,
+    unknown: scene.shown.unknown,
+  };
+}"""
+
+
 class Shown:
     """An explorer on the page, as a person and as the page's own code see it."""
 
     def __init__(self, lab: Lab, index: int = 0) -> None:
         self.lab, self.page = lab, lab.page
         self.root = lab.page.locator(".cltools-explorer").nth(index)
-        self.root.locator(".cl-sentence:not(:empty)").wait_for(state="attached", timeout=1000 * WAIT)
-        drawn = "root => root.querySelector('.js-plotly-plot')?._fullData?.some(trace => trace.customdata?.length)"
-        while not self.root.evaluate(drawn):
-            self.page.wait_for_timeout(50)
-
-    @property
-    def sentence(self) -> str:
-        """The words."""
-        return self.root.locator(".cl-sentence").inner_text()
+        self.root.locator(".sentence:not(:empty)").wait_for(state="attached", timeout=1000 * WAIT)
 
     @property
     def state(self) -> str:
-        """The state's line of JSON."""
-        return self.root.locator("textarea").input_value()
-
-    def plots(self) -> list[dict[str, Any]]:
-        """For each map: which image each point is by symbol, and where its axes put things on the page."""
-        found: list[dict[str, Any]] = self.root.evaluate(
-            """root => [...root.querySelectorAll('.js-plotly-plot')].map(plot => ({
-              slots: plot._fullData.slice(0, 5).map(trace => [...(trace.customdata ?? [])]),
-              codes: plot._fullData.slice(0, 5).map(trace => trace.visible ? [...trace.marker.color] : []),
-            }))"""
-        )
+        """The state's line of JSON, as the page has it."""
+        found: str = self.root.evaluate("root => JSON.stringify(root.explorer.state())")
         return found
 
-    def pixel(self, place: int) -> tuple[float, float]:
-        """Where an image's point is in the window."""
-        found = self.root.evaluate(
-            """(root, place) => {
-              const plot = root.querySelector('.js-plotly-plot');
-              const box = plot.getBoundingClientRect();
-              const { xaxis, yaxis } = plot._fullLayout;
-              for (const trace of plot._fullData.slice(0, 5)) {
-                const i = [...(trace.customdata ?? [])].indexOf(place);
-                if (i < 0) continue;
-                return [box.x + xaxis._offset + xaxis.l2p(trace.x[i]), box.y + yaxis._offset + yaxis.l2p(trace.y[i])];
-              }
-            }""",
-            place,
-        )
-        return found[0], found[1]
+    @property
+    def told(self) -> dict[str, Any]:
+        """What it shows, once that is drawn."""
+        self.drawn()
+        found: dict[str, Any] = self.root.evaluate(TOLD)
+        return found
 
-    def control(self, name: str) -> Locator:
-        """A control by its name."""
-        return self.root.locator(f"[data-control='{name}']")
+    def drawn(self) -> None:
+        """Wait until what was asked is drawn."""
+        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
-    def edge(self, name: str) -> Locator:
+    def edge(self, name: str, side: str = "A") -> Locator:
         """A handle on the histogram."""
-        return self.root.locator(f"[data-edge={name}]")
+        return self.root.locator(f".histogram[data-side={side}] .edge.{name}")
 
-    def card(self) -> dict[str, Any] | None:
-        """What the card shows, if it shows."""
-        card = self.root.locator(".cl-card")
-        if not card.is_visible():
-            return None
-        return {"place": int(card.get_attribute("data-place") or -1), "text": card.inner_text()}
+    def drag(self, name: str, by: float, side: str = "A") -> None:
+        """Take an edge by the pointer and put it so many pixels to the right."""
+        box = self.edge(name, side).bounding_box()
+        assert box is not None
+        x, y = box["x"] + box["width"] / 2, box["y"] + 30
+        self.page.mouse.move(x, y)
+        self.page.mouse.down()
+        self.page.mouse.move(x + by, y, steps=4)
+        self.page.mouse.up()
 
-    def groups(self) -> dict[int, tuple[str, list[int]]]:
-        """Heading and pictures of each band."""
-        read = """nodes => nodes.map(n => [Number(n.dataset.band), n.querySelector('.cl-head').textContent,
-          [...n.querySelectorAll('.cl-tile')].map(t => Number(t.dataset.place))])"""
-        found = self.root.locator("[data-band].cl-group").evaluate_all(read)
-        return {band: (head, places) for band, head, places in found}
+    def preset(self, name: str) -> None:
+        """Choose a preset."""
+        self.root.locator(f"[data-preset={name}]").click()
 
-    def settled(self, act: Callable[[], Any]) -> None:
-        """Act, and wait until the kernel has answered what was asked and the maps show it."""
-        act()
-        self.page.wait_for_timeout(60)
-        self.lab.until("document.querySelectorAll('.cl-waiting:not([hidden])').length === 0")
-        last, quiet, began = "", 0, time.monotonic()
-        while quiet < 3 and time.monotonic() - began < WAIT:
-            now = json.dumps([self.sentence, self.state, self.plots()])
-            quiet = quiet + 1 if now == last else 0
-            last = now
-            self.page.wait_for_timeout(80)
+    def truth(self) -> Locator:
+        """The switch of the true classes."""
+        return self.root.locator(".switch input")
+
+    def button(self, name: str) -> Locator:
+        """A button by its name."""
+        return self.root.get_by_role("button", name=name)

@@ -15,26 +15,70 @@ import { mount } from "./views/page.js";
  */
 
 const PATIENCE = 8000; // milliseconds after which it is said that no kernel answers
-
-/** @type {Map<string, Promise<Shown[]>>} */
-const HELD = new Map();
+const GONE = "The kernel that answered was restarted or stopped: run the cells again, from the first.";
 
 /**
- * The next message of Python that fits.
+ * Snapshots by digest, asked for or there; of the whole page, where each explorer has a script of its own.
+ * @type {Map<string, Promise<Shown[]>>}
+ */
+const HELD = (/** @type {any} */ (globalThis)[Symbol.for("cltools snapshots")] ??= new Map());
+
+/**
+ * Light or dark, as the page is: JupyterLab says it, else the system.
+ */
+function themeNow() {
+  const light = document.body.dataset.jpThemeLight;
+  const dark = light === undefined ? matchMedia("(prefers-color-scheme: dark)").matches : light === "false";
+  return dark ? "dark" : "light";
+}
+
+/**
+ * Keep an element's theme that of the page.
+ * @param {HTMLElement} root
+ * @returns {() => void} what ends it
+ */
+function followTheme(root) {
+  const tell = () => {
+    root.dataset.theme = themeNow();
+  };
+  const watch = new MutationObserver(tell);
+  watch.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  system.addEventListener("change", tell);
+  tell();
+  return () => {
+    watch.disconnect();
+    system.removeEventListener("change", tell);
+  };
+}
+
+/**
+ * The next message of Python that fits; an error once its kernel is gone.
  * @param {any} model
  * @param {object} question
  * @param {(content: any) => boolean} fits
  * @returns {Promise<{content: any, buffers: DataView[]}>}
  */
 function answered(model, question, fits) {
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
+    const done = () => {
+      model.off("msg:custom", heard);
+      model.off("comm_live_update", gone);
+      model.off("destroy", gone);
+    };
     /** @type {(content: any, buffers: DataView[]) => void} */
     const heard = (content, buffers) => {
       if (!fits(content)) return;
-      model.off("msg:custom", heard);
+      done();
       resolve({ content, buffers });
     };
+    const gone = () => {
+      done();
+      reject(new Error(GONE));
+    };
     model.on("msg:custom", heard);
+    model.on("comm_live_update", gone); // ipywidgets tells so that a kernel was restarted
+    model.on("destroy", gone);
     model.send(question);
   });
 }
@@ -48,18 +92,20 @@ function copied({ buffer, byteOffset, byteLength }) {
 }
 
 /**
- * The snapshots of an explorer: as the page holds them, else asked for.
+ * The snapshots of an explorer: as the page holds them, else asked for. Where another explorer has asked and its kernel
+ * is gone, this one asks.
  * @param {any} model
  * @returns {Promise<Shown[]>}
  */
 function snapshotsOf(model) {
   const digest = model.get("digest");
   const known = HELD.get(digest);
-  if (known) return known;
+  if (known) return known.catch(() => snapshotsOf(model));
   const made = answered(model, { want: digest }, (content) => content.digest === digest).then(({ content, buffers }) =>
     content.held.map((/** @type {any} */ held) => shownOf(held, (/** @type {number} */ i) => copied(buffers[i]))),
   );
   HELD.set(digest, made);
+  made.catch(() => HELD.delete(digest));
   return made;
 }
 
@@ -71,42 +117,68 @@ function snapshotsOf(model) {
 export function render({ model, el: place }, code) {
   const waiting = el("p", { class: "foot" }, "Waiting for the snapshot …");
   const root = el("div", { class: "cltools-explorer" }, waiting);
+  root.dataset.lmSuppressShortcuts = "true"; // what is pressed here is no command of the notebook
+  root.addEventListener("keydown", (event) => event.stopPropagation());
   place.append(root);
+  const unthemed = followTheme(root);
   const me = `page ${Math.random()}`;
   const late = setTimeout(() => {
     waiting.textContent =
-      "The kernel that holds this snapshot does not answer. If it is busy, wait; if it was restarted, run the cell again.";
+      "The kernel that holds this snapshot does not answer. If it is busy, wait; if it was restarted, run the cells again, from the first.";
   }, PATIENCE);
+  const told = () => JSON.parse(model.get("state"));
+  const stateOf = (/** @type {any} */ state) => parseState(JSON.stringify(state));
+  let now = stateOf(told().state);
   let question = 0;
+  let live = true;
   /** @type {ReturnType<typeof mount> | null} */
   let page = null;
 
   const heard = () => {
-    const told = JSON.parse(model.get("state"));
-    if (page !== null && told.author !== me) page.follow(parseState(JSON.stringify(told.state)));
+    const { author, state } = told();
+    if (page === null || author === me) return;
+    now = stateOf(state);
+    page.follow(now);
   };
-  snapshotsOf(model).then((snapshots) => {
-    clearTimeout(late);
-    page = mount(root, snapshots, parseState(JSON.stringify(JSON.parse(model.get("state")).state)), {
-      show: model.get("show"),
-      code,
-      settled(state) {
-        const { revision } = JSON.parse(model.get("state"));
-        model.set("state", JSON.stringify({ revision: revision + 1, author: me, state }));
-        model.save_changes();
-      },
-      async ask(side) {
-        const number = `${me} ${question++}`;
-        const { content, buffers } = await answered(model, { judge: side, number }, (each) => each.number === number);
-        if (content.error) throw new Error(content.error);
-        const [band, weight] = buffers.map(copied);
-        return { band: new Int8Array(band.buffer), weight: new Float32Array(weight.buffer) };
-      },
-    });
-  });
+  const gone = () => {
+    live = false;
+  };
+  model.on("comm_live_update", gone);
   model.on("change:state", heard);
+  snapshotsOf(model).then(
+    (snapshots) => {
+      clearTimeout(late);
+      now = stateOf(told().state);
+      page = mount(root, snapshots, now, {
+        show: model.get("show"),
+        code,
+        settled(state) {
+          now = state;
+          model.set("state", JSON.stringify({ revision: told().revision + 1, author: me, state }));
+          if (live) model.save_changes();
+        },
+        async ask(side) {
+          if (!live) throw new Error(GONE);
+          const number = `${me} ${question++}`; // with the state, which may come later by the other way
+          const asked = { judge: side, number, state: now };
+          const { content, buffers } = await answered(model, asked, (each) => each.number === number);
+          if (content.error) throw new Error(content.error);
+          const [band, weight] = buffers.map(copied);
+          return { band: new Int8Array(band.buffer), weight: new Float32Array(weight.buffer) };
+        },
+      });
+      Object.assign(root, { explorer: page }); // for the console, and for tests
+    },
+    (error) => {
+      clearTimeout(late);
+      waiting.textContent = error.message;
+    },
+  );
   return () => {
     model.off("change:state", heard);
+    model.off("comm_live_update", gone);
+    clearTimeout(late);
+    unthemed();
     page?.close();
   };
 }

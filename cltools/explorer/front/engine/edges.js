@@ -194,15 +194,3 @@ export function convertEdges(rule, edges, ranked) {
   }
   return placeEdges(rule, scoreAtRank(ranked, edges.closest), low, edges.keys);
 }
-
-/**
- * Numbers of keys at which a logarithmic slider stops: 0, then ever wider apart, all keys at the end.
- * @param {number} keys
- * @param {number} [count]
- * @returns {number[]}
- */
-export function edgeStops(keys, count = 60) {
-  const found = new Set([0]);
-  for (let i = 0; i < count; i++) found.add(rounded(keys ** (i / (count - 1))));
-  return [...found];
-}

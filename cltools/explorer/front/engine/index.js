@@ -13,7 +13,7 @@ export { BAND, BAND_NAMES, BANDS, bandsOfCut, rankCount, ranksOfCut } from "./ba
 export { censusOf, countMore, recount, shuffledPlaces, startCensus } from "./census.js";
 export { differenceOf, KEPT_BY, misplacedPoints } from "./comparing.js";
 export { drawsOf } from "./draws.js";
-export { convertEdges, edgeStops, edgesOf, hasEdges, moveEdge, placeEdges, widened } from "./edges.js";
+export { convertEdges, edgesOf, hasEdges, moveEdge, placeEdges, widened } from "./edges.js";
 export { EngineError } from "./fields.js";
 export { fromHalf, unitRows, unpackHalves } from "./float16.js";
 export { lossGradients, plainShares, pushOf, pushShares, termsOf } from "./forces.js";

@@ -83,6 +83,7 @@ bench: $(STAMP)
 	$(RUN) -m benchmarks rules --out $(BENCH)/bench-rules.json
 	$(RUN) -m benchmarks plain --out $(BENCH)/bench-plain.json
 	$(RUN) -m benchmarks against --out $(BENCH)/bench-against.json
+	$(RUN) -m benchmarks page --out $(BENCH)/bench-page.json
 
 full: $(addprefix full-,$(FULL))
 

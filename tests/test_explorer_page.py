@@ -74,7 +74,7 @@ def test_the_file_holds_the_snapshot_to_the_bit() -> None:
         assert np.array_equal(np.stack([bytes_of(each, "<f2") for each in held[name]]), want.reshape(3, -1))
     assert held["ids"] == snapshot.ids.tolist() and held["labels"] == snapshot.labels.tolist()
     assert held["classes"] == [*snapshot.classes] and held["epochs"] == [1, 3, 9]
-    assert base64.b64decode(held["sprite"].partition(",")[2]) == snapshot.sprite
+    assert base64.b64decode(held["sprite"]) == snapshot.sprite
     places = np.stack([[bytes_of(each, "<f4") for each in epochs] for epochs in held["maps"]])
     assert places.min() >= 0 and places.max() <= 1 + 1e-6
     kept = np.stack([[bytes_of(each, "u1") for each in epochs] for epochs in held["kept"]])

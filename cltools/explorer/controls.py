@@ -1,8 +1,11 @@
 """One control moved: what `Explorer.set` does by the names that the page's controls have too."""
 
+import inspect
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, fields, replace
+from functools import cache
 from typing import Any
 
 from cltools.config import from_plain, to_plain
@@ -141,3 +144,17 @@ def rule_names(base: type[NegativeRule] | type[PositiveRule], *, labelled: bool 
         if made and (labelled or "same_class" not in rule().reads):
             found.append(name)
     return found
+
+
+BELOW = re.compile(r'^ +(\w+): [^\n]+\n +"""(.+?)"""', re.MULTILINE | re.DOTALL)
+"""A field of a class, and the text below it."""
+
+
+@cache
+def words_of(rule: type) -> dict[str, str]:
+    """What stands below each field of a class and of its bases in their source; nothing where there is no source."""
+    words: dict[str, str] = {}
+    for base in reversed(rule.__mro__):
+        with suppress(OSError, TypeError):
+            words |= {name: " ".join(text.split()) for name, text in BELOW.findall(inspect.getsource(base))}
+    return words

@@ -20,11 +20,13 @@ from numpy import ndarray
 from cltools.config import to_plain
 from cltools.errors import unknown
 from cltools.explorer import static
+from cltools.explorer.controls import words_of
 from cltools.explorer.front.bundle import bundle
 from cltools.explorer.session import Session
 from cltools.explorer.state import State
 from cltools.files import write_text
-from cltools.mining import RankBand
+from cltools.mining import NegativeRule, PositiveRule, RankBand
+from cltools.mining.rules import rule_classes
 from cltools.snapshot import Snapshot
 from cltools.snapshot.sprite import sprite_columns
 
@@ -32,7 +34,8 @@ HERE = Path(__file__).parent / "front"
 LARGE = 12_000_000
 """Bytes of a page above which a sample is proposed."""
 ALONE = (
-    "default-src 'none'; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; img-src data:; worker-src blob:"
+    "default-src 'none'; script-src 'unsafe-inline' blob:; worker-src blob:; style-src 'unsafe-inline'; "
+    "img-src data: blob:"
 )
 """What keeps the page from asking the network for anything."""
 PARTS = ("pictures", "map", "push", "cost")
@@ -74,7 +77,7 @@ def page_data(
         "form": snapshot.experiment.loss.form,
         "tile": list(snapshot.tile),
         "columns": sprite_columns(len(snapshot)),
-        "sprite": "data:image/webp;base64," + base64.b64encode(snapshot.sprite).decode(),
+        "sprite": coded(np.frombuffer(snapshot.sprite, np.uint8)),
         "anchors": [coded(snapshot.anchors[i].astype("<f2")) for i in epochs],
         "keys": [coded(snapshot.keys[i].astype("<f2")) for i in epochs],
         "thresholds": None if learned is None else [coded(learned[i].astype("<f4")) for i in epochs],
@@ -110,7 +113,13 @@ def page_of(
         for each, seen in zip(snapshots, shown, strict=True)
     ]
     held = [page_data(each, at) for each, at in zip(snapshots, places, strict=True)]
-    data = json.dumps({"snapshots": held, "state": to_plain(state), "show": list(show)}).replace("<", "\\u003c")
+    rules = rule_classes(NegativeRule) | rule_classes(PositiveRule)
+    about = {
+        "state": to_plain(state),
+        "show": list(show),
+        "help": {name: words_of(rules[name]) for name in sorted(rules)},  # type: ignore[arg-type]
+    }
+    data = json.dumps({"snapshots": held, **about}).replace("<", "\\u003c")
     still = f'<img alt="" src="data:image/png;base64,{base64.b64encode(picture).decode()}">' if picture else ""
     title = html.escape(f"{snapshots[0].experiment.data.name}: which samples would this one be pushed away from?")
     return (
@@ -118,7 +127,7 @@ def page_of(
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{ALONE}">\n'
         "<style>\nbody { margin: 0; background: #ffffff; }\n"
-        "@media (prefers-color-scheme: dark) { body { background: #14171c; } }\n"
+        "@media screen and (prefers-color-scheme: dark) { body { background: #14171c; } }\n"
         f"{(HERE / 'page.css').read_text(encoding='utf-8')}</style>\n</head>\n<body>\n"
         f'<main id="cltools-explorer" class="cltools-explorer"><noscript><p>{html.escape(words)}</p>{still}</noscript>'
         f'</main>\n<script type="application/json" id="cltools-data">{data}</script>\n'

@@ -43,7 +43,8 @@ export function shownOf(held, bytes = bytesOf) {
     classes: held.classes,
     tile: held.tile,
     columns: held.columns,
-    sprite: held.sprite,
+    // a short address: every tile's style holds it
+    sprite: URL.createObjectURL(new Blob([/** @type {BlobPart} */ (bytes(held.sprite))], { type: "image/webp" })),
     maps: held.maps.map((/** @type {any[]} */ epochs) => epochs.map(floats)),
     kept: held.kept.map((/** @type {any[]} */ epochs) => epochs.map(bytes)),
     middle: held.middle,
@@ -76,6 +77,7 @@ export function start(scope) {
   let waiting;
   return mount(document.getElementById("cltools-explorer"), snapshots, state, {
     show: held.show,
+    help: held.help,
     code: document.getElementById("cltools-code").textContent,
     settled(now) {
       clearTimeout(waiting);

@@ -57,7 +57,8 @@ export function costView(page) {
       return;
     }
     const census = page.census();
-    setText(title, "How many of the keys are of the anchor's own class?");
+    const { edges } = scene.shown;
+    setText(title, edges ? "What do the edges cost?" : "How many of the keys are of the anchor's own class?");
     if (census === null || census.anchors === 0) {
       setText(words, "Counting …");
       rows.replaceChildren();
@@ -65,9 +66,15 @@ export function costView(page) {
     }
     const part = census.anchors < census.of ? `${count(census.anchors)} of ${count(census.of)} anchors counted. ` : "";
     const chance = 1 - census.kept.value;
+    const { value, low, high } = census.sameByBand[BAND.HARD];
+    const lost = interval({ ...census.sameByBand[BAND.HARD], value: 1 - value, low: 1 - high, high: 1 - low });
+    const cost =
+      edges && census.shareByBand[BAND.HARD].value > 0
+        ? `Of what the right edge leaves out, ${lost} are of other classes: good negatives, its cost. `
+        : "";
     setText(
       words,
-      `${part}Kept are ${percent(census.kept.value)} of the keys; ${interval(census.false)} of these are false negatives, ` +
+      `${part}${cost}Kept are ${percent(census.kept.value)} of the keys; ${interval(census.false)} of these are false negatives, ` +
         `of all keys ${percent(census.baseRate.value)}. The rule leaves out ${interval(census.recall)} of the keys of the ` +
         `anchor's class; leaving out as many by chance would leave out ${percent(chance)}.`,
     );

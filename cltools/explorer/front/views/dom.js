@@ -56,7 +56,6 @@ const ICONS = {
   help: "M9.2 9a3 3 0 1 1 4.6 2.6c-1.2.8-1.8 1.4-1.8 2.9M12 18.2v.1",
   previous: "M15 5l-7 7 7 7",
   next: "M9 5l7 7-7 7",
-  chance: "M5 5h14v14H5zM9 9v.1M15 9v.1M12 12v.1M9 15v.1M15 15v.1",
   plus: "M12 5v14M5 12h14",
   minus: "M5 12h14",
   fit: "M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5",
@@ -113,4 +112,38 @@ export function surface(canvas, settings) {
   context.setTransform(scale, 0, 0, scale, 0, 0);
   context.clearRect(0, 0, width, height);
   return { context, width, height, scale };
+}
+
+/**
+ * Buttons of which one is chosen; arrow keys choose the next.
+ * @template {string} T
+ * @param {string} label
+ * @param {[T, string, string][]} options value, text and explanation of each
+ * @param {(value: T) => void} act
+ */
+export function radios(label, options, act) {
+  const buttons = options.map(([value, text, title]) =>
+    el("button", { type: "button", role: "radio", title, "data-preset": value, click: () => act(value) }, text),
+  );
+  const root = el("div", { class: "presets", role: "radiogroup", "aria-label": label }, ...buttons);
+  root.addEventListener("keydown", (event) => {
+    const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (by === undefined) return;
+    event.preventDefault();
+    const at = buttons.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
+    const next = buttons[(at + by + buttons.length) % buttons.length];
+    next.focus();
+    next.click();
+  });
+  return {
+    root,
+    /** @param {T | null} value that is chosen */
+    show(value) {
+      const chosen = options.findIndex(([each]) => each === value);
+      buttons.forEach((button, i) => {
+        setAttribute(button, "aria-checked", String(i === chosen));
+        button.tabIndex = i === Math.max(0, chosen) ? 0 : -1;
+      });
+    },
+  };
 }

@@ -18,6 +18,10 @@ import { AXES, count, edgeWords, NAMES, percent, SYMBOLS } from "./words.js";
 const PARTS = { flags: 66, axis: 20, push: 44, ribbon: 22 };
 const COMPACT = { flags: 26, axis: 20, push: 0, ribbon: 3 };
 const LEFT = 34;
+const HELP = {
+  beyond: "What is farther than this edge is too easy, and left out.",
+  closest: "What is closer than this edge is suspected to show the same thing, and left out.",
+};
 const CUT = 3; // so many bins may be taller than the axis, and are cut
 
 /**
@@ -71,7 +75,7 @@ export function histogramView(page, side) {
   const canvas = el("canvas", { class: "bars", "aria-hidden": true });
   const marker = el("i", { class: "marker", hidden: true });
   const axisName = el("span");
-  const hint = el("span", { class: "hint", "aria-hidden": true }, "Drag an edge to choose");
+  const hint = el("span", { class: "hint", "aria-hidden": true }, "Drag an edge");
   const handles = /** @type {Record<EdgeName, ReturnType<typeof handle>>} */ ({
     beyond: handle("beyond"),
     closest: handle("closest"),
@@ -127,6 +131,7 @@ export function histogramView(page, side) {
         "data-edge": name,
         "aria-label": name === "closest" ? "leave out the closest" : "leave out the farthest",
         "aria-orientation": "horizontal",
+        title: `${HELP[name]} Arrow keys move it by one key, with Shift by 1 %, Page Up and Down by 5 %.`,
       },
       el("i"),
       el("u", {}, icon("handle")),
@@ -372,7 +377,7 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
     context.fillRect(left, top, right - left, floor - top + parts.axis + push);
     const name = `${SYMBOLS[code]} ${NAMES[code]}`;
     if (context.measureText(name).width < right - left - 8) {
-      context.fillStyle = palette.band[code];
+      context.fillStyle = palette.text[code];
       context.fillText(name, (left + right) / 2, top + 13);
     }
   }
@@ -452,9 +457,9 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
     context.fillText(tick.toFixed(span < 0.5 ? 2 : 1).replace("-", "−"), x, floor + 14);
   }
   context.textAlign = "left";
-  context.fillText("far", axis.left, floor + 14);
+  context.fillText("far", axis.left + 6, floor + 14);
   context.textAlign = "right";
-  context.fillText("near", axis.right, floor + 14);
+  context.fillText("near", axis.right - 6, floor + 14);
 
   if (push) drawPush(context, judged, axis, palette, floor + parts.axis, fills, stretches);
 

@@ -19,6 +19,8 @@ const SIZES = /** @type {Record<string, number>} */ ({
   star: 1.5,
   cross: 1.1,
 });
+const WHOLE = { x: 0.5, y: 0.5, zoom: 1 };
+const ENDS = /** @type {const} */ (["pointerup", "lostpointercapture"]);
 const NEAR = 12; // pixels within which the pointer is at a point
 const PICTURES = 400; // so many pictures at most stand on the map at a time
 
@@ -34,27 +36,31 @@ const PICTURES = 400; // so many pictures at most stand on the map at a time
 export function mapView(page) {
   const canvas = el("canvas", {
     tabindex: 0,
-    role: "img",
-    "aria-label": "Map of all images. Arrow keys walk from point to point, Enter makes one the anchor.",
+    role: "application",
+    "aria-label": "Map of all images. Arrow keys walk from point to point, Enter makes one the anchor, + and − zoom.",
+    title: "Click a point to make it the anchor. Ctrl and the wheel zoom; drag to move what is zoomed.",
   });
   const ring = el("i", { class: "ring", hidden: true });
   const note = el("p", { class: "map-note" });
-  let asPictures = false;
-  let lasso = false;
+  const on = { pictures: false, lasso: false };
+  /** @type {(name: "pictures" | "lasso", words: string) => HTMLButtonElement} */
+  function switched(name, words) {
+    const button = iconButton(name, words, () => {
+      on[name] = !on[name];
+      setAttribute(button, "aria-pressed", String(on[name]));
+      draw();
+    });
+    setAttribute(button, "aria-pressed", "false");
+    return button;
+  }
   const tools = el(
     "div",
     { class: "map-tools" },
-    iconButton("pictures", "Pictures instead of points", () => toggle("pictures"), {
-      "aria-pressed": "false",
-      "data-tool": "pictures",
-    }),
-    iconButton("lasso", "Choose a group by a line around it", () => toggle("lasso"), {
-      "aria-pressed": "false",
-      "data-tool": "lasso",
-    }),
+    switched("pictures", "Pictures instead of points"),
+    switched("lasso", "Choose a group by a line around it"),
     iconButton("plus", "Zoom in", () => zoom(1.6)),
     iconButton("minus", "Zoom out", () => zoom(1 / 1.6)),
-    iconButton("fit", "Show the whole map", () => reset()),
+    iconButton("fit", "Show the whole map", () => zoom(0)),
   );
   const root = el(
     "section",
@@ -63,7 +69,7 @@ export function mapView(page) {
     el("div", { class: "map-foot" }, note, tools),
   );
   /** The frame: what the map's middle shows, and how much it is magnified. */
-  let frame = { x: 0.5, y: 0.5, zoom: 1 };
+  let frame = WHOLE;
   /** Places on the page in pixels, two numbers a point. */
   let pixels = new Float32Array(0);
   /** The surface: pixels of the page, and the image that points are stamped on. @type {Surface | null} */
@@ -73,17 +79,6 @@ export function mapView(page) {
   let walked = null;
   /** @type {[number, number][]} */
   let line = [];
-
-  /** @param {"pictures" | "lasso"} tool */
-  function toggle(tool) {
-    if (tool === "pictures") asPictures = !asPictures;
-    else lasso = !lasso;
-    for (const button of tools.querySelectorAll("[data-tool]")) {
-      const on = button.getAttribute("data-tool") === "pictures" ? asPictures : lasso;
-      setAttribute(button, "aria-pressed", String(on));
-    }
-    draw();
-  }
 
   /** @type {(by: number, x?: number, y?: number) => void} */
   function zoom(by, x = canvas.clientWidth / 2, y = canvas.clientHeight / 2) {
@@ -95,12 +90,7 @@ export function mapView(page) {
       y: frame.y + (y - canvas.clientHeight / 2) * shift,
       zoom: next,
     };
-    if (next === 1) frame = { x: 0.5, y: 0.5, zoom: 1 };
-    draw();
-  }
-
-  function reset() {
-    frame = { x: 0.5, y: 0.5, zoom: 1 };
+    if (next === 1) frame = WHOLE;
     draw();
   }
 
@@ -113,7 +103,19 @@ export function mapView(page) {
     },
     { passive: false },
   );
+  /** Where fingers lie; two of them zoom. @type {Map<number, [number, number]>} */
+  const fingers = new Map();
+  const apart = () => {
+    const [[ax, ay], [bx, by]] = fingers.values();
+    return Math.hypot(ax - bx, ay - by);
+  };
   canvas.addEventListener("pointermove", (event) => {
+    const { pointerId, offsetX, offsetY } = event;
+    if (fingers.has(pointerId)) {
+      const before = fingers.size === 2 ? apart() : 0;
+      fingers.set(pointerId, [offsetX, offsetY]);
+      if (before) zoom(apart() / before, offsetX, offsetY);
+    }
     if (event.buttons) return;
     const place = nearest(event.offsetX, event.offsetY, NEAR);
     page.point(place, { x: event.clientX, y: event.clientY });
@@ -125,12 +127,13 @@ export function mapView(page) {
     const start = { ...frame };
     let moved = false;
     canvas.setPointerCapture(event.pointerId);
-    line = lasso ? [[x, y]] : [];
+    fingers.set(event.pointerId, [x, y]);
+    line = on.lasso ? [[x, y]] : [];
     /** @param {PointerEvent} now */
     const move = (now) => {
       moved ||= Math.hypot(now.offsetX - x, now.offsetY - y) > 4;
-      if (!moved) return;
-      if (lasso) line.push([now.offsetX, now.offsetY]);
+      if (!moved || fingers.size > 1) return;
+      if (on.lasso) line.push([now.offsetX, now.offsetY]);
       else if (frame.zoom > 1) {
         const side = Math.min(canvas.clientWidth, canvas.clientHeight) * frame.zoom;
         frame = { ...start, x: start.x - (now.offsetX - x) / side, y: start.y - (now.offsetY - y) / side };
@@ -139,8 +142,11 @@ export function mapView(page) {
     };
     /** @param {PointerEvent} up */
     const end = (up) => {
+      if (up.pointerId !== event.pointerId) return;
+      fingers.delete(up.pointerId);
       canvas.removeEventListener("pointermove", move);
-      if (lasso && line.length > 2) {
+      for (const name of ENDS) canvas.removeEventListener(name, end);
+      if (on.lasso && line.length > 2) {
         const inside = around(line);
         line = [];
         draw();
@@ -151,7 +157,7 @@ export function mapView(page) {
       }
     };
     canvas.addEventListener("pointermove", move);
-    canvas.addEventListener("pointerup", end, { once: true });
+    for (const name of ENDS) canvas.addEventListener(name, end);
   });
   canvas.addEventListener("keydown", (event) => {
     const steps = /** @type {Record<string, [number, number]>} */ ({
@@ -230,7 +236,7 @@ export function mapView(page) {
     const { codes, shapes, colours } = painting(scene, palette);
     const size = Math.max(1.6, Math.min(4.2, 130 / Math.sqrt(pixels.length / 2))) * Math.sqrt(frame.zoom) ** 0.7;
     stamp(room, pixels, codes, shapes, colours, palette.sunk, size);
-    if (asPictures) drawPictures(context, scene, width, height);
+    if (on.pictures) drawPictures(context, scene, codes, colours);
     if (scene.misplaced.length) {
       context.strokeStyle = palette.soft;
       context.lineWidth = 1;
@@ -254,9 +260,10 @@ export function mapView(page) {
     setText(note, `${scene.state.map}: half of the points keep ${percent(middle)} of their 15 neighbours or fewer.`);
   }
 
-  /** @type {(context: CanvasRenderingContext2D, scene: Scene, width: number, height: number) => void} */
-  function drawPictures(context, scene, width, height) {
+  /** @type {(context: CanvasRenderingContext2D, scene: Scene, codes: ArrayLike<number>, colours: string[]) => void} */
+  function drawPictures(context, scene, codes, colours) {
     const size = 22;
+    const { clientWidth: width, clientHeight: height } = canvas;
     const taken = new Set();
     const order = [scene.place, ...scene.shown.judgement.ranking.order];
     let drawn = 0;
@@ -265,6 +272,7 @@ export function mapView(page) {
       const cell = `${Math.floor(x / size)} ${Math.floor(y / size)}`;
       if (x < 0 || y < 0 || x > width || y > height || taken.has(cell)) continue;
       taken.add(cell);
+      context.strokeStyle = colours[codes[place]];
       page.paint(place, x - size / 2, y - size / 2, size, context);
       if (++drawn === PICTURES) break;
     }

@@ -6,7 +6,7 @@ import { checkState } from "../engine/state.js";
 import { PRESETS, presetOf, presetRule, withComparison, withSide, withTruth } from "./actions.js";
 import { costView } from "./cost.js";
 import { censusFor } from "./counting.js";
-import { el, iconButton, setAttribute, setText } from "./dom.js";
+import { el, iconButton, radios, setAttribute, setText } from "./dom.js";
 import { histogramView } from "./histogram.js";
 import { mapView } from "./map.js";
 import { paletteOf } from "./palette.js";
@@ -26,11 +26,16 @@ import { agreement, answer, count, FROZEN, NAMES, percent, SYMBOLS, score, truth
  * @typedef {object} Options
  * @property {Part[]} [show] which parts are shown
  * @property {string} [code] this script's text, for a worker that counts
+ * @property {Record<string, Record<string, string>>} [help] what each setting does, by rule and by setting
  * @property {(state: State) => void} [settled] told after every change that can be undone
  * @property {(which: number, place: number) => Promise<Recorded>} [ask] asks Python for the bands of a side that only it
  *   can judge
  */
 
+const SIDES = /** @type {["A" | "B", string, string][]} */ ([
+  ["A", "A", "Move the controls of side A"],
+  ["B", "B", "Move the controls of side B"],
+]);
 const LARGE = 1250;
 const WIDE = 900;
 const PHONE = 600;
@@ -46,7 +51,7 @@ export function mount(
   root,
   snapshots,
   first,
-  { show = ["pictures", "map", "push", "cost"], code = "", settled, ask } = {},
+  { show = ["pictures", "map", "push", "cost"], code = "", help = {}, settled, ask } = {},
 ) {
   checkState(first, snapshots);
   const store = storeOf(first);
@@ -110,38 +115,15 @@ export function mount(
     change(() => withComparison(store.state()), true),
   );
   const more = iconButton("more", "More controls", () => toggleMore(), { "aria-expanded": "false" });
-  const help = iconButton("help", "What is shown here?", () => showHelp());
-  const icons = el("div", { class: "icons" }, undo, redo, snapshots.length === 1 ? compare : null, help, more);
-  const presets = PRESETS.map(([name, title]) =>
-    el(
-      "button",
-      {
-        type: "button",
-        role: "radio",
-        "data-preset": name,
-        click: () => change((now) => withSide(now.state, { negatives: presetRule(name, now) }), true),
-      },
-      title,
-    ),
+  const explain = iconButton("help", "What is shown here?", () => showHelp());
+  const icons = el("div", { class: "icons" }, undo, redo, snapshots.length === 1 ? compare : null, explain, more);
+  const rules = radios("Rule", PRESETS, (name) =>
+    change((now) => withSide(now.state, { negatives: presetRule(name, now) }), true),
   );
-  const rules = el("div", { class: "presets", role: "radiogroup", "aria-label": "Rule" }, ...presets);
-  const sides = el("div", { class: "presets sides", role: "radiogroup", "aria-label": "Side", hidden: true });
-  for (const name of /** @type {("A" | "B")[]} */ (["A", "B"])) {
-    sides.append(
-      el(
-        "button",
-        {
-          type: "button",
-          role: "radio",
-          "data-side": name,
-          click: () => change(() => ({ ...store.state(), active: name }), true),
-        },
-        name,
-      ),
-    );
-  }
+  const sides = radios("Side", SIDES, (active) => change(() => ({ ...store.state(), active }), true));
   const truthBox = el("input", {
     type: "checkbox",
+    role: "switch",
     change: () => change(() => withTruth(store.state(), truthBox.checked), true),
   });
   truthBox.disabled = !snapshot.labelled;
@@ -154,7 +136,7 @@ export function mount(
     truthBox,
     "show true classes",
   );
-  const bar = el("div", { class: "bar" }, sides, rules, truthSwitch);
+  const bar = el("div", { class: "bar" }, sides.root, rules.root, truthSwitch);
 
   const bars = { ...shared, push: show.includes("push") };
   const histograms = [histogramView(bars, "A"), histogramView(bars, "B")];
@@ -165,8 +147,8 @@ export function mount(
     census: () => censuses[which()] ?? null,
     showTruth: () => change(() => withTruth(store.state(), true), true),
   });
-  const settings = settingsView({ scene: () => scene, change, say });
-  const card = el("div", { class: "card", hidden: true });
+  const settings = settingsView({ scene: () => scene, change, help, close: toggleMore });
+  const card = el("div", { class: "card", role: "status", hidden: true });
   const cardTile = el("div", { class: "tile" });
   const cardWords = el("p");
   card.append(cardTile, cardWords);
@@ -232,17 +214,11 @@ export function mount(
     picture(scene.place, anchorTile);
     const label = state.truth ? `, ${snapshot.classes[snapshot.labels[scene.place]] ?? "no class"}` : "";
     setText(anchorName, `${snapshot.noun} ${state.anchor}${label}`);
+    setAttribute(anchorName, "title", anchorName.textContent);
     truthBox.checked = state.truth;
-    const preset = presetOf(shown.side.negatives, scene);
-    for (const button of presets) {
-      const on = button.dataset.preset === preset;
-      setAttribute(button, "aria-checked", String(on));
-      button.tabIndex = on || (preset === null && button === presets[0]) ? 0 : -1;
-    }
-    sides.hidden = state.b === null;
-    for (const button of sides.querySelectorAll("button")) {
-      setAttribute(button, "aria-checked", String(button.dataset.side === state.active));
-    }
+    rules.show(presetOf(shown.side.negatives, scene));
+    sides.root.hidden = state.b === null;
+    sides.show(state.active);
     setAttribute(compare, "aria-pressed", String(state.b !== null));
     undo.disabled = !store.canUndo();
     redo.disabled = !store.canRedo();
@@ -345,7 +321,6 @@ export function mount(
     const high = (tile * height) / snapshot.tile[1];
     context.drawImage(sheet, column * tile, row * high, tile, high, x, y, size, size);
     context.lineWidth = 2;
-    context.strokeStyle = palette.band[scene.shown.judgement.band[place]];
     context.strokeRect(x, y, size, size);
   }
 
@@ -388,11 +363,11 @@ export function mount(
         ),
         ...entry(
           "The bars",
-          "How many images have which closeness to the anchor. The two edges cut the axis: what is closer than the right one is suspected to show the same thing, what is farther than the left one is too easy. Drag them, or focus one and use the arrow keys.",
+          "How many images have which closeness to the anchor. What is closer than the right edge is suspected to show the same thing, what is farther than the left one is too easy. Drag them, or use the arrow keys.",
         ),
         ...entry(
           "Push",
-          "The share of the whole push on the anchor that each image would exert if every one were kept. The shares sum to 100 percent.",
+          "The share of the whole push on the anchor that each image would exert if every one were kept; they sum to 100 percent.",
         ),
         ...entry(
           "True classes",
@@ -442,16 +417,6 @@ export function mount(
       else store.undo();
     }
   });
-  rules.addEventListener("keydown", (event) => {
-    const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-    if (by === undefined) return;
-    event.preventDefault();
-    const at = presets.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
-    const next = presets[(at + by + presets.length) % presets.length];
-    next.focus();
-    next.click();
-  });
-
   function layout() {
     const { width } = root.getBoundingClientRect();
     root.dataset.size = width < PHONE ? "phone" : width < WIDE ? "medium" : width < LARGE ? "wide" : "large";
@@ -463,9 +428,10 @@ export function mount(
   resizes.observe(root);
   const themed = () => {
     palette = paletteOf(root);
-    drawSoon(false);
+    draw(false);
   };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", themed);
+  matchMedia("print").addEventListener("change", themed);
   const themes = new MutationObserver(themed);
   themes.observe(root, { attributes: true, attributeFilter: ["data-theme"] });
   const observers = [resizes, themes];

@@ -5,6 +5,7 @@
  * Colours of one theme, each as CSS writes it.
  * @typedef {object} Palette
  * @property {string[]} band by code of `BAND`
+ * @property {string[]} text of a band's name
  * @property {string[]} wash behind a band's bars
  * @property {string[]} difference by `KEPT_BY`
  * @property {string[]} classes
@@ -27,8 +28,9 @@ export function paletteOf(root) {
   const colour = (/** @type {string} */ name) => style.getPropertyValue(`--${name}`).trim();
   return {
     band: BAND_VARIABLES.map(colour),
+    text: BAND_VARIABLES.map((name) => colour(`${name}-text`)),
     wash: BAND_VARIABLES.map((name) => colour(`${name}-wash`)),
-    difference: ["soft", "strong", "side-a", "side-b"].map(colour),
+    difference: ["strong", "ink", "side-a", "side-b"].map(colour),
     classes: Array.from({ length: 10 }, (_, i) => colour(`class-${i}`)),
     levels: Array.from({ length: 8 }, (_, i) => colour(`level-${i}`)),
     ink: colour("ink"),
@@ -40,7 +42,7 @@ export function paletteOf(root) {
 }
 
 /** By code of `BAND`: how its bars are textured. */
-const TEXTURES = ["none", "dots", "none", "stripes", "none", "cross", "thin"];
+const TEXTURES = ["none", "dots", "none", "stripes", "rows", "cross", "thin"];
 
 /**
  * What fills a band's bars: its colour, with a texture in the ground's colour.
@@ -74,7 +76,8 @@ function madeFill(context, palette, code) {
   draw.fillRect(0, 0, 6, 6);
   draw.fillStyle = draw.strokeStyle = palette.ground;
   draw.lineWidth = 1.1;
-  if (texture === "dots") {
+  if (texture === "rows") draw.fillRect(0, 2, 6, 1.4);
+  else if (texture === "dots") {
     for (const [x, y] of [
       [1, 1],
       [4, 4],

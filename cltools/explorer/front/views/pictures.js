@@ -81,7 +81,10 @@ function groupsOf({ shown, difference }) {
  * @param {(title: string, body: HTMLElement) => void} page.dialog
  */
 export function picturesView(page) {
-  const root = el("section", { class: "bands", "aria-label": "Pictures of each group, from far to near" });
+  const root = el("section", {
+    class: "bands",
+    "aria-label": "Pictures of each group, from far to near. One that is pressed becomes the anchor.",
+  });
   /** @type {Map<string, ReturnType<typeof columnOf>>} */
   const columns = new Map();
   /** Room for pictures, measured when it may have changed: pixels of a tile, rows, and of each column how many fit. */
@@ -134,7 +137,10 @@ export function picturesView(page) {
   function painted(tile, place, scene) {
     page.picture(place, tile);
     const { sameClass } = scene.shown.similarities;
-    tile.classList.toggle("same", scene.state.truth && sameClass !== null && sameClass[place] === 1);
+    const same = scene.state.truth && sameClass !== null && sameClass[place] === 1;
+    const { noun, ids } = scene.shown.snapshot;
+    tile.classList.toggle("same", same);
+    setAttribute(tile, "aria-label", `${noun} ${ids[place]}${same ? ", same class" : ""}`);
     return tile;
   }
 

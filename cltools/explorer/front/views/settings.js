@@ -6,7 +6,7 @@ import { POSITIVE_RULES } from "../engine/positives.js";
 import { whyUnknown } from "../engine/select.js";
 import { checkState, freshRule, parseState, writeState } from "../engine/state.js";
 import { withNegativesNamed, withSetting, withSide } from "./actions.js";
-import { el, icon } from "./dom.js";
+import { el, iconButton, setAttribute } from "./dom.js";
 import { pythonOf } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
@@ -30,15 +30,20 @@ const PLAY = 700; // milliseconds an epoch
  * @param {object} page
  * @param {() => Scene} page.scene
  * @param {(make: (scene: Scene) => State, settled: boolean, step?: string) => void} page.change
- * @param {(text: string) => void} page.say
+ * @param {() => void} page.close
+ * @param {Record<string, Record<string, string>>} page.help what each setting does, by rule and by setting
  */
 export function settingsView(page) {
   const root = el("div", { class: "panel", role: "dialog", "aria-label": "More controls", hidden: true });
   /** @type {number | undefined} */
   let playing;
 
-  /** @type {(label: string, control: HTMLElement, help?: string) => HTMLElement} */
-  const row = (label, control, help = "") => el("label", { class: "row", title: help }, el("span", {}, label), control);
+  /** @type {(label: string, control: HTMLElement, help?: string, name?: string) => HTMLElement} */
+  const row = (label, control, help = "", name = label) => {
+    setAttribute(control, "data-setting", name);
+    setAttribute(control, "title", help || null);
+    return el("label", { class: "row", title: help || null }, el("span", {}, label), control);
+  };
 
   /**
    * @param {[any, string][]} options values and names
@@ -66,12 +71,8 @@ export function settingsView(page) {
         value,
         set,
       );
-    if (typeof value === "boolean") {
-      const box = el("input", { type: "checkbox", change: () => set(box.checked) });
-      box.checked = value;
-      return box;
-    }
-    const input = el("input", { type: "text", inputmode: "decimal", "data-setting": `${kind}.${name}` });
+    if (typeof value === "boolean") return checkbox(value, set);
+    const input = el("input", { type: "text", inputmode: "decimal" });
     input.value = value === null ? "" : String(value);
     input.placeholder = field.fault(null) === "" ? "none" : "";
     input.addEventListener("change", () => {
@@ -104,7 +105,12 @@ export function settingsView(page) {
       const fields = known[side[kind].rule]?.fields ?? {};
       return Object.entries(fields)
         .filter(([name]) => !HIDDEN.test(name))
-        .map(([name, field]) => row(name.replaceAll("_", " "), settingControl(kind, name, field, side[kind][name])));
+        .map(([name, field]) => {
+          const control = settingControl(kind, name, field, side[kind][name]);
+          const help = page.help[side[kind].rule]?.[name] ?? "";
+          const label = `${kind === "positives" ? "mined " : ""}${name.replaceAll("_", " ")}`;
+          return row(label, control, `${help} In code: ${name}`.trim(), `${kind}.${name}`);
+        });
     };
     const colours = Object.entries(COLOURS).filter(
       ([name]) => (name !== "class" || state.truth) && (name !== "difference" || state.b !== null),
@@ -114,7 +120,7 @@ export function settingsView(page) {
       { class: "code" },
       `positives = ${pythonOf(side.positives, POSITIVE_RULES[side.positives.rule]?.fields ?? {})}\nnegatives = ${pythonOf(side.negatives, NEGATIVE_RULES[side.negatives.rule]?.fields ?? {})}`,
     );
-    const line = el("textarea", { rows: 3, "aria-label": "The state as a line of JSON", spellcheck: "false" });
+    const line = el("textarea", { rows: 3, spellcheck: "false" });
     line.value = writeState(state);
     line.addEventListener("change", () =>
       page.change((now) => {
@@ -127,9 +133,9 @@ export function settingsView(page) {
       }, true),
     );
     root.replaceChildren(
-      el("h3", {}, "Negatives"),
+      el("header", {}, el("h3", {}, "Negatives"), iconButton("close", "Close these controls", page.close)),
       row(
-        "rule",
+        "rule for negatives",
         chooser(
           negatives.map((name) => [name, name]),
           side.negatives.rule,
@@ -141,7 +147,7 @@ export function settingsView(page) {
       ...of("negatives"),
       el("h3", {}, "Positives"),
       row(
-        "rule",
+        "rule for positives",
         chooser(
           positives.map((name) => [name, name]),
           side.positives.rule,
@@ -182,9 +188,10 @@ export function settingsView(page) {
       ),
       el("h3", {}, "Take it away"),
       python,
-      line,
+      row("the state as JSON", line, "A line that opens this view here and in Python: explore(snapshot, state)."),
     );
-    if (focused) /** @type {HTMLElement | null} */ (root.querySelector(`[data-setting="${focused}"]`))?.focus();
+    if (focused)
+      /** @type {HTMLElement | null} */ (root.querySelector(`[data-setting="${CSS.escape(focused)}"]`))?.focus();
   }
 
   /** @type {(value: boolean, act: (value: boolean) => void) => HTMLInputElement} */
@@ -205,16 +212,16 @@ export function settingsView(page) {
       step: 1,
       "data-setting": "epoch",
       "aria-valuetext": `epoch ${epoch}`,
+      "aria-label": "epoch",
+      title: "The moment of training at which the encoder was asked.",
     });
     slider.value = String(known.indexOf(epoch));
     slider.addEventListener("input", () =>
       page.change((now) => withSide(now.state, { epoch: known[Number(slider.value)] }), true, "epoch"),
     );
-    const play = el(
-      "button",
-      { type: "button", class: "icon", "aria-label": playing ? "Stop" : "Play the epochs", click: () => toggle(known) },
-      icon(playing ? "pause" : "play"),
-    );
+    const play = iconButton(playing ? "pause" : "play", playing ? "Stop" : "Play the epochs", () => toggle(known), {
+      "data-setting": "play",
+    });
     return el("div", { class: "row" }, el("span", {}, "epoch"), el("div", { class: "epochs" }, play, slider, output));
   }
 

@@ -122,7 +122,7 @@ function joined(parts) {
  * @param {Judged} judged
  * @returns {Piece[]}
  */
-export function truth({ summary }) {
+export function truth({ summary, edges }) {
   const { keys, same, others } = summary;
   if (same === null) return [];
   const kept = keys[BAND.POTENTIAL] + keys[BAND.SOFTENED];
@@ -131,9 +131,13 @@ export function truth({ summary }) {
   /** @type {Piece[]} */
   const pieces = [
     { text: `${count(falseKept)} of the ${count(kept)} (${percent(falseKept / kept)})`, strong: true },
-    ` that it is pushed away from are of its own class, false negatives; of all ${count(others)} it is ${percent(all / others)}.`,
+    ` that it is pushed away from are of its own class (marked =), false negatives; of all ${count(others)} it is ${percent(all / others)}.`,
   ];
-  if (keys[BAND.HARD]) {
+  const lost = keys[BAND.HARD] - same[BAND.HARD];
+  if (keys[BAND.HARD] && edges) {
+    const words = `, of which ${count(lost)} (${percent(lost / keys[BAND.HARD])}) are of other classes: its cost.`;
+    pieces.push(" The right edge leaves out ", named(BAND.HARD, keys), words);
+  } else if (keys[BAND.HARD]) {
     pieces.push(` Of the suspected, ${count(same[BAND.HARD])} are (${percent(same[BAND.HARD] / keys[BAND.HARD])}).`);
   }
   if (keys[BAND.MINED]) pieces.push(` Of the mined, ${count(same[BAND.MINED])} of ${count(keys[BAND.MINED])}.`);

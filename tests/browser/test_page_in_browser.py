@@ -1,0 +1,291 @@
+"""The page that stands alone, opened from a file without a network: every link of it, against `select`.
+
+What the page shows is compared key by key, by ids, with what Python selects for the state that the page tells.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+from alone import COUNTED, Opened, edge, opened, read
+from playwright.sync_api import Browser
+
+from cltools.explorer.session import Session
+from cltools.explorer.standalone import page_of, save_page
+from cltools.explorer.state import first_state
+from cltools.mining import Band
+from cltools.snapshot import Snapshot, load_snapshot
+
+pytestmark = pytest.mark.browser
+
+NAMES = ("<b>bold</b><script>document.title='taken'</script>", "\"a\" & 'b' $x_1$ _y_", "x" * 400, "🐙 שלום")
+
+
+@pytest.fixture(scope="module")
+def digits() -> Snapshot:
+    return load_snapshot("digits-potential")
+
+
+@pytest.fixture(scope="module")
+def file(digits: Snapshot, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_page(
+        tmp_path_factory.mktemp("page") / "digits.html", page_of([digits], first_state(digits), epochs="all")
+    )
+
+
+@pytest.fixture
+def page(browser: Browser, digits: Snapshot, file: Path) -> Iterator[Opened]:
+    with opened(browser, digits, file) as found:
+        yield found
+
+
+def test_edges_by_pointer_and_by_keyboard(page: Opened) -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        for name in ("closest", "beyond"):
+            where = page.page.locator(".bars").first.bounding_box()
+            box = edge(page.page, name).bounding_box()
+            assert where is not None and box is not None
+            x, y = box["x"] + box["width"] / 2, box["y"] + 30
+            page.page.mouse.move(x, y)
+            page.page.mouse.down()
+            page.page.mouse.move(where["x"] + 34 + generator.uniform() * (where["width"] - 40), y, steps=2)
+            page.page.mouse.up()
+            page.agrees()
+    keys = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "PageUp", "PageDown", "Shift+ArrowLeft", "Home", "End"]
+    for _ in range(20):
+        for name in ("closest", "beyond"):
+            for key in generator.choice(keys, 2):
+                edge(page.page, name).press(key)
+            told = page.agrees()
+            now = edge(page.page, name).get_attribute("aria-valuetext")
+            assert now is not None and now.startswith("leave out ")
+            negatives = json.loads(told["state"])["a"]["negatives"]
+            share = int(edge(page.page, name).get_attribute("aria-valuenow") or -1) / len(page.snapshot)
+            field = {"closest": "drop_closest", "beyond": "keep_within"}[name]
+            assert abs(negatives[field] - share) < 1 / len(page.snapshot)
+
+
+def test_edges_in_cosine(page: Opened) -> None:
+    page.page.get_by_role("button", name="More controls").click()
+    page.page.get_by_label("rule for negatives").select_option(label="CosineBand")
+    page.page.keyboard.press("Escape")
+    page.agrees()
+    for key in ("ArrowLeft", "PageDown", "End", "ArrowLeft"):
+        edge(page.page, "closest").press(key)
+        told = page.agrees()
+        below = json.loads(told["state"])["a"]["negatives"]["below"]
+        assert (
+            below is None or abs(float(edge(page.page, "closest").get_attribute("aria-valuenow") or 9) - below) < 1e-6
+        )
+
+
+def test_a_picture_or_a_point_becomes_the_anchor(page: Opened) -> None:
+    seen = {page.state.anchor}
+    page.page.locator(".band-2 .tile").nth(2).click()
+    seen.add(json.loads(page.agrees()["state"])["anchor"])
+    page.page.locator(".flag.beyond .tile").first.click()
+    seen.add(json.loads(page.agrees()["state"])["anchor"])
+    page.page.get_by_role("button", name="next anchor").click()
+    seen.add(json.loads(page.agrees()["state"])["anchor"])
+    place = 700
+    where = page.page.evaluate("place => cltools.page.map.pixelOf(place)", place)
+    canvas = page.page.locator(".map canvas")
+    canvas.hover(position={"x": where[0], "y": where[1]})
+    card = page.page.locator(".card").inner_text()
+    identity = int(card.split("image ")[1].split()[0])
+    at = page.snapshot.ids.tolist().index(identity)
+    session = Session(page.snapshot, page.state.to_json())
+    judged = session.judged("A")
+    assert f"cosine {judged.cosine[at]:.2f}".replace("-", "−") in card
+    names = {Band.EASY: "too easy", Band.POTENTIAL: "pushed away", Band.HARD: "suspected", Band.MINED: "mined"}
+    assert names[Band(int(judged.band[at]))] in card
+    canvas.click(position={"x": where[0], "y": where[1]})
+    assert json.loads(page.agrees()["state"])["anchor"] == identity
+    canvas.focus()
+    for key in ("ArrowDown", "ArrowRight", "Enter"):
+        canvas.press(key)
+    walked = json.loads(page.agrees()["state"])["anchor"]
+    assert walked != identity and len({*seen, identity, walked}) >= 5
+
+
+def test_a_group_within_a_line(page: Opened) -> None:
+    page.page.get_by_role("button", name="Choose a group by a line around it").click()
+    box = page.page.locator(".map canvas").bounding_box()
+    assert box is not None
+    corners = [(20, 150), (200, 150), (200, 300), (20, 300)]
+    page.page.mouse.move(box["x"] + corners[0][0], box["y"] + corners[0][1])
+    page.page.mouse.down()
+    for x, y in corners[1:]:
+        page.page.mouse.move(box["x"] + x, box["y"] + y, steps=3)
+    page.page.mouse.up()
+    listed = page.page.get_by_label("ids of the group").input_value()
+    found = [int(each) for each in listed.split(", ")]
+    pixels = page.page.evaluate(f"Array.from({{length: {len(page.snapshot)}}}, (_, i) => cltools.page.map.pixelOf(i))")
+    inside = [i for i, (x, y) in enumerate(pixels) if 20 < x < 200 and 150 < y < 300]
+    assert found == page.snapshot.ids[inside].tolist() and len(found) > 20
+    band = Session(page.snapshot, page.state.to_json()).judged("A").band[inside]
+    assert f"pushed away {int((band == Band.POTENTIAL).sum()):,}" in page.page.locator("dialog p").first.inner_text()
+    page.page.locator("dialog .tile").nth(3).click()
+    assert json.loads(page.agrees()["state"])["anchor"] == found[3]
+
+
+def test_presets_two_sides_and_undo(page: Opened) -> None:
+    first = page.state
+    for name in ("Keep all", "Ring", "Closest tenth", "As many by chance", "Middle band"):
+        page.page.get_by_role("radio", name=name).click()
+        page.agrees()
+    assert page.state == first
+    page.page.get_by_role("button", name="Compare two rules, A and B").click()
+    page.page.get_by_role("radio", name="Ring").click()
+    page.agrees()
+    for side in ("A", "B"):
+        edge(page.page, "closest", side).press("PageDown")
+        told = page.agrees()
+        assert json.loads(told["state"])["active"] == side
+    pictures = page.page.locator(".bands h3").all_inner_texts()
+    assert [each.split()[1] for each in pictures] == ["A", "both", "B"]
+    page.page.get_by_role("radio", name="B", exact=True).click()
+    before = page.state
+    page.page.keyboard.press("Control+z")
+    page.agrees()
+    assert page.state != before
+    page.page.keyboard.press("Control+Shift+z")
+    assert page.state == before
+    undo = page.page.get_by_role("button", name="Undo")
+    while undo.is_enabled():
+        undo.click()
+        page.drawn()
+    page.agrees()
+    assert page.state == first
+
+
+def test_epochs_by_hand_and_played(page: Opened) -> None:
+    page.page.get_by_role("button", name="More controls").click()
+    slider = page.page.get_by_label("epoch", exact=True)
+    for key in ("Home", "ArrowRight"):
+        slider.press(key)
+        page.agrees()
+    assert page.state.a.epoch == page.snapshot.epochs[1] and slider.get_attribute("aria-valuetext") == "epoch 5"
+    seen = set()
+    page.page.get_by_role("button", name="Play the epochs").click()
+    for _ in range(60):
+        seen.add(json.loads(page.agrees()["state"])["a"]["epoch"])
+        if seen >= {*page.snapshot.epochs[2:]}:
+            break
+        page.page.wait_for_timeout(100)
+    assert seen >= {*page.snapshot.epochs[2:]}
+    page.page.get_by_role("button", name="Play the epochs").wait_for()
+
+
+def test_the_address_restores_the_state_and_damage_is_ignored(page: Opened) -> None:
+    page.page.get_by_role("switch", name="show true classes").click()
+    edge(page.page, "closest").press("PageDown")
+    page.page.locator(".band-3 .tile").first.click()
+    state = page.state
+    page.settle()
+    address = page.page.evaluate("location.hash")
+    assert read(unquote(address[1:])) == state
+    page.page.reload()
+    page.agrees()
+    assert page.state == state
+    for damaged in (
+        "#%7B",
+        "#nonsense",
+        "#%",
+        address.replace("anchor", "ancor"),
+        address.replace("PCA", "x"),
+        address[:-9],
+    ):
+        page.open(damaged)
+        page.agrees()
+    assert page.state == first_state(page.snapshot)
+
+
+def test_truth_is_counted_over_all_anchors(page: Opened) -> None:
+    label = page.snapshot.classes[page.snapshot.labels[0]]
+    assert "of its own class" not in page.page.locator("body").inner_text()
+    page.page.get_by_role("switch", name="show true classes").click()
+    told = page.agrees()
+    assert told["anchor"] == f"image {page.snapshot.ids[0]}, {label}"
+    session = Session(page.snapshot, read(told["state"]))
+    judged, same = session.judged("A"), page.snapshot.labels == page.snapshot.labels[0]
+    kept = judged.band == Band.POTENTIAL
+    words = page.page.locator(".truth-words").inner_text()
+    assert words.startswith(f"{int((kept & same).sum())} of the {int(kept.sum())} (")
+    for _ in session.counting():
+        pass
+    census = session.census
+    row = page.page.locator(".cost p")
+    page.until(COUNTED)
+    assert f"{100 * census.false.value:.1f} %" in row.inner_text()
+    assert f"{100 * census.kept.value:.1f} %" in row.inner_text()
+
+
+def test_names_are_shown_as_text(browser: Browser, digits: Snapshot, tmp_path: Path) -> None:
+    named = replace(
+        digits,
+        classes=tuple(f"{NAMES[i % 4]} {i}" for i in range(10)),
+        map_names=(NAMES[0], *digits.map_names[1:]),
+        experiment=replace(digits.experiment, data=replace(digits.experiment.data, name="digits <i>")),
+    )
+    state = replace(first_state(named), truth=True)
+    file = save_page(tmp_path / 'a "b" <c> $d_e$.html', page_of([named], state))
+    for width in (1000, 360):
+        with opened(browser, named, file, viewport={"width": width, "height": 640}) as page:
+            for place in range(5):
+                page.set(replace(state, anchor=int(named.ids[place])))
+                page.drawn()
+                want = f"image {named.ids[place]}, {named.classes[named.labels[place]]}"
+                assert page.page.locator(".anchor-name").text_content() == want
+                tile = page.page.locator(".band .tile").nth(place % 3)
+                tile.focus()
+                at = int(tile.get_attribute("data-place") or -1)
+                card = page.page.locator(".card").text_content() or ""
+                assert f"image {named.ids[at]}, {named.classes[named.labels[at]]}cosine" in card
+                assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            assert page.page.title().startswith("digits <i>: ")
+            assert page.page.locator("main :is(b b, script, i i, strong b)").count() == 0
+            assert NAMES[0] in (page.page.locator(".map-note").text_content() or "")
+            assert page.page.locator(".foot").inner_text().startswith("digits <i>: ")
+
+
+def test_two_snapshots_side_by_side(browser: Browser, digits: Snapshot, tmp_path: Path) -> None:
+    pair = digits, load_snapshot("digits-moco")
+    state = first_state(*pair)
+    with opened(browser, pair, save_page(tmp_path / "pair.html", page_of(pair, state))) as page:
+        assert page.page.get_by_role("button", name="Compare two rules, A and B").count() == 0
+        for side in ("A", "B"):
+            edge(page.page, "closest", side).press("PageDown")
+            edge(page.page, "beyond", side).press("PageUp")
+            assert json.loads(page.agrees()["state"])["active"] == side
+        page.page.locator(".band .tile").first.click()
+        page.agrees()
+
+
+def test_a_rule_that_only_python_knows_says_so(browser: Browser, digits: Snapshot, tmp_path: Path) -> None:
+    head, told, state = page_of([digits], first_state(digits)).partition('"state": ')
+    text = head + told + state.replace('"rule": "RankBand"', '"rule": "ByItsOwn"', 1)
+    with opened(browser, digits, save_page(tmp_path / "own.html", text)) as page:
+        page.page.evaluate(
+            "cltools.page.set({ ...cltools.page.state(), anchor: cltools.page.scene().a.snapshot.ids[1] })"
+        )
+        page.drawn()
+        assert page.page.locator(".sentence").inner_text() == "ByItsOwn is a rule that only Python knows."
+        assert not edge(page.page, "closest").is_visible()
+        page.page.get_by_role("radio", name="Ring").click()
+        page.agrees()
+
+
+def test_only_the_parts_that_are_asked_for(browser: Browser, digits: Snapshot, tmp_path: Path) -> None:
+    parts = {"pictures": ".bands", "map": ".map", "cost": ".cost"}
+    for asked in ("pictures", "map"):
+        file = save_page(tmp_path / f"{asked}.html", page_of([digits], first_state(digits), show=[asked]))
+        with opened(browser, digits, file) as page:
+            edge(page.page, "closest").press("PageDown")
+            page.drawn()
+            assert [name for name, part in parts.items() if page.page.locator(part).count()] == [asked]

@@ -3,7 +3,10 @@
 import pytest
 
 from cltools.datasets import image_sets
-from cltools.reports.published import IMAGE_SETS, LABORATORY, PAPER, PUBLISHED
+from cltools.reports.published import LABORATORY, PUBLISHED
+
+IMAGE_SETS = ("cifar10", "cifar100", "tinyimagenet")
+PAPER = "arXiv:2311.00358, abstract"
 
 
 def test_the_paper_says_one_figure_an_image_set_and_no_protocol() -> None:

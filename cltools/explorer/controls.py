@@ -16,7 +16,7 @@ from cltools.explorer.judgement import Judgement
 from cltools.explorer.sentence import of_edge
 from cltools.explorer.state import Colour, Scope, Side, State, unlabelled
 from cltools.mining import CosineBand, MarginBand, NegativeRule, PositiveRule, RankBand
-from cltools.mining.rules import chooses, rule_class, rule_classes
+from cltools.mining.rules import lacks, rule_class, rule_classes
 from cltools.snapshot import Snapshot
 
 Kind = Literal["select", "check", "number", "range", "edge"]
@@ -82,7 +82,7 @@ def rule_names(base: type[NegativeRule] | type[PositiveRule], *, labelled: bool 
     """
     found = []
     for name, rule in rule_classes(base).items():
-        made = chooses(rule) and all(f.default is not MISSING for f in fields(rule))
+        made = not lacks(rule) and all(f.default is not MISSING for f in fields(rule))
         if made and (labelled or "same_class" not in rule().reads):
             found.append(name)
     return found

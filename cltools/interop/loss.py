@@ -134,9 +134,7 @@ class ContrastiveLoss(nn.Module):
 
     def _loss(self, anchor: Tensor, positive: Tensor, keys: Tensor, ids: Tensor, key_ids: Tensor) -> Tensor:
         vectors, rules = (anchor, positive, keys), (self.positive_rule, self.negative_rule)
-        losses = contrastive_loss(
-            *vectors, *rules, self.settings, ids=(ids, key_ids), generator=self.generator, check=False
-        )  # normalised here
+        losses = contrastive_loss(*vectors, *rules, self.settings, ids=(ids, key_ids), generator=self.generator)
         return losses.mean()
 
 
@@ -172,7 +170,7 @@ class MemoryBank(nn.Module):
 def _empty_bank(size: int | Sequence[int]) -> MemoryBank | None:
     if size == 0:
         return None
-    if isinstance(size, int) or len(size) != 2:
+    if not isinstance(size, Sequence) or len(size) != 2:
         raise CltoolsError(f"memory_bank_size is {size}; give (number of keys, their dimension), or 0 for no bank.")
     keys, dim = size
     return MemoryBank(keys, dim) if keys else None

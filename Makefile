@@ -80,7 +80,7 @@ book: $(STAMP)
 bench: $(STAMP)
 	$(RUN) -m benchmarks steps --queue-sizes 4096 16384 --out $(BENCH)/bench-steps-tiny.json
 	$(RUN) -m benchmarks steps --full --presets cifar10-moco --rounds 1 --out $(BENCH)/bench-steps-full.json
-	$(RUN) -m benchmarks rules --out $(BENCH)/bench-rules.json
+	$(RUN) -m benchmarks costs --out $(BENCH)/bench-rules.json
 	$(RUN) -m benchmarks plain --out $(BENCH)/bench-plain.json
 	$(RUN) -m benchmarks against --out $(BENCH)/bench-against.json
 	$(RUN) -m benchmarks page --out $(BENCH)/bench-page.json

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from benchmarks.asking import CLASSES, Contrast
 from benchmarks.measuring import USUAL, AsRun, Run, Work, markdown, peak_mebibytes
+from benchmarks.vectors import CLASSES, Contrast
 from cltools.config import Experiment
 from cltools.datasets import ImageSet
 from cltools.errors import CltoolsError

@@ -19,7 +19,7 @@ from cltools.config import Experiment
 from cltools.datasets import has_test, image_sets, load_images
 from cltools.errors import CltoolsError, unknown
 from cltools.files import replacing
-from cltools.mining import NegativeRule, PositiveRule
+from cltools.mining import AugmentedView, NegativeRule, PositiveRule
 from cltools.mining.rules import rule_class
 from cltools.presets import IMAGES, METHODS, fitted, laptop, preset
 from cltools.ranks import joined, launched
@@ -158,6 +158,8 @@ def _flags(experiment: Experiment, name: str) -> type[Any]:
             kind = Annotated[kind, tyro.conf.arg(name="")]
         elif f.name == "seed":
             kind = Annotated[kind, tyro.conf.arg(help="Seed of weights, order, views and draws.")]
+        elif type(value) is AugmentedView:  # whose warm-up has no meaning
+            kind = Annotated[kind, tyro.conf.Suppress, tyro.conf.Fixed]
         flags.append((f.name, kind, field(default=value)))
     return make_dataclass("Flags", flags, frozen=True)
 

@@ -140,8 +140,8 @@ class OutsideSettings:
 
 _NAMED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _PARTS = {
-    "data": "images", "views": "views", "encoder": "backbone", "loss": "", "training": "optimizer",
-    "evaluation": "protocols", "outside": "",
+    "data": "images", "views": "views", "encoder": "backbone", "training": "optimizer", "evaluation": "protocols",
+    "loss": "", "outside": "",
 }  # fmt: skip
 """By the settings of an experiment: the part of one's own that `fit` takes, in place of fields that nothing reads."""
 _OWN_SETTINGS = (
@@ -176,8 +176,10 @@ class Experiment:
         """
         settings = {f.name: f.default_factory for f in fields(self)}
         for name, part in _PARTS.items():
-            call = f"fit(experiment, {part}=…)" if part else "similarities and select in a training loop of your own"
-            _check_read(name, getattr(self, name), settings[name], f"What is your own takes {call}.")
+            call = "A loss of your own takes a training loop of your own, around similarities and select."
+            if name != "loss":
+                call = f"For your own, call fit(experiment, {part}=…), or name it in outside.{part}." if part else ""
+            _check_read(name, getattr(self, name), settings[name], call)
         for name, base in (("positives", PositiveRule), ("negatives", NegativeRule)):
             rule = getattr(self, name)
             if not isinstance(rule, base):
@@ -386,7 +388,7 @@ def _leaves(plain: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any
 def _at_least(settings: object, **minima: float) -> None:
     for name, minimum in minima.items():
         value = getattr(settings, name)
-        if value is not None and not minimum <= value < math.inf:
+        if not (value is None is getattr(type(settings), name)) and not minimum <= value < math.inf:
             bound = "finite" if value == math.inf else f"at least {minimum}"
             raise CltoolsError(f"{type(settings).__name__}: {name} is {value}; it must be {bound}.")
 
@@ -397,12 +399,12 @@ def _check_read(name: str, value: Any, settings: Any, instead: str) -> None:
         return
     if not isinstance(value, settings):
         wanted = f"Experiment: {name} must be of type {settings.__name__}, and this is {described(value)}."
-        raise TypeError(f"{wanted} {instead}")
+        raise TypeError(f"{wanted} {instead}".rstrip())
     own = [f.name for f in fields(value) if f.name not in {known.name for known in fields(settings)}]
     if own:
         raise CltoolsError(
             f"Experiment: {name} is a {type(value).__name__} with fields of its own ({', '.join(own)}), which nothing "
-            f"reads. {instead}"
+            f"reads. {instead}".rstrip()
         )
 
 

@@ -86,8 +86,6 @@ def size(count: float) -> str:
 
 EXTRAS = ("", "train", "notebooks", "book", "tensorboard")
 """What a reader may have installed, the package's own requirements first; "dev" is for those who change it."""
-SECONDS = 120.0
-"""How long loading torch and torchvision may take: on a cold network disk it takes minutes."""
 LOAD = (
     "import torch, torchvision; from torchvision.ops import nms; "
     "nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1), 0.5)"
@@ -110,11 +108,7 @@ def check_source() -> Finding:
     """Whether the package is a clone or an installed one, and whether pip knows of it."""
     clone = project()
     found = f"a clone at {clone}" if clone else f"an installed package at {Path(__file__).resolve().parent}"
-    try:
-        version = metadata.version("cltools")
-    except metadata.PackageNotFoundError:
-        return Finding("cltools", "problem", f"{found}, which pip knows nothing of", install_cltools("notebooks"))
-    return Finding("cltools", "ok", f"{version}, {found}")
+    return Finding("cltools", "ok", f"{metadata.version('cltools')}, {found}")
 
 
 def check_dependencies() -> list[Finding]:
@@ -161,11 +155,7 @@ def check_torchvision() -> Finding:
     """Whether torch and torchvision load together, tried in another process, because a wrong pair may crash it."""
     name = "torch + torchvision"
     remedy = pip_install("--upgrade", "torch", "torchvision")
-    try:
-        done = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        slow = f'see what it waits for: {python()} -X importtime -c "import torchvision"'
-        return Finding(name, "problem", f"they were not loaded after {SECONDS:.0f} seconds", slow)
+    done = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True)  # minutes on a cold disk
     if done.returncode == 0:
         return Finding(name, "ok", "they load together")
     said = done.stderr.strip().splitlines()

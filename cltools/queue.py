@@ -73,18 +73,13 @@ class Queue:
         return (self.pointer - 1 - place) % self.size  # the newest stands just before the pointer
 
     @torch.no_grad()
-    def enqueue(
-        self,
-        keys: Float[Tensor, "B d"] | Numbers,
-        ids: Int[Tensor, " B"] | Numbers,
-        labels: Int[Tensor, " B"] | Numbers,
-    ) -> None:
+    def enqueue(self, keys: Numbers, ids: Numbers, labels: Numbers) -> None:
         """Write a batch in its order over the oldest keys.
 
         Args:
-            keys: Without gradient here, whatever they carry.
-            ids: Of the images the keys came from.
-            labels: Of the same images, -1 unknown.
+            keys: [B, d], without gradient here, whatever they carry.
+            ids: Whole numbers [B], of the images the keys came from.
+            labels: [B], of the same images, -1 unknown.
 
         Raises:
             ValueError: the batch is larger than the queue, or its shapes do not fit.

@@ -104,6 +104,8 @@ def augment(
         ValueError: the images are of another type.
     """
     images = as_tensor("images", images)
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise CltoolsError(f"Images have shape {list(images.shape)}; give [B, 3, H, W].")
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise CltoolsError(f"Images must be uint8, or float in [0, 1], not {images.dtype}.")
     x = images.float().div_(255) if images.dtype == torch.uint8 else images.float()

@@ -563,3 +563,10 @@ class TestOwnRules:
         with pytest.raises(ValueError, match="cannot be saved"):
             fit(replace(preset("digits-moco"), negatives=Shelf(weight=print)), out=tmp_path / "run")
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("settings", [{"epochs": None}, {"learning_rate": None}, {"batch": None}])
+def test_only_what_may_be_none_may_be_none(settings: dict[str, Any]) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        TrainingSettings(**settings)
+    assert TrainingSettings(chunk=None) == TrainingSettings()

@@ -116,18 +116,15 @@ def test_an_installed_package_needs_no_notebooks_and_no_clone(installed: Path) -
 
 
 @pytest.mark.parametrize(
-    ("code", "seconds", "said"),
+    ("code", "said"),
     [
-        ("pass", 120, None), ("import time; time.sleep(60)", 0.2, "not loaded after"),
-        ("raise RuntimeError('operator nms does not exist')", 120, "operator nms"),
-        ("import os; os.kill(os.getpid(), 11)", 120, "status -11"),
+        ("pass", None),
+        ("raise RuntimeError('operator nms does not exist')", "operator nms"),
+        ("import os; os.kill(os.getpid(), 11)", "status -11"),
     ],
-)  # fmt: skip
-def test_a_pair_that_does_not_load_is_a_problem(
-    monkeypatch: pytest.MonkeyPatch, code: str, seconds: float, said: str | None
-) -> None:
+)
+def test_a_pair_that_does_not_load_is_a_problem(monkeypatch: pytest.MonkeyPatch, code: str, said: str | None) -> None:
     monkeypatch.setattr(doctor, "LOAD", code)
-    monkeypatch.setattr(doctor, "SECONDS", seconds)
     found = doctor.check_torchvision()
     assert found.state == "ok" if said is None else (remedy(found, "problem") and said in found.found)
 

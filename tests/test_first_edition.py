@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,8 @@ def test_every_recorded_rule_selects_the_same_keys() -> None:
 @pytest.mark.parametrize("processes", [1, 2])
 def test_six_trainings_end_bit_for_bit_as_they_did(processes: int, tmp_path: Path) -> None:
     """On a processor that rounds otherwise it fails, and the folder's README says how to compare there."""
+    if not torch.__version__.startswith("2.15") or platform.machine() != "x86_64":
+        pytest.skip("the trainings were kept on torch 2.15 and x86-64")
     folder = ROOT / "tests" / "first_edition"
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if processes > 1 else []
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

@@ -124,7 +124,7 @@ def test_there_are_commands_in_the_texts_and_each_other_program_is_named() -> No
     assert {command for text in found for command, _ in COMMAND.findall(text)} >= {
         "train",
         "compare",
-        "benchmarks rules",
+        "benchmarks costs",
     }
     assert set(chain.from_iterable(OTHERS.values())) <= set(chain.from_iterable(map(flags_in, found)))
 
@@ -152,7 +152,7 @@ def test_a_flag_that_is_none_is_seen(text: str, wrong: list[str]) -> None:
         "python -m cltools train digits-moco --rule RankBand --negatives.drop-closest 0.1",
         "python -m cltools train PRESET --negatives.drop-closest 0.1 --no-download",
         "torchrun --nproc-per-node 8 -m cltools train cifar10-moco --out runs/a  # or --any",
-        "python -m benchmarks rules --keys 4096; a rule --- a dash -- `|---|` and <!-- a comment -->",
+        "python -m benchmarks costs --keys 4096; a rule --- a dash -- `|---|` and <!-- a comment -->",
     ],
 )
 def test_a_flag_that_is_one_is_let_pass(text: str) -> None:

@@ -11,7 +11,7 @@ from cltools.evaluation import alignment, knn_accuracy, linear_probe, uniformity
 from cltools.interop import ContrastiveLoss
 from cltools.losses import negative_mass
 from cltools.mining import handed_in, similarities
-from cltools.mining.handed_in import HALF_TOLERANCE, TOLERANCE, as_tensor, check_unit
+from cltools.mining.handed_in import HALF_TOLERANCE, TOLERANCE, ChecksOnce, as_tensor, check_unit
 from cltools.queue import Queue
 from cltools.views import ViewSettings, augment
 
@@ -85,7 +85,7 @@ class OnDevice(torch.Tensor):
 
 
 def test_on_cuda_each_name_and_shape_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handed_in, "CHECKED", set())
+    monkeypatch.setattr(handed_in, "ON_CUDA", ChecksOnce())
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     first = unit(4).as_subclass(OnDevice)
     for name, vectors, times in (
@@ -102,7 +102,7 @@ def test_on_cuda_each_name_and_shape_is_looked_at_once(monkeypatch: pytest.Monke
 
 
 def test_nothing_is_looked_at_while_a_graph_is_captured_or_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handed_in, "CHECKED", set())
+    monkeypatch.setattr(handed_in, "ON_CUDA", ChecksOnce())
     vectors = unit(4).as_subclass(OnDevice)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
     check_unit("keys", vectors)
@@ -150,7 +150,9 @@ def test_masks_must_be_bool_of_every_key() -> None:
 # --- the same numbers as a tensor, an array and lists
 
 
-@pytest.mark.parametrize("form", [lambda x: x.numpy(), lambda x: x.tolist()], ids=["array", "list"])
+@pytest.mark.parametrize(
+    "form", [lambda x: x.numpy(), lambda x: x.tolist(), lambda x: (*x.tolist(),)], ids=["array", "list", "tuple"]
+)
 def test_public_functions_take_arrays_and_lists(form: Any) -> None:
     g = torch.Generator().manual_seed(0)
     z, other = (normalize(torch.randn(6, 4, generator=g), dim=1) for _ in range(2))
@@ -179,11 +181,6 @@ def test_public_functions_take_arrays_and_lists(form: Any) -> None:
     expected, now = found(lambda x: x), found(form)
     for name, value in expected.items():
         torch.testing.assert_close(now[name], value, msg=lambda text, name=name: f"{name}: {text}")
-
-
-def test_an_array_takes_the_place_of_its_name_only() -> None:
-    with pytest.raises(TypeError, match="unexpected keyword argument 'protocl'"):
-        knn_accuracy([[1.0]], [0], [[1.0]], [0], protocl="knn10")
 
 
 def test_arrays_keep_their_type_and_lists_of_fractions_become_float32() -> None:

@@ -107,9 +107,9 @@ def test_what_is_mined_without_a_weight_for_each_is_refused(answer: Mined, monke
 
 
 def test_a_base_class_judges_and_mines_nothing() -> None:
-    with pytest.raises(TypeError, match="NegativeRule has no judge"):
+    with pytest.raises(ValueError, match="NegativeRule has no judge"):
         select(line([0.9]), PLAIN, NegativeRule())
-    with pytest.raises(TypeError, match="PositiveRule has no mine"):
+    with pytest.raises(ValueError, match="PositiveRule has no mine"):
         select(line([0.9]), PositiveRule(), AllNegatives())
 
 
@@ -122,8 +122,8 @@ def test_a_base_class_judges_and_mines_nothing() -> None:
         (NegativeRule, {"mine": lambda self, s, context: None}, "mine is never called"),
         (PositiveRule, {"judge": lambda self, s, context: None}, "judge is never called"),
         (PositiveRule, {"weigh": lambda self, s, kept, context: None}, "weigh is never called"),
-        (AllNegatives, {"weight": lambda self, s, kept, context: None}, "weight is never called; did you mean weigh"),
-        (AugmentedView, {"mines": lambda self, s, context: None}, "mines is never called; did you mean mine"),
+        (AllNegatives, {"weight": lambda self, s, kept, context: None}, "weight is no hook; did you mean weigh"),
+        (AugmentedView, {"mines": lambda self, s, context: None}, "mines is no hook; did you mean mine"),
         (NegativeRule, {"reads_key": True}, "reads_key is never called; set `reads"),
         (NegativeRule, {"judge": lambda self, s: None}, r"judge is called as judge\(s, context\)"),
         (NegativeRule, {"judge": lambda self, s, eligible, *, temperature: None}, r"judge\(s, context\)"),
@@ -149,7 +149,31 @@ def test_other_names_and_helpers_are_a_readers_own() -> None:
         @staticmethod
         def helper() -> None: ...
 
+        def weights(self) -> None: ...
+
+        def judged(self) -> None: ...
+
+    class FinePositives(PositiveRule):
+        def mine(self, s: Any, context: Any) -> Any: ...
+
+        def mined(self) -> None: ...
+
+        def weights(self) -> None: ...
+
     assert (select(line([0.2]), PLAIN, Fine()).band == Band.POTENTIAL).all()
+
+
+def test_a_rule_made_of_the_augmented_view_has_a_warm_up_and_fields_of_its_own() -> None:
+    @dataclass(frozen=True)
+    class Mines(AugmentedView):
+        k: int = 1
+
+        def mine(self, s: Any, context: Any) -> Any:
+            return super().mine(s, context)
+
+    assert Mines(k=3, start=0.2).k == 3
+    with pytest.raises(ValueError, match="start is 2"):
+        Mines(start=2)
 
 
 # --- reads

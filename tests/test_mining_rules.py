@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -32,7 +33,7 @@ from cltools.mining import (
     bands,
     select,
 )
-from cltools.mining.rules import check_count
+from cltools.mining.rules import check_count, check_share
 from cltools.testing import check_rule
 
 quick = settings(deadline=None, derandomize=True, max_examples=50)
@@ -382,14 +383,22 @@ def test_bands_without_a_meaning_are_refused(band: Any, bad: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("edge", [{"margin": -2.0}, {"margin": 2.0}, {"relative": 0.0}, {"within": 4.0}])
 def test_the_largest_edges_of_a_margin_are_taken(edge: dict[str, float]) -> None:
-    assert check_rule(MarginBand(**edge)) is None
+    check_rule(MarginBand(**edge))  # which raises where it does not hold
 
 
-@pytest.mark.parametrize("count", [2.5, 0, "3", None])
+@pytest.mark.parametrize("count", [2.5, 0, "3", None, True])
 def test_a_count_is_a_whole_number_that_is_not_too_small(count: Any) -> None:
-    with pytest.raises(ValueError, match=r"k is .*whole number of at least 1\. For all: None\."):
+    with pytest.raises(
+        ValueError, match=rf"k is {re.escape(repr(count))}; .*whole number of at least 1\. For all: None\."
+    ):
         check_count(SimpleNamespace(k=count), "k", 1, "For all: None.")
-    check_count(SimpleNamespace(k=np.int64(1)), "k", 1)
+
+
+def test_numbers_of_numpy_become_those_of_python() -> None:
+    rule = SimpleNamespace(k=np.int64(3), start=np.float32(0.25))
+    check_count(rule, "k", 1)
+    check_share(rule, "start")
+    assert (type(rule.k), type(rule.start)) == (int, float) and (rule.k, rule.start) == (3, 0.25)
 
 
 def test_a_schedule_of_nothing_says_what_is_missing() -> None:

@@ -1,6 +1,9 @@
 """`similarities` against plain Python dot products, and where gradients flow."""
 
+from typing import Any
+
 import brute_force
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -56,6 +59,13 @@ def test_ids_go_along() -> None:
     z, ids = torch.eye(3), (torch.arange(3), torch.arange(2))
     given = similarities(z, z, z[:2], torch.zeros(3, 2, dtype=torch.bool), ids=ids).ids
     assert given is not None and given[0] is ids[0] and given[1] is ids[1]
+
+
+@pytest.mark.parametrize("ids", [([0, 1], [0, 1, 2]), (np.array(3), [0, 1, 2]), ([0.5, 1.0, 2.0], [0, 1, 2])])
+def test_ids_that_do_not_fit_are_refused(ids: Any) -> None:
+    z = torch.eye(3)
+    with pytest.raises(ValueError, match="ids are"):
+        similarities(z, z, z, torch.eye(3, dtype=torch.bool), ids=ids)
 
 
 def test_a_name_that_is_none_of_the_optional_fields_is_refused() -> None:

@@ -75,8 +75,8 @@ def test_says_with_what_a_figure_was_measured(monkeypatch: pytest.MonkeyPatch) -
     assert found["versions"]["torch"] == torch.__version__ and set(found["versions"]) >= {"python", "scikit-learn"}
     assert found["hardware"]["device"] and found["hardware"]["threads"] == torch.get_num_threads()
     json.dumps(found)
-    monkeypatch.setattr("sys.argv", ["/somewhere/benchmarks/__main__.py", "rules"])
-    assert command() == "python -m benchmarks rules"
+    monkeypatch.setattr("sys.argv", ["/somewhere/benchmarks/__main__.py", "costs"])
+    assert command() == "python -m benchmarks costs"
     monkeypatch.setattr("sys.argv", ["/somewhere/notebook.py", "-f"])
     assert provenance.provenance(CPU)["command"] == "from Python"
 

@@ -211,7 +211,7 @@ def test_processes_that_have_not_joined_do_not_train_side_by_side(monkeypatch: p
     ("experiment", "reason"),
     [
         (MOCO, r"bn_group is None: batch statistics are taken over a whole view, which 3 processes hold in parts"),
-        (grouped(MOCO), r"training.batch is 16, which does not divide among 3 processes .*multiple of "),
+        (grouped(MOCO), r"training.batch is 16, which does not divide among 3 processes .*multiple of \d+"),
         (training(grouped(MOCO), batch=24), None),
         (training(grouped(MOCO), batch=48, queue_size=48), None),
         (replace(training(MOCO, batch=48, queue_size=48), encoder=replace(MOCO.encoder, bn_group=16)), None),

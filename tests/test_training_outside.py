@@ -416,13 +416,20 @@ def test_parts_that_would_not_be_asked_are_refused(settings: Any, parts: dict[st
 def test_a_limit_holds_for_images_of_ones_own_too() -> None:
     run = fit(replace(training(SHORT, batch=4), data=replace(SHORT.data, limit=20, holdout=0.0)), images=made())
     assert run.images is not None and run.images.count == 20
-    again = run.diagnose(images=made(), n=10)
-    assert again is not None
+    assert run.diagnose(images=made(), n=10).anchors == 10
+
+
+def test_images_of_ones_own_are_limited_aloud_and_not_resized(capsys: pytest.CaptureFixture[str]) -> None:
+    fit(replace(training(SHORT, batch=4), data=replace(SHORT.data, limit=20, holdout=0.0)), images=made())
+    told = capsys.readouterr()
+    assert f"20 of {len(made()):,} images are used" in told.out + told.err
+    with pytest.raises(ValueError, match=r"data\.size is 4"):
+        fit(replace(SHORT, data=replace(SHORT.data, size=4)), images=made())
 
 
 @pytest.mark.parametrize("part", [{"negatives": NegativeRule()}, {"positives": PositiveRule()}])
 def test_a_rule_that_chooses_nothing_is_refused(part: dict[str, Any]) -> None:
-    with pytest.raises(TypeError, match=r"has no (judge|mine)\(self, s, context\)"):
+    with pytest.raises(ValueError, match=r"has no (judge|mine)\(self, s, context\)"):
         Experiment(**part)
 
 

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from cltools.errors import CltoolsError
+from cltools.mining.handed_in import Numbers, as_tensor
 
 
 def check_features(features: Tensor, what: str) -> None:
@@ -25,13 +26,19 @@ def check_labels(features: Tensor, labels: Tensor, what: str) -> None:
         )
 
 
-def check_bank(bank: Tensor, bank_labels: Tensor, queries: Tensor) -> None:
-    """Refuse a bank and queries that cannot be compared."""
+def as_bank(bank: Numbers, bank_labels: Numbers, queries: Numbers) -> tuple[Tensor, Tensor, Tensor]:
+    """A bank with labels and queries as tensors; raises ValueError where they cannot be compared."""
+    bank, labels, queries = (
+        as_tensor("bank", bank),
+        as_tensor("bank_labels", bank_labels),
+        as_tensor("queries", queries),
+    )
     check_features(bank, "bank")
-    check_labels(bank, bank_labels, "bank")
+    check_labels(bank, labels, "bank")
     check_features(queries, "queries")
     if bank.shape[1] != queries.shape[1]:
         raise CltoolsError(
             f"The bank has {bank.shape[1]} features an image and the queries {queries.shape[1]}; "
             "embed both with the same encoder."
         )
+    return bank, labels, queries

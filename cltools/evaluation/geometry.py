@@ -12,14 +12,13 @@ from torch.nn.functional import normalize
 
 from cltools.errors import CltoolsError
 from cltools.evaluation.checks import check_features
-from cltools.mining.handed_in import takes_numbers
+from cltools.mining.handed_in import Numbers, as_tensor
 
 CELLS = 2**24  # similarities held at once: 64 MiB of float32
 
 
-@takes_numbers
 @torch.no_grad()
-def alignment(z: Float[Tensor, "N D"], z_positive: Float[Tensor, "N D"]) -> float:
+def alignment(z: Float[Tensor, "N D"] | Numbers, z_positive: Float[Tensor, "N D"] | Numbers) -> float:
     """Mean squared distance of two views of an image, on the unit sphere: 0 identical, 2 orthogonal, 4 opposite.
 
     Wang & Isola, arXiv:2005.10242, with their α = 2. Vectors are L2-normalised here.
@@ -27,6 +26,7 @@ def alignment(z: Float[Tensor, "N D"], z_positive: Float[Tensor, "N D"]) -> floa
     Raises:
         ValueError: no rows, views of different shapes, or vectors that are not finite.
     """
+    z, z_positive = as_tensor("z", z), as_tensor("z_positive", z_positive)
     check_features(z, "first views")
     check_features(z_positive, "second views")
     if z.shape != z_positive.shape:
@@ -36,9 +36,8 @@ def alignment(z: Float[Tensor, "N D"], z_positive: Float[Tensor, "N D"]) -> floa
         return float(gap.square().sum(1).mean())
 
 
-@takes_numbers
 @torch.no_grad()
-def uniformity(z: Float[Tensor, "N D"], t: float = 2.0) -> float:
+def uniformity(z: Float[Tensor, "N D"] | Numbers, t: float = 2.0) -> float:
     """Log of the mean, over all pairs of different rows, of e^{-t·distance²} on the unit sphere; lower is more even.
 
     0 when all rows coincide, -4t for two opposite rows. Wang & Isola, arXiv:2005.10242. Vectors are L2-normalised
@@ -47,6 +46,7 @@ def uniformity(z: Float[Tensor, "N D"], t: float = 2.0) -> float:
     Raises:
         ValueError: fewer than two rows, vectors that are not finite, or t not above 0.
     """
+    z = as_tensor("z", z)
     check_features(z, "embedding")
     if len(z) < 2:
         raise CltoolsError("Uniformity is a mean over pairs; give at least two rows.")

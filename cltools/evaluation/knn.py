@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cltools.errors import unknown
-from cltools.evaluation.checks import check_bank, check_labels
+from cltools.evaluation.checks import as_bank, check_labels
 from cltools.evaluation.classes import accuracy
-from cltools.mining.handed_in import takes_numbers
+from cltools.mining.handed_in import Numbers, as_tensor
 
 KnnProtocol = Literal["knn200", "knn10"]
 """knn200: 200 neighbours, votes e^{cos/0.1} (arXiv:1805.01978). knn10: 10 neighbours, one vote each."""
@@ -23,13 +23,12 @@ VOTE_TEMPERATURE = 0.1
 CELLS = 2**24  # similarities held at once: 64 MiB of float32
 
 
-@takes_numbers
 @torch.no_grad()
 def knn_accuracy(
-    bank: Float[Tensor, "N D"],
-    bank_labels: Int[Tensor, " N"],
-    queries: Float[Tensor, "Q D"],
-    labels: Int[Tensor, " Q"],
+    bank: Float[Tensor, "N D"] | Numbers,
+    bank_labels: Int[Tensor, " N"] | Numbers,
+    queries: Float[Tensor, "Q D"] | Numbers,
+    labels: Int[Tensor, " Q"] | Numbers,
     *,
     protocol: KnnProtocol = "knn200",
 ) -> float:
@@ -49,16 +48,16 @@ def knn_accuracy(
     Raises:
         ValueError: unknown protocol; unknown labels (-1); no images; features that are not finite or do not match.
     """
+    queries, labels = as_tensor("queries", queries), as_tensor("labels", labels)
     check_labels(queries, labels, "queries")
     return accuracy(knn_predict(bank, bank_labels, queries, protocol=protocol), labels)
 
 
-@takes_numbers
 @torch.no_grad()
 def knn_predict(
-    bank: Float[Tensor, "N D"],
-    bank_labels: Int[Tensor, " N"],
-    queries: Float[Tensor, "Q D"],
+    bank: Float[Tensor, "N D"] | Numbers,
+    bank_labels: Int[Tensor, " N"] | Numbers,
+    queries: Float[Tensor, "Q D"] | Numbers,
     *,
     protocol: KnnProtocol = "knn200",
 ) -> Int[Tensor, " Q"]:
@@ -69,7 +68,7 @@ def knn_predict(
     """
     if protocol not in NEIGHBOURS:
         raise unknown("kNN protocol", protocol, NEIGHBOURS)
-    check_bank(bank, bank_labels, queries)
+    bank, bank_labels, queries = as_bank(bank, bank_labels, queries)
     device = bank.device
     bank_labels = bank_labels.to(device).long()
     classes = int(bank_labels.max()) + 1

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from cltools.errors import CltoolsError
-from cltools.evaluation.checks import check_bank, check_features, check_labels
+from cltools.evaluation.checks import as_bank, check_features, check_labels
 from cltools.evaluation.classes import accuracy
-from cltools.mining.handed_in import takes_numbers
+from cltools.mining.handed_in import Numbers, as_tensor
 
 STEPS = 500  # far above what features standardised and penalised as here need (about 30 to 150)
 CONSTANT = 1e-6  # a deviation below this share of the mean is rounding, not information
@@ -44,12 +44,11 @@ class Probe:
             return (features.float() - self.mean) / self.deviation @ self.weight.T + self.bias
 
 
-@takes_numbers
 def linear_probe(
-    bank: Float[Tensor, "N D"],
-    bank_labels: Int[Tensor, " N"],
-    queries: Float[Tensor, "Q D"],
-    labels: Int[Tensor, " Q"],
+    bank: Float[Tensor, "N D"] | Numbers,
+    bank_labels: Int[Tensor, " N"] | Numbers,
+    queries: Float[Tensor, "Q D"] | Numbers,
+    labels: Int[Tensor, " Q"] | Numbers,
     *,
     l2: float = 1e-3,
 ) -> float:
@@ -65,32 +64,35 @@ def linear_probe(
     Raises:
         ValueError: unknown labels (-1); no images; features that are not finite or do not match; a penalty below 0.
     """
+    queries, labels = as_tensor("queries", queries), as_tensor("labels", labels)
     check_labels(queries, labels, "queries")
     return accuracy(probe_predict(bank, bank_labels, queries, l2=l2), labels)
 
 
-@takes_numbers
-def probe_predict(
-    bank: Float[Tensor, "N D"], bank_labels: Int[Tensor, " N"], queries: Float[Tensor, "Q D"], *, l2: float = 1e-3
-) -> Int[Tensor, " Q"]:
+def probe_predict(bank: Numbers, bank_labels: Numbers, queries: Numbers, *, l2: float = 1e-3) -> Int[Tensor, " Q"]:
     """The class that a probe fitted on the bank (`fit_probe`) scores highest for each query, on the bank's device.
+
+    Args:
+        bank: features [N, D] of the training images.
+        bank_labels: their classes [N].
+        queries: features [Q, D] of the images to classify.
+        l2: the penalty.
 
     Raises:
         ValueError: as of `linear_probe`.
     """
-    check_bank(bank, bank_labels, queries)
+    bank, bank_labels, queries = as_bank(bank, bank_labels, queries)
     return fit_probe(bank, bank_labels, l2=l2).logits(queries.to(bank.device)).argmax(1)
 
 
-@takes_numbers
-def fit_probe(bank: Float[Tensor, "N D"], bank_labels: Int[Tensor, " N"], *, l2: float = 1e-3) -> Probe:
+def fit_probe(bank: Numbers, bank_labels: Numbers, *, l2: float = 1e-3) -> Probe:
     """The minimum over W and b of mean cross-entropy + l2/2·‖W‖², by L-BFGS in float32 from zero.
 
     The same as scikit-learn's `LogisticRegression(C=1/(l2·N))` on standardised features; the bias is free.
 
     Args:
-        bank: features, standardised here by their own mean and deviation.
-        bank_labels: classes.
+        bank: features [N, D], standardised here by their own mean and deviation.
+        bank_labels: classes [N].
         l2: the penalty on the mean loss, at least 0. At 0 classes that can be separated have no minimum, and the
             answer is where the last of 500 steps ends.
 
@@ -99,6 +101,7 @@ def fit_probe(bank: Float[Tensor, "N D"], bank_labels: Int[Tensor, " N"], *, l2:
     """
     if not 0 <= l2 < float("inf"):
         raise CltoolsError(f"The probe's L2 penalty is {l2}; it must be a finite number of at least 0, such as 0.001.")
+    bank, bank_labels = as_tensor("bank", bank), as_tensor("bank_labels", bank_labels)
     check_features(bank, "bank")
     check_labels(bank, bank_labels, "bank")
     labels = bank_labels.to(bank.device).long()

@@ -14,7 +14,7 @@ from cltools.explorer.edges import BANDS, FIELDS, Band, converted, moved, placed
 from cltools.explorer.judgement import Judgement
 from cltools.explorer.state import Side, State
 from cltools.mining import CosineBand, NegativeRule, PositiveRule, RankBand
-from cltools.mining.rules import chooses, rule_class, rule_classes
+from cltools.mining.rules import lacks, rule_class, rule_classes
 
 HIDDEN = {"start", "ramp", "strength", "anneal"}
 """Schedules: an explorer shows a moment, at full strength."""
@@ -140,7 +140,7 @@ def rule_names(base: type[NegativeRule] | type[PositiveRule], *, labelled: bool 
     """
     found = []
     for name, rule in rule_classes(base).items():
-        made = chooses(rule) and all(f.default is not MISSING for f in fields(rule))
+        made = not lacks(rule) and all(f.default is not MISSING for f in fields(rule))
         if made and (labelled or "same_class" not in rule().reads):
             found.append(name)
     return found

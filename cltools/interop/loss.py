@@ -139,9 +139,9 @@ class ContrastiveLoss(nn.Module):
         vectors, rules = (anchor, positive, keys), (self.positive_rule, self.negative_rule)
         weights: list[Tensor | None] = []
         losses = contrastive_loss(
-            *vectors, *rules, self.settings, ids=(ids, key_ids), generator=self.generator, check=False,
+            *vectors, *rules, self.settings, ids=(ids, key_ids), generator=self.generator,
             observe=lambda s, selection: weights.append(selection.anchor_weight),
-        )  # normalised here  # fmt: skip
+        )  # fmt: skip
         return mean_over_anchors(losses, weights)
 
 
@@ -177,7 +177,7 @@ class MemoryBank(nn.Module):
 def _empty_bank(size: int | Sequence[int]) -> MemoryBank | None:
     if size == 0:
         return None
-    if isinstance(size, int) or len(size) != 2:
+    if not isinstance(size, Sequence) or len(size) != 2:
         raise CltoolsError(f"memory_bank_size is {size}; give (number of keys, their dimension), or 0 for no bank.")
     keys, dim = size
     return MemoryBank(keys, dim) if keys else None

@@ -1,9 +1,7 @@
 """Numbers as people hand them in, and checks of vectors: cosines mean something only for finite unit vectors."""
 
-from collections.abc import Callable, Sequence
-from functools import wraps
-from inspect import signature
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,16 +13,19 @@ from cltools.errors import CltoolsError
 Numbers = Tensor | ndarray | Sequence[Any]
 """What public functions take for a tensor: a tensor, an array, or lists of numbers."""
 
-T = TypeVar("T")
-
 TOLERANCE = 1e-3
 """How far |z|² may be from 1, for float32 and float64."""
 HALF_TOLERANCE = 2e-2
 """How far |z|² may be from 1, for float16 and bfloat16, which keep two to three digits."""
 
 
-def as_tensor(name: str, numbers: Numbers) -> Tensor:
-    """The numbers as a tensor; a tensor is returned as it is, a NumPy array keeps its type, and lists become float32.
+def as_tensor(name: str, numbers: Numbers, device: torch.device | None = None) -> Tensor:
+    """The numbers as a tensor. A tensor is returned as it is and an array keeps its type; fractions become float32.
+
+    Args:
+        name: what an error calls them.
+        numbers: of any shape.
+        device: where those go that are no tensor; None for the CPU.
 
     Raises:
         TypeError: something that is no array of numbers.
@@ -35,32 +36,29 @@ def as_tensor(name: str, numbers: Numbers) -> Tensor:
         array = np.asarray(numbers)
         if array.dtype == np.float64 and not isinstance(numbers, ndarray):
             array = array.astype(np.float32)
-        return torch.from_numpy(np.ascontiguousarray(array))
+        if not (array.flags.c_contiguous and array.flags.writeable):
+            array = array.copy()
+        return torch.from_numpy(array).to(device)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} is no array of numbers ({error}). Give a tensor, a NumPy array or lists.") from error
 
 
-def takes_numbers(function: Callable[..., T]) -> Callable[..., T]:
-    """The function, called with its arrays and lists as tensors, see `as_tensor`."""
-    takes = signature(function)
+class ChecksOnce:
+    """On CUDA a check waits for the device, so it is made at the first call of each name and shape only."""
 
-    @wraps(function)
-    def called(*given: Any, **settings: Any) -> T:
-        arguments = takes.bind(*given, **settings).arguments.items()
-        return function(**{name: as_tensor(name, x) if isinstance(x, ndarray | list) else x for name, x in arguments})
+    def __init__(self) -> None:
+        self._checked: set[tuple[str, torch.Size]] = set()
 
-    return called
+    def is_due(self, name: str, vectors: Tensor) -> bool:
+        """Whether these have not been checked yet; says so once."""
+        if torch.compiler.is_compiling() or torch.cuda.is_current_stream_capturing():
+            return False
+        first = (name, vectors.shape) not in self._checked
+        self._checked.add((name, vectors.shape))
+        return first
 
 
-CHECKED: set[tuple[str, torch.Size]] = set()
-"""On CUDA a check waits for the device, so it is made at the first call of each name and shape only."""
-
-
-def _first_on_cuda(name: str, vectors: Tensor) -> bool:
-    if torch.compiler.is_compiling() or torch.cuda.is_current_stream_capturing() or (name, vectors.shape) in CHECKED:
-        return False
-    CHECKED.add((name, vectors.shape))
-    return True
+ON_CUDA = ChecksOnce()
 
 
 def check_unit(name: str, vectors: Tensor, check: bool | None = None) -> None:
@@ -78,7 +76,7 @@ def check_unit(name: str, vectors: Tensor, check: bool | None = None) -> None:
     """
     if check is None:
         on_cuda = vectors.device.type == "cuda"
-        check = _first_on_cuda(name, vectors) if on_cuda else not torch.compiler.is_compiling()
+        check = ON_CUDA.is_due(name, vectors) if on_cuda else not torch.compiler.is_compiling()
     if not check or len(vectors) == 0:
         return
     square = vectors.detach().float().square().sum(1)

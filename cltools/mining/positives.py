@@ -4,7 +4,7 @@ Legend: B anchors, K keys, P candidates.
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -14,7 +14,16 @@ from torch import Tensor
 from cltools.errors import CltoolsError
 from cltools.mining.draws import closest, uniform_per_candidate
 from cltools.mining.negatives import closeness
-from cltools.mining.rules import READS_NOTHING, Context, Mined, PositiveRule, check_choice, check_count, check_share
+from cltools.mining.rules import (
+    READS_NOTHING,
+    WARM_UP,
+    Context,
+    Mined,
+    PositiveRule,
+    check_choice,
+    check_count,
+    check_share,
+)
 from cltools.mining.similarities import Similarities, own_last
 
 # A weight that equals the gate up to float32 rounding passes it, so that k equal candidates are all accepted at 1/k.
@@ -27,9 +36,10 @@ class AugmentedView(PositiveRule):
 
     def __post_init__(self) -> None:
         """Refuse a warm-up of nothing."""
-        for f in fields(self):
-            if getattr(self, f.name) != f.default:
-                raise CltoolsError(f"AugmentedView: {f.name} has no meaning, because nothing is mined; leave it out.")
+        super().__post_init__()
+        for name in WARM_UP if type(self).mine is AugmentedView.mine else ():
+            if getattr(self, name) != getattr(PositiveRule, name):
+                raise CltoolsError(f"{type(self).__name__} mines nothing, so {name} has no meaning; leave it out.")
 
     def at(self, progress: float) -> "AugmentedView":
         """The same at any time."""

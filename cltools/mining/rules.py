@@ -7,11 +7,10 @@ Legend: B anchors, K keys, P mined candidates, S synthetic negatives, d embeddin
 """
 
 import inspect
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -22,6 +21,8 @@ from cltools.errors import CltoolsError, unknown
 from cltools.mining.similarities import Similarities
 
 READS_NOTHING: frozenset[str] = frozenset()
+WARM_UP = ("start", "ramp", "strength")
+"""Settings that every positive rule has."""
 State = dict[str, Tensor]
 """What a rule that learns knows, by name: tensors on the device, which a checkpoint holds."""
 
@@ -102,7 +103,7 @@ class NegativeRule(Rule):
 
     def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
         """The band of each key: EASY, POTENTIAL, HARD or OTHER. Own and mined keys get their codes from `select`."""
-        raise NotImplementedError
+        raise chooses_nothing(self, "judge")
 
     def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B K"] | None:
         """Weights of the kept keys; None for ones."""
@@ -175,7 +176,7 @@ class PositiveRule(Rule):
 
     def __post_init__(self) -> None:
         """Refuse shares outside of [0, 1]."""
-        for name in ("start", "ramp", "strength"):
+        for name in WARM_UP:
             check_share(self, name)
 
     def at(self: "P", progress: float) -> "P":
@@ -185,7 +186,7 @@ class PositiveRule(Rule):
 
     def mine(self, s: Similarities, context: Context) -> Mined:
         """Candidates and the weights of the augmented view and of each candidate, at full strength."""
-        raise NotImplementedError
+        raise chooses_nothing(self, "mine")
 
 
 P = TypeVar("P", bound=PositiveRule)
@@ -201,26 +202,30 @@ def learns(rule: type[NegativeRule]) -> bool:
     return rule.new_state is not NegativeRule.new_state
 
 
-def chooses(rule: type[Any]) -> bool:
-    """Whether a class of rules has what makes it one: a `judge` for negatives, a `mine` for positives."""
-    if issubclass(rule, NegativeRule):
-        return rule.judge is not NegativeRule.judge
-    return bool(rule.mine is not PositiveRule.mine)
+def lacks(rule: type[Any]) -> str:
+    """The method that a class of rules must have and has not: a `judge` for negatives, a `mine` for positives."""
+    base, hook = (NegativeRule, "judge") if issubclass(rule, NegativeRule) else (PositiveRule, "mine")
+    return hook if getattr(rule, hook) is getattr(base, hook) else ""
 
 
-def check_chooses(rule: "NegativeRule | PositiveRule") -> None:
-    """Raise TypeError for a rule without the method that makes it one."""
-    if not chooses(type(rule)):
-        hook, does = ("judge", "keeps") if isinstance(rule, NegativeRule) else ("mine", "mines")
-        raise TypeError(f"{type(rule).__name__} has no {hook}(self, s, context), which says what keys it {does}.")
+def chooses_nothing(rule: object, hook: str) -> CltoolsError:
+    """The error for a rule without the method that makes it one."""
+    return CltoolsError(f"{type(rule).__name__} has no {hook}(self, s, context), which says which keys it takes.")
+
+
+def check_chooses(rule: object) -> None:
+    """Raise ValueError for a rule without the method that makes it one."""
+    if hook := lacks(type(rule)):
+        raise chooses_nothing(rule, hook)
 
 
 def check_count(rule: object, name: str, least: int, otherwise: str = "") -> None:
-    """Raise ValueError for a field that is no whole number of at least `least`."""
+    """Raise ValueError for a field that is no whole number of at least `least`; NumPy's becomes Python's."""
     value = getattr(rule, name)
-    if not isinstance(value, Integral) or value < least:
-        message = f"{type(rule).__name__}: {name} is {value}; it must be a whole number of at least {least}."
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        message = f"{type(rule).__name__}: {name} is {value!r}; it must be a whole number of at least {least}."
         raise CltoolsError(f"{message} {otherwise}".rstrip())
+    object.__setattr__(rule, name, int(value))
 
 
 def check_share(rule: object, name: str, *, optional: bool = False) -> None:
@@ -228,8 +233,9 @@ def check_share(rule: object, name: str, *, optional: bool = False) -> None:
     value = getattr(rule, name)
     if value is None and optional:
         return
-    if not isinstance(value, int | float) or math.isnan(value) or not 0 <= value <= 1:
-        raise CltoolsError(f"{type(rule).__name__}: {name} is {value}; it must lie between 0 and 1.")
+    if not isinstance(value, Real) or not 0 <= float(value) <= 1:
+        raise CltoolsError(f"{type(rule).__name__}: {name} is {value!r}; it must be a number between 0 and 1.")
+    object.__setattr__(rule, name, value if isinstance(value, int) else float(value))
 
 
 def check_choice(rule: object, name: str, known: tuple[str, ...]) -> None:
@@ -256,7 +262,7 @@ def rule_class(name: str, base: type[Any]) -> type[Any]:
     return known[name]
 
 
-HOOKS = ("at", "mine", *FOR_NEGATIVES)
+HOOKS = {"NegativeRule": ("at", *FOR_NEGATIVES), "PositiveRule": ("at", "mine")}
 RETIRED = {"reads_key": "reads", "reads_vectors": "reads"}
 
 
@@ -270,8 +276,9 @@ def _check_methods(cls: type[Any], base: type[Any], foreign: tuple[str, ...]) ->
         hook = getattr(base, name, None)
         if name.startswith("_") or not inspect.isfunction(value):
             continue
-        if hook is None and (near := get_close_matches(name, HOOKS, 1, cutoff=0.8)):
-            raise TypeError(f"{cls.__name__}.{name} is never called; did you mean {near[0]}?")
+        near = [] if hook else get_close_matches(name, HOOKS[base.__name__], 1, cutoff=0.85)
+        if near and near[0] not in vars(cls):
+            raise TypeError(f"{cls.__name__}.{name} is no hook; did you mean {near[0]}? Call a helper otherwise.")
         if not inspect.isfunction(hook):
             continue
         wanted = [*inspect.signature(hook).parameters]

@@ -110,9 +110,16 @@ def similarities(
         ValueError: shapes that do not fit, or vectors that are not finite or not of unit length.
     """
     anchor, positive, keys = (as_tensor(*each) for each in (("anchor", anchor), ("positive", positive), ("keys", keys)))
-    own = as_tensor("own", own)
-    same_class = None if same_class is None else as_tensor("same_class", same_class)
+    own = as_tensor("own", own, anchor.device)
+    same_class = None if same_class is None else as_tensor("same_class", same_class, anchor.device)
     _check_shapes(anchor, positive, keys, own, same_class)
+    images = None
+    if ids is not None:
+        images = as_tensor("ids", ids[0], anchor.device), as_tensor("ids", ids[1], anchor.device)
+        if images[0].shape != anchor.shape[:1] or images[1].shape != keys.shape[:1] or images[0].is_floating_point():
+            raise CltoolsError(
+                f"ids are {[*images[0].shape]} and {[*images[1].shape]}; give whole numbers [B] and [K]."
+            )
     for name, vectors in (("anchor", anchor), ("positive", positive), ("keys", keys)):
         check_unit(name, vectors, check)
     reads = frozenset([reads] if isinstance(reads, str) else reads)
@@ -127,7 +134,7 @@ def similarities(
             own=own,
             same_class=same_class,
             vectors=(z, n) if "vectors" in reads else None,
-            ids=None if ids is None else (as_tensor("ids", ids[0]), as_tensor("ids", ids[1])),
+            ids=images,
         )
 
 

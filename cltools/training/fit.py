@@ -217,8 +217,12 @@ def _checkpoint_to_resume(
 def _images(experiment: Experiment, images: ImageSet | None) -> tuple[ImageSet, ImageSet | None]:
     """Images to train on, and images to judge by while training: held out, else the test split, else none."""
     train, judged = training_images(experiment, images)
-    own = images is not None or experiment.outside.images is not None
-    if judged is None and not own and has_test(experiment.data.name):
+    own, data = images is not None or experiment.outside.images is not None, experiment.data
+    if images is not None and data.size is not None:
+        raise CltoolsError(f"data.size is {data.size}, and images of your own are not resized here: leave it out.")
+    if images is not None and data.limit is not None and len(images) > data.limit:
+        tqdm.write(f"data.limit: {data.limit:,} of {len(images):,} images are used, drawn at random.")
+    if judged is None and not own and has_test(data.name):
         judged = evaluation_images(experiment)
     return train, None if judged is None else limited(judged, experiment.evaluation)
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import measuring, methods
+from benchmarks import costs, measuring
 from benchmarks.__main__ import main, rendered
-from benchmarks.asking import Contrast
 from benchmarks.measuring import Run, peak_mebibytes
+from benchmarks.vectors import Contrast
 from cltools.mining import similarities
 from cltools.presets import preset
 
@@ -69,7 +69,7 @@ def test_cross_entropy_is_the_loss_of_every_key_and_nothing_mined() -> None:
 
 def test_rules_are_measured_beside_cross_entropy_and_their_memory_grows_with_the_keys(tmp_path: Path) -> None:
     out = tmp_path / "new" / "rules.json"
-    record = methods.rules((16,), (512, 2048), ("moco", "potential"), run=Run("cpu", 1, out))
+    record = costs.costs((16,), (512, 2048), ("moco", "potential"), run=Run("cpu", 1, out))
     assert json.loads(out.read_text()) == record and record["versions"]["torch"] == torch.__version__
     few, many = (size["methods"]["potential"] for size in record["sizes"])
     assert few["× plain"] == few["all ms"] / few["plain ms"] and all(math.isfinite(x) and x > 0 for x in few.values())
@@ -77,12 +77,12 @@ def test_rules_are_measured_beside_cross_entropy_and_their_memory_grows_with_the
     last = rendered(record).splitlines()[-1]
     assert last.startswith(f"| `potential` | {few['× plain']:.1f} | {many['× plain']:.1f} |")
     with pytest.raises(ValueError, match="Did you mean cifar10-hcl"):
-        methods.rules(methods=("hlc",))
+        costs.costs(methods=("hlc",))
 
 
 def test_a_command_line_prints_what_its_record_shows_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "r.json"
-    main(["rules", "--anchors", "4", "--keys", "8", "--methods", "moco", "--device", "cpu", "--out", str(out)])
+    main(["costs", "--anchors", "4", "--keys", "8", "--methods", "moco", "--device", "cpu", "--out", str(out)])
     first = capsys.readouterr().out
     main(["table", str(out)])
     assert capsys.readouterr().out == first and "| `moco` |" in first

@@ -7,9 +7,9 @@ from test_steps import ONCE, small
 
 from benchmarks import plain
 from benchmarks.__main__ import rendered
-from benchmarks.asking import Contrast
 from benchmarks.measuring import Run
 from benchmarks.plain import HOLDERS, VARIANTS, swapped
+from benchmarks.vectors import Contrast
 from cltools import losses
 from cltools.mining import bands, selection
 from cltools.presets import METHODS, preset

@@ -5,8 +5,8 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from benchmarks.asking import Contrast
 from benchmarks.measuring import USUAL, AsRun, Run, markdown, peak_mebibytes
+from benchmarks.vectors import Contrast
 from cltools.config import Experiment
 from cltools.presets import METHODS, preset
 
@@ -17,7 +17,7 @@ EVERY = tuple(name for name in METHODS if name != "simclr")
 """All methods but simclr, which differs from moco in its keys only."""
 
 
-def rules(
+def costs(
     anchors: tuple[int, ...] = (256,),
     keys: tuple[int, ...] = (4096, 16384, 65536),
     methods: tuple[str, ...] = EVERY,

@@ -64,6 +64,7 @@ def page_data(
     maps += (1 - maps.max(2, keepdims=True)) / 2  # in the middle of the longer side
     maps[..., 1] = 1 - maps[..., 1]  # a page's y grows downwards
     middle = snapshot.experiment.negatives.at(1.0)
+    rules = rule_classes(NegativeRule) | rule_classes(PositiveRule)
     learned: ndarray | None = getattr(snapshot, "thresholds", None)
     return {
         "title": snapshot.experiment.data.name,
@@ -84,6 +85,7 @@ def page_data(
         "maps": [[coded(places[i].astype("<f4")) for i in epochs] for places in maps],
         "kept": [[coded(np.rint(100 * kept[i]).astype(np.uint8)) for i in epochs] for kept in snapshot.kept],
         "middle": to_plain(middle) if isinstance(middle, RankBand) else None,
+        "help": {name: words_of(rules[name]) for name in sorted(rules)},  # type: ignore[arg-type]
     }
 
 
@@ -113,13 +115,7 @@ def page_of(
         for each, seen in zip(snapshots, shown, strict=True)
     ]
     held = [page_data(each, at) for each, at in zip(snapshots, places, strict=True)]
-    rules = rule_classes(NegativeRule) | rule_classes(PositiveRule)
-    about = {
-        "state": to_plain(state),
-        "show": list(show),
-        "help": {name: words_of(rules[name]) for name in sorted(rules)},  # type: ignore[arg-type]
-    }
-    data = json.dumps({"snapshots": held, **about}).replace("<", "\\u003c")
+    data = json.dumps({"snapshots": held, "state": to_plain(state), "show": list(show)}).replace("<", "\\u003c")
     still = f'<img alt="" src="data:image/png;base64,{base64.b64encode(picture).decode()}">' if picture else ""
     title = html.escape(f"{snapshots[0].experiment.data.name}: which samples would this one be pushed away from?")
     return (

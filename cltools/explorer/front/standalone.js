@@ -48,6 +48,7 @@ export function shownOf(held, bytes = bytesOf) {
     maps: held.maps.map((/** @type {any[]} */ epochs) => epochs.map(floats)),
     kept: held.kept.map((/** @type {any[]} */ epochs) => epochs.map(bytes)),
     middle: held.middle,
+    help: held.help,
   };
 }
 
@@ -77,7 +78,6 @@ export function start(scope) {
   let waiting;
   return mount(document.getElementById("cltools-explorer"), snapshots, state, {
     show: held.show,
-    help: held.help,
     code: document.getElementById("cltools-code").textContent,
     settled(now) {
       clearTimeout(waiting);

@@ -26,7 +26,6 @@ import { agreement, answer, count, FROZEN, NAMES, percent, SYMBOLS, score, truth
  * @typedef {object} Options
  * @property {Part[]} [show] which parts are shown
  * @property {string} [code] this script's text, for a worker that counts
- * @property {Record<string, Record<string, string>>} [help] what each setting does, by rule and by setting
  * @property {(state: State) => void} [settled] told after every change that can be undone
  * @property {(which: number, place: number) => Promise<Recorded>} [ask] asks Python for the bands of a side that only it
  *   can judge
@@ -51,7 +50,7 @@ export function mount(
   root,
   snapshots,
   first,
-  { show = ["pictures", "map", "push", "cost"], code = "", help = {}, settled, ask } = {},
+  { show = ["pictures", "map", "push", "cost"], code = "", settled, ask } = {},
 ) {
   checkState(first, snapshots);
   const store = storeOf(first);
@@ -147,7 +146,7 @@ export function mount(
     census: () => censuses[which()] ?? null,
     showTruth: () => change(() => withTruth(store.state(), true), true),
   });
-  const settings = settingsView({ scene: () => scene, change, help, close: toggleMore });
+  const settings = settingsView({ scene: () => scene, change, help: snapshot.help, close: toggleMore });
   const card = el("div", { class: "card", role: "status", hidden: true });
   const cardTile = el("div", { class: "tile" });
   const cardWords = el("p");

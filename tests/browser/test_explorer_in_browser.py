@@ -354,24 +354,6 @@ def test_a_second_view_of_the_output_works_too(alone: Shown, file: Path) -> None
     assert Shown(alone.lab).sentence == second.sentence
 
 
-def test_a_page_loaded_anew_shows_it_as_it_is(alone: Shown, file: Path) -> None:
-    alone.settled(lambda: alone.control("truth").check())
-    agrees(alone, file, truth=True)
-    alone.lab.command("docmanager:save")
-    alone.lab.until("!window.jupyterapp.shell.currentWidget.context.model.dirty")
-    for _ in range(3):  # ipywidgets gives a busy kernel four seconds, and then shows what the file held
-        alone.lab.idle()
-        alone.page.reload()
-        alone.lab.until("window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
-        alone.lab.scroll_to(1)  # JupyterLab hides the cells beyond the window, and what they show
-        again = Shown(alone.lab)
-        again.settled(lambda: None)
-        if Session(Snapshot.load(file), again.state).state.truth:
-            break
-    agrees(again, file, truth=True)
-    check_picture_to_anchor(again, file)
-
-
 def test_themes_change_while_it_shows_and_text_stays_legible(shown: Shown) -> None:
     for theme, name in (("JupyterLab Dark", "dark"), ("JupyterLab Light", "light")):
         shown.lab.command("apputils:change-theme", theme=theme)

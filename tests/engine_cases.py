@@ -17,7 +17,7 @@ from numpy import ndarray
 from snapshots import made, unit, with_vectors
 
 from cltools.config import to_plain
-from cltools.explorer.census import Census, Counting
+from cltools.explorer.census import Census, take_census
 from cltools.explorer.front.bundle import bundle
 from cltools.explorer.judgement import SEED
 from cltools.explorer.state import Side
@@ -347,10 +347,7 @@ class Count:
 
 @cache
 def counted(snapshot: int, side: Side) -> Census:
-    counting = Counting(snapshots()[snapshot], side)
-    for _ in counting:
-        pass
-    return counting.result
+    return take_census(snapshots()[snapshot], side)
 
 
 def agree(found: Any, census: Census, labelled: bool) -> bool:

@@ -6,7 +6,6 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from cltools.errors import CltoolsError
 from cltools.explorer.controls import HIDDEN, rule_names
-from cltools.explorer.edges import BANDS
 from cltools.explorer.state import Colour, Scope
 from cltools.mining import NegativeRule, PositiveRule
 from cltools.mining.rules import rule_class
@@ -50,8 +49,6 @@ def sweep(explorer: Any) -> set[str]:
                 with suppress(CltoolsError):
                     move(setting, value)
                 back(here)
-            if isinstance(explorer.rules[1], BANDS):
-                _move_edges(explorer, move)
             back(found)
     back(found)
     del explorer._past[past:]
@@ -87,16 +84,6 @@ def _move_view(explorer: Any, move: Any) -> None:
     if len(first) <= 1500:
         for scope in reversed(get_args(Scope)):
             move("scope", scope)
-
-
-def _move_edges(explorer: Any, move: Any) -> None:
-    """Both edges, to either end and past each other."""
-    scores = sorted(explorer.judgement.score.tolist())
-    ranks = explorer.judgement.edges.unit == "rank"
-    for share in (0.1, 0.0, 0.9, 1.0, 0.4):
-        at = round(share * len(scores)) if ranks else scores[round(share * (len(scores) - 1))]
-        for edge in ("closest", "beyond"):
-            move(edge, at)
 
 
 def _settings(explorer: Any, part: str) -> list[tuple[str, Any]]:

@@ -75,7 +75,7 @@ def page() -> Iterator[Page]:
 
 def test_a_state_that_python_sets_goes_to_the_page_as_a_new_revision(page: Page) -> None:
     assert page.told == {"revision": 0, "author": "python", "state": to_plain(page.explorer.state)}
-    for revision, change in enumerate(({"closest": 4}, {"truth": True}, {"compare": True, "k": 3}), 1):
+    for revision, change in enumerate(({"drop_closest": 4 / 60}, {"truth": True}, {"compare": True, "k": 3}), 1):
         page.explorer.set(change)
         assert page.told == {"revision": revision, "author": "python", "state": to_plain(page.explorer.state)}
     page.explorer.back()
@@ -84,7 +84,7 @@ def test_a_state_that_python_sets_goes_to_the_page_as_a_new_revision(page: Page)
 
 
 def test_a_state_that_is_set_again_is_not_told(page: Page) -> None:
-    page.explorer.set(closest=4).set(closest=4)
+    page.explorer.set(drop_closest=0.07).set(drop_closest=0.07)
     assert page.told["revision"] == 1
 
 
@@ -115,7 +115,7 @@ def test_a_state_from_before_what_python_has_set_is_not_followed(page: Page, ahe
 
 def test_python_may_set_while_a_page_is_followed(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels hand on what a page says in a thread of its own."""
-    cell = Thread(target=lambda: page.explorer.set(closest=9))
+    cell = Thread(target=lambda: page.explorer.set(drop_closest=0.15))
     restore = page.explorer.restore
 
     def slowly(line: str) -> None:
@@ -166,7 +166,7 @@ def test_a_mistake_in_python_raises_and_tells_nobody(page: Page) -> None:
 
 
 def test_an_explorer_starts_where_a_line_says() -> None:
-    line = explore(SNAPSHOT).set(closest=5, compare=True).state.to_json()
+    line = explore(SNAPSHOT).set(drop_closest=0.08, compare=True).state.to_json()
     explorer = explore(SNAPSHOT, line)
     assert explorer.state.to_json() == line and Page(explorer).told["state"] == json.loads(line)
     assert explore(SNAPSHOT, replace(explorer.state, anchor=13)).state.anchor == 13
@@ -189,7 +189,14 @@ def test_every_control_goes_through_its_range(labelled: bool) -> None:
     assert explorer.errors == [] and explorer.state == before and len(explorer._past) == past
     everywhere = {"anchor", "map", "doubtful", "compare", "active", "temperature", "epoch", "scope", "colour"}
     assert everywhere <= swept
-    assert {"rule", "positive_rule", "closest", "beyond", "negatives.by", "negatives.inner", "positives.k"} <= swept
+    assert {
+        "rule",
+        "positive_rule",
+        "negatives.drop_closest",
+        "negatives.by",
+        "negatives.inner",
+        "positives.k",
+    } <= swept
     assert ("truth" in swept) == labelled
 
 
@@ -218,7 +225,7 @@ def test_arrays_are_sent_in_the_precision_that_python_computes_from(page: Page) 
     assert json.loads(json.dumps(content)) == content, "all else is plain"
     held = content["held"][0]
     assert held["ids"] == SNAPSHOT.ids.tolist() and held["classes"] == [*SNAPSHOT.classes]
-    assert len(json.dumps({name: each for name, each in held.items() if name != "sprite"})) < 4000
+    assert len(json.dumps({name: each for name, each in held.items() if name != "sprite"})) < 12_000
 
 
 def test_two_snapshots_are_sent_together() -> None:
@@ -266,12 +273,12 @@ def test_each_side_is_judged_by_its_own_rule(page: Page) -> None:
 
 def test_an_exception_of_an_own_rule_is_answered_and_kept_whole(page: Page) -> None:
     @dataclass(frozen=True)
-    class Broken(AllNegatives):
+    class Losing(AllNegatives):
         def judge(self, s: Any, context: Any) -> Any:
             raise KeyError("lost")
 
     state = to_plain(page.explorer.state)
-    broken = state | {"a": state["a"] | {"negatives": {"rule": "Broken"}}}
+    broken = state | {"a": state["a"] | {"negatives": {"rule": "Losing"}}}
     content, buffers = page.asks(judge=0, number=3, state=broken)
     assert content == {"number": 3, "error": "KeyError: 'lost'"} and buffers == []
     (kept,) = page.explorer.errors
@@ -365,8 +372,8 @@ def test_what_is_no_snapshot_is_said_in_words(given: Any) -> None:
     "changes",
     [
         {"truth": True, "colour": "class"},
-        {"compare": True, "closest": 20, "doubtful": True},
-        {"closest": 0, "beyond": 60, "positive_rule": "AugmentedView", "colour": "similarity"},
+        {"compare": True, "drop_closest": 0.3, "doubtful": True},
+        {"drop_closest": 0.0, "keep_within": 1.0, "positive_rule": "AugmentedView", "colour": "similarity"},
         {"rule": "SoftenedBand", "margin": 0.3},
     ],
     ids=str,

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings, strategies as st
+from moves import GAP, converted, moved, placed, ranked_by, widened
 
 from cltools.explorer import edges as module
-from cltools.explorer.edges import GAP, Edges, converted, edges_of, moved, placed, widened
+from cltools.explorer.edges import Edges, edges_of
 from cltools.mining import Band, Context, CosineBand, MarginBand, RankBand, Similarities
 
 quick = settings(deadline=None, derandomize=True, max_examples=60)
@@ -26,8 +27,7 @@ def one_anchor(keys: int, seed: int, own: int | None = 0) -> Similarities:
 
 
 def ranked(rule: module.Band, s: Similarities) -> np.ndarray:
-    score = rule.score(s, 0.2)[0].numpy()
-    return np.sort(np.where(s.own[0].numpy(), -np.inf, score))[::-1]
+    return ranked_by(rule, s, 0.2)
 
 
 def edges_for(rule: module.Band, s: Similarities) -> Edges:

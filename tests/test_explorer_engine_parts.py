@@ -1,7 +1,6 @@
 """The parts of the page's engine beside selection: edges, states, draws, samples, and how modules are joined."""
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
@@ -11,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 from engine_cases import ENTRY, NEGATIVES, POSITIVES, UNLABELLED, cases, choices, engine, numbers, run, snapshots
+from moves import controlled, converted, moved, placed, ranked_by, widened
 from numpy import ndarray
 
 from cltools.config import from_plain, to_plain
 from cltools.errors import CltoolsError
-from cltools.explorer import edges as python_edges
+from cltools.explorer.edges import edges_of
 from cltools.explorer.front.bundle import bundle
 from cltools.explorer.judgement import difference, judge
-from cltools.explorer.session import Session
 from cltools.explorer.state import Side, State, check
 from cltools.mining import Band, NearestKeys, NegativeRule, RankBand
 from cltools.mining.draws import Draws
@@ -67,23 +66,22 @@ def walks() -> list[dict[str, Any]]:
 
 
 def walked(job: dict[str, Any]) -> Iterator[NegativeRule]:
-    """The same by `explorer/edges.py`."""
+    """The same by `moves.py`."""
     s = snapshots()[job["snapshot"]].similarities(torch.tensor([job["place"]]))
 
     def ranked(rule: Any) -> ndarray:
-        score = rule.score(s, job["temperature"]).masked_fill(s.own, -math.inf)[0]
-        return np.sort(score.numpy())[::-1]
+        return ranked_by(rule, s, job["temperature"])
 
     rule: Any = from_plain(NegativeRule, job["rule"], "negatives")
     for kind, *more in job["moves"]:
-        edges = python_edges.edges_of(rule, ranked(rule), s)
+        edges = edges_of(rule, ranked(rule), s)
         if kind == "move":
-            rule = python_edges.moved(rule, more[0], more[1], edges)
+            rule = moved(rule, more[0], more[1], edges)
         elif kind == "place":
-            rule = python_edges.placed(rule, more[0], more[1], edges.keys)
+            rule = placed(rule, more[0], more[1], edges.keys)
         else:
-            free: Any = python_edges.widened(from_plain(NegativeRule, more[0], "negatives"))
-            rule = python_edges.converted(free, edges, ranked(free))
+            free: Any = widened(from_plain(NegativeRule, more[0], "negatives"))
+            rule = converted(free, edges, ranked(free))
         yield rule
 
 
@@ -171,12 +169,13 @@ CONTROLS: list[list[Any]] = [
 
 
 def test_controls_do_what_they_do_in_python(others: Any) -> None:
-    session = Session(snapshots()[0], first(snapshots()[0]))
-    for (name, *values), rule in zip(CONTROLS, others["controls"][1], strict=True):
-        session._rules.clear()  # the engine takes a rule at its defaults; what it was before is for the page to know
-        session.set({name: values[0] if len(values) == 1 else values})
-        known = to_plain(session.state.side.negatives)
-        assert rule == pytest.approx(known, nan_ok=True), name
+    snapshot, state = snapshots()[0], first(snapshots()[0])
+    s, side = snapshot.similarities(torch.tensor([11])), state.side
+    for (name, *values), found in zip(CONTROLS, others["controls"][1], strict=True):
+        value: Any = values[0] if len(values) == 1 else values
+        rule = controlled(side, s, name, NEGATIVES[value]() if name == "rule" else value)
+        side = replace(side, negatives=rule)
+        assert found == pytest.approx(to_plain(rule), nan_ok=True), name
 
 
 def first(snapshot: Snapshot) -> State:

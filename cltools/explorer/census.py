@@ -1,9 +1,8 @@
-"""What a choice does to all anchors of a snapshot, counted a few anchors at a time so that a kernel can answer between.
+"""What a choice does to all anchors of a snapshot, a few anchors at a time to bound the memory.
 
 Legend: B anchors, N images of the snapshot, R bins of ranks.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -20,7 +19,7 @@ from cltools.mining.similarities import own_last
 from cltools.snapshot import Snapshot
 
 PAIRS = 2**17
-"""Anchors times keys counted at once: some milliseconds."""
+"""Anchors times keys that are counted at once."""
 
 
 @dataclass(frozen=True)
@@ -52,69 +51,45 @@ class Census:
     by_rank: tuple[Share, ...]
 
 
-class Counting:
-    """A census under way: iterate it to count, a few anchors a turn; `result` when it is done."""
+@one_thread()
+def take_census(snapshot: Snapshot, side: Side) -> Census:
+    """Count what a side's rules do to every anchor."""
+    labelled, codes = snapshot.labelled, len(Band)
+    ranks = tuple(sorted({rank_count(share, len(snapshot)) for share in RANK_SHARES}))
+    turns = torch.split(torch.arange(len(snapshot)), max(1, PAIRS // len(snapshot)))
+    pairs, same = (torch.cat(counts) for counts in zip(*(_count(snapshot, side, t, ranks) for t in turns), strict=True))
+    others, same_others = pairs[:, :codes].sum(1), same[:, :codes].sum(1)
+    kept, same_kept = (counts[:, KEPT].sum(1) for counts in (pairs, same))
 
-    def __init__(self, snapshot: Snapshot, side: Side) -> None:
-        self.snapshot, self.side = snapshot, side
-        count = len(snapshot)
-        self.ranks = tuple(sorted({rank_count(share, count) for share in RANK_SHARES}))
-        self._turns = torch.split(torch.arange(count), max(1, PAIRS // count))
-        self._found: list[tuple[Tensor, Tensor]] = []
+    def known(hits: Tensor, counts: Tensor) -> Share:
+        return share_of(hits, counts) if labelled else NOTHING
 
-    def __iter__(self) -> Iterator[float]:
-        """Count the next anchors; yields the share that is done."""
-        while not self.done:
-            self._found.append(self._count(self._turns[len(self._found)]))
-            yield self.share
+    return Census(
+        anchors=len(pairs),
+        mined=float(pairs[:, Band.MINED].double().mean()),
+        suspected=share_of(pairs[:, Band.HARD], others),
+        kept=share_of(kept, others),
+        false=known(same_kept, kept),
+        base_rate=known(same_others, others),
+        recall=known(same_others - same_kept, same_others),
+        ranks=ranks,
+        by_rank=tuple(known(same[:, i], pairs[:, i]) for i in range(codes, pairs.shape[1])),
+    )
 
-    @property
-    def share(self) -> float:
-        """Share of the anchors that are counted."""
-        return len(self._found) / len(self._turns)
 
-    @property
-    def done(self) -> bool:
-        """Whether all anchors were counted."""
-        return len(self._found) == len(self._turns)
+def _count(snapshot: Snapshot, side: Side, rows: Tensor, ranks: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Keys of each anchor but its own by band and then by bin of rank [B, 7 + R]: all, and those of its class."""
+    epoch = snapshot.epochs.index(side.epoch)
+    s = snapshot.similarities(rows, epoch=epoch)
+    band = chosen(s, side, snapshot.rule_state(epoch)).band
+    _, score = reference_score(s, side.negatives, side.temperature)
+    order = own_last(score, s.own).argsort(dim=1, descending=True, stable=True)
 
-    @property
-    def result(self) -> Census:
-        """The shares, of the anchors counted so far."""
-        pairs, same = (torch.cat([found[i] for found in self._found]) for i in (0, 1))
-        codes, labelled = len(Band), self.snapshot.labelled
-        others, same_others = pairs[:, :codes].sum(1), same[:, :codes].sum(1)
-        kept, same_kept = (counts[:, KEPT].sum(1) for counts in (pairs, same))
+    def counts(marked: Tensor) -> Tensor:
+        ranked = marked.gather(1, order)
+        by_rank = [ranked[:, a:b].sum(1) for a, b in pairwise(ranks)]
+        return torch.stack([*((marked & (band == code)).sum(1) for code in Band), *by_rank], dim=1)
 
-        def known(hits: Tensor, counts: Tensor) -> Share:
-            return share_of(hits, counts) if labelled else NOTHING
-
-        return Census(
-            anchors=len(pairs),
-            mined=float(pairs[:, Band.MINED].double().mean()),
-            suspected=share_of(pairs[:, Band.HARD], others),
-            kept=share_of(kept, others),
-            false=known(same_kept, kept),
-            base_rate=known(same_others, others),
-            recall=known(same_others - same_kept, same_others),
-            ranks=self.ranks,
-            by_rank=tuple(known(same[:, i], pairs[:, i]) for i in range(codes, pairs.shape[1])),
-        )
-
-    @one_thread()
-    def _count(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys of each anchor but its own by band and then by bin of rank [B, 7 + R]: all, and those of its class."""
-        epoch = self.snapshot.epochs.index(self.side.epoch)
-        s = self.snapshot.similarities(rows, epoch=epoch)
-        band = chosen(s, self.side, self.snapshot.rule_state(epoch)).band
-        _, score = reference_score(s, self.side.negatives, self.side.temperature)
-        order = own_last(score, s.own).argsort(dim=1, descending=True, stable=True)
-
-        def counts(marked: Tensor) -> Tensor:
-            ranked = marked.gather(1, order)
-            by_rank = [ranked[:, a:b].sum(1) for a, b in pairwise(self.ranks)]
-            return torch.stack([*((marked & (band == code)).sum(1) for code in Band), *by_rank], dim=1)
-
-        others = ~s.own
-        same = torch.zeros_like(others) if s.same_class is None else s.same_class & others
-        return counts(others), counts(same)
+    others = ~s.own
+    same = torch.zeros_like(others) if s.same_class is None else s.same_class & others
+    return counts(others), counts(same)

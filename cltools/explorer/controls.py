@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import MISSING, fields, replace
 from functools import cache
@@ -10,34 +10,33 @@ from typing import Any
 
 from cltools.config import from_plain, to_plain
 from cltools.errors import CltoolsError, unknown
-from cltools.explorer.edges import BANDS, FIELDS, Band, converted, moved, placed, widened
-from cltools.explorer.judgement import Judgement
+from cltools.explorer.edges import FIELDS
 from cltools.explorer.state import Side, State
-from cltools.mining import CosineBand, NegativeRule, PositiveRule, RankBand
+from cltools.mining import NegativeRule, PositiveRule
 from cltools.mining.rules import lacks, rule_class, rule_classes
 
 HIDDEN = {"start", "ramp", "strength", "anneal"}
 """Schedules: an explorer shows a moment, at full strength."""
 OF_STATE = ("anchor", "active", "colour", "scope", "map", "truth", "doubtful")
 OF_SIDE = ("temperature", "epoch")
-EDGES = ("closest", "beyond")
 
-Judge = Callable[[Side], Judgement]
 Rule = NegativeRule | PositiveRule
-RULES: dict[str, type[NegativeRule] | type[PositiveRule]] = {"rule": NegativeRule, "positive_rule": PositiveRule}
-"""Controls that choose a rule, and its kind."""
+RULES: dict[str, tuple[str, type[Any]]] = {
+    "rule": ("negatives", NegativeRule),
+    "positive_rule": ("positives", PositiveRule),
+}
+"""Controls that choose a rule: the part of a side, and its kind."""
 
 
-def changed(state: State, name: str, value: Any, *, judge: Judge, rules: Mapping[str, Rule]) -> State:
+def changed(state: State, name: str, value: Any, rules: Mapping[str, Rule]) -> State:
     """The state with one control moved.
 
     Args:
         state: before.
-        name: of a control: a field of the state, "compare", "rule", "positive_rule", "temperature", "epoch", "closest",
-            "beyond", "band" (both), or "positives.FIELD" and "negatives.FIELD". A bare FIELD is one of the positive
-            rule, else of the negative; a bare "by" is the negative rule's where it has one.
+        name: of a control: a field of the state, "compare", "rule", "positive_rule", "temperature", "epoch", or
+            "positives.FIELD" and "negatives.FIELD". A bare FIELD is one of the positive rule, else of the negative; a
+            bare "by" is the negative rule's where it has one.
         value: of the field's type.
-        judge: judges the state's anchor by a side, to keep a band in place where it is measured otherwise.
         rules: as they last stood, by class name.
 
     Raises:
@@ -52,12 +51,9 @@ def changed(state: State, name: str, value: Any, *, judge: Judge, rules: Mapping
     if name in OF_SIDE:
         return state.with_side(from_plain(Side, to_plain(side) | {name: value}, "state"))
     if name in RULES:
-        return state.with_side(_with_rule(side, _rule(RULES[name], str(value), rules), judge))
-    if name in EDGES or name == "band":
-        return state.with_side(replace(side, negatives=_edge_moved(side, name, value, judge)))
-    if name in ("by", "negatives.by") and isinstance(side.negatives, BANDS) and hasattr(side.negatives, "by"):
-        other = from_plain(type(side.negatives), to_plain(side.negatives) | {"by": value}, "negatives")
-        return state.with_side(_in_place(side, other, judge))
+        part, base = RULES[name]
+        chosen: dict[str, Any] = {part: _rule(base, str(value), rules)}
+        return state.with_side(replace(side, **chosen))
     part, settings = (name, value) if name in ("positives", "negatives") else _setting(side, name, value)
     rule = getattr(side, part)
     return state.with_side(replace(side, **{part: from_plain(type(rule), to_plain(rule) | settings, part)}))
@@ -86,36 +82,6 @@ def _compared(state: State, compare: bool) -> State:
     return replace(state, b=None, active="A", colour=colour)
 
 
-def _with_rule(side: Side, rule: Rule, judge: Judge) -> Side:
-    """The side with another rule; one band in place of another keeps as many keys on either side of each edge."""
-    old = side.negatives
-    if isinstance(rule, PositiveRule):
-        return replace(side, positives=rule)
-    if not isinstance(rule, BANDS) or not isinstance(old, BANDS) or type(rule) is type(old):
-        return replace(side, negatives=rule)
-    by = getattr(old, "by", None)
-    if isinstance(rule, RankBand | CosineBand) and by in ("positive", "anchor"):
-        rule = replace(rule, by=by)
-    return _in_place(side, rule, judge)
-
-
-def _edge_moved(side: Side, name: str, value: Any, judge: Judge) -> Band:
-    """One edge, or both at once for "band", as the pair of "closest" and "beyond"."""
-    rule, edges = side.negatives, judge(side).edges
-    if not isinstance(rule, BANDS) or edges is None:
-        raise CltoolsError(f'{type(rule).__name__} has no edges; choose rule="RankBand".')
-    if name != "band":
-        return moved(rule, name, float(value), edges)
-    return placed(rule, float(value[0]), float(value[1]), edges.keys)
-
-
-def _in_place(side: Side, rule: Band, judge: Judge) -> Side:
-    """Another band, whose edges keep as many keys as now."""
-    edges, free = judge(side).edges, widened(rule)
-    assert edges is not None
-    return replace(side, negatives=converted(free, edges, judge(replace(side, negatives=free)).ranked))
-
-
 def _setting(side: Side, name: str, value: Any) -> tuple[str, dict[str, Any]]:
     """Which rule a name means, and which of its fields, with the value."""
     part, _, field = name.rpartition(".")
@@ -124,7 +90,7 @@ def _setting(side: Side, name: str, value: Any) -> tuple[str, dict[str, Any]]:
         ours = field in settings["positives"] and not (field == "by" and "by" in settings["negatives"])
         part = "positives" if ours else "negatives"
     if part not in settings or field not in settings[part]:
-        every = [*OF_STATE, "compare", *RULES, *OF_SIDE, *EDGES, *sorted({*FIELDS}.union(*settings.values()))]
+        every = [*OF_STATE, "compare", *RULES, *OF_SIDE, *sorted({*FIELDS}.union(*settings.values()))]
         here = " ".join(
             f"{type(getattr(side, each)).__name__} has {', '.join(sorted(names)) or 'no settings'}."
             for each, names in settings.items()

@@ -1,4 +1,4 @@
-"""The two edges of a band, as ranks and as values for one anchor, and how either is moved.
+"""The two edges of a band, as ranks and as values for one anchor.
 
 "closest" is the edge above which keys are dropped as suspected, "beyond" the one below which they are dropped as easy.
 An edge of a `RankBand` is a number of keys, that of a `CosineBand` a cosine, that of a `MarginBand` a difference of
@@ -7,7 +7,7 @@ cosines z·n − z·z'.
 Legend: K keys.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32
@@ -20,7 +20,6 @@ Band = RankBand | CosineBand | MarginBand
 BANDS = (RankBand, CosineBand, MarginBand)
 FIELDS = ("drop_closest", "keep_within", "above", "below", "margin", "relative", "within")
 """Settings of bands that are edges."""
-GAP = 1e-4  # edges that are values stay that far apart: between them lies a band
 
 
 @dataclass(frozen=True)
@@ -60,81 +59,19 @@ def edges_of(rule: Band, ranked: Float32[ndarray, " K"], s: Similarities) -> Edg
         low = _at(ranked, beyond) if beyond < keys else -np.inf
         measure = "log force" if rule.by == "force" else "cosine"
         return Edges(closest, beyond, _at(ranked, closest), low, keys, "rank", measure)
-    low, high = _values(rule, s)
+    low, high = values_of(rule, s)
     closest, beyond = int((ranked >= high).sum()), int((ranked >= low).sum())
     unit, measure = ("margin", "z·n − z·z'") if isinstance(rule, MarginBand) else ("cosine", "cosine")
     return Edges(closest, beyond, high, low, keys, unit, measure)
 
 
-def moved(rule: Band, name: str, value: float, edges: Edges) -> Band:
-    """The rule with one edge moved, as far as the other lets it.
-
-    Args:
-        rule: a band.
-        name: "closest" or "beyond".
-        value: a number of keys for a `RankBand`, else a score.
-        edges: where they stand now.
-    """
-    if isinstance(rule, RankBand):
-        count, keys = round(value), edges.keys
-        if name == "closest":
-            return replace(rule, drop_closest=max(0, min(count, edges.beyond - 1)) / keys)
-        return replace(rule, keep_within=min(keys, max(count, edges.closest + 1)) / keys)
-    if name == "closest":
-        return _with_values(rule, edges.beyond_score, max(value, edges.beyond_score + GAP))
-    return _with_values(rule, min(value, edges.closest_score - GAP), edges.closest_score)
-
-
-def converted(rule: Band, edges: Edges, ranked: Float32[ndarray, " K"]) -> Band:
-    """A band whose edges keep as many keys of one anchor as other edges do.
-
-    Args:
-        rule: whose kind and other settings stay; its edges are replaced.
-        edges: of another band.
-        ranked: scores by `rule`, as in `edges_of`.
-    """
-    if isinstance(rule, RankBand):
-        return placed(rule, edges.closest, edges.beyond, edges.keys)
-    high = _at(ranked, edges.closest)
-    low = _at(ranked, edges.beyond) if edges.beyond < edges.keys else -np.inf
-    if isinstance(rule, MarginBand) and np.isfinite(low):  # top − within is rounded: the edge stands between two keys
-        following = float(ranked[edges.beyond])
-        low = (low + following) / 2 if np.isfinite(following) else low - GAP
-    return placed(rule, high, low, edges.keys)
-
-
-def placed(rule: Band, closest: float, beyond: float, keys: int) -> Band:
-    """The rule with both edges moved at once, as one may cross the other on its way; values as of `moved`."""
-    if isinstance(rule, RankBand):
-        first = max(0, min(round(closest), keys - 1))
-        return replace(rule, drop_closest=first / keys, keep_within=min(keys, max(round(beyond), first + 1)) / keys)
-    return _with_values(rule, min(beyond, closest - GAP), closest)
-
-
-def widened(rule: Band) -> Band:
-    """A band without its edges."""
-    if isinstance(rule, RankBand):
-        return replace(rule, drop_closest=0.0, keep_within=1.0)
-    return _with_values(rule, -np.inf, np.inf)
-
-
-def _values(rule: CosineBand | MarginBand, s: Similarities) -> tuple[float, float]:
+def values_of(rule: CosineBand | MarginBand, s: Similarities) -> tuple[float, float]:
     """The lower and the upper edge as scores; −inf and inf where none cuts."""
     if isinstance(rule, CosineBand):
         low = -np.inf if rule.above is None or rule.above == -1 else rule.above
         return low, np.inf if rule.below is None else rule.below
     high = float(rule.top(s)[0, 0])
     return -np.inf if rule.within is None else high - rule.within, np.inf if high >= 2 else high
-
-
-def _with_values(rule: CosineBand | MarginBand, low: float, high: float) -> CosineBand | MarginBand:
-    """The rule with edges at these scores; what lies outside of the possible cuts nothing."""
-    if isinstance(rule, CosineBand):  # from −1 to 1
-        above = None if low <= -1 else min(low, 1 - GAP)
-        return replace(rule, above=above, below=None if high > 1 else max(high, GAP - 1))
-    high = max(min(high, 2.0), GAP - 2)  # a margin is a difference of two cosines
-    within = None if low <= -2 else max(high - low, GAP)
-    return replace(rule, margin=-high, relative=None, within=within)
 
 
 def _at(ranked: ndarray, count: int) -> float:

@@ -104,9 +104,9 @@ class Explorer(Session):
             self._revision += 1
             self.widget.state = self._told()
 
-    def _go(self, state: State, what: str) -> None:
+    def _go(self, state: State) -> None:
         with self._lock:
-            super()._go(state, what)
+            super()._go(state)
 
     def close(self) -> None:
         """Take it off the page and free its widgets."""

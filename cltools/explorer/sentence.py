@@ -1,39 +1,40 @@
-"""What a choice does, in words: the live sentence, which is also the accessible text of every picture."""
+"""What a choice does, in the words of the page (`front/views/words.js`), for viewers that run no scripts."""
 
 import numpy as np
+from jaxtyping import Int8
+from numpy import ndarray
 
 from cltools.explorer.census import Census
-from cltools.explorer.edges import Edges
 from cltools.explorer.judgement import Judgement, difference
-from cltools.explorer.state import Side
 from cltools.mining import Band
 from cltools.mining.bands import KEPT
 from cltools.snapshot import Snapshot
 
-FROZEN = "The encoder is frozen: controls change what the next training step would learn from, not where points lie."
+LEFT_OUT = {
+    Band.HARD: "so close that they may show the same thing",
+    Band.EASY: "that are too easy",
+    Band.OTHER: "for no similarity of theirs",
+}
+"""Why keys of a band are no negatives."""
 
 
-def of_anchor(j: Judgement, side: Side, snapshot: Snapshot, place: int, *, truth: bool) -> str:
+def of_anchor(j: Judgement, snapshot: Snapshot, place: int, *, truth: bool) -> str:
     """What the rules select for one anchor."""
-    counts: list[int] = np.bincount(j.band, minlength=len(Band)).tolist()
-    others = len(j.band) - counts[Band.OWN]
+    counts = _by_band(j.band)
+    others, kept = len(j.band) - counts[Band.OWN], sum(counts[band] for band in KEPT)
     name = f"image {snapshot.ids[place]}" + (f" ({snapshot.classes[snapshot.labels[place]]})" if truth else "")
-    at = f"Of {others:,} other keys, at τ = {side.temperature:g}, the anchor {name}"
-    parts = [f"{at} mines {counts[Band.MINED]:,} as positives"]
-    if counts[Band.HARD] or j.edges is not None:
-        parts.append(f"drops {counts[Band.HARD]:,}{_of_closest(j.edges)} as suspected")
-    kept = sum(counts[band] for band in KEPT)
-    softened = f", {counts[Band.SOFTENED]:,} of them softened" if counts[Band.SOFTENED] else ""
-    parts.append(f"keeps {kept:,} ({_percent(kept, others)}) as negatives{softened}")
-    if counts[Band.EASY]:
-        easy = float(j.plain_force[j.band == Band.EASY].sum())
-        parts.append(f"drops {counts[Band.EASY]:,} as too easy, which would exert {100 * easy:.2g} % of the force")
-    if counts[Band.OTHER]:
-        parts.append(f"drops {counts[Band.OTHER]:,} for no similarity of theirs")
-    text = ", ".join(parts[:-1]) + " and " + parts[-1] + "."
-    if j.selection.synthetic is not None:
-        text += f" {j.selection.synthetic.shape[1]:,} synthetic negatives are added; no picture has them."
-    if kept == 0 and j.selection.synthetic is None:
+    text = f"This rule pushes {name} away from {kept:,} of {others:,}"
+    if counts[Band.SOFTENED]:
+        text += f", {counts[Band.SOFTENED]:,} of them less than the others"
+    shown = {Band.HARD, Band.EASY} if j.edges else set()
+    left = [f"{counts[band]:,} {why}" for band, why in LEFT_OUT.items() if counts[band] or band in shown]
+    text += f". It leaves out {' and '.join(filter(None, [', '.join(left[:-1]), left[-1]]))}." if left else "."
+    if counts[Band.MINED]:
+        text += f" It pulls {counts[Band.MINED]:,} closer, as further positives."
+    synthetic = 0 if j.selection.synthetic is None else j.selection.synthetic.shape[1]
+    if synthetic:
+        text += f" It adds {synthetic:,} synthetic negatives, which no picture shows."
+    if kept + synthetic == 0:
         text += " Nothing pushes this anchor."
     if j.selection.anchor_weight is not None:
         text += f" In the mean of the loss it has the weight {float(j.selection.anchor_weight):g}."
@@ -69,26 +70,27 @@ def of_map(snapshot: Snapshot, map_index: int, epoch: int) -> str:
 def of_two(a: Judgement, b: Judgement) -> str:
     """How far two choices agree about one anchor."""
     _, both, only_a, only_b = np.bincount(difference(a, b), minlength=4)
-    return f"Kept by both {both:,}, by A only {only_a:,}, by B only {only_b:,}."
-
-
-def _of_closest(edges: Edges | None) -> str:
-    if edges is None or edges.closest == 0:
-        return ""
-    return f" of the closest {_percent(edges.closest, edges.keys)} ({edges.measure} ≥ {edges.closest_score:.2f})"
+    return f"Pushed away by both {both:,}, by A only {only_a:,}, by B only {only_b:,}."
 
 
 def _truth(j: Judgement, snapshot: Snapshot, place: int, counts: list[int]) -> str:
-    same = snapshot.labels == snapshot.labels[place]
-    others = j.band != Band.OWN
-    said = []
-    for bands, name in (((Band.MINED,), "mined"), ((Band.HARD,), "suspected"), (KEPT, "kept (false negatives)")):
-        if (count := sum(counts[band] for band in bands)) > 0:
-            said.append(f"{_percent(int((same & np.isin(j.band, bands)).sum()), count)} of the {name}")
-    base = _percent(int((same & others).sum()), int(others.sum()))
-    return f" Of its own class are {', '.join([*said, f'{base} of all'])}."
+    own_class = (snapshot.labels == snapshot.labels[place]) & (j.band != Band.OWN)
+    same, others = _by_band(j.band[own_class]), len(j.band) - 1
+    kept, false = (sum(of[band] for band in KEPT) for of in (counts, same))
+    text = (
+        f" {false:,} of the {kept:,} ({_percent(false, kept)}) that it is pushed away from are of its own class, false "
+        f"negatives; of all {others:,} it is {_percent(sum(same), others)}."
+    )
+    for band, name in ((Band.HARD, "left out as so close"), (Band.MINED, "mined")):
+        if counts[band]:
+            text += f" Of the {name}, {same[band]:,} of {counts[band]:,} are ({_percent(same[band], counts[band])})."
+    return text
+
+
+def _by_band(codes: Int8[ndarray, " n"]) -> list[int]:
+    counts: list[int] = np.bincount(codes, minlength=len(Band)).tolist()
+    return counts
 
 
 def _percent(part: int, whole: int) -> str:
-    share = 100 * part / whole if whole else 0.0
-    return f"{share:.2g} %" if 0 < share < 1 else f"{share:.1f} %"
+    return f"{100 * part / whole:.1f} %" if whole else "–"

@@ -5,7 +5,7 @@ All that an explorer can do is done here; `Explorer` only shows it.
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pandas import DataFrame
 
 from cltools.errors import CltoolsError
 from cltools.explorer import sentence
-from cltools.explorer.census import Census, Counting
+from cltools.explorer.census import Census, take_census
 from cltools.explorer.controls import changed
 from cltools.explorer.edges import FIELDS
 from cltools.explorer.judgement import Judgement, judge, one_thread
@@ -25,21 +25,12 @@ from cltools.snapshot import Snapshot
 
 REMEMBERED = 4
 """Anchors whose cosines are kept: those of two sides, and a step back."""
-ONLY_FORCES = "Only weights and forces changed; the selection is the same."
-GRADUAL = {"closest", "beyond", "band", "temperature", "epoch", "negatives"}
-"""Controls whose moves in a row are one step of the way back."""
 
 
 def same_images(a: Snapshot, b: Snapshot) -> bool:
     """Whether two snapshots are of the same images: of one set, with equal ids, labels and classes."""
     named = a.experiment.data.name == b.experiment.data.name and a.classes == b.classes
     return named and np.array_equal(a.ids, b.ids) and np.array_equal(a.labels, b.labels)
-
-
-def only_forces(a: Judgement, b: Judgement) -> bool:
-    """Whether two judgements of an anchor select the same keys with other weights or forces."""
-    pairs = ((x.selection.positive_weight, x.selection.negative_weight, torch.from_numpy(x.force)) for x in (a, b))
-    return np.array_equal(a.band, b.band) and not all(map(torch.equal, *pairs))
 
 
 class Session:
@@ -57,14 +48,12 @@ class Session:
         self._state = self._first = first_state(snapshot, other) if state is None else state
         check(self._state, self.snapshots)
         self._past: list[State] = []
-        self._moved = ""
         self._rules: dict[str, NegativeRule | PositiveRule] = {}
         for side in filter(None, (self._state.b, self._state.a)):
             self._remember(side)
         self._similarities = lru_cache(REMEMBERED)(self._read)
         self._judged: dict[Name, tuple[int, Side, Judgement]] = {}
-        self._counted: Counting | None = None
-        self.note = ""
+        self._counted: dict[Name, tuple[Side, Census]] = {}
 
     # what it shows
 
@@ -100,31 +89,26 @@ class Session:
 
     @property
     def census(self) -> Census:
-        """The active side's rules over all anchors, counted to the end."""
-        counting = self.counting()
-        for _ in counting:
-            pass
-        return counting.result
+        """The active side's rules over all anchors."""
+        name, side = self._state.active, self._state.side
+        if name not in self._counted or self._counted[name][0] != side:
+            self._counted[name] = side, take_census(self.snapshot(name), side)
+        return self._counted[name][1]
 
     @property
     def sentence(self) -> str:
-        """What is selected, in words."""
-        return self.words(self.census if self._state.scope == "all" else None)
-
-    def words(self, census: Census | None) -> str:
-        """The sentence, about all anchors if they were counted."""
+        """What is selected, in words: for this anchor, or for all where the state says so."""
         state, snapshot = self._state, self.snapshot(self._state.active)
-        if census is not None:
-            parts = [sentence.of_all(census, truth=state.truth)]
+        if state.scope == "all":
+            parts = [sentence.of_all(self.census, truth=state.truth)]
         else:
-            parts = [sentence.of_anchor(self.judgement, state.side, snapshot, self.place, truth=state.truth)]
+            parts = [sentence.of_anchor(self.judgement, snapshot, self.place, truth=state.truth)]
             if state.b is not None:
                 parts.append(sentence.of_two(self.judged("A"), self.judged("B")))
-            parts.append(self.note)
         if state.b is not None:
             parts.insert(0, f"Side {state.active}.")
         parts.append(sentence.of_map(snapshot, self.chart(state.active), snapshot.epochs.index(state.side.epoch)))
-        return " ".join(filter(None, parts))
+        return " ".join(parts)
 
     def snapshot(self, name: Name) -> Snapshot:
         """The snapshot that a side reads."""
@@ -141,13 +125,6 @@ class Session:
         if name not in self._judged or self._judged[name][:2] != (self._state.anchor, side):
             self._judged[name] = self._state.anchor, side, self._judge(self._state.anchor, name, side)
         return self._judged[name][2]
-
-    def counting(self) -> Counting:
-        """The count over all anchors for the active side, which may be under way."""
-        side, snapshot = self._state.side, self.snapshot(self._state.active)
-        if self._counted is None or self._counted.side != side or self._counted.snapshot is not snapshot:
-            self._counted = Counting(snapshot, side)
-        return self._counted
 
     # what moves it
 
@@ -167,24 +144,21 @@ class Session:
             asked["negatives"] = {**asked.pop("negatives", {}), **edges}
         state = self._state
         for name, value in asked.items():
-            value = value.item() if isinstance(value, np.generic) else value
-            judge_now = partial(self._judge, state.anchor, state.active)
-            state = changed(state, name, value, judge=judge_now, rules=self._rules)
+            state = changed(state, name, value.item() if isinstance(value, np.generic) else value, self._rules)
             check(state, self.snapshots)
-        self._go(state, ",".join(asked))
+        self._go(state)
         return self
 
     def back(self) -> "Session":
-        """Undo the last change; moves of one control in a row are one change."""
+        """Undo the last change."""
         if self._past:
             self._state = self._past.pop()
-            self.note = self._moved = ""
             self.updated()
         return self
 
     def reset(self) -> "Session":
         """Return to the rules and settings of the beginning, at this anchor; `back` undoes it."""
-        self._go(replace(self._first, anchor=self._state.anchor), "reset")
+        self._go(replace(self._first, anchor=self._state.anchor))
         return self
 
     def restore(self, line: str) -> "Session":
@@ -195,7 +169,7 @@ class Session:
         """
         state = State.from_json(line)
         check(state, self.snapshots)
-        self._go(state, "state")
+        self._go(state)
         return self
 
     def nearest(self) -> "Session":
@@ -238,18 +212,14 @@ class Session:
     def _remember(self, side: Side) -> None:
         self._rules |= {type(rule).__name__: rule for rule in (side.positives, side.negatives)}
 
-    def _go(self, state: State, what: str) -> None:
+    def _go(self, state: State) -> None:
         if state == self._state:
             return
-        before, old = self._state, self.judgement
         judged = self._judge(state.anchor, state.active, state.side)  # first: what cannot be judged changes nothing
         self._judged[state.active] = state.anchor, state.side, judged
-        if what != self._moved or what not in GRADUAL:
-            self._past.append(before)
-        self._moved, self._state = what, state
+        self._past.append(self._state)
+        self._state = state
         self._remember(state.side)
-        as_before = (state.anchor, state.active, state.side.epoch) == (before.anchor, before.active, before.side.epoch)
-        self.note = ONLY_FORCES if as_before and only_forces(old, judged) else ""
         self.updated()
 
     def _judge(self, anchor: int, name: Name, side: Side) -> Judgement:

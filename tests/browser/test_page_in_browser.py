@@ -217,8 +217,6 @@ def test_truth_is_counted_over_all_anchors(page: Opened) -> None:
     kept = judged.band == Band.POTENTIAL
     words = page.page.locator(".truth-words").inner_text()
     assert words.startswith(f"{int((kept & same).sum())} of the {int(kept.sum())} (")
-    for _ in session.counting():
-        pass
     census = session.census
     row = page.page.locator(".cost p")
     page.until(COUNTED)

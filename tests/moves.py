@@ -1,0 +1,113 @@
+"""How the page's controls move a band, written in Python beside `front/engine/moves.js`, which the tests hold to it.
+
+An edge that is a number of keys is a rank, an edge that is a value a cosine or a margin.
+"""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray
+
+from cltools.explorer.edges import BANDS, Band, Edges, edges_of
+from cltools.explorer.state import Side
+from cltools.mining import CosineBand, MarginBand, NegativeRule, RankBand, Similarities
+
+GAP = 1e-4
+"""Edges that are values stay that far apart: between them lies a band."""
+
+
+def ranked_by(rule: Band, s: Similarities, temperature: float) -> Float32[ndarray, " K"]:
+    """Scores of an anchor's keys by a rule, largest first, that of the own key −inf and last."""
+    score = rule.score(s, temperature).masked_fill(s.own, -math.inf)[0]
+    return np.sort(score.numpy())[::-1]
+
+
+def controlled(side: Side, s: Similarities, name: str, value: Any) -> NegativeRule:
+    """The rule for negatives with one control moved: "rule" (a rule), "by", "closest", "beyond", or "band" (both)."""
+    rule: Any = side.negatives
+
+    def in_place(other: Any) -> NegativeRule:
+        free = widened(other)
+        edges = edges_of(rule, ranked_by(rule, s, side.temperature), s)
+        return converted(free, edges, ranked_by(free, s, side.temperature))
+
+    if name == "rule":
+        if not isinstance(value, BANDS) or not isinstance(rule, BANDS) or type(value) is type(rule):
+            return value
+        by = getattr(rule, "by", None)
+        keeps = isinstance(value, RankBand | CosineBand) and by in ("positive", "anchor")
+        return in_place(replace(value, by=by) if keeps else value)
+    if name == "by":
+        return in_place(replace(rule, by=value))
+    edges = edges_of(rule, ranked_by(rule, s, side.temperature), s)
+    return placed(rule, *value, edges.keys) if name == "band" else moved(rule, name, float(value), edges)
+
+
+def moved(rule: Band, name: str, value: float, edges: Edges) -> Band:
+    """The rule with one edge moved, as far as the other lets it.
+
+    Args:
+        rule: a band.
+        name: "closest" or "beyond".
+        value: a number of keys for a `RankBand`, else a score.
+        edges: where they stand now.
+    """
+    if isinstance(rule, RankBand):
+        count, keys = round(value), edges.keys
+        if name == "closest":
+            return replace(rule, drop_closest=max(0, min(count, edges.beyond - 1)) / keys)
+        return replace(rule, keep_within=min(keys, max(count, edges.closest + 1)) / keys)
+    if name == "closest":
+        return _with_values(rule, edges.beyond_score, max(value, edges.beyond_score + GAP))
+    return _with_values(rule, min(value, edges.closest_score - GAP), edges.closest_score)
+
+
+def converted(rule: Band, edges: Edges, ranked: Float32[ndarray, " K"]) -> Band:
+    """A band whose edges keep as many keys of one anchor as other edges do.
+
+    Args:
+        rule: whose kind and other settings stay; its edges are replaced.
+        edges: of another band.
+        ranked: scores by `rule`, as in `edges_of`.
+    """
+    if isinstance(rule, RankBand):
+        return placed(rule, edges.closest, edges.beyond, edges.keys)
+    high = _score_of(ranked, edges.closest)
+    low = _score_of(ranked, edges.beyond) if edges.beyond < edges.keys else -np.inf
+    if isinstance(rule, MarginBand) and np.isfinite(low):  # top − within is rounded: the edge stands between two keys
+        following = float(ranked[edges.beyond])
+        low = (low + following) / 2 if np.isfinite(following) else low - GAP
+    return placed(rule, high, low, edges.keys)
+
+
+def placed(rule: Band, closest: float, beyond: float, keys: int) -> Band:
+    """The rule with both edges moved at once, as one may cross the other on its way; values as of `moved`."""
+    if isinstance(rule, RankBand):
+        first = max(0, min(round(closest), keys - 1))
+        return replace(rule, drop_closest=first / keys, keep_within=min(keys, max(round(beyond), first + 1)) / keys)
+    return _with_values(rule, min(beyond, closest - GAP), closest)
+
+
+def widened(rule: Band) -> Band:
+    """A band without its edges."""
+    if isinstance(rule, RankBand):
+        return replace(rule, drop_closest=0.0, keep_within=1.0)
+    return _with_values(rule, -np.inf, np.inf)
+
+
+def _with_values(rule: CosineBand | MarginBand, low: float, high: float) -> CosineBand | MarginBand:
+    """The rule with edges at these scores; what lies outside of the possible cuts nothing."""
+    if isinstance(rule, CosineBand):  # from −1 to 1
+        above = None if low <= -1 else min(low, 1 - GAP)
+        return replace(rule, above=above, below=None if high > 1 else max(high, GAP - 1))
+    high = max(min(high, 2.0), GAP - 2)  # a margin is a difference of two cosines
+    within = None if low <= -2 else max(high - low, GAP)
+    return replace(rule, margin=-high, relative=None, within=within)
+
+
+def _score_of(ranked: ndarray, count: int) -> float:
+    """The count-th largest score; inf for none."""
+    return float(ranked[count - 1]) if count else math.inf

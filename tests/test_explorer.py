@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -13,11 +14,18 @@ import torch
 from snapshots import made, unit
 from sweep import sweep
 
-from cltools.config import to_plain
+from cltools.config import Experiment, to_plain
+from cltools.datasets import ImageSet
+from cltools.errors import CltoolsError
 from cltools.explorer import explore, explorer as shown, static
 from cltools.explorer.explorer import Explorer, module_script
 from cltools.explorer.state import State
 from cltools.mining import AllNegatives, Band, Context, RankBand, Similarities, select
+from cltools.presets import preset
+from cltools.snapshot import Snapshot
+from cltools.snapshot.taking import Recorder
+from cltools.training import fit
+from cltools.training.inputs import training_images
 
 SNAPSHOT = made()
 
@@ -52,10 +60,13 @@ class Page:
         found: dict[str, Any] = json.loads(self.explorer.widget.state)
         return found
 
-    def says(self, state: State | dict[str, Any], *, ahead: int = 1, author: str = "") -> None:
+    def says(
+        self, state: State | dict[str, Any], *, ahead: int = 1, author: str = "", newest: int | None = None
+    ) -> None:
         plain = to_plain(state) if isinstance(state, State) else state
         revision = self.told["revision"] + ahead
-        told = {"revision": revision, "author": author or self.name, "state": plain}
+        newest = self.told["newest"] if newest is None else newest
+        told = {"revision": revision, "author": author or self.name, "newest": newest, "state": plain}
         self.explorer.widget.state = json.dumps(told)
 
     def asks(self, **question: Any) -> tuple[dict[str, Any], list[bytes]]:
@@ -70,14 +81,90 @@ def page() -> Iterator[Page]:
     explorer.close()
 
 
+# --- training
+
+
+@pytest.fixture(scope="module")
+def training() -> tuple[Experiment, ImageSet, Snapshot]:
+    """A short experiment, its images, and a snapshot of a run of it."""
+    experiment = preset("digits-moco")
+    experiment = replace(experiment, training=replace(experiment.training, epochs=2))
+    images, _ = training_images(experiment)
+    images = images.subset(300)
+    recorder = Recorder(images, 80)
+    return experiment, images, recorder.snapshot(fit(experiment, images=images, callbacks=[recorder]), seeds=[])
+
+
+def longer(experiment: Experiment) -> Experiment:
+    return replace(experiment, seed=1, training=replace(experiment.training, epochs=3))
+
+
+def test_epochs_of_a_training_are_added_while_it_goes_on(training: tuple[Experiment, ImageSet, Snapshot]) -> None:
+    experiment, images, snapshot = training
+    explorer = explore(snapshot).set(rule="RankBand", compare=True, active="B", epoch=1).set(active="A")
+    talk, revision = Page(explorer), json.loads(explorer.widget.state)["revision"]
+    seen = []
+    run = fit(
+        longer(experiment),
+        images=images,
+        callbacks=[explorer.follow(images), lambda run: seen.append((explorer.state.a.epoch, explorer.state.b.epoch))],  # type: ignore[union-attr]
+    )
+    expected = Recorder(images, 80)
+    expected.record(run, 3)
+    found = explorer.snapshots[0]
+    assert found.epochs == (1, 2, 3) and found.map_names == ("PCA",) and found.experiment == run.experiment
+    assert np.array_equal(found.anchors[-1], expected.taken[3][0]) and np.array_equal(
+        found.keys[-1], expected.taken[3][1]
+    )
+    assert seen == [(1, 1), (2, 2), (3, 3)], "epochs of the earlier run are gone, and who looks at the last goes along"
+    assert [content["added"]["epochs"] for content, _ in talk.answers] == [[1], [2], [3]]
+    content, buffers = talk.answers[-1]
+    sent = np.frombuffer(buffers[content["added"]["anchors"][0]], "<f2").reshape(80, -1)
+    assert np.array_equal(sent, found.anchors[-1].astype(np.float16))
+    assert content["digest"] == explorer.widget.digest == explore(found).widget.digest
+    assert talk.states == [] and talk.told["revision"] == revision, "what pages have set meanwhile is not set back"
+    for temperature, epoch, newest, there in ((0.5, 9, 9, 3), (0.4, 2, 2, 3), (0.3, 2, 3, 2)):
+        side = replace(explorer.state.a, temperature=temperature, epoch=epoch)
+        talk.says(replace(explorer.state, a=side), newest=newest)
+        assert explorer.errors == [] and explorer.state.a == replace(side, epoch=there), "as the page will show it"
+    for epoch in (3, 3, 3):
+        assert explorer.back().state.a.epoch == epoch, "the way back leads to what is there"
+    assert np.array_equal(explorer.selection.band[0].numpy(), explore(found, explorer.state).judgement.band)
+    explorer.close()
+
+
+def test_points_on_the_map_stay_near_their_place(training: tuple[Experiment, ImageSet, Snapshot]) -> None:
+    experiment, images, snapshot = training
+    explorer = explore(snapshot)
+    fit(longer(experiment), images=images, callbacks=[explorer.follow(images)])
+    maps = explorer.snapshots[0].maps[0]
+    for before, after in pairwise(maps):
+        mirrored = ((before - after * [-1, 1]) ** 2).sum(), ((before - after * [1, -1]) ** 2).sum()
+        assert ((before - after) ** 2).sum() <= min(mirrored)
+    explorer.close()
+
+
+def test_what_cannot_be_followed_is_refused(training: tuple[Experiment, ImageSet, Snapshot]) -> None:
+    _, images, snapshot = training
+    with pytest.raises(CltoolsError, match=r"of the snapshot's 80 images are not among these 20, such as id \d+"):
+        explore(snapshot).follow(images.select(slice(20)))
+    with pytest.raises(CltoolsError, match="of two snapshots follows no training"):
+        explore(SNAPSHOT, other=made(seed=1)).follow()
+
+
 # --- states
 
 
 def test_a_state_that_python_sets_goes_to_the_page_as_a_new_revision(page: Page) -> None:
-    assert page.told == {"revision": 0, "author": "python", "state": to_plain(page.explorer.state)}
+    assert page.told == {"revision": 0, "author": "python", "newest": 5, "state": to_plain(page.explorer.state)}
     for revision, change in enumerate(({"drop_closest": 4 / 60}, {"truth": True}, {"compare": True, "k": 3}), 1):
         page.explorer.set(change)
-        assert page.told == {"revision": revision, "author": "python", "state": to_plain(page.explorer.state)}
+        assert page.told == {
+            "revision": revision,
+            "author": "python",
+            "newest": 5,
+            "state": to_plain(page.explorer.state),
+        }
     page.explorer.back()
     assert page.told["revision"] == 4 and page.told["state"] == to_plain(page.explorer.state)
     assert [told["revision"] for told in page.states] == [1, 2, 3, 4], "told once each"
@@ -110,24 +197,26 @@ def test_a_state_from_before_what_python_has_set_is_not_followed(page: Page, ahe
     page.explorer.set(anchor=13)
     page.says(replace(page.explorer.state, anchor=16), ahead=ahead)
     assert page.explorer.state.anchor == 13 and page.explorer.errors == []
-    assert page.told == {"revision": 2, "author": "python", "state": to_plain(page.explorer.state)}, "it is set back"
+    assert page.told == {"revision": 2, "author": "python", "newest": 5, "state": to_plain(page.explorer.state)}, (
+        "it is set back"
+    )
 
 
 def test_python_may_set_while_a_page_is_followed(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels hand on what a page says in a thread of its own."""
     cell = Thread(target=lambda: page.explorer.set(drop_closest=0.15))
-    restore = page.explorer.restore
+    go = page.explorer.go
 
-    def slowly(line: str) -> None:
-        restore(line)
+    def slowly(state: State) -> None:
+        go(state)
         cell.start()
         cell.join(0.3)  # until it waits for its turn
 
-    monkeypatch.setattr(page.explorer, "restore", slowly)
+    monkeypatch.setattr(page.explorer, "go", slowly)
     page.says(replace(page.explorer.state, anchor=13))
     cell.join()
     assert page.explorer.state.anchor == 13 and page.explorer.rules[1] == RankBand(9 / 60, 0.5)
-    assert page.told == {"revision": 2, "author": "python", "state": to_plain(page.explorer.state)}
+    assert page.told == {"revision": 2, "author": "python", "newest": 5, "state": to_plain(page.explorer.state)}
 
 
 def test_python_does_not_hear_itself(page: Page) -> None:
@@ -154,7 +243,7 @@ def test_a_state_that_cannot_be_is_kept_and_the_page_is_set_back(
     assert page.explorer.state == before
     assert len(page.explorer.errors) == 1 and message in page.explorer.errors[0]
     assert "Traceback" not in page.explorer.errors[0], "a person's mistake is told in words"
-    assert page.told == {"revision": 3, "author": "python", "state": to_plain(before)}
+    assert page.told == {"revision": 3, "author": "python", "newest": 5, "state": to_plain(before)}
     page.says(replace(before, anchor=16))
     assert page.explorer.state.anchor == 16 and len(page.explorer.errors) == 1, "the next one is followed"
 

@@ -84,7 +84,7 @@ def test_the_file_holds_the_snapshot_to_the_bit() -> None:
 def test_only_the_epochs_that_are_shown_go_along_unless_all_are_asked_for() -> None:
     snapshot = made(12, epochs=(1, 3, 9))
     state = first_state(snapshot)
-    assert page_data(snapshot, [2])["epochs"] == [9]
+    assert page_data(snapshot, [2], list)["epochs"] == [9]
     both = replace(state, b=replace(state.a, epoch=1))
     held = [Parsed(page_of([snapshot], each)).data["snapshots"][0] for each in (state, both)]
     assert [each["epochs"] for each in held] == [[9], [1, 9]]

@@ -22,13 +22,17 @@ from IPython.core.getipython import get_ipython
 from numpy import ndarray
 
 from cltools.config import to_plain
-from cltools.errors import unknown
+from cltools.datasets import ImageSet
+from cltools.errors import CltoolsError, unknown
 from cltools.explorer import static
 from cltools.explorer.front.bundle import bundle
 from cltools.explorer.session import Session
-from cltools.explorer.standalone import HERE, PARTS, Epochs, page_data, save_html
+from cltools.explorer.standalone import HERE, PARTS, Epochs, epoch_data, page_data, save_html
 from cltools.explorer.state import Name, State, check
 from cltools.snapshot import Snapshot
+from cltools.snapshot.taking import Recorder, images_of, with_epoch
+from cltools.training import Run
+from cltools.training.inputs import training_images
 
 PYTHON = "python"
 """Who set a state, if it was not a page."""
@@ -114,6 +118,34 @@ class Explorer(Session):
         self.widget.close()
         layout.close()
 
+    def follow(self, images: ImageSet | None = None) -> Callable[[Run], None]:
+        """A callback that adds each epoch while it trains: `fit(experiment, callbacks=[explorer.follow()])`.
+
+        Points move on the map by PCA. Epochs that the explorer has from there on, such as those of an earlier run, go.
+
+        Args:
+            images: which the snapshot was taken of; None for the training images of its experiment.
+
+        Raises:
+            ValueError: the explorer shows two snapshots, or one of other images.
+        """
+        if len(self.snapshots) == 2:
+            raise CltoolsError("An explorer of two snapshots follows no training; explore one alone.")
+        snapshot = self.snapshots[0]
+        images = training_images(snapshot.experiment)[0] if images is None else images
+        recorder = Recorder(images_of(snapshot, images), len(snapshot))
+
+        def add(run: Run) -> None:
+            recorder(run)
+            with self._lock:
+                self.extend(with_epoch(self.snapshots[0], recorder, run))
+                self.widget.digest = self._digest()
+                buffers: list[bytes] = []
+                added = epoch_data(self.snapshots[0], [-1], _kept_in(buffers))
+                self.widget.send({"added": added, "digest": self.widget.digest}, buffers)
+
+        return add
+
     def save_html(self, path: str | Path, epochs: Epochs = "present", show: Iterable[str] = PARTS) -> Path:
         """Write one HTML file that needs neither kernel nor network: a page on which every control answers.
 
@@ -125,7 +157,10 @@ class Explorer(Session):
         return save_html(self, path, epochs, show)
 
     def _told(self) -> str:
-        return json.dumps({"revision": self._revision, "author": PYTHON, "state": to_plain(self.state)})
+        newest = self.snapshots[0].epochs[-1]  # it tells which epochs the one who sets a state has
+        return json.dumps(
+            {"revision": self._revision, "author": PYTHON, "newest": newest, "state": to_plain(self.state)}
+        )
 
     def _digest(self) -> str:
         """Of all that a page is told of the snapshots: equal ones are sent to it once."""
@@ -153,7 +188,7 @@ class Explorer(Session):
                 return
             self._revision, self._following = told["revision"], True
             try:
-                self.restore(json.dumps(told["state"]))
+                self.go(self.fitted(State.from_json(json.dumps(told["state"])), told["newest"]))
             except Exception as error:
                 self._failed(error)
                 self._following = False

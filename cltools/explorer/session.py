@@ -41,7 +41,7 @@ class Session:
     """
 
     def __init__(self, snapshot: Snapshot, state: State | str | None = None, other: Snapshot | None = None) -> None:
-        self.snapshots = (snapshot,) if other is None else (snapshot, other)
+        self.snapshots: tuple[Snapshot, ...] = (snapshot,) if other is None else (snapshot, other)
         if other is not None and not same_images(snapshot, other):
             raise CltoolsError("The snapshots are not of the same images in the same order; take them with one seed.")
         state = State.from_json(state) if isinstance(state, str) else state
@@ -167,14 +167,44 @@ class Session:
         Raises:
             ValueError: no state, or one of other snapshots; nothing is changed then.
         """
-        state = State.from_json(line)
+        self.go(State.from_json(line))
+        return self
+
+    def go(self, state: State) -> None:
+        """Go to a state; nothing is changed where the snapshots cannot show it.
+
+        Raises:
+            ValueError: so it is.
+        """
         check(state, self.snapshots)
         self._go(state)
-        return self
 
     def nearest(self) -> "Session":
         """Make the key that the rule ranks closest the anchor."""
         return self.set(anchor=int(self.snapshots[0].ids[self.judgement.order[0]]))
+
+    def extend(self, snapshot: Snapshot) -> None:
+        """Show another snapshot of the same images in place of the only one; the page does the same by itself.
+
+        A side that showed the last epoch shows the last again.
+        """
+        newest, self.snapshots = self.snapshots[0].epochs[-1], (snapshot,)
+        self._state, self._first = self.fitted(self._state, newest), self.fitted(self._first, newest)
+        self._past = [self.fitted(state, newest) for state in self._past]
+        self._similarities.cache_clear()
+        self._judged.clear()
+        self._counted.clear()
+
+    def fitted(self, state: State, newest: int) -> State:
+        """The state at epochs and on a map that the snapshots have; from what was the newest epoch it goes to the newest."""
+
+        def moved(side: Side, snapshot: Snapshot) -> Side:
+            stays = side.epoch in snapshot.epochs and (side.epoch != newest or not grown)
+            return side if stays else replace(side, epoch=snapshot.epochs[-1])
+
+        grown, names = newest != self.snapshots[0].epochs[-1], self.snapshots[0].map_names
+        a, b = moved(state.a, self.snapshots[0]), state.b and moved(state.b, self.snapshots[-1])
+        return replace(state, a=a, b=b, map=state.map if state.map in names else names[0])
 
     def updated(self) -> None:
         """Called after each change of the state; an explorer shows it."""

@@ -48,44 +48,46 @@ def page_script() -> str:
     return bundle(HERE / "standalone.js", "cltools") + "cltools.page = cltools.start(globalThis);\n"
 
 
-def page_data(
-    snapshot: Snapshot, epochs: Sequence[int], coded: Callable[[ndarray], Any] | None = None
-) -> dict[str, Any]:
-    """A snapshot as the page reads it.
+Coded = Callable[[ndarray], Any]
+"""What stands for an array in a page's data."""
 
-    Args:
-        snapshot: what is shown.
-        epochs: which, by their places.
-        coded: what stands for an array; None for its bytes in base64.
-    """
-    coded = coded or _coded
-    low = snapshot.maps.min(2, keepdims=True)
-    maps = (snapshot.maps - low) / np.maximum((snapshot.maps - low).max((2, 3), keepdims=True), 1e-9)
-    maps += (1 - maps.max(2, keepdims=True)) / 2  # in the middle of the longer side
-    maps[..., 1] = 1 - maps[..., 1]  # a page's y grows downwards
+
+def page_data(snapshot: Snapshot, epochs: Sequence[int], coded: Coded) -> dict[str, Any]:
+    """A snapshot as the page reads it, with some of its epochs, by their places."""
     middle = snapshot.experiment.negatives.at(1.0)
     rules = rule_classes(NegativeRule) | rule_classes(PositiveRule)
-    learned: ndarray | None = getattr(snapshot, "thresholds", None)
     return {
         "title": snapshot.experiment.data.name,
         "noun": "image",
-        "epochs": [snapshot.epochs[i] for i in epochs],
-        "dim": snapshot.anchors.shape[2],
         "ids": snapshot.ids.tolist(),
         "labels": snapshot.labels.tolist(),
         "classes": list(snapshot.classes),
-        "mapNames": list(snapshot.map_names),
         "form": snapshot.experiment.loss.form,
         "tile": list(snapshot.tile),
         "columns": sprite_columns(len(snapshot)),
         "sprite": coded(np.frombuffer(snapshot.sprite, np.uint8)),
+        "middle": to_plain(middle) if isinstance(middle, RankBand) else None,
+        "help": {name: words_of(rules[name]) for name in sorted(rules)},  # type: ignore[arg-type]
+        **epoch_data(snapshot, epochs, coded),
+    }
+
+
+def epoch_data(snapshot: Snapshot, epochs: Sequence[int], coded: Coded) -> dict[str, Any]:
+    """What the page reads of a snapshot's epochs."""
+    low = snapshot.maps.min(2, keepdims=True)
+    maps = (snapshot.maps - low) / np.maximum((snapshot.maps - low).max((2, 3), keepdims=True), 1e-9)
+    maps += (1 - maps.max(2, keepdims=True)) / 2  # in the middle of the longer side
+    maps[..., 1] = 1 - maps[..., 1]  # a page's y grows downwards
+    learned = snapshot.thresholds
+    return {
+        "epochs": [snapshot.epochs[i] for i in epochs],
+        "dim": snapshot.anchors.shape[2],
         "anchors": [coded(snapshot.anchors[i].astype("<f2")) for i in epochs],
         "keys": [coded(snapshot.keys[i].astype("<f2")) for i in epochs],
         "thresholds": None if learned is None else [coded(learned[i].astype("<f4")) for i in epochs],
+        "mapNames": list(snapshot.map_names),
         "maps": [[coded(places[i].astype("<f4")) for i in epochs] for places in maps],
         "kept": [[coded(np.rint(100 * kept[i]).astype(np.uint8)) for i in epochs] for kept in snapshot.kept],
-        "middle": to_plain(middle) if isinstance(middle, RankBand) else None,
-        "help": {name: words_of(rules[name]) for name in sorted(rules)},  # type: ignore[arg-type]
     }
 
 
@@ -114,7 +116,7 @@ def page_of(
         [i for i, epoch in enumerate(each.epochs) if epochs == "all" or epoch in seen]
         for each, seen in zip(snapshots, shown, strict=True)
     ]
-    held = [page_data(each, at) for each, at in zip(snapshots, places, strict=True)]
+    held = [page_data(each, at, _coded) for each, at in zip(snapshots, places, strict=True)]
     data = json.dumps({"snapshots": held, "state": to_plain(state), "show": list(show)}).replace("<", "\\u003c")
     still = f'<img alt="" src="data:image/png;base64,{base64.b64encode(picture).decode()}">' if picture else ""
     title = html.escape(f"{snapshots[0].experiment.data.name}: which samples would this one be pushed away from?")

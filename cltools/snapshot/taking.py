@@ -18,7 +18,7 @@ from cltools.encoders.backbones import home
 from cltools.errors import CltoolsError
 from cltools.mining.learned import thresholds
 from cltools.provenance import command, commit
-from cltools.snapshot.maps import judged, over_epochs
+from cltools.snapshot.maps import aligned, judged, over_epochs, pca
 from cltools.snapshot.snapshot import Snapshot
 from cltools.snapshot.sprite import as_sprite, thumbnails
 from cltools.training import Run
@@ -94,6 +94,50 @@ def take_snapshot(run: Run, images: ImageSet, n: int = 2000, seed: int = 0) -> S
     recorder = Recorder(images, n, seed)
     recorder.record(run, len(run.history.rows))
     return recorder.snapshot(run)
+
+
+def images_of(snapshot: Snapshot, images: ImageSet) -> ImageSet:
+    """The images of a snapshot, in its order.
+
+    Raises:
+        ValueError: some of them are not there.
+    """
+    place = {image: i for i, image in enumerate(images.ids.tolist())}
+    if missing := [image for image in snapshot.ids.tolist() if image not in place]:
+        raise CltoolsError(
+            f"{len(missing)} of the snapshot's {len(snapshot)} images are not among these {len(images)}, such as id "
+            f"{missing[0]}. Give the images that it was taken of."
+        )
+    return images.select(torch.tensor([place[image] for image in snapshot.ids.tolist()]))
+
+
+def with_epoch(snapshot: Snapshot, recorder: Recorder, run: Run) -> Snapshot:
+    """The snapshot with what the recorder took last of the run, on its map by PCA turned onto that of the epoch before.
+
+    Epochs from there on, such as those of an earlier run, are left out, and so are maps by UMAP, which take long.
+    """
+    epoch = len(run.history.rows)
+    z, keys = recorder.taken[epoch]
+    before = sum(known < epoch for known in snapshot.epochs)
+    ours = snapshot.map_names.index("PCA")
+    place = aligned(pca(z), snapshot.maps[ours, max(before - 1, 0)])
+    kept, trust = judged(z[None], place[None, None])
+    learned = recorder.thresholds.get(epoch)
+    old = snapshot.thresholds if before else np.empty((0, len(snapshot)), np.float32)
+    return replace(
+        snapshot,
+        experiment=run.experiment,
+        epochs=(*snapshot.epochs[:before], epoch),
+        anchors=np.concatenate([snapshot.anchors[:before], z[None]]),
+        keys=np.concatenate([snapshot.keys[:before], keys[None]]),
+        maps=np.concatenate([snapshot.maps[ours : ours + 1, :before], place[None, None]], axis=1),
+        map_names=("PCA",),
+        kept=np.concatenate([snapshot.kept[ours : ours + 1, :before], kept], axis=1),
+        trustworthiness=np.concatenate([snapshot.trustworthiness[ours : ours + 1, :before], trust], axis=1),
+        thresholds=None if old is None or learned is None else np.concatenate([old[:before], learned[None]]),
+        command=command(),
+        commit=commit(),
+    )
 
 
 def snapshot_of(

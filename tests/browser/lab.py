@@ -215,10 +215,10 @@ TOLD = """root => {
 class Shown:
     """An explorer on the page, as a person and as the page's own code see it."""
 
-    def __init__(self, lab: Lab, index: int = 0) -> None:
+    def __init__(self, lab: Lab, index: int = 0, *, patience: float = WAIT) -> None:
         self.lab, self.page = lab, lab.page
         self.root = lab.page.locator(".cltools-explorer").nth(index)
-        self.root.locator(".sentence:not(:empty)").wait_for(state="attached", timeout=1000 * WAIT)
+        self.root.locator(".sentence:not(:empty)").wait_for(state="attached", timeout=1000 * patience)
 
     @property
     def state(self) -> str:

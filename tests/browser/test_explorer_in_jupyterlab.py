@@ -4,12 +4,15 @@ import base64
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
 from lab import BUSY, Lab, Shown
+from playwright.sync_api import TimeoutError
 from snapshots import made
 
 from cltools.explorer.judgement import difference
@@ -280,14 +283,15 @@ def test_a_page_loaded_anew_shows_it_as_it_is(alone: Shown, snapshot: Snapshot) 
     alone.edge("closest").press("PageDown")
     before = meet(alone, snapshot).state
     alone.lab.save()
-    for _ in range(3):  # ipywidgets gives a busy kernel four seconds, and then shows what the file held
+    for _ in range(5):  # ipywidgets gives a busy kernel four seconds, and then looks at what the file held
         alone.lab.idle()
         alone.page.reload()
         alone.lab.until("window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
         alone.lab.scroll_to(1)  # JupyterLab hides the cells beyond the window, and what they show
-        again = Shown(alone.lab)
-        if State.from_json(again.state) == before:
-            break
+        with suppress(TimeoutError):
+            again = Shown(alone.lab, patience=15)
+            if State.from_json(again.state) == before:
+                break
     assert agrees(again, snapshot).state == before
     again.preset("tenth")
     assert meet(again, snapshot).state != before
@@ -341,6 +345,52 @@ def test_an_edge_moved_while_a_cell_runs_is_drawn_at_once(
     agrees(shown, snapshot)
     shown.lab.free()
     meet(shown, snapshot)
+
+
+TRAINED = """from dataclasses import replace
+from cltools import Recorder, fit, preset
+from cltools.training.inputs import training_images
+experiment = preset("digits-potential")
+experiment = replace(experiment, training=replace(experiment.training, epochs=1))
+images = training_images(experiment)[0]
+recorder = Recorder(images, 200)
+snapshot = recorder.snapshot(fit(experiment, images=images, callbacks=[recorder]), seeds=[])
+"""
+FOLLOWED = """import pathlib, time
+def wait(run):
+    while len(run.history.rows) == 2 and pathlib.Path('busy').exists(): time.sleep(0.05)
+longer = replace(experiment, seed=1, training=replace(experiment.training, epochs=3))
+_ = fit(longer, images=images, callbacks=[explorer.follow(images), wait])
+"""
+
+
+def test_epochs_are_added_while_a_cell_trains(lab: Lab) -> None:
+    lab.open(TRAINED + "from cltools import explore", SHOW, FOLLOWED)
+    lab.rerun(0)
+    lab.rerun(1)
+    lab.scroll_to(1)
+    shown = Shown(lab)
+    first = shown.told
+    lab.occupy(2)
+    lab.scroll_to(1)
+    epochs = "document.querySelector('.cltools-explorer').explorer.scene().shown.snapshot.epochs"
+    lab.until(f"{epochs}.length === 2")
+    told = shown.told
+    assert told["bands"] != first["bands"] and json.loads(told["state"])["a"]["epoch"] == 2
+    shown.truth().check(force=True)
+    shown.edge("beyond").press("PageDown")
+    moved = State.from_json(shown.state)
+    assert lab.occupied, "while it trains"
+    lab.free()
+    lab.until(f"{epochs}.length === 3")
+    path = lab.folder / "followed.npz"
+    lab.ask(f"explorer.snapshots[0].save({str(path)!r})")
+    found = Snapshot.load(path)
+    session = meet(shown, found)
+    assert found.epochs == (1, 2, 3)
+    assert session.state == replace(moved, a=replace(moved.a, epoch=3)), "what was moved meanwhile stays moved"
+    shown.button("Undo").click()
+    assert meet(shown, found).state.a.epoch == 3
 
 
 def test_an_own_rule_is_answered_once_python_has_judged(shown: Shown, snapshot: Snapshot) -> None:
@@ -450,7 +500,7 @@ def test_a_saved_notebook_holds_no_arrays(alone: Shown, snapshot: Snapshot) -> N
         assert base64.b64encode(held).decode()[:200] not in text
     assert base64.b64encode(snapshot.sprite[:300]).decode()[:200] not in text
     output = next(out for cell in json.loads(text)["cells"] for out in cell.get("outputs", []) if "data" in out)
-    assert "".join(output["data"]["text/plain"]).startswith("Of 1,499 other keys")
+    assert "".join(output["data"]["text/plain"]).startswith("This rule pushes image 7 away from ")
 
 
 DRAGGED = """async (handle, [x, y]) => {

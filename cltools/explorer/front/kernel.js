@@ -2,8 +2,9 @@
 /** The explorer in a notebook: the snapshot comes from Python once for all explorers of a page, the state goes both ways. */
 
 import { parseState } from "./engine/state.js";
-import { shownOf } from "./standalone.js";
+import { epochsOf, shownOf } from "./standalone.js";
 import { el } from "./views/dom.js";
+import { fitted, withEpochs } from "./views/growing.js";
 import { mount } from "./views/page.js";
 
 /** @typedef {import("./views/scene.js").Shown} Shown */
@@ -109,7 +110,14 @@ function snapshotsOf(model) {
     content.held.map((/** @type {any} */ held) => shownOf(held, (/** @type {number} */ i) => copied(buffers[i]))),
   );
   HELD.set(digest, made);
-  made.catch(() => HELD.delete(digest));
+  made.then(
+    () => {
+      if (model.get("digest") === digest) return; // it has grown meanwhile, and the answer is what it is now
+      HELD.delete(digest);
+      HELD.set(model.get("digest"), made);
+    },
+    () => HELD.delete(digest),
+  );
   return made;
 }
 
@@ -139,26 +147,40 @@ export function render({ model, el: place }, code) {
   let page = null;
 
   const heard = () => {
-    const { author, state } = told();
+    const { author, newest, state } = told();
     if (page === null || author === me) return;
-    now = stateOf(state);
+    now = fitted(stateOf(state), snapshots, newest);
     page.follow(now);
   };
   const gone = () => {
     live = false;
   };
+  /** @type {Shown[]} */
+  let snapshots = [];
+  /** @type {(content: any, buffers: DataView[]) => void} */
+  const added = (content, buffers) => {
+    if (!content.added || page === null) return;
+    const epochs = epochsOf(content.added, (i) => copied(buffers[i]));
+    snapshots = [withEpochs(snapshots[0], epochs)];
+    HELD.set(content.digest, Promise.resolve(snapshots));
+    page.extend(snapshots[0]);
+  };
   model.on("comm_live_update", gone);
+  model.on("msg:custom", added);
   model.on("change:state", heard);
   snapshotsOf(model).then(
-    (snapshots) => {
+    (held) => {
       clearTimeout(late);
-      now = stateOf(told().state);
+      snapshots = held;
+      now = fitted(stateOf(told().state), snapshots, told().newest);
       page = mount(root, snapshots, now, {
         show: model.get("show"),
         code,
         settled(state) {
           now = state;
-          model.set("state", JSON.stringify({ revision: told().revision + 1, author: me, state }));
+          const { epochs } = snapshots[0];
+          const newest = epochs[epochs.length - 1];
+          model.set("state", JSON.stringify({ revision: told().revision + 1, author: me, newest, state }));
           if (live) model.save_changes();
         },
         async ask(side) {
@@ -180,6 +202,7 @@ export function render({ model, el: place }, code) {
   );
   return () => {
     model.off("change:state", heard);
+    model.off("msg:custom", added);
     model.off("comm_live_update", gone);
     clearTimeout(late);
     unthemed();

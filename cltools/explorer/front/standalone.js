@@ -1,7 +1,7 @@
 // @ts-check
 /** A page of its own: the snapshot lies in it, and the state in its address. */
 
-import { snapshotOf } from "./engine/similarities.js";
+import { embeddingsOf, snapshotOf } from "./engine/similarities.js";
 import { checkState, parseState, writeState } from "./engine/state.js";
 import { serveCensus } from "./views/counting.js";
 import { mount } from "./views/page.js";
@@ -22,22 +22,38 @@ function bytesOf(text) {
 }
 
 /**
+ * What a page holds of some epochs.
+ * @param {any} held
+ * @param {(coded: any) => Uint8Array} bytes of an array as it is held
+ * @returns {import("./views/growing.js").Epochs}
+ */
+export function epochsOf(held, bytes) {
+  const halves = (/** @type {any} */ coded) => new Uint16Array(bytes(coded).buffer);
+  const floats = (/** @type {any} */ coded) => new Float32Array(bytes(coded).buffer);
+  return {
+    epochs: held.epochs,
+    embeddings: embeddingsOf({
+      dim: held.dim,
+      anchors: held.anchors.map(halves),
+      keys: held.keys.map(halves),
+      thresholds: held.thresholds?.map(floats),
+    }),
+    mapNames: held.mapNames,
+    maps: held.maps.map((/** @type {any[]} */ epochs) => epochs.map(floats)),
+    kept: held.kept.map((/** @type {any[]} */ epochs) => epochs.map(bytes)),
+  };
+}
+
+/**
  * A snapshot as the page holds it.
  * @param {any} held
  * @param {(coded: any) => Uint8Array} [bytes] of an array as it is held: base64, or what a message numbers
  * @returns {Shown}
  */
 export function shownOf(held, bytes = bytesOf) {
-  const halves = (/** @type {any} */ coded) => new Uint16Array(bytes(coded).buffer);
-  const floats = (/** @type {any} */ coded) => new Float32Array(bytes(coded).buffer);
-  const snapshot = snapshotOf({
-    ...held,
-    anchors: held.anchors.map(halves),
-    keys: held.keys.map(halves),
-    thresholds: held.thresholds?.map(floats),
-  });
   return {
-    ...snapshot,
+    ...snapshotOf({ ...held, anchors: [], keys: [] }),
+    ...epochsOf(held, bytes),
     title: held.title,
     noun: held.noun,
     classes: held.classes,
@@ -45,8 +61,6 @@ export function shownOf(held, bytes = bytesOf) {
     columns: held.columns,
     // a short address: every tile's style holds it
     sprite: URL.createObjectURL(new Blob([/** @type {BlobPart} */ (bytes(held.sprite))], { type: "image/webp" })),
-    maps: held.maps.map((/** @type {any[]} */ epochs) => epochs.map(floats)),
-    kept: held.kept.map((/** @type {any[]} */ epochs) => epochs.map(bytes)),
     middle: held.middle,
     help: held.help,
   };

@@ -61,17 +61,26 @@ export function snapshotOf(held) {
   return {
     epochs: held.epochs,
     dim: held.dim,
-    embeddings: held.epochs.map((_, i) => ({
-      anchors: unitRows(unpackHalves(held.anchors[i]), held.dim),
-      keys: unitRows(unpackHalves(held.keys[i]), held.dim),
-      thresholds: held.thresholds?.[i] ?? null,
-    })),
+    embeddings: embeddingsOf(held),
     ids: held.ids,
     labels,
     labelled: labels.every((label) => label >= 0),
     mapNames: held.mapNames,
     form: held.form,
   };
+}
+
+/**
+ * Unit vectors of each epoch.
+ * @param {{dim: number, anchors: Uint16Array[], keys: Uint16Array[], thresholds?: (Float32Array | null)[]}} held
+ * @returns {Snapshot["embeddings"]}
+ */
+export function embeddingsOf({ dim, anchors, keys, thresholds }) {
+  return anchors.map((halves, i) => ({
+    anchors: unitRows(unpackHalves(halves), dim),
+    keys: unitRows(unpackHalves(keys[i]), dim),
+    thresholds: thresholds?.[i] ?? null,
+  }));
 }
 
 /**

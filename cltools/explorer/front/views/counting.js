@@ -40,6 +40,7 @@ export function counterOf(tell) {
     /** @type {(which: number, snapshot: Snapshot) => void} */
     load(which, snapshot) {
       snapshots.set(which, snapshot);
+      countings.delete(which);
     },
     /** @type {(which: number, side: Side) => void} */
     count(which, side) {
@@ -69,39 +70,33 @@ export function serveCensus(scope) {
 
 /**
  * The same of a page: a worker that runs this script's text, or the page itself where none may start.
- * @param {Snapshot[]} snapshots
  * @param {string} code of the script, and the name it defines
  * @param {(which: number, census: Census) => void} tell
- * @returns {(which: number, side: Side) => void}
+ * @returns {ReturnType<typeof counterOf>}
  */
-export function censusFor(snapshots, code, tell) {
-  const held = snapshots.map(({ epochs, dim, embeddings, ids, labels, labelled, mapNames, form }) => {
-    return { epochs, dim, embeddings, ids, labels, labelled, mapNames, form };
-  });
+export function censusFor(code, tell) {
+  const here = counterOf(tell);
   try {
     if (!code) throw new Error("no code for a worker");
     const address = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
     const worker = new Worker(address);
     let failed = false;
-    /** @type {((which: number, side: Side) => void) | null} */
-    let instead = null;
     worker.onmessage = ({ data }) => tell(data.which, data.census);
     worker.onerror = () => {
       failed = true;
     };
-    for (const [which, snapshot] of held.entries()) worker.postMessage({ which, snapshot });
-    return (which, side) => {
-      if (!failed) return worker.postMessage({ which, side });
-      instead ??= onPage();
-      return instead(which, side);
+    return {
+      load(which, { epochs, dim, embeddings, ids, labels, labelled, mapNames, form }) {
+        const snapshot = { epochs, dim, embeddings, ids, labels, labelled, mapNames, form };
+        here.load(which, snapshot);
+        worker.postMessage({ which, snapshot });
+      },
+      count(which, side) {
+        if (failed) here.count(which, side);
+        else worker.postMessage({ which, side });
+      },
     };
   } catch {
-    return onPage();
-  }
-
-  function onPage() {
-    const counter = counterOf(tell);
-    for (const [which, snapshot] of held.entries()) counter.load(which, snapshot);
-    return counter.count;
+    return here;
   }
 }

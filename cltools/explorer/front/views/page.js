@@ -7,6 +7,7 @@ import { PRESETS, presetOf, presetRule, withComparison, withSide, withTruth } fr
 import { costView } from "./cost.js";
 import { censusFor } from "./counting.js";
 import { el, iconButton, radios, setAttribute, setText } from "./dom.js";
+import { fitted } from "./growing.js";
 import { histogramView } from "./histogram.js";
 import { mapView } from "./map.js";
 import { paletteOf } from "./palette.js";
@@ -56,7 +57,7 @@ export function mount(
   const store = storeOf(first);
   /** @type {Map<string, Recorded>} */
   const recorded = new Map();
-  const sceneOf = scenes(snapshots, recorded);
+  let sceneOf = scenes(snapshots, recorded);
   let scene = sceneOf(first);
   let palette = paletteOf(root);
   /** @type {Census[]} */
@@ -241,19 +242,22 @@ export function mount(
     });
   }
 
-  /** @type {((which: number, side: import("../engine/judgement.js").Side) => void) | null} */
-  let counts = null;
+  /** @type {ReturnType<typeof censusFor> | null} */
+  let counter = null;
   let counted = "";
   function countSoon() {
     const { state, shown } = scene;
     const text = JSON.stringify([which(), shown.side]);
     if (!state.truth || !show.includes("cost") || shown.unknown || text === counted) return;
     counted = text;
-    counts ??= censusFor(snapshots, code, (of, census) => {
-      censuses[of] = census;
-      cost.draw();
-    });
-    counts(which(), shown.side);
+    if (counter === null) {
+      counter = censusFor(code, (of, census) => {
+        censuses[of] = census;
+        cost.draw();
+      });
+      for (const [of, each] of snapshots.entries()) counter.load(of, each);
+    }
+    counter.count(which(), shown.side);
   }
 
   store.subscribe((now, _, done) => {
@@ -453,6 +457,21 @@ export function mount(
       } finally {
         following = false;
       }
+    },
+    /**
+     * Show a snapshot that has grown in place of the only one; a side that showed the last epoch shows the last again.
+     * @param {Shown} grown
+     */
+    extend(grown) {
+      const { epochs } = snapshots[0];
+      snapshots = [grown];
+      sceneOf = scenes(snapshots, recorded);
+      recorded.clear();
+      counter?.load(0, grown);
+      counted = "";
+      store.rewrite((state) => fitted(state, snapshots, epochs[epochs.length - 1]));
+      settings.draw();
+      if (ask) askFor(ask);
     },
     close() {
       for (const observer of observers) observer.disconnect();

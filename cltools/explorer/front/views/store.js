@@ -13,6 +13,7 @@ const STEPS_KEPT = 200;
  * @property {(next: State, step?: string) => void} set a change that can be undone; changes of one named step that
  *   follow each other quickly are undone together
  * @property {(next: State) => void} preview a change on the way, as while an edge is dragged: `set` ends it
+ * @property {(change: (state: State) => State) => void} rewrite change the state and all of its history, which is no step
  * @property {() => void} undo
  * @property {() => void} redo
  * @property {() => boolean} canUndo
@@ -32,7 +33,7 @@ export function storeOf(first) {
   /** @type {State[]} */
   const past = [];
   /** @type {State[]} */
-  let future = [];
+  const future = [];
   /** @type {((now: State, before: State, settled: boolean) => void)[]} */
   const listeners = [];
   let [lastStep, lastTime] = ["", 0];
@@ -54,13 +55,18 @@ export function storeOf(first) {
       if (!same(origin, next) && !goesOn) {
         past.push(origin);
         if (past.length > STEPS_KEPT) past.shift();
-        future = [];
+        future.length = 0;
       }
       become(next, true);
     },
     preview(next) {
       beforePreview ??= now;
       become(next, false);
+    },
+    rewrite(change) {
+      beforePreview &&= change(beforePreview);
+      for (const states of [past, future]) states.splice(0, states.length, ...states.map(change));
+      become(change(now), false);
     },
     undo() {
       const earlier = past.pop();

@@ -77,8 +77,7 @@ def closest(
     if isinstance(generator, Draws):
         index = score.argsort(dim=1, descending=True, stable=True)[:, :count]
         return score.gather(1, index), index
-    values, index = score.topk(count, dim=1, sorted=ordered)
-    return values, index
+    return score.topk(count, dim=1, sorted=ordered)
 
 
 def _mixed(word: Int64[Tensor, "*any"]) -> Int64[Tensor, "*any"]:

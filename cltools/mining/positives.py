@@ -112,14 +112,11 @@ class NearestKeys(ByCloseness, PositiveRule):
         """Each candidate's share of the mined weight: rows sum to 1, or to 0 where nothing is accepted."""
         accepted = score > -torch.inf
         logits = score / self.temperature
-        soft = softmax_over(logits, accepted)
-        if self.weighting == "softmax" and self.min_cosine is None and self.min_weight is None:
-            return soft
-        if self.min_cosine is not None:
-            accepted = accepted & (score >= self.min_cosine)
         if self.min_weight is not None:
             least = 1 / self.k if self.min_weight == "mean" else float(self.min_weight)
-            accepted = accepted & (soft >= least * (1 - ROUNDING))
+            accepted = accepted & (softmax_over(logits, accepted) >= least * (1 - ROUNDING))
+        if self.min_cosine is not None:
+            accepted = accepted & (score >= self.min_cosine)
         return softmax_over(torch.zeros_like(score) if self.weighting == "uniform" else logits, accepted)
 
 

@@ -36,9 +36,7 @@ def as_tensor(name: str, numbers: Numbers, device: torch.device | None = None) -
         array = np.asarray(numbers)
         if array.dtype == np.float64 and not isinstance(numbers, ndarray):
             array = array.astype(np.float32)
-        if not (array.flags.c_contiguous and array.flags.writeable):
-            array = array.copy()
-        return torch.from_numpy(array).to(device)
+        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} is no array of numbers ({error}). Give a tensor, a NumPy array or lists.") from error
 

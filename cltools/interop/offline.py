@@ -16,24 +16,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cltools.errors import CltoolsError
-from cltools.mining import (
-    AllNegatives,
-    AugmentedView,
-    Band,
-    CosineBand,
-    MarginBand,
-    NegativeRule,
-    PositiveRule,
-    RankBand,
-    Selection,
-    Similarities,
-    select,
-    similarities,
-)
-from cltools.mining.bands import KEPT, rank_count
+from cltools.mining import AllNegatives, AugmentedView, CosineBand, MarginBand, NegativeRule, PositiveRule, RankBand
+from cltools.mining.bands import KEPT, Band, rank_count
 from cltools.mining.handed_in import Numbers, as_tensor
 from cltools.mining.rules import learns, reads_now
-from cltools.mining.similarities import own_last
+from cltools.mining.selection import Selection, select
+from cltools.mining.similarities import Similarities, own_last, similarities
 
 if TYPE_CHECKING:
     import pandas
@@ -234,9 +222,8 @@ def _report(
     kept = by_anchor[:, KEPT].sum(1)
     short = kept < wanted
     negative = pairs[pairs["band"].isin([band.name.lower() for band in KEPT])]
-    cosines = torch.from_numpy(negative["cosine"].to_numpy(copy=True))
-    places = torch.from_numpy(negative["anchor"].to_numpy(copy=True))
-    scores = {"positive": positive, "negative": cosines, "difference": positive[places] - cosines}
+    known, cosines = positive.numpy(), negative["cosine"].to_numpy()
+    scores = {"positive": known, "negative": cosines, "difference": known[negative["anchor"]] - cosines}
     dropped = by_anchor[short].sum(0)
     names = [(int(dropped[code]), name) for code, name in settings_of(rule).items() if dropped[code]]
     return Report(

@@ -129,16 +129,13 @@ class EveryKey(PositiveRule):
     augmented_share: float = 0.5
     """Weight of the augmented view, SCE's λ."""
 
+    reads = frozenset({"positive_keys"})
+
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
         super().__post_init__()
         check_share(self, "augmented_share")
         check_temperature_of(self)
-
-    @property
-    def reads(self) -> frozenset[str]:
-        """Keys are weighed by z'·n."""
-        return frozenset({"positive_keys"})
 
     def mine(self, s: Similarities, context: Context) -> Mined:
         """P is K; own keys have weight 0."""

@@ -151,11 +151,9 @@ def fitted(rule: NegativeRule, images: ImagePreset) -> NegativeRule:
         return replace(rule, share=within - closest)
     if isinstance(rule, mining.LearnedThreshold):
         return replace(rule, alpha=1 / images.classes)
-    return (
-        replace(rule, tau_plus=1 / images.classes)
-        if isinstance(rule, mining.HardnessWeighted | mining.Debiased)
-        else rule
-    )
+    if isinstance(rule, mining.HardnessWeighted | mining.Debiased):
+        return replace(rule, tau_plus=1 / images.classes)
+    return rule
 
 
 def laptop(experiment: Experiment) -> Experiment:

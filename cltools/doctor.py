@@ -64,12 +64,11 @@ def pip_install(*what: str) -> str:
     return " ".join([*words, *map(shlex.quote, what)])
 
 
-def install_cltools(extra: str = "") -> str:
+def install_cltools(extra: str) -> str:
     """The command that installs this package, with an extra of it, and what they need."""
-    options = f"[{extra}]" if extra else ""
     if (clone := project()) is not None:
-        return pip_install("--editable", f"{clone}{options}")
-    return pip_install(f"cltools{options}")
+        return pip_install("--editable", f"{clone}[{extra}]")
+    return pip_install(f"cltools[{extra}]")
 
 
 def one_line(text: object) -> str:
@@ -115,8 +114,7 @@ def check_dependencies() -> list[Finding]:
     """Whether each required distribution is there, of a version that fits."""
     required = [Requirement(line) for line in metadata.requires("cltools") or []]
     required = [each for each in required if not each.extras]  # of an extra that includes another
-    wanted = [(each, extra) for extra in EXTRAS for each in required if _asked_by(each) == extra]
-    return [check_dependency(each, extra) for each, extra in wanted]
+    return [check_dependency(each, extra) for extra in EXTRAS for each in required if _asked_by(each) == extra]
 
 
 def _asked_by(requirement: Requirement) -> str | None:

@@ -9,6 +9,7 @@ Legend: B anchors, P1 positives (the augmented view first), K negatives, R rank 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -55,9 +56,7 @@ def info_nce_gradients(
     weights = {"positive_weight": w, "negative_weight": negative_weight}
     log_mass, _ = negative_mass(positive, negative, temperature=temperature, estimate=estimate, **weights)
     by_positive, by_mass = combine_gradients(s, w, log_mass, form)
-    of_positive, of_negative = mass_gradients(
-        positive, negative, temperature=temperature, w=w, negative_weight=negative_weight, estimate=estimate
-    )
+    of_positive, of_negative = mass_gradients(positive, w, negative, negative_weight, temperature, estimate)
     by_positive = by_positive + by_mass[:, None] * of_positive
     return by_positive / temperature, by_mass[:, None] * of_negative / temperature
 
@@ -81,39 +80,20 @@ def combine_gradients(
 
 
 def mass_gradients(
-    positive: Float[Tensor, "B P1"],
-    negative: Float[Tensor, "B K"],
-    *,
-    temperature: float,
-    w: Float[Tensor, "B P1"],
-    negative_weight: Float[Tensor, "B K"] | None,
-    estimate: Estimate,
+    positive: Tensor, w: Tensor, negative: Tensor, v: Tensor | None, temperature: float, estimate: Estimate
 ) -> tuple[Float[Tensor, "B P1"], Float[Tensor, "B K"]]:
     """Derivatives of the log of the negatives' mass by each logit; 0 for an anchor without negatives."""
     s = full(negative) / temperature
-    log_v = torch.zeros_like(s) if negative_weight is None else negative_weight.to(s.dtype).log()
+    log_v = torch.zeros_like(s) if v is None else v.to(s.dtype).log()
     of_negative = _softmax((1 + estimate.beta) * s + log_v)  # the tilt multiplies e^s by e^{βs} up to a constant
     if not estimate.detach:  # and that constant depends on every s
         of_negative = (1 + estimate.beta) * of_negative - estimate.beta * _softmax(estimate.beta * s + log_v)
     of_positive = torch.zeros_like(w)
     if estimate.tau_plus == 0:
         return of_positive, of_negative
-    raw, _ = negative_mass(
-        positive,
-        negative,
-        temperature=temperature,
-        negative_weight=negative_weight,
-        positive_weight=w,
-        estimate=replace(estimate, tau_plus=0.0),
-    )
-    _, clamped = negative_mass(
-        positive,
-        negative,
-        temperature=temperature,
-        negative_weight=negative_weight,
-        positive_weight=w,
-        estimate=estimate,
-    )
+    mass = partial(negative_mass, positive, negative, temperature=temperature, positive_weight=w, negative_weight=v)
+    raw, _ = mass(estimate=replace(estimate, tau_plus=0.0))
+    _, clamped = mass(estimate=estimate)
     logits = full(positive) / temperature + w.log()
     log_false = logits.logsumexp(1) + log_v.exp().sum(1).log() + math.log(estimate.tau_plus)
     free = ~clamped & (raw > -torch.inf)

@@ -7,32 +7,13 @@ tiny encoder on a CPU.
 
 from dataclasses import dataclass, field, replace
 
+from cltools import mining
 from cltools.config import EvaluationSettings, Experiment, Mode, TrainingSettings
 from cltools.datasets import DataSettings
 from cltools.encoders import EncoderSettings
 from cltools.errors import unknown
 from cltools.losses import Form, LossSettings
-from cltools.mining import (
-    AllNegatives,
-    AugmentedView,
-    CancelFalseNegatives,
-    Debiased,
-    DifficultAnchors,
-    EveryKey,
-    HardnessWeighted,
-    LearnedThreshold,
-    MarginBand,
-    MixedNegatives,
-    NearestKeys,
-    NegativeRule,
-    OracleNegatives,
-    OraclePositives,
-    PositiveRule,
-    RandomNegatives,
-    RankBand,
-    RingNegatives,
-    SoftenedBand,
-)
+from cltools.mining import AllNegatives, AugmentedView, NegativeRule, PositiveRule
 from cltools.views import ViewSettings
 
 TINY = EncoderSettings(backbone="tiny", hidden=128, projection=64, bn_group=None)
@@ -60,46 +41,43 @@ class ImagePreset:
 
 @dataclass(frozen=True)
 class MethodPreset:
-    """What a method is, whatever the images."""
+    """What a method is, whatever the images; MoCo where nothing is said."""
 
-    mode: Mode
-    positives: PositiveRule
-    negatives: NegativeRule
+    positives: PositiveRule = field(default_factory=AugmentedView)
+    negatives: NegativeRule = field(default_factory=AllNegatives)
+    mode: Mode = "moco"
     form: Form = "sep"
 
 
 METHODS = {
-    "simclr": MethodPreset("simclr", AugmentedView(), AllNegatives()),
-    "moco": MethodPreset("moco", AugmentedView(), AllNegatives()),
-    "potential": MethodPreset("moco", NearestKeys(min_weight="mean"), RankBand()),
-    "oracle": MethodPreset("moco", AugmentedView(), OracleNegatives()),
-    "oracle-positives": MethodPreset("moco", OraclePositives(), AllNegatives()),
-    "oracle-both": MethodPreset("moco", OraclePositives(), OracleNegatives()),
+    "simclr": MethodPreset(mode="simclr"),
+    "moco": MethodPreset(),
+    "potential": MethodPreset(mining.NearestKeys(min_weight="mean"), mining.RankBand()),
+    "oracle": MethodPreset(negatives=mining.OracleNegatives()),
+    "oracle-positives": MethodPreset(mining.OraclePositives()),
+    "oracle-both": MethodPreset(mining.OraclePositives(), mining.OracleNegatives()),
     "supcon": MethodPreset(
-        "simclr", OraclePositives(k=None, augmented_share=None, start=0.0, ramp=0.0), AllNegatives(), form="out"
+        mining.OraclePositives(k=None, augmented_share=None, start=0.0, ramp=0.0), mode="simclr", form="out"
     ),
-    "random": MethodPreset("moco", AugmentedView(), RandomNegatives()),
-    "ring": MethodPreset("moco", AugmentedView(), RingNegatives(outer_from=1.0)),
-    "hcl": MethodPreset("moco", AugmentedView(), HardnessWeighted()),
-    "debiased": MethodPreset("moco", AugmentedView(), Debiased()),
-    "fnc": MethodPreset("moco", AugmentedView(), CancelFalseNegatives()),
+    "random": MethodPreset(negatives=mining.RandomNegatives()),
+    "ring": MethodPreset(negatives=mining.RingNegatives(outer_from=1.0)),
+    "hcl": MethodPreset(negatives=mining.HardnessWeighted()),
+    "debiased": MethodPreset(negatives=mining.Debiased()),
+    "fnc": MethodPreset(negatives=mining.CancelFalseNegatives()),
     "fnc-attract": MethodPreset(
-        "moco",
-        NearestKeys(k=10, weighting="uniform", augmented_share=None, min_cosine=0.7, by="either"),
-        AllNegatives(),
-        form="out",
+        mining.NearestKeys(k=10, weighting="uniform", augmented_share=None, min_cosine=0.7, by="either"), form="out"
     ),
-    "mochi": MethodPreset("moco", AugmentedView(), MixedNegatives()),
-    "nnclr": MethodPreset("moco", NearestKeys(k=1, weighting="uniform", augmented_share=0.0), AllNegatives()),
-    "snclr": MethodPreset("moco", NearestKeys(temperature=1.0), AllNegatives(), form="out"),
-    "myow": MethodPreset("moco", NearestKeys(weighting="uniform", pick=1), AllNegatives()),
-    "sce": MethodPreset("moco", EveryKey(temperature=0.05), AllNegatives(), form="out"),
-    "next-nearest": MethodPreset("moco", NearestKeys(skip=5, min_weight="mean"), AllNegatives()),
-    "decoupled": MethodPreset("moco", AugmentedView(), AllNegatives(), form="decoupled"),
-    "margin": MethodPreset("moco", AugmentedView(), MarginBand(relative=0.95)),
-    "softened": MethodPreset("moco", AugmentedView(), SoftenedBand()),
-    "glofnd": MethodPreset("moco", AugmentedView(), LearnedThreshold()),
-    "difficult": MethodPreset("moco", AugmentedView(), DifficultAnchors()),
+    "mochi": MethodPreset(negatives=mining.MixedNegatives()),
+    "nnclr": MethodPreset(mining.NearestKeys(k=1, weighting="uniform", augmented_share=0.0)),
+    "snclr": MethodPreset(mining.NearestKeys(temperature=1.0), form="out"),
+    "myow": MethodPreset(mining.NearestKeys(weighting="uniform", pick=1)),
+    "sce": MethodPreset(mining.EveryKey(temperature=0.05), form="out"),
+    "next-nearest": MethodPreset(mining.NearestKeys(skip=5, min_weight="mean")),
+    "decoupled": MethodPreset(form="decoupled"),
+    "margin": MethodPreset(negatives=mining.MarginBand(relative=0.95)),
+    "softened": MethodPreset(negatives=mining.SoftenedBand()),
+    "glofnd": MethodPreset(negatives=mining.LearnedThreshold()),
+    "difficult": MethodPreset(negatives=mining.DifficultAnchors()),
 }
 
 IMAGES = {
@@ -167,13 +145,15 @@ def fitted(rule: NegativeRule, images: ImagePreset) -> NegativeRule:
     A band gets the set's, chance as many keys as that band keeps, an estimate the set's share of false negatives.
     """
     closest, within = images.band
-    if isinstance(rule, RankBand):
+    if isinstance(rule, mining.RankBand):
         return replace(rule, drop_closest=closest, keep_within=within)
-    if isinstance(rule, RandomNegatives):
+    if isinstance(rule, mining.RandomNegatives):
         return replace(rule, share=within - closest)
-    if isinstance(rule, LearnedThreshold):
+    if isinstance(rule, mining.LearnedThreshold):
         return replace(rule, alpha=1 / images.classes)
-    return replace(rule, tau_plus=1 / images.classes) if isinstance(rule, HardnessWeighted | Debiased) else rule
+    if isinstance(rule, mining.HardnessWeighted | mining.Debiased):
+        return replace(rule, tau_plus=1 / images.classes)
+    return rule
 
 
 def laptop(experiment: Experiment) -> Experiment:

@@ -7,7 +7,7 @@ Legend: B anchors, K keys, P candidates, S synthetic negatives, d embedding.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, get_args
@@ -20,24 +20,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cltools.losses import Form, info_nce
-from cltools.mining import (
-    AllNegatives,
-    AugmentedView,
-    Band,
-    Context,
-    Estimate,
-    NearestKeys,
-    NegativeRule,
-    PositiveRule,
-    Selection,
-    Similarities,
-    bands,
-    select,
-    similarities,
-    terms,
-)
-from cltools.mining.rules import State
-from cltools.mining.similarities import OPTIONAL
+from cltools.mining import AllNegatives, AugmentedView, Band, NearestKeys, bands
+from cltools.mining.rules import Context, Estimate, NegativeRule, PositiveRule, State
+from cltools.mining.selection import Selection, select, terms
+from cltools.mining.similarities import OPTIONAL, Similarities, similarities
 
 TEMPERATURE = 0.2
 SHAPES = ((3, 0), (4, 1), (5, 7), (3, 64), (2, 130))
@@ -129,8 +115,7 @@ class _NoHostCopy(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         places = [str(each) for each in (*args, *kwargs.values()) if isinstance(each, str | torch.device)]
-        to_host = func is Tensor.to and "cpu" in places
-        if func in self.REFUSED or to_host:
+        if func in self.REFUSED or (func is Tensor.to and "cpu" in places):
             raise Waits(f"Tensor.{func.__name__} makes a GPU wait.")
         return func(*args, **kwargs)
 
@@ -138,12 +123,9 @@ class _NoHostCopy(TorchFunctionMode):
 # --- the class and its schedule --------------------------------------------------------------------------------------
 
 
-def _base(rule: NegativeRule | PositiveRule) -> type[Any]:
-    return NegativeRule if isinstance(rule, NegativeRule) else PositiveRule
-
-
 def _check_class(rule: NegativeRule | PositiveRule) -> None:
-    name, base = type(rule).__name__, _base(rule)
+    name = type(rule).__name__
+    base = NegativeRule if isinstance(rule, NegativeRule) else PositiveRule
     parameters: Any = getattr(type(rule), "__dataclass_params__", None)
     own = [each for each, hint in vars(type(rule)).get("__annotations__", {}).items() if "ClassVar" not in str(hint)]
     if not (is_dataclass(rule) and parameters.frozen and {*own} <= {f.name for f in fields(rule)}):
@@ -193,7 +175,7 @@ class _Case:
     def __str__(self) -> str:
         return f"seed {self.seed}, {self.kind} similarities [{self.rows}, {self.keys}]"
 
-    def draw(self, reads: Iterable[str]) -> tuple[Tensor, Similarities]:
+    def draw(self, reads: Collection[str]) -> tuple[Tensor, Similarities]:
         """The anchors, which a gradient reaches, and similarities with exactly the optional fields that are read."""
         g = torch.Generator().manual_seed(self.seed)
 
@@ -207,7 +189,6 @@ class _Case:
         own = torch.rand(size, generator=g) < (1.1 if self.kind == "all own" else 0.1)
         same = own | (torch.rand(size, generator=g) < 0.3)
         ids = torch.arange(self.rows), torch.randint(self.rows, (self.keys,), generator=g)
-        reads = frozenset(reads)
         labels, images = same if "same_class" in reads else None, ids if "ids" in reads else None
         return z, similarities(z, positive, keys, own, same_class=labels, ids=images, reads=reads)
 
@@ -275,7 +256,7 @@ def _check_answers(rule: NegativeRule, s: Similarities, generator: torch.Generat
         _hold(codes, "judge gives no codes [B, K], whole numbers such as int8")
         code = band[~s.own]
         known = (code >= Band.EASY) & (code <= Band.OTHER) & (code != Band.MINED)
-        _hold(bool(known.all()), "judge gives a key that is not own another code than EASY, POTENTIAL, HARD or OTHER")
+        _hold(known.all(), "judge gives a key that is not own another code than EASY, POTENTIAL, HARD or OTHER")
         kept = kept & (band == Band.POTENTIAL)
     with torch.no_grad():
         weight, made = rule.weigh(seen, kept, context), rule.synthesise(seen, kept, context)
@@ -283,9 +264,7 @@ def _check_answers(rule: NegativeRule, s: Similarities, generator: torch.Generat
     if weight is not None:
         _hold(weight.shape == s.own.shape, "weigh gives no [B, K]")
         of_kept = weight[kept]
-        _hold(
-            bool((of_kept.isfinite() & (of_kept >= 0)).all()), "weigh gives a kept key a weight below 0 or not finite"
-        )
+        _hold((of_kept.isfinite() & (of_kept >= 0)).all(), "weigh gives a kept key a weight below 0 or not finite")
     if made is not None:
         _hold(made.ndim == 3 and len(made) == len(s.own) and made.shape[2] == 6, "synthesise gives no [B, S, d]")
         length = made.norm(dim=2)
@@ -305,12 +284,12 @@ def _check_mined(rule: PositiveRule, s: Similarities, generator: torch.Generator
     _hold(index.dtype == torch.int64 and index.ndim == 2 and len(index) == len(s.own), "mine gives no int64 [B, P]")
     _hold(weight.shape == (len(index), 1 + index.shape[1]), "mine gives no weights [B, 1+P]")
     _hold(weight.dtype == torch.float32, "mine gives weights that are not float32")
-    _hold(bool(((index >= 0) & (index < s.own.shape[1])).all()), "mine gives a key that is not there")
+    _hold(((index >= 0) & (index < s.own.shape[1])).all(), "mine gives a key that is not there")
     taken = torch.zeros_like(s.own, dtype=torch.int64).scatter_add_(1, index, torch.ones_like(index))
-    _hold(bool((taken <= 1).all()), "mine gives a key twice")
-    _hold(bool((weight.isfinite() & (weight >= 0)).all()), "mine gives a weight below 0 or not finite")
+    _hold((taken <= 1).all(), "mine gives a key twice")
+    _hold((weight.isfinite() & (weight >= 0)).all(), "mine gives a weight below 0 or not finite")
     _hold(torch.allclose(weight.sum(1), torch.ones(len(weight)), atol=1e-4), "mine gives weights that do not sum to 1")
-    _hold(not bool((s.own.gather(1, index) & (weight[:, 1:] > 0)).any()), "mine gives a weight to an own key")
+    _hold(not (s.own.gather(1, index) & (weight[:, 1:] > 0)).any(), "mine gives a weight to an own key")
 
 
 def _check_selection(s: Similarities, chosen: Selection) -> None:
@@ -321,19 +300,19 @@ def _check_selection(s: Similarities, chosen: Selection) -> None:
     softened = band == Band.SOFTENED
     told = (band == Band.POTENTIAL) | softened
     _hold(torch.equal(told, kept > 0), "POTENTIAL or SOFTENED is not where a key has a negative weight")
-    _hold(bool((kept[softened] < 1).all()), "a SOFTENED key has a weight that is not below 1")
-    _hold(not bool((mined * s.own).any()), "an own key is mined")
+    _hold((kept[softened] < 1).all(), "a SOFTENED key has a weight that is not below 1")
+    _hold(not (mined * s.own).any(), "an own key is mined")
     for name, weight in (("negative", kept), ("positive", chosen.positive_weight)):
         _hold(weight.dtype == torch.float32, f"{name} weights are not float32")
-        _hold(bool((weight.isfinite() & (weight >= 0)).all()), f"a {name} weight is below 0 or not finite")
+        _hold((weight.isfinite() & (weight >= 0)).all(), f"a {name} weight is below 0 or not finite")
     sums = chosen.positive_weight.sum(1)
     _hold(torch.allclose(sums, torch.ones_like(sums), atol=1e-4), "positive weights do not sum to 1")
     for name, each in (("weigh_anchors", chosen.anchor_weight), ("measure", chosen.measured)):
         if each is not None:
             _hold(each.shape == s.own.shape[:1] and each.dtype == torch.float32, f"{name} gives no float32 [B]")
-            _hold(bool(each.isfinite().all()), f"{name} gives a number that is not finite")
+            _hold(each.isfinite().all(), f"{name} gives a number that is not finite")
     if chosen.anchor_weight is not None:
-        _hold(bool((chosen.anchor_weight >= 0).all()), "weigh_anchors gives a weight below 0")
+        _hold((chosen.anchor_weight >= 0).all(), "weigh_anchors gives a weight below 0")
 
 
 def _check_learning(rule: NegativeRule, s: Similarities, case: _Case) -> None:
@@ -355,19 +334,14 @@ def _check_learning(rule: NegativeRule, s: Similarities, case: _Case) -> None:
 
 def _check_order(rule: NegativeRule | PositiveRule, s: Similarities, case: _Case, chosen: Selection) -> None:
     order = torch.randperm(case.keys, generator=case.generator())
-
-    def moved(t: Tensor | None) -> Any:
-        return None if t is None else t[:, order]
-
-    there = replace(
-        s,
-        anchor_keys=moved(s.anchor_keys),
-        positive_keys=moved(s.positive_keys),
-        own=moved(s.own),
-        same_class=moved(s.same_class),
-        vectors=None if s.vectors is None else (s.vectors[0], s.vectors[1][order]),
-        ids=None if s.ids is None else (s.ids[0], s.ids[1][order]),
-    )
+    moved: dict[str, Any] = {}
+    for name in ("anchor_keys", "positive_keys", "own", "same_class"):
+        if (of_pairs := getattr(s, name)) is not None:
+            moved[name] = of_pairs[:, order]
+    for name in ("vectors", "ids"):
+        if (of_both := getattr(s, name)) is not None:
+            moved[name] = of_both[0], of_both[1][order]
+    there = replace(s, **moved)
     again = case.select(rule, there)
     pairs = (chosen.negative_weight, again.negative_weight), (_positives(s, chosen), _positives(there, again))
     same = all(torch.allclose(a[:, order], b, rtol=1e-4, atol=1e-6) for a, b in pairs)
@@ -382,7 +356,7 @@ def _check_loss(z: Tensor, s: Similarities, chosen: Selection) -> None:
         _hold(finite, f'the loss or its gradient is not finite in the form "{form}"')
 
 
-def _hold(true: bool, otherwise: str) -> None:
+def _hold(true: bool | Tensor, otherwise: str) -> None:
     if not true:
         raise BrokenRule(otherwise)
 

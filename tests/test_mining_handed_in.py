@@ -11,7 +11,7 @@ from cltools.evaluation import alignment, knn_accuracy, linear_probe, uniformity
 from cltools.interop import ContrastiveLoss
 from cltools.losses import negative_mass
 from cltools.mining import handed_in, similarities
-from cltools.mining.handed_in import HALF_TOLERANCE, TOLERANCE, ChecksOnce, as_tensor, check_unit
+from cltools.mining.handed_in import HALF_TOLERANCE, TOLERANCE, as_tensor, check_unit
 from cltools.queue import Queue
 from cltools.views import ViewSettings, augment
 
@@ -85,7 +85,7 @@ class OnDevice(torch.Tensor):
 
 
 def test_on_cuda_each_name_and_shape_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handed_in, "ON_CUDA", ChecksOnce())
+    monkeypatch.setattr(handed_in, "CHECKED_ON_CUDA", set())
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     first = unit(4).as_subclass(OnDevice)
     for name, vectors, times in (
@@ -102,7 +102,7 @@ def test_on_cuda_each_name_and_shape_is_looked_at_once(monkeypatch: pytest.Monke
 
 
 def test_nothing_is_looked_at_while_a_graph_is_captured_or_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handed_in, "ON_CUDA", ChecksOnce())
+    monkeypatch.setattr(handed_in, "CHECKED_ON_CUDA", set())
     vectors = unit(4).as_subclass(OnDevice)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
     check_unit("keys", vectors)

@@ -16,24 +16,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cltools.errors import CltoolsError
-from cltools.mining import (
-    AllNegatives,
-    AugmentedView,
-    Band,
-    CosineBand,
-    MarginBand,
-    NegativeRule,
-    PositiveRule,
-    RankBand,
-    Selection,
-    Similarities,
-    select,
-    similarities,
-)
-from cltools.mining.bands import KEPT, rank_count
+from cltools.mining import AllNegatives, AugmentedView, CosineBand, MarginBand, NegativeRule, PositiveRule, RankBand
+from cltools.mining.bands import KEPT, Band, rank_count
 from cltools.mining.handed_in import Numbers, as_tensor
 from cltools.mining.rules import learns, reads_now
-from cltools.mining.similarities import own_last
+from cltools.mining.selection import Selection, select
+from cltools.mining.similarities import Similarities, own_last, similarities
 
 if TYPE_CHECKING:
     import pandas
@@ -145,13 +133,21 @@ def mine_pairs(
     _check_asked(negative_rule, negatives, len(n), block)
     if "same_class" in negative_rule.reads | positive_rule.reads and labels is None:
         raise CltoolsError("A rule here reads classes; give labels=(of anchors, of keys), or use another rule.")
+    of_ids = None if ids is None else [as_tensor("ids and labels", each) for each in ids]
+    of_labels = None if labels is None else [as_tensor("ids and labels", each) for each in labels]
+    reads = reads_now(positive_rule, negative_rule)
     draws = torch.Generator().manual_seed(seed)
     rows = max(1, PAIRS // max(1, len(n))) if block is None else block
     columns = {name: array(kind) for name, kind in COLUMNS.items()}
     by_anchor = torch.zeros(len(z), len(Band), dtype=torch.int64)
     for start in range(0, len(z), rows):
         part = slice(start, start + rows)
-        s = _compared(z[part], z_positive[part], n, part, ids, labels, reads_now(positive_rule, negative_rule))
+        if of_ids is None:
+            own = torch.maximum(z[part] @ n.T, z_positive[part] @ n.T) >= SAME
+        else:
+            own = of_ids[0][part, None] == of_ids[1]
+        same = None if of_labels is None else (of_labels[0][part, None] == of_labels[1]) & (of_labels[1] >= 0)
+        s = similarities(z[part], z_positive[part], n, own, same_class=same, reads=reads, check=False)
         chosen = select(s, positive_rule, negative_rule, temperature=temperature, generator=draws)
         by_anchor[part] = torch.stack([(chosen.band == code).sum(1) for code in Band], dim=1)
         anchor, *others = _taken(s, chosen, negatives, pick, draws)
@@ -200,22 +196,6 @@ def _check_asked(rule: NegativeRule, negatives: int, keys: int, block: int | Non
             )
 
 
-def _compared(
-    z: Tensor,
-    z_positive: Tensor,
-    n: Tensor,
-    rows: slice,
-    ids: tuple[Numbers, Numbers] | None,
-    labels: tuple[Numbers, Numbers] | None,
-    reads: frozenset[str],
-) -> Similarities:
-    """The cosines of a block of anchors, and which keys are their own."""
-    of_ids, of_labels = (given and [as_tensor("ids and labels", each) for each in given] for given in (ids, labels))
-    own = of_ids[0][rows, None] == of_ids[1] if of_ids else torch.maximum(z @ n.T, z_positive @ n.T) >= SAME
-    same = (of_labels[0][rows, None] == of_labels[1]) & (of_labels[1] >= 0) if of_labels else None
-    return similarities(z, z_positive, n, own, same_class=same, reads=reads, check=False)
-
-
 def _taken(
     s: Similarities, chosen: Selection, negatives: int, pick: Pick, draws: torch.Generator
 ) -> tuple[Tensor, ...]:
@@ -242,9 +222,8 @@ def _report(
     kept = by_anchor[:, KEPT].sum(1)
     short = kept < wanted
     negative = pairs[pairs["band"].isin([band.name.lower() for band in KEPT])]
-    cosines = torch.from_numpy(negative["cosine"].to_numpy(copy=True))
-    places = torch.from_numpy(negative["anchor"].to_numpy(copy=True))
-    scores = {"positive": positive, "negative": cosines, "difference": positive[places] - cosines}
+    known, cosines = positive.numpy(), negative["cosine"].to_numpy()
+    scores = {"positive": known, "negative": cosines, "difference": known[negative["anchor"]] - cosines}
     dropped = by_anchor[short].sum(0)
     names = [(int(dropped[code]), name) for code, name in settings_of(rule).items() if dropped[code]]
     return Report(

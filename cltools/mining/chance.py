@@ -13,7 +13,7 @@ from cltools.errors import CltoolsError
 from cltools.mining.bands import other_codes, rank_count, rank_edges
 from cltools.mining.draws import uniform_per_key
 from cltools.mining.rules import Context, NegativeRule
-from cltools.mining.schedule import Moving, Rescalable, check_anneal
+from cltools.mining.schedule import Moving, Rescalable
 from cltools.mining.similarities import Similarities
 
 
@@ -34,7 +34,7 @@ class RandomNegatives(Moving, Rescalable, NegativeRule):
 
     def __post_init__(self) -> None:
         """Refuse a share outside (0, 1], and a schedule of nothing."""
-        check_anneal(self, "share_from")
+        self.check_schedule()
         for name in ("share", "share_from"):
             value = getattr(self, name)
             if value is not None and not 0 < value <= 1:

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from cltools.errors import CltoolsError
 from cltools.mining.bands import rank_count
-from cltools.mining.negatives import POSITIVE_KEYS, AllNegatives, closeness
-from cltools.mining.rules import READS_NOTHING, Context, check_choice, check_share
+from cltools.mining.negatives import AllNegatives, ByCloseness, closeness
+from cltools.mining.rules import Context, check_choice, check_share
 from cltools.mining.similarities import Similarities
 
 
 @dataclass(frozen=True)
-class DifficultAnchors(AllNegatives):
+class DifficultAnchors(ByCloseness, AllNegatives):
     """Every key is kept, and an anchor that many foreign keys are close to counts less, or not at all.
 
     After the abstract of arXiv:2501.01317, "Difficult Examples Hurt Unsupervised Contrastive Learning", which leaves
@@ -43,11 +43,6 @@ class DifficultAnchors(AllNegatives):
         check_share(self, "anchor_weight")
         if not -1 <= self.min_cosine <= 1:
             raise CltoolsError(f"DifficultAnchors: min_cosine is {self.min_cosine}; it must lie between -1 and 1.")
-
-    @property
-    def reads(self) -> frozenset[str]:
-        """Only closeness to the positive needs z'·n."""
-        return POSITIVE_KEYS if self.by == "positive" else READS_NOTHING
 
     def weigh_anchors(self, s: Similarities, context: Context) -> Float[Tensor, " B"]:
         """`anchor_weight` for a difficult anchor, 1 for the others."""

@@ -35,9 +35,8 @@ class Draws(torch.Generator):
 
     def uniform(self, columns: Int[Tensor, " C"], stream: int = KEYS) -> Float[Tensor, "B C"]:
         """A number in [0, 1) for each anchor and each of these numbers: 24 bits, exact in float32."""
-        anchor = _mixed(
-            _folded(self.anchors) ^ _mixed(torch.tensor((self.seed_of_hash + GOLDEN * (stream + 1)) & WORD))
-        )
+        seed = torch.tensor((self.seed_of_hash + GOLDEN * (stream + 1)) & WORD)
+        anchor = _mixed(_folded(self.anchors) ^ _mixed(seed))
         word = _mixed((_mixed(anchor[:, None] ^ _folded(columns)) + anchor[:, None]) & WORD)
         return (word >> 8).float() * 2.0**-24
 
@@ -77,8 +76,7 @@ def closest(
     if isinstance(generator, Draws):
         index = score.argsort(dim=1, descending=True, stable=True)[:, :count]
         return score.gather(1, index), index
-    values, index = score.topk(count, dim=1, sorted=ordered)
-    return values, index
+    return score.topk(count, dim=1, sorted=ordered)
 
 
 def _mixed(word: Int64[Tensor, "*any"]) -> Int64[Tensor, "*any"]:

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from cltools.errors import CltoolsError
 from cltools.mining.bands import band_codes, rank_edges
-from cltools.mining.negatives import closeness
-from cltools.mining.rules import READS_NOTHING, Context, NegativeRule, check_choice, check_count
+from cltools.mining.negatives import ByCloseness, closeness
+from cltools.mining.rules import Context, NegativeRule, check_choice, check_count
 from cltools.mining.similarities import Similarities
 
 
 @dataclass(frozen=True)
-class CancelFalseNegatives(NegativeRule):
+class CancelFalseNegatives(ByCloseness, NegativeRule):
     """Drops the keys that are among the k closest *and* close enough: FNC's elimination (arXiv:2011.11765).
 
     Its attraction is `NearestKeys(10, weighting="uniform", augmented_share=None, min_cosine=0.7, by="either")`.
@@ -37,11 +37,6 @@ class CancelFalseNegatives(NegativeRule):
         check_count(self, "k", 1)
         if math.isnan(self.min_cosine):
             raise CltoolsError("CancelFalseNegatives: min_cosine is nan; it must be a cosine.")
-
-    @property
-    def reads(self) -> frozenset[str]:
-        """Unless only the anchor is searched, z'·n."""
-        return READS_NOTHING if self.by == "anchor" else frozenset({"positive_keys"})
 
     def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
         """HARD for the detected, POTENTIAL for the rest."""

@@ -36,29 +36,13 @@ def as_tensor(name: str, numbers: Numbers, device: torch.device | None = None) -
         array = np.asarray(numbers)
         if array.dtype == np.float64 and not isinstance(numbers, ndarray):
             array = array.astype(np.float32)
-        if not (array.flags.c_contiguous and array.flags.writeable):
-            array = array.copy()
-        return torch.from_numpy(array).to(device)
+        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} is no array of numbers ({error}). Give a tensor, a NumPy array or lists.") from error
 
 
-class ChecksOnce:
-    """On CUDA a check waits for the device, so it is made at the first call of each name and shape only."""
-
-    def __init__(self) -> None:
-        self._checked: set[tuple[str, torch.Size]] = set()
-
-    def is_due(self, name: str, vectors: Tensor) -> bool:
-        """Whether these have not been checked yet; says so once."""
-        if torch.compiler.is_compiling() or torch.cuda.is_current_stream_capturing():
-            return False
-        first = (name, vectors.shape) not in self._checked
-        self._checked.add((name, vectors.shape))
-        return first
-
-
-ON_CUDA = ChecksOnce()
+CHECKED_ON_CUDA: set[tuple[str, torch.Size]] = set()
+"""Names and shapes that were looked at. On CUDA a check waits for the device, so it is made at the first call only."""
 
 
 def check_unit(name: str, vectors: Tensor, check: bool | None = None) -> None:
@@ -75,9 +59,13 @@ def check_unit(name: str, vectors: Tensor, check: bool | None = None) -> None:
             precision).
     """
     if check is None:
-        on_cuda = vectors.device.type == "cuda"
-        check = ON_CUDA.is_due(name, vectors) if on_cuda else not torch.compiler.is_compiling()
-    if not check or len(vectors) == 0:
+        if torch.compiler.is_compiling():
+            return
+        if vectors.device.type == "cuda":
+            if torch.cuda.is_current_stream_capturing() or (name, vectors.shape) in CHECKED_ON_CUDA:
+                return
+            CHECKED_ON_CUDA.add((name, vectors.shape))
+    if check is False or len(vectors) == 0:
         return
     square = vectors.detach().float().square().sum(1)
     tolerance = HALF_TOLERANCE if vectors.dtype in (torch.float16, torch.bfloat16) else TOLERANCE

@@ -56,15 +56,10 @@ class LearnedThreshold(NegativeRule):
 
     def new_state(self, ids: Int[Tensor, " N"], device: torch.device) -> State:
         """A threshold above every cosine for each image, in the order of their ids."""
-        zeros = torch.zeros(len(ids), device=device)
-        return {
-            "ids": ids.to(device).sort().values,
-            "threshold": torch.full((len(ids),), ABOVE_ALL, device=device),
-            "first": zeros,
-            "second": zeros.clone(),
-            "largest": zeros.clone(),
-            "steps": zeros.clone(),
-        }
+        state = {"ids": ids.to(device).sort().values, "threshold": torch.full((len(ids),), ABOVE_ALL, device=device)}
+        for name in ("first", "second", "largest", "steps"):
+            state[name] = torch.zeros(len(ids), device=device)
+        return state
 
     def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
         """HARD above the threshold, POTENTIAL below."""

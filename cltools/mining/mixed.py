@@ -4,7 +4,6 @@ Legend: B anchors, K keys, S synthetic negatives, H the hardest keys, d embeddin
 """
 
 from dataclasses import dataclass, replace
-from itertools import count as count_up
 
 import torch
 from jaxtyping import Bool, Float
@@ -65,19 +64,17 @@ class MixedNegatives(AllNegatives):
         score = s.anchor_keys.detach().masked_fill(~kept, -torch.inf)
         _, hardest = closest(score, min(self.hardest, score.shape[1]), context.generator)  # [B, H], kept ones first
         count = kept.sum(1, keepdim=True).clamp_max(hardest.shape[1])
-        streams = count_up(1)
 
-        def uniform(columns: int) -> Tensor:
-            return uniform_columns(z, columns, context.generator, next(streams))
+        def uniform(columns: int, stream: int) -> Tensor:
+            return uniform_columns(z, columns, context.generator, stream)
 
-        def drawn(columns: int) -> Tensor:
-            place = (uniform(columns) * count).long().clamp_max((count - 1).clamp_min(0))
+        def drawn(columns: int, stream: int) -> Tensor:
+            place = (uniform(columns, stream) * count).long().clamp_max((count - 1).clamp_min(0))
             return keys[hardest.gather(1, place)]  # [B, columns, d]
 
-        a = uniform(self.pairs)[:, :, None]
-        b = uniform(self.with_anchor)[:, :, None] / 2
-        mixed = torch.cat(
-            [a * drawn(self.pairs) + (1 - a) * drawn(self.pairs), b * z[:, None] + (1 - b) * drawn(self.with_anchor)],
-            dim=1,
-        )
+        a = uniform(self.pairs, 1)[:, :, None]
+        b = uniform(self.with_anchor, 2)[:, :, None] / 2
+        of_two = a * drawn(self.pairs, 3) + (1 - a) * drawn(self.pairs, 4)
+        of_anchor = b * z[:, None] + (1 - b) * drawn(self.with_anchor, 5)
+        mixed = torch.cat([of_two, of_anchor], dim=1)
         return normalize(torch.where(count[:, :, None] > 0, mixed, -z[:, None]), dim=2)

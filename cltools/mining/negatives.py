@@ -14,10 +14,37 @@ from torch import Tensor
 from cltools.errors import CltoolsError, unknown
 from cltools.mining.bands import band_codes, rank_band, value_band
 from cltools.mining.rules import READS_NOTHING, Context, NegativeRule, check_choice
-from cltools.mining.schedule import Moving, Rescalable, check_anneal
+from cltools.mining.schedule import Moving, Rescalable
 from cltools.mining.similarities import HOW_TO_GIVE, Similarities
 
-POSITIVE_KEYS = frozenset({"positive_keys"})
+Closeness = Literal["positive", "anchor", "either"]
+"""Whose closest keys are meant: the positive's, z'·n, the anchor's, z·n, or by the larger of both cosines."""
+
+
+def closeness(s: Similarities, by: Closeness) -> Float[Tensor, "B K"]:
+    """The cosine by which keys are close, without gradient."""
+    if by not in get_args(Closeness):
+        raise unknown("closeness", by, get_args(Closeness))
+    anchor = s.anchor_keys.detach()
+    if by == "anchor":
+        return anchor
+    if s.positive_keys is None:
+        raise CltoolsError(f"Closeness to the positive needs positive_keys: {HOW_TO_GIVE['positive_keys']}.")
+    return s.positive_keys if by == "positive" else torch.maximum(anchor, s.positive_keys)
+
+
+class ByCloseness:
+    """For rules that look at how close keys are, to what their field `by` says.
+
+    No rule itself, and no dataclass: a rule names it before its base, and has the field where it wants it.
+    """
+
+    by: str
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Only closeness to the positive needs z'·n."""
+        return frozenset({"positive_keys"}) if self.by in ("positive", "either") else READS_NOTHING
 
 
 @dataclass(frozen=True)
@@ -30,7 +57,7 @@ class AllNegatives(NegativeRule):
 
 
 @dataclass(frozen=True)
-class RankBand(Moving, Rescalable, NegativeRule):
+class RankBand(ByCloseness, Moving, Rescalable, NegativeRule):
     """Keys by the rank of their closeness: neither the very closest nor the far ones, the negatives of `potential`.
 
     Our reconstruction of arXiv:2311.00358 from its abstract; with `by="anchor"` it is Ring (arXiv:2010.02037).
@@ -56,19 +83,13 @@ class RankBand(Moving, Rescalable, NegativeRule):
     def __post_init__(self) -> None:
         """Refuse edges that cross or leave [0, 1], and a schedule of nothing."""
         check_choice(self, "by", ("positive", "anchor", "force"))
-        check_anneal(self, *self.starts())
-        for closest, within in edges_over_time(self, "drop_closest", "keep_within"):
-            assert closest is not None and within is not None
+        self.check_schedule()
+        for closest, within in self.edges_over_time():
             if not 0 <= closest < within <= 1:
                 raise CltoolsError(
                     f"RankBand: drop_closest is {closest} and keep_within {within}; rank shares must satisfy "
                     "0 ≤ drop_closest < keep_within ≤ 1, where they start too."
                 )
-
-    @property
-    def reads(self) -> frozenset[str]:
-        """Only closeness to the positive needs z'·n."""
-        return POSITIVE_KEYS if self.by == "positive" else READS_NOTHING
 
     def score(self, s: Similarities, temperature: float) -> Float[Tensor, "B K"]:
         """What is ranked; larger is closer. For "force": the log of the force, up to a constant per anchor."""
@@ -84,7 +105,7 @@ class RankBand(Moving, Rescalable, NegativeRule):
 
 
 @dataclass(frozen=True)
-class CosineBand(Moving, Rescalable, NegativeRule):
+class CosineBand(ByCloseness, Moving, Rescalable, NegativeRule):
     """Keys by their cosine: above ≤ cosine < below is kept."""
 
     EDGES: ClassVar = ("above", "below")
@@ -107,20 +128,14 @@ class CosineBand(Moving, Rescalable, NegativeRule):
     def __post_init__(self) -> None:
         """Refuse edges that cross or are no cosines, and a schedule of nothing."""
         check_choice(self, "by", ("positive", "anchor"))
-        check_anneal(self, *self.starts())
-        check_moves(self)
-        for above, below in edges_over_time(self, "above", "below"):
+        self.check_schedule()
+        for above, below in self.edges_over_time():
             low, high = -1.0 if above is None else above, 1.0 if below is None else below
             if not -1 <= low < high <= 1:
                 raise CltoolsError(
                     f"CosineBand: above is {above} and below {below}; cosines must satisfy -1 ≤ above < below ≤ 1, "
                     "where they start too."
                 )
-
-    @property
-    def reads(self) -> frozenset[str]:
-        """Only closeness to the positive needs z'·n."""
-        return POSITIVE_KEYS if self.by == "positive" else READS_NOTHING
 
     def score(self, s: Similarities, temperature: float) -> Float[Tensor, "B K"]:
         """The cosine that the edges cut."""
@@ -169,8 +184,7 @@ class MarginBand(Moving, Rescalable, NegativeRule):
             )
         if self.margin is None and self.relative is None:
             object.__setattr__(self, "margin", 0.0)
-        check_anneal(self, *self.starts())
-        check_moves(self)
+        self.check_schedule()
         for name, low, high in (("margin", -2.0, 2.0), ("relative", 0.0, math.inf), ("within", 0.0, 4.0)):
             for value in (getattr(self, name), getattr(self, f"{name}_from")):
                 if value is not None and not (low <= value <= high and math.isfinite(value)):
@@ -194,33 +208,3 @@ class MarginBand(Moving, Rescalable, NegativeRule):
         """HARD from the top on, EASY further than `within` below it, POTENTIAL between."""
         top = self.top(s)
         return value_band(self.score(s, context.temperature), None if self.within is None else top - self.within, top)
-
-
-Closeness = Literal["positive", "anchor", "either"]
-"""Whose closest keys are meant: the positive's, z'·n, the anchor's, z·n, or by the larger of both cosines."""
-
-
-def closeness(s: Similarities, by: Closeness) -> Float[Tensor, "B K"]:
-    """The cosine by which keys are close, without gradient."""
-    if by not in get_args(Closeness):
-        raise unknown("closeness", by, get_args(Closeness))
-    anchor = s.anchor_keys.detach()
-    if by == "anchor":
-        return anchor
-    if s.positive_keys is None:
-        raise CltoolsError(f"Closeness to the positive needs positive_keys: {HOW_TO_GIVE['positive_keys']}.")
-    return s.positive_keys if by == "positive" else torch.maximum(anchor, s.positive_keys)
-
-
-def edges_over_time(rule: NegativeRule, *edges: str) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
-    """Values of edges where they end, and where they start."""
-    last = tuple(getattr(rule, edge) for edge in edges)
-    first = tuple(getattr(rule, f"{edge}_from") for edge in edges)
-    return last, tuple(end if start is None else start for start, end in zip(first, last, strict=True))
-
-
-def check_moves(rule: Moving) -> None:
-    """Raise ValueError for an edge that starts somewhere and is not there in the end."""
-    for edge in rule.EDGES:
-        if getattr(rule, edge) is None and getattr(rule, f"{edge}_from") is not None:
-            raise CltoolsError(f"{type(rule).__name__}: {edge}_from is given without {edge}; say where the edge ends.")

@@ -95,17 +95,12 @@ class OraclePositives(PositiveRule):
         taken = torch.zeros_like(s.own, dtype=torch.float32)
         for how, among, n in ((self.right, s.same_class, count), (self.wrong, ~s.same_class, self.k - count)):
             if n:
-                score = self._score(s, context, how).masked_fill(~among | s.own, -torch.inf)
+                score = closeness(s, "positive") if how == "nearest" else uniform_per_key(s.own, context.generator)
+                score = score.masked_fill(~among | s.own, -torch.inf)
                 best, index = closest(score, min(n, keys), context.generator)
                 taken.scatter_add_(1, index, (best > -torch.inf).float())
         weight, index = taken.topk(min(self.k, keys), dim=1)  # no key twice, whatever filled up a kind
         return with_augmented_view(index, _alike(weight), self.augmented_share)
-
-    def _score(self, s: Similarities, context: Context, how: str) -> Float[Tensor, "B K"]:
-        """By what keys of a kind are taken, the largest first."""
-        if how == "nearest":
-            return closeness(s, "positive")
-        return uniform_per_key(s.own, context.generator)
 
 
 def _alike(taken: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:

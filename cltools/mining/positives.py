@@ -13,17 +13,8 @@ from torch import Tensor
 
 from cltools.errors import CltoolsError
 from cltools.mining.draws import closest, uniform_per_candidate
-from cltools.mining.negatives import closeness
-from cltools.mining.rules import (
-    READS_NOTHING,
-    WARM_UP,
-    Context,
-    Mined,
-    PositiveRule,
-    check_choice,
-    check_count,
-    check_share,
-)
+from cltools.mining.negatives import ByCloseness, closeness
+from cltools.mining.rules import WARM_UP, Context, Mined, PositiveRule, check_choice, check_count, check_share
 from cltools.mining.similarities import Similarities, own_last
 
 # A weight that equals the gate up to float32 rounding passes it, so that k equal candidates are all accepted at 1/k.
@@ -51,7 +42,7 @@ class AugmentedView(PositiveRule):
 
 
 @dataclass(frozen=True)
-class NearestKeys(PositiveRule):
+class NearestKeys(ByCloseness, PositiveRule):
     """The k closest keys are candidates, gates accept some, and the accepted share 1 − `augmented_share`.
 
     Each setting follows one published method, named at the field. Our reconstruction of `potential` takes the closest
@@ -98,32 +89,34 @@ class NearestKeys(PositiveRule):
         if self.min_cosine is not None and math.isnan(self.min_cosine):
             raise CltoolsError("NearestKeys: min_cosine is nan; it must be a cosine.")
 
-    @property
-    def reads(self) -> frozenset[str]:
-        """Unless only the anchor's closest are sought, z'·n."""
-        return READS_NOTHING if self.by == "anchor" else frozenset({"positive_keys"})
-
     def mine(self, s: Similarities, context: Context) -> Mined:
         """P is min(k, K − skip), or min(pick, K − skip) with `pick`."""
-        if s.own.shape[1] <= self.skip:
+        keys, generator = s.own.shape[1], context.generator
+        if keys <= self.skip:
             return nothing_mined(s)
-        index, score = candidates(
-            closeness(s, self.by), s.own, k=self.k, skip=self.skip, pick=self.pick, generator=context.generator
-        )
+        score = own_last(closeness(s, self.by), s.own)
+        if self.skip:
+            score, index = (each[:, self.skip :] for each in closest(score, min(self.skip + self.k, keys), generator))
+        elif self.k >= keys:
+            index = torch.arange(keys, device=score.device).expand(len(score), keys)
+        else:
+            score, index = closest(score, self.k, generator, ordered=False)
+        if self.pick is not None and self.pick < index.shape[1]:
+            draw = uniform_per_candidate(index, generator)
+            # own keys are drawn last, so that they never take the place of a candidate
+            _, column = closest(draw.masked_fill(score == -torch.inf, -1.0), self.pick, generator)
+            index, score = index.gather(1, column), score.gather(1, column)
         return with_augmented_view(index, self.shares(score), self.augmented_share)
 
     def shares(self, score: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:
         """Each candidate's share of the mined weight: rows sum to 1, or to 0 where nothing is accepted."""
         accepted = score > -torch.inf
         logits = score / self.temperature
-        soft = softmax_over(logits, accepted)
-        if self.weighting == "softmax" and self.min_cosine is None and self.min_weight is None:
-            return soft
-        if self.min_cosine is not None:
-            accepted = accepted & (score >= self.min_cosine)
         if self.min_weight is not None:
             least = 1 / self.k if self.min_weight == "mean" else float(self.min_weight)
-            accepted = accepted & (soft >= least * (1 - ROUNDING))
+            accepted = accepted & (softmax_over(logits, accepted) >= least * (1 - ROUNDING))
+        if self.min_cosine is not None:
+            accepted = accepted & (score >= self.min_cosine)
         return softmax_over(torch.zeros_like(score) if self.weighting == "uniform" else logits, accepted)
 
 
@@ -136,16 +129,13 @@ class EveryKey(PositiveRule):
     augmented_share: float = 0.5
     """Weight of the augmented view, SCE's λ."""
 
+    reads = frozenset({"positive_keys"})
+
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
         super().__post_init__()
         check_share(self, "augmented_share")
         check_temperature_of(self)
-
-    @property
-    def reads(self) -> frozenset[str]:
-        """Keys are weighed by z'·n."""
-        return frozenset({"positive_keys"})
 
     def mine(self, s: Similarities, context: Context) -> Mined:
         """P is K; own keys have weight 0."""
@@ -183,32 +173,6 @@ def check_temperature_of(rule: NearestKeys | EveryKey) -> None:
         raise CltoolsError(
             f"{type(rule).__name__}: the temperature of the soft weights is {rule.temperature}; it must be above 0."
         )
-
-
-def candidates(
-    score: Float[Tensor, "B K"],
-    own: Bool[Tensor, "B K"],
-    *,
-    k: int,
-    skip: int = 0,
-    pick: int | None = None,
-    generator: torch.Generator | None = None,
-) -> tuple[Int64[Tensor, "B P"], Float[Tensor, "B P"]]:
-    """Index and score of the k closest keys after the `skip` closest, or `pick` of them; an own key has score −inf."""
-    keys = score.shape[1]
-    score = own_last(score, own)
-    if skip:
-        score, index = (each[:, skip:] for each in closest(score, min(skip + k, keys), generator))
-    elif k >= keys:
-        index = torch.arange(keys, device=score.device).expand(len(score), keys)
-    else:
-        score, index = closest(score, k, generator, ordered=False)
-    if pick is not None and pick < index.shape[1]:
-        draw = uniform_per_candidate(index, generator)
-        # own keys are drawn last, so that they never take the place of a candidate
-        _, column = closest(draw.masked_fill(score == -torch.inf, -1.0), pick, generator)
-        index, score = index.gather(1, column), score.gather(1, column)
-    return index, score
 
 
 def softmax_over(logits: Float[Tensor, "B P"], accepted: Bool[Tensor, "B P"]) -> Float[Tensor, "B P"]:

@@ -7,7 +7,6 @@ Legend: B anchors, K keys, P mined candidates, S synthetic negatives, d embeddin
 """
 
 import inspect
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from numbers import Integral, Real
@@ -95,7 +94,7 @@ class NegativeRule(Rule):
     def __init_subclass__(cls) -> None:
         """Refuse a class that overrides what is never called."""
         super().__init_subclass__()
-        _check_methods(cls, NegativeRule, foreign=("mine",))
+        _check_methods(cls, NegativeRule, FOR_NEGATIVES, foreign=FOR_POSITIVES)
 
     def at(self, progress: float) -> "NegativeRule":
         """The rule in force at this share of training; a rule with schedules resolves them here."""
@@ -139,6 +138,7 @@ class NegativeRule(Rule):
         """
 
 
+FOR_POSITIVES = ("mine",)
 FOR_NEGATIVES = ("judge", "weigh", "synthesise", "estimate", "weigh_anchors", "new_state", "measure", "learn")
 
 
@@ -172,7 +172,7 @@ class PositiveRule(Rule):
     def __init_subclass__(cls) -> None:
         """Refuse a class that overrides what is never called."""
         super().__init_subclass__()
-        _check_methods(cls, PositiveRule, foreign=FOR_NEGATIVES)
+        _check_methods(cls, PositiveRule, FOR_POSITIVES, foreign=FOR_NEGATIVES)
 
     def __post_init__(self) -> None:
         """Refuse shares outside of [0, 1]."""
@@ -246,7 +246,10 @@ def check_choice(rule: object, name: str, known: tuple[str, ...]) -> None:
 
 def rule_classes(base: type[Any]) -> dict[str, type[Any]]:
     """Every subclass of a base by its class name; of two classes of one name the later."""
-    return {rule.__name__: rule for rule in _subclasses(base)}
+    found: dict[str, type[Any]] = {}
+    for rule in base.__subclasses__():
+        found |= {rule.__name__: rule} | rule_classes(rule)
+    return found
 
 
 def rule_class(name: str, base: type[Any]) -> type[Any]:
@@ -262,11 +265,10 @@ def rule_class(name: str, base: type[Any]) -> type[Any]:
     return known[name]
 
 
-HOOKS = {"NegativeRule": ("at", *FOR_NEGATIVES), "PositiveRule": ("at", "mine")}
 RETIRED = {"reads_key": "reads", "reads_vectors": "reads"}
 
 
-def _check_methods(cls: type[Any], base: type[Any], foreign: tuple[str, ...]) -> None:
+def _check_methods(cls: type[Any], base: type[Any], hooks: tuple[str, ...], foreign: tuple[str, ...]) -> None:
     """Refuse a class that defines methods which nobody would call, or hooks with another signature."""
     for name, value in vars(cls).items():
         if name in foreign:
@@ -276,7 +278,7 @@ def _check_methods(cls: type[Any], base: type[Any], foreign: tuple[str, ...]) ->
         hook = getattr(base, name, None)
         if name.startswith("_") or not inspect.isfunction(value):
             continue
-        near = [] if hook else get_close_matches(name, HOOKS[base.__name__], 1, cutoff=0.85)
+        near = [] if hook else get_close_matches(name, ("at", *hooks), 1, cutoff=0.85)
         if near and near[0] not in vars(cls):
             raise TypeError(f"{cls.__name__}.{name} is no hook; did you mean {near[0]}? Call a helper otherwise.")
         if not inspect.isfunction(hook):
@@ -286,9 +288,3 @@ def _check_methods(cls: type[Any], base: type[Any], foreign: tuple[str, ...]) ->
             inspect.signature(value).bind(*wanted)
         except TypeError:
             raise TypeError(f"{cls.__name__}.{name} is called as {name}({', '.join(wanted[1:])}).") from None
-
-
-def _subclasses(cls: type[Any]) -> Iterator[type[Any]]:
-    for sub in cls.__subclasses__():
-        yield sub
-        yield from _subclasses(sub)

@@ -58,10 +58,19 @@ class Moving:
     EDGES: ClassVar[tuple[str, ...]]
     anneal: float
 
-    @classmethod
-    def starts(cls) -> tuple[str, ...]:
-        """The names of the fields that say where edges start."""
-        return tuple(f"{edge}_from" for edge in cls.EDGES)
+    def check_schedule(self) -> None:
+        """Raise ValueError for a schedule of nothing, and for an edge that starts somewhere and ends nowhere."""
+        check_anneal(self, *(f"{edge}_from" for edge in self.EDGES))
+        for edge in self.EDGES:
+            if getattr(self, edge) is None and getattr(self, f"{edge}_from") is not None:
+                name = type(self).__name__
+                raise CltoolsError(f"{name}: {edge}_from is given without {edge}; say where the edge ends.")
+
+    def edges_over_time(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Values of the edges where they end, and where they start."""
+        last = tuple(getattr(self, edge) for edge in self.EDGES)
+        first = tuple(getattr(self, f"{edge}_from") for edge in self.EDGES)
+        return last, tuple(end if start is None else start for start, end in zip(first, last, strict=True))
 
     def at(self: M, progress: float) -> M:  # type: ignore[misc]  # a rule, by what it is named before
         """The rule in force at this share of training, its edges moved in a straight line over `anneal`."""

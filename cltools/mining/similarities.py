@@ -140,8 +140,7 @@ def similarities(
 
 def _check_shapes(anchor: Tensor, positive: Tensor, keys: Tensor, own: Tensor, same_class: Tensor | None) -> None:
     """Refuse what would be broadcast to something that nobody meant."""
-    fits = anchor.ndim == keys.ndim == 2 and anchor.shape == positive.shape and anchor.shape[1] == keys.shape[1]
-    if not fits:
+    if anchor.ndim != 2 or keys.ndim != 2 or anchor.shape != positive.shape or anchor.shape[1] != keys.shape[1]:
         raise CltoolsError(
             f"Vectors have shapes {list(anchor.shape)} (anchors), {list(positive.shape)} (positives) and "
             f"{list(keys.shape)} (keys); give [B, d], [B, d] and [K, d] with the same B and d."

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from cltools.errors import CltoolsError
 from cltools.mining.bands import Band, rank_band
-from cltools.mining.negatives import POSITIVE_KEYS, AllNegatives, closeness, edges_over_time
-from cltools.mining.rules import READS_NOTHING, Context, check_choice
-from cltools.mining.schedule import Moving, check_anneal
+from cltools.mining.negatives import AllNegatives, ByCloseness, closeness
+from cltools.mining.rules import Context, check_choice
+from cltools.mining.schedule import Moving
 from cltools.mining.similarities import Similarities
 
 
 @dataclass(frozen=True)
-class SoftenedBand(Moving, AllNegatives):
+class SoftenedBand(ByCloseness, Moving, AllNegatives):
     """Keys of a rank band weigh e^{−margin/τ}, every other key 1: the band's logits become (z·n − margin)/τ.
 
     After the margin on difficult pairs of arXiv:2501.01317, of which only the abstract is known to us, so a
@@ -51,9 +51,8 @@ class SoftenedBand(Moving, AllNegatives):
     def __post_init__(self) -> None:
         """Refuse edges that cross or leave [0, 1], a margin without meaning, and a schedule of nothing."""
         check_choice(self, "by", ("positive", "anchor"))
-        check_anneal(self, *self.starts())
-        for margin, skip, within in edges_over_time(self, *self.EDGES):
-            assert margin is not None and skip is not None and within is not None
+        self.check_schedule()
+        for margin, skip, within in self.edges_over_time():
             if not 0 <= margin <= 4:
                 raise CltoolsError(f"SoftenedBand: margin is {margin}; it must lie between 0 and 4.")
             if not 0 <= skip < within <= 1:
@@ -61,11 +60,6 @@ class SoftenedBand(Moving, AllNegatives):
                     f"SoftenedBand: skip_closest is {skip} and soften_within {within}; rank shares must satisfy "
                     "0 ≤ skip_closest < soften_within ≤ 1, where they start too."
                 )
-
-    @property
-    def reads(self) -> frozenset[str]:
-        """Only closeness to the positive needs z'·n."""
-        return POSITIVE_KEYS if self.by == "positive" else READS_NOTHING
 
     def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B K"]:
         """e^{−margin/τ} in the band, 1 elsewhere."""

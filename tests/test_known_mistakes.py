@@ -194,7 +194,7 @@ MISTAKES: dict[int, tuple[str, tuple[str, ...]]] = {
             "tests/test_training.py::test_labels_steer_the_oracle",
             "tests/test_contrast.py::test_labels_reach_the_oracle_alone",
             "tests/test_evaluation_diagnosis.py::test_labels_change_counts_of_classes_and_nothing_else",
-            "tests/test_explorer.py::test_truth_is_hidden_until_it_is_switched_on",
+            "tests/test_explorer_session.py::test_truth_tells_classes_and_the_base_rate",
         ),
     ),
     16: (

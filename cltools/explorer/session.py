@@ -196,7 +196,7 @@ class Session:
         self._counted.clear()
 
     def fitted(self, state: State, newest: int) -> State:
-        """The state at epochs and on a map that the snapshots have; from what was the newest epoch it goes to the newest."""
+        """The state at epochs and on a map that there are; from what was the newest epoch it goes to the newest."""
 
         def moved(side: Side, snapshot: Snapshot) -> Side:
             stays = side.epoch in snapshot.epochs and (side.epoch != newest or not grown)

@@ -28,6 +28,8 @@ RANK_SHARES = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 KS = (1, 2, 5, 10, 20, 50)
 HUB_K = 10
 CELLS = 2**24  # similarities sorted at once: 128 MiB of positions
+Pairs = Bool[Tensor, "B K"]
+"""True for some pairs of an anchor and a key."""
 
 
 @dataclass(frozen=True)
@@ -133,12 +135,8 @@ def diagnose(
     )
 
 
-@torch.no_grad()
 def same_class_by_rank(
-    score: Float[Tensor, "B K"],
-    own: Bool[Tensor, "B K"],
-    same_class: Bool[Tensor, "B K"] | None,
-    shares: Sequence[float],
+    score: Float[Tensor, "B K"], own: Pairs, same_class: Pairs | None, shares: Sequence[float]
 ) -> tuple[Share, ...]:
     """P(same class | rank) between each two consecutive rank shares, closest first.
 
@@ -159,9 +157,8 @@ def same_class_by_rank(
     return tuple(share_of(hits[:, a:b].sum(1), (others.clamp_max(b) - a).clamp_min(0)) for a, b in pairwise(edges))
 
 
-@torch.no_grad()
 def mined_purity_by_k(
-    score: Float[Tensor, "B K"], own: Bool[Tensor, "B K"], same_class: Bool[Tensor, "B K"] | None, ks: Sequence[int]
+    score: Float[Tensor, "B K"], own: Pairs, same_class: Pairs | None, ks: Sequence[int]
 ) -> tuple[Share, ...]:
     """P(same class) among the k closest keys, for several k: what mining by similarity alone would take.
 
@@ -184,8 +181,7 @@ def mined_purity_by_k(
     return tuple(share_of(hits[:, :k].sum(1), others.clamp_max(k)) for k in ks)
 
 
-@torch.no_grad()
-def band_counts(band: Int8[Tensor, "B K"], same_class: Bool[Tensor, "B K"] | None) -> dict[Band, BandCount]:
+def band_counts(band: Int8[Tensor, "B K"], same_class: Pairs | None) -> dict[Band, BandCount]:
     """What each code of `Band` holds; keys are counted as means over anchors."""
     anchors, keys = band.shape
     counts = {}

@@ -41,14 +41,12 @@ class KeyAge:
     mined: float
 
 
-@torch.no_grad()
 def closest(score: Float[Tensor, "B K"], own: Bool[Tensor, "B K"], k: int) -> Int[Tensor, " chosen"]:
     """Indices of each anchor's k closest keys, all anchors in one row; own keys are never among them."""
     index = own_last(score, own).topk(min(k, score.shape[1]), dim=1).indices
     return index[~own.gather(1, index)]
 
 
-@torch.no_grad()
 def hubness(index: Int[Tensor, "*chosen"], keys: int) -> Hubness:
     """How unevenly keys are chosen; the skew is that of the k-occurrence N_k where each anchor chose k.
 
@@ -71,7 +69,6 @@ def self_hits(own: Bool[Tensor, "B K"]) -> Share:
     return share_of(hit, torch.ones_like(hit))
 
 
-@torch.no_grad()
 def key_age(ages: Int[Tensor, " K"], mined: Bool[Tensor, "B K"]) -> KeyAge:
     """Age of all keys, which are at least one, and of the mined."""
     chosen = ages.double()[mined.nonzero()[:, 1]]

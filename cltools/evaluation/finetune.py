@@ -18,7 +18,6 @@ from itertools import chain, repeat
 import torch
 from jaxtyping import Int, Int64
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
 from cltools.datasets import ImageSet
@@ -130,7 +129,15 @@ def finetune(
     drawn = train.select(few_labels(train.labels, recipe.share, recipe.seed).to(train.images.device))
     if len(drawn) < 2:
         raise CltoolsError(f"{recipe.share:.0%} of {train.name!r} is one image; batch statistics need two at least.")
-    tuned = _copy(encoder)
+    if not isinstance(encoder, nn.Module) or not isinstance(encoder, HasFeatures):
+        raise CltoolsError(
+            f"{type(encoder).__name__} cannot be fine-tuned: a module with a method `features`, images [B, 3, H, W] to "
+            "vectors [B, D], is needed. Leave finetune1 and finetune10 out, or give such a module."
+        )
+    tuned = copy.deepcopy(encoder).requires_grad_(True)
+    tuned.zero_grad(set_to_none=True)
+    if isinstance(tuned, Encoder):
+        tuned.bn_group = None  # batch statistics of whole batches
     place = home(tuned)
     dim, classes = embed(tuned, drawn.images[:1]).shape[1], int(train.labels.max()) + 1
     head = LinearHead.new(classes, dim, recipe.seed, place)
@@ -140,20 +147,6 @@ def finetune(
         torch.manual_seed(recipe.seed)  # for what an own backbone draws: dropout
         _train(tuned, head, views, recipe)
     return tuned.eval(), head.finished("the fine-tuning")
-
-
-def _copy(encoder: nn.Module | HasFeatures) -> nn.Module:
-    """A copy to train, whose batch statistics are those of whole batches."""
-    if not isinstance(encoder, nn.Module) or not isinstance(encoder, HasFeatures):
-        raise CltoolsError(
-            f"{type(encoder).__name__} cannot be fine-tuned: a module with a method `features`, images [B, 3, H, W] to "
-            "vectors [B, D], is needed. Leave finetune1 and finetune10 out, or give such a module."
-        )
-    tuned = copy.deepcopy(encoder)
-    if isinstance(tuned, Encoder):
-        tuned.bn_group = None
-    tuned.requires_grad_(True).zero_grad(set_to_none=True)
-    return tuned
 
 
 def _train(tuned: nn.Module, head: LinearHead, views: LabelledViews, recipe: FinetuneRecipe) -> None:
@@ -169,7 +162,4 @@ def _train(tuned: nn.Module, head: LinearHead, views: LabelledViews, recipe: Fin
         optimizer.param_groups[0]["lr"] = recipe.rate(step, steps, views.batch)
         with half(head.weight.device):
             features = tuned.features(pixels)
-        loss = cross_entropy(head.logits(features), labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        head.step(optimizer, features, labels)

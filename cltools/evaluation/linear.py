@@ -80,6 +80,13 @@ class LinearHead:
         with torch.autocast(features.device.type, enabled=False):
             return linear(features.float(), self.weight, self.bias)
 
+    def step(self, optimizer: torch.optim.Optimizer, features: Float[Tensor, "B D"], labels: Int[Tensor, " B"]) -> None:
+        """One step on the cross-entropy of a batch, of the layer and of what else the optimizer holds."""
+        loss = cross_entropy(self.logits(features), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
     @classmethod
     def new(cls, classes: int, dim: int, seed: int, device: torch.device) -> "LinearHead":
         """First weights from N(0, 0.01²) and biases 0, as MoCo's; trainable."""
@@ -135,10 +142,7 @@ def fit_linear(encoder: nn.Module | HasFeatures, train: ImageSet, recipe: Linear
         for epoch in tqdm(range(recipe.epochs), desc="linear evaluation", unit="epoch", leave=False):
             optimizer.param_groups[0]["lr"] = recipe.rate(epoch)
             for features, labels in _read_ahead(read, views.epoch(), place):
-                loss = cross_entropy(head.logits(features), labels)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
+                head.step(optimizer, features, labels)
     return head.finished("the linear evaluation")
 
 

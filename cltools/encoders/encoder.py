@@ -19,6 +19,8 @@ from cltools.encoders.norm import GroupedBatchNorm, Stacking
 from cltools.errors import CltoolsError, unknown
 
 Backbone = Literal["tiny", "resnet18", "resnet50"]
+Images = UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]
+"""What an encoder takes: uint8, or float in [0, 1]."""
 CHUNK = 1024  # images whose statistics are taken at once: an int32 copy is 50 MB at 64×64
 
 
@@ -97,9 +99,7 @@ class Encoder(nn.Module):
     def bn_group(self, group: int | None) -> None:
         self.stacking.group = group
 
-    def forward(
-        self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"], views: int = 1
-    ) -> Float[Tensor, "B d"]:
+    def forward(self, images: Images, views: int = 1) -> Float[Tensor, "B d"]:
         """Projections, not normalised, after the predictor where there is one.
 
         Args:
@@ -112,16 +112,12 @@ class Encoder(nn.Module):
         projected = self.project(images, views)
         return projected if self.predictor is None else self.predictor(projected)
 
-    def project(
-        self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"], views: int = 1
-    ) -> Float[Tensor, "B d"]:
+    def project(self, images: Images, views: int = 1) -> Float[Tensor, "B d"]:
         """Projections without the predictor; arguments as of `forward`."""
         projected: Tensor = self.head(self.features(images, views))
         return projected
 
-    def features(
-        self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"], views: int = 1
-    ) -> Float[Tensor, "B D"]:
+    def features(self, images: Images, views: int = 1) -> Float[Tensor, "B D"]:
         """The backbone's features, before the projection; arguments as of `forward`."""
         if self.training:
             self._stack(len(images), views)

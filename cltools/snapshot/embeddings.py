@@ -101,23 +101,24 @@ def indexed_labels(labels: Any, classes: Sequence[str], count: int) -> tuple[Int
         raise CltoolsError(f"There are {len(values)} labels for {count} embeddings; give one label a row.")
     values = [None if value is None or value != value or value == "" else value for value in values]
     given = [value for value in values if value is not None]
-    text = [isinstance(value, str) for value in given]
-    if any(text) and not all(text):
-        raise CltoolsError("Some labels are text and some are numbers; make all of one kind.")
-    if any(text):
-        known = [*classes] or sorted({*given})
-    else:
-        given = [value for value in given if value >= 0]
-        if broken := [value for value in given if value == math.inf or value != int(value)]:
-            raise CltoolsError(f"The label {broken[0]} is no whole number; give classes as whole numbers or text.")
-        known = [*range(len(classes))] or sorted({int(value) for value in given})
-    place = {label: i for i, label in enumerate(known)}
-    if strange := [value for value in given if value not in place]:
-        if any(text):
-            raise unknown("class", strange[0], known)
-        last = int(max(strange))
-        raise CltoolsError(f"Labels go up to {last}, but there are {len(classes)} classes; name them all.")
-    return np.array([place.get(value, UNKNOWN) for value in values], np.int64), tuple(classes) or tuple(map(str, known))
+    if any(isinstance(value, str) for value in given):
+        if not all(isinstance(value, str) for value in given):
+            raise CltoolsError("Some labels are text and some are numbers; make all of one kind.")
+        names = tuple(classes) or tuple(sorted({*given}))
+        place = {name: i for i, name in enumerate(names)}
+        if strange := [text for text in given if text not in place]:
+            raise unknown("class", strange[0], names)
+        return np.array([UNKNOWN if text is None else place[text] for text in values], np.int64), names
+    numbers = [UNKNOWN if value is None or value < 0 else value for value in values]
+    if broken := [value for value in numbers if value == math.inf or value != int(value)]:
+        raise CltoolsError(f"The label {broken[0]} is no whole number; give classes as whole numbers or text.")
+    found = np.array(numbers, np.int64)
+    if classes:
+        if found.max(initial=UNKNOWN) >= len(classes):
+            raise CltoolsError(f"Labels go up to {found.max()}, but there are {len(classes)} classes; name them all.")
+        return found, tuple(classes)
+    present = np.unique(found[found >= 0])
+    return np.where(found < 0, UNKNOWN, np.searchsorted(present, found)), tuple(map(str, present))
 
 
 def _checked(vectors: ndarray | Tensor, what: str) -> ndarray:

@@ -79,10 +79,8 @@ def _from_parquet(path: Path, labels: str | None, vectors: str | None) -> tuple[
         raise CltoolsError(f"{path} cannot be read as a Parquet table: {error}") from error
     _check_names(path, named, labels, vectors)
     able = {name: column for name, column in named.items() if name != labels}
-    lists = [
-        name for name, column in able.items() if len(column) and isinstance(column.iloc[0], list | tuple | ndarray)
-    ]
-    numbers = [name for name, column in able.items() if column.dtype.kind == "f"]
+    lists = [name for name, each in able.items() if len(each) and isinstance(each.iloc[0], list | tuple | ndarray)]
+    numbers = [name for name, each in able.items() if each.dtype.kind == "f"]
     if vectors is None and not lists and numbers:
         rows = np.column_stack([named[name].to_numpy(dtype=np.float64) for name in numbers])
     else:

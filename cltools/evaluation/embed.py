@@ -24,9 +24,13 @@ class HasFeatures(Protocol):
         """The vectors [N, D] of images [N, C, H, W]."""
 
 
+AnyEncoder = nn.Module | HasFeatures
+"""What can be judged; a module without `features` is called."""
+
+
 @torch.no_grad()
 def embed(
-    encoder: nn.Module | HasFeatures,
+    encoder: AnyEncoder,
     images: ImageSet | UInt8[Tensor, "N C H W"] | Float[Tensor, "N C H W"],
     *,
     projection: bool = False,
@@ -70,7 +74,7 @@ def embed(
     return torch.cat(rows)
 
 
-def reader(encoder: nn.Module | HasFeatures, projection: bool = False) -> Callable[[Tensor], Tensor]:
+def reader(encoder: AnyEncoder, projection: bool = False) -> Callable[[Tensor], Tensor]:
     """What turns images into vectors: the encoder's `features` where it has that, else itself."""
     if isinstance(encoder, HasFeatures) and not projection:
         return encoder.features

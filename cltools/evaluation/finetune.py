@@ -26,7 +26,7 @@ from cltools.encoders.backbones import home
 from cltools.errors import CltoolsError
 from cltools.evaluation.batches import CROP_AND_FLIP, LabelledViews, half
 from cltools.evaluation.checks import check_labels
-from cltools.evaluation.embed import HasFeatures, embed
+from cltools.evaluation.embed import AnyEncoder, HasFeatures, embed
 from cltools.evaluation.linear import LinearHead
 from cltools.views import ViewSettings
 
@@ -91,9 +91,7 @@ def few_labels(labels: Int[Tensor, " N"], share: float, seed: int) -> Int64[Tens
     return torch.cat(drawn).sort().values
 
 
-def finetune_predict(
-    encoder: nn.Module | HasFeatures, train: ImageSet, test: ImageSet, recipe: FinetuneRecipe | None = None
-) -> Int[Tensor, " Q"]:
+def finetune_predict(encoder: AnyEncoder, train: ImageSet, test: ImageSet, recipe: FinetuneRecipe) -> Int[Tensor, " Q"]:
     """Classes that a fine-tuned copy of the encoder (`finetune`) predicts for the test images, unaugmented.
 
     Raises:
@@ -105,7 +103,7 @@ def finetune_predict(
 
 
 def finetune(
-    encoder: nn.Module | HasFeatures, train: ImageSet, recipe: FinetuneRecipe | None = None
+    encoder: AnyEncoder, train: ImageSet, recipe: FinetuneRecipe | None = None
 ) -> tuple[nn.Module, LinearHead]:
     """Train a copy of the encoder and a new linear layer on the labels that `few_labels` draws.
 

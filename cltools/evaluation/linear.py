@@ -11,22 +11,22 @@ chosen by the test labels.
 Legend: N training images, Q test images, B images of a batch, D features, C classes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 from tqdm.auto import tqdm
 
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import eval_mode, home
 from cltools.errors import CltoolsError
-from cltools.evaluation.batches import CROP_AND_FLIP, LabelledViews, half
+from cltools.evaluation.batches import CROP_AND_FLIP, Batches, LabelledViews, half
 from cltools.evaluation.checks import check_labels
-from cltools.evaluation.embed import HasFeatures, embed, reader
+from cltools.evaluation.embed import AnyEncoder, embed, reader
 from cltools.views import ViewSettings
 
 AHEAD = {"cuda": 2**21}
@@ -101,9 +101,7 @@ class LinearHead:
         return head
 
 
-def linear_predict(
-    encoder: nn.Module | HasFeatures, train: ImageSet, test: ImageSet, recipe: LinearRecipe | None = None
-) -> Int[Tensor, " Q"]:
+def linear_predict(encoder: AnyEncoder, train: ImageSet, test: ImageSet, recipe: LinearRecipe) -> Int[Tensor, " Q"]:
     """Classes that a linear layer trained by the recipe (`fit_linear`) predicts for the test images, unaugmented.
 
     Raises:
@@ -114,7 +112,7 @@ def linear_predict(
     return head.logits(embed(encoder, test, device=head.weight.device)).argmax(1)
 
 
-def fit_linear(encoder: nn.Module | HasFeatures, train: ImageSet, recipe: LinearRecipe | None = None) -> LinearHead:
+def fit_linear(encoder: AnyEncoder, train: ImageSet, recipe: LinearRecipe | None = None) -> LinearHead:
     """Train a linear layer on the frozen encoder's raw features; what the last step leaves.
 
     The encoder runs in evaluation mode without gradient and is left as it was found, buffers and flags included. The
@@ -146,9 +144,7 @@ def fit_linear(encoder: nn.Module | HasFeatures, train: ImageSet, recipe: Linear
     return head.finished("the linear evaluation")
 
 
-def _read_ahead(
-    read: Callable[[Tensor], Tensor], batches: Iterator[tuple[Tensor, Tensor]], place: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _read_ahead(read: Callable[[Tensor], Tensor], batches: Batches, place: torch.device) -> Batches:
     """Features of each batch with its labels, the encoder reading several at once, as it does not change."""
     for first in batches:
         height, width = first[0].shape[2:]

@@ -15,7 +15,8 @@ from cltools.snapshot.cache import cached, content_key
 NEIGHBOURS = 15
 WARM_ROUNDS = 100
 """Rounds of UMAP's optimiser from the map of the epoch before; its own 500 would stir points that are in place."""
-Points, Places = Float32[ndarray, "N d"], Float32[ndarray, "N 2"]
+Points = Float32[ndarray, "N d"]
+Places = Float32[ndarray, "N 2"]
 CELLS = 2**24  # similarities held at once: 64 MiB of float32
 
 # What umap says whenever it is imported without TensorFlow, and given a seed and exact neighbours; all are meant.
@@ -85,24 +86,15 @@ def umap(points: Points, start: Places, seed: int, *, rounds: int | None = None)
 
 def _fitted(points: Points, start: Places, seed: int, rounds: int | None) -> Places:
     """What umap makes of these; importing and compiling it takes seconds."""
-    neighbours = min(NEIGHBOURS, len(points) - 1)
-    known = nearest(points, neighbours)  # exactly as many columns as neighbours, the point itself first
+    k = min(NEIGHBOURS, len(points) - 1)
+    known = nearest(points, k)  # exactly as many columns as neighbours, the point itself first
     with warnings.catch_warnings():
         for message in EXPECTED:
             warnings.filterwarnings("ignore", message=message)
         from umap import UMAP
 
-        fit = UMAP(
-            n_neighbors=neighbours,
-            metric="cosine",
-            init=start,
-            n_epochs=rounds,
-            random_state=seed,
-            n_jobs=1,
-            precomputed_knn=known,
-        )
-        placed = fit.fit_transform(points)
-    return np.asarray(placed, dtype=np.float32)
+        fit = UMAP(k, metric="cosine", init=start, n_epochs=rounds, random_state=seed, n_jobs=1, precomputed_knn=known)
+        return np.asarray(fit.fit_transform(points), dtype=np.float32)
 
 
 def aligned(points: Places, reference: Places) -> Places:
@@ -126,10 +118,9 @@ def over_epochs(embeddings: Float32[ndarray, "E N d"], seed: int | None) -> Floa
     """
     maps: list[ndarray] = []
     for points in embeddings:
-        if seed is None:
-            place = pca(points)
-        else:
-            place = umap(points, maps[-1], seed, rounds=WARM_ROUNDS) if maps else umap(points, pca(points), seed)
+        place = pca(points)
+        if seed is not None:
+            place = umap(points, maps[-1], seed, rounds=WARM_ROUNDS) if maps else umap(points, place, seed)
         maps.append(aligned(place, maps[-1]) if maps else place)
     return np.stack(maps)
 
@@ -146,11 +137,9 @@ def judged(
 
     count = embeddings.shape[1]
     few = min(NEIGHBOURS, (count - 1) // 2)  # of half the points or more it has no value
-    kept = [[kept_neighbours(*pair) for pair in zip(embeddings, places, strict=True)] for places in maps]
-    trust = [
-        [trustworthiness(*pair, n_neighbors=few, metric="cosine") for pair in zip(embeddings, places, strict=True)]
-        for places in maps
-    ]
+    pairs = [[*zip(embeddings, places, strict=True)] for places in maps]
+    kept = [[kept_neighbours(*pair) for pair in by_epoch] for by_epoch in pairs]
+    trust = [[trustworthiness(*pair, n_neighbors=few, metric="cosine") for pair in by_epoch] for by_epoch in pairs]
     return np.array(kept, np.float32), np.array(trust, np.float32)
 
 

@@ -97,10 +97,7 @@ def take_snapshot(run: Run, images: ImageSet, n: int = 2000, seed: int = 0) -> S
 
 
 def snapshot_of(
-    experiment: Experiment,
-    taken: Mapping[int, tuple[ndarray, ndarray]],
-    images: ImageSet,
-    seeds: Sequence[int] | None = None,
+    experiment: Experiment, taken: Mapping[int, tuple[ndarray, ndarray]], images: ImageSet, seeds: Sequence[int] | None
 ) -> Snapshot:
     """A snapshot of embeddings, with maps and thumbnails.
 

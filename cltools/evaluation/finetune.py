@@ -140,24 +140,19 @@ def finetune(
     dim, classes = embed(tuned, drawn.images[:1]).shape[1], int(train.labels.max()) + 1
     head = LinearHead.new(classes, dim, recipe.seed, place)
     views = LabelledViews(drawn.to(place), recipe.views, batch=recipe.batch, seed=recipe.seed, drop_last=True)
-    devices = [place] if place.type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.enable_grad(), torch.autocast(place.type, enabled=False):
-        torch.manual_seed(recipe.seed)  # for what an own backbone draws: dropout
-        _train(tuned, head, views, recipe)
-    return tuned.eval(), head.finished("the fine-tuning")
-
-
-def _train(tuned: nn.Module, head: LinearHead, views: LabelledViews, recipe: FinetuneRecipe) -> None:
-    """All steps; parameters that features do not pass through have no gradient and stay."""
-    assert isinstance(tuned, HasFeatures)
+    # Parameters that features do not pass through have no gradient and stay.
     parameters = [*tuned.parameters(), head.weight, head.bias]
     optimizer = torch.optim.SGD(parameters, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
     steps = recipe.steps(views.steps)
-    bar = tqdm(range(steps), desc=f"fine-tuning on {len(views.images)} labels", unit="step", leave=False)
+    bar = tqdm(range(steps), desc=f"fine-tuning on {len(drawn)} labels", unit="step", leave=False)
     batches = chain.from_iterable(each.epoch() for each in repeat(views))
     tuned.train()
-    for step, (pixels, labels) in zip(bar, batches, strict=False):
-        optimizer.param_groups[0]["lr"] = recipe.rate(step, steps, views.batch)
-        with half(head.weight.device):
-            features = tuned.features(pixels)
-        head.step(optimizer, features, labels)
+    devices = [place] if place.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.enable_grad(), torch.autocast(place.type, enabled=False):
+        torch.manual_seed(recipe.seed)  # for what an own backbone draws: dropout
+        for step, (pixels, labels) in zip(bar, batches, strict=False):
+            optimizer.param_groups[0]["lr"] = recipe.rate(step, steps, views.batch)
+            with half(place):
+                features = tuned.features(pixels)
+            head.step(optimizer, features, labels)
+    return tuned.eval(), head.finished("the fine-tuning")

@@ -101,24 +101,19 @@ def fit_probe(bank: Numbers, bank_labels: Numbers, *, l2: float = 1e-3) -> Probe
         deviation, mean = torch.std_mean(x, dim=0, correction=0)
         # A constant feature, such as a dead unit, says nothing.
         deviation = deviation.masked_fill(deviation <= CONSTANT * mean.abs(), torch.inf)
-        weight, bias = _solve((x - mean) / deviation, labels, l2)
-    return Probe(mean=mean, deviation=deviation, weight=weight, bias=bias)
+        x = (x - mean) / deviation
+        classes = int(labels.max()) + 1
+        weight = x.new_zeros(classes, x.shape[1]).requires_grad_()
+        bias = x.new_zeros(classes).requires_grad_()
+        solver = torch.optim.LBFGS(
+            [weight, bias], max_iter=STEPS, history_size=20, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
+        )
 
+        def objective() -> Tensor:
+            solver.zero_grad()
+            loss = cross_entropy(x @ weight.T + bias, labels) + l2 / 2 * weight.square().sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
 
-def _solve(x: Float[Tensor, "N D"], labels: Int[Tensor, " N"], l2: float) -> tuple[Tensor, Tensor]:
-    """Weight [C, D] and bias [C] at the minimum; L-BFGS turns gradients on for itself, also under `no_grad`."""
-    classes = int(labels.max()) + 1
-    weight = x.new_zeros(classes, x.shape[1]).requires_grad_()
-    bias = x.new_zeros(classes).requires_grad_()
-    solver = torch.optim.LBFGS(
-        [weight, bias], max_iter=STEPS, history_size=20, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
-    )
-
-    def objective() -> Tensor:
-        solver.zero_grad()
-        loss = cross_entropy(x @ weight.T + bias, labels) + l2 / 2 * weight.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    solver.step(objective)  # type: ignore[no-untyped-call]
-    return weight.detach(), bias.detach()
+        solver.step(objective)  # type: ignore[no-untyped-call]  # which turns gradients on, also under no_grad
+    return Probe(mean=mean, deviation=deviation, weight=weight.detach(), bias=bias.detach())

@@ -24,13 +24,13 @@ class HasFeatures(Protocol):
         """The vectors [N, D] of images [N, C, H, W]."""
 
 
-AnyEncoder = nn.Module | HasFeatures
-"""What can be judged; a module without `features` is called."""
+Embedder = nn.Module | HasFeatures
+"""What turns images into vectors: a module without `features` is called itself."""
 
 
 @torch.no_grad()
 def embed(
-    encoder: AnyEncoder,
+    encoder: Embedder,
     images: ImageSet | UInt8[Tensor, "N C H W"] | Float[Tensor, "N C H W"],
     *,
     projection: bool = False,
@@ -74,7 +74,7 @@ def embed(
     return torch.cat(rows)
 
 
-def reader(encoder: AnyEncoder, projection: bool = False) -> Callable[[Tensor], Tensor]:
+def reader(encoder: Embedder, projection: bool = False) -> Callable[[Tensor], Tensor]:
     """What turns images into vectors: the encoder's `features` where it has that, else itself."""
     if isinstance(encoder, HasFeatures) and not projection:
         return encoder.features

@@ -26,7 +26,7 @@ from cltools.encoders.backbones import home
 from cltools.errors import CltoolsError
 from cltools.evaluation.batches import CROP_AND_FLIP, LabelledViews, half
 from cltools.evaluation.checks import check_labels
-from cltools.evaluation.embed import AnyEncoder, HasFeatures, embed
+from cltools.evaluation.embed import Embedder, HasFeatures, embed
 from cltools.evaluation.linear import LinearHead
 from cltools.views import ViewSettings
 
@@ -91,7 +91,9 @@ def few_labels(labels: Int[Tensor, " N"], share: float, seed: int) -> Int64[Tens
     return torch.cat(drawn).sort().values
 
 
-def finetune_predict(encoder: AnyEncoder, train: ImageSet, test: ImageSet, recipe: FinetuneRecipe) -> Int[Tensor, " Q"]:
+def finetune_predict(
+    encoder: Embedder, train: ImageSet, test: ImageSet, recipe: FinetuneRecipe | None = None
+) -> Int[Tensor, " Q"]:
     """Classes that a fine-tuned copy of the encoder (`finetune`) predicts for the test images, unaugmented.
 
     Raises:
@@ -102,9 +104,7 @@ def finetune_predict(encoder: AnyEncoder, train: ImageSet, test: ImageSet, recip
     return head.logits(embed(tuned, test)).argmax(1)
 
 
-def finetune(
-    encoder: AnyEncoder, train: ImageSet, recipe: FinetuneRecipe | None = None
-) -> tuple[nn.Module, LinearHead]:
+def finetune(encoder: Embedder, train: ImageSet, recipe: FinetuneRecipe | None = None) -> tuple[nn.Module, LinearHead]:
     """Train a copy of the encoder and a new linear layer on the labels that `few_labels` draws.
 
     The encoder itself is left as it was found. All its parameters are trained, those someone froze too. On CUDA its

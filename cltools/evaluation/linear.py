@@ -26,7 +26,7 @@ from cltools.encoders.backbones import eval_mode, home
 from cltools.errors import CltoolsError
 from cltools.evaluation.batches import CROP_AND_FLIP, Batches, LabelledViews, half
 from cltools.evaluation.checks import check_labels
-from cltools.evaluation.embed import AnyEncoder, embed, reader
+from cltools.evaluation.embed import Embedder, embed, reader
 from cltools.views import ViewSettings
 
 AHEAD = {"cuda": 2**21}
@@ -101,7 +101,9 @@ class LinearHead:
         return head
 
 
-def linear_predict(encoder: AnyEncoder, train: ImageSet, test: ImageSet, recipe: LinearRecipe) -> Int[Tensor, " Q"]:
+def linear_predict(
+    encoder: Embedder, train: ImageSet, test: ImageSet, recipe: LinearRecipe | None = None
+) -> Int[Tensor, " Q"]:
     """Classes that a linear layer trained by the recipe (`fit_linear`) predicts for the test images, unaugmented.
 
     Raises:
@@ -112,7 +114,7 @@ def linear_predict(encoder: AnyEncoder, train: ImageSet, test: ImageSet, recipe:
     return head.logits(embed(encoder, test, device=head.weight.device)).argmax(1)
 
 
-def fit_linear(encoder: AnyEncoder, train: ImageSet, recipe: LinearRecipe | None = None) -> LinearHead:
+def fit_linear(encoder: Embedder, train: ImageSet, recipe: LinearRecipe | None = None) -> LinearHead:
     """Train a linear layer on the frozen encoder's raw features; what the last step leaves.
 
     The encoder runs in evaluation mode without gradient and is left as it was found, buffers and flags included. The

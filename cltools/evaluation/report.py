@@ -13,7 +13,7 @@ from cltools.datasets import ImageSet
 from cltools.errors import CltoolsError, unknown
 from cltools.evaluation.checks import check_labels
 from cltools.evaluation.classes import accuracy, confusion, confusion_csv, named, per_class
-from cltools.evaluation.embed import AnyEncoder, embed
+from cltools.evaluation.embed import Embedder, embed
 from cltools.evaluation.finetune import FinetuneRecipe, finetune_predict
 from cltools.evaluation.geometry import uniformity
 from cltools.evaluation.knn import knn_predict
@@ -83,7 +83,7 @@ class Predictions:
 
 
 def evaluate(
-    encoder: AnyEncoder,
+    encoder: Embedder,
     train: ImageSet,
     test: ImageSet,
     settings: EvaluationSettings | None = None,
@@ -120,7 +120,7 @@ def evaluate(
 
 
 def predict(
-    encoder: AnyEncoder, train: ImageSet, test: ImageSet, settings: EvaluationSettings,
+    encoder: Embedder, train: ImageSet, test: ImageSet, settings: EvaluationSettings,
     protocols: Iterable[str] | None, recipes: Recipes,
 ) -> Predictions:  # fmt: skip
     """The predictions that `evaluate` reports on; arguments and errors are its."""

@@ -82,10 +82,8 @@ class Encoder(nn.Module):
         self.register_buffer("mean", torch.full((3, 1, 1), 0.5))
         self.register_buffer("std", torch.full((3, 1, 1), 0.25))
         self.backbone = backbone
-        self.head = head(dim, settings.hidden, settings.projection, settings.head_norm)
-        self.predictor: nn.Module | None = None
-        if settings.predictor:
-            self.predictor = head(settings.projection, settings.hidden, settings.projection, settings.head_norm)
+        self.head = head(dim, settings)
+        self.predictor = head(settings.projection, settings) if settings.predictor else None
         for module in self.modules():
             if isinstance(module, GroupedBatchNorm | OwnBackbone):
                 module.stacking = self.stacking
@@ -139,11 +137,12 @@ class Encoder(nn.Module):
         self.stacking.views = views
 
 
-def head(inputs: int, hidden: int, outputs: int, norm: bool) -> nn.Sequential:
-    """Two linear layers with a ReLU between; with `norm` a batch norm before it, which makes the first bias idle."""
-    middle: list[nn.Module] = [GroupedBatchNorm(hidden)] if norm else []
-    first = nn.Linear(inputs, hidden, bias=not norm)
-    return nn.Sequential(first, *middle, nn.ReLU(inplace=True), nn.Linear(hidden, outputs))
+def head(inputs: int, settings: EncoderSettings) -> nn.Sequential:
+    """Two linear layers, a ReLU between; with `head_norm` a batch norm before it, which makes the first bias idle."""
+    norm: list[nn.Module] = [GroupedBatchNorm(settings.hidden)] if settings.head_norm else []
+    first = nn.Linear(inputs, settings.hidden, bias=not settings.head_norm)
+    last = nn.Linear(settings.hidden, settings.projection)
+    return nn.Sequential(first, *norm, nn.ReLU(inplace=True), last)
 
 
 def pixels(images: Tensor) -> Tensor:

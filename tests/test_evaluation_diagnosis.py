@@ -21,9 +21,8 @@ from cltools.evaluation import (
     self_hits,
     share_of,
 )
-from cltools.evaluation.diagnosis import CLOSE_TO
+from cltools.evaluation.diagnosis import CLOSE_TO, closest, key_age
 from cltools.evaluation.intervals import Z, student, wilson
-from cltools.evaluation.keys import closest, key_age
 from cltools.mining import (
     AllNegatives,
     AugmentedView,

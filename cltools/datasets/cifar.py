@@ -27,7 +27,7 @@ def load_cifar(split: str, data: DataSettings) -> ImageSet:
     root = data_root(data.root)
     folder = root / data.name
     if folder.is_dir() and split in split_folders(folder) and (folder / split).is_dir():
-        images = load_folder(folder, split, data, keep_in=root)
+        images = load_folder(folder, split, data, root)
         if len(images.classes) != CLASSES[data.name]:
             raise CltoolsError(
                 f"{folder} has {len(images.classes)} class folders, {data.name} has {CLASSES[data.name]}. Complete the "

@@ -1,6 +1,7 @@
 """Image folders: `DIR/{train,test}/CLASS/*.png`, `DIR/CLASS/*.png` or just `DIR/*.png`."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,11 +15,11 @@ SPLITS = ("train", "test", "val")
 LOOKALIKES = {*SPLITS, "valid", "validation", "dev", "eval", "training", "testing"}
 
 
-def load_folder(folder: Path, split: str, data: DataSettings, keep_in: Path | None = None) -> ImageSet:
+def load_folder(folder: Path, split: str, data: DataSettings, root: Path | None = None) -> ImageSet:
     """Images of a folder tree; classes are the sub-folders in alphabetical order, the same for every split.
 
     A folder without split folders is one split, "train". Without class folders all labels are -1. Decoded pixels are
-    kept in `keep_in`, or, if that is None, in the user's cache.
+    kept below `root`, or, if that is None, in the user's cache.
 
     Raises:
         FileNotFoundError: The folder or the split does not exist, or holds no images.
@@ -42,30 +43,26 @@ def load_folder(folder: Path, split: str, data: DataSettings, keep_in: Path | No
             f"No images in {splits[split]}. Put image files ({', '.join(sorted(ENDINGS))}) in it, "
             "or in one sub-folder for each class."
         )
-    paths, labels = [], []
-    for label, found in sorted(here.items(), key=lambda item: item[0] or ""):
-        paths += found
-        labels += [-1 if label is None else classes.index(label)] * len(found)
-    return read_listed(paths, labels, tuple(classes), split, data, folder, keep_in)
+    files = []
+    for label, found in here.items():
+        number = -1 if label is None else classes.index(label)
+        files += [(path, number) for path in found]
+    return read_listed(files, classes, split, data, folder, root)
 
 
 def read_listed(
-    paths: list[Path],
-    labels: list[int],
-    classes: tuple[str, ...],
-    split: str,
-    data: DataSettings,
-    base: Path,
-    keep_in: Path | None,
+    files: list[tuple[Path, int]], classes: Sequence[str], split: str, data: DataSettings, base: Path, root: Path | None
 ) -> ImageSet:
-    """Reads the listed files, or `data.limit` of them drawn before any is opened; ids are places in the full list.
+    """Reads the files, each with its label, or `data.limit` of them drawn before any is opened.
 
-    All lie below `base`. Their pixels are kept in `keep_in`, or, if that is None, in the user's cache.
+    Ids are places in the full list. All files lie below `base`. Their pixels are kept below `root`, or, if that is
+    None, in the user's cache.
     """
+    paths, labels = [path for path, _ in files], torch.tensor([label for _, label in files])
     ids = torch.arange(len(paths)) if data.limit is None else draw(len(paths), data.limit)
-    kept = places(base, data.name, split, data.size, keep_in)
+    kept = places(base, data.name, split, data.size, root)
     images = read_kept(paths, data.size, base, kept, ids if len(ids) < len(paths) else None)
-    return ImageSet(images, torch.tensor(labels, dtype=torch.int64)[ids], ids, classes, data.name, split)
+    return ImageSet(images, labels[ids], ids, tuple(classes), data.name, split)
 
 
 def split_folders(folder: Path) -> dict[str, Path]:

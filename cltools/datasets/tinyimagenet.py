@@ -30,11 +30,10 @@ def load_tinyimagenet(split: str, data: DataSettings) -> ImageSet:
     wnids = sorted(read_lines(folder / "wnids.txt"))
     number = {wnid: label for label, wnid in enumerate(wnids)}
     if split == "train":
-        pairs = [(path, number[wnid]) for wnid in wnids for path in class_pictures(folder, wnid)]
+        files = [(path, number[wnid]) for wnid in wnids for path in class_pictures(folder, wnid)]
     else:
-        pairs = annotated(folder / "val", number)
-    paths, labels = [path for path, _ in pairs], [label for _, label in pairs]
-    return read_listed(paths, labels, class_names(folder, wnids), split, data, folder, root)
+        files = annotated(folder / "val", number)
+    return read_listed(files, class_names(folder, wnids), split, data, folder, root)
 
 
 def class_pictures(folder: Path, wnid: str) -> list[Path]:

@@ -1,6 +1,6 @@
 """Backbones for small images: [B, 3, H, W] normalised pixels → [B, D] features."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -43,8 +43,7 @@ def resnet(name: str, max_pool: bool) -> tuple[nn.Module, int]:
     """
     from torchvision import models
 
-    build: Callable[..., models.ResNet] = {"resnet18": models.resnet18, "resnet50": models.resnet50}[name]
-    network = build(norm_layer=GroupedBatchNorm)
+    network = models.get_model(name, norm_layer=GroupedBatchNorm)
     network.conv1 = nn.Conv2d(3, network.conv1.out_channels, 3, stride=1, padding=1, bias=False)
     nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
     if not max_pool:

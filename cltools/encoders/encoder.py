@@ -19,6 +19,8 @@ from cltools.encoders.norm import GroupedBatchNorm, Stacking
 from cltools.errors import CltoolsError, unknown
 
 Backbone = Literal["tiny", "resnet18", "resnet50"]
+Images = UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]
+"""What an encoder takes: uint8, or float in [0, 1]."""
 CHUNK = 1024  # images whose statistics are taken at once: an int32 copy is 50 MB at 64×64
 
 
@@ -80,10 +82,8 @@ class Encoder(nn.Module):
         self.register_buffer("mean", torch.full((3, 1, 1), 0.5))
         self.register_buffer("std", torch.full((3, 1, 1), 0.25))
         self.backbone = backbone
-        self.head = head(dim, settings.hidden, settings.projection, settings.head_norm)
-        self.predictor: nn.Module | None = None
-        if settings.predictor:
-            self.predictor = head(settings.projection, settings.hidden, settings.projection, settings.head_norm)
+        self.head = head(dim, settings)
+        self.predictor = head(settings.projection, settings) if settings.predictor else None
         for module in self.modules():
             if isinstance(module, GroupedBatchNorm | OwnBackbone):
                 module.stacking = self.stacking
@@ -97,9 +97,7 @@ class Encoder(nn.Module):
     def bn_group(self, group: int | None) -> None:
         self.stacking.group = group
 
-    def forward(
-        self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"], views: int = 1
-    ) -> Float[Tensor, "B d"]:
+    def forward(self, images: Images, views: int = 1) -> Float[Tensor, "B d"]:
         """Projections, not normalised, after the predictor where there is one.
 
         Args:
@@ -112,16 +110,12 @@ class Encoder(nn.Module):
         projected = self.project(images, views)
         return projected if self.predictor is None else self.predictor(projected)
 
-    def project(
-        self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"], views: int = 1
-    ) -> Float[Tensor, "B d"]:
+    def project(self, images: Images, views: int = 1) -> Float[Tensor, "B d"]:
         """Projections without the predictor; arguments as of `forward`."""
         projected: Tensor = self.head(self.features(images, views))
         return projected
 
-    def features(
-        self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"], views: int = 1
-    ) -> Float[Tensor, "B D"]:
+    def features(self, images: Images, views: int = 1) -> Float[Tensor, "B D"]:
         """The backbone's features, before the projection; arguments as of `forward`."""
         if self.training:
             self._stack(len(images), views)
@@ -143,11 +137,12 @@ class Encoder(nn.Module):
         self.stacking.views = views
 
 
-def head(inputs: int, hidden: int, outputs: int, norm: bool) -> nn.Sequential:
-    """Two linear layers with a ReLU between; with `norm` a batch norm before it, which makes the first bias idle."""
-    middle: list[nn.Module] = [GroupedBatchNorm(hidden)] if norm else []
-    first = nn.Linear(inputs, hidden, bias=not norm)
-    return nn.Sequential(first, *middle, nn.ReLU(inplace=True), nn.Linear(hidden, outputs))
+def head(inputs: int, settings: EncoderSettings) -> nn.Sequential:
+    """Two linear layers, a ReLU between; with `head_norm` a batch norm before it, which makes the first bias idle."""
+    norm: list[nn.Module] = [GroupedBatchNorm(settings.hidden)] if settings.head_norm else []
+    first = nn.Linear(inputs, settings.hidden, bias=not settings.head_norm)
+    last = nn.Linear(settings.hidden, settings.projection)
+    return nn.Sequential(first, *norm, nn.ReLU(inplace=True), last)
 
 
 def pixels(images: Tensor) -> Tensor:

@@ -14,6 +14,9 @@ from cltools.encoders.encoder import Encoder
 from cltools.errors import CltoolsError
 from cltools.ranks import ALONE, Ranks
 
+Images = UInt8[Tensor, "b 3 H W"] | Float[Tensor, "b 3 H W"]
+"""The images that this rank holds, b of the batch's B: uint8, or float in [0, 1]."""
+
 
 class MomentumCopy(nn.Module):
     """An encoder's exponential moving average, without gradient and without predictor.
@@ -47,12 +50,7 @@ class MomentumCopy(nn.Module):
 
     @torch.no_grad()
     def keys(
-        self,
-        images: UInt8[Tensor, "b 3 H W"] | Float[Tensor, "b 3 H W"],
-        views: int = 1,
-        *,
-        generator: torch.Generator | None = None,
-        ranks: Ranks = ALONE,
+        self, images: Images, views: int = 1, *, generator: torch.Generator | None = None, ranks: Ranks = ALONE
     ) -> Float[Tensor, "B d"]:
         """Projections, not normalised, in the order of the images.
 

@@ -1,12 +1,11 @@
 """How good an encoder is, and how well samples were chosen: labels are read here, and never steer training."""
 
 from cltools.evaluation.classes import accuracy, confusion, per_class
-from cltools.evaluation.diagnosis import Diagnosis, diagnose, mined_purity_by_k, same_class_by_rank
+from cltools.evaluation.diagnosis import Diagnosis, diagnose, hubness, mined_purity_by_k, same_class_by_rank, self_hits
 from cltools.evaluation.embed import embed
 from cltools.evaluation.finetune import FinetuneRecipe, few_labels, finetune, finetune_predict
 from cltools.evaluation.geometry import alignment, effective_rank, uniformity
 from cltools.evaluation.intervals import Share, share_of
-from cltools.evaluation.keys import hubness, self_hits
 from cltools.evaluation.knn import knn_accuracy, knn_predict
 from cltools.evaluation.linear import LinearHead, LinearRecipe, fit_linear, linear_predict
 from cltools.evaluation.probe import fit_probe, linear_probe, probe_predict

@@ -14,6 +14,9 @@ from cltools.views import ViewSettings, augment
 CROP_AND_FLIP = ViewSettings(crop_scale=(0.08, 1.0), flip=0.5, jitter=0.0, gray=0.0)
 """What both recipes train on: a crop of 8 to 100 % of the area, resized back, and a flip (torchvision's defaults)."""
 
+Batches = Iterator[tuple[Tensor, Tensor]]
+"""Pixels or features of some images, and their labels."""
+
 
 class LabelledViews:
     """Epochs of batches of views with their labels; the seed decides order and views."""
@@ -26,7 +29,7 @@ class LabelledViews:
         self.order = torch.Generator().manual_seed(2 * seed)
         self.draws = torch.Generator(device).manual_seed(2 * seed + 1)
 
-    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self) -> Batches:
         """Views float32 [B, 3, H, W] in [0, 1] and labels int64 [B], each image at most once."""
         pixels, labels = self.images.images, self.images.labels
         order = torch.randperm(len(labels), generator=self.order).to(labels.device)

@@ -26,19 +26,21 @@ def check_labels(features: Tensor, labels: Tensor, what: str) -> None:
         )
 
 
-def as_bank(bank: Numbers, bank_labels: Numbers, queries: Numbers) -> tuple[Tensor, Tensor, Tensor]:
-    """A bank with labels and queries as tensors; raises ValueError where they cannot be compared."""
-    bank, labels, queries = (
-        as_tensor("bank", bank),
-        as_tensor("bank_labels", bank_labels),
-        as_tensor("queries", queries),
-    )
+def as_bank(bank: Numbers, bank_labels: Numbers) -> tuple[Tensor, Tensor]:
+    """A bank and its labels, int64, as tensors on the bank's device; raises ValueError where they mean nothing."""
+    bank, labels = as_tensor("bank", bank), as_tensor("bank_labels", bank_labels)
     check_features(bank, "bank")
     check_labels(bank, labels, "bank")
+    return bank, labels.to(bank.device).long()
+
+
+def as_queries(queries: Numbers, bank: Tensor) -> Tensor:
+    """Queries as a tensor on the bank's device; raises ValueError where they cannot be compared with it."""
+    queries = as_tensor("queries", queries)
     check_features(queries, "queries")
     if bank.shape[1] != queries.shape[1]:
         raise CltoolsError(
             f"The bank has {bank.shape[1]} features an image and the queries {queries.shape[1]}; "
             "embed both with the same encoder."
         )
-    return bank, labels, queries
+    return queries.to(bank.device)

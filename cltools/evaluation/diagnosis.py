@@ -1,7 +1,7 @@
 """What a selection took and left, counted: are the closest keys of the anchor's class, and what did each band hold?
 
 Labels enter only to count, after everything was chosen. Each P(same class) is to be compared with the base rate, that
-among all keys but those of the anchor's own image.
+among all keys but those of the anchor's own image. Hubs, own keys and ages are counted without any label.
 
 Legend: B anchors, K keys.
 """
@@ -17,7 +17,6 @@ from torch import Tensor
 
 from cltools.errors import CltoolsError
 from cltools.evaluation.intervals import NOTHING, Share, share_of
-from cltools.evaluation.keys import Hubness, KeyAge, closest, hubness, key_age, self_hits
 from cltools.losses import negative_mass
 from cltools.mining import Band, Selection, Similarities, terms
 from cltools.mining.bands import KEPT, rank_count
@@ -28,6 +27,8 @@ RANK_SHARES = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 KS = (1, 2, 5, 10, 20, 50)
 HUB_K = 10
 CELLS = 2**24  # similarities sorted at once: 128 MiB of positions
+Pairs = Bool[Tensor, "B K"]
+"""True for some pairs of an anchor and a key."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,33 @@ class BandCount:
     keys: float
     share: float
     same_class: Share
+
+
+@dataclass(frozen=True)
+class Hubness:
+    """How unevenly keys are chosen (Radovanović et al., JMLR 11, 2010).
+
+    Attributes:
+        skew: third standardised moment of the counts; about 1/√mean by chance, well above it where some keys are hubs.
+            NaN where all counts are equal.
+        largest: how often the key chosen most is chosen.
+        never: share of the keys never chosen; about e^−mean by chance. NaN without keys.
+        mean: how often a key is chosen on average. NaN without keys.
+    """
+
+    skew: float
+    largest: int
+    never: float
+    mean: float
+
+
+@dataclass(frozen=True)
+class KeyAge:
+    """Age of the keys, in keys enqueued since: mean and largest of all, and mean over the mined pairs (NaN of none)."""
+
+    mean: float
+    largest: int
+    mined: float
 
 
 @dataclass(frozen=True)
@@ -133,12 +161,8 @@ def diagnose(
     )
 
 
-@torch.no_grad()
 def same_class_by_rank(
-    score: Float[Tensor, "B K"],
-    own: Bool[Tensor, "B K"],
-    same_class: Bool[Tensor, "B K"] | None,
-    shares: Sequence[float],
+    score: Float[Tensor, "B K"], own: Pairs, same_class: Pairs | None, shares: Sequence[float]
 ) -> tuple[Share, ...]:
     """P(same class | rank) between each two consecutive rank shares, closest first.
 
@@ -159,9 +183,8 @@ def same_class_by_rank(
     return tuple(share_of(hits[:, a:b].sum(1), (others.clamp_max(b) - a).clamp_min(0)) for a, b in pairwise(edges))
 
 
-@torch.no_grad()
 def mined_purity_by_k(
-    score: Float[Tensor, "B K"], own: Bool[Tensor, "B K"], same_class: Bool[Tensor, "B K"] | None, ks: Sequence[int]
+    score: Float[Tensor, "B K"], own: Pairs, same_class: Pairs | None, ks: Sequence[int]
 ) -> tuple[Share, ...]:
     """P(same class) among the k closest keys, for several k: what mining by similarity alone would take.
 
@@ -184,8 +207,7 @@ def mined_purity_by_k(
     return tuple(share_of(hits[:, :k].sum(1), others.clamp_max(k)) for k in ks)
 
 
-@torch.no_grad()
-def band_counts(band: Int8[Tensor, "B K"], same_class: Bool[Tensor, "B K"] | None) -> dict[Band, BandCount]:
+def band_counts(band: Int8[Tensor, "B K"], same_class: Pairs | None) -> dict[Band, BandCount]:
     """What each code of `Band` holds; keys are counted as means over anchors."""
     anchors, keys = band.shape
     counts = {}
@@ -194,6 +216,40 @@ def band_counts(band: Int8[Tensor, "B K"], same_class: Bool[Tensor, "B K"] | Non
         held = int(mask.sum()) / max(1, anchors)
         counts[code] = BandCount(held, held / keys if keys else math.nan, _share_among(mask, same_class))
     return counts
+
+
+def closest(score: Float[Tensor, "B K"], own: Pairs, k: int) -> Int[Tensor, " chosen"]:
+    """Indices of each anchor's k closest keys, all anchors in one row; own keys are never among them."""
+    index = own_last(score, own).topk(min(k, score.shape[1]), dim=1).indices
+    return index[~own.gather(1, index)]
+
+
+def hubness(index: Int[Tensor, "*chosen"], keys: int) -> Hubness:
+    """How unevenly keys are chosen; the skew is that of the k-occurrence N_k where each anchor chose k.
+
+    Args:
+        index: the keys that all anchors chose, such as [B, k] or one row.
+        keys: K, of which these are indices.
+    """
+    if not keys:
+        return Hubness(math.nan, 0, math.nan, math.nan)
+    counts = index.flatten().bincount(minlength=keys).double()
+    gap = counts - counts.mean()
+    deviation = float(gap.square().mean().sqrt())
+    skew = float((gap / deviation).pow(3).mean()) if deviation else math.nan
+    return Hubness(skew, int(counts.max()), float((counts == 0).double().mean()), float(counts.mean()))
+
+
+def self_hits(own: Pairs) -> Share:
+    """Share of the anchors that meet a key of their own image."""
+    hit = own.any(1).long()
+    return share_of(hit, torch.ones_like(hit))
+
+
+def key_age(ages: Int[Tensor, " K"], mined: Pairs) -> KeyAge:
+    """Age of all keys, which are at least one, and of the mined."""
+    chosen = ages.double()[mined.nonzero()[:, 1]]
+    return KeyAge(float(ages.double().mean()), int(ages.max()), float(chosen.mean()) if len(chosen) else math.nan)
 
 
 def _share_among(pairs: Tensor, marked: Tensor | None) -> Share:

@@ -24,9 +24,13 @@ class HasFeatures(Protocol):
         """The vectors [N, D] of images [N, C, H, W]."""
 
 
+Embedder = nn.Module | HasFeatures
+"""What turns images into vectors: a module without `features` is called itself."""
+
+
 @torch.no_grad()
 def embed(
-    encoder: nn.Module | HasFeatures,
+    encoder: Embedder,
     images: ImageSet | UInt8[Tensor, "N C H W"] | Float[Tensor, "N C H W"],
     *,
     projection: bool = False,
@@ -59,26 +63,21 @@ def embed(
     read = reader(encoder, projection)
     rows = []
     with eval_mode(encoder), torch.autocast(place.type, enabled=False):
-        for start in range(0, len(pictures), batch):
-            x = pictures[start : start + batch].to(place, non_blocking=True)
-            rows.append(_vectors(read(pixels(x).float()), len(x)))
+        for part in torch.split(pictures, batch):
+            features = read(pixels(part.to(place, non_blocking=True)).float())
+            if features.ndim != 2 or len(features) != len(part):
+                raise CltoolsError(
+                    f"The encoder turned {len(part)} images into features of shape {tuple(features.shape)}; expected "
+                    f"({len(part)}, D). Pool feature maps to one vector an image first."
+                )
+            rows.append(features.float())
     return torch.cat(rows)
 
 
-def reader(encoder: nn.Module | HasFeatures, projection: bool = False) -> Callable[[Tensor], Tensor]:
+def reader(encoder: Embedder, projection: bool = False) -> Callable[[Tensor], Tensor]:
     """What turns images into vectors: the encoder's `features` where it has that, else itself."""
     if isinstance(encoder, HasFeatures) and not projection:
         return encoder.features
     if not isinstance(encoder, nn.Module):
         raise CltoolsError(f"{type(encoder).__name__} has features alone; its projections cannot be asked for.")
     return encoder
-
-
-def _vectors(features: Tensor, count: int) -> Float32[Tensor, "N D"]:
-    """The encoder's output as float32, if it is one vector an image."""
-    if features.ndim != 2 or len(features) != count:
-        raise CltoolsError(
-            f"The encoder turned {count} images into features of shape {tuple(features.shape)}; expected ({count}, D). "
-            "Pool feature maps to one vector an image first."
-        )
-    return features.float()

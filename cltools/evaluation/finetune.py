@@ -18,7 +18,6 @@ from itertools import chain, repeat
 import torch
 from jaxtyping import Int, Int64
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
 from cltools.datasets import ImageSet
@@ -27,7 +26,7 @@ from cltools.encoders.backbones import home
 from cltools.errors import CltoolsError
 from cltools.evaluation.batches import CROP_AND_FLIP, LabelledViews, half
 from cltools.evaluation.checks import check_labels
-from cltools.evaluation.embed import HasFeatures, embed
+from cltools.evaluation.embed import Embedder, HasFeatures, embed
 from cltools.evaluation.linear import LinearHead
 from cltools.views import ViewSettings
 
@@ -93,7 +92,7 @@ def few_labels(labels: Int[Tensor, " N"], share: float, seed: int) -> Int64[Tens
 
 
 def finetune_predict(
-    encoder: nn.Module | HasFeatures, train: ImageSet, test: ImageSet, recipe: FinetuneRecipe | None = None
+    encoder: Embedder, train: ImageSet, test: ImageSet, recipe: FinetuneRecipe | None = None
 ) -> Int[Tensor, " Q"]:
     """Classes that a fine-tuned copy of the encoder (`finetune`) predicts for the test images, unaugmented.
 
@@ -105,9 +104,7 @@ def finetune_predict(
     return head.logits(embed(tuned, test)).argmax(1)
 
 
-def finetune(
-    encoder: nn.Module | HasFeatures, train: ImageSet, recipe: FinetuneRecipe | None = None
-) -> tuple[nn.Module, LinearHead]:
+def finetune(encoder: Embedder, train: ImageSet, recipe: FinetuneRecipe | None = None) -> tuple[nn.Module, LinearHead]:
     """Train a copy of the encoder and a new linear layer on the labels that `few_labels` draws.
 
     The encoder itself is left as it was found. All its parameters are trained, those someone froze too. On CUDA its
@@ -130,46 +127,32 @@ def finetune(
     drawn = train.select(few_labels(train.labels, recipe.share, recipe.seed).to(train.images.device))
     if len(drawn) < 2:
         raise CltoolsError(f"{recipe.share:.0%} of {train.name!r} is one image; batch statistics need two at least.")
-    tuned = _copy(encoder)
-    place = home(tuned)
-    dim, classes = embed(tuned, drawn.images[:1]).shape[1], int(train.labels.max()) + 1
-    head = LinearHead.new(classes, dim, recipe.seed, place)
-    views = LabelledViews(drawn.to(place), recipe.views, batch=recipe.batch, seed=recipe.seed, drop_last=True)
-    devices = [place] if place.type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.enable_grad(), torch.autocast(place.type, enabled=False):
-        torch.manual_seed(recipe.seed)  # for what an own backbone draws: dropout
-        _train(tuned, head, views, recipe)
-    return tuned.eval(), head.finished("the fine-tuning")
-
-
-def _copy(encoder: nn.Module | HasFeatures) -> nn.Module:
-    """A copy to train, whose batch statistics are those of whole batches."""
     if not isinstance(encoder, nn.Module) or not isinstance(encoder, HasFeatures):
         raise CltoolsError(
             f"{type(encoder).__name__} cannot be fine-tuned: a module with a method `features`, images [B, 3, H, W] to "
             "vectors [B, D], is needed. Leave finetune1 and finetune10 out, or give such a module."
         )
-    tuned = copy.deepcopy(encoder)
+    tuned = copy.deepcopy(encoder).requires_grad_(True)
+    tuned.zero_grad(set_to_none=True)
     if isinstance(tuned, Encoder):
-        tuned.bn_group = None
-    tuned.requires_grad_(True).zero_grad(set_to_none=True)
-    return tuned
-
-
-def _train(tuned: nn.Module, head: LinearHead, views: LabelledViews, recipe: FinetuneRecipe) -> None:
-    """All steps; parameters that features do not pass through have no gradient and stay."""
-    assert isinstance(tuned, HasFeatures)
+        tuned.bn_group = None  # batch statistics of whole batches
+    place = home(tuned)
+    dim, classes = embed(tuned, drawn.images[:1]).shape[1], int(train.labels.max()) + 1
+    head = LinearHead.new(classes, dim, recipe.seed, place)
+    views = LabelledViews(drawn.to(place), recipe.views, batch=recipe.batch, seed=recipe.seed, drop_last=True)
+    # Parameters that features do not pass through have no gradient and stay.
     parameters = [*tuned.parameters(), head.weight, head.bias]
     optimizer = torch.optim.SGD(parameters, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
     steps = recipe.steps(views.steps)
-    bar = tqdm(range(steps), desc=f"fine-tuning on {len(views.images)} labels", unit="step", leave=False)
+    bar = tqdm(range(steps), desc=f"fine-tuning on {len(drawn)} labels", unit="step", leave=False)
     batches = chain.from_iterable(each.epoch() for each in repeat(views))
     tuned.train()
-    for step, (pixels, labels) in zip(bar, batches, strict=False):
-        optimizer.param_groups[0]["lr"] = recipe.rate(step, steps, views.batch)
-        with half(head.weight.device):
-            features = tuned.features(pixels)
-        loss = cross_entropy(head.logits(features), labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+    devices = [place] if place.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.enable_grad(), torch.autocast(place.type, enabled=False):
+        torch.manual_seed(recipe.seed)  # for what an own backbone draws: dropout
+        for step, (pixels, labels) in zip(bar, batches, strict=False):
+            optimizer.param_groups[0]["lr"] = recipe.rate(step, steps, views.batch)
+            with half(place):
+                features = tuned.features(pixels)
+            head.step(optimizer, features, labels)
+    return tuned.eval(), head.finished("the fine-tuning")

@@ -6,7 +6,6 @@ Legend: B anchors.
 import math
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Int
 from torch import Tensor
 
@@ -38,7 +37,6 @@ class Share:
 NOTHING = Share(math.nan, math.nan, math.nan, 0)
 
 
-@torch.no_grad()
 def share_of(hits: Int[Tensor, " B"], counts: Int[Tensor, " B"]) -> Share:
     """The share Σ hits / Σ counts of pairs, with an interval over anchors.
 

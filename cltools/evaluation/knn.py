@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cltools.errors import unknown
-from cltools.evaluation.checks import as_bank, check_labels
+from cltools.evaluation.checks import as_bank, as_queries, check_labels
 from cltools.evaluation.classes import accuracy
 from cltools.mining.handed_in import Numbers, as_tensor
 
@@ -23,14 +23,8 @@ VOTE_TEMPERATURE = 0.1
 CELLS = 2**24  # similarities held at once: 64 MiB of float32
 
 
-@torch.no_grad()
 def knn_accuracy(
-    bank: Float[Tensor, "N D"] | Numbers,
-    bank_labels: Int[Tensor, " N"] | Numbers,
-    queries: Float[Tensor, "Q D"] | Numbers,
-    labels: Int[Tensor, " Q"] | Numbers,
-    *,
-    protocol: KnnProtocol = "knn200",
+    bank: Numbers, bank_labels: Numbers, queries: Numbers, labels: Numbers, *, protocol: KnnProtocol = "knn200"
 ) -> float:
     """Percent of queries whose nearest bank images vote for their class; cosine of L2-normalised features, float32.
 
@@ -39,10 +33,10 @@ def knn_accuracy(
     label, so that the same features always give the same number.
 
     Args:
-        bank: features of the training images, unaugmented.
-        bank_labels: their classes; as many classes as the largest label says.
-        queries: features of the images to classify.
-        labels: their classes; one that the bank lacks counts as missed.
+        bank: features [N, D] of the training images, unaugmented.
+        bank_labels: their classes [N]; as many classes as the largest label says.
+        queries: features [Q, D] of the images to classify.
+        labels: their classes [Q]; one that the bank lacks counts as missed.
         protocol: how neighbours vote.
 
     Raises:
@@ -55,11 +49,7 @@ def knn_accuracy(
 
 @torch.no_grad()
 def knn_predict(
-    bank: Float[Tensor, "N D"] | Numbers,
-    bank_labels: Int[Tensor, " N"] | Numbers,
-    queries: Float[Tensor, "Q D"] | Numbers,
-    *,
-    protocol: KnnProtocol = "knn200",
+    bank: Numbers, bank_labels: Numbers, queries: Numbers, *, protocol: KnnProtocol = "knn200"
 ) -> Int[Tensor, " Q"]:
     """The class that each query's nearest bank images vote for, on the bank's device; see `knn_accuracy`.
 
@@ -68,16 +58,15 @@ def knn_predict(
     """
     if protocol not in NEIGHBOURS:
         raise unknown("kNN protocol", protocol, NEIGHBOURS)
-    bank, bank_labels, queries = as_bank(bank, bank_labels, queries)
-    device = bank.device
-    bank_labels = bank_labels.to(device).long()
+    bank, bank_labels = as_bank(bank, bank_labels)
+    queries = as_queries(queries, bank)
     classes = int(bank_labels.max()) + 1
     k = min(NEIGHBOURS[protocol], len(bank))
     elect = _elect_weighted if protocol == "knn200" else _elect_counted
     elected = []
-    with torch.autocast(device.type, enabled=False):
+    with torch.autocast(bank.device.type, enabled=False):
         bank = normalize(bank.float(), dim=1)
-        queries = normalize(queries.to(device).float(), dim=1)
+        queries = normalize(queries.float(), dim=1)
         for part in torch.split(queries, max(1, CELLS // len(bank))):
             cosine, index = (part @ bank.T).topk(k, dim=1)
             elected.append(elect(cosine, bank_labels[index], classes))

@@ -11,22 +11,22 @@ chosen by the test labels.
 Legend: N training images, Q test images, B images of a batch, D features, C classes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 from tqdm.auto import tqdm
 
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import eval_mode, home
 from cltools.errors import CltoolsError
-from cltools.evaluation.batches import CROP_AND_FLIP, LabelledViews, half
+from cltools.evaluation.batches import CROP_AND_FLIP, Batches, LabelledViews, half
 from cltools.evaluation.checks import check_labels
-from cltools.evaluation.embed import HasFeatures, embed, reader
+from cltools.evaluation.embed import Embedder, embed, reader
 from cltools.views import ViewSettings
 
 AHEAD = {"cuda": 2**21}
@@ -80,6 +80,13 @@ class LinearHead:
         with torch.autocast(features.device.type, enabled=False):
             return linear(features.float(), self.weight, self.bias)
 
+    def step(self, optimizer: torch.optim.Optimizer, features: Float[Tensor, "B D"], labels: Int[Tensor, " B"]) -> None:
+        """One step on the cross-entropy of a batch, of the layer and of what else the optimizer holds."""
+        loss = cross_entropy(self.logits(features), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
     @classmethod
     def new(cls, classes: int, dim: int, seed: int, device: torch.device) -> "LinearHead":
         """First weights from N(0, 0.01²) and biases 0, as MoCo's; trainable."""
@@ -95,7 +102,7 @@ class LinearHead:
 
 
 def linear_predict(
-    encoder: nn.Module | HasFeatures, train: ImageSet, test: ImageSet, recipe: LinearRecipe | None = None
+    encoder: Embedder, train: ImageSet, test: ImageSet, recipe: LinearRecipe | None = None
 ) -> Int[Tensor, " Q"]:
     """Classes that a linear layer trained by the recipe (`fit_linear`) predicts for the test images, unaugmented.
 
@@ -107,7 +114,7 @@ def linear_predict(
     return head.logits(embed(encoder, test, device=head.weight.device)).argmax(1)
 
 
-def fit_linear(encoder: nn.Module | HasFeatures, train: ImageSet, recipe: LinearRecipe | None = None) -> LinearHead:
+def fit_linear(encoder: Embedder, train: ImageSet, recipe: LinearRecipe | None = None) -> LinearHead:
     """Train a linear layer on the frozen encoder's raw features; what the last step leaves.
 
     The encoder runs in evaluation mode without gradient and is left as it was found, buffers and flags included. The
@@ -135,16 +142,11 @@ def fit_linear(encoder: nn.Module | HasFeatures, train: ImageSet, recipe: Linear
         for epoch in tqdm(range(recipe.epochs), desc="linear evaluation", unit="epoch", leave=False):
             optimizer.param_groups[0]["lr"] = recipe.rate(epoch)
             for features, labels in _read_ahead(read, views.epoch(), place):
-                loss = cross_entropy(head.logits(features), labels)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
+                head.step(optimizer, features, labels)
     return head.finished("the linear evaluation")
 
 
-def _read_ahead(
-    read: Callable[[Tensor], Tensor], batches: Iterator[tuple[Tensor, Tensor]], place: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _read_ahead(read: Callable[[Tensor], Tensor], batches: Batches, place: torch.device) -> Batches:
     """Features of each batch with its labels, the encoder reading several at once, as it does not change."""
     for first in batches:
         height, width = first[0].shape[2:]

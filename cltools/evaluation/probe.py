@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from cltools.errors import CltoolsError
-from cltools.evaluation.checks import as_bank, check_features, check_labels
+from cltools.evaluation.checks import as_bank, as_queries, check_labels
 from cltools.evaluation.classes import accuracy
 from cltools.mining.handed_in import Numbers, as_tensor
 
@@ -44,21 +44,14 @@ class Probe:
             return (features.float() - self.mean) / self.deviation @ self.weight.T + self.bias
 
 
-def linear_probe(
-    bank: Float[Tensor, "N D"] | Numbers,
-    bank_labels: Int[Tensor, " N"] | Numbers,
-    queries: Float[Tensor, "Q D"] | Numbers,
-    labels: Int[Tensor, " Q"] | Numbers,
-    *,
-    l2: float = 1e-3,
-) -> float:
+def linear_probe(bank: Numbers, bank_labels: Numbers, queries: Numbers, labels: Numbers, *, l2: float = 1e-3) -> float:
     """Percent of queries that a probe fitted on the bank (`fit_probe`) classifies rightly.
 
     Args:
-        bank: features of the training images, unaugmented.
-        bank_labels: their classes.
-        queries: features of the images to classify.
-        labels: their classes; one that the bank lacks counts as missed.
+        bank: features [N, D] of the training images, unaugmented.
+        bank_labels: their classes [N].
+        queries: features [Q, D] of the images to classify.
+        labels: their classes [Q]; one that the bank lacks counts as missed.
         l2: the penalty.
 
     Raises:
@@ -81,8 +74,9 @@ def probe_predict(bank: Numbers, bank_labels: Numbers, queries: Numbers, *, l2: 
     Raises:
         ValueError: as of `linear_probe`.
     """
-    bank, bank_labels, queries = as_bank(bank, bank_labels, queries)
-    return fit_probe(bank, bank_labels, l2=l2).logits(queries.to(bank.device)).argmax(1)
+    bank, bank_labels = as_bank(bank, bank_labels)
+    queries = as_queries(queries, bank)
+    return fit_probe(bank, bank_labels, l2=l2).logits(queries).argmax(1)
 
 
 def fit_probe(bank: Numbers, bank_labels: Numbers, *, l2: float = 1e-3) -> Probe:
@@ -101,39 +95,25 @@ def fit_probe(bank: Numbers, bank_labels: Numbers, *, l2: float = 1e-3) -> Probe
     """
     if not 0 <= l2 < float("inf"):
         raise CltoolsError(f"The probe's L2 penalty is {l2}; it must be a finite number of at least 0, such as 0.001.")
-    bank, bank_labels = as_tensor("bank", bank), as_tensor("bank_labels", bank_labels)
-    check_features(bank, "bank")
-    check_labels(bank, bank_labels, "bank")
-    labels = bank_labels.to(bank.device).long()
+    bank, labels = as_bank(bank, bank_labels)
     with torch.autocast(bank.device.type, enabled=False):
-        mean, deviation = _scale(bank.detach().float())
-        x = (bank.detach().float() - mean) / deviation
-        weight, bias = _solve(x, labels, int(labels.max()) + 1, l2)
-    return Probe(mean=mean, deviation=deviation, weight=weight, bias=bias)
+        x = bank.detach().float()
+        deviation, mean = torch.std_mean(x, dim=0, correction=0)
+        # A constant feature, such as a dead unit, says nothing.
+        deviation = deviation.masked_fill(deviation <= CONSTANT * mean.abs(), torch.inf)
+        x = (x - mean) / deviation
+        classes = int(labels.max()) + 1
+        weight = x.new_zeros(classes, x.shape[1]).requires_grad_()
+        bias = x.new_zeros(classes).requires_grad_()
+        solver = torch.optim.LBFGS(
+            [weight, bias], max_iter=STEPS, history_size=20, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
+        )
 
+        def objective() -> Tensor:
+            solver.zero_grad()
+            loss = cross_entropy(x @ weight.T + bias, labels) + l2 / 2 * weight.square().sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
 
-def _scale(x: Float[Tensor, "N D"]) -> tuple[Float[Tensor, " D"], Float[Tensor, " D"]]:
-    """Mean and deviation. A constant feature, such as a dead unit, gets an infinite one: it says nothing."""
-    deviation, mean = torch.std_mean(x, dim=0, correction=0)
-    constant = deviation <= CONSTANT * mean.abs()
-    return mean, deviation.masked_fill(constant, torch.inf)
-
-
-def _solve(
-    x: Float[Tensor, "N D"], labels: Int[Tensor, " N"], classes: int, l2: float
-) -> tuple[Float[Tensor, "C D"], Float[Tensor, " C"]]:
-    """Weight and bias at the minimum; L-BFGS turns gradients on for itself, also under `no_grad`."""
-    weight = x.new_zeros(classes, x.shape[1]).requires_grad_()
-    bias = x.new_zeros(classes).requires_grad_()
-    solver = torch.optim.LBFGS(
-        [weight, bias], max_iter=STEPS, history_size=20, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
-    )
-
-    def objective() -> Tensor:
-        solver.zero_grad()
-        loss = cross_entropy(x @ weight.T + bias, labels) + l2 / 2 * weight.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    solver.step(objective)  # type: ignore[no-untyped-call]
-    return weight.detach(), bias.detach()
+        solver.step(objective)  # type: ignore[no-untyped-call]  # which turns gradients on, also under no_grad
+    return Probe(mean=mean, deviation=deviation, weight=weight.detach(), bias=bias.detach())

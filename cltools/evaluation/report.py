@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from cltools.config import EvaluationSettings
 from cltools.datasets import ImageSet
 from cltools.errors import CltoolsError, unknown
 from cltools.evaluation.checks import check_labels
 from cltools.evaluation.classes import accuracy, confusion, confusion_csv, named, per_class
-from cltools.evaluation.embed import HasFeatures, embed
+from cltools.evaluation.embed import Embedder, embed
 from cltools.evaluation.finetune import FinetuneRecipe, finetune_predict
 from cltools.evaluation.geometry import uniformity
 from cltools.evaluation.knn import knn_predict
@@ -83,7 +83,7 @@ class Predictions:
 
 
 def evaluate(
-    encoder: nn.Module | HasFeatures,
+    encoder: Embedder,
     train: ImageSet,
     test: ImageSet,
     settings: EvaluationSettings | None = None,
@@ -120,7 +120,7 @@ def evaluate(
 
 
 def predict(
-    encoder: nn.Module | HasFeatures, train: ImageSet, test: ImageSet, settings: EvaluationSettings,
+    encoder: Embedder, train: ImageSet, test: ImageSet, settings: EvaluationSettings,
     protocols: Iterable[str] | None, recipes: Recipes,
 ) -> Predictions:  # fmt: skip
     """The predictions that `evaluate` reports on; arguments and errors are its."""
@@ -138,14 +138,10 @@ def predict(
         "finetune1": lambda: finetune_predict(encoder, train, test, recipes.finetune1),
         "finetune10": lambda: finetune_predict(encoder, train, test, recipes.finetune10),
     }
-    return Predictions(
-        {protocol: known[protocol]().cpu() for protocol in asked},
-        test.labels.cpu(),
-        max(train.classes, test.classes, key=len),
-        uniformity(queries),
-        len(train),
-        recipes.linear.epochs if "linear" in asked else None,
-    )
+    predicted = {protocol: known[protocol]().cpu() for protocol in asked}
+    classes = max(train.classes, test.classes, key=len)
+    epochs = recipes.linear.epochs if "linear" in asked else None
+    return Predictions(predicted, test.labels.cpu(), classes, uniformity(queries), len(train), epochs)
 
 
 def check_protocols(protocols: Iterable[str] | None, settings: EvaluationSettings) -> tuple[str, ...]:

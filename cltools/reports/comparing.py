@@ -97,12 +97,10 @@ class CompareFlags:
         """The experiment on this budget; how often it is measured changes nothing of what it learns."""
         if self.laptop:
             experiment = laptop(experiment)
-        return replace(
-            experiment,
-            data=replace(experiment.data, root=self.root, holdout=self.holdout),
-            training=replace(experiment.training, epochs=epochs, device=self.device),
-            evaluation=replace(experiment.evaluation, every=self.every or epochs),
-        )
+        data = replace(experiment.data, root=self.root, holdout=self.holdout)
+        training = replace(experiment.training, epochs=epochs, device=self.device)
+        evaluation = replace(experiment.evaluation, every=self.every or epochs)
+        return replace(experiment, data=data, training=training, evaluation=evaluation)
 
 
 def compare(flags: CompareFlags) -> dict[str, Any]:

@@ -62,9 +62,6 @@ def comparison_table(records: Sequence[tuple[Path, Mapping[str, Any]]]) -> str:
     def by_arm(values: Series, said: Callable[[list[float]], str]) -> Series:
         return values.dropna().groupby("arm").agg(lambda seeds: said([*seeds]))
 
-    def percent(shares: list[float]) -> str:
-        return f"{100 * statistics.fmean(shares):.1f} %"
-
     counted = frame.groupby("arm")[["knn200", "diverged"]].count().loc[arms]
     cells = DataFrame({"arm": [f"`{arm}`" for arm in arms]}, index=arms)
     cells["seeds"] = [f"{done}{f', diverged {lost}' if lost else ''}" for done, lost in counted.to_numpy()]
@@ -73,7 +70,7 @@ def comparison_table(records: Sequence[tuple[Path, Mapping[str, Any]]]) -> str:
         cells[name] = by_arm(frame[figure], spread)
         cells[f"{name} gain"] = by_arm(gained, lambda seeds: spread(seeds, layout="+"))
     for share, name in SHARES.items():
-        cells[name] = by_arm(frame[share], percent)
+        cells[name] = by_arm(frame[share], lambda shares: f"{100 * statistics.fmean(shares):.1f} %")
     cells.columns = [f"against {BASELINE}" if name.endswith("gain") else name for name in cells.columns]
     return markdown(_caption(first), cells.astype(object).fillna(""), left=("arm",))
 

@@ -15,15 +15,15 @@ from cltools.snapshot.cache import cached, content_key
 NEIGHBOURS = 15
 WARM_ROUNDS = 100
 """Rounds of UMAP's optimiser from the map of the epoch before; its own 500 would stir points that are in place."""
+Points = Float32[ndarray, "N d"]
+Places = Float32[ndarray, "N 2"]
 CELLS = 2**24  # similarities held at once: 64 MiB of float32
 
 # What umap says whenever it is imported without TensorFlow, and given a seed and exact neighbours; all are meant.
 EXPECTED = ("Tensorflow not installed", r"n_jobs value .* overridden to 1", r"precomputed_knn\[2\]")
 
 
-def nearest(
-    points: Float32[ndarray, "N d"], k: int, *, cosine: bool = True
-) -> tuple[Int64[ndarray, "N k"], Float32[ndarray, "N k"]]:
+def nearest(points: Points, k: int, *, cosine: bool = True) -> tuple[Int64[ndarray, "N k"], Float32[ndarray, "N k"]]:
     """Each point's k nearest, itself first, and their distances: 1 − cosine of unit vectors, else Euclidean.
 
     Of points equally far the one that stands first comes first.
@@ -58,7 +58,7 @@ def _smallest(values: Float32[ndarray, "B N"], k: int) -> Int64[ndarray, "B k"]:
     return order
 
 
-def pca(points: Float32[ndarray, "N d"]) -> Float32[ndarray, "N 2"]:
+def pca(points: Points) -> Places:
     """The first two principal components, signs fixed so that the largest weight of each is above 0."""
     centred = points - points.mean(0)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
@@ -66,9 +66,7 @@ def pca(points: Float32[ndarray, "N d"]) -> Float32[ndarray, "N 2"]:
     return np.asarray(centred @ axes.T, dtype=np.float32)
 
 
-def umap(
-    points: Float32[ndarray, "N d"], start: Float32[ndarray, "N 2"], seed: int, *, rounds: int | None = None
-) -> Float32[ndarray, "N 2"]:
+def umap(points: Points, start: Places, seed: int, *, rounds: int | None = None) -> Places:
     """UMAP (arXiv:1802.03426) of unit vectors by their exact nearest neighbours, from a given start.
 
     A map that was made before is read from `cltools.snapshot.cache`.
@@ -86,31 +84,20 @@ def umap(
     return cached(key, lambda: _fitted(points, start, seed, rounds))
 
 
-def _fitted(
-    points: Float32[ndarray, "N d"], start: Float32[ndarray, "N 2"], seed: int, rounds: int | None
-) -> Float32[ndarray, "N 2"]:
+def _fitted(points: Points, start: Places, seed: int, rounds: int | None) -> Places:
     """What umap makes of these; importing and compiling it takes seconds."""
-    neighbours = min(NEIGHBOURS, len(points) - 1)
-    known = nearest(points, neighbours)  # exactly as many columns as neighbours, the point itself first
+    k = min(NEIGHBOURS, len(points) - 1)
+    known = nearest(points, k)  # exactly as many columns as neighbours, the point itself first
     with warnings.catch_warnings():
         for message in EXPECTED:
             warnings.filterwarnings("ignore", message=message)
         from umap import UMAP
 
-        fit = UMAP(
-            n_neighbors=neighbours,
-            metric="cosine",
-            init=start,
-            n_epochs=rounds,
-            random_state=seed,
-            n_jobs=1,
-            precomputed_knn=known,
-        )
-        placed = fit.fit_transform(points)
-    return np.asarray(placed, dtype=np.float32)
+        fit = UMAP(k, metric="cosine", init=start, n_epochs=rounds, random_state=seed, n_jobs=1, precomputed_knn=known)
+        return np.asarray(fit.fit_transform(points), dtype=np.float32)
 
 
-def aligned(points: Float32[ndarray, "N 2"], reference: Float32[ndarray, "N 2"]) -> Float32[ndarray, "N 2"]:
+def aligned(points: Places, reference: Places) -> Places:
     """The points rotated, mirrored, scaled by one factor and shifted, to lie as near the reference as that brings them.
 
     Least squares (Schönemann and Carroll, Psychometrika 35, 1970). A map means nothing by its place, turn or size.
@@ -131,10 +118,9 @@ def over_epochs(embeddings: Float32[ndarray, "E N d"], seed: int | None) -> Floa
     """
     maps: list[ndarray] = []
     for points in embeddings:
-        if seed is None:
-            place = pca(points)
-        else:
-            place = umap(points, maps[-1], seed, rounds=WARM_ROUNDS) if maps else umap(points, pca(points), seed)
+        place = pca(points)
+        if seed is not None:
+            place = umap(points, maps[-1], seed, rounds=WARM_ROUNDS) if maps else umap(points, place, seed)
         maps.append(aligned(place, maps[-1]) if maps else place)
     return np.stack(maps)
 
@@ -151,17 +137,13 @@ def judged(
 
     count = embeddings.shape[1]
     few = min(NEIGHBOURS, (count - 1) // 2)  # of half the points or more it has no value
-    kept = [[kept_neighbours(*pair) for pair in zip(embeddings, places, strict=True)] for places in maps]
-    trust = [
-        [trustworthiness(*pair, n_neighbors=few, metric="cosine") for pair in zip(embeddings, places, strict=True)]
-        for places in maps
-    ]
+    pairs = [[*zip(embeddings, places, strict=True)] for places in maps]
+    kept = [[kept_neighbours(*pair) for pair in by_epoch] for by_epoch in pairs]
+    trust = [[trustworthiness(*pair, n_neighbors=few, metric="cosine") for pair in by_epoch] for by_epoch in pairs]
     return np.array(kept, np.float32), np.array(trust, np.float32)
 
 
-def kept_neighbours(
-    points: Float32[ndarray, "N d"], place: Float32[ndarray, "N 2"], k: int = NEIGHBOURS
-) -> Float32[ndarray, " N"]:
+def kept_neighbours(points: Points, place: Places, k: int = NEIGHBOURS) -> Float32[ndarray, " N"]:
     """Share of each point's k true neighbours (cosine) that are among its k neighbours on the map."""
     k = min(k, len(points) - 1)
     true, shown = nearest(points, k + 1)[0][:, 1:], nearest(place, k + 1, cosine=False)[0][:, 1:]

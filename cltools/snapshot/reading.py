@@ -44,7 +44,13 @@ def read_embeddings(
 
 
 def _from_numpy(path: Path, labels: str | None, vectors: str | None) -> tuple[ndarray, ndarray | None]:
-    found = _loaded(path)
+    try:
+        with path.open("rb") as file:
+            found = np.load(file, allow_pickle=False)
+            if not isinstance(found, ndarray):
+                found = {name: np.asarray(found[name]) for name in found.files}
+    except Exception as error:  # zipfile, zlib and numpy's reader of headers raise kinds of their own
+        raise CltoolsError(f"{path} cannot be read: it is damaged, or holds objects, not numbers ({error}).") from error
     if isinstance(found, ndarray):
         if labels is None and vectors is None:
             return found, None
@@ -60,36 +66,10 @@ def _from_numpy(path: Path, labels: str | None, vectors: str | None) -> tuple[nd
 
 
 def _from_parquet(path: Path, labels: str | None, vectors: str | None) -> tuple[ndarray, ndarray | None]:
-    table = _table(path)
-    named = {str(name): table[name] for name in table.columns}
-    _check_names(path, named, labels, vectors)
-    lists = [name for name, column in named.items() if name != labels and _holds_lists(column)]
-    numbers = [name for name, column in named.items() if name != labels and column.dtype.kind == "f"]
-    if vectors is None and not lists and numbers:
-        rows = np.column_stack([named[name].to_numpy(dtype=np.float64) for name in numbers])
-    else:
-        kinds = {name: "lists" if name in lists else str(column.dtype) for name, column in named.items()}
-        column = named[_only(path, lists, kinds) if vectors is None else vectors]
-        rows = _stacked(path, [np.asarray(row) for row in column])
-    return rows, None if labels is None else named[labels].to_numpy(dtype=object, na_value=None)
-
-
-def _loaded(path: Path) -> Any:
-    """An array, or a dict of arrays."""
-    try:
-        with path.open("rb") as file:
-            found = np.load(file, allow_pickle=False)
-            return found if isinstance(found, ndarray) else {name: np.asarray(found[name]) for name in found.files}
-    except Exception as error:  # zipfile, zlib and numpy's reader of headers raise kinds of their own
-        raise CltoolsError(f"{path} cannot be read: it is damaged, or holds objects, not numbers ({error}).") from error
-
-
-def _table(path: Path) -> Any:
-    """A data frame of pandas."""
     from pandas import read_parquet
 
     try:
-        return read_parquet(path, engine="pyarrow")
+        named = {str(name): column for name, column in read_parquet(path, engine="pyarrow").items()}
     except ImportError as error:
         raise CltoolsError(
             f"{path} is a Parquet table, which needs pyarrow: pip install pyarrow. Or save the embeddings with np.save "
@@ -97,6 +77,22 @@ def _table(path: Path) -> Any:
         ) from error
     except (OSError, ValueError) as error:  # pyarrow's errors are of these
         raise CltoolsError(f"{path} cannot be read as a Parquet table: {error}") from error
+    _check_names(path, named, labels, vectors)
+    able = {name: column for name, column in named.items() if name != labels}
+    lists = [name for name, each in able.items() if len(each) and isinstance(each.iloc[0], list | tuple | ndarray)]
+    numbers = [name for name, each in able.items() if each.dtype.kind == "f"]
+    if vectors is None and not lists and numbers:
+        rows = np.column_stack([named[name].to_numpy(dtype=np.float64) for name in numbers])
+    else:
+        kinds = {name: "lists" if name in lists else str(column.dtype) for name, column in named.items()}
+        column = named[_only(path, lists, kinds) if vectors is None else vectors]
+        lengths = sorted({np.shape(row) for row in column})
+        if len(lengths) != 1 or len(lengths[0]) != 1:
+            raise CltoolsError(
+                f"Rows of {path} have shapes {[[*shape] for shape in lengths[:3]]}; give [d], all alike."
+            )
+        rows = np.stack([*column])
+    return rows, None if labels is None else named[labels].to_numpy(dtype=object, na_value=None)
 
 
 def _check_names(path: Path, found: Mapping[str, Any], *names: str | None) -> None:
@@ -111,14 +107,3 @@ def _only(path: Path, able: list[str], all_of: Mapping[str, str]) -> str:
     listed = ", ".join(f"{name} ({kind})" for name, kind in all_of.items()) or "nothing"
     which = "Several could be the embeddings" if able else "None is an array or a column of embeddings"
     raise CltoolsError(f"{path} holds {listed}. {which}: name one with vectors=….")
-
-
-def _holds_lists(column: Any) -> bool:
-    return len(column) > 0 and isinstance(column.iloc[0], list | tuple | ndarray)
-
-
-def _stacked(path: Path, rows: list[ndarray]) -> ndarray:
-    lengths = sorted({row.shape for row in rows})
-    if len(lengths) != 1 or len(lengths[0]) != 1:
-        raise CltoolsError(f"Rows of {path} have shapes {[[*shape] for shape in lengths[:3]]}; give [d], all alike.")
-    return np.stack(rows)

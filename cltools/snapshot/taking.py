@@ -141,10 +141,7 @@ def with_epoch(snapshot: Snapshot, recorder: Recorder, run: Run) -> Snapshot:
 
 
 def snapshot_of(
-    experiment: Experiment,
-    taken: Mapping[int, tuple[ndarray, ndarray]],
-    images: ImageSet,
-    seeds: Sequence[int] | None = None,
+    experiment: Experiment, taken: Mapping[int, tuple[ndarray, ndarray]], images: ImageSet, seeds: Sequence[int] | None
 ) -> Snapshot:
     """A snapshot of embeddings, with maps and thumbnails.
 

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
 from torch import nn
@@ -25,16 +24,7 @@ from cltools.datasets import ImageSet, has_test
 from cltools.errors import CltoolsError, foreign
 from cltools.evaluation import effective_rank, embed, knn_accuracy, limited
 from cltools.ranks import Ranks
-from cltools.training.checkpoint import (
-    Progress,
-    check_same_experiment,
-    check_same_images,
-    check_same_ranks,
-    environment_changes,
-    read_checkpoint,
-    restore,
-    save_checkpoint,
-)
+from cltools.training.checkpoint import Checkpoint, Progress, check_same_experiment, save_checkpoint
 from cltools.training.history import COLUMNS, EpochSums, History, Row, diverged
 from cltools.training.inputs import (
     OptimizerFactory,
@@ -42,7 +32,6 @@ from cltools.training.inputs import (
     Protocol,
     TrainedOn,
     Views,
-    check_same_parts,
     evaluation_images,
     given_parts,
     labelled,
@@ -136,18 +125,18 @@ def fit(
     objects = {"backbone": backbone, "views": views, "optimizer": optimizer, "protocols": protocols}
     given = given_parts(experiment, images=images, **objects)
     ranks, path = Ranks.here(), Path(out) if out is not None else None
-    state = _checkpoint_to_resume(path, experiment, resume, ranks)
-    ranks.check_agreed({"epochs done": state["epoch"] if state else 0})
-    if path is not None and state is not None:
-        finished = state["epoch"] == experiment.training.epochs
-        before = {name: was for name, was in state["given"].items() if name in given or not finished}
-        check_same_parts(path / CHECKPOINT, before, given)
+    checkpoint = _checkpoint_to_resume(path, experiment, resume, ranks)
+    ranks.check_agreed({"epochs done": checkpoint.epoch if checkpoint else 0})
+    if checkpoint is not None:
+        finished = checkpoint.epoch == experiment.training.epochs
+        checkpoint.check_same_parts(given, finished=finished)
         if finished:
             if images is not None:
                 train, _ = training_images(experiment, images)
-                check_same_images(path / CHECKPOINT, state, TrainedOn.of(train, given=True))
-            _say(ranks, f"{path} is finished: {state['epoch']} epochs are done. Nothing was changed.")
-            return Run.load(path, backbone=backbone, views=views)
+                checkpoint.check_same_images(TrainedOn.of(train, given=True))
+            folder = checkpoint.path.parent
+            _say(ranks, f"{folder} is finished: {checkpoint.epoch} epochs are done. Nothing was changed.")
+            return Run.load(folder, backbone=backbone, views=views)
     device = resolve_device(experiment.training.device)
     parts = resolved_parts(experiment, given, **objects)
     if taken := [name for name in parts.protocols if name in COLUMNS]:
@@ -165,11 +154,11 @@ def fit(
     trained_on = TrainedOn.of(train, given=images is not None)
     run = Run(experiment, learner.encoder, History(), path, learner.memory, learner.rule_state, trained_on, parts=parts)
     progress = Progress()
-    if path is not None and state is not None:
-        check_same_images(path / CHECKPOINT, state, trained_on)
-        progress = restore(learner, state)
-        run.history.rows = state["rows"]
-        if changes := environment_changes(state, device):
+    if checkpoint is not None:
+        checkpoint.check_same_images(trained_on)
+        progress = checkpoint.restore(learner)
+        run.history.rows = checkpoint.state["rows"]
+        if changes := checkpoint.environment_changes(device):
             _say(ranks, "Resumed elsewhere, so not bit for bit the same run: " + "; ".join(changes))
     agreed = {"images": trained_on, "settings": experiment, "parts of one's own": given, "steps done": learner.step}
     ranks.check_agreed(agreed)
@@ -183,35 +172,30 @@ def fit(
     return run
 
 
-def _checkpoint_to_resume(
-    path: Path | None, experiment: Experiment, resume: bool, ranks: Ranks
-) -> dict[str, Any] | None:
+def _checkpoint_to_resume(path: Path | None, experiment: Experiment, resume: bool, ranks: Ranks) -> Checkpoint | None:
     """The checkpoint to go on from, after every refusal that needs no images."""
-    if path is not None:
-        experiment.to_json()  # before the training, not after it, whose result could then not be saved
-    if resume and path is None:
-        raise CltoolsError("resume=True needs out=FOLDER, the folder of the run to go on with.")
     if path is None:
+        if resume:
+            raise CltoolsError("resume=True needs out=FOLDER, the folder of the run to go on with.")
         return None
+    experiment.to_json()  # before the training, not after it, whose result could then not be saved
     if path.exists() and not path.is_dir():
         raise FileExistsError(f"{path} is a file; give a folder for the run.")
-    checkpoint = path / CHECKPOINT
     if not resume:
         if any((path / name).exists() for name in FILES):
             raise FileExistsError(
                 f"{path} already holds a run. Go on with --resume (resume=True), or use another folder."
             )
         return None
-    state = read_checkpoint(checkpoint) if checkpoint.exists() else None
+    checkpoint = Checkpoint.read(path / CHECKPOINT) if (path / CHECKPOINT).exists() else None
     read_run_record(path)  # a damaged one is refused before an epoch is trained, not after it
-    if state is None:
+    if checkpoint is None:
         if (path / CONFIG).exists():
             check_same_experiment(path / CONFIG, read_config(path / CONFIG), experiment)
         _say(ranks, f"{path} holds no checkpoint yet; starting from the beginning.")
         return None
-    check_same_experiment(checkpoint, Experiment.from_json(state["experiment"]), experiment)
-    check_same_ranks(checkpoint, state, ranks)
-    return state
+    checkpoint.check_same_settings(experiment, ranks)
+    return checkpoint
 
 
 def _images(experiment: Experiment, images: ImageSet | None) -> tuple[ImageSet, ImageSet | None]:
@@ -473,14 +457,10 @@ class Training:
         run = self.run
         if run.path is None:
             return
-        assert run.images is not None
         run.steps = progress.steps
         if self.learner.ranks.first:
             run.save()
-        save_checkpoint(
-            run.path / CHECKPOINT, self.learner, progress,
-            experiment=run.experiment, images=run.images, rows=run.history.rows, given=run.parts.given,
-        )  # fmt: skip
+        save_checkpoint(run.path / CHECKPOINT, run, self.learner, progress)
 
     def _measured(self, epoch: int) -> Row:
         """What the encoder is worth after an epoch, protocols of one's own included; nan where it is not measured."""

@@ -73,6 +73,7 @@ def resolved_parts(experiment: Experiment, given: Mapping[str, str], **objects: 
     Raises:
         TypeError, ValueError: a name under which nothing is found, or something of another kind than is wanted.
     """
+    given_parts(experiment, **objects)  # refuses an object of another kind, or one beside a name
     parts: dict[str, Any] = {}
     for part, value in objects.items():
         name = getattr(experiment.outside, part)
@@ -111,24 +112,6 @@ def named(part: str, name: str) -> Callable[..., Any]:
     if not callable(found):
         raise CltoolsError(f"outside.{part} is {name!r}, which is {described(found)} and cannot be called.")
     return found  # type: ignore[no-any-return]
-
-
-def check_same_parts(where: object, before: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Refuse to go on without an object that the run was begun with, or with one that it was begun without."""
-    if missing := [name for name in before if name not in now]:
-        was = ", ".join(f"{name}= ({before[name]})" for name in missing)
-        raise CltoolsError(
-            f"{where} was begun with {was}, given as objects, which no config names. Give them again: "
-            f"{', '.join(f'{name}=…' for name in missing)}."
-        )
-    if more := [name for name in now if name not in before]:
-        raise CltoolsError(
-            f"{where} was begun without {', '.join(f'{name}=' for name in more)}. Leave that out, or start a new run "
-            "in another folder."
-        )
-    if other := [name for name in before if before[name] != now[name]]:
-        told = "; ".join(f"{name}= was {before[name]}, and is {now[name]}" for name in other)
-        raise CltoolsError(f"{where} was begun with other parts: {told}. Give the same, or start a new run.")
 
 
 @torch.no_grad()

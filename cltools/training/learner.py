@@ -34,6 +34,14 @@ class Memory:
     queue: Queue
 
 
+def new_memory(experiment: Experiment, encoder: Encoder, device: torch.device | str) -> Memory | None:
+    """A copy of the encoder and an empty queue; None in SimCLR mode."""
+    settings = experiment.training
+    if settings.mode == "simclr":
+        return None
+    return Memory(MomentumCopy(encoder), Queue(settings.queue_size, experiment.encoder.projection, device=device))
+
+
 @dataclass
 class Learner:
     """All that changes while training; `memory` is None in SimCLR mode. Every rank has one, equal but for `chance`."""
@@ -99,10 +107,7 @@ def make_learner(
     encoder = encoder.to(device).to(memory_format=torch.channels_last)
     if isinstance(views, nn.Module):
         views = views.to(device)
-    memory = None
-    if settings.mode == "moco":
-        queue = Queue(settings.queue_size, experiment.encoder.projection, device=device)
-        memory = Memory(MomentumCopy(encoder), queue)
+    memory = new_memory(experiment, encoder, device)
     learner = Learner(
         encoder,
         _optimizer(encoder, settings, optimizer, device),

@@ -33,9 +33,6 @@ from cltools.training.inputs import (
     TrainedOn,
     Views,
     evaluation_images,
-    given_parts,
-    labelled,
-    resolved_parts,
     training_images,
 )
 from cltools.training.learner import Learner, equalise, learn_from, make_learner, resolve_device, set_rate, statistics
@@ -122,14 +119,13 @@ def fit(
     """
     if not isinstance(experiment, Experiment):
         raise foreign(experiment, 'An experiment, such as preset("digits-moco"),')
-    objects = {"backbone": backbone, "views": views, "optimizer": optimizer, "protocols": protocols}
-    given = given_parts(experiment, images=images, **objects)
+    own = Parts.of(experiment, images=images, backbone=backbone, views=views, optimizer=optimizer, protocols=protocols)
     ranks, path = Ranks.here(), Path(out) if out is not None else None
     checkpoint = _checkpoint_to_resume(path, experiment, resume, ranks)
     ranks.check_agreed({"epochs done": checkpoint.epoch if checkpoint else 0})
     if checkpoint is not None:
         finished = checkpoint.epoch == experiment.training.epochs
-        checkpoint.check_same_parts(given, finished=finished)
+        checkpoint.check_same_parts(own.given, finished=finished)
         if finished:
             if images is not None:
                 train, _ = training_images(experiment, images)
@@ -138,15 +134,13 @@ def fit(
             _say(ranks, f"{folder} is finished: {checkpoint.epoch} epochs are done. Nothing was changed.")
             return Run.load(folder, backbone=backbone, views=views)
     device = resolve_device(experiment.training.device)
-    parts = resolved_parts(experiment, given, **objects)
+    parts = own.resolved(experiment, "backbone", "views", "optimizer", "protocols")
     if taken := [name for name in parts.protocols if name in COLUMNS]:
         raise CltoolsError(f"protocols: the history has a column {taken[0]!r} itself; give the protocol another name.")
     with ranks.one_before_others():
         train, judged = _images(experiment, images)
     check_trainable(experiment, train, ranks, device, parts, on_step)
-    learner = make_learner(
-        experiment, train, parts.backbone, device, ranks, views=parts.views, optimizer=parts.optimizer
-    )
+    learner = make_learner(experiment, train, device, ranks, parts)
     if start_from is not None:
         learn_from(start_from.encoder, start_from.memory, learner)
     ranks.check_agreed({"keys in the queue": len(learner.memory.queue) if learner.memory else 0})
@@ -160,7 +154,7 @@ def fit(
         run.history.rows = checkpoint.state["rows"]
         if changes := checkpoint.environment_changes(device):
             _say(ranks, "Resumed elsewhere, so not bit for bit the same run: " + "; ".join(changes))
-    agreed = {"images": trained_on, "settings": experiment, "parts of one's own": given, "steps done": learner.step}
+    agreed = {"images": trained_on, "settings": experiment, "parts of one's own": own.given, "steps done": learner.step}
     ranks.check_agreed(agreed)
     if path is not None:
         path.mkdir(parents=True, exist_ok=True)
@@ -216,7 +210,7 @@ def check_trainable(
     train: ImageSet,
     ranks: Ranks,
     device: torch.device,
-    parts: Parts | None = None,
+    parts: Parts,
     on_step: OnStep | None = None,
 ) -> None:
     """Refuse images, parts, hooks and a number of processes that the settings cannot train with."""
@@ -227,7 +221,7 @@ def check_trainable(
             "Lower training.batch, or give more images."
         )
     for rule in (experiment.positives, experiment.negatives):
-        if "same_class" in rule.reads and not labelled(train):
+        if "same_class" in rule.reads and not train.labelled:
             raise CltoolsError(
                 f"{type(rule).__name__} needs the label of every image, and {train.name} has images without. Give "
                 "images with a class each, or use another rule."
@@ -238,7 +232,7 @@ def check_trainable(
             "avoid that; leave one of them out."
         )
     if experiment.training.cuda_graph:
-        own = {"views": parts and parts.views, "optimizer": parts and parts.optimizer, "on_step": on_step}
+        own = {"views": parts.views, "optimizer": parts.optimizer, "on_step": on_step}
         if mine := [f"{name}=" for name, value in own.items() if value is not None]:
             raise CltoolsError(
                 f"cuda_graph=True replays a step without asking Python again, and so takes no {' or '.join(mine)} of "
@@ -386,7 +380,7 @@ class Training:
     def _epoch(self, progress: Progress, bar: tqdm) -> Row:  # type: ignore[type-arg]  # older tqdm has no argument
         """The rest of one pass over the images; the row of the pass's means."""
         learner, train, experiment = self.learner, self.train, self.run.experiment
-        settings, known = experiment.training, labelled(train)
+        settings, known = experiment.training, train.labelled
         if progress.sums is None:
             progress.shuffler_state = learner.shuffler.get_state()
             progress.sums = EpochSums(learner.device, learner.ranks)
@@ -422,7 +416,7 @@ class Training:
         settings = experiment.training
         # For what an own backbone draws, such as dropout: of this step and rank, so that nothing has to be kept.
         torch.manual_seed(experiment.seed + 1_000_003 * (learner.step * learner.ranks.count + learner.ranks.rank))
-        rate = learning_rate(settings, at, peak=1.0 if learner.own_optimizer else None)
+        rate = learning_rate(settings, at, peak=1.0 if learner.parts.optimizer else None)
         progress = at / settings.epochs
         if settings.cuda_graph:
             self.replay = self.replay or Replay(learner, experiment, known)
@@ -477,7 +471,7 @@ class Training:
 
     def _knn(self) -> float:
         """KNN accuracy in percent, the bank being all training images; nan where there are no labels to judge by."""
-        if self.judged is None or not (labelled(self.train) and labelled(self.judged)):
+        if self.judged is None or not (self.train.labelled and self.judged.labelled):
             return math.nan
         bank, queries = embed(self.run.encoder, self.train), embed(self.run.encoder, self.judged)
         labels, protocol = self.judged.labels.to(bank.device), self.run.experiment.evaluation.protocol

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -27,15 +27,7 @@ from cltools.mining.rules import State, reads_now
 from cltools.provenance import write_record
 from cltools.training.checkpoint import Checkpoint
 from cltools.training.history import History
-from cltools.training.inputs import (
-    Parts,
-    TrainedOn,
-    Views,
-    drawn_view,
-    evaluation_images,
-    resolved_parts,
-    training_images,
-)
+from cltools.training.inputs import Parts, TrainedOn, Views, drawn_view, evaluation_images, training_images
 from cltools.training.learner import Memory, new_memory
 from cltools.training.record import RECORD, RunRecord, Stretch, read_run_record, stretch_here
 
@@ -243,7 +235,8 @@ class Run:
                 f"{path} was trained with a backbone that was given as an object ({given['backbone']}), which no "
                 "config names. Give it again: Run.load(…, backbone=…)."
             )
-        parts = resolved_parts(experiment, given, backbone=backbone, views=views)
+        own = replace(Parts.of(experiment, backbone=backbone, views=views), given=given)
+        parts = own.resolved(experiment, "backbone", "views")
         try:
             weights = load_file(path / WEIGHTS)
             encoder = _encoder_for(weights, experiment, parts.backbone)

@@ -194,7 +194,7 @@ def _compared(learner: Learner, batch: Batch, experiment: Experiment) -> Compare
     """Views of this rank's share of a batch, and of all that its anchors meet."""
     share = learner.ranks.share(len(batch.ids))
     view1, view2 = (
-        drawn_view(batch.images, experiment.views, learner.views, generator=learner.draws, share=share)
+        drawn_view(batch.images, experiment.views, learner.parts.views, generator=learner.draws, share=share)
         for _ in range(2)
     )
     with precision(experiment, view1.device):

@@ -247,7 +247,13 @@ def _digest(*parts: bytes) -> str:
 def training_images(experiment: Experiment, images: ImageSet | None = None) -> tuple[ImageSet, ImageSet | None]:
     """Images to train on (`images`, if given, in place of the experiment's), and those held out as split "val"."""
     data = experiment.data
-    train = images if images is not None else _own_images(experiment)
+    if images is not None:
+        train = images
+    elif experiment.outside.images is not None:
+        train = named("images", experiment.outside.images)()
+        _check_kind("images", train, "outside.images")
+    else:
+        train = _load(experiment, "train", data.limit)
     if data.limit is not None and len(train) > data.limit:
         train = train.select(draw(len(train), data.limit))
     if data.holdout > 0:
@@ -267,15 +273,6 @@ def evaluation_images(experiment: Experiment) -> ImageSet:
             '(data.holdout) and evaluate on split "val", or call cltools.evaluate(run.encoder, train, test).'
         )
     return _load(experiment, "test", None)
-
-
-def _own_images(experiment: Experiment) -> ImageSet:
-    """The training images that an experiment names."""
-    if experiment.outside.images is None:
-        return _load(experiment, "train", experiment.data.limit)
-    images: ImageSet = named("images", experiment.outside.images)()
-    _check_kind("images", images, "outside.images")
-    return images
 
 
 def _load(experiment: Experiment, split: str, limit: int | None) -> ImageSet:

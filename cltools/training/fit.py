@@ -299,10 +299,8 @@ def stopping(wanted: bool) -> Iterator[Stop]:
     as Ctrl-C is in the background of a shell, stays ignored.
     """
     stop = Stop()
-    if not wanted or threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {each: handler for each in SIGNALS if (handler := signal.getsignal(each)) is not signal.SIG_IGN}
+    signals = SIGNALS if wanted and threading.current_thread() is threading.main_thread() else ()
+    before = {each: handler for each in signals if (handler := signal.getsignal(each)) is not signal.SIG_IGN}
 
     def note(number: int, frame: FrameType | None) -> None:
         stop.asked = signal.Signals(number)
@@ -400,7 +398,10 @@ class Training:
                 bar.update()
                 if progress.steps < steps and self._asked(progress.steps):
                     progress.seconds = time.perf_counter() - began
-                    self._stop_within(progress)
+                    progress.sums.fetch()  # a loss that was not finite is no state to go on from
+                    _check_weights(learner)
+                    self._save(progress)
+                    raise self._stopped(progress)
         metrics = progress.sums.fetch()
         _check_weights(learner)
         # As one process would have them: they move by a share of what each group measures, so their mean over ranks is
@@ -429,14 +430,6 @@ class Training:
         """Whether any rank was asked to stop. Several tell each other so rarely that it costs nothing."""
         ranks, every = self.learner.ranks, TELL_EVERY[self.learner.device.type]
         return (ranks.alone or steps % every == 0) and ranks.any(self.stop.asked is not None)
-
-    def _stop_within(self, progress: Progress) -> None:
-        """Save within an epoch and stop."""
-        assert progress.sums is not None
-        progress.sums.fetch()  # a loss that was not finite is no state to go on from
-        _check_weights(self.learner)
-        self._save(progress)
-        raise self._stopped(progress)
 
     def _stopped(self, progress: Progress) -> Stopped:
         within = f" and {progress.steps} step{'s' * (progress.steps > 1)}" if progress.steps else ""

@@ -82,7 +82,7 @@ class Side:
         self, experiment: Experiment, images: ImageSet, device: torch.device, workers: int | None = None
     ) -> None:
         self.experiment, self.images = experiment, images.to(device)
-        self.learner = make_learner(experiment, images, None, device)
+        self.learner = make_learner(experiment, images, device)
         self.loader = None if workers is None else loader(images, experiment, workers)
 
     def rate(self) -> float:

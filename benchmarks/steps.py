@@ -94,7 +94,7 @@ class Workplace:
         self.experiment = replace(experiment, training=training)
         images = random_images(training.batch, side, device)
         self.batch = Batch(images.images, images.ids, images.labels)
-        self.learner = make_learner(self.experiment, images, None, device)
+        self.learner = make_learner(self.experiment, images, device)
         memory = self.learner.memory
         keys = None if memory is None else training.queue_size
         self.contrast = Contrast(

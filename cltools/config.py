@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from types import UnionType
@@ -144,10 +145,6 @@ _PARTS = {
     "loss": "", "outside": "",
 }  # fmt: skip
 """By the settings of an experiment: the part of one's own that `fit` takes, in place of fields that nothing reads."""
-_OWN_SETTINGS = (
-    "This experiment cannot be saved. The fields of an own rule, a frozen dataclass, may be numbers, text, truth "
-    "values, None, and tuples of these."
-)
 
 
 @dataclass(frozen=True)
@@ -207,7 +204,10 @@ class Experiment:
             if Experiment.from_json(text) != self:
                 raise CltoolsError("It comes back from JSON as another one.")
         except (TypeError, ValueError) as error:
-            raise CltoolsError(f"{_OWN_SETTINGS} {error}") from error
+            raise CltoolsError(
+                "This experiment cannot be saved. The fields of an own rule, a frozen dataclass, may be numbers, text, "
+                f"truth values, None, and tuples of these. {error}"
+            ) from error
         return text
 
     @classmethod
@@ -286,10 +286,9 @@ def _completed(experiment: Experiment | Mapping[str, Any]) -> Mapping[str, Any]:
 @cache
 def undeciding() -> frozenset[str]:
     """The paths of the settings that decide no result, as their fields say (`metadata={"decides": False}`)."""
-    sections = [(f.name, type(getattr(Experiment(), f.name))) for f in fields(Experiment)]
     return frozenset(
         f"{section}.{f.name}"
-        for section, settings in sections
+        for section, settings in get_type_hints(Experiment).items()
         if is_dataclass(settings)
         for f in fields(settings)
         if not f.metadata.get("decides", True)
@@ -338,10 +337,19 @@ def _rule_of(plain: dict[str, Any], cls: type[Any], path: str) -> type[Any]:
 
 
 def _convert(hint: Any, value: object, path: str) -> Any:
-    """`value` as the type of a field, or a ValueError that names the field."""
+    """`value` as the type of a field, or a ValueError that names the field.
+
+    Of several types the first that takes it; the error is that of the last.
+    """
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        return _convert_to_one_of(args, value, path)
+        if value is None and type(None) in args:
+            return None
+        *others, last = (each for each in args if each is not type(None))
+        for other in others:
+            with suppress(ValueError):
+                return _convert(other, value, path)
+        return _convert(last, value, path)
     if origin is Literal:
         if value not in args:
             raise unknown(f"value of {path}", str(value), map(str, args))
@@ -362,19 +370,6 @@ def _convert(hint: Any, value: object, path: str) -> Any:
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise CltoolsError(f"{path} must be of type {hint.__name__}, not {value!r}.")
     return value
-
-
-def _convert_to_one_of(hints: tuple[Any, ...], value: object, path: str) -> Any:
-    """`value` as the first of several types that takes it; the error is that of the last."""
-    if value is None and type(None) in hints:
-        return None
-    *others, last = (hint for hint in hints if hint is not type(None))
-    for hint in others:
-        try:
-            return _convert(hint, value, path)
-        except ValueError:
-            pass
-    return _convert(last, value, path)
 
 
 def _leaves(plain: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

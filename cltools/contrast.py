@@ -19,6 +19,8 @@ from cltools.mining.selection import check_rules
 from cltools.ranks import ALONE, Ranks
 
 Observer = Callable[[Similarities, Selection], None]
+Part = tuple[Tensor, Similarities, Selection]
+"""Losses of some anchors, what was compared for them, and what was chosen."""
 
 
 def contrastive_loss(
@@ -69,9 +71,7 @@ def contrastive_loss(
         check_unit(name, vectors, check)
     reads = reads_now(positive_rule, negative_rule)
 
-    def part(
-        z: Tensor, z_positive: Tensor, n: Tensor, rows: slice, draws: torch.Generator | None
-    ) -> tuple[Tensor, Similarities, Selection]:
+    def part(z: Tensor, z_positive: Tensor, n: Tensor, rows: slice, draws: torch.Generator | None) -> Part:
         s = similarities(
             z,
             z_positive,
@@ -86,19 +86,18 @@ def contrastive_loss(
         losses = info_nce(**terms(s, selection), temperature=loss.temperature, form=loss.form, reduction="none")
         return losses, s, selection
 
-    if chunk is not None:  # read again in the backward pass, when a queue may have taken others
-        ids = ids[0].clone(), ids[1].clone()
-        labels = None if labels is None else (labels[0].clone(), labels[1].clone())
     if chunk is None or chunk >= len(anchor):
         losses, s, selection = part(anchor, positive, keys, slice(None), generator)
         if observe is not None:
             observe(s, selection)
         return losses
+    # They are read again in the backward pass, when a queue may have taken others.
+    ids = ids[0].clone(), ids[1].clone()
+    labels = None if labels is None else (labels[0].clone(), labels[1].clone())
     parts = []
     for start in range(0, len(anchor), chunk):
         rows = slice(start, start + chunk)
-        z, z_positive = anchor[rows], positive[rows]
-        losses, s, selection = _computed_twice(part, z, z_positive, keys, rows, generator)
+        losses, s, selection = _computed_twice(part, anchor[rows], positive[rows], keys, rows, generator)
         if observe is not None:
             observe(s, selection)
         del s, selection  # the matrices of one chunk are let go before those of the next are made
@@ -107,32 +106,23 @@ def contrastive_loss(
 
 
 def _computed_twice(
-    part: Callable[..., tuple[Tensor, Similarities, Selection]],
-    z: Tensor,
-    z_positive: Tensor,
-    n: Tensor,
-    rows: slice,
-    generator: torch.Generator | None,
-) -> tuple[Tensor, Similarities, Selection]:
+    part: Callable[..., Part], z: Tensor, z_positive: Tensor, n: Tensor, rows: slice, generator: torch.Generator | None
+) -> Part:
     """What the part returns; its losses are computed again in the backward pass instead of kept until then.
 
     Both times the part draws from a generator of its own, which begins where `generator` stood; afterwards `generator`
     stands where the first time has left it, and the backward pass does not move it.
     """
     if generator is None:
-        undrawn: tuple[Tensor, Similarities, Selection] = checkpoint(
-            part, z, z_positive, n, rows, None, use_reentrant=False
-        )
+        undrawn: Part = checkpoint(part, z, z_positive, n, rows, None, use_reentrant=False)
         return undrawn
     begin, draws = generator.get_state(), torch.Generator(generator.device)
 
-    def drawn(z: Tensor, z_positive: Tensor, n: Tensor) -> tuple[Tensor, Similarities, Selection]:
+    def drawn(z: Tensor, z_positive: Tensor, n: Tensor) -> Part:
         draws.set_state(begin)
         return part(z, z_positive, n, rows, draws)
 
-    made: tuple[Tensor, Similarities, Selection] = checkpoint(
-        drawn, z, z_positive, n, use_reentrant=False, preserve_rng_state=False
-    )
+    made: Part = checkpoint(drawn, z, z_positive, n, use_reentrant=False, preserve_rng_state=False)
     generator.set_state(draws.get_state())
     return made
 

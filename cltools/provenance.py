@@ -24,12 +24,9 @@ PROGRAMS = ("cltools", "benchmarks")
 
 def provenance(device: torch.device) -> dict[str, Any]:
     """Command, commit, versions and hardware of this process, for a record in `data/results/`."""
-    return {"command": command(), "commit": commit(), **surroundings(device)}
-
-
-def surroundings(device: torch.device) -> dict[str, Any]:
-    """Versions and hardware: what must be equal for figures to be put together."""
     return {
+        "command": command(),
+        "commit": commit(),
         "versions": {
             "python": platform.python_version(),
             "torch": str(torch.__version__),  # with the CUDA it was built for

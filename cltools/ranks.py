@@ -80,7 +80,7 @@ class Ranks:
             return x
         parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(self.count)]
         dist.all_gather(parts, x.detach().contiguous())
-        return _by_view(parts, views)
+        return torch.cat([torch.unflatten(part, 0, (views, -1)) for part in parts], dim=1).flatten(0, 1)
 
     def gathered_with_gradient(self, x: Shaped[Tensor, "m *D"], views: int = 1) -> Shaped[Tensor, "n *D"]:
         """The same; what the rows are used for in any rank flows back to the rank they came from, summed."""
@@ -207,8 +207,3 @@ class _Gathered(torch.autograd.Function):
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         ranks: Ranks = context.ranks
         return ranks.own(ranks.total(gradients[0].contiguous()), context.views), None, None
-
-
-def _by_view(parts: Sequence[Tensor], views: int) -> Tensor:
-    """Parts of stacked views as one stack of whole views."""
-    return torch.cat([torch.unflatten(part, 0, (views, -1)) for part in parts], dim=1).flatten(0, 1)

@@ -109,19 +109,16 @@ def augment(
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise CltoolsError(f"Images must be uint8, or float in [0, 1], not {images.dtype}.")
     x = images.float().div_(255) if images.dtype == torch.uint8 else images.float()
+    draws = Draws(len(x), x.device, generator, *(among or (0, len(x))))
     with torch.autocast(x.device.type, enabled=False):
-        return _augment(x, settings, Draws(len(x), x.device, generator, *(among or (0, len(x)))))
-
-
-def _augment(x: Tensor, settings: ViewSettings, draws: "Draws") -> Tensor:
-    if settings.crop_scale != (1.0, 1.0) or settings.rotation > 0:
-        x = resample(x, sampling_matrices(settings, draws, x.shape[2] / x.shape[3]))
-    elif settings.flip > 0:
-        x = torch.where(_pixelwise(draws.happens(settings.flip)), x.flip(3), x)
-    x = _recolour(x, settings, draws)
-    if settings.blur > 0:
-        blurred = blur(x, draws.between(*settings.blur_sigma), math.ceil(3 * settings.blur_sigma[1]))
-        x = torch.where(_pixelwise(draws.happens(settings.blur)), blurred, x)
+        if settings.crop_scale != (1.0, 1.0) or settings.rotation > 0:
+            x = resample(x, sampling_matrices(settings, draws, x.shape[2] / x.shape[3]))
+        elif settings.flip > 0:
+            x = torch.where(_pixelwise(draws.happens(settings.flip)), x.flip(3), x)
+        x = _recolour(x, settings, draws)
+        if settings.blur > 0:
+            blurred = blur(x, draws.between(*settings.blur_sigma), math.ceil(3 * settings.blur_sigma[1]))
+            x = torch.where(_pixelwise(draws.happens(settings.blur)), blurred, x)
     return x
 
 

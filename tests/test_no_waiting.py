@@ -54,7 +54,7 @@ def images(count: int = 8) -> ImageSet:
 def ready(asked: Experiment) -> tuple[Learner, Batch]:
     """A learner whose queue is full, and a batch."""
     made = images()
-    learner = make_learner(asked, made, None, torch.device("cpu"))
+    learner = make_learner(asked, made, torch.device("cpu"))
     batch = Batch(made.images, made.ids, made.labels)
     for _ in range(asked.training.queue_size // asked.training.batch):
         train_step(learner, batch, asked, progress=1.0, labelled=True)

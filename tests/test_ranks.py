@@ -18,6 +18,7 @@ from two_ranks import EXACT, STEPS, grouped, trajectory
 from cltools.config import Experiment
 from cltools.ranks import ALONE, Ranks, joined
 from cltools.training import Run, fit
+from cltools.training.inputs import Parts
 
 fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's
 
@@ -226,10 +227,10 @@ def test_what_shares_cannot_hold_is_refused(experiment: Experiment, reason: str 
     if experiment.encoder.bn_group is None:
         experiment = training(experiment, batch=24)
     if reason is None:
-        fitting.check_trainable(experiment, made(), Ranks(1, 3), torch.device("cpu"))
+        fitting.check_trainable(experiment, made(), Ranks(1, 3), torch.device("cpu"), Parts())
         return
     with pytest.raises(ValueError, match=reason):
-        fitting.check_trainable(experiment, made(), Ranks(1, 3), torch.device("cpu"))
+        fitting.check_trainable(experiment, made(), Ranks(1, 3), torch.device("cpu"), Parts())
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

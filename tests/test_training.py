@@ -75,7 +75,7 @@ def whole(images: ImageSet) -> Batch:
 
 
 def taught(experiment: Experiment, images: ImageSet, steps: int) -> Learner:
-    learner = make_learner(experiment, images, None, torch.device("cpu"))
+    learner = make_learner(experiment, images, torch.device("cpu"))
     for _ in range(steps):
         train_step(learner, whole(images), experiment, progress=0.5, labelled=True)
     return learner
@@ -311,7 +311,7 @@ def test_a_step_in_chunks_is_the_step_at_once(mode: str) -> None:
     weights, tallies = [], []
     for chunk in (None, 5):
         experiment = asked(MINING, RankBand(), mode=mode, chunk=chunk)
-        learner = make_learner(experiment, images, None, torch.device("cpu"))
+        learner = make_learner(experiment, images, torch.device("cpu"))
         for encoder in (learner.encoder, *([learner.memory.copy.encoder] if learner.memory else ())):
             encoder.double()  # in float32 a sum in another order can switch a unit on or off
         for _ in range(3):
@@ -365,7 +365,7 @@ def test_each_epoch_takes_an_image_at_most_once_in_another_order(steps: list[Ste
 
 def test_no_two_seeds_share_a_stream() -> None:
     images = made(16)
-    learners = [make_learner(asked(seed=seed), images, None, torch.device("cpu")) for seed in range(3)]
+    learners = [make_learner(asked(seed=seed), images, torch.device("cpu")) for seed in range(3)]
     streams = [generator.initial_seed() for learner in learners for generator in (learner.shuffler, learner.draws)]
     assert len(set(streams)) == 6
     assert not torch.equal(learners[0].encoder.head[0].weight, learners[1].encoder.head[0].weight)

@@ -68,8 +68,8 @@ def test_compiled_training_is_the_same_and_compiles_each_pass_once(name: str, tm
 @pytest.mark.slow
 def test_whether_passes_are_compiled_is_a_setting_of_the_experiment() -> None:
     experiment = preset("digits-moco")
-    plain = make_learner(experiment, made(), None, torch.device("cpu"))
-    compiled = make_learner(training(experiment, compile=True), made(), None, torch.device("cpu"))
+    plain = make_learner(experiment, made(), torch.device("cpu"))
+    compiled = make_learner(training(experiment, compile=True), made(), torch.device("cpu"))
     assert plain.forward is plain.encoder and compiled.forward is not compiled.encoder
     assert list(plain.encoder.state_dict()) == list(compiled.encoder.state_dict())
     assert plain.memory is not None and compiled.memory is not None
@@ -81,7 +81,7 @@ def test_whether_passes_are_compiled_is_a_setting_of_the_experiment() -> None:
 def test_a_step_on_a_gpu_never_waits(name: str) -> None:
     device, experiment = torch.device("cuda"), training(preset(name), batch=64, queue_size=256)
     images = made(64).to(device)
-    learner = make_learner(experiment, made(64), None, device)
+    learner = make_learner(experiment, made(64), device)
     batch = Batch(images.images, images.ids, images.labels)
     sums = EpochSums(device)
     for _ in range(2):  # what is done once, such as choosing algorithms, may wait
@@ -101,7 +101,7 @@ def test_a_step_on_a_gpu_never_waits(name: str) -> None:
 @pytest.mark.gpu
 def test_a_gpu_trains_in_bfloat16_with_a_fused_optimiser() -> None:
     experiment = training(preset("cifar10-potential"), batch=64, queue_size=256)
-    learner = make_learner(experiment, made(64), None, torch.device("cuda"))
+    learner = make_learner(experiment, made(64), torch.device("cuda"))
     assert learner.optimizer.defaults["fused"] and learner.device.type == "cuda"
     before = [parameter.clone() for parameter in learner.encoder.parameters()]
     images = made(64).to("cuda")

@@ -35,7 +35,7 @@ from cltools.mining import Band, NegativeRule, PositiveRule
 from cltools.training import Run, StepInfo, Stopped, fit
 from cltools.training.checkpoint import READ_BY
 from cltools.training.fit import learning_rate
-from cltools.training.inputs import given_parts
+from cltools.training.inputs import Parts
 from cltools.views import ViewSettings, augment
 
 SHORT = training(MOCO, epochs=2)
@@ -160,7 +160,7 @@ def test_sgd_from_outside_learns_what_the_recipes_learns() -> None:
 )
 def test_a_part_of_another_kind_is_refused(part: str, given: Any, reason: str) -> None:
     with pytest.raises(TypeError, match=reason):
-        given_parts(SHORT, **{part: given})
+        Parts.of(SHORT, **{part: given})
 
 
 def test_a_factory_that_makes_no_optimizer_is_refused() -> None:

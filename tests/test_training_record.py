@@ -17,10 +17,10 @@ from torch import nn
 
 from cltools.config import EvaluationSettings, Experiment, TrainingSettings, from_plain, to_plain
 from cltools.datasets import DataSettings, load_images
-from cltools.encoders import EncoderSettings
+from cltools.encoders import EncoderSettings, build_encoder
 from cltools.mining import AugmentedView
 from cltools.provenance import commit
-from cltools.training import Run, fit, record as records
+from cltools.training import History, Run, fit, record as records
 from cltools.training.inputs import TrainedOn
 from cltools.training.record import RunRecord, Stretch, read_run_record
 
@@ -36,6 +36,9 @@ ASKED = Experiment(
 )
 
 
+ENCODER = build_encoder(ASKED.encoder, None)
+
+
 def rows(n: int) -> list[dict[str, float]]:
     return [
         {"epoch": e, "loss": 1 / e, "knn": math.nan, "seconds": 2.0 * e, "views_per_second": 10.0 * e}
@@ -48,8 +51,10 @@ def here(place: str, after: int = 0, warm_epochs: int = 0) -> Stretch:
     return Stretch(after + 1, f"by {place} after {after}", "c0ffee", {}, hardware, warm_epochs)
 
 
-def made(n: int, here: Stretch | None = None, before: RunRecord | None = None) -> RunRecord:
-    return RunRecord.of(ASKED, rows(n), None, "tiny", here=here, before=before)
+def made(
+    n: int, here: Stretch | None = None, before: RunRecord | None = None, images: TrainedOn | None = None
+) -> RunRecord:
+    return RunRecord.of(Run(ASKED, ENCODER, History(rows(n)), images=images, here=here), before)
 
 
 def places(record: RunRecord) -> list[str]:
@@ -177,7 +182,7 @@ def test_without_a_record_nothing_is_claimed_of_the_epochs_before() -> None:
 
 def test_the_images_stay_where_they_are_not_at_hand() -> None:
     images = TrainedOn("digits", 48, given=False, pixels="a", pictures="b", ids="c", labels="d")
-    before = RunRecord.of(ASKED, rows(2), images, "tiny", here=here("a"), before=None)
+    before = made(2, here("a"), images=images)
     assert made(2, None, before).images == images
 
 

@@ -16,6 +16,7 @@ from cltools.presets import preset
 from cltools.ranks import Ranks
 from cltools.training import Run, fit
 from cltools.training.history import Tally
+from cltools.training.inputs import Parts
 from cltools.training.learner import set_rate
 from cltools.training.replay import Recording, Replay
 from cltools.training.step import Batch, Rules, StepResult, update
@@ -134,7 +135,7 @@ class Uncounted(RankBand):
 def test_a_rule_that_cannot_be_compared_is_refused() -> None:
     experiment = replace(short("digits-moco", cuda_graph=True), negatives=Uncounted())
     with pytest.raises(ValueError, match="Uncounted is no dataclass of its own"):
-        fitting.check_trainable(experiment, made(160), Ranks(0, 1), torch.device("cuda"))
+        fitting.check_trainable(experiment, made(160), Ranks(0, 1), torch.device("cuda"), Parts())
 
 
 @pytest.mark.slow
@@ -167,7 +168,7 @@ def test_a_resumed_run_is_recorded_anew(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_what_cannot_be_recorded_is_refused(settings: Any, device: str, ranks: Ranks, message: str) -> None:
     experiment = training(preset("digits-moco"), cuda_graph=True, batch=32, queue_size=96, **settings)
     with pytest.raises(ValueError, match=message):
-        fitting.check_trainable(experiment, made(160), ranks, torch.device(device))
+        fitting.check_trainable(experiment, made(160), ranks, torch.device(device), Parts())
 
 
 @pytest.mark.gpu

@@ -17,6 +17,7 @@ from cltools.config import Experiment
 from cltools.mining import Band, DifficultAnchors, LearnedThreshold, NearestKeys, OraclePositives, SoftenedBand
 from cltools.ranks import Ranks, joined
 from cltools.training import Run, Stopped, fit
+from cltools.training.inputs import Parts
 from cltools.training.learner import make_learner, statistics
 from cltools.training.step import Batch, train_step
 from cltools.views import ViewSettings
@@ -84,7 +85,7 @@ def trajectory(case: str, *, seed: int = 0) -> dict[str, list[Tensor]]:
     """Loss, gradients, weights and queue of some steps, as this process has them."""
     images, ranks, device = made(), Ranks.here(), torch.device("cpu")
     experiment = training(replace(EXACT[case], seed=seed), learning_rate=0.06)
-    learner = make_learner(experiment, images, None, device, ranks, views=VIEWS.get(case))
+    learner = make_learner(experiment, images, device, ranks, Parts(views=VIEWS.get(case)))
     seen: dict[str, list[Tensor]] = {name: [] for name in ("loss", "gradient", "weight", "id", "key", "statistic")}
     if learner.rule_state is not None:
         learner.rule_state["threshold"].fill_(0.9)  # among the cosines, where all would start above them

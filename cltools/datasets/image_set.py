@@ -102,6 +102,11 @@ class ImageSet:
     def __len__(self) -> int:
         return self.images.shape[0]
 
+    @property
+    def labelled(self) -> bool:
+        """Whether the class of every image is known; waits for the device."""
+        return bool((self.labels >= 0).all())
+
     def to(self, device: torch.device | str) -> "ImageSet":
         """The same images with all tensors on `device`."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device), ids=self.ids.to(device))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,9 +18,12 @@ from cltools.config import Experiment, differences
 from cltools.errors import CltoolsError
 from cltools.files import replacing
 from cltools.ranks import Ranks
-from cltools.training.history import EpochSums, Row
+from cltools.training.history import EpochSums
 from cltools.training.inputs import TrainedOn
-from cltools.training.learner import Learner, reseed, statistics
+from cltools.training.learner import Learner, Memory, reseed, statistics
+
+if TYPE_CHECKING:
+    from cltools.training.run import Run
 
 FORMAT = "cltools checkpoint"
 VERSION = 4
@@ -60,21 +63,13 @@ def environment(device: torch.device) -> dict[str, str]:
     }
 
 
-def save_checkpoint(
-    path: Path,
-    learner: Learner,
-    progress: Progress,
-    *,
-    experiment: Experiment,
-    images: TrainedOn,
-    rows: list[Row],
-    given: Mapping[str, str],
-) -> None:
+def save_checkpoint(path: Path, run: "Run", learner: Learner, progress: Progress) -> None:
     """Write the learner and the history; the file before stays until the new one is whole. For every rank to call.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written to; the file before is as it was.
     """
+    assert run.images is not None
     ranks, memory = learner.ranks, learner.memory
     each = ranks.told({"chance": learner.chance.get_state(), "partial": _partial(learner, progress)})
     if ranks.first:
@@ -82,12 +77,12 @@ def save_checkpoint(
             "format": FORMAT,
             "version": VERSION,
             "environment": environment(learner.device),
-            "experiment": experiment.to_json(),
-            "images": asdict(images),
-            "given": {**given},
+            "experiment": run.experiment.to_json(),
+            "images": asdict(run.images),
+            "given": {**run.parts.given},
             "epoch": progress.epoch,
             "step": learner.step,
-            "rows": rows,
+            "rows": run.history.rows,
             "encoder": learner.encoder.state_dict(),
             "optimizer_class": type(learner.optimizer).__qualname__,
             "optimizer": learner.optimizer.state_dict(),
@@ -105,62 +100,144 @@ def save_checkpoint(
     ranks.from_first("written")  # none goes on, or reads it, before
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint, on the CPU.
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was read of a checkpoint.
 
-    Raises:
-        ValueError: not a checkpoint of ours, damaged, or of another format version.
+    Attributes:
+        path: of its file, for messages.
+        state: what `save_checkpoint` wrote, on the CPU.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for damaged and for foreign files
-        raise CltoolsError(
-            f"{path} cannot be read as a checkpoint ({type(error).__name__}: it is damaged or foreign). {ANEW}"
-        ) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise CltoolsError(f"{path} is not a checkpoint of cltools. {ANEW}")
-    if state["version"] != VERSION:
-        known = READ_BY.get(state["version"])
-        by = f"cltools at commit {known}, the last to read it" if known else "the version of cltools that wrote it"
-        raise CltoolsError(
-            f"{path} has checkpoint format {state['version']}; this version reads format {VERSION}. Resume it with "
-            f"{by}, or start anew in another folder."
-        )
-    return state
 
+    path: Path
+    state: dict[str, Any]
 
-def restore(learner: Learner, state: dict[str, Any]) -> Progress:
-    """Put a checkpoint's state into a learner of the same experiment; returns how far it had come.
+    @classmethod
+    def read(cls, path: Path) -> "Checkpoint":
+        """The checkpoint of a file.
 
-    Raises:
-        ValueError: the learner has another backbone.
-    """
-    try:
-        learner.encoder.load_state_dict(state["encoder"])
-    except RuntimeError as error:
-        raise CltoolsError(
-            f"The checkpoint is of another backbone; give the backbone= that the run was trained with. {error}"
-        ) from error
-    _restore_optimizer(learner.optimizer, state)
-    learner.step, own = state["step"], state["ranks"][learner.ranks.rank]
-    learner.shuffler.set_state(state["shuffler"])
-    if state["environment"]["device"] == learner.device.type:  # a generator reads its own device's states only
-        learner.draws.set_state(state["draws"])
-        learner.chance.set_state(own["chance"])
-    else:
-        reseed(learner)
-    if learner.memory is not None:
-        learner.memory.copy.load_state_dict(state["momentum_copy"])
-        learner.memory.queue.load_state_dict(state["queue"])
-    for name, tensor in (learner.rule_state or {}).items():
-        tensor.copy_(state["rule_state"][name])
-    if (partial := own["partial"]) is None:
-        return Progress(state["epoch"])
-    sums = EpochSums(learner.device, learner.ranks)
-    sums.load_state_dict(partial["sums"])
-    for statistic, saved in zip(statistics(learner), partial["statistics"], strict=True):
-        statistic.copy_(saved)
-    return Progress(state["epoch"], partial["steps"], partial["shuffler_state"], partial["seconds"], sums)
+        Raises:
+            ValueError: not a checkpoint of ours, damaged, or of another format version.
+        """
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises many kinds for damaged and for foreign files
+            raise CltoolsError(
+                f"{path} cannot be read as a checkpoint ({type(error).__name__}: it is damaged or foreign). {ANEW}"
+            ) from error
+        if not isinstance(state, dict) or state.get("format") != FORMAT:
+            raise CltoolsError(f"{path} is not a checkpoint of cltools. {ANEW}")
+        if state["version"] != VERSION:
+            known = READ_BY.get(state["version"])
+            by = f"cltools at commit {known}, the last to read it" if known else "the version of cltools that wrote it"
+            raise CltoolsError(
+                f"{path} has checkpoint format {state['version']}; this version reads format {VERSION}. Resume it with "
+                f"{by}, or start anew in another folder."
+            )
+        return cls(path, state)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return int(self.state["epoch"])
+
+    @property
+    def steps(self) -> int:
+        """Steps of the epoch under way."""
+        partial = self.state["ranks"][0]["partial"]
+        return partial["steps"] if partial else 0
+
+    @property
+    def images(self) -> TrainedOn:
+        """What the run was trained on."""
+        return TrainedOn(**self.state["images"])
+
+    def check_same_settings(self, experiment: Experiment, ranks: Ranks) -> None:
+        """Refuse to go on with other settings than those saved, or with more or fewer processes.
+
+        Their shares of a batch, and what each draws, would be others.
+        """
+        check_same_experiment(self.path, Experiment.from_json(self.state["experiment"]), experiment)
+        if len(self.state["ranks"]) != ranks.count:
+            counts = len(self.state["ranks"]), ranks.count
+            then, now = (f"{count} process{'es' if count > 1 else ''}" for count in counts)
+            raise CltoolsError(
+                f"{self.path} was trained by {then}, and this is training by {now}. Resume with as many as before "
+                f"(torchrun --nproc-per-node …), or start a new run in another folder."
+            )
+
+    def check_same_parts(self, now: Mapping[str, str], *, finished: bool) -> None:
+        """Refuse to go on without an object that the run was begun with, or with one that it was begun without.
+
+        A finished run needs none of them again.
+        """
+        before = {name: was for name, was in self.state["given"].items() if name in now or not finished}
+        if missing := [name for name in before if name not in now]:
+            was = ", ".join(f"{name}= ({before[name]})" for name in missing)
+            raise CltoolsError(
+                f"{self.path} was begun with {was}, given as objects, which no config names. Give them again: "
+                f"{', '.join(f'{name}=…' for name in missing)}."
+            )
+        if more := [name for name in now if name not in before]:
+            raise CltoolsError(
+                f"{self.path} was begun without {', '.join(f'{name}=' for name in more)}. Leave that out, or start a "
+                "new run in another folder."
+            )
+        if other := [name for name in before if before[name] != now[name]]:
+            told = "; ".join(f"{name}= was {before[name]}, and is {now[name]}" for name in other)
+            raise CltoolsError(f"{self.path} was begun with other parts: {told}. Give the same, or start a new run.")
+
+    def check_same_images(self, images: TrainedOn) -> None:
+        """Refuse to go on with other images than those trained on so far."""
+        if difference := self.images.difference(images):
+            raise CltoolsError(
+                f"{self.path} was trained on {self.images}. {difference} "
+                "Resume with the same images (and the same images=), or start a new run in another folder."
+            )
+
+    def environment_changes(self, device: torch.device) -> list[str]:
+        """What differs from where it was made; with none, the resumed run repeats bit for bit."""
+        then, now = self.state["environment"], environment(device)
+        return [f"{name}: {was} → {now.get(name)}" for name, was in then.items() if now.get(name) != was]
+
+    def restore(self, learner: Learner) -> Progress:
+        """Put the state into a learner of the same experiment; returns how far it had come.
+
+        Raises:
+            ValueError: the learner has another backbone.
+        """
+        state = self.state
+        try:
+            learner.encoder.load_state_dict(state["encoder"])
+        except RuntimeError as error:
+            raise CltoolsError(
+                f"The checkpoint is of another backbone; give the backbone= that the run was trained with. {error}"
+            ) from error
+        _restore_optimizer(learner.optimizer, state)
+        learner.step, own = state["step"], state["ranks"][learner.ranks.rank]
+        learner.shuffler.set_state(state["shuffler"])
+        if state["environment"]["device"] == learner.device.type:  # a generator reads its own device's states only
+            learner.draws.set_state(state["draws"])
+            learner.chance.set_state(own["chance"])
+        else:
+            reseed(learner)
+        self.restore_memory(learner.memory)
+        for name, tensor in (learner.rule_state or {}).items():
+            tensor.copy_(state["rule_state"][name])
+        if (partial := own["partial"]) is None:
+            return Progress(self.epoch)
+        sums = EpochSums(learner.device, learner.ranks)
+        sums.load_state_dict(partial["sums"])
+        for statistic, saved in zip(statistics(learner), partial["statistics"], strict=True):
+            statistic.copy_(saved)
+        return Progress(self.epoch, partial["steps"], partial["shuffler_state"], partial["seconds"], sums)
+
+    def restore_memory(self, memory: Memory | None) -> None:
+        """Put momentum copy and queue into the memory of a learner or run of the same experiment."""
+        if memory is None:
+            return
+        memory.copy.load_state_dict(self.state["momentum_copy"])
+        memory.queue.load_state_dict(self.state["queue"])
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
@@ -179,22 +256,6 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) 
             group["fused"] = own
 
 
-def steps_within(state: dict[str, Any]) -> int:
-    """Steps of the epoch under way that a checkpoint holds."""
-    partial = state["ranks"][0]["partial"]
-    return partial["steps"] if partial else 0
-
-
-def check_same_ranks(path: Path, state: dict[str, Any], ranks: Ranks) -> None:
-    """Refuse to go on with more or fewer processes: their shares of a batch, and what each draws, would be others."""
-    if len(state["ranks"]) != ranks.count:
-        then, now = (f"{count} process{'es' if count > 1 else ''}" for count in (len(state["ranks"]), ranks.count))
-        raise CltoolsError(
-            f"{path} was trained by {then}, and this is training by {now}. Resume with as many as before "
-            f"(torchrun --nproc-per-node …), or start a new run in another folder."
-        )
-
-
 def _partial(learner: Learner, progress: Progress) -> dict[str, Any] | None:
     """What this rank has of an epoch under way, on the CPU: running statistics too, which ranks average at its end."""
     if progress.sums is None:
@@ -209,16 +270,6 @@ def _partial(learner: Learner, progress: Progress) -> dict[str, Any] | None:
     }
 
 
-def check_same_images(path: Path, state: dict[str, Any], images: TrainedOn) -> None:
-    """Refuse to go on with other images than those trained on so far."""
-    before = TrainedOn(**state["images"])
-    if difference := before.difference(images):
-        raise CltoolsError(
-            f"{path} was trained on {before}. {difference} "
-            "Resume with the same images (and the same images=), or start a new run in another folder."
-        )
-
-
 def check_same_experiment(path: Path, saved: Experiment, experiment: Experiment) -> None:
     """Refuse to resume with other settings than those saved at `path`, and say which differ.
 
@@ -230,9 +281,3 @@ def check_same_experiment(path: Path, saved: Experiment, experiment: Experiment)
             f"{path} was made with other settings:\n  " + "\n  ".join(changed) + "\n"
             "Resume with the same settings, or start a new run in another folder."
         )
-
-
-def environment_changes(state: dict[str, Any], device: torch.device) -> list[str]:
-    """What differs from where the checkpoint was made; with none, the resumed run repeats bit for bit."""
-    now = environment(device)
-    return [f"{name}: {then} → {now.get(name)}" for name, then in state["environment"].items() if now.get(name) != then]

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
 from torch import nn
@@ -25,16 +24,7 @@ from cltools.datasets import ImageSet, has_test
 from cltools.errors import CltoolsError, foreign
 from cltools.evaluation import effective_rank, embed, knn_accuracy, limited
 from cltools.ranks import Ranks
-from cltools.training.checkpoint import (
-    Progress,
-    check_same_experiment,
-    check_same_images,
-    check_same_ranks,
-    environment_changes,
-    read_checkpoint,
-    restore,
-    save_checkpoint,
-)
+from cltools.training.checkpoint import Checkpoint, Progress, check_same_experiment, save_checkpoint
 from cltools.training.history import COLUMNS, EpochSums, History, Row, diverged
 from cltools.training.inputs import (
     OptimizerFactory,
@@ -42,11 +32,7 @@ from cltools.training.inputs import (
     Protocol,
     TrainedOn,
     Views,
-    check_same_parts,
     evaluation_images,
-    given_parts,
-    labelled,
-    resolved_parts,
     training_images,
 )
 from cltools.training.learner import Learner, equalise, learn_from, make_learner, resolve_device, set_rate, statistics
@@ -133,31 +119,28 @@ def fit(
     """
     if not isinstance(experiment, Experiment):
         raise foreign(experiment, 'An experiment, such as preset("digits-moco"),')
-    objects = {"backbone": backbone, "views": views, "optimizer": optimizer, "protocols": protocols}
-    given = given_parts(experiment, images=images, **objects)
+    own = Parts.of(experiment, images=images, backbone=backbone, views=views, optimizer=optimizer, protocols=protocols)
     ranks, path = Ranks.here(), Path(out) if out is not None else None
-    state = _checkpoint_to_resume(path, experiment, resume, ranks)
-    ranks.check_agreed({"epochs done": state["epoch"] if state else 0})
-    if path is not None and state is not None:
-        finished = state["epoch"] == experiment.training.epochs
-        before = {name: was for name, was in state["given"].items() if name in given or not finished}
-        check_same_parts(path / CHECKPOINT, before, given)
+    checkpoint = _checkpoint_to_resume(path, experiment, resume, ranks)
+    ranks.check_agreed({"epochs done": checkpoint.epoch if checkpoint else 0})
+    if checkpoint is not None:
+        finished = checkpoint.epoch == experiment.training.epochs
+        checkpoint.check_same_parts(own.given, finished=finished)
         if finished:
             if images is not None:
                 train, _ = training_images(experiment, images)
-                check_same_images(path / CHECKPOINT, state, TrainedOn.of(train, given=True))
-            _say(ranks, f"{path} is finished: {state['epoch']} epochs are done. Nothing was changed.")
-            return Run.load(path, backbone=backbone, views=views)
+                checkpoint.check_same_images(TrainedOn.of(train, given=True))
+            folder = checkpoint.path.parent
+            _say(ranks, f"{folder} is finished: {checkpoint.epoch} epochs are done. Nothing was changed.")
+            return Run.load(folder, backbone=backbone, views=views)
     device = resolve_device(experiment.training.device)
-    parts = resolved_parts(experiment, given, **objects)
+    parts = own.resolved(experiment, "backbone", "views", "optimizer", "protocols")
     if taken := [name for name in parts.protocols if name in COLUMNS]:
         raise CltoolsError(f"protocols: the history has a column {taken[0]!r} itself; give the protocol another name.")
     with ranks.one_before_others():
         train, judged = _images(experiment, images)
     check_trainable(experiment, train, ranks, device, parts, on_step)
-    learner = make_learner(
-        experiment, train, parts.backbone, device, ranks, views=parts.views, optimizer=parts.optimizer
-    )
+    learner = make_learner(experiment, train, device, ranks, parts)
     if start_from is not None:
         learn_from(start_from.encoder, start_from.memory, learner)
     ranks.check_agreed({"keys in the queue": len(learner.memory.queue) if learner.memory else 0})
@@ -165,13 +148,13 @@ def fit(
     trained_on = TrainedOn.of(train, given=images is not None)
     run = Run(experiment, learner.encoder, History(), path, learner.memory, learner.rule_state, trained_on, parts=parts)
     progress = Progress()
-    if path is not None and state is not None:
-        check_same_images(path / CHECKPOINT, state, trained_on)
-        progress = restore(learner, state)
-        run.history.rows = state["rows"]
-        if changes := environment_changes(state, device):
+    if checkpoint is not None:
+        checkpoint.check_same_images(trained_on)
+        progress = checkpoint.restore(learner)
+        run.history.rows = checkpoint.state["rows"]
+        if changes := checkpoint.environment_changes(device):
             _say(ranks, "Resumed elsewhere, so not bit for bit the same run: " + "; ".join(changes))
-    agreed = {"images": trained_on, "settings": experiment, "parts of one's own": given, "steps done": learner.step}
+    agreed = {"images": trained_on, "settings": experiment, "parts of one's own": own.given, "steps done": learner.step}
     ranks.check_agreed(agreed)
     if path is not None:
         path.mkdir(parents=True, exist_ok=True)
@@ -183,35 +166,30 @@ def fit(
     return run
 
 
-def _checkpoint_to_resume(
-    path: Path | None, experiment: Experiment, resume: bool, ranks: Ranks
-) -> dict[str, Any] | None:
+def _checkpoint_to_resume(path: Path | None, experiment: Experiment, resume: bool, ranks: Ranks) -> Checkpoint | None:
     """The checkpoint to go on from, after every refusal that needs no images."""
-    if path is not None:
-        experiment.to_json()  # before the training, not after it, whose result could then not be saved
-    if resume and path is None:
-        raise CltoolsError("resume=True needs out=FOLDER, the folder of the run to go on with.")
     if path is None:
+        if resume:
+            raise CltoolsError("resume=True needs out=FOLDER, the folder of the run to go on with.")
         return None
+    experiment.to_json()  # before the training, not after it, whose result could then not be saved
     if path.exists() and not path.is_dir():
         raise FileExistsError(f"{path} is a file; give a folder for the run.")
-    checkpoint = path / CHECKPOINT
     if not resume:
         if any((path / name).exists() for name in FILES):
             raise FileExistsError(
                 f"{path} already holds a run. Go on with --resume (resume=True), or use another folder."
             )
         return None
-    state = read_checkpoint(checkpoint) if checkpoint.exists() else None
+    checkpoint = Checkpoint.read(path / CHECKPOINT) if (path / CHECKPOINT).exists() else None
     read_run_record(path)  # a damaged one is refused before an epoch is trained, not after it
-    if state is None:
+    if checkpoint is None:
         if (path / CONFIG).exists():
             check_same_experiment(path / CONFIG, read_config(path / CONFIG), experiment)
         _say(ranks, f"{path} holds no checkpoint yet; starting from the beginning.")
         return None
-    check_same_experiment(checkpoint, Experiment.from_json(state["experiment"]), experiment)
-    check_same_ranks(checkpoint, state, ranks)
-    return state
+    checkpoint.check_same_settings(experiment, ranks)
+    return checkpoint
 
 
 def _images(experiment: Experiment, images: ImageSet | None) -> tuple[ImageSet, ImageSet | None]:
@@ -232,7 +210,7 @@ def check_trainable(
     train: ImageSet,
     ranks: Ranks,
     device: torch.device,
-    parts: Parts | None = None,
+    parts: Parts,
     on_step: OnStep | None = None,
 ) -> None:
     """Refuse images, parts, hooks and a number of processes that the settings cannot train with."""
@@ -243,7 +221,7 @@ def check_trainable(
             "Lower training.batch, or give more images."
         )
     for rule in (experiment.positives, experiment.negatives):
-        if "same_class" in rule.reads and not labelled(train):
+        if "same_class" in rule.reads and not train.labelled:
             raise CltoolsError(
                 f"{type(rule).__name__} needs the label of every image, and {train.name} has images without. Give "
                 "images with a class each, or use another rule."
@@ -254,7 +232,7 @@ def check_trainable(
             "avoid that; leave one of them out."
         )
     if experiment.training.cuda_graph:
-        own = {"views": parts and parts.views, "optimizer": parts and parts.optimizer, "on_step": on_step}
+        own = {"views": parts.views, "optimizer": parts.optimizer, "on_step": on_step}
         if mine := [f"{name}=" for name, value in own.items() if value is not None]:
             raise CltoolsError(
                 f"cuda_graph=True replays a step without asking Python again, and so takes no {' or '.join(mine)} of "
@@ -321,10 +299,8 @@ def stopping(wanted: bool) -> Iterator[Stop]:
     as Ctrl-C is in the background of a shell, stays ignored.
     """
     stop = Stop()
-    if not wanted or threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {each: handler for each in SIGNALS if (handler := signal.getsignal(each)) is not signal.SIG_IGN}
+    signals = SIGNALS if wanted and threading.current_thread() is threading.main_thread() else ()
+    before = {each: handler for each in signals if (handler := signal.getsignal(each)) is not signal.SIG_IGN}
 
     def note(number: int, frame: FrameType | None) -> None:
         stop.asked = signal.Signals(number)
@@ -402,7 +378,7 @@ class Training:
     def _epoch(self, progress: Progress, bar: tqdm) -> Row:  # type: ignore[type-arg]  # older tqdm has no argument
         """The rest of one pass over the images; the row of the pass's means."""
         learner, train, experiment = self.learner, self.train, self.run.experiment
-        settings, known = experiment.training, labelled(train)
+        settings, known = experiment.training, train.labelled
         if progress.sums is None:
             progress.shuffler_state = learner.shuffler.get_state()
             progress.sums = EpochSums(learner.device, learner.ranks)
@@ -422,7 +398,10 @@ class Training:
                 bar.update()
                 if progress.steps < steps and self._asked(progress.steps):
                     progress.seconds = time.perf_counter() - began
-                    self._stop_within(progress)
+                    progress.sums.fetch()  # a loss that was not finite is no state to go on from
+                    _check_weights(learner)
+                    self._save(progress)
+                    raise self._stopped(progress)
         metrics = progress.sums.fetch()
         _check_weights(learner)
         # As one process would have them: they move by a share of what each group measures, so their mean over ranks is
@@ -438,7 +417,7 @@ class Training:
         settings = experiment.training
         # For what an own backbone draws, such as dropout: of this step and rank, so that nothing has to be kept.
         torch.manual_seed(experiment.seed + 1_000_003 * (learner.step * learner.ranks.count + learner.ranks.rank))
-        rate = learning_rate(settings, at, peak=1.0 if learner.own_optimizer else None)
+        rate = learning_rate(settings, at, peak=1.0 if learner.parts.optimizer else None)
         progress = at / settings.epochs
         if settings.cuda_graph:
             self.replay = self.replay or Replay(learner, experiment, known)
@@ -451,14 +430,6 @@ class Training:
         """Whether any rank was asked to stop. Several tell each other so rarely that it costs nothing."""
         ranks, every = self.learner.ranks, TELL_EVERY[self.learner.device.type]
         return (ranks.alone or steps % every == 0) and ranks.any(self.stop.asked is not None)
-
-    def _stop_within(self, progress: Progress) -> None:
-        """Save within an epoch and stop."""
-        assert progress.sums is not None
-        progress.sums.fetch()  # a loss that was not finite is no state to go on from
-        _check_weights(self.learner)
-        self._save(progress)
-        raise self._stopped(progress)
 
     def _stopped(self, progress: Progress) -> Stopped:
         within = f" and {progress.steps} step{'s' * (progress.steps > 1)}" if progress.steps else ""
@@ -473,14 +444,10 @@ class Training:
         run = self.run
         if run.path is None:
             return
-        assert run.images is not None
         run.steps = progress.steps
         if self.learner.ranks.first:
             run.save()
-        save_checkpoint(
-            run.path / CHECKPOINT, self.learner, progress,
-            experiment=run.experiment, images=run.images, rows=run.history.rows, given=run.parts.given,
-        )  # fmt: skip
+        save_checkpoint(run.path / CHECKPOINT, run, self.learner, progress)
 
     def _measured(self, epoch: int) -> Row:
         """What the encoder is worth after an epoch, protocols of one's own included; nan where it is not measured."""
@@ -497,7 +464,7 @@ class Training:
 
     def _knn(self) -> float:
         """KNN accuracy in percent, the bank being all training images; nan where there are no labels to judge by."""
-        if self.judged is None or not (labelled(self.train) and labelled(self.judged)):
+        if self.judged is None or not (self.train.labelled and self.judged.labelled):
             return math.nan
         bank, queries = embed(self.run.encoder, self.train), embed(self.run.encoder, self.judged)
         labels, protocol = self.judged.labels.to(bank.device), self.run.experiment.evaluation.protocol

@@ -4,7 +4,7 @@ Legend: B images, H and W height and width.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -49,43 +49,46 @@ class Parts:
     protocols: Mapping[str, Protocol] = field(default_factory=dict)
     given: Mapping[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, experiment: Experiment, *, images: ImageSet | None = None, **objects: Any) -> "Parts":
+        """The parts that were given as objects; the images are only told of.
 
-def given_parts(experiment: Experiment, **objects: Any) -> dict[str, str]:
-    """Which parts were given as objects, and what each is.
+        Raises:
+            TypeError: a part of another kind than is wanted.
+            ValueError: the experiment names the same part.
+        """
+        given = {name: value for name, value in {"images": images, **objects}.items() if value is not None}
+        for name, value in given.items():
+            if (named := getattr(experiment.outside, name)) is not None:
+                raise CltoolsError(f"Both {name}= and outside.{name} ({named}) are given; leave one of them out.")
+            _check_kind(name, value, f"{name}=")
+        parts = {name: value for name, value in given.items() if name != "images"}
+        return cls(**parts, given={name: _said(value) for name, value in given.items()})
 
-    Raises:
-        TypeError: a part of another kind than is wanted.
-        ValueError: the experiment names the same part.
-    """
-    given = {name: value for name, value in objects.items() if value is not None}
-    for name, value in given.items():
-        if (named := getattr(experiment.outside, name)) is not None:
-            raise CltoolsError(f"Both {name}= and outside.{name} ({named}) are given; leave one of them out.")
-        _check_kind(name, value, f"{name}=")
-    return {name: _said(value) for name, value in given.items()}
+    def resolved(self, experiment: Experiment, *wanted: str) -> "Parts":
+        """With these parts as the experiment names them, if it does; a named backbone has the seed's weights.
 
+        Torch's generator is left as it was.
 
-def resolved_parts(experiment: Experiment, given: Mapping[str, str], **objects: Any) -> Parts:
-    """The parts of a training by name: each object as it is, and for None what the experiment names.
-
-    A named backbone is made with the seed's weights, and leaves torch's generator as it was.
-
-    Raises:
-        TypeError, ValueError: a name under which nothing is found, or something of another kind than is wanted.
-    """
-    parts: dict[str, Any] = {}
-    for part, value in objects.items():
-        name = getattr(experiment.outside, part)
-        if value is None and name is not None:
-            value = named(part, name)
+        Raises:
+            TypeError, ValueError: a name under which nothing is found, or something of another kind than is wanted.
+        """
+        parts: dict[str, Any] = {}
+        for part in wanted:
+            if (name := getattr(experiment.outside, part)) is None:
+                continue
+            value: Any = named(part, name)
             if part in ("backbone", "protocols") or (part == "views" and isinstance(value, type)):
                 with torch.random.fork_rng(devices=[]):
                     torch.default_generator.manual_seed(experiment.seed)
                     value = value()
             _check_kind(part, value, f"outside.{part}")
-        if value is not None:
             parts[part] = value
-    return Parts(**parts, given=given)
+        return replace(self, **parts)
+
+
+RECIPE = Parts()
+"""Nothing in place of the recipe's parts."""
 
 
 def named(part: str, name: str) -> Callable[..., Any]:
@@ -111,24 +114,6 @@ def named(part: str, name: str) -> Callable[..., Any]:
     if not callable(found):
         raise CltoolsError(f"outside.{part} is {name!r}, which is {described(found)} and cannot be called.")
     return found  # type: ignore[no-any-return]
-
-
-def check_same_parts(where: object, before: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Refuse to go on without an object that the run was begun with, or with one that it was begun without."""
-    if missing := [name for name in before if name not in now]:
-        was = ", ".join(f"{name}= ({before[name]})" for name in missing)
-        raise CltoolsError(
-            f"{where} was begun with {was}, given as objects, which no config names. Give them again: "
-            f"{', '.join(f'{name}=…' for name in missing)}."
-        )
-    if more := [name for name in now if name not in before]:
-        raise CltoolsError(
-            f"{where} was begun without {', '.join(f'{name}=' for name in more)}. Leave that out, or start a new run "
-            "in another folder."
-        )
-    if other := [name for name in before if before[name] != now[name]]:
-        told = "; ".join(f"{name}= was {before[name]}, and is {now[name]}" for name in other)
-        raise CltoolsError(f"{where} was begun with other parts: {told}. Give the same, or start a new run.")
 
 
 @torch.no_grad()
@@ -262,7 +247,13 @@ def _digest(*parts: bytes) -> str:
 def training_images(experiment: Experiment, images: ImageSet | None = None) -> tuple[ImageSet, ImageSet | None]:
     """Images to train on (`images`, if given, in place of the experiment's), and those held out as split "val"."""
     data = experiment.data
-    train = images if images is not None else _own_images(experiment)
+    if images is not None:
+        train = images
+    elif experiment.outside.images is not None:
+        train = named("images", experiment.outside.images)()
+        _check_kind("images", train, "outside.images")
+    else:
+        train = _load(experiment, "train", data.limit)
     if data.limit is not None and len(train) > data.limit:
         train = train.select(draw(len(train), data.limit))
     if data.holdout > 0:
@@ -282,20 +273,6 @@ def evaluation_images(experiment: Experiment) -> ImageSet:
             '(data.holdout) and evaluate on split "val", or call cltools.evaluate(run.encoder, train, test).'
         )
     return _load(experiment, "test", None)
-
-
-def labelled(images: ImageSet) -> bool:
-    """Whether the class of every image is known."""
-    return bool((images.labels >= 0).all())
-
-
-def _own_images(experiment: Experiment) -> ImageSet:
-    """The training images that an experiment names."""
-    if experiment.outside.images is None:
-        return _load(experiment, "train", experiment.data.limit)
-    images: ImageSet = named("images", experiment.outside.images)()
-    _check_kind("images", images, "outside.images")
-    return images
 
 
 def _load(experiment: Experiment, split: str, limit: int | None) -> ImageSet:

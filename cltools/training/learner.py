@@ -15,7 +15,7 @@ from cltools.errors import CltoolsError, foreign
 from cltools.mining.rules import State
 from cltools.queue import Queue
 from cltools.ranks import ALONE, Ranks
-from cltools.training.inputs import OptimizerFactory, Views
+from cltools.training.inputs import RECIPE, OptimizerFactory, Parts
 
 BACKEND = "inductor"
 """Backend of torch.compile."""
@@ -34,6 +34,14 @@ class Memory:
     queue: Queue
 
 
+def new_memory(experiment: Experiment, encoder: Encoder, device: torch.device | str) -> Memory | None:
+    """A copy of the encoder and an empty queue; None in SimCLR mode."""
+    settings = experiment.training
+    if settings.mode == "simclr":
+        return None
+    return Memory(MomentumCopy(encoder), Queue(settings.queue_size, experiment.encoder.projection, device=device))
+
+
 @dataclass
 class Learner:
     """All that changes while training; `memory` is None in SimCLR mode. Every rank has one, equal but for `chance`."""
@@ -48,10 +56,8 @@ class Learner:
     chance: torch.Generator
     """Draws what rules draw, on the device, for this rank's anchors."""
     ranks: Ranks = ALONE
-    views: Views | None = None
-    """In place of `augment`."""
-    own_optimizer: bool = False
-    """Whether the schedule is a factor of each parameter group's own initial rate, not the experiment's rate."""
+    parts: Parts = RECIPE
+    """An optimizer among them has rates of its own, and the schedule is a factor of these."""
     step: int = 0
     rule_state: State | None = None
     """What a negative rule that learns knows of each image; every rank has the same."""
@@ -84,41 +90,30 @@ def resolve_device(name: str) -> torch.device:
 
 
 def make_learner(
-    experiment: Experiment,
-    train: ImageSet,
-    backbone: nn.Module | None,
-    device: torch.device,
-    ranks: Ranks = ALONE,
-    *,
-    views: Views | None = None,
-    optimizer: OptimizerFactory | None = None,
+    experiment: Experiment, train: ImageSet, device: torch.device, ranks: Ranks = ALONE, parts: Parts = RECIPE
 ) -> Learner:
-    """A fresh learner, decided by the seed; the parts of one's own are as of `Parts`."""
+    """A fresh learner, decided by the seed."""
     settings, seed = experiment.training, experiment.seed
-    encoder = build_encoder(experiment.encoder, train, backbone=backbone, seed=seed)
+    encoder = build_encoder(experiment.encoder, train, backbone=parts.backbone, seed=seed)
     encoder = encoder.to(device).to(memory_format=torch.channels_last)
-    if isinstance(views, nn.Module):
-        views = views.to(device)
-    memory = None
-    if settings.mode == "moco":
-        queue = Queue(settings.queue_size, experiment.encoder.projection, device=device)
-        memory = Memory(MomentumCopy(encoder), queue)
+    if isinstance(parts.views, nn.Module):
+        parts.views.to(device)
+    memory = new_memory(experiment, encoder, device)
     learner = Learner(
         encoder,
-        _optimizer(encoder, settings, optimizer, device),
+        _optimizer(encoder, settings, parts.optimizer, device),
         memory,
         shuffler=torch.Generator().manual_seed(2 * seed),  # no two seeds share an order or draws
         draws=torch.Generator(device).manual_seed(2 * seed + 1),
         chance=torch.Generator(device).manual_seed((1 << 31) + (seed << 8) + ranks.rank),
         ranks=ranks,
-        views=views,
-        own_optimizer=optimizer is not None,
+        parts=parts,
         rule_state=experiment.negatives.new_state(train.ids, device),
     )
     if settings.compile:
         compile_encoders(learner)
     if not ranks.alone:  # our own batch norms hold the statistics of whole groups, averaged once per epoch
-        partly = backbone is not None  # modules of other people's often have a head that nothing reads
+        partly = parts.backbone is not None  # modules of other people's often have a head that nothing reads
         learner.forward = DistributedDataParallel(learner.forward, find_unused_parameters=partly, **OWN_BUFFERS)
     return learner
 
@@ -151,7 +146,7 @@ def set_rate(learner: Learner, rate: float | Tensor) -> None:
     """
     rounded = rate if isinstance(rate, Tensor) else torch.tensor(rate, dtype=torch.float32).item()
     for group in learner.optimizer.param_groups:
-        group["lr"] = rounded * group["initial_lr"] if learner.own_optimizer else rounded
+        group["lr"] = rounded * group["initial_lr"] if learner.parts.optimizer else rounded
 
 
 def statistics(learner: Learner) -> list[Tensor]:

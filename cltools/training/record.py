@@ -5,15 +5,18 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from cltools.config import Experiment, to_plain
+from cltools.config import to_plain
+from cltools.encoders.backbones import OwnBackbone
 from cltools.errors import CltoolsError
 from cltools.provenance import check_record, provenance, read_record
-from cltools.training.history import Row
 from cltools.training.inputs import TrainedOn
+
+if TYPE_CHECKING:
+    from cltools.training.run import Run
 
 KIND, FORMAT, RECORD = "run", 2, "record.json"
 Plain = Mapping[str, Any]
@@ -105,40 +108,24 @@ class RunRecord:
         return self.stretches[0].warm_epochs
 
     @classmethod
-    def of(
-        cls,
-        experiment: Experiment,
-        rows: Sequence[Row],
-        images: TrainedOn | None,
-        backbone: str,
-        *,
-        steps: int = 0,
-        given: Mapping[str, str] | None = None,
-        here: Stretch | None,
-        before: "RunRecord | None",
-    ) -> "RunRecord":
-        """The record of a run.
+    def of(cls, run: "Run", before: "RunRecord | None") -> "RunRecord":
+        """The record of a run as it stands.
 
         Args:
-            experiment: every setting.
-            rows: of its history.
-            images: what it was trained on; None where that is not at hand.
-            backbone: its name, or the class of one's own.
-            steps: of the epoch under way.
-            given: the parts that were given as objects, and what each was.
-            here: the stretch trained by this process; None for a run that was only loaded.
+            run: that it tells of.
             before: the record so far. Its stretches stay as far as the run goes on from them, its evaluations where
                 no step was trained since.
         """
+        experiment, rows, module = run.experiment, run.history.rows, run.encoder.backbone
         known = [Measured(int(r["epoch"]), r["loss"], None if math.isnan(r["knn"]) else r["knn"]) for r in rows]
         reports = before.evaluations if before else {}
         return cls(
             to_plain(experiment),
-            backbone,
-            images or (before.images if before else None),
-            _stretches(here, before.stretches if before else ()),
+            type(module.module).__name__ if isinstance(module, OwnBackbone) else experiment.encoder.backbone,
+            run.images or (before.images if before else None),
+            _stretches(run.here, before.stretches if before else ()),
             epochs=len(rows),
-            steps=steps,
+            steps=run.steps,
             seconds=sum(row["seconds"] for row in rows),
             views_per_second=statistics.median(row["views_per_second"] for row in rows) if rows else None,
             judged=None if all(m.knn is None for m in known) else "val" if experiment.data.holdout > 0 else "test",
@@ -146,9 +133,9 @@ class RunRecord:
             evaluations={
                 split: report
                 for split, report in reports.items()
-                if (report["epochs"], report.get("steps", 0)) == (len(rows), steps)
+                if (report["epochs"], report.get("steps", 0)) == (len(rows), run.steps)
             },
-            given=given or {},
+            given=run.parts.given,
         )
 
     def evaluated(self, report: Plain, here: Stretch) -> "RunRecord":

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from cltools.config import Experiment
 from cltools.datasets import ImageSet
-from cltools.encoders import Encoder, MomentumCopy, build_encoder
+from cltools.encoders import Encoder, build_encoder
 from cltools.encoders.backbones import OwnBackbone, home
 from cltools.errors import CltoolsError
 from cltools.evaluation import Diagnosis, LinearRecipe, Recipes, diagnose, embed, predict
@@ -25,20 +25,10 @@ from cltools.mining import Similarities, select, similarities
 from cltools.mining.negatives import Closeness
 from cltools.mining.rules import State, reads_now
 from cltools.provenance import write_record
-from cltools.queue import Queue
-from cltools.training.checkpoint import read_checkpoint, steps_within
+from cltools.training.checkpoint import Checkpoint
 from cltools.training.history import History
-from cltools.training.inputs import (
-    Parts,
-    TrainedOn,
-    Views,
-    drawn_view,
-    evaluation_images,
-    given_parts,
-    resolved_parts,
-    training_images,
-)
-from cltools.training.learner import Memory
+from cltools.training.inputs import Parts, TrainedOn, Views, drawn_view, evaluation_images, training_images
+from cltools.training.learner import Memory, new_memory
 from cltools.training.record import RECORD, RunRecord, Stretch, read_run_record, stretch_here
 
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.csv", "checkpoint.pt"
@@ -89,7 +79,7 @@ class Run:
         """
         if self.path is None:
             raise CltoolsError("This run was kept in memory; give fit(…, out=FOLDER) to save it.")
-        record = self._record(self.path)
+        record = RunRecord.of(self, read_run_record(self.path))
         write_text(self.path / CONFIG, self.experiment.to_json())
         self.history.save(self.path / HISTORY)
         weights = self.encoder.state_dict()  # cloned, because safetensors refuses weights that share memory
@@ -138,7 +128,7 @@ class Run:
                 'This run held no images out; train with data.holdout above 0 to evaluate on split "val".'
             )
         if self.path is not None:
-            self._record(self.path)  # a damaged one is refused before the minutes that an evaluation may take
+            read_run_record(self.path)  # a damaged one is refused before the minutes that an evaluation may take
         judged = evaluation_images(self.experiment) if split == "test" or held_out is None else held_out
         recipes = Recipes() if linear_epochs is None else Recipes(linear=LinearRecipe(epochs=linear_epochs))
         recipes = recipes.like(self.experiment.views, self.experiment.seed)
@@ -150,22 +140,9 @@ class Run:
             for protocol in found.predicted:
                 write_text(self.path / confusion_file(split, protocol), found.confusion_csv(protocol))
             here = self.here or stretch_here(home(self.encoder))
-            write_record(self.path / RECORD, self._record(self.path).evaluated(report, here).to_plain())
+            record = RunRecord.of(self, read_run_record(self.path))
+            write_record(self.path / RECORD, record.evaluated(report, here).to_plain())
         return report
-
-    def _record(self, folder: Path) -> RunRecord:
-        """The record as it stands, going on with the one that lies there."""
-        own = self.encoder.backbone
-        return RunRecord.of(
-            self.experiment,
-            self.history.rows,
-            self.images,
-            type(own.module).__name__ if isinstance(own, OwnBackbone) else self.experiment.encoder.backbone,
-            steps=self.steps,
-            given=self.parts.given,
-            here=self.here,
-            before=read_run_record(folder),
-        )
 
     def diagnose(self, *, images: ImageSet | None = None, n: int = 1000, seed: int = 0) -> Diagnosis:
         """What the run's encoder and rules would select now, at full strength (see `compared_now`).
@@ -251,15 +228,15 @@ class Run:
                 f"{path} holds no trained run ({CONFIG} and {WEIGHTS}). "
                 f"Train one with: python -m cltools train PRESET --out {path}"
             )
-        experiment, state = read_config(path / CONFIG), _checkpoint_of(path)
-        given = _given_of(path, state)
+        experiment, checkpoint = read_config(path / CONFIG), _checkpoint_of(path)
+        given = _given_of(path, checkpoint)
         if "backbone" in given and backbone is None:
             raise CltoolsError(
                 f"{path} was trained with a backbone that was given as an object ({given['backbone']}), which no "
                 "config names. Give it again: Run.load(…, backbone=…)."
             )
-        given_parts(experiment, backbone=backbone, views=views)  # neither is given where the config names it
-        parts = resolved_parts(experiment, given, backbone=backbone, views=views)
+        own = replace(Parts.of(experiment, backbone=backbone, views=views), given=given)
+        parts = own.resolved(experiment, "backbone", "views")
         try:
             weights = load_file(path / WEIGHTS)
             encoder = _encoder_for(weights, experiment, parts.backbone)
@@ -271,11 +248,14 @@ class Run:
             ) from error
         encoder.to(device).to(memory_format=torch.channels_last).eval()  # as trained, so that figures repeat
         history = History.load(path / HISTORY) if (path / HISTORY).is_file() else History()
-        images = TrainedOn(**state["images"]) if state else None
-        memory, steps = _memory_of(state, encoder, device), steps_within(state) if state else 0
-        learned = state["rule_state"] if state else None
-        rule_state = learned and {name: tensor.to(device) for name, tensor in learned.items()}
-        return cls(experiment, encoder, history, path, memory, rule_state, images, steps, parts=parts)
+        run = cls(experiment, encoder, history, path, parts=parts)
+        if checkpoint is not None:
+            run.images, run.steps = checkpoint.images, checkpoint.steps
+            run.memory = new_memory(experiment, encoder, device)
+            checkpoint.restore_memory(run.memory)
+            if learned := checkpoint.state["rule_state"]:
+                run.rule_state = {name: tensor.to(device) for name, tensor in learned.items()}
+        return run
 
 
 @torch.no_grad()
@@ -349,21 +329,21 @@ def read_config(path: Path) -> Experiment:
         raise CltoolsError(f"{path} cannot be read: {error}{old}") from error
 
 
-def _checkpoint_of(path: Path) -> dict[str, Any] | None:
+def _checkpoint_of(path: Path) -> Checkpoint | None:
     """A run's checkpoint; one that cannot be read is told of, as the weights beside it can be used all the same."""
     if not (path / CHECKPOINT).is_file():
         return None
     try:
-        return read_checkpoint(path / CHECKPOINT)
+        return Checkpoint.read(path / CHECKPOINT)
     except ValueError as error:
         tqdm.write(f"{error} The encoder's weights are used; momentum copy and queue are not at hand.", sys.stderr)
         return None
 
 
-def _given_of(path: Path, state: dict[str, Any] | None) -> dict[str, str]:
+def _given_of(path: Path, checkpoint: Checkpoint | None) -> dict[str, str]:
     """The parts that a run was given as objects, from its checkpoint or else its record, if that can be read."""
-    if state is not None:
-        return dict(state["given"])
+    if checkpoint is not None:
+        return dict(checkpoint.state["given"])
     try:
         record = read_run_record(path)
     except ValueError:  # whoever wants the record is told of it
@@ -377,16 +357,3 @@ def _encoder_for(weights: dict[str, Tensor], experiment: Experiment, backbone: n
         return build_encoder(experiment.encoder, None)
     with torch.random.fork_rng(devices=[]):
         return Encoder(OwnBackbone(backbone), weights["head.0.weight"].shape[1], experiment.encoder)
-
-
-def _memory_of(state: dict[str, Any] | None, encoder: Encoder, device: str | torch.device) -> Memory | None:
-    """Momentum copy and queue of a checkpoint; None without one, or in SimCLR mode."""
-    if state is None or state["queue"] is None:
-        return None
-    experiment = Experiment.from_json(state["experiment"])
-    memory = Memory(
-        MomentumCopy(encoder), Queue(experiment.training.queue_size, experiment.encoder.projection, device=device)
-    )
-    memory.copy.load_state_dict(state["momentum_copy"])
-    memory.queue.load_state_dict(state["queue"])
-    return memory

@@ -15,11 +15,10 @@ from torch.nn import functional as F
 
 from cltools.config import Experiment
 from cltools.contrast import Observer, contrastive_loss, mean_over_anchors
-from cltools.errors import CltoolsError
 from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities
 from cltools.training.history import Tally
 from cltools.training.inputs import drawn_view
-from cltools.training.learner import Learner, Memory
+from cltools.training.learner import Learner
 
 
 @dataclass(frozen=True)
@@ -35,13 +34,9 @@ class Batch:
 class Compared:
     """Unit vectors of a step, and the image each came from."""
 
-    anchors: Tensor  # [A, d], with gradient
-    ids: Tensor  # [A]
-    labels: Tensor  # [A]
-    positives: Tensor  # [A, d]
-    keys: Tensor  # [K, d]
-    key_ids: Tensor  # [K]
-    key_labels: Tensor  # [K]
+    vectors: tuple[Tensor, Tensor, Tensor]  # anchors [A, d], with gradient, positives [A, d] and keys [K, d]
+    ids: tuple[Tensor, Tensor]  # of anchors [A] and keys [K]
+    labels: tuple[Tensor, Tensor]  # of anchors [A] and keys [K]
     new_keys: Tensor | None = None  # [B, d], what the queue takes
 
 
@@ -99,18 +94,14 @@ def train_step(
         experiment: settings; schedules are resolved here.
         progress: share of training done before this step.
         labelled: whether labels are known; they reach the oracle and the diagnosis only.
-        on_step: called with what the step compared, chose and lost.
-
-    Raises:
-        ValueError: `on_step` with anchors taken in chunks, of which none holds the whole step.
+        on_step: called with what the step compared, chose and lost; not with anchors taken in chunks, of which none
+            holds the whole step.
     """
     seen: list[tuple[Similarities, Selection]] = []
     observe: Observer | None = None if on_step is None else lambda s, selection: seen.append((s, selection))
     rules = Rules.at(experiment, progress)
     result, new_keys = update(learner, batch, experiment, rules, labelled=labelled, observe=observe)
     if on_step is not None:
-        if len(seen) > 1:
-            raise CltoolsError("on_step sees all anchors of a step at once; train with chunk=None, or leave it out.")
         s, selection = seen[0]
         with torch.no_grad():
             on_step(StepInfo(learner.step + 1, result.loss, s, selection))
@@ -158,14 +149,12 @@ def update(
 
     compared = _compared(learner, batch, experiment)
     losses = contrastive_loss(
-        compared.anchors,
-        compared.positives,
-        compared.keys,
+        *compared.vectors,
         rules.positives,
         rules.negatives,
         experiment.loss,
-        ids=(compared.ids, compared.key_ids),
-        labels=(compared.labels, compared.key_labels) if labelled else None,
+        ids=compared.ids,
+        labels=compared.labels if labelled else None,
         generator=learner.chance,
         state=learner.rule_state,
         chunk=experiment.training.chunk,
@@ -191,16 +180,31 @@ def enqueue(learner: Learner, batch: Batch, new_keys: Tensor | None) -> None:
 
 
 def _compared(learner: Learner, batch: Batch, experiment: Experiment) -> Compared:
-    """Views of this rank's share of a batch, and of all that its anchors meet."""
-    share = learner.ranks.share(len(batch.ids))
+    """Views of this rank's share of a batch, and of all that its anchors meet.
+
+    MoCo: anchors against the queue; symmetric stacks the pairs (view1, key of view2) and (view2, key of view1).
+    SimCLR: both views stacked are the anchors and, of all ranks, the 2B keys, with gradient on both sides.
+    """
+    ranks, memory, views = learner.ranks, learner.memory, experiment.training.anchors_per_image
+    share = ranks.share(len(batch.ids))
     view1, view2 = (
-        drawn_view(batch.images, experiment.views, learner.views, generator=learner.draws, share=share)
+        drawn_view(batch.images, experiment.views, learner.parts.views, generator=learner.draws, share=share)
         for _ in range(2)
     )
+    ids, labels = ranks.own(batch.ids).repeat(views), ranks.own(batch.labels).repeat(views)
     with precision(experiment, view1.device):
-        if learner.memory is None:
-            return _in_batch(learner, batch, view1, view2)
-        return _against_queue(learner, learner.memory, batch, view1, view2, experiment)
+        if memory is not None:
+            memory.copy.update(learner.encoder, experiment.training.momentum)
+        query, other = torch.cat([view1, view2][:views]), torch.cat([view2, view1][:views])
+        z = F.normalize(learner.forward(query, views=views).float(), dim=1)
+        if memory is None:
+            z1, z2 = z.chunk(2)
+            vectors = z, torch.cat([z2, z1]), ranks.gathered_with_gradient(z, views)
+            return Compared(vectors, (ids, batch.ids.repeat(2)), (labels, batch.labels.repeat(2)))
+        with torch.no_grad():
+            k = F.normalize(memory.copy.keys(other, views, generator=learner.draws, ranks=ranks).float(), dim=1)
+        queue, new_keys = memory.queue, k[: len(batch.ids)]
+        return Compared((z, ranks.own(k, views), queue.keys), (ids, queue.ids), (labels, queue.labels), new_keys)
 
 
 def precision(experiment: Experiment, device: torch.device) -> torch.autocast:
@@ -208,41 +212,3 @@ def precision(experiment: Experiment, device: torch.device) -> torch.autocast:
     wanted = experiment.training.precision
     enabled = wanted == "bfloat16" or (wanted == "auto" and device.type == "cuda")
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
-
-
-def _in_batch(learner: Learner, batch: Batch, view1: Tensor, view2: Tensor) -> Compared:
-    """SimCLR: both views stacked are the anchors and, of all ranks, the 2B keys, with gradient on both sides."""
-    z = F.normalize(learner.forward(torch.cat([view1, view2]), views=2).float(), dim=1)
-    z1, z2 = z.chunk(2)
-    keys = learner.ranks.gathered_with_gradient(z, views=2)
-    return Compared(
-        anchors=z,
-        ids=learner.ranks.own(batch.ids).repeat(2),
-        labels=learner.ranks.own(batch.labels).repeat(2),
-        positives=torch.cat([z2, z1]),
-        keys=keys,
-        key_ids=batch.ids.repeat(2),
-        key_labels=batch.labels.repeat(2),
-    )
-
-
-def _against_queue(
-    learner: Learner, memory: Memory, batch: Batch, view1: Tensor, view2: Tensor, experiment: Experiment
-) -> Compared:
-    """MoCo: anchors against the queue; symmetric stacks the pairs (view1, key of view2) and (view2, key of view1)."""
-    memory.copy.update(learner.encoder, experiment.training.momentum)
-    views, ranks = experiment.training.anchors_per_image, learner.ranks
-    query, other = torch.cat([view1, view2][:views]), torch.cat([view2, view1][:views])
-    z = F.normalize(learner.forward(query, views=views).float(), dim=1)
-    with torch.no_grad():
-        k = F.normalize(memory.copy.keys(other, views, generator=learner.draws, ranks=ranks).float(), dim=1)
-    return Compared(
-        anchors=z,
-        ids=ranks.own(batch.ids).repeat(views),
-        labels=ranks.own(batch.labels).repeat(views),
-        positives=ranks.own(k, views),
-        keys=memory.queue.keys,
-        key_ids=memory.queue.ids,
-        key_labels=memory.queue.labels,
-        new_keys=k[: len(batch.ids)],
-    )

@@ -11,13 +11,8 @@ from cltools.mining import Band
 from cltools.training.history import COLUMNS, Row
 from cltools.training.run import Run
 
-TAGS = {
-    **{
-        name: name
-        for name in ("loss", "knn", "effective_rank", "mined_purity", "false_negative_share", "views_per_second")
-    },
-    **{band.name.lower(): f"keys/{band.name.lower()}" for band in Band},
-}
+PLAIN = ("loss", "knn", "effective_rank", "mined_purity", "false_negative_share", "views_per_second")
+TAGS = {name: name for name in PLAIN} | {band.name.lower(): f"keys/{band.name.lower()}" for band in Band}
 """Columns of every history that have a curve, and its name."""
 
 

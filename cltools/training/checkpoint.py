@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FORMAT = "cltools checkpoint"
 VERSION = 4
-READ_BY = {1: "28b162f", 2: "3ee4f2d", 3: "2344861"}
+READ_BY = {1: "28b162f", 2: "3ee4f2d", 3: "7083e40"}
 """The last commit that reads each older version."""
 ANEW = "To train from the beginning move it away, and resume again."
 

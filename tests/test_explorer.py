@@ -343,7 +343,7 @@ def test_bands_and_weights_of_an_own_rule_are_answered(page: Page) -> None:
     content, (band, weight) = page.asks(judge=0, number="page 1 7", state=to_plain(state))
     s = SNAPSHOT.similarities(torch.tensor([2]), epoch=1)
     chosen = select(s, state.a.positives, state.a.negatives, temperature=state.a.temperature)
-    assert content == {"number": "page 1 7"}
+    assert content == {"number": "page 1 7", "anchorWeight": 1}
     assert np.array_equal(np.frombuffer(band, np.int8), chosen.band[0].numpy())
     assert np.array_equal(np.frombuffer(weight, np.float32), chosen.negative_weight[0].numpy())
     assert {Band.HARD, Band.POTENTIAL} <= {*np.frombuffer(band, np.int8).tolist()}
@@ -374,7 +374,7 @@ def test_an_exception_of_an_own_rule_is_answered_and_kept_whole(page: Page) -> N
     assert "Traceback" in kept and 'raise KeyError("lost")' in kept
     content, _ = page.asks(judge=0, number=4, state=state | {"anchor": 8})
     assert content["number"] == 4 and "No image has the id 8" in content["error"]
-    assert page.asks(judge=0, number=5, state=state)[0] == {"number": 5}, "and the next is answered"
+    assert page.asks(judge=0, number=5, state=state)[0]["number"] == 5, "and the next is answered"
 
 
 # --- widgets and cells

@@ -4,7 +4,7 @@ import pytest
 from snapshots import made
 
 from cltools.evaluation.diagnosis import RANK_SHARES, diagnose
-from cltools.explorer import census as module
+from cltools.explorer import judgement as module
 from cltools.explorer.census import take_census
 from cltools.explorer.state import Side
 from cltools.mining import (

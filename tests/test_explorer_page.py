@@ -5,7 +5,7 @@ import json
 import re
 import warnings
 import webbrowser
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from cltools.explorer import standalone
 from cltools.explorer.session import Session
 from cltools.explorer.standalone import page_data, page_of, page_script, save_html, save_page
 from cltools.explorer.state import first_state
-from cltools.mining import Band, NegativeRule, Similarities
+from cltools.mining import Band, NegativeRule, Similarities, select
 from cltools.mining.rules import Context
 from cltools.snapshot import Snapshot
 
@@ -66,6 +66,22 @@ class ByItsOwn(NegativeRule):
         return torch.full_like(s.anchor_keys, Band.POTENTIAL, dtype=torch.int8)
 
 
+@dataclass(frozen=True)
+class Unevenly(NegativeRule):
+    """Another, which weighs keys and anchors."""
+
+    least: float = 0.5
+
+    def judge(self, s: Similarities, context: Context) -> Tensor:
+        return torch.where(s.anchor_keys < self.least, Band.POTENTIAL, Band.HARD).to(torch.int8)
+
+    def weigh(self, s: Similarities, kept: Tensor, context: Context) -> Tensor:
+        return torch.where(kept, 1 - s.anchor_keys, 0)
+
+    def weigh_anchors(self, s: Similarities, context: Context) -> Tensor:
+        return s.anchor_keys.amax(1)
+
+
 def test_the_file_holds_the_snapshot_to_the_bit() -> None:
     snapshot = made(20, epochs=(1, 3, 9))
     held = Parsed(page_of([snapshot], first_state(snapshot), epochs="all")).data["snapshots"][0]
@@ -91,6 +107,26 @@ def test_only_the_epochs_that_are_shown_go_along_unless_all_are_asked_for() -> N
     other = replace(made(12, epochs=(2, 4)), labels=snapshot.labels)
     pair = Parsed(page_of([snapshot, other], first_state(snapshot, other))).data["snapshots"]
     assert [each["epochs"] for each in pair] == [[9], [4]]
+
+
+@pytest.mark.parametrize(("most", "whose"), [(40, [*range(40)]), (39, [13])])
+def test_what_rules_of_ones_own_choose_is_recorded(
+    most: int, whose: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standalone, "RECORDED", most)
+    snapshot = made(40, epochs=(1, 3))
+    anchor = int(snapshot.ids[13])
+    first = replace(first_state(snapshot), anchor=anchor)
+    assert Parsed(page_of([snapshot], first)).data["recorded"] == [None, None], "the page knows built-in rules itself"
+    state = replace(first, b=replace(first.a, negatives=Unevenly(0.25), epoch=1))
+    none, found = Parsed(page_of([snapshot], state)).data["recorded"]
+    assert none is None and found["places"] == whose
+    chosen = select(snapshot.similarities(torch.tensor(whose), epoch=0), first.a.positives, Unevenly(0.25))
+    assert np.array_equal(bytes_of(found["band"], "i1").reshape(-1, 40), chosen.band.numpy())
+    assert np.array_equal(bytes_of(found["weight"], "<f4").reshape(-1, 40), chosen.negative_weight.numpy())
+    assert chosen.anchor_weight is not None and found["anchorWeight"] == chosen.anchor_weight.tolist()
+    _, plain = Parsed(page_of([snapshot], replace(state, b=replace(state.a, negatives=ByItsOwn())))).data["recorded"]
+    assert plain["weight"] is None and plain["anchorWeight"] is None, "a key that is kept has the weight 1"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -199,7 +199,7 @@ def test_softened_keys_and_light_anchors_are_told() -> None:
     assert "away from 59 of 59, 6 of them less than the others." in s.sentence
     assert s.census.kept.value == 1
     s.set(rule="DifficultAnchors", min_cosine=-1.0, anchor_weight=0.25)
-    assert "In the mean of the loss it has the weight 0.25." in s.sentence
+    assert "In the mean of the loss this anchor has the weight 0.25." in s.sentence
 
 
 @pytest.mark.parametrize("name", ["SoftenedBand", "LearnedThreshold", "DifficultAnchors", "MarginBand"])

@@ -11,15 +11,12 @@ from torch import Tensor
 
 from cltools.evaluation.diagnosis import RANK_SHARES
 from cltools.evaluation.intervals import NOTHING, Share, share_of
-from cltools.explorer.judgement import chosen, one_thread, reference_score
+from cltools.explorer.judgement import chosen_in_turns, one_thread, reference_score
 from cltools.explorer.state import Side
-from cltools.mining import Band
+from cltools.mining import Band, Similarities
 from cltools.mining.bands import KEPT, rank_count
 from cltools.mining.similarities import own_last
 from cltools.snapshot import Snapshot
-
-PAIRS = 2**17
-"""Anchors times keys that are counted at once."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +53,9 @@ def take_census(snapshot: Snapshot, side: Side) -> Census:
     """Count what a side's rules do to every anchor."""
     labelled, codes = snapshot.labelled, len(Band)
     ranks = tuple(sorted({rank_count(share, len(snapshot)) for share in RANK_SHARES}))
-    turns = torch.split(torch.arange(len(snapshot)), max(1, PAIRS // len(snapshot)))
-    pairs, same = (torch.cat(counts) for counts in zip(*(_count(snapshot, side, t, ranks) for t in turns), strict=True))
+    turns = chosen_in_turns(snapshot, side, torch.arange(len(snapshot)))
+    counted = (_count(s, side, selection.band, ranks) for s, selection in turns)
+    pairs, same = (torch.cat(counts) for counts in zip(*counted, strict=True))
     others, same_others = pairs[:, :codes].sum(1), same[:, :codes].sum(1)
     kept, same_kept = (counts[:, KEPT].sum(1) for counts in (pairs, same))
 
@@ -77,11 +75,8 @@ def take_census(snapshot: Snapshot, side: Side) -> Census:
     )
 
 
-def _count(snapshot: Snapshot, side: Side, rows: Tensor, ranks: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def _count(s: Similarities, side: Side, band: Tensor, ranks: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Keys of each anchor but its own by band and then by bin of rank [B, 7 + R]: all, and those of its class."""
-    epoch = snapshot.epochs.index(side.epoch)
-    s = snapshot.similarities(rows, epoch=epoch)
-    band = chosen(s, side, snapshot.rule_state(epoch)).band
     _, score = reference_score(s, side.negatives, side.temperature)
     order = own_last(score, s.own).argsort(dim=1, descending=True, stable=True)
 

@@ -208,7 +208,8 @@ class Explorer(Session):
                 check(state, self.snapshots)
                 chosen = self._judge(state.anchor, name, state.of(name)).selection
                 buffers = [chosen.band[0].numpy().tobytes(), chosen.negative_weight[0].numpy().tobytes()]
-                self.widget.send({"number": content["number"]}, buffers)
+                anchor = 1.0 if chosen.anchor_weight is None else float(chosen.anchor_weight)
+                self.widget.send({"number": content["number"], "anchorWeight": anchor}, buffers)
             except Exception as error:  # the page is answered all the same, or it would wait for ever
                 self._failed(error)
                 self.widget.send({"number": content["number"], "error": f"{type(error).__name__}: {error}"})

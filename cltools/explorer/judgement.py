@@ -23,9 +23,12 @@ from cltools.mining.draws import Draws
 from cltools.mining.negatives import closeness
 from cltools.mining.rules import State as LearnedState
 from cltools.mining.selection import select, terms
+from cltools.snapshot import Snapshot
 
 SEED = 0
 """Of the draws on a snapshot."""
+PAIRS = 2**17
+"""Anchors times keys that are judged at once."""
 SCORES = {
     "positive": "cosine to the positive, z'·n",
     "anchor": "cosine to the anchor, z·n",
@@ -123,6 +126,20 @@ def chosen(s: Similarities, side: Side, learned: LearnedState | None = None) -> 
     assert s.ids is not None, "a snapshot's similarities have them"
     draws = Draws(SEED, *s.ids)
     return select(s, side.positives, side.negatives, temperature=side.temperature, generator=draws, state=learned)
+
+
+def chosen_in_turns(snapshot: Snapshot, side: Side, rows: torch.Tensor) -> Iterator[tuple[Similarities, Selection]]:
+    """Similarities and choices of anchors, a few at a time to bound the memory.
+
+    Args:
+        snapshot: of the side.
+        side: rules, temperature and epoch.
+        rows: int64, places of the anchors.
+    """
+    epoch = snapshot.epochs.index(side.epoch)
+    for turn in torch.split(rows, max(1, PAIRS // len(snapshot))):
+        s = snapshot.similarities(turn, epoch=epoch)
+        yield s, chosen(s, side, snapshot.rule_state(epoch))
 
 
 def difference(a: Judgement, b: Judgement) -> Int8[ndarray, " N"]:

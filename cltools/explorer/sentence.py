@@ -36,8 +36,8 @@ def of_anchor(j: Judgement, snapshot: Snapshot, place: int, *, truth: bool) -> s
         text += f" It adds {synthetic:,} synthetic negatives, which no picture shows."
     if kept + synthetic == 0:
         text += " Nothing pushes this anchor."
-    if j.selection.anchor_weight is not None:
-        text += f" In the mean of the loss it has the weight {float(j.selection.anchor_weight):g}."
+    if j.selection.anchor_weight is not None and j.selection.anchor_weight != 1:
+        text += f" In the mean of the loss this anchor has the weight {float(j.selection.anchor_weight):g}."
     return text + (_truth(j, snapshot, place, counts) if truth else "")
 
 

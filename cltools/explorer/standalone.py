@@ -12,9 +12,11 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from string import Template
 from typing import Any, Literal, get_args
 
 import numpy as np
+import torch
 from numpy import ndarray
 
 from cltools.config import to_plain
@@ -22,8 +24,9 @@ from cltools.errors import unknown
 from cltools.explorer import static
 from cltools.explorer.controls import words_of
 from cltools.explorer.front.bundle import bundle
+from cltools.explorer.judgement import chosen_in_turns, one_thread
 from cltools.explorer.session import Session
-from cltools.explorer.state import State
+from cltools.explorer.state import Side, State
 from cltools.files import write_text
 from cltools.mining import NegativeRule, PositiveRule, RankBand
 from cltools.mining.rules import rule_classes
@@ -33,11 +36,8 @@ from cltools.snapshot.sprite import sprite_columns
 HERE = Path(__file__).parent / "front"
 LARGE = 12_000_000
 """Bytes of a page above which a sample is proposed."""
-ALONE = (
-    "default-src 'none'; script-src 'unsafe-inline' blob:; worker-src blob:; style-src 'unsafe-inline'; "
-    "img-src data: blob:"
-)
-"""What keeps the page from asking the network for anything."""
+RECORDED = 3000
+"""Images up to which a page holds what rules of one's own choose for every anchor."""
 PARTS = ("pictures", "map", "push", "cost")
 Epochs = Literal["present", "all"]
 
@@ -112,25 +112,40 @@ def page_of(
     """
     sides = (state.a, state.of("B"))
     shown = [{side.epoch for side in sides}] if len(snapshots) == 1 else [{side.epoch} for side in sides]
+    recorded = [recorded_of(snapshots[min(i, len(snapshots) - 1)], side, state.anchor) for i, side in enumerate(sides)]
     places = [
         [i for i, epoch in enumerate(each.epochs) if epochs == "all" or epoch in seen]
         for each, seen in zip(snapshots, shown, strict=True)
     ]
     held = [page_data(each, at, _coded) for each, at in zip(snapshots, places, strict=True)]
-    data = json.dumps({"snapshots": held, "state": to_plain(state), "show": list(show)}).replace("<", "\\u003c")
+    data = {"snapshots": held, "state": to_plain(state), "show": list(show), "recorded": recorded}
     still = f'<img alt="" src="data:image/png;base64,{base64.b64encode(picture).decode()}">' if picture else ""
-    title = html.escape(f"{snapshots[0].experiment.data.name}: which samples would this one be pushed away from?")
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{ALONE}">\n'
-        "<style>\nbody { margin: 0; background: #ffffff; }\n"
-        "@media screen and (prefers-color-scheme: dark) { body { background: #14171c; } }\n"
-        f"{(HERE / 'page.css').read_text(encoding='utf-8')}</style>\n</head>\n<body>\n"
-        f'<main id="cltools-explorer" class="cltools-explorer"><noscript><p>{html.escape(words)}</p>{still}</noscript>'
-        f'</main>\n<script type="application/json" id="cltools-data">{data}</script>\n'
-        f'<script id="cltools-code">\n{page_script()}</script>\n</body>\n</html>\n'
+    return Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(
+        title=html.escape(f"{snapshots[0].experiment.data.name}: which samples would this one be pushed away from?"),
+        style=(HERE / "page.css").read_text(encoding="utf-8"),
+        words=html.escape(words),
+        picture=still,
+        data=json.dumps(data).replace("<", "\\u003c"),
+        script=page_script(),
     )
+
+
+@one_thread()
+def recorded_of(snapshot: Snapshot, side: Side, anchor: int) -> dict[str, Any] | None:
+    """What rules choose that only Python knows: for each anchor, or of many images for one; None for built-in rules."""
+    if all(type(rule).__module__.startswith("cltools.mining.") for rule in (side.positives, side.negatives)):
+        return None
+    place = int(np.flatnonzero(snapshot.ids == anchor)[0])
+    rows = torch.arange(len(snapshot)) if len(snapshot) <= RECORDED else torch.tensor([place])
+    found = [selection for _, selection in chosen_in_turns(snapshot, side, rows)]
+    weight = torch.cat([each.negative_weight for each in found]).numpy()
+    anchors = [each.anchor_weight for each in found if each.anchor_weight is not None]
+    return {
+        "places": rows.tolist(),
+        "band": _coded(torch.cat([each.band for each in found]).numpy()),
+        "weight": None if np.isin(weight, (0, 1)).all() else _coded(weight.astype("<f4")),
+        "anchorWeight": torch.cat(anchors).tolist() if anchors else None,
+    }
 
 
 def save_html(session: Session, path: str | Path, epochs: Epochs = "present", show: Iterable[str] = PARTS) -> Path:

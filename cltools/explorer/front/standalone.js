@@ -63,7 +63,7 @@ export function start(scope) {
   }
   const { document, location, history } = scope;
   const held = JSON.parse(document.getElementById("cltools-data").textContent);
-  const snapshots = held.snapshots.map(shownOf);
+  const snapshots = held.snapshots.map((/** @type {any} */ each) => shownOf(each));
   let state = parseState(JSON.stringify(held.state));
   try {
     if (location.hash.length > 1) {

@@ -2,7 +2,7 @@
 /** The two edges of a band, as ranks and as scores for one anchor, and how either is moved; after `explorer/edges.py`. */
 
 import { rankCount, scoreAtRank } from "./bands.js";
-import { EngineError } from "./fields.js";
+import { EngineError, faultOf } from "./fields.js";
 import { marginTop, NEGATIVE_RULES } from "./negatives.js";
 import { countAtLeast } from "./order.js";
 
@@ -92,7 +92,7 @@ function edgeScores(rule, anchorPositive) {
  */
 export function withSettings(rule, settings) {
   const changed = { ...rule, ...settings };
-  const fault = NEGATIVE_RULES[rule.rule].fault?.(changed) ?? "";
+  const fault = faultOf(NEGATIVE_RULES[rule.rule], changed);
   if (fault) throw new EngineError(`${rule.rule}: ${fault}`);
   return changed;
 }

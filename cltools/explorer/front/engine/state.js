@@ -1,7 +1,7 @@
 // @ts-check
 /** What an explorer shows, as one plain value: the JSON of `explorer/state.py`, read, checked and written. */
 
-import { choice, completed, EngineError, flag, optional, real, whole } from "./fields.js";
+import { choice, completed, EngineError, faultOf, flag, optional, real, whole } from "./fields.js";
 import { NEGATIVE_RULES } from "./negatives.js";
 import { POSITIVE_RULES } from "./positives.js";
 
@@ -66,7 +66,7 @@ export function completeRule(plain, kind, path = kind) {
   /** @type {Settings} */
   const found = { rule, ...completed(settings, known[rule].fields, path) };
   if (rule === "MarginBand" && found.margin === null && found.relative === null) found.margin = 0;
-  const fault = known[rule].fault?.(found) ?? "";
+  const fault = faultOf(known[rule], found);
   if (fault) throw new EngineError(`${rule}: ${fault}`);
   return found;
 }

@@ -3,7 +3,7 @@
 
 import { rankCount, scoreAtRank } from "./bands.js";
 import { EngineError, faultOf } from "./fields.js";
-import { marginTop, NEGATIVE_RULES } from "./negatives.js";
+import { cutOf, NEGATIVE_RULES } from "./negatives.js";
 import { countAtLeast } from "./order.js";
 
 /** @typedef {import("./fields.js").Settings} Settings */
@@ -43,45 +43,38 @@ export function hasEdges(rule) {
  */
 export function edgesOf(rule, ranked, anchorPositive) {
   const keys = ranked.length;
-  /** @type {(closest: number, beyond: number, high: number, low: number, unit: Edges["unit"], measure: string) => Edges} */
-  const made = (closest, beyond, closestScore, beyondScore, unit, measure) => {
-    const [closestShare, beyondShare] = [closest / keys, beyond / keys];
-    return { closest, beyond, closestShare, beyondShare, closestScore, beyondScore, keys, unit, measure };
+  const { low, high } = edgeScores(rule, ranked, anchorPositive);
+  const byRank = rule.rule === "RankBand";
+  const [closest, beyond] = byRank
+    ? [rule.drop_closest, rule.keep_within].map((share) => rankCount(share, keys))
+    : [high, low].map((score) => countAtLeast(ranked, Math.fround(score)));
+  const margin = rule.rule === "MarginBand";
+  return {
+    closest,
+    beyond,
+    closestShare: closest / keys,
+    beyondShare: beyond / keys,
+    closestScore: high,
+    beyondScore: low,
+    keys,
+    unit: byRank ? "rank" : margin ? "margin" : "cosine",
+    measure: margin ? "z·n − z·z'" : rule.by === "force" ? "log force" : "cosine",
   };
-  if (rule.rule === "RankBand") {
-    const closest = rankCount(rule.drop_closest, keys);
-    const beyond = rankCount(rule.keep_within, keys);
-    const low = beyond < keys ? scoreAtRank(ranked, beyond) : -INFINITE;
-    return made(
-      closest,
-      beyond,
-      scoreAtRank(ranked, closest),
-      low,
-      "rank",
-      rule.by === "force" ? "log force" : "cosine",
-    );
-  }
-  const { low, high } = edgeScores(rule, anchorPositive);
-  const [closest, beyond] = [high, low].map((score) => countAtLeast(ranked, Math.fround(score)));
-  return rule.rule === "MarginBand"
-    ? made(closest, beyond, high, low, "margin", "z·n − z·z'")
-    : made(closest, beyond, high, low, "cosine", "cosine");
 }
 
 /**
  * The lower and the upper edge as scores; −∞ and ∞ where none cuts.
- * @param {Settings} rule a `CosineBand` or `MarginBand`
+ * @param {Settings} rule
+ * @param {Float32Array} ranked
  * @param {number} anchorPositive
  */
-function edgeScores(rule, anchorPositive) {
-  if (rule.rule === "CosineBand") {
-    return {
-      low: rule.above === null || rule.above === -1 ? -INFINITE : rule.above,
-      high: rule.below === null ? INFINITE : rule.below,
-    };
-  }
-  const top = marginTop(rule, anchorPositive);
-  return { low: rule.within === null ? -INFINITE : top - rule.within, high: top >= 2 ? INFINITE : top };
+function edgeScores(rule, ranked, anchorPositive) {
+  const cut = cutOf(rule, ranked, anchorPositive);
+  const low = cut?.easyBelow ?? -INFINITE;
+  const high = cut?.hardFrom ?? INFINITE;
+  if (rule.rule !== "MarginBand") return { low, high };
+  // what is moved and shown is not rounded
+  return { low: rule.within === null ? low : high - rule.within, high: high >= 2 ? INFINITE : high };
 }
 
 /**

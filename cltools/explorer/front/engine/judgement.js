@@ -4,10 +4,9 @@
 import { BAND, BANDS, ranksOfCut } from "./bands.js";
 import { edgesOf, hasEdges } from "./edges.js";
 import { plainShares, pushShares } from "./forces.js";
-import { cutOf, NEUTRAL, rankedBy } from "./negatives.js";
-import { nothingMined } from "./positives.js";
+import { cutOf, rankedBy } from "./negatives.js";
 import { profileOf, stretchOf } from "./profile.js";
-import { select } from "./select.js";
+import { negativesOnly, select } from "./select.js";
 import { rankingBy, remembered } from "./similarities.js";
 
 /** @typedef {import("./similarities.js").Similarities} Similarities */
@@ -63,17 +62,8 @@ export function judge(s, side, form) {
  * @returns {Judgement}
  */
 export function judgeRecorded(s, side, form, { band, weight }) {
-  const { index, weight: positiveWeight } = nothingMined();
   const kept = Float32Array.from(band, (code) => (code === BAND.POTENTIAL || code === BAND.SOFTENED ? 1 : 0));
-  return judgementOf(s, side, form, {
-    positiveIndex: index,
-    positiveWeight,
-    negativeWeight: weight ?? kept,
-    band,
-    synthetic: null,
-    estimate: NEUTRAL,
-    anchorWeight: 1,
-  });
+  return judgementOf(s, side, form, negativesOnly(band, weight ?? kept));
 }
 
 /**

@@ -109,7 +109,7 @@ function rankFault(rule, first, last) {
  * @param {Settings} rule
  * @param {number} anchorPositive z·z'
  */
-export function marginTop(rule, anchorPositive) {
+function marginTop(rule, anchorPositive) {
   if (rule.relative === null) return Math.fround(-rule.margin);
   return Math.fround(Math.fround(rule.relative - 1) * Math.abs(anchorPositive));
 }

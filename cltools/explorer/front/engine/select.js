@@ -4,7 +4,7 @@
 import { BAND } from "./bands.js";
 import { EngineError } from "./fields.js";
 import { judgedBands, NEGATIVE_RULES, NEUTRAL } from "./negatives.js";
-import { mine, POSITIVE_RULES } from "./positives.js";
+import { mine, nothingMined, POSITIVE_RULES } from "./positives.js";
 import { remembered } from "./similarities.js";
 
 /** @typedef {import("./similarities.js").Similarities} Similarities */
@@ -37,6 +37,25 @@ export function whyUnknown(s, positives, negatives) {
     if (why) return `${rule.rule} cannot be answered here. ${why}`;
   }
   return "";
+}
+
+/**
+ * A selection of negatives by their weights alone: nothing is mined and nothing made.
+ * @param {Int8Array} band
+ * @param {Float32Array} negativeWeight
+ * @returns {Selection}
+ */
+export function negativesOnly(band, negativeWeight) {
+  const { index, weight } = nothingMined();
+  return {
+    positiveIndex: index,
+    positiveWeight: weight,
+    negativeWeight,
+    band,
+    synthetic: null,
+    estimate: NEUTRAL,
+    anchorWeight: 1,
+  };
 }
 
 /**

@@ -2,7 +2,8 @@
 /** What an edge costs and buys over all anchors, once classes are shown: false negatives by rank, with intervals. */
 
 import { BAND } from "../engine/bands.js";
-import { el, setText, surface } from "./dom.js";
+import { surface } from "./canvas.js";
+import { el, setText } from "./dom.js";
 import { ticksBetween } from "./histogram.js";
 import { count, interval, percent, SYMBOLS } from "./words.js";
 

@@ -2,7 +2,8 @@
 /** The map: a point for each image, in its band's colour and symbol. Hover, click, keys, zoom, lasso, pictures. */
 
 import { BAND } from "../engine/bands.js";
-import { el, iconButton, setAttribute, setText, surface } from "./dom.js";
+import { surface } from "./canvas.js";
+import { el, iconButton, setAttribute, setText } from "./dom.js";
 import { percent } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */

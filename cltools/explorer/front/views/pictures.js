@@ -2,7 +2,7 @@
 /** Pictures of each band in the axis's order, and all of a band on demand. */
 
 import { evenlySpaced, keysOfBand } from "../engine/groups.js";
-import { el, setAttribute, setText } from "./dom.js";
+import { button, el, setAttribute, setText } from "./dom.js";
 import { bandsShown } from "./scene.js";
 import { count, MEANINGS, NAMES, SYMBOLS } from "./words.js";
 
@@ -96,7 +96,7 @@ export function picturesView(page) {
   function columnOf({ name, code, meaning, width }) {
     const head = el("h3");
     const small = el("small", { title: "Evenly spaced along the axis, both ends among them." });
-    const all = el("button", { type: "button", class: "link", click: () => showAll(name) });
+    const all = button({ class: "link", click: () => showAll(name) });
     const tiles = el("div", { class: "tiles" });
     const none = el("p", { class: "none" }, meaning);
     const node = el(
@@ -121,7 +121,7 @@ export function picturesView(page) {
    */
   function gallery(places) {
     const tiles = el("div", { class: "tiles all", style: root.style.cssText });
-    const further = el("button", { type: "button", class: "word", click: () => add() });
+    const further = button({ class: "word", click: () => add() });
     let shown = 0;
     function add() {
       const next = Math.min(places.length, shown + PAGE);
@@ -187,7 +187,7 @@ export function picturesView(page) {
   };
 }
 
-const newTile = () => el("button", { type: "button", class: "tile" });
+const newTile = () => button({ class: "tile" });
 
 /**
  * The place of the image whose tile an event is about.

@@ -2,10 +2,10 @@
 /** What an edge costs and buys over all anchors, once classes are shown: false negatives by rank, with intervals. */
 
 import { BAND } from "../engine/bands.js";
-import { surface } from "./canvas.js";
-import { el, setText } from "./dom.js";
+import { drawLine, drawWords, font, surface } from "./canvas.js";
+import { button, el, setText } from "./dom.js";
 import { ticksBetween } from "./histogram.js";
-import { count, interval, percent, SYMBOLS } from "./words.js";
+import { count, interval, NAMES, percent, SYMBOLS } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("./palette.js").Palette} Palette */
@@ -23,17 +23,9 @@ export function costView(page) {
   const words = el("p");
   const canvas = el("canvas", { "aria-hidden": true });
   const rows = el("tbody");
-  const table = el(
-    "table",
-    {},
-    el(
-      "thead",
-      {},
-      el("tr", {}, el("th", {}, "over all anchors"), el("th", {}, "keys"), el("th", {}, "of the anchor's class")),
-    ),
-    rows,
-  );
-  const ask = el("button", { type: "button", class: "word", click: () => page.showTruth() }, "Show true classes");
+  const heads = ["over all anchors", "keys", "of the anchor's class"].map((head) => el("th", {}, head));
+  const table = el("table", {}, el("thead", {}, el("tr", {}, ...heads)), rows);
+  const ask = button({ class: "word", click: () => page.showTruth() }, "Show true classes");
   const root = el("section", { class: "cost", "aria-label": "What the edges cost" }, title, words, canvas, table, ask);
 
   /** Draw the scene. */
@@ -87,7 +79,7 @@ export function costView(page) {
           el(
             "tr",
             {},
-            el("th", { class: `band-${code}` }, `${SYMBOLS[code]} ${ROW[code]}`),
+            el("th", { class: `band-${code}` }, `${SYMBOLS[code]} ${NAMES[code]}`),
             el("td", {}, percent(census.shareByBand[code].value)),
             el("td", {}, interval(census.sameByBand[code])),
           ),
@@ -98,8 +90,6 @@ export function costView(page) {
 
   return { root, draw };
 }
-
-const ROW = ["own", "too easy", "pushed away", "suspected", "mined", "left out", "pushed less"];
 
 /**
  * The share of the anchor's class among keys by rank, with 95 % intervals, the base rate, and where the edges stand.
@@ -117,35 +107,23 @@ function drawRanks(canvas, census, { shown }, palette) {
   const most = Math.min(1, Math.max(0.05, ...census.byRank.map((share) => share.high || 0)) * 1.08);
   const y = (/** @type {number} */ share) => floor - (share / most) * (floor - top);
   const w = (right - left) / bins;
-  context.font = "11px system-ui, sans-serif";
-  context.textAlign = "right";
+  context.font = font(11);
   for (const tick of ticksBetween(0, most, 3)) {
-    context.strokeStyle = palette.line;
-    context.beginPath();
-    context.moveTo(left, Math.round(y(tick)) + 0.5);
-    context.lineTo(right, Math.round(y(tick)) + 0.5);
-    context.stroke();
-    context.fillStyle = palette.soft;
-    context.fillText(`${Math.round(100 * tick)}`, left - 4, y(tick) + 4);
+    const at = Math.round(y(tick)) + 0.5;
+    drawLine(context, palette.line, left, at, right, at);
+    drawWords(context, `${Math.round(100 * tick)}`, left - 4, y(tick) + 4, palette.soft, "right");
   }
   census.byRank.forEach((share, i) => {
     const x = left + i * w;
     if (!Number.isFinite(share.value)) return;
     context.fillStyle = palette.soft;
     context.fillRect(x + 2, y(share.value), w - 4, floor - y(share.value));
-    context.strokeStyle = palette.ink;
     context.lineWidth = 1.5;
-    context.beginPath();
-    context.moveTo(x + w / 2, y(share.low));
-    context.lineTo(x + w / 2, y(Math.min(share.high, most)));
-    context.stroke();
+    drawLine(context, palette.ink, x + w / 2, y(share.low), x + w / 2, y(Math.min(share.high, most)));
   });
-  context.strokeStyle = palette.ink;
+  const base = y(census.baseRate.value);
   context.setLineDash([4, 3]);
-  context.beginPath();
-  context.moveTo(left, y(census.baseRate.value));
-  context.lineTo(right, y(census.baseRate.value));
-  context.stroke();
+  drawLine(context, palette.ink, left, base, right, base);
   context.setLineDash([]);
   if (shown.edges) {
     for (const rank of [shown.edges.closest, shown.edges.beyond]) {
@@ -153,22 +131,18 @@ function drawRanks(canvas, census, { shown }, palette) {
       if (i < 0 || rank === 0) continue;
       const at = left + (i + (rank - census.ranks[i]) / (census.ranks[i + 1] - census.ranks[i])) * w;
       context.lineWidth = 2;
-      context.beginPath();
-      context.moveTo(at, top);
-      context.lineTo(at, floor);
-      context.stroke();
+      drawLine(context, palette.ink, at, top, at, floor);
     }
   }
-  context.fillStyle = palette.soft;
-  context.textAlign = "center";
   const share = (/** @type {number} */ rank) => `${Number(((100 * rank) / census.ranks[bins]).toPrecision(2))}`;
   let free = 0;
   for (let i = 0; i < bins; i++) {
     const [text, x] = [share(census.ranks[i + 1]), left + (i + 1) * w];
     const half = context.measureText(text).width / 2;
     if (x - half < free) continue;
-    context.fillText(text, Math.min(x, right - half), floor + 13);
+    drawWords(context, text, Math.min(x, right - half), floor + 13, palette.soft);
     free = x + half + 4;
   }
-  context.fillText("the closest … % of the keys; dashed: all keys", (left + right) / 2, height - 3);
+  const caption = "the closest … % of the keys; dashed: all keys";
+  drawWords(context, caption, (left + right) / 2, height - 3, palette.soft);
 }

@@ -2,7 +2,8 @@
 /** The map: a point for each image, in its band's colour and symbol. Hover, click, keys, zoom, lasso, pictures. */
 
 import { BAND } from "../engine/bands.js";
-import { surface } from "./canvas.js";
+import { countAtLeast } from "../engine/order.js";
+import { drawWords, STRONG_FONT, surface } from "./canvas.js";
 import { el, iconButton, setAttribute, setText } from "./dom.js";
 import { percent } from "./words.js";
 
@@ -73,6 +74,7 @@ export function mapView(page) {
   let frame = WHOLE;
   /** Places on the page in pixels, two numbers a point. */
   let pixels = new Float32Array(0);
+  const pixelOf = (/** @type {number} */ place) => [pixels[2 * place], pixels[2 * place + 1]];
   /** The surface: pixels of the page, and the image that points are stamped on. @type {Surface | null} */
   let room = null;
   let [noted, middle] = ["", 0];
@@ -183,7 +185,7 @@ export function mapView(page) {
   /** @type {(dx: number, dy: number) => void} */
   function walk(dx, dy) {
     const from = walked ?? page.scene().place;
-    const [x, y] = [pixels[2 * from], pixels[2 * from + 1]];
+    const [x, y] = pixelOf(from);
     let [best, least] = [from, Number.POSITIVE_INFINITY];
     for (let i = 0; i < pixels.length / 2; i++) {
       const [ex, ey] = [pixels[2 * i] - x, pixels[2 * i + 1] - y];
@@ -195,7 +197,8 @@ export function mapView(page) {
     }
     walked = best;
     const box = canvas.getBoundingClientRect();
-    page.point(best, { x: box.x + pixels[2 * best], y: box.y + pixels[2 * best + 1] });
+    const [bestX, bestY] = pixelOf(best);
+    page.point(best, { x: box.x + bestX, y: box.y + bestY });
   }
 
   /** @type {(x: number, y: number, within: number) => number | null} */
@@ -212,11 +215,11 @@ export function mapView(page) {
   function around(polygon) {
     const found = [];
     for (let i = 0; i < pixels.length / 2; i++) {
+      const [x, y] = pixelOf(i);
       let inside = false;
       for (let a = 0, b = polygon.length - 1; a < polygon.length; b = a++) {
         const [[ax, ay], [bx, by]] = [polygon[a], polygon[b]];
-        const y = pixels[2 * i + 1];
-        if (ay > y !== by > y && pixels[2 * i] < ((bx - ax) * (y - ay)) / (by - ay) + ax) inside = !inside;
+        if (ay > y !== by > y && x < ((bx - ax) * (y - ay)) / (by - ay) + ax) inside = !inside;
       }
       if (inside) found.push(i);
     }
@@ -241,7 +244,7 @@ export function mapView(page) {
     if (scene.misplaced.length) {
       context.strokeStyle = palette.soft;
       context.lineWidth = 1;
-      for (const place of scene.misplaced) context.strokeRect(pixels[2 * place] - 4, pixels[2 * place + 1] - 4, 8, 8);
+      for (const [x, y] of scene.misplaced.map(pixelOf)) context.strokeRect(x - 4, y - 4, 8, 8);
     }
     if (line.length) {
       context.strokeStyle = palette.ink;
@@ -252,7 +255,7 @@ export function mapView(page) {
       context.stroke();
       context.setLineDash([]);
     }
-    anchorMark(context, palette, pixels[2 * scene.place], pixels[2 * scene.place + 1]);
+    anchorMark(context, palette, pixelOf(scene.place));
     const drawn = `${scene.shown === scene.b} ${map} ${epoch}`;
     if (drawn !== noted) {
       const sorted = Uint8Array.from(snapshot.kept[map][epoch]).sort();
@@ -269,7 +272,7 @@ export function mapView(page) {
     const order = [scene.place, ...scene.shown.judgement.ranking.order];
     let drawn = 0;
     for (const place of order) {
-      const [x, y] = [pixels[2 * place], pixels[2 * place + 1]];
+      const [x, y] = pixelOf(place);
       const cell = `${Math.floor(x / size)} ${Math.floor(y / size)}`;
       if (x < 0 || y < 0 || x > width || y > height || taken.has(cell)) continue;
       taken.add(cell);
@@ -282,7 +285,9 @@ export function mapView(page) {
   /** @param {number | null} place that is ringed */
   function mark(place) {
     ring.hidden = place === null || place === page.scene().place;
-    if (place !== null) ring.style.transform = `translate(${pixels[2 * place]}px, ${pixels[2 * place + 1]}px)`;
+    if (place === null) return;
+    const [x, y] = pixelOf(place);
+    ring.style.transform = `translate(${x}px, ${y}px)`;
   }
 
   return {
@@ -293,7 +298,7 @@ export function mapView(page) {
     resized() {
       room = null;
     },
-    pixelOf: (/** @type {number} */ place) => [pixels[2 * place], pixels[2 * place + 1]],
+    pixelOf,
   };
 }
 
@@ -345,30 +350,16 @@ export function painting(scene, palette) {
   }
   if (state.colour === "similarity" || state.colour === "gradient") {
     const values = state.colour === "similarity" ? judgement.similarities.anchorKeys : judgement.push();
-    const rank = Float32Array.from(values).sort();
+    const ranked = Float32Array.from(values).sort().reverse();
     const levels = palette.levels.length;
-    const codes = Uint8Array.from(values, (value) =>
-      Math.min(levels - 1, Math.floor((levels * below(rank, value)) / rank.length)),
-    );
+    const codes = Uint8Array.from(values, (value) => {
+      const below = ranked.length - countAtLeast(ranked, value);
+      return Math.min(levels - 1, Math.floor((levels * below) / ranked.length));
+    });
     return { codes, shapes: palette.levels.map(() => "circle"), colours: palette.levels };
   }
   const codes = judgement.band.map((code) => (code === BAND.OWN ? BAND.EASY : code));
   return { codes, shapes: SHAPES, colours: palette.band };
-}
-
-/**
- * How many of sorted values lie below one.
- * @param {Float32Array} sorted
- * @param {number} value
- */
-function below(sorted, value) {
-  let [low, high] = [0, sorted.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (sorted[middle] < value) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }
 
 /**
@@ -457,8 +448,8 @@ function covers(shape, x, y) {
   return x * x + y * y <= 1;
 }
 
-/** @type {(context: CanvasRenderingContext2D, palette: Palette, x: number, y: number) => void} */
-function anchorMark(context, palette, x, y) {
+/** @type {(context: CanvasRenderingContext2D, palette: Palette, at: number[]) => void} */
+function anchorMark(context, palette, [x, y]) {
   for (const [radius, width, colour] of /** @type {[number, number, string][]} */ ([
     [9, 5, palette.ground],
     [9, 2.5, palette.ink],
@@ -470,11 +461,6 @@ function anchorMark(context, palette, x, y) {
     context.strokeStyle = colour;
     context.stroke();
   }
-  context.font = "600 12px system-ui, sans-serif";
-  context.textAlign = "left";
-  context.lineWidth = 4;
-  context.strokeStyle = palette.sunk;
-  context.strokeText("anchor", x + 15, y + 4);
-  context.fillStyle = palette.ink;
-  context.fillText("anchor", x + 15, y + 4);
+  context.font = STRONG_FONT;
+  drawWords(context, "anchor", x + 15, y + 4, palette.ink, "left", palette.sunk);
 }

@@ -21,6 +21,9 @@ import { remembered } from "./similarities.js";
  * @property {number} anchorWeight how much the anchor counts in the mean of the loss
  */
 
+/** All built-in rules, by what they choose and by class name. */
+export const RULES = { positives: POSITIVE_RULES, negatives: NEGATIVE_RULES };
+
 /**
  * Why these rules cannot be answered here for this anchor; empty if they can.
  * @param {Similarities} s

@@ -2,8 +2,7 @@
 /** What an explorer shows, as one plain value: the JSON of `explorer/state.py`, read, checked and written. */
 
 import { choice, completed, EngineError, faultOf, flag, optional, real, whole } from "./fields.js";
-import { NEGATIVE_RULES } from "./negatives.js";
-import { POSITIVE_RULES } from "./positives.js";
+import { RULES } from "./select.js";
 
 /** @typedef {import("./judgement.js").Side} Side */
 /** @typedef {import("./similarities.js").Snapshot} Snapshot */
@@ -56,7 +55,7 @@ const SIDE = {
  * @returns {Settings}
  */
 export function completeRule(plain, kind, path = kind) {
-  const known = kind === "positives" ? POSITIVE_RULES : NEGATIVE_RULES;
+  const known = RULES[kind];
   if (typeof plain?.rule !== "string") {
     const example = kind === "positives" ? "NearestKeys" : "RankBand";
     throw new EngineError(`${path} must name its rule, as in {"rule": "${example}"}.`);

@@ -52,12 +52,14 @@ export function withEdgeAt(state, { band, edges }, name, value) {
  * The rule of a class name; one band in place of another keeps as many keys of this anchor on either side.
  * @param {State} state
  * @param {Scene} scene
+ * @param {"positives" | "negatives"} kind
  * @param {string} name
  * @returns {State}
  */
-export function withNegativesNamed(state, scene, name) {
+export function withRuleNamed(state, scene, kind, name) {
   const { side, similarities } = scene.shown;
-  return withSide(state, withNegatives(similarities, side, freshRule(name, "negatives")));
+  const rule = freshRule(name, kind);
+  return withSide(state, kind === "negatives" ? withNegatives(similarities, side, rule) : { positives: rule });
 }
 
 /**

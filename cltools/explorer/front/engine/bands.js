@@ -13,6 +13,12 @@ export const BAND_NAMES = Object.freeze(["OWN", "EASY", "POTENTIAL", "HARD", "MI
 export const BANDS = 7;
 
 /**
+ * Whether a key of this code is a negative, at whatever weight.
+ * @param {number} code
+ */
+export const isKept = (code) => code === BAND.POTENTIAL || code === BAND.SOFTENED;
+
+/**
  * How many of `keys` a rank share means: floor(share·keys + ½), own and mined keys counted.
  * @param {number} share
  * @param {number} keys

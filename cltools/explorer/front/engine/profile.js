@@ -1,7 +1,7 @@
 // @ts-check
 /** Sums along one anchor's ranking, so that what lies between two edges is told by two differences. */
 
-import { BAND } from "./bands.js";
+import { BAND, BANDS } from "./bands.js";
 
 /** @typedef {import("./similarities.js").Similarities} Similarities */
 /** @typedef {import("./similarities.js").Ranking} Ranking */
@@ -70,4 +70,27 @@ export function stretchOf(profile, from, to) {
     push: between(profile.push),
     pushMined: between(profile.pushMined),
   };
+}
+
+/**
+ * What each code of `BAND` has of the ranks from one to another, where two edges cut them.
+ * @param {Profile} profile
+ * @param {{hardTo: number, easyFrom: number}} cut ranks before the one are HARD, from the other on EASY
+ * @param {number} [from]
+ * @param {number} [to]
+ * @returns {{keys: number[], same: number[], push: number[]}}
+ */
+export function sumsByCode(profile, { hardTo, easyFrom }, from = 0, to = profile.others) {
+  const [keys, same, push] = [0, 1, 2].map(() => new Array(BANDS).fill(0));
+  const ends = [from, hardTo, easyFrom, to].map((rank) => Math.min(Math.max(rank, from), to));
+  [BAND.HARD, BAND.POTENTIAL, BAND.EASY].forEach((code, i) => {
+    const part = stretchOf(profile, ends[i], ends[i + 1]);
+    keys[code] = part.keys - part.mined;
+    same[code] = part.same - part.sameMined;
+    push[code] = part.push - part.pushMined;
+    keys[BAND.MINED] += part.mined;
+    same[BAND.MINED] += part.sameMined;
+    push[BAND.MINED] += part.pushMined;
+  });
+  return { keys, same, push };
 }

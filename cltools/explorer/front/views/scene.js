@@ -102,7 +102,7 @@ export function scenes(snapshots, recorded = new Map()) {
       band,
       edges: band && edgesOf(band, ranking.ranked, s.anchorPositive),
       bins,
-      counts: ranks ? countsByEdges(bins, profile, ranks.hardTo, ranks.easyFrom) : countsByBand(bins, ranking, codes),
+      counts: ranks ? countsByEdges(bins, profile, ranks) : countsByBand(bins, ranking, codes),
       border: borderKeys(ranking.order, codes, BORDER),
       unknown,
     };

@@ -5,10 +5,11 @@
 export class EngineError extends Error {}
 
 /**
- * A setting: its default, and what is wrong with a value of another type; empty if nothing.
+ * A setting: its default, which values are of its type, and what a value of another must be, in words.
  * @typedef {object} Field
- * @property {any} fallback the default
- * @property {(value: any) => string} fault
+ * @property {any} fallback the default; undefined where there is none
+ * @property {(value: any) => boolean} holds
+ * @property {string} words
  * @property {Range} [range] of numbers of the right type those that have a meaning; all if left out
  * @property {string[]} [options] the words to choose from
  */
@@ -26,10 +27,10 @@ export class EngineError extends Error {}
  * @param {(value: any) => boolean} holds
  * @param {string} words
  */
-const kind =
+export const kind =
   (holds, words) =>
   /** @type {(fallback: any, range?: Range) => Field} */
-  (fallback, range) => ({ fallback, range, fault: (value) => (holds(value) ? "" : words) });
+  (fallback, range) => ({ fallback, range, holds, words });
 
 export const real = kind((value) => typeof value === "number", "must be a number");
 export const whole = kind(Number.isInteger, "must be a whole number");
@@ -58,11 +59,8 @@ export const FINITE = { holds: (value) => 0 <= value && value <= Number.MAX_VALU
  * @returns {Field}
  */
 export function choice(...options) {
-  return {
-    fallback: options[0],
-    options,
-    fault: (value) => (options.includes(value) ? "" : `must be one of ${options.join(", ")}`),
-  };
+  const holds = (/** @type {any} */ value) => options.includes(value);
+  return { fallback: options[0], options, holds, words: `must be one of ${options.join(", ")}` };
 }
 
 /**
@@ -71,14 +69,7 @@ export function choice(...options) {
  * @returns {Field}
  */
 export function optional(field) {
-  return {
-    fallback: field.fallback,
-    range: field.range,
-    fault: (value) => {
-      const fault = value === null ? "" : field.fault(value);
-      return fault && `${fault}, or null`;
-    },
-  };
+  return { ...field, holds: (value) => value === null || field.holds(value), words: `${field.words}, or null` };
 }
 
 /**
@@ -88,11 +79,8 @@ export function optional(field) {
  * @returns {Field}
  */
 export function either(one, other) {
-  return {
-    fallback: one.fallback,
-    range: one.range,
-    fault: (value) => (one.fault(value) && other.fault(value) ? `${one.fault(value)}, or ${other.fault(value)}` : ""),
-  };
+  const words = `${one.words}, or ${other.words}`;
+  return { ...one, holds: (value) => one.holds(value) || other.holds(value), words };
 }
 
 /**
@@ -117,8 +105,9 @@ export function completed(plain, fields, path) {
   for (const [name, field] of Object.entries(fields)) {
     const value = Object.hasOwn(plain, name) ? plain[name] : field.fallback;
     if (value === undefined) throw new EngineError(`${path} lacks ${JSON.stringify(name)}, which has no default.`);
-    const fault = field.fault(value);
-    if (fault) throw new EngineError(`${path}.${name} is ${JSON.stringify(value)}; it ${fault}.`);
+    if (!field.holds(value)) {
+      throw new EngineError(`${path}.${name} is ${JSON.stringify(value)}; it ${field.words}.`);
+    }
     found[name] = value;
   }
   return found;

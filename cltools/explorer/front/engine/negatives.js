@@ -41,8 +41,9 @@ import { drawPerKey, rankingBy, whyNoClasses } from "./similarities.js";
  * @property {(rule: Settings) => By} [by] what its edges cut, or what keys are best shown by
  * @property {(s: Similarities, rule: Settings) => string} [unknown] why it cannot be answered; empty if it can
  * @property {(rule: Settings, ranked: Float32Array, anchorPositive: number) => import("./bands.js").Cut} [cut] where
- *   its edges cut the scores by which it ranks; a rule without it has `judge`
+ *   its edges cut the scores by which it ranks
  * @property {(s: Similarities, rule: Settings, temperature: number) => Int8Array} [judge] EASY, POTENTIAL, HARD, OTHER
+ *   of a rule that cuts nothing; it keeps all without
  * @property {(s: Similarities, rule: Settings, context: Context) => Float32Array | null} [weigh] null for ones
  * @property {boolean} [softens] whether a kept key of weight below 1 is SOFTENED
  * @property {(s: Similarities, rule: Settings, kept: Uint8Array) => Float32Array | null} [synthesise] cosines of
@@ -68,14 +69,8 @@ function dropWhere(s, dropped) {
   return keepAll(s).map((code, i) => (dropped(i) ? BAND.OTHER : code));
 }
 
-/**
- * @param {Uint8Array} marks of 0 and 1
- */
-function countMarks(marks) {
-  let count = 0;
-  for (let i = 0; i < marks.length; i++) count += marks[i];
-  return count;
-}
+/** @param {Uint8Array} marks of 0 and 1 */
+const countMarks = (marks) => marks.reduce((count, mark) => count + mark, 0);
 
 /**
  * If `rescale`, the kept weigh (keys neither own nor mined) / (keys kept).
@@ -116,7 +111,7 @@ function marginTop(rule, anchorPositive) {
 
 /** @type {Record<string, NegativeRule>} */
 export const NEGATIVE_RULES = {
-  AllNegatives: { fields: {}, judge: keepAll },
+  AllNegatives: { fields: {} },
 
   RankBand: {
     fields: {
@@ -191,7 +186,6 @@ export const NEGATIVE_RULES = {
     },
     fault: (rule) => rankFault(rule, "skip_closest", "soften_within"),
     by: (rule) => rule.by,
-    judge: keepAll,
     /** The kept keys of the band weigh e^(−margin/τ). */
     weigh(s, rule, { temperature }) {
       const { score, ranked } = rankingBy(s, rule.by, temperature);
@@ -232,13 +226,11 @@ export const NEGATIVE_RULES = {
       detach: flag(true),
       anneal: optional(real(null, SOME_SHARE)),
     },
-    judge: keepAll,
     estimate: (rule) => ({ beta: rule.beta, tauPlus: rule.tau_plus, detach: rule.detach }),
   },
 
   Debiased: {
     fields: { tau_plus: real(0.1, BELOW_ONE) },
-    judge: keepAll,
     estimate: (rule) => ({ ...NEUTRAL, tauPlus: rule.tau_plus }),
   },
 
@@ -249,7 +241,6 @@ export const NEGATIVE_RULES = {
       with_anchor: whole(64, atLeast(0)),
       start: real(0.1, SHARE),
     },
-    judge: keepAll,
     synthesise: mixedCosines,
   },
 
@@ -283,7 +274,6 @@ export const NEGATIVE_RULES = {
       by: choice("anchor", "positive"),
     },
     by: (rule) => rule.by,
-    judge: keepAll,
     weighAnchor(s, rule, { eligible, temperature }) {
       const { score } = rankingBy(s, rule.by, temperature);
       const least = Math.fround(rule.min_cosine);

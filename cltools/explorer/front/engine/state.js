@@ -1,7 +1,7 @@
 // @ts-check
 /** What an explorer shows, as one plain value: the JSON of `explorer/state.py`, read, checked and written. */
 
-import { choice, completed, EngineError, faultOf, flag, optional, real, whole } from "./fields.js";
+import { choice, completed, EngineError, faultOf, flag, kind, real, whole } from "./fields.js";
 import { RULES } from "./select.js";
 
 /** @typedef {import("./judgement.js").Side} Side */
@@ -21,30 +21,28 @@ import { RULES } from "./select.js";
  * @property {boolean} doubtful whether misplaced points are marked
  */
 
-/** @type {Field} */
-const ANYTHING = { fallback: undefined, fault: () => "" };
-/** @type {Field} */
-const TEXT = { fallback: undefined, fault: (value) => (typeof value === "string" ? "" : "must be text") };
+const anything = kind(() => true, "");
+const text = kind((value) => typeof value === "string", "must be text");
 
 /** @type {Record<string, Field>} */
 const STATE = {
-  anchor: { ...whole(0), fallback: undefined },
-  a: ANYTHING,
-  b: optional({ ...ANYTHING, fallback: null }),
+  anchor: whole(undefined),
+  a: anything(undefined),
+  b: anything(null),
   active: choice("A", "B"),
   colour: choice("band", "class", "similarity", "gradient", "difference"),
   scope: choice("anchor", "all"),
-  map: { ...TEXT, fallback: "PCA" },
+  map: text("PCA"),
   truth: flag(false),
   doubtful: flag(false),
 };
 
 /** @type {Record<string, Field>} */
 const SIDE = {
-  positives: ANYTHING,
-  negatives: ANYTHING,
-  temperature: { ...real(0), fallback: undefined },
-  epoch: { ...whole(0), fallback: undefined },
+  positives: anything(undefined),
+  negatives: anything(undefined),
+  temperature: real(undefined),
+  epoch: whole(undefined),
 };
 
 /**

@@ -5,7 +5,7 @@ import { BAND } from "../engine/bands.js";
 import { drawLine, drawWords, font, surface } from "./canvas.js";
 import { button, el, setText } from "./dom.js";
 import { ticksBetween } from "./histogram.js";
-import { count, interval, NAMES, percent, SYMBOLS } from "./words.js";
+import { bandName, count, interval, percent } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("./palette.js").Palette} Palette */
@@ -79,7 +79,7 @@ export function costView(page) {
           el(
             "tr",
             {},
-            el("th", { class: `band-${code}` }, `${SYMBOLS[code]} ${NAMES[code]}`),
+            el("th", { class: `band-${code}` }, bandName(code)),
             el("td", {}, percent(census.shareByBand[code].value)),
             el("td", {}, interval(census.sameByBand[code])),
           ),

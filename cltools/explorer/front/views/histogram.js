@@ -7,7 +7,7 @@ import { stretchOf } from "../engine/profile.js";
 import { withEdgeAt } from "./actions.js";
 import { drawLine, drawWords, font, STRONG_FONT, surface } from "./canvas.js";
 import { button, el, icon, setAttribute, setText } from "./dom.js";
-import { AXES, count, edgeWords, NAMES, percent, SYMBOLS } from "./words.js";
+import { AXES, bandName, count, edgeWords, percent, SYMBOLS } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("./scene.js").Judged} Judged */
@@ -364,7 +364,7 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
   for (const { code, left, right } of stretches) {
     context.fillStyle = palette.wash[code];
     context.fillRect(left, top, right - left, floor - top + parts.axis + push);
-    const name = `${SYMBOLS[code]} ${NAMES[code]}`;
+    const name = bandName(code);
     if (context.measureText(name).width < right - left - 8) {
       drawWords(context, name, (left + right) / 2, top + 13, palette.text[code]);
     }

@@ -14,7 +14,7 @@ import { painterOf, picturesView, tileOf } from "./pictures.js";
 import { questionOf, scenes } from "./scene.js";
 import { settingsView } from "./settings.js";
 import { storeOf } from "./store.js";
-import { agreement, answer, count, FROZEN, NAMES, percent, SYMBOLS, score, truth } from "./words.js";
+import { agreement, answer, bandName, count, FROZEN, HELP, percent, score, truth } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("./scene.js").Shown} Shown */
@@ -123,9 +123,9 @@ export function mount(
   const truthBox = el("input", {
     type: "checkbox",
     role: "switch",
+    disabled: !snapshot.labelled,
     change: () => change(() => withTruth(store.state(), truthBox.checked), true),
   });
-  truthBox.disabled = !snapshot.labelled;
   const truthSwitch = el(
     "label",
     {
@@ -194,6 +194,12 @@ export function mount(
       return el("b", { class: piece.band === undefined ? "lead" : `band-${piece.band}` }, piece.text);
     });
 
+  /** An image's name, with its class where classes are shown. @type {(place: number) => string} */
+  function nameOf(place) {
+    const { noun, ids, classes, labels } = snapshot;
+    return `${noun} ${ids[place]}${scene.state.truth ? `, ${classes[labels[place]] ?? "no class"}` : ""}`;
+  }
+
   let spoken = "";
 
   /** @param {boolean} done whether screen readers hear it */
@@ -211,8 +217,7 @@ export function mount(
     labels.hidden = !state.truth;
     if (state.truth) labels.replaceChildren(...nodes(truth(shown)));
     picture(scene.place, anchorTile);
-    const label = state.truth ? `, ${snapshot.classes[snapshot.labels[scene.place]] ?? "no class"}` : "";
-    setText(anchorName, `${snapshot.noun} ${state.anchor}${label}`);
+    setText(anchorName, nameOf(scene.place));
     setAttribute(anchorName, "title", anchorName.textContent);
     truthBox.checked = state.truth;
     rules.show(presetOf(shown.side.negatives, scene));
@@ -295,10 +300,9 @@ export function mount(
     picture(place, cardTile);
     const rank = judgement.ranking.order.indexOf(place) + 1;
     const code = judgement.band[place];
-    const of = scene.state.truth ? `, ${snapshot.classes[snapshot.labels[place]] ?? "no class"}` : "";
     cardWords.replaceChildren(
-      el("strong", { class: `band-${code}` }, `${SYMBOLS[code]} ${NAMES[code]}`),
-      `${snapshot.noun} ${snapshot.ids[place]}${of}`,
+      el("strong", { class: `band-${code}` }, bandName(code)),
+      nameOf(place),
       el("br"),
       `cosine ${score(s.anchorKeys[place])}, with the other view ${score(s.positiveKeys[place])}`,
       el("br"),
@@ -330,7 +334,7 @@ export function mount(
       (sum, place) => sum.set(band[place], (sum.get(band[place]) ?? 0) + 1),
       /** @type {Map<number, number>} */ (new Map()),
     );
-    const words = [...counted].map(([code, n]) => `${SYMBOLS[code]} ${NAMES[code]} ${count(n)}`).join(", ");
+    const words = [...counted].map(([code, n]) => `${bandName(code)} ${count(n)}`).join(", ");
     const ids = el("textarea", { rows: 3, readonly: true, "aria-label": "ids of the group" });
     ids.value = places.map((place) => snapshot.ids[place]).join(", ");
     dialog(
@@ -347,38 +351,8 @@ export function mount(
   }
 
   function showHelp() {
-    const entry = (/** @type {string} */ name, /** @type {string} */ words) => [
-      el("dt", {}, name),
-      el("dd", {}, words),
-    ];
-    dialog(
-      "What is shown here?",
-      el(
-        "dl",
-        {},
-        ...entry(
-          "The question",
-          "The large picture is the anchor. A contrastive loss pulls it towards its positives and pushes it away from its negatives. A rule chooses which of all other images are which.",
-        ),
-        ...entry(
-          "The bars",
-          "How many images have which closeness to the anchor. What is closer than the right edge is suspected to show the same thing, what is farther than the left one is too easy. Drag them, or use the arrow keys.",
-        ),
-        ...entry(
-          "Push",
-          "The share of the whole push on the anchor that each image would exert if every one were kept; they sum to 100 percent.",
-        ),
-        ...entry(
-          "True classes",
-          "Labels are shown, and never used to select. A negative of the anchor's own class is a false negative. Intervals hold 95 percent.",
-        ),
-        ...entry(
-          "The map",
-          "Every point is an image; close points are mostly alike, and the line below says how far to trust that. Click a point or a picture to make it the anchor.",
-        ),
-        ...entry("The encoder", FROZEN),
-      ),
-    );
+    const entries = HELP.flatMap(([name, words]) => [el("dt", {}, name), el("dd", {}, words)]);
+    dialog("What is shown here?", el("dl", {}, ...entries));
   }
 
   function toggleMore() {

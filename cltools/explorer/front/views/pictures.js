@@ -4,7 +4,7 @@
 import { evenlySpaced, keysOfBand } from "../engine/groups.js";
 import { button, el, setAttribute, setText } from "./dom.js";
 import { bandsShown } from "./scene.js";
-import { count, MEANINGS, NAMES, SYMBOLS } from "./words.js";
+import { bandName, count, MEANINGS } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("./scene.js").Shown} Shown */
@@ -67,7 +67,7 @@ function groupsOf({ shown, difference }) {
   return bandsShown(shown).map((code) => ({
     name: `band-${code}`,
     code,
-    title: `${SYMBOLS[code]} ${NAMES[code]}`,
+    title: bandName(code),
     meaning: MEANINGS[code],
     width: WIDTHS[code],
     places: keysOfBand(ranking.order, band, code),

@@ -78,7 +78,7 @@ export function settingsView(page) {
     if (typeof value === "boolean") return checkbox(value, act);
     const input = el("input", { type: "text", inputmode: "decimal" });
     input.value = value === null ? "" : String(value);
-    input.placeholder = field.fault(null) === "" ? "none" : "";
+    input.placeholder = field.holds(null) ? "none" : "";
     input.addEventListener("change", () => {
       const text = input.value.trim();
       const number = Number(text.replace(",", "."));

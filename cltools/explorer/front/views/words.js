@@ -33,8 +33,34 @@ export const MEANINGS = Object.freeze([
   "Left out for no similarity of its own, such as by chance or by its label.",
   "Kept as a negative, at a smaller weight.",
 ]);
+/** @param {number} code of `BAND` */
+export const bandName = (code) => `${SYMBOLS[code]} ${NAMES[code]}`;
 export const FROZEN =
   "The encoder is frozen. What you change is what its next training step would learn from, not where points lie.";
+/** What is shown, and what it tells. */
+export const HELP = [
+  [
+    "The question",
+    "The large picture is the anchor. A contrastive loss pulls it towards its positives and pushes it away from its negatives. A rule chooses which of all other images are which.",
+  ],
+  [
+    "The bars",
+    "How many images have which closeness to the anchor. What is closer than the right edge is suspected to show the same thing, what is farther than the left one is too easy. Drag them, or use the arrow keys.",
+  ],
+  [
+    "Push",
+    "The share of the whole push on the anchor that each image would exert if every one were kept; they sum to 100 percent.",
+  ],
+  [
+    "True classes",
+    "Labels are shown, and never used to select. A negative of the anchor's own class is a false negative. Intervals hold 95 percent.",
+  ],
+  [
+    "The map",
+    "Every point is an image; close points are mostly alike, and the line below says how far to trust that. Click a point or a picture to make it the anchor.",
+  ],
+  ["The encoder", FROZEN],
+];
 
 const NUMBERS = new Intl.NumberFormat("en-US");
 

@@ -19,6 +19,12 @@ export const BANDS = 7;
 export const isKept = (code) => code === BAND.POTENTIAL || code === BAND.SOFTENED;
 
 /**
+ * How many of counts by code are of keys that are negatives.
+ * @param {ArrayLike<number>} counts
+ */
+export const keptOf = (counts) => counts[BAND.POTENTIAL] + counts[BAND.SOFTENED];
+
+/**
  * How many of `keys` a rank share means: floor(share·keys + ½), own and mined keys counted.
  * @param {number} share
  * @param {number} keys

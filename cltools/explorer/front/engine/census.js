@@ -1,7 +1,7 @@
 // @ts-check
 /** What a choice does to all anchors of a snapshot, counted a few anchors at a time; after `explorer/census.py`. */
 
-import { BAND, BANDS, rankCount, ranksOfCut } from "./bands.js";
+import { BAND, BANDS, keptOf, rankCount, ranksOfCut } from "./bands.js";
 import { drawsOf } from "./draws.js";
 import { nothingCounted, shareOf } from "./intervals.js";
 import { cutOf, NEGATIVE_RULES, rankedBy } from "./negatives.js";
@@ -77,13 +77,13 @@ export function shuffledPlaces({ ids }) {
  *   may be kept for moves of an edge
  * @returns {Counting}
  */
-export function startCensus(snapshot, side, { places, budget = KEPT_PAIRS } = {}) {
+export function startCensus(snapshot, side, { places = [...snapshot.ids.keys()], budget = KEPT_PAIRS } = {}) {
   const keys = snapshot.ids.length;
   const ranks = [...new Set(RANK_SHARES.map((share) => rankCount(share, keys)))];
   return {
     snapshot,
     side,
-    places: places ?? snapshot.ids.map((_, i) => i),
+    places,
     done: 0,
     budget,
     rankings: [],
@@ -162,13 +162,13 @@ export function recount(counting, side) {
  * @param {Side} b
  */
 function cutsTheSame(a, b) {
-  const [byA, byB] = [rankedBy(a.negatives), rankedBy(b.negatives)];
-  const alike = byA === byB && (byA !== "force" || a.temperature === b.temperature) && a.epoch === b.epoch;
-  const settings = Object.keys({ ...a.positives, ...b.positives });
+  const [by, byB] = [rankedBy(a.negatives), rankedBy(b.negatives)];
   return (
-    alike &&
+    by === byB &&
+    (by !== "force" || a.temperature === b.temperature) &&
+    a.epoch === b.epoch &&
     NEGATIVE_RULES[b.negatives.rule].cut !== undefined &&
-    settings.every((name) => a.positives[name] === b.positives[name])
+    JSON.stringify(a.positives) === JSON.stringify(b.positives)
   );
 }
 
@@ -206,34 +206,31 @@ function countRanked({ side, keys, same }, { ranked, same: closer, minedRanks, o
  */
 export function censusOf(counting) {
   const { keys, same, ranks, sameByRank, snapshot, done, places } = counting;
-  /** @type {(counts: Int32Array[], codes: number[]) => Int32Array} */
-  const sum = (counts, codes) =>
-    Int32Array.from(counts, (each) => codes.reduce((total, code) => total + each[code], 0));
-  /** @type {(hits: Int32Array, counts: Int32Array) => Share} */
+  /** @type {(hits: number[], counts: number[]) => Share} */
   const known = (hits, counts) => (snapshot.labelled ? shareOf(hits, counts) : nothingCounted());
-  const every = Array.from({ length: BANDS }, (_, code) => code);
-  const [others, sameOthers] = [sum(keys, every), sum(same, every)];
-  const kept = sum(keys, [BAND.POTENTIAL, BAND.SOFTENED]);
-  const sameKept = sum(same, [BAND.POTENTIAL, BAND.SOFTENED]);
+  const all = (/** @type {Int32Array} */ counts) => counts.reduce((sum, count) => sum + count, 0);
+  const codes = Object.values(BAND);
+  const inBand = codes.map((code) => keys.map((counts) => counts[code]));
+  const [others, sameOthers] = [keys.map(all), same.map(all)];
+  const [kept, sameKept] = [keys.map(keptOf), same.map(keptOf)];
+  const lost = sameOthers.map((count, i) => count - sameKept[i]);
   return {
     anchors: done,
     of: places.length,
     kept: shareOf(kept, others),
     false: known(sameKept, kept),
     baseRate: known(sameOthers, others),
-    recall: known(
-      sameOthers.map((each, i) => each - sameKept[i]),
-      sameOthers,
-    ),
-    shareByBand: every.map((code) => shareOf(sum(keys, [code]), others)),
-    sameByBand: every.map((code) => known(sum(same, [code]), sum(keys, [code]))),
+    recall: known(lost, sameOthers),
+    shareByBand: inBand.map((counts) => shareOf(counts, others)),
+    sameByBand: codes.map((code) => {
+      const hits = same.map((counts) => counts[code]);
+      return known(hits, inBand[code]);
+    }),
     ranks,
     byRank: ranks.slice(1).map((end, i) => {
+      const hits = sameByRank.map((counts) => counts[i]);
       const inBin = others.map((count) => Math.min(end, count) - Math.min(ranks[i], count));
-      return known(
-        Int32Array.from(sameByRank, (each) => each[i]),
-        inBin,
-      );
+      return known(hits, inBin);
     }),
   };
 }

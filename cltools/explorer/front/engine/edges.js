@@ -13,8 +13,6 @@ import { countAtLeast } from "./order.js";
  * @typedef {object} Edges
  * @property {number} closest keys at or above the upper edge: how many of the closest are dropped
  * @property {number} beyond how many keys are at or above the lower edge; the rest is dropped as easy
- * @property {number} closestShare the same as a share of all keys
- * @property {number} beyondShare
  * @property {number} closestScore score from which a key is dropped as suspected; ∞ where none is
  * @property {number} beyondScore score below which it is dropped as easy; −∞ where none is
  * @property {number} keys
@@ -52,8 +50,6 @@ export function edgesOf(rule, ranked, anchorPositive) {
   return {
     closest,
     beyond,
-    closestShare: closest / keys,
-    beyondShare: beyond / keys,
     closestScore: high,
     beyondScore: low,
     keys,
@@ -116,10 +112,8 @@ function withScores(rule, low, high) {
  * @param {number} value
  */
 function rounded(value) {
-  const floor = Math.floor(value);
-  const over = value - floor;
-  if (over !== 0.5) return over < 0.5 ? floor : floor + 1;
-  return floor % 2 === 0 ? floor : floor + 1;
+  const nearest = Math.round(value); // which takes every half up
+  return nearest - value === 0.5 && nearest % 2 !== 0 ? nearest - 1 : nearest;
 }
 
 /**

@@ -160,8 +160,7 @@ export function pushOf(s, selection, temperature, form) {
  */
 export function pushShares(s, selection, temperature, form) {
   const push = pushOf(s, selection, temperature, form);
-  let total = 0;
-  for (let i = 0; i < push.length; i++) total += push[i];
+  const total = push.reduce((sum, each) => sum + each, 0);
   const shares = new Float32Array(s.anchorKeys.length);
   if (total > 0) for (let i = 0; i < shares.length; i++) shares[i] = push[i] / total;
   return shares;
@@ -175,8 +174,7 @@ export function pushShares(s, selection, temperature, form) {
  */
 export function plainShares(s, temperature) {
   return remembered(s, `plain ${temperature}`, () => {
-    const kept = new Float32Array(s.own.length);
-    for (let i = 0; i < kept.length; i++) kept[i] = 1 - s.own[i];
+    const kept = Float32Array.from(s.own, (own) => 1 - own);
     return pushShares(s, negativesOnly(new Int8Array(0), kept), temperature, "sep");
   });
 }

@@ -38,13 +38,14 @@ import { drawPerKey, rankingBy, whyNoClasses } from "./similarities.js";
  * @typedef {object} NegativeRule
  * @property {Record<string, Field>} fields
  * @property {(rule: Settings) => string} [fault] what is wrong with settings in their ranges; empty if nothing
- * @property {(rule: Settings) => By} [by] what its edges cut, or what keys are best shown by
+ * @property {By} [by] what its edges cut, where it has no setting for that
  * @property {(s: Similarities, rule: Settings) => string} [unknown] why it cannot be answered; empty if it can
  * @property {(rule: Settings, ranked: Float32Array, anchorPositive: number) => import("./bands.js").Cut} [cut] where
  *   its edges cut the scores by which it ranks
  * @property {(s: Similarities, rule: Settings, temperature: number) => Int8Array} [judge] EASY, POTENTIAL, HARD, OTHER
  *   of a rule that cuts nothing; it keeps all without
- * @property {(s: Similarities, rule: Settings, context: Context) => Float32Array | null} [weigh] null for ones
+ * @property {(s: Similarities, rule: Settings, context: Context) => Float32Array} [weigh] by its setting
+ *   `rescale` without
  * @property {boolean} [softens] whether a kept key of weight below 1 is SOFTENED
  * @property {(s: Similarities, rule: Settings, kept: Uint8Array) => Float32Array | null} [synthesise] cosines of
  *   synthetic negatives with the anchor
@@ -74,11 +75,10 @@ const countMarks = (marks) => marks.reduce((count, mark) => count + mark, 0);
 
 /**
  * If `rescale`, the kept weigh (keys neither own nor mined) / (keys kept).
- * @param {Similarities} _
  * @param {Settings} rule
  * @param {Context} context
  */
-function rescaled(_, rule, context) {
+function rescaled(rule, context) {
   if (!rule.rescale) return null;
   const weight = countMarks(context.eligible) / Math.max(1, countMarks(context.kept));
   return Float32Array.from(context.kept, (kept) => kept * weight);
@@ -122,9 +122,7 @@ export const NEGATIVE_RULES = {
       ...moving("drop_closest", "keep_within"),
     },
     fault: (rule) => rankFault(rule, "drop_closest", "keep_within"),
-    by: (rule) => rule.by,
     cut: (rule, ranked) => cutAtRanks(ranked, rule.drop_closest, rule.keep_within),
-    weigh: rescaled,
   },
 
   CosineBand: {
@@ -145,10 +143,8 @@ export const NEGATIVE_RULES = {
       }
       return "";
     },
-    by: (rule) => rule.by,
     // rounding puts a cosine just outside of [−1, 1], where an edge of −1 must cut nothing
     cut: (rule) => ({ easyBelow: rule.above === -1 ? null : rule.above, hardFrom: rule.below }),
-    weigh: rescaled,
   },
 
   MarginBand: {
@@ -168,12 +164,11 @@ export const NEGATIVE_RULES = {
       }
       return "";
     },
-    by: () => "margin",
+    by: "margin",
     cut(rule, _, anchorPositive) {
       const top = marginTop(rule, anchorPositive);
       return { easyBelow: rule.within === null ? null : Math.fround(top - Math.fround(rule.within)), hardFrom: top };
     },
-    weigh: rescaled,
   },
 
   SoftenedBand: {
@@ -185,7 +180,6 @@ export const NEGATIVE_RULES = {
       ...moving("margin", "skip_closest", "soften_within"),
     },
     fault: (rule) => rankFault(rule, "skip_closest", "soften_within"),
-    by: (rule) => rule.by,
     /** The kept keys of the band weigh e^(−margin/τ). */
     weigh(s, rule, { temperature }) {
       const { score, ranked } = rankingBy(s, rule.by, temperature);
@@ -203,7 +197,6 @@ export const NEGATIVE_RULES = {
 
   CancelFalseNegatives: {
     fields: { k: whole(10, atLeast(1)), min_cosine: real(0.7), by: choice("either", "positive", "anchor") },
-    by: (rule) => rule.by,
     cut(rule, ranked) {
       const edge = scoreAtRank(ranked, Math.min(rule.k, ranked.length));
       return { easyBelow: null, hardFrom: Math.max(edge, Math.fround(rule.min_cosine)) };
@@ -252,7 +245,6 @@ export const NEGATIVE_RULES = {
       const edge = scoreAtRank(ranked, rankCount(rule.share, draw.length));
       return dropWhere(s, (i) => draw[i] < edge);
     },
-    weigh: rescaled,
   },
 
   OracleNegatives: {
@@ -263,7 +255,6 @@ export const NEGATIVE_RULES = {
       const draw = drawPerKey(s); // below 1, which drops all of the class
       return dropWhere(s, (i) => s.sameClass !== null && s.sameClass[i] === 1 && draw[i] < share);
     },
-    weigh: rescaled,
   },
 
   DifficultAnchors: {
@@ -273,7 +264,6 @@ export const NEGATIVE_RULES = {
       anchor_weight: real(0, SHARE),
       by: choice("anchor", "positive"),
     },
-    by: (rule) => rule.by,
     weighAnchor(s, rule, { eligible, temperature }) {
       const { score } = rankingBy(s, rule.by, temperature);
       const least = Math.fround(rule.min_cosine);
@@ -290,7 +280,7 @@ export const NEGATIVE_RULES = {
  * @returns {By}
  */
 export function rankedBy(rule) {
-  if (Object.hasOwn(NEGATIVE_RULES, rule.rule)) return NEGATIVE_RULES[rule.rule].by?.(rule) ?? "anchor";
+  if (Object.hasOwn(NEGATIVE_RULES, rule.rule)) return NEGATIVE_RULES[rule.rule].by ?? rule.by ?? "anchor";
   return rule.by === "positive" || rule.by === "either" ? rule.by : "anchor"; // of a rule that only Python knows
 }
 
@@ -302,6 +292,17 @@ export function rankedBy(rule) {
  */
 export function cutOf(rule, ranked, anchorPositive) {
   return NEGATIVE_RULES[rule.rule]?.cut?.(rule, ranked, anchorPositive) ?? null;
+}
+
+/**
+ * Weights of the kept keys; null for ones.
+ * @param {Similarities} s
+ * @param {Settings} rule
+ * @param {Context} context
+ * @returns {Float32Array | null}
+ */
+export function weightsOf(s, rule, context) {
+  return NEGATIVE_RULES[rule.rule].weigh?.(s, rule, context) ?? rescaled(rule, context);
 }
 
 /**

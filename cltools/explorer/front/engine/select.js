@@ -3,7 +3,7 @@
 
 import { BAND } from "./bands.js";
 import { EngineError } from "./fields.js";
-import { judgedBands, NEGATIVE_RULES, NEUTRAL } from "./negatives.js";
+import { judgedBands, NEGATIVE_RULES, NEUTRAL, weightsOf } from "./negatives.js";
 import { mine, nothingMined, POSITIVE_RULES } from "./positives.js";
 import { remembered } from "./similarities.js";
 
@@ -75,8 +75,7 @@ export function select(s, positives, negatives, temperature) {
   const rule = NEGATIVE_RULES[negatives.rule];
   const mined = remembered(s, `mined ${JSON.stringify(positives)}`, () => mine(s, positives));
   const band = judgedBands(s, negatives, temperature);
-  const eligible = new Uint8Array(band.length);
-  for (let i = 0; i < band.length; i++) eligible[i] = 1 - s.own[i];
+  const eligible = s.own.map((own) => 1 - own);
   for (let i = 0; i < mined.index.length; i++) {
     if (mined.weight[1 + i] > 0) {
       eligible[mined.index[i]] = 0;
@@ -89,7 +88,7 @@ export function select(s, positives, negatives, temperature) {
     kept[i] = band[i] === BAND.POTENTIAL ? 1 : 0;
   }
   const context = { eligible, kept, temperature };
-  const weight = rule.weigh?.(s, negatives, context) ?? null;
+  const weight = weightsOf(s, negatives, context);
   if (weight !== null) {
     for (let i = 0; i < band.length; i++) {
       if (!kept[i]) weight[i] = 0;

@@ -86,12 +86,11 @@ export function freshRule(name, kind) {
  * @returns {Side}
  */
 function completeSide(plain, path) {
-  const { positives, negatives, temperature, epoch } = completed(plain, SIDE, path);
+  const side = /** @type {Side} */ (completed(plain, SIDE, path));
   return {
-    positives: completeRule(positives, "positives", `${path}.positives`),
-    negatives: completeRule(negatives, "negatives", `${path}.negatives`),
-    temperature,
-    epoch,
+    ...side,
+    positives: completeRule(side.positives, "positives", `${path}.positives`),
+    negatives: completeRule(side.negatives, "negatives", `${path}.negatives`),
   };
 }
 

@@ -25,7 +25,7 @@ export function costView(page) {
   const rows = el("tbody");
   const heads = ["over all anchors", "keys", "of the anchor's class"].map((head) => el("th", {}, head));
   const table = el("table", {}, el("thead", {}, el("tr", {}, ...heads)), rows);
-  const ask = button({ class: "word", click: () => page.showTruth() }, "Show true classes");
+  const ask = button({ class: "word", click: page.showTruth }, "Show true classes");
   const root = el("section", { class: "cost", "aria-label": "What the edges cost" }, title, words, canvas, table, ask);
 
   /** Draw the scene. */
@@ -33,7 +33,6 @@ export function costView(page) {
     const scene = page.scene();
     const { snapshot, judgement } = scene.shown;
     const { truth } = scene.state;
-    root.hidden = false;
     canvas.hidden = table.hidden = !truth;
     ask.hidden = truth || !snapshot.labelled;
     if (!truth) {
@@ -57,31 +56,31 @@ export function costView(page) {
       rows.replaceChildren();
       return;
     }
-    const part = census.anchors < census.of ? `${count(census.anchors)} of ${count(census.of)} anchors counted. ` : "";
-    const chance = 1 - census.kept.value;
-    const { value, low, high } = census.sameByBand[BAND.HARD];
-    const lost = interval({ ...census.sameByBand[BAND.HARD], value: 1 - value, low: 1 - high, high: 1 - low });
+    const { anchors, of, kept, recall, baseRate, shareByBand, sameByBand } = census;
+    const part = anchors < of ? `${count(anchors)} of ${count(of)} anchors counted. ` : "";
+    const { value, low, high } = sameByBand[BAND.HARD];
+    const lost = interval({ ...sameByBand[BAND.HARD], value: 1 - value, low: 1 - high, high: 1 - low });
     const cost =
-      edges && census.shareByBand[BAND.HARD].value > 0
+      edges && shareByBand[BAND.HARD].value > 0
         ? `Of what the right edge leaves out, ${lost} are of other classes: good negatives, its cost. `
         : "";
     setText(
       words,
-      `${part}${cost}Kept are ${percent(census.kept.value)} of the keys; ${interval(census.false)} of these are false negatives, ` +
-        `of all keys ${percent(census.baseRate.value)}. The rule leaves out ${interval(census.recall)} of the keys of the ` +
-        `anchor's class; leaving out as many by chance would leave out ${percent(chance)}.`,
+      `${part}${cost}Kept are ${percent(kept.value)} of the keys; ${interval(census.false)} of these are false negatives, ` +
+        `of all keys ${percent(baseRate.value)}. The rule leaves out ${interval(recall)} of the keys of the ` +
+        `anchor's class; leaving out as many by chance would leave out ${percent(1 - kept.value)}.`,
     );
     const codes = [BAND.HARD, BAND.POTENTIAL, BAND.SOFTENED, BAND.EASY, BAND.OTHER, BAND.MINED];
     rows.replaceChildren(
       ...codes
-        .filter((code) => census.shareByBand[code].value > 0)
+        .filter((code) => shareByBand[code].value > 0)
         .map((code) =>
           el(
             "tr",
             {},
             el("th", { class: `band-${code}` }, bandName(code)),
-            el("td", {}, percent(census.shareByBand[code].value)),
-            el("td", {}, interval(census.sameByBand[code])),
+            el("td", {}, percent(shareByBand[code].value)),
+            el("td", {}, interval(sameByBand[code])),
           ),
         ),
     );

@@ -373,7 +373,8 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
   // the linear axis of counts
   context.font = font(11);
   context.lineWidth = 1;
-  for (const tick of ticks(most, 3)) {
+  for (const tick of ticksBetween(0, most, 3)) {
+    if (tick === 0 || !Number.isInteger(tick)) continue;
     const y = Math.round(floor - tick * unit) + 0.5;
     drawLine(context, palette.line, axis.left, y, axis.right, y);
     drawWords(context, count(tick), axis.left - 5, y + 4, palette.soft, "right");
@@ -497,15 +498,6 @@ function drawPush(context, { bins, judgement, summary }, axis, palette, top, str
     const x = Math.max(axis.left + half, Math.min(axis.right - half, (left + right) / 2));
     drawWords(context, text, x, top + PARTS.push - 4, palette.ink, "center", palette.wash[code]);
   }
-}
-
-/**
- * Round numbers up to the largest, about so many, without 0.
- * @param {number} most
- * @param {number} about
- */
-function ticks(most, about) {
-  return ticksBetween(0, most, about).filter((tick) => tick > 0 && Number.isInteger(tick));
 }
 
 /**

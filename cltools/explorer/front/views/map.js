@@ -120,7 +120,7 @@ export function mapView(page) {
       if (before) zoom(apart() / before, offsetX, offsetY);
     }
     if (event.buttons) return;
-    const place = nearest(event.offsetX, event.offsetY, NEAR);
+    const place = nearest(event.offsetX, event.offsetY);
     page.point(place, { x: event.clientX, y: event.clientY });
   });
   canvas.addEventListener("pointerleave", () => page.point(null));
@@ -155,7 +155,7 @@ export function mapView(page) {
         draw();
         page.lassoed(inside);
       } else if (!moved && up.type === "pointerup") {
-        const place = nearest(x, y, NEAR);
+        const place = nearest(x, y);
         if (place !== null) page.choose(place);
       }
     };
@@ -182,33 +182,32 @@ export function mapView(page) {
     page.point(null);
   });
 
-  /** @type {(dx: number, dy: number) => void} */
+  /** The point whose distance is least and below a limit. @type {(far: (x: number, y: number) => number, limit: number) => number | null} */
+  function closest(far, limit) {
+    let [best, least] = [/** @type {number | null} */ (null), limit];
+    for (let i = 0; i < pixels.length / 2; i++) {
+      const distance = far(pixels[2 * i], pixels[2 * i + 1]);
+      if (distance < least) [best, least] = [i, distance];
+    }
+    return best;
+  }
+
+  /** @type {(x: number, y: number) => number | null} */
+  const nearest = (x, y) => closest((toX, toY) => (toX - x) ** 2 + (toY - y) ** 2, NEAR ** 2);
+
+  /** Go to the closest point that lies rather in this direction than beside it. @type {(dx: number, dy: number) => void} */
   function walk(dx, dy) {
     const from = walked ?? page.scene().place;
     const [x, y] = pixelOf(from);
-    let [best, least] = [from, Number.POSITIVE_INFINITY];
-    for (let i = 0; i < pixels.length / 2; i++) {
-      const [ex, ey] = [pixels[2 * i] - x, pixels[2 * i + 1] - y];
-      const along = ex * dx + ey * dy;
-      const across = Math.abs(ex * dy) + Math.abs(ey * dx);
-      if (along <= 0.5 || across > along) continue;
-      const far = along + 2 * across;
-      if (far < least) [best, least] = [i, far];
-    }
-    walked = best;
+    const next = closest((toX, toY) => {
+      const along = (toX - x) * dx + (toY - y) * dy;
+      const across = Math.abs((toX - x) * dy) + Math.abs((toY - y) * dx);
+      return along <= 0.5 || across > along ? Number.POSITIVE_INFINITY : along + 2 * across;
+    }, Number.POSITIVE_INFINITY);
+    walked = next ?? from;
     const box = canvas.getBoundingClientRect();
-    const [bestX, bestY] = pixelOf(best);
-    page.point(best, { x: box.x + bestX, y: box.y + bestY });
-  }
-
-  /** @type {(x: number, y: number, within: number) => number | null} */
-  function nearest(x, y, within) {
-    let [best, least] = [/** @type {number | null} */ (null), within * within];
-    for (let i = 0; i < pixels.length / 2; i++) {
-      const far = (pixels[2 * i] - x) ** 2 + (pixels[2 * i + 1] - y) ** 2;
-      if (far < least) [best, least] = [i, far];
-    }
-    return best;
+    const [nextX, nextY] = pixelOf(walked);
+    page.point(walked, { x: box.x + nextX, y: box.y + nextY });
   }
 
   /** @type {(polygon: [number, number][]) => number[]} */
@@ -333,7 +332,7 @@ function placed(map, frame, width, height) {
 }
 
 /**
- * The code of each point, and what shape and colour codes have; larger codes are drawn over smaller ones.
+ * The code of each point, and what shape and colour codes have, a circle by default; larger codes are drawn over smaller ones.
  * @param {Scene} scene
  * @param {Palette} palette
  * @returns {{codes: ArrayLike<number>, shapes: string[], colours: string[]}}
@@ -345,8 +344,8 @@ export function painting(scene, palette) {
     return { codes: difference, shapes: SHAPE_OF_DIFFERENCE, colours: palette.difference };
   }
   if (state.colour === "class" && state.truth) {
-    const shapes = palette.classes.map(() => "circle");
-    return { codes: snapshot.labels.map((label) => label % palette.classes.length), shapes, colours: palette.classes };
+    const codes = snapshot.labels.map((label) => label % palette.classes.length);
+    return { codes, shapes: [], colours: palette.classes };
   }
   if (state.colour === "similarity" || state.colour === "gradient") {
     const values = state.colour === "similarity" ? judgement.similarities.anchorKeys : judgement.push();
@@ -356,7 +355,7 @@ export function painting(scene, palette) {
       const below = ranked.length - countAtLeast(ranked, value);
       return Math.min(levels - 1, Math.floor((levels * below) / ranked.length));
     });
-    return { codes, shapes: palette.levels.map(() => "circle"), colours: palette.levels };
+    return { codes, shapes: [], colours: palette.levels };
   }
   const codes = judgement.band.map((code) => (code === BAND.OWN ? BAND.EASY : code));
   return { codes, shapes: SHAPES, colours: palette.band };
@@ -377,11 +376,12 @@ function stamp({ context, image, words, scale }, pixels, codes, shapes, colours,
   const edge = wordOf(context, ground);
   words.fill(edge);
   /** @type {number[][]} */
-  const byCode = shapes.map(() => []);
+  const byCode = colours.map(() => []);
   for (let i = 0; i < codes.length; i++) byCode[codes[i]].push(i);
   byCode.forEach((places, code) => {
     if (!places.length) return;
-    const { radius, inside, rim } = stampOf(shapes[code], size * SIZES[shapes[code]] * scale);
+    const shape = shapes[code] ?? "circle";
+    const { radius, inside, rim } = stampOf(shape, size * SIZES[shape] * scale);
     const word = wordOf(context, colours[code]);
     for (const i of places) {
       const [cx, cy] = [Math.round(pixels[2 * i] * scale), Math.round(pixels[2 * i + 1] * scale)];

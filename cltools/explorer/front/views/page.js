@@ -24,9 +24,9 @@ import { agreement, answer, bandName, count, FROZEN, HELP, percent, score, truth
 /** @typedef {"pictures" | "map" | "push" | "cost"} Part */
 /**
  * @typedef {object} Options
- * @property {Part[]} [show] which parts are shown
- * @property {string} [code] this script's text, for a worker that counts
- * @property {(state: State) => void} [settled] told after every change that can be undone
+ * @property {Part[]} show which parts are shown
+ * @property {string} code this script's text, for a worker that counts
+ * @property {(state: State) => void} settled told after every change that can be undone
  * @property {(which: number, place: number) => Promise<Recorded>} [ask] asks Python for the bands of a side that only it
  *   can judge
  */
@@ -44,14 +44,9 @@ const PHONE = 600;
  * @param {HTMLElement} root
  * @param {Shown[]} snapshots one, or two of the same images that are shown side by side
  * @param {State} first
- * @param {Options} [options]
+ * @param {Options} options
  */
-export function mount(
-  root,
-  snapshots,
-  first,
-  { show = ["pictures", "map", "push", "cost"], code = "", settled, ask } = {},
-) {
+export function mount(root, snapshots, first, { show, code, settled, ask }) {
   checkState(first, snapshots);
   const store = storeOf(first);
   /** @type {Map<string, Recorded>} */
@@ -113,8 +108,8 @@ export function mount(
   const compare = iconButton("compare", "Compare two rules, A and B", () =>
     change(() => withComparison(store.state()), true),
   );
-  const more = iconButton("more", "More controls", () => toggleMore(), { "aria-expanded": "false" });
-  const explain = iconButton("help", "What is shown here?", () => showHelp());
+  const more = iconButton("more", "More controls", toggleMore, { "aria-expanded": "false" });
+  const explain = iconButton("help", "What is shown here?", showHelp);
   const icons = el("div", { class: "icons" }, undo, redo, snapshots.length === 1 ? compare : null, explain, more);
   const rules = radios("Rule", PRESETS, (name) =>
     change((now) => withSide(now.state, { negatives: presetRule(name, now) }), true),
@@ -265,7 +260,7 @@ export function mount(
     scene = sceneOf(now);
     drawSoon(done);
     countSoon();
-    if (done && !following) settled?.(now);
+    if (done && !following) settled(now);
     if (done && ask) askFor(ask);
   });
 
@@ -309,10 +304,11 @@ export function mount(
       `${count(rank)} of ${count(summary.others)} by closeness, ${percent(judgement.plain[place])} of the push`,
     );
     const frame = root.getBoundingClientRect();
-    const [x, y] = [at.x - frame.x, at.y - frame.y];
-    const left = x + 16 + card.offsetWidth > frame.width ? x - 16 - card.offsetWidth : x + 16;
-    const top = y + 16 + card.offsetHeight > frame.height ? y - 16 - card.offsetHeight : y + 16;
-    card.style.transform = `translate(${Math.max(0, left)}px, ${Math.max(0, top)}px)`;
+    /** After a point, or before it where there is no room. @type {(from: number, size: number, room: number) => number} */
+    const beside = (from, size, room) => Math.max(0, from + 16 + size > room ? from - 16 - size : from + 16);
+    const left = beside(at.x - frame.x, card.offsetWidth, frame.width);
+    const top = beside(at.y - frame.y, card.offsetHeight, frame.height);
+    card.style.transform = `translate(${left}px, ${top}px)`;
   }
 
   /** @type {(place: number, x: number, y: number, size: number, context: CanvasRenderingContext2D) => void} */
@@ -330,11 +326,9 @@ export function mount(
   /** @param {number[]} places */
   function lassoed(places) {
     const { band } = scene.shown.judgement;
-    const counted = places.reduce(
-      (sum, place) => sum.set(band[place], (sum.get(band[place]) ?? 0) + 1),
-      /** @type {Map<number, number>} */ (new Map()),
-    );
-    const words = [...counted].map(([code, n]) => `${bandName(code)} ${count(n)}`).join(", ");
+    const codes = places.map((place) => band[place]);
+    const number = (/** @type {number} */ code) => codes.filter((each) => each === code).length;
+    const words = [...new Set(codes)].map((code) => `${bandName(code)} ${count(number(code))}`).join(", ");
     const ids = el("textarea", { rows: 3, readonly: true, "aria-label": "ids of the group" });
     ids.value = places.map((place) => snapshot.ids[place]).join(", ");
     dialog(

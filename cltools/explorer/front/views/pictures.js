@@ -121,7 +121,7 @@ export function picturesView(page) {
    */
   function gallery(places) {
     const tiles = el("div", { class: "tiles all", style: root.style.cssText });
-    const further = button({ class: "word", click: () => add() });
+    const further = button({ class: "word", click: add });
     let shown = 0;
     function add() {
       const next = Math.min(places.length, shown + PAGE);

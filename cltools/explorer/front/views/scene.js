@@ -55,7 +55,6 @@ import { bandOf } from "./actions.js";
  * @property {Judged} shown the side that the controls move
  * @property {Int8Array | null} difference by `KEPT_BY`
  * @property {number[]} misplaced places of points, if they are marked
- * @property {Settings | null} middle
  */
 
 const BORDER = 1;
@@ -123,7 +122,6 @@ export function scenes(snapshots, recorded = new Map()) {
       shown: state.active === "B" && b ? b : a,
       difference: b && differenceOf(a.judgement.band, b.judgement.band),
       misplaced: state.doubtful ? misplacedPoints(Float32Array.from(kept, (percent) => percent / 100)) : [],
-      middle: snapshots[0].middle,
     };
   };
 }

@@ -76,15 +76,18 @@ export function settingsView(page) {
     const act = (/** @type {any} */ next) => change((scene) => withSetting(scene.state, scene, kind, name, next));
     if (field.options) return chooser(field.options, value, act);
     if (typeof value === "boolean") return checkbox(value, act);
-    const input = el("input", { type: "text", inputmode: "decimal" });
-    input.value = value === null ? "" : String(value);
-    input.placeholder = field.holds(null) ? "none" : "";
-    input.addEventListener("change", () => {
-      const text = input.value.trim();
-      const number = Number(text.replace(",", "."));
-      if (text === "") act(null);
-      else act(Number.isFinite(number) ? number : text);
+    const input = el("input", {
+      type: "text",
+      inputmode: "decimal",
+      placeholder: field.holds(null) && "none",
+      change() {
+        const text = input.value.trim();
+        const number = Number(text.replace(",", "."));
+        if (text === "") act(null);
+        else act(Number.isFinite(number) ? number : text);
+      },
     });
+    input.value = value === null ? "" : String(value);
     return input;
   }
 
@@ -188,9 +191,9 @@ export function settingsView(page) {
       "aria-valuetext": `epoch ${epoch}`,
       "aria-label": "epoch",
       title: "The moment of training at which the encoder was asked.",
+      input: () => setSide({ epoch: known[Number(slider.value)] }, "epoch"),
     });
     slider.value = String(known.indexOf(epoch));
-    slider.addEventListener("input", () => setSide({ epoch: known[Number(slider.value)] }, "epoch"));
     const play = iconButton(playing ? "pause" : "play", playing ? "Stop" : "Play the epochs", () => toggle(known), {
       "data-setting": "play",
     });

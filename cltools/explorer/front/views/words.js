@@ -1,7 +1,7 @@
 // @ts-check
 /** Every sentence of the page, and numbers as people read them. */
 
-import { BAND } from "../engine/bands.js";
+import { BAND, keptOf } from "../engine/bands.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("./scene.js").Judged} Judged */
@@ -114,7 +114,7 @@ export const AXES = Object.freeze({
 export function answer({ summary, edges, unknown }) {
   if (unknown) return [{ text: unknown, strong: true }];
   const { keys, others, synthetic } = summary;
-  const kept = keys[BAND.POTENTIAL] + keys[BAND.SOFTENED];
+  const kept = keptOf(keys);
   /** @type {Piece[]} */
   const pieces = [
     "This rule pushes it away from ",
@@ -151,8 +151,8 @@ function joined(parts) {
 export function truth({ summary, edges }) {
   const { keys, same, others } = summary;
   if (same === null) return [];
-  const kept = keys[BAND.POTENTIAL] + keys[BAND.SOFTENED];
-  const falseKept = same[BAND.POTENTIAL] + same[BAND.SOFTENED];
+  const kept = keptOf(keys);
+  const falseKept = keptOf(same);
   const all = same.reduce((sum, each) => sum + each, 0);
   /** @type {Piece[]} */
   const pieces = [
@@ -192,7 +192,7 @@ export function edgeWords(name, { edges, summary }) {
   const closest = name === "closest";
   const cut = closest ? Math.min(edges.closest, others) : Math.max(0, others - edges.beyond);
   const at = closest ? `≥ ${score(edges.closestScore)}` : `< ${score(edges.beyondScore)}`;
-  const share = percent(closest ? edges.closestShare : edges.beyondShare);
+  const share = percent(edges[name] / edges.keys);
   const mined = closest ? summary.keys[BAND.MINED] : 0;
   const among = mined ? `, ${count(mined)} mined` : "";
   const where = closest ? "the closest" : "beyond";

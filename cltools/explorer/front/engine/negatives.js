@@ -56,20 +56,6 @@ import { drawPerKey, rankingBy, whyNoClasses } from "./similarities.js";
 /** @type {Estimate} */
 export const NEUTRAL = Object.freeze({ beta: 0, tauPlus: 0, detach: true });
 
-/** @param {Similarities} s */
-function keepAll(s) {
-  return new Int8Array(s.own.length).fill(BAND.POTENTIAL);
-}
-
-/**
- * OTHER where a key is dropped for a reason that is not similarity.
- * @param {Similarities} s
- * @param {(place: number) => boolean} dropped
- */
-function dropWhere(s, dropped) {
-  return keepAll(s).map((code, i) => (dropped(i) ? BAND.OTHER : code));
-}
-
 /** @param {Uint8Array} marks of 0 and 1 */
 const countMarks = (marks) => marks.reduce((count, mark) => count + mark, 0);
 
@@ -243,7 +229,7 @@ export const NEGATIVE_RULES = {
       const draw = drawPerKey(s);
       const ranked = rankedScores(draw, orderByScore(draw, s.own), s.own);
       const edge = scoreAtRank(ranked, rankCount(rule.share, draw.length));
-      return dropWhere(s, (i) => draw[i] < edge);
+      return Int8Array.from(draw, (each) => (each < edge ? BAND.OTHER : BAND.POTENTIAL));
     },
   },
 
@@ -252,8 +238,10 @@ export const NEGATIVE_RULES = {
     unknown: whyNoClasses,
     judge(s, rule) {
       const share = Math.fround(rule.share);
-      const draw = drawPerKey(s); // below 1, which drops all of the class
-      return dropWhere(s, (i) => s.sameClass !== null && s.sameClass[i] === 1 && draw[i] < share);
+      // draws are below 1, which drops all of the class
+      return Int8Array.from(drawPerKey(s), (draw, i) =>
+        s.sameClass?.[i] && draw < share ? BAND.OTHER : BAND.POTENTIAL,
+      );
     },
   },
 
@@ -316,5 +304,5 @@ export function judgedBands(s, rule, temperature) {
   const { score, ranked } = rankingBy(s, rankedBy(rule), temperature);
   const cut = cutOf(rule, ranked, s.anchorPositive);
   if (cut !== null) return bandsOfCut(score, cut);
-  return NEGATIVE_RULES[rule.rule].judge?.(s, rule, temperature) ?? keepAll(s);
+  return NEGATIVE_RULES[rule.rule].judge?.(s, rule, temperature) ?? new Int8Array(s.own.length).fill(BAND.POTENTIAL);
 }

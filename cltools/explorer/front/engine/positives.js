@@ -198,7 +198,7 @@ export function mine(s, rule) {
   if (rule.strength === 0 || s.own.length === 0) return nothingMined();
   const { index, weight } = POSITIVE_RULES[rule.rule].mine(s, rule);
   if (rule.strength === 1) return { index, weight };
-  const strength = Math.fround(rule.strength);
   const f = Math.fround;
+  const strength = f(rule.strength);
   return { index, weight: weight.map((each, i) => (i ? strength * each : 1 - f(strength * f(1 - each)))) };
 }

@@ -133,8 +133,7 @@ export function presetOf(rule, scene) {
  */
 export function withComparison(state) {
   if (state.b === null) return { ...state, b: state.a, active: "B", colour: "difference" };
-  const colour = state.colour === "difference" ? "band" : state.colour;
-  return { ...state, b: null, active: "A", colour };
+  return { ...state, b: null, active: "A", colour: state.colour === "difference" ? "band" : state.colour };
 }
 
 /**

@@ -78,7 +78,7 @@ export function costView(page) {
           el(
             "tr",
             {},
-            el("th", { class: `band-${code}` }, bandName(code)),
+            el("th", `band-${code}`, bandName(code)),
             el("td", {}, percent(shareByBand[code].value)),
             el("td", {}, interval(sameByBand[code])),
           ),

@@ -5,15 +5,17 @@
 
 /**
  * An element with attributes and children. `class` and `aria-…` are attributes; functions are listeners by event name.
+ * A text in place of attributes is the class.
  * @template {keyof HTMLElementTagNameMap} K
  * @param {K} tag
- * @param {Record<string, any>} [attributes] null and false leave one out, true makes it empty
+ * @param {Record<string, any> | string} [attributes] null and false leave one out, true makes it empty
  * @param {...Child} children
  * @returns {HTMLElementTagNameMap[K]}
  */
 export function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
+  const given = typeof attributes === "string" ? { class: attributes } : attributes;
+  for (const [name, value] of Object.entries(given)) {
     if (typeof value === "function") node.addEventListener(name, value);
     else setAttribute(node, name, value);
   }

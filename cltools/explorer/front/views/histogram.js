@@ -3,7 +3,6 @@
 
 import { BAND } from "../engine/bands.js";
 import { countAtLeast } from "../engine/order.js";
-import { stretchOf } from "../engine/profile.js";
 import { withEdgeAt } from "./actions.js";
 import { drawLine, drawWords, font, STRONG_FONT, surface } from "./canvas.js";
 import { button, el, icon, setAttribute, setText } from "./dom.js";
@@ -81,7 +80,7 @@ function edgeX(name, { edges, judgement }, axis) {
  */
 export function histogramView(page, side) {
   const judgedOf = (/** @type {Scene} */ scene) => (side === "B" && scene.b ? scene.b : scene.a);
-  const letter = el("b", { class: "letter" }, side);
+  const letter = el("b", "letter", side);
   const canvas = el("canvas", { class: "bars", "aria-hidden": true });
   const marker = el("i", { class: "marker", hidden: true });
   const axisName = el("span");
@@ -90,7 +89,7 @@ export function histogramView(page, side) {
   const root = el(
     "section",
     { class: "histogram", "data-side": side },
-    el("p", { class: "axis-name" }, letter, axisName),
+    el("p", "axis-name", letter, axisName),
     canvas,
     marker,
     ...handles.map(({ flag }) => flag),
@@ -108,14 +107,9 @@ export function histogramView(page, side) {
     const [farther, closer] = tiles.map((tile, i) => el("figure", {}, tile, el("figcaption", {}, captions[i])));
     const flag = el(
       "div",
-      { class: `flag ${name}` },
-      el(
-        "div",
-        { class: "flag-words" },
-        el("strong", {}, el("span", { class: "verb" }, "leave out "), words),
-        ...lines,
-      ),
-      el("div", { class: "border" }, farther, el("i", { "aria-hidden": true }), closer),
+      `flag ${name}`,
+      el("div", "flag-words", el("strong", {}, el("span", "verb", "leave out "), words), ...lines),
+      el("div", "border", farther, el("i", { "aria-hidden": true }), closer),
     );
     const node = button(
       {
@@ -130,7 +124,7 @@ export function histogramView(page, side) {
       },
       el("i"),
       el("u", {}, icon("handle")),
-      name === "closest" && side === "A" ? hint : null,
+      name === "closest" && side === "A" && hint,
     );
     const made = { name, node, flag, words, lines, tiles };
     return made;
@@ -167,7 +161,7 @@ export function histogramView(page, side) {
   canvas.addEventListener("pointerdown", (event) => {
     const shown = judgedOf(page.scene());
     const now = axis;
-    if (now === null || shown.edges === null || event.button !== 0) return;
+    if (now === null || shown.edges === null) return;
     const [beyond, closest] = handles.map(({ name }) => Math.abs(xOf(event) - edgeX(name, shown, now)));
     startDrag(handles[closest <= beyond ? 1 : 0], event);
   });
@@ -478,10 +472,8 @@ function fillSplit(context, stretches, fills, x, y, width, height) {
 function drawPush(context, { bins, judgement, summary }, axis, palette, top, stretches) {
   const bars = bins.ranks.length - 1;
   const w = (axis.right - axis.left) / bars;
-  const share = Array.from(
-    { length: bars },
-    (_, i) => stretchOf(judgement.profile, bins.ranks[i + 1], bins.ranks[i]).push,
-  );
+  const sums = judgement.profile.push;
+  const share = Array.from({ length: bars }, (_, i) => sums[bins.ranks[i]] - sums[bins.ranks[i + 1]]);
   const most = Math.max(...share, 1e-9);
   const tall = PARTS.push - 16;
   drawWords(context, "push", axis.left - 5, top + 11, palette.soft, "right");

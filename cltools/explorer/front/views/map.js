@@ -43,21 +43,21 @@ export function mapView(page) {
     title: "Click a point to make it the anchor. Ctrl and the wheel zoom; drag to move what is zoomed.",
   });
   const ring = el("i", { class: "ring", hidden: true });
-  const note = el("p", { class: "map-note" });
+  const note = el("p", "map-note");
   const on = { pictures: false, lasso: false };
   /** @type {(name: "pictures" | "lasso", words: string) => HTMLButtonElement} */
   function switched(name, words) {
-    const button = iconButton(name, words, () => {
+    const toggle = () => {
       on[name] = !on[name];
       setAttribute(button, "aria-pressed", String(on[name]));
       draw();
-    });
-    setAttribute(button, "aria-pressed", "false");
+    };
+    const button = iconButton(name, words, toggle, { "aria-pressed": "false" });
     return button;
   }
   const tools = el(
     "div",
-    { class: "map-tools" },
+    "map-tools",
     switched("pictures", "Pictures instead of points"),
     switched("lasso", "Choose a group by a line around it"),
     iconButton("plus", "Zoom in", () => zoom(1.6)),
@@ -67,8 +67,8 @@ export function mapView(page) {
   const root = el(
     "section",
     { class: "map", "aria-label": "Map" },
-    el("div", { class: "map-box" }, canvas, ring),
-    el("div", { class: "map-foot" }, note, tools),
+    el("div", "map-box", canvas, ring),
+    el("div", "map-foot", note, tools),
   );
   /** The frame: what the map's middle shows, and how much it is magnified. */
   let frame = WHOLE;
@@ -86,14 +86,11 @@ export function mapView(page) {
   /** @type {(by: number, x?: number, y?: number) => void} */
   function zoom(by, x = canvas.clientWidth / 2, y = canvas.clientHeight / 2) {
     const next = Math.max(1, Math.min(40, frame.zoom * by));
-    const side = Math.min(canvas.clientWidth, canvas.clientHeight);
+    const { clientWidth: width, clientHeight: height } = canvas;
+    const side = Math.min(width, height);
     const shift = (1 / frame.zoom - 1 / next) / side;
-    frame = {
-      x: frame.x + (x - canvas.clientWidth / 2) * shift,
-      y: frame.y + (y - canvas.clientHeight / 2) * shift,
-      zoom: next,
-    };
-    if (next === 1) frame = WHOLE;
+    const [toX, toY] = [frame.x + (x - width / 2) * shift, frame.y + (y - height / 2) * shift];
+    frame = next === 1 ? WHOLE : { x: toX, y: toY, zoom: next };
     draw();
   }
 
@@ -120,26 +117,26 @@ export function mapView(page) {
       if (before) zoom(apart() / before, offsetX, offsetY);
     }
     if (event.buttons) return;
-    const place = nearest(event.offsetX, event.offsetY);
-    page.point(place, { x: event.clientX, y: event.clientY });
+    page.point(nearest(offsetX, offsetY), { x: event.clientX, y: event.clientY });
   });
   canvas.addEventListener("pointerleave", () => page.point(null));
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
     const [x, y] = [event.offsetX, event.offsetY];
-    const start = { ...frame };
+    const start = frame;
     let moved = false;
     canvas.setPointerCapture(event.pointerId);
     fingers.set(event.pointerId, [x, y]);
     line = on.lasso ? [[x, y]] : [];
     /** @param {PointerEvent} now */
     const move = (now) => {
-      moved ||= Math.hypot(now.offsetX - x, now.offsetY - y) > 4;
+      const [dx, dy] = [now.offsetX - x, now.offsetY - y];
+      moved ||= Math.hypot(dx, dy) > 4;
       if (!moved || fingers.size > 1) return;
       if (on.lasso) line.push([now.offsetX, now.offsetY]);
       else if (frame.zoom > 1) {
         const side = Math.min(canvas.clientWidth, canvas.clientHeight) * frame.zoom;
-        frame = { ...start, x: start.x - (now.offsetX - x) / side, y: start.y - (now.offsetY - y) / side };
+        frame = { ...start, x: start.x - dx / side, y: start.y - dy / side };
       }
       draw();
     };

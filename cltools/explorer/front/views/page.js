@@ -82,16 +82,16 @@ export function mount(root, snapshots, first, { show, code, settled, ask }) {
   // --- the parts
 
   const anchorTile = el("div", { class: "tile anchor-tile", role: "img" });
-  const anchorName = el("span", { class: "anchor-name" });
+  const anchorName = el("span", "anchor-name");
   const question = el(
     "h2",
-    { class: "question" },
+    "question",
     "Which of these should ",
     el("strong", {}, "this one"),
     " be pushed away from?",
   );
   const sentence = el("p", { class: "sentence", role: "status", "aria-live": "polite", "aria-atomic": "true" });
-  const labels = el("p", { class: "truth-words" });
+  const labels = el("p", "truth-words");
   const alert = el("p", { class: "alert", role: "alert", hidden: true });
   const step = (/** @type {number} */ by) => () => {
     const places = snapshot.ids.length;
@@ -99,7 +99,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask }) {
   };
   const steps = el(
     "div",
-    { class: "steps" },
+    "steps",
     iconButton("previous", "previous anchor", step(-1)),
     iconButton("next", "next anchor", step(1)),
   );
@@ -110,7 +110,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask }) {
   );
   const more = iconButton("more", "More controls", toggleMore, { "aria-expanded": "false" });
   const explain = iconButton("help", "What is shown here?", showHelp);
-  const icons = el("div", { class: "icons" }, undo, redo, snapshots.length === 1 ? compare : null, explain, more);
+  const icons = el("div", "icons", undo, redo, snapshots.length === 1 && compare, explain, more);
   const rules = radios("Rule", PRESETS, (name) =>
     change((now) => withSide(now.state, { negatives: presetRule(name, now) }), true),
   );
@@ -130,7 +130,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask }) {
     truthBox,
     "show true classes",
   );
-  const bar = el("div", { class: "bar" }, sides.root, rules.root, truthSwitch);
+  const bar = el("div", "bar", sides.root, rules.root, truthSwitch);
 
   const bars = { ...shared, push: show.includes("push") };
   const histograms = [histogramView(bars, "A"), histogramView(bars, "B")];
@@ -143,30 +143,25 @@ export function mount(root, snapshots, first, { show, code, settled, ask }) {
   });
   const settings = settingsView({ scene: () => scene, change, help: snapshot.help, close: toggleMore });
   const card = el("div", { class: "card", role: "status", hidden: true });
-  const cardTile = el("div", { class: "tile" });
+  const cardTile = el("div", "tile");
   const cardWords = el("p");
   card.append(cardTile, cardWords);
-  const box = el("dialog", { class: "sheet" });
+  const box = el("dialog", "sheet");
   const head = el(
     "header",
-    { class: "head" },
-    el("div", { class: "anchor" }, anchorTile, el("div", {}, anchorName, steps)),
-    el("div", { class: "say" }, question, sentence, labels, alert),
+    "head",
+    el("div", "anchor", anchorTile, el("div", {}, anchorName, steps)),
+    el("div", "say", question, sentence, labels, alert),
     icons,
   );
-  const aside = el("div", { class: "aside" }, show.includes("map") && map.root, show.includes("cost") && cost.root);
+  const aside = el("div", "aside", show.includes("map") && map.root, show.includes("cost") && cost.root);
   const main = el(
     "div",
-    { class: "main" },
-    el(
-      "div",
-      { class: "axis-column" },
-      ...histograms.map((each) => each.root),
-      show.includes("pictures") && pictures.root,
-    ),
+    "main",
+    el("div", "axis-column", ...histograms.map((each) => each.root), show.includes("pictures") && pictures.root),
     aside.children.length > 0 && aside,
   );
-  const foot = el("p", { class: "foot" }, `${snapshot.title}: ${count(snapshot.ids.length)} images. ${FROZEN}`);
+  const foot = el("p", "foot", `${snapshot.title}: ${count(snapshot.ids.length)} images. ${FROZEN}`);
   root.classList.add("cltools-explorer");
   root.replaceChildren(head, bar, main, foot, settings.root, card, box);
 
@@ -186,7 +181,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask }) {
   const nodes = (pieces) =>
     pieces.map((piece) => {
       if (typeof piece === "string") return piece;
-      return el("b", { class: piece.band === undefined ? "lead" : `band-${piece.band}` }, piece.text);
+      return el("b", piece.band === undefined ? "lead" : `band-${piece.band}`, piece.text);
     });
 
   /** An image's name, with its class where classes are shown. @type {(place: number) => string} */
@@ -296,7 +291,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask }) {
     const rank = judgement.ranking.order.indexOf(place) + 1;
     const code = judgement.band[place];
     cardWords.replaceChildren(
-      el("strong", { class: `band-${code}` }, bandName(code)),
+      el("strong", `band-${code}`, bandName(code)),
       nameOf(place),
       el("br"),
       `cosine ${score(s.anchorKeys[place])}, with the other view ${score(s.positiveKeys[place])}`,

@@ -28,7 +28,8 @@ export function painterOf({ sprite, columns, ids, noun }) {
     const [column, row] = [place % columns, Math.floor(place / columns)];
     tile.style.backgroundImage = `url("${sprite}")`;
     tile.style.backgroundSize = `${columns * 100}% ${rows * 100}%`;
-    tile.style.backgroundPosition = `${columns > 1 ? (100 * column) / (columns - 1) : 0}% ${rows > 1 ? (100 * row) / (rows - 1) : 0}%`;
+    const [x, y] = [(100 * column) / Math.max(1, columns - 1), (100 * row) / Math.max(1, rows - 1)];
+    tile.style.backgroundPosition = `${x}% ${y}%`;
     setAttribute(tile, "aria-label", `${noun} ${ids[place]}`);
   };
 }
@@ -97,8 +98,8 @@ export function picturesView(page) {
     const head = el("h3");
     const small = el("small", { title: "Evenly spaced along the axis, both ends among them." });
     const all = button({ class: "link", click: () => showAll(name) });
-    const tiles = el("div", { class: "tiles" });
-    const none = el("p", { class: "none" }, meaning);
+    const tiles = el("div", "tiles");
+    const none = el("p", "none", meaning);
     const node = el(
       "div",
       { class: `band ${name}`, "data-band": code, style: `flex-grow: ${width}` },

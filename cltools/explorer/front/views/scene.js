@@ -63,9 +63,9 @@ const ANCHORS_HELD = 6;
 /**
  * A function from states to scenes; similarities of the last anchors are remembered.
  * @param {Shown[]} snapshots one, or two that are shown side by side
- * @param {Map<string, Recorded>} [recorded] what Python answered for rules that only it knows, by `questionOf`
+ * @param {Map<string, Recorded>} recorded what Python answered for rules that only it knows, by `questionOf`
  */
-export function scenes(snapshots, recorded = new Map()) {
+export function scenes(snapshots, recorded) {
   /** @type {Map<string, Similarities>} */
   const known = new Map();
 

@@ -14,7 +14,7 @@ import { pythonOf } from "./words.js";
 /** @typedef {"positives" | "negatives"} Kind */
 
 /** Schedules: an explorer shows a moment, at full strength. */
-const HIDDEN = /^(start|ramp|strength|anneal|rule|.*_from)$/;
+const HIDDEN = /^(start|ramp|strength|anneal|.*_from)$/;
 const TEMPERATURES = [0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1, 2, 5];
 const COLOURS = {
   band: "what the rule does",
@@ -37,11 +37,11 @@ export function settingsView(page) {
   /** @type {number | undefined} */
   let playing;
 
-  /** @type {(label: string, control: HTMLElement, help?: string, name?: string) => HTMLElement} */
-  const row = (label, control, help = "", name = label) => {
+  /** @type {(label: string, control: HTMLElement, title: string, name?: string) => HTMLElement} */
+  const row = (label, control, title, name = label) => {
     setAttribute(control, "data-setting", name);
-    setAttribute(control, "title", help || null);
-    return el("label", { class: "row", title: help || null }, el("span", {}, label), control);
+    setAttribute(control, "title", title);
+    return el("label", { class: "row", title }, el("span", {}, label), control);
   };
 
   /** @type {(make: (scene: Scene) => State, step?: string) => void} */
@@ -164,7 +164,7 @@ export function settingsView(page) {
         "Points that have less than a fifth of their 15 true neighbours among their 15 on the map.",
       ),
       el("h3", {}, "Take it away"),
-      el("code", { class: "code" }, python),
+      el("code", "code", python),
       row("the state as JSON", line, "A line that opens this view here and in Python: explore(snapshot, state)."),
     );
     if (focused)
@@ -197,23 +197,19 @@ export function settingsView(page) {
     const play = iconButton(playing ? "pause" : "play", playing ? "Stop" : "Play the epochs", () => toggle(known), {
       "data-setting": "play",
     });
-    return el("div", { class: "row" }, el("span", {}, "epoch"), el("div", { class: "epochs" }, play, slider, output));
+    return el("div", "row", el("span", {}, "epoch"), el("div", "epochs", play, slider, output));
   }
 
-  /** @param {number[]} known */
+  /** Play the epochs, or stop. @param {number[]} known */
   function toggle(known) {
-    if (playing !== undefined) {
-      clearInterval(playing);
-      playing = undefined;
-      draw();
-      return;
-    }
-    playing = window.setInterval(() => {
+    const step = () => {
       const now = page.scene().shown.side.epoch;
       const next = known[(known.indexOf(now) + 1) % known.length];
       setSide({ epoch: next }, "epoch");
       if (next === known[known.length - 1]) toggle(known);
-    }, PLAY);
+    };
+    clearInterval(playing);
+    playing = playing === undefined ? window.setInterval(step, PLAY) : undefined;
     draw();
   }
 

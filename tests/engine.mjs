@@ -47,12 +47,12 @@ const jobs = {
       const bins = engine.binsOf(j.ranking, j.profile.others);
       const counts = engine.countsByBand(bins, j.ranking, j.band);
       if (j.cut !== null) {
-        const { hardTo, easyFrom } = engine.ranksOfCut(j.ranking.ranked, j.cut);
-        const byEdges = engine.countsByEdges(bins, j.profile, hardTo, easyFrom);
+        const byEdges = engine.countsByEdges(bins, j.profile, engine.ranksOfCut(j.ranking.ranked, j.cut));
         const same = byEdges.every((count, i) => count === counts[i]);
         if (!same) throw new Error(`counts by edges differ from counts by band at ${JSON.stringify(side)}`);
       }
-      const { edges } = j;
+      const { negatives } = complete;
+      const edges = engine.hasEdges(negatives) ? engine.edgesOf(negatives, j.ranking.ranked, s.anchorPositive) : null;
       return { j, counts, byNegative, pull: Float64Array.of(byPositive[0], ...pull), mined, edges, summary: engine.summaryOf(j) };
     });
     return {

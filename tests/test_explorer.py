@@ -432,6 +432,12 @@ def test_what_a_notebook_saves_of_a_widget_holds_no_arrays(page: Page) -> None:
     assert len(json.dumps(ours)) <= 4000
 
 
+def test_the_script_is_small_and_one_text_each_time() -> None:
+    first = module_script()
+    module_script.cache_clear()
+    assert module_script() == first and len(first.encode()) <= 150_000
+
+
 def test_the_script_asks_the_network_for_nothing() -> None:
     script = module_script()
     assert script.count("export default") == 1 and "import " not in script

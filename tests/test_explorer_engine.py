@@ -230,7 +230,7 @@ FAULTS = {
     "cosines are rounded to half": ("found[i] = even + odd;", "found[i] = Math.round((even + odd) * 2048) / 2048;"),
     "the gate of weights has no room for rounding": ("least * (1 - ROUNDING)", "least * (1 + ROUNDING)"),
     "a census takes the mined for kept": ("inBand[code]--;", ""),
-    "a census forgets the mined of the class": ("inClass[code] -= minedSame[i];", ""),
+    "a census forgets the mined of the class": ("inClass[code] -= isSame;", ""),
     "an interval forgets that few anchors tell little": ("(student(anchors - 1) / Z) ** 2", "1"),
 }  # fmt: skip
 SAMPLE = sorted(np.random.default_rng(0).choice(STATES, 240, replace=False).tolist())

@@ -117,7 +117,7 @@ def test_what_rules_of_ones_own_choose_is_recorded(
     snapshot = made(40, epochs=(1, 3))
     anchor = int(snapshot.ids[13])
     first = replace(first_state(snapshot), anchor=anchor)
-    assert Parsed(page_of([snapshot], first)).data["recorded"] == [None, None], "the page knows built-in rules itself"
+    assert Parsed(page_of([snapshot], first)).data["recorded"] == [None], "the page knows built-in rules itself"
     state = replace(first, b=replace(first.a, negatives=Unevenly(0.25), epoch=1))
     none, found = Parsed(page_of([snapshot], state)).data["recorded"]
     assert none is None and found["places"] == whose

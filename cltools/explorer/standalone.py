@@ -112,7 +112,8 @@ def page_of(
     """
     sides = (state.a, state.of("B"))
     shown = [{side.epoch for side in sides}] if len(snapshots) == 1 else [{side.epoch} for side in sides]
-    recorded = [recorded_of(snapshots[min(i, len(snapshots) - 1)], side, state.anchor) for i, side in enumerate(sides)]
+    judged = zip((snapshots[0], snapshots[-1]), filter(None, (state.a, state.b)), strict=False)
+    recorded = [recorded_of(each, side, state.anchor) for each, side in judged]
     places = [
         [i for i, epoch in enumerate(each.epochs) if epochs == "all" or epoch in seen]
         for each, seen in zip(snapshots, shown, strict=True)

@@ -1,9 +1,7 @@
 """A page that stands alone, opened in a window, and what it shows compared with what `select` chooses."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -14,8 +12,7 @@ from playwright.sync_api import Browser, Locator, Page, Route
 from cltools.explorer.judgement import Judgement, difference
 from cltools.explorer.session import Session
 from cltools.explorer.state import State
-from cltools.mining import Band, NegativeRule, PositiveRule
-from cltools.mining.rules import rule_class
+from cltools.mining import Band
 from cltools.snapshot import Snapshot
 
 TOLD = """() => {
@@ -39,16 +36,6 @@ TOLD = """() => {
     anchor: document.querySelector(".anchor-name").textContent,
   };
 }"""
-
-
-def read(line: str) -> State:
-    """The state of a line; without settings that the page's rules have and the package's do not have yet."""
-    plain = json.loads(line)
-    for side in filter(None, (plain["a"], plain["b"])):
-        for kind, base in (("positives", PositiveRule), ("negatives", NegativeRule)):
-            known = {"rule", *(each.name for each in fields(rule_class(side[kind]["rule"], base)))}
-            side[kind] = {name: value for name, value in side[kind].items() if name in known}
-    return State.from_json(json.dumps(plain))
 
 
 COUNTED = "/^(?!.* counted).*Kept are/.test(document.querySelector('.cost p').textContent)"
@@ -87,7 +74,7 @@ class Opened:
     @property
     def state(self) -> State:
         """The state that the page tells."""
-        return read(self.page.evaluate("JSON.stringify(cltools.page.state())"))
+        return State.from_json(self.page.evaluate("JSON.stringify(cltools.page.state())"))
 
     def set(self, state: State) -> None:
         """Go to a state."""
@@ -113,7 +100,7 @@ class Opened:
         """What the page shows, once it is found to be what `select` chooses."""
         self.drawn()
         told: dict[str, Any] = self.page.evaluate(TOLD)
-        state = read(told["state"])
+        state = State.from_json(told["state"])
         self._session.restore(state.to_json())
         sides = [self._session.judged("A"), *([self._session.judged("B")] if state.b else [])]
         for judged, bands in zip(sides, told["bands"], strict=False):
@@ -131,7 +118,9 @@ class Opened:
             for border in told["borders"]:
                 self._border(shown, border, place)
         assert f" {int((shown.band == Band.POTENTIAL).sum()):,} of " in told["sentence"]
-        assert told["anchor"].split(",")[0] == f"image {state.anchor}"
+        assert told["anchor"].split(" of ")[0] == f"image {state.anchor}"
+        if not state.b:
+            assert (" the weight " in told["sentence"]) == (" the weight " in self._session.sentence)
         return told
 
     @staticmethod

@@ -87,7 +87,7 @@ def agrees(shown: Shown, snapshot: Snapshot) -> Session:
         assert np.array_equal(judged.band, bands), told["state"]
     kept = int((session.judgement.band == Band.POTENTIAL).sum())
     assert f" {kept:,} of " in told["sentence"], (told["sentence"], told["state"])
-    assert told["anchor"].split(",")[0] == f"image {state.anchor}"
+    assert told["anchor"].split(" of ")[0] == f"image {state.anchor}"
     codes = difference(*sides) if state.b else session.judgement.band
     place = {identity: at for at, identity in enumerate(snapshot.ids.tolist())}
     assert len(told["groups"]) > 0

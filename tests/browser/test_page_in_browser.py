@@ -5,24 +5,43 @@ What the page shows is compared key by key, by ids, with what Python selects for
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from alone import COUNTED, Opened, edge, opened, read
+import torch
+from alone import COUNTED, Opened, edge, opened
 from playwright.sync_api import Browser
+from snapshots import made
 
 from cltools.explorer.session import Session
 from cltools.explorer.standalone import page_of, save_page
-from cltools.explorer.state import first_state
-from cltools.mining import Band
+from cltools.explorer.state import State, first_state
+from cltools.mining import Band, DifficultAnchors, NegativeRule, Similarities
+from cltools.mining.rules import Context
 from cltools.snapshot import Snapshot, load_snapshot
 
 pytestmark = pytest.mark.browser
 
 NAMES = ("<b>bold</b><script>document.title='taken'</script>", "\"a\" & 'b' $x_1$ _y_", "x" * 400, "🐙 שלום")
+
+
+@dataclass(frozen=True)
+class FarKeys(NegativeRule):
+    """A rule that only Python knows."""
+
+    least: float = 0.5
+
+    def judge(self, s: Similarities, context: Context) -> torch.Tensor:
+        return torch.where(s.anchor_keys < self.least, Band.POTENTIAL, Band.HARD).to(torch.int8)
+
+    def weigh(self, s: Similarities, kept: torch.Tensor, context: Context) -> torch.Tensor:
+        return torch.where(kept, 1 - s.anchor_keys, 0)
+
+    def weigh_anchors(self, s: Similarities, context: Context) -> torch.Tensor:
+        return s.anchor_keys.abs().mean(1)
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +208,7 @@ def test_the_address_restores_the_state_and_damage_is_ignored(page: Opened) -> N
     state = page.state
     page.settle()
     address = page.page.evaluate("location.hash")
-    assert read(unquote(address[1:])) == state
+    assert State.from_json(unquote(address[1:])) == state
     page.page.reload()
     page.agrees()
     assert page.state == state
@@ -211,8 +230,8 @@ def test_truth_is_counted_over_all_anchors(page: Opened) -> None:
     assert "of its own class" not in page.page.locator("body").inner_text()
     page.page.get_by_role("switch", name="show true classes").click()
     told = page.agrees()
-    assert told["anchor"] == f"image {page.snapshot.ids[0]}, {label}"
-    session = Session(page.snapshot, read(told["state"]))
+    assert told["anchor"] == f"image {page.snapshot.ids[0]} of class {label}"
+    session = Session(page.snapshot, told["state"])
     judged, same = session.judged("A"), page.snapshot.labels == page.snapshot.labels[0]
     kept = judged.band == Band.POTENTIAL
     words = page.page.locator(".truth-words").inner_text()
@@ -277,6 +296,38 @@ def test_a_rule_that_only_python_knows_says_so(browser: Browser, digits: Snapsho
         assert not edge(page.page, "closest").is_visible()
         page.page.get_by_role("radio", name="Ring").click()
         page.agrees()
+
+
+def test_what_a_rule_of_ones_own_chose_was_recorded(browser: Browser, tmp_path: Path) -> None:
+    snapshot = made(200)
+    first = first_state(snapshot)
+    state = replace(first, a=replace(first.a, negatives=FarKeys(0.4)))
+    with opened(browser, snapshot, save_page(tmp_path / "own.html", page_of([snapshot], state))) as page:
+        for button in (None, "next anchor", "next anchor"):
+            if button:
+                page.page.get_by_role("button", name=button).click()
+            told = page.agrees()
+            session = Session(snapshot, told["state"])
+            weight = session.selection.anchor_weight
+            assert weight is not None
+            assert f" In the mean of the loss this anchor has the weight {float(weight):g}." in told["sentence"]
+            push = page.page.evaluate("[...cltools.page.scene().a.judgement.push()]")
+            assert np.allclose(push, session.judgement.force, atol=1e-5)
+        page.page.get_by_role("switch", name="show true classes").click()
+        assert "counted by Python alone" in page.page.locator(".cost").inner_text()
+        page.set(replace(state, a=replace(state.a, temperature=0.3)))
+        page.drawn()
+        assert page.page.locator(".sentence").inner_text() == "FarKeys is a rule that only Python knows."
+        page.page.get_by_role("button", name="Undo").click()
+        page.agrees()
+        page.page.get_by_role("radio", name="Ring").click()
+        page.agrees()
+
+
+def test_the_weight_of_an_anchor_is_told(page: Opened) -> None:
+    state = replace(page.state, a=replace(page.state.a, negatives=DifficultAnchors(min_cosine=-1.0, anchor_weight=0.1)))
+    page.set(state)
+    assert " In the mean of the loss this anchor has the weight 0.1." in page.agrees()["sentence"]
 
 
 def test_only_the_parts_that_are_asked_for(browser: Browser, digits: Snapshot, tmp_path: Path) -> None:

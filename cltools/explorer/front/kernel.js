@@ -190,7 +190,8 @@ export function render({ model, el: place }, code) {
           const { content, buffers } = await answered(model, asked, (each) => each.number === number);
           if (content.error) throw new Error(content.error);
           const [band, weight] = buffers.map(copied);
-          return { band: new Int8Array(band.buffer), weight: new Float32Array(weight.buffer) };
+          const { anchorWeight } = content;
+          return { band: new Int8Array(band.buffer), weight: new Float32Array(weight.buffer), anchorWeight };
         },
       });
       Object.assign(root, { explorer: page }); // for the console, and for tests

@@ -2,10 +2,12 @@
 /** A page of its own: the snapshot lies in it, and the state in its address. */
 
 import { embeddingsOf, snapshotOf } from "./engine/similarities.js";
-import { checkState, parseState, writeState } from "./engine/state.js";
+import { checkState, parseState, sideOf, writeState } from "./engine/state.js";
 import { serveCensus } from "./views/counting.js";
 import { mount } from "./views/page.js";
+import { questionOf } from "./views/scene.js";
 
+/** @typedef {import("./engine/state.js").State} State */
 /** @typedef {import("./views/scene.js").Shown} Shown */
 
 const AFTER = 500; // milliseconds from the last change until the address tells it
@@ -67,6 +69,33 @@ export function shownOf(held, bytes = bytesOf) {
 }
 
 /**
+ * What Python chose by rules that only it knows, by `questionOf`.
+ * @param {any[]} recorded of each side; null where its rules are built in
+ * @param {State} state that was saved
+ * @param {Shown[]} snapshots
+ */
+export function recordedOf(recorded, state, snapshots) {
+  /** @type {Map<string, import("./engine/judgement.js").Recorded>} */
+  const known = new Map();
+  for (const [i, told] of recorded.entries()) {
+    if (told === null) continue;
+    const which = Math.min(i, snapshots.length - 1);
+    const keys = snapshots[which].ids.length;
+    const band = new Int8Array(bytesOf(told.band).buffer);
+    const weight = told.weight === null ? undefined : new Float32Array(bytesOf(told.weight).buffer);
+    for (const [row, place] of told.places.entries()) {
+      const [from, to] = [row * keys, (row + 1) * keys];
+      known.set(questionOf(sideOf(state, i === 0 ? "A" : "B"), which, place), {
+        band: band.subarray(from, to),
+        weight: weight?.subarray(from, to),
+        anchorWeight: told.anchorWeight?.[row],
+      });
+    }
+  }
+  return known;
+}
+
+/**
  * Start the page, or serve a count where this script runs in a worker.
  * @param {any} scope its global object
  */
@@ -77,8 +106,9 @@ export function start(scope) {
   }
   const { document, location, history } = scope;
   const held = JSON.parse(document.getElementById("cltools-data").textContent);
-  const snapshots = held.snapshots.map(shownOf);
+  const snapshots = held.snapshots.map((/** @type {any} */ each) => shownOf(each));
   let state = parseState(JSON.stringify(held.state));
+  const known = recordedOf(held.recorded, state, snapshots);
   try {
     if (location.hash.length > 1) {
       const asked = parseState(decodeURIComponent(location.hash.slice(1)));
@@ -92,6 +122,7 @@ export function start(scope) {
   let waiting;
   return mount(document.getElementById("cltools-explorer"), snapshots, state, {
     show: held.show,
+    known,
     code: document.getElementById("cltools-code").textContent,
     settled(now) {
       clearTimeout(waiting);

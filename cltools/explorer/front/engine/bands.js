@@ -13,6 +13,18 @@ export const BAND_NAMES = Object.freeze(["OWN", "EASY", "POTENTIAL", "HARD", "MI
 export const BANDS = 7;
 
 /**
+ * Whether a key of this code is a negative, at whatever weight.
+ * @param {number} code
+ */
+export const isKept = (code) => code === BAND.POTENTIAL || code === BAND.SOFTENED;
+
+/**
+ * How many of counts by code are of keys that are negatives.
+ * @param {ArrayLike<number>} counts
+ */
+export const keptOf = (counts) => counts[BAND.POTENTIAL] + counts[BAND.SOFTENED];
+
+/**
  * How many of `keys` a rank share means: floor(share·keys + ½), own and mined keys counted.
  * @param {number} share
  * @param {number} keys

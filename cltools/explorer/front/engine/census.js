@@ -1,7 +1,7 @@
 // @ts-check
 /** What a choice does to all anchors of a snapshot, counted a few anchors at a time; after `explorer/census.py`. */
 
-import { BAND, BANDS, rankCount, ranksOfCut } from "./bands.js";
+import { BAND, BANDS, keptOf, rankCount, ranksOfCut } from "./bands.js";
 import { drawsOf } from "./draws.js";
 import { nothingCounted, shareOf } from "./intervals.js";
 import { cutOf, NEGATIVE_RULES, rankedBy } from "./negatives.js";
@@ -17,8 +17,6 @@ import { rankingBy, similaritiesOf } from "./similarities.js";
  * @typedef {object} Census
  * @property {number} anchors how many were counted
  * @property {number} of how many there are
- * @property {number} mined mined keys per anchor
- * @property {Share} suspected HARD among all keys that are not own
  * @property {Share} kept POTENTIAL and SOFTENED among them
  * @property {Share} false same class among the kept: false negatives
  * @property {Share} baseRate same class among all keys that are not own
@@ -34,7 +32,6 @@ import { rankingBy, similaritiesOf } from "./similarities.js";
  * @property {Float32Array} ranked scores, largest first
  * @property {Uint16Array | Int32Array} same keys of the anchor's class among the r closest
  * @property {number[]} minedRanks ranks of the mined keys
- * @property {number[]} minedSame 1 where such a key is of the anchor's class
  * @property {number} others keys that are not own
  * @property {number} anchorPositive z·z'
  */
@@ -80,13 +77,13 @@ export function shuffledPlaces({ ids }) {
  *   may be kept for moves of an edge
  * @returns {Counting}
  */
-export function startCensus(snapshot, side, { places, budget = KEPT_PAIRS } = {}) {
+export function startCensus(snapshot, side, { places = [...snapshot.ids.keys()], budget = KEPT_PAIRS } = {}) {
   const keys = snapshot.ids.length;
   const ranks = [...new Set(RANK_SHARES.map((share) => rankCount(share, keys)))];
   return {
     snapshot,
     side,
-    places: places ?? snapshot.ids.map((_, i) => i),
+    places,
     done: 0,
     budget,
     rankings: [],
@@ -117,9 +114,11 @@ export function countMore(counting, anchors) {
 function countAnchor(counting, place) {
   const { snapshot, side, ranks } = counting;
   const s = similaritiesOf(snapshot, snapshot.epochs.indexOf(side.epoch), place);
-  const { band, positiveIndex, positiveWeight } = select(s, side.positives, side.negatives, side.temperature);
+  const { band } = select(s, side.positives, side.negatives, side.temperature);
   const { order, ranked } = rankingBy(s, rankedBy(side.negatives), side.temperature);
   const [keys, same] = [new Int32Array(BANDS), new Int32Array(BANDS)];
+  /** @type {number[]} */
+  const minedRanks = [];
   const closer = order.length < 65536 ? new Uint16Array(order.length + 1) : new Int32Array(order.length + 1);
   for (let r = 0; r < order.length; r++) {
     const key = order[r];
@@ -128,20 +127,14 @@ function countAnchor(counting, place) {
     if (s.own[key]) continue;
     keys[band[key]]++;
     same[band[key]] += isSame;
+    if (band[key] === BAND.MINED) minedRanks.push(r);
   }
   counting.keys.push(keys);
   counting.same.push(same);
   counting.sameByRank.push(Int32Array.from(ranks.slice(1), (end, i) => closer[end] - closer[ranks[i]]));
-  if ((counting.done + 1) * order.length > counting.budget) {
-    counting.rankings.push(null);
-    return;
-  }
-  const mined = new Set(positiveIndex.filter((_, i) => positiveWeight[1 + i] > 0));
-  const minedRanks = [];
-  for (let r = 0; r < order.length; r++) if (mined.has(order[r])) minedRanks.push(r);
-  const minedSame = minedRanks.map((r) => closer[r + 1] - closer[r]);
   const others = keys.reduce((sum, count) => sum + count, 0);
-  counting.rankings.push({ ranked, same: closer, minedRanks, minedSame, others, anchorPositive: s.anchorPositive });
+  const ranking = { ranked, same: closer, minedRanks, others, anchorPositive: s.anchorPositive };
+  counting.rankings.push((counting.done + 1) * order.length > counting.budget ? null : ranking);
 }
 
 /**
@@ -169,13 +162,13 @@ export function recount(counting, side) {
  * @param {Side} b
  */
 function cutsTheSame(a, b) {
-  const [byA, byB] = [rankedBy(a.negatives), rankedBy(b.negatives)];
-  const alike = byA === byB && (byA !== "force" || a.temperature === b.temperature) && a.epoch === b.epoch;
-  const settings = Object.keys({ ...a.positives, ...b.positives });
+  const [by, byB] = [rankedBy(a.negatives), rankedBy(b.negatives)];
   return (
-    alike &&
+    by === byB &&
+    (by !== "force" || a.temperature === b.temperature) &&
+    a.epoch === b.epoch &&
     NEGATIVE_RULES[b.negatives.rule].cut !== undefined &&
-    settings.every((name) => a.positives[name] === b.positives[name])
+    JSON.stringify(a.positives) === JSON.stringify(b.positives)
   );
 }
 
@@ -184,7 +177,7 @@ function cutsTheSame(a, b) {
  * @param {Counting} counting
  * @param {RankedAnchor} ranking
  */
-function countRanked({ side, keys, same }, { ranked, same: closer, minedRanks, minedSame, others, anchorPositive }) {
+function countRanked({ side, keys, same }, { ranked, same: closer, minedRanks, others, anchorPositive }) {
   const cut = cutOf(side.negatives, ranked, anchorPositive);
   if (cut === null) throw new Error("asked of rules that cut only");
   const { hardTo, easyFrom } = ranksOfCut(ranked, cut);
@@ -194,12 +187,13 @@ function countRanked({ side, keys, same }, { ranked, same: closer, minedRanks, m
     inBand[code] = ends[i + 1] - ends[i];
     inClass[code] = closer[ends[i + 1]] - closer[ends[i]];
   });
-  for (let i = 0; i < minedRanks.length; i++) {
-    const code = minedRanks[i] < hardTo ? BAND.HARD : minedRanks[i] < easyFrom ? BAND.POTENTIAL : BAND.EASY;
+  for (const rank of minedRanks) {
+    const code = rank < hardTo ? BAND.HARD : rank < easyFrom ? BAND.POTENTIAL : BAND.EASY;
+    const isSame = closer[rank + 1] - closer[rank];
     inBand[code]--;
     inBand[BAND.MINED]++;
-    inClass[code] -= minedSame[i];
-    inClass[BAND.MINED] += minedSame[i];
+    inClass[code] -= isSame;
+    inClass[BAND.MINED] += isSame;
   }
   keys.push(inBand);
   same.push(inClass);
@@ -212,36 +206,31 @@ function countRanked({ side, keys, same }, { ranked, same: closer, minedRanks, m
  */
 export function censusOf(counting) {
   const { keys, same, ranks, sameByRank, snapshot, done, places } = counting;
-  /** @type {(counts: Int32Array[], codes: number[]) => Int32Array} */
-  const sum = (counts, codes) =>
-    Int32Array.from(counts, (each) => codes.reduce((total, code) => total + each[code], 0));
-  /** @type {(hits: Int32Array, counts: Int32Array) => Share} */
+  /** @type {(hits: number[], counts: number[]) => Share} */
   const known = (hits, counts) => (snapshot.labelled ? shareOf(hits, counts) : nothingCounted());
-  const every = Array.from({ length: BANDS }, (_, code) => code);
-  const [others, sameOthers] = [sum(keys, every), sum(same, every)];
-  const kept = sum(keys, [BAND.POTENTIAL, BAND.SOFTENED]);
-  const sameKept = sum(same, [BAND.POTENTIAL, BAND.SOFTENED]);
+  const all = (/** @type {Int32Array} */ counts) => counts.reduce((sum, count) => sum + count, 0);
+  const codes = Object.values(BAND);
+  const inBand = codes.map((code) => keys.map((counts) => counts[code]));
+  const [others, sameOthers] = [keys.map(all), same.map(all)];
+  const [kept, sameKept] = [keys.map(keptOf), same.map(keptOf)];
+  const lost = sameOthers.map((count, i) => count - sameKept[i]);
   return {
     anchors: done,
     of: places.length,
-    mined: done ? sum(keys, [BAND.MINED]).reduce((total, each) => total + each, 0) / done : Number.NaN,
-    suspected: shareOf(sum(keys, [BAND.HARD]), others),
     kept: shareOf(kept, others),
     false: known(sameKept, kept),
     baseRate: known(sameOthers, others),
-    recall: known(
-      sameOthers.map((each, i) => each - sameKept[i]),
-      sameOthers,
-    ),
-    shareByBand: every.map((code) => shareOf(sum(keys, [code]), others)),
-    sameByBand: every.map((code) => known(sum(same, [code]), sum(keys, [code]))),
+    recall: known(lost, sameOthers),
+    shareByBand: inBand.map((counts) => shareOf(counts, others)),
+    sameByBand: codes.map((code) => {
+      const hits = same.map((counts) => counts[code]);
+      return known(hits, inBand[code]);
+    }),
     ranks,
     byRank: ranks.slice(1).map((end, i) => {
+      const hits = sameByRank.map((counts) => counts[i]);
       const inBin = others.map((count) => Math.min(end, count) - Math.min(ranks[i], count));
-      return known(
-        Int32Array.from(sameByRank, (each) => each[i]),
-        inBin,
-      );
+      return known(hits, inBin);
     }),
   };
 }

@@ -1,16 +1,13 @@
 // @ts-check
 /** How two sides differ, and which points of a map are misplaced. */
 
-import { BAND } from "./bands.js";
+import { isKept } from "./bands.js";
 
 /** Which of two sides keeps a key as a negative. */
 export const KEPT_BY = Object.freeze({ NEITHER: 0, BOTH: 1, ONLY_A: 2, ONLY_B: 3 });
 
 /** Below this share of kept neighbours a point's place on the map says little. */
 export const DOUBT = 0.2;
-
-/** @param {number} code */
-const isKept = (code) => code === BAND.POTENTIAL || code === BAND.SOFTENED;
 
 /**
  * Which side keeps each key, by `KEPT_BY`.

@@ -2,8 +2,8 @@
 /** The two edges of a band, as ranks and as scores for one anchor, and how either is moved; after `explorer/edges.py`. */
 
 import { rankCount, scoreAtRank } from "./bands.js";
-import { EngineError } from "./fields.js";
-import { marginTop, NEGATIVE_RULES } from "./negatives.js";
+import { EngineError, faultOf } from "./fields.js";
+import { cutOf, NEGATIVE_RULES } from "./negatives.js";
 import { countAtLeast } from "./order.js";
 
 /** @typedef {import("./fields.js").Settings} Settings */
@@ -13,8 +13,6 @@ import { countAtLeast } from "./order.js";
  * @typedef {object} Edges
  * @property {number} closest keys at or above the upper edge: how many of the closest are dropped
  * @property {number} beyond how many keys are at or above the lower edge; the rest is dropped as easy
- * @property {number} closestShare the same as a share of all keys
- * @property {number} beyondShare
  * @property {number} closestScore score from which a key is dropped as suspected; ∞ where none is
  * @property {number} beyondScore score below which it is dropped as easy; −∞ where none is
  * @property {number} keys
@@ -43,45 +41,36 @@ export function hasEdges(rule) {
  */
 export function edgesOf(rule, ranked, anchorPositive) {
   const keys = ranked.length;
-  /** @type {(closest: number, beyond: number, high: number, low: number, unit: Edges["unit"], measure: string) => Edges} */
-  const made = (closest, beyond, closestScore, beyondScore, unit, measure) => {
-    const [closestShare, beyondShare] = [closest / keys, beyond / keys];
-    return { closest, beyond, closestShare, beyondShare, closestScore, beyondScore, keys, unit, measure };
+  const { low, high } = edgeScores(rule, ranked, anchorPositive);
+  const byRank = rule.rule === "RankBand";
+  const [closest, beyond] = byRank
+    ? [rule.drop_closest, rule.keep_within].map((share) => rankCount(share, keys))
+    : [high, low].map((score) => countAtLeast(ranked, Math.fround(score)));
+  const margin = rule.rule === "MarginBand";
+  return {
+    closest,
+    beyond,
+    closestScore: high,
+    beyondScore: low,
+    keys,
+    unit: byRank ? "rank" : margin ? "margin" : "cosine",
+    measure: margin ? "z·n − z·z'" : rule.by === "force" ? "log force" : "cosine",
   };
-  if (rule.rule === "RankBand") {
-    const closest = rankCount(rule.drop_closest, keys);
-    const beyond = rankCount(rule.keep_within, keys);
-    const low = beyond < keys ? scoreAtRank(ranked, beyond) : -INFINITE;
-    return made(
-      closest,
-      beyond,
-      scoreAtRank(ranked, closest),
-      low,
-      "rank",
-      rule.by === "force" ? "log force" : "cosine",
-    );
-  }
-  const { low, high } = edgeScores(rule, anchorPositive);
-  const [closest, beyond] = [high, low].map((score) => countAtLeast(ranked, Math.fround(score)));
-  return rule.rule === "MarginBand"
-    ? made(closest, beyond, high, low, "margin", "z·n − z·z'")
-    : made(closest, beyond, high, low, "cosine", "cosine");
 }
 
 /**
  * The lower and the upper edge as scores; −∞ and ∞ where none cuts.
- * @param {Settings} rule a `CosineBand` or `MarginBand`
+ * @param {Settings} rule
+ * @param {Float32Array} ranked
  * @param {number} anchorPositive
  */
-function edgeScores(rule, anchorPositive) {
-  if (rule.rule === "CosineBand") {
-    return {
-      low: rule.above === null || rule.above === -1 ? -INFINITE : rule.above,
-      high: rule.below === null ? INFINITE : rule.below,
-    };
-  }
-  const top = marginTop(rule, anchorPositive);
-  return { low: rule.within === null ? -INFINITE : top - rule.within, high: top >= 2 ? INFINITE : top };
+function edgeScores(rule, ranked, anchorPositive) {
+  const cut = cutOf(rule, ranked, anchorPositive);
+  const low = cut?.easyBelow ?? -INFINITE;
+  const high = cut?.hardFrom ?? INFINITE;
+  if (rule.rule !== "MarginBand") return { low, high };
+  // what is moved and shown is not rounded
+  return { low: rule.within === null ? low : high - rule.within, high: high >= 2 ? INFINITE : high };
 }
 
 /**
@@ -92,7 +81,7 @@ function edgeScores(rule, anchorPositive) {
  */
 export function withSettings(rule, settings) {
   const changed = { ...rule, ...settings };
-  const fault = NEGATIVE_RULES[rule.rule].fault?.(changed) ?? "";
+  const fault = faultOf(NEGATIVE_RULES[rule.rule], changed);
   if (fault) throw new EngineError(`${rule.rule}: ${fault}`);
   return changed;
 }
@@ -123,10 +112,8 @@ function withScores(rule, low, high) {
  * @param {number} value
  */
 function rounded(value) {
-  const floor = Math.floor(value);
-  const over = value - floor;
-  if (over !== 0.5) return over < 0.5 ? floor : floor + 1;
-  return floor % 2 === 0 ? floor : floor + 1;
+  const nearest = Math.round(value); // which takes every half up
+  return nearest - value === 0.5 && nearest % 2 !== 0 ? nearest - 1 : nearest;
 }
 
 /**

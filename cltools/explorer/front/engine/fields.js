@@ -5,11 +5,17 @@
 export class EngineError extends Error {}
 
 /**
- * A setting: its default, and what is wrong with a value of another type; empty if nothing.
+ * A setting: its default, which values are of its type, and what a value of another must be, in words.
  * @typedef {object} Field
- * @property {any} fallback the default
- * @property {(value: any) => string} fault
+ * @property {any} fallback the default; undefined where there is none
+ * @property {(value: any) => boolean} holds
+ * @property {string} words
+ * @property {Range} [range] of numbers of the right type those that have a meaning; all if left out
  * @property {string[]} [options] the words to choose from
+ */
+/**
+ * Numbers that have a meaning, and what such a number must do, in words.
+ * @typedef {{holds: (value: number) => boolean, words: string}} Range
  */
 /**
  * Settings of a rule or a state: plain values by name, and in a rule its class name as `rule`.
@@ -17,28 +23,35 @@ export class EngineError extends Error {}
  */
 
 /**
- * @param {number | null} fallback
- * @returns {Field}
+ * A kind of setting: makes a field of a default, and of the numbers that have a meaning where not all have.
+ * @param {(value: any) => boolean} holds
+ * @param {string} words
  */
-export function real(fallback) {
-  return { fallback, fault: (value) => (typeof value === "number" ? "" : "must be a number") };
-}
+export const kind =
+  (holds, words) =>
+  /** @type {(fallback: any, range?: Range) => Field} */
+  (fallback, range) => ({ fallback, range, holds, words });
 
-/**
- * @param {number | null} fallback
- * @returns {Field}
- */
-export function whole(fallback) {
-  return { fallback, fault: (value) => (Number.isInteger(value) ? "" : "must be a whole number") };
-}
+export const real = kind((value) => typeof value === "number", "must be a number");
+export const whole = kind(Number.isInteger, "must be a whole number");
+export const flag = kind((value) => typeof value === "boolean", "must be true or false");
 
-/**
- * @param {boolean} fallback
- * @returns {Field}
- */
-export function flag(fallback) {
-  return { fallback, fault: (value) => (typeof value === "boolean" ? "" : "must be true or false") };
-}
+/** @type {(low: number, high: number) => Range} */
+export const between = (low, high) => ({
+  holds: (value) => low <= value && value <= high,
+  words: `lie between ${low} and ${high}`,
+});
+/** @type {(least: number) => Range} */
+export const atLeast = (least) => ({ holds: (value) => value >= least, words: `be at least ${least}` });
+export const SHARE = between(0, 1);
+/** @type {Range} */
+export const SOME_SHARE = { holds: (value) => 0 < value && value <= 1, words: "be above 0 and at most 1" };
+/** @type {Range} */
+export const BELOW_ONE = { holds: (value) => 0 <= value && value < 1, words: "be at least 0 and below 1" };
+/** @type {Range} */
+export const ABOVE_ZERO = { holds: (value) => value > 0, words: "be above 0" };
+/** @type {Range} */
+export const FINITE = { holds: (value) => 0 <= value && value <= Number.MAX_VALUE, words: "be at least 0 and finite" };
 
 /**
  * One of some words, the first by default.
@@ -46,11 +59,8 @@ export function flag(fallback) {
  * @returns {Field}
  */
 export function choice(...options) {
-  return {
-    fallback: options[0],
-    options,
-    fault: (value) => (options.includes(value) ? "" : `must be one of ${options.join(", ")}`),
-  };
+  const holds = (/** @type {any} */ value) => options.includes(value);
+  return { fallback: options[0], options, holds, words: `must be one of ${options.join(", ")}` };
 }
 
 /**
@@ -59,13 +69,7 @@ export function choice(...options) {
  * @returns {Field}
  */
 export function optional(field) {
-  return {
-    fallback: field.fallback,
-    fault: (value) => {
-      const fault = value === null ? "" : field.fault(value);
-      return fault && `${fault}, or null`;
-    },
-  };
+  return { ...field, holds: (value) => value === null || field.holds(value), words: `${field.words}, or null` };
 }
 
 /**
@@ -75,10 +79,8 @@ export function optional(field) {
  * @returns {Field}
  */
 export function either(one, other) {
-  return {
-    fallback: one.fallback,
-    fault: (value) => (one.fault(value) && other.fault(value) ? `${one.fault(value)}, or ${other.fault(value)}` : ""),
-  };
+  const words = `${one.words}, or ${other.words}`;
+  return { ...one, holds: (value) => one.holds(value) || other.holds(value), words };
 }
 
 /**
@@ -103,35 +105,51 @@ export function completed(plain, fields, path) {
   for (const [name, field] of Object.entries(fields)) {
     const value = Object.hasOwn(plain, name) ? plain[name] : field.fallback;
     if (value === undefined) throw new EngineError(`${path} lacks ${JSON.stringify(name)}, which has no default.`);
-    const fault = field.fault(value);
-    if (fault) throw new EngineError(`${path}.${name} is ${JSON.stringify(value)}; it ${fault}.`);
+    if (!field.holds(value)) {
+      throw new EngineError(`${path}.${name} is ${JSON.stringify(value)}; it ${field.words}.`);
+    }
     found[name] = value;
   }
   return found;
 }
 
 /**
- * What is wrong with a share; empty if nothing.
- * @param {Settings} rule
- * @param {...string} names of settings that lie between 0 and 1, or are null
+ * The fields of edges that move while training: where each starts, and until when they move.
+ * @param {...string} edges
+ * @returns {Record<string, Field>}
  */
-export function shareFault(rule, ...names) {
-  for (const name of names) {
+export function moving(...edges) {
+  const from = edges.map((edge) => [`${edge}_from`, optional(real(null))]);
+  return { ...Object.fromEntries(from), anneal: real(0.5, SOME_SHARE) };
+}
+
+/**
+ * What is wrong with a rule's settings of the right types; empty if nothing.
+ * @param {{fields: Record<string, Field>, fault?: (rule: Settings) => string}} known
+ * @param {Settings} rule
+ */
+export function faultOf({ fields, fault }, rule) {
+  for (const name of Object.keys(fields)) {
+    const { range } = fields[name.replace(/_from$/, "")];
     const value = rule[name];
-    if (value !== null && !(value >= 0 && value <= 1)) return `${name} is ${value}; it must lie between 0 and 1.`;
+    if (range && typeof value === "number" && !range.holds(value)) {
+      return `${name} is ${value}; it must ${range.words}.`;
+    }
   }
-  return "";
+  return fault?.(rule) || movingFault(fields, rule);
 }
 
 /**
  * What is wrong with edges that move while training; empty if nothing.
+ * @param {Record<string, Field>} fields
  * @param {Settings} rule
- * @param {number} usual the default of `anneal`
- * @param {...string} edges their settings; where each starts stands in `<edge>_from`
  */
-export function annealFault(rule, usual, ...edges) {
-  if (!(rule.anneal > 0 && rule.anneal <= 1)) return `anneal is ${rule.anneal}; it must be above 0 and at most 1.`;
-  if (rule.anneal !== usual && edges.every((edge) => rule[`${edge}_from`] === null)) {
+function movingFault(fields, rule) {
+  const edges = Object.keys(fields).filter((name) => `${name}_from` in fields);
+  const moved = edges.filter((edge) => rule[`${edge}_from`] !== null);
+  const lost = moved.find((edge) => rule[edge] === null);
+  if (lost) return `${lost}_from is given without ${lost}; say where the edge ends.`;
+  if (edges.length && !moved.length && rule.anneal !== fields.anneal.fallback) {
     return `anneal is ${rule.anneal}, but nothing moves; say from where, or leave anneal out.`;
   }
   return "";

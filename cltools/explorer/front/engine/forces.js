@@ -1,7 +1,7 @@
 // @ts-check
 /** The loss's gradient in closed form, and how hard each key pushes; after `cltools.gradients`, in float64. */
 
-import { NEUTRAL } from "./negatives.js";
+import { negativesOnly } from "./select.js";
 import { remembered } from "./similarities.js";
 
 /** @typedef {import("./similarities.js").Similarities} Similarities */
@@ -160,8 +160,7 @@ export function pushOf(s, selection, temperature, form) {
  */
 export function pushShares(s, selection, temperature, form) {
   const push = pushOf(s, selection, temperature, form);
-  let total = 0;
-  for (let i = 0; i < push.length; i++) total += push[i];
+  const total = push.reduce((sum, each) => sum + each, 0);
   const shares = new Float32Array(s.anchorKeys.length);
   if (total > 0) for (let i = 0; i < shares.length; i++) shares[i] = push[i] / total;
   return shares;
@@ -175,17 +174,7 @@ export function pushShares(s, selection, temperature, form) {
  */
 export function plainShares(s, temperature) {
   return remembered(s, `plain ${temperature}`, () => {
-    const kept = new Float32Array(s.own.length);
-    for (let i = 0; i < kept.length; i++) kept[i] = 1 - s.own[i];
-    const everything = {
-      positiveIndex: new Int32Array(0),
-      positiveWeight: Float32Array.of(1),
-      negativeWeight: kept,
-      band: new Int8Array(0),
-      synthetic: null,
-      estimate: NEUTRAL,
-      anchorWeight: 1,
-    };
-    return pushShares(s, everything, temperature, "sep");
+    const kept = Float32Array.from(s.own, (own) => 1 - own);
+    return pushShares(s, negativesOnly(new Int8Array(0), kept), temperature, "sep");
   });
 }

@@ -1,7 +1,7 @@
 // @ts-check
 /** Which keys' pictures are shown: a fair sample of each band, and those beside each edge. */
 
-import { BAND } from "./bands.js";
+import { BAND, isKept } from "./bands.js";
 
 /** Codes whose pictures are shown, from the closest to the farthest. */
 export const SHOWN_BANDS = Object.freeze([BAND.MINED, BAND.HARD, BAND.SOFTENED, BAND.POTENTIAL, BAND.EASY, BAND.OTHER]);
@@ -38,7 +38,7 @@ export function evenlySpaced(places, count) {
  * @returns {{closest: {kept: number[], left: number[]}, beyond: {kept: number[], left: number[]}}}
  */
 export function borderKeys(order, band, count) {
-  const kept = [...order.filter((place) => band[place] === BAND.POTENTIAL || band[place] === BAND.SOFTENED)];
+  const kept = [...order.filter((place) => isKept(band[place]))];
   const hard = [...keysOfBand(order, band, BAND.HARD)];
   const easy = [...keysOfBand(order, band, BAND.EASY)];
   return {

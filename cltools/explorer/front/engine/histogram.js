@@ -1,8 +1,8 @@
 // @ts-check
 /** How many keys of each band have a score in each bin; of a band with edges without looking at a key. */
 
-import { BAND, BANDS } from "./bands.js";
-import { stretchOf } from "./profile.js";
+import { BANDS } from "./bands.js";
+import { sumsByCode } from "./profile.js";
 
 /** @typedef {import("./similarities.js").Ranking} Ranking */
 /**
@@ -10,7 +10,6 @@ import { stretchOf } from "./profile.js";
  * @typedef {object} Bins
  * @property {number} low lowest score
  * @property {number} width from the lowest to the highest
- * @property {Float32Array} edges scores between which bins lie, ascending, one more than bins
  * @property {Int32Array} ranks of bin i are ranks[i + 1] … ranks[i] − 1: as many keys are closer than the bin's upper
  *   end
  */
@@ -29,35 +28,26 @@ export function binsOf(ranking, others, bins = 48) {
   const width = Math.max(high - low, 1e-6);
   const scale = Math.fround(bins / width);
   const ranks = new Int32Array(bins + 1);
-  const edges = new Float32Array(bins + 1);
-  for (let i = 0; i <= bins; i++) edges[i] = low + (width * i) / bins;
   for (let r = 0; r < others; r++) {
     const bin = Math.min(bins - 1, Math.trunc(Math.fround(Math.fround(ranked[r] - low) * scale)));
     ranks[bin]++;
   }
   for (let i = bins - 1; i >= 0; i--) ranks[i] += ranks[i + 1];
-  return { low, width, edges, ranks };
+  return { low, width, ranks };
 }
 
 /**
  * Counts by bin and code under two edges: bins × `BANDS` numbers. Bins that an edge splits are told apart by it.
  * @param {Bins} bins
  * @param {import("./profile.js").Profile} profile
- * @param {number} hardTo ranks before it are HARD
- * @param {number} easyFrom ranks from it on are EASY
+ * @param {{hardTo: number, easyFrom: number}} cut ranks before the one are HARD, from the other on EASY
  * @returns {Int32Array}
  */
-export function countsByEdges(bins, profile, hardTo, easyFrom) {
+export function countsByEdges(bins, profile, cut) {
   const count = bins.ranks.length - 1;
   const counts = new Int32Array(count * BANDS);
   for (let i = 0; i < count; i++) {
-    const [from, to] = [bins.ranks[i + 1], bins.ranks[i]];
-    const cut = [from, Math.min(Math.max(hardTo, from), to), Math.min(Math.max(easyFrom, from), to), to];
-    [BAND.HARD, BAND.POTENTIAL, BAND.EASY].forEach((code, j) => {
-      const part = stretchOf(profile, cut[j], Math.max(cut[j], cut[j + 1]));
-      counts[i * BANDS + code] = part.keys - part.mined;
-      counts[i * BANDS + BAND.MINED] += part.mined;
-    });
+    counts.set(sumsByCode(profile, cut, bins.ranks[i + 1], bins.ranks[i]).keys, i * BANDS);
   }
   return counts;
 }

@@ -25,7 +25,7 @@ export { edgesNow, rankedOtherwise, withEdge, withEdges, withNegatives } from ".
 export { NEGATIVE_RULES, rankedBy } from "./negatives.js";
 export { countAtLeast, orderByScore } from "./order.js";
 export { POSITIVE_RULES } from "./positives.js";
-export { profileOf, stretchOf } from "./profile.js";
+export { profileOf, sumsByCode } from "./profile.js";
 export { select, whyUnknown } from "./select.js";
 export { rankingBy, scoreBy, similaritiesOf, snapshotOf } from "./similarities.js";
 export {

@@ -1,13 +1,11 @@
 // @ts-check
 /** What the rules of one side make of one anchor, with everything that a picture of it needs. */
 
-import { BAND, BANDS, ranksOfCut } from "./bands.js";
-import { edgesOf, hasEdges } from "./edges.js";
+import { BANDS, isKept, ranksOfCut } from "./bands.js";
 import { plainShares, pushShares } from "./forces.js";
-import { cutOf, NEUTRAL, rankedBy } from "./negatives.js";
-import { nothingMined } from "./positives.js";
-import { profileOf, stretchOf } from "./profile.js";
-import { select } from "./select.js";
+import { cutOf, rankedBy } from "./negatives.js";
+import { profileOf, sumsByCode } from "./profile.js";
+import { negativesOnly, select } from "./select.js";
 import { rankingBy, remembered } from "./similarities.js";
 
 /** @typedef {import("./similarities.js").Similarities} Similarities */
@@ -27,7 +25,6 @@ import { rankingBy, remembered } from "./similarities.js";
  * @property {import("./similarities.js").By} by
  * @property {import("./profile.js").Profile} profile along this ranking
  * @property {import("./bands.js").Cut | null} cut where the rule cuts the ranking; null where it chooses otherwise
- * @property {import("./edges.js").Edges | null} edges of a band; null for other rules
  * @property {() => Float32Array} push each key's share of the whole push under the rules; computed when asked for
  * @property {Float32Array} plain its share if every key were kept and none mined
  */
@@ -55,25 +52,22 @@ export function judge(s, side, form) {
 }
 
 /**
+ * What Python chose for one anchor by rules that only it knows: codes of `BAND`, and weights of the negatives where they
+ * are not 0 and 1.
+ * @typedef {{band: Int8Array, weight?: Float32Array, anchorWeight?: number}} Recorded
+ */
+
+/**
  * A judgement by rules that only Python knows, from the codes and weights that it recorded.
  * @param {Similarities} s
  * @param {Side} side
  * @param {Form} form
- * @param {{band: Int8Array, weight?: Float32Array}} recorded
+ * @param {Recorded} recorded
  * @returns {Judgement}
  */
-export function judgeRecorded(s, side, form, { band, weight }) {
-  const { index, weight: positiveWeight } = nothingMined();
-  const kept = Float32Array.from(band, (code) => (code === BAND.POTENTIAL || code === BAND.SOFTENED ? 1 : 0));
-  return judgementOf(s, side, form, {
-    positiveIndex: index,
-    positiveWeight,
-    negativeWeight: weight ?? kept,
-    band,
-    synthetic: null,
-    estimate: NEUTRAL,
-    anchorWeight: 1,
-  });
+export function judgeRecorded(s, side, form, { band, weight, anchorWeight = 1 }) {
+  const kept = Float32Array.from(band, (code) => Number(isKept(code)));
+  return judgementOf(s, side, form, { ...negativesOnly(band, weight ?? kept), anchorWeight });
 }
 
 /**
@@ -100,7 +94,6 @@ function judgementOf(s, side, form, selection, name) {
     by,
     profile: name ? remembered(s, `${name} ${by} ${temperature}`, profile) : profile(),
     cut: cutOf(negatives, ranking.ranked, s.anchorPositive),
-    edges: hasEdges(negatives) ? edgesOf(negatives, ranking.ranked, s.anchorPositive) : null,
     push() {
       push ??= pushShares(s, selection, temperature, form);
       return push;
@@ -116,35 +109,30 @@ function judgementOf(s, side, form, selection, name) {
  */
 export function summaryOf(j) {
   const { profile, cut, selection, ranking } = j;
-  const { sameClass, own } = j.similarities;
-  const [keys, same, push] = [0, 1, 2].map(() => new Array(BANDS).fill(0));
-  if (cut !== null) {
-    const { hardTo, easyFrom } = ranksOfCut(ranking.ranked, cut);
-    const ends = [0, hardTo, easyFrom, profile.others];
-    [BAND.HARD, BAND.POTENTIAL, BAND.EASY].forEach((code, i) => {
-      const part = stretchOf(profile, ends[i], ends[i + 1]);
-      keys[code] = part.keys - part.mined;
-      same[code] = part.same - part.sameMined;
-      push[code] = part.push - part.pushMined;
-      keys[BAND.MINED] += part.mined;
-      same[BAND.MINED] += part.sameMined;
-      push[BAND.MINED] += part.pushMined;
-    });
-  } else {
-    for (let i = 0; i < own.length; i++) {
-      if (own[i]) continue;
-      keys[j.band[i]]++;
-      push[j.band[i]] += j.plain[i];
-      if (sameClass !== null) same[j.band[i]] += sameClass[i];
-    }
-  }
+  const { sameClass } = j.similarities;
+  const sums = cut ? sumsByCode(profile, ranksOfCut(ranking.ranked, cut)) : countedByCode(j);
   return {
+    ...sums,
+    same: sameClass && sums.same,
     others: profile.others,
-    keys,
-    same: sameClass === null ? null : same,
-    push,
     synthetic: selection.synthetic?.length ?? 0,
   };
+}
+
+/**
+ * What each code has, key by key; own keys are not counted.
+ * @param {Judgement} j
+ */
+function countedByCode({ similarities, band, plain }) {
+  const { sameClass, own } = similarities;
+  const [keys, same, push] = [0, 1, 2].map(() => new Array(BANDS).fill(0));
+  for (let i = 0; i < own.length; i++) {
+    if (own[i]) continue;
+    keys[band[i]]++;
+    push[band[i]] += plain[i];
+    if (sameClass !== null) same[band[i]] += sameClass[i];
+  }
+  return { keys, same, push };
 }
 
 /**

@@ -1,9 +1,9 @@
 // @ts-check
 /** Every built-in rule for positives, by class name: which keys are positives beside the augmented view. */
 
-import { choice, either, optional, real, shareFault, whole } from "./fields.js";
+import { ABOVE_ZERO, atLeast, choice, either, optional, real, SHARE, whole } from "./fields.js";
 import { orderByScore } from "./order.js";
-import { drawPerKey, rankingBy } from "./similarities.js";
+import { drawPerKey, rankingBy, whyNoClasses } from "./similarities.js";
 
 /** @typedef {import("./similarities.js").Similarities} Similarities */
 /** @typedef {import("./fields.js").Settings} Settings */
@@ -15,7 +15,7 @@ import { drawPerKey, rankingBy } from "./similarities.js";
 /**
  * @typedef {object} PositiveRule
  * @property {Record<string, Field>} fields
- * @property {(rule: Settings) => string} [fault] what is wrong with settings of the right types; empty if nothing
+ * @property {(rule: Settings) => string} [fault] what is wrong with settings in their ranges; empty if nothing
  * @property {(s: Similarities, rule: Settings) => string} [unknown] why it cannot be answered; empty if it can
  * @property {(s: Similarities, rule: Settings) => Mined} mine at full strength
  */
@@ -27,7 +27,7 @@ const ROUNDING = 1e-6;
  * What every positive rule has beside its own settings.
  * @type {Record<string, Field>}
  */
-const WARM_UP = { start: real(0.1), ramp: real(0.05), strength: real(1) };
+const WARM_UP = { start: real(0.1, SHARE), ramp: real(0.05, SHARE), strength: real(1, SHARE) };
 
 /** @returns {Mined} */
 export function nothingMined() {
@@ -103,24 +103,21 @@ export const POSITIVE_RULES = {
   NearestKeys: {
     fields: {
       ...WARM_UP,
-      k: whole(5),
-      skip: whole(0),
+      k: whole(5, atLeast(1)),
+      skip: whole(0, atLeast(0)),
       weighting: choice("softmax", "uniform"),
       min_cosine: optional(real(null)),
-      min_weight: optional(either(real(null), choice("mean"))),
-      augmented_share: optional(real(0.5)),
-      temperature: real(0.1),
+      min_weight: optional(either(real(null, SHARE), choice("mean"))),
+      augmented_share: optional(real(0.5, SHARE)),
+      temperature: real(0.1, ABOVE_ZERO),
       by: choice("positive", "anchor", "either"),
       pick: optional(whole(null)),
     },
     fault(rule) {
-      if (!(rule.temperature > 0)) return `temperature is ${rule.temperature}; it must be above 0.`;
-      if (rule.k < 1) return `k is ${rule.k}; it must be at least 1.`;
-      if (rule.skip < 0) return `skip is ${rule.skip}; it must be at least 0.`;
       if (rule.pick !== null && !(1 <= rule.pick && rule.pick <= rule.k)) {
         return `pick is ${rule.pick} of k = ${rule.k} candidates; it must be from 1 to k.`;
       }
-      return shareFault(rule, "augmented_share", ...(rule.min_weight === "mean" ? [] : ["min_weight"]));
+      return "";
     },
     mine(s, rule) {
       const { order, score } = rankingBy(s, rule.by, 1);
@@ -142,11 +139,7 @@ export const POSITIVE_RULES = {
   },
 
   EveryKey: {
-    fields: { ...WARM_UP, temperature: real(0.05), augmented_share: real(0.5) },
-    fault(rule) {
-      if (!(rule.temperature > 0)) return `temperature is ${rule.temperature}; it must be above 0.`;
-      return shareFault(rule, "augmented_share");
-    },
+    fields: { ...WARM_UP, temperature: real(0.05, ABOVE_ZERO), augmented_share: real(0.5, SHARE) },
     mine(s, rule) {
       const logits = s.positiveKeys.map((cosine) => cosine / Math.fround(rule.temperature));
       const shares = softmaxOver(
@@ -164,20 +157,19 @@ export const POSITIVE_RULES = {
   OraclePositives: {
     fields: {
       ...WARM_UP,
-      k: optional(whole(5)),
-      purity: real(1),
+      k: optional(whole(5, { ...atLeast(1), words: "be at least 1, or null for all of the class" })),
+      purity: real(1, SHARE),
       right: choice("nearest", "random"),
       wrong: choice("nearest", "random"),
-      augmented_share: optional(real(0.5)),
+      augmented_share: optional(real(0.5, SHARE)),
     },
     fault(rule) {
-      if (rule.k !== null && rule.k < 1) return `k is ${rule.k}; it must be at least 1, or null for all of the class.`;
       if (rule.k === null && rule.purity !== 1) {
         return `purity is ${rule.purity} of every key of the class; say how many keys are mined (k).`;
       }
-      return shareFault(rule, "purity", "augmented_share");
+      return "";
     },
-    unknown: (s) => (s.sameClass === null ? "It reads classes, and some of these images have no label." : ""),
+    unknown: whyNoClasses,
     mine(s, rule) {
       const { sameClass } = s;
       if (sameClass === null) return nothingMined();
@@ -196,11 +188,6 @@ export const POSITIVE_RULES = {
   },
 };
 
-for (const rule of Object.values(POSITIVE_RULES)) {
-  const own = rule.fault;
-  rule.fault = (settings) => shareFault(settings, "start", "ramp", "strength") || own?.(settings) || "";
-}
-
 /**
  * What a rule mines, its strength applied.
  * @param {Similarities} s
@@ -211,7 +198,7 @@ export function mine(s, rule) {
   if (rule.strength === 0 || s.own.length === 0) return nothingMined();
   const { index, weight } = POSITIVE_RULES[rule.rule].mine(s, rule);
   if (rule.strength === 1) return { index, weight };
-  const strength = Math.fround(rule.strength);
   const f = Math.fround;
+  const strength = f(rule.strength);
   return { index, weight: weight.map((each, i) => (i ? strength * each : 1 - f(strength * f(1 - each)))) };
 }

@@ -1,7 +1,7 @@
 // @ts-check
 /** Sums along one anchor's ranking, so that what lies between two edges is told by two differences. */
 
-import { BAND } from "./bands.js";
+import { BAND, BANDS } from "./bands.js";
 
 /** @typedef {import("./similarities.js").Similarities} Similarities */
 /** @typedef {import("./similarities.js").Ranking} Ranking */
@@ -14,10 +14,6 @@ import { BAND } from "./bands.js";
  * @property {Int32Array} sameMined how many are both
  * @property {Float64Array} push share of the push if every key were kept
  * @property {Float64Array} pushMined of it that of the mined keys
- */
-/**
- * What a stretch of the ranking holds; own keys are not counted.
- * @typedef {{keys: number, mined: number, same: number, sameMined: number, push: number, pushMined: number}} Stretch
  */
 
 /**
@@ -52,22 +48,28 @@ export function profileOf(s, ranking, band, plain) {
 }
 
 /**
- * What the ranks from one to another hold.
+ * What each code of `BAND` has of the ranks from one to another, where two edges cut them.
  * @param {Profile} profile
- * @param {number} from so many are closer
- * @param {number} to
- * @returns {Stretch}
+ * @param {{hardTo: number, easyFrom: number}} cut ranks before the one are HARD, from the other on EASY
+ * @param {number} [from]
+ * @param {number} [to]
+ * @returns {{keys: number[], same: number[], push: number[]}}
  */
-export function stretchOf(profile, from, to) {
-  const [a, b] = [Math.min(from, profile.others), Math.min(to, profile.others)];
-  /** @param {ArrayLike<number>} sums */
-  const between = (sums) => sums[b] - sums[a];
-  return {
-    keys: b - a,
-    mined: between(profile.mined),
-    same: between(profile.same),
-    sameMined: between(profile.sameMined),
-    push: between(profile.push),
-    pushMined: between(profile.pushMined),
-  };
+export function sumsByCode(profile, { hardTo, easyFrom }, from = 0, to = profile.others) {
+  const [keys, same, push] = [0, 1, 2].map(() => new Array(BANDS).fill(0));
+  const ends = [from, hardTo, easyFrom, to].map((rank) => Math.min(Math.max(rank, from), to));
+  [BAND.HARD, BAND.POTENTIAL, BAND.EASY].forEach((code, i) => {
+    const [a, b] = [ends[i], ends[i + 1]];
+    const between = (/** @type {ArrayLike<number>} */ sums) => sums[b] - sums[a];
+    const mined = between(profile.mined);
+    const sameMined = between(profile.sameMined);
+    const pushMined = between(profile.pushMined);
+    keys[code] = b - a - mined;
+    same[code] = between(profile.same) - sameMined;
+    push[code] = between(profile.push) - pushMined;
+    keys[BAND.MINED] += mined;
+    same[BAND.MINED] += sameMined;
+    push[BAND.MINED] += pushMined;
+  });
+  return { keys, same, push };
 }

@@ -3,8 +3,8 @@
 
 import { BAND } from "./bands.js";
 import { EngineError } from "./fields.js";
-import { judgedBands, NEGATIVE_RULES, NEUTRAL } from "./negatives.js";
-import { mine, POSITIVE_RULES } from "./positives.js";
+import { judgedBands, NEGATIVE_RULES, NEUTRAL, weightsOf } from "./negatives.js";
+import { mine, nothingMined, POSITIVE_RULES } from "./positives.js";
 import { remembered } from "./similarities.js";
 
 /** @typedef {import("./similarities.js").Similarities} Similarities */
@@ -20,6 +20,9 @@ import { remembered } from "./similarities.js";
  * @property {import("./negatives.js").Estimate} estimate how the negatives' mass is estimated
  * @property {number} anchorWeight how much the anchor counts in the mean of the loss
  */
+
+/** All built-in rules, by what they choose and by class name. */
+export const RULES = { positives: POSITIVE_RULES, negatives: NEGATIVE_RULES };
 
 /**
  * Why these rules cannot be answered here for this anchor; empty if they can.
@@ -40,6 +43,25 @@ export function whyUnknown(s, positives, negatives) {
 }
 
 /**
+ * A selection of negatives by their weights alone: nothing is mined and nothing made.
+ * @param {Int8Array} band
+ * @param {Float32Array} negativeWeight
+ * @returns {Selection}
+ */
+export function negativesOnly(band, negativeWeight) {
+  const { index, weight } = nothingMined();
+  return {
+    positiveIndex: index,
+    positiveWeight: weight,
+    negativeWeight,
+    band,
+    synthetic: null,
+    estimate: NEUTRAL,
+    anchorWeight: 1,
+  };
+}
+
+/**
  * Choose positives and negatives.
  * @param {Similarities} s
  * @param {Settings} positives a positive rule, complete
@@ -53,8 +75,7 @@ export function select(s, positives, negatives, temperature) {
   const rule = NEGATIVE_RULES[negatives.rule];
   const mined = remembered(s, `mined ${JSON.stringify(positives)}`, () => mine(s, positives));
   const band = judgedBands(s, negatives, temperature);
-  const eligible = new Uint8Array(band.length);
-  for (let i = 0; i < band.length; i++) eligible[i] = 1 - s.own[i];
+  const eligible = s.own.map((own) => 1 - own);
   for (let i = 0; i < mined.index.length; i++) {
     if (mined.weight[1 + i] > 0) {
       eligible[mined.index[i]] = 0;
@@ -67,7 +88,7 @@ export function select(s, positives, negatives, temperature) {
     kept[i] = band[i] === BAND.POTENTIAL ? 1 : 0;
   }
   const context = { eligible, kept, temperature };
-  const weight = rule.weigh?.(s, negatives, context) ?? null;
+  const weight = weightsOf(s, negatives, context);
   if (weight !== null) {
     for (let i = 0; i < band.length; i++) {
       if (!kept[i]) weight[i] = 0;

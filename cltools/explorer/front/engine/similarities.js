@@ -153,6 +153,14 @@ export function similaritiesOf(snapshot, epoch, place) {
   };
 }
 
+/**
+ * Why a rule that reads classes cannot be answered; empty if it can.
+ * @param {Similarities} s
+ */
+export function whyNoClasses(s) {
+  return s.sameClass === null ? "It reads classes, and some of these images have no label." : "";
+}
+
 /** Things remembered of one anchor; the oldest is forgotten first, as a temperature that is dragged makes many. */
 const REMEMBERED = 32;
 

@@ -1,9 +1,8 @@
 // @ts-check
 /** What an explorer shows, as one plain value: the JSON of `explorer/state.py`, read, checked and written. */
 
-import { choice, completed, EngineError, flag, optional, real, whole } from "./fields.js";
-import { NEGATIVE_RULES } from "./negatives.js";
-import { POSITIVE_RULES } from "./positives.js";
+import { choice, completed, EngineError, faultOf, flag, kind, real, whole } from "./fields.js";
+import { RULES } from "./select.js";
 
 /** @typedef {import("./judgement.js").Side} Side */
 /** @typedef {import("./similarities.js").Snapshot} Snapshot */
@@ -22,30 +21,28 @@ import { POSITIVE_RULES } from "./positives.js";
  * @property {boolean} doubtful whether misplaced points are marked
  */
 
-/** @type {Field} */
-const ANYTHING = { fallback: undefined, fault: () => "" };
-/** @type {Field} */
-const TEXT = { fallback: undefined, fault: (value) => (typeof value === "string" ? "" : "must be text") };
+const anything = kind(() => true, "");
+const text = kind((value) => typeof value === "string", "must be text");
 
 /** @type {Record<string, Field>} */
 const STATE = {
-  anchor: { ...whole(0), fallback: undefined },
-  a: ANYTHING,
-  b: optional({ ...ANYTHING, fallback: null }),
+  anchor: whole(undefined),
+  a: anything(undefined),
+  b: anything(null),
   active: choice("A", "B"),
   colour: choice("band", "class", "similarity", "gradient", "difference"),
   scope: choice("anchor", "all"),
-  map: { ...TEXT, fallback: "PCA" },
+  map: text("PCA"),
   truth: flag(false),
   doubtful: flag(false),
 };
 
 /** @type {Record<string, Field>} */
 const SIDE = {
-  positives: ANYTHING,
-  negatives: ANYTHING,
-  temperature: { ...real(0), fallback: undefined },
-  epoch: { ...whole(0), fallback: undefined },
+  positives: anything(undefined),
+  negatives: anything(undefined),
+  temperature: real(undefined),
+  epoch: whole(undefined),
 };
 
 /**
@@ -56,7 +53,7 @@ const SIDE = {
  * @returns {Settings}
  */
 export function completeRule(plain, kind, path = kind) {
-  const known = kind === "positives" ? POSITIVE_RULES : NEGATIVE_RULES;
+  const known = RULES[kind];
   if (typeof plain?.rule !== "string") {
     const example = kind === "positives" ? "NearestKeys" : "RankBand";
     throw new EngineError(`${path} must name its rule, as in {"rule": "${example}"}.`);
@@ -66,7 +63,7 @@ export function completeRule(plain, kind, path = kind) {
   /** @type {Settings} */
   const found = { rule, ...completed(settings, known[rule].fields, path) };
   if (rule === "MarginBand" && found.margin === null && found.relative === null) found.margin = 0;
-  const fault = known[rule].fault?.(found) ?? "";
+  const fault = faultOf(known[rule], found);
   if (fault) throw new EngineError(`${rule}: ${fault}`);
   return found;
 }
@@ -89,12 +86,11 @@ export function freshRule(name, kind) {
  * @returns {Side}
  */
 function completeSide(plain, path) {
-  const { positives, negatives, temperature, epoch } = completed(plain, SIDE, path);
+  const side = /** @type {Side} */ (completed(plain, SIDE, path));
   return {
-    positives: completeRule(positives, "positives", `${path}.positives`),
-    negatives: completeRule(negatives, "negatives", `${path}.negatives`),
-    temperature,
-    epoch,
+    ...side,
+    positives: completeRule(side.positives, "positives", `${path}.positives`),
+    negatives: completeRule(side.negatives, "negatives", `${path}.negatives`),
   };
 }
 

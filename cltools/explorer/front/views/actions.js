@@ -1,6 +1,7 @@
 // @ts-check
 /** What a person can do, each as a function from a state to the next. */
 
+import { keptOf } from "../engine/bands.js";
 import { hasEdges, moveEdge } from "../engine/edges.js";
 import { rankedOtherwise, withNegatives } from "../engine/moves.js";
 import { completeRule, freshRule, sideOf } from "../engine/state.js";
@@ -52,12 +53,14 @@ export function withEdgeAt(state, { band, edges }, name, value) {
  * The rule of a class name; one band in place of another keeps as many keys of this anchor on either side.
  * @param {State} state
  * @param {Scene} scene
+ * @param {"positives" | "negatives"} kind
  * @param {string} name
  * @returns {State}
  */
-export function withNegativesNamed(state, scene, name) {
+export function withRuleNamed(state, scene, kind, name) {
   const { side, similarities } = scene.shown;
-  return withSide(state, withNegatives(similarities, side, freshRule(name, "negatives")));
+  const rule = freshRule(name, kind);
+  return withSide(state, kind === "negatives" ? withNegatives(similarities, side, rule) : { positives: rule });
 }
 
 /**
@@ -99,11 +102,11 @@ export function presetRule(name, scene) {
   const band = (/** @type {number} */ drop_closest, /** @type {number} */ keep_within) =>
     completeRule({ rule: "RankBand", drop_closest, keep_within, by }, "negatives");
   if (name === "all") return band(0, 1);
-  if (name === "middle") return scene.middle ?? band(0.05, 0.5);
+  if (name === "middle") return scene.a.snapshot.middle ?? band(0.05, 0.5);
   if (name === "ring") return { ...freshRule("RingNegatives", "negatives"), outer: 0.2 };
   if (name === "tenth") return band(0, 0.1);
   const keys = similarities.own.length;
-  const share = Math.max(1, summary.keys[2] + summary.keys[6]) / keys;
+  const share = Math.max(1, keptOf(summary.keys)) / keys;
   return { ...freshRule("RandomNegatives", "negatives"), share };
 }
 
@@ -130,8 +133,7 @@ export function presetOf(rule, scene) {
  */
 export function withComparison(state) {
   if (state.b === null) return { ...state, b: state.a, active: "B", colour: "difference" };
-  const colour = state.colour === "difference" ? "band" : state.colour;
-  return { ...state, b: null, active: "A", colour };
+  return { ...state, b: null, active: "A", colour: state.colour === "difference" ? "band" : state.colour };
 }
 
 /**

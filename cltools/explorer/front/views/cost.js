@@ -2,9 +2,10 @@
 /** What an edge costs and buys over all anchors, once classes are shown: false negatives by rank, with intervals. */
 
 import { BAND } from "../engine/bands.js";
-import { el, setText, surface } from "./dom.js";
+import { drawLine, drawWords, font, surface } from "./canvas.js";
+import { button, el, setText } from "./dom.js";
 import { ticksBetween } from "./histogram.js";
-import { count, interval, percent, SYMBOLS } from "./words.js";
+import { bandName, count, interval, percent } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("./palette.js").Palette} Palette */
@@ -22,17 +23,9 @@ export function costView(page) {
   const words = el("p");
   const canvas = el("canvas", { "aria-hidden": true });
   const rows = el("tbody");
-  const table = el(
-    "table",
-    {},
-    el(
-      "thead",
-      {},
-      el("tr", {}, el("th", {}, "over all anchors"), el("th", {}, "keys"), el("th", {}, "of the anchor's class")),
-    ),
-    rows,
-  );
-  const ask = el("button", { type: "button", class: "word", click: () => page.showTruth() }, "Show true classes");
+  const heads = ["over all anchors", "keys", "of the anchor's class"].map((head) => el("th", {}, head));
+  const table = el("table", {}, el("thead", {}, el("tr", {}, ...heads)), rows);
+  const ask = button({ class: "word", click: page.showTruth }, "Show true classes");
   const root = el("section", { class: "cost", "aria-label": "What the edges cost" }, title, words, canvas, table, ask);
 
   /** Draw the scene. */
@@ -40,7 +33,6 @@ export function costView(page) {
     const scene = page.scene();
     const { snapshot, judgement } = scene.shown;
     const { truth } = scene.state;
-    root.hidden = false;
     canvas.hidden = table.hidden = !truth;
     ask.hidden = truth || !snapshot.labelled;
     if (!truth) {
@@ -56,6 +48,13 @@ export function costView(page) {
       );
       return;
     }
+    if (!scene.shown.builtIn) {
+      canvas.hidden = true;
+      setText(title, "What does this rule cost?");
+      setText(words, "Over all anchors it is counted by Python alone: explorer.census.");
+      rows.replaceChildren();
+      return;
+    }
     const census = page.census();
     const { edges } = scene.shown;
     setText(title, edges ? "What do the edges cost?" : "How many of the keys are of the anchor's own class?");
@@ -64,31 +63,31 @@ export function costView(page) {
       rows.replaceChildren();
       return;
     }
-    const part = census.anchors < census.of ? `${count(census.anchors)} of ${count(census.of)} anchors counted. ` : "";
-    const chance = 1 - census.kept.value;
-    const { value, low, high } = census.sameByBand[BAND.HARD];
-    const lost = interval({ ...census.sameByBand[BAND.HARD], value: 1 - value, low: 1 - high, high: 1 - low });
+    const { anchors, of, kept, recall, baseRate, shareByBand, sameByBand } = census;
+    const part = anchors < of ? `${count(anchors)} of ${count(of)} anchors counted. ` : "";
+    const { value, low, high } = sameByBand[BAND.HARD];
+    const lost = interval({ ...sameByBand[BAND.HARD], value: 1 - value, low: 1 - high, high: 1 - low });
     const cost =
-      edges && census.shareByBand[BAND.HARD].value > 0
+      edges && shareByBand[BAND.HARD].value > 0
         ? `Of what the right edge leaves out, ${lost} are of other classes: good negatives, its cost. `
         : "";
     setText(
       words,
-      `${part}${cost}Kept are ${percent(census.kept.value)} of the keys; ${interval(census.false)} of these are false negatives, ` +
-        `of all keys ${percent(census.baseRate.value)}. The rule leaves out ${interval(census.recall)} of the keys of the ` +
-        `anchor's class; leaving out as many by chance would leave out ${percent(chance)}.`,
+      `${part}${cost}Kept are ${percent(kept.value)} of the keys; ${interval(census.false)} of these are false negatives, ` +
+        `of all keys ${percent(baseRate.value)}. The rule leaves out ${interval(recall)} of the keys of the ` +
+        `anchor's class; leaving out as many by chance would leave out ${percent(1 - kept.value)}.`,
     );
     const codes = [BAND.HARD, BAND.POTENTIAL, BAND.SOFTENED, BAND.EASY, BAND.OTHER, BAND.MINED];
     rows.replaceChildren(
       ...codes
-        .filter((code) => census.shareByBand[code].value > 0)
+        .filter((code) => shareByBand[code].value > 0)
         .map((code) =>
           el(
             "tr",
             {},
-            el("th", { class: `band-${code}` }, `${SYMBOLS[code]} ${ROW[code]}`),
-            el("td", {}, percent(census.shareByBand[code].value)),
-            el("td", {}, interval(census.sameByBand[code])),
+            el("th", `band-${code}`, bandName(code)),
+            el("td", {}, percent(shareByBand[code].value)),
+            el("td", {}, interval(sameByBand[code])),
           ),
         ),
     );
@@ -97,8 +96,6 @@ export function costView(page) {
 
   return { root, draw };
 }
-
-const ROW = ["own", "too easy", "pushed away", "suspected", "mined", "left out", "pushed less"];
 
 /**
  * The share of the anchor's class among keys by rank, with 95 % intervals, the base rate, and where the edges stand.
@@ -116,35 +113,23 @@ function drawRanks(canvas, census, { shown }, palette) {
   const most = Math.min(1, Math.max(0.05, ...census.byRank.map((share) => share.high || 0)) * 1.08);
   const y = (/** @type {number} */ share) => floor - (share / most) * (floor - top);
   const w = (right - left) / bins;
-  context.font = "11px system-ui, sans-serif";
-  context.textAlign = "right";
+  context.font = font(11);
   for (const tick of ticksBetween(0, most, 3)) {
-    context.strokeStyle = palette.line;
-    context.beginPath();
-    context.moveTo(left, Math.round(y(tick)) + 0.5);
-    context.lineTo(right, Math.round(y(tick)) + 0.5);
-    context.stroke();
-    context.fillStyle = palette.soft;
-    context.fillText(`${Math.round(100 * tick)}`, left - 4, y(tick) + 4);
+    const at = Math.round(y(tick)) + 0.5;
+    drawLine(context, palette.line, left, at, right, at);
+    drawWords(context, `${Math.round(100 * tick)}`, left - 4, y(tick) + 4, palette.soft, "right");
   }
   census.byRank.forEach((share, i) => {
     const x = left + i * w;
     if (!Number.isFinite(share.value)) return;
     context.fillStyle = palette.soft;
     context.fillRect(x + 2, y(share.value), w - 4, floor - y(share.value));
-    context.strokeStyle = palette.ink;
     context.lineWidth = 1.5;
-    context.beginPath();
-    context.moveTo(x + w / 2, y(share.low));
-    context.lineTo(x + w / 2, y(Math.min(share.high, most)));
-    context.stroke();
+    drawLine(context, palette.ink, x + w / 2, y(share.low), x + w / 2, y(Math.min(share.high, most)));
   });
-  context.strokeStyle = palette.ink;
+  const base = y(census.baseRate.value);
   context.setLineDash([4, 3]);
-  context.beginPath();
-  context.moveTo(left, y(census.baseRate.value));
-  context.lineTo(right, y(census.baseRate.value));
-  context.stroke();
+  drawLine(context, palette.ink, left, base, right, base);
   context.setLineDash([]);
   if (shown.edges) {
     for (const rank of [shown.edges.closest, shown.edges.beyond]) {
@@ -152,22 +137,18 @@ function drawRanks(canvas, census, { shown }, palette) {
       if (i < 0 || rank === 0) continue;
       const at = left + (i + (rank - census.ranks[i]) / (census.ranks[i + 1] - census.ranks[i])) * w;
       context.lineWidth = 2;
-      context.beginPath();
-      context.moveTo(at, top);
-      context.lineTo(at, floor);
-      context.stroke();
+      drawLine(context, palette.ink, at, top, at, floor);
     }
   }
-  context.fillStyle = palette.soft;
-  context.textAlign = "center";
   const share = (/** @type {number} */ rank) => `${Number(((100 * rank) / census.ranks[bins]).toPrecision(2))}`;
   let free = 0;
   for (let i = 0; i < bins; i++) {
     const [text, x] = [share(census.ranks[i + 1]), left + (i + 1) * w];
     const half = context.measureText(text).width / 2;
     if (x - half < free) continue;
-    context.fillText(text, Math.min(x, right - half), floor + 13);
+    drawWords(context, text, Math.min(x, right - half), floor + 13, palette.soft);
     free = x + half + 4;
   }
-  context.fillText("the closest … % of the keys; dashed: all keys", (left + right) / 2, height - 3);
+  const caption = "the closest … % of the keys; dashed: all keys";
+  drawWords(context, caption, (left + right) / 2, height - 3, palette.soft);
 }

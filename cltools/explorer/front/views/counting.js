@@ -17,40 +17,34 @@ const SLICE = 30; // milliseconds between answers
  * @param {(which: number, census: Census) => void} tell
  */
 export function counterOf(tell) {
-  /** @type {Map<number, Snapshot>} */
-  const snapshots = new Map();
-  /** @type {Map<number, Counting>} */
-  const countings = new Map();
-  /** @type {Map<number, number>} */
-  const asked = new Map();
+  /** By number of a snapshot: what is counted of it, and a number that says whether it still is. */
+  const counted = /** @type {Map<number, {snapshot: Snapshot, counting: Counting | null, turn: number}>} */ (new Map());
 
   /** @type {(which: number, turn: number) => void} */
   function goOn(which, turn) {
-    const counting = countings.get(which);
-    if (counting === undefined || asked.get(which) !== turn) return;
+    const now = counted.get(which);
+    if (!now?.counting || now.turn !== turn) return;
     const until = performance.now() + SLICE;
     let done = false;
-    do done = countMore(counting, 1);
+    do done = countMore(now.counting, 1);
     while (!done && performance.now() < until);
-    tell(which, censusOf(counting));
+    tell(which, censusOf(now.counting));
     if (!done) setTimeout(() => goOn(which, turn), 0);
   }
 
   return {
     /** @type {(which: number, snapshot: Snapshot) => void} */
     load(which, snapshot) {
-      snapshots.set(which, snapshot);
-      countings.delete(which);
+      counted.set(which, { snapshot, counting: null, turn: (counted.get(which)?.turn ?? 0) + 1 });
     },
     /** @type {(which: number, side: Side) => void} */
     count(which, side) {
-      const snapshot = snapshots.get(which);
-      if (snapshot === undefined) return;
-      const before = countings.get(which);
+      const now = counted.get(which);
+      if (now === undefined) return;
+      const { snapshot, counting } = now;
       const places = snapshot.ids.length > EXACT ? shuffledPlaces(snapshot) : undefined;
-      countings.set(which, before ? recount(before, side) : startCensus(snapshot, side, { places }));
-      const turn = (asked.get(which) ?? 0) + 1;
-      asked.set(which, turn);
+      now.counting = counting ? recount(counting, side) : startCensus(snapshot, side, { places });
+      const turn = ++now.turn;
       setTimeout(() => goOn(which, turn), 0);
     },
   };

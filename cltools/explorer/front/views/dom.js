@@ -5,21 +5,21 @@
 
 /**
  * An element with attributes and children. `class` and `aria-…` are attributes; functions are listeners by event name.
+ * A text in place of attributes is the class.
  * @template {keyof HTMLElementTagNameMap} K
  * @param {K} tag
- * @param {Record<string, any>} [attributes] null and false leave one out, true makes it empty
+ * @param {Record<string, any> | string} [attributes] null and false leave one out, true makes it empty
  * @param {...Child} children
  * @returns {HTMLElementTagNameMap[K]}
  */
 export function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
+  const given = typeof attributes === "string" ? { class: attributes } : attributes;
+  for (const [name, value] of Object.entries(given)) {
     if (typeof value === "function") node.addEventListener(name, value);
     else setAttribute(node, name, value);
   }
-  node.append(
-    ...children.filter((child) => child || child === "").map((child) => /** @type {Node | string} */ (child)),
-  );
+  for (const child of children) if (child) node.append(child);
   return node;
 }
 
@@ -82,6 +82,13 @@ export function icon(name) {
 }
 
 /**
+ * A button, with attributes and children as of `el`.
+ * @param {Record<string, any>} attributes
+ * @param {...Child} children
+ */
+export const button = (attributes, ...children) => el("button", { type: "button", ...attributes }, ...children);
+
+/**
  * A quiet button that shows an icon; its name is read out and shown on hover.
  * @param {keyof typeof ICONS} picture
  * @param {string} name
@@ -89,29 +96,7 @@ export function icon(name) {
  * @param {Record<string, any>} [attributes]
  */
 export function iconButton(picture, name, act, attributes = {}) {
-  return el(
-    "button",
-    { type: "button", class: "icon", "aria-label": name, title: name, click: act, ...attributes },
-    icon(picture),
-  );
-}
-
-/**
- * The drawing surface of a canvas at the device's resolution, cleared; null while the canvas has no size.
- * @param {HTMLCanvasElement} canvas
- * @param {CanvasRenderingContext2DSettings} [settings]
- * @returns {{context: CanvasRenderingContext2D, width: number, height: number, scale: number} | null}
- */
-export function surface(canvas, settings) {
-  const { width, height } = canvas.getBoundingClientRect();
-  const scale = globalThis.devicePixelRatio || 1;
-  const [w, h] = [Math.round(width * scale), Math.round(height * scale)];
-  const context = canvas.getContext("2d", settings);
-  if (context === null || w < 1 || h < 1) return null;
-  if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
-  context.setTransform(scale, 0, 0, scale, 0, 0);
-  context.clearRect(0, 0, width, height);
-  return { context, width, height, scale };
+  return button({ class: "icon", "aria-label": name, title: name, click: act, ...attributes }, icon(picture));
 }
 
 /**
@@ -123,7 +108,7 @@ export function surface(canvas, settings) {
  */
 export function radios(label, options, act) {
   const buttons = options.map(([value, text, title]) =>
-    el("button", { type: "button", role: "radio", title, "data-preset": value, click: () => act(value) }, text),
+    button({ role: "radio", title, "data-preset": value, click: () => act(value) }, text),
   );
   const root = el("div", { class: "presets", role: "radiogroup", "aria-label": label }, ...buttons);
   root.addEventListener("keydown", (event) => {

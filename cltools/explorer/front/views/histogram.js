@@ -3,11 +3,10 @@
 
 import { BAND } from "../engine/bands.js";
 import { countAtLeast } from "../engine/order.js";
-import { stretchOf } from "../engine/profile.js";
 import { withEdgeAt } from "./actions.js";
-import { el, icon, setAttribute, setText, surface } from "./dom.js";
-import { fillOf } from "./palette.js";
-import { AXES, count, edgeWords, NAMES, percent, SYMBOLS } from "./words.js";
+import { drawLine, drawWords, font, STRONG_FONT, surface } from "./canvas.js";
+import { button, el, icon, setAttribute, setText } from "./dom.js";
+import { AXES, bandName, count, edgeWords, percent, SYMBOLS } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("./scene.js").Judged} Judged */
@@ -18,10 +17,22 @@ import { AXES, count, edgeWords, NAMES, percent, SYMBOLS } from "./words.js";
 const PARTS = { flags: 66, axis: 20, push: 44, ribbon: 22 };
 const COMPACT = { flags: 26, axis: 20, push: 0, ribbon: 3 };
 const LEFT = 34;
-const HELP = {
-  beyond: "What is farther than this edge is too easy, and left out.",
-  closest: "What is closer than this edge is suspected to show the same thing, and left out.",
-};
+/** The two handles, from left to right: names, what they do, and what stands on either side of one. */
+const EDGES = /** @type {{name: EdgeName, label: string, help: string, captions: string[]}[]} */ ([
+  {
+    name: "beyond",
+    label: "leave out the farthest",
+    help: "What is farther than this edge is too easy, and left out.",
+    captions: ["first left out", "last kept"],
+  },
+  {
+    name: "closest",
+    label: "leave out the closest",
+    help: "What is closer than this edge is suspected to show the same thing, and left out.",
+    captions: ["last kept", "first left out"],
+  },
+]);
+const STARS = 40; // so many mined keys at most are drawn as stars
 const CUT = 3; // so many bins may be taller than the axis, and are cut
 
 /**
@@ -50,8 +61,8 @@ function axisOf({ bins }, width) {
 function edgeX(name, { edges, judgement }, axis) {
   if (edges === null) return axis.left;
   const { ranked } = judgement.ranking;
-  const others = judgement.profile.others;
-  const rank = Math.min(name === "closest" ? edges.closest : edges.beyond, others);
+  const { others } = judgement.profile;
+  const rank = Math.min(edges[name], others);
   if (rank === 0) return axis.right;
   if (rank >= others) return axis.left;
   return axis.x((ranked[rank - 1] + ranked[rank]) / 2);
@@ -69,97 +80,78 @@ function edgeX(name, { edges, judgement }, axis) {
  */
 export function histogramView(page, side) {
   const judgedOf = (/** @type {Scene} */ scene) => (side === "B" && scene.b ? scene.b : scene.a);
-  /** The state whose controls move this side. @type {(scene: Scene) => import("../engine/state.js").State} */
-  const active = ({ state }) => (state.active === side ? state : { ...state, active: side });
-  const letter = el("b", { class: "letter" }, side);
+  const letter = el("b", "letter", side);
   const canvas = el("canvas", { class: "bars", "aria-hidden": true });
   const marker = el("i", { class: "marker", hidden: true });
   const axisName = el("span");
   const hint = el("span", { class: "hint", "aria-hidden": true }, "Drag an edge");
-  const handles = /** @type {Record<EdgeName, ReturnType<typeof handle>>} */ ({
-    beyond: handle("beyond"),
-    closest: handle("closest"),
-  });
+  const handles = EDGES.map(handle);
   const root = el(
     "section",
     { class: "histogram", "data-side": side },
-    el("p", { class: "axis-name" }, letter, axisName),
+    el("p", "axis-name", letter, axisName),
     canvas,
     marker,
-    handles.beyond.flag,
-    handles.closest.flag,
-    handles.beyond.node,
-    handles.closest.node,
+    ...handles.map(({ flag }) => flag),
+    ...handles.map(({ node }) => node),
   );
   /** @type {Axis | null} */
   let axis = null;
-  /** @type {EdgeName | null} */
-  let dragged = null;
+  let dragged = false;
 
-  /** @param {EdgeName} name */
-  function handle(name) {
+  /** @param {typeof EDGES[number]} edge */
+  function handle({ name, label, help, captions }) {
     const words = el("span");
     const lines = [el("small"), el("small")];
-    const [farther, closer] = [
-      el("button", { type: "button", class: "tile" }),
-      el("button", { type: "button", class: "tile" }),
-    ];
-    const captions = name === "closest" ? ["last kept", "first left out"] : ["first left out", "last kept"];
+    const tiles = captions.map(() => button({ class: "tile" }));
+    const [farther, closer] = tiles.map((tile, i) => el("figure", {}, tile, el("figcaption", {}, captions[i])));
     const flag = el(
       "div",
-      { class: `flag ${name}` },
-      el(
-        "div",
-        { class: "flag-words" },
-        el("strong", {}, el("span", { class: "verb" }, "leave out "), words),
-        ...lines,
-      ),
-      el(
-        "div",
-        { class: "border" },
-        el("figure", {}, farther, el("figcaption", {}, captions[0])),
-        el("i", { "aria-hidden": true }),
-        el("figure", {}, closer, el("figcaption", {}, captions[1])),
-      ),
+      `flag ${name}`,
+      el("div", "flag-words", el("strong", {}, el("span", "verb", "leave out "), words), ...lines),
+      el("div", "border", farther, el("i", { "aria-hidden": true }), closer),
     );
-    const node = el(
-      "button",
+    const node = button(
       {
-        type: "button",
         class: `edge ${name}`,
         role: "slider",
         "data-edge": name,
-        "aria-label": name === "closest" ? "leave out the closest" : "leave out the farthest",
+        "aria-label": label,
         "aria-orientation": "horizontal",
-        title: `${HELP[name]} Arrow keys move it by one key, with Shift by 1 %, Page Up and Down by 5 %.`,
+        title: `${help} Arrow keys move it by one key, with Shift by 1 %, Page Up and Down by 5 %.`,
+        pointerdown: (/** @type {PointerEvent} */ event) => startDrag(made, event),
+        keydown: (/** @type {KeyboardEvent} */ event) => moveByKey(name, event),
       },
       el("i"),
       el("u", {}, icon("handle")),
-      name === "closest" && side === "A" ? hint : null,
+      name === "closest" && side === "A" && hint,
     );
-    node.addEventListener("pointerdown", (event) => startDrag(name, event));
-    node.addEventListener("keydown", (event) => moveByKey(name, event));
-    return { node, flag, words, lines, farther, closer };
+    const made = { name, node, flag, words, lines, tiles };
+    return made;
   }
 
-  /** @type {(name: EdgeName, event: PointerEvent) => void} */
-  function startDrag(name, event) {
+  /** @param {MouseEvent} event */
+  const xOf = (event) => event.clientX - root.getBoundingClientRect().x;
+
+  /** Move an edge; the controls move this side from then on. @type {(name: EdgeName, value: number, done: boolean, step?: string) => void} */
+  function moveTo(name, value, done, step) {
+    page.change((scene) => withEdgeAt({ ...scene.state, active: side }, judgedOf(scene), name, value), done, step);
+  }
+
+  /** @type {(handle: {name: EdgeName, node: HTMLElement}, event: PointerEvent) => void} */
+  function startDrag({ name, node }, event) {
     if (event.button !== 0 || axis === null) return;
     event.preventDefault();
-    const { node } = handles[name];
     node.focus();
     node.setPointerCapture(event.pointerId);
-    dragged = name;
-    const shift = event.clientX - root.getBoundingClientRect().x - edgeX(name, judgedOf(page.scene()), axis);
+    dragged = true;
+    const shift = xOf(event) - edgeX(name, judgedOf(page.scene()), axis);
     hint.remove();
-    /** @param {PointerEvent} moved */
-    const move = (moved) => {
-      const x = moved.clientX - root.getBoundingClientRect().x - shift;
-      page.change((scene) => withEdgeAt(active(scene), judgedOf(scene), name, valueAt(judgedOf(scene), x)), false);
-    };
+    const move = (/** @type {PointerEvent} */ moved) =>
+      moveTo(name, valueAt(judgedOf(page.scene()), xOf(moved) - shift), false);
     const end = () => {
       node.removeEventListener("pointermove", move);
-      dragged = null;
+      dragged = false;
       page.change((scene) => scene.state, true);
     };
     node.addEventListener("pointermove", move);
@@ -168,13 +160,13 @@ export function histogramView(page, side) {
 
   canvas.addEventListener("pointerdown", (event) => {
     const shown = judgedOf(page.scene());
-    if (axis === null || shown.edges === null || event.button !== 0) return;
-    const x = event.clientX - root.getBoundingClientRect().x;
-    const [to, from] = [edgeX("closest", shown, axis), edgeX("beyond", shown, axis)];
-    startDrag(Math.abs(x - to) <= Math.abs(x - from) ? "closest" : "beyond", event);
+    const now = axis;
+    if (now === null || shown.edges === null) return;
+    const [beyond, closest] = handles.map(({ name }) => Math.abs(xOf(event) - edgeX(name, shown, now)));
+    startDrag(handles[closest <= beyond ? 1 : 0], event);
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (axis === null || dragged !== null) return;
+    if (axis === null || dragged) return;
     const { ranking, profile } = judgedOf(page.scene()).judgement;
     const rank = Math.min(countAtLeast(ranking.ranked, axis.score(event.offsetX)), profile.others - 1);
     if (rank >= 0) page.point(ranking.order[rank], { x: event.clientX, y: event.clientY });
@@ -200,26 +192,25 @@ export function histogramView(page, side) {
     const { edges } = judgedOf(page.scene());
     if (edges === null) return;
     const rank = edges.unit === "rank";
-    const { least, most, now: clamped } = rangeOf(name, edges);
+    const { least, most, now } = rangeOf(name, edges);
     // to the right keys are closer: fewer of the closest are left out, and fewer are kept within
-    const steps = /** @type {Record<string, number>} */ ({
-      ArrowRight: rank ? -1 : 0.01,
-      ArrowUp: rank ? -1 : 0.01,
-      ArrowLeft: rank ? 1 : -0.01,
-      ArrowDown: rank ? 1 : -0.01,
-      PageUp: rank ? -Math.ceil(edges.keys / 20) : 0.05,
-      PageDown: rank ? Math.ceil(edges.keys / 20) : -0.05,
+    const [one, many] = rank ? [-1, -Math.ceil(edges.keys / 20)] : [0.01, 0.05];
+    const times = event.shiftKey && rank ? Math.ceil(edges.keys / 100) : 1;
+    const places = /** @type {Record<string, number>} */ ({
+      ArrowRight: now + one * times,
+      ArrowUp: now + one * times,
+      ArrowLeft: now - one * times,
+      ArrowDown: now - one * times,
+      PageUp: now + many * times,
+      PageDown: now - many * times,
+      Home: rank ? most : least,
+      End: rank ? least : most,
     });
-    let value = clamped;
-    if (event.key === "Home") value = rank ? most : least;
-    else if (event.key === "End") value = rank ? least : most;
-    else if (event.key in steps)
-      value = clamped + steps[event.key] * (event.shiftKey && rank ? Math.ceil(edges.keys / 100) : 1);
-    else return;
+    if (!(event.key in places)) return;
     event.preventDefault();
     event.stopPropagation();
     hint.remove();
-    page.change((scene) => withEdgeAt(active(scene), judgedOf(scene), name, value), true, `edge ${side} ${name}`);
+    moveTo(name, places[event.key], true, `edge ${side} ${name}`);
   }
 
   /** Draw the scene. */
@@ -244,13 +235,13 @@ export function histogramView(page, side) {
     drawBars(context, judged, axis, page.palette(), { width, height, parts, columns });
     const noun = two ? "" : `How close is every other ${judged.snapshot.noun}? `;
     setText(axisName, `${noun}By ${AXES[judged.judgement.by]}, from far to near.`);
-    for (const name of /** @type {EdgeName[]} */ (["beyond", "closest"])) place(name, judged, axis);
-    apart(width);
+    for (const each of handles) place(each, judged, axis);
+    if (judged.edges) apart(width);
   }
 
-  /** @type {(name: EdgeName, judged: Judged, axis: Axis) => void} */
-  function place(name, judged, axis) {
-    const { node, flag, words, lines, farther, closer } = handles[name];
+  /** @type {(handle: typeof handles[number], judged: Judged, axis: Axis) => void} */
+  function place(handle, judged, axis) {
+    const { name, node, flag, words, lines, tiles } = handle;
     const { edges, border } = judged;
     node.hidden = flag.hidden = edges === null;
     if (edges === null) return;
@@ -268,9 +259,10 @@ export function histogramView(page, side) {
     setAttribute(node, "aria-valuemax", most);
     setAttribute(node, "aria-valuenow", now);
     const { kept, left } = border[name];
-    const [first, second] = name === "closest" ? [kept[0], left[0]] : [left[0], kept[0]];
-    show(farther, first);
-    show(closer, second);
+    const shown = name === "closest" ? [kept[0], left[0]] : [left[0], kept[0]];
+    tiles.forEach((tile, i) => {
+      show(tile, shown[i]);
+    });
   }
 
   /** @type {(tile: HTMLButtonElement, place: number | undefined) => void} */
@@ -286,22 +278,17 @@ export function histogramView(page, side) {
 
   /** Put the two flags above their edges, apart from each other and inside of the view. */
   function apart(/** @type {number} */ width) {
-    const flags = [handles.beyond.flag, handles.closest.flag].filter((flag) => !flag.hidden);
-    const places = flags.map((flag) => {
+    const [one, two] = handles.map(({ flag }) => {
       const size = flag.offsetWidth;
-      return { size, x: Math.max(0, Math.min(width - size, Number(flag.dataset.x) - size / 2)) };
+      return { flag, size, x: Math.max(0, Math.min(width - size, Number(flag.dataset.x) - size / 2)) };
     });
-    if (places.length === 2) {
-      const over = places[0].x + places[0].size + 8 - places[1].x;
-      if (over > 0) {
-        places[0].x = Math.max(0, places[0].x - over / 2);
-        places[1].x = Math.min(width - places[1].size, Math.max(places[1].x, places[0].x + places[0].size + 8));
-        places[0].x = Math.max(0, Math.min(places[0].x, places[1].x - places[0].size - 8));
-      }
+    const over = one.x + one.size + 8 - two.x;
+    if (over > 0) {
+      one.x = Math.max(0, one.x - over / 2);
+      two.x = Math.min(width - two.size, Math.max(two.x, one.x + one.size + 8));
+      one.x = Math.max(0, Math.min(one.x, two.x - one.size - 8));
     }
-    flags.forEach((flag, i) => {
-      flag.style.transform = `translateX(${places[i].x}px)`;
-    });
+    for (const { flag, x } of [one, two]) flag.style.transform = `translateX(${x}px)`;
   }
 
   /** Where the pictures of each band stand below: code, left and right in pixels of the canvas. */
@@ -319,9 +306,7 @@ export function histogramView(page, side) {
   function mark(place) {
     const { ranking } = judgedOf(page.scene()).judgement;
     marker.hidden = place === null || axis === null || place === page.scene().place;
-    if (!marker.hidden && axis !== null && place !== null) {
-      marker.style.transform = `translateX(${axis.x(ranking.score[place])}px)`;
-    }
+    if (place !== null && axis !== null) marker.style.transform = `translateX(${axis.x(ranking.score[place])}px)`;
   }
 
   return { root, draw, mark };
@@ -333,22 +318,22 @@ export function histogramView(page, side) {
  * @param {import("../engine/edges.js").Edges} edges
  */
 function rangeOf(name, edges) {
-  const closest = name === "closest";
-  if (edges.unit === "rank") return { least: 0, most: edges.keys, now: closest ? edges.closest : edges.beyond };
-  const score = closest ? edges.closestScore : edges.beyondScore;
+  if (edges.unit === "rank") return { least: 0, most: edges.keys, now: edges[name] };
+  const score = edges[/** @type {const} */ (`${name}Score`)];
   return { least: -1, most: 1, now: Math.max(-1, Math.min(1, score)) };
 }
+
+/** A part of the axis, of one band. @typedef {{code: number, left: number, right: number}} Stretch */
 
 /**
  * @param {CanvasRenderingContext2D} context
  * @param {Judged} judged
  * @param {Axis} axis
  * @param {Palette} palette
- * @param {{width: number, height: number, parts: typeof PARTS,
- *   columns: {code: number, left: number, right: number}[]}} layout
+ * @param {{width: number, height: number, parts: typeof PARTS, columns: Stretch[]}} layout
  */
 function drawBars(context, judged, axis, palette, { width, height, parts, columns }) {
-  const { bins, counts, judgement, edges, summary } = judged;
+  const { bins, counts, judgement, edges } = judged;
   const { push } = parts;
   const [top, floor] = [parts.flags, height - parts.ribbon - push - parts.axis];
   const tall = floor - top - 14;
@@ -358,43 +343,35 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
   const sorted = [...total].sort((a, b) => b - a);
   const most = sorted[0] > 1.6 * sorted[CUT] && sorted[CUT] > 0 ? 1.15 * sorted[CUT] : Math.max(1, sorted[0]);
   const unit = tall / most;
-  const [from, to] = edges ? [edgeX("beyond", judged, axis), edgeX("closest", judged, axis)] : [axis.left, axis.right];
+  const [from, to] = EDGES.map(({ name }) => edgeX(name, judged, axis));
+  /** None of rules without edges. @type {Stretch[]} */
   const stretches = edges
     ? [
         { code: BAND.EASY, left: axis.left, right: from },
         { code: BAND.POTENTIAL, left: from, right: to },
         { code: BAND.HARD, left: to, right: axis.right },
       ].filter(({ left, right }) => right - left > 0.5)
-    : [{ code: BAND.POTENTIAL, left: axis.left, right: axis.right }];
-  const fills = palette.band.map((_, code) => fillOf(context, palette, code));
+    : [];
 
   // washes and names of the stretches
-  context.font = "600 12px system-ui, sans-serif";
-  context.textAlign = "center";
+  context.font = STRONG_FONT;
   for (const { code, left, right } of stretches) {
-    if (!edges) break;
     context.fillStyle = palette.wash[code];
     context.fillRect(left, top, right - left, floor - top + parts.axis + push);
-    const name = `${SYMBOLS[code]} ${NAMES[code]}`;
+    const name = bandName(code);
     if (context.measureText(name).width < right - left - 8) {
-      context.fillStyle = palette.text[code];
-      context.fillText(name, (left + right) / 2, top + 13);
+      drawWords(context, name, (left + right) / 2, top + 13, palette.text[code]);
     }
   }
 
   // the linear axis of counts
-  context.fillStyle = palette.soft;
-  context.strokeStyle = palette.line;
-  context.font = "11px system-ui, sans-serif";
-  context.textAlign = "right";
+  context.font = font(11);
   context.lineWidth = 1;
-  for (const tick of ticks(most, 3)) {
+  for (const tick of ticksBetween(0, most, 3)) {
+    if (tick === 0 || !Number.isInteger(tick)) continue;
     const y = Math.round(floor - tick * unit) + 0.5;
-    context.beginPath();
-    context.moveTo(axis.left, y);
-    context.lineTo(axis.right, y);
-    context.stroke();
-    context.fillText(count(tick), axis.left - 5, y + 4);
+    drawLine(context, palette.line, axis.left, y, axis.right, y);
+    drawWords(context, count(tick), axis.left - 5, y + 4, palette.soft, "right");
   }
 
   // bars: one colour each, split where an edge crosses; of rules without edges stacked by band
@@ -403,19 +380,12 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
     if (total[i] === 0) continue;
     const x = axis.left + i * w;
     const drawn = Math.min(total[i], most);
-    if (edges) {
-      for (const { code, left, right } of stretches) {
-        const [a, b] = [Math.max(x, left), Math.min(x + w - 1, right)];
-        if (b <= a) continue;
-        context.fillStyle = fills[code];
-        context.fillRect(a, floor - drawn * unit, b - a, drawn * unit);
-      }
-    } else {
+    if (edges) fillSplit(context, stretches, palette.fills, x, floor - drawn * unit, w - 1, drawn * unit);
+    else {
       let under = 0;
       for (let code = 0; code < codes; code++) {
         const part = (counts[i * codes + code] * drawn) / total[i];
-        if (part === 0) continue;
-        context.fillStyle = fills[code];
+        context.fillStyle = palette.fills[code];
         context.fillRect(x, floor - (under + part) * unit, w - 1, part * unit);
         under += part;
       }
@@ -423,64 +393,70 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
     if (total[i] > most) {
       context.fillStyle = palette.ground;
       context.fillRect(x - 1, floor - tall * 0.86, w + 1, 3);
-      context.fillStyle = palette.ink;
-      context.textAlign = "center";
-      context.fillText(count(total[i]), x + w / 2, floor - drawn * unit - 3);
+      drawWords(context, count(total[i]), x + w / 2, floor - drawn * unit - 3, palette.ink);
     }
   }
 
   // mined keys, each as a star above the axis
-  context.font = "13px system-ui, sans-serif";
-  context.textAlign = "center";
-  const mined = judgement.selection.positiveIndex;
-  for (let i = 0; i < mined.length && summary.keys[BAND.MINED] <= 40; i++) {
-    if (judgement.selection.positiveWeight[1 + i] <= 0) continue;
-    const x = axis.x(judgement.ranking.score[mined[i]]);
-    context.fillStyle = palette.ground;
-    context.fillText(SYMBOLS[BAND.MINED], x, floor + 0.5);
-    context.fillStyle = palette.band[BAND.MINED];
-    context.fillText(SYMBOLS[BAND.MINED], x, floor - 1);
+  const { positiveIndex, positiveWeight } = judgement.selection;
+  const stars = [...positiveIndex]
+    .filter((_, i) => positiveWeight[1 + i] > 0)
+    .map((place) => axis.x(judgement.ranking.score[place]));
+  context.font = font(13);
+  for (const x of stars.length <= STARS ? stars : []) {
+    drawWords(context, SYMBOLS[BAND.MINED], x, floor + 0.5, palette.ground);
+    drawWords(context, SYMBOLS[BAND.MINED], x, floor - 1, palette.band[BAND.MINED]);
   }
 
   // the axis
-  context.strokeStyle = palette.ink;
-  context.beginPath();
-  context.moveTo(axis.left, floor + 0.5);
-  context.lineTo(axis.right, floor + 0.5);
-  context.stroke();
-  context.fillStyle = palette.soft;
-  context.font = "11px system-ui, sans-serif";
+  drawLine(context, palette.ink, axis.left, floor + 0.5, axis.right, floor + 0.5);
+  context.font = font(11);
   const span = bins.width;
   for (const tick of ticksBetween(bins.low, bins.low + span, Math.max(2, Math.floor(width / 110)))) {
     const x = axis.x(tick);
     if (x < axis.left + 14 || x > axis.right - 14) continue;
-    context.fillText(tick.toFixed(span < 0.5 ? 2 : 1).replace("-", "−"), x, floor + 14);
+    drawWords(context, tick.toFixed(span < 0.5 ? 2 : 1).replace("-", "−"), x, floor + 14, palette.soft);
   }
-  context.textAlign = "left";
-  context.fillText("far", axis.left + 6, floor + 14);
-  context.textAlign = "right";
-  context.fillText("near", axis.right - 6, floor + 14);
+  drawWords(context, "far", axis.left + 6, floor + 14, palette.soft, "left");
+  drawWords(context, "near", axis.right - 6, floor + 14, palette.soft, "right");
 
-  if (push) drawPush(context, judged, axis, palette, floor + parts.axis, fills, stretches);
+  if (push) drawPush(context, judged, axis, palette, floor + parts.axis, stretches);
 
   // ribbons from each stretch to its pictures
   const down = height - parts.ribbon;
-  const stars = [...mined].filter((_, i) => judgement.selection.positiveWeight[1 + i] > 0);
-  const places = stars.map((place) => axis.x(judgement.ranking.score[place]));
-  const pulled = { code: BAND.MINED, left: Math.min(...places) - 3, right: Math.max(...places) + 3 };
+  const pulled = { code: BAND.MINED, left: Math.min(...stars) - 3, right: Math.max(...stars) + 3 };
+  const sources = edges && stars.length ? [...stretches, pulled] : stretches;
   for (const { code, left, right } of columns) {
-    const known = code === BAND.MINED && places.length ? [pulled] : stretches;
-    const stretch = edges ? known.find((each) => each.code === code) : undefined;
-    if (stretch === undefined) continue;
+    const source = sources.find((each) => each.code === code);
+    if (source === undefined) continue;
     context.fillStyle = palette.band[code];
     context.globalAlpha = 0.22;
     context.beginPath();
-    context.moveTo(stretch.left, down);
-    context.bezierCurveTo(stretch.left, down + 14, left, down + 8, left, height);
+    context.moveTo(source.left, down);
+    context.bezierCurveTo(source.left, down + 14, left, down + 8, left, height);
     context.lineTo(right, height);
-    context.bezierCurveTo(right, down + 8, stretch.right, down + 14, stretch.right, down);
+    context.bezierCurveTo(right, down + 8, source.right, down + 14, source.right, down);
     context.fill();
     context.globalAlpha = 1;
+  }
+}
+
+/**
+ * Fill a bar, each part in what fills its stretch.
+ * @param {CanvasRenderingContext2D} context
+ * @param {Stretch[]} stretches
+ * @param {(string | CanvasPattern)[]} fills by code
+ * @param {number} x
+ * @param {number} y
+ * @param {number} width
+ * @param {number} height
+ */
+function fillSplit(context, stretches, fills, x, y, width, height) {
+  for (const { code, left, right } of stretches) {
+    const [a, b] = [Math.max(x, left), Math.min(x + width, right)];
+    if (b <= a) continue;
+    context.fillStyle = fills[code];
+    context.fillRect(a, y, b - a, height);
   }
 }
 
@@ -491,54 +467,29 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
  * @param {Axis} axis
  * @param {Palette} palette
  * @param {number} top
- * @param {(string | CanvasPattern)[]} fills
- * @param {{code: number, left: number, right: number}[]} stretches
+ * @param {Stretch[]} stretches
  */
-function drawPush(context, { bins, judgement, edges, summary }, axis, palette, top, fills, stretches) {
+function drawPush(context, { bins, judgement, summary }, axis, palette, top, stretches) {
   const bars = bins.ranks.length - 1;
   const w = (axis.right - axis.left) / bars;
-  const share = Array.from(
-    { length: bars },
-    (_, i) => stretchOf(judgement.profile, bins.ranks[i + 1], bins.ranks[i]).push,
-  );
+  const sums = judgement.profile.push;
+  const share = Array.from({ length: bars }, (_, i) => sums[bins.ranks[i]] - sums[bins.ranks[i + 1]]);
   const most = Math.max(...share, 1e-9);
   const tall = PARTS.push - 16;
-  context.fillStyle = palette.soft;
-  context.textAlign = "right";
-  context.fillText("push", axis.left - 5, top + 11);
+  drawWords(context, "push", axis.left - 5, top + 11, palette.soft, "right");
+  const whole = [{ code: 0, left: axis.left, right: axis.right }];
+  const [split, fills] = stretches.length ? [stretches, palette.fills] : [whole, [palette.soft]];
   for (let i = 0; i < bars; i++) {
     const h = (share[i] / most) * tall;
-    if (h < 0.2) continue;
-    const x = axis.left + i * w;
-    for (const { code, left, right } of stretches) {
-      const [a, b] = [Math.max(x, left), Math.min(x + w - 1, right)];
-      if (b <= a) continue;
-      context.fillStyle = edges ? fills[code] : palette.soft;
-      context.fillRect(a, top, b - a, h);
-    }
+    if (h >= 0.2) fillSplit(context, split, fills, axis.left + i * w, top, w - 1, h);
   }
-  if (!edges) return;
-  context.font = "600 12px system-ui, sans-serif";
+  context.font = STRONG_FONT;
   for (const { code, left, right } of stretches) {
     const text = percent(summary.push[code] + (code === BAND.HARD ? summary.push[BAND.MINED] : 0));
     const half = context.measureText(text).width / 2 + 2;
     const x = Math.max(axis.left + half, Math.min(axis.right - half, (left + right) / 2));
-    context.textAlign = "center";
-    context.lineWidth = 4;
-    context.strokeStyle = palette.wash[code];
-    context.strokeText(text, x, top + PARTS.push - 4);
-    context.fillStyle = palette.ink;
-    context.fillText(text, x, top + PARTS.push - 4);
+    drawWords(context, text, x, top + PARTS.push - 4, palette.ink, "center", palette.wash[code]);
   }
-}
-
-/**
- * Round numbers up to the largest, about so many, without 0.
- * @param {number} most
- * @param {number} about
- */
-function ticks(most, about) {
-  return ticksBetween(0, most, about).filter((tick) => tick > 0 && Number.isInteger(tick));
 }
 
 /**

@@ -2,7 +2,9 @@
 /** The map: a point for each image, in its band's colour and symbol. Hover, click, keys, zoom, lasso, pictures. */
 
 import { BAND } from "../engine/bands.js";
-import { el, iconButton, setAttribute, setText, surface } from "./dom.js";
+import { countAtLeast } from "../engine/order.js";
+import { drawWords, STRONG_FONT, surface } from "./canvas.js";
+import { el, iconButton, setAttribute, setText } from "./dom.js";
 import { percent } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
@@ -41,21 +43,21 @@ export function mapView(page) {
     title: "Click a point to make it the anchor. Ctrl and the wheel zoom; drag to move what is zoomed.",
   });
   const ring = el("i", { class: "ring", hidden: true });
-  const note = el("p", { class: "map-note" });
+  const note = el("p", "map-note");
   const on = { pictures: false, lasso: false };
   /** @type {(name: "pictures" | "lasso", words: string) => HTMLButtonElement} */
   function switched(name, words) {
-    const button = iconButton(name, words, () => {
+    const toggle = () => {
       on[name] = !on[name];
       setAttribute(button, "aria-pressed", String(on[name]));
       draw();
-    });
-    setAttribute(button, "aria-pressed", "false");
+    };
+    const button = iconButton(name, words, toggle, { "aria-pressed": "false" });
     return button;
   }
   const tools = el(
     "div",
-    { class: "map-tools" },
+    "map-tools",
     switched("pictures", "Pictures instead of points"),
     switched("lasso", "Choose a group by a line around it"),
     iconButton("plus", "Zoom in", () => zoom(1.6)),
@@ -65,13 +67,14 @@ export function mapView(page) {
   const root = el(
     "section",
     { class: "map", "aria-label": "Map" },
-    el("div", { class: "map-box" }, canvas, ring),
-    el("div", { class: "map-foot" }, note, tools),
+    el("div", "map-box", canvas, ring),
+    el("div", "map-foot", note, tools),
   );
   /** The frame: what the map's middle shows, and how much it is magnified. */
   let frame = WHOLE;
   /** Places on the page in pixels, two numbers a point. */
   let pixels = new Float32Array(0);
+  const pixelOf = (/** @type {number} */ place) => [pixels[2 * place], pixels[2 * place + 1]];
   /** The surface: pixels of the page, and the image that points are stamped on. @type {Surface | null} */
   let room = null;
   let [noted, middle] = ["", 0];
@@ -83,14 +86,11 @@ export function mapView(page) {
   /** @type {(by: number, x?: number, y?: number) => void} */
   function zoom(by, x = canvas.clientWidth / 2, y = canvas.clientHeight / 2) {
     const next = Math.max(1, Math.min(40, frame.zoom * by));
-    const side = Math.min(canvas.clientWidth, canvas.clientHeight);
+    const { clientWidth: width, clientHeight: height } = canvas;
+    const side = Math.min(width, height);
     const shift = (1 / frame.zoom - 1 / next) / side;
-    frame = {
-      x: frame.x + (x - canvas.clientWidth / 2) * shift,
-      y: frame.y + (y - canvas.clientHeight / 2) * shift,
-      zoom: next,
-    };
-    if (next === 1) frame = WHOLE;
+    const [toX, toY] = [frame.x + (x - width / 2) * shift, frame.y + (y - height / 2) * shift];
+    frame = next === 1 ? WHOLE : { x: toX, y: toY, zoom: next };
     draw();
   }
 
@@ -117,26 +117,26 @@ export function mapView(page) {
       if (before) zoom(apart() / before, offsetX, offsetY);
     }
     if (event.buttons) return;
-    const place = nearest(event.offsetX, event.offsetY, NEAR);
-    page.point(place, { x: event.clientX, y: event.clientY });
+    page.point(nearest(offsetX, offsetY), { x: event.clientX, y: event.clientY });
   });
   canvas.addEventListener("pointerleave", () => page.point(null));
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
     const [x, y] = [event.offsetX, event.offsetY];
-    const start = { ...frame };
+    const start = frame;
     let moved = false;
     canvas.setPointerCapture(event.pointerId);
     fingers.set(event.pointerId, [x, y]);
     line = on.lasso ? [[x, y]] : [];
     /** @param {PointerEvent} now */
     const move = (now) => {
-      moved ||= Math.hypot(now.offsetX - x, now.offsetY - y) > 4;
+      const [dx, dy] = [now.offsetX - x, now.offsetY - y];
+      moved ||= Math.hypot(dx, dy) > 4;
       if (!moved || fingers.size > 1) return;
       if (on.lasso) line.push([now.offsetX, now.offsetY]);
       else if (frame.zoom > 1) {
         const side = Math.min(canvas.clientWidth, canvas.clientHeight) * frame.zoom;
-        frame = { ...start, x: start.x - (now.offsetX - x) / side, y: start.y - (now.offsetY - y) / side };
+        frame = { ...start, x: start.x - dx / side, y: start.y - dy / side };
       }
       draw();
     };
@@ -152,7 +152,7 @@ export function mapView(page) {
         draw();
         page.lassoed(inside);
       } else if (!moved && up.type === "pointerup") {
-        const place = nearest(x, y, NEAR);
+        const place = nearest(x, y);
         if (place !== null) page.choose(place);
       }
     };
@@ -179,43 +179,43 @@ export function mapView(page) {
     page.point(null);
   });
 
-  /** @type {(dx: number, dy: number) => void} */
-  function walk(dx, dy) {
-    const from = walked ?? page.scene().place;
-    const [x, y] = [pixels[2 * from], pixels[2 * from + 1]];
-    let [best, least] = [from, Number.POSITIVE_INFINITY];
+  /** The point whose distance is least and below a limit. @type {(far: (x: number, y: number) => number, limit: number) => number | null} */
+  function closest(far, limit) {
+    let [best, least] = [/** @type {number | null} */ (null), limit];
     for (let i = 0; i < pixels.length / 2; i++) {
-      const [ex, ey] = [pixels[2 * i] - x, pixels[2 * i + 1] - y];
-      const along = ex * dx + ey * dy;
-      const across = Math.abs(ex * dy) + Math.abs(ey * dx);
-      if (along <= 0.5 || across > along) continue;
-      const far = along + 2 * across;
-      if (far < least) [best, least] = [i, far];
-    }
-    walked = best;
-    const box = canvas.getBoundingClientRect();
-    page.point(best, { x: box.x + pixels[2 * best], y: box.y + pixels[2 * best + 1] });
-  }
-
-  /** @type {(x: number, y: number, within: number) => number | null} */
-  function nearest(x, y, within) {
-    let [best, least] = [/** @type {number | null} */ (null), within * within];
-    for (let i = 0; i < pixels.length / 2; i++) {
-      const far = (pixels[2 * i] - x) ** 2 + (pixels[2 * i + 1] - y) ** 2;
-      if (far < least) [best, least] = [i, far];
+      const distance = far(pixels[2 * i], pixels[2 * i + 1]);
+      if (distance < least) [best, least] = [i, distance];
     }
     return best;
+  }
+
+  /** @type {(x: number, y: number) => number | null} */
+  const nearest = (x, y) => closest((toX, toY) => (toX - x) ** 2 + (toY - y) ** 2, NEAR ** 2);
+
+  /** Go to the closest point that lies rather in this direction than beside it. @type {(dx: number, dy: number) => void} */
+  function walk(dx, dy) {
+    const from = walked ?? page.scene().place;
+    const [x, y] = pixelOf(from);
+    const next = closest((toX, toY) => {
+      const along = (toX - x) * dx + (toY - y) * dy;
+      const across = Math.abs((toX - x) * dy) + Math.abs((toY - y) * dx);
+      return along <= 0.5 || across > along ? Number.POSITIVE_INFINITY : along + 2 * across;
+    }, Number.POSITIVE_INFINITY);
+    walked = next ?? from;
+    const box = canvas.getBoundingClientRect();
+    const [nextX, nextY] = pixelOf(walked);
+    page.point(walked, { x: box.x + nextX, y: box.y + nextY });
   }
 
   /** @type {(polygon: [number, number][]) => number[]} */
   function around(polygon) {
     const found = [];
     for (let i = 0; i < pixels.length / 2; i++) {
+      const [x, y] = pixelOf(i);
       let inside = false;
       for (let a = 0, b = polygon.length - 1; a < polygon.length; b = a++) {
         const [[ax, ay], [bx, by]] = [polygon[a], polygon[b]];
-        const y = pixels[2 * i + 1];
-        if (ay > y !== by > y && pixels[2 * i] < ((bx - ax) * (y - ay)) / (by - ay) + ax) inside = !inside;
+        if (ay > y !== by > y && x < ((bx - ax) * (y - ay)) / (by - ay) + ax) inside = !inside;
       }
       if (inside) found.push(i);
     }
@@ -240,7 +240,7 @@ export function mapView(page) {
     if (scene.misplaced.length) {
       context.strokeStyle = palette.soft;
       context.lineWidth = 1;
-      for (const place of scene.misplaced) context.strokeRect(pixels[2 * place] - 4, pixels[2 * place + 1] - 4, 8, 8);
+      for (const [x, y] of scene.misplaced.map(pixelOf)) context.strokeRect(x - 4, y - 4, 8, 8);
     }
     if (line.length) {
       context.strokeStyle = palette.ink;
@@ -251,7 +251,7 @@ export function mapView(page) {
       context.stroke();
       context.setLineDash([]);
     }
-    anchorMark(context, palette, pixels[2 * scene.place], pixels[2 * scene.place + 1]);
+    anchorMark(context, palette, pixelOf(scene.place));
     const drawn = `${scene.shown === scene.b} ${map} ${epoch}`;
     if (drawn !== noted) {
       const sorted = Uint8Array.from(snapshot.kept[map][epoch]).sort();
@@ -268,7 +268,7 @@ export function mapView(page) {
     const order = [scene.place, ...scene.shown.judgement.ranking.order];
     let drawn = 0;
     for (const place of order) {
-      const [x, y] = [pixels[2 * place], pixels[2 * place + 1]];
+      const [x, y] = pixelOf(place);
       const cell = `${Math.floor(x / size)} ${Math.floor(y / size)}`;
       if (x < 0 || y < 0 || x > width || y > height || taken.has(cell)) continue;
       taken.add(cell);
@@ -281,7 +281,9 @@ export function mapView(page) {
   /** @param {number | null} place that is ringed */
   function mark(place) {
     ring.hidden = place === null || place === page.scene().place;
-    if (place !== null) ring.style.transform = `translate(${pixels[2 * place]}px, ${pixels[2 * place + 1]}px)`;
+    if (place === null) return;
+    const [x, y] = pixelOf(place);
+    ring.style.transform = `translate(${x}px, ${y}px)`;
   }
 
   return {
@@ -292,7 +294,7 @@ export function mapView(page) {
     resized() {
       room = null;
     },
-    pixelOf: (/** @type {number} */ place) => [pixels[2 * place], pixels[2 * place + 1]],
+    pixelOf,
   };
 }
 
@@ -327,7 +329,7 @@ function placed(map, frame, width, height) {
 }
 
 /**
- * The code of each point, and what shape and colour codes have; larger codes are drawn over smaller ones.
+ * The code of each point, and what shape and colour codes have, a circle by default; larger codes are drawn over smaller ones.
  * @param {Scene} scene
  * @param {Palette} palette
  * @returns {{codes: ArrayLike<number>, shapes: string[], colours: string[]}}
@@ -339,35 +341,21 @@ export function painting(scene, palette) {
     return { codes: difference, shapes: SHAPE_OF_DIFFERENCE, colours: palette.difference };
   }
   if (state.colour === "class" && state.truth) {
-    const shapes = palette.classes.map(() => "circle");
-    return { codes: snapshot.labels.map((label) => label % palette.classes.length), shapes, colours: palette.classes };
+    const codes = snapshot.labels.map((label) => label % palette.classes.length);
+    return { codes, shapes: [], colours: palette.classes };
   }
   if (state.colour === "similarity" || state.colour === "gradient") {
     const values = state.colour === "similarity" ? judgement.similarities.anchorKeys : judgement.push();
-    const rank = Float32Array.from(values).sort();
+    const ranked = Float32Array.from(values).sort().reverse();
     const levels = palette.levels.length;
-    const codes = Uint8Array.from(values, (value) =>
-      Math.min(levels - 1, Math.floor((levels * below(rank, value)) / rank.length)),
-    );
-    return { codes, shapes: palette.levels.map(() => "circle"), colours: palette.levels };
+    const codes = Uint8Array.from(values, (value) => {
+      const below = ranked.length - countAtLeast(ranked, value);
+      return Math.min(levels - 1, Math.floor((levels * below) / ranked.length));
+    });
+    return { codes, shapes: [], colours: palette.levels };
   }
   const codes = judgement.band.map((code) => (code === BAND.OWN ? BAND.EASY : code));
   return { codes, shapes: SHAPES, colours: palette.band };
-}
-
-/**
- * How many of sorted values lie below one.
- * @param {Float32Array} sorted
- * @param {number} value
- */
-function below(sorted, value) {
-  let [low, high] = [0, sorted.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (sorted[middle] < value) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }
 
 /**
@@ -385,11 +373,12 @@ function stamp({ context, image, words, scale }, pixels, codes, shapes, colours,
   const edge = wordOf(context, ground);
   words.fill(edge);
   /** @type {number[][]} */
-  const byCode = shapes.map(() => []);
+  const byCode = colours.map(() => []);
   for (let i = 0; i < codes.length; i++) byCode[codes[i]].push(i);
   byCode.forEach((places, code) => {
     if (!places.length) return;
-    const { radius, inside, rim } = stampOf(shapes[code], size * SIZES[shapes[code]] * scale);
+    const shape = shapes[code] ?? "circle";
+    const { radius, inside, rim } = stampOf(shape, size * SIZES[shape] * scale);
     const word = wordOf(context, colours[code]);
     for (const i of places) {
       const [cx, cy] = [Math.round(pixels[2 * i] * scale), Math.round(pixels[2 * i + 1] * scale)];
@@ -456,8 +445,8 @@ function covers(shape, x, y) {
   return x * x + y * y <= 1;
 }
 
-/** @type {(context: CanvasRenderingContext2D, palette: Palette, x: number, y: number) => void} */
-function anchorMark(context, palette, x, y) {
+/** @type {(context: CanvasRenderingContext2D, palette: Palette, at: number[]) => void} */
+function anchorMark(context, palette, [x, y]) {
   for (const [radius, width, colour] of /** @type {[number, number, string][]} */ ([
     [9, 5, palette.ground],
     [9, 2.5, palette.ink],
@@ -469,11 +458,6 @@ function anchorMark(context, palette, x, y) {
     context.strokeStyle = colour;
     context.stroke();
   }
-  context.font = "600 12px system-ui, sans-serif";
-  context.textAlign = "left";
-  context.lineWidth = 4;
-  context.strokeStyle = palette.sunk;
-  context.strokeText("anchor", x + 15, y + 4);
-  context.fillStyle = palette.ink;
-  context.fillText("anchor", x + 15, y + 4);
+  context.font = STRONG_FONT;
+  drawWords(context, "anchor", x + 15, y + 4, palette.ink, "left", palette.sunk);
 }

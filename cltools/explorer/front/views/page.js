@@ -15,7 +15,7 @@ import { painterOf, picturesView, tileOf } from "./pictures.js";
 import { questionOf, scenes } from "./scene.js";
 import { settingsView } from "./settings.js";
 import { storeOf } from "./store.js";
-import { agreement, answer, count, FROZEN, NAMES, percent, SYMBOLS, score, truth } from "./words.js";
+import { agreement, answer, bandName, count, FROZEN, HELP, percent, score, truth } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("./scene.js").Shown} Shown */
@@ -25,11 +25,12 @@ import { agreement, answer, count, FROZEN, NAMES, percent, SYMBOLS, score, truth
 /** @typedef {"pictures" | "map" | "push" | "cost"} Part */
 /**
  * @typedef {object} Options
- * @property {Part[]} [show] which parts are shown
- * @property {string} [code] this script's text, for a worker that counts
- * @property {(state: State) => void} [settled] told after every change that can be undone
+ * @property {Part[]} show which parts are shown
+ * @property {string} code this script's text, for a worker that counts
+ * @property {(state: State) => void} settled told after every change that can be undone
  * @property {(which: number, place: number) => Promise<Recorded>} [ask] asks Python for the bands of a side that only it
  *   can judge
+ * @property {Map<string, Recorded>} [known] what Python has chosen by rules that only it knows, by `questionOf`
  */
 
 const SIDES = /** @type {["A" | "B", string, string][]} */ ([
@@ -45,18 +46,13 @@ const PHONE = 600;
  * @param {HTMLElement} root
  * @param {Shown[]} snapshots one, or two of the same images that are shown side by side
  * @param {State} first
- * @param {Options} [options]
+ * @param {Options} options
  */
-export function mount(
-  root,
-  snapshots,
-  first,
-  { show = ["pictures", "map", "push", "cost"], code = "", settled, ask } = {},
-) {
+export function mount(root, snapshots, first, { show, code, settled, ask, known }) {
   checkState(first, snapshots);
   const store = storeOf(first);
   /** @type {Map<string, Recorded>} */
-  const recorded = new Map();
+  const recorded = new Map(known);
   let sceneOf = scenes(snapshots, recorded);
   let scene = sceneOf(first);
   let palette = paletteOf(root);
@@ -88,16 +84,16 @@ export function mount(
   // --- the parts
 
   const anchorTile = el("div", { class: "tile anchor-tile", role: "img" });
-  const anchorName = el("span", { class: "anchor-name" });
+  const anchorName = el("span", "anchor-name");
   const question = el(
     "h2",
-    { class: "question" },
+    "question",
     "Which of these should ",
     el("strong", {}, "this one"),
     " be pushed away from?",
   );
   const sentence = el("p", { class: "sentence", role: "status", "aria-live": "polite", "aria-atomic": "true" });
-  const labels = el("p", { class: "truth-words" });
+  const labels = el("p", "truth-words");
   const alert = el("p", { class: "alert", role: "alert", hidden: true });
   const step = (/** @type {number} */ by) => () => {
     const places = snapshot.ids.length;
@@ -105,7 +101,7 @@ export function mount(
   };
   const steps = el(
     "div",
-    { class: "steps" },
+    "steps",
     iconButton("previous", "previous anchor", step(-1)),
     iconButton("next", "next anchor", step(1)),
   );
@@ -114,9 +110,9 @@ export function mount(
   const compare = iconButton("compare", "Compare two rules, A and B", () =>
     change(() => withComparison(store.state()), true),
   );
-  const more = iconButton("more", "More controls", () => toggleMore(), { "aria-expanded": "false" });
-  const explain = iconButton("help", "What is shown here?", () => showHelp());
-  const icons = el("div", { class: "icons" }, undo, redo, snapshots.length === 1 ? compare : null, explain, more);
+  const more = iconButton("more", "More controls", toggleMore, { "aria-expanded": "false" });
+  const explain = iconButton("help", "What is shown here?", showHelp);
+  const icons = el("div", "icons", undo, redo, snapshots.length === 1 && compare, explain, more);
   const rules = radios("Rule", PRESETS, (name) =>
     change((now) => withSide(now.state, { negatives: presetRule(name, now) }), true),
   );
@@ -124,9 +120,9 @@ export function mount(
   const truthBox = el("input", {
     type: "checkbox",
     role: "switch",
+    disabled: !snapshot.labelled,
     change: () => change(() => withTruth(store.state(), truthBox.checked), true),
   });
-  truthBox.disabled = !snapshot.labelled;
   const truthSwitch = el(
     "label",
     {
@@ -136,7 +132,7 @@ export function mount(
     truthBox,
     "show true classes",
   );
-  const bar = el("div", { class: "bar" }, sides.root, rules.root, truthSwitch);
+  const bar = el("div", "bar", sides.root, rules.root, truthSwitch);
 
   const bars = { ...shared, push: show.includes("push") };
   const histograms = [histogramView(bars, "A"), histogramView(bars, "B")];
@@ -149,30 +145,25 @@ export function mount(
   });
   const settings = settingsView({ scene: () => scene, change, help: snapshot.help, close: toggleMore });
   const card = el("div", { class: "card", role: "status", hidden: true });
-  const cardTile = el("div", { class: "tile" });
+  const cardTile = el("div", "tile");
   const cardWords = el("p");
   card.append(cardTile, cardWords);
-  const box = el("dialog", { class: "sheet" });
+  const box = el("dialog", "sheet");
   const head = el(
     "header",
-    { class: "head" },
-    el("div", { class: "anchor" }, anchorTile, el("div", {}, anchorName, steps)),
-    el("div", { class: "say" }, question, sentence, labels, alert),
+    "head",
+    el("div", "anchor", anchorTile, el("div", {}, anchorName, steps)),
+    el("div", "say", question, sentence, labels, alert),
     icons,
   );
-  const aside = el("div", { class: "aside" }, show.includes("map") && map.root, show.includes("cost") && cost.root);
+  const aside = el("div", "aside", show.includes("map") && map.root, show.includes("cost") && cost.root);
   const main = el(
     "div",
-    { class: "main" },
-    el(
-      "div",
-      { class: "axis-column" },
-      ...histograms.map((each) => each.root),
-      show.includes("pictures") && pictures.root,
-    ),
+    "main",
+    el("div", "axis-column", ...histograms.map((each) => each.root), show.includes("pictures") && pictures.root),
     aside.children.length > 0 && aside,
   );
-  const foot = el("p", { class: "foot" }, `${snapshot.title}: ${count(snapshot.ids.length)} images. ${FROZEN}`);
+  const foot = el("p", "foot", `${snapshot.title}: ${count(snapshot.ids.length)} images. ${FROZEN}`);
   root.classList.add("cltools-explorer");
   root.replaceChildren(head, bar, main, foot, settings.root, card, box);
 
@@ -192,8 +183,14 @@ export function mount(
   const nodes = (pieces) =>
     pieces.map((piece) => {
       if (typeof piece === "string") return piece;
-      return el("b", { class: piece.band === undefined ? "lead" : `band-${piece.band}` }, piece.text);
+      return el("b", piece.band === undefined ? "lead" : `band-${piece.band}`, piece.text);
     });
+
+  /** An image's name, with its class where classes are shown. @type {(place: number) => string} */
+  function nameOf(place) {
+    const { noun, ids, classes, labels } = snapshot;
+    return `${noun} ${ids[place]}${scene.state.truth ? ` of class ${classes[labels[place]]}` : ""}`;
+  }
 
   let spoken = "";
 
@@ -212,8 +209,7 @@ export function mount(
     labels.hidden = !state.truth;
     if (state.truth) labels.replaceChildren(...nodes(truth(shown)));
     picture(scene.place, anchorTile);
-    const label = state.truth ? `, ${snapshot.classes[snapshot.labels[scene.place]] ?? "no class"}` : "";
-    setText(anchorName, `${snapshot.noun} ${state.anchor}${label}`);
+    setText(anchorName, nameOf(scene.place));
     setAttribute(anchorName, "title", anchorName.textContent);
     truthBox.checked = state.truth;
     rules.show(presetOf(shown.side.negatives, scene));
@@ -248,7 +244,7 @@ export function mount(
   function countSoon() {
     const { state, shown } = scene;
     const text = JSON.stringify([which(), shown.side]);
-    if (!state.truth || !show.includes("cost") || shown.unknown || text === counted) return;
+    if (!state.truth || !show.includes("cost") || !shown.builtIn || text === counted) return;
     counted = text;
     if (counter === null) {
       counter = censusFor(code, (of, census) => {
@@ -264,7 +260,7 @@ export function mount(
     scene = sceneOf(now);
     drawSoon(done);
     countSoon();
-    if (done && !following) settled?.(now);
+    if (done && !following) settled(now);
     if (done && ask) askFor(ask);
   });
 
@@ -299,20 +295,20 @@ export function mount(
     picture(place, cardTile);
     const rank = judgement.ranking.order.indexOf(place) + 1;
     const code = judgement.band[place];
-    const of = scene.state.truth ? `, ${snapshot.classes[snapshot.labels[place]] ?? "no class"}` : "";
     cardWords.replaceChildren(
-      el("strong", { class: `band-${code}` }, `${SYMBOLS[code]} ${NAMES[code]}`),
-      `${snapshot.noun} ${snapshot.ids[place]}${of}`,
+      el("strong", `band-${code}`, bandName(code)),
+      nameOf(place),
       el("br"),
       `cosine ${score(s.anchorKeys[place])}, with the other view ${score(s.positiveKeys[place])}`,
       el("br"),
       `${count(rank)} of ${count(summary.others)} by closeness, ${percent(judgement.plain[place])} of the push`,
     );
     const frame = root.getBoundingClientRect();
-    const [x, y] = [at.x - frame.x, at.y - frame.y];
-    const left = x + 16 + card.offsetWidth > frame.width ? x - 16 - card.offsetWidth : x + 16;
-    const top = y + 16 + card.offsetHeight > frame.height ? y - 16 - card.offsetHeight : y + 16;
-    card.style.transform = `translate(${Math.max(0, left)}px, ${Math.max(0, top)}px)`;
+    /** After a point, or before it where there is no room. @type {(from: number, size: number, room: number) => number} */
+    const beside = (from, size, room) => Math.max(0, from + 16 + size > room ? from - 16 - size : from + 16);
+    const left = beside(at.x - frame.x, card.offsetWidth, frame.width);
+    const top = beside(at.y - frame.y, card.offsetHeight, frame.height);
+    card.style.transform = `translate(${left}px, ${top}px)`;
   }
 
   /** @type {(place: number, x: number, y: number, size: number, context: CanvasRenderingContext2D) => void} */
@@ -330,11 +326,9 @@ export function mount(
   /** @param {number[]} places */
   function lassoed(places) {
     const { band } = scene.shown.judgement;
-    const counted = places.reduce(
-      (sum, place) => sum.set(band[place], (sum.get(band[place]) ?? 0) + 1),
-      /** @type {Map<number, number>} */ (new Map()),
-    );
-    const words = [...counted].map(([code, n]) => `${SYMBOLS[code]} ${NAMES[code]} ${count(n)}`).join(", ");
+    const codes = places.map((place) => band[place]);
+    const number = (/** @type {number} */ code) => codes.filter((each) => each === code).length;
+    const words = [...new Set(codes)].map((code) => `${bandName(code)} ${count(number(code))}`).join(", ");
     const ids = el("textarea", { rows: 3, readonly: true, "aria-label": "ids of the group" });
     ids.value = places.map((place) => snapshot.ids[place]).join(", ");
     dialog(
@@ -351,38 +345,8 @@ export function mount(
   }
 
   function showHelp() {
-    const entry = (/** @type {string} */ name, /** @type {string} */ words) => [
-      el("dt", {}, name),
-      el("dd", {}, words),
-    ];
-    dialog(
-      "What is shown here?",
-      el(
-        "dl",
-        {},
-        ...entry(
-          "The question",
-          "The large picture is the anchor. A contrastive loss pulls it towards its positives and pushes it away from its negatives. A rule chooses which of all other images are which.",
-        ),
-        ...entry(
-          "The bars",
-          "How many images have which closeness to the anchor. What is closer than the right edge is suspected to show the same thing, what is farther than the left one is too easy. Drag them, or use the arrow keys.",
-        ),
-        ...entry(
-          "Push",
-          "The share of the whole push on the anchor that each image would exert if every one were kept; they sum to 100 percent.",
-        ),
-        ...entry(
-          "True classes",
-          "Labels are shown, and never used to select. A negative of the anchor's own class is a false negative. Intervals hold 95 percent.",
-        ),
-        ...entry(
-          "The map",
-          "Every point is an image; close points are mostly alike, and the line below says how far to trust that. Click a point or a picture to make it the anchor.",
-        ),
-        ...entry("The encoder", FROZEN),
-      ),
-    );
+    const entries = HELP.flatMap(([name, words]) => [el("dt", {}, name), el("dd", {}, words)]);
+    dialog("What is shown here?", el("dl", {}, ...entries));
   }
 
   function toggleMore() {

@@ -2,9 +2,9 @@
 /** Pictures of each band in the axis's order, and all of a band on demand. */
 
 import { evenlySpaced, keysOfBand } from "../engine/groups.js";
-import { el, setAttribute, setText } from "./dom.js";
+import { button, el, setAttribute, setText } from "./dom.js";
 import { bandsShown } from "./scene.js";
-import { count, MEANINGS, NAMES, SYMBOLS } from "./words.js";
+import { bandName, count, MEANINGS } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("./scene.js").Shown} Shown */
@@ -28,7 +28,8 @@ export function painterOf({ sprite, columns, ids, noun }) {
     const [column, row] = [place % columns, Math.floor(place / columns)];
     tile.style.backgroundImage = `url("${sprite}")`;
     tile.style.backgroundSize = `${columns * 100}% ${rows * 100}%`;
-    tile.style.backgroundPosition = `${columns > 1 ? (100 * column) / (columns - 1) : 0}% ${rows > 1 ? (100 * row) / (rows - 1) : 0}%`;
+    const [x, y] = [(100 * column) / Math.max(1, columns - 1), (100 * row) / Math.max(1, rows - 1)];
+    tile.style.backgroundPosition = `${x}% ${y}%`;
     setAttribute(tile, "aria-label", `${noun} ${ids[place]}`);
   };
 }
@@ -67,7 +68,7 @@ function groupsOf({ shown, difference }) {
   return bandsShown(shown).map((code) => ({
     name: `band-${code}`,
     code,
-    title: `${SYMBOLS[code]} ${NAMES[code]}`,
+    title: bandName(code),
     meaning: MEANINGS[code],
     width: WIDTHS[code],
     places: keysOfBand(ranking.order, band, code),
@@ -96,9 +97,9 @@ export function picturesView(page) {
   function columnOf({ name, code, meaning, width }) {
     const head = el("h3");
     const small = el("small", { title: "Evenly spaced along the axis, both ends among them." });
-    const all = el("button", { type: "button", class: "link", click: () => showAll(name) });
-    const tiles = el("div", { class: "tiles" });
-    const none = el("p", { class: "none" }, meaning);
+    const all = button({ class: "link", click: () => showAll(name) });
+    const tiles = el("div", "tiles");
+    const none = el("p", "none", meaning);
     const node = el(
       "div",
       { class: `band ${name}`, "data-band": code, style: `flex-grow: ${width}` },
@@ -121,7 +122,7 @@ export function picturesView(page) {
    */
   function gallery(places) {
     const tiles = el("div", { class: "tiles all", style: root.style.cssText });
-    const further = el("button", { type: "button", class: "word", click: () => add() });
+    const further = button({ class: "word", click: add });
     let shown = 0;
     function add() {
       const next = Math.min(places.length, shown + PAGE);
@@ -187,7 +188,7 @@ export function picturesView(page) {
   };
 }
 
-const newTile = () => el("button", { type: "button", class: "tile" });
+const newTile = () => button({ class: "tile" });
 
 /**
  * The place of the image whose tile an event is about.

@@ -16,6 +16,7 @@ import { bandOf } from "./actions.js";
 /** @typedef {import("../engine/judgement.js").Side} Side */
 /** @typedef {import("../engine/judgement.js").Judgement} Judgement */
 /** @typedef {import("../engine/judgement.js").Summary} Summary */
+/** @typedef {import("../engine/judgement.js").Recorded} Recorded */
 /** @typedef {import("../engine/similarities.js").Similarities} Similarities */
 /** @typedef {import("../engine/similarities.js").Snapshot} Snapshot */
 /** @typedef {import("../engine/fields.js").Settings} Settings */
@@ -40,11 +41,8 @@ import { bandOf } from "./actions.js";
  * @property {import("../engine/histogram.js").Bins} bins
  * @property {Int32Array} counts by bin and code
  * @property {ReturnType<typeof borderKeys>} border
+ * @property {boolean} builtIn whether its rules are known here, and not to Python alone
  * @property {string} unknown why it cannot be answered here; empty if it can
- */
-/**
- * What Python answered for one anchor: codes of `BAND`, and weights of the negatives.
- * @typedef {{band: Int8Array, weight: Float32Array}} Recorded
  */
 /**
  * @typedef {object} Scene
@@ -55,7 +53,6 @@ import { bandOf } from "./actions.js";
  * @property {Judged} shown the side that the controls move
  * @property {Int8Array | null} difference by `KEPT_BY`
  * @property {number[]} misplaced places of points, if they are marked
- * @property {Settings | null} middle
  */
 
 const BORDER = 1;
@@ -64,9 +61,9 @@ const ANCHORS_HELD = 6;
 /**
  * A function from states to scenes; similarities of the last anchors are remembered.
  * @param {Shown[]} snapshots one, or two that are shown side by side
- * @param {Map<string, Recorded>} [recorded] what Python answered for rules that only it knows, by `questionOf`
+ * @param {Map<string, Recorded>} recorded what Python answered for rules that only it knows, by `questionOf`
  */
-export function scenes(snapshots, recorded = new Map()) {
+export function scenes(snapshots, recorded) {
   /** @type {Map<string, Similarities>} */
   const known = new Map();
 
@@ -102,8 +99,9 @@ export function scenes(snapshots, recorded = new Map()) {
       band,
       edges: band && edgesOf(band, ranking.ranked, s.anchorPositive),
       bins,
-      counts: ranks ? countsByEdges(bins, profile, ranks.hardTo, ranks.easyFrom) : countsByBand(bins, ranking, codes),
+      counts: ranks ? countsByEdges(bins, profile, ranks) : countsByBand(bins, ranking, codes),
       border: borderKeys(ranking.order, codes, BORDER),
+      builtIn: why === "",
       unknown,
     };
   };
@@ -123,7 +121,6 @@ export function scenes(snapshots, recorded = new Map()) {
       shown: state.active === "B" && b ? b : a,
       difference: b && differenceOf(a.judgement.band, b.judgement.band),
       misplaced: state.doubtful ? misplacedPoints(Float32Array.from(kept, (percent) => percent / 100)) : [],
-      middle: snapshots[0].middle,
     };
   };
 }

@@ -1,21 +1,20 @@
 // @ts-check
 /** Everything behind "more": rules by name, their settings, axis, map, epochs, comparison, and the choice as code. */
 
-import { NEGATIVE_RULES } from "../engine/negatives.js";
-import { POSITIVE_RULES } from "../engine/positives.js";
-import { whyUnknown } from "../engine/select.js";
-import { checkState, freshRule, parseState, writeState } from "../engine/state.js";
-import { withNegativesNamed, withSetting, withSide } from "./actions.js";
+import { RULES, whyUnknown } from "../engine/select.js";
+import { freshRule, parseState, writeState } from "../engine/state.js";
+import { withRuleNamed, withSetting, withSide } from "./actions.js";
 import { el, iconButton, setAttribute } from "./dom.js";
 import { pythonOf } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("../engine/state.js").State} State */
-/** @typedef {import("../engine/fields.js").Settings} Settings */
+/** @typedef {import("../engine/judgement.js").Side} Side */
 /** @typedef {import("../engine/fields.js").Field} Field */
+/** @typedef {"positives" | "negatives"} Kind */
 
 /** Schedules: an explorer shows a moment, at full strength. */
-const HIDDEN = /^(start|ramp|strength|anneal|rule|.*_from)$/;
+const HIDDEN = /^(start|ramp|strength|anneal|.*_from)$/;
 const TEMPERATURES = [0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1, 2, 5];
 const COLOURS = {
   band: "what the rule does",
@@ -38,49 +37,57 @@ export function settingsView(page) {
   /** @type {number | undefined} */
   let playing;
 
-  /** @type {(label: string, control: HTMLElement, help?: string, name?: string) => HTMLElement} */
-  const row = (label, control, help = "", name = label) => {
+  /** @type {(label: string, control: HTMLElement, title: string, name?: string) => HTMLElement} */
+  const row = (label, control, title, name = label) => {
     setAttribute(control, "data-setting", name);
-    setAttribute(control, "title", help || null);
-    return el("label", { class: "row", title: help || null }, el("span", {}, label), control);
+    setAttribute(control, "title", title);
+    return el("label", { class: "row", title }, el("span", {}, label), control);
   };
 
+  /** @type {(make: (scene: Scene) => State, step?: string) => void} */
+  const change = (make, step) => page.change(make, true, step);
+  /** @type {(changes: Partial<State>) => void} */
+  const set = (changes) => change(({ state }) => ({ ...state, ...changes }));
+  /** @type {(changes: Partial<Side>, step?: string) => void} */
+  const setSide = (changes, step) => change(({ state }) => withSide(state, changes), step);
+
   /**
-   * @param {[any, string][]} options values and names
+   * @param {(string | number)[]} values to choose from
    * @param {any} value
    * @param {(value: any) => void} act
-   * @param {Record<string, string>} [disabled] why an option cannot be chosen, by its name
+   * @param {Record<string, string>} [names] of values that are shown by another
+   * @param {Record<string, string>} [disabled] why a value cannot be chosen
    */
-  function chooser(options, value, act, disabled = {}) {
-    const list = options.map(([each, name]) =>
-      el("option", { value: JSON.stringify(each), disabled: name in disabled, title: disabled[name] ?? null }, name),
+  function chooser(values, value, act, names = {}, disabled = {}) {
+    const list = values.map((each) =>
+      el(
+        "option",
+        { value: JSON.stringify(each), disabled: each in disabled, title: disabled[each] },
+        names[each] ?? String(each),
+      ),
     );
     const select = el("select", { change: () => act(JSON.parse(select.value)) }, ...list);
     select.value = JSON.stringify(value);
     return select;
   }
 
-  /** @type {(kind: "positives" | "negatives", name: string, field: Field, value: any) => HTMLElement} */
+  /** @type {(kind: Kind, name: string, field: Field, value: any) => HTMLElement} */
   function settingControl(kind, name, field, value) {
-    const set = (/** @type {any} */ next) =>
-      page.change((scene) => withSetting(scene.state, scene, kind, name, next), true);
-    const options = field.options;
-    if (options)
-      return chooser(
-        options.map((option) => [option, option]),
-        value,
-        set,
-      );
-    if (typeof value === "boolean") return checkbox(value, set);
-    const input = el("input", { type: "text", inputmode: "decimal" });
-    input.value = value === null ? "" : String(value);
-    input.placeholder = field.fault(null) === "" ? "none" : "";
-    input.addEventListener("change", () => {
-      const text = input.value.trim();
-      const number = Number(text.replace(",", "."));
-      if (text === "") set(null);
-      else set(Number.isFinite(number) ? number : text);
+    const act = (/** @type {any} */ next) => change((scene) => withSetting(scene.state, scene, kind, name, next));
+    if (field.options) return chooser(field.options, value, act);
+    if (typeof value === "boolean") return checkbox(value, act);
+    const input = el("input", {
+      type: "text",
+      inputmode: "decimal",
+      placeholder: field.holds(null) && "none",
+      change() {
+        const text = input.value.trim();
+        const number = Number(text.replace(",", "."));
+        if (text === "") act(null);
+        else act(Number.isFinite(number) ? number : text);
+      },
     });
+    input.value = value === null ? "" : String(value);
     return input;
   }
 
@@ -91,103 +98,73 @@ export function settingsView(page) {
     const scene = page.scene();
     const { state, shown } = scene;
     const { side, snapshot, similarities } = shown;
-    const unknown = Object.fromEntries(
-      Object.keys(NEGATIVE_RULES).flatMap((name) => {
-        const why = whyUnknown(similarities, side.positives, freshRule(name, "negatives"));
-        return why ? [[name, why]] : [];
-      }),
-    );
-    const own = (/** @type {Settings} */ rule, /** @type {object} */ known) => (rule.rule in known ? [] : [rule.rule]);
-    const negatives = [...own(side.negatives, NEGATIVE_RULES), ...Object.keys(NEGATIVE_RULES)];
-    const positives = [...own(side.positives, POSITIVE_RULES), ...Object.keys(POSITIVE_RULES)];
-    const of = (/** @type {"positives" | "negatives"} */ kind) => {
-      const known = kind === "positives" ? POSITIVE_RULES : NEGATIVE_RULES;
-      const fields = known[side[kind].rule]?.fields ?? {};
-      return Object.entries(fields)
-        .filter(([name]) => !HIDDEN.test(name))
-        .map(([name, field]) => {
+    const fieldsOf = (/** @type {Kind} */ kind) => RULES[kind][side[kind].rule]?.fields ?? {};
+    /** @type {(kind: Kind, help: string, disabled?: Record<string, string>) => HTMLElement[]} */
+    const ruleRows = (kind, help, disabled) => {
+      const { rule } = side[kind];
+      const known = Object.keys(RULES[kind]);
+      const chosen = (/** @type {string} */ name) => change((now) => withRuleNamed(now.state, now, kind, name));
+      const names = known.includes(rule) ? known : [rule, ...known];
+      const settings = Object.entries(fieldsOf(kind)).filter(([name]) => !HIDDEN.test(name));
+      return [
+        row(`rule for ${kind}`, chooser(names, rule, chosen, {}, disabled), `${help}: the rule's class in code.`),
+        ...settings.map(([name, field]) => {
           const control = settingControl(kind, name, field, side[kind][name]);
-          const help = page.help[side[kind].rule]?.[name] ?? "";
+          const help = page.help[rule]?.[name] ?? "";
           const label = `${kind === "positives" ? "mined " : ""}${name.replaceAll("_", " ")}`;
           return row(label, control, `${help} In code: ${name}`.trim(), `${kind}.${name}`);
-        });
+        }),
+      ];
     };
-    const colours = Object.entries(COLOURS).filter(
-      ([name]) => (name !== "class" || state.truth) && (name !== "difference" || state.b !== null),
+    const unanswered = Object.fromEntries(
+      Object.keys(RULES.negatives)
+        .map((name) => [name, whyUnknown(similarities, side.positives, freshRule(name, "negatives"))])
+        .filter(([_, why]) => why),
     );
-    const python = el(
-      "code",
-      { class: "code" },
-      `positives = ${pythonOf(side.positives, POSITIVE_RULES[side.positives.rule]?.fields ?? {})}\nnegatives = ${pythonOf(side.negatives, NEGATIVE_RULES[side.negatives.rule]?.fields ?? {})}`,
+    const colours = Object.keys(COLOURS).filter(
+      (name) => (name !== "class" || state.truth) && (name !== "difference" || state.b !== null),
     );
-    const line = el("textarea", { rows: 3, spellcheck: "false" });
+    const kinds = /** @type {Kind[]} */ (["positives", "negatives"]);
+    const python = kinds.map((kind) => `${kind} = ${pythonOf(side[kind], fieldsOf(kind))}`).join("\n");
+    const line = el("textarea", {
+      rows: 3,
+      spellcheck: "false",
+      change: () => change(() => parseState(line.value)),
+    });
     line.value = writeState(state);
-    line.addEventListener("change", () =>
-      page.change((now) => {
-        const next = parseState(line.value);
-        checkState(
-          next,
-          now.b && now.b.snapshot !== now.a.snapshot ? [now.a.snapshot, now.b.snapshot] : [now.a.snapshot],
-        );
-        return next;
-      }, true),
-    );
     root.replaceChildren(
       el("header", {}, el("h3", {}, "Negatives"), iconButton("close", "Close these controls", page.close)),
-      row(
-        "rule for negatives",
-        chooser(
-          negatives.map((name) => [name, name]),
-          side.negatives.rule,
-          (name) => page.change((now) => withNegativesNamed(now.state, now, name), true),
-          unknown,
-        ),
-        "How negatives are chosen: the rule's class in code.",
-      ),
-      ...of("negatives"),
+      ...ruleRows("negatives", "How negatives are chosen", unanswered),
       el("h3", {}, "Positives"),
-      row(
-        "rule for positives",
-        chooser(
-          positives.map((name) => [name, name]),
-          side.positives.rule,
-          (name) => page.change((now) => withSide(now.state, { positives: freshRule(name, "positives") }), true),
-        ),
-        "How positives are mined: the rule's class in code.",
-      ),
-      ...of("positives"),
+      ...ruleRows("positives", "How positives are mined"),
       el("h3", {}, "Shown"),
       row(
         "temperature τ",
         chooser(
-          [...new Set([...TEMPERATURES, side.temperature])].sort((a, b) => a - b).map((each) => [each, String(each)]),
+          [...new Set([...TEMPERATURES, side.temperature])].sort((a, b) => a - b),
           side.temperature,
-          (temperature) => page.change((now) => withSide(now.state, { temperature }), true),
+          (temperature) => setSide({ temperature }),
         ),
         "What the loss divides cosines by. It changes the push, and what is chosen only where the force decides.",
       ),
       epochs(snapshot.epochs, side.epoch),
       row(
         "map",
-        chooser(
-          scene.a.snapshot.mapNames.map((name) => [name, name]),
-          state.map,
-          (map) => page.change((now) => ({ ...now.state, map }), true),
-        ),
+        chooser(scene.a.snapshot.mapNames, state.map, (map) => set({ map })),
         "Which map of the same embeddings; each keeps other neighbours.",
       ),
       row(
         "colours",
-        chooser(colours, state.colour, (colour) => page.change((now) => ({ ...now.state, colour }), true)),
+        chooser(colours, state.colour, (colour) => set({ colour }), COLOURS),
         "What colours mean on the map.",
       ),
       row(
         "mark misplaced points",
-        checkbox(state.doubtful, (doubtful) => page.change((now) => ({ ...now.state, doubtful }), true)),
+        checkbox(state.doubtful, (doubtful) => set({ doubtful })),
         "Points that have less than a fifth of their 15 true neighbours among their 15 on the map.",
       ),
       el("h3", {}, "Take it away"),
-      python,
+      el("code", "code", python),
       row("the state as JSON", line, "A line that opens this view here and in Python: explore(snapshot, state)."),
     );
     if (focused)
@@ -214,31 +191,25 @@ export function settingsView(page) {
       "aria-valuetext": `epoch ${epoch}`,
       "aria-label": "epoch",
       title: "The moment of training at which the encoder was asked.",
+      input: () => setSide({ epoch: known[Number(slider.value)] }, "epoch"),
     });
     slider.value = String(known.indexOf(epoch));
-    slider.addEventListener("input", () =>
-      page.change((now) => withSide(now.state, { epoch: known[Number(slider.value)] }), true, "epoch"),
-    );
     const play = iconButton(playing ? "pause" : "play", playing ? "Stop" : "Play the epochs", () => toggle(known), {
       "data-setting": "play",
     });
-    return el("div", { class: "row" }, el("span", {}, "epoch"), el("div", { class: "epochs" }, play, slider, output));
+    return el("div", "row", el("span", {}, "epoch"), el("div", "epochs", play, slider, output));
   }
 
-  /** @param {number[]} known */
+  /** Play the epochs, or stop. @param {number[]} known */
   function toggle(known) {
-    if (playing !== undefined) {
-      clearInterval(playing);
-      playing = undefined;
-      draw();
-      return;
-    }
-    playing = window.setInterval(() => {
+    const step = () => {
       const now = page.scene().shown.side.epoch;
       const next = known[(known.indexOf(now) + 1) % known.length];
-      page.change((scene) => withSide(scene.state, { epoch: next }), true, "epoch");
+      setSide({ epoch: next }, "epoch");
       if (next === known[known.length - 1]) toggle(known);
-    }, PLAY);
+    };
+    clearInterval(playing);
+    playing = playing === undefined ? window.setInterval(step, PLAY) : undefined;
     draw();
   }
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** Every sentence of the page, and numbers as people read them. */
 
-import { BAND } from "../engine/bands.js";
+import { BAND, keptOf } from "../engine/bands.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("./scene.js").Judged} Judged */
@@ -33,8 +33,34 @@ export const MEANINGS = Object.freeze([
   "Left out for no similarity of its own, such as by chance or by its label.",
   "Kept as a negative, at a smaller weight.",
 ]);
+/** @param {number} code of `BAND` */
+export const bandName = (code) => `${SYMBOLS[code]} ${NAMES[code]}`;
 export const FROZEN =
   "The encoder is frozen. What you change is what its next training step would learn from, not where points lie.";
+/** What is shown, and what it tells. */
+export const HELP = [
+  [
+    "The question",
+    "The large picture is the anchor. A contrastive loss pulls it towards its positives and pushes it away from its negatives. A rule chooses which of all other images are which.",
+  ],
+  [
+    "The bars",
+    "How many images have which closeness to the anchor. What is closer than the right edge is suspected to show the same thing, what is farther than the left one is too easy. Drag them, or use the arrow keys.",
+  ],
+  [
+    "Push",
+    "The share of the whole push on the anchor that each image would exert if every one were kept; they sum to 100 percent.",
+  ],
+  [
+    "True classes",
+    "Labels are shown, and never used to select. A negative of the anchor's own class is a false negative. Intervals hold 95 percent.",
+  ],
+  [
+    "The map",
+    "Every point is an image; close points are mostly alike, and the line below says how far to trust that. Click a point or a picture to make it the anchor.",
+  ],
+  ["The encoder", FROZEN],
+];
 
 const NUMBERS = new Intl.NumberFormat("en-US");
 
@@ -85,10 +111,10 @@ export const AXES = Object.freeze({
  * @param {Judged} judged
  * @returns {Piece[]}
  */
-export function answer({ summary, edges, unknown }) {
+export function answer({ summary, edges, unknown, judgement }) {
   if (unknown) return [{ text: unknown, strong: true }];
   const { keys, others, synthetic } = summary;
-  const kept = keys[BAND.POTENTIAL] + keys[BAND.SOFTENED];
+  const kept = keptOf(keys);
   /** @type {Piece[]} */
   const pieces = [
     "This rule pushes it away from ",
@@ -106,6 +132,8 @@ export function answer({ summary, edges, unknown }) {
   if (keys[BAND.MINED]) pieces.push(" It pulls ", named(BAND.MINED, keys), " closer, as further positives.");
   if (synthetic) pieces.push(` It adds ${plural(synthetic, "synthetic negative")}, which no picture shows.`);
   if (kept === 0 && !synthetic) pieces.push(" Nothing pushes this anchor.");
+  const weight = Number(judgement.selection.anchorWeight.toPrecision(6));
+  if (weight !== 1) pieces.push(` In the mean of the loss this anchor has the weight ${weight}.`);
   return pieces;
 }
 
@@ -125,8 +153,8 @@ function joined(parts) {
 export function truth({ summary, edges }) {
   const { keys, same, others } = summary;
   if (same === null) return [];
-  const kept = keys[BAND.POTENTIAL] + keys[BAND.SOFTENED];
-  const falseKept = same[BAND.POTENTIAL] + same[BAND.SOFTENED];
+  const kept = keptOf(keys);
+  const falseKept = keptOf(same);
   const all = same.reduce((sum, each) => sum + each, 0);
   /** @type {Piece[]} */
   const pieces = [
@@ -166,7 +194,7 @@ export function edgeWords(name, { edges, summary }) {
   const closest = name === "closest";
   const cut = closest ? Math.min(edges.closest, others) : Math.max(0, others - edges.beyond);
   const at = closest ? `≥ ${score(edges.closestScore)}` : `< ${score(edges.beyondScore)}`;
-  const share = percent(closest ? edges.closestShare : edges.beyondShare);
+  const share = percent(edges[name] / edges.keys);
   const mined = closest ? summary.keys[BAND.MINED] : 0;
   const among = mined ? `, ${count(mined)} mined` : "";
   const where = closest ? "the closest" : "beyond";

@@ -130,6 +130,17 @@ def test_import_loads_no_heavy_library() -> None:
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
+def test_an_explorer_loads_no_library_that_it_may_not_need() -> None:
+    """Each takes longer to import than an explorer to make; `rfc3987_syntax`, of jsonschema, takes seconds."""
+    late = HEAVY - {"ipywidgets"} | {"rfc3987_syntax"}
+    code = f"""import sys
+from cltools import explore, load_snapshot
+explore(load_snapshot("shapes-moco"))._repr_mimebundle_()
+print(sorted({late!r} & set(sys.modules)))"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
 @pytest.mark.nightly
 def test_import_takes_little_longer_than_torch() -> None:
     def cpu_seconds(module: str) -> float:

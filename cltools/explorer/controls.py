@@ -116,11 +116,13 @@ BELOW = re.compile(r'^ +(\w+): [^\n]+\n +"""(.+?)"""', re.MULTILINE | re.DOTALL)
 """A field of a class, and the text below it."""
 
 
-@cache
 def words_of(rule: type) -> dict[str, str]:
     """What stands below each field of a class and of its bases in their source; nothing where there is no source."""
-    words: dict[str, str] = {}
-    for base in reversed(rule.__mro__):
-        with suppress(OSError, TypeError):
-            words |= {name: " ".join(text.split()) for name, text in BELOW.findall(inspect.getsource(base))}
-    return words
+    return {name: words for base in reversed(rule.__mro__) for name, words in _own_words(base).items()}
+
+
+@cache
+def _own_words(kind: type) -> dict[str, str]:
+    with suppress(OSError, TypeError):
+        return {name: " ".join(text.split()) for name, text in BELOW.findall(inspect.getsource(kind))}
+    return {}

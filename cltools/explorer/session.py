@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pandas import DataFrame
 
 from cltools.errors import CltoolsError
 from cltools.explorer import sentence
@@ -218,6 +217,8 @@ class Session:
 
     def csv(self) -> str:
         """Image, band, weight, score, cosine and share of force of every other key of this anchor, closest first."""
+        from pandas import DataFrame  # here, as to import it takes longer than to make an explorer
+
         snapshot, j = self.snapshot(self._state.active), self.judgement
         columns = {
             "image": snapshot.ids,

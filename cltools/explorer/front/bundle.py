@@ -1,6 +1,7 @@
 """The page's modules joined into one classic script, which runs where modules cannot: from a file, in a blob worker."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 FROM = re.compile(r'^(?:import|export) \{([^}]*)\} from "([^"]+)";\n', re.MULTILINE)
@@ -48,7 +49,13 @@ def bundle(entry: Path, name: str) -> str:
 
     given = ", ".join(dict.fromkeys(visit(entry.resolve(), ())))
     code = f'"use strict";\n{"".join(bodies.values())}return {{ {given} }};\n'
-    while unused := [each for each in DEFINITION.finditer(code) if len(re.findall(rf"\b{each[1]}\b", code)) == 1]:
+    while unused := _unused(code):
         for each in reversed(unused):
             code = code[: each.start()] + code[each.end() :]
     return f"var {name} = (() => {{\n{code}}})();\n"
+
+
+def _unused(code: str) -> list[re.Match[str]]:
+    """Definitions whose name the code says once."""
+    said = Counter(re.findall(r"\w+", code))
+    return [each for each in DEFINITION.finditer(code) if said[each[1]] == 1]

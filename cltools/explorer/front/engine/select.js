@@ -31,15 +31,20 @@ export const RULES = { positives: POSITIVE_RULES, negatives: NEGATIVE_RULES };
  * @param {Settings} negatives
  */
 export function whyUnknown(s, positives, negatives) {
-  for (const [rule, known] of /** @type {const} */ ([
-    [negatives, NEGATIVE_RULES],
-    [positives, POSITIVE_RULES],
-  ])) {
-    if (!Object.hasOwn(known, rule.rule)) return `${rule.rule} is a rule that only Python knows.`;
-    const why = rule.strength === 0 ? "" : known[rule.rule].unknown?.(s, rule);
-    if (why) return `${rule.rule} cannot be answered here. ${why}`;
-  }
-  return "";
+  return whyRuleUnknown(s, "negatives", negatives) || whyRuleUnknown(s, "positives", positives);
+}
+
+/**
+ * The same of one rule.
+ * @param {Similarities} s
+ * @param {"positives" | "negatives"} kind what it chooses
+ * @param {Settings} rule
+ */
+export function whyRuleUnknown(s, kind, rule) {
+  const known = RULES[kind];
+  if (!Object.hasOwn(known, rule.rule)) return `${rule.rule} is a rule that only Python knows.`;
+  const why = rule.strength === 0 ? "" : known[rule.rule].unknown?.(s, rule);
+  return why ? `${rule.rule} cannot be answered here. ${why}` : "";
 }
 
 /**

@@ -16,6 +16,7 @@ export function surface(canvas, settings) {
   if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
   context.setTransform(scale, 0, 0, scale, 0, 0);
   context.clearRect(0, 0, width, height);
+  context.lineWidth = 1;
   return { context, width, height, scale };
 }
 

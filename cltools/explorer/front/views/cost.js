@@ -2,6 +2,7 @@
 /** What an edge costs and buys over all anchors, once classes are shown: false negatives by rank, with intervals. */
 
 import { BAND } from "../engine/bands.js";
+import { whyUnlabelled } from "../engine/state.js";
 import { drawLine, drawWords, font, surface } from "./canvas.js";
 import { button, el, setText } from "./dom.js";
 import { ticksBetween } from "./histogram.js";
@@ -42,9 +43,7 @@ export function costView(page) {
       setText(
         words,
         `If every ${snapshot.noun} were kept, the closest tenth would hold ${percent(profile.push[tenth])} of the push. ` +
-          (snapshot.labelled
-            ? "Classes tell whether it is right to leave some out."
-            : "These images have no labels, which would tell."),
+          (whyUnlabelled(snapshot) || "Classes tell whether it is right to leave some out."),
       );
       return;
     }

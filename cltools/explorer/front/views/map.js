@@ -87,8 +87,7 @@ export function mapView(page) {
   function zoom(by, x = canvas.clientWidth / 2, y = canvas.clientHeight / 2) {
     const next = Math.max(1, Math.min(40, frame.zoom * by));
     const { clientWidth: width, clientHeight: height } = canvas;
-    const side = Math.min(width, height);
-    const shift = (1 / frame.zoom - 1 / next) / side;
+    const shift = (1 / frame.zoom - 1 / next) / sideOfMap(width, height);
     const [toX, toY] = [frame.x + (x - width / 2) * shift, frame.y + (y - height / 2) * shift];
     frame = next === 1 ? WHOLE : { x: toX, y: toY, zoom: next };
     draw();
@@ -135,7 +134,7 @@ export function mapView(page) {
       if (!moved || fingers.size > 1) return;
       if (on.lasso) line.push([now.offsetX, now.offsetY]);
       else if (frame.zoom > 1) {
-        const side = Math.min(canvas.clientWidth, canvas.clientHeight) * frame.zoom;
+        const side = sideOfMap(canvas.clientWidth, canvas.clientHeight) * frame.zoom;
         frame = { ...start, x: start.x - dx / side, y: start.y - dy / side };
       }
       draw();
@@ -311,6 +310,9 @@ function surfaceOf(canvas) {
   return { ...found, image, words: new Uint32Array(image.data.buffer) };
 }
 
+/** Pixels that a map takes which is not zoomed. @type {(width: number, height: number) => number} */
+const sideOfMap = (width, height) => 0.94 * Math.min(width, height);
+
 /**
  * Where points stand in pixels; the map's coordinates lie in [0, 1].
  * @param {Float32Array} map
@@ -319,7 +321,7 @@ function surfaceOf(canvas) {
  * @param {number} height
  */
 function placed(map, frame, width, height) {
-  const side = Math.min(width, height) * 0.94 * frame.zoom;
+  const side = sideOfMap(width, height) * frame.zoom;
   const found = new Float32Array(map.length);
   for (let i = 0; i < map.length; i += 2) {
     found[i] = width / 2 + (map[i] - frame.x) * side;

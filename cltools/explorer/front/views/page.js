@@ -2,7 +2,7 @@
 /** The explorer: one element with everything in it, for a page that stands alone or for a notebook. */
 
 import { EngineError } from "../engine/fields.js";
-import { checkState } from "../engine/state.js";
+import { checkState, whyUnlabelled } from "../engine/state.js";
 import { PRESETS, presetOf, presetRule, withComparison, withSide, withTruth } from "./actions.js";
 import { costView } from "./cost.js";
 import { censusFor } from "./counting.js";
@@ -127,7 +127,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     "label",
     {
       class: "switch",
-      title: snapshot.labelled ? "Labels are shown, never used to select." : "These images have no labels.",
+      title: whyUnlabelled(snapshot) || "Labels are shown, never used to select.",
     },
     truthBox,
     "show true classes",

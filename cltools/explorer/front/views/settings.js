@@ -1,7 +1,7 @@
 // @ts-check
 /** Everything behind "more": rules by name, their settings, axis, map, epochs, comparison, and the choice as code. */
 
-import { RULES, whyUnknown } from "../engine/select.js";
+import { RULES, whyRuleUnknown } from "../engine/select.js";
 import { freshRule, parseState, writeState } from "../engine/state.js";
 import { withRuleNamed, withSetting, withSide } from "./actions.js";
 import { el, iconButton, setAttribute } from "./dom.js";
@@ -99,10 +99,15 @@ export function settingsView(page) {
     const { state, shown } = scene;
     const { side, snapshot, similarities } = shown;
     const fieldsOf = (/** @type {Kind} */ kind) => RULES[kind][side[kind].rule]?.fields ?? {};
-    /** @type {(kind: Kind, help: string, disabled?: Record<string, string>) => HTMLElement[]} */
-    const ruleRows = (kind, help, disabled) => {
+    /** @type {(kind: Kind, help: string) => HTMLElement[]} */
+    const ruleRows = (kind, help) => {
       const { rule } = side[kind];
       const known = Object.keys(RULES[kind]);
+      const disabled = Object.fromEntries(
+        known
+          .map((name) => [name, whyRuleUnknown(similarities, kind, freshRule(name, kind))])
+          .filter(([_, why]) => why),
+      );
       const chosen = (/** @type {string} */ name) => change((now) => withRuleNamed(now.state, now, kind, name));
       const names = known.includes(rule) ? known : [rule, ...known];
       const settings = Object.entries(fieldsOf(kind)).filter(([name]) => !HIDDEN.test(name));
@@ -116,11 +121,6 @@ export function settingsView(page) {
         }),
       ];
     };
-    const unanswered = Object.fromEntries(
-      Object.keys(RULES.negatives)
-        .map((name) => [name, whyUnknown(similarities, side.positives, freshRule(name, "negatives"))])
-        .filter(([_, why]) => why),
-    );
     const colours = Object.keys(COLOURS).filter(
       (name) => (name !== "class" || state.truth) && (name !== "difference" || state.b !== null),
     );
@@ -134,7 +134,7 @@ export function settingsView(page) {
     line.value = writeState(state);
     root.replaceChildren(
       el("header", {}, el("h3", {}, "Negatives"), iconButton("close", "Close these controls", page.close)),
-      ...ruleRows("negatives", "How negatives are chosen", unanswered),
+      ...ruleRows("negatives", "How negatives are chosen"),
       el("h3", {}, "Positives"),
       ...ruleRows("positives", "How positives are mined"),
       el("h3", {}, "Shown"),

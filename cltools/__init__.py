@@ -38,6 +38,8 @@ if TYPE_CHECKING:
         read_embeddings as read_embeddings,
         snapshot_of_embeddings as snapshot_of_embeddings,
         take_snapshot as take_snapshot,
+        with_map as with_map,
+        with_umap as with_umap,
     )
     from cltools.training import History as History, Run as Run, TensorBoard as TensorBoard, fit as fit
     from cltools.views import ViewSettings as ViewSettings, augment as augment
@@ -57,7 +59,8 @@ _NAMES = {
     "losses": "LossSettings info_nce negative_mass",
     "presets": "laptop preset preset_names",
     "queue": "Queue",
-    "snapshot": "Recorder Snapshot load_snapshot read_embeddings snapshot_of_embeddings take_snapshot",
+    "snapshot": "Recorder Snapshot load_snapshot read_embeddings snapshot_of_embeddings take_snapshot "
+    "with_map with_umap",
     "training": "History Run TensorBoard fit",
     "views": "ViewSettings augment",
 }

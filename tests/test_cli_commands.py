@@ -14,7 +14,7 @@ from command_line import call, refused
 
 from cltools.datasets import archives, load_images
 from cltools.reports import comparing
-from cltools.snapshot import Snapshot, making, taking
+from cltools.snapshot import Snapshot, making
 
 ROOT = Path(__file__).parent.parent
 
@@ -58,9 +58,8 @@ class TestSnapshot:
     def test_trains_and_keeps_the_epochs_asked_for(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         few = load_images("digits").subset(200, seed=0)
         monkeypatch.setattr(making, "training_images", lambda _: (few, None))
-        monkeypatch.setattr(taking, "SEEDS", ())
         out = tmp_path / "new" / "digits.npz"
-        outcome = call("snapshot", "digits-moco", str(out), "--after", "1", "2", "--n", "50", "--seed", "4")
+        outcome = call("snapshot", "digits-moco", str(out), "--after", "1", "2", "--n", "50", "--seed", "4", "--umap")
         found = Snapshot.load(out)
         assert outcome.status == 0 and outcome.out.startswith(f"{out}: 50 images after epochs 1, 2, 0.")
         assert found.epochs == (1, 2) and found.experiment.seed == 4 and len(found) == 50

@@ -18,9 +18,10 @@ from sklearn.manifold import trustworthiness
 from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import ImageSet, load_images
 from cltools.encoders import EncoderSettings
+from cltools.errors import CltoolsError
 from cltools.mining import Band, NearestKeys, RankBand, select
 from cltools.presets import preset
-from cltools.snapshot import Recorder, Snapshot, maps, take_snapshot, taking
+from cltools.snapshot import Recorder, Snapshot, maps, take_snapshot, taking, with_map, with_umap
 from cltools.snapshot.sprite import as_sprite, tiles_of
 from cltools.training import Run, fit
 
@@ -118,12 +119,19 @@ def test_an_epochs_map_lies_where_the_one_before_did(tmp_path: Path, monkeypatch
     second = first + 0.02 * np.random.default_rng(1).normal(size=first.shape).astype(np.float32)
     second /= np.linalg.norm(second, axis=1, keepdims=True)
     both = np.stack([first, second])
-    found = {seed: maps.over_epochs(both, seed) for seed in (0, 1, None)}
+    found = {seed: np.stack([*maps.umap_over_epochs(both, seed)]) for seed in (0, 1)}
+    found[2] = maps.pca_over_epochs(both)
     for one, two in found.values():
         assert np.median(np.linalg.norm(one - two, axis=1)) < 0.3 * one.std()
     monkeypatch.setenv("CLTOOLS_CACHE", str(tmp_path))
-    assert np.array_equal(found[0], maps.over_epochs(both, 0)), "a seed repeats it"
+    assert np.array_equal(found[0], np.stack([*maps.umap_over_epochs(both, 0)])), "a seed repeats it"
     assert not np.array_equal(found[0], found[1])
+
+
+@pytest.mark.slow
+def test_few_rows_have_maps_by_umap() -> None:
+    places = [*maps.umap_over_epochs(unit(3)[None], 0)]
+    assert len(places) == 1 and places[0].shape == (3, 2) and np.isfinite(places).all()
 
 
 @pytest.mark.slow
@@ -193,18 +201,11 @@ def images() -> ImageSet:
     return load_images("digits").subset(300, seed=1)
 
 
-@pytest.fixture(autouse=True)
-def no_umap(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Maps by PCA alone, but for slow tests: compiling UMAP takes seconds."""
-    if not request.node.get_closest_marker("slow"):
-        monkeypatch.setattr(taking, "SEEDS", ())
-
-
 @pytest.fixture(scope="module", params=["moco", "simclr"])
 def recorded(request: pytest.FixtureRequest) -> tuple[Run, Recorder, Snapshot]:
     recorder = Recorder(images(), 120, seed=2, epochs=(1, 3, 99))
     run = fit(asked(mode=request.param), images=images(), callbacks=[recorder])
-    return run, recorder, recorder.snapshot(run, seeds=())
+    return run, recorder, recorder.snapshot(run)
 
 
 def test_a_recorder_keeps_the_epochs_asked_for(recorded: tuple[Run, Recorder, Snapshot]) -> None:
@@ -250,21 +251,54 @@ def test_images_without_labels_are_taken_too() -> None:
     assert not snapshot.labelled and snapshot.similarities().same_class is None
 
 
-def test_without_umap_there_is_a_map_by_pca(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = fit(asked(epochs=1), images=images())
-    monkeypatch.setitem(sys.modules, "umap", None)
-    monkeypatch.setattr(taking, "SEEDS", (0,))
-    snapshot = take_snapshot(run, images(), 40)
-    assert snapshot.map_names == ("PCA",) and snapshot.maps.shape == (1, 1, 40, 2)
+def test_a_map_of_ones_own_stands_first(recorded: tuple[Run, Recorder, Snapshot]) -> None:
+    _, _, plain = recorded
+    places = np.random.default_rng(0).normal(size=(2, 120, 2)).astype(np.float32)
+    snapshot = with_map(plain, "t-SNE", places)
+    assert snapshot.map_names == ("t-SNE", "PCA") and np.array_equal(snapshot.maps, [places, plain.maps[0]])
+    kept, trust = maps.judged(plain.anchors, places[None])
+    assert np.array_equal(snapshot.kept, [kept[0], plain.kept[0]])
+    assert np.array_equal(snapshot.trustworthiness, [trust[0], plain.trustworthiness[0]])
+    again = with_map(snapshot, "PCA", places)
+    assert again.map_names == ("PCA", "t-SNE") and np.array_equal(again.maps, [places, places]), "it replaces its name"
+
+
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [
+        (np.zeros((120, 2)), r"Places are \[120, 2\]; give \[2, 120, 2\]"),
+        (np.zeros((2, 119, 2)), r"Places are \[2, 119, 2\]"),
+        (np.full((2, 120, 2), np.nan), "finite"),
+    ],
+)
+def test_a_map_that_does_not_fit_is_refused(
+    recorded: tuple[Run, Recorder, Snapshot], places: np.ndarray, message: str
+) -> None:
+    with pytest.raises(CltoolsError, match=message):
+        with_map(recorded[2], "mine", places)
+
+
+def test_without_umap_its_extra_is_named(
+    recorded: tuple[Run, Recorder, Snapshot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maps, "find_spec", lambda _: None)
+    with pytest.raises(ModuleNotFoundError, match=r'needs umap-learn: pip install "cltools\[notebooks\]"'):
+        with_umap(recorded[2])
 
 
 @pytest.mark.slow
-def test_maps_by_umap_stand_before_the_one_by_pca(recorded: tuple[Run, Recorder, Snapshot]) -> None:
-    run, recorder, plain = recorded
-    snapshot = recorder.snapshot(run, seeds=(0,))
-    assert snapshot.map_names == ("UMAP, seed 0", "PCA") and snapshot.maps.shape == (2, 2, 120, 2)
-    assert np.array_equal(plain.maps, snapshot.maps[1:]) and np.array_equal(plain.kept, snapshot.kept[1:])
-    assert not np.allclose(snapshot.maps[0], snapshot.maps[1]) and snapshot.kept.shape == (2, 2, 120)
+def test_maps_by_umap_stand_before_the_one_by_pca(
+    recorded: tuple[Run, Recorder, Snapshot], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, _, plain = recorded
+    snapshot = with_umap(plain, (0, 1))
+    assert "UMAP:" in capsys.readouterr().err, "a bar tells how far it is"
+    assert snapshot.map_names == ("UMAP, seed 0", "UMAP, seed 1", "PCA") and snapshot.maps.shape == (3, 2, 120, 2)
+    assert np.array_equal(plain.maps, snapshot.maps[2:]) and np.array_equal(plain.kept, snapshot.kept[2:])
+    assert not np.allclose(snapshot.maps[0], snapshot.maps[1]) and snapshot.kept.shape == (3, 2, 120)
+    wide = with_umap(plain, neighbours=5, min_dist=0.5)
+    assert wide.map_names == ("UMAP, seed 0, 5 neighbours, min_dist 0.5", "PCA")
+    assert not np.allclose(wide.maps[0], snapshot.maps[0])
 
 
 def test_how_far_to_trust_each_map_is_taken_with_it(recorded: tuple[Run, Recorder, Snapshot]) -> None:
@@ -283,7 +317,7 @@ def test_a_snapshot_knows_the_command_and_the_commit_that_took_it(
     assert snapshot.command == "from Python" and re.fullmatch(r"([0-9a-f]{10}\+?)?", snapshot.commit)
     monkeypatch.setattr(sys, "argv", ["/somewhere/cltools/__main__.py", "snapshot", "digits-moco", "a b.npz"])
     monkeypatch.setattr(taking, "commit", lambda: "0123456789")
-    now = recorder.snapshot(run, seeds=())
+    now = recorder.snapshot(run)
     assert now.command == "python -m cltools snapshot digits-moco 'a b.npz'" and now.commit == "0123456789"
 
 
@@ -294,11 +328,10 @@ def test_a_recorder_that_recorded_nothing_says_so() -> None:
         recorder.snapshot(run)
 
 
-@pytest.mark.parametrize(("n", "count"), [(3, 1), pytest.param(3, 4, marks=pytest.mark.slow)], ids=["PCA", "UMAP"])
-def test_few_images_are_enough_and_fewer_are_refused(n: int, count: int) -> None:
+def test_few_images_are_enough_and_fewer_are_refused() -> None:
     run = fit(asked(epochs=1), images=images())
-    snapshot = take_snapshot(run, images(), n)
-    assert snapshot.maps.shape == (count, 1, n, 2) and np.isfinite(snapshot.maps).all()
+    snapshot = take_snapshot(run, images(), 3)
+    assert snapshot.maps.shape == (1, 1, 3, 2) and np.isfinite(snapshot.maps).all()
     with pytest.raises(ValueError, match="A snapshot of 2 images has no map; take at least 3"):
         take_snapshot(run, images(), 2)
 

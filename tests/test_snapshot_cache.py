@@ -1,6 +1,7 @@
 """Maps on disk: one is made once, and whatever is wrong with the folder, it is made again."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     """The rounds of every map that umap would have made."""
     rounds: list[int | None] = []
 
-    def fit(points: ndarray, start: ndarray, seed: int, asked: int | None) -> ndarray:
+    def fit(points: ndarray, start: ndarray, seed: int, asked: int | None, *_: float) -> ndarray:
         rounds.append(asked)
         return start + seed + 1
 
@@ -113,20 +114,22 @@ def test_umap_is_asked_once_for_the_same_points_seed_parameters_and_version(
     folder: Path, fits: list[int | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     points = np.random.default_rng(1).normal(size=(2, 20, 4)).astype(np.float32)
-    first = maps.over_epochs(points, 0)
+
+    def mapped(points: ndarray, seed: int, **settings: Any) -> ndarray:
+        return np.stack([*maps.umap_over_epochs(points, seed, **settings)])
+
+    first = mapped(points, 0)
     assert fits == [None, maps.WARM_ROUNDS]
-    assert np.array_equal(maps.over_epochs(points, 0), first) and len(fits) == 2
-    maps.over_epochs(points, 1)
+    assert np.array_equal(mapped(points, 0), first) and len(fits) == 2
+    mapped(points, 1)
     assert len(fits) == 4, "another seed"
     moved = points.copy()
     moved[1, 3, 0] += 1e-6
-    maps.over_epochs(moved, 0)
+    mapped(moved, 0)
     assert len(fits) == 5, "only the epoch that differs"
-    maps.over_epochs(points, None)
-    assert len(fits) == 5, "PCA is as quick as a look"
-    monkeypatch.setattr(maps, "NEIGHBOURS", 10)
-    maps.over_epochs(points, 0)
-    assert len(fits) == 7, "other parameters"
+    mapped(points, 0, neighbours=10)
+    mapped(points, 0, min_dist=0.2)
+    assert len(fits) == 9, "other parameters"
     monkeypatch.setattr(maps, "version", lambda _: "99")
-    maps.over_epochs(points, 0)
-    assert len(fits) == 9, "another version of umap"
+    mapped(points, 0)
+    assert len(fits) == 11, "another version of umap"

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from numpy import ndarray
 
-from cltools import AugmentedView, RankBand, Snapshot, explore, select, snapshot_of_embeddings
+from cltools import AugmentedView, RankBand, Snapshot, explore, select, snapshot_of_embeddings, with_umap
 from cltools.mining import AllNegatives
 from cltools.snapshot.embeddings import indexed_labels
 from cltools.snapshot.maps import kept_neighbours, pca
@@ -26,7 +26,7 @@ def rows(count: int = 40, dim: int = 6, seed: int = 0) -> ndarray:
 
 def taken(*args: Any, **kwargs: Any) -> Snapshot:
     """Without UMAP, whose compiling takes seconds."""
-    return snapshot_of_embeddings(*args, seeds=(), **kwargs)
+    return snapshot_of_embeddings(*args, **kwargs)
 
 
 # --- embeddings
@@ -67,7 +67,7 @@ def test_the_map_is_that_of_the_unit_vectors() -> None:
 
 @pytest.mark.slow
 def test_maps_by_umap_are_made_as_for_other_snapshots() -> None:
-    snapshot = snapshot_of_embeddings(rows(), seeds=(3,))
+    snapshot = with_umap(snapshot_of_embeddings(rows()), (3,))
     assert snapshot.map_names == ("UMAP, seed 3", "PCA") and snapshot.maps.shape == (2, 1, 40, 2)
 
 

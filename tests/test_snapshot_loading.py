@@ -1,6 +1,5 @@
 """Snapshots by name, file and run's folder."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from cltools.explorer.session import Session
 from cltools.mining import LearnedThreshold
 from cltools.mining.learned import thresholds
 from cltools.presets import preset
-from cltools.snapshot import Snapshot, loading, take_snapshot, taking
+from cltools.snapshot import Snapshot, loading, take_snapshot
 from cltools.training import Run, fit
 
 
@@ -28,14 +27,6 @@ def asked() -> Experiment:
         encoder=EncoderSettings(backbone="tiny", hidden=16, projection=8, bn_group=None),
         training=TrainingSettings(epochs=1, batch=64, queue_size=128, warmup_epochs=0.5, device="cpu"),
     )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_umap() -> Iterator[None]:
-    """Maps by PCA alone: compiling UMAP takes seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(taking, "SEEDS", ())
-        yield
 
 
 @pytest.fixture(scope="module")

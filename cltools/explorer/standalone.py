@@ -67,7 +67,7 @@ def page_data(snapshot: Snapshot, epochs: Sequence[int], coded: Coded) -> dict[s
         "columns": sprite_columns(len(snapshot)),
         "sprite": coded(np.frombuffer(snapshot.sprite, np.uint8)),
         "middle": to_plain(middle) if isinstance(middle, RankBand) else None,
-        "help": {name: words_of(rules[name]) for name in sorted(rules)},  # type: ignore[arg-type]
+        "help": {name: words_of(rules[name]) for name in sorted(rules)},
         **epoch_data(snapshot, epochs, coded),
     }
 

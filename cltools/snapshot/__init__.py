@@ -2,6 +2,7 @@
 
 from cltools.snapshot.embeddings import snapshot_of_embeddings
 from cltools.snapshot.loading import load_snapshot
+from cltools.snapshot.mapping import with_map, with_umap
 from cltools.snapshot.reading import read_embeddings
 from cltools.snapshot.snapshot import Snapshot
 from cltools.snapshot.taking import Recorder, take_snapshot

@@ -17,7 +17,7 @@ from numpy import ndarray
 from cltools.files import cache_folder, replacing
 
 
-def content_key(*parts: ndarray | str | int | None) -> str:
+def content_key(*parts: ndarray | str | float | None) -> str:
     """A name that is equal for equal parts; arrays are equal by type, shape and bytes."""
     digest = sha256()
     for part in parts:

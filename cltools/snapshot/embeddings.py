@@ -37,7 +37,6 @@ def snapshot_of_embeddings(
     name: str = "embeddings",
     n: int = 2000,
     seed: int = 0,
-    seeds: Sequence[int] | None = None,
 ) -> Snapshot:
     """A snapshot that `explore` takes, of any encoder's embeddings.
 
@@ -55,7 +54,6 @@ def snapshot_of_embeddings(
         name: of the data, for who sees the snapshot later.
         n: at most that many rows, 20,000 at most, drawn with the seed; the ids tell which.
         seed: of the draw.
-        seeds: of UMAP maps; None for three where umap-learn is installed. One by PCA is always there.
 
     Raises:
         ValueError: rows of zeros or with numbers that are not finite, with their places; shapes, labels, ids or n
@@ -79,7 +77,7 @@ def snapshot_of_embeddings(
     keys = anchors if other is None else _unit(other[rows])
     pixels = torch.as_tensor(numbered(ids[rows]) if images is None else images[rows]).cpu()
     things = ImageSet(pixels, torch.from_numpy(labels[rows]), torch.from_numpy(ids[rows]), names, name, "train")
-    return snapshot_of(Experiment(data=DataSettings(name=name), seed=seed), {0: (anchors, keys)}, things, seeds)
+    return snapshot_of(Experiment(data=DataSettings(name=name), seed=seed), {0: (anchors, keys)}, things)
 
 
 def indexed_labels(labels: Any, classes: Sequence[str], count: int) -> tuple[Int64[ndarray, " N"], tuple[str, ...]]:

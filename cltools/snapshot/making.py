@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cltools import presets
 from cltools.errors import CltoolsError
+from cltools.snapshot.mapping import with_umap
 from cltools.snapshot.taking import Recorder
 from cltools.training import fit
 from cltools.training.inputs import training_images
@@ -16,6 +17,7 @@ def make_snapshot(
     after: tuple[int, ...] = (1, 5, 10, 20, 30),
     n: int = 1500,
     seed: int = 0,
+    umap: tuple[int, ...] = (0, 1, 2),
     laptop: bool = False,
     root: str | None = None,
     device: str = "auto",
@@ -28,6 +30,7 @@ def make_snapshot(
         after: Epochs after which embeddings are kept.
         n: Training images, at most.
         seed: Seed of the run, of the images drawn and of their views.
+        umap: Seeds of maps by UMAP, beside the one by PCA; none where none is named.
         laptop: The CPU setting of any preset.
         root: Where images lie; else the variable CLTOOLS_DATA, else data/.
         device: "auto" is CUDA where there is one.
@@ -46,7 +49,7 @@ def make_snapshot(
     experiment = replace(experiment, data=data, training=training, seed=seed)
     images, _ = training_images(experiment)
     recorder = Recorder(images, n, seed, epochs=after)
-    snapshot = recorder.snapshot(fit(experiment, images=images, callbacks=[recorder]))
+    snapshot = with_umap(recorder.snapshot(fit(experiment, images=images, callbacks=[recorder])), umap)
     snapshot.save(out)
     epochs, size = ", ".join(map(str, snapshot.epochs)), out.stat().st_size / 2**20
     return f"{out}: {len(snapshot):,} images after epochs {epochs}, {size:.1f} MiB"

@@ -4,7 +4,9 @@ Legend: E epochs, N points, d embedding, k neighbours.
 """
 
 import warnings
+from collections.abc import Iterator
 from importlib.metadata import version
+from importlib.util import find_spec
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -12,7 +14,7 @@ from numpy import ndarray
 
 from cltools.snapshot.cache import cached, content_key
 
-NEIGHBOURS = 15
+NEIGHBOURS, MIN_DIST = 15, 0.1
 WARM_ROUNDS = 100
 """Rounds of UMAP's optimiser from the map of the epoch before; its own 500 would stir points that are in place."""
 Points = Float32[ndarray, "N d"]
@@ -66,7 +68,15 @@ def pca(points: Points) -> Places:
     return np.asarray(centred @ axes.T, dtype=np.float32)
 
 
-def umap(points: Points, start: Places, seed: int, *, rounds: int | None = None) -> Places:
+def umap(
+    points: Points,
+    start: Places,
+    seed: int,
+    *,
+    rounds: int | None = None,
+    neighbours: int = NEIGHBOURS,
+    min_dist: float = MIN_DIST,
+) -> Places:
     """UMAP (arXiv:1802.03426) of unit vectors by their exact nearest neighbours, from a given start.
 
     A map that was made before is read from `cltools.snapshot.cache`.
@@ -76,24 +86,37 @@ def umap(points: Points, start: Places, seed: int, *, rounds: int | None = None)
         start: places; umap scales them to its own range.
         seed: one seed gives one map.
         rounds: of the optimiser; None for umap's own number.
+        neighbours: of each point that the map shall keep.
+        min_dist: how close points may lie.
 
     Raises:
         ModuleNotFoundError: umap-learn is not installed.
     """
-    key = content_key("umap", version("umap-learn"), points, start, seed, rounds, NEIGHBOURS)
-    return cached(key, lambda: _fitted(points, start, seed, rounds))
+    if find_spec("umap") is None:
+        raise ModuleNotFoundError('A map by UMAP needs umap-learn: pip install "cltools[notebooks]".', name="umap")
+    key = content_key("umap", version("umap-learn"), points, start, seed, rounds, neighbours, min_dist)
+    return cached(key, lambda: _fitted(points, start, seed, rounds, neighbours, min_dist))
 
 
-def _fitted(points: Points, start: Places, seed: int, rounds: int | None) -> Places:
+def _fitted(points: Points, start: Places, seed: int, rounds: int | None, neighbours: int, min_dist: float) -> Places:
     """What umap makes of these; importing and compiling it takes seconds."""
-    k = min(NEIGHBOURS, len(points) - 1)
+    k = min(neighbours, len(points) - 1)
     known = nearest(points, k)  # exactly as many columns as neighbours, the point itself first
     with warnings.catch_warnings():
         for message in EXPECTED:
             warnings.filterwarnings("ignore", message=message)
         from umap import UMAP
 
-        fit = UMAP(k, metric="cosine", init=start, n_epochs=rounds, random_state=seed, n_jobs=1, precomputed_knn=known)
+        fit = UMAP(
+            k,
+            metric="cosine",
+            min_dist=min_dist,
+            init=start,
+            n_epochs=rounds,
+            random_state=seed,
+            n_jobs=1,
+            precomputed_knn=known,
+        )
         return np.asarray(fit.fit_transform(points), dtype=np.float32)
 
 
@@ -109,20 +132,24 @@ def aligned(points: Places, reference: Places) -> Places:
     return np.asarray(scale * a @ (u @ v) + target, dtype=np.float32)
 
 
-def over_epochs(embeddings: Float32[ndarray, "E N d"], seed: int | None) -> Float32[ndarray, "E N 2"]:
-    """A map an epoch, each started from the one before and aligned to it; the first starts from PCA.
-
-    Args:
-        embeddings: unit vectors of the same points at several epochs.
-        seed: of UMAP; None for PCA at every epoch.
-    """
+def pca_over_epochs(embeddings: Float32[ndarray, "E N d"]) -> Float32[ndarray, "E N 2"]:
+    """A map an epoch by PCA, each turned onto the one before."""
     maps: list[ndarray] = []
     for points in embeddings:
-        place = pca(points)
-        if seed is not None:
-            place = umap(points, maps[-1], seed, rounds=WARM_ROUNDS) if maps else umap(points, place, seed)
-        maps.append(aligned(place, maps[-1]) if maps else place)
+        maps.append(aligned(pca(points), maps[-1]) if maps else pca(points))
     return np.stack(maps)
+
+
+def umap_over_epochs(
+    embeddings: Float32[ndarray, "E N d"], seed: int, neighbours: int = NEIGHBOURS, min_dist: float = MIN_DIST
+) -> Iterator[Float32[ndarray, "N 2"]]:
+    """A map an epoch by UMAP, each started from the one before and turned onto it; the first starts from PCA."""
+    before: ndarray | None = None
+    for points in embeddings:
+        start, rounds = (pca(points), None) if before is None else (before, WARM_ROUNDS)
+        place = umap(points, start, seed, rounds=rounds, neighbours=neighbours, min_dist=min_dist)
+        before = place if before is None else aligned(place, before)
+        yield before
 
 
 def judged(

@@ -63,11 +63,15 @@ def numbered(ids: Int64[ndarray, " N"]) -> UInt8[ndarray, "N 3 H W"]:
 def as_sprite(images: UInt8[ndarray, "N 3 H W"]) -> bytes:
     """The images as WebP, √N to a row."""
     from PIL import Image
-    from torchvision.utils import make_grid
 
-    grid = make_grid(torch.from_numpy(images), nrow=sprite_columns(len(images)), padding=0)
+    count, channels, height, width = images.shape
+    columns = sprite_columns(count)
+    rows = math.ceil(count / columns)
+    tiles = np.zeros((rows * columns, channels, height, width), np.uint8)
+    tiles[:count] = images
+    grid = tiles.reshape(rows, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
     file = io.BytesIO()
-    Image.fromarray(grid.permute(1, 2, 0).numpy()).save(file, "WEBP", quality=80, method=6)
+    Image.fromarray(grid.reshape(rows * height, columns * width, channels)).save(file, "WEBP", quality=80, method=6)
     return file.getvalue()
 
 

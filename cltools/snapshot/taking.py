@@ -5,12 +5,10 @@ Legend: E epochs, N images, d embedding.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 
 import numpy as np
 import torch
 from numpy import ndarray
-from tqdm.auto import tqdm
 
 from cltools.config import Experiment
 from cltools.datasets import ImageSet
@@ -18,13 +16,11 @@ from cltools.encoders.backbones import home
 from cltools.errors import CltoolsError
 from cltools.mining.learned import thresholds
 from cltools.provenance import command, commit
-from cltools.snapshot.maps import aligned, judged, over_epochs, pca
+from cltools.snapshot.maps import aligned, judged, pca, pca_over_epochs
 from cltools.snapshot.snapshot import Snapshot
 from cltools.snapshot.sprite import as_sprite, thumbnails
 from cltools.training import Run
 from cltools.training.run import two_views
-
-SEEDS = (0, 1, 2)
 
 
 class Recorder:
@@ -67,8 +63,8 @@ class Recorder:
             ids = self.images.ids.to(run.rule_state["ids"].device)
             self.thresholds[epoch] = thresholds(run.rule_state, ids).cpu().numpy()
 
-    def snapshot(self, run: Run, *, seeds: Sequence[int] | None = None) -> Snapshot:
-        """All that was recorded, with a UMAP map of each seed and one by PCA.
+    def snapshot(self, run: Run) -> Snapshot:
+        """All that was recorded, with a map by PCA.
 
         Where umap-learn is not installed the map by PCA is the only one.
 
@@ -77,7 +73,7 @@ class Recorder:
         """
         if not self.taken:
             raise CltoolsError("Nothing was recorded: give the recorder to fit(callbacks=[…]), and epochs it reaches.")
-        found = snapshot_of(run.experiment, self.taken, self.images, seeds)
+        found = snapshot_of(run.experiment, self.taken, self.images)
         learned = np.stack([self.thresholds[epoch] for epoch in found.epochs]) if self.thresholds else None
         return replace(found, thresholds=learned)
 
@@ -140,22 +136,17 @@ def with_epoch(snapshot: Snapshot, recorder: Recorder, run: Run) -> Snapshot:
     )
 
 
-def snapshot_of(
-    experiment: Experiment, taken: Mapping[int, tuple[ndarray, ndarray]], images: ImageSet, seeds: Sequence[int] | None
-) -> Snapshot:
-    """A snapshot of embeddings, with maps and thumbnails.
+def snapshot_of(experiment: Experiment, taken: Mapping[int, tuple[ndarray, ndarray]], images: ImageSet) -> Snapshot:
+    """A snapshot of embeddings, with a map by PCA and thumbnails.
 
     Args:
         experiment: where an explorer starts.
         taken: z and z' [N, d] of the images, unit vectors, by epoch.
         images: what was embedded.
-        seeds: of maps by UMAP, where umap-learn is installed; None for three. One by PCA is always there.
     """
     epochs = tuple(sorted(taken))
     anchors, keys = (np.stack([taken[epoch][side] for epoch in epochs]) for side in (0, 1))
-    asked = [] if find_spec("umap") is None else [*(SEEDS if seeds is None else seeds)]
-    bar = tqdm([*asked, None], desc="maps", unit="map", leave=False)
-    maps = np.stack([over_epochs(anchors, seed) for seed in bar])
+    maps = pca_over_epochs(anchors)[None]
     kept, trustworthiness = judged(anchors, maps)
     pictures = thumbnails(images.images.cpu().numpy())
     return Snapshot(
@@ -164,7 +155,7 @@ def snapshot_of(
         anchors=anchors,
         keys=keys,
         maps=maps,
-        map_names=(*(f"UMAP, seed {seed}" for seed in asked), "PCA"),
+        map_names=("PCA",),
         kept=kept,
         trustworthiness=trustworthiness,
         ids=images.ids.cpu().numpy(),

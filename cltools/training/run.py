@@ -251,7 +251,8 @@ class Run:
         run = cls(experiment, encoder, history, path, parts=parts)
         if checkpoint is not None:
             run.images, run.steps = checkpoint.images, checkpoint.steps
-            run.memory = new_memory(experiment, encoder, device)
+            trained = Experiment.from_json(checkpoint.state["experiment"])  # the config may have been edited since
+            run.memory = new_memory(trained, encoder, device)
             checkpoint.restore_memory(run.memory)
             if learned := checkpoint.state["rule_state"]:
                 run.rule_state = {name: tensor.to(device) for name, tensor in learned.items()}

@@ -79,7 +79,7 @@ def images_of_ones_own() -> Picture:
     trained = load_snapshot("shapes-moco")
     images = load_images("shapes")
     small = adaptive_avg_pool2d(images.images.float(), 8).flatten(1)[torch.from_numpy(trained.ids)]
-    pixels = snapshot_of_embeddings(small - small.mean(0), labels=trained.labels, classes=trained.classes, seeds=())
+    pixels = snapshot_of_embeddings(small - small.mean(0), labels=trained.labels, classes=trained.classes)
     with rc_context(LOOK):
         figure, (left, right) = panels(9.2, 3.4, 2)
         draw_purity_by_rank(left, pixels)

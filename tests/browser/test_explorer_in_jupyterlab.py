@@ -354,7 +354,7 @@ experiment = preset("digits-potential")
 experiment = replace(experiment, training=replace(experiment.training, epochs=1))
 images = training_images(experiment)[0]
 recorder = Recorder(images, 200)
-snapshot = recorder.snapshot(fit(experiment, images=images, callbacks=[recorder]), seeds=[])
+snapshot = recorder.snapshot(fit(experiment, images=images, callbacks=[recorder]))
 """
 FOLLOWED = """import pathlib, time
 def wait(run):

@@ -1,0 +1,69 @@
+"""Further maps of a snapshot: by UMAP where somebody asks for one, or of one's own."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+from tqdm.auto import tqdm
+
+from cltools.errors import CltoolsError
+from cltools.snapshot.maps import MIN_DIST, NEIGHBOURS, judged, umap_over_epochs
+from cltools.snapshot.snapshot import Snapshot
+
+
+def with_map(snapshot: Snapshot, name: str, places: Float[ndarray, "*E N 2"]) -> Snapshot:
+    """The snapshot with one more map, which an explorer shows first; it replaces one of the same name.
+
+    Args:
+        snapshot: of N rows at E epochs.
+        name: of the map.
+        places: [E, N, 2], or [N, 2] where E is 1; finite.
+
+    Raises:
+        ValueError: places that do not fit.
+    """
+    given = np.asarray(places, np.float32).reshape(-1, *np.shape(places)[-2:])
+    wanted = (len(snapshot.epochs), len(snapshot), 2)
+    if given.shape != wanted:
+        raise CltoolsError(f"Places are {[*np.shape(places)]}; give {[*wanted]}: a place for each row at each epoch.")
+    if not np.isfinite(given).all():
+        raise CltoolsError("Places must be finite numbers; some are not.")
+    kept, trust = judged(snapshot.anchors, given[None])
+    others = [i for i, each in enumerate(snapshot.map_names) if each != name]
+    return replace(
+        snapshot,
+        map_names=(name, *(snapshot.map_names[i] for i in others)),
+        maps=np.concatenate([given[None], snapshot.maps[others]]),
+        kept=np.concatenate([kept, snapshot.kept[others]]),
+        trustworthiness=np.concatenate([trust, snapshot.trustworthiness[others]]),
+    )
+
+
+def with_umap(
+    snapshot: Snapshot, seeds: Sequence[int] = (0,), *, neighbours: int = NEIGHBOURS, min_dist: float = MIN_DIST
+) -> Snapshot:
+    """The snapshot with maps by UMAP (arXiv:1802.03426), each epoch's started from the one before; with a progress bar.
+
+    A map is kept on disk: asked for again, it is read from there.
+
+    Args:
+        snapshot: of any rows.
+        seeds: one map each; where maps of several seeds differ, trust none.
+        neighbours: to how many nearest rows, by cosine, a row is held; more show the whole, fewer the detail.
+        min_dist: how close points may lie.
+
+    Raises:
+        ModuleNotFoundError: umap-learn is not installed.
+    """
+    settings = "" if neighbours == NEIGHBOURS else f", {neighbours} neighbours"
+    settings += "" if min_dist == MIN_DIST else f", min_dist {min_dist:g}"
+    with tqdm(total=len(seeds) * len(snapshot.epochs), desc="UMAP", unit="map", leave=False) as bar:
+        for seed in reversed(seeds):  # the first is to stand first
+            places = []
+            for place in umap_over_epochs(snapshot.anchors, seed, neighbours, min_dist):
+                places.append(place)
+                bar.update()
+            snapshot = with_map(snapshot, f"UMAP, seed {seed}{settings}", np.stack(places))
+    return snapshot

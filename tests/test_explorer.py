@@ -205,14 +205,14 @@ def test_a_state_from_before_what_python_has_set_is_not_followed(page: Page, ahe
 def test_python_may_set_while_a_page_is_followed(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels hand on what a page says in a thread of its own."""
     cell = Thread(target=lambda: page.explorer.set(drop_closest=0.15))
-    go = page.explorer.go
+    restore = page.explorer.restore
 
     def slowly(state: State) -> None:
-        go(state)
+        restore(state)
         cell.start()
         cell.join(0.3)  # until it waits for its turn
 
-    monkeypatch.setattr(page.explorer, "go", slowly)
+    monkeypatch.setattr(page.explorer, "restore", slowly)
     page.says(replace(page.explorer.state, anchor=13))
     cell.join()
     assert page.explorer.state.anchor == 13 and page.explorer.rules[1] == RankBand(9 / 60, 0.5)

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings, strategies as st
-from moves import GAP, converted, moved, placed, ranked_by, widened
+from moves import GAP, Band as AnyBand, Edges, converted, edges_of, moved, placed, ranked_by, widened
 
-from cltools.explorer import edges as module
-from cltools.explorer.edges import Edges, edges_of
+from cltools.explorer.judgement import edge_scores
 from cltools.mining import Band, Context, CosineBand, MarginBand, RankBand, Similarities
 
 quick = settings(deadline=None, derandomize=True, max_examples=60)
@@ -26,15 +25,15 @@ def one_anchor(keys: int, seed: int, own: int | None = 0) -> Similarities:
     )
 
 
-def ranked(rule: module.Band, s: Similarities) -> np.ndarray:
+def ranked(rule: AnyBand, s: Similarities) -> np.ndarray:
     return ranked_by(rule, s, 0.2)
 
 
-def edges_for(rule: module.Band, s: Similarities) -> Edges:
+def edges_for(rule: AnyBand, s: Similarities) -> Edges:
     return edges_of(rule, ranked(rule, s), s)
 
 
-def judged(rule: module.Band, s: Similarities) -> np.ndarray:
+def judged(rule: AnyBand, s: Similarities) -> np.ndarray:
     band = rule.judge(s, Context(~s.own, 0.2))[0].numpy()
     return np.where(s.own[0].numpy(), Band.OWN, band)
 
@@ -55,9 +54,10 @@ sizes, seeds = st.integers(5, 60), st.integers(0, 10**6)
 
 @quick
 @given(keys=sizes, seed=seeds, rule=bands)
-def test_edges_count_what_the_rule_judges(keys: int, seed: int, rule: module.Band) -> None:
+def test_edges_count_what_the_rule_judges(keys: int, seed: int, rule: AnyBand) -> None:
     s = one_anchor(keys, seed)
     edges, band, score = edges_for(rule, s), judged(rule, s), ranked(rule, s)[:-1]
+    assert edge_scores(rule, ranked(rule, s), s) == (edges.closest_score, edges.beyond_score)
     assert (band == Band.HARD).sum() == min(edges.closest, keys - 1) == (score >= edges.closest_score).sum()
     assert (band == Band.EASY).sum() == (score < edges.beyond_score).sum()
     assert edges.beyond == keys or edges.beyond == (score >= edges.beyond_score).sum()
@@ -65,7 +65,7 @@ def test_edges_count_what_the_rule_judges(keys: int, seed: int, rule: module.Ban
 
 @quick
 @given(keys=sizes, seed=seeds, rule=bands, other=bands)
-def test_another_band_keeps_as_many_keys(keys: int, seed: int, rule: module.Band, other: module.Band) -> None:
+def test_another_band_keeps_as_many_keys(keys: int, seed: int, rule: AnyBand, other: AnyBand) -> None:
     s = one_anchor(keys, seed)
     edges, before = edges_for(rule, s), np.bincount(judged(rule, s), minlength=6)
     assume(before[Band.POTENTIAL] > 0)
@@ -99,7 +99,7 @@ def test_edges_of_ranks_never_cross(keys: int, moves: list[tuple[str, int]]) -> 
     seed=st.integers(0, 1),
     moves=st.lists(st.tuples(st.sampled_from(["closest", "beyond"]), st.floats(-3, 3)), max_size=8),
 )
-def test_edges_that_are_values_never_cross(rule: module.Band, seed: int, moves: list[tuple[str, float]]) -> None:
+def test_edges_that_are_values_never_cross(rule: AnyBand, seed: int, moves: list[tuple[str, float]]) -> None:
     s = one_anchor(50, seed)
     for name, value in moves:
         rule = moved(rule, name, value, edges_for(rule, s))
@@ -124,7 +124,7 @@ def test_a_moved_edge_goes_where_it_is_put() -> None:
 
 
 @pytest.mark.parametrize("rule", [RankBand(), CosineBand(0.1, 0.3), MarginBand(relative=0.8, within=0.1)], ids=repr)
-def test_without_edges_nothing_is_cut(rule: module.Band) -> None:
+def test_without_edges_nothing_is_cut(rule: AnyBand) -> None:
     s = one_anchor(20, 0)
     free = widened(rule)
     assert set(judged(free, s)[1:]) == {Band.POTENTIAL}

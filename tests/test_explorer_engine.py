@@ -30,9 +30,11 @@ from engine_cases import (
     snapshots,
 )
 from jaxtyping import config
+from moves import BANDS, edges_of
 
 from cltools.explorer.judgement import Judgement, judge, reference_score
-from cltools.mining import Band, NearestKeys, Selection, Similarities, terms
+from cltools.explorer.state import Side
+from cltools.mining import AllNegatives, AugmentedView, Band, NearestKeys, Selection, Similarities, terms
 from cltools.mining.negatives import closeness
 from cltools.mining.similarities import own_last
 from cltools.snapshot import Snapshot
@@ -82,7 +84,7 @@ def test_each_rule_unit_by_and_k_occurs_often() -> None:
 
 def near_an_edge(case: Case, s: Similarities, selection: Selection, row: int, key: int) -> bool:
     """Whether a key's score lies within rounding of one of another band, or its soft weight of the gate."""
-    _, score = reference_score(s, case.side.negatives, case.side.temperature)
+    score = reference_score(s, case.side.negatives, case.side.temperature)
     line, bands = score[row].double(), selection.band[row]
     others = line[bands != bands[key]]
     if bool(((others - line[key]).abs() <= NEAR * line[key].abs().clamp_min(1)).any()):
@@ -164,31 +166,33 @@ def test_order_edges_bins_and_counts_are_those_of_the_judgement(answers: list[An
                 assert numbers(answer["order"], np.int32, ANCHORS)[row].tolist() == j.order.tolist()
                 counts = numbers(answer["counts"], np.int32, ANCHORS)[row].reshape(48, 7)
                 assert np.array_equal(counts[:, : len(Band)], counts_of(j)), case
-            assert close(
-                numbers(answer["plain"], np.float32, ANCHORS)[row : row + 1], j.plain_force[None].astype(float)
-            )
-            if j.edges is None:
-                assert answer["edges"][row] is None
+            plain = plain_force(j, case.side)
+            assert close(numbers(answer["plain"], np.float32, ANCHORS)[row : row + 1], plain[None].astype(float))
+            rule = case.side.negatives
+            edges = edges_of(rule, j.ranked, j.similarities) if isinstance(rule, BANDS) else None
+            if edges is None:
+                assert answer["edges"][row] is None and j.edges is None
             else:
-                closest, beyond, high, low, unit_, measure = answer["edges"][row]
-                assert (closest, beyond, unit_, measure) == (
-                    j.edges.closest,
-                    j.edges.beyond,
-                    j.edges.unit,
-                    j.edges.measure,
-                )
+                *counts, high, low, unit_, measure = answer["edges"][row]
+                assert [*counts, unit_, measure] == [edges.closest, edges.beyond, edges.unit, edges.measure], case
+                scores = edges.closest_score, edges.beyond_score
                 ends = [float(each.replace("Infinity", "inf")) for each in (high, low)]
-                assert ends == pytest.approx([j.edges.closest_score, j.edges.beyond_score], rel=1e-6), case
-            check_summary(snapshot, j, anchor, answer["summary"][row])
+                assert ends == pytest.approx(scores, rel=1e-6) and j.edges == scores, case
+            check_summary(snapshot, j, plain, anchor, answer["summary"][row])
             compared += 1
     assert compared > 250
 
 
-def check_summary(snapshot: Snapshot, j: Any, anchor: int, found: dict[str, Any]) -> None:
+def plain_force(j: Judgement, side: Side) -> np.ndarray:
+    """Each key's share of the push if every key were kept and none mined."""
+    return judge(j.similarities, replace(side, positives=AugmentedView(), negatives=AllNegatives()), "sep").force
+
+
+def check_summary(snapshot: Snapshot, j: Any, plain_force: np.ndarray, anchor: int, found: dict[str, Any]) -> None:
     count = np.bincount(j.band, minlength=7)
     count[Band.OWN] = 0
     assert found["keys"] == count.tolist() and found["others"] == count.sum()
-    plain = np.bincount(j.band, weights=j.plain_force, minlength=7)
+    plain = np.bincount(j.band, weights=plain_force, minlength=7)
     assert found["push"] == pytest.approx(plain.tolist(), abs=1e-5)
     if snapshot.labelled:
         same = np.bincount(j.band[snapshot.labels == snapshot.labels[anchor]], minlength=7)

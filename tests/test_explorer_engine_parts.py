@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 from engine_cases import ENTRY, NEGATIVES, POSITIVES, UNLABELLED, cases, choices, engine, numbers, run, snapshots
-from moves import controlled, converted, moved, placed, ranked_by, widened
+from moves import controlled, converted, edges_of, moved, placed, ranked_by, widened
 from numpy import ndarray
 
 from cltools.config import from_plain, to_plain
 from cltools.errors import CltoolsError
-from cltools.explorer.edges import edges_of
 from cltools.explorer.front.bundle import bundle
 from cltools.explorer.judgement import difference, judge
 from cltools.explorer.state import Side, State, check

@@ -98,11 +98,10 @@ def test_the_order_is_that_of_the_score_with_the_own_key_last() -> None:
         assert np.array_equal(j.ranked[:-1], j.score[j.order[:-1]])
 
 
-def test_the_plain_force_is_that_of_every_key_kept() -> None:
+def test_shares_of_the_push_sum_to_one() -> None:
     s = made().similarities(torch.tensor([3]))
-    j = judge(s, side(RankBand(0.1, 0.5)), "sep")
-    plain = judge(s, side(AllNegatives(), positives=AugmentedView()), "sep")
-    assert np.array_equal(j.plain_force, plain.force) and j.plain_force.sum() == pytest.approx(1, abs=1e-5)
+    for rule in (RankBand(0.1, 0.5), AllNegatives()):
+        assert judge(s, side(rule, positives=AugmentedView()), "sep").force.sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_rules_that_draw_draw_the_same_each_time() -> None:

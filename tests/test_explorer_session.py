@@ -128,10 +128,12 @@ def test_a_mistake_is_explained_and_changes_nothing(changes: dict[str, Any], mes
 def test_another_anchor_keeps_the_shares_and_moves_the_lines() -> None:
     s = session()
     before, edges = s.rules[1], s.judgement.edges
+    assert edges is not None
+    closest = (s.judgement.ranked >= edges[0]).sum()
     s.set(anchor=10)
     assert s.rules[1] == before and s.state.anchor == 10
-    assert edges is not None and s.judgement.edges is not None
-    assert s.judgement.edges.closest == edges.closest and s.judgement.edges.closest_score != edges.closest_score
+    assert s.judgement.edges is not None and s.judgement.edges != edges
+    assert (s.judgement.ranked >= s.judgement.edges[0]).sum() == closest
 
 
 def test_a_positive_rule_is_chosen_and_found_again_as_it_was_left() -> None:
@@ -313,7 +315,7 @@ def test_the_sentence_tells_the_counts() -> None:
     easy, kept, hard, mined = (int(counts[band]) for band in (Band.EASY, Band.POTENTIAL, Band.HARD, Band.MINED))
     assert s.sentence.startswith(
         f"This rule pushes image 7 away from {kept} of 59. It leaves out {hard} so close that they may show the same "
-        f"thing and {easy} that are too easy. It pulls {mined} closer, as further positives. Map: "
+        f"thing and {easy} that are too easy. It pulls {mined} closer, as further positives."
     )
     assert "class" not in s.sentence
 
@@ -331,11 +333,7 @@ def test_truth_tells_classes_and_the_base_rate() -> None:
 
 def test_about_all_anchors() -> None:
     s = session(scope="all")
-    assert (
-        s.sentence.startswith("Over all 60 anchors:")
-        and "trustworthiness 0.90" in s.sentence
-        and "class" not in s.sentence
-    )
+    assert s.sentence.startswith("Over all 60 anchors:") and "class" not in s.sentence
     s.set(truth=True)
     assert str(s.census.false) in s.sentence and str(s.census.base_rate) in s.sentence
     assert s.census is s.census, "what was counted is not counted again"

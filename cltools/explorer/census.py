@@ -77,7 +77,7 @@ def take_census(snapshot: Snapshot, side: Side) -> Census:
 
 def _count(s: Similarities, side: Side, band: Tensor, ranks: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Keys of each anchor but its own by band and then by bin of rank [B, 7 + R]: all, and those of its class."""
-    _, score = reference_score(s, side.negatives, side.temperature)
+    score = reference_score(s, side.negatives, side.temperature)
     order = own_last(score, s.own).argsort(dim=1, descending=True, stable=True)
 
     def counts(marked: Tensor) -> Tensor:

@@ -10,13 +10,14 @@ from typing import Any
 
 from cltools.config import from_plain, to_plain
 from cltools.errors import CltoolsError, unknown
-from cltools.explorer.edges import FIELDS
 from cltools.explorer.state import Side, State
 from cltools.mining import NegativeRule, PositiveRule
 from cltools.mining.rules import lacks, rule_class, rule_classes
 
 HIDDEN = {"start", "ramp", "strength", "anneal"}
 """Schedules: an explorer shows a moment, at full strength."""
+EDGES = ("drop_closest", "keep_within", "above", "below", "margin", "relative", "within")
+"""Settings of bands that are edges."""
 OF_STATE = ("anchor", "active", "colour", "scope", "map", "truth", "doubtful")
 OF_SIDE = ("temperature", "epoch")
 
@@ -90,7 +91,7 @@ def _setting(side: Side, name: str, value: Any) -> tuple[str, dict[str, Any]]:
         ours = field in settings["positives"] and not (field == "by" and "by" in settings["negatives"])
         part = "positives" if ours else "negatives"
     if part not in settings or field not in settings[part]:
-        every = [*OF_STATE, "compare", *RULES, *OF_SIDE, *sorted({*FIELDS}.union(*settings.values()))]
+        every = [*OF_STATE, "compare", *RULES, *OF_SIDE, *sorted({*EDGES}.union(*settings.values()))]
         here = " ".join(
             f"{type(getattr(side, each)).__name__} has {', '.join(sorted(names)) or 'no settings'}."
             for each, names in settings.items()

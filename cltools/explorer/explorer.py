@@ -28,7 +28,7 @@ from cltools.explorer import static
 from cltools.explorer.front.bundle import bundle
 from cltools.explorer.session import Session
 from cltools.explorer.standalone import HERE, PARTS, Epochs, epoch_data, page_data, save_html
-from cltools.explorer.state import Name, State, check
+from cltools.explorer.state import SIDES, State, check
 from cltools.snapshot import Snapshot
 from cltools.snapshot.taking import Recorder, images_of, with_epoch
 from cltools.training import Run
@@ -36,7 +36,6 @@ from cltools.training.inputs import training_images
 
 PYTHON = "python"
 """Who set a state, if it was not a page."""
-SIDES: tuple[Name, Name] = ("A", "B")
 
 _shown: dict[str, tuple[str, list[Callable[[], None]]]] = {}
 """For each cell, by its id: which run of it shows something, and how that is closed."""
@@ -188,7 +187,7 @@ class Explorer(Session):
                 return
             self._revision, self._following = told["revision"], True
             try:
-                self.go(self.fitted(State.from_json(json.dumps(told["state"])), told["newest"]))
+                self.restore(self.fitted(State.from_json(json.dumps(told["state"])), told["newest"]))
             except Exception as error:
                 self._failed(error)
                 self._following = False
@@ -206,7 +205,7 @@ class Explorer(Session):
             try:
                 state, name = State.from_json(json.dumps(content["state"])), SIDES[content["judge"]]
                 check(state, self.snapshots)
-                chosen = self._judge(state.anchor, name, state.of(name)).selection
+                chosen = self._judged(state.anchor, name, state.of(name)).selection
                 buffers = [chosen.band[0].numpy().tobytes(), chosen.negative_weight[0].numpy().tobytes()]
                 anchor = 1.0 if chosen.anchor_weight is None else float(chosen.anchor_weight)
                 self.widget.send({"number": content["number"], "anchorWeight": anchor}, buffers)

@@ -6,37 +6,29 @@ Legend: N images of the snapshot, which are the keys.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Int8, Int64
 from numpy import ndarray
 
-from cltools.explorer.edges import BANDS, Edges, edges_of
 from cltools.explorer.state import Side
 from cltools.gradients import info_nce_gradients, tangential_force
 from cltools.losses import Form
-from cltools.mining import AllNegatives, AugmentedView, MarginBand, NegativeRule, Selection, Similarities
-from cltools.mining.bands import KEPT
+from cltools.mining import CosineBand, MarginBand, NegativeRule, RankBand, Selection, Similarities
+from cltools.mining.bands import KEPT, rank_count
 from cltools.mining.draws import Draws
-from cltools.mining.negatives import closeness
+from cltools.mining.negatives import Closeness, closeness
 from cltools.mining.rules import State as LearnedState
 from cltools.mining.selection import select, terms
 from cltools.snapshot import Snapshot
 
+BANDS = (RankBand, CosineBand, MarginBand)
 SEED = 0
 """Of the draws on a snapshot."""
 PAIRS = 2**17
 """Anchors times keys that are judged at once."""
-SCORES = {
-    "positive": "cosine to the positive, z'·n",
-    "anchor": "cosine to the anchor, z·n",
-    "either": "larger of z·n and z'·n",
-    "force": "log of the force on the anchor",
-    "margin": "z·n − z·z'",
-}
-"""What keys may be ranked by, in words."""
 
 
 @contextmanager
@@ -66,9 +58,7 @@ class Judgement:
         ranked: scores in this order, that of the own key −inf [N].
         cosine: z·n [N].
         force: share of the whole repulsion across the anchor that each key exerts under the rules [N]; 0 if not kept.
-        plain_force: the same if every key were kept and none mined [N].
-        edges: of a band; None for other rules.
-        score_name: what `score` is, in words.
+        edges: scores from which a band drops keys as suspected, and below which as easy; None for other rules.
     """
 
     similarities: Similarities
@@ -79,9 +69,7 @@ class Judgement:
     ranked: Float32[ndarray, " N"]
     cosine: Float32[ndarray, " N"]
     force: Float32[ndarray, " N"]
-    plain_force: Float32[ndarray, " N"]
-    edges: Edges | None
-    score_name: str
+    edges: tuple[float, float] | None
 
 
 @one_thread()
@@ -95,8 +83,7 @@ def judge(s: Similarities, side: Side, form: Form, learned: LearnedState | None 
         learned: the state of a rule that learns (`Snapshot.rule_state`).
     """
     rule, selection = side.negatives, chosen(s, side, learned)
-    plain = select(s, AugmentedView(), AllNegatives(), temperature=side.temperature)
-    name, score = reference_score(s, rule, side.temperature)
+    score = reference_score(s, rule, side.temperature)
     ranking = np.where(s.own[0].numpy(), -np.inf, score[0].numpy())
     order = np.argsort(-ranking, kind="stable")
     ranked = ranking[order]
@@ -109,10 +96,28 @@ def judge(s: Similarities, side: Side, form: Form, learned: LearnedState | None 
         ranked=ranked,
         cosine=s.anchor_keys[0].numpy(),
         force=_forces(s, selection, side.temperature, form),
-        plain_force=_forces(s, plain, side.temperature, "sep"),
-        edges=edges_of(rule, ranked, s) if isinstance(rule, BANDS) else None,
-        score_name=name,
+        edges=edge_scores(rule, ranked, s),
     )
+
+
+def edge_scores(rule: NegativeRule, ranked: Float32[ndarray, " N"], s: Similarities) -> tuple[float, float] | None:
+    """Scores from which a band drops keys of one anchor as suspected, and below which as easy; infinite where none is.
+
+    Args:
+        rule: of any kind; None is given for one that is no band.
+        ranked: its scores of all keys, largest first, own keys last at −inf.
+        s: of the anchor.
+    """
+    if isinstance(rule, RankBand):
+        closest, beyond = (rank_count(share, len(ranked)) for share in (rule.drop_closest, rule.keep_within))
+        high, low = (float(ranked[count - 1]) if count else np.inf for count in (closest, beyond))
+        return high, low if beyond < len(ranked) else -np.inf
+    if isinstance(rule, CosineBand):
+        return np.inf if rule.below is None else rule.below, -np.inf if rule.above in (None, -1) else rule.above
+    if isinstance(rule, MarginBand):
+        top = float(rule.top(s)[0, 0])
+        return top if top < 2 else np.inf, -np.inf if rule.within is None else top - rule.within
+    return None
 
 
 def chosen(s: Similarities, side: Side, learned: LearnedState | None = None) -> Selection:
@@ -148,11 +153,12 @@ def difference(a: Judgement, b: Judgement) -> Int8[ndarray, " N"]:
     return np.select([in_a & in_b, in_a, in_b], [1, 2, 3], default=0).astype(np.int8)
 
 
-def reference_score(s: Similarities, rule: NegativeRule, temperature: float) -> tuple[str, torch.Tensor]:
-    """What a rule ranks keys by, with its name; the cosine to the anchor for rules that rank nothing."""
-    by: Any = "margin" if isinstance(rule, MarginBand) else getattr(rule, "by", "anchor")
-    by = by if by in SCORES else "anchor"  # a reader's own rule may call something else `by`
-    return SCORES[by], rule.score(s, temperature) if isinstance(rule, BANDS) else closeness(s, by)
+def reference_score(s: Similarities, rule: NegativeRule, temperature: float) -> torch.Tensor:
+    """What a rule ranks keys by; the cosine to the anchor for rules that rank nothing."""
+    if isinstance(rule, BANDS):
+        return rule.score(s, temperature)
+    by: Any = getattr(rule, "by", "anchor")  # a reader's own rule may call something else so
+    return closeness(s, by if by in get_args(Closeness) else "anchor")
 
 
 def _forces(s: Similarities, selection: Selection, temperature: float, form: Form) -> Float32[ndarray, " N"]:

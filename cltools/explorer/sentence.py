@@ -56,17 +56,6 @@ def of_all(census: Census, *, truth: bool) -> str:
     return text
 
 
-def of_map(snapshot: Snapshot, map_index: int, epoch: int) -> str:
-    """How far to trust the map."""
-    kept = float(np.median(snapshot.kept[map_index, epoch]))
-    trust = float(snapshot.trustworthiness[map_index, epoch])
-    name = snapshot.map_names[map_index]
-    return (
-        f"Map: {name}. Half of its points keep {100 * kept:.0f} % of their 15 neighbours or fewer "
-        f"(trustworthiness {trust:.2f})."
-    )
-
-
 def of_two(a: Judgement, b: Judgement) -> str:
     """How far two choices agree about one anchor."""
     _, both, only_a, only_b = np.bincount(difference(a, b), minlength=4)

@@ -15,10 +15,9 @@ import torch
 from cltools.errors import CltoolsError
 from cltools.explorer import sentence
 from cltools.explorer.census import Census, take_census
-from cltools.explorer.controls import changed
-from cltools.explorer.edges import FIELDS
+from cltools.explorer.controls import EDGES, changed
 from cltools.explorer.judgement import Judgement, judge, one_thread
-from cltools.explorer.state import Name, Side, State, check, first_state
+from cltools.explorer.state import SIDES, Name, Side, State, check, first_state
 from cltools.mining import Band, NegativeRule, PositiveRule, Selection, Similarities
 from cltools.snapshot import Snapshot
 
@@ -51,8 +50,8 @@ class Session:
         for side in filter(None, (self._state.b, self._state.a)):
             self._remember(side)
         self._similarities = lru_cache(REMEMBERED)(self._read)
-        self._judged: dict[Name, tuple[int, Side, Judgement]] = {}
-        self._counted: dict[Name, tuple[Side, Census]] = {}
+        self._judged = lru_cache(REMEMBERED)(self._judge)
+        self._counted = lru_cache(len(SIDES))(lambda name, side: take_census(self.snapshot(name), side))
 
     # what it shows
 
@@ -89,10 +88,7 @@ class Session:
     @property
     def census(self) -> Census:
         """The active side's rules over all anchors."""
-        name, side = self._state.active, self._state.side
-        if name not in self._counted or self._counted[name][0] != side:
-            self._counted[name] = side, take_census(self.snapshot(name), side)
-        return self._counted[name][1]
+        return self._counted(self._state.active, self._state.side)
 
     @property
     def sentence(self) -> str:
@@ -106,24 +102,15 @@ class Session:
                 parts.append(sentence.of_two(self.judged("A"), self.judged("B")))
         if state.b is not None:
             parts.insert(0, f"Side {state.active}.")
-        parts.append(sentence.of_map(snapshot, self.chart(state.active), snapshot.epochs.index(state.side.epoch)))
         return " ".join(parts)
 
     def snapshot(self, name: Name) -> Snapshot:
         """The snapshot that a side reads."""
         return self.snapshots[-1] if name == "B" else self.snapshots[0]
 
-    def chart(self, name: Name) -> int:
-        """Which map of a side's snapshot is shown: the one of the state's name, else the first."""
-        names = self.snapshot(name).map_names
-        return names.index(self._state.map) if self._state.map in names else 0
-
     def judged(self, name: Name) -> Judgement:
-        """A side's judgement of the anchor, made once for each state of the side."""
-        side = self._state.of(name)
-        if name not in self._judged or self._judged[name][:2] != (self._state.anchor, side):
-            self._judged[name] = self._state.anchor, side, self._judge(self._state.anchor, name, side)
-        return self._judged[name][2]
+        """A side's judgement of the anchor."""
+        return self._judged(self._state.anchor, name, self._state.of(name))
 
     # what moves it
 
@@ -138,7 +125,7 @@ class Session:
             ValueError: no such control, or a value that it cannot have; nothing is changed then.
         """
         asked: dict[str, Any] = {**(changes or {}), **more}
-        edges = {name: asked.pop(name) for name in FIELDS if name in asked}
+        edges = {name: asked.pop(name) for name in EDGES if name in asked}
         if edges:  # last, when the rule is there; and both at once, as one may cross the other on its way
             asked["negatives"] = {**asked.pop("negatives", {}), **edges}
         state = self._state
@@ -160,23 +147,16 @@ class Session:
         self._go(replace(self._first, anchor=self._state.anchor))
         return self
 
-    def restore(self, line: str) -> "Session":
-        """Go to a state saved as a line of JSON.
+    def restore(self, line: State | str) -> "Session":
+        """Go to a state, also as its line of JSON.
 
         Raises:
             ValueError: no state, or one of other snapshots; nothing is changed then.
         """
-        self.go(State.from_json(line))
-        return self
-
-    def go(self, state: State) -> None:
-        """Go to a state; nothing is changed where the snapshots cannot show it.
-
-        Raises:
-            ValueError: so it is.
-        """
+        state = State.from_json(line) if isinstance(line, str) else line
         check(state, self.snapshots)
         self._go(state)
+        return self
 
     def nearest(self) -> "Session":
         """Make the key that the rule ranks closest the anchor."""
@@ -190,9 +170,8 @@ class Session:
         newest, self.snapshots = self.snapshots[0].epochs[-1], (snapshot,)
         self._state, self._first = self.fitted(self._state, newest), self.fitted(self._first, newest)
         self._past = [self.fitted(state, newest) for state in self._past]
-        self._similarities.cache_clear()
-        self._judged.clear()
-        self._counted.clear()
+        for remembered in (self._similarities, self._judged, self._counted):
+            remembered.cache_clear()
 
     def fitted(self, state: State, newest: int) -> State:
         """The state at epochs and on a map that there are; from what was the newest epoch it goes to the newest."""
@@ -246,8 +225,7 @@ class Session:
     def _go(self, state: State) -> None:
         if state == self._state:
             return
-        judged = self._judge(state.anchor, state.active, state.side)  # first: what cannot be judged changes nothing
-        self._judged[state.active] = state.anchor, state.side, judged
+        self._judged(state.anchor, state.active, state.side)  # first: what cannot be judged changes nothing
         self._past.append(self._state)
         self._state = state
         self._remember(state.side)

@@ -14,6 +14,7 @@ from cltools.snapshot import Snapshot
 Colour = Literal["band", "class", "similarity", "gradient", "difference"]
 Scope = Literal["anchor", "all"]
 Name = Literal["A", "B"]
+SIDES: tuple[Name, Name] = ("A", "B")
 
 
 @dataclass(frozen=True)

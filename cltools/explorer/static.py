@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cltools.explorer.colours import ANCHOR, BANDS, NAMES
 from cltools.explorer.session import Session
 from cltools.mining import Band
 from cltools.snapshot.sprite import tiles_of
@@ -14,6 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# By code of `Band`: OWN, EASY, POTENTIAL, HARD, MINED, OTHER, SOFTENED. Told apart with any colour vision.
+BANDS = ("#888888", "#7b8390", "#0a62c4", "#cf5500", "#00875f", "#a8337f", "#3f86d8")
+NAMES = ("own image", "too easy", "pushed away", "suspected", "mined", "left out", "pushed less")
 BINS = 48
 SHOWN = 12
 """Pictures of a band, evenly spaced from far to near."""
@@ -24,44 +26,45 @@ def draw(session: Session) -> "Figure":
     """Histogram and pictures of a session's state, under its sentence."""
     from matplotlib.figure import Figure
 
-    j, snapshot = session.judgement, session.snapshots[0]
-    tiles = tiles_of(snapshot.sprite, len(snapshot), snapshot.tile)
+    j = session.judgement
     far_to_near = j.order[::-1]
     bands = {band: far_to_near[j.band[far_to_near] == band] for band in ORDER}
-    strips: list[Any] = [(np.array([session.place]), "the anchor", ANCHOR)]
-    strips += [(at, f"{NAMES[band]}: {len(at):,}", BANDS[band]) for band, at in bands.items() if len(at)]
+    bands = {band: places for band, places in bands.items() if len(places)}
     figure = Figure(figsize=(9.6, 5.2), dpi=80, facecolor="white", layout="constrained")
     figure.suptitle(textwrap.fill(session.sentence, 150), fontsize=9, x=0.01, ha="left")
-    halves: Any = figure.subfigures(1, 2)
-    left, right = halves
-    _histogram(left.subplots(), session, {band: j.score[at] for band, at in bands.items() if len(at)})
-    for axis, (places, name, colour) in zip(right.subplots(len(strips), 1, squeeze=False)[:, 0], strips, strict=True):
-        _strip(axis, tiles[_evenly(places)], name, colour)
+    axes: Any = figure.subplots(1, 2)
+    _histogram(axes[0], session, bands)
+    _pictures(axes[1], session, bands)
     return figure
 
 
-def _histogram(axis: "Axes", session: Session, scores: dict[Band, np.ndarray]) -> None:
+def _histogram(axis: "Axes", session: Session, bands: dict[Band, np.ndarray]) -> None:
     j = session.judgement
-    every = np.concatenate(list(scores.values()) or [np.zeros(1, np.float32)])
+    scores = [j.score[places] for places in bands.values()] or [np.zeros(1)]
+    every = np.concatenate(scores)
     bins = np.linspace(every.min(), max(every.max(), every.min() + 1e-6), BINS + 1)
-    colours, labels = [BANDS[band] for band in scores], [NAMES[band] for band in scores]
-    axis.hist(list(scores.values()), bins.tolist(), stacked=True, color=colours, label=labels)
-    for edge in [] if j.edges is None else [j.edges.closest_score, j.edges.beyond_score]:
+    axis.hist(scores, bins.tolist(), stacked=True, color=[BANDS[b] for b in bands], label=[NAMES[b] for b in bands])
+    for edge in j.edges or ():
         if np.isfinite(edge):
             axis.axvline(edge, color="black", linestyle="--", linewidth=1)
-    axis.set(xlabel=j.score_name, ylabel="keys")
+    axis.set(xlabel="closeness, as the rule ranks keys", ylabel="keys")
     axis.legend(fontsize=7, framealpha=0.9, edgecolor="none")  # an edge's line may pass behind it
 
 
-def _evenly(places: np.ndarray) -> np.ndarray:
-    return np.asarray(places[np.linspace(0, len(places) - 1, min(SHOWN, len(places))).round().astype(int)])
-
-
-def _strip(axis: "Axes", tiles: np.ndarray, name: str, colour: str) -> None:
-    height, width = tiles.shape[1:3]
-    strip = np.full((height, SHOWN * (width + 1), 3), 255, np.uint8)
-    for i, tile in enumerate(tiles):
-        strip[:, i * (width + 1) : i * (width + 1) + width] = tile
-    axis.imshow(strip)
-    axis.set_axis_off()
-    axis.set_title(name, fontsize=8, loc="left", color=colour)
+def _pictures(axis: "Axes", session: Session, bands: dict[Band, np.ndarray]) -> None:
+    snapshot = session.snapshots[0]
+    tiles = tiles_of(snapshot.sprite, len(snapshot), snapshot.tile)
+    rows = {"the anchor": np.array([session.place])}
+    rows |= {f"{NAMES[band]}: {len(places):,}": places for band, places in bands.items()}
+    (height, width), gap = snapshot.tile, 1 + snapshot.tile[0] // 4
+    sheet = np.full((len(rows) * (height + gap), SHOWN * width, 3), 255, np.uint8)
+    for row, places in enumerate(rows.values()):
+        evenly = np.linspace(0, len(places) - 1, min(SHOWN, len(places))).round().astype(int)
+        for column, tile in enumerate(tiles[places[evenly]]):
+            y, x = row * (height + gap), column * width
+            sheet[y : y + height, x : x + width] = tile
+    axis.imshow(sheet)
+    axis.set_yticks([row * (height + gap) + height / 2 for row in range(len(rows))], list(rows), fontsize=8)
+    axis.set_xticks([])
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)

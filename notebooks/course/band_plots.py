@@ -12,10 +12,9 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 
 from cltools.evaluation.diagnosis import band_counts, same_class_by_rank
-from cltools.explorer.colours import GREY
 from cltools.mining import AugmentedView, Band, PositiveRule, RankBand, Similarities, select
 from cltools.snapshot import Snapshot
-from course.plots import COLOURS, LOOK, Picture, panels
+from course.plots import COLOURS, GREY, LOOK, Picture, panels
 
 RANKS = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 EDGES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)

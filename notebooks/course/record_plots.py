@@ -8,10 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from cltools.errors import CltoolsError
-from cltools.explorer.colours import GREY
 from cltools.reports.arms import BASELINE
 from cltools.reports.run_table import FIGURES
-from course.plots import COLOURS, LOOK, Picture, panels
+from course.plots import COLOURS, GREY, LOOK, Picture, panels
 from course.results import Comparison
 
 CURVES = (

@@ -17,12 +17,11 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from cltools.evaluation import per_class
-from cltools.explorer.colours import GREY
 from cltools.reports.published import PUBLISHED
 from cltools.reports.run_table import FIGURES
 from cltools.training.record import RunRecord
 from cltools.training.run import confusion_file
-from course.plots import COLOURS, LOOK, Picture, panels
+from course.plots import COLOURS, GREY, LOOK, Picture, panels
 from course.results import figures_by_method, method_of
 
 SHOWN = 12

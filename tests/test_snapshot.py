@@ -40,44 +40,28 @@ def unit(rows: int, dim: int = 8, seed: int = 0, groups: int = 4) -> ndarray:
 
 
 @quick
-@given(
-    seed=st.integers(0, 10**6), rows=st.integers(2, 40), k=st.integers(1, 10), cosine=st.booleans(), twins=st.booleans()
-)
-def test_the_nearest_are_those_of_a_loop_and_the_point_itself_is_first(
-    seed: int, rows: int, k: int, cosine: bool, twins: bool
-) -> None:
+@given(seed=st.integers(0, 10**6), rows=st.integers(2, 40), k=st.integers(1, 10), twins=st.booleans())
+def test_the_nearest_are_those_of_a_loop_without_the_point_itself(seed: int, rows: int, k: int, twins: bool) -> None:
     points = unit(rows, 3, seed)
     if twins:
         points[rows // 2] = points[0]
-    index, distance = maps.nearest(points, min(k, rows), cosine=cosine)
+    k = min(k, rows - 1)
+    index, distance = maps.nearest(points, k)
     for i in range(rows):
-        apart = [1 - float(points[i] @ p) if cosine else float(np.linalg.norm(points[i] - p)) for p in points]
-        assert index[i][0] == i and distance[i][0] == 0
-        rest = sorted(apart[j] for j in range(rows) if j != i)[: min(k, rows) - 1]
-        assert distance[i][1:] == pytest.approx(rest, abs=1e-3)
+        apart = sorted(float(np.linalg.norm(points[i] - points[j])) for j in range(rows) if j != i)
+        assert i not in index[i] and len({*index[i]}) == k
+        assert distance[i] == pytest.approx(apart[:k], abs=1e-3)
 
 
-def ties_in_place(points: ndarray, k: int) -> ndarray:
-    """Each point's k nearest by one stable sort, itself first."""
-    apart = 1 - points @ points.T
-    np.fill_diagonal(apart, -1)
-    return np.argsort(apart, axis=1, kind="stable")[:, :k]
-
-
-@quick
-@given(seed=st.integers(0, 10**6), rows=st.integers(2, 40), k=st.integers(1, 40), distinct=st.integers(1, 40))
-def test_of_points_equally_far_the_first_comes_first(seed: int, rows: int, k: int, distinct: int) -> None:
-    few = np.eye(distinct, dtype=np.float32)  # whose cosines are exactly 0 or 1
-    points = few[np.random.default_rng(seed).integers(0, distinct, rows)]
-    assert maps.nearest(points, min(k, rows))[0].tolist() == ties_in_place(points, min(k, rows)).tolist()
-
-
-def test_neighbours_in_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = unit(50)
-    whole = maps.nearest(points, 7)
-    monkeypatch.setattr(maps, "CELLS", 50 * 8)
-    for one, other in zip(whole, maps.nearest(points, 7), strict=True):
-        assert np.array_equal(one, other)
+def test_of_many_points_some_are_judged_for_the_trustworthiness(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = unit(200)
+    place = maps.pca(points)
+    kept, whole = maps.judged(points[None], place[None, None])
+    monkeypatch.setattr(maps, "JUDGED", 150)
+    again, part = maps.judged(points[None], place[None, None])
+    drawn = np.random.default_rng(0).permutation(200)[:150]
+    assert part[0, 0] == pytest.approx(trustworthiness(points[drawn], place[drawn], n_neighbors=15, metric="cosine"))
+    assert part != whole and np.array_equal(kept, again), "neighbours are looked for among all"
 
 
 def test_pca_is_the_directions_of_most_spread() -> None:
@@ -276,6 +260,11 @@ def test_a_map_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(CltoolsError, match=message):
         with_map(recorded[2], "mine", places)
+
+
+def test_a_map_of_too_few_neighbours_is_refused(recorded: tuple[Run, Recorder, Snapshot]) -> None:
+    with pytest.raises(CltoolsError, match="neighbours is 1; a map needs 2 or more"):
+        with_umap(recorded[2], neighbours=1)
 
 
 def test_without_umap_its_extra_is_named(

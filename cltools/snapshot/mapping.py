@@ -56,7 +56,10 @@ def with_umap(
 
     Raises:
         ModuleNotFoundError: umap-learn is not installed.
+        ValueError: fewer than 2 neighbours.
     """
+    if neighbours < 2:
+        raise CltoolsError(f"neighbours is {neighbours}; a map needs 2 or more.")
     settings = "" if neighbours == NEIGHBOURS else f", {neighbours} neighbours"
     settings += "" if min_dist == MIN_DIST else f", min_dist {min_dist:g}"
     with tqdm(total=len(seeds) * len(snapshot.epochs), desc="UMAP", unit="map", leave=False) as bar:

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float, Float32, Int64
 from numpy import ndarray
 
 from cltools.snapshot.cache import cached, content_key
@@ -19,45 +19,19 @@ WARM_ROUNDS = 100
 """Rounds of UMAP's optimiser from the map of the epoch before; its own 500 would stir points that are in place."""
 Points = Float32[ndarray, "N d"]
 Places = Float32[ndarray, "N 2"]
-CELLS = 2**24  # similarities held at once: 64 MiB of float32
+JUDGED = 3000
+"""Points above which the trustworthiness is that of as many drawn ones: its matrices would take gigabytes."""
 
 # What umap says whenever it is imported without TensorFlow, and given a seed and exact neighbours; all are meant.
 EXPECTED = ("Tensorflow not installed", r"n_jobs value .* overridden to 1", r"precomputed_knn\[2\]")
 
 
-def nearest(points: Points, k: int, *, cosine: bool = True) -> tuple[Int64[ndarray, "N k"], Float32[ndarray, "N k"]]:
-    """Each point's k nearest, itself first, and their distances: 1 − cosine of unit vectors, else Euclidean.
+def nearest(points: Float32[ndarray, "N D"], k: int) -> tuple[Int64[ndarray, "N k"], Float[ndarray, "N k"]]:
+    """Each point's k nearest others, and how far: by Euclidean distance, which orders unit vectors as cosines do."""
+    from sklearn.neighbors import NearestNeighbors
 
-    Of points equally far the one that stands first comes first.
-    """
-    index, distance = [], []
-    squares = (points**2).sum(1)
-    step = max(1, CELLS // len(points))
-    for start in range(0, len(points), step):
-        part = points[start : start + step]
-        product = part @ points.T
-        if cosine:
-            apart = 1 - product
-        else:
-            apart = np.sqrt(np.maximum(squares[start : start + step, None] + squares - 2 * product, 0))
-        rows = np.arange(len(part))
-        apart[rows, start + rows] = -1  # itself before whatever coincides with it
-        order = _smallest(apart, k)
-        apart[rows, start + rows] = 0
-        index.append(order)
-        distance.append(np.maximum(np.take_along_axis(apart, order, axis=1), 0))
-    return np.concatenate(index), np.concatenate(distance).astype(np.float32)
-
-
-def _smallest(values: Float32[ndarray, "B N"], k: int) -> Int64[ndarray, "B k"]:
-    """Places of each row's k smallest values, ascending, equal ones in their order: the start of a stable sort."""
-    few = np.sort(np.argpartition(values, k - 1, axis=1)[:, :k], axis=1)
-    few_values = np.take_along_axis(values, few, axis=1)
-    order = np.take_along_axis(few, np.argsort(few_values, axis=1, kind="stable"), axis=1)
-    # Of values that equal the k-th, a partition takes any.
-    tied = np.count_nonzero(values <= few_values.max(1, keepdims=True), axis=1) > k
-    order[tied] = np.argsort(values[tied], axis=1, kind="stable")[:, :k]
-    return order
+    distance, index = NearestNeighbors(n_neighbors=k).fit(points).kneighbors()
+    return index, distance
 
 
 def pca(points: Points) -> Places:
@@ -101,7 +75,9 @@ def umap(
 def _fitted(points: Points, start: Places, seed: int, rounds: int | None, neighbours: int, min_dist: float) -> Places:
     """What umap makes of these; importing and compiling it takes seconds."""
     k = min(neighbours, len(points) - 1)
-    known = nearest(points, k)  # exactly as many columns as neighbours, the point itself first
+    index, distance = nearest(points, k - 1)
+    itself = np.arange(len(points))[:, None]  # umap counts a point among its neighbours, as the first
+    known = np.hstack([itself, index]), np.hstack([0 * itself, distance**2 / 2]).astype(np.float32)
     with warnings.catch_warnings():
         for message in EXPECTED:
             warnings.filterwarnings("ignore", message=message)
@@ -166,12 +142,16 @@ def judged(
     few = min(NEIGHBOURS, (count - 1) // 2)  # of half the points or more it has no value
     pairs = [[*zip(embeddings, places, strict=True)] for places in maps]
     kept = [[kept_neighbours(*pair) for pair in by_epoch] for by_epoch in pairs]
-    trust = [[trustworthiness(*pair, n_neighbors=few, metric="cosine") for pair in by_epoch] for by_epoch in pairs]
+    drawn = np.random.default_rng(0).permutation(count)[:JUDGED] if count > JUDGED else slice(None)
+    trust = [
+        [trustworthiness(points[drawn], place[drawn], n_neighbors=few, metric="cosine") for points, place in by_epoch]
+        for by_epoch in pairs
+    ]
     return np.array(kept, np.float32), np.array(trust, np.float32)
 
 
 def kept_neighbours(points: Points, place: Places, k: int = NEIGHBOURS) -> Float32[ndarray, " N"]:
     """Share of each point's k true neighbours (cosine) that are among its k neighbours on the map."""
     k = min(k, len(points) - 1)
-    true, shown = nearest(points, k + 1)[0][:, 1:], nearest(place, k + 1, cosine=False)[0][:, 1:]
+    true, shown = nearest(points, k)[0], nearest(place, k)[0]
     return np.asarray((true[:, :, None] == shown[:, None, :]).any(2).mean(1), dtype=np.float32)

@@ -67,11 +67,12 @@ def as_sprite(images: UInt8[ndarray, "N 3 H W"]) -> bytes:
     count, channels, height, width = images.shape
     columns = sprite_columns(count)
     rows = math.ceil(count / columns)
-    tiles = np.zeros((rows * columns, channels, height, width), np.uint8)
-    tiles[:count] = images
-    grid = tiles.reshape(rows, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
+    grid = np.zeros((rows, height, columns, width, channels), np.uint8)
+    for row in range(rows):
+        tiles = images[row * columns : (row + 1) * columns].transpose(2, 0, 3, 1)
+        grid[row, :, : tiles.shape[1]] = tiles
     file = io.BytesIO()
-    Image.fromarray(grid.reshape(rows * height, columns * width, channels)).save(file, "WEBP", quality=80, method=6)
+    Image.fromarray(grid.reshape(rows * height, columns * width, channels)).save(file, "WEBP", quality=80)
     return file.getvalue()
 
 

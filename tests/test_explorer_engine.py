@@ -188,8 +188,6 @@ def check_summary(snapshot: Snapshot, j: Any, anchor: int, found: dict[str, Any]
     count = np.bincount(j.band, minlength=7)
     count[Band.OWN] = 0
     assert found["keys"] == count.tolist() and found["others"] == count.sum()
-    plain = np.bincount(j.band, weights=j.plain_force, minlength=7)
-    assert found["push"] == pytest.approx(plain.tolist(), abs=1e-5)
     if snapshot.labelled:
         same = np.bincount(j.band[snapshot.labels == snapshot.labels[anchor]], minlength=7)
         same[Band.OWN] = 0

@@ -4,8 +4,10 @@ What the page shows is compared key by key, by ids, with what Python selects for
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -13,13 +15,13 @@ import numpy as np
 import pytest
 import torch
 from alone import COUNTED, Opened, edge, opened
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, FloatRect, Page
 from snapshots import made
 
 from cltools.explorer.session import Session
 from cltools.explorer.standalone import page_of, save_page
 from cltools.explorer.state import State, first_state
-from cltools.mining import Band, DifficultAnchors, NegativeRule, Similarities
+from cltools.mining import Band, DifficultAnchors, NearestKeys, NegativeRule, Similarities
 from cltools.mining.rules import Context
 from cltools.snapshot import Snapshot, load_snapshot
 
@@ -257,13 +259,13 @@ def test_names_are_shown_as_text(browser: Browser, digits: Snapshot, tmp_path: P
             for place in range(5):
                 page.set(replace(state, anchor=int(named.ids[place])))
                 page.drawn()
-                want = f"image {named.ids[place]}, {named.classes[named.labels[place]]}"
+                want = f"image {named.ids[place]} of class {named.classes[named.labels[place]]}"
                 assert page.page.locator(".anchor-name").text_content() == want
                 tile = page.page.locator(".band .tile").nth(place % 3)
                 tile.focus()
                 at = int(tile.get_attribute("data-place") or -1)
                 card = page.page.locator(".card").text_content() or ""
-                assert f"image {named.ids[at]}, {named.classes[named.labels[at]]}cosine" in card
+                assert f"image {named.ids[at]} of class {named.classes[named.labels[at]]}cosine" in card
                 assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
             assert page.page.title().startswith("digits <i>: ")
             assert page.page.locator("main :is(b b, script, i i, strong b)").count() == 0
@@ -338,3 +340,71 @@ def test_only_the_parts_that_are_asked_for(browser: Browser, digits: Snapshot, t
             edge(page.page, "closest").press("PageDown")
             page.drawn()
             assert [name for name, part in parts.items() if page.page.locator(part).count()] == [asked]
+
+
+def drag(page: Page, box: FloatRect, x: float) -> None:
+    """Press where the box's grip is, and move to another place without letting go."""
+    at = box["x"] + box["width"] / 2, box["y"] + 45
+    page.mouse.move(*at)
+    page.mouse.down()
+    page.mouse.move(x, at[1], steps=4)
+
+
+def box_of(page: Opened, name: str) -> FloatRect:
+    found = edge(page.page, name).bounding_box()
+    assert found is not None
+    return found
+
+
+WRITTEN = """() => {
+  const written = [];
+  const fill = CanvasRenderingContext2D.prototype.fillText;
+  CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+    if (this.canvas.matches(".bars")) written.push([text, x, y, this.measureText(text).width, this.textAlign]);
+    return fill.call(this, text, x, y);
+  };
+  cltools.page.set(cltools.page.state());
+  return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => {
+    CanvasRenderingContext2D.prototype.fillText = fill;
+    done(written);
+  })));
+}"""
+
+
+def test_numbers_at_the_axis(page: Opened) -> None:
+    page.page.get_by_role("radio", name="Ring").click()
+    page.drawn()
+    at_edge = page.page.locator(".flag.closest small").first.inner_text()
+    keys, mined = (int(each) for each in re.findall(r"\d+", at_edge.replace(" mined", "") + " 0")[:2])
+    judged = Session(page.snapshot, page.state.to_json()).judged("A")
+    assert keys - mined == int((judged.band == Band.HARD).sum()) and mined < int((judged.band == Band.MINED).sum())
+
+    from_far = np.argsort(judged.score, kind="stable")
+    from_far = from_far[judged.band[from_far] != Band.OWN]
+    easy = int((judged.band == Band.EASY).sum())
+    force = judged.plain_force[from_far]
+    ends = [0, easy, len(from_far) - keys, len(from_far)]
+    want = [100 * force[a:b].sum() for a, b in pairwise(ends)]
+    found = [float(text[:-2]) for text, *_ in page.page.evaluate(WRITTEN) if text.endswith(" %") and text[0] != "<"]
+    assert found == pytest.approx([each for each in want if each >= 0.05], abs=0.06)
+
+    page.set(replace(page.state, a=replace(page.state.a, positives=NearestKeys(k=60).at(1.0))))
+    stars = {x for text, x, *_ in page.page.evaluate(WRITTEN) if text == "★"}
+    assert len(stars) >= 5
+
+
+@pytest.mark.parametrize("width", [360, 1100])
+def test_words_of_the_axis_do_not_overlap(browser: Browser, digits: Snapshot, file: Path, width: int) -> None:
+    with opened(browser, digits, file, viewport={"width": width, "height": 700}) as page:
+        for preset in ("Keep all", "Middle band", "Ring", "Closest tenth"):
+            page.page.get_by_role("radio", name=preset).click()
+            page.drawn()
+            words = page.page.evaluate(WRITTEN)
+            below = next(y for text, _, y, *_ in words if re.fullmatch(r"−?\d\.\d+", text))
+            spans = sorted((x - w / 2, x + w / 2) for _, x, y, w, _ in words if y == below)
+            left = [each["x"] for each in (box_of(page, name) for name in ("closest", "beyond"))]
+            bars = page.page.locator(".bars").first.bounding_box()
+            assert bars is not None and len(spans) >= 2
+            assert all(one[1] < two[0] for one, two in pairwise(spans))
+            half = 22 if width == 360 else 16
+            assert not any(a < x + half - bars["x"] < b for x in left for a, b in spans)

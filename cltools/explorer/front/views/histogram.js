@@ -1,7 +1,8 @@
 // @ts-check
 /** How close every key is: bars on one axis, the two edges that are dragged, the push below, ribbons to the pictures. */
 
-import { BAND } from "../engine/bands.js";
+import { BAND, BANDS } from "../engine/bands.js";
+import { countsByBand } from "../engine/histogram.js";
 import { countAtLeast } from "../engine/order.js";
 import { withEdgeAt } from "./actions.js";
 import { drawLine, drawWords, font, STRONG_FONT, surface } from "./canvas.js";
@@ -16,7 +17,7 @@ import { AXES, bandName, count, edgeWords, percent, SYMBOLS } from "./words.js";
 /** Pixels of the parts, from the top: flags, bars, numbers of the axis, push, ribbons; less where two stand below each other. */
 const PARTS = { flags: 66, axis: 20, push: 44, ribbon: 22 };
 const COMPACT = { flags: 26, axis: 20, push: 0, ribbon: 3 };
-const LEFT = 34;
+const LEFT = 40;
 /** The two handles, from left to right: names, what they do, and what stands on either side of one. */
 const EDGES = /** @type {{name: EdgeName, label: string, help: string, captions: string[]}[]} */ ([
   {
@@ -32,8 +33,10 @@ const EDGES = /** @type {{name: EdgeName, label: string, help: string, captions:
     captions: ["last kept", "first left out"],
   },
 ]);
-const STARS = 40; // so many mined keys at most are drawn as stars
+const STAR = 4; // pixels between two stars
 const CUT = 3; // so many bins may be taller than the axis, and are cut
+const SMALL = 10; // bins of so few keys are never cut
+const GRIP = 24; // width of a handle's grip: closer edges hide each other's
 
 /**
  * Where things stand on the axis.
@@ -324,6 +327,7 @@ function rangeOf(name, edges) {
 }
 
 /** A part of the axis, of one band. @typedef {{code: number, left: number, right: number}} Stretch */
+/** With its share of the push. @typedef {Stretch & {push: number}} Pushed */
 
 /**
  * @param {CanvasRenderingContext2D} context
@@ -333,25 +337,28 @@ function rangeOf(name, edges) {
  * @param {{width: number, height: number, parts: typeof PARTS, columns: Stretch[]}} layout
  */
 function drawBars(context, judged, axis, palette, { width, height, parts, columns }) {
-  const { bins, counts, judgement, edges } = judged;
+  const { bins, judgement, edges } = judged;
   const { push } = parts;
   const [top, floor] = [parts.flags, height - parts.ribbon - push - parts.axis];
-  const tall = floor - top - 14;
   const bars = bins.ranks.length - 1;
-  const codes = counts.length / bars;
   const total = Array.from({ length: bars }, (_, i) => bins.ranks[i] - bins.ranks[i + 1]);
   const sorted = [...total].sort((a, b) => b - a);
-  const most = sorted[0] > 1.6 * sorted[CUT] && sorted[CUT] > 0 ? 1.15 * sorted[CUT] : Math.max(1, sorted[0]);
+  const cut = sorted[CUT] > SMALL && sorted[0] > 1.6 * sorted[CUT];
+  const most = cut ? 1.15 * sorted[CUT] : Math.max(1, sorted[0]);
+  const tall = floor - top - (cut ? 30 : 14); // with room for the numbers of cut bars below the names
   const unit = tall / most;
-  const [from, to] = EDGES.map(({ name }) => edgeX(name, judged, axis));
-  /** None of rules without edges. @type {Stretch[]} */
-  const stretches = edges
-    ? [
-        { code: BAND.EASY, left: axis.left, right: from },
-        { code: BAND.POTENTIAL, left: from, right: to },
-        { code: BAND.HARD, left: to, right: axis.right },
-      ].filter(({ left, right }) => right - left > 0.5)
-    : [];
+  const { profile } = judgement;
+  /** None of rules without edges. @type {Pushed[]} */
+  let stretches = [];
+  const ends = [axis.left, axis.right];
+  if (edges) {
+    const [from, to] = EDGES.map(({ name }) => edgeX(name, judged, axis));
+    const sums = [edges.keys, edges.beyond, edges.closest, 0].map((rank) => profile.push[rank]);
+    ends.splice(1, 0, from, to);
+    stretches = [BAND.EASY, BAND.POTENTIAL, BAND.HARD]
+      .map((code, i) => ({ code, left: ends[i], right: ends[i + 1], push: sums[i] - sums[i + 1] }))
+      .filter(({ left, right }) => right - left > 0.5);
+  }
 
   // washes and names of the stretches
   context.font = STRONG_FONT;
@@ -371,11 +378,12 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
     if (tick === 0 || !Number.isInteger(tick)) continue;
     const y = Math.round(floor - tick * unit) + 0.5;
     drawLine(context, palette.line, axis.left, y, axis.right, y);
-    drawWords(context, count(tick), axis.left - 5, y + 4, palette.soft, "right");
+    drawWords(context, count(tick), 2, y + 4, palette.soft, "left"); // clear of a grip at the left end
   }
 
   // bars: one colour each, split where an edge crosses; of rules without edges stacked by band
   const w = (axis.right - axis.left) / bars;
+  const counts = countsByBand(bins, judgement.ranking, judgement.band);
   for (let i = 0; i < bars; i++) {
     if (total[i] === 0) continue;
     const x = axis.left + i * w;
@@ -383,8 +391,8 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
     if (edges) fillSplit(context, stretches, palette.fills, x, floor - drawn * unit, w - 1, drawn * unit);
     else {
       let under = 0;
-      for (let code = 0; code < codes; code++) {
-        const part = (counts[i * codes + code] * drawn) / total[i];
+      for (let code = 0; code < BANDS; code++) {
+        const part = (counts[i * BANDS + code] * drawn) / total[i];
         context.fillStyle = palette.fills[code];
         context.fillRect(x, floor - (under + part) * unit, w - 1, part * unit);
         under += part;
@@ -401,9 +409,13 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
   const { positiveIndex, positiveWeight } = judgement.selection;
   const stars = [...positiveIndex]
     .filter((_, i) => positiveWeight[1 + i] > 0)
-    .map((place) => axis.x(judgement.ranking.score[place]));
+    .map((place) => axis.x(judgement.ranking.score[place]))
+    .sort((a, b) => a - b);
   context.font = font(13);
-  for (const x of stars.length <= STARS ? stars : []) {
+  let last = 0;
+  for (const x of stars) {
+    if (x - last < STAR) continue;
+    last = x;
     drawWords(context, SYMBOLS[BAND.MINED], x, floor + 0.5, palette.ground);
     drawWords(context, SYMBOLS[BAND.MINED], x, floor - 1, palette.band[BAND.MINED]);
   }
@@ -412,19 +424,27 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
   drawLine(context, palette.ink, axis.left, floor + 0.5, axis.right, floor + 0.5);
   context.font = font(11);
   const span = bins.width;
+  /** @type {[string, number][]} */
+  const words = [
+    ["far", axis.left + 17],
+    ["near", axis.right - 18],
+  ];
   for (const tick of ticksBetween(bins.low, bins.low + span, Math.max(2, Math.floor(width / 110)))) {
-    const x = axis.x(tick);
-    if (x < axis.left + 14 || x > axis.right - 14) continue;
-    drawWords(context, tick.toFixed(span < 0.5 ? 2 : 1).replace("-", "−"), x, floor + 14, palette.soft);
+    words.push([tick.toFixed(span < 0.5 ? 2 : 1).replace("-", "−"), axis.x(tick)]);
   }
-  drawWords(context, "far", axis.left + 6, floor + 14, palette.soft, "left");
-  drawWords(context, "near", axis.right - 6, floor + 14, palette.soft, "right");
+  /** Where there is a line of an edge, or a word. */
+  const taken = [...ends];
+  for (const [text, x] of words) {
+    if (taken.some((other) => Math.abs(x - other) <= 16)) continue;
+    taken.push(x - 16, x + 16);
+    drawWords(context, text, x, floor + 14, palette.soft);
+  }
 
   if (push) drawPush(context, judged, axis, palette, floor + parts.axis, stretches);
 
   // ribbons from each stretch to its pictures
   const down = height - parts.ribbon;
-  const pulled = { code: BAND.MINED, left: Math.min(...stars) - 3, right: Math.max(...stars) + 3 };
+  const pulled = { code: BAND.MINED, left: stars[0] - 3, right: stars[stars.length - 1] + 3 };
   const sources = edges && stars.length ? [...stretches, pulled] : stretches;
   for (const { code, left, right } of columns) {
     const source = sources.find((each) => each.code === code);
@@ -467,9 +487,9 @@ function fillSplit(context, stretches, fills, x, y, width, height) {
  * @param {Axis} axis
  * @param {Palette} palette
  * @param {number} top
- * @param {Stretch[]} stretches
+ * @param {Pushed[]} stretches
  */
-function drawPush(context, { bins, judgement, summary }, axis, palette, top, stretches) {
+function drawPush(context, { bins, judgement }, axis, palette, top, stretches) {
   const bars = bins.ranks.length - 1;
   const w = (axis.right - axis.left) / bars;
   const sums = judgement.profile.push;
@@ -477,15 +497,15 @@ function drawPush(context, { bins, judgement, summary }, axis, palette, top, str
   const most = Math.max(...share, 1e-9);
   const tall = PARTS.push - 16;
   drawWords(context, "push", axis.left - 5, top + 11, palette.soft, "right");
-  const whole = [{ code: 0, left: axis.left, right: axis.right }];
+  const whole = [{ code: 0, left: axis.left, right: axis.right, push: 1 }];
   const [split, fills] = stretches.length ? [stretches, palette.fills] : [whole, [palette.soft]];
   for (let i = 0; i < bars; i++) {
     const h = (share[i] / most) * tall;
     if (h >= 0.2) fillSplit(context, split, fills, axis.left + i * w, top, w - 1, h);
   }
   context.font = STRONG_FONT;
-  for (const { code, left, right } of stretches) {
-    const text = percent(summary.push[code] + (code === BAND.HARD ? summary.push[BAND.MINED] : 0));
+  for (const { code, left, right, push } of stretches) {
+    const text = percent(push);
     const half = context.measureText(text).width / 2 + 2;
     const x = Math.max(axis.left + half, Math.min(axis.right - half, (left + right) / 2));
     drawWords(context, text, x, top + PARTS.push - 4, palette.ink, "center", palette.wash[code]);

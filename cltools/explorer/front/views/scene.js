@@ -1,11 +1,11 @@
 // @ts-check
 /** What a state shows: everything that views draw, computed once for each change. */
 
-import { BAND, ranksOfCut } from "../engine/bands.js";
+import { BAND } from "../engine/bands.js";
 import { differenceOf, misplacedPoints } from "../engine/comparing.js";
 import { edgesOf } from "../engine/edges.js";
 import { borderKeys } from "../engine/groups.js";
-import { binsOf, countsByBand, countsByEdges } from "../engine/histogram.js";
+import { binsOf } from "../engine/histogram.js";
 import { judge, judgeRecorded, summaryOf } from "../engine/judgement.js";
 import { whyUnknown } from "../engine/select.js";
 import { similaritiesOf } from "../engine/similarities.js";
@@ -39,7 +39,6 @@ import { bandOf } from "./actions.js";
  * @property {Settings | null} band the rule in the form whose edges can be dragged
  * @property {import("../engine/edges.js").Edges | null} edges of it
  * @property {import("../engine/histogram.js").Bins} bins
- * @property {Int32Array} counts by bin and code
  * @property {ReturnType<typeof borderKeys>} border
  * @property {boolean} builtIn whether its rules are known here, and not to Python alone
  * @property {string} unknown why it cannot be answered here; empty if it can
@@ -86,10 +85,9 @@ export function scenes(snapshots, recorded) {
     const unknown = told ? "" : why;
     const answered = unknown ? { ...side, negatives: { rule: "AllNegatives" }, positives: MINES_NOTHING } : side;
     const judgement = told ? judgeRecorded(s, side, snapshot.form, told) : judge(s, answered, snapshot.form);
-    const { ranking, profile, cut, band: codes } = judgement;
+    const { ranking, profile, band: codes } = judgement;
     const band = why ? null : bandOf(side.negatives);
     const bins = binsOf(ranking, profile.others);
-    const ranks = cut && ranksOfCut(ranking.ranked, cut);
     return {
       side,
       snapshot,
@@ -99,7 +97,6 @@ export function scenes(snapshots, recorded) {
       band,
       edges: band && edgesOf(band, ranking.ranked, s.anchorPositive),
       bins,
-      counts: ranks ? countsByEdges(bins, profile, ranks) : countsByBand(bins, ranking, codes),
       border: borderKeys(ranking.order, codes, BORDER),
       builtIn: why === "",
       unknown,

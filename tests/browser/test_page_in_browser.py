@@ -21,7 +21,7 @@ from snapshots import made
 from cltools.explorer.session import Session
 from cltools.explorer.standalone import page_of, save_page
 from cltools.explorer.state import State, first_state
-from cltools.mining import Band, DifficultAnchors, NearestKeys, NegativeRule, Similarities
+from cltools.mining import Band, DifficultAnchors, MarginBand, NearestKeys, NegativeRule, Similarities
 from cltools.mining.rules import Context
 from cltools.snapshot import Snapshot, load_snapshot
 
@@ -356,6 +356,47 @@ def box_of(page: Opened, name: str) -> FloatRect:
     return found
 
 
+def test_edges_that_meet_come_apart_again(page: Opened) -> None:
+    page.page.get_by_role("radio", name="Keep all").click()
+    page.drawn()
+    for name in ("closest", "beyond"):  # the right edge is at the right end
+        start, meet = box_of(page, "beyond"), box_of(page, "closest")["x"] + 12
+        drag(page.page, start, meet)
+        page.page.mouse.up()
+        page.drawn()
+        before = json.loads(page.agrees()["state"])["a"]["negatives"]
+        assert before["keep_within"] - before["drop_closest"] < 0.01
+        drag(page.page, box_of(page, name), meet - 200)
+        page.page.mouse.up()
+        after = json.loads(page.agrees()["state"])["a"]["negatives"]
+        assert after["keep_within"] > 0.05 and after["drop_closest"] == before["drop_closest"]
+    drag(page.page, box_of(page, "beyond"), meet)
+    page.page.mouse.up()
+    page.drawn()
+
+
+def test_a_drag_is_taken_back_by_escape_and_by_undo(page: Opened) -> None:
+    first = page.state
+    undo = page.page.get_by_role("button", name="Undo")
+    for key in ("Escape", "Control+z"):
+        box = box_of(page, "closest")
+        drag(page.page, box, box["x"] - 150)
+        assert page.state != first
+        page.page.keyboard.press(key)
+        page.page.mouse.move(box["x"] - 200, box["y"] + 45)
+        page.page.mouse.up()
+        page.agrees()
+        assert page.state == first and undo.is_disabled()
+    box = box_of(page, "closest")
+    drag(page.page, box, box["x"] - 150)
+    page.page.evaluate("document.querySelector('[aria-label=Undo]').disabled = false")
+    page.page.evaluate("document.querySelector('[aria-label=Undo]').click()")  # with another finger
+    assert page.state == first
+    page.page.mouse.up()
+    page.agrees()
+    assert undo.is_disabled() and page.page.get_by_role("button", name="Redo").is_disabled()
+
+
 WRITTEN = """() => {
   const written = [];
   const fill = CanvasRenderingContext2D.prototype.fillText;
@@ -408,3 +449,10 @@ def test_words_of_the_axis_do_not_overlap(browser: Browser, digits: Snapshot, fi
             assert all(one[1] < two[0] for one, two in pairwise(spans))
             half = 22 if width == 360 else 16
             assert not any(a < x + half - bars["x"] < b for x in left for a, b in spans)
+
+
+def test_edges_of_a_margin_reach_two(page: Opened) -> None:
+    page.set(replace(page.state, a=replace(page.state.a, negatives=MarginBand(within=3.5, margin=1.5))))
+    page.drawn()
+    ends = [(edge(page.page, "beyond").get_attribute(f"aria-value{name}")) for name in ("min", "max", "now")]
+    assert [float(each or 9) for each in ends] == pytest.approx([-2, 2, -2], abs=1e-3)

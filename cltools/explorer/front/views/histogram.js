@@ -100,7 +100,8 @@ export function histogramView(page, side) {
   );
   /** @type {Axis | null} */
   let axis = null;
-  let dragged = false;
+  /** Takes back the drag that is under way. @type {(() => void) | null} */
+  let cancel = null;
 
   /** @param {typeof EDGES[number]} edge */
   function handle({ name, label, help, captions }) {
@@ -122,15 +123,14 @@ export function histogramView(page, side) {
         "aria-label": label,
         "aria-orientation": "horizontal",
         title: `${help} Arrow keys move it by one key, with Shift by 1 %, Page Up and Down by 5 %.`,
-        pointerdown: (/** @type {PointerEvent} */ event) => startDrag(made, event),
+        pointerdown: startDrag,
         keydown: (/** @type {KeyboardEvent} */ event) => moveByKey(name, event),
       },
       el("i"),
       el("u", {}, icon("handle")),
       name === "closest" && side === "A" && hint,
     );
-    const made = { name, node, flag, words, lines, tiles };
-    return made;
+    return { name, node, flag, words, lines, tiles };
   }
 
   /** @param {MouseEvent} event */
@@ -141,35 +141,47 @@ export function histogramView(page, side) {
     page.change((scene) => withEdgeAt({ ...scene.state, active: side }, judgedOf(scene), name, value), done, step);
   }
 
-  /** @type {(handle: {name: EdgeName, node: HTMLElement}, event: PointerEvent) => void} */
-  function startDrag({ name, node }, event) {
-    if (event.button !== 0 || axis === null) return;
+  /** Drag the closer edge. @param {PointerEvent} event */
+  function startDrag(event) {
+    const before = page.scene();
+    const judged = judgedOf(before);
+    const now = axis;
+    if (event.button !== 0 || now === null || judged.edges === null) return;
     event.preventDefault();
+    hint.remove();
+    const start = xOf(event);
+    const from = EDGES.map(({ name }) => edgeX(name, judged, now));
+    const closer = Number(start > (from[0] + from[1]) / 2);
+    // of grips that hide each other the first move tells which is meant: they part, or one of them could not move at all
+    let held = from[1] - from[0] < GRIP ? -1 : closer;
+    const { node } = handles[closer];
     node.focus();
     node.setPointerCapture(event.pointerId);
-    dragged = true;
-    const shift = xOf(event) - edgeX(name, judgedOf(page.scene()), axis);
-    hint.remove();
-    const move = (/** @type {PointerEvent} */ moved) =>
-      moveTo(name, valueAt(judgedOf(page.scene()), xOf(moved) - shift), false);
+    cancel = () => {
+      page.change(() => before.state, true);
+      node.releasePointerCapture(event.pointerId);
+    };
+    const move = (/** @type {PointerEvent} */ moved) => {
+      const by = xOf(moved) - start;
+      if (held < 0) {
+        if (Math.abs(by) < 3) return;
+        held = Number(by > 0);
+        handles[held].node.focus();
+      }
+      moveTo(EDGES[held].name, valueAt(judgedOf(page.scene()), from[held] + by), false);
+    };
     const end = () => {
       node.removeEventListener("pointermove", move);
-      dragged = false;
+      cancel = null;
       page.change((scene) => scene.state, true);
     };
     node.addEventListener("pointermove", move);
     node.addEventListener("lostpointercapture", end, { once: true });
   }
 
-  canvas.addEventListener("pointerdown", (event) => {
-    const shown = judgedOf(page.scene());
-    const now = axis;
-    if (now === null || shown.edges === null) return;
-    const [beyond, closest] = handles.map(({ name }) => Math.abs(xOf(event) - edgeX(name, shown, now)));
-    startDrag(handles[closest <= beyond ? 1 : 0], event);
-  });
+  canvas.addEventListener("pointerdown", startDrag);
   canvas.addEventListener("pointermove", (event) => {
-    if (axis === null || dragged) return;
+    if (axis === null || cancel) return;
     const { ranking, profile } = judgedOf(page.scene()).judgement;
     const rank = Math.min(countAtLeast(ranking.ranked, axis.score(event.offsetX)), profile.others - 1);
     if (rank >= 0) page.point(ranking.order[rank], { x: event.clientX, y: event.clientY });
@@ -194,6 +206,12 @@ export function histogramView(page, side) {
   function moveByKey(name, event) {
     const { edges } = judgedOf(page.scene());
     if (edges === null) return;
+    if (cancel && ["Escape", "z"].includes(event.key)) {
+      event.preventDefault();
+      event.stopPropagation();
+      cancel();
+      return;
+    }
     const rank = edges.unit === "rank";
     const { least, most, now } = rangeOf(name, edges);
     // to the right keys are closer: fewer of the closest are left out, and fewer are kept within
@@ -323,7 +341,8 @@ export function histogramView(page, side) {
 function rangeOf(name, edges) {
   if (edges.unit === "rank") return { least: 0, most: edges.keys, now: edges[name] };
   const score = edges[/** @type {const} */ (`${name}Score`)];
-  return { least: -1, most: 1, now: Math.max(-1, Math.min(1, score)) };
+  const most = edges.unit === "margin" ? 2 : 1; // a margin is a difference of two cosines
+  return { least: -most, most, now: Math.max(-most, Math.min(most, score)) };
 }
 
 /** A part of the axis, of one band. @typedef {{code: number, left: number, right: number}} Stretch */

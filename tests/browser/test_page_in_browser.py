@@ -451,6 +451,40 @@ def test_words_of_the_axis_do_not_overlap(browser: Browser, digits: Snapshot, fi
             assert not any(a < x + half - bars["x"] < b for x in left for a, b in spans)
 
 
+def test_a_zoomed_map_stays_in_sight_and_takes_the_finger(page: Opened) -> None:
+    canvas = page.page.locator(".map canvas")
+    touch = "getComputedStyle(document.querySelector('.map canvas')).touchAction"
+    assert page.page.evaluate(touch) == "pan-y"
+    lasso = page.page.get_by_role("button", name="Choose a group by a line around it")
+    lasso.click()
+    assert page.page.evaluate(touch) == "none"
+    box = canvas.bounding_box()
+    assert box is not None
+    page.page.mouse.move(box["x"] + 50, box["y"] + 100)
+    page.page.mouse.down()
+    page.page.mouse.move(box["x"] + 50, box["y"] + 200, steps=4)
+    # as the browser takes a finger
+    page.page.evaluate("document.querySelector('.map canvas').releasePointerCapture(1)")
+    page.page.mouse.move(box["x"] + 100, box["y"] + 200, steps=2)
+    page.page.mouse.up()
+    assert page.page.locator("dialog[open]").count() == 0
+    lasso.click()
+    for _ in range(2):
+        page.page.get_by_role("button", name="Zoom in").click()
+    assert page.page.evaluate(touch) == "none"
+    for _ in range(3):
+        page.page.mouse.move(box["x"] + 10, box["y"] + 10)
+        page.page.mouse.down()
+        page.page.mouse.move(box["x"] + 300, box["y"] + 300, steps=3)
+        page.page.mouse.up()
+    pixels = np.array(
+        page.page.evaluate(f"Array.from({{length: {len(page.snapshot)}}}, (_, i) => cltools.page.map.pixelOf(i))")
+    )
+    assert pixels.min() < min(box["width"], box["height"]) / 4
+    page.page.get_by_role("button", name="Show the whole map").click()
+    assert page.page.evaluate(touch) == "pan-y"
+
+
 def test_edges_of_a_margin_reach_two(page: Opened) -> None:
     page.set(replace(page.state, a=replace(page.state.a, negatives=MarginBand(within=3.5, margin=1.5))))
     page.drawn()

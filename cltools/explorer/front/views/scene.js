@@ -51,6 +51,8 @@ import { bandOf } from "./actions.js";
  * @property {Judged | null} b
  * @property {Judged} shown the side that the controls move
  * @property {Int8Array | null} difference by `KEPT_BY`
+ * @property {{name: string, points: Float32Array, kept: Uint8Array}} map of the shown side: its places, and what percent of
+ *   each point's neighbours are its neighbours there
  * @property {number[]} misplaced places of points, if they are marked
  */
 
@@ -108,16 +110,20 @@ export function scenes(snapshots, recorded) {
     const place = snapshots[0].ids.indexOf(state.anchor);
     const a = judged(state.a, 0, place);
     const b = state.b && judged(sideOf(state, "B"), snapshots.length - 1, place);
-    const map = snapshots[0].mapNames.indexOf(state.map);
-    const kept = snapshots[0].kept[map][snapshots[0].epochs.indexOf(state.a.epoch)];
+    const shown = state.active === "B" && b ? b : a;
+    const { mapNames, maps, kept, epochs } = shown.snapshot;
+    const at = Math.max(0, mapNames.indexOf(state.map)); // another snapshot may have other maps
+    const epoch = epochs.indexOf(shown.side.epoch);
+    const map = { name: mapNames[at], points: maps[at][epoch], kept: kept[at][epoch] };
     return {
       state,
       place,
       a,
       b,
-      shown: state.active === "B" && b ? b : a,
+      shown,
+      map,
       difference: b && differenceOf(a.judgement.band, b.judgement.band),
-      misplaced: state.doubtful ? misplacedPoints(Float32Array.from(kept, (percent) => percent / 100)) : [],
+      misplaced: state.doubtful ? misplacedPoints(Float32Array.from(map.kept, (percent) => percent / 100)) : [],
     };
   };
 }

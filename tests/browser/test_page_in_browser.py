@@ -451,6 +451,21 @@ def test_words_of_the_axis_do_not_overlap(browser: Browser, digits: Snapshot, fi
             assert not any(a < x + half - bars["x"] < b for x in left for a, b in spans)
 
 
+def test_marks_are_those_of_the_side_that_is_shown(page: Opened) -> None:
+    first = page.state
+    other = replace(first.a, epoch=page.snapshot.epochs[1])
+    page.set(replace(first, b=other, active="B", doubtful=True, map=page.snapshot.map_names[0]))
+    found = page.page.evaluate("cltools.page.scene().misplaced")
+    assert found == np.flatnonzero(np.rint(100 * page.snapshot.kept[0, 1]) < 20).tolist() and found
+    page.set(replace(first, truth=True))
+    page.drawn()
+    labels = dict(zip(page.snapshot.ids.tolist(), page.snapshot.labels.tolist(), strict=True))
+    for tile in page.page.locator("[data-side=A] .border .tile").all():
+        name = tile.get_attribute("aria-label") or ""
+        same = labels[int(name.split()[1].strip(","))] == labels[first.anchor]
+        assert ("same class" in name) == same == ("same" in (tile.get_attribute("class") or "").split())
+
+
 def test_a_zoomed_map_stays_in_sight_and_takes_the_finger(page: Opened) -> None:
     canvas = page.page.locator(".map canvas")
     touch = "getComputedStyle(document.querySelector('.map canvas')).touchAction"

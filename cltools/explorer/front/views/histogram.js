@@ -7,6 +7,7 @@ import { countAtLeast } from "../engine/order.js";
 import { withEdgeAt } from "./actions.js";
 import { drawLine, drawWords, font, STRONG_FONT, surface } from "./canvas.js";
 import { button, el, icon, setAttribute, setText } from "./dom.js";
+import { painted } from "./pictures.js";
 import { AXES, bandName, count, edgeWords, percent, SYMBOLS } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
@@ -288,13 +289,13 @@ export function histogramView(page, side) {
 
   /** @type {(tile: HTMLButtonElement, place: number | undefined) => void} */
   function show(tile, place) {
-    tile.classList.toggle("none", place === undefined);
+    tile.className = place === undefined ? "tile none" : "tile";
     tile.disabled = place === undefined;
     if (place === undefined) {
       tile.removeAttribute("data-place");
       tile.style.backgroundImage = "";
       setAttribute(tile, "aria-label", "no key");
-    } else page.picture(place, tile);
+    } else painted(page, tile, place);
   }
 
   /** Put the two flags above their edges, apart from each other and inside of the view. */

@@ -466,6 +466,20 @@ def test_marks_are_those_of_the_side_that_is_shown(page: Opened) -> None:
         assert ("same class" in name) == same == ("same" in (tile.get_attribute("class") or "").split())
 
 
+def test_as_many_by_chance_are_as_many(page: Opened) -> None:
+    for preset in ("Middle band", "Ring"):
+        page.page.get_by_role("radio", name=preset).click()
+        kept = page.page.evaluate("cltools.page.scene().a.summary.keys[2]")
+        for _ in range(2):
+            page.page.get_by_role("radio", name="As many by chance").click()
+            page.agrees()
+            assert page.page.evaluate("cltools.page.scene().a.summary.keys[2]") == kept
+    page.page.get_by_role("button", name="next anchor").click()
+    chosen = page.state
+    page.page.get_by_role("radio", name="As many by chance").click()
+    assert page.state == chosen
+
+
 def test_a_zoomed_map_stays_in_sight_and_takes_the_finger(page: Opened) -> None:
     canvas = page.page.locator(".map canvas")
     touch = "getComputedStyle(document.querySelector('.map canvas')).touchAction"

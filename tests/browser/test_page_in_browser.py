@@ -480,6 +480,22 @@ def test_as_many_by_chance_are_as_many(page: Opened) -> None:
     assert page.state == chosen
 
 
+FAILING = """window.Worker = class {
+  constructor() { setTimeout(() => this.onerror()); }
+  postMessage() {}
+  terminate() { window.ended = true; }
+}"""
+
+
+def test_the_page_counts_where_the_worker_fails(page: Opened) -> None:
+    page.page.add_init_script(FAILING)
+    page.open()
+    page.page.get_by_role("switch", name="show true classes").click()
+    page.until(COUNTED)
+    page.page.evaluate("cltools.page.close()")
+    assert page.page.evaluate("ended")
+
+
 def test_a_zoomed_map_stays_in_sight_and_takes_the_finger(page: Opened) -> None:
     canvas = page.page.locator(".map canvas")
     touch = "getComputedStyle(document.querySelector('.map canvas')).touchAction"

@@ -397,8 +397,8 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     palette = paletteOf(root);
     draw(false);
   };
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", themed);
-  matchMedia("print").addEventListener("change", themed);
+  const media = ["(prefers-color-scheme: dark)", "print"].map((query) => matchMedia(query));
+  for (const each of media) each.addEventListener("change", themed);
   const themes = new MutationObserver(themed);
   themes.observe(root, { attributes: true, attributeFilter: ["data-theme"] });
   const observers = [resizes, themes];
@@ -439,6 +439,8 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     },
     close() {
       for (const observer of observers) observer.disconnect();
+      for (const each of media) each.removeEventListener("change", themed);
+      counter?.close();
     },
     scene: () => scene,
     map,

@@ -496,6 +496,18 @@ def test_the_page_counts_where_the_worker_fails(page: Opened) -> None:
     assert page.page.evaluate("ended")
 
 
+def test_an_address_that_is_changed_is_shown(page: Opened) -> None:
+    state = replace(page.state, anchor=int(page.snapshot.ids[7]))
+    page.page.evaluate("line => { location.hash = encodeURIComponent(line); }", state.to_json())
+    page.until(f"cltools.page.state().anchor === {state.anchor}")
+    assert page.agrees() and page.page.locator(".alert").is_hidden()
+    page.page.evaluate("location.hash = 'nonsense'")
+    page.page.get_by_text("The address of this page fits none of its views.").wait_for()
+    assert page.state == state
+    page.page.get_by_role("button", name="next anchor").click()
+    assert page.page.locator(".alert").is_hidden()
+
+
 def test_a_zoomed_map_stays_in_sight_and_takes_the_finger(page: Opened) -> None:
     canvas = page.page.locator(".map canvas")
     touch = "getComputedStyle(document.querySelector('.map canvas')).touchAction"

@@ -410,6 +410,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     state: store.state,
     /** @param {State} next */
     set: (next) => change(() => next, true),
+    say,
     /**
      * Show a state that comes from elsewhere, which need not be told of it.
      * @param {State} next

@@ -508,6 +508,33 @@ def test_an_address_that_is_changed_is_shown(page: Opened) -> None:
     assert page.page.locator(".alert").is_hidden()
 
 
+def test_the_card_tells_of_what_is_under_the_pointer(page: Opened) -> None:
+    card = page.page.locator(".card")
+    tile = page.page.locator(".band-2 .tile").nth(2)
+    tile.hover()
+    assert card.is_visible()
+    tile.click()
+    page.drawn()
+    assert card.is_hidden()
+    page.page.locator(".band .link:visible").first.click()
+    shown = page.page.locator("dialog .tile")
+    for i in (0, 40):
+        shown.nth(i).hover()
+        box = card.bounding_box()
+        assert box is not None and box["y"] >= 0 and box["y"] + box["height"] <= 640
+        above = page.page.evaluate(
+            """() => {
+          const card = document.querySelector(".card");
+          card.style.pointerEvents = "auto";
+          const { x, y } = card.getBoundingClientRect();
+          const found = card.contains(document.elementFromPoint(x + 5, y + 5));
+          card.style.pointerEvents = "";
+          return found;
+        }"""
+        )
+        assert above
+
+
 def test_a_zoomed_map_stays_in_sight_and_takes_the_finger(page: Opened) -> None:
     canvas = page.page.locator(".map canvas")
     touch = "getComputedStyle(document.querySelector('.map canvas')).touchAction"

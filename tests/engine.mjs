@@ -46,11 +46,6 @@ const jobs = {
       });
       const bins = engine.binsOf(j.ranking, j.profile.others);
       const counts = engine.countsByBand(bins, j.ranking, j.band);
-      if (j.cut !== null) {
-        const byEdges = engine.countsByEdges(bins, j.profile, engine.ranksOfCut(j.ranking.ranked, j.cut));
-        const same = byEdges.every((count, i) => count === counts[i]);
-        if (!same) throw new Error(`counts by edges differ from counts by band at ${JSON.stringify(side)}`);
-      }
       const { negatives } = complete;
       const edges = engine.hasEdges(negatives) ? engine.edgesOf(negatives, j.ranking.ranked, s.anchorPositive) : null;
       return { j, counts, byNegative, pull: Float64Array.of(byPositive[0], ...pull), mined, edges, summary: engine.summaryOf(j) };
@@ -97,7 +92,6 @@ const jobs = {
       if (name === "rule") now = engine.withNegatives(s, now, engine.freshRule(values[0], "negatives"));
       if (name === "by") now = engine.rankedOtherwise(s, now, values[0]);
       if (name === "closest" || name === "beyond") now = engine.withEdge(s, now, name, values[0]);
-      if (name === "band") now = engine.withEdges(s, now, ...values);
       return now.negatives;
     });
   },

@@ -86,7 +86,7 @@ def ranked_by(rule: Band, s: Similarities, temperature: float) -> Float32[ndarra
 
 
 def controlled(side: Side, s: Similarities, name: str, value: Any) -> NegativeRule:
-    """The rule for negatives with one control moved: "rule" (a rule), "by", "closest", "beyond", or "band" (both)."""
+    """The rule for negatives with one control moved: "rule" (a rule), "by", "closest" or "beyond"."""
     rule: Any = side.negatives
 
     def in_place(other: Any) -> NegativeRule:
@@ -103,7 +103,7 @@ def controlled(side: Side, s: Similarities, name: str, value: Any) -> NegativeRu
     if name == "by":
         return in_place(replace(rule, by=value))
     edges = edges_of(rule, ranked_by(rule, s, side.temperature), s)
-    return placed(rule, *value, edges.keys) if name == "band" else moved(rule, name, float(value), edges)
+    return moved(rule, name, float(value), edges)
 
 
 def moved(rule: Band, name: str, value: float, edges: Edges) -> Band:

@@ -162,16 +162,16 @@ OF_NEAREST_KEYS: list[dict[str, Any]] = [
 
 CONTROLS: list[list[Any]] = [
     ["closest", 3], ["rule", "CosineBand"], ["by", "anchor"], ["closest", 0.4], ["rule", "MarginBand"], ["beyond", -1],
-    ["rule", "RankBand"], ["by", "force"], ["band", 5, 20], ["rule", "MarginBand"], ["rule", "AllNegatives"],
-    ["rule", "RingNegatives"], ["rule", "RankBand"], ["beyond", 4], ["by", "anchor"], ["rule", "CosineBand"],
+    ["rule", "RankBand"], ["by", "force"], ["closest", 5], ["beyond", 20], ["rule", "MarginBand"],
+    ["rule", "AllNegatives"], ["rule", "RingNegatives"], ["rule", "RankBand"], ["beyond", 4], ["by", "anchor"],
+    ["rule", "CosineBand"],
 ]  # fmt: skip
 
 
 def test_controls_do_what_they_do_in_python(others: Any) -> None:
     snapshot, state = snapshots()[0], first(snapshots()[0])
     s, side = snapshot.similarities(torch.tensor([11])), state.side
-    for (name, *values), found in zip(CONTROLS, others["controls"][1], strict=True):
-        value: Any = values[0] if len(values) == 1 else values
+    for (name, value), found in zip(CONTROLS, others["controls"][1], strict=True):
         rule = controlled(side, s, name, NEGATIVES[value]() if name == "rule" else value)
         side = replace(side, negatives=rule)
         assert found == pytest.approx(to_plain(rule), nan_ok=True), name

@@ -170,6 +170,7 @@ export function render({ model, el: place }, code) {
   model.on("change:state", heard);
   snapshotsOf(model).then(
     (held) => {
+      if (root.parentNode === null) return; // the cell's output is gone
       clearTimeout(late);
       snapshots = held;
       now = fitted(stateOf(told().state), snapshots, told().newest);
@@ -207,6 +208,7 @@ export function render({ model, el: place }, code) {
     model.off("comm_live_update", gone);
     clearTimeout(late);
     unthemed();
+    root.remove();
     page?.close();
   };
 }

@@ -107,20 +107,22 @@ export function start(scope) {
   const { document, location, history } = scope;
   const held = JSON.parse(document.getElementById("cltools-data").textContent);
   const snapshots = held.snapshots.map((/** @type {any} */ each) => shownOf(each));
-  let state = parseState(JSON.stringify(held.state));
+  const state = parseState(JSON.stringify(held.state));
   const known = recordedOf(held.recorded, state, snapshots);
-  try {
-    if (location.hash.length > 1) {
+  /** The state that the address tells; without one as it was saved, and null for one that fits no view of this page. */
+  function addressed() {
+    if (location.hash.length < 2) return state;
+    try {
       const asked = parseState(decodeURIComponent(location.hash.slice(1)));
       checkState(asked, snapshots);
-      state = asked;
+      return asked;
+    } catch {
+      return null;
     }
-  } catch {
-    // an address that says nothing of this page opens it as it was saved
   }
   /** @type {number | undefined} */
   let waiting;
-  return mount(document.getElementById("cltools-explorer"), snapshots, state, {
+  const page = mount(document.getElementById("cltools-explorer"), snapshots, addressed() ?? state, {
     show: held.show,
     known,
     code: document.getElementById("cltools-code").textContent,
@@ -135,4 +137,12 @@ export function start(scope) {
       }, AFTER);
     },
   });
+  const refuse = () => page.say("The address of this page fits none of its views.");
+  if (addressed() === null) refuse();
+  scope.addEventListener("hashchange", () => {
+    const asked = addressed();
+    if (asked) page.set(asked);
+    else refuse();
+  });
+  return page;
 }

@@ -6,9 +6,6 @@ import { countAtLeast } from "./order.js";
 /** Why a key is, or is not, a negative of an anchor. */
 export const BAND = Object.freeze({ OWN: 0, EASY: 1, POTENTIAL: 2, HARD: 3, MINED: 4, OTHER: 5, SOFTENED: 6 });
 
-/** Names by code. */
-export const BAND_NAMES = Object.freeze(["OWN", "EASY", "POTENTIAL", "HARD", "MINED", "OTHER", "SOFTENED"]);
-
 /** How many codes there are. */
 export const BANDS = 7;
 

@@ -3,9 +3,6 @@
 
 import { BAND, isKept } from "./bands.js";
 
-/** Codes whose pictures are shown, from the closest to the farthest. */
-export const SHOWN_BANDS = Object.freeze([BAND.MINED, BAND.HARD, BAND.SOFTENED, BAND.POTENTIAL, BAND.EASY, BAND.OTHER]);
-
 /**
  * Places of a band's keys, the closest first.
  * @param {Int32Array} order

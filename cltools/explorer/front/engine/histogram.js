@@ -1,8 +1,7 @@
 // @ts-check
-/** How many keys of each band have a score in each bin; of a band with edges without looking at a key. */
+/** How many keys of each band have a score in each bin. */
 
 import { BANDS } from "./bands.js";
-import { sumsByCode } from "./profile.js";
 
 /** @typedef {import("./similarities.js").Ranking} Ranking */
 /**
@@ -37,23 +36,7 @@ export function binsOf(ranking, others, bins = 48) {
 }
 
 /**
- * Counts by bin and code under two edges: bins × `BANDS` numbers. Bins that an edge splits are told apart by it.
- * @param {Bins} bins
- * @param {import("./profile.js").Profile} profile
- * @param {{hardTo: number, easyFrom: number}} cut ranks before the one are HARD, from the other on EASY
- * @returns {Int32Array}
- */
-export function countsByEdges(bins, profile, cut) {
-  const count = bins.ranks.length - 1;
-  const counts = new Int32Array(count * BANDS);
-  for (let i = 0; i < count; i++) {
-    counts.set(sumsByCode(profile, cut, bins.ranks[i + 1], bins.ranks[i]).keys, i * BANDS);
-  }
-  return counts;
-}
-
-/**
- * The same of any rule, from the code of each key.
+ * Counts by bin and code: bins × `BANDS` numbers.
  * @param {Bins} bins
  * @param {Ranking} ranking
  * @param {Int8Array} band

@@ -1,10 +1,10 @@
 // @ts-check
 /** What the rules of one side make of one anchor, with everything that a picture of it needs. */
 
-import { BANDS, isKept, ranksOfCut } from "./bands.js";
+import { BANDS, isKept } from "./bands.js";
 import { plainShares, pushShares } from "./forces.js";
-import { cutOf, rankedBy } from "./negatives.js";
-import { profileOf, sumsByCode } from "./profile.js";
+import { rankedBy } from "./negatives.js";
+import { profileOf } from "./profile.js";
 import { negativesOnly, select } from "./select.js";
 import { rankingBy, remembered } from "./similarities.js";
 
@@ -24,7 +24,6 @@ import { rankingBy, remembered } from "./similarities.js";
  * @property {import("./similarities.js").Ranking} ranking by what the rule ranks
  * @property {import("./similarities.js").By} by
  * @property {import("./profile.js").Profile} profile along this ranking
- * @property {import("./bands.js").Cut | null} cut where the rule cuts the ranking; null where it chooses otherwise
  * @property {() => Float32Array} push each key's share of the whole push under the rules; computed when asked for
  * @property {Float32Array} plain its share if every key were kept and none mined
  */
@@ -34,7 +33,6 @@ import { rankingBy, remembered } from "./similarities.js";
  * @property {number} others all keys that are not own
  * @property {number[]} keys by code of `BAND`
  * @property {number[] | null} same of them of the anchor's class; null without labels
- * @property {number[]} push by code, share of the push if every key were kept
  * @property {number} synthetic made negatives
  */
 
@@ -93,7 +91,6 @@ function judgementOf(s, side, form, selection, name) {
     ranking,
     by,
     profile: name ? remembered(s, `${name} ${by} ${temperature}`, profile) : profile(),
-    cut: cutOf(negatives, ranking.ranked, s.anchorPositive),
     push() {
       push ??= pushShares(s, selection, temperature, form);
       return push;
@@ -103,51 +100,18 @@ function judgementOf(s, side, form, selection, name) {
 }
 
 /**
- * The counts of a judgement; of a rule that cuts its ranking by sums along it.
+ * The counts of a judgement.
  * @param {Judgement} j
  * @returns {Summary}
  */
-export function summaryOf(j) {
-  const { profile, cut, selection, ranking } = j;
-  const { sameClass } = j.similarities;
-  const sums = cut ? sumsByCode(profile, ranksOfCut(ranking.ranked, cut)) : countedByCode(j);
-  return {
-    ...sums,
-    same: sameClass && sums.same,
-    others: profile.others,
-    synthetic: selection.synthetic?.length ?? 0,
-  };
-}
-
-/**
- * What each code has, key by key; own keys are not counted.
- * @param {Judgement} j
- */
-function countedByCode({ similarities, band, plain }) {
+export function summaryOf({ similarities, band, profile, selection }) {
   const { sameClass, own } = similarities;
-  const [keys, same, push] = [0, 1, 2].map(() => new Array(BANDS).fill(0));
+  const [keys, same] = [0, 1].map(() => new Array(BANDS).fill(0));
   for (let i = 0; i < own.length; i++) {
     if (own[i]) continue;
     keys[band[i]]++;
-    push[band[i]] += plain[i];
     if (sameClass !== null) same[band[i]] += sameClass[i];
   }
-  return { keys, same, push };
-}
-
-/**
- * The share of the push that the closest keys hold, all kept or under the rules, at each of these ranks.
- * @param {Int32Array} order
- * @param {Float32Array} share
- * @param {ArrayLike<number>} ranks ascending, above 0
- * @returns {Float64Array}
- */
-export function pushCurve(order, share, ranks) {
-  const found = new Float64Array(ranks.length);
-  let [sum, r] = [0, 0];
-  for (let i = 0; i < ranks.length; i++) {
-    for (; r < ranks[i]; r++) sum += share[order[r]];
-    found[i] = sum;
-  }
-  return found;
+  const synthetic = selection.synthetic?.length ?? 0;
+  return { others: profile.others, keys, same: sameClass && same, synthetic };
 }

@@ -1,7 +1,7 @@
 // @ts-check
 /** A side with one control moved: another rule, another measure, an edge; after `explorer/controls.py`. */
 
-import { convertEdges, edgesOf, hasEdges, moveEdge, placeEdges, widened } from "./edges.js";
+import { convertEdges, edgesOf, hasEdges, moveEdge, widened } from "./edges.js";
 import { EngineError } from "./fields.js";
 import { rankedBy } from "./negatives.js";
 import { rankingBy } from "./similarities.js";
@@ -69,16 +69,4 @@ export function rankedOtherwise(s, side, by) {
  */
 export function withEdge(s, side, name, value) {
   return { ...side, negatives: moveEdge(side.negatives, name, value, edgesNow(s, side)) };
-}
-
-/**
- * The side with both edges moved at once.
- * @param {Similarities} s
- * @param {Side} side
- * @param {number} closest values as of `withEdge`
- * @param {number} beyond
- * @returns {Side}
- */
-export function withEdges(s, side, closest, beyond) {
-  return { ...side, negatives: placeEdges(side.negatives, closest, beyond, edgesNow(s, side).keys) };
 }

@@ -1,9 +1,11 @@
 // @ts-check
 /** What a person can do, each as a function from a state to the next. */
 
-import { keptOf } from "../engine/bands.js";
+import { BAND, keptOf } from "../engine/bands.js";
 import { hasEdges, moveEdge } from "../engine/edges.js";
 import { rankedOtherwise, withNegatives } from "../engine/moves.js";
+import { orderByScore } from "../engine/order.js";
+import { drawPerKey } from "../engine/similarities.js";
 import { completeRule, freshRule, sideOf } from "../engine/state.js";
 
 /** @typedef {import("../engine/state.js").State} State */
@@ -97,7 +99,7 @@ export const PRESETS = /** @type {[PresetName, string, string][]} */ ([
  * @returns {Settings}
  */
 export function presetRule(name, scene) {
-  const { side, summary, similarities } = scene.shown;
+  const { side, summary, similarities, judgement } = scene.shown;
   const by = side.negatives.by === "anchor" ? "anchor" : "positive";
   const band = (/** @type {number} */ drop_closest, /** @type {number} */ keep_within) =>
     completeRule({ rule: "RankBand", drop_closest, keep_within, by }, "negatives");
@@ -105,9 +107,16 @@ export function presetRule(name, scene) {
   if (name === "middle") return scene.a.snapshot.middle ?? band(0.05, 0.5);
   if (name === "ring") return { ...freshRule("RingNegatives", "negatives"), outer: 0.2 };
   if (name === "tenth") return band(0, 0.1);
-  const keys = similarities.own.length;
-  const share = Math.max(1, keptOf(summary.keys)) / keys;
-  return { ...freshRule("RandomNegatives", "negatives"), share };
+  if (side.negatives.rule === "RandomNegatives") return side.negatives;
+  // mined keys are no negatives, so as many more are drawn as lie among the drawn
+  const draws = drawPerKey(similarities);
+  let [wanted, drawn] = [Math.max(1, keptOf(summary.keys)), 0];
+  for (const place of orderByScore(draws, similarities.own)) {
+    if (wanted === 0) break;
+    drawn++;
+    if (judgement.band[place] !== BAND.MINED) wanted--;
+  }
+  return { ...freshRule("RandomNegatives", "negatives"), share: drawn / draws.length };
 }
 
 /**

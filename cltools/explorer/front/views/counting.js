@@ -47,6 +47,8 @@ export function counterOf(tell) {
       const turn = ++now.turn;
       setTimeout(() => goOn(which, turn), 0);
     },
+    /** Forget everything, so that nothing goes on. */
+    close: () => counted.clear(),
   };
 }
 
@@ -75,9 +77,12 @@ export function censusFor(code, tell) {
     const address = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
     const worker = new Worker(address);
     let failed = false;
+    /** What was asked last, which the page counts where the worker fails. @type {[number, Side] | null} */
+    let asked = null;
     worker.onmessage = ({ data }) => tell(data.which, data.census);
     worker.onerror = () => {
       failed = true;
+      if (asked) here.count(...asked);
     };
     return {
       load(which, { epochs, dim, embeddings, ids, labels, labelled, mapNames, form }) {
@@ -86,8 +91,14 @@ export function censusFor(code, tell) {
         worker.postMessage({ which, snapshot });
       },
       count(which, side) {
+        asked = [which, side];
         if (failed) here.count(which, side);
         else worker.postMessage({ which, side });
+      },
+      close() {
+        here.close();
+        worker.terminate();
+        URL.revokeObjectURL(address);
       },
     };
   } catch {

@@ -1,11 +1,13 @@
 // @ts-check
 /** How close every key is: bars on one axis, the two edges that are dragged, the push below, ribbons to the pictures. */
 
-import { BAND } from "../engine/bands.js";
+import { BAND, BANDS } from "../engine/bands.js";
+import { countsByBand } from "../engine/histogram.js";
 import { countAtLeast } from "../engine/order.js";
 import { withEdgeAt } from "./actions.js";
 import { drawLine, drawWords, font, STRONG_FONT, surface } from "./canvas.js";
 import { button, el, icon, setAttribute, setText } from "./dom.js";
+import { painted } from "./pictures.js";
 import { AXES, bandName, count, edgeWords, percent, SYMBOLS } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
@@ -16,7 +18,7 @@ import { AXES, bandName, count, edgeWords, percent, SYMBOLS } from "./words.js";
 /** Pixels of the parts, from the top: flags, bars, numbers of the axis, push, ribbons; less where two stand below each other. */
 const PARTS = { flags: 66, axis: 20, push: 44, ribbon: 22 };
 const COMPACT = { flags: 26, axis: 20, push: 0, ribbon: 3 };
-const LEFT = 34;
+const LEFT = 40;
 /** The two handles, from left to right: names, what they do, and what stands on either side of one. */
 const EDGES = /** @type {{name: EdgeName, label: string, help: string, captions: string[]}[]} */ ([
   {
@@ -32,8 +34,10 @@ const EDGES = /** @type {{name: EdgeName, label: string, help: string, captions:
     captions: ["last kept", "first left out"],
   },
 ]);
-const STARS = 40; // so many mined keys at most are drawn as stars
+const STAR = 4; // pixels between two stars
 const CUT = 3; // so many bins may be taller than the axis, and are cut
+const SMALL = 10; // bins of so few keys are never cut
+const GRIP = 24; // width of a handle's grip: closer edges hide each other's
 
 /**
  * Where things stand on the axis.
@@ -97,7 +101,8 @@ export function histogramView(page, side) {
   );
   /** @type {Axis | null} */
   let axis = null;
-  let dragged = false;
+  /** Takes back the drag that is under way. @type {(() => void) | null} */
+  let cancel = null;
 
   /** @param {typeof EDGES[number]} edge */
   function handle({ name, label, help, captions }) {
@@ -119,15 +124,14 @@ export function histogramView(page, side) {
         "aria-label": label,
         "aria-orientation": "horizontal",
         title: `${help} Arrow keys move it by one key, with Shift by 1 %, Page Up and Down by 5 %.`,
-        pointerdown: (/** @type {PointerEvent} */ event) => startDrag(made, event),
+        pointerdown: startDrag,
         keydown: (/** @type {KeyboardEvent} */ event) => moveByKey(name, event),
       },
       el("i"),
       el("u", {}, icon("handle")),
       name === "closest" && side === "A" && hint,
     );
-    const made = { name, node, flag, words, lines, tiles };
-    return made;
+    return { name, node, flag, words, lines, tiles };
   }
 
   /** @param {MouseEvent} event */
@@ -138,35 +142,47 @@ export function histogramView(page, side) {
     page.change((scene) => withEdgeAt({ ...scene.state, active: side }, judgedOf(scene), name, value), done, step);
   }
 
-  /** @type {(handle: {name: EdgeName, node: HTMLElement}, event: PointerEvent) => void} */
-  function startDrag({ name, node }, event) {
-    if (event.button !== 0 || axis === null) return;
+  /** Drag the closer edge. @param {PointerEvent} event */
+  function startDrag(event) {
+    const before = page.scene();
+    const judged = judgedOf(before);
+    const now = axis;
+    if (event.button !== 0 || now === null || judged.edges === null) return;
     event.preventDefault();
+    hint.remove();
+    const start = xOf(event);
+    const from = EDGES.map(({ name }) => edgeX(name, judged, now));
+    const closer = Number(start > (from[0] + from[1]) / 2);
+    // of grips that hide each other the first move tells which is meant: they part, or one of them could not move at all
+    let held = from[1] - from[0] < GRIP ? -1 : closer;
+    const { node } = handles[closer];
     node.focus();
     node.setPointerCapture(event.pointerId);
-    dragged = true;
-    const shift = xOf(event) - edgeX(name, judgedOf(page.scene()), axis);
-    hint.remove();
-    const move = (/** @type {PointerEvent} */ moved) =>
-      moveTo(name, valueAt(judgedOf(page.scene()), xOf(moved) - shift), false);
+    cancel = () => {
+      page.change(() => before.state, true);
+      node.releasePointerCapture(event.pointerId);
+    };
+    const move = (/** @type {PointerEvent} */ moved) => {
+      const by = xOf(moved) - start;
+      if (held < 0) {
+        if (Math.abs(by) < 3) return;
+        held = Number(by > 0);
+        handles[held].node.focus();
+      }
+      moveTo(EDGES[held].name, valueAt(judgedOf(page.scene()), from[held] + by), false);
+    };
     const end = () => {
       node.removeEventListener("pointermove", move);
-      dragged = false;
+      cancel = null;
       page.change((scene) => scene.state, true);
     };
     node.addEventListener("pointermove", move);
     node.addEventListener("lostpointercapture", end, { once: true });
   }
 
-  canvas.addEventListener("pointerdown", (event) => {
-    const shown = judgedOf(page.scene());
-    const now = axis;
-    if (now === null || shown.edges === null) return;
-    const [beyond, closest] = handles.map(({ name }) => Math.abs(xOf(event) - edgeX(name, shown, now)));
-    startDrag(handles[closest <= beyond ? 1 : 0], event);
-  });
+  canvas.addEventListener("pointerdown", startDrag);
   canvas.addEventListener("pointermove", (event) => {
-    if (axis === null || dragged) return;
+    if (axis === null || cancel) return;
     const { ranking, profile } = judgedOf(page.scene()).judgement;
     const rank = Math.min(countAtLeast(ranking.ranked, axis.score(event.offsetX)), profile.others - 1);
     if (rank >= 0) page.point(ranking.order[rank], { x: event.clientX, y: event.clientY });
@@ -191,6 +207,12 @@ export function histogramView(page, side) {
   function moveByKey(name, event) {
     const { edges } = judgedOf(page.scene());
     if (edges === null) return;
+    if (cancel && ["Escape", "z"].includes(event.key)) {
+      event.preventDefault();
+      event.stopPropagation();
+      cancel();
+      return;
+    }
     const rank = edges.unit === "rank";
     const { least, most, now } = rangeOf(name, edges);
     // to the right keys are closer: fewer of the closest are left out, and fewer are kept within
@@ -267,13 +289,13 @@ export function histogramView(page, side) {
 
   /** @type {(tile: HTMLButtonElement, place: number | undefined) => void} */
   function show(tile, place) {
-    tile.classList.toggle("none", place === undefined);
+    tile.className = place === undefined ? "tile none" : "tile";
     tile.disabled = place === undefined;
     if (place === undefined) {
       tile.removeAttribute("data-place");
       tile.style.backgroundImage = "";
       setAttribute(tile, "aria-label", "no key");
-    } else page.picture(place, tile);
+    } else painted(page, tile, place);
   }
 
   /** Put the two flags above their edges, apart from each other and inside of the view. */
@@ -320,10 +342,12 @@ export function histogramView(page, side) {
 function rangeOf(name, edges) {
   if (edges.unit === "rank") return { least: 0, most: edges.keys, now: edges[name] };
   const score = edges[/** @type {const} */ (`${name}Score`)];
-  return { least: -1, most: 1, now: Math.max(-1, Math.min(1, score)) };
+  const most = edges.unit === "margin" ? 2 : 1; // a margin is a difference of two cosines
+  return { least: -most, most, now: Math.max(-most, Math.min(most, score)) };
 }
 
 /** A part of the axis, of one band. @typedef {{code: number, left: number, right: number}} Stretch */
+/** With its share of the push. @typedef {Stretch & {push: number}} Pushed */
 
 /**
  * @param {CanvasRenderingContext2D} context
@@ -333,25 +357,28 @@ function rangeOf(name, edges) {
  * @param {{width: number, height: number, parts: typeof PARTS, columns: Stretch[]}} layout
  */
 function drawBars(context, judged, axis, palette, { width, height, parts, columns }) {
-  const { bins, counts, judgement, edges } = judged;
+  const { bins, judgement, edges } = judged;
   const { push } = parts;
   const [top, floor] = [parts.flags, height - parts.ribbon - push - parts.axis];
-  const tall = floor - top - 14;
   const bars = bins.ranks.length - 1;
-  const codes = counts.length / bars;
   const total = Array.from({ length: bars }, (_, i) => bins.ranks[i] - bins.ranks[i + 1]);
   const sorted = [...total].sort((a, b) => b - a);
-  const most = sorted[0] > 1.6 * sorted[CUT] && sorted[CUT] > 0 ? 1.15 * sorted[CUT] : Math.max(1, sorted[0]);
+  const cut = sorted[CUT] > SMALL && sorted[0] > 1.6 * sorted[CUT];
+  const most = cut ? 1.15 * sorted[CUT] : Math.max(1, sorted[0]);
+  const tall = floor - top - (cut ? 30 : 14); // with room for the numbers of cut bars below the names
   const unit = tall / most;
-  const [from, to] = EDGES.map(({ name }) => edgeX(name, judged, axis));
-  /** None of rules without edges. @type {Stretch[]} */
-  const stretches = edges
-    ? [
-        { code: BAND.EASY, left: axis.left, right: from },
-        { code: BAND.POTENTIAL, left: from, right: to },
-        { code: BAND.HARD, left: to, right: axis.right },
-      ].filter(({ left, right }) => right - left > 0.5)
-    : [];
+  const { profile } = judgement;
+  /** None of rules without edges. @type {Pushed[]} */
+  let stretches = [];
+  const ends = [axis.left, axis.right];
+  if (edges) {
+    const [from, to] = EDGES.map(({ name }) => edgeX(name, judged, axis));
+    const sums = [edges.keys, edges.beyond, edges.closest, 0].map((rank) => profile.push[rank]);
+    ends.splice(1, 0, from, to);
+    stretches = [BAND.EASY, BAND.POTENTIAL, BAND.HARD]
+      .map((code, i) => ({ code, left: ends[i], right: ends[i + 1], push: sums[i] - sums[i + 1] }))
+      .filter(({ left, right }) => right - left > 0.5);
+  }
 
   // washes and names of the stretches
   context.font = STRONG_FONT;
@@ -371,11 +398,12 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
     if (tick === 0 || !Number.isInteger(tick)) continue;
     const y = Math.round(floor - tick * unit) + 0.5;
     drawLine(context, palette.line, axis.left, y, axis.right, y);
-    drawWords(context, count(tick), axis.left - 5, y + 4, palette.soft, "right");
+    drawWords(context, count(tick), 2, y + 4, palette.soft, "left"); // clear of a grip at the left end
   }
 
   // bars: one colour each, split where an edge crosses; of rules without edges stacked by band
   const w = (axis.right - axis.left) / bars;
+  const counts = countsByBand(bins, judgement.ranking, judgement.band);
   for (let i = 0; i < bars; i++) {
     if (total[i] === 0) continue;
     const x = axis.left + i * w;
@@ -383,8 +411,8 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
     if (edges) fillSplit(context, stretches, palette.fills, x, floor - drawn * unit, w - 1, drawn * unit);
     else {
       let under = 0;
-      for (let code = 0; code < codes; code++) {
-        const part = (counts[i * codes + code] * drawn) / total[i];
+      for (let code = 0; code < BANDS; code++) {
+        const part = (counts[i * BANDS + code] * drawn) / total[i];
         context.fillStyle = palette.fills[code];
         context.fillRect(x, floor - (under + part) * unit, w - 1, part * unit);
         under += part;
@@ -401,9 +429,13 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
   const { positiveIndex, positiveWeight } = judgement.selection;
   const stars = [...positiveIndex]
     .filter((_, i) => positiveWeight[1 + i] > 0)
-    .map((place) => axis.x(judgement.ranking.score[place]));
+    .map((place) => axis.x(judgement.ranking.score[place]))
+    .sort((a, b) => a - b);
   context.font = font(13);
-  for (const x of stars.length <= STARS ? stars : []) {
+  let last = 0;
+  for (const x of stars) {
+    if (x - last < STAR) continue;
+    last = x;
     drawWords(context, SYMBOLS[BAND.MINED], x, floor + 0.5, palette.ground);
     drawWords(context, SYMBOLS[BAND.MINED], x, floor - 1, palette.band[BAND.MINED]);
   }
@@ -412,19 +444,27 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
   drawLine(context, palette.ink, axis.left, floor + 0.5, axis.right, floor + 0.5);
   context.font = font(11);
   const span = bins.width;
+  /** @type {[string, number][]} */
+  const words = [
+    ["far", axis.left + 17],
+    ["near", axis.right - 18],
+  ];
   for (const tick of ticksBetween(bins.low, bins.low + span, Math.max(2, Math.floor(width / 110)))) {
-    const x = axis.x(tick);
-    if (x < axis.left + 14 || x > axis.right - 14) continue;
-    drawWords(context, tick.toFixed(span < 0.5 ? 2 : 1).replace("-", "−"), x, floor + 14, palette.soft);
+    words.push([tick.toFixed(span < 0.5 ? 2 : 1).replace("-", "−"), axis.x(tick)]);
   }
-  drawWords(context, "far", axis.left + 6, floor + 14, palette.soft, "left");
-  drawWords(context, "near", axis.right - 6, floor + 14, palette.soft, "right");
+  /** Where there is a line of an edge, or a word. */
+  const taken = [...ends];
+  for (const [text, x] of words) {
+    if (taken.some((other) => Math.abs(x - other) <= 16)) continue;
+    taken.push(x - 16, x + 16);
+    drawWords(context, text, x, floor + 14, palette.soft);
+  }
 
   if (push) drawPush(context, judged, axis, palette, floor + parts.axis, stretches);
 
   // ribbons from each stretch to its pictures
   const down = height - parts.ribbon;
-  const pulled = { code: BAND.MINED, left: Math.min(...stars) - 3, right: Math.max(...stars) + 3 };
+  const pulled = { code: BAND.MINED, left: stars[0] - 3, right: stars[stars.length - 1] + 3 };
   const sources = edges && stars.length ? [...stretches, pulled] : stretches;
   for (const { code, left, right } of columns) {
     const source = sources.find((each) => each.code === code);
@@ -467,9 +507,9 @@ function fillSplit(context, stretches, fills, x, y, width, height) {
  * @param {Axis} axis
  * @param {Palette} palette
  * @param {number} top
- * @param {Stretch[]} stretches
+ * @param {Pushed[]} stretches
  */
-function drawPush(context, { bins, judgement, summary }, axis, palette, top, stretches) {
+function drawPush(context, { bins, judgement }, axis, palette, top, stretches) {
   const bars = bins.ranks.length - 1;
   const w = (axis.right - axis.left) / bars;
   const sums = judgement.profile.push;
@@ -477,15 +517,15 @@ function drawPush(context, { bins, judgement, summary }, axis, palette, top, str
   const most = Math.max(...share, 1e-9);
   const tall = PARTS.push - 16;
   drawWords(context, "push", axis.left - 5, top + 11, palette.soft, "right");
-  const whole = [{ code: 0, left: axis.left, right: axis.right }];
+  const whole = [{ code: 0, left: axis.left, right: axis.right, push: 1 }];
   const [split, fills] = stretches.length ? [stretches, palette.fills] : [whole, [palette.soft]];
   for (let i = 0; i < bars; i++) {
     const h = (share[i] / most) * tall;
     if (h >= 0.2) fillSplit(context, split, fills, axis.left + i * w, top, w - 1, h);
   }
   context.font = STRONG_FONT;
-  for (const { code, left, right } of stretches) {
-    const text = percent(summary.push[code] + (code === BAND.HARD ? summary.push[BAND.MINED] : 0));
+  for (const { code, left, right, push } of stretches) {
+    const text = percent(push);
     const half = context.measureText(text).width / 2 + 2;
     const x = Math.max(axis.left + half, Math.min(axis.right - half, (left + right) / 2));
     drawWords(context, text, x, top + PARTS.push - 4, palette.ink, "center", palette.wash[code]);

@@ -21,7 +21,6 @@ const SIZES = /** @type {Record<string, number>} */ ({
   star: 1.5,
   cross: 1.1,
 });
-const WHOLE = { x: 0.5, y: 0.5, zoom: 1 };
 const ENDS = /** @type {const} */ (["pointerup", "lostpointercapture"]);
 const NEAR = 12; // pixels within which the pointer is at a point
 const PICTURES = 400; // so many pictures at most stand on the map at a time
@@ -71,26 +70,34 @@ export function mapView(page) {
     el("div", "map-foot", note, tools),
   );
   /** The frame: what the map's middle shows, and how much it is magnified. */
-  let frame = WHOLE;
+  let frame = { x: 0.5, y: 0.5, zoom: 1 };
   /** Places on the page in pixels, two numbers a point. */
   let pixels = new Float32Array(0);
   const pixelOf = (/** @type {number} */ place) => [pixels[2 * place], pixels[2 * place + 1]];
   /** The surface: pixels of the page, and the image that points are stamped on. @type {Surface | null} */
   let room = null;
-  let [noted, middle] = ["", 0];
+  /** @type {Uint8Array | null} */
+  let noted = null;
+  let middle = 0;
   /** @type {number | null} */
   let walked = null;
   /** @type {[number, number][]} */
   let line = [];
+
+  /** Show the map about a place; what is shown stays on the map. @type {(x: number, y: number, zoom: number) => void} */
+  function look(x, y, zoom) {
+    const half = 0.5 / zoom;
+    const within = (/** @type {number} */ at) => Math.max(half, Math.min(1 - half, at));
+    frame = { x: within(x), y: within(y), zoom };
+    draw();
+  }
 
   /** @type {(by: number, x?: number, y?: number) => void} */
   function zoom(by, x = canvas.clientWidth / 2, y = canvas.clientHeight / 2) {
     const next = Math.max(1, Math.min(40, frame.zoom * by));
     const { clientWidth: width, clientHeight: height } = canvas;
     const shift = (1 / frame.zoom - 1 / next) / sideOfMap(width, height);
-    const [toX, toY] = [frame.x + (x - width / 2) * shift, frame.y + (y - height / 2) * shift];
-    frame = next === 1 ? WHOLE : { x: toX, y: toY, zoom: next };
-    draw();
+    look(frame.x + (x - width / 2) * shift, frame.y + (y - height / 2) * shift, next);
   }
 
   canvas.addEventListener(
@@ -108,56 +115,48 @@ export function mapView(page) {
     const [[ax, ay], [bx, by]] = fingers.values();
     return Math.hypot(ax - bx, ay - by);
   };
-  canvas.addEventListener("pointermove", (event) => {
-    const { pointerId, offsetX, offsetY } = event;
-    if (fingers.has(pointerId)) {
-      const before = fingers.size === 2 ? apart() : 0;
-      fingers.set(pointerId, [offsetX, offsetY]);
-      if (before) zoom(apart() / before, offsetX, offsetY);
-    }
-    if (event.buttons) return;
-    page.point(nearest(offsetX, offsetY), { x: event.clientX, y: event.clientY });
-  });
-  canvas.addEventListener("pointerleave", () => page.point(null));
+  let moved = false;
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
-    const [x, y] = [event.offsetX, event.offsetY];
-    const start = frame;
-    let moved = false;
     canvas.setPointerCapture(event.pointerId);
-    fingers.set(event.pointerId, [x, y]);
-    line = on.lasso ? [[x, y]] : [];
-    /** @param {PointerEvent} now */
-    const move = (now) => {
-      const [dx, dy] = [now.offsetX - x, now.offsetY - y];
-      moved ||= Math.hypot(dx, dy) > 4;
-      if (!moved || fingers.size > 1) return;
-      if (on.lasso) line.push([now.offsetX, now.offsetY]);
-      else if (frame.zoom > 1) {
-        const side = sideOfMap(canvas.clientWidth, canvas.clientHeight) * frame.zoom;
-        frame = { ...start, x: start.x - dx / side, y: start.y - dy / side };
-      }
-      draw();
-    };
-    /** @param {PointerEvent} up */
-    const end = (up) => {
-      if (up.pointerId !== event.pointerId) return;
-      fingers.delete(up.pointerId);
-      canvas.removeEventListener("pointermove", move);
-      for (const name of ENDS) canvas.removeEventListener(name, end);
-      if (on.lasso && line.length > 2) {
-        const inside = around(line);
-        line = [];
-        draw();
-        page.lassoed(inside);
-      } else if (!moved && up.type === "pointerup") {
-        const place = nearest(x, y);
-        if (place !== null) page.choose(place);
-      }
-    };
-    canvas.addEventListener("pointermove", move);
-    for (const name of ENDS) canvas.addEventListener(name, end);
+    line = [[event.offsetX, event.offsetY]];
+    fingers.set(event.pointerId, line[0]);
+    moved = fingers.size > 1;
   });
+  canvas.addEventListener("pointermove", (event) => {
+    const { pointerId, offsetX: x, offsetY: y } = event;
+    const last = fingers.get(pointerId);
+    if (last === undefined) {
+      page.point(nearest(x, y), { x: event.clientX, y: event.clientY });
+      return;
+    }
+    const [dx, dy] = [x - last[0], y - last[1]];
+    moved ||= Math.hypot(dx, dy) > 4;
+    if (!moved) return;
+    const before = fingers.size === 2 ? apart() : 0;
+    fingers.set(pointerId, [x, y]);
+    if (before) zoom(apart() / before, x, y);
+    else if (on.lasso) {
+      line.push([x, y]);
+      draw();
+    } else {
+      const side = sideOfMap(canvas.clientWidth, canvas.clientHeight) * frame.zoom;
+      look(frame.x - dx / side, frame.y - dy / side, frame.zoom);
+    }
+  });
+  canvas.addEventListener("pointerleave", () => page.point(null));
+  for (const name of ENDS) {
+    canvas.addEventListener(name, (event) => {
+      if (!fingers.delete(event.pointerId)) return;
+      const drawn = line;
+      line = [];
+      draw();
+      if (name !== "pointerup") return; // the browser took the finger, as for scrolling
+      const place = nearest(event.offsetX, event.offsetY);
+      if (drawn.length > 2) page.lassoed(around(drawn));
+      else if (!moved && place !== null) page.choose(place);
+    });
+  }
   canvas.addEventListener("keydown", (event) => {
     const steps = /** @type {Record<string, [number, number]>} */ ({
       ArrowRight: [1, 0],
@@ -227,10 +226,10 @@ export function mapView(page) {
     room ??= surfaceOf(canvas);
     if (room === null) return;
     const { context, width, height } = room;
-    const { snapshot } = scene.shown;
-    const map = Math.max(0, snapshot.mapNames.indexOf(scene.state.map));
-    const epoch = snapshot.epochs.indexOf(scene.shown.side.epoch);
-    pixels = placed(snapshot.maps[map][epoch], frame, width, height);
+    const { name, points, kept } = scene.map;
+    pixels = placed(points, frame, width, height);
+    // a finger draws the line, or moves what is zoomed; else it scrolls the page
+    canvas.style.touchAction = on.lasso || frame.zoom > 1 ? "none" : "";
     const palette = page.palette();
     const { codes, shapes, colours } = painting(scene, palette);
     const size = Math.max(1.6, Math.min(4.2, 130 / Math.sqrt(pixels.length / 2))) * Math.sqrt(frame.zoom) ** 0.7;
@@ -251,12 +250,9 @@ export function mapView(page) {
       context.setLineDash([]);
     }
     anchorMark(context, palette, pixelOf(scene.place));
-    const drawn = `${scene.shown === scene.b} ${map} ${epoch}`;
-    if (drawn !== noted) {
-      const sorted = Uint8Array.from(snapshot.kept[map][epoch]).sort();
-      [noted, middle] = [drawn, sorted[sorted.length >> 1] / 100];
-    }
-    setText(note, `${scene.state.map}: half of the points keep ${percent(middle)} of their 15 neighbours or fewer.`);
+    if (kept !== noted) middle = Uint8Array.from(kept).sort()[kept.length >> 1] / 100;
+    noted = kept;
+    setText(note, `${name}: half of the points keep ${percent(middle)} of their 15 neighbours or fewer.`);
   }
 
   /** @type {(context: CanvasRenderingContext2D, scene: Scene, codes: ArrayLike<number>, colours: string[]) => void} */
@@ -423,6 +419,7 @@ function stampOf(shape, radius) {
   const inside = [];
   /** @type {number[]} */
   const rim = [];
+  radius = Math.min(radius, Math.SQRT2 * Math.floor(radius) - 0.01); // a small circle with all four corners is a square
   for (let y = -reach; y <= reach; y++) {
     for (let x = -reach; x <= reach; x++) {
       if (covers(shape, x / radius, y / radius)) inside.push(x, y);

@@ -145,7 +145,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   });
   const settings = settingsView({ scene: () => scene, change, help: snapshot.help, close: toggleMore });
   const card = el("div", { class: "card", role: "status", hidden: true });
-  const cardTile = el("div", "tile");
+  const cardTile = el("div", { class: "tile", role: "img" });
   const cardWords = el("p");
   card.append(cardTile, cardWords);
   const box = el("dialog", "sheet");
@@ -262,6 +262,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     countSoon();
     if (done && !following) settled(now);
     if (done && ask) askFor(ask);
+    if (done) point(null);
   });
 
   let following = false;
@@ -297,17 +298,20 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     const code = judgement.band[place];
     cardWords.replaceChildren(
       el("strong", `band-${code}`, bandName(code)),
-      nameOf(place),
-      el("br"),
+      el("span", "name", nameOf(place)),
       `cosine ${score(s.anchorKeys[place])}, with the other view ${score(s.positiveKeys[place])}`,
       el("br"),
       `${count(rank)} of ${count(summary.others)} by closeness, ${percent(judgement.plain[place])} of the push`,
     );
-    const frame = root.getBoundingClientRect();
+    const host = box.open ? box : root; // nothing else lies above an open sheet
+    if (card.parentNode !== host) host.append(card);
+    card.style.transform = "";
+    const { x, y, width, height } = card.getBoundingClientRect();
     /** After a point, or before it where there is no room. @type {(from: number, size: number, room: number) => number} */
     const beside = (from, size, room) => Math.max(0, from + 16 + size > room ? from - 16 - size : from + 16);
-    const left = beside(at.x - frame.x, card.offsetWidth, frame.width);
-    const top = beside(at.y - frame.y, card.offsetHeight, frame.height);
+    const { right, bottom } = root.getBoundingClientRect();
+    const left = beside(at.x, width, right) - x;
+    const top = beside(at.y, height, Math.min(bottom, window.innerHeight)) - y;
     card.style.transform = `translate(${left}px, ${top}px)`;
   }
 
@@ -397,8 +401,8 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     palette = paletteOf(root);
     draw(false);
   };
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", themed);
-  matchMedia("print").addEventListener("change", themed);
+  const media = ["(prefers-color-scheme: dark)", "print"].map((query) => matchMedia(query));
+  for (const each of media) each.addEventListener("change", themed);
   const themes = new MutationObserver(themed);
   themes.observe(root, { attributes: true, attributeFilter: ["data-theme"] });
   const observers = [resizes, themes];
@@ -410,6 +414,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     state: store.state,
     /** @param {State} next */
     set: (next) => change(() => next, true),
+    say,
     /**
      * Show a state that comes from elsewhere, which need not be told of it.
      * @param {State} next
@@ -439,6 +444,8 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     },
     close() {
       for (const observer of observers) observer.disconnect();
+      for (const each of media) each.removeEventListener("change", themed);
+      counter?.close();
     },
     scene: () => scene,
     map,

@@ -76,6 +76,22 @@ function groupsOf({ shown, difference }) {
 }
 
 /**
+ * Fill a tile with an image's picture, and mark what is of the anchor's class where classes are shown.
+ * @param {{scene: () => Scene, picture: (place: number, tile: HTMLElement) => void}} page
+ * @param {HTMLElement} tile
+ * @param {number} place
+ */
+export function painted({ scene, picture }, tile, place) {
+  picture(place, tile);
+  const { state, shown } = scene();
+  const { similarities, snapshot } = shown;
+  const same = state.truth && similarities.sameClass?.[place] === 1;
+  tile.classList.toggle("same", same);
+  setAttribute(tile, "aria-label", `${snapshot.noun} ${snapshot.ids[place]}${same ? ", same class" : ""}`);
+  return tile;
+}
+
+/**
  * @param {object} page
  * @param {() => Scene} page.scene
  * @param {(place: number, tile: HTMLElement) => void} page.picture
@@ -126,23 +142,12 @@ export function picturesView(page) {
     let shown = 0;
     function add() {
       const next = Math.min(places.length, shown + PAGE);
-      while (shown < next) tiles.append(painted(newTile(), places[shown++], page.scene()));
+      while (shown < next) tiles.append(painted(page, newTile(), places[shown++]));
       further.hidden = shown === places.length;
       setText(further, `show more of the other ${count(places.length - shown)}`);
     }
     add();
     return el("div", {}, tiles, further);
-  }
-
-  /** @type {(tile: HTMLElement, place: number, scene: Scene) => HTMLElement} */
-  function painted(tile, place, scene) {
-    page.picture(place, tile);
-    const { sameClass } = scene.shown.similarities;
-    const same = scene.state.truth && sameClass !== null && sameClass[place] === 1;
-    const { noun, ids } = scene.shown.snapshot;
-    tile.classList.toggle("same", same);
-    setAttribute(tile, "aria-label", `${noun} ${ids[place]}${same ? ", same class" : ""}`);
-    return tile;
   }
 
   /** Draw the scene. */
@@ -172,7 +177,7 @@ export function picturesView(page) {
       while (tiles.children.length > sample.length) tiles.lastChild?.remove();
       while (tiles.children.length < sample.length) tiles.append(newTile());
       sample.forEach((place, i) => {
-        painted(/** @type {HTMLElement} */ (tiles.children[i]), place, scene);
+        painted(page, /** @type {HTMLElement} */ (tiles.children[i]), place);
       });
     });
   }

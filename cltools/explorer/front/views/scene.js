@@ -1,11 +1,11 @@
 // @ts-check
 /** What a state shows: everything that views draw, computed once for each change. */
 
-import { BAND, ranksOfCut } from "../engine/bands.js";
+import { BAND } from "../engine/bands.js";
 import { differenceOf, misplacedPoints } from "../engine/comparing.js";
 import { edgesOf } from "../engine/edges.js";
 import { borderKeys } from "../engine/groups.js";
-import { binsOf, countsByBand, countsByEdges } from "../engine/histogram.js";
+import { binsOf } from "../engine/histogram.js";
 import { judge, judgeRecorded, summaryOf } from "../engine/judgement.js";
 import { whyUnknown } from "../engine/select.js";
 import { similaritiesOf } from "../engine/similarities.js";
@@ -39,7 +39,6 @@ import { bandOf } from "./actions.js";
  * @property {Settings | null} band the rule in the form whose edges can be dragged
  * @property {import("../engine/edges.js").Edges | null} edges of it
  * @property {import("../engine/histogram.js").Bins} bins
- * @property {Int32Array} counts by bin and code
  * @property {ReturnType<typeof borderKeys>} border
  * @property {boolean} builtIn whether its rules are known here, and not to Python alone
  * @property {string} unknown why it cannot be answered here; empty if it can
@@ -52,6 +51,8 @@ import { bandOf } from "./actions.js";
  * @property {Judged | null} b
  * @property {Judged} shown the side that the controls move
  * @property {Int8Array | null} difference by `KEPT_BY`
+ * @property {{name: string, points: Float32Array, kept: Uint8Array}} map of the shown side: its places, and what percent of
+ *   each point's neighbours are its neighbours there
  * @property {number[]} misplaced places of points, if they are marked
  */
 
@@ -86,10 +87,9 @@ export function scenes(snapshots, recorded) {
     const unknown = told ? "" : why;
     const answered = unknown ? { ...side, negatives: { rule: "AllNegatives" }, positives: MINES_NOTHING } : side;
     const judgement = told ? judgeRecorded(s, side, snapshot.form, told) : judge(s, answered, snapshot.form);
-    const { ranking, profile, cut, band: codes } = judgement;
+    const { ranking, profile, band: codes } = judgement;
     const band = why ? null : bandOf(side.negatives);
     const bins = binsOf(ranking, profile.others);
-    const ranks = cut && ranksOfCut(ranking.ranked, cut);
     return {
       side,
       snapshot,
@@ -99,7 +99,6 @@ export function scenes(snapshots, recorded) {
       band,
       edges: band && edgesOf(band, ranking.ranked, s.anchorPositive),
       bins,
-      counts: ranks ? countsByEdges(bins, profile, ranks) : countsByBand(bins, ranking, codes),
       border: borderKeys(ranking.order, codes, BORDER),
       builtIn: why === "",
       unknown,
@@ -111,16 +110,20 @@ export function scenes(snapshots, recorded) {
     const place = snapshots[0].ids.indexOf(state.anchor);
     const a = judged(state.a, 0, place);
     const b = state.b && judged(sideOf(state, "B"), snapshots.length - 1, place);
-    const map = snapshots[0].mapNames.indexOf(state.map);
-    const kept = snapshots[0].kept[map][snapshots[0].epochs.indexOf(state.a.epoch)];
+    const shown = state.active === "B" && b ? b : a;
+    const { mapNames, maps, kept, epochs } = shown.snapshot;
+    const at = Math.max(0, mapNames.indexOf(state.map)); // another snapshot may have other maps
+    const epoch = epochs.indexOf(shown.side.epoch);
+    const map = { name: mapNames[at], points: maps[at][epoch], kept: kept[at][epoch] };
     return {
       state,
       place,
       a,
       b,
-      shown: state.active === "B" && b ? b : a,
+      shown,
+      map,
       difference: b && differenceOf(a.judgement.band, b.judgement.band),
-      misplaced: state.doubtful ? misplacedPoints(Float32Array.from(kept, (percent) => percent / 100)) : [],
+      misplaced: state.doubtful ? misplacedPoints(Float32Array.from(map.kept, (percent) => percent / 100)) : [],
     };
   };
 }

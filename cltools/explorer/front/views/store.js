@@ -14,7 +14,7 @@ const STEPS_KEPT = 200;
  *   follow each other quickly are undone together
  * @property {(next: State) => void} preview a change on the way, as while an edge is dragged: `set` ends it
  * @property {(change: (state: State) => State) => void} rewrite change the state and all of its history, which is no step
- * @property {() => void} undo
+ * @property {() => void} undo of a preview that has not ended: back to what was before it
  * @property {() => void} redo
  * @property {() => boolean} canUndo
  * @property {() => boolean} canRedo
@@ -69,13 +69,14 @@ export function storeOf(first) {
       become(change(now), false);
     },
     undo() {
-      const earlier = past.pop();
+      const earlier = beforePreview ?? past.pop();
       if (earlier === undefined) return;
-      future.push(now);
+      if (beforePreview === null) future.push(now);
+      beforePreview = null;
       become(earlier, true);
     },
     redo() {
-      const later = future.pop();
+      const later = beforePreview ? undefined : future.pop();
       if (later === undefined) return;
       past.push(now);
       become(later, true);

@@ -68,7 +68,7 @@ const NUMBERS = new Intl.NumberFormat("en-US");
 export const count = (value) => NUMBERS.format(value);
 
 /**
- * A share in percent with two significant digits below 10.
+ * A share in percent with one digit after the point, which is left out where it is 0.
  * @param {number} share
  */
 export function percent(share) {
@@ -188,14 +188,15 @@ export function agreement(difference) {
  * @param {Judged} judged
  * @returns {{short: string, lines: string[]}}
  */
-export function edgeWords(name, { edges, summary }) {
+export function edgeWords(name, { edges, judgement }) {
   if (edges === null) return { short: "", lines: [] };
   const others = edges.keys - 1; // the own key ranks last, and is no negative whatever the edges
   const closest = name === "closest";
   const cut = closest ? Math.min(edges.closest, others) : Math.max(0, others - edges.beyond);
   const at = closest ? `≥ ${score(edges.closestScore)}` : `< ${score(edges.beyondScore)}`;
   const share = percent(edges[name] / edges.keys);
-  const mined = closest ? summary.keys[BAND.MINED] : 0;
+  const sums = judgement.profile.mined;
+  const mined = closest ? sums[cut] : sums[others] - sums[others - cut];
   const among = mined ? `, ${count(mined)} mined` : "";
   const where = closest ? "the closest" : "beyond";
   if (cut === 0) return { short: `${where}: none`, lines: ["every key is within"] };

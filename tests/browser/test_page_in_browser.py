@@ -195,12 +195,13 @@ def test_epochs_by_hand_and_played(page: Opened) -> None:
     seen = set()
     page.page.get_by_role("button", name="Play the epochs").click()
     for _ in range(60):
-        seen.add(json.loads(page.agrees()["state"])["a"]["epoch"])
+        seen.add(page.state.a.epoch)
         if seen >= {*page.snapshot.epochs[2:]}:
             break
         page.page.wait_for_timeout(100)
     assert seen >= {*page.snapshot.epochs[2:]}
     page.page.get_by_role("button", name="Play the epochs").wait_for()
+    page.agrees()
 
 
 def test_the_address_restores_the_state_and_damage_is_ignored(page: Opened) -> None:

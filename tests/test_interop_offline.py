@@ -241,16 +241,72 @@ def test_an_anchor_without_negatives_is_counted_and_not_made_up_for() -> None:
 # --- arguments of theirs, and what is refused
 
 
+def theirs(
+    z: np.ndarray, positive: np.ndarray, corpus: np.ndarray, count: int, range_min: int = 0,
+    range_max: int | None = None, max_score: float | None = None, min_score: float | None = None,
+    absolute_margin: float | None = None, relative_margin: float | None = None,
+) -> list[list[int]]:  # fmt: skip
+    """The candidate search of mine_hard_negatives, in our own words; each positive stands in the corpus once."""
+    cuts = (absolute_margin, relative_margin, max_score)
+    if range_max is None:
+        range_max = range_min + 1 + count * (1 if all(cut is None for cut in cuts) else 10)
+    found = []
+    for anchor, own in zip(z, positive, strict=True):
+        score, known = corpus @ anchor, float(anchor @ own)
+        ranked = [int(key) for key in np.argsort(-score, kind="stable")[: range_max + 1]]
+        kept = []
+        for key in ranked:
+            dropped = (
+                np.array_equal(corpus[key], own)
+                or (absolute_margin is not None and score[key] + absolute_margin > known)
+                or (relative_margin is not None and score[key] > known - abs(known) * relative_margin)
+                or (max_score is not None and score[key] > max_score)
+                or (min_score is not None and score[key] < min_score)
+            )
+            if not dropped:
+                kept.append(key)
+        # ranks are those of what no other edge dropped, which matters for a band of ranks alone
+        found.append(kept[range_min:range_max][:count])
+    return found
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        RankBand(drop_closest=0.01, keep_within=0.1, by="anchor"),
+        CosineBand(above=None, below=0.3, by="anchor"),
+        CosineBand(above=0.1, below=None, by="anchor"),
+        MarginBand(margin=0.5),
+        MarginBand(relative=0.5),
+        AllNegatives(),
+    ],
+    ids=str,
+)
+def test_mine_hard_negatives_has_the_same_candidates_by_these_arguments(rule: NegativeRule) -> None:
+    g = np.random.default_rng(0)
+
+    def unit(rows: np.ndarray) -> np.ndarray:
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    z, n = unit(g.standard_normal((20, 16))), unit(g.standard_normal((2000, 16)))
+    positive = unit(z + 0.1 * g.standard_normal((20, 16)))
+    corpus = np.concatenate([n, positive])
+    mined = mine_pairs(z, positive, corpus, None, rule, negatives=3)
+    expected = theirs(z, positive, corpus, 3, **mine_hard_negatives_arguments(rule, len(corpus)))
+    assert [keys_of(mined, anchor) for anchor in range(20)] == expected and all(expected)
+
+
 def test_arguments_of_mine_hard_negatives() -> None:
     assert mine_hard_negatives_arguments(RankBand(drop_closest=0.01, keep_within=0.1, by="anchor"), 1000) == {
         "range_min": 10, "range_max": 100,
     }  # fmt: skip
     assert mine_hard_negatives_arguments(CosineBand(above=0.1, below=0.9, by="anchor"), 10) == {
-        "max_score": 0.9, "min_score": 0.1,
+        "range_max": 10, "max_score": 0.9, "min_score": 0.1,
     }  # fmt: skip
-    assert mine_hard_negatives_arguments(MarginBand(margin=0.1), 10) == {"absolute_margin": 0.1}
-    assert mine_hard_negatives_arguments(MarginBand(relative=0.95), 10) == {"relative_margin": pytest.approx(0.05)}
-    assert mine_hard_negatives_arguments(AllNegatives(), 10) == {}
+    assert mine_hard_negatives_arguments(MarginBand(margin=0.1), 10) == {"range_max": 10, "absolute_margin": 0.1}
+    relative = mine_hard_negatives_arguments(MarginBand(relative=0.95), 10)
+    assert relative == {"range_max": 10, "relative_margin": pytest.approx(0.05)}
+    assert mine_hard_negatives_arguments(AllNegatives(), 10) == {"range_max": 10}
     for rule in (RankBand(), CosineBand(), MarginBand(within=0.2), OracleNegatives()):
         with pytest.raises(ValueError, match="no arguments for"):
             mine_hard_negatives_arguments(rule, 10)

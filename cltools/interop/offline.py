@@ -256,8 +256,9 @@ def settings_of(rule: NegativeRule) -> dict[Band, str]:
 def mine_hard_negatives_arguments(rule: NegativeRule, keys: int) -> dict[str, Any]:
     """The arguments by which sentence-transformers' `mine_hard_negatives` has the same candidates as a rule.
 
-    Up to keys that lie on an edge, and to relative margins below negative scores, whose sign differs there (its issue
-    3819). Its scores are the anchor's cosines.
+    Up to keys that lie on an edge, and to relative margins below negative scores, whose sign differed there until its
+    issue 3819 was mended. Its scores are the anchor's cosines. `range_max` is the whole corpus where the rule cuts no
+    ranks: left out, theirs looks at the closest few only (its issue 3872).
 
     Args:
         rule: a band by the anchor.
@@ -266,16 +267,17 @@ def mine_hard_negatives_arguments(rule: NegativeRule, keys: int) -> dict[str, An
     Raises:
         ValueError: a rule that it cannot express.
     """
+    found: dict[str, Any] = {"range_max": keys}
     if isinstance(rule, RankBand) and rule.by == "anchor":
         return {"range_min": rank_count(rule.drop_closest, keys), "range_max": rank_count(rule.keep_within, keys)}
     if isinstance(rule, CosineBand) and rule.by == "anchor":
-        return {"max_score": rule.below, "min_score": rule.above}
+        return found | {"max_score": rule.below, "min_score": rule.above}
     if isinstance(rule, MarginBand) and rule.within is None:
         if rule.relative is None:
-            return {"absolute_margin": rule.margin}
-        return {"relative_margin": 1 - rule.relative}
+            return found | {"absolute_margin": rule.margin}
+        return found | {"relative_margin": 1 - rule.relative}
     if type(rule) is AllNegatives:
-        return {}
+        return found
     raise CltoolsError(
         f"mine_hard_negatives has no arguments for {rule}. It knows ranks and cosines of the anchor (by='anchor') and "
         "margins without within."

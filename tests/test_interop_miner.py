@@ -238,7 +238,7 @@ def test_works_in_the_memory_of_the_library() -> None:
         (RankBand(rescale=True), "without rescale"),
         (RandomNegatives(rescale=True), "without rescale"),
         (OracleNegatives(), "Use AllNegatives, and give the classes as labels"),
-        (LearnedThreshold(), "learns a state per image, which a miner does not keep"),
+        (LearnedThreshold(), "learns while training, and pairs keep no state per image"),
     ],
 )
 def test_a_rule_that_pairs_cannot_express_is_refused_when_the_miner_is_made(

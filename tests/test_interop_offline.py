@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,13 @@ from torch.nn.functional import normalize
 
 from cltools import (
     AllNegatives,
+    Context,
     CosineBand,
+    Debiased,
+    HardnessWeighted,
     LearnedThreshold,
     MarginBand,
+    MixedNegatives,
     NearestKeys,
     OracleNegatives,
     RankBand,
@@ -140,6 +145,20 @@ def test_the_positive_is_never_a_candidate_and_never_dropped_by_its_own_rule() -
         assert keys_of(mined) == [1, 2] and mined.report.counts["own"] == 1
     by_id = mine_pairs(at(0), at(6), corpus, negatives=2, ids=(torch.tensor([7]), torch.tensor([7, 1, 2])))
     assert keys_of(by_id) == [1, 2], "also where it is not equal to the positive"
+
+
+@pytest.mark.parametrize("block", [1, 2, None])
+def test_no_positive_of_an_anchor_is_a_negative_in_another_of_its_rows(block: int | None) -> None:
+    """An anchor with two positives stands in two rows; between them is an anchor of other positives."""
+    anchors, positives, corpus = at(0, 20, 0), at(5, 12, 10), at(5, 10, 41, 50, 0)
+    mined = mine_pairs(anchors, positives, corpus, negatives=5, block=block)
+    assert [keys_of(mined, anchor) for anchor in range(3)] == [[2, 3], [1, 0, 4, 2, 3], [2, 3]]
+    assert mined.report.counts["own"] == 6
+
+
+def test_the_positive_is_no_candidate_whatever_its_id() -> None:
+    mined = mine_pairs(at(0), at(5), at(5, 10, 40), negatives=2, ids=(torch.tensor([7]), torch.tensor([1, 7, 3])))
+    assert keys_of(mined) == [2], "key 0 is the positive, key 1 has the anchor's id"
 
 
 def test_memory_grows_with_the_block_and_not_with_the_anchors(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,6 +331,16 @@ def test_arguments_of_mine_hard_negatives() -> None:
             mine_hard_negatives_arguments(rule, 10)
 
 
+USUAL: dict[str, Any] = {"anchors": at(0), "positives": at(1), "corpus": at(10, 20), "negatives": 1}
+
+
+def as_it_is(function: Any) -> Any:
+    """A function without the run-time types of the tests."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return function
+
+
 @pytest.mark.parametrize(
     ("given", "named"),
     [
@@ -322,10 +351,56 @@ def test_arguments_of_mine_hard_negatives() -> None:
         ({"negatives": 0}, "negatives is 0"),
         ({"block": 0}, "block is 0"),
         ({"negative_rule": LearnedThreshold()}, "learns while training"),
+        ({"negative_rule": MixedNegatives()}, "MixedNegatives .* makes new ones"),
+        ({"negative_rule": Debiased()}, "Debiased .* estimates their mass"),
+        ({"negative_rule": HardnessWeighted(tau_plus=0.0)}, "HardnessWeighted .* estimates their mass"),
+        ({"pick": "top"}, "Unknown pick 'top'.*closest, random"),
         ({"negative_rule": OracleNegatives()}, "give labels="),
     ],
 )
 def test_what_cannot_be_mined_is_refused_in_words(given: dict[str, object], named: str) -> None:
-    usual: dict[str, object] = {"anchors": at(0), "positives": at(1), "corpus": at(10, 20), "negatives": 1}
+    """In the function itself, as it is without the run-time types of the tests."""
     with pytest.raises(ValueError, match=named):
-        mine_pairs(**(usual | given))  # type: ignore[arg-type]
+        as_it_is(mine_pairs)(**(USUAL | given))
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"positive_rule": RankBand(), "negative_rule": AugmentedView()}, "A positive rule .* is of type RankBand"),
+        ({"positive_rule": RankBand()}, "A positive rule .* is of type RankBand"),
+        ({"negative_rule": RankBand}, "A negative rule .* is the class RankBand"),
+    ],
+)
+def test_what_is_no_rule_is_refused_in_words(given: dict[str, object], named: str) -> None:
+    with pytest.raises(TypeError, match=named):
+        as_it_is(mine_pairs)(**(USUAL | given))
+
+
+def test_a_rule_that_makes_negatives_without_reading_vectors_is_refused_when_it_mines() -> None:
+    @dataclass(frozen=True)
+    class MakesOnes(AllNegatives):
+        def synthesise(self, s: Similarities, kept: torch.Tensor, context: Context) -> torch.Tensor:
+            return torch.ones(len(kept), 1, 2)
+
+    with pytest.raises(ValueError, match=r"MakesOnes .* makes new ones"):
+        mine_pairs(at(0), at(1), at(10, 20), None, MakesOnes(), negatives=1)
+
+
+def test_tensors_with_gradients_are_taken() -> None:
+    z, n = at(0).requires_grad_(), at(10, 20).requires_grad_()
+    assert keys_of(mine_pairs(z, z + 0.1, n, negatives=2)) == [0, 1]
+
+
+@pytest.mark.gpu
+def test_tensors_on_the_gpu_are_taken() -> None:
+    z, n, ids, labels = at(0, 90), at(10, 20, 80), torch.arange(2), torch.arange(3)
+    given = (z, z, n), (ids, labels)
+    on_cpu, on_gpu = (
+        mine_pairs(
+            *(x.to(device) for x in given[0]), None, OracleNegatives(), negatives=2,
+            ids=(ids.to(device), labels.to(device)), labels=(ids.to(device), labels.to(device)),
+        )
+        for device in ("cpu", "cuda")
+    )  # fmt: skip
+    assert on_gpu.pairs.equals(on_cpu.pairs)

@@ -7,19 +7,21 @@ Legend: B anchors, K keys of the corpus, d embedding.
 
 import math
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, unknown
+from cltools.interop.miner import SAME, check_pairs, inexpressible
 from cltools.mining import AllNegatives, AugmentedView, CosineBand, MarginBand, NegativeRule, PositiveRule, RankBand
 from cltools.mining.bands import KEPT, Band, rank_count
 from cltools.mining.handed_in import Numbers, as_tensor
-from cltools.mining.rules import learns, reads_now
+from cltools.mining.rules import reads_now
 from cltools.mining.selection import Selection, select
 from cltools.mining.similarities import Similarities, own_last, similarities
 
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
 
 PAIRS = 8_000_000
 """Cosines that a block holds by default: with masks and copies about 200 MB."""
-SAME = 1 - 1e-6
-"""A cosine from which two rows are one and the same."""
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 Pick = Literal["closest", "random"]
 
@@ -103,8 +103,8 @@ def mine_pairs(
     """Mine each anchor's negatives, and positives if a rule is given, from a corpus of any length.
 
     Anchors are compared in blocks, so that memory grows with block × K and with the pairs that are returned. The
-    positive of an anchor is never a candidate: keys of its id, or without ids keys equal to the anchor or to its
-    positive, are its own.
+    positive of an anchor is never a candidate: keys of its id, keys equal to the anchor, and keys equal to its positive
+    are its own. An anchor may have several positives, in a row each: none of them is a negative of another.
 
     Args:
         anchors: [B, d] of any length; cosines are compared.
@@ -121,37 +121,43 @@ def mine_pairs(
         seed: of what rules and `pick` draw.
 
     Raises:
+        TypeError: rules in another order, something else in their place, or what is no array of numbers.
         ValueError: shapes that do not fit; numbers that are not finite, or vectors of length 0; a rule that keeps a
-            window of ranks smaller than `negatives`, that needs labels which are not given, or that learns.
+            window of ranks smaller than `negatives`, that needs labels which are not given, that learns, or that
+            makes negatives or estimates their mass, which pairs cannot say; a `pick` that is not known.
         ModuleNotFoundError: pandas is not installed.
     """
     import pandas as pd
 
-    positive_rule = (AugmentedView() if positive_rule is None else positive_rule).at(1.0)
-    negative_rule = (AllNegatives() if negative_rule is None else negative_rule).at(1.0)
+    positive_rule = AugmentedView() if positive_rule is None else positive_rule
+    negative_rule = AllNegatives() if negative_rule is None else negative_rule
+    check_pairs(positive_rule, negative_rule)
+    if pick not in get_args(Pick):
+        raise unknown("pick", pick, get_args(Pick))
+    positive_rule, negative_rule = positive_rule.at(1.0), negative_rule.at(1.0)
     z, z_positive, n = _vectors(anchors, positives, corpus)
     _check_asked(negative_rule, negatives, len(n), block)
     if "same_class" in negative_rule.reads | positive_rule.reads and labels is None:
         raise CltoolsError("A rule here reads classes; give labels=(of anchors, of keys), or use another rule.")
-    of_ids = None if ids is None else [as_tensor("ids and labels", each) for each in ids]
-    of_labels = None if labels is None else [as_tensor("ids and labels", each) for each in labels]
+    of_ids = None if ids is None else [as_tensor("ids", each).cpu() for each in ids]
+    of_labels = None if labels is None else [as_tensor("labels", each).cpu() for each in labels]
     reads = reads_now(positive_rule, negative_rule)
     draws = torch.Generator().manual_seed(seed)
     rows = max(1, PAIRS // max(1, len(n))) if block is None else block
     columns = {name: array(kind) for name, kind in COLUMNS.items()}
     by_anchor = torch.zeros(len(z), len(Band), dtype=torch.int64)
-    for start in range(0, len(z), rows):
-        part = slice(start, start + rows)
-        if of_ids is None:
-            own = torch.maximum(z[part] @ n.T, z_positive[part] @ n.T) >= SAME
-        else:
-            own = of_ids[0][part, None] == of_ids[1]
+    parts = [slice(start, start + rows) for start in range(0, len(z), rows)]
+    for part, own in zip(parts, _own(z, z_positive, n, parts), strict=True):
+        if of_ids is not None:
+            own = own | (of_ids[0][part, None] == of_ids[1])
         same = None if of_labels is None else (of_labels[0][part, None] == of_labels[1]) & (of_labels[1] >= 0)
         s = similarities(z[part], z_positive[part], n, own, same_class=same, reads=reads, check=False)
         chosen = select(s, positive_rule, negative_rule, temperature=temperature, generator=draws)
+        if chosen.synthetic is not None:
+            raise inexpressible(negative_rule)
         by_anchor[part] = torch.stack([(chosen.band == code).sum(1) for code in Band], dim=1)
         anchor, *others = _taken(s, chosen, negatives, pick, draws)
-        for column, of_block in zip(columns.values(), (anchor + start, *others), strict=True):
+        for column, of_block in zip(columns.values(), (anchor + part.start, *others), strict=True):
             column.frombytes(of_block.numpy().tobytes())
     pairs = pd.DataFrame({name: np.frombuffer(column, column.typecode) for name, column in columns.items()})
     pairs["band"] = pd.Categorical.from_codes(pairs["band"], [band.name.lower() for band in Band])
@@ -165,7 +171,7 @@ COLUMNS = {"anchor": "q", "key": "q", "cosine": "f", "band": "b", "weight": "f"}
 def _vectors(*given: Numbers) -> tuple[Tensor, Tensor, Tensor]:
     """Unit vectors in float32."""
     names = ("anchors", "positives", "corpus")
-    found = [as_tensor(name, numbers).float() for name, numbers in zip(names, given, strict=True)]
+    found = [as_tensor(name, numbers).detach().cpu().float() for name, numbers in zip(names, given, strict=True)]
     for name, x in zip(names, found, strict=True):
         if x.ndim != 2 or x.shape[1] != found[0].shape[-1]:
             raise CltoolsError(f"{name} has shape {list(x.shape)}; give [rows, d], with one d for all three.")
@@ -179,14 +185,28 @@ def _vectors(*given: Numbers) -> tuple[Tensor, Tensor, Tensor]:
     return z, z_positive, n
 
 
+def _own(z: Tensor, z_positive: Tensor, n: Tensor, parts: list[slice]) -> Iterator[Tensor]:
+    """For each block of anchors, which keys equal the anchor, or a positive in any row of the same anchor."""
+    anchor = torch.unique(z, dim=0, return_inverse=True)[1]
+    equal = array("q")
+    for part in parts:
+        row, key = (z_positive[part] @ n.T >= SAME).nonzero(as_tuple=True)
+        equal.frombytes(torch.stack([anchor[part][row], key]).T.numpy().tobytes())
+    found = torch.from_numpy(np.frombuffer(equal, np.int64).reshape(-1, 2))
+    for part in parts:
+        here, row = anchor[part].unique(return_inverse=True)
+        of_anchor, key = found[torch.isin(found[:, 0], here)].T
+        positive = torch.zeros(len(here), len(n), dtype=torch.bool)
+        positive[torch.searchsorted(here, of_anchor.contiguous()), key] = True
+        yield positive[row] | (z[part] @ n.T >= SAME)
+
+
 def _check_asked(rule: NegativeRule, negatives: int, keys: int, block: int | None) -> None:
     """Refuse what cannot be had, before anything is compared."""
     if negatives < 1:
         raise CltoolsError(f"negatives is {negatives}; it must be at least 1.")
     if block is not None and block < 1:
         raise CltoolsError(f"block is {block}; it must be at least 1, or None.")
-    if learns(type(rule)):
-        raise CltoolsError(f"{type(rule).__name__} learns while training, and has learned nothing here; use a band.")
     if isinstance(rule, RankBand):
         window = rank_count(rule.keep_within, keys) - rank_count(rule.drop_closest, keys)
         if window < negatives:

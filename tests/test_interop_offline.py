@@ -29,6 +29,7 @@ from cltools import (
 )
 from cltools.contrast import contrastive_loss, mean_over_anchors
 from cltools.interop import MinedPairs, mine_hard_negatives_arguments, mine_pairs
+from cltools.interop.offline import QUANTILES
 from cltools.losses import LossSettings
 from cltools.mining import AugmentedView, Band, DifficultAnchors, NegativeRule, Selection, Similarities, SoftenedBand
 
@@ -59,6 +60,16 @@ def test_a_fan_of_ranks() -> None:
     assert mined.report.short == 0 and mined.report.loosen == ()
     assert mined.pairs["cosine"].tolist() == pytest.approx([math.cos(math.radians(d)) for d in range(3, 8)], abs=1e-6)
     assert mined.report.quantiles["positive"] == pytest.approx([math.cos(math.radians(30))] * 7, abs=1e-6)
+    taken = sorted(math.cos(math.radians(degrees)) for degrees in range(3, 8))
+
+    def quantile(share: float) -> float:
+        place = share * (len(taken) - 1)
+        below = int(place)
+        return taken[below] + (place - below) * (taken[min(below + 1, len(taken) - 1)] - taken[below])
+
+    assert mined.report.quantiles["negative"] == pytest.approx([quantile(share) for share in QUANTILES], abs=1e-6)
+    differences = [math.cos(math.radians(30)) - quantile(1 - share) for share in QUANTILES]
+    assert mined.report.quantiles["difference"] == pytest.approx(differences, abs=1e-6)
 
 
 def test_two_anchors_of_which_one_is_short_and_the_setting_to_loosen() -> None:
@@ -89,6 +100,48 @@ def test_clusters_of_a_known_class() -> None:
         assert sorted(positives["key"] // 5) == [anchor] * 2 and positives["weight"].tolist() == [0.25, 0.25]
         assert sorted(pairs["key"][pairs["band"] == "potential"]) == [j for j in range(20) if j // 5 != anchor]
     assert mined.report.counts["other"] == 4 * 3, "the rest of each own cluster"
+
+
+def test_a_label_below_0_is_of_no_class() -> None:
+    corpus, classes = at(10, 20, 30), torch.tensor([-1, 1, 1])
+    mined = mine_pairs(
+        at(0, 0.5), at(5, 5.5), corpus, None, OracleNegatives(), negatives=3, labels=(torch.tensor([-1, 1]), classes)
+    )
+    assert keys_of(mined, 0) == [0, 1, 2] and keys_of(mined, 1) == [0]
+
+
+def test_rules_act_as_at_the_end_of_a_training() -> None:
+    """Rules of one's own, which say something else until then."""
+
+    @dataclass(frozen=True)
+    class WaitsToMine(NearestKeys):
+        late: bool = False
+
+        def at(self, progress: float) -> "WaitsToMine":
+            return WaitsToMine(k=2 if progress == 1 else 1, weighting="uniform", start=0, ramp=0)
+
+    @dataclass(frozen=True)
+    class WaitsToDrop(AllNegatives):
+        def at(self, progress: float) -> NegativeRule:
+            return CosineBand(above=0.0, by="anchor") if progress == 1 else self
+
+    corpus = at(10, 20, 30, 120)
+    mined = mine_pairs(at(0), at(5), corpus, WaitsToMine(k=1), WaitsToDrop(), negatives=4)
+    bands = mined.pairs["band"].astype(str).tolist()
+    assert keys_of(mined) == [0, 1, 2] and bands == ["mined", "mined", "potential"]
+
+
+def test_the_weight_is_the_one_in_the_loss() -> None:
+    """A softened key weighs e^{-margin/temperature}, whatever the temperature, and an anchor's weight multiplies."""
+    mined = mine_pairs(
+        at(0), at(5), at(10, 20, 30, 40), None, SoftenedBand(margin=0.3, soften_within=0.5), negatives=4,
+        temperature=0.7,
+    )  # fmt: skip
+    assert mined.pairs["weight"].tolist() == pytest.approx([math.exp(-0.3 / 0.7)] * 2 + [1.0] * 2)
+    assert mined.pairs["band"].astype(str).tolist() == ["softened"] * 2 + ["potential"] * 2
+    rule = DifficultAnchors(min_cosine=0.9, tolerated=0.5, anchor_weight=0.25)
+    weighed = mine_pairs(at(0, 90), at(1, 91), at(5, 10, 15, 180), None, rule, negatives=4).pairs
+    assert [weighed["weight"][weighed["anchor"] == anchor].tolist() for anchor in (0, 1)] == [[0.25] * 4, [1.0] * 4]
 
 
 # --- what is returned is what select says
@@ -204,8 +257,10 @@ def test_memory_is_bounded_as_measured() -> None:
 
 def test_a_window_of_ranks_smaller_than_what_is_asked_is_refused() -> None:
     """#3904."""
-    with pytest.raises(ValueError, match=r"holds 3 of 30 keys, fewer than the 5 .* Raise keep_within"):
-        mine_pairs(at(0), at(1), torch.randn(30, 2), None, RankBand(drop_closest=0.1, keep_within=0.2), negatives=5)
+    corpus, rule = torch.randn(30, 2), RankBand(drop_closest=0.1, keep_within=0.2)
+    with pytest.raises(ValueError, match=r"holds 3 of 30 keys, fewer than the 4 .* Raise keep_within"):
+        mine_pairs(at(0), at(1), corpus, None, rule, negatives=4)
+    assert len(keys_of(mine_pairs(at(0), at(1), corpus, None, rule, negatives=3))) == 3
 
 
 def test_every_candidate_of_the_corpus_is_looked_at() -> None:

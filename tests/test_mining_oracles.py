@@ -98,5 +98,5 @@ def test_a_number_of_mined_keys_is_a_whole_number(k: object) -> None:
     """Past the run-time types of the tests."""
     rule = OraclePositives()
     object.__setattr__(rule, "k", k)
-    with pytest.raises(ValueError, match="OraclePositives: k is .*; it must be a whole number"):
+    with pytest.raises(ValueError, match=r"OraclePositives: k is .*; it must be a whole number"):
         rule.__post_init__()

@@ -38,13 +38,8 @@ def as_metric_learning_miner(
         ModuleNotFoundError: pytorch-metric-learning is not installed.
     """
     check_temperature(temperature)
-    check_pairs(positive_rule, negative_rule)
-    for rule in (positive_rule, negative_rule):
-        if "same_class" in rule.reads:
-            raise CltoolsError(
-                f"{type(rule).__name__} reads classes, which a miner does not have: rows of one label are never "
-                "negatives of each other. Use AllNegatives, and give the classes as labels."
-            )
+    remedy = "Rows of one label are no negatives of each other here: use AllNegatives, and give the classes as labels."
+    check_pairs(positive_rule, negative_rule, remedy)
     if isinstance(negative_rule, Rescalable) and negative_rule.rescale:
         raise inexpressible(negative_rule)
     try:
@@ -119,12 +114,28 @@ def mined_pairs(
     return rows[a1], p, rows[a2], kept
 
 
-def check_pairs(positive_rule: Any, negative_rule: Any) -> None:
-    """Refuse what is no rule, and negative rules of which pairs would leave out what they are about."""
+def check_apart(positive_rule: Any, negative_rule: Any, without_classes: str = "") -> None:
+    """Refuse what is no rule, and rules that need what `fit` alone gives them.
+
+    Args:
+        positive_rule: whatever was given for one.
+        negative_rule: the same.
+        without_classes: the remedy where a rule reads classes and there are none; "" where there are.
+    """
     check_rules(positive_rule, negative_rule)
-    rule, estimate = type(negative_rule), negative_rule.estimate()
-    if learns(rule):
-        raise CltoolsError(f"{rule.__name__} learns while training, and pairs keep no state per image; use a band.")
+    for rule in (positive_rule, negative_rule):
+        if without_classes and "same_class" in rule.reads:
+            raise CltoolsError(f"{type(rule).__name__} reads classes, which are not given. {without_classes}")
+    if learns(type(negative_rule)):
+        raise CltoolsError(
+            f"{type(negative_rule).__name__} learns a state per image while training; train it with fit."
+        )
+
+
+def check_pairs(positive_rule: Any, negative_rule: Any, without_classes: str = "") -> None:
+    """As `check_apart`, and refuse negative rules of which pairs would leave out what they are about."""
+    check_apart(positive_rule, negative_rule, without_classes)
+    estimate, rule = negative_rule.estimate(), type(negative_rule)
     makes = rule.synthesise is not NegativeRule.synthesise and "vectors" in negative_rule.reads
     if makes or estimate.beta or estimate.tau_plus:
         raise inexpressible(negative_rule)

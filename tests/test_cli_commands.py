@@ -168,19 +168,23 @@ class TestMine:
         outcome = call("mine", *files, out, *rules, "--positives.k", "2", "--positives.min-cosine", "0.999")
         assert outcome.status == 0, outcome.err
         assert set(pd.read_csv(out)["band"]) == {"mined", "potential"}
-        assert "1 anchors have fewer than the 10 negatives asked for. Loosen MarginBand(relative=…)." in outcome.out
+        assert (
+            "1 anchor has fewer than the 10 negatives asked for. Loosen MarginBand(relative=…), then NearestKeys(k=…)."
+            in outcome.out
+        )
 
     @pytest.mark.parametrize(
         ("which", "array", "flags", "message"),
         [
             (2, np.zeros((3, 4)), (), "corpus has shape [3, 4]; give [rows, d], with one d for all three"),
             (2, np.ones(3), (), "corpus.npy holds float64 [3]; give numbers [rows, d]"),
-            (0, np.array([[np.nan, 1.0]]), (), "anchors has no direction at row 0: it is 0 or not finite"),
+            (0, np.array([[np.nan, 1.0]]), (), "anchors has no direction at row 0, which holds NaN or infinity"),
             (1, np.ones((4, 2)), (), "1 anchors and 4 positives; give one for each"),
             (0, np.array([["a", "b"]]), (), "anchors.npy holds <U1 [1, 2]; give numbers"),
-            (0, None, ("--count", "30"), "fewer than the 30 negatives asked for per anchor. Raise keep_within"),
+            (0, None, ("--count", "15"), "fewer than the 15 negatives asked for per anchor. Raise keep_within"),
+            (0, None, ("--count", "30"), "fewer than the 30 negatives asked for per anchor. Give a larger corpus"),
             (0, None, ("--rule", "RankBund"), "Did you mean RankBand"),
-            (0, None, ("--rule", "LearnedThreshold"), "learns while training"),
+            (0, None, ("--rule", "LearnedThreshold"), "learns a state per image while training"),
             (0, None, ("--rule", "OracleNegatives"), "reads classes"),
             (0, None, ("--negatives.drop-closest", "2"), "drop_closest"),
         ],

@@ -17,13 +17,17 @@ from cltools import (
     Context,
     CosineBand,
     Debiased,
+    EveryKey,
     HardnessWeighted,
     LearnedThreshold,
     MarginBand,
     MixedNegatives,
     NearestKeys,
     OracleNegatives,
+    PositiveRule,
+    RandomNegatives,
     RankBand,
+    RingNegatives,
     select,
     similarities,
 )
@@ -81,7 +85,7 @@ def test_two_anchors_of_which_one_is_short_and_the_setting_to_loosen() -> None:
     report = mined.report
     assert (report.short, report.wanted) == (1, 4)
     assert report.loosen[0].startswith("CosineBand(above") and report.loosen[1] == "CosineBand(below=…)"
-    assert "1 anchors have fewer than the 4" in str(report) and "CosineBand(below=…)" in str(report)
+    assert "1 anchor has fewer than the 4" in str(report) and "CosineBand(below=…)" in str(report)
     assert sum(report.counts.values()) == 2 * 8 and report.counts["hard"] == 3
 
 
@@ -178,6 +182,56 @@ def test_arrays_lists_and_half_precision_are_taken() -> None:
     wanted = mine_pairs(z, z, n, negatives=2).pairs
     assert mine_pairs(z.numpy(), z.tolist(), np.asarray(n), negatives=2).pairs.equals(wanted)  # type: ignore[arg-type]
     assert keys_of(mine_pairs(z.half(), z.half(), n.half(), negatives=2)) == [0, 1]
+
+
+@pytest.mark.parametrize("scale", [1e25, 1e-30, 1e38])
+def test_the_length_of_vectors_does_not_matter(scale: float) -> None:
+    z, positive, n = at(0), at(5), at(20, 30, 170)
+    plain, scaled = mine_pairs(z, positive, n), mine_pairs(scale * z, scale * positive, scale * n)
+    assert scaled.pairs["cosine"].tolist() == pytest.approx(plain.pairs["cosine"].tolist(), abs=1e-6)
+    far = mine_pairs(z.double().numpy() * 1e-200, positive, n.double().numpy() * 1e200)
+    assert far.pairs["cosine"].tolist() == pytest.approx(plain.pairs["cosine"].tolist(), abs=1e-6)
+
+
+def test_ids_reach_a_rule_that_reads_them() -> None:
+    @dataclass(frozen=True)
+    class DropsEven(NegativeRule):
+        reads = frozenset({"ids"})
+
+        def judge(self, s: Similarities, context: Context) -> torch.Tensor:
+            assert s.ids is not None and s.ids[0].tolist() == [7]
+            return torch.where(s.ids[1] % 2 == 0, Band.OTHER, Band.POTENTIAL).to(torch.int8).expand(s.own.shape)
+
+    mined = mine_pairs(at(0), at(1), at(10, 20, 30), None, DropsEven(), negatives=3, ids=([7], [2, 3, 4]))
+    assert keys_of(mined) == [1]
+
+
+def test_anchors_that_a_rule_leaves_out_are_counted() -> None:
+    rule = DifficultAnchors(min_cosine=0.9, tolerated=0.5)
+    mined = mine_pairs(at(0, 90), at(1, 91), at(5, 10, 15, 180), None, rule, negatives=4)
+    assert keys_of(mined, 0) == [] and len(keys_of(mined, 1)) == 4
+    assert mined.report.left_out == 1 and "1 anchor has no weight by the negative rule" in str(mined.report)
+    alone = mine_pairs(at(90), at(91), at(5, 10, 15, 180), None, rule, negatives=4).report
+    assert alone.left_out == 0 and "no weight" not in str(alone)
+
+
+@pytest.mark.parametrize(
+    ("positive_rule", "negative_rule", "loosen"),
+    [
+        (None, RandomNegatives(share=0.2), ("RandomNegatives(share=…)",)),
+        (None, RingNegatives(inner=0.4, outer=0.5), ("RingNegatives(inner, outer=…)",)),
+        (NearestKeys(k=5, weighting="uniform"), AllNegatives(), ("NearestKeys(k=…)",)),
+        (EveryKey(), AllNegatives(), ("EveryKey",)),
+        (None, MarginBand(relative=0.9), ("MarginBand(relative=…)",)),
+    ],
+    ids=str,
+)
+def test_what_to_loosen_is_a_setting_that_drops_keys(
+    positive_rule: PositiveRule | None, negative_rule: NegativeRule, loosen: tuple[str, ...]
+) -> None:
+    corpus = at(*range(10, 130, 10))
+    mined = mine_pairs(at(0), at(45), corpus, positive_rule, negative_rule, negatives=10)
+    assert mined.report.short == 1 and mined.report.loosen == loosen
 
 
 # --- the faults that were reported of sentence-transformers' mine_hard_negatives
@@ -386,6 +440,11 @@ def test_arguments_of_mine_hard_negatives() -> None:
             mine_hard_negatives_arguments(rule, 10)
 
 
+@dataclass(frozen=True)
+class ReadsIds(AllNegatives):
+    reads = frozenset({"ids"})
+
+
 USUAL: dict[str, Any] = {"anchors": at(0), "positives": at(1), "corpus": at(10, 20), "negatives": 1}
 
 
@@ -401,16 +460,31 @@ def as_it_is(function: Any) -> Any:
     [
         ({"corpus": torch.randn(5, 3)}, "corpus has shape"),
         ({"positives": torch.randn(2, 2)}, "1 anchors and 2 positives"),
-        ({"corpus": torch.tensor([[1.0, 0.0], [0.0, 0.0]])}, "corpus has no direction at row 1"),
-        ({"anchors": torch.tensor([[math.nan, 0.0]])}, "anchors has no direction at row 0"),
+        (
+            {"corpus": torch.tensor([[1.0, 0.0], [0.0, 0.0]])},
+            "corpus has no direction at row 1, which holds nothing but 0",
+        ),
+        (
+            {"anchors": torch.tensor([[math.nan, 0.0]])},
+            "anchors has no direction at row 0, which holds NaN or infinity",
+        ),
+        ({"anchors": np.array([[1 + 2j, 0]])}, "anchors holds torch.complex128; give real numbers"),
+        ({"corpus": np.array([[True, False]])}, "corpus holds torch.bool; give real numbers"),
         ({"negatives": 0}, "negatives is 0"),
         ({"block": 0}, "block is 0"),
-        ({"negative_rule": LearnedThreshold()}, "learns while training"),
+        ({"negative_rule": LearnedThreshold()}, "learns a state per image while training"),
         ({"negative_rule": MixedNegatives()}, "MixedNegatives .* makes new ones"),
         ({"negative_rule": Debiased()}, "Debiased .* estimates their mass"),
         ({"negative_rule": HardnessWeighted(tau_plus=0.0)}, "HardnessWeighted .* estimates their mass"),
+        ({"ids": ([1, 2], [3, 4])}, r"ids are .* \[2\] and .* \[2\]; give whole numbers, of the 1 anchors"),
+        ({"ids": torch.tensor([7, 8])}, "ids are .*; give whole numbers"),
+        ({"ids": ([1.5], [3.0, 4.0])}, "ids are torch.float32 .*; give whole numbers"),
+        ({"labels": ([1], [3])}, r"labels are .*; give whole numbers, of the 1 anchors and of the 2 keys"),
+        ({"negative_rule": RankBand(), "negatives": 3}, r"holds \d of 2 keys.* Give a larger corpus, or ask for fewer"),
+        ({"negative_rule": RankBand(), "corpus": torch.empty(0, 2)}, "holds 0 of 0 keys.* Give a larger corpus"),
+        ({"negative_rule": ReadsIds()}, r"A rule here reads ids; give ids="),
         ({"pick": "top"}, "Unknown pick 'top'.*closest, random"),
-        ({"negative_rule": OracleNegatives()}, "give labels="),
+        ({"negative_rule": OracleNegatives()}, "Give labels="),
     ],
 )
 def test_what_cannot_be_mined_is_refused_in_words(given: dict[str, object], named: str) -> None:

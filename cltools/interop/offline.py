@@ -214,10 +214,14 @@ def _own(z: Tensor, z_positive: Tensor, n: Tensor, parts: list[slice]) -> Iterat
     for part in parts:
         row, key = (z_positive[part] @ n.T >= SAME).nonzero(as_tuple=True)
         equal.frombytes(torch.stack([anchor[part][row], key]).T.numpy().tobytes())
-    place = torch.from_numpy(np.frombuffer(equal, np.int64).reshape(-1, 2)).T
-    known = torch.sparse_coo_tensor(place, torch.ones(place.shape[1]), (len(z), len(n)), check_invariants=False)
+    of_anchor, key = torch.from_numpy(np.frombuffer(equal, np.int64).reshape(-1, 2).T.copy())
     for part in parts:
-        yield (known.index_select(0, anchor[part]).to_dense() > 0) | (z[part] @ n.T >= SAME)
+        here, row = anchor[part].unique(return_inverse=True)
+        known = torch.isin(of_anchor, here)
+        positive = torch.zeros(len(here), len(n), dtype=torch.bool)
+        positive[torch.searchsorted(here, of_anchor[known]), key[known]] = True
+        positive = positive[row]  # in its place, as what a block leaves here stays until the next
+        yield positive.logical_or_(z[part] @ n.T >= SAME)
 
 
 def _check_asked(rule: NegativeRule, negatives: int, keys: int, block: int | None) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Diagnosis as Diagnosis,
         alignment as alignment,
         diagnose as diagnose,
+        effective_rank as effective_rank,
         embed as embed,
         evaluate as evaluate,
         knn_accuracy as knn_accuracy,
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from cltools.explorer import explore as explore
     from cltools.gradients import info_nce_gradients as info_nce_gradients
     from cltools.interop import ContrastiveLoss as ContrastiveLoss, as_metric_learning_miner as as_metric_learning_miner
+    from cltools.interop.offline import (
+        mine_hard_negatives_arguments as mine_hard_negatives_arguments,
+        mine_pairs as mine_pairs,
+    )
     from cltools.losses import LossSettings as LossSettings, info_nce as info_nce, negative_mass as negative_mass
     from cltools.mining import *  # noqa: F403  # every rule, so that a new one is named in one place
     from cltools.presets import laptop as laptop, preset as preset, preset_names as preset_names
@@ -52,10 +57,10 @@ _NAMES = {
     "datasets": "DataSettings ImageSet load_images",
     "encoders": "Encoder EncoderSettings",
     "errors": "CltoolsError",
-    "evaluation": "Diagnosis alignment diagnose embed evaluate knn_accuracy linear_probe uniformity",
+    "evaluation": "Diagnosis alignment diagnose effective_rank embed evaluate knn_accuracy linear_probe uniformity",
     "explorer": "explore",
     "gradients": "info_nce_gradients",
-    "interop": "ContrastiveLoss as_metric_learning_miner",
+    "interop": "ContrastiveLoss as_metric_learning_miner mine_hard_negatives_arguments mine_pairs",
     "losses": "LossSettings info_nce negative_mass",
     "presets": "laptop preset preset_names",
     "queue": "Queue",

@@ -5,11 +5,12 @@ Flags are made from the dataclasses of `Experiment` by tyro, so every setting is
 
 import argparse
 import os
+import re
 import sys
 import warnings
 import webbrowser
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, make_dataclass, replace
+from dataclasses import MISSING, dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
 from signal import SIGTERM
 from tempfile import mkdtemp
@@ -119,10 +120,28 @@ def _defaults(name: str, arguments: list[str]) -> Experiment:
     if known.laptop:
         experiment = laptop(experiment)
     if known.positive_rule is not None:
-        experiment = replace(experiment, positives=rule_class(known.positive_rule, PositiveRule)())
+        experiment = replace(experiment, positives=_rule(known.positive_rule, PositiveRule))
     if known.rule is None:
         return experiment
-    return replace(experiment, negatives=fitted(rule_class(known.rule, NegativeRule)(), IMAGES[name.partition("-")[0]]))
+    return replace(experiment, negatives=fitted(_rule(known.rule, NegativeRule), IMAGES[name.partition("-")[0]]))
+
+
+def _rule(name: str, base: type[Any]) -> Any:
+    """The rule of a class name, with the defaults as its class writes them.
+
+    What it fills in by itself, as `MarginBand` its margin where no other is given, stays open, so that a flag may give
+    the other form.
+    """
+    rule = rule_class(name, base)()
+    vars(rule).update({f.name: f.default for f in fields(rule) if f.init and f.default is not MISSING})
+    return rule
+
+
+def _kind(rule: object) -> Any:
+    """The type by which flags are made of a setting: none of `AugmentedView`, whose warm-up has no meaning."""
+    import tyro
+
+    return Annotated[type(rule), tyro.conf.Suppress, tyro.conf.Fixed] if type(rule) is AugmentedView else type(rule)
 
 
 def _early(command: str, arguments: list[str], *names: str) -> argparse.Namespace:
@@ -153,13 +172,11 @@ def _flags(experiment: Experiment, name: str) -> type[Any]:
     ]
     for f in fields(Experiment):
         value = getattr(experiment, f.name)
-        kind: Any = type(value)
+        kind = _kind(value)
         if f.name in ("data", "training"):
             kind = Annotated[kind, tyro.conf.arg(name="")]
         elif f.name == "seed":
             kind = Annotated[kind, tyro.conf.arg(help="Seed of weights, order, views and draws.")]
-        elif type(value) is AugmentedView:  # whose warm-up has no meaning
-            kind = Annotated[kind, tyro.conf.Suppress, tyro.conf.Fixed]
         flags.append((f.name, kind, field(default=value)))
     return make_dataclass("Flags", flags, frozen=True)
 
@@ -196,24 +213,22 @@ def download(name: str, root: str | None = None) -> None:
 class MineFlags:
     """Mine the negatives of embeddings in files, as a table of pairs, and tell what became of the candidates."""
 
-    anchors: Path
-    """Embeddings, .npy, .npz or .parquet, a row each."""
-    positive: Path
+    anchors: str
+    """Embeddings, .npy, .npz or .parquet, a row each; FILE:NAME says which array or column, if there are several."""
+    positive: str
     """The known positive of each anchor, in the same order."""
-    corpus: Path
+    corpus: str
     """What negatives are taken from."""
     out: Path
     """The table of pairs, .csv."""
-    vectors: str | None = None
-    """The array or column that holds the embeddings, where a file has several."""
     count: int = 10
     """Negatives per anchor."""
     pick: Literal["closest", "random"] = "closest"
     """Which of the kept: those most similar to the anchor, or any."""
     temperature: float = 0.2
-    """For rules that look at forces or weigh by it."""
+    """Temperature for rules that look at forces or weigh by it."""
     seed: int = 0
-    """Of what rules and --pick random draw."""
+    """Seed of what rules and --pick random draw."""
     rule: str = "RankBand"
     """The negative rule, by class name."""
     positive_rule: str = "AugmentedView"
@@ -223,19 +238,17 @@ class MineFlags:
 def mine(arguments: list[str]) -> None:
     """Mine negatives of embeddings in files: a table of pairs, and why candidates were dropped."""
     from cltools.interop import mine_pairs
-    from cltools.snapshot.reading import read_embeddings
 
     known = _early("mine", arguments, "--rule", "--positive-rule")
     rules: dict[str, Any] = {
-        "negatives": rule_class(known.rule or MineFlags.rule, NegativeRule)(),
-        "positives": rule_class(known.positive_rule or MineFlags.positive_rule, PositiveRule)(),
+        "negatives": _rule(known.rule or MineFlags.rule, NegativeRule),
+        "positives": _rule(known.positive_rule or MineFlags.positive_rule, PositiveRule),
     }
-    kinds = [(name, type(rule), field(default=rule)) for name, rule in rules.items()]
+    kinds = [(name, _kind(rule), field(default=rule)) for name, rule in rules.items()]
     flags = _parse(make_dataclass("Flags", kinds, bases=(MineFlags,), frozen=True), arguments, "mine")
     if flags.out.suffix != ".csv":
         raise CltoolsError(f"{flags.out} ends in {flags.out.suffix!r}; the table is written as .csv.")
-    files = (flags.anchors, flags.positive, flags.corpus)
-    anchors, positive, corpus = (read_embeddings(path, vectors=flags.vectors)[0] for path in files)
+    anchors, positive, corpus = map(_embeddings, (flags.anchors, flags.positive, flags.corpus))
     found = mine_pairs(
         anchors, positive, corpus, flags.positives, flags.negatives,
         negatives=flags.count, pick=flags.pick, temperature=flags.temperature, seed=flags.seed,
@@ -243,6 +256,18 @@ def mine(arguments: list[str]) -> None:
     with replacing(flags.out) as part:
         found.pairs.to_csv(part, index=False)
     print(f"{found.report}\n{flags.out}: {len(found.pairs):,} pairs")
+
+
+def _embeddings(given: str) -> Any:
+    """Those of FILE, or of FILE:NAME."""
+    from cltools.snapshot.reading import read_embeddings
+
+    named = re.fullmatch(r"(.+?\.(?:npz|parquet)):(.+)", given)
+    file, name = named.groups() if named else (given, None)
+    try:
+        return read_embeddings(file, vectors=name)[0]
+    except CltoolsError as error:  # which may advise an argument of Python's
+        raise CltoolsError(str(error).replace("name one with vectors=…", f"name one as {file}:NAME")) from None
 
 
 def presets() -> None:

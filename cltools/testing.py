@@ -325,10 +325,10 @@ def _check_learning(rule: NegativeRule, s: Similarities, case: _Case) -> None:
     chosen = case.select(rule, s, state)
     _check_selection(s, chosen)
     _hold(all(torch.equal(before[name], state[name]) for name in state), "selecting changes its state")
-    _hold(chosen.measured is not None, "it has a state, and measure gives nothing to learn from")
-    assert chosen.measured is not None
-    with no_waiting():
-        rule.learn(state, ids, chosen.measured)
+    _hold(chosen.measured is not None or case.keys == 0, "it has a state, and measure gives nothing to learn from")
+    if chosen.measured is not None:
+        with no_waiting():
+            rule.learn(state, ids, chosen.measured)
     _check_selection(s, case.select(rule, s, state))
 
 

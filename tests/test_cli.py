@@ -30,6 +30,7 @@ from cltools.mining import (
     CosineBand,
     DifficultAnchors,
     LearnedThreshold,
+    MarginBand,
     NearestKeys,
     OracleNegatives,
     OraclePositives,
@@ -299,6 +300,8 @@ class TestFlags:
         ("flags", "changed"),
         [
             (["--rule", "SoftenedBand", "--negatives.margin", "0.4"], {"negatives": SoftenedBand(0.4)}),
+            (["--rule", "MarginBand", "--negatives.relative", "0.9"], {"negatives": MarginBand(relative=0.9)}),
+            (["--rule", "MarginBand", "--negatives.within", "0.5"], {"negatives": MarginBand(margin=0.0, within=0.5)}),
             (["--rule", "LearnedThreshold"], {"negatives": LearnedThreshold(alpha=0.1)}),
             (["--rule", "DifficultAnchors"], {"negatives": DifficultAnchors()}),
             (["--rule", "OracleNegatives", "--negatives.share", "0.3"], {"negatives": OracleNegatives(0.3)}),

@@ -163,33 +163,27 @@ class TestMine:
 
     def test_takes_rules_by_name_and_says_what_to_loosen(self, files: list[str], tmp_path: Path) -> None:
         out = str(tmp_path / "pairs.csv")
-        rules = (
-            "--rule",
-            "MarginBand",
-            "--negatives.margin",
-            "None",
-            "--negatives.relative",
-            "0.95",
-            "--positive-rule",
-            "NearestKeys",
-        )
+        rules = ("--rule", "MarginBand", "--negatives.relative", "0.95", "--positive-rule", "NearestKeys")
         outcome = call("mine", *files, out, *rules, "--positives.k", "2", "--positives.min-cosine", "0.999")
         assert outcome.status == 0, outcome.err
         assert set(pd.read_csv(out)["band"]) == {"mined", "potential"}
-        assert "1 anchors have fewer than the 10 negatives asked for. Loosen MarginBand(relative=…)." in outcome.out
+        assert (
+            "1 anchor has fewer than the 10 negatives asked for. Loosen MarginBand(relative=…), then NearestKeys(k=…)."
+            in outcome.out
+        )
 
     @pytest.mark.parametrize(
         ("which", "array", "flags", "message"),
         [
             (2, np.zeros((3, 4)), (), "corpus has shape [3, 4]; give [rows, d], with one d for all three"),
             (2, np.ones(3), (), "corpus.npy holds float64 [3]; give numbers [rows, d]"),
-            (0, np.array([[np.nan, 1.0]]), (), "anchors has no direction at row 0: it is 0 or not finite"),
+            (0, np.array([[np.nan, 1.0]]), (), "anchors has no direction at row 0, which holds NaN or infinity"),
             (1, np.ones((4, 2)), (), "1 anchors and 4 positives; give one for each"),
             (0, np.array([["a", "b"]]), (), "anchors.npy holds <U1 [1, 2]; give numbers"),
-            (0, None, ("--vectors", "z"), "holds one array without a name"),
-            (0, None, ("--count", "30"), "fewer than the 30 negatives asked for per anchor. Raise keep_within"),
+            (0, None, ("--count", "15"), "fewer than the 15 negatives asked for per anchor. Raise keep_within"),
+            (0, None, ("--count", "30"), "fewer than the 30 negatives asked for per anchor. Give a larger corpus"),
             (0, None, ("--rule", "RankBund"), "Did you mean RankBand"),
-            (0, None, ("--rule", "LearnedThreshold"), "learns while training"),
+            (0, None, ("--rule", "LearnedThreshold"), "learns a state per image while training"),
             (0, None, ("--rule", "OracleNegatives"), "reads classes"),
             (0, None, ("--negatives.drop-closest", "2"), "drop_closest"),
         ],
@@ -209,8 +203,25 @@ class TestMine:
         refused(call("mine", "none.npy", *files[1:], "pairs.csv"), "none.npy is no file; check the path")
         np.savez(tmp_path / "two.npz", a=fan(0), b=fan(1))
         two = [str(tmp_path / "two.npz"), *files[1:], "pairs.csv"]
-        refused(call("mine", *two), "Several could be the embeddings: name one with vectors")
-        refused(call("mine", *two, "--vectors", "c"), "Unknown array or column of two.npz 'c'")
+        refused(call("mine", *two), f"Several could be the embeddings: name one as {two[0]}:NAME")
+        refused(call("mine", f"{two[0]}:c", *two[1:]), "Unknown array or column of two.npz 'c'")
+        refused(call("mine", f"{files[0]}:c", *two[1:]), "embeddings are read from .npy, .npz, .parquet")
+
+    def test_takes_all_three_from_one_archive_by_name(self, files: list[str], tmp_path: Path) -> None:
+        anchors, positives, corpus = map(np.load, files)
+        archive, out = tmp_path / "all:of it.npz", tmp_path / "pairs.csv"
+        np.savez(archive, z=anchors, **{"their/positive:s": positives}, corpus=corpus)
+        names = ("z", "their/positive:s", "corpus")
+        outcome = call("mine", *(f"{archive}:{name}" for name in names), str(out), "--count", "5")
+        assert outcome.status == 0, outcome.err
+        apart = tmp_path / "apart.csv"
+        assert call("mine", *files, str(apart), "--count", "5").status == 0
+        assert out.read_text() == apart.read_text()
+
+    def test_its_help_has_no_warm_up_of_what_mines_nothing(self) -> None:
+        told = call("mine", "--help").out
+        assert "--negatives.drop-closest" in told and "--positives" not in told
+        assert "--positives.start" in call("mine", "--help", "--positive-rule", "NearestKeys").out
 
 
 def fan(*degrees: float) -> np.ndarray:

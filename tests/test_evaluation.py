@@ -5,6 +5,7 @@ import math
 from collections import defaultdict
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
@@ -359,6 +360,7 @@ def test_alignment_closed_forms():
 
 def test_effective_rank_closed_forms():
     assert effective_rank(torch.ones(5, 3)) == pytest.approx(1, abs=1e-3)
+    assert effective_rank(np.eye(3)) == effective_rank(np.eye(3).tolist()) == pytest.approx(3)
     assert effective_rank(5 * torch.eye(6)) == pytest.approx(6)
     p = math.sqrt(0.9) / (math.sqrt(0.9) + math.sqrt(0.1))  # nine vectors one way, one another: two singular values
     entropy = -p * math.log(p) - (1 - p) * math.log(1 - p)

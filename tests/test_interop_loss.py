@@ -359,9 +359,12 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "a size without dimension": (lambda: ContrastiveLoss(memory_bank_size=64), "give \\(number of keys, their dim"),
     "three sizes": (lambda: ContrastiveLoss(memory_bank_size=(4, 4, 4)), "give \\(number of keys, their dim"),
     "a negative size": (lambda: ContrastiveLoss(memory_bank_size=(-1, 4)), "must be at least 1"),
-    "labels": (lambda: ContrastiveLoss(negative_rule=OracleNegatives()), "needs labels"),
-    "oracle positives": (lambda: ContrastiveLoss(OraclePositives()), "OraclePositives needs labels"),
-    "learning": (lambda: ContrastiveLoss(negative_rule=LearnedThreshold()), "learns a state per image; train it"),
+    "labels": (lambda: ContrastiveLoss(negative_rule=OracleNegatives()), "takes no labels: use another rule"),
+    "oracle positives": (lambda: ContrastiveLoss(OraclePositives()), "OraclePositives reads classes"),
+    "learning": (
+        lambda: ContrastiveLoss(negative_rule=LearnedThreshold()),
+        "learns a state per image while training; train it",
+    ),
     "temperature": (lambda: ContrastiveLoss(temperature=0.0), "above 0"),
     "the bank's dimension": (
         lambda: ContrastiveLoss(memory_bank_size=(8, 4))(torch.ones(2, 3), torch.ones(2, 3)),

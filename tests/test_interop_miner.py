@@ -237,8 +237,8 @@ def test_works_in_the_memory_of_the_library() -> None:
         (Debiased(), "Debiased .* estimates their mass"),
         (RankBand(rescale=True), "without rescale"),
         (RandomNegatives(rescale=True), "without rescale"),
-        (OracleNegatives(), "Use AllNegatives, and give the classes as labels"),
-        (LearnedThreshold(), "learns a state per image, which a miner does not keep"),
+        (OracleNegatives(), "reads classes.* use AllNegatives, and give the classes as labels"),
+        (LearnedThreshold(), "learns a state per image while training; train it"),
     ],
 )
 def test_a_rule_that_pairs_cannot_express_is_refused_when_the_miner_is_made(

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,17 +14,26 @@ from torch.nn.functional import normalize
 
 from cltools import (
     AllNegatives,
+    Context,
     CosineBand,
+    Debiased,
+    EveryKey,
+    HardnessWeighted,
     LearnedThreshold,
     MarginBand,
+    MixedNegatives,
     NearestKeys,
     OracleNegatives,
+    PositiveRule,
+    RandomNegatives,
     RankBand,
+    RingNegatives,
     select,
     similarities,
 )
 from cltools.contrast import contrastive_loss, mean_over_anchors
 from cltools.interop import MinedPairs, mine_hard_negatives_arguments, mine_pairs
+from cltools.interop.offline import QUANTILES
 from cltools.losses import LossSettings
 from cltools.mining import AugmentedView, Band, DifficultAnchors, NegativeRule, Selection, Similarities, SoftenedBand
 
@@ -54,6 +64,16 @@ def test_a_fan_of_ranks() -> None:
     assert mined.report.short == 0 and mined.report.loosen == ()
     assert mined.pairs["cosine"].tolist() == pytest.approx([math.cos(math.radians(d)) for d in range(3, 8)], abs=1e-6)
     assert mined.report.quantiles["positive"] == pytest.approx([math.cos(math.radians(30))] * 7, abs=1e-6)
+    taken = sorted(math.cos(math.radians(degrees)) for degrees in range(3, 8))
+
+    def quantile(share: float) -> float:
+        place = share * (len(taken) - 1)
+        below = int(place)
+        return taken[below] + (place - below) * (taken[min(below + 1, len(taken) - 1)] - taken[below])
+
+    assert mined.report.quantiles["negative"] == pytest.approx([quantile(share) for share in QUANTILES], abs=1e-6)
+    differences = [math.cos(math.radians(30)) - quantile(1 - share) for share in QUANTILES]
+    assert mined.report.quantiles["difference"] == pytest.approx(differences, abs=1e-6)
 
 
 def test_two_anchors_of_which_one_is_short_and_the_setting_to_loosen() -> None:
@@ -65,7 +85,7 @@ def test_two_anchors_of_which_one_is_short_and_the_setting_to_loosen() -> None:
     report = mined.report
     assert (report.short, report.wanted) == (1, 4)
     assert report.loosen[0].startswith("CosineBand(above") and report.loosen[1] == "CosineBand(below=…)"
-    assert "1 anchors have fewer than the 4" in str(report) and "CosineBand(below=…)" in str(report)
+    assert "1 anchor has fewer than the 4" in str(report) and "CosineBand(below=…)" in str(report)
     assert sum(report.counts.values()) == 2 * 8 and report.counts["hard"] == 3
 
 
@@ -84,6 +104,48 @@ def test_clusters_of_a_known_class() -> None:
         assert sorted(positives["key"] // 5) == [anchor] * 2 and positives["weight"].tolist() == [0.25, 0.25]
         assert sorted(pairs["key"][pairs["band"] == "potential"]) == [j for j in range(20) if j // 5 != anchor]
     assert mined.report.counts["other"] == 4 * 3, "the rest of each own cluster"
+
+
+def test_a_label_below_0_is_of_no_class() -> None:
+    corpus, classes = at(10, 20, 30), torch.tensor([-1, 1, 1])
+    mined = mine_pairs(
+        at(0, 0.5), at(5, 5.5), corpus, None, OracleNegatives(), negatives=3, labels=(torch.tensor([-1, 1]), classes)
+    )
+    assert keys_of(mined, 0) == [0, 1, 2] and keys_of(mined, 1) == [0]
+
+
+def test_rules_act_as_at_the_end_of_a_training() -> None:
+    """Rules of one's own, which say something else until then."""
+
+    @dataclass(frozen=True)
+    class WaitsToMine(NearestKeys):
+        late: bool = False
+
+        def at(self, progress: float) -> "WaitsToMine":
+            return WaitsToMine(k=2 if progress == 1 else 1, weighting="uniform", start=0, ramp=0)
+
+    @dataclass(frozen=True)
+    class WaitsToDrop(AllNegatives):
+        def at(self, progress: float) -> NegativeRule:
+            return CosineBand(above=0.0, by="anchor") if progress == 1 else self
+
+    corpus = at(10, 20, 30, 120)
+    mined = mine_pairs(at(0), at(5), corpus, WaitsToMine(k=1), WaitsToDrop(), negatives=4)
+    bands = mined.pairs["band"].astype(str).tolist()
+    assert keys_of(mined) == [0, 1, 2] and bands == ["mined", "mined", "potential"]
+
+
+def test_the_weight_is_the_one_in_the_loss() -> None:
+    """A softened key weighs e^{-margin/temperature}, whatever the temperature, and an anchor's weight multiplies."""
+    mined = mine_pairs(
+        at(0), at(5), at(10, 20, 30, 40), None, SoftenedBand(margin=0.3, soften_within=0.5), negatives=4,
+        temperature=0.7,
+    )  # fmt: skip
+    assert mined.pairs["weight"].tolist() == pytest.approx([math.exp(-0.3 / 0.7)] * 2 + [1.0] * 2)
+    assert mined.pairs["band"].astype(str).tolist() == ["softened"] * 2 + ["potential"] * 2
+    rule = DifficultAnchors(min_cosine=0.9, tolerated=0.5, anchor_weight=0.25)
+    weighed = mine_pairs(at(0, 90), at(1, 91), at(5, 10, 15, 180), None, rule, negatives=4).pairs
+    assert [weighed["weight"][weighed["anchor"] == anchor].tolist() for anchor in (0, 1)] == [[0.25] * 4, [1.0] * 4]
 
 
 # --- what is returned is what select says
@@ -122,6 +184,56 @@ def test_arrays_lists_and_half_precision_are_taken() -> None:
     assert keys_of(mine_pairs(z.half(), z.half(), n.half(), negatives=2)) == [0, 1]
 
 
+@pytest.mark.parametrize("scale", [1e25, 1e-30, 1e38])
+def test_the_length_of_vectors_does_not_matter(scale: float) -> None:
+    z, positive, n = at(0), at(5), at(20, 30, 170)
+    plain, scaled = mine_pairs(z, positive, n), mine_pairs(scale * z, scale * positive, scale * n)
+    assert scaled.pairs["cosine"].tolist() == pytest.approx(plain.pairs["cosine"].tolist(), abs=1e-6)
+    far = mine_pairs(z.double().numpy() * 1e-200, positive, n.double().numpy() * 1e200)
+    assert far.pairs["cosine"].tolist() == pytest.approx(plain.pairs["cosine"].tolist(), abs=1e-6)
+
+
+def test_ids_reach_a_rule_that_reads_them() -> None:
+    @dataclass(frozen=True)
+    class DropsEven(NegativeRule):
+        reads = frozenset({"ids"})
+
+        def judge(self, s: Similarities, context: Context) -> torch.Tensor:
+            assert s.ids is not None and s.ids[0].tolist() == [7]
+            return torch.where(s.ids[1] % 2 == 0, Band.OTHER, Band.POTENTIAL).to(torch.int8).expand(s.own.shape)
+
+    mined = mine_pairs(at(0), at(1), at(10, 20, 30), None, DropsEven(), negatives=3, ids=([7], [2, 3, 4]))
+    assert keys_of(mined) == [1]
+
+
+def test_anchors_that_a_rule_leaves_out_are_counted() -> None:
+    rule = DifficultAnchors(min_cosine=0.9, tolerated=0.5)
+    mined = mine_pairs(at(0, 90), at(1, 91), at(5, 10, 15, 180), None, rule, negatives=4)
+    assert keys_of(mined, 0) == [] and len(keys_of(mined, 1)) == 4
+    assert mined.report.left_out == 1 and "1 anchor has no weight by the negative rule" in str(mined.report)
+    alone = mine_pairs(at(90), at(91), at(5, 10, 15, 180), None, rule, negatives=4).report
+    assert alone.left_out == 0 and "no weight" not in str(alone)
+
+
+@pytest.mark.parametrize(
+    ("positive_rule", "negative_rule", "loosen"),
+    [
+        (None, RandomNegatives(share=0.2), ("RandomNegatives(share=…)",)),
+        (None, RingNegatives(inner=0.4, outer=0.5), ("RingNegatives(inner, outer=…)",)),
+        (NearestKeys(k=5, weighting="uniform"), AllNegatives(), ("NearestKeys(k=…)",)),
+        (EveryKey(), AllNegatives(), ("EveryKey",)),
+        (None, MarginBand(relative=0.9), ("MarginBand(relative=…)",)),
+    ],
+    ids=str,
+)
+def test_what_to_loosen_is_a_setting_that_drops_keys(
+    positive_rule: PositiveRule | None, negative_rule: NegativeRule, loosen: tuple[str, ...]
+) -> None:
+    corpus = at(*range(10, 130, 10))
+    mined = mine_pairs(at(0), at(45), corpus, positive_rule, negative_rule, negatives=10)
+    assert mined.report.short == 1 and mined.report.loosen == loosen
+
+
 # --- the faults that were reported of sentence-transformers' mine_hard_negatives
 
 
@@ -140,6 +252,20 @@ def test_the_positive_is_never_a_candidate_and_never_dropped_by_its_own_rule() -
         assert keys_of(mined) == [1, 2] and mined.report.counts["own"] == 1
     by_id = mine_pairs(at(0), at(6), corpus, negatives=2, ids=(torch.tensor([7]), torch.tensor([7, 1, 2])))
     assert keys_of(by_id) == [1, 2], "also where it is not equal to the positive"
+
+
+@pytest.mark.parametrize("block", [1, 2, None])
+def test_no_positive_of_an_anchor_is_a_negative_in_another_of_its_rows(block: int | None) -> None:
+    """An anchor with two positives stands in two rows; between them is an anchor of other positives."""
+    anchors, positives, corpus = at(0, 20, 0), at(5, 12, 10), at(5, 10, 41, 50, 0)
+    mined = mine_pairs(anchors, positives, corpus, negatives=5, block=block)
+    assert [keys_of(mined, anchor) for anchor in range(3)] == [[2, 3], [1, 0, 4, 2, 3], [2, 3]]
+    assert mined.report.counts["own"] == 6
+
+
+def test_the_positive_is_no_candidate_whatever_its_id() -> None:
+    mined = mine_pairs(at(0), at(5), at(5, 10, 40), negatives=2, ids=(torch.tensor([7]), torch.tensor([1, 7, 3])))
+    assert keys_of(mined) == [2], "key 0 is the positive, key 1 has the anchor's id"
 
 
 def test_memory_grows_with_the_block_and_not_with_the_anchors(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,8 +311,10 @@ def test_memory_is_bounded_as_measured() -> None:
 
 def test_a_window_of_ranks_smaller_than_what_is_asked_is_refused() -> None:
     """#3904."""
-    with pytest.raises(ValueError, match=r"holds 3 of 30 keys, fewer than the 5 .* Raise keep_within"):
-        mine_pairs(at(0), at(1), torch.randn(30, 2), None, RankBand(drop_closest=0.1, keep_within=0.2), negatives=5)
+    corpus, rule = torch.randn(30, 2), RankBand(drop_closest=0.1, keep_within=0.2)
+    with pytest.raises(ValueError, match=r"holds 3 of 30 keys, fewer than the 4 .* Raise keep_within"):
+        mine_pairs(at(0), at(1), corpus, None, rule, negatives=4)
+    assert len(keys_of(mine_pairs(at(0), at(1), corpus, None, rule, negatives=3))) == 3
 
 
 def test_every_candidate_of_the_corpus_is_looked_at() -> None:
@@ -241,19 +369,90 @@ def test_an_anchor_without_negatives_is_counted_and_not_made_up_for() -> None:
 # --- arguments of theirs, and what is refused
 
 
+def theirs(
+    z: np.ndarray, positive: np.ndarray, corpus: np.ndarray, count: int, range_min: int = 0,
+    range_max: int | None = None, max_score: float | None = None, min_score: float | None = None,
+    absolute_margin: float | None = None, relative_margin: float | None = None,
+) -> list[list[int]]:  # fmt: skip
+    """The candidate search of mine_hard_negatives, in our own words; each positive stands in the corpus once."""
+    cuts = (absolute_margin, relative_margin, max_score)
+    if range_max is None:
+        range_max = range_min + 1 + count * (1 if all(cut is None for cut in cuts) else 10)
+    found = []
+    for anchor, own in zip(z, positive, strict=True):
+        score, known = corpus @ anchor, float(anchor @ own)
+        ranked = [int(key) for key in np.argsort(-score, kind="stable")[: range_max + 1]]
+        kept = []
+        for key in ranked:
+            dropped = (
+                np.array_equal(corpus[key], own)
+                or (absolute_margin is not None and score[key] + absolute_margin > known)
+                or (relative_margin is not None and score[key] > known - abs(known) * relative_margin)
+                or (max_score is not None and score[key] > max_score)
+                or (min_score is not None and score[key] < min_score)
+            )
+            if not dropped:
+                kept.append(key)
+        # ranks are those of what no other edge dropped, which matters for a band of ranks alone
+        found.append(kept[range_min:range_max][:count])
+    return found
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        RankBand(drop_closest=0.01, keep_within=0.1, by="anchor"),
+        CosineBand(above=None, below=0.3, by="anchor"),
+        CosineBand(above=0.1, below=None, by="anchor"),
+        MarginBand(margin=0.5),
+        MarginBand(relative=0.5),
+        AllNegatives(),
+    ],
+    ids=str,
+)
+def test_mine_hard_negatives_has_the_same_candidates_by_these_arguments(rule: NegativeRule) -> None:
+    g = np.random.default_rng(0)
+
+    def unit(rows: np.ndarray) -> np.ndarray:
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    z, n = unit(g.standard_normal((20, 16))), unit(g.standard_normal((2000, 16)))
+    positive = unit(z + 0.1 * g.standard_normal((20, 16)))
+    corpus = np.concatenate([n, positive])
+    mined = mine_pairs(z, positive, corpus, None, rule, negatives=3)
+    expected = theirs(z, positive, corpus, 3, **mine_hard_negatives_arguments(rule, len(corpus)))
+    assert [keys_of(mined, anchor) for anchor in range(20)] == expected and all(expected)
+
+
 def test_arguments_of_mine_hard_negatives() -> None:
     assert mine_hard_negatives_arguments(RankBand(drop_closest=0.01, keep_within=0.1, by="anchor"), 1000) == {
         "range_min": 10, "range_max": 100,
     }  # fmt: skip
     assert mine_hard_negatives_arguments(CosineBand(above=0.1, below=0.9, by="anchor"), 10) == {
-        "max_score": 0.9, "min_score": 0.1,
+        "range_max": 10, "max_score": 0.9, "min_score": 0.1,
     }  # fmt: skip
-    assert mine_hard_negatives_arguments(MarginBand(margin=0.1), 10) == {"absolute_margin": 0.1}
-    assert mine_hard_negatives_arguments(MarginBand(relative=0.95), 10) == {"relative_margin": pytest.approx(0.05)}
-    assert mine_hard_negatives_arguments(AllNegatives(), 10) == {}
+    assert mine_hard_negatives_arguments(MarginBand(margin=0.1), 10) == {"range_max": 10, "absolute_margin": 0.1}
+    relative = mine_hard_negatives_arguments(MarginBand(relative=0.95), 10)
+    assert relative == {"range_max": 10, "relative_margin": pytest.approx(0.05)}
+    assert mine_hard_negatives_arguments(AllNegatives(), 10) == {"range_max": 10}
     for rule in (RankBand(), CosineBand(), MarginBand(within=0.2), OracleNegatives()):
         with pytest.raises(ValueError, match="no arguments for"):
             mine_hard_negatives_arguments(rule, 10)
+
+
+@dataclass(frozen=True)
+class ReadsIds(AllNegatives):
+    reads = frozenset({"ids"})
+
+
+USUAL: dict[str, Any] = {"anchors": at(0), "positives": at(1), "corpus": at(10, 20), "negatives": 1}
+
+
+def as_it_is(function: Any) -> Any:
+    """A function without the run-time types of the tests."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return function
 
 
 @pytest.mark.parametrize(
@@ -261,15 +460,76 @@ def test_arguments_of_mine_hard_negatives() -> None:
     [
         ({"corpus": torch.randn(5, 3)}, "corpus has shape"),
         ({"positives": torch.randn(2, 2)}, "1 anchors and 2 positives"),
-        ({"corpus": torch.tensor([[1.0, 0.0], [0.0, 0.0]])}, "corpus has no direction at row 1"),
-        ({"anchors": torch.tensor([[math.nan, 0.0]])}, "anchors has no direction at row 0"),
+        (
+            {"corpus": torch.tensor([[1.0, 0.0], [0.0, 0.0]])},
+            "corpus has no direction at row 1, which holds nothing but 0",
+        ),
+        (
+            {"anchors": torch.tensor([[math.nan, 0.0]])},
+            "anchors has no direction at row 0, which holds NaN or infinity",
+        ),
+        ({"anchors": np.array([[1 + 2j, 0]])}, "anchors holds torch.complex128; give real numbers"),
+        ({"corpus": np.array([[True, False]])}, "corpus holds torch.bool; give real numbers"),
         ({"negatives": 0}, "negatives is 0"),
         ({"block": 0}, "block is 0"),
-        ({"negative_rule": LearnedThreshold()}, "learns while training"),
-        ({"negative_rule": OracleNegatives()}, "give labels="),
+        ({"negative_rule": LearnedThreshold()}, "learns a state per image while training"),
+        ({"negative_rule": MixedNegatives()}, "MixedNegatives .* makes new ones"),
+        ({"negative_rule": Debiased()}, "Debiased .* estimates their mass"),
+        ({"negative_rule": HardnessWeighted(tau_plus=0.0)}, "HardnessWeighted .* estimates their mass"),
+        ({"ids": ([1, 2], [3, 4])}, r"ids are .* \[2\] and .* \[2\]; give whole numbers, of the 1 anchors"),
+        ({"ids": torch.tensor([7, 8])}, "ids are .*; give whole numbers"),
+        ({"ids": ([1.5], [3.0, 4.0])}, "ids are torch.float32 .*; give whole numbers"),
+        ({"labels": ([1], [3])}, r"labels are .*; give whole numbers, of the 1 anchors and of the 2 keys"),
+        ({"negative_rule": RankBand(), "negatives": 3}, r"holds \d of 2 keys.* Give a larger corpus, or ask for fewer"),
+        ({"negative_rule": RankBand(), "corpus": torch.empty(0, 2)}, "holds 0 of 0 keys.* Give a larger corpus"),
+        ({"negative_rule": ReadsIds()}, r"A rule here reads ids; give ids="),
+        ({"pick": "top"}, "Unknown pick 'top'.*closest, random"),
+        ({"negative_rule": OracleNegatives()}, "Give labels="),
     ],
 )
 def test_what_cannot_be_mined_is_refused_in_words(given: dict[str, object], named: str) -> None:
-    usual: dict[str, object] = {"anchors": at(0), "positives": at(1), "corpus": at(10, 20), "negatives": 1}
+    """In the function itself, as it is without the run-time types of the tests."""
     with pytest.raises(ValueError, match=named):
-        mine_pairs(**(usual | given))  # type: ignore[arg-type]
+        as_it_is(mine_pairs)(**(USUAL | given))
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"positive_rule": RankBand(), "negative_rule": AugmentedView()}, "A positive rule .* is of type RankBand"),
+        ({"positive_rule": RankBand()}, "A positive rule .* is of type RankBand"),
+        ({"negative_rule": RankBand}, "A negative rule .* is the class RankBand"),
+    ],
+)
+def test_what_is_no_rule_is_refused_in_words(given: dict[str, object], named: str) -> None:
+    with pytest.raises(TypeError, match=named):
+        as_it_is(mine_pairs)(**(USUAL | given))
+
+
+def test_a_rule_that_makes_negatives_without_reading_vectors_is_refused_when_it_mines() -> None:
+    @dataclass(frozen=True)
+    class MakesOnes(AllNegatives):
+        def synthesise(self, s: Similarities, kept: torch.Tensor, context: Context) -> torch.Tensor:
+            return torch.ones(len(kept), 1, 2)
+
+    with pytest.raises(ValueError, match=r"MakesOnes .* makes new ones"):
+        mine_pairs(at(0), at(1), at(10, 20), None, MakesOnes(), negatives=1)
+
+
+def test_tensors_with_gradients_are_taken() -> None:
+    z, n = at(0).requires_grad_(), at(10, 20).requires_grad_()
+    assert keys_of(mine_pairs(z, z + 0.1, n, negatives=2)) == [0, 1]
+
+
+@pytest.mark.gpu
+def test_tensors_on_the_gpu_are_taken() -> None:
+    z, n, ids, labels = at(0, 90), at(10, 20, 80), torch.arange(2), torch.arange(3)
+    given = (z, z, n), (ids, labels)
+    on_cpu, on_gpu = (
+        mine_pairs(
+            *(x.to(device) for x in given[0]), None, OracleNegatives(), negatives=2,
+            ids=(ids.to(device), labels.to(device)), labels=(ids.to(device), labels.to(device)),
+        )
+        for device in ("cpu", "cuda")
+    )  # fmt: skip
+    assert on_gpu.pairs.equals(on_cpu.pairs)

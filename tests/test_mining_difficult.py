@@ -4,7 +4,17 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from cltools import AllNegatives, AugmentedView, DifficultAnchors, LossSettings, contrastive_loss, select, similarities
+from cltools import (
+    AllNegatives,
+    AugmentedView,
+    Band,
+    DifficultAnchors,
+    LossSettings,
+    NearestKeys,
+    contrastive_loss,
+    select,
+    similarities,
+)
 from cltools.contrast import mean_over_anchors
 from cltools.interop import ContrastiveLoss
 from cltools.mining import Selection, Similarities
@@ -33,6 +43,16 @@ def test_an_anchor_with_more_close_foreign_keys_than_are_tolerated_counts_less(
     assert chosen.anchor_weight is not None and chosen.anchor_weight.tolist() == weights
     plain = select(crowded(), NOTHING, AllNegatives())
     assert torch.equal(chosen.negative_weight, plain.negative_weight) and plain.anchor_weight is None
+
+
+def test_mined_keys_are_not_counted_as_close() -> None:
+    """Of three keys that are close to the first anchor two are mined, and one is tolerated."""
+    rule, mining = DifficultAnchors(min_cosine=0.9, tolerated=0.1, anchor_weight=0.25), NearestKeys(k=2)
+    mined = select(crowded(), mining, rule)
+    assert (mined.band == Band.MINED).sum(1).tolist() == [2, 2] and (crowded().anchor_keys[0] >= 0.9).sum() == 3
+    assert mined.anchor_weight is not None and mined.anchor_weight.tolist() == [1.0, 1.0]
+    alone = select(crowded(), NOTHING, rule).anchor_weight
+    assert alone is not None and alone.tolist() == [0.25, 1.0]
 
 
 def test_the_mean_divides_by_the_weights() -> None:

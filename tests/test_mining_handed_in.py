@@ -186,4 +186,5 @@ def test_public_functions_take_arrays_and_lists(form: Any) -> None:
 def test_arrays_keep_their_type_and_lists_of_fractions_become_float32() -> None:
     assert as_tensor("x", [[1.5, 2.0]]).dtype == torch.float32 and as_tensor("x", [1, 2]).dtype == torch.int64
     assert as_tensor("x", np.ones(2)).dtype == torch.float64 and as_tensor("x", [True]).dtype == torch.bool
+    assert as_tensor("x", np.array([1.5, 2.0], ">f4")).tolist() == [1.5, 2.0], "another machine's order of bytes"
     assert as_tensor("x", np.ones((2, 2), np.float16).T).dtype == torch.float16

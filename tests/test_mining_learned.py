@@ -86,6 +86,12 @@ def test_nothing_is_dropped_of_images_that_the_state_does_not_know() -> None:
     assert not bool((chosen.band == Band.HARD).any()), "without a state"
 
 
+def test_of_no_keys_nothing_is_learned() -> None:
+    s = frozen(0, rows=3, keys=0)
+    state = LearnedThreshold().new_state(torch.arange(3), CPU)
+    assert select(s, NOTHING, LearnedThreshold(start=0.0), state=state).measured is None
+
+
 def test_it_waits_for_its_start_and_then_stays() -> None:
     rule = LearnedThreshold(start=0.35)
     assert rule.at(0.34) == AllNegatives() and rule.at(0.35) == LearnedThreshold(start=0.0) == rule.at(1.0).at(1.0)

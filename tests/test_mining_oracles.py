@@ -82,7 +82,7 @@ def test_an_oracle_of_negatives_drops_a_share_of_the_class() -> None:
 @pytest.mark.parametrize(
     ("bad", "named"),
     [
-        ({"k": 0}, "k is 0"),
+        ({"k": 0}, "k is 0.* None is every key"),
         ({"purity": 1.2}, "purity"),
         ({"k": None, "purity": 0.5}, "purity is 0.5 of every key"),
         ({"augmented_share": -1.0}, "augmented_share"),
@@ -91,3 +91,12 @@ def test_an_oracle_of_negatives_drops_a_share_of_the_class() -> None:
 def test_settings_without_meaning_are_named(bad: dict[str, object], named: str) -> None:
     with pytest.raises(ValueError, match=f"OraclePositives.*{named}"):
         OraclePositives(**bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("k", [2.5, True, "5"])
+def test_a_number_of_mined_keys_is_a_whole_number(k: object) -> None:
+    """Past the run-time types of the tests."""
+    rule = OraclePositives()
+    object.__setattr__(rule, "k", k)
+    with pytest.raises(ValueError, match=r"OraclePositives: k is .*; it must be a whole number"):
+        rule.__post_init__()

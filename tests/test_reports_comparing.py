@@ -14,7 +14,15 @@ from cltools.config import Experiment, differences
 from cltools.datasets import ImageSet, load_images, split_holdout
 from cltools.evaluation import knn_accuracy
 from cltools.evaluation.embed import embed
-from cltools.mining import AllNegatives, AugmentedView, NearestKeys, OracleNegatives, RandomNegatives, RankBand
+from cltools.mining import (
+    AllNegatives,
+    AugmentedView,
+    LearnedThreshold,
+    NearestKeys,
+    OracleNegatives,
+    RandomNegatives,
+    RankBand,
+)
 from cltools.presets import IMAGES, METHODS, preset
 from cltools.reports import comparing
 from cltools.reports.arms import BASELINE, arms_of, grid_of
@@ -57,6 +65,9 @@ def test_the_controls_are_those_that_make_an_effect_attributable() -> None:
         assert matched.at(progress).share == pytest.approx(now.keep_within - now.drop_closest)
     assert found["drop-closest"].negatives == replace(band, keep_within=1.0)
     assert found["drop-beyond"].negatives == replace(band, drop_closest=0.0)
+    learned = found["glofnd"].negatives
+    assert isinstance(learned, LearnedThreshold) and learned.alpha == 0.1, "one of ten classes"
+    assert found["glofnd-band"].negatives == RankBand(drop_closest=0.1, keep_within=1.0, by="anchor")
     assert found["potential-oracle"].negatives == OracleNegatives()
     assert found["mined-soft-hard"].positives == NearestKeys(min_weight="mean") == found["potential"].positives
     assert found["mined-soft-hard"].negatives == AllNegatives()

@@ -18,12 +18,14 @@ from cltools.mining import (
     AllNegatives,
     AugmentedView,
     Band,
+    LearnedThreshold,
     MixedNegatives,
     NearestKeys,
     NegativeRule,
     OracleNegatives,
     PositiveRule,
     RankBand,
+    Selection,
 )
 from cltools.testing import no_waiting
 from cltools.training import Run, fit
@@ -118,6 +120,37 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
 
     monkeypatch.setattr(fitting, "train_step", spy)
     return seen
+
+
+# --- a rule that learns
+
+
+@pytest.mark.parametrize("chunk", [None, 20])
+def test_a_threshold_learns_from_the_mean_over_both_views_of_an_image(
+    chunk: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, experiment = made(), asked(negatives=LearnedThreshold(alpha=0.1, start=0.0), symmetric=True, chunk=chunk)
+    learner = taught(experiment, images, steps=1)
+    assert learner.rule_state is not None
+    learner.rule_state["threshold"].fill_(0.5)
+    seen: list[Tensor] = []
+    learned: list[tuple[list[int], Tensor]] = []
+
+    def observe(_: Any, selection: Selection) -> None:
+        assert selection.measured is not None
+        seen.append(selection.measured)
+
+    def learn(self: LearnedThreshold, state: Any, ids: Tensor, measured: Tensor) -> None:
+        learned.append((ids.tolist(), measured))
+
+    monkeypatch.setattr(LearnedThreshold, "learn", learn)
+    update(learner, whole(images), experiment, Rules.at(experiment, 0.5), labelled=True, observe=observe)
+    shares = torch.cat(seen).tolist()
+    first, second = shares[:48], shares[48:]
+    assert len(second) == 48 and first != second, "both views are anchors, and meet different keys"
+    [(ids, measured)] = learned
+    assert ids == images.ids.tolist()
+    assert measured.tolist() == pytest.approx([(a + b) / 2 for a, b in zip(first, second, strict=True)])
 
 
 # --- schedule

@@ -67,7 +67,7 @@ def uniformity(z: Float[Tensor, "N D"] | Numbers, t: float = 2.0) -> float:
 
 
 @torch.no_grad()
-def effective_rank(z: Float[Tensor, "N D"]) -> float:
+def effective_rank(z: Float[Tensor, "N D"] | Numbers) -> float:
     """How many directions an embedding uses alike: e^H of its singular values' shares, from 1 (collapsed) to min(N, D).
 
     RankMe, arXiv:2210.02885, eq. 1 and 2. Vectors are L2-normalised here, and not centred.
@@ -75,6 +75,7 @@ def effective_rank(z: Float[Tensor, "N D"]) -> float:
     Raises:
         ValueError: no rows, or vectors that are not finite.
     """
+    z = as_tensor("z", z)
     check_features(z, "embedding")
     with torch.autocast(z.device.type, enabled=False):
         values = torch.linalg.svdvals(normalize(z.float(), dim=1))

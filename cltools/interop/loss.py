@@ -13,11 +13,10 @@ from torch.nn.functional import normalize
 
 from cltools.contrast import contrastive_loss, mean_over_anchors
 from cltools.errors import CltoolsError
+from cltools.interop.miner import check_apart
 from cltools.losses import Form, LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NegativeRule, PositiveRule
 from cltools.mining.handed_in import Numbers, as_tensor
-from cltools.mining.rules import learns
-from cltools.mining.selection import check_rules
 from cltools.queue import Queue
 
 UNKNOWN = -1  # the id of an image that was not named: its keys are nobody's own
@@ -68,14 +67,7 @@ class ContrastiveLoss(nn.Module):
         self.settings, self.generator = LossSettings(temperature, form), generator
         self.positive_rule = AugmentedView() if positive_rule is None else positive_rule
         self.negative_rule = AllNegatives() if negative_rule is None else negative_rule
-        check_rules(self.positive_rule, self.negative_rule)
-        for rule in (self.positive_rule, self.negative_rule):
-            if "same_class" in rule.reads:
-                raise CltoolsError(
-                    f"{type(rule).__name__} needs labels, which loss(out0, out1) is not given. Use another rule."
-                )
-        if learns(type(self.negative_rule)):
-            raise CltoolsError(f"{type(self.negative_rule).__name__} learns a state per image; train it with fit.")
+        check_apart(self.positive_rule, self.negative_rule, "loss(out0, out1) takes no labels: use another rule.")
         self.bank = _empty_bank(memory_bank_size)
 
     def extra_repr(self) -> str:

@@ -3,6 +3,8 @@
 Legend: A embeddings, R reference rows, d embedding, P and N pairs.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
@@ -36,19 +38,10 @@ def as_metric_learning_miner(
         ModuleNotFoundError: pytorch-metric-learning is not installed.
     """
     check_temperature(temperature)
-    check_rules(positive_rule, negative_rule)
-    estimate = negative_rule.estimate()
-    for rule in (positive_rule, negative_rule):
-        if "same_class" in rule.reads:
-            raise CltoolsError(
-                f"{type(rule).__name__} reads classes, which a miner does not have: rows of one label are never "
-                "negatives of each other. Use AllNegatives, and give the classes as labels."
-            )
-    rescaled = isinstance(negative_rule, Rescalable) and negative_rule.rescale
-    if learns(type(negative_rule)):
-        raise CltoolsError(f"{type(negative_rule).__name__} learns a state per image, which a miner does not keep.")
-    if "vectors" in negative_rule.reads or estimate.beta or estimate.tau_plus or rescaled:
-        raise _inexpressible(negative_rule)
+    remedy = "Rows of one label are no negatives of each other here: use AllNegatives, and give the classes as labels."
+    check_pairs(positive_rule, negative_rule, remedy)
+    if isinstance(negative_rule, Rescalable) and negative_rule.rescale:
+        raise inexpressible(negative_rule)
     try:
         from pytorch_metric_learning.miners import BaseMiner
     except ModuleNotFoundError as missing:
@@ -114,14 +107,42 @@ def mined_pairs(
     chosen = select(s, positive_rule, negative_rule, temperature=temperature, generator=generator)
     weight = chosen.negative_weight
     if chosen.synthetic is not None or chosen.anchor_weight is not None or ((weight != 0) & (weight != 1)).any():
-        raise _inexpressible(negative_rule)
+        raise inexpressible(negative_rule)
     augmented = views & (chosen.positive_weight[:, :1] > 0)
     a1, p = (augmented | (chosen.band == Band.MINED)).nonzero(as_tuple=True)
     a2, kept = (chosen.band == Band.POTENTIAL).nonzero(as_tuple=True)
     return rows[a1], p, rows[a2], kept
 
 
-def _inexpressible(rule: NegativeRule) -> CltoolsError:
+def check_apart(positive_rule: Any, negative_rule: Any, without_classes: str = "") -> None:
+    """Refuse what is no rule, and rules that need what `fit` alone gives them.
+
+    Args:
+        positive_rule: whatever was given for one.
+        negative_rule: the same.
+        without_classes: the remedy where a rule reads classes and there are none; "" where there are.
+    """
+    check_rules(positive_rule, negative_rule)
+    for rule in (positive_rule, negative_rule):
+        if without_classes and "same_class" in rule.reads:
+            raise CltoolsError(f"{type(rule).__name__} reads classes, which are not given. {without_classes}")
+    if learns(type(negative_rule)):
+        raise CltoolsError(
+            f"{type(negative_rule).__name__} learns a state per image while training; train it with fit."
+        )
+
+
+def check_pairs(positive_rule: Any, negative_rule: Any, without_classes: str = "") -> None:
+    """As `check_apart`, and refuse negative rules of which pairs would leave out what they are about."""
+    check_apart(positive_rule, negative_rule, without_classes)
+    estimate, rule = negative_rule.estimate(), type(negative_rule)
+    makes = rule.synthesise is not NegativeRule.synthesise and "vectors" in negative_rule.reads
+    if makes or estimate.beta or estimate.tau_plus:
+        raise inexpressible(negative_rule)
+
+
+def inexpressible(rule: NegativeRule) -> CltoolsError:
+    """The error for a rule whose loss no pairs give."""
     return CltoolsError(
         f"{type(rule).__name__} weighs anchors or negatives, estimates their mass or makes new ones, which pairs of "
         "indices cannot say. Use a rule that only keeps or drops, without rescale."

@@ -6,20 +6,23 @@ Legend: B anchors, K keys of the corpus, d embedding.
 """
 
 import math
+import re
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, unknown
+from cltools.interop.miner import SAME, check_pairs, inexpressible
 from cltools.mining import AllNegatives, AugmentedView, CosineBand, MarginBand, NegativeRule, PositiveRule, RankBand
 from cltools.mining.bands import KEPT, Band, rank_count
 from cltools.mining.handed_in import Numbers, as_tensor
-from cltools.mining.rules import learns, reads_now
+from cltools.mining.rules import reads_now
 from cltools.mining.selection import Selection, select
 from cltools.mining.similarities import Similarities, own_last, similarities
 
@@ -27,9 +30,7 @@ if TYPE_CHECKING:
     import pandas
 
 PAIRS = 8_000_000
-"""Cosines that a block holds by default: with masks and copies about 200 MB."""
-SAME = 1 - 1e-6
-"""A cosine from which two rows are one and the same."""
+"""Cosines that a block holds by default, 32 MB; masks and copies of them come on top."""
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 Pick = Literal["closest", "random"]
 
@@ -58,6 +59,7 @@ class Report:
         counts: candidates of all anchors by band: how many the rule kept, and how many each edge dropped.
         short: anchors that have fewer negatives than were asked for.
         wanted: negatives asked for, per anchor.
+        left_out: anchors that the negative rule gives no weight, which have no negatives in the table.
         quantiles: of the cosines of positives, of the negatives taken, and of their differences, at `QUANTILES`.
         loosen: the settings that drop most candidates of the anchors that are short, the first the most; none if no
             anchor is short.
@@ -68,6 +70,7 @@ class Report:
     counts: dict[str, int]
     short: int
     wanted: int
+    left_out: int
     quantiles: dict[str, tuple[float, ...]]
     loosen: tuple[str, ...]
 
@@ -77,11 +80,12 @@ class Report:
         lines += [f"  {name:12s}{count:>16,}  {100 * count / total:5.1f} %" for name, count in self.counts.items()]
         lines.append(f"{'cosines':14s}" + "".join(f"{f'{100 * q:g} %':>9s}" for q in QUANTILES))
         lines += [f"  {name:12s}" + "".join(f"{x:9.3f}" for x in row) for name, row in self.quantiles.items()]
-        if self.short:
-            lines.append(
-                f"{self.short:,} anchors have fewer than the {self.wanted} negatives asked for. Loosen "
-                f"{', then '.join(self.loosen) or 'nothing: the corpus is too small'}."
-            )
+        loosen = ", then ".join(self.loosen) or "nothing: the corpus is too small"
+        fewer = f"fewer than the {self.wanted} negatives asked for. Loosen {loosen}."
+        no_weight = "no weight by the negative rule, and no negatives here."
+        for count, what in ((self.left_out, no_weight), (self.short, fewer)):
+            if count:
+                lines.append(f"{count:,} {'anchor has' if count == 1 else 'anchors have'} {what}")
         return "\n".join(lines)
 
 
@@ -103,8 +107,8 @@ def mine_pairs(
     """Mine each anchor's negatives, and positives if a rule is given, from a corpus of any length.
 
     Anchors are compared in blocks, so that memory grows with block × K and with the pairs that are returned. The
-    positive of an anchor is never a candidate: keys of its id, or without ids keys equal to the anchor or to its
-    positive, are its own.
+    positive of an anchor is never a candidate: keys of its id, keys equal to the anchor, and keys equal to its positive
+    are its own. An anchor may have several positives, in a row each: none of them is a negative of another.
 
     Args:
         anchors: [B, d] of any length; cosines are compared.
@@ -121,41 +125,49 @@ def mine_pairs(
         seed: of what rules and `pick` draw.
 
     Raises:
+        TypeError: rules in another order, something else in their place, or what is no array of numbers.
         ValueError: shapes that do not fit; numbers that are not finite, or vectors of length 0; a rule that keeps a
-            window of ranks smaller than `negatives`, that needs labels which are not given, or that learns.
+            window of ranks smaller than `negatives`, that needs labels which are not given, that learns, or that
+            makes negatives or estimates their mass, which pairs cannot say; a `pick` that is not known.
         ModuleNotFoundError: pandas is not installed.
     """
     import pandas as pd
 
-    positive_rule = (AugmentedView() if positive_rule is None else positive_rule).at(1.0)
-    negative_rule = (AllNegatives() if negative_rule is None else negative_rule).at(1.0)
+    positive_rule = AugmentedView() if positive_rule is None else positive_rule
+    negative_rule = AllNegatives() if negative_rule is None else negative_rule
+    remedy = "Give labels=(of anchors, of keys), or use another rule." if labels is None else ""
+    check_pairs(positive_rule, negative_rule, remedy)
+    if pick not in get_args(Pick):
+        raise unknown("pick", pick, get_args(Pick))
+    positive_rule, negative_rule = positive_rule.at(1.0), negative_rule.at(1.0)
     z, z_positive, n = _vectors(anchors, positives, corpus)
     _check_asked(negative_rule, negatives, len(n), block)
-    if "same_class" in negative_rule.reads | positive_rule.reads and labels is None:
-        raise CltoolsError("A rule here reads classes; give labels=(of anchors, of keys), or use another rule.")
-    of_ids = None if ids is None else [as_tensor("ids and labels", each) for each in ids]
-    of_labels = None if labels is None else [as_tensor("ids and labels", each) for each in labels]
+    of_ids = None if ids is None else _numbers("ids", ids, len(z), len(n))
+    of_labels = None if labels is None else _numbers("labels", labels, len(z), len(n))
     reads = reads_now(positive_rule, negative_rule)
+    if "ids" in reads and of_ids is None:
+        raise CltoolsError("A rule here reads ids; give ids=(of anchors, of keys), or use another rule.")
     draws = torch.Generator().manual_seed(seed)
     rows = max(1, PAIRS // max(1, len(n))) if block is None else block
     columns = {name: array(kind) for name, kind in COLUMNS.items()}
     by_anchor = torch.zeros(len(z), len(Band), dtype=torch.int64)
-    for start in range(0, len(z), rows):
-        part = slice(start, start + rows)
-        if of_ids is None:
-            own = torch.maximum(z[part] @ n.T, z_positive[part] @ n.T) >= SAME
-        else:
-            own = of_ids[0][part, None] == of_ids[1]
+    parts = [slice(start, start + rows) for start in range(0, len(z), rows)]
+    for part, own in zip(parts, _own(z, z_positive, n, parts), strict=True):
+        own = own if of_ids is None else own | (of_ids[0][part, None] == of_ids[1])
         same = None if of_labels is None else (of_labels[0][part, None] == of_labels[1]) & (of_labels[1] >= 0)
-        s = similarities(z[part], z_positive[part], n, own, same_class=same, reads=reads, check=False)
+        images = of_ids and (of_ids[0][part], of_ids[1])
+        s = similarities(z[part], z_positive[part], n, own, same_class=same, ids=images, reads=reads, check=False)
         chosen = select(s, positive_rule, negative_rule, temperature=temperature, generator=draws)
+        if chosen.synthetic is not None:
+            raise inexpressible(negative_rule)
         by_anchor[part] = torch.stack([(chosen.band == code).sum(1) for code in Band], dim=1)
         anchor, *others = _taken(s, chosen, negatives, pick, draws)
-        for column, of_block in zip(columns.values(), (anchor + start, *others), strict=True):
+        for column, of_block in zip(columns.values(), (anchor + part.start, *others), strict=True):
             column.frombytes(of_block.numpy().tobytes())
     pairs = pd.DataFrame({name: np.frombuffer(column, column.typecode) for name, column in columns.items()})
     pairs["band"] = pd.Categorical.from_codes(pairs["band"], [band.name.lower() for band in Band])
-    return MinedPairs(pairs, _report(pairs, by_anchor, (z * z_positive).sum(1), negative_rule, negatives, len(n)))
+    settings = settings_of(positive_rule, negative_rule)
+    return MinedPairs(pairs, _report(pairs, by_anchor, (z * z_positive).sum(1), settings, negatives, len(n)))
 
 
 COLUMNS = {"anchor": "q", "key": "q", "cosine": "f", "band": "b", "weight": "f"}
@@ -165,34 +177,65 @@ COLUMNS = {"anchor": "q", "key": "q", "cosine": "f", "band": "b", "weight": "f"}
 def _vectors(*given: Numbers) -> tuple[Tensor, Tensor, Tensor]:
     """Unit vectors in float32."""
     names = ("anchors", "positives", "corpus")
-    found = [as_tensor(name, numbers).float() for name, numbers in zip(names, given, strict=True)]
+    found = [as_tensor(name, numbers).detach().cpu() for name, numbers in zip(names, given, strict=True)]
     for name, x in zip(names, found, strict=True):
         if x.ndim != 2 or x.shape[1] != found[0].shape[-1]:
             raise CltoolsError(f"{name} has shape {list(x.shape)}; give [rows, d], with one d for all three.")
-        wrong = ~x.isfinite().all(1) | (x == 0).all(1)
-        if bool(wrong.any()):
-            row = int(wrong.nonzero()[0, 0])
-            raise CltoolsError(f"{name} has no direction at row {row}: it is 0 or not finite. Leave such rows out.")
+        if x.is_complex() or x.dtype == torch.bool:
+            raise CltoolsError(f"{name} holds {x.dtype}; give real numbers.")
+        for wrong, what in ((~x.isfinite().all(1), "NaN or infinity"), ((x == 0).all(1), "nothing but 0")):
+            if bool(wrong.any()):
+                row = int(wrong.nonzero()[0, 0])
+                raise CltoolsError(f"{name} has no direction at row {row}, which holds {what}. Leave such rows out.")
     if len(found[0]) != len(found[1]):
         raise CltoolsError(f"There are {len(found[0])} anchors and {len(found[1])} positives; give one for each.")
-    z, z_positive, n = (normalize(x, dim=1) for x in found)
-    return z, z_positive, n
+    return _unit(found[0]), _unit(found[1]), _unit(found[2])
+
+
+def _unit(x: Tensor) -> Tensor:
+    """Vectors of length 1 in float32. Divided by their largest part first, so that no square is 0 or infinite."""
+    x = x if x.dtype == torch.float64 else x.float()
+    return normalize((x / x.abs().amax(1, keepdim=True)).float(), dim=1)
+
+
+def _numbers(name: str, given: Any, anchors: int, keys: int) -> tuple[Tensor, Tensor]:
+    """Whole numbers of anchors and of keys."""
+    found = [as_tensor(name, each).cpu() for each in given]
+    if any(x.is_floating_point() for x in found) or [x.shape for x in found] != [(anchors,), (keys,)]:
+        kinds = " and ".join(f"{x.dtype} {[*x.shape]}" for x in found)
+        raise CltoolsError(f"{name} are {kinds}; give whole numbers, of the {anchors} anchors and of the {keys} keys.")
+    return found[0], found[1]
+
+
+def _own(z: Tensor, z_positive: Tensor, n: Tensor, parts: list[slice]) -> Iterator[Tensor]:
+    """For each block of anchors, which keys equal the anchor, or a positive in any row of the same anchor."""
+    anchor = torch.unique(z, dim=0, return_inverse=True)[1]
+    equal = array("q")
+    for part in parts:
+        row, key = (z_positive[part] @ n.T >= SAME).nonzero(as_tuple=True)
+        equal.frombytes(torch.stack([anchor[part][row], key]).T.numpy().tobytes())
+    of_anchor, key = torch.from_numpy(np.frombuffer(equal, np.int64).reshape(-1, 2).T.copy())
+    for part in parts:
+        here, row = anchor[part].unique(return_inverse=True)
+        known = torch.isin(of_anchor, here)
+        positive = torch.zeros(len(here), len(n), dtype=torch.bool)
+        positive[torch.searchsorted(here, of_anchor[known]), key[known]] = True
+        positive = positive[row]  # in its place, as what a block leaves here stays until the next
+        yield positive.logical_or_(z[part] @ n.T >= SAME)
 
 
 def _check_asked(rule: NegativeRule, negatives: int, keys: int, block: int | None) -> None:
     """Refuse what cannot be had, before anything is compared."""
-    if negatives < 1:
-        raise CltoolsError(f"negatives is {negatives}; it must be at least 1.")
-    if block is not None and block < 1:
-        raise CltoolsError(f"block is {block}; it must be at least 1, or None.")
-    if learns(type(rule)):
-        raise CltoolsError(f"{type(rule).__name__} learns while training, and has learned nothing here; use a band.")
+    for name, value in (("negatives", negatives), ("block", block)):
+        if value is not None and value < 1:
+            raise CltoolsError(f"{name} is {value}; it must be at least 1.")
     if isinstance(rule, RankBand):
         window = rank_count(rule.keep_within, keys) - rank_count(rule.drop_closest, keys)
         if window < negatives:
+            remedy = "Give a larger corpus" if keys < negatives else "Raise keep_within, lower drop_closest"
             raise CltoolsError(
                 f"The band of ranks holds {window} of {keys:,} keys, fewer than the {negatives} negatives asked for "
-                "per anchor. Raise keep_within, lower drop_closest, or ask for fewer negatives."
+                f"per anchor. {remedy}, or ask for fewer negatives."
             )
 
 
@@ -217,7 +260,7 @@ def _taken(
 
 
 def _report(
-    pairs: "pandas.DataFrame", by_anchor: Tensor, positive: Tensor, rule: NegativeRule, wanted: int, keys: int
+    pairs: "pandas.DataFrame", by_anchor: Tensor, positive: Tensor, settings: dict[Band, str], wanted: int, keys: int
 ) -> Report:
     kept = by_anchor[:, KEPT].sum(1)
     short = kept < wanted
@@ -225,39 +268,42 @@ def _report(
     known, cosines = positive.numpy(), negative["cosine"].to_numpy()
     scores = {"positive": known, "negative": cosines, "difference": known[negative["anchor"]] - cosines}
     dropped = by_anchor[short].sum(0)
-    names = [(int(dropped[code]), name) for code, name in settings_of(rule).items() if dropped[code]]
+    names = sorted(((int(dropped[code]), name) for code, name in settings.items() if dropped[code]), reverse=True)
     return Report(
         anchors=len(by_anchor),
         keys=keys,
         counts={band.name.lower(): int(by_anchor[:, band].sum()) for band in Band},
         short=int(short.sum()),
         wanted=wanted,
+        left_out=int((kept > 0).sum()) - negative["anchor"].nunique(),
         quantiles={
             name: tuple(np.quantile(values, QUANTILES).tolist() if len(values) else [math.nan] * len(QUANTILES))
             for name, values in scores.items()
         },
-        loosen=tuple(name for _, name in sorted(names, reverse=True)),
+        loosen=tuple(dict.fromkeys(name for _, name in names)),
     )
 
 
-def settings_of(rule: NegativeRule) -> dict[Band, str]:
-    """By the code that it gives: the setting of a rule that drops keys, as one writes it."""
+def settings_of(positive_rule: PositiveRule, rule: NegativeRule) -> dict[Band, str]:
+    """By code: the setting of the rules that drops keys with it, as one writes it."""
     names = {
         RankBand: ("drop_closest", "keep_within"),
         CosineBand: ("below", "above"),
         MarginBand: ("margin" if getattr(rule, "relative", None) is None else "relative", "within"),
     }
     hard, easy = next((pair for kind, pair in names.items() if isinstance(rule, kind)), ("", ""))
-    others = ", ".join(f.name for f in fields(rule)) or "the rule"
+    others = ", ".join(f.name for f in fields(rule) if not re.fullmatch("rescale|anneal|by|.*_from", f.name))
     settings = {Band.HARD: hard or others, Band.EASY: easy or others, Band.OTHER: others}
-    return {band: name if name == "the rule" else f"{type(rule).__name__}({name}=…)" for band, name in settings.items()}
+    found = {band: f"{type(rule).__name__}({name}=…)" if name else "the rule" for band, name in settings.items()}
+    return found | {Band.MINED: f"{type(positive_rule).__name__}{'(k=…)' if hasattr(positive_rule, 'k') else ''}"}
 
 
 def mine_hard_negatives_arguments(rule: NegativeRule, keys: int) -> dict[str, Any]:
     """The arguments by which sentence-transformers' `mine_hard_negatives` has the same candidates as a rule.
 
-    Up to keys that lie on an edge, and to relative margins below negative scores, whose sign differs there (its issue
-    3819). Its scores are the anchor's cosines.
+    Up to keys that lie on an edge, and to relative margins below negative scores, whose sign differed there until its
+    issue 3819 was mended. Its scores are the anchor's cosines. `range_max` is the whole corpus where the rule cuts no
+    ranks: left out, theirs looks at the closest few only (its issue 3872).
 
     Args:
         rule: a band by the anchor.
@@ -269,13 +315,13 @@ def mine_hard_negatives_arguments(rule: NegativeRule, keys: int) -> dict[str, An
     if isinstance(rule, RankBand) and rule.by == "anchor":
         return {"range_min": rank_count(rule.drop_closest, keys), "range_max": rank_count(rule.keep_within, keys)}
     if isinstance(rule, CosineBand) and rule.by == "anchor":
-        return {"max_score": rule.below, "min_score": rule.above}
+        return {"range_max": keys, "max_score": rule.below, "min_score": rule.above}
     if isinstance(rule, MarginBand) and rule.within is None:
         if rule.relative is None:
-            return {"absolute_margin": rule.margin}
-        return {"relative_margin": 1 - rule.relative}
+            return {"range_max": keys, "absolute_margin": rule.margin}
+        return {"range_max": keys, "relative_margin": 1 - rule.relative}
     if type(rule) is AllNegatives:
-        return {}
+        return {"range_max": keys}
     raise CltoolsError(
         f"mine_hard_negatives has no arguments for {rule}. It knows ranks and cosines of the anchor (by='anchor') and "
         "margins without within."

@@ -9,10 +9,9 @@ from typing import ClassVar
 from jaxtyping import Int8
 from torch import Tensor
 
-from cltools.errors import CltoolsError
 from cltools.mining.bands import other_codes, rank_count, rank_edges
 from cltools.mining.draws import uniform_per_key
-from cltools.mining.rules import Context, NegativeRule
+from cltools.mining.rules import Context, NegativeRule, check_is
 from cltools.mining.schedule import Moving, Rescalable
 from cltools.mining.similarities import Similarities
 
@@ -35,10 +34,7 @@ class RandomNegatives(Moving, Rescalable, NegativeRule):
     def __post_init__(self) -> None:
         """Refuse a share outside (0, 1], and a schedule of nothing."""
         self.check_schedule()
-        for name in ("share", "share_from"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value <= 1:
-                raise CltoolsError(f"RandomNegatives: {name} is {value}; it must be above 0 and at most 1.")
+        check_is(self, "above 0 and at most 1", "share", "share_from")
 
     def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
         """POTENTIAL for the drawn, OTHER for the rest."""

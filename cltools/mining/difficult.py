@@ -10,10 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cltools.errors import CltoolsError
 from cltools.mining.bands import rank_count
 from cltools.mining.negatives import AllNegatives, ByCloseness, closeness
-from cltools.mining.rules import Context, check_choice, check_share
+from cltools.mining.rules import Context, check_choice, check_is, check_share
 from cltools.mining.similarities import Similarities
 
 
@@ -41,8 +40,7 @@ class DifficultAnchors(ByCloseness, AllNegatives):
         check_choice(self, "by", ("positive", "anchor"))
         check_share(self, "tolerated")
         check_share(self, "anchor_weight")
-        if not -1 <= self.min_cosine <= 1:
-            raise CltoolsError(f"DifficultAnchors: min_cosine is {self.min_cosine}; it must lie between -1 and 1.")
+        check_is(self, "between -1 and 1", "min_cosine")
 
     def weigh_anchors(self, s: Similarities, context: Context) -> Float[Tensor, " B"]:
         """`anchor_weight` for a difficult anchor, 1 for the others."""

@@ -3,17 +3,15 @@
 Legend: B anchors, K keys.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 from jaxtyping import Int8
 from torch import Tensor
 
-from cltools.errors import CltoolsError
 from cltools.mining.bands import band_codes, rank_edges
 from cltools.mining.negatives import ByCloseness, closeness
-from cltools.mining.rules import Context, NegativeRule, check_choice, check_count
+from cltools.mining.rules import Context, NegativeRule, check_choice, check_count, check_is
 from cltools.mining.similarities import Similarities
 
 
@@ -35,8 +33,7 @@ class CancelFalseNegatives(ByCloseness, NegativeRule):
         """Refuse settings that have no meaning."""
         check_choice(self, "by", ("positive", "anchor", "either"))
         check_count(self, "k", 1)
-        if math.isnan(self.min_cosine):
-            raise CltoolsError("CancelFalseNegatives: min_cosine is nan; it must be a cosine.")
+        check_is(self, "a number", "min_cosine")
 
     def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
         """HARD for the detected, POTENTIAL for the rest."""

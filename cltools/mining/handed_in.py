@@ -36,6 +36,7 @@ def as_tensor(name: str, numbers: Numbers, device: torch.device | None = None) -
         array = np.asarray(numbers)
         if array.dtype == np.float64 and not isinstance(numbers, ndarray):
             array = array.astype(np.float32)
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)  # torch knows the machine's own order alone
         return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} is no array of numbers ({error}). Give a tensor, a NumPy array or lists.") from error

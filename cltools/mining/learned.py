@@ -10,10 +10,9 @@ import torch
 from jaxtyping import Bool, Float, Int, Int8
 from torch import Tensor
 
-from cltools.errors import CltoolsError
 from cltools.mining.bands import band_codes
 from cltools.mining.negatives import AllNegatives
-from cltools.mining.rules import Context, NegativeRule, State, check_share
+from cltools.mining.rules import Context, NegativeRule, State, check_is, check_share
 from cltools.mining.similarities import Similarities
 
 LEARNING_RATE, MOMENTS, TINY = 0.05, (0.9, 0.98), 1e-8
@@ -28,13 +27,16 @@ class LearnedThreshold(NegativeRule):
     """Drops the keys above a threshold λ of the anchor's image: GloFND (arXiv:2502.20612).
 
     λ is learned: after each step Adam moves it by the gradient α − share of the keys with z·n > λ, the mean over the
-    image's anchors, so that it comes to rest where a share α of all the keys that the image has met lies above it:
-    `RankBand(drop_closest=alpha, keep_within=1, by="anchor")` cuts each queue anew where this remembers. Each image
-    starts with a λ above every cosine; of an image that the state does not know nothing is dropped. α = 0 is InfoNCE.
+    image's anchors, so that it comes to rest where a share α of all the keys that the image has met lies above it.
+    `RankBand(drop_closest=alpha, keep_within=1, by="anchor")` drops the same share, but of each queue anew, and
+    remembers nothing. Each image starts with a λ above every cosine; of an image that the state does not know nothing
+    is dropped. α = 0 is InfoNCE.
 
-    Differs from the published code: batches meet a queue where there is one; moments of an image that is not in the
-    batch rest; and steps are divided by the largest second moment so far (AMSGrad), because Adam's grow again as
-    gradients vanish, and thresholds of embeddings that rest would not.
+    Differs from the published code: batches meet a queue where there is one; the share is of all K keys, where theirs
+    is of those that are not own; the correction of the moments' bias counts the updates of the image, where theirs
+    counts epochs; the rate is 0.05, as theirs is by default for images with texts, where for images alone it is 0.01;
+    and steps are divided by the largest second moment so far (AMSGrad), because Adam's grow again as gradients vanish,
+    and thresholds of embeddings that rest would not.
     """
 
     alpha: float = 0.01
@@ -47,8 +49,7 @@ class LearnedThreshold(NegativeRule):
     def __post_init__(self) -> None:
         """Refuse what is no share."""
         check_share(self, "start")
-        if not 0 <= self.alpha < 1:
-            raise CltoolsError(f"LearnedThreshold: alpha is {self.alpha}; it must be at least 0 and below 1.")
+        check_is(self, "at least 0 and below 1", "alpha")
 
     def at(self, progress: float) -> NegativeRule:
         """Every key is kept before `start`."""
@@ -65,9 +66,9 @@ class LearnedThreshold(NegativeRule):
         """HARD above the threshold, POTENTIAL below."""
         return band_codes(s.anchor_keys, hard=self._above(s, context), easy=None)
 
-    def measure(self, s: Similarities, context: Context) -> Float[Tensor, " B"]:
-        """The share of all K keys that lies above the threshold and is not the anchor's own."""
-        return (self._above(s, context) & ~s.own).sum(1) / max(1, s.own.shape[1])
+    def measure(self, s: Similarities, context: Context) -> Float[Tensor, " B"] | None:
+        """The share of all K keys that lies above the threshold and is not the anchor's own; None of no keys."""
+        return (self._above(s, context) & ~s.own).sum(1) / s.own.shape[1] if s.own.shape[1] else None
 
     def learn(self, state: State, ids: Int[Tensor, " B"], measured: Float[Tensor, " B"]) -> None:
         """A step of Adam on the thresholds of these images."""

@@ -3,7 +3,6 @@
 Legend: B anchors, K keys.
 """
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from cltools.errors import CltoolsError, unknown
 from cltools.mining.bands import band_codes, rank_band, value_band
-from cltools.mining.rules import READS_NOTHING, Context, NegativeRule, check_choice
+from cltools.mining.rules import READS_NOTHING, Context, NegativeRule, check_choice, check_is
 from cltools.mining.schedule import Moving, Rescalable
 from cltools.mining.similarities import HOW_TO_GIVE, Similarities
 
@@ -84,12 +83,7 @@ class RankBand(ByCloseness, Moving, Rescalable, NegativeRule):
         """Refuse edges that cross or leave [0, 1], and a schedule of nothing."""
         check_choice(self, "by", ("positive", "anchor", "force"))
         self.check_schedule()
-        for closest, within in self.edges_over_time():
-            if not 0 <= closest < within <= 1:
-                raise CltoolsError(
-                    f"RankBand: drop_closest is {closest} and keep_within {within}; rank shares must satisfy "
-                    "0 ≤ drop_closest < keep_within ≤ 1, where they start too."
-                )
+        self.check_order("drop_closest", "keep_within", "rank shares")
 
     def score(self, s: Similarities, temperature: float) -> Float[Tensor, "B K"]:
         """What is ranked; larger is closer. For "force": the log of the force, up to a constant per anchor."""
@@ -129,13 +123,7 @@ class CosineBand(ByCloseness, Moving, Rescalable, NegativeRule):
         """Refuse edges that cross or are no cosines, and a schedule of nothing."""
         check_choice(self, "by", ("positive", "anchor"))
         self.check_schedule()
-        for above, below in self.edges_over_time():
-            low, high = -1.0 if above is None else above, 1.0 if below is None else below
-            if not -1 <= low < high <= 1:
-                raise CltoolsError(
-                    f"CosineBand: above is {above} and below {below}; cosines must satisfy -1 ≤ above < below ≤ 1, "
-                    "where they start too."
-                )
+        self.check_order("above", "below", "cosines", least=-1.0)
 
     def score(self, s: Similarities, temperature: float) -> Float[Tensor, "B K"]:
         """The cosine that the edges cut."""
@@ -185,12 +173,9 @@ class MarginBand(Moving, Rescalable, NegativeRule):
         if self.margin is None and self.relative is None:
             object.__setattr__(self, "margin", 0.0)
         self.check_schedule()
-        for name, low, high in (("margin", -2.0, 2.0), ("relative", 0.0, math.inf), ("within", 0.0, 4.0)):
-            for value in (getattr(self, name), getattr(self, f"{name}_from")):
-                if value is not None and not (low <= value <= high and math.isfinite(value)):
-                    raise CltoolsError(f"MarginBand: {name} is {value}; it must lie between {low:g} and {high:g}.")
-        if self.within == 0 or self.within_from == 0:
-            raise CltoolsError("MarginBand: within is 0, which keeps nothing; give a difference of cosines above 0.")
+        check_is(self, "between -2 and 2", "margin", "margin_from")
+        check_is(self, "at least 0 and finite", "relative", "relative_from")
+        check_is(self, "above 0 and at most 4", "within", "within_from")
 
     def score(self, s: Similarities, temperature: float) -> Float[Tensor, "B K"]:
         """By how much each key is closer to the anchor than its positive: z·n − z·z'."""

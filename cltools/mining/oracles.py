@@ -15,7 +15,7 @@ from cltools.mining.bands import other_codes
 from cltools.mining.draws import closest, uniform_per_key
 from cltools.mining.negatives import closeness
 from cltools.mining.positives import with_augmented_view
-from cltools.mining.rules import Context, Mined, NegativeRule, PositiveRule, check_choice, check_share
+from cltools.mining.rules import Context, Mined, NegativeRule, PositiveRule, check_choice, check_count, check_share
 from cltools.mining.schedule import Rescalable
 from cltools.mining.similarities import Similarities
 
@@ -71,8 +71,8 @@ class OraclePositives(PositiveRule):
         check_share(self, "augmented_share", optional=True)
         for name in ("right", "wrong"):
             check_choice(self, name, ("nearest", "random"))
-        if self.k is not None and self.k < 1:
-            raise CltoolsError(f"OraclePositives: k is {self.k}; it must be at least 1, or None for all of the class.")
+        if self.k is not None:
+            check_count(self, "k", 1, "None is every key of the class.")
         if self.k is None and self.purity != 1:
             raise CltoolsError(
                 f"OraclePositives: purity is {self.purity} of every key of the class; say how many keys are mined (k)."

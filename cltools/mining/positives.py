@@ -3,7 +3,6 @@
 Legend: B anchors, K keys, P candidates.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +13,7 @@ from torch import Tensor
 from cltools.errors import CltoolsError
 from cltools.mining.draws import closest, uniform_per_candidate
 from cltools.mining.negatives import ByCloseness, closeness
-from cltools.mining.rules import WARM_UP, Context, Mined, PositiveRule, check_choice, check_count, check_share
+from cltools.mining.rules import WARM_UP, Context, Mined, PositiveRule, check_choice, check_count, check_is, check_share
 from cltools.mining.similarities import Similarities, own_last
 
 # A weight that equals the gate up to float32 rounding passes it, so that k equal candidates are all accepted at 1/k.
@@ -75,7 +74,7 @@ class NearestKeys(ByCloseness, PositiveRule):
         check_choice(self, "weighting", ("softmax", "uniform"))
         check_choice(self, "by", ("positive", "anchor", "either"))
         check_share(self, "augmented_share", optional=True)
-        check_temperature_of(self)
+        check_is(self, "above 0", "temperature")
         if isinstance(self.min_weight, str):
             check_choice(self, "min_weight", ("mean",))
         else:
@@ -86,8 +85,7 @@ class NearestKeys(ByCloseness, PositiveRule):
             check_count(self, "pick", 1)
             if self.pick > self.k:
                 raise CltoolsError(f"NearestKeys: pick is {self.pick} of k = {self.k} candidates; it must be up to k.")
-        if self.min_cosine is not None and math.isnan(self.min_cosine):
-            raise CltoolsError("NearestKeys: min_cosine is nan; it must be a cosine.")
+        check_is(self, "a number", "min_cosine")
 
     def mine(self, s: Similarities, context: Context) -> Mined:
         """P is min(k, K − skip), or min(pick, K − skip) with `pick`."""
@@ -135,7 +133,7 @@ class EveryKey(PositiveRule):
         """Refuse settings that have no meaning."""
         super().__post_init__()
         check_share(self, "augmented_share")
-        check_temperature_of(self)
+        check_is(self, "above 0", "temperature")
 
     def mine(self, s: Similarities, context: Context) -> Mined:
         """P is K; own keys have weight 0."""
@@ -165,14 +163,6 @@ def nothing_mined(s: Similarities) -> Mined:
     """No candidates; the augmented view has weight 1."""
     anchors = len(s.own)
     return Mined(s.own.new_empty((anchors, 0), dtype=torch.int64), s.anchor_keys.new_ones((anchors, 1)))
-
-
-def check_temperature_of(rule: NearestKeys | EveryKey) -> None:
-    """Raise ValueError for a temperature of weights that is not above 0."""
-    if not rule.temperature > 0:
-        raise CltoolsError(
-            f"{type(rule).__name__}: the temperature of the soft weights is {rule.temperature}; it must be above 0."
-        )
 
 
 def softmax_over(logits: Float[Tensor, "B P"], accepted: Bool[Tensor, "B P"]) -> Float[Tensor, "B P"]:

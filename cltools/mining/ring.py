@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from jaxtyping import Int8
 from torch import Tensor
 
-from cltools.errors import CltoolsError
 from cltools.mining.bands import rank_band
-from cltools.mining.rules import Context, NegativeRule
+from cltools.mining.rules import Context, NegativeRule, check_is
 from cltools.mining.schedule import annealed, check_anneal
 from cltools.mining.similarities import Similarities
 
@@ -36,12 +35,8 @@ class RingNegatives(NegativeRule):
 
     def __post_init__(self) -> None:
         """Refuse shares that have no meaning."""
-        for name in ("outer", "outer_from"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value <= 1:
-                raise CltoolsError(f"RingNegatives: {name} is {value}; it must be above 0 and at most 1.")
-        if not 0 <= self.inner < 1:
-            raise CltoolsError(f"RingNegatives: inner is {self.inner}; it must be at least 0 and below 1.")
+        check_is(self, "above 0 and at most 1", "outer", "outer_from")
+        check_is(self, "at least 0 and below 1", "inner")
         check_anneal(self, "outer_from")
 
     def at(self, progress: float) -> "RingNegatives":

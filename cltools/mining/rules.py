@@ -7,6 +7,7 @@ Legend: B anchors, K keys, P mined candidates, S synthetic negatives, d embeddin
 """
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from numbers import Integral, Real
@@ -24,6 +25,26 @@ WARM_UP = ("start", "ramp", "strength")
 """Settings that every positive rule has."""
 State = dict[str, Tensor]
 """What a rule that learns knows, by name: tensors on the device, which a checkpoint holds."""
+RANGES: dict[str, Callable[[float], bool]] = {
+    "above 0": lambda x: x > 0,
+    "above 0 and at most 1": lambda x: 0 < x <= 1,
+    "above 0 and at most 4": lambda x: 0 < x <= 4,
+    "at least 0 and below 1": lambda x: 0 <= x < 1,
+    "at least 0 and finite": lambda x: 0 <= x < float("inf"),
+    "between -2 and 2": lambda x: -2 <= x <= 2,
+    "between -1 and 1": lambda x: -1 <= x <= 1,
+    "between 0 and 4": lambda x: 0 <= x <= 4,
+    "a number": lambda x: x == x,
+}
+"""What a setting must be, in words, and whether a number is it."""
+
+
+def check_is(rule: object, wanted: str, *names: str) -> None:
+    """Raise ValueError for a field that is not what is wanted, as one of `RANGES` says; None passes as a default."""
+    for name in names:
+        value = getattr(rule, name)
+        if (value, getattr(type(rule), name)) != (None, None) and not RANGES[wanted](value):
+            raise CltoolsError(f"{type(rule).__name__}: {name} is {value}; it must be {wanted}.")
 
 
 @dataclass(frozen=True)
@@ -59,10 +80,8 @@ class Estimate:
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
-        if not 0 <= self.beta < float("inf"):
-            raise CltoolsError(f"Estimate: beta is {self.beta}; it must be at least 0 and finite.")
-        if not 0 <= self.tau_plus < 1:
-            raise CltoolsError(f"Estimate: tau_plus is {self.tau_plus}; it must be at least 0 and below 1.")
+        check_is(self, "at least 0 and finite", "beta")
+        check_is(self, "at least 0 and below 1", "tau_plus")
 
 
 NEUTRAL = Estimate()

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cltools.errors import CltoolsError
-from cltools.mining.rules import Context, NegativeRule
+from cltools.mining.rules import Context, NegativeRule, check_is
 from cltools.mining.similarities import Similarities
 
 
@@ -23,14 +23,12 @@ def check_anneal(rule: Any, *starts: str) -> None:
         rule: whose `anneal` is a share of training.
         starts: its settings that say where something starts; with None in each of them, nothing moves.
     """
-    name = type(rule).__name__
-    if not 0 < rule.anneal <= 1:
-        raise CltoolsError(f"{name}: anneal is {rule.anneal}; it must be above 0 and at most 1.")
+    check_is(rule, "above 0 and at most 1", "anneal")
     given = rule.anneal != type(rule).anneal  # as far as that can be told from the default
     if starts and given and all(getattr(rule, start) is None for start in starts):
         raise CltoolsError(
-            f"{name}: anneal is {rule.anneal}, but nothing moves; say from where ({' or '.join(starts)}), or leave "
-            "anneal out."
+            f"{type(rule).__name__}: anneal is {rule.anneal}, but nothing moves; say from where "
+            f"({' or '.join(starts)}), or leave anneal out."
         )
 
 
@@ -63,14 +61,18 @@ class Moving:
         check_anneal(self, *(f"{edge}_from" for edge in self.EDGES))
         for edge in self.EDGES:
             if getattr(self, edge) is None and getattr(self, f"{edge}_from") is not None:
-                name = type(self).__name__
-                raise CltoolsError(f"{name}: {edge}_from is given without {edge}; say where the edge ends.")
+                raise CltoolsError(f"{type(self).__name__}: {edge}_from is given without {edge}; say where it ends.")
 
-    def edges_over_time(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """Values of the edges where they end, and where they start."""
-        last = tuple(getattr(self, edge) for edge in self.EDGES)
-        first = tuple(getattr(self, f"{edge}_from") for edge in self.EDGES)
-        return last, tuple(end if start is None else start for start, end in zip(first, last, strict=True))
+    def check_order(self, low: str, high: str, what: str, least: float = 0.0) -> None:
+        """Raise ValueError for two edges that cross or leave [least, 1], where they end or where they start."""
+        last = [getattr(self, edge) for edge in (low, high)]
+        first = [getattr(self, f"{edge}_from") for edge in (low, high)]
+        for below, above in (last, [end if start is None else start for start, end in zip(first, last, strict=True)]):
+            if not least <= (least if below is None else below) < (1.0 if above is None else above) <= 1:
+                raise CltoolsError(
+                    f"{type(self).__name__}: {low} is {below} and {high} {above}; {what} must satisfy "
+                    f"{least:g} ≤ {low} < {high} ≤ 1, where they start too."
+                )
 
     def at(self: M, progress: float) -> M:  # type: ignore[misc]  # a rule, by what it is named before
         """The rule in force at this share of training, its edges moved in a straight line over `anneal`."""

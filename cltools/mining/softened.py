@@ -11,10 +11,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from cltools.errors import CltoolsError
 from cltools.mining.bands import Band, rank_band
 from cltools.mining.negatives import AllNegatives, ByCloseness, closeness
-from cltools.mining.rules import Context, check_choice
+from cltools.mining.rules import Context, check_choice, check_is
 from cltools.mining.schedule import Moving
 from cltools.mining.similarities import Similarities
 
@@ -52,14 +51,8 @@ class SoftenedBand(ByCloseness, Moving, AllNegatives):
         """Refuse edges that cross or leave [0, 1], a margin without meaning, and a schedule of nothing."""
         check_choice(self, "by", ("positive", "anchor"))
         self.check_schedule()
-        for margin, skip, within in self.edges_over_time():
-            if not 0 <= margin <= 4:
-                raise CltoolsError(f"SoftenedBand: margin is {margin}; it must lie between 0 and 4.")
-            if not 0 <= skip < within <= 1:
-                raise CltoolsError(
-                    f"SoftenedBand: skip_closest is {skip} and soften_within {within}; rank shares must satisfy "
-                    "0 ≤ skip_closest < soften_within ≤ 1, where they start too."
-                )
+        check_is(self, "between 0 and 4", "margin", "margin_from")
+        self.check_order("skip_closest", "soften_within", "rank shares")
 
     def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B K"]:
         """e^{−margin/τ} in the band, 1 elsewhere."""

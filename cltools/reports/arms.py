@@ -6,7 +6,7 @@ from itertools import product
 
 from cltools.config import Experiment
 from cltools.errors import CltoolsError
-from cltools.mining import MarginBand, NearestKeys, OracleNegatives, RandomNegatives, RankBand
+from cltools.mining import LearnedThreshold, MarginBand, NearestKeys, OracleNegatives, RandomNegatives, RankBand
 from cltools.presets import METHODS, preset
 
 BASELINE = "moco"
@@ -21,9 +21,9 @@ def arms_of(images: str) -> dict[str, Experiment]:
         ValueError: no such images.
     """
     presets = {method: preset(f"{images}-{method}") for method in METHODS}
-    moco, potential, chance = (presets[method] for method in ("moco", "potential", "random"))
-    band, share = potential.negatives, chance.negatives
-    assert isinstance(band, RankBand) and isinstance(share, RandomNegatives)
+    moco, potential = presets["moco"], presets["potential"]
+    band, share, learned = (presets[method].negatives for method in ("potential", "random", "glofnd"))
+    assert isinstance(band, RankBand) and isinstance(share, RandomNegatives) and isinstance(learned, LearnedThreshold)
 
     def negatives(rule: RankBand | MarginBand | RandomNegatives) -> Experiment:
         return replace(moco, negatives=rule)
@@ -43,6 +43,7 @@ def arms_of(images: str) -> dict[str, Experiment]:
         "band-margin": negatives(SEMI_HARD),
         "drop-closest": negatives(replace(band, keep_within=1.0)),
         "drop-beyond": negatives(replace(band, drop_closest=0.0)),
+        "glofnd-band": negatives(RankBand(drop_closest=learned.alpha, keep_within=1.0, by="anchor")),
         "random-rescaled": negatives(replace(share, rescale=True)),
         "random-annealed": negatives(replace(share, share_from=1.0)),
         "potential-random": replace(potential, negatives=share),

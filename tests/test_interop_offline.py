@@ -289,24 +289,37 @@ MEASURED = """
 import resource, numpy as np
 from cltools import RankBand
 from cltools.interop import mine_pairs
-z, n = (np.random.default_rng(0).standard_normal((rows, 128), dtype=np.float32) for rows in ({anchors}, 50_000))
+z, n = (np.random.default_rng(0).standard_normal((rows, 128), dtype=np.float32) for rows in ({anchors}, {keys}))
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 before = peak()
 mine_pairs(z, z + 0.1, n, None, RankBand(0.001, 0.1, by="anchor"))
-print(peak() - before)
+print(peak() - before, peak())
 """
+
+
+def memory_of(anchors: int, keys: int) -> tuple[float, float]:
+    """MiB that mining takes above its vectors, and MiB in all."""
+    script = MEASURED.format(anchors=anchors, keys=keys)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    above, peak = map(float, done.stdout.split())
+    return above, peak
 
 
 @pytest.mark.slow
 def test_memory_is_bounded_as_measured() -> None:
     """#3816: the cosines of 4,000 anchors with 50,000 keys alone would take 763 MiB."""
-    done = [
-        subprocess.run([sys.executable, "-c", MEASURED.format(anchors=anchors)], capture_output=True, text=True)
-        for anchors in (500, 4000)
-    ]
-    few, many = (float(each.stdout) for each in done)
+    few, many = (memory_of(anchors, 50_000)[0] for anchors in (500, 4000))
     assert many < 700 and many - few < 100
+
+
+@pytest.mark.nightly
+def test_a_large_corpus_is_mined_within_2_gib(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its cosines alone would take 15 GiB."""
+    above, peak = memory_of(20_000, 200_000)
+    with capsys.disabled():
+        print(f"\n20,000 anchors, 200,000 keys: {above:.0f} MiB above the vectors, {peak:.0f} MiB in all")
+    assert peak < 2048
 
 
 def test_a_window_of_ranks_smaller_than_what_is_asked_is_refused() -> None:

@@ -28,7 +28,7 @@ from cltools.explorer.judgement import chosen_in_turns, one_thread
 from cltools.explorer.session import Session
 from cltools.explorer.state import Side, State
 from cltools.files import write_text
-from cltools.mining import NegativeRule, PositiveRule, RankBand
+from cltools.mining import Band, NegativeRule, PositiveRule, RankBand
 from cltools.mining.rules import rule_classes
 from cltools.snapshot import Snapshot
 from cltools.snapshot.sprite import sprite_columns
@@ -48,6 +48,70 @@ def page_script() -> str:
     return bundle(HERE / "standalone.js", "cltools") + "cltools.page = cltools.start(globalThis);\n"
 
 
+MEANINGS = {
+    Band.OWN: "The anchor's own image is never its negative.",
+    Band.EASY: "Far from the anchor: pushing it away would teach next to nothing, so the rule leaves it out.",
+    Band.POTENTIAL: "Kept as a negative: the next step would push the anchor away from it.",
+    Band.HARD: "So close that it may show the same thing, a false negative: the rule leaves it out.",
+    Band.MINED: "So close that the rule takes it as one more positive: the anchor is pulled towards it.",
+    Band.OTHER: "Left out for a reason other than closeness, such as chance or its label.",
+    Band.SOFTENED: "Kept as a negative, at a smaller weight.",
+}
+"""What it means to be one of a band."""
+KEYS = "Arrow keys move it by one image, with Shift by 1 %, Page Up and Down by 5 %."
+HELP = {
+    "page": {
+        "The question": "The large picture is the anchor. A contrastive loss pulls it towards its positives and pushes "
+        "it away from its negatives. A rule chooses which of all other images are which.",
+        "The bars": "How many images have which closeness to the anchor. What is closer than the right edge is "
+        "suspected to show the same thing, what is farther than the left one is too easy. Drag them, or use the arrow "
+        "keys.",
+        "Keep all": "Every other image is a negative.",
+        "Middle band": "Leave out the closest and the farthest.",
+        "Ring": "Keep a ring around the anchor, without the closest.",
+        "Closest tenth": "Keep the closest tenth, the hardest negatives.",
+        "As many by chance": "Keep as many as now, chosen at random: a control.",
+        "Push": "The share of the whole push on the anchor that each image would exert if every one were kept; they "
+        "sum to 100 percent.",
+        "True classes": "Labels are shown, and never used to select. A negative of the anchor's own class is a false "
+        "negative. Intervals hold 95 percent.",
+        "The map": "Every point is an image; close points are mostly alike, and the line below says how far to trust "
+        "that. Click a point or a picture to make it the anchor.",
+        "The encoder": "The encoder is frozen. What you change is what its next training step would learn from, not "
+        "where points lie.",
+    },
+    "bands": {str(int(band)): meaning for band, meaning in MEANINGS.items()},
+    "labels": {"by": "ranked by", "k": "k nearest"},
+    "axes": {
+        "positive": "cosine with the anchor's other view",
+        "anchor": "cosine with the anchor",
+        "either": "larger cosine with the anchor or its other view",
+        "force": "log of the force on the anchor",
+        "margin": "cosine less the positive's cosine",
+    },
+    "colours": {
+        "band": "what the rule does",
+        "class": "true class",
+        "similarity": "cosine",
+        "gradient": "push under the rule",
+        "difference": "difference of A and B",
+    },
+    "explorer": {
+        "negatives": "How negatives are chosen: the rule's class in code.",
+        "positives": "How positives are mined: the rule's class in code.",
+        "beyond": f"What is farther than this edge is too easy, and left out. {KEYS}",
+        "closest": f"What is closer than this edge is suspected to show the same thing, and left out. {KEYS}",
+        "temperature": "What the loss divides cosines by. It changes the push, and what is chosen only where the force "
+        "decides.",
+        "epoch": "The moment of training at which the encoder was asked.",
+        "map": "Which map of the same embeddings; each keeps other neighbours.",
+        "colour": "What colours mean on the map.",
+        "doubtful": "Points that have less than a fifth of their 15 true neighbours among their 15 on the map.",
+        "state": "A line that opens this view here and in Python: explore(snapshot, state).",
+    },
+}
+"""What is shown and what controls do beside the settings of rules, in the page's words."""
+
 Coded = Callable[[ndarray], Any]
 """What stands for an array in a page's data."""
 
@@ -56,8 +120,11 @@ def page_data(snapshot: Snapshot, epochs: Sequence[int], coded: Coded) -> dict[s
     """A snapshot as the page reads it, with some of its epochs, by their places."""
     middle = snapshot.experiment.negatives.at(1.0)
     rules = rule_classes(NegativeRule) | rule_classes(PositiveRule)
+    experiment = snapshot.experiment
+    method = [type(rule).__name__ for rule in (experiment.negatives, experiment.positives)]
     return {
         "title": snapshot.experiment.data.name,
+        "run": f"{experiment.data.name}, {' with '.join(method)}",
         "noun": "image",
         "ids": snapshot.ids.tolist(),
         "labels": snapshot.labels.tolist(),
@@ -67,7 +134,7 @@ def page_data(snapshot: Snapshot, epochs: Sequence[int], coded: Coded) -> dict[s
         "columns": sprite_columns(len(snapshot)),
         "sprite": coded(np.frombuffer(snapshot.sprite, np.uint8)),
         "middle": to_plain(middle) if isinstance(middle, RankBand) else None,
-        "help": {name: words_of(rules[name]) for name in sorted(rules)},
+        "help": HELP | {name: words_of(rules[name]) for name in sorted(rules)},
         **epoch_data(snapshot, epochs, coded),
     }
 

@@ -113,7 +113,9 @@ def test_every_control_has_a_role_a_name_and_a_value_with_its_unit(page: Opened)
                 assert control["value"], (view, control)
             seen.add(control["role"])
         for told in page.page.evaluate(TEXTS):  # which Chromium's tree has, but does not tell
-            assert re.fullmatch(r"leave out .+: none, .+|leave out .+ %, .+ keys?.*, .+ −?[\d.]+|epoch \d+", told), told
+            assert re.fullmatch(
+                r"leave out none, .+|leave out the .+\u00a0%, .+ images?.*, .+ −?[\d.]+|epoch \d+", told
+            ), told
         if view == "More controls":
             named = {each["name"]: each for each in controls(page)}
             assert (
@@ -212,6 +214,7 @@ def test_motion_and_print(browser: Browser, digits: Snapshot, file: Path) -> Non
         shown = page.page.evaluate("[...document.querySelectorAll('.icons, .steps')].some((e) => e.checkVisibility())")
         ground = page.page.evaluate("getComputedStyle(document.querySelector('main')).backgroundColor")
         assert not shown and ground == "rgb(255, 255, 255)"
+        assert page.page.evaluate("getComputedStyle(document.querySelector('.band .tile')).printColorAdjust") == "exact"
 
 
 def test_snapshots_at_the_edge_open(browser: Browser, tmp_path: Path) -> None:

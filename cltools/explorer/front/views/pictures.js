@@ -4,7 +4,7 @@
 import { evenlySpaced, keysOfBand } from "../engine/groups.js";
 import { button, el, setAttribute, setText } from "./dom.js";
 import { bandsShown } from "./scene.js";
-import { bandName, count, MEANINGS } from "./words.js";
+import { bandName, count } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("./scene.js").Shown} Shown */
@@ -69,7 +69,7 @@ function groupsOf({ shown, difference }) {
     name: `band-${code}`,
     code,
     title: bandName(code),
-    meaning: MEANINGS[code],
+    meaning: shown.snapshot.help.bands[code],
     width: WIDTHS[code],
     places: keysOfBand(ranking.order, band, code),
   }));
@@ -99,7 +99,7 @@ export function picturesView(page) {
     const small = el("small", { title: "Evenly spaced along the axis, both ends among them." });
     const all = button({ class: "link", click: () => showAll(name) });
     const tiles = el("div", "tiles");
-    const none = el("p", "none", meaning);
+    const none = el("p", "none", `None. ${meaning}`);
     const node = el(
       "div",
       { class: `band ${name}`, "data-band": code, style: `flex-grow: ${width}` },

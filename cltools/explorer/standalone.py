@@ -65,12 +65,14 @@ HELP = {
         "it away from its negatives. A rule chooses which of all other images are which.",
         "The bars": "How many images have which closeness to the anchor. What is closer than the right edge is "
         "suspected to show the same thing, what is farther than the left one is too easy. Drag them, or use the arrow "
-        "keys.",
+        "keys; a finger moves one more finely the farther below the axis it goes on.",
         "Keep all": "Every other image is a negative.",
         "Middle band": "Leave out the closest and the farthest.",
         "Ring": "Keep a ring around the anchor, without the closest.",
         "Closest tenth": "Keep the closest tenth, the hardest negatives.",
         "As many by chance": "Keep as many as now, chosen at random: a control.",
+        "The pictures": "Each group from far to near; those that are shown of many are evenly spaced, both ends "
+        "among them. One that is pressed becomes the anchor.",
         "Push": "The share of the whole push on the anchor that each image would exert if every one were kept; they "
         "sum to 100 percent.",
         "True classes": "Labels are shown, and never used to select. A negative of the anchor's own class is a false "

@@ -132,8 +132,15 @@ export function histogramView(page, side) {
     return made;
   }
 
-  /** @param {MouseEvent} event */
-  const xOf = (event) => event.clientX - root.getBoundingClientRect().x;
+  let [at, last, level] = [0, 0, 0];
+  /** Where a pointer is. A finger that goes on far above or below where it was put down moves the more finely. @param {PointerEvent} event */
+  const xOf = ({ type, pointerType, clientX, clientY }) => {
+    if (type === "pointerdown") [at, last, level] = [clientX, clientX, clientY];
+    const far = pointerType === "touch" ? Math.abs(clientY - level) : 0;
+    at += (clientX - last) / Math.max(1, far / 40);
+    last = clientX;
+    return at - root.getBoundingClientRect().x;
+  };
 
   /** Move an edge; the controls move this side from then on. @type {(name: EdgeName, value: number, done: boolean, step?: string) => void} */
   function moveTo(name, value, done, step) {

@@ -33,10 +33,7 @@ import { agreement, answer, bandName, count, percent, score, truth } from "./wor
  * @property {Map<string, Recorded>} [known] what Python has chosen by rules that only it knows, by `questionOf`
  */
 
-const SIDES = /** @type {["A" | "B", string][]} */ ([
-  ["A", "A"],
-  ["B", "B"],
-]);
+const SIDES = /** @type {["A" | "B", string][]} */ (["A", "B"].map((side) => [side, side]));
 const QUIET = 400; // milliseconds of rest after which screen readers hear what is shown
 const LARGE = 1250;
 const WIDE = 900;

@@ -84,7 +84,7 @@ function groupsOf({ shown, difference }) {
 export function picturesView(page) {
   const root = el("section", {
     class: "bands",
-    "aria-label": "Pictures of each group, from far to near. One that is pressed becomes the anchor.",
+    "aria-label": "Pictures of each group, from far to near",
   });
   /** @type {Map<string, ReturnType<typeof columnOf>>} */
   const columns = new Map();
@@ -96,7 +96,7 @@ export function picturesView(page) {
   /** @param {Group} group */
   function columnOf({ name, code, meaning, width }) {
     const head = el("h3");
-    const small = el("small", { title: "Evenly spaced along the axis, both ends among them." });
+    const small = el("small");
     const all = button({ class: "link", click: () => showAll(name) });
     const tiles = el("div", "tiles");
     const none = el("p", "none", `None. ${meaning}`);

@@ -27,6 +27,7 @@ const PLAY = 700; // milliseconds an epoch
  * @param {Record<string, Record<string, string>>} page.help what each setting does, by rule and by setting
  */
 export function settingsView(page) {
+  const { explorer, labels } = page.help;
   const root = el("div", { class: "panel", role: "dialog", "aria-label": "More controls", hidden: true });
   const alert = el("p", { class: "alert", role: "alert" });
   /** @type {number | undefined} */
@@ -38,7 +39,7 @@ export function settingsView(page) {
   const row = (label, control, title, name = label) => {
     setAttribute(control, "data-setting", name);
     setAttribute(control, "title", title);
-    const help = el("details", {}, el("summary", { "aria-label": "What does this do?" }, "?"), title);
+    const help = el("details", {}, el("summary", { "aria-label": "Help" }, "?"), title);
     return el("div", "row", el("label", "field", el("span", {}, label), control), help);
   };
 
@@ -120,22 +121,26 @@ export function settingsView(page) {
       const names = known.includes(rule) ? known : [rule, ...known];
       const settings = Object.entries(fieldsOf(kind)).filter(([name]) => !HIDDEN.test(name));
       return [
-        row(`rule for ${kind}`, chooser(names, rule, chosen, {}, disabled), page.help.explorer[kind]),
+        row(`rule for ${kind}`, chooser(names, rule, chosen, {}, disabled), explorer[kind]),
         ...settings.map(([name, field]) => {
           const control = settingControl(kind, name, field, side[kind][name]);
           const help = page.help[rule]?.[name] ?? "";
-          const label = page.help.labels[name] ?? name.replaceAll("_", " ");
+          const label = labels[name] ?? name.replaceAll("_", " ");
           return row(label, control, `${help} In code: ${name}`.trim(), `${kind}.${name}`);
         }),
       ];
     };
     const colours = Object.keys(page.help.colours).filter(
-      (name) => (name !== "class" || state.truth) && (name !== "difference" || state.b !== null),
+      (name) => (name !== "class" || state.truth) && (name !== "difference" || state.b),
     );
+    const temperatures = [...new Set([...TEMPERATURES, side.temperature])].sort((a, b) => a - b);
+    const temperature = chooser(temperatures, side.temperature, (temperature) => setSide({ temperature }));
+    const map = chooser(scene.a.snapshot.mapNames, state.map, (map) => set({ map }));
+    const colour = chooser(colours, state.colour, (colour) => set({ colour }), page.help.colours);
+    const doubtful = checkbox(state.doubtful, (doubtful) => set({ doubtful }));
     const kinds = /** @type {Kind[]} */ (["positives", "negatives"]);
-    const python = kinds.map((kind) => `${kind} = ${pythonOf(side[kind], fieldsOf(kind))}`).join("\n");
-    const code = el("textarea", { rows: 2, readonly: true, "aria-label": "rules in Python", "data-setting": "code" });
-    code.value = python;
+    const code = el("textarea", { rows: 2, readonly: true, "aria-label": "in Python", "data-setting": "code" });
+    code.value = kinds.map((kind) => `${kind} = ${pythonOf(side[kind], fieldsOf(kind))}`).join("\n");
     const line = el("textarea", {
       rows: 3,
       spellcheck: "false",
@@ -144,42 +149,22 @@ export function settingsView(page) {
     line.value = writeState(state);
     const ofSide = state.b ? ` of side ${state.active}` : "";
     const parts = [
-      el("header", {}, el("h3", {}, `Negatives${ofSide}`), iconButton("close", "Close these controls", page.close)),
+      el("header", {}, el("h3", {}, `Negatives${ofSide}`), iconButton("close", "Close", page.close)),
       ...ruleRows("negatives"),
       el("h3", {}, `Positives${ofSide}`),
       ...ruleRows("positives"),
       el("h3", {}, "Shown"),
-      row(
-        "temperature τ",
-        chooser(
-          [...new Set([...TEMPERATURES, side.temperature])].sort((a, b) => a - b),
-          side.temperature,
-          (temperature) => setSide({ temperature }),
-        ),
-        page.help.explorer.temperature,
-      ),
+      row("temperature τ", temperature, explorer.temperature),
       snapshot.epochs.length > 1 && epochs(snapshot.epochs, side.epoch),
-      row(
-        "map",
-        chooser(scene.a.snapshot.mapNames, state.map, (map) => set({ map })),
-        page.help.explorer.map,
-      ),
-      row(
-        "colours",
-        chooser(colours, state.colour, (colour) => set({ colour }), page.help.colours),
-        page.help.explorer.colour,
-      ),
-      row(
-        "mark misplaced points",
-        checkbox(state.doubtful, (doubtful) => set({ doubtful })),
-        page.help.explorer.doubtful,
-      ),
+      row("map", map, explorer.map),
+      row("colours", colour, explorer.colour),
+      row("mark misplaced points", doubtful, explorer.doubtful),
       el("h3", {}, "Take it away"),
       code,
-      row("the state as JSON", line, page.help.explorer.state),
+      row("the state as JSON", line, explorer.state),
     ];
     const fresh = el("div", {}, ...parts);
-    const form = fresh.textContent.replace(/epoch \d+/, "");
+    const form = fresh.textContent.replace(/epoch \d+/g, "");
     if (form === built) return update(fresh);
     built = form;
     const focused = root.contains(document.activeElement) && document.activeElement?.getAttribute("data-setting");
@@ -225,7 +210,7 @@ export function settingsView(page) {
     const play = iconButton(playing ? "pause" : "play", playing ? "Stop" : "Play the epochs", toggle, {
       "data-setting": "play",
     });
-    return row("epoch", el("div", "epochs", play, slider, output), page.help.explorer.epoch, "epochs");
+    return row("epoch", el("div", "epochs", play, slider, output), explorer.epoch, "epochs");
   }
 
   /** Play the epochs, or stop. */

@@ -106,8 +106,7 @@ function joined(parts) {
  * How many anchors are counted.
  * @param {Census} census
  */
-export const anchorsOf = ({ anchors, of }) =>
-  `${anchors < of ? `${count(anchors)} of ${count(of)}` : `all ${count(of)}`} anchors`;
+export const anchorsOf = ({ anchors, of }) => `${anchors < of ? `${count(anchors)} of` : "all"} ${count(of)} anchors`;
 
 /**
  * What the labels say about this anchor's keys; it leads with the one number and its base rate.
@@ -167,10 +166,9 @@ export function edgeWords(name, { edges, summary, snapshot }) {
   const share = edges[name] / edges.keys;
   const mined = closest ? summary.keys[BAND.MINED] : 0;
   const among = mined ? `, ${count(mined)} mined` : "";
-  const { noun } = snapshot;
-  if (cut === 0) return { short: "none", lines: [`every ${noun} is within`] };
+  if (cut === 0) return { short: "none", lines: [`every ${snapshot.noun} is within`] };
   const short = closest ? `the closest ${percent(share)}` : `the farthest ${percent(1 - share)}`;
-  return { short, lines: [`${plural(cut, noun)}${among}`, `${edges.measure} ${at}`] };
+  return { short, lines: [`${plural(cut, snapshot.noun)}${among}`, `${edges.measure} ${at}`] };
 }
 
 /**

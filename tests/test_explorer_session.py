@@ -326,9 +326,12 @@ def test_truth_tells_classes_and_the_base_rate() -> None:
     kept, false = j.band == Band.POTENTIAL, (j.band == Band.POTENTIAL) & same
     assert "(class 0)" in s.sentence
     share = f"{false.sum()} of the {kept.sum()} ({100 * false.sum() / kept.sum():.1f} %) that it is pushed away from"
-    assert share in s.sentence and f"of all 59 it is {100 * 11 / 59:.1f} %." in s.sentence
-    mined = (j.band == Band.MINED).sum()
-    assert f"Of the mined, {((j.band == Band.MINED) & same).sum()} of {mined} are" in s.sentence
+    assert share in s.sentence and f"; {100 * 11 / 59:.1f} % of all 59 are of it." in s.sentence
+    mined, hard = j.band == Band.MINED, j.band == Band.HARD
+    assert f"Of the {mined.sum()} mined, {(mined & same).sum()} (" in s.sentence
+    assert f"Of the {hard.sum()} suspected, {(hard & same).sum()} (" in s.sentence
+    s.set(drop_closest=0.0, keep_within=1.0)
+    assert ". It leaves out none. " in s.sentence and "suspected" not in s.sentence
 
 
 def test_about_all_anchors() -> None:

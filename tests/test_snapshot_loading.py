@@ -55,12 +55,12 @@ def test_what_a_rule_has_learned_is_kept_with_the_run_and_with_the_snapshot(tmp_
     assert run.rule_state is not None and loaded.rule_state is not None
     assert all(torch.equal(run.rule_state[name], loaded.rule_state[name]) for name in run.rule_state)
     assert loaded.diagnose(n=20).anchors == 20
-    snapshot = take_snapshot(loaded, images, 50)
+    snapshot = take_snapshot(loaded, images, 50, seed=3)
     snapshot.save(tmp_path / "mine.npz")
     again = Snapshot.load(tmp_path / "mine.npz")
     learned = thresholds(run.rule_state, torch.from_numpy(again.ids)).numpy()
     assert again.thresholds is not None and np.array_equal(again.thresholds, learned[None])
-    assert learned.min() < 1, "three batches have moved those of 192 images"
+    assert learned.min() < 1, "the second and the third batch, which met keys, have moved those of 128 images"
     assert Session(again).rules[1] == LearnedThreshold(start=0.0)
     with pytest.raises(ValueError, match="LearnedThreshold learns while training"):
         Session(replace(again, thresholds=None))

@@ -13,7 +13,7 @@ from cltools.snapshot import Snapshot
 LEFT_OUT = {
     Band.HARD: "so close that they may show the same thing",
     Band.EASY: "that are too easy",
-    Band.OTHER: "for no similarity of theirs",
+    Band.OTHER: "for a reason other than closeness",
 }
 """Why keys of a band are no negatives."""
 
@@ -26,9 +26,11 @@ def of_anchor(j: Judgement, snapshot: Snapshot, place: int, *, truth: bool) -> s
     text = f"This rule pushes {name} away from {kept:,} of {others:,}"
     if counts[Band.SOFTENED]:
         text += f", {counts[Band.SOFTENED]:,} of them less than the others"
-    shown = {Band.HARD, Band.EASY} if j.edges else set()
-    left = [f"{counts[band]:,} {why}" for band, why in LEFT_OUT.items() if counts[band] or band in shown]
-    text += f". It leaves out {' and '.join(filter(None, [', '.join(left[:-1]), left[-1]]))}." if left else "."
+    left = [f"{counts[band]:,} {why}" for band, why in LEFT_OUT.items() if counts[band]]
+    if left:
+        text += f". It leaves out {' and '.join(filter(None, [', '.join(left[:-1]), left[-1]]))}."
+    else:
+        text += ". It leaves out none." if j.edges else "."
     if counts[Band.MINED]:
         text += f" It pulls {counts[Band.MINED]:,} closer, as further positives."
     synthetic = 0 if j.selection.synthetic is None else j.selection.synthetic.shape[1]
@@ -67,12 +69,13 @@ def _truth(j: Judgement, snapshot: Snapshot, place: int, counts: list[int]) -> s
     same, others = _by_band(j.band[own_class]), len(j.band) - 1
     kept, false = (sum(of[band] for band in KEPT) for of in (counts, same))
     text = (
-        f" {false:,} of the {kept:,} ({_percent(false, kept)}) that it is pushed away from are of its own class, false "
-        f"negatives; of all {others:,} it is {_percent(sum(same), others)}."
+        f" For this image, {false:,} of the {kept:,} ({_percent(false, kept)}) that it is pushed away from are of its "
+        f"own class, false negatives; {_percent(sum(same), others)} of all {others:,} are of it."
     )
-    for band, name in ((Band.HARD, "left out as so close"), (Band.MINED, "mined")):
+    for band, name in ((Band.HARD, "suspected"), (Band.MINED, "mined")):
         if counts[band]:
-            text += f" Of the {name}, {same[band]:,} of {counts[band]:,} are ({_percent(same[band], counts[band])})."
+            share = _percent(same[band], counts[band])
+            text += f" Of the {counts[band]:,} {name}, {same[band]:,} ({share}) are of its class."
     return text
 
 

@@ -34,6 +34,8 @@ from cltools.snapshot import Snapshot
 from cltools.snapshot.sprite import sprite_columns
 
 HERE = Path(__file__).parent / "front"
+HELP = json.loads((HERE / "help.json").read_text(encoding="utf-8"))
+"""What is shown and what controls do beside the settings of rules, in the page's words."""
 LARGE = 12_000_000
 """Bytes of a page above which a sample is proposed."""
 RECORDED = 3000
@@ -54,20 +56,22 @@ Coded = Callable[[ndarray], Any]
 
 def page_data(snapshot: Snapshot, epochs: Sequence[int], coded: Coded) -> dict[str, Any]:
     """A snapshot as the page reads it, with some of its epochs, by their places."""
-    middle = snapshot.experiment.negatives.at(1.0)
+    run = snapshot.experiment
     rules = rule_classes(NegativeRule) | rule_classes(PositiveRule)
+    middle = run.negatives.at(1.0)
     return {
-        "title": snapshot.experiment.data.name,
+        "title": run.data.name,
+        "run": f"{run.data.name}, {type(run.negatives).__name__} with {type(run.positives).__name__}",
         "noun": "image",
         "ids": snapshot.ids.tolist(),
         "labels": snapshot.labels.tolist(),
         "classes": list(snapshot.classes),
-        "form": snapshot.experiment.loss.form,
+        "form": run.loss.form,
         "tile": list(snapshot.tile),
         "columns": sprite_columns(len(snapshot)),
         "sprite": coded(np.frombuffer(snapshot.sprite, np.uint8)),
         "middle": to_plain(middle) if isinstance(middle, RankBand) else None,
-        "help": {name: words_of(rules[name]) for name in sorted(rules)},
+        "help": HELP | {name: words_of(rules[name]) for name in sorted(rules)},
         **epoch_data(snapshot, epochs, coded),
     }
 

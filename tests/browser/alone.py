@@ -38,7 +38,7 @@ TOLD = """() => {
 }"""
 
 
-COUNTED = "/^(?!.* counted).*Kept are/.test(document.querySelector('.cost p').textContent)"
+COUNTED = "/^Over all/.test(document.querySelector('.cost p').textContent)"
 
 
 class Opened:

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser
 
 from cltools.explorer.standalone import page_of, save_page
 from cltools.explorer.state import first_state
+from cltools.mining import NearestKeys
 from cltools.snapshot import Snapshot, load_snapshot
 
 pytestmark = pytest.mark.browser
@@ -113,7 +114,9 @@ def test_every_control_has_a_role_a_name_and_a_value_with_its_unit(page: Opened)
                 assert control["value"], (view, control)
             seen.add(control["role"])
         for told in page.page.evaluate(TEXTS):  # which Chromium's tree has, but does not tell
-            assert re.fullmatch(r"leave out .+: none, .+|leave out .+ %, .+ keys?.*, .+ −?[\d.]+|epoch \d+", told), told
+            assert re.fullmatch(
+                r"leave out none, .+|leave out the .+\u00a0%, .+ images?.*, .+ −?[\d.]+|epoch \d+", told
+            ), told
         if view == "More controls":
             named = {each["name"]: each for each in controls(page)}
             assert (
@@ -212,6 +215,7 @@ def test_motion_and_print(browser: Browser, digits: Snapshot, file: Path) -> Non
         shown = page.page.evaluate("[...document.querySelectorAll('.icons, .steps')].some((e) => e.checkVisibility())")
         ground = page.page.evaluate("getComputedStyle(document.querySelector('main')).backgroundColor")
         assert not shown and ground == "rgb(255, 255, 255)"
+        assert page.page.evaluate("getComputedStyle(document.querySelector('.band .tile')).printColorAdjust") == "exact"
 
 
 def test_snapshots_at_the_edge_open(browser: Browser, tmp_path: Path) -> None:
@@ -227,6 +231,46 @@ def test_snapshots_at_the_edge_open(browser: Browser, tmp_path: Path) -> None:
                     page.agrees()
             switch = page.page.get_by_role("switch", name="show true classes")
             assert switch.is_enabled() == snapshot.labelled
+
+
+def test_a_finger_moves_an_edge_finely(browser: Browser, digits: Snapshot, file: Path) -> None:
+    with opened(browser, digits, file, viewport={"width": 360, "height": 640}, has_touch=True) as page:
+        moved = {}
+        session = page.page.context.new_cdp_session(page.page)
+        for down in (0, 200):
+            page.open()
+            box = edge(page.page, "closest").bounding_box()
+            assert box is not None
+            x, y = box["x"] + box["width"] / 2, box["y"] + 40
+            for kind, to in (
+                ("touchStart", (0, 0)),
+                ("touchMove", (0, down)),
+                ("touchMove", (-60, down)),
+                ("touchEnd", ()),
+            ):
+                points = [{"x": x + to[0], "y": y + to[1]}] if to else []
+                session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+            page.agrees()
+            after = edge(page.page, "closest").bounding_box()
+            assert after is not None
+            moved[down] = box["x"] - after["x"]
+        assert abs(moved[0] - 60) < 8 and abs(moved[200] - 12) < 8, moved
+
+
+def test_all_of_a_group_can_be_asked_for_where_columns_are_narrow(
+    browser: Browser, digits: Snapshot, file: Path
+) -> None:
+    state = first_state(digits)
+    mined = replace(state, a=replace(state.a, positives=NearestKeys(k=40, start=0.0, ramp=0.0)))
+    for width in (768, 1000, 1100):
+        with opened(browser, digits, file, viewport={"width": width, "height": 700}) as page:
+            page.set(mined)
+            page.drawn()
+            cut = page.page.evaluate(
+                "[...document.querySelectorAll('.band .link')].filter((e) => e.scrollWidth > e.clientWidth"
+                " || e.getBoundingClientRect().bottom > e.closest('header').getBoundingClientRect().bottom).length"
+            )
+            assert page.page.get_by_role("button", name="show all 40").is_visible() and cut == 0, width
 
 
 def test_two_fingers_zoom_the_map(browser: Browser, digits: Snapshot, file: Path) -> None:

@@ -204,6 +204,90 @@ def test_epochs_by_hand_and_played(page: Opened) -> None:
     page.agrees()
 
 
+def test_controls_stay_while_someone_uses_them(page: Opened) -> None:
+    page.page.get_by_role("button", name="More controls").click()
+    slider = page.page.get_by_label("epoch", exact=True)
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    assert box is not None
+    y = box["y"] + box["height"] / 2
+    page.page.mouse.move(box["x"] + box["width"] - 8, y)
+    page.page.mouse.down()
+    for part in (0.7, 0.4, 0):
+        page.page.mouse.move(box["x"] + 3 + part * box["width"], y)
+        page.drawn()
+    page.page.mouse.up()
+    assert page.state.a.epoch == page.snapshot.epochs[0], "dragged over all epochs, not only to the next"
+    page.page.get_by_role("button", name="Play the epochs").click()
+    field = page.page.get_by_label("keep within")
+    before = page.state.a.negatives
+    field.fill("0.37")
+    page.until(f"cltools.page.state().a.epoch > {page.snapshot.epochs[1]}")
+    assert field.input_value() == "0.37" and page.state.a.negatives == before, "nothing is taken that is not entered"
+    page.page.get_by_role("button", name="Stop").click()
+    field.fill("")
+    field.press("Enter")
+    fault = page.page.locator(".panel .row", has=field).get_by_role("alert")
+    assert fault.inner_text() == "keep within is empty; it must be a number."
+    page.page.locator(".row", has=field).locator("summary").click()
+    assert "In code: keep_within" in page.page.locator(".row", has=field).inner_text()
+
+
+def test_nothing_moves_under_the_pointer(browser: Browser, digits: Snapshot, file: Path) -> None:
+    places = """() => ["[role=switch]", "[data-preset=all]", ".steps"].map((name) => {
+      const { x, y } = document.querySelector(name).getBoundingClientRect();
+      return [x, y];
+    })"""
+    for width in (360, 768, 1100):
+        with opened(browser, digits, file, viewport={"width": width, "height": 700}) as page:
+            start = page.page.evaluate(places)
+            page.page.get_by_role("switch").click()
+            for name in ("Keep all", "Ring", "As many by chance"):
+                page.page.get_by_role("radio", name=name).click()
+                page.drawn()
+                assert page.page.evaluate(places)[0] == start[0], (width, name)
+            page.page.evaluate("document.querySelector('[data-preset=all]').parentElement.scrollLeft = 0")
+            page.page.get_by_role("button", name="next anchor").click()
+            page.drawn()
+            assert page.page.evaluate(places) == start, width
+
+
+def test_what_is_told_to_those_who_do_not_see(page: Opened) -> None:
+    heard = page.page.locator(".heard")
+    page.page.evaluate(
+        "new MutationObserver(() => (globalThis.told = (globalThis.told ?? 0) + 1))"
+        ".observe(document.querySelector('.heard'), { childList: true })"
+    )
+    for _ in range(6):
+        edge(page.page, "closest").press("ArrowLeft")
+    page.until("globalThis.told > 0")
+    page.page.wait_for_timeout(500)
+    assert page.page.evaluate("globalThis.told") == 1, "once, after the last step"
+    assert heard.inner_text().strip() == page.page.locator(".sentence").inner_text()
+    undo = page.page.get_by_role("button", name="Undo")
+    undo.focus()
+    while undo.get_attribute("aria-disabled") == "false":
+        undo.press("Enter")
+        page.drawn()
+    assert page.page.evaluate("document.activeElement.ariaLabel") == "Undo", "the focus stays at the last step"
+    page.page.get_by_role("button", name="What is shown here?").click()
+    page.page.get_by_role("dialog", name="What is shown here?").wait_for()
+    page.page.mouse.click(5, 5)
+    assert not page.page.locator("dialog").is_visible()
+    page.page.get_by_role("button", name="More controls").click()
+    page.page.mouse.click(5, 5)
+    assert not page.page.locator(".panel").is_visible()
+
+
+def test_colours_of_the_map_are_named(page: Opened) -> None:
+    page.set(replace(page.state, truth=True, colour="class"))
+    page.drawn()
+    assert page.page.locator(".legend span").all_inner_texts() == [*page.snapshot.classes]
+    page.set(replace(page.state, colour="similarity"))
+    page.drawn()
+    assert page.page.evaluate("getComputedStyle(document.querySelector('.legend'), '::after').content") == '"more"'
+
+
 def test_the_address_restores_the_state_and_damage_is_ignored(page: Opened) -> None:
     page.page.get_by_role("switch", name="show true classes").click()
     edge(page.page, "closest").press("PageDown")
@@ -238,12 +322,14 @@ def test_truth_is_counted_over_all_anchors(page: Opened) -> None:
     judged, same = session.judged("A"), page.snapshot.labels == page.snapshot.labels[0]
     kept = judged.band == Band.POTENTIAL
     words = page.page.locator(".truth-words").inner_text()
-    assert words.startswith(f"{int((kept & same).sum())} of the {int(kept.sum())} (")
+    assert words.startswith(f"For this image, {int((kept & same).sum())} of the {int(kept.sum())} (")
     census = session.census
     row = page.page.locator(".cost p")
     page.until(COUNTED)
-    assert f"{100 * census.false.value:.1f} %" in row.inner_text()
-    assert f"{100 * census.kept.value:.1f} %" in row.inner_text()
+    assert f"{100 * census.false.value:.1f}\u00a0%" in row.inner_text()
+    assert f"{100 * census.kept.value:.1f}\u00a0%" in row.inner_text()
+    cost = row.inner_text().partition("anchors, ")[2].partition(" (")[0]
+    assert f"; over all {census.anchors:,} anchors {cost}." in page.page.locator(".truth-words").inner_text()
 
 
 def test_names_are_shown_as_text(browser: Browser, digits: Snapshot, tmp_path: Path) -> None:
@@ -283,6 +369,14 @@ def test_two_snapshots_side_by_side(browser: Browser, digits: Snapshot, tmp_path
             edge(page.page, "closest", side).press("PageDown")
             edge(page.page, "beyond", side).press("PageUp")
             assert json.loads(page.agrees()["state"])["active"] == side
+        runs = page.page.locator(".axis-name:visible").all_inner_texts()
+        assert [each.partition(":")[0] for each in runs] == [
+            "Adigits, RankBand with NearestKeys",
+            "Bdigits, AllNegatives with AugmentedView",
+        ]
+        page.page.get_by_role("button", name="More controls").click()
+        assert page.page.locator(".panel h3").first.inner_text() == "Negatives of side B"
+        page.page.keyboard.press("Escape")
         page.page.locator(".band .tile").first.click()
         page.agrees()
 
@@ -428,7 +522,9 @@ def test_numbers_at_the_axis(page: Opened) -> None:
     force = judged.plain_force[from_far]
     ends = [0, easy, len(from_far) - keys, len(from_far)]
     want = [100 * force[a:b].sum() for a, b in pairwise(ends)]
-    found = [float(text[:-2]) for text, *_ in page.page.evaluate(WRITTEN) if text.endswith(" %") and text[0] != "<"]
+    found = [
+        float(text[:-2]) for text, *_ in page.page.evaluate(WRITTEN) if text.endswith("\u00a0%") and text[0] != "<"
+    ]
     assert found == pytest.approx([each for each in want if each >= 0.05], abs=0.06)
 
     page.set(replace(page.state, a=replace(page.state.a, positives=NearestKeys(k=60).at(1.0))))

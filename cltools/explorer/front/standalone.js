@@ -57,6 +57,7 @@ export function shownOf(held, bytes = bytesOf) {
     ...snapshotOf({ ...held, anchors: [], keys: [] }),
     ...epochsOf(held, bytes),
     title: held.title,
+    run: held.run,
     noun: held.noun,
     classes: held.classes,
     tile: held.tile,

@@ -84,12 +84,12 @@ export function withSetting(state, scene, kind, field, value) {
 
 /** @typedef {"all" | "middle" | "ring" | "tenth" | "chance"} PresetName */
 /** Rules a person may begin from, in their order. */
-export const PRESETS = /** @type {[PresetName, string, string][]} */ ([
-  ["all", "Keep all", "Every other image is a negative."],
-  ["middle", "Middle band", "Leave out the closest and the farthest."],
-  ["ring", "Ring", "Keep a ring around the anchor, without the closest."],
-  ["tenth", "Closest tenth", "Keep the closest tenth, the hardest negatives."],
-  ["chance", "As many by chance", "Keep as many as now, chosen at random: a control."],
+export const PRESETS = /** @type {[PresetName, string][]} */ ([
+  ["all", "Keep all"],
+  ["middle", "Middle band"],
+  ["ring", "Ring"],
+  ["tenth", "Closest tenth"],
+  ["chance", "As many by chance"],
 ]);
 
 /**

@@ -6,7 +6,7 @@ import { whyUnlabelled } from "../engine/state.js";
 import { drawLine, drawWords, font, surface } from "./canvas.js";
 import { button, el, setText } from "./dom.js";
 import { ticksBetween } from "./histogram.js";
-import { bandName, count, interval, percent } from "./words.js";
+import { anchorsOf, bandName, interval, percent, SYMBOLS } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("./palette.js").Palette} Palette */
@@ -24,7 +24,7 @@ export function costView(page) {
   const words = el("p");
   const canvas = el("canvas", { "aria-hidden": true });
   const rows = el("tbody");
-  const heads = ["over all anchors", "keys", "of the anchor's class"].map((head) => el("th", {}, head));
+  const heads = ["over all anchors", "share", "of the anchor's class"].map((head) => el("th", {}, head));
   const table = el("table", {}, el("thead", {}, el("tr", {}, ...heads)), rows);
   const ask = button({ class: "word", click: page.showTruth }, "Show true classes");
   const root = el("section", { class: "cost", "aria-label": "What the edges cost" }, title, words, canvas, table, ask);
@@ -56,25 +56,24 @@ export function costView(page) {
     }
     const census = page.census();
     const { edges } = scene.shown;
-    setText(title, edges ? "What do the edges cost?" : "How many of the keys are of the anchor's own class?");
+    setText(title, edges ? "What do the edges cost?" : "How many are of the anchor's own class?");
     if (census === null || census.anchors === 0) {
       setText(words, "Counting …");
       rows.replaceChildren();
       return;
     }
-    const { anchors, of, kept, recall, baseRate, shareByBand, sameByBand } = census;
-    const part = anchors < of ? `${count(anchors)} of ${count(of)} anchors counted. ` : "";
+    const { kept, recall, baseRate, shareByBand, sameByBand } = census;
     const { value, low, high } = sameByBand[BAND.HARD];
     const lost = interval({ ...sameByBand[BAND.HARD], value: 1 - value, low: 1 - high, high: 1 - low });
     const cost =
-      edges && shareByBand[BAND.HARD].value > 0
-        ? `Of what the right edge leaves out, ${lost} are of other classes: good negatives, its cost. `
-        : "";
+      shareByBand[BAND.HARD].value > 0
+        ? `${lost} of what the right edge leaves out are of other classes, good negatives: its cost.`
+        : "the right edge leaves out nothing.";
     setText(
       words,
-      `${part}${cost}Kept are ${percent(kept.value)} of the keys; ${interval(census.false)} of these are false negatives, ` +
-        `of all keys ${percent(baseRate.value)}. The rule leaves out ${interval(recall)} of the keys of the ` +
-        `anchor's class; leaving out as many by chance would leave out ${percent(1 - kept.value)}.`,
+      `Over ${anchorsOf(census)}, ${edges ? `${cost} The` : "the"} rule keeps ${percent(kept.value)} as negatives. ` +
+        `Of these ${interval(census.false)} are false negatives; of all, ${percent(baseRate.value)} are of the anchor's ` +
+        `class. It leaves out ${interval(recall)} of that class; by chance it would leave out ${percent(1 - kept.value)}.`,
     );
     const codes = [BAND.HARD, BAND.POTENTIAL, BAND.SOFTENED, BAND.EASY, BAND.OTHER, BAND.MINED];
     rows.replaceChildren(
@@ -108,7 +107,7 @@ function drawRanks(canvas, census, { shown }, palette) {
   if (found === null) return;
   const { context, width, height } = found;
   const bins = census.byRank.length;
-  const [left, right, top, floor] = [30, width - 4, 6, height - 30];
+  const [left, right, top, floor] = [40, width - 4, 20, height - 30];
   const most = Math.min(1, Math.max(0.05, ...census.byRank.map((share) => share.high || 0)) * 1.08);
   const y = (/** @type {number} */ share) => floor - (share / most) * (floor - top);
   const w = (right - left) / bins;
@@ -116,7 +115,7 @@ function drawRanks(canvas, census, { shown }, palette) {
   for (const tick of ticksBetween(0, most, 3)) {
     const at = Math.round(y(tick)) + 0.5;
     drawLine(context, palette.line, left, at, right, at);
-    drawWords(context, `${Math.round(100 * tick)}`, left - 4, y(tick) + 4, palette.soft, "right");
+    drawWords(context, percent(tick), left - 4, y(tick) + 4, palette.soft, "right");
   }
   census.byRank.forEach((share, i) => {
     const x = left + i * w;
@@ -131,12 +130,17 @@ function drawRanks(canvas, census, { shown }, palette) {
   drawLine(context, palette.ink, left, base, right, base);
   context.setLineDash([]);
   if (shown.edges) {
-    for (const rank of [shown.edges.closest, shown.edges.beyond]) {
+    const { closest, beyond } = shown.edges;
+    for (const [rank, code, side] of [
+      [closest, BAND.HARD, -7],
+      [beyond, BAND.EASY, 7],
+    ]) {
       const i = census.ranks.findIndex((end) => end > rank) - 1;
       if (i < 0 || rank === 0) continue;
       const at = left + (i + (rank - census.ranks[i]) / (census.ranks[i + 1] - census.ranks[i])) * w;
       context.lineWidth = 2;
-      drawLine(context, palette.ink, at, top, at, floor);
+      drawLine(context, palette.ink, at, top - 12, at, floor);
+      drawWords(context, SYMBOLS[code], at + side, top - 3, palette.text[code]);
     }
   }
   const share = (/** @type {number} */ rank) => `${Number(((100 * rank) / census.ranks[bins]).toPrecision(2))}`;
@@ -148,6 +152,6 @@ function drawRanks(canvas, census, { shown }, palette) {
     drawWords(context, text, Math.min(x, right - half), floor + 13, palette.soft);
     free = x + half + 4;
   }
-  const caption = "the closest … % of the keys; dashed: all keys";
-  drawWords(context, caption, (left + right) / 2, height - 3, palette.soft);
+  drawWords(context, "of the anchor's class", 0, top - 9, palette.soft, "left");
+  drawWords(context, "the closest … %; dashed: all", (left + right) / 2, height - 3, palette.soft);
 }

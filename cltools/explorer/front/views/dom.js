@@ -103,12 +103,13 @@ export function iconButton(picture, name, act, attributes = {}) {
  * Buttons of which one is chosen; arrow keys choose the next.
  * @template {string} T
  * @param {string} label
- * @param {[T, string, string][]} options value, text and explanation of each
+ * @param {[T, string][]} options value and text of each
+ * @param {Record<string, string>} help an explanation of each text
  * @param {(value: T) => void} act
  */
-export function radios(label, options, act) {
-  const buttons = options.map(([value, text, title]) =>
-    button({ role: "radio", title, "data-preset": value, click: () => act(value) }, text),
+export function radios(label, options, help, act) {
+  const buttons = options.map(([value, text]) =>
+    button({ role: "radio", title: help[text], "data-preset": value, click: () => act(value) }, text),
   );
   const root = el("div", { class: "presets", role: "radiogroup", "aria-label": label }, ...buttons);
   root.addEventListener("keydown", (event) => {

@@ -8,7 +8,7 @@ import { withEdgeAt } from "./actions.js";
 import { drawLine, drawWords, font, STRONG_FONT, surface } from "./canvas.js";
 import { button, el, icon, setAttribute, setText } from "./dom.js";
 import { painted } from "./pictures.js";
-import { AXES, bandName, count, edgeWords, percent, SYMBOLS } from "./words.js";
+import { bandName, count, edgeWords, NAMES, percent, SYMBOLS } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("./scene.js").Judged} Judged */
@@ -19,19 +19,19 @@ import { AXES, bandName, count, edgeWords, percent, SYMBOLS } from "./words.js";
 const PARTS = { flags: 66, axis: 20, push: 44, ribbon: 22 };
 const COMPACT = { flags: 26, axis: 20, push: 0, ribbon: 3 };
 const LEFT = 40;
-/** The two handles, from left to right: names, what they do, and what stands on either side of one. */
-const EDGES = /** @type {{name: EdgeName, label: string, help: string, captions: string[]}[]} */ ([
+/** The two handles, from left to right: names, what stands on either side of one, and the band beyond it. */
+const EDGES = /** @type {{name: EdgeName, label: string, captions: string[], code: number}[]} */ ([
   {
     name: "beyond",
-    label: "leave out the farthest",
-    help: "What is farther than this edge is too easy, and left out.",
+    label: "left edge",
     captions: ["first left out", "last kept"],
+    code: BAND.EASY,
   },
   {
     name: "closest",
-    label: "leave out the closest",
-    help: "What is closer than this edge is suspected to show the same thing, and left out.",
+    label: "right edge",
     captions: ["last kept", "first left out"],
+    code: BAND.HARD,
   },
 ]);
 const STAR = 4; // pixels between two stars
@@ -88,12 +88,13 @@ export function histogramView(page, side) {
   const canvas = el("canvas", { class: "bars", "aria-hidden": true });
   const marker = el("i", { class: "marker", hidden: true });
   const axisName = el("span");
+  const asked = el("span", "wide");
   const hint = el("span", { class: "hint", "aria-hidden": true }, "Drag an edge");
   const handles = EDGES.map(handle);
   const root = el(
     "section",
     { class: "histogram", "data-side": side },
-    el("p", "axis-name", letter, axisName),
+    el("p", "axis-name", letter, asked, axisName),
     canvas,
     marker,
     ...handles.map(({ flag }) => flag),
@@ -105,15 +106,16 @@ export function histogramView(page, side) {
   let cancel = null;
 
   /** @param {typeof EDGES[number]} edge */
-  function handle({ name, label, help, captions }) {
+  function handle({ name, label, captions, code }) {
     const words = el("span");
     const lines = [el("small"), el("small")];
     const tiles = captions.map(() => button({ class: "tile" }));
     const [farther, closer] = tiles.map((tile, i) => el("figure", {}, tile, el("figcaption", {}, captions[i])));
+    const named = el("span", "wide", `${NAMES[code]}: `);
     const flag = el(
       "div",
       `flag ${name}`,
-      el("div", "flag-words", el("strong", {}, el("span", "verb", "leave out "), words), ...lines),
+      el("div", "flag-words", el("strong", `band-${code}`, `${SYMBOLS[code]} `, named, words), ...lines),
       el("div", "border", farther, el("i", { "aria-hidden": true }), closer),
     );
     const node = button(
@@ -123,7 +125,7 @@ export function histogramView(page, side) {
         "data-edge": name,
         "aria-label": label,
         "aria-orientation": "horizontal",
-        title: `${help} Arrow keys move it by one key, with Shift by 1 %, Page Up and Down by 5 %.`,
+        title: page.scene().a.snapshot.help.explorer[name],
         pointerdown: startDrag,
         keydown: (/** @type {KeyboardEvent} */ event) => moveByKey(name, event),
       },
@@ -134,8 +136,15 @@ export function histogramView(page, side) {
     return { name, node, flag, words, lines, tiles };
   }
 
-  /** @param {MouseEvent} event */
-  const xOf = (event) => event.clientX - root.getBoundingClientRect().x;
+  let [at, last, level] = [0, 0, 0];
+  /** Where a pointer is. A finger that goes on far above or below where it was put down moves the more finely. @param {PointerEvent} event */
+  const xOf = ({ type, pointerType, clientX, clientY }) => {
+    if (type === "pointerdown") [at, last, level] = [clientX, clientX, clientY];
+    const far = pointerType === "touch" ? Math.abs(clientY - level) : 0;
+    at += (clientX - last) / Math.max(1, far / 40);
+    last = clientX;
+    return at - root.getBoundingClientRect().x;
+  };
 
   /** Move an edge; the controls move this side from then on. @type {(name: EdgeName, value: number, done: boolean, step?: string) => void} */
   function moveTo(name, value, done, step) {
@@ -255,8 +264,9 @@ export function histogramView(page, side) {
       : { ...PARTS, push: page.push ? PARTS.push : 0, ribbon: columns.length ? PARTS.ribbon : 3 };
     root.style.setProperty("--under", `${parts.ribbon + (parts.push ? 16 : 0)}px`);
     drawBars(context, judged, axis, page.palette(), { width, height, parts, columns });
-    const noun = two ? "" : `How close is every other ${judged.snapshot.noun}? `;
-    setText(axisName, `${noun}By ${AXES[judged.judgement.by]}, from far to near.`);
+    setText(asked, two ? "" : `How close is every other ${judged.snapshot.noun}? `);
+    const run = scene.a.snapshot === (scene.b ?? scene.a).snapshot ? "" : `${judged.snapshot.run}: by`;
+    setText(axisName, `${run || "By"} ${judged.snapshot.help.axes[judged.judgement.by]}.`);
     for (const each of handles) place(each, judged, axis);
     if (judged.edges) apart(width);
   }

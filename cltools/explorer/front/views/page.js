@@ -15,7 +15,7 @@ import { painterOf, picturesView, tileOf } from "./pictures.js";
 import { questionOf, scenes } from "./scene.js";
 import { settingsView } from "./settings.js";
 import { storeOf } from "./store.js";
-import { agreement, answer, bandName, count, FROZEN, HELP, percent, score, truth } from "./words.js";
+import { agreement, answer, bandName, count, percent, score, truth } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("./scene.js").Shown} Shown */
@@ -33,10 +33,8 @@ import { agreement, answer, bandName, count, FROZEN, HELP, percent, score, truth
  * @property {Map<string, Recorded>} [known] what Python has chosen by rules that only it knows, by `questionOf`
  */
 
-const SIDES = /** @type {["A" | "B", string, string][]} */ ([
-  ["A", "A", "Move the controls of side A"],
-  ["B", "B", "Move the controls of side B"],
-]);
+const SIDES = /** @type {["A" | "B", string][]} */ (["A", "B"].map((side) => [side, side]));
+const QUIET = 400; // milliseconds of rest after which screen readers hear what is shown
 const LARGE = 1250;
 const WIDE = 900;
 const PHONE = 600;
@@ -63,17 +61,17 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   const sheet = new Image();
   sheet.src = snapshot.sprite;
 
-  /** @type {(make: (scene: Scene) => State, settled: boolean, step?: string) => void} */
-  function change(make, done, step) {
+  /** @type {(make: (scene: Scene) => State, settled: boolean, step?: string, tell?: (fault: string) => void) => void} */
+  function change(make, done, step, tell = say) {
     try {
       const next = make(scene);
       checkState(next, snapshots);
       if (done) store.set(next, step);
       else store.preview(next);
-      say("");
+      tell("");
     } catch (error) {
       if (!(error instanceof EngineError)) throw error;
-      say(error.message);
+      tell(error.message);
       drawSoon();
     }
   }
@@ -92,7 +90,8 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     el("strong", {}, "this one"),
     " be pushed away from?",
   );
-  const sentence = el("p", { class: "sentence", role: "status", "aria-live": "polite", "aria-atomic": "true" });
+  const sentence = el("p", "sentence");
+  const heard = el("p", { class: "heard", role: "status" });
   const labels = el("p", "truth-words");
   const alert = el("p", { class: "alert", role: "alert", hidden: true });
   const step = (/** @type {number} */ by) => () => {
@@ -105,18 +104,22 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     iconButton("previous", "previous anchor", step(-1)),
     iconButton("next", "next anchor", step(1)),
   );
-  const undo = iconButton("undo", "Undo", store.undo, { disabled: true });
-  const redo = iconButton("redo", "Redo", store.redo, { disabled: true });
+  const undo = iconButton("undo", "Undo", store.undo);
+  const redo = iconButton("redo", "Redo", store.redo);
   const compare = iconButton("compare", "Compare two rules, A and B", () =>
     change(() => withComparison(store.state()), true),
   );
   const more = iconButton("more", "More controls", toggleMore, { "aria-expanded": "false" });
   const explain = iconButton("help", "What is shown here?", showHelp);
   const icons = el("div", "icons", undo, redo, snapshots.length === 1 && compare, explain, more);
-  const rules = radios("Rule", PRESETS, (name) =>
+  const help = snapshot.help.page;
+  const rules = radios("Rule", PRESETS, help, (name) =>
     change((now) => withSide(now.state, { negatives: presetRule(name, now) }), true),
   );
-  const sides = radios("Side", SIDES, (active) => change(() => ({ ...store.state(), active }), true));
+  const runs = { A: snapshot.run, B: snapshots[1]?.run };
+  const sides = radios("Side", SIDES, snapshots[1] ? runs : help, (active) =>
+    change(() => ({ ...store.state(), active }), true),
+  );
   const truthBox = el("input", {
     type: "checkbox",
     role: "switch",
@@ -127,7 +130,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     "label",
     {
       class: "switch",
-      title: whyUnlabelled(snapshot) || "Labels are shown, never used to select.",
+      title: whyUnlabelled(snapshot) || help["True classes"],
     },
     truthBox,
     "show true classes",
@@ -138,6 +141,8 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   const histograms = [histogramView(bars, "A"), histogramView(bars, "B")];
   const pictures = picturesView({ scene: () => scene, picture, dialog });
   const map = mapView({ ...shared, paint: paintOn, lassoed });
+  const legend = el("p", "legend");
+  map.root.append(legend);
   const cost = costView({
     ...shared,
     census: () => censuses[which()] ?? null,
@@ -149,13 +154,8 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   const cardWords = el("p");
   card.append(cardTile, cardWords);
   const box = el("dialog", "sheet");
-  const head = el(
-    "header",
-    "head",
-    el("div", "anchor", anchorTile, el("div", {}, anchorName, steps)),
-    el("div", "say", question, sentence, labels, alert),
-    icons,
-  );
+  const told = el("div", "say", sentence, labels, alert);
+  const head = el("header", "head", anchorTile, anchorName, steps, question, icons, bar, told);
   const aside = el("div", "aside", show.includes("map") && map.root, show.includes("cost") && cost.root);
   const main = el(
     "div",
@@ -163,9 +163,9 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     el("div", "axis-column", ...histograms.map((each) => each.root), show.includes("pictures") && pictures.root),
     aside.children.length > 0 && aside,
   );
-  const foot = el("p", "foot", `${snapshot.title}: ${count(snapshot.ids.length)} images. ${FROZEN}`);
+  const foot = el("p", "foot", `${snapshot.title}: ${count(snapshot.ids.length)} images. ${help["The encoder"]}`);
   root.classList.add("cltools-explorer");
-  root.replaceChildren(head, bar, main, foot, settings.root, card, box);
+  root.replaceChildren(head, main, foot, settings.root, card, box, heard);
 
   // --- what is shown
 
@@ -192,22 +192,25 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     return `${noun} ${ids[place]}${scene.state.truth ? ` of class ${classes[labels[place]]}` : ""}`;
   }
 
-  let spoken = "";
+  /** What the labels say, with the count over all anchors as far as it is. */
+  function tellTruth() {
+    labels.replaceChildren(...nodes(scene.state.truth ? truth(scene.shown, censuses[which()]) : []));
+  }
 
-  /** @param {boolean} done whether screen readers hear it */
+  let speaking = 0;
+
+  /** @param {boolean} done whether a change is complete */
   function draw(done = true) {
     const { state, shown } = scene;
-    setAttribute(sentence, "aria-live", done ? "polite" : "off");
+    clearTimeout(speaking);
+    speaking = window.setTimeout(() => setText(heard, `${sentence.textContent} ${labels.textContent}`), QUIET);
     const text = answer(shown);
     if (scene.difference !== null) {
       text.unshift({ text: `${state.active}: `, strong: true });
       text.push(` ${agreement(scene.difference)}`);
     }
-    const said = JSON.stringify(text);
-    if (said !== spoken) sentence.replaceChildren(...nodes(text));
-    spoken = said;
-    labels.hidden = !state.truth;
-    if (state.truth) labels.replaceChildren(...nodes(truth(shown)));
+    sentence.replaceChildren(...nodes(text));
+    tellTruth();
     picture(scene.place, anchorTile);
     setText(anchorName, nameOf(scene.place));
     setAttribute(anchorName, "title", anchorName.textContent);
@@ -216,11 +219,14 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     sides.root.hidden = state.b === null;
     sides.show(state.active);
     setAttribute(compare, "aria-pressed", String(state.b !== null));
-    undo.disabled = !store.canUndo();
-    redo.disabled = !store.canRedo();
+    setAttribute(undo, "aria-disabled", String(!store.canUndo())); // disabled they would lose the focus
+    setAttribute(redo, "aria-disabled", String(!store.canRedo()));
     if (show.includes("pictures")) pictures.draw();
     for (const each of histograms) each.draw();
     if (show.includes("map")) map.draw();
+    setAttribute(root, "data-colour", state.colour);
+    const classes = state.colour === "class" ? snapshot.classes : [];
+    legend.replaceChildren(...classes.map((name, i) => el("span", { style: `--class: var(--class-${i % 10})` }, name)));
     if (show.includes("cost")) cost.draw();
     if (done) settings.draw();
   }
@@ -250,6 +256,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
       counter = censusFor(code, (of, census) => {
         censuses[of] = census;
         cost.draw();
+        tellTruth();
       });
       for (const [of, each] of snapshots.entries()) counter.load(of, each);
     }
@@ -301,7 +308,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
       el("span", "name", nameOf(place)),
       `cosine ${score(s.anchorKeys[place])}, with the other view ${score(s.positiveKeys[place])}`,
       el("br"),
-      `${count(rank)} of ${count(summary.others)} by closeness, ${percent(judgement.plain[place])} of the push`,
+      `${count(rank - 1)} of ${count(summary.others)} are closer, ${percent(judgement.plain[place])} of the push`,
     );
     const host = box.open ? box : root; // nothing else lies above an open sheet
     if (card.parentNode !== host) host.append(card);
@@ -336,7 +343,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     const ids = el("textarea", { rows: 3, readonly: true, "aria-label": "ids of the group" });
     ids.value = places.map((place) => snapshot.ids[place]).join(", ");
     dialog(
-      `A group of ${count(places.length)}`,
+      `${count(places.length)} within the line`,
       el("div", {}, el("p", {}, words || "No point lies inside."), pictures.gallery(places), ids),
     );
   }
@@ -344,23 +351,29 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   /** @type {(title: string, body: HTMLElement) => void} */
   function dialog(title, body) {
     const close = iconButton("close", "Close", () => box.close());
+    setAttribute(box, "aria-label", title);
     box.replaceChildren(el("header", {}, el("h3", {}, title), close), body);
     box.showModal();
   }
 
   function showHelp() {
-    const entries = HELP.flatMap(([name, words]) => [el("dt", {}, name), el("dd", {}, words)]);
+    const entries = Object.entries(help).flatMap(([name, words]) => [el("dt", {}, name), el("dd", {}, words)]);
     dialog("What is shown here?", el("dl", {}, ...entries));
   }
 
   function toggleMore() {
+    const within = settings.root.contains(document.activeElement);
     settings.root.hidden = !settings.root.hidden;
     setAttribute(more, "aria-expanded", String(!settings.root.hidden));
     settings.draw();
-    /** @type {HTMLElement} */ (settings.root.hidden ? more : settings.root.querySelector("select"))?.focus();
+    if (!settings.root.hidden) settings.root.querySelector("select")?.focus();
+    else if (within) more.focus();
   }
 
   root.addEventListener("click", (event) => {
+    if (event.target === box) box.close(); // beside the sheet, which covers its element
+    if (!settings.root.hidden && !event.composedPath().some((node) => node === more || node === settings.root))
+      toggleMore();
     const place = tileOf(event);
     if (place === null) return;
     box.close();

@@ -4,7 +4,7 @@
 import { evenlySpaced, keysOfBand } from "../engine/groups.js";
 import { button, el, setAttribute, setText } from "./dom.js";
 import { bandsShown } from "./scene.js";
-import { bandName, count, MEANINGS } from "./words.js";
+import { bandName, count } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("./scene.js").Shown} Shown */
@@ -69,7 +69,7 @@ function groupsOf({ shown, difference }) {
     name: `band-${code}`,
     code,
     title: bandName(code),
-    meaning: MEANINGS[code],
+    meaning: shown.snapshot.help.bands[code],
     width: WIDTHS[code],
     places: keysOfBand(ranking.order, band, code),
   }));
@@ -100,7 +100,7 @@ export function painted({ scene, picture }, tile, place) {
 export function picturesView(page) {
   const root = el("section", {
     class: "bands",
-    "aria-label": "Pictures of each group, from far to near. One that is pressed becomes the anchor.",
+    "aria-label": "Pictures of each group, from far to near",
   });
   /** @type {Map<string, ReturnType<typeof columnOf>>} */
   const columns = new Map();
@@ -112,10 +112,10 @@ export function picturesView(page) {
   /** @param {Group} group */
   function columnOf({ name, code, meaning, width }) {
     const head = el("h3");
-    const small = el("small", { title: "Evenly spaced along the axis, both ends among them." });
+    const small = el("small");
     const all = button({ class: "link", click: () => showAll(name) });
     const tiles = el("div", "tiles");
-    const none = el("p", "none", meaning);
+    const none = el("p", "none", `None. ${meaning}`);
     const node = el(
       "div",
       { class: `band ${name}`, "data-band": code, style: `flex-grow: ${width}` },

@@ -23,7 +23,7 @@ import { bandOf } from "./actions.js";
 /**
  * A snapshot with what is drawn of it.
  * @typedef {Snapshot & {
- *   title: string, noun: string, classes: string[], tile: [number, number], columns: number, sprite: string,
+ *   title: string, run: string, noun: string, classes: string[], tile: [number, number], columns: number, sprite: string,
  *   maps: Float32Array[][], kept: Uint8Array[][], middle: Settings | null, help: Record<string, Record<string, string>>,
  * }} Shown maps and kept neighbours (in percent) by map and epoch; `middle` is the run's own band, if it
  *   has one; `help` says what each setting does, by rule and by setting

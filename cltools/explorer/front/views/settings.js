@@ -4,7 +4,7 @@
 import { RULES, whyRuleUnknown } from "../engine/select.js";
 import { freshRule, parseState, writeState } from "../engine/state.js";
 import { withRuleNamed, withSetting, withSide } from "./actions.js";
-import { el, iconButton, setAttribute } from "./dom.js";
+import { el, iconButton, setAttribute, setText } from "./dom.js";
 import { pythonOf } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
@@ -16,36 +16,46 @@ import { pythonOf } from "./words.js";
 /** Schedules: an explorer shows a moment, at full strength. */
 const HIDDEN = /^(start|ramp|strength|anneal|.*_from)$/;
 const TEMPERATURES = [0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1, 2, 5];
-const COLOURS = {
-  band: "what the rule does",
-  class: "true class",
-  similarity: "cosine",
-  gradient: "push under the rule",
-  difference: "difference of A and B",
-};
 const PLAY = 700; // milliseconds an epoch
 
 /**
  * @param {object} page
  * @param {() => Scene} page.scene
- * @param {(make: (scene: Scene) => State, settled: boolean, step?: string) => void} page.change
+ * @param {(make: (scene: Scene) => State, settled: boolean, step: string | undefined, tell: (fault: string) => void) => void
+ *   } page.change
  * @param {() => void} page.close
  * @param {Record<string, Record<string, string>>} page.help what each setting does, by rule and by setting
  */
 export function settingsView(page) {
+  const { explorer, labels } = page.help;
   const root = el("div", { class: "panel", role: "dialog", "aria-label": "More controls", hidden: true });
+  const alert = el("p", { class: "alert", role: "alert" });
   /** @type {number | undefined} */
   let playing;
+  /** What decides which controls there are: while it stays, they stay, as someone may be using one. */
+  let built = "";
 
   /** @type {(label: string, control: HTMLElement, title: string, name?: string) => HTMLElement} */
   const row = (label, control, title, name = label) => {
     setAttribute(control, "data-setting", name);
     setAttribute(control, "title", title);
-    return el("label", { class: "row", title }, el("span", {}, label), control);
+    const help = el("details", {}, el("summary", { "aria-label": "Help" }, "?"), title);
+    return el("div", "row", el("label", "field", el("span", {}, label), control), help);
   };
 
+  /** Say what is wrong with a value beside its control, in the words of the label. @param {string} fault */
+  function say(fault) {
+    alert.remove();
+    const words = fault.replace(/^\w+[.:] ?/, "").replaceAll("_", " ");
+    setText(alert, words.replace("null", "empty"));
+    if (fault) used?.closest(".row")?.append(alert);
+  }
+  /** The control that was used last. @type {Element | null} */
+  let used = null;
+  root.addEventListener("change", (event) => (used = /** @type {Element} */ (event.target)), true);
+
   /** @type {(make: (scene: Scene) => State, step?: string) => void} */
-  const change = (make, step) => page.change(make, true, step);
+  const change = (make, step) => page.change(make, true, step, say);
   /** @type {(changes: Partial<State>) => void} */
   const set = (changes) => change(({ state }) => ({ ...state, ...changes }));
   /** @type {(changes: Partial<Side>, step?: string) => void} */
@@ -94,13 +104,12 @@ export function settingsView(page) {
   /** Draw the scene. */
   function draw() {
     if (root.hidden) return;
-    const focused = root.contains(document.activeElement) ? document.activeElement?.getAttribute("data-setting") : null;
     const scene = page.scene();
     const { state, shown } = scene;
     const { side, snapshot, similarities } = shown;
     const fieldsOf = (/** @type {Kind} */ kind) => RULES[kind][side[kind].rule]?.fields ?? {};
-    /** @type {(kind: Kind, help: string) => HTMLElement[]} */
-    const ruleRows = (kind, help) => {
+    /** @type {(kind: Kind) => HTMLElement[]} */
+    const ruleRows = (kind) => {
       const { rule } = side[kind];
       const known = Object.keys(RULES[kind]);
       const disabled = Object.fromEntries(
@@ -112,63 +121,69 @@ export function settingsView(page) {
       const names = known.includes(rule) ? known : [rule, ...known];
       const settings = Object.entries(fieldsOf(kind)).filter(([name]) => !HIDDEN.test(name));
       return [
-        row(`rule for ${kind}`, chooser(names, rule, chosen, {}, disabled), `${help}: the rule's class in code.`),
+        row(`rule for ${kind}`, chooser(names, rule, chosen, {}, disabled), explorer[kind]),
         ...settings.map(([name, field]) => {
           const control = settingControl(kind, name, field, side[kind][name]);
           const help = page.help[rule]?.[name] ?? "";
-          const label = `${kind === "positives" ? "mined " : ""}${name.replaceAll("_", " ")}`;
+          const label = labels[name] ?? name.replaceAll("_", " ");
           return row(label, control, `${help} In code: ${name}`.trim(), `${kind}.${name}`);
         }),
       ];
     };
-    const colours = Object.keys(COLOURS).filter(
-      (name) => (name !== "class" || state.truth) && (name !== "difference" || state.b !== null),
+    const colours = Object.keys(page.help.colours).filter(
+      (name) => (name !== "class" || state.truth) && (name !== "difference" || state.b),
     );
+    const temperatures = [...new Set([...TEMPERATURES, side.temperature])].sort((a, b) => a - b);
+    const temperature = chooser(temperatures, side.temperature, (temperature) => setSide({ temperature }));
+    const map = chooser(scene.a.snapshot.mapNames, state.map, (map) => set({ map }));
+    const colour = chooser(colours, state.colour, (colour) => set({ colour }), page.help.colours);
+    const doubtful = checkbox(state.doubtful, (doubtful) => set({ doubtful }));
     const kinds = /** @type {Kind[]} */ (["positives", "negatives"]);
-    const python = kinds.map((kind) => `${kind} = ${pythonOf(side[kind], fieldsOf(kind))}`).join("\n");
+    const code = el("textarea", { rows: 2, readonly: true, "aria-label": "in Python", "data-setting": "code" });
+    code.value = kinds.map((kind) => `${kind} = ${pythonOf(side[kind], fieldsOf(kind))}`).join("\n");
     const line = el("textarea", {
       rows: 3,
       spellcheck: "false",
       change: () => change(() => parseState(line.value)),
     });
     line.value = writeState(state);
-    root.replaceChildren(
-      el("header", {}, el("h3", {}, "Negatives"), iconButton("close", "Close these controls", page.close)),
-      ...ruleRows("negatives", "How negatives are chosen"),
-      el("h3", {}, "Positives"),
-      ...ruleRows("positives", "How positives are mined"),
+    const ofSide = state.b ? ` of side ${state.active}` : "";
+    const parts = [
+      el("header", {}, el("h3", {}, `Negatives${ofSide}`), iconButton("close", "Close", page.close)),
+      ...ruleRows("negatives"),
+      el("h3", {}, `Positives${ofSide}`),
+      ...ruleRows("positives"),
       el("h3", {}, "Shown"),
-      row(
-        "temperature τ",
-        chooser(
-          [...new Set([...TEMPERATURES, side.temperature])].sort((a, b) => a - b),
-          side.temperature,
-          (temperature) => setSide({ temperature }),
-        ),
-        "What the loss divides cosines by. It changes the push, and what is chosen only where the force decides.",
-      ),
-      epochs(snapshot.epochs, side.epoch),
-      row(
-        "map",
-        chooser(scene.a.snapshot.mapNames, state.map, (map) => set({ map })),
-        "Which map of the same embeddings; each keeps other neighbours.",
-      ),
-      row(
-        "colours",
-        chooser(colours, state.colour, (colour) => set({ colour }), COLOURS),
-        "What colours mean on the map.",
-      ),
-      row(
-        "mark misplaced points",
-        checkbox(state.doubtful, (doubtful) => set({ doubtful })),
-        "Points that have less than a fifth of their 15 true neighbours among their 15 on the map.",
-      ),
+      row("temperature τ", temperature, explorer.temperature),
+      snapshot.epochs.length > 1 && epochs(snapshot.epochs, side.epoch),
+      row("map", map, explorer.map),
+      row("colours", colour, explorer.colour),
+      row("mark misplaced points", doubtful, explorer.doubtful),
       el("h3", {}, "Take it away"),
-      el("code", "code", python),
-      row("the state as JSON", line, "A line that opens this view here and in Python: explore(snapshot, state)."),
-    );
-    if (focused)
-      /** @type {HTMLElement | null} */ (root.querySelector(`[data-setting="${CSS.escape(focused)}"]`))?.focus();
+      code,
+      row("the state as JSON", line, explorer.state),
+    ];
+    const fresh = el("div", {}, ...parts);
+    const form = fresh.textContent.replace(/epoch \d+/g, "");
+    if (form === built) return update(fresh);
+    built = form;
+    const focused = root.contains(document.activeElement) && document.activeElement?.getAttribute("data-setting");
+    root.replaceChildren(...fresh.children);
+    if (focused) /** @type {HTMLElement | null} */ (root.querySelector(`[data-setting="${focused}"]`))?.focus();
+  }
+
+  /** Set each control to what its like says; a text is left alone while someone types. @param {Element} fresh */
+  function update(fresh) {
+    const controls = (/** @type {Element} */ node) =>
+      /** @type {HTMLInputElement[]} */ ([...node.querySelectorAll("[data-setting], output")]);
+    for (const [i, next] of controls(fresh).entries()) {
+      const control = controls(root)[i];
+      if (control.matches("textarea:focus, [type=text]:focus")) continue;
+      for (const { name, value } of next.attributes) setAttribute(control, name, value);
+      if (control.value !== next.value) control.value = next.value;
+      control.checked = next.checked;
+      if (control.matches("button")) control.replaceChildren(...next.children);
+    }
   }
 
   /** @type {(value: boolean, act: (value: boolean) => void) => HTMLInputElement} */
@@ -178,9 +193,8 @@ export function settingsView(page) {
     return box;
   }
 
-  /** @type {(known: number[], epoch: number) => HTMLElement | string} */
+  /** @type {(known: number[], epoch: number) => HTMLElement} */
   function epochs(known, epoch) {
-    if (known.length < 2) return "";
     const output = el("output", {}, `epoch ${epoch}`);
     const slider = el("input", {
       type: "range",
@@ -190,23 +204,23 @@ export function settingsView(page) {
       "data-setting": "epoch",
       "aria-valuetext": `epoch ${epoch}`,
       "aria-label": "epoch",
-      title: "The moment of training at which the encoder was asked.",
-      input: () => setSide({ epoch: known[Number(slider.value)] }, "epoch"),
+      input: () => setSide({ epoch: page.scene().shown.snapshot.epochs[Number(slider.value)] }, "epoch"),
     });
     slider.value = String(known.indexOf(epoch));
-    const play = iconButton(playing ? "pause" : "play", playing ? "Stop" : "Play the epochs", () => toggle(known), {
+    const play = iconButton(playing ? "pause" : "play", playing ? "Stop" : "Play the epochs", toggle, {
       "data-setting": "play",
     });
-    return el("div", "row", el("span", {}, "epoch"), el("div", "epochs", play, slider, output));
+    return row("epoch", el("div", "epochs", play, slider, output), explorer.epoch, "epochs");
   }
 
-  /** Play the epochs, or stop. @param {number[]} known */
-  function toggle(known) {
+  /** Play the epochs, or stop. */
+  function toggle() {
     const step = () => {
-      const now = page.scene().shown.side.epoch;
-      const next = known[(known.indexOf(now) + 1) % known.length];
+      const { snapshot, side } = page.scene().shown;
+      const known = snapshot.epochs;
+      const next = known[(known.indexOf(side.epoch) + 1) % known.length];
       setSide({ epoch: next }, "epoch");
-      if (next === known[known.length - 1]) toggle(known);
+      if (next === known[known.length - 1]) toggle();
     };
     clearInterval(playing);
     playing = playing === undefined ? window.setInterval(step, PLAY) : undefined;

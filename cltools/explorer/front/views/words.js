@@ -8,6 +8,7 @@ import { BAND, keptOf } from "../engine/bands.js";
 /** @typedef {import("../engine/edges.js").Edges} Edges */
 /** @typedef {import("../engine/edges.js").EdgeName} EdgeName */
 /** @typedef {import("../engine/intervals.js").Share} Share */
+/** @typedef {import("../engine/census.js").Census} Census */
 /** A piece of a sentence: plain text, or text that names a band by its code, or a number that leads. */
 /** @typedef {string | {text: string, band?: number, strong?: boolean}} Piece */
 
@@ -23,44 +24,8 @@ export const NAMES = Object.freeze([
   "left out",
   "pushed less",
 ]);
-/** What it means to be one, by code of `BAND`. */
-export const MEANINGS = Object.freeze([
-  "The anchor's own image is never its negative.",
-  "Far from the anchor: pushing it away would teach next to nothing, so the rule leaves it out.",
-  "Kept as a negative: the next step would push the anchor away from it.",
-  "So close that it may show the same thing, a false negative: the rule leaves it out.",
-  "So close that the rule takes it as one more positive: the anchor is pulled towards it.",
-  "Left out for no similarity of its own, such as by chance or by its label.",
-  "Kept as a negative, at a smaller weight.",
-]);
 /** @param {number} code of `BAND` */
 export const bandName = (code) => `${SYMBOLS[code]} ${NAMES[code]}`;
-export const FROZEN =
-  "The encoder is frozen. What you change is what its next training step would learn from, not where points lie.";
-/** What is shown, and what it tells. */
-export const HELP = [
-  [
-    "The question",
-    "The large picture is the anchor. A contrastive loss pulls it towards its positives and pushes it away from its negatives. A rule chooses which of all other images are which.",
-  ],
-  [
-    "The bars",
-    "How many images have which closeness to the anchor. What is closer than the right edge is suspected to show the same thing, what is farther than the left one is too easy. Drag them, or use the arrow keys.",
-  ],
-  [
-    "Push",
-    "The share of the whole push on the anchor that each image would exert if every one were kept; they sum to 100 percent.",
-  ],
-  [
-    "True classes",
-    "Labels are shown, and never used to select. A negative of the anchor's own class is a false negative. Intervals hold 95 percent.",
-  ],
-  [
-    "The map",
-    "Every point is an image; close points are mostly alike, and the line below says how far to trust that. Click a point or a picture to make it the anchor.",
-  ],
-  ["The encoder", FROZEN],
-];
 
 const NUMBERS = new Intl.NumberFormat("en-US");
 
@@ -68,14 +33,14 @@ const NUMBERS = new Intl.NumberFormat("en-US");
 export const count = (value) => NUMBERS.format(value);
 
 /**
- * A share in percent with one digit after the point, which is left out where it is 0.
+ * A share in percent with one digit after the point, which is left out where it is 0; number and sign stay on one line.
  * @param {number} share
  */
 export function percent(share) {
   if (!Number.isFinite(share)) return "–";
   const value = 100 * share;
-  if (value !== 0 && Math.abs(value) < 0.05) return value > 0 ? "< 0.1 %" : "0 %";
-  return `${Number(value.toFixed(1))} %`;
+  if (value !== 0 && Math.abs(value) < 0.05) return value > 0 ? "<\u00a00.1\u00a0%" : "0\u00a0%";
+  return `${Number(value.toFixed(1))}\u00a0%`;
 }
 
 /**
@@ -97,15 +62,6 @@ export function score(value) {
 /** @type {(n: number, one: string, many?: string) => string} */
 const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 
-/** What the axis shows, by what keys are ranked by. */
-export const AXES = Object.freeze({
-  positive: "cosine with the anchor's other view",
-  anchor: "cosine with the anchor",
-  either: "larger cosine with the anchor or its other view",
-  force: "log of the force on the anchor",
-  margin: "cosine less the positive's cosine",
-});
-
 /**
  * What the rule does with this anchor.
  * @param {Judged} judged
@@ -124,10 +80,11 @@ export function answer({ summary, edges, unknown, judgement }) {
   if (keys[BAND.SOFTENED]) pieces.push(", ", named(BAND.SOFTENED, keys), " of them less than the others");
   /** @type {Piece[][]} */
   const left = [];
-  if (keys[BAND.HARD] || edges) left.push([named(BAND.HARD, keys), " so close that they may show the same thing"]);
-  if (keys[BAND.EASY] || edges) left.push([named(BAND.EASY, keys), " that are too easy"]);
-  if (keys[BAND.OTHER]) left.push([named(BAND.OTHER, keys), " for no similarity of theirs"]);
+  if (keys[BAND.HARD]) left.push([named(BAND.HARD, keys), " so close that they may show the same thing"]);
+  if (keys[BAND.EASY]) left.push([named(BAND.EASY, keys), " that are too easy"]);
+  if (keys[BAND.OTHER]) left.push([named(BAND.OTHER, keys), " for a reason other than closeness"]);
   if (left.length) pieces.push(". It leaves out ", ...joined(left));
+  else if (edges) pieces.push(". It leaves out none");
   pieces.push(".");
   if (keys[BAND.MINED]) pieces.push(" It pulls ", named(BAND.MINED, keys), " closer, as further positives.");
   if (synthetic) pieces.push(` It adds ${plural(synthetic, "synthetic negative")}, which no picture shows.`);
@@ -146,11 +103,18 @@ function joined(parts) {
 }
 
 /**
+ * How many anchors are counted.
+ * @param {Census} census
+ */
+export const anchorsOf = ({ anchors, of }) => `${anchors < of ? `${count(anchors)} of` : "all"} ${count(of)} anchors`;
+
+/**
  * What the labels say about this anchor's keys; it leads with the one number and its base rate.
  * @param {Judged} judged
+ * @param {Census} [census] of its rule
  * @returns {Piece[]}
  */
-export function truth({ summary, edges }) {
+export function truth({ summary, edges }, census) {
   const { keys, same, others } = summary;
   if (same === null) return [];
   const kept = keptOf(keys);
@@ -158,17 +122,22 @@ export function truth({ summary, edges }) {
   const all = same.reduce((sum, each) => sum + each, 0);
   /** @type {Piece[]} */
   const pieces = [
+    "For this image, ",
     { text: `${count(falseKept)} of the ${count(kept)} (${percent(falseKept / kept)})`, strong: true },
-    ` that it is pushed away from are of its own class (marked =), false negatives; of all ${count(others)} it is ${percent(all / others)}.`,
+    ` that it is pushed away from are of its own class (marked =), false negatives; ${percent(all / others)} of all ${count(others)} are of it.`,
   ];
   const lost = keys[BAND.HARD] - same[BAND.HARD];
-  if (keys[BAND.HARD] && edges) {
-    const words = `, of which ${count(lost)} (${percent(lost / keys[BAND.HARD])}) are of other classes: its cost.`;
-    pieces.push(" The right edge leaves out ", named(BAND.HARD, keys), words);
-  } else if (keys[BAND.HARD]) {
-    pieces.push(` Of the suspected, ${count(same[BAND.HARD])} are (${percent(same[BAND.HARD] / keys[BAND.HARD])}).`);
+  if (edges) {
+    const words = `, of which ${count(lost)} (${percent(lost / keys[BAND.HARD])}) are of other classes: its cost`;
+    const cost = census ? 1 - census.sameByBand[BAND.HARD].value : 0;
+    const over = cost > 0 ? `; over ${anchorsOf(/** @type {Census} */ (census))} ${percent(cost)}` : "";
+    pieces.push(" The right edge leaves out ", named(BAND.HARD, keys), `${keys[BAND.HARD] ? words : ""}${over}.`);
   }
-  if (keys[BAND.MINED]) pieces.push(` Of the mined, ${count(same[BAND.MINED])} of ${count(keys[BAND.MINED])}.`);
+  for (const code of edges ? [BAND.MINED] : [BAND.HARD, BAND.MINED]) {
+    if (!keys[code]) continue;
+    const words = ` ${NAMES[code]}, ${count(same[code])} (${percent(same[code] / keys[code])}) are of its class.`;
+    pieces.push(" Of the ", named(code, keys), words);
+  }
   return pieces;
 }
 
@@ -183,24 +152,24 @@ export function agreement(difference) {
 }
 
 /**
- * What an edge cuts, in keys, share and score at once.
+ * What an edge cuts, in images, share and score at once.
  * @param {EdgeName} name
  * @param {Judged} judged
  * @returns {{short: string, lines: string[]}}
  */
-export function edgeWords(name, { edges, judgement }) {
+export function edgeWords(name, { edges, judgement, snapshot }) {
   if (edges === null) return { short: "", lines: [] };
   const others = edges.keys - 1; // the own key ranks last, and is no negative whatever the edges
   const closest = name === "closest";
   const cut = closest ? Math.min(edges.closest, others) : Math.max(0, others - edges.beyond);
   const at = closest ? `≥ ${score(edges.closestScore)}` : `< ${score(edges.beyondScore)}`;
-  const share = percent(edges[name] / edges.keys);
+  const share = edges[name] / edges.keys;
   const sums = judgement.profile.mined;
   const mined = closest ? sums[cut] : sums[others] - sums[others - cut];
   const among = mined ? `, ${count(mined)} mined` : "";
-  const where = closest ? "the closest" : "beyond";
-  if (cut === 0) return { short: `${where}: none`, lines: ["every key is within"] };
-  return { short: `${where} ${share}`, lines: [`${plural(cut, "key")}${among}`, `${edges.measure} ${at}`] };
+  if (cut === 0) return { short: "none", lines: [`every ${snapshot.noun} is within`] };
+  const short = closest ? `the closest ${percent(share)}` : `the farthest ${percent(1 - share)}`;
+  return { short, lines: [`${plural(cut, snapshot.noun)}${among}`, `${edges.measure} ${at}`] };
 }
 
 /**

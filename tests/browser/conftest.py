@@ -16,8 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from alone import Opened, opened
 from lab import Lab
 from playwright.sync_api import Browser, Error, Playwright, sync_playwright
+
+from cltools.explorer.standalone import page_of, save_page
+from cltools.explorer.state import first_state
+from cltools.snapshot import Snapshot, load_snapshot
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--use-gl=swiftshader", "--enable-unsafe-swiftshader"]
 FLAGS += ["--disable-background-networking"]
@@ -108,3 +113,23 @@ def desk(browser: Browser, server: tuple[str, Path]) -> Iterator[Lab]:
     """A window that tests share, because to open JupyterLab and to import torch takes most of a test's time."""
     with window(browser, server) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def digits() -> Snapshot:
+    """The snapshot of the page that tests share."""
+    return load_snapshot("digits-potential")
+
+
+@pytest.fixture(scope="session")
+def file(digits: Snapshot, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page that stands alone, with every epoch."""
+    path = tmp_path_factory.mktemp("page") / "digits.html"
+    return save_page(path, page_of([digits], first_state(digits), epochs="all"))
+
+
+@pytest.fixture
+def page(browser: Browser, digits: Snapshot, file: Path) -> Iterator[Opened]:
+    """That page in a window of its own."""
+    with opened(browser, digits, file) as found:
+        yield found

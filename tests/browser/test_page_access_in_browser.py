@@ -14,7 +14,7 @@ from playwright.sync_api import Browser
 from cltools.explorer.standalone import page_of, save_page
 from cltools.explorer.state import first_state
 from cltools.mining import NearestKeys
-from cltools.snapshot import Snapshot, load_snapshot
+from cltools.snapshot import Snapshot
 
 pytestmark = pytest.mark.browser
 
@@ -38,18 +38,6 @@ SMALL = """() => [...document.querySelectorAll("button, input, select, textarea"
   .map((node) => [node.ariaLabel ?? node.textContent, (node.closest("label") ?? node).getBoundingClientRect()])
   .filter(([, { width, height }]) => width < 43.9 || height < 43.9)
   .map(([name, { width, height }]) => [name, width, height])"""
-
-
-@pytest.fixture(scope="module")
-def digits() -> Snapshot:
-    return load_snapshot("digits-potential")
-
-
-@pytest.fixture(scope="module")
-def file(digits: Snapshot, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_page(
-        tmp_path_factory.mktemp("page") / "digits.html", page_of([digits], first_state(digits), epochs="all")
-    )
 
 
 @pytest.fixture(params=[(1000, 540, "light"), (360, 640, "dark")], ids=["wide light", "phone dark"])

@@ -226,12 +226,6 @@ def test_a_readers_own_rule_can_be_chosen() -> None:
     assert s.rules[1].share == 0.1 and "FarNegatives" in rule_names(NegativeRule)  # type: ignore[attr-defined]
 
 
-def test_the_nearest_is_the_closest_key() -> None:
-    s = session()
-    j = s.judgement
-    assert s.nearest().place == np.where(j.band == Band.OWN, -2, j.score).argmax()
-
-
 # --- the way back
 
 
@@ -326,7 +320,7 @@ def test_truth_tells_classes_and_the_base_rate() -> None:
     kept, false = j.band == Band.POTENTIAL, (j.band == Band.POTENTIAL) & same
     assert "(class 0)" in s.sentence
     share = f"{false.sum()} of the {kept.sum()} ({100 * false.sum() / kept.sum():.1f} %) that it is pushed away from"
-    assert share in s.sentence and f"; {100 * 11 / 59:.1f} % of all 59 are of it." in s.sentence
+    assert share in s.sentence and f"; {100 * 11 / 59:.1f} % of all 59 are of its class." in s.sentence
     mined, hard = j.band == Band.MINED, j.band == Band.HARD
     assert f"Of the {mined.sum()} mined, {(mined & same).sum()} (" in s.sentence
     assert f"Of the {hard.sum()} suspected, {(hard & same).sum()} (" in s.sentence

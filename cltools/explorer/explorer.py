@@ -156,10 +156,9 @@ class Explorer(Session):
         return save_html(self, path, epochs, show)
 
     def _told(self) -> str:
-        newest = self.snapshots[0].epochs[-1]  # it tells which epochs the one who sets a state has
-        return json.dumps(
-            {"revision": self._revision, "author": PYTHON, "newest": newest, "state": to_plain(self.state)}
-        )
+        # the newest epoch tells which ones it has who sets a state
+        told = {"revision": self._revision, "author": PYTHON, "newest": self.snapshots[0].epochs[-1]}
+        return json.dumps(told | {"state": to_plain(self.state)})
 
     def _digest(self) -> str:
         """Of all that a page is told of the snapshots: equal ones are sent to it once."""

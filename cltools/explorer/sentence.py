@@ -1,7 +1,6 @@
 """What a choice does, in the words of the page (`front/views/words.js`), for viewers that run no scripts."""
 
 import numpy as np
-from jaxtyping import Int8
 from numpy import ndarray
 
 from cltools.explorer.census import Census
@@ -20,7 +19,7 @@ LEFT_OUT = {
 
 def of_anchor(j: Judgement, snapshot: Snapshot, place: int, *, truth: bool) -> str:
     """What the rules select for one anchor."""
-    counts = _by_band(j.band)
+    counts = np.bincount(j.band, minlength=len(Band))
     others, kept = len(j.band) - counts[Band.OWN], sum(counts[band] for band in KEPT)
     name = f"image {snapshot.ids[place]}" + (f" ({snapshot.classes[snapshot.labels[place]]})" if truth else "")
     text = f"This rule pushes {name} away from {kept:,} of {others:,}"
@@ -30,12 +29,12 @@ def of_anchor(j: Judgement, snapshot: Snapshot, place: int, *, truth: bool) -> s
     if left:
         text += f". It leaves out {' and '.join(filter(None, [', '.join(left[:-1]), left[-1]]))}."
     else:
-        text += ". It leaves out none." if j.edges else "."
+        text += ". It leaves out none."
     if counts[Band.MINED]:
         text += f" It pulls {counts[Band.MINED]:,} closer, as further positives."
     synthetic = 0 if j.selection.synthetic is None else j.selection.synthetic.shape[1]
     if synthetic:
-        text += f" It adds {synthetic:,} synthetic negatives, which no picture shows."
+        text += f" It adds {synthetic:,} synthetic negative{'s' * (synthetic > 1)}, which no picture shows."
     if kept + synthetic == 0:
         text += " Nothing pushes this anchor."
     if j.selection.anchor_weight is not None and j.selection.anchor_weight != 1:
@@ -64,24 +63,19 @@ def of_two(a: Judgement, b: Judgement) -> str:
     return f"Pushed away by both {both:,}, by A only {only_a:,}, by B only {only_b:,}."
 
 
-def _truth(j: Judgement, snapshot: Snapshot, place: int, counts: list[int]) -> str:
+def _truth(j: Judgement, snapshot: Snapshot, place: int, counts: ndarray) -> str:
     own_class = (snapshot.labels == snapshot.labels[place]) & (j.band != Band.OWN)
-    same, others = _by_band(j.band[own_class]), len(j.band) - 1
+    same, others = np.bincount(j.band[own_class], minlength=len(Band)), len(j.band) - 1
     kept, false = (sum(of[band] for band in KEPT) for of in (counts, same))
     text = (
         f" For this image, {false:,} of the {kept:,} ({_percent(false, kept)}) that it is pushed away from are of its "
-        f"own class, false negatives; {_percent(sum(same), others)} of all {others:,} are of it."
+        f"own class, false negatives; {_percent(sum(same), others)} of all {others:,} are of its class."
     )
     for band, name in ((Band.HARD, "suspected"), (Band.MINED, "mined")):
         if counts[band]:
             share = _percent(same[band], counts[band])
             text += f" Of the {counts[band]:,} {name}, {same[band]:,} ({share}) are of its class."
     return text
-
-
-def _by_band(codes: Int8[ndarray, " n"]) -> list[int]:
-    counts: list[int] = np.bincount(codes, minlength=len(Band)).tolist()
-    return counts
 
 
 def _percent(part: int, whole: int) -> str:

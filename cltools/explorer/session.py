@@ -158,10 +158,6 @@ class Session:
         self._go(state)
         return self
 
-    def nearest(self) -> "Session":
-        """Make the key that the rule ranks closest the anchor."""
-        return self.set(anchor=int(self.snapshots[0].ids[self.judgement.order[0]]))
-
     def extend(self, snapshot: Snapshot) -> None:
         """Show another snapshot of the same images in place of the only one; the page does the same by itself.
 

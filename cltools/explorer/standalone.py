@@ -160,10 +160,10 @@ def save_html(session: Session, path: str | Path, epochs: Epochs = "present", sh
         ValueError: `epochs` or a part of `show` is none of those there are.
     """
     show = list(show)
-    for kind, names, known in (("choice of epochs", [epochs], get_args(Epochs)), ("part", show, PARTS)):
-        for name in names:
-            if name not in known:
-                raise unknown(kind, name, known)
+    parts = [("part", part, PARTS) for part in show]
+    for kind, name, known in [("choice of epochs", epochs, get_args(Epochs)), *parts]:
+        if name not in known:
+            raise unknown(kind, name, known)
     picture = io.BytesIO()
     static.draw(session).savefig(picture, format="png")
     words, held = session.sentence, picture.getvalue()

@@ -65,6 +65,5 @@ def _pictures(axis: "Axes", session: Session, bands: dict[Band, np.ndarray]) -> 
             sheet[y : y + height, x : x + width] = tile
     axis.imshow(sheet)
     axis.set_yticks([row * (height + gap) + height / 2 for row in range(len(rows))], list(rows), fontsize=8)
-    axis.set_xticks([])
-    axis.tick_params(length=0)
+    axis.tick_params(length=0, labelbottom=False)
     axis.spines[:].set_visible(False)

@@ -125,7 +125,7 @@ def check_apart(positive_rule: Any, negative_rule: Any, without_classes: str = "
     check_rules(positive_rule, negative_rule)
     for rule in (positive_rule, negative_rule):
         if without_classes and "same_class" in rule.reads:
-            raise CltoolsError(f"{type(rule).__name__} reads classes, which are not given. {without_classes}")
+            raise CltoolsError(f"{type(rule).__name__} reads classes, which do not reach it here. {without_classes}")
     if learns(type(negative_rule)):
         raise CltoolsError(
             f"{type(negative_rule).__name__} learns a state per image while training; train it with fit."
@@ -138,12 +138,14 @@ def check_pairs(positive_rule: Any, negative_rule: Any, without_classes: str = "
     estimate, rule = negative_rule.estimate(), type(negative_rule)
     makes = rule.synthesise is not NegativeRule.synthesise and "vectors" in negative_rule.reads
     if makes or estimate.beta or estimate.tau_plus:
-        raise inexpressible(negative_rule)
+        raise inexpressible(negative_rule, MAKES)
 
 
-def inexpressible(rule: NegativeRule) -> CltoolsError:
+MAKES = "estimates the mass of negatives or makes new ones"
+
+
+def inexpressible(rule: NegativeRule, what: str = "weighs anchors or negatives") -> CltoolsError:
     """The error for a rule whose loss no pairs give."""
     return CltoolsError(
-        f"{type(rule).__name__} weighs anchors or negatives, estimates their mass or makes new ones, which pairs of "
-        "indices cannot say. Use a rule that only keeps or drops, without rescale."
+        f"{type(rule).__name__} {what}, which pairs cannot say. Use a rule that only keeps or drops, without rescale."
     )

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cltools.errors import CltoolsError, unknown
-from cltools.interop.miner import SAME, check_pairs, inexpressible
+from cltools.interop.miner import MAKES, SAME, check_pairs, inexpressible
 from cltools.mining import AllNegatives, AugmentedView, CosineBand, MarginBand, NegativeRule, PositiveRule, RankBand
 from cltools.mining.bands import KEPT, Band, rank_count
 from cltools.mining.handed_in import Numbers, as_tensor
@@ -82,7 +82,7 @@ class Report:
         lines += [f"  {name:12s}" + "".join(f"{x:9.3f}" for x in row) for name, row in self.quantiles.items()]
         loosen = ", then ".join(self.loosen) or "nothing: the corpus is too small"
         fewer = f"fewer than the {self.wanted} negatives asked for. Loosen {loosen}."
-        no_weight = "no weight by the negative rule, and no negatives here."
+        no_weight = "the weight 0 by the negative rule, and no negatives in the table."
         for count, what in ((self.left_out, no_weight), (self.short, fewer)):
             if count:
                 lines.append(f"{count:,} {'anchor has' if count == 1 else 'anchors have'} {what}")
@@ -108,7 +108,8 @@ def mine_pairs(
 
     Anchors are compared in blocks, so that memory grows with block × K and with the pairs that are returned. The
     positive of an anchor is never a candidate: keys of its id, keys equal to the anchor, and keys equal to its positive
-    are its own. An anchor may have several positives, in a row each: none of them is a negative of another.
+    are its own. An anchor may have several positives, in a row each, with one id or, without ids, with equal vectors:
+    none of them is a negative of another.
 
     Args:
         anchors: [B, d] of any length; cosines are compared.
@@ -152,14 +153,14 @@ def mine_pairs(
     columns = {name: array(kind) for name, kind in COLUMNS.items()}
     by_anchor = torch.zeros(len(z), len(Band), dtype=torch.int64)
     parts = [slice(start, start + rows) for start in range(0, len(z), rows)]
-    for part, own in zip(parts, _own(z, z_positive, n, parts), strict=True):
+    for part, own in zip(parts, _own(z, z_positive, n, parts, z if of_ids is None else of_ids[0]), strict=True):
         own = own if of_ids is None else own | (of_ids[0][part, None] == of_ids[1])
         same = None if of_labels is None else (of_labels[0][part, None] == of_labels[1]) & (of_labels[1] >= 0)
         images = of_ids and (of_ids[0][part], of_ids[1])
         s = similarities(z[part], z_positive[part], n, own, same_class=same, ids=images, reads=reads, check=False)
         chosen = select(s, positive_rule, negative_rule, temperature=temperature, generator=draws)
         if chosen.synthetic is not None:
-            raise inexpressible(negative_rule)
+            raise inexpressible(negative_rule, MAKES)
         by_anchor[part] = torch.stack([(chosen.band == code).sum(1) for code in Band], dim=1)
         anchor, *others = _taken(s, chosen, negatives, pick, draws)
         for column, of_block in zip(columns.values(), (anchor + part.start, *others), strict=True):
@@ -207,9 +208,9 @@ def _numbers(name: str, given: Any, anchors: int, keys: int) -> tuple[Tensor, Te
     return found[0], found[1]
 
 
-def _own(z: Tensor, z_positive: Tensor, n: Tensor, parts: list[slice]) -> Iterator[Tensor]:
-    """For each block of anchors, which keys equal the anchor, or a positive in any row of the same anchor."""
-    anchor = torch.unique(z, dim=0, return_inverse=True)[1]
+def _own(z: Tensor, z_positive: Tensor, n: Tensor, parts: list[slice], names: Tensor) -> Iterator[Tensor]:
+    """For each block of anchors, which keys equal the anchor, or a positive in any row of the same name."""
+    anchor = torch.unique(names, dim=0, return_inverse=True)[1]
     equal = array("q")
     for part in parts:
         row, key = (z_positive[part] @ n.T >= SAME).nonzero(as_tuple=True)
@@ -302,8 +303,9 @@ def mine_hard_negatives_arguments(rule: NegativeRule, keys: int) -> dict[str, An
     """The arguments by which sentence-transformers' `mine_hard_negatives` has the same candidates as a rule.
 
     Up to keys that lie on an edge, and to relative margins below negative scores, whose sign differed there until its
-    issue 3819 was mended. Its scores are the anchor's cosines. `range_max` is the whole corpus where the rule cuts no
-    ranks: left out, theirs looks at the closest few only (its issue 3872).
+    issue 3819 was mended. Its scores are the anchor's cosines, and its corpus holds each anchor's positive. `range_max`
+    is all of the corpus but that one where the rule cuts no ranks: left out, theirs looks at the closest few only (its
+    issue 3872).
 
     Args:
         rule: a band by the anchor.
@@ -313,15 +315,18 @@ def mine_hard_negatives_arguments(rule: NegativeRule, keys: int) -> dict[str, An
         ValueError: a rule that it cannot express.
     """
     if isinstance(rule, RankBand) and rule.by == "anchor":
-        return {"range_min": rank_count(rule.drop_closest, keys), "range_max": rank_count(rule.keep_within, keys)}
+        return {
+            "range_min": rank_count(rule.drop_closest, keys),
+            "range_max": min(rank_count(rule.keep_within, keys), keys - 1),
+        }
     if isinstance(rule, CosineBand) and rule.by == "anchor":
-        return {"range_max": keys, "max_score": rule.below, "min_score": rule.above}
+        return {"range_max": keys - 1, "max_score": rule.below, "min_score": rule.above}
     if isinstance(rule, MarginBand) and rule.within is None:
         if rule.relative is None:
-            return {"range_max": keys, "absolute_margin": rule.margin}
-        return {"range_max": keys, "relative_margin": 1 - rule.relative}
+            return {"range_max": keys - 1, "absolute_margin": rule.margin}
+        return {"range_max": keys - 1, "relative_margin": 1 - rule.relative}
     if type(rule) is AllNegatives:
-        return {"range_max": keys}
+        return {"range_max": keys - 1}
     raise CltoolsError(
         f"mine_hard_negatives has no arguments for {rule}. It knows ranks and cosines of the anchor (by='anchor') and "
         "margins without within."

@@ -72,7 +72,7 @@ class OraclePositives(PositiveRule):
         for name in ("right", "wrong"):
             check_choice(self, name, ("nearest", "random"))
         if self.k is not None:
-            check_count(self, "k", 1, "None is every key of the class.")
+            check_count(self, "k", 1, "Give k=None for every key of the class.")
         if self.k is None and self.purity != 1:
             raise CltoolsError(
                 f"OraclePositives: purity is {self.purity} of every key of the class; say how many keys are mined (k)."

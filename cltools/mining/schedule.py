@@ -68,7 +68,8 @@ class Moving:
         last = [getattr(self, edge) for edge in (low, high)]
         first = [getattr(self, f"{edge}_from") for edge in (low, high)]
         for below, above in (last, [end if start is None else start for start, end in zip(first, last, strict=True)]):
-            if not least <= (least if below is None else below) < (1.0 if above is None else above) <= 1:
+            open_ended = least == 0 and None in (below, above)  # a cosine may have no edge, a rank has
+            if open_ended or not least <= (least if below is None else below) < (1.0 if above is None else above) <= 1:
                 raise CltoolsError(
                     f"{type(self).__name__}: {low} is {below} and {high} {above}; {what} must satisfy "
                     f"{least:g} ≤ {low} < {high} ≤ 1, where they start too."

@@ -6,6 +6,7 @@ from pathlib import Path
 from cltools import presets
 from cltools.errors import CltoolsError
 from cltools.snapshot.mapping import with_umap
+from cltools.snapshot.maps import need_umap
 from cltools.snapshot.taking import Recorder
 from cltools.training import fit
 from cltools.training.inputs import training_images
@@ -40,7 +41,10 @@ def make_snapshot(
 
     Raises:
         ValueError: no such preset, or epochs that its training does not reach.
+        ModuleNotFoundError: maps by UMAP are asked for, and umap-learn is not installed.
     """
+    if umap:
+        need_umap()  # before minutes of training
     experiment = presets.laptop(presets.preset(preset)) if laptop else presets.preset(preset)
     last = experiment.training.epochs
     if not after or not all(1 <= epoch <= last for epoch in after):

@@ -42,6 +42,12 @@ def pca(points: Points) -> Places:
     return np.asarray(centred @ axes.T, dtype=np.float32)
 
 
+def need_umap() -> None:
+    """Raise ModuleNotFoundError where umap-learn is not installed."""
+    if find_spec("umap") is None:
+        raise ModuleNotFoundError('A map by UMAP needs umap-learn: pip install "cltools[notebooks]".', name="umap")
+
+
 def umap(
     points: Points,
     start: Places,
@@ -66,8 +72,7 @@ def umap(
     Raises:
         ModuleNotFoundError: umap-learn is not installed.
     """
-    if find_spec("umap") is None:
-        raise ModuleNotFoundError('A map by UMAP needs umap-learn: pip install "cltools[notebooks]".', name="umap")
+    need_umap()
     key = content_key("umap", version("umap-learn"), points, start, seed, rounds, neighbours, min_dist)
     return cached(key, lambda: _fitted(points, start, seed, rounds, neighbours, min_dist))
 

@@ -66,8 +66,6 @@ class Recorder:
     def snapshot(self, run: Run) -> Snapshot:
         """All that was recorded, with a map by PCA.
 
-        Where umap-learn is not installed the map by PCA is the only one.
-
         Raises:
             ValueError: nothing was recorded.
         """
@@ -110,7 +108,7 @@ def images_of(snapshot: Snapshot, images: ImageSet) -> ImageSet:
 def with_epoch(snapshot: Snapshot, recorder: Recorder, run: Run) -> Snapshot:
     """The snapshot with what the recorder took last of the run, on its map by PCA turned onto that of the epoch before.
 
-    Epochs from there on, such as those of an earlier run, are left out, and so are maps by UMAP, which take long.
+    Epochs from there on, such as those of an earlier run, are left out, and so are its other maps.
     """
     epoch = len(run.history.rows)
     z, keys = recorder.taken[epoch]

@@ -11,8 +11,9 @@ import pytest
 from alone import COUNTED, Opened, edge, opened
 from playwright.sync_api import Browser, FloatRect, Page
 
+from cltools.explorer.judgement import judge
 from cltools.explorer.session import Session
-from cltools.mining import Band, MarginBand, NearestKeys
+from cltools.mining import AllNegatives, AugmentedView, Band, MarginBand, NearestKeys
 from cltools.snapshot import Snapshot
 
 pytestmark = pytest.mark.browser
@@ -65,7 +66,6 @@ def test_a_drag_is_taken_back_by_escape_and_by_undo(page: Opened) -> None:
         assert page.state == first and undo.is_disabled()
     box = box_of(page, "closest")
     drag(page.page, box, box["x"] - 150)
-    page.page.evaluate("document.querySelector('[aria-label=Undo]').disabled = false")
     page.page.evaluate("document.querySelector('[aria-label=Undo]').click()")  # with another finger
     assert page.state == first
     page.page.mouse.up()
@@ -99,7 +99,8 @@ def test_numbers_at_the_axis(page: Opened) -> None:
     from_far = np.argsort(judged.score, kind="stable")
     from_far = from_far[judged.band[from_far] != Band.OWN]
     easy = int((judged.band == Band.EASY).sum())
-    force = judged.plain_force[from_far]
+    plain = replace(page.state.a, positives=AugmentedView(), negatives=AllNegatives())
+    force = judge(judged.similarities, plain, "sep").force[from_far]
     ends = [0, easy, len(from_far) - keys, len(from_far)]
     want = [100 * force[a:b].sum() for a, b in pairwise(ends)]
     found = [
@@ -180,7 +181,7 @@ def test_an_address_that_is_changed_is_shown(page: Opened) -> None:
     page.until(f"cltools.page.state().anchor === {state.anchor}")
     assert page.agrees() and page.page.locator(".alert").is_hidden()
     page.page.evaluate("location.hash = 'nonsense'")
-    page.page.get_by_text("The address of this page fits none of its views.").wait_for()
+    page.page.get_by_text("This address does not match any view of this page.").wait_for()
     assert page.state == state
     page.page.get_by_role("button", name="next anchor").click()
     assert page.page.locator(".alert").is_hidden()

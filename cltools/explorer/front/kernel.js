@@ -112,8 +112,7 @@ function snapshotsOf(model) {
   HELD.set(digest, made);
   made.then(
     () => {
-      if (model.get("digest") === digest) return; // it has grown meanwhile, and the answer is what it is now
-      HELD.delete(digest);
+      HELD.delete(digest); // it may have grown meanwhile, and the answer is what it is now
       HELD.set(model.get("digest"), made);
     },
     () => HELD.delete(digest),
@@ -127,8 +126,8 @@ function snapshotsOf(model) {
  * @param {string} code that a worker runs to count
  */
 export function render({ model, el: place }, code) {
-  const waiting = el("p", { class: "foot" }, "Waiting for the snapshot …");
-  const root = el("div", { class: "cltools-explorer" }, waiting);
+  const waiting = el("p", "foot", "Waiting for the snapshot …");
+  const root = el("div", "cltools-explorer", waiting);
   root.dataset.lmSuppressShortcuts = "true"; // what is pressed here is no command of the notebook
   root.addEventListener("keydown", (event) => event.stopPropagation());
   place.append(root);
@@ -179,8 +178,7 @@ export function render({ model, el: place }, code) {
         code,
         settled(state) {
           now = state;
-          const { epochs } = snapshots[0];
-          const newest = epochs[epochs.length - 1];
+          const newest = snapshots[0].epochs.at(-1);
           model.set("state", JSON.stringify({ revision: told().revision + 1, author: me, newest, state }));
           if (live) model.save_changes();
         },

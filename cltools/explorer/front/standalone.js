@@ -138,7 +138,7 @@ export function start(scope) {
       }, AFTER);
     },
   });
-  const refuse = () => page.say("The address of this page fits none of its views.");
+  const refuse = () => page.say("This address does not match any view of this page.");
   if (addressed() === null) refuse();
   scope.addEventListener("hashchange", () => {
     const asked = addressed();

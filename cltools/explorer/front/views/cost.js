@@ -67,7 +67,7 @@ export function costView(page) {
     const lost = interval({ ...sameByBand[BAND.HARD], value: 1 - value, low: 1 - high, high: 1 - low });
     const cost =
       shareByBand[BAND.HARD].value > 0
-        ? `${lost} of what the right edge leaves out are of other classes, good negatives: its cost.`
+        ? `${lost} of what the right edge leaves out are of other classes. Losing these good negatives is its cost.`
         : "the right edge leaves out nothing.";
     setText(
       words,

@@ -37,7 +37,7 @@ export function withEpochs(shown, added) {
  * @returns {State}
  */
 export function fitted(state, snapshots, newest) {
-  const grown = newest !== snapshots[0].epochs[snapshots[0].epochs.length - 1];
+  const grown = newest !== snapshots[0].epochs.at(-1);
   /** @type {(side: Side, shown: Shown) => Side} */
   const moved = (side, { epochs }) => {
     const stays = epochs.includes(side.epoch) && (side.epoch !== newest || !grown);

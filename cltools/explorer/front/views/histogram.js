@@ -252,7 +252,11 @@ export function histogramView(page, side) {
     if (root.hidden) return;
     const judged = judgedOf(scene);
     letter.hidden = !two;
-    setAttribute(root, "aria-label", `${two ? `Side ${side}: how` : "How"} close every key is`);
+    setAttribute(
+      root,
+      "aria-label",
+      `${two ? `Side ${side}: how` : "How"} close every other ${scene.a.snapshot.noun} is`,
+    );
     setAttribute(root, "data-form", two ? (scene.shown === judged ? "active" : "other") : null);
     const found = surface(canvas);
     if (found === null) return;
@@ -304,7 +308,7 @@ export function histogramView(page, side) {
     if (place === undefined) {
       tile.removeAttribute("data-place");
       tile.style.backgroundImage = "";
-      setAttribute(tile, "aria-label", "no key");
+      setAttribute(tile, "aria-label", "none");
     } else painted(page, tile, place);
   }
 

@@ -419,7 +419,7 @@ function stampOf(shape, radius) {
   const inside = [];
   /** @type {number[]} */
   const rim = [];
-  radius = Math.min(radius, Math.SQRT2 * Math.floor(radius) - 0.01); // a small circle with all four corners is a square
+  if (shape === "circle") radius = Math.min(radius, Math.SQRT2 * Math.floor(radius) - 0.01); // a small circle with all four corners is a square
   for (let y = -reach; y <= reach; y++) {
     for (let x = -reach; x <= reach; x++) {
       if (covers(shape, x / radius, y / radius)) inside.push(x, y);

@@ -61,14 +61,15 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   const sheet = new Image();
   sheet.src = snapshot.sprite;
 
-  /** @type {(make: (scene: Scene) => State, settled: boolean, step?: string, tell?: (fault: string) => void) => void} */
+  /** `tell` shows a fault. @type {(make: (scene: Scene) => State, settled: boolean, step?: string, tell?: (fault: string) => void) => void} */
   function change(make, done, step, tell = say) {
     try {
       const next = make(scene);
       checkState(next, snapshots);
       if (done) store.set(next, step);
       else store.preview(next);
-      tell("");
+      say("");
+      settings.say("");
     } catch (error) {
       if (!(error instanceof EngineError)) throw error;
       tell(error.message);
@@ -116,10 +117,8 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   const rules = radios("Rule", PRESETS, help, (name) =>
     change((now) => withSide(now.state, { negatives: presetRule(name, now) }), true),
   );
-  const runs = { A: snapshot.run, B: snapshots[1]?.run };
-  const sides = radios("Side", SIDES, snapshots[1] ? runs : help, (active) =>
-    change(() => ({ ...store.state(), active }), true),
-  );
+  const runs = snapshots[1] ? { A: snapshot.run, B: snapshots[1].run } : snapshot.help.explorer;
+  const sides = radios("Side", SIDES, runs, (active) => change(() => ({ ...store.state(), active }), true));
   const truthBox = el("input", {
     type: "checkbox",
     role: "switch",
@@ -192,8 +191,10 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     return `${noun} ${ids[place]}${scene.state.truth ? ` of class ${classes[labels[place]]}` : ""}`;
   }
 
-  /** What the labels say, with the count over all anchors as far as it is. */
+  /** What the labels say, with the count over all anchors as far as it is; what changed is read out after a rest. */
   function tellTruth() {
+    clearTimeout(speaking);
+    speaking = window.setTimeout(() => setText(heard, `${sentence.textContent} ${labels.textContent}`), QUIET);
     labels.replaceChildren(...nodes(scene.state.truth ? truth(scene.shown, censuses[which()]) : []));
   }
 
@@ -202,8 +203,6 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   /** @param {boolean} done whether a change is complete */
   function draw(done = true) {
     const { state, shown } = scene;
-    clearTimeout(speaking);
-    speaking = window.setTimeout(() => setText(heard, `${sentence.textContent} ${labels.textContent}`), QUIET);
     const text = answer(shown);
     if (scene.difference !== null) {
       text.unshift({ text: `${state.active}: `, strong: true });
@@ -343,7 +342,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     const ids = el("textarea", { rows: 3, readonly: true, "aria-label": "ids of the group" });
     ids.value = places.map((place) => snapshot.ids[place]).join(", ");
     dialog(
-      `${count(places.length)} within the line`,
+      `${count(places.length)} ${snapshot.noun}s inside the line`,
       el("div", {}, el("p", {}, words || "No point lies inside."), pictures.gallery(places), ids),
     );
   }
@@ -459,6 +458,8 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
       for (const observer of observers) observer.disconnect();
       for (const each of media) each.removeEventListener("change", themed);
       counter?.close();
+      settings.close();
+      clearTimeout(speaking);
     },
     scene: () => scene,
     map,

@@ -39,15 +39,20 @@ export function settingsView(page) {
   const row = (label, control, title, name = label) => {
     setAttribute(control, "data-setting", name);
     setAttribute(control, "title", title);
-    const help = el("details", {}, el("summary", { "aria-label": "Help" }, "?"), title);
-    return el("div", "row", el("label", "field", el("span", {}, label), control), help);
+    const help = el("details", {}, el("summary", { "aria-label": `Help: ${label}` }, "?"), title);
+    // a label of several controls would hand each press to the first
+    const field = el(control.matches("div") ? "div" : "label", "field", el("span", {}, label), control);
+    return el("div", "row", field, help);
   };
 
   /** Say what is wrong with a value beside its control, in the words of the label. @param {string} fault */
   function say(fault) {
     alert.remove();
-    const words = fault.replace(/^\w+[.:] ?/, "").replaceAll("_", " ");
-    setText(alert, words.replace("null", "empty"));
+    const words = fault
+      .replace(/^\w+[.:] ?/, "")
+      .replaceAll("_", " ")
+      .replace("null", "empty");
+    setText(alert, used?.matches("textarea") ? fault : words);
     if (fault) used?.closest(".row")?.append(alert);
   }
   /** The control that was used last. @type {Element | null} */
@@ -227,5 +232,5 @@ export function settingsView(page) {
     draw();
   }
 
-  return { root, draw };
+  return { root, draw, say, close: () => clearInterval(playing) };
 }

@@ -124,14 +124,16 @@ export function truth({ summary, edges }, census) {
   const pieces = [
     "For this image, ",
     { text: `${count(falseKept)} of the ${count(kept)} (${percent(falseKept / kept)})`, strong: true },
-    ` that it is pushed away from are of its own class (marked =), false negatives; ${percent(all / others)} of all ${count(others)} are of it.`,
+    ` that it is pushed away from are of its own class (marked =), false negatives; ${percent(all / others)} of all ${count(others)} are of its class.`,
   ];
   const lost = keys[BAND.HARD] - same[BAND.HARD];
   if (edges) {
     const words = `, of which ${count(lost)} (${percent(lost / keys[BAND.HARD])}) are of other classes: its cost`;
-    const cost = census ? 1 - census.sameByBand[BAND.HARD].value : 0;
-    const over = cost > 0 ? `; over ${anchorsOf(/** @type {Census} */ (census))} ${percent(cost)}` : "";
-    pieces.push(" The right edge leaves out ", named(BAND.HARD, keys), `${keys[BAND.HARD] ? words : ""}${over}.`);
+    const cost = 1 - (census?.sameByBand[BAND.HARD].value ?? 1);
+    const all =
+      cost > 0 ? `; over ${anchorsOf(/** @type {Census} */ (census))}, ${percent(cost)} of what it leaves out` : "";
+    const here = keys[BAND.HARD] ? [named(BAND.HARD, keys), words] : ["none"];
+    pieces.push(" The right edge leaves out ", ...here, `${all}.`);
   }
   for (const code of edges ? [BAND.MINED] : [BAND.HARD, BAND.MINED]) {
     if (!keys[code]) continue;

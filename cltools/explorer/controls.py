@@ -4,7 +4,7 @@ import inspect
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import MISSING, fields, replace
+from dataclasses import fields, replace
 from functools import cache
 from typing import Any
 
@@ -12,7 +12,7 @@ from cltools.config import from_plain, to_plain
 from cltools.errors import CltoolsError, unknown
 from cltools.explorer.state import Side, State
 from cltools.mining import NegativeRule, PositiveRule
-from cltools.mining.rules import lacks, rule_class, rule_classes
+from cltools.mining.rules import rule_class
 
 HIDDEN = {"start", "ramp", "strength", "anneal"}
 """Schedules: an explorer shows a moment, at full strength."""
@@ -98,19 +98,6 @@ def _setting(side: Side, name: str, value: Any) -> tuple[str, dict[str, Any]]:
         )
         raise CltoolsError(f"{unknown('control', name, every)} {here}")
     return part, {field: value}
-
-
-def rule_names(base: type[NegativeRule] | type[PositiveRule], *, labelled: bool = True) -> list[str]:
-    """Every rule of a kind that can be chosen, a reader's own included: it chooses, and each setting has a default.
-
-    Where images are not `labelled` it also reads no classes.
-    """
-    found = []
-    for name, rule in rule_classes(base).items():
-        made = not lacks(rule) and all(f.default is not MISSING for f in fields(rule))
-        if made and (labelled or "same_class" not in rule().reads):
-            found.append(name)
-    return found
 
 
 BELOW = re.compile(r'^ +(\w+): [^\n]+\n +"""(.+?)"""', re.MULTILINE | re.DOTALL)

@@ -104,25 +104,6 @@ def _side_of(snapshot: Snapshot) -> Side:
     return Side(run.positives.at(1.0), run.negatives.at(1.0), run.loss.temperature, snapshot.epochs[-1])
 
 
-def unlabelled(snapshot: Snapshot) -> str:
-    """Why there is no truth to show; empty where there is."""
-    if snapshot.labelled:
-        return ""
-    if (snapshot.labels >= 0).any():
-        return "Some of these images have no label, so no share of a class can be told."
-    return "These images have no labels, so there are no classes to show."
-
-
-def unlearned(rule: type[NegativeRule], snapshot: Snapshot) -> str:
-    """Why a rule that learns can choose nothing here; empty where it can."""
-    if not learns(rule) or (snapshot.thresholds is not None and issubclass(rule, LearnedThreshold)):
-        return ""
-    return (
-        f"{rule.__name__} learns while training, and this snapshot holds nothing that it learned. Take one of a run "
-        "that was trained with it."
-    )
-
-
 def check(state: State, snapshots: tuple[Snapshot, ...]) -> None:
     """Raise ValueError where a state names what the snapshots do not have."""
     first = snapshots[0]
@@ -137,9 +118,15 @@ def check(state: State, snapshots: tuple[Snapshot, ...]) -> None:
             known = ", ".join(map(str, snapshot.epochs))
             raise CltoolsError(f"This snapshot has no epoch {side.epoch}; it has {known}.")
         check_temperature(side.temperature)
-        if why := unlearned(type(side.negatives), snapshot):
-            raise CltoolsError(why)
+        rule = type(side.negatives)
+        if learns(rule) and (snapshot.thresholds is None or not issubclass(rule, LearnedThreshold)):
+            raise CltoolsError(
+                f"{rule.__name__} learns while training, and this snapshot holds nothing that it learned. Take one of "
+                "a run that was trained with it."
+            )
     if not first.labelled and (state.truth or state.colour == "class"):
-        raise CltoolsError(unlabelled(first))
+        some = "Some of these images have no label, so no share of a class can be told."
+        none = "These images have no labels, so there are no classes to show."
+        raise CltoolsError(some if (first.labels >= 0).any() else none)
     if state.colour == "class" and not state.truth:
         raise CltoolsError("Classes are hidden: set truth=True first, which shows them.")

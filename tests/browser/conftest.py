@@ -19,6 +19,7 @@ import pytest
 from alone import Opened, opened
 from lab import Lab
 from playwright.sync_api import Browser, Error, Playwright, sync_playwright
+from snapshots import made
 
 from cltools.explorer.standalone import page_of, save_page
 from cltools.explorer.state import first_state
@@ -133,3 +134,17 @@ def page(browser: Browser, digits: Snapshot, file: Path) -> Iterator[Opened]:
     """That page in a window of its own."""
     with opened(browser, digits, file) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def snapshot() -> Snapshot:
+    """1,500 points, which notebooks show."""
+    return made(1500, dim=64, epochs=(1, 5))
+
+
+@pytest.fixture(scope="session")
+def points(snapshot: Snapshot, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its file."""
+    path = tmp_path_factory.mktemp("snapshots") / "points.npz"
+    snapshot.save(path)
+    return path

@@ -72,7 +72,7 @@ def test_edges_by_pointer_and_by_keyboard(page: Opened) -> None:
 
 def test_edges_in_cosine(page: Opened) -> None:
     page.page.get_by_role("button", name="More controls").click()
-    page.page.get_by_label("rule for negatives").select_option(label="CosineBand")
+    page.page.get_by_role("combobox", name="rule for negatives").select_option(label="CosineBand")
     page.page.keyboard.press("Escape")
     page.agrees()
     for key in ("ArrowLeft", "PageDown", "End", "ArrowLeft"):
@@ -198,7 +198,7 @@ def test_controls_stay_while_someone_uses_them(page: Opened) -> None:
     page.page.mouse.up()
     assert page.state.a.epoch == page.snapshot.epochs[0], "dragged over all epochs, not only to the next"
     page.page.get_by_role("button", name="Play the epochs").click()
-    field = page.page.get_by_label("keep within")
+    field = page.page.get_by_role("textbox", name="keep within")
     before = page.state.a.negatives
     field.fill("0.37")
     page.until(f"cltools.page.state().a.epoch > {page.snapshot.epochs[1]}")
@@ -308,7 +308,10 @@ def test_truth_is_counted_over_all_anchors(page: Opened) -> None:
     assert f"{100 * census.false.value:.1f}\u00a0%" in row.inner_text()
     assert f"{100 * census.kept.value:.1f}\u00a0%" in row.inner_text()
     cost = row.inner_text().partition("anchors, ")[2].partition(" (")[0]
-    assert f"; over all {census.anchors:,} anchors {cost}." in page.page.locator(".truth-words").inner_text()
+    assert (
+        f"; over all {census.anchors:,} anchors, {cost} of what it leaves out."
+        in page.page.locator(".truth-words").inner_text()
+    )
 
 
 def test_names_are_shown_as_text(browser: Browser, digits: Snapshot, tmp_path: Path) -> None:

@@ -1,0 +1,121 @@
+"""The explorer in JupyterLab while a cell trains: every control answers, and epochs are added."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from agreement import SHOW, START, agrees, meet
+from lab import Lab, Shown
+
+from cltools.explorer.state import State
+from cltools.snapshot import Snapshot
+
+pytestmark = pytest.mark.browser
+
+TRAINED = """from dataclasses import replace
+from cltools import Recorder, fit, preset
+from cltools.training.inputs import training_images
+experiment = preset("digits-potential")
+experiment = replace(experiment, training=replace(experiment.training, epochs=1))
+images = training_images(experiment)[0]
+recorder = Recorder(images, 200)
+snapshot = recorder.snapshot(fit(experiment, images=images, callbacks=[recorder]))
+"""
+FOLLOWED = """import pathlib, time
+def wait(run):
+    while len(run.history.rows) == 2 and pathlib.Path('busy').exists(): time.sleep(0.05)
+longer = replace(experiment, seed=1, training=replace(experiment.training, epochs=3))
+_ = fit(longer, images=images, callbacks=[explorer.follow(images), wait])
+"""
+
+
+def test_epochs_are_added_while_a_cell_trains(lab: Lab) -> None:
+    lab.open(TRAINED + "from cltools import explore", SHOW, FOLLOWED)
+    lab.rerun(0)
+    lab.rerun(1)
+    lab.scroll_to(1)
+    shown = Shown(lab)
+    first = shown.told
+    lab.occupy(2)
+    lab.scroll_to(1)
+    epochs = "document.querySelector('.cltools-explorer').explorer.scene().shown.snapshot.epochs"
+    lab.until(f"{epochs}.length === 2")
+    told = shown.told
+    assert told["bands"] != first["bands"] and json.loads(told["state"])["a"]["epoch"] == 2
+    shown.truth().check(force=True)
+    shown.edge("beyond").press("PageDown")
+    moved = State.from_json(shown.state)
+    assert lab.occupied, "while it trains"
+    lab.free()
+    lab.until(f"{epochs}.length === 3")
+    path = lab.folder / "followed.npz"
+    lab.ask(f"explorer.snapshots[0].save({str(path)!r})")
+    found = Snapshot.load(path)
+    session = meet(shown, found)
+    assert found.epochs == (1, 2, 3)
+    assert session.state == replace(moved, a=replace(moved.a, epoch=3)), "what was moved meanwhile stays moved"
+    shown.button("Undo").click()
+    assert meet(shown, found).state.a.epoch == 3
+
+
+TWO = "from IPython.display import display\na, b = explore(snapshot), explore(snapshot)\ndisplay(a, b)"
+TRAINING = """import pathlib
+from dataclasses import replace
+from cltools import fit, preset
+experiment = preset("digits-potential")
+experiment = replace(experiment, training=replace(experiment.training, epochs=1))
+while pathlib.Path('busy').exists(): fit(experiment)
+"""
+CHANGED = """async (root, [seed, count]) => {
+  let drawn = seed;
+  const random = (n) => Math.floor(((drawn = (drawn * 1103515245 + 12345) % 2147483648) / 2147483648) * n);
+  const any = (name) => {
+    const found = [...root.querySelectorAll(name)].filter((node) => node.checkVisibility() && !node.disabled);
+    return found[random(found.length)];
+  };
+  const controls = [
+    "[data-preset]", "[data-preset]", ".bands .tile", ".edge", ".edge", ".edge", "[aria-label='next anchor']",
+    "[aria-label=Undo]", ".switch input", "[aria-label^=Compare]", ".panel select", ".panel select",
+    ".panel input[type=checkbox]", ".panel input[type=range]",
+  ];
+  for (let done = 0; done < count; ) {
+    const node = any(controls[random(controls.length)]);
+    if (!node) continue;
+    if (node.matches(".edge")) {
+      const key = ["ArrowLeft", "ArrowRight", "PageUp", "PageDown"][random(4)];
+      node.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+    } else if (node.matches("select")) {
+      const options = [...node.options].filter((option) => !option.disabled);
+      node.value = options[random(options.length)].value;
+      node.dispatchEvent(new Event("change", { bubbles: true }));
+    } else if (node.matches("[type=range]")) {
+      node.value = String(random(Number(node.max) + 1));
+      node.dispatchEvent(new Event("input", { bubbles: true }));
+    } else node.click();
+    done++;
+    await new Promise(requestAnimationFrame);
+  }
+}"""
+
+
+def test_500_changes_of_two_explorers_while_a_cell_trains(lab: Lab, snapshot: Snapshot, points: Path) -> None:
+    lab.open(START.format(points), TWO, TRAINING)
+    lab.rerun(0)
+    lab.rerun(1)
+    lab.scroll_to(1)
+    both = [Shown(lab, index) for index in (0, 1)]
+    for shown in both:
+        shown.button("More controls").click()
+    lab.occupy(2)
+    lab.scroll_to(1)
+    seen = set()
+    for turn in range(25):
+        for seed, shown in enumerate(both):
+            shown.root.evaluate(CHANGED, [100 * turn + seed + 1, 10])
+            agrees(shown, snapshot)
+            seen.add(shown.state)
+    assert lab.occupied and len(seen) > 40
+    lab.free()
+    for name, shown in zip("ab", both, strict=True):
+        meet(shown, snapshot, name)

@@ -4,43 +4,26 @@ What the page shows is compared key by key, by ids, with what Python selects for
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
 import pytest
-import torch
 from alone import COUNTED, Opened, edge, opened
+from own_rules import FarKeys
 from playwright.sync_api import Browser
 from snapshots import made
 
 from cltools.explorer.session import Session
 from cltools.explorer.standalone import page_of, save_page
 from cltools.explorer.state import State, first_state
-from cltools.mining import Band, DifficultAnchors, NegativeRule, Similarities
-from cltools.mining.rules import Context
+from cltools.mining import Band, DifficultAnchors
 from cltools.snapshot import Snapshot, load_snapshot
 
 pytestmark = pytest.mark.browser
 
 NAMES = ("<b>bold</b><script>document.title='taken'</script>", "\"a\" & 'b' $x_1$ _y_", "x" * 400, "🐙 שלום")
-
-
-@dataclass(frozen=True)
-class FarKeys(NegativeRule):
-    """A rule that only Python knows."""
-
-    least: float = 0.5
-
-    def judge(self, s: Similarities, context: Context) -> torch.Tensor:
-        return torch.where(s.anchor_keys < self.least, Band.POTENTIAL, Band.HARD).to(torch.int8)
-
-    def weigh(self, s: Similarities, kept: torch.Tensor, context: Context) -> torch.Tensor:
-        return torch.where(kept, 1 - s.anchor_keys, 0)
-
-    def weigh_anchors(self, s: Similarities, context: Context) -> torch.Tensor:
-        return s.anchor_keys.abs().mean(1)
 
 
 def test_edges_by_pointer_and_by_keyboard(page: Opened) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from own_rules import FarOnly
 from snapshots import made, unit
 from sweep import sweep
 
@@ -20,7 +21,7 @@ from cltools.errors import CltoolsError
 from cltools.explorer import explore, explorer as shown, static
 from cltools.explorer.explorer import Explorer, module_script
 from cltools.explorer.state import State
-from cltools.mining import AllNegatives, Band, Context, RankBand, Similarities, select
+from cltools.mining import AllNegatives, Band, RankBand, select
 from cltools.presets import preset
 from cltools.snapshot import Snapshot
 from cltools.snapshot.taking import Recorder
@@ -28,19 +29,6 @@ from cltools.training import fit
 from cltools.training.inputs import training_images
 
 SNAPSHOT = made()
-
-
-@dataclass(frozen=True)
-class FarOnly(AllNegatives):
-    """A rule that only Python knows."""
-
-    least: float = 0.3
-
-    def judge(self, s: Similarities, context: Context) -> torch.Tensor:
-        return torch.where(s.anchor_keys < self.least, Band.POTENTIAL, Band.HARD).to(torch.int8)
-
-    def weigh(self, s: Similarities, kept: torch.Tensor, context: Context) -> torch.Tensor:
-        return torch.where(kept, 1 - s.anchor_keys, 0)
 
 
 class Page:
@@ -145,9 +133,14 @@ def test_points_on_the_map_stay_near_their_place(training: tuple[Experiment, Ima
 
 
 def test_what_cannot_be_followed_is_refused(training: tuple[Experiment, ImageSet, Snapshot]) -> None:
-    _, images, snapshot = training
+    experiment, images, snapshot = training
     with pytest.raises(CltoolsError, match=r"of the snapshot's 80 images are not among these 20, such as id \d+"):
         explore(snapshot).follow(images.select(slice(20)))
+    small = replace(snapshot, anchors=snapshot.anchors[..., :5], keys=snapshot.keys[..., :5])
+    with pytest.raises(
+        CltoolsError, match=r"have 5 numbers, this run's \d+\. Explore a snapshot of an encoder with as"
+    ):
+        fit(longer(experiment), images=images, callbacks=[explore(small).follow(images)])
     with pytest.raises(CltoolsError, match="of two snapshots follows no training"):
         explore(SNAPSHOT, other=made(seed=1)).follow()
 
@@ -339,7 +332,7 @@ def test_equal_snapshots_have_equal_digests_and_others_have_others() -> None:
 
 
 def test_bands_and_weights_of_an_own_rule_are_answered(page: Page) -> None:
-    state = explore(SNAPSHOT).set(rule="FarOnly", anchor=13).state
+    state = explore(SNAPSHOT).set(rule=FarOnly.__name__, anchor=13).state
     content, (band, weight) = page.asks(judge=0, number="page 1 7", state=to_plain(state))
     s = SNAPSHOT.similarities(torch.tensor([2]), epoch=1)
     chosen = select(s, state.a.positives, state.a.negatives, temperature=state.a.temperature)
@@ -351,7 +344,7 @@ def test_bands_and_weights_of_an_own_rule_are_answered(page: Page) -> None:
 
 
 def test_each_side_is_judged_by_its_own_rule(page: Page) -> None:
-    state = explore(SNAPSHOT).set(rule="FarOnly", compare=True, least=0.0).state
+    state = explore(SNAPSHOT).set(rule=FarOnly.__name__, compare=True, least=0.0).state
     sides = [page.asks(judge=i, number=i, state=to_plain(state))[1][0] for i in (0, 1)]
     assert [np.frombuffer(band, np.int8).tolist() for band in sides] == [
         select(SNAPSHOT.similarities(torch.tensor([0]), epoch=1), side.positives, side.negatives).band[0].tolist()

@@ -161,7 +161,7 @@ class Explorer(Session):
         return json.dumps(told | {"state": to_plain(self.state)})
 
     def _digest(self) -> str:
-        """Of all that a page is told of the snapshots: equal ones are sent to it once."""
+        """A digest of all that a page is told of the snapshots: equal ones are sent to it once."""
         held = blake2b(digest_size=16)
 
         def kept(array: ndarray) -> None:

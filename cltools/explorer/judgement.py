@@ -26,7 +26,7 @@ from cltools.snapshot import Snapshot
 
 BANDS = (RankBand, CosineBand, MarginBand)
 SEED = 0
-"""Of the draws on a snapshot."""
+"""The seed of whatever rules draw on a snapshot."""
 PAIRS = 2**17
 """Anchors times keys that are judged at once."""
 

@@ -16,7 +16,7 @@ from cltools.mining.rules import Context, NegativeRule, State, check_is, check_s
 from cltools.mining.similarities import Similarities
 
 LEARNING_RATE, MOMENTS, TINY = 0.05, (0.9, 0.98), 1e-8
-"""Of Adam on the thresholds: cosines per step, decays of its two moments, and what keeps it from dividing by 0."""
+"""Settings of Adam on the thresholds: cosines per step, decays of its two moments, what keeps it from dividing by 0."""
 
 ABOVE_ALL = 1.001
 """More than the cosine of any two unit vectors, rounding included."""

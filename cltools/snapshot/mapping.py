@@ -42,7 +42,7 @@ def with_map(snapshot: Snapshot, name: str, places: Float[ndarray, "*E N 2"]) ->
 
 
 def with_umap(
-    snapshot: Snapshot, seeds: Sequence[int] = (0,), *, neighbours: int = NEIGHBOURS, min_dist: float = MIN_DIST
+    snapshot: Snapshot, seeds: Sequence[int] | int = (0,), *, neighbours: int = NEIGHBOURS, min_dist: float = MIN_DIST
 ) -> Snapshot:
     """The snapshot with maps by UMAP (arXiv:1802.03426), each epoch's started from the one before; with a progress bar.
 
@@ -50,7 +50,7 @@ def with_umap(
 
     Args:
         snapshot: of any rows.
-        seeds: one map each; where maps of several seeds differ, trust none.
+        seeds: one or several, a map each; where maps of several seeds differ, trust none.
         neighbours: to how many nearest rows, by cosine, a row is held; more show the whole, fewer the detail.
         min_dist: how close points may lie.
 
@@ -58,6 +58,7 @@ def with_umap(
         ModuleNotFoundError: umap-learn is not installed.
         ValueError: fewer than 2 neighbours.
     """
+    seeds = [seeds] if isinstance(seeds, int) else seeds
     if neighbours < 2:
         raise CltoolsError(f"neighbours is {neighbours}; a map needs 2 or more.")
     settings = "" if neighbours == NEIGHBOURS else f", {neighbours} neighbours"

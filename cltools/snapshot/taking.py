@@ -109,9 +109,17 @@ def with_epoch(snapshot: Snapshot, recorder: Recorder, run: Run) -> Snapshot:
     """The snapshot with what the recorder took last of the run, on its map by PCA turned onto that of the epoch before.
 
     Epochs from there on, such as those of an earlier run, are left out, and so are its other maps.
+
+    Raises:
+        ValueError: the run's embeddings have another length than the snapshot's.
     """
     epoch = len(run.history.rows)
     z, keys = recorder.taken[epoch]
+    if z.shape[1] != snapshot.anchors.shape[2]:
+        raise CltoolsError(
+            f"The snapshot's embeddings have {snapshot.anchors.shape[2]} numbers, this run's {z.shape[1]}. Explore a "
+            "snapshot of an encoder with as many (encoder.projection) to follow this run."
+        )
     before = sum(known < epoch for known in snapshot.epochs)
     ours = snapshot.map_names.index("PCA")
     place = aligned(pca(z), snapshot.maps[ours, max(before - 1, 0)])

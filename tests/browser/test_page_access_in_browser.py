@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,18 @@ def test_the_main_parts_are_on_the_first_screen(page: Opened) -> None:
         )
         assert max(bottoms) < 540 and "picture" in page.page.evaluate(VISIBLE)
         assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("width", [320, 360, 600, 700, 900, 930, 1000, 1250])
+def test_the_parts_of_the_head_do_not_overlap(browser: Browser, digits: Snapshot, file: Path, width: int) -> None:
+    with opened(browser, digits, file, viewport={"width": width, "height": 640}) as page:
+        parts = [page.page.locator(f".head {part}") for part in (".question", ".steps", ".icons", ".bar", ".sentence")]
+        boxes = [box for part in parts if (box := part.bounding_box())]
+        assert len(boxes) == 5
+        for one, two in combinations(boxes, 2):
+            across = min(one["x"] + one["width"], two["x"] + two["width"]) - max(one["x"], two["x"])
+            down = min(one["y"] + one["height"], two["y"] + two["height"]) - max(one["y"], two["y"])
+            assert min(across, down) <= 1, (one, two)
 
 
 def test_targets_on_a_phone(browser: Browser, digits: Snapshot, file: Path) -> None:

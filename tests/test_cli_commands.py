@@ -175,10 +175,10 @@ class TestMine:
     @pytest.mark.parametrize(
         ("which", "array", "flags", "message"),
         [
-            (2, np.zeros((3, 4)), (), "corpus has shape [3, 4]; give [rows, d], with one d for all three"),
+            (2, np.ones((3, 4)), (), "corpus are [1, 2], [1, 2] and [3, 4]; give as many"),
             (2, np.ones(3), (), "corpus.npy holds float64 [3]; give numbers [rows, d]"),
-            (0, np.array([[np.nan, 1.0]]), (), "anchors has no direction at row 0, which holds NaN or infinity"),
-            (1, np.ones((4, 2)), (), "1 anchors and 4 positives; give one for each"),
+            (0, np.array([[np.nan, 1.0]]), (), "1 of 1 rows of anchors hold numbers that are not finite (NaN or infinite): 0. Leave"),
+            (1, np.ones((4, 2)), (), "are [1, 2], [4, 2] and"),
             (0, np.array([["a", "b"]]), (), "anchors.npy holds <U1 [1, 2]; give numbers"),
             (0, None, ("--count", "15"), "fewer than the 15 negatives asked for per anchor. Raise keep_within"),
             (0, None, ("--count", "30"), "fewer than the 30 negatives asked for per anchor. Give a larger corpus"),

@@ -475,18 +475,13 @@ def as_it_is(function: Any) -> Any:
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ({"corpus": torch.randn(5, 3)}, "corpus has shape"),
-        ({"positives": torch.randn(2, 2)}, "1 anchors and 2 positives"),
-        (
-            {"corpus": torch.tensor([[1.0, 0.0], [0.0, 0.0]])},
-            "corpus has no direction at row 1, which holds nothing but 0",
-        ),
-        (
-            {"anchors": torch.tensor([[math.nan, 0.0]])},
-            "anchors has no direction at row 0, which holds NaN or infinity",
-        ),
-        ({"anchors": np.array([[1 + 2j, 0]])}, "anchors holds torch.complex128; give real numbers"),
-        ({"corpus": np.array([[True, False]])}, "corpus holds torch.bool; give real numbers"),
+        ({"corpus": torch.randn(5, 3)}, r"corpus are \[1, 2\], \[1, 2\] and \[5, 3\]; give .* one d for all"),
+        ({"positives": torch.randn(2, 2)}, r"\[1, 2\], \[2, 2\] and .*; give as many anchors as positives"),
+        ({"corpus": torch.tensor([[1.0, 0.0], [0.0, 0.0]])}, "1 of 2 rows of corpus are all zeros.*: 1. Leave them out"),
+        ({"anchors": torch.tensor([[math.nan, 0.0]])}, "1 of 1 rows of anchors hold numbers that are not finite.*: 0"),
+        ({"anchors": torch.randn(2)}, r"anchors are torch.float32 \[2\]; give real numbers \[rows, d\]"),
+        ({"anchors": np.array([[1 + 2j, 0]])}, "anchors are torch.complex128 .*; give real numbers"),
+        ({"corpus": np.array([[True, False]])}, "corpus are torch.bool .*; give real numbers"),
         ({"negatives": 0}, "negatives is 0"),
         ({"block": 0}, "block is 0"),
         ({"negative_rule": LearnedThreshold()}, "learns a state per image while training"),

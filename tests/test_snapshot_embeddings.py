@@ -2,10 +2,12 @@
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
@@ -13,9 +15,10 @@ from numpy import ndarray
 
 from cltools import AugmentedView, RankBand, Snapshot, explore, select, snapshot_of_embeddings, with_umap
 from cltools.mining import AllNegatives
+from cltools.snapshot import sprite
 from cltools.snapshot.embeddings import indexed_labels
 from cltools.snapshot.maps import kept_neighbours, pca
-from cltools.snapshot.sprite import numbered, tiles_of
+from cltools.snapshot.sprite import tiles_of
 
 quick = settings(deadline=None, derandomize=True, max_examples=30)
 
@@ -103,30 +106,53 @@ def spoilt(**values: float) -> ndarray:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"embeddings": spoilt(r3=0, r7=0)}, "2 of 40 rows of embeddings are all zeros.*: 3, 7. Leave"),
-        ({"embeddings": spoilt(r5=np.nan)}, "1 of 40 rows of embeddings hold numbers that are not finite.*: 5"),
-        ({"embeddings": spoilt(**{f"r{i}": np.inf for i in range(9)})}, "9 of 40 rows.*: 0, 1, 2, 3, 4, …"),
+        ({"anchors": spoilt(r3=0, r7=0)}, "2 of 40 rows of anchors are all zeros.*: 3, 7. Leave"),
+        ({"anchors": spoilt(r5=np.nan)}, "1 of 40 rows of anchors hold numbers that are not finite.*: 5"),
+        ({"anchors": spoilt(**{f"r{i}": np.inf for i in range(9)})}, "9 of 40 rows.*: 0, 1, 2, 3, 4, …"),
         ({"positives": spoilt(r2=0)}, "rows of positives are all zeros"),
-        ({"positives": rows(39)}, r"positives are \[39, 6\] and embeddings \[40, 6\]"),
-        ({"embeddings": rows()[0]}, r"embeddings are float32 \[6\]; give real numbers \[N, d\]"),
-        ({"embeddings": rows().astype(object)}, r"embeddings are object \[40, 6\]"),
-        ({"embeddings": rows(2)}, "at least 3 rows"),
-        ({"embeddings": rows(40, 1)}, "of at least 2 numbers"),
-        ({"n": 20_001}, "n is 20001; an explorer shows at most 20,000 rows"),
+        ({"positives": rows(39)}, r"anchors, positives and corpus are \[40, 6\], \[39, 6\] and"),
+        ({"anchors": rows()[0]}, r"anchors are torch.float32 \[6\]; give real numbers \[rows, d\]"),
+        ({"anchors": rows() > 0}, r"anchors are torch.bool \[40, 6\]"),
+        ({"anchors": rows(2)}, "at least 3 rows"),
+        ({"anchors": rows(40, 1)}, "of at least 2 numbers"),
+        ({"n": 100_001}, "n is 100,001 rows; an explorer shows at most 100,000"),
         ({"ids": np.zeros(40, np.int64)}, "ids are int64 .* with 1 values; give 40 different whole numbers"),
         ({"ids": np.arange(39)}, r"ids are int64 \[39\]"),
-        ({"ids": [f"p{i}" for i in range(40)]}, "keep names in a table of your own"),
+        ({"ids": np.arange(40.0)}, r"ids are float64 .* whole numbers, and names as texts="),
         (
             {"images": np.zeros((40, 8, 8, 3), np.uint8)},
-            r"images must be uint8 \[N, 3, H, W\], got torch.uint8 \[40, 8, 8, 3\]",
+            r"images are torch.uint8 \[40, 8, 8, 3\]; give uint8 \[rows, 3,",
         ),
         ({"images": np.zeros((39, 3, 8, 8), np.uint8)}, "There are 39 images for 40 embeddings"),
         ({"labels": [0] * 39}, "There are 39 labels for 40 embeddings"),
+        ({"labels": [[0]] * 40}, "labels for 40 embeddings; give one per row"),
+        ({"labels": "topic"}, "Unknown column of metadata 'topic'"),
+        ({"labels": "tpic", "metadata": {"topic": [0] * 40}}, "'tpic'. Did you mean topic"),
+        ({"texts": ["a"] * 41}, "There are 41 texts for 40 embeddings"),
+        ({"metadata": {"year": [2000] * 3}}, "There are 3 year for 40 embeddings"),
+        ({"corpus": rows(50)}, "A corpus needs positives"),
+        ({"positives": rows(), "corpus": rows(50, 7)}, r"and \[50, 7\]; give as many positives"),
+        ({"positives": rows(), "corpus": rows(2)}, r"There are \[2, 6\] keys; a map needs at least 3"),
+        ({"positives": rows(), "corpus": rows(50), "texts": ["a"] * 40}, "texts are given for 40 sides"),
+        ({"positives": rows(), "corpus": rows(50), "texts": (["a"] * 40, ["b"] * 49)}, "There are 49 texts for 50"),
+        (
+            {"positives": rows(), "corpus": rows(50), "own": [[0, 50]]},
+            "places of an anchor below 40 and of a key below 50",
+        ),
+        ({"positives": rows(), "corpus": rows(50), "own": [[0.5, 1]]}, "own is torch.float32"),
     ],
 )
 def test_what_does_not_fit_is_said_in_words(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        taken(**({"embeddings": rows()} | given))
+        taken(**({"anchors": rows()} | given))
+
+
+@pytest.mark.parametrize("given", [rows().astype(object), [f"p{i}" for i in range(40)]])
+def test_what_is_no_array_of_numbers_is_named(given: Any) -> None:
+    with pytest.raises(TypeError, match="anchors is no array of numbers"):
+        taken(given)
+    with pytest.raises(TypeError, match="ids is no array of numbers"):
+        taken(rows(), ids=given)
 
 
 # --- labels
@@ -141,12 +167,11 @@ def test_what_does_not_fit_is_said_in_words(given: dict[str, Any], message: str)
         ([7, 3, 7], (), [1, 0, 1], ("3", "7")),
         (torch.tensor([1, -1, 0]), ("x", "y"), [1, -1, 0], ("x", "y")),
         (np.array([2.0, np.nan, 0.0]), (), [1, -1, 0], ("0", "2")),
-        (None, (), [-1, -1, -1], ()),
         ([None, None, None], (), [-1, -1, -1], ()),
     ],
 )
 def test_labels_become_places_among_names(labels: Any, classes: Any, indices: list[int], names: Any) -> None:
-    found, given = indexed_labels(labels, classes, 3)
+    found, given = indexed_labels([*labels], classes)
     assert found.tolist() == indices and found.dtype == np.int64 and given == names
 
 
@@ -158,26 +183,111 @@ def test_labels_become_places_among_names(labels: Any, classes: Any, indices: li
         ([0.5, 1, 2], (), "The label 0.5 is no whole number"),
         ([float("inf"), 1, 2], (), "The label inf is no whole number"),
         (["a", 1, 2], (), "text and some are numbers"),
-        ([[0], [1], [2]], (), "one label a row"),
     ],
 )
 def test_labels_that_mean_nothing_are_refused(labels: Any, classes: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        indexed_labels(labels, classes, 3)
+        indexed_labels(labels, classes)
 
 
-# --- tiles
+# --- a corpus of its own
 
 
-def test_what_has_no_picture_shows_its_number_on_a_colour_of_its_own() -> None:
-    tiles = numbered(np.array([7, 8, 71, 2**63 - 1, -(2**63)]))
-    assert tiles.shape == (5, 3, 40, 40)
-    corners = {tuple(tile[:, 0, 0]) for tile in tiles}
-    assert len(corners) == 5, "text leaves the corners free"
-    dark = [int((tile.max(0) < 100).sum()) for tile in tiles]
-    assert 0 < dark[0] < dark[2] < dark[3]
-    assert not np.array_equal(tiles[0] == tiles[0][:, :1, :1], tiles[1] == tiles[1][:, :1, :1]), "another number"
-    assert np.array_equal(numbered(np.array([7]))[0], tiles[0])
+def searched(**more: Any) -> tuple[Snapshot, dict[str, ndarray]]:
+    """30 queries, three of them twice with another match, and 50 passages: the matches, one query, and others."""
+    passages, queries = rows(50, seed=4), rows(30, seed=5)
+    queries[27:] = queries[:3]
+    matches = passages[np.r_[0:27, 40:43]]
+    passages[49] = queries[8]
+    given = {"queries": queries, "matches": matches, "passages": passages}
+    return taken(*given.values(), **more), given
+
+
+def owned(given: dict[str, ndarray], more: set[tuple[int, int]]) -> set[tuple[int, int]]:
+    """By loops: keys equal to an anchor, or to a match in any row of the same anchor."""
+    found = set(more)
+    for i, query in enumerate(given["queries"]):
+        views = [query] + [
+            m for q, m in zip(given["queries"], given["matches"], strict=True) if np.array_equal(q, query)
+        ]
+        found |= {(i, j) for j, key in enumerate(given["passages"]) for view in views if np.array_equal(view, key)}
+    return found
+
+
+def test_with_a_corpus_anchors_and_keys_are_different_things() -> None:
+    snapshot, given = searched(own=[[5, 44], [5, 45]], labels=([*"abc"] * 10, ["b", "d"] * 25))
+    s = snapshot.similarities()
+    unit = {name: each / np.linalg.norm(each, axis=1, keepdims=True) for name, each in given.items()}
+    assert s.anchor_keys.numpy() == pytest.approx(unit["queries"] @ unit["passages"].T, abs=2e-3)
+    assert s.positive_keys is not None and s.same_class is not None and s.ids is not None
+    assert s.positive_keys.numpy() == pytest.approx(unit["matches"] @ unit["passages"].T, abs=2e-3)
+    assert s.anchor_positive.numpy() == pytest.approx((unit["queries"] * unit["matches"]).sum(1), abs=2e-3)
+    own = {(int(i), int(j)) for i, j in s.own.nonzero()}
+    assert own == owned(given, {(5, 44), (5, 45)}) and (0, 40) in own and (27, 0) in own and (8, 49) in own
+    assert snapshot.classes == tuple("abcd") and s.same_class.sum(1).tolist() == [0, 25, 0] * 10
+    assert (len(snapshot), len(snapshot.anchor_ids), snapshot.labelled) == (50, 30, True)
+    assert snapshot.maps.shape == (1, 1, 50, 2) and np.array_equal(snapshot.maps[0, 0], pca(snapshot.keys[0]))
+    few = snapshot.similarities(torch.tensor([8, 0]))
+    assert torch.equal(few.own, s.own[[8, 0]]) and torch.equal(few.anchor_keys, s.anchor_keys[[8, 0]])
+
+
+@quick
+@given(n=st.integers(1, 30), seed=st.integers(0, 99))
+def test_of_many_anchors_some_are_drawn_with_all_of_their_own_keys(n: int, seed: int) -> None:
+    texts = [f"query {i}" for i in range(30)], [f"passage {j}" for j in range(50)]
+    part, given = searched(n=n, seed=seed, own=[[5, 44]], texts=texts)
+    assert part.queries is not None and len(part.queries.ids) == n and len(part) == 50
+    own = {(int(part.queries.ids[i]), int(j)) for i, j in part.queries.own}
+    assert own == {(i, j) for i, j in owned(given, {(5, 44)}) if i in part.queries.ids}
+    assert part.texts == (*texts[1], *(texts[0][i] for i in part.queries.ids))
+
+
+def test_a_corpus_comes_back_from_a_file(tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).integers(0, 255, (30, 3, 8, 8), dtype=np.uint8)
+    frame = pd.DataFrame({"year": [2001.0, np.nan] * 25, "topic": ["art", "law"] * 25})
+    more = {"texts": (None, ["x" * 1200] * 50), "images": (pictures, None), "metadata": frame}
+    snapshot, _ = searched(labels=(["law"] * 30, "topic"), **more)
+    snapshot.save(tmp_path / "search.npz")
+    found = Snapshot.load(tmp_path / "search.npz")
+    assert found.queries is not None and snapshot.queries is not None
+    for name in ("ids", "labels", "own"):
+        assert np.array_equal(getattr(found.queries, name), getattr(snapshot.queries, name))
+    assert found.queries.positives == pytest.approx(snapshot.queries.positives, abs=1e-3)
+    assert found.texts == ("x" * 1000,) * 50 + ("",) * 30 and found.classes == ("art", "law")
+    assert found.metadata == {"year": ("2001.0", "") * 25, "topic": ("art", "law") * 25}
+    assert found.pictured is not None and found.pictured.tolist() == [*range(50, 80)]
+    assert tiles_of(found.sprite, 30, found.tile)[3].mean() == pytest.approx(pictures[3].mean(), abs=9)
+    first, second = snapshot.similarities(), found.similarities()
+    assert torch.equal(first.own, second.own)
+    assert second.anchor_keys.numpy() == pytest.approx(first.anchor_keys.numpy(), abs=1e-3)
+
+
+def test_a_file_whose_own_keys_it_does_not_hold_is_damaged(tmp_path: Path) -> None:
+    snapshot, _ = searched()
+    assert snapshot.queries is not None
+    for wrong in ([[0, 50]], [[30, 0]], [[0, -1]]):
+        replace(snapshot, queries=replace(snapshot.queries, own=np.array(wrong))).save(tmp_path / "search.npz")
+        with pytest.raises(ValueError, match="it calls keys an anchor's own that it does not hold"):
+            Snapshot.load(tmp_path / "search.npz")
+
+
+# --- pictures and texts
+
+
+def test_of_very_many_pictures_as_many_as_a_page_holds_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sprite, "PIXELS", 64 * 12)
+    pictures = np.broadcast_to(6 * np.arange(40, dtype=np.uint8)[:, None, None, None], (40, 3, 8, 8)).copy()
+    snapshot = taken(rows(), images=pictures)
+    assert snapshot.pictured is not None and len(snapshot.pictured) == 12 == len(set(snapshot.pictured))
+    grey = tiles_of(snapshot.sprite, 12, snapshot.tile)[:, 4, 4].mean(1)
+    assert grey == pytest.approx(6 * snapshot.pictured, abs=3)
+    assert taken(rows(12), images=pictures[:12]).pictured is None
+
+
+def test_what_has_neither_picture_nor_text_is_a_row() -> None:
+    assert taken(rows()).noun == "row" and taken(rows()).sprite == b"" and taken(rows()).texts == ()
+    assert taken(rows(), texts=[*"ab"] * 20).noun == "text"
+    assert taken(rows(), images=np.zeros((40, 3, 8, 8), np.uint8)).noun == "image"
 
 
 # --- what becomes of it

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from cltools.errors import CltoolsError, unknown
 from cltools.interop.miner import MAKES, SAME, check_pairs, inexpressible
 from cltools.mining import AllNegatives, AugmentedView, CosineBand, MarginBand, NegativeRule, PositiveRule, RankBand
 from cltools.mining.bands import KEPT, Band, rank_count
-from cltools.mining.handed_in import Numbers, as_tensor
+from cltools.mining.handed_in import Numbers, as_tensor, unit_rows
 from cltools.mining.rules import reads_now
 from cltools.mining.selection import Selection, select
 from cltools.mining.similarities import Similarities, own_last, similarities
@@ -153,7 +152,7 @@ def mine_pairs(
     columns = {name: array(kind) for name, kind in COLUMNS.items()}
     by_anchor = torch.zeros(len(z), len(Band), dtype=torch.int64)
     parts = [slice(start, start + rows) for start in range(0, len(z), rows)]
-    for part, own in zip(parts, _own(z, z_positive, n, parts, z if of_ids is None else of_ids[0]), strict=True):
+    for part, own in zip(parts, own_keys(z, z_positive, n, parts, z if of_ids is None else of_ids[0]), strict=True):
         own = own if of_ids is None else own | (of_ids[0][part, None] == of_ids[1])
         same = None if of_labels is None else (of_labels[0][part, None] == of_labels[1]) & (of_labels[1] >= 0)
         images = of_ids and (of_ids[0][part], of_ids[1])
@@ -177,26 +176,13 @@ COLUMNS = {"anchor": "q", "key": "q", "cosine": "f", "band": "b", "weight": "f"}
 
 def _vectors(*given: Numbers) -> tuple[Tensor, Tensor, Tensor]:
     """Unit vectors in float32."""
-    names = ("anchors", "positives", "corpus")
-    found = [as_tensor(name, numbers).detach().cpu() for name, numbers in zip(names, given, strict=True)]
-    for name, x in zip(names, found, strict=True):
-        if x.ndim != 2 or x.shape[1] != found[0].shape[-1]:
-            raise CltoolsError(f"{name} has shape {list(x.shape)}; give [rows, d], with one d for all three.")
-        if x.is_complex() or x.dtype == torch.bool:
-            raise CltoolsError(f"{name} holds {x.dtype}; give real numbers.")
-        for wrong, what in ((~x.isfinite().all(1), "NaN or infinity"), ((x == 0).all(1), "nothing but 0")):
-            if bool(wrong.any()):
-                row = int(wrong.nonzero()[0, 0])
-                raise CltoolsError(f"{name} has no direction at row {row}, which holds {what}. Leave such rows out.")
-    if len(found[0]) != len(found[1]):
-        raise CltoolsError(f"There are {len(found[0])} anchors and {len(found[1])} positives; give one for each.")
-    return _unit(found[0]), _unit(found[1]), _unit(found[2])
-
-
-def _unit(x: Tensor) -> Tensor:
-    """Vectors of length 1 in float32. Divided by their largest part first, so that no square is 0 or infinite."""
-    x = x if x.dtype == torch.float64 else x.float()
-    return normalize((x / x.abs().amax(1, keepdim=True)).float(), dim=1)
+    z, z_positive, n = (unit_rows(name, x) for name, x in zip(("anchors", "positives", "corpus"), given, strict=True))
+    if z.shape != z_positive.shape or z.shape[1] != n.shape[1]:
+        raise CltoolsError(
+            f"anchors, positives and corpus are {[*z.shape]}, {[*z_positive.shape]} and {[*n.shape]}; give as many "
+            "anchors as positives, and one d for all three."
+        )
+    return z, z_positive, n
 
 
 def _numbers(name: str, given: Any, anchors: int, keys: int) -> tuple[Tensor, Tensor]:
@@ -208,7 +194,7 @@ def _numbers(name: str, given: Any, anchors: int, keys: int) -> tuple[Tensor, Te
     return found[0], found[1]
 
 
-def _own(z: Tensor, z_positive: Tensor, n: Tensor, parts: list[slice], names: Tensor) -> Iterator[Tensor]:
+def own_keys(z: Tensor, z_positive: Tensor, n: Tensor, parts: list[slice], names: Tensor) -> Iterator[Tensor]:
     """For each block of anchors, which keys equal the anchor, or a positive in any row of the same name."""
     anchor = torch.unique(names, dim=0, return_inverse=True)[1]
     equal = array("q")

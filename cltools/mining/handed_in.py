@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float32
 from numpy import ndarray
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from cltools.errors import CltoolsError
 
@@ -40,6 +42,33 @@ def as_tensor(name: str, numbers: Numbers, device: torch.device | None = None) -
         return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} is no array of numbers ({error}). Give a tensor, a NumPy array or lists.") from error
+
+
+def unit_rows(name: str, numbers: Numbers) -> Float32[Tensor, "N d"]:
+    """The rows scaled to length 1, on the CPU.
+
+    Args:
+        name: what an error calls them.
+        numbers: [N, d], real and of any size.
+
+    Raises:
+        TypeError: something that is no array of numbers.
+        ValueError: another shape or kind of number, or rows that have no direction, with their places.
+    """
+    x = as_tensor(name, numbers).detach().cpu()
+    if x.ndim != 2 or x.is_complex() or x.dtype == torch.bool:
+        raise CltoolsError(f"{name} are {x.dtype} {[*x.shape]}; give real numbers [rows, d], a vector per row.")
+    for wrong, what in (
+        (~x.isfinite().all(1), "hold numbers that are not finite (NaN or infinite)"),
+        ((x == 0).all(1), "are all zeros, which have no direction"),
+    ):
+        if bool(wrong.any()):
+            places = wrong.nonzero()[:, 0].tolist()
+            listed = ", ".join(map(str, places[:5])) + ", …" * (len(places) > 5)
+            raise CltoolsError(f"{len(places)} of {len(x)} rows of {name} {what}: {listed}. Leave them out.")
+    x = x if x.dtype == torch.float64 else x.float()
+    # divided by the largest part first, so that no square is 0 or infinite
+    return normalize((x / x.abs().amax(1, keepdim=True)).float(), dim=1)
 
 
 CHECKED_ON_CUDA: set[tuple[str, torch.Size]] = set()

@@ -1,103 +1,138 @@
 """A snapshot of embeddings that were made elsewhere: no run of ours stands behind it.
 
-Legend: N rows, M rows drawn, d embedding.
+Legend: N rows or keys, B anchors, P pairs, M rows taken, d embedding.
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Int64, UInt8
 from numpy import ndarray
 from torch import Tensor
 
 from cltools.config import Experiment
-from cltools.datasets import DataSettings, ImageSet
+from cltools.datasets import DataSettings
 from cltools.datasets.image_set import draw
 from cltools.errors import CltoolsError, unknown
-from cltools.snapshot.snapshot import Snapshot
-from cltools.snapshot.sprite import numbered
-from cltools.snapshot.taking import snapshot_of
+from cltools.interop.offline import PAIRS, own_keys
+from cltools.mining.handed_in import Numbers, as_tensor, unit_rows
+from cltools.snapshot.snapshot import Queries, Snapshot
+from cltools.snapshot.taking import assembled
 
-LARGEST = 20_000
-"""Rows of a snapshot: each anchor is compared with all keys, and each row is a thumbnail on the page."""
+if TYPE_CHECKING:
+    import pandas
+
+LARGEST = 100_000
+"""Rows of a snapshot: each anchor is compared with all keys."""
+LONGEST = 1000
+"""Characters of a text that are kept."""
 UNKNOWN = -1
 
 
 def snapshot_of_embeddings(
-    embeddings: ndarray | Tensor,
-    positives: ndarray | Tensor | None = None,
+    anchors: Numbers,
+    positives: Numbers | None = None,
+    corpus: Numbers | None = None,
     *,
     labels: Any = None,
     classes: Sequence[str] = (),
     ids: Any = None,
-    images: ndarray | Tensor | None = None,
+    images: Any = None,
+    texts: Any = None,
+    metadata: "Mapping[str, Any] | pandas.DataFrame | None" = None,
+    own: Numbers | None = None,
     name: str = "embeddings",
     n: int = 2000,
     seed: int = 0,
 ) -> Snapshot:
     """A snapshot that `explore` takes, of any encoder's embeddings.
 
+    Without a corpus every row is anchor and key at once. With one, such as the passages that queries search, anchors
+    and keys are different things, and `labels`, `ids`, `images` and `texts` are pairs: of the anchors, and of the
+    corpus. A key that equals an anchor or its positive is the anchor's own, and never its negative.
+
     Its experiment says no more than the name: nothing is mined and every key kept until a rule is set. It has one
     epoch, 0.
 
     Args:
-        embeddings: z [N, d] of real numbers and any length; every row is scaled to length 1.
-        positives: z' [N, d], the same things seen again, as another view of each picture; these are the keys then.
-            None takes the embeddings themselves: every anchor's cosine with its positive is 1.
-        labels: [N] numbers or text; None, NaN, "" and numbers below 0 are unknown. Only shown, never selected by.
+        anchors: z [B, d] of real numbers and any length; every row is scaled to length 1.
+        positives: z' [B, d], the same things seen again, as another view of each picture or the match of each query.
+            Without a corpus they are the keys; None takes the anchors themselves, whose cosine is 1.
+        corpus: [N, d], keys of their own. An anchor that has several positives stands in several rows.
+        labels: numbers or text, or the name of a column of `metadata`; None, NaN, "" and numbers below 0 are unknown.
+            Only shown, never selected by.
         classes: names in the order of the labels, or the names that labels are. Empty takes those that occur.
-        ids: [N] whole numbers, all different; None counts from 0. What tables call a row.
-        images: uint8 [N, 3, H, W]; None draws a tile with the id on it.
+        ids: whole numbers, all different; None counts from 0. What tables call a row, and no more than a name.
+        images: uint8 [B, 3, H, W]; of more than fit a page, as many as fit are drawn.
+        texts: what a row without a picture shows; up to 1,000 characters are kept. Without both it shows its id.
+        metadata: columns by name, with a value per row, or per key of the corpus. The explorer finds keys by them.
+        own: places [P, 2] of anchors and of keys that are their own though they equal none.
         name: of the data, for who sees the snapshot later.
-        n: at most that many rows, 20,000 at most, drawn with the seed; the ids tell which.
+        n: at most that many anchors, 100,000 at most, drawn with the seed; the ids tell which. A corpus stays whole.
         seed: of the draw.
 
     Raises:
+        TypeError: something that is no array of numbers.
         ValueError: rows of zeros or with numbers that are not finite, with their places; shapes, labels, ids or n
-            that do not fit.
+            that do not fit; a corpus without positives, or one of more than 100,000 rows.
     """
-    if n > LARGEST:
-        raise CltoolsError(f"n is {n}; an explorer shows at most {LARGEST:,} rows. Leave n out, or draw fewer.")
-    z = _checked(embeddings, "embeddings")
-    other = None if positives is None else _checked(positives, "positives")
-    if other is not None and other.shape != z.shape:
-        raise CltoolsError(
-            f"positives are {[*other.shape]} and embeddings {[*z.shape]}; give as many rows, of one length."
-        )
-    count = len(z)
-    labels, names = indexed_labels(labels, classes, count)
-    ids = _checked_ids(ids, count)
-    if images is not None and len(images) != count:
-        raise CltoolsError(f"There are {len(images)} images for {count} embeddings; give one per row.")
-    rows = draw(count, n, seed).numpy()
-    anchors = _unit(z[rows])
-    keys = anchors if other is None else _unit(other[rows])
-    pixels = torch.as_tensor(numbered(ids[rows]) if images is None else images[rows]).cpu()
-    things = ImageSet(pixels, torch.from_numpy(labels[rows]), torch.from_numpy(ids[rows]), names, name, "train")
-    return snapshot_of(Experiment(data=DataSettings(name=name), seed=seed), {0: (anchors, keys)}, things)
+    z, views, keys = _vectors(anchors, positives, corpus, n)
+    counts = [len(z)] if corpus is None else [len(z), len(keys)]
+    rows = draw(len(z), n, seed)
+    taken = [rows.numpy(), np.arange(len(keys))][: len(counts)]
+
+    def of_each(what: str, given: Any, made: Callable[[str, Any, int, ndarray], Any]) -> list[Any]:
+        """What is made of that given of each side."""
+        sides = [given] if corpus is None else [None, None] if given is None else given
+        if len(sides) != len(counts):
+            raise CltoolsError(
+                f"{what} are given for {len(sides)} sides; with a corpus give (of anchors, of the corpus)."
+            )
+        return [made(what, *each) for each in zip(sides, counts, taken, strict=True)]
+
+    columns = {str(column): values for column, values in dict({} if metadata is None else metadata).items()}
+    metadata = {column: tuple(_texts(column, each, counts[-1], taken[-1])) for column, each in columns.items()}
+    values = of_each("labels", _named(labels, columns), _column)
+    found, names = indexed_labels([value for side in values for value in side], classes)
+    of_labels = np.split(found, [len(values[0])])[: len(counts)]
+    of_ids = of_each("ids", ids, _checked_ids)
+    texts = [text for side in reversed(of_each("texts", texts, _texts)) for text in side]
+    pictures = dict(enumerate(reversed(of_each("images", images, _pictures))))
+    pictures = {side: each for side, each in pictures.items() if each is not None}
+    places = [np.arange(len(each)) + side * len(keys) for side, each in pictures.items()]
+    queries = None
+    if corpus is not None:
+        pairs = _own_pairs(z, views, keys, rows, own)
+        queries = Queries(views[rows].numpy()[None], of_ids[0], of_labels[0], pairs)
+    return assembled(
+        Experiment(data=DataSettings(name=name), seed=seed),
+        {0: (z[rows].numpy(), (keys if corpus is not None else views[rows]).numpy())},
+        of_ids[-1],
+        np.concatenate([*pictures.values()]) if pictures else None,
+        pictured=np.concatenate(places) if queries and pictures else None,
+        labels=of_labels[-1],
+        classes=names,
+        texts=tuple(texts) if any(texts) else (),
+        metadata=metadata,
+        queries=queries,
+    )
 
 
-def indexed_labels(labels: Any, classes: Sequence[str], count: int) -> tuple[Int64[ndarray, " N"], tuple[str, ...]]:
+def indexed_labels(labels: Sequence[Any], classes: Sequence[str]) -> tuple[Int64[ndarray, " N"], tuple[str, ...]]:
     """Labels as places among class names, -1 where unknown, and the names.
 
     Args:
-        labels: numbers or text, or None.
+        labels: N numbers or texts; None, NaN, "" and numbers below 0 are unknown.
         classes: names; with labels of text what these may be, with numbers what they count through. Empty takes those
             that occur, numbers in their order and text in that of the alphabet.
-        count: N.
 
     Raises:
-        ValueError: not one per row, or a label that is no class.
+        ValueError: a label that is no class.
     """
-    if labels is None:
-        return np.full(count, UNKNOWN), tuple(classes)
-    values = labels.tolist() if hasattr(labels, "tolist") else [*labels]
-    if len(values) != count or any(isinstance(value, list | tuple) for value in values):
-        raise CltoolsError(f"There are {len(values)} labels for {count} embeddings; give one label a row.")
-    values = [None if value is None or value != value or value == "" else value for value in values]
+    values = [None if value is None or value != value or value == "" else value for value in labels]
     given = [value for value in values if value is not None]
     if any(isinstance(value, str) for value in given):
         if not all(isinstance(value, str) for value in given):
@@ -119,42 +154,97 @@ def indexed_labels(labels: Any, classes: Sequence[str], count: int) -> tuple[Int
     return np.where(found < 0, UNKNOWN, np.searchsorted(present, found)), tuple(map(str, present))
 
 
-def _checked(vectors: ndarray | Tensor, what: str) -> ndarray:
-    """The rows as an array of real numbers, if each has a direction."""
-    if isinstance(vectors, Tensor):
-        vectors = vectors.detach().cpu()
-        array = (vectors.float() if vectors.dtype == torch.bfloat16 else vectors).numpy()
-    else:
-        array = np.asarray(vectors)
-    if array.ndim != 2 or array.dtype.kind not in "fiu":
-        raise CltoolsError(f"{what} are {array.dtype} {[*array.shape]}; give real numbers [N, d], a row each.")
-    if len(array) < 3 or array.shape[1] < 2:
-        raise CltoolsError(f"{what} are {[*array.shape]}; a map needs at least 3 rows of at least 2 numbers.")
-    for rows, fault in (
-        (~np.isfinite(array).all(1), "hold numbers that are not finite (NaN or infinite)"),
-        (~array.any(1), "are all zeros, which have no direction"),
-    ):
-        if rows.any():
-            places = np.flatnonzero(rows)
-            listed = ", ".join(map(str, places[:5])) + ", …" * (len(places) > 5)
-            raise CltoolsError(f"{len(places)} of {len(array)} rows of {what} {fault}: {listed}. Leave them out.")
-    return array
+def _vectors(anchors: Numbers, positives: Numbers | None, corpus: Numbers | None, n: int) -> tuple[Tensor, ...]:
+    """Unit vectors of anchors, positives and keys, which fit each other."""
+    z = unit_rows("anchors", anchors)
+    views = z if positives is None else unit_rows("positives", positives)
+    keys = views if corpus is None else unit_rows("corpus", corpus)
+    if views.shape != z.shape or keys.shape[1] != z.shape[1]:
+        raise CltoolsError(
+            f"anchors, positives and corpus are {[*z.shape]}, {[*views.shape]} and {[*keys.shape]}; give as many "
+            "positives as anchors, and one d for all."
+        )
+    if corpus is not None and positives is None:
+        raise CltoolsError("A corpus needs positives=…, the match of each anchor, which is no negative of it.")
+    if len(keys) < 3 or keys.shape[1] < 2:
+        raise CltoolsError(f"There are {[*keys.shape]} keys; a map needs at least 3 rows of at least 2 numbers.")
+    if n > LARGEST or (corpus is not None and len(keys) > LARGEST):
+        which, count = ("n", n) if n > LARGEST else ("The corpus", len(keys))
+        raise CltoolsError(f"{which} is {count:,} rows; an explorer shows at most {LARGEST:,}. Draw fewer.")
+    return z, views, keys
 
 
-def _unit(rows: ndarray) -> Float32[ndarray, "M d"]:
-    """Length 1, of rows of any size: squares of the largest and the smallest numbers are beyond any float."""
-    exact = rows.astype(np.float64)
-    exact /= np.abs(exact).max(1, keepdims=True)
-    return np.asarray(exact / np.linalg.norm(exact, axis=1, keepdims=True), dtype=np.float32)
+def _named(labels: Any, columns: Mapping[str, Any]) -> Any:
+    """The labels, where text names a column the values of that."""
+    if isinstance(labels, tuple) and any(isinstance(side, str) for side in labels):
+        return tuple(_named(side, columns) for side in labels)
+    if not isinstance(labels, str):
+        return labels
+    if labels not in columns:
+        raise unknown("column of metadata", labels, columns)
+    return columns[labels]
 
 
-def _checked_ids(ids: Any, count: int) -> Int64[ndarray, " N"]:
-    if ids is None:
-        return np.arange(count)
-    found = np.asarray(ids.cpu() if isinstance(ids, Tensor) else ids)
+def _column(what: str, given: Any, count: int, taken: ndarray) -> list[Any]:
+    """The values of the rows that are taken, None where nothing is given."""
+    if given is None:
+        return [None] * len(taken)
+    values = given.tolist() if hasattr(given, "tolist") else [*given]
+    if len(values) != count or any(isinstance(value, list | tuple) for value in values):
+        raise CltoolsError(f"There are {len(values)} {what} for {count} embeddings; give one per row.")
+    return [values[place] for place in taken]
+
+
+def _texts(what: str, given: Any, count: int, taken: ndarray) -> list[str]:
+    values = _column(what, given, count, taken)
+    return ["" if value is None or value != value else str(value)[:LONGEST] for value in values]
+
+
+def _pictures(what: str, given: Any, count: int, taken: ndarray) -> UInt8[ndarray, "M 3 H W"] | None:
+    if given is None:
+        return None
+    if len(given) != count:
+        raise CltoolsError(f"There are {len(given)} {what} for {count} embeddings; give one per row.")
+    pictures = as_tensor(what, given).cpu()
+    if pictures.dtype != torch.uint8 or pictures.ndim != 4 or pictures.shape[1] != 3:
+        raise CltoolsError(f"{what} are {pictures.dtype} {[*pictures.shape]}; give uint8 [rows, 3, height, width].")
+    return pictures[torch.from_numpy(taken)].numpy()
+
+
+def _checked_ids(what: str, given: Any, count: int, taken: ndarray) -> Int64[ndarray, " M"]:
+    if given is None:
+        return taken
+    found = as_tensor(what, given).cpu().numpy()
     if found.shape != (count,) or found.dtype.kind not in "iu" or len(np.unique(found)) < count:
         raise CltoolsError(
-            f"ids are {found.dtype} {[*found.shape]} with {len(np.unique(found))} values; give {count} different whole "
-            "numbers, and keep names in a table of your own beside them."
+            f"{what} are {found.dtype} {[*found.shape]} with {len(np.unique(found))} values; give {count} different "
+            "whole numbers, and names as texts=…."
         )
-    return found.astype(np.int64)
+    return np.asarray(found[taken], np.int64)
+
+
+def _own_pairs(
+    z: Tensor, positives: Tensor, keys: Tensor, rows: Tensor, given: Numbers | None
+) -> Int64[ndarray, "P 2"]:
+    """Anchors by their places among `rows`, and keys that are their own: by what equals what, and as given."""
+    same = torch.unique(z, dim=0, return_inverse=True)[1]
+    related = torch.isin(same, same[rows]).nonzero()[:, 0]  # with the other rows of an anchor, which hold its positives
+    block = max(1, PAIRS // len(keys))
+    parts = [slice(start, start + block) for start in range(0, len(related), block)]
+    own = own_keys(z[related], positives[related], keys, parts, same[related])
+    found = [each.nonzero() + torch.tensor([part.start, 0]) for part, each in zip(parts, own, strict=True)]
+    pairs = torch.cat(found)
+    pairs[:, 0] = related[pairs[:, 0]]
+    if given is not None:
+        more = as_tensor("own", given).cpu()
+        ends = torch.tensor([len(z), len(keys)])
+        if more.is_floating_point() or more.ndim != 2 or more.shape[1] != 2 or not ((more >= 0) & (more < ends)).all():
+            raise CltoolsError(
+                f"own is {more.dtype} {[*more.shape]}; give whole numbers [pairs, 2], places of an anchor below "
+                f"{len(z)} and of a key below {len(keys)}."
+            )
+        pairs = torch.cat([pairs, more])
+    place = torch.full((len(z),), UNKNOWN)
+    place[rows] = torch.arange(len(rows))
+    pairs[:, 0] = place[pairs[:, 0]]
+    return np.unique(pairs[pairs[:, 0] >= 0].numpy(), axis=0)

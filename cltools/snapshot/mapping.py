@@ -30,7 +30,7 @@ def with_map(snapshot: Snapshot, name: str, places: Float[ndarray, "*E N 2"]) ->
         raise CltoolsError(f"Places are {[*np.shape(places)]}; give {[*wanted]}: a place for each row at each epoch.")
     if not np.isfinite(given).all():
         raise CltoolsError("Places must be finite numbers; some are not.")
-    kept, trust = judged(snapshot.anchors, given[None])
+    kept, trust = judged(snapshot.mapped, given[None])
     others = [i for i, each in enumerate(snapshot.map_names) if each != name]
     return replace(
         snapshot,
@@ -66,7 +66,7 @@ def with_umap(
     with tqdm(total=len(seeds) * len(snapshot.epochs), desc="UMAP", unit="map", leave=False) as bar:
         for seed in reversed(seeds):  # the first is to stand first
             places = []
-            for place in umap_over_epochs(snapshot.anchors, seed, neighbours, min_dist):
+            for place in umap_over_epochs(snapshot.mapped, seed, neighbours, min_dist):
                 places.append(place)
                 bar.update()
             snapshot = with_map(snapshot, f"UMAP, seed {seed}{settings}", np.stack(places))

@@ -21,17 +21,30 @@ Points = Float32[ndarray, "N d"]
 Places = Float32[ndarray, "N 2"]
 JUDGED = 3000
 """Points above which the trustworthiness is that of as many drawn ones: its matrices would take gigabytes."""
+ALL_JUDGED = 20_000
+"""Points above which neighbours are looked up for as many drawn ones only: the time grows with their square."""
 
 # What umap says whenever it is imported without TensorFlow, and given a seed and exact neighbours; all are meant.
 EXPECTED = ("Tensorflow not installed", r"n_jobs value .* overridden to 1", r"precomputed_knn\[2\]")
 
 
-def nearest(points: Float32[ndarray, "N D"], k: int) -> tuple[Int64[ndarray, "N k"], Float[ndarray, "N k"]]:
-    """Each point's k nearest others, and how far: by Euclidean distance, which orders unit vectors as cosines do."""
+def nearest(
+    points: Float32[ndarray, "N D"], k: int, rows: Int64[ndarray, " M"] | None = None
+) -> tuple[Int64[ndarray, "M k"], Float[ndarray, "M k"]]:
+    """Each point's k nearest others, and how far: by Euclidean distance, which orders unit vectors as cosines do.
+
+    Args:
+        points: all.
+        k: below N.
+        rows: of which points; None for all.
+    """
     from sklearn.neighbors import NearestNeighbors
 
-    distance, index = NearestNeighbors(n_neighbors=k).fit(points).kneighbors()
-    return index, distance
+    rows = np.arange(len(points)) if rows is None else rows
+    distance, found = NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points[rows])
+    itself = found == rows[:, None]
+    itself[~itself.any(1), -1] = True  # among equal points it may be none of the nearest
+    return found[~itself].reshape(len(rows), -1), distance[~itself].reshape(len(rows), -1)
 
 
 def pca(points: Points) -> Places:
@@ -146,17 +159,21 @@ def judged(
     count = embeddings.shape[1]
     few = min(NEIGHBOURS, (count - 1) // 2)  # of half the points or more it has no value
     pairs = [[*zip(embeddings, places, strict=True)] for places in maps]
-    kept = [[kept_neighbours(*pair) for pair in by_epoch] for by_epoch in pairs]
-    drawn = np.random.default_rng(0).permutation(count)[:JUDGED] if count > JUDGED else slice(None)
+    drawn = np.random.default_rng(0).permutation(count)[:JUDGED] if count > JUDGED else np.arange(count)
+    rows = drawn if count > ALL_JUDGED else np.arange(count)
+    kept = np.full((len(maps), len(embeddings), count), np.nan, np.float32)
+    kept[:, :, rows] = [[kept_neighbours(*pair, rows=rows) for pair in by_epoch] for by_epoch in pairs]
     trust = [
         [trustworthiness(points[drawn], place[drawn], n_neighbors=few, metric="cosine") for points, place in by_epoch]
         for by_epoch in pairs
     ]
-    return np.array(kept, np.float32), np.array(trust, np.float32)
+    return kept, np.array(trust, np.float32)
 
 
-def kept_neighbours(points: Points, place: Places, k: int = NEIGHBOURS) -> Float32[ndarray, " N"]:
-    """Share of each point's k true neighbours (cosine) that are among its k neighbours on the map."""
+def kept_neighbours(
+    points: Points, place: Places, k: int = NEIGHBOURS, rows: Int64[ndarray, " M"] | None = None
+) -> Float32[ndarray, " M"]:
+    """Share of a point's k true neighbours (cosine) that are its k on the map; of all points or of `rows`."""
     k = min(k, len(points) - 1)
-    true, shown = nearest(points, k)[0], nearest(place, k)[0]
+    true, shown = nearest(points, k, rows)[0], nearest(place, k, rows)[0]
     return np.asarray((true[:, :, None] == shown[:, None, :]).any(2).mean(1), dtype=np.float32)

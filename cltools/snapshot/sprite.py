@@ -1,9 +1,8 @@
 """Thumbnails as one picture, and back: a grid of tiles, row by row.
 
-Legend: N images, H height, W width.
+Legend: N images, T pictures of a sprite, H height, W width.
 """
 
-import colorsys
 import io
 import math
 
@@ -23,13 +22,18 @@ LARGEST = 64
 """Pixels of a thumbnail's longer side; larger pictures are shrunk, as WebP ends at 16,383 pixels."""
 
 
+def thumbnail_size(images: UInt8[ndarray, "N 3 H W"]) -> tuple[int, int]:
+    """Height and width of the images' thumbnails."""
+    height, width = images.shape[2:]
+    scale = min(1, LARGEST / max(height, width))
+    return max(1, round(scale * height)), max(1, round(scale * width))
+
+
 def thumbnails(images: UInt8[ndarray, "N 3 H W"]) -> UInt8[ndarray, "N 3 h w"]:
     """The images, shrunk where they are larger than a thumbnail."""
-    height, width = images.shape[2:]
-    scale = LARGEST / max(height, width)
-    if scale >= 1:
+    size = thumbnail_size(images)
+    if size == images.shape[2:]:
         return images
-    size = max(1, round(scale * height)), max(1, round(scale * width))
     parts = [
         interpolate(torch.from_numpy(part).float(), size, mode="area").round().byte().numpy()
         for part in np.array_split(images, max(1, len(images) // 500))
@@ -37,27 +41,19 @@ def thumbnails(images: UInt8[ndarray, "N 3 H W"]) -> UInt8[ndarray, "N 3 h w"]:
     return np.concatenate(parts)
 
 
-NUMBERED = 40
-"""Pixels of a tile that stands for something without a picture."""
-IN_A_LINE = 5
-"""Digits side by side on it; the longest id, of 20 characters, has four lines."""
-GOLDEN = 618_034  # millionths of the circle of hues: ids that follow each other get colours far apart
+PIXELS = 24_000_000
+"""Pixels of a sprite, which a browser holds unpacked: 23,437 tiles of 32 × 32."""
 
 
-def numbered(ids: Int64[ndarray, " N"]) -> UInt8[ndarray, "N 3 H W"]:
-    """A tile for each id, for what has no picture: its number, dark on a pale colour of its own."""
-    from PIL import Image, ImageDraw, ImageFont
+def pictured_places(count: int, tile: tuple[int, int]) -> Int64[ndarray, " T"] | None:
+    """Which of so many pictures a sprite shows: a draw of them where they would take too much room, else None for all.
 
-    font = ImageFont.load_default(size=11)
-    tiles = np.empty((len(ids), 3, NUMBERED, NUMBERED), np.uint8)
-    for tile, number in zip(tiles, ids.tolist(), strict=True):
-        pale = tuple(round(255 * part) for part in colorsys.hls_to_rgb(number * GOLDEN % 10**6 / 10**6, 0.8, 0.7))
-        picture, text = Image.new("RGB", (NUMBERED, NUMBERED), pale), str(number)
-        lines = "\n".join(text[at : at + IN_A_LINE] for at in range(0, len(text), IN_A_LINE))
-        written, centre = ImageDraw.Draw(picture), (NUMBERED / 2, NUMBERED / 2)
-        written.multiline_text(centre, lines, fill="black", font=font, anchor="mm", align="center", spacing=0)
-        tile[:] = np.asarray(picture).transpose(2, 0, 1)
-    return tiles
+    Args:
+        count: of pictures.
+        tile: height and width of a thumbnail.
+    """
+    most = PIXELS // (tile[0] * tile[1])
+    return None if count <= most else np.sort(np.random.default_rng(0).permutation(count)[:most])
 
 
 def as_sprite(images: UInt8[ndarray, "N 3 H W"]) -> bytes:

@@ -1,13 +1,15 @@
 """Taking a snapshot: of a run as it is, or, as a callback of `fit`, at several epochs of its training.
 
-Legend: E epochs, N images, d embedding.
+Legend: E epochs, N images or keys, M of these and of queries, d embedding, H height, W width.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int64, UInt8
 from numpy import ndarray
 
 from cltools.config import Experiment
@@ -18,7 +20,7 @@ from cltools.mining.learned import thresholds
 from cltools.provenance import command, commit
 from cltools.snapshot.maps import aligned, judged, pca, pca_over_epochs
 from cltools.snapshot.snapshot import Snapshot
-from cltools.snapshot.sprite import as_sprite, thumbnails
+from cltools.snapshot.sprite import as_sprite, pictured_places, thumbnail_size, thumbnails
 from cltools.training import Run
 from cltools.training.run import two_views
 
@@ -150,11 +152,41 @@ def snapshot_of(experiment: Experiment, taken: Mapping[int, tuple[ndarray, ndarr
         taken: z and z' [N, d] of the images, unit vectors, by epoch.
         images: what was embedded.
     """
+    ids, labels = images.ids.cpu().numpy(), images.labels.cpu().numpy()
+    pictures = images.images.cpu().numpy()
+    return assembled(experiment, taken, ids, pictures, labels=labels, classes=images.classes)
+
+
+def assembled(
+    experiment: Experiment,
+    taken: Mapping[int, tuple[ndarray, ndarray]],
+    ids: Int64[ndarray, " N"],
+    pictures: UInt8[ndarray, "M 3 H W"] | None,
+    pictured: Int64[ndarray, " M"] | None = None,
+    **others: Any,
+) -> Snapshot:
+    """A snapshot with a map by PCA and thumbnails.
+
+    Args:
+        experiment: where an explorer starts.
+        taken: anchors and keys, unit vectors, by epoch.
+        ids: of the keys.
+        pictures: of the keys, and after them of the queries; None for none.
+        pictured: places of what they show, queries counted on from N; None for that of each key.
+        others: what else a snapshot holds.
+    """
     epochs = tuple(sorted(taken))
     anchors, keys = (np.stack([taken[epoch][side] for epoch in epochs]) for side in (0, 1))
-    maps = pca_over_epochs(anchors)[None]
-    kept, trustworthiness = judged(anchors, maps)
-    pictures = thumbnails(images.images.cpu().numpy())
+    mapped = anchors if others.get("queries") is None else keys
+    maps = pca_over_epochs(mapped)[None]
+    kept, trustworthiness = judged(mapped, maps)
+    tile, sprite = (0, 0), b""
+    if pictures is not None:
+        tile = thumbnail_size(pictures)
+        drawn = pictured_places(len(pictures), tile)
+        if drawn is not None:
+            pictures, pictured = pictures[drawn], drawn if pictured is None else pictured[drawn]
+        sprite = as_sprite(thumbnails(pictures))
     return Snapshot(
         experiment=experiment,
         epochs=epochs,
@@ -164,11 +196,11 @@ def snapshot_of(experiment: Experiment, taken: Mapping[int, tuple[ndarray, ndarr
         map_names=("PCA",),
         kept=kept,
         trustworthiness=trustworthiness,
-        ids=images.ids.cpu().numpy(),
-        labels=images.labels.cpu().numpy(),
-        classes=images.classes,
-        sprite=as_sprite(pictures),
-        tile=(pictures.shape[2], pictures.shape[3]),
+        ids=ids,
+        sprite=sprite,
+        tile=tile,
         command=command(),
         commit=commit(),
+        pictured=pictured,
+        **others,
     )

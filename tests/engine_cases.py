@@ -17,9 +17,9 @@ from numpy import ndarray
 from snapshots import made, unit, with_vectors
 
 from cltools.config import to_plain
-from cltools.explorer.census import Census, take_census
+from cltools.evaluation.census import Census
 from cltools.explorer.front.bundle import bundle
-from cltools.explorer.judgement import SEED
+from cltools.explorer.judgement import SEED, census_of
 from cltools.explorer.state import Side
 from cltools.gradients import info_nce_gradients, tangential_force
 from cltools.losses import FORMS
@@ -347,7 +347,7 @@ class Count:
 
 @cache
 def counted(snapshot: int, side: Side) -> Census:
-    return take_census(snapshots()[snapshot], side)
+    return census_of(snapshots()[snapshot], side)
 
 
 def agree(found: Any, census: Census, labelled: bool) -> bool:

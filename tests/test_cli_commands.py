@@ -177,7 +177,12 @@ class TestMine:
         [
             (2, np.ones((3, 4)), (), "corpus are [1, 2], [1, 2] and [3, 4]; give as many"),
             (2, np.ones(3), (), "corpus.npy holds float64 [3]; give numbers [rows, d]"),
-            (0, np.array([[np.nan, 1.0]]), (), "1 of 1 rows of anchors hold numbers that are not finite (NaN or infinite): 0. Leave"),
+            (
+                0,
+                np.array([[np.nan, 1.0]]),
+                (),
+                "1 of 1 rows of anchors hold numbers that are not finite (NaN or infinite): 0. Leave",
+            ),
             (1, np.ones((4, 2)), (), "are [1, 2], [4, 2] and"),
             (0, np.array([["a", "b"]]), (), "anchors.npy holds <U1 [1, 2]; give numbers"),
             (0, None, ("--count", "15"), "fewer than the 15 negatives asked for per anchor. Raise keep_within"),

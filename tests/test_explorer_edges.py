@@ -8,7 +8,6 @@ import torch
 from hypothesis import assume, given, settings, strategies as st
 from moves import GAP, Band as AnyBand, Edges, converted, edges_of, moved, placed, ranked_by, widened
 
-from cltools.explorer.judgement import edge_scores
 from cltools.mining import Band, Context, CosineBand, MarginBand, RankBand, Similarities
 
 quick = settings(deadline=None, derandomize=True, max_examples=60)
@@ -57,7 +56,6 @@ sizes, seeds = st.integers(5, 60), st.integers(0, 10**6)
 def test_edges_count_what_the_rule_judges(keys: int, seed: int, rule: AnyBand) -> None:
     s = one_anchor(keys, seed)
     edges, band, score = edges_for(rule, s), judged(rule, s), ranked(rule, s)[:-1]
-    assert edge_scores(rule, ranked(rule, s), s) == (edges.closest_score, edges.beyond_score)
     assert (band == Band.HARD).sum() == min(edges.closest, keys - 1) == (score >= edges.closest_score).sum()
     assert (band == Band.EASY).sum() == (score < edges.beyond_score).sum()
     assert edges.beyond == keys or edges.beyond == (score >= edges.beyond_score).sum()

@@ -477,7 +477,10 @@ def as_it_is(function: Any) -> Any:
     [
         ({"corpus": torch.randn(5, 3)}, r"corpus are \[1, 2\], \[1, 2\] and \[5, 3\]; give .* one d for all"),
         ({"positives": torch.randn(2, 2)}, r"\[1, 2\], \[2, 2\] and .*; give as many anchors as positives"),
-        ({"corpus": torch.tensor([[1.0, 0.0], [0.0, 0.0]])}, "1 of 2 rows of corpus are all zeros.*: 1. Leave them out"),
+        (
+            {"corpus": torch.tensor([[1.0, 0.0], [0.0, 0.0]])},
+            "1 of 2 rows of corpus are all zeros.*: 1. Leave them out",
+        ),
         ({"anchors": torch.tensor([[math.nan, 0.0]])}, "1 of 1 rows of anchors hold numbers that are not finite.*: 0"),
         ({"anchors": torch.randn(2)}, r"anchors are torch.float32 \[2\]; give real numbers \[rows, d\]"),
         ({"anchors": np.array([[1 + 2j, 0]])}, "anchors are torch.complex128 .*; give real numbers"),

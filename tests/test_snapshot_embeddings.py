@@ -310,7 +310,7 @@ def test_it_starts_neutral_and_its_rules_and_keys_leave_it() -> None:
     exec(explorer.python(), names)
     assert (names["positives"], names["negatives"]) == explorer.rules
     table = list(csv.DictReader(io.StringIO(explorer.csv())))
-    assert sorted(int(row["image"]) for row in table) == [i for i in range(500, 540) if i != 503]
+    assert sorted(int(row["row"]) for row in table) == [i for i in range(500, 540) if i != 503]
     s = explorer.snapshots[0].similarities(torch.tensor([3]))
     band = select(s, *explorer.rules).band[0]
     assert sum(row["band"] == "POTENTIAL" for row in table) == int((band == 2).sum()) > 0
@@ -321,8 +321,8 @@ def test_it_starts_neutral_and_its_rules_and_keys_leave_it() -> None:
 @pytest.mark.parametrize(
     ("labels", "why"),
     [
-        (None, "These images have no labels, so there are no classes to show."),
-        (["a"] * 39 + [""], "Some of these images have no label, so no share of a class can be told."),
+        (None, "These rows have no labels, so there are no classes to show."),
+        (["a"] * 39 + [""], "Some of these rows have no label, so no share of a class can be told."),
     ],
 )
 def test_without_all_labels_the_truth_stays_off_and_says_why(labels: Any, why: str) -> None:

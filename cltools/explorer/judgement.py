@@ -1,6 +1,6 @@
 """What the rules of one side make of one anchor: the very `select` of training, and what each kept key then exerts.
 
-Legend: N images of the snapshot, which are the keys.
+Legend: N keys of the snapshot.
 """
 
 from collections.abc import Iterator
@@ -13,11 +13,12 @@ import torch
 from jaxtyping import Float32, Int8, Int64
 from numpy import ndarray
 
+from cltools.evaluation.census import Census, take_census
 from cltools.explorer.state import Side
 from cltools.gradients import info_nce_gradients, tangential_force
 from cltools.losses import Form
 from cltools.mining import CosineBand, MarginBand, NegativeRule, RankBand, Selection, Similarities
-from cltools.mining.bands import KEPT, rank_count
+from cltools.mining.bands import KEPT
 from cltools.mining.draws import Draws
 from cltools.mining.negatives import Closeness, closeness
 from cltools.mining.rules import State as LearnedState
@@ -54,11 +55,9 @@ class Judgement:
         selection: what the rules choose.
         band: codes of `Band` [N].
         score: what the rule ranks by, larger is closer [N].
-        order: places of the keys, the closest first and the own one last; equal scores as they stand [N].
-        ranked: scores in this order, that of the own key −inf [N].
+        order: places of the keys, the closest first and own ones last; equal scores as they stand [N].
         cosine: z·n [N].
         force: share of the whole repulsion across the anchor that each key exerts under the rules [N]; 0 if not kept.
-        edges: scores from which a band drops keys as suspected, and below which as easy; None for other rules.
     """
 
     similarities: Similarities
@@ -66,10 +65,8 @@ class Judgement:
     band: Int8[ndarray, " N"]
     score: Float32[ndarray, " N"]
     order: Int64[ndarray, " N"]
-    ranked: Float32[ndarray, " N"]
     cosine: Float32[ndarray, " N"]
     force: Float32[ndarray, " N"]
-    edges: tuple[float, float] | None
 
 
 @one_thread()
@@ -85,39 +82,15 @@ def judge(s: Similarities, side: Side, form: Form, learned: LearnedState | None 
     rule, selection = side.negatives, chosen(s, side, learned)
     score = reference_score(s, rule, side.temperature)
     ranking = np.where(s.own[0].numpy(), -np.inf, score[0].numpy())
-    order = np.argsort(-ranking, kind="stable")
-    ranked = ranking[order]
     return Judgement(
         similarities=s,
         selection=selection,
         band=selection.band[0].numpy(),
         score=score[0].numpy(),
-        order=order,
-        ranked=ranked,
+        order=np.argsort(-ranking, kind="stable"),
         cosine=s.anchor_keys[0].numpy(),
         force=_forces(s, selection, side.temperature, form),
-        edges=edge_scores(rule, ranked, s),
     )
-
-
-def edge_scores(rule: NegativeRule, ranked: Float32[ndarray, " N"], s: Similarities) -> tuple[float, float] | None:
-    """Scores from which a band drops keys of one anchor as suspected, and below which as easy; infinite where none is.
-
-    Args:
-        rule: of any kind; None is given for one that is no band.
-        ranked: its scores of all keys, largest first, own keys last at −inf.
-        s: of the anchor.
-    """
-    if isinstance(rule, RankBand):
-        closest, beyond = (rank_count(share, len(ranked)) for share in (rule.drop_closest, rule.keep_within))
-        high, low = (float(ranked[count - 1]) if count else np.inf for count in (closest, beyond))
-        return high, low if beyond < len(ranked) else -np.inf
-    if isinstance(rule, CosineBand):
-        return np.inf if rule.below is None else rule.below, -np.inf if rule.above in (None, -1) else rule.above
-    if isinstance(rule, MarginBand):
-        top = float(rule.top(s)[0, 0])
-        return top if top < 2 else np.inf, -np.inf if rule.within is None else top - rule.within
-    return None
 
 
 def chosen(s: Similarities, side: Side, learned: LearnedState | None = None) -> Selection:
@@ -133,18 +106,29 @@ def chosen(s: Similarities, side: Side, learned: LearnedState | None = None) -> 
     return select(s, side.positives, side.negatives, temperature=side.temperature, generator=draws, state=learned)
 
 
-def chosen_in_turns(snapshot: Snapshot, side: Side, rows: torch.Tensor) -> Iterator[tuple[Similarities, Selection]]:
+def chosen_in_turns(
+    snapshot: Snapshot, side: Side, rows: torch.Tensor | None = None
+) -> Iterator[tuple[Similarities, Selection]]:
     """Similarities and choices of anchors, a few at a time to bound the memory.
 
     Args:
         snapshot: of the side.
         side: rules, temperature and epoch.
-        rows: int64, places of the anchors.
+        rows: int64, places of the anchors; None for all.
     """
     epoch = snapshot.epochs.index(side.epoch)
+    rows = torch.arange(len(snapshot.anchor_ids)) if rows is None else rows
     for turn in torch.split(rows, max(1, PAIRS // len(snapshot))):
         s = snapshot.similarities(turn, epoch=epoch)
         yield s, chosen(s, side, snapshot.rule_state(epoch))
+
+
+@one_thread()
+def census_of(snapshot: Snapshot, side: Side) -> Census:
+    """What a side's rules do to all anchors."""
+    turns = chosen_in_turns(snapshot, side)
+    judged = ((s, choice, reference_score(s, side.negatives, side.temperature)) for s, choice in turns)
+    return take_census(judged, len(snapshot), labelled=snapshot.labelled)
 
 
 def difference(a: Judgement, b: Judgement) -> Int8[ndarray, " N"]:

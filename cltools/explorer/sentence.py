@@ -3,7 +3,7 @@
 import numpy as np
 from numpy import ndarray
 
-from cltools.explorer.census import Census
+from cltools.evaluation.census import Census
 from cltools.explorer.judgement import Judgement, difference
 from cltools.mining import Band
 from cltools.mining.bands import KEPT
@@ -21,7 +21,8 @@ def of_anchor(j: Judgement, snapshot: Snapshot, place: int, *, truth: bool) -> s
     """What the rules select for one anchor."""
     counts = np.bincount(j.band, minlength=len(Band))
     others, kept = len(j.band) - counts[Band.OWN], sum(counts[band] for band in KEPT)
-    name = f"image {snapshot.ids[place]}" + (f" ({snapshot.classes[snapshot.labels[place]]})" if truth else "")
+    name = f"{snapshot.anchor_noun} {snapshot.anchor_ids[place]}"
+    name += f" ({snapshot.classes[snapshot.anchor_labels[place]]})" if truth else ""
     text = f"This rule pushes {name} away from {kept:,} of {others:,}"
     if counts[Band.SOFTENED]:
         text += f", {counts[Band.SOFTENED]:,} of them less than the others"
@@ -64,12 +65,12 @@ def of_two(a: Judgement, b: Judgement) -> str:
 
 
 def _truth(j: Judgement, snapshot: Snapshot, place: int, counts: ndarray) -> str:
-    own_class = (snapshot.labels == snapshot.labels[place]) & (j.band != Band.OWN)
-    same, others = np.bincount(j.band[own_class], minlength=len(Band)), len(j.band) - 1
+    own_class = (snapshot.labels == snapshot.anchor_labels[place]) & (j.band != Band.OWN)
+    same, others = np.bincount(j.band[own_class], minlength=len(Band)), len(j.band) - counts[Band.OWN]
     kept, false = (sum(of[band] for band in KEPT) for of in (counts, same))
     text = (
-        f" For this image, {false:,} of the {kept:,} ({_percent(false, kept)}) that it is pushed away from are of its "
-        f"own class, false negatives; {_percent(sum(same), others)} of all {others:,} are of its class."
+        f" For this {snapshot.anchor_noun}, {false:,} of the {kept:,} ({_percent(false, kept)}) that it is pushed away "
+        f"from are of its own class, false negatives; {_percent(sum(same), others)} of all {others:,} are of its class."
     )
     for band, name in ((Band.HARD, "suspected"), (Band.MINED, "mined")):
         if counts[band]:

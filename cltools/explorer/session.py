@@ -7,19 +7,25 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from cltools.errors import CltoolsError
+from cltools.evaluation.census import Census
 from cltools.explorer import sentence
-from cltools.explorer.census import Census, take_census
 from cltools.explorer.controls import EDGES, changed
-from cltools.explorer.judgement import Judgement, judge, one_thread
+from cltools.explorer.judgement import SEED, Judgement, census_of, chosen_in_turns, judge, one_thread
 from cltools.explorer.state import SIDES, Name, Side, State, check, first_state
+from cltools.interop.miner import check_pairs
+from cltools.interop.offline import MinedPairs, Pick, Report, pairs_of
 from cltools.mining import Band, NegativeRule, PositiveRule, Selection, Similarities
+from cltools.mining.bands import KEPT
 from cltools.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    import pandas
 
 REMEMBERED = 4
 """Anchors whose cosines are kept: those of two sides, and a step back."""
@@ -28,7 +34,8 @@ REMEMBERED = 4
 def same_images(a: Snapshot, b: Snapshot) -> bool:
     """Whether two snapshots are of the same images: of one set, with equal ids, labels and classes."""
     named = a.experiment.data.name == b.experiment.data.name and a.classes == b.classes
-    return named and np.array_equal(a.ids, b.ids) and np.array_equal(a.labels, b.labels)
+    pairs = ((a.ids, b.ids), (a.labels, b.labels), (a.anchor_ids, b.anchor_ids), (a.anchor_labels, b.anchor_labels))
+    return named and all(np.array_equal(*pair) for pair in pairs)
 
 
 class Session:
@@ -51,7 +58,7 @@ class Session:
             self._remember(side)
         self._similarities = lru_cache(REMEMBERED)(self._read)
         self._judged = lru_cache(REMEMBERED)(self._judge)
-        self._counted = lru_cache(len(SIDES))(lambda name, side: take_census(self.snapshot(name), side))
+        self._counted = lru_cache(len(SIDES))(lambda name, side: census_of(self.snapshot(name), side))
 
     # what it shows
 
@@ -62,8 +69,8 @@ class Session:
 
     @property
     def place(self) -> int:
-        """Place of the anchor among the images."""
-        return int(np.flatnonzero(self.snapshots[0].ids == self._state.anchor)[0])
+        """Place of the anchor among the anchors."""
+        return int(np.flatnonzero(self.snapshots[0].anchor_ids == self._state.anchor)[0])
 
     @property
     def rules(self) -> tuple[PositiveRule, NegativeRule]:
@@ -190,13 +197,45 @@ class Session:
         positives, negatives = map(_call, self.rules)
         return f"positives = {positives}\nnegatives = {negatives}"
 
-    def csv(self) -> str:
-        """Image, band, weight, score, cosine and share of force of every other key of this anchor, closest first."""
+    def pairs(self, negatives: int = 10, pick: Pick = "closest") -> "pandas.DataFrame":
+        """What the active side's rules choose for every anchor, as `mine_pairs` gives it, but by ids.
+
+        Args:
+            negatives: how many of the kept keys stand in the table per anchor.
+            pick: which of them.
+
+        Raises:
+            ValueError: rules of whose choice pairs would leave out what they are about.
+        """
+        pairs, snapshot = self._mined(negatives, pick).pairs, self.snapshot(self._state.active)
+        return pairs.assign(anchor=snapshot.anchor_ids[pairs["anchor"]], key=snapshot.ids[pairs["key"]])
+
+    def report(self, negatives: int = 10) -> Report:
+        """Why candidates of all anchors were left out, and which setting to loosen where too few are left.
+
+        Args:
+            negatives: how many an anchor should have.
+        """
+        return self._mined(negatives, "closest").report
+
+    def anchors(self) -> "pandas.DataFrame":
+        """A row per anchor: its id, its keys by band, and where classes are known how many of the kept are false."""
         from pandas import DataFrame  # here, as to import it takes longer than to make an explorer
+
+        census, snapshot = self.census, self.snapshot(self._state.active)
+        columns = {"anchor": snapshot.anchor_ids}
+        columns |= {band.name.lower(): census.in_bands[:, band].numpy() for band in Band if band != Band.OWN}
+        if snapshot.labelled:
+            columns["false"] = census.same_in_bands[:, KEPT].sum(1).numpy()
+        return DataFrame(columns)
+
+    def csv(self) -> str:
+        """Key, band, weight, score, cosine and share of force of every other key of this anchor, closest first."""
+        from pandas import DataFrame
 
         snapshot, j = self.snapshot(self._state.active), self.judgement
         columns = {
-            "image": snapshot.ids,
+            snapshot.noun: snapshot.ids,
             "band": [Band(code).name for code in j.band],
             "weight": j.selection.negative_weight[0].numpy(),
             "score": j.score,
@@ -214,6 +253,16 @@ class Session:
         Path(path).write_text(self.csv(), encoding="utf-8")
 
     # inside
+
+    @one_thread()
+    def _mined(self, negatives: int, pick: Pick) -> MinedPairs:
+        snapshot, side = self.snapshot(self._state.active), self._state.side
+        check_pairs(side.positives, side.negatives)
+        draws = torch.Generator().manual_seed(SEED)
+        turns, keys = chosen_in_turns(snapshot, side), len(snapshot)
+        return pairs_of(
+            turns, side.positives, side.negatives, keys=keys, negatives=negatives, pick=pick, draws=draws
+        )
 
     def _remember(self, side: Side) -> None:
         self._rules |= {type(rule).__name__: rule for rule in (side.positives, side.negatives)}
@@ -236,7 +285,7 @@ class Session:
     def _read(self, name: Name, anchor: int, epoch: int) -> Similarities:
         """The similarities of an anchor at an epoch of a side's snapshot."""
         snapshot = self.snapshot(name)
-        rows = torch.from_numpy(np.flatnonzero(snapshot.ids == anchor))
+        rows = torch.from_numpy(np.flatnonzero(snapshot.anchor_ids == anchor))
         return snapshot.similarities(rows, epoch=snapshot.epochs.index(epoch))
 
 

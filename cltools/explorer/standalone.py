@@ -38,8 +38,10 @@ HELP = json.loads((HERE / "help.json").read_text(encoding="utf-8"))
 """What is shown and what controls do beside the settings of rules, in the page's words."""
 LARGE = 12_000_000
 """Bytes of a page above which a sample is proposed."""
+UNKNOWN = 255
+"""In the page's data, in place of the percentage of neighbours that a map keeps of a point that was not judged."""
 RECORDED = 3000
-"""Images up to which a page holds what rules of one's own choose for every anchor."""
+"""Anchors up to which a page holds what rules of one's own choose for every anchor."""
 PARTS = ("pictures", "map", "push", "cost")
 Epochs = Literal["present", "all"]
 
@@ -56,19 +58,28 @@ Coded = Callable[[ndarray], Any]
 
 def page_data(snapshot: Snapshot, epochs: Sequence[int], coded: Coded) -> dict[str, Any]:
     """A snapshot as the page reads it, with some of its epochs, by their places."""
-    run = snapshot.experiment
+    run, queries = snapshot.experiment, snapshot.queries
     rules = rule_classes(NegativeRule) | rule_classes(PositiveRule)
     middle = run.negatives.at(1.0)
+    tiles = len(snapshot) if snapshot.pictured is None else len(snapshot.pictured)
     return {
         "title": run.data.name,
         "run": f"{run.data.name}, {type(run.negatives).__name__} with {type(run.positives).__name__}",
-        "noun": "image",
+        "noun": snapshot.noun,
+        "anchorNoun": snapshot.anchor_noun,
         "ids": snapshot.ids.tolist(),
         "labels": snapshot.labels.tolist(),
+        "anchorIds": None if queries is None else queries.ids.tolist(),
+        "anchorLabels": None if queries is None else queries.labels.tolist(),
+        "own": None if queries is None else coded(queries.own.astype("<i4")),
+        "texts": list(snapshot.texts),
+        "metadata": {name: list(column) for name, column in snapshot.metadata.items()},
         "classes": list(snapshot.classes),
         "form": run.loss.form,
         "tile": list(snapshot.tile),
-        "columns": sprite_columns(len(snapshot)),
+        "tiles": tiles if snapshot.sprite else 0,
+        "columns": sprite_columns(tiles),
+        "pictured": None if snapshot.pictured is None else snapshot.pictured.tolist(),
         "sprite": coded(np.frombuffer(snapshot.sprite, np.uint8)),
         "middle": to_plain(middle) if isinstance(middle, RankBand) else None,
         "help": HELP | {name: words_of(rules[name]) for name in sorted(rules)},
@@ -82,16 +93,18 @@ def epoch_data(snapshot: Snapshot, epochs: Sequence[int], coded: Coded) -> dict[
     maps = (snapshot.maps - low) / np.maximum((snapshot.maps - low).max((2, 3), keepdims=True), 1e-9)
     maps += (1 - maps.max(2, keepdims=True)) / 2  # in the middle of the longer side
     maps[..., 1] = 1 - maps[..., 1]  # a page's y grows downwards
-    learned = snapshot.thresholds
+    learned, queries = snapshot.thresholds, snapshot.queries
+    known = np.nan_to_num(100 * snapshot.kept, nan=UNKNOWN)
     return {
         "epochs": [snapshot.epochs[i] for i in epochs],
         "dim": snapshot.anchors.shape[2],
         "anchors": [coded(snapshot.anchors[i].astype("<f2")) for i in epochs],
         "keys": [coded(snapshot.keys[i].astype("<f2")) for i in epochs],
+        "positives": queries and [coded(queries.positives[i].astype("<f2")) for i in epochs],
         "thresholds": None if learned is None else [coded(learned[i].astype("<f4")) for i in epochs],
         "mapNames": list(snapshot.map_names),
         "maps": [[coded(places[i].astype("<f4")) for i in epochs] for places in maps],
-        "kept": [[coded(np.rint(100 * kept[i]).astype(np.uint8)) for i in epochs] for kept in snapshot.kept],
+        "kept": [[coded(np.rint(kept[i]).astype(np.uint8)) for i in epochs] for kept in known],
     }
 
 
@@ -140,8 +153,8 @@ def recorded_of(snapshot: Snapshot, side: Side, anchor: int) -> dict[str, Any] |
     """What rules choose that only Python knows: for each anchor, or of many images for one; None for built-in rules."""
     if all(type(rule).__module__.startswith("cltools.mining.") for rule in (side.positives, side.negatives)):
         return None
-    place = int(np.flatnonzero(snapshot.ids == anchor)[0])
-    rows = torch.arange(len(snapshot)) if len(snapshot) <= RECORDED else torch.tensor([place])
+    ids = snapshot.anchor_ids
+    rows = torch.arange(len(ids)) if len(ids) <= RECORDED else torch.from_numpy(np.flatnonzero(ids == anchor))
     found = [selection for _, selection in chosen_in_turns(snapshot, side, rows)]
     weight = torch.cat([each.negative_weight for each in found]).numpy()
     anchors = [each.anchor_weight for each in found if each.anchor_weight is not None]

@@ -96,7 +96,7 @@ def first_state(snapshot: Snapshot, other: Snapshot | None = None) -> State:
     """The run's own rules at full strength, at the last epoch; with two snapshots both runs' side by side."""
     b = None if other is None else _side_of(other)
     colour: Colour = "band" if b is None else "difference"
-    return State(int(snapshot.ids[0]), _side_of(snapshot), b, colour=colour, map=snapshot.map_names[0])
+    return State(int(snapshot.anchor_ids[0]), _side_of(snapshot), b, colour=colour, map=snapshot.map_names[0])
 
 
 def _side_of(snapshot: Snapshot) -> Side:
@@ -107,8 +107,9 @@ def _side_of(snapshot: Snapshot) -> Side:
 def check(state: State, snapshots: tuple[Snapshot, ...]) -> None:
     """Raise ValueError where a state names what the snapshots do not have."""
     first = snapshots[0]
-    if not (first.ids == state.anchor).any():
-        raise CltoolsError(f"No image has the id {state.anchor}; ids go from {first.ids.min()} to {first.ids.max()}.")
+    ids = first.anchor_ids
+    if not (ids == state.anchor).any():
+        raise CltoolsError(f"No {first.anchor_noun} has the id {state.anchor}; ids go from {ids.min()} to {ids.max()}.")
     if state.map not in first.map_names:
         raise unknown("map", state.map, first.map_names)
     if len(snapshots) == 2 and state.b is None:
@@ -125,8 +126,8 @@ def check(state: State, snapshots: tuple[Snapshot, ...]) -> None:
                 "a run that was trained with it."
             )
     if not first.labelled and (state.truth or state.colour == "class"):
-        some = "Some of these images have no label, so no share of a class can be told."
-        none = "These images have no labels, so there are no classes to show."
+        some = f"Some of these {first.noun}s have no label, so no share of a class can be told."
+        none = f"These {first.noun}s have no labels, so there are no classes to show."
         raise CltoolsError(some if (first.labels >= 0).any() else none)
     if state.colour == "class" and not state.truth:
         raise CltoolsError("Classes are hidden: set truth=True first, which shows them.")

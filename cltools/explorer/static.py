@@ -44,26 +44,28 @@ def _histogram(axis: "Axes", session: Session, bands: dict[Band, np.ndarray]) ->
     every = np.concatenate(scores)
     bins = np.linspace(every.min(), max(every.max(), every.min() + 1e-6), BINS + 1)
     axis.hist(scores, bins.tolist(), stacked=True, color=[BANDS[b] for b in bands], label=[NAMES[b] for b in bands])
-    for edge in j.edges or ():
-        if np.isfinite(edge):
-            axis.axvline(edge, color="black", linestyle="--", linewidth=1)
     axis.set(xlabel="closeness, as the rule ranks keys", ylabel="keys")
-    axis.legend(fontsize=7, framealpha=0.9, edgecolor="none")  # an edge's line may pass behind it
+    axis.legend(fontsize=7, framealpha=0.9, edgecolor="none")
 
 
 def _pictures(axis: "Axes", session: Session, bands: dict[Band, np.ndarray]) -> None:
+    """Some pictures of each band, evenly spaced; the ids of what has none."""
     snapshot = session.snapshots[0]
-    tiles = tiles_of(snapshot.sprite, len(snapshot), snapshot.tile)
-    rows = {"the anchor": np.array([session.place])}
+    rows = {"the anchor": np.array([session.place + (0 if snapshot.queries is None else len(snapshot))])}
     rows |= {f"{NAMES[band]}: {len(places):,}": places for band, places in bands.items()}
+    known = np.arange(len(snapshot)) if snapshot.pictured is None else snapshot.pictured
+    tiles = tiles_of(snapshot.sprite, len(known), snapshot.tile) if snapshot.sprite else np.empty((0, 1, 1, 3))
+    tile_of = dict(zip(known.tolist(), tiles, strict=False))
     (height, width), gap = snapshot.tile, 1 + snapshot.tile[0] // 4
-    sheet = np.full((len(rows) * (height + gap), SHOWN * width, 3), 255, np.uint8)
+    sheet = np.full((len(rows) * (height + gap), SHOWN * max(1, width), 3), 255, np.uint8)
     for row, places in enumerate(rows.values()):
-        evenly = np.linspace(0, len(places) - 1, min(SHOWN, len(places))).round().astype(int)
-        for column, tile in enumerate(tiles[places[evenly]]):
+        some = places[np.linspace(0, len(places) - 1, min(SHOWN, len(places))).round().astype(int)].tolist()
+        for column, place in enumerate(some):
             y, x = row * (height + gap), column * width
-            sheet[y : y + height, x : x + width] = tile
-    axis.imshow(sheet)
+            sheet[y : y + height, x : x + width] = tile_of.get(place, 255)
+        if not snapshot.sprite and row:
+            axis.text(-0.4, row, ", ".join(str(snapshot.ids[place]) for place in some), fontsize=7, va="center")
+    axis.imshow(sheet, aspect="equal" if snapshot.sprite else "auto")
     axis.set_yticks([row * (height + gap) + height / 2 for row in range(len(rows))], list(rows), fontsize=8)
     axis.tick_params(length=0, labelbottom=False)
     axis.spines[:].set_visible(False)

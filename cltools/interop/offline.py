@@ -8,7 +8,7 @@ Legend: B anchors, K keys of the corpus, d embedding.
 import math
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -131,8 +131,6 @@ def mine_pairs(
             makes negatives or estimates their mass, which pairs cannot say; a `pick` that is not known.
         ModuleNotFoundError: pandas is not installed.
     """
-    import pandas as pd
-
     positive_rule = AugmentedView() if positive_rule is None else positive_rule
     negative_rule = AllNegatives() if negative_rule is None else negative_rule
     remedy = "Give labels=(of anchors, of keys), or use another rule." if labels is None else ""
@@ -149,29 +147,64 @@ def mine_pairs(
         raise CltoolsError("A rule here reads ids; give ids=(of anchors, of keys), or use another rule.")
     draws = torch.Generator().manual_seed(seed)
     rows = max(1, PAIRS // max(1, len(n))) if block is None else block
-    columns = {name: array(kind) for name, kind in COLUMNS.items()}
-    by_anchor = torch.zeros(len(z), len(Band), dtype=torch.int64)
     parts = [slice(start, start + rows) for start in range(0, len(z), rows)]
-    for part, own in zip(parts, own_keys(z, z_positive, n, parts, z if of_ids is None else of_ids[0]), strict=True):
-        own = own if of_ids is None else own | (of_ids[0][part, None] == of_ids[1])
-        same = None if of_labels is None else (of_labels[0][part, None] == of_labels[1]) & (of_labels[1] >= 0)
-        images = of_ids and (of_ids[0][part], of_ids[1])
-        s = similarities(z[part], z_positive[part], n, own, same_class=same, ids=images, reads=reads, check=False)
-        chosen = select(s, positive_rule, negative_rule, temperature=temperature, generator=draws)
-        if chosen.synthetic is not None:
-            raise inexpressible(negative_rule, MAKES)
-        by_anchor[part] = torch.stack([(chosen.band == code).sum(1) for code in Band], dim=1)
-        anchor, *others = _taken(s, chosen, negatives, pick, draws)
-        for column, of_block in zip(columns.values(), (anchor + part.start, *others), strict=True):
-            column.frombytes(of_block.numpy().tobytes())
-    pairs = pd.DataFrame({name: np.frombuffer(column, column.typecode) for name, column in columns.items()})
-    pairs["band"] = pd.Categorical.from_codes(pairs["band"], [band.name.lower() for band in Band])
-    settings = settings_of(positive_rule, negative_rule)
-    return MinedPairs(pairs, _report(pairs, by_anchor, (z * z_positive).sum(1), settings, negatives, len(n)))
+
+    def blocks() -> Iterator[tuple[Similarities, Selection]]:
+        for part, own in zip(parts, own_keys(z, z_positive, n, parts, z if of_ids is None else of_ids[0]), strict=True):
+            own = own if of_ids is None else own | (of_ids[0][part, None] == of_ids[1])
+            same = None if of_labels is None else (of_labels[0][part, None] == of_labels[1]) & (of_labels[1] >= 0)
+            images = of_ids and (of_ids[0][part], of_ids[1])
+            s = similarities(z[part], z_positive[part], n, own, same_class=same, ids=images, reads=reads, check=False)
+            yield s, select(s, positive_rule, negative_rule, temperature=temperature, generator=draws)
+
+    return pairs_of(blocks(), positive_rule, negative_rule, keys=len(n), negatives=negatives, pick=pick, draws=draws)
 
 
 COLUMNS = {"anchor": "q", "key": "q", "cosine": "f", "band": "b", "weight": "f"}
 """Names and types. They grow as arrays of Python: a small tensor kept per block would pin the memory around it."""
+
+
+def pairs_of(
+    blocks: Iterable[tuple[Similarities, Selection]],
+    positive_rule: PositiveRule,
+    negative_rule: NegativeRule,
+    *,
+    keys: int,
+    negatives: int,
+    pick: Pick,
+    draws: torch.Generator,
+) -> MinedPairs:
+    """The pairs of what was chosen, some anchors at a time.
+
+    Args:
+        blocks: similarities and choices of anchors that follow each other.
+        positive_rule: which chose, to be named in the report.
+        negative_rule: the same of negatives.
+        keys: K.
+        negatives: as in `mine_pairs`.
+        pick: as there.
+        draws: for a random `pick`.
+
+    Raises:
+        ValueError: rules that make negatives, which pairs cannot say.
+    """
+    import pandas as pd
+
+    columns = {name: array(kind) for name, kind in COLUMNS.items()}
+    counts, positives = array("q"), array("f")
+    grown: list[array[Any]] = [*columns.values(), counts, positives]
+    for s, chosen in blocks:
+        if chosen.synthetic is not None:
+            raise inexpressible(negative_rule, MAKES)
+        in_bands = torch.stack([(chosen.band == code).sum(1) for code in Band], dim=1)
+        anchor, *others = _taken(s, chosen, negatives, pick, draws)
+        for column, found in zip(grown, (anchor + len(positives), *others, in_bands, s.anchor_positive), strict=True):
+            column.frombytes(found.numpy().tobytes())
+    pairs = pd.DataFrame({name: np.frombuffer(column, column.typecode) for name, column in columns.items()})
+    pairs["band"] = pd.Categorical.from_codes(pairs["band"], [band.name.lower() for band in Band])
+    by_anchor = torch.tensor(counts, dtype=torch.int64).reshape(-1, len(Band))
+    settings = settings_of(positive_rule, negative_rule)
+    return MinedPairs(pairs, _report(pairs, by_anchor, torch.tensor(positives), settings, negatives, keys))
 
 
 def _vectors(*given: Numbers) -> tuple[Tensor, Tensor, Tensor]:

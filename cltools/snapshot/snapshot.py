@@ -141,6 +141,11 @@ class Snapshot:
         """What a key is called."""
         return "image" if self.sprite else "text" if self.texts else "row"
 
+    @property
+    def anchor_noun(self) -> str:
+        """What an anchor is called."""
+        return self.noun if self.queries is None else "query"
+
     def similarities(self, rows: Tensor | None = None, *, epoch: int = -1) -> Similarities:
         """What rules read of these anchors (all by default), with the snapshot's keys as queue.
 

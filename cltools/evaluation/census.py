@@ -1,29 +1,31 @@
-"""What a choice does to all anchors of a snapshot, a few anchors at a time to bound the memory.
+"""What a choice does to many anchors, counted a few at a time: how much it keeps, and how much of that is false.
 
-Legend: B anchors, N images of the snapshot, R bins of ranks.
+Legend: B anchors, K keys, R bins of ranks.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from cltools.evaluation.diagnosis import RANK_SHARES
 from cltools.evaluation.intervals import NOTHING, Share, share_of
-from cltools.explorer.judgement import chosen_in_turns, one_thread, reference_score
-from cltools.explorer.state import Side
-from cltools.mining import Band, Similarities
+from cltools.mining import Band, Selection, Similarities
 from cltools.mining.bands import KEPT, rank_count
 from cltools.mining.similarities import own_last
-from cltools.snapshot import Snapshot
+
+Judged = tuple[Similarities, Selection, Float[Tensor, "B K"]]
+"""Some anchors' similarities and choices, and the score by which the rule ranks keys, larger is closer."""
 
 
 @dataclass(frozen=True)
 class Census:
     """Shares over all anchors with 95 % intervals; those that need labels are of nothing without them.
 
-    An image is anchor and key at once, which ties anchors to each other: the intervals are somewhat too narrow.
+    Where an image is anchor and key at once, which ties anchors to each other, the intervals are somewhat too narrow.
 
     Attributes:
         anchors: how many were counted.
@@ -35,6 +37,8 @@ class Census:
         recall: not kept among the keys of the anchor's class; a choice by chance has 1 − kept.
         ranks: edges of R bins of ranks, R + 1 numbers of keys.
         by_rank: same class in each bin, closest first.
+        in_bands: keys of each anchor by code of `Band`, its own left out [B, 7].
+        same_in_bands: of these, those of its class [B, 7]; zeros without labels.
     """
 
     anchors: int
@@ -46,17 +50,23 @@ class Census:
     recall: Share
     ranks: tuple[int, ...]
     by_rank: tuple[Share, ...]
+    in_bands: Int64[Tensor, "B 7"] = field(compare=False)
+    same_in_bands: Int64[Tensor, "B 7"] = field(compare=False)
 
 
-@one_thread()
-def take_census(snapshot: Snapshot, side: Side) -> Census:
-    """Count what a side's rules do to every anchor."""
-    labelled, codes = snapshot.labelled, len(Band)
-    ranks = tuple(sorted({rank_count(share, len(snapshot)) for share in RANK_SHARES}))
-    turns = chosen_in_turns(snapshot, side, torch.arange(len(snapshot)))
-    counted = (_count(s, side, selection.band, ranks) for s, selection in turns)
+def take_census(judged: Iterable[Judged], keys: int, *, labelled: bool) -> Census:
+    """Count what rules do to anchors.
+
+    Args:
+        judged: some anchors at a time, which bounds the memory.
+        keys: K.
+        labelled: whether every class is known.
+    """
+    ranks = tuple(sorted({rank_count(share, keys) for share in RANK_SHARES}))
+    counted = [_count(*each, ranks) for each in judged]
     pairs, same = (torch.cat(counts) for counts in zip(*counted, strict=True))
-    others, same_others = pairs[:, :codes].sum(1), same[:, :codes].sum(1)
+    in_bands, same_in_bands = pairs[:, : len(Band)], same[:, : len(Band)]
+    others, same_others = in_bands.sum(1), same_in_bands.sum(1)
     kept, same_kept = (counts[:, KEPT].sum(1) for counts in (pairs, same))
 
     def known(hits: Tensor, counts: Tensor) -> Share:
@@ -71,19 +81,20 @@ def take_census(snapshot: Snapshot, side: Side) -> Census:
         base_rate=known(same_others, others),
         recall=known(same_others - same_kept, same_others),
         ranks=ranks,
-        by_rank=tuple(known(same[:, i], pairs[:, i]) for i in range(codes, pairs.shape[1])),
+        by_rank=tuple(known(same[:, i], pairs[:, i]) for i in range(len(Band), pairs.shape[1])),
+        in_bands=in_bands,
+        same_in_bands=same_in_bands,
     )
 
 
-def _count(s: Similarities, side: Side, band: Tensor, ranks: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def _count(s: Similarities, selection: Selection, score: Tensor, ranks: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Keys of each anchor but its own by band and then by bin of rank [B, 7 + R]: all, and those of its class."""
-    score = reference_score(s, side.negatives, side.temperature)
     order = own_last(score, s.own).argsort(dim=1, descending=True, stable=True)
 
     def counts(marked: Tensor) -> Tensor:
         ranked = marked.gather(1, order)
         by_rank = [ranked[:, a:b].sum(1) for a, b in pairwise(ranks)]
-        return torch.stack([*((marked & (band == code)).sum(1) for code in Band), *by_rank], dim=1)
+        return torch.stack([*((marked & (selection.band == code)).sum(1) for code in Band), *by_rank], dim=1)
 
     others = ~s.own
     same = torch.zeros_like(others) if s.same_class is None else s.same_class & others

@@ -5,7 +5,7 @@ from snapshots import made
 
 from cltools.evaluation.diagnosis import RANK_SHARES, diagnose
 from cltools.explorer import judgement as module
-from cltools.explorer.census import take_census
+from cltools.explorer.judgement import census_of
 from cltools.explorer.state import Side
 from cltools.mining import (
     Band,
@@ -27,7 +27,7 @@ RULES = (RankBand(0.1, 0.5), RingNegatives(outer=0.4), OracleNegatives(), Soften
 def test_it_counts_what_diagnose_counts(rule: NegativeRule, pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAIRS", pairs)
     snapshot, side = made(), Side(NearestKeys(k=3, min_weight="mean").at(1), rule, 0.2, 1)
-    found = take_census(snapshot, side)
+    found = census_of(snapshot, side)
     s = snapshot.similarities(epoch=0)
     selection = select(s, side.positives, rule)
     by = "positive" if isinstance(rule, RankBand) else "anchor"
@@ -47,6 +47,6 @@ def test_it_counts_what_diagnose_counts(rule: NegativeRule, pairs: int, monkeypa
 
 
 def test_without_labels_shares_of_classes_are_of_nothing() -> None:
-    found = take_census(made(labelled=False), Side(NearestKeys(min_weight="mean").at(1), RankBand(0.1, 0.5), 0.2, 5))
+    found = census_of(made(labelled=False), Side(NearestKeys(min_weight="mean").at(1), RankBand(0.1, 0.5), 0.2, 5))
     assert found.false.count == found.recall.count == found.base_rate.count == 0
     assert found.kept.count == 60 * 59 and all(share.count == 0 for share in found.by_rank)

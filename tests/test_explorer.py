@@ -25,7 +25,7 @@ from cltools.mining import AllNegatives, Band, RankBand, select
 from cltools.presets import preset
 from cltools.snapshot import Snapshot
 from cltools.snapshot.taking import Recorder
-from cltools.training import fit
+from cltools.training import Run, fit
 from cltools.training.inputs import training_images
 
 SNAPSHOT = made()
@@ -89,13 +89,13 @@ def longer(experiment: Experiment) -> Experiment:
 
 def test_epochs_of_a_training_are_added_while_it_goes_on(training: tuple[Experiment, ImageSet, Snapshot]) -> None:
     experiment, images, snapshot = training
-    explorer = explore(snapshot).set(rule="RankBand", compare=True, active="B", epoch=1).set(active="A")
+    explorer = explore(snapshot, images=images).set(rule="RankBand", compare=True, active="B", epoch=1).set(active="A")
     talk, revision = Page(explorer), json.loads(explorer.widget.state)["revision"]
     seen = []
     run = fit(
         longer(experiment),
         images=images,
-        callbacks=[explorer.follow(images), lambda run: seen.append((explorer.state.a.epoch, explorer.state.b.epoch))],  # type: ignore[union-attr]
+        callbacks=[explorer.follow(), lambda run: seen.append((explorer.state.a.epoch, explorer.state.b.epoch))],  # type: ignore[union-attr]
     )
     expected = Recorder(images, 80)
     expected.record(run, 3)
@@ -123,8 +123,8 @@ def test_epochs_of_a_training_are_added_while_it_goes_on(training: tuple[Experim
 
 def test_points_on_the_map_stay_near_their_place(training: tuple[Experiment, ImageSet, Snapshot]) -> None:
     experiment, images, snapshot = training
-    explorer = explore(snapshot)
-    fit(longer(experiment), images=images, callbacks=[explorer.follow(images)])
+    explorer = explore(snapshot, images=images)
+    fit(longer(experiment), images=images, callbacks=[explorer.follow()])
     maps = explorer.snapshots[0].maps[0]
     for before, after in pairwise(maps):
         mirrored = ((before - after * [-1, 1]) ** 2).sum(), ((before - after * [1, -1]) ** 2).sum()
@@ -135,14 +135,73 @@ def test_points_on_the_map_stay_near_their_place(training: tuple[Experiment, Ima
 def test_what_cannot_be_followed_is_refused(training: tuple[Experiment, ImageSet, Snapshot]) -> None:
     experiment, images, snapshot = training
     with pytest.raises(CltoolsError, match=r"of the snapshot's 80 images are not among these 20, such as id \d+"):
-        explore(snapshot).follow(images.select(slice(20)))
+        explore(snapshot, images=images.select(slice(20))).follow()
     small = replace(snapshot, anchors=snapshot.anchors[..., :5], keys=snapshot.keys[..., :5])
     with pytest.raises(
         CltoolsError, match=r"have 5 numbers, this run's \d+\. Explore a snapshot of an encoder with as"
     ):
-        fit(longer(experiment), images=images, callbacks=[explore(small).follow(images)])
+        fit(longer(experiment), images=images, callbacks=[explore(small, images=images).follow()])
     with pytest.raises(CltoolsError, match="of two snapshots follows no training"):
         explore(SNAPSHOT, other=made(seed=1)).follow()
+
+
+def test_a_run_by_the_rule_that_is_shown_stands_beside_what_was_there(
+    training: tuple[Experiment, ImageSet, Snapshot],
+) -> None:
+    experiment, images, snapshot = training
+    calls: list[Experiment] = []
+
+    def train(experiment: Experiment, **more: Any) -> Run:
+        calls.append(experiment)
+        return fit(experiment, images=images, **more)
+
+    explorer = explore(snapshot, train=train, images=images)
+    talk = Page(explorer)
+    explorer.set(rule="RankBand", keep_within=0.3, positive_rule="NearestKeys", k=2, temperature=0.3)
+    before, rules = explorer.state.a, explorer.rules
+    talk.asks(train=True)
+    assert explorer.errors == [] and (calls[0].positives, calls[0].negatives) == rules
+    assert calls[0] == replace(
+        experiment, positives=rules[0], negatives=rules[1], loss=replace(experiment.loss, temperature=0.3)
+    )
+    told = [content for content, _ in talk.answers]
+    assert [each["training"] for each in told if "training" in each] == [
+        "epoch 1 of 2 is done", "epoch 2 of 2 is done", ""
+    ]  # fmt: skip
+    assert {"renewed": explorer.widget.digest} in told
+    assert explorer.state.a == before and explorer.state.b == before, "one rule, before it was trained with and after"
+    assert explorer.state.active == "B" and explorer.snapshot("A") is snapshot
+    expected = Recorder(images, 80)
+    expected.record(fit(calls[0], images=images), 2)
+    after = explorer.snapshot("B")
+    assert after.epochs == (1, 2) and np.array_equal(after.anchors[-1], expected.taken[2][0])
+    assert np.array_equal(explorer.judgement.band, explore(after, State(int(snapshot.ids[0]), before)).judgement.band)
+    assert explorer.back().state.b == before, "there is no way back to one snapshot"
+    explorer.set(negatives={"keep_within": 0.6}, active="A")
+    explorer.train()
+    assert calls[1].negatives == explorer.rules[1] and len(explorer.snapshots) == 2
+    explorer.close()
+
+
+def test_training_that_fails_or_is_stopped_is_told(training: tuple[Experiment, ImageSet, Snapshot]) -> None:
+    _, images, snapshot = training
+    for error, words in ((KeyboardInterrupt(), "Training was stopped."), (OSError("disk full"), "disk full")):
+
+        def train(*_: Any, error: BaseException = error, **__: Any) -> Run:
+            raise error
+
+        explorer = explore(snapshot, train=train, images=images)
+        answer, _ = Page(explorer).asks(train=True)
+        assert answer == {"training": "", "error": words} and len(explorer.errors) == 1
+        assert len(explorer.snapshots) == 1
+        explorer.close()
+    with pytest.raises(CltoolsError, match=r"trains nothing; make it with explore\(snapshot, train=fit\)"):
+        explore(snapshot).train()
+
+
+def test_a_group_that_was_circled_is_kept_by_its_ids(page: Page) -> None:
+    page.explorer.widget._handle_custom_msg({"group": [10, 7]}, [])
+    assert page.explorer.group == (10, 7)
 
 
 # --- states

@@ -5,13 +5,14 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 from snapshots import made
 
+from cltools import mine_pairs, snapshot_of_embeddings
 from cltools.config import TrainingSettings
 from cltools.contrast import contrastive_loss
 from cltools.datasets import load_images
@@ -34,6 +35,7 @@ from cltools.mining import (
     Similarities,
     select,
 )
+from cltools.mining.bands import KEPT
 from cltools.presets import preset
 from cltools.snapshot import Snapshot
 from cltools.training import fit, step
@@ -411,3 +413,84 @@ def test_the_share_of_keys_that_change_band_in_half_precision_is_small(tmp_path:
 def test_a_state_of_another_kind_is_told_apart() -> None:
     with pytest.raises(ValueError, match="state must be an object"):
         State.from_json("3")
+
+
+# --- all anchors as tables
+
+
+def searched() -> Session:
+    """12 queries and 90 passages in three topics; matches of two queries are given by hand."""
+    draws = np.random.default_rng(3)
+    topics, centres = np.arange(90) % 3, draws.normal(size=(3, 8))
+    passages = centres[topics] + draws.normal(size=(90, 8))
+    queries = passages[:12] + 0.4 * draws.normal(size=(12, 8))
+    ids = 100 + np.arange(12), 500 + np.arange(90)
+    found = snapshot_of_embeddings(
+        queries, passages[:12], passages, labels=(topics[:12], topics), ids=ids, own=[[0, 40], [3, 41]]
+    )
+    return Session(found)
+
+
+@pytest.mark.parametrize("pick", ["closest", "random"])
+def test_pairs_are_those_that_are_mined_elsewhere(pick: Literal["closest", "random"]) -> None:
+    s = searched().set(rule="MarginBand", margin=0.1, within=0.6, positive_rule="NearestKeys", k=2)
+    snapshot, n = s.snapshots[0], 5
+    pairs, report = s.pairs(n, pick), s.report(n)
+    whole = snapshot.similarities()
+    chosen = select(whole, *s.rules)
+    for row, anchor in enumerate(snapshot.anchor_ids):
+        mine = pairs[pairs["anchor"] == anchor]
+        kept = snapshot.ids[np.isin(chosen.band[row].numpy(), KEPT)]
+        negative = mine[mine["band"].isin(["potential", "softened"])]
+        assert len(negative) == min(n, len(kept)) and set(negative["key"]) <= set(kept)
+        assert set(mine[mine["band"] == "mined"]["key"]) == set(snapshot.ids[chosen.band[row].numpy() == Band.MINED])
+        if pick == "closest":
+            nearest = sorted(kept, key=lambda key: -float(whole.anchor_keys[row, key - 500]))
+            assert negative["key"].tolist() == nearest[:n]
+        assert mine["cosine"].to_numpy() == pytest.approx(whole.anchor_keys[row].numpy()[mine["key"] - 500])
+    counts = {band.name.lower(): int((chosen.band == band).sum()) for band in Band}
+    assert (report.counts, report.anchors, report.keys) == (counts, 12, 90) and counts["own"] == 14
+    kept_of = np.isin(chosen.band.numpy(), KEPT).sum(1)
+    assert report.short == (kept_of < n).sum()
+
+
+def test_what_is_reported_is_what_mining_the_same_files_reports() -> None:
+    s = searched().set(rule="MarginBand", relative=0.1, margin=None)
+    snapshot = s.snapshots[0]
+    assert snapshot.queries is not None
+    given = snapshot.anchors[0], snapshot.queries.positives[0], snapshot.keys[0]
+    ids = np.arange(12), np.full(90, -1)
+    ids[1][snapshot.queries.own[:, 1]] = snapshot.queries.own[:, 0]
+    mined = mine_pairs(*given, negative_rule=s.rules[1], negatives=80, ids=ids, temperature=0.2)
+    assert s.report(80).counts == mined.report.counts and s.report(80).loosen == mined.report.loosen
+    assert s.report(80).loosen == ("MarginBand(relative=…)",) and s.report(80).short > 0
+
+
+def test_rules_that_pairs_cannot_say_are_refused_in_words() -> None:
+    with pytest.raises(ValueError, match="MixedNegatives estimates the mass of negatives or makes new ones"):
+        searched().set(rule="MixedNegatives").pairs()
+
+
+def test_anchors_are_told_with_their_keys_by_band() -> None:
+    s = searched().set(rule="RankBand", drop_closest=0.1, keep_within=0.5)
+    table, snapshot = s.anchors(), s.snapshots[0]
+    whole = snapshot.similarities()
+    chosen = select(whole, *s.rules)
+    assert table["anchor"].tolist() == snapshot.anchor_ids.tolist()
+    for band in set(Band) - {Band.OWN}:
+        assert table[band.name.lower()].tolist() == (chosen.band == band).sum(1).tolist()
+    assert whole.same_class is not None
+    assert table["false"].tolist() == ((chosen.band == Band.POTENTIAL) & whole.same_class).sum(1).tolist()
+    assert "false" not in Session(made(labelled=False)).anchors()
+    assert s.census.kept.value == pytest.approx(table["potential"].sum() / (12 * 90 - 14))
+
+
+def test_queries_and_passages_are_named_in_the_sentence() -> None:
+    s = searched().set(rule="RankBand", drop_closest=0.1, keep_within=0.5, anchor=103, truth=True)
+    others = 90 - int(s.similarities.own.sum())
+    assert others == 88, "its match and another of its own"
+    assert s.sentence.startswith("This rule pushes query 103 (0) away from ") and f" of {others}." in s.sentence
+    assert " For this query, " in s.sentence and f"of all {others} are of its class" in s.sentence
+    with pytest.raises(ValueError, match="No query has the id 3; ids go from 100 to 111"):
+        s.set(anchor=3)
+    assert s.csv().startswith("row,band,weight,score,cosine,force,class\n") and s.csv().count("\n") == 1 + others

@@ -8,7 +8,8 @@ import io
 import json
 import os
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
@@ -61,6 +62,7 @@ class Front(anywidget.AnyWidget):
         state: `{"revision": n, "author": who, "state": {…}}`; pages and Python follow each other's.
         digest: of the snapshots, which a page asks for once.
         show: which parts are shown.
+        trains: whether there is a button to train.
     """
 
     _css = (HERE / "page.css").read_text(encoding="utf-8")
@@ -68,6 +70,7 @@ class Front(anywidget.AnyWidget):
     state: Any = traitlets.Unicode().tag(sync=True)
     digest: Any = traitlets.Unicode().tag(sync=True)
     show: Any = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    trains: Any = traitlets.Bool().tag(sync=True)
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(_esm=module_script(), **traits)
@@ -78,6 +81,7 @@ class Explorer(Session):
 
     Attributes:
         errors: what went wrong when the page asked for something, as text.
+        group: ids of the keys that were circled on the map last.
         widget: the anywidget.
     """
 
@@ -88,15 +92,19 @@ class Explorer(Session):
         other: Snapshot | None = None,
         *,
         show: Iterable[str] = PARTS,
+        train: Callable[..., Run] | None = None,
+        images: ImageSet | None = None,
     ) -> None:
         super().__init__(snapshot, state, other)
         show = list(show)
         if wrong := [part for part in show if part not in PARTS]:
             raise unknown("part", wrong[0], PARTS)
         self.errors: list[str] = []
+        self.group: tuple[int, ...] = ()
+        self._train, self._images = train, images
         self._revision, self._following = 0, False
         self._lock = RLock()  # kernels may answer a page in a thread of its own, while a cell runs
-        self.widget = Front(state=self._told(), digest=self._digest(), show=show)
+        self.widget = Front(state=self._told(), digest=self._digest(), show=show, trains=train is not None)
         self.widget.observe(self._heard, "state")
         self.widget.on_msg(self._asked)
         _replace_in_cell(self.close)
@@ -117,22 +125,17 @@ class Explorer(Session):
         self.widget.close()
         layout.close()
 
-    def follow(self, images: ImageSet | None = None) -> Callable[[Run], None]:
+    def follow(self) -> Callable[[Run], None]:
         """A callback that adds each epoch while it trains: `fit(experiment, callbacks=[explorer.follow()])`.
 
         Points move on the map by PCA. Epochs that the explorer has from there on, such as those of an earlier run, go.
-
-        Args:
-            images: which the snapshot was taken of; None for the training images of its experiment.
 
         Raises:
             ValueError: the explorer shows two snapshots, or one of other images.
         """
         if len(self.snapshots) == 2:
             raise CltoolsError("An explorer of two snapshots follows no training; explore one alone.")
-        snapshot = self.snapshots[0]
-        images = training_images(snapshot.experiment)[0] if images is None else images
-        recorder = Recorder(images_of(snapshot, images), len(snapshot))
+        recorder = self._recorder()
 
         def add(run: Run) -> None:
             recorder(run)
@@ -144,6 +147,37 @@ class Explorer(Session):
                 self.widget.send({"added": added, "digest": self.widget.digest}, buffers)
 
         return add
+
+    def train(self) -> Run:
+        """Train with the active side's rules and temperature, and show what comes of it as side B.
+
+        Side A stays as it is, so that before and after stand beside each other.
+
+        Raises:
+            ValueError: the explorer was made without `train`, or the images are not those of the snapshot.
+        """
+        if self._train is None:
+            raise CltoolsError("This explorer trains nothing; make it with explore(snapshot, train=fit).")
+        side, run = self.state.side, self.snapshots[0].experiment
+        loss = replace(run.loss, temperature=side.temperature)
+        run = replace(run, positives=side.positives, negatives=side.negatives, loss=loss)
+        recorder = self._recorder([*self.snapshots[0].epochs, run.training.epochs])
+
+        def tell(so_far: Run) -> None:
+            self.widget.send({"training": f"epoch {len(so_far.history.rows)} of {run.training.epochs} is done"})
+
+        trained = self._train(run, callbacks=[recorder, tell])
+        with self._lock:
+            self.put_beside(recorder.snapshot(trained))
+            self.widget.digest = self._digest()
+            self.widget.send({"renewed": self.widget.digest})
+        return trained
+
+    def _recorder(self, epochs: Sequence[int] | None = None) -> Recorder:
+        """What records a run's embeddings of the first snapshot's images."""
+        snapshot = self.snapshots[0]
+        images = training_images(snapshot.experiment)[0] if self._images is None else self._images
+        return Recorder(images_of(snapshot, images), len(snapshot), epochs=epochs)
 
     def save_html(self, path: str | Path, epochs: Epochs = "present", show: Iterable[str] = PARTS) -> Path:
         """Write one HTML file that needs neither kernel nor network: a page on which every control answers.
@@ -195,8 +229,17 @@ class Explorer(Session):
                 self._following = False
 
     def _asked(self, _: Any, content: dict[str, Any], __: Any) -> None:
-        """Send the snapshots, or the bands of a side by the rules that only Python knows."""
+        """Send the snapshots, or the bands of a side by the rules that only Python knows; train; keep a group."""
         buffers: list[bytes] = []
+        if "group" in content:
+            self.group = tuple(content["group"])
+        if "train" in content:
+            try:
+                self.train()
+                self.widget.send({"training": ""})
+            except (Exception, KeyboardInterrupt) as error:  # an interrupted cell is no fault
+                self._failed(error)
+                self.widget.send({"training": "", "error": str(error) or "Training was stopped."})
         if "want" in content:
             held = [page_data(each, range(len(each.epochs)), _kept_in(buffers)) for each in self.snapshots]
             self.widget.send({"digest": content["want"], "held": held}, buffers)
@@ -212,7 +255,7 @@ class Explorer(Session):
                 self._failed(error)
                 self.widget.send({"number": content["number"], "error": f"{type(error).__name__}: {error}"})
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         """Keep what went wrong: a person's mistake in words, one of ours with its trace."""
         told = str(error) if isinstance(error, ValueError) else "".join(traceback.format_exception(error))
         self.errors.append(told)

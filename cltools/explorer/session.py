@@ -173,8 +173,16 @@ class Session:
         newest, self.snapshots = self.snapshots[0].epochs[-1], (snapshot,)
         self._state, self._first = self.fitted(self._state, newest), self.fitted(self._first, newest)
         self._past = [self.fitted(state, newest) for state in self._past]
-        for remembered in (self._similarities, self._judged, self._counted):
-            remembered.cache_clear()
+        self._forget()
+
+    def put_beside(self, snapshot: Snapshot) -> None:
+        """Show a snapshot of the same images as side B, by the active side's rules; there is no way back from it."""
+        side = replace(self._state.side, epoch=snapshot.epochs[-1])
+        self.snapshots = (self.snapshots[0], snapshot)
+        self._state = self._first = replace(self._state, b=side, active="B", colour="difference")
+        self._past = []
+        self._forget()
+        self.updated()
 
     def fitted(self, state: State, newest: int) -> State:
         """The state at epochs and on a map that there are; from what was the newest epoch it goes to the newest."""
@@ -263,6 +271,10 @@ class Session:
         return pairs_of(
             turns, side.positives, side.negatives, keys=keys, negatives=negatives, pick=pick, draws=draws
         )
+
+    def _forget(self) -> None:
+        for remembered in (self._similarities, self._judged, self._counted):
+            remembered.cache_clear()
 
     def _remember(self, side: Side) -> None:
         self._rules |= {type(rule).__name__: rule for rule in (side.positives, side.negatives)}

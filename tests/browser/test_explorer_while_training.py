@@ -26,7 +26,7 @@ FOLLOWED = """import pathlib, time
 def wait(run):
     while len(run.history.rows) == 2 and pathlib.Path('busy').exists(): time.sleep(0.05)
 longer = replace(experiment, seed=1, training=replace(experiment.training, epochs=3))
-_ = fit(longer, images=images, callbacks=[explorer.follow(images), wait])
+_ = fit(longer, images=images, callbacks=[explorer.follow(), wait])
 """
 
 

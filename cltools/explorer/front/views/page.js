@@ -266,12 +266,12 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     scene = sceneOf(now);
     drawSoon(done);
     countSoon();
-    if (done && !following) settled(now);
-    if (done && ask) askFor(ask);
-    if (done) point(null);
+    if (!done) return;
+    settled(now);
+    if (ask) askFor(ask);
+    point(null);
   });
 
-  let following = false;
   /**
    * Ask Python for what only it can judge; the page shows the sentence that says so until it answers.
    * @param {(which: number, place: number) => Promise<Recorded>} asked
@@ -427,18 +427,6 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     /** @param {State} next */
     set: (next) => change(() => next, true),
     say,
-    /**
-     * Show a state that comes from elsewhere, which need not be told of it.
-     * @param {State} next
-     */
-    follow(next) {
-      following = true;
-      try {
-        change(() => next, true);
-      } finally {
-        following = false;
-      }
-    },
     /**
      * Show a snapshot that has grown in place of the only one; a side that showed the last epoch shows the last again.
      * @param {Shown} grown

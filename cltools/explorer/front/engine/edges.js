@@ -100,11 +100,7 @@ function withScores(rule, low, high) {
     });
   }
   const top = Math.max(Math.min(high, 2), GAP - 2); // a margin is a difference of two cosines
-  return withSettings(rule, {
-    margin: -top,
-    relative: null,
-    within: low <= -2 ? null : Math.max(top - low, GAP),
-  });
+  return withSettings(rule, { margin: -top, relative: null, within: low <= -2 ? null : Math.max(top - low, GAP) });
 }
 
 /**

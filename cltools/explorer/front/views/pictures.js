@@ -98,10 +98,7 @@ export function painted({ scene, picture }, tile, place) {
  * @param {(title: string, body: HTMLElement) => void} page.dialog
  */
 export function picturesView(page) {
-  const root = el("section", {
-    class: "bands",
-    "aria-label": "Pictures of each group, from far to near",
-  });
+  const root = el("section", { class: "bands", "aria-label": "Pictures of each group, from far to near" });
   /** @type {Map<string, ReturnType<typeof columnOf>>} */
   const columns = new Map();
   /** Room for pictures, measured when it may have changed: pixels of a tile, rows, and of each column how many fit. */

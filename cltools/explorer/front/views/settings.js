@@ -146,11 +146,7 @@ export function settingsView(page) {
     const kinds = /** @type {Kind[]} */ (["positives", "negatives"]);
     const code = el("textarea", { rows: 2, readonly: true, "aria-label": "in Python", "data-setting": "code" });
     code.value = kinds.map((kind) => `${kind} = ${pythonOf(side[kind], fieldsOf(kind))}`).join("\n");
-    const line = el("textarea", {
-      rows: 3,
-      spellcheck: "false",
-      change: () => change(() => parseState(line.value)),
-    });
+    const line = el("textarea", { rows: 3, spellcheck: "false", change: () => change(() => parseState(line.value)) });
     line.value = writeState(state);
     const ofSide = state.b ? ` of side ${state.active}` : "";
     const parts = [

@@ -3,7 +3,7 @@
 
 import { parseState } from "./engine/state.js";
 import { epochsOf, shownOf } from "./standalone.js";
-import { el } from "./views/dom.js";
+import { el, setAttribute } from "./views/dom.js";
 import { fitted, withEpochs } from "./views/growing.js";
 import { mount } from "./views/page.js";
 
@@ -29,31 +29,31 @@ wholePage[SHARED] ??= new Map();
 const HELD = wholePage[SHARED];
 
 /**
- * Light or dark, as the page is: JupyterLab says it, else the system.
- */
-function themeNow() {
-  const light = document.body.dataset.jpThemeLight;
-  const dark = light === undefined ? matchMedia("(prefers-color-scheme: dark)").matches : light === "false";
-  return dark ? "dark" : "light";
-}
-
-/**
- * Keep an element's theme that of the page.
+ * Keep an element's theme that of JupyterLab; where it says none, the style sheet follows the system.
  * @param {HTMLElement} root
- * @returns {() => void} what ends it
  */
 function followTheme(root) {
   const tell = () => {
-    root.dataset.theme = themeNow();
+    const light = document.body.dataset.jpThemeLight;
+    setAttribute(root, "data-theme", light && (light === "false" ? "dark" : "light"));
   };
   const watch = new MutationObserver(tell);
   watch.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
-  const system = matchMedia("(prefers-color-scheme: dark)");
-  system.addEventListener("change", tell);
   tell();
+  return watch;
+}
+
+/**
+ * Listen to a model.
+ * @param {any} model
+ * @param {Record<string, (...told: any[]) => void>} listeners
+ * @returns {() => void} what ends it
+ */
+function listening(model, listeners) {
+  const each = Object.entries(listeners);
+  for (const [name, listener] of each) model.on(name, listener);
   return () => {
-    watch.disconnect();
-    system.removeEventListener("change", tell);
+    for (const [name, listener] of each) model.off(name, listener);
   };
 }
 
@@ -65,27 +65,18 @@ function followTheme(root) {
  * @returns {Promise<{content: any, buffers: DataView[]}>}
  */
 function answered(model, question, fits) {
-  return new Promise((resolve, reject) => {
-    const done = () => {
-      model.off("msg:custom", heard);
-      model.off("comm_live_update", gone);
-      model.off("destroy", gone);
-    };
-    /** @type {(content: any, buffers: DataView[]) => void} */
-    const heard = (content, buffers) => {
-      if (!fits(content)) return;
-      done();
-      resolve({ content, buffers });
-    };
-    const gone = () => {
-      done();
-      reject(new Error(GONE));
-    };
-    model.on("msg:custom", heard);
-    model.on("comm_live_update", gone); // ipywidgets tells so that a kernel was restarted
-    model.on("destroy", gone);
+  /** @type {() => void} */
+  let done;
+  const answer = new Promise((resolve, reject) => {
+    const gone = () => reject(new Error(GONE));
+    done = listening(model, {
+      "msg:custom": (content, buffers) => fits(content) && resolve({ content, buffers }),
+      comm_live_update: gone, // ipywidgets tells so that a kernel was restarted
+      destroy: gone,
+    });
     model.send(question);
   });
+  return answer.finally(() => done());
 }
 
 /**
@@ -106,8 +97,9 @@ function snapshotsOf(model) {
   const digest = model.get("digest");
   const known = HELD.get(digest);
   if (known) return known.catch(() => snapshotsOf(model));
-  const made = answered(model, { want: digest }, (content) => content.digest === digest).then(({ content, buffers }) =>
-    content.held.map((/** @type {any} */ held) => shownOf(held, (/** @type {number} */ i) => copied(buffers[i]))),
+  const asked = answered(model, { want: digest }, (content) => content.digest === digest);
+  const made = asked.then(({ content, buffers }) =>
+    content.held.map((/** @type {any} */ held) => shownOf(held, (i) => copied(buffers[i]))),
   );
   HELD.set(digest, made);
   made.then(
@@ -131,7 +123,7 @@ export function render({ model, el: place }, code) {
   root.dataset.lmSuppressShortcuts = "true"; // what is pressed here is no command of the notebook
   root.addEventListener("keydown", (event) => event.stopPropagation());
   place.append(root);
-  const unthemed = followTheme(root);
+  const theme = followTheme(root);
   const me = `page ${Math.random()}`;
   const late = setTimeout(() => {
     waiting.textContent =
@@ -144,29 +136,27 @@ export function render({ model, el: place }, code) {
   let live = true;
   /** @type {ReturnType<typeof mount> | null} */
   let page = null;
-
-  const heard = () => {
-    const { author, newest, state } = told();
-    if (page === null || author === me) return;
-    now = fitted(stateOf(state), snapshots, newest);
-    page.follow(now);
-  };
-  const gone = () => {
-    live = false;
-  };
   /** @type {Shown[]} */
   let snapshots = [];
-  /** @type {(content: any, buffers: DataView[]) => void} */
-  const added = (content, buffers) => {
-    if (!content.added || page === null) return;
-    const epochs = epochsOf(content.added, (i) => copied(buffers[i]));
-    snapshots = [withEpochs(snapshots[0], epochs)];
-    HELD.set(content.digest, Promise.resolve(snapshots));
-    page.extend(snapshots[0]);
-  };
-  model.on("comm_live_update", gone);
-  model.on("msg:custom", added);
-  model.on("change:state", heard);
+
+  const deaf = listening(model, {
+    comm_live_update() {
+      live = false;
+    },
+    "msg:custom"(content, buffers) {
+      if (!content.added || page === null) return;
+      const epochs = epochsOf(content.added, (i) => copied(buffers[i]));
+      snapshots = [withEpochs(snapshots[0], epochs)];
+      HELD.set(content.digest, Promise.resolve(snapshots));
+      page.extend(snapshots[0]);
+    },
+    "change:state"() {
+      const { author, newest, state } = told();
+      if (page === null || author === me) return;
+      now = fitted(stateOf(state), snapshots, newest);
+      page.set(now);
+    },
+  });
   snapshotsOf(model).then(
     (held) => {
       if (root.parentNode === null) return; // the cell's output is gone
@@ -177,6 +167,7 @@ export function render({ model, el: place }, code) {
         show: model.get("show"),
         code,
         settled(state) {
+          if (state === now) return; // it comes from there
           now = state;
           const newest = snapshots[0].epochs.at(-1);
           model.set("state", JSON.stringify({ revision: told().revision + 1, author: me, newest, state }));
@@ -201,11 +192,9 @@ export function render({ model, el: place }, code) {
     },
   );
   return () => {
-    model.off("change:state", heard);
-    model.off("msg:custom", added);
-    model.off("comm_live_update", gone);
+    deaf();
     clearTimeout(late);
-    unthemed();
+    theme.disconnect();
     root.remove();
     page?.close();
   };

@@ -30,42 +30,44 @@ function bytesOf(text) {
  * @returns {import("./views/growing.js").Epochs}
  */
 export function epochsOf(held, bytes) {
+  const { epochs, dim, anchors, keys, thresholds, mapNames, maps, kept } = held;
   const halves = (/** @type {any} */ coded) => new Uint16Array(bytes(coded).buffer);
   const floats = (/** @type {any} */ coded) => new Float32Array(bytes(coded).buffer);
   return {
-    epochs: held.epochs,
+    epochs,
     embeddings: embeddingsOf({
-      dim: held.dim,
-      anchors: held.anchors.map(halves),
-      keys: held.keys.map(halves),
-      thresholds: held.thresholds?.map(floats),
+      dim,
+      anchors: anchors.map(halves),
+      keys: keys.map(halves),
+      thresholds: thresholds?.map(floats),
     }),
-    mapNames: held.mapNames,
-    maps: held.maps.map((/** @type {any[]} */ epochs) => epochs.map(floats)),
-    kept: held.kept.map((/** @type {any[]} */ epochs) => epochs.map(bytes)),
+    mapNames,
+    maps: maps.map((/** @type {any[]} */ map) => map.map(floats)),
+    kept: kept.map((/** @type {any[]} */ map) => map.map(bytes)),
   };
 }
 
 /**
  * A snapshot as the page holds it.
  * @param {any} held
- * @param {(coded: any) => Uint8Array} [bytes] of an array as it is held: base64, or what a message numbers
+ * @param {(coded: any) => Uint8Array} bytes of an array as it is held: base64, or what a message numbers
  * @returns {Shown}
  */
-export function shownOf(held, bytes = bytesOf) {
+export function shownOf(held, bytes) {
+  const { title, run, noun, classes, tile, columns, middle, help } = held;
   return {
     ...snapshotOf({ ...held, anchors: [], keys: [] }),
     ...epochsOf(held, bytes),
-    title: held.title,
-    run: held.run,
-    noun: held.noun,
-    classes: held.classes,
-    tile: held.tile,
-    columns: held.columns,
+    title,
+    run,
+    noun,
+    classes,
+    tile,
+    columns,
+    middle,
+    help,
     // a short address: every tile's style holds it
     sprite: URL.createObjectURL(new Blob([/** @type {BlobPart} */ (bytes(held.sprite))], { type: "image/webp" })),
-    middle: held.middle,
-    help: held.help,
   };
 }
 
@@ -107,7 +109,7 @@ export function start(scope) {
   }
   const { document, location, history } = scope;
   const held = JSON.parse(document.getElementById("cltools-data").textContent);
-  const snapshots = held.snapshots.map((/** @type {any} */ each) => shownOf(each));
+  const snapshots = held.snapshots.map((/** @type {any} */ each) => shownOf(each, bytesOf));
   const state = parseState(JSON.stringify(held.state));
   const known = recordedOf(held.recorded, state, snapshots);
   /** The state that the address tells; without one as it was saved, and null for one that fits no view of this page. */

@@ -1,7 +1,7 @@
 // @ts-check
 /** The codes that a key can get, and the cut that gives them; after `cltools.mining.bands`. */
 
-import { countAtLeast } from "./order.js";
+import { countAtLeast, INFINITE } from "./order.js";
 
 /** Why a key is, or is not, a negative of an anchor. */
 export const BAND = Object.freeze({ OWN: 0, EASY: 1, POTENTIAL: 2, HARD: 3, MINED: 4, OTHER: 5, SOFTENED: 6 });
@@ -36,7 +36,7 @@ export function rankCount(share, keys) {
  * @param {number} count
  */
 export function scoreAtRank(ranked, count) {
-  return count ? ranked[count - 1] : Number.POSITIVE_INFINITY;
+  return count ? ranked[count - 1] : INFINITE;
 }
 
 /**
@@ -71,7 +71,7 @@ export function cutAtRanks(ranked, dropClosest, keepWithin) {
 export function bandsOfCut(score, { easyBelow, hardFrom }) {
   const band = new Int8Array(score.length).fill(BAND.POTENTIAL);
   // scores are float32, and an edge is compared with them as one
-  const low = easyBelow === null ? Number.NEGATIVE_INFINITY : Math.fround(easyBelow);
+  const low = easyBelow === null ? -INFINITE : Math.fround(easyBelow);
   const high = hardFrom === null ? Number.NaN : Math.fround(hardFrom); // nothing is ≥ NaN
   for (let i = 0; i < score.length; i++) {
     if (score[i] >= high) band[i] = BAND.HARD;

@@ -80,18 +80,7 @@ export function shuffledPlaces({ ids }) {
 export function startCensus(snapshot, side, { places = [...snapshot.ids.keys()], budget = KEPT_PAIRS } = {}) {
   const keys = snapshot.ids.length;
   const ranks = [...new Set(RANK_SHARES.map((share) => rankCount(share, keys)))];
-  return {
-    snapshot,
-    side,
-    places,
-    done: 0,
-    budget,
-    rankings: [],
-    keys: [],
-    same: [],
-    ranks,
-    sameByRank: [],
-  };
+  return { snapshot, side, places, done: 0, budget, rankings: [], keys: [], same: [], ranks, sameByRank: [] };
 }
 
 /**

@@ -4,7 +4,7 @@
 import { rankCount, scoreAtRank } from "./bands.js";
 import { EngineError, faultOf } from "./fields.js";
 import { cutOf, NEGATIVE_RULES } from "./negatives.js";
-import { countAtLeast } from "./order.js";
+import { countAtLeast, INFINITE } from "./order.js";
 
 /** @typedef {import("./fields.js").Settings} Settings */
 /** @typedef {"closest" | "beyond"} EdgeName */
@@ -20,7 +20,6 @@ import { countAtLeast } from "./order.js";
  * @property {string} measure what their scores are, in words
  */
 
-const INFINITE = Number.POSITIVE_INFINITY;
 const GAP = 1e-4; // edges that are values stay that far apart: between them lies a band
 const BAND_RULES = ["RankBand", "CosineBand", "MarginBand"];
 
@@ -41,12 +40,16 @@ export function hasEdges(rule) {
  */
 export function edgesOf(rule, ranked, anchorPositive) {
   const keys = ranked.length;
-  const { low, high } = edgeScores(rule, ranked, anchorPositive);
+  const cut = cutOf(rule, ranked, anchorPositive);
+  let low = cut?.easyBelow ?? -INFINITE;
+  let high = cut?.hardFrom ?? INFINITE;
   const byRank = rule.rule === "RankBand";
+  const margin = rule.rule === "MarginBand";
+  if (margin && rule.within !== null) low = high - rule.within; // what is moved and shown is not rounded
+  if (margin && high >= 2) high = INFINITE;
   const [closest, beyond] = byRank
     ? [rule.drop_closest, rule.keep_within].map((share) => rankCount(share, keys))
     : [high, low].map((score) => countAtLeast(ranked, Math.fround(score)));
-  const margin = rule.rule === "MarginBand";
   return {
     closest,
     beyond,
@@ -56,21 +59,6 @@ export function edgesOf(rule, ranked, anchorPositive) {
     unit: byRank ? "rank" : margin ? "margin" : "cosine",
     measure: margin ? "z·n − z·z'" : rule.by === "force" ? "log force" : "cosine",
   };
-}
-
-/**
- * The lower and the upper edge as scores; −∞ and ∞ where none cuts.
- * @param {Settings} rule
- * @param {Float32Array} ranked
- * @param {number} anchorPositive
- */
-function edgeScores(rule, ranked, anchorPositive) {
-  const cut = cutOf(rule, ranked, anchorPositive);
-  const low = cut?.easyBelow ?? -INFINITE;
-  const high = cut?.hardFrom ?? INFINITE;
-  if (rule.rule !== "MarginBand") return { low, high };
-  // what is moved and shown is not rounded
-  return { low: rule.within === null ? low : high - rule.within, high: high >= 2 ? INFINITE : high };
 }
 
 /**
@@ -100,11 +88,7 @@ function withScores(rule, low, high) {
     });
   }
   const top = Math.max(Math.min(high, 2), GAP - 2); // a margin is a difference of two cosines
-  return withSettings(rule, {
-    margin: -top,
-    relative: null,
-    within: low <= -2 ? null : Math.max(top - low, GAP),
-  });
+  return withSettings(rule, { margin: -top, relative: null, within: low <= -2 ? null : Math.max(top - low, GAP) });
 }
 
 /**

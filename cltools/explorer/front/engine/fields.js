@@ -136,15 +136,8 @@ export function faultOf({ fields, fault }, rule) {
       return `${name} is ${value}; it must ${range.words}.`;
     }
   }
-  return fault?.(rule) || movingFault(fields, rule);
-}
-
-/**
- * What is wrong with edges that move while training; empty if nothing.
- * @param {Record<string, Field>} fields
- * @param {Settings} rule
- */
-function movingFault(fields, rule) {
+  const found = fault?.(rule);
+  if (found) return found;
   const edges = Object.keys(fields).filter((name) => `${name}_from` in fields);
   const moved = edges.filter((edge) => rule[`${edge}_from`] !== null);
   const lost = moved.find((edge) => rule[edge] === null);

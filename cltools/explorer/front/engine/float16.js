@@ -1,6 +1,8 @@
 // @ts-check
 /** Embeddings as files and messages hold them, in float16, made unit vectors in float32. */
 
+import { INFINITE } from "./order.js";
+
 /**
  * The number that 16 bits of IEEE half precision stand for.
  * @param {number} bits
@@ -11,7 +13,7 @@ export function fromHalf(bits) {
   const fraction = bits & 1023;
   const sign = bits & 0x8000 ? -1 : 1;
   if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+  if (exponent === 31) return fraction ? Number.NaN : sign * INFINITE;
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
@@ -24,10 +26,7 @@ let halves = null;
  * @returns {Float32Array}
  */
 export function unpackHalves(bits) {
-  if (halves === null) {
-    halves = new Float32Array(65536);
-    for (let i = 0; i < 65536; i++) halves[i] = fromHalf(i);
-  }
+  halves ??= new Float32Array(65536).map((_, i) => fromHalf(i));
   const found = new Float32Array(bits.length);
   for (let i = 0; i < bits.length; i++) found[i] = halves[bits[i]];
   return found;

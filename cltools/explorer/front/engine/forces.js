@@ -1,8 +1,9 @@
 // @ts-check
 /** The loss's gradient in closed form, and how hard each key pushes; after `cltools.gradients`, in float64. */
 
+import { INFINITE, sumOf } from "./order.js";
 import { negativesOnly } from "./select.js";
-import { remembered } from "./similarities.js";
+import { othersOf, remembered } from "./similarities.js";
 
 /** @typedef {import("./similarities.js").Similarities} Similarities */
 /** @typedef {import("./similarities.js").Form} Form */
@@ -28,17 +29,12 @@ const sigmoid = (x) => (x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Mat
  * @returns {{log: number, share: Float64Array}}
  */
 function weighedSum(x, weight, scale) {
-  const share = new Float64Array(x.length);
-  let top = Number.NEGATIVE_INFINITY;
+  let top = -INFINITE;
   for (let i = 0; i < x.length; i++) if (weight[i] > 0 && x[i] > top) top = x[i];
-  if (top === Number.NEGATIVE_INFINITY) return { log: top, share };
-  let sum = 0;
-  for (let i = 0; i < x.length; i++) {
-    if (weight[i] > 0) sum += share[i] = weight[i] * Math.exp(scale * (x[i] - top));
-  }
-  const scaled = 1 / sum;
-  for (let i = 0; i < x.length; i++) share[i] *= scaled;
-  return { log: scale * top + Math.log(sum), share };
+  const mass = Float64Array.from(x, (each, i) => (weight[i] > 0 ? weight[i] * Math.exp(scale * (each - top)) : 0));
+  const sum = sumOf(mass);
+  const scaled = sum && 1 / sum;
+  return { log: scale * top + Math.log(sum), share: mass.map((each) => each * scaled) };
 }
 
 /**
@@ -51,8 +47,7 @@ function massOf({ positive, positiveWeight, negative, negativeWeight, estimate }
   const tilted = weighedSum(negative, negativeWeight, (1 + beta) / temperature);
   let log = tilted.log;
   let byNegative = tilted.share;
-  let count = 0;
-  for (let i = 0; i < negative.length; i++) count += negativeWeight[i];
+  const count = sumOf(negativeWeight);
   const logCount = Math.log(count);
   if (beta > 0 && count > 0) {
     const tilts = weighedSum(negative, negativeWeight, beta / temperature);
@@ -65,7 +60,7 @@ function massOf({ positive, positiveWeight, negative, negativeWeight, estimate }
     const attracting = weighedSum(positive, positiveWeight, 1 / temperature);
     const logFalse = attracting.log + logCount + Math.log(tauPlus);
     const floor = logCount - 1 / temperature;
-    const rest = log > logFalse ? log + Math.log(-Math.expm1(logFalse - log)) : Number.NEGATIVE_INFINITY;
+    const rest = log > logFalse ? log + Math.log(-Math.expm1(logFalse - log)) : -INFINITE;
     const corrected = rest - Math.log1p(-tauPlus);
     const free = corrected > floor; // else the mass is clamped, and depends on no cosine
     const byRaw = free ? -1 / Math.expm1(logFalse - log) : 0;
@@ -86,11 +81,11 @@ function massOf({ positive, positiveWeight, negative, negativeWeight, estimate }
 export function lossGradients(terms, temperature, form) {
   const { positive, positiveWeight: w } = terms;
   const mass = massOf(terms, temperature);
-  let byMass = mass.log > Number.NEGATIVE_INFINITY ? 1 : 0;
+  let byMass = mass.log > -INFINITE ? 1 : 0;
   let byPositive = Float64Array.from(w, (weight) => -weight);
   if (form === "sep") {
     byPositive = byPositive.map((weight, i) => weight * sigmoid(mass.log - positive[i] / temperature));
-    byMass = -byPositive.reduce((sum, each) => sum + each, 0);
+    byMass = -sumOf(byPositive);
   } else if (form === "in") {
     const attracting = weighedSum(positive, w, 1 / temperature);
     byMass = sigmoid(mass.log - attracting.log);
@@ -101,12 +96,10 @@ export function lossGradients(terms, temperature, form) {
     byMass = sigmoid(mass.log - attracting.log);
     byPositive = attracting.share.map((share, i) => (1 - byMass) * share - w[i]);
   }
-  const { byNegative } = mass;
-  for (let i = 0; i < byNegative.length; i++) byNegative[i] *= byMass / temperature;
-  for (let i = 0; i < byPositive.length; i++) {
-    byPositive[i] = (byPositive[i] + byMass * mass.byPositive[i]) / temperature;
-  }
-  return { byPositive, byNegative };
+  return {
+    byPositive: byPositive.map((each, i) => (each + byMass * mass.byPositive[i]) / temperature),
+    byNegative: mass.byNegative.map((each) => each * (byMass / temperature)),
+  };
 }
 
 /**
@@ -116,18 +109,16 @@ export function lossGradients(terms, temperature, form) {
  * @returns {Terms}
  */
 export function termsOf(s, selection) {
-  const { positiveIndex, positiveWeight, negativeWeight, synthetic, estimate } = selection;
-  const positive = new Float64Array(1 + positiveIndex.length);
-  positive[0] = s.anchorPositive;
-  for (let i = 0; i < positiveIndex.length; i++) positive[1 + i] = s.anchorKeys[positiveIndex[i]];
-  if (synthetic === null) return { positive, positiveWeight, negative: s.anchorKeys, negativeWeight, estimate };
-  const keys = s.anchorKeys.length;
-  const negative = new Float32Array(keys + synthetic.length);
-  negative.set(s.anchorKeys);
-  negative.set(synthetic, keys);
-  const weight = new Float32Array(negative.length).fill(1);
-  weight.set(negativeWeight);
-  return { positive, positiveWeight, negative, negativeWeight: weight, estimate };
+  const { positiveIndex, positiveWeight, synthetic, estimate } = selection;
+  const { anchorKeys } = s;
+  const negative = synthetic ? [...anchorKeys, ...synthetic] : anchorKeys;
+  return {
+    positive: [s.anchorPositive, ...[...positiveIndex].map((place) => anchorKeys[place])],
+    positiveWeight,
+    negative,
+    negativeWeight: Float32Array.from(negative, (_, i) => selection.negativeWeight[i] ?? 1),
+    estimate,
+  };
 }
 
 /**
@@ -141,12 +132,10 @@ export function termsOf(s, selection) {
 export function pushOf(s, selection, temperature, form) {
   const terms = termsOf(s, selection);
   const { byNegative } = lossGradients(terms, temperature, form);
-  for (let i = 0; i < byNegative.length; i++) {
-    if (byNegative[i] === 0) continue;
+  return byNegative.map((each, i) => {
     const cosine = terms.negative[i];
-    byNegative[i] = Math.abs(byNegative[i]) * Math.sqrt(Math.max(0, (1 - cosine) * (1 + cosine)));
-  }
-  return byNegative;
+    return Math.abs(each) * Math.sqrt(Math.max(0, (1 - cosine) * (1 + cosine)));
+  });
 }
 
 /**
@@ -160,10 +149,8 @@ export function pushOf(s, selection, temperature, form) {
  */
 export function pushShares(s, selection, temperature, form) {
   const push = pushOf(s, selection, temperature, form);
-  const total = push.reduce((sum, each) => sum + each, 0);
-  const shares = new Float32Array(s.anchorKeys.length);
-  if (total > 0) for (let i = 0; i < shares.length; i++) shares[i] = push[i] / total;
-  return shares;
+  const total = sumOf(push);
+  return s.anchorKeys.map((_, i) => (total > 0 ? push[i] / total : 0));
 }
 
 /**
@@ -174,7 +161,7 @@ export function pushShares(s, selection, temperature, form) {
  */
 export function plainShares(s, temperature) {
   return remembered(s, `plain ${temperature}`, () => {
-    const kept = Float32Array.from(s.own, (own) => 1 - own);
+    const kept = Float32Array.from(othersOf(s));
     return pushShares(s, negativesOnly(new Int8Array(0), kept), temperature, "sep");
   });
 }

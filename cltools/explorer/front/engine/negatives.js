@@ -18,7 +18,7 @@ import {
   whole,
 } from "./fields.js";
 import { mixedCosines } from "./mixtures.js";
-import { orderByScore, rankedScores } from "./order.js";
+import { INFINITE, orderByScore, rankedScores, sumOf } from "./order.js";
 import { drawPerKey, rankingBy, whyNoClasses } from "./similarities.js";
 
 /** @typedef {import("./similarities.js").Similarities} Similarities */
@@ -56,30 +56,19 @@ import { drawPerKey, rankingBy, whyNoClasses } from "./similarities.js";
 /** @type {Estimate} */
 export const NEUTRAL = Object.freeze({ beta: 0, tauPlus: 0, detach: true });
 
-/** @param {Uint8Array} marks of 0 and 1 */
-const countMarks = (marks) => marks.reduce((count, mark) => count + mark, 0);
-
 /**
- * If `rescale`, the kept weigh (keys neither own nor mined) / (keys kept).
- * @param {Settings} rule
- * @param {Context} context
- */
-function rescaled(rule, context) {
-  if (!rule.rescale) return null;
-  const weight = countMarks(context.eligible) / Math.max(1, countMarks(context.kept));
-  return Float32Array.from(context.kept, (kept) => kept * weight);
-}
-
-/**
- * What is wrong with two rank shares between which a rule acts, where they end and where they start.
+ * What is wrong with two edges between which a rule acts, where they end and where they start.
  * @param {Settings} rule
  * @param {string} first
  * @param {string} last
+ * @param {number} [least] rank shares reach from 0, cosines from −1
+ * @param {string} [words]
  */
-function rankFault(rule, first, last) {
-  for (const [low, high] of edgesOverTime(rule, first, last)) {
-    if (!(0 <= low && low < high && high <= 1)) {
-      return `${first} is ${low} and ${last} ${high}; they must satisfy 0 ≤ ${first} < ${last} ≤ 1.`;
+function orderFault(rule, first, last, least = 0, words = "they must satisfy 0") {
+  for (const [from, to] of edgesOverTime(rule, first, last)) {
+    const [low, high] = [from ?? least, to ?? 1];
+    if (!(least <= low && low < high && high <= 1)) {
+      return `${first} is ${from} and ${last} ${to}; ${words} ≤ ${first} < ${last} ≤ 1.`;
     }
   }
   return "";
@@ -107,7 +96,7 @@ export const NEGATIVE_RULES = {
       rescale: flag(false),
       ...moving("drop_closest", "keep_within"),
     },
-    fault: (rule) => rankFault(rule, "drop_closest", "keep_within"),
+    fault: (rule) => orderFault(rule, "drop_closest", "keep_within"),
     cut: (rule, ranked) => cutAtRanks(ranked, rule.drop_closest, rule.keep_within),
   },
 
@@ -119,16 +108,7 @@ export const NEGATIVE_RULES = {
       rescale: flag(false),
       ...moving("above", "below"),
     },
-    fault(rule) {
-      for (const [above, below] of edgesOverTime(rule, "above", "below")) {
-        const low = above ?? -1;
-        const high = below ?? 1;
-        if (!(-1 <= low && low < high && high <= 1)) {
-          return `above is ${above} and below ${below}; cosines must satisfy −1 ≤ above < below ≤ 1.`;
-        }
-      }
-      return "";
-    },
+    fault: (rule) => orderFault(rule, "above", "below", -1, "cosines must satisfy −1"),
     // rounding puts a cosine just outside of [−1, 1], where an edge of −1 must cut nothing
     cut: (rule) => ({ easyBelow: rule.above === -1 ? null : rule.above, hardFrom: rule.below }),
   },
@@ -165,7 +145,7 @@ export const NEGATIVE_RULES = {
       by: choice("anchor", "positive"),
       ...moving("margin", "skip_closest", "soften_within"),
     },
-    fault: (rule) => rankFault(rule, "skip_closest", "soften_within"),
+    fault: (rule) => orderFault(rule, "skip_closest", "soften_within"),
     /** The kept keys of the band weigh e^(−margin/τ). */
     weigh(s, rule, { temperature }) {
       const { score, ranked } = rankingBy(s, rule.by, temperature);
@@ -193,7 +173,7 @@ export const NEGATIVE_RULES = {
     fields: { alpha: real(0.01, BELOW_ONE), start: real(0.35, SHARE) },
     unknown: (s) => (s.threshold === null ? "This snapshot holds no thresholds that it learned." : ""),
     judge(s) {
-      const threshold = s.threshold ?? Number.POSITIVE_INFINITY;
+      const threshold = s.threshold ?? INFINITE;
       return Int8Array.from(s.anchorKeys, (cosine) => (cosine > threshold ? BAND.HARD : BAND.POTENTIAL));
     },
   },
@@ -255,8 +235,7 @@ export const NEGATIVE_RULES = {
     weighAnchor(s, rule, { eligible, temperature }) {
       const { score } = rankingBy(s, rule.by, temperature);
       const least = Math.fround(rule.min_cosine);
-      let close = 0;
-      for (let i = 0; i < score.length; i++) if (score[i] >= least) close += eligible[i];
+      const close = sumOf(eligible.filter((_, i) => score[i] >= least));
       return close > rankCount(rule.tolerated, score.length) ? Math.fround(rule.anchor_weight) : 1;
     },
   },
@@ -283,14 +262,17 @@ export function cutOf(rule, ranked, anchorPositive) {
 }
 
 /**
- * Weights of the kept keys; null for ones.
+ * Weights of the kept keys; null for ones. If `rescale`, they weigh (keys neither own nor mined) / (keys kept).
  * @param {Similarities} s
  * @param {Settings} rule
  * @param {Context} context
  * @returns {Float32Array | null}
  */
 export function weightsOf(s, rule, context) {
-  return NEGATIVE_RULES[rule.rule].weigh?.(s, rule, context) ?? rescaled(rule, context);
+  const { weigh } = NEGATIVE_RULES[rule.rule];
+  if (weigh) return weigh(s, rule, context);
+  const weight = sumOf(context.eligible) / Math.max(1, sumOf(context.kept));
+  return rule.rescale ? Float32Array.from(context.kept, (kept) => kept * weight) : null;
 }
 
 /**

@@ -1,6 +1,16 @@
 // @ts-check
 /** Keys in the order of a score, by sorting the bits of float32: linear in their number. */
 
+/** Larger than every score. */
+export const INFINITE = Number.POSITIVE_INFINITY;
+
+/** @param {ArrayLike<number>} values */
+export function sumOf(values) {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i];
+  return sum;
+}
+
 /**
  * Places by score, the largest first and own keys last; equal scores as they stand.
  * @param {Float32Array} score
@@ -10,7 +20,7 @@
 export function orderByScore(score, own) {
   const count = score.length;
   const values = new Float32Array(count);
-  for (let i = 0; i < count; i++) values[i] = own[i] ? Number.NEGATIVE_INFINITY : score[i] + 0; // −0 becomes 0
+  for (let i = 0; i < count; i++) values[i] = own[i] ? -INFINITE : score[i] + 0; // −0 becomes 0
   const bits = new Uint32Array(values.buffer);
   // larger numbers get smaller keys: of positive ones all bits but the sign turn, of negative ones none
   for (let i = 0; i < count; i++) bits[i] = bits[i] & 0x80000000 ? bits[i] : ~bits[i] & 0x7fffffff;
@@ -41,7 +51,7 @@ export function orderByScore(score, own) {
  */
 export function rankedScores(score, order, own) {
   const ranked = new Float32Array(score.length);
-  for (let i = 0; i < ranked.length; i++) ranked[i] = own[order[i]] ? Number.NEGATIVE_INFINITY : score[order[i]];
+  for (let i = 0; i < ranked.length; i++) ranked[i] = own[order[i]] ? -INFINITE : score[order[i]];
   return ranked;
 }
 

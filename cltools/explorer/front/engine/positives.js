@@ -2,8 +2,8 @@
 /** Every built-in rule for positives, by class name: which keys are positives beside the augmented view. */
 
 import { ABOVE_ZERO, atLeast, choice, either, optional, real, SHARE, whole } from "./fields.js";
-import { orderByScore } from "./order.js";
-import { drawPerKey, rankingBy, whyNoClasses } from "./similarities.js";
+import { INFINITE, orderByScore, sumOf } from "./order.js";
+import { drawPerKey, othersOf, rankingBy, whyNoClasses } from "./similarities.js";
 
 /** @typedef {import("./similarities.js").Similarities} Similarities */
 /** @typedef {import("./fields.js").Settings} Settings */
@@ -36,20 +36,14 @@ export function nothingMined() {
 
 /**
  * Softmax over the accepted, 0 elsewhere; 0 throughout if none is. Each step is rounded to float32, as in Python.
- * @param {ArrayLike<number>} logits
+ * @param {Float32Array} logits
  * @param {ArrayLike<number>} accepted 0 where not
  * @returns {Float32Array}
  */
 function softmaxOver(logits, accepted) {
-  let top = Number.NEGATIVE_INFINITY;
-  for (let i = 0; i < logits.length; i++) if (accepted[i]) top = Math.max(top, logits[i]);
-  const mass = new Float32Array(logits.length);
-  let sum = 0;
-  for (let i = 0; i < mass.length; i++) {
-    if (accepted[i]) mass[i] = Math.exp(Math.fround(logits[i] - top));
-    sum += mass[i];
-  }
-  const whole = Math.max(Math.fround(sum), 2 ** -126);
+  const top = logits.reduce((most, logit, i) => (accepted[i] ? Math.max(most, logit) : most), -INFINITE);
+  const mass = logits.map((logit, i) => (accepted[i] ? Math.exp(Math.fround(logit - top)) : 0));
+  const whole = Math.max(Math.fround(sumOf(mass)), 2 ** -126);
   return mass.map((each) => each / whole);
 }
 
@@ -61,12 +55,14 @@ function softmaxOver(logits, accepted) {
  * @returns {Mined}
  */
 function withAugmentedView(index, shares, augmentedShare) {
-  let accepted = 0;
-  for (let i = 0; i < shares.length; i++) if (shares[i] > 0) accepted++;
+  const accepted = shares.filter((share) => share > 0).length;
   const mined = Math.fround(augmentedShare === null ? accepted / (1 + accepted) : accepted && 1 - augmentedShare);
   const weight = new Float32Array(1 + index.length);
-  weight[0] = 1 - (accepted ? mined : 0);
-  for (let i = 0; i < index.length; i++) weight[1 + i] = accepted ? mined * shares[i] : 0;
+  weight[0] = 1 - mined;
+  weight.set(
+    shares.map((share) => mined * share),
+    1,
+  );
   return { index, weight };
 }
 
@@ -129,12 +125,8 @@ export const POSITIVE_RULES = {
         index = drawn.map((column) => index[column]);
       }
       const candidate = Uint8Array.from(index, (place) => 1 - s.own[place]);
-      const shares = candidateShares(
-        rule,
-        Float32Array.from(index, (place) => score[place]),
-        candidate,
-      );
-      return withAugmentedView(Int32Array.from(index), shares, rule.augmented_share);
+      const scores = Float32Array.from(index, (place) => score[place]);
+      return withAugmentedView(index, candidateShares(rule, scores, candidate), rule.augmented_share);
     },
   },
 
@@ -142,15 +134,8 @@ export const POSITIVE_RULES = {
     fields: { ...WARM_UP, temperature: real(0.05, ABOVE_ZERO), augmented_share: real(0.5, SHARE) },
     mine(s, rule) {
       const logits = s.positiveKeys.map((cosine) => cosine / Math.fround(rule.temperature));
-      const shares = softmaxOver(
-        logits,
-        s.own.map((own) => 1 - own),
-      );
-      return withAugmentedView(
-        Int32Array.from(s.own, (_, i) => i),
-        shares,
-        rule.augmented_share,
-      );
+      const shares = softmaxOver(logits, othersOf(s));
+      return withAugmentedView(Int32Array.from(s.own.keys()), shares, rule.augmented_share);
     },
   },
 

@@ -22,11 +22,7 @@ import { BAND } from "./bands.js";
  */
 export function profileOf(s, ranking, band, plain) {
   const keys = ranking.order.length;
-  const found = {
-    others: keys,
-    mined: new Int32Array(keys + 1),
-    push: new Float64Array(keys + 1),
-  };
+  const found = { others: keys, mined: new Int32Array(keys + 1), push: new Float64Array(keys + 1) };
   for (let r = 0; r < keys; r++) {
     const place = ranking.order[r];
     found.others -= s.own[place];

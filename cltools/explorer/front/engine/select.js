@@ -5,7 +5,7 @@ import { BAND } from "./bands.js";
 import { EngineError } from "./fields.js";
 import { judgedBands, NEGATIVE_RULES, NEUTRAL, weightsOf } from "./negatives.js";
 import { mine, nothingMined, POSITIVE_RULES } from "./positives.js";
-import { remembered } from "./similarities.js";
+import { othersOf, remembered } from "./similarities.js";
 
 /** @typedef {import("./similarities.js").Similarities} Similarities */
 /** @typedef {import("./fields.js").Settings} Settings */
@@ -80,7 +80,7 @@ export function select(s, positives, negatives, temperature) {
   const rule = NEGATIVE_RULES[negatives.rule];
   const mined = remembered(s, `mined ${JSON.stringify(positives)}`, () => mine(s, positives));
   const band = judgedBands(s, negatives, temperature);
-  const eligible = s.own.map((own) => 1 - own);
+  const eligible = othersOf(s);
   for (let i = 0; i < mined.index.length; i++) {
     if (mined.weight[1 + i] > 0) {
       eligible[mined.index[i]] = 0;

@@ -110,17 +110,6 @@ export function cosinesWithKeys(vectors, start, keys, dim) {
 }
 
 /**
- * 1 where a label is this one.
- * @param {Int32Array} labels
- * @param {number} label
- */
-function marksOf(labels, label) {
-  const marks = new Uint8Array(labels.length);
-  for (let i = 0; i < marks.length; i++) if (labels[i] === label) marks[i] = 1;
-  return marks;
-}
-
-/**
  * One anchor's similarities with all keys; cosines are computed when they are first read.
  * @param {Snapshot} snapshot
  * @param {number} epoch its place among the snapshot's epochs, not its number
@@ -145,12 +134,20 @@ export function similaritiesOf(snapshot, epoch, place) {
     },
     anchorPositive: cosinesWithKeys(anchors, start, keys.subarray(start, start + dim), dim)[0],
     own,
-    sameClass: snapshot.labelled ? marksOf(labels, labels[place]) : null,
+    sameClass: snapshot.labelled ? Uint8Array.from(labels, (label) => Number(label === labels[place])) : null,
     threshold: thresholds ? thresholds[place] : null,
     anchor: anchors.subarray(start, start + dim),
     keys,
     memo: new Map(),
   };
+}
+
+/**
+ * 1 where a key is not the anchor's own.
+ * @param {Similarities} s
+ */
+export function othersOf(s) {
+  return s.own.map((own) => 1 - own);
 }
 
 /**
@@ -225,10 +222,5 @@ export function rankingBy(s, by, temperature) {
  * @returns {Float32Array}
  */
 export function drawPerKey(s) {
-  return remembered(s, "draws", () => {
-    const draws = drawsOf(s.anchorId);
-    const found = new Float32Array(s.keyIds.length);
-    for (let i = 0; i < found.length; i++) found[i] = draws(s.keyIds[i]);
-    return found;
-  });
+  return remembered(s, "draws", () => Float32Array.from(s.keyIds, drawsOf(s.anchorId)));
 }

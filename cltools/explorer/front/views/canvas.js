@@ -20,6 +20,12 @@ export function surface(canvas, settings) {
   return { context, width, height, scale };
 }
 
+/** @type {(context: CanvasRenderingContext2D, fill: string | CanvasPattern, x: number, y: number, width: number, height: number) => void} */
+export function drawBox(context, fill, x, y, width, height) {
+  context.fillStyle = fill;
+  context.fillRect(x, y, width, height);
+}
+
 /** @type {(context: CanvasRenderingContext2D, colour: string, x: number, y: number, toX: number, toY: number) => void} */
 export function drawLine(context, colour, x, y, toX, toY) {
   context.strokeStyle = colour;

@@ -3,7 +3,7 @@
 
 import { BAND } from "../engine/bands.js";
 import { whyUnlabelled } from "../engine/state.js";
-import { drawLine, drawWords, font, surface } from "./canvas.js";
+import { drawBox, drawLine, drawWords, font, surface } from "./canvas.js";
 import { button, el, setText } from "./dom.js";
 import { ticksBetween } from "./histogram.js";
 import { anchorsOf, bandName, interval, percent, SYMBOLS } from "./words.js";
@@ -29,6 +29,13 @@ export function costView(page) {
   const ask = button({ class: "word", click: page.showTruth }, "Show true classes");
   const root = el("section", { class: "cost", "aria-label": "What the edges cost" }, title, words, canvas, table, ask);
 
+  /** Say something in place of the table. @type {(head: string, text: string) => void} */
+  function say(head, text) {
+    setText(title, head);
+    setText(words, text);
+    rows.replaceChildren();
+  }
+
   /** Draw the scene. */
   function draw() {
     const scene = page.scene();
@@ -37,31 +44,23 @@ export function costView(page) {
     canvas.hidden = table.hidden = !truth;
     ask.hidden = truth || !snapshot.labelled;
     if (!truth) {
-      const { profile } = judgement;
-      const tenth = Math.max(1, Math.round(profile.others / 10));
-      setText(title, "What would leaving some out cost?");
-      setText(
-        words,
-        `If every ${snapshot.noun} were kept, the closest tenth would hold ${percent(profile.push[tenth])} of the push. ` +
+      const { others, push } = judgement.profile;
+      const tenth = Math.max(1, Math.round(others / 10));
+      return say(
+        "What would leaving some out cost?",
+        `If every ${snapshot.noun} were kept, the closest tenth would hold ${percent(push[tenth])} of the push. ` +
           (whyUnlabelled(snapshot) || "Classes tell whether it is right to leave some out."),
       );
-      return;
     }
     if (!scene.shown.builtIn) {
       canvas.hidden = true;
-      setText(title, "What does this rule cost?");
-      setText(words, "Over all anchors it is counted by Python alone: explorer.census.");
-      rows.replaceChildren();
-      return;
+      return say("What does this rule cost?", "Over all anchors it is counted by Python alone: explorer.census.");
     }
     const census = page.census();
     const { edges } = scene.shown;
-    setText(title, edges ? "What do the edges cost?" : "How many are of the anchor's own class?");
-    if (census === null || census.anchors === 0) {
-      setText(words, "Counting …");
-      rows.replaceChildren();
-      return;
-    }
+    const asked = edges ? "What do the edges cost?" : "How many are of the anchor's own class?";
+    if (!census?.anchors) return say(asked, "Counting …");
+    setText(title, asked);
     const { kept, recall, baseRate, shareByBand, sameByBand } = census;
     const { value, low, high } = sameByBand[BAND.HARD];
     const lost = interval({ ...sameByBand[BAND.HARD], value: 1 - value, low: 1 - high, high: 1 - low });
@@ -120,8 +119,7 @@ function drawRanks(canvas, census, { shown }, palette) {
   census.byRank.forEach((share, i) => {
     const x = left + i * w;
     if (!Number.isFinite(share.value)) return;
-    context.fillStyle = palette.soft;
-    context.fillRect(x + 2, y(share.value), w - 4, floor - y(share.value));
+    drawBox(context, palette.soft, x + 2, y(share.value), w - 4, floor - y(share.value));
     context.lineWidth = 1.5;
     drawLine(context, palette.ink, x + w / 2, y(share.low), x + w / 2, y(Math.min(share.high, most)));
   });

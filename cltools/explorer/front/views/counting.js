@@ -72,8 +72,8 @@ export function serveCensus(scope) {
  */
 export function censusFor(code, tell) {
   const here = counterOf(tell);
+  if (!code) return here;
   try {
-    if (!code) throw new Error("no code for a worker");
     const address = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
     const worker = new Worker(address);
     let failed = false;

@@ -5,7 +5,7 @@
 
 /**
  * An element with attributes and children. `class` and `aria-…` are attributes; functions are listeners by event name.
- * A text in place of attributes is the class.
+ * A text in place of attributes is the class; `value` and `checked` are properties, as someone may change them.
  * @template {keyof HTMLElementTagNameMap} K
  * @param {K} tag
  * @param {Record<string, any> | string} [attributes] null and false leave one out, true makes it empty
@@ -14,12 +14,13 @@
  */
 export function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
+  for (const child of children) if (child) node.append(child);
   const given = typeof attributes === "string" ? { class: attributes } : attributes;
   for (const [name, value] of Object.entries(given)) {
     if (typeof value === "function") node.addEventListener(name, value);
+    else if (name === "value" || name === "checked") Object.assign(node, { [name]: value });
     else setAttribute(node, name, value);
   }
-  for (const child of children) if (child) node.append(child);
   return node;
 }
 

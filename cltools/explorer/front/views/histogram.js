@@ -5,7 +5,7 @@ import { BAND, BANDS } from "../engine/bands.js";
 import { countsByBand } from "../engine/histogram.js";
 import { countAtLeast } from "../engine/order.js";
 import { withEdgeAt } from "./actions.js";
-import { drawLine, drawWords, font, STRONG_FONT, surface } from "./canvas.js";
+import { drawBox, drawLine, drawWords, font, STRONG_FONT, surface } from "./canvas.js";
 import { button, el, icon, setAttribute, setText } from "./dom.js";
 import { painted } from "./pictures.js";
 import { bandName, count, edgeWords, NAMES, percent, SYMBOLS } from "./words.js";
@@ -50,9 +50,8 @@ const GRIP = 24; // width of a handle's grip: closer edges hide each other's
 
 /** @type {(judged: Judged, width: number) => Axis} */
 function axisOf({ bins }, width) {
-  const [low, span] = [bins.low, bins.width];
-  const [left, right] = [LEFT, width - 6];
-  const scale = (right - left) / span;
+  const [low, left, right] = [bins.low, LEFT, width - 6];
+  const scale = (right - left) / bins.width;
   return { left, right, x: (value) => left + (value - low) * scale, score: (x) => low + (x - left) / scale };
 }
 
@@ -63,11 +62,10 @@ function axisOf({ bins }, width) {
  * @param {Axis} axis
  */
 function edgeX(name, { edges, judgement }, axis) {
-  if (edges === null) return axis.left;
   const { ranked } = judgement.ranking;
   const { others } = judgement.profile;
-  const rank = Math.min(edges[name], others);
-  if (rank === 0) return axis.right;
+  const rank = edges?.[name] ?? others;
+  if (rank === 0 || others === 0) return axis.right;
   if (rank >= others) return axis.left;
   return axis.x((ranked[rank - 1] + ranked[rank]) / 2);
 }
@@ -216,30 +214,26 @@ export function histogramView(page, side) {
   function moveByKey(name, event) {
     const { edges } = judgedOf(page.scene());
     if (edges === null) return;
-    if (cancel && ["Escape", "z"].includes(event.key)) {
-      event.preventDefault();
-      event.stopPropagation();
-      cancel();
-      return;
-    }
-    const rank = edges.unit === "rank";
     const { least, most, now } = rangeOf(name, edges);
     // to the right keys are closer: fewer of the closest are left out, and fewer are kept within
-    const [one, many] = rank ? [-1, -Math.ceil(edges.keys / 20)] : [0.01, 0.05];
-    const times = event.shiftKey && rank ? Math.ceil(edges.keys / 100) : 1;
+    const rank = edges.unit === "rank";
+    const times = event.shiftKey ? -Math.ceil(edges.keys / 100) : -1;
+    const [one, many] = rank ? [times, times * Math.ceil(edges.keys / 20)] : [0.01, 0.05];
     const places = /** @type {Record<string, number>} */ ({
-      ArrowRight: now + one * times,
-      ArrowUp: now + one * times,
-      ArrowLeft: now - one * times,
-      ArrowDown: now - one * times,
-      PageUp: now + many * times,
-      PageDown: now - many * times,
+      ArrowRight: now + one,
+      ArrowUp: now + one,
+      ArrowLeft: now - one,
+      ArrowDown: now - one,
+      PageUp: now + many,
+      PageDown: now - many,
       Home: rank ? most : least,
       End: rank ? least : most,
     });
-    if (!(event.key in places)) return;
+    const takeBack = ["Escape", "z"].includes(event.key) && cancel;
+    if (!takeBack && !(event.key in places)) return;
     event.preventDefault();
     event.stopPropagation();
+    if (takeBack) return takeBack();
     hint.remove();
     moveTo(name, places[event.key], true, `edge ${side} ${name}`);
   }
@@ -252,11 +246,8 @@ export function histogramView(page, side) {
     if (root.hidden) return;
     const judged = judgedOf(scene);
     letter.hidden = !two;
-    setAttribute(
-      root,
-      "aria-label",
-      `${two ? `Side ${side}: how` : "How"} close every other ${scene.a.snapshot.noun} is`,
-    );
+    const how = two ? `Side ${side}: how` : "How";
+    setAttribute(root, "aria-label", `${how} close every other ${scene.a.snapshot.noun} is`);
     setAttribute(root, "data-form", two ? (scene.shown === judged ? "active" : "other") : null);
     const found = surface(canvas);
     if (found === null) return;
@@ -272,7 +263,7 @@ export function histogramView(page, side) {
     const run = scene.a.snapshot === (scene.b ?? scene.a).snapshot ? "" : `${judged.snapshot.run}: by`;
     setText(axisName, `${run || "By"} ${judged.snapshot.help.axes[judged.judgement.by]}.`);
     for (const each of handles) place(each, judged, axis);
-    if (judged.edges) apart(width);
+    if (judged.edges) apart(judged, axis, width);
   }
 
   /** @type {(handle: typeof handles[number], judged: Judged, axis: Axis) => void} */
@@ -281,9 +272,7 @@ export function histogramView(page, side) {
     const { edges, border } = judged;
     node.hidden = flag.hidden = edges === null;
     if (edges === null) return;
-    const x = edgeX(name, judged, axis);
-    node.style.transform = `translateX(${x}px)`;
-    flag.dataset.x = String(x);
+    node.style.transform = `translateX(${edgeX(name, judged, axis)}px)`;
     const said = edgeWords(name, judged);
     setText(words, said.short);
     lines.forEach((line, i) => {
@@ -303,9 +292,10 @@ export function histogramView(page, side) {
 
   /** @type {(tile: HTMLButtonElement, place: number | undefined) => void} */
   function show(tile, place) {
-    tile.className = place === undefined ? "tile none" : "tile";
-    tile.disabled = place === undefined;
-    if (place === undefined) {
+    const none = place === undefined;
+    tile.className = none ? "tile none" : "tile";
+    tile.disabled = none;
+    if (none) {
       tile.removeAttribute("data-place");
       tile.style.backgroundImage = "";
       setAttribute(tile, "aria-label", "none");
@@ -313,10 +303,10 @@ export function histogramView(page, side) {
   }
 
   /** Put the two flags above their edges, apart from each other and inside of the view. */
-  function apart(/** @type {number} */ width) {
-    const [one, two] = handles.map(({ flag }) => {
+  function apart(/** @type {Judged} */ judged, /** @type {Axis} */ axis, /** @type {number} */ width) {
+    const [one, two] = handles.map(({ name, flag }) => {
       const size = flag.offsetWidth;
-      return { flag, size, x: Math.max(0, Math.min(width - size, Number(flag.dataset.x) - size / 2)) };
+      return { flag, size, x: Math.max(0, Math.min(width - size, edgeX(name, judged, axis) - size / 2)) };
     });
     const over = one.x + one.size + 8 - two.x;
     if (over > 0) {
@@ -360,35 +350,33 @@ function rangeOf(name, edges) {
   return { least: -most, most, now: Math.max(-most, Math.min(most, score)) };
 }
 
-/** A part of the axis, of one band. @typedef {{code: number, left: number, right: number}} Stretch */
-/** With its share of the push. @typedef {Stretch & {push: number}} Pushed */
+/** A part of the axis, of one band, with its share of the push. @typedef {{code: number, left: number, right: number, push: number}} Stretch */
 
 /**
  * @param {CanvasRenderingContext2D} context
  * @param {Judged} judged
  * @param {Axis} axis
  * @param {Palette} palette
- * @param {{width: number, height: number, parts: typeof PARTS, columns: Stretch[]}} layout
+ * @param {{width: number, height: number, parts: typeof PARTS, columns: {code: number, left: number, right: number}[]}} layout
  */
 function drawBars(context, judged, axis, palette, { width, height, parts, columns }) {
-  const { bins, judgement, edges } = judged;
-  const { push } = parts;
-  const [top, floor] = [parts.flags, height - parts.ribbon - push - parts.axis];
-  const bars = bins.ranks.length - 1;
-  const total = Array.from({ length: bars }, (_, i) => bins.ranks[i] - bins.ranks[i + 1]);
+  const { judgement, edges } = judged;
+  const { ranks, low, width: span } = judged.bins;
+  const { push } = judgement.profile;
+  const [top, floor] = [parts.flags, height - parts.ribbon - parts.push - parts.axis];
+  const under = floor + parts.axis;
+  const total = Array.from(ranks.subarray(1), (end, i) => ranks[i] - end);
   const sorted = [...total].sort((a, b) => b - a);
   const cut = sorted[CUT] > SMALL && sorted[0] > 1.6 * sorted[CUT];
   const most = cut ? 1.15 * sorted[CUT] : Math.max(1, sorted[0]);
   const tall = floor - top - (cut ? 30 : 14); // with room for the numbers of cut bars below the names
   const unit = tall / most;
-  const { profile } = judgement;
-  /** None of rules without edges. @type {Pushed[]} */
+  /** None of rules without edges. @type {Stretch[]} */
   let stretches = [];
   const ends = [axis.left, axis.right];
   if (edges) {
-    const [from, to] = EDGES.map(({ name }) => edgeX(name, judged, axis));
-    const sums = [edges.keys, edges.beyond, edges.closest, 0].map((rank) => profile.push[rank]);
-    ends.splice(1, 0, from, to);
+    ends.splice(1, 0, ...EDGES.map(({ name }) => edgeX(name, judged, axis)));
+    const sums = [edges.keys, edges.beyond, edges.closest, 0].map((rank) => push[rank]);
     stretches = [BAND.EASY, BAND.POTENTIAL, BAND.HARD]
       .map((code, i) => ({ code, left: ends[i], right: ends[i + 1], push: sums[i] - sums[i + 1] }))
       .filter(({ left, right }) => right - left > 0.5);
@@ -397,8 +385,7 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
   // washes and names of the stretches
   context.font = STRONG_FONT;
   for (const { code, left, right } of stretches) {
-    context.fillStyle = palette.wash[code];
-    context.fillRect(left, top, right - left, floor - top + parts.axis + push);
+    drawBox(context, palette.wash[code], left, top, right - left, under + parts.push - top);
     const name = bandName(code);
     if (context.measureText(name).width < right - left - 8) {
       drawWords(context, name, (left + right) / 2, top + 13, palette.text[code]);
@@ -407,7 +394,6 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
 
   // the linear axis of counts
   context.font = font(11);
-  context.lineWidth = 1;
   for (const tick of ticksBetween(0, most, 3)) {
     if (tick === 0 || !Number.isInteger(tick)) continue;
     const y = Math.round(floor - tick * unit) + 0.5;
@@ -416,28 +402,30 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
   }
 
   // bars: one colour each, split where an edge crosses; of rules without edges stacked by band
-  const w = (axis.right - axis.left) / bars;
-  const counts = countsByBand(bins, judgement.ranking, judgement.band);
-  for (let i = 0; i < bars; i++) {
-    if (total[i] === 0) continue;
+  const w = (axis.right - axis.left) / total.length;
+  const counts = countsByBand(judged.bins, judgement.ranking, judgement.band);
+  /** Fill a bar's width, each part in what fills its stretch. @type {(x: number, y: number, height: number) => void} */
+  const fillSplit = (x, y, height) => {
+    for (const { code, left, right } of stretches) {
+      const [a, b] = [Math.max(x, left), Math.min(x + w - 1, right)];
+      if (b > a) drawBox(context, palette.fills[code], a, y, b - a, height);
+    }
+  };
+  total.forEach((keys, i) => {
     const x = axis.left + i * w;
-    const drawn = Math.min(total[i], most);
-    if (edges) fillSplit(context, stretches, palette.fills, x, floor - drawn * unit, w - 1, drawn * unit);
-    else {
-      let under = 0;
-      for (let code = 0; code < BANDS; code++) {
-        const part = (counts[i * BANDS + code] * drawn) / total[i];
-        context.fillStyle = palette.fills[code];
-        context.fillRect(x, floor - (under + part) * unit, w - 1, part * unit);
-        under += part;
-      }
+    const drawn = Math.min(keys, most);
+    if (edges) fillSplit(x, floor - drawn * unit, drawn * unit);
+    let below = 0;
+    for (let code = 0; code < BANDS && !edges; code++) {
+      const part = (counts[i * BANDS + code] * drawn) / keys;
+      drawBox(context, palette.fills[code], x, floor - (below + part) * unit, w - 1, part * unit);
+      below += part;
     }
-    if (total[i] > most) {
-      context.fillStyle = palette.ground;
-      context.fillRect(x - 1, floor - tall * 0.86, w + 1, 3);
-      drawWords(context, count(total[i]), x + w / 2, floor - drawn * unit - 3, palette.ink);
+    if (keys > most) {
+      drawBox(context, palette.ground, x - 1, floor - tall * 0.86, w + 1, 3);
+      drawWords(context, count(keys), x + w / 2, floor - drawn * unit - 3, palette.ink);
     }
-  }
+  });
 
   // mined keys, each as a star above the axis
   const { positiveIndex, positiveWeight } = judgement.selection;
@@ -457,93 +445,56 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
   // the axis
   drawLine(context, palette.ink, axis.left, floor + 0.5, axis.right, floor + 0.5);
   context.font = font(11);
-  const span = bins.width;
   /** @type {[string, number][]} */
   const words = [
     ["far", axis.left + 17],
     ["near", axis.right - 18],
   ];
-  for (const tick of ticksBetween(bins.low, bins.low + span, Math.max(2, Math.floor(width / 110)))) {
+  for (const tick of ticksBetween(low, low + span, Math.max(2, Math.floor(width / 110)))) {
     words.push([tick.toFixed(span < 0.5 ? 2 : 1).replace("-", "−"), axis.x(tick)]);
   }
-  /** Where there is a line of an edge, or a word. */
-  const taken = [...ends];
   for (const [text, x] of words) {
-    if (taken.some((other) => Math.abs(x - other) <= 16)) continue;
-    taken.push(x - 16, x + 16);
+    if (ends.some((other) => Math.abs(x - other) <= 16)) continue; // there is a line of an edge, or a word
+    ends.push(x - 16, x + 16);
     drawWords(context, text, x, floor + 14, palette.soft);
   }
 
-  if (push) drawPush(context, judged, axis, palette, floor + parts.axis, stretches);
+  // the push of each bin if every key were kept, on a scale of its own
+  if (parts.push) {
+    const share = Array.from(ranks.subarray(1), (end, i) => push[ranks[i]] - push[end]);
+    const scale = (parts.push - 16) / Math.max(...share, 1e-9);
+    drawWords(context, "push", axis.left - 5, under + 11, palette.soft, "right");
+    share.forEach((each, i) => {
+      const [x, h] = [axis.left + i * w, each * scale];
+      if (h < 0.2) return;
+      if (edges) fillSplit(x, under, h);
+      else drawBox(context, palette.soft, x, under, w - 1, h);
+    });
+    context.font = STRONG_FONT;
+    for (const { code, left, right, push } of stretches) {
+      const text = percent(push);
+      const half = context.measureText(text).width / 2 + 2;
+      const x = Math.max(axis.left + half, Math.min(axis.right - half, (left + right) / 2));
+      drawWords(context, text, x, under + parts.push - 4, palette.ink, "center", palette.wash[code]);
+    }
+  }
 
   // ribbons from each stretch to its pictures
   const down = height - parts.ribbon;
   const pulled = { code: BAND.MINED, left: stars[0] - 3, right: stars[stars.length - 1] + 3 };
-  const sources = edges && stars.length ? [...stretches, pulled] : stretches;
+  context.globalAlpha = 0.22;
   for (const { code, left, right } of columns) {
-    const source = sources.find((each) => each.code === code);
-    if (source === undefined) continue;
+    const source = [...stretches, edges && stars.length && pulled].find((each) => each && each.code === code);
+    if (!source) continue;
     context.fillStyle = palette.band[code];
-    context.globalAlpha = 0.22;
     context.beginPath();
     context.moveTo(source.left, down);
     context.bezierCurveTo(source.left, down + 14, left, down + 8, left, height);
     context.lineTo(right, height);
     context.bezierCurveTo(right, down + 8, source.right, down + 14, source.right, down);
     context.fill();
-    context.globalAlpha = 1;
   }
-}
-
-/**
- * Fill a bar, each part in what fills its stretch.
- * @param {CanvasRenderingContext2D} context
- * @param {Stretch[]} stretches
- * @param {(string | CanvasPattern)[]} fills by code
- * @param {number} x
- * @param {number} y
- * @param {number} width
- * @param {number} height
- */
-function fillSplit(context, stretches, fills, x, y, width, height) {
-  for (const { code, left, right } of stretches) {
-    const [a, b] = [Math.max(x, left), Math.min(x + width, right)];
-    if (b <= a) continue;
-    context.fillStyle = fills[code];
-    context.fillRect(a, y, b - a, height);
-  }
-}
-
-/**
- * The push of each bin if every key were kept, on a scale of its own, below the axis.
- * @param {CanvasRenderingContext2D} context
- * @param {Judged} judged
- * @param {Axis} axis
- * @param {Palette} palette
- * @param {number} top
- * @param {Pushed[]} stretches
- */
-function drawPush(context, { bins, judgement }, axis, palette, top, stretches) {
-  const bars = bins.ranks.length - 1;
-  const w = (axis.right - axis.left) / bars;
-  const sums = judgement.profile.push;
-  const share = Array.from({ length: bars }, (_, i) => sums[bins.ranks[i]] - sums[bins.ranks[i + 1]]);
-  const most = Math.max(...share, 1e-9);
-  const tall = PARTS.push - 16;
-  drawWords(context, "push", axis.left - 5, top + 11, palette.soft, "right");
-  const whole = [{ code: 0, left: axis.left, right: axis.right, push: 1 }];
-  const [split, fills] = stretches.length ? [stretches, palette.fills] : [whole, [palette.soft]];
-  for (let i = 0; i < bars; i++) {
-    const h = (share[i] / most) * tall;
-    if (h >= 0.2) fillSplit(context, split, fills, axis.left + i * w, top, w - 1, h);
-  }
-  context.font = STRONG_FONT;
-  for (const { code, left, right, push } of stretches) {
-    const text = percent(push);
-    const half = context.measureText(text).width / 2 + 2;
-    const x = Math.max(axis.left + half, Math.min(axis.right - half, (left + right) / 2));
-    drawWords(context, text, x, top + PARTS.push - 4, palette.ink, "center", palette.wash[code]);
-  }
+  context.globalAlpha = 1;
 }
 
 /**

@@ -21,7 +21,6 @@ const SIZES = /** @type {Record<string, number>} */ ({
   star: 1.5,
   cross: 1.1,
 });
-const ENDS = /** @type {const} */ (["pointerup", "lostpointercapture"]);
 const NEAR = 12; // pixels within which the pointer is at a point
 const PICTURES = 400; // so many pictures at most stand on the map at a time
 
@@ -76,9 +75,6 @@ export function mapView(page) {
   const pixelOf = (/** @type {number} */ place) => [pixels[2 * place], pixels[2 * place + 1]];
   /** The surface: pixels of the page, and the image that points are stamped on. @type {Surface | null} */
   let room = null;
-  /** @type {Uint8Array | null} */
-  let noted = null;
-  let middle = 0;
   /** @type {number | null} */
   let walked = null;
   /** @type {[number, number][]} */
@@ -100,15 +96,11 @@ export function mapView(page) {
     look(frame.x + (x - width / 2) * shift, frame.y + (y - height / 2) * shift, next);
   }
 
-  canvas.addEventListener(
-    "wheel",
-    (event) => {
-      if (!event.ctrlKey && !event.metaKey && document.activeElement !== canvas) return; // a notebook goes on scrolling
-      event.preventDefault();
-      zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2, event.offsetX, event.offsetY);
-    },
-    { passive: false },
-  );
+  canvas.addEventListener("wheel", (event) => {
+    if (!event.ctrlKey && !event.metaKey && document.activeElement !== canvas) return; // a notebook goes on scrolling
+    event.preventDefault();
+    zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2, event.offsetX, event.offsetY);
+  });
   /** Where fingers lie; two of them zoom. @type {Map<number, [number, number]>} */
   const fingers = new Map();
   const apart = () => {
@@ -145,7 +137,7 @@ export function mapView(page) {
     }
   });
   canvas.addEventListener("pointerleave", () => page.point(null));
-  for (const name of ENDS) {
+  for (const name of /** @type {const} */ (["pointerup", "lostpointercapture"])) {
     canvas.addEventListener(name, (event) => {
       if (!fingers.delete(event.pointerId)) return;
       const drawn = line;
@@ -153,7 +145,7 @@ export function mapView(page) {
       draw();
       if (name !== "pointerup") return; // the browser took the finger, as for scrolling
       const place = nearest(event.offsetX, event.offsetY);
-      if (drawn.length > 2) page.lassoed(around(drawn));
+      if (drawn.length > 2) page.lassoed(inside(pathOf(drawn)));
       else if (!moved && place !== null) page.choose(place);
     });
   }
@@ -205,19 +197,12 @@ export function mapView(page) {
     page.point(walked, { x: box.x + nextX, y: box.y + nextY });
   }
 
-  /** @type {(polygon: [number, number][]) => number[]} */
-  function around(polygon) {
-    const found = [];
-    for (let i = 0; i < pixels.length / 2; i++) {
-      const [x, y] = pixelOf(i);
-      let inside = false;
-      for (let a = 0, b = polygon.length - 1; a < polygon.length; b = a++) {
-        const [[ax, ay], [bx, by]] = [polygon[a], polygon[b]];
-        if (ay > y !== by > y && x < ((bx - ax) * (y - ay)) / (by - ay) + ax) inside = !inside;
-      }
-      if (inside) found.push(i);
-    }
-    return found;
+  /** Places of the points within a path. @type {(path: Path2D) => number[]} */
+  function inside(path) {
+    return [...page.scene().map.kept.keys()].filter((place) => {
+      const [x, y] = pixelOf(place).map((pixel) => pixel * (room?.scale ?? 1));
+      return room?.context.isPointInPath(path, x, y, "evenodd");
+    });
   }
 
   /** Draw the scene. */
@@ -227,7 +212,9 @@ export function mapView(page) {
     if (room === null) return;
     const { context, width, height } = room;
     const { name, points, kept } = scene.map;
-    pixels = placed(points, frame, width, height);
+    const side = sideOfMap(width, height) * frame.zoom;
+    // the map's coordinates lie in [0, 1]
+    pixels = points.map((at, i) => (i % 2 ? height / 2 + (at - frame.y) * side : width / 2 + (at - frame.x) * side));
     // a finger draws the line, or moves what is zoomed; else it scrolls the page
     canvas.style.touchAction = on.lasso || frame.zoom > 1 ? "none" : "";
     const palette = page.palette();
@@ -243,15 +230,11 @@ export function mapView(page) {
     if (line.length) {
       context.strokeStyle = palette.ink;
       context.setLineDash([4, 3]);
-      context.beginPath();
-      for (const [x, y] of line) context.lineTo(x, y);
-      context.closePath();
-      context.stroke();
+      context.stroke(pathOf(line));
       context.setLineDash([]);
     }
     anchorMark(context, palette, pixelOf(scene.place));
-    if (kept !== noted) middle = Uint8Array.from(kept).sort()[kept.length >> 1] / 100;
-    noted = kept;
+    const middle = Uint8Array.from(kept).sort()[kept.length >> 1] / 100;
     setText(note, `${name}: half of the points keep ${percent(middle)} of their 15 neighbours or fewer.`);
   }
 
@@ -309,22 +292,8 @@ function surfaceOf(canvas) {
 /** Pixels that a map takes which is not zoomed. @type {(width: number, height: number) => number} */
 const sideOfMap = (width, height) => 0.94 * Math.min(width, height);
 
-/**
- * Where points stand in pixels; the map's coordinates lie in [0, 1].
- * @param {Float32Array} map
- * @param {{x: number, y: number, zoom: number}} frame
- * @param {number} width
- * @param {number} height
- */
-function placed(map, frame, width, height) {
-  const side = sideOfMap(width, height) * frame.zoom;
-  const found = new Float32Array(map.length);
-  for (let i = 0; i < map.length; i += 2) {
-    found[i] = width / 2 + (map[i] - frame.x) * side;
-    found[i + 1] = height / 2 + (map[i + 1] - frame.y) * side;
-  }
-  return found;
-}
+/** A closed line. @param {[number, number][]} line */
+const pathOf = (line) => new Path2D(`M${line.join("L")}Z`);
 
 /**
  * The code of each point, and what shape and colour codes have, a circle by default; larger codes are drawn over smaller ones.
@@ -345,11 +314,9 @@ export function painting(scene, palette) {
   if (state.colour === "similarity" || state.colour === "gradient") {
     const values = state.colour === "similarity" ? judgement.similarities.anchorKeys : judgement.push();
     const ranked = Float32Array.from(values).sort().reverse();
+    const { length } = ranked;
     const levels = palette.levels.length;
-    const codes = Uint8Array.from(values, (value) => {
-      const below = ranked.length - countAtLeast(ranked, value);
-      return Math.min(levels - 1, Math.floor((levels * below) / ranked.length));
-    });
+    const codes = Uint8Array.from(values, (value) => (levels * (length - countAtLeast(ranked, value))) / length);
     return { codes, shapes: [], colours: palette.levels };
   }
   const codes = judgement.band.map((code) => (code === BAND.OWN ? BAND.EASY : code));
@@ -370,20 +337,16 @@ function stamp({ context, image, words, scale }, pixels, codes, shapes, colours,
   const { width: w, height: h } = image;
   const edge = wordOf(context, ground);
   words.fill(edge);
-  /** @type {number[][]} */
-  const byCode = colours.map(() => []);
-  for (let i = 0; i < codes.length; i++) byCode[codes[i]].push(i);
-  byCode.forEach((places, code) => {
-    if (!places.length) return;
+  colours.forEach((colour, code) => {
     const shape = shapes[code] ?? "circle";
-    const { radius, inside, rim } = stampOf(shape, size * SIZES[shape] * scale);
-    const word = wordOf(context, colours[code]);
-    for (const i of places) {
-      const [cx, cy] = [Math.round(pixels[2 * i] * scale), Math.round(pixels[2 * i + 1] * scale)];
-      if (cx < radius || cy < radius || cx >= w - radius || cy >= h - radius) continue;
-      const base = cy * w + cx;
-      for (let k = 0; k < rim.length; k += 2) words[base + rim[k + 1] * w + rim[k]] = edge;
-      for (let k = 0; k < inside.length; k += 2) words[base + inside[k + 1] * w + inside[k]] = word;
+    const { reach, inside, rim } = stampOf(shape, size * SIZES[shape] * scale, w);
+    const word = wordOf(context, colour);
+    for (let i = 0; i < codes.length; i++) {
+      if (codes[i] !== code) continue;
+      const [x, y] = [Math.round(pixels[2 * i] * scale), Math.round(pixels[2 * i + 1] * scale)];
+      if (x < reach || y < reach || x >= w - reach || y >= h - reach) continue;
+      for (const at of rim) words[y * w + x + at] = edge;
+      for (const at of inside) words[y * w + x + at] = word;
     }
   });
   context.setTransform(1, 0, 0, 1, 0, 0);
@@ -398,22 +361,17 @@ function stamp({ context, image, words, scale }, pixels, codes, shapes, colours,
  */
 function wordOf(context, colour) {
   context.fillStyle = colour;
-  const [r, g, b] = [1, 3, 5].map((at) => Number.parseInt(String(context.fillStyle).slice(at, at + 2), 16));
-  return ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
+  const rgb = Number.parseInt(String(context.fillStyle).slice(1), 16);
+  return (255 << 24) | ((rgb & 255) << 16) | (rgb & 0xff00) | (rgb >> 16);
 }
-
-/** @type {Map<string, {radius: number, inside: number[], rim: number[]}>} */
-const STAMPS = new Map();
 
 /**
  * Pixels of a shape about its middle, and of the rim around it.
  * @param {string} shape
  * @param {number} radius
+ * @param {number} width of an image: so many pixels lie between two rows
  */
-function stampOf(shape, radius) {
-  const name = `${shape} ${radius.toFixed(2)}`;
-  const known = STAMPS.get(name);
-  if (known) return known;
+function stampOf(shape, radius, width) {
   const reach = Math.ceil(radius) + 1;
   /** @type {number[]} */
   const inside = [];
@@ -422,13 +380,11 @@ function stampOf(shape, radius) {
   if (shape === "circle") radius = Math.min(radius, Math.SQRT2 * Math.floor(radius) - 0.01); // a small circle with all four corners is a square
   for (let y = -reach; y <= reach; y++) {
     for (let x = -reach; x <= reach; x++) {
-      if (covers(shape, x / radius, y / radius)) inside.push(x, y);
-      else if (covers(shape, x / (radius + 1), y / (radius + 1))) rim.push(x, y);
+      if (covers(shape, x / radius, y / radius)) inside.push(y * width + x);
+      else if (covers(shape, x / (radius + 1), y / (radius + 1))) rim.push(y * width + x);
     }
   }
-  const made = { radius: reach, inside, rim };
-  STAMPS.set(name, made);
-  return made;
+  return { reach, inside, rim };
 }
 
 /** @type {(shape: string, x: number, y: number) => boolean} */

@@ -48,7 +48,7 @@ const PHONE = 600;
  */
 export function mount(root, snapshots, first, { show, code, settled, ask, known }) {
   checkState(first, snapshots);
-  const store = storeOf(first);
+  const store = storeOf(first, changed);
   /** @type {Map<string, Recorded>} */
   const recorded = new Map(known);
   let sceneOf = scenes(snapshots, recorded);
@@ -76,8 +76,9 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
       drawSoon();
     }
   }
-  const choose = (/** @type {number} */ place) =>
-    change(() => ({ ...store.state(), anchor: snapshot.ids[place] }), true);
+  /** Make an image the anchor, counted from the end for places below 0. @param {number} place */
+  const choose = (place) =>
+    change(() => ({ ...store.state(), anchor: /** @type {number} */ (snapshot.ids.at(place)) }), true);
   const shared = { scene: () => scene, palette: () => palette, change, picture, choose, point };
 
   // --- the parts
@@ -94,11 +95,8 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   const sentence = el("p", "sentence");
   const heard = el("p", { class: "heard", role: "status" });
   const labels = el("p", "truth-words");
-  const alert = el("p", { class: "alert", role: "alert", hidden: true });
-  const step = (/** @type {number} */ by) => () => {
-    const places = snapshot.ids.length;
-    choose((scene.place + by + places) % places);
-  };
+  const alert = el("p", { class: "alert", role: "alert" });
+  const step = (/** @type {number} */ by) => () => choose((scene.place + by) % snapshot.ids.length);
   const steps = el(
     "div",
     "steps",
@@ -125,15 +123,8 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     disabled: !snapshot.labelled,
     change: () => change(() => withTruth(store.state(), truthBox.checked), true),
   });
-  const truthSwitch = el(
-    "label",
-    {
-      class: "switch",
-      title: whyUnlabelled(snapshot) || help["True classes"],
-    },
-    truthBox,
-    "show true classes",
-  );
+  const why = whyUnlabelled(snapshot) || help["True classes"];
+  const truthSwitch = el("label", { class: "switch", title: why }, truthBox, "show true classes");
   const bar = el("div", "bar", sides.root, rules.root, truthSwitch);
 
   const bars = { ...shared, push: show.includes("push") };
@@ -148,10 +139,12 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     showTruth: () => change(() => withTruth(store.state(), true), true),
   });
   const settings = settingsView({ scene: () => scene, change, help: snapshot.help, close: toggleMore });
-  const card = el("div", { class: "card", role: "status", hidden: true });
+  const panel = settings.root;
+  /** The views that may be left out. @type {Partial<Record<Part, {draw: () => void}>>} */
+  const parts = { pictures, map, cost };
   const cardTile = el("div", { class: "tile", role: "img" });
   const cardWords = el("p");
-  card.append(cardTile, cardWords);
+  const card = el("div", { class: "card", role: "status", hidden: true }, cardTile, cardWords);
   const box = el("dialog", "sheet");
   const told = el("div", "say", sentence, labels, alert);
   const head = el("header", "head", anchorTile, anchorName, steps, question, icons, bar, told);
@@ -164,7 +157,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   );
   const foot = el("p", "foot", `${snapshot.title}: ${count(snapshot.ids.length)} images. ${help["The encoder"]}`);
   root.classList.add("cltools-explorer");
-  root.replaceChildren(head, main, foot, settings.root, card, box, heard);
+  root.replaceChildren(head, main, foot, panel, card, box, heard);
 
   // --- what is shown
 
@@ -174,7 +167,6 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
 
   /** @param {string} message */
   function say(message) {
-    alert.hidden = message === "";
     setText(alert, message);
   }
 
@@ -220,26 +212,23 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     setAttribute(compare, "aria-pressed", String(state.b !== null));
     setAttribute(undo, "aria-disabled", String(!store.canUndo())); // disabled they would lose the focus
     setAttribute(redo, "aria-disabled", String(!store.canRedo()));
-    if (show.includes("pictures")) pictures.draw();
-    for (const each of histograms) each.draw();
-    if (show.includes("map")) map.draw();
+    for (const part of show) parts[part]?.draw();
+    for (const each of histograms) each.draw(); // below them stand the pictures, drawn already
     setAttribute(root, "data-colour", state.colour);
     const classes = state.colour === "class" ? snapshot.classes : [];
     legend.replaceChildren(...classes.map((name, i) => el("span", { style: `--class: var(--class-${i % 10})` }, name)));
-    if (show.includes("cost")) cost.draw();
     if (done) settings.draw();
   }
 
-  let waiting = false;
-  let quiet = true;
+  let [waiting, whole] = [false, false];
   function drawSoon(done = true) {
-    quiet = quiet && !done;
+    whole ||= done;
     if (waiting) return;
     waiting = true;
     requestAnimationFrame(() => {
       waiting = false;
-      draw(!quiet);
-      quiet = true;
+      draw(whole);
+      whole = false;
     });
   }
 
@@ -262,26 +251,24 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     counter.count(which(), shown.side);
   }
 
-  store.subscribe((now, _, done) => {
+  /** @type {(now: State, done: boolean) => void} */
+  function changed(now, done) {
     scene = sceneOf(now);
     drawSoon(done);
     countSoon();
-    if (done && !following) settled(now);
-    if (done && ask) askFor(ask);
-    if (done) point(null);
-  });
+    if (!done) return;
+    settled(now);
+    askPython();
+    point(null);
+  }
 
-  let following = false;
-  /**
-   * Ask Python for what only it can judge; the page shows the sentence that says so until it answers.
-   * @param {(which: number, place: number) => Promise<Recorded>} asked
-   */
-  function askFor(asked) {
+  /** Ask Python for what only it can judge; the page shows the sentence that says so until it answers. */
+  function askPython() {
     for (const [side, judged] of [scene.a, scene.b].entries()) {
-      if (!judged?.unknown) continue;
+      if (!ask || !judged?.unknown) continue;
       const of = side === 1 ? snapshots.length - 1 : 0;
       const question = questionOf(judged.side, of, scene.place);
-      asked(side, scene.place).then(
+      ask(side, scene.place).then(
         (told) => {
           recorded.set(question, told);
           scene = sceneOf(store.state());
@@ -295,9 +282,10 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   /** @type {(place: number | null, at?: {x: number, y: number}) => void} */
   function point(place, at) {
     for (const each of histograms) each.mark(place);
-    if (show.includes("map")) map.mark(place);
-    card.hidden = place === null || at === undefined || place === scene.place;
-    if (place === null || at === undefined || card.hidden) return;
+    map.mark(place);
+    card.hidden = true;
+    if (place === null || at === undefined || place === scene.place) return;
+    card.hidden = false;
     const { similarities: s, judgement, summary } = scene.shown;
     picture(place, cardTile);
     const rank = judgement.ranking.order.indexOf(place) + 1;
@@ -326,8 +314,8 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     if (!sheet.complete || sheet.naturalWidth === 0) return;
     const tile = sheet.naturalWidth / snapshot.columns;
     const [column, row] = [place % snapshot.columns, Math.floor(place / snapshot.columns)];
-    const [height] = snapshot.tile;
-    const high = (tile * height) / snapshot.tile[1];
+    const [height, width] = snapshot.tile;
+    const high = (tile * height) / width;
     context.drawImage(sheet, column * tile, row * high, tile, high, x, y, size, size);
     context.lineWidth = 2;
     context.strokeRect(x, y, size, size);
@@ -337,13 +325,14 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   function lassoed(places) {
     const { band } = scene.shown.judgement;
     const codes = places.map((place) => band[place]);
-    const number = (/** @type {number} */ code) => codes.filter((each) => each === code).length;
-    const words = [...new Set(codes)].map((code) => `${bandName(code)} ${count(number(code))}`).join(", ");
-    const ids = el("textarea", { rows: 3, readonly: true, "aria-label": "ids of the group" });
-    ids.value = places.map((place) => snapshot.ids[place]).join(", ");
+    const words = [...new Set(codes)].map(
+      (code) => `${bandName(code)} ${count(codes.filter((each) => each === code).length)}`,
+    );
+    const value = places.map((place) => snapshot.ids[place]).join(", ");
+    const ids = el("textarea", { rows: 3, readonly: true, "aria-label": "ids of the group", value });
     dialog(
       `${count(places.length)} ${snapshot.noun}s inside the line`,
-      el("div", {}, el("p", {}, words || "No point lies inside."), pictures.gallery(places), ids),
+      el("div", {}, el("p", {}, words.join(", ") || "No point lies inside."), pictures.gallery(places), ids),
     );
   }
 
@@ -361,43 +350,36 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   }
 
   function toggleMore() {
-    const within = settings.root.contains(document.activeElement);
-    settings.root.hidden = !settings.root.hidden;
-    setAttribute(more, "aria-expanded", String(!settings.root.hidden));
+    const within = panel.contains(document.activeElement);
+    panel.hidden = !panel.hidden;
+    setAttribute(more, "aria-expanded", String(!panel.hidden));
     settings.draw();
-    if (!settings.root.hidden) settings.root.querySelector("select")?.focus();
+    if (!panel.hidden) panel.querySelector("select")?.focus();
     else if (within) more.focus();
   }
 
   root.addEventListener("click", (event) => {
     if (event.target === box) box.close(); // beside the sheet, which covers its element
-    if (!settings.root.hidden && !event.composedPath().some((node) => node === more || node === settings.root))
-      toggleMore();
+    if (!panel.hidden && !event.composedPath().some((node) => node === more || node === panel)) toggleMore();
     const place = tileOf(event);
     if (place === null) return;
     box.close();
     choose(place);
   });
-  for (const name of /** @type {const} */ (["pointerover", "focusin"])) {
+  for (const name of ["pointerover", "focusin", "pointerout", "focusout"]) {
     root.addEventListener(name, (event) => {
       const place = tileOf(event);
       if (place === null) return;
-      const box = /** @type {Element} */ (event.target).getBoundingClientRect();
-      point(place, { x: box.right, y: box.top });
-    });
-  }
-  for (const name of ["pointerout", "focusout"]) {
-    root.addEventListener(name, (event) => {
-      if (tileOf(event) !== null) point(null);
+      const { right: x, top: y } = /** @type {Element} */ (event.target).getBoundingClientRect();
+      point(name.endsWith("out") ? null : place, { x, y });
     });
   }
   root.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && !settings.root.hidden && !box.open) toggleMore();
-    const typing = event.target instanceof HTMLInputElement || event.target instanceof HTMLTextAreaElement;
+    if (event.key === "Escape" && !panel.hidden && !box.open) toggleMore();
+    const typing = /** @type {Element} */ (event.target).matches("input, textarea");
     if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z" && !typing) {
       event.preventDefault();
-      if (event.shiftKey) store.redo();
-      else store.undo();
+      (event.shiftKey ? store.redo : store.undo)();
     }
   });
   function layout() {
@@ -420,25 +402,13 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   const observers = [resizes, themes];
   layout();
   countSoon();
-  if (ask) askFor(ask);
+  askPython();
 
   return {
     state: store.state,
     /** @param {State} next */
     set: (next) => change(() => next, true),
     say,
-    /**
-     * Show a state that comes from elsewhere, which need not be told of it.
-     * @param {State} next
-     */
-    follow(next) {
-      following = true;
-      try {
-        change(() => next, true);
-      } finally {
-        following = false;
-      }
-    },
     /**
      * Show a snapshot that has grown in place of the only one; a side that showed the last epoch shows the last again.
      * @param {Shown} grown
@@ -452,7 +422,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
       counted = "";
       store.rewrite((state) => fitted(state, snapshots, epochs[epochs.length - 1]));
       settings.draw();
-      if (ask) askFor(ask);
+      askPython();
     },
     close() {
       for (const observer of observers) observer.disconnect();

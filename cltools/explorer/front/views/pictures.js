@@ -98,16 +98,13 @@ export function painted({ scene, picture }, tile, place) {
  * @param {(title: string, body: HTMLElement) => void} page.dialog
  */
 export function picturesView(page) {
-  const root = el("section", {
-    class: "bands",
-    "aria-label": "Pictures of each group, from far to near",
-  });
+  const root = el("section", { class: "bands", "aria-label": "Pictures of each group, from far to near" });
   /** @type {Map<string, ReturnType<typeof columnOf>>} */
   const columns = new Map();
-  /** Room for pictures, measured when it may have changed: pixels of a tile, rows, and of each column how many fit. */
-  let [size, rows, measured] = [0, 0, ""];
-  /** @type {number[]} */
-  let across = [];
+  /** Which columns were measured last: anew when their room may have changed. */
+  let measured = "";
+  /** How many pictures fit into each column. @type {number[]} */
+  let room = [];
 
   /** @param {Group} group */
   function columnOf({ name, code, meaning, width }) {
@@ -160,14 +157,14 @@ export function picturesView(page) {
     if (names !== measured) {
       root.replaceChildren(...shown.map(({ node }) => node));
       const style = getComputedStyle(root);
-      size = Number.parseFloat(style.getPropertyValue("--tile"));
-      rows = Number(style.getPropertyValue(scene.b ? "--rows-two" : "--rows"));
-      across = shown.map(({ node }) => Math.max(1, Math.floor((node.clientWidth + TILE_GAP) / (size + TILE_GAP))));
+      const size = Number.parseFloat(style.getPropertyValue("--tile")) + TILE_GAP;
+      const rows = Number(style.getPropertyValue(scene.b ? "--rows-two" : "--rows"));
+      room = shown.map(({ node }) => rows * Math.max(1, Math.floor((node.clientWidth + TILE_GAP) / size)));
       measured = names;
     }
     groups.forEach(({ title, places }, g) => {
       const { head, small, all, tiles, none } = shown[g];
-      const sample = evenlySpaced(places, across[g] * rows).reverse(); // from far to near, as on the axis
+      const sample = evenlySpaced(places, room[g]).reverse(); // from far to near, as on the axis
       const part = places.length > sample.length;
       setText(head, `${title} ${count(places.length)}`);
       setText(small, part ? `${count(sample.length)} shown` : "");
@@ -175,9 +172,8 @@ export function picturesView(page) {
       setText(all, `show all ${count(places.length)}`);
       none.hidden = places.length > 0;
       while (tiles.children.length > sample.length) tiles.lastChild?.remove();
-      while (tiles.children.length < sample.length) tiles.append(newTile());
       sample.forEach((place, i) => {
-        painted(page, /** @type {HTMLElement} */ (tiles.children[i]), place);
+        painted(page, /** @type {HTMLElement} */ (tiles.children[i] ?? tiles.appendChild(newTile())), place);
       });
     });
   }

@@ -71,19 +71,15 @@ export function settingsView(page) {
    * @param {any} value
    * @param {(value: any) => void} act
    * @param {Record<string, string>} [names] of values that are shown by another
-   * @param {Record<string, string>} [disabled] why a value cannot be chosen
+   * @param {(value: any) => string} [why] a value cannot be chosen; empty if it can
    */
-  function chooser(values, value, act, names = {}, disabled = {}) {
-    const list = values.map((each) =>
-      el(
-        "option",
-        { value: JSON.stringify(each), disabled: each in disabled, title: disabled[each] },
-        names[each] ?? String(each),
-      ),
-    );
-    const select = el("select", { change: () => act(JSON.parse(select.value)) }, ...list);
-    select.value = JSON.stringify(value);
-    return select;
+  function chooser(values, value, act, names = {}, why = () => "") {
+    const list = values.map((each) => {
+      const title = why(each) || null;
+      return el("option", { value: JSON.stringify(each), disabled: title, title }, names[each] ?? String(each));
+    });
+    const change = (/** @type {any} */ { target }) => act(JSON.parse(target.value));
+    return el("select", { value: JSON.stringify(value), change }, ...list);
   }
 
   /** @type {(kind: Kind, name: string, field: Field, value: any) => HTMLElement} */
@@ -91,19 +87,17 @@ export function settingsView(page) {
     const act = (/** @type {any} */ next) => change((scene) => withSetting(scene.state, scene, kind, name, next));
     if (field.options) return chooser(field.options, value, act);
     if (typeof value === "boolean") return checkbox(value, act);
-    const input = el("input", {
+    return el("input", {
       type: "text",
       inputmode: "decimal",
       placeholder: field.holds(null) && "none",
-      change() {
-        const text = input.value.trim();
+      value: value ?? "",
+      change(/** @type {any} */ { target }) {
+        const text = target.value.trim();
         const number = Number(text.replace(",", "."));
-        if (text === "") act(null);
-        else act(Number.isFinite(number) ? number : text);
+        act(text === "" ? null : Number.isFinite(number) ? number : text);
       },
     });
-    input.value = value === null ? "" : String(value);
-    return input;
   }
 
   /** Draw the scene. */
@@ -117,16 +111,13 @@ export function settingsView(page) {
     const ruleRows = (kind) => {
       const { rule } = side[kind];
       const known = Object.keys(RULES[kind]);
-      const disabled = Object.fromEntries(
-        known
-          .map((name) => [name, whyRuleUnknown(similarities, kind, freshRule(name, kind))])
-          .filter(([_, why]) => why),
-      );
+      const why = (/** @type {string} */ name) =>
+        known.includes(name) ? whyRuleUnknown(similarities, kind, freshRule(name, kind)) : "";
       const chosen = (/** @type {string} */ name) => change((now) => withRuleNamed(now.state, now, kind, name));
       const names = known.includes(rule) ? known : [rule, ...known];
       const settings = Object.entries(fieldsOf(kind)).filter(([name]) => !HIDDEN.test(name));
       return [
-        row(`rule for ${kind}`, chooser(names, rule, chosen, {}, disabled), explorer[kind]),
+        row(`rule for ${kind}`, chooser(names, rule, chosen, {}, why), explorer[kind]),
         ...settings.map(([name, field]) => {
           const control = settingControl(kind, name, field, side[kind][name]);
           const help = page.help[rule]?.[name] ?? "";
@@ -144,16 +135,19 @@ export function settingsView(page) {
     const colour = chooser(colours, state.colour, (colour) => set({ colour }), page.help.colours);
     const doubtful = checkbox(state.doubtful, (doubtful) => set({ doubtful }));
     const kinds = /** @type {Kind[]} */ (["positives", "negatives"]);
-    const code = el("textarea", { rows: 2, readonly: true, "aria-label": "in Python", "data-setting": "code" });
-    code.value = kinds.map((kind) => `${kind} = ${pythonOf(side[kind], fieldsOf(kind))}`).join("\n");
-    const line = el("textarea", {
-      rows: 3,
-      spellcheck: "false",
-      change: () => change(() => parseState(line.value)),
+    const code = el("textarea", {
+      rows: 2,
+      readonly: true,
+      "aria-label": "in Python",
+      "data-setting": "code",
+      value: kinds.map((kind) => `${kind} = ${pythonOf(side[kind], fieldsOf(kind))}`).join("\n"),
     });
-    line.value = writeState(state);
+    const read = (/** @type {any} */ { target }) => change(() => parseState(target.value));
+    const line = el("textarea", { rows: 3, spellcheck: "false", value: writeState(state), change: read });
     const ofSide = state.b ? ` of side ${state.active}` : "";
-    const parts = [
+    const fresh = el(
+      "div",
+      {},
       el("header", {}, el("h3", {}, `Negatives${ofSide}`), iconButton("close", "Close", page.close)),
       ...ruleRows("negatives"),
       el("h3", {}, `Positives${ofSide}`),
@@ -167,8 +161,7 @@ export function settingsView(page) {
       el("h3", {}, "Take it away"),
       code,
       row("the state as JSON", line, explorer.state),
-    ];
-    const fresh = el("div", {}, ...parts);
+    );
     const form = fresh.textContent.replace(/epoch \d+/g, "");
     if (form === built) return update(fresh);
     built = form;
@@ -191,12 +184,9 @@ export function settingsView(page) {
     }
   }
 
-  /** @type {(value: boolean, act: (value: boolean) => void) => HTMLInputElement} */
-  function checkbox(value, act) {
-    const box = el("input", { type: "checkbox", change: () => act(box.checked) });
-    box.checked = value;
-    return box;
-  }
+  /** @type {(checked: boolean, act: (value: boolean) => void) => HTMLElement} */
+  const checkbox = (checked, act) =>
+    el("input", { type: "checkbox", checked, change: (/** @type {any} */ { target }) => act(target.checked) });
 
   /** @type {(known: number[], epoch: number) => HTMLElement} */
   function epochs(known, epoch) {
@@ -209,9 +199,9 @@ export function settingsView(page) {
       "data-setting": "epoch",
       "aria-valuetext": `epoch ${epoch}`,
       "aria-label": "epoch",
+      value: known.indexOf(epoch),
       input: () => setSide({ epoch: page.scene().shown.snapshot.epochs[Number(slider.value)] }, "epoch"),
     });
-    slider.value = String(known.indexOf(epoch));
     const play = iconButton(playing ? "pause" : "play", playing ? "Stop" : "Play the epochs", toggle, {
       "data-setting": "play",
     });

@@ -18,15 +18,14 @@ const STEPS_KEPT = 200;
  * @property {() => void} redo
  * @property {() => boolean} canUndo
  * @property {() => boolean} canRedo
- * @property {(listener: (now: State, before: State, settled: boolean) => void) => void} subscribe told after every
- *   change; `settled` is false for previews
  */
 
 /**
  * @param {State} first
+ * @param {(now: State, settled: boolean) => void} tell told after every change; `settled` is false for previews
  * @returns {Store}
  */
-export function storeOf(first) {
+export function storeOf(first, tell) {
   let now = first;
   /** @type {State | null} */
   let beforePreview = null;
@@ -34,15 +33,12 @@ export function storeOf(first) {
   const past = [];
   /** @type {State[]} */
   const future = [];
-  /** @type {((now: State, before: State, settled: boolean) => void)[]} */
-  const listeners = [];
   let [lastStep, lastTime] = ["", 0];
 
   /** @type {(next: State, settled: boolean) => void} */
   const become = (next, settled) => {
-    const before = now;
     now = next;
-    for (const listener of listeners) listener(now, before, settled);
+    tell(now, settled);
   };
   return {
     state: () => now,
@@ -52,7 +48,7 @@ export function storeOf(first) {
       const time = performance.now();
       const goesOn = step !== "" && step === lastStep && time - lastTime < ONE_STEP;
       [lastStep, lastTime] = [step, time];
-      if (!same(origin, next) && !goesOn) {
+      if (JSON.stringify(origin) !== JSON.stringify(next) && !goesOn) {
         past.push(origin);
         if (past.length > STEPS_KEPT) past.shift();
         future.length = 0;
@@ -83,14 +79,5 @@ export function storeOf(first) {
     },
     canUndo: () => past.length > 0,
     canRedo: () => future.length > 0,
-    subscribe: (listener) => listeners.push(listener),
   };
-}
-
-/**
- * @param {State} a
- * @param {State} b
- */
-function same(a, b) {
-  return JSON.stringify(a) === JSON.stringify(b);
 }

@@ -25,6 +25,8 @@ function snapshots(engine) {
       ...held,
       anchors: held.anchors.map((each) => new Uint16Array(bytes(each))),
       keys: held.keys.map((each) => new Uint16Array(bytes(each))),
+      positives: held.positives && held.positives.map((each) => new Uint16Array(bytes(each))),
+      own: held.own && new Int32Array(bytes(held.own)),
       thresholds: held.thresholds && held.thresholds.map((each) => new Float32Array(bytes(each))),
     }),
   );

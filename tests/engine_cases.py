@@ -27,6 +27,7 @@ from cltools.mining import Band, NegativeRule, PositiveRule, Selection, Similari
 from cltools.mining.draws import Draws
 from cltools.mining.rules import rule_classes
 from cltools.snapshot import Snapshot
+from cltools.snapshot.snapshot import Queries
 
 HERE = Path(__file__).parent
 ENTRY = HERE.parents[0] / "cltools" / "explorer" / "front" / "engine" / "index.js"
@@ -64,7 +65,7 @@ class Case:
 
 @cache
 def snapshots() -> tuple[Snapshot, ...]:
-    """Ordinary, with ties, with duplicates, with ties that float16 makes, K = 3, one class, no labels."""
+    """Ordinary, with ties, with duplicates, with ties that float16 makes, K = 3, one class, no labels, a corpus."""
     generator = np.random.default_rng(5)
     lattice = [unit(generator.integers(-1, 2, (36, 4)) + np.array([0, 0, 0, 0.5])) for _ in range(2)]
     twice = unit(generator.normal(size=(12, 6)))[np.arange(36) // 3]
@@ -79,14 +80,21 @@ def snapshots() -> tuple[Snapshot, ...]:
         made(3, epochs=(5,), groups=2, dim=4),
         made(32, epochs=(5,), groups=1, dim=8),
         made(32, epochs=(5,), labelled=False, dim=8),
+        searched(),
     )
-    if not has(Snapshot, "thresholds"):
-        return found
     learned = [replace(each, thresholds=thresholds(each)) for each in found[:UNLABELLED]]
     return (*learned, *found[UNLABELLED:])
 
 
-UNLABELLED = 6
+UNLABELLED, CORPUS = 6, 7
+
+
+def searched() -> Snapshot:
+    """18 queries of a corpus of 40; a query has none to three keys of its own."""
+    keys, queries = made(40, epochs=(5,), dim=8), made(18, epochs=(5,), dim=8, seed=1)
+    own = np.array([(i, (7 * i + j) % 40) for i in range(18) for j in range(i % 4)])
+    asked = Queries(queries.keys, 1000 + queries.ids, queries.labels, own)
+    return replace(keys, anchors=queries.anchors, queries=asked)
 
 
 def thresholds(snapshot: Snapshot) -> ndarray:
@@ -99,7 +107,7 @@ def plain_snapshot(snapshot: Snapshot) -> dict[str, Any]:
     def halves(vectors: ndarray) -> list[str]:
         return [text(epoch.astype(np.float16).view(np.uint16)) for epoch in vectors]
 
-    learned = getattr(snapshot, "thresholds", None)
+    learned, queries = snapshot.thresholds, snapshot.queries
     return {
         "epochs": snapshot.epochs,
         "dim": snapshot.anchors.shape[2],
@@ -109,6 +117,10 @@ def plain_snapshot(snapshot: Snapshot) -> dict[str, Any]:
         "form": snapshot.experiment.loss.form,
         "anchors": halves(snapshot.anchors),
         "keys": halves(snapshot.keys),
+        "positives": queries and halves(queries.positives),
+        "anchorIds": queries and queries.ids.tolist(),
+        "anchorLabels": queries and queries.labels.tolist(),
+        "own": queries and text(queries.own.astype(np.int32)),
         "thresholds": None if learned is None else [text(epoch) for epoch in learned],
     }
 
@@ -217,10 +229,12 @@ def cases() -> tuple[Case, ...]:
     for i in range(STATES):
         (name, by), (mining, mined_by, k) = negatives[i % len(negatives)], positives[(i // 3) % len(positives)]
         place = int(draw.integers(len(snapshots())))
-        if place == UNLABELLED and (name.startswith(("Oracle", "Learned")) or mining.startswith("Oracle")):
+        if place == UNLABELLED and (name.startswith("Oracle") or mining.startswith("Oracle")):
+            place = 0
+        if place in (UNLABELLED, CORPUS) and name.startswith("Learned"):
             place = 0
         snapshot = snapshots()[place]
-        anchors = draw.choice(len(snapshot), ANCHORS, replace=False)
+        anchors = draw.choice(len(snapshot.anchor_ids), ANCHORS, replace=False)
         s = seen(place)
         key = int(draw.integers(len(snapshot)))
         score = float(s.anchor_keys[anchors[0], key] if by == "anchor" else s.positive_keys[anchors[0], key])
@@ -249,7 +263,7 @@ def similarities_of(case: Case) -> Similarities:
 
 def chosen(case: Case, s: Similarities) -> Selection:
     snapshot, side = snapshots()[case.snapshot], case.side
-    state = snapshot.rule_state() if has(Snapshot, "thresholds") else None
+    state = snapshot.rule_state()
     assert s.ids is not None
     draws = Draws(SEED, *s.ids)
     return select(

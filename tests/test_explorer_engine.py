@@ -79,7 +79,7 @@ def test_each_rule_unit_by_and_k_occurs_often() -> None:
     )
     assert len(edges) == 6 and min(edges.values()) >= EVERY
     kinds = Counter(case.snapshot for case in cases())
-    assert len(kinds) == 7 and min(kinds.values()) >= EVERY and len(cases()) >= 2000
+    assert len(kinds) == 8 and min(kinds.values()) >= EVERY and len(cases()) >= 2000
 
 
 def near_an_edge(case: Case, s: Similarities, selection: Selection, row: int, key: int) -> bool:

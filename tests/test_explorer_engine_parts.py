@@ -57,7 +57,7 @@ def walks() -> list[dict[str, Any]]:
                 moves.append(
                     [kind, float(values.min() if rank else values.max()), float(values.max() if rank else values.min())]
                 )
-        anchor = int(draw.integers(len(snapshots()[place])))
+        anchor = int(draw.integers(len(snapshots()[place].anchor_ids)))
         found.append(
             {"job": "edges", "snapshot": place, "place": anchor, "rule": plain, "temperature": 0.2, "moves": moves}
         )

@@ -64,9 +64,9 @@ const KEPT_PAIRS = 20_000_000;
  * @param {Snapshot} snapshot
  * @returns {Int32Array}
  */
-export function shuffledPlaces({ ids }) {
+export function shuffledPlaces({ anchorIds }) {
   const draw = drawsOf(0, SHUFFLE_STREAM);
-  return orderByScore(Float32Array.from(ids, draw), new Uint8Array(ids.length));
+  return orderByScore(Float32Array.from(anchorIds, draw), new Uint8Array(anchorIds.length));
 }
 
 /**
@@ -77,7 +77,7 @@ export function shuffledPlaces({ ids }) {
  *   may be kept for moves of an edge
  * @returns {Counting}
  */
-export function startCensus(snapshot, side, { places = [...snapshot.ids.keys()], budget = KEPT_PAIRS } = {}) {
+export function startCensus(snapshot, side, { places = [...snapshot.anchorIds.keys()], budget = KEPT_PAIRS } = {}) {
   const keys = snapshot.ids.length;
   const ranks = [...new Set(RANK_SHARES.map((share) => rankCount(share, keys)))];
   return { snapshot, side, places, done: 0, budget, rankings: [], keys: [], same: [], ranks, sameByRank: [] };

@@ -6,20 +6,25 @@ import { unitRows, unpackHalves } from "./float16.js";
 import { orderByScore, rankedScores } from "./order.js";
 
 /**
- * A run's embeddings of some images at some epochs, as `cltools.snapshot.Snapshot`.
+ * A run's embeddings of some images at some epochs, as `cltools.snapshot.Snapshot`. Anchors are the keys themselves, or
+ * queries of their own.
  * @typedef {object} Snapshot
  * @property {number[]} epochs their numbers, ascending
  * @property {number} dim of an embedding
  * @property {Embeddings[]} embeddings one for each epoch
- * @property {number[]} ids of the images, whole numbers below 2⁵³
- * @property {Int32Array} labels −1 where unknown
- * @property {boolean} labelled whether the class of every image is known
+ * @property {number[]} ids of the keys, whole numbers below 2⁵³
+ * @property {Int32Array} labels of the keys, −1 where unknown
+ * @property {number[]} anchorIds
+ * @property {Int32Array} anchorLabels
+ * @property {number[][] | null} own places of each anchor's own keys; null where anchor and key are one
+ * @property {boolean} labelled whether every class is known
  * @property {string[]} mapNames
  * @property {Form} form of the loss
  */
 /**
  * @typedef {object} Embeddings
  * @property {Float32Array} anchors unit vectors, one after the other
+ * @property {Float32Array} positives
  * @property {Float32Array} keys
  * @property {Float32Array | null} thresholds that the run's rule has learned, one for each image
  */
@@ -27,7 +32,7 @@ import { orderByScore, rankedScores } from "./order.js";
 /**
  * One anchor and all keys. All cosines are float32; z is the anchor, z' its positive, n a key.
  * @typedef {object} Similarities
- * @property {number} place of the anchor among the images
+ * @property {number} place of the anchor among the anchors
  * @property {number} anchorId
  * @property {ArrayLike<number>} keyIds
  * @property {Float32Array} anchorKeys z·n
@@ -50,21 +55,33 @@ import { orderByScore, rankedScores } from "./order.js";
  */
 
 /**
+ * Vectors of each epoch in float16; positives are the keys where there are none.
+ * @typedef {{dim: number, anchors: Uint16Array[], keys: Uint16Array[], positives?: Uint16Array[] | null,
+ *   thresholds?: (Float32Array | null)[]}} Held
+ */
+/**
  * A snapshot of what a file or a message holds.
- * @param {{epochs: number[], dim: number, ids: number[], labels: ArrayLike<number>, mapNames: string[], form: Form,
- *   anchors: Uint16Array[], keys: Uint16Array[], thresholds?: (Float32Array | null)[]}} held anchors and keys of each
- *   epoch in float16
+ * @param {Held & {epochs: number[], ids: number[], labels: ArrayLike<number>, mapNames: string[], form: Form,
+ *   anchorIds?: number[] | null, anchorLabels?: number[] | null, own?: Int32Array | null}} held `own` are pairs of an
+ *   anchor and a key
  * @returns {Snapshot}
  */
 export function snapshotOf(held) {
   const labels = Int32Array.from(held.labels);
+  const anchorLabels = held.anchorLabels ? Int32Array.from(held.anchorLabels) : labels;
+  const anchorIds = held.anchorIds ?? held.ids;
+  const own = held.own ? anchorIds.map(() => /** @type {number[]} */ ([])) : null;
+  for (let i = 0; own && held.own && i < held.own.length; i += 2) own[held.own[i]].push(held.own[i + 1]);
   return {
     epochs: held.epochs,
     dim: held.dim,
     embeddings: embeddingsOf(held),
     ids: held.ids,
     labels,
-    labelled: labels.every((label) => label >= 0),
+    anchorIds,
+    anchorLabels,
+    own,
+    labelled: [labels, anchorLabels].every((each) => each.every((label) => label >= 0)),
     mapNames: held.mapNames,
     form: held.form,
   };
@@ -72,15 +89,20 @@ export function snapshotOf(held) {
 
 /**
  * Unit vectors of each epoch.
- * @param {{dim: number, anchors: Uint16Array[], keys: Uint16Array[], thresholds?: (Float32Array | null)[]}} held
+ * @param {Held} held
  * @returns {Snapshot["embeddings"]}
  */
-export function embeddingsOf({ dim, anchors, keys, thresholds }) {
-  return anchors.map((halves, i) => ({
-    anchors: unitRows(unpackHalves(halves), dim),
-    keys: unitRows(unpackHalves(keys[i]), dim),
-    thresholds: thresholds?.[i] ?? null,
-  }));
+export function embeddingsOf({ dim, anchors, keys, positives, thresholds }) {
+  const unit = (/** @type {Uint16Array} */ halves) => unitRows(unpackHalves(halves), dim);
+  return anchors.map((halves, i) => {
+    const unitKeys = unit(keys[i]);
+    return {
+      anchors: unit(halves),
+      positives: positives ? unit(positives[i]) : unitKeys,
+      keys: unitKeys,
+      thresholds: thresholds?.[i] ?? null,
+    };
+  });
 }
 
 /**
@@ -113,28 +135,28 @@ export function cosinesWithKeys(vectors, start, keys, dim) {
  * One anchor's similarities with all keys; cosines are computed when they are first read.
  * @param {Snapshot} snapshot
  * @param {number} epoch its place among the snapshot's epochs, not its number
- * @param {number} place of the anchor among the images
+ * @param {number} place of the anchor among the anchors
  * @returns {Similarities}
  */
 export function similaritiesOf(snapshot, epoch, place) {
-  const { dim, labels, ids } = snapshot;
-  const { anchors, keys, thresholds } = snapshot.embeddings[epoch];
+  const { dim, labels, ids, anchorIds, anchorLabels } = snapshot;
+  const { anchors, positives, keys, thresholds } = snapshot.embeddings[epoch];
   const own = new Uint8Array(ids.length);
-  own[place] = 1;
+  for (const key of snapshot.own?.[place] ?? [place]) own[key] = 1;
   const start = place * dim;
   return {
     place,
-    anchorId: ids[place],
+    anchorId: anchorIds[place],
     keyIds: ids,
     get anchorKeys() {
       return remembered(this, "z·n", () => cosinesWithKeys(anchors, start, keys, dim));
     },
     get positiveKeys() {
-      return remembered(this, "z'·n", () => cosinesWithKeys(keys, start, keys, dim));
+      return remembered(this, "z'·n", () => cosinesWithKeys(positives, start, keys, dim));
     },
-    anchorPositive: cosinesWithKeys(anchors, start, keys.subarray(start, start + dim), dim)[0],
+    anchorPositive: cosinesWithKeys(anchors, start, positives.subarray(start, start + dim), dim)[0],
     own,
-    sameClass: snapshot.labelled ? Uint8Array.from(labels, (label) => Number(label === labels[place])) : null,
+    sameClass: snapshot.labelled ? Uint8Array.from(labels, (label) => Number(label === anchorLabels[place])) : null,
     threshold: thresholds ? thresholds[place] : null,
     anchor: anchors.subarray(start, start + dim),
     keys,

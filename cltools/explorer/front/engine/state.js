@@ -142,7 +142,7 @@ export function sideOf(state, name) {
  */
 export function checkState(state, snapshots) {
   const [first] = snapshots;
-  if (!first.ids.includes(state.anchor)) throw new EngineError(`No image has the id ${state.anchor}.`);
+  if (!first.anchorIds.includes(state.anchor)) throw new EngineError(`There is no anchor ${state.anchor}.`);
   if (!first.mapNames.includes(state.map)) {
     throw new EngineError(`There is no map ${JSON.stringify(state.map)}; there is ${first.mapNames.join(", ")}.`);
   }
@@ -176,6 +176,6 @@ export function checkState(state, snapshots) {
 export function whyUnlabelled(snapshot) {
   if (snapshot.labelled) return "";
   return snapshot.labels.some((label) => label >= 0)
-    ? "Some of these images have no label, so no share of a class can be told."
-    : "These images have no labels, so there are no classes to show.";
+    ? "Some of these have no label, so no share of a class can be told."
+    : "There are no labels, so there are no classes to show.";
 }

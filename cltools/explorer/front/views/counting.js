@@ -42,7 +42,7 @@ export function counterOf(tell) {
       const now = counted.get(which);
       if (now === undefined) return;
       const { snapshot, counting } = now;
-      const places = snapshot.ids.length > EXACT ? shuffledPlaces(snapshot) : undefined;
+      const places = snapshot.anchorIds.length > EXACT ? shuffledPlaces(snapshot) : undefined;
       now.counting = counting ? recount(counting, side) : startCensus(snapshot, side, { places });
       const turn = ++now.turn;
       setTimeout(() => goOn(which, turn), 0);
@@ -85,8 +85,21 @@ export function censusFor(code, tell) {
       if (asked) here.count(...asked);
     };
     return {
-      load(which, { epochs, dim, embeddings, ids, labels, labelled, mapNames, form }) {
-        const snapshot = { epochs, dim, embeddings, ids, labels, labelled, mapNames, form };
+      load(which, shown) {
+        const { epochs, dim, embeddings, ids, labels, anchorIds, anchorLabels, own, labelled, mapNames, form } = shown;
+        const snapshot = {
+          epochs,
+          dim,
+          embeddings,
+          ids,
+          labels,
+          anchorIds,
+          anchorLabels,
+          own,
+          labelled,
+          mapNames,
+          form,
+        };
         here.load(which, snapshot);
         worker.postMessage({ which, snapshot });
       },

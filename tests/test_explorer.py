@@ -159,15 +159,14 @@ def test_a_run_by_the_rule_that_is_shown_stands_beside_what_was_there(
     talk = Page(explorer)
     explorer.set(rule="RankBand", keep_within=0.3, positive_rule="NearestKeys", k=2, temperature=0.3)
     before, rules = explorer.state.a, explorer.rules
-    talk.asks(train=True)
+    talk.asks(train=True, number=4)
     assert explorer.errors == [] and (calls[0].positives, calls[0].negatives) == rules
     assert calls[0] == replace(
         experiment, positives=rules[0], negatives=rules[1], loss=replace(experiment.loss, temperature=0.3)
     )
     told = [content for content, _ in talk.answers]
-    assert [each["training"] for each in told if "training" in each] == [
-        "epoch 1 of 2 is done", "epoch 2 of 2 is done", ""
-    ]  # fmt: skip
+    assert [each["training"] for each in told if "training" in each] == ["epoch 1 of 2 is done", "epoch 2 of 2 is done"]
+    assert told[-1] == {"number": 4}, "the page knows that it is done"
     assert {"renewed": explorer.widget.digest} in told
     assert explorer.state.a == before and explorer.state.b == before, "one rule, before it was trained with and after"
     assert explorer.state.active == "B" and explorer.snapshot("A") is snapshot
@@ -185,14 +184,18 @@ def test_a_run_by_the_rule_that_is_shown_stands_beside_what_was_there(
 
 def test_training_that_fails_or_is_stopped_is_told(training: tuple[Experiment, ImageSet, Snapshot]) -> None:
     _, images, snapshot = training
-    for error, words in ((KeyboardInterrupt(), "Training was stopped."), (OSError("disk full"), "disk full")):
+    for error, words in (
+        (KeyboardInterrupt(), "KeyboardInterrupt: "),
+        (OSError("disk full"), "OSError: disk full"),
+        (CltoolsError("Give another rule."), "Give another rule."),
+    ):
 
         def train(*_: Any, error: BaseException = error, **__: Any) -> Run:
             raise error
 
         explorer = explore(snapshot, train=train, images=images)
-        answer, _ = Page(explorer).asks(train=True)
-        assert answer == {"training": "", "error": words} and len(explorer.errors) == 1
+        answer, _ = Page(explorer).asks(train=True, number=1)
+        assert answer == {"number": 1, "error": words} and len(explorer.errors) == 1
         assert len(explorer.snapshots) == 1
         explorer.close()
     with pytest.raises(CltoolsError, match=r"trains nothing; make it with explore\(snapshot, train=fit\)"):

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cltools.explorer import standalone
 from cltools.explorer.session import Session
-from cltools.explorer.standalone import page_data, page_of, page_script, save_html, save_page
+from cltools.explorer.standalone import page_data, page_of, page_script, save_html
 from cltools.explorer.state import first_state
 from cltools.mining import Band, NegativeRule, Similarities, select
 from cltools.mining.rules import Context
@@ -100,7 +100,7 @@ def test_the_file_holds_the_snapshot_to_the_bit() -> None:
 def test_only_the_epochs_that_are_shown_go_along_unless_all_are_asked_for() -> None:
     snapshot = made(12, epochs=(1, 3, 9))
     state = first_state(snapshot)
-    assert page_data(snapshot, [2], list)["epochs"] == [9]
+    assert page_data(snapshot, list, [2])["epochs"] == [9]
     both = replace(state, b=replace(state.a, epoch=1))
     held = [Parsed(page_of([snapshot], each)).data["snapshots"][0] for each in (state, both)]
     assert [each["epochs"] for each in held] == [[9], [1, 9]]
@@ -184,10 +184,11 @@ def test_the_script_is_small_and_one_text_each_time() -> None:
 def test_a_large_page_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        save_page(tmp_path / "small.html", "small")
+        save_html(Session(made(20)), tmp_path / "small.html")
     monkeypatch.setattr(standalone, "LARGE", 4)
     with pytest.warns(UserWarning, match=r"fewer images, such as take_snapshot\(run, images, n=2000\)"):
-        assert save_page(tmp_path / "large.html", "large").read_text() == "large"
+        save_html(Session(made(20)), tmp_path / "large.html")
+    assert (tmp_path / "large.html").read_bytes() == (tmp_path / "small.html").read_bytes()
 
 
 class TestCommand:

@@ -8,11 +8,10 @@ import io
 import json
 import os
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cache
 from hashlib import blake2b
-from pathlib import Path
 from threading import RLock
 from typing import Any
 
@@ -24,16 +23,15 @@ from numpy import ndarray
 
 from cltools.config import to_plain
 from cltools.datasets import ImageSet
-from cltools.errors import CltoolsError, unknown
+from cltools.errors import CltoolsError
 from cltools.explorer import static
 from cltools.explorer.front.bundle import bundle
 from cltools.explorer.session import Session
-from cltools.explorer.standalone import HERE, PARTS, Epochs, epoch_data, page_data, save_html
+from cltools.explorer.standalone import HERE, PARTS, epoch_data, page_data, parts, save_html
 from cltools.explorer.state import SIDES, State, check
 from cltools.snapshot import Snapshot
-from cltools.snapshot.taking import Recorder, images_of, with_epoch
+from cltools.snapshot.taking import recorder_of, with_epoch
 from cltools.training import Run
-from cltools.training.inputs import training_images
 
 PYTHON = "python"
 """Who set a state, if it was not a page."""
@@ -96,15 +94,12 @@ class Explorer(Session):
         images: ImageSet | None = None,
     ) -> None:
         super().__init__(snapshot, state, other)
-        show = list(show)
-        if wrong := [part for part in show if part not in PARTS]:
-            raise unknown("part", wrong[0], PARTS)
         self.errors: list[str] = []
         self.group: tuple[int, ...] = ()
         self._train, self._images = train, images
         self._revision, self._following = 0, False
         self._lock = RLock()  # kernels may answer a page in a thread of its own, while a cell runs
-        self.widget = Front(state=self._told(), digest=self._digest(), show=show, trains=train is not None)
+        self.widget = Front(state=self._told(), digest=self._digest(), show=parts(show), trains=train is not None)
         self.widget.observe(self._heard, "state")
         self.widget.on_msg(self._asked)
         _replace_in_cell(self.close)
@@ -135,7 +130,7 @@ class Explorer(Session):
         """
         if len(self.snapshots) == 2:
             raise CltoolsError("An explorer of two snapshots follows no training; explore one alone.")
-        recorder = self._recorder()
+        recorder = recorder_of(self.snapshots[0], self._images)
 
         def add(run: Run) -> None:
             recorder(run)
@@ -143,7 +138,7 @@ class Explorer(Session):
                 self.extend(with_epoch(self.snapshots[0], recorder, run))
                 self.widget.digest = self._digest()
                 buffers: list[bytes] = []
-                added = epoch_data(self.snapshots[0], [-1], _kept_in(buffers))
+                added = epoch_data(self.snapshots[0], _kept_in(buffers), [-1])
                 self.widget.send({"added": added, "digest": self.widget.digest}, buffers)
 
         return add
@@ -161,7 +156,7 @@ class Explorer(Session):
         side, run = self.state.side, self.snapshots[0].experiment
         loss = replace(run.loss, temperature=side.temperature)
         run = replace(run, positives=side.positives, negatives=side.negatives, loss=loss)
-        recorder = self._recorder([*self.snapshots[0].epochs, run.training.epochs])
+        recorder = recorder_of(self.snapshots[0], self._images, [*self.snapshots[0].epochs, run.training.epochs])
 
         def tell(so_far: Run) -> None:
             self.widget.send({"training": f"epoch {len(so_far.history.rows)} of {run.training.epochs} is done"})
@@ -173,22 +168,6 @@ class Explorer(Session):
             self.widget.send({"renewed": self.widget.digest})
         return trained
 
-    def _recorder(self, epochs: Sequence[int] | None = None) -> Recorder:
-        """What records a run's embeddings of the first snapshot's images."""
-        snapshot = self.snapshots[0]
-        images = training_images(snapshot.experiment)[0] if self._images is None else self._images
-        return Recorder(images_of(snapshot, images), len(snapshot), epochs=epochs)
-
-    def save_html(self, path: str | Path, epochs: Epochs = "present", show: Iterable[str] = PARTS) -> Path:
-        """Write one HTML file that needs neither kernel nor network: a page on which every control answers.
-
-        Args:
-            path: the file, replaced whole.
-            epochs: "present" for those that are shown, "all" for every one of the snapshot.
-            show: which of the parts "pictures", "map", "push" and "cost" stand beside the histogram.
-        """
-        return save_html(self, path, epochs, show)
-
     def _told(self) -> str:
         # the newest epoch tells which ones it has who sets a state
         told = {"revision": self._revision, "author": PYTHON, "newest": self.snapshots[0].epochs[-1]}
@@ -196,14 +175,12 @@ class Explorer(Session):
 
     def _digest(self) -> str:
         """A digest of all that a page is told of the snapshots: equal ones are sent to it once."""
-        held = blake2b(digest_size=16)
 
-        def kept(array: ndarray) -> None:
-            held.update(array.tobytes())
+        def digest(array: ndarray) -> str:
+            return blake2b(array.tobytes(), digest_size=16).hexdigest()
 
-        for each in self.snapshots:
-            held.update(json.dumps(page_data(each, range(len(each.epochs)), kept)).encode())
-        return held.hexdigest()
+        held = json.dumps([page_data(each, digest) for each in self.snapshots])
+        return digest(np.frombuffer(held.encode(), np.uint8))
 
     def _heard(self, change: dict[str, Any]) -> None:
         """Follow a state that a page has set.
@@ -229,31 +206,27 @@ class Explorer(Session):
                 self._following = False
 
     def _asked(self, _: Any, content: dict[str, Any], __: Any) -> None:
-        """Send the snapshots, or the bands of a side by the rules that only Python knows; train; keep a group."""
+        """Answer a page: with the snapshots, or with what only Python knows of a side; train; or keep a group."""
+        answer = {"number": content.get("number")}
         buffers: list[bytes] = []
-        if "group" in content:
-            self.group = tuple(content["group"])
-        if "train" in content:
-            try:
-                self.train()
-                self.widget.send({"training": ""})
-            except (Exception, KeyboardInterrupt) as error:  # an interrupted cell is no fault
-                self._failed(error)
-                self.widget.send({"training": "", "error": str(error) or "Training was stopped."})
-        if "want" in content:
-            held = [page_data(each, range(len(each.epochs)), _kept_in(buffers)) for each in self.snapshots]
-            self.widget.send({"digest": content["want"], "held": held}, buffers)
-        if "judge" in content:
-            try:
+        try:
+            if "want" in content:
+                held = [page_data(each, _kept_in(buffers)) for each in self.snapshots]
+                answer |= {"digest": content["want"], "held": held}
+            elif "judge" in content:
                 state, name = State.from_json(json.dumps(content["state"])), SIDES[content["judge"]]
                 check(state, self.snapshots)
                 chosen = self._judged(state.anchor, name, state.of(name)).selection
                 buffers = [chosen.band[0].numpy().tobytes(), chosen.negative_weight[0].numpy().tobytes()]
-                anchor = 1.0 if chosen.anchor_weight is None else float(chosen.anchor_weight)
-                self.widget.send({"number": content["number"], "anchorWeight": anchor}, buffers)
-            except Exception as error:  # the page is answered all the same, or it would wait for ever
-                self._failed(error)
-                self.widget.send({"number": content["number"], "error": f"{type(error).__name__}: {error}"})
+                answer["anchorWeight"] = 1.0 if chosen.anchor_weight is None else float(chosen.anchor_weight)
+            elif "train" in content:
+                self.train()
+            else:
+                self.group = tuple(content["group"])
+        except (Exception, KeyboardInterrupt) as error:  # the page is answered all the same, or it would wait for ever
+            self._failed(error)
+            answer["error"] = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        self.widget.send(answer, buffers)
 
     def _failed(self, error: BaseException) -> None:
         """Keep what went wrong: a person's mistake in words, one of ours with its trace."""
@@ -269,6 +242,8 @@ class Explorer(Session):
             self.static().savefig(picture, format="png")
             data = {**data, "image/png": picture.getvalue()}
         return {**data, "text/plain": self.sentence}, metadata
+
+    save_html = save_html
 
     def static(self) -> Any:
         """The same as a still picture, a matplotlib figure."""

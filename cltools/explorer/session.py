@@ -31,13 +31,6 @@ REMEMBERED = 4
 """Anchors whose cosines are kept: those of two sides, and a step back."""
 
 
-def same_images(a: Snapshot, b: Snapshot) -> bool:
-    """Whether two snapshots are of the same images: of one set, with equal ids, labels and classes."""
-    named = a.experiment.data.name == b.experiment.data.name and a.classes == b.classes
-    pairs = ((a.ids, b.ids), (a.labels, b.labels), (a.anchor_ids, b.anchor_ids), (a.anchor_labels, b.anchor_labels))
-    return named and all(np.array_equal(*pair) for pair in pairs)
-
-
 class Session:
     """A state of one snapshot, or of two of the same images, and how it is moved.
 
@@ -47,7 +40,7 @@ class Session:
 
     def __init__(self, snapshot: Snapshot, state: State | str | None = None, other: Snapshot | None = None) -> None:
         self.snapshots: tuple[Snapshot, ...] = (snapshot,) if other is None else (snapshot, other)
-        if other is not None and not same_images(snapshot, other):
+        if other is not None and not snapshot.of_same_images(other):
             raise CltoolsError("The snapshots are not of the same images in the same order; take them with one seed.")
         state = State.from_json(state) if isinstance(state, str) else state
         self._state = self._first = first_state(snapshot, other) if state is None else state

@@ -56,8 +56,8 @@ Coded = Callable[[ndarray], Any]
 """What stands for an array in a page's data."""
 
 
-def page_data(snapshot: Snapshot, epochs: Sequence[int], coded: Coded) -> dict[str, Any]:
-    """A snapshot as the page reads it, with some of its epochs, by their places."""
+def page_data(snapshot: Snapshot, coded: Coded, epochs: Sequence[int] | None = None) -> dict[str, Any]:
+    """A snapshot as the page reads it, with some of its epochs, by their places; None for all."""
     run, queries = snapshot.experiment, snapshot.queries
     rules = rule_classes(NegativeRule) | rule_classes(PositiveRule)
     middle = run.negatives.at(1.0)
@@ -83,11 +83,11 @@ def page_data(snapshot: Snapshot, epochs: Sequence[int], coded: Coded) -> dict[s
         "sprite": coded(np.frombuffer(snapshot.sprite, np.uint8)),
         "middle": to_plain(middle) if isinstance(middle, RankBand) else None,
         "help": HELP | {name: words_of(rules[name]) for name in sorted(rules)},
-        **epoch_data(snapshot, epochs, coded),
+        **epoch_data(snapshot, coded, range(len(snapshot.epochs)) if epochs is None else epochs),
     }
 
 
-def epoch_data(snapshot: Snapshot, epochs: Sequence[int], coded: Coded) -> dict[str, Any]:
+def epoch_data(snapshot: Snapshot, coded: Coded, epochs: Sequence[int]) -> dict[str, Any]:
     """What the page reads of a snapshot's epochs."""
     low = snapshot.maps.min(2, keepdims=True)
     maps = (snapshot.maps - low) / np.maximum((snapshot.maps - low).max((2, 3), keepdims=True), 1e-9)
@@ -135,7 +135,7 @@ def page_of(
         [i for i, epoch in enumerate(each.epochs) if epochs == "all" or epoch in seen]
         for each, seen in zip(snapshots, shown, strict=True)
     ]
-    held = [page_data(each, at, _coded) for each, at in zip(snapshots, places, strict=True)]
+    held = [page_data(each, _coded, at) for each, at in zip(snapshots, places, strict=True)]
     data = {"snapshots": held, "state": to_plain(state), "show": list(show), "recorded": recorded}
     still = f'<img alt="" src="data:image/png;base64,{base64.b64encode(picture).decode()}">' if picture else ""
     return Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(
@@ -166,32 +166,44 @@ def recorded_of(snapshot: Snapshot, side: Side, anchor: int) -> dict[str, Any] |
     }
 
 
+def parts(show: Iterable[str]) -> list[str]:
+    """The parts as a list.
+
+    Raises:
+        ValueError: one that there is not.
+    """
+    show = list(show)
+    if wrong := [part for part in show if part not in PARTS]:
+        raise unknown("part", wrong[0], PARTS)
+    return show
+
+
 def save_html(session: Session, path: str | Path, epochs: Epochs = "present", show: Iterable[str] = PARTS) -> Path:
-    """Write a session's page, with its sentence and its still picture for viewers that run no scripts.
+    """Write a session as one HTML file that needs neither kernel nor network, and on which every control answers.
+
+    Viewers that run no scripts see its sentence and its still picture. A warning proposes a sample above 12 MB.
+
+    Args:
+        session: or an explorer.
+        path: the file, replaced whole.
+        epochs: "present" for those that are shown, "all" for every one of the snapshot.
+        show: which of the parts "pictures", "map", "push" and "cost" stand beside the histogram.
 
     Raises:
         ValueError: `epochs` or a part of `show` is none of those there are.
     """
-    show = list(show)
-    parts = [("part", part, PARTS) for part in show]
-    for kind, name, known in [("choice of epochs", epochs, get_args(Epochs)), *parts]:
-        if name not in known:
-            raise unknown(kind, name, known)
+    if epochs not in get_args(Epochs):
+        raise unknown("choice of epochs", epochs, get_args(Epochs))
     picture = io.BytesIO()
     static.draw(session).savefig(picture, format="png")
     words, held = session.sentence, picture.getvalue()
-    page = page_of(session.snapshots, session.state, epochs=epochs, show=show, words=words, picture=held)
-    return save_page(path, page)
-
-
-def save_page(path: str | Path, page: str) -> Path:
-    """Write a page, replaced whole; a warning proposes a sample above 12 MB."""
+    page = page_of(session.snapshots, session.state, epochs=epochs, show=parts(show), words=words, picture=held)
     write_text(Path(path), page)
     if (size := len(page.encode())) > LARGE:
         warnings.warn(
             f"The page takes {size / 1e6:.0f} MB, which browsers open slowly. Take a snapshot of fewer images, such as "
             "take_snapshot(run, images, n=2000), or save the present epoch alone.",
-            stacklevel=3,
+            stacklevel=2,
         )
     return Path(path)
 

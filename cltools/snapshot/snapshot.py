@@ -146,6 +146,12 @@ class Snapshot:
         """What an anchor is called."""
         return self.noun if self.queries is None else "query"
 
+    def of_same_images(self, other: "Snapshot") -> bool:
+        """Whether two snapshots are of one set of images, with equal ids, labels and classes."""
+        named = self.experiment.data.name == other.experiment.data.name and self.classes == other.classes
+        names = ("ids", "labels", "anchor_ids", "anchor_labels")
+        return named and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
+
     def similarities(self, rows: Tensor | None = None, *, epoch: int = -1) -> Similarities:
         """What rules read of these anchors (all by default), with the snapshot's keys as queue.
 

@@ -22,6 +22,7 @@ from cltools.snapshot.maps import aligned, judged, pca, pca_over_epochs
 from cltools.snapshot.snapshot import Snapshot
 from cltools.snapshot.sprite import as_sprite, pictured_places, thumbnail_size, thumbnails
 from cltools.training import Run
+from cltools.training.inputs import training_images
 from cltools.training.run import two_views
 
 
@@ -92,19 +93,26 @@ def take_snapshot(run: Run, images: ImageSet, n: int = 2000, seed: int = 0) -> S
     return recorder.snapshot(run)
 
 
-def images_of(snapshot: Snapshot, images: ImageSet) -> ImageSet:
-    """The images of a snapshot, in its order.
+def recorder_of(snapshot: Snapshot, images: ImageSet | None, epochs: Sequence[int] | None = None) -> Recorder:
+    """What records a run's embeddings of a snapshot's images, in its order.
+
+    Args:
+        snapshot: of some of the images.
+        images: None for the training images of the snapshot's experiment.
+        epochs: after which epochs; None for all.
 
     Raises:
         ValueError: some of them are not there.
     """
+    images = training_images(snapshot.experiment)[0] if images is None else images
     place = {image: i for i, image in enumerate(images.ids.tolist())}
     if missing := [image for image in snapshot.ids.tolist() if image not in place]:
         raise CltoolsError(
             f"{len(missing)} of the snapshot's {len(snapshot)} images are not among these {len(images)}, such as id "
             f"{missing[0]}. Give the images that it was taken of."
         )
-    return images.select(torch.tensor([place[image] for image in snapshot.ids.tolist()]))
+    images = images.select(torch.tensor([place[image] for image in snapshot.ids.tolist()]))
+    return Recorder(images, len(images), epochs=epochs)
 
 
 def with_epoch(snapshot: Snapshot, recorder: Recorder, run: Run) -> Snapshot:

@@ -133,6 +133,11 @@ class Opened:
         assert found == ([] if not len(scores) else [float(scores.max() if closest == kept else scores.min())])
 
 
+def save_page(path: Path, page: str) -> Path:
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
 def edge(page: Page, name: str, side: str = "A") -> Locator:
     return page.locator(f".histogram[data-side={side}] .edge.{name}")
 

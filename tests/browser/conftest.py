@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from alone import Opened, opened
+from alone import Opened, opened, save_page
 from lab import Lab
 from playwright.sync_api import Browser, Error, Playwright, sync_playwright
 from snapshots import made
 
-from cltools.explorer.standalone import page_of, save_page
+from cltools.explorer.standalone import page_of
 from cltools.explorer.state import first_state
 from cltools.snapshot import Snapshot, load_snapshot
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alone import COUNTED, Opened, edge, opened
+from alone import COUNTED, Opened, edge, opened, save_page
 from playwright.sync_api import Browser
 
-from cltools.explorer.standalone import page_of, save_page
+from cltools.explorer.standalone import page_of
 from cltools.explorer.state import first_state
 from cltools.mining import NearestKeys
 from cltools.snapshot import Snapshot

@@ -10,13 +10,13 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from alone import COUNTED, Opened, edge, opened
+from alone import COUNTED, Opened, edge, opened, save_page
 from own_rules import FarKeys
 from playwright.sync_api import Browser
 from snapshots import made
 
 from cltools.explorer.session import Session
-from cltools.explorer.standalone import page_of, save_page
+from cltools.explorer.standalone import page_of
 from cltools.explorer.state import State, first_state
 from cltools.mining import Band, DifficultAnchors
 from cltools.snapshot import Snapshot, load_snapshot

@@ -1,0 +1,56 @@
+// @ts-check
+/** Finding keys by their texts, ids and metadata. */
+
+import { el, setText } from "./dom.js";
+import { count } from "./words.js";
+
+/** @typedef {import("./scene.js").Shown} Shown */
+
+const VALUES = 50; // so many values of a column are proposed
+
+/**
+ * 1 for each key that a question finds: by "column: value" exactly, else by a part of its text, its id or its metadata;
+ * null for an empty question, which finds all.
+ * @param {Shown} snapshot
+ * @param {string} question
+ * @returns {Uint8Array | null}
+ */
+export function findKeys({ ids, texts, metadata }, question) {
+  const asked = question.trim().toLowerCase();
+  if (asked === "") return null;
+  const columns = Object.entries(metadata);
+  const [name, values] = columns.find(([each]) => asked.startsWith(`${each.toLowerCase()}: `)) ?? ["", []];
+  return Uint8Array.from(ids, (id, i) => {
+    if (name) return Number(asked === `${name}: ${values[i]}`.toLowerCase());
+    const said = [texts[i] ?? "", ...columns.map(([_, column]) => column[i])];
+    return Number(String(id) === asked || said.some((text) => text.toLowerCase().includes(asked)));
+  });
+}
+
+/**
+ * A field to search with; null where there is nothing to find by.
+ * @param {Shown} snapshot
+ * @param {(found: Uint8Array | null) => void} act
+ */
+export function findingView(snapshot, act) {
+  const columns = Object.entries(snapshot.metadata);
+  if (!snapshot.texts.length && !columns.length) return null;
+  const id = `cltools-${Math.random()}`;
+  const proposed = columns.flatMap(([name, values]) =>
+    [...new Set(values)].slice(0, VALUES).map((value) => el("option", { value: `${name}: ${value}` })),
+  );
+  const told = el("output");
+  const input = el("input", {
+    type: "search",
+    list: id,
+    placeholder: columns.length ? "find a word, or column: value" : "find a word",
+    "aria-label": `find ${snapshot.noun}s`,
+    input() {
+      const found = findKeys(snapshot, input.value);
+      const hits = found?.reduce((sum, each) => sum + each, 0) ?? 0;
+      setText(told, found ? `${count(hits)} found` : "");
+      act(found);
+    },
+  });
+  return el("label", "find", input, told, el("datalist", { id }, ...proposed));
+}

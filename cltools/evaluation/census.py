@@ -3,6 +3,7 @@
 Legend: B anchors, K keys, R bins of ranks.
 """
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -63,8 +64,12 @@ def take_census(judged: Iterable[Judged], keys: int, *, labelled: bool) -> Censu
         labelled: whether every class is known.
     """
     ranks = tuple(sorted({rank_count(share, keys) for share in RANK_SHARES}))
-    counted = [_count(*each, ranks) for each in judged]
-    pairs, same = (torch.cat(counts) for counts in zip(*counted, strict=True))
+    counted = array("q"), array("q")  # a small tensor kept of each turn would pin the memory around it
+    for each in judged:
+        for grown, counts in zip(counted, _count(*each, ranks), strict=True):
+            grown.frombytes(counts.numpy().tobytes())
+    width = len(Band) + len(ranks) - 1
+    pairs, same = (torch.tensor(grown, dtype=torch.int64).reshape(-1, width) for grown in counted)
     in_bands, same_in_bands = pairs[:, : len(Band)], same[:, : len(Band)]
     others, same_others = in_bands.sum(1), same_in_bands.sum(1)
     kept, same_kept = (counts[:, KEPT].sum(1) for counts in (pairs, same))

@@ -19,7 +19,7 @@ WARM_ROUNDS = 100
 """Rounds of UMAP's optimiser from the map of the epoch before; its own 500 would stir points that are in place."""
 Points = Float32[ndarray, "N d"]
 Places = Float32[ndarray, "N 2"]
-JUDGED = 3000
+JUDGED = 2000
 """Points above which the trustworthiness is that of as many drawn ones: its matrices would take gigabytes."""
 ALL_JUDGED = 20_000
 """Points above which neighbours are looked up for as many drawn ones only: the time grows with their square."""

@@ -57,17 +57,10 @@ import { orderByScore, rankedScores } from "./order.js";
  * @returns {Snapshot}
  */
 export function snapshotOf(held) {
+  const { epochs, dim, ids, mapNames, form } = held;
   const labels = Int32Array.from(held.labels);
-  return {
-    epochs: held.epochs,
-    dim: held.dim,
-    embeddings: embeddingsOf(held),
-    ids: held.ids,
-    labels,
-    labelled: labels.every((label) => label >= 0),
-    mapNames: held.mapNames,
-    form: held.form,
-  };
+  const labelled = labels.every((label) => label >= 0);
+  return { epochs, dim, embeddings: embeddingsOf(held), ids, labels, labelled, mapNames, form };
 }
 
 /**

@@ -85,8 +85,8 @@ export function censusFor(code, tell) {
       if (asked) here.count(...asked);
     };
     return {
-      load(which, { epochs, dim, embeddings, ids, labels, labelled, mapNames, form }) {
-        const snapshot = { epochs, dim, embeddings, ids, labels, labelled, mapNames, form };
+      load(which, shown) {
+        const { maps, kept, ...snapshot } = /** @type {import("./scene.js").Shown} */ (shown); // which no count needs
         here.load(which, snapshot);
         worker.postMessage({ which, snapshot });
       },

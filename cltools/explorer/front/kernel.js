@@ -2,9 +2,9 @@
 /** The explorer in a notebook: the snapshot comes from Python once for all explorers of a page, the state goes both ways. */
 
 import { parseState } from "./engine/state.js";
-import { epochsOf, shownOf } from "./standalone.js";
 import { el, setAttribute } from "./views/dom.js";
 import { fitted, withEpochs } from "./views/growing.js";
+import { epochsOf, shownOf } from "./views/held.js";
 import { mount } from "./views/page.js";
 
 /** @typedef {import("./views/scene.js").Shown} Shown */
@@ -140,9 +140,7 @@ export function render({ model, el: place }, code) {
   let snapshots = [];
 
   const deaf = listening(model, {
-    comm_live_update() {
-      live = false;
-    },
+    comm_live_update: () => (live = false),
     "msg:custom"(content, buffers) {
       if (!content.added || page === null) return;
       const epochs = epochsOf(content.added, (i) => copied(buffers[i]));

@@ -1,9 +1,9 @@
 // @ts-check
 /** A page of its own: the snapshot lies in it, and the state in its address. */
 
-import { embeddingsOf, snapshotOf } from "./engine/similarities.js";
 import { checkState, parseState, sideOf, writeState } from "./engine/state.js";
 import { serveCensus } from "./views/counting.js";
+import { shownOf } from "./views/held.js";
 import { mount } from "./views/page.js";
 import { questionOf } from "./views/scene.js";
 
@@ -21,54 +21,6 @@ function bytesOf(text) {
   const bytes = new Uint8Array(binary.length);
   for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
   return bytes;
-}
-
-/**
- * What a page holds of some epochs.
- * @param {any} held
- * @param {(coded: any) => Uint8Array} bytes of an array as it is held
- * @returns {import("./views/growing.js").Epochs}
- */
-export function epochsOf(held, bytes) {
-  const { epochs, dim, anchors, keys, thresholds, mapNames, maps, kept } = held;
-  const halves = (/** @type {any} */ coded) => new Uint16Array(bytes(coded).buffer);
-  const floats = (/** @type {any} */ coded) => new Float32Array(bytes(coded).buffer);
-  return {
-    epochs,
-    embeddings: embeddingsOf({
-      dim,
-      anchors: anchors.map(halves),
-      keys: keys.map(halves),
-      thresholds: thresholds?.map(floats),
-    }),
-    mapNames,
-    maps: maps.map((/** @type {any[]} */ map) => map.map(floats)),
-    kept: kept.map((/** @type {any[]} */ map) => map.map(bytes)),
-  };
-}
-
-/**
- * A snapshot as the page holds it.
- * @param {any} held
- * @param {(coded: any) => Uint8Array} bytes of an array as it is held: base64, or what a message numbers
- * @returns {Shown}
- */
-export function shownOf(held, bytes) {
-  const { title, run, noun, classes, tile, columns, middle, help } = held;
-  return {
-    ...snapshotOf({ ...held, anchors: [], keys: [] }),
-    ...epochsOf(held, bytes),
-    title,
-    run,
-    noun,
-    classes,
-    tile,
-    columns,
-    middle,
-    help,
-    // a short address: every tile's style holds it
-    sprite: URL.createObjectURL(new Blob([/** @type {BlobPart} */ (bytes(held.sprite))], { type: "image/webp" })),
-  };
 }
 
 /**

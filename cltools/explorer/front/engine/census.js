@@ -5,7 +5,7 @@ import { BAND, BANDS, keptOf, rankCount, ranksOfCut } from "./bands.js";
 import { drawsOf } from "./draws.js";
 import { nothingCounted, shareOf } from "./intervals.js";
 import { cutOf, NEGATIVE_RULES, rankedBy } from "./negatives.js";
-import { orderByScore } from "./order.js";
+import { orderByScore, sumOf } from "./order.js";
 import { select } from "./select.js";
 import { rankingBy, similaritiesOf } from "./similarities.js";
 
@@ -121,8 +121,7 @@ function countAnchor(counting, place) {
   counting.keys.push(keys);
   counting.same.push(same);
   counting.sameByRank.push(Int32Array.from(ranks.slice(1), (end, i) => closer[end] - closer[ranks[i]]));
-  const others = keys.reduce((sum, count) => sum + count, 0);
-  const ranking = { ranked, same: closer, minedRanks, others, anchorPositive: s.anchorPositive };
+  const ranking = { ranked, same: closer, minedRanks, others: sumOf(keys), anchorPositive: s.anchorPositive };
   counting.rankings.push((counting.done + 1) * order.length > counting.budget ? null : ranking);
 }
 
@@ -197,10 +196,10 @@ export function censusOf(counting) {
   const { keys, same, ranks, sameByRank, snapshot, done, places } = counting;
   /** @type {(hits: number[], counts: number[]) => Share} */
   const known = (hits, counts) => (snapshot.labelled ? shareOf(hits, counts) : nothingCounted());
-  const all = (/** @type {Int32Array} */ counts) => counts.reduce((sum, count) => sum + count, 0);
-  const codes = Object.values(BAND);
-  const inBand = codes.map((code) => keys.map((counts) => counts[code]));
-  const [others, sameOthers] = [keys.map(all), same.map(all)];
+  const byCode = (/** @type {Int32Array[]} */ all) =>
+    Object.values(BAND).map((code) => all.map((counts) => counts[code]));
+  const inBand = byCode(keys);
+  const [others, sameOthers] = [keys.map(sumOf), same.map(sumOf)];
   const [kept, sameKept] = [keys.map(keptOf), same.map(keptOf)];
   const lost = sameOthers.map((count, i) => count - sameKept[i]);
   return {
@@ -211,10 +210,7 @@ export function censusOf(counting) {
     baseRate: known(sameOthers, others),
     recall: known(lost, sameOthers),
     shareByBand: inBand.map((counts) => shareOf(counts, others)),
-    sameByBand: codes.map((code) => {
-      const hits = same.map((counts) => counts[code]);
-      return known(hits, inBand[code]);
-    }),
+    sameByBand: byCode(same).map((hits, code) => known(hits, inBand[code])),
     ranks,
     byRank: ranks.slice(1).map((end, i) => {
       const hits = sameByRank.map((counts) => counts[i]);

@@ -2,7 +2,7 @@
 /** The two edges of a band, as ranks and as scores for one anchor, and how either is moved; after `explorer/edges.py`. */
 
 import { rankCount, scoreAtRank } from "./bands.js";
-import { EngineError, faultOf } from "./fields.js";
+import { faultOf, refuse } from "./fields.js";
 import { cutOf, NEGATIVE_RULES } from "./negatives.js";
 import { countAtLeast, INFINITE } from "./order.js";
 
@@ -21,14 +21,13 @@ import { countAtLeast, INFINITE } from "./order.js";
  */
 
 const GAP = 1e-4; // edges that are values stay that far apart: between them lies a band
-const BAND_RULES = ["RankBand", "CosineBand", "MarginBand"];
 
 /**
  * Whether a rule has two edges that can be moved.
  * @param {Settings} rule
  */
 export function hasEdges(rule) {
-  return BAND_RULES.includes(rule.rule);
+  return ["RankBand", "CosineBand", "MarginBand"].includes(rule.rule);
 }
 
 /**
@@ -70,7 +69,7 @@ export function edgesOf(rule, ranked, anchorPositive) {
 export function withSettings(rule, settings) {
   const changed = { ...rule, ...settings };
   const fault = faultOf(NEGATIVE_RULES[rule.rule], changed);
-  if (fault) throw new EngineError(`${rule.rule}: ${fault}`);
+  if (fault) refuse(`${rule.rule}: ${fault}`);
   return changed;
 }
 
@@ -159,8 +158,7 @@ export function convertEdges(rule, edges, ranked) {
   if (rule.rule === "RankBand") return placeEdges(rule, edges.closest, edges.beyond, edges.keys);
   let low = edges.beyond < edges.keys ? scoreAtRank(ranked, edges.beyond) : -INFINITE;
   if (rule.rule === "MarginBand" && Number.isFinite(low)) {
-    // top − within is rounded: the edge stands between two keys
-    const following = ranked[edges.beyond];
+    const following = ranked[edges.beyond]; // top − within is rounded: the edge stands between two keys
     low = Number.isFinite(following) ? (low + following) / 2 : low - GAP;
   }
   return placeEdges(rule, scoreAtRank(ranked, edges.closest), low, edges.keys);

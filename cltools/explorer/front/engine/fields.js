@@ -5,6 +5,14 @@
 export class EngineError extends Error {}
 
 /**
+ * @param {string} fault
+ * @returns {never}
+ */
+export function refuse(fault) {
+  throw new EngineError(fault);
+}
+
+/**
  * A setting: its default, which values are of its type, and what a value of another must be, in words.
  * @typedef {object} Field
  * @property {any} fallback the default; undefined where there is none
@@ -91,23 +99,20 @@ export function either(one, other) {
  * @returns {Settings}
  */
 export function completed(plain, fields, path) {
-  if (typeof plain !== "object" || plain === null || Array.isArray(plain)) {
-    throw new EngineError(`${path} must be an object of settings, not ${JSON.stringify(plain)}.`);
-  }
+  if (typeof plain !== "object" || plain === null || Array.isArray(plain))
+    refuse(`${path} must be an object of settings, not ${JSON.stringify(plain)}.`);
   for (const name of Object.keys(plain)) {
     if (!Object.hasOwn(fields, name)) {
       const known = Object.keys(fields).join(", ") || "none";
-      throw new EngineError(`There is no setting ${JSON.stringify(name)} in ${path}. It has: ${known}.`);
+      refuse(`There is no setting ${JSON.stringify(name)} in ${path}. It has: ${known}.`);
     }
   }
   /** @type {Settings} */
   const found = {};
   for (const [name, field] of Object.entries(fields)) {
     const value = Object.hasOwn(plain, name) ? plain[name] : field.fallback;
-    if (value === undefined) throw new EngineError(`${path} lacks ${JSON.stringify(name)}, which has no default.`);
-    if (!field.holds(value)) {
-      throw new EngineError(`${path}.${name} is ${JSON.stringify(value)}; it ${field.words}.`);
-    }
+    if (value === undefined) refuse(`${path} lacks ${JSON.stringify(name)}, which has no default.`);
+    if (!field.holds(value)) refuse(`${path}.${name} is ${JSON.stringify(value)}; it ${field.words}.`);
     found[name] = value;
   }
   return found;

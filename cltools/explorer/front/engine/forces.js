@@ -86,15 +86,11 @@ export function lossGradients(terms, temperature, form) {
   if (form === "sep") {
     byPositive = byPositive.map((weight, i) => weight * sigmoid(mass.log - positive[i] / temperature));
     byMass = -sumOf(byPositive);
-  } else if (form === "in") {
-    const attracting = weighedSum(positive, w, 1 / temperature);
+  } else if (form === "in" || form === "out") {
+    const weight = form === "in" ? w : byPositive.map((each) => Number(each < 0));
+    const attracting = weighedSum(positive, weight, 1 / temperature);
     byMass = sigmoid(mass.log - attracting.log);
-    byPositive = attracting.share.map((share) => -byMass * share);
-  } else if (form === "out") {
-    const present = Float64Array.from(w, (weight) => (weight > 0 ? 1 : 0));
-    const attracting = weighedSum(positive, present, 1 / temperature);
-    byMass = sigmoid(mass.log - attracting.log);
-    byPositive = attracting.share.map((share, i) => (1 - byMass) * share - w[i]);
+    byPositive = attracting.share.map((share, i) => (form === "in" ? 0 : share - w[i]) - byMass * share);
   }
   return {
     byPositive: byPositive.map((each, i) => (each + byMass * mass.byPositive[i]) / temperature),

@@ -8,10 +8,8 @@
 
 const Z = 1.959963984540054; // the normal's 97.5 % point
 
-/** @returns {Share} */
-export function nothingCounted() {
-  return { value: Number.NaN, low: Number.NaN, high: Number.NaN, count: 0 };
-}
+/** @type {() => Share} */
+export const nothingCounted = () => ({ value: Number.NaN, low: Number.NaN, high: Number.NaN, count: 0 });
 
 /**
  * The share Σ hits / Σ counts; the pairs of one anchor are alike, so the anchor is the unit.

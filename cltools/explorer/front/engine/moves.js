@@ -2,7 +2,7 @@
 /** A side with one control moved: another rule, another measure, an edge; after `explorer/controls.py`. */
 
 import { convertEdges, edgesOf, hasEdges, moveEdge, widened } from "./edges.js";
-import { EngineError } from "./fields.js";
+import { refuse } from "./fields.js";
 import { rankedBy } from "./negatives.js";
 import { rankingBy } from "./similarities.js";
 
@@ -16,7 +16,7 @@ import { rankingBy } from "./similarities.js";
  * @param {Side} side
  */
 export function edgesNow(s, { negatives, temperature }) {
-  if (!hasEdges(negatives)) throw new EngineError(`${negatives.rule} has no edges; choose a band first.`);
+  if (!hasEdges(negatives)) refuse(`${negatives.rule} has no edges; choose a band first.`);
   return edgesOf(negatives, rankingBy(s, rankedBy(negatives), temperature).ranked, s.anchorPositive);
 }
 

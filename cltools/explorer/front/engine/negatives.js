@@ -74,16 +74,6 @@ function orderFault(rule, first, last, least = 0, words = "they must satisfy 0")
   return "";
 }
 
-/**
- * Score from which a key is too hard for a `MarginBand`: −margin, or −(1 − relative)·|z·z'|.
- * @param {Settings} rule
- * @param {number} anchorPositive z·z'
- */
-function marginTop(rule, anchorPositive) {
-  if (rule.relative === null) return Math.fround(-rule.margin);
-  return Math.fround(Math.fround(rule.relative - 1) * Math.abs(anchorPositive));
-}
-
 /** @type {Record<string, NegativeRule>} */
 export const NEGATIVE_RULES = {
   AllNegatives: { fields: {} },
@@ -121,18 +111,18 @@ export const NEGATIVE_RULES = {
       rescale: flag(false),
       ...moving("margin", "relative", "within"),
     },
-    fault(rule) {
-      if (rule.margin !== null && rule.relative !== null) {
+    fault({ margin, relative, within, within_from }) {
+      if (margin !== null && relative !== null) {
         return "margin and relative are two forms of one edge; give one and leave one out.";
       }
-      if (rule.within === 0 || rule.within_from === 0) {
-        return "within is 0, which keeps nothing; give a difference of cosines above 0.";
-      }
-      return "";
+      const none = within === 0 || within_from === 0;
+      return none ? "within is 0, which keeps nothing; give a difference of cosines above 0." : "";
     },
     by: "margin",
+    /** Too hard from −margin on, or from −(1 − relative)·|z·z'|. */
     cut(rule, _, anchorPositive) {
-      const top = marginTop(rule, anchorPositive);
+      const relative = Math.fround(rule.relative - 1) * Math.abs(anchorPositive);
+      const top = rule.relative === null ? Math.fround(-rule.margin) : Math.fround(relative);
       return { easyBelow: rule.within === null ? null : Math.fround(top - Math.fround(rule.within)), hardFrom: top };
     },
   },

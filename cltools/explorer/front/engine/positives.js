@@ -17,7 +17,8 @@ import { drawPerKey, othersOf, rankingBy, whyNoClasses } from "./similarities.js
  * @property {Record<string, Field>} fields
  * @property {(rule: Settings) => string} [fault] what is wrong with settings in their ranges; empty if nothing
  * @property {(s: Similarities, rule: Settings) => string} [unknown] why it cannot be answered; empty if it can
- * @property {(s: Similarities, rule: Settings) => Mined} mine at full strength
+ * @property {(s: Similarities, rule: Settings) => [Int32Array, Float32Array]} mine candidates, and their shares of what
+ *   the augmented view leaves: they sum to 1, or to 0 where nothing is accepted
  */
 
 /** A weight that equals the gate up to float32 rounding passes it. */
@@ -48,25 +49,6 @@ function softmaxOver(logits, accepted) {
 }
 
 /**
- * Candidates that share 1 − `augmentedShare`; null: the augmented view is one among those with a share above 0.
- * @param {Int32Array} index
- * @param {Float32Array} shares sum to 1, or to 0 where nothing is accepted: the augmented view then has weight 1
- * @param {number | null} augmentedShare
- * @returns {Mined}
- */
-function withAugmentedView(index, shares, augmentedShare) {
-  const accepted = shares.filter((share) => share > 0).length;
-  const mined = Math.fround(augmentedShare === null ? accepted / (1 + accepted) : accepted && 1 - augmentedShare);
-  const weight = new Float32Array(1 + index.length);
-  weight[0] = 1 - mined;
-  weight.set(
-    shares.map((share) => mined * share),
-    1,
-  );
-  return { index, weight };
-}
-
-/**
  * Each candidate's share of the mined weight.
  * @param {Settings} rule of `NearestKeys`
  * @param {Float32Array} score of the candidates
@@ -93,7 +75,7 @@ export const POSITIVE_RULES = {
       const given = Object.keys(WARM_UP).find((name) => rule[name] !== WARM_UP[name].fallback);
       return given ? `${given} has no meaning, because nothing is mined; leave it out.` : "";
     },
-    mine: nothingMined,
+    mine: () => [new Int32Array(0), new Float32Array(0)],
   },
 
   NearestKeys: {
@@ -109,12 +91,10 @@ export const POSITIVE_RULES = {
       by: choice("positive", "anchor", "either"),
       pick: optional(whole(null)),
     },
-    fault(rule) {
-      if (rule.pick !== null && !(1 <= rule.pick && rule.pick <= rule.k)) {
-        return `pick is ${rule.pick} of k = ${rule.k} candidates; it must be from 1 to k.`;
-      }
-      return "";
-    },
+    fault: ({ pick, k }) =>
+      pick === null || (1 <= pick && pick <= k)
+        ? ""
+        : `pick is ${pick} of k = ${k} candidates; it must be from 1 to k.`,
     mine(s, rule) {
       const { order, score } = rankingBy(s, rule.by, 1);
       let index = order.subarray(rule.skip, rule.skip + rule.k);
@@ -126,7 +106,7 @@ export const POSITIVE_RULES = {
       }
       const candidate = Uint8Array.from(index, (place) => 1 - s.own[place]);
       const scores = Float32Array.from(index, (place) => score[place]);
-      return withAugmentedView(index, candidateShares(rule, scores, candidate), rule.augmented_share);
+      return [index, candidateShares(rule, scores, candidate)];
     },
   },
 
@@ -134,8 +114,7 @@ export const POSITIVE_RULES = {
     fields: { ...WARM_UP, temperature: real(0.05, ABOVE_ZERO), augmented_share: real(0.5, SHARE) },
     mine(s, rule) {
       const logits = s.positiveKeys.map((cosine) => cosine / Math.fround(rule.temperature));
-      const shares = softmaxOver(logits, othersOf(s));
-      return withAugmentedView(Int32Array.from(s.own.keys()), shares, rule.augmented_share);
+      return [Int32Array.from(s.own.keys()), softmaxOver(logits, othersOf(s))];
     },
   },
 
@@ -148,40 +127,41 @@ export const POSITIVE_RULES = {
       wrong: choice("nearest", "random"),
       augmented_share: optional(real(0.5, SHARE)),
     },
-    fault(rule) {
-      if (rule.k === null && rule.purity !== 1) {
-        return `purity is ${rule.purity} of every key of the class; say how many keys are mined (k).`;
-      }
-      return "";
-    },
+    fault: ({ k, purity }) =>
+      k === null && purity !== 1
+        ? `purity is ${purity} of every key of the class; say how many keys are mined (k).`
+        : "",
     unknown: whyNoClasses,
     mine(s, rule) {
-      const { sameClass } = s;
-      if (sameClass === null) return nothingMined();
       /** @type {(how: string, same: number, count: number) => Int32Array} */
       const taken = (how, same, count) => {
         const order = how === "nearest" ? rankingBy(s, "positive", 1).order : orderByScore(drawPerKey(s), s.own);
-        return order.filter((place) => !s.own[place] && sameClass[place] === same).subarray(0, count);
+        return order.filter((place) => !s.own[place] && s.sameClass?.[place] === same).subarray(0, count);
       };
-      const right = rule.k === null ? sameClass.length : Math.floor(rule.purity * rule.k + 0.5);
+      const right = rule.k === null ? s.own.length : Math.floor(rule.purity * rule.k + 0.5);
       const index = Int32Array.of(
         ...taken(rule.k === null ? "nearest" : rule.right, 1, right),
         ...taken(rule.wrong, 0, rule.k === null ? 0 : rule.k - right),
       );
-      return withAugmentedView(index, new Float32Array(index.length).fill(1 / index.length), rule.augmented_share);
+      return [index, new Float32Array(index.length).fill(1 / index.length)];
     },
   },
 };
 
 /**
- * What a rule mines, its strength applied.
+ * What a rule mines, its strength applied. Candidates share 1 − `augmented_share`; null: the augmented view is one among
+ * those with a share above 0. Where nothing is accepted it has weight 1.
  * @param {Similarities} s
  * @param {Settings} rule
  * @returns {Mined}
  */
 export function mine(s, rule) {
   if (rule.strength === 0 || s.own.length === 0) return nothingMined();
-  const { index, weight } = POSITIVE_RULES[rule.rule].mine(s, rule);
+  const [index, shares] = POSITIVE_RULES[rule.rule].mine(s, rule);
+  const accepted = shares.filter((share) => share > 0).length;
+  const left = rule.augmented_share === null ? accepted / (1 + accepted) : accepted && 1 - rule.augmented_share;
+  const mined = Math.fround(left);
+  const weight = Float32Array.from([1 - mined, ...shares.map((share) => mined * share)]);
   if (rule.strength === 1) return { index, weight };
   const f = Math.fround;
   const strength = f(rule.strength);

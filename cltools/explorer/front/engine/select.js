@@ -2,7 +2,7 @@
 /** The choice of samples for one anchor, as `cltools.mining.selection.select` makes it. */
 
 import { BAND } from "./bands.js";
-import { EngineError } from "./fields.js";
+import { refuse } from "./fields.js";
 import { judgedBands, NEGATIVE_RULES, NEUTRAL, weightsOf } from "./negatives.js";
 import { mine, nothingMined, POSITIVE_RULES } from "./positives.js";
 import { othersOf, remembered } from "./similarities.js";
@@ -76,7 +76,7 @@ export function negativesOnly(band, negativeWeight) {
  */
 export function select(s, positives, negatives, temperature) {
   const why = whyUnknown(s, positives, negatives);
-  if (why) throw new EngineError(why);
+  if (why) refuse(why);
   const rule = NEGATIVE_RULES[negatives.rule];
   const mined = remembered(s, `mined ${JSON.stringify(positives)}`, () => mine(s, positives));
   const band = judgedBands(s, negatives, temperature);

@@ -67,24 +67,15 @@ import { orderByScore, rankedScores } from "./order.js";
  * @returns {Snapshot}
  */
 export function snapshotOf(held) {
+  const { epochs, dim, ids, mapNames, form } = held;
   const labels = Int32Array.from(held.labels);
   const anchorLabels = held.anchorLabels ? Int32Array.from(held.anchorLabels) : labels;
-  const anchorIds = held.anchorIds ?? held.ids;
+  const anchorIds = held.anchorIds ?? ids;
   const own = held.own ? anchorIds.map(() => /** @type {number[]} */ ([])) : null;
   for (let i = 0; own && held.own && i < held.own.length; i += 2) own[held.own[i]].push(held.own[i + 1]);
-  return {
-    epochs: held.epochs,
-    dim: held.dim,
-    embeddings: embeddingsOf(held),
-    ids: held.ids,
-    labels,
-    anchorIds,
-    anchorLabels,
-    own,
-    labelled: [labels, anchorLabels].every((each) => each.every((label) => label >= 0)),
-    mapNames: held.mapNames,
-    form: held.form,
-  };
+  const labelled = [labels, anchorLabels].every((each) => each.every((label) => label >= 0));
+  const embeddings = embeddingsOf(held);
+  return { epochs, dim, embeddings, ids, labels, anchorIds, anchorLabels, own, labelled, mapNames, form };
 }
 
 /**

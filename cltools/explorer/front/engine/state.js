@@ -1,7 +1,7 @@
 // @ts-check
 /** What an explorer shows, as one plain value: the JSON of `explorer/state.py`, read, checked and written. */
 
-import { choice, completed, EngineError, faultOf, flag, kind, real, whole } from "./fields.js";
+import { choice, completed, faultOf, flag, kind, real, refuse, whole } from "./fields.js";
 import { RULES } from "./select.js";
 
 /** @typedef {import("./judgement.js").Side} Side */
@@ -56,7 +56,7 @@ export function completeRule(plain, kind, path = kind) {
   const known = RULES[kind];
   if (typeof plain?.rule !== "string") {
     const example = kind === "positives" ? "NearestKeys" : "RankBand";
-    throw new EngineError(`${path} must name its rule, as in {"rule": "${example}"}.`);
+    refuse(`${path} must name its rule, as in {"rule": "${example}"}.`);
   }
   const { rule, ...settings } = plain;
   if (!Object.hasOwn(known, rule)) return plain;
@@ -64,7 +64,7 @@ export function completeRule(plain, kind, path = kind) {
   const found = { rule, ...completed(settings, known[rule].fields, path) };
   if (rule === "MarginBand" && found.margin === null && found.relative === null) found.margin = 0;
   const fault = faultOf(known[rule], found);
-  if (fault) throw new EngineError(`${rule}: ${fault}`);
+  if (fault) refuse(`${rule}: ${fault}`);
   return found;
 }
 
@@ -104,7 +104,7 @@ export function parseState(text) {
   try {
     plain = JSON.parse(text);
   } catch (error) {
-    throw new EngineError(`This is no line of a state: ${error instanceof Error ? error.message : error}.`);
+    refuse(`This is no line of a state: ${/** @type {Error} */ (error).message}.`);
   }
   const found = completed(plain, STATE, "state");
   const state = /** @type {State} */ ({
@@ -112,9 +112,8 @@ export function parseState(text) {
     a: completeSide(found.a, "state.a"),
     b: found.b === null ? null : completeSide(found.b, "state.b"),
   });
-  if (state.b === null && (state.active === "B" || state.colour === "difference")) {
-    throw new EngineError("There is no side B to show or to move.");
-  }
+  if (state.b === null && (state.active === "B" || state.colour === "difference"))
+    refuse("There is no side B to show or to move.");
   return state;
 }
 
@@ -142,31 +141,25 @@ export function sideOf(state, name) {
  */
 export function checkState(state, snapshots) {
   const [first] = snapshots;
-  if (!first.anchorIds.includes(state.anchor)) throw new EngineError(`There is no anchor ${state.anchor}.`);
-  if (!first.mapNames.includes(state.map)) {
-    throw new EngineError(`There is no map ${JSON.stringify(state.map)}; there is ${first.mapNames.join(", ")}.`);
-  }
-  if (snapshots.length === 2 && state.b === null) {
-    throw new EngineError("Two snapshots are shown side by side; the state needs a side B.");
-  }
+  if (!first.anchorIds.includes(state.anchor)) refuse(`There is no anchor ${state.anchor}.`);
+  if (!first.mapNames.includes(state.map))
+    refuse(`There is no map ${JSON.stringify(state.map)}; there is ${first.mapNames.join(", ")}.`);
+  if (snapshots.length === 2 && state.b === null)
+    refuse("Two snapshots are shown side by side; the state needs a side B.");
   for (const [side, snapshot] of /** @type {[Side, Snapshot][]} */ ([
     [state.a, first],
     [sideOf(state, "B"), snapshots[snapshots.length - 1]],
   ])) {
-    if (!snapshot.epochs.includes(side.epoch)) {
-      throw new EngineError(`This snapshot has no epoch ${side.epoch}; it has ${snapshot.epochs.join(", ")}.`);
-    }
+    if (!snapshot.epochs.includes(side.epoch))
+      refuse(`This snapshot has no epoch ${side.epoch}; it has ${snapshot.epochs.join(", ")}.`);
     const { thresholds } = snapshot.embeddings[snapshot.epochs.indexOf(side.epoch)];
-    if (side.negatives.rule === "LearnedThreshold" && thresholds === null) {
-      throw new EngineError("LearnedThreshold learns while training, and this snapshot holds nothing that it learned.");
-    }
-    if (!(side.temperature > 0)) throw new EngineError(`The temperature is ${side.temperature}; it must be above 0.`);
+    if (side.negatives.rule === "LearnedThreshold" && thresholds === null)
+      refuse("LearnedThreshold learns while training, and this snapshot holds nothing that it learned.");
+    if (!(side.temperature > 0)) refuse(`The temperature is ${side.temperature}; it must be above 0.`);
   }
   const unlabelled = whyUnlabelled(first);
-  if (unlabelled && (state.truth || state.colour === "class")) throw new EngineError(unlabelled);
-  if (state.colour === "class" && !state.truth) {
-    throw new EngineError("Classes are hidden; show them before they colour the map.");
-  }
+  if (unlabelled && (state.truth || state.colour === "class")) refuse(unlabelled);
+  if (state.colour === "class" && !state.truth) refuse("Classes are hidden; show them before they colour the map.");
 }
 
 /**

@@ -86,20 +86,7 @@ export function censusFor(code, tell) {
     };
     return {
       load(which, shown) {
-        const { epochs, dim, embeddings, ids, labels, anchorIds, anchorLabels, own, labelled, mapNames, form } = shown;
-        const snapshot = {
-          epochs,
-          dim,
-          embeddings,
-          ids,
-          labels,
-          anchorIds,
-          anchorLabels,
-          own,
-          labelled,
-          mapNames,
-          form,
-        };
+        const { maps, kept, texts, metadata, ...snapshot } = /** @type {import("./scene.js").Shown} */ (shown); // which no count needs
         here.load(which, snapshot);
         worker.postMessage({ which, snapshot });
       },

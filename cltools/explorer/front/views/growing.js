@@ -41,13 +41,13 @@ export function fitted(state, snapshots, newest) {
   /** @type {(side: Side, shown: Shown) => Side} */
   const moved = (side, { epochs }) => {
     const stays = epochs.includes(side.epoch) && (side.epoch !== newest || !grown);
-    return stays ? side : { ...side, epoch: epochs[epochs.length - 1] };
+    return stays ? side : { ...side, epoch: /** @type {number} */ (epochs.at(-1)) };
   };
   const { mapNames } = snapshots[0];
   return {
     ...state,
     a: moved(state.a, snapshots[0]),
-    b: state.b && moved(sideOf(state, "B"), snapshots[snapshots.length - 1]),
+    b: state.b && moved(sideOf(state, "B"), /** @type {Shown} */ (snapshots.at(-1))),
     map: mapNames.includes(state.map) ? state.map : mapNames[0],
   };
 }

@@ -74,16 +74,24 @@ function edgeX(name, { edges, judgement }, axis) {
  * @param {object} page
  * @param {() => Scene} page.scene
  * @param {() => Palette} page.palette
- * @param {(make: (scene: Scene) => import("../engine/state.js").State, settled: boolean, step?: string) => void} page.change
+ * @param {(make: (scene: Scene) => import("../engine/state.js").State, settled?: boolean, step?: string) => void} page.change
  * @param {(place: number | null, at?: {x: number, y: number}) => void} page.point
  * @param {(place: number, tile: HTMLElement) => void} page.picture fills an element with an image's picture
  * @param {boolean} page.push whether the push is shown
  * @param {"A" | "B"} side whose keys are shown
  */
 export function histogramView(page, side) {
-  const judgedOf = (/** @type {Scene} */ scene) => (side === "B" && scene.b ? scene.b : scene.a);
+  const judgedNow = () => {
+    const { a, b } = page.scene();
+    return side === "B" && b ? b : a;
+  };
   const letter = el("b", "letter", side);
-  const canvas = el("canvas", { class: "bars", "aria-hidden": true });
+  const canvas = el("canvas", {
+    class: "bars",
+    "aria-hidden": true,
+    pointerdown: startDrag,
+    pointerleave: () => page.point(null),
+  });
   const marker = el("i", { class: "marker", hidden: true });
   const axisName = el("span");
   const asked = el("span", "wide");
@@ -98,8 +106,7 @@ export function histogramView(page, side) {
     ...handles.map(({ flag }) => flag),
     ...handles.map(({ node }) => node),
   );
-  /** @type {Axis | null} */
-  let axis = null;
+  let axis = axisOf(judgedNow(), 0);
   /** Takes back the drag that is under way. @type {(() => void) | null} */
   let cancel = null;
 
@@ -146,19 +153,18 @@ export function histogramView(page, side) {
 
   /** Move an edge; the controls move this side from then on. @type {(name: EdgeName, value: number, done: boolean, step?: string) => void} */
   function moveTo(name, value, done, step) {
-    page.change((scene) => withEdgeAt({ ...scene.state, active: side }, judgedOf(scene), name, value), done, step);
+    page.change(({ state }) => withEdgeAt({ ...state, active: side }, judgedNow(), name, value), done, step);
   }
 
   /** Drag the closer edge. @param {PointerEvent} event */
   function startDrag(event) {
-    const before = page.scene();
-    const judged = judgedOf(before);
-    const now = axis;
-    if (event.button !== 0 || now === null || judged.edges === null) return;
+    const { state } = page.scene();
+    const judged = judgedNow();
+    if (event.button !== 0 || judged.edges === null) return;
     event.preventDefault();
     hint.remove();
     const start = xOf(event);
-    const from = EDGES.map(({ name }) => edgeX(name, judged, now));
+    const from = EDGES.map(({ name }) => edgeX(name, judged, axis));
     const closer = Number(start > (from[0] + from[1]) / 2);
     // of grips that hide each other the first move tells which is meant: they part, or one of them could not move at all
     let held = from[1] - from[0] < GRIP ? -1 : closer;
@@ -166,35 +172,30 @@ export function histogramView(page, side) {
     node.focus();
     node.setPointerCapture(event.pointerId);
     cancel = () => {
-      page.change(() => before.state, true);
+      page.change(() => state);
       node.releasePointerCapture(event.pointerId);
     };
-    const move = (/** @type {PointerEvent} */ moved) => {
+    node.onpointermove = (moved) => {
       const by = xOf(moved) - start;
       if (held < 0) {
         if (Math.abs(by) < 3) return;
         held = Number(by > 0);
         handles[held].node.focus();
       }
-      moveTo(EDGES[held].name, valueAt(judgedOf(page.scene()), from[held] + by), false);
+      moveTo(EDGES[held].name, valueAt(judgedNow(), from[held] + by), false);
     };
-    const end = () => {
-      node.removeEventListener("pointermove", move);
-      cancel = null;
-      page.change((scene) => scene.state, true);
+    node.onlostpointercapture = () => {
+      node.onpointermove = node.onlostpointercapture = cancel = null;
+      page.change((scene) => scene.state);
     };
-    node.addEventListener("pointermove", move);
-    node.addEventListener("lostpointercapture", end, { once: true });
   }
 
-  canvas.addEventListener("pointerdown", startDrag);
   canvas.addEventListener("pointermove", (event) => {
-    if (axis === null || cancel) return;
-    const { ranking, profile } = judgedOf(page.scene()).judgement;
+    if (cancel) return;
+    const { ranking, profile } = judgedNow().judgement;
     const rank = Math.min(countAtLeast(ranking.ranked, axis.score(event.offsetX)), profile.others - 1);
     if (rank >= 0) page.point(ranking.order[rank], { x: event.clientX, y: event.clientY });
   });
-  canvas.addEventListener("pointerleave", () => page.point(null));
 
   /**
    * What an edge at this place is, in the unit of the band.
@@ -202,9 +203,8 @@ export function histogramView(page, side) {
    * @param {number} x
    */
   function valueAt({ edges, judgement }, x) {
-    if (axis === null || edges === null) return 0;
     const at = axis.score(x);
-    if (edges.unit !== "rank") return at;
+    if (edges?.unit !== "rank") return at;
     const { others } = judgement.profile;
     const rank = countAtLeast(judgement.ranking.ranked.subarray(0, others), at);
     return rank === others ? edges.keys : rank;
@@ -212,9 +212,9 @@ export function histogramView(page, side) {
 
   /** @type {(name: EdgeName, event: KeyboardEvent) => void} */
   function moveByKey(name, event) {
-    const { edges } = judgedOf(page.scene());
+    const { edges } = judgedNow();
     if (edges === null) return;
-    const { least, most, now } = rangeOf(name, edges);
+    const { min, max, now } = rangeOf(name, edges);
     // to the right keys are closer: fewer of the closest are left out, and fewer are kept within
     const rank = edges.unit === "rank";
     const times = event.shiftKey ? -Math.ceil(edges.keys / 100) : -1;
@@ -226,8 +226,8 @@ export function histogramView(page, side) {
       ArrowDown: now - one,
       PageUp: now + many,
       PageDown: now - many,
-      Home: rank ? most : least,
-      End: rank ? least : most,
+      Home: rank ? max : min,
+      End: rank ? min : max,
     });
     const takeBack = ["Escape", "z"].includes(event.key) && cancel;
     if (!takeBack && !(event.key in places)) return;
@@ -244,7 +244,7 @@ export function histogramView(page, side) {
     const two = scene.b !== null;
     root.hidden = side === "B" && !two;
     if (root.hidden) return;
-    const judged = judgedOf(scene);
+    const judged = judgedNow();
     letter.hidden = !two;
     const how = two ? `Side ${side}: how` : "How";
     setAttribute(root, "aria-label", `${how} close every other ${scene.a.snapshot.noun} is`);
@@ -278,11 +278,8 @@ export function histogramView(page, side) {
     lines.forEach((line, i) => {
       setText(line, said.lines[i] ?? "");
     });
-    setAttribute(node, "aria-valuetext", `leave out ${said.short}, ${said.lines.join(", ")}`);
-    const { least, most, now } = rangeOf(name, edges);
-    setAttribute(node, "aria-valuemin", least);
-    setAttribute(node, "aria-valuemax", most);
-    setAttribute(node, "aria-valuenow", now);
+    const value = { text: `leave out ${said.short}, ${said.lines.join(", ")}`, ...rangeOf(name, edges) };
+    for (const [part, told] of Object.entries(value)) setAttribute(node, `aria-value${part}`, told);
     const { kept, left } = border[name];
     const shown = name === "closest" ? [kept[0], left[0]] : [left[0], kept[0]];
     tiles.forEach((tile, i) => {
@@ -308,11 +305,12 @@ export function histogramView(page, side) {
       const size = flag.offsetWidth;
       return { flag, size, x: Math.max(0, Math.min(width - size, edgeX(name, judged, axis) - size / 2)) };
     });
-    const over = one.x + one.size + 8 - two.x;
+    const apart = one.size + 8;
+    const over = one.x + apart - two.x;
     if (over > 0) {
       one.x = Math.max(0, one.x - over / 2);
-      two.x = Math.min(width - two.size, Math.max(two.x, one.x + one.size + 8));
-      one.x = Math.max(0, Math.min(one.x, two.x - one.size - 8));
+      two.x = Math.min(width - two.size, Math.max(two.x, one.x + apart));
+      one.x = Math.max(0, Math.min(one.x, two.x - apart));
     }
     for (const { flag, x } of [one, two]) flag.style.transform = `translateX(${x}px)`;
   }
@@ -330,9 +328,10 @@ export function histogramView(page, side) {
 
   /** @param {number | null} place whose score is marked on the axis */
   function mark(place) {
-    const { ranking } = judgedOf(page.scene()).judgement;
-    marker.hidden = place === null || axis === null || place === page.scene().place;
-    if (place !== null && axis !== null) marker.style.transform = `translateX(${axis.x(ranking.score[place])}px)`;
+    marker.hidden = place === null || place === page.scene().place;
+    if (place === null) return;
+    const { score } = judgedNow().judgement.ranking;
+    marker.style.transform = `translateX(${axis.x(score[place])}px)`;
   }
 
   return { root, draw, mark };
@@ -344,10 +343,10 @@ export function histogramView(page, side) {
  * @param {import("../engine/edges.js").Edges} edges
  */
 function rangeOf(name, edges) {
-  if (edges.unit === "rank") return { least: 0, most: edges.keys, now: edges[name] };
+  if (edges.unit === "rank") return { min: 0, max: edges.keys, now: edges[name] };
   const score = edges[/** @type {const} */ (`${name}Score`)];
-  const most = edges.unit === "margin" ? 2 : 1; // a margin is a difference of two cosines
-  return { least: -most, most, now: Math.max(-most, Math.min(most, score)) };
+  const max = edges.unit === "margin" ? 2 : 1; // a margin is a difference of two cosines
+  return { min: -max, max, now: Math.max(-max, Math.min(max, score)) };
 }
 
 /** A part of the axis, of one band, with its share of the push. @typedef {{code: number, left: number, right: number, push: number}} Stretch */

@@ -2,7 +2,7 @@
 /** The map: a point for each image, in its band's colour and symbol. Hover, click, keys, zoom, lasso, pictures. */
 
 import { BAND } from "../engine/bands.js";
-import { countAtLeast } from "../engine/order.js";
+import { countAtLeast, INFINITE } from "../engine/order.js";
 import { drawWords, STRONG_FONT, surface } from "./canvas.js";
 import { el, iconButton, setAttribute, setText } from "./dom.js";
 import { percent } from "./words.js";
@@ -39,6 +39,11 @@ export function mapView(page) {
     role: "application",
     "aria-label": "Map of all images. Arrow keys walk from point to point, Enter makes one the anchor, + and − zoom.",
     title: "Click a point to make it the anchor. Ctrl and the wheel zoom; drag to move what is zoomed.",
+    pointerleave: () => page.point(null),
+    blur() {
+      walked = null;
+      page.point(null);
+    },
   });
   const ring = el("i", { class: "ring", hidden: true });
   const note = el("p", "map-note");
@@ -136,7 +141,6 @@ export function mapView(page) {
       look(frame.x - dx / side, frame.y - dy / side, frame.zoom);
     }
   });
-  canvas.addEventListener("pointerleave", () => page.point(null));
   for (const name of /** @type {const} */ (["pointerup", "lostpointercapture"])) {
     canvas.addEventListener(name, (event) => {
       if (!fingers.delete(event.pointerId)) return;
@@ -164,10 +168,6 @@ export function mapView(page) {
     event.preventDefault();
     event.stopPropagation();
   });
-  canvas.addEventListener("blur", () => {
-    walked = null;
-    page.point(null);
-  });
 
   /** The point whose distance is least and below a limit. @type {(far: (x: number, y: number) => number, limit: number) => number | null} */
   function closest(far, limit) {
@@ -189,8 +189,8 @@ export function mapView(page) {
     const next = closest((toX, toY) => {
       const along = (toX - x) * dx + (toY - y) * dy;
       const across = Math.abs((toX - x) * dy) + Math.abs((toY - y) * dx);
-      return along <= 0.5 || across > along ? Number.POSITIVE_INFINITY : along + 2 * across;
-    }, Number.POSITIVE_INFINITY);
+      return along <= 0.5 || across > along ? INFINITE : along + 2 * across;
+    }, INFINITE);
     walked = next ?? from;
     const box = canvas.getBoundingClientRect();
     const [nextX, nextY] = pixelOf(walked);
@@ -243,16 +243,14 @@ export function mapView(page) {
     const size = 22;
     const { clientWidth: width, clientHeight: height } = canvas;
     const taken = new Set();
-    const order = [scene.place, ...scene.shown.judgement.ranking.order];
-    let drawn = 0;
-    for (const place of order) {
+    for (const place of [scene.place, ...scene.shown.judgement.ranking.order]) {
       const [x, y] = pixelOf(place);
       const cell = `${Math.floor(x / size)} ${Math.floor(y / size)}`;
       if (x < 0 || y < 0 || x > width || y > height || taken.has(cell)) continue;
       taken.add(cell);
       context.strokeStyle = colours[codes[place]];
       page.paint(place, x - size / 2, y - size / 2, size, context);
-      if (++drawn === PICTURES) break;
+      if (taken.size === PICTURES) break;
     }
   }
 
@@ -264,16 +262,9 @@ export function mapView(page) {
     ring.style.transform = `translate(${x}px, ${y}px)`;
   }
 
-  return {
-    root,
-    draw,
-    mark,
-    /** Measure anew before the next drawing. */
-    resized() {
-      room = null;
-    },
-    pixelOf,
-  };
+  /** Measure anew before the next drawing. */
+  const resized = () => (room = null);
+  return { root, draw, mark, resized, pixelOf };
 }
 
 /** @typedef {NonNullable<ReturnType<typeof surfaceOf>>} Surface */

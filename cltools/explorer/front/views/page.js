@@ -61,8 +61,8 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   const sheet = new Image();
   sheet.src = snapshot.sprite;
 
-  /** `tell` shows a fault. @type {(make: (scene: Scene) => State, settled: boolean, step?: string, tell?: (fault: string) => void) => void} */
-  function change(make, done, step, tell = say) {
+  /** `tell` shows a fault. @type {(make: (scene: Scene) => State, settled?: boolean, step?: string, tell?: (fault: string) => void) => void} */
+  function change(make, done = true, step = "", tell = say) {
     try {
       const next = make(scene);
       checkState(next, snapshots);
@@ -78,7 +78,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   }
   /** Make an image the anchor, counted from the end for places below 0. @param {number} place */
   const choose = (place) =>
-    change(() => ({ ...store.state(), anchor: /** @type {number} */ (snapshot.ids.at(place)) }), true);
+    change(({ state }) => ({ ...state, anchor: /** @type {number} */ (snapshot.ids.at(place)) }));
   const shared = { scene: () => scene, palette: () => palette, change, picture, choose, point };
 
   // --- the parts
@@ -106,22 +106,22 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   const undo = iconButton("undo", "Undo", store.undo);
   const redo = iconButton("redo", "Redo", store.redo);
   const compare = iconButton("compare", "Compare two rules, A and B", () =>
-    change(() => withComparison(store.state()), true),
+    change(({ state }) => withComparison(state)),
   );
   const more = iconButton("more", "More controls", toggleMore, { "aria-expanded": "false" });
   const explain = iconButton("help", "What is shown here?", showHelp);
   const icons = el("div", "icons", undo, redo, snapshots.length === 1 && compare, explain, more);
   const help = snapshot.help.page;
   const rules = radios("Rule", PRESETS, help, (name) =>
-    change((now) => withSide(now.state, { negatives: presetRule(name, now) }), true),
+    change((now) => withSide(now.state, { negatives: presetRule(name, now) })),
   );
   const runs = snapshots[1] ? { A: snapshot.run, B: snapshots[1].run } : snapshot.help.explorer;
-  const sides = radios("Side", SIDES, runs, (active) => change(() => ({ ...store.state(), active }), true));
+  const sides = radios("Side", SIDES, runs, (active) => change(({ state }) => ({ ...state, active })));
   const truthBox = el("input", {
     type: "checkbox",
     role: "switch",
     disabled: !snapshot.labelled,
-    change: () => change(() => withTruth(store.state(), truthBox.checked), true),
+    change: () => change(({ state }) => withTruth(state, truthBox.checked)),
   });
   const why = whyUnlabelled(snapshot) || help["True classes"];
   const truthSwitch = el("label", { class: "switch", title: why }, truthBox, "show true classes");
@@ -136,7 +136,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   const cost = costView({
     ...shared,
     census: () => censuses[which()] ?? null,
-    showTruth: () => change(() => withTruth(store.state(), true), true),
+    showTruth: () => change(({ state }) => withTruth(state, true)),
   });
   const settings = settingsView({ scene: () => scene, change, help: snapshot.help, close: toggleMore });
   const panel = settings.root;
@@ -193,7 +193,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   let speaking = 0;
 
   /** @param {boolean} done whether a change is complete */
-  function draw(done = true) {
+  function draw(done) {
     const { state, shown } = scene;
     const text = answer(shown);
     if (scene.difference !== null) {
@@ -399,7 +399,6 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   for (const each of media) each.addEventListener("change", themed);
   const themes = new MutationObserver(themed);
   themes.observe(root, { attributes: true, attributeFilter: ["data-theme"] });
-  const observers = [resizes, themes];
   layout();
   countSoon();
   askPython();
@@ -407,7 +406,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   return {
     state: store.state,
     /** @param {State} next */
-    set: (next) => change(() => next, true),
+    set: (next) => change(() => next),
     say,
     /**
      * Show a snapshot that has grown in place of the only one; a side that showed the last epoch shows the last again.
@@ -420,12 +419,12 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
       recorded.clear();
       counter?.load(0, grown);
       counted = "";
-      store.rewrite((state) => fitted(state, snapshots, epochs[epochs.length - 1]));
+      store.rewrite((state) => fitted(state, snapshots, /** @type {number} */ (epochs.at(-1))));
       settings.draw();
       askPython();
     },
     close() {
-      for (const observer of observers) observer.disconnect();
+      for (const observer of [resizes, themes]) observer.disconnect();
       for (const each of media) each.removeEventListener("change", themed);
       counter?.close();
       settings.close();

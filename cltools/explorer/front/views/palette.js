@@ -47,6 +47,14 @@ export function paletteOf(root) {
 /** By code of `BAND`: how its bars are textured. */
 const TEXTURES = ["none", "dots", "none", "stripes", "rows", "cross", "thin"];
 
+const STRIPES = "M-6 6l6-6M0 6l6-6M6 6l6-6";
+/** The lines of a texture, on a tile of 6 pixels. */
+const LINES = /** @type {Record<string, string>} */ ({
+  stripes: STRIPES,
+  cross: `${STRIPES}M-6 0l6 6M0 0l6 6M6 0l6 6`,
+  thin: STRIPES,
+});
+
 /** @type {(colour: string, texture: string, ground: string) => string | CanvasPattern} */
 function fillOf(colour, texture, ground) {
   const tile = document.createElement("canvas");
@@ -61,16 +69,7 @@ function fillOf(colour, texture, ground) {
   else if (texture === "dots") for (const at of [1, 4]) context.fillRect(at, at, 1.4, 1.4);
   else {
     context.globalAlpha = texture === "thin" ? 0.5 : 0.85;
-    context.beginPath();
-    for (const from of [-6, 0, 6]) {
-      context.moveTo(from, 6);
-      context.lineTo(from + 6, 0);
-      if (texture === "cross") {
-        context.moveTo(from, 0);
-        context.lineTo(from + 6, 6);
-      }
-    }
-    context.stroke();
+    context.stroke(new Path2D(LINES[texture]));
   }
   return context.createPattern(tile, "repeat") ?? colour;
 }

@@ -178,15 +178,9 @@ export function picturesView(page) {
     });
   }
 
-  return {
-    root,
-    draw,
-    gallery,
-    /** Measure anew before the next drawing. */
-    resized() {
-      measured = "";
-    },
-  };
+  /** Measure anew before the next drawing. */
+  const resized = () => (measured = "");
+  return { root, draw, gallery, resized };
 }
 
 const newTile = () => button({ class: "tile" });

@@ -193,9 +193,7 @@ export function settingsView(page) {
     const output = el("output", {}, `epoch ${epoch}`);
     const slider = el("input", {
       type: "range",
-      min: 0,
       max: known.length - 1,
-      step: 1,
       "data-setting": "epoch",
       "aria-valuetext": `epoch ${epoch}`,
       "aria-label": "epoch",
@@ -215,7 +213,7 @@ export function settingsView(page) {
       const known = snapshot.epochs;
       const next = known[(known.indexOf(side.epoch) + 1) % known.length];
       setSide({ epoch: next }, "epoch");
-      if (next === known[known.length - 1]) toggle();
+      if (next === known.at(-1)) toggle();
     };
     clearInterval(playing);
     playing = playing === undefined ? window.setInterval(step, PLAY) : undefined;

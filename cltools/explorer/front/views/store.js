@@ -10,7 +10,7 @@ const STEPS_KEPT = 200;
 /**
  * @typedef {object} Store
  * @property {() => State} state
- * @property {(next: State, step?: string) => void} set a change that can be undone; changes of one named step that
+ * @property {(next: State, step: string) => void} set a change that can be undone; changes of one named step that
  *   follow each other quickly are undone together
  * @property {(next: State) => void} preview a change on the way, as while an edge is dragged: `set` ends it
  * @property {(change: (state: State) => State) => void} rewrite change the state and all of its history, which is no step
@@ -42,7 +42,7 @@ export function storeOf(first, tell) {
   };
   return {
     state: () => now,
-    set(next, step = "") {
+    set(next, step) {
       const origin = beforePreview ?? now;
       beforePreview = null;
       const time = performance.now();

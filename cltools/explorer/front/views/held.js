@@ -1,0 +1,40 @@
+// @ts-check
+/** A snapshot as a page or a message holds it, with its arrays coded, made one that is shown. */
+
+import { embeddingsOf, snapshotOf } from "../engine/similarities.js";
+
+/** @typedef {import("./scene.js").Shown} Shown */
+
+/**
+ * What a page holds of some epochs.
+ * @param {any} held
+ * @param {(coded: any) => Uint8Array} bytes of an array as it is held
+ * @returns {import("./growing.js").Epochs}
+ */
+export function epochsOf(held, bytes) {
+  const { epochs, dim, anchors, keys, thresholds, mapNames, maps, kept } = held;
+  const halves = (/** @type {any} */ coded) => new Uint16Array(bytes(coded).buffer);
+  const floats = (/** @type {any} */ coded) => new Float32Array(bytes(coded).buffer);
+  const packed = { dim, anchors: anchors.map(halves), keys: keys.map(halves), thresholds: thresholds?.map(floats) };
+  return {
+    epochs,
+    embeddings: embeddingsOf(packed),
+    mapNames,
+    maps: maps.map((/** @type {any[]} */ map) => map.map(floats)),
+    kept: kept.map((/** @type {any[]} */ map) => map.map(bytes)),
+  };
+}
+
+/**
+ * A snapshot as the page holds it.
+ * @param {any} held
+ * @param {(coded: any) => Uint8Array} bytes of an array as it is held: base64, or what a message numbers
+ * @returns {Shown}
+ */
+export function shownOf(held, bytes) {
+  const { title, run, noun, classes, tile, columns, middle, help } = held;
+  // a short address: every tile's style holds it
+  const sprite = URL.createObjectURL(new Blob([/** @type {BlobPart} */ (bytes(held.sprite))], { type: "image/webp" }));
+  const drawn = { title, run, noun, classes, tile, columns, middle, help, sprite };
+  return { ...snapshotOf({ ...held, anchors: [], keys: [] }), ...epochsOf(held, bytes), ...drawn };
+}

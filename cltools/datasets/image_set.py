@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, check_least
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,7 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         """Refuses what could only fail after the images were loaded."""
-        if self.limit is not None and self.limit < 1:
-            raise CltoolsError(f"limit is {self.limit}; it must be at least 1, or None for all images.")
-        if self.size is not None and self.size < 1:
-            raise CltoolsError(f"size is {self.size}; it must be at least 1 pixel, or None to keep images as they are.")
+        check_least(self, limit=1, size=1)
         _check_share(self.holdout)
 
 

@@ -18,7 +18,8 @@ from cltools.mining.rules import State, reads_now
 from cltools.mining.selection import check_rules
 from cltools.ranks import ALONE, Ranks
 
-Observer = Callable[[Similarities, Selection], None]
+Observer = Callable[[Similarities, Selection], None] | None
+"""Called with what was compared and chosen."""
 Part = tuple[Tensor, Similarities, Selection]
 """Losses of some anchors, what was compared for them, and what was chosen."""
 
@@ -36,7 +37,7 @@ def contrastive_loss(
     generator: torch.Generator | None = None,
     state: State | None = None,
     chunk: int | None = None,
-    observe: Observer | None = None,
+    observe: Observer = None,
     check: bool | None = None,
 ) -> Float[Tensor, " B"]:
     """Each anchor's loss over the samples that the rules choose, at full strength.
@@ -64,7 +65,6 @@ def contrastive_loss(
     """
     if chunk is not None and chunk < 1:
         raise CltoolsError(f"chunk is {chunk}; it must be at least 1, or None for all anchors at once.")
-
     check_rules(positive_rule, negative_rule)
     anchor, positive, keys = (as_tensor(*each) for each in (("anchor", anchor), ("positive", positive), ("keys", keys)))
     for name, vectors in (("anchor", anchor), ("positive", positive), ("keys", keys)):

@@ -26,23 +26,14 @@ from cltools.evaluation import effective_rank, embed, knn_accuracy, limited
 from cltools.ranks import Ranks
 from cltools.training.checkpoint import Checkpoint, Progress, check_same_experiment, save_checkpoint
 from cltools.training.history import COLUMNS, EpochSums, History, Row, diverged
-from cltools.training.inputs import (
-    OptimizerFactory,
-    Parts,
-    Protocol,
-    TrainedOn,
-    Views,
-    evaluation_images,
-    training_images,
-)
+from cltools.training.inputs import OptimizerOf, Parts, Protocol, TrainedOn, Views, evaluation_images, training_images
 from cltools.training.learner import Learner, equalise, learn_from, make_learner, resolve_device, set_rate, statistics
 from cltools.training.record import read_run_record, stretch_here
 from cltools.training.replay import Replay
 from cltools.training.run import CHECKPOINT, CONFIG, FILES, Run, read_config
-from cltools.training.step import Batch, StepInfo, StepResult, batches, train_step
+from cltools.training.step import Batch, OnStep, StepResult, batches, train_step
 
 Callback = Callable[[Run], object]
-OnStep = Callable[[StepInfo], object]
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TELL_EVERY = {"cpu": 1, "cuda": 16}
 """Steps after which ranks tell each other of signals: within the 30 seconds that torchrun gives them."""
@@ -57,13 +48,13 @@ def fit(
     images: ImageSet | None = None,
     backbone: nn.Module | None = None,
     views: Views | None = None,
-    optimizer: OptimizerFactory | None = None,
+    optimizer: OptimizerOf | None = None,
     protocols: Mapping[str, Protocol] | None = None,
     start_from: Run | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
-    on_step: OnStep | None = None,
+    on_step: OnStep = None,
 ) -> Run:
     """Train an encoder.
 
@@ -178,7 +169,7 @@ def _checkpoint_to_resume(path: Path | None, experiment: Experiment, resume: boo
     if not resume:
         if any((path / name).exists() for name in FILES):
             raise FileExistsError(
-                f"{path} already holds a run. Go on with --resume (resume=True), or use another folder."
+                f"{path} already holds a run. Go on with --resume (resume=True), or use a new folder."
             )
         return None
     checkpoint = Checkpoint.read(path / CHECKPOINT) if (path / CHECKPOINT).exists() else None
@@ -206,15 +197,10 @@ def _images(experiment: Experiment, images: ImageSet | None) -> tuple[ImageSet, 
 
 
 def check_trainable(
-    experiment: Experiment,
-    train: ImageSet,
-    ranks: Ranks,
-    device: torch.device,
-    parts: Parts,
-    on_step: OnStep | None = None,
+    experiment: Experiment, train: ImageSet, ranks: Ranks, device: torch.device, parts: Parts, on_step: OnStep = None
 ) -> None:
     """Refuse images, parts, hooks and a number of processes that the settings cannot train with."""
-    batch, group = experiment.training.batch, experiment.encoder.bn_group
+    settings, batch, group = experiment.training, experiment.training.batch, experiment.encoder.bn_group
     if len(train) < batch:
         raise CltoolsError(
             f"{train.name} has {len(train)} training images, fewer than one batch of {batch}. "
@@ -226,12 +212,12 @@ def check_trainable(
                 f"{type(rule).__name__} needs the label of every image, and {train.name} has images without. Give "
                 "images with a class each, or use another rule."
             )
-    if on_step is not None and experiment.training.chunk is not None:
+    if on_step is not None and settings.chunk is not None:
         raise CltoolsError(
-            f"on_step= sees all anchors of a step at once, and training.chunk={experiment.training.chunk} is there to "
-            "avoid that; leave one of them out."
+            f"on_step= sees all anchors of a step at once, and training.chunk={settings.chunk} is there to avoid that; "
+            "leave one of them out."
         )
-    if experiment.training.cuda_graph:
+    if settings.cuda_graph:
         own = {"views": parts.views, "optimizer": parts.optimizer, "on_step": on_step}
         if mine := [f"{name}=" for name, value in own.items() if value is not None]:
             raise CltoolsError(
@@ -240,7 +226,7 @@ def check_trainable(
             )
         if device.type != "cuda":
             raise CltoolsError("cuda_graph=True records a GPU's work, and this training is on the CPU; leave it out.")
-        if experiment.training.chunk is not None or not ranks.alone:
+        if settings.chunk is not None or not ranks.alone:
             raise CltoolsError("cuda_graph=True takes one process and all anchors at once: chunk=None, no torchrun.")
         experiment.to_json()  # what cannot be written down cannot be compared from step to step
         if "__dataclass_fields__" not in vars(type(experiment.negatives)):
@@ -251,10 +237,8 @@ def check_trainable(
             )
     if ranks.alone:
         return
-    if experiment.training.device not in ("auto", "cpu", "cuda"):
-        raise CltoolsError(
-            f"{ranks.count} processes take a GPU each; device={experiment.training.device!r} names one. Leave it out."
-        )
+    if settings.device not in ("auto", "cpu", "cuda"):
+        raise CltoolsError(f"{ranks.count} processes take a GPU each; device={settings.device!r} is one. Leave it out.")
     if group is None:
         raise CltoolsError(
             f"encoder.bn_group is None: batch statistics are taken over a whole view, which {ranks.count} processes "
@@ -343,7 +327,7 @@ class Training:
     train: ImageSet
     judged: ImageSet | None
     callbacks: Sequence[Callback]
-    on_step: OnStep | None
+    on_step: OnStep
     stop: Stop
     replay: Replay | None = field(default=None, init=False)
 
@@ -476,9 +460,7 @@ def _number(name: str, value: object) -> float:
     try:
         return float(value)  # type: ignore[arg-type]  # a number of Python, NumPy or torch
     except (TypeError, ValueError, RuntimeError):
-        raise TypeError(
-            f"The protocol {name!r} returned a {type(value).__name__}; it must return one number."
-        ) from None
+        raise TypeError(f"Protocol {name!r} returned a {type(value).__name__}; it must return one number.") from None
 
 
 def _check_weights(learner: Learner) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 KIND, FORMAT, RECORD = "run", 2, "record.json"
 Plain = Mapping[str, Any]
+Split = Literal["test", "val"]
+"""What is judged on: the test images, or training images held out."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class RunRecord:
     steps: int
     seconds: float
     views_per_second: float | None
-    judged: Literal["test", "val"] | None
+    judged: Split | None
     by_epoch: tuple[Measured, ...]
     evaluations: Mapping[str, dict[str, Any]]
     given: Mapping[str, str] = field(default_factory=dict)

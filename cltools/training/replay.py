@@ -30,9 +30,8 @@ class Recording:
 
     def replay(self, batch: Batch, rate: float) -> None:
         """The update of another batch."""
-        for here, given in ((self.batch.images, batch.images), (self.batch.ids, batch.ids)):
+        for here, given in zip(vars(self.batch).values(), vars(batch).values(), strict=True):
             here.copy_(given)
-        self.batch.labels.copy_(batch.labels)
         self.rate.fill_(rate)
         self.graph.replay()
 

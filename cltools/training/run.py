@@ -4,12 +4,12 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Float32
 from safetensors.torch import load_file, save as serialised
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
@@ -29,7 +29,7 @@ from cltools.training.checkpoint import Checkpoint
 from cltools.training.history import History
 from cltools.training.inputs import Parts, TrainedOn, Views, drawn_view, evaluation_images, training_images
 from cltools.training.learner import Memory, new_memory
-from cltools.training.record import RECORD, RunRecord, Stretch, read_run_record, stretch_here
+from cltools.training.record import RECORD, RunRecord, Split, Stretch, read_run_record, stretch_here
 
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.csv", "checkpoint.pt"
 WEIGHTS = "encoder.safetensors"
@@ -89,11 +89,7 @@ class Run:
         write_record(self.path / RECORD, record.to_plain())
 
     def evaluate(
-        self,
-        split: Literal["test", "val"] = "test",
-        protocols: Iterable[str] | None = None,
-        *,
-        linear_epochs: int | None = None,
+        self, split: Split = "test", protocols: Iterable[str] | None = None, *, linear_epochs: int | None = None
     ) -> dict[str, Any]:
         """Evaluate on the test images, or on the held-out ones; a saved run's `record.json` also gets the report.
 
@@ -124,9 +120,7 @@ class Run:
             )
         train, held_out = training_images(self.experiment)
         if split == "val" and held_out is None:
-            raise CltoolsError(
-                'This run held no images out; train with data.holdout above 0 to evaluate on split "val".'
-            )
+            raise CltoolsError('This run held no images out; train with data.holdout above 0 to evaluate on "val".')
         if self.path is not None:
             read_run_record(self.path)  # a damaged one is refused before the minutes that an evaluation may take
         judged = evaluation_images(self.experiment) if split == "test" or held_out is None else held_out
@@ -297,9 +291,7 @@ def compared_now(run: Run, images: ImageSet, others: ImageSet | None = None, *, 
 
 
 @torch.no_grad()
-def two_views(
-    run: Run, images: ImageSet, draws: torch.Generator
-) -> tuple[Float32[Tensor, "n d"], Float32[Tensor, "n d"]]:
+def two_views(run: Run, images: ImageSet, draws: Generator) -> tuple[Float32[Tensor, "n d"], Float32[Tensor, "n d"]]:
     """Unit vectors of a view of each image by the run's encoder, and of another by its momentum copy, if it has one.
 
     Raises:

@@ -133,9 +133,7 @@ class OutsideSettings:
         for f in fields(self):
             name = getattr(self, f.name)
             if name is not None and not _NAMED.fullmatch(name):
-                raise CltoolsError(
-                    f"OutsideSettings: {f.name} is {name!r}; write module:callable, such as torch.optim:AdamW."
-                )
+                raise CltoolsError(f"OutsideSettings: {f.name} is {name!r}; write module:callable (torch.optim:AdamW).")
 
 
 _NAMED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")

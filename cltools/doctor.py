@@ -85,10 +85,7 @@ def size(count: float) -> str:
 
 EXTRAS = ("", "train", "notebooks", "book", "tensorboard")
 """What a reader may have installed, the package's own requirements first; "dev" is for those who change it."""
-LOAD = (
-    "import torch, torchvision; from torchvision.ops import nms; "
-    "nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1), 0.5)"
-)
+LOAD = "import torch; from torchvision.ops import nms; nms(torch.zeros(1, 4), torch.ones(1), 0.5)"
 """Calls one of torchvision's compiled functions, which a pair that does not fit lacks."""
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cltools.losses import Form, check_settings, fitting, full, negative_mass, positive_weight_of
-from cltools.mining.bands import rank_count
+from cltools.mining.bands import PerKey, rank_count
 from cltools.mining.handed_in import Numbers
 from cltools.mining.rules import NEUTRAL, Estimate
 
@@ -116,9 +116,7 @@ def tangential_force(gradient: Float[Tensor, "B M"], cosine: Float[Tensor, "B M"
     return gradient.abs() * ((1 - cosine) * (1 + cosine)).clamp_min(0).sqrt()
 
 
-def mass_by_rank(
-    push: Float[Tensor, "B K"], score: Float[Tensor, "B K"], shares: Sequence[float]
-) -> Float[Tensor, "B R"]:
+def mass_by_rank(push: PerKey, score: PerKey, shares: Sequence[float]) -> Float[Tensor, "B R"]:
     """Share of each anchor's push that its closest keys hold, for several rank shares of the keys.
 
     Args:

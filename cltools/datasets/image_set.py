@@ -80,10 +80,7 @@ class ImageSet:
             )
         for name, values in (("labels", self.labels), ("ids", self.ids)):
             if values.dtype != torch.int64 or values.shape != self.images.shape[:1]:
-                raise CltoolsError(
-                    f"{name} must be int64 [{len(self.images)}], one for each image, "
-                    f"got {values.dtype} {list(values.shape)}."
-                )
+                raise CltoolsError(f"{name} must be int64 [{len(self)}], got {values.dtype} {list(values.shape)}.")
         if self.ids.device.type == "cpu" and (distinct := len(torch.unique(self.ids))) < len(self):
             raise CltoolsError(
                 "ids must tell images apart: an image whose id is another's counts as that image. "

@@ -29,9 +29,8 @@ def check_seeds(runs: Mapping[Path, tuple[Experiment, int, Mapping[str, str]]]) 
         if parts != given:
             unlike.append(f"parts given as objects: {dict(given)} → {dict(parts)}")
         if unlike:
-            raise CltoolsError(
-                f"{first} and {path} differ in more than their seed: {'; '.join(unlike)}. Evaluate each by itself."
-            )
+            told = "; ".join(unlike)
+            raise CltoolsError(f"{first} and {path} differ in more than their seed: {told}. Evaluate each by itself.")
         if other.seed in seeds:
             raise CltoolsError(f"{seeds[other.seed]} and {path} have the same seed, {other.seed}; name one of them.")
         seeds[other.seed] = path

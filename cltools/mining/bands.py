@@ -15,8 +15,11 @@ from torch import Tensor
 
 from cltools.mining.similarities import own_last
 
-Scores = Float[Tensor, "B K"]
+PerKey = Float[Tensor, "B K"]
+"""A number for each key of each anchor, such as a score."""
+PerAnchor = Float[Tensor, " B"]
 Codes = Int8[Tensor, "B K"]
+"""A code of `Band` for each key of each anchor."""
 Mask = Bool[Tensor, "B K"]
 FEW = 16  # up to here a row's closest are found by a heap
 
@@ -42,7 +45,7 @@ def rank_count(share: float, keys: int) -> int:
     return int(share * keys + 0.5)
 
 
-def rank_edges(score: Scores, own: Mask, counts: Sequence[int]) -> list[Float[Tensor, "B 1"]]:
+def rank_edges(score: PerKey, own: Mask, counts: Sequence[int]) -> list[Float[Tensor, "B 1"]]:
     """For each count c the c-th largest score of each row, own keys ranking last; +inf for count 0."""
     keys, most = score.shape[1], max(counts)
     score = own_last(score.detach(), own)
@@ -63,7 +66,7 @@ def _sorts_fast(score: Tensor) -> bool:
     return score.device.type == "cpu" and score.dtype in (torch.float32, torch.float64)
 
 
-def rank_band(score: Scores, own: Mask, drop_closest: float, keep_within: float) -> Codes:
+def rank_band(score: PerKey, own: Mask, drop_closest: float, keep_within: float) -> Codes:
     """Codes EASY, POTENTIAL and HARD by rank of the score: ranks in (drop_closest, keep_within] are POTENTIAL.
 
     Args:
@@ -78,7 +81,7 @@ def rank_band(score: Scores, own: Mask, drop_closest: float, keep_within: float)
     return band_codes(score, hard=score >= hard_edge if hardest else None, easy=easy)
 
 
-def value_band(score: Scores, above: float | Tensor | None, below: float | Tensor | None) -> Codes:
+def value_band(score: PerKey, above: float | Tensor | None, below: float | Tensor | None) -> Codes:
     """Codes EASY, POTENTIAL and HARD by value: above ≤ score < below is POTENTIAL, and None cuts nothing.
 
     Args:
@@ -90,7 +93,7 @@ def value_band(score: Scores, above: float | Tensor | None, below: float | Tenso
     return band_codes(score, hard=None if below is None else score >= below, easy=easy)
 
 
-def band_codes(score: Scores, *, hard: Mask | None, easy: Mask | None) -> Codes:
+def band_codes(score: PerKey, *, hard: Mask | None, easy: Mask | None) -> Codes:
     """POTENTIAL everywhere but where a mask says HARD or EASY. No key is both; None is a mask without a key."""
     codes = torch.full_like(score, Band.POTENTIAL, dtype=torch.int8)
     if easy is not None:

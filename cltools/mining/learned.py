@@ -7,10 +7,10 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int, Int8
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cltools.mining.bands import band_codes
+from cltools.mining.bands import Codes, band_codes
 from cltools.mining.negatives import AllNegatives
 from cltools.mining.rules import Context, NegativeRule, State, check_is, check_share
 from cltools.mining.similarities import Similarities
@@ -62,7 +62,7 @@ class LearnedThreshold(NegativeRule):
             state[name] = torch.zeros(len(ids), device=device)
         return state
 
-    def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
+    def judge(self, s: Similarities, context: Context) -> Codes:
         """HARD above the threshold, POTENTIAL below."""
         return band_codes(s.anchor_keys, hard=self._above(s, context), easy=None)
 

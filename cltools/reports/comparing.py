@@ -8,7 +8,7 @@ With `holdout` it is measured on training images that no arm sees, and then some
 import math
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from cltools.presets import IMAGES, laptop, preset
 from cltools.provenance import check_record, provenance, read_record, write_record
 from cltools.reports.arms import BASELINE, arms_of, grid_of
 from cltools.training import Run, fit
+from cltools.training.fit import Callbacks
 from cltools.training.inputs import evaluation_images, training_images
 from cltools.training.learner import resolve_device
 
@@ -162,7 +163,7 @@ def train_arm(
     warm: Run,
     images: ImageSet,
     test: ImageSet | None = None,
-    callbacks: Sequence[Callable[[Run], None]] = (),
+    callbacks: Callbacks = (),
 ) -> dict[str, Any]:
     """Train an arm, and what it reached and selected in its last epoch; without test images, on those held out."""
     began = time.perf_counter()

@@ -33,7 +33,7 @@ from cltools.training.replay import Replay
 from cltools.training.run import CHECKPOINT, CONFIG, FILES, Run, read_config
 from cltools.training.step import Batch, OnStep, StepResult, batches, train_step
 
-Callback = Callable[[Run], object]
+Callbacks = Sequence[Callable[[Run], object]]
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TELL_EVERY = {"cpu": 1, "cuda": 16}
 """Steps after which ranks tell each other of signals: within the 30 seconds that torchrun gives them."""
@@ -53,7 +53,7 @@ def fit(
     start_from: Run | None = None,
     out: str | Path | None = None,
     resume: bool = False,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callbacks = (),
     on_step: OnStep = None,
 ) -> Run:
     """Train an encoder.
@@ -169,7 +169,7 @@ def _checkpoint_to_resume(path: Path | None, experiment: Experiment, resume: boo
     if not resume:
         if any((path / name).exists() for name in FILES):
             raise FileExistsError(
-                f"{path} already holds a run. Go on with --resume (resume=True), or use a new folder."
+                f"{path} already holds a run. Go on by --resume (resume=True), or use another folder."
             )
         return None
     checkpoint = Checkpoint.read(path / CHECKPOINT) if (path / CHECKPOINT).exists() else None
@@ -326,7 +326,7 @@ class Training:
     learner: Learner
     train: ImageSet
     judged: ImageSet | None
-    callbacks: Sequence[Callback]
+    callbacks: Callbacks
     on_step: OnStep
     stop: Stop
     replay: Replay | None = field(default=None, init=False)

@@ -59,9 +59,7 @@ class History:
         try:
             return cls([{k: float(v) if v else math.nan for k, v in row.items()} for row in rows])
         except (TypeError, ValueError) as error:
-            raise CltoolsError(
-                f"{path} is not a history of cltools: {error}. Move it away, and the run loads without one."
-            ) from error
+            raise CltoolsError(f"{path} is not a history of ours: {error}. Move it away, and the run loads.") from error
 
 
 def _text(value: float) -> str:

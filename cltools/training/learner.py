@@ -18,6 +18,7 @@ from cltools.queue import Queue
 from cltools.ranks import ALONE, Ranks
 from cltools.training.inputs import RECIPE, OptimizerOf, Parts
 
+Device = torch.device | str
 BACKEND = "inductor"
 """Backend of torch.compile."""
 FAULTY = "triton.mix_order_reduction"
@@ -35,7 +36,7 @@ class Memory:
     queue: Queue
 
 
-def new_memory(experiment: Experiment, encoder: Encoder, device: torch.device | str) -> Memory | None:
+def new_memory(experiment: Experiment, encoder: Encoder, device: Device) -> Memory | None:
     """A copy of the encoder and an empty queue; None in SimCLR mode."""
     settings = experiment.training
     if settings.mode == "simclr":
@@ -122,11 +123,7 @@ def make_learner(
 def _optimizer(encoder: Encoder, settings: TrainingSettings, factory: OptimizerOf | None) -> Optimizer:
     """SGD as the experiment asks for it, or what the factory makes; each group of that then keeps its initial rate."""
     if factory is None:
-        rates: Any = {
-            "lr": settings.learning_rate,
-            "momentum": settings.sgd_momentum,
-            "weight_decay": settings.weight_decay,
-        }
+        rates: Any = dict(lr=settings.learning_rate, momentum=settings.sgd_momentum, weight_decay=settings.weight_decay)
         return SGD(encoder.parameters(), **rates, fused=True if encoder.mean.is_cuda else None)
     made = factory(list(encoder.parameters()))
     if not isinstance(made, Optimizer):

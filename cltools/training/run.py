@@ -28,7 +28,7 @@ from cltools.provenance import write_record
 from cltools.training.checkpoint import Checkpoint
 from cltools.training.history import History
 from cltools.training.inputs import Parts, TrainedOn, Views, drawn_view, evaluation_images, training_images
-from cltools.training.learner import Memory, new_memory
+from cltools.training.learner import Device, Memory, new_memory
 from cltools.training.record import RECORD, RunRecord, Split, Stretch, read_run_record, stretch_here
 
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.csv", "checkpoint.pt"
@@ -155,8 +155,7 @@ class Run:
         """
         if self.memory is None and self.experiment.training.mode == "moco":
             raise CltoolsError(
-                f"This run has no queue: its folder holds no {CHECKPOINT}. Load it with its checkpoint, "
-                "or train it again with fit(…), to see what it selects."
+                f"This run has no queue: its folder holds no {CHECKPOINT}. Load it with that, or train it again."
             )
         draws = torch.Generator(home(self.encoder)).manual_seed(seed)
         anchors, others = self._trained_on(images), None
@@ -194,12 +193,7 @@ class Run:
 
     @classmethod
     def load(
-        cls,
-        path: str | Path,
-        *,
-        backbone: nn.Module | None = None,
-        views: Views | None = None,
-        device: str | torch.device = "cpu",
+        cls, path: str | Path, *, backbone: nn.Module | None = None, views: Views | None = None, device: Device = "cpu"
     ) -> "Run":
         """Load a run's folder.
 

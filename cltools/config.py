@@ -190,6 +190,10 @@ class Experiment:
                 "make it a multiple of encoder.bn_group, or set that to None."
             )
 
+    def rules_at(self, progress: float) -> tuple[PositiveRule, NegativeRule]:
+        """The rules in force at this share of training."""
+        return self.positives.at(progress), self.negatives.at(progress)
+
     def to_json(self) -> str:
         """The experiment as JSON, two spaces per level.
 

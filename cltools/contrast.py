@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from cltools.errors import CltoolsError
 from cltools.losses import LossSettings, info_nce
 from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities, select, similarities, terms
+from cltools.mining.bands import PerAnchor
 from cltools.mining.handed_in import as_tensor, check_unit
 from cltools.mining.rules import State, reads_now
 from cltools.mining.selection import check_rules
@@ -39,7 +40,7 @@ def contrastive_loss(
     chunk: int | None = None,
     observe: Observer = None,
     check: bool | None = None,
-) -> Float[Tensor, " B"]:
+) -> PerAnchor:
     """Each anchor's loss over the samples that the rules choose, at full strength.
 
     How much each anchor counts in their mean, where a rule says so, stands in the selection that `observe` is given.
@@ -127,9 +128,7 @@ def _computed_twice(
     return made
 
 
-def mean_over_anchors(
-    losses: Float[Tensor, " B"], weights: Sequence[Tensor | None], ranks: Ranks = ALONE
-) -> Float[Tensor, ""]:
+def mean_over_anchors(losses: PerAnchor, weights: Sequence[Tensor | None], ranks: Ranks = ALONE) -> Float[Tensor, ""]:
     """The mean of the losses, anchors weighted where a rule weighs them; 0 where no anchor counts.
 
     Over several ranks the mean of what each returns is that of all anchors.

@@ -240,8 +240,7 @@ def _folder(name: str, folder: Path, by: str) -> Finding:
 
 def check_sets() -> list[Finding]:
     """Which of the images that have to be downloaded are there."""
-    root = data_root()
-    return [_set(name, stored, root) for name, stored in STORED.items()]
+    return [_set(name, stored, data_root()) for name, stored in STORED.items()]
 
 
 def _set(name: str, stored: Stored, root: Path) -> Finding:

@@ -1,6 +1,5 @@
 """Messages for what a person may mistype or mix up, and the checks of settings that are made in several parts."""
 
-import math
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -40,8 +39,8 @@ def check_least(settings: object, **minima: float) -> None:
     """Raise ValueError for a field that is below its minimum or not finite; None passes as a default."""
     for name, minimum in minima.items():
         value, optional = getattr(settings, name), getattr(type(settings), name) is None
-        if not (value is None and optional) and not minimum <= value < math.inf:
-            bound = "finite" if value == math.inf else f"at least {minimum}"
+        if not (value is None and optional) and not minimum <= value < float("inf"):
+            bound = "finite" if value == float("inf") else f"at least {minimum}"
             otherwise = ", or None" if optional else ""
             raise CltoolsError(f"{type(settings).__name__}: {name} is {value}; it must be {bound}{otherwise}.")
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cltools.errors import CltoolsError, unknown
-from cltools.mining.bands import PerKey
+from cltools.mining.bands import PerAnchor, PerKey
 from cltools.mining.handed_in import Numbers, as_tensor
 from cltools.mining.rules import NEUTRAL, Estimate
 from cltools.mining.selection import check_temperature
@@ -115,9 +115,7 @@ def fitting(
     return positive, negative, positive_weight, negative_weight
 
 
-def combine(
-    s: Float[Tensor, "B P1"], w: Float[Tensor, "B P1"], log_mass: Float[Tensor, "B"], form: Form
-) -> Float[Tensor, "B"]:
+def combine(s: Float[Tensor, "B P1"], w: Float[Tensor, "B P1"], log_mass: PerAnchor, form: Form) -> PerAnchor:
     """Each anchor's loss from the positives' logits, their weights, and the log of the negatives' mass (−inf: none)."""
     if form == "sep":
         return (w * F.softplus(log_mass[:, None] - s, threshold=SOFTPLUS_THRESHOLD)).sum(1)

@@ -182,8 +182,14 @@ def _recolour(x: Tensor, settings: ViewSettings, draws: Draws) -> Tensor:
     steps: list[tuple[ColourChange, Tensor]] = []  # with an amount for each image
     if settings.jitter > 0:
         jittered = draws.happens(settings.jitter)
-        for change, neutral in ((brightness, 1.0), (contrast, 1.0), (saturation, 1.0), (hue, 0.0)):
-            if (amount := getattr(settings, change.__name__)) > 0:
+        changes: tuple[tuple[ColourChange, float, float], ...] = (
+            (brightness, settings.brightness, 1.0),
+            (contrast, settings.contrast, 1.0),
+            (saturation, settings.saturation, 1.0),
+            (hue, settings.hue, 0.0),
+        )
+        for change, amount, neutral in changes:
+            if amount > 0:
                 drawn = draws.between(neutral - amount, neutral + amount)
                 steps.append((change, torch.where(jittered, drawn, neutral)))
     if settings.gray > 0:
@@ -194,8 +200,8 @@ def _recolour(x: Tensor, settings: ViewSettings, draws: Draws) -> Tensor:
     parts = []
     for start in range(0, len(x), size):
         part = x[start : start + size]
-        for step, amounts in steps:
-            part = step(part, amounts[start : start + size])
+        for change, amounts in steps:
+            part = change(part, amounts[start : start + size])
         parts.append(part)
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 

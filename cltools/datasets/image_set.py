@@ -129,8 +129,7 @@ def draw(total: int, n: int, seed: int = 0) -> Int[Tensor, " M"]:
     """
     if n < 1:
         raise CltoolsError(f"Cannot take {n} images; ask for at least 1, or leave the limit out for all of them.")
-    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
-    return order[:n].sort().values
+    return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:n].sort().values
 
 
 def split_holdout(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:

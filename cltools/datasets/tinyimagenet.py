@@ -67,8 +67,7 @@ def class_names(folder: Path, wnids: list[str]) -> tuple[str, ...]:
             wnid, _, names = line.partition("\t")
             words[wnid] = names.split(",")[0].strip()
     plain = [words.get(wnid, wnid) for wnid in wnids]
-    pairs = zip(plain, wnids, strict=True)
-    return tuple(name if plain.count(name) == 1 else f"{name} ({wnid})" for name, wnid in pairs)
+    return tuple(name if plain.count(name) == 1 else f"{name} ({id})" for name, id in zip(plain, wnids, strict=True))
 
 
 def read_lines(path: Path) -> list[str]:

@@ -3,7 +3,6 @@
 Legend: B anchors, K keys, N training images.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -92,6 +91,6 @@ class LearnedThreshold(NegativeRule):
 def thresholds(state: State | None, ids: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
     """The threshold of each anchor's image; +inf where the state does not know it, or there is none."""
     if state is None:
-        return torch.full(ids.shape, math.inf, device=ids.device)
+        return torch.full(ids.shape, torch.inf, device=ids.device)
     row = torch.searchsorted(state["ids"], ids).clamp_max(len(state["ids"]) - 1)
-    return torch.where(state["ids"][row] == ids, state["threshold"][row], math.inf)
+    return torch.where(state["ids"][row] == ids, state["threshold"][row], torch.inf)

@@ -168,9 +168,7 @@ def _checkpoint_to_resume(path: Path | None, experiment: Experiment, resume: boo
         raise FileExistsError(f"{path} is a file; give a folder for the run.")
     if not resume:
         if any((path / name).exists() for name in FILES):
-            raise FileExistsError(
-                f"{path} already holds a run. Go on by --resume (resume=True), or use another folder."
-            )
+            raise FileExistsError(f"{path} already holds a run. Go on by --resume (resume=True) or use another folder.")
         return None
     checkpoint = Checkpoint.read(path / CHECKPOINT) if (path / CHECKPOINT).exists() else None
     read_run_record(path)  # a damaged one is refused before an epoch is trained, not after it
@@ -200,10 +198,10 @@ def check_trainable(
     experiment: Experiment, train: ImageSet, ranks: Ranks, device: torch.device, parts: Parts, on_step: OnStep = None
 ) -> None:
     """Refuse images, parts, hooks and a number of processes that the settings cannot train with."""
-    settings, batch, group = experiment.training, experiment.training.batch, experiment.encoder.bn_group
-    if len(train) < batch:
+    settings, group, count = experiment.training, experiment.encoder.bn_group, ranks.count
+    if len(train) < settings.batch:
         raise CltoolsError(
-            f"{train.name} has {len(train)} training images, fewer than one batch of {batch}. "
+            f"{train.name} has {len(train)} training images, fewer than one batch of {settings.batch}. "
             "Lower training.batch, or give more images."
         )
     for rule in (experiment.positives, experiment.negatives):
@@ -238,16 +236,16 @@ def check_trainable(
     if ranks.alone:
         return
     if settings.device not in ("auto", "cpu", "cuda"):
-        raise CltoolsError(f"{ranks.count} processes take a GPU each; device={settings.device!r} is one. Leave it out.")
+        raise CltoolsError(f"{count} processes take a GPU each; device={settings.device!r} names one. Leave it out.")
     if group is None:
         raise CltoolsError(
-            f"encoder.bn_group is None: batch statistics are taken over a whole view, which {ranks.count} processes "
+            f"encoder.bn_group is None: batch statistics are taken over a whole view, which {count} processes "
             f"hold in parts. Give groups that one process holds, such as encoder.bn_group=32 (--encoder.bn-group 32)."
         )
-    if batch % (ranks.count * group):
+    if settings.batch % (count * group):
         raise CltoolsError(
-            f"training.batch is {batch}, which does not divide among {ranks.count} processes into batch-norm groups of "
-            f"{group}; make it a multiple of {ranks.count * group}."
+            f"training.batch is {settings.batch}, which does not divide among {count} processes into batch-norm groups "
+            f"of {group}; make it a multiple of {count * group}."
         )
 
 
@@ -375,8 +373,7 @@ class Training:
         began = time.perf_counter() - progress.seconds
         with torch.random.fork_rng(devices=[d for d in (learner.device,) if d.type == "cuda"]):
             for batch in batches(train.images, train.ids, train.labels, settings.batch, rest):
-                at = progress.epoch + progress.steps / steps
-                result = self._step(batch, at, known)
+                result = self._step(batch, progress.epoch + progress.steps / steps, known)
                 progress.sums.add(learner.step, result.loss, result.tally)
                 progress.steps += 1
                 bar.update()
@@ -460,7 +457,8 @@ def _number(name: str, value: object) -> float:
     try:
         return float(value)  # type: ignore[arg-type]  # a number of Python, NumPy or torch
     except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"Protocol {name!r} returned a {type(value).__name__}; it must return one number.") from None
+        kind = type(value).__name__
+        raise TypeError(f"The protocol {name!r} returned a {kind}; it must return one number.") from None
 
 
 def _check_weights(learner: Learner) -> None:

@@ -251,9 +251,7 @@ def training_images(experiment: Experiment, images: ImageSet | None = None) -> t
         train = _load(experiment, "train", data.limit)
     if data.limit is not None and len(train) > data.limit:
         train = train.select(draw(len(train), data.limit))
-    if data.holdout > 0:
-        return split_holdout(train, data.holdout, experiment.seed)
-    return train, None
+    return split_holdout(train, data.holdout, experiment.seed) if data.holdout > 0 else (train, None)
 
 
 def evaluation_images(experiment: Experiment) -> ImageSet:

@@ -164,11 +164,11 @@ class Run:
             order = torch.randperm(len(anchors), generator=torch.Generator().manual_seed(seed))
             anchors, others = anchors.select(order[:count]), anchors.select(order[count : 2 * count])
         s = compared_now(self, anchors.subset(n, seed), others, draws=draws)
-        positive_rule, negative_rule = self.experiment.positives.at(1.0), self.experiment.negatives.at(1.0)
-        temperature, by = self.experiment.loss.temperature, getattr(positive_rule, "by", None)
+        rules, temperature = self.experiment.rules_at(1.0), self.experiment.loss.temperature
+        by = getattr(rules[0], "by", None)
         return diagnose(
             s,
-            select(s, positive_rule, negative_rule, temperature=temperature, generator=draws, state=self.rule_state),
+            select(s, *rules, temperature=temperature, generator=draws, state=self.rule_state),
             by=by if by in get_args(Closeness) else None,  # a reader's own rule may call something else `by`
             ages=None if self.memory is None else self.memory.queue.ages,
             temperature=temperature,
@@ -279,7 +279,7 @@ def compared_now(run: Run, images: ImageSet, others: ImageSet | None = None, *, 
         ids[:, None] == key_ids,
         same_class=labels[:, None] == key_labels if known else None,
         ids=(ids, key_ids),
-        reads=reads_now(run.experiment.positives.at(1.0), run.experiment.negatives.at(1.0)) | {"positive_keys"},
+        reads=reads_now(*run.experiment.rules_at(1.0)) | {"positive_keys"},
         check=False,
     )
 

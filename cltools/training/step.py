@@ -20,6 +20,7 @@ from cltools.training.history import Tally
 from cltools.training.inputs import drawn_view
 from cltools.training.learner import Learner
 
+Rules = tuple[PositiveRule, NegativeRule]
 Two = tuple[Tensor, Tensor]
 """The same of anchors [A] and of keys [K]."""
 
@@ -89,7 +90,7 @@ def train_step(
     """
     seen: list[tuple[Similarities, Selection]] = []
     observe: Observer = None if on_step is None else lambda s, selection: seen.append((s, selection))
-    rules = Rules.at(experiment, progress)
+    rules = experiment.rules_at(progress)
     result, new_keys = update(learner, batch, experiment, rules, labelled=labelled, observe=observe)
     if on_step is not None:
         s, selection = seen[0]
@@ -97,19 +98,6 @@ def train_step(
             on_step(StepInfo(learner.step + 1, result.loss, s, selection))
     enqueue(learner, batch, new_keys)
     return result
-
-
-@dataclass(frozen=True)
-class Rules:
-    """The rules in force at a step."""
-
-    positives: PositiveRule
-    negatives: NegativeRule
-
-    @classmethod
-    def at(cls, experiment: Experiment, progress: float) -> "Rules":
-        """An experiment's, at this share of training."""
-        return cls(experiment.positives.at(progress), experiment.negatives.at(progress))
 
 
 def update(
@@ -134,8 +122,7 @@ def update(
     vectors, ids, labels, new_keys = _compared(learner, batch, experiment)
     losses = contrastive_loss(
         *vectors,
-        rules.positives,
-        rules.negatives,
+        *rules,
         experiment.loss,
         ids=ids,
         labels=labels if labelled else None,
@@ -152,7 +139,7 @@ def update(
     if learner.rule_state is not None and measured:
         views = experiment.training.anchors_per_image
         of_all = learner.ranks.gathered(torch.cat(measured), views)
-        rules.negatives.learn(learner.rule_state, batch.ids, torch.unflatten(of_all, 0, (views, -1)).mean(0))
+        rules[1].learn(learner.rule_state, batch.ids, torch.unflatten(of_all, 0, (views, -1)).mean(0))
     return StepResult(loss.detach(), sum(tallies[1:], tallies[0])), new_keys
 
 

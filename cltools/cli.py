@@ -241,10 +241,9 @@ def mine(arguments: list[str]) -> None:
     from cltools.interop import mine_pairs
 
     known = _early("mine", arguments, "--rule", "--positive-rule")
-    rules: dict[str, Any] = {
-        "negatives": _rule(known.rule or MineFlags.rule, NegativeRule),
-        "positives": _rule(known.positive_rule or MineFlags.positive_rule, PositiveRule),
-    }
+    negatives = _rule(known.rule or MineFlags.rule, NegativeRule)
+    positives = _rule(known.positive_rule or MineFlags.positive_rule, PositiveRule)
+    rules = {"negatives": negatives, "positives": positives}
     kinds = [(name, _kind(rule), field(default=rule)) for name, rule in rules.items()]
     flags = _parse(make_dataclass("Flags", kinds, bases=(MineFlags,), frozen=True), arguments, "mine")
     if flags.out.suffix != ".csv":

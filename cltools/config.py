@@ -130,10 +130,9 @@ class OutsideSettings:
 
     def __post_init__(self) -> None:
         """Refuse what is no name."""
-        for f in fields(self):
-            name = getattr(self, f.name)
+        for part, name in vars(self).items():
             if name is not None and not _NAMED.fullmatch(name):
-                raise CltoolsError(f"OutsideSettings: {f.name} is {name!r}; write module:callable (torch.optim:AdamW).")
+                raise CltoolsError(f"OutsideSettings: {part} is {name!r}; write module:callable (torch.optim:AdamW).")
 
 
 _NAMED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")

@@ -245,7 +245,7 @@ def check_sets() -> list[Finding]:
 
 def _set(name: str, stored: Stored, root: Path) -> Finding:
     """What is there of one set; kept pixels alone do not load."""
-    there = stored.parts(root)
+    there = [*stored.found(root)]
     kept = sorted((root / DECODED).glob(f"{name}-*.npy"))
     decoded = [f"decoded pixels ({size(sum(path.stat().st_size for path in kept))})"] if kept else []
     if stored.whole(root):

@@ -36,10 +36,6 @@ class Stored:
         there |= {f"unpacked ({self.unpacked})": True} if (root / self.unpacked).is_dir() else {}
         return there | ({f"archive ({self.archive})": True} if (root / self.archive).is_file() else {})
 
-    def parts(self, root: Path) -> list[str]:
-        """What is there, in words."""
-        return [*self.found(root)]
-
     def whole(self, root: Path) -> bool:
         """Whether both splits can be loaded without a download."""
         return any(self.found(root).values())

@@ -178,11 +178,8 @@ class Checkpoint:
                 f"{self.path} was begun with {was}, given as objects, which no config names. Give them again: "
                 f"{', '.join(f'{name}=…' for name in missing)}."
             )
-        if more := [name for name in now if name not in before]:
-            raise CltoolsError(
-                f"{self.path} was begun without {', '.join(f'{name}=' for name in more)}. Leave that out, or start a "
-                "new run in another folder."
-            )
+        if more := ", ".join(f"{name}=" for name in now if name not in before):
+            raise CltoolsError(f"{self.path} was begun without {more}. Leave that out, or start a new run elsewhere.")
         if other := [name for name in before if before[name] != now[name]]:
             told = "; ".join(f"{name}= was {before[name]}, and is {now[name]}" for name in other)
             raise CltoolsError(f"{self.path} was begun with other parts: {told}. Give the same, or start a new run.")

@@ -41,8 +41,8 @@ class Stored:
         return any(self.found(root).values())
 
 
-SOURCES = {"digits": load_digits, "shapes": load_shapes} | dict.fromkeys(("cifar10", "cifar100"), load_cifar)
-SOURCES["tinyimagenet"] = load_tinyimagenet
+CIFAR = dict.fromkeys(("cifar10", "cifar100"), load_cifar)
+SOURCES = {"digits": load_digits, "shapes": load_shapes, **CIFAR, "tinyimagenet": load_tinyimagenet}
 """How a set is loaded, given "train" or "test" and the settings that ask for it.
 
 A loader that reads picture files heeds limit and size itself, so that no file is opened in vain; to any other

@@ -64,7 +64,8 @@ def class_names(folder: Path, wnids: list[str]) -> tuple[str, ...]:
     lines = read_lines(folder / "words.txt") if (folder / "words.txt").is_file() else []
     words = {wnid: names.split(",")[0].strip() for wnid, _, names in (line.partition("\t") for line in lines)}
     plain = [words.get(wnid, wnid) for wnid in wnids]
-    return tuple(name if plain.count(name) == 1 else f"{name} ({id})" for name, id in zip(plain, wnids, strict=True))
+    pairs = zip(plain, wnids, strict=True)
+    return tuple(name if plain.count(name) == 1 else f"{name} ({wnid})" for name, wnid in pairs)
 
 
 def read_lines(path: Path) -> list[str]:

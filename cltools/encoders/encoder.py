@@ -50,7 +50,7 @@ class EncoderSettings:
         if self.max_pool and self.backbone == "tiny":
             raise CltoolsError("EncoderSettings: the tiny backbone has no max-pool; set max_pool=False, or a ResNet.")
         if self.bn_group is not None and self.bn_group < 2:
-            raise CltoolsError(f"EncoderSettings: bn_group is {self.bn_group}; it must be at least 2, or None.")
+            raise CltoolsError(f"EncoderSettings: bn_group is {self.bn_group}; give 2 or more, or None: a whole view.")
 
 
 class Encoder(nn.Module):

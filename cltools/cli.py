@@ -90,10 +90,8 @@ def train(arguments: list[str]) -> None:
         print(TRAIN_USAGE, file=sys.stdout if asked else sys.stderr)
         raise SystemExit(0 if asked else 2)
     name, rest = arguments[0], arguments[1:]
-    experiment = _defaults(name, rest)
-    flags: Any = tyro.cli(
-        _flags(experiment, name), args=rest, prog=f"{PROGRAM} train {name}", description=train.__doc__
-    )
+    default = _flags(_defaults(name, rest), name)
+    flags = tyro.cli(type(default), default=default, args=rest, prog=f"{PROGRAM} train {name}")
     experiment = Experiment(**{f.name: getattr(flags, f.name) for f in fields(Experiment)})
     trained: list[Run] = []
     boards = [TensorBoard(flags.out / "tensorboard")] if flags.tensorboard else []
@@ -152,33 +150,36 @@ def _early(command: str, arguments: list[str], *names: str) -> argparse.Namespac
     return early.parse_known_args(arguments)[0]
 
 
-def _flags(experiment: Experiment, name: str) -> type[Any]:
-    """A dataclass with a flag for every setting, whose defaults are the experiment's.
+@dataclass(frozen=True)
+class TrainFlags:
+    """Flags of `train` beside the settings of an experiment."""
 
-    Those of data and training are set most, so they have no prefix.
-    """
+    out: Path
+    """The run's folder."""
+    resume: bool
+    """Go on from the folder's checkpoint."""
+    tensorboard: bool
+    """Also write the history for TensorBoard, into OUT/tensorboard."""
+    laptop: bool
+    """The CPU setting of any preset."""
+    rule: str
+    """Another negative rule, by class name."""
+    positive_rule: str
+    """Another positive rule, by class name."""
+
+
+def _flags(experiment: Experiment, name: str) -> Any:
+    """The flags as they are when none is given: every setting has one, and those of data and training no prefix."""
     import tyro
 
-    def own_flag(name: str, kind: type, default: object, help: str) -> tuple[str, Any, Any]:
-        return name, Annotated[kind, tyro.conf.arg(help=help)], field(default=default)
-
-    flags: list[tuple[str, Any, Any]] = [
-        own_flag("out", Path, Path("runs") / name, "The run's folder."),
-        own_flag("resume", bool, False, "Go on from the folder's checkpoint."),
-        own_flag("tensorboard", bool, False, "Also write the history for TensorBoard, into OUT/tensorboard."),
-        own_flag("laptop", bool, False, "The CPU setting of any preset."),
-        own_flag("rule", str, type(experiment.negatives).__name__, "Another negative rule, by class name."),
-        own_flag("positive_rule", str, type(experiment.positives).__name__, "Another positive rule, by class name."),
-    ]
-    for f in fields(Experiment):
-        value = getattr(experiment, f.name)
-        kind = _kind(value)
-        if f.name in ("data", "training"):
-            kind = Annotated[kind, tyro.conf.arg(name="")]
-        elif f.name == "seed":
-            kind = Annotated[kind, tyro.conf.arg(help="Seed of weights, order, views and draws.")]
-        flags.append((f.name, kind, field(default=value)))
-    return make_dataclass("Flags", flags, frozen=True)
+    settings = {f.name: getattr(experiment, f.name) for f in fields(Experiment)}
+    kinds = {part: Annotated[type(settings[part]), tyro.conf.arg(name="")] for part in ("data", "training")}
+    kinds["positives"] = _kind(experiment.positives)
+    flags = [(part, kind, field(default_factory=type(settings[part]))) for part, kind in kinds.items()]
+    made: Any = make_dataclass("Flags", flags, bases=(Experiment, TrainFlags), frozen=True)
+    made.__doc__ = train.__doc__
+    rules = type(experiment.negatives).__name__, type(experiment.positives).__name__
+    return made(Path("runs") / name, False, False, False, *rules, **settings)
 
 
 def diagnose(run: Path, n: int = 1000, seed: int = 0, device: str = "auto") -> None:
@@ -240,10 +241,9 @@ def mine(arguments: list[str]) -> None:
     from cltools.interop import mine_pairs
 
     known = _early("mine", arguments, "--rule", "--positive-rule")
-    rules: dict[str, Any] = {
-        "negatives": _rule(known.rule or MineFlags.rule, NegativeRule),
-        "positives": _rule(known.positive_rule or MineFlags.positive_rule, PositiveRule),
-    }
+    negatives = _rule(known.rule or MineFlags.rule, NegativeRule)
+    positives = _rule(known.positive_rule or MineFlags.positive_rule, PositiveRule)
+    rules = {"negatives": negatives, "positives": positives}
     kinds = [(name, _kind(rule), field(default=rule)) for name, rule in rules.items()]
     flags = _parse(make_dataclass("Flags", kinds, bases=(MineFlags,), frozen=True), arguments, "mine")
     if flags.out.suffix != ".csv":

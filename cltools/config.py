@@ -6,7 +6,6 @@ subclasses of `NegativeRule` or `PositiveRule`.
 """
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -17,7 +16,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from cltools.datasets import DataSettings
 from cltools.encoders import EncoderSettings
-from cltools.errors import CltoolsError, described, unknown
+from cltools.errors import CltoolsError, check_choices, check_least, described, unknown
 from cltools.losses import LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NearestKeys, NegativeRule, PositiveRule
 from cltools.mining.rules import check_chooses, rule_class
@@ -67,9 +66,9 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
-        _known_choices(self)
-        _at_least(self, epochs=1, batch=2, queue_size=1, checkpoint_every=1, chunk=1)
-        _at_least(self, learning_rate=0, warmup_epochs=0, sgd_momentum=0, weight_decay=0, momentum=0)
+        check_choices(self)
+        check_least(self, epochs=1, batch=2, queue_size=1, checkpoint_every=1, chunk=1)
+        check_least(self, learning_rate=0, warmup_epochs=0, sgd_momentum=0, weight_decay=0, momentum=0)
         if self.momentum > 1:
             raise CltoolsError(f"TrainingSettings: momentum is {self.momentum}; it must lie between 0 and 1.")
         if self.mode == "moco" and self.queue_size < self.batch:
@@ -106,8 +105,8 @@ class EvaluationSettings:
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
-        _known_choices(self)
-        _at_least(self, every=1, probe_l2=0, test_limit=1)
+        check_choices(self)
+        check_least(self, every=1, probe_l2=0, test_limit=1)
 
 
 @dataclass(frozen=True)
@@ -131,12 +130,9 @@ class OutsideSettings:
 
     def __post_init__(self) -> None:
         """Refuse what is no name."""
-        for f in fields(self):
-            name = getattr(self, f.name)
+        for part, name in vars(self).items():
             if name is not None and not _NAMED.fullmatch(name):
-                raise CltoolsError(
-                    f"OutsideSettings: {f.name} is {name!r}; write module:callable, such as torch.optim:AdamW."
-                )
+                raise CltoolsError(f"OutsideSettings: {part} is {name!r}; write module:callable (torch.optim:AdamW).")
 
 
 _NAMED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -192,6 +188,10 @@ class Experiment:
                 f"Experiment: training.batch is {batch}, which does not divide into batch-norm groups of {group}; "
                 "make it a multiple of encoder.bn_group, or set that to None."
             )
+
+    def rules_at(self, progress: float) -> tuple[PositiveRule, NegativeRule]:
+        """The rules in force at this share of training."""
+        return self.positives.at(progress), self.negatives.at(progress)
 
     def to_json(self) -> str:
         """The experiment as JSON, two spaces per level.
@@ -380,14 +380,6 @@ def _leaves(plain: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any
             yield f"{path}{key}", value
 
 
-def _at_least(settings: object, **minima: float) -> None:
-    for name, minimum in minima.items():
-        value = getattr(settings, name)
-        if not (value is None is getattr(type(settings), name)) and not minimum <= value < math.inf:
-            bound = "finite" if value == math.inf else f"at least {minimum}"
-            raise CltoolsError(f"{type(settings).__name__}: {name} is {value}; it must be {bound}.")
-
-
 def _check_read(name: str, value: Any, settings: Any, instead: str) -> None:
     """Refuse a value of an experiment of which a part would be ignored, as it is not of the class `settings` alone."""
     if type(value) is settings:
@@ -401,9 +393,3 @@ def _check_read(name: str, value: Any, settings: Any, instead: str) -> None:
             f"Experiment: {name} is a {type(value).__name__} with fields of its own ({', '.join(own)}), which nothing "
             f"reads. {instead}".rstrip()
         )
-
-
-def _known_choices(settings: object) -> None:
-    for name, hint in get_type_hints(type(settings)).items():
-        if get_origin(hint) is Literal and getattr(settings, name) not in get_args(hint):
-            raise unknown(f"{type(settings).__name__} {name}", str(getattr(settings, name)), get_args(hint))

@@ -13,12 +13,14 @@ from torch.utils.checkpoint import checkpoint
 from cltools.errors import CltoolsError
 from cltools.losses import LossSettings, info_nce
 from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities, select, similarities, terms
+from cltools.mining.bands import PerAnchor
 from cltools.mining.handed_in import as_tensor, check_unit
 from cltools.mining.rules import State, reads_now
 from cltools.mining.selection import check_rules
 from cltools.ranks import ALONE, Ranks
 
-Observer = Callable[[Similarities, Selection], None]
+Observer = Callable[[Similarities, Selection], None] | None
+"""Called with what was compared and chosen."""
 Part = tuple[Tensor, Similarities, Selection]
 """Losses of some anchors, what was compared for them, and what was chosen."""
 
@@ -36,9 +38,9 @@ def contrastive_loss(
     generator: torch.Generator | None = None,
     state: State | None = None,
     chunk: int | None = None,
-    observe: Observer | None = None,
+    observe: Observer = None,
     check: bool | None = None,
-) -> Float[Tensor, " B"]:
+) -> PerAnchor:
     """Each anchor's loss over the samples that the rules choose, at full strength.
 
     How much each anchor counts in their mean, where a rule says so, stands in the selection that `observe` is given.
@@ -64,7 +66,6 @@ def contrastive_loss(
     """
     if chunk is not None and chunk < 1:
         raise CltoolsError(f"chunk is {chunk}; it must be at least 1, or None for all anchors at once.")
-
     check_rules(positive_rule, negative_rule)
     anchor, positive, keys = (as_tensor(*each) for each in (("anchor", anchor), ("positive", positive), ("keys", keys)))
     for name, vectors in (("anchor", anchor), ("positive", positive), ("keys", keys)):
@@ -127,9 +128,7 @@ def _computed_twice(
     return made
 
 
-def mean_over_anchors(
-    losses: Float[Tensor, " B"], weights: Sequence[Tensor | None], ranks: Ranks = ALONE
-) -> Float[Tensor, ""]:
+def mean_over_anchors(losses: PerAnchor, weights: Sequence[Tensor | None], ranks: Ranks = ALONE) -> Float[Tensor, ""]:
     """The mean of the losses, anchors weighted where a rule weighs them; 0 where no anchor counts.
 
     Over several ranks the mean of what each returns is that of all anchors.

@@ -85,10 +85,7 @@ def size(count: float) -> str:
 
 EXTRAS = ("", "train", "notebooks", "book", "tensorboard")
 """What a reader may have installed, the package's own requirements first; "dev" is for those who change it."""
-LOAD = (
-    "import torch, torchvision; from torchvision.ops import nms; "
-    "nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1), 0.5)"
-)
+LOAD = "import torch; from torchvision.ops import nms; nms(torch.zeros(1, 4), torch.ones(1), 0.5)"
 """Calls one of torchvision's compiled functions, which a pair that does not fit lacks."""
 
 
@@ -243,13 +240,12 @@ def _folder(name: str, folder: Path, by: str) -> Finding:
 
 def check_sets() -> list[Finding]:
     """Which of the images that have to be downloaded are there."""
-    root = data_root()
-    return [_set(name, stored, root) for name, stored in STORED.items()]
+    return [_set(name, stored, data_root()) for name, stored in STORED.items()]
 
 
 def _set(name: str, stored: Stored, root: Path) -> Finding:
     """What is there of one set; kept pixels alone do not load."""
-    there = stored.parts(root)
+    there = [*stored.found(root)]
     kept = sorted((root / DECODED).glob(f"{name}-*.npy"))
     decoded = [f"decoded pixels ({size(sum(path.stat().st_size for path in kept))})"] if kept else []
     if stored.whole(root):

@@ -1,8 +1,8 @@
-"""Messages for what a person may mistype or mix up; used by every part that looks something up or takes an object."""
+"""Messages for what a person may mistype or mix up, and the checks of settings that are made in several parts."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
 class CltoolsError(ValueError):
@@ -33,3 +33,20 @@ def foreign(value: Any, wanted: str) -> TypeError:
 def described(value: Any) -> str:
     """What a value is, where something else is wanted; a class is told from an object of it."""
     return f"the class {value.__name__}" if isinstance(value, type) else f"of type {type(value).__name__}"
+
+
+def check_least(settings: object, **minima: float) -> None:
+    """Raise ValueError for a field that is below its minimum or not finite; None passes as a default."""
+    for name, minimum in minima.items():
+        value, optional = getattr(settings, name), getattr(type(settings), name) is None
+        if not (value is None and optional) and not minimum <= value < float("inf"):
+            bound = "finite" if value == float("inf") else f"at least {minimum}"
+            otherwise = ", or None" if optional else ""
+            raise CltoolsError(f"{type(settings).__name__}: {name} is {value}; it must be {bound}{otherwise}.")
+
+
+def check_choices(settings: object) -> None:
+    """Raise ValueError for a field that is none of the words which its type, a `Literal`, names."""
+    for name, hint in get_type_hints(type(settings)).items():
+        if get_origin(hint) is Literal and getattr(settings, name) not in get_args(hint):
+            raise unknown(f"{type(settings).__name__} {name}", str(getattr(settings, name)), get_args(hint))

@@ -31,15 +31,15 @@ def replacing(path: Path, *, unique: bool = False) -> Iterator[Path]:
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.replace(path)
-    except OSError as error:
-        _remove(part)
+    except BaseException as error:
+        with suppress(OSError):  # what went wrong before is what matters
+            part.unlink()
+        if not isinstance(error, OSError):
+            raise
         raise OSError(
             f"{path} could not be written: {error}. A file that was there before is as it was. Make room, or mend what "
             "hinders writing, and do it again."
         ) from error
-    except BaseException:
-        _remove(part)
-        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -59,8 +59,3 @@ def cache_folder() -> Path:
     if given := os.environ.get("XDG_CACHE_HOME"):
         return Path(given).expanduser() / "cltools"
     return Path.home() / ".cache" / "cltools"
-
-
-def _remove(part: Path) -> None:
-    with suppress(OSError):  # what went wrong before is what matters
-        part.unlink()

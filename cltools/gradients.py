@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cltools.losses import Form, check_settings, fitting, full, negative_mass, positive_weight_of
-from cltools.mining.bands import rank_count
+from cltools.mining.bands import PerAnchor, PerKey, rank_count
 from cltools.mining.handed_in import Numbers
 from cltools.mining.rules import NEUTRAL, Estimate
 
@@ -116,9 +116,7 @@ def tangential_force(gradient: Float[Tensor, "B M"], cosine: Float[Tensor, "B M"
     return gradient.abs() * ((1 - cosine) * (1 + cosine)).clamp_min(0).sqrt()
 
 
-def mass_by_rank(
-    push: Float[Tensor, "B K"], score: Float[Tensor, "B K"], shares: Sequence[float]
-) -> Float[Tensor, "B R"]:
+def mass_by_rank(push: PerKey, score: PerKey, shares: Sequence[float]) -> Float[Tensor, "B R"]:
     """Share of each anchor's push that its closest keys hold, for several rank shares of the keys.
 
     Args:
@@ -146,9 +144,7 @@ def effective_negatives(push: Float[Tensor, "B K"]) -> Float[Tensor, " B"]:
     return torch.where(total[:, 0] > 0, entropy.exp(), 0.0)
 
 
-def balance(
-    by_positive: Float[Tensor, "B P1"], by_negative: Float[Tensor, "B K"]
-) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+def balance(by_positive: Float[Tensor, "B P1"], by_negative: PerKey) -> tuple[PerAnchor, PerAnchor]:
     """Total attraction and total repulsion of each anchor, both at least 0; equal in every form but "decoupled".
 
     In "out" a repelled positive counts among the repulsion.

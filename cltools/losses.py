@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cltools.errors import CltoolsError, unknown
+from cltools.mining.bands import PerAnchor, PerKey
 from cltools.mining.handed_in import Numbers, as_tensor
 from cltools.mining.rules import NEUTRAL, Estimate
 from cltools.mining.selection import check_temperature
@@ -110,15 +111,11 @@ def fitting(
         )
     for name, weight, cosine in (("positive", positive_weight, positive), ("negative", negative_weight, negative)):
         if weight is not None and weight.shape != cosine.shape:
-            raise CltoolsError(
-                f"{name}_weight has shape {list(weight.shape)}; give one per cosine, {list(cosine.shape)}."
-            )
+            raise CltoolsError(f"{name}_weight has shape {[*weight.shape]}; give one per cosine, {[*cosine.shape]}.")
     return positive, negative, positive_weight, negative_weight
 
 
-def combine(
-    s: Float[Tensor, "B P1"], w: Float[Tensor, "B P1"], log_mass: Float[Tensor, "B"], form: Form
-) -> Float[Tensor, "B"]:
+def combine(s: Float[Tensor, "B P1"], w: Float[Tensor, "B P1"], log_mass: PerAnchor, form: Form) -> PerAnchor:
     """Each anchor's loss from the positives' logits, their weights, and the log of the negatives' mass (−inf: none)."""
     if form == "sep":
         return (w * F.softplus(log_mass[:, None] - s, threshold=SOFTPLUS_THRESHOLD)).sum(1)
@@ -176,9 +173,7 @@ def negative_mass(
     return log_mass, clamped
 
 
-def log_sum(
-    cosine: Float[Tensor, "B K"], weight: Float[Tensor, "B K"] | None, scale: float, slope: float
-) -> Float[Tensor, " B"]:
+def log_sum(cosine: PerKey, weight: PerKey | None, scale: float, slope: float) -> Float[Tensor, " B"]:
     """Log Σ v·e^{scale·c} of each row, −inf for a row without weight; its derivative by c is slope × the term's share.
 
     Equal `scale` and `slope` make the true derivative; another slope holds a part of the scale constant.
@@ -240,7 +235,5 @@ def positive_weight_of(positive: Tensor, weight: Tensor | None) -> Tensor:
     if weight is not None:
         return weight.to(full(positive).dtype)
     if positive.shape[1] != 1:
-        raise CltoolsError(
-            f"There are {positive.shape[1]} positives an anchor: give positive_weight, rows summing to 1."
-        )
+        raise CltoolsError(f"There are {positive.shape[1]} positives an anchor: give positive_weight (rows sum to 1).")
     return torch.ones_like(full(positive))

@@ -19,16 +19,13 @@ from cltools.views import ViewSettings
 TINY = EncoderSettings(backbone="tiny", hidden=128, projection=64, bn_group=None)
 RECIPE_VIEWS = ViewSettings(blur=0.5)
 RECIPE_ENCODER = EncoderSettings(hidden=2048)
-SMALL = TrainingSettings(
-    epochs=30, batch=128, queue_size=512, learning_rate=0.12, warmup_epochs=1.0, checkpoint_every=5
-)
+CPU = TrainingSettings(epochs=30, batch=128, queue_size=512, learning_rate=0.12, warmup_epochs=1.0, checkpoint_every=5)
 
 
 @dataclass(frozen=True)
 class ImagePreset:
     """What a set of images asks for, whatever the method; the recipe of the CIFAR demo where nothing is said."""
 
-    data: DataSettings
     classes: int
     """How many there are, taken for balanced: 1/classes of the keys are expected to be false negatives."""
     band: tuple[float, float]
@@ -82,27 +79,24 @@ METHODS = {
 
 IMAGES = {
     "digits": ImagePreset(
-        DataSettings("digits"),
         classes=10,
         band=(0.05, 0.5),
         views=ViewSettings(crop_scale=(0.5, 1.0), flip=0.0, jitter=0.8, gray=0.0, rotation=15.0),
         encoder=TINY,
-        training=SMALL,
+        training=CPU,
         evaluation=EvaluationSettings(every=5),
     ),
     "shapes": ImagePreset(
-        DataSettings("shapes"),
         classes=5,
         band=(0.1, 0.5),
         views=ViewSettings(),
         encoder=TINY,
-        training=replace(SMALL, batch=256, queue_size=1024),
+        training=replace(CPU, batch=256, queue_size=1024),
         evaluation=EvaluationSettings(every=5),
     ),
-    "cifar10": ImagePreset(DataSettings("cifar10"), classes=10, band=(0.05, 0.5)),
-    "cifar100": ImagePreset(DataSettings("cifar100"), classes=100, band=(0.01, 0.5)),
+    "cifar10": ImagePreset(classes=10, band=(0.05, 0.5)),
+    "cifar100": ImagePreset(classes=100, band=(0.01, 0.5)),
     "tinyimagenet": ImagePreset(
-        DataSettings("tinyimagenet"),
         classes=200,
         band=(0.005, 0.5),
         encoder=replace(RECIPE_ENCODER, max_pool=True),
@@ -128,7 +122,7 @@ def preset(name: str) -> Experiment:
     images_name, _, method_name = name.partition("-")
     images, method = IMAGES[images_name], METHODS[method_name]
     return Experiment(
-        data=images.data,
+        data=DataSettings(images_name),
         views=images.views,
         encoder=replace(images.encoder, bn_group=None) if method.mode == "simclr" else images.encoder,
         positives=method.positives,

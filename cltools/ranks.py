@@ -117,11 +117,7 @@ class Ranks:
 
     def any(self, value: bool) -> bool:
         """Whether it is true of any rank. Processes wait for each other, and no GPU for any of them."""
-        if self.alone:
-            return value
-        flag = torch.tensor(int(value))
-        dist.all_reduce(flag, dist.ReduceOp.MAX)
-        return bool(flag)
+        return value if self.alone else bool(self._reduced(torch.tensor(int(value)), dist.ReduceOp.MAX))
 
     def copy_from_first_(self, tensors: Sequence[Tensor]) -> None:
         """Make tensors what they are on the first rank."""
@@ -184,9 +180,7 @@ def joined() -> Iterator[Ranks]:
     if torch.cuda.is_available():
         local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if local >= gpus:
-            raise CltoolsError(
-                f"torchrun started process {local + 1} on a machine with {gpus} GPUs; lower --nproc-per-node."
-            )
+            raise CltoolsError(f"torchrun: process {local + 1} on a machine with {gpus} GPUs; lower --nproc-per-node.")
         torch.cuda.set_device(local)
     # What lies on the CPU goes by way of the CPU, so that to tell each other something waits for no GPU.
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)

@@ -334,13 +334,8 @@ def _check_learning(rule: NegativeRule, s: Similarities, case: _Case) -> None:
 
 def _check_order(rule: NegativeRule | PositiveRule, s: Similarities, case: _Case, chosen: Selection) -> None:
     order = torch.randperm(case.keys, generator=case.generator())
-    moved: dict[str, Any] = {}
-    for name in ("anchor_keys", "positive_keys", "own", "same_class"):
-        if (of_pairs := getattr(s, name)) is not None:
-            moved[name] = of_pairs[:, order]
-    for name in ("vectors", "ids"):
-        if (of_both := getattr(s, name)) is not None:
-            moved[name] = of_both[0], of_both[1][order]
+    given = {name: x for name, x in vars(s).items() if x is not None and name != "anchor_positive"}
+    moved: dict[str, Any] = {k: (x[0], x[1][order]) if isinstance(x, tuple) else x[:, order] for k, x in given.items()}
     there = replace(s, **moved)
     again = case.select(rule, there)
     pairs = (chosen.negative_weight, again.negative_weight), (_positives(s, chosen), _positives(there, again))
@@ -368,15 +363,10 @@ def _tensors(s: Similarities) -> list[Tensor]:
 
 def _positives(s: Similarities, chosen: Selection) -> Tensor:
     """The mined weight of each key, [B, K]."""
-    return torch.zeros_like(s.own, dtype=torch.float32).scatter_add_(
-        1, chosen.positive_index, chosen.positive_weight[:, 1:]
-    )
+    return torch.zeros(s.own.shape).scatter_add_(1, chosen.positive_index, chosen.positive_weight[:, 1:])
 
 
 def _equal(a: Selection, b: Selection) -> bool:
     """Whether every field is, bit for bit."""
-    for name in (f.name for f in fields(Selection)):
-        x, y = getattr(a, name), getattr(b, name)
-        if not (torch.equal(x, y) if isinstance(x, Tensor) and isinstance(y, Tensor) else x == y):
-            return False
-    return True
+    pairs = zip(vars(a).values(), vars(b).values(), strict=True)
+    return all(torch.equal(x, y) if isinstance(x, Tensor) and isinstance(y, Tensor) else x == y for x, y in pairs)

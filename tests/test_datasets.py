@@ -214,5 +214,5 @@ class TestStored:
     def test_what_is_there(self, paths: list[str], parts: list[str], whole: bool, tmp_path: Path) -> None:
         for path in paths:
             (tmp_path / path).mkdir(parents=True) if path.endswith("/") else (tmp_path / path).touch()
-        assert STORED["cifar10"].parts(tmp_path) == parts and STORED["cifar10"].whole(tmp_path) == whole
-        assert STORED["tinyimagenet"].parts(tmp_path) == [] and not STORED["tinyimagenet"].whole(tmp_path)
+        assert [*STORED["cifar10"].found(tmp_path)] == parts and STORED["cifar10"].whole(tmp_path) == whole
+        assert STORED["tinyimagenet"].found(tmp_path) == {} and not STORED["tinyimagenet"].whole(tmp_path)

@@ -31,7 +31,7 @@ from cltools.testing import no_waiting
 from cltools.training import Run, fit
 from cltools.training.fit import learning_rate
 from cltools.training.learner import Learner, make_learner
-from cltools.training.step import Batch, Rules, StepResult, batches, enqueue, train_step, update
+from cltools.training.step import Batch, StepResult, batches, enqueue, train_step, update
 from cltools.views import augment
 
 fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's
@@ -88,7 +88,7 @@ def stepped(
 ) -> tuple[StepResult, Tensor]:
     """A step, and the band of every key it compared."""
     seen: list[Tensor] = []
-    batch, rules = whole(images), Rules.at(experiment, progress)
+    batch, rules = whole(images), experiment.rules_at(progress)
     result, new_keys = update(
         learner, batch, experiment, rules, labelled=True, observe=lambda _, selection: seen.append(selection.band)
     )
@@ -144,7 +144,7 @@ def test_a_threshold_learns_from_the_mean_over_both_views_of_an_image(
         learned.append((ids.tolist(), measured))
 
     monkeypatch.setattr(LearnedThreshold, "learn", learn)
-    update(learner, whole(images), experiment, Rules.at(experiment, 0.5), labelled=True, observe=observe)
+    update(learner, whole(images), experiment, experiment.rules_at(0.5), labelled=True, observe=observe)
     shares = torch.cat(seen).tolist()
     first, second = shares[:48], shares[48:]
     assert len(second) == 48 and first != second, "both views are anchors, and meet different keys"

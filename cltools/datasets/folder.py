@@ -43,10 +43,8 @@ def load_folder(folder: Path, split: str, data: DataSettings, root: Path | None 
             f"No images in {splits[split]}. Put image files ({', '.join(sorted(ENDINGS))}) in it, "
             "or in one sub-folder for each class."
         )
-    files = []
-    for label, found in here.items():
-        number = -1 if label is None else classes.index(label)
-        files += [(path, number) for path in found]
+    number: dict[str | None, int] = {None: -1} | {label: i for i, label in enumerate(classes)}
+    files = [(path, number[label]) for label, found in here.items() for path in found]
     return read_listed(files, classes, split, data, folder, root)
 
 
@@ -92,10 +90,8 @@ def list_classes(folder: Path) -> dict[str | None, list[Path]]:
     Folders without images are no classes.
     """
     loose = sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_file() and is_picture(entry.name))
-    classes: dict[str | None, list[Path]] = {}
-    for entry in sorted(sub_folders(folder), key=lambda entry: entry.name):
-        if found := list_pictures(Path(entry.path)):
-            classes[entry.name] = found
+    every = {entry.name: list_pictures(Path(entry.path)) for entry in sub_folders(folder)}
+    classes: dict[str | None, list[Path]] = {name: found for name, found in every.items() if found}
     if loose and classes:
         raise CltoolsError(
             f"{loose[0]} lies beside the class folders {', '.join(map(str, list(classes)[:3]))}, so its class is "
@@ -114,5 +110,6 @@ def list_pictures(folder: Path) -> list[Path]:
 
 
 def sub_folders(folder: Path) -> list[os.DirEntry[str]]:
-    """Folders directly inside, hidden ones left out."""
-    return [entry for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
+    """Folders directly inside, by name, hidden ones left out."""
+    found = [entry for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
+    return sorted(found, key=lambda entry: entry.name)

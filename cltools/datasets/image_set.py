@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, check_least
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,7 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         """Refuses what could only fail after the images were loaded."""
-        if self.limit is not None and self.limit < 1:
-            raise CltoolsError(f"limit is {self.limit}; it must be at least 1, or None for all images.")
-        if self.size is not None and self.size < 1:
-            raise CltoolsError(f"size is {self.size}; it must be at least 1 pixel, or None to keep images as they are.")
+        check_least(self, limit=1, size=1)
         _check_share(self.holdout)
 
 
@@ -83,10 +80,7 @@ class ImageSet:
             )
         for name, values in (("labels", self.labels), ("ids", self.ids)):
             if values.dtype != torch.int64 or values.shape != self.images.shape[:1]:
-                raise CltoolsError(
-                    f"{name} must be int64 [{len(self.images)}], one for each image, "
-                    f"got {values.dtype} {list(values.shape)}."
-                )
+                raise CltoolsError(f"{name} must be int64 [{len(self)}], got {values.dtype} {list(values.shape)}.")
         if self.ids.device.type == "cpu" and (distinct := len(torch.unique(self.ids))) < len(self):
             raise CltoolsError(
                 "ids must tell images apart: an image whose id is another's counts as that image. "
@@ -135,8 +129,7 @@ def draw(total: int, n: int, seed: int = 0) -> Int[Tensor, " M"]:
     """
     if n < 1:
         raise CltoolsError(f"Cannot take {n} images; ask for at least 1, or leave the limit out for all of them.")
-    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
-    return order[:n].sort().values
+    return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:n].sort().values
 
 
 def split_holdout(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:

@@ -29,29 +29,20 @@ class Stored:
     unpacked: str
     tree: str | None = None
 
-    def splits(self, root: Path) -> list[str]:
-        """Splits that lie there as picture files."""
-        return [split for split in SPLITS if self.tree is not None and (root / self.tree / split).is_dir()]
-
-    def parts(self, root: Path) -> list[str]:
-        """What is there, in the order in which it is looked for, in words."""
-        splits = self.splits(root)
-        found = [f"folder tree ({', '.join(splits)})"] if splits else []
-        found += [f"unpacked ({self.unpacked})"] if (root / self.unpacked).is_dir() else []
-        return found + ([f"archive ({self.archive})"] if (root / self.archive).is_file() else [])
+    def found(self, root: Path) -> dict[str, bool]:
+        """What is there in words, in the order in which it is looked for, and whether both splits can be read of it."""
+        splits = [split for split in SPLITS if self.tree is not None and (root / self.tree / split).is_dir()]
+        there = {f"folder tree ({', '.join(splits)})": splits == [*SPLITS]} if splits else {}
+        there |= {f"unpacked ({self.unpacked})": True} if (root / self.unpacked).is_dir() else {}
+        return there | ({f"archive ({self.archive})": True} if (root / self.archive).is_file() else {})
 
     def whole(self, root: Path) -> bool:
         """Whether both splits can be loaded without a download."""
-        return self.splits(root) == [*SPLITS] or (root / self.unpacked).is_dir() or (root / self.archive).is_file()
+        return any(self.found(root).values())
 
 
-SOURCES = {
-    "digits": load_digits,
-    "shapes": load_shapes,
-    "cifar10": load_cifar,
-    "cifar100": load_cifar,
-    "tinyimagenet": load_tinyimagenet,
-}
+CIFAR = dict.fromkeys(("cifar10", "cifar100"), load_cifar)
+SOURCES = {"digits": load_digits, "shapes": load_shapes, **CIFAR, "tinyimagenet": load_tinyimagenet}
 """How a set is loaded, given "train" or "test" and the settings that ask for it.
 
 A loader that reads picture files heeds limit and size itself, so that no file is opened in vain; to any other

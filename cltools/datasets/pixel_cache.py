@@ -7,7 +7,6 @@ Shapes: N pictures, H and W their height and width, M rows asked for.
 """
 
 import errno
-import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -120,7 +119,7 @@ def _build(file: Path, paths: Sequence[Path], size: int | None) -> None:
     blocks = decode(paths, size)
     first = next(blocks)
     shape = (len(paths), *first.shape[1:])
-    length = math.prod(shape)
+    length = len(paths) * first[0].nbytes
     # Names of their own: two processes that build at once must not write into one file.
     with replacing(file, unique=True) as part:
         if (free := shutil.disk_usage(file.parent).free) < 2 * length:  # refuse to be what fills a disk

@@ -61,11 +61,8 @@ def annotated(folder: Path, number: dict[str, int]) -> list[tuple[Path, int]]:
 
 def class_names(folder: Path, wnids: list[str]) -> tuple[str, ...]:
     """Readable names from `words.txt` ("goldfish"), with the wnid where that alone is missing or not unique."""
-    words = {}
-    if (folder / "words.txt").is_file():
-        for line in read_lines(folder / "words.txt"):
-            wnid, _, names = line.partition("\t")
-            words[wnid] = names.split(",")[0].strip()
+    lines = read_lines(folder / "words.txt") if (folder / "words.txt").is_file() else []
+    words = {wnid: names.split(",")[0].strip() for wnid, _, names in (line.partition("\t") for line in lines)}
     plain = [words.get(wnid, wnid) for wnid in wnids]
     pairs = zip(plain, wnids, strict=True)
     return tuple(name if plain.count(name) == 1 else f"{name} ({wnid})" for name, wnid in pairs)

@@ -7,7 +7,7 @@ Legend: B images, D features, d projection.
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import OwnBackbone, Tiny, feature_dim, home, resnet
 from cltools.encoders.norm import GroupedBatchNorm, Stacking
-from cltools.errors import CltoolsError, unknown
+from cltools.errors import CltoolsError, check_choices, check_least
 
 Backbone = Literal["tiny", "resnet18", "resnet50"]
 Images = UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]
@@ -45,18 +45,12 @@ class EncoderSettings:
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
-        if self.backbone not in get_args(Backbone):
-            raise unknown("backbone", self.backbone, get_args(Backbone))
+        check_choices(self)
+        check_least(self, hidden=1, projection=1)
         if self.max_pool and self.backbone == "tiny":
             raise CltoolsError("EncoderSettings: the tiny backbone has no max-pool; set max_pool=False, or a ResNet.")
-        for name in ("hidden", "projection"):
-            if getattr(self, name) < 1:
-                raise CltoolsError(f"EncoderSettings: {name} is {getattr(self, name)}; it must be at least 1.")
         if self.bn_group is not None and self.bn_group < 2:
-            raise CltoolsError(
-                f"EncoderSettings: bn_group is {self.bn_group}, but batch statistics need at least 2 images; "
-                "None takes a whole view."
-            )
+            raise CltoolsError(f"EncoderSettings: bn_group is {self.bn_group}; give 2 or more, or None: a whole view.")
 
 
 class Encoder(nn.Module):

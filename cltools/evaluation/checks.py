@@ -40,7 +40,6 @@ def as_queries(queries: Numbers, bank: Tensor) -> Tensor:
     check_features(queries, "queries")
     if bank.shape[1] != queries.shape[1]:
         raise CltoolsError(
-            f"The bank has {bank.shape[1]} features an image and the queries {queries.shape[1]}; "
-            "embed both with the same encoder."
+            f"The bank has {bank.shape[1]} features, the queries {queries.shape[1]}; embed both with the same encoder."
         )
     return queries.to(bank.device)

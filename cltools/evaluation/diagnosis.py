@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from jaxtyping import Bool, Float, Int, Int8
+from jaxtyping import Bool, Int, Int8
 from torch import Tensor
 
 from cltools.errors import CltoolsError
 from cltools.evaluation.intervals import NOTHING, Share, share_of
 from cltools.losses import negative_mass
 from cltools.mining import Band, Selection, Similarities, terms
-from cltools.mining.bands import KEPT, rank_count
+from cltools.mining.bands import KEPT, PerKey, rank_count
 from cltools.mining.negatives import Closeness, closeness
 from cltools.mining.similarities import own_last
 
@@ -162,7 +162,7 @@ def diagnose(
 
 
 def same_class_by_rank(
-    score: Float[Tensor, "B K"], own: Pairs, same_class: Pairs | None, shares: Sequence[float]
+    score: PerKey, own: Pairs, same_class: Pairs | None, shares: Sequence[float]
 ) -> tuple[Share, ...]:
     """P(same class | rank) between each two consecutive rank shares, closest first.
 
@@ -183,9 +183,7 @@ def same_class_by_rank(
     return tuple(share_of(hits[:, a:b].sum(1), (others.clamp_max(b) - a).clamp_min(0)) for a, b in pairwise(edges))
 
 
-def mined_purity_by_k(
-    score: Float[Tensor, "B K"], own: Pairs, same_class: Pairs | None, ks: Sequence[int]
-) -> tuple[Share, ...]:
+def mined_purity_by_k(score: PerKey, own: Pairs, same_class: Pairs | None, ks: Sequence[int]) -> tuple[Share, ...]:
     """P(same class) among the k closest keys, for several k: what mining by similarity alone would take.
 
     Args:
@@ -218,7 +216,7 @@ def band_counts(band: Int8[Tensor, "B K"], same_class: Pairs | None) -> dict[Ban
     return counts
 
 
-def closest(score: Float[Tensor, "B K"], own: Pairs, k: int) -> Int[Tensor, " chosen"]:
+def closest(score: PerKey, own: Pairs, k: int) -> Int[Tensor, " chosen"]:
     """Indices of each anchor's k closest keys, all anchors in one row; own keys are never among them."""
     index = own_last(score, own).topk(min(k, score.shape[1]), dim=1).indices
     return index[~own.gather(1, index)]

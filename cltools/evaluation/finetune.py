@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from cltools.datasets import ImageSet
 from cltools.encoders import Encoder
 from cltools.encoders.backbones import home
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, check_least
 from cltools.evaluation.batches import CROP_AND_FLIP, LabelledViews, half
 from cltools.evaluation.checks import check_labels
 from cltools.evaluation.embed import Embedder, HasFeatures, embed
@@ -56,11 +56,7 @@ class FinetuneRecipe:
         """Refuse settings that have no meaning."""
         if not 0 < self.share <= 1:
             raise CltoolsError(f"FinetuneRecipe: share is {self.share}; it must be above 0 and at most 1.")
-        if self.epochs < 1 or self.batch < 2:
-            raise CltoolsError(
-                f"FinetuneRecipe: {self.epochs} epochs of batches of {self.batch}; at least 1 epoch, and 2 images a "
-                "batch for its statistics."
-            )
+        check_least(self, epochs=1, batch=2)
 
     def steps(self, an_epoch: int) -> int:
         """Steps of the whole training, where an epoch has so many."""

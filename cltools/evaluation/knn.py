@@ -62,24 +62,23 @@ def knn_predict(
     queries = as_queries(queries, bank)
     classes = int(bank_labels.max()) + 1
     k = min(NEIGHBOURS[protocol], len(bank))
-    elect = _elect_weighted if protocol == "knn200" else _elect_counted
     elected = []
     with torch.autocast(bank.device.type, enabled=False):
         bank = normalize(bank.float(), dim=1)
         queries = normalize(queries.float(), dim=1)
         for part in torch.split(queries, max(1, CELLS // len(bank))):
             cosine, index = (part @ bank.T).topk(k, dim=1)
-            elected.append(elect(cosine, bank_labels[index], classes))
+            elected.append(_elected(cosine, bank_labels[index], classes, by_cosine=protocol == "knn200"))
     return torch.cat(elected)
 
 
-def _elect_weighted(cosine: Float[Tensor, "Q k"], voters: Int[Tensor, "Q k"], classes: int) -> Int[Tensor, " Q"]:
-    """The class with the largest sum of e^{cos/0.1}; at most 200·e^10, far inside float32."""
-    return _sums((cosine / VOTE_TEMPERATURE).exp(), voters, classes).argmax(1)
+def _elected(cosine: Tensor, voters: Tensor, classes: int, *, by_cosine: bool) -> Int[Tensor, " Q"]:
+    """The class with the largest sum of e^{cos/0.1} over its neighbours, at most 200·e^10, far inside float32.
 
-
-def _elect_counted(cosine: Float[Tensor, "Q k"], voters: Int[Tensor, "Q k"], classes: int) -> Int[Tensor, " Q"]:
-    """The class with the most neighbours; among equals, the one whose neighbours are closer in sum."""
+    Or that with the most neighbours; among equals, the one whose neighbours are closer in sum.
+    """
+    if by_cosine:
+        return _sums((cosine / VOTE_TEMPERATURE).exp(), voters, classes).argmax(1)
     counts = _sums(torch.ones_like(cosine), voters, classes)
     beaten = counts < counts.amax(1, keepdim=True)
     return _sums(cosine, voters, classes).masked_fill(beaten, -torch.inf).argmax(1)

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import eval_mode, home
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, check_least
 from cltools.evaluation.batches import CROP_AND_FLIP, Batches, LabelledViews, half
 from cltools.evaluation.checks import check_labels
 from cltools.evaluation.embed import Embedder, embed, reader
@@ -57,8 +57,7 @@ class LinearRecipe:
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
-        if self.epochs < 1 or self.batch < 1:
-            raise CltoolsError(f"LinearRecipe: {self.epochs} epochs, batches of {self.batch}; both must be at least 1.")
+        check_least(self, epochs=1, batch=1)
         if not all(0 <= share <= 1 for share in self.milestones):
             raise CltoolsError(f"LinearRecipe: milestones are {self.milestones}; give shares of training, from 0 to 1.")
 

@@ -35,11 +35,7 @@ class Recipes:
 
     def like(self, views: ViewSettings, seed: int) -> "Recipes":
         """The same with a seed, and mirrored only as often as these views: a mirrored 3 is no 3."""
-
-        def fitted(recipe: Any) -> Any:
-            return replace(recipe, seed=seed, views=replace(recipe.views, flip=views.flip))
-
-        return Recipes(fitted(self.linear), fitted(self.finetune1), fitted(self.finetune10))
+        return Recipes(*(replace(r, seed=seed, views=replace(r.views, flip=views.flip)) for r in vars(self).values()))
 
 
 @dataclass(frozen=True, eq=False)

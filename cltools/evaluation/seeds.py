@@ -24,14 +24,11 @@ def check_seeds(runs: Mapping[Path, tuple[Experiment, int, Mapping[str, str]]]) 
     (first, (experiment, epochs, given)), *_ = runs.items()
     for path, (other, done, parts) in runs.items():
         unlike = [str(each) for each in differences(experiment, other) if each.decides and each.path != "seed"]
-        if done != epochs:
-            unlike.append(f"epochs done: {epochs} → {done}")
-        if parts != given:
-            unlike.append(f"parts given as objects: {dict(given)} → {dict(parts)}")
+        rest = {"epochs done": (epochs, done), "parts given as objects": (dict(given), dict(parts))}
+        unlike += [f"{name}: {before} → {now}" for name, (before, now) in rest.items() if before != now]
         if unlike:
-            raise CltoolsError(
-                f"{first} and {path} differ in more than their seed: {'; '.join(unlike)}. Evaluate each by itself."
-            )
+            told = "; ".join(unlike)
+            raise CltoolsError(f"{first} and {path} differ in more than their seed: {told}. Evaluate each by itself.")
         if other.seed in seeds:
             raise CltoolsError(f"{seeds[other.seed]} and {path} have the same seed, {other.seed}; name one of them.")
         seeds[other.seed] = path

@@ -45,9 +45,7 @@ def as_metric_learning_miner(
     try:
         from pytorch_metric_learning.miners import BaseMiner
     except ModuleNotFoundError as missing:
-        raise ModuleNotFoundError(
-            f"{missing}. Install it: pip install pytorch-metric-learning", name=missing.name
-        ) from missing
+        raise ModuleNotFoundError(f"{missing}: pip install pytorch-metric-learning", name=missing.name) from missing
 
     class RuleMiner(BaseMiner):  # type: ignore[misc]
         """Our rules as a miner."""
@@ -127,9 +125,8 @@ def check_apart(positive_rule: Any, negative_rule: Any, without_classes: str = "
         if without_classes and "same_class" in rule.reads:
             raise CltoolsError(f"{type(rule).__name__} reads classes, which do not reach it here. {without_classes}")
     if learns(type(negative_rule)):
-        raise CltoolsError(
-            f"{type(negative_rule).__name__} learns a state per image while training; train it with fit."
-        )
+        name = type(negative_rule).__name__
+        raise CltoolsError(f"{name} learns a state per image while training; train it with fit.")
 
 
 def check_pairs(positive_rule: Any, negative_rule: Any, without_classes: str = "") -> None:

@@ -15,6 +15,12 @@ from torch import Tensor
 
 from cltools.mining.similarities import own_last
 
+PerKey = Float[Tensor, "B K"]
+"""A number for each key of each anchor, such as a score."""
+PerAnchor = Float[Tensor, " B"]
+Codes = Int8[Tensor, "B K"]
+"""A code of `Band` for each key of each anchor."""
+Mask = Bool[Tensor, "B K"]
 FEW = 16  # up to here a row's closest are found by a heap
 
 
@@ -39,9 +45,7 @@ def rank_count(share: float, keys: int) -> int:
     return int(share * keys + 0.5)
 
 
-def rank_edges(
-    score: Float[Tensor, "B K"], own: Bool[Tensor, "B K"], counts: Sequence[int]
-) -> list[Float[Tensor, "B 1"]]:
+def rank_edges(score: PerKey, own: Mask, counts: Sequence[int]) -> list[Float[Tensor, "B 1"]]:
     """For each count c the c-th largest score of each row, own keys ranking last; +inf for count 0."""
     keys, most = score.shape[1], max(counts)
     score = own_last(score.detach(), own)
@@ -62,9 +66,7 @@ def _sorts_fast(score: Tensor) -> bool:
     return score.device.type == "cpu" and score.dtype in (torch.float32, torch.float64)
 
 
-def rank_band(
-    score: Float[Tensor, "B K"], own: Bool[Tensor, "B K"], drop_closest: float, keep_within: float
-) -> Int8[Tensor, "B K"]:
+def rank_band(score: PerKey, own: Mask, drop_closest: float, keep_within: float) -> Codes:
     """Codes EASY, POTENTIAL and HARD by rank of the score: ranks in (drop_closest, keep_within] are POTENTIAL.
 
     Args:
@@ -75,14 +77,11 @@ def rank_band(
     """
     hardest, close = rank_count(drop_closest, score.shape[1]), rank_count(keep_within, score.shape[1])
     hard_edge, easy_edge = rank_edges(score, own, (hardest, close))
-    return band_codes(
-        score, hard=score >= hard_edge if hardest else None, easy=score < easy_edge if close < score.shape[1] else None
-    )
+    easy = score < easy_edge if close < score.shape[1] else None
+    return band_codes(score, hard=score >= hard_edge if hardest else None, easy=easy)
 
 
-def value_band(
-    score: Float[Tensor, "B K"], above: float | Tensor | None, below: float | Tensor | None
-) -> Int8[Tensor, "B K"]:
+def value_band(score: PerKey, above: float | Tensor | None, below: float | Tensor | None) -> Codes:
     """Codes EASY, POTENTIAL and HARD by value: above ≤ score < below is POTENTIAL, and None cuts nothing.
 
     Args:
@@ -90,14 +89,11 @@ def value_band(
         above: one edge, or one per anchor [B, 1]; below it a key is too easy.
         below: the same; from it on a key is too hard.
     """
-    return band_codes(
-        score, hard=None if below is None else score >= below, easy=None if above is None else score < above
-    )
+    easy = None if above is None else score < above
+    return band_codes(score, hard=None if below is None else score >= below, easy=easy)
 
 
-def band_codes(
-    score: Float[Tensor, "B K"], *, hard: Bool[Tensor, "B K"] | None, easy: Bool[Tensor, "B K"] | None
-) -> Int8[Tensor, "B K"]:
+def band_codes(score: PerKey, *, hard: Mask | None, easy: Mask | None) -> Codes:
     """POTENTIAL everywhere but where a mask says HARD or EASY. No key is both; None is a mask without a key."""
     codes = torch.full_like(score, Band.POTENTIAL, dtype=torch.int8)
     if easy is not None:
@@ -107,6 +103,6 @@ def band_codes(
     return codes
 
 
-def other_codes(dropped: Bool[Tensor, "B K"]) -> Int8[Tensor, "B K"]:
+def other_codes(dropped: Mask) -> Codes:
     """OTHER where a key is dropped for a reason that is not similarity, POTENTIAL elsewhere."""
     return dropped.view(torch.int8) * (Band.OTHER - Band.POTENTIAL) + Band.POTENTIAL

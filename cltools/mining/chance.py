@@ -6,10 +6,7 @@ Legend: B anchors, K keys.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from jaxtyping import Int8
-from torch import Tensor
-
-from cltools.mining.bands import other_codes, rank_count, rank_edges
+from cltools.mining.bands import Codes, other_codes, rank_count, rank_edges
 from cltools.mining.draws import uniform_per_key
 from cltools.mining.rules import Context, NegativeRule, check_is
 from cltools.mining.schedule import Moving, Rescalable
@@ -36,7 +33,7 @@ class RandomNegatives(Moving, Rescalable, NegativeRule):
         self.check_schedule()
         check_is(self, "above 0 and at most 1", "share", "share_from")
 
-    def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
+    def judge(self, s: Similarities, context: Context) -> Codes:
         """POTENTIAL for the drawn, OTHER for the rest."""
         draw = uniform_per_key(s.own, context.generator)
         (edge,) = rank_edges(draw, s.own, (rank_count(self.share, draw.shape[1]),))

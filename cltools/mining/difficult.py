@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from cltools.mining.bands import rank_count
+from cltools.mining.bands import PerAnchor, rank_count
 from cltools.mining.negatives import AllNegatives, ByCloseness, closeness
 from cltools.mining.rules import Context, check_choice, check_is, check_share
 from cltools.mining.similarities import Similarities
@@ -42,7 +40,7 @@ class DifficultAnchors(ByCloseness, AllNegatives):
         check_share(self, "anchor_weight")
         check_is(self, "between -1 and 1", "min_cosine")
 
-    def weigh_anchors(self, s: Similarities, context: Context) -> Float[Tensor, " B"]:
+    def weigh_anchors(self, s: Similarities, context: Context) -> PerAnchor:
         """`anchor_weight` for a difficult anchor, 1 for the others."""
         close = (closeness(s, self.by) >= self.min_cosine) & context.eligible
         difficult = close.sum(1) > rank_count(self.tolerated, s.own.shape[1])

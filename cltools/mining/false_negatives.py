@@ -6,10 +6,7 @@ Legend: B anchors, K keys.
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxtyping import Int8
-from torch import Tensor
-
-from cltools.mining.bands import band_codes, rank_edges
+from cltools.mining.bands import Codes, band_codes, rank_edges
 from cltools.mining.negatives import ByCloseness, closeness
 from cltools.mining.rules import Context, NegativeRule, check_choice, check_count, check_is
 from cltools.mining.similarities import Similarities
@@ -35,7 +32,7 @@ class CancelFalseNegatives(ByCloseness, NegativeRule):
         check_count(self, "k", 1)
         check_is(self, "a number", "min_cosine")
 
-    def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
+    def judge(self, s: Similarities, context: Context) -> Codes:
         """HARD for the detected, POTENTIAL for the rest."""
         score = closeness(s, self.by)
         (edge,) = rank_edges(score, s.own, (min(self.k, score.shape[1]),))

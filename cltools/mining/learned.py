@@ -3,14 +3,13 @@
 Legend: B anchors, K keys, N training images.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int, Int8
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cltools.mining.bands import band_codes
+from cltools.mining.bands import Codes, band_codes
 from cltools.mining.negatives import AllNegatives
 from cltools.mining.rules import Context, NegativeRule, State, check_is, check_share
 from cltools.mining.similarities import Similarities
@@ -62,7 +61,7 @@ class LearnedThreshold(NegativeRule):
             state[name] = torch.zeros(len(ids), device=device)
         return state
 
-    def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
+    def judge(self, s: Similarities, context: Context) -> Codes:
         """HARD above the threshold, POTENTIAL below."""
         return band_codes(s.anchor_keys, hard=self._above(s, context), easy=None)
 
@@ -92,6 +91,6 @@ class LearnedThreshold(NegativeRule):
 def thresholds(state: State | None, ids: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
     """The threshold of each anchor's image; +inf where the state does not know it, or there is none."""
     if state is None:
-        return torch.full(ids.shape, math.inf, device=ids.device)
+        return torch.full(ids.shape, torch.inf, device=ids.device)
     row = torch.searchsorted(state["ids"], ids).clamp_max(len(state["ids"]) - 1)
-    return torch.where(state["ids"][row] == ids, state["threshold"][row], math.inf)
+    return torch.where(state["ids"][row] == ids, state["threshold"][row], torch.inf)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 import torch
-from jaxtyping import Float, Int8
+from jaxtyping import Float
 from torch import Tensor
 
 from cltools.errors import CltoolsError, unknown
-from cltools.mining.bands import band_codes, rank_band, value_band
+from cltools.mining.bands import Codes, band_codes, rank_band, value_band
 from cltools.mining.rules import READS_NOTHING, Context, NegativeRule, check_choice, check_is
 from cltools.mining.schedule import Moving, Rescalable
 from cltools.mining.similarities import HOW_TO_GIVE, Similarities
@@ -50,7 +50,7 @@ class ByCloseness:
 class AllNegatives(NegativeRule):
     """Every key is kept: SimCLR (arXiv:2002.05709) and MoCo (arXiv:1911.05722)."""
 
-    def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
+    def judge(self, s: Similarities, context: Context) -> Codes:
         """POTENTIAL everywhere."""
         return band_codes(s.anchor_keys, hard=None, easy=None)
 
@@ -93,7 +93,7 @@ class RankBand(ByCloseness, Moving, Rescalable, NegativeRule):
         tangent = ((1 - cosine) * (1 + cosine)).clamp_min(torch.finfo(cosine.dtype).tiny)
         return cosine / temperature + 0.5 * tangent.log()
 
-    def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
+    def judge(self, s: Similarities, context: Context) -> Codes:
         """HARD for the closest, POTENTIAL within the band, EASY beyond it."""
         return rank_band(self.score(s, context.temperature), s.own, self.drop_closest, self.keep_within)
 
@@ -129,7 +129,7 @@ class CosineBand(ByCloseness, Moving, Rescalable, NegativeRule):
         """The cosine that the edges cut."""
         return closeness(s, self.by)
 
-    def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
+    def judge(self, s: Similarities, context: Context) -> Codes:
         """HARD from `below` on, EASY below `above`, POTENTIAL between."""
         # rounding puts a cosine just outside of [-1, 1], where an edge of -1 must cut nothing
         above = None if self.above == -1 else self.above
@@ -167,9 +167,7 @@ class MarginBand(Moving, Rescalable, NegativeRule):
     def __post_init__(self) -> None:
         """Take a margin of 0 where nothing is given; refuse both forms at once, and edges without meaning."""
         if self.margin is not None and self.relative is not None:
-            raise CltoolsError(
-                "MarginBand: margin and relative are two forms of one edge; give one, and None for the other."
-            )
+            raise CltoolsError("MarginBand: margin and relative are two forms of one edge; give one and leave one out.")
         if self.margin is None and self.relative is None:
             object.__setattr__(self, "margin", 0.0)
         self.check_schedule()
@@ -189,7 +187,7 @@ class MarginBand(Moving, Rescalable, NegativeRule):
             return torch.full_like(positive, -self.margin)
         return (self.relative - 1) * positive.abs()
 
-    def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
+    def judge(self, s: Similarities, context: Context) -> Codes:
         """HARD from the top on, EASY further than `within` below it, POTENTIAL between."""
         top = self.top(s)
         return value_band(self.score(s, context.temperature), None if self.within is None else top - self.within, top)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int8
+from jaxtyping import Float
 from torch import Tensor
 
 from cltools.errors import CltoolsError
-from cltools.mining.bands import other_codes
+from cltools.mining.bands import Codes, other_codes
 from cltools.mining.draws import closest, uniform_per_key
 from cltools.mining.negatives import closeness
 from cltools.mining.positives import with_augmented_view
@@ -35,7 +35,7 @@ class OracleNegatives(Rescalable, NegativeRule):
         """Refuse what is no share."""
         check_share(self, "share")
 
-    def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
+    def judge(self, s: Similarities, context: Context) -> Codes:
         """OTHER for the dropped keys of the anchor's class, POTENTIAL for the rest."""
         assert s.same_class is not None, "declared in reads, which select checks"
         if self.share == 1:

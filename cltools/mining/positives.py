@@ -144,18 +144,16 @@ class EveryKey(PositiveRule):
         return with_augmented_view(index, shares, self.augmented_share)
 
 
-def with_augmented_view(
-    index: Int64[Tensor, "B P"], shares: Float[Tensor, "B P"], augmented_share: float | None
-) -> Mined:
-    """Candidates that share 1 − `augmented_share`; None: the augmented view is one among those with a share above 0.
+def with_augmented_view(index: Int64[Tensor, "B P"], shares: Float[Tensor, "B P"], augmented: float | None) -> Mined:
+    """Candidates that share 1 − `augmented`; None: the augmented view is one among those with a share above 0.
 
     Args:
         index: of the keys.
         shares: rows sum to 1, or to 0 where nothing is accepted: the augmented view then has weight 1.
-        augmented_share: of the augmented view.
+        augmented: share of the augmented view.
     """
     accepted = (shares > 0).sum(1, keepdim=True)
-    mined = accepted / (1 + accepted) if augmented_share is None else (1 - augmented_share) * (accepted > 0)
+    mined = accepted / (1 + accepted) if augmented is None else (1 - augmented) * (accepted > 0)
     return Mined(index, torch.cat([1 - mined, mined * shares], dim=1))
 
 

@@ -6,10 +6,7 @@ Legend: B anchors, K keys.
 import math
 from dataclasses import dataclass, replace
 
-from jaxtyping import Int8
-from torch import Tensor
-
-from cltools.mining.bands import rank_band
+from cltools.mining.bands import Codes, rank_band
 from cltools.mining.rules import Context, NegativeRule, check_is
 from cltools.mining.schedule import annealed, check_anneal
 from cltools.mining.similarities import Similarities
@@ -46,6 +43,6 @@ class RingNegatives(NegativeRule):
         outer = math.exp(annealed(math.log(self.outer_from), math.log(self.outer), progress / self.anneal))
         return replace(self, outer=min(1.0, outer), outer_from=None, anneal=type(self).anneal)
 
-    def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
+    def judge(self, s: Similarities, context: Context) -> Codes:
         """HARD inside the ring, EASY beyond it."""
         return rank_band(s.anchor_keys.detach(), s.own, self.inner * self.outer, self.outer)

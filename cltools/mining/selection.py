@@ -14,7 +14,7 @@ from cltools.errors import CltoolsError, foreign
 from cltools.mining.bands import Band
 from cltools.mining.positives import nothing_mined
 from cltools.mining.rules import NEUTRAL, Context, Estimate, Mined, NegativeRule, PositiveRule, State, check_chooses
-from cltools.mining.similarities import Similarities
+from cltools.mining.similarities import HOW_TO_GIVE, Similarities
 
 
 @dataclass(frozen=True)
@@ -187,9 +187,7 @@ def terms(similarities: Similarities, selection: Selection) -> Terms:
     negative, weight = s.anchor_keys, selection.negative_weight
     if selection.synthetic is not None:
         if s.vectors is None:
-            raise CltoolsError(
-                "Synthetic negatives need vectors; similarities(…) keeps them unless reads= leaves them out."
-            )
+            raise CltoolsError(f"Synthetic negatives need vectors: {HOW_TO_GIVE['vectors']}.")
         with torch.autocast(negative.device.type, enabled=False):
             made = torch.einsum("bd,bsd->bs", s.vectors[0], selection.synthetic)
         negative = torch.cat([negative, made], dim=1)

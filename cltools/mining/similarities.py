@@ -69,9 +69,7 @@ class _Declared(Similarities):
     def __getattribute__(self, name: str) -> object:
         if name in OPTIONAL and name not in object.__getattribute__(self, "_reads"):
             rule, reads = vars(self)["_rule"], sorted({*vars(self)["_reads"], name})
-            raise CltoolsError(
-                f"{rule} reads {name} without declaring it. Write in the class: reads = frozenset({reads})."
-            )
+            raise CltoolsError(f"{rule} reads {name} without declaring it. Give the class reads = frozenset({reads}).")
         return object.__getattribute__(self, name)
 
     def __repr__(self) -> str:
@@ -117,9 +115,7 @@ def similarities(
     if ids is not None:
         images = as_tensor("ids", ids[0], anchor.device), as_tensor("ids", ids[1], anchor.device)
         if images[0].shape != anchor.shape[:1] or images[1].shape != keys.shape[:1] or images[0].is_floating_point():
-            raise CltoolsError(
-                f"ids are {[*images[0].shape]} and {[*images[1].shape]}; give whole numbers [B] and [K]."
-            )
+            raise CltoolsError(f"ids are {[*images[0].shape]} and {[*images[1].shape]}; give integers [B] and [K].")
     for name, vectors in (("anchor", anchor), ("positive", positive), ("keys", keys)):
         check_unit(name, vectors, check)
     reads = frozenset([reads] if isinstance(reads, str) else reads)
@@ -147,7 +143,4 @@ def _check_shapes(anchor: Tensor, positive: Tensor, keys: Tensor, own: Tensor, s
         )
     for name, mask in (("own", own), ("same_class", same_class)):
         if mask is not None and (mask.dtype != torch.bool or mask.shape != (len(anchor), len(keys))):
-            raise CltoolsError(
-                f"{name} is {mask.dtype} {list(mask.shape)}; give bool [{len(anchor)}, {len(keys)}], one per key of "
-                "each anchor."
-            )
+            raise CltoolsError(f"{name} is {mask.dtype} {list(mask.shape)}; give bool [{len(anchor)}, {len(keys)}].")

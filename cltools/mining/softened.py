@@ -57,5 +57,4 @@ class SoftenedBand(ByCloseness, Moving, AllNegatives):
     def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B K"]:
         """e^{−margin/τ} in the band, 1 elsewhere."""
         band = rank_band(closeness(s, self.by), s.own, self.skip_closest, self.soften_within)
-        softened = math.exp(-self.margin / context.temperature)
-        return torch.where(band == Band.POTENTIAL, softened, 1.0)
+        return torch.where(band == Band.POTENTIAL, math.exp(-self.margin / context.temperature), 1.0)

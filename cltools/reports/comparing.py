@@ -8,7 +8,7 @@ With `holdout` it is measured on training images that no arm sees, and then some
 import math
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from cltools.presets import IMAGES, laptop, preset
 from cltools.provenance import check_record, provenance, read_record, write_record
 from cltools.reports.arms import BASELINE, arms_of, grid_of
 from cltools.training import Run, fit
+from cltools.training.fit import Callbacks
 from cltools.training.inputs import evaluation_images, training_images
 from cltools.training.learner import resolve_device
 
@@ -157,26 +158,21 @@ def warm_start(flags: CompareFlags, seed: int, images: ImageSet) -> Run:
 
 
 def train_arm(
-    name: str,
-    experiment: Experiment,
-    warm: Run,
-    images: ImageSet,
-    test: ImageSet | None = None,
-    callbacks: Sequence[Callable[[Run], None]] = (),
+    name: str, asked: Experiment, warm: Run, images: ImageSet, test: ImageSet | None = None, callbacks: Callbacks = ()
 ) -> dict[str, Any]:
     """Train an arm, and what it reached and selected in its last epoch; without test images, on those held out."""
     began = time.perf_counter()
-    run = fit(experiment, images=images, start_from=warm, callbacks=callbacks)
+    run = fit(asked, images=images, start_from=warm, callbacks=callbacks)
     seconds = time.perf_counter() - began
-    train, held_out = training_images(experiment, images)
+    train, held_out = training_images(asked, images)
     judged = test if test is not None else held_out
     assert judged is not None
-    measured, last = evaluate(run.encoder, train, judged, experiment.evaluation), run.history.rows[-1]
+    measured, last = evaluate(run.encoder, train, judged, asked.evaluation), run.history.rows[-1]
     return {
         "arm": name,
-        "seed": experiment.seed,
+        "seed": asked.seed,
         **{figure: round(measured[figure], 2) for figure in FIGURES},
-        "kept": _number(last["potential"] / experiment.training.keys),
+        "kept": _number(last["potential"] / asked.training.keys),
         "false_negative_share": _number(last["false_negative_share"]),
         "mined_purity": _number(last["mined_purity"]),
         "curves": {name: [_number(value, to) for value in run.history.column(name)] for name, to in CURVES.items()},

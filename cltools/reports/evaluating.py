@@ -10,7 +10,7 @@ from cltools.errors import CltoolsError
 from cltools.evaluation import PROTOCOLS, check_seeds, figures, over_seeds
 from cltools.training import Run
 from cltools.training.learner import resolve_device
-from cltools.training.record import RECORD
+from cltools.training.record import RECORD, Split
 from cltools.training.run import confusion_file
 
 PROTOCOLS_OF: dict[str, tuple[str, ...] | None] = {
@@ -23,7 +23,7 @@ PROTOCOLS_OF: dict[str, tuple[str, ...] | None] = {
 def evaluate_runs(
     runs: Sequence[Path],
     protocol: Literal["default", "knn", "probe", "linear", "finetune", "all"] = "default",
-    split: Literal["test", "val"] = "test",
+    split: Split = "test",
     linear_epochs: int | None = None,
     device: str = "auto",
 ) -> None:

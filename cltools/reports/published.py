@@ -1,10 +1,9 @@
 """Published figures that runs are shown beside: one table, each row with its source. None was made by this package."""
 
 import csv
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -39,13 +38,9 @@ CAUTION = (
 )
 
 
-def _read(file: TextIO) -> Iterator[Published]:
-    kinds = {"epochs": int} | dict.fromkeys(("knn200", "linear", "unknown"), float)
-    for row in csv.DictReader(file):
-        told: dict[str, Any] = {name: kinds.get(name, str)(text) for name, text in row.items() if text}
-        yield Published(**told)
-
+KINDS: dict[str, Any] = {"epochs": int} | dict.fromkeys(("knn200", "linear", "unknown"), float)
 
 with Path(__file__).with_suffix(".csv").open(encoding="utf-8", newline="") as _file:
-    PUBLISHED = tuple(_read(_file))
+    _told = [{name: KINDS.get(name, str)(text) for name, text in row.items() if text} for row in csv.DictReader(_file)]
+PUBLISHED = tuple(Published(**row) for row in _told)
 """By image set: the paper's figure, its laboratory's re-runs of eleven settings of others, and the best of others."""

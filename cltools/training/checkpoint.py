@@ -178,11 +178,8 @@ class Checkpoint:
                 f"{self.path} was begun with {was}, given as objects, which no config names. Give them again: "
                 f"{', '.join(f'{name}=…' for name in missing)}."
             )
-        if more := [name for name in now if name not in before]:
-            raise CltoolsError(
-                f"{self.path} was begun without {', '.join(f'{name}=' for name in more)}. Leave that out, or start a "
-                "new run in another folder."
-            )
+        if more := ", ".join(f"{name}=" for name in now if name not in before):
+            raise CltoolsError(f"{self.path} was begun without {more}. Leave that out, or start a new run elsewhere.")
         if other := [name for name in before if before[name] != now[name]]:
             told = "; ".join(f"{name}= was {before[name]}, and is {now[name]}" for name in other)
             raise CltoolsError(f"{self.path} was begun with other parts: {told}. Give the same, or start a new run.")
@@ -210,9 +207,7 @@ class Checkpoint:
         try:
             learner.encoder.load_state_dict(state["encoder"])
         except RuntimeError as error:
-            raise CltoolsError(
-                f"The checkpoint is of another backbone; give the backbone= that the run was trained with. {error}"
-            ) from error
+            raise CltoolsError(f"The checkpoint is of another backbone; give backbone= as before. {error}") from error
         _restore_optimizer(learner.optimizer, state)
         learner.step, own = state["step"], state["ranks"][learner.ranks.rank]
         learner.shuffler.set_state(state["shuffler"])
@@ -248,9 +243,7 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) 
             raise CltoolsError(f"it holds the state of {state['optimizer_class']}, and this is {now}")
         optimizer.load_state_dict(state["optimizer"])
     except ValueError as error:
-        raise CltoolsError(
-            f"The checkpoint is of another optimizer; give the optimizer= that the run was trained with. {error}"
-        ) from error
+        raise CltoolsError(f"The checkpoint is of another optimizer; give optimizer= as before. {error}") from error
     for group, own in zip(optimizer.param_groups, fused, strict=True):
         if "fused" in group:
             group["fused"] = own

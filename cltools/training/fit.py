@@ -26,23 +26,14 @@ from cltools.evaluation import effective_rank, embed, knn_accuracy, limited
 from cltools.ranks import Ranks
 from cltools.training.checkpoint import Checkpoint, Progress, check_same_experiment, save_checkpoint
 from cltools.training.history import COLUMNS, EpochSums, History, Row, diverged
-from cltools.training.inputs import (
-    OptimizerFactory,
-    Parts,
-    Protocol,
-    TrainedOn,
-    Views,
-    evaluation_images,
-    training_images,
-)
+from cltools.training.inputs import OptimizerOf, Parts, Protocol, TrainedOn, Views, evaluation_images, training_images
 from cltools.training.learner import Learner, equalise, learn_from, make_learner, resolve_device, set_rate, statistics
 from cltools.training.record import read_run_record, stretch_here
 from cltools.training.replay import Replay
 from cltools.training.run import CHECKPOINT, CONFIG, FILES, Run, read_config
-from cltools.training.step import Batch, StepInfo, StepResult, batches, train_step
+from cltools.training.step import Batch, OnStep, StepResult, batches, train_step
 
-Callback = Callable[[Run], object]
-OnStep = Callable[[StepInfo], object]
+Callbacks = Sequence[Callable[[Run], object]]
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TELL_EVERY = {"cpu": 1, "cuda": 16}
 """Steps after which ranks tell each other of signals: within the 30 seconds that torchrun gives them."""
@@ -57,13 +48,13 @@ def fit(
     images: ImageSet | None = None,
     backbone: nn.Module | None = None,
     views: Views | None = None,
-    optimizer: OptimizerFactory | None = None,
+    optimizer: OptimizerOf | None = None,
     protocols: Mapping[str, Protocol] | None = None,
     start_from: Run | None = None,
     out: str | Path | None = None,
     resume: bool = False,
-    callbacks: Sequence[Callback] = (),
-    on_step: OnStep | None = None,
+    callbacks: Callbacks = (),
+    on_step: OnStep = None,
 ) -> Run:
     """Train an encoder.
 
@@ -177,9 +168,7 @@ def _checkpoint_to_resume(path: Path | None, experiment: Experiment, resume: boo
         raise FileExistsError(f"{path} is a file; give a folder for the run.")
     if not resume:
         if any((path / name).exists() for name in FILES):
-            raise FileExistsError(
-                f"{path} already holds a run. Go on with --resume (resume=True), or use another folder."
-            )
+            raise FileExistsError(f"{path} already holds a run. Go on by --resume (resume=True) or use another folder.")
         return None
     checkpoint = Checkpoint.read(path / CHECKPOINT) if (path / CHECKPOINT).exists() else None
     read_run_record(path)  # a damaged one is refused before an epoch is trained, not after it
@@ -206,18 +195,13 @@ def _images(experiment: Experiment, images: ImageSet | None) -> tuple[ImageSet, 
 
 
 def check_trainable(
-    experiment: Experiment,
-    train: ImageSet,
-    ranks: Ranks,
-    device: torch.device,
-    parts: Parts,
-    on_step: OnStep | None = None,
+    experiment: Experiment, train: ImageSet, ranks: Ranks, device: torch.device, parts: Parts, on_step: OnStep = None
 ) -> None:
     """Refuse images, parts, hooks and a number of processes that the settings cannot train with."""
-    batch, group = experiment.training.batch, experiment.encoder.bn_group
-    if len(train) < batch:
+    settings, group, count = experiment.training, experiment.encoder.bn_group, ranks.count
+    if len(train) < settings.batch:
         raise CltoolsError(
-            f"{train.name} has {len(train)} training images, fewer than one batch of {batch}. "
+            f"{train.name} has {len(train)} training images, fewer than one batch of {settings.batch}. "
             "Lower training.batch, or give more images."
         )
     for rule in (experiment.positives, experiment.negatives):
@@ -226,12 +210,12 @@ def check_trainable(
                 f"{type(rule).__name__} needs the label of every image, and {train.name} has images without. Give "
                 "images with a class each, or use another rule."
             )
-    if on_step is not None and experiment.training.chunk is not None:
+    if on_step is not None and settings.chunk is not None:
         raise CltoolsError(
-            f"on_step= sees all anchors of a step at once, and training.chunk={experiment.training.chunk} is there to "
-            "avoid that; leave one of them out."
+            f"on_step= sees all anchors of a step at once, and training.chunk={settings.chunk} is there to avoid that; "
+            "leave one of them out."
         )
-    if experiment.training.cuda_graph:
+    if settings.cuda_graph:
         own = {"views": parts.views, "optimizer": parts.optimizer, "on_step": on_step}
         if mine := [f"{name}=" for name, value in own.items() if value is not None]:
             raise CltoolsError(
@@ -240,7 +224,7 @@ def check_trainable(
             )
         if device.type != "cuda":
             raise CltoolsError("cuda_graph=True records a GPU's work, and this training is on the CPU; leave it out.")
-        if experiment.training.chunk is not None or not ranks.alone:
+        if settings.chunk is not None or not ranks.alone:
             raise CltoolsError("cuda_graph=True takes one process and all anchors at once: chunk=None, no torchrun.")
         experiment.to_json()  # what cannot be written down cannot be compared from step to step
         if "__dataclass_fields__" not in vars(type(experiment.negatives)):
@@ -251,19 +235,17 @@ def check_trainable(
             )
     if ranks.alone:
         return
-    if experiment.training.device not in ("auto", "cpu", "cuda"):
-        raise CltoolsError(
-            f"{ranks.count} processes take a GPU each; device={experiment.training.device!r} names one. Leave it out."
-        )
+    if settings.device not in ("auto", "cpu", "cuda"):
+        raise CltoolsError(f"{count} processes take a GPU each; device={settings.device!r} names one. Leave it out.")
     if group is None:
         raise CltoolsError(
-            f"encoder.bn_group is None: batch statistics are taken over a whole view, which {ranks.count} processes "
+            f"encoder.bn_group is None: batch statistics are taken over a whole view, which {count} processes "
             f"hold in parts. Give groups that one process holds, such as encoder.bn_group=32 (--encoder.bn-group 32)."
         )
-    if batch % (ranks.count * group):
+    if settings.batch % (count * group):
         raise CltoolsError(
-            f"training.batch is {batch}, which does not divide among {ranks.count} processes into batch-norm groups of "
-            f"{group}; make it a multiple of {ranks.count * group}."
+            f"training.batch is {settings.batch}, which does not divide among {count} processes into batch-norm groups "
+            f"of {group}; make it a multiple of {count * group}."
         )
 
 
@@ -342,8 +324,8 @@ class Training:
     learner: Learner
     train: ImageSet
     judged: ImageSet | None
-    callbacks: Sequence[Callback]
-    on_step: OnStep | None
+    callbacks: Callbacks
+    on_step: OnStep
     stop: Stop
     replay: Replay | None = field(default=None, init=False)
 
@@ -391,8 +373,7 @@ class Training:
         began = time.perf_counter() - progress.seconds
         with torch.random.fork_rng(devices=[d for d in (learner.device,) if d.type == "cuda"]):
             for batch in batches(train.images, train.ids, train.labels, settings.batch, rest):
-                at = progress.epoch + progress.steps / steps
-                result = self._step(batch, at, known)
+                result = self._step(batch, progress.epoch + progress.steps / steps, known)
                 progress.sums.add(learner.step, result.loss, result.tally)
                 progress.steps += 1
                 bar.update()
@@ -476,9 +457,8 @@ def _number(name: str, value: object) -> float:
     try:
         return float(value)  # type: ignore[arg-type]  # a number of Python, NumPy or torch
     except (TypeError, ValueError, RuntimeError):
-        raise TypeError(
-            f"The protocol {name!r} returned a {type(value).__name__}; it must return one number."
-        ) from None
+        kind = type(value).__name__
+        raise TypeError(f"The protocol {name!r} returned a {kind}; it must return one number.") from None
 
 
 def _check_weights(learner: Learner) -> None:

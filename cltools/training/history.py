@@ -59,9 +59,7 @@ class History:
         try:
             return cls([{k: float(v) if v else math.nan for k, v in row.items()} for row in rows])
         except (TypeError, ValueError) as error:
-            raise CltoolsError(
-                f"{path} is not a history of cltools: {error}. Move it away, and the run loads without one."
-            ) from error
+            raise CltoolsError(f"{path} is not a history of ours: {error}. Move it away, and the run loads.") from error
 
 
 def _text(value: float) -> str:
@@ -96,15 +94,12 @@ class Tally:
     def of(cls, band: Tensor, same_class: Tensor | None) -> "Tally":
         """Count a selection's bands [B, K]; asks the device nothing."""
         masks = [band == code for code in Band]  # bincount would wait for the device
-        keys = torch.stack([mask.count_nonzero() for mask in masks])
-        if same_class is None:
-            return cls(keys, None, len(band))
-        return cls(keys, torch.stack([(mask & same_class).count_nonzero() for mask in masks]), len(band))
+        same = None if same_class is None else torch.stack([(mask & same_class).count_nonzero() for mask in masks])
+        return cls(torch.stack([mask.count_nonzero() for mask in masks]), same, len(band))
 
     def __add__(self, other: "Tally") -> "Tally":
-        same_class = None
-        if self.same_class is not None and other.same_class is not None:
-            same_class = self.same_class + other.same_class
+        a, b = self.same_class, other.same_class
+        same_class = None if a is None or b is None else a + b
         return Tally(self.keys + other.keys, same_class, self.anchors + other.anchors)
 
 
@@ -139,9 +134,8 @@ class EpochSums:
         if (bad := int(self.ranks.least(self.bad_step))) != NEVER:
             raise diverged(f"The loss was not finite at step {bad}")
         keys = self.ranks.total(self.tally.keys).tolist()
-        same = [math.nan] * len(Band)
-        if self.tally.same_class is not None:
-            same = self.ranks.total(self.tally.same_class).tolist()
+        of_class = self.tally.same_class
+        same = [math.nan] * len(Band) if of_class is None else self.ranks.total(of_class).tolist()
         return {
             "loss": float(self.ranks.total(self.loss)) / (self.steps * self.ranks.count),
             "mined_purity": _share(same[Band.MINED], keys[Band.MINED]),
@@ -151,18 +145,14 @@ class EpochSums:
 
     def state_dict(self) -> dict[str, Any]:
         """This rank's sums so far; loads with `weights_only=True`."""
-        return {
-            "loss": self.loss, "bad_step": self.bad_step, "steps": self.steps,
-            "keys": self.tally.keys, "same_class": self.tally.same_class, "anchors": self.tally.anchors,
-        }  # fmt: skip
+        return {"loss": self.loss, "bad_step": self.bad_step, "steps": self.steps, **vars(self.tally)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from sums that `state_dict` gave."""
         device = self.loss.device
-        same_class = None if state["same_class"] is None else state["same_class"].to(device)
-        self.loss, self.bad_step = state["loss"].to(device), state["bad_step"].to(device)
-        self.tally = Tally(state["keys"].to(device), same_class, state["anchors"])
-        self.steps = state["steps"]
+        here: dict[str, Any] = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in state.items()}
+        self.loss, self.bad_step, self.steps = here["loss"], here["bad_step"], here["steps"]
+        self.tally = Tally(here["keys"], here["same_class"], here["anchors"])
 
 
 def _share(part: float, whole: int) -> float:

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from cltools.config import Experiment
 from cltools.datasets import ImageSet, load_images, split_holdout
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Views = Callable[..., Tensor]
 """Called as `views(images, generator=…)`: uint8 [B, 3, H, W] → one view of each image, uint8, or float in [0, 1]."""
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+OptimizerOf = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 Protocol = Callable[["Run"], float]
 
 
@@ -45,7 +45,7 @@ class Parts:
 
     backbone: nn.Module | None = None
     views: Views | None = None
-    optimizer: OptimizerFactory | None = None
+    optimizer: OptimizerOf | None = None
     protocols: Mapping[str, Protocol] = field(default_factory=dict)
     given: Mapping[str, str] = field(default_factory=dict)
 
@@ -118,12 +118,7 @@ def named(part: str, name: str) -> Callable[..., Any]:
 
 @torch.no_grad()
 def drawn_view(
-    images: Tensor,
-    settings: ViewSettings,
-    views: Views | None,
-    *,
-    generator: torch.Generator,
-    share: slice | None = None,
+    images: Tensor, settings: ViewSettings, views: Views | None, *, generator: Generator, share: slice | None = None
 ) -> Tensor:
     """One view of each image: float in [0, 1], or uint8, [b, 3, H, W].
 
@@ -256,9 +251,7 @@ def training_images(experiment: Experiment, images: ImageSet | None = None) -> t
         train = _load(experiment, "train", data.limit)
     if data.limit is not None and len(train) > data.limit:
         train = train.select(draw(len(train), data.limit))
-    if data.holdout > 0:
-        return split_holdout(train, data.holdout, experiment.seed)
-    return train, None
+    return split_holdout(train, data.holdout, experiment.seed) if data.holdout > 0 else (train, None)
 
 
 def evaluation_images(experiment: Experiment) -> ImageSet:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import SGD, Optimizer
 
 from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import ImageSet
@@ -15,8 +16,9 @@ from cltools.errors import CltoolsError, foreign
 from cltools.mining.rules import State
 from cltools.queue import Queue
 from cltools.ranks import ALONE, Ranks
-from cltools.training.inputs import RECIPE, OptimizerFactory, Parts
+from cltools.training.inputs import RECIPE, OptimizerOf, Parts
 
+Device = torch.device | str
 BACKEND = "inductor"
 """Backend of torch.compile."""
 FAULTY = "triton.mix_order_reduction"
@@ -34,7 +36,7 @@ class Memory:
     queue: Queue
 
 
-def new_memory(experiment: Experiment, encoder: Encoder, device: torch.device | str) -> Memory | None:
+def new_memory(experiment: Experiment, encoder: Encoder, device: Device) -> Memory | None:
     """A copy of the encoder and an empty queue; None in SimCLR mode."""
     settings = experiment.training
     if settings.mode == "simclr":
@@ -47,7 +49,7 @@ class Learner:
     """All that changes while training; `memory` is None in SimCLR mode. Every rank has one, equal but for `chance`."""
 
     encoder: Encoder
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     memory: Memory | None
     shuffler: torch.Generator
     """Draws the order of the images, on the CPU."""
@@ -101,7 +103,7 @@ def make_learner(
     memory = new_memory(experiment, encoder, device)
     learner = Learner(
         encoder,
-        _optimizer(encoder, settings, parts.optimizer, device),
+        _optimizer(encoder, settings, parts.optimizer),
         memory,
         shuffler=torch.Generator().manual_seed(2 * seed),  # no two seeds share an order or draws
         draws=torch.Generator(device).manual_seed(2 * seed + 1),
@@ -118,20 +120,13 @@ def make_learner(
     return learner
 
 
-def _optimizer(
-    encoder: Encoder, settings: TrainingSettings, factory: OptimizerFactory | None, device: torch.device
-) -> torch.optim.Optimizer:
+def _optimizer(encoder: Encoder, settings: TrainingSettings, factory: OptimizerOf | None) -> Optimizer:
     """SGD as the experiment asks for it, or what the factory makes; each group of that then keeps its initial rate."""
     if factory is None:
-        return torch.optim.SGD(
-            encoder.parameters(),
-            lr=settings.learning_rate,
-            momentum=settings.sgd_momentum,
-            weight_decay=settings.weight_decay,
-            fused=True if device.type == "cuda" else None,
-        )
+        rates: Any = dict(lr=settings.learning_rate, momentum=settings.sgd_momentum, weight_decay=settings.weight_decay)
+        return SGD(encoder.parameters(), **rates, fused=True if encoder.mean.is_cuda else None)
     made = factory(list(encoder.parameters()))
-    if not isinstance(made, torch.optim.Optimizer):
+    if not isinstance(made, Optimizer):
         raise foreign(made, "optimizer: a function that returns a torch.optim.Optimizer, such as torch.optim.AdamW,")
     for group in made.param_groups:
         group["initial_lr"] = float(group["lr"])  # by the name that torch's own schedules use

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 KIND, FORMAT, RECORD = "run", 2, "record.json"
 Plain = Mapping[str, Any]
+Split = Literal["test", "val"]
+"""What is judged on: the test images, or training images held out."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class RunRecord:
     steps: int
     seconds: float
     views_per_second: float | None
-    judged: Literal["test", "val"] | None
+    judged: Split | None
     by_epoch: tuple[Measured, ...]
     evaluations: Mapping[str, dict[str, Any]]
     given: Mapping[str, str] = field(default_factory=dict)
@@ -118,7 +120,7 @@ class RunRecord:
         """
         experiment, rows, module = run.experiment, run.history.rows, run.encoder.backbone
         known = [Measured(int(r["epoch"]), r["loss"], None if math.isnan(r["knn"]) else r["knn"]) for r in rows]
-        reports = before.evaluations if before else {}
+        reports, done = before.evaluations if before else {}, (len(rows), run.steps)
         return cls(
             to_plain(experiment),
             type(module.module).__name__ if isinstance(module, OwnBackbone) else experiment.encoder.backbone,
@@ -130,11 +132,7 @@ class RunRecord:
             views_per_second=statistics.median(row["views_per_second"] for row in rows) if rows else None,
             judged=None if all(m.knn is None for m in known) else "val" if experiment.data.holdout > 0 else "test",
             by_epoch=tuple(known),
-            evaluations={
-                split: report
-                for split, report in reports.items()
-                if (report["epochs"], report.get("steps", 0)) == (len(rows), run.steps)
-            },
+            evaluations={split: r for split, r in reports.items() if (r["epochs"], r.get("steps", 0)) == done},
             given=run.parts.given,
         )
 
@@ -148,11 +146,8 @@ class RunRecord:
         if "per_class" in old and "per_class" in report:
             merged["per_class"] = {**old["per_class"], **report["per_class"]}
         figures = [name for name, value in report.items() if isinstance(value, float)]
-        elsewhere = [
-            {**other, "figures": rest}
-            for other in merged.pop("elsewhere", [])
-            if (rest := [name for name in other["figures"] if name not in figures])
-        ]
+        others = [(it, [name for name in it["figures"] if name not in figures]) for it in merged.pop("elsewhere", [])]
+        elsewhere = [{**other, "figures": rest} for other, rest in others if rest]
         if here.surroundings != self.stretches[-1].surroundings:
             elsewhere.append({"figures": figures, **here.surroundings})
         if elsewhere:
@@ -215,9 +210,7 @@ def read_run_record(folder: Path) -> RunRecord | None:
     try:
         return RunRecord.from_plain(path, read_record(path))
     except ValueError as error:
-        raise CltoolsError(
-            f"{error} Nothing was changed. The run itself does not need it: move it away, and a new one is written."
-        ) from error
+        raise CltoolsError(f"{error} Nothing was changed. The run needs none: move it away for a new one.") from error
 
 
 def _stretches(here: Stretch | None, before: Sequence[Stretch]) -> tuple[Stretch, ...]:

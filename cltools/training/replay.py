@@ -30,9 +30,8 @@ class Recording:
 
     def replay(self, batch: Batch, rate: float) -> None:
         """The update of another batch."""
-        for here, given in ((self.batch.images, batch.images), (self.batch.ids, batch.ids)):
+        for here, given in zip(vars(self.batch).values(), vars(batch).values(), strict=True):
             here.copy_(given)
-        self.batch.labels.copy_(batch.labels)
         self.rate.fill_(rate)
         self.graph.replay()
 
@@ -56,7 +55,7 @@ class Replay:
     def step(self, batch: Batch, rate: float, progress: float) -> StepResult:
         """The same as `train_step` with the learning rate; what it returns is written over by the next."""
         memory = self.learner.memory
-        now = Rules.at(self.experiment, progress), 0 if memory is None else len(memory.queue)
+        now = self.experiment.rules_at(progress), 0 if memory is None else len(memory.queue)
         if now != self.before:
             self.before = now
             self._forget()

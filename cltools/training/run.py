@@ -4,12 +4,12 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Float32
 from safetensors.torch import load_file, save as serialised
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
@@ -28,8 +28,8 @@ from cltools.provenance import write_record
 from cltools.training.checkpoint import Checkpoint
 from cltools.training.history import History
 from cltools.training.inputs import Parts, TrainedOn, Views, drawn_view, evaluation_images, training_images
-from cltools.training.learner import Memory, new_memory
-from cltools.training.record import RECORD, RunRecord, Stretch, read_run_record, stretch_here
+from cltools.training.learner import Device, Memory, new_memory
+from cltools.training.record import RECORD, RunRecord, Split, Stretch, read_run_record, stretch_here
 
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.csv", "checkpoint.pt"
 WEIGHTS = "encoder.safetensors"
@@ -89,11 +89,7 @@ class Run:
         write_record(self.path / RECORD, record.to_plain())
 
     def evaluate(
-        self,
-        split: Literal["test", "val"] = "test",
-        protocols: Iterable[str] | None = None,
-        *,
-        linear_epochs: int | None = None,
+        self, split: Split = "test", protocols: Iterable[str] | None = None, *, linear_epochs: int | None = None
     ) -> dict[str, Any]:
         """Evaluate on the test images, or on the held-out ones; a saved run's `record.json` also gets the report.
 
@@ -124,9 +120,7 @@ class Run:
             )
         train, held_out = training_images(self.experiment)
         if split == "val" and held_out is None:
-            raise CltoolsError(
-                'This run held no images out; train with data.holdout above 0 to evaluate on split "val".'
-            )
+            raise CltoolsError('This run held no images out; train with data.holdout above 0 to evaluate on "val".')
         if self.path is not None:
             read_run_record(self.path)  # a damaged one is refused before the minutes that an evaluation may take
         judged = evaluation_images(self.experiment) if split == "test" or held_out is None else held_out
@@ -161,8 +155,7 @@ class Run:
         """
         if self.memory is None and self.experiment.training.mode == "moco":
             raise CltoolsError(
-                f"This run has no queue: its folder holds no {CHECKPOINT}. Load it with its checkpoint, "
-                "or train it again with fit(…), to see what it selects."
+                f"This run has no queue: its folder holds no {CHECKPOINT}. Load it with that, or train it again."
             )
         draws = torch.Generator(home(self.encoder)).manual_seed(seed)
         anchors, others = self._trained_on(images), None
@@ -171,11 +164,11 @@ class Run:
             order = torch.randperm(len(anchors), generator=torch.Generator().manual_seed(seed))
             anchors, others = anchors.select(order[:count]), anchors.select(order[count : 2 * count])
         s = compared_now(self, anchors.subset(n, seed), others, draws=draws)
-        positive_rule, negative_rule = self.experiment.positives.at(1.0), self.experiment.negatives.at(1.0)
-        temperature, by = self.experiment.loss.temperature, getattr(positive_rule, "by", None)
+        rules, temperature = self.experiment.rules_at(1.0), self.experiment.loss.temperature
+        by = getattr(rules[0], "by", None)
         return diagnose(
             s,
-            select(s, positive_rule, negative_rule, temperature=temperature, generator=draws, state=self.rule_state),
+            select(s, *rules, temperature=temperature, generator=draws, state=self.rule_state),
             by=by if by in get_args(Closeness) else None,  # a reader's own rule may call something else `by`
             ages=None if self.memory is None else self.memory.queue.ages,
             temperature=temperature,
@@ -200,12 +193,7 @@ class Run:
 
     @classmethod
     def load(
-        cls,
-        path: str | Path,
-        *,
-        backbone: nn.Module | None = None,
-        views: Views | None = None,
-        device: str | torch.device = "cpu",
+        cls, path: str | Path, *, backbone: nn.Module | None = None, views: Views | None = None, device: Device = "cpu"
     ) -> "Run":
         """Load a run's folder.
 
@@ -291,15 +279,13 @@ def compared_now(run: Run, images: ImageSet, others: ImageSet | None = None, *, 
         ids[:, None] == key_ids,
         same_class=labels[:, None] == key_labels if known else None,
         ids=(ids, key_ids),
-        reads=reads_now(run.experiment.positives.at(1.0), run.experiment.negatives.at(1.0)) | {"positive_keys"},
+        reads=reads_now(*run.experiment.rules_at(1.0)) | {"positive_keys"},
         check=False,
     )
 
 
 @torch.no_grad()
-def two_views(
-    run: Run, images: ImageSet, draws: torch.Generator
-) -> tuple[Float32[Tensor, "n d"], Float32[Tensor, "n d"]]:
+def two_views(run: Run, images: ImageSet, draws: Generator) -> tuple[Float32[Tensor, "n d"], Float32[Tensor, "n d"]]:
     """Unit vectors of a view of each image by the run's encoder, and of another by its momentum copy, if it has one.
 
     Raises:

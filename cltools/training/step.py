@@ -20,6 +20,10 @@ from cltools.training.history import Tally
 from cltools.training.inputs import drawn_view
 from cltools.training.learner import Learner
 
+Rules = tuple[PositiveRule, NegativeRule]
+Two = tuple[Tensor, Tensor]
+"""The same of anchors [A] and of keys [K]."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -28,16 +32,6 @@ class Batch:
     images: Tensor
     ids: Tensor
     labels: Tensor
-
-
-@dataclass(frozen=True)
-class Compared:
-    """Unit vectors of a step, and the image each came from."""
-
-    vectors: tuple[Tensor, Tensor, Tensor]  # anchors [A, d], with gradient, positives [A, d] and keys [K, d]
-    ids: tuple[Tensor, Tensor]  # of anchors [A] and keys [K]
-    labels: tuple[Tensor, Tensor]  # of anchors [A] and keys [K]
-    new_keys: Tensor | None = None  # [B, d], what the queue takes
 
 
 @dataclass(frozen=True)
@@ -60,6 +54,9 @@ class StepInfo:
     selection: Selection
 
 
+OnStep = Callable[[StepInfo], object] | None
+
+
 @dataclass(frozen=True)
 class StepResult:
     """What a step leaves for the history, on the device, of this rank's anchors."""
@@ -76,13 +73,7 @@ def batches(images: Tensor, ids: Tensor, labels: Tensor, size: int, order: Tenso
 
 
 def train_step(
-    learner: Learner,
-    batch: Batch,
-    experiment: Experiment,
-    *,
-    progress: float,
-    labelled: bool,
-    on_step: Callable[[StepInfo], object] | None = None,
+    learner: Learner, batch: Batch, experiment: Experiment, *, progress: float, labelled: bool, on_step: OnStep = None
 ) -> StepResult:
     """Update the learner by one batch.
 
@@ -98,8 +89,8 @@ def train_step(
             holds the whole step.
     """
     seen: list[tuple[Similarities, Selection]] = []
-    observe: Observer | None = None if on_step is None else lambda s, selection: seen.append((s, selection))
-    rules = Rules.at(experiment, progress)
+    observe: Observer = None if on_step is None else lambda s, selection: seen.append((s, selection))
+    rules = experiment.rules_at(progress)
     result, new_keys = update(learner, batch, experiment, rules, labelled=labelled, observe=observe)
     if on_step is not None:
         s, selection = seen[0]
@@ -109,27 +100,8 @@ def train_step(
     return result
 
 
-@dataclass(frozen=True)
-class Rules:
-    """The rules in force at a step."""
-
-    positives: PositiveRule
-    negatives: NegativeRule
-
-    @classmethod
-    def at(cls, experiment: Experiment, progress: float) -> "Rules":
-        """An experiment's, at this share of training."""
-        return cls(experiment.positives.at(progress), experiment.negatives.at(progress))
-
-
 def update(
-    learner: Learner,
-    batch: Batch,
-    experiment: Experiment,
-    rules: Rules,
-    *,
-    labelled: bool,
-    observe: Observer | None = None,
+    learner: Learner, batch: Batch, experiment: Experiment, rules: Rules, *, labelled: bool, observe: Observer = None
 ) -> tuple[StepResult, Tensor | None]:
     """All of a step that is computed, and the new keys [B, d] for the queue (MoCo).
 
@@ -147,14 +119,13 @@ def update(
         if observe is not None:
             observe(s, selection)
 
-    compared = _compared(learner, batch, experiment)
+    vectors, ids, labels, new_keys = _compared(learner, batch, experiment)
     losses = contrastive_loss(
-        *compared.vectors,
-        rules.positives,
-        rules.negatives,
+        *vectors,
+        *rules,
         experiment.loss,
-        ids=compared.ids,
-        labels=compared.labels if labelled else None,
+        ids=ids,
+        labels=labels if labelled else None,
         generator=learner.chance,
         state=learner.rule_state,
         chunk=experiment.training.chunk,
@@ -168,8 +139,8 @@ def update(
     if learner.rule_state is not None and measured:
         views = experiment.training.anchors_per_image
         of_all = learner.ranks.gathered(torch.cat(measured), views)
-        rules.negatives.learn(learner.rule_state, batch.ids, torch.unflatten(of_all, 0, (views, -1)).mean(0))
-    return StepResult(loss.detach(), sum(tallies[1:], tallies[0])), compared.new_keys
+        rules[1].learn(learner.rule_state, batch.ids, torch.unflatten(of_all, 0, (views, -1)).mean(0))
+    return StepResult(loss.detach(), sum(tallies[1:], tallies[0])), new_keys
 
 
 def enqueue(learner: Learner, batch: Batch, new_keys: Tensor | None) -> None:
@@ -179,8 +150,14 @@ def enqueue(learner: Learner, batch: Batch, new_keys: Tensor | None) -> None:
     learner.step += 1
 
 
-def _compared(learner: Learner, batch: Batch, experiment: Experiment) -> Compared:
-    """Views of this rank's share of a batch, and of all that its anchors meet.
+def _compared(
+    learner: Learner, batch: Batch, experiment: Experiment
+) -> tuple[tuple[Tensor, Tensor, Tensor], Two, Two, Tensor | None]:
+    """Unit vectors of this rank's share of a batch and of all that its anchors meet, and the image each came from.
+
+    Returns:
+        Anchors [A, d], with gradient, positives [A, d] and keys [K, d]; ids of anchors and keys; their labels; and
+        [B, d], what the queue takes.
 
     MoCo: anchors against the queue; symmetric stacks the pairs (view1, key of view2) and (view2, key of view1).
     SimCLR: both views stacked are the anchors and, of all ranks, the 2B keys, with gradient on both sides.
@@ -200,11 +177,11 @@ def _compared(learner: Learner, batch: Batch, experiment: Experiment) -> Compare
         if memory is None:
             z1, z2 = z.chunk(2)
             vectors = z, torch.cat([z2, z1]), ranks.gathered_with_gradient(z, views)
-            return Compared(vectors, (ids, batch.ids.repeat(2)), (labels, batch.labels.repeat(2)))
+            return vectors, (ids, batch.ids.repeat(2)), (labels, batch.labels.repeat(2)), None
         with torch.no_grad():
             k = F.normalize(memory.copy.keys(other, views, generator=learner.draws, ranks=ranks).float(), dim=1)
         queue, new_keys = memory.queue, k[: len(batch.ids)]
-        return Compared((z, ranks.own(k, views), queue.keys), (ids, queue.ids), (labels, queue.labels), new_keys)
+        return (z, ranks.own(k, views), queue.keys), (ids, queue.ids), (labels, queue.labels), new_keys
 
 
 def precision(experiment: Experiment, device: torch.device) -> torch.autocast:

@@ -142,7 +142,10 @@ export function render({ model, el: place }, code) {
   const deaf = listening(model, {
     comm_live_update: () => (live = false),
     "msg:custom"(content, buffers) {
-      if (!content.added || page === null) return;
+      if (page === null) return;
+      if (content.training) page.say(`Training: ${content.training}. The page stays alive meanwhile.`);
+      if (content.renewed) snapshotsOf(model).then(show, broken);
+      if (!content.added) return;
       const epochs = epochsOf(content.added, (i) => copied(buffers[i]));
       snapshots = [withEpochs(snapshots[0], epochs)];
       HELD.set(content.digest, Promise.resolve(snapshots));
@@ -155,40 +158,48 @@ export function render({ model, el: place }, code) {
       page.set(now);
     },
   });
-  snapshotsOf(model).then(
-    (held) => {
-      if (root.parentNode === null) return; // the cell's output is gone
-      clearTimeout(late);
-      snapshots = held;
-      now = fitted(stateOf(told().state), snapshots, told().newest);
-      page = mount(root, snapshots, now, {
-        show: model.get("show"),
-        code,
-        settled(state) {
-          if (state === now) return; // it comes from there
-          now = state;
-          const newest = snapshots[0].epochs.at(-1);
-          model.set("state", JSON.stringify({ revision: told().revision + 1, author: me, newest, state }));
-          if (live) model.save_changes();
-        },
-        async ask(side) {
-          if (!live) throw new Error(GONE);
-          const number = `${me} ${question++}`; // with the state, which may come later by the other way
-          const asked = { judge: side, number, state: now };
-          const { content, buffers } = await answered(model, asked, (each) => each.number === number);
-          if (content.error) throw new Error(content.error);
-          const [band, weight] = buffers.map(copied);
-          const { anchorWeight } = content;
-          return { band: new Int8Array(band.buffer), weight: new Float32Array(weight.buffer), anchorWeight };
-        },
-      });
-      Object.assign(root, { explorer: page }); // for the console, and for tests
-    },
-    (error) => {
-      clearTimeout(late);
-      waiting.textContent = error.message;
-    },
-  );
+  /** Ask Python, after the state, which comes by another way. @param {object} asked @returns {ReturnType<typeof answered>} */
+  async function ask(asked) {
+    if (!live) throw new Error(GONE);
+    const number = `${me} ${question++}`;
+    const answer = await answered(model, { ...asked, number }, (each) => each.number === number);
+    if (answer.content.error) throw new Error(answer.content.error);
+    return answer;
+  }
+  /** Show snapshots in place of those that are shown. @param {Shown[]} held */
+  function show(held) {
+    if (root.parentNode === null) return; // the cell's output is gone
+    clearTimeout(late);
+    page?.close();
+    snapshots = held;
+    now = fitted(stateOf(told().state), snapshots, told().newest);
+    page = mount(root, snapshots, now, {
+      show: model.get("show"),
+      code,
+      settled(state) {
+        if (state === now) return; // it comes from there
+        now = state;
+        const newest = snapshots[0].epochs.at(-1);
+        model.set("state", JSON.stringify({ revision: told().revision + 1, author: me, newest, state }));
+        if (live) model.save_changes();
+      },
+      async ask(side) {
+        const { content, buffers } = await ask({ judge: side, state: now });
+        const [band, weight] = buffers.map(copied);
+        const { anchorWeight } = content;
+        return { band: new Int8Array(band.buffer), weight: new Float32Array(weight.buffer), anchorWeight };
+      },
+      grouped: (ids) => live && model.send({ group: ids }),
+      train: model.get("trains") ? () => ask({ train: true }).then(() => {}) : undefined,
+    });
+    Object.assign(root, { explorer: page }); // for the console, and for tests
+  }
+  /** @param {Error} error */
+  function broken(error) {
+    clearTimeout(late);
+    waiting.textContent = error.message;
+  }
+  snapshotsOf(model).then(show, broken);
   return () => {
     deaf();
     clearTimeout(late);

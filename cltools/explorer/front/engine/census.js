@@ -17,6 +17,9 @@ import { rankingBy, similaritiesOf } from "./similarities.js";
  * @typedef {object} Census
  * @property {number} anchors how many were counted
  * @property {number} of how many there are
+ * @property {Int32Array} places of the counted
+ * @property {Int32Array} inBands keys of each by code of `BAND`, one anchor after the other
+ * @property {Int32Array} sameInBands of these, those of its class
  * @property {Share} kept POTENTIAL and SOFTENED among them
  * @property {Share} false same class among the kept: false negatives
  * @property {Share} baseRate same class among all keys that are not own
@@ -188,6 +191,18 @@ function countRanked({ side, keys, same }, { ranked, same: closer, minedRanks, o
 }
 
 /**
+ * Counts of anchors one after the other, as a worker passes them on quickly.
+ * @param {Int32Array[]} counts
+ */
+function joinedCounts(counts) {
+  const joined = new Int32Array(counts.length * BANDS);
+  counts.forEach((each, i) => {
+    joined.set(each, i * BANDS);
+  });
+  return joined;
+}
+
+/**
  * The shares, of the anchors counted so far.
  * @param {Counting} counting
  * @returns {Census}
@@ -205,6 +220,9 @@ export function censusOf(counting) {
   return {
     anchors: done,
     of: places.length,
+    places: Int32Array.from(places).subarray(0, done),
+    inBands: joinedCounts(keys),
+    sameInBands: joinedCounts(same),
     kept: shareOf(kept, others),
     false: known(sameKept, kept),
     baseRate: known(sameOthers, others),

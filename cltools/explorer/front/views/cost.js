@@ -2,15 +2,18 @@
 /** What an edge costs and buys over all anchors, once classes are shown: false negatives by rank, with intervals. */
 
 import { BAND } from "../engine/bands.js";
-import { whyUnlabelled } from "../engine/state.js";
+import { looseningOf, settingsOf } from "../engine/report.js";
 import { drawBox, drawLine, drawWords, font, surface } from "./canvas.js";
 import { button, el, setText } from "./dom.js";
 import { ticksBetween } from "./histogram.js";
-import { anchorsOf, bandName, interval, percent, SYMBOLS } from "./words.js";
+import { anchorsOf, bandName, count, interval, percent, SYMBOLS } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("./palette.js").Palette} Palette */
 /** @typedef {import("../engine/census.js").Census} Census */
+
+const ONLY_PYTHON = "Over all anchors it is counted by Python alone: explorer.census.";
+const WANTED = 10; // negatives that an anchor should have, as `mine_pairs` takes by default
 
 /**
  * @param {object} page
@@ -24,7 +27,8 @@ export function costView(page) {
   const words = el("p");
   const canvas = el("canvas", { "aria-hidden": true });
   const rows = el("tbody");
-  const heads = ["over all anchors", "share", "of the anchor's class"].map((head) => el("th", {}, head));
+  const last = el("th");
+  const heads = [el("th", {}, "over all anchors"), el("th", {}, "share"), last];
   const table = el("table", {}, el("thead", {}, el("tr", {}, ...heads)), rows);
   const ask = button({ class: "word", click: page.showTruth }, "Show true classes");
   const root = el("section", { class: "cost", "aria-label": "What the edges cost" }, title, words, canvas, table, ask);
@@ -36,6 +40,35 @@ export function costView(page) {
     rows.replaceChildren();
   }
 
+  /** Why candidates are left out, and what to loosen. @param {Scene} scene */
+  function report({ shown }) {
+    const title = "Why are candidates left out?";
+    if (!shown.builtIn) return say(title, ONLY_PYTHON);
+    const census = page.census();
+    if (!census?.anchors) return say(title, "Counting …");
+    const { short, settings } = looseningOf(census.inBands, shown.side, WANTED);
+    const fewer = short
+      ? `${count(short)} of them keep fewer than ${WANTED}: loosen ${settings.join(", then ")}.`
+      : `Each keeps ${WANTED} or more.`;
+    say(title, `Over ${anchorsOf(census)}, ${percent(1 - census.kept.value)} are left out. ${fewer}`);
+    const names = settingsOf(shown.side);
+    table.hidden = false;
+    tabulate(census, (code) => names[code] ?? "");
+    setText(last, "left out by");
+  }
+
+  /** A row for each band: its share, and something about it. @type {(census: Census, about: (code: number) => string) => void} */
+  function tabulate({ shareByBand }, about) {
+    const codes = [BAND.HARD, BAND.POTENTIAL, BAND.SOFTENED, BAND.EASY, BAND.OTHER, BAND.MINED];
+    const held = codes.filter((code) => shareByBand[code].value > 0);
+    const cells = (/** @type {number} */ code) => [
+      el("th", `band-${code}`, bandName(code)),
+      el("td", {}, percent(shareByBand[code].value)),
+      el("td", {}, about(code)),
+    ];
+    rows.replaceChildren(...held.map((code) => el("tr", {}, ...cells(code))));
+  }
+
   /** Draw the scene. */
   function draw() {
     const scene = page.scene();
@@ -43,18 +76,19 @@ export function costView(page) {
     const { truth } = scene.state;
     canvas.hidden = table.hidden = !truth;
     ask.hidden = truth || !snapshot.labelled;
+    if (!truth && !snapshot.labelled) return report(scene);
     if (!truth) {
       const { others, push } = judgement.profile;
       const tenth = Math.max(1, Math.round(others / 10));
       return say(
         "What would leaving some out cost?",
         `If every ${snapshot.noun} were kept, the closest tenth would hold ${percent(push[tenth])} of the push. ` +
-          (whyUnlabelled(snapshot) || "Classes tell whether it is right to leave some out."),
+          "Classes tell whether it is right to leave some out.",
       );
     }
     if (!scene.shown.builtIn) {
       canvas.hidden = true;
-      return say("What does this rule cost?", "Over all anchors it is counted by Python alone: explorer.census.");
+      return say("What does this rule cost?", ONLY_PYTHON);
     }
     const census = page.census();
     const { edges } = scene.shown;
@@ -74,20 +108,8 @@ export function costView(page) {
         `Of these ${interval(census.false)} are false negatives; of all, ${percent(baseRate.value)} are of the anchor's ` +
         `class. It leaves out ${interval(recall)} of that class; by chance it would leave out ${percent(1 - kept.value)}.`,
     );
-    const codes = [BAND.HARD, BAND.POTENTIAL, BAND.SOFTENED, BAND.EASY, BAND.OTHER, BAND.MINED];
-    rows.replaceChildren(
-      ...codes
-        .filter((code) => shareByBand[code].value > 0)
-        .map((code) =>
-          el(
-            "tr",
-            {},
-            el("th", `band-${code}`, bandName(code)),
-            el("td", {}, percent(shareByBand[code].value)),
-            el("td", {}, interval(sameByBand[code])),
-          ),
-        ),
-    );
+    setText(last, "of the anchor's class");
+    tabulate(census, (code) => interval(sameByBand[code]));
     drawRanks(canvas, census, scene, page.palette());
   }
 

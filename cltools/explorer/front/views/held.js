@@ -12,10 +12,16 @@ import { embeddingsOf, snapshotOf } from "../engine/similarities.js";
  * @returns {import("./growing.js").Epochs}
  */
 export function epochsOf(held, bytes) {
-  const { epochs, dim, anchors, keys, thresholds, mapNames, maps, kept } = held;
+  const { epochs, dim, anchors, keys, positives, thresholds, mapNames, maps, kept } = held;
   const halves = (/** @type {any} */ coded) => new Uint16Array(bytes(coded).buffer);
   const floats = (/** @type {any} */ coded) => new Float32Array(bytes(coded).buffer);
-  const packed = { dim, anchors: anchors.map(halves), keys: keys.map(halves), thresholds: thresholds?.map(floats) };
+  const packed = {
+    dim,
+    anchors: anchors.map(halves),
+    keys: keys.map(halves),
+    positives: positives?.map(halves),
+    thresholds: thresholds?.map(floats),
+  };
   return {
     epochs,
     embeddings: embeddingsOf(packed),
@@ -32,9 +38,11 @@ export function epochsOf(held, bytes) {
  * @returns {Shown}
  */
 export function shownOf(held, bytes) {
-  const { title, run, noun, classes, tile, columns, middle, help } = held;
+  const { title, run, noun, anchorNoun, classes, tile, tiles, columns, pictured, texts, metadata, middle, help } = held;
   // a short address: every tile's style holds it
   const sprite = URL.createObjectURL(new Blob([/** @type {BlobPart} */ (bytes(held.sprite))], { type: "image/webp" }));
-  const drawn = { title, run, noun, classes, tile, columns, middle, help, sprite };
-  return { ...snapshotOf({ ...held, anchors: [], keys: [] }), ...epochsOf(held, bytes), ...drawn };
+  const words = { title, run, noun, anchorNoun, classes, texts, metadata, middle, help };
+  const own = held.own === null ? null : new Int32Array(bytes(held.own).buffer);
+  const bare = snapshotOf({ ...held, own, anchors: [], keys: [] });
+  return { ...bare, ...epochsOf(held, bytes), ...words, tile, tiles, columns, pictured, sprite };
 }

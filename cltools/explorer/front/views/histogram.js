@@ -290,11 +290,13 @@ export function histogramView(page, side) {
   /** @type {(tile: HTMLButtonElement, place: number | undefined) => void} */
   function show(tile, place) {
     const none = place === undefined;
-    tile.className = none ? "tile none" : "tile";
+    tile.classList.toggle("none", none);
     tile.disabled = none;
     if (none) {
       tile.removeAttribute("data-place");
       tile.style.backgroundImage = "";
+      tile.classList.remove("same", "worded");
+      setText(tile, "");
       setAttribute(tile, "aria-label", "none");
     } else painted(page, tile, place);
   }
@@ -328,7 +330,7 @@ export function histogramView(page, side) {
 
   /** @param {number | null} place whose score is marked on the axis */
   function mark(place) {
-    marker.hidden = place === null || place === page.scene().place;
+    marker.hidden = place === null || page.scene().own.includes(place);
     if (place === null) return;
     const { score } = judgedNow().judgement.ranking;
     marker.style.transform = `translateX(${axis.x(score[place])}px)`;

@@ -2,6 +2,7 @@
 /** All anchors in a list, sorted by what the rule does to them. */
 
 import { BAND, keptOf } from "../engine/bands.js";
+import { countsOf } from "../engine/report.js";
 import { button, el, setText } from "./dom.js";
 import { nameOf, thingOf, wordsOf } from "./things.js";
 import { anchorsOf, count, percent } from "./words.js";
@@ -9,7 +10,7 @@ import { anchorsOf, count, percent } from "./words.js";
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("../engine/census.js").Census} Census */
 
-const PAGE = 100; // so many anchors at a time
+const ROWS = 100; // so many anchors at a time
 
 /** What may be sorted by, the largest first; the last needs classes. */
 const ORDERS = /** @type {[string, (keys: Int32Array, same: Int32Array) => number][]} */ ([
@@ -26,12 +27,13 @@ const ORDERS = /** @type {[string, (keys: Int32Array, same: Int32Array) => numbe
  * @param {() => Scene} page.scene
  * @param {(thing: number, tile: HTMLElement) => void} page.picture
  * @param {(place: number) => void} page.choose
- * @param {Census | null} page.census of the side that the controls move
+ * @param {Census | null | undefined} page.census of the side that the controls move; null where only Python can count
  */
 export function anchorList({ scene, picture, choose, census }) {
   const { state, shown } = scene();
   const { snapshot } = shown;
-  if (!census?.anchors) return el("p", {}, "Counting … Open this list again in a moment.");
+  if (census === null) return el("p", {}, "Only Python knows this rule: explorer.anchors() lists what it does.");
+  if (!census?.anchors) return el("p", {}, "Counting …");
   const orders = ORDERS.slice(0, state.truth ? ORDERS.length : -1);
   const by = el("select", { change: draw }, ...orders.map(([name], i) => el("option", { value: i }, name)));
   const find = el("input", { type: "search", placeholder: "find", "aria-label": "find an anchor", input: draw });
@@ -39,7 +41,8 @@ export function anchorList({ scene, picture, choose, census }) {
   const heads = ["anchor", ...orders.map(([name]) => name)].map((head) => el("th", {}, head));
   const table = el("table", "list", el("thead", {}, el("tr", {}, ...heads)), rows);
   const further = button({ class: "word", click: add });
-  const { inBands, sameInBands, places } = census;
+  const { places } = census;
+  const [inBands, sameInBands] = [countsOf(census.inBands), countsOf(census.sameInBands)];
   /** Which of the counted anchors are listed, and how many are shown. */
   let [listed, drawn] = [/** @type {number[]} */ ([]), 0];
 
@@ -56,19 +59,20 @@ export function anchorList({ scene, picture, choose, census }) {
   }
 
   function add() {
-    for (const i of listed.slice(drawn, drawn + PAGE)) {
+    for (const i of listed.slice(drawn, drawn + ROWS)) {
       const thing = thingOf(snapshot, places[i]);
-      const tile = button({ class: "tile", click: () => choose(places[i]) });
+      const tile = el("div", "tile");
       picture(thing, tile);
+      const name = button({ class: "link", click: () => choose(places[i]) }, nameOf(snapshot, thing, state.truth));
       const others = inBands[i].reduce((sum, each) => sum + each, 0);
       const cells = orders.map(([name, score]) => {
         const number = score(inBands[i], sameInBands[i]);
         const of = name === "false negatives" ? keptOf(inBands[i]) : others;
         return el("td", {}, `${count(number)} (${percent(number / of)})`);
       });
-      rows.append(el("tr", {}, el("td", {}, tile, nameOf(snapshot, thing, state.truth)), ...cells));
+      rows.append(el("tr", {}, el("td", {}, tile, name), ...cells));
     }
-    drawn = Math.min(listed.length, drawn + PAGE);
+    drawn = Math.min(listed.length, drawn + ROWS);
     further.hidden = drawn === listed.length;
     setText(further, `show more of the other ${count(listed.length - drawn)}`);
   }

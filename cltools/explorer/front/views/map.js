@@ -21,6 +21,7 @@ const SIZES = /** @type {Record<string, number>} */ ({
   star: 1.5,
   cross: 1.1,
 });
+const HIDDEN_POINT = -1;
 const NEAR = 12; // pixels within which the pointer is at a point
 const PICTURES = 400; // so many pictures at most stand on the map at a time
 
@@ -29,16 +30,19 @@ const PICTURES = 400; // so many pictures at most stand on the map at a time
  * @param {() => Scene} page.scene
  * @param {() => Palette} page.palette
  * @param {(place: number, x: number, y: number, size: number, context: CanvasRenderingContext2D) => void} page.paint
- * @param {(place: number) => void} page.choose
+ * @param {() => Uint8Array | null} page.found 1 for each key that is looked for; null for all
+ * @param {(place: number) => void} page.pick
  * @param {(place: number | null, at?: {x: number, y: number}) => void} page.point
  * @param {(places: number[]) => void} page.lassoed
  */
 export function mapView(page) {
+  const { noun, own, tiles } = page.scene().shown.snapshot;
+  const picks = own ? "shows it whole" : "makes it the anchor";
   const canvas = el("canvas", {
     tabindex: 0,
     role: "application",
-    "aria-label": "Map of all images. Arrow keys walk from point to point, Enter makes one the anchor, + and − zoom.",
-    title: "Click a point to make it the anchor. Ctrl and the wheel zoom; drag to move what is zoomed.",
+    "aria-label": `Map of all ${noun}s. Arrow keys walk from point to point, Enter ${picks}, + and − zoom.`,
+    title: `A click on a point ${picks}. Ctrl and the wheel zoom; drag to move what is zoomed.`,
     pointerleave: () => page.point(null),
     blur() {
       walked = null;
@@ -61,7 +65,7 @@ export function mapView(page) {
   const tools = el(
     "div",
     "map-tools",
-    switched("pictures", "Pictures instead of points"),
+    ...(tiles ? [switched("pictures", "Pictures instead of points")] : []),
     switched("lasso", "Choose a group by a line around it"),
     iconButton("plus", "Zoom in", () => zoom(1.6)),
     iconButton("minus", "Zoom out", () => zoom(1 / 1.6)),
@@ -150,7 +154,7 @@ export function mapView(page) {
       if (name !== "pointerup") return; // the browser took the finger, as for scrolling
       const place = nearest(event.offsetX, event.offsetY);
       if (drawn.length > 2) page.lassoed(inside(pathOf(drawn)));
-      else if (!moved && place !== null) page.choose(place);
+      else if (!moved && place !== null) page.pick(place);
     });
   }
   canvas.addEventListener("keydown", (event) => {
@@ -161,7 +165,7 @@ export function mapView(page) {
       ArrowDown: [0, 1],
     });
     if (event.key in steps) walk(...steps[event.key]);
-    else if (event.key === "Enter" && walked !== null) page.choose(walked);
+    else if (event.key === "Enter" && walked !== null) page.pick(walked);
     else if (event.key === "+") zoom(1.6);
     else if (event.key === "-") zoom(1 / 1.6);
     else return;
@@ -184,7 +188,7 @@ export function mapView(page) {
 
   /** Go to the closest point that lies rather in this direction than beside it. @type {(dx: number, dy: number) => void} */
   function walk(dx, dy) {
-    const from = walked ?? page.scene().place;
+    const from = walked ?? page.scene().own[0] ?? 0;
     const [x, y] = pixelOf(from);
     const next = closest((toX, toY) => {
       const along = (toX - x) * dx + (toY - y) * dy;
@@ -220,7 +224,9 @@ export function mapView(page) {
     const palette = page.palette();
     const { codes, shapes, colours } = painting(scene, palette);
     const size = Math.max(1.6, Math.min(4.2, 130 / Math.sqrt(pixels.length / 2))) * Math.sqrt(frame.zoom) ** 0.7;
-    stamp(room, pixels, codes, shapes, colours, palette.sunk, size);
+    const found = page.found();
+    const seen = found ? Int8Array.from(codes, (code, i) => (found[i] ? code : HIDDEN_POINT)) : codes;
+    stamp(room, pixels, seen, shapes, colours, palette.sunk, size);
     if (on.pictures) drawPictures(context, scene, codes, colours);
     if (scene.misplaced.length) {
       context.strokeStyle = palette.soft;
@@ -233,8 +239,9 @@ export function mapView(page) {
       context.stroke(pathOf(line));
       context.setLineDash([]);
     }
-    anchorMark(context, palette, pixelOf(scene.place));
-    const middle = Uint8Array.from(kept).sort()[kept.length >> 1] / 100;
+    for (const place of scene.own) anchorMark(context, palette, pixelOf(place), own ? "positive" : "anchor");
+    const known = kept.filter((percent) => percent <= 100).sort();
+    const middle = known[known.length >> 1] / 100;
     setText(note, `${name}: half of the points keep ${percent(middle)} of their 15 neighbours or fewer.`);
   }
 
@@ -242,11 +249,11 @@ export function mapView(page) {
   function drawPictures(context, scene, codes, colours) {
     const size = 22;
     const { clientWidth: width, clientHeight: height } = canvas;
-    const taken = new Set();
-    for (const place of [scene.place, ...scene.shown.judgement.ranking.order]) {
+    const [taken, found] = [new Set(), page.found()];
+    for (const place of [...scene.own, ...scene.shown.judgement.ranking.order]) {
       const [x, y] = pixelOf(place);
       const cell = `${Math.floor(x / size)} ${Math.floor(y / size)}`;
-      if (x < 0 || y < 0 || x > width || y > height || taken.has(cell)) continue;
+      if (x < 0 || y < 0 || x > width || y > height || taken.has(cell) || found?.[place] === 0) continue;
       taken.add(cell);
       context.strokeStyle = colours[codes[place]];
       page.paint(place, x - size / 2, y - size / 2, size, context);
@@ -256,7 +263,7 @@ export function mapView(page) {
 
   /** @param {number | null} place that is ringed */
   function mark(place) {
-    ring.hidden = place === null || place === page.scene().place;
+    ring.hidden = place === null || page.scene().own.includes(place);
     if (place === null) return;
     const [x, y] = pixelOf(place);
     ring.style.transform = `translate(${x}px, ${y}px)`;
@@ -391,8 +398,8 @@ function covers(shape, x, y) {
   return x * x + y * y <= 1;
 }
 
-/** @type {(context: CanvasRenderingContext2D, palette: Palette, at: number[]) => void} */
-function anchorMark(context, palette, [x, y]) {
+/** @type {(context: CanvasRenderingContext2D, palette: Palette, at: number[], name: string) => void} */
+function anchorMark(context, palette, [x, y], name) {
   for (const [radius, width, colour] of /** @type {[number, number, string][]} */ ([
     [9, 5, palette.ground],
     [9, 2.5, palette.ink],
@@ -405,5 +412,5 @@ function anchorMark(context, palette, [x, y]) {
     context.stroke();
   }
   context.font = STRONG_FONT;
-  drawWords(context, "anchor", x + 15, y + 4, palette.ink, "left", palette.sunk);
+  drawWords(context, name, x + 15, y + 4, palette.ink, "left", palette.sunk);
 }

@@ -6,15 +6,18 @@ import { checkState, whyUnlabelled } from "../engine/state.js";
 import { PRESETS, presetOf, presetRule, withComparison, withSide, withTruth } from "./actions.js";
 import { costView } from "./cost.js";
 import { censusFor } from "./counting.js";
-import { el, iconButton, radios, setAttribute, setText } from "./dom.js";
+import { button, el, iconButton, radios, setAttribute, setText } from "./dom.js";
+import { findingView } from "./finding.js";
 import { fitted } from "./growing.js";
 import { histogramView } from "./histogram.js";
+import { anchorList } from "./listing.js";
 import { mapView } from "./map.js";
 import { paletteOf } from "./palette.js";
-import { painterOf, picturesView, tileOf } from "./pictures.js";
+import { picturesView, tileOf } from "./pictures.js";
 import { questionOf, scenes } from "./scene.js";
 import { settingsView } from "./settings.js";
 import { storeOf } from "./store.js";
+import { nameOf, painterOf, sheetOf } from "./things.js";
 import { agreement, answer, bandName, count, percent, score, truth } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
@@ -30,6 +33,8 @@ import { agreement, answer, bandName, count, percent, score, truth } from "./wor
  * @property {(state: State) => void} settled told after every change that can be undone
  * @property {(which: number, place: number) => Promise<Recorded>} [ask] asks Python for the bands of a side that only it
  *   can judge
+ * @property {() => Promise<void>} [train] trains with the rule that is shown
+ * @property {(ids: number[]) => void} [grouped] told of the keys that were circled on the map
  * @property {Map<string, Recorded>} [known] what Python has chosen by rules that only it knows, by `questionOf`
  */
 
@@ -46,7 +51,7 @@ const PHONE = 600;
  * @param {State} first
  * @param {Options} options
  */
-export function mount(root, snapshots, first, { show, code, settled, ask, known }) {
+export function mount(root, snapshots, first, { show, code, settled, ask, train, grouped, known }) {
   checkState(first, snapshots);
   const store = storeOf(first, changed);
   /** @type {Map<string, Recorded>} */
@@ -60,6 +65,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   const picture = painterOf(snapshot);
   const sheet = new Image();
   sheet.src = snapshot.sprite;
+  const spot = sheetOf(snapshot);
 
   /** `tell` shows a fault. @type {(make: (scene: Scene) => State, settled?: boolean, step?: string, tell?: (fault: string) => void) => void} */
   function change(make, done = true, step = "", tell = say) {
@@ -76,10 +82,14 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
       drawSoon();
     }
   }
-  /** Make an image the anchor, counted from the end for places below 0. @param {number} place */
+  /** Make an anchor the one that is judged, counted from the end for places below 0. @param {number} place */
   const choose = (place) =>
-    change(({ state }) => ({ ...state, anchor: /** @type {number} */ (snapshot.ids.at(place)) }));
-  const shared = { scene: () => scene, palette: () => palette, change, picture, choose, point };
+    change(({ state }) => ({ ...state, anchor: /** @type {number} */ (snapshot.anchorIds.at(place)) }));
+  /** Make a key the anchor, or show it whole where it is none. @param {number} place */
+  const pick = (place) => (snapshot.own ? showKey(place) : choose(place));
+  /** 1 for each key that is looked for. @type {Uint8Array | null} */
+  let found = null;
+  const shared = { scene: () => scene, palette: () => palette, found: () => found, change, picture, pick, point };
 
   // --- the parts
 
@@ -96,12 +106,13 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   const heard = el("p", { class: "heard", role: "status" });
   const labels = el("p", "truth-words");
   const alert = el("p", { class: "alert", role: "alert" });
-  const step = (/** @type {number} */ by) => () => choose((scene.place + by) % snapshot.ids.length);
+  const step = (/** @type {number} */ by) => () => choose((scene.place + by) % snapshot.anchorIds.length);
   const steps = el(
     "div",
     "steps",
     iconButton("previous", "previous anchor", step(-1)),
     iconButton("next", "next anchor", step(1)),
+    iconButton("list", "List the anchors", listAnchors),
   );
   const undo = iconButton("undo", "Undo", store.undo);
   const redo = iconButton("redo", "Redo", store.redo);
@@ -125,11 +136,16 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   });
   const why = whyUnlabelled(snapshot) || help["True classes"];
   const truthSwitch = el("label", { class: "switch", title: why }, truthBox, "show true classes");
-  const bar = el("div", "bar", sides.root, rules.root, truthSwitch);
+  const trainer = button({ class: "word", click: trainNow, hidden: !train }, "Train with this rule");
+  const finding = findingView(snapshot, (keys) => {
+    found = keys;
+    drawSoon();
+  });
+  const bar = el("div", "bar", sides.root, rules.root, truthSwitch, trainer, finding);
 
   const bars = { ...shared, push: show.includes("push") };
   const histograms = [histogramView(bars, "A"), histogramView(bars, "B")];
-  const pictures = picturesView({ scene: () => scene, picture, dialog });
+  const pictures = picturesView({ ...shared, dialog });
   const map = mapView({ ...shared, paint: paintOn, lassoed });
   const legend = el("p", "legend");
   map.root.append(legend);
@@ -155,8 +171,12 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     el("div", "axis-column", ...histograms.map((each) => each.root), show.includes("pictures") && pictures.root),
     aside.children.length > 0 && aside,
   );
-  const foot = el("p", "foot", `${snapshot.title}: ${count(snapshot.ids.length)} images. ${help["The encoder"]}`);
+  const { ids, anchorIds, own, tiles, noun } = snapshot;
+  const some = tiles && tiles < ids.length ? `, of which a draw of ${count(tiles)} has a picture here` : "";
+  const held = `${own ? `${count(anchorIds.length)} queries and ` : ""}${count(ids.length)} ${noun}s${some}`;
+  const foot = el("p", "foot", `${snapshot.title}: ${held}. ${help["The encoder"]}`);
   root.classList.add("cltools-explorer");
+  root.classList.toggle("worded", snapshot.texts.length > 0);
   root.replaceChildren(head, main, foot, panel, card, box, heard);
 
   // --- what is shown
@@ -177,12 +197,6 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
       return el("b", piece.band === undefined ? "lead" : `band-${piece.band}`, piece.text);
     });
 
-  /** An image's name, with its class where classes are shown. @type {(place: number) => string} */
-  function nameOf(place) {
-    const { noun, ids, classes, labels } = snapshot;
-    return `${noun} ${ids[place]}${scene.state.truth ? ` of class ${classes[labels[place]]}` : ""}`;
-  }
-
   /** What the labels say, with the count over all anchors as far as it is; what changed is read out after a rest. */
   function tellTruth() {
     clearTimeout(speaking);
@@ -202,8 +216,8 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     }
     sentence.replaceChildren(...nodes(text));
     tellTruth();
-    picture(scene.place, anchorTile);
-    setText(anchorName, nameOf(scene.place));
+    picture(scene.thing, anchorTile);
+    setText(anchorName, nameOf(snapshot, scene.thing, state.truth));
     setAttribute(anchorName, "title", anchorName.textContent);
     truthBox.checked = state.truth;
     rules.show(presetOf(shown.side.negatives, scene));
@@ -238,13 +252,15 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   function countSoon() {
     const { state, shown } = scene;
     const text = JSON.stringify([which(), shown.side]);
-    if (!state.truth || !show.includes("cost") || !shown.builtIn || text === counted) return;
+    const wanted = show.includes("cost") && (state.truth || !snapshot.labelled);
+    if (!(wanted || box.open) || !shown.builtIn || text === counted) return;
     counted = text;
     if (counter === null) {
       counter = censusFor(code, (of, census) => {
         censuses[of] = census;
-        cost.draw();
+        if (show.includes("cost")) cost.draw();
         tellTruth();
+        listed?.();
       });
       for (const [of, each] of snapshots.entries()) counter.load(of, each);
     }
@@ -284,7 +300,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     for (const each of histograms) each.mark(place);
     map.mark(place);
     card.hidden = true;
-    if (place === null || at === undefined || place === scene.place) return;
+    if (place === null || at === undefined || (!snapshot.own && place === scene.place)) return;
     card.hidden = false;
     const { similarities: s, judgement, summary } = scene.shown;
     picture(place, cardTile);
@@ -292,8 +308,9 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     const code = judgement.band[place];
     cardWords.replaceChildren(
       el("strong", `band-${code}`, bandName(code)),
-      el("span", "name", nameOf(place)),
-      `cosine ${score(s.anchorKeys[place])}, with the other view ${score(s.positiveKeys[place])}`,
+      el("span", "name", nameOf(snapshot, place, scene.state.truth)),
+      el("span", "text", snapshot.texts[place] ?? ""),
+      `cosine ${score(s.anchorKeys[place])}, with ${snapshot.own ? "its positive" : "the other view"} ${score(s.positiveKeys[place])}`,
       el("br"),
       `${count(rank - 1)} of ${count(summary.others)} are closer, ${percent(judgement.plain[place])} of the push`,
     );
@@ -312,8 +329,10 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   /** @type {(place: number, x: number, y: number, size: number, context: CanvasRenderingContext2D) => void} */
   function paintOn(place, x, y, size, context) {
     if (!sheet.complete || sheet.naturalWidth === 0) return;
+    const at = spot(place);
+    if (at === null) return;
     const tile = sheet.naturalWidth / snapshot.columns;
-    const [column, row] = [place % snapshot.columns, Math.floor(place / snapshot.columns)];
+    const [column, row] = at;
     const [height, width] = snapshot.tile;
     const high = (tile * height) / width;
     context.drawImage(sheet, column * tile, row * high, tile, high, x, y, size, size);
@@ -328,8 +347,9 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     const words = [...new Set(codes)].map(
       (code) => `${bandName(code)} ${count(codes.filter((each) => each === code).length)}`,
     );
-    const value = places.map((place) => snapshot.ids[place]).join(", ");
-    const ids = el("textarea", { rows: 3, readonly: true, "aria-label": "ids of the group", value });
+    const group = places.map((place) => snapshot.ids[place]);
+    const ids = el("textarea", { rows: 3, readonly: true, "aria-label": "ids of the group", value: group.join(", ") });
+    grouped?.(group);
     dialog(
       `${count(places.length)} ${snapshot.noun}s inside the line`,
       el("div", {}, el("p", {}, words.join(", ") || "No point lies inside."), pictures.gallery(places), ids),
@@ -342,6 +362,39 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     setAttribute(box, "aria-label", title);
     box.replaceChildren(el("header", {}, el("h3", {}, title), close), body);
     box.showModal();
+  }
+
+  /** A key with all that is known of it. @param {number} place */
+  function showKey(place) {
+    const tile = el("div", { class: "tile", role: "img" });
+    picture(place, tile);
+    const known = Object.entries(snapshot.metadata).flatMap(([name, values]) => [
+      el("dt", {}, name),
+      el("dd", {}, values[place]),
+    ]);
+    dialog(nameOf(snapshot, place, scene.state.truth), el("div", "whole", tile, el("dl", {}, ...known)));
+  }
+
+  /** Draws the list of anchors anew. @type {(() => void) | null} */
+  let listed = null;
+  function listAnchors() {
+    const body = el("div");
+    listed = () => {
+      const census = scene.shown.builtIn ? censuses[which()] : null;
+      body.replaceChildren(anchorList({ scene: () => scene, picture, choose, census }));
+      if (census && census.anchors === census.of) listed = null;
+    };
+    dialog("All anchors", body);
+    countSoon();
+    listed();
+  }
+
+  async function trainNow() {
+    trainer.disabled = true;
+    say("Training … The page stays alive meanwhile.");
+    const fault = await train?.().catch((error) => String(error.message ?? error));
+    say(fault ?? "");
+    trainer.disabled = false;
   }
 
   function showHelp() {
@@ -364,7 +417,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
     const place = tileOf(event);
     if (place === null) return;
     box.close();
-    choose(place);
+    pick(place);
   });
   for (const name of ["pointerover", "focusin", "pointerout", "focusout"]) {
     root.addEventListener(name, (event) => {

@@ -4,10 +4,10 @@
 import { evenlySpaced, keysOfBand } from "../engine/groups.js";
 import { button, el, setAttribute, setText } from "./dom.js";
 import { bandsShown } from "./scene.js";
+import { nameOf } from "./things.js";
 import { bandName, count } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
-/** @typedef {import("./scene.js").Shown} Shown */
 
 /** Relative widths of the columns by code of `BAND`, so that nothing jumps while an edge is dragged. */
 const WIDTHS = [0, 3, 4, 4, 2, 2, 3];
@@ -16,33 +16,15 @@ const PAGE = 300;
 const TILE_GAP = 4;
 
 /**
- * Fills an element with an image's picture; the picture of a snapshot is one sheet of tiles.
- * @param {Shown} snapshot
- * @returns {(place: number, tile: HTMLElement) => void}
- */
-export function painterOf({ sprite, columns, ids, noun }) {
-  const rows = Math.ceil(ids.length / columns);
-  return (place, tile) => {
-    if (tile.dataset.place === String(place)) return;
-    tile.dataset.place = String(place);
-    const [column, row] = [place % columns, Math.floor(place / columns)];
-    tile.style.backgroundImage = `url("${sprite}")`;
-    tile.style.backgroundSize = `${columns * 100}% ${rows * 100}%`;
-    const [x, y] = [(100 * column) / Math.max(1, columns - 1), (100 * row) / Math.max(1, rows - 1)];
-    tile.style.backgroundPosition = `${x}% ${y}%`;
-    setAttribute(tile, "aria-label", `${noun} ${ids[place]}`);
-  };
-}
-
-/**
- * Images that stand together: a band, or those that two sides treat alike.
+ * Keys that stand together: a band, or those that two sides treat alike.
  * @typedef {object} Group
  * @property {string} name its class, too
  * @property {number | null} code of `BAND`, if it is one
  * @property {string} title
  * @property {string} meaning
  * @property {number} width beside others
- * @property {Int32Array} places the closest first
+ * @property {Int32Array} places the closest first; of those that are found, if something is looked for
+ * @property {number} total how many there are, found or not
  */
 
 /** What two sides differ in, by code of `KEPT_BY`, in the order of the columns. */
@@ -55,14 +37,19 @@ const DIFFERENCES = /** @type {[number, string, string][]} */ ([
 /**
  * The groups of a scene, from left to right.
  * @param {Scene} scene
+ * @param {Uint8Array | null} found 1 for each key that is looked for; null for all
  * @returns {Group[]}
  */
-function groupsOf({ shown, difference }) {
+function groupsOf({ shown, difference }, found) {
   const { ranking, band } = shown.judgement;
+  /** @type {(codes: Int8Array, code: number) => Pick<Group, "places" | "total">} */
+  const held = (codes, code) => {
+    const all = keysOfBand(ranking.order, codes, code);
+    return { places: found ? all.filter((place) => found[place]) : all, total: all.length };
+  };
   if (difference !== null) {
     return DIFFERENCES.map(([code, title, meaning]) => {
-      const places = keysOfBand(ranking.order, difference, code);
-      return { name: `by-${code}`, code: null, title, meaning, width: 1, places };
+      return { name: `by-${code}`, code: null, title, meaning, width: 1, ...held(difference, code) };
     });
   }
   return bandsShown(shown).map((code) => ({
@@ -71,7 +58,7 @@ function groupsOf({ shown, difference }) {
     title: bandName(code),
     meaning: shown.snapshot.help.bands[code],
     width: WIDTHS[code],
-    places: keysOfBand(ranking.order, band, code),
+    ...held(band, code),
   }));
 }
 
@@ -87,13 +74,14 @@ export function painted({ scene, picture }, tile, place) {
   const { similarities, snapshot } = shown;
   const same = state.truth && similarities.sameClass?.[place] === 1;
   tile.classList.toggle("same", same);
-  setAttribute(tile, "aria-label", `${snapshot.noun} ${snapshot.ids[place]}${same ? ", same class" : ""}`);
+  setAttribute(tile, "aria-label", nameOf(snapshot, place) + (same ? ", same class" : ""));
   return tile;
 }
 
 /**
  * @param {object} page
  * @param {() => Scene} page.scene
+ * @param {() => Uint8Array | null} page.found
  * @param {(place: number, tile: HTMLElement) => void} page.picture
  * @param {(title: string, body: HTMLElement) => void} page.dialog
  */
@@ -125,7 +113,7 @@ export function picturesView(page) {
 
   /** @param {string} name */
   function showAll(name) {
-    const group = groupsOf(page.scene()).find((each) => each.name === name);
+    const group = groupsOf(page.scene(), page.found()).find((each) => each.name === name);
     if (group) page.dialog(`${group.title}: ${count(group.places.length)}, the closest first`, gallery(group.places));
   }
 
@@ -150,23 +138,24 @@ export function picturesView(page) {
   /** Draw the scene. */
   function draw() {
     const scene = page.scene();
-    const groups = groupsOf(scene);
+    const groups = groupsOf(scene, page.found());
     for (const group of groups) if (!columns.has(group.name)) columns.set(group.name, columnOf(group));
     const shown = groups.map(({ name }) => /** @type {ReturnType<typeof columnOf>} */ (columns.get(name)));
     const names = groups.map(({ name }) => name).join();
     if (names !== measured) {
       root.replaceChildren(...shown.map(({ node }) => node));
       const style = getComputedStyle(root);
-      const size = Number.parseFloat(style.getPropertyValue("--tile")) + TILE_GAP;
+      const worded = scene.shown.snapshot.texts.length > 0; // a text fills a line
+      const size = worded ? 1e6 : Number.parseFloat(style.getPropertyValue("--tile")) + TILE_GAP;
       const rows = Number(style.getPropertyValue(scene.b ? "--rows-two" : "--rows"));
       room = shown.map(({ node }) => rows * Math.max(1, Math.floor((node.clientWidth + TILE_GAP) / size)));
       measured = names;
     }
-    groups.forEach(({ title, places }, g) => {
+    groups.forEach(({ title, places, total }, g) => {
       const { head, small, all, tiles, none } = shown[g];
       const sample = evenlySpaced(places, room[g]).reverse(); // from far to near, as on the axis
       const part = places.length > sample.length;
-      setText(head, `${title} ${count(places.length)}`);
+      setText(head, `${title} ${places.length < total ? `${count(places.length)} of ` : ""}${count(total)}`);
       setText(small, part ? `${count(sample.length)} shown` : "");
       all.hidden = !part;
       setText(all, `show all ${count(places.length)}`);

@@ -11,6 +11,7 @@ import { whyUnknown } from "../engine/select.js";
 import { similaritiesOf } from "../engine/similarities.js";
 import { sideOf } from "../engine/state.js";
 import { bandOf } from "./actions.js";
+import { thingOf } from "./things.js";
 
 /** @typedef {import("../engine/state.js").State} State */
 /** @typedef {import("../engine/judgement.js").Side} Side */
@@ -23,10 +24,13 @@ import { bandOf } from "./actions.js";
 /**
  * A snapshot with what is drawn of it.
  * @typedef {Snapshot & {
- *   title: string, run: string, noun: string, classes: string[], tile: [number, number], columns: number, sprite: string,
- *   maps: Float32Array[][], kept: Uint8Array[][], middle: Settings | null, help: Record<string, Record<string, string>>,
- * }} Shown maps and kept neighbours (in percent) by map and epoch; `middle` is the run's own band, if it
- *   has one; `help` says what each setting does, by rule and by setting
+ *   title: string, run: string, noun: string, anchorNoun: string, classes: string[], texts: string[],
+ *   metadata: Record<string, string[]>, tile: [number, number], tiles: number, columns: number,
+ *   pictured: number[] | null, sprite: string, maps: Float32Array[][], kept: Uint8Array[][], middle: Settings | null,
+ *   help: Record<string, Record<string, string>>,
+ * }} Shown `pictured` are the things (`things.js`) on the sheet of `tiles`, null for all; maps and kept neighbours (in
+ *   percent, above 100 where they are not known) by map and epoch; `middle` is the run's own band, if it has one; `help`
+ *   says what each setting does, by rule and by setting
  */
 /**
  * One side, judged for the anchor.
@@ -46,7 +50,9 @@ import { bandOf } from "./actions.js";
 /**
  * @typedef {object} Scene
  * @property {State} state
- * @property {number} place of the anchor
+ * @property {number} place of the anchor among the anchors
+ * @property {number} thing that it is (`things.js`)
+ * @property {number[]} own places of its own keys
  * @property {Judged} a
  * @property {Judged | null} b
  * @property {Judged} shown the side that the controls move
@@ -107,7 +113,7 @@ export function scenes(snapshots, recorded) {
 
   /** @type {(state: State) => Scene} */
   return (state) => {
-    const place = snapshots[0].ids.indexOf(state.anchor);
+    const place = snapshots[0].anchorIds.indexOf(state.anchor);
     const a = judged(state.a, 0, place);
     const b = state.b && judged(sideOf(state, "B"), snapshots.length - 1, place);
     const shown = state.active === "B" && b ? b : a;
@@ -118,6 +124,8 @@ export function scenes(snapshots, recorded) {
     return {
       state,
       place,
+      thing: thingOf(snapshots[0], place),
+      own: snapshots[0].own?.[place] ?? [place],
       a,
       b,
       shown,

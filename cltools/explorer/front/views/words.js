@@ -16,7 +16,7 @@ import { BAND, keptOf } from "../engine/bands.js";
 export const SYMBOLS = Object.freeze(["○", "●", "◆", "▲", "★", "✕", "◇"]);
 /** Names by code of `BAND`. */
 export const NAMES = Object.freeze([
-  "own image",
+  "its own",
   "too easy",
   "pushed away",
   "suspected",
@@ -114,7 +114,7 @@ export const anchorsOf = ({ anchors, of }) => `${anchors < of ? `${count(anchors
  * @param {Census} [census] of its rule
  * @returns {Piece[]}
  */
-export function truth({ summary, edges }, census) {
+export function truth({ summary, edges, snapshot }, census) {
   const { keys, same, others } = summary;
   if (same === null) return [];
   const kept = keptOf(keys);
@@ -122,7 +122,7 @@ export function truth({ summary, edges }, census) {
   const all = same.reduce((sum, each) => sum + each, 0);
   /** @type {Piece[]} */
   const pieces = [
-    "For this image, ",
+    `For this ${snapshot.anchorNoun}, `,
     { text: `${count(falseKept)} of the ${count(kept)} (${percent(falseKept / kept)})`, strong: true },
     ` that it is pushed away from are of its own class (marked =), false negatives; ${percent(all / others)} of all ${count(others)} are of its class.`,
   ];
@@ -159,9 +159,9 @@ export function agreement(difference) {
  * @param {Judged} judged
  * @returns {{short: string, lines: string[]}}
  */
-export function edgeWords(name, { edges, judgement, snapshot }) {
+export function edgeWords(name, { edges, judgement, snapshot, summary }) {
   if (edges === null) return { short: "", lines: [] };
-  const others = edges.keys - 1; // the own key ranks last, and is no negative whatever the edges
+  const { others } = summary; // own keys rank last, and are no negatives whatever the edges
   const closest = name === "closest";
   const cut = closest ? Math.min(edges.closest, others) : Math.max(0, others - edges.beyond);
   const at = closest ? `≥ ${score(edges.closestScore)}` : `< ${score(edges.beyondScore)}`;

@@ -56,7 +56,6 @@ const ICONS = {
   more: "M4 7h10M18 7h2M4 17h2M10 17h10M16 5v4M8 15v4",
   help: "M9.2 9a3 3 0 1 1 4.6 2.6c-1.2.8-1.8 1.4-1.8 2.9M12 18.2v.1",
   previous: "M15 5l-7 7 7 7",
-  list: "M9 6h11M9 12h11M9 18h11M4 6h1M4 12h1M4 18h1",
   next: "M9 5l7 7-7 7",
   plus: "M12 5v14M5 12h14",
   minus: "M5 12h14",

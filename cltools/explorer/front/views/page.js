@@ -94,7 +94,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
   // --- the parts
 
   const anchorTile = el("div", { class: "tile anchor-tile", role: "img" });
-  const anchorName = el("span", "anchor-name");
+  const anchorName = button({ class: "link anchor-name", click: listAnchors });
   const question = el(
     "h2",
     "question",
@@ -112,7 +112,6 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
     "steps",
     iconButton("previous", "previous anchor", step(-1)),
     iconButton("next", "next anchor", step(1)),
-    iconButton("list", "List the anchors", listAnchors),
   );
   const undo = iconButton("undo", "Undo", store.undo);
   const redo = iconButton("redo", "Redo", store.redo);
@@ -218,7 +217,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
     tellTruth();
     picture(scene.thing, anchorTile);
     setText(anchorName, nameOf(snapshot, scene.thing, state.truth));
-    setAttribute(anchorName, "title", anchorName.textContent);
+    setAttribute(anchorName, "title", `${anchorName.textContent}: list all anchors`);
     truthBox.checked = state.truth;
     rules.show(presetOf(shown.side.negatives, scene));
     sides.root.hidden = state.b === null;

@@ -104,7 +104,10 @@ const jobs = {
     while (!engine.countMore(counting, step)) engine.censusOf(counting);
     return [counting, ...moved.map((each) => engine.recount(counting, complete(each)))].map((each) => {
       engine.countMore(each, 1e6);
-      return engine.censusOf(each);
+      const census = engine.censusOf(each);
+      const [inBands, sameInBands] = [census.inBands, census.sameInBands].map((counts) => engine.countsOf(counts).map((row) => [...row]));
+      const loosening = [1, 10, 30].map((wanted) => engine.looseningOf(census.inBands, each.side, wanted));
+      return { ...census, places: [...census.places], inBands, sameInBands, loosening };
     });
   },
 

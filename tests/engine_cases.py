@@ -383,7 +383,9 @@ def agree(found: Any, census: Census, labelled: bool) -> bool:
     mined = (shares[Band.MINED]["value"] or 0) * shares[Band.MINED]["count"] / found["anchors"]
     plain = (found["anchors"], found["of"]) == (census.anchors, census.anchors)
     ranks = tuple(found["ranks"]) == census.ranks
-    return plain and ranks and abs(mined - census.mined) < 1e-9 and all(alike(*pair) for pair in pairs())
+    counts = found["inBands"] == census.in_bands.tolist() and found["sameInBands"] == census.same_in_bands.tolist()
+    each = [*range(census.anchors)] == found["places"] and counts
+    return plain and each and ranks and abs(mined - census.mined) < 1e-9 and all(alike(*pair) for pair in pairs())
 
 
 def a_count(i: int) -> Count:

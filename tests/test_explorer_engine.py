@@ -1,6 +1,7 @@
 """The page's engine selects what `select` selects: key for key, with the loss's own gradient, anchor by anchor and over
 all anchors. Node runs the bundle that the page runs, and the same with faults in it."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -32,9 +33,12 @@ from engine_cases import (
 from jaxtyping import config
 from moves import BANDS, edges_of, ranked_by
 
+from cltools.evaluation.census import Census
 from cltools.explorer.judgement import Judgement, judge, reference_score
 from cltools.explorer.state import Side
+from cltools.interop.offline import settings_of
 from cltools.mining import AllNegatives, AugmentedView, Band, NearestKeys, Selection, Similarities, terms
+from cltools.mining.bands import KEPT
 from cltools.mining.negatives import closeness
 from cltools.mining.similarities import own_last
 from cltools.snapshot import Snapshot
@@ -279,3 +283,17 @@ def test_counts_over_all_anchors_are_those_of_python(tmp_path: Path) -> None:
         assert "error" not in answer, answer
         for side, found, census, labelled in zip(each.sides, answer, each.expected, each.labelled, strict=True):
             assert agree(found, census, labelled), (each.snapshot, side)
+            for wanted, told in zip((1, 10, 30), found["loosening"], strict=True):
+                assert told == loosening(census, side, wanted), (each.snapshot, side, wanted)
+
+
+def loosening(census: Census, side: Side, wanted: int) -> dict[str, Any]:
+    """What `mine_pairs` reports of the same counts, with bare names of settings."""
+    short = census.in_bands[:, KEPT].sum(1) < wanted
+    dropped = census.in_bands[short].sum(0)
+    named = settings_of(side.positives, side.negatives)
+    bare = {band: (re.findall(r"\((.*)=…\)", name) or ["the rule"])[0] for band, name in named.items()}
+    bare[Band.MINED] = "k" if hasattr(side.positives, "k") else "mining"
+    codes = [band for band in sorted(named) if dropped[band]]
+    codes.sort(key=lambda band: -int(dropped[band]))
+    return {"short": int(short.sum()), "settings": [*dict.fromkeys(bare[band] for band in codes)]}

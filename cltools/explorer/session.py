@@ -261,9 +261,7 @@ class Session:
         check_pairs(side.positives, side.negatives)
         draws = torch.Generator().manual_seed(SEED)
         turns, keys = chosen_in_turns(snapshot, side), len(snapshot)
-        return pairs_of(
-            turns, side.positives, side.negatives, keys=keys, negatives=negatives, pick=pick, draws=draws
-        )
+        return pairs_of(turns, side.positives, side.negatives, keys=keys, negatives=negatives, pick=pick, draws=draws)
 
     def _forget(self) -> None:
         for remembered in (self._similarities, self._judged, self._counted):

@@ -25,7 +25,7 @@ TOLD = """() => {
   }));
   const borders = [...document.querySelectorAll(".histogram:not([hidden]) .flag:not([hidden]) figure")].map((each) => ({
     edge: each.closest(".flag").classList[1],
-    caption: each.textContent,
+    caption: each.querySelector("figcaption").textContent,
     ids: ids(each.querySelectorAll(".tile:not(.none)")),
   }));
   return {
@@ -118,7 +118,7 @@ class Opened:
             for border in told["borders"]:
                 self._border(shown, border, place)
         assert f" {int((shown.band == Band.POTENTIAL).sum()):,} of " in told["sentence"]
-        assert told["anchor"].split(" of ")[0] == f"image {state.anchor}"
+        assert told["anchor"].split(" of ")[0] == f"{self.snapshot.anchor_noun} {state.anchor}"
         if not state.b:
             assert (" the weight " in told["sentence"]) == (" the weight " in self._session.sentence)
         return told

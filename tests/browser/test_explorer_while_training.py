@@ -119,3 +119,30 @@ def test_500_changes_of_two_explorers_while_a_cell_trains(lab: Lab, snapshot: Sn
     lab.free()
     for name, shown in zip("ab", both, strict=True):
         meet(shown, snapshot, name)
+
+
+def test_a_run_by_the_rule_that_is_shown_comes_back_as_side_b(lab: Lab) -> None:
+    show = "explorer = explore(snapshot, train=partial(fit, images=images), images=images)\nexplorer"
+    lab.open(TRAINED + "from functools import partial\nfrom cltools import explore", show)
+    lab.rerun(0)
+    lab.rerun(1)
+    lab.scroll_to(1)
+    shown = Shown(lab)
+    shown.edge("closest").press("PageDown")
+    before = State.from_json(shown.state)
+    shown.button("Train with this rule").click()
+    lab.until("document.querySelector('.cltools-explorer .alert').textContent.startsWith('Training')")
+    shown.edge("beyond").press("PageUp")  # the page stays alive; what is moved meanwhile is of what was there
+    lab.until("document.querySelector('.cltools-explorer').explorer.state().b !== null")
+    lab.until("document.querySelector('.cltools-explorer .alert').textContent === ''")
+    state = State.from_json(shown.state)
+    assert state.active == "B" and state.b is not None and state.b.negatives == before.a.negatives
+    paths = [lab.folder / f"{name}.npz" for name in "ab"]
+    for i, path in enumerate(paths):
+        lab.ask(f"explorer.snapshots[{i}].save({str(path)!r})")
+    first, second = map(Snapshot.load, paths)
+    assert second.experiment.negatives == before.a.negatives
+    bands = Session(first, state, second).judged("B").band
+    assert np.array_equal(shown.told["bands"][1], bands) and lab.ask("print(explorer.errors)").strip() == "[]"
+    shown.root.locator("[role=radio]", has_text="A").first.click()
+    assert State.from_json(shown.state).active == "A"

@@ -378,9 +378,13 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
   let listed = null;
   function listAnchors() {
     const body = el("div");
+    const chosen = (/** @type {number} */ place) => {
+      box.close();
+      choose(place);
+    };
     listed = () => {
       const census = scene.shown.builtIn ? censuses[which()] : null;
-      body.replaceChildren(anchorList({ scene: () => scene, picture, choose, census }));
+      body.replaceChildren(anchorList({ scene: () => scene, picture, choose: chosen, census }));
       if (census && census.anchors === census.of) listed = null;
     };
     dialog("All anchors", body);

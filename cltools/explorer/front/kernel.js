@@ -2,7 +2,7 @@
 /** The explorer in a notebook: the snapshot comes from Python once for all explorers of a page, the state goes both ways. */
 
 import { parseState } from "./engine/state.js";
-import { el, setAttribute } from "./views/dom.js";
+import { el, setAttribute, setText } from "./views/dom.js";
 import { fitted, withEpochs } from "./views/growing.js";
 import { epochsOf, shownOf } from "./views/held.js";
 import { mount } from "./views/page.js";
@@ -155,10 +155,10 @@ export function render({ model, el: place }, code) {
       page.set(now);
     },
   });
-  snapshotsOf(model).then(
+  const found = snapshotsOf(model).finally(() => clearTimeout(late));
+  found.then(
     (held) => {
       if (root.parentNode === null) return; // the cell's output is gone
-      clearTimeout(late);
       snapshots = held;
       now = fitted(stateOf(told().state), snapshots, told().newest);
       page = mount(root, snapshots, now, {
@@ -184,10 +184,7 @@ export function render({ model, el: place }, code) {
       });
       Object.assign(root, { explorer: page }); // for the console, and for tests
     },
-    (error) => {
-      clearTimeout(late);
-      waiting.textContent = error.message;
-    },
+    (error) => setText(waiting, error.message),
   );
   return () => {
     deaf();

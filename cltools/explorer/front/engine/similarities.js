@@ -128,7 +128,7 @@ export function similaritiesOf(snapshot, epoch, place) {
     anchorPositive: cosinesWithKeys(anchors, start, keys.subarray(start, start + dim), dim)[0],
     own,
     sameClass: snapshot.labelled ? Uint8Array.from(labels, (label) => Number(label === labels[place])) : null,
-    threshold: thresholds ? thresholds[place] : null,
+    threshold: thresholds?.[place] ?? null,
     anchor: anchors.subarray(start, start + dim),
     keys,
     memo: new Map(),

@@ -75,19 +75,11 @@ export function costView(page) {
         `class. It leaves out ${interval(recall)} of that class; by chance it would leave out ${percent(1 - kept.value)}.`,
     );
     const codes = [BAND.HARD, BAND.POTENTIAL, BAND.SOFTENED, BAND.EASY, BAND.OTHER, BAND.MINED];
-    rows.replaceChildren(
-      ...codes
-        .filter((code) => shareByBand[code].value > 0)
-        .map((code) =>
-          el(
-            "tr",
-            {},
-            el("th", `band-${code}`, bandName(code)),
-            el("td", {}, percent(shareByBand[code].value)),
-            el("td", {}, interval(sameByBand[code])),
-          ),
-        ),
-    );
+    const rowOf = (/** @type {number} */ code) => {
+      const cells = [percent(shareByBand[code].value), interval(sameByBand[code])].map((cell) => el("td", {}, cell));
+      return el("tr", {}, el("th", `band-${code}`, bandName(code)), ...cells);
+    };
+    rows.replaceChildren(...codes.filter((code) => shareByBand[code].value > 0).map(rowOf));
     drawRanks(canvas, census, scene, page.palette());
   }
 
@@ -141,10 +133,9 @@ function drawRanks(canvas, census, { shown }, palette) {
       drawWords(context, SYMBOLS[code], at + side, top - 3, palette.text[code]);
     }
   }
-  const share = (/** @type {number} */ rank) => `${Number(((100 * rank) / census.ranks[bins]).toPrecision(2))}`;
   let free = 0;
-  for (let i = 0; i < bins; i++) {
-    const [text, x] = [share(census.ranks[i + 1]), left + (i + 1) * w];
+  for (let i = 1; i <= bins; i++) {
+    const [text, x] = [`${Number(((100 * census.ranks[i]) / census.ranks[bins]).toPrecision(2))}`, left + i * w];
     const half = context.measureText(text).width / 2;
     if (x - half < free) continue;
     drawWords(context, text, Math.min(x, right - half), floor + 13, palette.soft);

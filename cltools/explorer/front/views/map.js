@@ -221,7 +221,7 @@ export function mapView(page) {
     const { codes, shapes, colours } = painting(scene, palette);
     const size = Math.max(1.6, Math.min(4.2, 130 / Math.sqrt(pixels.length / 2))) * Math.sqrt(frame.zoom) ** 0.7;
     stamp(room, pixels, codes, shapes, colours, palette.sunk, size);
-    if (on.pictures) drawPictures(context, scene, codes, colours);
+    if (on.pictures) drawPictures(room, scene, codes, colours);
     if (scene.misplaced.length) {
       context.strokeStyle = palette.soft;
       context.lineWidth = 1;
@@ -238,10 +238,9 @@ export function mapView(page) {
     setText(note, `${name}: half of the points keep ${percent(middle)} of their 15 neighbours or fewer.`);
   }
 
-  /** @type {(context: CanvasRenderingContext2D, scene: Scene, codes: ArrayLike<number>, colours: string[]) => void} */
-  function drawPictures(context, scene, codes, colours) {
+  /** @type {(room: Surface, scene: Scene, codes: ArrayLike<number>, colours: string[]) => void} */
+  function drawPictures({ context, width, height }, scene, codes, colours) {
     const size = 22;
-    const { clientWidth: width, clientHeight: height } = canvas;
     const taken = new Set();
     for (const place of [scene.place, ...scene.shown.judgement.ranking.order]) {
       const [x, y] = pixelOf(place);

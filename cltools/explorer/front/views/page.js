@@ -172,10 +172,9 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
 
   /** @param {import("./words.js").Piece[]} pieces */
   const nodes = (pieces) =>
-    pieces.map((piece) => {
-      if (typeof piece === "string") return piece;
-      return el("b", piece.band === undefined ? "lead" : `band-${piece.band}`, piece.text);
-    });
+    pieces.map((piece) =>
+      typeof piece === "string" ? piece : el("b", piece.band ? `band-${piece.band}` : "lead", piece.text),
+    );
 
   /** An image's name, with its class where classes are shown. @type {(place: number) => string} */
   function nameOf(place) {
@@ -281,8 +280,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
 
   /** @type {(place: number | null, at?: {x: number, y: number}) => void} */
   function point(place, at) {
-    for (const each of histograms) each.mark(place);
-    map.mark(place);
+    for (const each of [...histograms, map]) each.mark(place);
     card.hidden = true;
     if (place === null || at === undefined || place === scene.place) return;
     card.hidden = false;
@@ -312,11 +310,20 @@ export function mount(root, snapshots, first, { show, code, settled, ask, known 
   /** @type {(place: number, x: number, y: number, size: number, context: CanvasRenderingContext2D) => void} */
   function paintOn(place, x, y, size, context) {
     if (!sheet.complete || sheet.naturalWidth === 0) return;
-    const tile = sheet.naturalWidth / snapshot.columns;
-    const [column, row] = [place % snapshot.columns, Math.floor(place / snapshot.columns)];
-    const [height, width] = snapshot.tile;
-    const high = (tile * height) / width;
-    context.drawImage(sheet, column * tile, row * high, tile, high, x, y, size, size);
+    const { columns, tile } = snapshot;
+    const wide = sheet.naturalWidth / columns;
+    const high = (wide * tile[0]) / tile[1];
+    context.drawImage(
+      sheet,
+      (place % columns) * wide,
+      Math.floor(place / columns) * high,
+      wide,
+      high,
+      x,
+      y,
+      size,
+      size,
+    );
     context.lineWidth = 2;
     context.strokeRect(x, y, size, size);
   }

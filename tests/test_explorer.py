@@ -49,12 +49,13 @@ class Page:
         return found
 
     def says(
-        self, state: State | dict[str, Any], *, ahead: int = 1, author: str = "", newest: int | None = None
+        self, state: State | dict[str, Any], *, behind: int = 0, author: str = "", newest: int | None = None
     ) -> None:
         plain = to_plain(state) if isinstance(state, State) else state
-        revision = self.told["revision"] + ahead
+        told = self.told
         newest = self.told["newest"] if newest is None else newest
-        told = {"revision": revision, "author": author or self.name, "newest": newest, "state": plain}
+        told |= {"revision": told["revision"] + 1, "seen": told["seen"] - behind, "author": author or self.name}
+        told |= {"newest": newest, "state": plain}
         self.explorer.widget.state = json.dumps(told)
 
     def asks(self, **question: Any) -> tuple[dict[str, Any], list[bytes]]:
@@ -210,16 +211,17 @@ def test_a_group_that_was_circled_is_kept_by_its_ids(page: Page) -> None:
 # --- states
 
 
+def spoken(page: Page, revision: int) -> dict[str, Any]:
+    """What Python tells of its state."""
+    told = {"revision": revision, "author": "python", "seen": revision, "count": 1, "newest": 5}
+    return told | {"state": to_plain(page.explorer.state)}
+
+
 def test_a_state_that_python_sets_goes_to_the_page_as_a_new_revision(page: Page) -> None:
-    assert page.told == {"revision": 0, "author": "python", "newest": 5, "state": to_plain(page.explorer.state)}
+    assert page.told == spoken(page, 0)
     for revision, change in enumerate(({"drop_closest": 4 / 60}, {"truth": True}, {"compare": True, "k": 3}), 1):
         page.explorer.set(change)
-        assert page.told == {
-            "revision": revision,
-            "author": "python",
-            "newest": 5,
-            "state": to_plain(page.explorer.state),
-        }
+        assert page.told == spoken(page, revision)
     page.explorer.back()
     assert page.told["revision"] == 4 and page.told["state"] == to_plain(page.explorer.state)
     assert [told["revision"] for told in page.states] == [1, 2, 3, 4], "told once each"
@@ -243,18 +245,20 @@ def test_a_state_of_the_page_is_followed_and_not_echoed(page: Page) -> None:
 
 def test_pages_count_on_from_each_other(page: Page) -> None:
     for n, anchor in enumerate((13, 16, 19, 22), 1):
-        page.says(replace(page.explorer.state, anchor=anchor), ahead=3, author=f"page {n % 2}")
-        assert page.explorer.state.anchor == anchor and page.told["revision"] == 3 * n
+        page.says(replace(page.explorer.state, anchor=anchor), author=f"page {n % 2}")
+        assert page.explorer.state.anchor == anchor and page.told["revision"] == n
 
 
-@pytest.mark.parametrize("ahead", [0, -1])
-def test_a_state_from_before_what_python_has_set_is_not_followed(page: Page, ahead: int) -> None:
+@pytest.mark.parametrize("moves", [1, 2, 5])
+def test_states_from_before_what_python_has_set_are_not_followed(page: Page, moves: int) -> None:
+    """However many a page has set meanwhile."""
     page.explorer.set(anchor=13)
-    page.says(replace(page.explorer.state, anchor=16), ahead=ahead)
+    for place in range(moves):
+        page.says(replace(page.explorer.state, anchor=7 + 3 * place), behind=1)
     assert page.explorer.state.anchor == 13 and page.explorer.errors == []
-    assert page.told == {"revision": 2, "author": "python", "newest": 5, "state": to_plain(page.explorer.state)}, (
-        "it is set back"
-    )
+    assert page.told == spoken(page, 1), "it is told again to whoever looks later"
+    page.says(replace(page.explorer.state, anchor=16))
+    assert page.explorer.state.anchor == 16, "what was set after it is followed"
 
 
 def test_python_may_set_while_a_page_is_followed(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,7 +275,7 @@ def test_python_may_set_while_a_page_is_followed(page: Page, monkeypatch: pytest
     page.says(replace(page.explorer.state, anchor=13))
     cell.join()
     assert page.explorer.state.anchor == 13 and page.explorer.rules[1] == RankBand(9 / 60, 0.5)
-    assert page.told == {"revision": 2, "author": "python", "newest": 5, "state": to_plain(page.explorer.state)}
+    assert page.told == spoken(page, 2)
 
 
 def test_python_does_not_hear_itself(page: Page) -> None:
@@ -298,7 +302,7 @@ def test_a_state_that_cannot_be_is_kept_and_the_page_is_set_back(
     assert page.explorer.state == before
     assert len(page.explorer.errors) == 1 and message in page.explorer.errors[0]
     assert "Traceback" not in page.explorer.errors[0], "a person's mistake is told in words"
-    assert page.told == {"revision": 3, "author": "python", "newest": 5, "state": to_plain(before)}
+    assert page.told == spoken(page, 3)
     page.says(replace(before, anchor=16))
     assert page.explorer.state.anchor == 16 and len(page.explorer.errors) == 1, "the next one is followed"
 

@@ -357,6 +357,7 @@ def test_a_bundle_refuses_what_it_cannot_join(tmp_path: Path) -> None:
     a = 'import { two } from "./b.js";\nexport { two } from "./b.js";\nexport function four() {\n  return 2 * two;\n}\n'
     script = joined(a=a, b=b)
     assert "import" not in script and "export" not in script and "return { four, two };" in script
+    assert "return { four };" in joined(a=a.replace('export { two } from "./b.js";\n', ""), b=b), "what is exported"
     with pytest.raises(ValueError, match="both define hidden"):
         joined(a=a + "function hidden() {}\n", b=b)
     with pytest.raises(ValueError, match="not joined"):

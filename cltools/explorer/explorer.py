@@ -57,7 +57,8 @@ class Front(anywidget.AnyWidget):
     """The page's part.
 
     Attributes:
-        state: `{"revision": n, "author": who, "state": {…}}`; pages and Python follow each other's.
+        state: `{"revision": n, "author": who, "seen": m, "state": {…}}`, m the revision that Python told last before;
+            pages and Python follow each other's.
         digest: of the snapshots, which a page asks for once.
         show: which parts are shown.
         trains: whether there is a button to train.
@@ -97,7 +98,7 @@ class Explorer(Session):
         self.errors: list[str] = []
         self.group: tuple[int, ...] = ()
         self._train, self._images = train, images
-        self._revision, self._following = 0, False
+        self._revision, self._spoken, self._following = 0, 0, False
         self._lock = RLock()  # kernels may answer a page in a thread of its own, while a cell runs
         self.widget = Front(state=self._told(), digest=self._digest(), show=parts(show), trains=train is not None)
         self.widget.observe(self._heard, "state")
@@ -107,7 +108,7 @@ class Explorer(Session):
     def updated(self) -> None:
         """Tell the page, unless it told us."""
         if not self._following:
-            self._revision += 1
+            self._revision = self._spoken = self._revision + 1
             self.widget.state = self._told()
 
     def _go(self, state: State) -> None:
@@ -170,8 +171,8 @@ class Explorer(Session):
 
     def _told(self) -> str:
         # the newest epoch tells which ones it has who sets a state
-        told = {"revision": self._revision, "author": PYTHON, "newest": self.snapshots[0].epochs[-1]}
-        return json.dumps(told | {"state": to_plain(self.state)})
+        told = {"revision": self._revision, "author": PYTHON, "seen": self._spoken, "count": len(self.snapshots)}
+        return json.dumps(told | {"newest": self.snapshots[0].epochs[-1], "state": to_plain(self.state)})
 
     def _digest(self) -> str:
         """A digest of all that a page is told of the snapshots: equal ones are sent to it once."""
@@ -185,15 +186,15 @@ class Explorer(Session):
     def _heard(self, change: dict[str, Any]) -> None:
         """Follow a state that a page has set.
 
-        The page is set back where that state cannot be, which is kept in `errors`, and where Python has set another
-        meanwhile.
+        Not of one that had not seen what Python set last. The page is set back where a state cannot be, which is kept
+        in `errors`.
         """
         told = json.loads(change["new"])
         if told["author"] == PYTHON:
             return
         with self._lock:
-            if told["revision"] <= self._revision:
-                self.updated()
+            if told["seen"] != self._spoken:  # it comes from before what Python has set
+                self.widget.state = self._told()
                 return
             self._revision, self._following = told["revision"], True
             try:

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-FROM = re.compile(r'^(?:import|export) \{([^}]*)\} from "([^"]+)";\n', re.MULTILINE)
+FROM = re.compile(r'^(import|export) \{([^}]*)\} from "([^"]+)";\n', re.MULTILINE)
 EXPORTED = re.compile(r"^export (?=(?:async )?(?:function\*?|class|const|let) (\w+))", re.MULTILINE)
 DEFINED = re.compile(r"^(?:async )?(?:function\*?|class|const|let) (\w+)", re.MULTILINE)
 COMMENT = re.compile(
@@ -32,14 +32,15 @@ def bundle(entry: Path, name: str) -> str:
         if path in above:
             raise ValueError(f"{path.name} and {above[-1].name} import each other.")
         text = path.read_text(encoding="utf-8")
-        given = EXPORTED.findall(text)
-        for names, source in FROM.findall(text):
+        given, taken = EXPORTED.findall(text), FROM.findall(text)
+        for form, names, source in taken:
             target = (path.parent / source).resolve()
             if target not in bodies:
                 visit(target, (*above, path))
-            given += [each.strip() for each in names.split(",") if each.strip()]
+            if form == "export":
+                given += [each.strip() for each in names.split(",") if each.strip()]
         body = EXPORTED.sub("", FROM.sub("", COMMENT.sub("", text)))
-        if left := LEFT.search(body) or re.search(r"\w+ as \w+", ",".join(given)):
+        if left := LEFT.search(body) or re.search(r"\w+ as \w+", " ".join(names for _, names, _ in taken)):
             raise ValueError(f"{path.name}: {left[0]!r} is a form of import or export that is not joined.")
         for defined in DEFINED.findall(body):
             if owner.setdefault(defined, path.name) != path.name:

@@ -2,7 +2,7 @@
 /** The explorer in a notebook: the snapshot comes from Python once for all explorers of a page, the state goes both ways. */
 
 import { parseState } from "./engine/state.js";
-import { el, setAttribute } from "./views/dom.js";
+import { el, setAttribute, setText } from "./views/dom.js";
 import { fitted, withEpochs } from "./views/growing.js";
 import { epochsOf, shownOf } from "./views/held.js";
 import { mount } from "./views/page.js";
@@ -18,6 +18,7 @@ import { mount } from "./views/page.js";
 const PATIENCE = 8000; // milliseconds after which it is said that no kernel answers
 const GONE = "The kernel that answered was restarted or stopped: run the cells again, from the first.";
 
+const PYTHON = "python";
 const SHARED = Symbol.for("cltools snapshots");
 /** @type {any} */
 const wholePage = globalThis;
@@ -133,6 +134,8 @@ export function render({ model, el: place }, code) {
   const stateOf = (/** @type {any} */ state) => parseState(JSON.stringify(state));
   let now = stateOf(told().state);
   let question = 0;
+  /** Revision of what Python has told last. */
+  let seen = told().seen;
   let live = true;
   /** @type {ReturnType<typeof mount> | null} */
   let page = null;
@@ -152,8 +155,10 @@ export function render({ model, el: place }, code) {
       page.extend(snapshots[0]);
     },
     "change:state"() {
-      const { author, newest, state } = told();
-      if (page === null || author === me) return;
+      const { author, newest, state, seen: heard, count } = told();
+      // what is told of other snapshots waits for them, and what Python tells again is known
+      if (page === null || author === me || count !== snapshots.length || (author === PYTHON && heard === seen)) return;
+      seen = heard;
       now = fitted(stateOf(state), snapshots, newest);
       page.set(now);
     },
@@ -170,17 +175,21 @@ export function render({ model, el: place }, code) {
   function show(held) {
     if (root.parentNode === null) return; // the cell's output is gone
     clearTimeout(late);
+    const before = page?.state();
     page?.close();
     snapshots = held;
+    seen = told().seen;
     now = fitted(stateOf(told().state), snapshots, told().newest);
+    const merged =
+      before && now.b ? { ...now, a: fitted(before, snapshots, told().newest).a, anchor: before.anchor } : now;
     page = mount(root, snapshots, now, {
       show: model.get("show"),
       code,
       settled(state) {
         if (state === now) return; // it comes from there
         now = state;
-        const newest = snapshots[0].epochs.at(-1);
-        model.set("state", JSON.stringify({ revision: told().revision + 1, author: me, newest, state }));
+        const [count, newest] = [snapshots.length, snapshots[0].epochs.at(-1)];
+        model.set("state", JSON.stringify({ revision: told().revision + 1, author: me, seen, count, newest, state }));
         if (live) model.save_changes();
       },
       async ask(side) {
@@ -192,6 +201,7 @@ export function render({ model, el: place }, code) {
       grouped: (ids) => live && model.send({ group: ids }),
       train: model.get("trains") ? () => ask({ train: true }).then(() => {}) : undefined,
     });
+    page.set(merged); // side A stays as it was moved meanwhile
     Object.assign(root, { explorer: page }); // for the console, and for tests
   }
   /** @param {Error} error */

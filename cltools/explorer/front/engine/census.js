@@ -33,7 +33,7 @@ import { rankingBy, similaritiesOf } from "./similarities.js";
  * What is kept of an anchor, so that moving an edge needs no ranking.
  * @typedef {object} RankedAnchor
  * @property {Float32Array} ranked scores, largest first
- * @property {Uint16Array | Int32Array} same keys of the anchor's class among the r closest
+ * @property {Uint16Array | Int32Array} closer keys of the anchor's class among the r closest
  * @property {number[]} minedRanks ranks of the mined keys
  * @property {number} others keys that are not own
  * @property {number} anchorPositive z·z'
@@ -54,7 +54,7 @@ import { rankingBy, similaritiesOf } from "./similarities.js";
  */
 
 /** Ends of the bins of ranks, as shares of the keys; those of `cltools.evaluation.diagnosis`. */
-export const RANK_SHARES = Object.freeze([0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]);
+export const RANK_SHARES = [0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1];
 
 /** Stream of draws that are no rule's. */
 const SHUFFLE_STREAM = 1000;
@@ -114,7 +114,7 @@ function countAnchor(counting, place) {
   const closer = order.length < 65536 ? new Uint16Array(order.length + 1) : new Int32Array(order.length + 1);
   for (let r = 0; r < order.length; r++) {
     const key = order[r];
-    const isSame = s.sameClass !== null && !s.own[key] ? s.sameClass[key] : 0;
+    const isSame = s.own[key] ? 0 : (s.sameClass?.[key] ?? 0);
     closer[r + 1] = closer[r] + isSame;
     if (s.own[key]) continue;
     keys[band[key]]++;
@@ -124,7 +124,7 @@ function countAnchor(counting, place) {
   counting.keys.push(keys);
   counting.same.push(same);
   counting.sameByRank.push(Int32Array.from(ranks.slice(1), (end, i) => closer[end] - closer[ranks[i]]));
-  const ranking = { ranked, same: closer, minedRanks, others: sumOf(keys), anchorPositive: s.anchorPositive };
+  const ranking = { ranked, closer, minedRanks, others: sumOf(keys), anchorPositive: s.anchorPositive };
   counting.rankings.push((counting.done + 1) * order.length > counting.budget ? null : ranking);
 }
 
@@ -153,9 +153,9 @@ export function recount(counting, side) {
  * @param {Side} b
  */
 function cutsTheSame(a, b) {
-  const [by, byB] = [rankedBy(a.negatives), rankedBy(b.negatives)];
+  const by = rankedBy(a.negatives);
   return (
-    by === byB &&
+    by === rankedBy(b.negatives) &&
     (by !== "force" || a.temperature === b.temperature) &&
     a.epoch === b.epoch &&
     NEGATIVE_RULES[b.negatives.rule].cut !== undefined &&
@@ -164,13 +164,12 @@ function cutsTheSame(a, b) {
 }
 
 /**
- * Count an anchor by the sums along its ranking.
+ * Count an anchor by the sums along its ranking, under a rule that cuts it.
  * @param {Counting} counting
  * @param {RankedAnchor} ranking
  */
-function countRanked({ side, keys, same }, { ranked, same: closer, minedRanks, others, anchorPositive }) {
-  const cut = cutOf(side.negatives, ranked, anchorPositive);
-  if (cut === null) throw new Error("asked of rules that cut only");
+function countRanked({ side, keys, same }, { ranked, closer, minedRanks, others, anchorPositive }) {
+  const cut = /** @type {import("./bands.js").Cut} */ (cutOf(side.negatives, ranked, anchorPositive));
   const { hardTo, easyFrom } = ranksOfCut(ranked, cut);
   const ends = [0, hardTo, easyFrom, others].map((rank) => Math.min(rank, others));
   const [inBand, inClass] = [new Int32Array(BANDS), new Int32Array(BANDS)];

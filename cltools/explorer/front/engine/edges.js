@@ -2,7 +2,7 @@
 /** The two edges of a band, as ranks and as scores for one anchor, and how either is moved; after `explorer/edges.py`. */
 
 import { rankCount, scoreAtRank } from "./bands.js";
-import { faultOf, refuse } from "./fields.js";
+import { checked } from "./fields.js";
 import { cutOf, NEGATIVE_RULES } from "./negatives.js";
 import { countAtLeast, INFINITE } from "./order.js";
 
@@ -67,10 +67,7 @@ export function edgesOf(rule, ranked, anchorPositive) {
  * @returns {Settings}
  */
 export function withSettings(rule, settings) {
-  const changed = { ...rule, ...settings };
-  const fault = faultOf(NEGATIVE_RULES[rule.rule], changed);
-  if (fault) refuse(`${rule.rule}: ${fault}`);
-  return changed;
+  return checked(NEGATIVE_RULES[rule.rule], { ...rule, ...settings });
 }
 
 /**

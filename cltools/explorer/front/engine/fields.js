@@ -81,17 +81,6 @@ export function optional(field) {
 }
 
 /**
- * Of one type or of another; the default is the first one's.
- * @param {Field} one
- * @param {Field} other
- * @returns {Field}
- */
-export function either(one, other) {
-  const words = `${one.words}, or ${other.words}`;
-  return { ...one, holds: (value) => one.holds(value) || other.holds(value), words };
-}
-
-/**
  * Plain settings with defaults where they are missing, in the order of the fields.
  * @param {any} plain
  * @param {Record<string, Field>} fields
@@ -129,11 +118,22 @@ export function moving(...edges) {
 }
 
 /**
- * What is wrong with a rule's settings of the right types; empty if nothing.
+ * The rule, unless its settings of the right types have no meaning.
  * @param {{fields: Record<string, Field>, fault?: (rule: Settings) => string}} known
  * @param {Settings} rule
  */
-export function faultOf({ fields, fault }, rule) {
+export function checked(known, rule) {
+  const fault = faultOf(known, rule);
+  if (fault) refuse(`${rule.rule}: ${fault}`);
+  return rule;
+}
+
+/**
+ * What is wrong with them; empty if nothing.
+ * @param {{fields: Record<string, Field>, fault?: (rule: Settings) => string}} known
+ * @param {Settings} rule
+ */
+function faultOf({ fields, fault }, rule) {
   for (const name of Object.keys(fields)) {
     const { range } = fields[name.replace(/_from$/, "")];
     const value = rule[name];

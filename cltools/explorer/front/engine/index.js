@@ -25,8 +25,8 @@ export { edgesNow, rankedOtherwise, withEdge, withNegatives } from "./moves.js";
 export { NEGATIVE_RULES, rankedBy } from "./negatives.js";
 export { countAtLeast, orderByScore } from "./order.js";
 export { POSITIVE_RULES } from "./positives.js";
-export { countsOf, looseningOf, settingsOf } from "./report.js";
 export { profileOf } from "./profile.js";
+export { countsOf, looseningOf, settingsOf } from "./report.js";
 export { select, whyUnknown } from "./select.js";
 export { rankingBy, scoreBy, similaritiesOf, snapshotOf } from "./similarities.js";
 export {

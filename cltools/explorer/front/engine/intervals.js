@@ -1,6 +1,8 @@
 // @ts-check
 /** Shares of pairs with 95 % intervals over anchors; after `cltools.evaluation.intervals`, which names the sources. */
 
+import { sumOf } from "./order.js";
+
 /**
  * A share of pairs: NaN, as the ends are, where nothing was counted.
  * @typedef {{value: number, low: number, high: number, count: number}} Share
@@ -18,16 +20,14 @@ export const nothingCounted = () => ({ value: Number.NaN, low: Number.NaN, high:
  * @returns {Share}
  */
 export function shareOf(hits, counts) {
-  let [total, found, anchors] = [0, 0, 0];
+  const total = sumOf(counts);
+  if (total === 0) return nothingCounted();
+  const value = sumOf(hits) / total;
+  let [squares, anchors] = [0, 0];
   for (let i = 0; i < counts.length; i++) {
-    total += counts[i];
-    found += hits[i];
+    squares += (hits[i] - value * counts[i]) ** 2;
     if (counts[i] > 0) anchors++;
   }
-  if (total === 0) return nothingCounted();
-  const value = found / total;
-  let squares = 0;
-  for (let i = 0; i < counts.length; i++) squares += (hits[i] - value * counts[i]) ** 2;
   return { value, ...wilson(value, effectivePairs(value, squares, anchors, total)), count: total };
 }
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** Every built-in rule for positives, by class name: which keys are positives beside the augmented view. */
 
-import { ABOVE_ZERO, atLeast, choice, either, optional, real, SHARE, whole } from "./fields.js";
+import { ABOVE_ZERO, atLeast, choice, kind, optional, real, SHARE, whole } from "./fields.js";
 import { INFINITE, orderByScore, sumOf } from "./order.js";
 import { drawPerKey, othersOf, rankingBy, whyNoClasses } from "./similarities.js";
 
@@ -23,6 +23,11 @@ import { drawPerKey, othersOf, rankingBy, whyNoClasses } from "./similarities.js
 
 /** A weight that equals the gate up to float32 rounding passes it. */
 const ROUNDING = 1e-6;
+
+const weightOrMean = kind(
+  (value) => typeof value === "number" || value === "mean",
+  "must be a number, or must be one of mean",
+);
 
 /**
  * What every positive rule has beside its own settings.
@@ -57,7 +62,6 @@ function softmaxOver(logits, accepted) {
 function candidateShares(rule, score, candidate) {
   const logits = score.map((each) => each / Math.fround(rule.temperature));
   const soft = softmaxOver(logits, candidate);
-  if (rule.weighting === "softmax" && rule.min_cosine === null && rule.min_weight === null) return soft;
   const least = rule.min_weight === "mean" ? 1 / rule.k : rule.min_weight;
   const accepted = candidate.map((each, i) => {
     const close = rule.min_cosine === null || score[i] >= Math.fround(rule.min_cosine);
@@ -85,7 +89,7 @@ export const POSITIVE_RULES = {
       skip: whole(0, atLeast(0)),
       weighting: choice("softmax", "uniform"),
       min_cosine: optional(real(null)),
-      min_weight: optional(either(real(null, SHARE), choice("mean"))),
+      min_weight: optional(weightOrMean(null, SHARE)),
       augmented_share: optional(real(0.5, SHARE)),
       temperature: real(0.1, ABOVE_ZERO),
       by: choice("positive", "anchor", "either"),

@@ -148,7 +148,7 @@ export function similaritiesOf(snapshot, epoch, place) {
     anchorPositive: cosinesWithKeys(anchors, start, positives.subarray(start, start + dim), dim)[0],
     own,
     sameClass: snapshot.labelled ? Uint8Array.from(labels, (label) => Number(label === anchorLabels[place])) : null,
-    threshold: thresholds ? thresholds[place] : null,
+    threshold: thresholds?.[place] ?? null,
     anchor: anchors.subarray(start, start + dim),
     keys,
     memo: new Map(),

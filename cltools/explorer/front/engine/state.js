@@ -1,7 +1,7 @@
 // @ts-check
 /** What an explorer shows, as one plain value: the JSON of `explorer/state.py`, read, checked and written. */
 
-import { choice, completed, faultOf, flag, kind, real, refuse, whole } from "./fields.js";
+import { checked, choice, completed, flag, kind, real, refuse, whole } from "./fields.js";
 import { RULES } from "./select.js";
 
 /** @typedef {import("./judgement.js").Side} Side */
@@ -63,9 +63,7 @@ export function completeRule(plain, kind, path = kind) {
   /** @type {Settings} */
   const found = { rule, ...completed(settings, known[rule].fields, path) };
   if (rule === "MarginBand" && found.margin === null && found.relative === null) found.margin = 0;
-  const fault = faultOf(known[rule], found);
-  if (fault) refuse(`${rule}: ${fault}`);
-  return found;
+  return checked(known[rule], found);
 }
 
 /**
@@ -87,11 +85,10 @@ export function freshRule(name, kind) {
  */
 function completeSide(plain, path) {
   const side = /** @type {Side} */ (completed(plain, SIDE, path));
-  return {
-    ...side,
-    positives: completeRule(side.positives, "positives", `${path}.positives`),
-    negatives: completeRule(side.negatives, "negatives", `${path}.negatives`),
-  };
+  for (const kind of /** @type {const} */ (["positives", "negatives"])) {
+    side[kind] = completeRule(side[kind], kind, `${path}.${kind}`);
+  }
+  return side;
 }
 
 /**

@@ -21,8 +21,12 @@ import { completeRule, freshRule, sideOf } from "../engine/state.js";
  */
 export function withSide(state, changes) {
   const side = { ...sideOf(state, state.active), ...changes };
-  return state.active === "B" && state.b !== null ? { ...state, b: side } : { ...state, a: side };
+  return { ...state, [state.active === "B" && state.b ? "b" : "a"]: side };
 }
+
+/** @type {(by: string, drop_closest: number, keep_within: number) => Settings} */
+const rankBand = (by, drop_closest, keep_within) =>
+  completeRule({ rule: "RankBand", drop_closest, keep_within, by }, "negatives");
 
 /**
  * The rule whose edges are shown and dragged: the band itself, or a band by ranks that selects as a ring does; null
@@ -32,10 +36,8 @@ export function withSide(state, changes) {
  */
 export function bandOf(rule) {
   if (hasEdges(rule)) return rule;
-  const named = (/** @type {Settings} */ settings) =>
-    completeRule({ rule: "RankBand", by: "anchor", ...settings }, "negatives");
-  if (rule.rule === "AllNegatives") return named({ drop_closest: 0, keep_within: 1 });
-  if (rule.rule === "RingNegatives") return named({ drop_closest: rule.inner * rule.outer, keep_within: rule.outer });
+  if (rule.rule === "AllNegatives") return rankBand("anchor", 0, 1);
+  if (rule.rule === "RingNegatives") return rankBand("anchor", rule.inner * rule.outer, rule.outer);
   return null;
 }
 
@@ -101,12 +103,10 @@ export const PRESETS = /** @type {[PresetName, string][]} */ ([
 export function presetRule(name, scene) {
   const { side, summary, similarities, judgement } = scene.shown;
   const by = side.negatives.by === "anchor" ? "anchor" : "positive";
-  const band = (/** @type {number} */ drop_closest, /** @type {number} */ keep_within) =>
-    completeRule({ rule: "RankBand", drop_closest, keep_within, by }, "negatives");
-  if (name === "all") return band(0, 1);
-  if (name === "middle") return scene.a.snapshot.middle ?? band(0.05, 0.5);
+  if (name === "all") return rankBand(by, 0, 1);
+  if (name === "middle") return scene.a.snapshot.middle ?? rankBand(by, 0.05, 0.5);
   if (name === "ring") return { ...freshRule("RingNegatives", "negatives"), outer: 0.2 };
-  if (name === "tenth") return band(0, 0.1);
+  if (name === "tenth") return rankBand(by, 0, 0.1);
   if (side.negatives.rule === "RandomNegatives") return side.negatives;
   // mined keys are no negatives, so as many more are drawn as lie among the drawn
   const draws = drawPerKey(similarities);
@@ -129,10 +129,8 @@ export function presetOf(rule, scene) {
   if (rule.rule === "AllNegatives") return "all";
   if (rule.rule === "RandomNegatives") return "chance";
   const text = JSON.stringify(rule);
-  for (const [name] of PRESETS) {
-    if (name !== "chance" && JSON.stringify(presetRule(name, scene)) === text) return name;
-  }
-  return null;
+  const is = (/** @type {PresetName} */ name) => name !== "chance" && JSON.stringify(presetRule(name, scene)) === text;
+  return PRESETS.find(([name]) => is(name))?.[0] ?? null;
 }
 
 /**

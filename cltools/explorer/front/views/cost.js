@@ -163,10 +163,9 @@ function drawRanks(canvas, census, { shown }, palette) {
       drawWords(context, SYMBOLS[code], at + side, top - 3, palette.text[code]);
     }
   }
-  const share = (/** @type {number} */ rank) => `${Number(((100 * rank) / census.ranks[bins]).toPrecision(2))}`;
   let free = 0;
-  for (let i = 0; i < bins; i++) {
-    const [text, x] = [share(census.ranks[i + 1]), left + (i + 1) * w];
+  for (let i = 1; i <= bins; i++) {
+    const [text, x] = [`${Number(((100 * census.ranks[i]) / census.ranks[bins]).toPrecision(2))}`, left + i * w];
     const half = context.measureText(text).width / 2;
     if (x - half < free) continue;
     drawWords(context, text, Math.min(x, right - half), floor + 13, palette.soft);

@@ -17,35 +17,34 @@ const SLICE = 30; // milliseconds between answers
  * @param {(which: number, census: Census) => void} tell
  */
 export function counterOf(tell) {
-  /** By number of a snapshot: what is counted of it, and a number that says whether it still is. */
-  const counted = /** @type {Map<number, {snapshot: Snapshot, counting: Counting | null, turn: number}>} */ (new Map());
+  /** By number of a snapshot: what is counted of it. */
+  const counted = /** @type {Map<number, {snapshot: Snapshot, counting: Counting | null}>} */ (new Map());
 
-  /** @type {(which: number, turn: number) => void} */
-  function goOn(which, turn) {
-    const now = counted.get(which);
-    if (!now?.counting || now.turn !== turn) return;
+  /** @type {(which: number, counting: Counting) => void} */
+  function goOn(which, counting) {
+    if (counted.get(which)?.counting !== counting) return;
     const until = performance.now() + SLICE;
     let done = false;
-    do done = countMore(now.counting, 1);
+    do done = countMore(counting, 1);
     while (!done && performance.now() < until);
-    tell(which, censusOf(now.counting));
-    if (!done) setTimeout(() => goOn(which, turn), 0);
+    tell(which, censusOf(counting));
+    if (!done) setTimeout(() => goOn(which, counting), 0);
   }
 
   return {
     /** @type {(which: number, snapshot: Snapshot) => void} */
     load(which, snapshot) {
-      counted.set(which, { snapshot, counting: null, turn: (counted.get(which)?.turn ?? 0) + 1 });
+      counted.set(which, { snapshot, counting: null });
     },
     /** @type {(which: number, side: Side) => void} */
     count(which, side) {
       const now = counted.get(which);
       if (now === undefined) return;
-      const { snapshot, counting } = now;
+      const { snapshot, counting: before } = now;
       const places = snapshot.anchorIds.length > EXACT ? shuffledPlaces(snapshot) : undefined;
-      now.counting = counting ? recount(counting, side) : startCensus(snapshot, side, { places });
-      const turn = ++now.turn;
-      setTimeout(() => goOn(which, turn), 0);
+      const counting = before ? recount(before, side) : startCensus(snapshot, side, { places });
+      now.counting = counting;
+      setTimeout(() => goOn(which, counting), 0);
     },
     /** Forget everything, so that nothing goes on. */
     close: () => counted.clear(),

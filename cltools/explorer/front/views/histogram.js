@@ -182,7 +182,7 @@ export function histogramView(page, side) {
         held = Number(by > 0);
         handles[held].node.focus();
       }
-      moveTo(EDGES[held].name, valueAt(judgedNow(), from[held] + by), false);
+      moveTo(EDGES[held].name, valueAt(from[held] + by), false);
     };
     node.onlostpointercapture = () => {
       node.onpointermove = node.onlostpointercapture = cancel = null;
@@ -199,10 +199,10 @@ export function histogramView(page, side) {
 
   /**
    * What an edge at this place is, in the unit of the band.
-   * @param {Judged} judged
    * @param {number} x
    */
-  function valueAt({ edges, judgement }, x) {
+  function valueAt(x) {
+    const { edges, judgement } = judgedNow();
     const at = axis.score(x);
     if (edges?.unit !== "rank") return at;
     const { others } = judgement.profile;
@@ -273,7 +273,7 @@ export function histogramView(page, side) {
     node.hidden = flag.hidden = edges === null;
     if (edges === null) return;
     node.style.transform = `translateX(${edgeX(name, judged, axis)}px)`;
-    const said = edgeWords(name, judged);
+    const said = edgeWords(name, edges, judged);
     setText(words, said.short);
     lines.forEach((line, i) => {
       setText(line, said.lines[i] ?? "");
@@ -283,22 +283,17 @@ export function histogramView(page, side) {
     const { kept, left } = border[name];
     const shown = name === "closest" ? [kept[0], left[0]] : [left[0], kept[0]];
     tiles.forEach((tile, i) => {
-      show(tile, shown[i]);
+      const none = shown[i] === undefined;
+      tile.classList.toggle("none", none);
+      tile.disabled = none;
+      if (none) {
+        tile.removeAttribute("data-place");
+        tile.style.backgroundImage = "";
+        tile.classList.remove("same", "worded");
+        setText(tile, "");
+        setAttribute(tile, "aria-label", "none");
+      } else painted(page, tile, shown[i]);
     });
-  }
-
-  /** @type {(tile: HTMLButtonElement, place: number | undefined) => void} */
-  function show(tile, place) {
-    const none = place === undefined;
-    tile.classList.toggle("none", none);
-    tile.disabled = none;
-    if (none) {
-      tile.removeAttribute("data-place");
-      tile.style.backgroundImage = "";
-      tile.classList.remove("same", "worded");
-      setText(tile, "");
-      setAttribute(tile, "aria-label", "none");
-    } else painted(page, tile, place);
   }
 
   /** Put the two flags above their edges, apart from each other and inside of the view. */
@@ -319,9 +314,9 @@ export function histogramView(page, side) {
 
   /** Where the pictures of each band stand below: code, left and right in pixels of the canvas. */
   function columnsBelow() {
-    const strip = root.parentElement?.querySelector(".bands");
+    const found = root.parentElement?.querySelectorAll(".bands > [data-band]") ?? [];
     const from = canvas.getBoundingClientRect();
-    const columns = [...(strip?.querySelectorAll("[data-band]") ?? [])].map((column) => {
+    const columns = [...found].map((column) => {
       const { left, right, top } = column.getBoundingClientRect();
       return { code: Number(column.getAttribute("data-band")), left: left - from.x, right: right - from.x, top };
     });
@@ -482,10 +477,11 @@ function drawBars(context, judged, axis, palette, { width, height, parts, column
 
   // ribbons from each stretch to its pictures
   const down = height - parts.ribbon;
-  const pulled = { code: BAND.MINED, left: stars[0] - 3, right: stars[stars.length - 1] + 3 };
+  const pulled = { code: BAND.MINED, left: stars[0] - 3, right: stars[stars.length - 1] + 3, push: 0 };
+  if (edges && stars.length) stretches.push(pulled);
   context.globalAlpha = 0.22;
   for (const { code, left, right } of columns) {
-    const source = [...stretches, edges && stars.length && pulled].find((each) => each && each.code === code);
+    const source = stretches.find((each) => each.code === code);
     if (!source) continue;
     context.fillStyle = palette.band[code];
     context.beginPath();

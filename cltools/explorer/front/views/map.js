@@ -227,7 +227,7 @@ export function mapView(page) {
     const found = page.found();
     const seen = found ? Int8Array.from(codes, (code, i) => (found[i] ? code : HIDDEN_POINT)) : codes;
     stamp(room, pixels, seen, shapes, colours, palette.sunk, size);
-    if (on.pictures) drawPictures(context, scene, codes, colours);
+    if (on.pictures) drawPictures(room, scene, codes, colours);
     if (scene.misplaced.length) {
       context.strokeStyle = palette.soft;
       context.lineWidth = 1;
@@ -245,10 +245,9 @@ export function mapView(page) {
     setText(note, `${name}: half of the points keep ${percent(middle)} of their 15 neighbours or fewer.`);
   }
 
-  /** @type {(context: CanvasRenderingContext2D, scene: Scene, codes: ArrayLike<number>, colours: string[]) => void} */
-  function drawPictures(context, scene, codes, colours) {
+  /** @type {(room: Surface, scene: Scene, codes: ArrayLike<number>, colours: string[]) => void} */
+  function drawPictures({ context, width, height }, scene, codes, colours) {
     const size = 22;
-    const { clientWidth: width, clientHeight: height } = canvas;
     const [taken, found] = [new Set(), page.found()];
     for (const place of [...scene.own, ...scene.shown.judgement.ranking.order]) {
       const [x, y] = pixelOf(place);

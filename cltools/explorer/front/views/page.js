@@ -191,10 +191,9 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
 
   /** @param {import("./words.js").Piece[]} pieces */
   const nodes = (pieces) =>
-    pieces.map((piece) => {
-      if (typeof piece === "string") return piece;
-      return el("b", piece.band === undefined ? "lead" : `band-${piece.band}`, piece.text);
-    });
+    pieces.map((piece) =>
+      typeof piece === "string" ? piece : el("b", piece.band ? `band-${piece.band}` : "lead", piece.text),
+    );
 
   /** What the labels say, with the count over all anchors as far as it is; what changed is read out after a rest. */
   function tellTruth() {
@@ -296,8 +295,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
 
   /** @type {(place: number | null, at?: {x: number, y: number}) => void} */
   function point(place, at) {
-    for (const each of histograms) each.mark(place);
-    map.mark(place);
+    for (const each of [...histograms, map]) each.mark(place);
     card.hidden = true;
     if (place === null || at === undefined || (!snapshot.own && place === scene.place)) return;
     card.hidden = false;

@@ -13,17 +13,9 @@ import { BAND, keptOf } from "../engine/bands.js";
 /** @typedef {string | {text: string, band?: number, strong?: boolean}} Piece */
 
 /** Symbols by code of `BAND`. */
-export const SYMBOLS = Object.freeze(["○", "●", "◆", "▲", "★", "✕", "◇"]);
+export const SYMBOLS = ["○", "●", "◆", "▲", "★", "✕", "◇"];
 /** Names by code of `BAND`. */
-export const NAMES = Object.freeze([
-  "its own",
-  "too easy",
-  "pushed away",
-  "suspected",
-  "mined",
-  "left out",
-  "pushed less",
-]);
+export const NAMES = ["its own", "too easy", "pushed away", "suspected", "mined", "left out", "pushed less"];
 /** @param {number} code of `BAND` */
 export const bandName = (code) => `${SYMBOLS[code]} ${NAMES[code]}`;
 
@@ -59,8 +51,15 @@ export function score(value) {
   return Number.isFinite(value) ? value.toFixed(2).replace("-", "−") : value > 0 ? "∞" : "−∞";
 }
 
-/** @type {(n: number, one: string, many?: string) => string} */
-const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
+/** @type {(n: number, one: string) => string} */
+const plural = (n, one) => `${count(n)} ${one}${n === 1 ? "" : "s"}`;
+
+/** Why keys are left out, by code of `BAND`. */
+const LEFT_OUT = /** @type {[number, string][]} */ ([
+  [BAND.HARD, " so close that they may show the same thing"],
+  [BAND.EASY, " that are too easy"],
+  [BAND.OTHER, " for a reason other than closeness"],
+]);
 
 /**
  * What the rule does with this anchor.
@@ -78,13 +77,12 @@ export function answer({ summary, edges, unknown, judgement }) {
     ` of ${count(others)}`,
   ];
   if (keys[BAND.SOFTENED]) pieces.push(", ", named(BAND.SOFTENED, keys), " of them less than the others");
-  /** @type {Piece[][]} */
-  const left = [];
-  if (keys[BAND.HARD]) left.push([named(BAND.HARD, keys), " so close that they may show the same thing"]);
-  if (keys[BAND.EASY]) left.push([named(BAND.EASY, keys), " that are too easy"]);
-  if (keys[BAND.OTHER]) left.push([named(BAND.OTHER, keys), " for a reason other than closeness"]);
-  if (left.length) pieces.push(". It leaves out ", ...joined(left));
-  else if (edges) pieces.push(". It leaves out none");
+  const left = LEFT_OUT.filter(([code]) => keys[code]);
+  left.forEach(([code, why], i) => {
+    const before = i === 0 ? ". It leaves out " : i === left.length - 1 ? " and " : ", ";
+    pieces.push(before, named(code, keys), why);
+  });
+  if (left.length === 0 && edges) pieces.push(". It leaves out none");
   pieces.push(".");
   if (keys[BAND.MINED]) pieces.push(" It pulls ", named(BAND.MINED, keys), " closer, as further positives.");
   if (synthetic) pieces.push(` It adds ${plural(synthetic, "synthetic negative")}, which no picture shows.`);
@@ -96,11 +94,6 @@ export function answer({ summary, edges, unknown, judgement }) {
 
 /** @type {(code: number, keys: number[]) => Piece} */
 const named = (code, keys) => ({ text: `${SYMBOLS[code]} ${count(keys[code])}`, band: code });
-
-/** @type {(parts: Piece[][]) => Piece[]} */
-function joined(parts) {
-  return parts.flatMap((part, i) => (i === 0 ? part : [i === parts.length - 1 ? " and " : ", ", ...part]));
-}
 
 /**
  * How many anchors are counted.
@@ -156,11 +149,11 @@ export function agreement(difference) {
 /**
  * What an edge cuts, in images, share and score at once.
  * @param {EdgeName} name
+ * @param {Edges} edges
  * @param {Judged} judged
  * @returns {{short: string, lines: string[]}}
  */
-export function edgeWords(name, { edges, judgement, snapshot, summary }) {
-  if (edges === null) return { short: "", lines: [] };
+export function edgeWords(name, edges, { judgement, snapshot, summary }) {
   const { others } = summary; // own keys rank last, and are no negatives whatever the edges
   const closest = name === "closest";
   const cut = closest ? Math.min(edges.closest, others) : Math.max(0, others - edges.beyond);

@@ -4,10 +4,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from agreement import SHOW, START, agrees, meet
 from lab import Lab, Shown
 
+from cltools.explorer.session import Session
 from cltools.explorer.state import State
 from cltools.snapshot import Snapshot
 

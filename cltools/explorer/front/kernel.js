@@ -207,7 +207,7 @@ export function render({ model, el: place }, code) {
   /** @param {Error} error */
   function broken(error) {
     clearTimeout(late);
-    waiting.textContent = error.message;
+    setText(waiting, error.message);
   }
   snapshotsOf(model).then(show, broken);
   return () => {

@@ -5,6 +5,7 @@ composes them and both come after it. In JSON a rule is `{"rule": "RankBand", â€
 subclasses of `NegativeRule` or `PositiveRule`.
 """
 
+import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -393,3 +394,19 @@ def _check_read(name: str, value: Any, settings: Any, instead: str) -> None:
             f"Experiment: {name} is a {type(value).__name__} with fields of its own ({', '.join(own)}), which nothing "
             f"reads. {instead}".rstrip()
         )
+
+
+BELOW = re.compile(r'^ +(\w+): [^\n]+\n +"""(.+?)"""', re.MULTILINE | re.DOTALL)
+"""A field of a class, and the text below it."""
+
+
+def words_of(settings: type) -> dict[str, str]:
+    """What stands below each field of a class and of its bases in their source; nothing where there is no source."""
+    return {name: words for base in reversed(settings.__mro__) for name, words in _own_words(base).items()}
+
+
+@cache
+def _own_words(kind: type) -> dict[str, str]:
+    with suppress(OSError, TypeError):
+        return {name: " ".join(text.split()) for name, text in BELOW.findall(inspect.getsource(kind))}
+    return {}

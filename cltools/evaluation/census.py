@@ -54,6 +54,20 @@ class Census:
     in_bands: Int64[Tensor, "B 7"] = field(compare=False)
     same_in_bands: Int64[Tensor, "B 7"] = field(compare=False)
 
+    def words(self, *, truth: bool) -> str:
+        """What was counted, in sentences; what labels say only if `truth`."""
+        text = (
+            f"Over all {self.anchors:,} anchors: {self.mined:.1f} keys are mined as positives, {self.suspected} are "
+            f"suspected and {self.kept} kept as negatives."
+        )
+        if truth:
+            text += (
+                f" Of the kept, {self.false} are of the anchor's class, false negatives; of all keys, {self.base_rate}."
+                f" Of the keys of its class {self.recall} are not kept; a choice by chance would drop "
+                f"{100 * (1 - self.kept.value):.1f} %."
+            )
+        return text
+
 
 def take_census(judged: Iterable[Judged], keys: int, *, labelled: bool) -> Census:
     """Count what rules do to anchors.

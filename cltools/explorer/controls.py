@@ -1,11 +1,8 @@
 """One control moved: what `Explorer.set` does by the names that the page's controls have too."""
 
-import inspect
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields, replace
-from functools import cache
 from typing import Any
 
 from cltools.config import from_plain, to_plain
@@ -98,19 +95,3 @@ def _setting(side: Side, name: str, value: Any) -> tuple[str, dict[str, Any]]:
         )
         raise CltoolsError(f"{unknown('control', name, every)} {here}")
     return part, {field: value}
-
-
-BELOW = re.compile(r'^ +(\w+): [^\n]+\n +"""(.+?)"""', re.MULTILINE | re.DOTALL)
-"""A field of a class, and the text below it."""
-
-
-def words_of(rule: type) -> dict[str, str]:
-    """What stands below each field of a class and of its bases in their source; nothing where there is no source."""
-    return {name: words for base in reversed(rule.__mro__) for name, words in _own_words(base).items()}
-
-
-@cache
-def _own_words(kind: type) -> dict[str, str]:
-    with suppress(OSError, TypeError):
-        return {name: " ".join(text.split()) for name, text in BELOW.findall(inspect.getsource(kind))}
-    return {}

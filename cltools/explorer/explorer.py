@@ -138,8 +138,7 @@ class Explorer(Session):
             with self._lock:
                 self.extend(with_epoch(self.snapshots[0], recorder, run))
                 self.widget.digest = self._digest()
-                buffers: list[bytes] = []
-                added = epoch_data(self.snapshots[0], _kept_in(buffers), [-1])
+                added = epoch_data(self.snapshots[0], buffers := _Buffers(), [-1])
                 self.widget.send({"added": added, "digest": self.widget.digest}, buffers)
 
         return add
@@ -154,17 +153,17 @@ class Explorer(Session):
         """
         if self._train is None:
             raise CltoolsError("This explorer trains nothing; make it with explore(snapshot, train=fit).")
-        side, run = self.state.side, self.snapshots[0].experiment
-        loss = replace(run.loss, temperature=side.temperature)
-        run = replace(run, positives=side.positives, negatives=side.negatives, loss=loss)
-        recorder = recorder_of(self.snapshots[0], self._images, [*self.snapshots[0].epochs, run.training.epochs])
+        side, before = self.state.side, self.snapshots[0]
+        loss = replace(before.experiment.loss, temperature=side.temperature)
+        run = replace(before.experiment, positives=side.positives, negatives=side.negatives, loss=loss)
+        recorder = recorder_of(before, self._images, [*before.epochs, run.training.epochs])
 
         def tell(so_far: Run) -> None:
             self.widget.send({"training": f"epoch {len(so_far.history.rows)} of {run.training.epochs} is done"})
 
         trained = self._train(run, callbacks=[recorder, tell])
         with self._lock:
-            self.put_beside(recorder.snapshot(trained))
+            self.put_beside(recorder.snapshot(trained), side)
             self.widget.digest = self._digest()
             self.widget.send({"renewed": self.widget.digest})
         return trained
@@ -209,16 +208,17 @@ class Explorer(Session):
     def _asked(self, _: Any, content: dict[str, Any], __: Any) -> None:
         """Answer a page: with the snapshots, or with what only Python knows of a side; train; or keep a group."""
         answer = {"number": content.get("number")}
-        buffers: list[bytes] = []
+        buffers = _Buffers()
         try:
             if "want" in content:
-                held = [page_data(each, _kept_in(buffers)) for each in self.snapshots]
+                held = [page_data(each, buffers) for each in self.snapshots]
                 answer |= {"digest": content["want"], "held": held}
             elif "judge" in content:
                 state, name = State.from_json(json.dumps(content["state"])), SIDES[content["judge"]]
                 check(state, self.snapshots)
                 chosen = self._judged(state.anchor, name, state.of(name)).selection
-                buffers = [chosen.band[0].numpy().tobytes(), chosen.negative_weight[0].numpy().tobytes()]
+                for array in (chosen.band[0], chosen.negative_weight[0]):
+                    buffers(array.numpy())
                 answer["anchorWeight"] = 1.0 if chosen.anchor_weight is None else float(chosen.anchor_weight)
             elif "train" in content:
                 self.train()
@@ -231,8 +231,7 @@ class Explorer(Session):
 
     def _failed(self, error: BaseException) -> None:
         """Keep what went wrong: a person's mistake in words, one of ours with its trace."""
-        told = str(error) if isinstance(error, ValueError) else "".join(traceback.format_exception(error))
-        self.errors.append(told)
+        self.errors.append(str(error) if isinstance(error, ValueError) else "".join(traceback.format_exception(error)))
 
     def _repr_mimebundle_(self, **_: Any) -> Any:
         """The widget, and for viewers without widgets its sentence; with CLTOOLS_STILL its still picture too."""
@@ -251,14 +250,12 @@ class Explorer(Session):
         return static.draw(self)
 
 
-def _kept_in(buffers: list[bytes]) -> Callable[[ndarray], int]:
-    """A function that puts an array's bytes at the end of a list, and gives the place."""
+class _Buffers(list[bytes]):
+    """The arrays of a message; called with one it keeps its bytes, and gives the place."""
 
-    def kept(array: ndarray) -> int:
-        buffers.append(np.ascontiguousarray(array).tobytes())
-        return len(buffers) - 1
-
-    return kept
+    def __call__(self, array: ndarray) -> int:
+        self.append(np.ascontiguousarray(array).tobytes())
+        return len(self) - 1
 
 
 # which explorer a cell shows
@@ -283,7 +280,5 @@ def _replace_in_cell(close: Callable[[], None]) -> None:
 def _running() -> tuple[str | None, str]:
     """Id of the cell that runs, and of this run of it; None where no notebook says so."""
     kernel = getattr(get_ipython(), "kernel", None)
-    if kernel is None:
-        return None, ""
-    parent: dict[str, Any] = kernel.get_parent("shell")
+    parent: dict[str, Any] = kernel.get_parent("shell") if kernel else {}
     return parent.get("metadata", {}).get("cellId"), parent.get("header", {}).get("msg_id", "")

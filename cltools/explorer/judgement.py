@@ -4,7 +4,6 @@ Legend: N keys of the snapshot.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -23,27 +22,15 @@ from cltools.mining.draws import Draws
 from cltools.mining.negatives import Closeness, closeness
 from cltools.mining.rules import State as LearnedState
 from cltools.mining.selection import select, terms
+from cltools.mining.similarities import own_last
 from cltools.snapshot import Snapshot
+from cltools.snapshot.one_thread import one_thread
 
 BANDS = (RankBand, CosineBand, MarginBand)
 SEED = 0
 """The seed of whatever rules draw on a snapshot."""
 PAIRS = 2**17
 """Anchors times keys that are judged at once."""
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """For work on some thousands of numbers, to which waiting for another thread adds more than it takes away.
-
-    Where other work shares the cores it takes a hundred times as long with threads.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -79,15 +66,13 @@ def judge(s: Similarities, side: Side, form: Form, learned: LearnedState | None 
         form: of the loss, which decides forces.
         learned: the state of a rule that learns (`Snapshot.rule_state`).
     """
-    rule, selection = side.negatives, chosen(s, side, learned)
-    score = reference_score(s, rule, side.temperature)
-    ranking = np.where(s.own[0].numpy(), -np.inf, score[0].numpy())
+    selection, score = chosen(s, side, learned), reference_score(s, side.negatives, side.temperature)
     return Judgement(
         similarities=s,
         selection=selection,
         band=selection.band[0].numpy(),
         score=score[0].numpy(),
-        order=np.argsort(-ranking, kind="stable"),
+        order=np.argsort(-own_last(score, s.own)[0].numpy(), kind="stable"),
         cosine=s.anchor_keys[0].numpy(),
         force=_forces(s, selection, side.temperature, form),
     )

@@ -3,7 +3,6 @@
 import numpy as np
 from numpy import ndarray
 
-from cltools.evaluation.census import Census
 from cltools.explorer.judgement import Judgement, difference
 from cltools.mining import Band
 from cltools.mining.bands import KEPT
@@ -27,10 +26,7 @@ def of_anchor(j: Judgement, snapshot: Snapshot, place: int, *, truth: bool) -> s
     if counts[Band.SOFTENED]:
         text += f", {counts[Band.SOFTENED]:,} of them less than the others"
     left = [f"{counts[band]:,} {why}" for band, why in LEFT_OUT.items() if counts[band]]
-    if left:
-        text += f". It leaves out {' and '.join(filter(None, [', '.join(left[:-1]), left[-1]]))}."
-    else:
-        text += ". It leaves out none."
+    text += f". It leaves out {' and '.join(filter(None, [', '.join(left[:-1]), *left[-1:]])) or 'none'}."
     if counts[Band.MINED]:
         text += f" It pulls {counts[Band.MINED]:,} closer, as further positives."
     synthetic = 0 if j.selection.synthetic is None else j.selection.synthetic.shape[1]
@@ -41,21 +37,6 @@ def of_anchor(j: Judgement, snapshot: Snapshot, place: int, *, truth: bool) -> s
     if j.selection.anchor_weight is not None and j.selection.anchor_weight != 1:
         text += f" In the mean of the loss this anchor has the weight {float(j.selection.anchor_weight):g}."
     return text + (_truth(j, snapshot, place, counts) if truth else "")
-
-
-def of_all(census: Census, *, truth: bool) -> str:
-    """What the rules select for all anchors."""
-    text = (
-        f"Over all {census.anchors:,} anchors: {census.mined:.1f} keys are mined as positives, {census.suspected} are "
-        f"suspected and {census.kept} kept as negatives."
-    )
-    if truth:
-        chance = 100 * (1 - census.kept.value)
-        text += (
-            f" Of the kept, {census.false} are of the anchor's class, false negatives; of all keys, {census.base_rate}."
-            f" Of the keys of its class {census.recall} are not kept; a choice by chance would drop {chance:.1f} %."
-        )
-    return text
 
 
 def of_two(a: Judgement, b: Judgement) -> str:

@@ -16,13 +16,14 @@ from cltools.errors import CltoolsError
 from cltools.evaluation.census import Census
 from cltools.explorer import sentence
 from cltools.explorer.controls import EDGES, changed
-from cltools.explorer.judgement import SEED, Judgement, census_of, chosen_in_turns, judge, one_thread
+from cltools.explorer.judgement import SEED, Judgement, census_of, chosen_in_turns, judge
 from cltools.explorer.state import SIDES, Name, Side, State, check, first_state
 from cltools.interop.miner import check_pairs
 from cltools.interop.offline import MinedPairs, Pick, Report, pairs_of
 from cltools.mining import Band, NegativeRule, PositiveRule, Selection, Similarities
 from cltools.mining.bands import KEPT
 from cltools.snapshot import Snapshot
+from cltools.snapshot.one_thread import one_thread
 
 if TYPE_CHECKING:
     import pandas
@@ -95,7 +96,7 @@ class Session:
         """What is selected, in words: for this anchor, or for all where the state says so."""
         state, snapshot = self._state, self.snapshot(self._state.active)
         if state.scope == "all":
-            parts = [sentence.of_all(self.census, truth=state.truth)]
+            parts = [self.census.words(truth=state.truth)]
         else:
             parts = [sentence.of_anchor(self.judgement, snapshot, self.place, truth=state.truth)]
             if state.b is not None:
@@ -168,11 +169,10 @@ class Session:
         self._past = [self.fitted(state, newest) for state in self._past]
         self._forget()
 
-    def put_beside(self, snapshot: Snapshot) -> None:
-        """Show a snapshot of the same images as side B, by the active side's rules; there is no way back from it."""
-        side = replace(self._state.side, epoch=snapshot.epochs[-1])
-        self.snapshots = (self.snapshots[0], snapshot)
-        self._state = self._first = replace(self._state, b=side, active="B", colour="difference")
+    def put_beside(self, snapshot: Snapshot, side: Side) -> None:
+        """Show the last epoch of a snapshot of the same images as side B; there is no way back from it."""
+        self.snapshots, b = (self.snapshots[0], snapshot), replace(side, epoch=snapshot.epochs[-1])
+        self._state = self._first = replace(self._state, b=b, active="B", colour="difference")
         self._past = []
         self._forget()
         self.updated()
@@ -246,8 +246,7 @@ class Session:
         if self._state.truth:
             columns["class"] = [snapshot.classes[label] for label in snapshot.labels]
         keys = j.order[j.band[j.order] != Band.OWN]
-        text: str = DataFrame(columns).iloc[keys].to_csv(index=False, float_format="%.6g", lineterminator="\n")
-        return text
+        return str(DataFrame(columns).iloc[keys].to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
     def to_csv(self, path: str | Path) -> None:
         """Write `csv` to a file."""

@@ -1,7 +1,7 @@
 """The explorer as a still picture, for pages and viewers without widgets: sentence, histogram with edges, pictures."""
 
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,13 +28,12 @@ def draw(session: Session) -> "Figure":
 
     j = session.judgement
     far_to_near = j.order[::-1]
-    bands = {band: far_to_near[j.band[far_to_near] == band] for band in ORDER}
-    bands = {band: places for band, places in bands.items() if len(places)}
+    bands = {band: places for band in ORDER if len(places := far_to_near[j.band[far_to_near] == band])}
     figure = Figure(figsize=(9.6, 5.2), dpi=80, facecolor="white", layout="constrained")
     figure.suptitle(textwrap.fill(session.sentence, 150), fontsize=9, x=0.01, ha="left")
-    axes: Any = figure.subplots(1, 2)
-    _histogram(axes[0], session, bands)
-    _pictures(axes[1], session, bands)
+    axes = figure.subplots(1, 2 if session.snapshots[0].sprite else 1, squeeze=False)[0]
+    for axis, drawn in zip(axes, (_histogram, _pictures), strict=False):
+        drawn(axis, session, bands)
     return figure
 
 
@@ -49,23 +48,20 @@ def _histogram(axis: "Axes", session: Session, bands: dict[Band, np.ndarray]) ->
 
 
 def _pictures(axis: "Axes", session: Session, bands: dict[Band, np.ndarray]) -> None:
-    """Some pictures of each band, evenly spaced; the ids of what has none."""
+    """Some pictures of each band, evenly spaced."""
     snapshot = session.snapshots[0]
     rows = {"the anchor": np.array([session.place + (0 if snapshot.queries is None else len(snapshot))])}
     rows |= {f"{NAMES[band]}: {len(places):,}": places for band, places in bands.items()}
     known = np.arange(len(snapshot)) if snapshot.pictured is None else snapshot.pictured
-    tiles = tiles_of(snapshot.sprite, len(known), snapshot.tile) if snapshot.sprite else np.empty((0, 1, 1, 3))
-    tile_of = dict(zip(known.tolist(), tiles, strict=False))
+    tile_of = dict(zip(known.tolist(), tiles_of(snapshot.sprite, len(known), snapshot.tile), strict=True))
     (height, width), gap = snapshot.tile, 1 + snapshot.tile[0] // 4
-    sheet = np.full((len(rows) * (height + gap), SHOWN * max(1, width), 3), 255, np.uint8)
+    sheet = np.full((len(rows) * (height + gap), SHOWN * width, 3), 255, np.uint8)
     for row, places in enumerate(rows.values()):
         some = places[np.linspace(0, len(places) - 1, min(SHOWN, len(places))).round().astype(int)].tolist()
         for column, place in enumerate(some):
             y, x = row * (height + gap), column * width
             sheet[y : y + height, x : x + width] = tile_of.get(place, 255)
-        if not snapshot.sprite and row:
-            axis.text(-0.4, row, ", ".join(str(snapshot.ids[place]) for place in some), fontsize=7, va="center")
-    axis.imshow(sheet, aspect="equal" if snapshot.sprite else "auto")
+    axis.imshow(sheet)
     axis.set_yticks([row * (height + gap) + height / 2 for row in range(len(rows))], list(rows), fontsize=8)
     axis.tick_params(length=0, labelbottom=False)
     axis.spines[:].set_visible(False)

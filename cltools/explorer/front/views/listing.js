@@ -22,61 +22,50 @@ const ORDERS = /** @type {[string, (keys: Int32Array, same: Int32Array) => numbe
 ]);
 
 /**
- * The list, for a dialog.
  * @param {object} page
  * @param {() => Scene} page.scene
  * @param {(thing: number, tile: HTMLElement) => void} page.picture
  * @param {(place: number) => void} page.choose
- * @param {Census | null | undefined} page.census of the side that the controls move; null where only Python can count
+ * @param {() => Census | null} page.census of the side that the controls move
  */
-export function anchorList({ scene, picture, choose, census }) {
-  const { state, shown } = scene();
-  const { snapshot } = shown;
-  if (census === null) return el("p", {}, "Only Python knows this rule: explorer.anchors() lists what it does.");
-  if (!census?.anchors) return el("p", {}, "Counting …");
-  const orders = ORDERS.slice(0, state.truth ? ORDERS.length : -1);
-  const by = el("select", { change: draw }, ...orders.map(([name], i) => el("option", { value: i }, name)));
+export function anchorsView({ scene, picture, choose, census }) {
+  const options = ORDERS.map(([name], i) => el("option", { value: i }, name));
+  const by = el("select", { change: draw }, ...options);
   const find = el("input", { type: "search", placeholder: "find", "aria-label": "find an anchor", input: draw });
-  const rows = el("tbody");
-  const heads = ["anchor", ...orders.map(([name]) => name)].map((head) => el("th", {}, head));
-  const table = el("table", "list", el("thead", {}, el("tr", {}, ...heads)), rows);
-  const further = button({ class: "word", click: add });
-  const { places } = census;
-  const [inBands, sameInBands] = [countsOf(census.inBands), countsOf(census.sameInBands)];
-  /** Which of the counted anchors are listed, and how many are shown. */
-  let [listed, drawn] = [/** @type {number[]} */ ([]), 0];
+  const [told, list] = [el("span"), el("div", "list")];
+  const further = button({ class: "word", click: () => draw(list.children.length + ROWS) });
+  const root = el("div", {}, el("p", {}, told, by, " ", find), list, further);
 
-  function draw() {
-    const score = orders[Number(by.value)][1];
+  /** Draw the first of them. @param {any} [rows] how many, if not as many as usual */
+  function draw(rows) {
+    const { state, shown } = scene();
+    const { snapshot, builtIn } = shown;
+    const counted = builtIn ? census() : null;
+    options[4].hidden = !state.truth;
+    further.hidden = true;
+    list.replaceChildren();
+    if (!builtIn) return setText(told, "Only Python knows this rule; explorer.anchors() counts. ");
+    if (!counted?.anchors) return setText(told, "Counting … ");
+    setText(told, `${anchorsOf(counted)}, sorted by what is `);
+    const [keys, same] = [countsOf(counted.inBands), countsOf(counted.sameInBands)];
+    const [name, score] = ORDERS[Number(by.value)];
+    const scores = keys.map((each, i) => score(each, same[i]));
     const asked = find.value.trim().toLowerCase();
-    const scores = inBands.map((keys, i) => score(keys, sameInBands[i]));
-    listed = [...inBands.keys()]
-      .filter((i) => wordsOf(snapshot, thingOf(snapshot, places[i])).toLowerCase().includes(asked))
-      .sort((a, b) => scores[b] - scores[a]);
-    drawn = 0;
-    rows.replaceChildren();
-    add();
-  }
-
-  function add() {
-    for (const i of listed.slice(drawn, drawn + ROWS)) {
-      const thing = thingOf(snapshot, places[i]);
+    const things = Array.from(counted.places, (place) => thingOf(snapshot, place));
+    const found = [...things.keys()].filter((i) => wordsOf(snapshot, things[i]).toLowerCase().includes(asked));
+    found.sort((a, b) => scores[b] - scores[a]);
+    for (const i of found.slice(0, typeof rows === "number" ? rows : ROWS)) {
       const tile = el("div", "tile");
-      picture(thing, tile);
-      const name = button({ class: "link", click: () => choose(places[i]) }, nameOf(snapshot, thing, state.truth));
-      const others = inBands[i].reduce((sum, each) => sum + each, 0);
-      const cells = orders.map(([name, score]) => {
-        const number = score(inBands[i], sameInBands[i]);
-        const of = name === "false negatives" ? keptOf(inBands[i]) : others;
-        return el("td", {}, `${count(number)} (${percent(number / of)})`);
-      });
-      rows.append(el("tr", {}, el("td", {}, tile, name), ...cells));
+      picture(things[i], tile);
+      const link = { class: "link", click: () => choose(counted.places[i]) };
+      const of = name === "false negatives" ? keptOf(keys[i]) : keys[i].reduce((sum, each) => sum + each, 0);
+      const number = el("span", {}, `${count(scores[i])} (${percent(scores[i] / of)})`);
+      list.append(el("p", {}, tile, button(link, nameOf(snapshot, things[i], state.truth)), number));
     }
-    drawn = Math.min(listed.length, drawn + ROWS);
-    further.hidden = drawn === listed.length;
-    setText(further, `show more of the other ${count(listed.length - drawn)}`);
+    const rest = found.length - list.children.length;
+    further.hidden = rest === 0;
+    setText(further, `show more of the other ${count(rest)}`);
   }
 
-  draw();
-  return el("div", {}, el("p", {}, `${anchorsOf(census)}, sorted by what is `, by, " ", find), table, further);
+  return { root, draw };
 }

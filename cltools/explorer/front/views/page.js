@@ -10,7 +10,7 @@ import { button, el, iconButton, radios, setAttribute, setText } from "./dom.js"
 import { findingView } from "./finding.js";
 import { fitted } from "./growing.js";
 import { histogramView } from "./histogram.js";
-import { anchorList } from "./listing.js";
+import { anchorsView } from "./listing.js";
 import { mapView } from "./map.js";
 import { paletteOf } from "./palette.js";
 import { picturesView, tileOf } from "./pictures.js";
@@ -148,9 +148,19 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
   const map = mapView({ ...shared, paint: paintOn, lassoed });
   const legend = el("p", "legend");
   map.root.append(legend);
+  const census = () => censuses[which()] ?? null;
+  const anchors = anchorsView({
+    scene: () => scene,
+    picture,
+    census,
+    choose(place) {
+      box.close();
+      choose(place);
+    },
+  });
   const cost = costView({
     ...shared,
-    census: () => censuses[which()] ?? null,
+    census,
     showTruth: () => change(({ state }) => withTruth(state, true)),
   });
   const settings = settingsView({ scene: () => scene, change, help: snapshot.help, close: toggleMore });
@@ -258,7 +268,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
         censuses[of] = census;
         if (show.includes("cost")) cost.draw();
         tellTruth();
-        listed?.();
+        if (box.contains(anchors.root)) anchors.draw();
       });
       for (const [of, each] of snapshots.entries()) counter.load(of, each);
     }
@@ -372,22 +382,10 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
     dialog(nameOf(snapshot, place, scene.state.truth), el("div", "whole", tile, el("dl", {}, ...known)));
   }
 
-  /** Draws the list of anchors anew. @type {(() => void) | null} */
-  let listed = null;
   function listAnchors() {
-    const body = el("div");
-    const chosen = (/** @type {number} */ place) => {
-      box.close();
-      choose(place);
-    };
-    listed = () => {
-      const census = scene.shown.builtIn ? censuses[which()] : null;
-      body.replaceChildren(anchorList({ scene: () => scene, picture, choose: chosen, census }));
-      if (census && census.anchors === census.of) listed = null;
-    };
-    dialog("All anchors", body);
+    dialog("All anchors", anchors.root);
     countSoon();
-    listed();
+    anchors.draw();
   }
 
   async function trainNow() {

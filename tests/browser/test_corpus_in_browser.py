@@ -190,9 +190,7 @@ def test_of_many_pictures_some_are_drawn_and_said(browser: Browser, tmp_path: Pa
     assert found.pictured is not None
     drawn = {*found.pictured.tolist()}
     with shown(browser, Session(found), tmp_path) as page:
-        assert "100 images, of which a draw of 30 has a picture here" in (
-            page.page.locator(".foot").text_content() or ""
-        )
+        assert "100 images, of which a draw of 30 has a picture" in (page.page.locator(".foot").text_content() or "")
         page.page.locator(".band-2 .link").click()
         for tile in page.page.locator("dialog .tile").all():
             place = int(tile.get_attribute("data-place") or -1)

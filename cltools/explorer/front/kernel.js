@@ -16,7 +16,8 @@ import { mount } from "./views/page.js";
  */
 
 const PATIENCE = 8000; // milliseconds after which it is said that no kernel answers
-const GONE = "The kernel that answered was restarted or stopped: run the cells again, from the first.";
+const GONE =
+  "The kernel does not answer. If it is busy, wait; if it was restarted, run the cells again, from the first.";
 
 const PYTHON = "python";
 const SHARED = Symbol.for("cltools snapshots");
@@ -126,10 +127,7 @@ export function render({ model, el: place }, code) {
   place.append(root);
   const theme = followTheme(root);
   const me = `page ${Math.random()}`;
-  const late = setTimeout(() => {
-    waiting.textContent =
-      "The kernel that holds this snapshot does not answer. If it is busy, wait; if it was restarted, run the cells again, from the first.";
-  }, PATIENCE);
+  const late = setTimeout(() => setText(waiting, GONE), PATIENCE);
   const told = () => JSON.parse(model.get("state"));
   const stateOf = (/** @type {any} */ state) => parseState(JSON.stringify(state));
   let now = stateOf(told().state);
@@ -146,8 +144,8 @@ export function render({ model, el: place }, code) {
     comm_live_update: () => (live = false),
     "msg:custom"(content, buffers) {
       if (page === null) return;
-      if (content.training) page.say(`Training: ${content.training}. The page stays alive meanwhile.`);
-      if (content.renewed) snapshotsOf(model).then(show, broken);
+      if (content.training) page.say(`Training: ${content.training}.`);
+      if (content.renewed) load();
       if (!content.added) return;
       const epochs = epochsOf(content.added, (i) => copied(buffers[i]));
       snapshots = [withEpochs(snapshots[0], epochs)];
@@ -174,7 +172,6 @@ export function render({ model, el: place }, code) {
   /** Show snapshots in place of those that are shown. @param {Shown[]} held */
   function show(held) {
     if (root.parentNode === null) return; // the cell's output is gone
-    clearTimeout(late);
     const before = page?.state();
     page?.close();
     snapshots = held;
@@ -204,12 +201,8 @@ export function render({ model, el: place }, code) {
     page.set(merged); // side A stays as it was moved meanwhile
     Object.assign(root, { explorer: page }); // for the console, and for tests
   }
-  /** @param {Error} error */
-  function broken(error) {
-    clearTimeout(late);
-    setText(waiting, error.message);
-  }
-  snapshotsOf(model).then(show, broken);
+  const load = () => snapshotsOf(model).then(show, (error) => setText(waiting, error.message));
+  load().finally(() => clearTimeout(late));
   return () => {
     deaf();
     clearTimeout(late);

@@ -17,9 +17,8 @@ export const DOUBT = 0.2;
  */
 export function differenceOf(a, b) {
   return a.map((code, i) => {
-    const [inA, inB] = [isKept(code), isKept(b[i])];
-    if (inA) return inB ? KEPT_BY.BOTH : KEPT_BY.ONLY_A;
-    return inB ? KEPT_BY.ONLY_B : KEPT_BY.NEITHER;
+    if (isKept(code)) return isKept(b[i]) ? KEPT_BY.BOTH : KEPT_BY.ONLY_A;
+    return isKept(b[i]) ? KEPT_BY.ONLY_B : KEPT_BY.NEITHER;
   });
 }
 
@@ -29,7 +28,5 @@ export function differenceOf(a, b) {
  * @returns {number[]}
  */
 export function misplacedPoints(kept) {
-  const found = [];
-  for (let i = 0; i < kept.length; i++) if (kept[i] < DOUBT) found.push(i);
-  return found;
+  return [...Array(kept.length).keys()].filter((i) => kept[i] < DOUBT);
 }

@@ -168,7 +168,7 @@ export function othersOf(s) {
  * @param {Similarities} s
  */
 export function whyNoClasses(s) {
-  return s.sameClass === null ? "It reads classes, and some of these images have no label." : "";
+  return s.sameClass === null ? "It reads classes, and some of these have no label." : "";
 }
 
 /** Things remembered of one anchor; the oldest is forgotten first, as a temperature that is dragged makes many. */

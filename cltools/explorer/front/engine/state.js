@@ -164,8 +164,5 @@ export function checkState(state, snapshots) {
  * @param {Snapshot} snapshot
  */
 export function whyUnlabelled(snapshot) {
-  if (snapshot.labelled) return "";
-  return snapshot.labels.some((label) => label >= 0)
-    ? "Some of these have no label, so no share of a class can be told."
-    : "There are no labels, so there are no classes to show.";
+  return snapshot.labelled ? "" : "Some or all of these have no label, so no share of a class can be told.";
 }

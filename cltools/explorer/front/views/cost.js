@@ -6,13 +6,12 @@ import { looseningOf, settingsOf } from "../engine/report.js";
 import { drawBox, drawLine, drawWords, font, surface } from "./canvas.js";
 import { button, el, setText } from "./dom.js";
 import { ticksBetween } from "./histogram.js";
-import { anchorsOf, bandName, count, interval, percent, SYMBOLS } from "./words.js";
+import { anchorsOf, bandName, count, interval, ONLY_PYTHON, percent, SYMBOLS } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("./palette.js").Palette} Palette */
 /** @typedef {import("../engine/census.js").Census} Census */
 
-const ONLY_PYTHON = "Over all anchors it is counted by Python alone: explorer.census.";
 const WANTED = 10; // negatives that an anchor should have, as `mine_pairs` takes by default
 
 /**

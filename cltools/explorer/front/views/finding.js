@@ -9,8 +9,8 @@ import { count } from "./words.js";
 const VALUES = 50; // so many values of a column are proposed
 
 /**
- * 1 for each key that a question finds: by "column: value" exactly, else by a part of its text, its id or its metadata;
- * null for an empty question, which finds all.
+ * 1 for each key that a question finds: by a part of its text, or by the whole of its id, of a value of its metadata, or
+ * of "column: value"; null for an empty question, which finds all.
  * @param {Shown} snapshot
  * @param {string} question
  * @returns {Uint8Array | null}
@@ -19,11 +19,10 @@ export function findKeys({ ids, texts, metadata }, question) {
   const asked = question.trim().toLowerCase();
   if (asked === "") return null;
   const columns = Object.entries(metadata);
-  const [name, values] = columns.find(([each]) => asked.startsWith(`${each.toLowerCase()}: `)) ?? ["", []];
   return Uint8Array.from(ids, (id, i) => {
-    if (name) return Number(asked === `${name}: ${values[i]}`.toLowerCase());
-    const said = [texts[i] ?? "", ...columns.map(([_, column]) => column[i])];
-    return Number(String(id) === asked || said.some((text) => text.toLowerCase().includes(asked)));
+    const whole = [String(id), ...columns.flatMap(([name, column]) => [column[i], `${name}: ${column[i]}`])];
+    const found = texts[i]?.toLowerCase().includes(asked) || whole.some((each) => each.toLowerCase() === asked);
+    return Number(found);
   });
 }
 

@@ -5,12 +5,12 @@ import { BAND, keptOf } from "../engine/bands.js";
 import { countsOf } from "../engine/report.js";
 import { button, el, setText } from "./dom.js";
 import { nameOf, thingOf, wordsOf } from "./things.js";
-import { anchorsOf, count, percent } from "./words.js";
+import { anchorsOf, count, ONLY_PYTHON, percent } from "./words.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("../engine/census.js").Census} Census */
 
-const ROWS = 100; // so many anchors at a time
+const ROWS = 300; // so many anchors at most
 
 /** What may be sorted by, the largest first; the last needs classes. */
 const ORDERS = /** @type {[string, (keys: Int32Array, same: Int32Array) => number][]} */ ([
@@ -33,20 +33,17 @@ export function anchorsView({ scene, picture, choose, census }) {
   const by = el("select", { change: draw }, ...options);
   const find = el("input", { type: "search", placeholder: "find", "aria-label": "find an anchor", input: draw });
   const [told, list] = [el("span"), el("div", "list")];
-  const further = button({ class: "word", click: () => draw(list.children.length + ROWS) });
-  const root = el("div", {}, el("p", {}, told, by, " ", find), list, further);
+  const root = el("div", {}, el("p", {}, told, by, " ", find), list);
 
-  /** Draw the first of them. @param {any} [rows] how many, if not as many as usual */
-  function draw(rows) {
+  /** Draw the first of them. */
+  function draw() {
     const { state, shown } = scene();
     const { snapshot, builtIn } = shown;
     const counted = builtIn ? census() : null;
     options[4].hidden = !state.truth;
-    further.hidden = true;
     list.replaceChildren();
-    if (!builtIn) return setText(told, "Only Python knows this rule; explorer.anchors() counts. ");
+    if (!builtIn) return setText(told, ONLY_PYTHON);
     if (!counted?.anchors) return setText(told, "Counting … ");
-    setText(told, `${anchorsOf(counted)}, sorted by what is `);
     const [keys, same] = [countsOf(counted.inBands), countsOf(counted.sameInBands)];
     const [name, score] = ORDERS[Number(by.value)];
     const scores = keys.map((each, i) => score(each, same[i]));
@@ -54,7 +51,8 @@ export function anchorsView({ scene, picture, choose, census }) {
     const things = Array.from(counted.places, (place) => thingOf(snapshot, place));
     const found = [...things.keys()].filter((i) => wordsOf(snapshot, things[i]).toLowerCase().includes(asked));
     found.sort((a, b) => scores[b] - scores[a]);
-    for (const i of found.slice(0, typeof rows === "number" ? rows : ROWS)) {
+    setText(told, `${anchorsOf(counted)}, the first ${count(Math.min(ROWS, found.length))} by what is `);
+    for (const i of found.slice(0, ROWS)) {
       const tile = el("div", "tile");
       picture(things[i], tile);
       const link = { class: "link", click: () => choose(counted.places[i]) };
@@ -62,9 +60,6 @@ export function anchorsView({ scene, picture, choose, census }) {
       const number = el("span", {}, `${count(scores[i])} (${percent(scores[i] / of)})`);
       list.append(el("p", {}, tile, button(link, nameOf(snapshot, things[i], state.truth)), number));
     }
-    const rest = found.length - list.children.length;
-    further.hidden = rest === 0;
-    setText(further, `show more of the other ${count(rest)}`);
   }
 
   return { root, draw };

@@ -44,6 +44,9 @@ const LARGE = 1250;
 const WIDE = 900;
 const PHONE = 600;
 
+/** A list of names and what they are. @param {string[][]} pairs */
+const terms = (pairs) => el("dl", {}, ...pairs.flatMap(([name, is]) => [el("dt", {}, name), el("dd", {}, is)]));
+
 /**
  * Build an explorer inside of an element.
  * @param {HTMLElement} root
@@ -135,12 +138,12 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
   });
   const why = whyUnlabelled(snapshot) || help["True classes"];
   const truthSwitch = el("label", { class: "switch", title: why }, truthBox, "show true classes");
-  const trainer = button({ class: "word", click: trainNow, hidden: !train }, "Train with this rule");
+  const trainer = button({ class: "word", click: trainNow }, "Train with this rule");
   const finding = findingView(snapshot, (keys) => {
     found = keys;
     drawSoon();
   });
-  const bar = el("div", "bar", sides.root, rules.root, truthSwitch, trainer, finding);
+  const bar = el("div", "bar", sides.root, rules.root, truthSwitch, finding);
 
   const bars = { ...shared, push: show.includes("push") };
   const histograms = [histogramView(bars, "A"), histogramView(bars, "B")];
@@ -150,8 +153,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
   map.root.append(legend);
   const census = () => censuses[which()] ?? null;
   const anchors = anchorsView({
-    scene: () => scene,
-    picture,
+    ...shared,
     census,
     choose(place) {
       box.close();
@@ -163,7 +165,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
     census,
     showTruth: () => change(({ state }) => withTruth(state, true)),
   });
-  const settings = settingsView({ scene: () => scene, change, help: snapshot.help, close: toggleMore });
+  const settings = settingsView({ ...shared, help: snapshot.help, close: toggleMore });
   const panel = settings.root;
   /** The views that may be left out. @type {Partial<Record<Part, {draw: () => void}>>} */
   const parts = { pictures, map, cost };
@@ -173,7 +175,8 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
   const box = el("dialog", "sheet");
   const told = el("div", "say", sentence, labels, alert);
   const head = el("header", "head", anchorTile, anchorName, steps, question, icons, bar, told);
-  const aside = el("div", "aside", show.includes("map") && map.root, show.includes("cost") && cost.root);
+  const [withMap, withCost] = [show.includes("map"), show.includes("cost")];
+  const aside = el("div", "aside", withMap && map.root, withCost && cost.root, train && trainer);
   const main = el(
     "div",
     "main",
@@ -181,8 +184,8 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
     aside.children.length > 0 && aside,
   );
   const { ids, anchorIds, own, tiles, noun } = snapshot;
-  const some = tiles && tiles < ids.length ? `, of which a draw of ${count(tiles)} has a picture here` : "";
-  const held = `${own ? `${count(anchorIds.length)} queries and ` : ""}${count(ids.length)} ${noun}s${some}`;
+  const some = tiles && tiles < ids.length ? `, of which a draw of ${count(tiles)} has a picture` : "";
+  const held = `${own ? `${count(anchorIds.length)} queries, ` : ""}${count(ids.length)} ${noun}s${some}`;
   const foot = el("p", "foot", `${snapshot.title}: ${held}. ${help["The encoder"]}`);
   root.classList.add("cltools-explorer");
   root.classList.toggle("worded", snapshot.texts.length > 0);
@@ -260,13 +263,13 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
   function countSoon() {
     const { state, shown } = scene;
     const text = JSON.stringify([which(), shown.side]);
-    const wanted = show.includes("cost") && (state.truth || !snapshot.labelled);
+    const wanted = withCost && (state.truth || !snapshot.labelled);
     if (!(wanted || box.open) || !shown.builtIn || text === counted) return;
     counted = text;
     if (counter === null) {
       counter = censusFor(code, (of, census) => {
         censuses[of] = census;
-        if (show.includes("cost")) cost.draw();
+        if (withCost) cost.draw();
         tellTruth();
         if (box.contains(anchors.root)) anchors.draw();
       });
@@ -317,7 +320,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
       el("strong", `band-${code}`, bandName(code)),
       el("span", "name", nameOf(snapshot, place, scene.state.truth)),
       el("span", "text", snapshot.texts[place] ?? ""),
-      `cosine ${score(s.anchorKeys[place])}, with ${snapshot.own ? "its positive" : "the other view"} ${score(s.positiveKeys[place])}`,
+      `cosine ${score(s.anchorKeys[place])}, with the positive ${score(s.positiveKeys[place])}`,
       el("br"),
       `${count(rank - 1)} of ${count(summary.others)} are closer, ${percent(judgement.plain[place])} of the push`,
     );
@@ -335,25 +338,20 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
 
   /** @type {(place: number, x: number, y: number, size: number, context: CanvasRenderingContext2D) => void} */
   function paintOn(place, x, y, size, context) {
-    if (!sheet.complete || sheet.naturalWidth === 0) return;
     const at = spot(place);
-    if (at === null) return;
-    const tile = sheet.naturalWidth / snapshot.columns;
-    const [column, row] = at;
-    const [height, width] = snapshot.tile;
-    const high = (tile * height) / width;
-    context.drawImage(sheet, column * tile, row * high, tile, high, x, y, size, size);
+    if (!at || !sheet.naturalWidth) return; // it has no picture, or none yet
+    const wide = sheet.naturalWidth / snapshot.columns;
+    const high = (wide * snapshot.tile[0]) / snapshot.tile[1];
+    context.drawImage(sheet, at[0] * wide, at[1] * high, wide, high, x, y, size, size);
     context.lineWidth = 2;
     context.strokeRect(x, y, size, size);
   }
 
   /** @param {number[]} places */
   function lassoed(places) {
-    const { band } = scene.shown.judgement;
-    const codes = places.map((place) => band[place]);
-    const words = [...new Set(codes)].map(
-      (code) => `${bandName(code)} ${count(codes.filter((each) => each === code).length)}`,
-    );
+    const codes = places.map((place) => scene.shown.judgement.band[place]);
+    const number = (/** @type {number} */ code) => count(codes.filter((each) => each === code).length);
+    const words = [...new Set(codes)].map((code) => `${bandName(code)} ${number(code)}`);
     const group = places.map((place) => snapshot.ids[place]);
     const ids = el("textarea", { rows: 3, readonly: true, "aria-label": "ids of the group", value: group.join(", ") });
     grouped?.(group);
@@ -375,11 +373,8 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
   function showKey(place) {
     const tile = el("div", { class: "tile", role: "img" });
     picture(place, tile);
-    const known = Object.entries(snapshot.metadata).flatMap(([name, values]) => [
-      el("dt", {}, name),
-      el("dd", {}, values[place]),
-    ]);
-    dialog(nameOf(snapshot, place, scene.state.truth), el("div", "whole", tile, el("dl", {}, ...known)));
+    const known = Object.entries(snapshot.metadata).map(([name, values]) => [name, values[place]]);
+    dialog(nameOf(snapshot, place, scene.state.truth), el("div", "whole", tile, terms(known)));
   }
 
   function listAnchors() {
@@ -390,15 +385,14 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
 
   async function trainNow() {
     trainer.disabled = true;
-    say("Training … The page stays alive meanwhile.");
+    say("Training …");
     const fault = await train?.().catch((error) => String(error.message ?? error));
     say(fault ?? "");
     trainer.disabled = false;
   }
 
   function showHelp() {
-    const entries = Object.entries(help).flatMap(([name, words]) => [el("dt", {}, name), el("dd", {}, words)]);
-    dialog("What is shown here?", el("dl", {}, ...entries));
+    dialog("What is shown here?", terms(Object.entries(help)));
   }
 
   function toggleMore() {

@@ -24,7 +24,7 @@ const WANTED = 10; // negatives that an anchor should have, as `mine_pairs` take
 export function costView(page) {
   const title = el("h3");
   const words = el("p");
-  const canvas = el("canvas", { "aria-hidden": true });
+  const canvas = el("canvas", { "aria-hidden": "true" });
   const rows = el("tbody");
   const last = el("th");
   const heads = [el("th", {}, "over all anchors"), el("th", {}, "share"), last];

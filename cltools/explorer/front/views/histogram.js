@@ -88,14 +88,14 @@ export function histogramView(page, side) {
   const letter = el("b", "letter", side);
   const canvas = el("canvas", {
     class: "bars",
-    "aria-hidden": true,
+    "aria-hidden": "true",
     pointerdown: startDrag,
     pointerleave: () => page.point(null),
   });
   const marker = el("i", { class: "marker", hidden: true });
   const axisName = el("span");
   const asked = el("span", "wide");
-  const hint = el("span", { class: "hint", "aria-hidden": true }, "Drag an edge");
+  const hint = el("span", { class: "hint", "aria-hidden": "true" }, "Drag an edge");
   const handles = EDGES.map(handle);
   const root = el(
     "section",
@@ -121,7 +121,7 @@ export function histogramView(page, side) {
       "div",
       `flag ${name}`,
       el("div", "flag-words", el("strong", `band-${code}`, `${SYMBOLS[code]} `, named, words), ...lines),
-      el("div", "border", farther, el("i", { "aria-hidden": true }), closer),
+      el("div", "border", farther, el("i", { "aria-hidden": "true" }), closer),
     );
     const node = button(
       {

@@ -15,6 +15,7 @@ from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -294,9 +295,21 @@ def test_the_explorer_in_the_readme_opens() -> None:
     assert names["explorer"].rules[1].drop_closest == 0.02 and "class" in names["explorer"].sentence
 
 
+def test_a_search_is_explored_as_in_the_readme() -> None:
+    vectors = np.random.default_rng(0).normal(size=(50, 8))
+    given = {"queries": vectors[:9] + 0.1, "matches": vectors[:9], "passages": vectors, "asked": ["why?"] * 9}
+    names: dict[str, Any] = {**given, "told": ["so"] * 50, "table": {"year": [*range(50)]}}
+    exec(blocks("python")[1], names)
+    explorer = names["explorer"]
+    assert explorer.report().anchors == 9 and {*explorer.pairs()["key"]} <= {*range(50)}
+    assert (
+        explorer.snapshots[0].texts == ("so",) * 50 + ("why?",) * 9 and explorer.snapshots[0].metadata["year"][3] == "3"
+    )
+
+
 def test_the_example_in_the_readme_runs() -> None:
     names: dict[str, Any] = {}
-    exec(blocks("python")[1], names)
+    exec(blocks("python")[2], names)
     assert names["loss"].isfinite()
     assert names["chosen"].band.shape == (32, 512)
 
@@ -304,14 +317,14 @@ def test_the_example_in_the_readme_runs() -> None:
 @pytest.mark.slow
 def test_the_training_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(blocks("python")[2], {})
+    exec(blocks("python")[3], {})
     assert (tmp_path / "runs" / "mine" / "record.json").is_file()
 
 
 @pytest.mark.slow
 def test_the_rule_in_the_readme_trains_as_written() -> None:
     names: dict[str, Any] = {}
-    exec(blocks("python")[3], names)
+    exec(blocks("python")[4], names)
     rows = names["run"].history.rows
     assert len(rows) == 3 and 9 < rows[-1]["hard"] <= 10  # some of the ten are the anchor's own
     assert type(names["run"].experiment.negatives).__name__ == "DropClosest"
@@ -319,7 +332,7 @@ def test_the_rule_in_the_readme_trains_as_written() -> None:
 
 def test_the_adapters_in_the_readme_run() -> None:
     names: dict[str, Any] = {}
-    exec(blocks("python")[4], names)
+    exec(blocks("python")[5], names)
     assert names["embeddings"].grad.isfinite().all() and names["criterion"].bank.queue.filled == 32
 
 

@@ -144,7 +144,7 @@ export function render({ model, el: place }, code) {
     comm_live_update: () => (live = false),
     "msg:custom"(content, buffers) {
       if (page === null) return;
-      if (content.training) page.say(`Training: ${content.training}.`);
+      if (content.training) page.tell(`Training: ${content.training}.`);
       if (content.renewed) load();
       if (!content.added) return;
       const epochs = epochsOf(content.added, (i) => copied(buffers[i]));
@@ -189,16 +189,20 @@ export function render({ model, el: place }, code) {
         model.set("state", JSON.stringify({ revision: told().revision + 1, author: me, seen, count, newest, state }));
         if (live) model.save_changes();
       },
-      async ask(side) {
-        const { content, buffers } = await ask({ judge: side, state: now });
+      async ask(side, state) {
+        const { content, buffers } = await ask({ judge: side, state });
         const [band, weight] = buffers.map(copied);
         const { anchorWeight } = content;
         return { band: new Int8Array(band.buffer), weight: new Float32Array(weight.buffer), anchorWeight };
       },
       grouped: (ids) => live && model.send({ group: ids }),
-      train: model.get("trains") ? () => ask({ train: true }).then(() => {}) : undefined,
+      train: model.get("trains") ? () => ask({ train: true }) : undefined,
+      stop: () => model.send({ stop: true }),
     });
-    page.set(merged); // side A stays as it was moved meanwhile
+    if (merged !== now) {
+      page.set(merged); // side A stays as it was moved meanwhile
+      page.tell("Done: side B shows what this training made, side A what was there.");
+    }
     Object.assign(root, { explorer: page }); // for the console, and for tests
   }
   const load = () => snapshotsOf(model).then(show, (error) => setText(waiting, error.message));

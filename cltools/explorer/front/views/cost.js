@@ -26,90 +26,53 @@ export function costView(page) {
   const words = el("p");
   const canvas = el("canvas", { "aria-hidden": "true" });
   const rows = el("tbody");
-  const last = el("th");
-  const heads = [el("th", {}, "over all anchors"), el("th", {}, "share"), last];
-  const table = el("table", {}, el("thead", {}, el("tr", {}, ...heads)), rows);
+  const last = el("th", {}, "of the anchor's class");
+  const heads = ["over all anchors", "share", "left out by"].map((head) => el("th", {}, head));
+  const table = el("table", {}, el("thead", {}, el("tr", {}, ...heads, last)), rows);
   const ask = button({ class: "word", click: page.showTruth }, "Show true classes");
   const root = el("section", { class: "cost", "aria-label": "What the edges cost" }, title, words, canvas, table, ask);
-
-  /** Say something in place of the table. @type {(head: string, text: string) => void} */
-  function say(head, text) {
-    setText(title, head);
-    setText(words, text);
-    rows.replaceChildren();
-  }
-
-  /** Why candidates are left out, and what to loosen. @param {Scene} scene */
-  function report({ shown }) {
-    const title = "Why are candidates left out?";
-    if (!shown.builtIn) return say(title, ONLY_PYTHON);
-    const census = page.census();
-    if (!census?.anchors) return say(title, "Counting …");
-    const { short, settings } = looseningOf(census.inBands, shown.side, WANTED);
-    const fewer = short
-      ? `${count(short)} of them keep fewer than ${WANTED}: loosen ${settings.join(", then ")}.`
-      : `Each keeps ${WANTED} or more.`;
-    say(title, `Over ${anchorsOf(census)}, ${percent(1 - census.kept.value)} are left out. ${fewer}`);
-    const names = settingsOf(shown.side);
-    table.hidden = false;
-    tabulate(census, (code) => names[code] ?? "");
-    setText(last, "left out by");
-  }
-
-  /** A row for each band: its share, and something about it. @type {(census: Census, about: (code: number) => string) => void} */
-  function tabulate({ shareByBand }, about) {
-    const codes = [BAND.HARD, BAND.POTENTIAL, BAND.SOFTENED, BAND.EASY, BAND.OTHER, BAND.MINED];
-    const held = codes.filter((code) => shareByBand[code].value > 0);
-    const cells = (/** @type {number} */ code) => [
-      el("th", `band-${code}`, bandName(code)),
-      el("td", {}, percent(shareByBand[code].value)),
-      el("td", {}, about(code)),
-    ];
-    rows.replaceChildren(...held.map((code) => el("tr", {}, ...cells(code))));
-  }
 
   /** Draw the scene. */
   function draw() {
     const scene = page.scene();
-    const { snapshot, judgement } = scene.shown;
+    const { snapshot, side, edges, builtIn } = scene.shown;
     const { truth } = scene.state;
-    canvas.hidden = table.hidden = !truth;
+    const census = builtIn ? page.census() : null;
+    const counted = census !== null && census.anchors > 0;
+    table.hidden = !counted;
+    canvas.hidden = !counted || !truth;
     ask.hidden = truth || !snapshot.labelled;
-    if (!truth && !snapshot.labelled) return report(scene);
-    if (!truth) {
-      const { others, push } = judgement.profile;
-      const tenth = Math.max(1, Math.round(others / 10));
-      return say(
-        "What would leaving some out cost?",
-        `If every ${snapshot.noun} were kept, the closest tenth would hold ${percent(push[tenth])} of the push. ` +
-          "Classes tell whether it is right to leave some out.",
+    setText(title, truth ? "What does leaving out cost?" : "What is left out?");
+    if (!counted) return setText(words, builtIn ? "Counting …" : ONLY_PYTHON);
+    const { kept, recall, baseRate, shareByBand, sameByBand } = census;
+    const { short, settings } = looseningOf(census.inBands, side, WANTED);
+    const values = settings.map((name) => (name in side.negatives ? `${name} (now ${side.negatives[name]})` : name));
+    const left = [BAND.HARD, BAND.EASY, BAND.OTHER].reduce((sum, code) => sum + shareByBand[code].value, 0);
+    const said = [`Over ${anchorsOf(census)}, ${percent(left)} of the candidates are left out.`];
+    if (short) said.push(`${count(short)} keep fewer than ${WANTED}: loosen ${values.join(", then ")}.`);
+    if (truth) {
+      const { value, low, high } = sameByBand[BAND.HARD];
+      const lost = interval({ ...sameByBand[BAND.HARD], value: 1 - value, low: 1 - high, high: 1 - low });
+      if (shareByBand[BAND.HARD].value > 0) said.push(`Of the suspected ${lost} are of other classes: the cost.`);
+      said.push(
+        `Of the kept ${interval(census.false)} are false negatives; of all, ${percent(baseRate.value)} are of the ` +
+          `anchor's class. ${interval(recall)} of that class are left out; by chance it would be ${percent(1 - kept.value)}.`,
       );
     }
-    if (!scene.shown.builtIn) {
-      canvas.hidden = true;
-      return say("What does this rule cost?", ONLY_PYTHON);
-    }
-    const census = page.census();
-    const { edges } = scene.shown;
-    const asked = edges ? "What do the edges cost?" : "How many are of the anchor's own class?";
-    if (!census?.anchors) return say(asked, "Counting …");
-    setText(title, asked);
-    const { kept, recall, baseRate, shareByBand, sameByBand } = census;
-    const { value, low, high } = sameByBand[BAND.HARD];
-    const lost = interval({ ...sameByBand[BAND.HARD], value: 1 - value, low: 1 - high, high: 1 - low });
-    const cost =
-      shareByBand[BAND.HARD].value > 0
-        ? `${lost} of what the right edge leaves out are of other classes. Losing these good negatives is its cost.`
-        : "the right edge leaves out nothing.";
-    setText(
-      words,
-      `Over ${anchorsOf(census)}, ${edges ? `${cost} The` : "the"} rule keeps ${percent(kept.value)} as negatives. ` +
-        `Of these ${interval(census.false)} are false negatives; of all, ${percent(baseRate.value)} are of the anchor's ` +
-        `class. It leaves out ${interval(recall)} of that class; by chance it would leave out ${percent(1 - kept.value)}.`,
+    setText(words, said.join(" "));
+    const by = settingsOf(side);
+    const ends = /** @type {Record<number, string>} */ (
+      edges ? { [BAND.HARD]: "right edge, ", [BAND.EASY]: "left edge, " } : {}
     );
-    setText(last, "of the anchor's class");
-    tabulate(census, (code) => interval(sameByBand[code]));
-    drawRanks(canvas, census, scene, page.palette());
+    const codes = [BAND.HARD, BAND.POTENTIAL, BAND.SOFTENED, BAND.EASY, BAND.OTHER, BAND.MINED];
+    const rowOf = (/** @type {number} */ code) => {
+      const cells = [percent(shareByBand[code].value), by[code] ? (ends[code] ?? "") + by[code] : "–"];
+      if (truth) cells.push(interval(sameByBand[code]));
+      return el("tr", {}, el("th", `band-${code}`, bandName(code)), ...cells.map((cell) => el("td", {}, cell)));
+    };
+    last.hidden = !truth;
+    rows.replaceChildren(...codes.filter((code) => shareByBand[code].value > 0).map(rowOf));
+    if (truth) drawRanks(canvas, census, scene, page.palette());
   }
 
   return { root, draw };

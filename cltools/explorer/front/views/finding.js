@@ -16,7 +16,7 @@ const VALUES = 50; // so many values of a column are proposed
  * @returns {Uint8Array | null}
  */
 export function findKeys({ ids, texts, metadata }, question) {
-  const asked = question.trim().toLowerCase();
+  const asked = question.trim().toLowerCase().replace(/: */, ": ");
   if (asked === "") return null;
   const columns = Object.entries(metadata);
   return Uint8Array.from(ids, (id, i) => {
@@ -36,20 +36,24 @@ export function findingView(snapshot, act) {
   if (!snapshot.texts.length && !columns.length) return null;
   const id = `cltools-${Math.random()}`;
   const proposed = columns.flatMap(([name, values]) =>
-    [...new Set(values)].slice(0, VALUES).map((value) => el("option", { value: `${name}: ${value}` })),
+    [...new Set(values.filter(Boolean))]
+      .sort()
+      .slice(0, VALUES)
+      .map((value) => `${name}: ${value}`),
   );
   const told = el("output");
   const input = el("input", {
     type: "search",
     list: id,
-    placeholder: columns.length ? "find a word, or column: value" : "find a word",
+    placeholder: "find",
+    title: snapshot.help.page.Find,
     "aria-label": `find ${snapshot.noun}s`,
     input() {
       const found = findKeys(snapshot, input.value);
       const hits = found?.reduce((sum, each) => sum + each, 0) ?? 0;
-      setText(told, found ? `${count(hits)} found` : "");
+      setText(told, found ? `${count(hits)} found: groups and map show these` : "");
       act(found);
     },
   });
-  return el("label", "find", input, told, el("datalist", { id }, ...proposed));
+  return el("label", "find", input, told, el("datalist", { id }, ...proposed.map((value) => el("option", { value }))));
 }

@@ -11,6 +11,7 @@ import { anchorsOf, count, ONLY_PYTHON, percent } from "./words.js";
 /** @typedef {import("../engine/census.js").Census} Census */
 
 const ROWS = 300; // so many anchors at most
+const LATER = 1000; // milliseconds from one count to the next that is shown
 
 /** What may be sorted by, the largest first; the last needs classes. */
 const ORDERS = /** @type {[string, (keys: Int32Array, same: Int32Array) => number][]} */ ([
@@ -41,6 +42,7 @@ export function anchorsView({ scene, picture, choose, census }) {
     const { snapshot, builtIn } = shown;
     const counted = builtIn ? census() : null;
     options[4].hidden = !state.truth;
+    if (!state.truth && by.value === "4") by.value = "0";
     list.replaceChildren();
     if (!builtIn) return setText(told, ONLY_PYTHON);
     if (!counted?.anchors) return setText(told, "Counting … ");
@@ -49,9 +51,12 @@ export function anchorsView({ scene, picture, choose, census }) {
     const scores = keys.map((each, i) => score(each, same[i]));
     const asked = find.value.trim().toLowerCase();
     const things = Array.from(counted.places, (place) => thingOf(snapshot, place));
-    const found = [...things.keys()].filter((i) => wordsOf(snapshot, things[i]).toLowerCase().includes(asked));
+    const said = (/** @type {number} */ thing) =>
+      `${nameOf(snapshot, thing)} ${wordsOf(snapshot, thing)}`.toLowerCase();
+    const found = [...things.keys()].filter((i) => said(things[i]).includes(asked));
     found.sort((a, b) => scores[b] - scores[a]);
-    setText(told, `${anchorsOf(counted)}, the first ${count(Math.min(ROWS, found.length))} by what is `);
+    const goesOn = counted.anchors < counted.of ? "; counting goes on" : "";
+    setText(told, `${count(found.length)} of the ${anchorsOf(counted)} that are counted${goesOn}; by what is `);
     for (const i of found.slice(0, ROWS)) {
       const tile = el("div", "tile");
       picture(things[i], tile);
@@ -62,5 +67,13 @@ export function anchorsView({ scene, picture, choose, census }) {
     }
   }
 
-  return { root, draw };
+  let later = 0;
+  /** Draw soon, but nothing away from under a finger or the keyboard. */
+  function update() {
+    clearTimeout(later);
+    const used = () => root.matches(":active") || list.contains(document.activeElement);
+    later = window.setTimeout(() => (used() ? update() : draw()), LATER);
+  }
+
+  return { root, draw, update };
 }

@@ -21,7 +21,6 @@ const SIZES = /** @type {Record<string, number>} */ ({
   star: 1.5,
   cross: 1.1,
 });
-const HIDDEN_POINT = -1;
 const NEAR = 12; // pixels within which the pointer is at a point
 const PICTURES = 400; // so many pictures at most stand on the map at a time
 
@@ -224,9 +223,10 @@ export function mapView(page) {
     const palette = page.palette();
     const { codes, shapes, colours } = painting(scene, palette);
     const size = Math.max(1.6, Math.min(4.2, 130 / Math.sqrt(pixels.length / 2))) * Math.sqrt(frame.zoom) ** 0.7;
-    const found = page.found();
-    const seen = found ? Int8Array.from(codes, (code, i) => (found[i] ? code : HIDDEN_POINT)) : codes;
-    stamp(room, pixels, seen, shapes, colours, palette.sunk, size);
+    page.found()?.forEach((hit, i) => {
+      if (!hit && !scene.own.includes(i)) pixels[2 * i] = Number.NaN; // it can be neither seen nor reached
+    });
+    stamp(room, pixels, codes, shapes, colours, palette.sunk, size);
     if (on.pictures) drawPictures(room, scene, codes, colours);
     if (scene.misplaced.length) {
       context.strokeStyle = palette.soft;
@@ -248,11 +248,11 @@ export function mapView(page) {
   /** @type {(room: Surface, scene: Scene, codes: ArrayLike<number>, colours: string[]) => void} */
   function drawPictures({ context, width, height }, scene, codes, colours) {
     const size = 22;
-    const [taken, found] = [new Set(), page.found()];
+    const taken = new Set();
     for (const place of [...scene.own, ...scene.shown.judgement.ranking.order]) {
       const [x, y] = pixelOf(place);
       const cell = `${Math.floor(x / size)} ${Math.floor(y / size)}`;
-      if (x < 0 || y < 0 || x > width || y > height || taken.has(cell) || found?.[place] === 0) continue;
+      if (!(x >= 0 && y >= 0 && x <= width && y <= height) || taken.has(cell)) continue;
       taken.add(cell);
       context.strokeStyle = colours[codes[place]];
       page.paint(place, x - size / 2, y - size / 2, size, context);
@@ -341,7 +341,7 @@ function stamp({ context, image, words, scale }, pixels, codes, shapes, colours,
     for (let i = 0; i < codes.length; i++) {
       if (codes[i] !== code) continue;
       const [x, y] = [Math.round(pixels[2 * i] * scale), Math.round(pixels[2 * i + 1] * scale)];
-      if (x < reach || y < reach || x >= w - reach || y >= h - reach) continue;
+      if (!(x >= reach && y >= reach && x < w - reach && y < h - reach)) continue;
       for (const at of rim) words[y * w + x + at] = edge;
       for (const at of inside) words[y * w + x + at] = word;
     }
@@ -411,5 +411,6 @@ function anchorMark(context, palette, [x, y], name) {
     context.stroke();
   }
   context.font = STRONG_FONT;
-  drawWords(context, name, x + 15, y + 4, palette.ink, "left", palette.sunk);
+  const left = x < context.canvas.clientWidth - 70; // where there is room
+  drawWords(context, name, left ? x + 15 : x - 15, y + 4, palette.ink, left ? "left" : "right", palette.sunk);
 }

@@ -2,7 +2,7 @@
 /** The explorer: one element with everything in it, for a page that stands alone or for a notebook. */
 
 import { EngineError } from "../engine/fields.js";
-import { checkState, whyUnlabelled } from "../engine/state.js";
+import { checkState } from "../engine/state.js";
 import { PRESETS, presetOf, presetRule, withComparison, withSide, withTruth } from "./actions.js";
 import { costView } from "./cost.js";
 import { censusFor } from "./counting.js";
@@ -31,14 +31,16 @@ import { agreement, answer, bandName, count, percent, score, truth } from "./wor
  * @property {Part[]} show which parts are shown
  * @property {string} code this script's text, for a worker that counts
  * @property {(state: State) => void} settled told after every change that can be undone
- * @property {(which: number, place: number) => Promise<Recorded>} [ask] asks Python for the bands of a side that only it
+ * @property {(side: number, state: State) => Promise<Recorded>} [ask] asks Python for the bands of a side that only it
  *   can judge
- * @property {() => Promise<void>} [train] trains with the rule that is shown
+ * @property {() => Promise<any>} [train] trains with the rule that is shown
+ * @property {() => void} [stop] stops that
  * @property {(ids: number[]) => void} [grouped] told of the keys that were circled on the map
  * @property {Map<string, Recorded>} [known] what Python has chosen by rules that only it knows, by `questionOf`
  */
 
 const SIDES = /** @type {["A" | "B", string][]} */ (["A", "B"].map((side) => [side, side]));
+const TRAIN = "Train with this rule";
 const QUIET = 400; // milliseconds of rest after which screen readers hear what is shown
 const LARGE = 1250;
 const WIDE = 900;
@@ -54,7 +56,7 @@ const terms = (pairs) => el("dl", {}, ...pairs.flatMap(([name, is]) => [el("dt",
  * @param {State} first
  * @param {Options} options
  */
-export function mount(root, snapshots, first, { show, code, settled, ask, train, grouped, known }) {
+export function mount(root, snapshots, first, { show, code, settled, ask, train, stop, grouped, known }) {
   checkState(first, snapshots);
   const store = storeOf(first, changed);
   /** @type {Map<string, Recorded>} */
@@ -89,14 +91,21 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
   const choose = (place) =>
     change(({ state }) => ({ ...state, anchor: /** @type {number} */ (snapshot.anchorIds.at(place)) }));
   /** Make a key the anchor, or show it whole where it is none. @param {number} place */
-  const pick = (place) => (snapshot.own ? showKey(place) : choose(place));
+  const pick = (place) => (snapshot.own ? showThing(place) : choose(place));
   /** 1 for each key that is looked for. @type {Uint8Array | null} */
   let found = null;
   const shared = { scene: () => scene, palette: () => palette, found: () => found, change, picture, pick, point };
 
   // --- the parts
 
-  const anchorTile = el("div", { class: "tile anchor-tile", role: "img" });
+  const worded = snapshot.texts.length > 0;
+  const anchorTile = el("div", {
+    class: "tile anchor-tile",
+    role: "img",
+    click: () => worded && showThing(scene.thing),
+  });
+  const positive = button({ class: "tile" });
+  const match = el("div", "match", el("small", {}, "its positive"), positive);
   const anchorName = button({ class: "link anchor-name", click: listAnchors });
   const question = el(
     "h2",
@@ -133,17 +142,16 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
   const truthBox = el("input", {
     type: "checkbox",
     role: "switch",
-    disabled: !snapshot.labelled,
     change: () => change(({ state }) => withTruth(state, truthBox.checked)),
   });
-  const why = whyUnlabelled(snapshot) || help["True classes"];
-  const truthSwitch = el("label", { class: "switch", title: why }, truthBox, "show true classes");
-  const trainer = button({ class: "word", click: trainNow }, "Train with this rule");
+  const truthSwitch = el("label", { class: "switch", title: help["True classes"] }, truthBox, "show true classes");
+  const trainer = button({ class: "word", click: trainNow }, TRAIN);
+  const trained = el("p", { role: "status" });
   const finding = findingView(snapshot, (keys) => {
     found = keys;
     drawSoon();
   });
-  const bar = el("div", "bar", sides.root, rules.root, truthSwitch, finding);
+  const bar = el("div", "bar", sides.root, rules.root, snapshot.labelled && truthSwitch, !worded && finding);
 
   const bars = { ...shared, push: show.includes("push") };
   const histograms = [histogramView(bars, "A"), histogramView(bars, "B")];
@@ -174,9 +182,11 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
   const card = el("div", { class: "card", role: "status", hidden: true }, cardTile, cardWords);
   const box = el("dialog", "sheet");
   const told = el("div", "say", sentence, labels, alert);
-  const head = el("header", "head", anchorTile, anchorName, steps, question, icons, bar, told);
+  const head = el("header", "head", anchorTile, anchorName, match, steps, question, icons, bar, told);
+  if (worded) steps.replaceChildren(anchorName, ...steps.children, finding ?? "");
   const [withMap, withCost] = [show.includes("map"), show.includes("cost")];
-  const aside = el("div", "aside", withMap && map.root, withCost && cost.root, train && trainer);
+  const aside = el("div", "aside", withMap && map.root, withCost && cost.root);
+  if (train) (withCost ? cost.root : aside).append(el("div", "training", trainer, trained));
   const main = el(
     "div",
     "main",
@@ -188,7 +198,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
   const held = `${own ? `${count(anchorIds.length)} queries, ` : ""}${count(ids.length)} ${noun}s${some}`;
   const foot = el("p", "foot", `${snapshot.title}: ${held}. ${help["The encoder"]}`);
   root.classList.add("cltools-explorer");
-  root.classList.toggle("worded", snapshot.texts.length > 0);
+  root.classList.toggle("worded", worded);
   root.replaceChildren(head, main, foot, panel, card, box, heard);
 
   // --- what is shown
@@ -228,6 +238,8 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
     sentence.replaceChildren(...nodes(text));
     tellTruth();
     picture(scene.thing, anchorTile);
+    match.hidden = !snapshot.own || !scene.own.length;
+    if (!match.hidden) picture(scene.own[0], positive);
     setText(anchorName, nameOf(snapshot, scene.thing, state.truth));
     setAttribute(anchorName, "title", `${anchorName.textContent}: list all anchors`);
     truthBox.checked = state.truth;
@@ -271,7 +283,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
         censuses[of] = census;
         if (withCost) cost.draw();
         tellTruth();
-        if (box.contains(anchors.root)) anchors.draw();
+        if (box.open && box.contains(anchors.root)) anchors.update();
       });
       for (const [of, each] of snapshots.entries()) counter.load(of, each);
     }
@@ -295,8 +307,10 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
       if (!ask || !judged?.unknown) continue;
       const of = side === 1 ? snapshots.length - 1 : 0;
       const question = questionOf(judged.side, of, scene.place);
-      ask(side, scene.place).then(
+      say("Python is asked what it chooses …");
+      ask(side, store.state()).then(
         (told) => {
+          say("");
           recorded.set(question, told);
           scene = sceneOf(store.state());
           drawSoon();
@@ -306,24 +320,28 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
     }
   }
 
-  /** @type {(place: number | null, at?: {x: number, y: number}) => void} */
-  function point(place, at) {
-    for (const each of [...histograms, map]) each.mark(place);
-    card.hidden = true;
-    if (place === null || at === undefined || (!snapshot.own && place === scene.place)) return;
-    card.hidden = false;
+  /** What the rule makes of a key. @param {number} place */
+  function about(place) {
     const { similarities: s, judgement, summary } = scene.shown;
-    picture(place, cardTile);
-    const rank = judgement.ranking.order.indexOf(place) + 1;
-    const code = judgement.band[place];
-    cardWords.replaceChildren(
+    const [rank, code] = [judgement.ranking.order.indexOf(place) + 1, judgement.band[place]];
+    return [
       el("strong", `band-${code}`, bandName(code)),
       el("span", "name", nameOf(snapshot, place, scene.state.truth)),
       el("span", "text", snapshot.texts[place] ?? ""),
       `cosine ${score(s.anchorKeys[place])}, with the positive ${score(s.positiveKeys[place])}`,
       el("br"),
       `${count(rank - 1)} of ${count(summary.others)} are closer, ${percent(judgement.plain[place])} of the push`,
-    );
+    ];
+  }
+
+  /** @type {(place: number | null, at?: {x: number, y: number}) => void} */
+  function point(place, at) {
+    for (const each of [...histograms, map]) each.mark(place);
+    card.hidden = true;
+    if (place === null || at === undefined || (!snapshot.own && place === scene.place)) return;
+    card.hidden = false;
+    picture(place, cardTile);
+    cardWords.replaceChildren(...about(place));
     const host = box.open ? box : root; // nothing else lies above an open sheet
     if (card.parentNode !== host) host.append(card);
     card.style.transform = "";
@@ -353,12 +371,11 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
     const number = (/** @type {number} */ code) => count(codes.filter((each) => each === code).length);
     const words = [...new Set(codes)].map((code) => `${bandName(code)} ${number(code)}`);
     const group = places.map((place) => snapshot.ids[place]);
-    const ids = el("textarea", { rows: 3, readonly: true, "aria-label": "ids of the group", value: group.join(", ") });
+    const area = el("textarea", { rows: 3, readonly: true, "aria-label": "ids of the group", value: group.join(", ") });
     grouped?.(group);
-    dialog(
-      `${count(places.length)} ${snapshot.noun}s inside the line`,
-      el("div", {}, el("p", {}, words.join(", ") || "No point lies inside."), pictures.gallery(places), ids),
-    );
+    const where = grouped ? "In Python: explorer.group." : "";
+    const told = el("p", {}, words.join(", ") || "No point lies inside.", ` ${where}`);
+    dialog(`${count(places.length)} ${noun}s inside the line`, el("div", {}, told, area, pictures.gallery(places)));
   }
 
   /** @type {(title: string, body: HTMLElement) => void} */
@@ -369,12 +386,14 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
     box.showModal();
   }
 
-  /** A key with all that is known of it. @param {number} place */
-  function showKey(place) {
+  /** All that is known of a key or of a query. @param {number} thing */
+  function showThing(thing) {
     const tile = el("div", { class: "tile", role: "img" });
-    picture(place, tile);
-    const known = Object.entries(snapshot.metadata).map(([name, values]) => [name, values[place]]);
-    dialog(nameOf(snapshot, place, scene.state.truth), el("div", "whole", tile, terms(known)));
+    picture(thing, tile);
+    const key = thing < ids.length;
+    const known = key ? Object.entries(snapshot.metadata).map(([name, values]) => [name, values[thing] || "–"]) : [];
+    const body = el("div", "whole", tile, key && el("p", {}, ...about(thing)), terms(known));
+    dialog(nameOf(snapshot, thing, scene.state.truth), body);
   }
 
   function listAnchors() {
@@ -383,12 +402,16 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
     anchors.draw();
   }
 
+  let training = false;
   async function trainNow() {
-    trainer.disabled = true;
-    say("Training …");
-    const fault = await train?.().catch((error) => String(error.message ?? error));
-    say(fault ?? "");
-    trainer.disabled = false;
+    if (training || !train) return stop?.();
+    training = true;
+    setText(trainer, "Stop training");
+    setText(trained, "Training …");
+    const fault = await train().catch((error) => String(error.message ?? error));
+    training = false;
+    setText(trainer, TRAIN);
+    setText(trained, typeof fault === "string" ? fault : "");
   }
 
   function showHelp() {
@@ -454,6 +477,8 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
     /** @param {State} next */
     set: (next) => change(() => next),
     say,
+    /** Tell how a training goes on. @param {string} words */
+    tell: (words) => setText(trained, words),
     /**
      * Show a snapshot that has grown in place of the only one; a side that showed the last epoch shows the last again.
      * @param {Shown} grown

@@ -100,7 +100,7 @@ export function picturesView(page) {
     const small = el("small");
     const all = button({ class: "link", click: () => showAll(name) });
     const tiles = el("div", "tiles");
-    const none = el("p", "none", `None. ${meaning}`);
+    const none = el("p", "none");
     const node = el(
       "div",
       { class: `band ${name}`, "data-band": code, style: `flex-grow: ${width}` },
@@ -151,7 +151,7 @@ export function picturesView(page) {
       room = shown.map(({ node }) => rows * Math.max(1, Math.floor((node.clientWidth + TILE_GAP) / size)));
       measured = names;
     }
-    groups.forEach(({ title, places, total }, g) => {
+    groups.forEach(({ title, meaning, places, total }, g) => {
       const { head, small, all, tiles, none } = shown[g];
       const sample = evenlySpaced(places, room[g]).reverse(); // from far to near, as on the axis
       const part = places.length > sample.length;
@@ -160,6 +160,7 @@ export function picturesView(page) {
       all.hidden = !part;
       setText(all, `show all ${count(places.length)}`);
       none.hidden = places.length > 0;
+      setText(none, total > 0 ? "None of those that are found." : `None. ${meaning}`);
       while (tiles.children.length > sample.length) tiles.lastChild?.remove();
       sample.forEach((place, i) => {
         painted(page, /** @type {HTMLElement} */ (tiles.children[i] ?? tiles.appendChild(newTile())), place);

@@ -33,7 +33,7 @@ export function nameOf({ noun, anchorNoun, ids, anchorIds, classes, labels, anch
  * @param {number} thing
  */
 export const wordsOf = ({ texts, ids, anchorIds }, thing) =>
-  texts[thing] || String(ids[thing] ?? anchorIds[thing - ids.length]);
+  texts[thing] || (texts.length ? "(no text)" : String(ids[thing] ?? anchorIds[thing - ids.length]));
 
 /**
  * A function that gives the column and row of a thing's picture on the sheet, null where it has none.

@@ -50,7 +50,8 @@ export function interval(share) {
  * @param {number} value
  */
 export function score(value) {
-  return Number.isFinite(value) ? value.toFixed(2).replace("-", "−") : value > 0 ? "∞" : "−∞";
+  if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
+  return (Math.round(100 * value) / 100 || 0).toFixed(2).replace("-", "−"); // no −0.00
 }
 
 /** @type {(n: number, one: string) => string} */

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from threading import Thread
@@ -15,6 +16,7 @@ from own_rules import FarOnly
 from snapshots import made, unit
 from sweep import sweep
 
+from cltools import snapshot_of_embeddings
 from cltools.config import Experiment, to_plain
 from cltools.datasets import ImageSet
 from cltools.errors import CltoolsError
@@ -142,7 +144,9 @@ def test_what_cannot_be_followed_is_refused(training: tuple[Experiment, ImageSet
         CltoolsError, match=r"have 5 numbers, this run's \d+\. Explore a snapshot of an encoder with as"
     ):
         fit(longer(experiment), images=images, callbacks=[explore(small, images=images).follow()])
-    with pytest.raises(CltoolsError, match="of two snapshots follows no training"):
+    with pytest.raises(
+        CltoolsError, match=r"Two snapshots follow no training; explore one alone: explore\(explorer\.snapshots\[0\]\)"
+    ):
         explore(SNAPSHOT, other=made(seed=1)).follow()
 
 
@@ -198,6 +202,25 @@ def test_training_that_fails_or_is_stopped_is_told(training: tuple[Experiment, I
         answer, _ = Page(explorer).asks(train=True, number=1)
         assert answer == {"number": 1, "error": words} and len(explorer.errors) == 1
         assert len(explorer.snapshots) == 1
+        explorer.close()
+    explorer = explore(
+        snapshot, train=partial(fit, images=images, callbacks=[lambda run: mine.append(run)]), images=images
+    )
+    mine: list[Run] = []
+    front: Any = explorer.widget
+    front.send = lambda content, *_: front._handle_custom_msg({"stop": True}, []) if "training" in content else None
+    with pytest.raises(CltoolsError, match="Training was stopped; what is shown is as it was"):
+        explorer.train()
+    assert len(mine) == 1 and len(explorer.snapshots) == 1, "after its epoch, and a person's own callbacks are called"
+    explorer.close()
+    for made_elsewhere, images_of, why in (
+        (snapshot_of_embeddings(snapshot.keys[0]), None, "Of embeddings made elsewhere there is no encoder to train"),
+        (snapshot_of_embeddings(*(snapshot.keys[0],) * 3), images, "A snapshot of queries and a corpus follows no"),
+    ):
+        explorer = explore(made_elsewhere, train=fit, images=images_of)
+        for asked in (explorer.train, explorer.follow):
+            with pytest.raises(CltoolsError, match=why):
+                asked()
         explorer.close()
     with pytest.raises(CltoolsError, match=r"trains nothing; make it with explore\(snapshot, train=fit\)"):
         explore(snapshot).train()

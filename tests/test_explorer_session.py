@@ -105,7 +105,7 @@ def test_dotted_names_reach_fields_that_two_rules_share() -> None:
         ({"drop_closest": "much"}, "negatives.drop_closest must be of type float"),
         ({"k": 0}, "k is 0; it must be a whole number of at least 1"),
         ({"anchor": 8}, "No image has the id 8"),
-        ({"epoch": 2}, "no epoch 2; it has 1, 5"),
+        ({"epoch": 2}, "Unknown epoch '2'. Known: 1, 5"),
         ({"temperature": 0.0}, "must be above 0"),
         ({"temperature": "warm"}, "temperature must be of type float"),
         ({"rule": "RingNegative"}, "Did you mean RingNegatives"),
@@ -466,9 +466,24 @@ def test_what_is_reported_is_what_mining_the_same_files_reports() -> None:
     assert s.report(80).loosen == ("MarginBand(relative=…)",) and s.report(80).short > 0
 
 
-def test_rules_that_pairs_cannot_say_are_refused_in_words() -> None:
+def test_what_pairs_cannot_say_is_refused_in_words() -> None:
+    s = searched()
     with pytest.raises(ValueError, match="MixedNegatives estimates the mass of negatives or makes new ones"):
-        searched().set(rule="MixedNegatives").pairs()
+        s.set(rule="MixedNegatives").pairs()
+    s.back()
+    with pytest.raises(ValueError, match="Unknown pick 'top'"):
+        s.pairs(pick="top")  # type: ignore[arg-type]
+    for negatives in (0, -1, 2.5):
+        with pytest.raises(ValueError, match="it must be a whole number of at least 1"):
+            s.report(negatives)  # type: ignore[arg-type]
+
+
+def test_pairs_of_a_learned_threshold_are_those_that_are_shown() -> None:
+    s = Session(made(method="glofnd", learned=True))
+    shown = {int(key) for key in s.snapshots[0].ids[s.judgement.band == Band.POTENTIAL]}
+    pairs = s.pairs(60)
+    assert {*pairs[pairs["anchor"] == s.state.anchor]["key"]} == shown and s.report().counts["hard"] > 0
+    assert repr(s.report()) == str(s.report()) and "candidates by what became of them" in repr(s.report())
 
 
 def test_anchors_are_told_with_their_keys_by_band() -> None:

@@ -49,7 +49,7 @@ def test_it_starts_from_the_runs_own_rules_at_full_strength_and_its_last_epoch()
     [
         ({"anchor": 8}, "No image has the id 8; ids go from 7 to 184"),
         ({"map": "UMAP, sed 0"}, "Did you mean UMAP, seed 0"),
-        ({"a.epoch": 3}, "no epoch 3; it has 1, 5"),
+        ({"a.epoch": 3}, "Unknown epoch '3'. Known: 1, 5"),
         ({"a.temperature": 0.0}, "temperature is 0.0; it must be above 0"),
     ],
 )

@@ -116,9 +116,9 @@ def spoilt(**values: float) -> ndarray:
         ({"anchors": rows(2)}, "at least 3 rows"),
         ({"anchors": rows(40, 1)}, "of at least 2 numbers"),
         ({"n": 100_001}, "n is 100,001 rows; an explorer shows at most 100,000"),
-        ({"ids": np.zeros(40, np.int64)}, "ids are int64 .* with 1 values; give 40 different whole numbers"),
+        ({"ids": np.zeros(40, np.int64)}, r"ids are int64 \[40\]; give 40 different whole numbers below 2\*\*53"),
         ({"ids": np.arange(39)}, r"ids are int64 \[39\]"),
-        ({"ids": np.arange(40.0)}, r"ids are float64 .* whole numbers, and names as texts="),
+        ({"ids": np.arange(40.0)}, r"ids are float64 .* whole numbers .*, and names as texts="),
         (
             {"images": np.zeros((40, 8, 8, 3), np.uint8)},
             r"images are torch.uint8 \[40, 8, 8, 3\]; give uint8 \[rows, 3,",
@@ -132,7 +132,7 @@ def spoilt(**values: float) -> ndarray:
         ({"metadata": {"year": [2000] * 3}}, "There are 3 year for 40 embeddings"),
         ({"corpus": rows(50)}, "A corpus needs positives"),
         ({"positives": rows(), "corpus": rows(50, 7)}, r"and \[50, 7\]; give as many positives"),
-        ({"positives": rows(), "corpus": rows(2)}, r"There are \[2, 6\] keys; a map needs at least 3"),
+        ({"positives": rows(), "corpus": rows(2)}, r"keys \[2, 6\]; a map needs at least 3"),
         ({"positives": rows(), "corpus": rows(50), "texts": ["a"] * 40}, "texts are given for 40 sides"),
         ({"positives": rows(), "corpus": rows(50), "texts": (["a"] * 40, ["b"] * 49)}, "There are 49 texts for 50"),
         (
@@ -140,6 +140,23 @@ def spoilt(**values: float) -> ndarray:
             "places of an anchor below 40 and of a key below 50",
         ),
         ({"positives": rows(), "corpus": rows(50), "own": [[0.5, 1]]}, "own is torch.float32"),
+        ({"own": [[0, 1]]}, "own= is for a corpus"),
+        ({"ids": np.arange(40) + 2**53}, "different whole numbers below"),
+        ({"n": 2}, "of which n=2 are asked for"),
+        ({"anchors": np.empty((0, 6)), "positives": np.empty((0, 6)), "corpus": rows(50)}, "There are 0 anchors"),
+        ({"metadata": [{"a": 1}] * 40}, "metadata is of type list; give a DataFrame or a dict of columns"),
+        ({"metadata": {"a": 3}}, "a are of type int; give a list or an array"),
+        ({"texts": "x" * 40}, "texts are of type str; give a list"),
+        ({"labels": {i: "a" for i in range(40)}}, "labels are of type dict; give a list"),
+        ({"labels": [2**70] * 40}, "is no whole number"),
+        (
+            {
+                "positives": rows(),
+                "corpus": rows(50),
+                "images": tuple(np.zeros((k, 3, k, 8), np.uint8) for k in (40, 50)),
+            },
+            "images of anchors and of the corpus are .*; give one size",
+        ),
     ],
 )
 def test_what_does_not_fit_is_said_in_words(given: dict[str, Any], message: str) -> None:
@@ -151,7 +168,7 @@ def test_what_does_not_fit_is_said_in_words(given: dict[str, Any], message: str)
 def test_what_is_no_array_of_numbers_is_named(given: Any) -> None:
     with pytest.raises(TypeError, match="anchors is no array of numbers"):
         taken(given)
-    with pytest.raises(TypeError, match="ids is no array of numbers"):
+    with pytest.raises(ValueError, match=r"give 40 different whole numbers below .* and names as texts="):
         taken(rows(), ids=given)
 
 
@@ -171,7 +188,7 @@ def test_what_is_no_array_of_numbers_is_named(given: Any) -> None:
     ],
 )
 def test_labels_become_places_among_names(labels: Any, classes: Any, indices: list[int], names: Any) -> None:
-    found, given = indexed_labels([*labels], classes)
+    found, given = indexed_labels(labels.tolist() if hasattr(labels, "tolist") else labels, classes)
     assert found.tolist() == indices and found.dtype == np.int64 and given == names
 
 
@@ -188,6 +205,26 @@ def test_labels_become_places_among_names(labels: Any, classes: Any, indices: li
 def test_labels_that_mean_nothing_are_refused(labels: Any, classes: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         indexed_labels(labels, classes)
+
+
+def test_what_pandas_calls_missing_is_missing() -> None:
+    frame = pd.DataFrame({"topic": pd.array(["a", pd.NA] * 20, "string"), "year": pd.array([1, pd.NA] * 20, "Int64")})
+    found = taken(rows(), labels="topic", texts=frame["topic"], metadata=frame.convert_dtypes())
+    assert found.labels.tolist() == [0, -1] * 20 and found.texts == ("a", "") * 20
+    assert found.metadata == {"topic": ("a", "") * 20, "year": ("1", "") * 20}
+    days = pd.to_datetime(pd.Series(["2020-01-02", None] * 20))
+    assert taken(rows(), labels=days).labels.tolist() == [0, -1] * 20
+
+
+def test_a_draw_that_nobody_asked_for_is_told() -> None:
+    with pytest.warns(UserWarning, match="2,000 of 2,001 rows are drawn; n=2001 takes all"):
+        assert len(taken(rows(2001))) == 2000
+    assert len(taken(rows(2001), n=30)) == 30 and len(taken(rows(2000))) == 2000
+
+
+def test_a_snapshot_is_said_in_a_line() -> None:
+    assert repr(taken(rows(), name="sounds")) == "Snapshot of sounds: 40 rows, epochs (0,)"
+    assert repr(searched()[0]) == "Snapshot of embeddings: 30 queries and 50 rows, epochs (0,)"
 
 
 # --- a corpus of its own
@@ -262,13 +299,32 @@ def test_a_corpus_comes_back_from_a_file(tmp_path: Path) -> None:
     assert second.anchor_keys.numpy() == pytest.approx(first.anchor_keys.numpy(), abs=1e-3)
 
 
-def test_a_file_whose_own_keys_it_does_not_hold_is_damaged(tmp_path: Path) -> None:
-    snapshot, _ = searched()
+def test_a_file_that_contradicts_itself_is_damaged(tmp_path: Path) -> None:
+    snapshot, _ = searched(labels=([0] * 30, [1] * 50), texts=(["q"] * 30, ["p"] * 50), metadata={"year": [1] * 50})
     assert snapshot.queries is not None
-    for wrong in ([[0, 50]], [[30, 0]], [[0, -1]]):
-        replace(snapshot, queries=replace(snapshot.queries, own=np.array(wrong))).save(tmp_path / "search.npz")
-        with pytest.raises(ValueError, match="it calls keys an anchor's own that it does not hold"):
-            Snapshot.load(tmp_path / "search.npz")
+    spoilt, lost = snapshot.keys.copy(), snapshot.keys.copy()
+    spoilt[0, 3, 1], lost[0, 7] = np.nan, 0
+    file = tmp_path / "search.npz"
+    for changes, what in (
+        ({"keys": spoilt}, "some of its numbers are not finite"),
+        ({"keys": lost}, "some of its vectors have no direction"),
+        ({"ids": np.zeros(50, np.int64)}, "ids stand in it twice"),
+        ({"classes": ("one",)}, "labels lie beyond its classes"),
+        ({"texts": ("p",) * 79}, "its texts are of another number"),
+        ({"metadata": {"year": ("1",) * 49}}, "its metadata are of another number"),
+        ({"pictured": np.array([80])}, "it has pictures of what it does not hold"),
+        *(({"queries": replace(snapshot.queries, own=np.array(own))}, "it calls keys an anchor's own that it does not")
+          for own in ([[0, 50]], [[30, 0]], [[0, -1]])),
+    ):  # fmt: skip
+        replace(snapshot, **changes).save(file)
+        with pytest.raises(ValueError, match=f"search.npz is damaged: {what}"):
+            Snapshot.load(file)
+    doubled = {"anchors": 0, "keys": 0, "maps": 1, "kept": 1, "trustworthiness": 1}
+    twice = {name: np.concatenate([getattr(snapshot, name)] * 2, axis=axis) for name, axis in doubled.items()}
+    asked = replace(snapshot.queries, positives=np.concatenate([snapshot.queries.positives] * 2))
+    replace(snapshot, epochs=(0, 0), queries=asked, **twice).save(file)
+    with pytest.raises(ValueError, match="its epochs do not ascend"):
+        Snapshot.load(file)
 
 
 # --- pictures and texts

@@ -7,9 +7,11 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int64
+from numpy import ndarray
 from torch import Tensor
 
 from cltools.evaluation.diagnosis import RANK_SHARES
@@ -17,6 +19,9 @@ from cltools.evaluation.intervals import NOTHING, Share, share_of
 from cltools.mining import Band, Selection, Similarities
 from cltools.mining.bands import KEPT, rank_count
 from cltools.mining.similarities import own_last
+
+if TYPE_CHECKING:
+    import pandas
 
 Judged = tuple[Similarities, Selection, Float[Tensor, "B K"]]
 """Some anchors' similarities and choices, and the score by which the rule ranks keys, larger is closer."""
@@ -53,6 +58,16 @@ class Census:
     by_rank: tuple[Share, ...]
     in_bands: Int64[Tensor, "B 7"] = field(compare=False)
     same_in_bands: Int64[Tensor, "B 7"] = field(compare=False)
+
+    def table(self, ids: Int64[ndarray, " B"]) -> "pandas.DataFrame":
+        """A row per anchor: its id, its keys by band, and where classes are known how many of the kept are false."""
+        from pandas import DataFrame
+
+        columns = {"anchor": ids}
+        columns |= {band.name.lower(): self.in_bands[:, band].numpy() for band in Band if band != Band.OWN}
+        if self.base_rate.count:
+            columns["false"] = self.same_in_bands[:, KEPT].sum(1).numpy()
+        return DataFrame(columns)
 
     def words(self, *, truth: bool) -> str:
         """What was counted, in sentences; what labels say only if `truth`."""

@@ -31,7 +31,7 @@ def explore(
     """An explorer of a snapshot: the last expression of a cell shows it.
 
     Args:
-        snapshot: from `load_snapshot` or `take_snapshot`.
+        snapshot: from `load_snapshot`, `take_snapshot` or `snapshot_of_embeddings`.
         state: where to start, also as its line of JSON; None for the run's own rules at its last epoch.
         other: another snapshot of the same images, to be shown beside the first as side B.
         show: which parts stand beside the axis with its two edges.
@@ -48,5 +48,5 @@ def explore(
 
     for given in [snapshot] if other is None else [snapshot, other]:
         if not isinstance(given, Snapshot):
-            raise foreign(given, 'A snapshot, such as load_snapshot("shapes-moco"),')
+            raise foreign(given, 'A snapshot, such as load_snapshot("shapes-moco") or snapshot_of_embeddings(array),')
     return Explorer(snapshot, state, other, show=show, train=train, images=images)

@@ -97,7 +97,7 @@ class Explorer(Session):
         super().__init__(snapshot, state, other)
         self.errors: list[str] = []
         self.group: tuple[int, ...] = ()
-        self._train, self._images = train, images
+        self._train, self._images, self._stopped = train, images, False
         self._revision, self._spoken, self._following = 0, 0, False
         self._lock = RLock()  # kernels may answer a page in a thread of its own, while a cell runs
         self.widget = Front(state=self._told(), digest=self._digest(), show=parts(show), trains=train is not None)
@@ -116,7 +116,8 @@ class Explorer(Session):
             super()._go(state)
 
     def close(self) -> None:
-        """Take it off the page and free its widgets."""
+        """Take it off the page and free its widgets; a training that it began stops after its epoch."""
+        self._stopped = True
         layout: Any = self.widget.layout
         self.widget.close()
         layout.close()
@@ -129,19 +130,22 @@ class Explorer(Session):
         Raises:
             ValueError: the explorer shows two snapshots, or one of other images.
         """
-        if len(self.snapshots) == 2:
-            raise CltoolsError("An explorer of two snapshots follows no training; explore one alone.")
-        recorder = recorder_of(self.snapshots[0], self._images)
+        recorder = recorder_of(self._alone(), self._images)
 
         def add(run: Run) -> None:
             recorder(run)
             with self._lock:
-                self.extend(with_epoch(self.snapshots[0], recorder, run))
+                self.extend(with_epoch(self._alone(), recorder, run))
                 self.widget.digest = self._digest()
                 added = epoch_data(self.snapshots[0], buffers := _Buffers(), [-1])
                 self.widget.send({"added": added, "digest": self.widget.digest}, buffers)
 
         return add
+
+    def _alone(self) -> Snapshot:
+        if len(self.snapshots) == 2:
+            raise CltoolsError("Two snapshots follow no training; explore one alone: explore(explorer.snapshots[0]).")
+        return self.snapshots[0]
 
     def train(self) -> Run:
         """Train with the active side's rules and temperature, and show what comes of it as side B.
@@ -149,7 +153,8 @@ class Explorer(Session):
         Side A stays as it is, so that before and after stand beside each other.
 
         Raises:
-            ValueError: the explorer was made without `train`, or the images are not those of the snapshot.
+            ValueError: the explorer was made without `train`; the images are not those of the snapshot; or the button
+                has stopped it.
         """
         if self._train is None:
             raise CltoolsError("This explorer trains nothing; make it with explore(snapshot, train=fit).")
@@ -158,10 +163,15 @@ class Explorer(Session):
         run = replace(before.experiment, positives=side.positives, negatives=side.negatives, loss=loss)
         recorder = recorder_of(before, self._images, [*before.epochs, run.training.epochs])
 
+        self._stopped = False
+
         def tell(so_far: Run) -> None:
             self.widget.send({"training": f"epoch {len(so_far.history.rows)} of {run.training.epochs} is done"})
+            if self._stopped:
+                raise CltoolsError("Training was stopped; what is shown is as it was.")
 
-        trained = self._train(run, callbacks=[recorder, tell])
+        theirs = getattr(self._train, "keywords", {}).get("callbacks", ())  # of a partial(fit, callbacks=…)
+        trained = self._train(run, callbacks=[*theirs, recorder, tell])
         with self._lock:
             self.put_beside(recorder.snapshot(trained), side)
             self.widget.digest = self._digest()
@@ -222,6 +232,8 @@ class Explorer(Session):
                 answer["anchorWeight"] = 1.0 if chosen.anchor_weight is None else float(chosen.anchor_weight)
             elif "train" in content:
                 self.train()
+            elif "stop" in content:
+                self._stopped = True
             else:
                 self.group = tuple(content["group"])
         except (Exception, KeyboardInterrupt) as error:  # the page is answered all the same, or it would wait for ever

@@ -29,7 +29,7 @@ from cltools.snapshot.one_thread import one_thread
 BANDS = (RankBand, CosineBand, MarginBand)
 SEED = 0
 """The seed of whatever rules draw on a snapshot."""
-PAIRS = 2**17
+PAIRS = 2**20
 """Anchors times keys that are judged at once."""
 
 

@@ -21,7 +21,7 @@ from cltools.explorer.state import SIDES, Name, Side, State, check, first_state
 from cltools.interop.miner import check_pairs
 from cltools.interop.offline import MinedPairs, Pick, Report, pairs_of
 from cltools.mining import Band, NegativeRule, PositiveRule, Selection, Similarities
-from cltools.mining.bands import KEPT
+from cltools.mining.rules import learns
 from cltools.snapshot import Snapshot
 from cltools.snapshot.one_thread import one_thread
 
@@ -52,6 +52,7 @@ class Session:
             self._remember(side)
         self._similarities = lru_cache(REMEMBERED)(self._read)
         self._judged = lru_cache(REMEMBERED)(self._judge)
+        self._mined = lru_cache(len(SIDES))(self._mine)
         self._counted = lru_cache(len(SIDES))(lambda name, side: census_of(self.snapshot(name), side))
 
     # what it shows
@@ -101,9 +102,7 @@ class Session:
             parts = [sentence.of_anchor(self.judgement, snapshot, self.place, truth=state.truth)]
             if state.b is not None:
                 parts.append(sentence.of_two(self.judged("A"), self.judged("B")))
-        if state.b is not None:
-            parts.insert(0, f"Side {state.active}.")
-        return " ".join(parts)
+        return (f"Side {state.active}. " if state.b else "") + " ".join(parts)
 
     def snapshot(self, name: Name) -> Snapshot:
         """The snapshot that a side reads."""
@@ -199,16 +198,19 @@ class Session:
         return f"positives = {positives}\nnegatives = {negatives}"
 
     def pairs(self, negatives: int = 10, pick: Pick = "closest") -> "pandas.DataFrame":
-        """What the active side's rules choose for every anchor, as `mine_pairs` gives it, but by ids.
+        """What the active side's rules choose for every anchor, in the columns of `mine_pairs`, but by ids.
+
+        Embeddings count as the explorer holds them, in float16: a key at an edge may lie on the other side of it.
 
         Args:
-            negatives: how many of the kept keys stand in the table per anchor.
+            negatives: how many of the kept keys stand in the table per anchor, at most.
             pick: which of them.
 
         Raises:
-            ValueError: rules of whose choice pairs would leave out what they are about.
+            ValueError: rules of whose choice pairs would leave out what they are about; an unknown `pick`; no number.
         """
-        pairs, snapshot = self._mined(negatives, pick).pairs, self.snapshot(self._state.active)
+        snapshot = self.snapshot(self._state.active)
+        pairs = self._mined(self._state.active, self._state.side, negatives, pick).pairs
         return pairs.assign(anchor=snapshot.anchor_ids[pairs["anchor"]], key=snapshot.ids[pairs["key"]])
 
     def report(self, negatives: int = 10) -> Report:
@@ -217,22 +219,15 @@ class Session:
         Args:
             negatives: how many an anchor should have.
         """
-        return self._mined(negatives, "closest").report
+        return self._mined(self._state.active, self._state.side, negatives, "closest").report
 
     def anchors(self) -> "pandas.DataFrame":
         """A row per anchor: its id, its keys by band, and where classes are known how many of the kept are false."""
-        from pandas import DataFrame  # here, as to import it takes longer than to make an explorer
-
-        census, snapshot = self.census, self.snapshot(self._state.active)
-        columns = {"anchor": snapshot.anchor_ids}
-        columns |= {band.name.lower(): census.in_bands[:, band].numpy() for band in Band if band != Band.OWN}
-        if snapshot.labelled:
-            columns["false"] = census.same_in_bands[:, KEPT].sum(1).numpy()
-        return DataFrame(columns)
+        return self.census.table(self.snapshot(self._state.active).anchor_ids)
 
     def csv(self) -> str:
         """Key, band, weight, score, cosine and share of force of every other key of this anchor, closest first."""
-        from pandas import DataFrame
+        from pandas import DataFrame  # here, as to import it takes longer than to make an explorer
 
         snapshot, j = self.snapshot(self._state.active), self.judgement
         columns = {
@@ -255,15 +250,17 @@ class Session:
     # inside
 
     @one_thread()
-    def _mined(self, negatives: int, pick: Pick) -> MinedPairs:
-        snapshot, side = self.snapshot(self._state.active), self._state.side
-        check_pairs(side.positives, side.negatives)
-        draws = torch.Generator().manual_seed(SEED)
-        turns, keys = chosen_in_turns(snapshot, side), len(snapshot)
-        return pairs_of(turns, side.positives, side.negatives, keys=keys, negatives=negatives, pick=pick, draws=draws)
+    def _mine(self, name: Name, side: Side, negatives: int, pick: Pick) -> MinedPairs:
+        snapshot = self.snapshot(name)
+        if not learns(type(side.negatives)):  # of one that does, the snapshot holds what it learned
+            check_pairs(side.positives, side.negatives)
+        turns, draws = chosen_in_turns(snapshot, side), torch.Generator().manual_seed(SEED)
+        return pairs_of(
+            turns, side.positives, side.negatives, keys=len(snapshot), negatives=negatives, pick=pick, draws=draws
+        )
 
     def _forget(self) -> None:
-        for remembered in (self._similarities, self._judged, self._counted):
+        for remembered in (self._similarities, self._judged, self._mined, self._counted):
             remembered.cache_clear()
 
     def _remember(self, side: Side) -> None:

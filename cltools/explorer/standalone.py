@@ -30,6 +30,7 @@ from cltools.files import write_text
 from cltools.mining import NegativeRule, PositiveRule, RankBand
 from cltools.mining.rules import rule_classes
 from cltools.snapshot import Snapshot
+from cltools.snapshot.maps import in_unit_square
 from cltools.snapshot.one_thread import one_thread
 from cltools.snapshot.sprite import sprite_columns
 
@@ -40,8 +41,8 @@ LARGE = 12_000_000
 """Bytes of a page above which a sample is proposed."""
 UNKNOWN = 255
 """In the page's data, in place of the percentage of neighbours that a map keeps of a point that was not judged."""
-RECORDED = 3000
-"""Anchors up to which a page holds what rules of one's own choose for every anchor."""
+RECORDED = 9_000_000
+"""Pairs of an anchor and a key up to which a page holds what rules of one's own choose for every anchor."""
 PARTS = ("pictures", "map", "push", "cost")
 Epochs = Literal["present", "all"]
 
@@ -61,7 +62,6 @@ def page_data(snapshot: Snapshot, coded: Coded, epochs: Sequence[int] | None = N
     run, queries = snapshot.experiment, snapshot.queries
     rules = rule_classes(NegativeRule) | rule_classes(PositiveRule)
     middle = run.negatives.at(1.0)
-    tiles = len(snapshot) if snapshot.pictured is None else len(snapshot.pictured)
     return {
         "title": run.data.name,
         "run": f"{run.data.name}, {type(run.negatives).__name__} with {type(run.positives).__name__}",
@@ -77,8 +77,8 @@ def page_data(snapshot: Snapshot, coded: Coded, epochs: Sequence[int] | None = N
         "classes": list(snapshot.classes),
         "form": run.loss.form,
         "tile": list(snapshot.tile),
-        "tiles": tiles if snapshot.sprite else 0,
-        "columns": sprite_columns(tiles),
+        "tiles": snapshot.tiles,
+        "columns": sprite_columns(snapshot.tiles),
         "pictured": None if snapshot.pictured is None else snapshot.pictured.tolist(),
         "sprite": coded(np.frombuffer(snapshot.sprite, np.uint8)),
         "middle": to_plain(middle) if isinstance(middle, RankBand) else None,
@@ -89,10 +89,6 @@ def page_data(snapshot: Snapshot, coded: Coded, epochs: Sequence[int] | None = N
 
 def epoch_data(snapshot: Snapshot, coded: Coded, epochs: Sequence[int]) -> dict[str, Any]:
     """What the page reads of a snapshot's epochs."""
-    low = snapshot.maps.min(2, keepdims=True)
-    maps = (snapshot.maps - low) / np.maximum((snapshot.maps - low).max((2, 3), keepdims=True), 1e-9)
-    maps += (1 - maps.max(2, keepdims=True)) / 2  # in the middle of the longer side
-    maps[..., 1] = 1 - maps[..., 1]  # a page's y grows downwards
     learned, queries = snapshot.thresholds, snapshot.queries
     known = np.nan_to_num(100 * snapshot.kept, nan=UNKNOWN)
     return {
@@ -103,7 +99,7 @@ def epoch_data(snapshot: Snapshot, coded: Coded, epochs: Sequence[int]) -> dict[
         "positives": queries and [coded(queries.positives[i].astype("<f2")) for i in epochs],
         "thresholds": None if learned is None else [coded(learned[i].astype("<f4")) for i in epochs],
         "mapNames": list(snapshot.map_names),
-        "maps": [[coded(places[i].astype("<f4")) for i in epochs] for places in maps],
+        "maps": [[coded(places[i].astype("<f4")) for i in epochs] for places in in_unit_square(snapshot.maps)],
         "kept": [[coded(np.rint(kept[i]).astype(np.uint8)) for i in epochs] for kept in known],
     }
 
@@ -154,7 +150,11 @@ def recorded_of(snapshot: Snapshot, side: Side, anchor: int) -> dict[str, Any] |
     if all(type(rule).__module__.startswith("cltools.mining.") for rule in (side.positives, side.negatives)):
         return None
     ids = snapshot.anchor_ids
-    rows = torch.arange(len(ids)) if len(ids) <= RECORDED else torch.from_numpy(np.flatnonzero(ids == anchor))
+    rows = (
+        torch.arange(len(ids))
+        if len(ids) * len(snapshot) <= RECORDED
+        else torch.from_numpy(np.flatnonzero(ids == anchor))
+    )
     found = [selection for _, selection in chosen_in_turns(snapshot, side, rows)]
     weight = torch.cat([each.negative_weight for each in found]).numpy()
     anchors = [each.anchor_weight for each in found if each.anchor_weight is not None]
@@ -200,11 +200,7 @@ def save_html(session: Session, path: str | Path, epochs: Epochs = "present", sh
     page = page_of(session.snapshots, session.state, epochs=epochs, show=parts(show), words=words, picture=held)
     write_text(Path(path), page)
     if (size := len(page.encode())) > LARGE:
-        warnings.warn(
-            f"The page takes {size / 1e6:.0f} MB, which browsers open slowly. Take a snapshot of fewer images, such as "
-            "take_snapshot(run, images, n=2000), or save the present epoch alone.",
-            stacklevel=2,
-        )
+        warnings.warn(f"A page of {size / 1e6:.0f} MB opens slowly; take fewer rows (n=…), or one epoch.", stacklevel=2)
     return Path(path)
 
 

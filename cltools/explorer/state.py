@@ -116,9 +116,7 @@ def check(state: State, snapshots: tuple[Snapshot, ...]) -> None:
         raise CltoolsError("Two snapshots are shown side by side; the state needs a side B.")
     for side, snapshot in zip((state.a, state.of("B")), (first, snapshots[-1]), strict=True):
         if side.epoch not in snapshot.epochs:
-            raise CltoolsError(
-                f"This snapshot has no epoch {side.epoch}; it has {', '.join(map(str, snapshot.epochs))}."
-            )
+            raise unknown("epoch", str(side.epoch), [*map(str, snapshot.epochs)])
         check_temperature(side.temperature)
         rule = type(side.negatives)
         if learns(rule) and (snapshot.thresholds is None or not issubclass(rule, LearnedThreshold)):

@@ -73,6 +73,9 @@ class Report:
     quantiles: dict[str, tuple[float, ...]]
     loosen: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        return str(self)  # as the last line of a cell
+
     def __str__(self) -> str:
         total = max(1, sum(self.counts.values()))
         lines = [f"{self.anchors:,} anchors, {self.keys:,} keys; candidates by what became of them:"]
@@ -135,8 +138,6 @@ def mine_pairs(
     negative_rule = AllNegatives() if negative_rule is None else negative_rule
     remedy = "Give labels=(of anchors, of keys), or use another rule." if labels is None else ""
     check_pairs(positive_rule, negative_rule, remedy)
-    if pick not in get_args(Pick):
-        raise unknown("pick", pick, get_args(Pick))
     positive_rule, negative_rule = positive_rule.at(1.0), negative_rule.at(1.0)
     z, z_positive, n = _vectors(anchors, positives, corpus)
     _check_asked(negative_rule, negatives, len(n), block)
@@ -186,10 +187,14 @@ def pairs_of(
         draws: for a random `pick`.
 
     Raises:
-        ValueError: rules that make negatives, which pairs cannot say.
+        ValueError: rules that make negatives, which pairs cannot say; a `pick` that is not known; too few negatives.
     """
     import pandas as pd
 
+    if pick not in get_args(Pick):
+        raise unknown("pick", pick, get_args(Pick))
+    if not isinstance(negatives, int) or negatives < 1:
+        raise CltoolsError(f"negatives is {negatives}; it must be a whole number of at least 1.")
     columns = {name: array(kind) for name, kind in COLUMNS.items()}
     counts, positives = array("q"), array("f")
     grown: list[array[Any]] = [*columns.values(), counts, positives]
@@ -246,9 +251,8 @@ def own_keys(z: Tensor, z_positive: Tensor, n: Tensor, parts: list[slice], names
 
 def _check_asked(rule: NegativeRule, negatives: int, keys: int, block: int | None) -> None:
     """Refuse what cannot be had, before anything is compared."""
-    for name, value in (("negatives", negatives), ("block", block)):
-        if value is not None and value < 1:
-            raise CltoolsError(f"{name} is {value}; it must be at least 1.")
+    if block is not None and block < 1:
+        raise CltoolsError(f"block is {block}; it must be at least 1.")
     if isinstance(rule, RankBand):
         window = rank_count(rule.keep_within, keys) - rank_count(rule.drop_closest, keys)
         if window < negatives:

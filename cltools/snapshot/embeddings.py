@@ -3,8 +3,9 @@
 Legend: N rows or keys, B anchors, P pairs, M rows taken, d embedding.
 """
 
-import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
 
 LARGEST = 100_000
 """Rows of a snapshot: each anchor is compared with all keys."""
+USUAL = 2000
+"""Anchors of a snapshot where nobody says how many."""
 LONGEST = 1000
 """Characters of a text that are kept."""
+LARGEST_ID = 2**53
 UNKNOWN = -1
 
 
@@ -45,14 +49,15 @@ def snapshot_of_embeddings(
     metadata: "Mapping[str, Any] | pandas.DataFrame | None" = None,
     own: Numbers | None = None,
     name: str = "embeddings",
-    n: int = 2000,
+    n: int | None = None,
     seed: int = 0,
 ) -> Snapshot:
     """A snapshot that `explore` takes, of any encoder's embeddings.
 
-    Without a corpus every row is anchor and key at once. With one, such as the passages that queries search, anchors
-    and keys are different things, and `labels`, `ids`, `images` and `texts` are pairs: of the anchors, and of the
-    corpus. A key that equals an anchor or its positive is the anchor's own, and never its negative.
+    Without a corpus every row is anchor and key at once, and its only own key. With one, such as the passages that
+    queries search, anchors and keys are different things, and `labels`, `ids`, `images` and `texts` are pairs: of the
+    anchors, and of the corpus. A key of the corpus that equals an anchor or its positive is the anchor's own, and never
+    its negative. Classes are shown where those of both sides are known.
 
     Its experiment says no more than the name: nothing is mined and every key kept until a rule is set. It has one
     epoch, 0.
@@ -65,13 +70,14 @@ def snapshot_of_embeddings(
         labels: numbers or text, or the name of a column of `metadata`; None, NaN, "" and numbers below 0 are unknown.
             Only shown, never selected by.
         classes: names in the order of the labels, or the names that labels are. Empty takes those that occur.
-        ids: whole numbers, all different; None counts from 0. What tables call a row, and no more than a name.
+        ids: whole numbers below 2⁵³, all different; None counts from 0. What tables call a row, and only a name.
         images: uint8 [B, 3, H, W]; of more than fit a page, as many as fit are drawn.
         texts: what a row without a picture shows; up to 1,000 characters are kept. Without both it shows its id.
         metadata: columns by name, with a value per row, or per key of the corpus. The explorer finds keys by them.
         own: places [P, 2] of anchors and of keys that are their own though they equal none.
         name: of the data, for who sees the snapshot later.
-        n: at most that many anchors, 100,000 at most, drawn with the seed; the ids tell which. A corpus stays whole.
+        n: at most that many anchors, 100,000 at most, drawn with the seed; the ids tell which. None takes 2,000, and
+            warns where there are more. A corpus stays whole.
         seed: of the draw.
 
     Raises:
@@ -79,9 +85,11 @@ def snapshot_of_embeddings(
         ValueError: rows of zeros or with numbers that are not finite, with their places; shapes, labels, ids or n
             that do not fit; a corpus without positives, or one of more than 100,000 rows.
     """
-    z, views, keys = _vectors(anchors, positives, corpus, n)
+    z, views, keys = _vectors(anchors, positives, corpus, USUAL if n is None else n)
+    if n is None and len(z) > USUAL:
+        warnings.warn(f"{USUAL:,} of {len(z):,} rows are drawn; n={len(z)} takes all.", stacklevel=2)
     counts = [len(z)] if corpus is None else [len(z), len(keys)]
-    rows = draw(len(z), n, seed)
+    rows = draw(len(z), USUAL if n is None else n, seed)
     taken = [rows.numpy(), np.arange(len(keys))][: len(counts)]
 
     def of_each(what: str, given: Any, made: Callable[[str, Any, int, ndarray], Any]) -> list[Any]:
@@ -93,6 +101,10 @@ def snapshot_of_embeddings(
             )
         return [made(what, *each) for each in zip(sides, counts, taken, strict=True)]
 
+    if corpus is None and own is not None:
+        raise CltoolsError("own= is for a corpus; without one each row is its own key, and no other is.")
+    if metadata is not None and not (isinstance(metadata, Mapping) or hasattr(metadata, "columns")):
+        raise CltoolsError(f"metadata is of type {type(metadata).__name__}; give a DataFrame or a dict of columns.")
     columns = {str(column): values for column, values in dict({} if metadata is None else metadata).items()}
     metadata = {column: tuple(_texts(column, each, counts[-1], taken[-1])) for column, each in columns.items()}
     values = of_each("labels", _named(labels, columns), _column)
@@ -102,6 +114,8 @@ def snapshot_of_embeddings(
     texts = [text for side in reversed(of_each("texts", texts, _texts)) for text in side]
     pictures = dict(enumerate(reversed(of_each("images", images, _pictures))))
     pictures = {side: each for side, each in pictures.items() if each is not None}
+    if len(sizes := {each.shape[2:] for each in pictures.values()}) > 1:
+        raise CltoolsError(f"images of anchors and of the corpus are {' and '.join(map(str, sizes))}; give one size.")
     places = [np.arange(len(each)) + side * len(keys) for side, each in pictures.items()]
     queries = None
     if corpus is not None:
@@ -111,7 +125,7 @@ def snapshot_of_embeddings(
         Experiment(data=DataSettings(name=name), seed=seed),
         {0: (z[rows].numpy(), (keys if corpus is not None else views[rows]).numpy())},
         of_ids[-1],
-        np.concatenate([*pictures.values()]) if pictures else None,
+        _joined([*pictures.values()]),
         pictured=np.concatenate(places) if queries and pictures else None,
         labels=of_labels[-1],
         classes=names,
@@ -132,18 +146,20 @@ def indexed_labels(labels: Sequence[Any], classes: Sequence[str]) -> tuple[Int64
     Raises:
         ValueError: a label that is no class.
     """
-    values = [None if value is None or value != value or value == "" else value for value in labels]
+    values = [None if _missing(value) or value == "" else value for value in labels]
     given = [value for value in values if value is not None]
-    if any(isinstance(value, str) for value in given):
-        if not all(isinstance(value, str) for value in given):
+    numeric = [isinstance(value, Number) for value in given]
+    if not all(numeric):
+        if any(numeric):
             raise CltoolsError("Some labels are text and some are numbers; make all of one kind.")
+        given, values = [*map(str, given)], [None if value is None else str(value) for value in values]
         names = tuple(classes) or tuple(sorted({*given}))
         place = {name: i for i, name in enumerate(names)}
         if strange := [text for text in given if text not in place]:
             raise unknown("class", strange[0], names)
         return np.array([UNKNOWN if text is None else place[text] for text in values], np.int64), names
     numbers = [UNKNOWN if value is None or value < 0 else value for value in values]
-    if broken := [value for value in numbers if value == math.inf or value != int(value)]:
+    if broken := [value for value in numbers if value >= LARGEST_ID or value != int(value)]:
         raise CltoolsError(f"The label {broken[0]} is no whole number; give classes as whole numbers or text.")
     found = np.array(numbers, np.int64)
     if classes:
@@ -166,8 +182,12 @@ def _vectors(anchors: Numbers, positives: Numbers | None, corpus: Numbers | None
         )
     if corpus is not None and positives is None:
         raise CltoolsError("A corpus needs positives=…, the match of each anchor, which is no negative of it.")
-    if len(keys) < 3 or keys.shape[1] < 2:
-        raise CltoolsError(f"There are {[*keys.shape]} keys; a map needs at least 3 rows of at least 2 numbers.")
+    least = 3 if corpus is None else 1
+    if not isinstance(n, int) or n < least or len(z) < least or len(keys) < 3 or keys.shape[1] < 2:
+        raise CltoolsError(
+            f"There are {len(z)} anchors, of which n={n} are asked for, and keys {[*keys.shape]}; a map needs at least "
+            "3 rows of at least 2 numbers."
+        )
     if n > LARGEST or (corpus is not None and len(keys) > LARGEST):
         which, count = ("n", n) if n > LARGEST else ("The corpus", len(keys))
         raise CltoolsError(f"{which} is {count:,} rows; an explorer shows at most {LARGEST:,}. Draw fewer.")
@@ -186,39 +206,51 @@ def _named(labels: Any, columns: Mapping[str, Any]) -> Any:
 
 
 def _column(what: str, given: Any, count: int, taken: ndarray) -> list[Any]:
-    """The values of the rows that are taken, None where nothing is given."""
+    """The values of the rows that are taken, None where one is missing or nothing is given."""
     if given is None:
         return [None] * len(taken)
+    if isinstance(given, str | Mapping) or not hasattr(given, "__iter__"):
+        raise CltoolsError(f"{what} are of type {type(given).__name__}; give a list or an array, a value per row.")
     values = given.tolist() if hasattr(given, "tolist") else [*given]
     if len(values) != count or any(isinstance(value, list | tuple) for value in values):
         raise CltoolsError(f"There are {len(values)} {what} for {count} embeddings; give one per row.")
-    return [values[place] for place in taken]
+    return [None if _missing(values[place]) else values[place] for place in taken]
+
+
+def _missing(value: Any) -> bool:
+    """Whether it stands for nothing: None, NaN, or what pandas writes for it."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or bool(value != value)
 
 
 def _texts(what: str, given: Any, count: int, taken: ndarray) -> list[str]:
-    values = _column(what, given, count, taken)
-    return ["" if value is None or value != value else str(value)[:LONGEST] for value in values]
+    return ["" if value is None else str(value)[:LONGEST] for value in _column(what, given, count, taken)]
 
 
 def _pictures(what: str, given: Any, count: int, taken: ndarray) -> UInt8[ndarray, "M 3 H W"] | None:
     if given is None:
         return None
-    if len(given) != count:
-        raise CltoolsError(f"There are {len(given)} {what} for {count} embeddings; give one per row.")
     pictures = as_tensor(what, given).cpu()
-    if pictures.dtype != torch.uint8 or pictures.ndim != 4 or pictures.shape[1] != 3:
+    if pictures.dtype != torch.uint8 or pictures.ndim != 4 or pictures.shape[1] != 3 or 0 in pictures.shape[2:]:
         raise CltoolsError(f"{what} are {pictures.dtype} {[*pictures.shape]}; give uint8 [rows, 3, height, width].")
-    return pictures[torch.from_numpy(taken)].numpy()
+    if len(pictures) != count:
+        raise CltoolsError(f"There are {len(pictures)} {what} for {count} embeddings; give one per row.")
+    return pictures.numpy() if len(taken) == count else pictures[torch.from_numpy(taken)].numpy()
+
+
+def _joined(pictures: list[UInt8[ndarray, "_ 3 H W"]]) -> UInt8[ndarray, "M 3 H W"] | None:
+    """All pictures; not copied where there is nothing to join, as they may take hundreds of megabytes."""
+    return np.concatenate(pictures) if len(pictures) > 1 else pictures[0] if pictures else None
 
 
 def _checked_ids(what: str, given: Any, count: int, taken: ndarray) -> Int64[ndarray, " M"]:
     if given is None:
         return taken
-    found = as_tensor(what, given).cpu().numpy()
-    if found.shape != (count,) or found.dtype.kind not in "iu" or len(np.unique(found)) < count:
+    found = np.asarray(given.cpu() if isinstance(given, Tensor) else given)
+    whole = found.dtype.kind in "iu" and not (np.abs(found.astype(np.float64)) >= LARGEST_ID).any()
+    if found.shape != (count,) or not whole or len(np.unique(found)) < count:
         raise CltoolsError(
-            f"{what} are {found.dtype} {[*found.shape]} with {len(np.unique(found))} values; give {count} different "
-            "whole numbers, and names as texts=…."
+            f"{what} are {found.dtype} {[*found.shape]}; give {count} different whole numbers below 2**53, which is as "
+            "far as a page counts, and names as texts=…."
         )
     return np.asarray(found[taken], np.int64)
 

@@ -134,6 +134,15 @@ def pca_over_epochs(embeddings: Float32[ndarray, "E N d"]) -> Float32[ndarray, "
     return np.stack(maps)
 
 
+def in_unit_square(maps: Float32[ndarray, "M E N 2"]) -> Float32[ndarray, "M E N 2"]:
+    """Maps as a page draws them: each in the unit square, in the middle of its shorter side, y growing downwards."""
+    low = maps.min(2, keepdims=True)
+    places = (maps - low) / np.maximum((maps - low).max((2, 3), keepdims=True), 1e-9)
+    places += (1 - places.max(2, keepdims=True)) / 2
+    places[..., 1] = 1 - places[..., 1]
+    return np.asarray(places, np.float32)
+
+
 def umap_over_epochs(
     embeddings: Float32[ndarray, "E N d"], seed: int, neighbours: int = NEIGHBOURS, min_dist: float = MIN_DIST
 ) -> Iterator[Float32[ndarray, "N 2"]]:

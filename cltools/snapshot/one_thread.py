@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock
 
 import torch
+
+_LOCK = RLock()
 
 
 @contextmanager
@@ -12,9 +15,10 @@ def one_thread() -> Iterator[None]:
 
     Where other work shares the cores it takes a hundred times as long with threads.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    with _LOCK:  # of two at once, the later would take the one thread of the earlier for what is usual
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)

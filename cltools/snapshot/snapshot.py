@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,10 @@ class Snapshot:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __repr__(self) -> str:
+        asked = "" if self.queries is None else f"{len(self.anchor_ids):,} queries and "
+        return f"Snapshot of {self.experiment.data.name}: {asked}{len(self):,} {self.noun}s, epochs {self.epochs}"
+
     @property
     def anchor_ids(self) -> Int64[ndarray, " B"]:
         """Ids of the anchors."""
@@ -135,6 +140,11 @@ class Snapshot:
     def labelled(self) -> bool:
         """Whether the class of every anchor and key is known."""
         return bool((self.labels >= 0).all() and (self.anchor_labels >= 0).all())
+
+    @property
+    def tiles(self) -> int:
+        """How many pictures the sprite holds."""
+        return 0 if not self.sprite else len(self) if self.pictured is None else len(self.pictured)
 
     @property
     def noun(self) -> str:
@@ -240,13 +250,32 @@ class Snapshot:
         known |= {name: _unit(arrays[name]) for name in ("anchors", "keys")}
         known |= {"kept": arrays["kept"].astype(np.float32), "sprite": arrays["sprite"].tobytes()}
         if "query_ids" in arrays:
-            own, ends = arrays["query_own"], (len(arrays["query_ids"]), len(arrays["ids"]))
-            if (own < 0).any() or (own >= ends).any():
-                raise CltoolsError(f"{path} is damaged: it calls keys an anchor's own that it does not hold.")
             arrays["query_positives"] = _unit(arrays["query_positives"])
             known["queries"] = Queries(*(arrays[f"query_{each.name}"] for each in fields(Queries)))
-        metadata = {name: tuple(column) for name, column in about.get("metadata", {}).items()}
-        return cls(experiment=experiment, texts=tuple(about.get("texts", ())), metadata=metadata, **known)
+        known["metadata"] = {name: tuple(column) for name, column in about.get("metadata", {}).items()}
+        found = cls(experiment=experiment, texts=tuple(about.get("texts", ())), **known)
+        if faults := [what for what, wrong in _faults(found).items() if wrong]:
+            raise CltoolsError(f"{path} is damaged: {'; '.join(faults)}.")
+        return found
+
+
+def _faults(s: Snapshot) -> dict[str, bool]:
+    """What may be wrong with a snapshot whose arrays have the right types and lengths, and whether it is."""
+    every, rows = [s.anchors, s.keys, s.maps], len(s) + len(s.anchor_ids) * (s.queries is not None)
+    every += [] if s.queries is None else [s.queries.positives]
+    labels = np.concatenate([s.labels, s.anchor_labels])
+    return {
+        "some of its numbers are not finite": not all(np.isfinite(each).all() for each in every),
+        "some of its vectors have no direction": not all(np.square(each).sum(-1).all() for each in (s.anchors, s.keys)),
+        "ids stand in it twice": any(len(np.unique(ids)) < len(ids) for ids in (s.ids, s.anchor_ids)),
+        "labels lie beyond its classes": bool((labels >= max(1, len(s.classes))).any()),
+        "its epochs do not ascend": any(a >= b for a, b in pairwise(s.epochs)),
+        "its texts are of another number": len(s.texts) not in (0, rows),
+        "its metadata are of another number": any(len(column) != len(s) for column in s.metadata.values()),
+        "it has pictures of what it does not hold": s.pictured is not None and bool((s.pictured >= rows).any()),
+        "it calls keys an anchor's own that it does not hold": s.queries is not None
+        and bool(((s.queries.own < 0) | (s.queries.own >= (len(s.anchor_ids), len(s)))).any()),
+    }
 
 
 def _unit(vectors: ndarray) -> ndarray:

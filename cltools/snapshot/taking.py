@@ -102,9 +102,16 @@ def recorder_of(snapshot: Snapshot, images: ImageSet | None, epochs: Sequence[in
         epochs: after which epochs; None for all.
 
     Raises:
-        ValueError: some of them are not there.
+        ValueError: some of them are not there, or the snapshot is of embeddings that were made elsewhere.
     """
-    images = training_images(snapshot.experiment)[0] if images is None else images
+    if images is None:
+        try:
+            images = training_images(snapshot.experiment)[0]
+        except ValueError as error:
+            elsewhere = "Of embeddings made elsewhere there is no encoder to train; else give explore(images=…)."
+            raise CltoolsError(f"{error} {elsewhere}") from error
+    if snapshot.queries is not None:
+        raise CltoolsError("A snapshot of queries and a corpus follows no training: no encoder of ours made it.")
     place = {image: i for i, image in enumerate(images.ids.tolist())}
     if missing := [image for image in snapshot.ids.tolist() if image not in place]:
         raise CltoolsError(

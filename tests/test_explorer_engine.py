@@ -211,7 +211,7 @@ FAULTS = {
     "the other edge itself is dropped": ("if (score[i] < low)", "if (score[i] <= low)"),
     "another rounding of shares": ("Math.floor(share * keys + 0.5)", "Math.ceil(share * keys)"),
     "own keys are kept": ("if (s.own[i]) band[i] = BAND.OWN;", ""),
-    "own keys rank by their score": ("own[i] ? -INFINITE : score[i] + 0", "score[i] + 0"),
+    "own keys rank by their score": ("own[i] ? -INFINITE : value + 0", "value + 0"),
     "equal scores do not share one fate": (
         "if (cut !== null) return bandsOfCut(score, cut);",
         """if (cut !== null) {

@@ -27,9 +27,8 @@ let halves = null;
  */
 export function unpackHalves(bits) {
   halves ??= new Float32Array(65536).map((_, i) => fromHalf(i));
-  const found = new Float32Array(bits.length);
-  for (let i = 0; i < bits.length; i++) found[i] = halves[bits[i]];
-  return found;
+  const known = halves;
+  return new Float32Array(bits.length).map((_, i) => known[bits[i]]);
 }
 
 /**

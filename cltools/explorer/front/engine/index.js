@@ -35,6 +35,5 @@ export {
   freshRule,
   parseState,
   sideOf,
-  whyUnlabelled,
   writeState,
 } from "./state.js";

@@ -19,14 +19,11 @@ export function sumOf(values) {
  */
 export function orderByScore(score, own) {
   const count = score.length;
-  const values = new Float32Array(count);
-  for (let i = 0; i < count; i++) values[i] = own[i] ? -INFINITE : score[i] + 0; // −0 becomes 0
+  const values = score.map((value, i) => (own[i] ? -INFINITE : value + 0)); // −0 becomes 0
   const bits = new Uint32Array(values.buffer);
   // larger numbers get smaller keys: of positive ones all bits but the sign turn, of negative ones none
   for (let i = 0; i < count; i++) bits[i] = bits[i] & 0x80000000 ? bits[i] : ~bits[i] & 0x7fffffff;
-  let from = new Int32Array(count);
-  for (let i = 0; i < count; i++) from[i] = i;
-  if (count < 64) return from.sort((a, b) => bits[a] - bits[b] || a - b);
+  let from = new Int32Array(count).map((_, i) => i);
   let to = new Int32Array(count);
   const starts = new Int32Array(2048);
   for (const shift of [0, 11, 22]) {
@@ -50,9 +47,7 @@ export function orderByScore(score, own) {
  * @param {Uint8Array} own
  */
 export function rankedScores(score, order, own) {
-  const ranked = new Float32Array(score.length);
-  for (let i = 0; i < ranked.length; i++) ranked[i] = own[order[i]] ? -INFINITE : score[order[i]];
-  return ranked;
+  return score.map((_, i) => (own[order[i]] ? -INFINITE : score[order[i]]));
 }
 
 /**

@@ -141,8 +141,7 @@ export function checkState(state, snapshots) {
   if (!first.anchorIds.includes(state.anchor)) refuse(`There is no anchor ${state.anchor}.`);
   if (!first.mapNames.includes(state.map))
     refuse(`There is no map ${JSON.stringify(state.map)}; there is ${first.mapNames.join(", ")}.`);
-  if (snapshots.length === 2 && state.b === null)
-    refuse("Two snapshots are shown side by side; the state needs a side B.");
+  if (snapshots.length === 2 && state.b === null) refuse("Two snapshots need a side B.");
   for (const [side, snapshot] of /** @type {[Side, Snapshot][]} */ ([
     [state.a, first],
     [sideOf(state, "B"), snapshots[snapshots.length - 1]],
@@ -154,15 +153,7 @@ export function checkState(state, snapshots) {
       refuse("LearnedThreshold learns while training, and this snapshot holds nothing that it learned.");
     if (!(side.temperature > 0)) refuse(`The temperature is ${side.temperature}; it must be above 0.`);
   }
-  const unlabelled = whyUnlabelled(first);
-  if (unlabelled && (state.truth || state.colour === "class")) refuse(unlabelled);
+  if (!first.labelled && (state.truth || state.colour === "class"))
+    refuse("Some or all of these have no label, so no share of a class can be told.");
   if (state.colour === "class" && !state.truth) refuse("Classes are hidden; show them before they colour the map.");
-}
-
-/**
- * Why there is no truth to show; empty where there is.
- * @param {Snapshot} snapshot
- */
-export function whyUnlabelled(snapshot) {
-  return snapshot.labelled ? "" : "Some or all of these have no label, so no share of a class can be told.";
 }

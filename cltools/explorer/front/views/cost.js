@@ -4,7 +4,7 @@
 import { BAND } from "../engine/bands.js";
 import { looseningOf, settingsOf } from "../engine/report.js";
 import { drawBox, drawLine, drawWords, font, surface } from "./canvas.js";
-import { button, el, setText } from "./dom.js";
+import { el, setText } from "./dom.js";
 import { ticksBetween } from "./histogram.js";
 import { anchorsOf, bandName, count, interval, ONLY_PYTHON, percent, SYMBOLS } from "./words.js";
 
@@ -19,7 +19,6 @@ const WANTED = 10; // negatives that an anchor should have, as `mine_pairs` take
  * @param {() => Scene} page.scene
  * @param {() => Palette} page.palette
  * @param {() => Census | null} page.census of the side that the controls move
- * @param {() => void} page.showTruth
  */
 export function costView(page) {
   const title = el("h3");
@@ -29,19 +28,17 @@ export function costView(page) {
   const last = el("th", {}, "of the anchor's class");
   const heads = ["over all anchors", "share", "left out by"].map((head) => el("th", {}, head));
   const table = el("table", {}, el("thead", {}, el("tr", {}, ...heads, last)), rows);
-  const ask = button({ class: "word", click: page.showTruth }, "Show true classes");
-  const root = el("section", { class: "cost", "aria-label": "What the edges cost" }, title, words, canvas, table, ask);
+  const root = el("section", { class: "cost", "aria-label": "What the edges cost" }, title, words, canvas, table);
 
   /** Draw the scene. */
   function draw() {
     const scene = page.scene();
-    const { snapshot, side, edges, builtIn } = scene.shown;
+    const { side, edges, builtIn } = scene.shown;
     const { truth } = scene.state;
     const census = builtIn ? page.census() : null;
     const counted = census !== null && census.anchors > 0;
     table.hidden = !counted;
     canvas.hidden = !counted || !truth;
-    ask.hidden = truth || !snapshot.labelled;
     setText(title, truth ? "What does leaving out cost?" : "What is left out?");
     if (!counted) return setText(words, builtIn ? "Counting …" : ONLY_PYTHON);
     const { kept, recall, baseRate, shareByBand, sameByBand } = census;
@@ -125,13 +122,9 @@ function drawRanks(canvas, census, { shown }, palette) {
       drawWords(context, SYMBOLS[code], at + side, top - 3, palette.text[code]);
     }
   }
-  let free = 0;
-  for (let i = 1; i <= bins; i++) {
-    const [text, x] = [`${Number(((100 * census.ranks[i]) / census.ranks[bins]).toPrecision(2))}`, left + i * w];
-    const half = context.measureText(text).width / 2;
-    if (x - half < free) continue;
-    drawWords(context, text, Math.min(x, right - half), floor + 13, palette.soft);
-    free = x + half + 4;
+  for (let i = 0; i < bins; i++) {
+    const share = Number(((100 * census.ranks[i + 1]) / census.ranks[bins]).toPrecision(2));
+    drawWords(context, String(share), left + (i + 1) * w, floor + 13, palette.soft, "right");
   }
   drawWords(context, "of the anchor's class", 0, top - 9, palette.soft, "left");
   drawWords(context, "the closest … %; dashed: all", (left + right) / 2, height - 3, palette.soft);

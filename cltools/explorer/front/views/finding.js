@@ -51,7 +51,7 @@ export function findingView(snapshot, act) {
     input() {
       const found = findKeys(snapshot, input.value);
       const hits = found?.reduce((sum, each) => sum + each, 0) ?? 0;
-      setText(told, found ? `${count(hits)} found: groups and map show these` : "");
+      setText(told, found ? `${count(hits)} found` : "");
       act(found);
     },
   });

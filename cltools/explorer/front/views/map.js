@@ -41,7 +41,7 @@ export function mapView(page) {
     tabindex: 0,
     role: "application",
     "aria-label": `Map of all ${noun}s. Arrow keys walk from point to point, Enter ${picks}, + and − zoom.`,
-    title: `A click on a point ${picks}. Ctrl and the wheel zoom; drag to move what is zoomed.`,
+    title: `A click on a point ${picks}; Ctrl and the wheel zoom.`,
     pointerleave: () => page.point(null),
     blur() {
       walked = null;

@@ -106,7 +106,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
   });
   const positive = button({ class: "tile" });
   const match = el("div", "match", el("small", {}, "its positive"), positive);
-  const anchorName = button({ class: "link anchor-name", click: listAnchors });
+  const anchorName = button({ class: "link anchor-name", title: "List all anchors", click: listAnchors });
   const question = el(
     "h2",
     "question",
@@ -168,11 +168,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
       choose(place);
     },
   });
-  const cost = costView({
-    ...shared,
-    census,
-    showTruth: () => change(({ state }) => withTruth(state, true)),
-  });
+  const cost = costView({ ...shared, census });
   const settings = settingsView({ ...shared, help: snapshot.help, close: toggleMore });
   const panel = settings.root;
   /** The views that may be left out. @type {Partial<Record<Part, {draw: () => void}>>} */
@@ -241,7 +237,6 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
     match.hidden = !snapshot.own || !scene.own.length;
     if (!match.hidden) picture(scene.own[0], positive);
     setText(anchorName, nameOf(snapshot, scene.thing, state.truth));
-    setAttribute(anchorName, "title", `${anchorName.textContent}: list all anchors`);
     truthBox.checked = state.truth;
     rules.show(presetOf(shown.side.negatives, scene));
     sides.root.hidden = state.b === null;
@@ -373,8 +368,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
     const group = places.map((place) => snapshot.ids[place]);
     const area = el("textarea", { rows: 3, readonly: true, "aria-label": "ids of the group", value: group.join(", ") });
     grouped?.(group);
-    const where = grouped ? "In Python: explorer.group." : "";
-    const told = el("p", {}, words.join(", ") || "No point lies inside.", ` ${where}`);
+    const told = el("p", {}, words.join(", ") || "No point lies inside.");
     dialog(`${count(places.length)} ${noun}s inside the line`, el("div", {}, told, area, pictures.gallery(places)));
   }
 
@@ -402,14 +396,11 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
     anchors.draw();
   }
 
-  let training = false;
   async function trainNow() {
-    if (training || !train) return stop?.();
-    training = true;
+    if (trainer.textContent !== TRAIN) return stop?.();
     setText(trainer, "Stop training");
     setText(trained, "Training …");
-    const fault = await train().catch((error) => String(error.message ?? error));
-    training = false;
+    const fault = await train?.().catch((error) => String(error.message ?? error));
     setText(trainer, TRAIN);
     setText(trained, typeof fault === "string" ? fault : "");
   }

@@ -88,16 +88,9 @@ def select(
         kept = potential(band)
         if negative_rule.softens:
             band.masked_fill_(kept & (weight < 1), Band.SOFTENED)
-    return Selection(
-        positive_index=index,
-        positive_weight=mined.weight,
-        negative_weight=weight,
-        band=band,
-        synthetic=negative_rule.synthesise(seen, kept, context),
-        estimate=negative_rule.estimate(),
-        anchor_weight=negative_rule.weigh_anchors(seen, context),
-        measured=negative_rule.measure(seen, context),
-    )
+    made, estimate = negative_rule.synthesise(seen, kept, context), negative_rule.estimate()
+    of_anchors = negative_rule.weigh_anchors(seen, context), negative_rule.measure(seen, context)
+    return Selection(index, mined.weight, weight, band, made, estimate, *of_anchors)
 
 
 def mine(s: Similarities, rule: PositiveRule, context: Context) -> Mined:
@@ -192,10 +185,6 @@ def terms(similarities: Similarities, selection: Selection) -> Terms:
             made = torch.einsum("bd,bsd->bs", s.vectors[0], selection.synthetic)
         negative = torch.cat([negative, made], dim=1)
         weight = torch.cat([weight, torch.ones_like(made)], dim=1)
-    return Terms(
-        positive=torch.cat([s.anchor_positive[:, None], s.anchor_keys.gather(1, selection.positive_index)], dim=1),
-        negative=negative,
-        positive_weight=selection.positive_weight,
-        negative_weight=weight,
-        estimate=selection.estimate,
-    )
+    positive = torch.cat([s.anchor_positive[:, None], s.anchor_keys.gather(1, selection.positive_index)], dim=1)
+    w, estimate = selection.positive_weight, selection.estimate
+    return Terms(positive=positive, negative=negative, positive_weight=w, negative_weight=weight, estimate=estimate)

@@ -159,8 +159,7 @@ class Checkpoint:
         """
         check_same_experiment(self.path, Experiment.from_json(self.state["experiment"]), experiment)
         if len(self.state["ranks"]) != ranks.count:
-            counts = len(self.state["ranks"]), ranks.count
-            then, now = (f"{count} process{'es' if count > 1 else ''}" for count in counts)
+            then, now = (f"{n} process{'es' * (n > 1)}" for n in (len(self.state["ranks"]), ranks.count))
             raise CltoolsError(
                 f"{self.path} was trained by {then}, and this is training by {now}. Resume with as many as before "
                 f"(torchrun --nproc-per-node …), or start a new run in another folder."
@@ -229,10 +228,9 @@ class Checkpoint:
 
     def restore_memory(self, memory: Memory | None) -> None:
         """Put momentum copy and queue into the memory of a learner or run of the same experiment."""
-        if memory is None:
-            return
-        memory.copy.load_state_dict(self.state["momentum_copy"])
-        memory.queue.load_state_dict(self.state["queue"])
+        if memory is not None:
+            memory.copy.load_state_dict(self.state["momentum_copy"])
+            memory.queue.load_state_dict(self.state["queue"])
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
@@ -254,13 +252,8 @@ def _partial(learner: Learner, progress: Progress) -> dict[str, Any] | None:
     if progress.sums is None:
         return None
     sums = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in progress.sums.state_dict().items()}
-    return {
-        "steps": progress.steps,
-        "shuffler_state": progress.shuffler_state,
-        "seconds": progress.seconds,
-        "sums": sums,
-        "statistics": [statistic.cpu() for statistic in statistics(learner)],
-    }
+    so_far = {name: getattr(progress, name) for name in ("steps", "shuffler_state", "seconds")}
+    return {**so_far, "sums": sums, "statistics": [statistic.cpu() for statistic in statistics(learner)]}
 
 
 def check_same_experiment(path: Path, saved: Experiment, experiment: Experiment) -> None:

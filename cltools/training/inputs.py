@@ -210,16 +210,9 @@ class TrainedOn:
         array = images.images.cpu().contiguous().numpy()
         shape = f"{array.dtype} {array.shape}".encode()
         each = [blake2b(picture, digest_size=DIGEST).digest() for picture in array]  # a map is read once, in order
-        ids, labels = (tensor.cpu().contiguous().numpy() for tensor in (images.ids, images.labels))
-        return cls(
-            images.name,
-            len(images),
-            given,
-            pixels=_digest(shape, *each),
-            pictures=_digest(shape, *sorted(each)),
-            ids=_digest(ids.tobytes()),
-            labels=_digest(labels.tobytes()),
-        )
+        digests = [_digest(shape, *each), _digest(shape, *sorted(each))]
+        digests += [_digest(known.cpu().contiguous().numpy().tobytes()) for known in (images.ids, images.labels)]
+        return cls(images.name, len(images), given, *digests)
 
     def difference(self, other: "TrainedOn") -> str:
         """What tells other images from these, as a sentence; empty where they are the same."""

@@ -165,14 +165,11 @@ class Run:
             anchors, others = anchors.select(order[:count]), anchors.select(order[count : 2 * count])
         s = compared_now(self, anchors.subset(n, seed), others, draws=draws)
         rules, temperature = self.experiment.rules_at(1.0), self.experiment.loss.temperature
+        selection = select(s, *rules, temperature=temperature, generator=draws, state=self.rule_state)
         by = getattr(rules[0], "by", None)
-        return diagnose(
-            s,
-            select(s, *rules, temperature=temperature, generator=draws, state=self.rule_state),
-            by=by if by in get_args(Closeness) else None,  # a reader's own rule may call something else `by`
-            ages=None if self.memory is None else self.memory.queue.ages,
-            temperature=temperature,
-        )
+        by = by if by in get_args(Closeness) else None  # a reader's own rule may call something else `by`
+        ages = None if self.memory is None else self.memory.queue.ages
+        return diagnose(s, selection, by=by, ages=ages, temperature=temperature)
 
     def _trained_on(self, images: ImageSet | None) -> ImageSet:
         """The images trained on, without those held out; keys are known by the ids of these very images."""
@@ -182,13 +179,12 @@ class Run:
                 "Give them again: run.diagnose(images=…)"
             )
         train, _ = training_images(self.experiment, images)
-        if self.images is not None:
-            difference = self.images.difference(TrainedOn.of(train, given=self.images.given))
-            if difference:
-                raise CltoolsError(
-                    f"This run was trained on {self.images}. {difference} Give the very images, in the order that they "
-                    "were trained on: run.diagnose(images=…)"
-                )
+        known = self.images
+        if known is not None and (difference := known.difference(TrainedOn.of(train, given=known.given))):
+            raise CltoolsError(
+                f"This run was trained on {known}. {difference} Give the very images, in the order that they were "
+                "trained on: run.diagnose(images=…)"
+            )
         return train
 
     @classmethod
@@ -272,16 +268,9 @@ def compared_now(run: Run, images: ImageSet, others: ImageSet | None = None, *, 
         keys = torch.cat(two_views(run, others, draws))
         key_ids, key_labels = others.ids.to(z.device).repeat(2), others.labels.to(z.device).repeat(2)
     known = bool((labels >= 0).all() & (key_labels >= 0).all())
-    return similarities(
-        z,
-        positive,
-        keys,
-        ids[:, None] == key_ids,
-        same_class=labels[:, None] == key_labels if known else None,
-        ids=(ids, key_ids),
-        reads=reads_now(*run.experiment.rules_at(1.0)) | {"positive_keys"},
-        check=False,
-    )
+    own, same = ids[:, None] == key_ids, labels[:, None] == key_labels if known else None
+    reads = reads_now(*run.experiment.rules_at(1.0)) | {"positive_keys"}
+    return similarities(z, positive, keys, own, same_class=same, ids=(ids, key_ids), reads=reads, check=False)
 
 
 @torch.no_grad()

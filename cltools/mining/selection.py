@@ -125,10 +125,8 @@ def judge(s: Similarities, rule: NegativeRule, context: Context) -> Int8[Tensor,
         return torch.full_like(s.own, Band.OTHER, dtype=torch.int8)
     band = rule.judge(s.read_by(rule, rule.reads), context)
     if band.dtype == torch.bool or band.is_floating_point() or band.shape != s.own.shape:
-        raise CltoolsError(
-            f"{type(rule).__name__}.judge returned {band.dtype} {list(band.shape)}; it must give a code of Band for "
-            f"each key, int8 {list(s.own.shape)}."
-        )
+        wrong = f"{type(rule).__name__}.judge returned {band.dtype} {list(band.shape)};"
+        raise CltoolsError(f"{wrong} it must give a code of Band for each key, int8 {list(s.own.shape)}.")
     return rule_codes(band)
 
 

@@ -122,18 +122,15 @@ class Checkpoint:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many kinds for damaged and for foreign files
-            raise CltoolsError(
-                f"{path} cannot be read as a checkpoint ({type(error).__name__}: it is damaged or foreign). {ANEW}"
-            ) from error
+            wrong = f"{path} cannot be read as a checkpoint ({type(error).__name__}: it is damaged or foreign)."
+            raise CltoolsError(f"{wrong} {ANEW}") from error
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise CltoolsError(f"{path} is not a checkpoint of cltools. {ANEW}")
         if state["version"] != VERSION:
             known = READ_BY.get(state["version"])
             by = f"cltools at commit {known}, the last to read it" if known else "the version of cltools that wrote it"
-            raise CltoolsError(
-                f"{path} has checkpoint format {state['version']}; this version reads format {VERSION}. Resume it with "
-                f"{by}, or start anew in another folder."
-            )
+            wrong = f"{path} has checkpoint format {state['version']}; this version reads format {VERSION}."
+            raise CltoolsError(f"{wrong} Resume it with {by}, or start anew in another folder.")
         return cls(path, state)
 
     @property
@@ -173,10 +170,8 @@ class Checkpoint:
         before = {name: was for name, was in self.state["given"].items() if name in now or not finished}
         if missing := [name for name in before if name not in now]:
             was = ", ".join(f"{name}= ({before[name]})" for name in missing)
-            raise CltoolsError(
-                f"{self.path} was begun with {was}, given as objects, which no config names. Give them again: "
-                f"{', '.join(f'{name}=…' for name in missing)}."
-            )
+            wrong = f"{self.path} was begun with {was}, given as objects, which no config names."
+            raise CltoolsError(f"{wrong} Give them again: {', '.join(f'{name}=…' for name in missing)}.")
         if more := ", ".join(f"{name}=" for name in now if name not in before):
             raise CltoolsError(f"{self.path} was begun without {more}. Leave that out, or start a new run elsewhere.")
         if other := [name for name in before if before[name] != now[name]]:

@@ -114,10 +114,8 @@ class Run:
                 f"({', '.join(asked)}). Ask for it too (--protocol linear or all), or leave linear_epochs out."
             )
         if self.images is not None and self.images.given:
-            raise CltoolsError(
-                "This run was trained on images given to fit(images=…), and does not keep them. Evaluate with: "
-                "cltools.evaluate(run.encoder, train, test)"
-            )
+            wrong = "This run was trained on images given to fit(images=…), and does not keep them."
+            raise CltoolsError(f"{wrong} Evaluate with: cltools.evaluate(run.encoder, train, test)")
         train, held_out = training_images(self.experiment)
         if split == "val" and held_out is None:
             raise CltoolsError('This run held no images out; train with data.holdout above 0 to evaluate on "val".')
@@ -154,9 +152,8 @@ class Run:
             ValueError: a run whose images, queue or views are not at hand, or images that it was not trained on.
         """
         if self.memory is None and self.experiment.training.mode == "moco":
-            raise CltoolsError(
-                f"This run has no queue: its folder holds no {CHECKPOINT}. Load it with that, or train it again."
-            )
+            wrong = f"This run has no queue: its folder holds no {CHECKPOINT}."
+            raise CltoolsError(f"{wrong} Load it with that, or train it again.")
         draws = torch.Generator(home(self.encoder)).manual_seed(seed)
         anchors, others = self._trained_on(images), None
         if self.memory is None:
@@ -174,10 +171,8 @@ class Run:
     def _trained_on(self, images: ImageSet | None) -> ImageSet:
         """The images trained on, without those held out; keys are known by the ids of these very images."""
         if images is None and self.images is not None and self.images.given:
-            raise CltoolsError(
-                "This run was trained on images given to fit(images=…), and does not keep them. "
-                "Give them again: run.diagnose(images=…)"
-            )
+            wrong = "This run was trained on images given to fit(images=…), and does not keep them."
+            raise CltoolsError(f"{wrong} Give them again: run.diagnose(images=…)")
         train, _ = training_images(self.experiment, images)
         known = self.images
         if known is not None and (difference := known.difference(TrainedOn.of(train, given=known.given))):
@@ -208,10 +203,8 @@ class Run:
         """
         path = Path(path)
         if not (path / CONFIG).is_file() or not (path / WEIGHTS).is_file():
-            raise FileNotFoundError(
-                f"{path} holds no trained run ({CONFIG} and {WEIGHTS}). "
-                f"Train one with: python -m cltools train PRESET --out {path}"
-            )
+            wrong = f"{path} holds no trained run ({CONFIG} and {WEIGHTS})."
+            raise FileNotFoundError(f"{wrong} Train one with: python -m cltools train PRESET --out {path}")
         experiment, checkpoint = read_config(path / CONFIG), _checkpoint_of(path)
         given = _given_of(path, checkpoint)
         if "backbone" in given and backbone is None:

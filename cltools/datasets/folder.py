@@ -38,10 +38,8 @@ def load_folder(folder: Path, split: str, data: DataSettings, root: Path | None 
     classes = sorted({label for found in listed.values() for label in found if label is not None})
     here = listed[split]
     if not here:
-        raise FileNotFoundError(
-            f"No images in {splits[split]}. Put image files ({', '.join(sorted(ENDINGS))}) in it, "
-            "or in one sub-folder for each class."
-        )
+        wrong = f"No images in {splits[split]}. Put image files ({', '.join(sorted(ENDINGS))}) in it,"
+        raise FileNotFoundError(f"{wrong} or in one sub-folder for each class.")
     number: dict[str | None, int] = {None: -1} | {label: i for i, label in enumerate(classes)}
     files = [(path, number[label]) for label, found in here.items() for path in found]
     return read_listed(files, classes, split, data, folder, root)
@@ -90,10 +88,8 @@ def list_classes(folder: Path) -> dict[str | None, list[Path]]:
     every = {path.name: list_pictures(path) for path in sub_folders(folder)}
     classes: dict[str | None, list[Path]] = {name: found for name, found in every.items() if found}
     if loose and classes:
-        raise CltoolsError(
-            f"{loose[0]} lies beside the class folders {', '.join(map(str, list(classes)[:3]))}, so its class is "
-            "unclear. Move loose images into a class folder or out of the way."
-        )
+        wrong = f"{loose[0]} lies beside the class folders {', '.join(map(str, list(classes)[:3]))},"
+        raise CltoolsError(f"{wrong} so its class is unclear. Move loose images into a class folder or out of the way.")
     return {None: loose} if loose else classes
 
 

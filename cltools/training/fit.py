@@ -214,10 +214,8 @@ def check_trainable(
     if settings.cuda_graph:
         own = {"views": parts.views, "optimizer": parts.optimizer, "on_step": on_step}
         if mine := [f"{name}=" for name, value in own.items() if value is not None]:
-            raise CltoolsError(
-                f"cuda_graph=True replays a step without asking Python again, and so takes no {' or '.join(mine)} of "
-                "one's own; leave one of them out."
-            )
+            wrong = "cuda_graph=True replays a step without asking Python again,"
+            raise CltoolsError(f"{wrong} and so takes no {' or '.join(mine)} of one's own; leave one of them out.")
         if device.type != "cuda":
             raise CltoolsError("cuda_graph=True records a GPU's work, and this training is on the CPU; leave it out.")
         if settings.chunk is not None or not ranks.alone:

@@ -176,10 +176,8 @@ class Run:
         train, _ = training_images(self.experiment, images)
         known = self.images
         if known is not None and (difference := known.difference(TrainedOn.of(train, given=known.given))):
-            raise CltoolsError(
-                f"This run was trained on {known}. {difference} Give the very images, in the order that they were "
-                "trained on: run.diagnose(images=…)"
-            )
+            wrong = f"This run was trained on {known}. {difference} Give the very images,"
+            raise CltoolsError(f"{wrong} in the order that they were trained on: run.diagnose(images=…)")
         return train
 
     @classmethod
@@ -208,10 +206,8 @@ class Run:
         experiment, checkpoint = read_config(path / CONFIG), _checkpoint_of(path)
         given = _given_of(path, checkpoint)
         if "backbone" in given and backbone is None:
-            raise CltoolsError(
-                f"{path} was trained with a backbone that was given as an object ({given['backbone']}), which no "
-                "config names. Give it again: Run.load(…, backbone=…)."
-            )
+            wrong = f"{path} was trained with a backbone that was given as an object ({given['backbone']}),"
+            raise CltoolsError(f"{wrong} which no config names. Give it again: Run.load(…, backbone=…).")
         own = replace(Parts.of(experiment, backbone=backbone, views=views), given=given)
         parts = own.resolved(experiment, "backbone", "views")
         try:
@@ -274,10 +270,8 @@ def two_views(run: Run, images: ImageSet, draws: Generator) -> tuple[Float32[Ten
         ValueError: a loaded run whose views were given to `fit` as an object, and not again to `Run.load`.
     """
     if "views" in run.parts.given and run.parts.views is None:
-        raise CltoolsError(
-            f"This run was trained on views that were given as an object ({run.parts.given['views']}), which no config "
-            "names. Give them again: Run.load(…, views=…)."
-        )
+        wrong = f"This run was trained on views that were given as an object ({run.parts.given['views']}),"
+        raise CltoolsError(f"{wrong} which no config names. Give them again: Run.load(…, views=…).")
     device = home(run.encoder)
     rows: tuple[list[Tensor], list[Tensor]] = ([], [])
     encoders = run.encoder, run.encoder if run.memory is None else run.memory.copy.encoder

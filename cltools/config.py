@@ -73,10 +73,8 @@ class TrainingSettings:
         if self.momentum > 1:
             raise CltoolsError(f"TrainingSettings: momentum is {self.momentum}; it must lie between 0 and 1.")
         if self.mode == "moco" and self.queue_size < self.batch:
-            raise CltoolsError(
-                f"TrainingSettings: the queue holds {self.queue_size} keys and a batch brings {self.batch}; "
-                "make queue_size at least batch."
-            )
+            wrong = f"TrainingSettings: the queue holds {self.queue_size} keys and a batch brings {self.batch};"
+            raise CltoolsError(f"{wrong} make queue_size at least batch.")
 
     @property
     def keys(self) -> int:
@@ -179,16 +177,13 @@ class Experiment:
             if not isinstance(rule, base):
                 raise CltoolsError(f"Experiment: {name} is {described(rule)}; give a {base.__name__}.")
             check_chooses(rule)
-        keys = self.training.keys
-        if isinstance(self.positives, NearestKeys) and self.positives.k > keys:
-            k = self.positives.k
+        k, keys = self.positives.k if isinstance(self.positives, NearestKeys) else 0, self.training.keys
+        if k > keys:
             raise CltoolsError(f"Experiment: positives.k is {k}, but an anchor has only {keys} keys; lower k.")
         batch, group = self.training.batch, self.encoder.bn_group
         if group is not None and batch % group:
-            raise CltoolsError(
-                f"Experiment: training.batch is {batch}, which does not divide into batch-norm groups of {group}; "
-                "make it a multiple of encoder.bn_group, or set that to None."
-            )
+            wrong = f"Experiment: training.batch is {batch}, which does not divide into batch-norm groups of {group};"
+            raise CltoolsError(f"{wrong} make it a multiple of encoder.bn_group, or set that to None.")
 
     def rules_at(self, progress: float) -> tuple[PositiveRule, NegativeRule]:
         """The rules in force at this share of training."""
@@ -388,12 +383,9 @@ def _check_read(name: str, value: Any, settings: Any, instead: str) -> None:
     if not isinstance(value, settings):
         wanted = f"Experiment: {name} must be of type {settings.__name__}, and this is {described(value)}."
         raise TypeError(f"{wanted} {instead}".rstrip())
-    own = [f.name for f in fields(value) if f.name not in {known.name for known in fields(settings)}]
-    if own:
-        raise CltoolsError(
-            f"Experiment: {name} is a {type(value).__name__} with fields of its own ({', '.join(own)}), which nothing "
-            f"reads. {instead}".rstrip()
-        )
+    if own := [f.name for f in fields(value) if f.name not in {known.name for known in fields(settings)}]:
+        told = f"{name} is a {type(value).__name__} with fields of its own ({', '.join(own)})"
+        raise CltoolsError(f"Experiment: {told}, which nothing reads. {instead}".rstrip())
 
 
 BELOW = re.compile(r'^ +(\w+): [^\n]+\n +"""(.+?)"""', re.MULTILINE | re.DOTALL)

@@ -67,30 +67,24 @@ def contrastive_loss(
     if chunk is not None and chunk < 1:
         raise CltoolsError(f"chunk is {chunk}; it must be at least 1, or None for all anchors at once.")
     check_rules(positive_rule, negative_rule)
-    anchor, positive, keys = (as_tensor(*each) for each in (("anchor", anchor), ("positive", positive), ("keys", keys)))
-    for name, vectors in (("anchor", anchor), ("positive", positive), ("keys", keys)):
+    named = {"anchor": anchor, "positive": positive, "keys": keys}
+    anchor, positive, keys = (as_tensor(*each) for each in named.items())
+    for name, vectors in zip(named, (anchor, positive, keys), strict=True):
         check_unit(name, vectors, check)
     reads = reads_now(positive_rule, negative_rule)
 
     def part(z: Tensor, z_positive: Tensor, n: Tensor, rows: slice, draws: torch.Generator | None) -> Part:
-        s = similarities(
-            z,
-            z_positive,
-            n,
-            ids[0][rows, None] == ids[1],
-            same_class=None if labels is None else labels[0][rows, None] == labels[1],
-            ids=(ids[0][rows], ids[1]) if "ids" in reads else None,
-            reads=reads,
-            check=False,
-        )
+        own, images = ids[0][rows, None] == ids[1], (ids[0][rows], ids[1]) if "ids" in reads else None
+        same = None if labels is None else labels[0][rows, None] == labels[1]
+        s = similarities(z, z_positive, n, own, same_class=same, ids=images, reads=reads, check=False)
         selection = select(s, positive_rule, negative_rule, temperature=loss.temperature, generator=draws, state=state)
         losses = info_nce(**terms(s, selection), temperature=loss.temperature, form=loss.form, reduction="none")
         return losses, s, selection
 
+    observe = observe or (lambda s, selection: None)
     if chunk is None or chunk >= len(anchor):
         losses, s, selection = part(anchor, positive, keys, slice(None), generator)
-        if observe is not None:
-            observe(s, selection)
+        observe(s, selection)
         return losses
     # They are read again in the backward pass, when a queue may have taken others.
     ids = ids[0].clone(), ids[1].clone()
@@ -99,8 +93,7 @@ def contrastive_loss(
     for start in range(0, len(anchor), chunk):
         rows = slice(start, start + chunk)
         losses, s, selection = _computed_twice(part, anchor[rows], positive[rows], keys, rows, generator)
-        if observe is not None:
-            observe(s, selection)
+        observe(s, selection)
         del s, selection  # the matrices of one chunk are let go before those of the next are made
         parts.append(losses)
     return torch.cat(parts)

@@ -66,9 +66,8 @@ def pip_install(*what: str) -> str:
 
 def install_cltools(extra: str) -> str:
     """The command that installs this package, with an extra of it, and what they need."""
-    if (clone := project()) is not None:
-        return pip_install("--editable", f"{clone}[{extra}]")
-    return pip_install(f"cltools[{extra}]")
+    clone = project()
+    return pip_install("--editable", f"{clone}[{extra}]") if clone else pip_install(f"cltools[{extra}]")
 
 
 def one_line(text: object) -> str:

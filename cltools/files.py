@@ -36,10 +36,8 @@ def replacing(path: Path, *, unique: bool = False) -> Iterator[Path]:
             part.unlink()
         if not isinstance(error, OSError):
             raise
-        raise OSError(
-            f"{path} could not be written: {error}. A file that was there before is as it was. Make room, or mend what "
-            "hinders writing, and do it again."
-        ) from error
+        wrong = f"{path} could not be written: {error}. A file that was there before is as it was."
+        raise OSError(f"{wrong} Make room, or mend what hinders writing, and do it again.") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -56,6 +54,4 @@ def cache_folder() -> Path:
     """
     if given := os.environ.get("CLTOOLS_CACHE"):
         return Path(given).expanduser()
-    if given := os.environ.get("XDG_CACHE_HOME"):
-        return Path(given).expanduser() / "cltools"
-    return Path.home() / ".cache" / "cltools"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "cltools"

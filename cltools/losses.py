@@ -92,9 +92,7 @@ def info_nce(
     weights = {"positive_weight": w, "negative_weight": negative_weight}
     log_mass, _ = negative_mass(positive, negative, temperature=temperature, estimate=estimate, **weights)
     loss = combine(full(positive) / temperature, w, log_mass, form)
-    if reduction == "none":
-        return loss
-    return loss.mean() if reduction == "mean" else loss.sum()
+    return loss if reduction == "none" else loss.mean() if reduction == "mean" else loss.sum()
 
 
 def fitting(

@@ -123,9 +123,7 @@ def check_record(
     if record["kind"] != kind:
         raise CltoolsError(f"{path} holds a record of kind {record['kind']!r}; one of kind {kind!r} is needed.")
     if form is not None and record.get("format") != form:
-        raise CltoolsError(
-            f"{path} is a record of format {record.get('format', 1)!r}, and this version reads format {form}. One that "
-            f"cltools 0.1 wrote is converted by: python data/convert.py {path}"
-        )
+        wrong = f"{path} is a record of format {record.get('format', 1)!r}, and this version reads format {form}."
+        raise CltoolsError(f"{wrong} One that cltools 0.1 wrote is converted by: python data/convert.py {path}")
     if missing := [name for name in needed if name not in record]:
         raise CltoolsError(f"{path} is damaged or of another version: it lacks {', '.join(missing)}.")

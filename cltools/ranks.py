@@ -46,10 +46,8 @@ class Ranks:
         """
         if not (dist.is_available() and dist.is_initialized()):
             if launched() and int(os.environ["WORLD_SIZE"]) > 1:
-                raise CltoolsError(
-                    "torchrun started several processes, and each would train on its own into the same folder. Put the "
-                    "call into `with cltools.ranks.joined():`."
-                )
+                wrong = "torchrun started several processes, and each would train on its own into the same folder."
+                raise CltoolsError(f"{wrong} Put the call into `with cltools.ranks.joined():`.")
             return cls()
         return cls(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
 

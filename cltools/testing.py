@@ -128,18 +128,15 @@ def _check_class(rule: NegativeRule | PositiveRule) -> None:
     base = NegativeRule if isinstance(rule, NegativeRule) else PositiveRule
     parameters: Any = getattr(type(rule), "__dataclass_params__", None)
     own = [each for each, hint in vars(type(rule)).get("__annotations__", {}).items() if "ClassVar" not in str(hint)]
-    if not (is_dataclass(rule) and parameters.frozen and {*own} <= {f.name for f in fields(rule)}):
-        raise BrokenRule(f"{name}: it is no frozen dataclass. Write @dataclass(frozen=True) above the class.")
-    unknown = [each for each in rule.reads if each not in OPTIONAL]
-    if not isinstance(rule.reads, frozenset) or unknown:
-        raise BrokenRule(f"{name}: reads is {rule.reads!r}; it must be a frozenset of names among {OPTIONAL}.")
+    frozen = is_dataclass(rule) and parameters.frozen and {*own} <= {f.name for f in fields(rule)}
+    _hold(frozen, f"{name}: it is no frozen dataclass. Write @dataclass(frozen=True) above the class.")
+    named = isinstance(rule.reads, frozenset) and rule.reads <= {*OPTIONAL}
+    _hold(named, f"{name}: reads is {rule.reads!r}; it must be a frozenset of names among {OPTIONAL}.")
     for moment in (0.0, 0.5, 1.0):
-        now = rule.at(moment)
-        if not isinstance(now, base):
-            raise BrokenRule(f"{name}: at({moment:g}) gives a {type(now).__name__}; it must give a {base.__name__}.")
-    last = rule.at(1.0)
-    if last.at(1.0) != last:
-        raise BrokenRule(f"{name}: at(1) is {last}, and at(1) of that is {last.at(1.0)}; a resolved rule must stay.")
+        now, wanted = rule.at(moment), base.__name__
+        _hold(isinstance(now, base), f"{name}: at({moment:g}) gives a {type(now).__name__}; it must give a {wanted}.")
+    last, later = rule.at(1.0), rule.at(1.0).at(1.0)
+    _hold(last == later, f"{name}: at(1) is {last}, and at(1) of that is {later}; a resolved rule must stay.")
     _check_json(rule, base)
 
 
@@ -154,10 +151,9 @@ def _check_json(rule: NegativeRule | PositiveRule, base: type[Any]) -> None:
         again: object = from_plain(base, json.loads(json.dumps(to_plain(rule))), name)
     except (TypeError, ValueError) as error:
         raise BrokenRule(f"{name}: JSON does not give it back: {error}") from error
-    if type(again) is not type(rule):
-        raise BrokenRule(f"{name}: there is a later class of that name, which JSON finds. Give each rule its own name.")
-    if again != rule:
-        raise BrokenRule(f"{name}: JSON gives back {again}, and not {rule}.")
+    first = type(again) is type(rule)
+    _hold(first, f"{name}: there is a later class of that name, which JSON finds. Give each rule its own name.")
+    _hold(again == rule, f"{name}: JSON gives back {again}, and not {rule}.")
 
 
 # --- random similarities ---------------------------------------------------------------------------------------------
@@ -208,8 +204,8 @@ class _Case:
 def _cases(seeds: int) -> Iterator[_Case]:
     for seed in range(seeds):
         for kind in KINDS:
-            for rows, keys in SHAPES if kind == "smooth" else SHAPES[1:4]:
-                yield _Case(kind, rows, keys, seed)
+            shapes = SHAPES if kind == "smooth" else SHAPES[1:4]
+            yield from (_Case(kind, rows, keys, seed) for rows, keys in shapes)
 
 
 FEW = (_Case("smooth", 3, 0, 0), _Case("smooth", 5, 7, 0), _Case("ties", 3, 64, 0), _Case("all own", 4, 1, 0))
@@ -223,10 +219,8 @@ def _check_case(rule: NegativeRule | PositiveRule, case: _Case) -> None:
     z, s = case.draw(rule.reads)
     before = [t.detach().clone() for t in _tensors(s)]
     others, generator = torch.get_rng_state(), case.generator()
-    if isinstance(rule, NegativeRule):
-        _check_answers(rule, s, generator)
-    else:
-        _check_mined(rule, s, generator)
+    answers: Any = _check_answers if isinstance(rule, NegativeRule) else _check_mined
+    answers(rule, s, generator)
     _hold(torch.equal(others, torch.get_rng_state()), "it draws from torch's own generator, not context.generator")
     draws = not torch.equal(generator.get_state(), case.generator().get_state())
     chosen = case.select(rule, s)

@@ -40,10 +40,8 @@ def obtain(archive: Archive, root: Path, download: bool) -> Path:
         return folder
     if not file.is_file():
         if not download:
-            raise FileNotFoundError(
-                f"Found neither {folder} nor {file}, and downloading is off. Allow it (download=True), or fetch "
-                f"{archive.url} yourself and put it at {file}."
-            )
+            wrong = f"Found neither {folder} nor {file}, and downloading is off. Allow it (download=True),"
+            raise FileNotFoundError(f"{wrong} or fetch {archive.url} yourself and put it at {file}.")
         fetch(archive, file)
     check(file, archive.md5, f"Move it away and download it again from {archive.url}")
     unpack(file, folder)

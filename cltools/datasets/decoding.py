@@ -92,9 +92,8 @@ def read_picture(path: Path) -> UInt8[Tensor, "3 H W"]:
             image.load()
             return torch.from_numpy(np.array(to_rgb(image), dtype=np.uint8)).permute(2, 0, 1)
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and more
-        raise CltoolsError(
-            f"Cannot read {path} as an image: {error}. Replace the file by an intact one or move it out of the folder."
-        ) from error
+        wrong = f"Cannot read {path} as an image: {error}."
+        raise CltoolsError(f"{wrong} Replace the file by an intact one or move it out of the folder.") from error
 
 
 def to_rgb(image: "Image") -> "Image":

@@ -32,17 +32,14 @@ def load_folder(folder: Path, split: str, data: DataSettings, root: Path | None 
         have = f"only the splits {', '.join(splits)}"
         if splits == {"train": folder}:
             have = "no split folders, so it is one split, 'train'"
-        raise FileNotFoundError(
-            f"{folder} has {have}; there is no {split!r}. Load another split, or put the images in {folder / split}."
-        )
+        wrong = f"{folder} has {have}; there is no {split!r}."
+        raise FileNotFoundError(f"{wrong} Load another split, or put the images in {folder / split}.")
     listed = {key: list_classes(path) for key, path in splits.items()}
     classes = sorted({label for found in listed.values() for label in found if label is not None})
     here = listed[split]
     if not here:
-        raise FileNotFoundError(
-            f"No images in {splits[split]}. Put image files ({', '.join(sorted(ENDINGS))}) in it, "
-            "or in one sub-folder for each class."
-        )
+        wrong = f"No images in {splits[split]}. Put image files ({', '.join(sorted(ENDINGS))}) in it,"
+        raise FileNotFoundError(f"{wrong} or in one sub-folder for each class.")
     number: dict[str | None, int] = {None: -1} | {label: i for i, label in enumerate(classes)}
     files = [(path, number[label]) for label, found in here.items() for path in found]
     return read_listed(files, classes, split, data, folder, root)
@@ -71,14 +68,12 @@ def split_folders(folder: Path) -> dict[str, Path]:
     Raises:
         ValueError: folders that look like splits of other names, which would be taken for classes.
     """
-    names = {entry.name for entry in sub_folders(folder)}
+    names = {path.name for path in sub_folders(folder)}
     found = names.intersection(SPLITS)
     strange = {name for name in names - found if name.lower() in LOOKALIKES}
     if strange and "train" in {name.lower() for name in names}:
-        raise CltoolsError(
-            f"{folder} has the folders {', '.join(sorted(strange | found))}. Splits are named "
-            f"{', '.join(SPLITS)}, in small letters: rename them."
-        )
+        wrong = f"{folder} has the folders {', '.join(sorted(strange | found))}."
+        raise CltoolsError(f"{wrong} Splits are named {', '.join(SPLITS)}, in small letters: rename them.")
     if len(found) >= 2 or (found and found == names):
         return {split: folder / split for split in SPLITS if split in found}
     return {"train": folder}
@@ -90,13 +85,11 @@ def list_classes(folder: Path) -> dict[str | None, list[Path]]:
     Folders without images are no classes.
     """
     loose = sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_file() and is_picture(entry.name))
-    every = {entry.name: list_pictures(Path(entry.path)) for entry in sub_folders(folder)}
+    every = {path.name: list_pictures(path) for path in sub_folders(folder)}
     classes: dict[str | None, list[Path]] = {name: found for name, found in every.items() if found}
     if loose and classes:
-        raise CltoolsError(
-            f"{loose[0]} lies beside the class folders {', '.join(map(str, list(classes)[:3]))}, so its class is "
-            "unclear. Move loose images into a class folder or out of the way."
-        )
+        wrong = f"{loose[0]} lies beside the class folders {', '.join(map(str, list(classes)[:3]))},"
+        raise CltoolsError(f"{wrong} so its class is unclear. Move loose images into a class folder or out of the way.")
     return {None: loose} if loose else classes
 
 
@@ -109,7 +102,6 @@ def list_pictures(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def sub_folders(folder: Path) -> list[os.DirEntry[str]]:
+def sub_folders(folder: Path) -> list[Path]:
     """Folders directly inside, by name, hidden ones left out."""
-    found = [entry for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
-    return sorted(found, key=lambda entry: entry.name)
+    return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")

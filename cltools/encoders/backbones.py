@@ -92,10 +92,8 @@ def feature_dim(backbone: nn.Module, size: tuple[int, int]) -> int:
 
 def home(encoder: object, fallback: torch.device | str = "cpu") -> torch.device:
     """The device of the encoder's first parameter or buffer."""
-    if isinstance(encoder, nn.Module):
-        for tensor in (*encoder.parameters(), *encoder.buffers()):
-            return tensor.device
-    return torch.device(fallback)
+    tensors = (*encoder.parameters(), *encoder.buffers()) if isinstance(encoder, nn.Module) else ()
+    return tensors[0].device if tensors else torch.device(fallback)
 
 
 @contextmanager

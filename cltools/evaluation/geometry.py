@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cltools.errors import CltoolsError
-from cltools.evaluation.checks import check_features
-from cltools.mining.handed_in import Numbers, as_tensor
+from cltools.evaluation.checks import as_features
+from cltools.mining.handed_in import Numbers
 
 CELLS = 2**24  # similarities held at once: 64 MiB of float32
 
@@ -26,9 +26,7 @@ def alignment(z: Float[Tensor, "N D"] | Numbers, z_positive: Float[Tensor, "N D"
     Raises:
         ValueError: no rows, views of different shapes, or vectors that are not finite.
     """
-    z, z_positive = as_tensor("z", z), as_tensor("z_positive", z_positive)
-    check_features(z, "first views")
-    check_features(z_positive, "second views")
+    z, z_positive = as_features("z", z, "first views"), as_features("z_positive", z_positive, "second views")
     if z.shape != z_positive.shape:
         raise CltoolsError(f"The views are {[*z.shape]} and {[*z_positive.shape]}; give two views of the same images.")
     with torch.autocast(z.device.type, enabled=False):
@@ -46,8 +44,7 @@ def uniformity(z: Float[Tensor, "N D"] | Numbers, t: float = 2.0) -> float:
     Raises:
         ValueError: fewer than two rows, vectors that are not finite, or t not above 0.
     """
-    z = as_tensor("z", z)
-    check_features(z, "embedding")
+    z = as_features("z", z, "embedding")
     if len(z) < 2:
         raise CltoolsError("Uniformity is a mean over pairs; give at least two rows.")
     if not 0 < t < math.inf:
@@ -75,8 +72,7 @@ def effective_rank(z: Float[Tensor, "N D"] | Numbers) -> float:
     Raises:
         ValueError: no rows, or vectors that are not finite.
     """
-    z = as_tensor("z", z)
-    check_features(z, "embedding")
+    z = as_features("z", z, "embedding")
     with torch.autocast(z.device.type, enabled=False):
         values = torch.linalg.svdvals(normalize(z.float(), dim=1))
     share = values / values.sum().clamp_min(torch.finfo(values.dtype).tiny)

@@ -74,9 +74,8 @@ class OraclePositives(PositiveRule):
         if self.k is not None:
             check_count(self, "k", 1, "Give k=None for every key of the class.")
         if self.k is None and self.purity != 1:
-            raise CltoolsError(
-                f"OraclePositives: purity is {self.purity} of every key of the class; say how many keys are mined (k)."
-            )
+            wrong = f"OraclePositives: purity is {self.purity} of every key of the class;"
+            raise CltoolsError(f"{wrong} say how many keys are mined (k).")
 
     @property
     def reads(self) -> frozenset[str]:

@@ -26,10 +26,8 @@ def check_anneal(rule: Any, *starts: str) -> None:
     check_is(rule, "above 0 and at most 1", "anneal")
     given = rule.anneal != type(rule).anneal  # as far as that can be told from the default
     if starts and given and all(getattr(rule, start) is None for start in starts):
-        raise CltoolsError(
-            f"{type(rule).__name__}: anneal is {rule.anneal}, but nothing moves; say from where "
-            f"({' or '.join(starts)}), or leave anneal out."
-        )
+        wrong = f"{type(rule).__name__}: anneal is {rule.anneal}, but nothing moves;"
+        raise CltoolsError(f"{wrong} say from where ({' or '.join(starts)}), or leave anneal out.")
 
 
 class Rescalable:
@@ -70,16 +68,13 @@ class Moving:
         for below, above in (last, [end if start is None else start for start, end in zip(first, last, strict=True)]):
             open_ended = least == 0 and None in (below, above)  # a cosine may have no edge, a rank has
             if open_ended or not least <= (least if below is None else below) < (1.0 if above is None else above) <= 1:
-                raise CltoolsError(
-                    f"{type(self).__name__}: {low} is {below} and {high} {above}; {what} must satisfy "
-                    f"{least:g} ≤ {low} < {high} ≤ 1, where they start too."
-                )
+                wrong = f"{type(self).__name__}: {low} is {below} and {high} {above};"
+                raise CltoolsError(f"{wrong} {what} must satisfy {least:g} ≤ {low} < {high} ≤ 1, where they start too.")
 
     def at(self: M, progress: float) -> M:  # type: ignore[misc]  # a rule, by what it is named before
         """The rule in force at this share of training, its edges moved in a straight line over `anneal`."""
         now: dict[str, Any] = {"anneal": type(self).anneal}  # type: ignore[attr-defined]
         for edge in self.EDGES:  # type: ignore[attr-defined]
-            first = getattr(self, f"{edge}_from")
-            if first is not None:
+            if (first := getattr(self, f"{edge}_from")) is not None:
                 now |= {edge: annealed(first, getattr(self, edge), progress / self.anneal), f"{edge}_from": None}  # type: ignore[attr-defined]
         return replace(self, **now)

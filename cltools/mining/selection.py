@@ -88,16 +88,9 @@ def select(
         kept = potential(band)
         if negative_rule.softens:
             band.masked_fill_(kept & (weight < 1), Band.SOFTENED)
-    return Selection(
-        positive_index=index,
-        positive_weight=mined.weight,
-        negative_weight=weight,
-        band=band,
-        synthetic=negative_rule.synthesise(seen, kept, context),
-        estimate=negative_rule.estimate(),
-        anchor_weight=negative_rule.weigh_anchors(seen, context),
-        measured=negative_rule.measure(seen, context),
-    )
+    made, estimate = negative_rule.synthesise(seen, kept, context), negative_rule.estimate()
+    of_anchors = negative_rule.weigh_anchors(seen, context), negative_rule.measure(seen, context)
+    return Selection(index, mined.weight, weight, band, made, estimate, *of_anchors)
 
 
 def mine(s: Similarities, rule: PositiveRule, context: Context) -> Mined:
@@ -132,10 +125,8 @@ def judge(s: Similarities, rule: NegativeRule, context: Context) -> Int8[Tensor,
         return torch.full_like(s.own, Band.OTHER, dtype=torch.int8)
     band = rule.judge(s.read_by(rule, rule.reads), context)
     if band.dtype == torch.bool or band.is_floating_point() or band.shape != s.own.shape:
-        raise CltoolsError(
-            f"{type(rule).__name__}.judge returned {band.dtype} {list(band.shape)}; it must give a code of Band for "
-            f"each key, int8 {list(s.own.shape)}."
-        )
+        wrong = f"{type(rule).__name__}.judge returned {band.dtype} {list(band.shape)};"
+        raise CltoolsError(f"{wrong} it must give a code of Band for each key, int8 {list(s.own.shape)}.")
     return rule_codes(band)
 
 
@@ -192,10 +183,6 @@ def terms(similarities: Similarities, selection: Selection) -> Terms:
             made = torch.einsum("bd,bsd->bs", s.vectors[0], selection.synthetic)
         negative = torch.cat([negative, made], dim=1)
         weight = torch.cat([weight, torch.ones_like(made)], dim=1)
-    return Terms(
-        positive=torch.cat([s.anchor_positive[:, None], s.anchor_keys.gather(1, selection.positive_index)], dim=1),
-        negative=negative,
-        positive_weight=selection.positive_weight,
-        negative_weight=weight,
-        estimate=selection.estimate,
-    )
+    positive = torch.cat([s.anchor_positive[:, None], s.anchor_keys.gather(1, selection.positive_index)], dim=1)
+    w, estimate = selection.positive_weight, selection.estimate
+    return Terms(positive=positive, negative=negative, positive_weight=w, negative_weight=weight, estimate=estimate)

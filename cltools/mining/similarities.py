@@ -123,15 +123,9 @@ def similarities(
         raise unknown("name in reads", wrong[0], OPTIONAL)
     with torch.autocast(anchor.device.type, enabled=False):
         z, z_positive, n = anchor.float(), positive.float(), keys.float()
-        return Similarities(
-            anchor_keys=z @ n.T,
-            positive_keys=z_positive.detach() @ n.detach().T if "positive_keys" in reads else None,
-            anchor_positive=(z * z_positive).sum(1),
-            own=own,
-            same_class=same_class,
-            vectors=(z, n) if "vectors" in reads else None,
-            ids=images,
-        )
+        of_positive = z_positive.detach() @ n.detach().T if "positive_keys" in reads else None
+        both = (z, n) if "vectors" in reads else None
+        return Similarities(z @ n.T, of_positive, (z * z_positive).sum(1), own, same_class, both, images)
 
 
 def _check_shapes(anchor: Tensor, positive: Tensor, keys: Tensor, own: Tensor, same_class: Tensor | None) -> None:

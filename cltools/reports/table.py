@@ -44,8 +44,6 @@ def _file_of(path: Path) -> Path:
     if not path.is_dir():
         return path
     if not (path / RECORD).is_file():
-        raise FileNotFoundError(
-            f"{path} is no file and holds no {RECORD}; name a record (.json) or a run's folder. "
-            f"For a run without one: python -m cltools evaluate {path}"
-        )
+        wrong = f"{path} is no file and holds no {RECORD}; name a record (.json) or a run's folder."
+        raise FileNotFoundError(f"{wrong} For a run without one: python -m cltools evaluate {path}")
     return path / RECORD

@@ -122,18 +122,15 @@ class Checkpoint:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many kinds for damaged and for foreign files
-            raise CltoolsError(
-                f"{path} cannot be read as a checkpoint ({type(error).__name__}: it is damaged or foreign). {ANEW}"
-            ) from error
+            wrong = f"{path} cannot be read as a checkpoint ({type(error).__name__}: it is damaged or foreign)."
+            raise CltoolsError(f"{wrong} {ANEW}") from error
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise CltoolsError(f"{path} is not a checkpoint of cltools. {ANEW}")
         if state["version"] != VERSION:
             known = READ_BY.get(state["version"])
             by = f"cltools at commit {known}, the last to read it" if known else "the version of cltools that wrote it"
-            raise CltoolsError(
-                f"{path} has checkpoint format {state['version']}; this version reads format {VERSION}. Resume it with "
-                f"{by}, or start anew in another folder."
-            )
+            wrong = f"{path} has checkpoint format {state['version']}; this version reads format {VERSION}."
+            raise CltoolsError(f"{wrong} Resume it with {by}, or start anew in another folder.")
         return cls(path, state)
 
     @property
@@ -159,8 +156,7 @@ class Checkpoint:
         """
         check_same_experiment(self.path, Experiment.from_json(self.state["experiment"]), experiment)
         if len(self.state["ranks"]) != ranks.count:
-            counts = len(self.state["ranks"]), ranks.count
-            then, now = (f"{count} process{'es' if count > 1 else ''}" for count in counts)
+            then, now = (f"{n} process{'es' * (n > 1)}" for n in (len(self.state["ranks"]), ranks.count))
             raise CltoolsError(
                 f"{self.path} was trained by {then}, and this is training by {now}. Resume with as many as before "
                 f"(torchrun --nproc-per-node …), or start a new run in another folder."
@@ -174,10 +170,8 @@ class Checkpoint:
         before = {name: was for name, was in self.state["given"].items() if name in now or not finished}
         if missing := [name for name in before if name not in now]:
             was = ", ".join(f"{name}= ({before[name]})" for name in missing)
-            raise CltoolsError(
-                f"{self.path} was begun with {was}, given as objects, which no config names. Give them again: "
-                f"{', '.join(f'{name}=…' for name in missing)}."
-            )
+            wrong = f"{self.path} was begun with {was}, given as objects, which no config names."
+            raise CltoolsError(f"{wrong} Give them again: {', '.join(f'{name}=…' for name in missing)}.")
         if more := ", ".join(f"{name}=" for name in now if name not in before):
             raise CltoolsError(f"{self.path} was begun without {more}. Leave that out, or start a new run elsewhere.")
         if other := [name for name in before if before[name] != now[name]]:
@@ -229,10 +223,9 @@ class Checkpoint:
 
     def restore_memory(self, memory: Memory | None) -> None:
         """Put momentum copy and queue into the memory of a learner or run of the same experiment."""
-        if memory is None:
-            return
-        memory.copy.load_state_dict(self.state["momentum_copy"])
-        memory.queue.load_state_dict(self.state["queue"])
+        if memory is not None:
+            memory.copy.load_state_dict(self.state["momentum_copy"])
+            memory.queue.load_state_dict(self.state["queue"])
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
@@ -254,13 +247,8 @@ def _partial(learner: Learner, progress: Progress) -> dict[str, Any] | None:
     if progress.sums is None:
         return None
     sums = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in progress.sums.state_dict().items()}
-    return {
-        "steps": progress.steps,
-        "shuffler_state": progress.shuffler_state,
-        "seconds": progress.seconds,
-        "sums": sums,
-        "statistics": [statistic.cpu() for statistic in statistics(learner)],
-    }
+    so_far = {name: getattr(progress, name) for name in ("steps", "shuffler_state", "seconds")}
+    return {**so_far, "sums": sums, "statistics": [statistic.cpu() for statistic in statistics(learner)]}
 
 
 def check_same_experiment(path: Path, saved: Experiment, experiment: Experiment) -> None:

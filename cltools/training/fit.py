@@ -200,16 +200,12 @@ def check_trainable(
     """Refuse images, parts, hooks and a number of processes that the settings cannot train with."""
     settings, group, count = experiment.training, experiment.encoder.bn_group, ranks.count
     if len(train) < settings.batch:
-        raise CltoolsError(
-            f"{train.name} has {len(train)} training images, fewer than one batch of {settings.batch}. "
-            "Lower training.batch, or give more images."
-        )
+        wrong = f"{train.name} has {len(train)} training images, fewer than one batch of {settings.batch}."
+        raise CltoolsError(f"{wrong} Lower training.batch, or give more images.")
     for rule in (experiment.positives, experiment.negatives):
         if "same_class" in rule.reads and not train.labelled:
-            raise CltoolsError(
-                f"{type(rule).__name__} needs the label of every image, and {train.name} has images without. Give "
-                "images with a class each, or use another rule."
-            )
+            wrong = f"{type(rule).__name__} needs the label of every image, and {train.name} has images without."
+            raise CltoolsError(f"{wrong} Give images with a class each, or use another rule.")
     if on_step is not None and settings.chunk is not None:
         raise CltoolsError(
             f"on_step= sees all anchors of a step at once, and training.chunk={settings.chunk} is there to avoid that; "
@@ -218,10 +214,8 @@ def check_trainable(
     if settings.cuda_graph:
         own = {"views": parts.views, "optimizer": parts.optimizer, "on_step": on_step}
         if mine := [f"{name}=" for name, value in own.items() if value is not None]:
-            raise CltoolsError(
-                f"cuda_graph=True replays a step without asking Python again, and so takes no {' or '.join(mine)} of "
-                "one's own; leave one of them out."
-            )
+            wrong = "cuda_graph=True replays a step without asking Python again,"
+            raise CltoolsError(f"{wrong} and so takes no {' or '.join(mine)} of one's own; leave one of them out.")
         if device.type != "cuda":
             raise CltoolsError("cuda_graph=True records a GPU's work, and this training is on the CPU; leave it out.")
         if settings.chunk is not None or not ranks.alone:

@@ -103,10 +103,8 @@ def named(part: str, name: str) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         if not f"{module}.".startswith(f"{error.name}."):
             raise  # something that the module itself imports
-        raise CltoolsError(
-            f"outside.{part} is {name!r}, and Python finds no module {error.name!r}. Start from the folder it lies in, "
-            "or put that folder into PYTHONPATH."
-        ) from None
+        wrong = f"outside.{part} is {name!r}, and Python finds no module {error.name!r}."
+        raise CltoolsError(f"{wrong} Start from the folder it lies in, or put that folder into PYTHONPATH.") from None
     for attribute in path.split("."):
         if not hasattr(found, attribute):
             raise CltoolsError(f"outside.{part} is {name!r}, and {module} has no {path!r}.")
@@ -140,10 +138,8 @@ def drawn_view(
     if not isinstance(made, Tensor):
         raise TypeError(f"views returned {type(made).__name__}; it must return one tensor, a view of each image.")
     if made.ndim != 4 or made.shape[:2] != images.shape[:2]:
-        raise CltoolsError(
-            f"views turned images {list(images.shape)} into {list(made.shape)}; it must return one view of each image, "
-            f"[{len(images)}, 3, H, W]."
-        )
+        wrong = f"views turned images {list(images.shape)} into {list(made.shape)};"
+        raise CltoolsError(f"{wrong} it must return one view of each image, [{len(images)}, 3, H, W].")
     return made[share]
 
 
@@ -210,16 +206,9 @@ class TrainedOn:
         array = images.images.cpu().contiguous().numpy()
         shape = f"{array.dtype} {array.shape}".encode()
         each = [blake2b(picture, digest_size=DIGEST).digest() for picture in array]  # a map is read once, in order
-        ids, labels = (tensor.cpu().contiguous().numpy() for tensor in (images.ids, images.labels))
-        return cls(
-            images.name,
-            len(images),
-            given,
-            pixels=_digest(shape, *each),
-            pictures=_digest(shape, *sorted(each)),
-            ids=_digest(ids.tobytes()),
-            labels=_digest(labels.tobytes()),
-        )
+        digests = [_digest(shape, *each), _digest(shape, *sorted(each))]
+        digests += [_digest(known.cpu().contiguous().numpy().tobytes()) for known in (images.ids, images.labels)]
+        return cls(images.name, len(images), given, *digests)
 
     def difference(self, other: "TrainedOn") -> str:
         """What tells other images from these, as a sentence; empty where they are the same."""

@@ -1,5 +1,6 @@
 """All that changes while training, made from an experiment or from what another run has learnt."""
 
+import re
 from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any
@@ -79,13 +80,9 @@ def resolve_device(name: str) -> torch.device:
     """The device of a name; "auto" is CUDA where there is one."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    unknown = CltoolsError(f'Unknown device {name!r}. Use "auto", "cpu", "cuda" or "cuda:1".')
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise unknown from None
-    if device.type not in ("cpu", "cuda"):
-        raise unknown
+    if not re.fullmatch(r"(cpu|cuda)(:(0|[1-9]\d?))?", name):
+        raise CltoolsError(f'Unknown device {name!r}. Use "auto", "cpu", "cuda" or "cuda:1".')
+    device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise CltoolsError(f'Device {name!r} was asked for, but this machine has no CUDA GPU. Use "cpu" or "auto".')
     return device
@@ -100,18 +97,12 @@ def make_learner(
     encoder = encoder.to(device).to(memory_format=torch.channels_last)
     if isinstance(parts.views, nn.Module):
         parts.views.to(device)
-    memory = new_memory(experiment, encoder, device)
-    learner = Learner(
-        encoder,
-        _optimizer(encoder, settings, parts.optimizer),
-        memory,
-        shuffler=torch.Generator().manual_seed(2 * seed),  # no two seeds share an order or draws
-        draws=torch.Generator(device).manual_seed(2 * seed + 1),
-        chance=torch.Generator(device).manual_seed((1 << 31) + (seed << 8) + ranks.rank),
-        ranks=ranks,
-        parts=parts,
-        rule_state=experiment.negatives.new_state(train.ids, device),
-    )
+    trained = encoder, _optimizer(encoder, settings, parts.optimizer), new_memory(experiment, encoder, device)
+    shuffler = torch.Generator().manual_seed(2 * seed)  # no two seeds share an order or draws
+    draws = torch.Generator(device).manual_seed(2 * seed + 1)
+    chance = torch.Generator(device).manual_seed((1 << 31) + (seed << 8) + ranks.rank)
+    rule_state = experiment.negatives.new_state(train.ids, device)
+    learner = Learner(*trained, shuffler, draws, chance, ranks, parts, rule_state=rule_state)
     if settings.compile:
         compile_encoders(learner)
     if not ranks.alone:  # our own batch norms hold the statistics of whole groups, averaged once per epoch

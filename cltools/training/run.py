@@ -114,10 +114,8 @@ class Run:
                 f"({', '.join(asked)}). Ask for it too (--protocol linear or all), or leave linear_epochs out."
             )
         if self.images is not None and self.images.given:
-            raise CltoolsError(
-                "This run was trained on images given to fit(images=…), and does not keep them. Evaluate with: "
-                "cltools.evaluate(run.encoder, train, test)"
-            )
+            wrong = "This run was trained on images given to fit(images=…), and does not keep them."
+            raise CltoolsError(f"{wrong} Evaluate with: cltools.evaluate(run.encoder, train, test)")
         train, held_out = training_images(self.experiment)
         if split == "val" and held_out is None:
             raise CltoolsError('This run held no images out; train with data.holdout above 0 to evaluate on "val".')
@@ -154,9 +152,8 @@ class Run:
             ValueError: a run whose images, queue or views are not at hand, or images that it was not trained on.
         """
         if self.memory is None and self.experiment.training.mode == "moco":
-            raise CltoolsError(
-                f"This run has no queue: its folder holds no {CHECKPOINT}. Load it with that, or train it again."
-            )
+            wrong = f"This run has no queue: its folder holds no {CHECKPOINT}."
+            raise CltoolsError(f"{wrong} Load it with that, or train it again.")
         draws = torch.Generator(home(self.encoder)).manual_seed(seed)
         anchors, others = self._trained_on(images), None
         if self.memory is None:
@@ -165,30 +162,22 @@ class Run:
             anchors, others = anchors.select(order[:count]), anchors.select(order[count : 2 * count])
         s = compared_now(self, anchors.subset(n, seed), others, draws=draws)
         rules, temperature = self.experiment.rules_at(1.0), self.experiment.loss.temperature
+        selection = select(s, *rules, temperature=temperature, generator=draws, state=self.rule_state)
         by = getattr(rules[0], "by", None)
-        return diagnose(
-            s,
-            select(s, *rules, temperature=temperature, generator=draws, state=self.rule_state),
-            by=by if by in get_args(Closeness) else None,  # a reader's own rule may call something else `by`
-            ages=None if self.memory is None else self.memory.queue.ages,
-            temperature=temperature,
-        )
+        by = by if by in get_args(Closeness) else None  # a reader's own rule may call something else `by`
+        ages = None if self.memory is None else self.memory.queue.ages
+        return diagnose(s, selection, by=by, ages=ages, temperature=temperature)
 
     def _trained_on(self, images: ImageSet | None) -> ImageSet:
         """The images trained on, without those held out; keys are known by the ids of these very images."""
         if images is None and self.images is not None and self.images.given:
-            raise CltoolsError(
-                "This run was trained on images given to fit(images=…), and does not keep them. "
-                "Give them again: run.diagnose(images=…)"
-            )
+            wrong = "This run was trained on images given to fit(images=…), and does not keep them."
+            raise CltoolsError(f"{wrong} Give them again: run.diagnose(images=…)")
         train, _ = training_images(self.experiment, images)
-        if self.images is not None:
-            difference = self.images.difference(TrainedOn.of(train, given=self.images.given))
-            if difference:
-                raise CltoolsError(
-                    f"This run was trained on {self.images}. {difference} Give the very images, in the order that they "
-                    "were trained on: run.diagnose(images=…)"
-                )
+        known = self.images
+        if known is not None and (difference := known.difference(TrainedOn.of(train, given=known.given))):
+            wrong = f"This run was trained on {known}. {difference} Give the very images,"
+            raise CltoolsError(f"{wrong} in the order that they were trained on: run.diagnose(images=…)")
         return train
 
     @classmethod
@@ -212,17 +201,13 @@ class Run:
         """
         path = Path(path)
         if not (path / CONFIG).is_file() or not (path / WEIGHTS).is_file():
-            raise FileNotFoundError(
-                f"{path} holds no trained run ({CONFIG} and {WEIGHTS}). "
-                f"Train one with: python -m cltools train PRESET --out {path}"
-            )
+            wrong = f"{path} holds no trained run ({CONFIG} and {WEIGHTS})."
+            raise FileNotFoundError(f"{wrong} Train one with: python -m cltools train PRESET --out {path}")
         experiment, checkpoint = read_config(path / CONFIG), _checkpoint_of(path)
         given = _given_of(path, checkpoint)
         if "backbone" in given and backbone is None:
-            raise CltoolsError(
-                f"{path} was trained with a backbone that was given as an object ({given['backbone']}), which no "
-                "config names. Give it again: Run.load(…, backbone=…)."
-            )
+            wrong = f"{path} was trained with a backbone that was given as an object ({given['backbone']}),"
+            raise CltoolsError(f"{wrong} which no config names. Give it again: Run.load(…, backbone=…).")
         own = replace(Parts.of(experiment, backbone=backbone, views=views), given=given)
         parts = own.resolved(experiment, "backbone", "views")
         try:
@@ -272,16 +257,9 @@ def compared_now(run: Run, images: ImageSet, others: ImageSet | None = None, *, 
         keys = torch.cat(two_views(run, others, draws))
         key_ids, key_labels = others.ids.to(z.device).repeat(2), others.labels.to(z.device).repeat(2)
     known = bool((labels >= 0).all() & (key_labels >= 0).all())
-    return similarities(
-        z,
-        positive,
-        keys,
-        ids[:, None] == key_ids,
-        same_class=labels[:, None] == key_labels if known else None,
-        ids=(ids, key_ids),
-        reads=reads_now(*run.experiment.rules_at(1.0)) | {"positive_keys"},
-        check=False,
-    )
+    own, same = ids[:, None] == key_ids, labels[:, None] == key_labels if known else None
+    reads = reads_now(*run.experiment.rules_at(1.0)) | {"positive_keys"}
+    return similarities(z, positive, keys, own, same_class=same, ids=(ids, key_ids), reads=reads, check=False)
 
 
 @torch.no_grad()
@@ -292,10 +270,8 @@ def two_views(run: Run, images: ImageSet, draws: Generator) -> tuple[Float32[Ten
         ValueError: a loaded run whose views were given to `fit` as an object, and not again to `Run.load`.
     """
     if "views" in run.parts.given and run.parts.views is None:
-        raise CltoolsError(
-            f"This run was trained on views that were given as an object ({run.parts.given['views']}), which no config "
-            "names. Give them again: Run.load(…, views=…)."
-        )
+        wrong = f"This run was trained on views that were given as an object ({run.parts.given['views']}),"
+        raise CltoolsError(f"{wrong} which no config names. Give them again: Run.load(…, views=…).")
     device = home(run.encoder)
     rows: tuple[list[Tensor], list[Tensor]] = ([], [])
     encoders = run.encoder, run.encoder if run.memory is None else run.memory.copy.encoder

@@ -121,17 +121,9 @@ def update(
 
     vectors, ids, labels, new_keys = _compared(learner, batch, experiment)
     losses = contrastive_loss(
-        *vectors,
-        *rules,
-        experiment.loss,
-        ids=ids,
-        labels=labels if labelled else None,
-        generator=learner.chance,
-        state=learner.rule_state,
-        chunk=experiment.training.chunk,
-        observe=count,
-        check=False,
-    )
+        *vectors, *rules, experiment.loss, ids=ids, labels=labels if labelled else None, generator=learner.chance,
+        state=learner.rule_state, chunk=experiment.training.chunk, observe=count, check=False,
+    )  # fmt: skip
     loss = mean_over_anchors(losses, weights, learner.ranks)
     learner.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -164,10 +156,8 @@ def _compared(
     """
     ranks, memory, views = learner.ranks, learner.memory, experiment.training.anchors_per_image
     share = ranks.share(len(batch.ids))
-    view1, view2 = (
-        drawn_view(batch.images, experiment.views, learner.parts.views, generator=learner.draws, share=share)
-        for _ in range(2)
-    )
+    pictures = batch.images, experiment.views, learner.parts.views
+    view1, view2 = (drawn_view(*pictures, generator=learner.draws, share=share) for _ in range(2))
     ids, labels = ranks.own(batch.ids).repeat(views), ranks.own(batch.labels).repeat(views)
     with precision(experiment, view1.device):
         if memory is not None:

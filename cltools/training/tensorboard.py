@@ -43,18 +43,14 @@ class TensorBoard:
         """Write the rows that are not written yet."""
         rows = run.history.rows
         if self._writer is None or len(rows) <= self._written:  # the first row of another run, or of a resumed one
-            self._open()
+            from torch.utils.tensorboard import SummaryWriter
+
+            # A new file, which says that what older ones hold does not count.
+            self._written, self._writer = 0, SummaryWriter(str(self.folder), purge_step=1)
+            weakref.finalize(self, self._writer.close)  # training may end at any epoch
         for row in rows[self._written :]:
             for column, tag in tags_of(row).items():
                 if not math.isnan(row[column]):
                     self._writer.add_scalar(tag, row[column], int(row["epoch"]))
         self._writer.flush()
         self._written = len(rows)
-
-    def _open(self) -> None:
-        """A new file, which says that what older ones hold does not count."""
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._written = 0
-        self._writer = SummaryWriter(str(self.folder), purge_step=1)
-        weakref.finalize(self, self._writer.close)  # training may end at any epoch

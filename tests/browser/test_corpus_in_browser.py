@@ -70,13 +70,13 @@ def test_why_are_84_percent_of_the_candidates_skipped(browser: Browser, tmp_path
             page.page.wait_for_timeout(100)
         assert (words.text_content() or "").replace(
             "\xa0", " "
-        ) == "Over all 2,000 anchors, 84 % are left out. Each keeps 10 or more."
+        ) == "Over all 2,000 anchors, 84 % of the candidates are left out."
         rows = [row.split("\t") for row in page.page.locator(".cost tbody").inner_text().splitlines()]
         percent = {name: f"{100 * report.counts[name] / others:.1f}".removesuffix(".0") for name in report.counts}
         assert [[name[2:], share.replace("\xa0", " "), setting] for name, share, setting in rows] == [
-            ["suspected", f"{percent['hard']} %", "drop_closest"],
-            ["pushed away", f"{percent['potential']} %", ""],
-            ["too easy", f"{percent['easy']} %", "keep_within"],
+            ["suspected", f"{percent['hard']} %", "right edge, drop_closest"],
+            ["pushed away", f"{percent['potential']} %", "–"],
+            ["too easy", f"{percent['easy']} %", "left edge, keep_within"],
         ]
         page.agrees()
 
@@ -89,8 +89,9 @@ def test_where_too_few_are_left_the_setting_to_loosen_is_named(
     assert 0 < report.short < 40 and len(report.loosen) == 2
     with shown(browser, session, tmp_path) as page:
         page.until("document.querySelector('.cost p').textContent.includes('all 40')")
-        settings = ", then ".join(name[11:-3] for name in report.loosen)
-        words = f"{report.short} of them keep fewer than 10: loosen {settings}."
+        now = {"within": 0.12, "relative": 0.5}
+        settings = ", then ".join(f"{name[11:-3]} (now {now[name[11:-3]]})" for name in report.loosen)
+        words = f"{report.short} keep fewer than 10: loosen {settings}."
         assert words in (page.page.locator(".cost p").text_content() or "")
         edge(page.page, "closest").press("PageDown")
         page.until(f"!document.querySelector('.cost p').textContent.includes({words!r})")
@@ -106,16 +107,25 @@ def test_texts_are_read_found_and_filtered_by(browser: Browser, search: Snapshot
         tile = window.locator(".band-2 .tile").first
         tile.hover()
         assert window.locator(".card .text").text_content() == tile.text_content()
+        own = int(window.locator(".match .tile").get_attribute("data-place") or -1)
+        assert (
+            window.evaluate("cltools.page.scene().own") == [own]
+            and window.locator(".match .tile").text_content() == search.texts[own]
+        )
         tile.click()
         key = int(tile.get_attribute("data-place") or -1)
         dialog = window.locator("dialog").inner_text()
         assert f"text {key}" in dialog and search.texts[key] in dialog and search.metadata["language"][key] in dialog
+        assert "with the positive" in dialog and "are closer" in dialog
         assert page.state.anchor == 700, "a key of a corpus is no anchor"
+        window.keyboard.press("Escape")
+        window.locator(".anchor-tile").click()
+        assert search.texts[300] in window.locator("dialog").inner_text()
         window.keyboard.press("Escape")
         field = window.locator(".find input")
         for question, expected in (
             ("GUITAR", [text.startswith("guitar") for text in search.texts[:300]]),
-            ("language: de", [value == "de" for value in search.metadata["language"]]),
+            ("language:de", [value == "de" for value in search.metadata["language"]]),
             ("year: 2003", [value == "2003" for value in search.metadata["year"]]),
         ):
             field.fill(question)
@@ -123,6 +133,11 @@ def test_texts_are_read_found_and_filtered_by(browser: Browser, search: Snapshot
             assert window.locator(".find output").text_content() == f"{sum(expected)} found"
             places = [int(each.get_attribute("data-place") or -1) for each in window.locator(".bands .tile").all()]
             assert len(places) > 3 and all(expected[place] for place in places)
+            circle(page)
+            ids = window.locator("dialog textarea").input_value().split(", ")
+            assert {*map(int, ids)} <= {place for place, hit in enumerate(expected) if hit} | {own}
+            window.keyboard.press("Escape")
+            window.get_by_role("button", name="Choose a group").click()
             band = page.agrees()["bands"][0]
             for code in (Band.EASY, Band.POTENTIAL, Band.HARD):
                 found = sum(hit and held == code for hit, held in zip(expected, band, strict=True))
@@ -164,6 +179,37 @@ def test_anchors_are_listed_and_sorted(browser: Browser, search: Snapshot, tmp_p
         assert page.state.anchor - 700 in asked and window.locator("dialog").is_hidden()
         assert window.locator("dialog option").last.evaluate("option => option.hidden"), "which needs classes"
         page.agrees()
+
+
+def test_anchors_are_chosen_while_they_are_counted(browser: Browser, tmp_path: Path) -> None:
+    session = Session(searched(2900, 9000)).set(rule="RankBand", by="anchor")
+    with shown(browser, session, tmp_path) as page:
+        window = page.page
+        window.locator(".anchor-name").click()
+        link = window.locator("dialog .link").nth(4)
+        link.wait_for(timeout=20_000)
+        assert " of 2,900 anchors; counting goes on" in (window.locator("dialog p").first.text_content() or "")
+        name = link.text_content() or ""
+        box = link.bounding_box()
+        assert box is not None
+        window.mouse.move(box["x"] + 5, box["y"] + 5)
+        window.mouse.down()
+        window.wait_for_timeout(1500)
+        window.mouse.up()
+        assert f"query {page.state.anchor}" == name
+
+
+def test_a_list_by_what_only_classes_tell_goes_with_them(browser: Browser, tmp_path: Path) -> None:
+    found = searched(20, 60, labels=([i % 2 for i in range(20)], [i % 2 for i in range(60)]))
+    with shown(browser, Session(found).set(rule="RankBand", by="anchor", truth=True), tmp_path) as page:
+        window = page.page
+        window.locator(".anchor-name").click()
+        window.locator("dialog .list p").nth(19).wait_for()
+        window.locator("dialog select").select_option(label="false negatives")
+        window.keyboard.press("Escape")
+        window.locator(".switch input").uncheck(force=True)
+        window.locator(".anchor-name").click()
+        assert window.locator("dialog select").input_value() == "0"
 
 
 def test_classes_of_queries_and_passages_are_counted(browser: Browser, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ export function anchorsView({ scene, picture, choose, census }) {
     const found = [...things.keys()].filter((i) => said(things[i]).includes(asked));
     found.sort((a, b) => scores[b] - scores[a]);
     const goesOn = counted.anchors < counted.of ? "; counting goes on" : "";
-    setText(told, `${count(found.length)} of the ${anchorsOf(counted)} that are counted${goesOn}; by what is `);
+    setText(told, `${count(found.length)} out of ${anchorsOf(counted)}${goesOn}, by what is `);
     for (const i of found.slice(0, ROWS)) {
       const tile = el("div", "tile");
       picture(things[i], tile);

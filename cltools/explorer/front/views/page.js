@@ -104,7 +104,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
     role: "img",
     click: () => worded && showThing(scene.thing),
   });
-  const positive = button({ class: "tile" });
+  const positive = button({ class: "tile", title: "its positive" });
   const match = el("div", "match", el("small", {}, "its positive"), positive);
   const anchorName = button({ class: "link anchor-name", title: "List all anchors", click: listAnchors });
   const question = el(
@@ -179,7 +179,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
   const box = el("dialog", "sheet");
   const told = el("div", "say", sentence, labels, alert);
   const head = el("header", "head", anchorTile, anchorName, match, steps, question, icons, bar, told);
-  if (worded) steps.replaceChildren(anchorName, ...steps.children, finding ?? "");
+  steps.replaceChildren(worded ? anchorName : "", ...steps.children, worded ? (finding ?? "") : match);
   const [withMap, withCost] = [show.includes("map"), show.includes("cost")];
   const aside = el("div", "aside", withMap && map.root, withCost && cost.root);
   if (train) (withCost ? cost.root : aside).append(el("div", "training", trainer, trained));

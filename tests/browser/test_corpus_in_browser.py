@@ -182,7 +182,7 @@ def test_anchors_are_listed_and_sorted(browser: Browser, search: Snapshot, tmp_p
 
 
 def test_anchors_are_chosen_while_they_are_counted(browser: Browser, tmp_path: Path) -> None:
-    session = Session(searched(2900, 9000)).set(rule="RankBand", by="anchor")
+    session = Session(searched(2900, 9000, n=2900)).set(rule="RankBand", by="anchor")
     with shown(browser, session, tmp_path) as page:
         window = page.page
         window.locator(".anchor-name").click()

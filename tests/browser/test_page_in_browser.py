@@ -377,7 +377,7 @@ def test_what_a_rule_of_ones_own_chose_was_recorded(browser: Browser, tmp_path: 
             assert np.allclose(push, session.judgement.force, atol=1e-5)
         page.page.get_by_role("switch", name="show true classes").click()
         page.drawn()
-        assert "only Python counts what this rule does" in page.page.locator(".cost").inner_text()
+        assert "Only Python counts what this rule does" in page.page.locator(".cost").inner_text()
         page.set(replace(state, a=replace(state.a, temperature=0.3)))
         page.drawn()
         assert page.page.locator(".sentence").inner_text() == "FarKeys is a rule that only Python knows."

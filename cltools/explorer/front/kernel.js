@@ -201,7 +201,7 @@ export function render({ model, el: place }, code) {
     });
     if (merged !== now) {
       page.set(merged); // side A stays as it was moved meanwhile
-      page.tell("Done: side B shows what this training made, side A what was there.");
+      page.tell("Done: side B is what it made, side A what was there.");
     }
     Object.assign(root, { explorer: page }); // for the console, and for tests
   }

@@ -302,7 +302,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
       if (!ask || !judged?.unknown) continue;
       const of = side === 1 ? snapshots.length - 1 : 0;
       const question = questionOf(judged.side, of, scene.place);
-      say("Python is asked what it chooses …");
+      say("Asking Python …");
       ask(side, store.state()).then(
         (told) => {
           say("");
@@ -442,8 +442,12 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
       (event.shiftKey ? store.redo : store.undo)();
     }
   });
+  let wide = -1;
+  /** Only where the width is another: what is counted changes the height, and nothing may move under the pointer. */
   function layout() {
     const { width } = root.getBoundingClientRect();
+    if (width === wide) return;
+    wide = width;
     root.dataset.size = width < PHONE ? "phone" : width < WIDE ? "medium" : width < LARGE ? "wide" : "large";
     pictures.resized();
     map.resized();

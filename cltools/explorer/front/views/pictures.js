@@ -160,7 +160,7 @@ export function picturesView(page) {
       all.hidden = !part;
       setText(all, `show all ${count(places.length)}`);
       none.hidden = places.length > 0;
-      setText(none, total > 0 ? "None of those that are found." : `None. ${meaning}`);
+      setText(none, total > 0 ? "None found." : `None. ${meaning}`);
       while (tiles.children.length > sample.length) tiles.lastChild?.remove();
       sample.forEach((place, i) => {
         painted(page, /** @type {HTMLElement} */ (tiles.children[i] ?? tiles.appendChild(newTile())), place);

@@ -19,7 +19,7 @@ export const NAMES = ["its own", "too easy", "pushed away", "suspected", "mined"
 /** @param {number} code of `BAND` */
 export const bandName = (code) => `${SYMBOLS[code]} ${NAMES[code]}`;
 
-export const ONLY_PYTHON = "Over all anchors only Python counts what this rule does: explorer.anchors(). ";
+export const ONLY_PYTHON = "Only Python counts what this rule does: explorer.anchors(). ";
 
 const NUMBERS = new Intl.NumberFormat("en-US");
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from agreement import SHOW, START, agrees, meet
 from lab import Lab, Shown
+from own_rules import FarOnly
 
 from cltools.explorer.session import Session
 from cltools.explorer.state import State
@@ -59,6 +60,12 @@ def test_epochs_are_added_while_a_cell_trains(lab: Lab) -> None:
     assert session.state == replace(moved, a=replace(moved.a, epoch=3)), "what was moved meanwhile stays moved"
     shown.button("Undo").click()
     assert meet(shown, found).state.a.epoch == 3
+    tests = str(Path(__file__).parents[1])
+    lab.ask(f"import sys; sys.path.append({tests!r}); from own_rules import FarOnly; _ = explorer.set(rule='FarOnly')")
+    lab.rerun(2)
+    lab.ask(f"explorer.snapshots[0].save({str(path)!r})")
+    lab.until("!document.querySelector('.cltools-explorer').explorer.scene().shown.unknown")
+    assert type(meet(shown, Snapshot.load(path)).state.a.negatives) is FarOnly, "judged at the epoch that came"
 
 
 TWO = "from IPython.display import display\na, b = explore(snapshot), explore(snapshot)\ndisplay(a, b)"
@@ -133,10 +140,11 @@ def test_a_run_by_the_rule_that_is_shown_comes_back_as_side_b(lab: Lab) -> None:
     shown.edge("closest").press("PageDown")
     before = State.from_json(shown.state)
     shown.button("Train with this rule").click()
-    lab.until("document.querySelector('.cltools-explorer .alert').textContent.startsWith('Training')")
+    lab.until("document.querySelector('.cltools-explorer .training p').textContent.startsWith('Training')")
+    assert shown.button("Stop training").is_visible()
     shown.edge("beyond").press("PageUp")  # the page stays alive; what is moved meanwhile is of what was there
     lab.until("document.querySelector('.cltools-explorer').explorer.state().b !== null")
-    lab.until("document.querySelector('.cltools-explorer .alert').textContent === ''")
+    lab.until("document.querySelector('.cltools-explorer .training p').textContent.startsWith('Done')")
     state = State.from_json(shown.state)
     assert state.active == "B" and state.b is not None and state.b.negatives == before.a.negatives
     paths = [lab.folder / f"{name}.npz" for name in "ab"]

@@ -151,6 +151,24 @@ def test_texts_are_read_found_and_filtered_by(browser: Browser, search: Snapshot
         ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("width", "height"), [(1000, 540), (700, 900), (360, 640)])
+def test_texts_fit_their_page(browser: Browser, tmp_path: Path, width: int, height: int) -> None:
+    found = searched(20, 60, labels=([i % 2 for i in range(20)], [i % 2 for i in range(60)]))
+    session = Session(found).set(rule="RankBand", drop_closest=0.1, keep_within=0.5, by="anchor")
+    file = save_html(session, tmp_path / "page.html")
+    with opened(browser, found, file, viewport={"width": width, "height": height}) as page:
+        tile = page.page.locator(".band-2 .tile").first.bounding_box()
+        assert tile is not None and (width < 1000 or tile["y"] + tile["height"] <= height), "in view, as pictures are"
+        page.page.locator(".switch input").check(force=True)
+        page.until("document.querySelector('.cost table').checkVisibility()")
+        beyond = page.page.evaluate(
+            "[...document.querySelectorAll('.cltools-explorer *')].filter((each) => each.checkVisibility() && "
+            "!each.closest('.presets, .histogram') && each.getBoundingClientRect().right > innerWidth + 1)"
+            ".map((each) => each.className || each.tagName)"
+        )
+        assert beyond == []
+
+
 def test_anchors_are_listed_and_sorted(browser: Browser, search: Snapshot, tmp_path: Path) -> None:
     session = Session(search).set(
         rule="CosineBand", above=0.0, below=0.5, by="anchor", positive_rule="NearestKeys", k=2

@@ -71,7 +71,11 @@ def test_is_an_error_to_raise_whatever_was_typed(typed: str, known: list[str]) -
 @pytest.mark.parametrize(
     ("call", "arguments", "said"),
     [
-        (explore, ("shapes-moco",), r'load_snapshot\("shapes-moco"\), is wanted here, and this is of type str'),
+        (
+            explore,
+            ("shapes-moco",),
+            r'load_snapshot\("shapes-moco"\) or snapshot_of_embeddings\(array\), is wanted here',
+        ),
         (fit, ("digits-moco",), r'preset\("digits-moco"\), is wanted here, and this is of type str'),
         (
             select,

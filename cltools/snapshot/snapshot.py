@@ -268,7 +268,7 @@ def _faults(s: Snapshot) -> dict[str, bool]:
         "some of its numbers are not finite": not all(np.isfinite(each).all() for each in every),
         "some of its vectors have no direction": not all(np.square(each).sum(-1).all() for each in (s.anchors, s.keys)),
         "ids stand in it twice": any(len(np.unique(ids)) < len(ids) for ids in (s.ids, s.anchor_ids)),
-        "labels lie beyond its classes": bool((labels >= max(1, len(s.classes))).any()),
+        "labels lie beyond its classes": bool((labels >= len(s.classes)).any()),
         "its epochs do not ascend": any(a >= b for a, b in pairwise(s.epochs)),
         "its texts are of another number": len(s.texts) not in (0, rows),
         "its metadata are of another number": any(len(column) != len(s) for column in s.metadata.values()),

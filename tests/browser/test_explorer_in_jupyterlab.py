@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import nbformat
-import numpy as np
 import pytest
 from agreement import PATIENCE, SHOW, START, agrees, meet
 from lab import BUSY, Lab, Shown
@@ -270,29 +269,6 @@ def test_everything_but_own_rules_works_while_a_cell_runs(shown: Shown, snapshot
     meet(shown, snapshot)
 
 
-def test_an_edge_moved_while_a_cell_runs_is_drawn_at_once(
-    shown: Shown, snapshot: Snapshot, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Ceilings are five times the limits of the design, for machines that do other things too."""
-    shown.lab.occupy(2)
-    shown.lab.scroll_to(1)
-    box = shown.edge("closest").bounding_box()
-    assert box is not None
-    x, y = box["x"] + box["width"] / 2, box["y"] + 30
-    shown.page.mouse.move(x, y)
-    shown.page.mouse.down()
-    steps, frames = shown.edge("closest").evaluate(DRAGGED, [x, y])
-    shown.page.mouse.up()
-    assert shown.lab.occupied and len(steps) > 10
-    step, frame, late = np.median(steps), np.median(frames), np.percentile(frames, 95)
-    with capsys.disabled():
-        print(f"\nwhile a cell runs: step {step:.1f} ms, frame {frame:.1f} ms, 95 % {late:.1f} ms")
-    assert step <= 5 * 8 and frame <= 5 * 25 and late <= 5 * 50
-    agrees(shown, snapshot)
-    shown.lab.free()
-    meet(shown, snapshot)
-
-
 def test_an_own_rule_is_answered_once_python_has_judged(shown: Shown, snapshot: Snapshot) -> None:
     shown.lab.ask(OWN)
     shown.lab.ask("explorer.set(rule='FarOnly')")
@@ -402,26 +378,3 @@ def test_a_saved_notebook_holds_no_arrays(alone: Shown, snapshot: Snapshot) -> N
     assert base64.b64encode(snapshot.sprite[:300]).decode()[:200] not in text
     output = next(out for cell in json.loads(text)["cells"] for out in cell.get("outputs", []) if "data" in out)
     assert "".join(output["data"]["text/plain"]).startswith("This rule pushes image 7 away from ")
-
-
-DRAGGED = """async (handle, [x, y]) => {
-  const steps = [], frames = [];
-  const frame = () => new Promise(requestAnimationFrame);
-  const ends = performance.now() + 2000;
-  let last = await frame();
-  for (let i = 0; performance.now() < ends; i += 1) {
-    const began = performance.now();
-    let drawing;
-    requestAnimationFrame(() => { drawing = performance.now(); });
-    const clientX = x - 60 - 55 * Math.sin(i / 8);
-    handle.dispatchEvent(new PointerEvent('pointermove', { pointerId: 1, clientX, clientY: y, bubbles: true }));
-    const computed = performance.now() - began;
-    const now = await new Promise(done => requestAnimationFrame(time => {
-      steps.push(computed + performance.now() - drawing);
-      done(time);
-    }));
-    frames.push(now - last);
-    last = now;
-  }
-  return [steps, frames];
-}"""

@@ -108,7 +108,9 @@ CHANGED = """async (root, [seed, count]) => {
 }"""
 
 
-def test_500_changes_of_two_explorers_while_a_cell_trains(lab: Lab, snapshot: Snapshot, points: Path) -> None:
+def test_500_changes_of_two_explorers_while_a_cell_trains(
+    lab: Lab, snapshot: Snapshot, points: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     lab.open(START.format(points), TWO, TRAINING)
     lab.rerun(0)
     lab.rerun(1)
@@ -124,10 +126,53 @@ def test_500_changes_of_two_explorers_while_a_cell_trains(lab: Lab, snapshot: Sn
             shown.root.evaluate(CHANGED, [100 * turn + seed + 1, 10])
             agrees(shown, snapshot)
             seen.add(shown.state)
+    both[0].preset("middle")
+    step, frame, late = dragged(both[0])
+    with capsys.disabled():
+        print(f"\nwhile a cell trains: step {step:.1f} ms, frame {frame:.1f} ms, 95 % {late:.1f} ms")
+    assert step <= 5 * 8 and frame <= 5 * 25 and late <= 5 * 50, (
+        "five times the limits, for machines that do other things"
+    )
     assert lab.occupied and len(seen) > 40
     lab.free()
     for name, shown in zip("ab", both, strict=True):
         meet(shown, snapshot, name)
+
+
+DRAGGED = """async (handle, [x, y]) => {
+  const steps = [], frames = [];
+  const frame = () => new Promise(requestAnimationFrame);
+  const ends = performance.now() + 2000;
+  let last = await frame();
+  for (let i = 0; performance.now() < ends; i += 1) {
+    const began = performance.now();
+    let drawing;
+    requestAnimationFrame(() => { drawing = performance.now(); });
+    const clientX = x - 60 - 55 * Math.sin(i / 8);
+    handle.dispatchEvent(new PointerEvent('pointermove', { pointerId: 1, clientX, clientY: y, bubbles: true }));
+    const computed = performance.now() - began;
+    const now = await new Promise(done => requestAnimationFrame(time => {
+      steps.push(computed + performance.now() - drawing);
+      done(time);
+    }));
+    frames.push(now - last);
+    last = now;
+  }
+  return [steps, frames];
+}"""
+
+
+def dragged(shown: Shown) -> tuple[float, float, float]:
+    """Milliseconds while an edge is dragged for two seconds: of a step, between frames, and of the latest twentieth."""
+    box = shown.edge("closest").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + 30
+    shown.page.mouse.move(x, y)
+    shown.page.mouse.down()
+    steps, frames = shown.edge("closest").evaluate(DRAGGED, [x, y])
+    shown.page.mouse.up()
+    assert len(steps) > 10
+    return float(np.median(steps)), float(np.median(frames)), float(np.percentile(frames, 95))
 
 
 def test_a_run_by_the_rule_that_is_shown_comes_back_as_side_b(lab: Lab) -> None:

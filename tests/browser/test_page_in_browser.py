@@ -277,6 +277,8 @@ def test_the_address_restores_the_state_and_damage_is_ignored(page: Opened) -> N
 def test_truth_is_counted_over_all_anchors(page: Opened) -> None:
     label = page.snapshot.classes[page.snapshot.labels[0]]
     assert "of its own class" not in page.page.locator("body").inner_text()
+    page.until(COUNTED)
+    assert "of other classes" not in page.page.locator(".cost").inner_text(), "only what is left out, without classes"
     page.page.get_by_role("switch", name="show true classes").click()
     told = page.agrees()
     assert told["anchor"] == f"image {page.snapshot.ids[0]} of class {label}"

@@ -268,10 +268,9 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
   let counter = null;
   let counted = "";
   function countSoon() {
-    const { state, shown } = scene;
+    const { shown } = scene;
     const text = JSON.stringify([which(), shown.side]);
-    const wanted = withCost && (state.truth || !snapshot.labelled);
-    if (!(wanted || box.open) || !shown.builtIn || text === counted) return;
+    if (!(withCost || box.open) || !shown.builtIn || text === counted) return;
     counted = text;
     if (counter === null) {
       counter = censusFor(code, (of, census) => {
@@ -289,7 +288,7 @@ export function mount(root, snapshots, first, { show, code, settled, ask, train,
   function changed(now, done) {
     scene = sceneOf(now);
     drawSoon(done);
-    countSoon();
+    if (done || now.truth) countSoon(); // what is hidden need not keep up with a drag
     if (!done) return;
     settled(now);
     askPython();

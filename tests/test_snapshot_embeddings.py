@@ -133,7 +133,9 @@ def spoilt(**values: float) -> ndarray:
         ({"corpus": rows(50)}, "A corpus needs positives"),
         ({"positives": rows(), "corpus": rows(50, 7)}, r"and \[50, 7\]; give as many positives"),
         ({"positives": rows(), "corpus": rows(2)}, r"keys \[2, 6\]; a map needs at least 3"),
-        ({"positives": rows(), "corpus": rows(50), "texts": ["a"] * 40}, "texts are given for 40 sides"),
+        ({"positives": rows(), "corpus": rows(50), "texts": ["a"] * 40}, r"texts=\(of the anchors, of the corpus\)"),
+        ({"positives": rows(), "corpus": rows(50), "labels": "topic"}, "With a corpus labels are a pair"),
+        ({"metadata": {1: [0] * 40, "1": [1] * 40}}, "Columns of metadata have one name: 1, 1. Rename them"),
         ({"positives": rows(), "corpus": rows(50), "texts": (["a"] * 40, ["b"] * 49)}, "There are 49 texts for 50"),
         (
             {"positives": rows(), "corpus": rows(50), "own": [[0, 50]]},

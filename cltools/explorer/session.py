@@ -207,7 +207,7 @@ class Session:
             pick: which of them.
 
         Raises:
-            ValueError: rules of whose choice pairs would leave out what they are about; an unknown `pick`; no number.
+            ValueError: rules of whose choice pairs would leave out what they are about; an unknown `pick`; no pairs.
         """
         snapshot = self.snapshot(self._state.active)
         pairs = self._mined(self._state.active, self._state.side, negatives, pick).pairs

@@ -35,7 +35,7 @@ from cltools.snapshot.one_thread import one_thread
 from cltools.snapshot.sprite import sprite_columns
 
 HERE = Path(__file__).parent / "front"
-HELP = json.loads((HERE / "help.json").read_text(encoding="utf-8"))
+HELP = (HERE / "help.json").read_text(encoding="utf-8")
 """What is shown and what controls do beside the settings of rules, in the page's words."""
 LARGE = 12_000_000
 """Bytes of a page above which a sample is proposed."""
@@ -61,11 +61,12 @@ def page_data(snapshot: Snapshot, coded: Coded, epochs: Sequence[int] | None = N
     """A snapshot as the page reads it, with some of its epochs, by their places; None for all."""
     run, queries = snapshot.experiment, snapshot.queries
     rules = rule_classes(NegativeRule) | rule_classes(PositiveRule)
-    middle = run.negatives.at(1.0)
+    middle, noun = run.negatives.at(1.0), snapshot.noun
+    words = HELP if noun == "image" else HELP.replace("an image", f"a {noun}").replace("image", noun)
     return {
         "title": run.data.name,
         "run": f"{run.data.name}, {type(run.negatives).__name__} with {type(run.positives).__name__}",
-        "noun": snapshot.noun,
+        "noun": noun,
         "anchorNoun": snapshot.anchor_noun,
         "ids": snapshot.ids.tolist(),
         "labels": snapshot.labels.tolist(),
@@ -82,7 +83,7 @@ def page_data(snapshot: Snapshot, coded: Coded, epochs: Sequence[int] | None = N
         "pictured": None if snapshot.pictured is None else snapshot.pictured.tolist(),
         "sprite": coded(np.frombuffer(snapshot.sprite, np.uint8)),
         "middle": to_plain(middle) if isinstance(middle, RankBand) else None,
-        "help": HELP | {name: words_of(rules[name]) for name in sorted(rules)},
+        "help": json.loads(words) | {name: words_of(rules[name]) for name in sorted(rules)},
         **epoch_data(snapshot, coded, range(len(snapshot.epochs)) if epochs is None else epochs),
     }
 

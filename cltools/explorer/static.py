@@ -1,4 +1,4 @@
-"""The explorer as a still picture, for pages and viewers without widgets: sentence, histogram with edges, pictures."""
+"""The explorer as a still picture, for pages and viewers without widgets: sentence, histogram, pictures."""
 
 import textwrap
 from typing import TYPE_CHECKING

@@ -93,12 +93,10 @@ def snapshot_of_embeddings(
     taken = [rows.numpy(), np.arange(len(keys))][: len(counts)]
 
     def of_each(what: str, given: Any, made: Callable[[str, Any, int, ndarray], Any]) -> list[Any]:
-        """What is made of that given of each side."""
+        """What is made of what is given for each side."""
         sides = [given] if corpus is None else [None, None] if given is None else given
-        if len(sides) != len(counts):
-            raise CltoolsError(
-                f"{what} are given for {len(sides)} sides; with a corpus give (of anchors, of the corpus)."
-            )
+        if not isinstance(sides, tuple | list) or len(sides) != len(counts):
+            raise CltoolsError(f"With a corpus {what} are a pair: {what}=(of the anchors, of the corpus).")
         return [made(what, *each) for each in zip(sides, counts, taken, strict=True)]
 
     if corpus is None and own is not None:
@@ -106,8 +104,10 @@ def snapshot_of_embeddings(
     if metadata is not None and not (isinstance(metadata, Mapping) or hasattr(metadata, "columns")):
         raise CltoolsError(f"metadata is of type {type(metadata).__name__}; give a DataFrame or a dict of columns.")
     columns = {str(column): values for column, values in dict({} if metadata is None else metadata).items()}
+    if metadata is not None and len(columns) < len([*metadata]):
+        raise CltoolsError(f"Columns of metadata have one name: {', '.join(map(str, metadata))}. Rename them.")
     metadata = {column: tuple(_texts(column, each, counts[-1], taken[-1])) for column, each in columns.items()}
-    values = of_each("labels", _named(labels, columns), _column)
+    values = of_each("labels", labels, lambda what, side, *rest: _column(what, _named(side, columns), *rest))
     found, names = indexed_labels([value for side in values for value in side], classes)
     of_labels = np.split(found, [len(values[0])])[: len(counts)]
     of_ids = of_each("ids", ids, _checked_ids)
@@ -195,9 +195,7 @@ def _vectors(anchors: Numbers, positives: Numbers | None, corpus: Numbers | None
 
 
 def _named(labels: Any, columns: Mapping[str, Any]) -> Any:
-    """The labels, where text names a column the values of that."""
-    if isinstance(labels, tuple) and any(isinstance(side, str) for side in labels):
-        return tuple(_named(side, columns) for side in labels)
+    """The labels; where they are the name of a column, its values."""
     if not isinstance(labels, str):
         return labels
     if labels not in columns:

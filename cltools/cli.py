@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 
 from cltools.config import Experiment
 from cltools.datasets import has_test, image_sets, load_images
-from cltools.errors import CltoolsError, unknown
+from cltools.errors import CltoolsError, printable, unknown
 from cltools.files import replacing
 from cltools.mining import AugmentedView, NegativeRule, PositiveRule
 from cltools.mining.rules import rule_class
@@ -71,10 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(141) from None  # as a shell tells of SIGPIPE
     except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
-        print(f"cltools: {error}", file=sys.stderr)
+        print(f"cltools: {printable(error)}", file=sys.stderr)
         raise SystemExit(2) from None
     except Stopped as stopped:
-        print(f"\ncltools: {stopped}", file=sys.stderr)
+        print(f"\ncltools: {printable(stopped)}", file=sys.stderr)
         raise SystemExit(128 + (stopped.signal or SIGTERM)) from None
     except KeyboardInterrupt:
         print(f"\ncltools: interrupted. {AFTER_INTERRUPT.get(arguments[0], '')}".rstrip(), file=sys.stderr)
@@ -104,11 +104,11 @@ def train(arguments: list[str]) -> None:
     if record is not None and split in record.evaluations:  # a finished run: nothing is done again
         print_report(record.evaluations[split], flags.out)
         return
-    print(f"Trained {len(run.history.rows)} epochs: {flags.out}")
+    print(printable(f"Trained {len(run.history.rows)} epochs: {flags.out}"))
     try:
         print_report(run.evaluate(split), flags.out)
     except ValueError as error:  # a folder without labels or without a test split trains all the same
-        print(f"Not evaluated: {error}")
+        print(printable(f"Not evaluated: {error}"))
 
 
 def _defaults(name: str, arguments: list[str]) -> Experiment:
@@ -193,7 +193,7 @@ def diagnose(run: Path, n: int = 1000, seed: int = 0, device: str = "auto") -> N
         seed: Seed of the images, of their views, and of what rules draw.
         device: Where the encoder runs; "auto" is CUDA where there is one.
     """
-    print(Run.load(run, device=resolve_device(device)).diagnose(n=n, seed=seed))
+    print(printable(Run.load(run, device=resolve_device(device)).diagnose(n=n, seed=seed)))
 
 
 def download(name: str, root: str | None = None) -> None:
@@ -255,7 +255,7 @@ def mine(arguments: list[str]) -> None:
     )  # fmt: skip
     with replacing(flags.out) as part:
         found.pairs.to_csv(part, index=False)
-    print(f"{found.report}\n{flags.out}: {len(found.pairs):,} pairs")
+    print(printable(f"{found.report}\n{flags.out}: {len(found.pairs):,} pairs"))
 
 
 def _embeddings(given: str) -> Any:
@@ -283,21 +283,21 @@ def compare(arguments: list[str]) -> None:
 
     flags = _parse(CompareFlags, arguments, "compare")
     run(flags)
-    print(rendered([flags.out]))
+    print(printable(rendered([flags.out])))
 
 
 def table(arguments: list[str]) -> None:
     """Show records of runs or of comparisons as a table in Markdown."""
     from cltools.reports.table import table as rendered
 
-    print(_parse(rendered, arguments, "table"))
+    print(printable(_parse(rendered, arguments, "table")))
 
 
 def snapshot(arguments: list[str]) -> None:
     """Train a preset and keep its embeddings at several epochs in one file."""
     from cltools.snapshot.making import make_snapshot
 
-    print(_parse(make_snapshot, arguments, "snapshot"))
+    print(printable(_parse(make_snapshot, arguments, "snapshot")))
 
 
 def explore(source: str, html: Path | None = None, epochs: Literal["present", "all"] = "present") -> None:
@@ -316,19 +316,17 @@ def explore(source: str, html: Path | None = None, epochs: Literal["present", "a
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         save_html(Session(load_snapshot(source)), page, epochs)
-    print(f"{page}: {page.stat().st_size / 1e6:.1f} MB", *(f"\n{each.message}" for each in told), sep="")
+    print(printable("\n".join([f"{page}: {page.stat().st_size / 1e6:.1f} MB", *(str(each.message) for each in told)])))
     if html is None:
         webbrowser.open(page.as_uri())
 
 
 def doctor() -> None:
     """Look at versions, widgets, GPU, caches, data and disk, and say what to do; status 1 where there is a problem."""
-    from cltools.doctor import examine, rendered
+    from cltools.doctor import report
 
-    findings = examine()
-    print(rendered(findings))
-    if any(finding.state == "problem" for finding in findings):
-        raise SystemExit(1)
+    if status := report():
+        raise SystemExit(status)
 
 
 def lab(arguments: list[str]) -> None:

@@ -1,12 +1,31 @@
 """Messages for what a person may mistype or mix up, and the checks of settings that are made in several parts."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
 class CltoolsError(ValueError):
-    """An error that a person can mend: its message says what is wrong and what to do."""
+    """An error that a person can mend: its message says what is wrong and what to do.
+
+    Names in it may be a stranger's, of files, classes and settings; what a terminal would obey in them is written out.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
+
+def printable(text: object) -> str:
+    r"""A text of which a terminal shows every character and obeys none, beside line breaks and tabs.
+
+    Control characters, those that turn the direction of writing, and halves of characters become escapes, as in
+    Python's own way of writing a text: ``\x1b``, ``\u202e``.
+    """
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode("ascii"), str(text))
+
+
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def unknown(kind: str, name: object, known: Iterable[str], *, otherwise: str | None = None) -> CltoolsError:

@@ -7,6 +7,7 @@ import os
 import re
 import runpy
 import shutil
+import subprocess
 import sys
 from dataclasses import fields, replace
 from importlib import import_module
@@ -559,3 +560,14 @@ class TestMain:
         with os.fdopen(writer, "w") as closed, contextlib.redirect_stdout(closed), pytest.raises(SystemExit) as stop:
             main(["presets"])
         assert stop.value.code == 141
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "gbk"])
+def test_output_never_dies_of_its_encoding(encoding: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "LC_ALL": "C"}
+    for arguments in (["table", str(tmp_path / "猫→\x1b[31m.json")], ["train", "digits-moco", "--help"]):
+        command = [sys.executable, "-m", "cltools", *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+        told = (done.stdout + done.stderr).decode(encoding)
+        assert "Traceback" not in told and "\x1b[31m.json" not in told, told
+        assert done.returncode == (2 if arguments[0] == "table" else 0), told

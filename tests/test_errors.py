@@ -1,5 +1,6 @@
 """Messages for mistyped names and for objects of another kind."""
 
+import pickle
 from collections.abc import Callable
 from inspect import unwrap
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from cltools import AllNegatives, NearestKeys, explore, fit, select
-from cltools.errors import CltoolsError, unknown
+from cltools.errors import CltoolsError, printable, unknown
 
 KNOWN = ("moco", "simclr", "potential", "oracle")
 
@@ -63,9 +64,9 @@ def test_is_an_error_to_raise_whatever_was_typed(typed: str, known: list[str]) -
     hint = str(error).removeprefix(f"Unknown name {typed!r}. ")
     if hint.startswith("Did you mean "):
         named = hint.removeprefix("Did you mean ").removesuffix("?")
-        assert any(name in named for name in known)
+        assert any(printable(name) in named for name in known)
     else:
-        assert hint == f"Known: {', '.join(sorted(known)) or 'none'}."
+        assert hint == printable(f"Known: {', '.join(sorted(known)) or 'none'}.")
 
 
 @pytest.mark.parametrize(
@@ -91,3 +92,21 @@ def test_an_object_of_another_kind_is_told_with_what_is_wanted(
 ) -> None:
     with pytest.raises(TypeError, match=said):
         unwrap(call)(*arguments)  # as a reader calls it, without the checker of types that tests put around
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("\x1b[31mred\x07", "\\x1b[31mred\\x07"), ("a\rb", "a\\rb"), ("\x9b2J", "\\x9b2J"), ("\x7f\x00", "\\x7f\\x00"),
+        ("abc\u202ecba", "abc\\u202ecba"), ("\u2066x\u2069", "\\u2066x\\u2069"), ("half \udc80", "half \\udc80"),
+        ("two\nlines\tand a tab", "two\nlines\tand a tab"), ("Änderung → 猫 😀 50 %", "Änderung → 猫 😀 50 %"),
+    ],
+)  # fmt: skip
+def test_a_terminal_shows_every_character_and_obeys_none(given: str, shown: str) -> None:
+    assert printable(given) == shown
+    assert str(CltoolsError(f"{given} is wrong.")) == f"{shown} is wrong."
+
+
+def test_an_error_travels_between_processes_as_it_is() -> None:
+    again = pickle.loads(pickle.dumps(CltoolsError("a \x1b b")))
+    assert type(again) is CltoolsError and again.args == ("a \\x1b b",)

@@ -1,14 +1,30 @@
-"""`python -m cltools`."""
+"""`python -m cltools`; its doctor starts also where the libraries of the other commands do not."""
 
 import sys
+from io import TextIOWrapper
 
-try:
-    from cltools.cli import main
-except ModuleNotFoundError as error:
-    if (error.name or "cltools").split(".")[0] == "cltools":
-        raise
-    print(f'cltools: {error.name} is not installed. Install it with: pip install "cltools[train]"', file=sys.stderr)
-    raise SystemExit(2) from None
+from cltools.errors import printable
+
+
+def start() -> None:
+    """Run the command line, or say what it lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # which may have the encoding of an old terminal, and no letter for "→"
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        if sys.argv[1:] == ["doctor"]:
+            from cltools.doctor import report
+
+            raise SystemExit(report())
+        from cltools.cli import main
+    except ImportError as error:
+        if (error.name or "cltools").split(".")[0] == "cltools":
+            raise
+        told = f"{error}. The extra [train] brings what the command line needs"
+        print(f"cltools: {printable(told)}; python -m cltools doctor says what is there.", file=sys.stderr)
+        raise SystemExit(2) from None
+    main()
+
 
 if __name__ == "__main__":
-    main()
+    start()

@@ -1,6 +1,7 @@
 """What this machine and this environment lack for the course and for training, each line with its remedy.
 
-A check returns findings; none can stop the others. Nothing is changed, and no network is used.
+A check returns findings; none can stop the others. Nothing is changed, and no network is used. What a check looks at is
+imported by the check, so that what is missing or broken is said, too.
 """
 
 import os
@@ -14,16 +15,17 @@ from dataclasses import dataclass
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from cltools.datasets import data_root
-from cltools.datasets.load import STORED, Stored
-from cltools.datasets.pixel_cache import FOLDER as DECODED
+from cltools.errors import printable
 from cltools.files import cache_folder
+
+if TYPE_CHECKING:
+    from cltools.datasets.load import Stored
 
 State = Literal["ok", "note", "problem"]
 
@@ -106,17 +108,42 @@ def check_source() -> Finding:
     return Finding("cltools", "ok", f"{metadata.version('cltools')}, {found}")
 
 
+def check_path() -> list[Finding]:
+    """Whether PYTHONPATH, which comes before all that pip installs, decides what is imported."""
+    taken: dict[Path, list[str]] = {}
+    for name, folder in by_path().items():
+        taken.setdefault(folder, []).append(name)
+    return [
+        Finding("PYTHONPATH", "note", f"it takes {', '.join(names)} from {folder}, whatever pip installs", UNSET)
+        for folder, names in taken.items()
+    ]
+
+
+UNSET = "unset PYTHONPATH, or take that folder out of it, if this is not what you want"
+
+
+def by_path() -> dict[str, Path]:
+    """The distributions among those looked at of which PYTHONPATH decides what is imported, and its folder."""
+    folders = [Path(each).resolve() for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
+    wanted = {"cltools", *(Requirement(line).name for line in metadata.requires("cltools") or [])}
+    found: dict[str, Path] = {}
+    for module, owners in {**metadata.packages_distributions(), "cltools": ["cltools"]}.items() if folders else ():
+        spec = find_spec(module) if wanted & {*owners} else None
+        origin = Path(spec.origin).resolve() if spec and spec.origin else Path()
+        for folder in folders:
+            if origin.parent in (folder, folder / module):
+                found |= dict.fromkeys(wanted & {*owners}, folder)
+    return dict(sorted(found.items()))
+
+
 def check_dependencies() -> list[Finding]:
     """Whether each required distribution is there, of a version that fits."""
     required = [Requirement(line) for line in metadata.requires("cltools") or []]
-    required = [each for each in required if not each.extras]  # of an extra that includes another
-    return [check_dependency(each, extra) for extra in EXTRAS for each in required if _asked_by(each) == extra]
-
-
-def _asked_by(requirement: Requirement) -> str | None:
-    """The first extra that asks for it; "" where it is always asked for, None where no reader's extra does."""
-    marker = requirement.marker
-    return next((extra for extra in EXTRAS if marker is None or marker.evaluate({"extra": extra})), None)
+    first: dict[str, tuple[Requirement, str]] = {}  # an extra that includes another asks for the same again
+    for extra in EXTRAS:
+        asked = [each for each in required if each.marker is None or each.marker.evaluate({"extra": extra})]
+        first = {each.name: (each, extra) for each in asked if not each.extras} | first
+    return [check_dependency(*each) for each in sorted(first.values(), key=lambda each: EXTRAS.index(each[1]))]
 
 
 def check_dependency(requirement: Requirement, extra: str = "") -> Finding:
@@ -142,6 +169,7 @@ def check_dependency(requirement: Requirement, extra: str = "") -> Finding:
         return Finding(name, "problem", f"its version cannot be told: {one_line(error)}", again)
     if fitting:
         return Finding(name, "ok", version)
+    remedy = UNSET if requirement.name in by_path() else remedy
     return Finding(name, "problem", f"{version}; cltools needs {requirement.specifier}", remedy)
 
 
@@ -154,6 +182,7 @@ def check_torchvision() -> Finding:
         return Finding(name, "ok", "they load together")
     said = done.stderr.strip().splitlines()
     reason = said[-1] if said else f"the process ended with status {done.returncode}"
+    remedy = UNSET if {"torch", "torchvision"} & {*by_path()} else remedy
     return Finding(name, "problem", f"they do not load together: {one_line(reason)}", remedy)
 
 
@@ -216,6 +245,8 @@ def check_gpu() -> Finding:
 
 def check_folders() -> list[Finding]:
     """Where data, runs and what can be made again are kept: whether it can be written, and has room."""
+    from cltools.datasets import data_root
+
     found = [_folder("data", data_root(), "CLTOOLS_DATA"), _folder("runs", Path.cwd() / "runs", "--out")]
     try:
         return [*found, _folder("cache", cache_folder(), "CLTOOLS_CACHE")]
@@ -239,11 +270,16 @@ def _folder(name: str, folder: Path, by: str) -> Finding:
 
 def check_sets() -> list[Finding]:
     """Which of the images that have to be downloaded are there."""
+    from cltools.datasets import data_root
+    from cltools.datasets.load import STORED
+
     return [_set(name, stored, data_root()) for name, stored in STORED.items()]
 
 
-def _set(name: str, stored: Stored, root: Path) -> Finding:
+def _set(name: str, stored: "Stored", root: Path) -> Finding:
     """What is there of one set; kept pixels alone do not load."""
+    from cltools.datasets.pixel_cache import FOLDER as DECODED
+
     there = [*stored.found(root)]
     kept = sorted((root / DECODED).glob(f"{name}-*.npy"))
     decoded = [f"decoded pixels ({size(sum(path.stat().st_size for path in kept))})"] if kept else []
@@ -257,7 +293,7 @@ def _set(name: str, stored: Stored, root: Path) -> Finding:
 Check = Callable[[], Finding | list[Finding]]
 
 CHECKS: Mapping[str, Check] = {
-    "Python": check_python, "cltools": check_source, "dependencies": check_dependencies,
+    "Python": check_python, "cltools": check_source, "PYTHONPATH": check_path, "dependencies": check_dependencies,
     "torch + torchvision": check_torchvision, "widgets in JupyterLab": check_front_end,
     "GPU": check_gpu, "folders": check_folders, "images": check_sets,
 }  # fmt: skip
@@ -295,3 +331,10 @@ def rendered(findings: Iterable[Finding]) -> str:
     counted = {state: sum(finding.state == state for finding in findings) for state in ("problem", "note")}
     total = ", ".join(f"{count} {state}{'s' * (count != 1)}" for state, count in counted.items())
     return "\n".join([*lines, "", f"{total}."])
+
+
+def report() -> int:
+    """Print what all checks find; the exit status is 1 where there is a problem."""
+    findings = examine()
+    print(printable(rendered(findings)))
+    return int(any(finding.state == "problem" for finding in findings))

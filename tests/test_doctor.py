@@ -3,6 +3,7 @@
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 import warnings
 from importlib import metadata
@@ -236,3 +237,35 @@ def test_what_is_there_of_a_set(
     found = next(f for f in doctor.check_sets() if f.name == "images: cifar10")
     assert found.state == state and said in found.found
     assert found.remedy == (None if state == "ok" else f"{PYTHON} -m cltools download cifar10")
+
+
+def test_what_pythonpath_decides_is_said_and_no_installation_is_advised(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    assert doctor.check_path() == []
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").touch()
+    (tmp_path / "tqdm.py").touch()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    done = subprocess.run(
+        [sys.executable, "-m", "cltools", "doctor"],
+        cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+    told = done.stdout.splitlines()
+    assert done.returncode == 1, done.stderr
+    assert any("torchvision, tqdm from" in line and str(tmp_path) in line for line in told), done.stdout
+    assert any("cltools from" in line and str(ROOT) in line for line in told), done.stdout
+    place = next(i for i, line in enumerate(told) if line.startswith("problem torch + torchvision"))
+    assert "unset PYTHONPATH" in told[place + 1] and "pip" not in told[place + 1]
+
+
+def test_a_dependency_that_pythonpath_decides_is_not_mended_by_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "version", lambda name: "1.0")
+    monkeypatch.setattr(doctor, "by_path", lambda: {"torch": ROOT})
+    assert "unset PYTHONPATH" in remedy(doctor.check_dependency(Requirement("torch>=2.6")), "problem")
+
+
+def test_each_dependency_is_looked_at_once() -> None:
+    names = [found.name.partition(" ")[0] for found in doctor.check_dependencies()]
+    assert len(names) == len({*names}) and {"torch", "tyro", "anywidget", "jinja2", "tensorboard"} <= {*names}

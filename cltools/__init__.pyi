@@ -1,0 +1,48 @@
+"""Every public name and its module: for type checkers, and for `__init__.py`, which imports a name when it is used."""
+
+from cltools.config import (
+    EvaluationSettings as EvaluationSettings,
+    Experiment as Experiment,
+    OutsideSettings as OutsideSettings,
+    TrainingSettings as TrainingSettings,
+)
+from cltools.contrast import contrastive_loss as contrastive_loss
+from cltools.datasets import DataSettings as DataSettings, ImageSet as ImageSet, load_images as load_images
+from cltools.encoders import Encoder as Encoder, EncoderSettings as EncoderSettings
+from cltools.errors import CltoolsError as CltoolsError
+from cltools.evaluation import (
+    Diagnosis as Diagnosis,
+    alignment as alignment,
+    diagnose as diagnose,
+    effective_rank as effective_rank,
+    embed as embed,
+    evaluate as evaluate,
+    knn_accuracy as knn_accuracy,
+    linear_probe as linear_probe,
+    uniformity as uniformity,
+)
+from cltools.explorer import explore as explore
+from cltools.gradients import info_nce_gradients as info_nce_gradients
+from cltools.interop import ContrastiveLoss as ContrastiveLoss, as_metric_learning_miner as as_metric_learning_miner
+from cltools.interop.offline import (
+    mine_hard_negatives_arguments as mine_hard_negatives_arguments,
+    mine_pairs as mine_pairs,
+)
+from cltools.losses import LossSettings as LossSettings, info_nce as info_nce, negative_mass as negative_mass
+from cltools.mining import *  # noqa: F403  # every rule, so that a new one is named in one place
+from cltools.presets import laptop as laptop, preset as preset, preset_names as preset_names
+from cltools.queue import Queue as Queue
+from cltools.snapshot import (
+    Recorder as Recorder,
+    Snapshot as Snapshot,
+    load_snapshot as load_snapshot,
+    read_embeddings as read_embeddings,
+    snapshot_of_embeddings as snapshot_of_embeddings,
+    take_snapshot as take_snapshot,
+    with_map as with_map,
+    with_umap as with_umap,
+)
+from cltools.training import History as History, Run as Run, TensorBoard as TensorBoard, fit as fit
+from cltools.views import ViewSettings as ViewSettings, augment as augment
+
+__version__: str

@@ -121,7 +121,7 @@ def test_few_rows_have_maps_by_umap() -> None:
 @pytest.mark.slow
 def test_a_map_keeps_the_groups_together() -> None:
     points = unit(120, seed=3)
-    place = maps.umap(points, maps.pca(points), 0)
+    place = maps.umap(points, maps.pca(points), 0, None, maps.NEIGHBOURS, maps.MIN_DIST)
     assert maps.kept_neighbours(points, place).mean() > 3 * 15 / 119, "far more than chance"
 
 

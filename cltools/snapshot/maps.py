@@ -19,6 +19,8 @@ WARM_ROUNDS = 100
 """Rounds of UMAP's optimiser from the map of the epoch before; its own 500 would stir points that are in place."""
 Points = Float32[ndarray, "N d"]
 Places = Float32[ndarray, "N 2"]
+Rows = Int64[ndarray, " M"] | None
+"""Places of some of the points; None for all."""
 JUDGED = 2000
 """Points above which the trustworthiness is that of as many drawn ones: its matrices would take gigabytes."""
 ALL_JUDGED = 20_000
@@ -28,15 +30,13 @@ ALL_JUDGED = 20_000
 EXPECTED = ("Tensorflow not installed", r"n_jobs value .* overridden to 1", r"precomputed_knn\[2\]")
 
 
-def nearest(
-    points: Float32[ndarray, "N D"], k: int, rows: Int64[ndarray, " M"] | None = None
-) -> tuple[Int64[ndarray, "M k"], Float[ndarray, "M k"]]:
+def nearest(points: Points, k: int, rows: Rows = None) -> tuple[Int64[ndarray, "M k"], Float[ndarray, "M k"]]:
     """Each point's k nearest others, and how far: by Euclidean distance, which orders unit vectors as cosines do.
 
     Args:
         points: all.
         k: below N.
-        rows: of which points; None for all.
+        rows: of which points.
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -61,15 +61,7 @@ def need_umap() -> None:
         raise ModuleNotFoundError('A map by UMAP needs umap-learn: pip install "cltools[notebooks]".', name="umap")
 
 
-def umap(
-    points: Points,
-    start: Places,
-    seed: int,
-    *,
-    rounds: int | None = None,
-    neighbours: int = NEIGHBOURS,
-    min_dist: float = MIN_DIST,
-) -> Places:
+def umap(points: Points, start: Places, seed: int, rounds: int | None, neighbours: int, min_dist: float) -> Places:
     """UMAP (arXiv:1802.03426) of unit vectors by their exact nearest neighbours, from a given start.
 
     A map that was made before is read from `cltools.snapshot.cache`.
@@ -86,8 +78,8 @@ def umap(
         ModuleNotFoundError: umap-learn is not installed.
     """
     need_umap()
-    key = content_key("umap", version("umap-learn"), points, start, seed, rounds, neighbours, min_dist)
-    return cached(key, lambda: _fitted(points, start, seed, rounds, neighbours, min_dist))
+    asked = points, start, seed, rounds, neighbours, min_dist
+    return cached(content_key("umap", version("umap-learn"), *asked), lambda: _fitted(*asked))
 
 
 def _fitted(points: Points, start: Places, seed: int, rounds: int | None, neighbours: int, min_dist: float) -> Places:
@@ -102,14 +94,7 @@ def _fitted(points: Points, start: Places, seed: int, rounds: int | None, neighb
         from umap import UMAP
 
         fit = UMAP(
-            k,
-            metric="cosine",
-            min_dist=min_dist,
-            init=start,
-            n_epochs=rounds,
-            random_state=seed,
-            n_jobs=1,
-            precomputed_knn=known,
+            k, metric="cosine", min_dist=min_dist, init=start, n_epochs=rounds, random_state=seed, precomputed_knn=known
         )
         return np.asarray(fit.fit_transform(points), dtype=np.float32)
 
@@ -150,7 +135,7 @@ def umap_over_epochs(
     before: ndarray | None = None
     for points in embeddings:
         start, rounds = (pca(points), None) if before is None else (before, WARM_ROUNDS)
-        place = umap(points, start, seed, rounds=rounds, neighbours=neighbours, min_dist=min_dist)
+        place = umap(points, start, seed, rounds, neighbours, min_dist)
         before = place if before is None else aligned(place, before)
         yield before
 
@@ -179,9 +164,7 @@ def judged(
     return kept, np.array(trust, np.float32)
 
 
-def kept_neighbours(
-    points: Points, place: Places, k: int = NEIGHBOURS, rows: Int64[ndarray, " M"] | None = None
-) -> Float32[ndarray, " M"]:
+def kept_neighbours(points: Points, place: Places, k: int = NEIGHBOURS, rows: Rows = None) -> Float32[ndarray, " M"]:
     """Share of a point's k true neighbours (cosine) that are its k on the map; of all points or of `rows`."""
     k = min(k, len(points) - 1)
     true, shown = nearest(points, k, rows)[0], nearest(place, k, rows)[0]

@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cache
-from hashlib import blake2b
 from threading import RLock
 from typing import Any
 
@@ -30,6 +29,7 @@ from cltools.explorer.session import Session
 from cltools.explorer.standalone import HERE, PARTS, epoch_data, page_data, parts, save_html
 from cltools.explorer.state import SIDES, State, check
 from cltools.snapshot import Snapshot
+from cltools.snapshot.cache import content_key
 from cltools.snapshot.taking import recorder_of, with_epoch
 from cltools.training import Run
 
@@ -64,15 +64,13 @@ class Front(anywidget.AnyWidget):
         trains: whether there is a button to train.
     """
 
+    _esm = module_script()
     _css = (HERE / "page.css").read_text(encoding="utf-8")
 
     state: Any = traitlets.Unicode().tag(sync=True)
     digest: Any = traitlets.Unicode().tag(sync=True)
     show: Any = traitlets.List(traitlets.Unicode()).tag(sync=True)
     trains: Any = traitlets.Bool().tag(sync=True)
-
-    def __init__(self, **traits: Any) -> None:
-        super().__init__(_esm=module_script(), **traits)
 
 
 class Explorer(Session):
@@ -185,12 +183,7 @@ class Explorer(Session):
 
     def _digest(self) -> str:
         """A digest of all that a page is told of the snapshots: equal ones are sent to it once."""
-
-        def digest(array: ndarray) -> str:
-            return blake2b(array.tobytes(), digest_size=16).hexdigest()
-
-        held = json.dumps([page_data(each, digest) for each in self.snapshots])
-        return digest(np.frombuffer(held.encode(), np.uint8))
+        return content_key(json.dumps([page_data(each, content_key) for each in self.snapshots]))
 
     def _heard(self, change: dict[str, Any]) -> None:
         """Follow a state that a page has set.
@@ -221,8 +214,7 @@ class Explorer(Session):
         buffers = _Buffers()
         try:
             if "want" in content:
-                held = [page_data(each, buffers) for each in self.snapshots]
-                answer |= {"digest": content["want"], "held": held}
+                answer |= {"digest": content["want"], "held": [page_data(each, buffers) for each in self.snapshots]}
             elif "judge" in content:
                 state, name = State.from_json(json.dumps(content["state"])), SIDES[content["judge"]]
                 check(state, self.snapshots)
@@ -247,8 +239,7 @@ class Explorer(Session):
 
     def _repr_mimebundle_(self, **_: Any) -> Any:
         """The widget, and for viewers without widgets its sentence; with CLTOOLS_STILL its still picture too."""
-        shown: Any = self.widget._repr_mimebundle_()
-        data, metadata = shown if isinstance(shown, tuple) else (shown, {})
+        data, metadata = self.widget._repr_mimebundle_() or ({}, {})
         if os.environ.get("CLTOOLS_STILL"):
             picture = io.BytesIO()
             self.static().savefig(picture, format="png")

@@ -251,13 +251,11 @@ class Session:
 
     @one_thread()
     def _mine(self, name: Name, side: Side, negatives: int, pick: Pick) -> MinedPairs:
-        snapshot = self.snapshot(name)
+        snapshot, rules = self.snapshot(name), (side.positives, side.negatives)
         if not learns(type(side.negatives)):  # of one that does, the snapshot holds what it learned
-            check_pairs(side.positives, side.negatives)
+            check_pairs(*rules)
         turns, draws = chosen_in_turns(snapshot, side), torch.Generator().manual_seed(SEED)
-        return pairs_of(
-            turns, side.positives, side.negatives, keys=len(snapshot), negatives=negatives, pick=pick, draws=draws
-        )
+        return pairs_of(turns, *rules, keys=len(snapshot), negatives=negatives, pick=pick, draws=draws)
 
     def _forget(self) -> None:
         for remembered in (self._similarities, self._judged, self._mined, self._counted):

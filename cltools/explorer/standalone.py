@@ -128,11 +128,10 @@ def page_of(
     shown = [{side.epoch for side in sides}] if len(snapshots) == 1 else [{side.epoch} for side in sides]
     judged = zip((snapshots[0], snapshots[-1]), filter(None, (state.a, state.b)), strict=False)
     recorded = [recorded_of(each, side, state.anchor) for each, side in judged]
-    places = [
-        [i for i, epoch in enumerate(each.epochs) if epochs == "all" or epoch in seen]
-        for each, seen in zip(snapshots, shown, strict=True)
-    ]
-    held = [page_data(each, _coded, at) for each, at in zip(snapshots, places, strict=True)]
+    held = []
+    for each, seen in zip(snapshots, shown, strict=True):
+        places = [i for i, epoch in enumerate(each.epochs) if epochs == "all" or epoch in seen]
+        held.append(page_data(each, _coded, places))
     data = {"snapshots": held, "state": to_plain(state), "show": list(show), "recorded": recorded}
     still = f'<img alt="" src="data:image/png;base64,{base64.b64encode(picture).decode()}">' if picture else ""
     return Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(
@@ -151,11 +150,8 @@ def recorded_of(snapshot: Snapshot, side: Side, anchor: int) -> dict[str, Any] |
     if all(type(rule).__module__.startswith("cltools.mining.") for rule in (side.positives, side.negatives)):
         return None
     ids = snapshot.anchor_ids
-    rows = (
-        torch.arange(len(ids))
-        if len(ids) * len(snapshot) <= RECORDED
-        else torch.from_numpy(np.flatnonzero(ids == anchor))
-    )
+    every = len(ids) * len(snapshot) <= RECORDED
+    rows = torch.from_numpy(np.flatnonzero(every | (ids == anchor)))
     found = [selection for _, selection in chosen_in_turns(snapshot, side, rows)]
     weight = torch.cat([each.negative_weight for each in found]).numpy()
     anchors = [each.anchor_weight for each in found if each.anchor_weight is not None]

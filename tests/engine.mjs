@@ -93,7 +93,8 @@ const jobs = {
     return moves.map(([name, ...values]) => {
       if (name === "rule") now = engine.withNegatives(s, now, engine.freshRule(values[0], "negatives"));
       if (name === "by") now = engine.rankedOtherwise(s, now, values[0]);
-      if (name === "closest" || name === "beyond") now = engine.withEdge(s, now, name, values[0]);
+      const edge = name === "closest" || name === "beyond";
+      if (edge) now = { ...now, negatives: engine.moveEdge(now.negatives, name, values[0], engine.edgesNow(s, now)) };
       return now.negatives;
     });
   },

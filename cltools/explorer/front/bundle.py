@@ -1,7 +1,6 @@
 """The page's modules joined into one classic script, which runs where modules cannot: from a file, in a blob worker."""
 
 import re
-from collections import Counter
 from pathlib import Path
 
 FROM = re.compile(r'^(import|export) \{([^}]*)\} from "([^"]+)";\n', re.MULTILINE)
@@ -11,15 +10,13 @@ COMMENT = re.compile(
     r"^ *//[^\n]*\n|^ */\*\*(?:(?!\*/).)*\*/\n|/\*\*(?:(?!\*/).)*\*/ ?|(?<=[;,{}()\[]) //[^\n]*|^\n",
     re.MULTILINE | re.DOTALL,
 )
-DEFINITION = re.compile(DEFINED.pattern + r".*\n(?:[ })\]].*\n|\n)*", re.MULTILINE)
 LEFT = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
 
 
 def bundle(entry: Path, name: str) -> str:
     """A script that defines `name`, an object of all that the entry module exports.
 
-    Modules stand in one function, in the order of their imports, stripped of `import`, `export`, comments, and what is
-    defined and not used.
+    Modules stand in one function, in the order of their imports, stripped of `import`, `export` and comments.
 
     Raises:
         ValueError: two modules define one name; they import each other in a circle; or an import or export is of
@@ -50,13 +47,4 @@ def bundle(entry: Path, name: str) -> str:
 
     given = ", ".join(dict.fromkeys(visit(entry.resolve(), ())))
     code = f'"use strict";\n{"".join(bodies.values())}return {{ {given} }};\n'
-    while unused := _unused(code):
-        for each in reversed(unused):
-            code = code[: each.start()] + code[each.end() :]
     return f"var {name} = (() => {{\n{code}}})();\n"
-
-
-def _unused(code: str) -> list[re.Match[str]]:
-    """Definitions whose name the code says once."""
-    said = Counter(re.findall(r"\w+", code))
-    return [each for each in DEFINITION.finditer(code) if said[each[1]] == 1]

@@ -5,7 +5,7 @@
  * `snapshotOf(held)` unpacks embeddings; `similaritiesOf(snapshot, epoch, place)` is one anchor, kept while it is shown;
  * `judge(s, side, form)` is asked again after every move and computes only what changed; `summaryOf`, `countsByBand`,
  * `keysOfBand` and `borderKeys` say what is drawn. In a worker `startCensus`, `countMore` until it is done, `censusOf`
- * between, and `recount` when an edge moves. `withEdge`, `withNegatives` and `rankedOtherwise` move controls;
+ * between, and `recount` when an edge moves. `moveEdge`, `withNegatives` and `rankedOtherwise` move controls;
  * `parseState` and `writeState` are the JSON that Python reads too. `whyUnknown` says what must be asked of Python.
  */
 
@@ -21,7 +21,7 @@ export { borderKeys, evenlySpaced, keysOfBand } from "./groups.js";
 export { binsOf, countsByBand } from "./histogram.js";
 export { shareOf, wilson } from "./intervals.js";
 export { judge, judgeRecorded, summaryOf } from "./judgement.js";
-export { edgesNow, rankedOtherwise, withEdge, withNegatives } from "./moves.js";
+export { edgesNow, rankedOtherwise, withNegatives } from "./moves.js";
 export { NEGATIVE_RULES, rankedBy } from "./negatives.js";
 export { countAtLeast, orderByScore } from "./order.js";
 export { POSITIVE_RULES } from "./positives.js";

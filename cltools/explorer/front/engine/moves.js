@@ -1,7 +1,7 @@
 // @ts-check
-/** A side with one control moved: another rule, another measure, an edge; after `explorer/controls.py`. */
+/** A side with one control moved: another rule, another measure; after `explorer/controls.py`. */
 
-import { convertEdges, edgesOf, hasEdges, moveEdge, widened } from "./edges.js";
+import { convertEdges, edgesOf, hasEdges, widened } from "./edges.js";
 import { refuse } from "./fields.js";
 import { rankedBy } from "./negatives.js";
 import { rankingBy } from "./similarities.js";
@@ -57,16 +57,4 @@ export function withNegatives(s, side, rule) {
  */
 export function rankedOtherwise(s, side, by) {
   return inPlace(s, side, { ...side.negatives, by });
-}
-
-/**
- * The side with one edge moved, as far as the other lets it.
- * @param {Similarities} s
- * @param {Side} side
- * @param {import("./edges.js").EdgeName} name
- * @param {number} value a number of keys for a `RankBand`, else a score
- * @returns {Side}
- */
-export function withEdge(s, side, name, value) {
-  return { ...side, negatives: moveEdge(side.negatives, name, value, edgesNow(s, side)) };
 }

@@ -26,7 +26,7 @@ from cltools.errors import CltoolsError
 from cltools.explorer import static
 from cltools.explorer.front.bundle import bundle
 from cltools.explorer.session import Session
-from cltools.explorer.standalone import HERE, PARTS, epoch_data, page_data, parts, save_html
+from cltools.explorer.standalone import HERE, epoch_data, page_data, parts, save_html
 from cltools.explorer.state import SIDES, State, check
 from cltools.snapshot import Snapshot
 from cltools.snapshot.cache import content_key
@@ -83,16 +83,10 @@ class Explorer(Session):
     """
 
     def __init__(
-        self,
-        snapshot: Snapshot,
-        state: State | str | None = None,
-        other: Snapshot | None = None,
-        *,
-        show: Iterable[str] = PARTS,
-        train: Callable[..., Run] | None = None,
-        images: ImageSet | None = None,
+        self, *session: Any, show: Iterable[str], train: Callable[..., Run] | None, images: ImageSet | None
     ) -> None:
-        super().__init__(snapshot, state, other)
+        """Arguments as of `explore`; those without a name are the session's."""
+        super().__init__(*session)
         self.errors: list[str] = []
         self.group: tuple[int, ...] = ()
         self._train, self._images, self._stopped = train, images, False

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
+from itertools import accumulate
 
 import numpy as np
 from jaxtyping import Float, Float32, Int64
@@ -113,10 +114,7 @@ def aligned(points: Places, reference: Places) -> Places:
 
 def pca_over_epochs(embeddings: Float32[ndarray, "E N d"]) -> Float32[ndarray, "E N 2"]:
     """A map an epoch by PCA, each turned onto the one before."""
-    maps: list[ndarray] = []
-    for points in embeddings:
-        maps.append(aligned(pca(points), maps[-1]) if maps else pca(points))
-    return np.stack(maps)
+    return np.stack([*accumulate(map(pca, embeddings), lambda before, place: aligned(place, before))])
 
 
 def in_unit_square(maps: Float32[ndarray, "M E N 2"]) -> Float32[ndarray, "M E N 2"]:
@@ -152,16 +150,14 @@ def judged(
 
     count = embeddings.shape[1]
     few = min(NEIGHBOURS, (count - 1) // 2)  # of half the points or more it has no value
-    pairs = [[*zip(embeddings, places, strict=True)] for places in maps]
     drawn = np.random.default_rng(0).permutation(count)[:JUDGED] if count > JUDGED else np.arange(count)
     rows = drawn if count > ALL_JUDGED else np.arange(count)
-    kept = np.full((len(maps), len(embeddings), count), np.nan, np.float32)
-    kept[:, :, rows] = [[kept_neighbours(*pair, rows=rows) for pair in by_epoch] for by_epoch in pairs]
-    trust = [
-        [trustworthiness(points[drawn], place[drawn], n_neighbors=few, metric="cosine") for points, place in by_epoch]
-        for by_epoch in pairs
-    ]
-    return kept, np.array(trust, np.float32)
+    kept, trust = np.full(maps.shape[:3], np.nan, np.float32), np.empty(maps.shape[:2], np.float32)
+    for one, epoch in np.ndindex(trust.shape):
+        points, place = embeddings[epoch], maps[one, epoch]
+        kept[one, epoch, rows] = kept_neighbours(points, place, rows=rows)
+        trust[one, epoch] = trustworthiness(points[drawn], place[drawn], n_neighbors=few, metric="cosine")
+    return kept, trust
 
 
 def kept_neighbours(points: Points, place: Places, k: int = NEIGHBOURS, rows: Rows = None) -> Float32[ndarray, " M"]:

@@ -74,7 +74,9 @@ class Recorder:
         """
         if not self.taken:
             raise CltoolsError("Nothing was recorded: give the recorder to fit(callbacks=[…]), and epochs it reaches.")
-        found = snapshot_of(run.experiment, self.taken, self.images)
+        images = self.images
+        ids, labels, pictures = (each.cpu().numpy() for each in (images.ids, images.labels, images.images))
+        found = assembled(run.experiment, self.taken, ids, pictures, labels=labels, classes=images.classes)
         learned = np.stack([self.thresholds[epoch] for epoch in found.epochs]) if self.thresholds else None
         return replace(found, thresholds=learned)
 
@@ -157,19 +159,6 @@ def with_epoch(snapshot: Snapshot, recorder: Recorder, run: Run) -> Snapshot:
         command=command(),
         commit=commit(),
     )
-
-
-def snapshot_of(experiment: Experiment, taken: Mapping[int, tuple[ndarray, ndarray]], images: ImageSet) -> Snapshot:
-    """A snapshot of embeddings, with a map by PCA and thumbnails.
-
-    Args:
-        experiment: where an explorer starts.
-        taken: z and z' [N, d] of the images, unit vectors, by epoch.
-        images: what was embedded.
-    """
-    ids, labels = images.ids.cpu().numpy(), images.labels.cpu().numpy()
-    pictures = images.images.cpu().numpy()
-    return assembled(experiment, taken, ids, pictures, labels=labels, classes=images.classes)
 
 
 def assembled(

@@ -1,9 +1,9 @@
 """Published figures that runs are shown beside: one table, each row with its source. None was made by this package."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pandas import read_csv
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,6 @@ CAUTION = (
 )
 
 
-KINDS: dict[str, Any] = {"epochs": int} | dict.fromkeys(("knn200", "linear", "unknown"), float)
-
-with Path(__file__).with_suffix(".csv").open(encoding="utf-8", newline="") as _file:
-    _told = [{name: KINDS.get(name, str)(text) for name, text in row.items() if text} for row in csv.DictReader(_file)]
-PUBLISHED = tuple(Published(**row) for row in _told)
+_TABLE = read_csv(Path(__file__).with_suffix(".csv"), dtype={"epochs": "Int64"}, encoding="utf-8").astype(object)
+PUBLISHED = tuple(Published(**row.dropna()) for _, row in _TABLE.iterrows())
 """By image set: the paper's figure, its laboratory's re-runs of eleven settings of others, and the best of others."""

@@ -154,10 +154,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "images": (lambda x: isinstance(x, ImageSet), "an ImageSet, such as load_images('digits')"),
     "backbone": (lambda x: isinstance(x, nn.Module), "a torch.nn.Module, [B, 3, H, W] to [B, D]"),
     "views": (callable, "a callable, views(images, generator=…)"),
-    "optimizer": (
-        lambda x: callable(x) and not isinstance(x, torch.optim.Optimizer),
-        "a function of the encoder's parameters, such as torch.optim.AdamW",
-    ),
+    "optimizer": (callable, "a function of the encoder's parameters, such as torch.optim.AdamW"),
     "protocols": (
         lambda x: isinstance(x, Mapping) and all(isinstance(name, str) and callable(x[name]) for name in x),
         "a mapping of names to functions of a run, {'mine': lambda run: 1.0}",

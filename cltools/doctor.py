@@ -10,12 +10,12 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -23,9 +23,6 @@ from packaging.version import Version
 
 from cltools.errors import printable
 from cltools.files import cache_folder
-
-if TYPE_CHECKING:
-    from cltools.datasets.load import Stored
 
 State = Literal["ok", "note", "problem"]
 
@@ -108,15 +105,14 @@ def check_source() -> Finding:
     return Finding("cltools", "ok", f"{metadata.version('cltools')}, {found}")
 
 
-def check_path() -> list[Finding]:
+def check_path() -> Iterator[Finding]:
     """Whether PYTHONPATH, which comes before all that pip installs, decides what is imported."""
     taken: dict[Path, list[str]] = {}
     for name, folder in by_path().items():
         taken.setdefault(folder, []).append(name)
-    return [
-        Finding("PYTHONPATH", "note", f"it takes {', '.join(names)} from {folder}, whatever pip installs", UNSET)
-        for folder, names in taken.items()
-    ]
+    for folder, names in taken.items():
+        found = f"it takes {', '.join(names)} from {folder}, whatever pip installs"
+        yield Finding("PYTHONPATH", "note", found, UNSET)
 
 
 UNSET = "unset PYTHONPATH, or take that folder out of it, if this is not what you want"
@@ -268,29 +264,25 @@ def _folder(name: str, folder: Path, by: str) -> Finding:
     return Finding(name, "ok", found)
 
 
-def check_sets() -> list[Finding]:
-    """Which of the images that have to be downloaded are there."""
+def check_sets() -> Iterator[Finding]:
+    """Which of the images that have to be downloaded are there; kept pixels alone do not load."""
     from cltools.datasets import data_root
     from cltools.datasets.load import STORED
-
-    return [_set(name, stored, data_root()) for name, stored in STORED.items()]
-
-
-def _set(name: str, stored: "Stored", root: Path) -> Finding:
-    """What is there of one set; kept pixels alone do not load."""
     from cltools.datasets.pixel_cache import FOLDER as DECODED
 
-    there = [*stored.found(root)]
-    kept = sorted((root / DECODED).glob(f"{name}-*.npy"))
-    decoded = [f"decoded pixels ({size(sum(path.stat().st_size for path in kept))})"] if kept else []
-    if stored.whole(root):
-        return Finding(f"images: {name}", "ok", ", ".join([*there, *decoded]))
-    missing = "; ".join(["not there", *decoded, "the course needs none"])
-    found = f"{there[0]} without the other split" if there else missing
-    return Finding(f"images: {name}", "note", found, f"{python()} -m cltools download {name}")
+    root = data_root()
+    for name, stored in STORED.items():
+        there, kept = [*stored.found(root)], sorted((root / DECODED).glob(f"{name}-*.npy"))
+        decoded = [f"decoded pixels ({size(sum(path.stat().st_size for path in kept))})"] if kept else []
+        missing = "; ".join(["not there", *decoded, "the course needs none"])
+        if stored.whole(root):
+            yield Finding(f"images: {name}", "ok", ", ".join([*there, *decoded]))
+        else:
+            found = f"{there[0]} without the other split" if there else missing
+            yield Finding(f"images: {name}", "note", found, f"{python()} -m cltools download {name}")
 
 
-Check = Callable[[], Finding | list[Finding]]
+Check = Callable[[], Finding | Iterable[Finding]]
 
 CHECKS: Mapping[str, Check] = {
     "Python": check_python, "cltools": check_source, "PYTHONPATH": check_path, "dependencies": check_dependencies,
@@ -304,24 +296,23 @@ def examine(checks: Mapping[str, Check] = CHECKS) -> list[Finding]:
 
     A check that cannot be made is itself a problem, told in words, and the others are made all the same.
     """
-    return [finding for name, check in checks.items() for finding in _made(name, check)]
+    findings: list[Finding] = []
+    for name, check in checks.items():
+        try:
+            found = check()
+            findings += [found] if isinstance(found, Finding) else found
+        except metadata.PackageNotFoundError:  # of our own metadata; what we require is looked for one by one
+            told = "not known, because cltools is not installed in this environment"
+            findings.append(Finding(name, "problem", told, install_cltools("notebooks")))
+        except Exception as error:
+            told = f"could not be looked at: {type(error).__name__}: {one_line(error)}"
+            remedy = "mend what the message names; the other lines stand without this one"
+            findings.append(Finding(name, "problem", told, remedy))
+    return findings
 
 
-def _made(name: str, check: Check) -> list[Finding]:
-    try:
-        found = check()
-    except metadata.PackageNotFoundError:  # of our own metadata; what we require is looked for one by one
-        told = "not known, because cltools is not installed in this environment"
-        return [Finding(name, "problem", told, install_cltools("notebooks"))]
-    except Exception as error:
-        told = f"could not be looked at: {type(error).__name__}: {one_line(error)}"
-        return [Finding(name, "problem", told, "mend what the message names; the other lines stand without this one")]
-    return [found] if isinstance(found, Finding) else found
-
-
-def rendered(findings: Iterable[Finding]) -> str:
+def rendered(findings: Sequence[Finding]) -> str:
     """The findings as aligned lines, a remedy below its finding, and how many problems and notes there are."""
-    findings = list(findings)
     width = max((len(finding.name) for finding in findings), default=0)
     lines = []
     for finding in findings:

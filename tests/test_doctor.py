@@ -243,7 +243,7 @@ def test_what_pythonpath_decides_is_said_and_no_installation_is_advised(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)
-    assert doctor.check_path() == []
+    assert [*doctor.check_path()] == []
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").touch()
     (tmp_path / "tqdm.py").touch()

@@ -8,17 +8,15 @@ from typing import Any
 
 from cltools.errors import CltoolsError
 from cltools.mining import Band
-from cltools.training.history import COLUMNS, Row
+from cltools.training.history import COLUMNS
 from cltools.training.run import Run
 
-PLAIN = ("loss", "knn", "effective_rank", "mined_purity", "false_negative_share", "views_per_second")
-TAGS = {name: name for name in PLAIN} | {band.name.lower(): f"keys/{band.name.lower()}" for band in Band}
-"""Columns of every history that have a curve, and its name."""
+BANDS = {band.name.lower() for band in Band}
 
 
-def tags_of(row: Row) -> dict[str, str]:
-    """Columns of a history and the names of their curves; those of protocols of one's own have their names."""
-    return TAGS | {name: f"protocols/{name}" for name in row if name not in COLUMNS}
+def tag_of(column: str) -> str:
+    """The name of the curve of a history's column; those of bands and of protocols of one's own stand in groups."""
+    return f"keys/{column}" if column in BANDS else column if column in COLUMNS else f"protocols/{column}"
 
 
 class TensorBoard:
@@ -49,8 +47,8 @@ class TensorBoard:
             self._written, self._writer = 0, SummaryWriter(str(self.folder), purge_step=1)
             weakref.finalize(self, self._writer.close)  # training may end at any epoch
         for row in rows[self._written :]:
-            for column, tag in tags_of(row).items():
-                if not math.isnan(row[column]):
-                    self._writer.add_scalar(tag, row[column], int(row["epoch"]))
+            for column, value in row.items():
+                if column not in ("epoch", "seconds") and not math.isnan(value):
+                    self._writer.add_scalar(tag_of(column), value, int(row["epoch"]))
         self._writer.flush()
         self._written = len(rows)

@@ -26,8 +26,7 @@ def notebooks(project: Path = PROJECT) -> dict[int, Path]:
     found = sorted((project / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     if not found:
         raise CltoolsError(
-            f"There are no notebooks beside {Path(__file__).parent}: an installed package comes without them. They are "
-            "the folder notebooks/ of cltools's repository; in a clone of it, run: make lab"
+            "An installed package comes without notebooks; in a clone of cltools's repository run: make lab"
         )
     return {int(path.name[:2]): path for path in found}
 

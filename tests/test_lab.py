@@ -80,7 +80,7 @@ def test_an_unknown_number_lists_what_there_is(
 
 
 def test_an_installed_package_says_where_the_notebooks_are(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"installed package comes without them.*repository.*make lab"):
+    with pytest.raises(ValueError, match=r"installed package comes without notebooks.*repository.*make lab"):
         lab.to_open("2", tmp_path)
 
 

@@ -116,10 +116,8 @@ def recorder_of(snapshot: Snapshot, images: ImageSet | None, epochs: Sequence[in
         raise CltoolsError("A snapshot of queries and a corpus follows no training: no encoder of ours made it.")
     place = {image: i for i, image in enumerate(images.ids.tolist())}
     if missing := [image for image in snapshot.ids.tolist() if image not in place]:
-        raise CltoolsError(
-            f"{len(missing)} of the snapshot's {len(snapshot)} images are not among these {len(images)}, such as id "
-            f"{missing[0]}. Give the images that it was taken of."
-        )
+        few = f"{len(missing)} of the snapshot's {len(snapshot)} images are not among these {len(images)}"
+        raise CltoolsError(f"{few}, such as id {missing[0]}. Give the images that it was taken of.")
     images = images.select(torch.tensor([place[image] for image in snapshot.ids.tolist()]))
     return Recorder(images, len(images), epochs=epochs)
 
@@ -134,11 +132,8 @@ def with_epoch(snapshot: Snapshot, recorder: Recorder, run: Run) -> Snapshot:
     """
     epoch = len(run.history.rows)
     z, keys = recorder.taken[epoch]
-    if z.shape[1] != snapshot.anchors.shape[2]:
-        raise CltoolsError(
-            f"The snapshot's embeddings have {snapshot.anchors.shape[2]} numbers, this run's {z.shape[1]}. Explore a "
-            "snapshot of an encoder with as many (encoder.projection) to follow this run."
-        )
+    if z.shape[1] != (d := snapshot.anchors.shape[2]):
+        raise CltoolsError(f"The snapshot's embeddings have {d} numbers; follow a run with encoder.projection={d}.")
     before = sum(known < epoch for known in snapshot.epochs)
     ours = snapshot.map_names.index("PCA")
     place = aligned(pca(z), snapshot.maps[ours, max(before - 1, 0)])

@@ -92,8 +92,7 @@ class Replay:
             raise
         except RuntimeError as error:
             raise RuntimeError(
-                "The step cannot be recorded as a CUDA graph, because something in it waits for the GPU or decides by "
-                "what it has computed; an own backbone or rule may. Train without cuda_graph, in a new process of "
-                f"Python. ({error.__context__ or error})"
+                "The step cannot be recorded as a CUDA graph: its backbone or rules wait for the GPU or decide by what "
+                f"they compute. Train without cuda_graph, in a new process of Python. ({error.__context__ or error})"
             ) from error
         return Recording(graph, place, rate, result, new_keys)

@@ -17,23 +17,24 @@ from cltools.mining import AllNegatives, AugmentedView, NegativeRule, PositiveRu
 from cltools.views import ViewSettings
 
 TINY = EncoderSettings(backbone="tiny", hidden=128, projection=64, bn_group=None)
-RECIPE_VIEWS = ViewSettings(blur=0.5)
-RECIPE_ENCODER = EncoderSettings(hidden=2048)
 CPU = TrainingSettings(epochs=30, batch=128, queue_size=512, learning_rate=0.12, warmup_epochs=1.0, checkpoint_every=5)
+TURNED = ViewSettings(crop_scale=(0.5, 1.0), flip=0.0, jitter=0.8, gray=0.0, rotation=15.0)
+"""Views of what a mirror would make another thing of, such as a digit."""
+LONG_QUEUE = TrainingSettings(queue_size=16384, momentum=0.996)
+SMALL = Experiment(encoder=TINY, training=CPU, evaluation=EvaluationSettings(every=5))
+RECIPE = Experiment(views=ViewSettings(blur=0.5), encoder=EncoderSettings(hidden=2048))
 
 
 @dataclass(frozen=True)
 class ImagePreset:
-    """What a set of images asks for, whatever the method; the recipe of the CIFAR demo where nothing is said."""
+    """What a set of images asks for, whatever the method."""
 
     classes: int
     """How many there are, taken for balanced: 1/classes of the keys are expected to be false negatives."""
     band: tuple[float, float]
     """Rank shares of the keys between which `potential` keeps negatives; the first grows with 1/classes."""
-    views: ViewSettings = RECIPE_VIEWS
-    encoder: EncoderSettings = RECIPE_ENCODER
-    training: TrainingSettings = field(default_factory=TrainingSettings)
-    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    settings: Experiment = RECIPE
+    """All else, but for the name of the images and what is the method's."""
 
 
 @dataclass(frozen=True)
@@ -78,29 +79,16 @@ METHODS = {
 }
 
 IMAGES = {
-    "digits": ImagePreset(
-        classes=10,
-        band=(0.05, 0.5),
-        views=ViewSettings(crop_scale=(0.5, 1.0), flip=0.0, jitter=0.8, gray=0.0, rotation=15.0),
-        encoder=TINY,
-        training=CPU,
-        evaluation=EvaluationSettings(every=5),
-    ),
+    "digits": ImagePreset(classes=10, band=(0.05, 0.5), settings=replace(SMALL, views=TURNED)),
     "shapes": ImagePreset(
-        classes=5,
-        band=(0.1, 0.5),
-        views=ViewSettings(),
-        encoder=TINY,
-        training=replace(CPU, batch=256, queue_size=1024),
-        evaluation=EvaluationSettings(every=5),
+        classes=5, band=(0.1, 0.5), settings=replace(SMALL, training=replace(CPU, batch=256, queue_size=1024))
     ),
     "cifar10": ImagePreset(classes=10, band=(0.05, 0.5)),
     "cifar100": ImagePreset(classes=100, band=(0.01, 0.5)),
     "tinyimagenet": ImagePreset(
         classes=200,
         band=(0.005, 0.5),
-        encoder=replace(RECIPE_ENCODER, max_pool=True),
-        training=TrainingSettings(queue_size=16384, momentum=0.996),
+        settings=replace(RECIPE, encoder=replace(RECIPE.encoder, max_pool=True), training=LONG_QUEUE),
     ),
 }
 
@@ -121,15 +109,15 @@ def preset(name: str) -> Experiment:
         raise unknown("preset", name, preset_names(), otherwise=parts)
     images_name, _, method_name = name.partition("-")
     images, method = IMAGES[images_name], METHODS[method_name]
-    return Experiment(
+    encoder = images.settings.encoder
+    return replace(
+        images.settings,
         data=DataSettings(images_name),
-        views=images.views,
-        encoder=replace(images.encoder, bn_group=None) if method.mode == "simclr" else images.encoder,
+        encoder=replace(encoder, bn_group=None) if method.mode == "simclr" else encoder,
         positives=method.positives,
         negatives=fitted(method.negatives, images),
         loss=LossSettings(temperature=0.2, form=method.form),
-        training=replace(images.training, mode=method.mode),
-        evaluation=images.evaluation,
+        training=replace(images.settings.training, mode=method.mode),
     )
 
 

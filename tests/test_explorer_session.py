@@ -174,9 +174,7 @@ def test_what_cannot_be_judged_changes_nothing() -> None:
 def test_a_learned_threshold_is_a_choice_where_a_run_has_learned_it() -> None:
     s = session()
     before = s.state
-    with pytest.raises(
-        CltoolsError, match=r"holds nothing that it learned. Take one of a run that was trained with it"
-    ):
+    with pytest.raises(CltoolsError, match="learns while training; take a snapshot of a run that trained with it"):
         s.set(rule="LearnedThreshold")
     assert s.state == before
 

@@ -281,7 +281,7 @@ def test_maps_by_umap_stand_before_the_one_by_pca(
 ) -> None:
     _, _, plain = recorded
     snapshot = with_umap(plain, (0, 1))
-    assert "UMAP:" in capsys.readouterr().err, "a bar tells how far it is"
+    assert "UMAP, seed 1:" in capsys.readouterr().err, "a bar tells how far it is"
     assert snapshot.map_names == ("UMAP, seed 0", "UMAP, seed 1", "PCA") and snapshot.maps.shape == (3, 2, 120, 2)
     assert np.array_equal(plain.maps, snapshot.maps[2:]) and np.array_equal(plain.kept, snapshot.kept[2:])
     assert not np.allclose(snapshot.maps[0], snapshot.maps[1]) and snapshot.kept.shape == (3, 2, 120)

@@ -19,10 +19,7 @@ OF_STATE = ("anchor", "active", "colour", "scope", "map", "truth", "doubtful")
 OF_SIDE = ("temperature", "epoch")
 
 Rule = NegativeRule | PositiveRule
-RULES: dict[str, tuple[str, type[Any]]] = {
-    "rule": ("negatives", NegativeRule),
-    "positive_rule": ("positives", PositiveRule),
-}
+RULES = {"rule": ("negatives", NegativeRule), "positive_rule": ("positives", PositiveRule)}
 """Controls that choose a rule: the part of a side, and its kind."""
 
 
@@ -44,7 +41,9 @@ def changed(state: State, name: str, value: Any, rules: Mapping[str, Rule]) -> S
         hidden = {"colour": "band"} if name == "truth" and not value and state.colour == "class" else {}
         return from_plain(State, to_plain(state) | {name: value} | hidden, "state")
     if name == "compare":
-        return _compared(state, bool(value))
+        if value:
+            return state if state.b else replace(state, b=state.a, active="B", colour="difference")
+        return replace(state, b=None, active="A", colour="band" if state.colour == "difference" else state.colour)
     side = state.side
     if name in OF_SIDE:
         return state.with_side(from_plain(Side, to_plain(side) | {name: value}, "state"))
@@ -69,15 +68,6 @@ def _rule(base: type[Rule], name: str, rules: Mapping[str, Rule]) -> Rule:
     except TypeError as error:
         raise CltoolsError(f"{name} cannot be chosen: every setting of a rule needs a default ({error}).") from error
     return made
-
-
-def _compared(state: State, compare: bool) -> State:
-    if compare == (state.b is not None):
-        return state
-    if compare:
-        return replace(state, b=state.a, active="B", colour="difference")
-    colour = "band" if state.colour == "difference" else state.colour
-    return replace(state, b=None, active="A", colour=colour)
 
 
 def _setting(side: Side, name: str, value: Any) -> tuple[str, dict[str, Any]]:

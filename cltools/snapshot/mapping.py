@@ -63,11 +63,8 @@ def with_umap(
         raise CltoolsError(f"neighbours is {neighbours}; a map needs 2 or more.")
     settings = "" if neighbours == NEIGHBOURS else f", {neighbours} neighbours"
     settings += "" if min_dist == MIN_DIST else f", min_dist {min_dist:g}"
-    with tqdm(total=len(seeds) * len(snapshot.epochs), desc="UMAP", unit="map", leave=False) as bar:
-        for seed in reversed(seeds):  # the first is to stand first
-            places = []
-            for place in umap_over_epochs(snapshot.mapped, seed, neighbours, min_dist):
-                places.append(place)
-                bar.update()
-            snapshot = with_map(snapshot, f"UMAP, seed {seed}{settings}", np.stack(places))
+    for seed in reversed(seeds):  # the first is to stand first
+        places = umap_over_epochs(snapshot.mapped, seed, neighbours, min_dist)
+        bar = tqdm(places, f"UMAP, seed {seed}", len(snapshot.epochs), unit="map", leave=False)
+        snapshot = with_map(snapshot, f"UMAP, seed {seed}{settings}", np.stack([*bar]))
     return snapshot

@@ -28,7 +28,7 @@ ALL_JUDGED = 20_000
 """Points above which neighbours are looked up for as many drawn ones only: the time grows with their square."""
 
 # What umap says whenever it is imported without TensorFlow, and given a seed and exact neighbours; all are meant.
-EXPECTED = ("Tensorflow not installed", r"n_jobs value .* overridden to 1", r"precomputed_knn\[2\]")
+EXPECTED = r"Tensorflow not installed|n_jobs value .* overridden to 1|precomputed_knn\[2\]"
 
 
 def nearest(points: Points, k: int, rows: Rows = None) -> tuple[Int64[ndarray, "M k"], Float[ndarray, "M k"]]:
@@ -90,8 +90,7 @@ def _fitted(points: Points, start: Places, seed: int, rounds: int | None, neighb
     itself = np.arange(len(points))[:, None]  # umap counts a point among its neighbours, as the first
     known = np.hstack([itself, index]), np.hstack([0 * itself, distance**2 / 2]).astype(np.float32)
     with warnings.catch_warnings():
-        for message in EXPECTED:
-            warnings.filterwarnings("ignore", message=message)
+        warnings.filterwarnings("ignore", message=EXPECTED)
         from umap import UMAP
 
         fit = UMAP(

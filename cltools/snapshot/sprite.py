@@ -34,7 +34,7 @@ def thumbnails(images: UInt8[ndarray, "N 3 H W"]) -> UInt8[ndarray, "N 3 h w"]:
     size = thumbnail_size(images)
     if size == images.shape[2:]:
         return images
-    parts = torch.from_numpy(images).split(500)  # whose numbers of four bytes do not fill the memory
+    parts = torch.split(torch.from_numpy(images), 500)  # whose numbers of four bytes do not fill the memory
     return torch.cat([interpolate(part.float(), size, mode="area").round().byte() for part in parts]).numpy()
 
 

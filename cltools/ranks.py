@@ -96,13 +96,9 @@ class Ranks:
         return self._reduced(x, dist.ReduceOp.MIN)
 
     def average_(self, tensors: Sequence[Tensor]) -> None:
-        """Replace tensors of one type by their mean over ranks, in one exchange."""
-        if self.alone or not tensors:
-            return
-        flat = torch.cat([tensor.flatten() for tensor in tensors])
-        parts = torch.split(self.total(flat) / self.count, [tensor.numel() for tensor in tensors])
-        for tensor, part in zip(tensors, parts, strict=True):
-            tensor.copy_(part.view_as(tensor))
+        """Replace tensors by their mean over ranks."""
+        for tensor in () if self.alone else tensors:
+            tensor.copy_(self.total(tensor) / self.count)
 
     @contextmanager
     def one_before_others(self) -> Iterator[None]:

@@ -22,7 +22,7 @@ def test_cells_come_back_from_markdown_and_a_bar_in_one_splits_nothing() -> None
 def test_a_record_that_is_no_table_is_named(tmp_path: Path) -> None:
     other = tmp_path / "other.json"
     other.write_text('{"kind": "bunch"}')
-    with pytest.raises(ValueError, match=r"of kind 'run', or of kind 'comparison'.*other\.json of kind 'bunch'"):
+    with pytest.raises(ValueError, match=r"of runs or of comparisons.*other\.json of kind 'bunch'"):
         table([other])
 
 

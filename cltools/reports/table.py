@@ -28,10 +28,8 @@ def table(records: Sequence[Path], *, references: bool = False) -> str:
     read = [(path, read_record(path)) for path in map(_file_of, records)]
     kinds = {record["kind"]: path for path, record in read}
     if len(kinds) > 1 or not kinds.keys() <= {RUN, COMPARISON}:
-        raise CltoolsError(
-            f"A table shows records of kind {RUN!r}, or of kind {COMPARISON!r}, whose arms share a warm start. "
-            f"Given: {', '.join(f'{path} of kind {kind!r}' for kind, path in kinds.items())}. Show each kind alone."
-        )
+        given = ", ".join(f"{path} of kind {kind!r}" for kind, path in kinds.items())
+        raise CltoolsError(f"A table is of runs or of comparisons. Given: {given}. Show each kind alone.")
     if COMPARISON not in kinds:
         return run_table([(path, RunRecord.from_plain(path, plain)) for path, plain in read], references=references)
     if references:

@@ -11,12 +11,11 @@ from cltools.mining import Band
 from cltools.training.history import COLUMNS
 from cltools.training.run import Run
 
-BANDS = {band.name.lower() for band in Band}
-
 
 def tag_of(column: str) -> str:
     """The name of the curve of a history's column; those of bands and of protocols of one's own stand in groups."""
-    return f"keys/{column}" if column in BANDS else column if column in COLUMNS else f"protocols/{column}"
+    group = "keys/" if column.upper() in Band.__members__ else "" if column in COLUMNS else "protocols/"
+    return group + column
 
 
 class TensorBoard:

@@ -20,8 +20,8 @@ from torch.nn.functional import interpolate
 from cltools.datasets.image_set import DataSettings, ImageSet
 
 DIGITS_TEST = 500
-COUNTS = {"train": 4000, "test": 1000}
-SEEDS = {"train": 1, "test": 2}
+SHAPES = {"train": (4000, 1), "test": (1000, 2)}
+"""How many shapes a split holds, and the seed that draws them."""
 SIDE = 32
 RADIUS = (0.6, 0.9)  # of a figure; the picture reaches from -1 to 1
 BRIGHTNESS = (0.3, 1.0)
@@ -52,9 +52,9 @@ def load_digits(split: str, data: DataSettings) -> ImageSet:
 
 def load_shapes(split: str, data: DataSettings) -> ImageSet:
     """4,000 training or 1,000 test pictures, always the same, in equal numbers of each class."""
-    count = COUNTS[split]
+    count, seed = SHAPES[split]
     labels = torch.arange(count) % len(FIGURES)
-    images = draw_shapes(labels, torch.Generator().manual_seed(SEEDS[split]))
+    images = draw_shapes(labels, torch.Generator().manual_seed(seed))
     return ImageSet(images, labels, torch.arange(count), tuple(FIGURES), "shapes", split)
 
 

@@ -42,6 +42,5 @@ def _file_of(path: Path) -> Path:
     if not path.is_dir():
         return path
     if not (path / RECORD).is_file():
-        wrong = f"{path} is no file and holds no {RECORD}; name a record (.json) or a run's folder."
-        raise FileNotFoundError(f"{wrong} For a run without one: python -m cltools evaluate {path}")
+        raise FileNotFoundError(f"{path} holds no {RECORD}; for a run without one: python -m cltools evaluate {path}")
     return path / RECORD

@@ -136,10 +136,11 @@ class TestCifar:
         assert len(load_images("cifar10", "test", root=tmp_path)) == 10
 
     def test_a_tree_that_lacks_classes(self, cifar: Path, tmp_path: Path) -> None:
-        path = tmp_path / "cifar10" / "train" / "cat" / "0.png"
-        path.parent.mkdir(parents=True)
-        Image.new("RGB", (32, 32)).save(path)
-        with pytest.raises(ValueError, match=r"has 1 class folders, cifar10 has 10"):
+        for name in ("cat", "dog"):
+            path = tmp_path / "cifar10" / "train" / name / "0.png"
+            path.parent.mkdir(parents=True)
+            Image.new("RGB", (32, 32)).save(path)
+        with pytest.raises(ValueError, match=r"has 2 class folders, cifar10 has 10"):
             load_images("cifar10", root=tmp_path)
 
 

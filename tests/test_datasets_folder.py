@@ -1,6 +1,5 @@
 """Image folders: layouts, and every way in which they can be wrong."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +39,7 @@ class TestLayouts:
 
     def test_without_splits_it_is_one(self, tmp_path: Path) -> None:
         for name in ("train", "plane"):  # one lone "train" is the vehicle
+            picture(tmp_path / name / "0.jpg")
             picture(tmp_path / name / "deeper" / "0.jpg")
         (tmp_path / "empty").mkdir()
         (tmp_path / ".hidden").mkdir()
@@ -55,21 +55,6 @@ class TestLayouts:
         images = load_images(str(tmp_path))
         assert images.labels.tolist() == [-1, -1] and images.classes == ()
         assert images.images[0, 0, 0, 0] > 150
-
-    @pytest.mark.parametrize("names", [("train", "valid"), ("Train", "Test"), ("train", "validation", "test")])
-    def test_folders_that_look_like_splits_of_other_names_are_no_classes(
-        self, names: tuple[str, ...], tmp_path: Path
-    ) -> None:
-        for name in names:
-            picture(tmp_path / name / "cat" / "0.png")
-        with pytest.raises(ValueError, match="Splits are named train, test, val, in small letters: rename them"):
-            load_images(str(tmp_path))
-
-    def test_symbolic_link_to_a_class_folder(self, tmp_path: Path) -> None:
-        picture(tmp_path / "store" / "0.png")
-        (tmp_path / "set").mkdir()
-        os.symlink(tmp_path / "store", tmp_path / "set" / "cat")
-        assert load_images(str(tmp_path / "set")).classes == ("cat",)
 
     def test_missing_split_names_those_there(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match=r"only the splits train, test; there is no 'val'"):
@@ -100,7 +85,7 @@ class TestErrors:
     def test_loose_images_beside_classes(self, tmp_path: Path) -> None:
         picture(tmp_path / "train" / "loose.png")
         tree(tmp_path)
-        with pytest.raises(ValueError, match=r"loose.png lies beside the class folders ant, cat"):
+        with pytest.raises(ValueError, match=r"loose.png lies beside class folders such as ant, so its class"):
             load_images(str(tmp_path))
 
     @pytest.mark.parametrize("damage", ["text", "cut", "empty"])
@@ -112,7 +97,7 @@ class TestErrors:
         whole = bad.read_bytes()
         broken = {"text": b"not an image", "cut": whole[: len(whole) // 2], "empty": b""}[damage]
         bad.write_bytes(broken)
-        with pytest.raises(ValueError, match=r"Cannot read .*1\.png.*Replace the file"):
+        with pytest.raises(ValueError, match=r"Cannot read 1 of 6 images:\n.*1\.png: .*\nReplace or move them"):
             load_images(str(tmp_path))
         assert bad.read_bytes() == broken
 

@@ -25,6 +25,7 @@ class DataSettings:
         limit: Train on at most this many images, drawn at random.
         size: Scale the shorter side to this and cut the centre square; None keeps the images as they are.
         holdout: Share of the training images kept out as split "val": the only images anything is chosen on.
+        skip_bad: Leave out files of a folder that cannot be read, and say how many.
     """
 
     name: str = "cifar10"
@@ -33,6 +34,7 @@ class DataSettings:
     limit: int | None = None
     size: int | None = None
     holdout: float = 0.0
+    skip_bad: bool = False
 
     def __post_init__(self) -> None:
         """Refuses what could only fail after the images were loaded."""

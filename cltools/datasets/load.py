@@ -6,10 +6,10 @@ from pathlib import Path
 
 from cltools.datasets.built_in import load_digits, load_shapes
 from cltools.datasets.cifar import load_cifar
-from cltools.datasets.decoding import resize
-from cltools.datasets.folder import load_folder, split_folders
+from cltools.datasets.decoding import kinds, resize
+from cltools.datasets.folder import innermost, load_folder, look, split_folders
 from cltools.datasets.image_set import DataSettings, ImageSet, draw
-from cltools.datasets.tinyimagenet import ARCHIVE, load_tinyimagenet
+from cltools.datasets.tinyimagenet import ARCHIVE, load_tinyimagenet, load_tree
 from cltools.errors import CltoolsError, unknown
 
 SPLITS = ("train", "test")
@@ -58,6 +58,18 @@ STORED = {
 """Where a set lies that has to be downloaded."""
 
 
+_EMBEDDINGS = "embeddings are read by cltools.interop.read_embeddings, or cltools.snapshot_of_embeddings takes them."
+READERS = {
+    **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"), "Unpack it, and load the folder."),
+    **dict.fromkeys((".csv", ".tsv", ".txt"), "Labels in a table are not read; sort the images into class folders."),
+    **dict.fromkeys((".npy", ".parquet"), f"If it holds embeddings: {_EMBEDDINGS}"),
+    **dict.fromkeys((".pt", ".pth", ".safetensors"), "If it is of a run, cltools.Run.load reads the run's folder."),
+    ".npz": f"A snapshot is read by load_snapshot and shown by explore; {_EMBEDDINGS}",
+    ".json": "The record of a run is read by cltools.provenance.read_record, the run's folder by cltools.Run.load.",
+}
+"""By the ending of a file, what is to be done with it, where a folder of images is meant."""
+
+
 def image_sets() -> tuple[str, ...]:
     """The names `load_images` knows; anything else is taken for the path of a folder."""
     return tuple(SOURCES)
@@ -70,6 +82,7 @@ def load_images(
     download: bool = True,
     limit: int | None = None,
     size: int | None = None,
+    skip_bad: bool = False,
 ) -> ImageSet:
     """Images by name or from a folder.
 
@@ -82,6 +95,8 @@ def load_images(
         download: Whether a missing archive may be downloaded.
         limit: At most this many images, the same ones each time, drawn without a look at the labels.
         size: Scale the shorter side to this many pixels, then cut the centre. Needed where sizes differ.
+        skip_bad: Leave out files of a folder that cannot be read, and say how many; without it they are an error, which
+            names them all at once, or the first ten.
 
     Returns:
         The split, uint8 [N, 3, H, W]; `ids` are places in the whole split.
@@ -91,17 +106,20 @@ def load_images(
         FileNotFoundError: A folder or file is missing, or a folder holds no images.
         RuntimeError: A download failed.
     """
-    data = DataSettings(os.fspath(name), None if root is None else os.fspath(root), download, limit, size)
-    if data.name not in SOURCES:
+    data = DataSettings(
+        os.fspath(name), None if root is None else os.fspath(root), download, limit, size, skip_bad=skip_bad
+    )
+    tree = None if data.name in SOURCES else _tree(data.name)
+    if tree is None and data.name not in SOURCES:
         return load_folder(_folder(data.name), split, data)
-    if data.name == "tinyimagenet" and split == "val":
+    if split == "val" and (tree or data.name == "tinyimagenet"):
         split = "test"
     if split not in SPLITS:
         raise CltoolsError(
             f"{name} has the splits 'train' and 'test', not {split!r}. "
             "For a validation split hold out a share of the training images: DataSettings(holdout=0.1)."
         )
-    images = SOURCES[data.name](split, data)
+    images = load_tree(tree, split, data) if tree else SOURCES[data.name](split, data)
     if limit is not None and len(images) > limit:
         images = images.select(draw(len(images), limit))
     return images if size is None else replace(images, images=resize(images.images, size))
@@ -109,12 +127,34 @@ def load_images(
 
 def has_test(name: str) -> bool:
     """Whether there is a test split: of every named set, and of a folder that has one."""
-    return name in SOURCES or "test" in split_folders(_folder(name))
+    return "test" in splits_of(name)
+
+
+def splits_of(name: str) -> tuple[str, ...]:
+    """The splits that can be loaded: of a named set train and test, of a folder those that have images."""
+    if name in SOURCES:
+        return SPLITS
+    return SPLITS if _tree(name) else tuple(split_folders(innermost(look(_folder(name)))))
+
+
+def _tree(name: str) -> Path | None:
+    """The official tree of TinyImageNet in the folder that is meant, if that is one, also below a folder too many."""
+    folder = innermost(look(_folder(name))).path
+    return folder if (folder / "wnids.txt").is_file() else None
 
 
 def _folder(name: str) -> Path:
-    """The folder a person means by a name that is not in the register; a plain word is more likely a typing mistake."""
+    """The folder a person means by a name that is not in the register; a plain word is more likely a typing mistake.
+
+    Raises:
+        ValueError: a name that is not known, or a file.
+    """
     path = Path(name).expanduser()
-    if not name or (not path.is_dir() and path.name == name):
+    if not name or (not path.exists() and path.name == name):
         raise unknown("image set", name, SOURCES)
+    if path.exists() and not path.is_dir():
+        known = f"Give the folder that it lies in: {path.absolute().parent}" if path.suffix.lower() in kinds() else None
+        otherwise = "Images are read from folders of picture files; of arrays make a cltools.ImageSet."
+        hint = known or READERS.get(path.suffix.lower(), otherwise)
+        raise CltoolsError(f"{path} is a file, and a folder of images is wanted. {hint}")
     return path

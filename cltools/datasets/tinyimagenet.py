@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cltools.datasets.archives import Archive, obtain
-from cltools.datasets.folder import list_pictures, read_listed
+from cltools.datasets.folder import look, read_listed
 from cltools.datasets.image_set import DataSettings, ImageSet, data_root
 from cltools.errors import CltoolsError
 
@@ -26,35 +26,42 @@ def load_tinyimagenet(split: str, data: DataSettings) -> ImageSet:
         RuntimeError: The download failed.
     """
     root = data_root(data.root)
-    folder = obtain(ARCHIVE, root, data.download)
+    return load_tree(obtain(ARCHIVE, root, data.download), split, data, root)
+
+
+def load_tree(folder: Path, split: str, data: DataSettings, root: Path | None = None) -> ImageSet:
+    """A split of the official tree, or of one whose validation images were sorted into class folders."""
     wnids = sorted(read_lines(folder / "wnids.txt"))
     number = {wnid: label for label, wnid in enumerate(wnids)}
     if split == "train":
-        files = [(path, number[wnid]) for wnid in wnids for path in class_pictures(folder, wnid)]
+        files = [(path, number[wnid]) for wnid in wnids for path in class_pictures(folder, "train", wnid)]
+    elif any((folder / "val" / wnid).is_dir() for wnid in wnids):
+        files = [(path, number[wnid]) for wnid in wnids for path in class_pictures(folder, "val", wnid)]
     else:
         files = annotated(folder / "val", number)
     return read_listed(files, class_names(folder, wnids), split, data, folder, root)
 
 
-def class_pictures(folder: Path, wnid: str) -> list[Path]:
-    """The training images of one class."""
-    here = folder / "train" / wnid / "images"
-    if not (found := list_pictures(here)):
-        raise FileNotFoundError(f"No images in {here}. {_again(folder)}")
-    return found
+def class_pictures(folder: Path, part: str, wnid: str) -> list[Path]:
+    """The images of one class in "train", or in a "val" that was sorted."""
+    here = folder / part / wnid
+    if here.is_dir() and (found := look(here).all_pictures()):
+        return found
+    raise FileNotFoundError(f"No images in {here}. {_again(folder)}")
 
 
 def annotated(folder: Path, number: dict[str, int]) -> list[tuple[Path, int]]:
     """The validation images with the labels that `val_annotations.txt` gives them: name, tab, wnid, tab, a box."""
     listing = folder / "val_annotations.txt"
     pairs = []
-    present = {path.name: path for path in list_pictures(folder / "images")}
+    images = folder / "images"
+    present = {path.name: path for path in look(images).all_pictures()} if images.is_dir() else {}
     for row, line in enumerate(read_lines(listing), start=1):
         name, wnid, *_ = [*line.split("\t"), "", ""]
         if wnid not in number:
             raise CltoolsError(f"Line {row} of {listing} names no known class: {line!r}. {_again(folder.parent)}")
         if name not in present:
-            raise FileNotFoundError(f"{folder / 'images' / name} is missing. {_again(folder.parent)}")
+            raise FileNotFoundError(f"{images / name} is missing. {_again(folder.parent)}")
         pairs.append((present[name], number[wnid]))
     return pairs
 

@@ -322,9 +322,11 @@ class TestFlags:
         [
             (("a", "b"), [], "Not evaluated: This run held no images out"),
             (("a", "b"), ["--holdout", "0.25"], '"split": "val"'),
+            (("train/a", "train/b", "val/a", "val/b"), [], '"split": "val"'),
+            (("train/a", "train/b", "valid/a", "test/b"), [], '"split": "test"'),
             (("",), ["--holdout", "0.25"], "Not evaluated: 36 of 36 labels"),
         ],
-        ids=["one split", "one split, held out", "no labels"],
+        ids=["one split", "one split, held out", "its own val", "its own val and test", "no labels"],
     )
     def test_trains_on_a_folder_and_evaluates_what_it_can(
         self, tmp_path: Path, classes: tuple[str, ...], flags: list[str], said: str
@@ -339,6 +341,14 @@ class TestFlags:
         outcome = call("train", "digits-moco", "--name", str(tmp_path / "mine"), "--out", str(out), *settings, *flags)
         assert outcome.status == 0 and said in outcome.out, outcome
         assert (out / "encoder.safetensors").is_file()
+        own = any(name.startswith("val") for name in classes)
+        if classes != ("",):
+            assert recorded(out)["judged"] == ("val" if flags or own else None)
+        if own:
+            assert call("evaluate", str(out), "--split", "val").status == 0
+            assert shown(out, "val")["test_images"] == len([*(tmp_path / "mine").glob("val*/*/*.png")])
+        elif not flags:
+            refused(call("evaluate", str(out)), "no split folders", "--split")
 
     def test_writes_for_tensorboard_where_asked(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         command = ["train", *QUICK, "--evaluation.no-probe", "--tensorboard", "--out", str(tmp_path / "a")]

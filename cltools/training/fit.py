@@ -151,6 +151,7 @@ def fit(
         path.mkdir(parents=True, exist_ok=True)
         warm = len(start_from.history.rows) if start_from is not None else 0
         run.here = stretch_here(device, ranks=ranks.count, after=progress.epoch, warm_epochs=warm)
+    run.judged = None if judged is None else "val" if judged.split == "val" else "test"
     with stopping(path is not None) as stop:
         Training(run, learner, train.to(device), judged, callbacks, on_step, stop).go_on(progress)
     learner.encoder.eval()

@@ -130,7 +130,7 @@ class RunRecord:
             steps=run.steps,
             seconds=sum(row["seconds"] for row in rows),
             views_per_second=statistics.median(row["views_per_second"] for row in rows) if rows else None,
-            judged=None if all(m.knn is None for m in known) else "val" if experiment.data.holdout > 0 else "test",
+            judged=None if all(m.knn is None for m in known) else run.judged or (before.judged if before else None),
             by_epoch=tuple(known),
             evaluations={split: r for split, r in reports.items() if (r["epochs"], r.get("steps", 0)) == done},
             given=run.parts.given,

@@ -57,6 +57,7 @@ class Run:
         images: what it was trained on; None for a loaded run without checkpoint.
         parts: what stood in place of the recipe's own; of a loaded run, the backbone and the views.
         steps: of the epoch under way, where it was stopped within one.
+        judged: the split that kNN is measured on while training; None where there is none, and for a loaded run.
         here: what its record says of the epochs trained by this process; None for a run that was only loaded.
     """
 
@@ -68,6 +69,7 @@ class Run:
     rule_state: State | None = field(default=None, repr=False)
     images: TrainedOn | None = None
     steps: int = 0
+    judged: Split | None = None
     here: Stretch | None = field(default=None, repr=False)
     parts: Parts = field(default_factory=Parts, repr=False)
 
@@ -98,7 +100,7 @@ class Run:
         mirror pictures as often as its views do.
 
         Args:
-            split: "test", or "val" for the images held out.
+            split: "test", or "val" for the images held out, or those of a folder's own split of that name.
             protocols: names from `cltools.evaluation.PROTOCOLS`; None for the default of `cltools.evaluate`.
             linear_epochs: of the linear evaluation, which must be among the protocols; None for its 100.
 
@@ -118,7 +120,8 @@ class Run:
             raise CltoolsError(f"{wrong} Evaluate with: cltools.evaluate(run.encoder, train, test)")
         train, held_out = training_images(self.experiment)
         if split == "val" and held_out is None:
-            raise CltoolsError('This run held no images out; train with data.holdout above 0 to evaluate on "val".')
+            wrong = 'This run held no images out, and its images have no split "val" of their own;'
+            raise CltoolsError(f"{wrong} train with data.holdout above 0 to evaluate on it.")
         if self.path is not None:
             read_run_record(self.path)  # a damaged one is refused before the minutes that an evaluation may take
         judged = evaluation_images(self.experiment) if split == "test" or held_out is None else held_out

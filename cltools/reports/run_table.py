@@ -9,13 +9,13 @@ from typing import Any
 
 from pandas import DataFrame
 
-from cltools.config import ABSENT, Difference, Experiment, differences, from_plain, to_plain
+from cltools.config import ABSENT, Difference, Experiment, differences
 from cltools.errors import CltoolsError
 from cltools.evaluation import LinearRecipe, spread
 from cltools.presets import IMAGES, METHODS, laptop, preset
 from cltools.reports.markdown import markdown
 from cltools.reports.published import CAUTION, LABORATORY, PUBLISHED, Published
-from cltools.training.record import RunRecord
+from cltools.training.record import RunRecord, settings_of
 
 FIGURES = {
     "knn200": "kNN-200",
@@ -72,7 +72,7 @@ def run_table(records: Sequence[tuple[Path, RunRecord]], *, references: bool = F
 
 def _judged(path: Path, record: RunRecord) -> Iterator[tuple[Any, ...]]:
     """A run by the splits it was evaluated on after its last epoch; by none, whose name is "", if there is none."""
-    settings = _settings(path, record.experiment)
+    settings = settings_of(record.experiment)
     name = Path(record.images.name if record.images else settings["data"]["name"]).name
     reports = {split: report for split, report in record.evaluations.items() if report["epochs"] == record.epochs}
     for split, report in (reports or {"": {}}).items():
@@ -90,16 +90,6 @@ def _alike(record: RunRecord, settings: Mapping[str, Any], split: str, report: M
     judged = [split, report.get("test_images"), report.get("elsewhere"), _shortened(report)]
     plain = [each.to_plain() for each in changes({}, settings)]
     return json.dumps([plain, images, where, rest, judged, {**record.given}], sort_keys=True)
-
-
-def _settings(path: Path, plain: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with what a newer version has besides; rules, which may be a reader's own, stay as recorded."""
-    rules = {name: value for name, value in plain.items() if isinstance(value, dict) and "rule" in value}
-    try:
-        rest = {name: value for name, value in plain.items() if name not in rules}
-        return {**to_plain(from_plain(Experiment, rest)), **rules}
-    except (TypeError, ValueError) as error:
-        raise CltoolsError(f"{path} is damaged or of another version: {error}") from error
 
 
 def _row_of_runs(runs: DataFrame) -> tuple[tuple[Any, ...], dict[str, str]]:

@@ -1,6 +1,7 @@
 """What a run measured, a row per epoch, as CSV. Metrics are summed on the device and fetched once per epoch."""
 
 import csv
+import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,7 +42,7 @@ class History:
 
     def save(self, path: Path) -> None:
         """Write the rows as CSV; the file is replaced whole."""
-        with replacing(path) as part, part.open("w", newline="") as file:
+        with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
             if self.rows:
                 writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
                 writer.writeheader()
@@ -54,18 +55,23 @@ class History:
         Raises:
             ValueError: the file is damaged or foreign.
         """
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
         try:
-            return cls([{k: float(v) if v else math.nan for k, v in row.items()} for row in rows])
-        except (TypeError, ValueError) as error:
+            text = path.read_text(encoding="utf-8-sig")
+            head, *lines = csv.reader(io.StringIO(text, newline=""), strict=True) if text else [[]]
+            rows = [{k: float(v) if v else math.nan for k, v in zip(head, line, strict=True)} for line in lines]
+            if text and (not text.endswith("\n") or not {*COLUMNS} <= {*head} or len({*head}) < len(head)):
+                raise CltoolsError("columns are missing, or the end of the last line")
+            if [row["epoch"] for row in rows] != [*range(1, len(rows) + 1)]:
+                raise CltoolsError("its epochs are not 1, 2, 3, …")
+        except (csv.Error, ValueError) as error:
             raise CltoolsError(f"{path} is not a history of ours: {error}. Move it away, and the run loads.") from error
+        return cls(rows)
 
 
 def _text(value: float) -> str:
     if math.isnan(value):
         return ""
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
+    return str(int(value)) if abs(value) < 1e15 and value == int(value) else repr(value)
 
 
 def diverged(what: str) -> FloatingPointError:

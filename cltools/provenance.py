@@ -103,7 +103,7 @@ def read_record(path: Path) -> dict[str, Any]:
         record = parse_json(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise CltoolsError(f"{path} cannot be read as a record: {error}.") from error
-    if not isinstance(record, dict) or "kind" not in record:
+    if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
         raise CltoolsError(f"{path} holds no record of cltools.")
     return record
 

@@ -19,8 +19,9 @@ from cltools.config import Experiment, differences, from_plain, to_plain, undeci
 from cltools.datasets import ImageSet
 from cltools.errors import CltoolsError, unknown
 from cltools.evaluation import evaluate
+from cltools.files import IN_USE, check_writable, claimed
 from cltools.presets import IMAGES, laptop, preset
-from cltools.provenance import check_record, provenance, read_record, write_record
+from cltools.provenance import check_record, command, provenance, read_record, write_record
 from cltools.reports.arms import BASELINE, arms_of, grid_of
 from cltools.training import Run, fit
 from cltools.training.fit import Callbacks
@@ -119,11 +120,18 @@ class CompareFlags:
 
 
 def compare(flags: CompareFlags) -> dict[str, Any]:
-    """Train what the record lacks, and write it after every arm.
+    """Train what the record lacks, and write it after every arm; nobody else may write it meanwhile.
 
     Raises:
-        ValueError: the file holds a record of other settings.
+        ValueError: the file holds a record of other settings, or another comparison writes it.
+        OSError: it cannot be written; found before anything is trained.
     """
+    check_writable(flags.out)
+    with claimed(flags.out.with_name(f"{flags.out.name}.{IN_USE}"), command()):
+        return _compare(flags)
+
+
+def _compare(flags: CompareFlags) -> dict[str, Any]:
     experiments = flags.chosen()
     baseline = experiments[BASELINE]
     settings: dict[str, Any] = {

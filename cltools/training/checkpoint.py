@@ -21,7 +21,7 @@ from cltools.config import Experiment, differences, from_plain
 from cltools.errors import CltoolsError
 from cltools.files import replacing
 from cltools.ranks import Ranks
-from cltools.training.history import EpochSums
+from cltools.training.history import EpochSums, check_rows
 from cltools.training.inputs import DIGEST, TrainedOn
 from cltools.training.learner import Learner, Memory, reseed, statistics
 
@@ -156,8 +156,9 @@ class Checkpoint:
         with checkpoint.as_written():
             saved = from_plain(SAVED, state, "checkpoint")
             Experiment.from_json(saved.experiment)
-            if [row["epoch"] for row in saved.rows] != [*range(1, saved.epoch + 1)] or "-" in checkpoint.about:
-                raise CltoolsError(f"its rows are not those of {saved.epoch} epochs.")
+            check_rows(saved.rows)
+            if len(saved.rows) != saved.epoch or "-" in checkpoint.about:
+                raise CltoolsError(f"its rows are not those of {saved.epoch} epochs")
         return checkpoint
 
     @contextmanager

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,13 +59,20 @@ class History:
             text = path.read_text(encoding="utf-8-sig")
             head, *lines = csv.reader(io.StringIO(text, newline=""), strict=True) if text else [[]]
             rows = [{k: float(v) if v else math.nan for k, v in zip(head, line, strict=True)} for line in lines]
-            if text and (not text.endswith("\n") or not {*COLUMNS} <= {*head} or len({*head}) < len(head)):
-                raise CltoolsError("columns are missing, or the end of the last line")
-            if [row["epoch"] for row in rows] != [*range(1, len(rows) + 1)]:
-                raise CltoolsError("its epochs are not 1, 2, 3, …")
+            check_rows(rows)
+            if text and (not text.endswith("\n") or len({*head}) < len(head)):
+                raise CltoolsError("the end of its last line is missing, or a column stands twice")
         except (csv.Error, ValueError) as error:
             raise CltoolsError(f"{path} is not a history of ours: {error}. Move it away, and the run loads.") from error
         return cls(rows)
+
+
+def check_rows(rows: Sequence[Row]) -> None:
+    """Raise ValueError for rows that are not of epochs 1, 2, 3, …, or have not every column alike."""
+    if any(row.get("epoch") != epoch or row.keys() != rows[0].keys() for epoch, row in enumerate(rows, 1)):
+        raise CltoolsError("its rows are not of epochs 1, 2, 3, … alike")
+    if rows and (missing := [name for name in COLUMNS if name not in rows[0]]):
+        raise CltoolsError(f"it lacks the columns {', '.join(missing)}")
 
 
 def _text(value: float) -> str:
@@ -157,8 +164,8 @@ class EpochSums:
         """Go on from sums that `state_dict` gave."""
         device = self.loss.device
         here: dict[str, Any] = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in state.items()}
-        self.loss, self.bad_step, self.steps = here["loss"], here["bad_step"], here["steps"]
-        self.tally = Tally(here["keys"], here["same_class"], here["anchors"])
+        self.loss, self.bad_step, self.steps = here["loss"], here["bad_step"], int(here["steps"])
+        self.tally = Tally(here["keys"], here["same_class"], int(here["anchors"]))
 
 
 def _share(part: float, whole: int) -> float:

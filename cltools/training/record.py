@@ -66,7 +66,7 @@ _PLACE = [("figures", tuple[str, ...]), ("commit", str), ("versions", Plain), ("
 REPORT = make_dataclass(
     "Report",
     [
-        *(("images", str), ("split", Split), ("epochs", int)),
+        *(("split", Split), ("epochs", int), ("images", str, "")),
         *((name, int | None, None) for name in ("steps", "train_images", "test_images", "linear_epochs")),
         *((name, float | None, None) for name in (*PROTOCOLS, "uniformity")),
         ("per_class", Mapping[str, Mapping[str, float | None]], None),

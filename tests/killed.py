@@ -49,7 +49,11 @@ def at_call(number: int, function: Callable[..., Any], matches: Callable[..., bo
 
 
 def of_checkpoint(path: object, *_: object) -> bool:
-    return isinstance(path, Path) and path.name == f"{CHECKPOINT}.part"
+    return part_of(CHECKPOINT, path)
+
+
+def part_of(name: str, path: object) -> bool:
+    return isinstance(path, Path) and path.name.startswith(f"{name}.") and path.suffix == ".part"
 
 
 def half(path: Path, content: memoryview) -> None:
@@ -79,7 +83,7 @@ def arm(kill: str) -> None:
     elif point == "moved":
         Path.replace = at_call(n, Path.replace, of_checkpoint, moved)
     elif point == "weights":
-        Path.write_bytes = at_call(n, Path.write_bytes, lambda path, *_: path.name == "encoder.safetensors.part", half)
+        Path.write_bytes = at_call(n, Path.write_bytes, lambda path, *_: part_of("encoder.safetensors", path), half)
     else:
         raise ValueError(kill)
 

@@ -104,9 +104,7 @@ class TestThreads:
         blocks.close()
         assert len(opened) <= 1 + 4 * decoding.BLOCK
         many[0].write_bytes(b"broken")
-        with pytest.raises(
-            ValueError, match=r"1 of 385 images:\n.*0000\.jpg: cannot identify image file\n"
-        ):
+        with pytest.raises(ValueError, match=r"1 of 385 images:\n.*0000\.jpg: cannot identify image file\n"):
             read_pictures(many)
         many[1].write_bytes(encoded(noise(8, 9), "JPEG"))
         with pytest.raises(ValueError, match=r"0002\.jpg is 8×8 and .*0001\.jpg is 9×8"):

@@ -320,11 +320,11 @@ class TestBuilding:
         found: list[ImageSet] = []
         replacing, calls = pixel_cache.replacing, list[Path]()
 
-        def meanwhile(path: Path, *, unique: bool) -> AbstractContextManager[Path]:
+        def meanwhile(path: Path) -> AbstractContextManager[Path]:
             calls.append(path)
             if len(calls) == 1:
                 found.append(load(root))  # another builds the same, and is done before this one is
-            return replacing(path, unique=unique)
+            return replacing(path)
 
         monkeypatch.setattr(pixel_cache, "replacing", meanwhile)
         outer = load(root)

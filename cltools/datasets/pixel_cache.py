@@ -129,8 +129,7 @@ def _build(file: Path, paths: Sequence[Path], size: int | None, skip_bad: bool) 
     first = next(blocks)
     shape = (len(paths), *first.shape[1:])
     length = len(paths) * first[0].nbytes
-    # Names of their own: two processes that build at once must not write into one file.
-    with replacing(file, unique=True) as part:
+    with replacing(file) as part:
         if (free := shutil.disk_usage(file.parent).free) < 2 * length:  # refuse to be what fills a disk
             raise OSError(errno.ENOSPC, f"{length / 1e6:,.0f} MB would be more than half of the {free / 1e6:,.0f} free")
         say(f"Decoding {len(paths):,} pictures into {file} ({length / 1e6:,.0f} MB, may be deleted).")

@@ -38,6 +38,8 @@ CAUTION = (
 )
 
 
+WHOLE = {"cifar10": (50_000, 10_000), "cifar100": (50_000, 10_000), "tinyimagenet": (100_000, 10_000)}
+"""Of the sets that have to be downloaded: training and test images that the figures are of."""
 KINDS: dict[str, Any] = {"epochs": int} | dict.fromkeys(("knn200", "linear", "unknown"), float)
 
 with Path(__file__).with_suffix(".csv").open(encoding="utf-8", newline="") as _file:

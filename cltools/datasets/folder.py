@@ -121,7 +121,7 @@ def look(path: Path) -> Folder:
     if not path.is_dir():
         raise FileNotFoundError(f"There is no folder {path}. Check the path, or create it with your images in it.")
     top = Folder(path)
-    found = [(top, (os.path.realpath(path),))]
+    found: list[tuple[Folder, tuple[str, ...]]] = [(top, (os.path.realpath(path),))]
     for folder, way in found:  # which grows meanwhile; `way` is where it lies, and where each link to it was followed
         for entry in os.scandir(folder.path):
             here = folder.path / entry.name
@@ -131,8 +131,10 @@ def look(path: Path) -> Folder:
                 known = here.suffix.lower() in kinds()
                 folder.pictures.append(here) if known else folder.left.append(here.suffix.lower() or "no ending")
             else:
-                on = (*way, os.path.realpath(here)) if entry.is_symlink() else (*way[:-1], f"{way[-1]}/{entry.name}")
-                if len(on) > 4 or any(f"{place}/".startswith(f"{on[-1].rstrip('/')}/") for place in on[:-1]):
+                on = (*way[:-1], os.path.join(way[-1], entry.name))
+                if entry.is_symlink():
+                    on = (*way, os.path.realpath(here))
+                if len(on) > 4 or any(os.path.join(at, "").startswith(os.path.join(on[-1], "")) for at in on[:-1]):
                     folder.left.append(CIRCLE)
                 else:
                     folder.folders[entry.name] = Folder(here)

@@ -26,6 +26,7 @@ from PIL import Image
 
 from cltools.datasets import archives, load_images, tinyimagenet
 from cltools.datasets.archives import Archive, fetch, obtain, unpack
+from cltools.errors import CltoolsError
 
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -217,6 +218,29 @@ class TestTinyImageNet:
 
         with pytest.raises(error, match=message + r".*Move .*tiny-imagenet-200 away"):
             load()
+
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+    def test_lists_in_other_encodings(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+        words = "n01\tpoisson doré\nn02\tgrue\nn03\tcrane\n".encode(encoding)
+        wnids = TINY["wnids.txt"].decode().encode(encoding)
+        root = publish(tmp_path, monkeypatch, TINY | {"words.txt": words, "wnids.txt": wnids})
+        if encoding == "utf-8-sig":
+            assert load_images("tinyimagenet", root=root).classes == ("poisson doré", "grue", "crane")
+            return
+        with pytest.raises(CltoolsError, match=r"(wnids|words)\.txt is no text in UTF-8: .*Move "):
+            load_images("tinyimagenet", root=root)
+
+    @pytest.mark.parametrize("form", ["val/{}/{}.JPEG", "val/{}/images/{}.JPEG"])
+    def test_validation_images_that_were_sorted(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+    ) -> None:
+        files = {name: content for name, content in TINY.items() if not name.startswith("val/images")}
+        files |= {form.format(wnid, i): jpeg(10 * i) for i, wnid in enumerate(("n02", "n01", "n03", "n01"))}
+        test = load_images("tinyimagenet", "test", root=publish(tmp_path, monkeypatch, files))
+        assert test.labels.tolist() == [0, 0, 1, 2] and test.images[:, 0, 0, 0].tolist() == [10, 30, 0, 20]
+        (tmp_path / "data" / "tiny-imagenet-200" / "val" / "n03").rename(tmp_path / "n03")
+        with pytest.raises(FileNotFoundError, match=r"No images in .*val/n03"):
+            load_images("tinyimagenet", "test", root=tmp_path / "data")
 
     def test_truncated_archive(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         root = publish(tmp_path, monkeypatch, TINY)

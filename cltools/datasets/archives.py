@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 import shutil
 import tarfile
 import zipfile
@@ -41,6 +42,9 @@ def obtain(archive: Archive, root: Path, download: bool) -> Path:
         ValueError: The archive is truncated or altered, or holds something that is not safe to unpack.
         RuntimeError: The download failed.
     """
+    if os.path.exists(root) and not (os.path.isdir(root) and os.access(root, os.R_OK | os.X_OK)):
+        wrong = f"{root} is no folder that can be read, and images are looked for there."
+        raise CltoolsError(f"{wrong} Name another by root= (--root) or the variable CLTOOLS_DATA.")
     folder, file = root / archive.folder, root / archive.file
     if folder.is_dir():
         return folder

@@ -1,5 +1,6 @@
 """CIFAR-10 and CIFAR-100: an image-folder tree if there is one, else the official batches through torchvision."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def load_cifar(split: str, data: DataSettings) -> ImageSet:
     """
     root = data_root(data.root)
     folder = root / data.name
-    if (folder / split).is_dir():
+    if os.path.isdir(folder / split):
         images = load_folder(folder, split, data, root)
         if len(images.classes) != CLASSES[data.name]:
             raise CltoolsError(

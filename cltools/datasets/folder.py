@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from unicodedata import normalize
 
@@ -120,10 +121,15 @@ def look(path: Path) -> Folder:
     """
     if not path.is_dir():
         raise FileNotFoundError(f"There is no folder {path}. Check the path, or create it with your images in it.")
-    top = Folder(path)
-    found: list[tuple[Folder, tuple[str, ...]]] = [(top, (os.path.realpath(path),))]
+    top, real = Folder(path), cache(os.path.realpath)
+    found: list[tuple[Folder, tuple[str, ...]]] = [(top, (real(path),))]
     for folder, way in found:  # which grows meanwhile; `way` is where it lies, and where each link to it was followed
-        for entry in os.scandir(folder.path):
+        try:
+            entries = [*os.scandir(folder.path)]
+        except OSError as error:
+            wrong = f"{folder.path} cannot be read: {error.strerror}."
+            raise OSError(f"{wrong} Have that permitted, or move it out of {path}.") from error
+        for entry in entries:
             here = folder.path / entry.name
             if entry.name.startswith(".") or entry.name in BY_SYSTEMS:
                 folder.left.append(HIDDEN)
@@ -131,9 +137,8 @@ def look(path: Path) -> Folder:
                 known = here.suffix.lower() in kinds()
                 folder.pictures.append(here) if known else folder.left.append(here.suffix.lower() or "no ending")
             else:
-                on = (*way[:-1], os.path.join(way[-1], entry.name))
-                if entry.is_symlink():
-                    on = (*way, os.path.realpath(here))
+                inner = os.path.join(way[-1], entry.name)
+                on = (*way, real(inner)) if entry.is_symlink() else (*way[:-1], inner)
                 if len(on) > 4 or any(os.path.join(at, "").startswith(os.path.join(on[-1], "")) for at in on[:-1]):
                     folder.left.append(CIRCLE)
                 else:

@@ -38,12 +38,14 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         """Refuses what could only fail after the images were loaded."""
-        check_least(self, limit=1, size=1)
+        check_least(self, limit=1, size=2)
         _check_share(self.holdout)
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
     """Where data lie: `root`, else the variable CLTOOLS_DATA, else `data` in the project (or the working folder)."""
+    if root == "":
+        raise CltoolsError("root is empty, as an unset variable of a shell leaves it; name a folder, or leave it out.")
     given = root if root is not None else os.environ.get("CLTOOLS_DATA") or None
     if given is not None:
         return Path(given).expanduser()

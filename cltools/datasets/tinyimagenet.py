@@ -79,7 +79,10 @@ def read_lines(path: Path) -> list[str]:
     """The lines of a text file that is part of the tree, empty ones left out."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing. {_again(path.parent)}")
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:  # with or without the mark that some editors put before UTF-8
+        return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise CltoolsError(f"{path} is no text in UTF-8: {error}. {_again(path.parent)}") from error
 
 
 def _again(folder: Path) -> str:

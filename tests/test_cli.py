@@ -252,6 +252,7 @@ class TestFlags:
         ("flags", "part", "changes"),
         [
             (["--limit", "300", "--no-download"], "data", {"limit": 300, "download": False}),
+            (["--skip-bad"], "data", {"skip_bad": True}),
             (["--no-symmetric", "--warmup-epochs", "2"], "training", {"symmetric": False, "warmup_epochs": 2.0}),
             (["--views.crop-scale", "0.3", "1", "--views.blur", "1"], "views", {"crop_scale": (0.3, 1.0), "blur": 1.0}),
             (["--positives.min-cosine", "0.7"], "positives", {"min_cosine": 0.7}),
@@ -348,7 +349,7 @@ class TestFlags:
             assert call("evaluate", str(out), "--split", "val").status == 0
             assert shown(out, "val")["test_images"] == len([*(tmp_path / "mine").glob("val*/*/*.png")])
         elif not flags:
-            refused(call("evaluate", str(out)), "no split folders", "--split")
+            refused(call("evaluate", str(out)), "which is the whole folder", "--split")
 
     def test_writes_for_tensorboard_where_asked(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         command = ["train", *QUICK, "--evaluation.no-probe", "--tensorboard", "--out", str(tmp_path / "a")]

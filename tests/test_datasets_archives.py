@@ -411,6 +411,7 @@ class TestGoingOn:
         fetch(of(server), tmp_path / "set.zip")
         assert contents(tmp_path) == {"set.zip": server.content} and server.ranges == []
 
+    @pytest.mark.slow
     def test_a_kill_keeps_what_came(self, server: Server, tmp_path: Path) -> None:
         server.wrong = {"pause": 0.05}
         for number, before in ((signal.SIGTERM, 0), (signal.SIGKILL, 60_000)):

@@ -95,14 +95,14 @@ class TestThreads:
         self, many: list[Path], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(decoding, "BLOCK_BYTES", 3 * 8 * 8 * 5 + 1)
-        assert {len(block) for block in list(decode(many, None, False, []))[:-1]} == {5}
+        assert {len(block) for block in list(decode(many, None, False, {}))[:-1]} == {5}
 
     def test_after_an_error_and_for_a_reader_that_stops_the_rest_is_left(
         self, many: list[Path], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         opened: list[Path] = []
         monkeypatch.setattr(decoding, "read_picture", lambda path, size: opened.append(path) or read_picture(path))
-        blocks = decode(many, None, False, [])
+        blocks = decode(many, None, False, {})
         next(blocks)
         blocks.close()
         assert len(opened) <= 1 + 4 * decoding.BLOCK

@@ -51,7 +51,7 @@ class TestLayouts:
         (tmp_path / "empty").mkdir()
         (tmp_path / ".hidden").mkdir()
         assert load_images(str(tmp_path)).classes == ("plane", "train")
-        with pytest.raises(FileNotFoundError, match=r"one split, 'train'; there is no 'test'"):
+        with pytest.raises(FileNotFoundError, match=r"only the splits train .*; there is no 'test'"):
             load_images(str(tmp_path), "test")
 
     def test_without_classes_labels_are_unknown(self, tmp_path: Path) -> None:
@@ -217,6 +217,7 @@ class TestLarge:
         yield tmp_path / "deep"
         subprocess.run(["rm", "-rf", str(tmp_path / "deep")], check=True)
 
+    @pytest.mark.slow
     def test_deep_trees(self, deep: Path) -> None:
         assert len(load_images(str(deep))) == 2
         with pytest.raises(ValueError, match=r"'d' would be the only class.* load .*(/d){1100}\."):

@@ -55,71 +55,67 @@ def kinds() -> Mapping[str, str]:
 
 def read_pictures(paths: Sequence[Path], size: int | None = None, skip_bad: bool = False) -> Read:
     """The pictures at `paths` that could be read, in order; arguments and errors as of `decode`."""
-    bad: list[int] = []
+    bad = dict[int, str]()
     blocks = decode(paths, size, skip_bad, bad)
     first = next(blocks)
     # Into one array, as joining blocks would take the memory twice.
     every = chain.from_iterable(chain([first], blocks))
     images = np.fromiter(every, np.dtype((np.uint8, first.shape[1:])), count=len(paths))
-    return without(torch.from_numpy(images), torch.arange(len(paths)), bad)
+    return without(torch.from_numpy(images), torch.arange(len(paths)), [*bad])
 
 
 def without(images: UInt8[Tensor, "N 3 H W"], rows: Int64[Tensor, " N"], bad: ArrayLike) -> Read:
-    """The pictures but for the bad rows; not copied where there are none."""
+    """The pictures but for those of bad rows; not copied where there are none."""
     good = torch.from_numpy(np.isin(rows, bad, invert=True))
     return (images, rows) if good.all() else (images[good], rows[good])
 
 
 def decode(
-    paths: Sequence[Path], size: int | None, skip_bad: bool, bad: list[int]
+    paths: Sequence[Path], size: int | None, skip_bad: bool, bad: dict[int, str]
 ) -> Iterator[UInt8[ndarray, "B 3 H W"]]:
-    """The pictures at `paths` in order, in blocks; in the place of one that cannot be read is a black one.
+    """The pictures at `paths` in order, in blocks; in the place of one that cannot be read is any other.
 
     Args:
         paths: At least one image file.
         size: Scale the shorter side to this many pixels, then cut the centre. Without it all must have one size.
         skip_bad: Whether some that cannot be read are no error.
-        bad: Takes the places of these.
+        bad: Takes why these cannot be read, by their places.
 
     Raises:
         ValueError: Files are no readable images (the first ten are named), or sizes differ and no `size` was given.
     """
+    first, known = 0, torch.empty(0, dtype=torch.uint8)
 
-    def read(row: int) -> UInt8[Tensor, "3 H W"] | CltoolsError:
+    def read(row: int) -> Tensor:
         try:
-            return read_picture(paths[row], size)
+            picture = read_picture(paths[row], size)
         except CltoolsError as error:
-            return error
+            bad[row] = f"{paths[row]}: {error}"
+            return known
+        if len(known) and picture.shape != known.shape:
+            raise CltoolsError(
+                f"Images differ in size: {paths[first]} is {known.shape[2]}×{known.shape[1]} and {paths[row]} is "
+                f"{picture.shape[2]}×{picture.shape[1]} (width×height). Pass size=, for example size=64: the shorter "
+                "side is scaled, then the centre cut."
+            )
+        return picture
 
-    opened = ((row, each) for row in range(len(paths)) if not isinstance(each := read(row), CltoolsError))
-    first, known = next(opened, (0, torch.empty(3, 1, 1)))
+    opened = ((row, picture) for row in range(len(paths)) if len(picture := read(row)))
+    first, known = next(opened, (first, torch.empty(3, 1, 1, dtype=torch.uint8)))
     length = max(1, min(BLOCK, BLOCK_BYTES // known.numel()))
-    large = os.path.exists(paths[first]) and os.path.getsize(paths[first]) >= LARGE
+    large = first not in bad and paths[first].stat().st_size >= LARGE
     threads = min(usable_processors(), MOST_THREADS) if large else 1
-    said = list[str]()
     bar = tqdm(total=len(paths), desc="Decoding images", leave=False, delay=1)
     with bar, ThreadPoolExecutor(threads) as pool:
         over = pool.map if threads > 1 else map
         for start in range(0, len(paths), length):
             rows = range(start, min(start + length, len(paths)))
-            block = known.new_zeros(len(rows), *known.shape)
-            for row, picture in zip(rows, over(read, rows), strict=True):
-                if isinstance(picture, CltoolsError):
-                    bad.append(row)
-                    said.append(f"{paths[row]}: {picture}")
-                elif picture.shape != known.shape:
-                    raise CltoolsError(
-                        f"Images differ in size: {paths[first]} is {known.shape[2]}×{known.shape[1]} and {paths[row]} "
-                        f"is {picture.shape[2]}×{picture.shape[1]} (width×height). Pass size=, for example size=64: "
-                        "the shorter side is scaled, then the centre cut."
-                    )
-                else:
-                    block[row - start] = picture
+            block = torch.stack([*over(read, rows)])
             bar.update(len(block))
             if bad and rows.stop == len(paths) and not (skip_bad and len(bad) < len(paths)):
-                said[10:] = ["…"] * (len(bad) > 10)
+                some = [bad[row] for row in sorted(bad)[:10]] + ["…"] * (len(bad) > 10)
                 remedy = "Replace or move them, or go on without them: skip_bad=True (--skip-bad)."
-                raise CltoolsError("\n".join([f"Cannot read {len(bad):,} of {len(paths):,} images:", *said, remedy]))
+                raise CltoolsError("\n".join([f"Cannot read {len(bad):,} of {len(paths):,} images:", *some, remedy]))
             yield block.numpy()
 
 

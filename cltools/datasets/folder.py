@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -24,7 +25,6 @@ ALIKE = re.compile(rf"(^|[^a-z])({'|'.join(SPLITS)})(set|data|[a-z])?($|[^a-z])"
 """What the name of a folder contains that is likely a split: `seg_train`, `testSet`, `val2017`, `trainA`."""
 NO_CLASSES = {"images", "imgs", "img", "jpegimages"}  # names of folders that hold pictures of all classes
 BY_SYSTEMS = {"__MACOSX", "@eaDir", "$RECYCLE.BIN"}  # folders that systems make, with pictures that are nobody's
-HIDDEN, CIRCLE = "hidden", "behind links that lead in a circle or on to a fourth link"
 Classes = dict[str | None, list[Path]]
 """The pictures of each class; the key None holds those of a folder without classes."""
 
@@ -43,12 +43,13 @@ def load_folder(folder: Path, split: str, data: DataSettings, root: Path | None 
     """
     given = look(folder)
     top = innermost(given)
+    if (top.path / "wnids.txt").is_file():
+        wrong = f"{top.path} is TinyImageNet as it is published. Load it by its name: tinyimagenet, with the root"
+        raise CltoolsError(f"{wrong} {top.path.parent}, in which the folder must be called tiny-imagenet-200.")
     splits = split_folders(top)
     if split not in splits:
-        have = f"only the splits {', '.join(splits)}"
-        if splits == {"train": top}:
-            have = "no split folders, so it is one split, 'train'"
-        wrong = f"{top.path} has {have}; there is no {split!r} with images."
+        undivided = " (which is the whole folder)" * (splits == {"train": top})
+        wrong = f"{top.path} has only the splits {', '.join(splits)}{undivided}; there is no {split!r} with images."
         raise FileNotFoundError(f"{wrong} Take another split (--split), or put the images in {top.path / split}.")
     listed = {key: by_class(each) for key, each in splits.items()}
     told = left_out(given, splits, split)
@@ -88,7 +89,7 @@ class Folder:
     Attributes:
         path: where it lies.
         pictures: directly in it, in no order.
-        left: the kind of everything else directly in it: `HIDDEN`, `CIRCLE`, or the ending of a file.
+        left: the kind of everything else directly in it, such as the ending of a file.
         folders: directly in it, by name.
     """
 
@@ -118,29 +119,27 @@ def look(path: Path) -> Folder:
 
     Raises:
         FileNotFoundError: there is no such folder.
+        OSError: a folder may not be read.
     """
     if not path.is_dir():
         raise FileNotFoundError(f"There is no folder {path}. Check the path, or create it with your images in it.")
     top, real = Folder(path), cache(os.path.realpath)
     found: list[tuple[Folder, tuple[str, ...]]] = [(top, (real(path),))]
     for folder, way in found:  # which grows meanwhile; `way` is where it lies, and where each link to it was followed
-        try:
-            entries = [*os.scandir(folder.path)]
-        except OSError as error:
-            wrong = f"{folder.path} cannot be read: {error.strerror}."
-            raise OSError(f"{wrong} Have that permitted, or move it out of {path}.") from error
-        for entry in entries:
+        for entry in os.scandir(folder.path):
             here = folder.path / entry.name
             if entry.name.startswith(".") or entry.name in BY_SYSTEMS:
-                folder.left.append(HIDDEN)
+                folder.left.append("hidden")
             elif not (os.path.isdir(here) if entry.is_symlink() else entry.is_dir()):
                 known = here.suffix.lower() in kinds()
-                folder.pictures.append(here) if known else folder.left.append(here.suffix.lower() or "no ending")
+                folder.pictures.append(here) if known else folder.left.append(
+                    here.suffix.lower() or "without an ending"
+                )
             else:
                 inner = os.path.join(way[-1], entry.name)
                 on = (*way, real(inner)) if entry.is_symlink() else (*way[:-1], inner)
                 if len(on) > 4 or any(os.path.join(at, "").startswith(os.path.join(on[-1], "")) for at in on[:-1]):
-                    folder.left.append(CIRCLE)
+                    folder.left.append("behind links that lead in a circle or on to a fourth link")
                 else:
                     folder.folders[entry.name] = Folder(here)
                     found.append((folder.folders[entry.name], on))
@@ -203,18 +202,12 @@ def class_name(folder: str) -> str:
 
 
 def left_out(given: Folder, splits: Mapping[str, Folder], split: str) -> list[str]:
-    """In words, what else than its images there is in a folder, other splits aside; nothing where there is nothing."""
-    every = [each for each in given.every([splits[key] for key in splits if key != split])]
-    left = [kind for each in every for kind in each.left]
-    files = sorted({kind for kind in left if kind not in (HIDDEN, CIRCLE)})
-    outside = sum(len(each.pictures) for each in given.every(splits.values())) if given not in splits.values() else 0
-    count = sum(map(left.count, files))
-    counts = {
-        f"file{'s' * (count > 1)} of kinds that are not read ({', '.join(files[:9])})": count,
-        **{kind: left.count(kind) for kind in (HIDDEN, CIRCLE)},
-        "images outside of the splits": outside,
-    }
-    said = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
+    """What else than its images there is in a folder, other splits aside, counted by kind; nothing if there is none."""
+    others = [each for key, each in splits.items() if key != split]
+    left = Counter(kind for each in given.every(others) for kind in each.left)
+    if given not in splits.values():
+        left["images outside of the splits"] = sum(len(each.pictures) for each in given.every(splits.values()))
+    said = ", ".join(f"{count:,} {kind}" for kind, count in sorted(left.items()) if count)
     return [f"left out: {said}"] if said else []
 
 

@@ -9,7 +9,7 @@ from cltools.datasets.cifar import load_cifar
 from cltools.datasets.decoding import kinds, resize
 from cltools.datasets.folder import innermost, load_folder, look, split_folders
 from cltools.datasets.image_set import DataSettings, ImageSet, draw
-from cltools.datasets.tinyimagenet import ARCHIVE, load_tinyimagenet, load_tree
+from cltools.datasets.tinyimagenet import ARCHIVE, load_tinyimagenet
 from cltools.errors import CltoolsError, unknown
 
 SPLITS = ("train", "test")
@@ -58,16 +58,13 @@ STORED = {
 """Where a set lies that has to be downloaded."""
 
 
-_EMBEDDINGS = "embeddings are read by cltools.interop.read_embeddings, or cltools.snapshot_of_embeddings takes them."
 READERS = {
-    **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"), "Unpack it, and load the folder."),
-    **dict.fromkeys((".csv", ".tsv", ".txt"), "Labels in a table are not read; sort the images into class folders."),
-    **dict.fromkeys((".npy", ".parquet"), f"If it holds embeddings: {_EMBEDDINGS}"),
-    **dict.fromkeys((".pt", ".pth", ".safetensors"), "If it is of a run, cltools.Run.load reads the run's folder."),
-    ".npz": f"A snapshot is read by load_snapshot and shown by explore; {_EMBEDDINGS}",
-    ".json": "The record of a run is read by cltools.provenance.read_record, the run's folder by cltools.Run.load.",
+    ".zip .tar .gz .tgz .bz2 .xz .7z .rar": "Unpack it, and load the folder.",
+    ".csv .tsv .txt": "Labels in a table are not read; sort the images into a folder for each class.",
+    ".npz .npy .parquet": "Snapshots are read by load_snapshot and shown by explore, embeddings by read_embeddings.",
+    ".json .pt .pth .safetensors": "Of a run, Run.load reads the folder; read_record reads a record alone.",
 }
-"""By the ending of a file, what is to be done with it, where a folder of images is meant."""
+"""By the endings of files, what reads them where a folder of images is meant."""
 
 
 def image_sets() -> tuple[str, ...]:
@@ -109,17 +106,16 @@ def load_images(
     data = DataSettings(
         os.fspath(name), None if root is None else os.fspath(root), download, limit, size, skip_bad=skip_bad
     )
-    tree = None if data.name in SOURCES else _tree(data.name)
-    if tree is None and data.name not in SOURCES:
+    if data.name not in SOURCES:
         return load_folder(_folder(data.name), split, data)
-    if split == "val" and (tree or data.name == "tinyimagenet"):
+    if data.name == "tinyimagenet" and split == "val":
         split = "test"
     if split not in SPLITS:
         raise CltoolsError(
             f"{name} has the splits 'train' and 'test', not {split!r}. "
             "For a validation split hold out a share of the training images: DataSettings(holdout=0.1)."
         )
-    images = load_tree(tree, split, data) if tree else SOURCES[data.name](split, data)
+    images = SOURCES[data.name](split, data)
     if limit is not None and len(images) > limit:
         images = images.select(draw(len(images), limit))
     return images if size is None else replace(images, images=resize(images.images, size))
@@ -134,13 +130,7 @@ def splits_of(name: str) -> tuple[str, ...]:
     """The splits that can be loaded: of a named set train and test, of a folder those that have images."""
     if name in SOURCES:
         return SPLITS
-    return SPLITS if _tree(name) else tuple(split_folders(innermost(look(_folder(name)))))
-
-
-def _tree(name: str) -> Path | None:
-    """The official tree of TinyImageNet in the folder that is meant, if that is one, also below a folder too many."""
-    folder = innermost(look(_folder(name))).path
-    return folder if (folder / "wnids.txt").is_file() else None
+    return tuple(split_folders(innermost(look(_folder(name)))))
 
 
 def _folder(name: str) -> Path:
@@ -153,8 +143,9 @@ def _folder(name: str) -> Path:
     if not name or (not path.exists() and path.name == name):
         raise unknown("image set", name, SOURCES)
     if path.exists() and not path.is_dir():
-        known = f"Give the folder that it lies in: {path.absolute().parent}" if path.suffix.lower() in kinds() else None
-        otherwise = "Images are read from folders of picture files; of arrays make a cltools.ImageSet."
-        hint = known or READERS.get(path.suffix.lower(), otherwise)
+        ending, hint = path.suffix.lower() or "none", "Images are read from folders; of arrays make an ImageSet."
+        if ending in kinds():
+            hint = f"Give the folder that it lies in: {path.absolute().parent}"
+        hint = next((what for endings, what in READERS.items() if ending in endings.split()), hint)
         raise CltoolsError(f"{path} is a file, and a folder of images is wanted. {hint}")
     return path

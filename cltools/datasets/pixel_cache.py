@@ -124,7 +124,7 @@ def _build(file: Path, paths: Sequence[Path], size: int | None, skip_bad: bool) 
         ValueError: files are no readable images (named), or sizes differ and no `size` was given.
         OSError: nothing can be written there, or space is short.
     """
-    bad: list[int] = []
+    bad = dict[int, str]()
     blocks = decode(paths, size, skip_bad, bad)
     first = next(blocks)
     shape = (len(paths), *first.shape[1:])
@@ -138,7 +138,7 @@ def _build(file: Path, paths: Sequence[Path], size: int | None, skip_bad: bool) 
             np.lib.format.write_array_header_1_0(written, {"descr": "|u1", "fortran_order": False, "shape": shape})
             for block in chain([first], blocks):
                 written.write(block.data)
-            np.lib.format.write_array(written, np.array(bad, np.int64))
+            np.lib.format.write_array(written, np.array([*bad], np.int64))
     name, _, digest = file.stem.rpartition("-")
     for former in file.parent.glob(f"{escape(name)}-{'[0-9a-f]' * len(digest)}.npy"):
         if former != file:

@@ -18,6 +18,7 @@ ARCHIVE = Archive(
 def load_tinyimagenet(split: str, data: DataSettings) -> ImageSet:
     """TinyImageNet from `root/tiny-imagenet-200`; its pictures are decoded once and kept as pixels in `root/decoded`.
 
+    Validation images may have been sorted into class folders.
     The labels of the official test images were never published, so split "test" is the official validation folder.
 
     Raises:
@@ -26,11 +27,7 @@ def load_tinyimagenet(split: str, data: DataSettings) -> ImageSet:
         RuntimeError: The download failed.
     """
     root = data_root(data.root)
-    return load_tree(obtain(ARCHIVE, root, data.download), split, data, root)
-
-
-def load_tree(folder: Path, split: str, data: DataSettings, root: Path | None = None) -> ImageSet:
-    """A split of the official tree, or of one whose validation images were sorted into class folders."""
+    folder = obtain(ARCHIVE, root, data.download)
     wnids = sorted(read_lines(folder / "wnids.txt"))
     number = {wnid: label for label, wnid in enumerate(wnids)}
     if split == "train":

@@ -28,7 +28,6 @@ class Layout:
         told: in the one line that each load writes; None for no line.
         refused: words of the error, by the split that is asked for.
         given: the path that is loaded, below the folder.
-        text: of wnids.txt and, behind a bar, of val_annotations.txt.
     """
 
     name: str
@@ -37,7 +36,6 @@ class Layout:
     told: str | None = None
     refused: dict[str, str] = field(default_factory=dict)
     given: str = ""
-    text: str = ""
 
 
 TRAIN = "{train,test}/{cat,dog}/{0,1}.png"
@@ -47,13 +45,15 @@ ONE = {"train": (4, "cat dog")}
 ONE_CLASS = "would be the only class. Put the images into a folder for each class"
 NO_FOLDER = "is a file, and a folder of images is wanted. "
 TINY = "train/{n01,n02}/images/{0,1}.JPEG train/n01/boxes.txt"
-TINY_READ = {"train": (4, "n01 n02"), "test": (2, "n01 n02"), "val": (2, "n01 n02")}
+TINY_NAMED = {
+    split: r"is TinyImageNet as it is published. Load it by its name: tinyimagenet" for split in ("train", "val")
+}
 
 LAYOUTS = (
     # The forms that the documentation names.
     Layout("splits and classes", TRAIN, TWO),
     Layout("three splits", f"{TRAIN} val/cat/0.png", {**TWO, "val": (1, "cat dog")}),
-    Layout("classes alone", "{cat,dog}/{0,1}.png", ONE, refused={"test": "one split, 'train'; there is no 'test'"}),
+    Layout("classes alone", "{cat,dog}/{0,1}.png", ONE, refused={"test": r"only the splits train \(which is the whole folder\); there is no 'test'"}),
     Layout("plain pictures", "{0,1}.png", FLAT),
     Layout("a single picture", "0.png", {"train": (1, "*")}),
     Layout("splits of plain pictures", "{train,test}/{0,1}.png", {"train": (2, "*"), "test": (2, "*")}),
@@ -62,11 +62,11 @@ LAYOUTS = (
     # Folders too many.
     Layout("one folder too many", "set-1.0/{train,test}/{cat,dog}/{0,1}.png", TWO),
     Layout("three folders too many", "a/b/c/{cat,dog}/{0,1}.png", ONE),
-    Layout("a folder too many beside a readme", "set/{train,test}/{cat,dog}/{0,1}.png README.md", TWO, r"left out: 1 file of kinds that are not read \(\.md\)"),
+    Layout("a folder too many beside a readme", "set/{train,test}/{cat,dog}/{0,1}.png README.md", TWO, r"left out: 1 \.md\.$"),
     Layout("a folder of the archive's name twice", "data/data/{train,test}/{cat,dog}/{0,1}.png", TWO),
     Layout("ImageNet", "ILSVRC/Data/CLS-LOC/train/{n01,n02}/{0,1}.JPEG ILSVRC/Data/CLS-LOC/{val,test}/{0,1}.JPEG ILSVRC/Annotations/n01/0.xml ILSVRC/ImageSets/a.txt LOC_synset_mapping.txt",
-           {"train": (4, "n01 n02"), "val": (2, "n01 n02*"), "test": (2, "n01 n02*")}, r"3 files of kinds that are not read \(\.txt, \.xml\)"),
-    Layout("YOLO", "images/{train,val}/{0,1}.jpg labels/{train,val}/{0,1}.txt data.yaml", {"train": (2, "*"), "val": (2, "*")}, r"5 files of kinds that are not read \(\.txt, \.yaml\)"),
+           {"train": (4, "n01 n02"), "val": (2, "n01 n02*"), "test": (2, "n01 n02*")}, r"left out: 2 \.txt, 1 \.xml\.$"),
+    Layout("YOLO", "images/{train,val}/{0,1}.jpg labels/{train,val}/{0,1}.txt data.yaml", {"train": (2, "*"), "val": (2, "*")}, r"left out: 4 \.txt, 1 \.yaml\.$"),
     # What is no class.
     Layout("Kaggle", "images/{0,1}.png train.csv", refused={"train": rf"'images' {ONE_CLASS}, as labels in a table are not read; or, to read them without labels, load .*images\."}),
     Layout("Kaggle, by the folder of its pictures", "images/{0,1}.png train.csv", FLAT, given="images"),
@@ -87,7 +87,7 @@ LAYOUTS = (
     Layout("training, validation and testing", "{training,validation,testing}/{cat,dog}/{0,1}.JPG", {**TWO, "val": (4, "cat dog")}),
     Layout("train and valid", "{train,valid}/{cat,dog}/{0,1}.png", {"train": (4, "cat dog"), "val": (4, "cat dog")}, refused={"test": "only the splits train, val; there is no 'test'"}),
     Layout("two of one split", "{val,valid,train}/{cat,dog}/0.png", refused={"train": "unclear what is a split"}),
-    Layout("the vehicle", "{train,plane}/{0,1}.png", {"train": (4, "plane train")}, refused={"test": "no split folders"}),
+    Layout("the vehicle", "{train,plane}/{0,1}.png", {"train": (4, "plane train")}, refused={"test": "the whole folder"}),
     Layout("a lone train beside unlabelled pictures", "train/{cat,dog}/0.png unlabeled/{0,1}.png", refused={"train": "unclear what is a split .* train, and 1 others"}),
     Layout("test beside classes", "{cat,dog,test}/{0,1}.png", refused={"train": "unclear what is a split .* test, and 2 others"}),
     Layout("pictures beside splits", f"{TRAIN} preview.png docs/{{0,1}}.png", TWO, "left out: 3 images outside of the splits"),
@@ -102,20 +102,20 @@ LAYOUTS = (
     Layout("bytes that are no UTF-8", "{c\udce9t,dog}/0.png", {"train": (2, "c\ufffdt dog")}),
     Layout("escapes in a name", "{\x1b[31mcat,dog}/0.png", {"train": (2, "\x1b[31mcat dog")}),
     # What lies among the pictures.
-    Layout("a file among class folders", "{cat,dog}/{0,1}.png labels.csv", ONE, r"left out: 1 file of kinds that are not read \(\.csv\)\.$"),
+    Layout("a file among class folders", "{cat,dog}/{0,1}.png labels.csv", ONE, r"left out: 1 \.csv\.$"),
     Layout("a picture among class folders", "{cat,dog}/{0,1}.png logo.png", refused={"train": "logo.png lies beside class folders such as cat"}),
     Layout("files of other kinds", "{cat,dog}/{0,1}.png cat/{a.heic,b.HEIC,c.txt,d.svg,e.pdf,f.mp4,README} .DS_Store dog/._0.png", ONE,
-           r"left out: 7 files of kinds that are not read \(\.heic, \.mp4, \.pdf, \.svg, \.txt, no ending\), 2 hidden\.$"),
+           r"left out: 2 \.heic, 1 \.mp4, 1 \.pdf, 1 \.svg, 1 \.txt, 2 hidden, 1 without an ending\.$"),
     Layout("what systems leave", "{cat,dog}/{0,1}.png __MACOSX/cat/._0.png .ipynb_checkpoints/0-checkpoint.png @eaDir/0.jpg cat/.hidden/0.png", ONE, "left out: 4 hidden"),
     Layout("kinds that Pillow reads", "{cat,dog}/a.{png,jpg,jpeg,jfif,bmp,webp,gif,tif,tiff,ppm,pgm,pbm,jp2,tga,ico}", {"train": (30, "cat dog")}),
     Layout("nested class folders", "cat/{a,b}/{0,1}.png dog/0.png", {"train": (5, "cat dog")}),
     Layout("labels in the names of files", "{cat,dog}.{0,1}.jpg", {"train": (4, "*")}),
     Layout("CIFAR as a tree", "{train,test}/{airplane,automobile,bird}/000{1,2}.png", {"train": (6, "airplane automobile bird"), "test": (6, "airplane automobile bird")}),
     # TinyImageNet by its path.
-    Layout("TinyImageNet", f"{TINY} val/images/{{a,b}}.JPEG test/images/0.JPEG val/val_annotations.txt wnids.txt", TINY_READ, text="n01\nn02\n|a.JPEG\tn02\nb.JPEG\tn01\n"),
-    Layout("TinyImageNet, a folder too many", f"tiny/{{{TINY.replace(' ', ',')}}} tiny/val/n01/0.JPEG tiny/val/n02/images/1.JPEG tiny/wnids.txt", TINY_READ, text="n01\nn02\n"),
-    Layout("TinyImageNet, val sorted", f"{TINY} val/{{n01,n02}}/0.JPEG wnids.txt", TINY_READ, text="n01\nn02\n"),
-    Layout("TinyImageNet, val sorted and nested", f"{TINY} val/{{n01,n02}}/images/0.JPEG val/images/ wnids.txt", TINY_READ, text="n01\nn02\n"),
+    Layout("TinyImageNet", f"{TINY} val/images/{{a,b}}.JPEG test/images/0.JPEG val/val_annotations.txt wnids.txt", refused=TINY_NAMED),
+    Layout("TinyImageNet, a folder too many", f"tiny/{{{TINY.replace(' ', ',')}}} tiny/val/n01/0.JPEG tiny/val/n02/images/1.JPEG tiny/wnids.txt", refused=TINY_NAMED),
+    Layout("TinyImageNet, val sorted", f"{TINY} val/{{n01,n02}}/0.JPEG wnids.txt", refused=TINY_NAMED),
+    Layout("TinyImageNet, val sorted and nested", f"{TINY} val/{{n01,n02}}/images/0.JPEG val/images/ wnids.txt", refused=TINY_NAMED),
     Layout("TinyImageNet without its list", f"{TINY} val/images/{{a,b}}.JPEG", refused={"val": "'images' would be a class"}),
     # Links.
     Layout("links to files", "{cat,dog}/0.png cat/1.png->../dog/0.png", {"train": (3, "cat dog")}),
@@ -124,23 +124,23 @@ LAYOUTS = (
     Layout("one folder linked into both splits", "store/{cat,dog}/0.png set/train->../store set/test->../store", {"train": (2, "cat dog"), "test": (2, "cat dog")}, given="set"),
     Layout("a link to the folder above", "{cat,dog}/{0,1}.png cat/up->.. dog/here->.", ONE, "left out: 2 behind links that lead in a circle"),
     Layout("links to each other", "{cat,dog}/0.png cat/other->../dog dog/other->../cat", {"train": (4, "cat dog")}, "left out: 2 behind links"),
-    Layout("a link to itself", "{cat,dog}/{0,1}.png cat/self->self", ONE, "1 file of kinds"),
+    Layout("a link to itself", "{cat,dog}/{0,1}.png cat/self->self", ONE, "left out: 1 without an ending"),
     Layout("a dangling link", "{cat,dog}/{0,1}.png cat/2.png->gone.png", refused={"train": r"Cannot read 1 of 5 images:\n.*2\.png: No such file or directory\n.*skip_bad"}),
     Layout("a pipe", "{cat,dog}/{0,1}.png cat/2.png|", refused={"train": r"Cannot read 1 of 5 images:\n.*2\.png: it is no regular file\n"}),
     # Files where a folder is meant, and folders of what is no picture.
     Layout("a zip", "set.zip", refused={"train": f"{NO_FOLDER}Unpack it"}, given="set.zip"),
     Layout("a tar", "set.tar.gz", refused={"train": f"{NO_FOLDER}Unpack it"}, given="set.tar.gz"),
-    Layout("a snapshot", "x.npz", refused={"train": f"{NO_FOLDER}A snapshot is read by load_snapshot"}, given="x.npz"),
-    Layout("an array", "x.npy", refused={"train": f"{NO_FOLDER}If it holds embeddings: .*read_embeddings"}, given="x.npy"),
-    Layout("a table of embeddings", "x.parquet", refused={"train": f"{NO_FOLDER}If it holds embeddings"}, given="x.parquet"),
+    Layout("a snapshot", "x.npz", refused={"train": f"{NO_FOLDER}Snapshots are read by load_snapshot"}, given="x.npz"),
+    Layout("an array", "x.npy", refused={"train": f"{NO_FOLDER}.*embeddings by read_embeddings"}, given="x.npy"),
+    Layout("a table of embeddings", "x.parquet", refused={"train": f"{NO_FOLDER}.*embeddings by read_embeddings"}, given="x.parquet"),
     Layout("a table of labels", "train.csv", refused={"train": f"{NO_FOLDER}Labels in a table"}, given="train.csv"),
-    Layout("a record", "record.json", refused={"train": f"{NO_FOLDER}.*read_record.*Run.load"}, given="record.json"),
+    Layout("a record", "record.json", refused={"train": f"{NO_FOLDER}Of a run, Run.load.*read_record"}, given="record.json"),
     Layout("weights", "encoder.safetensors", refused={"train": f"{NO_FOLDER}.*Run.load"}, given="encoder.safetensors"),
     Layout("a checkpoint", "checkpoint.pt", refused={"train": f"{NO_FOLDER}.*Run.load"}, given="checkpoint.pt"),
     Layout("an array of HDF5", "x.h5", refused={"train": f"{NO_FOLDER}.*ImageSet"}, given="x.h5"),
     Layout("a picture", "cat/0.png", refused={"train": f"{NO_FOLDER}Give the folder that it lies in: .*cat$"}, given="cat/0.png"),
-    Layout("WebDataset", "00000{0,1}.tar", refused={"train": r"No images in .*; left out: 2 files of kinds that are not read \(\.tar\)"}),
-    Layout("CIFAR's batches", "cifar/data_batch_{1,2} cifar/batches.meta", refused={"train": r"No images in .*3 files of kinds that are not read \(\.meta, no ending\)"}),
+    Layout("WebDataset", "00000{0,1}.tar", refused={"train": r"No images in .*; left out: 2 \.tar\."}),
+    Layout("CIFAR's batches", "cifar/data_batch_{1,2} cifar/batches.meta", refused={"train": r"No images in .*left out: 1 \.meta, 2 without an ending"}),
     Layout("an empty folder", "a/", refused={"train": "No images in"}),
     Layout("no folder", "a/0.png", refused={"train": "There is no folder"}, given="b/c"),
 )  # fmt: skip
@@ -164,7 +164,6 @@ def picture(path: Path, seed: int) -> None:
 
 def make(layout: Layout, folder: Path) -> Path:
     """The layout below a folder; the path to load."""
-    texts = dict(zip(("wnids.txt", "val_annotations.txt"), layout.text.split("|"), strict=False))
     for seed, each in enumerate(path for pattern in layout.files.split() for path in expanded(pattern)):
         name, _, target = each.replace("~", " ").partition("->")
         path = folder / name.rstrip("|")
@@ -178,7 +177,7 @@ def make(layout: Layout, folder: Path) -> Path:
         elif path.suffix.lower() in kinds() and not path.name.startswith("."):
             picture(path, seed)
         else:
-            path.write_text(texts.get(path.name, "text"), encoding="utf-8")
+            path.write_text("text", encoding="utf-8")
     return folder / layout.given
 
 

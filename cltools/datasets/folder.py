@@ -60,6 +60,8 @@ def load_folder(folder: Path, split: str, data: DataSettings, root: Path | None 
     told += check_classes(classes, listed, split)
     number: dict[str | None, int] = {None: -1} | {label: i for i, label in enumerate(classes)}
     files = [(path, number[label]) for label, found in listed[split].items() for path in found]
+    if len(within := {path.parent for path, _ in files}) > len(listed[split]):
+        told.append(f"the images of {len(within):,} folders are read as of {len(listed[split]):,} classes")
     return read_listed(files, classes, split, data, folder, root, told)
 
 
@@ -171,7 +173,7 @@ def split_folders(top: Folder) -> dict[str, Folder]:
     if lone and found[0][0] == "train" and found[0][1].pictures:
         return {"train": top}
     if lone or len(dict(found)) < len(found) or (not found and 1 < len(alike) >= len(full) / 2):
-        wrong = f"It is unclear what is a split in {top.path}: {', '.join(alike)}, and {len(full) - len(alike)} others."
+        wrong = f"It is unclear which folders in {top.path} are splits and which are classes: {', '.join([*full][:9])}."
         raise CltoolsError(f"{wrong} Name splits train, test and val, one each, or load the folder of one by its path.")
     return {split: each for split in ("train", "test", "val") for name, each in found if name == split} or {
         "train": top

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 LARGE, MOST_THREADS = 1 << 15, 8  # bytes of a file
 # Pictures of a block; fewer where they are large, so that memory is bounded.
 BLOCK, BLOCK_BYTES = 64, 1 << 26
-# Pixels that are decoded at once, which may take 20 bytes each; sides of a square that are scaled of a longer picture.
+# Pixels that are decoded at once, which may take 21 bytes each; sides of a square that are scaled of a longer picture.
 MOST_PIXELS, LONGEST = 25_000_000, 16
 TOO_MANY = f"it has more than {MOST_PIXELS:,} pixels; scale it down, or save it as a JPEG and load it with a size"
 Read = tuple[UInt8[Tensor, "M 3 H W"], Int64[Tensor, " M"]]
@@ -103,8 +103,7 @@ def decode(
     opened = ((row, picture) for row in range(len(paths)) if len(picture := read(row)))
     first, known = next(opened, (first, torch.empty(3, 1, 1, dtype=torch.uint8)))
     length = max(1, min(BLOCK, BLOCK_BYTES // known.numel()))
-    large = first not in bad and paths[first].stat().st_size >= LARGE
-    threads = min(usable_processors(), MOST_THREADS) if large else 1
+    threads = min(usable_processors(), MOST_THREADS) if first not in bad and paths[first].stat().st_size >= LARGE else 1
     bar = tqdm(total=len(paths), desc="Decoding images", leave=False, delay=1)
     with bar, ThreadPoolExecutor(threads) as pool:
         over = pool.map if threads > 1 else map

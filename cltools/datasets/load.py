@@ -63,6 +63,7 @@ READERS = {
     ".csv .tsv .txt": "Labels in a table are not read; sort the images into a folder for each class.",
     ".npz .npy .parquet": "Snapshots are read by load_snapshot and shown by explore, embeddings by read_embeddings.",
     ".json .pt .pth .safetensors": "Of a run, Run.load reads the folder; read_record reads a record alone.",
+    ".h5 .hdf5 .mat .pkl .pickle .bin .lmdb .tfrecord": "Read it with what made it; of arrays make an ImageSet.",
 }
 """By the endings of files, what reads them where a folder of images is meant."""
 
@@ -143,9 +144,7 @@ def _folder(name: str) -> Path:
     if not name or (not path.exists() and path.name == name):
         raise unknown("image set", name, SOURCES)
     if path.exists() and not path.is_dir():
-        ending, hint = path.suffix.lower() or "none", "Images are read from folders; of arrays make an ImageSet."
-        if ending in kinds():
-            hint = f"Give the folder that it lies in: {path.absolute().parent}"
-        hint = next((what for endings, what in READERS.items() if ending in endings.split()), hint)
-        raise CltoolsError(f"{path} is a file, and a folder of images is wanted. {hint}")
+        hints = {**READERS, " ".join(kinds()): f"Give the folder that it lies in: {path.absolute().parent}"}
+        hint = next((what for endings, what in hints.items() if path.suffix.lower() in endings.split()), "")
+        raise CltoolsError(f"{path} is a file, and a folder of images is wanted. {hint}".rstrip())
     return path

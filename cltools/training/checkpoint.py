@@ -297,19 +297,19 @@ def _check_zip(path: Path) -> None:
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Put the optimizer's state back; whether it is fused stays as this device takes it, not the one before."""
-    now, fused = type(optimizer).__qualname__, [group.get("fused") for group in optimizer.param_groups]
+    now, before = type(optimizer).__qualname__, [dict(group) for group in optimizer.param_groups]
     try:
         if now != state["optimizer_class"]:
             raise CltoolsError(f"it holds the state of {state['optimizer_class']}, and this is {now}")
         optimizer.load_state_dict(state["optimizer"])
         for parameter, held in optimizer.state.items():
-            if any(getattr(held.get(name), "shape", parameter.shape) != parameter.shape for name in LIKE_WEIGHTS):
+            kept = [held[name] for name in LIKE_WEIGHTS if held.get(name) is not None]
+            if any(getattr(each, "shape", None) != parameter.shape for each in kept):
                 raise CltoolsError("its state has other shapes than the weights")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CltoolsError(f"The checkpoint is of another optimizer; give optimizer= as before. {error}") from error
-    for group, own in zip(optimizer.param_groups, fused, strict=True):
-        if "fused" in group:
-            group["fused"] = own
+    for group, own in zip(optimizer.param_groups, before, strict=True):
+        group |= {name: own[name] for name in own if name == "fused" or type(group.get(name)) is not type(own[name])}
 
 
 def _partial(learner: Learner, progress: Progress) -> dict[str, Any] | None:

@@ -5,8 +5,10 @@ import json
 import os
 import random
 import shutil
+import signal
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -369,3 +371,58 @@ def test_a_checkpoint_that_was_altered_is_refused_in_words(count: int, learned: 
             Run.load(folder)
         except CltoolsError as error:
             assert str(folder) in str(error)
+
+
+# --- what a training changes of its process
+
+
+def surroundings() -> dict[str, Any]:
+    """What of a process a person, or another part of a program, may have set."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TORCHINDUCTOR")}
+    return {
+        "convolutions": (torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32),
+        "matmul": (torch.backends.cuda.matmul.allow_tf32, torch.get_float32_matmul_precision()),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "type": torch.get_default_dtype(),
+        "threads": torch.get_num_threads(),
+        "gradients": torch.is_grad_enabled(),
+        "environment": environment,
+        "signals": [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)],
+        "draws": torch.get_rng_state().tolist(),
+        "folder": os.getcwd(),
+    }
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("by itself"), KeyboardInterrupt(), MemoryError()])
+def test_a_training_leaves_its_process_as_it_was(error: BaseException | None, tmp_path: Path) -> None:
+    def fail(info: object) -> None:
+        if error is not None:
+            raise error
+
+    before = surroundings()
+    with pytest.raises(ValueError if isinstance(error, MemoryError) else type(error)) if error else nullcontext():
+        fit(training(POTENTIAL, epochs=1), images=made(), out=tmp_path / "run", on_step=fail)
+    assert {name: now for name, now in surroundings().items() if now != before[name]} == {}
+    assert (tmp_path / "run").exists() == (error is None)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: you tried to"),
+    ],
+)
+def test_too_little_memory_says_what_takes_less(error: Exception, tmp_path: Path) -> None:
+    def fail(info: object) -> None:
+        raise error
+
+    with pytest.raises(ValueError, match=r"too little memory: .*Lower training\.batch \(16\) .*keys \(40\)"):
+        fit(POTENTIAL, images=made(), out=tmp_path, on_step=fail)
+    with pytest.raises(RuntimeError, match=r"^another$"):
+        fit(POTENTIAL, images=made(), out=tmp_path, on_step=lambda info: raised(RuntimeError("another")))
+
+
+def raised(error: Exception) -> None:
+    raise error

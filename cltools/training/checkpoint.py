@@ -154,7 +154,7 @@ class Checkpoint:
             raise CltoolsError(f"{wrong} Resume it with {by}, or start anew in another folder.")
         checkpoint = cls(path, state)
         with checkpoint.as_written():
-            saved = from_plain(SAVED, state, "checkpoint")
+            saved: Any = from_plain(SAVED, state, "checkpoint")
             Experiment.from_json(saved.experiment)
             check_rows(saved.rows)
             if len(saved.rows) != saved.epoch or "-" in checkpoint.about:
@@ -262,8 +262,8 @@ class Checkpoint:
                 sums.load_state_dict(partial["sums"])
                 for statistic, saved in zip(statistics(learner), partial["statistics"], strict=True):
                     statistic.copy_(saved.view_as(statistic))
-                told = (partial[name] for name in ("steps", "shuffler_state", "seconds"))
-                progress = Progress(self.epoch, *told, sums)
+                so_far = partial["steps"], partial["shuffler_state"], partial["seconds"]
+                progress = Progress(self.epoch, *so_far, sums)
         self.restore_memory(learner.memory)
         return progress
 
@@ -281,7 +281,7 @@ def digest_of(tensors: Mapping[str, Tensor], about: str) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         hashed.update(f"{name} {tensor.dtype} {[*tensor.shape]} ".encode())
-        hashed.update(tensor.flatten().view(torch.uint8).numpy())
+        hashed.update(tensor.flatten().view(torch.uint8).numpy().data)
     return hashed.hexdigest()
 
 

@@ -401,7 +401,8 @@ class Training:
         rest = permutation[progress.steps * settings.batch :]
         learner.encoder.train()
         began = time.perf_counter() - progress.seconds
-        with torch.random.fork_rng(devices=[d for d in (learner.device,) if d.type == "cuda"]):
+        devices = torch.cuda.device_count() if torch.cuda.is_initialized() else 0  # type: ignore[no-untyped-call]
+        with torch.random.fork_rng(devices=range(devices)):  # on every one of which a seed sets draws
             for batch in batches(train.images, train.ids, train.labels, settings.batch, rest):
                 result = self._step(batch, progress.epoch + progress.steps / steps, known)
                 progress.sums.add(learner.step, result.loss, result.tally)

@@ -163,12 +163,12 @@ class Checkpoint:
 
     @contextmanager
     def as_written(self) -> Iterator[None]:
-        """Name the file where its members do not fit each other."""
+        """Name the file where its members are not as this version writes them, or do not fit what they are put into."""
         try:
             yield
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-            wrong = f"{self.path} is damaged or was altered ({type(error).__name__}: {error})."
-            raise CltoolsError(f"{wrong} {ANEW}") from error
+            what = error if isinstance(error, CltoolsError) else f"{type(error).__name__}: {error}"
+            raise CltoolsError(f"{self.path} does not fit or was altered: {what}. {ANEW}") from error
 
     @property
     def epoch(self) -> int:
@@ -246,33 +246,28 @@ class Checkpoint:
             raise CltoolsError(f"The checkpoint is of another backbone; give backbone= as before. {error}") from error
         _restore_optimizer(learner.optimizer, state)
         learner.step, own = state["step"], state["ranks"][learner.ranks.rank]
-        with self.as_written():
-            learner.shuffler.set_state(state["shuffler"])
-            if state["environment"]["device"] == learner.device.type:  # a generator reads its own device's states only
-                learner.draws.set_state(state["draws"])
-                learner.chance.set_state(own["chance"])
-            else:
-                reseed(learner)
-            for name, tensor in (learner.rule_state or {}).items():
-                tensor.copy_(state["rule_state"][name].view_as(tensor))  # which does not repeat what is smaller
-            if (partial := own["partial"]) is None:
-                progress = Progress(self.epoch)
-            else:
-                sums = EpochSums(learner.device, learner.ranks)
-                sums.load_state_dict(partial["sums"])
-                for statistic, saved in zip(statistics(learner), partial["statistics"], strict=True):
-                    statistic.copy_(saved.view_as(statistic))
-                so_far = partial["steps"], partial["shuffler_state"], partial["seconds"]
-                progress = Progress(self.epoch, *so_far, sums)
+        learner.shuffler.set_state(state["shuffler"])
+        if state["environment"]["device"] == learner.device.type:  # a generator reads its own device's states only
+            learner.draws.set_state(state["draws"])
+            learner.chance.set_state(own["chance"])
+        else:
+            reseed(learner)
         self.restore_memory(learner.memory)
-        return progress
+        for name, tensor in (learner.rule_state or {}).items():
+            tensor.copy_(state["rule_state"][name].view_as(tensor))  # which does not repeat what is smaller
+        if (partial := own["partial"]) is None:
+            return Progress(self.epoch)
+        sums = EpochSums(learner.device, learner.ranks)
+        sums.load_state_dict(partial["sums"])
+        for statistic, saved in zip(statistics(learner), partial["statistics"], strict=True):
+            statistic.copy_(saved.view_as(statistic))
+        return Progress(self.epoch, partial["steps"], partial["shuffler_state"], partial["seconds"], sums)
 
     def restore_memory(self, memory: Memory | None) -> None:
         """Put momentum copy and queue into the memory of a learner or run of the same experiment."""
         if memory is not None:
-            with self.as_written():
-                memory.copy.load_state_dict(self.state["momentum_copy"])
-                memory.queue.load_state_dict(self.state["queue"])
+            memory.copy.load_state_dict(self.state["momentum_copy"])
+            memory.queue.load_state_dict(self.state["queue"])
 
 
 def digest_of(tensors: Mapping[str, Tensor], about: str) -> str:

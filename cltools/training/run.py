@@ -273,7 +273,8 @@ class Run:
         if checkpoint is not None:
             run.images = checkpoint.images
             run.memory = new_memory(checkpoint.experiment, encoder, device)  # the config may have been edited since
-            checkpoint.restore_memory(run.memory)
+            with checkpoint.as_written():
+                checkpoint.restore_memory(run.memory)
             if learned := checkpoint.state["rule_state"]:
                 run.rule_state = {name: tensor.to(device) for name, tensor in learned.items()}
         return run

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import threading
@@ -24,11 +25,13 @@ from cltools.datasets import DataSettings
 from cltools.encoders import EncoderSettings
 from cltools.errors import CltoolsError
 from cltools.files import IN_USE, claimed
+from cltools.ranks import Ranks
 from cltools.training import Run, fit
 from cltools.training.checkpoint import Checkpoint
 from cltools.training.record import RunRecord, read_run_record
 from cltools.training.run import FILES
 
+fitting = import_module("cltools.training.fit")
 running = import_module("cltools.training.run")
 reporting = import_module("cltools.evaluation.report")
 
@@ -119,11 +122,59 @@ def test_an_evaluation_beside_a_training_keeps_nothing_and_says_what_it_measured
     monkeypatch.setattr(running, "PATIENCE", 0.0)
     before = files(folder)
     run = Run.load(folder)
-    with claimed(folder / IN_USE, "train"), pytest.raises(ValueError, match=r"in use by .*not kept: knn200 \d"):
-        run.evaluate(protocols=["knn200"])
+    with claimed(folder / IN_USE, "train"):
+        told = in_a_thread(lambda: run.evaluate(protocols=["knn200"]))
+    assert re.search(r"in use by .*not kept: knn200 \d", told)
     assert files(folder) == before
     run.evaluate(protocols=["knn200"])
     assert {"knn10", "knn200"} <= recorded(folder).evaluations["test"].keys()
+
+
+def test_a_callback_evaluates_and_saves_within_the_claim_of_its_training(tmp_path: Path) -> None:
+    reports: list[dict[str, Any]] = []
+
+    def measure(run: Run) -> None:
+        run.save()
+        reports.append(run.evaluate(protocols=["knn10"]))
+        assert (tmp_path / IN_USE).is_file()
+
+    fit(ASKED, out=tmp_path, callbacks=[measure])
+    assert [report["epochs"] for report in reports] == [1, 2, 3] and not (tmp_path / IN_USE).exists()
+    assert recorded(tmp_path).evaluations == {"test": reports[-1]}
+
+
+def test_of_several_processes_the_first_alone_claims_and_the_others_learn_of_it(tmp_path: Path) -> None:
+    class Second(Ranks):
+        told: CltoolsError | None = None
+
+        def from_first(self, value: Any) -> Any:
+            assert value is None
+            return self.told
+
+    second = Second(1, 2)
+    with fitting._claimed(tmp_path / "run", second):
+        assert not list(tmp_path.iterdir())
+    Second.told = CltoolsError("in use by process 1")
+    with pytest.raises(CltoolsError, match="in use by process 1"), fitting._claimed(tmp_path / "run", second):
+        raise AssertionError
+    with claimed(tmp_path / "run" / IN_USE, "another"):
+        thread_told = in_a_thread(lambda: fitting._claimed(tmp_path / "run", Ranks()).__enter__())
+    assert "in use by process" in thread_told
+
+
+def in_a_thread(act: Callable[[], object]) -> str:
+    """What it is refused with."""
+    told: list[str] = []
+
+    def refused() -> None:
+        with pytest.raises(CltoolsError) as error:
+            act()
+        told.append(str(error.value))
+
+    thread = threading.Thread(target=refused)
+    thread.start()
+    thread.join()
+    return told[0]
 
 
 def test_names_without_a_place_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

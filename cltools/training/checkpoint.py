@@ -9,10 +9,10 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, make_dataclass
-from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from cltools.errors import CltoolsError
 from cltools.files import replacing
 from cltools.ranks import Ranks
 from cltools.training.history import EpochSums, check_rows
-from cltools.training.inputs import DIGEST, TrainedOn
+from cltools.training.inputs import TrainedOn
 from cltools.training.learner import Learner, Memory, reseed, statistics
 
 if TYPE_CHECKING:
@@ -270,14 +270,14 @@ class Checkpoint:
             memory.queue.load_state_dict(self.state["queue"])
 
 
-def digest_of(tensors: Mapping[str, Tensor], about: str) -> str:
-    """A digest of tensors, their names, types and shapes, and of what a text says about them."""
-    hashed = blake2b(about.encode(), digest_size=DIGEST)
+def checksum_of(tensors: Mapping[str, Tensor], about: str) -> str:
+    """A checksum of tensors, their names, types and shapes, and of what a text says about them."""
+    total = crc32(about.encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
-        hashed.update(f"{name} {tensor.dtype} {[*tensor.shape]} ".encode())
-        hashed.update(tensor.flatten().view(torch.uint8).numpy().data)
-    return hashed.hexdigest()
+        total = crc32(f"{name} {tensor.dtype} {[*tensor.shape]} ".encode(), total)
+        total = crc32(tensor.flatten().view(torch.uint8).numpy().data, total)
+    return f"{total:08x}"
 
 
 def _check_zip(path: Path) -> None:

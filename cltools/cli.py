@@ -62,9 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if launched() and arguments[0] != "train":
             raise CltoolsError(f"{arguments[0]} is for one process; start it without torchrun.")
         if "" in arguments and arguments[0] != "lab":
-            raise CltoolsError(
-                "An argument is empty, as an unset variable of a shell leaves it; give it, or leave it out."
-            )
+            raise CltoolsError("An argument is empty, perhaps of a shell's variable that is not set; give or omit it.")
         command = commands[arguments[0]]
         if command in (train, mine, compare, table, snapshot, lab):  # which import what they need, and parse themselves
             command(arguments[1:])

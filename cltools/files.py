@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,8 @@ _PART = re.compile(r"\.[0-9a-f]{8}\.part")
 _LONGEST = 60  # characters of a file's name that names made from it keep, as a system limits their length
 _DEEPEST = 50  # objects and lists within each other; in files of ours there are fewer than 10
 _locks: set[int] = set()
+_own = threading.local()
+"""Its `marks` are what this thread has claimed."""
 
 if sys.platform == "win32":
     import msvcrt
@@ -69,6 +72,7 @@ def _let_go(file: int | None) -> None:
 
 def _forked() -> None:
     """A lock does not outlive its process in those that were forked off from it."""
+    vars(_own).clear()
     for file in list(_locks):
         _let_go(file)
 
@@ -130,7 +134,8 @@ def _remove_parts(path: Path) -> None:
 def claimed(mark: Path, what: str, patience: float = 0.0) -> Iterator[None]:
     """Be the only one that writes, as long as the block lasts or this process: a file of this name says so.
 
-    A folder that was made for it and is empty at the end goes again.
+    The claim is of a thread, which may claim the same within it, as a callback of a training that evaluates. A folder
+    that was made for it and is empty at the end goes again.
 
     Args:
         mark: `IN_USE` in a folder, whose files are claimed; or a file's name with that ending.
@@ -141,6 +146,10 @@ def claimed(mark: Path, what: str, patience: float = 0.0) -> Iterator[None]:
         ValueError: another process, or another thread, has claimed it; the message says which, and since when.
         OSError: nothing can be written there.
     """
+    marks: set[Path] = vars(_own).setdefault("marks", set())
+    if mark in marks:
+        yield
+        return
     new, until = not mark.parent.exists(), time.monotonic() + patience
     try:
         mark.parent.mkdir(parents=True, exist_ok=True)
@@ -159,9 +168,11 @@ def claimed(mark: Path, what: str, patience: float = 0.0) -> Iterator[None]:
         _remove_parts(mark)
     except OSError as error:
         raise _failed(mark, error) from error
+    marks.add(mark)
     try:
         yield
     finally:
+        marks.discard(mark)
         if file in _locks:
             with suppress(OSError):
                 mark.unlink()

@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 
 from cltools import cli
 from cltools.cli import main
-from cltools.config import Experiment
+from cltools.config import Experiment, to_plain
 from cltools.evaluation import PROTOCOLS
 from cltools.mining import (
     AllNegatives,
@@ -449,6 +449,8 @@ def reseeded(folder: Path, name: str, seed: int, **training: Any) -> Path:
     experiment = Experiment.from_json((folder / "config.json").read_text())
     experiment = replace(experiment, seed=seed, training=replace(experiment.training, **training))
     (other / "config.json").write_text(experiment.to_json())
+    record = json.loads((other / "record.json").read_text())
+    (other / "record.json").write_text(json.dumps(record | {"experiment": to_plain(experiment)}))
     weights = load_file(other / "encoder.safetensors")
     noise = torch.Generator().manual_seed(seed)
     for key in (key for key in weights if key.endswith("weight")):
@@ -489,6 +491,7 @@ class TestEvaluateSeeds:
 
     def test_refuses_a_run_that_did_fewer_epochs(self, folder: Path) -> None:
         other = reseeded(folder, "b", 5)
+        (other / "checkpoint.pt").unlink()  # which knows better
         row = (other / "history.csv").read_text().splitlines()[1]
         with (other / "history.csv").open("a") as file:
             file.write(row.replace("1,", "2,", 1) + "\n")

@@ -9,10 +9,10 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, make_dataclass
-from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from cltools.errors import CltoolsError
 from cltools.files import replacing
 from cltools.ranks import Ranks
 from cltools.training.history import EpochSums, check_rows
-from cltools.training.inputs import DIGEST, TrainedOn
+from cltools.training.inputs import TrainedOn
 from cltools.training.learner import Learner, Memory, reseed, statistics
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class Checkpoint:
             raise CltoolsError(f"{wrong} Resume it with {by}, or start anew in another folder.")
         checkpoint = cls(path, state)
         with checkpoint.as_written():
-            saved = from_plain(SAVED, state, "checkpoint")
+            saved: Any = from_plain(SAVED, state, "checkpoint")
             Experiment.from_json(saved.experiment)
             check_rows(saved.rows)
             if len(saved.rows) != saved.epoch or "-" in checkpoint.about:
@@ -163,12 +163,12 @@ class Checkpoint:
 
     @contextmanager
     def as_written(self) -> Iterator[None]:
-        """Name the file where its members do not fit each other."""
+        """Name the file where its members are not as this version writes them, or do not fit what they are put into."""
         try:
             yield
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-            wrong = f"{self.path} is damaged or was altered ({type(error).__name__}: {error})."
-            raise CltoolsError(f"{wrong} {ANEW}") from error
+            what = error if isinstance(error, CltoolsError) else f"{type(error).__name__}: {error}"
+            raise CltoolsError(f"{self.path} does not fit or was altered: {what}. {ANEW}") from error
 
     @property
     def epoch(self) -> int:
@@ -246,43 +246,38 @@ class Checkpoint:
             raise CltoolsError(f"The checkpoint is of another backbone; give backbone= as before. {error}") from error
         _restore_optimizer(learner.optimizer, state)
         learner.step, own = state["step"], state["ranks"][learner.ranks.rank]
-        with self.as_written():
-            learner.shuffler.set_state(state["shuffler"])
-            if state["environment"]["device"] == learner.device.type:  # a generator reads its own device's states only
-                learner.draws.set_state(state["draws"])
-                learner.chance.set_state(own["chance"])
-            else:
-                reseed(learner)
-            for name, tensor in (learner.rule_state or {}).items():
-                tensor.copy_(state["rule_state"][name].view_as(tensor))  # which does not repeat what is smaller
-            if (partial := own["partial"]) is None:
-                progress = Progress(self.epoch)
-            else:
-                sums = EpochSums(learner.device, learner.ranks)
-                sums.load_state_dict(partial["sums"])
-                for statistic, saved in zip(statistics(learner), partial["statistics"], strict=True):
-                    statistic.copy_(saved.view_as(statistic))
-                told = (partial[name] for name in ("steps", "shuffler_state", "seconds"))
-                progress = Progress(self.epoch, *told, sums)
+        learner.shuffler.set_state(state["shuffler"])
+        if state["environment"]["device"] == learner.device.type:  # a generator reads its own device's states only
+            learner.draws.set_state(state["draws"])
+            learner.chance.set_state(own["chance"])
+        else:
+            reseed(learner)
         self.restore_memory(learner.memory)
-        return progress
+        for name, tensor in (learner.rule_state or {}).items():
+            tensor.copy_(state["rule_state"][name].view_as(tensor))  # which does not repeat what is smaller
+        if (partial := own["partial"]) is None:
+            return Progress(self.epoch)
+        sums = EpochSums(learner.device, learner.ranks)
+        sums.load_state_dict(partial["sums"])
+        for statistic, saved in zip(statistics(learner), partial["statistics"], strict=True):
+            statistic.copy_(saved.view_as(statistic))
+        return Progress(self.epoch, partial["steps"], partial["shuffler_state"], partial["seconds"], sums)
 
     def restore_memory(self, memory: Memory | None) -> None:
         """Put momentum copy and queue into the memory of a learner or run of the same experiment."""
         if memory is not None:
-            with self.as_written():
-                memory.copy.load_state_dict(self.state["momentum_copy"])
-                memory.queue.load_state_dict(self.state["queue"])
+            memory.copy.load_state_dict(self.state["momentum_copy"])
+            memory.queue.load_state_dict(self.state["queue"])
 
 
-def digest_of(tensors: Mapping[str, Tensor], about: str) -> str:
-    """A digest of tensors, their names, types and shapes, and of what a text says about them."""
-    hashed = blake2b(about.encode(), digest_size=DIGEST)
+def checksum_of(tensors: Mapping[str, Tensor], about: str) -> str:
+    """A checksum of tensors, their names, types and shapes, and of what a text says about them."""
+    total = crc32(about.encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
-        hashed.update(f"{name} {tensor.dtype} {[*tensor.shape]} ".encode())
-        hashed.update(tensor.flatten().view(torch.uint8).numpy())
-    return hashed.hexdigest()
+        total = crc32(f"{name} {tensor.dtype} {[*tensor.shape]} ".encode(), total)
+        total = crc32(tensor.flatten().view(torch.uint8).numpy().data, total)
+    return f"{total:08x}"
 
 
 def _check_zip(path: Path) -> None:
@@ -297,19 +292,19 @@ def _check_zip(path: Path) -> None:
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Put the optimizer's state back; whether it is fused stays as this device takes it, not the one before."""
-    now, fused = type(optimizer).__qualname__, [group.get("fused") for group in optimizer.param_groups]
+    now, before = type(optimizer).__qualname__, [dict(group) for group in optimizer.param_groups]
     try:
         if now != state["optimizer_class"]:
             raise CltoolsError(f"it holds the state of {state['optimizer_class']}, and this is {now}")
         optimizer.load_state_dict(state["optimizer"])
         for parameter, held in optimizer.state.items():
-            if any(getattr(held.get(name), "shape", parameter.shape) != parameter.shape for name in LIKE_WEIGHTS):
+            kept = [held[name] for name in LIKE_WEIGHTS if held.get(name) is not None]
+            if any(getattr(each, "shape", None) != parameter.shape for each in kept):
                 raise CltoolsError("its state has other shapes than the weights")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CltoolsError(f"The checkpoint is of another optimizer; give optimizer= as before. {error}") from error
-    for group, own in zip(optimizer.param_groups, fused, strict=True):
-        if "fused" in group:
-            group["fused"] = own
+    for group, own in zip(optimizer.param_groups, before, strict=True):
+        group |= {name: own[name] for name in own if name == "fused" or type(group.get(name)) is not type(own[name])}
 
 
 def _partial(learner: Learner, progress: Progress) -> dict[str, Any] | None:

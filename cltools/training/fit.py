@@ -134,7 +134,7 @@ def fit(
         if path.is_file():
             raise FileExistsError(f"{path} is a file; give a folder for the run.")
         experiment.to_json()  # before the training, not after it, whose result could then not be saved
-    with _claimed(path, ranks), _enough_memory(experiment):
+    with _claimed(path, ranks), _enough_memory():
         if path is not None and not resume and any((path / name).exists() for name in FILES):
             raise FileExistsError(f"{path} already holds a run. Go on by --resume (resume=True) or use another folder.")
         if resume:  # again, as another may have gone on with it before this one could claim it
@@ -159,7 +159,8 @@ def fit(
         run.parts, progress = parts, Progress()
         if checkpoint is not None:
             checkpoint.check_same_images(trained_on)
-            progress = checkpoint.restore(learner)
+            with checkpoint.as_written():
+                progress = checkpoint.restore(learner)
             run.history.rows = checkpoint.state["rows"]
             if changes := checkpoint.environment_changes(device):
                 _say(ranks, "Resumed elsewhere, so not bit for bit the same run: " + "; ".join(changes))
@@ -191,18 +192,15 @@ def _claimed(path: Path | None, ranks: Ranks) -> Iterator[None]:
 
 
 @contextmanager
-def _enough_memory(experiment: Experiment) -> Iterator[None]:
+def _enough_memory() -> Iterator[None]:
     """Say what takes less memory where there is too little."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
-        wrong = f"There is too little memory: {error or 'Python got none'}. The last checkpoint stays. Lower"
-        batch, keys = experiment.training.batch, experiment.training.keys
-        raise CltoolsError(
-            f"{wrong} training.batch ({batch}) or the number of keys ({keys}), or use training.chunk."
-        ) from error
+        wrong = f"There is too little memory: {error or 'Python got none'}. The last checkpoint stays."
+        raise CltoolsError(f"{wrong} Lower training.batch or training.queue_size, or set training.chunk.") from error
 
 
 def _checkpoint_to_resume(path: Path | None, experiment: Experiment, ranks: Ranks) -> Checkpoint | None:
@@ -402,7 +400,8 @@ class Training:
         rest = permutation[progress.steps * settings.batch :]
         learner.encoder.train()
         began = time.perf_counter() - progress.seconds
-        with torch.random.fork_rng(devices=[d for d in (learner.device,) if d.type == "cuda"]):
+        devices = torch.cuda.device_count() if torch.cuda.is_initialized() else 0  # type: ignore[no-untyped-call]
+        with torch.random.fork_rng(devices=range(devices)):  # on every one of which a seed sets draws
             for batch in batches(train.images, train.ids, train.labels, settings.batch, rest):
                 result = self._step(batch, progress.epoch + progress.steps / steps, known)
                 progress.sums.add(learner.step, result.loss, result.tally)

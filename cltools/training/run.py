@@ -26,14 +26,14 @@ from cltools.mining import Similarities, select, similarities
 from cltools.mining.negatives import Closeness
 from cltools.mining.rules import State, reads_now
 from cltools.provenance import command, write_record
-from cltools.training.checkpoint import Checkpoint, digest_of
+from cltools.training.checkpoint import Checkpoint, checksum_of
 from cltools.training.history import History
 from cltools.training.inputs import Parts, TrainedOn, Views, drawn_view, evaluation_images, training_images
 from cltools.training.learner import Device, Memory, new_memory
 from cltools.training.record import RECORD, RunRecord, Split, Stretch, read_run_record, stretch_here
 
 ABOUT = "cltools"
-"""The entry of the weights' file that holds the epochs and steps they are of, and a digest."""
+"""The entry of the weights' file that holds the epochs and steps they are of, and a checksum."""
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.csv", "checkpoint.pt"
 WEIGHTS = "encoder.safetensors"
 FILES = (CONFIG, HISTORY, CHECKPOINT, WEIGHTS, RECORD)
@@ -87,15 +87,19 @@ class Run:
         """
         if self.path is None:
             raise CltoolsError("This run was kept in memory; give fit(…, out=FOLDER) to save it.")
-        record = self._record(self.path)
-        write_text(self.path / CONFIG, self.experiment.to_json())
-        self.history.save(self.path / HISTORY)
+        with claimed(self.path / IN_USE, command(), PATIENCE):
+            self._save(self.path)
+
+    def _save(self, path: Path) -> None:
+        record = self._record(path)
+        write_text(path / CONFIG, self.experiment.to_json())
+        self.history.save(path / HISTORY)
         weights = self.encoder.state_dict()  # cloned, because safetensors refuses weights that share memory
         plain = {k: t.cpu().clone(memory_format=torch.contiguous_format) for k, t in weights.items()}
         about = f"{len(self.history.rows)} {self.steps}"
-        with replacing(self.path / WEIGHTS) as part:
-            part.write_bytes(serialised(plain, {ABOUT: f"{about} {digest_of(plain, about)}"}))
-        write_record(self.path / RECORD, record.to_plain())
+        with replacing(path / WEIGHTS) as part:
+            part.write_bytes(serialised(plain, {ABOUT: f"{about} {checksum_of(plain, about)}"}))
+        write_record(path / RECORD, record.to_plain())
 
     def _record(self, path: Path) -> RunRecord:
         """The record of the run as it stands: that in its folder, which may know more than is at hand, if there is one.
@@ -250,8 +254,8 @@ class Run:
         if checkpoint is None and not ((path / CONFIG).is_file() and (path / WEIGHTS).is_file()):
             wrong = f"{path} holds no trained run ({CONFIG} and {WEIGHTS})."
             raise FileNotFoundError(f"{wrong} Train one with: python -m cltools train PRESET --out {path}")
-        there = checkpoint is None or (path / CONFIG).is_file()
-        experiment = read_config(path / CONFIG) if there else checkpoint.experiment
+        known = checkpoint is not None and not (path / CONFIG).is_file()
+        experiment = checkpoint.experiment if checkpoint and known else read_config(path / CONFIG)
         given = _given_of(path, checkpoint)
         if "backbone" in given and backbone is None:
             wrong = f"{path} was trained with a backbone that was given as an object ({given['backbone']}),"
@@ -276,7 +280,8 @@ class Run:
         if checkpoint is not None:
             run.images = checkpoint.images
             run.memory = new_memory(checkpoint.experiment, encoder, device)  # the config may have been edited since
-            checkpoint.restore_memory(run.memory)
+            with checkpoint.as_written():
+                checkpoint.restore_memory(run.memory)
             if learned := checkpoint.state["rule_state"]:
                 run.rule_state = {name: tensor.to(device) for name, tensor in learned.items()}
         return run
@@ -368,10 +373,10 @@ def _weights_of(path: Path, checkpoint: Checkpoint | None) -> tuple[dict[str, Te
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — it is no dict
     if told is None:
         return weights, then
-    about, _, digest = told.rpartition(" ")
-    if digest_of(weights, about) != digest:
+    about, _, checksum = told.rpartition(" ")
+    if checksum_of(weights, about) != checksum:
         raise CltoolsError("its numbers are not as they were written.")
-    if checkpoint is not None and about == then and digest != digest_of(checkpoint.state["encoder"], about):
+    if checkpoint is not None and about == then and checksum != checksum_of(checkpoint.state["encoder"], about):
         raise CltoolsError(f"{CHECKPOINT} is of the same step and has other weights: one of them is of another run.")
     return weights, about
 

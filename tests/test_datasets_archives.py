@@ -95,6 +95,11 @@ class TestCifar:
         cifar.rename(root / cifar.name)
         assert len(load_images("cifar10", root=root, download=False, limit=4)) == 4
 
+    def test_the_folder_itself_is_no_root(self, cifar: Path, tmp_path: Path) -> None:
+        load_images("cifar10", root=tmp_path / "data")
+        with pytest.raises(CltoolsError, match=r"cifar-10-batches-py is the folder of the images itself"):
+            load_images("cifar10", root=tmp_path / "data" / "cifar-10-batches-py")
+
     def test_missing_says_where_it_looked(self, cifar: Path, tmp_path: Path) -> None:
         with pytest.raises(
             FileNotFoundError, match=r"Found neither .*cifar-10-batches-py nor .*tar\.gz.*download=True"
@@ -483,6 +488,26 @@ class TestDownload:
         with pytest.raises(RuntimeError, match=r"truncated or altered.*did not arrive intact"):
             fetch(Archive(source.as_uri(), md5(b"published"), "set.zip", "set"), tmp_path / "set.zip")
         assert [*contents(tmp_path)] == ["source"]
+
+    def test_what_somebody_puts_there_meanwhile_stays(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        source, target = tmp_path / "source", tmp_path / "set.zip"
+        source.write_bytes(b"new")
+        real = archives.check
+        monkeypatch.setattr(archives, "check", lambda *given: real(*given) or target.write_bytes(b"old"))
+        fetch(Archive(source.as_uri(), md5(b"new"), "set.zip", "set"), target)
+        assert contents(tmp_path) == {"set.zip": b"old", "source": b"new"}
+
+    def test_an_archive_that_another_fetches_for_too_long(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(archives, "HOUR", 0)
+        code = "import sys\nfrom pathlib import Path\nfrom cltools.datasets.archives import alone\n"
+        code += "with alone(Path(sys.argv[1])):\n    print(flush=True)\n    sys.stdin.read()"
+        command = [sys.executable, "-c", code, str(tmp_path / "set.zip")]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+            assert other.stdout is not None and other.stdout.readline()
+            with pytest.raises(RuntimeError, match=r"set\.zip is in use by process .* fetching or unpacking set\.zip"):
+                fetch(Archive("unused:", "", "set.zip", "set"), tmp_path / "set.zip")
 
     def test_neither_an_old_part_nor_a_taken_name_is_touched(self, tmp_path: Path) -> None:
         source, target = tmp_path / "source", tmp_path / "set.zip"

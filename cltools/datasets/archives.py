@@ -6,7 +6,7 @@ import os
 import shutil
 import tarfile
 import zipfile
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from glob import escape
 from http.client import HTTPException
@@ -45,6 +45,8 @@ def obtain(archive: Archive, root: Path, download: bool) -> Path:
     if os.path.exists(root) and not (os.path.isdir(root) and os.access(root, os.R_OK | os.X_OK)):
         wrong = f"{root} is no folder that can be read, and images are looked for there."
         raise CltoolsError(f"{wrong} Name another by root= (--root) or the variable CLTOOLS_DATA.")
+    if root.name == archive.folder and root.is_dir():
+        raise CltoolsError(f"{root} is the folder of the images itself; the root is the one that it lies in.")
     folder, file = root / archive.folder, root / archive.file
     if folder.is_dir():
         return folder
@@ -53,12 +55,9 @@ def obtain(archive: Archive, root: Path, download: bool) -> Path:
         raise FileNotFoundError(f"{wrong} or fetch {archive.url} yourself and put it at {file}.")
     missing = [each for each in file.parents if not each.exists()]  # the innermost first
     try:
-        with claimed(root / f"{file.name}.{IN_USE}", "fetching and unpacking it", HOUR):
-            if not folder.is_dir():  # else another process has done it meanwhile
-                if not file.is_file():
-                    fetch(archive, file)
-                check(file, archive.md5, f"Move it away and download it again from {archive.url}")
-                unpack(file, folder)
+        fetch(archive, file)
+        check(file, archive.md5, f"Move it away and download it again from {archive.url}")
+        unpack(file, folder)
     finally:
         for each in missing:
             with suppress(OSError):  # what is filled stays
@@ -84,8 +83,13 @@ def check(path: Path, md5: str, advice: str) -> None:
         )
 
 
+def alone(file: Path) -> AbstractContextManager[None]:
+    """For one process at a time to do something with an archive; others wait for it."""
+    return claimed(file.with_name(f"{file.name}.{IN_USE}"), f"fetching or unpacking {file.name}", HOUR)
+
+
 def fetch(archive: Archive, file: Path) -> None:
-    """Downloads beside `file`, checks what came, and only then gives it its name; by one process at a time.
+    """Downloads beside `file`, if it is not there, checks what came, and only then gives it its name.
 
     What came before an interruption is kept and gone on with, if the server says that its file is the same and sends
     the rest alone.
@@ -93,17 +97,18 @@ def fetch(archive: Archive, file: Path) -> None:
     Raises:
         RuntimeError: No network, a broken connection, too little room, or bytes that are not the published ones.
     """
+    if file.is_file():
+        return
     begun = f"{escape(file.name)}.{'[0-9a-f]' * 12}.part"
     try:
-        part = receive(archive, file)
-        check(part, archive.md5, "The download did not arrive intact")
-        if not file.exists():  # else somebody put it there meanwhile, and the caller checks it
-            part.rename(file)
-        for other in file.parent.glob(begun):
-            other.unlink()
+        with alone(file):
+            if not file.exists():  # else another process has fetched it meanwhile
+                part = receive(archive, file)
+                if not file.exists():  # else somebody put it there meanwhile, and the caller checks it
+                    part.rename(file)
+            for other in file.parent.glob(begun):
+                other.unlink()
     except (OSError, HTTPException, ValueError) as error:
-        if isinstance(error, CltoolsError):
-            part.unlink()
         reason = error.reason if isinstance(error, URLError) else f"{type(error).__name__}: {error}"
         kept = " What came is kept, and the next start goes on from there." if [*file.parent.glob(begun)] else ""
         raise RuntimeError(
@@ -113,24 +118,29 @@ def fetch(archive: Archive, file: Path) -> None:
 
 
 def receive(archive: Archive, file: Path) -> Path:
-    """The part with all bytes that the server sends, up to those that it has announced; named by what it says of them.
+    """The whole archive in a part that is named by what the server says of it; no more is read than it has announced.
 
     Raises:
         OSError: the connection broke or stood still, or there is too little room.
+        ValueError: what came is not what was published, and is removed.
     """
-    with urlopen(archive.url, timeout=PATIENCE) as asked:  # what it would send, before it is said from where
-        tag, total = asked.headers.get("ETag") or "W/", int(asked.headers.get("Content-Length") or 0)
-        mark = (asked.headers.get("Last-Modified") or "") if tag.startswith("W/") else tag
-    name = hashlib.sha256(f"{archive} {mark} {total}".encode()).hexdigest()[:12]
-    part = file.with_name(f"{file.name}.{name}.part")
-    have = part.stat().st_size if mark and total and part.is_file() else 0
-    rest = {"Range": f"bytes={have}-", "If-Range": mark} if 0 < have < total else {}
-    with urlopen(Request(archive.url, headers=rest), timeout=PATIENCE) as source:
-        came = source.headers.get("Content-Range")
-        if rest and came not in (None, f"bytes {have}-{total - 1}/{total}"):
-            part.unlink()
-            raise OSError(f"the server sends {came!r}, which was not asked for; what came before is removed")
-        have = have if came or have == total else 0
+    with ExitStack() as opened:
+        source = opened.enter_context(urlopen(archive.url, timeout=PATIENCE))
+        tag, total = source.headers.get("ETag") or "W/", int(source.headers.get("Content-Length") or 0)
+        mark = (source.headers.get("Last-Modified") or "") if tag.startswith("W/") else tag
+        name = hashlib.sha256(f"{archive} {mark} {total}".encode()).hexdigest()[:12]
+        part = file.with_name(f"{file.name}.{name}.part")
+        have = part.stat().st_size if mark and total and part.is_file() else 0
+        if 0 < have < total:
+            source.close()
+            rest = Request(archive.url, headers={"Range": f"bytes={have}-", "If-Range": mark})
+            source = opened.enter_context(urlopen(rest, timeout=PATIENCE))
+            came = source.headers.get("Content-Range", "")
+            if came not in ("", f"bytes {have}-{total - 1}/{total}"):
+                part.unlink()
+                raise OSError(f"the server sends {came!r}, which was not asked for; what came before is removed")
+            have = have if came else 0
+        have = have if have <= total else 0
         if (free := shutil.disk_usage(file.parent).free) < total - have:
             raise OSError(errno.ENOSPC, f"{(total - have) / 1e6:,.0f} MB are to come, {free / 1e6:,.0f} MB are free")
         bar = tqdm(total=total or None, initial=have, desc=f"Downloading {file.name}", unit="B", unit_scale=True)
@@ -141,31 +151,38 @@ def receive(archive: Archive, file: Path) -> Path:
                 bar.update(len(chunk))
     if total and left:
         raise OSError(f"the connection ended {left:,} bytes before the end")
+    try:
+        check(part, archive.md5, "The download did not arrive intact")
+    except CltoolsError:
+        part.unlink()
+        raise
     return part
 
 
 def unpack(file: Path, folder: Path) -> None:
     """Unpacks `file`, whose members all lie in one folder, so that `folder` appears complete or not at all.
 
-    Only one process at a time may do so.
-
     Raises:
         ValueError: The file is no archive, or a member of a tar is a link or a device.
     """
-    for left in folder.parent.glob(f"{escape(folder.name)}.*.part"):  # by a process that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    with TemporaryDirectory(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent) as scratch:
-        try:
-            if zipfile.is_zipfile(file):
-                with zipfile.ZipFile(file) as zipped:  # which keeps every member below the folder
-                    for name in tqdm(zipped.namelist(), desc=f"Unpacking {file.name}"):
-                        zipped.extract(name, scratch)
-            else:
-                with tarfile.open(file) as tar:
-                    tar.extraction_filter = getattr(tarfile, "data_filter", None)  # does so too; from Python 3.11.4 on
-                    tar.extractall(scratch)
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
-            raise CltoolsError(f"{file} cannot be unpacked: {error}. Move it away and download it again.") from error
-        if not Path(scratch, folder.name).is_dir():
-            raise CltoolsError(f"{file} does not hold the folder {folder.name}. Download it again.")
-        Path(scratch, folder.name).rename(folder)
+    with alone(file):
+        if folder.is_dir():  # another process has unpacked it meanwhile
+            return
+        for left in folder.parent.glob(f"{escape(folder.name)}.*.part"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        with TemporaryDirectory(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent) as scratch:
+            try:
+                if zipfile.is_zipfile(file):
+                    with zipfile.ZipFile(file) as zipped:  # which keeps every member below the folder
+                        for name in tqdm(zipped.namelist(), desc=f"Unpacking {file.name}"):
+                            zipped.extract(name, scratch)
+                else:
+                    with tarfile.open(file) as tar:
+                        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # so too; from 3.11.4 on
+                        tar.extractall(scratch)
+            except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+                wrong = f"{file} cannot be unpacked: {error}."
+                raise CltoolsError(f"{wrong} Move it away and download it again.") from error
+            if not Path(scratch, folder.name).is_dir():
+                raise CltoolsError(f"{file} does not hold the folder {folder.name}. Download it again.")
+            Path(scratch, folder.name).rename(folder)

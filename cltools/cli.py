@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 from cltools.config import Experiment
 from cltools.datasets import has_test, image_sets, load_images
 from cltools.errors import CltoolsError, printable, unknown
-from cltools.files import replacing
+from cltools.files import check_writable, replacing
 from cltools.mining import AugmentedView, NegativeRule, PositiveRule
 from cltools.mining.rules import rule_class
 from cltools.presets import IMAGES, METHODS, fitted, laptop, preset
@@ -61,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise unknown("command", arguments[0], commands)
         if launched() and arguments[0] != "train":
             raise CltoolsError(f"{arguments[0]} is for one process; start it without torchrun.")
+        if "" in arguments and arguments[0] != "lab":
+            raise CltoolsError("An argument is empty, perhaps of a shell's variable that is not set; give or omit it.")
         command = commands[arguments[0]]
         if command in (train, mine, compare, table, snapshot, lab):  # which import what they need, and parse themselves
             command(arguments[1:])
@@ -70,8 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # `… | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(141) from None  # as a shell tells of SIGPIPE
-    except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
-        print(f"cltools: {printable(error)}", file=sys.stderr)
+    except (ValueError, OSError, FloatingPointError, RuntimeError, MemoryError) as error:
+        print(f"cltools: {printable(error) or 'too little memory'}", file=sys.stderr)
         raise SystemExit(2) from None
     except Stopped as stopped:
         print(f"\ncltools: {printable(stopped)}", file=sys.stderr)
@@ -248,6 +250,7 @@ def mine(arguments: list[str]) -> None:
     flags = _parse(make_dataclass("Flags", kinds, bases=(MineFlags,), frozen=True), arguments, "mine")
     if flags.out.suffix != ".csv":
         raise CltoolsError(f"{flags.out} ends in {flags.out.suffix!r}; the table is written as .csv.")
+    check_writable(flags.out)
     anchors, positive, corpus = map(_embeddings, (flags.anchors, flags.positive, flags.corpus))
     found = mine_pairs(
         anchors, positive, corpus, flags.positives, flags.negatives,
@@ -312,6 +315,8 @@ def explore(source: str, html: Path | None = None, epochs: Literal["present", "a
     from cltools.explorer.standalone import save_html
     from cltools.snapshot import load_snapshot
 
+    if html is not None:
+        check_writable(html)
     page = html or Path(mkdtemp(prefix="cltools-")) / f"{Path(source).stem}.html"
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")

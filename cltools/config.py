@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from cltools.datasets import DataSettings
 from cltools.encoders import EncoderSettings
 from cltools.errors import CltoolsError, check_choices, check_least, described, unknown
+from cltools.files import parse_json
 from cltools.losses import LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NearestKeys, NegativeRule, PositiveRule
 from cltools.mining.rules import check_chooses, rule_class
@@ -215,8 +216,8 @@ class Experiment:
                 type.
         """
         try:
-            plain = json.loads(text)
-        except json.JSONDecodeError as error:
+            plain = parse_json(text)
+        except ValueError as error:
             raise CltoolsError(f"The experiment is not valid JSON: {error}.") from None
         return from_plain(cls, plain)
 
@@ -304,7 +305,12 @@ T = TypeVar("T")
 
 
 def from_plain(cls: type[T], plain: object, path: str = "experiment") -> T:
-    """The dataclass of a dict made by `to_plain`; left-out keys take their defaults."""
+    """The dataclass of a dict made by `to_plain`; left-out keys take their defaults.
+
+    Raises:
+        ValueError: an unknown key, one missing that has no default, or a value of another type; `path` and its names
+            say where.
+    """
     if not isinstance(plain, Mapping):
         raise CltoolsError(f"{path} must be an object of settings, not {plain!r}.")
     plain = dict(plain)
@@ -357,10 +363,17 @@ def _convert(hint: Any, value: object, path: str) -> Any:
         if len(value) != len(kinds):
             raise CltoolsError(f"{path} must be a list of {len(kinds)}, not {value!r}.")
         return tuple(_convert(kind, v, path) for kind, v in zip(kinds, value, strict=True))
+    if origin in (dict, Mapping):
+        if not isinstance(value, Mapping) or not all(isinstance(name, args[0]) for name in value):
+            raise CltoolsError(f"{path} must be an object, not {value!r}.")
+        return {name: _convert(args[1], each, f"{path}.{name}") for name, each in value.items()}
+    if hint is Any:
+        return value
     if is_dataclass(hint):
         return from_plain(hint, value, path)  # type: ignore[arg-type]
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        with suppress(OverflowError):
+            return float(value)
     if not isinstance(hint, type):
         raise CltoolsError(f"{path} has the type {hint}, which settings cannot have in JSON.")
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):

@@ -1,49 +1,238 @@
-"""Files that are whole or not there: written under another name, flushed to the disk, then moved into place.
+"""Files that are whole or not there, places that one process at a time writes to, and what is read as JSON.
 
-And where those are kept that may be deleted at any time.
+A file is written under another name, flushed to the disk, then moved into place. Whoever writes holds a lock of the
+system, which ends with its process, however that ends. And where those files are kept that may be deleted at any time.
 """
 
+import errno
+import json
 import os
+import re
+import socket
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
 from uuid import uuid4
+
+from cltools.errors import CltoolsError
+
+IN_USE = "in-use"
+"""The file in a folder that says who writes there; of a file, the ending of one beside it."""
+_PART = re.compile(r"\.[0-9a-f]{8}\.part")
+_LONGEST = 60  # characters of a file's name that names made from it keep, as a system limits their length
+_DEEPEST = 50  # objects and lists within each other; in files of ours there are fewer than 10
+_locks: set[int] = set()
+_own = threading.local()
+"""Its `marks` are what this thread has claimed."""
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: int) -> None:
+        os.lseek(file, 1 << 30, os.SEEK_SET)  # nobody reads what is locked there: not what was written
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        os.lseek(file, 0, os.SEEK_SET)
+else:
+    import fcntl
+
+    def _lock(file: int) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _hold(path: Path) -> int | None:
+    """Make or open a file and lock it, until `_let_go`; None where another does.
+
+    Where a file system knows no locks, a file is held by who made it for as long as it is there.
+    """
+    made = not path.exists()
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        _lock(file)
+    except OSError as error:
+        if not made or isinstance(error, BlockingIOError | PermissionError):
+            os.close(file)
+            return None
+    if os.fstat(file).st_nlink == 0:  # whoever held it has deleted it meanwhile
+        os.close(file)
+        return _hold(path)
+    _locks.add(file)
+    return file
+
+
+def _let_go(file: int | None) -> None:
+    if file in _locks:  # not in a process that was forked off meanwhile
+        _locks.remove(file)
+        os.close(file)
+
+
+def _forked() -> None:
+    """A lock does not outlive its process in those that were forked off from it."""
+    vars(_own).clear()
+    for file in list(_locks):
+        _let_go(file)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+def _failed(path: Path, error: OSError) -> OSError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "Make room" if full else "Mend what hinders writing there"
+    wrong = f"{path} could not be written: {error}. A file that was there before is as it was."
+    return OSError(f"{wrong} {remedy}, or name another place, and do it again.")
 
 
 @contextmanager
-def replacing(path: Path, *, unique: bool = False) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A new file beside `path` to write to, which takes its place when the block ends without an error.
 
     Whatever happens before, a crash of the process or of the machine or a full disk, the file that was there is whole.
-
-    Args:
-        path: the file's name when it is whole.
-        unique: give the new file a name that no other process has, for a file that two may write at once; the last
-            one stays. A process that is killed leaves it.
+    Of several that write at once the last one stays. What a process that was killed has left is deleted here.
 
     Raises:
         OSError: it cannot be written, as on a full disk; the half-written file is removed.
     """
-    part = path.with_name(f"{path.name}.{uuid4().hex[:8]}.part" if unique else f"{path.name}.part")
+    part, file = path.with_name(f"{path.name[:_LONGEST]}.{uuid4().hex[:8]}.part"), None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_parts(path)
+        file = _hold(part)
         yield part
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
+        with part.open("rb+") as written:
+            os.fsync(written.fileno())
+        if sys.platform == "win32":
+            _let_go(file)  # an open file is not moved there
         part.replace(path)
     except BaseException as error:
         with suppress(OSError):  # what went wrong before is what matters
             part.unlink()
         if not isinstance(error, OSError):
             raise
-        wrong = f"{path} could not be written: {error}. A file that was there before is as it was."
-        raise OSError(f"{wrong} Make room, or mend what hinders writing, and do it again.") from error
+        raise _failed(path, error) from error
+    finally:
+        _let_go(file)
+
+
+def _remove_parts(path: Path) -> None:
+    """Delete what processes that are gone have half written of a file; of a folder's mark, of all in the folder."""
+    begin = "" if path.name == IN_USE else path.name.removesuffix(f".{IN_USE}")[:_LONGEST]
+    for part in path.parent.glob("*.part"):
+        if part.name.startswith(begin) and _PART.fullmatch(part.name[-14:]):
+            with suppress(OSError):
+                if (file := _hold(part)) is not None:
+                    part.unlink()
+                    _let_go(file)
+
+
+@contextmanager
+def claimed(mark: Path, what: str, patience: float = 0.0) -> Iterator[None]:
+    """Be the only one that writes, as long as the block lasts or this process: a file of this name says so.
+
+    The claim is of a thread, which may claim the same within it, as a callback of a training that evaluates. A folder
+    that was made for it and is empty at the end goes again.
+
+    Args:
+        mark: `IN_USE` in a folder, whose files are claimed; or a file's name with that ending.
+        what: what is done, for those who come after.
+        patience: seconds to wait for another to end.
+
+    Raises:
+        ValueError: another process, or another thread, has claimed it; the message says which, and since when.
+        OSError: nothing can be written there.
+    """
+    marks: set[Path] = vars(_own).setdefault("marks", set())
+    if mark in marks:
+        yield
+        return
+    new, until = not mark.parent.exists(), time.monotonic() + patience
+    try:
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        while (file := _hold(mark)) is None:
+            time.sleep(0.05)
+            with suppress(FileNotFoundError):  # it has just ended
+                by = mark.read_text(encoding="utf-8", errors="replace") or "another process"
+                if time.monotonic() >= until:
+                    wrong = f"{str(mark)[: -len(IN_USE) - 1]} is in use by {by}. Nothing was changed. Wait until that"
+                    raise CltoolsError(
+                        f"{wrong} ends, or use another place (--out, out=); if it is gone, delete {mark}."
+                    )
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        os.ftruncate(file, 0)
+        os.write(file, f"process {os.getpid()} on {socket.gethostname()} since {since}: {what}".encode())
+        _remove_parts(mark)
+    except OSError as error:
+        raise _failed(mark, error) from error
+    marks.add(mark)
+    try:
+        yield
+    finally:
+        marks.discard(mark)
+        if file in _locks:
+            with suppress(OSError):
+                mark.unlink()
+                if new:
+                    mark.parent.rmdir()
+            _let_go(file)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a place where no file can be written: before the work whose result it shall hold, not after it.
+
+    Raises:
+        OSError: it is a folder, or nothing may be written there.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise IsADirectoryError("it is a folder, or no regular file")
+        with TemporaryFile(dir=next(above for above in path.absolute().parents if above.exists())):
+            pass
+    except OSError as error:
+        raise _failed(path, error) from error
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def parse_json(text: str) -> Any:
+    """What a text of JSON says.
+
+    Raises:
+        ValueError: it is not JSON; a name stands twice in an object, of which one would be lost; a number is none, or
+            is too large; or it is nested so deeply that no file of ours is.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise CltoolsError(f"{twice[0]!r} stands twice in an object")
+        return dict(pairs)
+
+    def finite(number: str) -> float:
+        if not abs(value := float(number)) < float("inf"):
+            raise CltoolsError(f"{number} is no finite number")
+        return value
+
+    def check(value: Any, left: int) -> None:
+        if left == 0:
+            raise RecursionError
+        for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            check(each, left - 1)
+
+    try:
+        found = json.loads(text, object_pairs_hook=once, parse_constant=finite, parse_float=finite)
+        check(found, _DEEPEST)
+    except RecursionError as error:
+        raise CltoolsError("it is nested too deeply") from error
+    return found
 
 
 def cache_folder() -> Path:

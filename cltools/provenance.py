@@ -7,7 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from cltools.errors import CltoolsError
-from cltools.files import write_text
+from cltools.files import parse_json, write_text
 from cltools.ranks import launched
 
 PROGRAMS = ("cltools", "benchmarks")
@@ -76,7 +76,7 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     known = Path("/proc/cpuinfo")  # platform.processor() is empty on most Linux systems
-    named = re.search(r"model name\s*:\s*(.+)", known.read_text()) if known.is_file() else None
+    named = re.search(r"model name\s*:\s*(.+)", known.read_text(encoding="utf-8")) if known.is_file() else None
     return named[1].strip() if named else platform.processor() or platform.machine()
 
 
@@ -100,24 +100,21 @@ def read_record(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file; name a record (.json), such as `train` and `compare` write.")
     try:
-        record: Any = json.loads(path.read_text())
+        record = parse_json(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise CltoolsError(f"{path} cannot be read as a record: {error}.") from error
-    if not isinstance(record, dict) or "kind" not in record:
+    if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
         raise CltoolsError(f"{path} holds no record of cltools.")
     return record
 
 
-def check_record(
-    path: Path, record: Mapping[str, Any], kind: str, needed: Sequence[str], *, form: int | None = None
-) -> None:
-    """Raise ValueError for a record of another kind or format, or one that lacks entries.
+def check_record(path: Path, record: Mapping[str, Any], kind: str, *, form: int | None = None) -> None:
+    """Raise ValueError for a record of another kind or format.
 
     Args:
         path: where it lies, for messages.
         record: as `read_record` gives it.
         kind: that it must be of.
-        needed: names of entries.
         form: its number in the entry "format", for kinds whose form has changed since cltools 0.1.
     """
     if record["kind"] != kind:
@@ -125,5 +122,3 @@ def check_record(
     if form is not None and record.get("format") != form:
         wrong = f"{path} is a record of format {record.get('format', 1)!r}, and this version reads format {form}."
         raise CltoolsError(f"{wrong} One that cltools 0.1 wrote is converted by: python data/convert.py {path}")
-    if missing := [name for name in needed if name not in record]:
-        raise CltoolsError(f"{path} is damaged or of another version: it lacks {', '.join(missing)}.")

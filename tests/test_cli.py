@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 
 from cltools import cli
 from cltools.cli import main
-from cltools.config import Experiment
+from cltools.config import Experiment, to_plain
 from cltools.evaluation import PROTOCOLS
 from cltools.mining import (
     AllNegatives,
@@ -252,6 +252,7 @@ class TestFlags:
         ("flags", "part", "changes"),
         [
             (["--limit", "300", "--no-download"], "data", {"limit": 300, "download": False}),
+            (["--skip-bad"], "data", {"skip_bad": True}),
             (["--no-symmetric", "--warmup-epochs", "2"], "training", {"symmetric": False, "warmup_epochs": 2.0}),
             (["--views.crop-scale", "0.3", "1", "--views.blur", "1"], "views", {"crop_scale": (0.3, 1.0), "blur": 1.0}),
             (["--positives.min-cosine", "0.7"], "positives", {"min_cosine": 0.7}),
@@ -322,9 +323,11 @@ class TestFlags:
         [
             (("a", "b"), [], "Not evaluated: This run held no images out"),
             (("a", "b"), ["--holdout", "0.25"], '"split": "val"'),
+            (("train/a", "train/b", "val/a", "val/b"), [], '"split": "val"'),
+            (("train/a", "train/b", "valid/a", "test/b"), [], '"split": "test"'),
             (("",), ["--holdout", "0.25"], "Not evaluated: 36 of 36 labels"),
         ],
-        ids=["one split", "one split, held out", "no labels"],
+        ids=["one split", "one split, held out", "its own val", "its own val and test", "no labels"],
     )
     def test_trains_on_a_folder_and_evaluates_what_it_can(
         self, tmp_path: Path, classes: tuple[str, ...], flags: list[str], said: str
@@ -339,6 +342,14 @@ class TestFlags:
         outcome = call("train", "digits-moco", "--name", str(tmp_path / "mine"), "--out", str(out), *settings, *flags)
         assert outcome.status == 0 and said in outcome.out, outcome
         assert (out / "encoder.safetensors").is_file()
+        own = any(name.startswith("val") for name in classes)
+        if classes != ("",):
+            assert recorded(out)["judged"] == ("val" if flags or own else None)
+        if own:
+            assert call("evaluate", str(out), "--split", "val").status == 0
+            assert shown(out, "val")["test_images"] == len([*(tmp_path / "mine").glob("val*/*/*.png")])
+        elif not flags:
+            refused(call("evaluate", str(out)), "which is the whole folder", "--split")
 
     def test_writes_for_tensorboard_where_asked(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         command = ["train", *QUICK, "--evaluation.no-probe", "--tensorboard", "--out", str(tmp_path / "a")]
@@ -438,6 +449,8 @@ def reseeded(folder: Path, name: str, seed: int, **training: Any) -> Path:
     experiment = Experiment.from_json((folder / "config.json").read_text())
     experiment = replace(experiment, seed=seed, training=replace(experiment.training, **training))
     (other / "config.json").write_text(experiment.to_json())
+    record = json.loads((other / "record.json").read_text())
+    (other / "record.json").write_text(json.dumps(record | {"experiment": to_plain(experiment)}))
     weights = load_file(other / "encoder.safetensors")
     noise = torch.Generator().manual_seed(seed)
     for key in (key for key in weights if key.endswith("weight")):
@@ -478,6 +491,7 @@ class TestEvaluateSeeds:
 
     def test_refuses_a_run_that_did_fewer_epochs(self, folder: Path) -> None:
         other = reseeded(folder, "b", 5)
+        (other / "checkpoint.pt").unlink()  # which knows better
         row = (other / "history.csv").read_text().splitlines()[1]
         with (other / "history.csv").open("a") as file:
             file.write(row.replace("1,", "2,", 1) + "\n")

@@ -39,7 +39,7 @@ class TestCompare:
             ([], "cltools compare"),
             (["cifar", "x.json"], "Did you mean cifar10 or cifar100"),
             (["digits", "x.json", "--only", "bund"], "Did you mean band"),
-            (["digits", str(ROOT)], "name a record"),
+            (["digits", str(ROOT)], "it is a folder"),
         ],
     )
     def test_refuses(self, arguments: list[str], message: str) -> None:
@@ -70,6 +70,8 @@ class TestSnapshot:
         [
             (["digits-mocco", "x.npz"], "Did you mean digits-moco"),
             (["digits-moco", "x.npz", "--after", "31"], "from 1 to 30"),
+            (["digits-moco", str(ROOT)], "it is a folder"),
+            (["digits-moco", ""], "An argument is empty"),
         ],
     )
     def test_refuses(self, arguments: list[str], message: str) -> None:

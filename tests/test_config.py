@@ -205,8 +205,9 @@ experiments = st.builds(
         root=maybe(st.text()),
         download=st.booleans(),
         limit=maybe(st.integers(1, 10**6)),
-        size=maybe(st.integers(1, 500)),
+        size=maybe(st.integers(2, 500)),
         holdout=st.floats(0, 0.99),
+        skip_bad=st.booleans(),
     ),
     views=st.builds(
         ViewSettings,

@@ -1,5 +1,7 @@
 """`load_images`, `ImageSet`, the register, and the built-in sets that need no network."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given, strategies as st
 from cltools.datasets import DataSettings, ImageSet, data_root, image_sets, load_images, split_holdout
 from cltools.datasets.built_in import draw_shapes
 from cltools.datasets.load import SOURCES, STORED, Stored
+from cltools.errors import CltoolsError
 
 
 def make(n: int, seed: int = 0) -> ImageSet:
@@ -148,8 +151,47 @@ class TestLoadImages:
             DataSettings(**wrong)  # type: ignore[arg-type]
 
     def test_arguments_out_of_range(self) -> None:
-        with pytest.raises(ValueError, match=r"size is -1; it must be at least 1"):
+        with pytest.raises(ValueError, match=r"size is -1; it must be at least 2"):
             load_images("digits", size=-1)
+
+    @pytest.mark.parametrize("by", ["root", "variable"])
+    @pytest.mark.parametrize("name", ["cifar10", "tinyimagenet"])
+    def test_a_root_that_is_a_file_or_may_not_be_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, by: str
+    ) -> None:
+        root = tmp_path / "data"
+        monkeypatch.setenv("CLTOOLS_DATA", str(root if by == "variable" else tmp_path))
+        given = str(root) if by == "root" else None
+        root.touch()
+        with pytest.raises(CltoolsError, match=r"data is no folder that can be read.*root=.*CLTOOLS_DATA"):
+            load_images(name, root=given)
+        root.unlink()
+        root.mkdir()
+        monkeypatch.setattr(os, "access", lambda *_: False)
+        with pytest.raises(CltoolsError, match=r"data is no folder that can be read"):
+            load_images(name, root=given)
+        assert [*root.iterdir()] == []
+
+    def test_an_empty_root(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CLTOOLS_DATA", "")
+        assert data_root().name == "data"
+        with pytest.raises(CltoolsError, match="root is empty, as an unset variable"):
+            load_images("cifar10", root="")
+        with pytest.raises(CltoolsError, match="Unknown image set ''"):
+            load_images("")
+
+    def test_a_folder_that_may_not_be_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "cat").mkdir()
+        real = os.scandir
+
+        def denied(path: Path) -> object:
+            if path.name == "cat":
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return real(path)
+
+        monkeypatch.setattr(os, "scandir", denied)
+        with pytest.raises(OSError, match=r"Permission denied: .*cat'"):
+            load_images(str(tmp_path))
 
     def test_root_is_the_argument_then_the_variable_then_data(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CLTOOLS_DATA", "elsewhere")

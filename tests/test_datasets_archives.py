@@ -1,22 +1,32 @@
 """CIFAR and TinyImageNet from small archives built here: what is read, and that nothing of a person's is touched."""
 
 import hashlib
+import http.server
 import io
 import pickle
+import shutil
+import signal
+import subprocess
+import sys
 import tarfile
+import threading
+import time
 import zipfile
-from collections.abc import Callable
+from collections import namedtuple
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.client import BadStatusLine, IncompleteRead
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from cltools.datasets import load_images, tinyimagenet
+from cltools.datasets import archives, load_images, tinyimagenet
 from cltools.datasets.archives import Archive, fetch, obtain, unpack
+from cltools.errors import CltoolsError
 
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -85,6 +95,11 @@ class TestCifar:
         cifar.rename(root / cifar.name)
         assert len(load_images("cifar10", root=root, download=False, limit=4)) == 4
 
+    def test_the_folder_itself_is_no_root(self, cifar: Path, tmp_path: Path) -> None:
+        load_images("cifar10", root=tmp_path / "data")
+        with pytest.raises(CltoolsError, match=r"cifar-10-batches-py is the folder of the images itself"):
+            load_images("cifar10", root=tmp_path / "data" / "cifar-10-batches-py")
+
     def test_missing_says_where_it_looked(self, cifar: Path, tmp_path: Path) -> None:
         with pytest.raises(
             FileNotFoundError, match=r"Found neither .*cifar-10-batches-py nor .*tar\.gz.*download=True"
@@ -136,10 +151,11 @@ class TestCifar:
         assert len(load_images("cifar10", "test", root=tmp_path)) == 10
 
     def test_a_tree_that_lacks_classes(self, cifar: Path, tmp_path: Path) -> None:
-        path = tmp_path / "cifar10" / "train" / "cat" / "0.png"
-        path.parent.mkdir(parents=True)
-        Image.new("RGB", (32, 32)).save(path)
-        with pytest.raises(ValueError, match=r"has 1 class folders, cifar10 has 10"):
+        for name in ("cat", "dog"):
+            path = tmp_path / "cifar10" / "train" / name / "0.png"
+            path.parent.mkdir(parents=True)
+            Image.new("RGB", (32, 32)).save(path)
+        with pytest.raises(ValueError, match=r"has 2 class folders, cifar10 has 10"):
             load_images("cifar10", root=tmp_path)
 
 
@@ -208,6 +224,29 @@ class TestTinyImageNet:
         with pytest.raises(error, match=message + r".*Move .*tiny-imagenet-200 away"):
             load()
 
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+    def test_lists_in_other_encodings(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+        words = "n01\tpoisson doré\nn02\tgrue\nn03\tcrane\n".encode(encoding)
+        wnids = TINY["wnids.txt"].decode().encode(encoding)
+        root = publish(tmp_path, monkeypatch, TINY | {"words.txt": words, "wnids.txt": wnids})
+        if encoding == "utf-8-sig":
+            assert load_images("tinyimagenet", root=root).classes == ("poisson doré", "grue", "crane")
+            return
+        with pytest.raises(CltoolsError, match=r"(wnids|words)\.txt is no text in UTF-8: .*Move "):
+            load_images("tinyimagenet", root=root)
+
+    @pytest.mark.parametrize("form", ["val/{}/{}.JPEG", "val/{}/images/{}.JPEG"])
+    def test_validation_images_that_were_sorted(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+    ) -> None:
+        files = {name: content for name, content in TINY.items() if not name.startswith("val/images")}
+        files |= {form.format(wnid, i): jpeg(10 * i) for i, wnid in enumerate(("n02", "n01", "n03", "n01"))}
+        test = load_images("tinyimagenet", "test", root=publish(tmp_path, monkeypatch, files))
+        assert test.labels.tolist() == [0, 0, 1, 2] and test.images[:, 0, 0, 0].tolist() == [10, 30, 0, 20]
+        (tmp_path / "data" / "tiny-imagenet-200" / "val" / "n03").rename(tmp_path / "n03")
+        with pytest.raises(FileNotFoundError, match=r"No images in .*val/n03"):
+            load_images("tinyimagenet", "test", root=tmp_path / "data")
+
     def test_truncated_archive(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         root = publish(tmp_path, monkeypatch, TINY)
         root.mkdir()
@@ -255,13 +294,220 @@ class TestUnpacking:
         assert sorted(p.name for p in tmp_path.iterdir()) == ["other.tar", "set.tar"]
 
 
+class Server(http.server.ThreadingHTTPServer):
+    """Offers one file, and misbehaves as it is told; it notes the ranges that were asked for."""
+
+    daemon_threads = True
+
+    def __init__(self, content: bytes) -> None:
+        self.content, self.tag, self.ranges, self.wrong = content, '"a"', list[str](), dict[str, Any]()
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/set.zip"
+
+    def handle_error(self, *_: object) -> None:
+        """Clients hang up as they please."""
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        wrong, body, start = self.server.wrong, self.server.content, 0
+        asked = self.headers.get("Range")
+        if asked is not None:
+            self.server.ranges.append(asked)
+            if self.headers["If-Range"] == self.server.tag and not wrong.get("whole"):
+                start = int(asked.removeprefix("bytes=").rstrip("-"))
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", wrong.get("range") or f"bytes {start}-{len(body) - 1}/{len(body)}")
+        if self.server.tag:
+            self.send_header("ETag", self.server.tag)
+        if "length" not in wrong:
+            self.send_header("Content-Length", str(len(body) - start))
+        elif wrong["length"] is not None:
+            self.send_header("Content-Length", str(wrong["length"]))
+        self.end_headers()
+        body = body[start:][: wrong.get("after")]
+        for at in range(0, len(body), 10_000):
+            self.wfile.write(body[at : at + 10_000])
+            time.sleep(wrong.get("pause", 0))
+        if wrong.get("silent"):
+            time.sleep(wrong["silent"])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    content = np.random.default_rng(0).bytes(100_000)
+    with Server(content) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def of(server: Server) -> Archive:
+    return Archive(server.url, md5(server.content), "set.zip", "set")
+
+
+def obtaining(archive: Archive, root: Path) -> subprocess.Popen[bytes]:
+    """A process that downloads and unpacks it."""
+    code = f"from cltools.datasets.archives import *; obtain({archive!r}, Path({str(root)!r}), True)"
+    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+
+
+def refused(server: Server, folder: Path, why: str) -> None:
+    with pytest.raises(RuntimeError, match=why):
+        fetch(of(server), folder / "set.zip")
+    assert not (folder / "set.zip").exists()
+
+
+class TestGoingOn:
+    def test_what_came_is_kept_and_gone_on_with(self, server: Server, tmp_path: Path) -> None:
+        for after, kept in ((60_000, 60_000), (30_000, 90_000)):
+            server.wrong = {"after": after}
+            refused(server, tmp_path, "the connection ended .* before the end.* What came is kept")
+            (part,) = tmp_path.iterdir()
+            assert part.read_bytes() == server.content[:kept]
+        server.wrong = {}
+        fetch(of(server), tmp_path / "set.zip")
+        assert contents(tmp_path) == {"set.zip": server.content}
+        assert server.ranges == ["bytes=60000-", "bytes=90000-"]
+
+    @pytest.mark.parametrize("change", ["another file", "whole", "no tag", "a weak tag", "another range"])
+    def test_what_may_be_another_file_is_begun_anew(self, server: Server, tmp_path: Path, change: str) -> None:
+        server.tag = {"no tag": "", "a weak tag": 'W/"a"'}.get(change, '"a"')
+        server.wrong = {"after": 60_000}
+        refused(server, tmp_path, "the connection ended")
+        server.wrong = {"whole": change == "whole"}
+        if change == "another file":
+            server.content, server.tag = server.content[::-1], '"b"'
+        if change == "another range":
+            server.wrong = {"range": "bytes 0-99999/100000"}
+            refused(server, tmp_path, "sends 'bytes 0-99999/100000', which was not asked for")
+            server.wrong = {}
+        fetch(of(server), tmp_path / "set.zip")
+        assert contents(tmp_path) == {"set.zip": server.content}
+        assert len(server.ranges) == (change in ("whole", "another range"))
+
+    def test_ctrl_c_keeps_what_came(self, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def stop(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(archives.tqdm, "update", stop)
+            fetch(of(server), tmp_path / "set.zip")
+        fetch(of(server), tmp_path / "set.zip")
+        assert contents(tmp_path) == {"set.zip": server.content} and len(server.ranges) <= 1
+
+    def test_a_part_that_is_whole_is_used(
+        self, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(archives, "check", lambda *_: (_ for _ in ()).throw(OSError("stopped")))
+            refused(server, tmp_path, "stopped.* What came is kept")
+        fetch(of(server), tmp_path / "set.zip")
+        assert contents(tmp_path) == {"set.zip": server.content} and server.ranges == []
+
+    @pytest.mark.slow
+    def test_a_kill_keeps_what_came(self, server: Server, tmp_path: Path) -> None:
+        server.wrong = {"pause": 0.05}
+        for number, before in ((signal.SIGTERM, 0), (signal.SIGKILL, 60_000)):
+            process = obtaining(of(server), tmp_path)
+            while not any(part.stat().st_size > before for part in tmp_path.glob("*.part")):
+                time.sleep(0.01)
+            process.send_signal(number)
+            assert process.wait() == -number
+        server.wrong = {}
+        with pytest.raises(ValueError, match="cannot be unpacked"):  # it is no archive
+            obtain(of(server), tmp_path, True)
+        assert contents(tmp_path) == {"set.zip": server.content} and len(server.ranges) == 2
+
+    @pytest.mark.slow
+    def test_several_processes_fetch_and_unpack_it_once(self, server: Server, tmp_path: Path) -> None:
+        make_zip(tmp_path / "made.zip", {"set/a": np.random.default_rng(1).bytes(50_000)})
+        server.content = (tmp_path / "made.zip").read_bytes()
+        server.wrong = {"pause": 0.02}
+        started = [obtaining(of(server), tmp_path / "data") for _ in range(3)]
+        assert [process.wait() for process in started] == [0, 0, 0]
+        assert sorted(contents(tmp_path / "data")) == ["set.zip", "set/a"]
+
+    def test_what_a_killed_process_has_unpacked_is_removed(self, tmp_path: Path) -> None:
+        left = tmp_path / "set.0a1b2c3d.part"
+        (left / "set").mkdir(parents=True)
+        archive = Archive("unused:", make_zip(tmp_path / "set.zip", {"set/a": b"a"}), "set.zip", "set")
+        obtain(archive, tmp_path, download=False)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "set.zip"]
+
+
+class TestLimits:
+    def test_more_than_announced(self, server: Server, tmp_path: Path) -> None:
+        server.wrong = {"length": 50_000}
+        refused(server, tmp_path, "its 50,000 bytes have")
+        assert contents(tmp_path) == {}
+
+    def test_without_a_length(self, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        server.wrong = {"length": None}
+        monkeypatch.setattr(archives, "MOST_BYTES", 70_000)
+        refused(server, tmp_path, "its 70,000 bytes have")
+        monkeypatch.undo()
+        fetch(of(server), tmp_path / "set.zip")
+        assert contents(tmp_path) == {"set.zip": server.content}
+
+    @pytest.mark.parametrize("length", [-5, "many", 1 << 62])
+    def test_a_length_that_cannot_be(self, server: Server, tmp_path: Path, length: object) -> None:
+        server.wrong = {"length": length}
+        refused(server, tmp_path, "MB are free|invalid literal|did not arrive intact|ended")
+        assert sum(map(len, contents(tmp_path).values())) <= len(server.content)
+
+    def test_a_full_disk_is_found_before(self, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("usage", "free")(99_999))
+        refused(server, tmp_path, "0 MB are to come, 0 MB are free")
+        assert contents(tmp_path) == {}
+
+    def test_no_byte_for_a_while(self, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(archives, "PATIENCE", 0.2)
+        server.wrong = {"after": 40_000, "silent": 2}
+        refused(server, tmp_path, "timed out.* What came is kept")
+        server.wrong = {"pause": 0.05}  # slow, and never silent for long
+        fetch(of(server), tmp_path / "set.zip")
+        assert contents(tmp_path) == {"set.zip": server.content} and server.ranges == ["bytes=40000-"]
+
+
 class TestDownload:
     def test_altered_download_leaves_nothing(self, tmp_path: Path) -> None:
         source = tmp_path / "source"
         source.write_bytes(b"not what was published")
         with pytest.raises(RuntimeError, match=r"truncated or altered.*did not arrive intact"):
-            fetch(Archive(source.as_uri(), md5(b"published"), "set.zip", "set"), tmp_path / "data" / "set.zip")
-        assert contents(tmp_path / "data") == {}
+            fetch(Archive(source.as_uri(), md5(b"published"), "set.zip", "set"), tmp_path / "set.zip")
+        assert [*contents(tmp_path)] == ["source"]
+
+    def test_what_somebody_puts_there_meanwhile_stays(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        source, target = tmp_path / "source", tmp_path / "set.zip"
+        source.write_bytes(b"new")
+        real = archives.check
+        monkeypatch.setattr(archives, "check", lambda *given: real(*given) or target.write_bytes(b"old"))
+        fetch(Archive(source.as_uri(), md5(b"new"), "set.zip", "set"), target)
+        assert contents(tmp_path) == {"set.zip": b"old", "source": b"new"}
+
+    def test_an_archive_that_another_fetches_for_too_long(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(archives, "HOUR", 0)
+        code = "import sys\nfrom pathlib import Path\nfrom cltools.datasets.archives import alone\n"
+        code += "with alone(Path(sys.argv[1])):\n    print(flush=True)\n    sys.stdin.read()"
+        command = [sys.executable, "-c", code, str(tmp_path / "set.zip")]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+            assert other.stdout is not None and other.stdout.readline()
+            with pytest.raises(RuntimeError, match=r"set\.zip is in use by process .* fetching or unpacking set\.zip"):
+                fetch(Archive("unused:", "", "set.zip", "set"), tmp_path / "set.zip")
 
     def test_neither_an_old_part_nor_a_taken_name_is_touched(self, tmp_path: Path) -> None:
         source, target = tmp_path / "source", tmp_path / "set.zip"
@@ -270,15 +516,6 @@ class TestDownload:
         (tmp_path / "set.zip.part").write_bytes(b"half")
         fetch(Archive(source.as_uri(), md5(b"new"), "set.zip", "set"), target)
         assert contents(tmp_path) == {"set.zip": b"old", "set.zip.part": b"half", "source": b"new"}
-
-    def test_connection_that_ends_early(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        class Reply(io.BytesIO):
-            headers = {"Content-Length": "1000"}  # noqa: RUF012
-
-        monkeypatch.setattr("cltools.datasets.archives.urlopen", lambda url, timeout: Reply(b"half"))
-        with pytest.raises(RuntimeError, match=r"truncated or altered.*its 4 bytes"):
-            fetch(Archive("http://nowhere", "0" * 32, "set.zip", "set"), tmp_path / "set.zip")
-        assert contents(tmp_path) == {}
 
     @pytest.mark.parametrize("error", [BadStatusLine("captive portal"), IncompleteRead(b"half")])
     def test_a_broken_reply_is_named(self, error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,18 @@
 """From picture files to pixels: formats and modes, and threads that keep the order."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, strategies as st
 from PIL import Image
 
 from cltools.datasets import decoding
-from cltools.datasets.decoding import decode, read_picture, read_pictures, resize
+from cltools.datasets.decoding import decode, kinds, read_picture, read_pictures, resize
 
 
 def noise(height: int = 33, width: int = 47, seed: int = 0) -> Image.Image:
@@ -60,7 +63,7 @@ class TestFormats:
 
     def test_floating_point_is_refused_by_name(self, tmp_path: Path) -> None:
         Image.fromarray(np.zeros((2, 2), dtype=np.float32)).save(tmp_path / "a.tif")
-        with pytest.raises(ValueError, match=r"a\.tif.*floating-point"):
+        with pytest.raises(ValueError, match=r"floating-point"):
             read_picture(tmp_path / "a.tif")
 
     @pytest.mark.parametrize(("height", "width"), [(8, 8), (16, 8), (5, 9), (31, 7)])
@@ -86,26 +89,117 @@ class TestThreads:
         right = torch.stack([read_picture(path) for path in many])
         monkeypatch.setattr(decoding, "usable_processors", lambda: 4)
         monkeypatch.setattr(decoding, "LARGE", 0)
-        assert torch.equal(read_pictures(many), right)
+        assert torch.equal(read_pictures(many)[0], right)
 
     def test_blocks_are_smaller_where_pictures_are_large(
         self, many: list[Path], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(decoding, "BLOCK_BYTES", 3 * 8 * 8 * 5 + 1)
-        assert {len(block) for block in list(decode(many))[:-1]} == {5}
+        assert {len(block) for block in list(decode(many, None, False, {}))[:-1]} == {5}
 
     def test_after_an_error_and_for_a_reader_that_stops_the_rest_is_left(
         self, many: list[Path], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         opened: list[Path] = []
-        monkeypatch.setattr(decoding, "read_picture", lambda path: opened.append(path) or read_picture(path))
-        blocks = decode(many)
+        monkeypatch.setattr(decoding, "read_picture", lambda path, size: opened.append(path) or read_picture(path))
+        blocks = decode(many, None, False, {})
         next(blocks)
         blocks.close()
         assert len(opened) <= 1 + 4 * decoding.BLOCK
         many[0].write_bytes(b"broken")
-        with pytest.raises(ValueError, match=r"Cannot read .*0000\.jpg"):
-            next(decode(many))
+        with pytest.raises(ValueError, match=r"1 of 385 images:\n.*0000\.jpg: cannot identify image file\n"):
+            read_pictures(many)
         many[1].write_bytes(encoded(noise(8, 9), "JPEG"))
         with pytest.raises(ValueError, match=r"0002\.jpg is 8×8 and .*0001\.jpg is 9×8"):
-            list(decode(many[2:] + many[1:2]))
+            read_pictures(many[2:] + many[1:2])
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from PIL import Image
+from cltools.datasets.decoding import read_pictures
+
+folder, size = Path(sys.argv[1]), int(sys.argv[2])
+read_pictures([folder / "small.png"], size)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in sorted(folder.iterdir()):
+    try:
+        print(path.name, *read_pictures([path], size)[0].shape)
+    except ValueError as error:
+        print(path.name, "more than 25,000,000 pixels" in str(error))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+MADE = """
+import sys
+from pathlib import Path
+from PIL import Image
+
+folder = Path(sys.argv[1])
+Image.new("RGB", (40, 30)).save(folder / "small.png")
+Image.new("RGB", (30_000, 1)).save(folder / "long.png")
+Image.new("L", (13_000, 13_000)).save(folder / "square.png")
+Image.new("L", (13_000, 13_000)).save(folder / "square.jpg")
+Image.new("L", (6_000, 6_000)).save(folder / "progressive.jpg", progressive=True)
+Image.new("L", (20_000, 20_000)).save(folder / "larger.png")
+Image.new("LA", (5_000, 5_000)).save(folder / "transparent.png")
+"""
+
+
+@pytest.mark.slow
+def test_one_picture_takes_a_few_hundred_megabytes_at_most(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", MADE, str(tmp_path)], check=True)
+    run = [sys.executable, "-W", "error::PIL.Image.DecompressionBombWarning", "-c", PEAK, str(tmp_path), "64"]
+    *said, peak = subprocess.run(run, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said == [
+        "larger.png True", "long.png 1 3 64 64", "progressive.jpg True", "small.png 1 3 64 64",
+        "square.jpg 1 3 64 64", "square.png True", "transparent.png 1 3 64 64",
+    ]  # fmt: skip
+    assert int(peak) < 500
+
+
+@given(st.integers(1, 12), st.integers(1, 400), st.integers(2, 9))
+def test_of_a_long_picture_the_middle_alone_is_scaled(short: int, long: int, size: int) -> None:
+    for height, width in ((short, long), (long, short)):
+        picture = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 3, height, width), dtype=np.uint8))
+        small, most = resize(picture, size), decoding.LONGEST * min(height, width)
+        top, left = max(0, (height - most) // 2), max(0, (width - most) // 2)
+        assert small.shape == (1, 3, size, size)
+        assert torch.equal(small, resize(picture[:, :, top : top + most, left : left + most], size))
+
+
+def test_a_large_jpeg_is_scaled_while_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = noise(400, 600)
+    picture.save(tmp_path / "a.jpg", quality=95)
+    picture.save(tmp_path / "a.png")
+    whole = read_picture(tmp_path / "a.jpg", 32)
+    monkeypatch.setattr(decoding, "MOST_PIXELS", 30_000)
+    part = read_picture(tmp_path / "a.jpg", 32)
+    assert part.shape == whole.shape and (part.int() - whole.int()).abs().float().mean() < 4
+    for path, size in ((tmp_path / "a.jpg", None), (tmp_path / "a.jpg", 200), (tmp_path / "a.png", 32)):
+        with pytest.raises(ValueError, match="pixels; scale it down"):
+            read_picture(path, size)
+
+
+def test_kinds_are_those_of_pictures() -> None:
+    assert {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".tif", ".webp", ".ppm", ".pgm", ".pbm"} <= kinds().keys()
+    assert not {".pdf", ".eps", ".ps", ".mpg", ".mpeg", ".h5", ".wmf", ".fits", ".grib"} & kinds().keys()
+
+
+@pytest.mark.parametrize(
+    "content", [b"%PDF-1.4\n", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"\0\0\1\xb3"]
+)
+def test_what_is_named_like_a_picture_is_opened_as_one_alone(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(ValueError, match="cannot identify image file"):
+        read_picture(tmp_path / "a.png")
+
+
+def test_too_little_memory_is_no_fault_of_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    noise().save(tmp_path / "a.png")
+    monkeypatch.setattr(decoding, "to_rgb", full)
+    with pytest.raises(MemoryError):
+        read_pictures([tmp_path / "a.png"], skip_bad=True)

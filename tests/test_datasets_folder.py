@@ -1,6 +1,11 @@
 """Image folders: layouts, and every way in which they can be wrong."""
 
+import errno
 import os
+import re
+import socket
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cltools.datasets import load_images
+from cltools.datasets import load_images, pixel_cache
+from cltools.datasets.image_set import draw
 
 
 def picture(path: Path, colour: tuple[int, ...] = (10, 20, 30), size: tuple[int, int] = (8, 8)) -> Path:
@@ -40,11 +46,12 @@ class TestLayouts:
 
     def test_without_splits_it_is_one(self, tmp_path: Path) -> None:
         for name in ("train", "plane"):  # one lone "train" is the vehicle
+            picture(tmp_path / name / "0.jpg")
             picture(tmp_path / name / "deeper" / "0.jpg")
         (tmp_path / "empty").mkdir()
         (tmp_path / ".hidden").mkdir()
         assert load_images(str(tmp_path)).classes == ("plane", "train")
-        with pytest.raises(FileNotFoundError, match=r"one split, 'train'; there is no 'test'"):
+        with pytest.raises(FileNotFoundError, match=r"only the splits train .*; there is no 'test'"):
             load_images(str(tmp_path), "test")
 
     def test_without_classes_labels_are_unknown(self, tmp_path: Path) -> None:
@@ -55,21 +62,6 @@ class TestLayouts:
         images = load_images(str(tmp_path))
         assert images.labels.tolist() == [-1, -1] and images.classes == ()
         assert images.images[0, 0, 0, 0] > 150
-
-    @pytest.mark.parametrize("names", [("train", "valid"), ("Train", "Test"), ("train", "validation", "test")])
-    def test_folders_that_look_like_splits_of_other_names_are_no_classes(
-        self, names: tuple[str, ...], tmp_path: Path
-    ) -> None:
-        for name in names:
-            picture(tmp_path / name / "cat" / "0.png")
-        with pytest.raises(ValueError, match="Splits are named train, test, val, in small letters: rename them"):
-            load_images(str(tmp_path))
-
-    def test_symbolic_link_to_a_class_folder(self, tmp_path: Path) -> None:
-        picture(tmp_path / "store" / "0.png")
-        (tmp_path / "set").mkdir()
-        os.symlink(tmp_path / "store", tmp_path / "set" / "cat")
-        assert load_images(str(tmp_path / "set")).classes == ("cat",)
 
     def test_missing_split_names_those_there(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match=r"only the splits train, test; there is no 'val'"):
@@ -100,7 +92,7 @@ class TestErrors:
     def test_loose_images_beside_classes(self, tmp_path: Path) -> None:
         picture(tmp_path / "train" / "loose.png")
         tree(tmp_path)
-        with pytest.raises(ValueError, match=r"loose.png lies beside the class folders ant, cat"):
+        with pytest.raises(ValueError, match=r"loose.png lies beside class folders such as ant, so its class"):
             load_images(str(tmp_path))
 
     @pytest.mark.parametrize("damage", ["text", "cut", "empty"])
@@ -112,7 +104,7 @@ class TestErrors:
         whole = bad.read_bytes()
         broken = {"text": b"not an image", "cut": whole[: len(whole) // 2], "empty": b""}[damage]
         bad.write_bytes(broken)
-        with pytest.raises(ValueError, match=r"Cannot read .*1\.png.*Replace the file"):
+        with pytest.raises(ValueError, match=r"Cannot read 1 of 6 images:\n.*1\.png: .*\nReplace or move them"):
             load_images(str(tmp_path))
         assert bad.read_bytes() == broken
 
@@ -122,3 +114,130 @@ class TestErrors:
         with pytest.raises(ValueError, match=r"a\.png is 8×8 and .*b\.png is 12×6.*size="):
             load_images(str(tmp_path))
         assert load_images(str(tmp_path), size=6).images.shape == (2, 3, 6, 6)
+
+
+def spoil(folder: Path) -> dict[str, str]:
+    """Bad pictures of every kind in a folder, and what is said of each."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(folder / "cut.jpg")
+    whole = (folder / "cut.jpg").read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.png").touch()
+    (folder / "text.png").write_text("no picture", encoding="utf-8")
+    (folder / "gone.png").symlink_to("nowhere.png")
+    (folder / "circle.png").symlink_to("circle.png")
+    os.mkfifo(folder / "pipe.png")
+    (folder / "device.png").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as listening:
+        here = os.getcwd()
+        os.chdir(folder)  # as the system limits the length of its name
+        try:
+            listening.bind("socket.png")
+        finally:
+            os.chdir(here)
+    return {
+        "circle": "Too many levels", "cut": "truncated", "device": "no regular file", "empty": "cannot identify",
+        "gone": "No such file", "pipe": "no regular file", "socket": "no regular file", "text": "cannot identify",
+    }  # fmt: skip
+
+
+class TestBadPictures:
+    def test_all_are_told_at_once(self, tmp_path: Path) -> None:
+        said = spoil(tree(tmp_path) / "train" / "cat")
+        with pytest.raises(ValueError, match="Cannot read 8 of 14 images:\n") as caught:
+            load_images(str(tmp_path))
+        lines = str(caught.value).splitlines()[1:-1]
+        assert len(lines) == len(said)
+        for line, (name, why) in zip(lines, said.items(), strict=True):
+            assert re.search(rf"/{name}\.(png|jpg): .*{why}", line) and line.count(str(tmp_path)) == 1
+
+    def test_of_many_the_first_ten(self, tmp_path: Path) -> None:
+        tree(tmp_path)
+        for i in range(30):
+            (tmp_path / "train" / "cat" / f"bad{i:02}.png").touch()
+        with pytest.raises(ValueError, match="Cannot read 30 of 36 images:") as caught:
+            load_images(str(tmp_path))
+        assert str(caught.value).count("/bad") == 10 and "/bad09.png: " in str(caught.value)
+
+    def test_a_file_that_may_not_be_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        tree(tmp_path)
+        real = Image.open
+
+        def denied(path: Path, **given: object) -> Image.Image:
+            if path.name == "1.png":
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return real(path, **given)
+
+        monkeypatch.setattr(Image, "open", denied)
+        with pytest.raises(ValueError, match=r"Cannot read 2 of 6 images:\n.*ant/1\.png: Permission denied\n"):
+            load_images(str(tmp_path))
+
+    @pytest.mark.parametrize("kept", [False, True])
+    def test_without_them(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kept: bool
+    ) -> None:
+        monkeypatch.setattr(pixel_cache, "KEEP_FROM", 0.0 if kept else 1e9)
+        monkeypatch.setenv("CLTOOLS_CACHE", str(tmp_path / "cache"))
+        whole = load_images(str(tree(tmp_path / "set")))
+        spoil(tmp_path / "set" / "train" / "cat")
+        for limit in (None, None, 13, 3):
+            pixel_cache.say.cache_clear()
+            capsys.readouterr()
+            images = load_images(str(tmp_path / "set"), limit=limit, skip_bad=True)
+            drawn = torch.arange(14) if limit is None else draw(14, limit)
+            # The files of "cat" are 0, 1 and 2, before all others by name.
+            assert images.ids.tolist() == [row for row in drawn.tolist() if row < 6]
+            assert torch.equal(images.images, whole.images[images.ids])
+            assert torch.equal(images.labels, whole.labels[images.ids])
+            told = [line for line in capsys.readouterr().err.splitlines() if "(train)" in line]
+            assert len(told) == 1
+            assert f"(train): {(drawn > 5).sum()} of {len(drawn)} images cannot be read" in told[0]
+        with pytest.raises(ValueError, match="Cannot read 8 of 14 images"):
+            load_images(str(tmp_path / "set"))
+        if kept:
+            (tmp_path / "set" / "train" / "cat" / "gone.png").unlink()
+            picture(tmp_path / "set" / "train" / "cat" / "gone.png", (1, 2, 3))
+            assert len(load_images(str(tmp_path / "set"), skip_bad=True)) == 7
+
+    def test_where_none_is_good(self, tmp_path: Path) -> None:
+        spoil(tmp_path)
+        for kept in (1e9, 0.0):
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(ValueError, match="Cannot read 8 of 8 images"):
+                patch.setattr(pixel_cache, "KEEP_FROM", kept)
+                load_images(str(tmp_path), skip_bad=True)
+
+
+class TestLarge:
+    @pytest.fixture
+    def deep(self, tmp_path: Path) -> Iterator[Path]:
+        """Two classes whose pictures lie deeper than Python calls functions, as that which removes a folder."""
+        for name in ("cat", "dog"):
+            folder = tmp_path / "deep" / name
+            subprocess.run(["mkdir", "-p", str(folder.joinpath(*["d"] * 1100))], check=True)
+            Image.new("RGB", (8, 8)).save(folder.joinpath(*["d"] * 1100, "0.png"))
+        yield tmp_path / "deep"
+        subprocess.run(["rm", "-rf", str(tmp_path / "deep")], check=True)
+
+    @pytest.mark.slow
+    def test_deep_trees(self, deep: Path) -> None:
+        assert len(load_images(str(deep))) == 2
+        with pytest.raises(ValueError, match=r"'d' would be the only class.* load .*(/d){1100}\."):
+            load_images(str(deep / "cat"))
+
+    @pytest.mark.slow
+    def test_many_files(self, tmp_path: Path) -> None:
+        one = picture(tmp_path / "one.png")
+        for name in ("cat", "dog"):
+            (tmp_path / "set" / name).mkdir(parents=True)
+            for i in range(50_000):
+                os.link(one, tmp_path / "set" / name / f"{i}.png") if i < 30_000 else os.mknod(
+                    tmp_path / "set" / name / f"{i}.txt"
+                )
+        assert len(load_images(str(tmp_path / "set"), limit=5)) == 5
+
+    def test_many_links_to_each_other(self, tmp_path: Path) -> None:
+        names = [f"c{i}" for i in range(6)]
+        for name in names:
+            picture(tmp_path / name / "0.png")
+            for other in names:
+                (tmp_path / name / f"to-{other}").symlink_to(f"../{other}")
+        assert set(load_images(str(tmp_path)).labels.tolist()) == set(range(6))

@@ -1,11 +1,24 @@
-"""A file is whole or not there, whatever happens while it is written."""
+"""A file is whole or not there, whatever happens while it is written, and one process at a time writes into a place."""
 
+import errno
 import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from cltools.files import cache_folder, replacing, write_text
+from cltools import files
+from cltools.errors import CltoolsError
+from cltools.files import IN_USE, cache_folder, check_writable, claimed, parse_json, replacing, write_text
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_a_file_takes_its_place_when_it_is_whole_and_folders_are_made(tmp_path: Path) -> None:
@@ -38,10 +51,200 @@ def test_a_full_disk_leaves_the_file_that_was_there(tmp_path: Path, monkeypatch:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"No space left.*Make room"):
         write_text(path, "new")
     assert path.read_text() == "whole"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize(
+    ("number", "room"),
+    [(number, number in (errno.ENOSPC, errno.EDQUOT)) for number in (28, errno.EDQUOT, 1, 13, 20, 21, 27, 30, 36)],
+)
+def test_room_is_asked_for_only_where_it_is_short(number: int, room: bool, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="name another place") as told, replacing(tmp_path / "a.txt"):
+        raise OSError(number, os.strerror(number))
+    assert os.strerror(number) in str(told.value) and ("Make room" in str(told.value)) == room
+
+
+def test_two_that_write_at_once_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with replacing(path) as first:
+        first.write_text("first")
+        with replacing(path) as second:
+            second.write_text("second")
+            assert first.read_text() == "first" and first != second
+        assert path.read_text() == "second" and first.exists()
+    assert path.read_text() == "first" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_names_as_long_as_a_system_takes_are_written(tmp_path: Path) -> None:
+    for name in ("a" * 255, "ü" * 127):
+        write_text(tmp_path / name, "whole")
+        assert (tmp_path / name).read_text() == "whole"
+    assert len(os.listdir(tmp_path)) == 2
+
+
+DIES = """
+import os, signal, sys, time
+from pathlib import Path
+from cltools.files import claimed, replacing
+with claimed(Path(sys.argv[1]) / "in-use", "the first"):
+    with replacing(Path(sys.argv[1]) / "a.txt") as part:
+        part.write_text("ha")
+        if sys.argv[2] == "fork" and os.fork() == 0:
+            os.close(1)
+            time.sleep(60)
+        print("ready", flush=True)
+        time.sleep(60)
+"""
+
+
+@contextmanager
+def writing(folder: Path, how: str = "") -> Iterator["subprocess.Popen[str]"]:
+    """Another process that has claimed a folder and writes there, until it is killed."""
+    command = [sys.executable, "-c", DIES, str(folder), how]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("how", ["", "fork"])
+def test_what_a_process_held_is_free_when_it_is_killed_and_its_part_goes(how: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("whole")
+    (tmp_path / "other.12345678.part").write_text("of nobody any more")
+    (tmp_path / "video.part").write_text("of another program")
+    with writing(tmp_path, how) as process:
+        taken = pytest.raises(ValueError, match=rf"in use by process {process.pid} on .* since 20.*: the first")
+        with taken, claimed(tmp_path / IN_USE, "the second"):
+            raise AssertionError
+        assert len(list(tmp_path.glob("a.txt.*.part"))) == 1
+        write_text(tmp_path / "a.txt", "from another")  # which leaves alone what is being written
+        (part,) = tmp_path.glob("a.txt.*.part")
+        assert part.read_text() == "ha"
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        with claimed(tmp_path / IN_USE, "the second", 5):
+            pass
+    assert sorted(os.listdir(tmp_path)) == ["a.txt", "video.part"]
+    assert (tmp_path / "a.txt").read_text() == "from another"
+
+
+def test_a_claim_is_of_one_thread_and_ends_with_its_block(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def second() -> None:
+        try:
+            with claimed(tmp_path / "new" / IN_USE, "the second"):
+                told.append("had it")
+        except CltoolsError as error:
+            told.append(str(error))
+
+    for _ in range(2):  # an interrupted training is started again in the same process
+        with pytest.raises(KeyboardInterrupt), claimed(tmp_path / "new" / IN_USE, "the first"):
+            thread = threading.Thread(target=second)
+            thread.start()
+            thread.join()
+            raise KeyboardInterrupt
+        assert "in use by process" in told.pop() and not told and not list(tmp_path.iterdir())
+    second()
+    assert told == ["had it"]
+
+
+def test_who_waits_has_it_when_the_other_ends(tmp_path: Path) -> None:
+    done: list[str] = []
+
+    def first() -> None:
+        with claimed(tmp_path / IN_USE, "the first"):
+            done.append("begun")
+            time.sleep(0.2)
+            done.append("first")
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    while not done:
+        time.sleep(0.001)
+    with claimed(tmp_path / IN_USE, "the second", 60):
+        assert done == ["begun", "first"]
+    thread.join()
+
+
+def test_where_a_file_system_knows_no_locks_the_file_is_the_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(file: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files, "_lock", none)
+    told: list[str] = []
+
+    def second() -> None:
+        with pytest.raises(CltoolsError) as error, claimed(tmp_path / IN_USE, "the second"):
+            raise AssertionError
+        told.append(str(error.value))
+
+    with claimed(tmp_path / IN_USE, "the first"):
+        with replacing(tmp_path / "a.txt") as part:
+            part.write_text("whole")
+            write_text(tmp_path / "a.txt", "other")
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+    assert re.search(r"in use by .*: the first.*if it is gone, delete .*in-use", told[0])
+    assert os.listdir(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text() == "whole"
+
+
+def test_what_cannot_be_written_is_found_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("a letter")
+    os.mkfifo(tmp_path / "pipe")
+    for path, reason in (
+        (tmp_path, "it is a folder"),
+        (Path(), "it is a folder"),
+        (tmp_path / "pipe", "no regular file"),
+        (tmp_path / "file" / "a.txt", "Not a directory"),
+        (tmp_path / ("a" * 300), "too long"),
+        (Path("/proc/a.txt"), r"No such file|denied|not permitted"),
+    ):
+        with pytest.raises(OSError, match=rf"could not be written: .*({reason}).*name another place"):
+            check_writable(path)
+    for path in (tmp_path / "file", tmp_path / "new" / "deeper" / "a.txt"):
+        check_writable(path)
+    assert sorted(os.listdir(tmp_path)) == ["file", "pipe"]
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for act in (lambda: check_writable(Path("a.txt")), lambda: write_text(Path("a.txt"), "lost")):
+        with pytest.raises(OSError, match=r"a\.txt could not be written: .*No such file"):
+            act()
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"a": 1, "b": {"c": 1, "c": 2}}', "'c' stands twice"),
+        ("[NaN]", "NaN is no finite number"),
+        ("[-Infinity]", "-Infinity is no finite number"),
+        ("[1e999]", "1e999 is no finite number"),
+        ("[" * 51 + "]" * 51, "nested too deeply"),
+        ("[" * 10**6, "nested too deeply"),
+        ('{"a":' * 10**5, "nested too deeply"),
+        (f"[{'9' * 5000}]", "integer string"),
+        ("", "Expecting value"),
+        ("\ufeff{}", "BOM"),
+    ],
+)
+def test_json_that_no_file_of_ours_holds_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        parse_json(text)
+    assert parse_json('{"a": [1, 2.5, null, "NaN"]}') == {"a": [1, 2.5, None, "NaN"]}
 
 
 def test_where_what_can_be_made_again_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from cltools.config import Experiment, to_plain
 from cltools.mining import AllNegatives, RankBand
 from cltools.presets import laptop, preset
 from cltools.provenance import write_record
-from cltools.reports.published import CAUTION, PUBLISHED
+from cltools.reports.published import CAUTION, PUBLISHED, WHOLE
 from cltools.reports.run_table import COLUMNS
 from cltools.reports.table import table
 from cltools.training.inputs import TrainedOn
@@ -27,10 +27,11 @@ def run(path: Path, experiment: Experiment, evaluations: dict[str, dict[str, Any
     stretch = Stretch(1, "python -m cltools train", "c0ffee", {"torch": "2.6"}, HARDWARE)
     told = {f.name for f in fields(Stretch)}
     epochs = more.get("epochs", experiment.training.epochs)
+    count, tested = WHOLE.get(experiment.data.name, (1297, 500))
     record = RunRecord(
         experiment=to_plain(experiment),
         backbone=experiment.encoder.backbone,
-        images=TrainedOn(experiment.data.name, 1297, False, "7"),
+        images=TrainedOn(experiment.data.name, count, False, "7"),
         stretches=(replace(stretch, **{name: value for name, value in more.items() if name in told}),),
         epochs=epochs,
         steps=0,
@@ -39,7 +40,7 @@ def run(path: Path, experiment: Experiment, evaluations: dict[str, dict[str, Any
         judged=None,
         by_epoch=(),
         evaluations={
-            split: {"split": split, "epochs": epochs, "test_images": 500, **figures}
+            split: {"split": split, "epochs": epochs, "test_images": tested, **figures}
             for split, figures in evaluations.items()
         },
     )
@@ -307,5 +308,30 @@ def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
     record = json.loads(a.read_text())
     del record["stretches"]
     a.write_text(json.dumps(record))
-    with pytest.raises(ValueError, match="lacks stretches"):
+    with pytest.raises(ValueError, match="record lacks 'stretches'"):
         table([a])
+
+
+def test_a_set_is_known_by_what_it_is_and_not_by_what_others_are_called(tmp_path: Path) -> None:
+    whole = preset("cifar10-moco")
+    few = TrainedOn("cifar10", 10_000, False)
+    cases: dict[str, tuple[Experiment, dict[str, Any]]] = {
+        "other images called cifar10": (replace(whole, data=replace(whole.data, name="/home/a/cifar10")), {}),
+        "other images called cifar10 (50,000, given)": (whole, {"images": TrainedOn("cifar10", 50_000, True)}),
+        "part of cifar10 (10,000)": (laptop(whole), {"images": few}),
+        "part of cifar10 (49,999)": (whole, {"images": TrainedOn("cifar10", 49_999, False)}),
+        "part of cifar10": (replace(whole, data=replace(whole.data, size=16)), {}),
+        "other images called cifar100": (
+            replace(whole, outside=replace(whole.outside, images="mine:images")),
+            {"images": TrainedOn("cifar100", 50_000, False)},
+        ),
+    }
+    for name, (experiment, more) in cases.items():
+        path = run(tmp_path / "a.json", experiment, {"test": {"knn200": 90.0, "test_images": 10_000}}, **more)
+        (row,) = rows(table([path]))
+        assert row["images"].startswith(name)
+    limited = run(tmp_path / "a.json", whole, {"test": {"knn200": 90.0, "test_images": 500}})
+    assert len(rows(table([limited]))) == 1
+    held_out = replace(whole, data=replace(whole.data, holdout=0.1))
+    path = run(tmp_path / "a.json", held_out, {"val": {"knn200": 90.0}}, images=TrainedOn("cifar10", 45_000, False))
+    assert len(rows(table([path]))) == 22

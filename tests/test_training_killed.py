@@ -57,3 +57,23 @@ def test_a_run_that_is_killed_and_resumed_equals_one_that_is_not(case: str, tmp_
         assert before == list(range(before[0], before[-1] + 1))
         assert after[0] % STEPS == 0 and after[0] > before[0], "a checkpoint was written between two kills"
         assert before[-1] + 1 - after[0] <= STEPS, "more than the steps since the last checkpoint were done again"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.nightly)])
+def test_a_command_that_is_killed_loses_nothing_and_the_next_start_leaves_nothing(kills: int, tmp_path: Path) -> None:
+    """Each of five commands, so many times: what there was is still there, and no part when it has ended."""
+    command = [sys.executable, str(HERE / "killed.py"), str(tmp_path / "killed"), "commands", str(kills), str(kills)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.split() == ["train", "evaluate", "compare", "snapshot", "download"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("groups", [1, pytest.param(20, marks=pytest.mark.nightly)])
+def test_of_trainings_started_together_into_one_folder_one_wins(groups: int, tmp_path: Path) -> None:
+    """The others are told by whom, and nothing of theirs is in the folder."""
+    command = [sys.executable, str(HERE / "killed.py"), str(tmp_path / "together"), "together", "0", str(groups)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(done.stdout.split()) == groups and sum(map(int, done.stdout.split())) > groups

@@ -287,7 +287,7 @@ def half_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("{", r"record\.json cannot be read as a record: .* Nothing was changed\. .* move it away"),
         ('{"kind": "comparison"}', "holds a record of kind 'comparison'; one of kind 'run' is needed"),
         ('{"kind": "run", "command": ""}', "cltools 0.1 wrote is converted by: python data/convert.py"),
-        ('{"kind": "run", "format": 2, "seconds": 1}', "is damaged or of another version: it lacks experiment"),
+        ('{"kind": "run", "format": 2, "seconds": 1}', "is damaged or of another version: record lacks 'experiment'"),
     ],
 )
 def test_a_damaged_record_is_refused_before_anything_is_done(

@@ -251,7 +251,8 @@ def test_a_folder_without_a_run_is_refused(kept: Run, tmp_path: Path) -> None:
 def test_a_damaged_file_of_a_run_is_named(name: str, content: bytes, reason: str, kept: Run, tmp_path: Path) -> None:
     assert kept.path is not None
     for path in kept.path.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+        if path.name != "checkpoint.pt":  # which knows the history too
+            (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=reason):
         Run.load(tmp_path)

@@ -1,20 +1,27 @@
 """Archives that are downloaded, checked and unpacked without ever touching a file that is already there."""
 
+import errno
 import hashlib
+import os
 import shutil
 import tarfile
 import zipfile
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
+from glob import escape
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from tqdm.auto import tqdm
 
 from cltools.errors import CltoolsError
+from cltools.files import IN_USE, claimed
+
+PATIENCE, HOUR = 30, 3600  # seconds without a byte; until another process has the archive
+MOST_BYTES = 1 << 31  # of an archive whose length the server does not say
 
 
 @dataclass(frozen=True)
@@ -35,16 +42,26 @@ def obtain(archive: Archive, root: Path, download: bool) -> Path:
         ValueError: The archive is truncated or altered, or holds something that is not safe to unpack.
         RuntimeError: The download failed.
     """
+    if os.path.exists(root) and not (os.path.isdir(root) and os.access(root, os.R_OK | os.X_OK)):
+        wrong = f"{root} is no folder that can be read, and images are looked for there."
+        raise CltoolsError(f"{wrong} Name another by root= (--root) or the variable CLTOOLS_DATA.")
+    if root.name == archive.folder and root.is_dir():
+        raise CltoolsError(f"{root} is the folder of the images itself; the root is the one that it lies in.")
     folder, file = root / archive.folder, root / archive.file
     if folder.is_dir():
         return folder
-    if not file.is_file():
-        if not download:
-            wrong = f"Found neither {folder} nor {file}, and downloading is off. Allow it (download=True),"
-            raise FileNotFoundError(f"{wrong} or fetch {archive.url} yourself and put it at {file}.")
+    if not file.is_file() and not download:
+        wrong = f"Found neither {folder} nor {file}, and downloading is off. Allow it (download=True),"
+        raise FileNotFoundError(f"{wrong} or fetch {archive.url} yourself and put it at {file}.")
+    missing = [each for each in file.parents if not each.exists()]  # the innermost first
+    try:
         fetch(archive, file)
-    check(file, archive.md5, f"Move it away and download it again from {archive.url}")
-    unpack(file, folder)
+        check(file, archive.md5, f"Move it away and download it again from {archive.url}")
+        unpack(file, folder)
+    finally:
+        for each in missing:
+            with suppress(OSError):  # what is filled stays
+                each.rmdir()
     return folder
 
 
@@ -66,33 +83,80 @@ def check(path: Path, md5: str, advice: str) -> None:
         )
 
 
+def alone(file: Path) -> AbstractContextManager[None]:
+    """For one process at a time to do something with an archive; others wait for it."""
+    return claimed(file.with_name(f"{file.name}.{IN_USE}"), f"fetching or unpacking {file.name}", HOUR)
+
+
 def fetch(archive: Archive, file: Path) -> None:
-    """Downloads into a folder of its own beside `file`, checks what came, and only then gives it its name.
+    """Downloads beside `file`, if it is not there, checks what came, and only then gives it its name.
+
+    What came before an interruption is kept and gone on with, if the server says that its file is the same and sends
+    the rest alone.
 
     Raises:
-        RuntimeError: No network, a broken connection, or bytes that are not the published ones.
+        RuntimeError: No network, a broken connection, too little room, or bytes that are not the published ones.
     """
-    missing = [folder for folder in file.parents if not folder.exists()]  # the innermost first
+    if file.is_file():
+        return
+    begun = f"{escape(file.name)}.{'[0-9a-f]' * 12}.part"
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f"{file.name}.", suffix=".part", dir=file.parent) as scratch:
-            part = Path(scratch, file.name)
-            with urlopen(archive.url, timeout=30) as source, part.open("wb") as target:
-                total = int(source.headers.get("Content-Length") or 0) or None
-                with tqdm.wrapattr(source, "read", total=total, desc=f"Downloading {file.name}") as counted:
-                    shutil.copyfileobj(counted, target)
-            check(part, archive.md5, "The download did not arrive intact")
-            if not file.exists():  # else somebody put it there meanwhile, and the caller checks it
-                part.rename(file)
+        with alone(file):
+            if not file.exists():  # else another process has fetched it meanwhile
+                part = receive(archive, file)
+                if not file.exists():  # else somebody put it there meanwhile, and the caller checks it
+                    part.rename(file)
+            for other in file.parent.glob(begun):
+                other.unlink()
     except (OSError, HTTPException, ValueError) as error:
-        with suppress(OSError):  # what somebody else has filled meanwhile stays
-            for folder in missing:
-                folder.rmdir()
         reason = error.reason if isinstance(error, URLError) else f"{type(error).__name__}: {error}"
+        kept = " What came is kept, and the next start goes on from there." if [*file.parent.glob(begun)] else ""
         raise RuntimeError(
-            f"Could not download {archive.url}: {reason}. Check the network connection and try again, or fetch it on "
-            f"another machine and put it at {file}. 'digits' and 'shapes' need no network."
+            f"Could not download {archive.url}: {reason}.{kept} Check the network connection and try again, or fetch "
+            f"it on another machine and put it at {file}. 'digits' and 'shapes' need no network."
         ) from error
+
+
+def receive(archive: Archive, file: Path) -> Path:
+    """The whole archive in a part that is named by what the server says of it; no more is read than it has announced.
+
+    Raises:
+        OSError: the connection broke or stood still, or there is too little room.
+        ValueError: what came is not what was published, and is removed.
+    """
+    with ExitStack() as opened:
+        source = opened.enter_context(urlopen(archive.url, timeout=PATIENCE))
+        tag, total = source.headers.get("ETag") or "W/", int(source.headers.get("Content-Length") or 0)
+        mark = (source.headers.get("Last-Modified") or "") if tag.startswith("W/") else tag
+        name = hashlib.sha256(f"{archive} {mark} {total}".encode()).hexdigest()[:12]
+        part = file.with_name(f"{file.name}.{name}.part")
+        have = part.stat().st_size if mark and total and part.is_file() else 0
+        if 0 < have < total:
+            source.close()
+            rest = Request(archive.url, headers={"Range": f"bytes={have}-", "If-Range": mark})
+            source = opened.enter_context(urlopen(rest, timeout=PATIENCE))
+            came = source.headers.get("Content-Range", "")
+            if came not in ("", f"bytes {have}-{total - 1}/{total}"):
+                part.unlink()
+                raise OSError(f"the server sends {came!r}, which was not asked for; what came before is removed")
+            have = have if came else 0
+        have = have if have <= total else 0
+        if (free := shutil.disk_usage(file.parent).free) < total - have:
+            raise OSError(errno.ENOSPC, f"{(total - have) / 1e6:,.0f} MB are to come, {free / 1e6:,.0f} MB are free")
+        bar = tqdm(total=total or None, initial=have, desc=f"Downloading {file.name}", unit="B", unit_scale=True)
+        with part.open("ab" if have else "wb") as target, bar:
+            left = (total or MOST_BYTES) - have
+            while left and (chunk := source.read1(min(1 << 20, left))):
+                left -= target.write(chunk)
+                bar.update(len(chunk))
+    if total and left:
+        raise OSError(f"the connection ended {left:,} bytes before the end")
+    try:
+        check(part, archive.md5, "The download did not arrive intact")
+    except CltoolsError:
+        part.unlink()
+        raise
+    return part
 
 
 def unpack(file: Path, folder: Path) -> None:
@@ -101,18 +165,24 @@ def unpack(file: Path, folder: Path) -> None:
     Raises:
         ValueError: The file is no archive, or a member of a tar is a link or a device.
     """
-    with TemporaryDirectory(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent) as scratch:
-        try:
-            if zipfile.is_zipfile(file):
-                with zipfile.ZipFile(file) as zipped:  # which keeps every member below the folder
-                    for name in tqdm(zipped.namelist(), desc=f"Unpacking {file.name}"):
-                        zipped.extract(name, scratch)
-            else:
-                with tarfile.open(file) as tar:
-                    tar.extraction_filter = getattr(tarfile, "data_filter", None)  # does so too; from Python 3.11.4 on
-                    tar.extractall(scratch)
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
-            raise CltoolsError(f"{file} cannot be unpacked: {error}. Move it away and download it again.") from error
-        if not Path(scratch, folder.name).is_dir():
-            raise CltoolsError(f"{file} does not hold the folder {folder.name}. Download it again.")
-        Path(scratch, folder.name).rename(folder)
+    with alone(file):
+        if folder.is_dir():  # another process has unpacked it meanwhile
+            return
+        for left in folder.parent.glob(f"{escape(folder.name)}.*.part"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        with TemporaryDirectory(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent) as scratch:
+            try:
+                if zipfile.is_zipfile(file):
+                    with zipfile.ZipFile(file) as zipped:  # which keeps every member below the folder
+                        for name in tqdm(zipped.namelist(), desc=f"Unpacking {file.name}"):
+                            zipped.extract(name, scratch)
+                else:
+                    with tarfile.open(file) as tar:
+                        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # so too; from 3.11.4 on
+                        tar.extractall(scratch)
+            except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+                wrong = f"{file} cannot be unpacked: {error}."
+                raise CltoolsError(f"{wrong} Move it away and download it again.") from error
+            if not Path(scratch, folder.name).is_dir():
+                raise CltoolsError(f"{file} does not hold the folder {folder.name}. Download it again.")
+            Path(scratch, folder.name).rename(folder)

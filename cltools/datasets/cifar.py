@@ -1,12 +1,13 @@
 """CIFAR-10 and CIFAR-100: an image-folder tree if there is one, else the official batches through torchvision."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from cltools.datasets.archives import Archive, check, obtain
-from cltools.datasets.folder import load_folder, split_folders
+from cltools.datasets.folder import load_folder
 from cltools.datasets.image_set import DataSettings, ImageSet, data_root
 from cltools.errors import CltoolsError
 
@@ -26,7 +27,7 @@ def load_cifar(split: str, data: DataSettings) -> ImageSet:
     """
     root = data_root(data.root)
     folder = root / data.name
-    if folder.is_dir() and split in split_folders(folder) and (folder / split).is_dir():
+    if os.path.isdir(folder / split):
         images = load_folder(folder, split, data, root)
         if len(images.classes) != CLASSES[data.name]:
             raise CltoolsError(

@@ -1,107 +1,236 @@
-"""Image folders: `DIR/{train,test}/CLASS/*.png`, `DIR/CLASS/*.png` or just `DIR/*.png`."""
+"""Image folders: `DIR/{train,test,val}/CLASS/*.png`, `DIR/CLASS/*.png` or just `DIR/*.png`."""
 
 import os
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from unicodedata import normalize
 
 import torch
 
-from cltools.datasets.decoding import ENDINGS, is_picture
+from cltools.datasets.decoding import kinds
 from cltools.datasets.image_set import DataSettings, ImageSet, draw
-from cltools.datasets.pixel_cache import places, read_kept
+from cltools.datasets.pixel_cache import places, read_kept, say
 from cltools.errors import CltoolsError
 
-SPLITS = ("train", "test", "val")
-LOOKALIKES = {*SPLITS, "valid", "validation", "dev", "eval", "training", "testing"}
+SPLITS = {
+    "train": "train", "training": "train", "test": "test", "testing": "test",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val", "eval": "val",
+}  # fmt: skip
+"""The split that a folder is by its name, in small or capital letters."""
+ALIKE = re.compile(rf"(^|[^a-z])({'|'.join(SPLITS)})(set|data|[a-z])?($|[^a-z])")
+"""What the name of a folder contains that is likely a split: `seg_train`, `testSet`, `val2017`, `trainA`."""
+NO_CLASSES = {"images", "imgs", "img", "jpegimages"}  # names of folders that hold pictures of all classes
+BY_SYSTEMS = {"__MACOSX", "@eaDir", "$RECYCLE.BIN"}  # folders that systems make, with pictures that are nobody's
+Classes = dict[str | None, list[Path]]
+"""The pictures of each class; the key None holds those of a folder without classes."""
 
 
 def load_folder(folder: Path, split: str, data: DataSettings, root: Path | None = None) -> ImageSet:
     """Images of a folder tree; classes are the sub-folders in alphabetical order, the same for every split.
 
-    A folder without split folders is one split, "train". Without class folders all labels are -1. Decoded pixels are
-    kept below `root`, or, if that is None, in the user's cache.
+    Where all images lie in one folder within, that is read. Without split folders it is one split, "train". Without
+    class folders all labels are -1. Decoded pixels are kept below `root`, or, if that is None, in the user's cache. One
+    line says what is left out.
 
     Raises:
         FileNotFoundError: The folder or the split does not exist, or holds no images.
-        ValueError: Images lie beside class folders, an image is unreadable, or sizes differ and `size` is missing.
+        ValueError: It is unclear what is a split and what a class; there is one class alone, or a split of other
+            classes than "train"; images are unreadable, or sizes differ and `size` is missing.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"There is no folder {folder}. Check the path, or create it with your images in it.")
-    splits = split_folders(folder)
+    given = look(folder)
+    top = innermost(given)
+    if (top.path / "wnids.txt").is_file():
+        wrong = f"{top.path} is TinyImageNet as it is published. Load it by its name: tinyimagenet, with the root"
+        raise CltoolsError(f"{wrong} {top.path.parent}, in which the folder must be called tiny-imagenet-200.")
+    splits = split_folders(top)
     if split not in splits:
-        have = f"only the splits {', '.join(splits)}"
-        if splits == {"train": folder}:
-            have = "no split folders, so it is one split, 'train'"
-        wrong = f"{folder} has {have}; there is no {split!r}."
-        raise FileNotFoundError(f"{wrong} Load another split, or put the images in {folder / split}.")
-    listed = {key: list_classes(path) for key, path in splits.items()}
+        undivided = " (which is the whole folder)" * (splits == {"train": top})
+        wrong = f"{top.path} has only the splits {', '.join(splits)}{undivided}; there is no {split!r} with images."
+        raise FileNotFoundError(f"{wrong} Take another split (--split), or put the images in {top.path / split}.")
+    listed = {key: by_class(each) for key, each in splits.items()}
+    told = left_out(given, splits, split)
+    if not listed[split]:
+        wrong = f"No images in {splits[split].path}{'; ' * len(told)}{''.join(told)}."
+        raise FileNotFoundError(f"{wrong} Put image files ({', '.join(sorted(kinds()))}) or class folders in it.")
     classes = sorted({label for found in listed.values() for label in found if label is not None})
-    here = listed[split]
-    if not here:
-        wrong = f"No images in {splits[split]}. Put image files ({', '.join(sorted(ENDINGS))}) in it,"
-        raise FileNotFoundError(f"{wrong} or in one sub-folder for each class.")
+    told += check_classes(classes, listed, split)
     number: dict[str | None, int] = {None: -1} | {label: i for i, label in enumerate(classes)}
-    files = [(path, number[label]) for label, found in here.items() for path in found]
-    return read_listed(files, classes, split, data, folder, root)
+    files = [(path, number[label]) for label, found in listed[split].items() for path in found]
+    if len(within := {path.parent for path, _ in files}) > len(listed[split]):
+        told.append(f"the images of {len(within):,} folders are read as of {len(listed[split]):,} classes")
+    return read_listed(files, classes, split, data, folder, root, told)
 
 
 def read_listed(
-    files: list[tuple[Path, int]], classes: Sequence[str], split: str, data: DataSettings, base: Path, root: Path | None
-) -> ImageSet:
+    files: list[tuple[Path, int]], classes: Sequence[str], split: str, data: DataSettings, base: Path,
+    root: Path | None, told: Sequence[str] = (),
+) -> ImageSet:  # fmt: skip
     """Reads the files, each with its label, or `data.limit` of them drawn before any is opened.
 
     Ids are places in the full list. All files lie below `base`. Their pixels are kept below `root`, or, if that is
-    None, in the user's cache.
+    None, in the user's cache. What is to be told of them is told in one line.
     """
     paths, labels = [path for path, _ in files], torch.tensor([label for _, label in files])
-    ids = torch.arange(len(paths)) if data.limit is None else draw(len(paths), data.limit)
+    drawn = torch.arange(len(paths)) if data.limit is None else draw(len(paths), data.limit)
     kept = places(base, data.name, split, data.size, root)
-    images = read_kept(paths, data.size, base, kept, ids if len(ids) < len(paths) else None)
+    images, ids = read_kept(paths, data.size, base, kept, drawn, data.skip_bad)
+    bad = [f"{len(drawn) - len(ids):,} of {len(drawn):,} images cannot be read"] if len(ids) < len(drawn) else []
+    if told or bad:
+        say(f"{base} ({split}): {'; '.join([*told, *bad])}.")
     return ImageSet(images, labels[ids], ids, tuple(classes), data.name, split)
 
 
-def split_folders(folder: Path) -> dict[str, Path]:
-    """The folder of each split; the whole folder as "train" if it is not divided.
+@dataclass(frozen=True, eq=False)
+class Folder:
+    """A folder as it was found.
 
-    One lone `train` beside other folders is taken for a class (the vehicle), two split names are not.
+    Attributes:
+        path: where it lies.
+        pictures: directly in it, in no order.
+        left: the kind of everything else directly in it, such as the ending of a file.
+        folders: directly in it, by name.
+    """
+
+    path: Path
+    pictures: list[Path] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    folders: dict[str, "Folder"] = field(default_factory=dict)
+
+    def every(self, without: Iterable["Folder"] = ()) -> Iterator["Folder"]:
+        """The folder itself and all below it, but for some and what is below these."""
+        waiting = [self]
+        while waiting:
+            yield (folder := waiting.pop())
+            waiting += [inner for inner in folder.folders.values() if inner not in without]
+
+    def all_pictures(self) -> list[Path]:
+        """Those in it and below it, sorted."""
+        return sorted(path for folder in self.every() for path in folder.pictures)
+
+    def full(self) -> dict[str, "Folder"]:
+        """The folders directly in it that have pictures, in them or below, in alphabetical order."""
+        return {name: each for name, each in sorted(self.folders.items()) if any(f.pictures for f in each.every())}
+
+
+def look(path: Path) -> Folder:
+    """All that lies in a folder, of which no file is opened. Links are followed, and hidden folders left out.
 
     Raises:
-        ValueError: folders that look like splits of other names, which would be taken for classes.
+        FileNotFoundError: there is no such folder.
+        OSError: a folder may not be read.
     """
-    names = {path.name for path in sub_folders(folder)}
-    found = names.intersection(SPLITS)
-    strange = {name for name in names - found if name.lower() in LOOKALIKES}
-    if strange and "train" in {name.lower() for name in names}:
-        wrong = f"{folder} has the folders {', '.join(sorted(strange | found))}."
-        raise CltoolsError(f"{wrong} Splits are named {', '.join(SPLITS)}, in small letters: rename them.")
-    if len(found) >= 2 or (found and found == names):
-        return {split: folder / split for split in SPLITS if split in found}
-    return {"train": folder}
+    if not path.is_dir():
+        raise FileNotFoundError(f"There is no folder {path}. Check the path, or create it with your images in it.")
+    top, real = Folder(path), cache(os.path.realpath)
+    found: list[tuple[Folder, tuple[str, ...]]] = [(top, (real(path),))]
+    for folder, way in found:  # which grows meanwhile; `way` is where it lies, and where each link to it was followed
+        for entry in os.scandir(folder.path):
+            here = folder.path / entry.name
+            if entry.name.startswith(".") or entry.name in BY_SYSTEMS:
+                folder.left.append("hidden")
+            elif not (os.path.isdir(here) if entry.is_symlink() else entry.is_dir()):
+                known = here.suffix.lower() in kinds()
+                folder.pictures.append(here) if known else folder.left.append(
+                    here.suffix.lower() or "without an ending"
+                )
+            else:
+                inner = os.path.join(way[-1], entry.name)
+                on = (*way, real(inner)) if entry.is_symlink() else (*way[:-1], inner)
+                if len(on) > 4 or any(os.path.join(at, "").startswith(os.path.join(on[-1], "")) for at in on[:-1]):
+                    folder.left.append("behind links that lead in a circle or on to a fourth link")
+                else:
+                    folder.folders[entry.name] = Folder(here)
+                    found.append((folder.folders[entry.name], on))
+    return top
 
 
-def list_classes(folder: Path) -> dict[str | None, list[Path]]:
-    """The image files of each class in natural alphabetical order; the key None holds a folder without classes.
+def innermost(folder: Folder) -> Folder:
+    """The folder, or that within in which all its images lie, if it is neither split nor class."""
+    while len(full := folder.full()) == 1 and not folder.pictures:
+        ((name, inner),) = full.items()
+        if inner.pictures or name.casefold() in SPLITS:
+            break
+        folder = inner
+    return folder
 
-    Folders without images are no classes.
+
+def split_folders(top: Folder) -> dict[str, Folder]:
+    """The folder of each split that has images; the whole folder as "train" if it is not divided.
+
+    One lone `train` with images of its own, beside other folders, is taken for a class (the vehicle).
+
+    Raises:
+        ValueError: it is unclear which folders are splits.
     """
-    loose = sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_file() and is_picture(entry.name))
-    every = {path.name: list_pictures(path) for path in sub_folders(folder)}
-    classes: dict[str | None, list[Path]] = {name: found for name, found in every.items() if found}
-    if loose and classes:
-        wrong = f"{loose[0]} lies beside the class folders {', '.join(map(str, list(classes)[:3]))},"
-        raise CltoolsError(f"{wrong} so its class is unclear. Move loose images into a class folder or out of the way.")
-    return {None: loose} if loose else classes
+    full = top.full()
+    found = [(SPLITS[name.casefold()], each) for name, each in full.items() if name.casefold() in SPLITS]
+    alike = [name for name in full if ALIKE.search(name.casefold())]
+    lone = len(found) == 1 < len(full)
+    if lone and found[0][0] == "train" and found[0][1].pictures:
+        return {"train": top}
+    if lone or len(dict(found)) < len(found) or (not found and 1 < len(alike) >= len(full) / 2):
+        wrong = f"It is unclear which folders in {top.path} are splits and which are classes: {', '.join([*full][:9])}."
+        raise CltoolsError(f"{wrong} Name splits train, test and val, one each, or load the folder of one by its path.")
+    return {split: each for split in ("train", "test", "val") for name, each in found if name == split} or {
+        "train": top
+    }
 
 
-def list_pictures(folder: Path) -> list[Path]:
-    """All image files below `folder`, sorted; hidden folders are left out."""
-    found = []
-    for path, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(path, file) for file in files if is_picture(file)]
-    return sorted(found)
+def by_class(folder: Folder) -> Classes:
+    """The pictures of each class, in alphabetical order.
+
+    Raises:
+        ValueError: pictures lie beside class folders, or two folders are of one class.
+    """
+    classes: Classes = {None: sorted(folder.pictures)} if folder.pictures else {}
+    for name, each in folder.full().items():
+        if folder.pictures:
+            wrong = f"{min(folder.pictures)} lies beside class folders such as {name}, so its class is unclear."
+            raise CltoolsError(f"{wrong} Move loose images into a class folder or out of the way.")
+        if (clean := class_name(name)) in classes:
+            wrong = f"Two folders in {folder.path} differ in blanks or in how {clean!r} is encoded alone."
+            raise CltoolsError(f"{wrong} Join them if they are one class, else rename one.")
+        classes[clean] = each.all_pictures()
+    return classes
 
 
-def sub_folders(folder: Path) -> list[Path]:
-    """Folders directly inside, by name, hidden ones left out."""
-    return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
+def class_name(folder: str) -> str:
+    """The class of a folder's name, which other systems may write with other bytes or a stray blank, as UTF-8 can."""
+    return normalize("NFC", os.fsencode(folder).decode("utf-8", "replace")).strip() or folder
+
+
+def left_out(given: Folder, splits: Mapping[str, Folder], split: str) -> list[str]:
+    """What else than its images there is in a folder, other splits aside, counted by kind; nothing if there is none."""
+    others = [each for key, each in splits.items() if key != split]
+    left = Counter(kind for each in given.every(others) for kind in each.left)
+    if given not in splits.values():
+        left["images outside of the splits"] = sum(len(each.pictures) for each in given.every(splits.values()))
+    said = ", ".join(f"{count:,} {kind}" for kind, count in sorted(left.items()) if count)
+    return [f"left out: {said}"] if said else []
+
+
+def check_classes(classes: Sequence[str], listed: Mapping[str, Classes], split: str) -> list[str]:
+    """Refuse classes that can only be a mistake, as by them figures would come out that mean nothing.
+
+    What need not be a mistake is returned in words.
+    """
+    odd = classes if len(classes) == 1 else [name for name in classes if name.casefold() in NO_CLASSES]
+    if odd:
+        place = next(found[odd[0]][0].parent for found in listed.values() if odd[0] in found)
+        raise CltoolsError(
+            f"By its folders {odd[0]!r} would be {'the only class' if odd is classes else 'a class'}. Put the images "
+            "into a folder for each class, as labels in a table are not read; or, to read them without labels, load "
+            f"{place}."
+        )
+    train, mine = (listed.get(key, {}).keys() - {None} for key in ("train", split))
+    new = ", ".join(sorted(map(str, mine - train))[:9])
+    if train and mine and not train & mine:
+        raise CltoolsError(
+            f"No class of the split {split!r} ({new}) occurs in 'train' ({', '.join(sorted(map(str, train))[:9])}), so "
+            "that nothing can be judged by it. Name its folders as those of 'train', or load it by its path."
+        )
+    return [f"'train' has no image of {new}"] if train and new else []

@@ -25,6 +25,7 @@ class DataSettings:
         limit: Train on at most this many images, drawn at random.
         size: Scale the shorter side to this and cut the centre square; None keeps the images as they are.
         holdout: Share of the training images kept out as split "val": the only images anything is chosen on.
+        skip_bad: Leave out files of a folder that cannot be read, and say how many.
     """
 
     name: str = "cifar10"
@@ -33,15 +34,18 @@ class DataSettings:
     limit: int | None = None
     size: int | None = None
     holdout: float = 0.0
+    skip_bad: bool = False
 
     def __post_init__(self) -> None:
         """Refuses what could only fail after the images were loaded."""
-        check_least(self, limit=1, size=1)
+        check_least(self, limit=1, size=2)
         _check_share(self.holdout)
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
     """Where data lie: `root`, else the variable CLTOOLS_DATA, else `data` in the project (or the working folder)."""
+    if root == "":
+        raise CltoolsError("root is empty, as an unset variable of a shell leaves it; name a folder, or leave it out.")
     given = root if root is not None else os.environ.get("CLTOOLS_DATA") or None
     if given is not None:
         return Path(given).expanduser()

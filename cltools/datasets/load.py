@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cltools.datasets.built_in import load_digits, load_shapes
 from cltools.datasets.cifar import load_cifar
-from cltools.datasets.decoding import resize
-from cltools.datasets.folder import load_folder, split_folders
+from cltools.datasets.decoding import kinds, resize
+from cltools.datasets.folder import innermost, load_folder, look, split_folders
 from cltools.datasets.image_set import DataSettings, ImageSet, draw
 from cltools.datasets.tinyimagenet import ARCHIVE, load_tinyimagenet
 from cltools.errors import CltoolsError, unknown
@@ -58,6 +58,16 @@ STORED = {
 """Where a set lies that has to be downloaded."""
 
 
+READERS = {
+    ".zip .tar .gz .tgz .bz2 .xz .7z .rar": "Unpack it, and load the folder.",
+    ".csv .tsv .txt": "Labels in a table are not read; sort the images into a folder for each class.",
+    ".npz .npy .parquet": "Snapshots are read by load_snapshot and shown by explore, embeddings by read_embeddings.",
+    ".json .pt .pth .safetensors": "Of a run, Run.load reads the folder; read_record reads a record alone.",
+    ".h5 .hdf5 .mat .pkl .pickle .bin .lmdb .tfrecord": "Read it with what made it; of arrays make an ImageSet.",
+}
+"""By the endings of files, what reads them where a folder of images is meant."""
+
+
 def image_sets() -> tuple[str, ...]:
     """The names `load_images` knows; anything else is taken for the path of a folder."""
     return tuple(SOURCES)
@@ -70,6 +80,7 @@ def load_images(
     download: bool = True,
     limit: int | None = None,
     size: int | None = None,
+    skip_bad: bool = False,
 ) -> ImageSet:
     """Images by name or from a folder.
 
@@ -82,6 +93,8 @@ def load_images(
         download: Whether a missing archive may be downloaded.
         limit: At most this many images, the same ones each time, drawn without a look at the labels.
         size: Scale the shorter side to this many pixels, then cut the centre. Needed where sizes differ.
+        skip_bad: Leave out files of a folder that cannot be read, and say how many; without it they are an error, which
+            names them all at once, or the first ten.
 
     Returns:
         The split, uint8 [N, 3, H, W]; `ids` are places in the whole split.
@@ -91,7 +104,9 @@ def load_images(
         FileNotFoundError: A folder or file is missing, or a folder holds no images.
         RuntimeError: A download failed.
     """
-    data = DataSettings(os.fspath(name), None if root is None else os.fspath(root), download, limit, size)
+    data = DataSettings(
+        os.fspath(name), None if root is None else os.fspath(root), download, limit, size, skip_bad=skip_bad
+    )
     if data.name not in SOURCES:
         return load_folder(_folder(data.name), split, data)
     if data.name == "tinyimagenet" and split == "val":
@@ -109,12 +124,27 @@ def load_images(
 
 def has_test(name: str) -> bool:
     """Whether there is a test split: of every named set, and of a folder that has one."""
-    return name in SOURCES or "test" in split_folders(_folder(name))
+    return "test" in splits_of(name)
+
+
+def splits_of(name: str) -> tuple[str, ...]:
+    """The splits that can be loaded: of a named set train and test, of a folder those that have images."""
+    if name in SOURCES:
+        return SPLITS
+    return tuple(split_folders(innermost(look(_folder(name)))))
 
 
 def _folder(name: str) -> Path:
-    """The folder a person means by a name that is not in the register; a plain word is more likely a typing mistake."""
+    """The folder a person means by a name that is not in the register; a plain word is more likely a typing mistake.
+
+    Raises:
+        ValueError: a name that is not known, or a file.
+    """
     path = Path(name).expanduser()
-    if not name or (not path.is_dir() and path.name == name):
+    if not name or (not path.exists() and path.name == name):
         raise unknown("image set", name, SOURCES)
+    if path.exists() and not path.is_dir():
+        hints = {**READERS, " ".join(kinds()): f"Give the folder that it lies in: {path.absolute().parent}"}
+        hint = next((what for endings, what in hints.items() if path.suffix.lower() in endings.split()), "")
+        raise CltoolsError(f"{path} is a file, and a folder of images is wanted. {hint}".rstrip())
     return path

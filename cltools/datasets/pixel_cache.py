@@ -1,14 +1,16 @@
 """Pictures decoded once: their pixels are kept on disk as a NumPy file, to be mapped, and made again when they change.
 
-NAME-DIGEST.npy holds the pixels, uint8 [N, 3, H, W]; the digest is of the names, lengths and times of change of the
-picture files, so a look costs one `stat` a file and no picture is opened. The file may be deleted at any time.
+NAME-DIGEST.npy holds the pixels, uint8 [N, 3, H, W], and behind them, as a second array, the places of those that could
+not be read; the digest is of the names, lengths, times of change and permissions of the picture files, so a look costs
+one `stat` a file and no picture is opened. The file may be deleted at any time.
 
-Shapes: N pictures, H and W their height and width, M rows asked for.
+Shapes: N pictures, H and W their height and width, R rows asked for, M of them that could be read.
 """
 
 import errno
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
@@ -19,11 +21,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from cltools.datasets.decoding import decode, read_pictures
+from cltools.datasets.decoding import Read, decode, read_pictures, without
+from cltools.errors import printable
 from cltools.files import cache_folder, replacing
 
 FOLDER = "decoded"
@@ -33,60 +36,65 @@ KEEP_FROM = 1.0  # seconds of decoding; what is decoded faster is decoded each t
 
 
 def read_kept(
-    paths: Sequence[Path], size: int | None, base: Path, kept: Sequence[Path], rows: Int64[Tensor, " M"] | None = None
-) -> UInt8[Tensor, "M 3 H W"]:
-    """The pictures at `paths`, or those of some rows: from kept pixels, else decoded, and kept where it pays.
+    paths: Sequence[Path], size: int | None, base: Path, kept: Sequence[Path], rows: Int64[Tensor, " R"], skip_bad: bool
+) -> Read:
+    """The pictures of some rows, with these rows: from kept pixels, else decoded, and kept where it pays.
 
-    Without `rows` and with kept pixels the images are a private map of the file: who writes into it changes neither
-    the file nor what others see. With fewer rows than half of the pictures nothing new is kept.
+    All kept pixels are a private map of the file: who writes into it changes neither the file nor what others see. With
+    fewer rows than half of the pictures nothing new is kept.
 
     Args:
         paths: at least one picture file, all below `base`.
         size: scale the shorter side to this many pixels, then cut the centre. Without it all must have one size.
         base: the folder that holds them; kept pixels stay good when it moves.
         kept: where the pixels may be kept, as `places` says.
-        rows: places in `paths` of the pictures wanted; None for all.
+        rows: places in `paths` of the pictures wanted.
+        skip_bad: leave out files that cannot be read.
 
     Raises:
-        ValueError: a file is not a readable image (named), or sizes differ and no `size` was given.
-        OSError: a picture file has gone.
+        ValueError: files are no readable images (named), or sizes differ and no `size` was given.
     """
-    wanted = list(paths) if rows is None else [paths[row] for row in rows.tolist()]
+
+    def read() -> Read:
+        images, good = read_pictures([paths[row] for row in rows.tolist()], size, skip_bad)
+        return images, rows[good]
+
     digest, seconds = fingerprint(paths, base, size)
     if seconds < KEEP_FROM:
-        return read_pictures(wanted, size)
+        return read()
     files = [place.with_name(f"{place.name}-{digest}.npy") for place in kept]
     for file in files:
         try:
-            return _mapped(file, len(paths), rows)
+            found = _mapped(file, len(paths), rows)
+            if len(found[1]) == len(rows) or (skip_bad and len(found[1])):
+                return found
         except (FileNotFoundError, NotADirectoryError):
             continue
         except Exception as error:  # a file that is cut off surfaces as an error of almost any kind
             say(f"{file} cannot be read ({error}): the pictures are decoded again.")
-    if 2 * len(wanted) < len(paths):
-        return read_pictures(wanted, size)
+    if 2 * len(rows) < len(paths):
+        return read()
     problems = []
     for file in files:
         try:
-            _build(file, paths, size)
+            _build(file, paths, size, skip_bad)
             return _mapped(file, len(paths), rows)
         except OSError as error:
             problems.append(f"{file}: {error}")
     say(f"Decoded pictures are not kept, so they are decoded at each load. {'; '.join(problems)}")
-    return read_pictures(wanted, size)
+    return read()
 
 
 def fingerprint(paths: Sequence[Path], base: Path, size: int | None) -> tuple[str, float]:
-    """What tells these files, in this order and for this size, from others; and about how many seconds they take.
-
-    Raises:
-        OSError: a file has gone.
-    """
+    """What tells these files, in this order and for this size, from others; and about how many seconds they take."""
     digest, start, total = sha256(f"{size}".encode()), os.path.join(base, ""), 0
     for path in map(os.fspath, paths):
-        known = os.stat(path)
-        total += known.st_size
-        digest.update(os.fsencode(f"\0{path.removeprefix(start)}\0{known.st_size} {known.st_mtime_ns}"))
+        told = ""
+        with suppress(OSError):  # a link that leads nowhere
+            known = os.stat(path)
+            total += known.st_size
+            told = f"{known.st_size} {known.st_mtime_ns} {known.st_mode}"
+        digest.update(os.fsencode(f"\0{path.removeprefix(start)}\0{told}"))
     return digest.hexdigest()[:16], len(paths) * SECONDS_PER_FILE + total * SECONDS_PER_BYTE
 
 
@@ -109,19 +117,19 @@ def places(base: Path, name: str, split: str, size: int | None, root: Path | Non
     return tuple(found)
 
 
-def _build(file: Path, paths: Sequence[Path], size: int | None) -> None:
+def _build(file: Path, paths: Sequence[Path], size: int | None, skip_bad: bool) -> None:
     """Decode pictures into a file, which appears whole or not at all; those of former picture files are deleted.
 
     Raises:
-        ValueError: a file is not a readable image (named), or sizes differ and no `size` was given.
+        ValueError: files are no readable images (named), or sizes differ and no `size` was given.
         OSError: nothing can be written there, or space is short.
     """
-    blocks = decode(paths, size)
+    bad = dict[int, str]()
+    blocks = decode(paths, size, skip_bad, bad)
     first = next(blocks)
     shape = (len(paths), *first.shape[1:])
     length = len(paths) * first[0].nbytes
-    # Names of their own: two processes that build at once must not write into one file.
-    with replacing(file, unique=True) as part:
+    with replacing(file) as part:
         if (free := shutil.disk_usage(file.parent).free) < 2 * length:  # refuse to be what fills a disk
             raise OSError(errno.ENOSPC, f"{length / 1e6:,.0f} MB would be more than half of the {free / 1e6:,.0f} free")
         say(f"Decoding {len(paths):,} pictures into {file} ({length / 1e6:,.0f} MB, may be deleted).")
@@ -130,6 +138,7 @@ def _build(file: Path, paths: Sequence[Path], size: int | None) -> None:
             np.lib.format.write_array_header_1_0(written, {"descr": "|u1", "fortran_order": False, "shape": shape})
             for block in chain([first], blocks):
                 written.write(block.data)
+            np.lib.format.write_array(written, np.array([*bad], np.int64))
     name, _, digest = file.stem.rpartition("-")
     for former in file.parent.glob(f"{escape(name)}-{'[0-9a-f]' * len(digest)}.npy"):
         if former != file:
@@ -137,8 +146,8 @@ def _build(file: Path, paths: Sequence[Path], size: int | None) -> None:
                 former.unlink()
 
 
-def _mapped(file: Path, count: int, rows: Int64[Tensor, " M"] | None) -> UInt8[Tensor, "M 3 H W"]:
-    """The pictures kept in a file: all of them as a private map of it, or a copy of some rows.
+def _mapped(file: Path, count: int, rows: Int64[Tensor, " R"]) -> Read:
+    """The pictures of some rows that are kept in a file, with their rows; of all, and if all are good, a private map.
 
     Raises:
         FileNotFoundError: there are none.
@@ -147,11 +156,14 @@ def _mapped(file: Path, count: int, rows: Int64[Tensor, " M"] | None) -> UInt8[T
     pixels = np.load(file, mmap_mode="c")
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[:2] != (count, 3):
         raise ValueError(f"it holds {pixels.dtype} {[*pixels.shape]}")
+    with file.open("rb") as behind:
+        behind.seek(pixels.offset + pixels.nbytes)
+        bad = np.load(behind)
     images = torch.from_numpy(np.asarray(pixels))
-    return images if rows is None else images[rows]
+    return without(images if len(rows) == count else images[rows], rows, bad)
 
 
 @cache
 def say(message: str) -> None:
-    """A line for the reader, once in this process."""
-    tqdm.write(message)
+    """A line for the reader, once in this process; beside what a command prints."""
+    tqdm.write(printable(message), sys.stderr)

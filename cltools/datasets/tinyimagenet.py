@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cltools.datasets.archives import Archive, obtain
-from cltools.datasets.folder import list_pictures, read_listed
+from cltools.datasets.folder import look, read_listed
 from cltools.datasets.image_set import DataSettings, ImageSet, data_root
 from cltools.errors import CltoolsError
 
@@ -18,6 +18,7 @@ ARCHIVE = Archive(
 def load_tinyimagenet(split: str, data: DataSettings) -> ImageSet:
     """TinyImageNet from `root/tiny-imagenet-200`; its pictures are decoded once and kept as pixels in `root/decoded`.
 
+    Validation images may have been sorted into class folders.
     The labels of the official test images were never published, so split "test" is the official validation folder.
 
     Raises:
@@ -30,31 +31,34 @@ def load_tinyimagenet(split: str, data: DataSettings) -> ImageSet:
     wnids = sorted(read_lines(folder / "wnids.txt"))
     number = {wnid: label for label, wnid in enumerate(wnids)}
     if split == "train":
-        files = [(path, number[wnid]) for wnid in wnids for path in class_pictures(folder, wnid)]
+        files = [(path, number[wnid]) for wnid in wnids for path in class_pictures(folder, "train", wnid)]
+    elif any((folder / "val" / wnid).is_dir() for wnid in wnids):
+        files = [(path, number[wnid]) for wnid in wnids for path in class_pictures(folder, "val", wnid)]
     else:
         files = annotated(folder / "val", number)
     return read_listed(files, class_names(folder, wnids), split, data, folder, root)
 
 
-def class_pictures(folder: Path, wnid: str) -> list[Path]:
-    """The training images of one class."""
-    here = folder / "train" / wnid / "images"
-    if not (found := list_pictures(here)):
-        raise FileNotFoundError(f"No images in {here}. {_again(folder)}")
-    return found
+def class_pictures(folder: Path, part: str, wnid: str) -> list[Path]:
+    """The images of one class in "train", or in a "val" that was sorted."""
+    here = folder / part / wnid
+    if here.is_dir() and (found := look(here).all_pictures()):
+        return found
+    raise FileNotFoundError(f"No images in {here}. {_again(folder)}")
 
 
 def annotated(folder: Path, number: dict[str, int]) -> list[tuple[Path, int]]:
     """The validation images with the labels that `val_annotations.txt` gives them: name, tab, wnid, tab, a box."""
     listing = folder / "val_annotations.txt"
     pairs = []
-    present = {path.name: path for path in list_pictures(folder / "images")}
+    images = folder / "images"
+    present = {path.name: path for path in look(images).all_pictures()} if images.is_dir() else {}
     for row, line in enumerate(read_lines(listing), start=1):
         name, wnid, *_ = [*line.split("\t"), "", ""]
         if wnid not in number:
             raise CltoolsError(f"Line {row} of {listing} names no known class: {line!r}. {_again(folder.parent)}")
         if name not in present:
-            raise FileNotFoundError(f"{folder / 'images' / name} is missing. {_again(folder.parent)}")
+            raise FileNotFoundError(f"{images / name} is missing. {_again(folder.parent)}")
         pairs.append((present[name], number[wnid]))
     return pairs
 
@@ -72,7 +76,10 @@ def read_lines(path: Path) -> list[str]:
     """The lines of a text file that is part of the tree, empty ones left out."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing. {_again(path.parent)}")
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:  # with or without the mark that some editors put before UTF-8
+        return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise CltoolsError(f"{path} is no text in UTF-8: {error}. {_again(path.parent)}") from error
 
 
 def _again(folder: Path) -> str:

@@ -62,7 +62,7 @@ class Predictions:
         """The report of `evaluate`."""
         top = {protocol: accuracy(predicted, self.labels) for protocol, predicted in self.predicted.items()}
         about = {"uniformity": self.uniformity, "train_images": self.train_images, "test_images": len(self.labels)}
-        shortened = {} if self.linear_epochs is None else {"linear_epochs": self.linear_epochs}
+        shortened = {"linear_epochs": self.linear_epochs} if "linear" in self.predicted else {}
         return top | about | shortened | {"per_class": {name: self._by_class(name) for name in self.predicted}}
 
     def confusion_csv(self, protocol: str) -> str:
@@ -117,9 +117,9 @@ def evaluate(
 
 def predict(
     encoder: Embedder, train: ImageSet, test: ImageSet, settings: EvaluationSettings,
-    protocols: Iterable[str] | None, recipes: Recipes,
+    protocols: Iterable[str] | None, recipes: Recipes, told: Callable[[Predictions], object] | None = None,
 ) -> Predictions:  # fmt: skip
-    """The predictions that `evaluate` reports on; arguments and errors are its."""
+    """The predictions that `evaluate` reports on; `told` is called with what there is after each protocol."""
     asked = check_protocols(protocols, settings)
     test = limited(test, settings)
     for images in (train, test):  # before the minutes that embedding may take
@@ -134,10 +134,14 @@ def predict(
         "finetune1": lambda: finetune_predict(encoder, train, test, recipes.finetune1),
         "finetune10": lambda: finetune_predict(encoder, train, test, recipes.finetune10),
     }
-    predicted = {protocol: known[protocol]().cpu() for protocol in asked}
     classes = max(train.classes, test.classes, key=len)
     epochs = recipes.linear.epochs if "linear" in asked else None
-    return Predictions(predicted, test.labels.cpu(), classes, uniformity(queries), len(train), epochs)
+    found = Predictions({}, test.labels.cpu(), classes, uniformity(queries), len(train), epochs)
+    for protocol in asked:
+        found.predicted[protocol] = known[protocol]().cpu()
+        if told is not None:
+            told(found)
+    return found
 
 
 def check_protocols(protocols: Iterable[str] | None, settings: EvaluationSettings) -> tuple[str, ...]:

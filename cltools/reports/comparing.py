@@ -9,29 +9,44 @@ import math
 import time
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
-from cltools.config import Experiment, differences, to_plain, undeciding
+from cltools.config import Experiment, differences, from_plain, to_plain, undeciding
 from cltools.datasets import ImageSet
 from cltools.errors import CltoolsError, unknown
 from cltools.evaluation import evaluate
+from cltools.files import IN_USE, check_writable, claimed
 from cltools.presets import IMAGES, laptop, preset
-from cltools.provenance import check_record, provenance, read_record, write_record
+from cltools.provenance import check_record, command, provenance, read_record, write_record
 from cltools.reports.arms import BASELINE, arms_of, grid_of
 from cltools.training import Run, fit
 from cltools.training.fit import Callbacks
 from cltools.training.inputs import evaluation_images, training_images
 from cltools.training.learner import resolve_device
+from cltools.training.record import Plain, settings_of
 
 KIND, FORMAT = "comparison", 2
 FIGURES = ("knn200", "knn10", "probe")
 CURVES = {"loss": 4, "knn": 2, "false_negative_share": 4, "mined_purity": 4}
 """Columns of the history that a row keeps by epoch, and their decimals."""
-ENTRIES = ("images", "warm_epochs", "baseline", "arms", "commit", "versions", "hardware", "warm_starts", "rows")
+_SHARES = ("kept", "false_negative_share", "mined_purity")
+_MEASURED = [(name, float | None, None) for name in (*FIGURES, *_SHARES, "seconds")]
+_ROW = make_dataclass(
+    "Row", [("arm", str), ("seed", int), *_MEASURED, ("curves", Plain, None), ("diverged", str | None, None)]
+)
+RECORDED = make_dataclass(
+    "Comparison",
+    [
+        *(("images", str), ("commit", str), ("warm_epochs", int), ("rows", tuple[_ROW, ...])),  # type: ignore[valid-type]
+        *((name, Plain) for name in ("baseline", "arms", "versions", "hardware", "warm_starts")),
+        ("command", str, ""),
+    ],
+)
+"""The entries of a record, and their types."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +120,18 @@ class CompareFlags:
 
 
 def compare(flags: CompareFlags) -> dict[str, Any]:
-    """Train what the record lacks, and write it after every arm.
+    """Train what the record lacks, and write it after every arm; nobody else may write it meanwhile.
 
     Raises:
-        ValueError: the file holds a record of other settings.
+        ValueError: the file holds a record of other settings, or another comparison writes it.
+        OSError: it cannot be written; found before anything is trained.
     """
+    check_writable(flags.out)
+    with claimed(flags.out.with_name(f"{flags.out.name}.{IN_USE}"), command()):
+        return _compare(flags)
+
+
+def _compare(flags: CompareFlags) -> dict[str, Any]:
     experiments = flags.chosen()
     baseline = experiments[BASELINE]
     settings: dict[str, Any] = {
@@ -203,7 +225,12 @@ def _deciding(experiment: Experiment) -> dict[str, Any]:
 
 def check_comparison(path: Path, record: Mapping[str, Any]) -> None:
     """Raise ValueError for a record that is no comparison of this version, or a damaged one."""
-    check_record(path, record, KIND, ENTRIES, form=FORMAT)
+    check_record(path, record, KIND, form=FORMAT)
+    try:
+        told = {name: value for name, value in record.items() if name not in ("kind", "format")}
+        settings_of(from_plain(RECORDED, told, "record").baseline | {"seed": 0})
+    except (TypeError, ValueError) as error:
+        raise CltoolsError(f"{path} is damaged or of another version: {error}") from error
 
 
 def unlike(record: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

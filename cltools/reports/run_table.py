@@ -9,13 +9,13 @@ from typing import Any
 
 from pandas import DataFrame
 
-from cltools.config import ABSENT, Difference, Experiment, differences, from_plain, to_plain
+from cltools.config import ABSENT, Difference, Experiment, differences
 from cltools.errors import CltoolsError
 from cltools.evaluation import LinearRecipe, spread
 from cltools.presets import IMAGES, METHODS, laptop, preset
 from cltools.reports.markdown import markdown
-from cltools.reports.published import CAUTION, LABORATORY, PUBLISHED, Published
-from cltools.training.record import RunRecord
+from cltools.reports.published import CAUTION, LABORATORY, PUBLISHED, WHOLE, Published
+from cltools.training.record import RunRecord, settings_of
 
 FIGURES = {
     "knn200": "kNN-200",
@@ -72,12 +72,28 @@ def run_table(records: Sequence[tuple[Path, RunRecord]], *, references: bool = F
 
 def _judged(path: Path, record: RunRecord) -> Iterator[tuple[Any, ...]]:
     """A run by the splits it was evaluated on after its last epoch; by none, whose name is "", if there is none."""
-    settings = _settings(path, record.experiment)
-    name = Path(record.images.name if record.images else settings["data"]["name"]).name
+    settings = settings_of(record.experiment)
+    name = _images(record, settings)
     reports = {split: report for split, report in record.evaluations.items() if report["epochs"] == record.epochs}
     for split, report in (reports or {"": {}}).items():
         alike = _alike(record, settings, split, report)
         yield (path, record, settings, name, record.seed, split, report, alike, *map(report.get, FIGURES))
+
+
+def _images(record: RunRecord, settings: Mapping[str, Any]) -> str:
+    """The name of a run's images; only of the whole set itself that of a known one, whatever others are called."""
+    data, images = settings["data"], record.images
+    name = Path(images.name if images else data["name"]).name
+    if data["name"] != name or settings["outside"]["images"] is not None or (images is not None and images.given):
+        return f"other images called {name}" if name in IMAGES else name
+    if name not in WHOLE:
+        return name
+    tested = [
+        (report.get("test_images"), WHOLE[name][1]) for split, report in record.evaluations.items() if split == "test"
+    ]
+    trained = [(images.count, WHOLE[name][0])] if images is not None and data["holdout"] == 0 else []
+    whole = data["limit"] is data["size"] is None and all(count == of for count, of in trained + tested)
+    return name if whole else f"part of {name}"
 
 
 def _alike(record: RunRecord, settings: Mapping[str, Any], split: str, report: Mapping[str, Any]) -> str:
@@ -92,16 +108,6 @@ def _alike(record: RunRecord, settings: Mapping[str, Any], split: str, report: M
     return json.dumps([plain, images, where, rest, judged, {**record.given}], sort_keys=True)
 
 
-def _settings(path: Path, plain: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with what a newer version has besides; rules, which may be a reader's own, stay as recorded."""
-    rules = {name: value for name, value in plain.items() if isinstance(value, dict) and "rule" in value}
-    try:
-        rest = {name: value for name, value in plain.items() if name not in rules}
-        return {**to_plain(from_plain(Experiment, rest)), **rules}
-    except (TypeError, ValueError) as error:
-        raise CltoolsError(f"{path} is damaged or of another version: {error}") from error
-
-
 def _row_of_runs(runs: DataFrame) -> tuple[tuple[Any, ...], dict[str, str]]:
     """The order and the cells of runs that differ in the seed alone."""
     if len(twice := runs.loc[runs["seed"].duplicated(keep=False), "path"]):
@@ -114,7 +120,7 @@ def _row_of_runs(runs: DataFrame) -> tuple[tuple[Any, ...], dict[str, str]]:
     row = {
         "method": f"`{name}`" + (f": {', '.join(told)}" if told else ""),
         "images": first["images"] + trained_on,
-        "split": f"{first['split']}, {first['report']['test_images']:,} images" if first["split"] else "",
+        "split": f"{first['split']}, {first['report'].get('test_images') or 0:,} images" if first["split"] else "",
         **{column: _figure(runs, name) for name, column in FIGURES.items()},
         "seeds": ", ".join(map(str, runs["seed"])),
         "epochs": _epochs(record),
@@ -178,5 +184,5 @@ def _source(record: RunRecord, report: Mapping[str, Any]) -> str:
 
 def _place(where: Mapping[str, Any]) -> str:
     hardware = where["hardware"]
-    ranks = f"{hardware['ranks']} × " if hardware.get("ranks", 1) > 1 else ""
+    ranks = f"{hardware['ranks']} × " if hardware.get("ranks", 1) != 1 else ""
     return f"commit {where['commit'] or 'unknown'}, {ranks}{hardware.get('device', 'unknown device')}"

@@ -39,6 +39,6 @@ def cached(key: str, make: Callable[[], Float32[ndarray, "N 2"]]) -> Float32[nda
         place: ndarray = arrays["place"]
         return place
     place = make()
-    with suppress(OSError), replacing(path, unique=True) as part, part.open("wb") as file:
+    with suppress(OSError), replacing(path) as part, part.open("wb") as file:
         np.savez(file, place=place)
     return place

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from cltools import presets
 from cltools.errors import CltoolsError
+from cltools.files import IN_USE, check_writable, claimed
+from cltools.provenance import command
 from cltools.snapshot.mapping import with_umap
 from cltools.snapshot.maps import need_umap
 from cltools.snapshot.taking import Recorder
@@ -41,6 +43,7 @@ def make_snapshot(
 
     Raises:
         ValueError: no such preset, or epochs that its training does not reach.
+        OSError: `out` cannot be written; found before the training.
         ModuleNotFoundError: maps by UMAP are asked for, and umap-learn is not installed.
     """
     if umap:
@@ -51,9 +54,11 @@ def make_snapshot(
         raise CltoolsError(f"snapshot: after is {after}; name epochs from 1 to {last}, {preset}'s last.")
     data, training = replace(experiment.data, root=root), replace(experiment.training, device=device)
     experiment = replace(experiment, data=data, training=training, seed=seed)
-    images, _ = training_images(experiment)
-    recorder = Recorder(images, n, seed, epochs=after)
-    snapshot = with_umap(recorder.snapshot(fit(experiment, images=images, callbacks=[recorder])), umap)
-    snapshot.save(out)
+    check_writable(out)
+    with claimed(out.with_name(f"{out.name}.{IN_USE}"), command()):
+        images, _ = training_images(experiment)
+        recorder = Recorder(images, n, seed, epochs=after)
+        snapshot = with_umap(recorder.snapshot(fit(experiment, images=images, callbacks=[recorder])), umap)
+        snapshot.save(out)
     epochs, size = ", ".join(map(str, snapshot.epochs)), out.stat().st_size / 2**20
     return f"{out}: {len(snapshot):,} images after epochs {epochs}, {size:.1f} MiB"

@@ -5,20 +5,23 @@ the middle of an epoch.
 """
 
 import platform
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, make_dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import torch
 from torch import Tensor
 
-from cltools.config import Experiment, differences
+from cltools.config import Experiment, differences, from_plain
 from cltools.errors import CltoolsError
 from cltools.files import replacing
 from cltools.ranks import Ranks
-from cltools.training.history import EpochSums
+from cltools.training.history import EpochSums, check_rows
 from cltools.training.inputs import TrainedOn
 from cltools.training.learner import Learner, Memory, reseed, statistics
 
@@ -29,6 +32,8 @@ FORMAT = "cltools checkpoint"
 VERSION = 4
 READ_BY = {1: "28b162f", 2: "3ee4f2d", 3: "7083e40"}
 """The last commit that reads each older version."""
+LIKE_WEIGHTS = ("momentum_buffer", "exp_avg", "exp_avg_sq")
+"""What optimizers keep of each weight."""
 ANEW = "To train from the beginning move it away, and resume again."
 
 
@@ -100,6 +105,21 @@ def save_checkpoint(path: Path, run: "Run", learner: Learner, progress: Progress
     ranks.from_first("written")  # none goes on, or reads it, before
 
 
+SAVED = make_dataclass(
+    "Checkpoint",
+    [
+        *((name, int) for name in ("version", "epoch", "step")),
+        *(("images", TrainedOn), ("rows", tuple[dict[str, float], ...])),
+        *((name, str) for name in ("format", "experiment", "optimizer_class")),
+        *((name, dict[str, str]) for name in ("environment", "given")),
+        *((name, Tensor) for name in ("shuffler", "draws")),
+        *((name, dict[str, Tensor] | None) for name in ("encoder", "momentum_copy", "rule_state")),
+        *(("optimizer", dict[str, Any]), ("queue", dict[str, Any] | None), ("ranks", tuple[dict[str, Any], ...])),
+    ],
+)
+"""The members of a checkpoint's file, and their types."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """What was read of a checkpoint.
@@ -120,18 +140,35 @@ class Checkpoint:
             ValueError: not a checkpoint of ours, damaged, or of another format version.
         """
         try:
+            _check_zip(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many kinds for damaged and for foreign files
+        except Exception as error:  # zipfile and torch raise many kinds for damaged and for foreign files
             wrong = f"{path} cannot be read as a checkpoint ({type(error).__name__}: it is damaged or foreign)."
             raise CltoolsError(f"{wrong} {ANEW}") from error
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise CltoolsError(f"{path} is not a checkpoint of cltools. {ANEW}")
-        if state["version"] != VERSION:
-            known = READ_BY.get(state["version"])
+        if (version := state.get("version")) != VERSION:
+            known = READ_BY.get(version) if isinstance(version, int) else None
             by = f"cltools at commit {known}, the last to read it" if known else "the version of cltools that wrote it"
-            wrong = f"{path} has checkpoint format {state['version']}; this version reads format {VERSION}."
+            wrong = f"{path} has checkpoint format {version}; this version reads format {VERSION}."
             raise CltoolsError(f"{wrong} Resume it with {by}, or start anew in another folder.")
-        return cls(path, state)
+        checkpoint = cls(path, state)
+        with checkpoint.as_written():
+            saved: Any = from_plain(SAVED, state, "checkpoint")
+            Experiment.from_json(saved.experiment)
+            check_rows(saved.rows)
+            if len(saved.rows) != saved.epoch or "-" in checkpoint.about:
+                raise CltoolsError(f"its rows are not those of {saved.epoch} epochs")
+        return checkpoint
+
+    @contextmanager
+    def as_written(self) -> Iterator[None]:
+        """Name the file where its members are not as this version writes them, or do not fit what they are put into."""
+        try:
+            yield
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+            what = error if isinstance(error, CltoolsError) else f"{type(error).__name__}: {error}"
+            raise CltoolsError(f"{self.path} does not fit or was altered: {what}. {ANEW}") from error
 
     @property
     def epoch(self) -> int:
@@ -139,10 +176,15 @@ class Checkpoint:
         return int(self.state["epoch"])
 
     @property
-    def steps(self) -> int:
-        """Steps of the epoch under way."""
+    def about(self) -> str:
+        """Epochs done, and steps of the epoch under way, as the file of the weights tells them."""
         partial = self.state["ranks"][0]["partial"]
-        return partial["steps"] if partial else 0
+        return f"{self.epoch} {partial['steps'] if partial else 0}"
+
+    @property
+    def experiment(self) -> Experiment:
+        """Every setting, as the run was trained with."""
+        return Experiment.from_json(self.state["experiment"])
 
     @property
     def images(self) -> TrainedOn:
@@ -154,7 +196,7 @@ class Checkpoint:
 
         Their shares of a batch, and what each draws, would be others.
         """
-        check_same_experiment(self.path, Experiment.from_json(self.state["experiment"]), experiment)
+        check_same_experiment(self.path, self.experiment, experiment)
         if len(self.state["ranks"]) != ranks.count:
             then, now = (f"{n} process{'es' * (n > 1)}" for n in (len(self.state["ranks"]), ranks.count))
             raise CltoolsError(
@@ -195,7 +237,7 @@ class Checkpoint:
         """Put the state into a learner of the same experiment; returns how far it had come.
 
         Raises:
-            ValueError: the learner has another backbone.
+            ValueError: the learner has another backbone or optimizer, or the file was altered by hand.
         """
         state = self.state
         try:
@@ -212,13 +254,13 @@ class Checkpoint:
             reseed(learner)
         self.restore_memory(learner.memory)
         for name, tensor in (learner.rule_state or {}).items():
-            tensor.copy_(state["rule_state"][name])
+            tensor.copy_(state["rule_state"][name].view_as(tensor))  # which does not repeat what is smaller
         if (partial := own["partial"]) is None:
             return Progress(self.epoch)
         sums = EpochSums(learner.device, learner.ranks)
         sums.load_state_dict(partial["sums"])
         for statistic, saved in zip(statistics(learner), partial["statistics"], strict=True):
-            statistic.copy_(saved)
+            statistic.copy_(saved.view_as(statistic))
         return Progress(self.epoch, partial["steps"], partial["shuffler_state"], partial["seconds"], sums)
 
     def restore_memory(self, memory: Memory | None) -> None:
@@ -228,18 +270,41 @@ class Checkpoint:
             memory.queue.load_state_dict(self.state["queue"])
 
 
+def checksum_of(tensors: Mapping[str, Tensor], about: str) -> str:
+    """A checksum of tensors, their names, types and shapes, and of what a text says about them."""
+    total = crc32(about.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        total = crc32(f"{name} {tensor.dtype} {[*tensor.shape]} ".encode(), total)
+        total = crc32(tensor.flatten().view(torch.uint8).numpy().data, total)
+    return f"{total:08x}"
+
+
+def _check_zip(path: Path) -> None:
+    """Refuse a file that is not as it was written, by the checksums that torch writes and does not check.
+
+    And one whose parts would take more memory than they take on the disk.
+    """
+    with zipfile.ZipFile(path) as file:
+        if sum(part.file_size for part in file.infolist()) > path.stat().st_size or file.testzip() is not None:
+            raise zipfile.BadZipFile
+
+
 def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Put the optimizer's state back; whether it is fused stays as this device takes it, not the one before."""
-    now, fused = type(optimizer).__qualname__, [group.get("fused") for group in optimizer.param_groups]
+    now, before = type(optimizer).__qualname__, [dict(group) for group in optimizer.param_groups]
     try:
         if now != state["optimizer_class"]:
             raise CltoolsError(f"it holds the state of {state['optimizer_class']}, and this is {now}")
         optimizer.load_state_dict(state["optimizer"])
-    except ValueError as error:
+        for parameter, held in optimizer.state.items():
+            kept = [held[name] for name in LIKE_WEIGHTS if held.get(name) is not None]
+            if any(getattr(each, "shape", None) != parameter.shape for each in kept):
+                raise CltoolsError("its state has other shapes than the weights")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CltoolsError(f"The checkpoint is of another optimizer; give optimizer= as before. {error}") from error
-    for group, own in zip(optimizer.param_groups, fused, strict=True):
-        if "fused" in group:
-            group["fused"] = own
+    for group, own in zip(optimizer.param_groups, before, strict=True):
+        group |= {name: own[name] for name in own if name == "fused" or type(group.get(name)) is not type(own[name])}
 
 
 def _partial(learner: Learner, progress: Progress) -> dict[str, Any] | None:

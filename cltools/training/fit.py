@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -23,6 +23,8 @@ from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import ImageSet, has_test
 from cltools.errors import CltoolsError, foreign
 from cltools.evaluation import effective_rank, embed, knn_accuracy, limited
+from cltools.files import IN_USE, claimed
+from cltools.provenance import command
 from cltools.ranks import Ranks
 from cltools.training.checkpoint import Checkpoint, Progress, check_same_experiment, save_checkpoint
 from cltools.training.history import COLUMNS, EpochSums, History, Row, diverged
@@ -74,7 +76,8 @@ def fit(
     images; where there are neither, as with `images=` or a folder that is one split, it stays empty. Both and the
     protocols are measured after every `evaluation.every` epochs and after the last.
 
-    With `out`, Ctrl-C and SIGTERM stop it after the step under way, and what has been done is saved.
+    With `out`, Ctrl-C and SIGTERM stop it after the step under way, and what has been done is saved. The folder is
+    claimed before anything is read or computed, and until the end: no other training can write there.
 
     Started by torchrun, in `cltools.ranks.joined()`, every process calls it alike: each trains on its share of every
     batch; the first alone measures, saves and calls back. Batch norms of an own backbone take the statistics of each
@@ -102,7 +105,8 @@ def fit(
     Raises:
         TypeError: no experiment, such as a preset's name, or a part of another kind than is wanted.
         ValueError: settings or parts that contradict each other, the images or the number of processes; a checkpoint
-            made with others; a part named in `experiment.outside` that is not found.
+            made with others; a part named in `experiment.outside` that is not found; a folder that another training
+            has claimed, which is named; too little memory.
         FileExistsError: the folder already holds a run and `resume` is false.
         FloatingPointError: a loss that is not finite; the last checkpoint stays.
         OSError: a file could not be written; the last checkpoint stays.
@@ -111,73 +115,104 @@ def fit(
     if not isinstance(experiment, Experiment):
         raise foreign(experiment, 'An experiment, such as preset("digits-moco"),')
     own = Parts.of(experiment, images=images, backbone=backbone, views=views, optimizer=optimizer, protocols=protocols)
+    if out == "":
+        raise CltoolsError("out is empty, as an unset variable of a shell leaves it; name the run's folder.")
     ranks, path = Ranks.here(), Path(out) if out is not None else None
-    checkpoint = _checkpoint_to_resume(path, experiment, resume, ranks)
+    checkpoint = _checkpoint_to_resume(path, experiment, ranks) if resume else None
+    finished = checkpoint is not None and checkpoint.epoch == experiment.training.epochs
     ranks.check_agreed({"epochs done": checkpoint.epoch if checkpoint else 0})
     if checkpoint is not None:
-        finished = checkpoint.epoch == experiment.training.epochs
         checkpoint.check_same_parts(own.given, finished=finished)
-        if finished:
-            if images is not None:
-                train, _ = training_images(experiment, images)
-                checkpoint.check_same_images(TrainedOn.of(train, given=True))
-            folder = checkpoint.path.parent
-            _say(ranks, f"{folder} is finished: {checkpoint.epoch} epochs are done. Nothing was changed.")
-            return Run.load(folder, backbone=backbone, views=views)
-    device = resolve_device(experiment.training.device)
-    parts = own.resolved(experiment, "backbone", "views", "optimizer", "protocols")
-    if taken := [name for name in parts.protocols if name in COLUMNS]:
-        raise CltoolsError(f"protocols: the history has a column {taken[0]!r} itself; give the protocol another name.")
-    with ranks.one_before_others():
-        train, judged = _images(experiment, images)
-    check_trainable(experiment, train, ranks, device, parts, on_step)
-    learner = make_learner(experiment, train, device, ranks, parts)
-    if start_from is not None:
-        learn_from(start_from.encoder, start_from.memory, learner)
-    ranks.check_agreed({"keys in the queue": len(learner.memory.queue) if learner.memory else 0})
-    equalise(learner)
-    trained_on = TrainedOn.of(train, given=images is not None)
-    run = Run(experiment, learner.encoder, History(), path, learner.memory, learner.rule_state, trained_on, parts=parts)
-    progress = Progress()
-    if checkpoint is not None:
-        checkpoint.check_same_images(trained_on)
-        progress = checkpoint.restore(learner)
-        run.history.rows = checkpoint.state["rows"]
-        if changes := checkpoint.environment_changes(device):
-            _say(ranks, "Resumed elsewhere, so not bit for bit the same run: " + "; ".join(changes))
-    agreed = {"images": trained_on, "settings": experiment, "parts of one's own": own.given, "steps done": learner.step}
-    ranks.check_agreed(agreed)
+    if checkpoint is not None and finished:  # only read, so that its folder may be one that cannot be written to
+        if images is not None:
+            train, _ = training_images(experiment, images)
+            checkpoint.check_same_images(TrainedOn.of(train, given=True))
+        folder = checkpoint.path.parent
+        _say(ranks, f"{folder} is finished: {checkpoint.epoch} epochs are done. Nothing was changed.")
+        return Run.load(folder, backbone=backbone, views=views)
     if path is not None:
-        path.mkdir(parents=True, exist_ok=True)
-        warm = len(start_from.history.rows) if start_from is not None else 0
-        run.here = stretch_here(device, ranks=ranks.count, after=progress.epoch, warm_epochs=warm)
-    with stopping(path is not None) as stop:
-        Training(run, learner, train.to(device), judged, callbacks, on_step, stop).go_on(progress)
+        if path.is_file():
+            raise FileExistsError(f"{path} is a file; give a folder for the run.")
+        experiment.to_json()  # before the training, not after it, whose result could then not be saved
+    with _claimed(path, ranks), _enough_memory():
+        if path is not None and not resume and any((path / name).exists() for name in FILES):
+            raise FileExistsError(f"{path} already holds a run. Go on by --resume (resume=True) or use another folder.")
+        if resume:  # again, as another may have gone on with it before this one could claim it
+            checkpoint = _checkpoint_to_resume(path, experiment, ranks)
+            if checkpoint is None:
+                _say(ranks, f"{path} holds no checkpoint yet; starting from the beginning.")
+        device = resolve_device(experiment.training.device)
+        parts = own.resolved(experiment, "backbone", "views", "optimizer", "protocols")
+        if taken := [name for name in parts.protocols if name in COLUMNS]:
+            wrong = f"protocols: the history has a column {taken[0]!r} itself;"
+            raise CltoolsError(f"{wrong} give the protocol another name.")
+        with ranks.one_before_others():
+            train, judged = _images(experiment, images)
+        check_trainable(experiment, train, ranks, device, parts, on_step)
+        learner = make_learner(experiment, train, device, ranks, parts)
+        if start_from is not None:
+            learn_from(start_from.encoder, start_from.memory, learner)
+        ranks.check_agreed({"keys in the queue": len(learner.memory.queue) if learner.memory else 0})
+        equalise(learner)
+        trained_on = TrainedOn.of(train, given=images is not None)
+        run = Run(experiment, learner.encoder, History(), path, learner.memory, learner.rule_state, trained_on)
+        run.parts, progress = parts, Progress()
+        if checkpoint is not None:
+            checkpoint.check_same_images(trained_on)
+            with checkpoint.as_written():
+                progress = checkpoint.restore(learner)
+            run.history.rows = checkpoint.state["rows"]
+            if changes := checkpoint.environment_changes(device):
+                _say(ranks, "Resumed elsewhere, so not bit for bit the same run: " + "; ".join(changes))
+        agreed = {"images": trained_on, "settings": experiment}
+        ranks.check_agreed(agreed | {"parts of one's own": own.given, "steps done": learner.step})
+        if path is not None:
+            warm = len(start_from.history.rows) if start_from is not None else 0
+            run.here = stretch_here(device, ranks=ranks.count, after=progress.epoch, warm_epochs=warm)
+        run.judged = None if judged is None else "val" if judged.split == "val" else "test"
+        with stopping(path is not None) as stop:
+            Training(run, learner, train.to(device), judged, callbacks, on_step, stop).go_on(progress)
     learner.encoder.eval()
     return run
 
 
-def _checkpoint_to_resume(path: Path | None, experiment: Experiment, resume: bool, ranks: Ranks) -> Checkpoint | None:
+@contextmanager
+def _claimed(path: Path | None, ranks: Ranks) -> Iterator[None]:
+    """The run's folder, for this training alone: the first rank claims it, and all learn whether it could."""
+    with ExitStack() as held:
+        refused = None
+        if path is not None and ranks.first:
+            try:
+                held.enter_context(claimed(path / IN_USE, command()))
+            except (CltoolsError, OSError) as error:
+                refused = error
+        if (refused := ranks.from_first(refused)) is not None:
+            raise refused
+        yield
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    """Say what takes less memory where there is too little."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        wrong = f"There is too little memory: {error or 'Python got none'}. The last checkpoint stays."
+        raise CltoolsError(f"{wrong} Lower training.batch or training.queue_size, or set training.chunk.") from error
+
+
+def _checkpoint_to_resume(path: Path | None, experiment: Experiment, ranks: Ranks) -> Checkpoint | None:
     """The checkpoint to go on from, after every refusal that needs no images."""
     if path is None:
-        if resume:
-            raise CltoolsError("resume=True needs out=FOLDER, the folder of the run to go on with.")
-        return None
-    experiment.to_json()  # before the training, not after it, whose result could then not be saved
-    if path.exists() and not path.is_dir():
-        raise FileExistsError(f"{path} is a file; give a folder for the run.")
-    if not resume:
-        if any((path / name).exists() for name in FILES):
-            raise FileExistsError(f"{path} already holds a run. Go on by --resume (resume=True) or use another folder.")
-        return None
+        raise CltoolsError("resume=True needs out=FOLDER, the folder of the run to go on with.")
     checkpoint = Checkpoint.read(path / CHECKPOINT) if (path / CHECKPOINT).exists() else None
     read_run_record(path)  # a damaged one is refused before an epoch is trained, not after it
-    if checkpoint is None:
-        if (path / CONFIG).exists():
-            check_same_experiment(path / CONFIG, read_config(path / CONFIG), experiment)
-        _say(ranks, f"{path} holds no checkpoint yet; starting from the beginning.")
-        return None
-    checkpoint.check_same_settings(experiment, ranks)
+    if checkpoint is not None:
+        checkpoint.check_same_settings(experiment, ranks)
+    elif (path / CONFIG).exists():
+        check_same_experiment(path / CONFIG, read_config(path / CONFIG), experiment)
     return checkpoint
 
 
@@ -365,7 +400,8 @@ class Training:
         rest = permutation[progress.steps * settings.batch :]
         learner.encoder.train()
         began = time.perf_counter() - progress.seconds
-        with torch.random.fork_rng(devices=[d for d in (learner.device,) if d.type == "cuda"]):
+        devices = torch.cuda.device_count() if torch.cuda.is_initialized() else 0  # type: ignore[no-untyped-call]
+        with torch.random.fork_rng(devices=range(devices)):  # on every one of which a seed sets draws
             for batch in batches(train.images, train.ids, train.labels, settings.batch, rest):
                 result = self._step(batch, progress.epoch + progress.steps / steps, known)
                 progress.sums.add(learner.step, result.loss, result.tally)

@@ -1,8 +1,9 @@
 """What a run measured, a row per epoch, as CSV. Metrics are summed on the device and fetched once per epoch."""
 
 import csv
+import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class History:
 
     def save(self, path: Path) -> None:
         """Write the rows as CSV; the file is replaced whole."""
-        with replacing(path) as part, part.open("w", newline="") as file:
+        with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
             if self.rows:
                 writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
                 writer.writeheader()
@@ -54,18 +55,30 @@ class History:
         Raises:
             ValueError: the file is damaged or foreign.
         """
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
         try:
-            return cls([{k: float(v) if v else math.nan for k, v in row.items()} for row in rows])
-        except (TypeError, ValueError) as error:
+            text = path.read_text(encoding="utf-8-sig")
+            head, *lines = csv.reader(io.StringIO(text, newline=""), strict=True) if text else [[]]
+            rows = [{k: float(v) if v else math.nan for k, v in zip(head, line, strict=True)} for line in lines]
+            check_rows(rows)
+            if text and (not text.endswith("\n") or len({*head}) < len(head)):
+                raise CltoolsError("the end of its last line is missing, or a column stands twice")
+        except (csv.Error, ValueError) as error:
             raise CltoolsError(f"{path} is not a history of ours: {error}. Move it away, and the run loads.") from error
+        return cls(rows)
+
+
+def check_rows(rows: Sequence[Row]) -> None:
+    """Raise ValueError for rows that are not of epochs 1, 2, 3, …, or have not every column alike."""
+    if any(row.get("epoch") != epoch or row.keys() != rows[0].keys() for epoch, row in enumerate(rows, 1)):
+        raise CltoolsError("its rows are not of epochs 1, 2, 3, … alike")
+    if rows and (missing := [name for name in COLUMNS if name not in rows[0]]):
+        raise CltoolsError(f"it lacks the columns {', '.join(missing)}")
 
 
 def _text(value: float) -> str:
     if math.isnan(value):
         return ""
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
+    return str(int(value)) if abs(value) < 1e15 and value == int(value) else repr(value)
 
 
 def diverged(what: str) -> FloatingPointError:
@@ -151,8 +164,8 @@ class EpochSums:
         """Go on from sums that `state_dict` gave."""
         device = self.loss.device
         here: dict[str, Any] = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in state.items()}
-        self.loss, self.bad_step, self.steps = here["loss"], here["bad_step"], here["steps"]
-        self.tally = Tally(here["keys"], here["same_class"], here["anchors"])
+        self.loss, self.bad_step, self.steps = here["loss"], here["bad_step"], int(here["steps"])
+        self.tally = Tally(here["keys"], here["same_class"], int(here["anchors"]))
 
 
 def _share(part: float, whole: int) -> float:

@@ -15,6 +15,7 @@ from torch import Generator, Tensor, nn
 from cltools.config import Experiment
 from cltools.datasets import ImageSet, load_images, split_holdout
 from cltools.datasets.image_set import draw
+from cltools.datasets.load import splits_of
 from cltools.errors import CltoolsError, described, foreign
 from cltools.views import ViewSettings, augment
 
@@ -226,7 +227,10 @@ def _digest(*parts: bytes) -> str:
 
 
 def training_images(experiment: Experiment, images: ImageSet | None = None) -> tuple[ImageSet, ImageSet | None]:
-    """Images to train on (`images`, if given, in place of the experiment's), and those held out as split "val"."""
+    """Images to train on (`images`, if given, in place of the experiment's), and those of split "val".
+
+    These are held out of them, or, where no share is, those that a folder has in a split of its own.
+    """
     data = experiment.data
     if images is not None:
         train = images
@@ -237,7 +241,10 @@ def training_images(experiment: Experiment, images: ImageSet | None = None) -> t
         train = _load(experiment, "train", data.limit)
     if data.limit is not None and len(train) > data.limit:
         train = train.select(draw(len(train), data.limit))
-    return split_holdout(train, data.holdout, experiment.seed) if data.holdout > 0 else (train, None)
+    if data.holdout > 0:
+        return split_holdout(train, data.holdout, experiment.seed)
+    own = images is None and experiment.outside.images is None and "val" in splits_of(data.name)
+    return train, _load(experiment, "val", None) if own else None
 
 
 def evaluation_images(experiment: Experiment) -> ImageSet:
@@ -256,4 +263,4 @@ def evaluation_images(experiment: Experiment) -> ImageSet:
 
 def _load(experiment: Experiment, split: str, limit: int | None) -> ImageSet:
     data = experiment.data
-    return load_images(data.name, split, root=data.root, download=data.download, limit=limit, size=data.size)
+    return load_images(data.name, split, data.root, data.download, limit, data.size, data.skip_bad)

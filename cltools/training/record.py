@@ -3,15 +3,16 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from cltools.config import to_plain
+from cltools.config import Experiment, from_plain, to_plain
 from cltools.encoders.backbones import OwnBackbone
 from cltools.errors import CltoolsError
+from cltools.evaluation import PROTOCOLS
 from cltools.provenance import check_record, provenance, read_record
 from cltools.training.inputs import TrainedOn
 
@@ -59,6 +60,20 @@ class Measured:
     epoch: int
     loss: float
     knn: float | None
+
+
+_PLACE = [("figures", tuple[str, ...]), ("commit", str), ("versions", Plain), ("hardware", Plain)]
+REPORT = make_dataclass(
+    "Report",
+    [
+        *(("split", Split), ("epochs", int), ("images", str, "")),
+        *((name, int | None, None) for name in ("steps", "train_images", "test_images", "linear_epochs")),
+        *((name, float | None, None) for name in (*PROTOCOLS, "uniformity")),
+        ("per_class", Mapping[str, Mapping[str, float | None]], None),
+        ("elsewhere", tuple[make_dataclass("Elsewhere", _PLACE), ...], None),  # type: ignore[misc]
+    ],
+)
+"""The entries of a report, and their types; `cltools.evaluate` says what they mean."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +145,7 @@ class RunRecord:
             steps=run.steps,
             seconds=sum(row["seconds"] for row in rows),
             views_per_second=statistics.median(row["views_per_second"] for row in rows) if rows else None,
-            judged=None if all(m.knn is None for m in known) else "val" if experiment.data.holdout > 0 else "test",
+            judged=None if all(m.knn is None for m in known) else run.judged or (before.judged if before else None),
             by_epoch=tuple(known),
             evaluations={split: r for split, r in reports.items() if (r["epochs"], r.get("steps", 0)) == done},
             given=run.parts.given,
@@ -169,19 +184,32 @@ class RunRecord:
         Raises:
             ValueError: it is damaged, foreign, or of another version.
         """
-        names = [f.name for f in fields(cls)]
-        check_record(path, plain, KIND, [name for name in names if name != "given"], form=FORMAT)
-        parts = {name: plain[name] for name in names if name in plain}
+        check_record(path, plain, KIND, form=FORMAT)
         try:
-            parts["images"] = TrainedOn(**parts["images"]) if parts["images"] else None
-            parts["stretches"] = tuple(Stretch(**stretch) for stretch in parts["stretches"])
-            parts["by_epoch"] = tuple(Measured(**row) for row in parts["by_epoch"])
-            record = cls(**parts)
-            if not record.stretches or record.seed < 0 or record.asked < 1:
-                raise CltoolsError("no stretch, seed, or number of epochs")
+            record = from_plain(cls, {name: plain[name] for name in plain if name not in ("kind", "format")}, "record")
+            settings_of(record.experiment)
+            if not record.stretches or min(record.epochs, record.steps, record.seed, record.asked - 1) < 0:
+                raise CltoolsError("record has no stretch, or epochs, steps or a seed below 0.")
+            if [row.epoch for row in record.by_epoch] != [*range(1, len(record.by_epoch) + 1)]:
+                raise CltoolsError("record.by_epoch has other epochs than 1, 2, 3, …")
+            for split, report in record.evaluations.items():
+                from_plain(REPORT, report, f"record.evaluations.{split}")
         except (TypeError, ValueError, KeyError) as error:
-            raise CltoolsError(f"{path} is damaged ({type(error).__name__}: {error}).") from error
-        return record
+            raise CltoolsError(f"{path} is damaged or of another version: {error}") from error
+        return replace(record, experiment=plain["experiment"])
+
+
+def settings_of(plain: Plain) -> dict[str, Any]:
+    """Recorded settings, checked, with what a newer version has besides; a rule, which need not be known, as recorded.
+
+    Raises:
+        ValueError: they are no settings of an experiment.
+    """
+    rules = {name: plain[name] for name in ("positives", "negatives") if name in plain}
+    for name, rule in rules.items():
+        if not (isinstance(rule, Mapping) and isinstance(rule.get("rule"), str)):
+            raise CltoolsError(f"experiment.{name} must name its rule.")
+    return {**to_plain(from_plain(Experiment, {name: plain[name] for name in plain if name not in rules})), **rules}
 
 
 def stretch_here(device: torch.device, *, ranks: int = 1, after: int = 0, warm_epochs: int = 0) -> Stretch:

@@ -8,32 +8,37 @@ from typing import Any, get_args
 
 import torch
 from jaxtyping import Float32
-from safetensors.torch import load_file, save as serialised
+from safetensors import safe_open
+from safetensors.torch import save as serialised
 from torch import Generator, Tensor, nn
 from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
-from cltools.config import Experiment
+from cltools.config import Experiment, differences
 from cltools.datasets import ImageSet
 from cltools.encoders import Encoder, build_encoder
 from cltools.encoders.backbones import OwnBackbone, home
 from cltools.errors import CltoolsError
-from cltools.evaluation import Diagnosis, LinearRecipe, Recipes, diagnose, embed, predict
-from cltools.evaluation.report import check_protocols
-from cltools.files import replacing, write_text
+from cltools.evaluation import Diagnosis, LinearRecipe, Recipes, diagnose, embed, figures, predict
+from cltools.evaluation.report import Predictions, check_protocols
+from cltools.files import IN_USE, check_writable, claimed, replacing, write_text
 from cltools.mining import Similarities, select, similarities
 from cltools.mining.negatives import Closeness
 from cltools.mining.rules import State, reads_now
-from cltools.provenance import write_record
-from cltools.training.checkpoint import Checkpoint
+from cltools.provenance import command, write_record
+from cltools.training.checkpoint import Checkpoint, checksum_of
 from cltools.training.history import History
 from cltools.training.inputs import Parts, TrainedOn, Views, drawn_view, evaluation_images, training_images
 from cltools.training.learner import Device, Memory, new_memory
 from cltools.training.record import RECORD, RunRecord, Split, Stretch, read_run_record, stretch_here
 
+ABOUT = "cltools"
+"""The entry of the weights' file that holds the epochs and steps they are of, and a checksum."""
 CONFIG, HISTORY, CHECKPOINT = "config.json", "history.csv", "checkpoint.pt"
 WEIGHTS = "encoder.safetensors"
 FILES = (CONFIG, HISTORY, CHECKPOINT, WEIGHTS, RECORD)
+PATIENCE = 10.0
+"""Seconds to wait for another evaluation that is keeping its figures."""
 BATCH = 1000
 """Images of which views are made and embedded at once."""
 
@@ -57,6 +62,7 @@ class Run:
         images: what it was trained on; None for a loaded run without checkpoint.
         parts: what stood in place of the recipe's own; of a loaded run, the backbone and the views.
         steps: of the epoch under way, where it was stopped within one.
+        judged: the split that kNN is measured on while training; None where there is none, and for a loaded run.
         here: what its record says of the epochs trained by this process; None for a run that was only loaded.
     """
 
@@ -68,6 +74,7 @@ class Run:
     rule_state: State | None = field(default=None, repr=False)
     images: TrainedOn | None = None
     steps: int = 0
+    judged: Split | None = None
     here: Stretch | None = field(default=None, repr=False)
     parts: Parts = field(default_factory=Parts, repr=False)
 
@@ -75,18 +82,44 @@ class Run:
         """Write config, history, weights and record into the run's folder; each file is replaced whole.
 
         Raises:
-            ValueError: a run kept in memory, or a damaged record, which stays as it is; nothing is written.
+            ValueError: a run kept in memory, or a record that is damaged or not of this run as it stands, which stays
+                as it is; nothing is written.
         """
         if self.path is None:
             raise CltoolsError("This run was kept in memory; give fit(…, out=FOLDER) to save it.")
-        record = RunRecord.of(self, read_run_record(self.path))
-        write_text(self.path / CONFIG, self.experiment.to_json())
-        self.history.save(self.path / HISTORY)
+        with claimed(self.path / IN_USE, command(), PATIENCE):
+            self._save(self.path)
+
+    def _save(self, path: Path) -> None:
+        record = self._record(path)
+        write_text(path / CONFIG, self.experiment.to_json())
+        self.history.save(path / HISTORY)
         weights = self.encoder.state_dict()  # cloned, because safetensors refuses weights that share memory
         plain = {k: t.cpu().clone(memory_format=torch.contiguous_format) for k, t in weights.items()}
-        with replacing(self.path / WEIGHTS) as part:
-            part.write_bytes(serialised(plain))
-        write_record(self.path / RECORD, record.to_plain())
+        about = f"{len(self.history.rows)} {self.steps}"
+        with replacing(path / WEIGHTS) as part:
+            part.write_bytes(serialised(plain, {ABOUT: f"{about} {checksum_of(plain, about)}"}))
+        write_record(path / RECORD, record.to_plain())
+
+    def _record(self, path: Path) -> RunRecord:
+        """The record of the run as it stands: that in its folder, which may know more than is at hand, if there is one.
+
+        Raises:
+            ValueError: that is damaged, or of another state of the run.
+        """
+        before, rows = read_run_record(path), self.history.rows
+        if self.here is not None or before is None:
+            return RunRecord.of(self, before)
+        if other := [str(each) for each in differences(before.experiment, self.experiment) if each.decides]:
+            wrong = f"{path / CONFIG} was changed since the run was trained: {'; '.join(other)}."
+            raise CltoolsError(f"{wrong} Nothing was changed. Put back what {RECORD} tells, or evaluate a copy.")
+        if (before.epochs, before.steps) != (len(rows), self.steps):
+            wrong = f"{path / RECORD} is of {before.epochs} epochs and {before.steps} steps, and what was loaded is of"
+            raise CltoolsError(
+                f"{wrong} {len(rows)} and {self.steps}. Nothing was changed. Bring back {HISTORY} if it is missing or "
+                "cut, let a run that goes on end, resume one that was stopped (--resume), and load it again."
+            )
+        return replace(before, images=self.images or before.images)
 
     def evaluate(
         self, split: Split = "test", protocols: Iterable[str] | None = None, *, linear_epochs: int | None = None
@@ -98,7 +131,7 @@ class Run:
         mirror pictures as often as its views do.
 
         Args:
-            split: "test", or "val" for the images held out.
+            split: "test", or "val" for the images held out, or those of a folder's own split of that name.
             protocols: names from `cltools.evaluation.PROTOCOLS`; None for the default of `cltools.evaluate`.
             linear_epochs: of the linear evaluation, which must be among the protocols; None for its 100.
 
@@ -118,23 +151,40 @@ class Run:
             raise CltoolsError(f"{wrong} Evaluate with: cltools.evaluate(run.encoder, train, test)")
         train, held_out = training_images(self.experiment)
         if split == "val" and held_out is None:
-            raise CltoolsError('This run held no images out; train with data.holdout above 0 to evaluate on "val".')
-        if self.path is not None:
-            read_run_record(self.path)  # a damaged one is refused before the minutes that an evaluation may take
+            wrong = 'This run held no images out, and its images have no split "val" of their own;'
+            raise CltoolsError(f"{wrong} train with data.holdout above 0 to evaluate on it.")
+        path = self.path
+        if path is not None:
+            self._record(path)  # what cannot be kept is said before the minutes that an evaluation may take
+            try:
+                check_writable(path / RECORD)
+            except OSError as error:
+                tqdm.write(f"{error} What is measured is told and not kept.", sys.stderr)
+                path = None
         judged = evaluation_images(self.experiment) if split == "test" or held_out is None else held_out
         recipes = Recipes() if linear_epochs is None else Recipes(linear=LinearRecipe(epochs=linear_epochs))
         recipes = recipes.like(self.experiment.views, self.experiment.seed)
-        found = predict(self.encoder, train, judged, self.experiment.evaluation, asked, recipes)
         about = {"images": self.experiment.data.name, "split": split, "epochs": len(self.history.rows)}
-        within = {"steps": self.steps} if self.steps else {}
-        report = about | within | found.report()
-        if self.path is not None:
-            for protocol in found.predicted:
-                write_text(self.path / confusion_file(split, protocol), found.confusion_csv(protocol))
-            here = self.here or stretch_here(home(self.encoder))
-            record = RunRecord.of(self, read_run_record(self.path))
-            write_record(self.path / RECORD, record.evaluated(report, here).to_plain())
-        return report
+        about |= {"steps": self.steps} if self.steps else {}
+        here = self.here or stretch_here(home(self.encoder))
+
+        def keep(found: Predictions) -> None:
+            """What was measured so far: an evaluation that is interrupted loses nothing of it."""
+            report = about | found.report()
+            if path is None:
+                return
+            try:
+                with claimed(path / IN_USE, command(), PATIENCE):
+                    *_, protocol = found.predicted
+                    write_text(path / confusion_file(split, protocol), found.confusion_csv(protocol))
+                    write_record(path / RECORD, self._record(path).evaluated(report, here).to_plain())
+                    if not (path / HISTORY).exists():
+                        self.history.save(path / HISTORY)
+            except (OSError, CltoolsError) as error:
+                raise type(error)(f"{error} Measured, and not kept: {figures(report)}.") from error
+
+        found = predict(self.encoder, train, judged, self.experiment.evaluation, asked, recipes, keep)
+        return about | found.report()
 
     def diagnose(self, *, images: ImageSet | None = None, n: int = 1000, seed: int = 0) -> Diagnosis:
         """What the run's encoder and rules would select now, at full strength (see `compared_now`).
@@ -200,10 +250,12 @@ class Run:
                 not given again; a part that the config names and that is not found.
         """
         path = Path(path)
-        if not (path / CONFIG).is_file() or not (path / WEIGHTS).is_file():
+        checkpoint = _checkpoint_of(path)
+        if checkpoint is None and not ((path / CONFIG).is_file() and (path / WEIGHTS).is_file()):
             wrong = f"{path} holds no trained run ({CONFIG} and {WEIGHTS})."
             raise FileNotFoundError(f"{wrong} Train one with: python -m cltools train PRESET --out {path}")
-        experiment, checkpoint = read_config(path / CONFIG), _checkpoint_of(path)
+        known = checkpoint is not None and not (path / CONFIG).is_file()
+        experiment = checkpoint.experiment if checkpoint and known else read_config(path / CONFIG)
         given = _given_of(path, checkpoint)
         if "backbone" in given and backbone is None:
             wrong = f"{path} was trained with a backbone that was given as an object ({given['backbone']}),"
@@ -211,7 +263,7 @@ class Run:
         own = replace(Parts.of(experiment, backbone=backbone, views=views), given=given)
         parts = own.resolved(experiment, "backbone", "views")
         try:
-            weights = load_file(path / WEIGHTS)
+            weights, about = _weights_of(path, checkpoint)
             encoder = _encoder_for(weights, experiment, parts.backbone)
             encoder.load_state_dict(weights)
         except Exception as error:  # safetensors and torch raise their own kinds
@@ -220,13 +272,16 @@ class Run:
                 f"your own; else one of the files is damaged: {error}"
             ) from error
         encoder.to(device).to(memory_format=torch.channels_last).eval()  # as trained, so that figures repeat
-        history = History.load(path / HISTORY) if (path / HISTORY).is_file() else History()
-        run = cls(experiment, encoder, history, path, parts=parts)
+        run = cls(experiment, encoder, History(), path, steps=int(about.split()[1]), parts=parts)
+        if checkpoint is not None and about == checkpoint.about:
+            run.history.rows = list(checkpoint.state["rows"])
+        elif (path / HISTORY).is_file():
+            run.history = History.load(path / HISTORY)
         if checkpoint is not None:
-            run.images, run.steps = checkpoint.images, checkpoint.steps
-            trained = Experiment.from_json(checkpoint.state["experiment"])  # the config may have been edited since
-            run.memory = new_memory(trained, encoder, device)
-            checkpoint.restore_memory(run.memory)
+            run.images = checkpoint.images
+            run.memory = new_memory(checkpoint.experiment, encoder, device)  # the config may have been edited since
+            with checkpoint.as_written():
+                checkpoint.restore_memory(run.memory)
             if learned := checkpoint.state["rule_state"]:
                 run.rule_state = {name: tensor.to(device) for name, tensor in learned.items()}
         return run
@@ -303,6 +358,29 @@ def _checkpoint_of(path: Path) -> Checkpoint | None:
         return None
 
 
+def _weights_of(path: Path, checkpoint: Checkpoint | None) -> tuple[dict[str, Tensor], str]:
+    """The encoder's weights, and the epochs and steps they are of; of files that do not say so, the checkpoint's.
+
+    Raises:
+        ValueError: they are not as they were written, or not those of the checkpoint of the same moment.
+    """
+    then = checkpoint.about if checkpoint else "0 0"
+    if checkpoint is not None and not (path / WEIGHTS).is_file():
+        tqdm.write(f"There is no {path / WEIGHTS}; the weights are those of {CHECKPOINT}.", sys.stderr)
+        return checkpoint.state["encoder"], then
+    with safe_open(path / WEIGHTS, "pt") as file:
+        told = (file.metadata() or {}).get(ABOUT)
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — it is no dict
+    if told is None:
+        return weights, then
+    about, _, checksum = told.rpartition(" ")
+    if checksum_of(weights, about) != checksum:
+        raise CltoolsError("its numbers are not as they were written.")
+    if checkpoint is not None and about == then and checksum != checksum_of(checkpoint.state["encoder"], about):
+        raise CltoolsError(f"{CHECKPOINT} is of the same step and has other weights: one of them is of another run.")
+    return weights, about
+
+
 def _given_of(path: Path, checkpoint: Checkpoint | None) -> dict[str, str]:
     """The parts that a run was given as objects, from its checkpoint or else its record, if that can be read."""
     if checkpoint is not None:
@@ -316,6 +394,9 @@ def _given_of(path: Path, checkpoint: Checkpoint | None) -> dict[str, str]:
 
 def _encoder_for(weights: dict[str, Tensor], experiment: Experiment, backbone: nn.Module | None) -> Encoder:
     """An encoder of the weights' shapes; they tell the D of an own backbone, whose picture size is not saved."""
+    sizes = {size for tensor in weights.values() for size in tensor.shape}
+    if not {experiment.encoder.hidden, experiment.encoder.projection} <= sizes:  # before they take memory
+        raise CltoolsError("its heads have other sizes.")
     if backbone is None:
         return build_encoder(experiment.encoder, None)
     with torch.random.fork_rng(devices=[]):

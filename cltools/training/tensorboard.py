@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cltools.errors import CltoolsError
+from cltools.files import check_writable
 from cltools.mining import Band
 from cltools.training.history import COLUMNS
 from cltools.training.run import Run
@@ -29,10 +30,12 @@ class TensorBoard:
 
         Raises:
             ValueError: TensorBoard is not installed.
+            OSError: nothing can be written there.
         """
         if find_spec("tensorboard") is None:
             raise CltoolsError('TensorBoard is not installed; install it with: pip install "cltools[tensorboard]"')
         self.folder = Path(folder)
+        check_writable(self.folder / "events")
         self._written = 0  # epochs
         self._writer: Any = None
 

@@ -492,7 +492,7 @@ class TestRefusals:
         "band",
         [
             {"rule": "RankBand", "drop_closest": 0.6, "keep_within": 0.5},
-            {"rule": "CosineBand", "above": -1.1, "below": 0.5},
+            {"rule": "CosineBand", "above": 0.6, "below": 0.5},
             {"rule": "MarginBand", "margin": 0.1, "relative": 0.95},
         ],
         ids=lambda band: band["rule"],

@@ -4,13 +4,13 @@ Legend: B anchors, K keys.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 
 from cltools.mining.bands import PerAnchor, rank_count
 from cltools.mining.negatives import AllNegatives, ByCloseness, closeness
-from cltools.mining.rules import Context, check_choice, check_is, check_share
+from cltools.mining.rules import Context
 from cltools.mining.similarities import Similarities
 
 
@@ -24,21 +24,14 @@ class DifficultAnchors(ByCloseness, AllNegatives):
     `anchor_weight=1` it is InfoNCE.
     """
 
-    min_cosine: float = 0.7
+    min_cosine: Annotated[float, "between -1 and 1"] = 0.7
     """Cosine from which a key is close, −1 to 1."""
-    tolerated: float = 0.05
+    tolerated: Annotated[float, "a number between 0 and 1"] = 0.05
     """Share of all K keys that may be close to an anchor that is not difficult."""
-    anchor_weight: float = 0.0
+    anchor_weight: Annotated[float, "a number between 0 and 1"] = 0.0
     """Weight of a difficult anchor in the mean of the loss; 0 leaves it out, 1 changes nothing."""
     by: Literal["positive", "anchor"] = "anchor"
     """Which cosine: z'·n or z·n."""
-
-    def __post_init__(self) -> None:
-        """Refuse settings that have no meaning."""
-        check_choice(self, "by", ("positive", "anchor"))
-        check_share(self, "tolerated")
-        check_share(self, "anchor_weight")
-        check_is(self, "between -1 and 1", "min_cosine")
 
     def weigh_anchors(self, s: Similarities, context: Context) -> PerAnchor:
         """`anchor_weight` for a difficult anchor, 1 for the others."""

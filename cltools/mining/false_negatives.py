@@ -4,11 +4,11 @@ Legend: B anchors, K keys.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from cltools.mining.bands import Codes, band_codes, rank_edges
 from cltools.mining.negatives import ByCloseness, closeness
-from cltools.mining.rules import Context, NegativeRule, check_choice, check_count, check_is
+from cltools.mining.rules import Context, NegativeRule
 from cltools.mining.similarities import Similarities
 
 
@@ -19,18 +19,12 @@ class CancelFalseNegatives(ByCloseness, NegativeRule):
     Its attraction is `NearestKeys(10, weighting="uniform", augmented_share=None, min_cosine=0.7, by="either")`.
     """
 
-    k: int = 10
+    k: Annotated[int, "a whole number of at least 1"] = 10
     """How many of the closest keys are suspected; own keys rank last. Equally close keys share one fate."""
-    min_cosine: float = 0.7
+    min_cosine: Annotated[float, "a number"] = 0.7
     """Cosine from which a suspected key is dropped; above 1 drops nothing."""
     by: Literal["positive", "anchor", "either"] = "either"
     """Closeness to the positive, to the anchor, or the larger of both cosines, as over FNC's support views."""
-
-    def __post_init__(self) -> None:
-        """Refuse settings that have no meaning."""
-        check_choice(self, "by", ("positive", "anchor", "either"))
-        check_count(self, "k", 1)
-        check_is(self, "a number", "min_cosine")
 
     def judge(self, s: Similarities, context: Context) -> Codes:
         """HARD for the detected, POTENTIAL for the rest."""

@@ -4,6 +4,7 @@ Legend: B anchors, K keys, N training images.
 """
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from cltools.mining.bands import Codes, band_codes
 from cltools.mining.negatives import AllNegatives
-from cltools.mining.rules import Context, NegativeRule, State, check_is, check_share
+from cltools.mining.rules import Context, NegativeRule, State
 from cltools.mining.similarities import Similarities
 
 LEARNING_RATE, MOMENTS, TINY = 0.05, (0.9, 0.98), 1e-8
@@ -38,17 +39,12 @@ class LearnedThreshold(NegativeRule):
     and thresholds of embeddings that rest would not.
     """
 
-    alpha: float = 0.01
+    alpha: Annotated[float, "at least 0 and below 1"] = 0.01
     """Share of all K keys that is dropped as suspected false negatives; about 1/classes of them are."""
-    start: float = 0.35
+    start: Annotated[float, "a number between 0 and 1"] = 0.35
     """Share of training before which nothing is learned and nothing dropped (the paper's 70 of 200 epochs)."""
 
     reads = frozenset({"ids"})
-
-    def __post_init__(self) -> None:
-        """Refuse what is no share."""
-        check_share(self, "start")
-        check_is(self, "at least 0 and below 1", "alpha")
 
     def at(self, progress: float) -> NegativeRule:
         """Every key is kept before `start`."""

@@ -4,7 +4,7 @@ Legend: B anchors, K keys.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cltools.errors import CltoolsError, unknown
 from cltools.mining.bands import Codes, band_codes, rank_band, value_band
-from cltools.mining.rules import READS_NOTHING, Context, NegativeRule, check_choice, check_is
+from cltools.mining.rules import READS_NOTHING, Context, NegativeRule
 from cltools.mining.schedule import Moving, Rescalable
 from cltools.mining.similarities import HOW_TO_GIVE, Similarities
 
@@ -63,27 +63,22 @@ class RankBand(ByCloseness, Moving, Rescalable, NegativeRule):
     """
 
     EDGES: ClassVar = ("drop_closest", "keep_within")
+    ORDERED: ClassVar = EDGES
 
-    drop_closest: float = 0.05
+    drop_closest: Annotated[float, "a number between 0 and 1"] = 0.05
     """Share of all K keys that is dropped as too hard, the closest first; 0 drops none."""
-    keep_within: float = 0.5
+    keep_within: Annotated[float, "a number between 0 and 1"] = 0.5
     """Share of all K keys beyond which a key is too easy; 1 drops none."""
     by: Literal["positive", "anchor", "force"] = "positive"
     """What is ranked: z'·n, z·n, or the force on the anchor p·√(1−c²)/τ."""
     rescale: bool = False
     """Weigh the kept by (keys neither own nor mined) / (keys kept)."""
-    drop_closest_from: float | None = None
+    drop_closest_from: Annotated[float | None, "a number between 0 and 1"] = None
     """Where `drop_closest` starts; None for a constant edge."""
-    keep_within_from: float | None = None
+    keep_within_from: Annotated[float | None, "a number between 0 and 1"] = None
     """Where `keep_within` starts; None for a constant edge."""
-    anneal: float = 0.5
+    anneal: Annotated[float, "above 0 and at most 1"] = 0.5
     """Share of training over which edges move, in a straight line."""
-
-    def __post_init__(self) -> None:
-        """Refuse edges that cross or leave [0, 1], and a schedule of nothing."""
-        check_choice(self, "by", ("positive", "anchor", "force"))
-        self.check_schedule()
-        self.check_order("drop_closest", "keep_within", "rank shares")
 
     def score(self, s: Similarities, temperature: float) -> Float[Tensor, "B K"]:
         """What is ranked; larger is closer. For "force": the log of the force, up to a constant per anchor."""
@@ -103,27 +98,22 @@ class CosineBand(ByCloseness, Moving, Rescalable, NegativeRule):
     """Keys by their cosine: above ≤ cosine < below is kept."""
 
     EDGES: ClassVar = ("above", "below")
+    ORDERED: ClassVar = EDGES
 
-    above: float | None = 0.0
+    above: Annotated[float | None, "between -1 and 1"] = 0.0
     """Cosine below which a key is too easy; None cuts nothing."""
-    below: float | None = None
+    below: Annotated[float | None, "between -1 and 1"] = None
     """Cosine from which a key is too hard; None cuts nothing."""
     by: Literal["positive", "anchor"] = "positive"
     """Which cosine: z'·n or z·n."""
     rescale: bool = False
     """Weigh the kept by (keys neither own nor mined) / (keys kept)."""
-    above_from: float | None = None
+    above_from: Annotated[float | None, "between -1 and 1"] = None
     """Where `above` starts; None for a constant edge."""
-    below_from: float | None = None
+    below_from: Annotated[float | None, "between -1 and 1"] = None
     """Where `below` starts; None for a constant edge."""
-    anneal: float = 0.5
+    anneal: Annotated[float, "above 0 and at most 1"] = 0.5
     """Share of training over which edges move, in a straight line."""
-
-    def __post_init__(self) -> None:
-        """Refuse edges that cross or are no cosines, and a schedule of nothing."""
-        check_choice(self, "by", ("positive", "anchor"))
-        self.check_schedule()
-        self.check_order("above", "below", "cosines", least=-1.0)
 
     def score(self, s: Similarities, temperature: float) -> Float[Tensor, "B K"]:
         """The cosine that the edges cut."""
@@ -147,21 +137,21 @@ class MarginBand(Moving, Rescalable, NegativeRule):
 
     EDGES: ClassVar = ("margin", "relative", "within")
 
-    margin: float | None = None
+    margin: Annotated[float | None, "between -2 and 2"] = None
     """Difference of cosines, −2 to 2, by which a key must be less similar than the positive."""
-    relative: float | None = None
+    relative: Annotated[float | None, "at least 0 and finite"] = None
     """Share of the positive's cosine that a key must stay below, such as 0.95."""
-    within: float | None = None
+    within: Annotated[float | None, "above 0 and at most 4"] = None
     """Difference of cosines below the top beyond which a key is too easy; None cuts nothing."""
     rescale: bool = False
     """Weigh the kept by (keys neither own nor mined) / (keys kept)."""
-    margin_from: float | None = None
+    margin_from: Annotated[float | None, "between -2 and 2"] = None
     """Where `margin` starts; None for a constant edge."""
-    relative_from: float | None = None
+    relative_from: Annotated[float | None, "at least 0 and finite"] = None
     """Where `relative` starts; None for a constant edge."""
-    within_from: float | None = None
+    within_from: Annotated[float | None, "above 0 and at most 4"] = None
     """Where `within` starts; None for a constant edge."""
-    anneal: float = 0.5
+    anneal: Annotated[float, "above 0 and at most 1"] = 0.5
     """Share of training over which edges move, in a straight line."""
 
     def __post_init__(self) -> None:
@@ -170,10 +160,7 @@ class MarginBand(Moving, Rescalable, NegativeRule):
             raise CltoolsError("MarginBand: margin and relative are two forms of one edge; give one and leave one out.")
         if self.margin is None and self.relative is None:
             object.__setattr__(self, "margin", 0.0)
-        self.check_schedule()
-        check_is(self, "between -2 and 2", "margin", "margin_from")
-        check_is(self, "at least 0 and finite", "relative", "relative_from")
-        check_is(self, "above 0 and at most 4", "within", "within_from")
+        super().__post_init__()
 
     def score(self, s: Similarities, temperature: float) -> Float[Tensor, "B K"]:
         """By how much each key is closer to the anchor than its positive: z·n − z·z'."""

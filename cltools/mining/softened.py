@@ -5,7 +5,7 @@ Legend: B anchors, K keys.
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cltools.mining.bands import Band, rank_band
 from cltools.mining.negatives import AllNegatives, ByCloseness, closeness
-from cltools.mining.rules import Context, check_choice, check_is
+from cltools.mining.rules import Context
 from cltools.mining.schedule import Moving
 from cltools.mining.similarities import Similarities
 
@@ -28,31 +28,25 @@ class SoftenedBand(ByCloseness, Moving, AllNegatives):
     """
 
     EDGES: ClassVar = ("margin", "skip_closest", "soften_within")
+    ORDERED: ClassVar = ("skip_closest", "soften_within")
     softens: ClassVar = True
 
-    margin: float = 0.2
+    margin: Annotated[float, "between 0 and 4"] = 0.2
     """Difference of cosines, 0 to 4, by which a key of the band counts as less similar than it is."""
-    skip_closest: float = 0.0
+    skip_closest: Annotated[float, "a number between 0 and 1"] = 0.0
     """Share of all K keys before the band, the closest first; they weigh 1."""
-    soften_within: float = 0.1
+    soften_within: Annotated[float, "a number between 0 and 1"] = 0.1
     """Share of all K keys within which the band ends."""
     by: Literal["positive", "anchor"] = "anchor"
     """What is ranked: z'·n or z·n."""
-    margin_from: float | None = None
+    margin_from: Annotated[float | None, "between 0 and 4"] = None
     """Where `margin` starts; None for a constant margin."""
-    skip_closest_from: float | None = None
+    skip_closest_from: Annotated[float | None, "a number between 0 and 1"] = None
     """Where `skip_closest` starts; None for a constant edge."""
-    soften_within_from: float | None = None
+    soften_within_from: Annotated[float | None, "a number between 0 and 1"] = None
     """Where `soften_within` starts; None for a constant edge."""
-    anneal: float = 0.5
+    anneal: Annotated[float, "above 0 and at most 1"] = 0.5
     """Share of training over which edges move, in a straight line."""
-
-    def __post_init__(self) -> None:
-        """Refuse edges that cross or leave [0, 1], a margin without meaning, and a schedule of nothing."""
-        check_choice(self, "by", ("positive", "anchor"))
-        self.check_schedule()
-        check_is(self, "between 0 and 4", "margin", "margin_from")
-        self.check_order("skip_closest", "soften_within", "rank shares")
 
     def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B K"]:
         """e^{−margin/τ} in the band, 1 elsewhere."""

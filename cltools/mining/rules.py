@@ -191,20 +191,15 @@ def learns(rule: type[NegativeRule]) -> bool:
     return rule.new_state is not NegativeRule.new_state
 
 
-def lacks(rule: type[Any]) -> str:
-    """The method that a class of rules must have and has not: a `judge` for negatives, a `mine` for positives."""
-    base, hook = (NegativeRule, "judge") if issubclass(rule, NegativeRule) else (PositiveRule, "mine")
-    return hook if getattr(rule, hook) is getattr(base, hook) else ""
-
-
 def chooses_nothing(rule: object, hook: str) -> CltoolsError:
     """The error for a rule without the method that makes it one."""
     return CltoolsError(f"{type(rule).__name__} has no {hook}(self, s, context), which says which keys it takes.")
 
 
 def check_chooses(rule: object) -> None:
-    """Raise ValueError for a rule without the method that makes it one."""
-    if hook := lacks(type(rule)):
+    """Raise ValueError for a rule without the method that makes it one: `judge` for negatives, `mine` for positives."""
+    base, hook = (NegativeRule, "judge") if isinstance(rule, NegativeRule) else (PositiveRule, "mine")
+    if getattr(type(rule), hook) is getattr(base, hook):
         raise chooses_nothing(rule, hook)
 
 

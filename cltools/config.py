@@ -13,11 +13,11 @@ from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from cltools.datasets import DataSettings
 from cltools.encoders import EncoderSettings
-from cltools.errors import CltoolsError, check_choices, check_least, described, unknown
+from cltools.errors import CltoolsError, Settings, described, unknown
 from cltools.losses import LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NearestKeys, NegativeRule, PositiveRule
 from cltools.mining.rules import check_chooses, rule_class
@@ -27,28 +27,28 @@ Mode = Literal["moco", "simclr"]
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
+class TrainingSettings(Settings):
     """How the encoder is trained (MoCo's CIFAR recipe by default: SGD, warm-up, cosine to 0)."""
 
     mode: Mode = "moco"
     """Where keys come from: a queue of a momentum copy (MoCo), or the batch itself (SimCLR)."""
     symmetric: bool = True
     """MoCo: both views are anchors in turn, against the same queue."""
-    epochs: int = 200
+    epochs: Annotated[int, "a whole number of at least 1"] = 200
     """Passes over the training images."""
-    batch: int = 256
+    batch: Annotated[int, "a whole number of at least 2"] = 256
     """Images per step; a smaller last batch is dropped."""
-    queue_size: int = 4096
+    queue_size: Annotated[int, "a whole number of at least 1"] = 4096
     """Keys the queue holds (MoCo)."""
-    momentum: float = 0.99
+    momentum: Annotated[float, "a number between 0 and 1"] = 0.99
     """Share of itself that the momentum copy keeps each step (MoCo)."""
-    learning_rate: float = 0.06
+    learning_rate: Annotated[float, "at least 0 and finite"] = 0.06
     """Peak learning rate at a batch of 256; it is multiplied by batch/256."""
-    warmup_epochs: float = 5.0
+    warmup_epochs: Annotated[float, "at least 0 and finite"] = 5.0
     """Epochs of linear growth of the learning rate from 0."""
-    sgd_momentum: float = 0.9
+    sgd_momentum: Annotated[float, "at least 0 and finite"] = 0.9
     """Momentum of SGD."""
-    weight_decay: float = 5e-4
+    weight_decay: Annotated[float, "at least 0 and finite"] = 5e-4
     """Weight decay of SGD, on every parameter."""
     device: str = field(default="auto", metadata={"decides": False})
     """"auto" is CUDA where there is one; else "cpu", "cuda" or "cuda:1"."""
@@ -59,19 +59,15 @@ class TrainingSettings:
     cuda_graph: bool = field(default=False, metadata={"decides": False})
     """Record the step as a CUDA graph and replay it, while rules rest and the queue is full: a small encoder otherwise
     waits for Python. One GPU, `chunk=None`; what an own backbone decides in Python is decided once."""
-    chunk: int | None = None
+    chunk: Annotated[int | None, "a whole number of at least 1"] = None
     """Anchors compared with the keys at once, to save memory: each chunk is computed again in the backward pass. None
     compares all at once."""
-    checkpoint_every: int = field(default=1, metadata={"decides": False})
+    checkpoint_every: Annotated[int, "a whole number of at least 1"] = field(default=1, metadata={"decides": False})
     """Epochs between checkpoints; the last epoch always has one."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that have no meaning."""
-        check_choices(self)
-        check_least(self, epochs=1, batch=2, queue_size=1, checkpoint_every=1, chunk=1)
-        check_least(self, learning_rate=0, warmup_epochs=0, sgd_momentum=0, weight_decay=0, momentum=0)
-        if self.momentum > 1:
-            raise CltoolsError(f"TrainingSettings: momentum is {self.momentum}; it must lie between 0 and 1.")
+        """Refuse a queue that a batch would overfill."""
+        super().__post_init__()
         if self.mode == "moco" and self.queue_size < self.batch:
             wrong = f"TrainingSettings: the queue holds {self.queue_size} keys and a batch brings {self.batch};"
             raise CltoolsError(f"{wrong} make queue_size at least batch.")
@@ -88,24 +84,19 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True)
-class EvaluationSettings:
+class EvaluationSettings(Settings):
     """How an encoder is judged while and after training."""
 
-    every: int = 10
+    every: Annotated[int, "a whole number of at least 1"] = 10
     """Epochs between kNN evaluations while training; the last epoch always has one."""
     protocol: Literal["knn200", "knn10"] = "knn200"
     """Protocol of the kNN evaluation while training."""
     probe: bool = True
     """Whether a report fits a linear probe."""
-    probe_l2: float = 1e-3
+    probe_l2: Annotated[float, "at least 0 and finite"] = 1e-3
     """The probe's penalty on the mean loss (scikit-learn's C is 1/(probe_l2·N)); fixed, so that no run gains by it."""
-    test_limit: int | None = None
+    test_limit: Annotated[int | None, "a whole number of at least 1"] = None
     """Test images at most, the same for every seed; None for all."""
-
-    def __post_init__(self) -> None:
-        """Refuse settings that have no meaning."""
-        check_choices(self)
-        check_least(self, every=1, probe_l2=0, test_limit=1)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,13 @@
 """Messages for what a person may mistype or mix up, and the checks of settings that are made in several parts."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import fields
 from difflib import get_close_matches
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from functools import cache
+from os import PathLike, fspath
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 
 class CltoolsError(ValueError):
@@ -54,18 +58,80 @@ def described(value: Any) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else f"of type {type(value).__name__}"
 
 
-def check_least(settings: object, **minima: float) -> None:
-    """Raise ValueError for a field that is below its minimum or not finite; None passes as a default."""
-    for name, minimum in minima.items():
-        value, optional = getattr(settings, name), getattr(type(settings), name) is None
-        if not (value is None and optional) and not minimum <= value < float("inf"):
-            bound = "finite" if value == float("inf") else f"at least {minimum}"
-            otherwise = ", or None" if optional else ""
-            raise CltoolsError(f"{type(settings).__name__}: {name} is {value}; it must be {bound}{otherwise}.")
+LIMITS: dict[str, Callable[..., bool]] = {
+    "a number": lambda x: x == x,
+    "a number between 0 and 1": lambda x: 0 <= x <= 1,
+    "a whole number of at least 0": lambda x: isinstance(x, int) and x >= 0,
+    "a whole number of at least 1": lambda x: isinstance(x, int) and x >= 1,
+    "a whole number of at least 2": lambda x: isinstance(x, int) and x >= 2,
+    "above 0": lambda x: x > 0,
+    "above 0 and at most 1": lambda x: 0 < x <= 1,
+    "above 0 and at most 4": lambda x: 0 < x <= 4,
+    "at least 0 and below 1": lambda x: 0 <= x < 1,
+    "at least 0 and finite": lambda x: 0 <= x < float("inf"),
+    "between -2 and 2": lambda x: -2 <= x <= 2,
+    "between -1 and 1": lambda x: -1 <= x <= 1,
+    "between 0 and 0.5": lambda x: 0 <= x <= 0.5,
+    "between 0 and 4": lambda x: 0 <= x <= 4,
+    "between 0 and 180 degrees": lambda x: 0 <= x <= 180,
+    "two ascending numbers above 0": lambda low, high: 0 < low <= high,
+    "two ascending shares above 0 and at most 1": lambda low, high: 0 < low <= high <= 1,
+}
+"""What a number, or two, must be, in words, and whether it is."""
 
 
-def check_choices(settings: object) -> None:
-    """Raise ValueError for a field that is none of the words which its type, a `Literal`, names."""
-    for name, hint in get_type_hints(type(settings)).items():
-        if get_origin(hint) is Literal and getattr(settings, name) not in get_args(hint):
-            raise unknown(f"{type(settings).__name__} {name}", str(getattr(settings, name)), get_args(hint))
+class Settings:
+    """A base of frozen dataclasses whose fields are what their types say, in Python's own values, which JSON holds.
+
+    A type says more than a kind by a `Literal`, whose words are all that the field may be, or by words of `LIMITS`, and
+    then a remedy if there is one: `Annotated[int, "a whole number of at least 1", "For every key: EveryKey()."]`.
+    """
+
+    def __post_init__(self) -> None:
+        """Make values Python's own, and check them.
+
+        Raises:
+            ValueError: a word that is not known, or a number that is not within its limits; None passes where the type
+                allows it.
+        """
+        owner: Any = type(self)
+        for name, choices, optional, words, remedy in _limits(owner):
+            value = plain(getattr(self, name))
+            object.__setattr__(self, name, value)
+            if optional and value is None:
+                continue
+            if choices and (isinstance(value, str) or not words):
+                if value not in choices:
+                    raise unknown(f"{owner.__name__} {name}", value if isinstance(value, str) else str(value), choices)
+            elif words and not _within(words, value if isinstance(value, tuple) else (value,)):
+                wrong = f"{owner.__name__}: {name} is {value!r}; it must be {words}{', or None' * optional}."
+                raise CltoolsError(f"{wrong} {remedy}".rstrip())
+
+
+def plain(value: Any) -> Any:
+    """A value as one of Python's own, if there is one: of NumPy's, of tensors of one number, of lists and of paths."""
+    if isinstance(value, PathLike):
+        return fspath(value)
+    if hasattr(value, "tolist") and not getattr(value, "requires_grad", False):
+        value = value.tolist()
+    return tuple(plain(each) for each in value) if isinstance(value, list | tuple) else value
+
+
+@cache
+def _limits(settings: type) -> list[tuple[str, list[str], bool, str, str]]:
+    """What the type of each field says: words that it may be, whether it may be None, limits of numbers, a remedy."""
+    limits = []
+    for f in fields(settings):
+        kind, *said = get_args(f.type) if get_origin(f.type) is Annotated else (f.type,)
+        words, remedy = (*said, "", "")[:2]
+        kinds = (kind, *get_args(kind))
+        choices = [word for each in kinds if get_origin(each) is Literal for word in get_args(each)]
+        limits.append((f.name, choices, NoneType in kinds, words, remedy))
+    return limits
+
+
+def _within(words: str, numbers: tuple[Any, ...]) -> bool:
+    try:
+        return all(type(number) in (int, float) for number in numbers) and LIMITS[words](*numbers)
+    except TypeError:  # not as many as are wanted
+        return False

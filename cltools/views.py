@@ -18,9 +18,8 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, Settings
 from cltools.mining.handed_in import Numbers, as_tensor
-from cltools.mining.limits import Checked
 
 GRAY = (0.299, 0.587, 0.114)
 """Rec. 601 luma."""
@@ -33,7 +32,7 @@ CHUNK = 128
 
 
 @dataclass(frozen=True)
-class ViewSettings(Checked):
+class ViewSettings(Settings):
     """How a view is drawn; a probability of 0 leaves an operation out, at no cost."""
 
     crop_scale: Annotated[tuple[float, float], "two ascending shares above 0 and at most 1"] = (0.2, 1.0)

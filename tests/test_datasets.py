@@ -148,7 +148,7 @@ class TestLoadImages:
             DataSettings(**wrong)  # type: ignore[arg-type]
 
     def test_arguments_out_of_range(self) -> None:
-        with pytest.raises(ValueError, match=r"size is -1; it must be at least 1"):
+        with pytest.raises(ValueError, match=r"size is -1; it must be a whole number of at least 1"):
             load_images("digits", size=-1)
 
     def test_root_is_the_argument_then_the_variable_then_data(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,16 +6,17 @@ Shapes: N images, H and W their height and width.
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from cltools.errors import CltoolsError, check_least
+from cltools.errors import CltoolsError, Settings
 
 
 @dataclass(frozen=True)
-class DataSettings:
+class DataSettings(Settings):
     """Which images a run uses.
 
     Attributes:
@@ -30,14 +31,9 @@ class DataSettings:
     name: str = "cifar10"
     root: str | None = field(default=None, metadata={"decides": False})
     download: bool = field(default=True, metadata={"decides": False})
-    limit: int | None = None
-    size: int | None = None
-    holdout: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuses what could only fail after the images were loaded."""
-        check_least(self, limit=1, size=1)
-        _check_share(self.holdout)
+    limit: Annotated[int | None, "a whole number of at least 1"] = None
+    size: Annotated[int | None, "a whole number of at least 1"] = None
+    holdout: Annotated[float, "at least 0 and below 1"] = 0.0
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
@@ -133,7 +129,8 @@ def split_holdout(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, 
     Raises:
         ValueError: `share` is outside [0, 1), or would leave one of the two without images.
     """
-    _check_share(share)
+    if not 0 <= share < 1:
+        raise CltoolsError(f"holdout is {share}; it must be a share of the training images, at least 0 and below 1.")
     count = round(share * len(images))
     if share > 0 and not 0 < count < len(images):
         raise CltoolsError(f"A holdout of {share} keeps {count} of {len(images)} images; leave images on both sides.")
@@ -143,8 +140,3 @@ def split_holdout(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, 
     held[by_id[order[:count]]] = True
     held = held.to(images.ids.device)
     return images.select(~held), replace(images.select(held), split="val")
-
-
-def _check_share(share: float) -> None:
-    if not 0 <= share < 1:
-        raise CltoolsError(f"holdout is {share}; it must be a share of the training images, at least 0 and below 1.")

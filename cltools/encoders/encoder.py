@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import OwnBackbone, Tiny, feature_dim, home, resnet
 from cltools.encoders.norm import GroupedBatchNorm, Stacking
-from cltools.errors import CltoolsError
-from cltools.mining.limits import Checked
+from cltools.errors import CltoolsError, Settings
 
 Backbone = Literal["tiny", "resnet18", "resnet50"]
 Images = UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]
@@ -26,7 +25,7 @@ CHUNK = 1024  # images whose statistics are taken at once: an int32 copy is 50 M
 
 
 @dataclass(frozen=True)
-class EncoderSettings(Checked):
+class EncoderSettings(Settings):
     """What the encoder is made of (MoCo's CIFAR recipe by default)."""
 
     backbone: Backbone = "resnet18"

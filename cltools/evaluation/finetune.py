@@ -14,6 +14,7 @@ import copy
 import math
 from dataclasses import dataclass
 from itertools import chain, repeat
+from typing import Annotated
 
 import torch
 from jaxtyping import Int, Int64
@@ -23,7 +24,7 @@ from tqdm.auto import tqdm
 from cltools.datasets import ImageSet
 from cltools.encoders import Encoder
 from cltools.encoders.backbones import home
-from cltools.errors import CltoolsError, check_least
+from cltools.errors import CltoolsError, Settings
 from cltools.evaluation.batches import CROP_AND_FLIP, LabelledViews, half
 from cltools.evaluation.checks import check_labels
 from cltools.evaluation.embed import Embedder, HasFeatures, embed
@@ -32,16 +33,16 @@ from cltools.views import ViewSettings
 
 
 @dataclass(frozen=True)
-class FinetuneRecipe:
+class FinetuneRecipe(Settings):
     """How encoder and linear layer are trained on few labels."""
 
-    share: float = 0.01
+    share: Annotated[float, "above 0 and at most 1"] = 0.01
     """Share of the training images whose labels are used."""
-    epochs: int = 60
+    epochs: Annotated[int, "a whole number of at least 1"] = 60
     """Passes over them."""
     least_steps: int = 200
     """Steps at least, however few images there are."""
-    batch: int = 64
+    batch: Annotated[int, "a whole number of at least 2"] = 64
     """Images a step; a smaller last batch is dropped, fewer images are one batch."""
     learning_rate: float = 0.05
     """At batch 256; scaled with the batch."""
@@ -51,12 +52,6 @@ class FinetuneRecipe:
     """Augmentation of the labelled images; test images are shown as they are."""
     seed: int = 0
     """Seed of the images drawn, the first weights, the order and the views."""
-
-    def __post_init__(self) -> None:
-        """Refuse settings that have no meaning."""
-        if not 0 < self.share <= 1:
-            raise CltoolsError(f"FinetuneRecipe: share is {self.share}; it must be above 0 and at most 1.")
-        check_least(self, epochs=1, batch=2)
 
     def steps(self, an_epoch: int) -> int:
         """Steps of the whole training, where an epoch has so many."""

@@ -14,6 +14,7 @@ Legend: N training images, Q test images, B images of a batch, D features, C cla
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Int
@@ -23,7 +24,7 @@ from tqdm.auto import tqdm
 
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import eval_mode, home
-from cltools.errors import CltoolsError, check_least
+from cltools.errors import CltoolsError, Settings
 from cltools.evaluation.batches import CROP_AND_FLIP, Batches, LabelledViews, half
 from cltools.evaluation.checks import check_labels
 from cltools.evaluation.embed import Embedder, embed, reader
@@ -35,12 +36,12 @@ Elsewhere, and where a batch has more, it reads one batch at a time."""
 
 
 @dataclass(frozen=True)
-class LinearRecipe:
+class LinearRecipe(Settings):
     """How the linear layer is trained; fewer epochs keep the schedule's shape, and are to be told with the figure."""
 
-    epochs: int = 100
+    epochs: Annotated[int, "a whole number of at least 1"] = 100
     """Passes over the training images."""
-    batch: int = 256
+    batch: Annotated[int, "a whole number of at least 1"] = 256
     """Images a step; the smaller last batch counts too."""
     learning_rate: float = 30.0
     """At the start. Features are not normalised, and small."""
@@ -56,8 +57,8 @@ class LinearRecipe:
     """Seed of the first weights, the order and the views."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that have no meaning."""
-        check_least(self, epochs=1, batch=1)
+        """Refuse milestones outside of training."""
+        super().__post_init__()
         if not all(0 <= share <= 1 for share in self.milestones):
             raise CltoolsError(f"LinearRecipe: milestones are {self.milestones}; give shares of training, from 0 to 1.")
 

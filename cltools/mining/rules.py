@@ -15,8 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Int8
 from torch import Tensor
 
-from cltools.errors import CltoolsError, unknown
-from cltools.mining.limits import Checked
+from cltools.errors import CltoolsError, Settings, unknown
 from cltools.mining.similarities import Similarities
 
 READS_NOTHING: frozenset[str] = frozenset()
@@ -44,7 +43,7 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Estimate(Checked):
+class Estimate(Settings):
     """How the negatives' mass is estimated from the kept ones (`cltools.losses.negative_mass`).
 
     Attributes:
@@ -62,7 +61,7 @@ NEUTRAL = Estimate()
 
 
 @dataclass(frozen=True)
-class Rule(Checked):
+class Rule(Settings):
     """What negative and positive rules share."""
 
     @property

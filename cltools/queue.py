@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cltools.errors import CltoolsError
-from cltools.mining.handed_in import Numbers, as_tensor
+from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_tensor
 
 
 class Queue:
@@ -73,7 +73,7 @@ class Queue:
         return (self.pointer - 1 - place) % self.size  # the newest stands just before the pointer
 
     @torch.no_grad()
-    def enqueue(self, keys: Numbers, ids: Numbers, labels: Numbers) -> None:
+    def enqueue(self, keys: Numbers, ids: Numbers, labels: Any) -> None:
         """Write a batch in its order over the oldest keys.
 
         Args:
@@ -84,7 +84,7 @@ class Queue:
         Raises:
             ValueError: the batch is larger than the queue, or its shapes do not fit.
         """
-        keys, ids, labels = as_tensor("keys", keys), as_tensor("ids", ids), as_tensor("labels", labels)
+        keys, ids, (labels,) = as_tensor("keys", keys), as_ids("ids", ids), as_labels("labels", labels)
         count = len(keys)
         if count > self.size:
             wrong = f"A batch of {count} keys does not fit a queue of {self.size}: it would overwrite itself."

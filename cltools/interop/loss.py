@@ -16,7 +16,7 @@ from cltools.errors import CltoolsError
 from cltools.interop.miner import check_apart
 from cltools.losses import Form, LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NegativeRule, PositiveRule
-from cltools.mining.handed_in import Numbers, as_tensor
+from cltools.mining.handed_in import Numbers, as_ids, as_rows
 from cltools.queue import Queue
 
 UNKNOWN = -1  # the id of an image that was not named: its keys are nobody's own
@@ -93,9 +93,9 @@ class ContrastiveLoss(nn.Module):
         Raises:
             ValueError: shapes that do not match each other or the bank.
         """
-        out0, out1 = as_tensor("out0", out0), as_tensor("out1", out1)
-        ids = None if ids is None else as_tensor("ids", ids)
-        if out0.ndim != 2 or out0.shape != out1.shape or (ids is not None and ids.shape != out0.shape[:1]):
+        out0, out1 = as_rows("out0", out0), as_rows("out1", out1)
+        ids = None if ids is None else as_ids("ids", ids, out0.device)
+        if out0.shape != out1.shape or (ids is not None and ids.shape != out0.shape[:1]):
             shapes = [list(x.shape) for x in (out0, out1, ids) if x is not None]
             raise CltoolsError(f"Outputs and ids have shapes {shapes}; give [B, d] twice, and ids [B] if any.")
         if self.bank is not None and out0.shape[1] != self.bank.queue.dim:

@@ -27,7 +27,7 @@ from cltools.encoders.backbones import home
 from cltools.errors import CltoolsError, check_least
 from cltools.evaluation.batches import CROP_AND_FLIP, LabelledViews, half
 from cltools.evaluation.checks import known_of
-from cltools.evaluation.embed import Embedder, HasFeatures, embed
+from cltools.evaluation.embed import Embedder, HasFeatures, bare, embed
 from cltools.evaluation.linear import LinearHead
 from cltools.mining.handed_in import as_labels
 from cltools.views import ViewSettings
@@ -121,7 +121,7 @@ def finetune(encoder: Embedder, train: ImageSet, recipe: FinetuneRecipe | None =
         FloatingPointError: the training diverged.
     """
     recipe = recipe or FinetuneRecipe()
-    train = known_of(train)
+    encoder, train = bare(encoder), known_of(train)
     drawn = train.select(few_labels(train.labels, recipe.share, recipe.seed).to(train.images.device))
     if len(drawn) < 2:
         raise CltoolsError(f"{recipe.share:.0%} of {train.name!r} is one image; batch statistics need two at least.")

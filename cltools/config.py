@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from cltools.datasets import DataSettings
 from cltools.encoders import EncoderSettings
-from cltools.errors import CltoolsError, check_choices, check_least, described, unknown
+from cltools.errors import CltoolsError, Settings, check_least, described, unknown
 from cltools.losses import LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NearestKeys, NegativeRule, PositiveRule
 from cltools.mining.rules import check_chooses, rule_class
@@ -27,7 +27,7 @@ Mode = Literal["moco", "simclr"]
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
+class TrainingSettings(Settings):
     """How the encoder is trained (MoCo's CIFAR recipe by default: SGD, warm-up, cosine to 0)."""
 
     mode: Mode = "moco"
@@ -67,7 +67,6 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
-        check_choices(self)
         check_least(self, epochs=1, batch=2, queue_size=1, checkpoint_every=1, chunk=1)
         check_least(self, learning_rate=0, warmup_epochs=0, sgd_momentum=0, weight_decay=0, momentum=0)
         if self.momentum > 1:
@@ -88,7 +87,7 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True)
-class EvaluationSettings:
+class EvaluationSettings(Settings):
     """How an encoder is judged while and after training."""
 
     every: int = 10
@@ -104,12 +103,11 @@ class EvaluationSettings:
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
-        check_choices(self)
         check_least(self, every=1, probe_l2=0, test_limit=1)
 
 
 @dataclass(frozen=True)
-class OutsideSettings:
+class OutsideSettings(Settings):
     """Parts of a run that come from outside of cltools, each by a name "module:callable"; None takes the recipe's own.
 
     A run whose parts are named here repeats from its config, as long as the modules do. They are imported when the run
@@ -143,7 +141,7 @@ _PARTS = {
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(Settings):
     """Everything that decides a run."""
 
     data: DataSettings = field(default_factory=DataSettings)
@@ -166,6 +164,8 @@ class Experiment:
             ValueError: a rule in the wrong place, settings of a class of one's own with fields of its own, or settings
                 that contradict each other.
         """
+        if not isinstance(self.seed, int):
+            raise CltoolsError(f"Experiment: seed is {self.seed!r}; it must be a whole number.")
         settings = {f.name: f.default_factory for f in fields(self)}
         for name, part in _PARTS.items():
             call = "A loss of your own takes a training loop of your own, around similarities and select."

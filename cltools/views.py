@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, Settings, is_number
 from cltools.mining.handed_in import Numbers, as_tensor
 
 GRAY = (0.299, 0.587, 0.114)
@@ -31,7 +31,7 @@ CHUNK = 128
 
 
 @dataclass(frozen=True)
-class ViewSettings:
+class ViewSettings(Settings):
     """How a view is drawn; a probability of 0 leaves an operation out, at no cost."""
 
     crop_scale: tuple[float, float] = (0.2, 1.0)
@@ -62,18 +62,18 @@ class ViewSettings:
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
         for name in ("flip", "jitter", "gray", "blur", "brightness", "contrast", "saturation"):
-            self._check(name, 0 <= getattr(self, name) <= 1, "between 0 and 1")
-        self._check("hue", 0 <= self.hue <= 0.5, "between 0 and 0.5")
-        self._check("rotation", 0 <= self.rotation <= 180, "between 0 and 180 degrees")
-        low, high = self.crop_scale
-        self._check("crop_scale", 0 < low <= high <= 1, "two ascending shares above 0 and at most 1")
+            self._check(name, lambda x: 0 <= x <= 1, "between 0 and 1")
+        self._check("hue", lambda x: 0 <= x <= 0.5, "between 0 and 0.5")
+        self._check("rotation", lambda x: 0 <= x <= 180, "between 0 and 180 degrees")
+        self._check("crop_scale", lambda a, b: 0 < a <= b <= 1, "two ascending shares above 0 and at most 1")
         for name in ("crop_ratio", "blur_sigma"):
-            low, high = getattr(self, name)
-            self._check(name, 0 < low <= high, "two ascending numbers above 0")
+            self._check(name, lambda a, b: 0 < a <= b < math.inf, "two ascending numbers above 0")
 
-    def _check(self, name: str, valid: bool, meaning: str) -> None:
-        if not valid:
-            raise CltoolsError(f"ViewSettings: {name} is {getattr(self, name)}; it must be {meaning}.")
+    def _check(self, name: str, valid: Callable[..., bool], meaning: str) -> None:
+        value = getattr(self, name)
+        numbers = value if isinstance(value, tuple) else (value,)
+        if len(numbers) != valid.__code__.co_argcount or not all(map(is_number, numbers)) or not valid(*numbers):
+            raise CltoolsError(f"ViewSettings: {name} is {value}; it must be {meaning}.")
 
 
 @torch.no_grad()

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from cltools.errors import CltoolsError, check_least
+from cltools.errors import CltoolsError, Settings, check_least
 
 
 @dataclass(frozen=True)
-class DataSettings:
+class DataSettings(Settings):
     """Which images a run uses.
 
     Attributes:

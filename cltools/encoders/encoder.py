@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import OwnBackbone, Tiny, feature_dim, home, resnet
 from cltools.encoders.norm import GroupedBatchNorm, Stacking
-from cltools.errors import CltoolsError, check_choices, check_least
+from cltools.errors import CltoolsError, Settings, check_least
 
 Backbone = Literal["tiny", "resnet18", "resnet50"]
 Images = UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]
@@ -25,7 +25,7 @@ CHUNK = 1024  # images whose statistics are taken at once: an int32 copy is 50 M
 
 
 @dataclass(frozen=True)
-class EncoderSettings:
+class EncoderSettings(Settings):
     """What the encoder is made of (MoCo's CIFAR recipe by default)."""
 
     backbone: Backbone = "resnet18"
@@ -45,7 +45,6 @@ class EncoderSettings:
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
-        check_choices(self)
         check_least(self, hidden=1, projection=1)
         if self.max_pool and self.backbone == "tiny":
             raise CltoolsError("EncoderSettings: the tiny backbone has no max-pool; set max_pool=False, or a ResNet.")

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from cltools.datasets import ImageSet
 from cltools.encoders import Encoder
 from cltools.encoders.backbones import home
-from cltools.errors import CltoolsError, check_least
+from cltools.errors import CltoolsError, Settings, check_least, is_number
 from cltools.evaluation.batches import CROP_AND_FLIP, LabelledViews, half
 from cltools.evaluation.checks import known_of
 from cltools.evaluation.embed import Embedder, HasFeatures, bare, embed
@@ -34,7 +34,7 @@ from cltools.views import ViewSettings
 
 
 @dataclass(frozen=True)
-class FinetuneRecipe:
+class FinetuneRecipe(Settings):
     """How encoder and linear layer are trained on few labels."""
 
     share: float = 0.01
@@ -56,7 +56,7 @@ class FinetuneRecipe:
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
-        if not 0 < self.share <= 1:
+        if not (is_number(self.share) and 0 < self.share <= 1):
             raise CltoolsError(f"FinetuneRecipe: share is {self.share}; it must be above 0 and at most 1.")
         check_least(self, epochs=1, batch=2)
 

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import eval_mode, home
-from cltools.errors import CltoolsError, check_least
+from cltools.errors import CltoolsError, Settings, check_least, is_number
 from cltools.evaluation.batches import CROP_AND_FLIP, Batches, LabelledViews, half
 from cltools.evaluation.checks import known_of
 from cltools.evaluation.embed import Embedder, embed, reader
@@ -35,7 +35,7 @@ Elsewhere, and where a batch has more, it reads one batch at a time."""
 
 
 @dataclass(frozen=True)
-class LinearRecipe:
+class LinearRecipe(Settings):
     """How the linear layer is trained; fewer epochs keep the schedule's shape, and are to be told with the figure."""
 
     epochs: int = 100
@@ -58,7 +58,8 @@ class LinearRecipe:
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
         check_least(self, epochs=1, batch=1)
-        if not all(0 <= share <= 1 for share in self.milestones):
+        check_least(self, learning_rate=0, momentum=0, decay=0)
+        if not all(is_number(share) and 0 <= share <= 1 for share in self.milestones):
             raise CltoolsError(f"LinearRecipe: milestones are {self.milestones}; give shares of training, from 0 to 1.")
 
     def rate(self, epoch: int) -> float:

@@ -13,9 +13,9 @@ from torch.nn.functional import normalize
 from cltools.errors import CltoolsError
 from cltools.mining import Band, NegativeRule, PositiveRule, select, similarities
 from cltools.mining.handed_in import Numbers, as_labels, as_rows
-from cltools.mining.rules import learns, reads_now
+from cltools.mining.rules import check_temperature, learns, reads_now
 from cltools.mining.schedule import Rescalable
-from cltools.mining.selection import check_rules, check_temperature
+from cltools.mining.selection import check_rules
 
 Pairs = tuple[Int64[Tensor, " P"], Int64[Tensor, " P"], Int64[Tensor, " N"], Int64[Tensor, " N"]]
 """Anchors and their positives, then anchors and their negatives."""
@@ -38,7 +38,7 @@ def as_metric_learning_miner(
         ValueError: a rule that pairs of indices cannot express, or a temperature that is not above 0.
         ModuleNotFoundError: pytorch-metric-learning is not installed.
     """
-    check_temperature(temperature)
+    temperature = check_temperature(temperature)
     remedy = "Rows of one label are no negatives of each other here: use AllNegatives, and give the classes as labels."
     check_pairs(positive_rule, negative_rule, remedy)
     if isinstance(negative_rule, Rescalable) and negative_rule.rescale:

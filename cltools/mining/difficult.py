@@ -10,7 +10,7 @@ import torch
 
 from cltools.mining.bands import PerAnchor, rank_count
 from cltools.mining.negatives import AllNegatives, ByCloseness, closeness
-from cltools.mining.rules import Context, check_choice, check_is, check_share
+from cltools.mining.rules import Context, check_is, check_share
 from cltools.mining.similarities import Similarities
 
 
@@ -35,7 +35,6 @@ class DifficultAnchors(ByCloseness, AllNegatives):
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
-        check_choice(self, "by", ("positive", "anchor"))
         check_share(self, "tolerated")
         check_share(self, "anchor_weight")
         check_is(self, "between -1 and 1", "min_cosine")

@@ -8,7 +8,7 @@ from typing import Literal
 
 from cltools.mining.bands import Codes, band_codes, rank_edges
 from cltools.mining.negatives import ByCloseness, closeness
-from cltools.mining.rules import Context, NegativeRule, check_choice, check_count, check_is
+from cltools.mining.rules import Context, NegativeRule, check_count, check_is
 from cltools.mining.similarities import Similarities
 
 
@@ -28,7 +28,6 @@ class CancelFalseNegatives(ByCloseness, NegativeRule):
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
-        check_choice(self, "by", ("positive", "anchor", "either"))
         check_count(self, "k", 1)
         check_is(self, "a number", "min_cosine")
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cltools.errors import CltoolsError, unknown
 from cltools.mining.bands import Codes, band_codes, rank_band, value_band
-from cltools.mining.rules import READS_NOTHING, Context, NegativeRule, check_choice, check_is
+from cltools.mining.rules import READS_NOTHING, Context, NegativeRule, check_is
 from cltools.mining.schedule import Moving, Rescalable
 from cltools.mining.similarities import HOW_TO_GIVE, Similarities
 
@@ -81,7 +81,6 @@ class RankBand(ByCloseness, Moving, Rescalable, NegativeRule):
 
     def __post_init__(self) -> None:
         """Refuse edges that cross or leave [0, 1], and a schedule of nothing."""
-        check_choice(self, "by", ("positive", "anchor", "force"))
         self.check_schedule()
         self.check_order("drop_closest", "keep_within", "rank shares")
 
@@ -121,7 +120,6 @@ class CosineBand(ByCloseness, Moving, Rescalable, NegativeRule):
 
     def __post_init__(self) -> None:
         """Refuse edges that cross or are no cosines, and a schedule of nothing."""
-        check_choice(self, "by", ("positive", "anchor"))
         self.check_schedule()
         self.check_order("above", "below", "cosines", least=-1.0)
 

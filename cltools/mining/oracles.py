@@ -15,7 +15,7 @@ from cltools.mining.bands import Codes, other_codes
 from cltools.mining.draws import closest, uniform_per_key
 from cltools.mining.negatives import closeness
 from cltools.mining.positives import with_augmented_view
-from cltools.mining.rules import Context, Mined, NegativeRule, PositiveRule, check_choice, check_count, check_share
+from cltools.mining.rules import Context, Mined, NegativeRule, PositiveRule, check_count, check_share
 from cltools.mining.schedule import Rescalable
 from cltools.mining.similarities import Similarities
 
@@ -69,8 +69,6 @@ class OraclePositives(PositiveRule):
         super().__post_init__()
         check_share(self, "purity")
         check_share(self, "augmented_share", optional=True)
-        for name in ("right", "wrong"):
-            check_choice(self, name, ("nearest", "random"))
         if self.k is not None:
             check_count(self, "k", 1, "Give k=None for every key of the class.")
         if self.k is None and self.purity != 1:

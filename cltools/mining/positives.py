@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, unknown
 from cltools.mining.draws import closest, uniform_per_candidate
 from cltools.mining.negatives import ByCloseness, closeness
-from cltools.mining.rules import WARM_UP, Context, Mined, PositiveRule, check_choice, check_count, check_is, check_share
+from cltools.mining.rules import TEMPERATURE, WARM_UP, Context, Mined, PositiveRule, check_count, check_is, check_share
 from cltools.mining.similarities import Similarities, own_last
 
 # A weight that equals the gate up to float32 rounding passes it, so that k equal candidates are all accepted at 1/k.
@@ -71,13 +71,11 @@ class NearestKeys(ByCloseness, PositiveRule):
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
         super().__post_init__()
-        check_choice(self, "weighting", ("softmax", "uniform"))
-        check_choice(self, "by", ("positive", "anchor", "either"))
         check_share(self, "augmented_share", optional=True)
-        check_is(self, "above 0", "temperature")
-        if isinstance(self.min_weight, str):
-            check_choice(self, "min_weight", ("mean",))
-        else:
+        check_is(self, TEMPERATURE, "temperature")
+        if isinstance(self.min_weight, str) and self.min_weight != "mean":
+            raise unknown("NearestKeys min_weight", self.min_weight, ("mean",))
+        if self.min_weight != "mean":
             check_share(self, "min_weight", optional=True)
         check_count(self, "k", 1, "For every key: EveryKey().")
         check_count(self, "skip", 0)
@@ -133,7 +131,7 @@ class EveryKey(PositiveRule):
         """Refuse settings that have no meaning."""
         super().__post_init__()
         check_share(self, "augmented_share")
-        check_is(self, "above 0", "temperature")
+        check_is(self, TEMPERATURE, "temperature")
 
     def mine(self, s: Similarities, context: Context) -> Mined:
         """P is K; own keys have weight 0."""

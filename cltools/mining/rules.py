@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Int8
 from torch import Tensor
 
-from cltools.errors import CltoolsError, unknown
+from cltools.errors import CltoolsError, Settings, is_number, plain, unknown
 from cltools.mining.similarities import Similarities
 
 READS_NOTHING: frozenset[str] = frozenset()
@@ -25,8 +25,9 @@ WARM_UP = ("start", "ramp", "strength")
 """Settings that every positive rule has."""
 State = dict[str, Tensor]
 """What a rule that learns knows, by name: tensors on the device, which a checkpoint holds."""
+TEMPERATURE = "above 0, a finite number of at least 1e-6"
 RANGES: dict[str, Callable[[float], bool]] = {
-    "above 0": lambda x: x > 0,
+    TEMPERATURE: lambda x: 1e-6 <= x < float("inf"),
     "above 0 and at most 1": lambda x: 0 < x <= 1,
     "above 0 and at most 4": lambda x: 0 < x <= 4,
     "at least 0 and below 1": lambda x: 0 <= x < 1,
@@ -42,9 +43,19 @@ RANGES: dict[str, Callable[[float], bool]] = {
 def check_is(rule: object, wanted: str, *names: str) -> None:
     """Raise ValueError for a field that is not what is wanted, as one of `RANGES` says; None passes as a default."""
     for name in names:
-        value = getattr(rule, name)
-        if (value, getattr(type(rule), name)) != (None, None) and not RANGES[wanted](value):
-            raise CltoolsError(f"{type(rule).__name__}: {name} is {value}; it must be {wanted}.")
+        value, default = getattr(rule, name), getattr(type(rule), name)
+        if not (value is None and default is None) and not (is_number(value) and RANGES[wanted](value)):
+            raise CltoolsError(f"{type(rule).__name__}: {name} is {value!r}; it must be {wanted}.")
+
+
+def check_temperature(temperature: Any) -> float:
+    """The temperature of a loss as a number; raises ValueError for what it cannot be, and for one that learns."""
+    value = plain(temperature)
+    if not (is_number(value) and RANGES[TEMPERATURE](value)):
+        learned = getattr(value, "requires_grad", False)
+        remedy = "such as 0.2; it gets no gradient, so give float(temperature)" if learned else "such as 0.2"
+        raise CltoolsError(f"The temperature is {value!r}; it must be {TEMPERATURE}, {remedy}.")
+    return float(value)
 
 
 @dataclass(frozen=True)
@@ -65,7 +76,7 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(Settings):
     """How the negatives' mass is estimated from the kept ones (`cltools.losses.negative_mass`).
 
     Attributes:
@@ -87,7 +98,7 @@ class Estimate:
 NEUTRAL = Estimate()
 
 
-class Rule:
+class Rule(Settings):
     """What negative and positive rules share."""
 
     @property
@@ -255,12 +266,6 @@ def check_share(rule: object, name: str, *, optional: bool = False) -> None:
     if not isinstance(value, Real) or not 0 <= float(value) <= 1:
         raise CltoolsError(f"{type(rule).__name__}: {name} is {value!r}; it must be a number between 0 and 1.")
     object.__setattr__(rule, name, value if isinstance(value, int) else float(value))
-
-
-def check_choice(rule: object, name: str, known: tuple[str, ...]) -> None:
-    """Raise ValueError for a field that is none of the known names."""
-    if getattr(rule, name) not in known:
-        raise unknown(f"{type(rule).__name__} {name}", getattr(rule, name), known)
 
 
 def rule_classes(base: type[Any]) -> dict[str, type[Any]]:

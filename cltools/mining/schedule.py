@@ -6,7 +6,7 @@ from typing import Any, ClassVar, TypeVar
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, is_number
 from cltools.mining.rules import Context, NegativeRule, check_is
 from cltools.mining.similarities import Similarities
 
@@ -58,6 +58,9 @@ class Moving:
         """Raise ValueError for a schedule of nothing, and for an edge that starts somewhere and ends nowhere."""
         check_anneal(self, *(f"{edge}_from" for edge in self.EDGES))
         for edge in self.EDGES:
+            for name in (edge, f"{edge}_from"):
+                if (value := getattr(self, name)) is not None and not is_number(value):
+                    raise CltoolsError(f"{type(self).__name__}: {name} is {value!r}; it must be a number.")
             if getattr(self, edge) is None and getattr(self, f"{edge}_from") is not None:
                 raise CltoolsError(f"{type(self).__name__}: {edge}_from is given without {edge}; say where it ends.")
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cltools.mining.bands import Band, rank_band
 from cltools.mining.negatives import AllNegatives, ByCloseness, closeness
-from cltools.mining.rules import Context, check_choice, check_is
+from cltools.mining.rules import Context, check_is
 from cltools.mining.schedule import Moving
 from cltools.mining.similarities import Similarities
 
@@ -49,7 +49,6 @@ class SoftenedBand(ByCloseness, Moving, AllNegatives):
 
     def __post_init__(self) -> None:
         """Refuse edges that cross or leave [0, 1], a margin without meaning, and a schedule of nothing."""
-        check_choice(self, "by", ("positive", "anchor"))
         self.check_schedule()
         check_is(self, "between 0 and 4", "margin", "margin_from")
         self.check_order("skip_closest", "soften_within", "rank shares")

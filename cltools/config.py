@@ -100,7 +100,7 @@ class EvaluationSettings(Settings):
 
 
 @dataclass(frozen=True)
-class OutsideSettings:
+class OutsideSettings(Settings):
     """Parts of a run that come from outside of cltools, each by a name "module:callable"; None takes the recipe's own.
 
     A run whose parts are named here repeats from its config, as long as the modules do. They are imported when the run
@@ -120,6 +120,7 @@ class OutsideSettings:
 
     def __post_init__(self) -> None:
         """Refuse what is no name."""
+        super().__post_init__()
         for part, name in vars(self).items():
             if name is not None and not _NAMED.fullmatch(name):
                 raise CltoolsError(f"OutsideSettings: {part} is {name!r}; write module:callable (torch.optim:AdamW).")
@@ -134,7 +135,7 @@ _PARTS = {
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(Settings):
     """Everything that decides a run."""
 
     data: DataSettings = field(default_factory=DataSettings)
@@ -146,7 +147,7 @@ class Experiment:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     outside: OutsideSettings = field(default_factory=OutsideSettings)
-    seed: int = 0
+    seed: Annotated[int, "a whole number"] = 0
     """Seed of weights, order, views and draws; one seed repeats a CPU run bit for bit."""
 
     def __post_init__(self) -> None:
@@ -157,6 +158,7 @@ class Experiment:
             ValueError: a rule in the wrong place, settings of a class of one's own with fields of its own, or settings
                 that contradict each other.
         """
+        super().__post_init__()
         settings = {f.name: f.default_factory for f in fields(self)}
         for name, part in _PARTS.items():
             call = "A loss of your own takes a training loop of your own, around similarities and select."

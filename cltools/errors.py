@@ -58,13 +58,14 @@ def described(value: Any) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else f"of type {type(value).__name__}"
 
 
-LIMITS: dict[str, Callable[..., bool]] = {
+LIMITS: dict[str, Callable[[Any], bool]] = {
     "a number": lambda x: x == x,
     "a number between 0 and 1": lambda x: 0 <= x <= 1,
+    "a whole number": lambda x: isinstance(x, int),
     "a whole number of at least 0": lambda x: isinstance(x, int) and x >= 0,
     "a whole number of at least 1": lambda x: isinstance(x, int) and x >= 1,
     "a whole number of at least 2": lambda x: isinstance(x, int) and x >= 2,
-    "above 0": lambda x: x > 0,
+    "above 0, a finite number of at least 1e-6": lambda x: 1e-6 <= x < float("inf"),
     "above 0 and at most 1": lambda x: 0 < x <= 1,
     "above 0 and at most 4": lambda x: 0 < x <= 4,
     "at least 0 and below 1": lambda x: 0 <= x < 1,
@@ -74,10 +75,11 @@ LIMITS: dict[str, Callable[..., bool]] = {
     "between 0 and 0.5": lambda x: 0 <= x <= 0.5,
     "between 0 and 4": lambda x: 0 <= x <= 4,
     "between 0 and 180 degrees": lambda x: 0 <= x <= 180,
-    "two ascending numbers above 0": lambda low, high: 0 < low <= high,
-    "two ascending shares above 0 and at most 1": lambda low, high: 0 < low <= high <= 1,
+    "shares of training, from 0 to 1": lambda x: all(0 <= each <= 1 for each in x),
+    "two ascending numbers above 0": lambda x: len(x) == 2 and 0 < x[0] <= x[1] < float("inf"),
+    "two ascending shares above 0 and at most 1": lambda x: len(x) == 2 and 0 < x[0] <= x[1] <= 1,
 }
-"""What a number, or two, must be, in words, and whether it is."""
+"""What a number, or several, must be, in words, and whether it is."""
 
 
 class Settings:
@@ -95,43 +97,45 @@ class Settings:
                 allows it.
         """
         owner: Any = type(self)
-        for name, choices, optional, words, remedy in _limits(owner):
+        for name, text, choices, optional, words, remedy in _limits(owner):
             value = plain(getattr(self, name))
+            if text and isinstance(value, PathLike):
+                value = fspath(value)
             object.__setattr__(self, name, value)
             if optional and value is None:
                 continue
             if choices and (isinstance(value, str) or not words):
                 if value not in choices:
                     raise unknown(f"{owner.__name__} {name}", value if isinstance(value, str) else str(value), choices)
-            elif words and not _within(words, value if isinstance(value, tuple) else (value,)):
+            elif words and not within(words, value):
                 wrong = f"{owner.__name__}: {name} is {value!r}; it must be {words}{', or None' * optional}."
                 raise CltoolsError(f"{wrong} {remedy}".rstrip())
 
 
 def plain(value: Any) -> Any:
-    """A value as one of Python's own, if there is one: of NumPy's, of tensors of one number, of lists and of paths."""
-    if isinstance(value, PathLike):
-        return fspath(value)
+    """A value as one of Python's own, if there is one; what learns (`requires_grad`) stays what it is."""
     if hasattr(value, "tolist") and not getattr(value, "requires_grad", False):
         value = value.tolist()
     return tuple(plain(each) for each in value) if isinstance(value, list | tuple) else value
 
 
 @cache
-def _limits(settings: type) -> list[tuple[str, list[str], bool, str, str]]:
-    """What the type of each field says: words that it may be, whether it may be None, limits of numbers, a remedy."""
+def _limits(settings: type) -> list[tuple[str, bool, list[str], bool, str, str]]:
+    """What types say of fields: whether text, words it may be, whether None, limits of numbers, a remedy."""
     limits = []
     for f in fields(settings):
         kind, *said = get_args(f.type) if get_origin(f.type) is Annotated else (f.type,)
         words, remedy = (*said, "", "")[:2]
         kinds = (kind, *get_args(kind))
         choices = [word for each in kinds if get_origin(each) is Literal for word in get_args(each)]
-        limits.append((f.name, choices, NoneType in kinds, words, remedy))
+        limits.append((f.name, str in kinds, choices, NoneType in kinds, words, remedy))
     return limits
 
 
-def _within(words: str, numbers: tuple[Any, ...]) -> bool:
+def within(words: str, value: Any) -> bool:
+    """Whether a number, or a tuple of numbers, is what these words of `LIMITS` say."""
+    numbers = value if isinstance(value, tuple) else (value,)
     try:
-        return all(type(number) in (int, float) for number in numbers) and LIMITS[words](*numbers)
-    except TypeError:  # not as many as are wanted
+        return all(type(number) in (int, float) for number in numbers) and LIMITS[words](value)
+    except TypeError:  # one where two are wanted, or several where one is
         return False

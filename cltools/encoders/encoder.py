@@ -137,7 +137,9 @@ def head(inputs: int, settings: EncoderSettings) -> nn.Sequential:
 
 
 def pixels(images: Tensor) -> Tensor:
-    """Pixels in [0, 1]: uint8 is divided by 255, float passes."""
+    """Pixels in [0, 1]: uint8 is divided by 255, float passes, and what else it could be is refused."""
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise CltoolsError(f"Images must be uint8, or float in [0, 1], not {images.dtype}.")
     return images.float() / 255 if images.dtype == torch.uint8 else images
 
 

@@ -14,7 +14,7 @@ import copy
 import math
 from dataclasses import dataclass
 from itertools import chain, repeat
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Int, Int64
@@ -26,9 +26,10 @@ from cltools.encoders import Encoder
 from cltools.encoders.backbones import home
 from cltools.errors import CltoolsError, Settings
 from cltools.evaluation.batches import CROP_AND_FLIP, LabelledViews, half
-from cltools.evaluation.checks import check_labels
-from cltools.evaluation.embed import Embedder, HasFeatures, embed
+from cltools.evaluation.checks import known_of
+from cltools.evaluation.embed import Embedder, HasFeatures, bare, embed
 from cltools.evaluation.linear import LinearHead
+from cltools.mining.handed_in import as_labels
 from cltools.views import ViewSettings
 
 
@@ -62,7 +63,7 @@ class FinetuneRecipe(Settings):
         return self.learning_rate * batch / 256 * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def few_labels(labels: Int[Tensor, " N"], share: float, seed: int) -> Int64[Tensor, " M"]:
+def few_labels(labels: Any, share: float, seed: int) -> Int64[Tensor, " M"]:
     """Positions of a class-balanced share of the images, ascending, on the CPU.
 
     Each class gives share·N/C images, rounded, but at least one, and no more than it has. So with few images the share
@@ -70,11 +71,11 @@ def few_labels(labels: Int[Tensor, " N"], share: float, seed: int) -> Int64[Tens
     part of a larger one.
 
     Args:
-        labels: of all training images, each known.
+        labels: of all training images [N], each known; see `as_labels`.
         share: above 0, at most 1.
         seed: of the draw.
     """
-    labels = labels.cpu()
+    labels = as_labels("labels", labels)[0].cpu()
     present = torch.unique(labels)
     each = max(1, math.floor(share * len(labels) / len(present) + 0.5))
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
@@ -92,7 +93,7 @@ def finetune_predict(
         FloatingPointError: the training diverged.
     """
     tuned, head = finetune(encoder, train, recipe)
-    return head.logits(embed(tuned, test)).argmax(1)
+    return head.predicted(embed(tuned, test))
 
 
 def finetune(encoder: Embedder, train: ImageSet, recipe: FinetuneRecipe | None = None) -> tuple[nn.Module, LinearHead]:
@@ -103,7 +104,7 @@ def finetune(encoder: Embedder, train: ImageSet, recipe: FinetuneRecipe | None =
 
     Args:
         encoder: a module whose `features` are [B, D].
-        train: with a label each; only the drawn images are looked at.
+        train: of known class; only the drawn images are looked at.
         recipe: None for 1 % of the labels.
 
     Returns:
@@ -114,7 +115,7 @@ def finetune(encoder: Embedder, train: ImageSet, recipe: FinetuneRecipe | None =
         FloatingPointError: the training diverged.
     """
     recipe = recipe or FinetuneRecipe()
-    check_labels(train.images, train.labels, f"{train.split} images of {train.name!r}")
+    encoder, train = bare(encoder), known_of(train)
     drawn = train.select(few_labels(train.labels, recipe.share, recipe.seed).to(train.images.device))
     if len(drawn) < 2:
         raise CltoolsError(f"{recipe.share:.0%} of {train.name!r} is one image; batch statistics need two at least.")
@@ -128,8 +129,7 @@ def finetune(encoder: Embedder, train: ImageSet, recipe: FinetuneRecipe | None =
     if isinstance(tuned, Encoder):
         tuned.bn_group = None  # batch statistics of whole batches
     place = home(tuned)
-    dim, classes = embed(tuned, drawn.images[:1]).shape[1], int(train.labels.max()) + 1
-    head = LinearHead.new(classes, dim, recipe.seed, place)
+    head, drawn = LinearHead.of(drawn, embed(tuned, drawn.images[:1]).shape[1], recipe.seed, place)
     views = LabelledViews(drawn.to(place), recipe.views, batch=recipe.batch, seed=recipe.seed, drop_last=True)
     # Parameters that features do not pass through have no gradient and stay.
     parameters = [*tuned.parameters(), head.weight, head.bias]

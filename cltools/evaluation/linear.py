@@ -12,7 +12,7 @@ Legend: N training images, Q test images, B images of a batch, D features, C cla
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Annotated
 
@@ -24,9 +24,9 @@ from tqdm.auto import tqdm
 
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import eval_mode, home
-from cltools.errors import CltoolsError, Settings
+from cltools.errors import Settings
 from cltools.evaluation.batches import CROP_AND_FLIP, Batches, LabelledViews, half
-from cltools.evaluation.checks import check_labels
+from cltools.evaluation.checks import known_of
 from cltools.evaluation.embed import Embedder, embed, reader
 from cltools.views import ViewSettings
 
@@ -43,24 +43,18 @@ class LinearRecipe(Settings):
     """Passes over the training images."""
     batch: Annotated[int, "a whole number of at least 1"] = 256
     """Images a step; the smaller last batch counts too."""
-    learning_rate: float = 30.0
+    learning_rate: Annotated[float, "at least 0 and finite"] = 30.0
     """At the start. Features are not normalised, and small."""
-    momentum: float = 0.9
+    momentum: Annotated[float, "at least 0 and finite"] = 0.9
     """Momentum of SGD, Nesterov's."""
-    milestones: tuple[float, ...] = (0.6, 0.8)
+    milestones: Annotated[tuple[float, ...], "shares of training, from 0 to 1"] = (0.6, 0.8)
     """Shares of training after which the learning rate falls."""
-    decay: float = 0.1
+    decay: Annotated[float, "at least 0 and finite"] = 0.1
     """What it is multiplied by there."""
     views: ViewSettings = CROP_AND_FLIP
     """Augmentation of the training images; test images are shown as they are."""
     seed: int = 0
     """Seed of the first weights, the order and the views."""
-
-    def __post_init__(self) -> None:
-        """Refuse milestones outside of training."""
-        super().__post_init__()
-        if not all(0 <= share <= 1 for share in self.milestones):
-            raise CltoolsError(f"LinearRecipe: milestones are {self.milestones}; give shares of training, from 0 to 1.")
 
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""
@@ -70,18 +64,26 @@ class LinearRecipe(Settings):
 
 @dataclass(frozen=True)
 class LinearHead:
-    """A linear layer on raw features: weight [C, D], bias [C]."""
+    """A linear layer on raw features: weight [C, D], bias [C], and the label of each of these classes, ascending."""
 
     weight: Tensor
     bias: Tensor
+    classes: Tensor
 
     def logits(self, features: Float[Tensor, "Q D"]) -> Float[Tensor, "Q C"]:
         """Scores of each class, for features on the layer's device."""
         with torch.autocast(features.device.type, enabled=False):
             return linear(features.float(), self.weight, self.bias)
 
+    def predicted(self, features: Float[Tensor, "Q D"]) -> Int[Tensor, " Q"]:
+        """The label of the class that scores highest."""
+        return self.classes[self.logits(features).argmax(1)]
+
     def step(self, optimizer: torch.optim.Optimizer, features: Float[Tensor, "B D"], labels: Int[Tensor, " B"]) -> None:
-        """One step on the cross-entropy of a batch, of the layer and of what else the optimizer holds."""
+        """One step on the cross-entropy of a batch, of the layer and of what else the optimizer holds.
+
+        Here labels are places among the layer's classes.
+        """
         loss = cross_entropy(self.logits(features), labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -89,13 +91,22 @@ class LinearHead:
 
     @classmethod
     def new(cls, classes: int, dim: int, seed: int, device: torch.device) -> "LinearHead":
-        """First weights from N(0, 0.01²) and biases 0, as MoCo's; trainable."""
-        weight = 0.01 * torch.randn(classes, dim, generator=torch.Generator().manual_seed(seed))
-        return cls(weight.to(device).requires_grad_(), torch.zeros(classes, device=device).requires_grad_())
+        """First weights from N(0, 0.01²) and biases 0, as MoCo's; trainable, of the labels 0 to C−1."""
+        draws = torch.Generator().manual_seed(seed)
+        weight = 0.01 * torch.randn(classes, dim, generator=draws, dtype=torch.float32, device="cpu")
+        bias = torch.zeros(classes, dtype=torch.float32, device=device)
+        return cls(weight.to(device).requires_grad_(), bias.requires_grad_(), torch.arange(classes, device=device))
+
+    @classmethod
+    def of(cls, train: ImageSet, dim: int, seed: int, device: torch.device) -> tuple["LinearHead", ImageSet]:
+        """A new layer for the classes that occur among the images, and these with their places there for labels."""
+        classes, places = train.labels.unique(return_inverse=True)
+        head = replace(cls.new(len(classes), dim, seed, device), classes=classes.to(device))
+        return head, replace(train, labels=places)
 
     def finished(self, what: str) -> "LinearHead":
         """The layer without gradient, or the error of a training that diverged."""
-        head = LinearHead(self.weight.detach(), self.bias.detach())
+        head = replace(self, weight=self.weight.detach(), bias=self.bias.detach())
         if not (head.weight.isfinite().all() and head.bias.isfinite().all()):
             raise FloatingPointError(f"The weights of {what} are NaN or infinite: lower its learning rate.")
         return head
@@ -111,7 +122,7 @@ def linear_predict(
         FloatingPointError: the training diverged.
     """
     head = fit_linear(encoder, train, recipe)
-    return head.logits(embed(encoder, test, device=head.weight.device)).argmax(1)
+    return head.predicted(embed(encoder, test, device=head.weight.device))
 
 
 def fit_linear(encoder: Embedder, train: ImageSet, recipe: LinearRecipe | None = None) -> LinearHead:
@@ -123,7 +134,7 @@ def fit_linear(encoder: Embedder, train: ImageSet, recipe: LinearRecipe | None =
 
     Args:
         encoder: as in `embed`.
-        train: with a label each.
+        train: images of unknown class are left out.
         recipe: None for the published one.
 
     Raises:
@@ -131,10 +142,9 @@ def fit_linear(encoder: Embedder, train: ImageSet, recipe: LinearRecipe | None =
         FloatingPointError: the training diverged.
     """
     recipe = recipe or LinearRecipe()
-    check_labels(train.images, train.labels, f"{train.split} images of {train.name!r}")
-    dim, classes = embed(encoder, train.images[:1]).shape[1], int(train.labels.max()) + 1
+    train = known_of(train)
     place = home(encoder, train.images.device)
-    head = LinearHead.new(classes, dim, recipe.seed, place)
+    head, train = LinearHead.of(train, embed(encoder, train.images[:1]).shape[1], recipe.seed, place)
     optimizer = torch.optim.SGD([head.weight, head.bias], momentum=recipe.momentum, nesterov=recipe.momentum > 0)
     views = LabelledViews(train.to(place), recipe.views, batch=recipe.batch, seed=recipe.seed, drop_last=False)
     read = reader(encoder)

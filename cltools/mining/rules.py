@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Int8
 from torch import Tensor
 
-from cltools.errors import CltoolsError, Settings, unknown
+from cltools.errors import CltoolsError, Settings, plain, unknown, within
 from cltools.mining.similarities import Similarities
 
 READS_NOTHING: frozenset[str] = frozenset()
@@ -23,6 +23,16 @@ WARM_UP = ("start", "ramp", "strength")
 """Settings that every positive rule has."""
 State = dict[str, Tensor]
 """What a rule that learns knows, by name: tensors on the device, which a checkpoint holds."""
+
+
+def check_temperature(temperature: Any) -> float:
+    """The temperature of a loss as a number; raises ValueError for what it cannot be, and for one that learns."""
+    value, wanted = plain(temperature), "above 0, a finite number of at least 1e-6"
+    if not within(wanted, value):
+        learned = getattr(value, "requires_grad", False)
+        remedy = "such as 0.2; it gets no gradient, so give float(temperature)" if learned else "such as 0.2"
+        raise CltoolsError(f"The temperature is {value!r}; it must be {wanted}, {remedy}.")
+    return float(value)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def described(value: Any) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else f"of type {type(value).__name__}"
 
 
-LIMITS: dict[str, Callable[..., bool]] = {
+LIMITS: dict[str, Callable[[Any], bool]] = {
     "a number": lambda x: x == x,
     "a number between 0 and 1": lambda x: 0 <= x <= 1,
     "a whole number of at least 0": lambda x: isinstance(x, int) and x >= 0,
@@ -74,10 +74,11 @@ LIMITS: dict[str, Callable[..., bool]] = {
     "between 0 and 0.5": lambda x: 0 <= x <= 0.5,
     "between 0 and 4": lambda x: 0 <= x <= 4,
     "between 0 and 180 degrees": lambda x: 0 <= x <= 180,
-    "two ascending numbers above 0": lambda low, high: 0 < low <= high,
-    "two ascending shares above 0 and at most 1": lambda low, high: 0 < low <= high <= 1,
+    "shares of training, from 0 to 1": lambda x: all(0 <= each <= 1 for each in x),
+    "two ascending numbers above 0": lambda x: len(x) == 2 and 0 < x[0] <= x[1],
+    "two ascending shares above 0 and at most 1": lambda x: len(x) == 2 and 0 < x[0] <= x[1] <= 1,
 }
-"""What a number, or two, must be, in words, and whether it is."""
+"""What a number, or several, must be, in words, and whether it is."""
 
 
 class Settings:
@@ -103,7 +104,7 @@ class Settings:
             if choices and (isinstance(value, str) or not words):
                 if value not in choices:
                     raise unknown(f"{owner.__name__} {name}", value if isinstance(value, str) else str(value), choices)
-            elif words and not _within(words, value if isinstance(value, tuple) else (value,)):
+            elif words and not within(words, value):
                 wrong = f"{owner.__name__}: {name} is {value!r}; it must be {words}{', or None' * optional}."
                 raise CltoolsError(f"{wrong} {remedy}".rstrip())
 
@@ -130,8 +131,10 @@ def _limits(settings: type) -> list[tuple[str, list[str], bool, str, str]]:
     return limits
 
 
-def _within(words: str, numbers: tuple[Any, ...]) -> bool:
+def within(words: str, value: Any) -> bool:
+    """Whether a number, or a tuple of numbers, is what these words of `LIMITS` say."""
+    numbers = value if isinstance(value, tuple) else (value,)
     try:
-        return all(type(number) in (int, float) for number in numbers) and LIMITS[words](*numbers)
-    except TypeError:  # not as many as are wanted
+        return all(type(number) in (int, float) for number in numbers) and LIMITS[words](value)
+    except TypeError:  # one where two are wanted, or several where one is
         return False

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import eval_mode, home
-from cltools.errors import CltoolsError, Settings
+from cltools.errors import Settings
 from cltools.evaluation.batches import CROP_AND_FLIP, Batches, LabelledViews, half
 from cltools.evaluation.checks import check_labels
 from cltools.evaluation.embed import Embedder, embed, reader
@@ -47,7 +47,7 @@ class LinearRecipe(Settings):
     """At the start. Features are not normalised, and small."""
     momentum: float = 0.9
     """Momentum of SGD, Nesterov's."""
-    milestones: tuple[float, ...] = (0.6, 0.8)
+    milestones: Annotated[tuple[float, ...], "shares of training, from 0 to 1"] = (0.6, 0.8)
     """Shares of training after which the learning rate falls."""
     decay: float = 0.1
     """What it is multiplied by there."""
@@ -55,12 +55,6 @@ class LinearRecipe(Settings):
     """Augmentation of the training images; test images are shown as they are."""
     seed: int = 0
     """Seed of the first weights, the order and the views."""
-
-    def __post_init__(self) -> None:
-        """Refuse milestones outside of training."""
-        super().__post_init__()
-        if not all(0 <= share <= 1 for share in self.milestones):
-            raise CltoolsError(f"LinearRecipe: milestones are {self.milestones}; give shares of training, from 0 to 1.")
 
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""

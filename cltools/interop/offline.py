@@ -337,10 +337,8 @@ def mine_hard_negatives_arguments(rule: NegativeRule, keys: int) -> dict[str, An
         ValueError: a rule that it cannot express.
     """
     if isinstance(rule, RankBand) and rule.by == "anchor":
-        return {
-            "range_min": rank_count(rule.drop_closest, keys),
-            "range_max": min(rank_count(rule.keep_within, keys), keys - 1),
-        }
+        closest, last = rank_count(rule.drop_closest, keys), rank_count(rule.keep_within, keys)
+        return {"range_min": closest, "range_max": min(last, keys - 1)}
     if isinstance(rule, CosineBand) and rule.by == "anchor":
         return {"range_max": keys - 1, "max_score": rule.below, "min_score": rule.above}
     if isinstance(rule, MarginBand) and rule.within is None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from cltools.errors import CltoolsError
 from cltools.mining.draws import closest, uniform_per_candidate
 from cltools.mining.negatives import ByCloseness, closeness
-from cltools.mining.rules import WARM_UP, Context, Mined, PositiveRule
+from cltools.mining.rules import Context, Mined, PositiveRule
 from cltools.mining.similarities import Similarities, own_last
 
 # A weight that equals the gate up to float32 rounding passes it, so that k equal candidates are all accepted at 1/k.
@@ -27,7 +27,7 @@ class AugmentedView(PositiveRule):
     def __post_init__(self) -> None:
         """Refuse a warm-up of nothing."""
         super().__post_init__()
-        for name in WARM_UP if type(self).mine is AugmentedView.mine else ():
+        for name in ("start", "ramp", "strength") if type(self).mine is AugmentedView.mine else ():
             if getattr(self, name) != getattr(PositiveRule, name):
                 raise CltoolsError(f"{type(self).__name__} mines nothing, so {name} has no meaning; leave it out.")
 

@@ -19,8 +19,6 @@ from cltools.errors import CltoolsError, Settings, plain, unknown, within
 from cltools.mining.similarities import Similarities
 
 READS_NOTHING: frozenset[str] = frozenset()
-WARM_UP = ("start", "ramp", "strength")
-"""Settings that every positive rule has."""
 State = dict[str, Tensor]
 """What a rule that learns knows, by name: tensors on the device, which a checkpoint holds."""
 

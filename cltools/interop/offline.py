@@ -20,7 +20,7 @@ from cltools.errors import CltoolsError, unknown
 from cltools.interop.miner import MAKES, check_pairs, inexpressible, same_rows
 from cltools.mining import AllNegatives, AugmentedView, CosineBand, MarginBand, NegativeRule, PositiveRule, RankBand
 from cltools.mining.bands import KEPT, Band, rank_count
-from cltools.mining.handed_in import Numbers, as_ids, as_labels, unit_rows
+from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_usual, unit_rows
 from cltools.mining.rules import reads_now
 from cltools.mining.selection import Selection, select
 from cltools.mining.similarities import Similarities, own_last, same_class, similarities
@@ -91,6 +91,7 @@ class Report:
         return "\n".join(lines)
 
 
+@as_usual()
 def mine_pairs(
     anchors: Numbers,
     positives: Numbers,

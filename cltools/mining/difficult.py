@@ -43,4 +43,4 @@ class DifficultAnchors(ByCloseness, AllNegatives):
         """`anchor_weight` for a difficult anchor, 1 for the others."""
         close = (closeness(s, self.by) >= self.min_cosine) & context.eligible
         difficult = close.sum(1) > rank_count(self.tolerated, s.own.shape[1])
-        return torch.where(difficult, self.anchor_weight, 1.0)
+        return torch.ones_like(s.anchor_positive).masked_fill_(difficult, self.anchor_weight)

@@ -1,6 +1,7 @@
 """Numbers as people hand them in, and checks of vectors: cosines mean something only for finite unit vectors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from numbers import Number, Real
 from typing import Any, Protocol, runtime_checkable
 
@@ -40,6 +41,18 @@ HALF_TOLERANCE = 2e-2
 """How far |z|² may be from 1, for float16 and bfloat16, which keep two to three digits."""
 UNKNOWN = -1
 """The label of what has no known class."""
+
+
+@contextmanager
+def as_usual() -> Iterator[None]:
+    """What torch makes by default: float32 on the CPU, and what can be learned from, whatever is set around."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.inference_mode(False), torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def as_tensor(name: str, numbers: Numbers, device: torch.device | None = None) -> Tensor:

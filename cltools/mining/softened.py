@@ -56,4 +56,5 @@ class SoftenedBand(ByCloseness, Moving, AllNegatives):
     def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B K"]:
         """e^{−margin/τ} in the band, 1 elsewhere."""
         band = rank_band(closeness(s, self.by), s.own, self.skip_closest, self.soften_within)
-        return torch.where(band == Band.POTENTIAL, math.exp(-self.margin / context.temperature), 1.0)
+        softened = math.exp(-self.margin / context.temperature)
+        return torch.ones_like(s.anchor_keys).masked_fill_(band == Band.POTENTIAL, softened)

@@ -19,7 +19,7 @@ from cltools.datasets import DataSettings
 from cltools.datasets.image_set import draw
 from cltools.errors import CltoolsError, described, unknown
 from cltools.interop.offline import PAIRS, own_keys
-from cltools.mining.handed_in import UNKNOWN, Numbers, as_tensor, label_values, missing, unit_rows
+from cltools.mining.handed_in import UNKNOWN, Numbers, as_tensor, as_usual, label_values, missing, unit_rows
 from cltools.snapshot.snapshot import Queries, Snapshot
 from cltools.snapshot.taking import assembled
 
@@ -35,6 +35,7 @@ LONGEST = 1000
 LARGEST_ID = 2**53
 
 
+@as_usual()
 def snapshot_of_embeddings(
     anchors: Numbers,
     positives: Numbers | None = None,

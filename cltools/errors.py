@@ -78,7 +78,7 @@ class Settings:
                 Settings.__post_init__(settings)
                 check(settings)
 
-            cls.__post_init__ = __post_init__  # type: ignore[method-assign]
+            cls.__post_init__ = __post_init__  # type: ignore[assignment, method-assign]
 
     def __post_init__(self) -> None:
         """Make values Python's own.
@@ -90,7 +90,7 @@ class Settings:
             value = plain(getattr(self, field.name))
             text = isinstance(value, PathLike) and "str" in str(field.type)
             object.__setattr__(self, field.name, fspath(value) if text else value)
-        for name, known in _words(type(self)).items():
+        for name, known in _words(type(self)).items():  # type: ignore[arg-type]
             if (value := getattr(self, name)) not in known:
                 raise unknown(f"{type(self).__name__} {name}", value if isinstance(value, str) else str(value), known)
 

@@ -107,7 +107,7 @@ class LinearHead:
     @classmethod
     def of(cls, train: ImageSet, dim: int, seed: int, device: torch.device) -> tuple["LinearHead", ImageSet]:
         """A new layer for the classes that occur among the images, and these with their places there for labels."""
-        classes, places = train.labels.unique(return_inverse=True)
+        classes, places = torch.unique(train.labels, return_inverse=True)
         head = replace(cls.new(len(classes), dim, seed, device), classes=classes.to(device))
         return head, replace(train, labels=places)
 

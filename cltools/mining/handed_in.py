@@ -81,7 +81,7 @@ def _read(given: Any) -> Tensor:
     if isinstance(given, list | tuple) and given and all(isinstance(row, Tensor) for row in given):
         return torch.stack([*given])
     if isinstance(given, HasDlpack) and not isinstance(given, ndarray):
-        return torch.from_dlpack(given)
+        return torch.utils.dlpack.from_dlpack(given)
     if np.ma.is_masked(given):
         raise TypeError("some of it is masked")
     array = np.asarray(given)
@@ -200,12 +200,12 @@ def _label(name: str, value: Any) -> int | str | None:
         value = value.decode(errors="backslashreplace")
     if isinstance(value, str):
         return value or None
-    rows = isinstance(value, list | tuple | ndarray | Tensor)
+    rows, real = isinstance(value, list | tuple | ndarray | Tensor), isinstance(value, Real)
     if not rows and missing(value):
         return None
     if not rows and not isinstance(value, Number):
         return str(value)  # such as a date
-    if not isinstance(value, Real) or not abs(value) < 2**63 or value != int(value):
+    if not real or not abs(value) < 2**63 or value != int(value):
         raise _no_class(name, repr(value))
     return int(value)
 

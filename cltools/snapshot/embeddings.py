@@ -5,7 +5,7 @@ Legend: N rows or keys, B anchors, P pairs, M rows taken, d embedding.
 
 import warnings
 from collections.abc import Callable, Mapping
-from numbers import Number
+from numbers import Integral, Number
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -179,7 +179,7 @@ def _vectors(anchors: Numbers, positives: Numbers | None, corpus: Numbers | None
     if corpus is not None and positives is None:
         raise CltoolsError("A corpus needs positives=…, the match of each anchor, which is no negative of it.")
     least = 3 if corpus is None else 1
-    if not isinstance(n, int) or n < least or len(z) < least or len(keys) < 3 or keys.shape[1] < 2:
+    if not isinstance(n, Integral) or n < least or len(z) < least or len(keys) < 3 or keys.shape[1] < 2:
         raise CltoolsError(
             f"There are {len(z)} anchors, of which n={n} are asked for, and keys {[*keys.shape]}; a map needs at least "
             "3 rows of at least 2 numbers."

@@ -119,7 +119,9 @@ class Draws:
 
     def between(self, low: float, high: float, tries: int = 1) -> Float[Tensor, " n"]:
         """Uniform between two numbers, `tries` times for each image: all images' first, then all images' second."""
-        unit = torch.rand(tries, self.total or self.count, device=self.device, generator=self.generator)
+        unit = torch.rand(
+            tries, self.total or self.count, device=self.device, generator=self.generator, dtype=torch.float32
+        )
         return low + (high - low) * unit[:, self.first : self.first + self.count].flatten()
 
     def happens(self, probability: float) -> Bool[Tensor, " B"]:
@@ -146,7 +148,9 @@ def sampling_matrices(settings: ViewSettings, draws: Draws, height_by_width: flo
     width, height = crop_sizes(settings, draws, height_by_width)
     x_centre = (1 - width) * draws.between(-1.0, 1.0)
     y_centre = (1 - height) * draws.between(-1.0, 1.0)
-    mirror = torch.where(draws.happens(settings.flip), -1.0, 1.0) if settings.flip > 0 else torch.ones_like(width)
+    mirror = torch.ones_like(width)
+    if settings.flip > 0:
+        mirror.masked_fill_(draws.happens(settings.flip), -1.0)
     turned = math.radians(settings.rotation)
     angle = draws.between(-turned, turned) if turned > 0 else torch.zeros_like(width)
     cosine, sine = angle.cos(), angle.sin()
@@ -178,7 +182,7 @@ def _recolour(x: Tensor, settings: ViewSettings, draws: Draws) -> Tensor:
                 drawn = draws.between(neutral - amount, neutral + amount)
                 steps.append((change, torch.where(jittered, drawn, neutral)))
     if settings.gray > 0:
-        steps.append((saturation, torch.where(draws.happens(settings.gray), 0.0, 1.0)))
+        steps.append((saturation, (~draws.happens(settings.gray)).float()))
     if not steps:
         return x
     size = CHUNK if x.device.type == "cpu" else len(x)
@@ -251,7 +255,7 @@ def blur_matrices(sigma: Float[Tensor, " B"], radius: int, size: int) -> Float[T
     radius = min(radius, size - 1)
     place = torch.arange(-radius, radius + 1, device=sigma.device)  # [T]
     kernel = torch.softmax(-0.5 * (place / sigma[:, None]) ** 2, dim=1)  # [B, T]
-    lines = F.pad(torch.eye(size, device=sigma.device)[None], (radius, radius), mode="reflect")[0]
+    lines = F.pad(torch.eye(size, device=sigma.device, dtype=sigma.dtype)[None], (radius, radius), mode="reflect")[0]
     # taps[t, i, j] is 1 where the kernel's place t, laid on pixel i, reads pixel j
     taps = lines.unfold(1, size, 1).permute(1, 2, 0)
     return (kernel @ taps.flatten(1)).view(-1, size, size)

@@ -118,7 +118,7 @@ def draw(total: int, n: int, seed: int = 0) -> Int[Tensor, " M"]:
     """
     if n < 1:
         raise CltoolsError(f"Cannot take {n} images; ask for at least 1, or leave the limit out for all of them.")
-    return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:n].sort().values
+    return torch.randperm(total, generator=torch.Generator().manual_seed(seed), device="cpu")[:n].sort().values
 
 
 def split_holdout(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:
@@ -135,8 +135,8 @@ def split_holdout(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, 
     if share > 0 and not 0 < count < len(images):
         raise CltoolsError(f"A holdout of {share} keeps {count} of {len(images)} images; leave images on both sides.")
     by_id = torch.argsort(images.ids.cpu(), stable=True)
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    held = torch.zeros(len(images), dtype=torch.bool)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed), device="cpu")
+    held = torch.zeros(len(images), dtype=torch.bool, device="cpu")
     held[by_id[order[:count]]] = True
     held = held.to(images.ids.device)
     return images.select(~held), replace(images.select(held), split="val")

@@ -17,6 +17,7 @@ from cltools.datasets import ImageSet
 from cltools.encoders.backbones import OwnBackbone, Tiny, feature_dim, home, resnet
 from cltools.encoders.norm import GroupedBatchNorm, Stacking
 from cltools.errors import CltoolsError, Settings
+from cltools.mining.handed_in import as_usual
 
 Backbone = Literal["tiny", "resnet18", "resnet50"]
 Images = UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]
@@ -160,6 +161,7 @@ def pixel_statistics(images: UInt8[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "3
     return (mean / 255).float().view(3, 1, 1), (std / 255).float().view(3, 1, 1)
 
 
+@as_usual()
 def build_encoder(
     settings: EncoderSettings, images: ImageSet | None, backbone: nn.Module | None = None, seed: int = 0
 ) -> Encoder:

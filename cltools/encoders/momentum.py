@@ -80,5 +80,5 @@ def _shuffled(batch: int, views: int, device: torch.device, generator: torch.Gen
     if batch % views:
         raise CltoolsError(f"A batch of {batch} images is not {views} equal views.")
     each = batch // views
-    within = torch.rand(views, each, device=device, generator=generator).argsort(dim=1)
+    within = torch.rand(views, each, device=device, generator=generator, dtype=torch.float32).argsort(dim=1)
     return (within + each * torch.arange(views, device=device)[:, None]).flatten()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from cltools.datasets import ImageSet
@@ -57,7 +58,7 @@ def as_bank(bank: Numbers, bank_labels: Any) -> tuple[Tensor, Tensor, Tensor]:
     bank = as_features("bank", bank, "bank")
     (labels,) = as_labels("bank_labels", bank_labels, device=bank.device)
     check_labels(bank, labels, "bank")
-    classes, places = labels.unique(return_inverse=True)
+    classes, places = torch.unique(labels, return_inverse=True)
     return bank, places, classes
 
 

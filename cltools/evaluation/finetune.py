@@ -29,7 +29,7 @@ from cltools.evaluation.batches import CROP_AND_FLIP, LabelledViews, half
 from cltools.evaluation.checks import known_of
 from cltools.evaluation.embed import Embedder, HasFeatures, bare, embed
 from cltools.evaluation.linear import LinearHead
-from cltools.mining.handed_in import as_labels
+from cltools.mining.handed_in import as_labels, as_usual
 from cltools.views import ViewSettings
 
 
@@ -63,6 +63,7 @@ class FinetuneRecipe(Settings):
         return self.learning_rate * batch / 256 * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
+@as_usual()
 def few_labels(labels: Any, share: float, seed: int) -> Int64[Tensor, " M"]:
     """Positions of a class-balanced share of the images, ascending, on the CPU.
 
@@ -96,6 +97,7 @@ def finetune_predict(
     return head.predicted(embed(tuned, test))
 
 
+@as_usual()
 def finetune(encoder: Embedder, train: ImageSet, recipe: FinetuneRecipe | None = None) -> tuple[nn.Module, LinearHead]:
     """Train a copy of the encoder and a new linear layer on the labels that `few_labels` draws.
 

@@ -28,6 +28,7 @@ from cltools.errors import Settings
 from cltools.evaluation.batches import CROP_AND_FLIP, Batches, LabelledViews, half
 from cltools.evaluation.checks import known_of
 from cltools.evaluation.embed import Embedder, embed, reader
+from cltools.mining.handed_in import as_usual
 from cltools.views import ViewSettings
 
 AHEAD = {"cuda": 2**21}
@@ -90,17 +91,17 @@ class LinearHead:
         optimizer.step()
 
     @classmethod
+    @as_usual()
     def new(cls, classes: int, dim: int, seed: int, device: torch.device) -> "LinearHead":
         """First weights from N(0, 0.01²) and biases 0, as MoCo's; trainable, of the labels 0 to C−1."""
         draws = torch.Generator().manual_seed(seed)
-        weight = 0.01 * torch.randn(classes, dim, generator=draws, dtype=torch.float32, device="cpu")
-        bias = torch.zeros(classes, dtype=torch.float32, device=device)
+        weight, bias = 0.01 * torch.randn(classes, dim, generator=draws), torch.zeros(classes, device=device)
         return cls(weight.to(device).requires_grad_(), bias.requires_grad_(), torch.arange(classes, device=device))
 
     @classmethod
     def of(cls, train: ImageSet, dim: int, seed: int, device: torch.device) -> tuple["LinearHead", ImageSet]:
         """A new layer for the classes that occur among the images, and these with their places there for labels."""
-        classes, places = train.labels.unique(return_inverse=True)
+        classes, places = torch.unique(train.labels, return_inverse=True)
         head = replace(cls.new(len(classes), dim, seed, device), classes=classes.to(device))
         return head, replace(train, labels=places)
 
@@ -125,6 +126,7 @@ def linear_predict(
     return head.predicted(embed(encoder, test, device=head.weight.device))
 
 
+@as_usual()
 def fit_linear(encoder: Embedder, train: ImageSet, recipe: LinearRecipe | None = None) -> LinearHead:
     """Train a linear layer on the frozen encoder's raw features; what the last step leaves.
 

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from cltools.errors import CltoolsError
 from cltools.evaluation.checks import as_bank, as_features, as_queries, check_labels
 from cltools.evaluation.classes import accuracy
-from cltools.mining.handed_in import Numbers, as_labels, as_rows
+from cltools.mining.handed_in import Numbers, as_labels, as_rows, as_usual
 
 STEPS = 500  # far above what features standardised and penalised as here need (about 30 to 150)
 CONSTANT = 1e-6  # a deviation below this share of the mean is rounding, not information
@@ -82,6 +82,7 @@ def probe_predict(bank: Numbers, bank_labels: Any, queries: Numbers, *, l2: floa
     return probe.classes[probe.logits(queries).argmax(1)]
 
 
+@as_usual()
 def fit_probe(bank: Numbers, bank_labels: Any, *, l2: float = 1e-3) -> Probe:
     """The minimum over W and b of mean cross-entropy + l2/2·‖W‖², by L-BFGS in float32 from zero.
 

@@ -113,7 +113,9 @@ class ContrastiveLoss(nn.Module):
         ranks = Ranks.here() if self.gather_distributed else ALONE
         if self.bank is None:
             return self._in_batch(out0, out1, ids, ranks)
-        return self._with_bank(self.bank.on(out0.device), out0, out1.detach(), ids, ranks, enqueue and self.training)
+        bank, enqueue = self.bank.on(out0.device), enqueue and self.training
+        loss: Tensor = self._with_bank(bank, out0, out1.detach(), ids, ranks, enqueue)
+        return loss
 
     def _in_batch(self, out0: Tensor, out1: Tensor, ids: Tensor, ranks: Ranks) -> Tensor:
         z0, z1 = _unit(out0), _unit(out1)
@@ -182,18 +184,18 @@ class MemoryBank(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> "MemoryBank":
         keys = self.keys
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.keys = keys.to(self.keys.device)  # float32 whatever the loss is cast to
         self._follow()
         return self
 
     def _save_to_state_dict(self, *given: Any) -> None:
         self.place.copy_(torch.tensor([self.queue.pointer, self.queue.filled], device="cpu"))
-        super()._save_to_state_dict(*given)  # type: ignore[no-untyped-call]
+        super()._save_to_state_dict(*given)
 
     def _load_from_state_dict(self, *given: Any) -> None:
         self.place.copy_(torch.tensor([self.queue.pointer, self.queue.filled], device="cpu"))
-        super()._load_from_state_dict(*given)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(*given)
         self._follow()
         if not given[-1]:  # errors, such as another size
             self.queue.pointer, self.queue.filled = self.place.tolist()

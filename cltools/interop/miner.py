@@ -44,19 +44,12 @@ def as_metric_learning_miner(
     if isinstance(negative_rule, Rescalable) and negative_rule.rescale:
         raise inexpressible(negative_rule)
     try:
-        from pytorch_metric_learning.miners import BaseMiner
+        import pytorch_metric_learning.miners  # noqa: F401  # of which the next is made
+
+        from cltools.interop.rule_miner import RuleMiner
     except ModuleNotFoundError as missing:
         raise ModuleNotFoundError(f"{missing}: pip install pytorch-metric-learning", name=missing.name) from missing
-
-    class RuleMiner(BaseMiner):  # type: ignore[misc]
-        """Our rules as a miner."""
-
-        def mine(self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor, ref_labels: Tensor) -> Pairs:
-            """See `mined_pairs`."""
-            rows = (embeddings, labels, ref_emb, ref_labels)
-            return mined_pairs(*rows, positive_rule, negative_rule, temperature=temperature, generator=generator)
-
-    return RuleMiner()
+    return RuleMiner(positive_rule, negative_rule, temperature=temperature, generator=generator)
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import re
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -20,7 +21,7 @@ from cltools.errors import CltoolsError, unknown
 from cltools.interop.miner import MAKES, check_pairs, inexpressible, same_rows
 from cltools.mining import AllNegatives, AugmentedView, CosineBand, MarginBand, NegativeRule, PositiveRule, RankBand
 from cltools.mining.bands import KEPT, Band, rank_count
-from cltools.mining.handed_in import Numbers, as_ids, as_labels, unit_rows
+from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_usual, unit_rows
 from cltools.mining.rules import reads_now
 from cltools.mining.selection import Selection, select
 from cltools.mining.similarities import Similarities, own_last, same_class, similarities
@@ -91,6 +92,7 @@ class Report:
         return "\n".join(lines)
 
 
+@as_usual()
 def mine_pairs(
     anchors: Numbers,
     positives: Numbers,
@@ -193,7 +195,7 @@ def pairs_of(
 
     if pick not in get_args(Pick):
         raise unknown("pick", pick, get_args(Pick))
-    if not isinstance(negatives, int) or negatives < 1:
+    if not isinstance(negatives, Integral) or negatives < 1:
         raise CltoolsError(f"negatives is {negatives}; it must be a whole number of at least 1.")
     columns = {name: array(kind) for name, kind in COLUMNS.items()}
     counts, positives = array("q"), array("f")
@@ -223,12 +225,12 @@ def _vectors(*given: Numbers) -> tuple[Tensor, Tensor, Tensor]:
     return z, z_positive, n
 
 
-def _fitting(name: str, given: list[Tensor], z: Tensor, n: Tensor) -> list[Tensor]:
+def _fitting(name: str, given: list[Tensor], z: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
     """Whole numbers of anchors and of keys, if that is what they are."""
     if [len(x) for x in given] != [len(z), len(n)]:
         kinds = " and ".join(f"{x.dtype} {[*x.shape]}" for x in given)
         raise CltoolsError(f"{name} are {kinds}; give whole numbers, of the {len(z)} anchors and of the {len(n)} keys.")
-    return [x.cpu() for x in given]
+    return given[0].cpu(), given[1].cpu()
 
 
 def own_keys(z: Tensor, z_positive: Tensor, n: Tensor, parts: list[slice], names: Tensor) -> Iterator[Tensor]:

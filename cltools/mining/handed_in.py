@@ -1,6 +1,7 @@
 """Numbers as people hand them in, and checks of vectors: cosines mean something only for finite unit vectors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from numbers import Number, Real
 from typing import Any, Protocol, runtime_checkable
 
@@ -42,6 +43,18 @@ UNKNOWN = -1
 """The label of what has no known class."""
 
 
+@contextmanager
+def as_usual() -> Iterator[None]:
+    """What torch makes by default: float32 on the CPU, and what can be learned from, whatever is set around."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.inference_mode(False), torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def as_tensor(name: str, numbers: Numbers, device: torch.device | None = None) -> Tensor:
     """The numbers as a tensor. A tensor is returned as it is and an array keeps its type; fractions become float32.
 
@@ -68,7 +81,7 @@ def _read(given: Any) -> Tensor:
     if isinstance(given, list | tuple) and given and all(isinstance(row, Tensor) for row in given):
         return torch.stack([*given])
     if isinstance(given, HasDlpack) and not isinstance(given, ndarray):
-        return torch.from_dlpack(given)
+        return torch.utils.dlpack.from_dlpack(given)
     if np.ma.is_masked(given):
         raise TypeError("some of it is masked")
     array = np.asarray(given)
@@ -187,12 +200,12 @@ def _label(name: str, value: Any) -> int | str | None:
         value = value.decode(errors="backslashreplace")
     if isinstance(value, str):
         return value or None
-    rows = isinstance(value, list | tuple | ndarray | Tensor)
+    rows, real = isinstance(value, list | tuple | ndarray | Tensor), isinstance(value, Real)
     if not rows and missing(value):
         return None
     if not rows and not isinstance(value, Number):
         return str(value)  # such as a date
-    if not isinstance(value, Real) or not abs(value) < 2**63 or value != int(value):
+    if not real or not abs(value) < 2**63 or value != int(value):
         raise _no_class(name, repr(value))
     return int(value)
 

@@ -52,9 +52,12 @@ class LearnedThreshold(NegativeRule):
 
     def new_state(self, ids: Int[Tensor, " N"], device: torch.device) -> State:
         """A threshold above every cosine for each image, in the order of their ids."""
-        state = {"ids": ids.to(device).sort().values, "threshold": torch.full((len(ids),), ABOVE_ALL, device=device)}
+        state = {
+            "ids": ids.to(device).sort().values,
+            "threshold": torch.full((len(ids),), ABOVE_ALL, device=device, dtype=torch.float32),
+        }
         for name in ("first", "second", "largest", "steps"):
-            state[name] = torch.zeros(len(ids), device=device)
+            state[name] = torch.zeros_like(state["threshold"])
         return state
 
     def judge(self, s: Similarities, context: Context) -> Codes:
@@ -63,7 +66,7 @@ class LearnedThreshold(NegativeRule):
 
     def measure(self, s: Similarities, context: Context) -> Float[Tensor, " B"] | None:
         """The share of all K keys that lies above the threshold and is not the anchor's own; None of no keys."""
-        return (self._above(s, context) & ~s.own).sum(1) / s.own.shape[1] if s.own.shape[1] else None
+        return (self._above(s, context) & ~s.own).sum(1).float() / s.own.shape[1] if s.own.shape[1] else None
 
     def learn(self, state: State, ids: Int[Tensor, " B"], measured: Float[Tensor, " B"]) -> None:
         """A step of Adam on the thresholds of these images."""
@@ -87,6 +90,6 @@ class LearnedThreshold(NegativeRule):
 def thresholds(state: State | None, ids: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
     """The threshold of each anchor's image; +inf where the state does not know it, or there is none."""
     if state is None:
-        return torch.full(ids.shape, torch.inf, device=ids.device)
+        return torch.full(ids.shape, torch.inf, device=ids.device, dtype=torch.float32)
     row = torch.searchsorted(state["ids"], ids).clamp_max(len(state["ids"]) - 1)
     return torch.where(state["ids"][row] == ids, state["threshold"][row], torch.inf)

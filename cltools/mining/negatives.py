@@ -244,7 +244,8 @@ class SoftenedBand(ByCloseness, Moving, AllNegatives):
     def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B K"]:
         """e^{−margin/τ} in the band, 1 elsewhere."""
         band = rank_band(closeness(s, self.by), s.own, self.skip_closest, self.soften_within)
-        return torch.where(band == Band.POTENTIAL, math.exp(-self.margin / context.temperature), 1.0)
+        softened = math.exp(-self.margin / context.temperature)
+        return torch.ones_like(s.anchor_keys).masked_fill_(band == Band.POTENTIAL, softened)
 
 
 @dataclass(frozen=True)
@@ -291,4 +292,4 @@ class DifficultAnchors(ByCloseness, AllNegatives):
         """`anchor_weight` for a difficult anchor, 1 for the others."""
         close = (closeness(s, self.by) >= self.min_cosine) & context.eligible
         difficult = close.sum(1) > rank_count(self.tolerated, s.own.shape[1])
-        return torch.where(difficult, self.anchor_weight, 1.0)
+        return torch.ones_like(s.anchor_positive).masked_fill_(difficult, self.anchor_weight)

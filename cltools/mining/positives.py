@@ -133,8 +133,8 @@ def with_augmented_view(index: Int64[Tensor, "B P"], shares: Float[Tensor, "B P"
         shares: rows sum to 1, or to 0 where nothing is accepted: the augmented view then has weight 1.
         augmented: share of the augmented view.
     """
-    accepted = (shares > 0).sum(1, keepdim=True)
-    mined = accepted / (1 + accepted) if augmented is None else (1 - augmented) * (accepted > 0)
+    accepted = (shares > 0).sum(1, keepdim=True).to(shares.dtype)
+    mined = accepted / (1 + accepted) if augmented is None else (1 - augmented) * accepted.clamp_max(1)
     return Mined(index, torch.cat([1 - mined, mined * shares], dim=1))
 
 

@@ -28,7 +28,7 @@ class Rescalable:
         """If `rescale`, K/M: (keys neither own nor mined) / (keys kept)."""
         if not self.rescale:
             return None
-        return kept * (context.eligible.sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp_min(1))
+        return kept * (context.eligible.sum(1, keepdim=True).float() / kept.sum(1, keepdim=True).clamp_min(1))
 
 
 M = TypeVar("M", bound="Moving")

@@ -38,6 +38,7 @@ class Similarities:
         same_class: bool [B, K], for oracles and for diagnosis only; None without labels.
         vectors: z [B, d] and the keys [K, d], for rules that make new keys.
         ids: int64 [B] and [K], the images that anchors and keys come from, for rules that learn about each image.
+        known: bool [B, K], true where the classes of both are known, for diagnosis; None where all are.
     """
 
     anchor_keys: Tensor
@@ -47,6 +48,7 @@ class Similarities:
     same_class: Tensor | None = None
     vectors: tuple[Tensor, Tensor] | None = None
     ids: tuple[Tensor, Tensor] | None = None
+    known: Tensor | None = None
 
     def read_by(self, rule: object, reads: Iterable[str]) -> "Similarities":
         """The same without what a rule does not declare, where reading it is an error that names it.

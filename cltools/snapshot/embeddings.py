@@ -5,7 +5,7 @@ Legend: N rows or keys, B anchors, P pairs, M rows taken, d embedding.
 
 import warnings
 from collections.abc import Callable, Mapping
-from numbers import Number
+from numbers import Integral, Number
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from cltools.datasets import DataSettings
 from cltools.datasets.image_set import draw
 from cltools.errors import CltoolsError, described, unknown
 from cltools.interop.offline import PAIRS, own_keys
-from cltools.mining.handed_in import UNKNOWN, Numbers, as_tensor, label_values, missing, unit_rows
+from cltools.mining.handed_in import UNKNOWN, Numbers, as_tensor, as_usual, label_values, missing, unit_rows
 from cltools.snapshot.snapshot import Queries, Snapshot
 from cltools.snapshot.taking import assembled
 
@@ -35,6 +35,7 @@ LONGEST = 1000
 LARGEST_ID = 2**53
 
 
+@as_usual()
 def snapshot_of_embeddings(
     anchors: Numbers,
     positives: Numbers | None = None,
@@ -178,7 +179,7 @@ def _vectors(anchors: Numbers, positives: Numbers | None, corpus: Numbers | None
     if corpus is not None and positives is None:
         raise CltoolsError("A corpus needs positives=…, the match of each anchor, which is no negative of it.")
     least = 3 if corpus is None else 1
-    if not isinstance(n, int) or n < least or len(z) < least or len(keys) < 3 or keys.shape[1] < 2:
+    if not isinstance(n, Integral) or n < least or len(z) < least or len(keys) < 3 or keys.shape[1] < 2:
         raise CltoolsError(
             f"There are {len(z)} anchors, of which n={n} are asked for, and keys {[*keys.shape]}; a map needs at least "
             "3 rows of at least 2 numbers."

@@ -13,11 +13,11 @@ from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from cltools.datasets import DataSettings
 from cltools.encoders import EncoderSettings
-from cltools.errors import CltoolsError, check_choices, check_least, described, unknown
+from cltools.errors import CltoolsError, Settings, described, unknown
 from cltools.files import parse_json
 from cltools.losses import LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NearestKeys, NegativeRule, PositiveRule
@@ -28,28 +28,28 @@ Mode = Literal["moco", "simclr"]
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
+class TrainingSettings(Settings):
     """How the encoder is trained (MoCo's CIFAR recipe by default: SGD, warm-up, cosine to 0)."""
 
     mode: Mode = "moco"
     """Where keys come from: a queue of a momentum copy (MoCo), or the batch itself (SimCLR)."""
     symmetric: bool = True
     """MoCo: both views are anchors in turn, against the same queue."""
-    epochs: int = 200
+    epochs: Annotated[int, "a whole number of at least 1"] = 200
     """Passes over the training images."""
-    batch: int = 256
+    batch: Annotated[int, "a whole number of at least 2"] = 256
     """Images per step; a smaller last batch is dropped."""
-    queue_size: int = 4096
+    queue_size: Annotated[int, "a whole number of at least 1"] = 4096
     """Keys the queue holds (MoCo)."""
-    momentum: float = 0.99
+    momentum: Annotated[float, "a number between 0 and 1"] = 0.99
     """Share of itself that the momentum copy keeps each step (MoCo)."""
-    learning_rate: float = 0.06
+    learning_rate: Annotated[float, "at least 0 and finite"] = 0.06
     """Peak learning rate at a batch of 256; it is multiplied by batch/256."""
-    warmup_epochs: float = 5.0
+    warmup_epochs: Annotated[float, "at least 0 and finite"] = 5.0
     """Epochs of linear growth of the learning rate from 0."""
-    sgd_momentum: float = 0.9
+    sgd_momentum: Annotated[float, "at least 0 and finite"] = 0.9
     """Momentum of SGD."""
-    weight_decay: float = 5e-4
+    weight_decay: Annotated[float, "at least 0 and finite"] = 5e-4
     """Weight decay of SGD, on every parameter."""
     device: str = field(default="auto", metadata={"decides": False})
     """"auto" is CUDA where there is one; else "cpu", "cuda" or "cuda:1"."""
@@ -60,19 +60,15 @@ class TrainingSettings:
     cuda_graph: bool = field(default=False, metadata={"decides": False})
     """Record the step as a CUDA graph and replay it, while rules rest and the queue is full: a small encoder otherwise
     waits for Python. One GPU, `chunk=None`; what an own backbone decides in Python is decided once."""
-    chunk: int | None = None
+    chunk: Annotated[int | None, "a whole number of at least 1"] = None
     """Anchors compared with the keys at once, to save memory: each chunk is computed again in the backward pass. None
     compares all at once."""
-    checkpoint_every: int = field(default=1, metadata={"decides": False})
+    checkpoint_every: Annotated[int, "a whole number of at least 1"] = field(default=1, metadata={"decides": False})
     """Epochs between checkpoints; the last epoch always has one."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that have no meaning."""
-        check_choices(self)
-        check_least(self, epochs=1, batch=2, queue_size=1, checkpoint_every=1, chunk=1)
-        check_least(self, learning_rate=0, warmup_epochs=0, sgd_momentum=0, weight_decay=0, momentum=0)
-        if self.momentum > 1:
-            raise CltoolsError(f"TrainingSettings: momentum is {self.momentum}; it must lie between 0 and 1.")
+        """Refuse a queue that a batch would overfill."""
+        super().__post_init__()
         if self.mode == "moco" and self.queue_size < self.batch:
             wrong = f"TrainingSettings: the queue holds {self.queue_size} keys and a batch brings {self.batch};"
             raise CltoolsError(f"{wrong} make queue_size at least batch.")
@@ -89,28 +85,23 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True)
-class EvaluationSettings:
+class EvaluationSettings(Settings):
     """How an encoder is judged while and after training."""
 
-    every: int = 10
+    every: Annotated[int, "a whole number of at least 1"] = 10
     """Epochs between kNN evaluations while training; the last epoch always has one."""
     protocol: Literal["knn200", "knn10"] = "knn200"
     """Protocol of the kNN evaluation while training."""
     probe: bool = True
     """Whether a report fits a linear probe."""
-    probe_l2: float = 1e-3
+    probe_l2: Annotated[float, "at least 0 and finite"] = 1e-3
     """The probe's penalty on the mean loss (scikit-learn's C is 1/(probe_l2·N)); fixed, so that no run gains by it."""
-    test_limit: int | None = None
+    test_limit: Annotated[int | None, "a whole number of at least 1"] = None
     """Test images at most, the same for every seed; None for all."""
-
-    def __post_init__(self) -> None:
-        """Refuse settings that have no meaning."""
-        check_choices(self)
-        check_least(self, every=1, probe_l2=0, test_limit=1)
 
 
 @dataclass(frozen=True)
-class OutsideSettings:
+class OutsideSettings(Settings):
     """Parts of a run that come from outside of cltools, each by a name "module:callable"; None takes the recipe's own.
 
     A run whose parts are named here repeats from its config, as long as the modules do. They are imported when the run
@@ -130,6 +121,7 @@ class OutsideSettings:
 
     def __post_init__(self) -> None:
         """Refuse what is no name."""
+        super().__post_init__()
         for part, name in vars(self).items():
             if name is not None and not _NAMED.fullmatch(name):
                 raise CltoolsError(f"OutsideSettings: {part} is {name!r}; write module:callable (torch.optim:AdamW).")
@@ -144,7 +136,7 @@ _PARTS = {
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(Settings):
     """Everything that decides a run."""
 
     data: DataSettings = field(default_factory=DataSettings)
@@ -156,7 +148,7 @@ class Experiment:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     outside: OutsideSettings = field(default_factory=OutsideSettings)
-    seed: int = 0
+    seed: Annotated[int, "a whole number"] = 0
     """Seed of weights, order, views and draws; one seed repeats a CPU run bit for bit."""
 
     def __post_init__(self) -> None:
@@ -167,6 +159,7 @@ class Experiment:
             ValueError: a rule in the wrong place, settings of a class of one's own with fields of its own, or settings
                 that contradict each other.
         """
+        super().__post_init__()
         settings = {f.name: f.default_factory for f in fields(self)}
         for name, part in _PARTS.items():
             call = "A loss of your own takes a training loop of your own, around similarities and select."

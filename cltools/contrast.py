@@ -4,9 +4,10 @@ Legend: B anchors, K keys, d embedding.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -14,9 +15,10 @@ from cltools.errors import CltoolsError
 from cltools.losses import LossSettings, info_nce
 from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities, select, similarities, terms
 from cltools.mining.bands import PerAnchor
-from cltools.mining.handed_in import as_tensor, check_unit
+from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_tensor, check_unit
 from cltools.mining.rules import State, reads_now
 from cltools.mining.selection import check_rules
+from cltools.mining.similarities import same_class
 from cltools.ranks import ALONE, Ranks
 
 Observer = Callable[[Similarities, Selection], None] | None
@@ -26,15 +28,15 @@ Part = tuple[Tensor, Similarities, Selection]
 
 
 def contrastive_loss(
-    anchor: Float[Tensor, "B d"],
-    positive: Float[Tensor, "B d"],
-    keys: Float[Tensor, "K d"],
+    anchor: Float[Tensor, "B d"] | Numbers,
+    positive: Float[Tensor, "B d"] | Numbers,
+    keys: Float[Tensor, "K d"] | Numbers,
     positive_rule: PositiveRule,
     negative_rule: NegativeRule,
     loss: LossSettings,
     *,
-    ids: tuple[Int[Tensor, " B"], Int[Tensor, " K"]],
-    labels: tuple[Int[Tensor, " B"], Int[Tensor, " K"]] | None = None,
+    ids: tuple[Numbers, Numbers],
+    labels: tuple[Any, Any] | None = None,
     generator: torch.Generator | None = None,
     state: State | None = None,
     chunk: int | None = None,
@@ -53,7 +55,7 @@ def contrastive_loss(
         negative_rule: which keys are negatives.
         loss: temperature and form.
         ids: of the images that anchors and keys come from; a key of the anchor's own image is its own.
-        labels: their classes, for the oracle and for what `observe` counts; None where unknown.
+        labels: their classes, for the oracle and for what `observe` counts; below 0 where unknown, of no class.
         generator: for rules that draw.
         state: of a negative rule that learns; it must not change before the backward pass.
         chunk: that many anchors at a time, computed again in the backward pass: several matrices of chunk × K instead
@@ -72,10 +74,12 @@ def contrastive_loss(
     for name, vectors in zip(named, (anchor, positive, keys), strict=True):
         check_unit(name, vectors, check)
     reads = reads_now(positive_rule, negative_rule)
+    of_ids = [as_ids("ids", each, anchor.device) for each in ids]
+    of_labels = None if labels is None else as_labels("labels", *labels, device=anchor.device)
 
     def part(z: Tensor, z_positive: Tensor, n: Tensor, rows: slice, draws: torch.Generator | None) -> Part:
-        own, images = ids[0][rows, None] == ids[1], (ids[0][rows], ids[1]) if "ids" in reads else None
-        same = None if labels is None else labels[0][rows, None] == labels[1]
+        own, images = of_ids[0][rows, None] == of_ids[1], (of_ids[0][rows], of_ids[1]) if "ids" in reads else None
+        same = None if of_labels is None else same_class(of_labels[0][rows], of_labels[1])
         s = similarities(z, z_positive, n, own, same_class=same, ids=images, reads=reads, check=False)
         selection = select(s, positive_rule, negative_rule, temperature=loss.temperature, generator=draws, state=state)
         losses = info_nce(**terms(s, selection), temperature=loss.temperature, form=loss.form, reduction="none")
@@ -87,8 +91,8 @@ def contrastive_loss(
         observe(s, selection)
         return losses
     # They are read again in the backward pass, when a queue may have taken others.
-    ids = ids[0].clone(), ids[1].clone()
-    labels = None if labels is None else (labels[0].clone(), labels[1].clone())
+    of_ids = [each.clone() for each in of_ids]
+    of_labels = None if of_labels is None else [each.clone() for each in of_labels]
     parts = []
     for start in range(0, len(anchor), chunk):
         rows = slice(start, start + chunk)

@@ -1,9 +1,13 @@
 """Messages for what a person may mistype or mix up, and the checks of settings that are made in several parts."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import fields
 from difflib import get_close_matches
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from functools import cache
+from os import PathLike, fspath
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 
 class CltoolsError(ValueError):
@@ -54,18 +58,84 @@ def described(value: Any) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else f"of type {type(value).__name__}"
 
 
-def check_least(settings: object, **minima: float) -> None:
-    """Raise ValueError for a field that is below its minimum or not finite; None passes as a default."""
-    for name, minimum in minima.items():
-        value, optional = getattr(settings, name), getattr(type(settings), name) is None
-        if not (value is None and optional) and not minimum <= value < float("inf"):
-            bound = "finite" if value == float("inf") else f"at least {minimum}"
-            otherwise = ", or None" if optional else ""
-            raise CltoolsError(f"{type(settings).__name__}: {name} is {value}; it must be {bound}{otherwise}.")
+LIMITS: dict[str, Callable[[Any], bool]] = {
+    "a number": lambda x: x == x,
+    "a number between 0 and 1": lambda x: 0 <= x <= 1,
+    "a whole number": lambda x: isinstance(x, int),
+    "a whole number of at least 0": lambda x: isinstance(x, int) and x >= 0,
+    "a whole number of at least 1": lambda x: isinstance(x, int) and x >= 1,
+    "a whole number of at least 2": lambda x: isinstance(x, int) and x >= 2,
+    "above 0, a finite number of at least 1e-6": lambda x: 1e-6 <= x < float("inf"),
+    "above 0 and at most 1": lambda x: 0 < x <= 1,
+    "above 0 and at most 4": lambda x: 0 < x <= 4,
+    "at least 0 and below 1": lambda x: 0 <= x < 1,
+    "at least 0 and finite": lambda x: 0 <= x < float("inf"),
+    "between -2 and 2": lambda x: -2 <= x <= 2,
+    "between -1 and 1": lambda x: -1 <= x <= 1,
+    "between 0 and 0.5": lambda x: 0 <= x <= 0.5,
+    "between 0 and 4": lambda x: 0 <= x <= 4,
+    "between 0 and 180 degrees": lambda x: 0 <= x <= 180,
+    "shares of training, from 0 to 1": lambda x: all(0 <= each <= 1 for each in x),
+    "two ascending numbers above 0": lambda x: len(x) == 2 and 0 < x[0] <= x[1] < float("inf"),
+    "two ascending shares above 0 and at most 1": lambda x: len(x) == 2 and 0 < x[0] <= x[1] <= 1,
+}
+"""What a number, or several, must be, in words, and whether it is."""
 
 
-def check_choices(settings: object) -> None:
-    """Raise ValueError for a field that is none of the words which its type, a `Literal`, names."""
-    for name, hint in get_type_hints(type(settings)).items():
-        if get_origin(hint) is Literal and getattr(settings, name) not in get_args(hint):
-            raise unknown(f"{type(settings).__name__} {name}", str(getattr(settings, name)), get_args(hint))
+class Settings:
+    """A base of frozen dataclasses whose fields are what their types say, in Python's own values, which JSON holds.
+
+    A type says more than a kind by a `Literal`, whose words are all that the field may be, or by words of `LIMITS`, and
+    then a remedy if there is one: `Annotated[int, "a whole number of at least 1", "For every key: EveryKey()."]`.
+    """
+
+    def __post_init__(self) -> None:
+        """Make values Python's own, and check them.
+
+        Raises:
+            ValueError: a word that is not known, or a number that is not within its limits; None passes where the type
+                allows it.
+        """
+        owner: Any = type(self)
+        for name, text, choices, optional, words, remedy in _limits(owner):
+            value = plain(getattr(self, name))
+            if text and isinstance(value, PathLike):
+                value = fspath(value)
+            object.__setattr__(self, name, value)
+            if optional and value is None:
+                continue
+            if choices and (isinstance(value, str) or not words):
+                if value not in choices:
+                    raise unknown(f"{owner.__name__} {name}", value if isinstance(value, str) else str(value), choices)
+            elif words and not within(words, value):
+                wrong = f"{owner.__name__}: {name} is {value!r}; it must be {words}{', or None' * optional}."
+                raise CltoolsError(f"{wrong} {remedy}".rstrip())
+
+
+def plain(value: Any) -> Any:
+    """A value as one of Python's own, if there is one; what learns (`requires_grad`) stays what it is."""
+    if hasattr(value, "tolist") and not getattr(value, "requires_grad", False):
+        value = value.tolist()
+    return tuple(plain(each) for each in value) if isinstance(value, list | tuple) else value
+
+
+@cache
+def _limits(settings: type) -> list[tuple[str, bool, list[str], bool, str, str]]:
+    """What types say of fields: whether text, words it may be, whether None, limits of numbers, a remedy."""
+    limits = []
+    for f in fields(settings):
+        kind, *said = get_args(f.type) if get_origin(f.type) is Annotated else (f.type,)
+        words, remedy = (*said, "", "")[:2]
+        kinds = (kind, *get_args(kind))
+        choices = [word for each in kinds if get_origin(each) is Literal for word in get_args(each)]
+        limits.append((f.name, str in kinds, choices, NoneType in kinds, words, remedy))
+    return limits
+
+
+def within(words: str, value: Any) -> bool:
+    """Whether a number, or a tuple of numbers, is what these words of `LIMITS` say."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    try:
+        return all(type(number) in (int, float) for number in numbers) and LIMITS[words](value)
+    except TypeError:  # one where two are wanted, or several where one is
+        return False

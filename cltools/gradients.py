@@ -50,7 +50,7 @@ def info_nce_gradients(
     Raises:
         ValueError: as `info_nce`.
     """
-    check_settings(temperature, form)
+    temperature = check_settings(temperature, form)
     positive, negative, positive_weight, negative_weight = fitting(positive, negative, positive_weight, negative_weight)
     s, w = full(positive) / temperature, positive_weight_of(positive, positive_weight)
     weights = {"positive_weight": w, "negative_weight": negative_weight}

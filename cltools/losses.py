@@ -15,11 +15,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from cltools.errors import CltoolsError, unknown
+from cltools.errors import CltoolsError, Settings, unknown
 from cltools.mining.bands import PerAnchor, PerKey
 from cltools.mining.handed_in import Numbers, as_tensor
-from cltools.mining.rules import NEUTRAL, Estimate
-from cltools.mining.selection import check_temperature
+from cltools.mining.rules import NEUTRAL, Estimate, check_temperature
 
 Form = Literal["sep", "in", "out", "decoupled"]
 Reduction = Literal["mean", "sum", "none"]
@@ -32,7 +31,7 @@ NEGLIGIBLE = -80.0
 
 
 @dataclass(frozen=True)
-class LossSettings:
+class LossSettings(Settings):
     """Temperature and form of the loss."""
 
     temperature: float = 0.2
@@ -42,14 +41,15 @@ class LossSettings:
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
-        check_settings(self.temperature, self.form)
+        super().__post_init__()
+        object.__setattr__(self, "temperature", check_settings(self.temperature, self.form))
 
 
-def check_settings(temperature: float, form: str) -> None:
-    """Raise ValueError for a temperature that is not above 0 or an unknown form."""
-    check_temperature(temperature)
+def check_settings(temperature: float, form: str) -> float:
+    """The temperature; raises ValueError for one that is not above 0 or an unknown form."""
     if form not in FORMS:
         raise unknown("form of the loss", form, FORMS)
+    return check_temperature(temperature)
 
 
 def info_nce(
@@ -84,7 +84,7 @@ def info_nce(
         ValueError: a temperature that is not above 0, an unknown form or reduction, cosines or weights of other
             shapes, or several positives without weights.
     """
-    check_settings(temperature, form)
+    temperature = check_settings(temperature, form)
     if reduction not in get_args(Reduction):
         raise unknown("reduction of the loss", reduction, get_args(Reduction))
     positive, negative, positive_weight, negative_weight = fitting(positive, negative, positive_weight, negative_weight)
@@ -146,7 +146,7 @@ def negative_mass(
         ValueError: a temperature that is not above 0, cosines or weights of other shapes, or several positives without
             weights where τ₊ needs them.
     """
-    check_temperature(temperature)
+    temperature = check_temperature(temperature)
     positive, negative, positive_weight, negative_weight = fitting(positive, negative, positive_weight, negative_weight)
     cosine = full(negative)
     v = None if negative_weight is None else negative_weight.to(cosine.dtype)

@@ -10,6 +10,7 @@ Legend: B batch, K keys (the filled part), d embedding.
 """
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cltools.errors import CltoolsError
-from cltools.mining.handed_in import Numbers, as_tensor
+from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_tensor
 
 
 class Queue:
@@ -34,17 +35,20 @@ class Queue:
         pointer: Place of the next key.
     """
 
+    @torch.inference_mode(False)  # so that it can be written to everywhere
     def __init__(self, size: int, dim: int, device: torch.device | str | None = None) -> None:
         """An empty queue; keys are float32 whatever the precision they are made in.
 
         Raises:
             ValueError: `size` or `dim` is not positive.
         """
-        if size < 1 or dim < 1:
-            raise CltoolsError(f"A queue of size {size} and dimension {dim} holds nothing; both must be at least 1.")
-        self.size, self.dim = size, dim
+        if not all(isinstance(each, Integral) and each >= 1 for each in (size, dim)):
+            raise CltoolsError(
+                f"A queue of size {size} and dimension {dim}: both must be at least 1, and whole numbers."
+            )
+        self.size, self.dim = int(size), int(dim)
         self.filled = self.pointer = 0
-        self._keys = torch.zeros(size, dim, device=device)
+        self._keys = torch.zeros(size, dim, dtype=torch.float32, device=device)
         self._ids = torch.full((size,), -1, dtype=torch.int64, device=device)
         self._labels = torch.full((size,), -1, dtype=torch.int64, device=device)
 
@@ -73,7 +77,7 @@ class Queue:
         return (self.pointer - 1 - place) % self.size  # the newest stands just before the pointer
 
     @torch.no_grad()
-    def enqueue(self, keys: Numbers, ids: Numbers, labels: Numbers) -> None:
+    def enqueue(self, keys: Numbers, ids: Numbers, labels: Any) -> None:
         """Write a batch in its order over the oldest keys.
 
         Args:
@@ -84,7 +88,7 @@ class Queue:
         Raises:
             ValueError: the batch is larger than the queue, or its shapes do not fit.
         """
-        keys, ids, labels = as_tensor("keys", keys), as_tensor("ids", ids), as_tensor("labels", labels)
+        keys, ids, (labels,) = as_tensor("keys", keys), as_ids("ids", ids), as_labels("labels", labels)
         count = len(keys)
         if count > self.size:
             wrong = f"A batch of {count} keys does not fit a queue of {self.size}: it would overwrite itself."

@@ -219,8 +219,11 @@ def _check_case(rule: NegativeRule | PositiveRule, case: _Case) -> None:
     z, s = case.draw(rule.reads)
     before = [t.detach().clone() for t in _tensors(s)]
     others, generator = torch.get_rng_state(), case.generator()
+    context = Context(~s.own, TEMPERATURE, generator)
     answers: Any = _check_answers if isinstance(rule, NegativeRule) else _check_mined
-    answers(rule, s, generator)
+    with torch.no_grad():
+        answers(rule, s.read_by(rule, rule.reads), context)
+    _hold(torch.equal(context.eligible, ~s.own), "it changes context.eligible")
     _hold(torch.equal(others, torch.get_rng_state()), "it draws from torch's own generator, not context.generator")
     draws = not torch.equal(generator.get_state(), case.generator().get_state())
     chosen = case.select(rule, s)
@@ -239,22 +242,18 @@ def _check_case(rule: NegativeRule | PositiveRule, case: _Case) -> None:
         _check_learning(rule, s, case)
 
 
-def _check_answers(rule: NegativeRule, s: Similarities, generator: torch.Generator) -> None:
+def _check_answers(rule: NegativeRule, s: Similarities, context: Context) -> None:
     """What a negative rule says itself, before `select` makes the best of it."""
-    seen, context = s.read_by(rule, rule.reads), Context(~s.own, TEMPERATURE, generator)
     kept = ~s.own
     if s.own.shape[1]:
-        with torch.no_grad():
-            band = rule.judge(seen, context)
+        band = rule.judge(s, context)
         codes = band.dtype != torch.bool and not band.is_floating_point() and band.shape == s.own.shape
         _hold(codes, "judge gives no codes [B, K], whole numbers such as int8")
         code = band[~s.own]
         known = (code >= Band.EASY) & (code <= Band.OTHER) & (code != Band.MINED)
         _hold(known.all(), "judge gives a key that is not own another code than EASY, POTENTIAL, HARD or OTHER")
         kept = kept & (band == Band.POTENTIAL)
-    with torch.no_grad():
-        weight, made = rule.weigh(seen, kept, context), rule.synthesise(seen, kept, context)
-    _hold(torch.equal(context.eligible, ~s.own), "it changes context.eligible")
+    weight, made = rule.weigh(s, kept, context), rule.synthesise(s, kept, context)
     if weight is not None:
         _hold(weight.shape == s.own.shape, "weigh gives no [B, K]")
         of_kept = weight[kept]
@@ -266,14 +265,11 @@ def _check_answers(rule: NegativeRule, s: Similarities, generator: torch.Generat
     _hold(isinstance(rule.estimate(), Estimate), "estimate gives no Estimate")
 
 
-def _check_mined(rule: PositiveRule, s: Similarities, generator: torch.Generator) -> None:
+def _check_mined(rule: PositiveRule, s: Similarities, context: Context) -> None:
     """What a positive rule says itself."""
     if not s.own.shape[1]:
         return
-    context = Context(~s.own, TEMPERATURE, generator)
-    with torch.no_grad():
-        mined = rule.mine(s.read_by(rule, rule.reads), context)
-    _hold(torch.equal(context.eligible, ~s.own), "it changes context.eligible")
+    mined = rule.mine(s, context)
     index, weight = mined.index, mined.weight
     _hold(index.dtype == torch.int64 and index.ndim == 2 and len(index) == len(s.own), "mine gives no int64 [B, P]")
     _hold(weight.shape == (len(index), 1 + index.shape[1]), "mine gives no weights [B, 1+P]")

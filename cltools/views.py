@@ -11,13 +11,14 @@ Legend: B images, H and W height and width, T places of a blur's kernel.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, Settings
 from cltools.mining.handed_in import Numbers, as_tensor
 
 GRAY = (0.299, 0.587, 0.114)
@@ -31,49 +32,33 @@ CHUNK = 128
 
 
 @dataclass(frozen=True)
-class ViewSettings:
+class ViewSettings(Settings):
     """How a view is drawn; a probability of 0 leaves an operation out, at no cost."""
 
-    crop_scale: tuple[float, float] = (0.2, 1.0)
+    crop_scale: Annotated[tuple[float, float], "two ascending shares above 0 and at most 1"] = (0.2, 1.0)
     """Area of the crop, as a share of the image's; the crop is resized back."""
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    crop_ratio: Annotated[tuple[float, float], "two ascending numbers above 0"] = (3 / 4, 4 / 3)
     """Width / height of the crop."""
-    flip: float = 0.5
+    flip: Annotated[float, "a number between 0 and 1"] = 0.5
     """Probability of a horizontal flip."""
-    jitter: float = 0.8
+    jitter: Annotated[float, "a number between 0 and 1"] = 0.8
     """Probability of brightness, contrast, saturation and hue changes, drawn together."""
-    brightness: float = 0.4
+    brightness: Annotated[float, "a number between 0 and 1"] = 0.4
     """Largest change of the factor 1."""
-    contrast: float = 0.4
+    contrast: Annotated[float, "a number between 0 and 1"] = 0.4
     """Largest change of the factor 1."""
-    saturation: float = 0.4
+    saturation: Annotated[float, "a number between 0 and 1"] = 0.4
     """Largest change of the factor 1."""
-    hue: float = 0.1
+    hue: Annotated[float, "between 0 and 0.5"] = 0.1
     """Largest turn of the hue, as a share of the circle."""
-    gray: float = 0.2
+    gray: Annotated[float, "a number between 0 and 1"] = 0.2
     """Probability of grayscale."""
-    blur: float = 0.0
+    blur: Annotated[float, "a number between 0 and 1"] = 0.0
     """Probability of a Gaussian blur."""
-    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    blur_sigma: Annotated[tuple[float, float], "two ascending numbers above 0"] = (0.1, 2.0)
     """Its standard deviation, in pixels."""
-    rotation: float = 0.0
+    rotation: Annotated[float, "between 0 and 180 degrees"] = 0.0
     """Largest rotation either way, in degrees."""
-
-    def __post_init__(self) -> None:
-        """Refuse settings that have no meaning."""
-        for name in ("flip", "jitter", "gray", "blur", "brightness", "contrast", "saturation"):
-            self._check(name, 0 <= getattr(self, name) <= 1, "between 0 and 1")
-        self._check("hue", 0 <= self.hue <= 0.5, "between 0 and 0.5")
-        self._check("rotation", 0 <= self.rotation <= 180, "between 0 and 180 degrees")
-        low, high = self.crop_scale
-        self._check("crop_scale", 0 < low <= high <= 1, "two ascending shares above 0 and at most 1")
-        for name in ("crop_ratio", "blur_sigma"):
-            low, high = getattr(self, name)
-            self._check(name, 0 < low <= high, "two ascending numbers above 0")
-
-    def _check(self, name: str, valid: bool, meaning: str) -> None:
-        if not valid:
-            raise CltoolsError(f"ViewSettings: {name} is {getattr(self, name)}; it must be {meaning}.")
 
 
 @torch.no_grad()
@@ -134,7 +119,9 @@ class Draws:
 
     def between(self, low: float, high: float, tries: int = 1) -> Float[Tensor, " n"]:
         """Uniform between two numbers, `tries` times for each image: all images' first, then all images' second."""
-        unit = torch.rand(tries, self.total or self.count, device=self.device, generator=self.generator)
+        unit = torch.rand(
+            tries, self.total or self.count, device=self.device, generator=self.generator, dtype=torch.float32
+        )
         return low + (high - low) * unit[:, self.first : self.first + self.count].flatten()
 
     def happens(self, probability: float) -> Bool[Tensor, " B"]:
@@ -161,7 +148,9 @@ def sampling_matrices(settings: ViewSettings, draws: Draws, height_by_width: flo
     width, height = crop_sizes(settings, draws, height_by_width)
     x_centre = (1 - width) * draws.between(-1.0, 1.0)
     y_centre = (1 - height) * draws.between(-1.0, 1.0)
-    mirror = torch.where(draws.happens(settings.flip), -1.0, 1.0) if settings.flip > 0 else torch.ones_like(width)
+    mirror = torch.ones_like(width)
+    if settings.flip > 0:
+        mirror.masked_fill_(draws.happens(settings.flip), -1.0)
     turned = math.radians(settings.rotation)
     angle = draws.between(-turned, turned) if turned > 0 else torch.zeros_like(width)
     cosine, sine = angle.cos(), angle.sin()
@@ -193,7 +182,7 @@ def _recolour(x: Tensor, settings: ViewSettings, draws: Draws) -> Tensor:
                 drawn = draws.between(neutral - amount, neutral + amount)
                 steps.append((change, torch.where(jittered, drawn, neutral)))
     if settings.gray > 0:
-        steps.append((saturation, torch.where(draws.happens(settings.gray), 0.0, 1.0)))
+        steps.append((saturation, (~draws.happens(settings.gray)).float()))
     if not steps:
         return x
     size = CHUNK if x.device.type == "cpu" else len(x)
@@ -266,7 +255,7 @@ def blur_matrices(sigma: Float[Tensor, " B"], radius: int, size: int) -> Float[T
     radius = min(radius, size - 1)
     place = torch.arange(-radius, radius + 1, device=sigma.device)  # [T]
     kernel = torch.softmax(-0.5 * (place / sigma[:, None]) ** 2, dim=1)  # [B, T]
-    lines = F.pad(torch.eye(size, device=sigma.device)[None], (radius, radius), mode="reflect")[0]
+    lines = F.pad(torch.eye(size, device=sigma.device, dtype=sigma.dtype)[None], (radius, radius), mode="reflect")[0]
     # taps[t, i, j] is 1 where the kernel's place t, laid on pixel i, reads pixel j
     taps = lines.unfold(1, size, 1).permute(1, 2, 0)
     return (kernel @ taps.flatten(1)).view(-1, size, size)

@@ -35,6 +35,16 @@ def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
         yield folder
 
 
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Calls as a reader makes them, without the check of types and shapes that tests put around them."""
+    from jaxtyping import config
+
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
+
+
 @pytest.fixture(autouse=True)
 def restored_globals() -> Iterator[None]:
     """Put back torch's thread count, default type and generator state, so that no test depends on the one before."""

@@ -151,7 +151,7 @@ class TestLoadImages:
             DataSettings(**wrong)  # type: ignore[arg-type]
 
     def test_arguments_out_of_range(self) -> None:
-        with pytest.raises(ValueError, match=r"size is -1; it must be at least 2"):
+        with pytest.raises(ValueError, match=r"size is -1; it must be a whole number of at least 2"):
             load_images("digits", size=-1)
 
     @pytest.mark.parametrize("by", ["root", "variable"])

@@ -166,5 +166,5 @@ def test_what_cannot_be_fine_tuned_is_refused() -> None:
         finetune(tiny(train), train, replace(QUICK, learning_rate=1e30))
     with pytest.raises(ValueError, match="share is 0"):
         FinetuneRecipe(share=0)
-    with pytest.raises(ValueError, match="batch is 1; it must be at least 2"):
+    with pytest.raises(ValueError, match="batch is 1; it must be a whole number of at least 2"):
         FinetuneRecipe(batch=1)

@@ -1,5 +1,7 @@
 """Our rules as a pytorch-metric-learning miner, against loops."""
 
+import copy
+import pickle
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -293,3 +295,24 @@ def test_runs_on_the_gpu_as_on_the_cpu() -> None:
         pairs = miner(rows.cuda(), labels.cuda())
         assert all(x.device.type == "cuda" for x in pairs)
         assert as_sets(pairs) == as_sets(miner(rows, labels))
+
+
+def test_a_copy_and_another_process_mine_alike() -> None:
+    miner = as_metric_learning_miner(
+        NearestKeys(k=3, pick=1), RandomNegatives(0.4), generator=torch.Generator().manual_seed(3)
+    )
+    z, labels = draw(0, 8, D), torch.arange(8) % 4
+    copies = copy.deepcopy(miner), pickle.loads(pickle.dumps(miner))
+    expected = miner(z, labels)
+    for other in copies:
+        assert all(torch.equal(a, b) for a, b in zip(other(z, labels), expected, strict=True))
+
+
+def test_labels_are_texts_or_numbers_and_embeddings_arrays() -> None:
+    z, labels = draw(0, 8, D), torch.arange(8) % 4
+    expected = mined_pairs(z, labels, z, labels, NEAREST, AllNegatives())
+    array, names = z.numpy(), ["abcd"[i] for i in labels]
+    found = mined_pairs(array, names, array, names, NEAREST, AllNegatives())
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    with pytest.raises(ValueError, match=r"give \[A, d\], \[A\], \[R, d\], \[R\]"):
+        mined_pairs(z, labels[:5], z, labels, NEAREST, AllNegatives())

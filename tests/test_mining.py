@@ -31,7 +31,7 @@ from cltools.mining import (
     similarities,
     terms,
 )
-from cltools.mining.bands import KEPT
+from cltools.mining.bands import KEPT, rank_edges
 
 quick = settings(deadline=None, derandomize=True, max_examples=60)
 NOTHING_MINED = AugmentedView()
@@ -335,3 +335,17 @@ def test_terms_lays_out_cosines_and_weights() -> None:
 def test_selection_temperature_must_be_positive() -> None:
     with pytest.raises(ValueError, match="temperature"):
         select(random_similarities(0, 2, 4), NearestKeys(min_weight="mean"), AllNegatives(), temperature=0.0)
+
+
+def test_edges_are_the_same_where_algorithms_must_be_deterministic() -> None:
+    score, own = (
+        torch.rand(5, 60, generator=torch.Generator().manual_seed(0)).half(),
+        torch.zeros(5, 60, dtype=torch.bool),
+    )
+    expected = rank_edges(score, own, (0, 20, 40))  # half precision is sorted as a GPU's numbers are
+    torch.use_deterministic_algorithms(True)
+    try:
+        found = rank_edges(score, own, (0, 20, 40))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))

@@ -1,17 +1,39 @@
 """Vectors and shapes that are refused: what is checked, with which tolerance, and when it is looked at."""
 
+import inspect
+import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.nn.functional import normalize
 
-from cltools.evaluation import alignment, knn_accuracy, linear_probe, uniformity
+from cltools.evaluation import (
+    accuracy,
+    alignment,
+    confusion,
+    fit_probe,
+    knn_accuracy,
+    knn_predict,
+    linear_probe,
+    probe_predict,
+    uniformity,
+)
 from cltools.interop import ContrastiveLoss
 from cltools.losses import negative_mass
 from cltools.mining import handed_in, similarities
-from cltools.mining.handed_in import HALF_TOLERANCE, TOLERANCE, as_tensor, check_unit
+from cltools.mining.handed_in import (
+    HALF_TOLERANCE,
+    TOLERANCE,
+    as_ids,
+    as_labels,
+    as_rows,
+    as_tensor,
+    check_unit,
+    unit_rows,
+)
 from cltools.queue import Queue
 from cltools.views import ViewSettings, augment
 
@@ -188,3 +210,202 @@ def test_arrays_keep_their_type_and_lists_of_fractions_become_float32() -> None:
     assert as_tensor("x", np.ones(2)).dtype == torch.float64 and as_tensor("x", [True]).dtype == torch.bool
     assert as_tensor("x", np.array([1.5, 2.0], ">f4")).tolist() == [1.5, 2.0], "another machine's order of bytes"
     assert as_tensor("x", np.ones((2, 2), np.float16).T).dtype == torch.float16
+
+
+# --- every usual form
+
+
+class Exported:
+    """An array of a library that neither torch nor NumPy knows."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+
+    def __dlpack__(self, **asked: Any) -> Any:
+        return self.values.__dlpack__(**asked)
+
+    def __dlpack_device__(self) -> Any:
+        return self.values.__dlpack_device__()
+
+
+def read_only(values: Any) -> np.ndarray:
+    array = np.array(values)
+    array.flags.writeable = False
+    return array
+
+
+ROWS = [[1.0, 2.0], [3.0, 4.5]]
+FORMS: dict[str, Any] = {
+    "lists": ROWS,
+    "tuples": tuple(map(tuple, ROWS)),
+    "float16": np.array(ROWS, np.float16),
+    "big-endian": np.array(ROWS, ">f8"),
+    "long double": np.array(ROWS, np.longdouble),
+    "strided": np.array(ROWS).repeat(2, 0)[::2],
+    "transposed": np.array(ROWS).T.copy().T,
+    "read-only": read_only(ROWS),
+    "objects": np.array(ROWS, object),
+    "no mask": np.ma.array(ROWS),
+    "tensors": [torch.tensor(row) for row in ROWS],
+    "tensors with gradient": [torch.tensor(row, requires_grad=True) for row in ROWS],
+    "bfloat16": torch.tensor(ROWS, dtype=torch.bfloat16),
+    "a table": pd.DataFrame(ROWS),
+    "columns that may lack": pd.DataFrame(ROWS).astype("Float64"),
+    "columns of two types": pd.DataFrame({"a": pd.array([1, 3], "Int64"), "b": [2.0, 4.5]}),
+    "another library's": Exported(torch.tensor(ROWS)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_numbers_are_taken_in_every_usual_form(form: str) -> None:
+    found = as_tensor("x", FORMS[form])
+    assert found.double().tolist() == ROWS and found.is_floating_point()
+    assert as_rows("x", FORMS[form]) is not None and unit_rows("x", FORMS[form]).shape == (2, 2)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.uint32, np.uint64, np.int8, ">i4", "Int64", "UInt16"])
+def test_ids_are_whole_numbers_of_any_type(kind: Any) -> None:
+    given = pd.Series([3, 1], dtype=kind) if isinstance(kind, str) and kind[0] in "IU" else np.array([3, 1], kind)
+    for each in (given, np.asarray(given)[:, None]):
+        assert as_ids("ids", each).tolist() == [3, 1] and as_ids("ids", each).dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        (["1", "2"], TypeError, "no array of numbers"),
+        ([b"1"], TypeError, "no array of numbers"),
+        (np.array([1 + 2j]), ValueError, "x are torch.complex128"),
+        (torch.eye(2).to_sparse(), ValueError, "torch.sparse_coo; give real numbers"),
+        (np.ma.array([1.0, 2.0], mask=[0, 1]), TypeError, "some of it is masked"),
+        (np.array([None, 1.0]), TypeError, "it holds None"),
+        (pd.Series([1, pd.NA], dtype=object), TypeError, "it holds <NA>"),
+        (np.array([2**63], np.uint64), TypeError, "it holds 9223372036854775808"),
+        ([torch.ones(2), torch.ones(3)], TypeError, "no array of numbers"),
+        ([[1, 2], [3]], TypeError, "no array of numbers"),
+        ({"a": [1.0]}, TypeError, "no array of numbers"),
+        (np.array(["2020-01-01"], "datetime64[D]"), TypeError, "no array of numbers"),
+    ],
+)
+def test_what_is_no_array_of_real_numbers_is_refused_in_words(given: Any, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        inspect.unwrap(as_tensor)("x", given)
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 3, 2), (4, 3, 2, 2), ()])
+def test_vectors_of_other_shapes_are_refused_but_for_what_a_pooling_leaves(shape: tuple[int, ...]) -> None:
+    with pytest.raises(
+        ValueError, match=r"give real numbers \[rows, d\]" + (".*mean of feature maps" * (len(shape) == 4))
+    ):
+        as_rows("x", torch.ones(shape))
+    pooled = torch.rand(6, 3, 1, 1)
+    assert torch.equal(as_rows("x", pooled), pooled[:, :, 0, 0])
+    labels = [0, 1, 0, 1, 0, 1]
+    assert knn_accuracy(pooled, labels, pooled, labels) == knn_accuracy(pooled[:, :, 0, 0], labels, pooled, labels)
+    out = pooled.clone().requires_grad_()
+    ContrastiveLoss(memory_bank_size=(8, 3))(out, pooled).backward()
+    assert out.grad is not None and out.grad.shape == pooled.shape
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([3, 1, 3], [3, 1, 3]),
+        ([800_000, -5, 2**62 + 1], [800_000, -5, 2**62 + 1]),
+        ([[3], [1]], [3, 1]),
+        (np.array([[3.0], [1.0]]), [3, 1]),
+        (np.eye(3), [0, 1, 2]),
+        (torch.eye(3, dtype=torch.bool), [0, 1, 2]),
+        ([[0, 1], [1, 0]], [1, 0]),
+        (torch.tensor([2.0, 0.0], requires_grad=True), [2, 0]),
+        (torch.tensor([2, 0], dtype=torch.bfloat16), [2, 0]),
+        ([True, False], [1, 0]),
+        ([np.int64(4), torch.tensor(2), 3.0], [4, 2, 3]),
+        ([None, 2, math.nan], [-1, 2, -1]),
+        (np.ma.array([1, 2], mask=[0, 1]), [1, -1]),
+        (pd.Series([1, pd.NA], dtype="Int64"), [1, -1]),
+        (pd.DataFrame({"y": [4, 2]}), [4, 2]),
+        (pd.Index([4, 2]), [4, 2]),
+        (range(2), [0, 1]),
+        (Exported(torch.tensor([4, 2])), [4, 2]),
+        (np.array(["b", "a"]), [1, 0]),
+        (np.array([b"b", b"a"]), [1, 0]),
+        ([b"b", "a", np.str_("b"), "", None], [1, 0, 1, -1, -1]),
+        ([["b"], ["a"]], [1, 0]),
+        (pd.Series(["b", pd.NA], dtype="string"), [0, -1]),
+        (pd.Series(["b", "a"], dtype="category"), [1, 0]),
+        ({"b": 0, "a": 1}.keys(), [1, 0]),
+        ([], []),
+    ],
+)
+def test_labels_are_taken_in_every_usual_form(given: Any, expected: list[int]) -> None:
+    (found,) = as_labels("labels", given)
+    assert found.tolist() == expected and found.dtype == torch.int64 and not found.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([[1, 2], [3, 4]], r"\[1, 2\] of row 0 is no whole number .labels.; give classes as whole numbers or text"),
+        (torch.tensor([[1, 1], [1, 0]]), r"\[1, 1\] of row 0"),
+        ([0.5, 1], "The label 0.5"),
+        (torch.tensor([math.inf]), "The label inf"),
+        ([2**63], "The label 9223372036854775808"),
+        (np.array([1 + 2j]), r"The label \(1\+2j\)"),
+        ([1, "a"], "Some labels are text and some are numbers"),
+        ([["a", "b"], ["a", "c"]], "a row has several"),
+        ([[0, 1], [1]], r"The label \[0, 1\]"),
+        (torch.tensor(3), r"The label \[\]"),
+        (torch.ones(2, 3, 4), r"The label \[2, 3, 4\]"),
+        ("abc", "labels are of type str; give a list"),
+        ({0: "a"}, "labels are of type dict"),
+        (5, "labels are of type int"),
+    ],
+)
+def test_labels_that_cannot_be_meant_are_refused_in_words(given: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        as_labels("labels", given)
+
+
+def test_texts_of_several_sets_are_told_apart_together() -> None:
+    assert [side.tolist() for side in as_labels("labels", ["c", "a"], ["b", None])] == [[2, 0], [1, -1]]
+    with pytest.raises(ValueError, match="Some labels are text and some are numbers"):
+        as_labels("labels", ["c"], [1])
+
+
+@pytest.mark.parametrize("names", [[5, 800_000, 2**40], ["cat", "dog", "eel"], [b"cat", b"dog", b"eel"]])
+@pytest.mark.parametrize("measure", [knn_accuracy, linear_probe])
+def test_classes_that_occur_are_counted_whatever_they_are_called(measure: Any, names: list[Any]) -> None:
+    draws = torch.Generator().manual_seed(0)
+    x, y = torch.randn(60, 5, generator=draws), torch.randint(3, (60,), generator=draws)
+    x[torch.arange(60), y] += 2
+    expected = measure(x[:40], y[:40], x[40:], y[40:])
+    named = [names[i] for i in y]
+    assert 34 < expected == measure(x[:40], named[:40], x[40:], named[40:]) < 100
+    if isinstance(names[0], int):
+        assert set(knn_predict(x[:40], named[:40], x).tolist()) <= {*names}
+        assert set(probe_predict(x[:40], named[:40], x).tolist()) <= {*names}
+        assert fit_probe(x[:40], named[:40]).weight.shape == (3, 5)
+
+
+def test_predictions_are_compared_row_by_row() -> None:
+    assert accuracy(torch.tensor([0, 1, 1]), [[0], [1], [0]]) == pytest.approx(200 / 3)
+    assert confusion([0, 1, 1], np.array([0.0, 1.0, 0.0]), 2).tolist() == [[1, 1], [0, 1]]
+    with pytest.raises(ValueError, match="There are 3 predictions of 2 labels"):
+        accuracy([0, 1, 1], [0, 1])
+    with pytest.raises(ValueError, match="A label is 2, and classes are 0 to 1"):
+        confusion([0, 2], [0, 1], 2)
+
+
+def test_tensors_on_two_devices_are_refused() -> None:
+    z = unit(3)
+    with pytest.raises(ValueError, match="lie on cpu and meta; move all to one device"):
+        similarities(z, z, z.to("meta"), torch.zeros(3, 3, dtype=torch.bool), check=False)
+
+
+def test_the_queue_keeps_whole_numbers_alone() -> None:
+    queue = Queue(4, 3)
+    queue.enqueue(np.ones((2, 3)), np.array([7, 8], np.uint16), [b"a", b"b"])
+    assert queue.ids.tolist() == [7, 8] and queue.labels.tolist() == [0, 1]
+    with pytest.raises(ValueError, match=r"ids are torch.float32 \[2\]; give whole numbers"):
+        queue.enqueue(np.ones((2, 3)), [0.5, 1.0], [0, 1])

@@ -4,7 +4,6 @@ import inspect
 import math
 import re
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import brute_force
@@ -33,7 +32,6 @@ from cltools.mining import (
     bands,
     select,
 )
-from cltools.mining.rules import check_count, check_share
 from cltools.testing import check_rule
 
 quick = settings(deadline=None, derandomize=True, max_examples=50)
@@ -386,19 +384,34 @@ def test_the_largest_edges_of_a_margin_are_taken(edge: dict[str, float]) -> None
     check_rule(MarginBand(**edge))  # which raises where it does not hold
 
 
+def untyped(kind: type[Any], **settings: Any) -> Any:
+    """A rule made past the run-time types of the tests, which would stop a value before the package sees it."""
+    made = object.__new__(kind)
+    inspect.unwrap(kind.__init__)(made, **settings)  # type: ignore[misc]
+    return made
+
+
+@pytest.mark.parametrize("rule", [NearestKeys, RankBand, MarginBand])
+@pytest.mark.parametrize("share", ["0.5", [0.5, 0.6], None, torch.tensor([0.1, 0.2])])
+def test_what_is_no_number_is_refused_as_one_out_of_range(rule: type[Any], share: Any) -> None:
+    name = {NearestKeys: "temperature", RankBand: "keep_within", MarginBand: "anneal"}[rule]
+    with pytest.raises(ValueError, match=f"{rule.__name__}: {name} is .*; it must be"):
+        untyped(rule, **{name: share})
+
+
 @pytest.mark.parametrize("count", [2.5, 0, "3", None, True])
 def test_a_count_is_a_whole_number_that_is_not_too_small(count: Any) -> None:
     with pytest.raises(
-        ValueError, match=rf"k is {re.escape(repr(count))}; .*whole number of at least 1\. For all: None\."
+        ValueError,
+        match=rf"k is {re.escape(repr(count))}; .*whole number of at least 1\. For every key: EveryKey\(\)\.",
     ):
-        check_count(SimpleNamespace(k=count), "k", 1, "For all: None.")
+        untyped(NearestKeys, k=count)
 
 
 def test_numbers_of_numpy_become_those_of_python() -> None:
-    rule = SimpleNamespace(k=np.int64(3), start=np.float32(0.25))
-    check_count(rule, "k", 1)
-    check_share(rule, "start")
-    assert (type(rule.k), type(rule.start)) == (int, float) and (rule.k, rule.start) == (3, 0.25)
+    rule = untyped(NearestKeys, k=np.int64(3), start=np.float32(0.25), min_cosine=np.float32(0.5))
+    assert rule == NearestKeys(k=3, start=0.25, min_cosine=0.5)
+    assert (type(rule.k), type(rule.start), type(rule.min_cosine)) == (int, float, float)
 
 
 def test_a_schedule_of_nothing_says_what_is_missing() -> None:
@@ -418,21 +431,17 @@ def test_random_share_out_of_range_is_refused(share: float) -> None:
 
 
 def test_mistyped_choices_are_named_with_their_neighbours() -> None:
-    """Past the run-time types of the tests, which would stop the word before the package sees it."""
     one = torch.ones(1, 1)
-
-    def made(kind: type[Any], **choice: str) -> None:
-        inspect.unwrap(kind.__init__)(object.__new__(kind), **choice)  # type: ignore[misc]
 
     def lost(**choice: str) -> None:
         inspect.unwrap(info_nce)(one, one, temperature=0.2, **choice)  # type: ignore[arg-type]
 
     for meant, call in {
-        "softmax": lambda: made(NearestKeys, weighting="sofmax"),
-        "anchor": lambda: made(NearestKeys, by="anchr"),
-        "mean": lambda: made(NearestKeys, min_weight="men"),
-        "force": lambda: made(RankBand, by="forc"),
-        "positive": lambda: made(CosineBand, by="postive"),
+        "softmax": lambda: untyped(NearestKeys, weighting="sofmax"),
+        "anchor": lambda: untyped(NearestKeys, by="anchr"),
+        "mean": lambda: untyped(NearestKeys, min_weight="men"),
+        "force": lambda: untyped(RankBand, by="forc"),
+        "positive": lambda: untyped(CosineBand, by="postive"),
         "decoupled": lambda: lost(form="decoupld"),
         "sum": lambda: lost(reduction="smu"),
     }.items():

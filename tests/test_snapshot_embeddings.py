@@ -125,7 +125,7 @@ def spoilt(**values: float) -> ndarray:
         ),
         ({"images": np.zeros((39, 3, 8, 8), np.uint8)}, "There are 39 images for 40 embeddings"),
         ({"labels": [0] * 39}, "There are 39 labels for 40 embeddings"),
-        ({"labels": [[0]] * 40}, "labels for 40 embeddings; give one per row"),
+        ({"labels": [[0, 2]] * 40}, "The label \\[0, 2\\] of row 0 is no whole number .labels.; give classes as"),
         ({"labels": "topic"}, "Unknown column of metadata 'topic'"),
         ({"labels": "tpic", "metadata": {"topic": [0] * 40}}, "'tpic'. Did you mean topic"),
         ({"texts": ["a"] * 41}, "There are 41 texts for 40 embeddings"),
@@ -166,7 +166,7 @@ def test_what_does_not_fit_is_said_in_words(given: dict[str, Any], message: str)
         taken(**({"anchors": rows()} | given))
 
 
-@pytest.mark.parametrize("given", [rows().astype(object), [f"p{i}" for i in range(40)]])
+@pytest.mark.parametrize("given", [rows().astype(str), [f"p{i}" for i in range(40)]])
 def test_what_is_no_array_of_numbers_is_named(given: Any) -> None:
     with pytest.raises(TypeError, match="anchors is no array of numbers"):
         taken(given)

@@ -148,6 +148,18 @@ def test_labels_change_the_counts_of_classes_and_neither_bands_nor_hubs(mode: st
         assert d.base_rate.count == 0 and math.isnan(d.false_negative_share.value) and d.bands[Band.MINED].keys > 0
 
 
+def test_one_image_of_unknown_class_leaves_the_truth_of_the_others() -> None:
+    images = made()
+    run = replace(fit(asked(), images=images), images=None)
+    labels = images.labels.clone()
+    labels[0] = -1
+    whole, d = (run.diagnose(images=each) for each in (images, replace(images, labels=labels)))
+    assert whole.known is None and d.known is not None and 0.9 < d.known.value < 1
+    assert 0 < d.base_rate.count < whole.base_rate.count and d.base_rate.value == pytest.approx(
+        whole.base_rate.value, 0.1
+    )
+
+
 def test_the_oracle_reads_labels_and_says_so_without() -> None:
     images = made()
     run = fit(asked(AugmentedView(), OracleNegatives()), images=images)

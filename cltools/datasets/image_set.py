@@ -6,16 +6,17 @@ Shapes: N images, H and W their height and width.
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from cltools.errors import CltoolsError, check_least
+from cltools.errors import CltoolsError, Settings
 
 
 @dataclass(frozen=True)
-class DataSettings:
+class DataSettings(Settings):
     """Which images a run uses.
 
     Attributes:
@@ -31,15 +32,10 @@ class DataSettings:
     name: str = "cifar10"
     root: str | None = field(default=None, metadata={"decides": False})
     download: bool = field(default=True, metadata={"decides": False})
-    limit: int | None = None
-    size: int | None = None
-    holdout: float = 0.0
+    limit: Annotated[int | None, "a whole number of at least 1"] = None
+    size: Annotated[int | None, "a whole number of at least 2"] = None
+    holdout: Annotated[float, "at least 0 and below 1"] = 0.0
     skip_bad: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuses what could only fail after the images were loaded."""
-        check_least(self, limit=1, size=2)
-        _check_share(self.holdout)
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
@@ -126,7 +122,7 @@ def draw(total: int, n: int, seed: int = 0) -> Int[Tensor, " M"]:
     """
     if n < 1:
         raise CltoolsError(f"Cannot take {n} images; ask for at least 1, or leave the limit out for all of them.")
-    return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:n].sort().values
+    return torch.randperm(total, generator=torch.Generator().manual_seed(seed), device="cpu")[:n].sort().values
 
 
 def split_holdout(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:
@@ -137,18 +133,14 @@ def split_holdout(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, 
     Raises:
         ValueError: `share` is outside [0, 1), or would leave one of the two without images.
     """
-    _check_share(share)
+    if not 0 <= share < 1:
+        raise CltoolsError(f"holdout is {share}; it must be a share of the training images, at least 0 and below 1.")
     count = round(share * len(images))
     if share > 0 and not 0 < count < len(images):
         raise CltoolsError(f"A holdout of {share} keeps {count} of {len(images)} images; leave images on both sides.")
     by_id = torch.argsort(images.ids.cpu(), stable=True)
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    held = torch.zeros(len(images), dtype=torch.bool)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed), device="cpu")
+    held = torch.zeros(len(images), dtype=torch.bool, device="cpu")
     held[by_id[order[:count]]] = True
     held = held.to(images.ids.device)
     return images.select(~held), replace(images.select(held), split="val")
-
-
-def _check_share(share: float) -> None:
-    if not 0 <= share < 1:
-        raise CltoolsError(f"holdout is {share}; it must be a share of the training images, at least 0 and below 1.")

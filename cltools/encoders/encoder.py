@@ -7,7 +7,7 @@ Legend: B images, D features, d projection.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import OwnBackbone, Tiny, feature_dim, home, resnet
 from cltools.encoders.norm import GroupedBatchNorm, Stacking
-from cltools.errors import CltoolsError, check_choices, check_least
+from cltools.errors import CltoolsError, Settings
+from cltools.mining.handed_in import as_usual
 
 Backbone = Literal["tiny", "resnet18", "resnet50"]
 Images = UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]
@@ -25,32 +26,29 @@ CHUNK = 1024  # images whose statistics are taken at once: an int32 copy is 50 M
 
 
 @dataclass(frozen=True)
-class EncoderSettings:
+class EncoderSettings(Settings):
     """What the encoder is made of (MoCo's CIFAR recipe by default)."""
 
     backbone: Backbone = "resnet18"
     """Network for small images: "tiny" learns on a CPU; ResNets have a 3×3 stem of stride 1."""
     max_pool: bool = False
     """Keep the ResNet's max-pool after the stem; for 64×64 images."""
-    hidden: int = 512
+    hidden: Annotated[int, "a whole number of at least 1"] = 512
     """Width of the projection's (and predictor's) hidden layer."""
-    projection: int = 128
+    projection: Annotated[int, "a whole number of at least 1"] = 128
     """Dimension of the projection, in which samples are compared."""
     head_norm: bool = False
     """Batch norm in the projection's (and predictor's) hidden layer."""
     predictor: bool = False
     """A second head of the same form on the online encoder alone."""
-    bn_group: int | None = 32
+    bn_group: Annotated[int | None, "a whole number of at least 2", "Give None for a whole view."] = 32
     """Consecutive images of one view that share batch statistics; None for a whole view."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that have no meaning."""
-        check_choices(self)
-        check_least(self, hidden=1, projection=1)
+        """Refuse a max-pool where there is none."""
+        super().__post_init__()
         if self.max_pool and self.backbone == "tiny":
             raise CltoolsError("EncoderSettings: the tiny backbone has no max-pool; set max_pool=False, or a ResNet.")
-        if self.bn_group is not None and self.bn_group < 2:
-            raise CltoolsError(f"EncoderSettings: bn_group is {self.bn_group}; give 2 or more, or None: a whole view.")
 
 
 class Encoder(nn.Module):
@@ -140,7 +138,9 @@ def head(inputs: int, settings: EncoderSettings) -> nn.Sequential:
 
 
 def pixels(images: Tensor) -> Tensor:
-    """Pixels in [0, 1]: uint8 is divided by 255, float passes."""
+    """Pixels in [0, 1]: uint8 is divided by 255, float passes, and what else it could be is refused."""
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise CltoolsError(f"Images must be uint8, or float in [0, 1], not {images.dtype}.")
     return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
@@ -161,6 +161,7 @@ def pixel_statistics(images: UInt8[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "3
     return (mean / 255).float().view(3, 1, 1), (std / 255).float().view(3, 1, 1)
 
 
+@as_usual()
 def build_encoder(
     settings: EncoderSettings, images: ImageSet | None, backbone: nn.Module | None = None, seed: int = 0
 ) -> Encoder:

@@ -4,7 +4,7 @@ Source: MoCo, arXiv:1911.05722, section 3.2 (momentum) and 3.3 (shuffled keys).
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 
 import torch
 from jaxtyping import Float, UInt8
@@ -42,11 +42,9 @@ class MomentumCopy(nn.Module):
             encoder: The one this is a copy of.
             momentum: Share of itself it keeps: 0 copies, 1 changes no parameter.
         """
-        # By name, because the copy has no predictor; one call for all tensors instead of a hundred launches.
-        own, theirs = _pairs(dict(self.encoder.named_parameters()), dict(encoder.named_parameters()))
-        torch._foreach_lerp_(own, theirs, 1.0 - momentum)
-        own, theirs = _pairs(dict(self.encoder.named_buffers()), dict(encoder.named_buffers()))
-        torch._foreach_copy_(own, theirs)
+        # One call for all tensors instead of a hundred launches.
+        torch._foreach_lerp_([*self.encoder.parameters()], _copied(encoder.named_parameters()), 1.0 - momentum)
+        torch._foreach_copy_([*self.encoder.buffers()], _copied(encoder.named_buffers()))
 
     @torch.no_grad()
     def keys(
@@ -72,8 +70,9 @@ class MomentumCopy(nn.Module):
         return ranks.gathered(made, views)[order.argsort()]
 
 
-def _pairs(own: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    return list(own.values()), [theirs[name] for name in own]
+def _copied(named: Iterable[tuple[str, Tensor]]) -> list[Tensor]:
+    """An encoder's tensors without those of its predictor, which the copy has not."""
+    return [tensor for name, tensor in named if not name.startswith("predictor.")]
 
 
 def _shuffled(batch: int, views: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
@@ -81,5 +80,5 @@ def _shuffled(batch: int, views: int, device: torch.device, generator: torch.Gen
     if batch % views:
         raise CltoolsError(f"A batch of {batch} images is not {views} equal views.")
     each = batch // views
-    within = torch.rand(views, each, device=device, generator=generator).argsort(dim=1)
+    within = torch.rand(views, each, device=device, generator=generator, dtype=torch.float32).argsort(dim=1)
     return (within + each * torch.arange(views, device=device)[:, None]).flatten()

@@ -45,6 +45,8 @@ class Census:
         by_rank: same class in each bin, closest first.
         in_bands: keys of each anchor by code of `Band`, its own left out [B, 7].
         same_in_bands: of these, those of its class [B, 7]; zeros without labels.
+        known: where some classes are unknown, the share of pairs whose classes are known, which shares that need labels
+            are of; else None.
     """
 
     anchors: int
@@ -58,6 +60,7 @@ class Census:
     by_rank: tuple[Share, ...]
     in_bands: Int64[Tensor, "B 7"] = field(compare=False)
     same_in_bands: Int64[Tensor, "B 7"] = field(compare=False)
+    known: Share | None = None
 
     def table(self, ids: Int64[ndarray, " B"]) -> "pandas.DataFrame":
         """A row per anchor: its id, its keys by band, and where classes are known how many of the kept are false."""
@@ -76,6 +79,8 @@ class Census:
             f"suspected and {self.kept} kept as negatives."
         )
         if truth:
+            if self.known is not None:
+                text += f" Classes are known of {100 * self.known.value:.2f} % of the pairs, and the rest is of these."
             text += (
                 f" Of the kept, {self.false} are of the anchor's class, false negatives; of all keys, {self.base_rate}."
                 f" Of the keys of its class {self.recall} are not kept; a choice by chance would drop "
@@ -90,18 +95,20 @@ def take_census(judged: Iterable[Judged], keys: int, *, labelled: bool) -> Censu
     Args:
         judged: some anchors at a time, which bounds the memory.
         keys: K.
-        labelled: whether every class is known.
+        labelled: whether classes are known, of all or of some (`Similarities.known`).
     """
     ranks = tuple(sorted({rank_count(share, keys) for share in RANK_SHARES}))
-    counted = array("q"), array("q")  # a small tensor kept of each turn would pin the memory around it
+    counted = array("q"), array("q"), array("q")  # a small tensor kept of each turn would pin the memory around it
     for each in judged:
         for grown, counts in zip(counted, _count(*each, ranks), strict=True):
             grown.frombytes(counts.numpy().tobytes())
     width = len(Band) + len(ranks) - 1
-    pairs, same = (torch.tensor(grown, dtype=torch.int64).reshape(-1, width) for grown in counted)
+    pairs, same, classed = (
+        torch.tensor(grown, dtype=torch.int64, device="cpu").reshape(-1, width) for grown in counted
+    )
     in_bands, same_in_bands = pairs[:, : len(Band)], same[:, : len(Band)]
-    others, same_others = in_bands.sum(1), same_in_bands.sum(1)
-    kept, same_kept = (counts[:, KEPT].sum(1) for counts in (pairs, same))
+    others, same_others, known_others = (counts[:, : len(Band)].sum(1) for counts in (pairs, same, classed))
+    kept, same_kept, known_kept = (counts[:, KEPT].sum(1) for counts in (pairs, same, classed))
 
     def known(hits: Tensor, counts: Tensor) -> Share:
         return share_of(hits, counts) if labelled else NOTHING
@@ -111,18 +118,19 @@ def take_census(judged: Iterable[Judged], keys: int, *, labelled: bool) -> Censu
         mined=float(pairs[:, Band.MINED].double().mean()),
         suspected=share_of(pairs[:, Band.HARD], others),
         kept=share_of(kept, others),
-        false=known(same_kept, kept),
-        base_rate=known(same_others, others),
+        false=known(same_kept, known_kept),
+        base_rate=known(same_others, known_others),
         recall=known(same_others - same_kept, same_others),
         ranks=ranks,
-        by_rank=tuple(known(same[:, i], pairs[:, i]) for i in range(len(Band), pairs.shape[1])),
+        by_rank=tuple(known(same[:, i], classed[:, i]) for i in range(len(Band), pairs.shape[1])),
         in_bands=in_bands,
         same_in_bands=same_in_bands,
+        known=None if known_others.equal(others) else known(known_others, others),
     )
 
 
-def _count(s: Similarities, selection: Selection, score: Tensor, ranks: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Keys of each anchor but its own by band and then by bin of rank [B, 7 + R]: all, and those of its class."""
+def _count(s: Similarities, selection: Selection, score: Tensor, ranks: tuple[int, ...]) -> tuple[Tensor, ...]:
+    """Keys of each anchor but its own by band and then by bin of rank [B, 7 + R]: all, of its class, of known class."""
     order = own_last(score, s.own).argsort(dim=1, descending=True, stable=True)
 
     def counts(marked: Tensor) -> Tensor:
@@ -132,4 +140,5 @@ def _count(s: Similarities, selection: Selection, score: Tensor, ranks: tuple[in
 
     others = ~s.own
     same = torch.zeros_like(others) if s.same_class is None else s.same_class & others
-    return counts(others), counts(same)
+    everything = counts(others)
+    return everything, counts(same), everything if s.known is None else counts(s.known & others)

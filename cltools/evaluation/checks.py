@@ -1,20 +1,24 @@
 """What every measurement refuses, in one place, so that a number is never computed from something it cannot mean."""
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
+from cltools.datasets import ImageSet
 from cltools.errors import CltoolsError
-from cltools.mining.handed_in import Numbers, as_tensor
+from cltools.mining.handed_in import Numbers, as_labels, as_rows
 
 
 def as_features(name: str, numbers: Numbers, what: str) -> Tensor:
-    """Features as a tensor; refuses those without a row, or with NaN or infinity, which would look like a poor result.
+    """Features [N, D] as a tensor; refuses none at all, and NaN or infinity, which would look like a poor result.
 
     Args:
         name: of the argument, for messages.
         numbers: what was given for it.
         what: they are features of.
     """
-    features = as_tensor(name, numbers)
+    features = as_rows(name, numbers)
     if not len(features):
         raise CltoolsError(f"The {what} holds no image; give at least one.")
     if not features.isfinite().all():
@@ -29,15 +33,33 @@ def check_labels(features: Tensor, labels: Tensor, what: str) -> None:
     if unknown := int((labels < 0).sum()):
         raise CltoolsError(
             f"{unknown} of {len(labels)} labels of the {what} are unknown (-1), and this measurement counts "
-            "agreement of labels. Use images with a class each, such as a folder with one sub-folder a class."
+            "agreement of labels. Leave these out; in a folder with one sub-folder a class every image has one."
         )
 
 
-def as_bank(bank: Numbers, bank_labels: Numbers) -> tuple[Tensor, Tensor]:
-    """A bank and its labels, int64, as tensors on the bank's device; raises ValueError where they mean nothing."""
-    bank, labels = as_features("bank", bank, "bank"), as_tensor("bank_labels", bank_labels)
+def known_of(images: ImageSet) -> ImageSet:
+    """The images whose class is known, as no other says whether an encoder tells classes apart.
+
+    Raises:
+        ValueError: no images, or none of known class.
+    """
+    known = images.labels >= 0
+    if len(images) and not known.any():
+        check_labels(images.images, images.labels, f"{images.split} images of {images.name!r}")
+    return images if known.all() else images.select(known)
+
+
+def as_bank(bank: Numbers, bank_labels: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """A bank, the places of its labels among the classes that occur, and these classes, all on the bank's device.
+
+    Raises:
+        ValueError: they mean nothing.
+    """
+    bank = as_features("bank", bank, "bank")
+    (labels,) = as_labels("bank_labels", bank_labels, device=bank.device)
     check_labels(bank, labels, "bank")
-    return bank, labels.to(bank.device).long()
+    classes, places = torch.unique(labels, return_inverse=True)
+    return bank, places, classes
 
 
 def as_queries(queries: Numbers, bank: Tensor) -> Tensor:

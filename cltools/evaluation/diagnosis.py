@@ -90,6 +90,8 @@ class Diagnosis:
         clamped: share of the anchors whose negatives' estimated mass lies at its lower bound, so that no negative moves
             them; None where no temperature was given or nothing is subtracted (τ₊ = 0).
         false_negative_share: P(same class) among the kept negatives, softened ones included.
+        known: where some classes are unknown, the share of pairs of different images whose classes are known; all that
+            is said of classes is about these. None where all are known, or none.
     """
 
     by: Closeness
@@ -106,6 +108,7 @@ class Diagnosis:
     age: KeyAge | None
     clamped: Share | None
     false_negative_share: Share
+    known: Share | None = None
 
     @property
     def mined_purity(self) -> Share:
@@ -139,6 +142,7 @@ def diagnose(
         ValueError: a temperature that is not above 0.
     """
     own, same = s.own, s.same_class
+    known = ~own if s.known is None else s.known & ~own
     keys, mined = own.shape[1], selection.band == Band.MINED
     kept = (selection.band == Band.POTENTIAL) | (selection.band == Band.SOFTENED)
     by = by or ("anchor" if s.positive_keys is None else "positive")
@@ -147,22 +151,23 @@ def diagnose(
         by=by,
         anchors=len(own),
         keys=keys,
-        base_rate=_share_among(~own, same),
-        by_rank=same_class_by_rank(score, own, same, RANK_SHARES),
-        bands=band_counts(selection.band, same),
+        base_rate=_share_among(known, same),
+        by_rank=same_class_by_rank(score, own, same, RANK_SHARES, known),
+        bands=band_counts(selection.band, same, s.known),
         recall=NOTHING if same is None else _share_among(same & ~own, ~kept),
-        by_k=mined_purity_by_k(score, own, same, KS),
+        by_k=mined_purity_by_k(score, own, same, KS, known),
         hubness=hubness(closest(score, own, HUB_K), keys),
         mined_hubness=hubness(mined.nonzero()[:, 1], keys),
         self_hits=self_hits(own),
         age=None if ages is None or not keys else key_age(ages, mined),
         clamped=None if temperature is None or not selection.estimate.tau_plus else _clamped(s, selection, temperature),
-        false_negative_share=_share_among(kept, same),
+        false_negative_share=_share_among(kept & known, same),
+        known=None if same is None or s.known is None or s.known.all() else _share_among(~own, s.known),
     )
 
 
 def same_class_by_rank(
-    score: PerKey, own: Pairs, same_class: Pairs | None, shares: Sequence[float]
+    score: PerKey, own: Pairs, same_class: Pairs | None, shares: Sequence[float], known: Pairs | None = None
 ) -> tuple[Share, ...]:
     """P(same class | rank) between each two consecutive rank shares, closest first.
 
@@ -171,6 +176,7 @@ def same_class_by_rank(
         own: own keys rank last and are not counted.
         same_class: true where a key has the anchor's class; None (no labels) gives shares of nothing.
         shares: ascending, of all K keys. A bin without a key, as where K is small, is a share of nothing.
+        known: where classes are known; None: of all pairs.
 
     Raises:
         ValueError: fewer than two shares, or shares that do not ascend or leave [0, 1].
@@ -178,12 +184,14 @@ def same_class_by_rank(
     edges = _edges(shares, score.shape[1])
     if same_class is None:
         return (NOTHING,) * (len(edges) - 1)
-    hits = _closest_first(same_class & ~own, score, own)
-    others = (~own).sum(1)
-    return tuple(share_of(hits[:, a:b].sum(1), (others.clamp_max(b) - a).clamp_min(0)) for a, b in pairwise(edges))
+    counted = ~own if known is None else known & ~own
+    hits, others = (_closest_first(marked, score, own) for marked in (same_class & counted, counted))
+    return tuple(share_of(hits[:, a:b].sum(1), others[:, a:b].sum(1)) for a, b in pairwise(edges))
 
 
-def mined_purity_by_k(score: PerKey, own: Pairs, same_class: Pairs | None, ks: Sequence[int]) -> tuple[Share, ...]:
+def mined_purity_by_k(
+    score: PerKey, own: Pairs, same_class: Pairs | None, ks: Sequence[int], known: Pairs | None = None
+) -> tuple[Share, ...]:
     """P(same class) among the k closest keys, for several k: what mining by similarity alone would take.
 
     Args:
@@ -191,6 +199,7 @@ def mined_purity_by_k(score: PerKey, own: Pairs, same_class: Pairs | None, ks: S
         own: own keys are never among the closest.
         same_class: true where a key has the anchor's class; None (no labels) gives shares of nothing.
         ks: each at least 1; where an anchor has fewer keys, all of them.
+        known: where classes are known; None: of all pairs.
 
     Raises:
         ValueError: k below 1.
@@ -200,19 +209,21 @@ def mined_purity_by_k(score: PerKey, own: Pairs, same_class: Pairs | None, ks: S
     if same_class is None:
         return (NOTHING,) * len(ks)
     index = own_last(score, own).topk(min(max(ks, default=0), score.shape[1]), dim=1).indices
-    hits = (same_class & ~own).gather(1, index)
-    others = (~own).sum(1)
-    return tuple(share_of(hits[:, :k].sum(1), others.clamp_max(k)) for k in ks)
+    counted = ~own if known is None else known & ~own
+    hits, others = ((marked.gather(1, index)) for marked in (same_class & counted, counted))
+    return tuple(share_of(hits[:, :k].sum(1), others[:, :k].sum(1)) for k in ks)
 
 
-def band_counts(band: Int8[Tensor, "B K"], same_class: Pairs | None) -> dict[Band, BandCount]:
+def band_counts(band: Int8[Tensor, "B K"], same_class: Pairs | None, known: Pairs | None) -> dict[Band, BandCount]:
     """What each code of `Band` holds; keys are counted as means over anchors."""
     anchors, keys = band.shape
     counts = {}
     for code in Band:
         mask = band == code
         held = int(mask.sum()) / max(1, anchors)
-        counts[code] = BandCount(held, held / keys if keys else math.nan, _share_among(mask, same_class))
+        counts[code] = BandCount(
+            held, held / keys if keys else math.nan, _share_among(mask if known is None else mask & known, same_class)
+        )
     return counts
 
 
@@ -287,6 +298,8 @@ def _lines(d: Diagnosis) -> Iterator[str]:
     yield f"close is: similar to the {CLOSE_TO[d.by]}"
     yield f"{'':<16}{'keys':>10}{'of all':>10}" + "   P(same class)" * labelled
     if labelled:
+        if d.known is not None:
+            yield f"classes are known of {100 * d.known.value:.2f} % of the pairs, and P(same class) is among these"
         yield _row("base rate", d.base_rate.count / d.anchors, d.keys, d.base_rate)
         for (a, b), share in zip(pairwise(_edges(RANK_SHARES, d.keys)), d.by_rank, strict=True):
             if share.count:
@@ -297,7 +310,7 @@ def _lines(d: Diagnosis) -> Iterator[str]:
     for band, held in d.bands.items():
         yield _row(band.name, held.keys, d.keys, held.same_class if labelled else None)
     if labelled:
-        others, kept = d.base_rate.count / d.anchors, sum(d.bands[band].keys for band in KEPT)
+        others, kept = (d.known or d.base_rate).count / d.anchors, sum(d.bands[band].keys for band in KEPT)
         yield f"not kept, of the keys of the anchor's class: {d.recall}; of all keys: {100 * (1 - kept / others):.2f} %"
     yield f"hubs among the {HUB_K} closest keys: {_unevenness(d.hubness)}"
     if d.mined_hubness.mean > 0:

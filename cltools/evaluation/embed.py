@@ -4,7 +4,7 @@ Legend: N images, C channels, H height, W width, D features.
 """
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Float32, UInt8
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import eval_mode, home
-from cltools.encoders.encoder import pixels
+from cltools.encoders.encoder import Encoder, pixels
 from cltools.errors import CltoolsError
+from cltools.mining.handed_in import Numbers, as_tensor
 
 
 @runtime_checkable
@@ -24,6 +25,10 @@ class HasFeatures(Protocol):
         """The vectors [N, D] of images [N, C, H, W]."""
 
 
+SHARDED = ("DTensor", "FlatParameter")
+"""Types of parameters of which every process holds a part."""
+PARTS = {"mean", "std", "backbone", "head"}
+"""Buffers and modules by which an `Encoder` is known where its class is lost, as in a trace or an export."""
 Embedder = nn.Module | HasFeatures
 """What turns images into vectors: a module without `features` is called itself."""
 
@@ -31,7 +36,7 @@ Embedder = nn.Module | HasFeatures
 @torch.no_grad()
 def embed(
     encoder: Embedder,
-    images: ImageSet | UInt8[Tensor, "N C H W"] | Float[Tensor, "N C H W"],
+    images: ImageSet | UInt8[Tensor, "N C H W"] | Float[Tensor, "N C H W"] | Numbers,
     *,
     projection: bool = False,
     batch: int = 1000,
@@ -42,7 +47,8 @@ def embed(
     Buffers and training flags are afterwards what they were, one by one, also when the encoder fails.
 
     Args:
-        encoder: read by its `features` (the backbone, before the projection) where it has that, else called.
+        encoder: read by its `features` (the backbone, before the projection) where it has that, else called; within
+            DataParallel, an AveragedModel, torch.compile and the like it is the same encoder.
         images: uint8, or float in [0, 1]; the encoder is given float in [0, 1].
         projection: call the encoder also where it has `features`: an `Encoder` then gives the projections, not
             normalised, in which samples are compared.
@@ -54,7 +60,7 @@ def embed(
         ValueError: no images, a batch below 1, features that are not one vector an image, or projections of what is
             no module.
     """
-    pictures = images.images if isinstance(images, ImageSet) else images
+    pictures = images.images if isinstance(images, ImageSet) else as_tensor("images", images)
     if batch < 1:
         raise CltoolsError(f"The batch is {batch}; it must be at least 1.")
     if not len(pictures):
@@ -74,10 +80,46 @@ def embed(
     return torch.cat(rows)
 
 
+def bare(encoder: Embedder) -> Embedder:
+    """The encoder itself, without what trains, averages or compiles it: DataParallel, an AveragedModel, torch.compile.
+
+    What wraps a module without `features` stays, as it computes the same.
+    """
+    inner: Any = encoder
+    while isinstance(inner, nn.Module):
+        parts = dict(inner.named_children())
+        below = parts.get("_orig_mod", None if isinstance(inner, HasFeatures) else parts.get("module"))
+        if below is None:
+            break
+        inner = below
+    return inner if isinstance(inner, HasFeatures) else encoder
+
+
 def reader(encoder: Embedder, projection: bool = False) -> Callable[[Tensor], Tensor]:
-    """What turns images into vectors: the encoder's `features` where it has that, else itself."""
+    """What turns images into vectors: the encoder's `features` where it has that, else itself.
+
+    Raises:
+        ValueError: an `Encoder` lies within something that is called, such as a trace or a module of one's own, or its
+            weights are sharded; or projections are asked of what is no module.
+    """
+    encoder = bare(encoder)
+    name, modules = type(encoder).__name__, [*encoder.modules()] if isinstance(encoder, nn.Module) else []
+    if not projection and any(type(p).__name__ in SHARDED for module in modules for p in module.parameters(False)):
+        raise CltoolsError(
+            f"The weights of {name} are sharded, and its features need them whole. Load them into a copy."
+        )
+    if any(_is_ours(each) for each in modules) and not projection and not isinstance(encoder, HasFeatures):
+        wrong = f"{name} holds an Encoder, and calling it would judge projections instead of features."
+        raise CltoolsError(
+            f"{wrong} Give the Encoder itself, or an object whose method `features` gives vectors [N, D]."
+        )
     if isinstance(encoder, HasFeatures) and not projection:
         return encoder.features
     if not isinstance(encoder, nn.Module):
-        raise CltoolsError(f"{type(encoder).__name__} has features alone; its projections cannot be asked for.")
+        raise CltoolsError(f"{name} has features alone; its projections cannot be asked for.")
     return encoder
+
+
+def _is_ours(module: nn.Module) -> bool:
+    named = (*module.named_buffers(recurse=False), *module.named_children())
+    return isinstance(module, Encoder) or {name for name, _ in named} >= PARTS

@@ -14,6 +14,7 @@ import copy
 import math
 from dataclasses import dataclass
 from itertools import chain, repeat
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Int, Int64
@@ -23,25 +24,26 @@ from tqdm.auto import tqdm
 from cltools.datasets import ImageSet
 from cltools.encoders import Encoder
 from cltools.encoders.backbones import home
-from cltools.errors import CltoolsError, check_least
+from cltools.errors import CltoolsError, Settings
 from cltools.evaluation.batches import CROP_AND_FLIP, LabelledViews, half
-from cltools.evaluation.checks import check_labels
-from cltools.evaluation.embed import Embedder, HasFeatures, embed
+from cltools.evaluation.checks import known_of
+from cltools.evaluation.embed import Embedder, HasFeatures, bare, embed
 from cltools.evaluation.linear import LinearHead
+from cltools.mining.handed_in import as_labels, as_usual
 from cltools.views import ViewSettings
 
 
 @dataclass(frozen=True)
-class FinetuneRecipe:
+class FinetuneRecipe(Settings):
     """How encoder and linear layer are trained on few labels."""
 
-    share: float = 0.01
+    share: Annotated[float, "above 0 and at most 1"] = 0.01
     """Share of the training images whose labels are used."""
-    epochs: int = 60
+    epochs: Annotated[int, "a whole number of at least 1"] = 60
     """Passes over them."""
     least_steps: int = 200
     """Steps at least, however few images there are."""
-    batch: int = 64
+    batch: Annotated[int, "a whole number of at least 2"] = 64
     """Images a step; a smaller last batch is dropped, fewer images are one batch."""
     learning_rate: float = 0.05
     """At batch 256; scaled with the batch."""
@@ -52,12 +54,6 @@ class FinetuneRecipe:
     seed: int = 0
     """Seed of the images drawn, the first weights, the order and the views."""
 
-    def __post_init__(self) -> None:
-        """Refuse settings that have no meaning."""
-        if not 0 < self.share <= 1:
-            raise CltoolsError(f"FinetuneRecipe: share is {self.share}; it must be above 0 and at most 1.")
-        check_least(self, epochs=1, batch=2)
-
     def steps(self, an_epoch: int) -> int:
         """Steps of the whole training, where an epoch has so many."""
         return max(self.epochs * an_epoch, self.least_steps)
@@ -67,7 +63,8 @@ class FinetuneRecipe:
         return self.learning_rate * batch / 256 * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def few_labels(labels: Int[Tensor, " N"], share: float, seed: int) -> Int64[Tensor, " M"]:
+@as_usual()
+def few_labels(labels: Any, share: float, seed: int) -> Int64[Tensor, " M"]:
     """Positions of a class-balanced share of the images, ascending, on the CPU.
 
     Each class gives share·N/C images, rounded, but at least one, and no more than it has. So with few images the share
@@ -75,11 +72,11 @@ def few_labels(labels: Int[Tensor, " N"], share: float, seed: int) -> Int64[Tens
     part of a larger one.
 
     Args:
-        labels: of all training images, each known.
+        labels: of all training images [N], each known; see `as_labels`.
         share: above 0, at most 1.
         seed: of the draw.
     """
-    labels = labels.cpu()
+    labels = as_labels("labels", labels)[0].cpu()
     present = torch.unique(labels)
     each = max(1, math.floor(share * len(labels) / len(present) + 0.5))
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
@@ -97,9 +94,10 @@ def finetune_predict(
         FloatingPointError: the training diverged.
     """
     tuned, head = finetune(encoder, train, recipe)
-    return head.logits(embed(tuned, test)).argmax(1)
+    return head.predicted(embed(tuned, test))
 
 
+@as_usual()
 def finetune(encoder: Embedder, train: ImageSet, recipe: FinetuneRecipe | None = None) -> tuple[nn.Module, LinearHead]:
     """Train a copy of the encoder and a new linear layer on the labels that `few_labels` draws.
 
@@ -108,7 +106,7 @@ def finetune(encoder: Embedder, train: ImageSet, recipe: FinetuneRecipe | None =
 
     Args:
         encoder: a module whose `features` are [B, D].
-        train: with a label each; only the drawn images are looked at.
+        train: of known class; only the drawn images are looked at.
         recipe: None for 1 % of the labels.
 
     Returns:
@@ -119,7 +117,7 @@ def finetune(encoder: Embedder, train: ImageSet, recipe: FinetuneRecipe | None =
         FloatingPointError: the training diverged.
     """
     recipe = recipe or FinetuneRecipe()
-    check_labels(train.images, train.labels, f"{train.split} images of {train.name!r}")
+    encoder, train = bare(encoder), known_of(train)
     drawn = train.select(few_labels(train.labels, recipe.share, recipe.seed).to(train.images.device))
     if len(drawn) < 2:
         raise CltoolsError(f"{recipe.share:.0%} of {train.name!r} is one image; batch statistics need two at least.")
@@ -133,8 +131,7 @@ def finetune(encoder: Embedder, train: ImageSet, recipe: FinetuneRecipe | None =
     if isinstance(tuned, Encoder):
         tuned.bn_group = None  # batch statistics of whole batches
     place = home(tuned)
-    dim, classes = embed(tuned, drawn.images[:1]).shape[1], int(train.labels.max()) + 1
-    head = LinearHead.new(classes, dim, recipe.seed, place)
+    head, drawn = LinearHead.of(drawn, embed(tuned, drawn.images[:1]).shape[1], recipe.seed, place)
     views = LabelledViews(drawn.to(place), recipe.views, batch=recipe.batch, seed=recipe.seed, drop_last=True)
     # Parameters that features do not pass through have no gradient and stay.
     parameters = [*tuned.parameters(), head.weight, head.bias]

@@ -3,7 +3,7 @@
 Legend: N bank images, Q queries, D features, C classes, k neighbours.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from cltools.errors import unknown
 from cltools.evaluation.checks import as_bank, as_queries, check_labels
 from cltools.evaluation.classes import accuracy
-from cltools.mining.handed_in import Numbers, as_tensor
+from cltools.mining.handed_in import Numbers, as_labels, as_rows
 
 KnnProtocol = Literal["knn200", "knn10"]
 """knn200: 200 neighbours, votes e^{cos/0.1} (arXiv:1805.01978). knn10: 10 neighbours, one vote each."""
@@ -24,7 +24,7 @@ CELLS = 2**24  # similarities held at once: 64 MiB of float32
 
 
 def knn_accuracy(
-    bank: Numbers, bank_labels: Numbers, queries: Numbers, labels: Numbers, *, protocol: KnnProtocol = "knn200"
+    bank: Numbers, bank_labels: Any, queries: Numbers, labels: Any, *, protocol: KnnProtocol = "knn200"
 ) -> float:
     """Percent of queries whose nearest bank images vote for their class; cosine of L2-normalised features, float32.
 
@@ -34,7 +34,7 @@ def knn_accuracy(
 
     Args:
         bank: features [N, D] of the training images, unaugmented.
-        bank_labels: their classes [N]; as many classes as the largest label says.
+        bank_labels: their classes [N], any whole numbers from 0 up, or texts; see `as_labels`.
         queries: features [Q, D] of the images to classify.
         labels: their classes [Q]; one that the bank lacks counts as missed.
         protocol: how neighbours vote.
@@ -42,25 +42,26 @@ def knn_accuracy(
     Raises:
         ValueError: unknown protocol; unknown labels (-1); no images; features that are not finite or do not match.
     """
-    queries, labels = as_tensor("queries", queries), as_tensor("labels", labels)
+    queries, (bank_labels, labels) = as_rows("queries", queries), as_labels("labels", bank_labels, labels)
     check_labels(queries, labels, "queries")
     return accuracy(knn_predict(bank, bank_labels, queries, protocol=protocol), labels)
 
 
 @torch.no_grad()
 def knn_predict(
-    bank: Numbers, bank_labels: Numbers, queries: Numbers, *, protocol: KnnProtocol = "knn200"
+    bank: Numbers, bank_labels: Any, queries: Numbers, *, protocol: KnnProtocol = "knn200"
 ) -> Int[Tensor, " Q"]:
     """The class that each query's nearest bank images vote for, on the bank's device; see `knn_accuracy`.
+
+    Of texts it is the place among all that occur, in the order of the alphabet.
 
     Raises:
         ValueError: as of `knn_accuracy`.
     """
     if protocol not in NEIGHBOURS:
         raise unknown("kNN protocol", protocol, NEIGHBOURS)
-    bank, bank_labels = as_bank(bank, bank_labels)
+    bank, places, classes = as_bank(bank, bank_labels)
     queries = as_queries(queries, bank)
-    classes = int(bank_labels.max()) + 1
     k = min(NEIGHBOURS[protocol], len(bank))
     elected = []
     with torch.autocast(bank.device.type, enabled=False):
@@ -68,8 +69,8 @@ def knn_predict(
         queries = normalize(queries.float(), dim=1)
         for part in torch.split(queries, max(1, CELLS // len(bank))):
             cosine, index = (part @ bank.T).topk(k, dim=1)
-            elected.append(_elected(cosine, bank_labels[index], classes, by_cosine=protocol == "knn200"))
-    return torch.cat(elected)
+            elected.append(_elected(cosine, places[index], len(classes), by_cosine=protocol == "knn200"))
+    return classes[torch.cat(elected)]
 
 
 def _elected(cosine: Tensor, voters: Tensor, classes: int, *, by_cosine: bool) -> Int[Tensor, " Q"]:

@@ -12,8 +12,9 @@ Legend: N training images, Q test images, B images of a batch, D features, C cla
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Int
@@ -23,10 +24,11 @@ from tqdm.auto import tqdm
 
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import eval_mode, home
-from cltools.errors import CltoolsError, check_least
+from cltools.errors import Settings
 from cltools.evaluation.batches import CROP_AND_FLIP, Batches, LabelledViews, half
-from cltools.evaluation.checks import check_labels
+from cltools.evaluation.checks import known_of
 from cltools.evaluation.embed import Embedder, embed, reader
+from cltools.mining.handed_in import as_usual
 from cltools.views import ViewSettings
 
 AHEAD = {"cuda": 2**21}
@@ -35,31 +37,25 @@ Elsewhere, and where a batch has more, it reads one batch at a time."""
 
 
 @dataclass(frozen=True)
-class LinearRecipe:
+class LinearRecipe(Settings):
     """How the linear layer is trained; fewer epochs keep the schedule's shape, and are to be told with the figure."""
 
-    epochs: int = 100
+    epochs: Annotated[int, "a whole number of at least 1"] = 100
     """Passes over the training images."""
-    batch: int = 256
+    batch: Annotated[int, "a whole number of at least 1"] = 256
     """Images a step; the smaller last batch counts too."""
-    learning_rate: float = 30.0
+    learning_rate: Annotated[float, "at least 0 and finite"] = 30.0
     """At the start. Features are not normalised, and small."""
-    momentum: float = 0.9
+    momentum: Annotated[float, "at least 0 and finite"] = 0.9
     """Momentum of SGD, Nesterov's."""
-    milestones: tuple[float, ...] = (0.6, 0.8)
+    milestones: Annotated[tuple[float, ...], "shares of training, from 0 to 1"] = (0.6, 0.8)
     """Shares of training after which the learning rate falls."""
-    decay: float = 0.1
+    decay: Annotated[float, "at least 0 and finite"] = 0.1
     """What it is multiplied by there."""
     views: ViewSettings = CROP_AND_FLIP
     """Augmentation of the training images; test images are shown as they are."""
     seed: int = 0
     """Seed of the first weights, the order and the views."""
-
-    def __post_init__(self) -> None:
-        """Refuse settings that have no meaning."""
-        check_least(self, epochs=1, batch=1)
-        if not all(0 <= share <= 1 for share in self.milestones):
-            raise CltoolsError(f"LinearRecipe: milestones are {self.milestones}; give shares of training, from 0 to 1.")
 
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""
@@ -69,32 +65,49 @@ class LinearRecipe:
 
 @dataclass(frozen=True)
 class LinearHead:
-    """A linear layer on raw features: weight [C, D], bias [C]."""
+    """A linear layer on raw features: weight [C, D], bias [C], and the label of each of these classes, ascending."""
 
     weight: Tensor
     bias: Tensor
+    classes: Tensor
 
     def logits(self, features: Float[Tensor, "Q D"]) -> Float[Tensor, "Q C"]:
         """Scores of each class, for features on the layer's device."""
         with torch.autocast(features.device.type, enabled=False):
             return linear(features.float(), self.weight, self.bias)
 
+    def predicted(self, features: Float[Tensor, "Q D"]) -> Int[Tensor, " Q"]:
+        """The label of the class that scores highest."""
+        return self.classes[self.logits(features).argmax(1)]
+
     def step(self, optimizer: torch.optim.Optimizer, features: Float[Tensor, "B D"], labels: Int[Tensor, " B"]) -> None:
-        """One step on the cross-entropy of a batch, of the layer and of what else the optimizer holds."""
+        """One step on the cross-entropy of a batch, of the layer and of what else the optimizer holds.
+
+        Here labels are places among the layer's classes.
+        """
         loss = cross_entropy(self.logits(features), labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     @classmethod
+    @as_usual()
     def new(cls, classes: int, dim: int, seed: int, device: torch.device) -> "LinearHead":
-        """First weights from N(0, 0.01²) and biases 0, as MoCo's; trainable."""
-        weight = 0.01 * torch.randn(classes, dim, generator=torch.Generator().manual_seed(seed))
-        return cls(weight.to(device).requires_grad_(), torch.zeros(classes, device=device).requires_grad_())
+        """First weights from N(0, 0.01²) and biases 0, as MoCo's; trainable, of the labels 0 to C−1."""
+        draws = torch.Generator().manual_seed(seed)
+        weight, bias = 0.01 * torch.randn(classes, dim, generator=draws), torch.zeros(classes, device=device)
+        return cls(weight.to(device).requires_grad_(), bias.requires_grad_(), torch.arange(classes, device=device))
+
+    @classmethod
+    def of(cls, train: ImageSet, dim: int, seed: int, device: torch.device) -> tuple["LinearHead", ImageSet]:
+        """A new layer for the classes that occur among the images, and these with their places there for labels."""
+        classes, places = torch.unique(train.labels, return_inverse=True)
+        head = replace(cls.new(len(classes), dim, seed, device), classes=classes.to(device))
+        return head, replace(train, labels=places)
 
     def finished(self, what: str) -> "LinearHead":
         """The layer without gradient, or the error of a training that diverged."""
-        head = LinearHead(self.weight.detach(), self.bias.detach())
+        head = replace(self, weight=self.weight.detach(), bias=self.bias.detach())
         if not (head.weight.isfinite().all() and head.bias.isfinite().all()):
             raise FloatingPointError(f"The weights of {what} are NaN or infinite: lower its learning rate.")
         return head
@@ -110,9 +123,10 @@ def linear_predict(
         FloatingPointError: the training diverged.
     """
     head = fit_linear(encoder, train, recipe)
-    return head.logits(embed(encoder, test, device=head.weight.device)).argmax(1)
+    return head.predicted(embed(encoder, test, device=head.weight.device))
 
 
+@as_usual()
 def fit_linear(encoder: Embedder, train: ImageSet, recipe: LinearRecipe | None = None) -> LinearHead:
     """Train a linear layer on the frozen encoder's raw features; what the last step leaves.
 
@@ -122,7 +136,7 @@ def fit_linear(encoder: Embedder, train: ImageSet, recipe: LinearRecipe | None =
 
     Args:
         encoder: as in `embed`.
-        train: with a label each.
+        train: images of unknown class are left out.
         recipe: None for the published one.
 
     Raises:
@@ -130,10 +144,9 @@ def fit_linear(encoder: Embedder, train: ImageSet, recipe: LinearRecipe | None =
         FloatingPointError: the training diverged.
     """
     recipe = recipe or LinearRecipe()
-    check_labels(train.images, train.labels, f"{train.split} images of {train.name!r}")
-    dim, classes = embed(encoder, train.images[:1]).shape[1], int(train.labels.max()) + 1
+    train = known_of(train)
     place = home(encoder, train.images.device)
-    head = LinearHead.new(classes, dim, recipe.seed, place)
+    head, train = LinearHead.of(train, embed(encoder, train.images[:1]).shape[1], recipe.seed, place)
     optimizer = torch.optim.SGD([head.weight, head.bias], momentum=recipe.momentum, nesterov=recipe.momentum > 0)
     views = LabelledViews(train.to(place), recipe.views, batch=recipe.batch, seed=recipe.seed, drop_last=False)
     read = reader(encoder)

@@ -7,6 +7,7 @@ Legend: N bank images, Q queries, D features, C classes.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -14,9 +15,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from cltools.errors import CltoolsError
-from cltools.evaluation.checks import as_bank, as_queries, check_labels
+from cltools.evaluation.checks import as_bank, as_features, as_queries, check_labels
 from cltools.evaluation.classes import accuracy
-from cltools.mining.handed_in import Numbers, as_tensor
+from cltools.mining.handed_in import Numbers, as_labels, as_rows, as_usual
 
 STEPS = 500  # far above what features standardised and penalised as here need (about 30 to 150)
 CONSTANT = 1e-6  # a deviation below this share of the mean is rounding, not information
@@ -31,12 +32,14 @@ class Probe:
         deviation: [D], of the bank; infinite for constant features, so that they become 0.
         weight: [C, D], on standardised features.
         bias: [C].
+        classes: [C], the labels that occur in the bank, ascending.
     """
 
     mean: Tensor
     deviation: Tensor
     weight: Tensor
     bias: Tensor
+    classes: Tensor
 
     def logits(self, features: Float[Tensor, "Q D"]) -> Float[Tensor, "Q C"]:
         """Scores of each class, for raw features on the probe's device."""
@@ -44,12 +47,12 @@ class Probe:
             return (features.float() - self.mean) / self.deviation @ self.weight.T + self.bias
 
 
-def linear_probe(bank: Numbers, bank_labels: Numbers, queries: Numbers, labels: Numbers, *, l2: float = 1e-3) -> float:
+def linear_probe(bank: Numbers, bank_labels: Any, queries: Numbers, labels: Any, *, l2: float = 1e-3) -> float:
     """Percent of queries that a probe fitted on the bank (`fit_probe`) classifies rightly.
 
     Args:
         bank: features [N, D] of the training images, unaugmented.
-        bank_labels: their classes [N].
+        bank_labels: their classes [N], any whole numbers from 0 up, or texts; see `as_labels`.
         queries: features [Q, D] of the images to classify.
         labels: their classes [Q]; one that the bank lacks counts as missed.
         l2: the penalty.
@@ -57,12 +60,12 @@ def linear_probe(bank: Numbers, bank_labels: Numbers, queries: Numbers, labels: 
     Raises:
         ValueError: unknown labels (-1); no images; features that are not finite or do not match; a penalty below 0.
     """
-    queries, labels = as_tensor("queries", queries), as_tensor("labels", labels)
+    queries, (bank_labels, labels) = as_rows("queries", queries), as_labels("labels", bank_labels, labels)
     check_labels(queries, labels, "queries")
     return accuracy(probe_predict(bank, bank_labels, queries, l2=l2), labels)
 
 
-def probe_predict(bank: Numbers, bank_labels: Numbers, queries: Numbers, *, l2: float = 1e-3) -> Int[Tensor, " Q"]:
+def probe_predict(bank: Numbers, bank_labels: Any, queries: Numbers, *, l2: float = 1e-3) -> Int[Tensor, " Q"]:
     """The class that a probe fitted on the bank (`fit_probe`) scores highest for each query, on the bank's device.
 
     Args:
@@ -74,12 +77,13 @@ def probe_predict(bank: Numbers, bank_labels: Numbers, queries: Numbers, *, l2: 
     Raises:
         ValueError: as of `linear_probe`.
     """
-    bank, bank_labels = as_bank(bank, bank_labels)
-    queries = as_queries(queries, bank)
-    return fit_probe(bank, bank_labels, l2=l2).logits(queries).argmax(1)
+    bank = as_features("bank", bank, "bank")
+    queries, probe = as_queries(queries, bank), fit_probe(bank, bank_labels, l2=l2)
+    return probe.classes[probe.logits(queries).argmax(1)]
 
 
-def fit_probe(bank: Numbers, bank_labels: Numbers, *, l2: float = 1e-3) -> Probe:
+@as_usual()
+def fit_probe(bank: Numbers, bank_labels: Any, *, l2: float = 1e-3) -> Probe:
     """The minimum over W and b of mean cross-entropy + l2/2·‖W‖², by L-BFGS in float32 from zero.
 
     The same as scikit-learn's `LogisticRegression(C=1/(l2·N))` on standardised features; the bias is free.
@@ -95,25 +99,24 @@ def fit_probe(bank: Numbers, bank_labels: Numbers, *, l2: float = 1e-3) -> Probe
     """
     if not 0 <= l2 < float("inf"):
         raise CltoolsError(f"The probe's L2 penalty is {l2}; it must be a finite number of at least 0, such as 0.001.")
-    bank, labels = as_bank(bank, bank_labels)
+    bank, places, classes = as_bank(bank, bank_labels)
     with torch.autocast(bank.device.type, enabled=False):
         x = bank.detach().float()
         deviation, mean = torch.std_mean(x, dim=0, correction=0)
         # A constant feature, such as a dead unit, says nothing.
         deviation = deviation.masked_fill(deviation <= CONSTANT * mean.abs(), torch.inf)
         x = (x - mean) / deviation
-        classes = int(labels.max()) + 1
-        weight = x.new_zeros(classes, x.shape[1]).requires_grad_()
-        bias = x.new_zeros(classes).requires_grad_()
+        weight = x.new_zeros(len(classes), x.shape[1]).requires_grad_()
+        bias = x.new_zeros(len(classes)).requires_grad_()
         solver = torch.optim.LBFGS(
             [weight, bias], max_iter=STEPS, history_size=20, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
         )
 
         def objective() -> Tensor:
             solver.zero_grad()
-            loss = cross_entropy(x @ weight.T + bias, labels) + l2 / 2 * weight.square().sum()
+            loss = cross_entropy(x @ weight.T + bias, places) + l2 / 2 * weight.square().sum()
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
         solver.step(objective)  # type: ignore[no-untyped-call]  # which turns gradients on, also under no_grad
-    return Probe(mean=mean, deviation=deviation, weight=weight.detach(), bias=bias.detach())
+    return Probe(mean=mean, deviation=deviation, weight=weight.detach(), bias=bias.detach(), classes=classes)

@@ -11,7 +11,7 @@ from torch import Tensor
 from cltools.config import EvaluationSettings
 from cltools.datasets import ImageSet
 from cltools.errors import CltoolsError, unknown
-from cltools.evaluation.checks import check_labels
+from cltools.evaluation.checks import known_of
 from cltools.evaluation.classes import accuracy, confusion, confusion_csv, named, per_class
 from cltools.evaluation.embed import Embedder, embed
 from cltools.evaluation.finetune import FinetuneRecipe, finetune_predict
@@ -104,8 +104,8 @@ def evaluate(
 
     Returns:
         For each protocol: accuracy in percent. "uniformity": of the test images' features (t = 2). "train_images",
-        "test_images": how many. "linear_epochs": with "linear", those it had. "per_class": for each protocol, percent
-        by class name, None for a class without test image.
+        "test_images": how many, those of unknown class left out. "linear_epochs": with "linear", those it had.
+        "per_class": for each protocol, percent by class name, None for a class without test image.
 
     Raises:
         ValueError: a set has no labels, which it names, or no images; an unknown protocol, or none; an encoder that a
@@ -121,9 +121,7 @@ def predict(
 ) -> Predictions:  # fmt: skip
     """The predictions that `evaluate` reports on; `told` is called with what there is after each protocol."""
     asked = check_protocols(protocols, settings)
-    test = limited(test, settings)
-    for images in (train, test):  # before the minutes that embedding may take
-        check_labels(images.images, images.labels, f"{images.split} images of {images.name!r}")
+    train, test = known_of(train), known_of(limited(test, settings))
     queries = embed(encoder, test)
     bank = cache(lambda: embed(encoder, train))  # not needed by every protocol
     known: dict[str, Callable[[], Tensor]] = {

@@ -7,8 +7,7 @@ from typing import Literal
 from cltools.config import from_plain, to_plain
 from cltools.errors import CltoolsError, unknown
 from cltools.mining import LearnedThreshold, NegativeRule, PositiveRule
-from cltools.mining.rules import learns
-from cltools.mining.selection import check_temperature
+from cltools.mining.rules import check_temperature, learns
 from cltools.snapshot import Snapshot
 
 Colour = Literal["band", "class", "similarity", "gradient", "difference"]

@@ -6,6 +6,7 @@ Legend: B images of a batch, K keys of the bank, d embedding.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -16,15 +17,17 @@ from cltools.errors import CltoolsError
 from cltools.interop.miner import check_apart
 from cltools.losses import Form, LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NegativeRule, PositiveRule
-from cltools.mining.handed_in import Numbers, as_tensor
+from cltools.mining.handed_in import Numbers, as_ids, as_rows
 from cltools.queue import Queue
+from cltools.ranks import ALONE, Ranks
 
 UNKNOWN = -1  # the id of an image that was not named: its keys are nobody's own
 NOBODY = -2  # the id of an anchor whose image was not named
+RINGS = ("keys", "ids", "labels")
 
 
 class ContrastiveLoss(nn.Module):
-    """Our loss with our rules, called as lightly's `NTXentLoss`: `loss(out0, out1)`, over one process's batch.
+    """Our loss with our rules, called as lightly's `NTXentLoss`: `loss(out0, out1)`.
 
     Without a bank it is SimCLR (arXiv:2002.05709): both outputs stacked are 2B anchors and the same 2B keys, with
     gradient on both sides. With one it is MoCo (arXiv:1911.05722): `out0` are anchors, `out1` their positives without
@@ -36,8 +39,8 @@ class ContrastiveLoss(nn.Module):
     keys its own, no negatives: give them where images return before the bank has forgotten them, or where each term has
     its own backward pass.
 
-    The bank is part of the `state_dict` and follows the outputs to their device. Rules act at full strength; for a
-    schedule assign `loss.negative_rule = rule.at(progress)`, and `positive_rule` likewise.
+    The bank's tensors are buffers, which a `state_dict` holds, and follow the outputs to their device. Rules act at
+    full strength; for a schedule assign `loss.negative_rule = rule.at(progress)`, and `positive_rule` likewise.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class ContrastiveLoss(nn.Module):
         temperature: float = 0.5,
         form: Form = "sep",
         memory_bank_size: int | Sequence[int] = 0,
+        gather_distributed: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         """A loss with an empty bank.
@@ -55,15 +59,19 @@ class ContrastiveLoss(nn.Module):
         Args:
             positive_rule: how positives are mined; None for the other view alone.
             negative_rule: which keys are kept; None for all.
-            temperature: divides cosines; above 0.
+            temperature: divides cosines; a number above 0, which is not learned.
             form: how several positives combine, see `info_nce`.
             memory_bank_size: number of keys K and their dimension d; 0 for no bank.
+            gather_distributed: compare with the batches of all processes of the process group, each of one size, and
+                let each bank take them all; else with those of this process alone. The mean of what the processes
+                return is the loss of all, and DistributedDataParallel's mean of their gradients is its gradient.
             generator: for rules that draw.
 
         Raises:
             ValueError: a setting without meaning, or a rule that needs labels.
         """
         super().__init__()
+        self.gather_distributed = gather_distributed
         self.settings, self.generator = LossSettings(temperature, form), generator
         self.positive_rule = AugmentedView() if positive_rule is None else positive_rule
         self.negative_rule = AllNegatives() if negative_rule is None else negative_rule
@@ -93,80 +101,108 @@ class ContrastiveLoss(nn.Module):
         Raises:
             ValueError: shapes that do not match each other or the bank.
         """
-        out0, out1 = as_tensor("out0", out0), as_tensor("out1", out1)
-        ids = None if ids is None else as_tensor("ids", ids)
-        if out0.ndim != 2 or out0.shape != out1.shape or (ids is not None and ids.shape != out0.shape[:1]):
+        out0, out1 = as_rows("out0", out0), as_rows("out1", out1)
+        ids = None if ids is None else as_ids("ids", ids, out0.device)
+        if out0.shape != out1.shape or (ids is not None and ids.shape != out0.shape[:1]):
             shapes = [list(x.shape) for x in (out0, out1, ids) if x is not None]
             raise CltoolsError(f"Outputs and ids have shapes {shapes}; give [B, d] twice, and ids [B] if any.")
         if self.bank is not None and out0.shape[1] != self.bank.queue.dim:
             dim = self.bank.queue.dim
             raise CltoolsError(f"The bank holds keys of dimension {dim}, but the outputs have {out0.shape[1]}.")
-        ids = torch.full_like(out0[:, 0], UNKNOWN, dtype=torch.int64) if ids is None else ids.to(out0.device)
-        with torch.autocast(out0.device.type, enabled=False):
-            z0, z1 = normalize(out0.float(), dim=1), normalize(out1.float(), dim=1)
-            if self.bank is None:
-                return self._in_batch(z0, z1, ids)
-            return self._with_bank(self.bank.on(z0.device), z0, z1.detach(), ids, enqueue and self.training)
+        ids = torch.full_like(out0[:, 0], UNKNOWN, dtype=torch.int64) if ids is None else ids
+        ranks = Ranks.here() if self.gather_distributed else ALONE
+        if self.bank is None:
+            return self._in_batch(out0, out1, ids, ranks)
+        bank, enqueue = self.bank.on(out0.device), enqueue and self.training
+        loss: Tensor = self._with_bank(bank, out0, out1.detach(), ids, ranks, enqueue)
+        return loss
 
-    def _in_batch(self, z0: Tensor, z1: Tensor, ids: Tensor) -> Tensor:
-        nobody = NOBODY - torch.arange(len(ids), device=ids.device)
+    def _in_batch(self, out0: Tensor, out1: Tensor, ids: Tensor, ranks: Ranks) -> Tensor:
+        z0, z1 = _unit(out0), _unit(out1)
+        nobody = NOBODY - ranks.rank * len(ids) - torch.arange(len(ids), device=ids.device)
         ids = torch.where(ids < 0, nobody, ids).repeat(2)  # two views of one image also where it has no name
         z = torch.cat([z0, z1])
-        return self._loss(z, torch.cat([z1, z0]), z, ids, ids)
+        keys, key_ids = ranks.gathered_with_gradient(z, views=2), ranks.gathered(ids, views=2)
+        return self._loss(z, torch.cat([z1, z0]), keys, ids, key_ids, ranks)
 
-    def _with_bank(self, bank: Queue, z0: Tensor, z1: Tensor, ids: Tensor, enqueue: bool) -> Tensor:
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # what a backward pass changes, no graph can hold
+    def _with_bank(self, bank: Queue, out0: Tensor, out1: Tensor, ids: Tensor, ranks: Ranks, enqueue: bool) -> Tensor:
+        z0, z1 = _unit(out0), _unit(out1)
         # The graph needs its keys until the backward pass, which may come after others have written into the bank.
-        loss = self._loss(z0, z1, bank.keys.clone(), torch.where(ids < 0, NOBODY, ids), bank.ids)
+        loss = self._loss(z0, z1, bank.keys.clone(), torch.where(ids < 0, NOBODY, ids), bank.ids, ranks)
         if loss.requires_grad and enqueue:
+            new, new_ids = ranks.gathered(z1), ranks.gathered(ids)
 
             def take(_: Tensor) -> None:
                 handle.remove()  # once, however often the graph is used
                 last = slice(-bank.size, None)  # a larger batch would overwrite itself
-                bank.enqueue(z1[last], ids[last], torch.full_like(ids[last], UNKNOWN))
+                bank.enqueue(new[last], new_ids[last], torch.full_like(new_ids[last], UNKNOWN))
 
             handle = loss.register_hook(take)  # type: ignore[no-untyped-call]
         return loss
 
-    def _loss(self, anchor: Tensor, positive: Tensor, keys: Tensor, ids: Tensor, key_ids: Tensor) -> Tensor:
+    def _loss(
+        self, anchor: Tensor, positive: Tensor, keys: Tensor, ids: Tensor, key_ids: Tensor, ranks: Ranks
+    ) -> Tensor:
         vectors, rules = (anchor, positive, keys), (self.positive_rule, self.negative_rule)
         weights: list[Tensor | None] = []
         losses = contrastive_loss(
             *vectors, *rules, self.settings, ids=(ids, key_ids), generator=self.generator,
             observe=lambda s, selection: weights.append(selection.anchor_weight),
         )  # fmt: skip
-        return mean_over_anchors(losses, weights)
+        return mean_over_anchors(losses, weights, ranks)
+
+
+def _unit(out: Tensor) -> Float[Tensor, "B d"]:
+    """Outputs scaled to length 1, in float32 also under autocast."""
+    with torch.autocast(out.device.type, enabled=False):
+        return normalize(out.float(), dim=1)
 
 
 class MemoryBank(nn.Module):
-    """A queue that a `state_dict` carries, as extra state: `torch.save` takes it, safetensors does not."""
+    """A queue whose tensors are buffers: a `state_dict` and safetensors carry them, and `.to()` moves them."""
 
+    keys: Tensor
+    place: Tensor
+
+    @torch.inference_mode(False)
     def __init__(self, size: int, dim: int) -> None:
-        """An empty bank."""
+        """An empty bank, on the CPU until it is moved or used elsewhere."""
         super().__init__()
-        self.queue = Queue(size, dim)
+        self.queue = Queue(size, dim, "cpu")
+        self.register_buffer("place", torch.zeros(2, dtype=torch.int64, device="cpu"))  # pointer and filled, as saved
+        for name in RINGS:
+            self.register_buffer(name, getattr(self.queue, f"_{name}"), persistent=name != "labels")
 
     def on(self, device: torch.device) -> Queue:
         """The queue, moved to this device if it lies elsewhere."""
-        if self.queue.keys.device != device:
-            moved = Queue(self.queue.size, self.queue.dim, device)
-            moved.load_state_dict(self.queue.state_dict())
-            self.queue = moved
-        return self.queue
+        return (self if self.keys.device == device else self.to(device)).queue
 
-    def get_extra_state(self) -> dict[str, Any]:
-        """The keys and where they stand; loads with `weights_only=True`."""
-        return self.queue.state_dict()
+    def _follow(self) -> None:
+        """Let the queue hold the tensors that the buffers are now."""
+        vars(self.queue).update({f"_{name}": getattr(self, name) for name in RINGS})
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Continue with a saved bank.
+    def _apply(self, fn: Any, recurse: bool = True) -> "MemoryBank":
+        keys = self.keys
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.keys = keys.to(self.keys.device)  # float32 whatever the loss is cast to
+        self._follow()
+        return self
 
-        Raises:
-            ValueError: the saved bank has another size.
-        """
-        self.queue.load_state_dict(state)
+    def _save_to_state_dict(self, *given: Any) -> None:
+        self.place.copy_(torch.tensor([self.queue.pointer, self.queue.filled], device="cpu"))
+        super()._save_to_state_dict(*given)
+
+    def _load_from_state_dict(self, *given: Any) -> None:
+        self.place.copy_(torch.tensor([self.queue.pointer, self.queue.filled], device="cpu"))
+        super()._load_from_state_dict(*given)
+        self._follow()
+        if not given[-1]:  # errors, such as another size
+            self.queue.pointer, self.queue.filled = self.place.tolist()
 
 
 def _empty_bank(size: int | Sequence[int]) -> MemoryBank | None:
+    size = size.tolist() if isinstance(size, np.ndarray | np.generic) else size
     if size == 0:
         return None
     if not isinstance(size, Sequence) or len(size) != 2:

@@ -6,15 +6,16 @@ Legend: A embeddings, R reference rows, d embedding, P and N pairs.
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from cltools.errors import CltoolsError
 from cltools.mining import Band, NegativeRule, PositiveRule, select, similarities
-from cltools.mining.rules import learns, reads_now
+from cltools.mining.handed_in import Numbers, as_labels, as_rows
+from cltools.mining.rules import check_temperature, learns, reads_now
 from cltools.mining.schedule import Rescalable
-from cltools.mining.selection import check_rules, check_temperature
+from cltools.mining.selection import check_rules
 
 Pairs = tuple[Int64[Tensor, " P"], Int64[Tensor, " P"], Int64[Tensor, " N"], Int64[Tensor, " N"]]
 """Anchors and their positives, then anchors and their negatives."""
@@ -37,33 +38,26 @@ def as_metric_learning_miner(
         ValueError: a rule that pairs of indices cannot express, or a temperature that is not above 0.
         ModuleNotFoundError: pytorch-metric-learning is not installed.
     """
-    check_temperature(temperature)
+    temperature = check_temperature(temperature)
     remedy = "Rows of one label are no negatives of each other here: use AllNegatives, and give the classes as labels."
     check_pairs(positive_rule, negative_rule, remedy)
     if isinstance(negative_rule, Rescalable) and negative_rule.rescale:
         raise inexpressible(negative_rule)
     try:
-        from pytorch_metric_learning.miners import BaseMiner
+        import pytorch_metric_learning.miners  # noqa: F401  # of which the next is made
+
+        from cltools.interop.rule_miner import RuleMiner
     except ModuleNotFoundError as missing:
         raise ModuleNotFoundError(f"{missing}: pip install pytorch-metric-learning", name=missing.name) from missing
-
-    class RuleMiner(BaseMiner):  # type: ignore[misc]
-        """Our rules as a miner."""
-
-        def mine(self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor, ref_labels: Tensor) -> Pairs:
-            """See `mined_pairs`."""
-            rows = (embeddings, labels, ref_emb, ref_labels)
-            return mined_pairs(*rows, positive_rule, negative_rule, temperature=temperature, generator=generator)
-
-    return RuleMiner()
+    return RuleMiner(positive_rule, negative_rule, temperature=temperature, generator=generator)
 
 
 @torch.no_grad()
 def mined_pairs(
-    embeddings: Float[Tensor, "A d"],
-    labels: Int[Tensor, " A"],
-    ref_emb: Float[Tensor, "R d"],
-    ref_labels: Int[Tensor, " R"],
+    embeddings: Float[Tensor, "A d"] | Numbers,
+    labels: Any,
+    ref_emb: Float[Tensor, "R d"] | Numbers,
+    ref_labels: Any,
     positive_rule: PositiveRule,
     negative_rule: NegativeRule,
     *,
@@ -81,7 +75,7 @@ def mined_pairs(
 
     Args:
         embeddings: of any length; similarities are cosines.
-        labels: of the embeddings.
+        labels: of the embeddings, whole numbers or text; see `as_labels`.
         ref_emb: what anchors are compared with.
         ref_labels: of the reference.
         positive_rule: how positives are mined among other labels.
@@ -92,15 +86,22 @@ def mined_pairs(
     Raises:
         ValueError: the rule weighs its negatives or makes new ones.
     """
-    own = labels[:, None] == ref_labels
-    views = own & ~torch.eye(len(own), dtype=torch.bool, device=own.device) if ref_emb is embeddings else own
+    itself, z, n = ref_emb is embeddings, as_rows("embeddings", embeddings), as_rows("ref_emb", ref_emb)
+    of_rows, of_reference = as_labels("labels", labels, ref_labels, device=z.device)
+    if len(of_rows) != len(z) or len(of_reference) != len(n) or z.shape[1] != n.shape[1]:
+        shapes = ", ".join(str([*each.shape]) for each in (z, of_rows, n, of_reference))
+        raise CltoolsError(
+            f"Embeddings, labels and those of the reference are {shapes}; give [A, d], [A], [R, d], [R]."
+        )
+    own = of_rows[:, None] == of_reference
+    views = own & ~torch.eye(len(own), dtype=torch.bool, device=own.device) if itself else own
     rows = views.any(1).nonzero()[:, 0]
     if len(rows) == 0:
         return rows, rows, rows, rows
     own, views = own[rows], views[rows]
-    z, n = normalize(embeddings[rows].float(), dim=1), normalize(ref_emb.float(), dim=1)
+    z, n = normalize(z[rows].float(), dim=1), normalize(n.float(), dim=1)
     # of equal values argmax takes the first: a view that is another row, else any
-    first = (views.byte() + (views & (z @ n.T < SAME)).byte()).argmax(1)
+    first = (views.byte() + (views & ~same_rows(z, n)).byte()).argmax(1)
     s = similarities(z, n[first], n, own, reads=reads_now(positive_rule, negative_rule), check=False)
     chosen = select(s, positive_rule, negative_rule, temperature=temperature, generator=generator)
     weight = chosen.negative_weight
@@ -110,6 +111,12 @@ def mined_pairs(
     a1, p = (augmented | (chosen.band == Band.MINED)).nonzero(as_tuple=True)
     a2, kept = (chosen.band == Band.POTENTIAL).nonzero(as_tuple=True)
     return rows[a1], p, rows[a2], kept
+
+
+def same_rows(z: Float[Tensor, "A d"], n: Float[Tensor, "R d"]) -> Bool[Tensor, "A R"]:
+    """Which unit vectors are one and the same; in full precision, in which near ones are not."""
+    with torch.autocast(z.device.type, enabled=False):
+        return z @ n.T >= SAME
 
 
 def check_apart(positive_rule: Any, negative_rule: Any, without_classes: str = "") -> None:

@@ -10,6 +10,7 @@ import re
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -17,13 +18,13 @@ import torch
 from torch import Tensor
 
 from cltools.errors import CltoolsError, unknown
-from cltools.interop.miner import MAKES, SAME, check_pairs, inexpressible
+from cltools.interop.miner import MAKES, check_pairs, inexpressible, same_rows
 from cltools.mining import AllNegatives, AugmentedView, CosineBand, MarginBand, NegativeRule, PositiveRule, RankBand
 from cltools.mining.bands import KEPT, Band, rank_count
-from cltools.mining.handed_in import Numbers, as_tensor, unit_rows
+from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_usual, unit_rows
 from cltools.mining.rules import reads_now
 from cltools.mining.selection import Selection, select
-from cltools.mining.similarities import Similarities, own_last, similarities
+from cltools.mining.similarities import Similarities, own_last, same_class, similarities
 
 if TYPE_CHECKING:
     import pandas
@@ -91,6 +92,7 @@ class Report:
         return "\n".join(lines)
 
 
+@as_usual()
 def mine_pairs(
     anchors: Numbers,
     positives: Numbers,
@@ -101,7 +103,7 @@ def mine_pairs(
     negatives: int = 10,
     pick: Pick = "closest",
     ids: tuple[Numbers, Numbers] | None = None,
-    labels: tuple[Numbers, Numbers] | None = None,
+    labels: tuple[Any, Any] | None = None,
     temperature: float = 0.2,
     block: int | None = None,
     seed: int = 0,
@@ -122,7 +124,7 @@ def mine_pairs(
         negatives: how many of the kept are returned per anchor.
         pick: which of them: those most similar to the anchor, or any.
         ids: whole numbers of anchors [B] and keys [K]; a key of the anchor's id is its own.
-        labels: classes of anchors and keys, for rules that read them; below 0 is unknown, and of no class.
+        labels: classes of anchors and keys, numbers or text, for rules that read them; below 0 is unknown, of no class.
         temperature: for rules that look at forces or weigh by it.
         block: anchors compared at a time; None for about 8 million cosines.
         seed: of what rules and `pick` draw.
@@ -141,8 +143,8 @@ def mine_pairs(
     positive_rule, negative_rule = positive_rule.at(1.0), negative_rule.at(1.0)
     z, z_positive, n = _vectors(anchors, positives, corpus)
     _check_asked(negative_rule, negatives, len(n), block)
-    of_ids = None if ids is None else _numbers("ids", ids, len(z), len(n))
-    of_labels = None if labels is None else _numbers("labels", labels, len(z), len(n))
+    of_ids = None if ids is None else _fitting("ids", [as_ids("ids", each) for each in ids], z, n)
+    of_labels = None if labels is None else _fitting("labels", as_labels("labels", *labels), z, n)
     reads = reads_now(positive_rule, negative_rule)
     if "ids" in reads and of_ids is None:
         raise CltoolsError("A rule here reads ids; give ids=(of anchors, of keys), or use another rule.")
@@ -153,7 +155,7 @@ def mine_pairs(
     def blocks() -> Iterator[tuple[Similarities, Selection]]:
         for part, own in zip(parts, own_keys(z, z_positive, n, parts, z if of_ids is None else of_ids[0]), strict=True):
             own = own if of_ids is None else own | (of_ids[0][part, None] == of_ids[1])
-            same = None if of_labels is None else (of_labels[0][part, None] == of_labels[1]) & (of_labels[1] >= 0)
+            same = None if of_labels is None else same_class(of_labels[0][part], of_labels[1])
             images = of_ids and (of_ids[0][part], of_ids[1])
             s = similarities(z[part], z_positive[part], n, own, same_class=same, ids=images, reads=reads, check=False)
             yield s, select(s, positive_rule, negative_rule, temperature=temperature, generator=draws)
@@ -193,7 +195,7 @@ def pairs_of(
 
     if pick not in get_args(Pick):
         raise unknown("pick", pick, get_args(Pick))
-    if not isinstance(negatives, int) or negatives < 1:
+    if not isinstance(negatives, Integral) or negatives < 1:
         raise CltoolsError(f"negatives is {negatives}; it must be a whole number of at least 1.")
     columns = {name: array(kind) for name, kind in COLUMNS.items()}
     counts, positives = array("q"), array("f")
@@ -223,13 +225,12 @@ def _vectors(*given: Numbers) -> tuple[Tensor, Tensor, Tensor]:
     return z, z_positive, n
 
 
-def _numbers(name: str, given: Any, anchors: int, keys: int) -> tuple[Tensor, Tensor]:
-    """Whole numbers of anchors and of keys."""
-    found = [as_tensor(name, each).cpu() for each in given]
-    if any(x.is_floating_point() for x in found) or [x.shape for x in found] != [(anchors,), (keys,)]:
-        kinds = " and ".join(f"{x.dtype} {[*x.shape]}" for x in found)
-        raise CltoolsError(f"{name} are {kinds}; give whole numbers, of the {anchors} anchors and of the {keys} keys.")
-    return found[0], found[1]
+def _fitting(name: str, given: list[Tensor], z: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
+    """Whole numbers of anchors and of keys, if that is what they are."""
+    if [len(x) for x in given] != [len(z), len(n)]:
+        kinds = " and ".join(f"{x.dtype} {[*x.shape]}" for x in given)
+        raise CltoolsError(f"{name} are {kinds}; give whole numbers, of the {len(z)} anchors and of the {len(n)} keys.")
+    return given[0].cpu(), given[1].cpu()
 
 
 def own_keys(z: Tensor, z_positive: Tensor, n: Tensor, parts: list[slice], names: Tensor) -> Iterator[Tensor]:
@@ -237,7 +238,7 @@ def own_keys(z: Tensor, z_positive: Tensor, n: Tensor, parts: list[slice], names
     anchor = torch.unique(names, dim=0, return_inverse=True)[1]
     equal = array("q")
     for part in parts:
-        row, key = (z_positive[part] @ n.T >= SAME).nonzero(as_tuple=True)
+        row, key = same_rows(z_positive[part], n).nonzero(as_tuple=True)
         equal.frombytes(torch.stack([anchor[part][row], key]).T.numpy().tobytes())
     of_anchor, key = torch.from_numpy(np.frombuffer(equal, np.int64).reshape(-1, 2).T.copy())
     for part in parts:
@@ -246,7 +247,7 @@ def own_keys(z: Tensor, z_positive: Tensor, n: Tensor, parts: list[slice], names
         positive = torch.zeros(len(here), len(n), dtype=torch.bool)
         positive[torch.searchsorted(here, of_anchor[known]), key[known]] = True
         positive = positive[row]  # in its place, as what a block leaves here stays until the next
-        yield positive.logical_or_(z[part] @ n.T >= SAME)
+        yield positive.logical_or_(same_rows(z[part], n))
 
 
 def _check_asked(rule: NegativeRule, negatives: int, keys: int, block: int | None) -> None:
@@ -338,10 +339,8 @@ def mine_hard_negatives_arguments(rule: NegativeRule, keys: int) -> dict[str, An
         ValueError: a rule that it cannot express.
     """
     if isinstance(rule, RankBand) and rule.by == "anchor":
-        return {
-            "range_min": rank_count(rule.drop_closest, keys),
-            "range_max": min(rank_count(rule.keep_within, keys), keys - 1),
-        }
+        closest, last = rank_count(rule.drop_closest, keys), rank_count(rule.keep_within, keys)
+        return {"range_min": closest, "range_max": min(last, keys - 1)}
     if isinstance(rule, CosineBand) and rule.by == "anchor":
         return {"range_max": keys - 1, "max_score": rule.below, "min_score": rule.above}
     if isinstance(rule, MarginBand) and rule.within is None:

@@ -2,19 +2,24 @@
 
 from cltools.mining.bands import Band
 from cltools.mining.chance import RandomNegatives
-from cltools.mining.difficult import DifficultAnchors
-from cltools.mining.false_negatives import CancelFalseNegatives
 from cltools.mining.hardness import Debiased, HardnessWeighted
 from cltools.mining.learned import LearnedThreshold
 from cltools.mining.mixed import MixedNegatives
-from cltools.mining.negatives import AllNegatives, CosineBand, MarginBand, RankBand
+from cltools.mining.negatives import (
+    AllNegatives,
+    CancelFalseNegatives,
+    CosineBand,
+    DifficultAnchors,
+    MarginBand,
+    RankBand,
+    RingNegatives,
+    SoftenedBand,
+)
 from cltools.mining.oracles import OracleNegatives, OraclePositives
 from cltools.mining.positives import AugmentedView, EveryKey, NearestKeys
-from cltools.mining.ring import RingNegatives
 from cltools.mining.rules import Context, Estimate, Mined, NegativeRule, PositiveRule
 from cltools.mining.selection import Selection, Terms, select, terms
 from cltools.mining.similarities import Similarities, similarities
-from cltools.mining.softened import SoftenedBand
 
 __all__ = [
     "AllNegatives", "AugmentedView", "Band", "CancelFalseNegatives", "Context", "CosineBand", "Debiased",

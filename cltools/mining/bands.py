@@ -55,6 +55,9 @@ def rank_edges(score: PerKey, own: Mask, counts: Sequence[int]) -> list[Float[Te
     elif _sorts_fast(score):
         score.numpy().sort(axis=1)
         ranked = {count: score[:, keys - count, None] for count in counts if count}
+    elif torch.are_deterministic_algorithms_enabled():  # kthvalue is not, on CUDA
+        ordered = score.sort(dim=1, descending=True).values
+        ranked = {count: ordered[:, count - 1, None] for count in counts if count}
     else:
         ranked = {count: score.kthvalue(keys - count + 1, dim=1, keepdim=True).values for count in counts if count}
     infinite = score.new_full((len(score), 1), torch.inf)

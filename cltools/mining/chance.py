@@ -4,11 +4,11 @@ Legend: B anchors, K keys.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from cltools.mining.bands import Codes, other_codes, rank_count, rank_edges
 from cltools.mining.draws import uniform_per_key
-from cltools.mining.rules import Context, NegativeRule, check_is
+from cltools.mining.rules import Context, NegativeRule
 from cltools.mining.schedule import Moving, Rescalable
 from cltools.mining.similarities import Similarities
 
@@ -19,19 +19,14 @@ class RandomNegatives(Moving, Rescalable, NegativeRule):
 
     EDGES: ClassVar = ("share",)
 
-    share: float = 0.5
+    share: Annotated[float, "above 0 and at most 1"] = 0.5
     """Share of all keys that is kept, by the same cut as a rank band's."""
     rescale: bool = False
     """Weigh the kept by (keys neither own nor mined) / (keys kept)."""
-    share_from: float | None = None
+    share_from: Annotated[float | None, "above 0 and at most 1"] = None
     """Where the share starts, to match a band whose edges move; None for a constant share."""
-    anneal: float = 0.5
+    anneal: Annotated[float, "above 0 and at most 1"] = 0.5
     """Share of training over which it moves, in a straight line."""
-
-    def __post_init__(self) -> None:
-        """Refuse a share outside (0, 1], and a schedule of nothing."""
-        self.check_schedule()
-        check_is(self, "above 0 and at most 1", "share", "share_from")
 
     def judge(self, s: Similarities, context: Context) -> Codes:
         """POTENTIAL for the drawn, OTHER for the rest."""

@@ -35,7 +35,7 @@ class Draws(torch.Generator):
 
     def uniform(self, columns: Int[Tensor, " C"], stream: int = KEYS) -> Float[Tensor, "B C"]:
         """A number in [0, 1) for each anchor and each of these numbers: 24 bits, exact in float32."""
-        seed = torch.tensor((self.seed_of_hash + GOLDEN * (stream + 1)) & WORD)
+        seed = torch.tensor((self.seed_of_hash + GOLDEN * (stream + 1)) & WORD, device=self.anchors.device)
         anchor = _mixed(_folded(self.anchors) ^ _mixed(seed))
         word = _mixed((_mixed(anchor[:, None] ^ _folded(columns)) + anchor[:, None]) & WORD)
         return (word >> 8).float() * 2.0**-24
@@ -45,14 +45,14 @@ def uniform_per_key(like: Tensor, generator: torch.Generator | None) -> Float[Te
     """A number in [0, 1) for each anchor and key, of the shape and on the device of `like`."""
     if isinstance(generator, Draws):
         return generator.uniform(generator.keys)
-    return torch.rand(like.shape, generator=generator, device=like.device)
+    return torch.rand(like.shape, generator=generator, device=like.device, dtype=torch.float32)
 
 
 def uniform_per_candidate(index: Int64[Tensor, "B P"], generator: torch.Generator | None) -> Float[Tensor, "B P"]:
     """A number in [0, 1) for each of an anchor's candidates."""
     if isinstance(generator, Draws):
         return generator.uniform(generator.keys).gather(1, index)
-    return torch.rand(index.shape, generator=generator, device=index.device)
+    return torch.rand(index.shape, generator=generator, device=index.device, dtype=torch.float32)
 
 
 def uniform_columns(anchors: Tensor, columns: int, generator: torch.Generator | None, stream: int) -> Tensor:
@@ -65,8 +65,8 @@ def uniform_columns(anchors: Tensor, columns: int, generator: torch.Generator | 
         stream: another for each use in a rule, above 0.
     """
     if isinstance(generator, Draws):
-        return generator.uniform(torch.arange(columns), stream)
-    return torch.rand(len(anchors), columns, device=anchors.device, generator=generator)
+        return generator.uniform(torch.arange(columns, device=anchors.device), stream)
+    return torch.rand(len(anchors), columns, device=anchors.device, generator=generator, dtype=torch.float32)
 
 
 def closest(

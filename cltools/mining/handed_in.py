@@ -1,24 +1,58 @@
 """Numbers as people hand them in, and checks of vectors: cosines mean something only for finite unit vectors."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from numbers import Number, Real
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from numpy import ndarray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, described
 
-Numbers = Tensor | ndarray | Sequence[Any]
-"""What public functions take for a tensor: a tensor, an array, or lists of numbers."""
+
+@runtime_checkable
+class HasArray(Protocol):
+    """What NumPy can read, such as a column of pandas."""
+
+    def __array__(self) -> ndarray:
+        """The array."""
+
+
+@runtime_checkable
+class HasDlpack(Protocol):
+    """An array of another library, wherever it lies."""
+
+    def __dlpack__(self) -> Any:
+        """What torch reads it from."""
+
+
+Numbers = Tensor | ndarray | Sequence[Any] | HasArray | HasDlpack
+"""What public functions take for a tensor: a tensor, an array of any library, a column of a table, or lists of numbers
+or of tensors."""
 
 TOLERANCE = 1e-3
 """How far |z|² may be from 1, for float32 and float64."""
 HALF_TOLERANCE = 2e-2
 """How far |z|² may be from 1, for float16 and bfloat16, which keep two to three digits."""
+UNKNOWN = -1
+"""The label of what has no known class."""
+
+
+@contextmanager
+def as_usual() -> Iterator[None]:
+    """What torch makes by default: float32 on the CPU, and what can be learned from, whatever is set around."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.inference_mode(False), torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def as_tensor(name: str, numbers: Numbers, device: torch.device | None = None) -> Tensor:
@@ -26,22 +60,159 @@ def as_tensor(name: str, numbers: Numbers, device: torch.device | None = None) -
 
     Args:
         name: what an error calls them.
-        numbers: of any shape.
-        device: where those go that are no tensor; None for the CPU.
+        numbers: real numbers or truth values, of any shape.
+        device: where those go that are no tensor; None for the CPU, or where the array lies.
+
+    Raises:
+        TypeError: something that is no array of numbers, or of which a part is masked or missing.
+        ValueError: complex numbers, or a sparse tensor.
+    """
+    try:
+        found = numbers if isinstance(numbers, Tensor) else _read(numbers).to(device)
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        raise TypeError(f"{name} is no array of numbers ({error}). Give a tensor, a NumPy array or lists.") from error
+    if found.is_complex() or found.layout != torch.strided:
+        raise CltoolsError(f"{name} are {found.dtype} {[*found.shape]}, {found.layout}; give real numbers, and all.")
+    return found
+
+
+def _read(given: Any) -> Tensor:
+    """What is no tensor, as one."""
+    if isinstance(given, list | tuple) and given and all(isinstance(row, Tensor) for row in given):
+        return torch.stack([*given])
+    if isinstance(given, HasDlpack) and not isinstance(given, ndarray):
+        return torch.utils.dlpack.from_dlpack(given)
+    if np.ma.is_masked(given):
+        raise TypeError("some of it is masked")
+    array = np.asarray(given)
+    if array.dtype == object:
+        values = array.ravel().tolist()
+        if strange := [value for value in values if not isinstance(value, Real)]:
+            raise TypeError(f"it holds {strange[0]!r}")
+        array = np.array(values).reshape(array.shape)
+    if array.dtype.kind == "u" and array.itemsize > 1:  # torch hardly computes with these
+        if array.max(initial=0) >= 2**63:
+            raise TypeError(f"it holds {array.max()}")
+        array = array.astype(np.int64)
+    if array.dtype == np.longdouble or (array.dtype == np.float64 and not isinstance(given, ndarray)):
+        array = array.astype(np.float64 if isinstance(given, ndarray) else np.float32)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)  # torch knows the machine's own order alone
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
+
+
+def as_rows(name: str, numbers: Numbers) -> Tensor:
+    """Vectors [N, d] as a tensor; what a pooling leaves, [N, d, 1, 1], is flattened.
 
     Raises:
         TypeError: something that is no array of numbers.
+        ValueError: another shape, or truth values.
     """
-    if isinstance(numbers, Tensor):
-        return numbers
-    try:
-        array = np.asarray(numbers)
-        if array.dtype == np.float64 and not isinstance(numbers, ndarray):
-            array = array.astype(np.float32)
-        array = array.astype(array.dtype.newbyteorder("="), copy=False)  # torch knows the machine's own order alone
-        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} is no array of numbers ({error}). Give a tensor, a NumPy array or lists.") from error
+    x = as_tensor(name, numbers)
+    x = x.flatten(1) if x.ndim > 2 and x.shape[2:].numel() == 1 else x
+    if x.ndim != 2 or x.dtype == torch.bool:
+        wrong = f"{name} are {x.dtype} {[*x.shape]}; give real numbers [rows, d], a vector per row."
+        raise CltoolsError(wrong + " Take the mean of feature maps over height and width." * (x.ndim == 4))
+    return x
+
+
+def as_ids(name: str, given: Numbers, device: torch.device | None = None) -> Int64[Tensor, " N"]:
+    """Whole numbers of any type, one per row; raises ValueError for others."""
+    found = as_tensor(name, given, device)
+    found = found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
+    if found.ndim != 1 or found.is_floating_point() or found.dtype == torch.bool:
+        raise CltoolsError(f"{name} are {found.dtype} {[*found.shape]}; give whole numbers, integers, one per row.")
+    return found.long()
+
+
+def as_labels(name: str, *given: Any, device: torch.device | None = None) -> list[Int64[Tensor, " N"]]:
+    """Labels of one or several sets of rows as whole numbers, below 0 where unknown; see `label_values`.
+
+    Texts become places among all that occur in these sets, in the order of the alphabet. With a device all go there.
+
+    Raises:
+        ValueError: labels that are no classes, or texts in one set and numbers in another.
+    """
+    sides = [label_values(name, each) for each in given]
+    texts = [side for side in sides if isinstance(side, list)]
+    if texts and any(isinstance(side, Tensor) and bool((side >= 0).any()) for side in sides):
+        raise CltoolsError(f"Some {name} are text and some are numbers; make all of one kind.")
+    names = sorted({text for side in texts for text in side if text is not None})
+    place: dict[str | None, int] = {None: UNKNOWN} | {text: i for i, text in enumerate(names)}
+    found = [
+        torch.tensor([place[text] for text in side], device="cpu") if isinstance(side, list) else side for side in sides
+    ]
+    return [side if device in (None, side.device) else side.to(device) for side in found]
+
+
+def label_values(name: str, given: Any) -> Int64[Tensor, " N"] | list[str | None]:
+    """A set of labels: as whole numbers, below 0 where unknown, or as texts, None where unknown.
+
+    Args:
+        name: what an error calls them.
+        given: whole numbers of any type, also written as fractions, texts or bytes, one per row or in a column [N, 1];
+            or one-hot rows [N, C]. None, NaN, pandas' NA, "" and numbers below 0 are unknown. A tensor of integers
+            [N] stays on its device, which nobody waits for.
+
+    Raises:
+        ValueError: labels that are no classes, such as fractions, or rows of several numbers that are not one-hot.
+    """
+    if isinstance(given, Tensor | HasDlpack) and not isinstance(given, ndarray):
+        found = as_tensor(name, given).detach()
+        if found.ndim == 1 and not found.is_floating_point():
+            return found.long()
+        given = (found.double() if found.is_floating_point() else found).cpu().numpy()
+    if isinstance(given, str | bytes | Mapping) or not hasattr(given, "__iter__"):
+        raise CltoolsError(f"{name} are {described(given)}; give a list or an array, a value per row.")
+    if isinstance(given, np.ma.MaskedArray):
+        given = given.tolist()  # None where it is masked
+    array = np.asarray(given) if isinstance(given, HasArray) else np.array([*given], dtype=object)
+    if array.dtype.kind == "f":
+        array = np.where(np.isnan(array), UNKNOWN, array)
+        if (strange := array[(array != np.trunc(array)) | (np.abs(array) >= 2**63)]).size:
+            raise _no_class(name, strange[0])
+    elif array.dtype.kind not in "bi":
+        values = [_label(name, value) for value in array.ravel().tolist()]
+        texts = [None if isinstance(value, int) else value for value in values]
+        if any(texts):
+            if array.size != len(array) or any(isinstance(value, int) for value in values):
+                raise CltoolsError(f"Some {name} are text and some are numbers, or a row has several; give one a row.")
+            return texts
+        array = np.array([UNKNOWN if value is None else value for value in values], np.int64).reshape(array.shape)
+    labels = torch.from_numpy(array.astype(np.int64))
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        if bool(((labels != 0) & (labels != 1)).any() | (labels.sum(1) != 1).any()):
+            raise _no_class(name, f"{labels[0].tolist()} of row 0")
+        return labels.argmax(1)
+    if labels.ndim == 0 or labels.numel() != len(labels):
+        raise _no_class(name, f"{[*labels.shape]}")
+    return labels.flatten()
+
+
+def missing(value: Any) -> bool:
+    """Whether it stands for nothing: None, NaN, or what pandas writes for it."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or bool(value != value)
+
+
+def _label(name: str, value: Any) -> int | str | None:
+    """One label, None where it is unknown."""
+    value = value.item() if isinstance(value, Tensor | np.generic) and value.ndim == 0 else value
+    if isinstance(value, bytes):
+        value = value.decode(errors="backslashreplace")
+    if isinstance(value, str):
+        return value or None
+    rows, real = isinstance(value, list | tuple | ndarray | Tensor), isinstance(value, Real)
+    if not rows and missing(value):
+        return None
+    if not rows and not isinstance(value, Number):
+        return str(value)  # such as a date
+    if not real or not abs(value) < 2**63 or value != int(value):
+        raise _no_class(name, repr(value))
+    return int(value)
+
+
+def _no_class(name: str, label: object) -> CltoolsError:
+    remedy = "give classes as whole numbers or text, one per row, or one-hot rows"
+    return CltoolsError(f"The label {label} is no whole number ({name}); {remedy}.")
 
 
 def unit_rows(name: str, numbers: Numbers) -> Float32[Tensor, "N d"]:
@@ -55,9 +226,7 @@ def unit_rows(name: str, numbers: Numbers) -> Float32[Tensor, "N d"]:
         TypeError: something that is no array of numbers.
         ValueError: another shape or kind of number, or rows that have no direction, with their places.
     """
-    x = as_tensor(name, numbers).detach().cpu()
-    if x.ndim != 2 or x.is_complex() or x.dtype == torch.bool:
-        raise CltoolsError(f"{name} are {x.dtype} {[*x.shape]}; give real numbers [rows, d], a vector per row.")
+    x = as_rows(name, numbers).detach().cpu()
     for wrong, what in (
         (~x.isfinite().all(1), "hold numbers that are not finite (NaN or infinite)"),
         ((x == 0).all(1), "are all zeros, which have no direction"),

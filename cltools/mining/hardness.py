@@ -4,22 +4,19 @@ Legend: B anchors, K keys.
 """
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 from cltools.mining.negatives import AllNegatives
 from cltools.mining.rules import Estimate
-from cltools.mining.schedule import annealed, check_anneal
+from cltools.mining.schedule import annealed
 
 
 @dataclass(frozen=True)
 class Debiased(AllNegatives):
     """The negatives' mass less what false negatives are expected to add: debiased (arXiv:2007.00224, eq. 8)."""
 
-    tau_plus: float = 0.1
+    tau_plus: Annotated[float, "at least 0 and below 1"] = 0.1
     """Assumed share of false negatives; 0 corrects nothing. 1/classes where classes are balanced."""
-
-    def __post_init__(self) -> None:
-        """Refuse settings that have no meaning."""
-        self.estimate()
 
     def estimate(self) -> Estimate:
         """No tilt."""
@@ -33,20 +30,14 @@ class HardnessWeighted(AllNegatives):
     Its weights e^{βs} are detached by default; the published code lets gradient flow through them.
     """
 
-    beta: float = 1.0
+    beta: Annotated[float, "at least 0 and finite"] = 1.0
     """Tilt towards similar negatives; 0 is none."""
-    tau_plus: float = 0.1
+    tau_plus: Annotated[float, "at least 0 and below 1"] = 0.1
     """Assumed share of false negatives; 0 corrects nothing. 1/classes where classes are balanced."""
     detach: bool = True
     """Keep the gradient from flowing through the tilt."""
-    anneal: float | None = None
+    anneal: Annotated[float | None, "above 0 and at most 1"] = None
     """Share of training over which β falls to 0, as in the published code; None keeps it."""
-
-    def __post_init__(self) -> None:
-        """Refuse settings that have no meaning."""
-        self.estimate()
-        if self.anneal is not None:
-            check_anneal(self)
 
     def at(self, progress: float) -> "HardnessWeighted":
         """The tilt in force at this share of training."""

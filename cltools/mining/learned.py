@@ -4,6 +4,7 @@ Legend: B anchors, K keys, N training images.
 """
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from cltools.mining.bands import Codes, band_codes
 from cltools.mining.negatives import AllNegatives
-from cltools.mining.rules import Context, NegativeRule, State, check_is, check_share
+from cltools.mining.rules import Context, NegativeRule, State
 from cltools.mining.similarities import Similarities
 
 LEARNING_RATE, MOMENTS, TINY = 0.05, (0.9, 0.98), 1e-8
@@ -38,17 +39,12 @@ class LearnedThreshold(NegativeRule):
     and thresholds of embeddings that rest would not.
     """
 
-    alpha: float = 0.01
+    alpha: Annotated[float, "at least 0 and below 1"] = 0.01
     """Share of all K keys that is dropped as suspected false negatives; about 1/classes of them are."""
-    start: float = 0.35
+    start: Annotated[float, "a number between 0 and 1"] = 0.35
     """Share of training before which nothing is learned and nothing dropped (the paper's 70 of 200 epochs)."""
 
     reads = frozenset({"ids"})
-
-    def __post_init__(self) -> None:
-        """Refuse what is no share."""
-        check_share(self, "start")
-        check_is(self, "at least 0 and below 1", "alpha")
 
     def at(self, progress: float) -> NegativeRule:
         """Every key is kept before `start`."""
@@ -56,9 +52,12 @@ class LearnedThreshold(NegativeRule):
 
     def new_state(self, ids: Int[Tensor, " N"], device: torch.device) -> State:
         """A threshold above every cosine for each image, in the order of their ids."""
-        state = {"ids": ids.to(device).sort().values, "threshold": torch.full((len(ids),), ABOVE_ALL, device=device)}
+        state = {
+            "ids": ids.to(device).sort().values,
+            "threshold": torch.full((len(ids),), ABOVE_ALL, device=device, dtype=torch.float32),
+        }
         for name in ("first", "second", "largest", "steps"):
-            state[name] = torch.zeros(len(ids), device=device)
+            state[name] = torch.zeros_like(state["threshold"])
         return state
 
     def judge(self, s: Similarities, context: Context) -> Codes:
@@ -67,7 +66,7 @@ class LearnedThreshold(NegativeRule):
 
     def measure(self, s: Similarities, context: Context) -> Float[Tensor, " B"] | None:
         """The share of all K keys that lies above the threshold and is not the anchor's own; None of no keys."""
-        return (self._above(s, context) & ~s.own).sum(1) / s.own.shape[1] if s.own.shape[1] else None
+        return (self._above(s, context) & ~s.own).sum(1).float() / s.own.shape[1] if s.own.shape[1] else None
 
     def learn(self, state: State, ids: Int[Tensor, " B"], measured: Float[Tensor, " B"]) -> None:
         """A step of Adam on the thresholds of these images."""
@@ -91,6 +90,6 @@ class LearnedThreshold(NegativeRule):
 def thresholds(state: State | None, ids: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
     """The threshold of each anchor's image; +inf where the state does not know it, or there is none."""
     if state is None:
-        return torch.full(ids.shape, torch.inf, device=ids.device)
+        return torch.full(ids.shape, torch.inf, device=ids.device, dtype=torch.float32)
     row = torch.searchsorted(state["ids"], ids).clamp_max(len(state["ids"]) - 1)
     return torch.where(state["ids"][row] == ids, state["threshold"][row], torch.inf)

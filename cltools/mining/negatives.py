@@ -1,19 +1,20 @@
-"""All keys, and bands of them: which keys are kept by how close they are.
+"""All keys, and bands of them: which keys are kept, or count less, by how close they are.
 
 Legend: B anchors, K keys.
 """
 
+import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cltools.errors import CltoolsError, unknown
-from cltools.mining.bands import Codes, band_codes, rank_band, value_band
-from cltools.mining.rules import READS_NOTHING, Context, NegativeRule, check_choice, check_is
-from cltools.mining.schedule import Moving, Rescalable
+from cltools.mining.bands import Band, Codes, PerAnchor, band_codes, rank_band, rank_count, rank_edges, value_band
+from cltools.mining.rules import READS_NOTHING, Context, NegativeRule
+from cltools.mining.schedule import Moving, Rescalable, annealed
 from cltools.mining.similarities import HOW_TO_GIVE, Similarities
 
 Closeness = Literal["positive", "anchor", "either"]
@@ -63,27 +64,22 @@ class RankBand(ByCloseness, Moving, Rescalable, NegativeRule):
     """
 
     EDGES: ClassVar = ("drop_closest", "keep_within")
+    ORDERED: ClassVar = EDGES
 
-    drop_closest: float = 0.05
+    drop_closest: Annotated[float, "a number between 0 and 1"] = 0.05
     """Share of all K keys that is dropped as too hard, the closest first; 0 drops none."""
-    keep_within: float = 0.5
+    keep_within: Annotated[float, "a number between 0 and 1"] = 0.5
     """Share of all K keys beyond which a key is too easy; 1 drops none."""
     by: Literal["positive", "anchor", "force"] = "positive"
     """What is ranked: z'·n, z·n, or the force on the anchor p·√(1−c²)/τ."""
     rescale: bool = False
     """Weigh the kept by (keys neither own nor mined) / (keys kept)."""
-    drop_closest_from: float | None = None
+    drop_closest_from: Annotated[float | None, "a number between 0 and 1"] = None
     """Where `drop_closest` starts; None for a constant edge."""
-    keep_within_from: float | None = None
+    keep_within_from: Annotated[float | None, "a number between 0 and 1"] = None
     """Where `keep_within` starts; None for a constant edge."""
-    anneal: float = 0.5
+    anneal: Annotated[float, "above 0 and at most 1"] = 0.5
     """Share of training over which edges move, in a straight line."""
-
-    def __post_init__(self) -> None:
-        """Refuse edges that cross or leave [0, 1], and a schedule of nothing."""
-        check_choice(self, "by", ("positive", "anchor", "force"))
-        self.check_schedule()
-        self.check_order("drop_closest", "keep_within", "rank shares")
 
     def score(self, s: Similarities, temperature: float) -> Float[Tensor, "B K"]:
         """What is ranked; larger is closer. For "force": the log of the force, up to a constant per anchor."""
@@ -103,27 +99,22 @@ class CosineBand(ByCloseness, Moving, Rescalable, NegativeRule):
     """Keys by their cosine: above ≤ cosine < below is kept."""
 
     EDGES: ClassVar = ("above", "below")
+    ORDERED: ClassVar = EDGES
 
-    above: float | None = 0.0
+    above: Annotated[float | None, "between -1 and 1"] = 0.0
     """Cosine below which a key is too easy; None cuts nothing."""
-    below: float | None = None
+    below: Annotated[float | None, "between -1 and 1"] = None
     """Cosine from which a key is too hard; None cuts nothing."""
     by: Literal["positive", "anchor"] = "positive"
     """Which cosine: z'·n or z·n."""
     rescale: bool = False
     """Weigh the kept by (keys neither own nor mined) / (keys kept)."""
-    above_from: float | None = None
+    above_from: Annotated[float | None, "between -1 and 1"] = None
     """Where `above` starts; None for a constant edge."""
-    below_from: float | None = None
+    below_from: Annotated[float | None, "between -1 and 1"] = None
     """Where `below` starts; None for a constant edge."""
-    anneal: float = 0.5
+    anneal: Annotated[float, "above 0 and at most 1"] = 0.5
     """Share of training over which edges move, in a straight line."""
-
-    def __post_init__(self) -> None:
-        """Refuse edges that cross or are no cosines, and a schedule of nothing."""
-        check_choice(self, "by", ("positive", "anchor"))
-        self.check_schedule()
-        self.check_order("above", "below", "cosines", least=-1.0)
 
     def score(self, s: Similarities, temperature: float) -> Float[Tensor, "B K"]:
         """The cosine that the edges cut."""
@@ -147,21 +138,21 @@ class MarginBand(Moving, Rescalable, NegativeRule):
 
     EDGES: ClassVar = ("margin", "relative", "within")
 
-    margin: float | None = None
+    margin: Annotated[float | None, "between -2 and 2"] = None
     """Difference of cosines, −2 to 2, by which a key must be less similar than the positive."""
-    relative: float | None = None
+    relative: Annotated[float | None, "at least 0 and finite"] = None
     """Share of the positive's cosine that a key must stay below, such as 0.95."""
-    within: float | None = None
+    within: Annotated[float | None, "above 0 and at most 4"] = None
     """Difference of cosines below the top beyond which a key is too easy; None cuts nothing."""
     rescale: bool = False
     """Weigh the kept by (keys neither own nor mined) / (keys kept)."""
-    margin_from: float | None = None
+    margin_from: Annotated[float | None, "between -2 and 2"] = None
     """Where `margin` starts; None for a constant edge."""
-    relative_from: float | None = None
+    relative_from: Annotated[float | None, "at least 0 and finite"] = None
     """Where `relative` starts; None for a constant edge."""
-    within_from: float | None = None
+    within_from: Annotated[float | None, "above 0 and at most 4"] = None
     """Where `within` starts; None for a constant edge."""
-    anneal: float = 0.5
+    anneal: Annotated[float, "above 0 and at most 1"] = 0.5
     """Share of training over which edges move, in a straight line."""
 
     def __post_init__(self) -> None:
@@ -170,10 +161,7 @@ class MarginBand(Moving, Rescalable, NegativeRule):
             raise CltoolsError("MarginBand: margin and relative are two forms of one edge; give one and leave one out.")
         if self.margin is None and self.relative is None:
             object.__setattr__(self, "margin", 0.0)
-        self.check_schedule()
-        check_is(self, "between -2 and 2", "margin", "margin_from")
-        check_is(self, "at least 0 and finite", "relative", "relative_from")
-        check_is(self, "above 0 and at most 4", "within", "within_from")
+        super().__post_init__()
 
     def score(self, s: Similarities, temperature: float) -> Float[Tensor, "B K"]:
         """By how much each key is closer to the anchor than its positive: z·n − z·z'."""
@@ -191,3 +179,117 @@ class MarginBand(Moving, Rescalable, NegativeRule):
         """HARD from the top on, EASY further than `within` below it, POTENTIAL between."""
         top = self.top(s)
         return value_band(self.score(s, context.temperature), None if self.within is None else top - self.within, top)
+
+
+@dataclass(frozen=True)
+class RingNegatives(Moving, NegativeRule):
+    """The closest keys to the anchor less the very closest: Ring (arXiv:2010.02037).
+
+    With outer share o and inner share i the ranks (i·o·K, o·K] by z·n are kept; by default the closest 10 % less the
+    closest tenth of these. The outer edge may close in from `outer_from` over the first `anneal` of training, as the
+    paper anneals it from 100 %.
+    """
+
+    EDGES: ClassVar = ("outer",)
+
+    inner: Annotated[float, "at least 0 and below 1"] = 0.1
+    """Share of the ball inside `outer` that is too hard; 0 cuts nothing."""
+    outer: Annotated[float, "above 0 and at most 1"] = 0.1
+    """Share of all keys beyond which a key is too easy."""
+    outer_from: Annotated[float | None, "above 0 and at most 1"] = None
+    """Where the outer edge starts; None for a constant edge."""
+    anneal: Annotated[float, "above 0 and at most 1"] = 0.5
+    """Share of training over which it moves, by a constant factor per step."""
+
+    @staticmethod
+    def moved(first: float, last: float, done: float) -> float:
+        """By a constant factor per step."""
+        return min(1.0, math.exp(annealed(math.log(first), math.log(last), done)))
+
+    def judge(self, s: Similarities, context: Context) -> Codes:
+        """HARD inside the ring, EASY beyond it."""
+        return rank_band(s.anchor_keys.detach(), s.own, self.inner * self.outer, self.outer)
+
+
+@dataclass(frozen=True)
+class SoftenedBand(ByCloseness, Moving, AllNegatives):
+    """Keys of a rank band weigh e^{−margin/τ}, every other key 1: the band's logits become (z·n − margin)/τ.
+
+    After the margin on difficult pairs of arXiv:2501.01317, of which only the abstract is known to us, so a
+    reconstruction. A margin of 0 is InfoNCE; a large one drops the band, as `RankBand(drop_closest=soften_within,
+    keep_within=1)` does where nothing is skipped.
+    """
+
+    EDGES: ClassVar = ("margin", "skip_closest", "soften_within")
+    ORDERED: ClassVar = ("skip_closest", "soften_within")
+    softens: ClassVar = True
+
+    margin: Annotated[float, "between 0 and 4"] = 0.2
+    """Difference of cosines, 0 to 4, by which a key of the band counts as less similar than it is."""
+    skip_closest: Annotated[float, "a number between 0 and 1"] = 0.0
+    """Share of all K keys before the band, the closest first; they weigh 1."""
+    soften_within: Annotated[float, "a number between 0 and 1"] = 0.1
+    """Share of all K keys within which the band ends."""
+    by: Literal["positive", "anchor"] = "anchor"
+    """What is ranked: z'·n or z·n."""
+    margin_from: Annotated[float | None, "between 0 and 4"] = None
+    """Where `margin` starts; None for a constant margin."""
+    skip_closest_from: Annotated[float | None, "a number between 0 and 1"] = None
+    """Where `skip_closest` starts; None for a constant edge."""
+    soften_within_from: Annotated[float | None, "a number between 0 and 1"] = None
+    """Where `soften_within` starts; None for a constant edge."""
+    anneal: Annotated[float, "above 0 and at most 1"] = 0.5
+    """Share of training over which edges move, in a straight line."""
+
+    def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B K"]:
+        """e^{−margin/τ} in the band, 1 elsewhere."""
+        band = rank_band(closeness(s, self.by), s.own, self.skip_closest, self.soften_within)
+        softened = math.exp(-self.margin / context.temperature)
+        return torch.ones_like(s.anchor_keys).masked_fill_(band == Band.POTENTIAL, softened)
+
+
+@dataclass(frozen=True)
+class CancelFalseNegatives(ByCloseness, NegativeRule):
+    """Drops the keys that are among the k closest *and* close enough: FNC's elimination (arXiv:2011.11765).
+
+    Its attraction is `NearestKeys(10, weighting="uniform", augmented_share=None, min_cosine=0.7, by="either")`.
+    """
+
+    k: Annotated[int, "a whole number of at least 1"] = 10
+    """How many of the closest keys are suspected; own keys rank last. Equally close keys share one fate."""
+    min_cosine: Annotated[float, "a number"] = 0.7
+    """Cosine from which a suspected key is dropped; above 1 drops nothing."""
+    by: Literal["positive", "anchor", "either"] = "either"
+    """Closeness to the positive, to the anchor, or the larger of both cosines, as over FNC's support views."""
+
+    def judge(self, s: Similarities, context: Context) -> Codes:
+        """HARD for the detected, POTENTIAL for the rest."""
+        score = closeness(s, self.by)
+        (edge,) = rank_edges(score, s.own, (min(self.k, score.shape[1]),))
+        return band_codes(score, hard=score >= edge.clamp_min(self.min_cosine), easy=None)
+
+
+@dataclass(frozen=True)
+class DifficultAnchors(ByCloseness, AllNegatives):
+    """Every key is kept, and an anchor that many foreign keys are close to counts less, or not at all.
+
+    After the abstract of arXiv:2501.01317, "Difficult Examples Hurt Unsupervised Contrastive Learning", which leaves
+    difficult images out; the rest of it is not known to us, so a reconstruction. An anchor is difficult if more than
+    m = floor(tolerated·K + ½) of its keys, neither own nor mined, have a cosine of at least `min_cosine`. With
+    `anchor_weight=1` it is InfoNCE.
+    """
+
+    min_cosine: Annotated[float, "between -1 and 1"] = 0.7
+    """Cosine from which a key is close, −1 to 1."""
+    tolerated: Annotated[float, "a number between 0 and 1"] = 0.05
+    """Share of all K keys that may be close to an anchor that is not difficult."""
+    anchor_weight: Annotated[float, "a number between 0 and 1"] = 0.0
+    """Weight of a difficult anchor in the mean of the loss; 0 leaves it out, 1 changes nothing."""
+    by: Literal["positive", "anchor"] = "anchor"
+    """Which cosine: z'·n or z·n."""
+
+    def weigh_anchors(self, s: Similarities, context: Context) -> PerAnchor:
+        """`anchor_weight` for a difficult anchor, 1 for the others."""
+        close = (closeness(s, self.by) >= self.min_cosine) & context.eligible
+        difficult = close.sum(1) > rank_count(self.tolerated, s.own.shape[1])
+        return torch.ones_like(s.anchor_positive).masked_fill_(difficult, self.anchor_weight)

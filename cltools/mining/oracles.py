@@ -4,7 +4,7 @@ Legend: B anchors, K keys, P candidates.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ from cltools.mining.bands import Codes, other_codes
 from cltools.mining.draws import closest, uniform_per_key
 from cltools.mining.negatives import closeness
 from cltools.mining.positives import with_augmented_view
-from cltools.mining.rules import Context, Mined, NegativeRule, PositiveRule, check_choice, check_count, check_share
+from cltools.mining.rules import Context, Mined, NegativeRule, PositiveRule
 from cltools.mining.schedule import Rescalable
 from cltools.mining.similarities import Similarities
 
@@ -24,16 +24,12 @@ from cltools.mining.similarities import Similarities
 class OracleNegatives(Rescalable, NegativeRule):
     """Keys of another class, as a perfect detector would keep, or one that finds a share. Reads labels: a control."""
 
-    share: float = 1.0
+    share: Annotated[float, "a number between 0 and 1"] = 1.0
     """Share of the same-class keys that is dropped: each with this probability. Below 1 it draws."""
     rescale: bool = False
     """Weigh the kept by (keys neither own nor mined) / (keys kept)."""
 
     reads = frozenset({"same_class"})
-
-    def __post_init__(self) -> None:
-        """Refuse what is no share."""
-        check_share(self, "share")
 
     def judge(self, s: Similarities, context: Context) -> Codes:
         """OTHER for the dropped keys of the anchor's class, POTENTIAL for the rest."""
@@ -53,26 +49,20 @@ class OraclePositives(PositiveRule):
     augmented view has weight 1.
     """
 
-    k: int | None = 5
+    k: Annotated[int | None, "a whole number of at least 1", "Give k=None for every key of the class."] = 5
     """Number of mined keys; None for every key of the class."""
-    purity: float = 1.0
+    purity: Annotated[float, "a number between 0 and 1"] = 1.0
     """Share of them that is of the anchor's class, floor(purity·k + ½) keys; the others are of none of its."""
     right: Literal["nearest", "random"] = "nearest"
     """Which keys of the class: the closest to the positive, or any."""
     wrong: Literal["nearest", "random"] = "nearest"
     """Which keys of other classes, if any: the closest to the positive, as a rule's mistakes are, or any."""
-    augmented_share: float | None = 0.5
+    augmented_share: Annotated[float | None, "a number between 0 and 1"] = 0.5
     """Weight of the augmented view; None: one among the mined, 1/(1 + mined). The mined share the rest alike."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that have no meaning."""
+        """Refuse a share of every key of the class."""
         super().__post_init__()
-        check_share(self, "purity")
-        check_share(self, "augmented_share", optional=True)
-        for name in ("right", "wrong"):
-            check_choice(self, name, ("nearest", "random"))
-        if self.k is not None:
-            check_count(self, "k", 1, "Give k=None for every key of the class.")
         if self.k is None and self.purity != 1:
             wrong = f"OraclePositives: purity is {self.purity} of every key of the class;"
             raise CltoolsError(f"{wrong} say how many keys are mined (k).")

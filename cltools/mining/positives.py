@@ -4,7 +4,7 @@ Legend: B anchors, K keys, P candidates.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -13,7 +13,7 @@ from torch import Tensor
 from cltools.errors import CltoolsError
 from cltools.mining.draws import closest, uniform_per_candidate
 from cltools.mining.negatives import ByCloseness, closeness
-from cltools.mining.rules import WARM_UP, Context, Mined, PositiveRule, check_choice, check_count, check_is, check_share
+from cltools.mining.rules import Context, Mined, PositiveRule
 from cltools.mining.similarities import Similarities, own_last
 
 # A weight that equals the gate up to float32 rounding passes it, so that k equal candidates are all accepted at 1/k.
@@ -27,7 +27,7 @@ class AugmentedView(PositiveRule):
     def __post_init__(self) -> None:
         """Refuse a warm-up of nothing."""
         super().__post_init__()
-        for name in WARM_UP if type(self).mine is AugmentedView.mine else ():
+        for name in ("start", "ramp", "strength") if type(self).mine is AugmentedView.mine else ():
             if getattr(self, name) != getattr(PositiveRule, name):
                 raise CltoolsError(f"{type(self).__name__} mines nothing, so {name} has no meaning; leave it out.")
 
@@ -49,43 +49,30 @@ class NearestKeys(ByCloseness, PositiveRule):
     accepted; where no key is, the augmented view has weight 1.
     """
 
-    k: int = 5
+    k: Annotated[int, "a whole number of at least 1", "For every key: EveryKey()."] = 5
     """Number of candidates (NNCLR 1, arXiv:2104.14548; SNCLR 5, arXiv:2303.17142); more than there are keys is all."""
-    skip: int = 0
+    skip: Annotated[int, "a whole number of at least 0"] = 0
     """Number of closest keys left out before the k: a band for positives, as the very closest already agree."""
     weighting: Literal["softmax", "uniform"] = "softmax"
     """Whether the accepted share by a softmax of their cosines, or alike."""
-    min_cosine: float | None = None
+    min_cosine: Annotated[float | None, "a number"] = None
     """Gate: candidates below this cosine are not accepted (FNC, arXiv:2011.11765: 0.7); None for no such gate."""
-    min_weight: Literal["mean"] | float | None = None
+    min_weight: Annotated[Literal["mean"] | float | None, "a number between 0 and 1"] = None
     """Gate: candidates below this softmax weight are not accepted (SNCLR); "mean" is 1/k; None for no such gate."""
-    augmented_share: float | None = 0.5
+    augmented_share: Annotated[float | None, "a number between 0 and 1"] = 0.5
     """Weight of the augmented view (SCE's λ); None: one among the accepted, 1/(1 + accepted)."""
-    temperature: float = 0.1
+    temperature: Annotated[float, "above 0, a finite number of at least 1e-6"] = 0.1
     """Temperature of the softmax."""
     by: Literal["positive", "anchor", "either"] = "positive"
     """Whose closest keys are mined: the positive's, the anchor's, or by the larger of both cosines (FNC)."""
-    pick: int | None = None
+    pick: Annotated[int | None, "a whole number of at least 1"] = None
     """Use that many of the k, drawn at random (MYOW, arXiv:2102.10106)."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that have no meaning."""
+        """Refuse to pick more than the candidates."""
         super().__post_init__()
-        check_choice(self, "weighting", ("softmax", "uniform"))
-        check_choice(self, "by", ("positive", "anchor", "either"))
-        check_share(self, "augmented_share", optional=True)
-        check_is(self, "above 0", "temperature")
-        if isinstance(self.min_weight, str):
-            check_choice(self, "min_weight", ("mean",))
-        else:
-            check_share(self, "min_weight", optional=True)
-        check_count(self, "k", 1, "For every key: EveryKey().")
-        check_count(self, "skip", 0)
-        if self.pick is not None:
-            check_count(self, "pick", 1)
-            if self.pick > self.k:
-                raise CltoolsError(f"NearestKeys: pick is {self.pick} of k = {self.k} candidates; it must be up to k.")
-        check_is(self, "a number", "min_cosine")
+        if self.pick is not None and self.pick > self.k:
+            raise CltoolsError(f"NearestKeys: pick is {self.pick} of k = {self.k} candidates; it must be up to k.")
 
     def mine(self, s: Similarities, context: Context) -> Mined:
         """P is min(k, K − skip), or min(pick, K − skip) with `pick`."""
@@ -122,18 +109,12 @@ class NearestKeys(ByCloseness, PositiveRule):
 class EveryKey(PositiveRule):
     """Every key is a soft positive, by a softmax of its cosine with the positive: SCE (arXiv:2111.14585)."""
 
-    temperature: float = 0.05
+    temperature: Annotated[float, "above 0, a finite number of at least 1e-6"] = 0.05
     """Temperature of the softmax."""
-    augmented_share: float = 0.5
+    augmented_share: Annotated[float, "a number between 0 and 1"] = 0.5
     """Weight of the augmented view, SCE's λ."""
 
     reads = frozenset({"positive_keys"})
-
-    def __post_init__(self) -> None:
-        """Refuse settings that have no meaning."""
-        super().__post_init__()
-        check_share(self, "augmented_share")
-        check_is(self, "above 0", "temperature")
 
     def mine(self, s: Similarities, context: Context) -> Mined:
         """P is K; own keys have weight 0."""
@@ -152,8 +133,8 @@ def with_augmented_view(index: Int64[Tensor, "B P"], shares: Float[Tensor, "B P"
         shares: rows sum to 1, or to 0 where nothing is accepted: the augmented view then has weight 1.
         augmented: share of the augmented view.
     """
-    accepted = (shares > 0).sum(1, keepdim=True)
-    mined = accepted / (1 + accepted) if augmented is None else (1 - augmented) * (accepted > 0)
+    accepted = (shares > 0).sum(1, keepdim=True).to(shares.dtype)
+    mined = accepted / (1 + accepted) if augmented is None else (1 - augmented) * accepted.clamp_max(1)
     return Mined(index, torch.cat([1 - mined, mined * shares], dim=1))
 
 

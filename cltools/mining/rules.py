@@ -7,44 +7,30 @@ Legend: B anchors, K keys, P mined candidates, S synthetic negatives, d embeddin
 """
 
 import inspect
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from numbers import Integral, Real
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int, Int8
 from torch import Tensor
 
-from cltools.errors import CltoolsError, unknown
+from cltools.errors import CltoolsError, Settings, plain, unknown, within
 from cltools.mining.similarities import Similarities
 
 READS_NOTHING: frozenset[str] = frozenset()
-WARM_UP = ("start", "ramp", "strength")
-"""Settings that every positive rule has."""
 State = dict[str, Tensor]
 """What a rule that learns knows, by name: tensors on the device, which a checkpoint holds."""
-RANGES: dict[str, Callable[[float], bool]] = {
-    "above 0": lambda x: x > 0,
-    "above 0 and at most 1": lambda x: 0 < x <= 1,
-    "above 0 and at most 4": lambda x: 0 < x <= 4,
-    "at least 0 and below 1": lambda x: 0 <= x < 1,
-    "at least 0 and finite": lambda x: 0 <= x < float("inf"),
-    "between -2 and 2": lambda x: -2 <= x <= 2,
-    "between -1 and 1": lambda x: -1 <= x <= 1,
-    "between 0 and 4": lambda x: 0 <= x <= 4,
-    "a number": lambda x: x == x,
-}
-"""What a setting must be, in words, and whether a number is it."""
 
 
-def check_is(rule: object, wanted: str, *names: str) -> None:
-    """Raise ValueError for a field that is not what is wanted, as one of `RANGES` says; None passes as a default."""
-    for name in names:
-        value = getattr(rule, name)
-        if (value, getattr(type(rule), name)) != (None, None) and not RANGES[wanted](value):
-            raise CltoolsError(f"{type(rule).__name__}: {name} is {value}; it must be {wanted}.")
+def check_temperature(temperature: Any) -> float:
+    """The temperature of a loss as a number; raises ValueError for what it cannot be, and for one that learns."""
+    value, wanted = plain(temperature), "above 0, a finite number of at least 1e-6"
+    if not within(wanted, value):
+        learned = getattr(value, "requires_grad", False)
+        remedy = "such as 0.2; it gets no gradient, so give float(temperature)" if learned else "such as 0.2"
+        raise CltoolsError(f"The temperature is {value!r}; it must be {wanted}, {remedy}.")
+    return float(value)
 
 
 @dataclass(frozen=True)
@@ -65,7 +51,7 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(Settings):
     """How the negatives' mass is estimated from the kept ones (`cltools.losses.negative_mass`).
 
     Attributes:
@@ -74,20 +60,16 @@ class Estimate:
         detach: keep the gradient from flowing through the tilt.
     """
 
-    beta: float = 0.0
-    tau_plus: float = 0.0
+    beta: Annotated[float, "at least 0 and finite"] = 0.0
+    tau_plus: Annotated[float, "at least 0 and below 1"] = 0.0
     detach: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse settings that have no meaning."""
-        check_is(self, "at least 0 and finite", "beta")
-        check_is(self, "at least 0 and below 1", "tau_plus")
 
 
 NEUTRAL = Estimate()
 
 
-class Rule:
+@dataclass(frozen=True)
+class Rule(Settings):
     """What negative and positive rules share."""
 
     @property
@@ -181,22 +163,17 @@ class PositiveRule(Rule):
     The warm-up belongs to this base: before `start` nothing is mined, then the mined weight grows.
     """
 
-    start: float = field(default=0.1, kw_only=True)
+    start: Annotated[float, "a number between 0 and 1"] = field(default=0.1, kw_only=True)
     """Share of training before which nothing is mined."""
-    ramp: float = field(default=0.05, kw_only=True)
+    ramp: Annotated[float, "a number between 0 and 1"] = field(default=0.05, kw_only=True)
     """Share of training over which the mined weight then grows to its full value."""
-    strength: float = field(default=1.0, kw_only=True)
+    strength: Annotated[float, "a number between 0 and 1"] = field(default=1.0, kw_only=True)
     """Share of the mined weight that is applied; `at` resolves `start` and `ramp` to it."""
 
     def __init_subclass__(cls) -> None:
         """Refuse a class that overrides what is never called."""
         super().__init_subclass__()
         _check_methods(cls, PositiveRule, FOR_POSITIVES, foreign=FOR_NEGATIVES)
-
-    def __post_init__(self) -> None:
-        """Refuse shares outside of [0, 1]."""
-        for name in WARM_UP:
-            check_share(self, name)
 
     def at(self: "P", progress: float) -> "P":
         """The rule in force at this share of training, `start` and `ramp` resolved into `strength`."""
@@ -221,46 +198,16 @@ def learns(rule: type[NegativeRule]) -> bool:
     return rule.new_state is not NegativeRule.new_state
 
 
-def lacks(rule: type[Any]) -> str:
-    """The method that a class of rules must have and has not: a `judge` for negatives, a `mine` for positives."""
-    base, hook = (NegativeRule, "judge") if issubclass(rule, NegativeRule) else (PositiveRule, "mine")
-    return hook if getattr(rule, hook) is getattr(base, hook) else ""
-
-
 def chooses_nothing(rule: object, hook: str) -> CltoolsError:
     """The error for a rule without the method that makes it one."""
     return CltoolsError(f"{type(rule).__name__} has no {hook}(self, s, context), which says which keys it takes.")
 
 
 def check_chooses(rule: object) -> None:
-    """Raise ValueError for a rule without the method that makes it one."""
-    if hook := lacks(type(rule)):
+    """Raise ValueError for a rule without the method that makes it one: `judge` for negatives, `mine` for positives."""
+    base, hook = (NegativeRule, "judge") if isinstance(rule, NegativeRule) else (PositiveRule, "mine")
+    if getattr(type(rule), hook) is getattr(base, hook):
         raise chooses_nothing(rule, hook)
-
-
-def check_count(rule: object, name: str, least: int, otherwise: str = "") -> None:
-    """Raise ValueError for a field that is no whole number of at least `least`; NumPy's becomes Python's."""
-    value = getattr(rule, name)
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        message = f"{type(rule).__name__}: {name} is {value!r}; it must be a whole number of at least {least}."
-        raise CltoolsError(f"{message} {otherwise}".rstrip())
-    object.__setattr__(rule, name, int(value))
-
-
-def check_share(rule: object, name: str, *, optional: bool = False) -> None:
-    """Raise ValueError for a field that is no share between 0 and 1, or None where that is allowed."""
-    value = getattr(rule, name)
-    if value is None and optional:
-        return
-    if not isinstance(value, Real) or not 0 <= float(value) <= 1:
-        raise CltoolsError(f"{type(rule).__name__}: {name} is {value!r}; it must be a number between 0 and 1.")
-    object.__setattr__(rule, name, value if isinstance(value, int) else float(value))
-
-
-def check_choice(rule: object, name: str, known: tuple[str, ...]) -> None:
-    """Raise ValueError for a field that is none of the known names."""
-    if getattr(rule, name) not in known:
-        raise unknown(f"{type(rule).__name__} {name}", getattr(rule, name), known)
 
 
 def rule_classes(base: type[Any]) -> dict[str, type[Any]]:

@@ -13,7 +13,17 @@ from torch import Tensor
 from cltools.errors import CltoolsError, foreign
 from cltools.mining.bands import Band
 from cltools.mining.positives import nothing_mined
-from cltools.mining.rules import NEUTRAL, Context, Estimate, Mined, NegativeRule, PositiveRule, State, check_chooses
+from cltools.mining.rules import (
+    NEUTRAL,
+    Context,
+    Estimate,
+    Mined,
+    NegativeRule,
+    PositiveRule,
+    State,
+    check_chooses,
+    check_temperature,
+)
 from cltools.mining.similarities import HOW_TO_GIVE, Similarities
 
 
@@ -68,7 +78,7 @@ def select(
             it does not declare, or returns something else than codes and weights.
     """
     check_rules(positive_rule, negative_rule)
-    check_temperature(temperature)
+    temperature = check_temperature(temperature)
     s = similarities
     context = Context(~s.own, temperature, generator, state)
     mined = mine(s, positive_rule, context)
@@ -138,12 +148,6 @@ def check_rules(positive_rule: object, negative_rule: object) -> None:
         raise foreign(negative_rule, "A negative rule such as RankBand(), after the positive rule,")
     check_chooses(positive_rule)
     check_chooses(negative_rule)
-
-
-def check_temperature(temperature: float) -> None:
-    """Raise ValueError for a temperature that is not above 0."""
-    if not temperature > 0:
-        raise CltoolsError(f"The temperature is {temperature}; it must be above 0.")
 
 
 def rule_codes(band: Int[Tensor, "B K"]) -> Int8[Tensor, "B K"]:

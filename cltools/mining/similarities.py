@@ -11,10 +11,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cltools.errors import CltoolsError, unknown
-from cltools.mining.handed_in import Numbers, as_tensor, check_unit
+from cltools.mining.handed_in import Numbers, as_ids, as_tensor, check_unit
 
 OPTIONAL = ("positive_keys", "same_class", "vectors", "ids")
 """Fields of `Similarities` that are there only where a rule reads them."""
+NO_CLASS = torch.iinfo(torch.int64).min
+"""A label that no key has."""
 HOW_TO_GIVE = {
     "positive_keys": "similarities(…) computes it unless reads= leaves it out",
     "same_class": "it needs labels: give similarities(…, same_class=…), or use another rule",
@@ -36,6 +38,7 @@ class Similarities:
         same_class: bool [B, K], for oracles and for diagnosis only; None without labels.
         vectors: z [B, d] and the keys [K, d], for rules that make new keys.
         ids: int64 [B] and [K], the images that anchors and keys come from, for rules that learn about each image.
+        known: bool [B, K], true where the classes of both are known, for diagnosis; None where all are.
     """
 
     anchor_keys: Tensor
@@ -45,6 +48,7 @@ class Similarities:
     same_class: Tensor | None = None
     vectors: tuple[Tensor, Tensor] | None = None
     ids: tuple[Tensor, Tensor] | None = None
+    known: Tensor | None = None
 
     def read_by(self, rule: object, reads: Iterable[str]) -> "Similarities":
         """The same without what a rule does not declare, where reading it is an error that names it.
@@ -81,6 +85,11 @@ def own_last(score: Float[Tensor, "B K"], own: Bool[Tensor, "B K"]) -> Float[Ten
     return score.masked_fill(own, -torch.inf)
 
 
+def same_class(labels: Int[Tensor, " B"], key_labels: Int[Tensor, " K"]) -> Bool[Tensor, "B K"]:
+    """Where a key has the anchor's class; a label below 0 is unknown, and of no class."""
+    return torch.where(labels < 0, NO_CLASS, labels)[:, None] == key_labels
+
+
 def similarities(
     anchor: Float[Tensor, "B d"] | Numbers,
     positive: Float[Tensor, "B d"] | Numbers,
@@ -113,8 +122,8 @@ def similarities(
     _check_shapes(anchor, positive, keys, own, same_class)
     images = None
     if ids is not None:
-        images = as_tensor("ids", ids[0], anchor.device), as_tensor("ids", ids[1], anchor.device)
-        if images[0].shape != anchor.shape[:1] or images[1].shape != keys.shape[:1] or images[0].is_floating_point():
+        images = as_ids("ids", ids[0], anchor.device), as_ids("ids", ids[1], anchor.device)
+        if images[0].shape != anchor.shape[:1] or images[1].shape != keys.shape[:1]:
             raise CltoolsError(f"ids are {[*images[0].shape]} and {[*images[1].shape]}; give integers [B] and [K].")
     for name, vectors in (("anchor", anchor), ("positive", positive), ("keys", keys)):
         check_unit(name, vectors, check)
@@ -135,6 +144,8 @@ def _check_shapes(anchor: Tensor, positive: Tensor, keys: Tensor, own: Tensor, s
             f"Vectors have shapes {list(anchor.shape)} (anchors), {list(positive.shape)} (positives) and "
             f"{list(keys.shape)} (keys); give [B, d], [B, d] and [K, d] with the same B and d."
         )
+    if len(places := {x.device for x in (anchor, positive, keys, own, same_class) if x is not None}) > 1:
+        raise CltoolsError(f"These tensors lie on {' and '.join(sorted(map(str, places)))}; move all to one device.")
     for name, mask in (("own", own), ("same_class", same_class)):
         if mask is not None and (mask.dtype != torch.bool or mask.shape != (len(anchor), len(keys))):
             raise CltoolsError(f"{name} is {mask.dtype} {list(mask.shape)}; give bool [{len(anchor)}, {len(keys)}].")

@@ -4,8 +4,8 @@ Legend: N rows or keys, B anchors, P pairs, M rows taken, d embedding.
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from numbers import Number
+from collections.abc import Callable, Mapping
+from numbers import Integral, Number
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +17,9 @@ from torch import Tensor
 from cltools.config import Experiment
 from cltools.datasets import DataSettings
 from cltools.datasets.image_set import draw
-from cltools.errors import CltoolsError, unknown
+from cltools.errors import CltoolsError, described, unknown
 from cltools.interop.offline import PAIRS, own_keys
-from cltools.mining.handed_in import Numbers, as_tensor, unit_rows
+from cltools.mining.handed_in import UNKNOWN, Numbers, as_tensor, as_usual, label_values, missing, unit_rows
 from cltools.snapshot.snapshot import Queries, Snapshot
 from cltools.snapshot.taking import assembled
 
@@ -33,16 +33,16 @@ USUAL = 2000
 LONGEST = 1000
 """Characters of a text that are kept."""
 LARGEST_ID = 2**53
-UNKNOWN = -1
 
 
+@as_usual()
 def snapshot_of_embeddings(
     anchors: Numbers,
     positives: Numbers | None = None,
     corpus: Numbers | None = None,
     *,
     labels: Any = None,
-    classes: Sequence[str] = (),
+    classes: Any = (),
     ids: Any = None,
     images: Any = None,
     texts: Any = None,
@@ -67,8 +67,8 @@ def snapshot_of_embeddings(
         positives: z' [B, d], the same things seen again, as another view of each picture or the match of each query.
             Without a corpus they are the keys; None takes the anchors themselves, whose cosine is 1.
         corpus: [N, d], keys of their own. An anchor that has several positives stands in several rows.
-        labels: numbers or text, or the name of a column of `metadata`; None, NaN, "" and numbers below 0 are unknown.
-            Only shown, never selected by.
+        labels: numbers, text or one-hot rows, or the name of a column of `metadata`; None, NaN, "" and numbers below 0
+            are unknown. Only shown, never selected by.
         classes: names in the order of the labels, or the names that labels are. Empty takes those that occur.
         ids: whole numbers below 2⁵³, all different; None counts from 0. What tables call a row, and only a name.
         images: uint8 [B, 3, H, W]; of more than fit a page, as many as fit are drawn.
@@ -135,39 +135,35 @@ def snapshot_of_embeddings(
     )
 
 
-def indexed_labels(labels: Sequence[Any], classes: Sequence[str]) -> tuple[Int64[ndarray, " N"], tuple[str, ...]]:
+def indexed_labels(labels: Any, classes: Any) -> tuple[Int64[ndarray, " N"], tuple[str, ...]]:
     """Labels as places among class names, -1 where unknown, and the names.
 
     Args:
-        labels: N numbers or texts; None, NaN, "" and numbers below 0 are unknown.
-        classes: names; with labels of text what these may be, with numbers what they count through. Empty takes those
-            that occur, numbers in their order and text in that of the alphabet.
+        labels: of N rows, see `label_values`.
+        classes: names; with labels of text what these may be, with numbers what they count through, unless the names
+            are numbers too. Empty takes those that occur, numbers in their order and text in that of the alphabet.
 
     Raises:
         ValueError: a label that is no class.
     """
-    values = [None if _missing(value) or value == "" else value for value in labels]
-    given = [value for value in values if value is not None]
-    numeric = [isinstance(value, Number) for value in given]
-    if not all(numeric):
-        if any(numeric):
-            raise CltoolsError("Some labels are text and some are numbers; make all of one kind.")
-        given, values = [*map(str, given)], [None if value is None else str(value) for value in values]
-        names = tuple(classes) or tuple(sorted({*given}))
-        place = {name: i for i, name in enumerate(names)}
-        if strange := [text for text in given if text not in place]:
+    if isinstance(classes, str | Mapping):
+        raise CltoolsError(f"classes are {described(classes)}; give a list of names, in the order of the labels.")
+    names, found = tuple(map(str, classes)), label_values("labels", labels)
+    if isinstance(found, Tensor) and any(isinstance(name, Number) for name in classes):
+        found = [None if label < 0 else str(label) for label in found.tolist()]  # numbers that are names
+    if isinstance(found, list):
+        names = names or tuple(sorted({text for text in found if text is not None}))
+        place: dict[str | None, int] = {None: UNKNOWN} | {name: i for i, name in enumerate(names)}
+        if strange := [text for text in found if text not in place]:
             raise unknown("class", strange[0], names)
-        return np.array([UNKNOWN if text is None else place[text] for text in values], np.int64), names
-    numbers = [UNKNOWN if value is None or value < 0 else value for value in values]
-    if broken := [value for value in numbers if value >= LARGEST_ID or value != int(value)]:
-        raise CltoolsError(f"The label {broken[0]} is no whole number; give classes as whole numbers or text.")
-    found = np.array(numbers, np.int64)
-    if classes:
-        if found.max(initial=UNKNOWN) >= len(classes):
-            raise CltoolsError(f"Labels go up to {found.max()}, but there are {len(classes)} classes; name them all.")
-        return found, tuple(classes)
-    present = np.unique(found[found >= 0])
-    return np.where(found < 0, UNKNOWN, np.searchsorted(present, found)), tuple(map(str, present))
+        return np.array([place[text] for text in found], np.int64), names
+    numbers = found.numpy()
+    if names:
+        if numbers.max(initial=UNKNOWN) >= len(names):
+            raise CltoolsError(f"Labels go up to {numbers.max()}, but there are {len(names)} classes; name them all.")
+        return numbers.clip(UNKNOWN), names
+    present = np.unique(numbers[numbers >= 0])
+    return np.where(numbers < 0, UNKNOWN, np.searchsorted(present, numbers)), tuple(map(str, present))
 
 
 def _vectors(anchors: Numbers, positives: Numbers | None, corpus: Numbers | None, n: int) -> tuple[Tensor, ...]:
@@ -183,7 +179,7 @@ def _vectors(anchors: Numbers, positives: Numbers | None, corpus: Numbers | None
     if corpus is not None and positives is None:
         raise CltoolsError("A corpus needs positives=…, the match of each anchor, which is no negative of it.")
     least = 3 if corpus is None else 1
-    if not isinstance(n, int) or n < least or len(z) < least or len(keys) < 3 or keys.shape[1] < 2:
+    if not isinstance(n, Integral) or n < least or len(z) < least or len(keys) < 3 or keys.shape[1] < 2:
         raise CltoolsError(
             f"There are {len(z)} anchors, of which n={n} are asked for, and keys {[*keys.shape]}; a map needs at least "
             "3 rows of at least 2 numbers."
@@ -195,12 +191,11 @@ def _vectors(anchors: Numbers, positives: Numbers | None, corpus: Numbers | None
 
 
 def _named(labels: Any, columns: Mapping[str, Any]) -> Any:
-    """The labels; where they are the name of a column, its values."""
-    if not isinstance(labels, str):
-        return labels
-    if labels not in columns:
+    """The labels as whole numbers or texts; where they are the name of a column, its values."""
+    if isinstance(labels, str) and labels not in columns:
         raise unknown("column of metadata", labels, columns)
-    return columns[labels]
+    labels = columns[labels] if isinstance(labels, str) else labels
+    return None if labels is None else label_values("labels", labels)
 
 
 def _column(what: str, given: Any, count: int, taken: ndarray) -> list[Any]:
@@ -212,12 +207,7 @@ def _column(what: str, given: Any, count: int, taken: ndarray) -> list[Any]:
     values = given.tolist() if hasattr(given, "tolist") else [*given]
     if len(values) != count or any(isinstance(value, list | tuple) for value in values):
         raise CltoolsError(f"There are {len(values)} {what} for {count} embeddings; give one per row.")
-    return [None if _missing(values[place]) else values[place] for place in taken]
-
-
-def _missing(value: Any) -> bool:
-    """Whether it stands for nothing: None, NaN, or what pandas writes for it."""
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or bool(value != value)
+    return [None if missing(values[place]) else values[place] for place in taken]
 
 
 def _texts(what: str, given: Any, count: int, taken: ndarray) -> list[str]:

@@ -25,6 +25,7 @@ from cltools.files import IN_USE, check_writable, claimed, replacing, write_text
 from cltools.mining import Similarities, select, similarities
 from cltools.mining.negatives import Closeness
 from cltools.mining.rules import State, reads_now
+from cltools.mining.similarities import same_class
 from cltools.provenance import command, write_record
 from cltools.training.checkpoint import Checkpoint, checksum_of
 from cltools.training.history import History
@@ -299,7 +300,7 @@ def compared_now(run: Run, images: ImageSet, others: ImageSet | None = None, *, 
     Args:
         run: whose views are drawn; its encoder makes z, and its momentum copy z', or without one the encoder both. All
             are left as they were found.
-        images: on any device; labels are compared only where those of all images and keys are known.
+        images: on any device; an unknown label is of no class.
         others: without a queue, whose views are the keys.
         draws: of the views, on the encoder's device.
     """
@@ -311,10 +312,11 @@ def compared_now(run: Run, images: ImageSet, others: ImageSet | None = None, *, 
         assert others is not None, "without a queue keys come from other images"
         keys = torch.cat(two_views(run, others, draws))
         key_ids, key_labels = others.ids.to(z.device).repeat(2), others.labels.to(z.device).repeat(2)
-    known = bool((labels >= 0).all() & (key_labels >= 0).all())
-    own, same = ids[:, None] == key_ids, labels[:, None] == key_labels if known else None
+    known = (labels >= 0)[:, None] & (key_labels >= 0)
+    own, same = ids[:, None] == key_ids, same_class(labels, key_labels) if known.any() else None
     reads = reads_now(*run.experiment.rules_at(1.0)) | {"positive_keys"}
-    return similarities(z, positive, keys, own, same_class=same, ids=(ids, key_ids), reads=reads, check=False)
+    s = similarities(z, positive, keys, own, same_class=same, ids=(ids, key_ids), reads=reads, check=False)
+    return replace(s, known=known)
 
 
 @torch.no_grad()

@@ -1,0 +1,150 @@
+"""An encoder within something else: it is judged by the same features as bare, or refused."""
+
+import copy
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from test_evaluation import image_set
+from torch import Tensor, distributed as dist, nn
+from torch.nn.utils.parametrizations import weight_norm
+from torch.optim.swa_utils import AveragedModel
+
+from cltools.encoders import EncoderSettings, build_encoder
+from cltools.evaluation import FinetuneRecipe, LinearRecipe, embed, evaluate, fit_linear
+from cltools.evaluation.finetune import finetune
+from cltools.views import ViewSettings, augment
+
+
+class Sharded(nn.Module):
+    """Wraps as FSDP does: the module below, under the name `module`."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *given: Any) -> Any:
+        return self.module(*given)
+
+
+class Named(nn.Module):
+    """A module of one's own around an encoder."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Any:
+        return self.net(x)
+
+
+def encoder() -> Any:
+    made = build_encoder(EncoderSettings(backbone="tiny", projection=8, hidden=16, predictor=True, bn_group=None), None)
+    return made.eval()
+
+
+def exported(module: nn.Module) -> nn.Module:
+    return torch.export.export(module, (torch.rand(2, 3, 16, 16),)).module()
+
+
+def traced(module: nn.Module) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made: nn.Module = torch.jit.trace(module, torch.rand(2, 3, 16, 16))
+    return made
+
+
+SAME: dict[str, Callable[[Any], nn.Module]] = {
+    "DataParallel": nn.DataParallel,
+    "AveragedModel": AveragedModel,
+    "compiled": lambda module: torch.compile(module, backend="eager"),  # type: ignore[return-value]
+    "compiled in DataParallel": lambda module: nn.DataParallel(torch.compile(module, backend="eager")),  # type: ignore[arg-type]
+    "averaged and compiled": lambda module: torch.compile(AveragedModel(module), backend="eager"),  # type: ignore[return-value]
+    "as FSDP": Sharded,
+}
+REFUSED: dict[str, Callable[[Any], nn.Module]] = {
+    "a trace": traced,
+    "an export": exported,
+    "a module of one's own": Named,
+    "a sequence": nn.Sequential,
+    "one's own in DataParallel": lambda module: nn.DataParallel(Named(module)),
+}
+
+
+@pytest.mark.parametrize("wrapper", SAME)
+def test_a_wrapped_encoder_is_judged_as_bare(wrapper: str) -> None:
+    bare, images = encoder(), image_set(40)
+    wrapped = SAME[wrapper](copy.deepcopy(bare))
+    assert torch.equal(embed(wrapped, images), embed(bare, images)) and embed(bare, images).shape[1] == bare.dim
+    assert torch.equal(embed(wrapped, images, projection=True), embed(bare, images, projection=True))
+    protocols, tests = ("knn10", "probe"), image_set(20, "test", seed=1)
+    assert evaluate(wrapped, images, tests, protocols=protocols) == evaluate(bare, images, tests, protocols=protocols)
+
+
+def test_the_protocols_that_train_read_the_same_features() -> None:
+    bare, images = encoder(), image_set(40)
+    recipes = LinearRecipe(epochs=1), FinetuneRecipe(share=1.0, epochs=1, least_steps=1, batch=20)
+    heads = [fit_linear(each, images, recipes[0]) for each in (bare, nn.DataParallel(bare))]
+    heads += [finetune(each, images, recipes[1])[1] for each in (bare, nn.DataParallel(bare))]
+    assert torch.equal(heads[0].weight, heads[1].weight) and torch.equal(heads[2].weight, heads[3].weight)
+
+
+@pytest.mark.slow
+def test_in_a_process_group_it_is_judged_as_bare(tmp_path: Any) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
+    try:
+        bare = encoder()
+        wrapped = nn.parallel.DistributedDataParallel(copy.deepcopy(bare))
+        assert torch.equal(embed(wrapped, image_set(9)), embed(bare, image_set(9)))
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("wrapper", REFUSED)
+def test_what_hides_an_encoder_is_refused(wrapper: str) -> None:
+    wrapped = REFUSED[wrapper](encoder())
+    with pytest.raises(ValueError, match="holds an Encoder, and calling it would judge projections"):
+        embed(wrapped, torch.rand(4, 3, 16, 16))
+    assert embed(wrapped, torch.rand(2, 3, 16, 16), projection=True).shape == (2, 8), "unless they are asked for"
+
+
+def test_sharded_weights_are_refused() -> None:
+    class FlatParameter(nn.Parameter):
+        """A part of the weights, as FSDP names it."""
+
+    made = encoder()
+    made.backbone.register_parameter("flat", FlatParameter(torch.zeros(3)))
+    with pytest.raises(ValueError, match="The weights of Encoder are sharded"):
+        embed(Sharded(made), torch.rand(2, 3, 16, 16))
+
+
+def test_reparametrised_weights_are_judged_as_they_are() -> None:
+    made = encoder()
+    expected = embed(made, image_set(5))
+    weight_norm(made.head[0])
+    assert torch.equal(embed(made, image_set(5)), expected)
+
+
+def test_a_module_that_holds_no_encoder_is_called() -> None:
+    class Ordinary(nn.Module):
+        """With the names that an encoder's parts have, and a wrapper's."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.module, self.head = nn.Flatten(), nn.Linear(3 * 4 * 4, 5)
+            self.backbone = nn.Identity()
+
+        def forward(self, x: Tensor) -> Any:
+            return self.head(self.module(x))
+
+    assert embed(Ordinary(), torch.rand(2, 3, 4, 4)).shape == (2, 5)
+
+
+def test_pictures_of_other_numbers_are_refused() -> None:
+    assert embed(encoder(), torch.rand(2, 3, 16, 16).numpy().tolist()).shape == (2, 256)
+    with pytest.raises(ValueError, match="uint8, or float in"):
+        embed(encoder(), torch.ones(2, 3, 16, 16, dtype=torch.int64))
+    with pytest.raises(ValueError, match="uint8, or float in"):
+        augment(torch.ones(2, 3, 16, 16, dtype=torch.int64), ViewSettings())

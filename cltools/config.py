@@ -356,7 +356,7 @@ def _convert(hint: Any, value: object, path: str) -> Any:
         if len(value) != len(kinds):
             raise CltoolsError(f"{path} must be a list of {len(kinds)}, not {value!r}.")
         return tuple(_convert(kind, v, path) for kind, v in zip(kinds, value, strict=True))
-    if origin in (dict, Mapping):
+    if origin is Mapping:  # and no dict, which would make a rule that cannot be hashed
         if not isinstance(value, Mapping) or not all(isinstance(name, args[0]) for name in value):
             raise CltoolsError(f"{path} must be an object, not {value!r}.")
         return {name: _convert(args[1], each, f"{path}.{name}") for name, each in value.items()}

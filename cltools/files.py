@@ -81,10 +81,10 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
 
 
-def _failed(path: Path, error: OSError) -> OSError:
+def _failed(path: Path | str, error: OSError) -> OSError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     remedy = "Make room" if full else "Mend what hinders writing there"
-    wrong = f"{path} could not be written: {error}. A file that was there before is as it was."
+    wrong = f"{path} could not be written: {error.strerror or error}. A file that was there before is as it was."
     return OSError(f"{wrong} {remedy}, or name another place, and do it again.")
 
 
@@ -150,24 +150,24 @@ def claimed(mark: Path, what: str, patience: float = 0.0) -> Iterator[None]:
     if mark in marks:
         yield
         return
-    new, until = not mark.parent.exists(), time.monotonic() + patience
+    place, until, file = str(mark)[: -len(IN_USE) - 1] or ".", time.monotonic() + patience, None
     try:
+        new = not mark.parent.exists()
         mark.parent.mkdir(parents=True, exist_ok=True)
         while (file := _hold(mark)) is None:
             time.sleep(0.05)
             with suppress(FileNotFoundError):  # it has just ended
                 by = mark.read_text(encoding="utf-8", errors="replace") or "another process"
                 if time.monotonic() >= until:
-                    wrong = f"{str(mark)[: -len(IN_USE) - 1]} is in use by {by}. Nothing was changed. Wait until that"
-                    raise CltoolsError(
-                        f"{wrong} ends, or use another place (--out, out=); if it is gone, delete {mark}."
-                    )
+                    wrong = f"{place} is in use by {by}. Nothing was changed. Wait until that ends, or use"
+                    raise CltoolsError(f"{wrong} another place (--out, out=); if it is gone, delete {mark}.")
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         os.ftruncate(file, 0)
         os.write(file, f"process {os.getpid()} on {socket.gethostname()} since {since}: {what}".encode())
         _remove_parts(mark)
     except OSError as error:
-        raise _failed(mark, error) from error
+        _let_go(file)
+        raise _failed(place, error) from error
     marks.add(mark)
     try:
         yield

@@ -109,12 +109,16 @@ SAVED = make_dataclass(
     "Checkpoint",
     [
         *((name, int) for name in ("version", "epoch", "step")),
-        *(("images", TrainedOn), ("rows", tuple[dict[str, float], ...])),
+        *(("images", TrainedOn), ("rows", tuple[Mapping[str, float], ...])),
         *((name, str) for name in ("format", "experiment", "optimizer_class")),
-        *((name, dict[str, str]) for name in ("environment", "given")),
+        *((name, Mapping[str, str]) for name in ("environment", "given")),
         *((name, Tensor) for name in ("shuffler", "draws")),
-        *((name, dict[str, Tensor] | None) for name in ("encoder", "momentum_copy", "rule_state")),
-        *(("optimizer", dict[str, Any]), ("queue", dict[str, Any] | None), ("ranks", tuple[dict[str, Any], ...])),
+        *((name, Mapping[str, Tensor] | None) for name in ("encoder", "momentum_copy", "rule_state")),
+        *(
+            ("optimizer", Mapping[str, Any]),
+            ("queue", Mapping[str, Any] | None),
+            ("ranks", tuple[Mapping[str, Any], ...]),
+        ),
     ],
 )
 """The members of a checkpoint's file, and their types."""
@@ -157,8 +161,8 @@ class Checkpoint:
             saved: Any = from_plain(SAVED, state, "checkpoint")
             Experiment.from_json(saved.experiment)
             check_rows(saved.rows)
-            if len(saved.rows) != saved.epoch or "-" in checkpoint.about:
-                raise CltoolsError(f"its rows are not those of {saved.epoch} epochs")
+            if len(saved.rows) != saved.epoch or not 0 <= saved.step < 2**40 or "-" in checkpoint.about:
+                raise CltoolsError(f"rows and steps are not those of {saved.epoch} epochs")
         return checkpoint
 
     @contextmanager

@@ -131,7 +131,7 @@ def fit(
         _say(ranks, f"{folder} is finished: {checkpoint.epoch} epochs are done. Nothing was changed.")
         return Run.load(folder, backbone=backbone, views=views)
     if path is not None:
-        if path.is_file():
+        if os.path.isfile(path):  # which fails for no name
             raise FileExistsError(f"{path} is a file; give a folder for the run.")
         experiment.to_json()  # before the training, not after it, whose result could then not be saved
     with _claimed(path, ranks), _enough_memory():

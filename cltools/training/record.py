@@ -106,7 +106,7 @@ class RunRecord:
     views_per_second: float | None
     judged: Split | None
     by_epoch: tuple[Measured, ...]
-    evaluations: Mapping[str, dict[str, Any]]
+    evaluations: Mapping[str, Plain]
     given: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -86,21 +86,18 @@ class Run:
             ValueError: a run kept in memory, or a record that is damaged or not of this run as it stands, which stays
                 as it is; nothing is written.
         """
-        if self.path is None:
+        if (path := self.path) is None:
             raise CltoolsError("This run was kept in memory; give fit(…, out=FOLDER) to save it.")
-        with claimed(self.path / IN_USE, command(), PATIENCE):
-            self._save(self.path)
-
-    def _save(self, path: Path) -> None:
-        record = self._record(path)
-        write_text(path / CONFIG, self.experiment.to_json())
-        self.history.save(path / HISTORY)
-        weights = self.encoder.state_dict()  # cloned, because safetensors refuses weights that share memory
-        plain = {k: t.cpu().clone(memory_format=torch.contiguous_format) for k, t in weights.items()}
-        about = f"{len(self.history.rows)} {self.steps}"
-        with replacing(path / WEIGHTS) as part:
-            part.write_bytes(serialised(plain, {ABOUT: f"{about} {checksum_of(plain, about)}"}))
-        write_record(path / RECORD, record.to_plain())
+        with claimed(path / IN_USE, command(), PATIENCE):
+            record = self._record(path)
+            write_text(path / CONFIG, self.experiment.to_json())
+            self.history.save(path / HISTORY)
+            weights = self.encoder.state_dict()  # cloned, because safetensors refuses weights that share memory
+            plain = {k: t.cpu().clone(memory_format=torch.contiguous_format) for k, t in weights.items()}
+            about = f"{len(self.history.rows)} {self.steps}"
+            with replacing(path / WEIGHTS) as part:
+                part.write_bytes(serialised(plain, {ABOUT: f"{about} {checksum_of(plain, about)}"}))
+            write_record(path / RECORD, record.to_plain())
 
     def _record(self, path: Path) -> RunRecord:
         """The record of the run as it stands: that in its folder, which may know more than is at hand, if there is one.

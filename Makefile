@@ -55,8 +55,8 @@ lint: $(STAMP) $(PAGE_STAMP)
 	$(NODE) node_modules/typescript/bin/tsc --project tsconfig.page.json
 
 # A core each: with a thread per core in every process they would wait for each other. Byte code is kept, so that no
-# process that a test starts compiles the package and its tests anew.
-PARALLEL := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist worksteal
+# process that a test starts compiles the package and its tests anew. A file opened in the system's encoding is an error.
+PARALLEL := PYTHONDONTWRITEBYTECODE= PYTHONWARNDEFAULTENCODING=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist worksteal
 
 fast: $(STAMP)
 	$(PARALLEL) -m "not slow and not notebooks and not browser" $(ARGS)

@@ -59,7 +59,7 @@ def commit() -> str:
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, encoding="utf-8", check=True)
         return done.stdout.strip()
 
     try:
@@ -76,7 +76,7 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     known = Path("/proc/cpuinfo")  # platform.processor() is empty on most Linux systems
-    named = re.search(r"model name\s*:\s*(.+)", known.read_text()) if known.is_file() else None
+    named = re.search(r"model name\s*:\s*(.+)", known.read_text(encoding="utf-8")) if known.is_file() else None
     return named[1].strip() if named else platform.processor() or platform.machine()
 
 
@@ -100,7 +100,7 @@ def read_record(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file; name a record (.json), such as `train` and `compare` write.")
     try:
-        record: Any = json.loads(path.read_text())
+        record: Any = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise CltoolsError(f"{path} cannot be read as a record: {error}.") from error
     if not isinstance(record, dict) or "kind" not in record:

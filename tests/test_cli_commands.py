@@ -26,10 +26,9 @@ class TestCompare:
         monkeypatch.setattr(comparing, "evaluation_images", lambda *_: few["test"])
         record = str(tmp_path / "digits.json")
         outcome = call("compare", "digits", record, "--epochs", "1", "--warm-epochs", "1", "--only", "ring")
-        assert outcome.status == 0 and [row["arm"] for row in json.loads(Path(record).read_text())["rows"]] == [
-            "moco",
-            "ring",
-        ]
+        assert outcome.status == 0 and [
+            row["arm"] for row in json.loads(Path(record).read_text(encoding="utf-8"))["rows"]
+        ] == ["moco", "ring"]
         table = call("table", record)
         assert table.status == 0 and "\n| arm | seeds |" in table.out and outcome.out.endswith(table.out)
 
@@ -49,7 +48,7 @@ class TestCompare:
         refused(call("table"), "cltools: table: name at least one record.")
         refused(call("table", str(tmp_path / "none.json")), "none.json is no file; name a record")
         foreign = tmp_path / "foreign.json"
-        foreign.write_text("{}")
+        foreign.write_text("{}", encoding="utf-8")
         refused(call("table", str(foreign)), "foreign.json holds no record of cltools")
 
 
@@ -221,7 +220,7 @@ class TestMine:
         assert outcome.status == 0, outcome.err
         apart = tmp_path / "apart.csv"
         assert call("mine", *files, str(apart), "--count", "5").status == 0
-        assert out.read_text() == apart.read_text()
+        assert out.read_text(encoding="utf-8") == apart.read_text(encoding="utf-8")
 
     def test_its_help_has_no_warm_up_of_what_mines_nothing(self) -> None:
         told = call("mine", "--help").out

@@ -354,7 +354,7 @@ def test_rules_as_python_make_the_same_rules() -> None:
 def test_keys_as_csv(tmp_path: Path) -> None:
     s = session()
     s.to_csv(tmp_path / "keys.csv")
-    rows = list(csv.DictReader(io.StringIO((tmp_path / "keys.csv").read_text())))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "keys.csv").read_text(encoding="utf-8"))))
     assert len(rows) == 59 and "class" not in rows[0]
     scores = [float(row["score"]) for row in rows]
     assert scores == sorted(scores, reverse=True)

@@ -11,9 +11,9 @@ from cltools.files import cache_folder, replacing, write_text
 def test_a_file_takes_its_place_when_it_is_whole_and_folders_are_made(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.txt"
     with replacing(path) as part:
-        part.write_text("half")
+        part.write_text("half", encoding="utf-8")
         assert not path.exists()
-    assert path.read_text() == "half"
+    assert path.read_text(encoding="utf-8") == "half"
     write_text(path, "größer")
     assert path.read_bytes() == "größer".encode()
     assert os.listdir(path.parent) == ["a.txt"]
@@ -22,17 +22,17 @@ def test_a_file_takes_its_place_when_it_is_whole_and_folders_are_made(tmp_path: 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_an_error_while_writing_leaves_the_file_that_was_there(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "a.txt"
-    path.write_text("whole")
+    path.write_text("whole", encoding="utf-8")
     with pytest.raises(type(error)), replacing(path) as part:
-        part.write_text("ha")
+        part.write_text("ha", encoding="utf-8")
         raise error
-    assert path.read_text() == "whole"
+    assert path.read_text(encoding="utf-8") == "whole"
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
 def test_a_full_disk_leaves_the_file_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.txt"
-    path.write_text("whole")
+    path.write_text("whole", encoding="utf-8")
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
@@ -40,7 +40,7 @@ def test_a_full_disk_leaves_the_file_that_was_there(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_text(path, "new")
-    assert path.read_text() == "whole"
+    assert path.read_text(encoding="utf-8") == "whole"
     assert os.listdir(tmp_path) == ["a.txt"]
 
 

@@ -41,7 +41,7 @@ class History:
 
     def save(self, path: Path) -> None:
         """Write the rows as CSV; the file is replaced whole."""
-        with replacing(path) as part, part.open("w", newline="") as file:
+        with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
             if self.rows:
                 writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
                 writer.writeheader()
@@ -54,7 +54,7 @@ class History:
         Raises:
             ValueError: the file is damaged or foreign.
         """
-        with path.open(newline="") as file:
+        with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         try:
             return cls([{k: float(v) if v else math.nan for k, v in row.items()} for row in rows])

@@ -70,7 +70,7 @@ def read_confusion(folder: str | Path, protocol: str, split: str = "test") -> Co
     path = Path(folder) / confusion_file(split, protocol)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; run.evaluate({split!r}, [{protocol!r}]) of a saved run writes it.")
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         (corner, *classes), *rows = csv.reader(file)
     counts = torch.tensor([[int(cell) for cell in row[1:]] for row in rows], dtype=torch.int64)
     return Confusion(corner.rpartition(" by ")[2], tuple(classes), counts)

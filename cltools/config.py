@@ -17,7 +17,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from cltools.datasets import DataSettings
 from cltools.encoders import EncoderSettings
-from cltools.errors import CltoolsError, check_choices, check_least, described, unknown
+from cltools.errors import CltoolsError, check_choices, check_least, described, shown, unknown
+from cltools.files import parsed
 from cltools.losses import LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NearestKeys, NegativeRule, PositiveRule
 from cltools.mining.rules import check_chooses, rule_class
@@ -214,11 +215,7 @@ class Experiment:
             ValueError: not JSON; an unknown key or rule (with the nearest names); a missing one; a value of another
                 type.
         """
-        try:
-            plain = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise CltoolsError(f"The experiment is not valid JSON: {error}.") from None
-        return from_plain(cls, plain)
+        return from_plain(cls, parsed(text, "The experiment"))
 
 
 class _Absent:
@@ -306,7 +303,7 @@ T = TypeVar("T")
 def from_plain(cls: type[T], plain: object, path: str = "experiment") -> T:
     """The dataclass of a dict made by `to_plain`; left-out keys take their defaults."""
     if not isinstance(plain, Mapping):
-        raise CltoolsError(f"{path} must be an object of settings, not {plain!r}.")
+        raise CltoolsError(f"{path} must be an object of settings, not {shown(plain)}.")
     plain = dict(plain)
     if issubclass(cls, RULES):
         cls = _rule_of(plain, cls, path)
@@ -328,8 +325,12 @@ def _rule_of(plain: dict[str, Any], cls: type[Any], path: str) -> type[Any]:
         example = "RankBand" if base is NegativeRule else "NearestKeys"
         raise CltoolsError(f'{path} must name its rule, as in {{"rule": "{example}"}}.')
     if not isinstance(name, str):
-        raise CltoolsError(f"{path}.rule must be the class name of a rule, not {name!r}.")
+        raise CltoolsError(f"{path}.rule must be the class name of a rule, not {shown(name)}.")
     return rule_class(name, base)
+
+
+LARGEST = 2**1023
+"""No whole number from there on is one of Python's fractions."""
 
 
 def _convert(hint: Any, value: object, path: str) -> Any:
@@ -352,19 +353,19 @@ def _convert(hint: Any, value: object, path: str) -> Any:
         return value
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise CltoolsError(f"{path} must be a list, not {value!r}.")
+            raise CltoolsError(f"{path} must be a list, not {shown(value)}.")
         kinds = args[:1] * len(value) if args[1:] == (...,) else args
         if len(value) != len(kinds):
-            raise CltoolsError(f"{path} must be a list of {len(kinds)}, not {value!r}.")
+            raise CltoolsError(f"{path} must be a list of {len(kinds)}, not {shown(value)}.")
         return tuple(_convert(kind, v, path) for kind, v in zip(kinds, value, strict=True))
     if is_dataclass(hint):
         return from_plain(hint, value, path)  # type: ignore[arg-type]
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST:
         return float(value)
     if not isinstance(hint, type):
         raise CltoolsError(f"{path} has the type {hint}, which settings cannot have in JSON.")
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise CltoolsError(f"{path} must be of type {hint.__name__}, not {value!r}.")
+        raise CltoolsError(f"{path} must be of type {hint.__name__}, not {shown(value)}.")
     return value
 
 

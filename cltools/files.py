@@ -3,11 +3,18 @@
 And where those are kept that may be deleted at any time.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
+
+from cltools.errors import CltoolsError
+
+DEEPEST = 32
+"""Levels of JSON that are read: what is ours has eight, and Python ends at a thousand."""
 
 
 @contextmanager
@@ -44,6 +51,29 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def parsed(text: str | bytes, what: str) -> Any:
+    """What a text of JSON holds.
+
+    Args:
+        text: also as UTF-8.
+        what: begins the message, such as the file's name.
+
+    Raises:
+        ValueError: it is no JSON, a number in it is too long, or it nests deeper than anything of ours.
+    """
+    try:
+        plain = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CltoolsError(f"{what} is not valid JSON: {error}.") from None
+    level: list[Any] = [[plain]]
+    for _ in range(DEEPEST):
+        inner = (value for each in level for value in (each.values() if isinstance(each, dict) else each))
+        level = [value for value in inner if isinstance(value, dict | list)]
+    if level:
+        raise CltoolsError(f"{what} nests deeper than {DEEPEST} levels, as nothing of ours does.")
+    return plain
 
 
 def cache_folder() -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from cltools.errors import CltoolsError
-from cltools.files import write_text
+from cltools.files import parsed, write_text
 from cltools.ranks import launched
 
 PROGRAMS = ("cltools", "benchmarks")
@@ -99,10 +99,7 @@ def read_record(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file; name a record (.json), such as `train` and `compare` write.")
-    try:
-        record: Any = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CltoolsError(f"{path} cannot be read as a record: {error}.") from error
+    record: Any = parsed(path.read_bytes(), f"{path} cannot be read as a record: it")
     if not isinstance(record, dict) or "kind" not in record:
         raise CltoolsError(f"{path} holds no record of cltools.")
     return record

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from cltools import AllNegatives, NearestKeys, explore, fit, select
-from cltools.errors import CltoolsError, unknown
+from cltools.errors import CltoolsError, shown, unknown
 
 KNOWN = ("moco", "simclr", "potential", "oracle")
 
@@ -91,3 +91,13 @@ def test_an_object_of_another_kind_is_told_with_what_is_wanted(
 ) -> None:
     with pytest.raises(TypeError, match=said):
         unwrap(call)(*arguments)  # as a reader calls it, without the checker of types that tests put around
+
+
+def test_of_a_long_or_deep_value_a_message_shows_the_beginning() -> None:
+    deep: list[object] = []
+    for _ in range(5000):
+        deep = [deep]
+    assert shown("a\x1b[31m") == repr("a\x1b[31m"), "control characters are written out"
+    for value in ("x" * 10**6, deep, {"a": deep}, 10**4000, [*range(10**5)]):
+        assert len(shown(value)) < 300
+    assert len(str(unknown("name", "x" * 10**6, ["y" * 10**6]))) < 700

@@ -278,7 +278,7 @@ def test_all_anchors_are_those_of_the_active_side() -> None:
 
 
 def test_two_snapshots_of_other_images_are_refused() -> None:
-    turned, renamed = replace(SNAPSHOT, labels=SNAPSHOT.labels[::-1]), replace(SNAPSHOT, classes=("a",) * 5)
+    turned, renamed = replace(SNAPSHOT, labels=SNAPSHOT.labels[::-1]), replace(SNAPSHOT, classes=tuple("abcde"))
     for other in (turned, renamed, made(labelled=False), replace(SNAPSHOT, experiment=preset("digits-moco"))):
         with pytest.raises(ValueError, match="not of the same images"):
             Session(SNAPSHOT, other=other)

@@ -1,11 +1,13 @@
 """A file is whole or not there, whatever happens while it is written."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from cltools.files import cache_folder, replacing, write_text
+from cltools.errors import CltoolsError
+from cltools.files import cache_folder, parsed, replacing, write_text
 
 
 def test_a_file_takes_its_place_when_it_is_whole_and_folders_are_made(tmp_path: Path) -> None:
@@ -55,3 +57,24 @@ def test_where_what_can_be_made_again_is_kept(tmp_path: Path, monkeypatch: pytes
     assert cache_folder() == tmp_path / "xdg" / "cltools"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == tmp_path / ".cache" / "cltools"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "x is not valid JSON: Expecting"),
+        (b'{"a": "\xff"}', "x is not valid JSON"),
+        ("[" * 10**5 + "]" * 10**5, "x is not valid JSON: maximum recursion"),
+        ("9" * 5000, "x is not valid JSON: Exceeds the limit"),
+        ("[" * 40 + "]" * 40, "x nests deeper than 32 levels"),
+        ('{"a":' * 40 + "1" + "}" * 40, "x nests deeper than 32 levels"),
+    ],
+)
+def test_json_that_python_or_we_could_not_bear_is_refused(text: str | bytes, said: str) -> None:
+    with pytest.raises(CltoolsError, match=said):
+        parsed(text, "x")
+
+
+@pytest.mark.parametrize("plain", [{"a": [1, {"b": None}]}, [], 5, "ü", [[[[[[[[]]]]]]]]])
+def test_json_of_a_usual_depth_is_read(plain: object) -> None:
+    assert parsed(json.dumps(plain), "x") == parsed(json.dumps(plain).encode(), "x") == plain

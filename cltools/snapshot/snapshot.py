@@ -4,8 +4,8 @@ Legend: E epochs, M maps, N keys, B anchors, P pairs, T pictures, d embedding.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -18,10 +18,12 @@ from numpy import ndarray
 from torch import Tensor
 
 from cltools.config import Experiment
-from cltools.errors import CltoolsError
-from cltools.files import replacing
+from cltools.errors import CltoolsError, shown
+from cltools.files import parsed, replacing
 from cltools.mining import Similarities
 from cltools.mining.rules import State
+from cltools.snapshot.reading import load_arrays
+from cltools.snapshot.sprite import fits
 
 FORMAT, VERSION = "cltools snapshot", 1
 ARRAYS = {
@@ -42,6 +44,8 @@ ARRAYS = {
 }
 """Type and axes of each array in the file; equal letters are equal lengths."""
 OPTIONAL = {name for name in ARRAYS if name in ("thresholds", "pictured") or name.startswith("query_")}
+TOLERANCE, FARTHEST, LARGEST_ID = 2e-2, 1e30, 2**53
+"""How far a squared length may be from 1 after float16; of places on a map; and from where on a page loses count."""
 ABOUT = ("epochs", "map_names", "classes", "tile", "command", "commit")
 
 
@@ -113,6 +117,15 @@ class Snapshot:
     queries: Queries | None = None
     texts: tuple[str, ...] = ()
     metadata: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what nobody could show.
+
+        Raises:
+            ValueError: arrays, names or numbers that contradict each other, or vectors that are not of length 1.
+        """
+        if fault := next((what for what, wrong in _faults(self) if wrong), None):
+            raise CltoolsError(f"This is no snapshot that can be shown: {fault}.")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -217,17 +230,19 @@ class Snapshot:
     def _epochs_held(self) -> dict[int, tuple[Tensor, Tensor, Tensor]]:
         return {}
 
+    def arrays(self) -> dict[str, ndarray]:
+        """All arrays, by their names in the file."""
+        held = vars(self) | {"sprite": np.frombuffer(self.sprite, np.uint8)}
+        if self.queries is not None:
+            held |= {f"query_{name}": array for name, array in vars(self.queries).items()}
+        return {name: held[name] for name in ARRAYS if held.get(name) is not None}
+
     def save(self, path: str | Path) -> None:
         """Write one `.npz`, embeddings in float16; the file is replaced whole."""
         path = Path(path)
         about = {"format": FORMAT, "version": VERSION, "experiment": self.experiment.to_json()}
         about |= {name: getattr(self, name) for name in (*ABOUT, "texts", "metadata")}
-        held = vars(self) | {"sprite": np.frombuffer(self.sprite, np.uint8)}
-        if self.queries is not None:
-            held |= {f"query_{name}": array for name, array in vars(self.queries).items()}
-        arrays: dict[str, Any] = {
-            name: held[name].astype(kind) for name, (kind, _) in ARRAYS.items() if held.get(name) is not None
-        }
+        arrays: dict[str, Any] = {name: array.astype(ARRAYS[name][0]) for name, array in self.arrays().items()}
         with replacing(path) as part, part.open("wb") as file:
             np.savez_compressed(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
 
@@ -240,42 +255,92 @@ class Snapshot:
             ValueError: the file is damaged, foreign, of a newer format, or of a rule that is not defined here.
         """
         path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is no file; give a snapshot (.npz), or take one with take_snapshot.")
         about, arrays = _read(path)
         try:
-            experiment = Experiment.from_json(about["experiment"])
+            experiment = Experiment.from_json(str(about["experiment"]))
         except ValueError as error:
             raise CltoolsError(f"{path} cannot be read: {error} data/convert.py converts those of 0.1.") from error
-        known: dict[str, Any] = {name: arrays.get(name) for name in ARRAYS if not name.startswith("query_")}
-        known |= {name: tuple(value) if isinstance(value := about[name], list) else value for name in ABOUT}
-        known |= {name: _unit(arrays[name]) for name in ("anchors", "keys")}
-        known |= {"kept": arrays["kept"].astype(np.float32), "sprite": arrays["sprite"].tobytes()}
-        if "query_ids" in arrays:
-            arrays["query_positives"] = _unit(arrays["query_positives"])
-            known["queries"] = Queries(*(arrays[f"query_{each.name}"] for each in fields(Queries)))
-        known["metadata"] = {name: tuple(column) for name, column in about.get("metadata", {}).items()}
-        found = cls(experiment=experiment, texts=tuple(about.get("texts", ())), **known)
-        if faults := [what for what, wrong in _faults(found).items() if wrong]:
-            raise CltoolsError(f"{path} is damaged: {'; '.join(faults)}.")
-        return found
+        held = {name: each.astype(np.float32) if each.dtype == np.float16 else each for name, each in arrays.items()}
+        known: dict[str, Any] = {name: held.get(name) for name in ARRAYS if not name.startswith("query_")}
+        known |= {name: _frozen(about[name]) for name in (*ABOUT, "texts", "metadata") if name in about}
+        known["sprite"] = held["sprite"].tobytes()
+        if "query_ids" in held:
+            known["queries"] = Queries(*(held[f"query_{each.name}"] for each in fields(Queries)))
+        try:
+            found = cls(experiment=experiment, **known)
+        except CltoolsError as error:
+            raise CltoolsError(f"{path} is damaged. {error}") from error
+        queries = found.queries and replace(found.queries, positives=_unit(found.queries.positives))
+        return replace(found, anchors=_unit(found.anchors), keys=_unit(found.keys), queries=queries)
 
 
-def _faults(s: Snapshot) -> dict[str, bool]:
-    """What may be wrong with a snapshot whose arrays have the right types and lengths, and whether it is."""
-    every, rows = [s.anchors, s.keys, s.maps], len(s) + len(s.anchor_ids) * (s.queries is not None)
-    every += [] if s.queries is None else [s.queries.positives]
-    labels = np.concatenate([s.labels, s.anchor_labels])
-    return {
-        "some of its numbers are not finite": not all(np.isfinite(each).all() for each in every),
-        "some of its vectors have no direction": not all(np.square(each).sum(-1).all() for each in (s.anchors, s.keys)),
-        "ids stand in it twice": any(len(np.unique(ids)) < len(ids) for ids in (s.ids, s.anchor_ids)),
-        "labels lie beyond its classes": bool((labels >= len(s.classes)).any()),
-        "its epochs do not ascend": any(a >= b for a, b in pairwise(s.epochs)),
-        "its texts are of another number": len(s.texts) not in (0, rows),
-        "its metadata are of another number": any(len(column) != len(s) for column in s.metadata.values()),
-        "it has pictures of what it does not hold": s.pictured is not None and bool((s.pictured >= rows).any()),
-        "it calls keys an anchor's own that it does not hold": s.queries is not None
-        and bool(((s.queries.own < 0) | (s.queries.own >= (len(s.anchor_ids), len(s)))).any()),
-    }
+def _faults(s: Snapshot) -> Iterator[tuple[str, bool]]:
+    """What may be wrong with a snapshot, and whether it is; what comes later may be asked where nothing before is."""
+    fault, queries = _misfit(s.arrays(), len(s.epochs), len(s.map_names)), s.queries
+    yield fault, bool(fault)
+    rows = len(s) + len(s.anchor_ids) * (queries is not None)
+    ids, labels = (s.ids, s.anchor_ids), np.concatenate([s.labels, s.anchor_labels])
+    vectors = [s.anchors, s.keys] + ([] if queries is None else [queries.positives])
+    yield "some of its vectors are not finite, or not of length 1", not all(map(_of_length_1, vectors))
+    yield "some of its places on maps are not finite", not (np.abs(s.maps) <= FARTHEST).all()
+    yield "its shares of neighbours lie outside of 0 to 1", bool(((s.kept < 0) | (s.kept > 1)).any())
+    yield "its thresholds are not finite", s.thresholds is not None and not np.isfinite(s.thresholds).all()
+    yield "ids stand in it twice", any(len(np.unique(each)) < len(each) for each in ids)
+    yield "ids reach 2**53", any(np.abs(each.astype(np.float64)).max() >= LARGEST_ID for each in ids)
+    yield "labels lie beyond its classes", not ((labels >= -1) & (labels < len(s.classes))).all()
+    yield "its epochs do not ascend", any(a >= b for a, b in pairwise((-1, *map(_whole, s.epochs))))
+    for name, texts in (("classes", s.classes), ("map_names", s.map_names), ("metadata", (*s.metadata,))):
+        yield f"its {name} are not different texts", not _are_texts(texts) or len({*texts}) < len(texts)
+    yield "its tile is no height and width", len(s.tile) != 2 or min(map(_whole, s.tile)) < 0
+    known = [(s.texts, rows if s.texts else 0), *((column, len(s)) for column in s.metadata.values())]
+    wrong = any(not _are_texts(each) or len(each) != count for each, count in known)
+    yield "its texts or metadata are of another number, or no texts", wrong or not _are_texts((s.command, s.commit))
+    shown = np.arange(s.tiles) if s.pictured is None else s.pictured
+    yield "it has pictures of what it does not hold", not ((shown >= 0) & (shown < rows)).all()
+    yield "its pictures are of another size", bool(s.sprite) and not fits(s.sprite, s.tiles, s.tile)
+    ends = (len(s.anchor_ids), len(s))
+    strange = queries is not None and bool(((queries.own < 0) | (queries.own >= ends)).any())
+    yield "it calls keys an anchor's own that it does not hold", strange
+
+
+def _misfit(arrays: Mapping[str, ndarray], epochs: int, maps: int) -> str:
+    """Which array is missing, of another kind, or of another length than the others; "" where all belong together."""
+    lengths = {"2": 2, "e": epochs, "m": maps}
+    queries = {name for name in ARRAYS if name.startswith("query_") and "query_ids" in arrays}
+    for name, (kind, axes) in ARRAYS.items():
+        array, axes = arrays.get(name), axes if queries else axes.replace("b", "n")
+        if array is None and name in OPTIONAL - queries:
+            continue
+        if array is None or array.dtype.kind != np.dtype(kind).kind or array.ndim != len(axes):
+            return f"its array {name} is not {np.dtype(kind)} [{', '.join(axes)}]"
+        for axis, length in zip(axes, array.shape, strict=True):
+            if lengths.setdefault(axis, length) != length or (length == 0 and axis in "emnbd"):
+                return f"the lengths of its arrays contradict each other at {name}"
+    return ""
+
+
+def _frozen(value: Any) -> Any:
+    """Lists of JSON as tuples, also those in an object."""
+    if isinstance(value, dict):
+        return {name: _frozen(each) for name, each in value.items()}
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _are_texts(given: Any) -> bool:
+    return isinstance(given, tuple) and all(isinstance(each, str) for each in given)
+
+
+def _whole(epoch: Any) -> int:
+    """The epoch; -1, which is none, for what is no whole number."""
+    return epoch if isinstance(epoch, int) and not isinstance(epoch, bool) and epoch < LARGEST_ID else -1
+
+
+def _of_length_1(vectors: ndarray) -> bool:
+    """Whether all are, as far as float16 tells; numbers that are not finite are of no length."""
+    squares = np.einsum("...d,...d->...", vectors, vectors, dtype=np.float64)
+    return bool((np.abs(squares - 1) <= TOLERANCE).all())
 
 
 def _unit(vectors: ndarray) -> ndarray:
@@ -287,31 +352,24 @@ def _unit(vectors: ndarray) -> ndarray:
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, ndarray]]:
     """The description and the arrays of a file, of the right types and lengths."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is no file; give a snapshot (.npz), or take one with take_snapshot.")
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files}
-        about = json.loads(found.pop("about").tobytes())
+        found = load_arrays(path)
+        about = parsed(found.pop("about").tobytes(), "its description")
         known = about["format"] == FORMAT
     except Exception as error:  # zipfile, zlib and numpy's reader of headers raise kinds of their own
         raise CltoolsError(f"{path} cannot be read as a snapshot: it is damaged or foreign ({error}).") from error
     if not known or about.get("version") != VERSION:
         raise CltoolsError(
-            f"{path} has snapshot format {about.get('version')}; this version reads format {VERSION}. "
+            f"{path} has snapshot format {shown(about.get('version'))}; this version reads format {VERSION}. "
             "Read it with the version that wrote it, or take the snapshot anew."
         )
-    if missing := [name for name in ("experiment", *ABOUT) if name not in about]:
+    kinds = dict.fromkeys(("experiment", *ABOUT), str | list) | {"metadata": dict}
+    if missing := [name for name, kind in kinds.items() if not isinstance(about.get(name, {}), kind)]:
         raise CltoolsError(f"{path} is damaged: its description lacks {', '.join(missing)}.")
-    lengths = {"2": 2, "e": len(about["epochs"]), "m": len(about["map_names"])}
-    queries = {name for name in ARRAYS if name.startswith("query_") and "query_ids" in found}
-    for name, (kind, axes) in ARRAYS.items():
-        array, axes = found.get(name), axes if queries else axes.replace("b", "n")
-        if array is None and name in OPTIONAL - queries:
-            continue
-        if array is None or array.dtype != kind or array.ndim != len(axes):
-            raise CltoolsError(f"{path} is damaged: its array {name} is not {np.dtype(kind)} [{', '.join(axes)}].")
-        for axis, length in zip(axes, array.shape, strict=True):
-            if lengths.setdefault(axis, length) != length:
-                raise CltoolsError(f"{path} is damaged: the lengths of its arrays contradict each other at {name}.")
+    ours = {name: array for name, array in found.items() if name in ARRAYS and array.dtype == ARRAYS[name][0]}
+    fault = _misfit(ours, len(about["epochs"]), len(about["map_names"]))
+    if more := sorted(found.keys() - ours.keys()):
+        fault = fault or f"it holds {', '.join(map(shown, more))}, which is nothing of ours"
+    if fault:
+        raise CltoolsError(f"{path} is damaged: {fault}.")
     return about, found

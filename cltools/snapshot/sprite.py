@@ -73,6 +73,18 @@ def as_sprite(images: UInt8[ndarray, "N 3 H W"]) -> bytes:
     return file.getvalue()
 
 
+def fits(sprite: bytes, count: int, size: tuple[int, int]) -> bool:
+    """Whether a sprite is a picture with room for so many tiles; its pixels are not unpacked."""
+    from PIL import Image
+
+    try:
+        (height, width), columns = size, sprite_columns(count)
+        with Image.open(io.BytesIO(sprite), formats=["WEBP"]) as picture:
+            return picture.size == (columns * width, math.ceil(count / columns) * height)
+    except Exception:  # Pillow raises several kinds
+        return False
+
+
 def tiles_of(sprite: bytes, count: int, size: tuple[int, int]) -> UInt8[ndarray, "N H W 3"]:
     """The first `count` tiles of a sprite whose tiles have this height and width."""
     from PIL import Image

@@ -37,6 +37,11 @@ def shown(value: object) -> str:
     return _short.repr(value)
 
 
+def printable(text: str) -> str:
+    """A stranger's text on one line: what moves a cursor, turns the direction or cannot be encoded is written out."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def foreign(value: Any, wanted: str) -> TypeError:
     """The error for a `value` of another kind than the `wanted` one, which is named with an article and an example."""
     return TypeError(f"{wanted} is wanted here, and this is {described(value)}.")

@@ -50,7 +50,22 @@ def replacing(path: Path, *, unique: bool = False) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole."""
     with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")  # file names may hold lone surrogates
+
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""A cell that begins so is computed by spreadsheets, which may start programs."""
+
+
+def cell(text: str) -> str:
+    """A stranger's text as a cell of a CSV: one that would be a formula begins with an apostrophe."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return f"'{text}" if text.lstrip("'").startswith(FORMULA) else text
+
+
+def text_of(cell: str) -> str:
+    """The text that `cell` was given."""
+    return cell[1:] if cell[:1] == "'" and cell.lstrip("'").startswith(FORMULA) else cell
 
 
 def parsed(text: str | bytes, what: str) -> Any:

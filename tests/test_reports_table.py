@@ -19,6 +19,13 @@ def test_cells_come_back_from_markdown_and_a_bar_in_one_splits_nothing() -> None
     assert [[cell.strip() for cell in row[1:-1].split("|")] for row in rows] == [["a", "1.0"], ["b∣c", ""]]
 
 
+def test_a_cell_breaks_no_table() -> None:
+    """Names of folders are cells: none ends its row, opens a tag or moves the cursor."""
+    cells = DataFrame({"images": ["a|b", "<img src=x>", "a\nb", "\x1b[31m", "\u202eb"]})
+    rows = markdown("What it shows.", cells, left=("images",)).splitlines()[4:]
+    assert rows == ["| a∣b |", "| &lt;img src=x> |", "| a\\nb |", "| \\x1b[31m |", "| \\u202eb |"]
+
+
 def test_a_record_that_is_no_table_is_named(tmp_path: Path) -> None:
     other = tmp_path / "other.json"
     other.write_text('{"kind": "bunch"}', encoding="utf-8")

@@ -373,7 +373,7 @@ def rewritten(path: Path, **changes: Any) -> Path:
         ({"anchors": np.zeros((3, 120, 8), np.float16)}, "contradict each other at anchors"),
         ({"maps": np.zeros((2, 2, 120, 3), np.float32)}, "contradict each other at maps"),
         ({"kept": np.zeros((3, 2, 120), np.float16)}, "contradict each other at kept"),
-        ({"kept": np.zeros((2, 2, 120), np.float32)}, r"its array kept is not float16 \[m, e, n\]"),
+        ({"kept": np.zeros((1, 2, 120), np.int64)}, r"its array kept is not float16 \[m, e, n\]"),
         ({"trustworthiness": None}, r"its array trustworthiness is not float32 \[m, e\]"),
     ],
 )

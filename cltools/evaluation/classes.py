@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float64, Int, Int64
 from torch import Tensor
 
+from cltools.files import cell
+
 
 def accuracy(predicted: Int[Tensor, " Q"], labels: Int[Tensor, " Q"]) -> float:
     """Percent of the images, at least one, whose class was predicted (top-1)."""
@@ -35,5 +37,6 @@ def confusion_csv(counts: Int[Tensor, "C C"], classes: Sequence[str], protocol: 
     """A `confusion` as CSV: a row for each true class, a column for each predicted one."""
     from pandas import DataFrame
 
-    table = DataFrame(counts.numpy(), index=named(classes), columns=named(classes))
+    names = [*map(cell, named(classes))]
+    table = DataFrame(counts.numpy(), index=names, columns=names)
     return str(table.to_csv(index_label=f"true \\ predicted by {protocol}", lineterminator="\n"))

@@ -101,16 +101,8 @@ def _fitted(points: Points, start: Places, seed: int, rounds: int | None, neighb
             warnings.filterwarnings("ignore", message=message)
         from umap import UMAP
 
-        fit = UMAP(
-            k,
-            metric="cosine",
-            min_dist=min_dist,
-            init=start,
-            n_epochs=rounds,
-            random_state=seed,
-            n_jobs=1,
-            precomputed_knn=known,
-        )
+        asked = {"metric": "cosine", "min_dist": min_dist, "n_epochs": rounds, "random_state": seed, "n_jobs": 1}
+        fit = UMAP(k, init=start, precomputed_knn=known, **asked)
         return np.asarray(fit.fit_transform(points), dtype=np.float32)
 
 

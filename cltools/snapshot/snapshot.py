@@ -5,10 +5,11 @@ Legend: E epochs, M maps, N keys, B anchors, P pairs, T pictures, d embedding.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,7 @@ OPTIONAL = {name for name in ARRAYS if name in ("thresholds", "pictured") or nam
 TOLERANCE, FARTHEST, LARGEST_ID = 2e-2, 1e30, 2**53
 """How far a squared length may be from 1 after float16; of places on a map; and from where on a page loses count."""
 ABOUT = ("epochs", "map_names", "classes", "tile", "command", "commit")
+TOLD = ("texts", "metadata")
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class Snapshot:
         Raises:
             ValueError: arrays, names or numbers that contradict each other, or vectors that are not of length 1.
         """
-        if fault := next((what for what, wrong in _faults(self) if wrong), None):
+        if fault := _fault(self):
             raise CltoolsError(f"This is no snapshot that can be shown: {fault}.")
 
     def __len__(self) -> int:
@@ -232,7 +234,7 @@ class Snapshot:
 
     def arrays(self) -> dict[str, ndarray]:
         """All arrays, by their names in the file."""
-        held = vars(self) | {"sprite": np.frombuffer(self.sprite, np.uint8)}
+        held = vars(self) | {"sprite": None if self.sprite is None else np.frombuffer(self.sprite, np.uint8)}
         if self.queries is not None:
             held |= {f"query_{name}": array for name, array in vars(self.queries).items()}
         return {name: held[name] for name in ARRAYS if held.get(name) is not None}
@@ -241,7 +243,7 @@ class Snapshot:
         """Write one `.npz`, embeddings in float16; the file is replaced whole."""
         path = Path(path)
         about = {"format": FORMAT, "version": VERSION, "experiment": self.experiment.to_json()}
-        about |= {name: getattr(self, name) for name in (*ABOUT, "texts", "metadata")}
+        about |= {name: getattr(self, name) for name in (*ABOUT, *TOLD)}
         arrays: dict[str, Any] = {name: array.astype(ARRAYS[name][0]) for name, array in self.arrays().items()}
         with replacing(path) as part, part.open("wb") as file:
             np.savez_compressed(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
@@ -262,63 +264,67 @@ class Snapshot:
             experiment = Experiment.from_json(str(about["experiment"]))
         except ValueError as error:
             raise CltoolsError(f"{path} cannot be read: {error} data/convert.py converts those of 0.1.") from error
-        held = {name: each.astype(np.float32) if each.dtype == np.float16 else each for name, each in arrays.items()}
-        known: dict[str, Any] = {name: held.get(name) for name in ARRAYS if not name.startswith("query_")}
-        known |= {name: _frozen(about[name]) for name in (*ABOUT, "texts", "metadata") if name in about}
-        known["sprite"] = held["sprite"].tobytes()
-        if "query_ids" in held:
-            known["queries"] = Queries(*(held[f"query_{each.name}"] for each in fields(Queries)))
-        try:
-            found = cls(experiment=experiment, **known)
-        except CltoolsError as error:
-            raise CltoolsError(f"{path} is damaged. {error}") from error
-        queries = found.queries and replace(found.queries, positives=_unit(found.queries.positives))
-        return replace(found, anchors=_unit(found.anchors), keys=_unit(found.keys), queries=queries)
+        known: dict[str, Any] = {name: arrays.get(name) for name in ARRAYS if not name.startswith("query_")}
+        known |= {"experiment": experiment, "sprite": arrays["sprite"].tobytes() if "sprite" in arrays else None}
+        known |= {"metadata": {}} | {name: _frozen(about[name]) for name in (*ABOUT, *TOLD) if name in about}
+        asked = {each.name: arrays.get(f"query_{each.name}") for each in fields(Queries)}
+        if any(each is not None for each in asked.values()):
+            known["queries"] = SimpleNamespace(**asked)
+        found = cls.__new__(cls)  # looked at before it is made: anything may stand in a file
+        vars(found).update(known)
+        if fault := _fault(found):
+            raise CltoolsError(f"{path} is damaged: {fault}.")
+        known |= {name: _unit(known[name]) for name in ("anchors", "keys")} | {"kept": found.kept.astype(np.float32)}
+        if found.queries is not None:
+            known["queries"] = Queries(**asked | {"positives": _unit(found.queries.positives)})
+        return cls(**known)
+
+
+def _fault(s: Snapshot) -> str | None:
+    """What is wrong with a snapshot, and with one that a file tells of."""
+    return next((what for what, wrong in _faults(s) if wrong), None)
 
 
 def _faults(s: Snapshot) -> Iterator[tuple[str, bool]]:
-    """What may be wrong with a snapshot, and whether it is; what comes later may be asked where nothing before is."""
-    fault, queries = _misfit(s.arrays(), len(s.epochs), len(s.map_names)), s.queries
-    yield fault, bool(fault)
-    rows = len(s) + len(s.anchor_ids) * (queries is not None)
-    ids, labels = (s.ids, s.anchor_ids), np.concatenate([s.labels, s.anchor_labels])
+    """What may be wrong, and whether it is; what comes later may be asked where nothing before is."""
+    lengths, arrays, queries = {"2": 2, "e": len(s.epochs), "m": len(s.map_names)}, s.arrays(), s.queries
+    for name, (kind, axes) in ARRAYS.items():
+        array, axes = arrays.get(name), axes if queries else axes.replace("b", "n")
+        if array is None and name in OPTIONAL and not (queries and name.startswith("query_")):
+            continue
+        other = array is None or array.dtype.kind != np.dtype(kind).kind or array.ndim != len(axes)
+        yield f"its array {name} is not {np.dtype(kind)} [{', '.join(axes)}]", other
+        for axis, length in zip(axes, np.shape(array), strict=True):
+            wrong = lengths.setdefault(axis, length) != length or (length == 0 and axis in "emnbd")
+            yield f"the lengths of its arrays contradict each other at {name}", wrong
+    rows, both = len(s) + len(s.anchor_ids) * (queries is not None), (s.ids, s.anchor_ids)
+    labels = np.concatenate([s.labels, s.anchor_labels])
     vectors = [s.anchors, s.keys] + ([] if queries is None else [queries.positives])
     yield "some of its vectors are not finite, or not of length 1", not all(map(_of_length_1, vectors))
     yield "some of its places on maps are not finite", not (np.abs(s.maps) <= FARTHEST).all()
     yield "its shares of neighbours lie outside of 0 to 1", bool(((s.kept < 0) | (s.kept > 1)).any())
     yield "its thresholds are not finite", s.thresholds is not None and not np.isfinite(s.thresholds).all()
-    yield "ids stand in it twice", any(len(np.unique(each)) < len(each) for each in ids)
-    yield "ids reach 2**53", any(np.abs(each.astype(np.float64)).max() >= LARGEST_ID for each in ids)
+    yield "ids stand in it twice", any(len(np.unique(ids)) < len(ids) for ids in both)
+    yield "ids reach 2**53", any(np.abs(ids.astype(np.float64)).max() >= LARGEST_ID for ids in both)
     yield "labels lie beyond its classes", not ((labels >= -1) & (labels < len(s.classes))).all()
-    yield "its epochs do not ascend", any(a >= b for a, b in pairwise((-1, *map(_whole, s.epochs))))
+    whole = all(type(each) is int and 0 <= each < LARGEST_ID for each in (*s.epochs, *s.tile))
+    yield "its epochs do not ascend, or its tile is no height and width", not whole or len(s.tile) != 2
+    yield "its epochs do not ascend", any(a >= b for a, b in pairwise(s.epochs))
     for name, texts in (("classes", s.classes), ("map_names", s.map_names), ("metadata", (*s.metadata,))):
-        yield f"its {name} are not different texts", not _are_texts(texts) or len({*texts}) < len(texts)
-    yield "its tile is no height and width", len(s.tile) != 2 or min(map(_whole, s.tile)) < 0
-    known = [(s.texts, rows if s.texts else 0), *((column, len(s)) for column in s.metadata.values())]
-    wrong = any(not _are_texts(each) or len(each) != count for each, count in known)
-    yield "its texts or metadata are of another number, or no texts", wrong or not _are_texts((s.command, s.commit))
+        yield f"its {name} are not different texts", not _are_texts(texts, len({*map(str, texts)}))
+    columns = s.metadata.values() if isinstance(s.metadata, Mapping) else [()]
+    known = [(s.texts, rows if s.texts else 0), ((s.command, s.commit), 2), *((each, len(s)) for each in columns)]
+    yield "its texts or metadata are of another number, or no texts", not all(_are_texts(*each) for each in known)
     shown = np.arange(s.tiles) if s.pictured is None else s.pictured
     yield "it has pictures of what it does not hold", not ((shown >= 0) & (shown < rows)).all()
     yield "its pictures are of another size", bool(s.sprite) and not fits(s.sprite, s.tiles, s.tile)
-    ends = (len(s.anchor_ids), len(s))
-    strange = queries is not None and bool(((queries.own < 0) | (queries.own >= ends)).any())
-    yield "it calls keys an anchor's own that it does not hold", strange
+    own = np.empty((0, 2)) if queries is None else queries.own
+    strange = ((own < 0) | (own >= (len(s.anchor_ids), len(s)))).any()
+    yield "it calls keys an anchor's own that it does not hold", bool(strange)
 
 
-def _misfit(arrays: Mapping[str, ndarray], epochs: int, maps: int) -> str:
-    """Which array is missing, of another kind, or of another length than the others; "" where all belong together."""
-    lengths = {"2": 2, "e": epochs, "m": maps}
-    queries = {name for name in ARRAYS if name.startswith("query_") and "query_ids" in arrays}
-    for name, (kind, axes) in ARRAYS.items():
-        array, axes = arrays.get(name), axes if queries else axes.replace("b", "n")
-        if array is None and name in OPTIONAL - queries:
-            continue
-        if array is None or array.dtype.kind != np.dtype(kind).kind or array.ndim != len(axes):
-            return f"its array {name} is not {np.dtype(kind)} [{', '.join(axes)}]"
-        for axis, length in zip(axes, array.shape, strict=True):
-            if lengths.setdefault(axis, length) != length or (length == 0 and axis in "emnbd"):
-                return f"the lengths of its arrays contradict each other at {name}"
-    return ""
+def _are_texts(given: Any, count: int) -> bool:
+    return isinstance(given, tuple) and len(given) == count and all(isinstance(each, str) for each in given)
 
 
 def _frozen(value: Any) -> Any:
@@ -326,15 +332,6 @@ def _frozen(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _frozen(each) for name, each in value.items()}
     return tuple(value) if isinstance(value, list) else value
-
-
-def _are_texts(given: Any) -> bool:
-    return isinstance(given, tuple) and all(isinstance(each, str) for each in given)
-
-
-def _whole(epoch: Any) -> int:
-    """The epoch; -1, which is none, for what is no whole number."""
-    return epoch if isinstance(epoch, int) and not isinstance(epoch, bool) and epoch < LARGEST_ID else -1
 
 
 def _of_length_1(vectors: ndarray) -> bool:
@@ -366,10 +363,6 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, ndarray]]:
     kinds = dict.fromkeys(("experiment", *ABOUT), str | list) | {"metadata": dict}
     if missing := [name for name, kind in kinds.items() if not isinstance(about.get(name, {}), kind)]:
         raise CltoolsError(f"{path} is damaged: its description lacks {', '.join(missing)}.")
-    ours = {name: array for name, array in found.items() if name in ARRAYS and array.dtype == ARRAYS[name][0]}
-    fault = _misfit(ours, len(about["epochs"]), len(about["map_names"]))
-    if more := sorted(found.keys() - ours.keys()):
-        fault = fault or f"it holds {', '.join(map(shown, more))}, which is nothing of ours"
-    if fault:
-        raise CltoolsError(f"{path} is damaged: {fault}.")
+    if more := sorted(found.keys() - ARRAYS.keys()):
+        raise CltoolsError(f"{path} is damaged: it holds {', '.join(map(shown, more))}, which is nothing of ours.")
     return about, found

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cltools.errors import CltoolsError
-from cltools.files import replacing
+from cltools.files import cell, replacing, text_of
 from cltools.mining import Band
 from cltools.mining.bands import KEPT
 from cltools.ranks import ALONE, Ranks
@@ -43,9 +43,9 @@ class History:
         """Write the rows as CSV; the file is replaced whole."""
         with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
             if self.rows:
-                writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
-                writer.writeheader()
-                writer.writerows({k: _text(v) for k, v in row.items()} for row in self.rows)
+                writer = csv.writer(file)
+                writer.writerow(map(cell, self.rows[0]))
+                writer.writerows([_text(row[name]) for name in self.rows[0]] for row in self.rows)
 
     @classmethod
     def load(cls, path: Path) -> "History":
@@ -57,7 +57,7 @@ class History:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         try:
-            return cls([{k: float(v) if v else math.nan for k, v in row.items()} for row in rows])
+            return cls([{text_of(k): float(v) if v else math.nan for k, v in row.items()} for row in rows])
         except (TypeError, ValueError) as error:
             raise CltoolsError(f"{path} is not a history of ours: {error}. Move it away, and the run loads.") from error
 

@@ -22,7 +22,7 @@ FULL := $(foreach seed,0 1,$(foreach method,moco potential,cifar10-$(method)-$(s
   $(foreach images,cifar10 cifar100,$(foreach method,oracle snclr sce,$(images)-$(method)-0)) \
   $(foreach images,cifar10 cifar100,$(foreach method,moco potential,$(images)-$(method)-2))
 
-.PHONY: help setup lab test lint fast slow nightly notebooks browser book bench full $(addprefix full-,$(FULL)) snapshots times
+.PHONY: help setup lab test lint fast slow nightly fuzz notebooks browser book bench full $(addprefix full-,$(FULL)) snapshots times
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -34,6 +34,7 @@ help:
 	@echo "make book       execute all notebooks, and write them as HTML pages into BOOK=book, readable without a network"
 	@echo "make lint       format, lint and types; make fast, make slow: the tests in two parts, in JOBS=2 processes"
 	@echo "make nightly    what is exhaustive, and what changes in the core no test would notice (hours)"
+	@echo "make fuzz       five minutes of damaged and hostile files of every format, others each time  (ARGS='--seed 1 --minutes 30')"
 	@echo "make bench      measure steps, rules, plain variants, a DataLoader: tables, and JSON in BENCH=runs"
 	@echo "make full       200 epochs of CIFAR-10 and CIFAR-100 by several methods and seeds, on a GPU  (one: make full-cifar10-moco-0)"
 	@echo "make snapshots  train what data/snapshots/ holds, and keep it anew"
@@ -64,7 +65,11 @@ fast: $(STAMP)
 slow: $(STAMP)
 	$(PARALLEL) --dist loadgroup -m "slow and not notebooks and not browser" --durations=10 $(ARGS)
 
+fuzz: $(STAMP)
+	OMP_NUM_THREADS=1 $(RUN) tests/fuzz.py $(ARGS)
+
 nightly: $(STAMP)
+	OMP_NUM_THREADS=1 $(RUN) tests/fuzz.py
 	$(PARALLEL) -m nightly --durations=20 $(ARGS)
 	$(RUN) tests/mutants.py --count 200 --seed 0 cltools/mining cltools/losses.py cltools/gradients.py
 

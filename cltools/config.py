@@ -201,10 +201,9 @@ class Experiment:
             if Experiment.from_json(text) != self:
                 raise CltoolsError("It comes back from JSON as another one.")
         except (TypeError, ValueError) as error:
-            raise CltoolsError(
-                "This experiment cannot be saved. The fields of an own rule, a frozen dataclass, may be numbers, text, "
-                f"truth values, None, and tuples of these. {error}"
-            ) from error
+            wrong = f"This experiment cannot be saved: {error}"
+            able = "numbers, text, truth values, None, and tuples of these"
+            raise CltoolsError(f"{wrong} The fields of an own rule, a frozen dataclass, may be {able}.") from error
         return text
 
     @classmethod

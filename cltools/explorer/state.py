@@ -117,10 +117,8 @@ def check(state: State, snapshots: tuple[Snapshot, ...]) -> None:
         check_temperature(side.temperature)
         rule = type(side.negatives)
         if learns(rule) and (snapshot.thresholds is None or not issubclass(rule, LearnedThreshold)):
-            raise CltoolsError(
-                f"{rule.__name__} learns while training, and this snapshot holds nothing that it learned. Take one of "
-                "a run that was trained with it."
-            )
+            wrong = f"{rule.__name__} learns while training, and this snapshot holds nothing that it learned."
+            raise CltoolsError(f"{wrong} Take one of a run that was trained with it.")
     if not first.labelled and (state.truth or state.colour == "class"):
         some = f"Some of these {first.noun}s have no label, so no share of a class can be told."
         none = f"These {first.noun}s have no labels, so there are no classes to show."

@@ -84,10 +84,8 @@ def _from_numpy(path: Path, labels: str | None, vectors: Vectors) -> tuple[ndarr
     if isinstance(found, ndarray):
         if labels is None and vectors is None:
             return found, None
-        raise CltoolsError(
-            f"{path} holds one array without a name. Read labels from a file of their own, with np.load, and give them "
-            "to snapshot_of_embeddings(labels=…)."
-        )
+        wrong = f"{path} holds one array without a name. Read labels from a file of their own, with np.load,"
+        raise CltoolsError(f"{wrong} and give them to snapshot_of_embeddings(labels=…).")
     if not isinstance(vectors, str | None):
         raise CltoolsError(f"{path} is no table of columns; name one array with vectors=….")
     _check_names(path, found, labels, vectors)
@@ -103,10 +101,8 @@ def _from_parquet(path: Path, labels: str | None, vectors: Vectors) -> tuple[nda
     try:
         named = {str(name): column for name, column in read_parquet(path, engine="pyarrow").items()}
     except ImportError as error:
-        raise CltoolsError(
-            f"{path} is a Parquet table, which needs pyarrow: pip install pyarrow. Or save the embeddings with np.save "
-            "where the table was made."
-        ) from error
+        wrong = f"{path} is a Parquet table, which needs pyarrow: pip install pyarrow."
+        raise CltoolsError(f"{wrong} Or save the embeddings with np.save where the table was made.") from error
     except (OSError, ValueError) as error:  # pyarrow's errors are of these
         raise CltoolsError(f"{path} cannot be read as a Parquet table: {error}") from error
     _check_names(path, named, labels, *([vectors] if isinstance(vectors, str | None) else vectors))
@@ -122,9 +118,8 @@ def _from_parquet(path: Path, labels: str | None, vectors: Vectors) -> tuple[nda
         column = named[_only(path, lists, kinds) if vectors is None else vectors]
         lengths = sorted({np.shape(row) for row in column})
         if len(lengths) != 1 or len(lengths[0]) != 1:
-            raise CltoolsError(
-                f"Rows of {path} have shapes {[[*shape] for shape in lengths[:3]]}; give [d], all alike."
-            )
+            shapes = [[*shape] for shape in lengths[:3]]
+            raise CltoolsError(f"Rows of {path} have shapes {shapes}; give [d], all alike.")
         rows = np.stack([*column])
     return rows, None if labels is None else named[labels].to_numpy(dtype=object, na_value=None)
 

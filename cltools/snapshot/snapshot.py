@@ -232,19 +232,20 @@ class Snapshot:
     def _epochs_held(self) -> dict[int, tuple[Tensor, Tensor, Tensor]]:
         return {}
 
-    def arrays(self) -> dict[str, ndarray]:
-        """All arrays, by their names in the file."""
+    def arrays(self) -> dict[str, Any]:
+        """All arrays, by their names in the file; None for those that it does not have."""
         held = vars(self) | {"sprite": None if self.sprite is None else np.frombuffer(self.sprite, np.uint8)}
         if self.queries is not None:
             held |= {f"query_{name}": array for name, array in vars(self.queries).items()}
-        return {name: held[name] for name in ARRAYS if held.get(name) is not None}
+        return {name: held.get(name) for name in ARRAYS}
 
     def save(self, path: str | Path) -> None:
         """Write one `.npz`, embeddings in float16; the file is replaced whole."""
         path = Path(path)
         about = {"format": FORMAT, "version": VERSION, "experiment": self.experiment.to_json()}
         about |= {name: getattr(self, name) for name in (*ABOUT, *TOLD)}
-        arrays: dict[str, Any] = {name: array.astype(ARRAYS[name][0]) for name, array in self.arrays().items()}
+        held = {name: array for name, array in self.arrays().items() if array is not None}
+        arrays: dict[str, Any] = {name: array.astype(ARRAYS[name][0]) for name, array in held.items()}
         with replacing(path) as part, part.open("wb") as file:
             np.savez_compressed(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
 
@@ -267,7 +268,7 @@ class Snapshot:
         known: dict[str, Any] = {name: arrays.get(name) for name in ARRAYS if not name.startswith("query_")}
         known |= {"experiment": experiment, "sprite": arrays["sprite"].tobytes() if "sprite" in arrays else None}
         known |= {"metadata": {}} | {name: _frozen(about[name]) for name in (*ABOUT, *TOLD) if name in about}
-        asked = {each.name: arrays.get(f"query_{each.name}") for each in fields(Queries)}
+        asked: dict[str, Any] = {each.name: arrays.get(f"query_{each.name}") for each in fields(Queries)}
         if any(each is not None for each in asked.values()):
             known["queries"] = SimpleNamespace(**asked)
         found = cls.__new__(cls)  # looked at before it is made: anything may stand in a file
@@ -289,7 +290,7 @@ def _faults(s: Snapshot) -> Iterator[tuple[str, bool]]:
     """What may be wrong, and whether it is; what comes later may be asked where nothing before is."""
     lengths, arrays, queries = {"2": 2, "e": len(s.epochs), "m": len(s.map_names)}, s.arrays(), s.queries
     for name, (kind, axes) in ARRAYS.items():
-        array, axes = arrays.get(name), axes if queries else axes.replace("b", "n")
+        array, axes = arrays[name], axes if queries else axes.replace("b", "n")
         if array is None and name in OPTIONAL and not (queries and name.startswith("query_")):
             continue
         other = array is None or array.dtype.kind != np.dtype(kind).kind or array.ndim != len(axes)
@@ -297,18 +298,18 @@ def _faults(s: Snapshot) -> Iterator[tuple[str, bool]]:
         for axis, length in zip(axes, np.shape(array), strict=True):
             wrong = lengths.setdefault(axis, length) != length or (length == 0 and axis in "emnbd")
             yield f"the lengths of its arrays contradict each other at {name}", wrong
-    rows, both = len(s) + len(s.anchor_ids) * (queries is not None), (s.ids, s.anchor_ids)
-    labels = np.concatenate([s.labels, s.anchor_labels])
+    rows = len(s) + len(s.anchor_ids) * (queries is not None)
     vectors = [s.anchors, s.keys] + ([] if queries is None else [queries.positives])
     yield "some of its vectors are not finite, or not of length 1", not all(map(_of_length_1, vectors))
     yield "some of its places on maps are not finite", not (np.abs(s.maps) <= FARTHEST).all()
     yield "its shares of neighbours lie outside of 0 to 1", bool(((s.kept < 0) | (s.kept > 1)).any())
     yield "its thresholds are not finite", s.thresholds is not None and not np.isfinite(s.thresholds).all()
-    yield "ids stand in it twice", any(len(np.unique(ids)) < len(ids) for ids in both)
-    yield "ids reach 2**53", any(np.abs(ids.astype(np.float64)).max() >= LARGEST_ID for ids in both)
-    yield "labels lie beyond its classes", not ((labels >= -1) & (labels < len(s.classes))).all()
-    whole = all(type(each) is int and 0 <= each < LARGEST_ID for each in (*s.epochs, *s.tile))
-    yield "its epochs do not ascend, or its tile is no height and width", not whole or len(s.tile) != 2
+    for ids, labels in ((s.ids, s.labels), (s.anchor_ids, s.anchor_labels)):
+        yield "ids stand in it twice", len(np.unique(ids)) < len(ids)
+        yield "ids reach 2**53", bool(np.abs(ids.astype(np.float64)).max() >= LARGEST_ID)
+        yield "labels lie beyond its classes", not ((labels >= -1) & (labels < len(s.classes))).all()
+    whole = all(type(each) is int and 0 <= each < LARGEST_ID for each in (*s.epochs, *s.tile)) and len(s.tile) == 2
+    yield "its epochs do not ascend, or its tile is no height and width", not whole
     yield "its epochs do not ascend", any(a >= b for a, b in pairwise(s.epochs))
     for name, texts in (("classes", s.classes), ("map_names", s.map_names), ("metadata", (*s.metadata,))):
         yield f"its {name} are not different texts", not _are_texts(texts, len({*map(str, texts)}))
@@ -319,8 +320,8 @@ def _faults(s: Snapshot) -> Iterator[tuple[str, bool]]:
     yield "it has pictures of what it does not hold", not ((shown >= 0) & (shown < rows)).all()
     yield "its pictures are of another size", bool(s.sprite) and not fits(s.sprite, s.tiles, s.tile)
     own = np.empty((0, 2)) if queries is None else queries.own
-    strange = ((own < 0) | (own >= (len(s.anchor_ids), len(s)))).any()
-    yield "it calls keys an anchor's own that it does not hold", bool(strange)
+    held = (own >= 0) & (own < (len(s.anchor_ids), len(s)))
+    yield "it calls keys an anchor's own that it does not hold", not held.all()
 
 
 def _are_texts(given: Any, count: int) -> bool:
@@ -356,10 +357,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, ndarray]]:
     except Exception as error:  # zipfile, zlib and numpy's reader of headers raise kinds of their own
         raise CltoolsError(f"{path} cannot be read as a snapshot: it is damaged or foreign ({error}).") from error
     if not known or about.get("version") != VERSION:
-        raise CltoolsError(
-            f"{path} has snapshot format {shown(about.get('version'))}; this version reads format {VERSION}. "
-            "Read it with the version that wrote it, or take the snapshot anew."
-        )
+        wrong = f"{path} has snapshot format {shown(about.get('version'))}; this version reads format {VERSION}."
+        raise CltoolsError(f"{wrong} Read it with the version that wrote it, or take the snapshot anew.")
     kinds = dict.fromkeys(("experiment", *ABOUT), str | list) | {"metadata": dict}
     if missing := [name for name, kind in kinds.items() if not isinstance(about.get(name, {}), kind)]:
         raise CltoolsError(f"{path} is damaged: its description lacks {', '.join(missing)}.")

@@ -115,10 +115,8 @@ def recorder_of(snapshot: Snapshot, images: ImageSet | None, epochs: Sequence[in
         raise CltoolsError("A snapshot of queries and a corpus follows no training: no encoder of ours made it.")
     place = {image: i for i, image in enumerate(images.ids.tolist())}
     if missing := [image for image in snapshot.ids.tolist() if image not in place]:
-        raise CltoolsError(
-            f"{len(missing)} of the snapshot's {len(snapshot)} images are not among these {len(images)}, such as id "
-            f"{missing[0]}. Give the images that it was taken of."
-        )
+        wrong = f"{len(missing)} of the snapshot's {len(snapshot)} images are not among these {len(images)},"
+        raise CltoolsError(f"{wrong} such as id {missing[0]}. Give the images that it was taken of.")
     images = images.select(torch.tensor([place[image] for image in snapshot.ids.tolist()]))
     return Recorder(images, len(images), epochs=epochs)
 
@@ -134,19 +132,17 @@ def with_epoch(snapshot: Snapshot, recorder: Recorder, run: Run) -> Snapshot:
     epoch = len(run.history.rows)
     z, keys = recorder.taken[epoch]
     if z.shape[1] != snapshot.anchors.shape[2]:
-        raise CltoolsError(
-            f"The snapshot's embeddings have {snapshot.anchors.shape[2]} numbers, this run's {z.shape[1]}. Explore a "
-            "snapshot of an encoder with as many (encoder.projection) to follow this run."
-        )
+        wrong = f"The snapshot's embeddings have {snapshot.anchors.shape[2]} numbers, this run's {z.shape[1]}. Explore"
+        raise CltoolsError(f"{wrong} a snapshot of an encoder with as many (encoder.projection) to follow this run.")
     before = sum(known < epoch for known in snapshot.epochs)
     ours = snapshot.map_names.index("PCA")
     place = aligned(pca(z), snapshot.maps[ours, max(before - 1, 0)])
     kept, trust = judged(z[None], place[None, None])
     learned = recorder.thresholds.get(epoch)
     old = snapshot.thresholds if before else np.empty((0, len(snapshot)), np.float32)
-    by_epoch = {"anchors": z[None], "keys": keys[None]}
+    held: dict[str, Any] = {"anchors": z[None], "keys": keys[None]}
+    held = {name: np.concatenate([getattr(snapshot, name)[:before], new]) for name, new in held.items()}
     by_map = {"maps": place[None, None], "kept": kept, "trustworthiness": trust}
-    held = {name: np.concatenate([getattr(snapshot, name)[:before], new]) for name, new in by_epoch.items()}
     for name, new in by_map.items():
         held[name] = np.concatenate([getattr(snapshot, name)[ours : ours + 1, :before], new], axis=1)
     held["thresholds"] = None if old is None or learned is None else np.concatenate([old[:before], learned[None]])
@@ -202,6 +198,12 @@ def assembled(
         if drawn is not None:
             pictures, pictured = pictures[drawn], drawn if pictured is None else pictured[drawn]
         sprite = as_sprite(thumbnails(pictures))
-    held = {"anchors": anchors, "keys": keys, "maps": maps, "kept": kept, "trustworthiness": trustworthiness}
+    held: dict[str, Any] = {
+        "anchors": anchors,
+        "keys": keys,
+        "maps": maps,
+        "kept": kept,
+        "trustworthiness": trustworthiness,
+    }
     others |= {"ids": ids, "sprite": sprite, "tile": tile, "pictured": pictured}
     return Snapshot(experiment, epochs, **held, **others, **_by_pca_here())

@@ -36,6 +36,7 @@ explorer.save_html(folder / "page.html")
 page = (folder / "page.html").read_bytes().decode("utf-8")
 assert "Bücher: which samples" in page and "größe" in page and "\\N{GREEK SMALL LETTER TAU}" in page
 data = explorer._repr_mimebundle_()
+assert "✕" in explorer.widget._esm and "τ" in explorer.widget._esm, "signs on buttons"
 explorer.static().savefig(folder / "still.png")
 
 images = replace(made(), classes=tuple([*names, "d"]), name="Bücher")

@@ -233,6 +233,13 @@ def test_an_anchors_positive_is_its_own_key_and_never_mined_or_kept(recorded: tu
     assert len(snapshot.similarities().anchor_keys) == len(snapshot) == 120
 
 
+def test_classes_of_one_name_are_told_apart() -> None:
+    """As TinyImageNet has them: two classes are called crane."""
+    twice = replace(images(), classes=("crane", "crane", *images().classes[2:]))
+    snapshot = take_snapshot(fit(asked(epochs=1), images=twice), twice, 40)
+    assert snapshot.classes == ("crane (0)", "crane (1)", *images().classes[2:])
+
+
 def test_images_without_labels_are_taken_too() -> None:
     plain = replace(images(), labels=torch.full((300,), -1), classes=())
     snapshot = take_snapshot(fit(asked(epochs=1), images=plain), plain, 40)

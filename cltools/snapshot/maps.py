@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Int64
@@ -101,7 +102,13 @@ def _fitted(points: Points, start: Places, seed: int, rounds: int | None, neighb
             warnings.filterwarnings("ignore", message=message)
         from umap import UMAP
 
-        asked = {"metric": "cosine", "min_dist": min_dist, "n_epochs": rounds, "random_state": seed, "n_jobs": 1}
+        asked: dict[str, Any] = {
+            "metric": "cosine",
+            "min_dist": min_dist,
+            "n_epochs": rounds,
+            "random_state": seed,
+            "n_jobs": 1,
+        }
         fit = UMAP(k, init=start, precomputed_knn=known, **asked)
         return np.asarray(fit.fit_transform(points), dtype=np.float32)
 
@@ -164,10 +171,8 @@ def judged(
     rows = drawn if count > ALL_JUDGED else np.arange(count)
     kept = np.full((len(maps), len(embeddings), count), np.nan, np.float32)
     kept[:, :, rows] = [[kept_neighbours(*pair, rows=rows) for pair in by_epoch] for by_epoch in pairs]
-    trust = [
-        [trustworthiness(points[drawn], place[drawn], n_neighbors=few, metric="cosine") for points, place in by_epoch]
-        for by_epoch in pairs
-    ]
+    asked: dict[str, Any] = {"n_neighbors": few, "metric": "cosine"}
+    trust = [[trustworthiness(a[drawn], b[drawn], **asked) for a, b in by_epoch] for by_epoch in pairs]
     return kept, np.array(trust, np.float32)
 
 

@@ -34,11 +34,9 @@ def thumbnails(images: UInt8[ndarray, "N 3 H W"]) -> UInt8[ndarray, "N 3 h w"]:
     size = thumbnail_size(images)
     if size == images.shape[2:]:
         return images
-    parts = [
-        interpolate(torch.from_numpy(part).float(), size, mode="area").round().byte().numpy()
-        for part in np.array_split(images, max(1, len(images) // 500))
-    ]
-    return np.concatenate(parts)
+    parts = np.array_split(images, max(1, len(images) // 500))
+    shrunk = (interpolate(torch.from_numpy(part).float(), size, mode="area") for part in parts)
+    return np.concatenate([part.round().byte().numpy() for part in shrunk])
 
 
 PIXELS = 24_000_000

@@ -190,6 +190,8 @@ def work(asked: Connection, root: Path, scratch: Path, seed: int, only: tuple[st
     os.dup2(nothing, 1)  # what readers tell of
     os.dup2(nothing, 2)
     warnings.simplefilter("ignore")
+    gc.collect()
+    gc.freeze()  # so that what is left of a case is found quickly
     asked.send("ready")
     while (case := asked.recv()) is not None:
         shutil.rmtree(scratch / "case", ignore_errors=True)
@@ -257,6 +259,9 @@ def outcomes(
             yield found
     finally:
         if process is not None:
+            with suppress(OSError):
+                here.send(None)
+            process.join(10)
             process.kill()
             process.join()
             here.close()

@@ -376,6 +376,8 @@ def rewritten(path: Path, **changes: Any) -> Path:
         ({"about": {"command": None, "tile": None}}, "its description lacks tile, command"),
         ({"keys": None}, r"damaged: its array keys is not float16 \[e, n, d\]"),
         ({"ids": np.zeros(120)}, "its array ids is not int64"),
+        ({"labels": np.zeros(120, np.int8)}, "its array labels is not int64"),
+        ({"maps": np.zeros((1, 2, 120, 2))}, "its array maps is not float32"),
         ({"ids": np.zeros(119, np.int64)}, "contradict each other at ids"),
         ({"anchors": np.zeros((3, 120, 8), np.float16)}, "contradict each other at anchors"),
         ({"maps": np.zeros((2, 2, 120, 3), np.float32)}, "contradict each other at maps"),

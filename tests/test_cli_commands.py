@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from command_line import call, refused
 
+from cltools import cli
 from cltools.datasets import archives, load_images
 from cltools.reports import comparing
 from cltools.snapshot import Snapshot, making
@@ -210,6 +211,14 @@ class TestMine:
         refused(call("mine", *two), f"Several could be the embeddings: name one as {two[0]}:NAME")
         refused(call("mine", f"{two[0]}:c", *two[1:]), "Unknown array or column of two.npz 'c'")
         refused(call("mine", f"{files[0]}:c", *two[1:]), "embeddings are read from .npy, .npz, .parquet")
+
+    def test_columns_of_a_table_are_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        table, file = pd.DataFrame({"x": [1.0, 0.0], "y": [0.0, 1.0], "age": [30.5, 40.5]}), tmp_path / "a.parquet"
+        file.touch()
+        monkeypatch.setattr(pd, "read_parquet", lambda *_, **__: table)
+        asked = f"Name those of the embeddings: {file}:NAME,NAME,…, in order."
+        refused(call("mine", *[str(file)] * 3, str(tmp_path / "pairs.csv")), asked)
+        assert np.array_equal(cli._embeddings(f"{file}:y,x"), [[0, 1], [1, 0]])
 
     def test_takes_all_three_from_one_archive_by_name(self, files: list[str], tmp_path: Path) -> None:
         anchors, positives, corpus = map(np.load, files)

@@ -1,5 +1,6 @@
 """Files are UTF-8 wherever they are written and read, whatever the system's own encoding is."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -54,6 +55,30 @@ loaded.save()
 (folder / "run" / "confusion-test-knn10.csv").write_bytes("true \\\\ predicted by knn10,größe\\ngröße,3\\n".encode())
 assert read_confusion(folder / "run", "knn10").classes == ("größe",)
 """
+
+
+def unnamed(source: str) -> list[str]:
+    """Calls that read or write text in the system's encoding, as far as their names tell; ruff sees more of files."""
+    found = []
+    for call in ast.walk(ast.parse(source)):
+        if not isinstance(call, ast.Call) or "encoding" in {each.arg for each in call.keywords}:
+            continue
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        texts = name in ("read_text", "write_text") and isinstance(call.func, ast.Attribute)
+        if texts or ({each.arg for each in call.keywords} & {"text", "universal_newlines"} and name in PROCESSES):
+            found.append(ast.unparse(call))
+    return found
+
+
+PROCESSES = ("run", "Popen", "check_output")
+PARTS = ("cltools", "benchmarks", "notebooks", "docs", "data", "tests")
+FILES = [path for part in PARTS for path in (ROOT / part).rglob("*.py")]
+
+
+def test_every_text_is_read_and_written_in_a_named_encoding() -> None:
+    calls = ["path.read_text()", "run(a, text=True)", "path.write_text(b.read_text(encoding='utf-8'))"]
+    assert unnamed("; ".join(calls)) == calls
+    assert {str(path): calls for path in FILES if (calls := unnamed(path.read_text(encoding="utf-8")))} == {}
 
 
 @pytest.mark.slow

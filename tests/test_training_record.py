@@ -326,7 +326,8 @@ def test_no_record_is_none_and_a_record_comes_back(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("trained")
 def test_a_config_that_cannot_be_read_tells_of_the_version_that_can(tmp_path: Path) -> None:
     config = tmp_path / "a" / "config.json"
-    config.write_text(config.read_text(encoding="utf-8").replace('"queue_size"', '"queue_length"'))
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace('"queue_size"', '"queue_length"'), encoding="utf-8")
     with pytest.raises(ValueError, match=r"config\.json cannot be read: .*queue_length.*queue_size"):
         Run.load(tmp_path / "a")
     first = (

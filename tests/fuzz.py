@@ -65,11 +65,13 @@ class Outcome:
 
 def drawn(seed: int, case: int, only: tuple[str, ...] = ()) -> tuple[str, int, Random]:
     """The format of a case, which of its whole files, and what the rest is drawn by."""
-    from fuzz_formats import FAULTS, FORMATS, VARIANTS
+    from fuzz_formats import FAULTS, FORMATS, UNREAD, VARIANTS
 
     rng = Random(f"{seed} {case}")
     names = [name for name in only or FORMATS for _ in range((FORMATS | FAULTS)[name].share)]
-    return rng.choice(names), rng.randrange(VARIANTS), rng
+    while (name := rng.choice(names)) in UNREAD:
+        pass
+    return name, rng.randrange(VARIANTS), rng
 
 
 def whole(root: Path, name: str, which: int) -> Path:
@@ -179,10 +181,10 @@ def work(asked: Connection, root: Path, scratch: Path, seed: int, only: tuple[st
     """Answer cases, one after the other, in a process of its own."""
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     import torch
-    from fuzz_formats import FAULTS, FORMATS, VARIANTS
+    from fuzz_formats import FAULTS, FORMATS, UNREAD, VARIANTS
 
     torch.set_num_threads(1)
-    for name in only or FORMATS:
+    for name in {*(only or FORMATS)} - UNREAD:
         for which in range(VARIANTS):
             (FORMATS | FAULTS)[name].read(shutil.copytree(whole(root, name, which), scratch / "whole"))
             shutil.rmtree(scratch / "whole")

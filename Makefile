@@ -22,7 +22,7 @@ FULL := $(foreach seed,0 1,$(foreach method,moco potential,cifar10-$(method)-$(s
   $(foreach images,cifar10 cifar100,$(foreach method,oracle snclr sce,$(images)-$(method)-0)) \
   $(foreach images,cifar10 cifar100,$(foreach method,moco potential,$(images)-$(method)-2))
 
-.PHONY: help setup lab test lint fast slow nightly notebooks browser book bench full $(addprefix full-,$(FULL)) snapshots times
+.PHONY: help setup lab test lint fast slow nightly fuzz notebooks browser book bench full $(addprefix full-,$(FULL)) snapshots times
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -34,6 +34,7 @@ help:
 	@echo "make book       execute all notebooks, and write them as HTML pages into BOOK=book, readable without a network"
 	@echo "make lint       format, lint and types; make fast, make slow: the tests in two parts, in JOBS=2 processes"
 	@echo "make nightly    what is exhaustive, and what changes in the core no test would notice (hours)"
+	@echo "make fuzz       five minutes of damaged and hostile files of every format, others each time  (ARGS='--seed 1 --minutes 30')"
 	@echo "make bench      measure steps, rules, plain variants, a DataLoader: tables, and JSON in BENCH=runs"
 	@echo "make full       200 epochs of CIFAR-10 and CIFAR-100 by several methods and seeds, on a GPU  (one: make full-cifar10-moco-0)"
 	@echo "make snapshots  train what data/snapshots/ holds, and keep it anew"
@@ -55,8 +56,8 @@ lint: $(STAMP) $(PAGE_STAMP)
 	$(NODE) node_modules/typescript/bin/tsc --project tsconfig.page.json
 
 # A core each: with a thread per core in every process they would wait for each other. Byte code is kept, so that no
-# process that a test starts compiles the package and its tests anew.
-PARALLEL := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist worksteal
+# process that a test starts compiles the package and its tests anew. A file opened in the system's encoding is an error.
+PARALLEL := PYTHONDONTWRITEBYTECODE= PYTHONWARNDEFAULTENCODING=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist worksteal
 
 fast: $(STAMP)
 	$(PARALLEL) -m "not slow and not notebooks and not browser" $(ARGS)
@@ -64,7 +65,11 @@ fast: $(STAMP)
 slow: $(STAMP)
 	$(PARALLEL) --dist loadgroup -m "slow and not notebooks and not browser" --durations=10 $(ARGS)
 
+fuzz: $(STAMP)
+	OMP_NUM_THREADS=1 $(RUN) tests/fuzz.py $(ARGS)
+
 nightly: $(STAMP)
+	OMP_NUM_THREADS=1 $(RUN) tests/fuzz.py
 	$(PARALLEL) -m nightly --durations=20 $(ARGS)
 	$(RUN) tests/mutants.py --count 200 --seed 0 cltools/mining cltools/losses.py cltools/gradients.py
 

@@ -217,7 +217,8 @@ class MineFlags:
     """Mine the negatives of embeddings in files, as a table of pairs, and tell what became of the candidates."""
 
     anchors: str
-    """Embeddings, .npy, .npz or .parquet, a row each; FILE:NAME says which array or column, if there are several."""
+    """Embeddings, .npy, .npz or .parquet, a row each; FILE:NAME says which array or column, if there are several, and
+    FILE:NAME,NAME,… which columns of a table."""
     positive: str
     """The known positive of each anchor, in the same order."""
     corpus: str
@@ -262,15 +263,16 @@ def mine(arguments: list[str]) -> None:
 
 
 def _embeddings(given: str) -> Any:
-    """Those of FILE, or of FILE:NAME."""
+    """Those of FILE, of FILE:NAME, or of a table's columns as FILE:NAME,NAME,…."""
     from cltools.snapshot.reading import read_embeddings
 
     named = re.fullmatch(r"(.+?\.(?:npz|parquet)):(.+)", given)
     file, name = named.groups() if named else (given, None)
     try:
-        return read_embeddings(file, vectors=name)[0]
+        return read_embeddings(file, vectors=name.split(",") if name and "," in name else name)[0]
     except CltoolsError as error:  # which may advise an argument of Python's
-        raise CltoolsError(str(error).replace("name one with vectors=…", f"name one as {file}:NAME")) from None
+        told = str(error).replace("name one with vectors=…", f"name one as {file}:NAME")
+        raise CltoolsError(told.replace("vectors=[…], in order", f"{file}:NAME,NAME,…, in order")) from None
 
 
 def presets() -> None:

@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from cltools.datasets import DataSettings
 from cltools.encoders import EncoderSettings
-from cltools.errors import CltoolsError, Settings, described, unknown
-from cltools.files import parse_json
+from cltools.errors import CltoolsError, Settings, described, shown, unknown
+from cltools.files import parsed
 from cltools.losses import LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NearestKeys, NegativeRule, PositiveRule
 from cltools.mining.rules import check_chooses, rule_class
@@ -194,10 +194,9 @@ class Experiment(Settings):
             if Experiment.from_json(text) != self:
                 raise CltoolsError("It comes back from JSON as another one.")
         except (TypeError, ValueError) as error:
-            raise CltoolsError(
-                "This experiment cannot be saved. The fields of an own rule, a frozen dataclass, may be numbers, text, "
-                f"truth values, None, and tuples of these. {error}"
-            ) from error
+            wrong = f"This experiment cannot be saved: {error}"
+            able = "numbers, text, truth values, None, and tuples of these"
+            raise CltoolsError(f"{wrong} The fields of an own rule, a frozen dataclass, may be {able}.") from error
         return text
 
     @classmethod
@@ -208,11 +207,7 @@ class Experiment(Settings):
             ValueError: not JSON; an unknown key or rule (with the nearest names); a missing one; a value of another
                 type.
         """
-        try:
-            plain = parse_json(text)
-        except ValueError as error:
-            raise CltoolsError(f"The experiment is not valid JSON: {error}.") from None
-        return from_plain(cls, plain)
+        return from_plain(cls, parsed(text, "The experiment"))
 
 
 class _Absent:
@@ -305,7 +300,7 @@ def from_plain(cls: type[T], plain: object, path: str = "experiment") -> T:
             say where.
     """
     if not isinstance(plain, Mapping):
-        raise CltoolsError(f"{path} must be an object of settings, not {plain!r}.")
+        raise CltoolsError(f"{path} must be an object of settings, not {shown(plain)}.")
     plain = dict(plain)
     if issubclass(cls, RULES):
         cls = _rule_of(plain, cls, path)
@@ -327,8 +322,12 @@ def _rule_of(plain: dict[str, Any], cls: type[Any], path: str) -> type[Any]:
         example = "RankBand" if base is NegativeRule else "NearestKeys"
         raise CltoolsError(f'{path} must name its rule, as in {{"rule": "{example}"}}.')
     if not isinstance(name, str):
-        raise CltoolsError(f"{path}.rule must be the class name of a rule, not {name!r}.")
+        raise CltoolsError(f"{path}.rule must be the class name of a rule, not {shown(name)}.")
     return rule_class(name, base)
+
+
+LARGEST = 2**1023
+"""No whole number from there on is one of Python's fractions."""
 
 
 def _convert(hint: Any, value: object, path: str) -> Any:
@@ -351,10 +350,10 @@ def _convert(hint: Any, value: object, path: str) -> Any:
         return value
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise CltoolsError(f"{path} must be a list, not {value!r}.")
+            raise CltoolsError(f"{path} must be a list, not {shown(value)}.")
         kinds = args[:1] * len(value) if args[1:] == (...,) else args
         if len(value) != len(kinds):
-            raise CltoolsError(f"{path} must be a list of {len(kinds)}, not {value!r}.")
+            raise CltoolsError(f"{path} must be a list of {len(kinds)}, not {shown(value)}.")
         return tuple(_convert(kind, v, path) for kind, v in zip(kinds, value, strict=True))
     if origin is Mapping:  # and no dict, which would make a rule that cannot be hashed
         if not isinstance(value, Mapping) or not all(isinstance(name, args[0]) for name in value):
@@ -370,7 +369,7 @@ def _convert(hint: Any, value: object, path: str) -> Any:
     if not isinstance(hint, type):
         raise CltoolsError(f"{path} has the type {hint}, which settings cannot have in JSON.")
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise CltoolsError(f"{path} must be of type {hint.__name__}, not {value!r}.")
+        raise CltoolsError(f"{path} must be of type {hint.__name__}, not {shown(value)}.")
     return value
 
 

@@ -173,7 +173,7 @@ def check_torchvision() -> Finding:
     """Whether torch and torchvision load together, tried in another process, because a wrong pair may crash it."""
     name = "torch + torchvision"
     remedy = pip_install("--upgrade", "torch", "torchvision")
-    done = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True)  # minutes on a cold disk
+    done = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, encoding="utf-8")  # minutes on a cold disk
     if done.returncode == 0:
         return Finding(name, "ok", "they load together")
     said = done.stderr.strip().splitlines()

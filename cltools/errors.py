@@ -6,6 +6,7 @@ from dataclasses import fields
 from difflib import get_close_matches
 from functools import cache
 from os import PathLike, fspath
+from reprlib import Repr
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -39,13 +40,24 @@ def unknown(kind: str, name: object, known: Iterable[str], *, otherwise: str | N
     it says `otherwise`, by default all that are known.
     """
     names, near = sorted(known), list[str]()
-    if isinstance(name, str):
+    if isinstance(name, str) and len(name) <= LONGEST:
         begun = [each for each in names if name and each.casefold().startswith(name.casefold())]
         near = begun or get_close_matches(name, names, n=3, cutoff=0.5)
         near = near if len(near) <= 3 else []
-    otherwise = otherwise or f"Known: {', '.join(names) or 'none'}."
+    otherwise = otherwise or f"Known: {', '.join(each[:LONGEST] for each in names) or 'none'}."
     hint = f"Did you mean {' or '.join(near)}?" if near else otherwise
-    return CltoolsError(f"Unknown {kind} {name!r}. {hint}")
+    return CltoolsError(f"Unknown {kind} {shown(name)}. {hint}")
+
+
+LONGEST = 200
+"""Characters of a value that a message repeats."""
+_short = Repr()
+_short.maxstring = _short.maxother = _short.maxlong = LONGEST
+
+
+def shown(value: object) -> str:
+    """A value as Python writes it, for a message; of a long or a deep one the beginning."""
+    return _short.repr(value)
 
 
 def foreign(value: Any, wanted: str) -> TypeError:

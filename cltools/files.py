@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,13 +20,13 @@ from tempfile import TemporaryFile
 from typing import Any
 from uuid import uuid4
 
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, shown
 
 IN_USE = "in-use"
 """The file in a folder that says who writes there; of a file, the ending of one beside it."""
 _PART = re.compile(r"\.[0-9a-f]{8}\.part")
 _LONGEST = 60  # characters of a file's name that names made from it keep, as a system limits their length
-_DEEPEST = 50  # objects and lists within each other; in files of ours there are fewer than 10
+DEEPEST = 32  # levels of JSON that are read: what is ours has eight, and Python ends at a thousand
 _locks: set[int] = set()
 _own = threading.local()
 """Its `marks` are what this thread has claimed."""
@@ -199,40 +200,58 @@ def check_writable(path: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole."""
     with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")  # file names may hold lone surrogates
 
 
-def parse_json(text: str) -> Any:
-    """What a text of JSON says.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""A cell that begins so is computed by spreadsheets, which may start programs."""
+
+
+def cell(text: str) -> str:
+    """A stranger's text as a cell of a CSV: one that would be a formula begins with an apostrophe."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return f"'{text}" if text.lstrip("'").startswith(FORMULA) else text
+
+
+def text_of(cell: str) -> str:
+    """The text that `cell` was given."""
+    return cell[1:] if cell[:1] == "'" and cell.lstrip("'").startswith(FORMULA) else cell
+
+
+def parsed(text: str | bytes, what: str) -> Any:
+    """What a text of JSON holds.
+
+    Args:
+        text: also as UTF-8.
+        what: begins the message, such as the file's name.
 
     Raises:
-        ValueError: it is not JSON; a name stands twice in an object, of which one would be lost; a number is none, or
-            is too large; or it is nested so deeply that no file of ours is.
+        ValueError: it is not JSON; a name stands twice in an object, of which one would be lost; a number is not
+            finite, or too long; or it nests deeper than anything of ours.
     """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise CltoolsError(f"{twice[0]!r} stands twice in an object")
-        return dict(pairs)
+        if len(found := dict(pairs)) < len(pairs):
+            ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
+            raise CltoolsError(f"{shown(twice)} stands twice in an object")
+        return found
 
     def finite(number: str) -> float:
         if not abs(value := float(number)) < float("inf"):
-            raise CltoolsError(f"{number} is no finite number")
+            raise CltoolsError(f"{shown(number)} is no finite number")
         return value
 
-    def check(value: Any, left: int) -> None:
-        if left == 0:
-            raise RecursionError
-        for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-            check(each, left - 1)
-
     try:
-        found = json.loads(text, object_pairs_hook=once, parse_constant=finite, parse_float=finite)
-        check(found, _DEEPEST)
-    except RecursionError as error:
-        raise CltoolsError("it is nested too deeply") from error
-    return found
+        plain = json.loads(text, object_pairs_hook=once, parse_constant=finite, parse_float=finite)
+    except (ValueError, RecursionError) as error:
+        raise CltoolsError(f"{what} is not valid JSON: {error}.") from None
+    level: list[Any] = [[plain]]
+    for _ in range(DEEPEST):
+        inner = (value for each in level for value in (each.values() if isinstance(each, dict) else each))
+        level = [value for value in inner if isinstance(value, dict | list)]
+    if level:
+        raise CltoolsError(f"{what} nests deeper than {DEEPEST} levels, as nothing of ours does.")
+    return plain
 
 
 def cache_folder() -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from cltools.errors import CltoolsError
-from cltools.files import parse_json, write_text
+from cltools.files import parsed, write_text
 from cltools.ranks import launched
 
 PROGRAMS = ("cltools", "benchmarks")
@@ -59,7 +59,7 @@ def commit() -> str:
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, encoding="utf-8", check=True)
         return done.stdout.strip()
 
     try:
@@ -99,10 +99,7 @@ def read_record(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file; name a record (.json), such as `train` and `compare` write.")
-    try:
-        record = parse_json(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise CltoolsError(f"{path} cannot be read as a record: {error}.") from error
+    record: Any = parsed(path.read_bytes(), f"{path} cannot be read as a record: it")
     if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
         raise CltoolsError(f"{path} holds no record of cltools.")
     return record

@@ -312,15 +312,17 @@ def run(jobs: list[dict[str, Any]], folder: Path, scripts: list[str] | None = No
         bundles.append(folder / f"bundle-{i}.js")
         bundles[-1].write_text(script, encoding="utf-8")
     asked, found = folder / "cases.json", folder / "found.json"
-    asked.write_text(json.dumps({"snapshots": [plain_snapshot(s) for s in snapshots()], "cases": jobs}))
+    asked.write_text(
+        json.dumps({"snapshots": [plain_snapshot(s) for s in snapshots()], "cases": jobs}), encoding="utf-8"
+    )
     ended = node(
         [str(HERE / "engine.mjs"), str(asked), str(found), *map(str, bundles)],
         return_completed_process=True,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     assert ended.returncode == 0, ended.stderr
-    answers: list[list[Any]] = json.loads(found.read_text())
+    answers: list[list[Any]] = json.loads(found.read_text(encoding="utf-8"))
     return answers
 
 

@@ -111,7 +111,7 @@ def noted(folder: Path) -> None:
     step = fitting.train_step
 
     def train_step(learner: Any, *arguments: Any, **named: Any) -> Any:
-        with (folder / "steps.txt").open("a") as file:
+        with (folder / "steps.txt").open("a", encoding="utf-8") as file:
             file.write(f"{learner.step} ")
         return step(learner, *arguments, **named)
 
@@ -313,7 +313,7 @@ def main(folder: Path, case: str, kills: list[str]) -> None:
         expected = signal.SIGKILL if kill else 0
         if os.WIFSIGNALED(status) != bool(kill) or (os.WTERMSIG(status) if kill else status) != expected:
             raise SystemExit(f"{kill or 'the last process'} ended with status {status}")
-        with (folder / "steps.txt").open("a") as file:
+        with (folder / "steps.txt").open("a", encoding="utf-8") as file:
             file.write("\n")
 
 

@@ -152,7 +152,7 @@ def noticed(project: Path, tests: list[str], seconds: float) -> tuple[bool, str]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
     try:
         done = subprocess.run(
-            [*command, *tests], cwd=project, env=environment, timeout=seconds, capture_output=True, text=True
+            [*command, *tests], cwd=project, env=environment, timeout=seconds, capture_output=True, encoding="utf-8"
         )
     except subprocess.TimeoutExpired:
         return True, f"no end after {seconds:.0f} s"

@@ -67,7 +67,7 @@ def course(tmp_path: Path) -> Path:
     folder = tmp_path / "notebooks"
     (folder / "figures").mkdir(parents=True)
     (folder / "figures" / "01.png").write_bytes(PNG)
-    (tmp_path / "README.md").write_text(README)
+    (tmp_path / "README.md").write_text(README, encoding="utf-8")
     nbformat.write(new_notebook(cells=[new_markdown_cell(TEXT), new_code_cell("1 + 1")]), folder / "01_one.ipynb")
     nbformat.write(new_notebook(cells=[new_markdown_cell("# 02 · Two")]), folder / "02_two.ipynb")
     return tmp_path
@@ -109,14 +109,16 @@ def as_html(output: Any) -> str:
 def test_every_formula_of_the_course_is_converted() -> None:
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         prose = Prose(path, {})
-        cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "markdown"]
+        cells = [
+            cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "markdown"
+        ]
         body = "".join(prose.convert("".join(cell["source"])) for cell in cells)
         text = re.sub(r"<(code|pre|math)\b.*?</\1>|<[^>]+>", "", body, flags=re.DOTALL)
         assert "$" not in text and prose.title.startswith(path.name[:2]), path
 
 
 def test_a_page_holds_its_formulas_and_pictures_and_its_links_lead_somewhere(course: Path) -> None:
-    page = (make(course) / "01_one.html").read_text()
+    page = (make(course) / "01_one.html").read_text(encoding="utf-8")
     assert page.count("<math") == page.count("</math>") == 4  # with the heading's and the hint's
     assert '<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">' in page
     assert "<code>$5</code>" in page and '<code>x = "$HOME$"</code>' in page
@@ -130,7 +132,9 @@ def test_a_page_holds_its_formulas_and_pictures_and_its_links_lead_somewhere(cou
 def test_pages_are_linked_in_their_order(course: Path) -> None:
     book = make(course)
     assert sorted(path.name for path in book.iterdir()) == ["01_one.html", "02_two.html", "index.html", "style.css"]
-    one, two, front = ((book / name).read_text() for name in ("01_one.html", "02_two.html", "index.html"))
+    one, two, front = (
+        (book / name).read_text(encoding="utf-8") for name in ("01_one.html", "02_two.html", "index.html")
+    )
     assert 'rel="prev" href="index.html"' in one and 'rel="next" href="02_two.html"' in one
     assert 'rel="prev" href="01_one.html"' in two and 'rel="next"' not in two
     assert '<a href="01_one.html">one</a>' in front and "LICENSE" in front and 'href="LICENSE"' not in front
@@ -157,7 +161,7 @@ def test_a_picture_that_is_not_there_is_named(course: Path) -> None:
 
 
 def test_a_readme_without_its_section_is_refused(course: Path) -> None:
-    (course / "README.md").write_text("# A course\n\n## Other\n")
+    (course / "README.md").write_text("# A course\n\n## Other\n", encoding="utf-8")
     with pytest.raises(ValueError, match="no section “## Notebooks”"):
         front_page(course / "README.md", {})
 
@@ -209,7 +213,7 @@ def test_styles_of_outputs_stand_in_the_head_once(course: Path) -> None:
         make(course, display(html="<style scoped>.a{}</style><i>1</i>"), display(html="<style>.a{}</style>"))
         / "01_one.html"
     )
-    head, body = page.read_text().split("<body>")
+    head, body = page.read_text(encoding="utf-8").split("<body>")
     assert head.count("<style>.a{}</style>") == 1 and "<style" not in body and "<i>1</i>" in body
 
 
@@ -227,13 +231,13 @@ def test_what_is_too_large_is_refused_and_the_former_book_stays(
     with pytest.raises(ValueError, match=r"may have 0\.2 MB.*Show fewer or smaller") as refusal:
         make(course, *outputs)
     assert ("01_one.html" in str(refusal.value)) and "02_two.html 0.4" not in str(refusal.value)
-    assert "the former" in (book / "01_one.html").read_text()
+    assert "the former" in (book / "01_one.html").read_text(encoding="utf-8")
     assert sorted(path.name for path in course.iterdir()) == ["README.md", "book", "notebooks"]
 
 
 def test_a_book_is_replaced_and_anything_else_is_not(course: Path) -> None:
     book = make(course)
-    (book / "99_gone.html").write_text("of a notebook that there was")
+    (book / "99_gone.html").write_text("of a notebook that there was", encoding="utf-8")
     assert not (make(course) / "99_gone.html").exists()
     (course / "empty").mkdir()
     assert (make(course, out="empty") / "index.html").is_file()
@@ -251,7 +255,7 @@ def test_a_cell_that_fails_is_named_and_the_former_book_stays(course: Path) -> N
         ValueError, match=r"02_two\.ipynb: cell 3 \(bad\).*ZeroDivisionError: division by zero\n.*y = 2"
     ):
         build(book, [path], course / "README.md")
-    assert "the former" in (book / "01_one.html").read_text()
+    assert "the former" in (book / "01_one.html").read_text(encoding="utf-8")
 
 
 def test_a_notebook_runs_in_a_folder_of_its_own(course: Path) -> None:
@@ -269,4 +273,4 @@ def test_the_command_makes_the_book_of_the_course(
     monkeypatch.setattr(building, "notebooks", lambda: {1: course / "notebooks" / "01_one.ipynb"})
     main([str(course / "out")])
     assert re.search(r"out/index\.html: 1 notebooks?, 0\.0 MB, made in", capsys.readouterr().out)
-    assert "<pre>2</pre>" in (course / "out" / "01_one.html").read_text()
+    assert "<pre>2</pre>" in (course / "out" / "01_one.html").read_text(encoding="utf-8")

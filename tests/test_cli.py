@@ -75,7 +75,7 @@ def shown(folder: Path, split: str = "test") -> dict[str, Any]:
 
 
 def recorded(folder: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((folder / "record.json").read_text())
+    record: dict[str, Any] = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     return record
 
 
@@ -97,9 +97,9 @@ class TestTrain:
     def test_writes_the_files_of_a_run(self, run_once: tuple[Path, str]) -> None:
         folder, _ = run_once
         assert sorted(p.name for p in folder.iterdir()) == FILES
-        experiment = Experiment.from_json((folder / "config.json").read_text())
+        experiment = Experiment.from_json((folder / "config.json").read_text(encoding="utf-8"))
         assert experiment.training.epochs == 1 and experiment.data.limit == 300
-        with (folder / "history.csv").open() as file:
+        with (folder / "history.csv").open(encoding="utf-8") as file:
             assert [row["epoch"] for row in csv.DictReader(file)] == ["1"]
         assert Run.load(folder).experiment == experiment
 
@@ -118,14 +118,14 @@ class TestTrain:
         assert contents(folder) == before
 
     def test_refuses_a_file_as_folder(self, tmp_path: Path) -> None:
-        (tmp_path / "a").write_text("mine")
+        (tmp_path / "a").write_text("mine", encoding="utf-8")
         refused(call("train", *QUICK, "--out", str(tmp_path / "a")), "give a folder")
-        assert (tmp_path / "a").read_text() == "mine"
+        assert (tmp_path / "a").read_text(encoding="utf-8") == "mine"
 
     def test_resuming_a_finished_run_changes_nothing_and_succeeds(self, folder: Path) -> None:
         record = recorded(folder)
         record["evaluations"]["test"]["probe"] = 12.5  # printed as it is recorded, not measured again
-        (folder / "record.json").write_text(json.dumps(record))
+        (folder / "record.json").write_text(json.dumps(record), encoding="utf-8")
         before = contents(folder)
         outcome = call("train", *QUICK, "--out", str(folder), "--resume")
         assert outcome.status == 0 and f"{folder} is finished: 1 epochs are done" in outcome.out
@@ -133,7 +133,7 @@ class TestTrain:
         assert contents(folder) == before
 
     def test_a_damaged_record_is_named_and_nothing_is_lost(self, folder: Path) -> None:
-        (folder / "record.json").write_text('{"kind": "run"')
+        (folder / "record.json").write_text('{"kind": "run"', encoding="utf-8")
         before = contents(folder)
         for command in (["train", *QUICK, "--out", str(folder), "--resume"], ["evaluate", str(folder)]):
             refused(call(*command), "record.json", "move it away")
@@ -141,7 +141,7 @@ class TestTrain:
 
     def test_resuming_a_finished_run_without_a_report_evaluates_it(self, folder: Path) -> None:
         before = contents(folder)
-        (folder / "record.json").write_text(json.dumps(recorded(folder) | {"evaluations": {}}))
+        (folder / "record.json").write_text(json.dumps(recorded(folder) | {"evaluations": {}}), encoding="utf-8")
         assert call("train", *QUICK, "--out", str(folder), "--resume").status == 0
         assert contents(folder) == before
 
@@ -369,7 +369,7 @@ class TestEvaluate:
     def test_prints_and_writes_what_training_did(self, folder: Path) -> None:
         before = contents(folder)
         report = shown(folder)
-        (folder / "record.json").write_text(json.dumps(recorded(folder) | {"evaluations": {}}))
+        (folder / "record.json").write_text(json.dumps(recorded(folder) | {"evaluations": {}}), encoding="utf-8")
         outcome = call("evaluate", str(folder))
         assert outcome.status == 0 and json.loads(outcome.out) == report
         assert str(folder / "confusion-test-*.csv") in outcome.err
@@ -405,7 +405,7 @@ class TestEvaluate:
         assert record | report == record and set(expected) <= set(record["per_class"])
         for name in expected:
             confusion = folder / f"confusion-test-{name}.csv"
-            assert confusion.read_text().startswith(f"true \\ predicted by {name},0,1,")
+            assert confusion.read_text(encoding="utf-8").startswith(f"true \\ predicted by {name},0,1,")
 
     def test_refuses_val_of_a_run_that_held_nothing_out(self, folder: Path) -> None:
         before = contents(folder)
@@ -418,12 +418,14 @@ class TestEvaluate:
         assert outcome.err.count("\n") == 1 and list(tmp_path.iterdir()) == []
 
     def test_names_a_damaged_config(self, folder: Path) -> None:
-        (folder / "config.json").write_text("{")
+        (folder / "config.json").write_text("{", encoding="utf-8")
         refused(call("evaluate", str(folder)), f"{folder / 'config.json'} cannot be read", "not valid JSON")
 
     def test_refuses_a_run_of_a_rule_it_does_not_know(self, folder: Path) -> None:
-        config = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(json.dumps(config | {"negatives": {"rule": "SomebodysOwn"}}))
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        (folder / "config.json").write_text(
+            json.dumps(config | {"negatives": {"rule": "SomebodysOwn"}}), encoding="utf-8"
+        )
         refused(call("evaluate", str(folder)), "'SomebodysOwn'", "module")
 
     def test_refuses_damaged_weights(self, folder: Path) -> None:
@@ -446,7 +448,7 @@ class TestEvaluate:
 def reseeded(folder: Path, name: str, seed: int, **training: Any) -> Path:
     """A copy of a run beside it, said to be of another seed, and with weights that are its own."""
     other = Path(shutil.copytree(folder, folder.with_name(name)))
-    experiment = Experiment.from_json((folder / "config.json").read_text())
+    experiment = Experiment.from_json((folder / "config.json").read_text(encoding="utf-8"))
     experiment = replace(experiment, seed=seed, training=replace(experiment.training, **training))
     (other / "config.json").write_text(experiment.to_json())
     record = json.loads((other / "record.json").read_text())
@@ -571,7 +573,8 @@ class TestMain:
     def test_a_reader_that_has_read_enough_is_no_error(self) -> None:
         reader, writer = os.pipe()
         os.close(reader)
-        with os.fdopen(writer, "w") as closed, contextlib.redirect_stdout(closed), pytest.raises(SystemExit) as stop:
+        closed = os.fdopen(writer, "w", encoding="utf-8")
+        with closed, contextlib.redirect_stdout(closed), pytest.raises(SystemExit) as stop:
             main(["presets"])
         assert stop.value.code == 141
 

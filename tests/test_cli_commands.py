@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from command_line import call, refused
 
+from cltools import cli
 from cltools.datasets import archives, load_images
 from cltools.reports import comparing
 from cltools.snapshot import Snapshot, making
@@ -26,10 +27,9 @@ class TestCompare:
         monkeypatch.setattr(comparing, "evaluation_images", lambda *_: few["test"])
         record = str(tmp_path / "digits.json")
         outcome = call("compare", "digits", record, "--epochs", "1", "--warm-epochs", "1", "--only", "ring")
-        assert outcome.status == 0 and [row["arm"] for row in json.loads(Path(record).read_text())["rows"]] == [
-            "moco",
-            "ring",
-        ]
+        assert outcome.status == 0 and [
+            row["arm"] for row in json.loads(Path(record).read_text(encoding="utf-8"))["rows"]
+        ] == ["moco", "ring"]
         table = call("table", record)
         assert table.status == 0 and "\n| arm | seeds |" in table.out and outcome.out.endswith(table.out)
 
@@ -49,7 +49,7 @@ class TestCompare:
         refused(call("table"), "cltools: table: name at least one record.")
         refused(call("table", str(tmp_path / "none.json")), "none.json is no file; name a record")
         foreign = tmp_path / "foreign.json"
-        foreign.write_text("{}")
+        foreign.write_text("{}", encoding="utf-8")
         refused(call("table", str(foreign)), "foreign.json holds no record of cltools")
 
 
@@ -214,6 +214,14 @@ class TestMine:
         refused(call("mine", f"{two[0]}:c", *two[1:]), "Unknown array or column of two.npz 'c'")
         refused(call("mine", f"{files[0]}:c", *two[1:]), "embeddings are read from .npy, .npz, .parquet")
 
+    def test_columns_of_a_table_are_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        table, file = pd.DataFrame({"x": [1.0, 0.0], "y": [0.0, 1.0], "age": [30.5, 40.5]}), tmp_path / "a.parquet"
+        file.touch()
+        monkeypatch.setattr(pd, "read_parquet", lambda *_, **__: table)
+        asked = f"Name those of the embeddings: {file}:NAME,NAME,…, in order."
+        refused(call("mine", *[str(file)] * 3, str(tmp_path / "pairs.csv")), asked)
+        assert np.array_equal(cli._embeddings(f"{file}:y,x"), [[0, 1], [1, 0]])
+
     def test_takes_all_three_from_one_archive_by_name(self, files: list[str], tmp_path: Path) -> None:
         anchors, positives, corpus = map(np.load, files)
         archive, out = tmp_path / "all:of it.npz", tmp_path / "pairs.csv"
@@ -223,7 +231,7 @@ class TestMine:
         assert outcome.status == 0, outcome.err
         apart = tmp_path / "apart.csv"
         assert call("mine", *files, str(apart), "--count", "5").status == 0
-        assert out.read_text() == apart.read_text()
+        assert out.read_text(encoding="utf-8") == apart.read_text(encoding="utf-8")
 
     def test_its_help_has_no_warm_up_of_what_mines_nothing(self) -> None:
         told = call("mine", "--help").out

@@ -22,6 +22,7 @@ from cltools.config import (
 )
 from cltools.datasets import DataSettings
 from cltools.encoders import EncoderSettings
+from cltools.errors import CltoolsError
 from cltools.losses import LossSettings
 from cltools.mining import (
     AllNegatives,
@@ -299,6 +300,14 @@ class TestJson:
     def test_refuses_what_is_not_json(self, text: str) -> None:
         with pytest.raises(ValueError, match=r"not valid JSON: .*line 1 column"):
             Experiment.from_json(text)
+
+    def test_refuses_numbers_that_no_setting_holds_and_repeats_none_at_length(self) -> None:
+        for value in (10**400, -(10**400), "x" * 10**6, [0] * 10**5):
+            with pytest.raises(CltoolsError, match=r"training\.warmup_epochs must be of type float") as error:
+                read(training={"warmup_epochs": value})
+            assert len(str(error.value)) < 400
+        with pytest.raises(CltoolsError, match="nests deeper"):
+            Experiment.from_json('{"training": ' * 50 + "1" + "}" * 50)
 
     def test_refuses_what_is_not_an_object(self) -> None:
         for text in ("[]", "3", "null"):

@@ -226,7 +226,7 @@ contrastive_loss(
 ).mean().backward()
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
-    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, encoding="utf-8")
     assert float(done.stdout) < 256, "less than one matrix of all anchors by all keys"
 
 

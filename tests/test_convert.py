@@ -87,22 +87,24 @@ def test_the_records_that_ship_are_converted(path: Path) -> None:
 
 def test_files_are_converted_in_place_and_others_left_alone(tmp_path: Path) -> None:
     run, other, damaged = (tmp_path / f"{name}.json" for name in ("run", "other", "damaged"))
-    run.write_text(json.dumps(run_of_the_first_version()))
-    other.write_text(json.dumps({"kind": "bench rules", "sizes": []}, indent=1) + "\n")
-    damaged.write_text('{"kind": "run"}')
+    run.write_text(json.dumps(run_of_the_first_version()), encoding="utf-8")
+    other.write_text(json.dumps({"kind": "bench rules", "sizes": []}, indent=1) + "\n", encoding="utf-8")
+    damaged.write_text('{"kind": "run"}', encoding="utf-8")
     before = other.read_bytes(), damaged.read_bytes()
 
     def convert() -> subprocess.CompletedProcess[str]:
         paths = map(str, (run, other, damaged))
-        return subprocess.run([sys.executable, "-I", str(SCRIPT), *paths], capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [sys.executable, "-I", str(SCRIPT), *paths], capture_output=True, encoding="utf-8", check=False
+        )
 
     first = convert()
     assert first.returncode == 1 and "damaged.json" in first.stderr and "run.json: converted" in first.stdout
     assert (other.read_bytes(), damaged.read_bytes()) == before
     RunRecord.from_plain(run, read_record(run))
-    text = run.read_text()
+    text = run.read_text(encoding="utf-8")
     again = convert()
-    assert "run.json: stays" in again.stdout and run.read_text() == text
+    assert "run.json: stays" in again.stdout and run.read_text(encoding="utf-8") == text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["damaged.json", "other.json", "run.json"]
 
 
@@ -110,8 +112,8 @@ def test_the_settings_of_a_run_are_converted_too(tmp_path: Path) -> None:
     experiment, file = preset("digits-moco"), tmp_path / "config.json"
     warm_up = {"start": 0.3, "ramp": 0.05, "strength": 1.0}
     positives = {"weighting": "none", "k": 5, "search": "key", "pick": None, **warm_up}
-    file.write_text(json.dumps(to_plain(experiment) | {"positives": positives}))
-    assert script().convert(file) and Experiment.from_json(file.read_text()) == experiment
+    file.write_text(json.dumps(to_plain(experiment) | {"positives": positives}), encoding="utf-8")
+    assert script().convert(file) and Experiment.from_json(file.read_text(encoding="utf-8")) == experiment
     assert not script().convert(file)
 
 

@@ -119,7 +119,7 @@ def modules_of(distributions: set[str]) -> set[str]:
 
 def run(program: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", program, " ".join(modules_of(needed_by(ALLOWED))), " ".join(CORE)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -136,12 +136,12 @@ def test_other_libraries_are_blocked() -> None:
 
 
 def test_an_installation_without_extras_brings_the_core_alone() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert {Requirement(line).name for line in project["dependencies"]} == ALLOWED
 
 
 def test_every_other_extra_that_imports_the_package_brings_train_too() -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     for name in ("notebooks", "book", "dev"):
         brought = [Requirement(line) for line in extras[name]]
         assert any("train" in each.extras or each.name == "cltools" for each in brought), name
@@ -149,6 +149,6 @@ def test_every_other_extra_that_imports_the_package_brings_train_too() -> None:
 
 def test_the_command_line_names_the_extra_that_it_lacks() -> None:
     code = "import runpy, sys; sys.modules['tqdm'] = None; runpy.run_module('cltools', run_name='__main__')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 2 and "tqdm" in done.stderr and "[train]" in done.stderr, done.stderr
     assert "Traceback" not in done.stderr

@@ -58,7 +58,7 @@ class TestLayouts:
         picture(tmp_path / "b.png")
         picture(tmp_path / "a.JPG", (200, 0, 0))
         (tmp_path / "._a.jpg").write_bytes(b"left by macOS")
-        (tmp_path / "notes.txt").write_text("no image")
+        (tmp_path / "notes.txt").write_text("no image", encoding="utf-8")
         images = load_images(str(tmp_path))
         assert images.labels.tolist() == [-1, -1] and images.classes == ()
         assert images.images[0, 0, 0, 0] > 150

@@ -376,7 +376,7 @@ def test_killed_while_writing_and_four_at_once(root: Path) -> None:
     right = int(fresh(root).long().sum())
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(root), str(right)],
-        capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True, encoding="utf-8", check=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     said = [line for line in done.stdout.splitlines() if "pictures" not in line]
     assert said == [str(right), *[f"True {right}"] * 2, "0 0 0 0"], done.stdout + done.stderr

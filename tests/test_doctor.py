@@ -206,7 +206,7 @@ def test_each_extension_is_found_or_named(monkeypatch: pytest.MonkeyPatch, tmp_p
     def state(folder: Path | None) -> str:
         if folder:
             (folder / extension).mkdir(parents=True)
-            (folder / extension / "package.json").write_text("{}")
+            (folder / extension / "package.json").write_text("{}", encoding="utf-8")
         found = next(f for f in doctor.check_front_end() if f.name.endswith(extension.rpartition("/")[2]))
         assert found.state == "ok" or f" {doctor.EXTENSIONS[extension]}, then reload" in remedy(found, found.state)
         return found.state

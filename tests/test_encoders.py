@@ -371,7 +371,9 @@ for ours, theirs in zip(encoder.buffers(), compiled.buffers(), strict=True):
 def test_compiles_whole_and_agrees() -> None:
     # in a process of its own, because the shape checks of the tests cannot be compiled
     root = Path(__file__).parents[1]
-    done = subprocess.run([sys.executable, "-c", COMPILED], cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED], cwd=root, capture_output=True, encoding="utf-8", check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from cltools import AllNegatives, NearestKeys, explore, fit, select
-from cltools.errors import CltoolsError, printable, unknown
+from cltools.errors import CltoolsError, printable, shown, unknown
 
 KNOWN = ("moco", "simclr", "potential", "oracle")
 
@@ -110,3 +110,13 @@ def test_a_terminal_shows_every_character_and_obeys_none(given: str, shown: str)
 def test_an_error_travels_between_processes_as_it_is() -> None:
     again = pickle.loads(pickle.dumps(CltoolsError("a \x1b b")))
     assert type(again) is CltoolsError and again.args == ("a \\x1b b",)
+
+
+def test_of_a_long_or_deep_value_a_message_shows_the_beginning() -> None:
+    deep: list[object] = []
+    for _ in range(5000):
+        deep = [deep]
+    assert shown("a\x1b[31m") == repr("a\x1b[31m"), "control characters are written out"
+    for value in ("x" * 10**6, deep, {"a": deep}, 10**4000, [*range(10**5)]):
+        assert len(shown(value)) < 300
+    assert len(str(unknown("name", "x" * 10**6, ["y" * 10**6]))) < 700

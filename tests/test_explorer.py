@@ -139,7 +139,7 @@ def test_what_cannot_be_followed_is_refused(training: tuple[Experiment, ImageSet
     experiment, images, snapshot = training
     with pytest.raises(CltoolsError, match=r"of the snapshot's 80 images are not among these 20, such as id \d+"):
         explore(snapshot, images=images.select(slice(20))).follow()
-    small = replace(snapshot, anchors=snapshot.anchors[..., :5], keys=snapshot.keys[..., :5])
+    small = replace(snapshot, anchors=unit(snapshot.anchors[..., :5]), keys=unit(snapshot.keys[..., :5]))
     with pytest.raises(CltoolsError, match=r"embeddings have 5 numbers; follow a run with encoder\.projection=5"):
         fit(longer(experiment), images=images, callbacks=[explore(small, images=images).follow()])
     with pytest.raises(

@@ -276,7 +276,7 @@ def test_all_anchors_are_those_of_the_active_side() -> None:
 
 
 def test_two_snapshots_of_other_images_are_refused() -> None:
-    turned, renamed = replace(SNAPSHOT, labels=SNAPSHOT.labels[::-1]), replace(SNAPSHOT, classes=("a",) * 5)
+    turned, renamed = replace(SNAPSHOT, labels=SNAPSHOT.labels[::-1]), replace(SNAPSHOT, classes=tuple("abcde"))
     for other in (turned, renamed, made(labelled=False), replace(SNAPSHOT, experiment=preset("digits-moco"))):
         with pytest.raises(ValueError, match="not of the same images"):
             Session(SNAPSHOT, other=other)
@@ -352,7 +352,7 @@ def test_rules_as_python_make_the_same_rules() -> None:
 def test_keys_as_csv(tmp_path: Path) -> None:
     s = session()
     s.to_csv(tmp_path / "keys.csv")
-    rows = list(csv.DictReader(io.StringIO((tmp_path / "keys.csv").read_text())))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "keys.csv").read_text(encoding="utf-8"))))
     assert len(rows) == 59 and "class" not in rows[0]
     scores = [float(row["score"]) for row in rows]
     assert scores == sorted(scores, reverse=True)

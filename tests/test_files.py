@@ -1,6 +1,7 @@
 """A file is whole or not there, whatever happens while it is written, and one process at a time writes into a place."""
 
 import errno
+import json
 import os
 import re
 import signal
@@ -16,7 +17,7 @@ import pytest
 
 from cltools import files
 from cltools.errors import CltoolsError
-from cltools.files import IN_USE, cache_folder, check_writable, claimed, parse_json, replacing, write_text
+from cltools.files import IN_USE, cache_folder, check_writable, claimed, parsed, replacing, write_text
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,9 +25,9 @@ ROOT = Path(__file__).parents[1]
 def test_a_file_takes_its_place_when_it_is_whole_and_folders_are_made(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.txt"
     with replacing(path) as part:
-        part.write_text("half")
+        part.write_text("half", encoding="utf-8")
         assert not path.exists()
-    assert path.read_text() == "half"
+    assert path.read_text(encoding="utf-8") == "half"
     write_text(path, "größer")
     assert path.read_bytes() == "größer".encode()
     assert os.listdir(path.parent) == ["a.txt"]
@@ -35,17 +36,17 @@ def test_a_file_takes_its_place_when_it_is_whole_and_folders_are_made(tmp_path: 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_an_error_while_writing_leaves_the_file_that_was_there(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "a.txt"
-    path.write_text("whole")
+    path.write_text("whole", encoding="utf-8")
     with pytest.raises(type(error)), replacing(path) as part:
-        part.write_text("ha")
+        part.write_text("ha", encoding="utf-8")
         raise error
-    assert path.read_text() == "whole"
+    assert path.read_text(encoding="utf-8") == "whole"
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
 def test_a_full_disk_leaves_the_file_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.txt"
-    path.write_text("whole")
+    path.write_text("whole", encoding="utf-8")
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
@@ -53,7 +54,7 @@ def test_a_full_disk_leaves_the_file_that_was_there(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match=r"No space left.*Make room"):
         write_text(path, "new")
-    assert path.read_text() == "whole"
+    assert path.read_text(encoding="utf-8") == "whole"
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
@@ -233,9 +234,9 @@ def test_what_cannot_be_written_is_found_before(tmp_path: Path, monkeypatch: pyt
         ("[NaN]", "NaN is no finite number"),
         ("[-Infinity]", "-Infinity is no finite number"),
         ("[1e999]", "1e999 is no finite number"),
-        ("[" * 51 + "]" * 51, "nested too deeply"),
-        ("[" * 10**6, "nested too deeply"),
-        ('{"a":' * 10**5, "nested too deeply"),
+        ("[" * 33 + "]" * 33, "nests deeper than 32 levels"),
+        ("[" * 10**6, "recursion depth"),
+        ('{"a":' * 10**5, "recursion depth"),
         (f"[{'9' * 5000}]", "integer string"),
         ("", "Expecting value"),
         ("\ufeff{}", "BOM"),
@@ -243,8 +244,8 @@ def test_what_cannot_be_written_is_found_before(tmp_path: Path, monkeypatch: pyt
 )
 def test_json_that_no_file_of_ours_holds_is_refused(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        parse_json(text)
-    assert parse_json('{"a": [1, 2.5, null, "NaN"]}') == {"a": [1, 2.5, None, "NaN"]}
+        parsed(text, "This")
+    assert parsed('{"a": [1, 2.5, null, "NaN"]}', "This") == {"a": [1, 2.5, None, "NaN"]}
 
 
 def test_where_what_can_be_made_again_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,3 +259,24 @@ def test_where_what_can_be_made_again_is_kept(tmp_path: Path, monkeypatch: pytes
     assert cache_folder() == tmp_path / "xdg" / "cltools"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == tmp_path / ".cache" / "cltools"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "x is not valid JSON: Expecting"),
+        (b'{"a": "\xff"}', "x is not valid JSON"),
+        ("[" * 10**5 + "]" * 10**5, "x is not valid JSON: maximum recursion"),
+        ("9" * 5000, "x is not valid JSON: Exceeds the limit"),
+        ("[" * 40 + "]" * 40, "x nests deeper than 32 levels"),
+        ('{"a":' * 40 + "1" + "}" * 40, "x nests deeper than 32 levels"),
+    ],
+)
+def test_json_that_python_or_we_could_not_bear_is_refused(text: str | bytes, said: str) -> None:
+    with pytest.raises(CltoolsError, match=said):
+        parsed(text, "x")
+
+
+@pytest.mark.parametrize("plain", [{"a": [1, {"b": None}]}, [], 5, "ü", [[[[[[[[]]]]]]]]])
+def test_json_of_a_usual_depth_is_read(plain: object) -> None:
+    assert parsed(json.dumps(plain), "x") == parsed(json.dumps(plain).encode(), "x") == plain

@@ -38,7 +38,7 @@ TEXTS = [*PAGES, ROOT / "Makefile", *sorted(PACKAGE.rglob("*.py"))]
 
 def text_of(path: Path) -> str:
     """All that a file says, continued lines as one: a page, a module, or every cell of a notebook."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     if path.suffix == ".ipynb":
         text = "\n\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
     return re.sub(r"\\\n\s*", "", text)

@@ -301,7 +301,7 @@ print(peak() - before, peak())
 def memory_of(anchors: int, keys: int) -> tuple[float, float]:
     """MiB that mining takes above its vectors, and MiB in all."""
     script = MEASURED.format(anchors=anchors, keys=keys)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True)
     above, peak = map(float, done.stdout.split())
     return above, peak
 

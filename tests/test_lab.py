@@ -117,7 +117,7 @@ def test_waits_for_the_server_whatever_signal_comes_and_loads_no_heavy_library()
         "    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
         "    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, encoding="utf-8")
     assert done.stdout.splitlines() == ["[]", *map(str, SERVERS.values())], done.stderr
 
 

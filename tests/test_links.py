@@ -53,7 +53,11 @@ def dead_names(prose: str, page: Path) -> list[str]:
     for name, test in NAME.findall(prose):
         places = (ROOT, page.parent, ROOT / "tests", ROOT / "notebooks")
         files = [place / name for place in places if (place / name).exists()]
-        known = [file for file in files if not test or re.search(rf"^\s*def {test}\(", file.read_text(), re.MULTILINE)]
+        known = [
+            file
+            for file in files
+            if not test or re.search(rf"^\s*def {test}\(", file.read_text(encoding="utf-8"), re.MULTILINE)
+        ]
         if not known:
             dead.append(f"{name}::{test}" if test else name)
     return dead
@@ -106,6 +110,7 @@ def test_dead_paths_and_names_are_seen_and_living_ones_are_not() -> None:
 def test_headings_become_anchors(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
-        "# A `code`, and: more\n\n## Two\n\n```\n# no heading\n```\n\n## Two\n\n## Two\n\n## [Link](x) “here”?\n"
+        "# A `code`, and: more\n\n## Two\n\n```\n# no heading\n```\n\n## Two\n\n## Two\n\n## [Link](x) “here”?\n",
+        encoding="utf-8",
     )
     assert slugs(page) == {"a-code-and-more", "two", "two-1", "two-2", "link-here"}

@@ -24,7 +24,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cltools"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 # A part imports only from those to its left.
 ORDER = (
@@ -74,7 +74,7 @@ def wrong_imports(source: str, path: Path) -> list[str]:
 def test_imports_go_one_way() -> None:
     files = [path for path in PYTHON_FILES if path != PACKAGE / "__init__.py"]
     assert {part_of(path) for path in files} <= {*ORDER}, "a new part wants its place in the order of imports"
-    wrong = {str(path.relative_to(PACKAGE)): wrong_imports(path.read_text(), path) for path in files}
+    wrong = {str(path.relative_to(PACKAGE)): wrong_imports(path.read_text(encoding="utf-8"), path) for path in files}
     assert {name: found for name, found in wrong.items() if found} == {}
 
 
@@ -115,7 +115,7 @@ def undeclared(path: Path) -> set[str]:
         declared |= {requirement.name for requirement in requirements("dev")}
     if path.name == "tensorboard.py":  # refuses to begin where its extra is not installed
         declared |= {requirement.name for requirement in requirements("tensorboard")}
-    roots = {name.split(".")[0] for name in imported(ast.parse(path.read_text()), path)}
+    roots = {name.split(".")[0] for name in imported(ast.parse(path.read_text(encoding="utf-8")), path)}
     outside = {DISTRIBUTIONS.get(root, root) for root in roots - set(sys.stdlib_module_names) - {"cltools"}}
     return outside - ({"torch", "jaxtyping", "numpy"} if part_of(path) in PURE else declared)
 
@@ -127,7 +127,7 @@ def test_what_is_imported_is_declared() -> None:
 
 def test_import_loads_no_heavy_library() -> None:
     code = f"import cltools, sys; print(sorted({HEAVY!r} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", cwd=ROOT)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
@@ -138,7 +138,7 @@ def test_an_explorer_loads_no_library_that_it_may_not_need() -> None:
 from cltools import explore, load_snapshot
 explore(load_snapshot("shapes-moco"))._repr_mimebundle_()
 print(sorted({late!r} & set(sys.modules)))"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", cwd=ROOT)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
@@ -170,14 +170,14 @@ def requirements(extra: str) -> list[Requirement]:
 
 
 def constraint_lines() -> list[str]:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def test_constraints_are_names_and_versions_only() -> None:
     wrong = [line for line in constraint_lines() if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line)]
     assert wrong == []
-    assert "://" not in (ROOT / "constraints.txt").read_text()
+    assert "://" not in (ROOT / "constraints.txt").read_text(encoding="utf-8")
 
 
 def test_constraints_name_one_fitting_version_of_everything_required() -> None:
@@ -190,7 +190,7 @@ def test_constraints_name_one_fitting_version_of_everything_required() -> None:
 
 
 def test_the_lowest_versions_tested_are_those_allowed() -> None:
-    lines = (ROOT / "constraints-lowest.txt").read_text().splitlines()
+    lines = (ROOT / "constraints-lowest.txt").read_text(encoding="utf-8").splitlines()
     tested = dict(line.split("==") for line in lines if not line.startswith("#"))
     allowed = [each for extra in ("", "train", "notebooks", "tensorboard") for each in requirements(extra)]
     lowest = {r.name: s.version for r in allowed for s in r.specifier if s.operator == ">="}
@@ -198,7 +198,7 @@ def test_the_lowest_versions_tested_are_those_allowed() -> None:
 
 
 def test_conda_installs_the_same() -> None:
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     assert environment["name"] == PROJECT["name"]
     python, pip, by_pip = environment["dependencies"]
     assert python.split() == ["python", PROJECT["requires-python"]]
@@ -210,7 +210,7 @@ def test_conda_installs_the_same() -> None:
 def test_the_citation_agrees() -> None:
     import cltools
 
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert {"cff-version", "message", "title", "authors"} <= set(citation)
     assert citation["version"] == PROJECT["version"] == cltools.__version__
     assert citation["license"] == PROJECT["license"] == "MIT"
@@ -226,9 +226,15 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make")
 @needs_make
 def test_make_knows_what_it_lists() -> None:
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
-    listed = {*re.findall(r"make (\w+)", (ROOT / "Makefile").read_text().split("help:")[1].split("\nsetup:")[0])}
+    listed = {
+        *re.findall(
+            r"make (\w+)", (ROOT / "Makefile").read_text(encoding="utf-8").split("help:")[1].split("\nsetup:")[0]
+        )
+    }
     assert {"lab", "test", "fast", "nightly"} <= listed
-    done = subprocess.run(["make", "-n", *sorted(listed)], cwd=ROOT, capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        ["make", "-n", *sorted(listed)], cwd=ROOT, capture_output=True, encoding="utf-8", env=environment
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -237,7 +243,7 @@ def test_full_runs_are_of_presets_and_no_method_has_more_seeds_than_the_baseline
     from cltools import preset
 
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
-    done = subprocess.run(["make", "-n", "full"], cwd=ROOT, capture_output=True, text=True, env=environment)
+    done = subprocess.run(["make", "-n", "full"], cwd=ROOT, capture_output=True, encoding="utf-8", env=environment)
     runs = re.findall(r"cltools train (\w+)-(\w+) --seed (\d)", done.stdout)
     assert len(runs) == len({*runs}) == 18 and [name for name, _, _ in runs[:4]] == ["cifar10"] * 4
     for images, method, seed in runs:
@@ -253,11 +259,14 @@ def test_a_python_that_does_not_fit_is_named(reported: str, tmp_path: Path) -> N
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     python = tmp_path / "oldpython"
-    python.write_text(f'#!/bin/sh\n[ "$1" = --version ] && [ -n "{reported}" ] && echo "{reported}" && exit\nexit 1\n')
+    python.write_text(
+        f'#!/bin/sh\n[ "$1" = --version ] && [ -n "{reported}" ] && echo "{reported}" && exit\nexit 1\n',
+        encoding="utf-8",
+    )
     python.chmod(0o755)
     command = ["make", "setup", "PYTHON=./oldpython"]
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", env=environment)
     assert done.returncode != 0
     assert "3.11, 3.12 or 3.13" in done.stderr and "./oldpython" in done.stderr and reported in done.stderr
     assert "make setup PYTHON=python3.12" in done.stderr
@@ -270,8 +279,8 @@ def test_a_python_that_does_not_fit_is_named(reported: str, tmp_path: Path) -> N
 def markdown(path: Path) -> str:
     """The prose of a page: a Markdown file, or the Markdown cells of a notebook."""
     if path.suffix == ".md":
-        return path.read_text()
-    cells = json.loads(path.read_text())["cells"]
+        return path.read_text(encoding="utf-8")
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
 
 
@@ -280,13 +289,13 @@ PAGES += [*sorted((ROOT / "docs").glob("*.md")), *NOTEBOOKS]
 
 
 def test_a_page_that_names_the_paper_calls_ours_a_reconstruction() -> None:
-    naming = [path for path in PAGES if "2311.00358" in path.read_text()]
+    naming = [path for path in PAGES if "2311.00358" in path.read_text(encoding="utf-8")]
     assert naming and [path.name for path in naming if "reconstruction" not in markdown(path)] == []
 
 
 def blocks(language: str) -> list[str]:
     """The code blocks of the README in one language."""
-    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
 def test_the_explorer_in_the_readme_opens() -> None:
@@ -338,7 +347,7 @@ def test_the_adapters_in_the_readme_run() -> None:
 
 def method_rows() -> list[list[str]]:
     """The cells of the table of methods: method, source, here, preset, test."""
-    table = (ROOT / "docs" / "methods.md").read_text().split("## Methods")[1].split("## ")[0]
+    table = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8").split("## Methods")[1].split("## ")[0]
     rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in row] for row in rows[1:]]
 
@@ -355,7 +364,7 @@ def test_the_table_of_methods_names_every_preset_and_rule() -> None:
 
 
 def test_the_source_of_each_preset_is_named_where_it_is_coded() -> None:
-    sources = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+    sources = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
     for method, source, _, presets, _ in method_rows():
         if presets:
             assert all(paper in sources for paper in re.findall(r"\d{4}\.\d{5}", source)), (method, source)
@@ -370,12 +379,12 @@ def test_the_readme_names_presets_and_targets_that_exist() -> None:
     for name in presets:
         preset(name)
     targets = re.findall(r"^make (\w+)", text, flags=re.MULTILINE)
-    assert targets and all(f"\n{target}: " in (ROOT / "Makefile").read_text() for target in targets)
+    assert targets and all(f"\n{target}: " in (ROOT / "Makefile").read_text(encoding="utf-8") for target in targets)
 
 
 def test_notebooks_are_kept_small_and_without_outputs() -> None:
     for path in NOTEBOOKS:
-        notebook = json.loads(path.read_text())
+        notebook = json.loads(path.read_text(encoding="utf-8"))
         full = [n for n, cell in enumerate(notebook["cells"]) if cell.get("outputs") or cell.get("execution_count")]
         assert full == [] and "widgets" not in notebook["metadata"], (
             f"run: .venv/bin/nbstripout --keep-id {path.relative_to(ROOT)}"
@@ -392,18 +401,18 @@ def test_the_main_picture_is_there_and_small() -> None:
 
 def test_code_cells_are_short() -> None:
     for path in NOTEBOOKS:
-        code = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+        code = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
         lengths = [sum(bool(line.strip()) for line in "".join(cell["source"]).splitlines()) for cell in code]
         assert max(lengths) <= 20 and statistics.median(lengths) <= 4, (path.name, lengths)
 
 
 def test_the_readme_lists_every_notebook() -> None:
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [path.name for path in NOTEBOOKS if f"(notebooks/{path.name})" not in text] == []
 
 
 def test_the_course_quotes_its_record_rightly() -> None:
-    record = json.loads((ROOT / "data" / "results" / "shapes-false-negatives.json").read_text())
+    record = json.loads((ROOT / "data" / "results" / "shapes-false-negatives.json").read_text(encoding="utf-8"))
     of = {m: [row["knn200"] for row in record["rows"] if row["method"] == m] for m in ("moco", "oracle")}
     text = markdown(ROOT / "notebooks" / "00_start_here.ipynb")
     for figures in of.values():

@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 def git(folder: Path, *arguments: str) -> str:
     who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
     return subprocess.run(
-        ["git", *who, "-C", str(folder), *arguments], check=True, capture_output=True, text=True
+        ["git", *who, "-C", str(folder), *arguments], check=True, capture_output=True, encoding="utf-8"
     ).stdout.strip()
 
 
@@ -26,7 +26,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A clone with one commit, which the package believes to run from."""
     (tmp_path / "package").mkdir()
     module = tmp_path / "package" / "provenance.py"
-    module.write_text("first")
+    module.write_text("first", encoding="utf-8")
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-qm", "first")
@@ -37,18 +37,18 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_names_the_commit_and_whether_the_code_was_changed_since(clone: Path) -> None:
     head = git(clone, "rev-parse", "--short=10", "HEAD")
     assert commit() == head
-    (clone / "notes.txt").write_text("new, and no code")
-    (clone / "package" / "notes.txt").write_text("new, and no code")
+    (clone / "notes.txt").write_text("new, and no code", encoding="utf-8")
+    (clone / "package" / "notes.txt").write_text("new, and no code", encoding="utf-8")
     (clone / "package" / "__pycache__").mkdir()
     assert commit() == head
-    (clone / "package" / "new.py").write_text("code")
+    (clone / "package" / "new.py").write_text("code", encoding="utf-8")
     assert commit() == head + "+"
     (clone / "package" / "new.py").unlink()
-    (clone / "package" / "provenance.py").write_text("second")
+    (clone / "package" / "provenance.py").write_text("second", encoding="utf-8")
     assert commit() == head + "+"
-    (clone / "package" / "provenance.py").write_text("first")
+    (clone / "package" / "provenance.py").write_text("first", encoding="utf-8")
     (clone / "benchmarks").mkdir()
-    (clone / "benchmarks" / "steps.py").write_text("what measured it")
+    (clone / "benchmarks" / "steps.py").write_text("what measured it", encoding="utf-8")
     assert commit() == head + "+"
 
 
@@ -62,7 +62,7 @@ def test_outside_a_clone_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.
 def test_the_clone_of_another_project_is_not_ours(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inside = clone / ".venv" / "provenance.py"
     inside.parent.mkdir()
-    inside.write_text("installed here")
+    inside.write_text("installed here", encoding="utf-8")
     monkeypatch.setattr(provenance, "__file__", str(inside))
     assert commit() == ""
 
@@ -94,7 +94,9 @@ def test_a_record_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "new" / "record.json"
     write_record(path, {"kind": "test", "rows": [1, None, "π"]})
     assert read_record(path) == {"kind": "test", "rows": [1, None, "π"]}
-    assert path.read_text().endswith("}\n") and [p.name for p in path.parent.iterdir()] == ["record.json"]
+    assert path.read_text(encoding="utf-8").endswith("}\n") and [p.name for p in path.parent.iterdir()] == [
+        "record.json"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,7 @@ def test_a_record_comes_back(tmp_path: Path) -> None:
 )
 def test_damaged_and_foreign_files_are_named(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "record.json"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         check_record(path, read_record(path), "test")
 

@@ -29,7 +29,7 @@ QUIET = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)}
 
 
 def together(*command: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([*TORCHRUN, *command], capture_output=True, text=True, timeout=600, env=QUIET, cwd=cwd)
+    return subprocess.run([*TORCHRUN, *command], capture_output=True, encoding="utf-8", timeout=600, env=QUIET, cwd=cwd)
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def test_the_command_line_trains_with_two_processes(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("Trained 2 epochs: run") == 1
     assert len(Run.load(tmp_path / "run").history.rows) == 2
-    (stretch,) = json.loads((tmp_path / "run" / "record.json").read_text())["stretches"]
+    (stretch,) = json.loads((tmp_path / "run" / "record.json").read_text(encoding="utf-8"))["stretches"]
     assert stretch["hardware"]["ranks"] == 2
     assert stretch["command"].startswith("torchrun --nnodes 1 --nproc-per-node 2 -m cltools train digits-potential")
     refused = together("-m", "cltools", "evaluate", "run", cwd=tmp_path)
@@ -185,7 +185,7 @@ def test_sigterm_to_torchrun_itself_saves_within_an_epoch(tmp_path: Path) -> Non
         env=QUIET,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:

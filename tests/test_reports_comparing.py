@@ -120,7 +120,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
 
 def test_a_record_holds_a_row_an_arm_and_what_it_takes_to_repeat_it(done: tuple[Path, dict[str, Any]]) -> None:
     out, record = done
-    assert json.loads(out.read_text()) == record
+    assert json.loads(out.read_text(encoding="utf-8")) == record
     assert [(row["arm"], row["seed"]) for row in record["rows"]] == [("moco", 0), ("band", 0)]
     rule, lower, *_ = record["arms"]["band"]
     assert record["arms"]["moco"] == [] and lower == {"path": "negatives.drop_closest", "now": 0.05}
@@ -227,24 +227,24 @@ def test_an_arm_that_diverges_is_recorded_and_the_others_go_on(tmp_path: Path, m
 def test_a_record_is_gone_on_with(done: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     out = tmp_path / "again.json"
     kept, lost = done[1]["rows"]
-    out.write_text(json.dumps({**done[1], "rows": [kept]}))
+    out.write_text(json.dumps({**done[1], "rows": [kept]}), encoding="utf-8")
     record = compare(small(out, only=("band", "decoupled")))
     assert record["rows"][0] == kept and {**record["rows"][2], "seconds": 0} == {**lost, "seconds": 0}
     assert [row["arm"] for row in record["rows"]] == ["moco", "decoupled", "band"]
     assert set(record["arms"]) == {"moco", "band", "decoupled"}
-    before = out.read_text()
+    before = out.read_text(encoding="utf-8")
     assert compare(small(out)) == json.loads(before), "with nothing left to do"
-    assert out.read_text() == before
+    assert out.read_text(encoding="utf-8") == before
 
 
 def test_a_record_of_other_settings_is_refused_and_left_alone(done: tuple[Path, dict[str, Any]]) -> None:
     out, _ = done
-    before = out.read_text()
+    before = out.read_text(encoding="utf-8")
     with pytest.raises(ValueError, match=r"was made with other settings: warm_epochs\. Give another file"):
         compare(CompareFlags("digits", out, warm_epochs=2, epochs=1, device="cpu", only=("band",)))
     with pytest.raises(ValueError, match=r"other settings: baseline\. Give another file"):
         compare(CompareFlags("digits", out, warm_epochs=1, epochs=2, device="cpu", only=("band",)))
-    assert out.read_text() == before
+    assert out.read_text(encoding="utf-8") == before
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_a_record_of_other_code_or_another_machine_is_not_gone_on_with(
     done: tuple[Path, dict[str, Any]], tmp_path: Path, entry: str, value: Any, named: str
 ) -> None:
     out = tmp_path / "other.json"
-    out.write_text(json.dumps({**done[1], entry: value}))
+    out.write_text(json.dumps({**done[1], entry: value}), encoding="utf-8")
     with pytest.raises(ValueError, match=f"other settings: {named}"):
         compare(small(out))
 
@@ -268,7 +268,9 @@ def test_a_record_of_other_code_or_another_machine_is_not_gone_on_with(
 def test_another_warm_start_is_not_gone_on_from(done: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     assert re.fullmatch(r"[0-9a-f]{8}", done[1]["warm_starts"]["0"])
     out = tmp_path / "other.json"
-    out.write_text(json.dumps({**done[1], "warm_starts": {"0": "01234567"}, "rows": done[1]["rows"][:1]}))
+    out.write_text(
+        json.dumps({**done[1], "warm_starts": {"0": "01234567"}, "rows": done[1]["rows"][:1]}), encoding="utf-8"
+    )
     with pytest.raises(ValueError, match=r"another warm start of seed 0 \(checksum 01234567, now "):
         compare(small(out))
 
@@ -326,7 +328,7 @@ def written(path: Path, rows: list[dict[str, Any]], **more: Any) -> Path:
         "rows": filled,
         **more,
     }
-    path.write_text(json.dumps(record))
+    path.write_text(json.dumps(record), encoding="utf-8")
     return path
 
 
@@ -374,11 +376,11 @@ def test_what_changes_no_result_does_not_keep_records_apart(tmp_path: Path) -> N
 
 
 def test_a_record_that_told_more_settings_is_gone_on_with(done: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    record = json.loads(done[0].read_text())
+    record = json.loads(done[0].read_text(encoding="utf-8"))
     record["baseline"]["data"]["download"] = True
     record["baseline"]["training"]["checkpoint_every"] = 5
     older = tmp_path / "older.json"
-    older.write_text(json.dumps(record))
+    older.write_text(json.dumps(record), encoding="utf-8")
     assert compare(small(older))["rows"] == record["rows"]
 
 
@@ -403,7 +405,7 @@ def test_records_that_do_not_belong_together_are_refused(tmp_path: Path) -> None
     damaged.write_text('{"kind": "comparison", "format": 2, "images": "shapes"}')
     with pytest.raises(ValueError, match=r"damaged\.json is damaged or of another version: record lacks .commit."):
         table([damaged])
-    damaged.write_text('{"kind": "comparison", "images": "shapes"}')
+    damaged.write_text('{"kind": "comparison", "images": "shapes"}', encoding="utf-8")
     with pytest.raises(ValueError, match=r"python data/convert\.py .*damaged\.json"):
         table([damaged])
     with pytest.raises(ValueError, match="name at least one record"):

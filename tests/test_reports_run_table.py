@@ -280,10 +280,10 @@ def test_the_order_of_the_records_decides_nothing(tmp_path: Path) -> None:
 
 def test_a_rule_of_ones_own_needs_no_class_to_be_shown(tmp_path: Path) -> None:
     path = run(tmp_path / "a.json", replace(preset("digits-moco"), negatives=AllNegatives()), {"test": {}})
-    record = json.loads(path.read_text())
+    record = json.loads(path.read_text(encoding="utf-8"))
     record["experiment"]["negatives"] = {"rule": "MineAlone", "n": 3}
     del record["experiment"]["training"]["chunk"]  # of an older version: its default
-    path.write_text(json.dumps(record))
+    path.write_text(json.dumps(record), encoding="utf-8")
     assert rows(table([path]))[0]["method"] == (
         "`digits-moco`: negatives.rule: AllNegatives → MineAlone, negatives.n: absent → 3"
     )
@@ -294,7 +294,7 @@ def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.json and .*a\.json hold the same run with the same seed"):
         table([a, a])
     comparison = tmp_path / "comparison.json"
-    comparison.write_text('{"kind": "comparison"}')
+    comparison.write_text('{"kind": "comparison"}', encoding="utf-8")
     for paths in ([a, comparison], [comparison, a]):
         with pytest.raises(ValueError, match=r"a\.json of kind 'run'.* Show each kind alone"):
             table(paths)
@@ -305,7 +305,7 @@ def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
         path = run(tmp_path / f"{n}.json", preset("digits-moco"), {}, experiment={**plain, **change})
         with pytest.raises(ValueError, match=rf"{n}\.json is damaged"):
             table([path])
-    record = json.loads(a.read_text())
+    record = json.loads(a.read_text(encoding="utf-8"))
     del record["stretches"]
     a.write_text(json.dumps(record))
     with pytest.raises(ValueError, match="record lacks 'stretches'"):

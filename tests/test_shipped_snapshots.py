@@ -40,8 +40,8 @@ def test_it_was_made_by_the_command_that_is_written_down(name: str) -> None:
     snapshot, command = load_snapshot(name), COMMAND.format(name)
     assert snapshot.command == command and re.fullmatch("[0-9a-f]{10}", snapshot.commit)
     assert snapshot.experiment == preset(name), "the preset has changed since: make snapshots"
-    assert command in (ROOT / "data" / "README.md").read_text()
-    assert command.removeprefix("python ") in (ROOT / "Makefile").read_text()
+    assert command in (ROOT / "data" / "README.md").read_text(encoding="utf-8")
+    assert command.removeprefix("python ") in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 @names

@@ -4,14 +4,18 @@ import io
 import json
 import re
 import sys
+from collections.abc import Callable
+from copy import copy
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from jaxtyping import TypeCheckError
 from numpy import ndarray
 from sklearn.manifold import trustworthiness
 
@@ -21,7 +25,7 @@ from cltools.encoders import EncoderSettings
 from cltools.errors import CltoolsError
 from cltools.mining import Band, NearestKeys, RankBand, select
 from cltools.presets import preset
-from cltools.snapshot import Recorder, Snapshot, maps, take_snapshot, taking, with_map, with_umap
+from cltools.snapshot import Recorder, Snapshot, load_snapshot, maps, take_snapshot, taking, with_map, with_umap
 from cltools.snapshot.sprite import as_sprite, tiles_of
 from cltools.training import Run, fit
 
@@ -229,6 +233,13 @@ def test_an_anchors_positive_is_its_own_key_and_never_mined_or_kept(recorded: tu
     assert len(snapshot.similarities().anchor_keys) == len(snapshot) == 120
 
 
+def test_classes_of_one_name_are_told_apart() -> None:
+    """As TinyImageNet has them: two classes are called crane."""
+    twice = replace(images(), classes=("crane", "crane", *images().classes[2:]))
+    snapshot = take_snapshot(fit(asked(epochs=1), images=twice), twice, 40)
+    assert snapshot.classes == ("crane (0)", "crane (1)", *images().classes[2:])
+
+
 def test_images_without_labels_are_taken_too() -> None:
     plain = replace(images(), labels=torch.full((300,), -1), classes=())
     snapshot = take_snapshot(fit(asked(epochs=1), images=plain), plain, 40)
@@ -365,11 +376,13 @@ def rewritten(path: Path, **changes: Any) -> Path:
         ({"about": {"command": None, "tile": None}}, "its description lacks tile, command"),
         ({"keys": None}, r"damaged: its array keys is not float16 \[e, n, d\]"),
         ({"ids": np.zeros(120)}, "its array ids is not int64"),
+        ({"labels": np.zeros(120, np.int8)}, "its array labels is not int64"),
+        ({"maps": np.zeros((1, 2, 120, 2))}, "its array maps is not float32"),
         ({"ids": np.zeros(119, np.int64)}, "contradict each other at ids"),
         ({"anchors": np.zeros((3, 120, 8), np.float16)}, "contradict each other at anchors"),
         ({"maps": np.zeros((2, 2, 120, 3), np.float32)}, "contradict each other at maps"),
         ({"kept": np.zeros((3, 2, 120), np.float16)}, "contradict each other at kept"),
-        ({"kept": np.zeros((2, 2, 120), np.float32)}, r"its array kept is not float16 \[m, e, n\]"),
+        ({"kept": np.zeros((1, 2, 120), np.int64)}, r"its array kept is not float16 \[m, e, n\]"),
         ({"trustworthiness": None}, r"its array trustworthiness is not float32 \[m, e\]"),
     ],
 )
@@ -381,6 +394,83 @@ def test_a_file_that_is_not_whole_is_named(
     with pytest.raises(ValueError, match=message) as error:
         Snapshot.load(rewritten(path, **changes))
     assert str(path) in str(error.value)
+
+
+def spoilt(array: ndarray, value: Any, *place: int) -> ndarray:
+    found = array.copy()
+    found[place] = value
+    return found
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        *(
+            (lambda s, v=value, name=name: {name: spoilt(getattr(s, name), v, 1, 7)}, "not finite, or not of length 1")
+            for value in (np.nan, np.inf, -np.inf, 0.0, 0.5)
+            for name in ("anchors", "keys")
+        ),
+        (lambda s: {"anchors": spoilt(s.anchors, np.nan, 0, 3, 2)}, "vectors are not finite, or not of length 1"),
+        (lambda s: {"maps": spoilt(s.maps, np.nan, 0, 1, 5, 0)}, "places on maps are not finite"),
+        (lambda s: {"maps": spoilt(s.maps, np.inf, 0, 1, 5, 0)}, "places on maps are not finite"),
+        (lambda s: {"kept": spoilt(s.kept, 1.5, 0, 0, 0)}, "shares of neighbours lie outside of 0 to 1"),
+        (lambda s: {"thresholds": np.full((2, 120), np.nan, np.float32)}, "thresholds are not finite"),
+        (lambda s: {"ids": spoilt(s.ids, s.ids[1], 0)}, "ids stand in it twice"),
+        (lambda s: {"ids": spoilt(s.ids, 2**53, 0)}, r"ids reach 2\*\*53"),
+        (lambda s: {"labels": spoilt(s.labels, 10, 0)}, "labels lie beyond its classes"),
+        (lambda s: {"labels": spoilt(s.labels, -2, 0)}, "labels lie beyond its classes"),
+        (lambda s: {"epochs": (3, 1)}, "epochs do not ascend"),
+        (lambda s: {"epochs": (3, 3)}, "epochs do not ascend"),
+        (lambda s: {"epochs": (-1, 3)}, "epochs do not ascend"),
+        (lambda s: {"classes": ("0",) * 10}, "classes are not different texts"),
+        (lambda s: {"classes": tuple(range(10))}, "classes are not different texts"),
+        (lambda s: {"map_names": (1,)}, "map_names are not different texts"),
+        (lambda s: {"texts": ("a",) * 119}, "texts or metadata are of another number, or no texts"),
+        (lambda s: {"texts": tuple(range(120))}, "texts or metadata are of another number, or no texts"),
+        (lambda s: {"metadata": {"a": ("b",)}}, "texts or metadata are of another number, or no texts"),
+        (lambda s: {"pictured": np.array([0, 120])}, "has pictures of what it does not hold"),
+        (lambda s: {"pictured": np.array([0, -1])}, "has pictures of what it does not hold"),
+        (lambda s: {"tile": (32, 32)}, "pictures are of another size"),
+        (lambda s: {"tile": (16,)}, "its tile is no height and width"),
+        (lambda s: {"sprite": b"no picture"}, "pictures are of another size"),
+    ],
+)  # fmt: skip
+def test_by_every_way_in_it_is_refused(
+    recorded: tuple[Run, Recorder, Snapshot], tmp_path: Path, changes: Callable[[Snapshot], dict[str, Any]], fault: str
+) -> None:
+    """Of a snapshot whose vectors were all zero an explorer said that its rule keeps 59 (100.0 %)."""
+    snapshot, path = recorded[2], tmp_path / "a.npz"
+    made = copy(snapshot)
+    vars(made).update(changes(snapshot))
+    with pytest.raises(CltoolsError, match=f"no snapshot that can be shown: .*{fault}"):
+        made.__post_init__()  # as made by hand; the tests' own check of types would come before
+    made.save(path)
+    for load in (Snapshot.load, load_snapshot):
+        with pytest.raises((CltoolsError, TypeCheckError), match=f"a.npz is damaged.*{fault}|Type-check error"):
+            load(path)
+
+
+def test_what_is_nothing_of_ours_or_fills_the_memory_is_refused(
+    recorded: tuple[Run, Recorder, Snapshot], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.npz"
+    recorded[2].save(path)
+    with pytest.raises(CltoolsError, match=r"damaged: it holds 'extra', which is nothing of ours"):
+        Snapshot.load(rewritten(path, extra=np.zeros(3)))
+    recorded[2].save(path)
+    with ZipFile(path, "a", ZIP_DEFLATED) as archive, archive.open("more.npy", "w") as member:
+        for _ in range(80):
+            member.write(bytes(2**20))
+    with pytest.raises(CltoolsError, match=r"cannot be read as a snapshot.*unpacks to 8[0-9] MB"):
+        Snapshot.load(path)
+    for text, said in ("[" * 10**5 + "]" * 10**5, "not valid JSON"), (f"{'[' * 40}{']' * 40}", "deeper than 32"):
+        recorded[2].save(path)
+        rewritten(path)
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files}
+        np.savez(path, **arrays | {"about": np.frombuffer(text.encode(), np.uint8)})
+        with pytest.raises(CltoolsError, match=f"its description.*{said}"):
+            Snapshot.load(path)
 
 
 def test_damaged_and_foreign_files_are_named(recorded: tuple[Run, Recorder, Snapshot], tmp_path: Path) -> None:

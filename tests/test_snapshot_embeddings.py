@@ -2,6 +2,7 @@
 
 import csv
 import io
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import given, settings, strategies as st
 from numpy import ndarray
 
 from cltools import AugmentedView, RankBand, Snapshot, explore, select, snapshot_of_embeddings, with_umap
+from cltools.errors import CltoolsError
 from cltools.mining import AllNegatives
 from cltools.snapshot import sprite
 from cltools.snapshot.embeddings import indexed_labels
@@ -301,6 +303,13 @@ def test_a_corpus_comes_back_from_a_file(tmp_path: Path) -> None:
     assert second.anchor_keys.numpy() == pytest.approx(first.anchor_keys.numpy(), abs=1e-3)
 
 
+def unchecked(snapshot: Snapshot, **changes: Any) -> Snapshot:
+    """A snapshot as another program would write it, which looks at nothing."""
+    found = copy(snapshot)
+    vars(found).update(changes)
+    return found
+
+
 def test_a_file_that_contradicts_itself_is_damaged(tmp_path: Path) -> None:
     snapshot, _ = searched(labels=([0] * 30, [1] * 50), texts=(["q"] * 30, ["p"] * 50), metadata={"year": [1] * 50})
     assert snapshot.queries is not None
@@ -308,23 +317,27 @@ def test_a_file_that_contradicts_itself_is_damaged(tmp_path: Path) -> None:
     spoilt[0, 3, 1], lost[0, 7] = np.nan, 0
     file = tmp_path / "search.npz"
     for changes, what in (
-        ({"keys": spoilt}, "some of its numbers are not finite"),
-        ({"keys": lost}, "some of its vectors have no direction"),
+        ({"keys": spoilt}, "some of its vectors are not finite"),
+        ({"keys": lost}, "some of its vectors are not finite, or not of length 1"),
         ({"ids": np.zeros(50, np.int64)}, "ids stand in it twice"),
         ({"classes": ("one",)}, "labels lie beyond its classes"),
-        ({"texts": ("p",) * 79}, "its texts are of another number"),
-        ({"metadata": {"year": ("1",) * 49}}, "its metadata are of another number"),
+        ({"texts": ("p",) * 79}, "its texts or metadata are of another number"),
+        ({"metadata": {"year": ("1",) * 49}}, "its texts or metadata are of another number"),
         ({"pictured": np.array([80])}, "it has pictures of what it does not hold"),
         *(({"queries": replace(snapshot.queries, own=np.array(own))}, "it calls keys an anchor's own that it does not")
           for own in ([[0, 50]], [[30, 0]], [[0, -1]])),
+        ({"queries": replace(snapshot.queries, ids=np.zeros(30, np.int64))}, "ids stand in it twice"),
+        ({"queries": replace(snapshot.queries, positives=2 * snapshot.queries.positives)}, "some of its vectors"),
     ):  # fmt: skip
-        replace(snapshot, **changes).save(file)
-        with pytest.raises(ValueError, match=f"search.npz is damaged: {what}"):
+        unchecked(snapshot, **changes).save(file)
+        with pytest.raises(CltoolsError, match=f"search.npz is damaged: {what}"):
             Snapshot.load(file)
+        with pytest.raises(CltoolsError, match=f"no snapshot that can be shown: {what}"):
+            replace(snapshot, **changes)
     doubled = {"anchors": 0, "keys": 0, "maps": 1, "kept": 1, "trustworthiness": 1}
     twice = {name: np.concatenate([getattr(snapshot, name)] * 2, axis=axis) for name, axis in doubled.items()}
     asked = replace(snapshot.queries, positives=np.concatenate([snapshot.queries.positives] * 2))
-    replace(snapshot, epochs=(0, 0), queries=asked, **twice).save(file)
+    unchecked(snapshot, epochs=(0, 0), queries=asked, **twice).save(file)
     with pytest.raises(ValueError, match="its epochs do not ascend"):
         Snapshot.load(file)
 

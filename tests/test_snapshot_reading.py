@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from cltools import read_embeddings
+from cltools.errors import CltoolsError
 
 Z = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
 NAMES = np.array(["a", "b", "a", "c", "b"])
@@ -96,11 +97,70 @@ def test_a_column_of_lists_holds_the_embeddings(told: Any) -> None:
 
 
 def test_else_columns_of_fractions_do(told: Any) -> None:
-    table = pd.DataFrame(Z, columns=["x", "y", "z"]).assign(id=range(5), label=[0.0, 1.0, None, 1.0, 0.0])
+    table = pd.DataFrame(Z, columns=["z0", "z1", "z2"]).assign(id=range(5), label=[0.0, 1.0, None, 1.0, 0.0])
     vectors, labels = read_embeddings(told(table), labels="label")
     assert np.array_equal(vectors, Z) and labels is not None and labels.tolist() == [0.0, 1.0, None, 1.0, 0.0]
     with pytest.raises(ValueError, match="None is an array or a column of embeddings"):
         read_embeddings(told(table[["id"]]))
+
+
+def test_columns_that_are_not_of_one_family_are_asked_for(told: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """An age beside the embeddings was one number of each of them, without a word."""
+    shuffled = pd.DataFrame(np.hstack([Z] * 4), columns=[f"dim_{i}" for i in range(12)])[
+        ["dim_11", *map("dim_{}".format, range(11))]
+    ]
+    vectors, _ = read_embeddings(told(shuffled))
+    assert np.array_equal(vectors, np.hstack([Z] * 4)), "by their numbers: 2 before 11"
+    assert "z.parquet: the embeddings are its 12 columns dim_0 … dim_11." in capsys.readouterr().err
+    for more in ({"age": [30.5] * 5}, {"x1": [0.5] * 5}, {"dim": [0.5] * 5}):
+        with pytest.raises(
+            CltoolsError, match=r"not of one name with numbers.*'(age|x1|dim)'.*vectors=\[…\], in order"
+        ):
+            read_embeddings(told(pd.DataFrame(Z, columns=["dim0", "dim1", "dim2"]).assign(**more)))
+    table = pd.DataFrame(Z, columns=["x", "y", "z"]).assign(age=30.5, count=[1, 2, 3, 4, 5])
+    capsys.readouterr()
+    assert np.array_equal(read_embeddings(told(table), vectors=["y", "x"])[0], Z[:, [1, 0]])
+    assert np.array_equal(read_embeddings(told(table), vectors=("count", "x"))[0][:, 0], [1, 2, 3, 4, 5])
+    assert capsys.readouterr().err == "", "who names them knows them"
+    with pytest.raises(CltoolsError, match=r"Unknown array or column of z\.parquet 'agee'\. Did you mean age?"):
+        read_embeddings(told(table), vectors=["x", "agee"])
+    np.savez(told(table).with_suffix(".npz"), x=Z, y=Z)
+    with pytest.raises(CltoolsError, match="no table of columns; name one array"):
+        read_embeddings(told(table).with_suffix(".npz"), vectors=["x", "y"])
+
+
+def test_labels_of_another_number_and_vectors_of_none_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "z.npz"
+    for labels in (np.arange(4), np.zeros((10**12, 0)), np.array(1)):
+        np.savez(path, z=Z, y=labels)
+        with pytest.raises(CltoolsError, match="for 5 embeddings; give one per row"):
+            read_embeddings(path, labels="y")
+    np.save(tmp_path / "z.npy", np.zeros((10**12, 0), np.float32))
+    with pytest.raises(CltoolsError, match=r"z\.npy holds float32 \[1000000000000, 0\]"):
+        read_embeddings(tmp_path / "z.npy")
+
+
+def test_what_would_fill_the_memory_is_refused_before(tmp_path: Path) -> None:
+    """A member that unpacks to a thousand times its size, and a header that speaks of 8 TB."""
+    path = tmp_path / "z.npz"
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("z.npy", "w") as member,
+    ):
+        np.lib.format.write_array_header_1_0(member, {"descr": "<f4", "fortran_order": False, "shape": (5 * 2**20, 4)})
+        for _ in range(80):
+            member.write(bytes(2**20))
+    with pytest.raises(CltoolsError, match="it unpacks to 84 MB"):
+        read_embeddings(path)
+    with (tmp_path / "z.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (10**12, 1)})
+    with pytest.raises(CltoolsError, match="it is damaged"):
+        read_embeddings(tmp_path / "z.npy")
+    with zipfile.ZipFile(path, "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        for _ in range(2):
+            archive.writestr("z.npy", (tmp_path / "z.npy").read_bytes())
+    with pytest.raises(CltoolsError, match="a name stands in it twice"):
+        read_embeddings(path)
 
 
 def test_a_label_that_is_missing_is_none(told: Any) -> None:
@@ -121,7 +181,7 @@ def test_a_real_table_is_read(tmp_path: Path) -> None:
     pd.DataFrame({"id": range(5), "vector": list(Z), "class": NAMES}).to_parquet(path)
     vectors, labels = read_embeddings(path, labels="class")
     assert labels is not None and np.array_equal(vectors, Z) and labels.tolist() == NAMES.tolist()
-    pd.DataFrame(Z, columns=["x", "y", "z"]).assign(y2=NAMES).to_parquet(path)
+    pd.DataFrame(Z, columns=["z1", "z2", "z3"]).assign(y2=NAMES).to_parquet(path)
     assert np.array_equal(read_embeddings(path, labels="y2")[0], Z)
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(ValueError, match="cannot be read as a Parquet table"):

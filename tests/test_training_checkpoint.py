@@ -382,11 +382,11 @@ def test_cuda_where_there_is_none_is_refused(tmp_path: Path) -> None:
 def test_resuming_needs_a_folder_and_a_file_is_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs out=FOLDER"):
         fit(MOCO, images=made(), resume=True)
-    (tmp_path / "file").write_text("a letter")
+    (tmp_path / "file").write_text("a letter", encoding="utf-8")
     for resume in (False, True):
         with pytest.raises(FileExistsError, match="is a file"):
             fit(MOCO, images=made(), out=tmp_path / "file", resume=resume)
-    assert (tmp_path / "file").read_text() == "a letter"
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "a letter"
 
 
 class Breaks(nn.Module):
@@ -499,7 +499,7 @@ def test_a_history_comes_back_from_its_csv(
 
 def test_a_history_is_plain_csv(tmp_path: Path) -> None:
     History([{"epoch": 1, "loss": 0.25, "knn": math.nan}, {"epoch": 2, "loss": 1e-9, "knn": 50.0}]).save(tmp_path / "h")
-    assert (tmp_path / "h").read_text().splitlines() == ["epoch,loss,knn", "1,0.25,", "2,1e-09,50"]
+    assert (tmp_path / "h").read_text(encoding="utf-8").splitlines() == ["epoch,loss,knn", "1,0.25,", "2,1e-09,50"]
 
 
 # --- going on with something else

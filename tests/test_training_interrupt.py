@@ -81,7 +81,7 @@ def dropping() -> nn.Module:
 
 
 def recorded(folder: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((folder / "record.json").read_text())
+    record: dict[str, Any] = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     return record
 
 
@@ -239,7 +239,7 @@ def test_the_command_line_ends_in_a_message_and_goes_on(number: signal.Signals, 
     command = [sys.executable, "-m", "cltools", "train", "digits-moco", "--epochs", "40", "--out", "run"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
-        command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", env=environment
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:  # the bar's first epoch

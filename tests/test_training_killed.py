@@ -42,14 +42,15 @@ def test_every_point_is_met() -> None:
 )
 def test_a_run_that_is_killed_and_resumed_equals_one_that_is_not(case: str, tmp_path: Path) -> None:
     command = [sys.executable, str(HERE / "killed.py"), str(tmp_path / "killed"), case, *KILLS[case]]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     torch.set_num_threads(1)
     whole = fit(training(CASES[case], epochs=EPOCHS), images=made(), out=tmp_path / "whole")
     assert_equal_runs(whole, Run.load(tmp_path / "killed" / "run"))
     assert not list((tmp_path / "killed" / "run").glob("*.part"))
     lives = [
-        [int(step) for step in line.split()] for line in (tmp_path / "killed" / "steps.txt").read_text().split("\n")
+        [int(step) for step in line.split()]
+        for line in (tmp_path / "killed" / "steps.txt").read_text(encoding="utf-8").split("\n")
     ]
     lives = [steps for steps in lives if steps]
     assert len(lives) == len(KILLS[case]) + 1 and lives[0][0] == 0 and lives[-1][-1] == EPOCHS * STEPS - 1

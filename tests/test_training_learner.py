@@ -61,7 +61,7 @@ def test_compiled_training_is_the_same_and_compiles_each_pass_once(name: str, tm
     # in a process of its own, because the shape checks of the tests cannot be compiled
     root = Path(__file__).parents[1]
     command = [sys.executable, "-c", COMPILED, name, str(tmp_path / "run")]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 
 

@@ -71,7 +71,7 @@ def own() -> dict[str, Any]:
 
 
 def recorded(folder: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((folder / "record.json").read_text())
+    record: dict[str, Any] = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     return record
 
 
@@ -266,7 +266,7 @@ number = 3
 @pytest.fixture
 def laboratory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The name of a module of one's own, which nothing has imported yet."""
-    (tmp_path / "own_laboratory.py").write_text(MODULE)
+    (tmp_path / "own_laboratory.py").write_text(MODULE, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     yield "own_laboratory"
 
@@ -357,7 +357,7 @@ def test_protocols_are_columns_of_the_history_where_they_are_measured(tmp_path: 
     assert seen == [1, 2], "the rows of the epochs before"
     assert run.history.column("rows")[1:] == [7.5, 7.5] and math.isnan(run.history.column("rows")[0])
     assert run.history.column("spread")[2] == spread(run)
-    with (tmp_path / "history.csv").open() as file:
+    with (tmp_path / "history.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [*rows[0]][-4:] == ["knn", "effective_rank", "spread", "rows"] and [row["rows"] for row in rows] == [
         "",

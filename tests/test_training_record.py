@@ -110,7 +110,7 @@ def test_says_what_the_history_says_and_what_was_asked(trained_once: Run) -> Non
 def test_the_files_of_a_run_agree(trained_once: Run) -> None:
     assert trained_once.path is not None
     record, run = saved(trained_once.path), Run.load(trained_once.path)
-    config = json.loads((trained_once.path / "config.json").read_text())
+    config = json.loads((trained_once.path / "config.json").read_text(encoding="utf-8"))
     assert to_plain(run.experiment) == record.experiment == config
     assert [(row.epoch, row.loss) for row in record.by_epoch] == [
         (row["epoch"], row["loss"]) for row in run.history.rows
@@ -294,7 +294,7 @@ def test_a_damaged_record_is_refused_before_anything_is_done(
     half_once: Path, tmp_path: Path, text: str, message: str
 ) -> None:
     folder = Path(shutil.copytree(half_once, tmp_path / "a"))
-    (folder / "record.json").write_text(text)
+    (folder / "record.json").write_text(text, encoding="utf-8")
     run = Run.load(folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     for act in (run.save, run.evaluate, lambda: fit(HALF, out=folder, resume=True)):
@@ -313,12 +313,12 @@ def test_a_run_whose_record_was_moved_away_goes_on(half_once: Path, tmp_path: Pa
 def test_no_record_is_none_and_a_record_comes_back(tmp_path: Path) -> None:
     assert read_run_record(tmp_path) is None
     record = made(2, here("b", after=1), made(1, here("a", warm_epochs=4))).evaluated(report(knn200=50.0), here("c"))
-    (tmp_path / "record.json").write_text(json.dumps(record.to_plain()))
+    (tmp_path / "record.json").write_text(json.dumps(record.to_plain()), encoding="utf-8")
     assert read_run_record(tmp_path) == record and len(record.stretches) == 2 and record.warm_epochs == 4
     older = {name: value for name, value in record.to_plain().items() if name != "given"}
     assert RunRecord.from_plain(tmp_path, older) == record
     for name, value in (("stretches", []), ("stretches", [{"epoch": 1}]), ("by_epoch", [1]), ("experiment", {})):
-        (tmp_path / "record.json").write_text(json.dumps(record.to_plain() | {name: value}))
+        (tmp_path / "record.json").write_text(json.dumps(record.to_plain() | {name: value}), encoding="utf-8")
         with pytest.raises(ValueError, match=r"record\.json is damaged"):
             read_run_record(tmp_path)
 
@@ -326,10 +326,15 @@ def test_no_record_is_none_and_a_record_comes_back(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("trained")
 def test_a_config_that_cannot_be_read_tells_of_the_version_that_can(tmp_path: Path) -> None:
     config = tmp_path / "a" / "config.json"
-    config.write_text(config.read_text().replace('"queue_size"', '"queue_length"'))
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace('"queue_size"', '"queue_length"'), encoding="utf-8")
     with pytest.raises(ValueError, match=r"config\.json cannot be read: .*queue_length.*queue_size"):
         Run.load(tmp_path / "a")
-    first = config.read_text().replace('"queue_length"', '"queue_size"').replace('"rule": "AugmentedView",', "")
-    config.write_text(first)
+    first = (
+        config.read_text(encoding="utf-8")
+        .replace('"queue_length"', '"queue_size"')
+        .replace('"rule": "AugmentedView",', "")
+    )
+    config.write_text(first, encoding="utf-8")
     with pytest.raises(ValueError, match=r"positives must name its rule.*cltools 0\.1"):
         Run.load(tmp_path / "a")

@@ -174,7 +174,7 @@ def test_evaluation_is_written_with_what_it_was_measured_on(kept: Run) -> None:
     assert kept.path is not None
     for split, judged in (("val", 32), ("test", 100)):
         report = kept.evaluate(split)
-        assert json.loads((kept.path / "record.json").read_text())["evaluations"][split] == report
+        assert json.loads((kept.path / "record.json").read_text(encoding="utf-8"))["evaluations"][split] == report
         assert list(report) == [
             "images", "split", "epochs", "knn200", "knn10", "probe", "uniformity", "train_images", "test_images",
             "per_class",
@@ -186,12 +186,16 @@ def test_evaluation_is_written_with_what_it_was_measured_on(kept: Run) -> None:
         "config.json", "history.csv", "checkpoint.pt", "encoder.safetensors", "record.json",
         *(f"confusion-{split}-{name}.csv" for split in ("val", "test") for name in ("knn200", "knn10", "probe")),
     }  # fmt: skip
-    assert Experiment.from_json((kept.path / "config.json").read_text()) == kept.experiment
+    assert Experiment.from_json((kept.path / "config.json").read_text(encoding="utf-8")) == kept.experiment
 
 
 def counted(confusion_file: Path) -> int:
     """The images that a confusion counts."""
-    return sum(int(cell) for row in list(csv.reader(confusion_file.read_text().splitlines()))[1:] for cell in row[1:])
+    return sum(
+        int(cell)
+        for row in list(csv.reader(confusion_file.read_text(encoding="utf-8").splitlines()))[1:]
+        for cell in row[1:]
+    )
 
 
 def test_protocols_are_passed_on_with_the_seed_and_the_mirroring_of_the_run(kept: Run, tmp_path: Path) -> None:
@@ -204,7 +208,7 @@ def test_protocols_are_passed_on_with_the_seed_and_the_mirroring_of_the_run(kept
     recipe = LinearRecipe(epochs=2, seed=3, views=replace(LinearRecipe().views, flip=0.125))
     predicted = linear_predict(kept.encoder, train, held_out, recipe)
     assert report["linear"] == accuracy(predicted, held_out.labels)
-    rows = list(csv.reader((tmp_path / "confusion-val-linear.csv").read_text().splitlines()))
+    rows = list(csv.reader((tmp_path / "confusion-val-linear.csv").read_text(encoding="utf-8").splitlines()))
     assert rows[0] == ["true \\ predicted by linear", *held_out.classes]
     counts = [[int(cell) for cell in row[1:]] for row in rows[1:]]
     assert counts == confusion(predicted, held_out.labels, 10).tolist()

@@ -122,10 +122,10 @@ def exchanges(folder: Path, ranks: Ranks) -> dict[str, Any]:
     except ValueError as error:
         refusal = str(error)
     turns = Path(folder / "turns.txt")
-    with ranks.one_before_others(), turns.open("a") as file:
+    with ranks.one_before_others(), turns.open("a", encoding="utf-8") as file:
         file.write(f"{ranks.rank}")
     return {
-        "turns": turns.read_text(),
+        "turns": turns.read_text(encoding="utf-8"),
         "gathered": ranks.gathered(x, views=2),
         "again": gathered.detach(),
         "gradient": given.grad,

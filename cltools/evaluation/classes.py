@@ -11,6 +11,7 @@ from jaxtyping import Float64, Int, Int64
 from torch import Tensor
 
 from cltools.errors import CltoolsError
+from cltools.files import cell
 from cltools.mining.handed_in import as_labels
 
 
@@ -63,5 +64,6 @@ def confusion_csv(counts: Int[Tensor, "C C"], classes: Sequence[str], protocol: 
     """A `confusion` as CSV: a row for each true class, a column for each predicted one."""
     from pandas import DataFrame
 
-    table = DataFrame(counts.numpy(), index=named(classes), columns=named(classes))
+    names = [*map(cell, named(classes))]
+    table = DataFrame(counts.numpy(), index=names, columns=names)
     return str(table.to_csv(index_label=f"true \\ predicted by {protocol}", lineterminator="\n"))

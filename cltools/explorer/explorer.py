@@ -4,7 +4,6 @@ The page answers by itself while a cell runs. Python hears of a state once the k
 that only it knows.
 """
 
-import io
 import json
 import os
 import traceback
@@ -204,11 +203,12 @@ class Explorer(Session):
 
     def _asked(self, _: Any, content: dict[str, Any], __: Any) -> None:
         """Answer a page: with the snapshots, or with what only Python knows of a side; train; or keep a group."""
-        answer = {"number": content.get("number")}
-        buffers = _Buffers()
+        answer, buffers = {"number": content.get("number")}, _Buffers()
         try:
             if "want" in content:
-                answer |= {"digest": content["want"], "held": [page_data(each, buffers) for each in self.snapshots]}
+                held = [page_data(each, buffers) for each in self.snapshots]
+                text = json.dumps(held, ensure_ascii=False)  # names of files may hold what no message can
+                answer |= {"digest": content["want"], "held": json.loads(text.encode("utf-8", "replace"))}
             elif "judge" in content:
                 state, name = State.from_json(json.dumps(content["state"])), SIDES[content["judge"]]
                 check(state, self.snapshots)
@@ -235,9 +235,7 @@ class Explorer(Session):
         """The widget, and for viewers without widgets its sentence; with CLTOOLS_STILL its still picture too."""
         data, metadata = self.widget._repr_mimebundle_() or ({}, {})
         if os.environ.get("CLTOOLS_STILL"):
-            picture = io.BytesIO()
-            self.static().savefig(picture, format="png")
-            data = {**data, "image/png": picture.getvalue()}
+            data = {**data, "image/png": static.png(self)}
         return {**data, "text/plain": self.sentence}, metadata
 
     save_html = save_html

@@ -67,15 +67,9 @@ def judge(s: Similarities, side: Side, form: Form, learned: LearnedState | None 
         learned: the state of a rule that learns (`Snapshot.rule_state`).
     """
     selection, score = chosen(s, side, learned), reference_score(s, side.negatives, side.temperature)
-    return Judgement(
-        similarities=s,
-        selection=selection,
-        band=selection.band[0].numpy(),
-        score=score[0].numpy(),
-        order=np.argsort(-own_last(score, s.own)[0].numpy(), kind="stable"),
-        cosine=s.anchor_keys[0].numpy(),
-        force=_forces(s, selection, side.temperature, form),
-    )
+    order = np.argsort(-own_last(score, s.own)[0].numpy(), kind="stable")
+    band, cosine = selection.band[0].numpy(), s.anchor_keys[0].numpy()
+    return Judgement(s, selection, band, score[0].numpy(), order, cosine, _forces(s, selection, side.temperature, form))
 
 
 def chosen(s: Similarities, side: Side, learned: LearnedState | None = None) -> Selection:

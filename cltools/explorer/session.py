@@ -18,6 +18,7 @@ from cltools.explorer import sentence
 from cltools.explorer.controls import EDGES, changed
 from cltools.explorer.judgement import SEED, Judgement, census_of, chosen_in_turns, judge
 from cltools.explorer.state import SIDES, Name, Side, State, check, first_state
+from cltools.files import cell, write_text
 from cltools.interop.miner import check_pairs
 from cltools.interop.offline import MinedPairs, Pick, Report, pairs_of
 from cltools.mining import Band, NegativeRule, PositiveRule, Selection, Similarities
@@ -239,13 +240,13 @@ class Session:
             "force": j.force,
         }
         if self._state.truth:
-            columns["class"] = [snapshot.classes[label] for label in snapshot.labels]
+            columns["class"] = [cell(snapshot.classes[label]) for label in snapshot.labels]
         keys = j.order[j.band[j.order] != Band.OWN]
         return str(DataFrame(columns).iloc[keys].to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
     def to_csv(self, path: str | Path) -> None:
         """Write `csv` to a file."""
-        Path(path).write_text(self.csv(), encoding="utf-8")
+        write_text(Path(path), self.csv())
 
     # inside
 

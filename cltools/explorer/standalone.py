@@ -6,7 +6,6 @@ numbers from which Python computes too.
 
 import base64
 import html
-import io
 import json
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -191,12 +190,10 @@ def save_html(session: Session, path: str | Path, epochs: Epochs = "present", sh
     """
     if epochs not in get_args(Epochs):
         raise unknown("choice of epochs", epochs, get_args(Epochs))
-    picture = io.BytesIO()
-    static.draw(session).savefig(picture, format="png")
-    words, held = session.sentence, picture.getvalue()
+    words, held = session.sentence, static.png(session)
     page = page_of(session.snapshots, session.state, epochs=epochs, show=parts(show), words=words, picture=held)
     write_text(Path(path), page)
-    if (size := len(page.encode())) > LARGE:
+    if (size := Path(path).stat().st_size) > LARGE:
         warnings.warn(f"A page of {size / 1e6:.0f} MB opens slowly; take fewer rows (n=…), or one epoch.", stacklevel=2)
     return Path(path)
 

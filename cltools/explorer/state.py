@@ -6,6 +6,7 @@ from typing import Literal
 
 from cltools.config import from_plain, to_plain
 from cltools.errors import CltoolsError, unknown
+from cltools.files import parsed
 from cltools.mining import LearnedThreshold, NegativeRule, PositiveRule
 from cltools.mining.rules import check_temperature, learns
 from cltools.snapshot import Snapshot
@@ -84,11 +85,7 @@ class State:
         Raises:
             ValueError: no JSON, or not of a state; the message names the setting.
         """
-        try:
-            plain = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise CltoolsError(f"This is no line of a state: {error}.") from error
-        return from_plain(cls, plain, "state")
+        return from_plain(cls, parsed(text, "This is no line of a state: it"), "state")
 
 
 def first_state(snapshot: Snapshot, other: Snapshot | None = None) -> State:

@@ -1,6 +1,8 @@
 """The explorer as a still picture, for pages and viewers without widgets: sentence, histogram, pictures."""
 
+import io
 import textwrap
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,11 +32,19 @@ def draw(session: Session) -> "Figure":
     far_to_near = j.order[::-1]
     bands = {band: places for band in ORDER if len(places := far_to_near[j.band[far_to_near] == band])}
     figure = Figure(figsize=(9.6, 5.2), dpi=80, facecolor="white", layout="constrained")
-    figure.suptitle(textwrap.fill(session.sentence, 150), fontsize=9, x=0.01, ha="left")
+    figure.suptitle(textwrap.fill(session.sentence, 150), fontsize=9, x=0.01, ha="left", parse_math=False)
     axes = figure.subplots(1, 2 if session.snapshots[0].sprite else 1, squeeze=False)[0]
     for axis, drawn in zip(axes, (_histogram, _pictures), strict=False):
         drawn(axis, session, bands)
     return figure
+
+
+def png(session: Session) -> bytes:
+    """The same as a file; letters that no font here has are boxes, without a warning for each."""
+    file = io.BytesIO()
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
+        draw(session).savefig(file, format="png")
+    return file.getvalue()
 
 
 def _histogram(axis: "Axes", session: Session, bands: dict[Band, np.ndarray]) -> None:

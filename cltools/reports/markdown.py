@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterable
 
 from pandas import DataFrame
 
+from cltools.errors import printable
+
 
 def markdown(caption: str, cells: DataFrame, left: Collection[str]) -> str:
     """A caption, and a table below it.
@@ -19,4 +21,5 @@ def markdown(caption: str, cells: DataFrame, left: Collection[str]) -> str:
 
 
 def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', '∣') for cell in cells)} |"
+    texts = (printable(cell).replace("\n", "\\n").replace("|", "∣").replace("<", "&lt;") for cell in cells)
+    return f"| {' | '.join(texts)} |"

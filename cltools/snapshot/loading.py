@@ -36,10 +36,8 @@ def load_snapshot(source: str | Path, *, n: int = 2000, seed: int = 0) -> Snapsh
     if path.is_dir():
         run = Run.load(path)
         if run.images is not None and run.images.given:
-            raise CltoolsError(
-                f"The run in {path} was trained on images given to fit(images=…), and does not keep them. "
-                f"Take a snapshot of it with: take_snapshot(Run.load({str(path)!r}), images)"
-            )
+            wrong = f"The run in {path} was trained on images given to fit(images=…), and does not keep them."
+            raise CltoolsError(f"{wrong} Take a snapshot of it with: take_snapshot(Run.load({str(path)!r}), images)")
         images, _ = training_images(run.experiment)
         return take_snapshot(run, images, n, seed)
     if path.suffix == ".npz" or path.is_file():

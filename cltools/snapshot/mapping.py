@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -32,13 +33,9 @@ def with_map(snapshot: Snapshot, name: str, places: Float[ndarray, "*E N 2"]) ->
         raise CltoolsError("Places must be finite numbers; some are not.")
     kept, trust = judged(snapshot.mapped, given[None])
     others = [i for i, each in enumerate(snapshot.map_names) if each != name]
-    return replace(
-        snapshot,
-        map_names=(name, *(snapshot.map_names[i] for i in others)),
-        maps=np.concatenate([given[None], snapshot.maps[others]]),
-        kept=np.concatenate([kept, snapshot.kept[others]]),
-        trustworthiness=np.concatenate([trust, snapshot.trustworthiness[others]]),
-    )
+    held: dict[str, Any] = {"maps": given[None], "kept": kept, "trustworthiness": trust}
+    held = {each: np.concatenate([array, getattr(snapshot, each)[others]]) for each, array in held.items()}
+    return replace(snapshot, map_names=(name, *(snapshot.map_names[i] for i in others)), **held)
 
 
 def with_umap(

@@ -4,11 +4,12 @@ Legend: E epochs, M maps, N keys, B anchors, P pairs, T pictures, d embedding.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,12 @@ from numpy import ndarray
 from torch import Tensor
 
 from cltools.config import Experiment
-from cltools.errors import CltoolsError
-from cltools.files import replacing
+from cltools.errors import CltoolsError, shown
+from cltools.files import parsed, replacing
 from cltools.mining import Similarities
 from cltools.mining.rules import State
+from cltools.snapshot.reading import load_arrays
+from cltools.snapshot.sprite import fits
 
 FORMAT, VERSION = "cltools snapshot", 1
 ARRAYS = {
@@ -42,7 +45,10 @@ ARRAYS = {
 }
 """Type and axes of each array in the file; equal letters are equal lengths."""
 OPTIONAL = {name for name in ARRAYS if name in ("thresholds", "pictured") or name.startswith("query_")}
+TOLERANCE, FARTHEST, LARGEST_ID = 2e-2, 1e30, 2**53
+"""How far a squared length may be from 1 after float16; of places on a map; and from where on a page loses count."""
 ABOUT = ("epochs", "map_names", "classes", "tile", "command", "commit")
+TOLD = ("texts", "metadata")
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,15 @@ class Snapshot:
     queries: Queries | None = None
     texts: tuple[str, ...] = ()
     metadata: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what nobody could show.
+
+        Raises:
+            ValueError: arrays, names or numbers that contradict each other, or vectors that are not of length 1.
+        """
+        if fault := _fault(self):
+            raise CltoolsError(f"This is no snapshot that can be shown: {fault}.")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -217,17 +232,20 @@ class Snapshot:
     def _epochs_held(self) -> dict[int, tuple[Tensor, Tensor, Tensor]]:
         return {}
 
+    def arrays(self) -> dict[str, Any]:
+        """All arrays, by their names in the file; None for those that it does not have."""
+        held = vars(self) | {"sprite": None if self.sprite is None else np.frombuffer(self.sprite, np.uint8)}
+        if self.queries is not None:
+            held |= {f"query_{name}": array for name, array in vars(self.queries).items()}
+        return {name: held.get(name) for name in ARRAYS}
+
     def save(self, path: str | Path) -> None:
         """Write one `.npz`, embeddings in float16; the file is replaced whole."""
         path = Path(path)
         about = {"format": FORMAT, "version": VERSION, "experiment": self.experiment.to_json()}
-        about |= {name: getattr(self, name) for name in (*ABOUT, "texts", "metadata")}
-        held = vars(self) | {"sprite": np.frombuffer(self.sprite, np.uint8)}
-        if self.queries is not None:
-            held |= {f"query_{name}": array for name, array in vars(self.queries).items()}
-        arrays: dict[str, Any] = {
-            name: held[name].astype(kind) for name, (kind, _) in ARRAYS.items() if held.get(name) is not None
-        }
+        about |= {name: getattr(self, name) for name in (*ABOUT, *TOLD)}
+        held = {name: array for name, array in self.arrays().items() if array is not None}
+        arrays: dict[str, Any] = {name: array.astype(ARRAYS[name][0]) for name, array in held.items()}
         with replacing(path) as part, part.open("wb") as file:
             np.savez_compressed(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
 
@@ -240,42 +258,88 @@ class Snapshot:
             ValueError: the file is damaged, foreign, of a newer format, or of a rule that is not defined here.
         """
         path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is no file; give a snapshot (.npz), or take one with take_snapshot.")
         about, arrays = _read(path)
         try:
-            experiment = Experiment.from_json(about["experiment"])
+            experiment = Experiment.from_json(str(about["experiment"]))
         except ValueError as error:
             raise CltoolsError(f"{path} cannot be read: {error} data/convert.py converts those of 0.1.") from error
         known: dict[str, Any] = {name: arrays.get(name) for name in ARRAYS if not name.startswith("query_")}
-        known |= {name: tuple(value) if isinstance(value := about[name], list) else value for name in ABOUT}
-        known |= {name: _unit(arrays[name]) for name in ("anchors", "keys")}
-        known |= {"kept": arrays["kept"].astype(np.float32), "sprite": arrays["sprite"].tobytes()}
-        if "query_ids" in arrays:
-            arrays["query_positives"] = _unit(arrays["query_positives"])
-            known["queries"] = Queries(*(arrays[f"query_{each.name}"] for each in fields(Queries)))
-        known["metadata"] = {name: tuple(column) for name, column in about.get("metadata", {}).items()}
-        found = cls(experiment=experiment, texts=tuple(about.get("texts", ())), **known)
-        if faults := [what for what, wrong in _faults(found).items() if wrong]:
-            raise CltoolsError(f"{path} is damaged: {'; '.join(faults)}.")
-        return found
+        known |= {"experiment": experiment, "sprite": arrays["sprite"].tobytes() if "sprite" in arrays else None}
+        known |= {"metadata": {}} | {name: _frozen(about[name]) for name in (*ABOUT, *TOLD) if name in about}
+        asked: dict[str, Any] = {each.name: arrays.get(f"query_{each.name}") for each in fields(Queries)}
+        if any(each is not None for each in asked.values()):
+            known["queries"] = SimpleNamespace(**asked)
+        found = cls.__new__(cls)  # looked at before it is made: anything may stand in a file
+        vars(found).update(known)
+        if fault := _fault(found):
+            raise CltoolsError(f"{path} is damaged: {fault}.")
+        known |= {name: _unit(known[name]) for name in ("anchors", "keys")} | {"kept": found.kept.astype(np.float32)}
+        if found.queries is not None:
+            known["queries"] = Queries(**asked | {"positives": _unit(found.queries.positives)})
+        return cls(**known)
 
 
-def _faults(s: Snapshot) -> dict[str, bool]:
-    """What may be wrong with a snapshot whose arrays have the right types and lengths, and whether it is."""
-    every, rows = [s.anchors, s.keys, s.maps], len(s) + len(s.anchor_ids) * (s.queries is not None)
-    every += [] if s.queries is None else [s.queries.positives]
-    labels = np.concatenate([s.labels, s.anchor_labels])
-    return {
-        "some of its numbers are not finite": not all(np.isfinite(each).all() for each in every),
-        "some of its vectors have no direction": not all(np.square(each).sum(-1).all() for each in (s.anchors, s.keys)),
-        "ids stand in it twice": any(len(np.unique(ids)) < len(ids) for ids in (s.ids, s.anchor_ids)),
-        "labels lie beyond its classes": bool((labels >= len(s.classes)).any()),
-        "its epochs do not ascend": any(a >= b for a, b in pairwise(s.epochs)),
-        "its texts are of another number": len(s.texts) not in (0, rows),
-        "its metadata are of another number": any(len(column) != len(s) for column in s.metadata.values()),
-        "it has pictures of what it does not hold": s.pictured is not None and bool((s.pictured >= rows).any()),
-        "it calls keys an anchor's own that it does not hold": s.queries is not None
-        and bool(((s.queries.own < 0) | (s.queries.own >= (len(s.anchor_ids), len(s)))).any()),
-    }
+def _fault(s: Snapshot) -> str | None:
+    """What is wrong with a snapshot, and with one that a file tells of."""
+    return next((what for what, wrong in _faults(s) if wrong), None)
+
+
+def _faults(s: Snapshot) -> Iterator[tuple[str, bool]]:
+    """What may be wrong, and whether it is; what comes later may be asked where nothing before is."""
+    lengths, arrays, queries = {"2": 2, "e": len(s.epochs), "m": len(s.map_names)}, s.arrays(), s.queries
+    for name, (kind, axes) in ARRAYS.items():
+        array, axes = arrays[name], axes if queries else axes.replace("b", "n")
+        if array is None and name in OPTIONAL and not (queries and name.startswith("query_")):
+            continue
+        able = (kind, np.float32) if kind is np.float16 else (kind,)  # halves in a file alone
+        other = array is None or array.dtype not in able or array.ndim != len(axes)
+        yield f"its array {name} is not {np.dtype(kind)} [{', '.join(axes)}]", other
+        for axis, length in zip(axes, np.shape(array), strict=True):
+            wrong = lengths.setdefault(axis, length) != length or (length == 0 and axis in "emnbd")
+            yield f"the lengths of its arrays contradict each other at {name}", wrong
+    rows = len(s) + len(s.anchor_ids) * (queries is not None)
+    vectors = [s.anchors, s.keys] + ([] if queries is None else [queries.positives])
+    yield "some of its vectors are not finite, or not of length 1", not all(map(_of_length_1, vectors))
+    yield "some of its places on maps are not finite", not (np.abs(s.maps) <= FARTHEST).all()
+    yield "its shares of neighbours lie outside of 0 to 1", bool(((s.kept < 0) | (s.kept > 1)).any())
+    yield "its thresholds are not finite", s.thresholds is not None and not np.isfinite(s.thresholds).all()
+    for ids, labels in ((s.ids, s.labels), (s.anchor_ids, s.anchor_labels)):
+        yield "ids stand in it twice", len(np.unique(ids)) < len(ids)
+        yield "ids reach 2**53", bool(np.abs(ids.astype(np.float64)).max() >= LARGEST_ID)
+        yield "labels lie beyond its classes", not ((labels >= -1) & (labels < len(s.classes))).all()
+    whole = all(type(each) is int and 0 <= each < LARGEST_ID for each in (*s.epochs, *s.tile)) and len(s.tile) == 2
+    yield "its epochs do not ascend, or its tile is no height and width", not whole
+    yield "its epochs do not ascend", any(a >= b for a, b in pairwise(s.epochs))
+    for name, texts in (("classes", s.classes), ("map_names", s.map_names), ("metadata", (*s.metadata,))):
+        yield f"its {name} are not different texts", not _are_texts(texts, len({*map(str, texts)}))
+    columns = s.metadata.values() if isinstance(s.metadata, Mapping) else [()]
+    known = [(s.texts, rows if s.texts else 0), ((s.command, s.commit), 2), *((each, len(s)) for each in columns)]
+    yield "its texts or metadata are of another number, or no texts", not all(_are_texts(*each) for each in known)
+    shown = np.arange(s.tiles) if s.pictured is None else s.pictured
+    yield "it has pictures of what it does not hold", not ((shown >= 0) & (shown < rows)).all()
+    yield "its pictures are of another size", bool(s.sprite) and not fits(s.sprite, s.tiles, s.tile)
+    own = np.empty((0, 2)) if queries is None else queries.own
+    held = (own >= 0) & (own < (len(s.anchor_ids), len(s)))
+    yield "it calls keys an anchor's own that it does not hold", not held.all()
+
+
+def _are_texts(given: Any, count: int) -> bool:
+    return isinstance(given, tuple) and len(given) == count and all(isinstance(each, str) for each in given)
+
+
+def _frozen(value: Any) -> Any:
+    """Lists of JSON as tuples, also those in an object."""
+    if isinstance(value, dict):
+        return {name: _frozen(each) for name, each in value.items()}
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _of_length_1(vectors: ndarray) -> bool:
+    """Whether all are, as far as float16 tells; numbers that are not finite are of no length."""
+    squares = np.einsum("...d,...d->...", vectors, vectors, dtype=np.float64)
+    return bool((np.abs(squares - 1) <= TOLERANCE).all())
 
 
 def _unit(vectors: ndarray) -> ndarray:
@@ -287,31 +351,18 @@ def _unit(vectors: ndarray) -> ndarray:
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, ndarray]]:
     """The description and the arrays of a file, of the right types and lengths."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is no file; give a snapshot (.npz), or take one with take_snapshot.")
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files}
-        about = json.loads(found.pop("about").tobytes())
+        found = load_arrays(path)
+        about = parsed(found.pop("about").tobytes(), "its description")
         known = about["format"] == FORMAT
     except Exception as error:  # zipfile, zlib and numpy's reader of headers raise kinds of their own
         raise CltoolsError(f"{path} cannot be read as a snapshot: it is damaged or foreign ({error}).") from error
     if not known or about.get("version") != VERSION:
-        raise CltoolsError(
-            f"{path} has snapshot format {about.get('version')}; this version reads format {VERSION}. "
-            "Read it with the version that wrote it, or take the snapshot anew."
-        )
-    if missing := [name for name in ("experiment", *ABOUT) if name not in about]:
+        wrong = f"{path} has snapshot format {shown(about.get('version'))}; this version reads format {VERSION}."
+        raise CltoolsError(f"{wrong} Read it with the version that wrote it, or take the snapshot anew.")
+    kinds = dict.fromkeys(("experiment", *ABOUT), str | list) | {"metadata": dict}
+    if missing := [name for name, kind in kinds.items() if not isinstance(about.get(name, {}), kind)]:
         raise CltoolsError(f"{path} is damaged: its description lacks {', '.join(missing)}.")
-    lengths = {"2": 2, "e": len(about["epochs"]), "m": len(about["map_names"])}
-    queries = {name for name in ARRAYS if name.startswith("query_") and "query_ids" in found}
-    for name, (kind, axes) in ARRAYS.items():
-        array, axes = found.get(name), axes if queries else axes.replace("b", "n")
-        if array is None and name in OPTIONAL - queries:
-            continue
-        if array is None or array.dtype != kind or array.ndim != len(axes):
-            raise CltoolsError(f"{path} is damaged: its array {name} is not {np.dtype(kind)} [{', '.join(axes)}].")
-        for axis, length in zip(axes, array.shape, strict=True):
-            if lengths.setdefault(axis, length) != length:
-                raise CltoolsError(f"{path} is damaged: the lengths of its arrays contradict each other at {name}.")
+    if more := sorted(found.keys() - ARRAYS.keys()):
+        raise CltoolsError(f"{path} is damaged: it holds {', '.join(map(shown, more))}, which is nothing of ours.")
     return about, found

@@ -140,20 +140,19 @@ def with_epoch(snapshot: Snapshot, recorder: Recorder, run: Run) -> Snapshot:
     kept, trust = judged(z[None], place[None, None])
     learned = recorder.thresholds.get(epoch)
     old = snapshot.thresholds if before else np.empty((0, len(snapshot)), np.float32)
-    return replace(
-        snapshot,
-        experiment=run.experiment,
-        epochs=(*snapshot.epochs[:before], epoch),
-        anchors=np.concatenate([snapshot.anchors[:before], z[None]]),
-        keys=np.concatenate([snapshot.keys[:before], keys[None]]),
-        maps=np.concatenate([snapshot.maps[ours : ours + 1, :before], place[None, None]], axis=1),
-        map_names=("PCA",),
-        kept=np.concatenate([snapshot.kept[ours : ours + 1, :before], kept], axis=1),
-        trustworthiness=np.concatenate([snapshot.trustworthiness[ours : ours + 1, :before], trust], axis=1),
-        thresholds=None if old is None or learned is None else np.concatenate([old[:before], learned[None]]),
-        command=command(),
-        commit=commit(),
-    )
+    held: dict[str, Any] = {"anchors": z[None], "keys": keys[None]}
+    held = {name: np.concatenate([getattr(snapshot, name)[:before], new]) for name, new in held.items()}
+    by_map = {"maps": place[None, None], "kept": kept, "trustworthiness": trust}
+    for name, new in by_map.items():
+        held[name] = np.concatenate([getattr(snapshot, name)[ours : ours + 1, :before], new], axis=1)
+    held["thresholds"] = None if old is None or learned is None else np.concatenate([old[:before], learned[None]])
+    epochs = (*snapshot.epochs[:before], epoch)
+    return replace(snapshot, experiment=run.experiment, epochs=epochs, **held, **_by_pca_here())
+
+
+def _by_pca_here() -> dict[str, Any]:
+    """What a snapshot says that is taken now, with a map by PCA."""
+    return {"map_names": ("PCA",), "command": command(), "commit": commit()}
 
 
 def assembled(
@@ -186,20 +185,12 @@ def assembled(
         if drawn is not None:
             pictures, pictured = pictures[drawn], drawn if pictured is None else pictured[drawn]
         sprite = as_sprite(thumbnails(pictures))
-    return Snapshot(
-        experiment=experiment,
-        epochs=epochs,
-        anchors=anchors,
-        keys=keys,
-        maps=maps,
-        map_names=("PCA",),
-        kept=kept,
-        trustworthiness=trustworthiness,
-        ids=ids,
-        sprite=sprite,
-        tile=tile,
-        command=command(),
-        commit=commit(),
-        pictured=pictured,
-        **others,
-    )
+    held: dict[str, Any] = {
+        "anchors": anchors,
+        "keys": keys,
+        "maps": maps,
+        "kept": kept,
+        "trustworthiness": trustworthiness,
+    }
+    others |= {"ids": ids, "sprite": sprite, "tile": tile, "pictured": pictured}
+    return Snapshot(experiment, epochs, **held, **others, **_by_pca_here())

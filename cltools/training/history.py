@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cltools.errors import CltoolsError
-from cltools.files import replacing
+from cltools.files import cell, replacing, text_of
 from cltools.mining import Band
 from cltools.mining.bands import KEPT
 from cltools.ranks import ALONE, Ranks
@@ -44,9 +44,9 @@ class History:
         """Write the rows as CSV; the file is replaced whole."""
         with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
             if self.rows:
-                writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
-                writer.writeheader()
-                writer.writerows({k: _text(v) for k, v in row.items()} for row in self.rows)
+                writer = csv.writer(file)
+                writer.writerow(map(cell, self.rows[0]))
+                writer.writerows([_text(row[name]) for name in self.rows[0]] for row in self.rows)
 
     @classmethod
     def load(cls, path: Path) -> "History":
@@ -58,7 +58,10 @@ class History:
         try:
             text = path.read_text(encoding="utf-8-sig")
             head, *lines = csv.reader(io.StringIO(text, newline=""), strict=True) if text else [[]]
-            rows = [{k: float(v) if v else math.nan for k, v in zip(head, line, strict=True)} for line in lines]
+            rows = [
+                {k: float(v) if v else math.nan for k, v in zip(map(text_of, head), line, strict=True)}
+                for line in lines
+            ]
             check_rows(rows)
             if text and (not text.endswith("\n") or len({*head}) < len(head)):
                 raise CltoolsError("the end of its last line is missing, or a column stands twice")

@@ -340,7 +340,7 @@ def two_views(run: Run, images: ImageSet, draws: Generator) -> tuple[Float32[Ten
 def read_config(path: Path) -> Experiment:
     """The experiment of a run's folder; an error names the file."""
     try:
-        return Experiment.from_json(path.read_text())
+        return Experiment.from_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         old = " It is of the first edition, which cltools 0.1 reads." if "must name its rule" in str(error) else ""
         raise CltoolsError(f"{path} cannot be read: {error}{old}") from error

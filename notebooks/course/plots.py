@@ -38,6 +38,7 @@ LOOK: Any = {
     "font.size": 9.5,
     "lines.linewidth": 2,
     "grid.alpha": 0.25,
+    "text.parse_math": False,
 }
 DPI, SHOWN = 144, 96  # drawn finer than it is shown, for sharp screens
 CURVE = 400  # points of a drawn curve
@@ -64,6 +65,11 @@ class Picture:
     def _repr_png_(self) -> tuple[bytes, dict[str, Any]]:
         width, height = (round(inches * SHOWN) for inches in self.figure.get_size_inches())
         return self.png(), {"width": width, "height": height, "alt": self.words}
+
+
+def legible(name: str) -> str:
+    """A name as a legend shows it, which leaves out what begins with an underscore."""
+    return f" {name}" if name.startswith("_") else name
 
 
 def push_of(s: Similarities, temperature: float) -> torch.Tensor:

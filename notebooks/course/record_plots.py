@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from cltools.errors import CltoolsError
 from cltools.reports.arms import BASELINE
 from cltools.reports.run_table import FIGURES
-from course.plots import COLOURS, GREY, LOOK, Picture, panels
+from course.plots import COLOURS, GREY, LOOK, Picture, legible, panels
 from course.results import Comparison
 
 CURVES = (
@@ -91,7 +91,7 @@ def learning_curves(records: Comparison, arms: Sequence[str]) -> Picture:
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
             panel.grid(True)
         named = {str(line.get_label()): line for panel in axes for line in panel.lines if line.get_label() in arms}
-        figure.legend([*named.values()], [*named], loc="outside lower center", ncols=len(arms))
+        figure.legend([*named.values()], [*map(legible, named)], loc="outside lower center", ncols=len(arms))
     return Picture(
         figure, f"Learning curves, means over seeds: {'; '.join(said)}. Thin lines: {len(others)} other arms."
     )

@@ -17,11 +17,12 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from cltools.evaluation import per_class
+from cltools.files import text_of
 from cltools.reports.published import PUBLISHED
 from cltools.reports.run_table import FIGURES
 from cltools.training.record import RunRecord
 from cltools.training.run import confusion_file
-from course.plots import COLOURS, GREY, LOOK, Picture, panels
+from course.plots import COLOURS, GREY, LOOK, Picture, legible, panels
 from course.results import figures_by_method, method_of
 
 SHOWN = 12
@@ -70,10 +71,10 @@ def read_confusion(folder: str | Path, protocol: str, split: str = "test") -> Co
     path = Path(folder) / confusion_file(split, protocol)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; run.evaluate({split!r}, [{protocol!r}]) of a saved run writes it.")
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         (corner, *classes), *rows = csv.reader(file)
     counts = torch.tensor([[int(cell) for cell in row[1:]] for row in rows], dtype=torch.int64)
-    return Confusion(corner.rpartition(" by ")[2], tuple(classes), counts)
+    return Confusion(corner.rpartition(" by ")[2], tuple(map(text_of, classes)), counts)
 
 
 def by_class(confusion: Confusion) -> Picture:
@@ -140,7 +141,9 @@ def draw_over_epochs(axes: Axes, records: Mapping[Path, RunRecord], column: str)
         colour, style = _look(records, method)
         for place, record in enumerate(part):
             known = [(row.epoch, value) for row in record.by_epoch if (value := getattr(row, column)) is not None]
-            axes.plot(*zip(*known, strict=True), style, color=colour, alpha=0.7, label=method if not place else None)
+            axes.plot(
+                *zip(*known, strict=True), style, color=colour, alpha=0.7, label=legible(method) if not place else None
+            )
     axes.set(xlabel="epoch")
     axes.grid(True)
 

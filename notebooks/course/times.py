@@ -37,7 +37,7 @@ def budget_file(project: Path = PROJECT) -> Path:
 def read_times(project: Path = PROJECT) -> dict[str, Any]:
     """By notebook: commit, hardware and, under "cells", seconds by cell id; empty where nothing was measured yet."""
     path = budget_file(project)
-    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return found
 
 

@@ -70,7 +70,7 @@ def test_cross_entropy_is_the_loss_of_every_key_and_nothing_mined() -> None:
 def test_rules_are_measured_beside_cross_entropy_and_their_memory_grows_with_the_keys(tmp_path: Path) -> None:
     out = tmp_path / "new" / "rules.json"
     record = costs.costs((16,), (512, 2048), ("moco", "potential"), run=Run("cpu", 1, out))
-    assert json.loads(out.read_text()) == record and record["versions"]["torch"] == torch.__version__
+    assert json.loads(out.read_text(encoding="utf-8")) == record and record["versions"]["torch"] == torch.__version__
     few, many = (size["methods"]["potential"] for size in record["sizes"])
     assert few["× plain"] == few["all ms"] / few["plain ms"] and all(math.isfinite(x) and x > 0 for x in few.values())
     assert 3.5 < many["peak MiB"] / few["peak MiB"] < 4.2
@@ -96,7 +96,7 @@ def test_what_is_no_table_ends_in_a_message(
     text: str | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if text is not None:
-        (tmp_path / "r.json").write_text(text)
+        (tmp_path / "r.json").write_text(text, encoding="utf-8")
     with pytest.raises(SystemExit, match="2"):
         main(["table", str(tmp_path / "r.json")])
     assert message in capsys.readouterr().err
@@ -104,6 +104,9 @@ def test_what_is_no_table_ends_in_a_message(
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_a_page_shows_what_each_record_says(path: Path) -> None:
-    shown, pages = rendered(json.loads(path.read_text())), [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    shown, pages = (
+        rendered(json.loads(path.read_text(encoding="utf-8"))),
+        [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")],
+    )
     command = f"python -m benchmarks table {path.relative_to(ROOT)}"
-    assert any(shown in page.read_text() for page in pages), f"paste what this shows: {command}"
+    assert any(shown in page.read_text(encoding="utf-8") for page in pages), f"paste what this shows: {command}"

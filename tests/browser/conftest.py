@@ -69,7 +69,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
     }
     arguments = [f"--{name}={value}" for name, value in options.items()]
     log = folder.parent / "lab.log"
-    with log.open("w") as file:
+    with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", *arguments],
             env={**os.environ, **homes},
@@ -79,7 +79,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
         address = f"http://127.0.0.1:{port}"
         try:
             for _ in range(240):
-                assert process.poll() is None, log.read_text()
+                assert process.poll() is None, log.read_text(encoding="utf-8")
                 try:
                     urllib.request.urlopen(f"{address}/lab", timeout=1)
                     break

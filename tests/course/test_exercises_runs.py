@@ -189,6 +189,6 @@ def test_what_is_not_alike_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
         assert words in (text := said(capsys)) and text.startswith("Not yet"), words
     check.fair(mine, theirs, figure="linear")
     assert "no linear in its record" in said(capsys)
-    (mine[0] / "record.json").write_text("{")
+    (mine[0] / "record.json").write_text("{", encoding="utf-8")
     check.fair(mine, theirs)
     assert "cannot be read" in said(capsys)

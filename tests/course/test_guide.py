@@ -24,7 +24,7 @@ from cltools.gradients import effective_negatives, mass_by_rank
 from cltools.mining.negatives import closeness
 from course import band_plots, comparison, mistakes, results
 
-TEXT = (ROOT / "TEACHING.md").read_text()
+TEXT = (ROOT / "TEACHING.md").read_text(encoding="utf-8")
 GUIDE = " ".join(TEXT.split())
 PLACES = [" ".join(place.split()) for place in re.split(r"\n\n|\n(?=\||\d\. )", TEXT)]
 """Rows of tables, points of lists, and paragraphs."""

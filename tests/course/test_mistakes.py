@@ -153,7 +153,9 @@ def test_an_effect_names_a_guard_and_a_test_that_exist(name: str) -> None:
     found = effect(name, 0)
     assert pkgutil.resolve_name(found.guard) is not None
     file, test = found.test.split("::")
-    assert re.search(rf"^def {test}\(", (Path(__file__).parents[1] / file).read_text(), flags=re.MULTILINE)
+    assert re.search(
+        rf"^def {test}\(", (Path(__file__).parents[1] / file).read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
 
 
 def test_an_effect_is_shown_as_a_table_its_meaning_and_its_guard() -> None:

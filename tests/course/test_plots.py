@@ -126,4 +126,4 @@ def test_each_notebook_shows_its_committed_picture(name: str) -> None:
     picture = FOLDER / f"{name}.png"
     assert picture.stat().st_size <= 100_000
     (notebook,) = (ROOT / "notebooks").glob(f"{name}_*.ipynb")
-    assert f"](figures/{name}.png)" in notebook.read_text()
+    assert f"](figures/{name}.png)" in notebook.read_text(encoding="utf-8")

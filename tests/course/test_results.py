@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def record(folder: Path, seed: int, rows: list[dict[str, Any]], **more: Any) -> None:
-    same = json.loads((RESULTS / "compare-shapes-0.json").read_text())
-    (folder / f"compare-shapes-{seed}.json").write_text(json.dumps(same | more | {"rows": rows}))
+    same = json.loads((RESULTS / "compare-shapes-0.json").read_text(encoding="utf-8"))
+    (folder / f"compare-shapes-{seed}.json").write_text(json.dumps(same | more | {"rows": rows}), encoding="utf-8")
 
 
 def row(arm: str, seed: int, knn200: float, probe: float, purity: float | None = None) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def row(arm: str, seed: int, knn200: float, probe: float, purity: float | None =
 
 
 def prose(notebook: str) -> str:
-    cells = json.loads((ROOT / "notebooks" / f"{notebook}.ipynb").read_text())["cells"]
+    cells = json.loads((ROOT / "notebooks" / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
     return "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
 
 
@@ -127,13 +127,13 @@ def test_recorded_runs_by_method_and_seed() -> None:
         for method, of_seed in figures_by_method(runs, figure).items():
             for seed, value in of_seed.items():
                 path = RESULTS / f"run-digits-{method}-{seed}.json"
-                assert json.loads(path.read_text())["evaluations"]["test"][figure] == value
+                assert json.loads(path.read_text(encoding="utf-8"))["evaluations"]["test"][figure] == value
     assert figures_by_method(runs, "linear") == {}
     assert method_of(Path("run-cifar10-fnc-attract-12.json")) == "fnc-attract"
 
 
 def test_a_damaged_record_of_a_run_is_named(tmp_path: Path) -> None:
-    (tmp_path / "run-digits-moco-0.json").write_text('{"kind": "run", "format": 2}')
+    (tmp_path / "run-digits-moco-0.json").write_text('{"kind": "run", "format": 2}', encoding="utf-8")
     with pytest.raises(ValueError, match=r"run-digits-moco-0\.json is damaged"):
         recorded_runs("digits", tmp_path)
 
@@ -202,7 +202,7 @@ def test_the_readme_names_every_arm_that_its_seeds_show(images: str, figure: str
         shown = {arm: gain for arm, gain in shown.items() if gain > paired.detectable(gains[arm])}
         told[verdict] = ", ".join(f"`{arm}`" for arm in sorted(shown, key=shown.__getitem__, reverse=True)) or "none"
     said = f"{words}: ahead {told['ahead']}; behind {told['behind']}."
-    readme = " ".join((ROOT / "docs" / "results.md").read_text().split())
+    readme = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
     assert said in readme or said[0].upper() + said[1:] in readme, said
 
 
@@ -244,7 +244,7 @@ def test_every_band_is_above_moco_and_so_is_as_many_keys_by_chance() -> None:
         in text
     )
     readme = f"{min(of_bands):.1f} to {max(of_bands):.1f} points and {min(of_chance):.1f} to {max(of_chance):.1f}"
-    assert readme in (ROOT / "docs" / "results.md").read_text()
+    assert readme in (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     assert f"in all fourteen shares, by {min(of_chance):.1f} to {max(of_chance):.1f} points" in text
     verdicts = [paired.verdict(records.gains(arm, against=control).values()) for arm, control in chance.items()]
     assert verdicts.count("ahead") == 1 and verdicts.count("no difference shown") == 14
@@ -257,16 +257,15 @@ def test_the_best_band_gave_less_in_the_seed_that_had_no_say() -> None:
     assert len(found) == 3 and all(1.9 < winner.chosen / winner.fresh < 5.1 for winner in found)
     assert "two to five times what it gave in the seed left out" in prose("04_train_and_compare")
     chosen, fresh = (statistics.fmean(getattr(winner, name) for winner in found) for name in ("chosen", "fresh"))
-    assert (
-        f"chosen by two seeds it has {chosen:.1f} points, in the third {fresh:.1f}"
-        in (ROOT / "docs" / "results.md").read_text()
-    )
+    assert f"chosen by two seeds it has {chosen:.1f} points, in the third {fresh:.1f}" in (
+        ROOT / "docs" / "results.md"
+    ).read_text(encoding="utf-8")
 
 
 def test_the_test_images_are_in_neither_record() -> None:
     for kind in ("grid", "short"):
         for path in RESULTS.glob(f"{kind}-digits-*.json"):
-            record = json.loads(path.read_text())
+            record = json.loads(path.read_text(encoding="utf-8"))
             assert record["baseline"]["data"]["holdout"] == 0.25
             assert f"{path.name} --seeds {path.stem[-1]}" in record["command"]
             told = (
@@ -313,5 +312,5 @@ def test_the_band_that_notebook_04_opens_with_is_first_in_one_seed_and_last_in_t
     first, second = ({arm: records.of(arm)[seed] for arm in ("moco", "band-0.1-0.5", "random-0.4")} for seed in (0, 1))
     assert max(first, key=first.__getitem__) == "band-0.1-0.5" == min(second, key=second.__getitem__)
     assert f"changes by {abs(first['moco'] - second['moco']):.1f} points" in text
-    notebook = (ROOT / "notebooks" / "04_train_and_compare.ipynb").read_text()
+    notebook = (ROOT / "notebooks" / "04_train_and_compare.ipynb").read_text(encoding="utf-8")
     assert "drop_closest=0.1, keep_within=0.5)" in notebook and "trial.train(seeds=(0, 1))" in notebook

@@ -12,6 +12,7 @@ from cltools.evaluation import Recipes, predict
 from cltools.reports.published import PUBLISHED
 from cltools.training.inputs import evaluation_images, training_images
 from course import results, run_plots
+from course.plots import legible
 from course.run_plots import SHOWN, Confusion, read_confusion
 
 
@@ -78,3 +79,14 @@ def test_published_figures_are_those_of_the_table() -> None:
     assert len(rows) == sum(row.images == "cifar100" for row in PUBLISHED)
     assert rows[0]["top-1, protocol unknown"] == 61.10 and rows[0]["linear"] is None
     assert all(row["source"] for row in rows)
+
+
+@pytest.mark.parametrize("name", ["$_$", "$\\frac{", "_hidden"])
+def test_names_are_text_and_no_formula(name: str) -> None:
+    """A class called $_$ ended a chart; matplotlib leaves out of a legend what begins with an underscore."""
+    picture = run_plots.by_class(Confusion("knn200", (name, "dog"), torch.tensor([[3, 1], [0, 4]])))
+    assert picture.png()[:4] == b"\x89PNG"
+    axes = picture.figure.axes[1]
+    assert name in [text.get_text() for text in axes.get_xticklabels()]
+    axes.plot([0, 1], [0, 1], label=legible(name))
+    assert [text.get_text().strip() for text in axes.legend().get_texts()] == [name]

@@ -117,7 +117,7 @@ def test_the_folder_of_a_run_is_taken_as_it_is(tmp_path: Path, empty: str) -> No
     assert (chosen.experiment, chosen.folder) == (experiment, tmp_path / "mine")
     assert "holds one" in chosen.words and "1 epoch," in chosen.words
     elsewhere = replace(experiment, data=replace(experiment.data, name="cifar10", root=empty))
-    (tmp_path / "mine" / "config.json").write_text(elsewhere.to_json())
+    (tmp_path / "mine" / "config.json").write_text(elsewhere.to_json(), encoding="utf-8")
     with pytest.raises(FileNotFoundError, match="DOWNLOAD = True"):  # its own settings would download without asking
         choose(out=tmp_path / "mine")
 

@@ -63,8 +63,12 @@ def project(folder: Path, header: str = "all cells run in about 5 seconds on two
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"**Time** | {header}"), *cells])
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"
-    (folder / "notebooks" / "07_made.ipynb").write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
-    (folder / "README.md").write_text("| notebook | |\n| [07_made](notebooks/07_made.ipynb) | one \\| two | ? |\nend\n")
+    (folder / "notebooks" / "07_made.ipynb").write_text(
+        json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    (folder / "README.md").write_text(
+        "| notebook | |\n| [07_made](notebooks/07_made.ipynb) | one \\| two | ? |\nend\n", encoding="utf-8"
+    )
     return folder
 
 
@@ -136,8 +140,10 @@ def test_what_cannot_be_measured_or_stated_is_said(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(times, "hold_to_two_cores", lambda: None)
     with pytest.raises(ValueError, match=r"07_made\.ipynb has no place for a time. Write there.*: all cells run in"):
         main(["07"], folder)
-    (folder / "notebooks" / "07_made.ipynb").write_text("all cells run in about 5 seconds on two CPU cores")
-    (folder / "README.md").write_text("nothing")
+    (folder / "notebooks" / "07_made.ipynb").write_text(
+        "all cells run in about 5 seconds on two CPU cores", encoding="utf-8"
+    )
+    (folder / "README.md").write_text("nothing", encoding="utf-8")
     with pytest.raises(ValueError, match=r"README\.md has no place for a time.*\| \[07_made\]"):
         main(["07"], folder)
     assert read_times(folder) == {}

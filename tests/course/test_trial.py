@@ -58,7 +58,7 @@ def test_the_budget_is_that_of_the_records() -> None:
     paths = [*RESULTS.glob("short-digits-*.json"), *RESULTS.glob("grid-digits-*.json")]
     assert len(paths) >= 8
     for path in paths:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         told = record["baseline"]["training"]["epochs"], record["warm_epochs"], record["baseline"]["data"]["holdout"]
         assert told == (BUDGET.epochs, BUDGET.warm_epochs, BUDGET.holdout) and record["images"] == BUDGET.images
     every = preset("digits-moco").evaluation.every

@@ -67,7 +67,7 @@ def main(out: Path) -> None:
         }
     if ranks.first:
         name = "one_process" if ranks.count == 1 else "two_processes"
-        (out / f"{name}.json").write_text(json.dumps(found, indent=1))
+        (out / f"{name}.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

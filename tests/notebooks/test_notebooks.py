@@ -128,7 +128,7 @@ def test_a_finished_run_is_loaded_when_all_cells_run_again(tmp_path: Path) -> No
         "import urllib.request; urllib.request.urlopen('http://example.invalid', timeout=1)",
         "import subprocess, sys\n"
         "code = \"import socket; socket.create_connection(('192.0.2.1', 80), timeout=1)\"\n"
-        "done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)\n"
+        "done = subprocess.run([sys.executable, '-c', code], capture_output=True, encoding='utf-8')\n"
         "raise OSError(done.stderr)",
     ],
     ids=["address", "name", "child process"],

@@ -4,13 +4,17 @@ What is public is found by itself: a new function fails here until it is called 
 others are.
 """
 
+import copy
 import importlib
 import inspect
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from test_evaluation import image_set
@@ -27,6 +31,8 @@ from cltools.losses import LossSettings
 from cltools.mining import AllNegatives, AugmentedView, MixedNegatives, NearestKeys, NegativeRule, PositiveRule
 from cltools.mining.rules import rule_classes
 from cltools.queue import Queue
+from cltools.snapshot import snapshot_of_embeddings
+from cltools.snapshot.embeddings import indexed_labels
 from cltools.views import ViewSettings
 
 MODULES = ("losses", "gradients", "contrast", "queue", "views", "mining", "interop", "evaluation", "encoders")
@@ -171,10 +177,10 @@ def plainly(call: Callable[..., Tensor], *given: Any) -> Tensor:
 
 
 def moved() -> list[Tensor]:
-    copy = MomentumCopy(ENCODER)
-    copy.update(ENCODER, 0.5)
+    momentum = MomentumCopy(ENCODER)
+    momentum.update(ENCODER, 0.5)
     with torch.autocast("cpu", enabled=False):  # which training asks for
-        return [copy.keys(PICTURES, generator=seeded()), *copy.encoder.parameters()]
+        return [momentum.keys(PICTURES, generator=seeded()), *momentum.encoder.parameters()]
 
 
 def built() -> list[Tensor]:
@@ -330,3 +336,64 @@ def test_every_public_function_is_called() -> None:
     }
     assert public - {*CALLS} - {*WITHOUT_NUMBERS} == set(), "call these above"
     assert {*WITHOUT_NUMBERS} <= public
+
+
+def pickled(thing: Any) -> Any:
+    return pickle.loads(pickle.dumps(thing))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, pickled])
+def test_what_a_process_is_sent_arrives_whole(copied: Callable[[Any], Any]) -> None:
+    """As multiprocessing's spawn sends it."""
+    queue = Queue(8, D)
+    queue.enqueue(KEYS[:5], IDS[1][:5], KEY_LABELS[:5])
+    for thing in (
+        queue,
+        ENCODER,
+        MomentumCopy(ENCODER),
+        IMAGES,
+        S,
+        CHOSEN,
+        evaluation.diagnose(S, CHOSEN),
+        LossSettings(),
+    ):
+        other = copied(thing)
+        if isinstance(thing, nn.Module):
+            assert_same(plain(other.state_dict()), plain(thing.state_dict()))
+        else:
+            assert_same(plain(vars(other)), plain(vars(thing)))
+    assert torch.equal(copied(ENCODER).features(PICTURES), ENCODER.features(PICTURES))
+    for base in (NegativeRule, PositiveRule):
+        for rule in rule_classes(base).values():
+            if rule.__module__.startswith("cltools."):
+                assert copied(rule()) == rule()
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("surrounding", SURROUNDINGS)
+def test_a_snapshot_of_embeddings_is_made_anywhere(surrounding: str) -> None:
+    wanted = snapshot_of_embeddings(BANK, labels=BANK_CLASSES, classes=np.array(["a", "b", "c"]), n=np.int64(20))
+    with SURROUNDINGS[surrounding]():
+        found = snapshot_of_embeddings(BANK, labels=BANK_CLASSES, classes=np.array(["a", "b", "c"]), n=np.int64(20))
+    assert np.array_equal(found.anchors, wanted.anchors) and np.array_equal(found.maps, wanted.maps)
+    assert found.classes == ("a", "b", "c") and np.array_equal(found.labels, wanted.labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "names", "places"),
+    [
+        ([0, 1], pd.Index(["x", "y"]), ("x", "y"), [0, 1]),
+        (["y", "x"], {"x": 0, "y": 1}.keys(), ("x", "y"), [1, 0]),
+        ([7, 3], np.array([3, 7]), ("3", "7"), [1, 0]),
+        (np.array(["y", "x"]), np.array(["x", "y"]), ("x", "y"), [1, 0]),
+        (np.eye(2), ["x", "y"], ("x", "y"), [0, 1]),
+        ([b"x", None], (), ("x",), [0, -1]),
+        (pd.Series([1, pd.NA], dtype="Int64"), ["x", "y"], ("x", "y"), [1, -1]),
+        ([800_000, 5], (), ("5", "800000"), [1, 0]),
+    ],
+)
+def test_classes_are_named_in_every_usual_form(labels: Any, classes: Any, names: Any, places: list[int]) -> None:
+    found, given = indexed_labels(labels, classes)
+    assert given == names and found.tolist() == places
+    with pytest.raises(ValueError, match="classes are of type"):
+        indexed_labels(labels, {0: "x"})

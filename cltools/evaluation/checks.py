@@ -64,7 +64,7 @@ def as_bank(bank: Numbers, bank_labels: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 def as_queries(queries: Numbers, bank: Tensor) -> Tensor:
     """Queries as a tensor on the bank's device; raises ValueError where they cannot be compared with it."""
-    queries = as_features("queries", queries, "queries")
-    if (known := bank.shape[1]) != (asked := queries.shape[1]):
+    found = as_features("queries", queries, "queries")
+    if (known := bank.shape[1]) != (asked := found.shape[1]):
         raise CltoolsError(f"The bank has {known} features, the queries {asked}; embed both with the same encoder.")
-    return queries.to(bank.device)
+    return found.to(bank.device)

@@ -214,7 +214,9 @@ def mined_purity_by_k(
     return tuple(share_of(hits[:, :k].sum(1), others[:, :k].sum(1)) for k in ks)
 
 
-def band_counts(band: Int8[Tensor, "B K"], same_class: Pairs | None, known: Pairs | None) -> dict[Band, BandCount]:
+def band_counts(
+    band: Int8[Tensor, "B K"], same_class: Pairs | None, known: Pairs | None = None
+) -> dict[Band, BandCount]:
     """What each code of `Band` holds; keys are counted as means over anchors."""
     anchors, keys = band.shape
     counts = {}

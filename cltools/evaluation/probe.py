@@ -99,9 +99,9 @@ def fit_probe(bank: Numbers, bank_labels: Any, *, l2: float = 1e-3) -> Probe:
     """
     if not 0 <= l2 < float("inf"):
         raise CltoolsError(f"The probe's L2 penalty is {l2}; it must be a finite number of at least 0, such as 0.001.")
-    bank, places, classes = as_bank(bank, bank_labels)
-    with torch.autocast(bank.device.type, enabled=False):
-        x = bank.detach().float()
+    features, places, classes = as_bank(bank, bank_labels)
+    with torch.autocast(features.device.type, enabled=False):
+        x = features.detach().float()
         deviation, mean = torch.std_mean(x, dim=0, correction=0)
         # A constant feature, such as a dead unit, says nothing.
         deviation = deviation.masked_fill(deviation <= CONSTANT * mean.abs(), torch.inf)

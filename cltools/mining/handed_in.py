@@ -1,9 +1,9 @@
 """Numbers as people hand them in, and checks of vectors: cosines mean something only for finite unit vectors."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Number, Real
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,26 +14,9 @@ from torch.nn.functional import normalize
 
 from cltools.errors import CltoolsError, described
 
-
-@runtime_checkable
-class HasArray(Protocol):
-    """What NumPy can read, such as a column of pandas."""
-
-    def __array__(self) -> ndarray:
-        """The array."""
-
-
-@runtime_checkable
-class HasDlpack(Protocol):
-    """An array of another library, wherever it lies."""
-
-    def __dlpack__(self) -> Any:
-        """What torch reads it from."""
-
-
-Numbers = Tensor | ndarray | Sequence[Any] | HasArray | HasDlpack
-"""What public functions take for a tensor: a tensor, an array of any library, a column of a table, or lists of numbers
-or of tensors."""
+Numbers = Any
+"""What public functions take for a tensor: a tensor, an array of any library, a column or a table of pandas, or lists
+of numbers or of tensors. `as_tensor` refuses what else it may be."""
 
 TOLERANCE = 1e-3
 """How far |z|² may be from 1, for float32 and float64."""
@@ -80,7 +63,7 @@ def _read(given: Any) -> Tensor:
     """What is no tensor, as one."""
     if isinstance(given, list | tuple) and given and all(isinstance(row, Tensor) for row in given):
         return torch.stack([*given])
-    if isinstance(given, HasDlpack) and not isinstance(given, ndarray):
+    if hasattr(given, "__dlpack__") and not isinstance(given, ndarray):
         return torch.utils.dlpack.from_dlpack(given)
     if np.ma.is_masked(given):
         raise TypeError("some of it is masked")
@@ -156,7 +139,7 @@ def label_values(name: str, given: Any) -> Int64[Tensor, " N"] | list[str | None
     Raises:
         ValueError: labels that are no classes, such as fractions, or rows of several numbers that are not one-hot.
     """
-    if isinstance(given, Tensor | HasDlpack) and not isinstance(given, ndarray):
+    if hasattr(given, "__dlpack__") and not isinstance(given, ndarray):
         found = as_tensor(name, given).detach()
         if found.ndim == 1 and not found.is_floating_point():
             return found.long()
@@ -165,7 +148,7 @@ def label_values(name: str, given: Any) -> Int64[Tensor, " N"] | list[str | None
         raise CltoolsError(f"{name} are {described(given)}; give a list or an array, a value per row.")
     if isinstance(given, np.ma.MaskedArray):
         given = given.tolist()  # None where it is masked
-    array = np.asarray(given) if isinstance(given, HasArray) else np.array([*given], dtype=object)
+    array = np.asarray(given) if hasattr(given, "__array__") else np.array([*given], dtype=object)
     if array.dtype.kind == "f":
         array = np.where(np.isnan(array), UNKNOWN, array)
         if (strange := array[(array != np.trunc(array)) | (np.abs(array) >= 2**63)]).size:

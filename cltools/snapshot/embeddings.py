@@ -87,7 +87,7 @@ def snapshot_of_embeddings(
     """
     z, views, keys = _vectors(anchors, positives, corpus, USUAL if n is None else n)
     if n is None and len(z) > USUAL:
-        warnings.warn(f"{USUAL:,} of {len(z):,} rows are drawn; n={len(z)} takes all.", stacklevel=2)
+        warnings.warn(f"{USUAL:,} of {len(z):,} rows are drawn; n={len(z)} takes all.", stacklevel=3)
     counts = [len(z)] if corpus is None else [len(z), len(keys)]
     rows = draw(len(z), USUAL if n is None else n, seed)
     taken = [rows.numpy(), np.arange(len(keys))][: len(counts)]

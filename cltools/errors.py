@@ -21,13 +21,14 @@ class CltoolsError(ValueError):
         super().__init__(printable(message))
 
 
-def printable(text: object) -> str:
+def printable(text: object, *, lines: bool = True) -> str:
     r"""A text of which a terminal shows every character and obeys none, beside line breaks and tabs.
 
     Control characters, those that turn the direction of writing, and halves of characters become escapes, as in
-    Python's own way of writing a text: ``\x1b``, ``\u202e``.
+    Python's own way of writing a text: ``\x1b``, ``\u202e``. Without `lines` these are line breaks and tabs, too.
     """
-    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode("ascii"), str(text))
+    shown = _OBEYED.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode("ascii"), str(text))
+    return shown if lines else shown.replace("\n", "\\n").replace("\t", "\\t")
 
 
 _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -137,7 +138,7 @@ def _limits(settings: type) -> list[tuple[str, bool, list[str], bool, str, str]]
     limits = []
     for f in fields(settings):
         kind, *said = get_args(f.type) if get_origin(f.type) is Annotated else (f.type,)
-        words, remedy = (*said, "", "")[:2]
+        words, remedy = (*(each for each in said if isinstance(each, str)), "", "")[:2]
         kinds = (kind, *get_args(kind))
         choices = [word for each in kinds if get_origin(each) is Literal for word in get_args(each)]
         limits.append((f.name, str in kinds, choices, NoneType in kinds, words, remedy))

@@ -257,7 +257,10 @@ def commands(folder: Path, seed: int, kills: int) -> None:
                 if name in ("compare", "evaluate") and known is not None:
                     check(now[: len(known)] == known, f"{name} lost what it had: {known}, {now}")
                 known = now
-            check(ended(started(act, folder.with_name("said.txt"))) == 0, folder.with_name("said.txt").read_text())
+            check(
+                ended(started(act, folder.with_name("said.txt"))) == 0,
+                folder.with_name("said.txt").read_text(encoding="utf-8"),
+            )
             look()
             check(not left(folder), f"{name} left {left(folder)}")
             print(name, flush=True)
@@ -273,7 +276,7 @@ def together(folder: Path, seed: int, groups: int) -> None:
         asked = [[word for word in words if word != "--resume" or group % 2] for words in asked]
         children = [started(lambda words=words: cli(words), text) for words, text in zip(asked, said, strict=True)]  # type: ignore[misc]
         results = [ended(child) for child in children]
-        texts = [text.read_text() for text in said]
+        texts = [text.read_text(encoding="utf-8") for text in said]
         check(sorted(results) == [0, 2, 2], texts)
         winner = results.index(0)
         for number in {0, 1, 2} - {winner}:

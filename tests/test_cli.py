@@ -450,9 +450,9 @@ def reseeded(folder: Path, name: str, seed: int, **training: Any) -> Path:
     other = Path(shutil.copytree(folder, folder.with_name(name)))
     experiment = Experiment.from_json((folder / "config.json").read_text(encoding="utf-8"))
     experiment = replace(experiment, seed=seed, training=replace(experiment.training, **training))
-    (other / "config.json").write_text(experiment.to_json())
-    record = json.loads((other / "record.json").read_text())
-    (other / "record.json").write_text(json.dumps(record | {"experiment": to_plain(experiment)}))
+    (other / "config.json").write_text(experiment.to_json(), encoding="utf-8")
+    record = json.loads((other / "record.json").read_text(encoding="utf-8"))
+    (other / "record.json").write_text(json.dumps(record | {"experiment": to_plain(experiment)}), encoding="utf-8")
     weights = load_file(other / "encoder.safetensors")
     noise = torch.Generator().manual_seed(seed)
     for key in (key for key in weights if key.endswith("weight")):
@@ -494,8 +494,8 @@ class TestEvaluateSeeds:
     def test_refuses_a_run_that_did_fewer_epochs(self, folder: Path) -> None:
         other = reseeded(folder, "b", 5)
         (other / "checkpoint.pt").unlink()  # which knows better
-        row = (other / "history.csv").read_text().splitlines()[1]
-        with (other / "history.csv").open("a") as file:
+        row = (other / "history.csv").read_text(encoding="utf-8").splitlines()[1]
+        with (other / "history.csv").open("a", encoding="utf-8") as file:
             file.write(row.replace("1,", "2,", 1) + "\n")
         refused(call("evaluate", str(folder), str(other)), "differ in more than their seed: epochs done: 1 → 2")
 

@@ -150,7 +150,7 @@ Image.new("LA", (5_000, 5_000)).save(folder / "transparent.png")
 def test_one_picture_takes_a_few_hundred_megabytes_at_most(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", MADE, str(tmp_path)], check=True)
     run = [sys.executable, "-W", "error::PIL.Image.DecompressionBombWarning", "-c", PEAK, str(tmp_path), "64"]
-    *said, peak = subprocess.run(run, capture_output=True, text=True, check=True).stdout.splitlines()
+    *said, peak = subprocess.run(run, capture_output=True, encoding="utf-8", check=True).stdout.splitlines()
     assert said == [
         "larger.png True", "long.png 1 3 64 64", "progressive.jpg True", "small.png 1 3 64 64",
         "square.jpg 1 3 64 64", "square.png True", "transparent.png 1 3 64 64",

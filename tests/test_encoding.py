@@ -18,7 +18,7 @@ import numpy as np, torch
 
 warnings.filterwarnings("error", category=EncodingWarning, module="(cltools|course)")
 from cltools import Run, explore, fit, load_snapshot, snapshot_of_embeddings
-from cltools.datasets import ImageSet
+from cltools.datasets import DataSettings
 from course.run_plots import read_confusion
 from test_training_checkpoint import MOCO, made, training
 
@@ -42,12 +42,11 @@ explorer.static().savefig(folder / "still.png")
 
 images = replace(made(), classes=tuple([*names, "d"]), name="Bücher")
 protocols = {"größe": lambda run: 1.5}
-run = fit(training(MOCO, epochs=1), images=images, out=folder / "run", protocols=protocols)
+asked = replace(training(MOCO, epochs=1), data=DataSettings(name="Bücher"))
+run = fit(asked, images=images, out=folder / "run", protocols=protocols)
 for name in ("config.json", "record.json"):  # as an editor writes them
     file = folder / "run" / name
     plain = json.loads(file.read_bytes())
-    if name == "config.json":
-        plain["data"]["name"] = "Bücher"
     file.write_bytes(json.dumps(plain, ensure_ascii=False).encode())
 loaded = Run.load(folder / "run")
 assert loaded.history.column("größe") == [1.5] and loaded.experiment.data.name == "Bücher"

@@ -71,18 +71,18 @@ def test_room_is_asked_for_only_where_it_is_short(number: int, room: bool, tmp_p
 def test_two_that_write_at_once_do_not_meet(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     with replacing(path) as first:
-        first.write_text("first")
+        first.write_text("first", encoding="utf-8")
         with replacing(path) as second:
-            second.write_text("second")
-            assert first.read_text() == "first" and first != second
-        assert path.read_text() == "second" and first.exists()
-    assert path.read_text() == "first" and os.listdir(tmp_path) == ["a.txt"]
+            second.write_text("second", encoding="utf-8")
+            assert first.read_text(encoding="utf-8") == "first" and first != second
+        assert path.read_text(encoding="utf-8") == "second" and first.exists()
+    assert path.read_text(encoding="utf-8") == "first" and os.listdir(tmp_path) == ["a.txt"]
 
 
 def test_names_as_long_as_a_system_takes_are_written(tmp_path: Path) -> None:
     for name in ("a" * 255, "ü" * 127):
         write_text(tmp_path / name, "whole")
-        assert (tmp_path / name).read_text() == "whole"
+        assert (tmp_path / name).read_text(encoding="utf-8") == "whole"
     assert len(os.listdir(tmp_path)) == 2
 
 
@@ -107,7 +107,7 @@ def writing(folder: Path, how: str = "") -> Iterator["subprocess.Popen[str]"]:
     command = [sys.executable, "-c", DIES, str(folder), how]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
+        command, stdout=subprocess.PIPE, encoding="utf-8", env=environment, start_new_session=True
     ) as process:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
         try:
@@ -119,9 +119,9 @@ def writing(folder: Path, how: str = "") -> Iterator["subprocess.Popen[str]"]:
 
 @pytest.mark.parametrize("how", ["", "fork"])
 def test_what_a_process_held_is_free_when_it_is_killed_and_its_part_goes(how: str, tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("whole")
-    (tmp_path / "other.12345678.part").write_text("of nobody any more")
-    (tmp_path / "video.part").write_text("of another program")
+    (tmp_path / "a.txt").write_text("whole", encoding="utf-8")
+    (tmp_path / "other.12345678.part").write_text("of nobody any more", encoding="utf-8")
+    (tmp_path / "video.part").write_text("of another program", encoding="utf-8")
     with writing(tmp_path, how) as process:
         taken = pytest.raises(ValueError, match=rf"in use by process {process.pid} on .* since 20.*: the first")
         with taken, claimed(tmp_path / IN_USE, "the second"):
@@ -129,13 +129,13 @@ def test_what_a_process_held_is_free_when_it_is_killed_and_its_part_goes(how: st
         assert len(list(tmp_path.glob("a.txt.*.part"))) == 1
         write_text(tmp_path / "a.txt", "from another")  # which leaves alone what is being written
         (part,) = tmp_path.glob("a.txt.*.part")
-        assert part.read_text() == "ha"
+        assert part.read_text(encoding="utf-8") == "ha"
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         with claimed(tmp_path / IN_USE, "the second", 5):
             pass
     assert sorted(os.listdir(tmp_path)) == ["a.txt", "video.part"]
-    assert (tmp_path / "a.txt").read_text() == "from another"
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "from another"
 
 
 def test_a_claim_is_of_one_thread_and_ends_with_its_block(tmp_path: Path) -> None:
@@ -193,17 +193,17 @@ def test_where_a_file_system_knows_no_locks_the_file_is_the_claim(
 
     with claimed(tmp_path / IN_USE, "the first"):
         with replacing(tmp_path / "a.txt") as part:
-            part.write_text("whole")
+            part.write_text("whole", encoding="utf-8")
             write_text(tmp_path / "a.txt", "other")
         thread = threading.Thread(target=second)
         thread.start()
         thread.join()
     assert re.search(r"in use by .*: the first.*if it is gone, delete .*in-use", told[0])
-    assert os.listdir(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text() == "whole"
+    assert os.listdir(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text(encoding="utf-8") == "whole"
 
 
 def test_what_cannot_be_written_is_found_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("a letter")
+    (tmp_path / "file").write_text("a letter", encoding="utf-8")
     os.mkfifo(tmp_path / "pipe")
     for path, reason in (
         (tmp_path, "it is a folder"),
@@ -231,9 +231,9 @@ def test_what_cannot_be_written_is_found_before(tmp_path: Path, monkeypatch: pyt
     ("text", "reason"),
     [
         ('{"a": 1, "b": {"c": 1, "c": 2}}', "'c' stands twice"),
-        ("[NaN]", "NaN is no finite number"),
-        ("[-Infinity]", "-Infinity is no finite number"),
-        ("[1e999]", "1e999 is no finite number"),
+        ("[NaN]", "'NaN' is no finite number"),
+        ("[-Infinity]", "'-Infinity' is no finite number"),
+        ("[1e999]", "'1e999' is no finite number"),
         ("[" * 33 + "]" * 33, "nests deeper than 32 levels"),
         ("[" * 10**6, "recursion depth"),
         ('{"a":' * 10**5, "recursion depth"),

@@ -98,7 +98,7 @@ def test_the_package_gives_every_public_name_and_tells_type_checkers_the_same() 
     import cltools
     from cltools import mining
 
-    tree = ast.parse((PACKAGE / "__init__.pyi").read_text())
+    tree = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
     typed = [alias.name for node in imports if str(node.module).startswith("cltools.") for alias in node.names]
     typed = [each for name in typed for each in (mining.__all__ if name == "*" else [name])]

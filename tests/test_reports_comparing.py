@@ -402,7 +402,7 @@ def test_records_that_do_not_belong_together_are_refused(tmp_path: Path) -> None
     with pytest.raises(ValueError, match=r"in arm moco; make a table of each"):
         table([a, written(tmp_path / "b.json", [{**row, "seed": 1}], arms={"moco": [TEMPERATURE]})])
     damaged = tmp_path / "damaged.json"
-    damaged.write_text('{"kind": "comparison", "format": 2, "images": "shapes"}')
+    damaged.write_text('{"kind": "comparison", "format": 2, "images": "shapes"}', encoding="utf-8")
     with pytest.raises(ValueError, match=r"damaged\.json is damaged or of another version: record lacks .commit."):
         table([damaged])
     damaged.write_text('{"kind": "comparison", "images": "shapes"}', encoding="utf-8")

@@ -307,7 +307,7 @@ def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
             table([path])
     record = json.loads(a.read_text(encoding="utf-8"))
     del record["stretches"]
-    a.write_text(json.dumps(record))
+    a.write_text(json.dumps(record), encoding="utf-8")
     with pytest.raises(ValueError, match="record lacks 'stretches'"):
         table([a])
 

@@ -232,7 +232,7 @@ def test_what_is_no_frozen_dataclass_is_told() -> None:
 
     with pytest.raises(BrokenRule, match=r"Undecorated.*frozen=True"):
         check_rule(Undecorated())
-    for thing in ({1, 2}, torch.ones(2), object):
+    for thing in ({1, 2}, object):
         with pytest.raises(BrokenRule, match=r"Held.*JSON"):
             check_rule(Held(thing))
 

@@ -21,6 +21,7 @@ from cltools.explorer.session import Session
 from cltools.files import cell, text_of, write_text
 from cltools.snapshot import Snapshot
 from cltools.training import History
+from cltools.training.history import COLUMNS
 
 MATHS = ["$_$", "$\\frac{", "%s{}$x"]
 FORMULAS = ["=cmd|' /C calc'!A0", "+1", "-2+3", "@SUM(A1)", "\tx", "'=1"]
@@ -45,7 +46,7 @@ def test_an_explorer_shows_them(name: str, tmp_path: Path) -> None:
     snapshot = replace(made(24, groups=2), classes=("other", name))
     session = Session(replace(snapshot, experiment=replace(snapshot.experiment, data=DataSettings(name="images"))))
     session.set(truth=True, anchor=10)
-    assert f"({printable(name)})" in session.sentence and session.sentence.isprintable()
+    assert f"({printable(name, lines=False)})" in session.sentence == printable(session.sentence, lines=False)
     drawn = static.draw(session)
     assert drawn.get_suptitle().replace("\n", "").replace(" ", "") == session.sentence.replace(" ", "")
     if name in DRAWN:
@@ -98,15 +99,15 @@ def test_no_table_opens_a_formula(tmp_path: Path) -> None:
     rows = [*csv.reader(io.StringIO(text))]
     assert [*map(text_of, rows[0][1:])] == [text_of(row[0]) for row in rows[1:]] == FORMULAS
     assert not any(each[:1] in "=+-@\t\r" for row in rows for each in row)
-    history = History([{"epoch": 1.0, **dict.fromkeys(FORMULAS, -0.5)}])
+    history = History([dict.fromkeys(COLUMNS, 0.5) | {"epoch": 1.0} | dict.fromkeys(FORMULAS, -0.5)])
     history.save(tmp_path / "history.csv")
     assert History.load(tmp_path / "history.csv") == history
-    assert (tmp_path / "history.csv").read_text(encoding="utf-8").splitlines()[1].startswith("1,-0.5"), "numbers stay"
+    assert (tmp_path / "history.csv").read_text(encoding="utf-8").splitlines()[1].endswith("0.5,-0.5"), "numbers stay"
 
 
 def test_what_cannot_be_encoded_is_written_out(tmp_path: Path) -> None:
     write_text(tmp_path / "a", "caf\udce9 ü")
     assert (tmp_path / "a").read_bytes() == "caf\\udce9 ü".encode()
-    assert [printable(text) for text in ("ü 猫 😀", "a\nb", "\x1b[31m", "\u202eb", "\udce9", "\0")] == [
+    assert [printable(text, lines=False) for text in ("ü 猫 😀", "a\nb", "\x1b[31m", "\u202eb", "\udce9", "\0")] == [
         "ü 猫 😀", "a\\nb", "\\x1b[31m", "\\u202eb", "\\udce9", "\\x00"
     ]  # fmt: skip

@@ -199,7 +199,7 @@ LOST: dict[str, Callable[[Path], object]] = {
     "history cut": lambda run: (run / "history.csv").write_bytes((run / "history.csv").read_bytes()[:-200]),
     "history empty": lambda run: (run / "history.csv").write_bytes(b""),
     "history of one epoch": lambda run: (run / "history.csv").write_text(
-        "".join((run / "history.csv").read_text().splitlines(keepends=True)[:2])
+        "".join((run / "history.csv").read_text(encoding="utf-8").splitlines(keepends=True)[:2]), encoding="utf-8"
     ),
     "config missing": lambda run: (run / "config.json").unlink(),
     "weights missing": lambda run: (run / "encoder.safetensors").unlink(),
@@ -240,8 +240,8 @@ def test_without_history_and_checkpoint_the_record_stays_as_it_was(folder: Path)
 
 def test_a_record_of_a_longer_run_is_not_written_over(folder: Path) -> None:
     run = Run.load(folder)
-    record = json.loads((folder / "record.json").read_text())
-    (folder / "record.json").write_text(json.dumps(record | {"epochs": 9}))
+    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    (folder / "record.json").write_text(json.dumps(record | {"epochs": 9}), encoding="utf-8")
     before = files(folder)
     for act in (run.evaluate, run.save):
         with pytest.raises(ValueError, match="is of 9 epochs and 0 steps, and what was loaded is of 3 and 0"):
@@ -256,13 +256,15 @@ def test_a_run_without_record_is_evaluated_into_a_new_one(folder: Path) -> None:
 
 
 def test_settings_that_were_edited_put_no_figures_under_others(folder: Path) -> None:
-    config = (folder / "config.json").read_text()
-    (folder / "config.json").write_text(config.replace('"test_limit": 50', '"test_limit": 40'))
+    config = (folder / "config.json").read_text(encoding="utf-8")
+    (folder / "config.json").write_text(config.replace('"test_limit": 50', '"test_limit": 40'), encoding="utf-8")
     before = files(folder)
     with pytest.raises(ValueError, match=r"config\.json was changed .*evaluation\.test_limit: 50 → 40"):
         Run.load(folder).evaluate(protocols=["knn10"])
     assert files(folder) == before
-    (folder / "config.json").write_text(config.replace('"checkpoint_every": 1', '"checkpoint_every": 2'))
+    (folder / "config.json").write_text(
+        config.replace('"checkpoint_every": 1', '"checkpoint_every": 2'), encoding="utf-8"
+    )
     Run.load(folder).evaluate(protocols=["knn10"])
 
 

@@ -65,7 +65,7 @@ def test_a_run_that_is_killed_and_resumed_equals_one_that_is_not(case: str, tmp_
 def test_a_command_that_is_killed_loses_nothing_and_the_next_start_leaves_nothing(kills: int, tmp_path: Path) -> None:
     """Each of five commands, so many times: what there was is still there, and no part when it has ended."""
     command = [sys.executable, str(HERE / "killed.py"), str(tmp_path / "killed"), "commands", str(kills), str(kills)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=1800)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.split() == ["train", "evaluate", "compare", "snapshot", "download"]
 
@@ -75,6 +75,6 @@ def test_a_command_that_is_killed_loses_nothing_and_the_next_start_leaves_nothin
 def test_of_trainings_started_together_into_one_folder_one_wins(groups: int, tmp_path: Path) -> None:
     """The others are told by whom, and nothing of theirs is in the folder."""
     command = [sys.executable, str(HERE / "killed.py"), str(tmp_path / "together"), "together", "0", str(groups)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=1800)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(done.stdout.split()) == groups and sum(map(int, done.stdout.split())) > groups

@@ -22,7 +22,7 @@ def of_anchor(j: Judgement, snapshot: Snapshot, place: int, *, truth: bool) -> s
     counts = np.bincount(j.band, minlength=len(Band))
     others, kept = len(j.band) - counts[Band.OWN], sum(counts[band] for band in KEPT)
     name = f"{snapshot.anchor_noun} {snapshot.anchor_ids[place]}"
-    name += f" ({printable(snapshot.classes[snapshot.anchor_labels[place]])})" if truth else ""
+    name += f" ({printable(snapshot.classes[snapshot.anchor_labels[place]], lines=False)})" if truth else ""
     text = f"This rule pushes {name} away from {kept:,} of {others:,}"
     if counts[Band.SOFTENED]:
         text += f", {counts[Band.SOFTENED]:,} of them less than the others"

@@ -21,5 +21,5 @@ def markdown(caption: str, cells: DataFrame, left: Collection[str]) -> str:
 
 
 def _line(cells: Iterable[str]) -> str:
-    texts = (printable(cell).replace("\n", "\\n").replace("|", "∣").replace("<", "&lt;") for cell in cells)
+    texts = (printable(cell, lines=False).replace("|", "∣").replace("<", "&lt;") for cell in cells)
     return f"| {' | '.join(texts)} |"

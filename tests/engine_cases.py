@@ -79,6 +79,7 @@ def snapshots() -> tuple[Snapshot, ...]:
         with_vectors(of_36, near, unit(near + 1e-3 * generator.normal(size=near.shape))),
         made(3, epochs=(5,), groups=2, dim=4),
         made(32, epochs=(5,), groups=1, dim=8),
+        replace(plain, labels=np.where(np.arange(40) % 3, plain.labels, -1)),
         made(32, epochs=(5,), labelled=False, dim=8),
         searched(),
     )
@@ -86,7 +87,7 @@ def snapshots() -> tuple[Snapshot, ...]:
     return (*learned, *found[UNLABELLED:])
 
 
-UNLABELLED, CORPUS = 6, 7
+UNLABELLED, CORPUS = 7, 8
 
 
 def searched() -> Snapshot:

@@ -83,7 +83,7 @@ def test_marks_stand_out_from_what_lies_under_them(theme: str) -> None:
     for name in (*BANDS, "side-a", "side-b", "ink", "soft", "strong", "accent"):
         under = [*grounds, colours[f"{name}-wash"]] if name in BANDS else grounds
         low[name] = min(contrast(colours[name], each) for each in under)
-    for i in range(10):
+    for i in range(11):
         low[f"class-{i}"] = contrast(colours[f"class-{i}"], colours["sunk"])
     for i in range(8):
         low[f"level-{i}"] = contrast(colours[f"level-{i}"], colours["sunk"])

@@ -389,17 +389,22 @@ def test_it_starts_neutral_and_its_rules_and_keys_leave_it() -> None:
     explorer.close()
 
 
-@pytest.mark.parametrize(
-    ("labels", "why"),
-    [
-        (None, "These rows have no labels, so there are no classes to show."),
-        (["a"] * 39 + [""], "Some of these rows have no label, so no share of a class can be told."),
-    ],
-)
-def test_without_all_labels_the_truth_stays_off_and_says_why(labels: Any, why: str) -> None:
-    explorer = explore(taken(rows(), labels=labels))
-    with pytest.raises(ValueError, match=why):
+def test_without_labels_the_truth_stays_off_and_says_why() -> None:
+    explorer = explore(taken(rows(), labels=None))
+    with pytest.raises(ValueError, match="These rows have no labels, so there are no classes to show"):
         explorer.set(truth=True)
+    explorer.close()
+
+
+def test_one_row_without_a_label_shuts_off_truth_for_no_other() -> None:
+    labels = [*("ab" * 20)[:39], None]
+    explorer = explore(taken(rows(), labels=labels)).set(truth=True, scope="all")
+    assert explorer.census.base_rate.count == 39 * 39, "an anchor without a label counts in no share of a class"
+    explorer.set(scope="anchor", anchor=explorer.snapshots[0].ids[0].item())
+    assert "(a)" in explorer.sentence and "of its own class" in explorer.sentence
+    explorer.set(anchor=explorer.snapshots[0].ids[39].item())
+    assert "(no label)" in explorer.sentence and "own class" not in explorer.sentence
+    assert {*pd.read_csv(io.StringIO(explorer.csv()), keep_default_na=False)["class"]} == {"a", "b"}
     explorer.close()
 
 

@@ -354,9 +354,9 @@ UNKNOWN = replace(made(), labels=torch.full((64,), -1))
     ("experiment", "images", "error", "reason"),
     [
         (MOCO, made(20), ValueError, "15 training images, fewer than one batch of 16"),
-        (replace(MOCO, negatives=OracleNegatives()), UNKNOWN, ValueError, "OracleNegatives needs the label"),
-        (replace(MOCO, positives=OraclePositives()), UNKNOWN, ValueError, "OraclePositives needs the label"),
-        (replace(MOCO, negatives=ByClass()), UNKNOWN, ValueError, "ByClass needs the label of every image"),
+        (replace(MOCO, negatives=OracleNegatives()), UNKNOWN, ValueError, "OracleNegatives reads classes"),
+        (replace(MOCO, positives=OraclePositives()), UNKNOWN, ValueError, "OraclePositives reads classes"),
+        (replace(MOCO, negatives=ByClass()), UNKNOWN, ValueError, "ByClass reads classes, and the images of"),
         (training(MOCO, device="gpu"), made(), ValueError, "Unknown device 'gpu'"),
         (training(MOCO, device="cuda:x"), made(), ValueError, "Unknown device 'cuda:x'"),
         (training(MOCO, device="meta"), made(), ValueError, "Unknown device 'meta'"),
@@ -370,6 +370,14 @@ def test_what_cannot_be_trained_creates_nothing(
         with pytest.raises(error, match=reason):
             fit(experiment, images=images, out=out)
     assert not list(tmp_path.iterdir())
+
+
+def test_one_image_without_a_label_shuts_off_what_reads_labels_for_no_other() -> None:
+    labels = made(80).labels.clone()
+    labels[7] = -1
+    experiment = replace(MOCO, negatives=OracleNegatives(), data=replace(MOCO.data, holdout=0.25))
+    row = fit(training(experiment, epochs=1), images=replace(made(80), labels=labels)).history.rows[-1]
+    assert 0 <= row["knn"] <= 100 and row["own"] > 0 and 0 <= row["false_negative_share"] <= 1
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a CUDA device")

@@ -91,8 +91,8 @@ class ImageSet:
 
     @property
     def labelled(self) -> bool:
-        """Whether the class of every image is known; waits for the device."""
-        return bool((self.labels >= 0).all())
+        """Whether the class of some image is known; one that is not is of no class. Waits for the device."""
+        return bool((self.labels >= 0).any())
 
     def to(self, device: torch.device | str) -> "ImageSet":
         """The same images with all tensors on `device`."""

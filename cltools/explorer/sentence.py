@@ -22,7 +22,8 @@ def of_anchor(j: Judgement, snapshot: Snapshot, place: int, *, truth: bool) -> s
     counts = np.bincount(j.band, minlength=len(Band))
     others, kept = len(j.band) - counts[Band.OWN], sum(counts[band] for band in KEPT)
     name = f"{snapshot.anchor_noun} {snapshot.anchor_ids[place]}"
-    name += f" ({printable(snapshot.classes[snapshot.anchor_labels[place]], lines=False)})" if truth else ""
+    label = snapshot.anchor_labels[place]
+    name += f" ({printable(snapshot.classes[label], lines=False) if label >= 0 else 'no label'})" if truth else ""
     text = f"This rule pushes {name} away from {kept:,} of {others:,}"
     if counts[Band.SOFTENED]:
         text += f", {counts[Band.SOFTENED]:,} of them less than the others"
@@ -47,6 +48,8 @@ def of_two(a: Judgement, b: Judgement) -> str:
 
 
 def _truth(j: Judgement, snapshot: Snapshot, place: int, counts: ndarray) -> str:
+    if snapshot.anchor_labels[place] < 0:
+        return " It has no label."
     own_class = (snapshot.labels == snapshot.anchor_labels[place]) & (j.band != Band.OWN)
     same, others = np.bincount(j.band[own_class], minlength=len(Band)), len(j.band) - counts[Band.OWN]
     kept, false = (sum(of[band] for band in KEPT) for of in (counts, same))

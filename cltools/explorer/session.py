@@ -240,7 +240,7 @@ class Session:
             "force": j.force,
         }
         if self._state.truth:
-            columns["class"] = [cell(snapshot.classes[label]) for label in snapshot.labels]
+            columns["class"] = [cell(snapshot.classes[label]) if label >= 0 else "" for label in snapshot.labels]
         keys = j.order[j.band[j.order] != Band.OWN]
         return str(DataFrame(columns).iloc[keys].to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 

@@ -118,8 +118,6 @@ def check(state: State, snapshots: tuple[Snapshot, ...]) -> None:
         if learns(rule) and (snapshot.thresholds is None or not issubclass(rule, LearnedThreshold)):
             raise CltoolsError(f"{rule.__name__} learns while training; take a snapshot of a run that trained with it.")
     if not first.labelled and (state.truth or state.colour == "class"):
-        some = f"Some of these {first.noun}s have no label, so no share of a class can be told."
-        none = f"These {first.noun}s have no labels, so there are no classes to show."
-        raise CltoolsError(some if (first.labels >= 0).any() else none)
+        raise CltoolsError(f"These {first.noun}s have no labels, so there are no classes to show.")
     if state.colour == "class" and not state.truth:
         raise CltoolsError("Classes are hidden: set truth=True first, which shows them.")

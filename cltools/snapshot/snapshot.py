@@ -23,6 +23,7 @@ from cltools.errors import CltoolsError, shown
 from cltools.files import parsed, replacing
 from cltools.mining import Similarities
 from cltools.mining.rules import State
+from cltools.mining.similarities import same_class
 from cltools.snapshot.reading import load_arrays
 from cltools.snapshot.sprite import fits
 
@@ -153,8 +154,8 @@ class Snapshot:
 
     @property
     def labelled(self) -> bool:
-        """Whether the class of every anchor and key is known."""
-        return bool((self.labels >= 0).all() and (self.anchor_labels >= 0).all())
+        """Whether classes are known, of some anchors and some keys; one that is not known is of no class."""
+        return bool((self.labels >= 0).any() and (self.anchor_labels >= 0).any())
 
     @property
     def tiles(self) -> int:
@@ -197,9 +198,10 @@ class Snapshot:
             positive_keys=(positive @ keys.T).float(),
             anchor_positive=(z * positive).sum(1).float(),
             own=self._own(places),
-            same_class=labels[:, None] == torch.from_numpy(self.labels) if self.labelled else None,
+            same_class=same_class(labels, torch.from_numpy(self.labels)) if self.labelled else None,
             vectors=(z.float(), keys.float()),
             ids=(torch.from_numpy(self.anchor_ids)[places], torch.from_numpy(self.ids)),
+            known=None if bool((labels >= 0).all()) else (labels >= 0)[:, None].expand(-1, len(self)),
         )
 
     def _own(self, places: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import ImageSet, has_test
 from cltools.errors import CltoolsError, foreign
 from cltools.evaluation import effective_rank, embed, knn_accuracy, limited
+from cltools.evaluation.checks import known_of
 from cltools.files import IN_USE, claimed
 from cltools.provenance import command
 from cltools.ranks import Ranks
@@ -239,8 +240,8 @@ def check_trainable(
         raise CltoolsError(f"{wrong} Lower training.batch, or give more images.")
     for rule in (experiment.positives, experiment.negatives):
         if "same_class" in rule.reads and not train.labelled:
-            wrong = f"{type(rule).__name__} needs the label of every image, and {train.name} has images without."
-            raise CltoolsError(f"{wrong} Give images with a class each, or use another rule.")
+            wrong = f"{type(rule).__name__} reads classes, and the images of {train.name} have no labels."
+            raise CltoolsError(f"{wrong} Give images with classes, or use another rule.")
     if on_step is not None and settings.chunk is not None:
         raise CltoolsError(
             f"on_step= sees all anchors of a step at once, and training.chunk={settings.chunk} is there to avoid that; "
@@ -474,12 +475,16 @@ class Training:
         return row
 
     def _knn(self) -> float:
-        """KNN accuracy in percent, the bank being all training images; nan where there are no labels to judge by."""
+        """KNN accuracy in percent, the bank being all training images; nan where there are no labels to judge by.
+
+        Images of unknown class are left out.
+        """
         if self.judged is None or not (self.train.labelled and self.judged.labelled):
             return math.nan
-        bank, queries = embed(self.run.encoder, self.train), embed(self.run.encoder, self.judged)
-        labels, protocol = self.judged.labels.to(bank.device), self.run.experiment.evaluation.protocol
-        return knn_accuracy(bank, self.train.labels, queries, labels, protocol=protocol)
+        sides = known_of(self.train), known_of(self.judged)
+        bank, queries = (embed(self.run.encoder, side) for side in sides)
+        protocol = self.run.experiment.evaluation.protocol
+        return knn_accuracy(bank, sides[0].labels, queries, sides[1].labels, protocol=protocol)
 
 
 def _number(name: str, value: object) -> float:

@@ -3,7 +3,7 @@
 
 import { BAND, BANDS, keptOf, rankCount, ranksOfCut } from "./bands.js";
 import { drawsOf } from "./draws.js";
-import { nothingCounted, shareOf } from "./intervals.js";
+import { shareOf } from "./intervals.js";
 import { cutOf, NEGATIVE_RULES, rankedBy } from "./negatives.js";
 import { orderByScore, sumOf } from "./order.js";
 import { select } from "./select.js";
@@ -209,7 +209,11 @@ function joinedCounts(counts) {
 export function censusOf(counting) {
   const { keys, same, ranks, sameByRank, snapshot, done, places } = counting;
   /** @type {(hits: number[], counts: number[]) => Share} */
-  const known = (hits, counts) => (snapshot.labelled ? shareOf(hits, counts) : nothingCounted());
+  const known = (hits, counts) =>
+    shareOf(
+      hits,
+      counts.map((n, i) => (snapshot.labelled && snapshot.anchorLabels[places[i]] >= 0 ? n : 0)),
+    );
   const byCode = (/** @type {Int32Array[]} */ all) =>
     Object.values(BAND).map((code) => all.map((counts) => counts[code]));
   const inBand = byCode(keys);

@@ -1,5 +1,5 @@
 // @ts-check
-/** The two edges of a band, as ranks and as scores for one anchor, and how either is moved; after `explorer/edges.py`. */
+/** The two edges of a band, as ranks and as scores for one anchor, and how either is moved. */
 
 import { rankCount, scoreAtRank } from "./bands.js";
 import { checked } from "./fields.js";

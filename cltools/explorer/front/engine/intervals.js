@@ -10,9 +10,6 @@ import { sumOf } from "./order.js";
 
 const Z = 1.959963984540054; // the normal's 97.5 % point
 
-/** @type {() => Share} */
-export const nothingCounted = () => ({ value: Number.NaN, low: Number.NaN, high: Number.NaN, count: 0 });
-
 /**
  * The share Σ hits / Σ counts; the pairs of one anchor are alike, so the anchor is the unit.
  * @param {ArrayLike<number>} hits of each anchor
@@ -21,7 +18,7 @@ export const nothingCounted = () => ({ value: Number.NaN, low: Number.NaN, high:
  */
 export function shareOf(hits, counts) {
   const total = sumOf(counts);
-  if (total === 0) return nothingCounted();
+  if (total === 0) return { value: Number.NaN, low: Number.NaN, high: Number.NaN, count: 0 };
   const value = sumOf(hits) / total;
   let [squares, anchors] = [0, 0];
   for (let i = 0; i < counts.length; i++) {

@@ -34,8 +34,8 @@ function inPlace(s, side, rule) {
 }
 
 /**
- * The side with another rule for negatives. One band in place of another keeps as many keys on either side of each
- * edge, and what it ranks by.
+ * The side with another rule for negatives. A new band keeps as many keys on either side of each edge, and what it
+ * ranks by.
  * @param {Similarities} s
  * @param {Side} side
  * @param {Settings} rule complete

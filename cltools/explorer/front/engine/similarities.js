@@ -17,7 +17,7 @@ import { orderByScore, rankedScores } from "./order.js";
  * @property {number[]} anchorIds
  * @property {Int32Array} anchorLabels
  * @property {number[][] | null} own places of each anchor's own keys; null where anchor and key are one
- * @property {boolean} labelled whether every class is known
+ * @property {boolean} labelled whether some class is known
  * @property {string[]} mapNames
  * @property {Form} form of the loss
  */
@@ -39,7 +39,7 @@ import { orderByScore, rankedScores } from "./order.js";
  * @property {Float32Array} positiveKeys z'·n
  * @property {number} anchorPositive z·z'
  * @property {Uint8Array} own 1 where the key comes from the anchor's own image
- * @property {Uint8Array | null} sameClass null where labels are missing
+ * @property {Uint8Array | null} sameClass null without labels
  * @property {number | null} threshold learned of the anchor's image, ∞ where none was; null without a state
  * @property {Float32Array} anchor z
  * @property {Float32Array} keys n, one after the other
@@ -73,7 +73,7 @@ export function snapshotOf(held) {
   const anchorIds = held.anchorIds ?? ids;
   const own = held.own ? anchorIds.map(() => /** @type {number[]} */ ([])) : null;
   for (let i = 0; own && held.own && i < held.own.length; i += 2) own[held.own[i]].push(held.own[i + 1]);
-  const labelled = [labels, anchorLabels].every((each) => each.every((label) => label >= 0));
+  const labelled = [labels, anchorLabels].every((each) => each.some((label) => label >= 0));
   const embeddings = embeddingsOf(held);
   return { epochs, dim, embeddings, ids, labels, anchorIds, anchorLabels, own, labelled, mapNames, form };
 }
@@ -147,7 +147,9 @@ export function similaritiesOf(snapshot, epoch, place) {
     },
     anchorPositive: cosinesWithKeys(anchors, start, positives.subarray(start, start + dim), dim)[0],
     own,
-    sameClass: snapshot.labelled ? Uint8Array.from(labels, (label) => Number(label === anchorLabels[place])) : null,
+    sameClass: snapshot.labelled
+      ? Uint8Array.from(labels, (label) => Number(label >= 0 && label === anchorLabels[place]))
+      : null,
     threshold: thresholds?.[place] ?? null,
     anchor: anchors.subarray(start, start + dim),
     keys,
@@ -168,7 +170,7 @@ export function othersOf(s) {
  * @param {Similarities} s
  */
 export function whyNoClasses(s) {
-  return s.sameClass === null ? "It reads classes, and some of these have no label." : "";
+  return s.sameClass === null ? "It reads classes, and these have none." : "";
 }
 
 /** Things remembered of one anchor; the oldest is forgotten first, as a temperature that is dragged makes many. */

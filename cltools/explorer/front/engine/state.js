@@ -154,6 +154,6 @@ export function checkState(state, snapshots) {
     if (!(side.temperature > 0)) refuse(`The temperature is ${side.temperature}; it must be above 0.`);
   }
   if (!first.labelled && (state.truth || state.colour === "class"))
-    refuse("Not all of these have a label, so no share of a class can be told.");
+    refuse("These have no labels, so there are no classes to show.");
   if (state.colour === "class" && !state.truth) refuse("Classes are hidden; show them before they colour the map.");
 }

@@ -1,6 +1,7 @@
 // @ts-check
 /** Finding keys by their texts, ids and metadata. */
 
+import { sumOf } from "../engine/order.js";
 import { el, setText } from "./dom.js";
 import { count } from "./words.js";
 
@@ -50,7 +51,7 @@ export function findingView(snapshot, act) {
     "aria-label": `find ${snapshot.noun}s`,
     input() {
       const found = findKeys(snapshot, input.value);
-      const hits = found?.reduce((sum, each) => sum + each, 0) ?? 0;
+      const hits = found ? sumOf(found) : 0;
       setText(told, found ? `${count(hits)} found` : "");
       act(found);
     },

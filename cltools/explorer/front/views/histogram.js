@@ -142,7 +142,7 @@ export function histogramView(page, side) {
   }
 
   let [at, last, level] = [0, 0, 0];
-  /** Where a pointer is. A finger that goes on far above or below where it was put down moves the more finely. @param {PointerEvent} event */
+  /** Where a pointer is; a finger far above or below where it was put down moves more finely. @param {PointerEvent} event */
   const xOf = ({ type, pointerType, clientX, clientY }) => {
     if (type === "pointerdown") [at, last, level] = [clientX, clientX, clientY];
     const far = pointerType === "touch" ? Math.abs(clientY - level) : 0;

@@ -2,6 +2,7 @@
 /** All anchors in a list, sorted by what the rule does to them. */
 
 import { BAND, keptOf } from "../engine/bands.js";
+import { sumOf } from "../engine/order.js";
 import { countsOf } from "../engine/report.js";
 import { button, el, setText } from "./dom.js";
 import { nameOf, thingOf, wordsOf } from "./things.js";
@@ -61,7 +62,7 @@ export function anchorsView({ scene, picture, choose, census }) {
       const tile = el("div", "tile");
       picture(things[i], tile);
       const link = { class: "link", click: () => choose(counted.places[i]) };
-      const of = name === "false negatives" ? keptOf(keys[i]) : keys[i].reduce((sum, each) => sum + each, 0);
+      const of = name === "false negatives" ? keptOf(keys[i]) : sumOf(keys[i]);
       const number = el("span", {}, `${count(scores[i])} (${percent(scores[i] / of)})`);
       list.append(el("p", {}, tile, button(link, nameOf(snapshot, things[i], state.truth)), number));
     }

@@ -305,7 +305,7 @@ export function painting(scene, palette) {
     return { codes: difference, shapes: SHAPE_OF_DIFFERENCE, colours: palette.difference };
   }
   if (state.colour === "class" && state.truth) {
-    const codes = snapshot.labels.map((label) => label % palette.classes.length);
+    const codes = snapshot.labels.map((label) => (label < 0 ? 10 : label % 10));
     return { codes, shapes: [], colours: palette.classes };
   }
   if (state.colour === "similarity" || state.colour === "gradient") {

@@ -34,7 +34,7 @@ export function paletteOf(root) {
     text: BAND_VARIABLES.map((name) => colour(`${name}-text`)),
     wash: BAND_VARIABLES.map((name) => colour(`${name}-wash`)),
     difference: ["strong", "ink", "side-a", "side-b"].map(colour),
-    classes: Array.from({ length: 10 }, (_, i) => colour(`class-${i}`)),
+    classes: Array.from({ length: 11 }, (_, i) => colour(`class-${i}`)),
     levels: Array.from({ length: 8 }, (_, i) => colour(`level-${i}`)),
     ink: colour("ink"),
     soft: colour("soft"),

@@ -24,7 +24,7 @@ export function nameOf({ noun, anchorNoun, ids, anchorIds, classes, labels, anch
   const at = thing - ids.length;
   const [name, label] =
     at < 0 ? [`${noun} ${ids[thing]}`, labels[thing]] : [`${anchorNoun} ${anchorIds[at]}`, anchorLabels[at]];
-  return truth ? `${name} of class ${classes[label]}` : name;
+  return truth ? `${name} of class ${classes[label] ?? "unknown"}` : name;
 }
 
 /**

@@ -2,6 +2,7 @@
 /** Every sentence of the page, and numbers as people read them. */
 
 import { BAND, keptOf } from "../engine/bands.js";
+import { sumOf } from "../engine/order.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("./scene.js").Judged} Judged */
@@ -27,7 +28,7 @@ const NUMBERS = new Intl.NumberFormat("en-US");
 export const count = (value) => NUMBERS.format(value);
 
 /**
- * A share in percent with one digit after the point, which is left out where it is 0; number and sign stay on one line.
+ * A share in percent with at most one digit after the point; number and sign stay on one line.
  * @param {number} share
  */
 export function percent(share) {
@@ -110,12 +111,12 @@ export const anchorsOf = ({ anchors, of }) => `${anchors < of ? `${count(anchors
  * @param {Census} [census] of its rule
  * @returns {Piece[]}
  */
-export function truth({ summary, edges, snapshot }, census) {
+export function truth({ summary, edges, snapshot, judgement }, census) {
   const { keys, same, others } = summary;
-  if (same === null) return [];
+  if (same === null || snapshot.anchorLabels[judgement.similarities.place] < 0) return ["It has no label."];
   const kept = keptOf(keys);
   const falseKept = keptOf(same);
-  const all = same.reduce((sum, each) => sum + each, 0);
+  const all = sumOf(same);
   /** @type {Piece[]} */
   const pieces = [
     `For this ${snapshot.anchorNoun}, `,

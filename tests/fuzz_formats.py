@@ -243,11 +243,14 @@ def _trained(root: str) -> Path:
     return out
 
 
+TIMES = ("seconds", "views_per_second")
+
+
 def read_run(folder: Path) -> Any:
     run = Run.load(folder)
-    memory = None if run.memory is None else [run.memory.copy.state_dict(), run.memory.queue.state_dict()]
-    rows = [{k: v for k, v in row.items() if k not in ("seconds", "views_per_second")} for row in run.history.rows]
-    return [told({**run.encoder.state_dict()}), told(memory), rows, run.experiment.to_json()]
+    memory = None if run.memory is None else told([run.memory.copy.state_dict(), run.memory.queue.state_dict()])
+    rows = [{k: float(v) for k, v in row.items() if k not in TIMES} for row in run.history.rows]
+    return [told({**run.encoder.state_dict()}), memory, rows, run.experiment.to_json()]
 
 
 def read_resumed(folder: Path) -> Any:

@@ -318,8 +318,7 @@ def test_halves_are_unpacked_as_numpy_does(others: Any) -> None:
 
 def test_what_cannot_be_answered_says_why(others: Any) -> None:
     assert (
-        others["unknown oracle"][1]
-        == "OracleNegatives cannot be answered here. It reads classes, and these have none."
+        others["unknown oracle"][1] == "OracleNegatives cannot be answered here. It reads classes, and these have none."
     )
     assert others["known oracle"][1] == ""
     assert others["unknown rule"][1] == "MyRule is a rule that only Python knows."

@@ -193,26 +193,34 @@ def npz_altered(content: bytes, rng: Random) -> Altered:
         return bytes_altered(content, rng)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = {info.filename: archive.read(info) for info in archive.infolist()}
-    told, bomb, doubled = [], None, None
+    told, bomb, doubled, spoilt = [], None, None, set[str]()
     for _ in range(rng.choice((1, 1, 1, 2))):
         name = rng.choice([*members])
         what = rng.choice(("array",) * 8 + ("lost", "renamed", "added", "exchanged", "bytes", "bomb", "doubled"))
+        if what in ("array", "exchanged") and name in spoilt:
+            continue
         if name == "about.npy" and what in ("array", "exchanged"):
             with np.errstate(all="ignore"):
                 text, what = json_altered(np.load(io.BytesIO(members[name])).tobytes(), rng)
             members[name] = npy_of(np.frombuffer(text, np.uint8))
+            spoilt.add(name)
         elif what == "array":
             members[name], what = array_altered(np.load(io.BytesIO(members[name])), rng)
+            spoilt.add(name)
         elif what == "lost":
             del members[name]
         elif what == "renamed":
-            members[rng.choice(("other.npy", name.removesuffix(".npy"), "../up.npy", "a/b.npy"))] = members.pop(name)
+            spoilt.add(other := rng.choice(("other.npy", name.removesuffix(".npy"), "../up.npy", "a/b.npy")))
+            members[other] = members.pop(name)
         elif what == "added":
-            members[rng.choice(("extra.npy", "notes.txt", "query_ids.npy"))] = members[name]
+            spoilt.add(other := rng.choice(("extra.npy", "notes.txt", "query_ids.npy")))
+            members[other] = members[name]
         elif what == "exchanged":
             members[name] = members[rng.choice([*members])]
+            spoilt.add(name)
         elif what == "bytes":
             members[name], what = bytes_altered(members[name], rng)
+            spoilt.add(name)
         elif what == "bomb":
             bomb = rng.choice((name, "extra.npy"))
         else:

@@ -26,7 +26,7 @@ from cltools.evaluation import effective_rank, embed, knn_accuracy, limited
 from cltools.files import IN_USE, claimed
 from cltools.provenance import command
 from cltools.ranks import Ranks
-from cltools.training.checkpoint import Checkpoint, Progress, check_same_experiment, save_checkpoint
+from cltools.training.checkpoint import Checkpoint, Progress, as_written, check_same_experiment, save_checkpoint
 from cltools.training.history import COLUMNS, EpochSums, History, Row, diverged
 from cltools.training.inputs import OptimizerOf, Parts, Protocol, TrainedOn, Views, evaluation_images, training_images
 from cltools.training.learner import Learner, equalise, learn_from, make_learner, resolve_device, set_rate, statistics
@@ -159,9 +159,9 @@ def fit(
         run.parts, progress = parts, Progress()
         if checkpoint is not None:
             checkpoint.check_same_images(trained_on)
-            with checkpoint.as_written():
+            with as_written(checkpoint.path):
                 progress = checkpoint.restore(learner)
-            run.history.rows = checkpoint.state["rows"]
+            run.history.rows = [{**row} for row in checkpoint.rows]
             if changes := checkpoint.environment_changes(device):
                 _say(ranks, "Resumed elsewhere, so not bit for bit the same run: " + "; ".join(changes))
         agreed = {"images": trained_on, "settings": experiment}

@@ -70,7 +70,7 @@ class History:
         return cls(rows)
 
 
-def check_rows(rows: Sequence[Row]) -> None:
+def check_rows(rows: Sequence[Mapping[str, float]]) -> None:
     """Raise ValueError for rows that are not of epochs 1, 2, 3, …, or have not every column alike."""
     if any(row.get("epoch") != epoch or row.keys() != rows[0].keys() for epoch, row in enumerate(rows, 1)):
         raise CltoolsError("its rows are not of epochs 1, 2, 3, … alike")

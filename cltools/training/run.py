@@ -27,7 +27,7 @@ from cltools.mining.negatives import Closeness
 from cltools.mining.rules import State, reads_now
 from cltools.mining.similarities import same_class
 from cltools.provenance import command, write_record
-from cltools.training.checkpoint import Checkpoint, checksum_of
+from cltools.training.checkpoint import Checkpoint, as_written, checksum_of
 from cltools.training.history import History
 from cltools.training.inputs import Parts, TrainedOn, Views, drawn_view, evaluation_images, training_images
 from cltools.training.learner import Device, Memory, new_memory
@@ -272,15 +272,15 @@ class Run:
         encoder.to(device).to(memory_format=torch.channels_last).eval()  # as trained, so that figures repeat
         run = cls(experiment, encoder, History(), path, steps=int(about.split()[1]), parts=parts)
         if checkpoint is not None and about == checkpoint.about:
-            run.history.rows = list(checkpoint.state["rows"])
+            run.history.rows = [{**row} for row in checkpoint.rows]
         elif (path / HISTORY).is_file():
             run.history = History.load(path / HISTORY)
         if checkpoint is not None:
             run.images = checkpoint.images
             run.memory = new_memory(checkpoint.experiment, encoder, device)  # the config may have been edited since
-            with checkpoint.as_written():
+            with as_written(checkpoint.path):
                 checkpoint.restore_memory(run.memory)
-            if learned := checkpoint.state["rule_state"]:
+            if learned := checkpoint.rule_state:
                 run.rule_state = {name: tensor.to(device) for name, tensor in learned.items()}
         return run
 
@@ -366,7 +366,7 @@ def _weights_of(path: Path, checkpoint: Checkpoint | None) -> tuple[dict[str, Te
     then = checkpoint.about if checkpoint else "0 0"
     if checkpoint is not None and not (path / WEIGHTS).is_file():
         tqdm.write(f"There is no {path / WEIGHTS}; the weights are those of {CHECKPOINT}.", sys.stderr)
-        return checkpoint.state["encoder"], then
+        return {**checkpoint.encoder}, then
     with safe_open(path / WEIGHTS, "pt") as file:
         told = (file.metadata() or {}).get(ABOUT)
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — it is no dict
@@ -375,7 +375,7 @@ def _weights_of(path: Path, checkpoint: Checkpoint | None) -> tuple[dict[str, Te
     about, _, checksum = told.rpartition(" ")
     if checksum_of(weights, about) != checksum:
         raise CltoolsError("its numbers are not as they were written.")
-    if checkpoint is not None and about == then and checksum != checksum_of(checkpoint.state["encoder"], about):
+    if checkpoint is not None and about == then and checksum != checksum_of(checkpoint.encoder, about):
         raise CltoolsError(f"{CHECKPOINT} is of the same step and has other weights: one of them is of another run.")
     return weights, about
 
@@ -383,7 +383,7 @@ def _weights_of(path: Path, checkpoint: Checkpoint | None) -> tuple[dict[str, Te
 def _given_of(path: Path, checkpoint: Checkpoint | None) -> dict[str, str]:
     """The parts that a run was given as objects, from its checkpoint or else its record, if that can be read."""
     if checkpoint is not None:
-        return dict(checkpoint.state["given"])
+        return dict(checkpoint.given)
     try:
         record = read_run_record(path)
     except ValueError:  # whoever wants the record is told of it

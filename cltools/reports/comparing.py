@@ -7,7 +7,6 @@ With `holdout` it is measured on training images that no arm sees, and then some
 
 import math
 import time
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
@@ -19,11 +18,12 @@ from cltools.config import Experiment, differences, from_plain, to_plain, undeci
 from cltools.datasets import ImageSet
 from cltools.errors import CltoolsError, unknown
 from cltools.evaluation import evaluate
-from cltools.files import IN_USE, check_writable, claimed
+from cltools.files import IN_USE, check_writable, claimed, reading
 from cltools.presets import IMAGES, laptop, preset
 from cltools.provenance import check_record, command, provenance, read_record, write_record
 from cltools.reports.arms import BASELINE, arms_of, grid_of
 from cltools.training import Run, fit
+from cltools.training.checkpoint import checksum_of
 from cltools.training.fit import Callbacks
 from cltools.training.inputs import evaluation_images, training_images
 from cltools.training.learner import resolve_device
@@ -204,8 +204,8 @@ def train_arm(
 
 def _check_same_start(path: Path, known: dict[str, str], warm: Run) -> None:
     """Note the checksum of a seed's warm start, or refuse one that is no longer the same."""
-    weights = b"".join(t.cpu().contiguous().numpy().tobytes() for t in warm.encoder.state_dict().values())
-    checksum, seed = f"{zlib.crc32(weights):08x}", str(warm.experiment.seed)
+    seed = str(warm.experiment.seed)
+    checksum = checksum_of(warm.encoder.state_dict(), seed)
     if known.setdefault(seed, checksum) != checksum:
         raise CltoolsError(
             f"The arms in {path} went on from another warm start of seed {seed} (checksum {known[seed]}, now "
@@ -225,12 +225,9 @@ def _deciding(experiment: Experiment) -> dict[str, Any]:
 
 def check_comparison(path: Path, record: Mapping[str, Any]) -> None:
     """Raise ValueError for a record that is no comparison of this version, or a damaged one."""
-    check_record(path, record, KIND, form=FORMAT)
-    try:
-        told = {name: value for name, value in record.items() if name not in ("kind", "format")}
+    told = check_record(path, record, KIND, form=FORMAT)
+    with reading(f"{path} is damaged or of another version"):
         settings_of(from_plain(RECORDED, told, "record").baseline | {"seed": 0})
-    except (TypeError, ValueError) as error:
-        raise CltoolsError(f"{path} is damaged or of another version: {error}") from error
 
 
 def unlike(record: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

@@ -6,8 +6,7 @@ the middle of an epoch.
 
 import platform
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from cltools.config import Experiment, differences, from_plain
 from cltools.errors import CltoolsError, shown
-from cltools.files import parsed, replacing
+from cltools.files import parsed, reading, replacing
 from cltools.ranks import Ranks
 from cltools.training.history import EpochSums, check_rows
 from cltools.training.inputs import TrainedOn
@@ -32,6 +31,7 @@ FORMAT = "cltools checkpoint"
 VERSION = 4
 LIKE_WEIGHTS = ("momentum_buffer", "exp_avg", "exp_avg_sq")
 """What optimizers keep of each weight."""
+UNFIT = "does not fit the backbone or optimizer given here, or was altered"
 ANEW = "To train from the beginning move it away, and resume again."
 
 
@@ -134,18 +134,15 @@ class Checkpoint:
         Raises:
             ValueError: not a checkpoint of ours, damaged, or of another format version.
         """
-        try:
+        with reading(f"{path} cannot be read as a checkpoint, as it is damaged or foreign", ANEW):
             _check_zip(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # zipfile and torch raise many kinds for damaged and for foreign files
-            wrong = f"{path} cannot be read as a checkpoint ({type(error).__name__}: it is damaged or foreign)."
-            raise CltoolsError(f"{wrong} {ANEW}") from error
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise CltoolsError(f"{path} is not a checkpoint of cltools. {ANEW}")
         if (version := state.get("version")) != VERSION:
             wrong = f"{path} has checkpoint format {shown(version)}; this version reads format {VERSION}."
             raise CltoolsError(f"{wrong} Resume it with the version of cltools that wrote it, or start anew elsewhere.")
-        with as_written(path):
+        with reading(f"{path} {UNFIT}", ANEW):
             told = parsed(state["experiment"], "its experiment")
             checkpoint = from_plain(cls, {**state, "experiment": told, "path": path}, "checkpoint")
             check_rows(checkpoint.rows)
@@ -231,17 +228,6 @@ class Checkpoint:
         if memory is not None:
             memory.copy.load_state_dict(self.momentum_copy or {})
             memory.queue.load_state_dict(self.queue or {})
-
-
-@contextmanager
-def as_written(path: Path) -> Iterator[None]:
-    """Name a checkpoint's file where it is not as this version writes it, or does not fit what it is put into."""
-    try:
-        yield
-    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-        what = error if isinstance(error, CltoolsError) else f"{type(error).__name__}: {error}"
-        wrong = f"{path} does not fit the backbone or optimizer given here, or was altered: {what}."
-        raise CltoolsError(f"{wrong} {ANEW}") from error
 
 
 def checksum_of(tensors: Mapping[str, Tensor], about: str) -> str:

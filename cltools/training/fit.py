@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -23,10 +23,10 @@ from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import ImageSet, has_test
 from cltools.errors import CltoolsError, foreign
 from cltools.evaluation import effective_rank, embed, knn_accuracy, limited
-from cltools.files import IN_USE, claimed
+from cltools.files import IN_USE, claimed, reading
 from cltools.provenance import command
 from cltools.ranks import Ranks
-from cltools.training.checkpoint import Checkpoint, Progress, as_written, check_same_experiment, save_checkpoint
+from cltools.training.checkpoint import ANEW, UNFIT, Checkpoint, Progress, check_same_experiment, save_checkpoint
 from cltools.training.history import COLUMNS, EpochSums, History, Row, diverged
 from cltools.training.inputs import OptimizerOf, Parts, Protocol, TrainedOn, Views, evaluation_images, training_images
 from cltools.training.learner import Learner, equalise, learn_from, make_learner, resolve_device, set_rate, statistics
@@ -134,7 +134,9 @@ def fit(
         if os.path.isfile(path):  # which fails for no name
             raise FileExistsError(f"{path} is a file; give a folder for the run.")
         experiment.to_json()  # before the training, not after it, whose result could then not be saved
-    with _claimed(path, ranks), _enough_memory():
+    # Where the first process may not, torchrun ends the others with it.
+    alone = claimed(path / IN_USE, command()) if path is not None and ranks.first else nullcontext()
+    with alone, _enough_memory():
         if path is not None and not resume and any((path / name).exists() for name in FILES):
             raise FileExistsError(f"{path} already holds a run. Go on by --resume (resume=True) or use another folder.")
         if resume:  # again, as another may have gone on with it before this one could claim it
@@ -159,7 +161,7 @@ def fit(
         run.parts, progress = parts, Progress()
         if checkpoint is not None:
             checkpoint.check_same_images(trained_on)
-            with as_written(checkpoint.path):
+            with reading(f"{checkpoint.path} {UNFIT}", ANEW):
                 progress = checkpoint.restore(learner)
             run.history.rows = [{**row} for row in checkpoint.rows]
             if changes := checkpoint.environment_changes(device):
@@ -174,21 +176,6 @@ def fit(
             Training(run, learner, train.to(device), judged, callbacks, on_step, stop).go_on(progress)
     learner.encoder.eval()
     return run
-
-
-@contextmanager
-def _claimed(path: Path | None, ranks: Ranks) -> Iterator[None]:
-    """The run's folder, for this training alone: the first rank claims it, and all learn whether it could."""
-    with ExitStack() as held:
-        refused = None
-        if path is not None and ranks.first:
-            try:
-                held.enter_context(claimed(path / IN_USE, command()))
-            except (CltoolsError, OSError) as error:
-                refused = error
-        if (refused := ranks.from_first(refused)) is not None:
-            raise refused
-        yield
 
 
 @contextmanager

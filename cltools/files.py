@@ -142,8 +142,8 @@ def _remove_parts(path: Path) -> None:
 def claimed(mark: Path, what: str, patience: float = 0.0) -> Iterator[None]:
     """Be the only one that writes, as long as the block lasts or this process: a file of this name says so.
 
-    The claim is of a thread, which may claim the same within it, as a callback of a training that evaluates. A folder
-    that was made for it and is empty at the end goes again.
+    The claim is of a thread, which may claim the same within it, as a callback of a training that evaluates. Folders
+    that were made for it and are empty at the end go again.
 
     Args:
         mark: `IN_USE` in a folder, whose files are claimed; or a file's name with that ending.
@@ -160,7 +160,7 @@ def claimed(mark: Path, what: str, patience: float = 0.0) -> Iterator[None]:
         return
     place, until, file = str(mark)[: -len(IN_USE) - 1] or ".", time.monotonic() + patience, None
     with _writing(place):
-        new = not mark.parent.exists()
+        made = [each for each in mark.parents if not each.exists()]  # the innermost first
         mark.parent.mkdir(parents=True, exist_ok=True)
         while (file := _hold(mark)) is None:
             time.sleep(0.05)
@@ -182,8 +182,8 @@ def claimed(mark: Path, what: str, patience: float = 0.0) -> Iterator[None]:
         if file in _locks:
             with suppress(OSError):
                 mark.unlink()
-                if new:
-                    mark.parent.rmdir()
+                for each in made:
+                    each.rmdir()
             _let_go(file)
 
 

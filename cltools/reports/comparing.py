@@ -128,44 +128,40 @@ def compare(flags: CompareFlags) -> dict[str, Any]:
     """
     check_writable(flags.out)
     with claimed(flags.out.with_name(f"{flags.out.name}.{IN_USE}"), command()):
-        return _compare(flags)
-
-
-def _compare(flags: CompareFlags) -> dict[str, Any]:
-    experiments = flags.chosen()
-    baseline = experiments[BASELINE]
-    settings: dict[str, Any] = {
-        "images": flags.images,
-        "warm_epochs": flags.warm_epochs,
-        "baseline": _deciding(baseline),
-        "arms": {name: [each.to_plain() for each in differences(baseline, of)] for name, of in experiments.items()},
-    }
-    here = provenance(resolve_device(flags.device))
-    record = {"kind": KIND, "format": FORMAT, **settings, **here, "warm_starts": {}, "rows": []}
-    if flags.out.exists():
-        record = read_record(flags.out)
-        check_comparison(flags.out, record)
-        if other := unlike(record, settings | here):
-            raise CltoolsError(f"{flags.out} was made with other settings: {', '.join(other)}. Give another file.")
-        record["arms"] |= settings["arms"]  # with those that are new to it
-    done = {(row["arm"], row["seed"]) for row in record["rows"]}
-    todo = [(seed, name) for seed in dict.fromkeys(flags.seeds) for name in experiments if (name, seed) not in done]
-    images = whole(baseline)
-    test = None if flags.holdout else evaluation_images(baseline)
-    warm: Run | None = None
-    for seed, name in tqdm(todo, desc="arms", unit="arm"):
-        if warm is None or warm.experiment.seed != seed:
-            warm = warm_start(flags, seed, images)
-            _check_same_start(flags.out, record["warm_starts"], warm)
-        try:
-            row = train_arm(name, replace(experiments[name], seed=seed), warm, images, test)
-            said = ", ".join(f"{figure} {row[figure]:.1f}" for figure in FIGURES)
-        except FloatingPointError as error:  # what an arm came to, too; a warm start that fails ends the comparison
-            row, said = {"arm": name, "seed": seed, "diverged": str(error)}, f"diverged. {error}"
-        record["rows"].append(row)
-        write_record(flags.out, record)
-        tqdm.write(f"{flags.images} {name} seed {seed}: {said}")
-    return record
+        experiments = flags.chosen()
+        baseline = experiments[BASELINE]
+        settings: dict[str, Any] = {
+            "images": flags.images,
+            "warm_epochs": flags.warm_epochs,
+            "baseline": _deciding(baseline),
+            "arms": {name: [each.to_plain() for each in differences(baseline, of)] for name, of in experiments.items()},
+        }
+        here = provenance(resolve_device(flags.device))
+        record = {"kind": KIND, "format": FORMAT, **settings, **here, "warm_starts": {}, "rows": []}
+        if flags.out.exists():
+            record = read_record(flags.out)
+            check_comparison(flags.out, record)
+            if other := unlike(record, settings | here):
+                raise CltoolsError(f"{flags.out} was made with other settings: {', '.join(other)}. Give another file.")
+            record["arms"] |= settings["arms"]  # with those that are new to it
+        done = {(row["arm"], row["seed"]) for row in record["rows"]}
+        todo = [(seed, name) for seed in dict.fromkeys(flags.seeds) for name in experiments if (name, seed) not in done]
+        images = whole(baseline)
+        test = None if flags.holdout else evaluation_images(baseline)
+        warm: Run | None = None
+        for seed, name in tqdm(todo, desc="arms", unit="arm"):
+            if warm is None or warm.experiment.seed != seed:
+                warm = warm_start(flags, seed, images)
+                _check_same_start(flags.out, record["warm_starts"], warm)
+            try:
+                row = train_arm(name, replace(experiments[name], seed=seed), warm, images, test)
+                said = ", ".join(f"{figure} {row[figure]:.1f}" for figure in FIGURES)
+            except FloatingPointError as error:  # what an arm came to, too; a warm start that fails ends the comparison
+                row, said = {"arm": name, "seed": seed, "diverged": str(error)}, f"diverged. {error}"
+            record["rows"].append(row)
+            write_record(flags.out, record)
+            tqdm.write(f"{flags.images} {name} seed {seed}: {said}")
+        return record
 
 
 def whole(experiment: Experiment) -> ImageSet:

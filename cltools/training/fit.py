@@ -20,7 +20,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from cltools.config import Experiment, TrainingSettings
-from cltools.datasets import ImageSet, has_test
+from cltools.datasets import ImageSet, splits_of
 from cltools.errors import CltoolsError, foreign
 from cltools.evaluation import effective_rank, embed, knn_accuracy, limited
 from cltools.files import IN_USE, claimed, reading
@@ -124,9 +124,6 @@ def fit(
     if checkpoint is not None:
         checkpoint.check_same_parts(own.given, finished=finished)
     if checkpoint is not None and finished:  # only read, so that its folder may be one that cannot be written to
-        if images is not None:
-            train, _ = training_images(experiment, images)
-            checkpoint.check_same_images(TrainedOn.of(train, given=True))
         folder = checkpoint.path.parent
         _say(ranks, f"{folder} is finished: {checkpoint.epoch} epochs are done. Nothing was changed.")
         return Run.load(folder, backbone=backbone, views=views)
@@ -211,7 +208,7 @@ def _images(experiment: Experiment, images: ImageSet | None) -> tuple[ImageSet, 
         raise CltoolsError(f"data.size is {data.size}, and images of your own are not resized here: leave it out.")
     if images is not None and data.limit is not None and len(images) > data.limit:
         tqdm.write(f"data.limit: {data.limit:,} of {len(images):,} images are used, drawn at random.")
-    if judged is None and not own and has_test(data.name):
+    if judged is None and not own and "test" in splits_of(data.name):
         judged = evaluation_images(experiment)
     return train, None if judged is None else limited(judged, experiment.evaluation)
 

@@ -247,8 +247,8 @@ class Run:
         if checkpoint is None and not ((path / CONFIG).is_file() and (path / WEIGHTS).is_file()):
             wrong = f"{path} holds no trained run ({CONFIG} and {WEIGHTS})."
             raise FileNotFoundError(f"{wrong} Train one with: python -m cltools train PRESET --out {path}")
-        known = checkpoint is not None and not (path / CONFIG).is_file()
-        experiment = checkpoint.experiment if checkpoint and known else read_config(path / CONFIG)
+        config = path / CONFIG
+        experiment = read_config(config) if checkpoint is None or config.is_file() else checkpoint.experiment
         given = _given_of(path, checkpoint)
         if "backbone" in given and backbone is None:
             wrong = f"{path} was trained with a backbone that was given as an object ({given['backbone']}),"

@@ -134,7 +134,7 @@ class Checkpoint:
         Raises:
             ValueError: not a checkpoint of ours, damaged, or of another format version.
         """
-        with reading(f"{path} cannot be read as a checkpoint, as it is damaged or foreign", ANEW):
+        with reading(f"{path} cannot be read as a checkpoint and is damaged or foreign", ANEW):
             _check_zip(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(state, dict) or state.get("format") != FORMAT:

@@ -17,7 +17,7 @@ from tempfile import mkdtemp
 from typing import Annotated, Any, Literal
 
 from cltools.config import Experiment
-from cltools.datasets import has_test, image_sets, load_images
+from cltools.datasets import image_sets, load_images, splits_of
 from cltools.errors import CltoolsError, printable, unknown
 from cltools.files import check_writable, replacing
 from cltools.mining import AugmentedView, NegativeRule, PositiveRule
@@ -101,7 +101,7 @@ def train(arguments: list[str]) -> None:
         run = fit(experiment, out=flags.out, resume=flags.resume, callbacks=[trained.append, *boards])
     if not ranks.first:
         return
-    split: Literal["test", "val"] = "test" if has_test(experiment.data.name) else "val"
+    split: Literal["test", "val"] = "test" if "test" in splits_of(experiment.data.name) else "val"
     record = None if trained else read_run_record(flags.out)
     if record is not None and split in record.evaluations:  # a finished run: nothing is done again
         print_report(record.evaluations[split], flags.out)

@@ -105,14 +105,10 @@ def check_source() -> Finding:
     return Finding("cltools", "ok", f"{metadata.version('cltools')}, {found}")
 
 
-def check_path() -> Iterator[Finding]:
+def check_path() -> list[Finding]:
     """Whether PYTHONPATH, which comes before all that pip installs, decides what is imported."""
-    taken: dict[Path, list[str]] = {}
-    for name, folder in by_path().items():
-        taken.setdefault(folder, []).append(name)
-    for folder, names in taken.items():
-        found = f"it takes {', '.join(names)} from {folder}, whatever pip installs"
-        yield Finding("PYTHONPATH", "note", found, UNSET)
+    taken = ", ".join(f"{name} from {folder}" for name, folder in by_path().items())
+    return [Finding("PYTHONPATH", "note", f"it takes {taken}, whatever pip installs", UNSET)] if taken else []
 
 
 UNSET = "unset PYTHONPATH, or take that folder out of it, if this is not what you want"
@@ -122,13 +118,12 @@ def by_path() -> dict[str, Path]:
     """The distributions among those looked at of which PYTHONPATH decides what is imported, and its folder."""
     folders = [Path(each).resolve() for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
     wanted = {"cltools", *(Requirement(line).name for line in metadata.requires("cltools") or [])}
+    modules = {**metadata.packages_distributions(), "cltools": ["cltools"]} if folders else {}
     found: dict[str, Path] = {}
-    for module, owners in {**metadata.packages_distributions(), "cltools": ["cltools"]}.items() if folders else ():
-        spec = find_spec(module) if wanted & {*owners} else None
-        origin = Path(spec.origin).resolve() if spec and spec.origin else Path()
-        for folder in folders:
-            if origin.parent in (folder, folder / module):
-                found |= dict.fromkeys(wanted & {*owners}, folder)
+    for module, owners in modules.items():
+        if (names := wanted & {*owners}) and (spec := find_spec(module)) and spec.origin:
+            origin = Path(spec.origin).resolve().parent
+            found |= {name: folder for name in names for folder in folders if origin in (folder, folder / module)}
     return dict(sorted(found.items()))
 
 

@@ -50,8 +50,11 @@ def _hold(path: Path) -> int | None:
 
     Where a file system knows no locks, a file is held by who made it for as long as it is there.
     """
-    made = not path.exists()
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    made = True
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileExistsError:
+        made, file = False, os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         _lock(file)
     except OSError as error:
@@ -82,11 +85,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
 
 
-def _failed(path: Path | str, error: OSError) -> OSError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    remedy = "Make room" if full else "Mend what hinders writing there"
-    wrong = f"{path} could not be written: {error.strerror or error}. A file that was there before is as it was."
-    return OSError(f"{wrong} {remedy}, or name another place, and do it again.")
+@contextmanager
+def _writing(path: Path | str) -> Iterator[None]:
+    """Say of a place that cannot be written why that is, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "Make room" if full else "Mend what hinders writing there"
+        wrong = f"{path} could not be written: {error.strerror or error}. A file that was there before is as it was."
+        raise OSError(f"{wrong} {remedy}, or name another place, and do it again.") from error
 
 
 @contextmanager
@@ -100,24 +108,23 @@ def replacing(path: Path) -> Iterator[Path]:
         OSError: it cannot be written, as on a full disk; the half-written file is removed.
     """
     part, file = path.with_name(f"{path.name[:_LONGEST]}.{uuid4().hex[:8]}.part"), None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_parts(path)
-        file = _hold(part)
-        yield part
-        with part.open("rb+") as written:
-            os.fsync(written.fileno())
-        if sys.platform == "win32":
-            _let_go(file)  # an open file is not moved there
-        part.replace(path)
-    except BaseException as error:
-        with suppress(OSError):  # what went wrong before is what matters
-            part.unlink()
-        if not isinstance(error, OSError):
+    with _writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_parts(path)
+            file = _hold(part)
+            yield part
+            with part.open("rb+") as written:
+                os.fsync(written.fileno())
+            if sys.platform == "win32":
+                _let_go(file)  # an open file is not moved there
+            part.replace(path)
+        except BaseException:
+            with suppress(OSError):  # what went wrong before is what matters
+                part.unlink()
             raise
-        raise _failed(path, error) from error
-    finally:
-        _let_go(file)
+        finally:
+            _let_go(file)
 
 
 def _remove_parts(path: Path) -> None:
@@ -135,8 +142,8 @@ def _remove_parts(path: Path) -> None:
 def claimed(mark: Path, what: str, patience: float = 0.0) -> Iterator[None]:
     """Be the only one that writes, as long as the block lasts or this process: a file of this name says so.
 
-    The claim is of a thread, which may claim the same within it, as a callback of a training that evaluates. A folder
-    that was made for it and is empty at the end goes again.
+    The claim is of a thread, which may claim the same within it, as a callback of a training that evaluates. Folders
+    that were made for it and are empty at the end go again.
 
     Args:
         mark: `IN_USE` in a folder, whose files are claimed; or a file's name with that ending.
@@ -152,8 +159,8 @@ def claimed(mark: Path, what: str, patience: float = 0.0) -> Iterator[None]:
         yield
         return
     place, until, file = str(mark)[: -len(IN_USE) - 1] or ".", time.monotonic() + patience, None
-    try:
-        new = not mark.parent.exists()
+    with _writing(place):
+        made = [each for each in mark.parents if not each.exists()]  # the innermost first
         mark.parent.mkdir(parents=True, exist_ok=True)
         while (file := _hold(mark)) is None:
             time.sleep(0.05)
@@ -162,23 +169,21 @@ def claimed(mark: Path, what: str, patience: float = 0.0) -> Iterator[None]:
                 if time.monotonic() >= until:
                     wrong = f"{place} is in use by {by}. Nothing was changed. Wait until that ends, or use"
                     raise CltoolsError(f"{wrong} another place (--out, out=); if it is gone, delete {mark}.")
-        since = time.strftime("%Y-%m-%d %H:%M:%S")
-        os.ftruncate(file, 0)
-        os.write(file, f"process {os.getpid()} on {socket.gethostname()} since {since}: {what}".encode())
-        _remove_parts(mark)
-    except OSError as error:
-        _let_go(file)
-        raise _failed(place, error) from error
     marks.add(mark)
     try:
+        with _writing(place):
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            os.ftruncate(file, 0)
+            os.write(file, f"process {os.getpid()} on {socket.gethostname()} since {since}: {what}".encode())
+        _remove_parts(mark)
         yield
     finally:
         marks.discard(mark)
         if file in _locks:
             with suppress(OSError):
                 mark.unlink()
-                if new:
-                    mark.parent.rmdir()
+                for each in made:
+                    each.rmdir()
             _let_go(file)
 
 
@@ -188,19 +193,33 @@ def check_writable(path: Path) -> None:
     Raises:
         OSError: it is a folder, or nothing may be written there.
     """
-    try:
+    with _writing(path):
         if path.exists() and not path.is_file():
             raise IsADirectoryError("it is a folder, or no regular file")
         with TemporaryFile(dir=next(above for above in path.absolute().parents if above.exists())):
             pass
-    except OSError as error:
-        raise _failed(path, error) from error
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8", errors="backslashreplace")  # file names may hold lone surrogates
+
+
+@contextmanager
+def reading(wrong: str, remedy: str = "") -> Iterator[None]:
+    """Say what is wrong with a file that the block reads, and what to do, whatever a library raises of a damaged one.
+
+    Raises:
+        ValueError: in place of any error of the block, but of those by which the system refuses to open a file.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, MemoryError) or getattr(error, "filename", None) is not None:
+            raise
+        reason = str(error) if isinstance(error, CltoolsError) else f"{type(error).__name__}: {error}"
+        raise CltoolsError(f"{wrong}: {reason.removesuffix('.')}. {remedy}".rstrip()) from error
 
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -105,8 +105,8 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def check_record(path: Path, record: Mapping[str, Any], kind: str, *, form: int | None = None) -> None:
-    """Raise ValueError for a record of another kind or format.
+def check_record(path: Path, record: Mapping[str, Any], kind: str, *, form: int | None = None) -> dict[str, Any]:
+    """The entries of a record, but for kind and format; raises ValueError where these are others.
 
     Args:
         path: where it lies, for messages.
@@ -119,3 +119,4 @@ def check_record(path: Path, record: Mapping[str, Any], kind: str, *, form: int 
     if form is not None and record.get("format") != form:
         wrong = f"{path} is a record of format {record.get('format', 1)!r}, and this version reads format {form}."
         raise CltoolsError(f"{wrong} One that cltools 0.1 wrote is converted by: python data/convert.py {path}")
+    return {name: value for name, value in record.items() if name not in ("kind", "format")}

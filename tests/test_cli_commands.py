@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
+from urllib.request import Request
 
 import numpy as np
 import pandas as pd
@@ -90,8 +91,8 @@ class TestDownload:
     def no_network(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         tried: list[str] = []
 
-        def urlopen(url: str, **_: Any) -> None:
-            tried.append(url)
+        def urlopen(request: Request, **_: Any) -> None:
+            tried.append(request.full_url)
             raise URLError("Temporary failure in name resolution")
 
         monkeypatch.setattr(archives, "urlopen", urlopen)

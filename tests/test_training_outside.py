@@ -33,7 +33,6 @@ from cltools.evaluation.embed import embed
 from cltools.losses import LossSettings
 from cltools.mining import Band, NegativeRule, PositiveRule
 from cltools.training import Run, StepInfo, Stopped, fit
-from cltools.training.checkpoint import READ_BY
 from cltools.training.fit import learning_rate
 from cltools.training.inputs import Parts
 from cltools.views import ViewSettings, augment
@@ -195,9 +194,13 @@ def test_resuming_asks_again_for_what_was_given_and_refuses_what_was_not(tmp_pat
     before = files(stopped(SHORT, tmp_path, epoch=1, **own()))
     for name in own():
         rest = {other: part for other, part in own().items() if other != name}
-        with pytest.raises(ValueError, match=rf"begun with {name}= .*Give them again: {name}=…"):
+        with pytest.raises(
+            ValueError, match=rf"begun with other objects.*{name}= was .*, and is not given\. Give the same"
+        ):
             fit(SHORT, images=made(), out=tmp_path, resume=True, **rest)
-    with pytest.raises(ValueError, match=r"begun with images= .*, backbone= .*, views= .*, optimizer= "):
+    with pytest.raises(
+        ValueError, match=r"images= was .*; backbone= was .*; views= was .*; optimizer= was .*not given"
+    ):
         fit(SHORT, out=tmp_path, resume=True)
     with pytest.raises(ValueError, match="protocols= was spread, and is other"):
         fit(SHORT, images=made(), out=tmp_path, resume=True, **own() | {"protocols": {"other": spread}})
@@ -205,7 +208,9 @@ def test_resuming_asks_again_for_what_was_given_and_refuses_what_was_not(tmp_pat
         fit(SHORT, images=made(), out=tmp_path, resume=True, **own() | {"optimizer": torch.optim.SGD})
     assert files(tmp_path) == before
     stopped(SHORT, tmp_path / "plain", epoch=1)
-    with pytest.raises(ValueError, match=r"begun without views=\. Leave that out, or start a new run"):
+    with pytest.raises(
+        ValueError, match=r"views= was not given, and is .*plain_views\. Give the same, or start a new run"
+    ):
         fit(SHORT, images=made(), out=tmp_path / "plain", resume=True, views=plain_views)
 
 
@@ -477,11 +482,9 @@ def test_an_object_in_the_place_of_settings_is_refused(part: str, given: Any, in
 # --- what older versions wrote
 
 
-@pytest.mark.parametrize(("version", "commit"), [(2, "3ee4f2d"), (3, READ_BY[3])])
-def test_a_checkpoint_of_a_format_before_says_which_version_reads_it(version: int, commit: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_checkpoint_of_a_format_before_is_for_the_version_that_wrote_it(version: int, tmp_path: Path) -> None:
     path = stopped(SHORT, tmp_path, epoch=1) / "checkpoint.pt"
     torch.save(torch.load(path, weights_only=True) | {"version": version}, path)
-    with pytest.raises(
-        ValueError, match=rf"has checkpoint format {version}; this version reads format 4\. .* commit {commit}"
-    ):
+    with pytest.raises(ValueError, match=rf"format {version}; this version reads format 4\. .* that wrote it"):
         fit(SHORT, images=made(), out=tmp_path, resume=True)

@@ -6,13 +6,14 @@ import os
 import shutil
 import tarfile
 import zipfile
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from glob import escape
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.error import URLError
+from typing import Any
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from tqdm.auto import tqdm
@@ -53,15 +54,9 @@ def obtain(archive: Archive, root: Path, download: bool) -> Path:
     if not file.is_file() and not download:
         wrong = f"Found neither {folder} nor {file}, and downloading is off. Allow it (download=True),"
         raise FileNotFoundError(f"{wrong} or fetch {archive.url} yourself and put it at {file}.")
-    missing = [each for each in file.parents if not each.exists()]  # the innermost first
-    try:
-        fetch(archive, file)
-        check(file, archive.md5, f"Move it away and download it again from {archive.url}")
-        unpack(file, folder)
-    finally:
-        for each in missing:
-            with suppress(OSError):  # what is filled stays
-                each.rmdir()
+    fetch(archive, file)
+    check(file, archive.md5, f"Move it away and download it again from {archive.url}")
+    unpack(file, folder)
     return folder
 
 
@@ -91,72 +86,72 @@ def alone(file: Path) -> AbstractContextManager[None]:
 def fetch(archive: Archive, file: Path) -> None:
     """Downloads beside `file`, if it is not there, checks what came, and only then gives it its name.
 
-    What came before an interruption is kept and gone on with, if the server says that its file is the same and sends
-    the rest alone.
+    What came before an interruption is kept and gone on with, if the server can send the rest alone.
 
     Raises:
         RuntimeError: No network, a broken connection, too little room, or bytes that are not the published ones.
     """
     if file.is_file():
         return
-    begun = f"{escape(file.name)}.{'[0-9a-f]' * 12}.part"
+    part = file.with_name(f"{file.name}.part")
     try:
         with alone(file):
             if not file.exists():  # else another process has fetched it meanwhile
-                part = receive(archive, file)
-                if not file.exists():  # else somebody put it there meanwhile, and the caller checks it
-                    part.rename(file)
-            for other in file.parent.glob(begun):
-                other.unlink()
+                receive(archive, part)
+            if not file.exists():  # else somebody put it there meanwhile, and the caller checks it
+                part.rename(file)
+            part.unlink(missing_ok=True)
     except (OSError, HTTPException, ValueError) as error:
         reason = error.reason if isinstance(error, URLError) else f"{type(error).__name__}: {error}"
-        kept = " What came is kept, and the next start goes on from there." if [*file.parent.glob(begun)] else ""
+        kept = " What came is kept, and the next start goes on from there." if part.exists() else ""
         raise RuntimeError(
             f"Could not download {archive.url}: {reason}.{kept} Check the network connection and try again, or fetch "
             f"it on another machine and put it at {file}. 'digits' and 'shapes' need no network."
         ) from error
 
 
-def receive(archive: Archive, file: Path) -> Path:
-    """The whole archive in a part that is named by what the server says of it; no more is read than it has announced.
+def receive(archive: Archive, part: Path) -> None:
+    """The whole archive in a part, whose beginning may be there; no more is read than the server has announced.
+
+    Whether that beginning is of the same file, the published md5 says at the end.
 
     Raises:
         OSError: the connection broke or stood still, or there is too little room.
         ValueError: what came is not what was published, and is removed.
     """
-    with ExitStack() as opened:
-        source = opened.enter_context(urlopen(archive.url, timeout=PATIENCE))
-        tag, total = source.headers.get("ETag") or "W/", int(source.headers.get("Content-Length") or 0)
-        mark = (source.headers.get("Last-Modified") or "") if tag.startswith("W/") else tag
-        name = hashlib.sha256(f"{archive} {mark} {total}".encode()).hexdigest()[:12]
-        part = file.with_name(f"{file.name}.{name}.part")
-        have = part.stat().st_size if mark and total and part.is_file() else 0
-        if 0 < have < total:
-            source.close()
-            rest = Request(archive.url, headers={"Range": f"bytes={have}-", "If-Range": mark})
-            source = opened.enter_context(urlopen(rest, timeout=PATIENCE))
-            came = source.headers.get("Content-Range", "")
-            if came not in ("", f"bytes {have}-{total - 1}/{total}"):
-                part.unlink()
-                raise OSError(f"the server sends {came!r}, which was not asked for; what came before is removed")
-            have = have if came else 0
-        have = have if have <= total else 0
-        if (free := shutil.disk_usage(file.parent).free) < total - have:
-            raise OSError(errno.ENOSPC, f"{(total - have) / 1e6:,.0f} MB are to come, {free / 1e6:,.0f} MB are free")
-        bar = tqdm(total=total or None, initial=have, desc=f"Downloading {file.name}", unit="B", unit_scale=True)
-        with part.open("ab" if have else "wb") as target, bar:
-            left = (total or MOST_BYTES) - have
-            while left and (chunk := source.read1(min(1 << 20, left))):
-                left -= target.write(chunk)
-                bar.update(len(chunk))
-    if total and left:
-        raise OSError(f"the connection ended {left:,} bytes before the end")
+    have = part.stat().st_size if part.is_file() else 0
+    asked = Request(archive.url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with urlopen(asked, timeout=PATIENCE) as source:
+            have = have if source.status == 206 else 0  # else the server sends all of it
+            append(source, part, have)
+    except HTTPError as error:
+        if error.code != 416:  # there is no more
+            raise
     try:
         check(part, archive.md5, "The download did not arrive intact")
     except CltoolsError:
         part.unlink()
         raise
-    return part
+
+
+def append(source: Any, part: Path, have: int) -> None:
+    """Writes the rest of an archive behind what there is of it.
+
+    Raises:
+        OSError: the connection broke or stood still, or there is too little room.
+    """
+    length = int(source.headers.get("Content-Length") or 0)
+    if (free := shutil.disk_usage(part.parent).free) < length:
+        raise OSError(errno.ENOSPC, f"{length / 1e6:,.0f} MB are to come, {free / 1e6:,.0f} MB are free")
+    left = length or MOST_BYTES
+    bar = tqdm(total=length and have + length, initial=have, desc=f"Downloading {part.stem}", unit="B", unit_scale=True)
+    with part.open("ab" if have else "wb") as target, bar:
+        while left and (chunk := source.read1(min(1 << 20, left))):
+            left -= target.write(chunk)
+            bar.update(len(chunk))
+    if length and left:
+        raise OSError(f"the connection ended {left:,} bytes before the end")
 
 
 def unpack(file: Path, folder: Path) -> None:

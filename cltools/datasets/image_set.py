@@ -133,10 +133,8 @@ def split_holdout(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, 
     Raises:
         ValueError: `share` is outside [0, 1), or would leave one of the two without images.
     """
-    if not 0 <= share < 1:
-        raise CltoolsError(f"holdout is {share}; it must be a share of the training images, at least 0 and below 1.")
     count = round(share * len(images))
-    if share > 0 and not 0 < count < len(images):
+    if share != 0 and not 0 < count < len(images):
         raise CltoolsError(f"A holdout of {share} keeps {count} of {len(images)} images; leave images on both sides.")
     by_id = torch.argsort(images.ids.cpu(), stable=True)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed), device="cpu")

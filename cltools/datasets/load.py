@@ -122,11 +122,6 @@ def load_images(
     return images if size is None else replace(images, images=resize(images.images, size))
 
 
-def has_test(name: str) -> bool:
-    """Whether there is a test split: of every named set, and of a folder that has one."""
-    return "test" in splits_of(name)
-
-
 def splits_of(name: str) -> tuple[str, ...]:
     """The splits that can be loaded: of a named set train and test, of a folder those that have images."""
     if name in SOURCES:

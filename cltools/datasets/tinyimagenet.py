@@ -6,6 +6,7 @@ from cltools.datasets.archives import Archive, obtain
 from cltools.datasets.folder import look, read_listed
 from cltools.datasets.image_set import DataSettings, ImageSet, data_root
 from cltools.errors import CltoolsError
+from cltools.files import reading
 
 ARCHIVE = Archive(
     url="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
@@ -30,10 +31,9 @@ def load_tinyimagenet(split: str, data: DataSettings) -> ImageSet:
     folder = obtain(ARCHIVE, root, data.download)
     wnids = sorted(read_lines(folder / "wnids.txt"))
     number = {wnid: label for label, wnid in enumerate(wnids)}
-    if split == "train":
-        files = [(path, number[wnid]) for wnid in wnids for path in class_pictures(folder, "train", wnid)]
-    elif any((folder / "val" / wnid).is_dir() for wnid in wnids):
-        files = [(path, number[wnid]) for wnid in wnids for path in class_pictures(folder, "val", wnid)]
+    part = "train" if split == "train" else "val"
+    if any((folder / part / wnid).is_dir() for wnid in wnids) or split == "train":
+        files = [(path, number[wnid]) for wnid in wnids for path in class_pictures(folder, part, wnid)]
     else:
         files = annotated(folder / "val", number)
     return read_listed(files, class_names(folder, wnids), split, data, folder, root)
@@ -49,9 +49,7 @@ def class_pictures(folder: Path, part: str, wnid: str) -> list[Path]:
 
 def annotated(folder: Path, number: dict[str, int]) -> list[tuple[Path, int]]:
     """The validation images with the labels that `val_annotations.txt` gives them: name, tab, wnid, tab, a box."""
-    listing = folder / "val_annotations.txt"
-    pairs = []
-    images = folder / "images"
+    listing, images, pairs = folder / "val_annotations.txt", folder / "images", []
     present = {path.name: path for path in look(images).all_pictures()} if images.is_dir() else {}
     for row, line in enumerate(read_lines(listing), start=1):
         name, wnid, *_ = [*line.split("\t"), "", ""]
@@ -76,10 +74,8 @@ def read_lines(path: Path) -> list[str]:
     """The lines of a text file that is part of the tree, empty ones left out."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing. {_again(path.parent)}")
-    try:  # with or without the mark that some editors put before UTF-8
+    with reading(f"{path} is no text in UTF-8", _again(path.parent)):  # with or without the mark that some editors add
         return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise CltoolsError(f"{path} is no text in UTF-8: {error}. {_again(path.parent)}") from error
 
 
 def _again(folder: Path) -> str:

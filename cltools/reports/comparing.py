@@ -7,7 +7,6 @@ With `holdout` it is measured on training images that no arm sees, and then some
 
 import math
 import time
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
@@ -19,11 +18,12 @@ from cltools.config import Experiment, differences, from_plain, to_plain, undeci
 from cltools.datasets import ImageSet
 from cltools.errors import CltoolsError, unknown
 from cltools.evaluation import evaluate
-from cltools.files import IN_USE, check_writable, claimed
+from cltools.files import IN_USE, check_writable, claimed, reading
 from cltools.presets import IMAGES, laptop, preset
 from cltools.provenance import check_record, command, provenance, read_record, write_record
 from cltools.reports.arms import BASELINE, arms_of, grid_of
 from cltools.training import Run, fit
+from cltools.training.checkpoint import checksum_of
 from cltools.training.fit import Callbacks
 from cltools.training.inputs import evaluation_images, training_images
 from cltools.training.learner import resolve_device
@@ -128,44 +128,40 @@ def compare(flags: CompareFlags) -> dict[str, Any]:
     """
     check_writable(flags.out)
     with claimed(flags.out.with_name(f"{flags.out.name}.{IN_USE}"), command()):
-        return _compare(flags)
-
-
-def _compare(flags: CompareFlags) -> dict[str, Any]:
-    experiments = flags.chosen()
-    baseline = experiments[BASELINE]
-    settings: dict[str, Any] = {
-        "images": flags.images,
-        "warm_epochs": flags.warm_epochs,
-        "baseline": _deciding(baseline),
-        "arms": {name: [each.to_plain() for each in differences(baseline, of)] for name, of in experiments.items()},
-    }
-    here = provenance(resolve_device(flags.device))
-    record = {"kind": KIND, "format": FORMAT, **settings, **here, "warm_starts": {}, "rows": []}
-    if flags.out.exists():
-        record = read_record(flags.out)
-        check_comparison(flags.out, record)
-        if other := unlike(record, settings | here):
-            raise CltoolsError(f"{flags.out} was made with other settings: {', '.join(other)}. Give another file.")
-        record["arms"] |= settings["arms"]  # with those that are new to it
-    done = {(row["arm"], row["seed"]) for row in record["rows"]}
-    todo = [(seed, name) for seed in dict.fromkeys(flags.seeds) for name in experiments if (name, seed) not in done]
-    images = whole(baseline)
-    test = None if flags.holdout else evaluation_images(baseline)
-    warm: Run | None = None
-    for seed, name in tqdm(todo, desc="arms", unit="arm"):
-        if warm is None or warm.experiment.seed != seed:
-            warm = warm_start(flags, seed, images)
-            _check_same_start(flags.out, record["warm_starts"], warm)
-        try:
-            row = train_arm(name, replace(experiments[name], seed=seed), warm, images, test)
-            said = ", ".join(f"{figure} {row[figure]:.1f}" for figure in FIGURES)
-        except FloatingPointError as error:  # what an arm came to, too; a warm start that fails ends the comparison
-            row, said = {"arm": name, "seed": seed, "diverged": str(error)}, f"diverged. {error}"
-        record["rows"].append(row)
-        write_record(flags.out, record)
-        tqdm.write(f"{flags.images} {name} seed {seed}: {said}")
-    return record
+        experiments = flags.chosen()
+        baseline = experiments[BASELINE]
+        settings: dict[str, Any] = {
+            "images": flags.images,
+            "warm_epochs": flags.warm_epochs,
+            "baseline": _deciding(baseline),
+            "arms": {name: [each.to_plain() for each in differences(baseline, of)] for name, of in experiments.items()},
+        }
+        here = provenance(resolve_device(flags.device))
+        record = {"kind": KIND, "format": FORMAT, **settings, **here, "warm_starts": {}, "rows": []}
+        if flags.out.exists():
+            record = read_record(flags.out)
+            check_comparison(flags.out, record)
+            if other := unlike(record, settings | here):
+                raise CltoolsError(f"{flags.out} was made with other settings: {', '.join(other)}. Give another file.")
+            record["arms"] |= settings["arms"]  # with those that are new to it
+        done = {(row["arm"], row["seed"]) for row in record["rows"]}
+        todo = [(seed, name) for seed in dict.fromkeys(flags.seeds) for name in experiments if (name, seed) not in done]
+        images = whole(baseline)
+        test = None if flags.holdout else evaluation_images(baseline)
+        warm: Run | None = None
+        for seed, name in tqdm(todo, desc="arms", unit="arm"):
+            if warm is None or warm.experiment.seed != seed:
+                warm = warm_start(flags, seed, images)
+                _check_same_start(flags.out, record["warm_starts"], warm)
+            try:
+                row = train_arm(name, replace(experiments[name], seed=seed), warm, images, test)
+                said = ", ".join(f"{figure} {row[figure]:.1f}" for figure in FIGURES)
+            except FloatingPointError as error:  # what an arm came to, too; a warm start that fails ends the comparison
+                row, said = {"arm": name, "seed": seed, "diverged": str(error)}, f"diverged. {error}"
+            record["rows"].append(row)
+            write_record(flags.out, record)
+            tqdm.write(f"{flags.images} {name} seed {seed}: {said}")
+        return record
 
 
 def whole(experiment: Experiment) -> ImageSet:
@@ -204,8 +200,8 @@ def train_arm(
 
 def _check_same_start(path: Path, known: dict[str, str], warm: Run) -> None:
     """Note the checksum of a seed's warm start, or refuse one that is no longer the same."""
-    weights = b"".join(t.cpu().contiguous().numpy().tobytes() for t in warm.encoder.state_dict().values())
-    checksum, seed = f"{zlib.crc32(weights):08x}", str(warm.experiment.seed)
+    seed = str(warm.experiment.seed)
+    checksum = checksum_of(warm.encoder.state_dict(), seed)
     if known.setdefault(seed, checksum) != checksum:
         raise CltoolsError(
             f"The arms in {path} went on from another warm start of seed {seed} (checksum {known[seed]}, now "
@@ -225,12 +221,9 @@ def _deciding(experiment: Experiment) -> dict[str, Any]:
 
 def check_comparison(path: Path, record: Mapping[str, Any]) -> None:
     """Raise ValueError for a record that is no comparison of this version, or a damaged one."""
-    check_record(path, record, KIND, form=FORMAT)
-    try:
-        told = {name: value for name, value in record.items() if name not in ("kind", "format")}
+    told = check_record(path, record, KIND, form=FORMAT)
+    with reading(f"{path} is damaged or of another version"):
         settings_of(from_plain(RECORDED, told, "record").baseline | {"seed": 0})
-    except (TypeError, ValueError) as error:
-        raise CltoolsError(f"{path} is damaged or of another version: {error}") from error
 
 
 def unlike(record: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

@@ -88,11 +88,10 @@ def _images(record: RunRecord, settings: Mapping[str, Any]) -> str:
         return f"other images called {name}" if name in IMAGES else name
     if name not in WHOLE:
         return name
-    tested = [
-        (report.get("test_images"), WHOLE[name][1]) for split, report in record.evaluations.items() if split == "test"
-    ]
-    trained = [(images.count, WHOLE[name][0])] if images is not None and data["holdout"] == 0 else []
-    whole = data["limit"] is data["size"] is None and all(count == of for count, of in trained + tested)
+    counts = [(report.get("test_images"), WHOLE[name][1]) for report in [record.evaluations.get("test")] if report]
+    if images is not None and data["holdout"] == 0:
+        counts.append((images.count, WHOLE[name][0]))
+    whole = data["limit"] is data["size"] is None and all(count == of for count, of in counts)
     return name if whole else f"part of {name}"
 
 

@@ -6,9 +6,8 @@ the middle of an epoch.
 
 import platform
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, make_dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +17,8 @@ import torch
 from torch import Tensor
 
 from cltools.config import Experiment, differences, from_plain
-from cltools.errors import CltoolsError
-from cltools.files import replacing
+from cltools.errors import CltoolsError, shown
+from cltools.files import parsed, reading, replacing
 from cltools.ranks import Ranks
 from cltools.training.history import EpochSums, check_rows
 from cltools.training.inputs import TrainedOn
@@ -30,10 +29,9 @@ if TYPE_CHECKING:
 
 FORMAT = "cltools checkpoint"
 VERSION = 4
-READ_BY = {1: "28b162f", 2: "3ee4f2d", 3: "7083e40"}
-"""The last commit that reads each older version."""
 LIKE_WEIGHTS = ("momentum_buffer", "exp_avg", "exp_avg_sq")
 """What optimizers keep of each weight."""
+UNFIT = "does not fit the backbone or optimizer given here, or was altered"
 ANEW = "To train from the beginning move it away, and resume again."
 
 
@@ -105,36 +103,29 @@ def save_checkpoint(path: Path, run: "Run", learner: Learner, progress: Progress
     ranks.from_first("written")  # none goes on, or reads it, before
 
 
-SAVED = make_dataclass(
-    "Checkpoint",
-    [
-        *((name, int) for name in ("version", "epoch", "step")),
-        *(("images", TrainedOn), ("rows", tuple[Mapping[str, float], ...])),
-        *((name, str) for name in ("format", "experiment", "optimizer_class")),
-        *((name, Mapping[str, str]) for name in ("environment", "given")),
-        *((name, Tensor) for name in ("shuffler", "draws")),
-        *((name, Mapping[str, Tensor] | None) for name in ("encoder", "momentum_copy", "rule_state")),
-        *(
-            ("optimizer", Mapping[str, Any]),
-            ("queue", Mapping[str, Any] | None),
-            ("ranks", tuple[Mapping[str, Any], ...]),
-        ),
-    ],
-)
-"""The members of a checkpoint's file, and their types."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What was read of a checkpoint.
-
-    Attributes:
-        path: of its file, for messages.
-        state: what `save_checkpoint` wrote, on the CPU.
-    """
+    """What `save_checkpoint` wrote, on the CPU, and the path of its file, for messages."""
 
     path: Path
-    state: dict[str, Any]
+    format: str
+    version: int
+    environment: Mapping[str, str]
+    experiment: Experiment
+    images: TrainedOn
+    given: Mapping[str, str]
+    epoch: int
+    step: int
+    rows: tuple[Mapping[str, float], ...]
+    encoder: Mapping[str, Tensor]
+    optimizer_class: str
+    optimizer: Mapping[str, Any]
+    momentum_copy: Mapping[str, Tensor] | None
+    queue: Mapping[str, Any] | None
+    rule_state: Mapping[str, Tensor] | None
+    shuffler: Tensor
+    draws: Tensor
+    ranks: tuple[Mapping[str, Any], ...]
 
     @classmethod
     def read(cls, path: Path) -> "Checkpoint":
@@ -143,57 +134,27 @@ class Checkpoint:
         Raises:
             ValueError: not a checkpoint of ours, damaged, or of another format version.
         """
-        try:
+        with reading(f"{path} cannot be read as a checkpoint and is damaged or foreign", ANEW):
             _check_zip(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # zipfile and torch raise many kinds for damaged and for foreign files
-            wrong = f"{path} cannot be read as a checkpoint ({type(error).__name__}: it is damaged or foreign)."
-            raise CltoolsError(f"{wrong} {ANEW}") from error
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise CltoolsError(f"{path} is not a checkpoint of cltools. {ANEW}")
         if (version := state.get("version")) != VERSION:
-            known = READ_BY.get(version) if isinstance(version, int) else None
-            by = f"cltools at commit {known}, the last to read it" if known else "the version of cltools that wrote it"
-            wrong = f"{path} has checkpoint format {version}; this version reads format {VERSION}."
-            raise CltoolsError(f"{wrong} Resume it with {by}, or start anew in another folder.")
-        checkpoint = cls(path, state)
-        with checkpoint.as_written():
-            saved: Any = from_plain(SAVED, state, "checkpoint")
-            Experiment.from_json(saved.experiment)
-            check_rows(saved.rows)
-            if len(saved.rows) != saved.epoch or not 0 <= saved.step < 2**40 or "-" in checkpoint.about:
-                raise CltoolsError(f"rows and steps are not those of {saved.epoch} epochs")
+            wrong = f"{path} has checkpoint format {shown(version)}; this version reads format {VERSION}."
+            raise CltoolsError(f"{wrong} Resume it with the version of cltools that wrote it, or start anew elsewhere.")
+        with reading(f"{path} {UNFIT}", ANEW):
+            told = parsed(state["experiment"], "its experiment")
+            checkpoint = from_plain(cls, {**state, "experiment": told, "path": path}, "checkpoint")
+            check_rows(checkpoint.rows)
+            if len(checkpoint.rows) != checkpoint.epoch or not 0 <= checkpoint.step < 2**40 or "-" in checkpoint.about:
+                raise CltoolsError(f"rows and steps are not those of {checkpoint.epoch} epochs")
         return checkpoint
-
-    @contextmanager
-    def as_written(self) -> Iterator[None]:
-        """Name the file where its members are not as this version writes them, or do not fit what they are put into."""
-        try:
-            yield
-        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-            what = error if isinstance(error, CltoolsError) else f"{type(error).__name__}: {error}"
-            raise CltoolsError(f"{self.path} does not fit or was altered: {what}. {ANEW}") from error
-
-    @property
-    def epoch(self) -> int:
-        """Epochs done."""
-        return int(self.state["epoch"])
 
     @property
     def about(self) -> str:
         """Epochs done, and steps of the epoch under way, as the file of the weights tells them."""
-        partial = self.state["ranks"][0]["partial"]
+        partial = self.ranks[0]["partial"]
         return f"{self.epoch} {partial['steps'] if partial else 0}"
-
-    @property
-    def experiment(self) -> Experiment:
-        """Every setting, as the run was trained with."""
-        return Experiment.from_json(self.state["experiment"])
-
-    @property
-    def images(self) -> TrainedOn:
-        """What the run was trained on."""
-        return TrainedOn(**self.state["images"])
 
     def check_same_settings(self, experiment: Experiment, ranks: Ranks) -> None:
         """Refuse to go on with other settings than those saved, or with more or fewer processes.
@@ -201,8 +162,8 @@ class Checkpoint:
         Their shares of a batch, and what each draws, would be others.
         """
         check_same_experiment(self.path, self.experiment, experiment)
-        if len(self.state["ranks"]) != ranks.count:
-            then, now = (f"{n} process{'es' * (n > 1)}" for n in (len(self.state["ranks"]), ranks.count))
+        if len(self.ranks) != ranks.count:
+            then, now = (f"{n} process{'es' * (n > 1)}" for n in (len(self.ranks), ranks.count))
             raise CltoolsError(
                 f"{self.path} was trained by {then}, and this is training by {now}. Resume with as many as before "
                 f"(torchrun --nproc-per-node …), or start a new run in another folder."
@@ -213,16 +174,15 @@ class Checkpoint:
 
         A finished run needs none of them again.
         """
-        before = {name: was for name, was in self.state["given"].items() if name in now or not finished}
-        if missing := [name for name in before if name not in now]:
-            was = ", ".join(f"{name}= ({before[name]})" for name in missing)
-            wrong = f"{self.path} was begun with {was}, given as objects, which no config names."
-            raise CltoolsError(f"{wrong} Give them again: {', '.join(f'{name}=…' for name in missing)}.")
-        if more := ", ".join(f"{name}=" for name in now if name not in before):
-            raise CltoolsError(f"{self.path} was begun without {more}. Leave that out, or start a new run elsewhere.")
-        if other := [name for name in before if before[name] != now[name]]:
-            told = "; ".join(f"{name}= was {before[name]}, and is {now[name]}" for name in other)
-            raise CltoolsError(f"{self.path} was begun with other parts: {told}. Give the same, or start a new run.")
+        before = {name: was for name, was in self.given.items() if name in now or not finished}
+        told = [
+            f"{name}= was {before.get(name, 'not given')}, and is {now.get(name, 'not given')}"
+            for name in {**before, **now}
+            if before.get(name) != now.get(name)
+        ]
+        if told:
+            wrong = f"{self.path} was begun with other objects, which no config names: {'; '.join(told)}."
+            raise CltoolsError(f"{wrong} Give the same, or start a new run in another folder.")
 
     def check_same_images(self, images: TrainedOn) -> None:
         """Refuse to go on with other images than those trained on so far."""
@@ -234,8 +194,8 @@ class Checkpoint:
 
     def environment_changes(self, device: torch.device) -> list[str]:
         """What differs from where it was made; with none, the resumed run repeats bit for bit."""
-        then, now = self.state["environment"], environment(device)
-        return [f"{name}: {was} → {now.get(name)}" for name, was in then.items() if now.get(name) != was]
+        now = environment(device)
+        return [f"{name}: {was} → {now.get(name)}" for name, was in self.environment.items() if now.get(name) != was]
 
     def restore(self, learner: Learner) -> Progress:
         """Put the state into a learner of the same experiment; returns how far it had come.
@@ -243,22 +203,18 @@ class Checkpoint:
         Raises:
             ValueError: the learner has another backbone or optimizer, or the file was altered by hand.
         """
-        state = self.state
-        try:
-            learner.encoder.load_state_dict(state["encoder"])
-        except RuntimeError as error:
-            raise CltoolsError(f"The checkpoint is of another backbone; give backbone= as before. {error}") from error
-        _restore_optimizer(learner.optimizer, state)
-        learner.step, own = state["step"], state["ranks"][learner.ranks.rank]
-        learner.shuffler.set_state(state["shuffler"])
-        if state["environment"]["device"] == learner.device.type:  # a generator reads its own device's states only
-            learner.draws.set_state(state["draws"])
+        learner.encoder.load_state_dict(self.encoder)
+        _restore_optimizer(learner.optimizer, self)
+        learner.step, own = self.step, self.ranks[learner.ranks.rank]
+        learner.shuffler.set_state(self.shuffler)
+        if self.environment["device"] == learner.device.type:  # a generator reads its own device's states only
+            learner.draws.set_state(self.draws)
             learner.chance.set_state(own["chance"])
         else:
             reseed(learner)
         self.restore_memory(learner.memory)
         for name, tensor in (learner.rule_state or {}).items():
-            tensor.copy_(state["rule_state"][name].view_as(tensor))  # which does not repeat what is smaller
+            tensor.copy_((self.rule_state or {})[name].view_as(tensor))  # which does not repeat what is smaller
         if (partial := own["partial"]) is None:
             return Progress(self.epoch)
         sums = EpochSums(learner.device, learner.ranks)
@@ -270,8 +226,8 @@ class Checkpoint:
     def restore_memory(self, memory: Memory | None) -> None:
         """Put momentum copy and queue into the memory of a learner or run of the same experiment."""
         if memory is not None:
-            memory.copy.load_state_dict(self.state["momentum_copy"])
-            memory.queue.load_state_dict(self.state["queue"])
+            memory.copy.load_state_dict(self.momentum_copy or {})
+            memory.queue.load_state_dict(self.queue or {})
 
 
 def checksum_of(tensors: Mapping[str, Tensor], about: str) -> str:
@@ -294,19 +250,16 @@ def _check_zip(path: Path) -> None:
             raise zipfile.BadZipFile
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: Checkpoint) -> None:
     """Put the optimizer's state back; whether it is fused stays as this device takes it, not the one before."""
     now, before = type(optimizer).__qualname__, [dict(group) for group in optimizer.param_groups]
-    try:
-        if now != state["optimizer_class"]:
-            raise CltoolsError(f"it holds the state of {state['optimizer_class']}, and this is {now}")
-        optimizer.load_state_dict(state["optimizer"])
-        for parameter, held in optimizer.state.items():
-            kept = [held[name] for name in LIKE_WEIGHTS if held.get(name) is not None]
-            if any(getattr(each, "shape", None) != parameter.shape for each in kept):
-                raise CltoolsError("its state has other shapes than the weights")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CltoolsError(f"The checkpoint is of another optimizer; give optimizer= as before. {error}") from error
+    if now != saved.optimizer_class:
+        raise CltoolsError(f"it holds the state of {saved.optimizer_class}, and this is {now}")
+    optimizer.load_state_dict({**saved.optimizer})
+    for parameter, held in optimizer.state.items():
+        kept = [held[name] for name in LIKE_WEIGHTS if held.get(name) is not None]
+        if any(getattr(each, "shape", None) != parameter.shape for each in kept):
+            raise CltoolsError("its optimizer's state has other shapes than the weights")
     for group, own in zip(optimizer.param_groups, before, strict=True):
         group |= {name: own[name] for name in own if name == "fused" or type(group.get(name)) is not type(own[name])}
 

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -20,14 +20,14 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from cltools.config import Experiment, TrainingSettings
-from cltools.datasets import ImageSet, has_test
+from cltools.datasets import ImageSet, splits_of
 from cltools.errors import CltoolsError, foreign
 from cltools.evaluation import effective_rank, embed, knn_accuracy, limited
 from cltools.evaluation.checks import known_of
-from cltools.files import IN_USE, claimed
+from cltools.files import IN_USE, claimed, reading
 from cltools.provenance import command
 from cltools.ranks import Ranks
-from cltools.training.checkpoint import Checkpoint, Progress, check_same_experiment, save_checkpoint
+from cltools.training.checkpoint import ANEW, UNFIT, Checkpoint, Progress, check_same_experiment, save_checkpoint
 from cltools.training.history import COLUMNS, EpochSums, History, Row, diverged
 from cltools.training.inputs import OptimizerOf, Parts, Protocol, TrainedOn, Views, evaluation_images, training_images
 from cltools.training.learner import Learner, equalise, learn_from, make_learner, resolve_device, set_rate, statistics
@@ -125,9 +125,6 @@ def fit(
     if checkpoint is not None:
         checkpoint.check_same_parts(own.given, finished=finished)
     if checkpoint is not None and finished:  # only read, so that its folder may be one that cannot be written to
-        if images is not None:
-            train, _ = training_images(experiment, images)
-            checkpoint.check_same_images(TrainedOn.of(train, given=True))
         folder = checkpoint.path.parent
         _say(ranks, f"{folder} is finished: {checkpoint.epoch} epochs are done. Nothing was changed.")
         return Run.load(folder, backbone=backbone, views=views)
@@ -135,7 +132,9 @@ def fit(
         if os.path.isfile(path):  # which fails for no name
             raise FileExistsError(f"{path} is a file; give a folder for the run.")
         experiment.to_json()  # before the training, not after it, whose result could then not be saved
-    with _claimed(path, ranks), _enough_memory():
+    # Where the first process may not, torchrun ends the others with it.
+    alone = claimed(path / IN_USE, command()) if path is not None and ranks.first else nullcontext()
+    with alone, _enough_memory():
         if path is not None and not resume and any((path / name).exists() for name in FILES):
             raise FileExistsError(f"{path} already holds a run. Go on by --resume (resume=True) or use another folder.")
         if resume:  # again, as another may have gone on with it before this one could claim it
@@ -160,9 +159,9 @@ def fit(
         run.parts, progress = parts, Progress()
         if checkpoint is not None:
             checkpoint.check_same_images(trained_on)
-            with checkpoint.as_written():
+            with reading(f"{checkpoint.path} {UNFIT}", ANEW):
                 progress = checkpoint.restore(learner)
-            run.history.rows = checkpoint.state["rows"]
+            run.history.rows = [{**row} for row in checkpoint.rows]
             if changes := checkpoint.environment_changes(device):
                 _say(ranks, "Resumed elsewhere, so not bit for bit the same run: " + "; ".join(changes))
         agreed = {"images": trained_on, "settings": experiment}
@@ -175,21 +174,6 @@ def fit(
             Training(run, learner, train.to(device), judged, callbacks, on_step, stop).go_on(progress)
     learner.encoder.eval()
     return run
-
-
-@contextmanager
-def _claimed(path: Path | None, ranks: Ranks) -> Iterator[None]:
-    """The run's folder, for this training alone: the first rank claims it, and all learn whether it could."""
-    with ExitStack() as held:
-        refused = None
-        if path is not None and ranks.first:
-            try:
-                held.enter_context(claimed(path / IN_USE, command()))
-            except (CltoolsError, OSError) as error:
-                refused = error
-        if (refused := ranks.from_first(refused)) is not None:
-            raise refused
-        yield
 
 
 @contextmanager
@@ -225,7 +209,7 @@ def _images(experiment: Experiment, images: ImageSet | None) -> tuple[ImageSet, 
         raise CltoolsError(f"data.size is {data.size}, and images of your own are not resized here: leave it out.")
     if images is not None and data.limit is not None and len(images) > data.limit:
         tqdm.write(f"data.limit: {data.limit:,} of {len(images):,} images are used, drawn at random.")
-    if judged is None and not own and has_test(data.name):
+    if judged is None and not own and "test" in splits_of(data.name):
         judged = evaluation_images(experiment)
     return train, None if judged is None else limited(judged, experiment.evaluation)
 

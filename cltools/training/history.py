@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cltools.errors import CltoolsError
-from cltools.files import cell, replacing, text_of
+from cltools.files import cell, reading, replacing, text_of
 from cltools.mining import Band
 from cltools.mining.bands import KEPT
 from cltools.ranks import ALONE, Ranks
@@ -55,22 +55,18 @@ class History:
         Raises:
             ValueError: the file is damaged or foreign.
         """
-        try:
+        with reading(f"{path} is not a history of ours", "Move it away, and the run loads."):
             text = path.read_text(encoding="utf-8-sig")
             head, *lines = csv.reader(io.StringIO(text, newline=""), strict=True) if text else [[]]
-            rows = [
-                {k: float(v) if v else math.nan for k, v in zip(map(text_of, head), line, strict=True)}
-                for line in lines
-            ]
+            names = [*map(text_of, head)]
+            rows = [{k: float(v) if v else math.nan for k, v in zip(names, line, strict=True)} for line in lines]
             check_rows(rows)
-            if text and (not text.endswith("\n") or len({*head}) < len(head)):
+            if text and (not text.endswith("\n") or len({*names}) < len(names)):
                 raise CltoolsError("the end of its last line is missing, or a column stands twice")
-        except (csv.Error, ValueError) as error:
-            raise CltoolsError(f"{path} is not a history of ours: {error}. Move it away, and the run loads.") from error
         return cls(rows)
 
 
-def check_rows(rows: Sequence[Row]) -> None:
+def check_rows(rows: Sequence[Mapping[str, float]]) -> None:
     """Raise ValueError for rows that are not of epochs 1, 2, 3, …, or have not every column alike."""
     if any(row.get("epoch") != epoch or row.keys() != rows[0].keys() for epoch, row in enumerate(rows, 1)):
         raise CltoolsError("its rows are not of epochs 1, 2, 3, … alike")

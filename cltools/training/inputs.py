@@ -13,9 +13,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from cltools.config import Experiment
-from cltools.datasets import ImageSet, load_images, split_holdout
+from cltools.datasets import ImageSet, load_images, split_holdout, splits_of
 from cltools.datasets.image_set import draw
-from cltools.datasets.load import splits_of
 from cltools.errors import CltoolsError, described, foreign
 from cltools.views import ViewSettings, augment
 

@@ -13,6 +13,7 @@ from cltools.config import Experiment, from_plain, to_plain
 from cltools.encoders.backbones import OwnBackbone
 from cltools.errors import CltoolsError
 from cltools.evaluation import PROTOCOLS
+from cltools.files import reading
 from cltools.provenance import check_record, provenance, read_record
 from cltools.training.inputs import TrainedOn
 
@@ -184,9 +185,9 @@ class RunRecord:
         Raises:
             ValueError: it is damaged, foreign, or of another version.
         """
-        check_record(path, plain, KIND, form=FORMAT)
-        try:
-            record = from_plain(cls, {name: plain[name] for name in plain if name not in ("kind", "format")}, "record")
+        told = check_record(path, plain, KIND, form=FORMAT)
+        with reading(f"{path} is damaged or of another version"):
+            record = from_plain(cls, told, "record")
             settings_of(record.experiment)
             if not record.stretches or min(record.epochs, record.steps, record.seed, record.asked - 1) < 0:
                 raise CltoolsError("record has no stretch, or epochs, steps or a seed below 0.")
@@ -194,8 +195,6 @@ class RunRecord:
                 raise CltoolsError("record.by_epoch has other epochs than 1, 2, 3, …")
             for split, report in record.evaluations.items():
                 from_plain(REPORT, report, f"record.evaluations.{split}")
-        except (TypeError, ValueError, KeyError) as error:
-            raise CltoolsError(f"{path} is damaged or of another version: {error}") from error
         return replace(record, experiment=plain["experiment"])
 
 
@@ -235,10 +234,8 @@ def read_run_record(folder: Path) -> RunRecord | None:
     path = folder / RECORD
     if not path.exists():
         return None
-    try:
+    with reading("The record of the run", "Nothing was changed. The run needs none: move it away for a new one."):
         return RunRecord.from_plain(path, read_record(path))
-    except ValueError as error:
-        raise CltoolsError(f"{error} Nothing was changed. The run needs none: move it away for a new one.") from error
 
 
 def _stretches(here: Stretch | None, before: Sequence[Stretch]) -> tuple[Stretch, ...]:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -21,13 +22,13 @@ from cltools.encoders.backbones import OwnBackbone, home
 from cltools.errors import CltoolsError
 from cltools.evaluation import Diagnosis, LinearRecipe, Recipes, diagnose, embed, figures, predict
 from cltools.evaluation.report import Predictions, check_protocols
-from cltools.files import IN_USE, check_writable, claimed, replacing, write_text
+from cltools.files import IN_USE, claimed, reading, replacing, write_text
 from cltools.mining import Similarities, select, similarities
 from cltools.mining.negatives import Closeness
 from cltools.mining.rules import State, reads_now
 from cltools.mining.similarities import same_class
 from cltools.provenance import command, write_record
-from cltools.training.checkpoint import Checkpoint, checksum_of
+from cltools.training.checkpoint import ANEW, UNFIT, Checkpoint, checksum_of
 from cltools.training.history import History
 from cltools.training.inputs import Parts, TrainedOn, Views, drawn_view, evaluation_images, training_images
 from cltools.training.learner import Device, Memory, new_memory
@@ -151,14 +152,8 @@ class Run:
         if split == "val" and held_out is None:
             wrong = 'This run held no images out, and its images have no split "val" of their own;'
             raise CltoolsError(f"{wrong} train with data.holdout above 0 to evaluate on it.")
-        path = self.path
-        if path is not None:
-            self._record(path)  # what cannot be kept is said before the minutes that an evaluation may take
-            try:
-                check_writable(path / RECORD)
-            except OSError as error:
-                tqdm.write(f"{error} What is measured is told and not kept.", sys.stderr)
-                path = None
+        if (path := self.path) is not None:
+            self._record(path)  # what it would not fit is said before the minutes that an evaluation may take
         judged = evaluation_images(self.experiment) if split == "test" or held_out is None else held_out
         recipes = Recipes() if linear_epochs is None else Recipes(linear=LinearRecipe(epochs=linear_epochs))
         recipes = recipes.like(self.experiment.views, self.experiment.seed)
@@ -168,9 +163,9 @@ class Run:
 
         def keep(found: Predictions) -> None:
             """What was measured so far: an evaluation that is interrupted loses nothing of it."""
-            report = about | found.report()
             if path is None:
                 return
+            report = about | found.report()
             try:
                 with claimed(path / IN_USE, command(), PATIENCE):
                     *_, protocol = found.predicted
@@ -178,8 +173,8 @@ class Run:
                     write_record(path / RECORD, self._record(path).evaluated(report, here).to_plain())
                     if not (path / HISTORY).exists():
                         self.history.save(path / HISTORY)
-            except (OSError, CltoolsError) as error:
-                raise type(error)(f"{error} Measured, and not kept: {figures(report)}.") from error
+            except (OSError, CltoolsError) as error:  # such as a folder that is read-only
+                tqdm.write(f"{error} Measured, and not kept: {figures(report)}.", sys.stderr)
 
         found = predict(self.encoder, train, judged, self.experiment.evaluation, asked, recipes, keep)
         return about | found.report()
@@ -252,35 +247,31 @@ class Run:
         if checkpoint is None and not ((path / CONFIG).is_file() and (path / WEIGHTS).is_file()):
             wrong = f"{path} holds no trained run ({CONFIG} and {WEIGHTS})."
             raise FileNotFoundError(f"{wrong} Train one with: python -m cltools train PRESET --out {path}")
-        known = checkpoint is not None and not (path / CONFIG).is_file()
-        experiment = checkpoint.experiment if checkpoint and known else read_config(path / CONFIG)
+        config = path / CONFIG
+        experiment = read_config(config) if checkpoint is None or config.is_file() else checkpoint.experiment
         given = _given_of(path, checkpoint)
         if "backbone" in given and backbone is None:
             wrong = f"{path} was trained with a backbone that was given as an object ({given['backbone']}),"
             raise CltoolsError(f"{wrong} which no config names. Give it again: Run.load(…, backbone=…).")
         own = replace(Parts.of(experiment, backbone=backbone, views=views), given=given)
         parts = own.resolved(experiment, "backbone", "views")
-        try:
+        remedy = "Give backbone= if the run was trained with one of your own; else one of the files is damaged."
+        with reading(f"{path / WEIGHTS} does not fit {path / CONFIG}", remedy):
             weights, about = _weights_of(path, checkpoint)
             encoder = _encoder_for(weights, experiment, parts.backbone)
             encoder.load_state_dict(weights)
-        except Exception as error:  # safetensors and torch raise their own kinds
-            raise CltoolsError(
-                f"{path / WEIGHTS} does not fit {path / CONFIG}. Give backbone= if the run was trained with one of "
-                f"your own; else one of the files is damaged: {error}"
-            ) from error
         encoder.to(device).to(memory_format=torch.channels_last).eval()  # as trained, so that figures repeat
         run = cls(experiment, encoder, History(), path, steps=int(about.split()[1]), parts=parts)
         if checkpoint is not None and about == checkpoint.about:
-            run.history.rows = list(checkpoint.state["rows"])
+            run.history.rows = [{**row} for row in checkpoint.rows]
         elif (path / HISTORY).is_file():
             run.history = History.load(path / HISTORY)
         if checkpoint is not None:
             run.images = checkpoint.images
             run.memory = new_memory(checkpoint.experiment, encoder, device)  # the config may have been edited since
-            with checkpoint.as_written():
+            with reading(f"{checkpoint.path} {UNFIT}", ANEW):
                 checkpoint.restore_memory(run.memory)
-            if learned := checkpoint.state["rule_state"]:
+            if learned := checkpoint.rule_state:
                 run.rule_state = {name: tensor.to(device) for name, tensor in learned.items()}
         return run
 
@@ -339,11 +330,8 @@ def two_views(run: Run, images: ImageSet, draws: Generator) -> tuple[Float32[Ten
 
 def read_config(path: Path) -> Experiment:
     """The experiment of a run's folder; an error names the file."""
-    try:
+    with reading(f"{path} cannot be read", "If it is of the first edition, cltools 0.1 reads it."):
         return Experiment.from_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        old = " It is of the first edition, which cltools 0.1 reads." if "must name its rule" in str(error) else ""
-        raise CltoolsError(f"{path} cannot be read: {error}{old}") from error
 
 
 def _checkpoint_of(path: Path) -> Checkpoint | None:
@@ -366,7 +354,7 @@ def _weights_of(path: Path, checkpoint: Checkpoint | None) -> tuple[dict[str, Te
     then = checkpoint.about if checkpoint else "0 0"
     if checkpoint is not None and not (path / WEIGHTS).is_file():
         tqdm.write(f"There is no {path / WEIGHTS}; the weights are those of {CHECKPOINT}.", sys.stderr)
-        return checkpoint.state["encoder"], then
+        return {**checkpoint.encoder}, then
     with safe_open(path / WEIGHTS, "pt") as file:
         told = (file.metadata() or {}).get(ABOUT)
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — it is no dict
@@ -375,7 +363,7 @@ def _weights_of(path: Path, checkpoint: Checkpoint | None) -> tuple[dict[str, Te
     about, _, checksum = told.rpartition(" ")
     if checksum_of(weights, about) != checksum:
         raise CltoolsError("its numbers are not as they were written.")
-    if checkpoint is not None and about == then and checksum != checksum_of(checkpoint.state["encoder"], about):
+    if checkpoint is not None and about == then and checksum != checksum_of(checkpoint.encoder, about):
         raise CltoolsError(f"{CHECKPOINT} is of the same step and has other weights: one of them is of another run.")
     return weights, about
 
@@ -383,12 +371,11 @@ def _weights_of(path: Path, checkpoint: Checkpoint | None) -> tuple[dict[str, Te
 def _given_of(path: Path, checkpoint: Checkpoint | None) -> dict[str, str]:
     """The parts that a run was given as objects, from its checkpoint or else its record, if that can be read."""
     if checkpoint is not None:
-        return dict(checkpoint.state["given"])
-    try:
+        return dict(checkpoint.given)
+    with suppress(ValueError):  # whoever wants the record is told of it
         record = read_run_record(path)
-    except ValueError:  # whoever wants the record is told of it
-        return {}
-    return dict(record.given) if record else {}
+        return dict(record.given) if record else {}
+    return {}
 
 
 def _encoder_for(weights: dict[str, Tensor], experiment: Experiment, backbone: nn.Module | None) -> Encoder:

@@ -10,14 +10,13 @@ Legend: B batch, K keys (the filled part), d embedding.
 """
 
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, check_number
 from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_tensor
 
 
@@ -43,11 +42,9 @@ class Queue:
         Raises:
             ValueError: `size` or `dim` is not positive.
         """
-        if not all(isinstance(each, Integral) and each >= 1 for each in (size, dim)):
-            raise CltoolsError(
-                f"A queue of size {size} and dimension {dim}: both must be at least 1, and whole numbers."
-            )
-        self.size, self.dim = int(size), int(dim)
+        whole = "a whole number of at least 1"
+        self.size = size = check_number("The size of a queue", size, whole)
+        self.dim = dim = check_number("The dimension of a queue", dim, whole)
         self.filled = self.pointer = 0
         self.rings: dict[str, Any] = {"keys": torch.zeros(size, dim, dtype=torch.float32, device=device)}
         self.rings |= {n: torch.full((size,), -1, dtype=torch.int64, device=device) for n in ("ids", "labels")}

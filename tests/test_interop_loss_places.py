@@ -93,7 +93,7 @@ def test_sizes_are_whole_numbers_of_any_kind(unchecked: None) -> None:
         assert ContrastiveLoss(memory_bank_size=size).bank.queue.size == 6  # type: ignore[union-attr, arg-type]
     assert ContrastiveLoss(memory_bank_size=np.int64(0)).bank is None  # type: ignore[arg-type]
     for wrong in ((6.5, D), (6, -1), ("6", D)):
-        with pytest.raises(ValueError, match="whole numbers"):
+        with pytest.raises(ValueError, match="whole number"):
             ContrastiveLoss(memory_bank_size=wrong)  # type: ignore[arg-type]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import eval_mode, home
 from cltools.encoders.encoder import Encoder, pixels
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, check_number
 from cltools.mining.handed_in import Numbers, as_tensor
 
 
@@ -59,8 +59,7 @@ def embed(
             no module.
     """
     pictures = images.images if isinstance(images, ImageSet) else as_tensor("images", images)
-    if batch < 1:
-        raise CltoolsError(f"The batch is {batch}; it must be at least 1.")
+    batch = check_number("The batch", batch, "a whole number of at least 1")
     if not len(pictures):
         raise CltoolsError("There are no images to embed; give at least one.")
     place = torch.device(device) if device is not None else home(encoder, pictures.device)

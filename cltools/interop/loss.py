@@ -6,14 +6,13 @@ Legend: B images of a batch, K keys of the bank, d embedding.
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from cltools.contrast import contrastive_loss, mean_over_anchors
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, plain
 from cltools.interop.miner import check_apart
 from cltools.losses import Form, LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NegativeRule, PositiveRule
@@ -191,10 +190,9 @@ class MemoryBank(nn.Module):
 
 
 def _empty_bank(size: int | Sequence[int]) -> MemoryBank | None:
-    size = size.tolist() if isinstance(size, np.ndarray | np.generic) else size
-    if size == 0:
+    sizes = plain(size)
+    if sizes == 0:
         return None
-    if not isinstance(size, Sequence) or len(size) != 2:
+    if not isinstance(sizes, tuple) or len(sizes) != 2:
         raise CltoolsError(f"memory_bank_size is {size}; give (number of keys, their dimension), or 0 for no bank.")
-    keys, dim = size
-    return MemoryBank(keys, dim) if keys else None
+    return MemoryBank(*sizes) if sizes[0] else None

@@ -17,9 +17,18 @@ from torch import Tensor
 from cltools.config import Experiment
 from cltools.datasets import DataSettings
 from cltools.datasets.image_set import draw
-from cltools.errors import CltoolsError, described, unknown
-from cltools.interop.offline import PAIRS, own_keys
-from cltools.mining.handed_in import UNKNOWN, Numbers, as_tensor, as_usual, label_values, missing, unit_rows
+from cltools.errors import CltoolsError, unknown
+from cltools.interop.offline import PAIRS, check_fit, own_keys
+from cltools.mining.handed_in import (
+    Numbers,
+    as_tensor,
+    as_usual,
+    check_listed,
+    label_values,
+    missing,
+    places,
+    unit_rows,
+)
 from cltools.snapshot.snapshot import Queries, Snapshot
 from cltools.snapshot.taking import assembled
 
@@ -146,24 +155,20 @@ def indexed_labels(labels: Any, classes: Any) -> tuple[Int64[ndarray, " N"], tup
     Raises:
         ValueError: a label that is no class.
     """
-    if isinstance(classes, str | Mapping):
-        raise CltoolsError(f"classes are {described(classes)}; give a list of names, in the order of the labels.")
+    check_listed("classes", classes)
     names, found = tuple(map(str, classes)), label_values("labels", labels)
-    if isinstance(found, Tensor) and any(isinstance(name, Number) for name in classes):
-        found = [None if label < 0 else str(label) for label in found.tolist()]  # numbers that are names
-    if isinstance(found, list):
-        names = names or tuple(sorted({text for text in found if text is not None}))
-        place: dict[str | None, int] = {None: UNKNOWN} | {name: i for i, name in enumerate(names)}
-        if strange := [text for text in found if text not in place]:
-            raise unknown("class", strange[0], names)
-        return np.array([place[text] for text in found], np.int64), names
-    numbers = found.numpy()
-    if names:
-        if numbers.max(initial=UNKNOWN) >= len(names):
-            raise CltoolsError(f"Labels go up to {numbers.max()}, but there are {len(names)} classes; name them all.")
-        return numbers.clip(UNKNOWN), names
-    present = np.unique(numbers[numbers >= 0])
-    return np.where(numbers < 0, UNKNOWN, np.searchsorted(present, numbers)), tuple(map(str, present))
+    if isinstance(found, Tensor):
+        numbers = found.numpy()
+        if names and not any(isinstance(name, Number) for name in classes):
+            if (most := numbers.max(initial=-1)) >= len(names):
+                raise CltoolsError(f"Labels go up to {most}, but there are {len(names)} classes; name them all.")
+            return numbers.clip(-1), names
+        names = names or tuple(map(str, np.unique(numbers[numbers >= 0])))
+        found = [None if number < 0 else str(number) for number in numbers]
+    names = names or tuple(sorted({text for text in found if text is not None}))
+    if strange := sorted({*found} - {*names, None}):
+        raise unknown("class", strange[0], names)
+    return places(found, names).numpy(), names
 
 
 def _vectors(anchors: Numbers, positives: Numbers | None, corpus: Numbers | None, n: int) -> tuple[Tensor, ...]:
@@ -171,11 +176,7 @@ def _vectors(anchors: Numbers, positives: Numbers | None, corpus: Numbers | None
     z = unit_rows("anchors", anchors)
     views = z if positives is None else unit_rows("positives", positives)
     keys = views if corpus is None else unit_rows("corpus", corpus)
-    if views.shape != z.shape or keys.shape[1] != z.shape[1]:
-        raise CltoolsError(
-            f"anchors, positives and corpus are {[*z.shape]}, {[*views.shape]} and {[*keys.shape]}; give as many "
-            "positives as anchors, and one d for all."
-        )
+    check_fit(z, views, keys)
     if corpus is not None and positives is None:
         raise CltoolsError("A corpus needs positives=…, the match of each anchor, which is no negative of it.")
     least = 3 if corpus is None else 1
@@ -202,8 +203,7 @@ def _column(what: str, given: Any, count: int, taken: ndarray) -> list[Any]:
     """The values of the rows that are taken, None where one is missing or nothing is given."""
     if given is None:
         return [None] * len(taken)
-    if isinstance(given, str | Mapping) or not hasattr(given, "__iter__"):
-        raise CltoolsError(f"{what} are of type {type(given).__name__}; give a list or an array, a value per row.")
+    check_listed(what, given)
     values = given.tolist() if hasattr(given, "tolist") else [*given]
     if len(values) != count or any(isinstance(value, list | tuple) for value in values):
         raise CltoolsError(f"There are {len(values)} {what} for {count} embeddings; give one per row.")
@@ -264,7 +264,7 @@ def _own_pairs(
                 f"{len(z)} and of a key below {len(keys)}."
             )
         pairs = torch.cat([pairs, more])
-    place = torch.full((len(z),), UNKNOWN)
+    place = torch.full((len(z),), -1)
     place[rows] = torch.arange(len(rows))
     pairs[:, 0] = place[pairs[:, 0]]
     return np.unique(pairs[pairs[:, 0] >= 0].numpy(), axis=0)

@@ -160,4 +160,4 @@ def check_number(name: str, given: Any, words: str, end: str = ".", remedy: str 
     with suppress(TypeError):  # one where two are wanted, or several where one is
         if all(type(number) in (int, float) for number in numbers) and LIMITS[words](value):
             return value
-    raise CltoolsError(f"{name} is {value!r}; it must be {words}{end} {remedy}".rstrip())
+    raise CltoolsError(f"{name} is {shown(value)}; it must be {words}{end} {remedy}".rstrip())

@@ -86,6 +86,9 @@ def test_a_bank_made_while_nothing_is_learned_can_be_written_to() -> None:
         loss = ContrastiveLoss(memory_bank_size=(6, D))
     step(loss, draw(0, 3, D), draw(1, 3, D))
     assert len(loss.bank.queue) == 3  # type: ignore[union-attr]
+    with torch.inference_mode():
+        loss.to("meta")
+    assert not any(buffer.is_inference() for buffer in loss.buffers()), "moved there, it can be written to as well"
 
 
 def test_sizes_are_whole_numbers_of_any_kind(unchecked: None) -> None:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import eval_mode, home
-from cltools.encoders.encoder import Encoder, pixels
+from cltools.encoders.encoder import Encoder
 from cltools.errors import CltoolsError, check_number
 from cltools.mining.handed_in import Numbers, as_tensor
+from cltools.views import pixels
 
 
 @runtime_checkable

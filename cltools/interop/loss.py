@@ -172,6 +172,7 @@ class MemoryBank(nn.Module):
             self.register_buffer(name, ring, persistent=name != "labels")
         self.queue.rings = self._buffers  # so that it holds what the buffers are, wherever they go
 
+    @torch.inference_mode(False)
     def _apply(self, fn: Any, recurse: bool = True) -> "MemoryBank":
         keys = self.keys
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

@@ -140,7 +140,8 @@ def mine_pairs(
     remedy = "Give labels=(of anchors, of keys), or use another rule." if labels is None else ""
     check_pairs(positive_rule, negative_rule, remedy)
     positive_rule, negative_rule = positive_rule.at(1.0), negative_rule.at(1.0)
-    z, z_positive, n = _vectors(anchors, positives, corpus)
+    z, z_positive, n = map(unit_rows, ("anchors", "positives", "corpus"), (anchors, positives, corpus))
+    check_fit(z, z_positive, n)
     _check_asked(negative_rule, negatives, len(n), block)
     of_ids = None if ids is None else _fitting("ids", [as_ids("ids", each) for each in ids], z, n)
     of_labels = None if labels is None else _fitting("labels", as_labels("labels", *labels), z, n)
@@ -210,13 +211,6 @@ def pairs_of(
     by_anchor = torch.tensor(counts, dtype=torch.int64).reshape(-1, len(Band))
     settings = settings_of(positive_rule, negative_rule)
     return MinedPairs(pairs, _report(pairs, by_anchor, torch.tensor(positives), settings, negatives, keys))
-
-
-def _vectors(*given: Numbers) -> tuple[Tensor, Tensor, Tensor]:
-    """Unit vectors in float32."""
-    z, z_positive, n = (unit_rows(name, x) for name, x in zip(("anchors", "positives", "corpus"), given, strict=True))
-    check_fit(z, z_positive, n)
-    return z, z_positive, n
 
 
 def check_fit(z: Tensor, z_positive: Tensor, n: Tensor) -> None:

@@ -43,11 +43,11 @@ class Queue:
             ValueError: `size` or `dim` is not positive.
         """
         whole = "a whole number of at least 1"
-        self.size = size = check_number("The size of a queue", size, whole)
-        self.dim = dim = check_number("The dimension of a queue", dim, whole)
+        self.size: int = check_number("The size of a queue", size, whole)
+        self.dim: int = check_number("The dimension of a queue", dim, whole)
         self.filled = self.pointer = 0
-        self.rings: dict[str, Any] = {"keys": torch.zeros(size, dim, dtype=torch.float32, device=device)}
-        self.rings |= {n: torch.full((size,), -1, dtype=torch.int64, device=device) for n in ("ids", "labels")}
+        self.rings: dict[str, Tensor] = {"keys": torch.zeros(self.size, self.dim, dtype=torch.float32, device=device)}
+        self.rings |= {n: torch.full((self.size,), -1, dtype=torch.int64, device=device) for n in ("ids", "labels")}
 
     def __len__(self) -> int:
         return self.filled

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Int8
 from torch import Tensor
 
 from cltools.errors import CltoolsError, check_number
@@ -153,7 +153,7 @@ def diagnose(
         keys=keys,
         base_rate=_share_among(known, same),
         by_rank=same_class_by_rank(score, own, same, RANK_SHARES, known),
-        bands={code: _band(selection.band == code, same, s.known) for code in Band},
+        bands=band_counts(selection.band, same, s.known),
         recall=NOTHING if same is None else _share_among(same & ~own, ~kept),
         by_k=mined_purity_by_k(score, own, same, KS, known),
         hubness=hubness(closest(score, own, HUB_K), keys),
@@ -219,12 +219,20 @@ def _shares_between(
     return tuple(share_of(hits, others) for hits, others in torch.cat(found, dim=2))
 
 
-def _band(mask: Pairs, same_class: Pairs | None, known: Pairs | None) -> BandCount:
-    """What a band holds; keys are counted as means over anchors."""
-    anchors, keys = mask.shape
-    held = int(mask.sum()) / max(1, anchors)
-    share = _share_among(mask if known is None else mask & known, same_class)
-    return BandCount(held, held / keys if keys else math.nan, share)
+def band_counts(
+    band: Int8[Tensor, "B K"], same_class: Pairs | None, known: Pairs | None = None
+) -> dict[Band, BandCount]:
+    """What each code of `Band` holds; keys are counted as means over anchors."""
+    anchors, keys = band.shape
+    counts = {}
+    for code in Band:
+        mask = band == code
+        held, share = (
+            int(mask.sum()) / max(1, anchors),
+            _share_among(mask if known is None else mask & known, same_class),
+        )
+        counts[code] = BandCount(held, held / keys if keys else math.nan, share)
+    return counts
 
 
 def closest(score: PerKey, own: Pairs, k: int) -> Int[Tensor, " chosen"]:

@@ -170,7 +170,7 @@ class MemoryBank(nn.Module):
         self.queue = Queue(size, dim, "cpu")
         for name, ring in self.queue.rings.items():
             self.register_buffer(name, ring, persistent=name != "labels")
-        self.queue.rings = self._buffers  # so that it holds what the buffers are, wherever they go
+        self.queue.rings = self._buffers  # type: ignore[assignment]  # so that it holds what the buffers are, wherever they go
 
     @torch.inference_mode(False)
     def _apply(self, fn: Any, recurse: bool = True) -> "MemoryBank":

@@ -186,7 +186,7 @@ def _label(name: str, value: Any) -> Any:
     value = value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
     if isinstance(value, str):
         return value or None
-    if isinstance(value, Real) and abs(value) < 2**63 and value == int(value):
+    if isinstance(value, int | float) and abs(value) < 2**63 and value == int(value):
         return int(value)
     if hasattr(value, "__len__") or (isinstance(value, Number) and not missing(value)):
         raise _no_class(name, repr(value))

@@ -5,6 +5,7 @@ Legend: N rows or keys, B anchors, P pairs, M rows taken, d embedding.
 
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from numbers import Integral, Number
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from cltools.errors import CltoolsError, unknown
 from cltools.interop.offline import PAIRS, check_fit, own_keys
 from cltools.mining.handed_in import (
     Numbers,
+    as_ids,
     as_tensor,
     as_usual,
     check_listed,
@@ -29,7 +31,7 @@ from cltools.mining.handed_in import (
     places,
     unit_rows,
 )
-from cltools.snapshot.snapshot import Queries, Snapshot
+from cltools.snapshot.snapshot import LARGEST_ID, Queries, Snapshot
 from cltools.snapshot.taking import assembled
 
 if TYPE_CHECKING:
@@ -41,7 +43,6 @@ USUAL = 2000
 """Anchors of a snapshot where nobody says how many."""
 LONGEST = 1000
 """Characters of a text that are kept."""
-LARGEST_ID = 2**53
 
 
 @as_usual()
@@ -166,7 +167,8 @@ def indexed_labels(labels: Any, classes: Any) -> tuple[Int64[ndarray, " N"], tup
         names = names or tuple(map(str, np.unique(numbers[numbers >= 0])))
         found = [None if number < 0 else str(number) for number in numbers]
     names = names or tuple(sorted({text for text in found if text is not None}))
-    if strange := sorted({*found} - {*names, None}):
+    known = {*names, None}
+    if strange := [text for text in found if text not in known]:
         raise unknown("class", strange[0], names)
     return places(found, names).numpy(), names
 
@@ -233,14 +235,12 @@ def _joined(pictures: list[UInt8[ndarray, "_ 3 H W"]]) -> UInt8[ndarray, "M 3 H 
 def _checked_ids(what: str, given: Any, count: int, taken: ndarray) -> Int64[ndarray, " M"]:
     if given is None:
         return taken
-    found = np.asarray(given.cpu() if isinstance(given, Tensor) else given)
-    whole = found.dtype.kind in "iu" and not (np.abs(found.astype(np.float64)) >= LARGEST_ID).any()
-    if found.shape != (count,) or not whole or len(np.unique(found)) < count:
-        raise CltoolsError(
-            f"{what} are {found.dtype} {[*found.shape]}; give {count} different whole numbers below 2**53, which is as "
-            "far as a page counts, and names as texts=…."
-        )
-    return np.asarray(found[taken], np.int64)
+    with suppress(TypeError, ValueError):  # in whose place the words below say what may be given
+        found: ndarray = as_ids(what, given).cpu().numpy()
+        if found.shape == (count,) == np.unique(found).shape and (np.abs(found.astype(np.float64)) < LARGEST_ID).all():
+            return np.asarray(found[taken])
+    wanted = f"{count} different whole numbers below 2**53, which is as far as a page counts"
+    raise CltoolsError(f"{what} must be {wanted}; give names as texts=….")
 
 
 def _own_pairs(

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -56,7 +55,7 @@ def with_umap(
         ModuleNotFoundError: umap-learn is not installed.
         ValueError: fewer than 2 neighbours.
     """
-    seeds = [seeds] if isinstance(seeds, Integral) else seeds
+    seeds = [int(seed) for seed in np.atleast_1d(seeds)]
     neighbours = check_number("neighbours", neighbours, "a whole number of at least 2")
     settings = "" if neighbours == NEIGHBOURS else f", {neighbours} neighbours"
     settings += "" if min_dist == MIN_DIST else f", min_dist {min_dist:g}"

@@ -120,7 +120,7 @@ def as_labels(name: str, *given: Any, device: torch.device | None = None) -> lis
     if names and any(isinstance(side, Tensor) and bool((side >= 0).any()) for side in sides):
         raise CltoolsError(f"Some {name} are text and some are numbers; make all of one kind.")
     found = [places(side, names) if isinstance(side, list) else side for side in sides]
-    return [side if device is None else side.to(device) for side in found]
+    return [side if device in (None, side.device) else side.to(device) for side in found]
 
 
 def places(texts: Iterable[str | None], names: Sequence[str]) -> Int64[Tensor, " N"]:

@@ -176,16 +176,12 @@ def _recolour(x: Tensor, settings: ViewSettings, draws: Draws) -> Tensor:
     steps: list[tuple[ColourChange, Tensor]] = []  # with an amount for each image
     if settings.jitter > 0:
         jittered = draws.happens(settings.jitter)
-        changes: tuple[tuple[ColourChange, float, float], ...] = (
-            (brightness, settings.brightness, 1.0),
-            (contrast, settings.contrast, 1.0),
-            (saturation, settings.saturation, 1.0),
-            (hue, settings.hue, 0.0),
-        )
-        for change, amount, neutral in changes:
-            if amount > 0:
-                drawn = draws.between(neutral - amount, neutral + amount)
-                steps.append((change, torch.where(jittered, drawn, neutral)))
+        largest = settings.brightness, settings.contrast, settings.saturation, settings.hue
+        for jitter, most in zip((brightness, contrast, saturation, hue), largest, strict=True):
+            neutral = 0.0 if jitter is hue else 1.0
+            if most > 0:
+                drawn = draws.between(neutral - most, neutral + most)
+                steps.append((jitter, torch.where(jittered, drawn, neutral)))
     if settings.gray > 0:
         steps.append((saturation, (~draws.happens(settings.gray)).float()))
     if not steps:

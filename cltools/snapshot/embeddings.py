@@ -111,10 +111,11 @@ def snapshot_of_embeddings(
 
     if corpus is None and own is not None:
         raise CltoolsError("own= is for a corpus; without one each row is its own key, and no other is.")
-    if metadata is not None and not (isinstance(metadata, Mapping) or hasattr(metadata, "columns")):
+    metadata = {} if metadata is None else metadata
+    if not (isinstance(metadata, Mapping) or hasattr(metadata, "columns")):
         raise CltoolsError(f"metadata is of type {type(metadata).__name__}; give a DataFrame or a dict of columns.")
-    columns = {str(column): values for column, values in dict({} if metadata is None else metadata).items()}
-    if metadata is not None and len(columns) < len([*metadata]):
+    columns = {str(column): values for column, values in dict(metadata).items()}
+    if len(columns) < len([*metadata]):
         raise CltoolsError(f"Columns of metadata have one name: {', '.join(map(str, metadata))}. Rename them.")
     metadata = {column: tuple(_texts(column, each, counts[-1], taken[-1])) for column, each in columns.items()}
     values = of_each("labels", labels, lambda what, side, *rest: _column(what, _named(side, columns), *rest))

@@ -111,8 +111,9 @@ class Settings:
                 allows it.
         """
         owner: Any = type(self)
-        for name, choices, optional, words, remedy in _limits(owner):
+        for name, text, choices, optional, words, remedy in _limits(owner):
             value = plain(getattr(self, name))
+            value = fspath(value) if text and isinstance(value, PathLike) else value
             object.__setattr__(self, name, value)
             if optional and value is None:
                 continue
@@ -125,23 +126,21 @@ class Settings:
 
 def plain(value: Any) -> Any:
     """A value as one of Python's own, if there is one; what learns (`requires_grad`) stays what it is."""
-    if isinstance(value, PathLike):
-        return fspath(value)
     if hasattr(value, "tolist") and not getattr(value, "requires_grad", False):
         value = value.tolist()
     return tuple(plain(each) for each in value) if isinstance(value, list | tuple) else value
 
 
 @cache
-def _limits(settings: type) -> list[tuple[str, list[str], bool, str, str]]:
-    """What types say of fields: words it may be, whether None, limits of numbers, a remedy."""
+def _limits(settings: type) -> list[tuple[str, bool, list[str], bool, str, str]]:
+    """What types say of fields: whether text, words it may be, whether None, limits of numbers, a remedy."""
     limits = []
     for f in fields(settings):
         kind, *said = get_args(f.type) if get_origin(f.type) is Annotated else (f.type,)
         words, remedy = (*(each for each in said if isinstance(each, str)), "", "")[:2]
         kinds = (kind, *get_args(kind))
         choices = [word for each in kinds if get_origin(each) is Literal for word in get_args(each)]
-        limits.append((f.name, choices, NoneType in kinds, words, remedy))
+        limits.append((f.name, str in kinds, choices, NoneType in kinds, words, remedy))
     return limits
 
 

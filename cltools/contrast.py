@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from cltools.errors import CltoolsError
+from cltools.errors import check_number
 from cltools.losses import LossSettings, info_nce
 from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities, select, similarities, terms
 from cltools.mining.bands import PerAnchor
@@ -66,8 +66,8 @@ def contrastive_loss(
     Raises:
         ValueError: a chunk below 1, and what `similarities`, `select` and `info_nce` refuse.
     """
-    if chunk is not None and chunk < 1:
-        raise CltoolsError(f"chunk is {chunk}; it must be at least 1, or None for all anchors at once.")
+    if chunk is not None:
+        check_number("chunk", chunk, "a whole number of at least 1", ", or None for all anchors at once.")
     check_rules(positive_rule, negative_rule)
     named = {"anchor": anchor, "positive": positive, "keys": keys}
     anchor, positive, keys = (as_tensor(*each) for each in named.items())

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import cache
@@ -112,17 +113,15 @@ class Settings:
         owner: Any = type(self)
         for name, text, choices, optional, words, remedy in _limits(owner):
             value = plain(getattr(self, name))
-            if text and isinstance(value, PathLike):
-                value = fspath(value)
+            value = fspath(value) if text and isinstance(value, PathLike) else value
             object.__setattr__(self, name, value)
             if optional and value is None:
                 continue
             if choices and (isinstance(value, str) or not words):
                 if value not in choices:
                     raise unknown(f"{owner.__name__} {name}", value if isinstance(value, str) else str(value), choices)
-            elif words and not within(words, value):
-                wrong = f"{owner.__name__}: {name} is {value!r}; it must be {words}{', or None' * optional}."
-                raise CltoolsError(f"{wrong} {remedy}".rstrip())
+            elif words:
+                check_number(f"{owner.__name__}: {name}", value, words, ", or None." * optional or ".", remedy)
 
 
 def plain(value: Any) -> Any:
@@ -145,10 +144,19 @@ def _limits(settings: type) -> list[tuple[str, bool, list[str], bool, str, str]]
     return limits
 
 
-def within(words: str, value: Any) -> bool:
-    """Whether a number, or a tuple of numbers, is what these words of `LIMITS` say."""
+def check_number(name: str, given: Any, words: str, end: str = ".", remedy: str = "") -> Any:
+    """A number, or a tuple of numbers, in Python's own; raises ValueError where it is not what `words` of `LIMITS` say.
+
+    Args:
+        name: what the error calls it.
+        given: of any library.
+        words: what it must be.
+        end: of the sentence that says so.
+        remedy: a sentence more.
+    """
+    value = plain(given)
     numbers = value if isinstance(value, tuple) else (value,)
-    try:
-        return all(type(number) in (int, float) for number in numbers) and LIMITS[words](value)
-    except TypeError:  # one where two are wanted, or several where one is
-        return False
+    with suppress(TypeError):  # one where two are wanted, or several where one is
+        if all(type(number) in (int, float) for number in numbers) and LIMITS[words](value):
+            return value
+    raise CltoolsError(f"{name} is {shown(value)}; it must be {words}{end} {remedy}".rstrip())

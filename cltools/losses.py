@@ -8,7 +8,7 @@ Legend: B anchors, P1 positives (the augmented view first), K negatives.
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from cltools.errors import CltoolsError, Settings, unknown
 from cltools.mining.bands import PerAnchor, PerKey
 from cltools.mining.handed_in import Numbers, as_tensor
-from cltools.mining.rules import NEUTRAL, Estimate, check_temperature
+from cltools.mining.rules import NEUTRAL, NO_GRADIENT, Estimate, check_temperature
 
 Form = Literal["sep", "in", "out", "decoupled"]
 Reduction = Literal["mean", "sum", "none"]
@@ -34,15 +34,10 @@ NEGLIGIBLE = -80.0
 class LossSettings(Settings):
     """Temperature and form of the loss."""
 
-    temperature: float = 0.2
+    temperature: Annotated[float, "above 0, a finite number of at least 1e-6", NO_GRADIENT] = 0.2
     """Divides cosines; above 0."""
     form: Form = "sep"
     """How several positives combine: apart ("sep"), inside the log ("in"), outside ("out"), or "decoupled"."""
-
-    def __post_init__(self) -> None:
-        """Refuse settings that have no meaning."""
-        super().__post_init__()
-        object.__setattr__(self, "temperature", check_settings(self.temperature, self.form))
 
 
 def check_settings(temperature: float, form: str) -> float:

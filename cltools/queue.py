@@ -10,14 +10,13 @@ Legend: B batch, K keys (the filled part), d embedding.
 """
 
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, check_number
 from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_tensor
 
 
@@ -33,6 +32,7 @@ class Queue:
         dim: Length d of a key.
         filled: Keys it holds now.
         pointer: Place of the next key.
+        rings: What holds keys, ids and labels, by these names, filled or not.
     """
 
     @torch.inference_mode(False)  # so that it can be written to everywhere
@@ -42,15 +42,12 @@ class Queue:
         Raises:
             ValueError: `size` or `dim` is not positive.
         """
-        if not all(isinstance(each, Integral) and each >= 1 for each in (size, dim)):
-            raise CltoolsError(
-                f"A queue of size {size} and dimension {dim}: both must be at least 1, and whole numbers."
-            )
-        self.size, self.dim = int(size), int(dim)
+        whole = "a whole number of at least 1"
+        self.size: int = check_number("The size of a queue", size, whole)
+        self.dim: int = check_number("The dimension of a queue", dim, whole)
         self.filled = self.pointer = 0
-        self._keys = torch.zeros(size, dim, dtype=torch.float32, device=device)
-        self._ids = torch.full((size,), -1, dtype=torch.int64, device=device)
-        self._labels = torch.full((size,), -1, dtype=torch.int64, device=device)
+        self.rings: dict[str, Tensor] = {"keys": torch.zeros(self.size, self.dim, dtype=torch.float32, device=device)}
+        self.rings |= {n: torch.full((self.size,), -1, dtype=torch.int64, device=device) for n in ("ids", "labels")}
 
     def __len__(self) -> int:
         return self.filled
@@ -58,22 +55,22 @@ class Queue:
     @property
     def keys(self) -> Float[Tensor, "K d"]:
         """The keys so far: a view, overwritten by later calls of `enqueue`."""
-        return self._keys[: self.filled]
+        return self.rings["keys"][: self.filled]
 
     @property
     def ids(self) -> Int[Tensor, " K"]:
         """Which image each key came from: a view."""
-        return self._ids[: self.filled]
+        return self.rings["ids"][: self.filled]
 
     @property
     def labels(self) -> Int[Tensor, " K"]:
         """The label of each key's image, -1 unknown: a view, for diagnosis and the oracle only."""
-        return self._labels[: self.filled]
+        return self.rings["labels"][: self.filled]
 
     @property
     def ages(self) -> Int[Tensor, " K"]:
         """How many keys were enqueued after each: 0 the newest, K − 1 the oldest. Asks the device nothing."""
-        place = torch.arange(self.filled, device=self._ids.device)
+        place = torch.arange(self.filled, device=self.rings["ids"].device)
         return (self.pointer - 1 - place) % self.size  # the newest stands just before the pointer
 
     @torch.no_grad()
@@ -97,7 +94,8 @@ class Queue:
             shapes = ", ".join(str(list(each.shape)) for each in (keys, ids, labels))
             raise CltoolsError(f"Keys, ids and labels have shapes {shapes}; give [B, {self.dim}], [B] and [B].")
         until_end = min(count, self.size - self.pointer)
-        for ring, new in ((self._keys, keys), (self._ids, ids), (self._labels, labels)):
+        for name, new in (("keys", keys), ("ids", ids), ("labels", labels)):
+            ring = self.rings[name]
             ring[self.pointer : self.pointer + until_end] = new[:until_end]
             ring[: count - until_end] = new[until_end:]
         self.pointer = (self.pointer + count) % self.size

@@ -291,7 +291,6 @@ def _check_selection(s: Similarities, chosen: Selection) -> None:
     told = (band == Band.POTENTIAL) | softened
     _hold(torch.equal(told, kept > 0), "POTENTIAL or SOFTENED is not where a key has a negative weight")
     _hold((kept[softened] < 1).all(), "a SOFTENED key has a weight that is not below 1")
-    _hold(not (mined * s.own).any(), "an own key is mined")
     for name, weight in (("negative", kept), ("positive", chosen.positive_weight)):
         _hold(weight.dtype == torch.float32, f"{name} weights are not float32")
         _hold((weight.isfinite() & (weight >= 0)).all(), f"a {name} weight is below 0 or not finite")

@@ -91,9 +91,7 @@ def augment(
     images = as_tensor("images", images)
     if images.ndim != 4 or images.shape[1] != 3:
         raise CltoolsError(f"Images have shape {list(images.shape)}; give [B, 3, H, W].")
-    if images.dtype != torch.uint8 and not images.is_floating_point():
-        raise CltoolsError(f"Images must be uint8, or float in [0, 1], not {images.dtype}.")
-    x = images.float().div_(255) if images.dtype == torch.uint8 else images.float()
+    x = pixels(images).float()
     draws = Draws(len(x), x.device, generator, *(among or (0, len(x))))
     with torch.autocast(x.device.type, enabled=False):
         if settings.crop_scale != (1.0, 1.0) or settings.rotation > 0:
@@ -105,6 +103,13 @@ def augment(
             blurred = blur(x, draws.between(*settings.blur_sigma), math.ceil(3 * settings.blur_sigma[1]))
             x = torch.where(_pixelwise(draws.happens(settings.blur)), blurred, x)
     return x
+
+
+def pixels(images: Tensor) -> Tensor:
+    """Pixels in [0, 1]: uint8 is divided by 255, float passes, and what else it could be is refused."""
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise CltoolsError(f"Images must be uint8, or float in [0, 1], not {images.dtype}.")
+    return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
 @dataclass(frozen=True)
@@ -171,16 +176,12 @@ def _recolour(x: Tensor, settings: ViewSettings, draws: Draws) -> Tensor:
     steps: list[tuple[ColourChange, Tensor]] = []  # with an amount for each image
     if settings.jitter > 0:
         jittered = draws.happens(settings.jitter)
-        changes: tuple[tuple[ColourChange, float, float], ...] = (
-            (brightness, settings.brightness, 1.0),
-            (contrast, settings.contrast, 1.0),
-            (saturation, settings.saturation, 1.0),
-            (hue, settings.hue, 0.0),
-        )
-        for change, amount, neutral in changes:
-            if amount > 0:
-                drawn = draws.between(neutral - amount, neutral + amount)
-                steps.append((change, torch.where(jittered, drawn, neutral)))
+        largest = settings.brightness, settings.contrast, settings.saturation, settings.hue
+        for jitter, most in zip((brightness, contrast, saturation, hue), largest, strict=True):
+            neutral = 0.0 if jitter is hue else 1.0
+            if most > 0:
+                drawn = draws.between(neutral - most, neutral + most)
+                steps.append((jitter, torch.where(jittered, drawn, neutral)))
     if settings.gray > 0:
         steps.append((saturation, (~draws.happens(settings.gray)).float()))
     if not steps:

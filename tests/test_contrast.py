@@ -197,7 +197,7 @@ def test_labels_reach_the_oracle_alone() -> None:
 
 @pytest.mark.parametrize("chunk", [0, -1])
 def test_a_chunk_without_anchors_is_refused(chunk: int) -> None:
-    with pytest.raises(ValueError, match=f"chunk is {chunk}; it must be at least 1"):
+    with pytest.raises(ValueError, match=f"chunk is {chunk}; it must be a whole number of at least 1"):
         outcome("plain", batch(), chunk=chunk)
 
 

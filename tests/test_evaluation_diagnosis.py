@@ -239,7 +239,7 @@ def test_rank_shares_without_meaning_are_refused(shares: tuple[float, ...], labe
 @pytest.mark.parametrize("labelled", [True, False])
 def test_a_k_below_1_is_refused(labelled: bool) -> None:
     same = torch.ones(2, 3, dtype=torch.bool) if labelled else None
-    with pytest.raises(ValueError, match="each must be at least 1"):
+    with pytest.raises(ValueError, match="must be a whole number of at least 1"):
         mined_purity_by_k(torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.bool), same, (1, 0))
 
 

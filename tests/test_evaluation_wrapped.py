@@ -110,16 +110,6 @@ def test_what_hides_an_encoder_is_refused(wrapper: str) -> None:
     assert embed(wrapped, torch.rand(2, 3, 16, 16), projection=True).shape == (2, 8), "unless they are asked for"
 
 
-def test_sharded_weights_are_refused() -> None:
-    class FlatParameter(nn.Parameter):
-        """A part of the weights, as FSDP names it."""
-
-    made = encoder()
-    made.backbone.register_parameter("flat", FlatParameter(torch.zeros(3)))
-    with pytest.raises(ValueError, match="The weights of Encoder are sharded"):
-        embed(Sharded(made), torch.rand(2, 3, 16, 16))
-
-
 def test_reparametrised_weights_are_judged_as_they_are() -> None:
     made = encoder()
     expected = embed(made, image_set(5))

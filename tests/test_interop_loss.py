@@ -358,7 +358,7 @@ def test_runs_on_the_gpu_as_on_the_cpu() -> None:
 WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "a size without dimension": (lambda: ContrastiveLoss(memory_bank_size=64), "give \\(number of keys, their dim"),
     "three sizes": (lambda: ContrastiveLoss(memory_bank_size=(4, 4, 4)), "give \\(number of keys, their dim"),
-    "a negative size": (lambda: ContrastiveLoss(memory_bank_size=(-1, 4)), "must be at least 1"),
+    "a negative size": (lambda: ContrastiveLoss(memory_bank_size=(-1, 4)), "must be a whole number of at least 1"),
     "labels": (lambda: ContrastiveLoss(negative_rule=OracleNegatives()), "takes no labels: use another rule"),
     "oracle positives": (lambda: ContrastiveLoss(OraclePositives()), "OraclePositives reads classes"),
     "learning": (

@@ -66,7 +66,7 @@ def test_the_bank_is_moved_and_keeps_its_precision() -> None:
     assert torch.equal(bank_of(loss)["keys"], before)
     step(loss, draw(0, 3, D), draw(1, 3, D))
     bank: Any = loss.bank
-    assert {name for name, _ in loss.named_buffers()} == {"bank.keys", "bank.ids", "bank.labels", "bank.place"}
+    assert {name for name, _ in loss.named_buffers()} == {"bank.keys", "bank.ids", "bank.labels"}
     loss.to("meta")
     assert bank.queue.keys.is_meta and bank.queue.ids.is_meta and bank.queue.labels.is_meta
 
@@ -78,7 +78,7 @@ def test_a_copy_has_a_bank_of_its_own(copied: Any) -> None:
     step(other, draw(0, 3, D), draw(1, 3, D))
     assert not same(loss, other)
     step(loss, draw(0, 3, D), draw(1, 3, D))
-    assert same(loss, other) and saved(other)["bank.place"].tolist() == [3, 6]
+    assert same(loss, other) and saved(other)["bank._extra_state"].tolist() == [3, 6, 6]
 
 
 def test_a_bank_made_while_nothing_is_learned_can_be_written_to() -> None:
@@ -86,6 +86,9 @@ def test_a_bank_made_while_nothing_is_learned_can_be_written_to() -> None:
         loss = ContrastiveLoss(memory_bank_size=(6, D))
     step(loss, draw(0, 3, D), draw(1, 3, D))
     assert len(loss.bank.queue) == 3  # type: ignore[union-attr]
+    with torch.inference_mode():
+        loss.to("meta")
+    assert not any(buffer.is_inference() for buffer in loss.buffers()), "moved there, it can be written to as well"
 
 
 def test_sizes_are_whole_numbers_of_any_kind(unchecked: None) -> None:
@@ -93,7 +96,7 @@ def test_sizes_are_whole_numbers_of_any_kind(unchecked: None) -> None:
         assert ContrastiveLoss(memory_bank_size=size).bank.queue.size == 6  # type: ignore[union-attr, arg-type]
     assert ContrastiveLoss(memory_bank_size=np.int64(0)).bank is None  # type: ignore[arg-type]
     for wrong in ((6.5, D), (6, -1), ("6", D)):
-        with pytest.raises(ValueError, match="whole numbers"):
+        with pytest.raises(ValueError, match="whole number"):
             ContrastiveLoss(memory_bank_size=wrong)  # type: ignore[arg-type]
 
 

@@ -476,7 +476,7 @@ def as_it_is(function: Any) -> Any:
     ("given", "named"),
     [
         ({"corpus": torch.randn(5, 3)}, r"corpus are \[1, 2\], \[1, 2\] and \[5, 3\]; give .* one d for all"),
-        ({"positives": torch.randn(2, 2)}, r"\[1, 2\], \[2, 2\] and .*; give as many anchors as positives"),
+        ({"positives": torch.randn(2, 2)}, r"\[1, 2\], \[2, 2\] and .*; give as many positives as anchors"),
         (
             {"corpus": torch.tensor([[1.0, 0.0], [0.0, 0.0]])},
             "1 of 2 rows of corpus are all zeros.*: 1. Leave them out",

@@ -123,7 +123,6 @@ def test_a_base_class_judges_and_mines_nothing() -> None:
         (PositiveRule, {"weigh": lambda self, s, kept, context: None}, "weigh is never called"),
         (AllNegatives, {"weight": lambda self, s, kept, context: None}, "weight is no hook; did you mean weigh"),
         (AugmentedView, {"mines": lambda self, s, context: None}, "mines is no hook; did you mean mine"),
-        (NegativeRule, {"reads_key": True}, "reads_key is never called; set `reads"),
         (NegativeRule, {"judge": lambda self, s: None}, r"judge is called as judge\(s, context\)"),
         (NegativeRule, {"judge": lambda self, s, eligible, *, temperature: None}, r"judge\(s, context\)"),
         (NegativeRule, {"weigh": lambda self, s, context: None}, r"weigh\(s, kept, context\)"),

@@ -147,7 +147,7 @@ def test_a_temperature_of_any_kind_is_taken_everywhere(door: str, temperature: A
 
 def test_a_temperature_that_learns_says_why_not() -> None:
     learned = nn.Parameter(torch.tensor(0.2))
-    with pytest.raises(ValueError, match=r"it gets no gradient, so give float\(temperature\)"):
+    with pytest.raises(ValueError, match=r"It gets no gradient, so give float\(temperature\)"):
         ContrastiveLoss(temperature=learned)  # type: ignore[arg-type]
     assert check_temperature(learned.detach()) == pytest.approx(0.2)
 
@@ -168,6 +168,10 @@ WRONG: list[tuple[Any, str]] = [
     (lambda: Experiment(seed=0.5), "seed is 0.5; it must be a whole number"),
     (lambda: Experiment(seed="3"), "seed is '3'"),
     (lambda: FinetuneRecipe(share="all"), "share is 'all'"),
+    (lambda: FinetuneRecipe(learning_rate=float("nan")), "learning_rate is nan"),
+    (lambda: FinetuneRecipe(least_steps=2.5), "least_steps is 2.5; it must be a whole number of at least 0"),
+    (lambda: FinetuneRecipe(seed="3"), "seed is '3'"),
+    (lambda: LinearRecipe(seed=0.5), "seed is 0.5; it must be a whole number"),
     (lambda: LinearRecipe(milestones=("half",)), "milestones is"),
     (lambda: LinearRecipe(learning_rate=float("nan")), "learning_rate is nan"),
     (lambda: RandomNegatives(share="0.5"), "share is '0.5'; it must be above 0"),

@@ -274,7 +274,7 @@ def test_a_map_that_does_not_fit_is_refused(
 
 
 def test_a_map_of_too_few_neighbours_is_refused(recorded: tuple[Run, Recorder, Snapshot]) -> None:
-    with pytest.raises(CltoolsError, match="neighbours is 1; a map needs 2 or more"):
+    with pytest.raises(CltoolsError, match="neighbours is 1; it must be a whole number of at least 2"):
         with_umap(recorded[2], neighbours=1)
 
 

@@ -118,9 +118,9 @@ def spoilt(**values: float) -> ndarray:
         ({"anchors": rows(2)}, "at least 3 rows"),
         ({"anchors": rows(40, 1)}, "of at least 2 numbers"),
         ({"n": 100_001}, "n is 100,001 rows; an explorer shows at most 100,000"),
-        ({"ids": np.zeros(40, np.int64)}, r"ids are int64 \[40\]; give 40 different whole numbers below 2\*\*53"),
-        ({"ids": np.arange(39)}, r"ids are int64 \[39\]"),
-        ({"ids": np.arange(40.0)}, r"ids are float64 .* whole numbers .*, and names as texts="),
+        ({"ids": np.zeros(40, np.int64)}, r"ids must be 40 different whole numbers below 2\*\*53"),
+        ({"ids": np.arange(39)}, "ids must be 40 different whole numbers"),
+        ({"ids": np.arange(40.0)}, "ids must be 40 different whole numbers .*; give names as texts="),
         (
             {"images": np.zeros((40, 8, 8, 3), np.uint8)},
             r"images are torch.uint8 \[40, 8, 8, 3\]; give uint8 \[rows, 3,",
@@ -172,7 +172,7 @@ def test_what_does_not_fit_is_said_in_words(given: dict[str, Any], message: str)
 def test_what_is_no_array_of_numbers_is_named(given: Any) -> None:
     with pytest.raises(TypeError, match="anchors is no array of numbers"):
         taken(given)
-    with pytest.raises(ValueError, match=r"give 40 different whole numbers below .* and names as texts="):
+    with pytest.raises(ValueError, match=r"must be 40 different whole numbers below .*; give names as texts="):
         taken(rows(), ids=given)
 
 
@@ -218,6 +218,12 @@ def test_what_pandas_calls_missing_is_missing() -> None:
     assert found.metadata == {"topic": ("a", "") * 20, "year": ("1", "") * 20}
     days = pd.to_datetime(pd.Series(["2020-01-02", None] * 20))
     assert taken(rows(), labels=days).labels.tolist() == [0, -1] * 20
+
+
+@pytest.mark.parametrize("form", [list, pd.Index, torch.tensor, lambda ids: pd.Series(ids, dtype="Int64")])
+def test_ids_are_taken_in_every_usual_form(form: Any) -> None:
+    given = [500 - i for i in range(40)]
+    assert taken(rows(), ids=form(given)).ids.tolist() == given
 
 
 def test_a_draw_that_nobody_asked_for_is_told() -> None:

@@ -229,6 +229,7 @@ CALLS: dict[str, Callable[[], Any]] = {
     "saturation": lambda: views.saturation(PICTURES, AMOUNTS),
     "hue": lambda: views.hue(PICTURES, AMOUNTS / 3),
     "luma": lambda: views.luma(PICTURES),
+    "pixels": lambda: [views.pixels(given) for given in (PICTURES, IMAGES.images)],
     "blur": lambda: plainly(views.blur, PICTURES, AMOUNTS, 3),
     "blur_matrices": lambda: plainly(views.blur_matrices, AMOUNTS, 3, 16),
     "ContrastiveLoss": lambda: [module_loss(0), module_loss((10, D))],

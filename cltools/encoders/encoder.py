@@ -18,6 +18,7 @@ from cltools.encoders.backbones import OwnBackbone, Tiny, feature_dim, home, res
 from cltools.encoders.norm import GroupedBatchNorm, Stacking
 from cltools.errors import CltoolsError, Settings
 from cltools.mining.handed_in import as_usual
+from cltools.views import pixels
 
 Backbone = Literal["tiny", "resnet18", "resnet50"]
 Images = UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]
@@ -135,13 +136,6 @@ def head(inputs: int, settings: EncoderSettings) -> nn.Sequential:
     first = nn.Linear(inputs, settings.hidden, bias=not settings.head_norm)
     last = nn.Linear(settings.hidden, settings.projection)
     return nn.Sequential(first, *norm, nn.ReLU(inplace=True), last)
-
-
-def pixels(images: Tensor) -> Tensor:
-    """Pixels in [0, 1]: uint8 is divided by 255, float passes, and what else it could be is refused."""
-    if images.dtype != torch.uint8 and not images.is_floating_point():
-        raise CltoolsError(f"Images must be uint8, or float in [0, 1], not {images.dtype}.")
-    return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
 def pixel_statistics(images: UInt8[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:

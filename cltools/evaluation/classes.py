@@ -3,6 +3,7 @@
 Legend: Q test images, C classes.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,7 +58,8 @@ def per_class(counts: Int[Tensor, "C C"]) -> Float64[Tensor, " C"]:
 
 def named(classes: Sequence[str]) -> list[str]:
     """Class names that tell classes apart: a name that is another's too, or is empty, carries its number."""
-    return [name if name and classes.count(name) == 1 else f"{name} ({i})".strip() for i, name in enumerate(classes)]
+    times = Counter(classes)
+    return [name if name and times[name] == 1 else f"{name} ({i})".strip() for i, name in enumerate(classes)]
 
 
 def confusion_csv(counts: Int[Tensor, "C C"], classes: Sequence[str], protocol: str) -> str:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Int, Int8
 from torch import Tensor
 
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, check_number
 from cltools.evaluation.intervals import NOTHING, Share, share_of
 from cltools.losses import negative_mass
 from cltools.mining import Band, Selection, Similarities, terms
@@ -181,12 +181,7 @@ def same_class_by_rank(
     Raises:
         ValueError: fewer than two shares, or shares that do not ascend or leave [0, 1].
     """
-    edges = _edges(shares, score.shape[1])
-    if same_class is None:
-        return (NOTHING,) * (len(edges) - 1)
-    counted = ~own if known is None else known & ~own
-    hits, others = (_closest_first(marked, score, own) for marked in (same_class & counted, counted))
-    return tuple(share_of(hits[:, a:b].sum(1), others[:, a:b].sum(1)) for a, b in pairwise(edges))
+    return _shares_between(score, own, same_class, [*pairwise(_edges(shares, score.shape[1]))], known)
 
 
 def mined_purity_by_k(
@@ -204,14 +199,24 @@ def mined_purity_by_k(
     Raises:
         ValueError: k below 1.
     """
-    if any(k < 1 for k in ks):
-        raise CltoolsError(f"The numbers of closest keys are {tuple(ks)}; each must be at least 1.")
-    if same_class is None:
-        return (NOTHING,) * len(ks)
-    index = own_last(score, own).topk(min(max(ks, default=0), score.shape[1]), dim=1).indices
+    for k in ks:
+        check_number("A number of closest keys", k, "a whole number of at least 1")
+    return _shares_between(score, own, same_class, [(0, k) for k in ks], known)
+
+
+def _shares_between(
+    score: PerKey, own: Pairs, same_class: Pairs | None, bounds: Sequence[tuple[int, int]], known: Pairs | None
+) -> tuple[Share, ...]:
+    """P(same class) from each place to another, closest first; in blocks of rows, which bounds what sorting takes."""
+    if same_class is None or not bounds:
+        return (NOTHING,) * len(bounds)
     counted = ~own if known is None else known & ~own
-    hits, others = ((marked.gather(1, index)) for marked in (same_class & counted, counted))
-    return tuple(share_of(hits[:, :k].sum(1), others[:, :k].sum(1)) for k in ks)
+    step, found = max(1, CELLS // max(1, score.shape[1])), list[Tensor]()
+    for x, o, *marked in zip(*(torch.split(t, step) for t in (score, own, same_class & counted, counted)), strict=True):
+        order = own_last(x, o).argsort(dim=1, descending=True, stable=True)
+        ranked = torch.stack(marked).gather(2, order.expand(2, *order.shape))
+        found.append(torch.stack([ranked[:, :, a:b].sum(2) for a, b in bounds]))  # [bounds, 2, rows]
+    return tuple(share_of(hits, others) for hits, others in torch.cat(found, dim=2))
 
 
 def band_counts(
@@ -222,10 +227,11 @@ def band_counts(
     counts = {}
     for code in Band:
         mask = band == code
-        held = int(mask.sum()) / max(1, anchors)
-        counts[code] = BandCount(
-            held, held / keys if keys else math.nan, _share_among(mask if known is None else mask & known, same_class)
+        held, share = (
+            int(mask.sum()) / max(1, anchors),
+            _share_among(mask if known is None else mask & known, same_class),
         )
+        counts[code] = BandCount(held, held / keys if keys else math.nan, share)
     return counts
 
 
@@ -277,15 +283,6 @@ def _edges(shares: Sequence[float], keys: int) -> tuple[int, ...]:
     if len(shares) < 2 or not all(0 <= a < b <= 1 for a, b in pairwise(shares)):
         raise CltoolsError(f"The rank shares are {tuple(shares)}; give at least two, ascending, between 0 and 1.")
     return tuple(rank_count(share, keys) for share in shares)
-
-
-def _closest_first(marked: Tensor, score: Tensor, own: Tensor) -> Tensor:
-    """Each row of `marked` in order of closeness, own keys last; in blocks of rows, which bounds what sorting takes."""
-    step = max(1, CELLS // max(1, score.shape[1]))
-    rows = []
-    for m, x, o in zip(*(torch.split(tensor, step) for tensor in (marked, score, own)), strict=True):
-        rows.append(m.gather(1, own_last(x, o).argsort(dim=1, descending=True, stable=True)))
-    return torch.cat(rows)
 
 
 # the table

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import eval_mode, home
-from cltools.encoders.encoder import Encoder, pixels
-from cltools.errors import CltoolsError
+from cltools.encoders.encoder import Encoder
+from cltools.errors import CltoolsError, check_number
 from cltools.mining.handed_in import Numbers, as_tensor
+from cltools.views import pixels
 
 
 @runtime_checkable
@@ -25,8 +26,6 @@ class HasFeatures(Protocol):
         """The vectors [N, D] of images [N, C, H, W]."""
 
 
-SHARDED = ("DTensor", "FlatParameter")
-"""Types of parameters of which every process holds a part."""
 PARTS = {"mean", "std", "backbone", "head"}
 """Buffers and modules by which an `Encoder` is known where its class is lost, as in a trace or an export."""
 Embedder = nn.Module | HasFeatures
@@ -61,8 +60,7 @@ def embed(
             no module.
     """
     pictures = images.images if isinstance(images, ImageSet) else as_tensor("images", images)
-    if batch < 1:
-        raise CltoolsError(f"The batch is {batch}; it must be at least 1.")
+    batch = check_number("The batch", batch, "a whole number of at least 1")
     if not len(pictures):
         raise CltoolsError("There are no images to embed; give at least one.")
     place = torch.device(device) if device is not None else home(encoder, pictures.device)
@@ -86,12 +84,9 @@ def bare(encoder: Embedder) -> Embedder:
     What wraps a module without `features` stays, as it computes the same.
     """
     inner: Any = encoder
-    while isinstance(inner, nn.Module):
-        parts = dict(inner.named_children())
-        below = parts.get("_orig_mod", None if isinstance(inner, HasFeatures) else parts.get("module"))
-        if below is None:
-            break
-        inner = below
+    while isinstance(inner, nn.Module) and not isinstance(inner, HasFeatures):
+        inner = getattr(inner, "module", None)
+    inner = getattr(inner, "_orig_mod", inner)  # which torch.compile names so, and whose attributes it has
     return inner if isinstance(inner, HasFeatures) else encoder
 
 
@@ -99,24 +94,20 @@ def reader(encoder: Embedder, projection: bool = False) -> Callable[[Tensor], Te
     """What turns images into vectors: the encoder's `features` where it has that, else itself.
 
     Raises:
-        ValueError: an `Encoder` lies within something that is called, such as a trace or a module of one's own, or its
-            weights are sharded; or projections are asked of what is no module.
+        ValueError: an `Encoder` lies within something that is called, such as a trace or a module of one's own; or
+            projections are asked of what is no module.
     """
     encoder = bare(encoder)
-    name, modules = type(encoder).__name__, [*encoder.modules()] if isinstance(encoder, nn.Module) else []
-    if not projection and any(type(p).__name__ in SHARDED for module in modules for p in module.parameters(False)):
-        raise CltoolsError(
-            f"The weights of {name} are sharded, and its features need them whole. Load them into a copy."
-        )
-    if any(_is_ours(each) for each in modules) and not projection and not isinstance(encoder, HasFeatures):
-        wrong = f"{name} holds an Encoder, and calling it would judge projections instead of features."
-        raise CltoolsError(
-            f"{wrong} Give the Encoder itself, or an object whose method `features` gives vectors [N, D]."
-        )
+    name = type(encoder).__name__
     if isinstance(encoder, HasFeatures) and not projection:
         return encoder.features
     if not isinstance(encoder, nn.Module):
         raise CltoolsError(f"{name} has features alone; its projections cannot be asked for.")
+    if not projection and any(map(_is_ours, encoder.modules())):
+        wrong = f"{name} holds an Encoder, and calling it would judge projections instead of features."
+        raise CltoolsError(
+            f"{wrong} Give the Encoder itself, or an object whose method `features` gives vectors [N, D]."
+        )
     return encoder
 
 

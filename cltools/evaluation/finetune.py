@@ -41,17 +41,17 @@ class FinetuneRecipe(Settings):
     """Share of the training images whose labels are used."""
     epochs: Annotated[int, "a whole number of at least 1"] = 60
     """Passes over them."""
-    least_steps: int = 200
+    least_steps: Annotated[int, "a whole number of at least 0"] = 200
     """Steps at least, however few images there are."""
     batch: Annotated[int, "a whole number of at least 2"] = 64
     """Images a step; a smaller last batch is dropped, fewer images are one batch."""
-    learning_rate: float = 0.05
+    learning_rate: Annotated[float, "at least 0 and finite"] = 0.05
     """At batch 256; scaled with the batch."""
-    momentum: float = 0.9
+    momentum: Annotated[float, "at least 0 and finite"] = 0.9
     """Momentum of SGD, Nesterov's."""
     views: ViewSettings = CROP_AND_FLIP
     """Augmentation of the labelled images; test images are shown as they are."""
-    seed: int = 0
+    seed: Annotated[int, "a whole number"] = 0
     """Seed of the images drawn, the first weights, the order and the views."""
 
     def steps(self, an_epoch: int) -> int:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, check_number
 from cltools.evaluation.checks import as_features
 from cltools.mining.handed_in import Numbers
 
@@ -47,8 +47,7 @@ def uniformity(z: Float[Tensor, "N D"] | Numbers, t: float = 2.0) -> float:
     z = as_features("z", z, "embedding")
     if len(z) < 2:
         raise CltoolsError("Uniformity is a mean over pairs; give at least two rows.")
-    if not 0 < t < math.inf:
-        raise CltoolsError(f"t is {t}; it must be a finite number above 0.")
+    t = check_number("t", t, "above 0, a finite number of at least 1e-6")
     with torch.autocast(z.device.type, enabled=False):
         z = normalize(z.float(), dim=1)
         step = max(1, CELLS // len(z))

@@ -54,7 +54,7 @@ class LinearRecipe(Settings):
     """What it is multiplied by there."""
     views: ViewSettings = CROP_AND_FLIP
     """Augmentation of the training images; test images are shown as they are."""
-    seed: int = 0
+    seed: Annotated[int, "a whole number"] = 0
     """Seed of the first weights, the order and the views."""
 
     def rate(self, epoch: int) -> float:

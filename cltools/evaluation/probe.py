@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from cltools.errors import CltoolsError
+from cltools.errors import check_number
 from cltools.evaluation.checks import as_bank, as_features, as_queries, check_labels
 from cltools.evaluation.classes import accuracy
 from cltools.mining.handed_in import Numbers, as_labels, as_rows, as_usual
@@ -97,8 +97,7 @@ def fit_probe(bank: Numbers, bank_labels: Any, *, l2: float = 1e-3) -> Probe:
     Raises:
         ValueError: unknown labels (-1); no images; features that are not finite; a penalty below 0.
     """
-    if not 0 <= l2 < float("inf"):
-        raise CltoolsError(f"The probe's L2 penalty is {l2}; it must be a finite number of at least 0, such as 0.001.")
+    l2 = check_number("The probe's L2 penalty", l2, "at least 0 and finite", ", such as 0.001.")
     features, places, classes = as_bank(bank, bank_labels)
     with torch.autocast(features.device.type, enabled=False):
         x = features.detach().float()

@@ -6,14 +6,13 @@ Legend: B images of a batch, K keys of the bank, d embedding.
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from cltools.contrast import contrastive_loss, mean_over_anchors
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, plain
 from cltools.interop.miner import check_apart
 from cltools.losses import Form, LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NegativeRule, PositiveRule
@@ -23,7 +22,6 @@ from cltools.ranks import ALONE, Ranks
 
 UNKNOWN = -1  # the id of an image that was not named: its keys are nobody's own
 NOBODY = -2  # the id of an anchor whose image was not named
-RINGS = ("keys", "ids", "labels")
 
 
 class ContrastiveLoss(nn.Module):
@@ -113,8 +111,7 @@ class ContrastiveLoss(nn.Module):
         ranks = Ranks.here() if self.gather_distributed else ALONE
         if self.bank is None:
             return self._in_batch(out0, out1, ids, ranks)
-        bank, enqueue = self.bank.on(out0.device), enqueue and self.training
-        loss: Tensor = self._with_bank(bank, out0, out1.detach(), ids, ranks, enqueue)
+        loss: Tensor = self._with_bank(self.bank, out0, out1.detach(), ids, ranks, enqueue and self.training)
         return loss
 
     def _in_batch(self, out0: Tensor, out1: Tensor, ids: Tensor, ranks: Ranks) -> Tensor:
@@ -126,8 +123,10 @@ class ContrastiveLoss(nn.Module):
         return self._loss(z, torch.cat([z1, z0]), keys, ids, key_ids, ranks)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # what a backward pass changes, no graph can hold
-    def _with_bank(self, bank: Queue, out0: Tensor, out1: Tensor, ids: Tensor, ranks: Ranks, enqueue: bool) -> Tensor:
-        z0, z1 = _unit(out0), _unit(out1)
+    def _with_bank(
+        self, memory: "MemoryBank", out0: Tensor, out1: Tensor, ids: Tensor, ranks: Ranks, enqueue: bool
+    ) -> Tensor:
+        z0, z1, bank = _unit(out0), _unit(out1), memory.to(out0.device).queue
         # The graph needs its keys until the backward pass, which may come after others have written into the bank.
         loss = self._loss(z0, z1, bank.keys.clone(), torch.where(ids < 0, NOBODY, ids), bank.ids, ranks)
         if loss.requires_grad and enqueue:
@@ -163,49 +162,38 @@ class MemoryBank(nn.Module):
     """A queue whose tensors are buffers: a `state_dict` and safetensors carry them, and `.to()` moves them."""
 
     keys: Tensor
-    place: Tensor
 
     @torch.inference_mode(False)
     def __init__(self, size: int, dim: int) -> None:
         """An empty bank, on the CPU until it is moved or used elsewhere."""
         super().__init__()
         self.queue = Queue(size, dim, "cpu")
-        self.register_buffer("place", torch.zeros(2, dtype=torch.int64, device="cpu"))  # pointer and filled, as saved
-        for name in RINGS:
-            self.register_buffer(name, getattr(self.queue, f"_{name}"), persistent=name != "labels")
+        for name, ring in self.queue.rings.items():
+            self.register_buffer(name, ring, persistent=name != "labels")
+        self.queue.rings = self._buffers  # type: ignore[assignment]  # so that it holds what the buffers are, wherever they go
 
-    def on(self, device: torch.device) -> Queue:
-        """The queue, moved to this device if it lies elsewhere."""
-        return (self if self.keys.device == device else self.to(device)).queue
-
-    def _follow(self) -> None:
-        """Let the queue hold the tensors that the buffers are now."""
-        vars(self.queue).update({f"_{name}": getattr(self, name) for name in RINGS})
-
+    @torch.inference_mode(False)
     def _apply(self, fn: Any, recurse: bool = True) -> "MemoryBank":
         keys = self.keys
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.keys = keys.to(self.keys.device)  # float32 whatever the loss is cast to
-        self._follow()
         return self
 
-    def _save_to_state_dict(self, *given: Any) -> None:
-        self.place.copy_(torch.tensor([self.queue.pointer, self.queue.filled], device="cpu"))
-        super()._save_to_state_dict(*given)
+    def get_extra_state(self) -> Tensor:
+        """Where the queue goes on, how much of it is filled, and its size, as a tensor that safetensors takes."""
+        return torch.tensor([self.queue.pointer, self.queue.filled, self.queue.size], device="cpu")
 
-    def _load_from_state_dict(self, *given: Any) -> None:
-        self.place.copy_(torch.tensor([self.queue.pointer, self.queue.filled], device="cpu"))
-        super()._load_from_state_dict(*given)
-        self._follow()
-        if not given[-1]:  # errors, such as another size
-            self.queue.pointer, self.queue.filled = self.place.tolist()
+    def set_extra_state(self, state: Tensor) -> None:
+        """Go on where a bank of this size was saved; torch refuses the tensors of another."""
+        pointer, filled, size = state.tolist()
+        if size == self.queue.size:
+            self.queue.pointer, self.queue.filled = pointer, filled
 
 
 def _empty_bank(size: int | Sequence[int]) -> MemoryBank | None:
-    size = size.tolist() if isinstance(size, np.ndarray | np.generic) else size
-    if size == 0:
+    sizes = plain(size)
+    if sizes == 0:
         return None
-    if not isinstance(size, Sequence) or len(size) != 2:
+    if not isinstance(sizes, tuple) or len(sizes) != 2:
         raise CltoolsError(f"memory_bank_size is {size}; give (number of keys, their dimension), or 0 for no bank.")
-    keys, dim = size
-    return MemoryBank(keys, dim) if keys else None
+    return MemoryBank(*sizes) if sizes[0] else None

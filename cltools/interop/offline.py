@@ -10,14 +10,13 @@ import re
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cltools.errors import CltoolsError, unknown
+from cltools.errors import CltoolsError, check_number, unknown
 from cltools.interop.miner import MAKES, check_pairs, inexpressible, same_rows
 from cltools.mining import AllNegatives, AugmentedView, CosineBand, MarginBand, NegativeRule, PositiveRule, RankBand
 from cltools.mining.bands import KEPT, Band, rank_count
@@ -141,7 +140,8 @@ def mine_pairs(
     remedy = "Give labels=(of anchors, of keys), or use another rule." if labels is None else ""
     check_pairs(positive_rule, negative_rule, remedy)
     positive_rule, negative_rule = positive_rule.at(1.0), negative_rule.at(1.0)
-    z, z_positive, n = _vectors(anchors, positives, corpus)
+    z, z_positive, n = map(unit_rows, ("anchors", "positives", "corpus"), (anchors, positives, corpus))
+    check_fit(z, z_positive, n)
     _check_asked(negative_rule, negatives, len(n), block)
     of_ids = None if ids is None else _fitting("ids", [as_ids("ids", each) for each in ids], z, n)
     of_labels = None if labels is None else _fitting("labels", as_labels("labels", *labels), z, n)
@@ -195,8 +195,7 @@ def pairs_of(
 
     if pick not in get_args(Pick):
         raise unknown("pick", pick, get_args(Pick))
-    if not isinstance(negatives, Integral) or negatives < 1:
-        raise CltoolsError(f"negatives is {negatives}; it must be a whole number of at least 1.")
+    negatives = check_number("negatives", negatives, "a whole number of at least 1")
     columns = {name: array(kind) for name, kind in COLUMNS.items()}
     counts, positives = array("q"), array("f")
     grown: list[array[Any]] = [*columns.values(), counts, positives]
@@ -214,15 +213,13 @@ def pairs_of(
     return MinedPairs(pairs, _report(pairs, by_anchor, torch.tensor(positives), settings, negatives, keys))
 
 
-def _vectors(*given: Numbers) -> tuple[Tensor, Tensor, Tensor]:
-    """Unit vectors in float32."""
-    z, z_positive, n = (unit_rows(name, x) for name, x in zip(("anchors", "positives", "corpus"), given, strict=True))
+def check_fit(z: Tensor, z_positive: Tensor, n: Tensor) -> None:
+    """Refuse anchors, positives and keys of numbers that do not fit each other."""
     if z.shape != z_positive.shape or z.shape[1] != n.shape[1]:
         raise CltoolsError(
             f"anchors, positives and corpus are {[*z.shape]}, {[*z_positive.shape]} and {[*n.shape]}; give as many "
-            "anchors as positives, and one d for all three."
+            "positives as anchors, and one d for all three."
         )
-    return z, z_positive, n
 
 
 def _fitting(name: str, given: list[Tensor], z: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
@@ -252,8 +249,8 @@ def own_keys(z: Tensor, z_positive: Tensor, n: Tensor, parts: list[slice], names
 
 def _check_asked(rule: NegativeRule, negatives: int, keys: int, block: int | None) -> None:
     """Refuse what cannot be had, before anything is compared."""
-    if block is not None and block < 1:
-        raise CltoolsError(f"block is {block}; it must be at least 1.")
+    if block is not None:
+        check_number("block", block, "a whole number of at least 1")
     if isinstance(rule, RankBand):
         window = rank_count(rule.keep_within, keys) - rank_count(rule.drop_closest, keys)
         if window < negatives:

@@ -1,6 +1,6 @@
 """Numbers as people hand them in, and checks of vectors: cosines mean something only for finite unit vectors."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Number, Real
 from typing import Any
@@ -116,15 +116,17 @@ def as_labels(name: str, *given: Any, device: torch.device | None = None) -> lis
         ValueError: labels that are no classes, or texts in one set and numbers in another.
     """
     sides = [label_values(name, each) for each in given]
-    texts = [side for side in sides if isinstance(side, list)]
-    if texts and any(isinstance(side, Tensor) and bool((side >= 0).any()) for side in sides):
+    names = sorted({text for side in sides if isinstance(side, list) for text in side if text is not None})
+    if names and any(isinstance(side, Tensor) and bool((side >= 0).any()) for side in sides):
         raise CltoolsError(f"Some {name} are text and some are numbers; make all of one kind.")
-    names = sorted({text for side in texts for text in side if text is not None})
-    place: dict[str | None, int] = {None: UNKNOWN} | {text: i for i, text in enumerate(names)}
-    found = [
-        torch.tensor([place[text] for text in side], device="cpu") if isinstance(side, list) else side for side in sides
-    ]
+    found = [places(side, names) if isinstance(side, list) else side for side in sides]
     return [side if device in (None, side.device) else side.to(device) for side in found]
+
+
+def places(texts: Iterable[str | None], names: Sequence[str]) -> Int64[Tensor, " N"]:
+    """The place of each text among the names, -1 where it is unknown."""
+    place: dict[str | None, int] = {None: UNKNOWN} | {name: i for i, name in enumerate(names)}
+    return torch.tensor([place[text] for text in texts], dtype=torch.int64, device="cpu")
 
 
 def label_values(name: str, given: Any) -> Int64[Tensor, " N"] | list[str | None]:
@@ -144,22 +146,18 @@ def label_values(name: str, given: Any) -> Int64[Tensor, " N"] | list[str | None
         if found.ndim == 1 and not found.is_floating_point():
             return found.long()
         given = (found.double() if found.is_floating_point() else found).cpu().numpy()
-    if isinstance(given, str | bytes | Mapping) or not hasattr(given, "__iter__"):
-        raise CltoolsError(f"{name} are {described(given)}; give a list or an array, a value per row.")
+    check_listed(name, given)
     if isinstance(given, np.ma.MaskedArray):
         given = given.tolist()  # None where it is masked
     array = np.asarray(given) if hasattr(given, "__array__") else np.array([*given], dtype=object)
-    if array.dtype.kind == "f":
-        array = np.where(np.isnan(array), UNKNOWN, array)
-        if (strange := array[(array != np.trunc(array)) | (np.abs(array) >= 2**63)]).size:
-            raise _no_class(name, strange[0])
-    elif array.dtype.kind not in "bi":
+    fractions = array.dtype.kind == "f" and bool(((array != np.trunc(array)) | (np.abs(array) >= 2**63)).any())
+    if fractions or array.dtype.kind not in "bif":
         values = [_label(name, value) for value in array.ravel().tolist()]
-        texts = [None if isinstance(value, int) else value for value in values]
-        if any(texts):
-            if array.size != len(array) or any(isinstance(value, int) for value in values):
-                raise CltoolsError(f"Some {name} are text and some are numbers, or a row has several; give one a row.")
-            return texts
+        kinds = {type(value) for value in values if value is not None}
+        if kinds == {str} and array.size == len(array):
+            return values
+        if str in kinds:
+            raise CltoolsError(f"Some {name} are text and some are numbers, or a row has several; give one a row.")
         array = np.array([UNKNOWN if value is None else value for value in values], np.int64).reshape(array.shape)
     labels = torch.from_numpy(array.astype(np.int64))
     if labels.ndim == 2 and labels.shape[1] > 1:
@@ -171,26 +169,28 @@ def label_values(name: str, given: Any) -> Int64[Tensor, " N"] | list[str | None
     return labels.flatten()
 
 
+def check_listed(name: str, given: Any) -> None:
+    """Refuse what does not hold a value per row."""
+    if isinstance(given, str | bytes | Mapping) or not hasattr(given, "__iter__"):
+        raise CltoolsError(f"{name} are {described(given)}; give a list or an array, a value per row.")
+
+
 def missing(value: Any) -> bool:
     """Whether it stands for nothing: None, NaN, or what pandas writes for it."""
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or bool(value != value)
+    return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
 
-def _label(name: str, value: Any) -> int | str | None:
-    """One label, None where it is unknown."""
+def _label(name: str, value: Any) -> Any:
+    """One label as a whole number or a text; None where it is unknown."""
     value = value.item() if isinstance(value, Tensor | np.generic) and value.ndim == 0 else value
-    if isinstance(value, bytes):
-        value = value.decode(errors="backslashreplace")
+    value = value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
     if isinstance(value, str):
         return value or None
-    rows, real = isinstance(value, list | tuple | ndarray | Tensor), isinstance(value, Real)
-    if not rows and missing(value):
-        return None
-    if not rows and not isinstance(value, Number):
-        return str(value)  # such as a date
-    if not real or not abs(value) < 2**63 or value != int(value):
+    if isinstance(value, int | float) and abs(value) < 2**63 and value == int(value):
+        return int(value)
+    if hasattr(value, "__len__") or (isinstance(value, Number) and not missing(value)):
         raise _no_class(name, repr(value))
-    return int(value)
+    return None if missing(value) else str(value)  # such as a date
 
 
 def _no_class(name: str, label: object) -> CltoolsError:

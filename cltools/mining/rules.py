@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Int8
 from torch import Tensor
 
-from cltools.errors import CltoolsError, Settings, plain, unknown, within
+from cltools.errors import CltoolsError, Settings, check_number, unknown
 from cltools.mining.similarities import Similarities
 
 READS_NOTHING: frozenset[str] = frozenset()
@@ -23,14 +23,13 @@ State = dict[str, Tensor]
 """What a rule that learns knows, by name: tensors on the device, which a checkpoint holds."""
 
 
+NO_GRADIENT = "It gets no gradient, so give float(temperature) of one that learns."
+
+
 def check_temperature(temperature: Any) -> float:
     """The temperature of a loss as a number; raises ValueError for what it cannot be, and for one that learns."""
-    value, wanted = plain(temperature), "above 0, a finite number of at least 1e-6"
-    if not within(wanted, value):
-        learned = getattr(value, "requires_grad", False)
-        remedy = "such as 0.2; it gets no gradient, so give float(temperature)" if learned else "such as 0.2"
-        raise CltoolsError(f"The temperature is {value!r}; it must be {wanted}, {remedy}.")
-    return float(value)
+    wanted = "above 0, a finite number of at least 1e-6"
+    return float(check_number("The temperature", temperature, wanted, ", such as 0.2.", NO_GRADIENT))
 
 
 @dataclass(frozen=True)
@@ -231,16 +230,11 @@ def rule_class(name: str, base: type[Any]) -> type[Any]:
     return known[name]
 
 
-RETIRED = {"reads_key": "reads", "reads_vectors": "reads"}
-
-
 def _check_methods(cls: type[Any], base: type[Any], hooks: tuple[str, ...], foreign: tuple[str, ...]) -> None:
     """Refuse a class that defines methods which nobody would call, or hooks with another signature."""
     for name, value in vars(cls).items():
         if name in foreign:
             raise TypeError(f"{cls.__name__}.{name} is never called: it belongs to the other kind of rule.")
-        if name in RETIRED:
-            raise TypeError(f"{cls.__name__}.{name} is never called; set `{RETIRED[name]} = frozenset({{…}})` instead.")
         hook = getattr(base, name, None)
         if name.startswith("_") or not inspect.isfunction(value):
             continue

@@ -13,8 +13,6 @@ from torch import Tensor
 from cltools.errors import CltoolsError, unknown
 from cltools.mining.handed_in import Numbers, as_ids, as_tensor, check_unit
 
-OPTIONAL = ("positive_keys", "same_class", "vectors", "ids")
-"""Fields of `Similarities` that are there only where a rule reads them."""
 NO_CLASS = torch.iinfo(torch.int64).min
 """A label that no key has."""
 HOW_TO_GIVE = {
@@ -23,6 +21,8 @@ HOW_TO_GIVE = {
     "vectors": "similarities(…) keeps them unless reads= leaves them out",
     "ids": "give similarities(…, ids=(anchor_ids, key_ids))",
 }
+OPTIONAL = tuple(HOW_TO_GIVE)
+"""Fields of `Similarities` that are there only where a rule reads them."""
 
 
 @dataclass(frozen=True)

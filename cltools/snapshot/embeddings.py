@@ -5,6 +5,7 @@ Legend: N rows or keys, B anchors, P pairs, M rows taken, d embedding.
 
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from numbers import Integral, Number
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,20 @@ from torch import Tensor
 from cltools.config import Experiment
 from cltools.datasets import DataSettings
 from cltools.datasets.image_set import draw
-from cltools.errors import CltoolsError, described, unknown
-from cltools.interop.offline import PAIRS, own_keys
-from cltools.mining.handed_in import UNKNOWN, Numbers, as_tensor, as_usual, label_values, missing, unit_rows
-from cltools.snapshot.snapshot import Queries, Snapshot
+from cltools.errors import CltoolsError, unknown
+from cltools.interop.offline import PAIRS, check_fit, own_keys
+from cltools.mining.handed_in import (
+    Numbers,
+    as_ids,
+    as_tensor,
+    as_usual,
+    check_listed,
+    label_values,
+    missing,
+    places,
+    unit_rows,
+)
+from cltools.snapshot.snapshot import LARGEST_ID, Queries, Snapshot
 from cltools.snapshot.taking import assembled
 
 if TYPE_CHECKING:
@@ -32,7 +43,6 @@ USUAL = 2000
 """Anchors of a snapshot where nobody says how many."""
 LONGEST = 1000
 """Characters of a text that are kept."""
-LARGEST_ID = 2**53
 
 
 @as_usual()
@@ -101,10 +111,11 @@ def snapshot_of_embeddings(
 
     if corpus is None and own is not None:
         raise CltoolsError("own= is for a corpus; without one each row is its own key, and no other is.")
-    if metadata is not None and not (isinstance(metadata, Mapping) or hasattr(metadata, "columns")):
+    metadata = {} if metadata is None else metadata
+    if not (isinstance(metadata, Mapping) or hasattr(metadata, "columns")):
         raise CltoolsError(f"metadata is of type {type(metadata).__name__}; give a DataFrame or a dict of columns.")
-    columns = {str(column): values for column, values in dict({} if metadata is None else metadata).items()}
-    if metadata is not None and len(columns) < len([*metadata]):
+    columns = {str(column): values for column, values in dict(metadata).items()}
+    if len(columns) < len([*metadata]):
         raise CltoolsError(f"Columns of metadata have one name: {', '.join(map(str, metadata))}. Rename them.")
     metadata = {column: tuple(_texts(column, each, counts[-1], taken[-1])) for column, each in columns.items()}
     values = of_each("labels", labels, lambda what, side, *rest: _column(what, _named(side, columns), *rest))
@@ -146,24 +157,21 @@ def indexed_labels(labels: Any, classes: Any) -> tuple[Int64[ndarray, " N"], tup
     Raises:
         ValueError: a label that is no class.
     """
-    if isinstance(classes, str | Mapping):
-        raise CltoolsError(f"classes are {described(classes)}; give a list of names, in the order of the labels.")
+    check_listed("classes", classes)
     names, found = tuple(map(str, classes)), label_values("labels", labels)
-    if isinstance(found, Tensor) and any(isinstance(name, Number) for name in classes):
-        found = [None if label < 0 else str(label) for label in found.tolist()]  # numbers that are names
-    if isinstance(found, list):
-        names = names or tuple(sorted({text for text in found if text is not None}))
-        place: dict[str | None, int] = {None: UNKNOWN} | {name: i for i, name in enumerate(names)}
-        if strange := [text for text in found if text not in place]:
-            raise unknown("class", strange[0], names)
-        return np.array([place[text] for text in found], np.int64), names
-    numbers = found.numpy()
-    if names:
-        if numbers.max(initial=UNKNOWN) >= len(names):
-            raise CltoolsError(f"Labels go up to {numbers.max()}, but there are {len(names)} classes; name them all.")
-        return numbers.clip(UNKNOWN), names
-    present = np.unique(numbers[numbers >= 0])
-    return np.where(numbers < 0, UNKNOWN, np.searchsorted(present, numbers)), tuple(map(str, present))
+    if isinstance(found, Tensor):
+        numbers = found.numpy()
+        if names and not any(isinstance(name, Number) for name in classes):
+            if (most := numbers.max(initial=-1)) >= len(names):
+                raise CltoolsError(f"Labels go up to {most}, but there are {len(names)} classes; name them all.")
+            return numbers.clip(-1), names
+        names = names or tuple(map(str, np.unique(numbers[numbers >= 0])))
+        found = [None if number < 0 else str(number) for number in numbers]
+    names = names or tuple(sorted({text for text in found if text is not None}))
+    known = {*names, None}
+    if strange := [text for text in found if text not in known]:
+        raise unknown("class", strange[0], names)
+    return places(found, names).numpy(), names
 
 
 def _vectors(anchors: Numbers, positives: Numbers | None, corpus: Numbers | None, n: int) -> tuple[Tensor, ...]:
@@ -171,11 +179,7 @@ def _vectors(anchors: Numbers, positives: Numbers | None, corpus: Numbers | None
     z = unit_rows("anchors", anchors)
     views = z if positives is None else unit_rows("positives", positives)
     keys = views if corpus is None else unit_rows("corpus", corpus)
-    if views.shape != z.shape or keys.shape[1] != z.shape[1]:
-        raise CltoolsError(
-            f"anchors, positives and corpus are {[*z.shape]}, {[*views.shape]} and {[*keys.shape]}; give as many "
-            "positives as anchors, and one d for all."
-        )
+    check_fit(z, views, keys)
     if corpus is not None and positives is None:
         raise CltoolsError("A corpus needs positives=…, the match of each anchor, which is no negative of it.")
     least = 3 if corpus is None else 1
@@ -202,8 +206,7 @@ def _column(what: str, given: Any, count: int, taken: ndarray) -> list[Any]:
     """The values of the rows that are taken, None where one is missing or nothing is given."""
     if given is None:
         return [None] * len(taken)
-    if isinstance(given, str | Mapping) or not hasattr(given, "__iter__"):
-        raise CltoolsError(f"{what} are of type {type(given).__name__}; give a list or an array, a value per row.")
+    check_listed(what, given)
     values = given.tolist() if hasattr(given, "tolist") else [*given]
     if len(values) != count or any(isinstance(value, list | tuple) for value in values):
         raise CltoolsError(f"There are {len(values)} {what} for {count} embeddings; give one per row.")
@@ -233,14 +236,12 @@ def _joined(pictures: list[UInt8[ndarray, "_ 3 H W"]]) -> UInt8[ndarray, "M 3 H 
 def _checked_ids(what: str, given: Any, count: int, taken: ndarray) -> Int64[ndarray, " M"]:
     if given is None:
         return taken
-    found = np.asarray(given.cpu() if isinstance(given, Tensor) else given)
-    whole = found.dtype.kind in "iu" and not (np.abs(found.astype(np.float64)) >= LARGEST_ID).any()
-    if found.shape != (count,) or not whole or len(np.unique(found)) < count:
-        raise CltoolsError(
-            f"{what} are {found.dtype} {[*found.shape]}; give {count} different whole numbers below 2**53, which is as "
-            "far as a page counts, and names as texts=…."
-        )
-    return np.asarray(found[taken], np.int64)
+    with suppress(TypeError, ValueError):  # in whose place the words below say what may be given
+        found: ndarray = as_ids(what, given).cpu().numpy()
+        if found.shape == (count,) == np.unique(found).shape and (np.abs(found.astype(np.float64)) < LARGEST_ID).all():
+            return np.asarray(found[taken])
+    wanted = f"{count} different whole numbers below 2**53, which is as far as a page counts"
+    raise CltoolsError(f"{what} must be {wanted}; give names as texts=….")
 
 
 def _own_pairs(
@@ -264,7 +265,7 @@ def _own_pairs(
                 f"{len(z)} and of a key below {len(keys)}."
             )
         pairs = torch.cat([pairs, more])
-    place = torch.full((len(z),), UNKNOWN)
+    place = torch.full((len(z),), -1)
     place[rows] = torch.arange(len(rows))
     pairs[:, 0] = place[pairs[:, 0]]
     return np.unique(pairs[pairs[:, 0] >= 0].numpy(), axis=0)

@@ -180,7 +180,7 @@ def assembled(
     anchors, keys = (np.stack([taken[epoch][side] for epoch in epochs]) for side in (0, 1))
     mapped = anchors if others.get("queries") is None else keys
     maps = pca_over_epochs(mapped)[None]
-    kept, trustworthiness = judged(mapped, maps)
+    kept, trust = judged(mapped, maps)
     tile, sprite = (0, 0), b""
     if pictures is not None:
         tile = thumbnail_size(pictures)
@@ -188,12 +188,6 @@ def assembled(
         if drawn is not None:
             pictures, pictured = pictures[drawn], drawn if pictured is None else pictured[drawn]
         sprite = as_sprite(thumbnails(pictures))
-    held: dict[str, Any] = {
-        "anchors": anchors,
-        "keys": keys,
-        "maps": maps,
-        "kept": kept,
-        "trustworthiness": trustworthiness,
-    }
+    others |= {"maps": maps, "kept": kept, "trustworthiness": trust} | _by_pca_here()
     others |= {"ids": ids, "sprite": sprite, "tile": tile, "pictured": pictured}
-    return Snapshot(experiment, epochs, **held, **others, **_by_pca_here())
+    return Snapshot(experiment, epochs, anchors, keys, **others)

@@ -1,5 +1,6 @@
 """`python -m cltools`; its doctor starts also where the libraries of the other commands do not."""
 
+import os
 import sys
 from io import TextIOWrapper
 
@@ -11,6 +12,11 @@ def start() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # which may have the encoding of an old terminal, and no letter for "→"
             stream.reconfigure(errors="backslashreplace")
+    try:
+        os.getcwd()
+    except OSError:  # libraries end the process with a message about something else
+        print("cltools: the working folder is gone; change into one that is there.", file=sys.stderr)
+        raise SystemExit(2) from None
     try:
         if sys.argv[1:] == ["doctor"]:
             from cltools.doctor import report

@@ -34,7 +34,7 @@ NEGLIGIBLE = -80.0
 class LossSettings(Settings):
     """Temperature and form of the loss."""
 
-    temperature: Annotated[float, "above 0, a finite number of at least 1e-6", NO_GRADIENT] = 0.2
+    temperature: Annotated[float, "above 0, a number from 1e-6 to 1e6", NO_GRADIENT] = 0.2
     """Divides cosines; above 0."""
     form: Form = "sep"
     """How several positives combine: apart ("sep"), inside the log ("in"), outside ("out"), or "decoupled"."""

@@ -579,6 +579,18 @@ class TestMain:
         assert stop.value.code == 141
 
 
+def test_where_the_working_folder_is_gone_it_says_so(tmp_path: Path) -> None:
+    code = f"import os, runpy, sys; os.rmdir(os.getcwd()); sys.path.append({str(ROOT)!r})"
+    code += "; sys.argv = ['cltools', 'presets']"
+    code += "; runpy.run_module('cltools', run_name='__main__')"
+    (tmp_path / "gone").mkdir()
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "gone", capture_output=True, encoding="utf-8")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "cltools: the working folder is gone; change into one that is there.\n",
+    )
+
+
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "gbk"])
 def test_output_never_dies_of_its_encoding(encoding: str, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "LC_ALL": "C"}

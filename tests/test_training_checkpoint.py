@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from cltools.config import EvaluationSettings, Experiment, TrainingSettings
 from cltools.datasets import DataSettings, ImageSet
 from cltools.encoders import EncoderSettings
+from cltools.errors import CltoolsError
 from cltools.mining import (
     AllNegatives,
     AugmentedView,
@@ -249,6 +250,21 @@ def test_resuming_without_a_checkpoint_starts_and_says_so(
     assert_equal_runs(run, whole(MOCO))
 
 
+def test_a_run_that_has_lost_its_checkpoint_is_not_begun_anew_in_its_folder(whole: Whole, tmp_path: Path) -> None:
+    run = whole(MOCO)
+    assert run.path is not None
+    lost = Path(shutil.copytree(run.path, tmp_path / "lost"))
+    (lost / "checkpoint.pt").unlink()
+    before = files(lost)
+    with pytest.raises(CltoolsError, match=r"of 4 epochs without its checkpoint\.pt.*into another folder"):
+        fit(MOCO, images=made(), out=lost, resume=True)
+    assert files(lost) == before
+    first = fit(training(MOCO, epochs=1), images=made(), out=tmp_path / "first")  # as if killed before its checkpoint
+    (tmp_path / "first" / "checkpoint.pt").unlink()
+    again = fit(training(MOCO, epochs=1), images=made(), out=tmp_path / "first", resume=True)
+    assert same(first.encoder.state_dict(), again.encoder.state_dict())
+
+
 def test_resuming_a_finished_run_changes_nothing(whole: Whole, capsys: pytest.CaptureFixture[str]) -> None:
     run = whole(MOCO)
     assert run.path is not None
@@ -292,7 +308,7 @@ def of_another_version(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (truncated, r"cannot be read as a checkpoint .* move it away, and resume again"),
+        (truncated, r"cannot be read as a checkpoint .* Put it back as it was, or train .* into another folder"),
         (foreign, "cannot be read as a checkpoint"),
         (executable, "cannot be read as a checkpoint"),
         (of_another_library, "is not a checkpoint of cltools"),

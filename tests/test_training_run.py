@@ -249,7 +249,7 @@ def test_a_folder_without_a_run_is_refused(kept: Run, tmp_path: Path) -> None:
         ("config.json", b"{", r"config\.json cannot be read: .*not valid JSON"),
         ("history.csv", b"epoch,loss\n1,none\n", r"history\.csv is not a history .*: .*\. Move it away"),
         ("history.csv", b"epoch\n1,2\n", r"history\.csv is not a history"),
-        ("encoder.safetensors", b"half", r"encoder\.safetensors does not fit"),
+        ("encoder.safetensors", b"half", r"encoder\.safetensors is damaged"),
     ],
 )
 def test_a_damaged_file_of_a_run_is_named(name: str, content: bytes, reason: str, kept: Run, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def uniformity(z: Float[Tensor, "N D"] | Numbers, t: float = 2.0) -> float:
     z = as_features("z", z, "embedding")
     if len(z) < 2:
         raise CltoolsError("Uniformity is a mean over pairs; give at least two rows.")
-    t = check_number("t", t, "above 0, a finite number of at least 1e-6")
+    t = check_number("t", t, "above 0, a number from 1e-6 to 1e6")
     with torch.autocast(z.device.type, enabled=False):
         z = normalize(z.float(), dim=1)
         step = max(1, CELLS // len(z))

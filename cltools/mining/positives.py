@@ -61,7 +61,7 @@ class NearestKeys(ByCloseness, PositiveRule):
     """Gate: candidates below this softmax weight are not accepted (SNCLR); "mean" is 1/k; None for no such gate."""
     augmented_share: Annotated[float | None, "a number between 0 and 1"] = 0.5
     """Weight of the augmented view (SCE's λ); None: one among the accepted, 1/(1 + accepted)."""
-    temperature: Annotated[float, "above 0, a finite number of at least 1e-6"] = 0.1
+    temperature: Annotated[float, "above 0, a number from 1e-6 to 1e6"] = 0.1
     """Temperature of the softmax."""
     by: Literal["positive", "anchor", "either"] = "positive"
     """Whose closest keys are mined: the positive's, the anchor's, or by the larger of both cosines (FNC)."""
@@ -109,7 +109,7 @@ class NearestKeys(ByCloseness, PositiveRule):
 class EveryKey(PositiveRule):
     """Every key is a soft positive, by a softmax of its cosine with the positive: SCE (arXiv:2111.14585)."""
 
-    temperature: Annotated[float, "above 0, a finite number of at least 1e-6"] = 0.05
+    temperature: Annotated[float, "above 0, a number from 1e-6 to 1e6"] = 0.05
     """Temperature of the softmax."""
     augmented_share: Annotated[float, "a number between 0 and 1"] = 0.5
     """Weight of the augmented view, SCE's λ."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, printable
 from cltools.evaluation import PROTOCOLS, check_seeds, figures, over_seeds
 from cltools.training import Run
 from cltools.training.learner import resolve_device
@@ -58,7 +58,7 @@ def evaluate_runs(
     reports = []
     for path, run in loaded.items():
         reports.append(run.evaluate(split, protocols, linear_epochs=linear_epochs))
-        print(f"{path} (seed {run.experiment.seed}): {figures(reports[-1])}")
+        print(printable(f"{path} (seed {run.experiment.seed}): {figures(reports[-1])}"))
     print(over_seeds(reports))
 
 
@@ -70,4 +70,5 @@ def print_report(report: Mapping[str, Any], folder: Path) -> None:
     print(json.dumps({name: value for name, value in report.items() if name != "per_class"}, indent=2))
     if "per_class" in report:
         confusions = folder / confusion_file(report["split"], "*")
-        print(f"By class: {folder / RECORD}; which was taken for which: {confusions}", file=sys.stderr)
+        told = f"By class: {folder / RECORD}; which was taken for which: {confusions}"
+        print(printable(told), file=sys.stderr)

@@ -32,7 +32,7 @@ VERSION = 4
 LIKE_WEIGHTS = ("momentum_buffer", "exp_avg", "exp_avg_sq")
 """What optimizers keep of each weight."""
 UNFIT = "does not fit the backbone or optimizer given here, or was altered"
-ANEW = "To train from the beginning move it away, and resume again."
+ANEW = "Put it back as it was, or train from the beginning into another folder."
 
 
 @dataclass

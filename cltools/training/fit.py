@@ -193,11 +193,15 @@ def _checkpoint_to_resume(path: Path | None, experiment: Experiment, ranks: Rank
     if path is None:
         raise CltoolsError("resume=True needs out=FOLDER, the folder of the run to go on with.")
     checkpoint = Checkpoint.read(path / CHECKPOINT) if (path / CHECKPOINT).exists() else None
-    read_run_record(path)  # a damaged one is refused before an epoch is trained, not after it
+    record = read_run_record(path)  # a damaged one is refused before an epoch is trained, not after it
     if checkpoint is not None:
         checkpoint.check_same_settings(experiment, ranks)
     elif (path / CONFIG).exists():
         check_same_experiment(path / CONFIG, read_config(path / CONFIG), experiment)
+    every = experiment.training.checkpoint_every  # so much is there if the first checkpoint was cut short
+    if checkpoint is None and record is not None and (record.evaluations or record.epochs > every):
+        wrong = f"{path} holds a run of {record.epochs} epochs without its {CHECKPOINT}, which cannot go on."
+        raise CltoolsError(f"{wrong} Nothing was changed. Put that file back, or train into another folder (--out).")
     return checkpoint
 
 

@@ -243,6 +243,8 @@ class Run:
                 not given again; a part that the config names and that is not found.
         """
         path = Path(path)
+        if path.is_file():
+            raise CltoolsError(f"{path} is a file; name the run's folder, in which {CONFIG} and {WEIGHTS} lie.")
         checkpoint = _checkpoint_of(path)
         if checkpoint is None and not ((path / CONFIG).is_file() and (path / WEIGHTS).is_file()):
             wrong = f"{path} holds no trained run ({CONFIG} and {WEIGHTS})."
@@ -255,9 +257,9 @@ class Run:
             raise CltoolsError(f"{wrong} which no config names. Give it again: Run.load(…, backbone=…).")
         own = replace(Parts.of(experiment, backbone=backbone, views=views), given=given)
         parts = own.resolved(experiment, "backbone", "views")
-        remedy = "Give backbone= if the run was trained with one of your own; else one of the files is damaged."
+        weights, about = _weights_of(path, checkpoint)
+        remedy = "Give backbone= if the run was trained with one of your own; else one of the files was altered."
         with reading(f"{path / WEIGHTS} does not fit {path / CONFIG}", remedy):
-            weights, about = _weights_of(path, checkpoint)
             encoder = _encoder_for(weights, experiment, parts.backbone)
             encoder.load_state_dict(weights)
         encoder.to(device).to(memory_format=torch.channels_last).eval()  # as trained, so that figures repeat
@@ -355,16 +357,20 @@ def _weights_of(path: Path, checkpoint: Checkpoint | None) -> tuple[dict[str, Te
     if checkpoint is not None and not (path / WEIGHTS).is_file():
         tqdm.write(f"There is no {path / WEIGHTS}; the weights are those of {CHECKPOINT}.", sys.stderr)
         return {**checkpoint.encoder}, then
-    with safe_open(path / WEIGHTS, "pt") as file:
-        told = (file.metadata() or {}).get(ABOUT)
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — it is no dict
-    if told is None:
-        return weights, then
-    about, _, checksum = told.rpartition(" ")
-    if checksum_of(weights, about) != checksum:
-        raise CltoolsError("its numbers are not as they were written.")
-    if checkpoint is not None and about == then and checksum != checksum_of(checkpoint.encoder, about):
-        raise CltoolsError(f"{CHECKPOINT} is of the same step and has other weights: one of them is of another run.")
+    with reading(f"{path / WEIGHTS} is damaged", f"Move it away: if {CHECKPOINT} is there, its weights are used."):
+        with safe_open(path / WEIGHTS, "pt") as file:
+            told = (file.metadata() or {}).get(ABOUT)
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — it is no dict
+        if told is None:
+            return weights, then
+        about, _, checksum = told.rpartition(" ")
+        if checksum_of(weights, about) != checksum:
+            raise CltoolsError("its numbers are not as they were written")
+    if checkpoint is None or about != then:
+        return weights, about
+    ours, others = ({name: tensor.shape for name, tensor in each.items()} for each in (weights, checkpoint.encoder))
+    if ours != others or checksum != checksum_of(checkpoint.encoder, about):
+        raise CltoolsError(f"{path / WEIGHTS} and {CHECKPOINT} are of one step and differ: one is of another run.")
     return weights, about
 
 

@@ -80,6 +80,7 @@ LIMITS: dict[str, Callable[[Any], bool]] = {
     "a whole number of at least 1": lambda x: isinstance(x, int) and x >= 1,
     "a whole number of at least 2": lambda x: isinstance(x, int) and x >= 2,
     "above 0, a number from 1e-6 to 1e6": lambda x: 1e-6 <= x <= 1e6,
+    "a whole number from 2 to 4096": lambda x: isinstance(x, int) and 2 <= x <= 4096,
     "above 0 and at most 1": lambda x: 0 < x <= 1,
     "above 0 and at most 4": lambda x: 0 < x <= 4,
     "at least 0 and below 1": lambda x: 0 <= x < 1,

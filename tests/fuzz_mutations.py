@@ -147,6 +147,8 @@ def npy_of(array: np.ndarray, **header: Any) -> bytes:
 def array_altered(array: np.ndarray, rng: Random) -> Altered:
     """An array with other values, another type, another shape, or a header that is untrue."""
     what = rng.choice(("nan", "inf", "zero", "huge", "twice", "negative", "type", "shape", "less", "header", "objects"))
+    if not array.size:
+        return npy_of(array), "an array without a number"
     array = array.copy()
     flat = array.reshape(-1)
     if what in ("nan", "inf", "zero", "huge", "negative", "twice") and array.size and array.dtype.kind in "fiu":

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import given, strategies as st
+from PIL import Image
 
 from cltools.datasets import DataSettings, ImageSet, data_root, image_sets, load_images, split_holdout
 from cltools.datasets.built_in import draw_shapes
@@ -150,9 +151,23 @@ class TestLoadImages:
         with pytest.raises(ValueError, match=next(iter(wrong))):
             DataSettings(**wrong)  # type: ignore[arg-type]
 
-    def test_arguments_out_of_range(self) -> None:
-        with pytest.raises(ValueError, match=r"size is -1; it must be a whole number of at least 2"):
-            load_images("digits", size=-1)
+    @pytest.mark.parametrize("size", [-1, 1, 4097, 20_000])
+    def test_arguments_out_of_range(self, tmp_path: Path, size: int) -> None:
+        for name in ("digits", str(tmp_path)):
+            with pytest.raises(
+                CltoolsError, match=rf"size is {size}; it must be a whole number from 2 to 4096, or None"
+            ):
+                load_images(name, size=size)
+
+    def test_the_largest_size(self) -> None:
+        assert DataSettings(size=4096).size == 4096
+
+    def test_paths_of_any_kind(self, tmp_path: Path) -> None:
+        Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
+        for path in (tmp_path, str(tmp_path), os.fsencode(tmp_path)):
+            assert load_images(path, root=path).name == str(tmp_path)
+        with pytest.raises(CltoolsError, match="Unknown image set 'cifar'"):
+            load_images(b"cifar")
 
     @pytest.mark.parametrize("by", ["root", "variable"])
     @pytest.mark.parametrize("name", ["cifar10", "tinyimagenet"])

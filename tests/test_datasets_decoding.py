@@ -203,3 +203,13 @@ def test_too_little_memory_is_no_fault_of_a_picture(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(decoding, "to_rgb", full)
     with pytest.raises(MemoryError):
         read_pictures([tmp_path / "a.png"], skip_bad=True)
+
+
+def test_lack_of_memory_is_not_put_down_to_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(*_: object, **__: object) -> None:
+        raise RuntimeError("not enough memory")
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
+    monkeypatch.setattr(decoding, "interpolate", short)
+    with pytest.raises(RuntimeError, match=r"^not enough memory"):
+        read_picture(tmp_path / "0.png", 4)

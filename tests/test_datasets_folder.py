@@ -201,9 +201,14 @@ class TestBadPictures:
     def test_where_none_is_good(self, tmp_path: Path) -> None:
         spoil(tmp_path)
         for kept in (1e9, 0.0):
-            with pytest.MonkeyPatch.context() as patch, pytest.raises(ValueError, match="Cannot read 8 of 8 images"):
-                patch.setattr(pixel_cache, "KEEP_FROM", kept)
-                load_images(str(tmp_path), skip_bad=True)
+            for skip_bad in (False, True):
+                with (
+                    pytest.MonkeyPatch.context() as patch,
+                    pytest.raises(ValueError, match="Cannot read 8 of 8") as caught,
+                ):
+                    patch.setattr(pixel_cache, "KEEP_FROM", kept)
+                    load_images(str(tmp_path), skip_bad=skip_bad)
+                assert str(caught.value).endswith("\nReplace or move them.")  # as to go on without them is not possible
 
 
 class TestLarge:

@@ -113,7 +113,8 @@ def decode(
             bar.update(len(block))
             if bad and rows.stop == len(paths) and not (skip_bad and len(bad) < len(paths)):
                 some = [bad[row] for row in sorted(bad)[:10]] + ["…"] * (len(bad) > 10)
-                remedy = "Replace or move them, or go on without them: skip_bad=True (--skip-bad)."
+                without_them = ", or go on without them: skip_bad=True (--skip-bad)" * (len(bad) < len(paths))
+                remedy = f"Replace or move them{without_them}."
                 raise CltoolsError("\n".join([f"Cannot read {len(bad):,} of {len(paths):,} images:", *some, remedy]))
             yield block.numpy()
 
@@ -140,12 +141,12 @@ def read_picture(path: Path, size: int | None = None) -> UInt8[Tensor, "3 H W"]:
                 raise CltoolsError(TOO_MANY)
             image.load()
             picture = torch.from_numpy(np.array(to_rgb(image), dtype=np.uint8)).permute(2, 0, 1)
-            return picture if size is None else resize(picture[None], size)[0]
     except MemoryError:
         raise
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and more
         reason = getattr(error, "strerror", None) or str(error).replace(f" {str(path)!r}", "") or type(error).__name__
         raise CltoolsError(TOO_MANY if isinstance(error, Image.DecompressionBombError) else reason) from error
+    return picture if size is None else resize(picture[None], size)[0]
 
 
 def to_rgb(image: "Image") -> "Image":

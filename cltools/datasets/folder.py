@@ -41,7 +41,7 @@ def load_folder(folder: Path, split: str, data: DataSettings, root: Path | None 
         ValueError: It is unclear what is a split and what a class; there is one class alone, or a split of other
             classes than "train"; images are unreadable, or sizes differ and `size` is missing.
     """
-    given = look(folder)
+    given, split = look(folder), SPLITS.get(str(split).casefold(), split)
     top = innermost(given)
     if (top.path / "wnids.txt").is_file():
         wrong = f"{top.path} is TinyImageNet as it is published. Load it by its name: tinyimagenet, with the root"
@@ -57,11 +57,11 @@ def load_folder(folder: Path, split: str, data: DataSettings, root: Path | None 
         wrong = f"No images in {splits[split].path}{'; ' * len(told)}{''.join(told)}."
         raise FileNotFoundError(f"{wrong} Put image files ({', '.join(sorted(kinds()))}) or class folders in it.")
     classes = sorted({label for found in listed.values() for label in found if label is not None})
-    told += check_classes(classes, listed, split)
+    told += check_classes(classes, splits, split)
     number: dict[str | None, int] = {None: -1} | {label: i for i, label in enumerate(classes)}
     files = [(path, number[label]) for label, found in listed[split].items() for path in found]
-    if len(within := {path.parent for path, _ in files}) > len(listed[split]):
-        told.append(f"the images of {len(within):,} folders are read as of {len(listed[split]):,} classes")
+    if (within := len({path.parent for path, _ in files})) > (of := len(listed[split])):
+        told.append(f"the images of {within:,} folders are read as of {of:,} class{'es' * (of > 1)}")
     return read_listed(files, classes, split, data, folder, root, told)
 
 
@@ -148,11 +148,14 @@ def look(path: Path) -> Folder:
     return top
 
 
-def innermost(folder: Folder) -> Folder:
-    """The folder, or that within in which all its images lie, if it is neither split nor class."""
+def innermost(folder: Folder, split: str | None = None) -> Folder:
+    """The folder, or that within in which all its images lie, if it is neither split nor class.
+
+    Of the folder of a split it is one that is named as that split again.
+    """
     while len(full := folder.full()) == 1 and not folder.pictures:
         ((name, inner),) = full.items()
-        if inner.pictures or name.casefold() in SPLITS:
+        if SPLITS.get(name.casefold()) != split or (inner.pictures and split is None):
             break
         folder = inner
     return folder
@@ -175,9 +178,8 @@ def split_folders(top: Folder) -> dict[str, Folder]:
     if lone or len(dict(found)) < len(found) or (not found and 1 < len(alike) >= len(full) / 2):
         wrong = f"It is unclear which folders in {top.path} are splits and which are classes: {', '.join([*full][:9])}."
         raise CltoolsError(f"{wrong} Name splits train, test and val, one each, or load the folder of one by its path.")
-    return {split: each for split in ("train", "test", "val") for name, each in found if name == split} or {
-        "train": top
-    }
+    divided = dict(found)
+    return {key: innermost(divided[key], key) for key in ("train", "test", "val") if key in divided} or {"train": top}
 
 
 def by_class(folder: Folder) -> Classes:
@@ -213,24 +215,37 @@ def left_out(given: Folder, splits: Mapping[str, Folder], split: str) -> list[st
     return [f"left out: {said}"] if said else []
 
 
-def check_classes(classes: Sequence[str], listed: Mapping[str, Classes], split: str) -> list[str]:
+def check_classes(classes: Sequence[str], splits: Mapping[str, Folder], split: str) -> list[str]:
     """Refuse classes that can only be a mistake, as by them figures would come out that mean nothing.
 
     What need not be a mistake is returned in words.
     """
-    odd = classes if len(classes) == 1 else [name for name in classes if name.casefold() in NO_CLASSES]
-    if odd:
-        place = next(found[odd[0]][0].parent for found in listed.values() if odd[0] in found)
+    named = {key: {class_name(name): each.path for name, each in top.full().items()} for key, top in splits.items()}
+    train, mine = named.get("train", {}), named[split]
+    only = [*(train or classes)] * (len(train or classes) == 1)
+    if odd := only or [name for name in classes if name.casefold() in NO_CLASSES]:
+        place = next(found[odd[0]] for found in (mine, *named.values()) if odd[0] in found)
         raise CltoolsError(
-            f"By its folders {odd[0]!r} would be {'the only class' if odd is classes else 'a class'}. Put the images "
-            "into a folder for each class, as labels in a table are not read; or, to read them without labels, load "
-            f"{place}."
+            f"By its folders {odd[0]!r} would be {'the only class' if only else 'a class'}. Put the images into a "
+            f"folder for each class, as labels in a table are not read; or, to read them without labels, load {place}."
         )
-    train, mine = (listed.get(key, {}).keys() - {None} for key in ("train", split))
-    new = ", ".join(sorted(map(str, mine - train))[:9])
-    if train and mine and not train & mine:
+    for each in splits.values():
+        check_nested(each)
+    new = ", ".join([name for name in mine if name not in train][:9])
+    if train and mine and not train.keys() & mine:
         raise CltoolsError(
-            f"No class of the split {split!r} ({new}) occurs in 'train' ({', '.join(sorted(map(str, train))[:9])}), so "
-            "that nothing can be judged by it. Name its folders as those of 'train', or load it by its path."
+            f"No class of the split {split!r} ({new}) occurs in 'train' ({', '.join([*train][:9])}), so that nothing "
+            "can be judged by it. Name its folders as those of 'train', or load it by its path."
         )
     return [f"'train' has no image of {new}"] if train and new else []
+
+
+def check_nested(folder: Folder) -> None:
+    """Refuse class folders that hold splits, or all the same folders, as what these hold would be of one class."""
+    inner = [{*innermost(each).full()} for each in folder.full().values()]
+    same = set.intersection(*inner) if len(inner) > 1 else set()
+    below = ((name, each) for each in folder.every() for name in each.folders)
+    parts = {name for name, each in below if SPLITS.get(name.casefold(), "train") != "train" and name in each.full()}
+    if parts or len(same) > 1:
+        wrong = f"The classes in {folder.path} would be divided again, into {', '.join(sorted(same | parts)[:9])}."
+        raise CltoolsError(f"{wrong} Load one of them by its path, or put splits outermost and classes into them.")

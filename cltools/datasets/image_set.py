@@ -33,7 +33,7 @@ class DataSettings(Settings):
     root: str | None = field(default=None, metadata={"decides": False})
     download: bool = field(default=True, metadata={"decides": False})
     limit: Annotated[int | None, "a whole number of at least 1"] = None
-    size: Annotated[int | None, "a whole number of at least 2"] = None
+    size: Annotated[int | None, "a whole number from 2 to 4096"] = None
     holdout: Annotated[float, "at least 0 and below 1"] = 0.0
     skip_bad: bool = False
 

@@ -74,9 +74,9 @@ def image_sets() -> tuple[str, ...]:
 
 
 def load_images(
-    name: str,
+    name: str | bytes | os.PathLike[str],
     split: str = "train",
-    root: str | os.PathLike[str] | None = None,
+    root: str | bytes | os.PathLike[str] | None = None,
     download: bool = True,
     limit: int | None = None,
     size: int | None = None,
@@ -87,8 +87,9 @@ def load_images(
     Args:
         name: A name from `image_sets()`, or the path of a folder: with `train` and `test` inside, or one split; with a
             sub-folder for each class, or plain images (labels -1).
-        split: "train" or "test"; a folder may also have "val". For tinyimagenet "test" and "val" both mean the
-            official validation images, because the labels of its test images were never published.
+        split: "train" or "test"; a folder may also have "val", and any name that its folders may have will do, such as
+            "valid". For tinyimagenet "test" and "val" both mean the official validation images, because the labels of
+            its test images were never published.
         root: Where downloads and trees lie; None for the variable CLTOOLS_DATA, else the folder `data`.
         download: Whether a missing archive may be downloaded.
         limit: At most this many images, the same ones each time, drawn without a look at the labels.
@@ -105,7 +106,7 @@ def load_images(
         RuntimeError: A download failed.
     """
     data = DataSettings(
-        os.fspath(name), None if root is None else os.fspath(root), download, limit, size, skip_bad=skip_bad
+        os.fsdecode(name), None if root is None else os.fsdecode(root), download, limit, size, skip_bad=skip_bad
     )
     if data.name not in SOURCES:
         return load_folder(_folder(data.name), split, data)
@@ -113,7 +114,7 @@ def load_images(
         split = "test"
     if split not in SPLITS:
         raise CltoolsError(
-            f"{name} has the splits 'train' and 'test', not {split!r}. "
+            f"{data.name} has the splits 'train' and 'test', not {split!r}. "
             "For a validation split hold out a share of the training images: DataSettings(holdout=0.1)."
         )
     images = SOURCES[data.name](split, data)

@@ -42,6 +42,7 @@ TRAIN = "{train,test}/{cat,dog}/{0,1}.png"
 TWO = {"train": (4, "cat dog"), "test": (4, "cat dog")}
 FLAT = {"train": (2, "*")}
 ONE = {"train": (4, "cat dog")}
+DIVIDED = "would be divided again, into "
 ONE_CLASS = "would be the only class. Put the images into a folder for each class"
 NO_FOLDER = "is a file, and a folder of images is wanted. "
 TINY = "train/{n01,n02}/images/{0,1}.JPEG train/n01/boxes.txt"
@@ -79,13 +80,17 @@ LAYOUTS = (
     Layout("images and masks", "{images,masks}/{0,1}.png", refused={"train": "By its folders 'images' would be a class"}),
     Layout("images in splits", "{train,test}/images/{0,1}.png", refused={"train": ONE_CLASS, "test": ONE_CLASS}),
     Layout("one class", "cat/{0,1}.png", refused={"train": rf"'cat' {ONE_CLASS}.*load .*cat\."}),
+    Layout("one class in train", "train/cat/{0,1}.png test/{cat,dog}/0.png", refused={"train": rf"'cat' {ONE_CLASS}.*load .*train.cat\.", "test": f"'cat' {ONE_CLASS}"}),
+    Layout("a folder of images and another, each of classes", "CUB/{images,segmentations}/{cat,dog}/0.jpg", refused={"train": r"'images' would be a class\..*load .*CUB.images\.$"}),
+    Layout("a folder of images in each split", "{train,test}/JPEGImages/{cat,dog}/0.jpg", refused={"train": r"'JPEGImages' would be the only class\..*load .*train.JPEGImages\.$", "test": r"load .*test.JPEGImages\.$"}),
+    Layout("one class of nested folders", "test/cat/{a,b}/0.png", refused={"test": r"'cat' would be the only class\..*load .*test.cat\.$"}),
     Layout("one class in splits", "{train,test}/cat/{0,1}.png", refused={"train": f"'cat' {ONE_CLASS}"}),
     Layout("an empty class leaves one", "cat/{0,1}.png dog/", refused={"train": f"'cat' {ONE_CLASS}"}),
     Layout("an empty class among others", "{cat,dog}/{0,1}.png emu/", ONE),
     # Splits of other names, and what looks like one.
     Layout("capital letters", "{Train,TEST}/{cat,dog}/{0,1}.PNG", TWO),
     Layout("training, validation and testing", "{training,validation,testing}/{cat,dog}/{0,1}.JPG", {**TWO, "val": (4, "cat dog")}),
-    Layout("train and valid", "{train,valid}/{cat,dog}/{0,1}.png", {"train": (4, "cat dog"), "val": (4, "cat dog")}, refused={"test": "only the splits train, val; there is no 'test'"}),
+    Layout("train and valid", "{train,valid}/{cat,dog}/{0,1}.png", {each: (4, "cat dog") for each in ("train", "val", "valid", "Validation", "dev")}, refused={"test": "only the splits train, val; there is no 'test'"}),
     Layout("two of one split", "{val,valid,train}/{cat,dog}/0.png", refused={"train": "unclear which folders"}),
     Layout("the vehicle", "{train,plane}/{0,1}.png", {"train": (4, "plane train")}, refused={"test": "the whole folder"}),
     Layout("a lone train beside unlabelled pictures", "train/{cat,dog}/0.png unlabeled/{0,1}.png", refused={"train": r"unclear which folders .*: train, unlabeled\."}),
@@ -109,7 +114,29 @@ LAYOUTS = (
     Layout("what systems leave", "{cat,dog}/{0,1}.png __MACOSX/cat/._0.png .ipynb_checkpoints/0-checkpoint.png @eaDir/0.jpg cat/.hidden/0.png", ONE, "left out: 4 hidden"),
     Layout("kinds that Pillow reads", "{cat,dog}/a.{png,jpg,jpeg,jfif,bmp,webp,gif,tif,tiff,ppm,pgm,pbm,jp2,tga,ico}", {"train": (30, "cat dog")}),
     Layout("nested class folders", "cat/{a,b}/{0,1}.png dog/0.png", {"train": (5, "cat dog")}, "the images of 3 folders are read as of 2 classes"),
-    Layout("domains", "{real,sketch}/{cat,dog}/0.png", {"train": (4, "real sketch")}, "the images of 4 folders are read as of 2 classes"),
+    Layout("nested class folders of one class", "train/{cat,dog}/0.png test/cat/{a,b}/0.png", {"test": (2, "cat dog")}, "the images of 2 folders are read as of 1 class\\.$"),
+    Layout("superclasses", "animals/{cat,dog}/0.png vehicles/{car,train}/0.png", {"train": (4, "animals vehicles")}, "the images of 4 folders are read as of 2 classes\\.$"),
+    Layout("a folder of each class with folders of one name", "{cat,dog}/images/{a,b}.png dog/more/0.png", {"train": (5, "cat dog")}, "the images of 3 folders"),
+    # Classes that are divided again.
+    Layout("domains", "{real,sketch}/{cat,dog}/0.png", refused={"train": r"The classes in .* would be divided again, into cat, dog\. Load one"}),
+    Layout("domains, by the path of one", "{real,sketch}/{cat,dog}/{0,1}.png", ONE, given="sketch"),
+    Layout("folds", "fold{1,2,3}/{cat,dog}/0.png", refused={"train": f"{DIVIDED}cat, dog"}),
+    Layout("folds of which one lacks a class", "fold{1,2}/{cat,dog,emu}/0.png fold3/{cat,dog}/0.png", refused={"train": f"{DIVIDED}cat, dog"}),
+    Layout("folds in a split", "train/fold{1,2}/{cat,dog}/0.png test/{cat,dog}/0.png", refused={"train": f"{DIVIDED}cat, dog", "test": f"{DIVIDED}cat, dog"}),
+    Layout("folds with a folder too many", "fold{1,2}/data/{cat,dog}/images/0.png", refused={"train": f"{DIVIDED}cat, dog"}),
+    Layout("splits in classes", "{cat,dog}/{train,test}/0.png", refused={"train": f"{DIVIDED}test, train"}),
+    Layout("splits in classes, in capital letters", "{cat,dog}/{Training,Validation}/0.png", refused={"train": f"{DIVIDED}Training, Validation"}),
+    Layout("splits in one class", "cat/{train,test}/0.png dog/0.png", refused={"train": f"{DIVIDED}test"}),
+    Layout("a test split within classes", "{cat,dog}/{0,test/0}.png", refused={"train": f"{DIVIDED}test"}),
+    Layout("an empty test split within classes", "{cat,dog}/{0,1}.png cat/test/", ONE),
+    Layout("splits of splits", "train/{train,test}/{cat,dog}/0.png", refused={"train": f"{DIVIDED}cat, dog, test"}),
+    Layout("two sets", "{a,b}/{train,test}/{cat,dog}/0.png", refused={"train": f"{DIVIDED}test, train"}),
+    Layout("two sets, by the path of one", "{a,b}/{train,test}/{cat,dog}/{0,1}.png", TWO, given="a"),
+    # Splits that are named twice.
+    Layout("a split in its own name", "{train/train,test/test}/{cat,dog}/{0,1}.png", TWO),
+    Layout("a split in another of its names", "{Train/training,valid/validation}/{cat,dog}/{0,1}.png", {"train": (4, "cat dog"), "val": (4, "cat dog")}),
+    Layout("Kaggle's dogs against cats", "{train/train,test/test}/{0,1}.jpg", {"train": (2, "*"), "test": (2, "*")}),
+    Layout("a train split alone in its own name", "train/train/{cat,dog}/{0,1}.png", ONE, refused={"test": "only the splits train; there is no 'test'"}),
     Layout("class folders with a folder each", "{cat,dog}/images/{0,1}.png", ONE),
     Layout("labels in the names of files", "{cat,dog}.{0,1}.jpg", {"train": (4, "*")}),
     Layout("CIFAR as a tree", "{train,test}/{airplane,automobile,bird}/000{1,2}.png", {"train": (6, "airplane automobile bird"), "test": (6, "airplane automobile bird")}),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float, Float32, Int64
 from numpy import ndarray
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -77,8 +77,12 @@ def _read(given: Any) -> Tensor:
         if array.max(initial=0) >= 2**63:
             raise TypeError(f"it holds {array.max()}")
         array = array.astype(np.int64)
-    if array.dtype == np.longdouble or (array.dtype == np.float64 and not isinstance(given, ndarray)):
-        array = array.astype(np.float64 if isinstance(given, ndarray) else np.float32)
+    if array.dtype == np.longdouble:
+        array = array.astype(np.float64)
+    if array.dtype == np.float64 and not isinstance(given, ndarray):
+        size, held = np.abs(np.atleast_1d(array)).max(-1, initial=0), np.finfo(np.float32)
+        lost = ((size > held.max) & np.isfinite(size)) | ((size > 0) & (size < held.tiny))
+        array = array if lost.any() else array.astype(np.float32)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)  # torch knows the machine's own order alone
     return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
@@ -221,6 +225,21 @@ def unit_rows(name: str, numbers: Numbers) -> Float32[Tensor, "N d"]:
     x = x if x.dtype == torch.float64 else x.float()
     # divided by the largest part first, so that no square is 0 or infinite
     return normalize((x / x.abs().amax(1, keepdim=True)).float(), dim=1)
+
+
+def moderate(x: Tensor, dim: int) -> Tensor:
+    """What to divide each row (dim 1) or column (dim 0) by, so that float32 holds its squares: its largest part.
+
+    It is 1 where that is of usual size, so that nothing changes there.
+    """
+    largest = x.abs().amax(dim, keepdim=True)
+    return largest.where((largest > 1e15) | ((largest > 0) & (largest < 1e-12)), 1)
+
+
+def to_length_1(x: Float[Tensor, "N d"]) -> Float32[Tensor, "N d"]:
+    """Rows of finite numbers scaled to length 1, of any size; rows of zeros stay."""
+    x = x if x.dtype == torch.float64 else x.float()
+    return normalize((x / moderate(x, 1)).float(), dim=1)
 
 
 CHECKED_ON_CUDA: set[tuple[str, torch.Size]] = set()

@@ -102,8 +102,7 @@ def fit_probe(bank: Numbers, bank_labels: Any, *, l2: float = 1e-3) -> Probe:
     l2 = check_number("The probe's L2 penalty", l2, "at least 0 and finite", ", such as 0.001.")
     features, places, classes = as_bank(bank, bank_labels)
     with torch.autocast(features.device.type, enabled=False):
-        x = features.detach()
-        x = x if x.dtype == torch.float64 else x.float()
+        x = features.detach().to(torch.promote_types(features.dtype, torch.float32))
         scale = moderate(x, 0)
         x = (x / scale).float()
         deviation, mean = torch.std_mean(x, dim=0, correction=0)

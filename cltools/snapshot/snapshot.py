@@ -361,9 +361,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, ndarray]]:
             raise ValueError(f"no description in it says format {FORMAT!r}")
     except Exception as error:  # zipfile, zlib and numpy's reader of headers raise kinds of their own
         wrong = f"{path} cannot be read as a snapshot: it is damaged or foreign ({error})."
-        raise CltoolsError(
-            f"{wrong} Is it of embeddings? read_embeddings reads them for snapshot_of_embeddings."
-        ) from error
+        raise CltoolsError(f"{wrong} Embeddings: read_embeddings reads them for snapshot_of_embeddings.") from error
     if about.get("version") != VERSION:
         wrong = f"{path} has snapshot format {shown(about.get('version'))}; this version reads format {VERSION}."
         raise CltoolsError(f"{wrong} Read it with the version that wrote it, or take the snapshot anew.")

@@ -4,8 +4,10 @@ import inspect
 import math
 from collections import defaultdict
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
@@ -116,7 +118,7 @@ def test_embed_leaves_every_buffer_flag_and_gradient_as_it_was(fails: bool):
     drawn = torch.get_rng_state()
     images = image_set(8).images
     if fails:
-        with pytest.raises(RuntimeError):
+        with pytest.raises(ValueError, match=r"cannot read torch.float32 \[8, 1, "):
             embed(encoder, images[:, :1])  # not the three channels it was made for
     else:
         embed(encoder, images)
@@ -272,6 +274,32 @@ def test_what_cannot_be_compared_is_refused_with_the_reason(measure):
         measure(torch.full_like(x, torch.nan), y, x, y)
     with pytest.raises(ValueError, match="queries holds no image"):
         measure(x, y, x[:0], y[:0])
+
+
+@pytest.mark.parametrize("size", [1e300, 1e30, 1e-14, 1e-30, 1e-44, 1e-300])
+@pytest.mark.parametrize("form", [lambda x: x, np.ndarray.tolist, pd.DataFrame], ids=["array", "lists", "table"])
+def test_features_of_extreme_size_are_judged_as_those_of_usual_size(size: float, form: Any):
+    (bank, labels), (queries, truth) = clusters(60), clusters(60, seed=1)
+
+    def judged(size: float, form: Any) -> list[float]:
+        x, q = (form(each.double().numpy() * size) for each in (bank, queries))
+        shares = [knn_accuracy(x, labels, q, truth, protocol="knn10"), linear_probe(x, labels, q, truth)]
+        return [*shares, uniformity(x), alignment(x, q), effective_rank(x)]
+
+    assert judged(size, form) == pytest.approx(judged(1, lambda x: x), rel=1e-5)
+
+
+def test_features_of_extreme_and_of_usual_size_stand_side_by_side():
+    x = torch.randn(20, 5, generator=seeded(), dtype=torch.float64)
+    assert effective_rank(x * (10.0 ** torch.arange(-300, 300, 30, dtype=torch.float64))[:, None]) == pytest.approx(
+        effective_rank(x)
+    )
+    scale = torch.tensor([1e300, 1, 1e-300, 1, 1e30], dtype=torch.float64)
+    labels = torch.arange(20) % 3
+    found, usual = fit_probe(x * scale, labels), fit_probe(x, labels)
+    torch.testing.assert_close(found.logits(x * scale), usual.logits(x), atol=1e-3, rtol=1e-3)
+    with pytest.raises(ValueError, match=r"or no features \[20, 0\]"):
+        uniformity(x[:, :0])
 
 
 def test_an_unknown_protocol_names_the_known():

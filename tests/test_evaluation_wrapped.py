@@ -3,8 +3,11 @@
 import copy
 import warnings
 from collections.abc import Callable
+from functools import partial
+from inspect import unwrap
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from test_evaluation import image_set
@@ -13,7 +16,9 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.optim.swa_utils import AveragedModel
 
 from cltools.encoders import EncoderSettings, build_encoder
+from cltools.errors import CltoolsError
 from cltools.evaluation import FinetuneRecipe, LinearRecipe, embed, evaluate, fit_linear
+from cltools.evaluation.embed import reader
 from cltools.evaluation.finetune import finetune
 from cltools.views import ViewSettings, augment
 
@@ -138,3 +143,48 @@ def test_pictures_of_other_numbers_are_refused() -> None:
         embed(encoder(), torch.ones(2, 3, 16, 16, dtype=torch.int64))
     with pytest.raises(ValueError, match="uint8, or float in"):
         augment(torch.ones(2, 3, 16, 16, dtype=torch.int64), ViewSettings())
+
+
+def plain() -> nn.Module:
+    """Without our `Encoder`, whose shapes tests check on their way in."""
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+@pytest.mark.parametrize("projection", [False, True])
+@pytest.mark.parametrize(
+    "given",
+    [lambda e: e.forward, partial, type, lambda e: lambda x: x.flatten(1), lambda e: None, lambda e: "resnet18"],
+    ids=["method", "partial", "class", "function", "None", "name"],
+)
+def test_what_is_no_encoder_is_named(given: Any, projection: bool) -> None:
+    with pytest.raises(CltoolsError, match=r"The encoder is (of type|the class) \w+; give an nn.Module, or what has"):
+        unwrap(reader)(given(encoder()), projection)
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 16, 16, 3), (3, 16, 16), (2, 16, 16), (2, 1, 16, 16)], ids=["last", "one", "grey", "one channel"]
+)
+def test_pictures_that_an_encoder_cannot_read_are_named_by_their_shape(shape: tuple[int, ...]) -> None:
+    with pytest.raises(CltoolsError, match=r"(cannot read torch\.float32|into features of shape)"):
+        unwrap(embed)(plain(), torch.rand(shape))
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_type_are_refused_with_the_remedy(kind: torch.dtype) -> None:
+    with pytest.raises(CltoolsError, match=r"and encoder\.float\(\)"):
+        embed(plain().to(kind), image_set(4))
+
+
+def test_what_an_encoder_raises_of_its_own_kind_passes() -> None:
+    class Full(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise torch.OutOfMemoryError("full")
+
+    with pytest.raises(torch.OutOfMemoryError, match="full"):
+        embed(Full(), image_set(3))
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, torch.tensor])
+def test_a_batch_is_a_whole_number_of_any_library(kind: Any) -> None:
+    made = encoder()
+    assert torch.equal(unwrap(embed)(made, image_set(5), batch=kind(2)), embed(made, image_set(5), batch=2))

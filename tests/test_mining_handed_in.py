@@ -359,12 +359,32 @@ def test_labels_are_taken_in_every_usual_form(given: Any, expected: list[int]) -
         (torch.ones(2, 3, 4), r"The label \[2, 3, 4\]"),
         ("abc", "labels are of type str; give a list"),
         ({0: "a"}, "labels are of type dict"),
+        ({0, 1}, "labels are of type set; give a list"),
+        (np.array([1, 2**63], np.uint64), "The label 9223372036854775808 is too large"),
+        (np.array([1, 2.0**53]), "The label 9007199254740992.0 is too large .labels.; give integers"),
+        ([1.0, -(2.0**60)], "is too large"),
+        (np.array([2**24], np.float32), "The label 16777216.0 is too large"),
+        (torch.tensor([2.0**24]), "The label 16777216.0 is too large"),
+        (torch.tensor([256], dtype=torch.bfloat16), "The label 256.0 is too large"),
+        ([[*range(10**5)]] * 2, r"^.{,300}$"),
         (5, "labels are of type int"),
     ],
 )
 def test_labels_that_cannot_be_meant_are_refused_in_words(given: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         as_labels("labels", given)
+
+
+def test_the_largest_labels_that_are_told_apart_are_taken() -> None:
+    for given in (np.array([2**53 - 1.0]), [2**53 - 1.0], torch.tensor([2.0**24 - 1]), [2**63 - 1], [-(2**63) + 1]):
+        assert as_labels("labels", given)[0].tolist() == [int(given[0])]
+
+
+def test_of_what_is_no_array_the_message_repeats_little() -> None:
+    for given in ({"a": np.zeros(1000), "b": "x" * 10**6}, ["x" * 10**6], {*range(10**4)}):
+        with pytest.raises(TypeError, match="z is no array of numbers") as told:
+            as_tensor("z", given)
+        assert len(str(told.value)) < 500
 
 
 def test_texts_of_several_sets_are_told_apart_together() -> None:

@@ -370,7 +370,11 @@ def rewritten(path: Path, **changes: Any) -> Path:
     ("changes", "message"),
     [
         ({"about": {"version": 2}}, "has snapshot format 2; this version reads format 1"),
-        ({"about": {"format": "other"}}, "has snapshot format"),
+        (
+            {"about": {"format": "other"}},
+            "cannot be read as a snapshot.*no description in it says format 'cltools snapshot'",
+        ),
+        ({"about": {"format": None}}, "no description in it says format"),
         ({"about": {"version": None}}, "has snapshot format None"),
         ({"about": {"experiment": '{"seed": "one"}'}}, "cannot be read: "),
         ({"about": {"command": None, "tile": None}}, "its description lacks tile, command"),

@@ -152,7 +152,11 @@ def spoilt(**values: float) -> ndarray:
         ({"metadata": {"a": 3}}, "a are of type int; give a list or an array"),
         ({"texts": "x" * 40}, "texts are of type str; give a list"),
         ({"labels": {i: "a" for i in range(40)}}, "labels are of type dict; give a list"),
-        ({"labels": [2**70] * 40}, "is no whole number"),
+        ({"labels": [2**70] * 40}, "is too large .labels.; give integers below"),
+        ({"labels": {*range(40)}}, "labels are of type set; give a list"),
+        ({"ids": {*range(40)}}, "ids must be 40 different"),
+        ({"texts": frozenset("abc")}, "texts are of type frozenset; give a list"),
+        ({"metadata": {"year": {*range(40)}}}, "year are of type set; give a list"),
         (
             {
                 "positives": rows(),
@@ -204,11 +208,29 @@ def test_labels_become_places_among_names(labels: Any, classes: Any, indices: li
         ([0.5, 1, 2], (), "The label 0.5 is no whole number"),
         ([float("inf"), 1, 2], (), "The label inf is no whole number"),
         (["a", 1, 2], (), "text and some are numbers"),
+        ([0, 1, 2], {"cat", "dog", "cow"}, "classes are of type set; give a list"),
+        ([0, 1, 2], ["a", "b", pd.NA], "A name among the 3 classes is missing or empty"),
+        ([0, 1, 2], ["a", None, "b"], "A name among the 3 classes is missing or empty"),
+        ([0, 1, 2], pd.Series(["a", np.nan, "b"]), "A name among the 3 classes is missing or empty"),
     ],
 )
 def test_labels_that_mean_nothing_are_refused(labels: Any, classes: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         indexed_labels(labels, classes)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "names"),
+    [
+        ([0, 1], [b"a", "ü".encode()], ("a", "ü")),
+        ([b"b", "a"], np.array([b"a", b"b"]), ("a", "b")),
+        ([0, 1], (name for name in "ab"), ("a", "b")),
+        ([1.0, 2.0], [1.0, 2.0], ("1", "2")),
+        ([0, 1], {"a": 0, "b": 1}.keys(), ("a", "b")),
+    ],
+)
+def test_names_of_classes_are_read_as_labels_are(labels: Any, classes: Any, names: tuple[str, ...]) -> None:
+    assert indexed_labels(labels, classes)[1] == names
 
 
 def test_what_pandas_calls_missing_is_missing() -> None:

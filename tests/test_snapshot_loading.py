@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from cltools import load_snapshot
 from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import load_images
 from cltools.encoders import EncoderSettings
+from cltools.errors import CltoolsError
 from cltools.explorer.session import Session
 from cltools.mining import LearnedThreshold
 from cltools.mining.learned import thresholds
@@ -87,6 +89,22 @@ def test_a_name_goes_before_a_folder_and_a_file_is_read_by_its_path(
         load_snapshot("./digits-moco")
     with pytest.raises(FileNotFoundError, match=r"none\.npz is no file"):
         load_snapshot("none.npz")
+
+
+@pytest.mark.parametrize(("name", "save"), [("z.npy", np.save), ("z.npz", np.savez), ("z.bin", np.save)])
+def test_of_embeddings_it_is_said_what_reads_them(name: str, save: Any, tmp_path: Path) -> None:
+    with (tmp_path / name).open("wb") as file:
+        save(file, np.eye(3))
+    told = f"{name} cannot be read as a snapshot: .*no description.*read_embeddings reads them for snapshot_of"
+    with pytest.raises(CltoolsError, match=told):
+        load_snapshot(tmp_path / name)
+
+
+@pytest.mark.parametrize("description", ["[]", "3", "null", "{}", '{"version": 1}', '{"format": null, "version": 1}'])
+def test_a_description_of_something_else_is_foreign(description: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "z.npz", about=np.frombuffer(description.encode(), np.uint8))
+    with pytest.raises(CltoolsError, match=r"damaged or foreign \(no description in it says format"):
+        load_snapshot(tmp_path / "z.npz")
 
 
 def test_an_unknown_name_is_refused_with_all_that_are_known(

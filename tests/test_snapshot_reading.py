@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cltools import read_embeddings
+from cltools import load_snapshot, read_embeddings, snapshot_of_embeddings
 from cltools.errors import CltoolsError
 
 Z = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
@@ -66,6 +66,30 @@ def test_files_of_other_kinds_are_named(tmp_path: Path) -> None:
         archive.writestr("z.npy", b"no numbers")
     with pytest.raises(ValueError, match="None is an array"):
         read_embeddings(tmp_path / "z.npz")
+
+
+def test_a_folder_and_a_snapshot_are_no_embeddings(tmp_path: Path) -> None:
+    with pytest.raises(CltoolsError, match="is a folder; name the file in it"):
+        read_embeddings(tmp_path)
+    snapshot_of_embeddings(Z).save(tmp_path / "s.npz")
+    for vectors in (None, "trustworthiness"):
+        with pytest.raises(CltoolsError, match=r"s\.npz is a snapshot, which load_snapshot reads"):
+            read_embeddings(tmp_path / "s.npz", vectors=vectors)
+    np.savez(tmp_path / "z.npz", about=NAMES, z=Z)
+    assert np.array_equal(read_embeddings(tmp_path / "z.npz", labels="about")[0], Z)
+
+
+@pytest.mark.parametrize("reads", [read_embeddings, load_snapshot])
+@pytest.mark.parametrize("name", ["z.npy", "z.npz"])
+def test_nobody_is_advised_to_unpickle_a_file(reads: Any, name: str, tmp_path: Path) -> None:
+    objects, archive = io.BytesIO(), io.BytesIO()
+    np.save(objects, np.array([{}], object), allow_pickle=True)
+    np.savez(archive, allow_pickle=True, about=np.array([{}], object))
+    for content in (b"[1, 2, 3]", b"a,b\n1,2\n", objects.getvalue(), archive.getvalue()):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(CltoolsError, match=r"it is no \.npy or \.npz, or one of Python's objects") as told:
+            reads(tmp_path / name)
+        assert "allow_pickle" not in str(told.value)
 
 
 # --- tables, without a reader of Parquet: pandas is told what the file holds

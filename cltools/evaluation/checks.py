@@ -19,8 +19,8 @@ def as_features(name: str, numbers: Numbers, what: str) -> Tensor:
         what: they are features of.
     """
     features = as_rows(name, numbers)
-    if not len(features):
-        raise CltoolsError(f"The {what} holds no image; give at least one.")
+    if not features.numel():
+        raise CltoolsError(f"The {what} holds no image, or no features {[*features.shape]}; give at least one.")
     if not features.isfinite().all():
         raise CltoolsError(f"The features of the {what} hold NaN or infinity: training diverged or weights are broken.")
     return features

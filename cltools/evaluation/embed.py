@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import eval_mode, home
 from cltools.encoders.encoder import Encoder
-from cltools.errors import CltoolsError, check_number
+from cltools.errors import CltoolsError, check_number, described
 from cltools.mining.handed_in import Numbers, as_tensor
 from cltools.views import pixels
 
@@ -56,8 +56,8 @@ def embed(
             encoder itself is not moved.
 
     Raises:
-        ValueError: no images, a batch below 1, features that are not one vector an image, or projections of what is
-            no module.
+        ValueError: no images, a batch below 1, features that are not one vector an image, projections of what is no
+            module, what is no encoder, or images that it cannot read, such as of other channels or type of number.
     """
     pictures = images.images if isinstance(images, ImageSet) else as_tensor("images", images)
     batch = check_number("The batch", batch, "a whole number of at least 1")
@@ -68,7 +68,14 @@ def embed(
     rows = []
     with eval_mode(encoder), torch.autocast(place.type, enabled=False):
         for part in torch.split(pictures, batch):
-            features = read(pixels(part.to(place, non_blocking=True)).float())
+            x = pixels(part.to(place, non_blocking=True)).float()
+            try:
+                features = read(x)
+            except RuntimeError as error:
+                if type(error) is not RuntimeError:  # such as memory that is full
+                    raise
+                wrong = f"The encoder cannot read {x.dtype} {[*x.shape]} ({error})"
+                raise CltoolsError(f"{wrong}; give images [N, C, H, W] as it knows, and encoder.float().") from error
             if features.ndim != 2 or len(features) != len(part):
                 raise CltoolsError(
                     f"The encoder turned {len(part)} images into features of shape {tuple(features.shape)}; expected "
@@ -95,8 +102,10 @@ def reader(encoder: Embedder, projection: bool = False) -> Callable[[Tensor], Te
 
     Raises:
         ValueError: an `Encoder` lies within something that is called, such as a trace or a module of one's own; or
-            projections are asked of what is no module.
+            projections are asked of what is no module; or it is a function or a class.
     """
+    if isinstance(encoder, type) or not isinstance(encoder, nn.Module | HasFeatures):
+        raise CltoolsError(f"The encoder is {described(encoder)}; give an nn.Module, or what has a method `features`.")
     encoder = bare(encoder)
     name = type(encoder).__name__
     if isinstance(encoder, HasFeatures) and not projection:

@@ -8,11 +8,10 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from cltools.errors import CltoolsError, check_number
 from cltools.evaluation.checks import as_features
-from cltools.mining.handed_in import Numbers
+from cltools.mining.handed_in import Numbers, to_length_1
 
 CELLS = 2**24  # similarities held at once: 64 MiB of float32
 
@@ -30,7 +29,7 @@ def alignment(z: Float[Tensor, "N D"] | Numbers, z_positive: Float[Tensor, "N D"
     if z.shape != z_positive.shape:
         raise CltoolsError(f"The views are {[*z.shape]} and {[*z_positive.shape]}; give two views of the same images.")
     with torch.autocast(z.device.type, enabled=False):
-        gap = normalize(z.float(), dim=1) - normalize(z_positive.to(z.device).float(), dim=1)
+        gap = to_length_1(z) - to_length_1(z_positive.to(z.device))
         return float(gap.square().sum(1).mean())
 
 
@@ -49,7 +48,7 @@ def uniformity(z: Float[Tensor, "N D"] | Numbers, t: float = 2.0) -> float:
         raise CltoolsError("Uniformity is a mean over pairs; give at least two rows.")
     t = check_number("t", t, "above 0, a number from 1e-6 to 1e6")
     with torch.autocast(z.device.type, enabled=False):
-        z = normalize(z.float(), dim=1)
+        z = to_length_1(z)
         step = max(1, CELLS // len(z))
         blocks = []
         for start in range(0, len(z) - 1, step):
@@ -73,6 +72,6 @@ def effective_rank(z: Float[Tensor, "N D"] | Numbers) -> float:
     """
     z = as_features("z", z, "embedding")
     with torch.autocast(z.device.type, enabled=False):
-        values = torch.linalg.svdvals(normalize(z.float(), dim=1))
+        values = torch.linalg.svdvals(to_length_1(z))
     share = values / values.sum().clamp_min(torch.finfo(values.dtype).tiny)
     return math.exp(-float(torch.special.xlogy(share, share).sum()))

@@ -8,12 +8,11 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from cltools.errors import unknown
 from cltools.evaluation.checks import as_bank, as_queries, check_labels
 from cltools.evaluation.classes import accuracy
-from cltools.mining.handed_in import Numbers, as_labels, as_rows
+from cltools.mining.handed_in import Numbers, as_labels, as_rows, to_length_1
 
 KnnProtocol = Literal["knn200", "knn10"]
 """knn200: 200 neighbours, votes e^{cos/0.1} (arXiv:1805.01978). knn10: 10 neighbours, one vote each."""
@@ -65,8 +64,7 @@ def knn_predict(
     k = min(NEIGHBOURS[protocol], len(bank))
     elected = []
     with torch.autocast(bank.device.type, enabled=False):
-        bank = normalize(bank.float(), dim=1)
-        queries = normalize(queries.float(), dim=1)
+        bank, queries = to_length_1(bank), to_length_1(queries)
         for part in torch.split(queries, max(1, CELLS // len(bank))):
             cosine, index = (part @ bank.T).topk(k, dim=1)
             elected.append(_elected(cosine, places[index], len(classes), by_cosine=protocol == "knn200"))

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from cltools.errors import check_number
 from cltools.evaluation.checks import as_bank, as_features, as_queries, check_labels
 from cltools.evaluation.classes import accuracy
-from cltools.mining.handed_in import Numbers, as_labels, as_rows, as_usual
+from cltools.mining.handed_in import Numbers, as_labels, as_rows, as_usual, moderate
 
 STEPS = 500  # far above what features standardised and penalised as here need (about 30 to 150)
 CONSTANT = 1e-6  # a deviation below this share of the mean is rounding, not information
@@ -33,6 +33,7 @@ class Probe:
         weight: [C, D], on standardised features.
         bias: [C].
         classes: [C], the labels that occur in the bank, ascending.
+        scale: [1, D], what raw features are divided by first: 1, but the largest where float32 holds no square of it.
     """
 
     mean: Tensor
@@ -40,11 +41,12 @@ class Probe:
     weight: Tensor
     bias: Tensor
     classes: Tensor
+    scale: Tensor
 
     def logits(self, features: Float[Tensor, "Q D"]) -> Float[Tensor, "Q C"]:
         """Scores of each class, for raw features on the probe's device."""
         with torch.autocast(features.device.type, enabled=False):
-            return (features.float() - self.mean) / self.deviation @ self.weight.T + self.bias
+            return ((features / self.scale).float() - self.mean) / self.deviation @ self.weight.T + self.bias
 
 
 def linear_probe(bank: Numbers, bank_labels: Any, queries: Numbers, labels: Any, *, l2: float = 1e-3) -> float:
@@ -100,7 +102,9 @@ def fit_probe(bank: Numbers, bank_labels: Any, *, l2: float = 1e-3) -> Probe:
     l2 = check_number("The probe's L2 penalty", l2, "at least 0 and finite", ", such as 0.001.")
     features, places, classes = as_bank(bank, bank_labels)
     with torch.autocast(features.device.type, enabled=False):
-        x = features.detach().float()
+        x = features.detach().to(torch.promote_types(features.dtype, torch.float32))
+        scale = moderate(x, 0)
+        x = (x / scale).float()
         deviation, mean = torch.std_mean(x, dim=0, correction=0)
         # A constant feature, such as a dead unit, says nothing.
         deviation = deviation.masked_fill(deviation <= CONSTANT * mean.abs(), torch.inf)
@@ -118,4 +122,4 @@ def fit_probe(bank: Numbers, bank_labels: Any, *, l2: float = 1e-3) -> Probe:
             return loss
 
         solver.step(objective)  # type: ignore[no-untyped-call]  # which turns gradients on, also under no_grad
-    return Probe(mean=mean, deviation=deviation, weight=weight.detach(), bias=bias.detach(), classes=classes)
+    return Probe(mean, deviation, weight.detach(), bias.detach(), classes, scale)

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float, Float32, Int64
 from numpy import ndarray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from cltools.errors import CltoolsError, described
+from cltools.errors import CltoolsError, described, shown
 
 Numbers = Any
 """What public functions take for a tensor: a tensor, an array of any library, a column or a table of pandas, or lists
@@ -71,14 +71,18 @@ def _read(given: Any) -> Tensor:
     if array.dtype == object:
         values = array.ravel().tolist()
         if strange := [value for value in values if not isinstance(value, Real)]:
-            raise TypeError(f"it holds {strange[0]!r}")
+            raise TypeError(f"it holds {shown(strange[0])}")
         array = np.array(values).reshape(array.shape)
     if array.dtype.kind == "u" and array.itemsize > 1:  # torch hardly computes with these
         if array.max(initial=0) >= 2**63:
-            raise TypeError(f"it holds {array.max()}")
+            raise TypeError(f"it holds {array.max()}, which is too large")
         array = array.astype(np.int64)
-    if array.dtype == np.longdouble or (array.dtype == np.float64 and not isinstance(given, ndarray)):
-        array = array.astype(np.float64 if isinstance(given, ndarray) else np.float32)
+    if array.dtype == np.longdouble:
+        array = array.astype(np.float64)
+    if array.dtype == np.float64 and not isinstance(given, ndarray):
+        size, held = np.abs(np.atleast_1d(array)).max(-1, initial=0), np.finfo(np.float32)
+        lost = ((size > held.max) & np.isfinite(size)) | ((size > 0) & (size < held.tiny))
+        array = array if lost.any() else array.astype(np.float32)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)  # torch knows the machine's own order alone
     return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
@@ -141,18 +145,22 @@ def label_values(name: str, given: Any) -> Int64[Tensor, " N"] | list[str | None
     Raises:
         ValueError: labels that are no classes, such as fractions, or rows of several numbers that are not one-hot.
     """
+    exact = 2.0**53
     if hasattr(given, "__dlpack__") and not isinstance(given, ndarray):
         found = as_tensor(name, given).detach()
         if found.ndim == 1 and not found.is_floating_point():
             return found.long()
-        given = (found.double() if found.is_floating_point() else found).cpu().numpy()
+        if found.is_floating_point():
+            exact, found = 2 / torch.finfo(found.dtype).eps, found.double()
+        given = found.cpu().numpy()
     check_listed(name, given)
     if isinstance(given, np.ma.MaskedArray):
         given = given.tolist()  # None where it is masked
     array = np.asarray(given) if hasattr(given, "__array__") else np.array([*given], dtype=object)
-    fractions = array.dtype.kind == "f" and bool(((array != np.trunc(array)) | (np.abs(array) >= 2**63)).any())
+    exact = min(exact, float(2 / np.finfo(array.dtype).eps)) if array.dtype.kind == "f" else exact
+    fractions = array.dtype.kind == "f" and bool(((array != np.trunc(array)) | (np.abs(array) >= exact)).any())
     if fractions or array.dtype.kind not in "bif":
-        values = [_label(name, value) for value in array.ravel().tolist()]
+        values = [as_label(name, value, exact) for value in array.ravel().tolist()]
         kinds = {type(value) for value in values if value is not None}
         if kinds == {str} and array.size == len(array):
             return values
@@ -162,7 +170,7 @@ def label_values(name: str, given: Any) -> Int64[Tensor, " N"] | list[str | None
     labels = torch.from_numpy(array.astype(np.int64))
     if labels.ndim == 2 and labels.shape[1] > 1:
         if bool(((labels != 0) & (labels != 1)).any() | (labels.sum(1) != 1).any()):
-            raise _no_class(name, f"{labels[0].tolist()} of row 0")
+            raise _no_class(name, f"{shown(labels[0].tolist())} of row 0")
         return labels.argmax(1)
     if labels.ndim == 0 or labels.numel() != len(labels):
         raise _no_class(name, f"{[*labels.shape]}")
@@ -170,8 +178,8 @@ def label_values(name: str, given: Any) -> Int64[Tensor, " N"] | list[str | None
 
 
 def check_listed(name: str, given: Any) -> None:
-    """Refuse what does not hold a value per row."""
-    if isinstance(given, str | bytes | Mapping) or not hasattr(given, "__iter__"):
+    """Refuse what does not hold a value per row, in an order."""
+    if isinstance(given, str | bytes | Mapping | set | frozenset) or not hasattr(given, "__iter__"):
         raise CltoolsError(f"{name} are {described(given)}; give a list or an array, a value per row.")
 
 
@@ -180,16 +188,21 @@ def missing(value: Any) -> bool:
     return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
 
-def _label(name: str, value: Any) -> Any:
-    """One label as a whole number or a text; None where it is unknown."""
+def as_label(name: str, value: Any, exact: float = 2.0**53) -> Any:
+    """One label as a whole number or a text; None where it is unknown.
+
+    Fractions are refused from `exact` on, where those of their type are no longer one apart.
+    """
     value = value.item() if isinstance(value, Tensor | np.generic) and value.ndim == 0 else value
     value = value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
     if isinstance(value, str):
         return value or None
-    if isinstance(value, int | float) and abs(value) < 2**63 and value == int(value):
+    if isinstance(value, int | float) and value % 1 == 0:
+        if abs(value) >= (exact if isinstance(value, float) else 2**63):
+            raise CltoolsError(f"The label {shown(value)} is too large ({name}); give integers below 2**63 or text.")
         return int(value)
     if hasattr(value, "__len__") or (isinstance(value, Number) and not missing(value)):
-        raise _no_class(name, repr(value))
+        raise _no_class(name, shown(value))
     return None if missing(value) else str(value)  # such as a date
 
 
@@ -221,6 +234,21 @@ def unit_rows(name: str, numbers: Numbers) -> Float32[Tensor, "N d"]:
     x = x if x.dtype == torch.float64 else x.float()
     # divided by the largest part first, so that no square is 0 or infinite
     return normalize((x / x.abs().amax(1, keepdim=True)).float(), dim=1)
+
+
+def moderate(x: Tensor, dim: int) -> Tensor:
+    """What to divide each row (dim 1) or column (dim 0) by, so that float32 holds its squares: its largest part.
+
+    It is 1 where that is of usual size, so that nothing changes there.
+    """
+    largest = x.abs().amax(dim, keepdim=True)
+    return largest.where((largest > 1e15) | ((largest > 0) & (largest < 1e-12)), 1)
+
+
+def to_length_1(x: Float[Tensor, "N d"]) -> Float32[Tensor, "N d"]:
+    """Rows of finite numbers scaled to length 1, of any size; rows of zeros stay."""
+    x = x if x.dtype == torch.float64 else x.float()
+    return normalize((x / moderate(x, 1)).float(), dim=1)
 
 
 CHECKED_ON_CUDA: set[tuple[str, torch.Size]] = set()

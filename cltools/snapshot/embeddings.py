@@ -6,7 +6,7 @@ Legend: N rows or keys, B anchors, P pairs, M rows taken, d embedding.
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from numbers import Integral, Number
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from cltools.interop.offline import PAIRS, check_fit, own_keys
 from cltools.mining.handed_in import (
     Numbers,
     as_ids,
+    as_label,
     as_tensor,
     as_usual,
     check_listed,
@@ -158,10 +159,13 @@ def indexed_labels(labels: Any, classes: Any) -> tuple[Int64[ndarray, " N"], tup
         ValueError: a label that is no class.
     """
     check_listed("classes", classes)
-    names, found = tuple(map(str, classes)), label_values("labels", labels)
+    given, found = [as_label("classes", name) for name in classes], label_values("labels", labels)
+    if None in given:
+        raise CltoolsError(f"A name among the {len(given)} classes is missing or empty; name them all.")
+    names = tuple(map(str, given))
     if isinstance(found, Tensor):
         numbers = found.numpy()
-        if names and not any(isinstance(name, Number) for name in classes):
+        if names and not any(isinstance(name, int) for name in given):
             if (most := numbers.max(initial=-1)) >= len(names):
                 raise CltoolsError(f"Labels go up to {most}, but there are {len(names)} classes; name them all.")
             return numbers.clip(-1), names

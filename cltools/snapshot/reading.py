@@ -40,6 +40,8 @@ def read_embeddings(
             are no rows, or nothing that reads Parquet.
     """
     path = Path(path).expanduser()
+    if path.is_dir():
+        raise CltoolsError(f"{path} is a folder; name the file in it that holds the embeddings.")
     readers = {".npy": _from_numpy, ".npz": _from_numpy, ".parquet": _from_parquet}
     if path.suffix not in readers:
         raise CltoolsError(f"{path} ends in {path.suffix!r}; embeddings are read from {', '.join(readers)}.")
@@ -72,8 +74,12 @@ def load_arrays(path: Path) -> Any:
         if len({member.filename for member in members}) < len(members):
             raise ValueError("a name stands in it twice")
     with path.open("rb") as file:
-        found = np.load(file, allow_pickle=False)
-        return found if isinstance(found, ndarray) else {name: np.asarray(found[name]) for name in found.files}
+        try:
+            found = np.load(file, allow_pickle=False)
+            return found if isinstance(found, ndarray) else {name: np.asarray(found[name]) for name in found.files}
+        except ValueError as error:
+            advised = "pickle" in str(error)  # by NumPy, and unpickling would run what the file says
+            raise ValueError("it is no .npy or .npz, or one of Python's objects" if advised else error) from error
 
 
 def _from_numpy(path: Path, labels: str | None, vectors: Vectors) -> tuple[ndarray, ndarray | None]:
@@ -86,6 +92,8 @@ def _from_numpy(path: Path, labels: str | None, vectors: Vectors) -> tuple[ndarr
             return found, None
         wrong = f"{path} holds one array without a name. Read labels from a file of their own, with np.load,"
         raise CltoolsError(f"{wrong} and give them to snapshot_of_embeddings(labels=…).")
+    if {"about", "anchors", "keys"} <= found.keys():
+        raise CltoolsError(f"{path} is a snapshot, which load_snapshot reads; embeddings are a file of their own.")
     if not isinstance(vectors, str | None):
         raise CltoolsError(f"{path} is no table of columns; name one array with vectors=….")
     _check_names(path, found, labels, vectors)

@@ -355,11 +355,14 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, ndarray]]:
     """The description and the arrays of a file, of the right types and lengths."""
     try:
         found = load_arrays(path)
-        about = parsed(found.pop("about").tobytes(), "its description")
-        known = about["format"] == FORMAT
+        described = isinstance(found, dict) and "about" in found
+        about = parsed(found.pop("about").tobytes(), "its description") if described else None
+        if not isinstance(about, dict) or about.get("format") != FORMAT:
+            raise ValueError(f"no description in it says format {FORMAT!r}")
     except Exception as error:  # zipfile, zlib and numpy's reader of headers raise kinds of their own
-        raise CltoolsError(f"{path} cannot be read as a snapshot: it is damaged or foreign ({error}).") from error
-    if not known or about.get("version") != VERSION:
+        wrong = f"{path} cannot be read as a snapshot: it is damaged or foreign ({error})."
+        raise CltoolsError(f"{wrong} Embeddings: read_embeddings reads them for snapshot_of_embeddings.") from error
+    if about.get("version") != VERSION:
         wrong = f"{path} has snapshot format {shown(about.get('version'))}; this version reads format {VERSION}."
         raise CltoolsError(f"{wrong} Read it with the version that wrote it, or take the snapshot anew.")
     kinds = dict.fromkeys(("experiment", *ABOUT), str | list) | {"metadata": dict}

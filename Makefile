@@ -57,20 +57,22 @@ lint: $(STAMP) $(PAGE_STAMP)
 
 # A core each: with a thread per core in every process they would wait for each other. Byte code is kept, so that no
 # process that a test starts compiles the package and its tests anew. A file opened in the system's encoding is an error.
-PARALLEL := PYTHONDONTWRITEBYTECODE= PYTHONWARNDEFAULTENCODING=1 OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist worksteal
+PARALLEL := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist worksteal
+# Files that are read or written in the system's encoding are told; in a notebook libraries would tell of their own.
+ENCODING := PYTHONWARNDEFAULTENCODING=1
 
 fast: $(STAMP)
-	$(PARALLEL) -m "not slow and not notebooks and not browser" $(ARGS)
+	$(ENCODING) $(PARALLEL) -m "not slow and not notebooks and not browser" $(ARGS)
 
 slow: $(STAMP)
-	$(PARALLEL) --dist loadgroup -m "slow and not notebooks and not browser" --durations=10 $(ARGS)
+	$(ENCODING) $(PARALLEL) --dist loadgroup -m "slow and not notebooks and not browser" --durations=10 $(ARGS)
 
 fuzz: $(STAMP)
 	OMP_NUM_THREADS=1 $(RUN) tests/fuzz.py $(ARGS)
 
 nightly: $(STAMP)
 	OMP_NUM_THREADS=1 $(RUN) tests/fuzz.py
-	$(PARALLEL) -m nightly --durations=20 $(ARGS)
+	$(ENCODING) $(PARALLEL) -m nightly --durations=20 $(ARGS)
 	$(RUN) tests/mutants.py --count 200 --seed 0 cltools/mining cltools/losses.py cltools/gradients.py
 
 notebooks: $(STAMP)

@@ -39,7 +39,7 @@ CAUTION = (
 
 
 WHOLE = {"cifar10": (50_000, 10_000), "cifar100": (50_000, 10_000), "tinyimagenet": (100_000, 10_000)}
-"""Of the sets that have to be downloaded: training and test images that the figures are of."""
+"""Training and test images of the sets that have to be downloaded, which published figures are of."""
 
 _TABLE = read_csv(Path(__file__).with_suffix(".csv"), dtype={"epochs": "Int64"}, encoding="utf-8").astype(object)
 PUBLISHED = tuple(Published(**row.dropna()) for _, row in _TABLE.iterrows())

@@ -135,6 +135,9 @@ def test_a_module_that_holds_no_encoder_is_called() -> None:
             return self.head(self.module(x))
 
     assert embed(Ordinary(), torch.rand(2, 3, 4, 4)).shape == (2, 5)
+    for strange in (torch.rand(2, 3, 4, 4) * 255, torch.rand(2, 3, 4, 4) - 1, torch.full((2, 3, 4, 4), torch.nan)):
+        with pytest.raises(CltoolsError, match=r"floats outside of \[0, 1\]; give uint8"):
+            embed(Ordinary(), strange)
 
 
 def test_pictures_of_other_numbers_are_refused() -> None:

@@ -63,6 +63,8 @@ def embed(
     batch = check_number("The batch", batch, "a whole number of at least 1")
     if not len(pictures):
         raise CltoolsError("There are no images to embed; give at least one.")
+    if pictures.is_floating_point() and not bool(((pictures > -1e-3) & (pictures < 1 + 1e-3)).all()):
+        raise CltoolsError("The images are floats outside of [0, 1]; give uint8, or divide pixels up to 255 by 255.")
     place = torch.device(device) if device is not None else home(encoder, pictures.device)
     read = reader(encoder, projection)
     rows = []

@@ -222,13 +222,16 @@ def reading(wrong: str, remedy: str = "") -> Iterator[None]:
         raise CltoolsError(f"{wrong}: {reason.removesuffix('.')}. {remedy}".rstrip()) from error
 
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t")
 """A cell that begins so is computed by spreadsheets, which may start programs."""
 
 
 def cell(text: str) -> str:
-    """A stranger's text as a cell of a CSV: one that would be a formula begins with an apostrophe."""
-    text = text.encode("utf-8", "backslashreplace").decode()
+    """A stranger's text as a cell of a CSV: one that would be a formula begins with an apostrophe.
+
+    A carriage return, at which a spreadsheet begins a row that pandas has not quoted, is written out.
+    """
+    text = text.encode("utf-8", "backslashreplace").decode().replace("\r", "\\r")
     return f"'{text}" if text.lstrip("'").startswith(FORMULA) else text
 
 

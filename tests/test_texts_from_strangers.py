@@ -99,6 +99,7 @@ def test_no_table_opens_a_formula(tmp_path: Path) -> None:
     rows = [*csv.reader(io.StringIO(text))]
     assert [*map(text_of, rows[0][1:])] == [text_of(row[0]) for row in rows[1:]] == FORMULAS
     assert not any(each[:1] in "=+-@\t\r" for row in rows for each in row)
+    assert "\r" not in confusion_csv(torch.eye(2, dtype=torch.int64), ["a", "\r=1"], "knn10"), "a row of its own"
     history = History([dict.fromkeys(COLUMNS, 0.5) | {"epoch": 1.0} | dict.fromkeys(FORMULAS, -0.5)])
     history.save(tmp_path / "history.csv")
     assert History.load(tmp_path / "history.csv") == history

@@ -389,3 +389,10 @@ def test_shapes_that_do_not_match_are_refused_outside_the_tests_too(shapes: Any)
     plain = inspect.unwrap(ContrastiveLoss.forward)
     with pytest.raises(ValueError, match=r"give \[B, d\] twice|give real numbers|give whole"):
         plain(ContrastiveLoss(), *(torch.ones(shape) for shape in shapes))
+
+
+@pytest.mark.parametrize("size", [1e30, 1e-30])
+def test_outputs_of_extreme_size_are_compared_by_their_directions(size: float) -> None:
+    z = torch.randn(8, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    usual, extreme = (ContrastiveLoss()(each, each.flip(1)) for each in (z, z * size))
+    torch.testing.assert_close(extreme, usual)

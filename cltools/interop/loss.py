@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from cltools.contrast import contrastive_loss, mean_over_anchors
 from cltools.errors import CltoolsError, plain
 from cltools.interop.miner import check_apart
 from cltools.losses import Form, LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NegativeRule, PositiveRule
-from cltools.mining.handed_in import Numbers, as_ids, as_rows
+from cltools.mining.handed_in import Numbers, as_ids, as_rows, to_length_1
 from cltools.queue import Queue
 from cltools.ranks import ALONE, Ranks
 
@@ -155,7 +154,7 @@ class ContrastiveLoss(nn.Module):
 def _unit(out: Tensor) -> Float[Tensor, "B d"]:
     """Outputs scaled to length 1, in float32 also under autocast."""
     with torch.autocast(out.device.type, enabled=False):
-        return normalize(out.float(), dim=1)
+        return to_length_1(out)
 
 
 class MemoryBank(nn.Module):

@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from cltools.errors import CltoolsError
 from cltools.mining import Band, NegativeRule, PositiveRule, select, similarities
-from cltools.mining.handed_in import Numbers, as_labels, as_rows
+from cltools.mining.handed_in import Numbers, as_labels, as_rows, to_length_1
 from cltools.mining.rules import check_temperature, learns, reads_now
 from cltools.mining.schedule import Rescalable
 from cltools.mining.selection import check_rules
@@ -99,7 +98,7 @@ def mined_pairs(
     if len(rows) == 0:
         return rows, rows, rows, rows
     own, views = own[rows], views[rows]
-    z, n = normalize(z[rows].float(), dim=1), normalize(n.float(), dim=1)
+    z, n = to_length_1(z[rows]), to_length_1(n)
     # of equal values argmax takes the first: a view that is another row, else any
     first = (views.byte() + (views & ~same_rows(z, n)).byte()).argmax(1)
     s = similarities(z, n[first], n, own, reads=reads_now(positive_rule, negative_rule), check=False)

@@ -8,11 +8,12 @@ subclasses of `NegativeRule` or `PositiveRule`.
 import inspect
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
-from types import UnionType
+from importlib import import_module
+from types import ModuleType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from cltools.datasets import DataSettings
@@ -118,16 +119,55 @@ class OutsideSettings(Settings):
     """Called as `optimizer(parameters)`, such as "torch.optim:AdamW", in place of SGD."""
     protocols: str | None = None
     """Called without arguments, returns the protocols {column of the history: function of the run → number}."""
+    rules: tuple[str, ...] = ()
+    """Modules that define rules, such as "my_rules" for my_rules.py: imported before a run's rules are looked up."""
 
     def __post_init__(self) -> None:
         """Refuse what is no name."""
         super().__post_init__()
         for part, name in vars(self).items():
-            if name is not None and not _NAMED.fullmatch(name):
+            if part == "rules":
+                if wrong := [each for each in name if not re.fullmatch(_DOTTED, each)]:
+                    raise CltoolsError(f"OutsideSettings: rules has {wrong[0]!r}; write a module's name (my_rules).")
+            elif name is not None and not re.fullmatch(f"{_DOTTED}:{_DOTTED}", name):
                 raise CltoolsError(f"OutsideSettings: {part} is {name!r}; write module:callable (torch.optim:AdamW).")
 
 
-_NAMED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_DOTTED = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
+
+
+def imported(module: str, told: str) -> ModuleType:
+    """A module of a reader's own, from the folders where Python looks for modules.
+
+    Raises:
+        ValueError: no such module; `told` says who names it.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):
+            raise  # something that the module itself imports
+        wrong = f"{told}, and Python finds no module {error.name!r}."
+        raise CltoolsError(f"{wrong} Start from the folder it lies in, or put that folder into PYTHONPATH.") from None
+
+
+def import_rules(modules: Iterable[str]) -> None:
+    """Import modules that define rules, so that these are found by their class names; ValueError for none such."""
+    for name in modules:
+        imported(name, f"outside.rules names {shown(name)}")
+
+
+def with_rules(plain: Any) -> Any:
+    """Settings that `to_plain` gave, once the modules are imported that they name for their rules.
+
+    Only what is trained or loaded as a run comes here: a record or a snapshot of a stranger imports nothing.
+    """
+    outside = plain.get("outside") if isinstance(plain, Mapping) else None
+    if isinstance(outside, Mapping) and "rules" in outside:
+        import_rules(from_plain(OutsideSettings, outside, "experiment.outside").rules)
+    return plain
+
+
 _PARTS = {
     "data": "images", "views": "views", "encoder": "backbone", "training": "optimizer", "evaluation": "protocols",
     "loss": "", "outside": "",

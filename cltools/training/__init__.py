@@ -2,6 +2,6 @@
 
 from cltools.training.fit import Stopped, fit
 from cltools.training.history import History
+from cltools.training.loggers import TensorBoard, WandB
 from cltools.training.run import Run
 from cltools.training.step import StepInfo
-from cltools.training.tensorboard import TensorBoard

@@ -16,7 +16,7 @@ from zlib import crc32
 import torch
 from torch import Tensor
 
-from cltools.config import Experiment, differences, from_plain
+from cltools.config import Experiment, differences, from_plain, with_rules
 from cltools.errors import CltoolsError, shown
 from cltools.files import parsed, reading, replacing
 from cltools.ranks import Ranks
@@ -143,7 +143,7 @@ class Checkpoint:
             wrong = f"{path} has checkpoint format {shown(version)}; this version reads format {VERSION}."
             raise CltoolsError(f"{wrong} Resume it with the version of cltools that wrote it, or start anew elsewhere.")
         with reading(f"{path} {UNFIT}", ANEW):
-            told = parsed(state["experiment"], "its experiment")
+            told = with_rules(parsed(state["experiment"], "its experiment"))
             checkpoint = from_plain(cls, {**state, "experiment": told, "path": path}, "checkpoint")
             check_rows(checkpoint.rows)
             if len(checkpoint.rows) != checkpoint.epoch or not 0 <= checkpoint.step < 2**40 or "-" in checkpoint.about:

@@ -6,13 +6,12 @@ Legend: B images, H and W height and width.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-from cltools.config import Experiment
+from cltools.config import Experiment, imported
 from cltools.datasets import ImageSet, load_images, split_holdout, splits_of
 from cltools.datasets.image_set import draw
 from cltools.errors import CltoolsError, described, foreign
@@ -98,13 +97,7 @@ def named(part: str, name: str) -> Callable[..., Any]:
         ValueError: no such module, or nothing in it that can be called by that name.
     """
     module, _, path = name.partition(":")
-    try:
-        found: Any = import_module(module)
-    except ModuleNotFoundError as error:
-        if not f"{module}.".startswith(f"{error.name}."):
-            raise  # something that the module itself imports
-        wrong = f"outside.{part} is {name!r}, and Python finds no module {error.name!r}."
-        raise CltoolsError(f"{wrong} Start from the folder it lies in, or put that folder into PYTHONPATH.") from None
+    found: Any = imported(module, f"outside.{part} is {name!r}")
     for attribute in path.split("."):
         if not hasattr(found, attribute):
             raise CltoolsError(f"outside.{part} is {name!r}, and {module} has no {path!r}.")

@@ -15,14 +15,14 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
-from cltools.config import Experiment, differences
+from cltools.config import Experiment, differences, from_plain, with_rules
 from cltools.datasets import ImageSet
 from cltools.encoders import Encoder, build_encoder
 from cltools.encoders.backbones import OwnBackbone, home
 from cltools.errors import CltoolsError
 from cltools.evaluation import Diagnosis, LinearRecipe, Recipes, diagnose, embed, figures, predict
 from cltools.evaluation.report import Predictions, check_protocols
-from cltools.files import IN_USE, claimed, reading, replacing, write_text
+from cltools.files import IN_USE, claimed, parsed, reading, replacing, write_text
 from cltools.mining import Similarities, select, similarities
 from cltools.mining.negatives import Closeness
 from cltools.mining.rules import State, reads_now
@@ -333,7 +333,7 @@ def two_views(run: Run, images: ImageSet, draws: Generator) -> tuple[Float32[Ten
 def read_config(path: Path) -> Experiment:
     """The experiment of a run's folder; an error names the file."""
     with reading(f"{path} cannot be read", "If it is of the first edition, cltools 0.1 reads it."):
-        return Experiment.from_json(path.read_text(encoding="utf-8"))
+        return from_plain(Experiment, with_rules(parsed(path.read_text(encoding="utf-8"), "The experiment")))
 
 
 def _checkpoint_of(path: Path) -> Checkpoint | None:

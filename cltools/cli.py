@@ -11,7 +11,9 @@ import warnings
 import webbrowser
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
+from signal import SIGINT, SIGTERM
 from tempfile import mkdtemp
 from typing import Annotated, Any, Literal, Union
 
@@ -45,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     keeps its traceback; with --debug all do.
     """
     given = [*(sys.argv[1:] if arguments is None else arguments)]
-    command, own = given[:1], {"--json", "--debug"} if given[:1] != ["lab"] else set[str]()
+    command = next(iter(given), "--help")
+    own = {"--json", "--debug"} if command != "lab" else set[str]()
     asked, arguments = own & {*given}, [each for each in given if each not in own] or ["--help"]
     try:
         with redirect_stdout(sys.stderr) if "--json" in asked else nullcontext():
@@ -64,9 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as stopped:
         again = {"train": " A run goes on from its last checkpoint with --resume.",
                  "compare": " The same command goes on where the record ends."}  # fmt: skip
-        told = f"{stopped}" or f"interrupted.{again.get(*command, '')}"
+        told = f"{stopped}" or f"interrupted.{again.get(command, '')}"
         print(f"\ncltools: {printable(told)}", file=sys.stderr)
-        raise SystemExit(128 + getattr(stopped, "signal", 2)) from None
+        raise SystemExit(128 + (getattr(stopped, "signal", SIGINT) or SIGTERM)) from None
 
 
 def _run(arguments: list[str]) -> Answer | None:
@@ -77,21 +80,26 @@ def _run(arguments: list[str]) -> Answer | None:
     if "TORCHELASTIC_RUN_ID" in os.environ and command != "train":
         raise CltoolsError(f"{command} is for one process; start it without torchrun.")
     if command == "lab" and rest[:1] not in (["-h"], ["--help"]):  # all other arguments are JupyterLab's
-        return lab(*rest)
+        lab(*rest)
+        return None
     if "" in arguments:
         raise CltoolsError("An argument is empty, perhaps of a shell's variable that is not set; give or omit it.")
     commands: dict[str, Any] = {}
     for name, made in COMMANDS.items():
-        about = {} if name == command else {"description": f"{made.__doc__}".partition("\n")[0]}
-        commands[name] = tyro.conf.subcommand(name, constructor=made, **about)
+        about = None if name == command else f"{made.__doc__}".partition("\n")[0]
+        commands[name] = tyro.conf.subcommand(name, constructor=made, description=about)
     if command in ("train", "compare", "mine"):
         from cltools import flags
 
-        commands[command] = tyro.conf.subcommand(command, default=flags.flags_of(command, rest), prefix_name=False)
-    kinds = tuple(Annotated[Any, made] for made in commands.values())
-    flags = (tyro.conf.FlagCreatePairsOff,)
-    found: Any = tyro.cli(Union[kinds], prog="cltools", description=ABOUT, args=arguments, config=flags)  # type: ignore[call-overload]  # noqa: UP007
-    return found() if callable(found) else found
+        if isinstance(made := flags.flags_of(command, rest), type):
+            commands[command] = tyro.conf.subcommand(command, constructor=made)
+        else:
+            commands[command] = tyro.conf.subcommand(command, default=made, prefix_name=False)
+    kinds: Any = Union[tuple(Annotated[Any, made] for made in commands.values())]  # noqa: UP007 — made of a list
+    forms = (tyro.conf.FlagCreatePairsOff,)
+    found: Any = tyro.cli(kinds, prog="cltools", description=ABOUT, args=arguments, config=forms)
+    answer: Answer | None = found() if callable(found) else found
+    return answer
 
 
 def train() -> None:
@@ -151,7 +159,9 @@ def diagnose(
     from cltools.reports.evaluating import loaded
 
     found = loaded(run, device, images).diagnose(n=n, seed=seed)
-    return f"{found}", found.to_plain()
+    counted = asdict(found) | {"bands": {band.name.lower(): asdict(of) for band, of in found.bands.items()}}
+    plain = json.loads(json.dumps(counted), parse_constant=lambda _: None)  # for JSON has no NaN
+    return f"{found}", plain
 
 
 def download(name: tyro.conf.Positional[str], root: str | None = None) -> Answer:
@@ -217,8 +227,8 @@ def snapshot(
     """Train a preset and keep its embeddings at several epochs in one file; or keep those of a trained run.
 
     Args:
-        source: A preset, such as shapes-potential; a config of an experiment (.json); or the folder of a run, whose
-            encoder is taken as it stands.
+        source: A preset, such as shapes-potential; settings as --print-config writes them (.json); or the folder of a
+            run, whose encoder is taken as it stands.
         out: The snapshot, .npz; a file that is there is replaced.
         after: Epochs after which embeddings are kept, of a preset or a config.
         n: Number of training images, at most.
@@ -229,9 +239,17 @@ def snapshot(
         root: Folder where images lie; else the variable CLTOOLS_DATA, else data/.
         device: Where the encoder runs; "auto" is CUDA where there is one.
     """
+    from cltools.reports.evaluating import loaded
     from cltools.snapshot.making import make_snapshot
+    from cltools.training.run import CONFIG
 
-    told = make_snapshot(source, out, after, n, seed, umap, images, laptop, root, device)
+    if (Path(source) / CONFIG).is_file():
+        told = make_snapshot(loaded(Path(source), device, images), out, after, n, seed, umap)
+    else:
+        from cltools.flags import experiment_of
+
+        asked = experiment_of(source, images, laptop, root, device, seed)
+        told = make_snapshot(asked, out, after, n, seed, umap)
     return told, {"snapshot": str(out)}
 
 

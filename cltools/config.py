@@ -8,7 +8,7 @@ subclasses of `NegativeRule` or `PositiveRule`.
 import inspect
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from cltools.datasets import DataSettings
 from cltools.encoders import EncoderSettings
 from cltools.errors import CltoolsError, Settings, described, shown, unknown
-from cltools.files import parsed
+from cltools.files import leaves, parsed
 from cltools.losses import LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NearestKeys, NegativeRule, PositiveRule
 from cltools.mining.rules import check_chooses, rule_class
@@ -293,7 +293,7 @@ def differences(a: Experiment | Mapping[str, Any], b: Experiment | Mapping[str, 
     A setting that one was written without, as it is newer, has its default there; rules that are not known are compared
     as they were written.
     """
-    left, right = dict(_leaves(_completed(a))), dict(_leaves(_completed(b)))
+    left, right = dict(leaves(_completed(a))), dict(leaves(_completed(b)))
     pairs = ((path, left.get(path, ABSENT), right.get(path, ABSENT)) for path in {**left, **right})
     return tuple(Difference(path, before, now) for path, before, now in pairs if before != now)
 
@@ -411,14 +411,6 @@ def _convert(hint: Any, value: object, path: str) -> Any:
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise CltoolsError(f"{path} must be of type {hint.__name__}, not {shown(value)}.")
     return value
-
-
-def _leaves(plain: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in plain.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", value
 
 
 def _check_read(name: str, value: Any, settings: Any, instead: str) -> None:

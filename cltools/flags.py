@@ -55,19 +55,36 @@ def flags_of(command: str, arguments: Sequence[str]) -> Any:
         known = early.parse_args([])
     import_rules(vars(known)["import"])
     rules = {"negatives": (NegativeRule, known.rule), "positives": (PositiveRule, known.positive_rule)}
-    chosen = {name: _rule(*given, base) for name, (base, given) in rules.items() if given}
+    chosen: dict[str, Any] = {name: _rule(given[0], base) for name, (base, given) in rules.items() if given}
     if command == "compare":
-        return CompareFlags(tyro.MISSING, tyro.MISSING)
+        return CompareFlags
     if command == "mine":
         return _mine_flags(**chosen)
     name = arguments[0] if arguments and not arguments[0].startswith("-") else ""
-    experiment = read_config(Path(*known.config)) if known.config else preset(name or "digits-moco", *known.images)
-    if known.laptop:
-        experiment = laptop(experiment)
+    named = known.config[0] if known.config else name or "digits-moco"
+    experiment = experiment_of(named, next(iter(known.images), None), known.laptop)
     if "negatives" in chosen and name:
         chosen["negatives"] = fitted(chosen["negatives"], IMAGES[name.partition("-")[0]])
     outside = replace(experiment.outside, rules=(*experiment.outside.rules, *vars(known)["import"]))
     return _train_flags(name, replace(experiment, outside=outside, **chosen), bool(known.config))
+
+
+def experiment_of(
+    name: str,
+    images: Path | str | None = None,
+    small: bool = False,
+    root: str | None = None,
+    device: str | None = None,
+    seed: int | None = None,
+) -> Experiment:
+    """The experiment of a preset or of a file of settings (.json), on these images, at the CPU setting if `small`."""
+    experiment = read_config(Path(name)) if name.endswith(".json") else preset(name, images)
+    if small:
+        experiment = laptop(experiment)
+    data, training = experiment.data, experiment.training
+    data = replace(data, name=str(images or data.name), root=root or data.root)
+    training = replace(training, device=device or training.device)
+    return replace(experiment, data=data, training=training, seed=experiment.seed if seed is None else seed)
 
 
 def _rule(name: str, base: type[Any]) -> Any:
@@ -134,11 +151,11 @@ class TrainFlags:
             trained = [self._trained(replace(asked, seed=seed), ranks, start) for seed in self.seeds or (asked.seed,)]
         if not ranks.first:
             return None
-        reports = [_report(run, split) for run in trained]
-        plain = [{"run": str(run.path), "epochs": len(run.history.rows), "report": report}
-                 for run, report in zip(trained, reports, strict=True)]  # fmt: skip
-        lines = [f"{run.path}: {len(run.history.rows)} epochs" + (f"; {split}: {figures(report)}" if report else "")
-                 for run, report in zip(trained, reports, strict=True)]  # fmt: skip
+        lines, plain, reports = [], [], [_report(run, split) for run in trained]
+        for run, report in zip(trained, reports, strict=True):
+            epochs = len(run.history.rows)
+            lines.append(f"{run.path}: {epochs} epochs" + (f"; {split}: {figures(report)}" if report else ""))
+            plain.append({"run": str(run.path), "epochs": epochs, "report": report})
         if len(reports) > 1 and all(reports):
             lines.append(over_seeds(reports))
         return "\n".join(lines), plain if self.seeds else plain[0]
@@ -149,10 +166,13 @@ class TrainFlags:
         out = self.out or Path("runs") / re.sub(r"[^\w.-]+", "-", name).strip("-")
         out = out.with_name(f"{out.name}-seed{experiment.seed}") if self.seeds else out
         if self.out is None and not self.resume:
-            out = ranks.from_first(_free(out))
-        told = [LOGS[name](out / name) for name in self.log] if ranks.first else []
-        told += [] if sys.stderr.isatty() else [_say_epoch]
-        return fit(experiment, out=out, resume=self.resume, start_from=start, callbacks=told)
+            out = ranks.from_first(_free(out) if ranks.first else None)
+        told = [LOGS[log](out / log) for log in self.log] + ([] if sys.stderr.isatty() else [_say_epoch])
+        try:
+            return fit(experiment, out=out, resume=self.resume, start_from=start, callbacks=told)
+        finally:
+            with suppress(OSError):  # what was refused leaves no empty folder
+                out.rmdir()
 
 
 def _train_flags(name: str, experiment: Experiment, config: bool) -> TrainFlags:
@@ -164,16 +184,11 @@ def _train_flags(name: str, experiment: Experiment, config: bool) -> TrainFlags:
     flags = [(part, kind, field()) for part, kind in (kinds | unprefixed | {"seed": seed}).items()]
     made: Any = make_dataclass("Flags", flags, bases=(TrainFlags,), frozen=True)
     made.__doc__ = TrainFlags.__doc__
-    given = {
-        "preset": name or ("" if config else tyro.MISSING),
-        "out": None,
-        "start_from": None,
-        "seeds": (),
-        "log": (),
-    }
-    chosen = {"rule": type(experiment.negatives).__name__, "positive_rule": type(experiment.positives).__name__}
-    unset = {f.name: False if f.type is bool else () if f.name == "imports" else None for f in fields(TrainFlags)}
-    return made(**unset | given | chosen | settings)
+    unset = {f.name: {bool: False, Path | None: None}.get(f.type, ()) for f in fields(TrainFlags)}
+    unset["preset"] = name or ("" if config else tyro.MISSING)
+    rules = {"rule": type(experiment.negatives).__name__, "positive_rule": type(experiment.positives).__name__}
+    found: TrainFlags = made(**unset | rules | settings)
+    return found
 
 
 def _free(out: Path) -> Path:

@@ -1,26 +1,46 @@
 """What is compared: every preset, and the ablations and controls that say what an effect is due to."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
 from itertools import product
+from operator import getitem
+from pathlib import Path
+from typing import Any
 
-from cltools.config import Experiment
-from cltools.errors import CltoolsError
-from cltools.mining import LearnedThreshold, MarginBand, NearestKeys, OracleNegatives, RandomNegatives, RankBand
-from cltools.presets import METHODS, preset
+from cltools.config import Experiment, from_plain, to_plain
+from cltools.errors import CltoolsError, unknown
+from cltools.files import leaves
+from cltools.mining import (
+    LearnedThreshold,
+    MarginBand,
+    NearestKeys,
+    NegativeRule,
+    OracleNegatives,
+    PositiveRule,
+    RandomNegatives,
+    RankBand,
+)
+from cltools.mining.rules import rule_class, rule_classes
+from cltools.presets import METHODS, ImagePreset, fitted, preset
 
 BASELINE = "moco"
 SEMI_HARD = MarginBand(margin=0.1, within=0.7)
 """Less similar than the positive by at least 0.1 (semi-hard) and by at most 0.8; set before anything was measured."""
 
 
-def arms_of(images: str) -> dict[str, Experiment]:
+def arms_of(images: str, folder: Path | None = None) -> dict[str, Experiment]:
     """Every preset of these images, then the ablations and controls that make the effect of `potential` attributable.
+
+    Args:
+        images: as presets begin.
+        folder: of images of one's own.
 
     Raises:
         ValueError: no such images.
     """
-    presets = {method: preset(f"{images}-{method}") for method in METHODS}
+    presets = {method: preset(f"{images}-{method}", folder) for method in METHODS}
     moco, potential = presets["moco"], presets["potential"]
     band, share, learned = (presets[method].negatives for method in ("potential", "random", "glofnd"))
     assert isinstance(band, RankBand) and isinstance(share, RandomNegatives) and isinstance(learned, LearnedThreshold)
@@ -52,15 +72,14 @@ def arms_of(images: str) -> dict[str, Experiment]:
     }
 
 
-def grid_of(images: str, drop_closest: Sequence[float], keep_within: Sequence[float]) -> dict[str, Experiment]:
+def grid_of(moco: Experiment, drop_closest: Sequence[float], keep_within: Sequence[float]) -> dict[str, Experiment]:
     """The baseline, a band for every pair of edges that is one, and for each as many keys by chance.
 
     Edges are rank shares. From 0 to 1 a band keeps every key, which is the baseline, so that pair is left out.
 
     Raises:
-        ValueError: no such images, an edge that is no share, or no pair that is a band.
+        ValueError: an edge that is no share, or no pair that is a band.
     """
-    moco = preset(f"{images}-{BASELINE}")
     every = product(sorted({*drop_closest}), sorted({*keep_within}))
     pairs = [(low, up) for low, up in every if low < up and (low, up) != (0, 1)]
     if not pairs:
@@ -69,6 +88,37 @@ def grid_of(images: str, drop_closest: Sequence[float], keep_within: Sequence[fl
     shares = sorted({round(up - low, 6) for low, up in pairs})  # 0.3 − 0.1 and 0.5 − 0.3 are one share
     chance = {chance_name(share): replace(moco, negatives=RandomNegatives(share)) for share in shares}
     return {BASELINE: moco} | bands | chance
+
+
+def own_arms(moco: Experiment, rules: Sequence[str], images: ImagePreset) -> dict[str, Experiment]:
+    """An arm per rule of these class names, alone in place of the baseline's.
+
+    Raises:
+        ValueError: no such rule.
+    """
+    negatives = {name: rule for name, rule in rule_classes(NegativeRule).items() if name in rules}
+    others = {name: rule_class(name, PositiveRule)() for name in rules if name not in negatives}
+    return {name: replace(moco, negatives=fitted(rule(), images)) for name, rule in negatives.items()} | {
+        name: replace(moco, positives=rule) for name, rule in others.items()
+    }
+
+
+def varied(experiment: Experiment, path: str, value: str) -> Experiment:
+    """The experiment with another value of a setting, such as "loss.temperature" and "0.2".
+
+    Raises:
+        ValueError: no such setting, or a value that it cannot have.
+    """
+    plain: dict[str, Any] = to_plain(experiment)
+    if path not in (known := dict(leaves(plain))):
+        raise unknown("setting", path, known)
+    *sections, name = path.split(".")
+    part = reduce(getitem, sections, plain)
+    try:
+        part[name] = json.loads(value)
+    except ValueError:  # a word
+        part[name] = value
+    return from_plain(Experiment, plain)
 
 
 def chance_name(share: float) -> str:

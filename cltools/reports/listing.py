@@ -1,11 +1,10 @@
 """The runs below a folder, what they reached, and the settings in which they differ; it needs no torch."""
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from cltools.errors import CltoolsError
-from cltools.files import parsed
+from cltools.files import leaves, parsed
 
 RECORD = "record.json"
 FIGURES = ("knn200", "probe", "linear")
@@ -21,7 +20,7 @@ def listed(folder: Path) -> tuple[str, list[dict[str, Any]]]:
     found = [_read(path) for path in sorted(folder.rglob(RECORD))]
     if not found:
         raise CltoolsError(f"{folder} holds no run; name a folder that does, or train one: cltools train PRESET")
-    settings = [dict(_leaves(run["experiment"])) for run in found]
+    settings = [dict(leaves(run["experiment"])) for run in found]
     names = sorted({name for each in settings for name in each})
     differing = [name for name in names if len({repr(each.get(name)) for each in settings if each}) > 1]
     width = max(len(run["run"]) for run in found)
@@ -47,11 +46,3 @@ def _read(path: Path) -> dict[str, Any]:
         return run | {"epochs": int(record["epochs"]), **found, "experiment": dict(record["experiment"])}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return run | {"wrong": f"cannot be read: {error}"}
-
-
-def _leaves(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{path}{name}.")
-        else:
-            yield f"{path}{name}", value

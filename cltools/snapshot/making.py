@@ -1,64 +1,57 @@
-"""Snapshots to ship: `python -m cltools snapshot` trains a preset and keeps its embeddings on the way."""
+"""Snapshots to keep, of a run that is trained for it or of one that is there: `cltools snapshot`."""
 
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
-from cltools import presets
+from cltools.config import Experiment
 from cltools.errors import CltoolsError
 from cltools.files import IN_USE, check_writable, claimed
 from cltools.provenance import command
 from cltools.snapshot.mapping import with_umap
 from cltools.snapshot.maps import need_umap
-from cltools.snapshot.taking import Recorder
-from cltools.training import fit
+from cltools.snapshot.snapshot import Snapshot
+from cltools.snapshot.taking import Recorder, take_snapshot
+from cltools.training import Run, fit
 from cltools.training.inputs import training_images
 
 
 def make_snapshot(
-    preset: str,
-    out: Path,
-    after: tuple[int, ...] = (1, 5, 10, 20, 30),
-    n: int = 1500,
-    seed: int = 0,
-    umap: tuple[int, ...] = (0, 1, 2),
-    laptop: bool = False,
-    root: str | None = None,
-    device: str = "auto",
+    source: Experiment | Run, out: Path, after: Sequence[int], n: int, seed: int, umap: Sequence[int]
 ) -> str:
-    """Train a preset, and keep what it thinks of some training images at several epochs, in one file.
+    """Train an experiment and keep what it thinks of some training images at several epochs; of a run, what it thinks.
 
     Args:
-        preset: IMAGES-METHOD, such as shapes-potential.
-        out: The snapshot, .npz; a file that is there is replaced. The run itself is not kept.
-        after: Epochs after which embeddings are kept.
-        n: Training images, at most.
-        seed: Seed of the run, of the images drawn and of their views.
-        umap: Seeds of maps by UMAP, beside the one by PCA; none where none is named.
-        laptop: The CPU setting of any preset.
-        root: Where images lie; else the variable CLTOOLS_DATA, else data/.
-        device: "auto" is CUDA where there is one.
+        source: to be trained, or trained.
+        out: the snapshot, .npz; a file that is there is replaced.
+        after: epochs after which embeddings of an experiment are kept.
+        n: training images, at most.
+        seed: of the images drawn and of their views.
+        umap: seeds of maps by UMAP, beside the one by PCA; none where none is named.
 
     Returns:
         A line that says what was kept.
 
     Raises:
-        ValueError: no such preset, or epochs that its training does not reach.
+        ValueError: epochs that the training does not reach.
         OSError: `out` cannot be written; found before the training.
         ModuleNotFoundError: maps by UMAP are asked for, and umap-learn is not installed.
     """
     if umap:
         need_umap()  # before minutes of training
-    experiment = presets.laptop(presets.preset(preset)) if laptop else presets.preset(preset)
-    last = experiment.training.epochs
-    if not after or not all(1 <= epoch <= last for epoch in after):
-        raise CltoolsError(f"snapshot: after is {after}; name epochs from 1 to {last}, {preset}'s last.")
-    data, training = replace(experiment.data, root=root), replace(experiment.training, device=device)
-    experiment = replace(experiment, data=data, training=training, seed=seed)
     check_writable(out)
     with claimed(out.with_name(f"{out.name}.{IN_USE}"), command()):
-        images, _ = training_images(experiment)
-        recorder = Recorder(images, n, seed, epochs=after)
-        snapshot = with_umap(recorder.snapshot(fit(experiment, images=images, callbacks=[recorder])), umap)
+        snapshot = with_umap(_taken(source, after, n, seed), umap)
         snapshot.save(out)
     epochs, size = ", ".join(map(str, snapshot.epochs)), out.stat().st_size / 2**20
     return f"{out}: {len(snapshot):,} images after epochs {epochs}, {size:.1f} MiB"
+
+
+def _taken(source: Experiment | Run, after: Sequence[int], n: int, seed: int) -> Snapshot:
+    if isinstance(source, Run):
+        return take_snapshot(source, training_images(source.experiment)[0], n, seed)
+    last = source.training.epochs
+    if not after or not all(1 <= epoch <= last for epoch in after):
+        raise CltoolsError(f"snapshot: after is {tuple(after)}; name epochs from 1 to {last}, its last.")
+    images, _ = training_images(source)
+    recorder = Recorder(images, n, seed, epochs=after)
+    return recorder.snapshot(fit(source, images=images, callbacks=[recorder]))

@@ -36,6 +36,7 @@ PROTOCOLS: dict[str, tuple[str, ...] | None] = {
 """Values of `--protocol` that name several; None is the default of `cltools.evaluate`."""
 Protocol = Literal["default", "knn", "knn200", "knn10", "probe", "linear", "finetune", "finetune1", "finetune10", "all"]
 Runs = tyro.conf.Positional[tuple[Path, ...]]
+Imports = Annotated[tuple[str, ...], tyro.conf.arg(name="import")]
 Answer = tuple[str, Any]
 """What a command found: in words for a person, and as data for --json."""
 
@@ -184,7 +185,7 @@ def download(name: tyro.conf.Positional[str], root: str | None = None) -> Answer
 def presets() -> Answer:
     """List the presets, IMAGES-METHOD."""
     names = [[f"{images}-{method}" for images in IMAGES] for method in METHODS]
-    rows = ["".join(f"{name:26s}" for name in row).rstrip() for row in names]
+    rows = ["  ".join(f"{name:24s}" for name in row).rstrip() for row in names]
     return "\n".join(rows), sorted(name for row in names for name in row)
 
 
@@ -254,7 +255,10 @@ def snapshot(
 
 
 def explore(
-    source: tyro.conf.Positional[str], html: Path | None = None, epochs: Literal["present", "all"] = "present"
+    source: tyro.conf.Positional[str],
+    html: Path | None = None,
+    epochs: Literal["present", "all"] = "present",
+    imports: Imports = (),
 ) -> Answer:
     """Write a snapshot's explorer as one HTML file that needs no kernel and no network, and open it in the browser.
 
@@ -262,11 +266,14 @@ def explore(
         source: Name of a snapshot that comes with the package, such as shapes-moco, or a file (.npz).
         html: The page to write, which is then not opened; by default a temporary file.
         epochs: Whether the page holds the last epoch or all of them.
+        imports: Modules that define rules of your own, if the snapshot is of a run with such rules.
     """
+    from cltools.config import import_rules
     from cltools.explorer.session import Session
     from cltools.explorer.standalone import save_html
     from cltools.snapshot import load_snapshot
 
+    import_rules(imports)
     if html is not None:
         check_writable(html)
     page = html or Path(mkdtemp(prefix="cltools-")) / f"{Path(source).stem}.html"

@@ -154,7 +154,9 @@ class TrainFlags:
         lines, plain, reports = [], [], [_report(run, split) for run in trained]
         for run, report in zip(trained, reports, strict=True):
             epochs = len(run.history.rows)
-            lines.append(f"{run.path}: {epochs} epochs" + (f"; {split}: {figures(report)}" if report else ""))
+            lines.append(
+                f"{run.path}: {epochs} epoch{'s' * (epochs != 1)}" + (f"; {split}: {figures(report)}" if report else "")
+            )
             plain.append({"run": str(run.path), "epochs": epochs, "report": report})
         if len(reports) > 1 and all(reports):
             lines.append(over_seeds(reports))
@@ -184,7 +186,8 @@ def _train_flags(name: str, experiment: Experiment, config: bool) -> TrainFlags:
     flags = [(part, kind, field()) for part, kind in (kinds | unprefixed | {"seed": seed}).items()]
     made: Any = make_dataclass("Flags", flags, bases=(TrainFlags,), frozen=True)
     made.__doc__ = TrainFlags.__doc__
-    unset = {f.name: {bool: False, Path | None: None}.get(f.type, ()) for f in fields(TrainFlags)}
+    none: dict[Any, Any] = {bool: False, Path | None: None}
+    unset = {f.name: none.get(f.type, ()) for f in fields(TrainFlags)}
     unset["preset"] = name or ("" if config else tyro.MISSING)
     rules = {"rule": type(experiment.negatives).__name__, "positive_rule": type(experiment.positives).__name__}
     found: TrainFlags = made(**unset | rules | settings)

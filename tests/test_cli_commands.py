@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from command_line import call, refused
 
-from cltools import cli
+from cltools import flags
 from cltools.datasets import archives, load_images
 from cltools.reports import comparing
 from cltools.snapshot import Snapshot, making
@@ -221,7 +221,7 @@ class TestMine:
         monkeypatch.setattr(pd, "read_parquet", lambda *_, **__: table)
         asked = f"Name those of the embeddings: {file}:NAME,NAME,…, in order."
         refused(call("mine", *[str(file)] * 3, str(tmp_path / "pairs.csv")), asked)
-        assert np.array_equal(cli._embeddings(f"{file}:y,x"), [[0, 1], [1, 0]])
+        assert np.array_equal(flags._embeddings(f"{file}:y,x"), [[0, 1], [1, 0]])
 
     def test_takes_all_three_from_one_archive_by_name(self, files: list[str], tmp_path: Path) -> None:
         anchors, positives, corpus = map(np.load, files)
@@ -237,7 +237,7 @@ class TestMine:
     def test_its_help_has_no_warm_up_of_what_mines_nothing(self) -> None:
         told = call("mine", "--help").out
         assert "--negatives.drop-closest" in told and "--positives" not in told
-        assert "--positives.start" in call("mine", "--help", "--positive-rule", "NearestKeys").out
+        assert "--positives.start" in call("mine", "--positive-rule", "NearestKeys", "--help").out
 
 
 def fan(*degrees: float) -> np.ndarray:

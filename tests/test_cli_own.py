@@ -97,7 +97,7 @@ def test_own_rules_are_compared_with_as_many_keys_by_chance(here: Path) -> None:
     rules = ("--import", "my_rules", "--rules", "NotTheClosest", "TheClosest")
     budget = ("--epochs", "1", "--warm-epochs", "1", "--laptop", "--device", "cpu")
     with pytest.raises(AssertionError, match="fewer than one batch of 256"):
-        command(here, "compare", "own", "own.json", "--images", "photographs", *rules, *budget)
+        command(here, "compare", "own", "comparison.json", "--images", "photographs", *rules, *budget)
     rows = command(here, "compare", "digits", "digits.json", *rules, *budget, "--seeds", "0", "1")["rows"]
     arms = ["moco", "NotTheClosest", "TheClosest", "random-as-NotTheClosest"]
     assert [(row["seed"], row["arm"]) for row in rows] == [(seed, arm) for seed in (0, 1) for arm in arms]

@@ -288,6 +288,26 @@ class TestFlags:
         assert call("train", "digits-potential", *flags).status == 0
         assert asked[0].experiment == replace(start, **{part: replace(getattr(start, part), **changes)})
 
+    def test_a_config_is_printed_and_read_again(self, asked: list[SimpleNamespace], tmp_path: Path) -> None:
+        printed = call("train", "shapes-potential", "--seed", "3", "--batch", "64", "--print-config")
+        start = preset("shapes-potential")
+        experiment = replace(start, seed=3, training=replace(start.training, batch=64))
+        assert printed.status == 0 and not asked and printed.out == experiment.to_json()
+        (tmp_path / "mine.json").write_text(printed.out, encoding="utf-8")
+        assert call("train", "--config", str(tmp_path / "mine.json"), "--epochs", "2").status == 0
+        expected = replace(experiment, training=replace(experiment.training, epochs=2))
+        assert asked[0].experiment == expected and asked[0].out == Path("runs/shapes")
+
+    def test_each_seed_has_a_folder_and_no_two_runs_the_same(self, asked: list[SimpleNamespace]) -> None:
+        call("train", "digits-moco", "--seeds", "4", "7")
+        assert [(each.out, each.experiment.seed) for each in asked] == [
+            (Path("runs/digits-moco-seed4"), 4), (Path("runs/digits-moco-seed7"), 7)
+        ]  # fmt: skip
+        for taken in ("digits-moco", "digits-moco-2"):
+            (Path("runs") / taken).mkdir(parents=True)
+        call("train", "digits-moco")
+        assert asked[-1].out == Path("runs/digits-moco-3")
+
     def test_seed_out_and_resume(self, asked: list[SimpleNamespace]) -> None:
         call("train", "shapes-moco", "--seed", "7", "--out", "some/where", "--resume")
         expected = replace(preset("shapes-moco"), seed=7)
@@ -566,6 +586,35 @@ class TestMain:
     def test_lists_the_commands(self, arguments: list[str]) -> None:
         outcome = call(*arguments)
         assert outcome.status == 0 and outcome.err == "" and all(name in outcome.out for name in COMMANDS)
+
+    @pytest.mark.parametrize(
+        "asked", ["", "--help", "--version", "presets", "runs", "evaluate --help", "explore --help"]
+    )
+    def test_answers_without_torch(self, asked: str, folder: Path) -> None:
+        code = f"import sys; sys.argv = ['cltools', *{asked!r}.split()]; from cltools.__main__ import start\ntry: start()\n"
+        code += (
+            "except SystemExit as stop: assert not stop.code\nassert not {'torch', 'pandas', 'numpy'} & {*sys.modules}"
+        )
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=folder.parent, capture_output=True, encoding="utf-8", check=False)
+        if asked == "runs":
+            assert "runs holds no run" in done.stderr
+        else:
+            assert done.returncode == 0 and done.stdout, done.stderr
+
+    def test_lists_runs_and_what_differs_between_them(self, folder: Path) -> None:
+        reseeded(folder, "b", 5, queue_size=600)
+        (folder.with_name("c") / "record.json").parent.mkdir()
+        (folder.with_name("c") / "record.json").write_text("{", encoding="utf-8")
+        outcome = call("runs", str(folder.parent))
+        head, *lines = outcome.out.splitlines()
+        assert outcome.status == 0 and head.split() == ["run", "epochs", "knn200", "probe", "linear", "differs", "in"]
+        assert lines[0].split()[0] == str(folder) and lines[0].endswith("seed=0  training.queue_size=512")
+        assert lines[1].endswith("seed=5  training.queue_size=600")
+        assert f"{folder.with_name('c')}" in lines[2] and "cannot be read" in lines[2]
+        found = json.loads(call("runs", str(folder.parent), "--json").out)
+        assert found[0]["knn200"] == recorded(folder)["evaluations"]["test"]["knn200"] and found[0]["epochs"] == 1
+        assert [each["differs"].get("seed") for each in found] == [0, 5, None]
 
     def test_refuses_an_unknown_command(self) -> None:
         refused(call("trian", "digits-moco"), "trian", "Available subcommands: train, ")

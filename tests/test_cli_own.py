@@ -1,14 +1,11 @@
 """A rule and photographs of one's own, by commands alone: from training to the explorer."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from command_line import call, refused
+from command_line import answered, call, refused
 from PIL import Image
 
 from cltools.training import Run
@@ -56,39 +53,32 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(here: Path, *arguments: str) -> Any:
-    """The JSON that a process of its own answers with, started in that folder as the console script starts."""
-    code = f"import sys; sys.argv = ['cltools', *{[*arguments, '--json']!r}]; from cltools.__main__ import start; start()"
-    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=here, capture_output=True, encoding="utf-8", check=False)
-    assert done.returncode == 0, done.stderr
-    assert "\r" not in done.stderr, "no bar in a log"
-    return json.loads(done.stdout)
-
-
 @pytest.mark.slow
 def test_the_whole_way_by_commands_alone(here: Path) -> None:
     asked = ("own-moco", "--images", "photographs", "--import", "my_rules", *QUICK, "--out", "runs/a")
     rules = ("--rule", "NotTheClosest", "--negatives.edge", "0.6", "--positive-rule", "TheClosest")
-    settings = command(here, "train", *asked, *rules, "--print-config")
-    assert settings["negatives"] == {"rule": "NotTheClosest", "edge": 0.6} and settings["outside"]["rules"] == ["my_rules"]
-    trained = command(here, "train", *asked, *rules)
+    settings = answered(here, "train", *asked, *rules, "--print-config")
+    assert settings["negatives"] == {"rule": "NotTheClosest", "edge": 0.6} and settings["outside"]["rules"] == [
+        "my_rules"
+    ]
+    trained = answered(here, "train", *asked, *rules)
     assert trained["run"] == "runs/a" and trained["epochs"] == 2 and trained["report"]["split"] == "test"
-    again = command(here, "train", *asked, *rules, "--resume")
+    again = answered(here, "train", *asked, *rules, "--resume")
     assert again["report"] == trained["report"]
-    report = command(here, "evaluate", "runs/a", "--protocol", "knn10")
+    report = answered(here, "evaluate", "runs/a", "--protocol", "knn10")
     assert report["knn10"] == trained["report"]["knn10"]
-    elsewhere = command(here, "evaluate", "runs/a", "--images", "photographs", "--protocol", "knn10")
+    elsewhere = answered(here, "evaluate", "runs/a", "--images", "photographs", "--protocol", "knn10")
     assert elsewhere["knn10"] == report["knn10"]
-    assert command(here, "diagnose", "runs/a", "--n", "20")["anchors"] == 20
+    assert answered(here, "diagnose", "runs/a", "--n", "20")["anchors"] == 20
     (here / "own.json").write_text(json.dumps(settings), encoding="utf-8")
-    seeds = command(here, "train", "--config", "own.json", "--seeds", "1", "2")
+    seeds = answered(here, "train", "--config", "own.json", "--seeds", "1", "2")
     assert [each["run"] for each in seeds] == ["runs/photographs-seed1", "runs/photographs-seed2"]
-    listed = command(here, "runs")
+    listed = answered(here, "runs")
     assert [(each["run"], each["differs"]["seed"]) for each in listed] == [
         ("runs/a", 0), ("runs/photographs-seed1", 1), ("runs/photographs-seed2", 2)
     ]  # fmt: skip
-    kept = command(here, "snapshot", "runs/a", "a.npz", "--umap", "--n", "20")
-    page = command(here, "explore", kept["snapshot"], "--html", "a.html", "--import", "my_rules")
+    kept = answered(here, "snapshot", "runs/a", "a.npz", "--umap", "--n", "20")
+    page = answered(here, "explore", kept["snapshot"], "--html", "a.html", "--import", "my_rules")
     assert page == {"page": "a.html"} and "photographs" in (here / "a.html").read_text(encoding="utf-8")
 
 
@@ -97,8 +87,8 @@ def test_own_rules_are_compared_with_as_many_keys_by_chance(here: Path) -> None:
     rules = ("--import", "my_rules", "--rules", "NotTheClosest", "TheClosest")
     budget = ("--epochs", "1", "--warm-epochs", "1", "--laptop", "--device", "cpu")
     with pytest.raises(AssertionError, match="fewer than one batch of 256"):
-        command(here, "compare", "own", "comparison.json", "--images", "photographs", *rules, *budget)
-    rows = command(here, "compare", "digits", "digits.json", *rules, *budget, "--seeds", "0", "1")["rows"]
+        answered(here, "compare", "own", "comparison.json", "--images", "photographs", *rules, *budget)
+    rows = answered(here, "compare", "digits", "digits.json", *rules, *budget, "--seeds", "0", "1")["rows"]
     arms = ["moco", "NotTheClosest", "TheClosest", "random-as-NotTheClosest"]
     assert [(row["seed"], row["arm"]) for row in rows] == [(seed, arm) for seed in (0, 1) for arm in arms]
     kept = {row["arm"]: row["kept"] for row in rows if row["seed"] == 0}
@@ -119,10 +109,12 @@ def test_a_run_says_which_module_its_rules_are_in(tmp_path: Path, monkeypatch: p
     flags = ("--import", "rules_of_mine", "--rule", "KeepsFar", "--limit", "128", "--epochs", "1", "--device", "cpu")
     assert call("train", "digits-moco", *flags, "--out", str(tmp_path / "a")).status == 0
     code = f"from cltools import Run; print(Run.load({str(tmp_path / 'a')!r}).experiment.negatives)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, encoding="utf-8", check=False
+    )
     assert done.stdout == "KeepsFar(edge=0.5)\n", done.stderr
     config = json.loads((tmp_path / "a" / "config.json").read_text(encoding="utf-8"))
     config["outside"]["rules"] = ["gone_rules"]
     (tmp_path / "a" / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(ValueError, match="outside.rules names 'gone_rules', and Python finds no module"):
+    with pytest.raises(ValueError, match=r"outside\.rules names 'gone_rules', and Python finds no module"):
         Run.load(tmp_path / "a")

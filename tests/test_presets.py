@@ -47,7 +47,7 @@ def test_there_is_one_of_each_image_set_and_method() -> None:
 
 
 def test_the_command_line_knows_the_same_names() -> None:
-    assert names.IMAGES == tuple(IMAGES) and names.METHODS == tuple(METHODS)
+    assert tuple(IMAGES) == names.IMAGES and tuple(METHODS) == names.METHODS
 
 
 @methods

@@ -21,13 +21,10 @@ from cltools.datasets import splits_of
 from cltools.errors import CltoolsError, printable
 from cltools.evaluation import figures, over_seeds
 from cltools.files import check_writable, replacing
-from cltools.interop import mine_pairs
 from cltools.mining import AugmentedView, NegativeRule, PositiveRule, RankBand
 from cltools.mining.rules import rule_class
 from cltools.presets import IMAGES, fitted, laptop, preset
 from cltools.ranks import Ranks, joined
-from cltools.reports.comparing import CompareFlags
-from cltools.snapshot.reading import read_embeddings
 from cltools.training import Run, fit
 from cltools.training.loggers import LOGS
 from cltools.training.record import Split, read_run_record
@@ -57,6 +54,8 @@ def flags_of(command: str, arguments: Sequence[str]) -> Any:
     rules = {"negatives": (NegativeRule, known.rule), "positives": (PositiveRule, known.positive_rule)}
     chosen: dict[str, Any] = {name: _rule(given[0], base) for name, (base, given) in rules.items() if given}
     if command == "compare":
+        from cltools.reports.comparing import CompareFlags
+
         return CompareFlags
     if command == "mine":
         return _mine_flags(**chosen)
@@ -275,6 +274,8 @@ class MineFlags:
 
     def __call__(self) -> Answer:
         """Mine, and write the table."""
+        from cltools.interop import mine_pairs
+
         if self.out.suffix != ".csv":
             raise CltoolsError(f"{self.out} ends in {self.out.suffix!r}; the table is written as .csv.")
         check_writable(self.out)
@@ -303,6 +304,8 @@ def _mine_flags(**chosen: Any) -> Any:
 
 def _embeddings(given: str) -> Any:
     """Those of FILE, of FILE:NAME, or of a table's columns as FILE:NAME,NAME,…."""
+    from cltools.snapshot.reading import read_embeddings
+
     named = re.fullmatch(r"(.+?\.(?:npz|parquet)):(.+)", given)
     file, name = named.groups() if named else (given, None)
     try:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from command_line import call, refused
+from command_line import START, call, refused, started
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -587,20 +587,14 @@ class TestMain:
         outcome = call(*arguments)
         assert outcome.status == 0 and outcome.err == "" and all(name in outcome.out for name in COMMANDS)
 
-    @pytest.mark.parametrize(
-        "asked", ["", "--help", "--version", "presets", "runs", "evaluate --help", "explore --help"]
-    )
+    @pytest.mark.parametrize("asked", ["", "--help", "--version", "presets", "runs", "evaluate --help"])
     def test_answers_without_torch(self, asked: str, folder: Path) -> None:
-        code = f"import sys; sys.argv = ['cltools', *{asked!r}.split()]; from cltools.__main__ import start\ntry: start()\n"
-        code += (
-            "except SystemExit as stop: assert not stop.code\nassert not {'torch', 'pandas', 'numpy'} & {*sys.modules}"
+        code = (
+            f"{START}; sys.argv = ['cltools', *{asked.split()}]\ntry: start()\nexcept SystemExit as stop: print(stop)\n"
         )
-        command = [sys.executable, "-c", code]
-        done = subprocess.run(command, cwd=folder.parent, capture_output=True, encoding="utf-8", check=False)
-        if asked == "runs":
-            assert "runs holds no run" in done.stderr
-        else:
-            assert done.returncode == 0 and done.stdout, done.stderr
+        done = started(f"{code}assert not {{'torch', 'pandas', 'numpy'}} & {{*sys.modules}}", folder)
+        told = "runs holds no run" if asked == "runs" else "cltools"
+        assert done.returncode == 0 and told in done.stderr + done.stdout, done.stderr
 
     def test_lists_runs_and_what_differs_between_them(self, folder: Path) -> None:
         reseeded(folder, "b", 5, queue_size=600)

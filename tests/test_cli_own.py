@@ -109,9 +109,7 @@ def test_a_run_says_which_module_its_rules_are_in(tmp_path: Path, monkeypatch: p
     flags = ("--import", "rules_of_mine", "--rule", "KeepsFar", "--limit", "128", "--epochs", "1", "--device", "cpu")
     assert call("train", "digits-moco", *flags, "--out", str(tmp_path / "a")).status == 0
     code = f"from cltools import Run; print(Run.load({str(tmp_path / 'a')!r}).experiment.negatives)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, encoding="utf-8", check=False
-    )
+    done = started(f"import sys; sys.path.insert(0, '.'); {code}", tmp_path)
     assert done.stdout == "KeepsFar(edge=0.5)\n", done.stderr
     config = json.loads((tmp_path / "a" / "config.json").read_text(encoding="utf-8"))
     config["outside"]["rules"] = ["gone_rules"]

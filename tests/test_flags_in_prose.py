@@ -18,7 +18,7 @@ from cltools.cli import main
 from cltools.presets import IMAGES, METHODS, preset_names
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w.-]*")
-COMMAND = re.compile(r"-m (?:cltools |(?=benchmarks ))((?:benchmarks )?[a-z]+)\b([^`\"\n#]*)")
+COMMAND = re.compile(r"(?:-m cltools |(?<=[`\n])cltools |-m (?=benchmarks ))((?:benchmarks )?[a-z]+)\b([^`\"\n#]*)")
 DEFINED = re.compile(r"(?:^[^\w-]*(?:-h, )?|, |\[)(--[a-z][\w.-]*)", flags=re.MULTILINE)
 """A flag in a page of help: at a line's beginning, behind another form of it, or in a usage."""
 
@@ -32,6 +32,9 @@ OTHERS = {
     "torchrun": {"--nnodes", "--nproc-per-node", "--rdzv-backend", "--rdzv-endpoint"},
 }
 """Flags of other programs that are named."""
+
+GENERAL = {"--json", "--debug"}
+"""Flags of every command."""
 
 TEXTS = [*PAGES, ROOT / "Makefile", *sorted(PACKAGE.rglob("*.py"))]
 
@@ -77,18 +80,18 @@ def flags_of_any_training() -> set[str]:
 @cache
 def every_flag() -> set[str]:
     others = (flags_of(*command.split()) for command in commands() if command != "train")
-    return flags_of_any_training().union(*others, *OTHERS.values())
+    return GENERAL.union(flags_of_any_training(), *others, *OTHERS.values())
 
 
 def known_to(command: str, rest: str) -> set[str]:
     """The flags that a command line may have; of a training those of its preset and its rule, where it names them."""
     if command != "train":
-        return flags_of(*command.split())
+        return GENERAL | flags_of(*command.split())
     named = next(iter(rest.split()), "")
     rule = re.search(r"--rule \w+", rest)
     if named not in preset_names():
-        return flags_of_any_training()
-    return flags_of("train", named, *(rule[0].split() if rule else ()))
+        return GENERAL | flags_of_any_training()
+    return GENERAL | flags_of("train", named, *(rule[0].split() if rule else ()))
 
 
 def flags_in(text: str) -> list[str]:

@@ -99,13 +99,11 @@ def test_a_setting_is_varied_beside_the_baseline() -> None:
     assert list(found) == [BASELINE, *names]
     for name in names:
         arm, _, value = name.partition(" loss.temperature=")
-        assert found[name] == replace(found[name], loss=replace(flags.arms()[arm].loss, temperature=float(value)))
-        assert [each.path for each in differences(flags.budgeted(flags.arms()[arm], 10), found[name])] == [
-            "loss.temperature"
-        ]
-    alone = CompareFlags(
-        "digits", Path("x.json"), vary=("training.mode", "simclr"), folder=Path("mine"), imports=("a",)
-    )
+        assert found[name].loss == replace(flags.arms()[arm].loss, temperature=float(value))
+        (difference,) = differences(flags.budgeted(flags.arms()[arm], 10), found[name])
+        assert difference.path == "loss.temperature"
+    vary = ("training.mode", "simclr")
+    alone = CompareFlags("digits", Path("x.json"), vary=vary, folder=Path("mine"), imports=("a",))
     (_, varied) = alone.chosen().values()
     assert varied.training.mode == "simclr" and varied.data.name == "mine" and varied.outside.rules == ("a",)
     with pytest.raises(ValueError, match=r"Unknown setting 'loss.temprature'. Did you mean loss.temperature"):

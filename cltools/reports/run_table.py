@@ -1,7 +1,7 @@
 """Records of runs as one table, beside published figures. What was not run is blank; nothing is estimated."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
@@ -10,11 +10,10 @@ from typing import Any
 from pandas import DataFrame
 
 from cltools.config import ABSENT, Difference, Experiment, differences
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, printable
 from cltools.evaluation import LinearRecipe, spread
 from cltools.presets import IMAGES, METHODS, laptop, preset
-from cltools.reports.markdown import markdown
-from cltools.reports.published import CAUTION, LABORATORY, PUBLISHED, WHOLE, Published
+from cltools.reports.published import CAUTION, LABORATORY, PUBLISHED, WHOLE
 from cltools.training.record import RunRecord, settings_of
 
 FIGURES = {
@@ -139,8 +138,8 @@ def _nearest_preset(settings: Mapping[str, Any]) -> tuple[str, int, list[Differe
     return min(found, key=lambda each: (len(each[2]), each[1]))
 
 
-def _row_of_published(row: Published) -> dict[str, str]:
-    said = {FIGURES.get(name, name): value for name, value in vars(row).items() if value is not None}
+def _row_of_published(row: Any) -> dict[str, str]:
+    said = {FIGURES.get(name, name): value for name, value in row._asdict().items() if value is not None}
     figures = {name: f"{value:.2f}" if isinstance(value, float) else str(value) for name, value in said.items()}
     return dict.fromkeys(COLUMNS, "") | figures
 
@@ -185,3 +184,21 @@ def _place(where: Mapping[str, Any]) -> str:
     hardware = where["hardware"]
     ranks = f"{hardware['ranks']} × " if hardware.get("ranks", 1) != 1 else ""
     return f"commit {where['commit'] or 'unknown'}, {ranks}{hardware.get('device', 'unknown device')}"
+
+
+def markdown(caption: str, cells: DataFrame, left: Collection[str]) -> str:
+    """A caption, and a table below it.
+
+    Args:
+        caption: what the table shows.
+        cells: of text; the index is not shown.
+        left: columns of words, set to the left; figures stand to the right.
+    """
+    rule = "|".join("---" if column in left else "---:" for column in cells.columns)
+    rows = [_line(row) for row in cells.itertuples(index=False, name=None)]
+    return "\n".join([caption, "", _line(cells.columns), f"|{rule}|", *rows])
+
+
+def _line(cells: Iterable[str]) -> str:
+    texts = (printable(cell, lines=False).replace("|", "∣").replace("<", "&lt;") for cell in cells)
+    return f"| {' | '.join(texts)} |"

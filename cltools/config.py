@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from cltools.datasets import DataSettings
@@ -128,11 +128,17 @@ class OutsideSettings(Settings):
 
 
 _NAMED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
-_PARTS = {
-    "data": "images", "views": "views", "encoder": "backbone", "training": "optimizer", "evaluation": "protocols",
-    "loss": "", "outside": "",
-}  # fmt: skip
-"""By the settings of an experiment: the part of one's own that `fit` takes, in place of fields that nothing reads."""
+_FOR_OWN = "For your own, call fit(experiment, {0}=…), or name it in outside.{0}."
+_INSTEAD = {
+    "data": _FOR_OWN.format("images"),
+    "views": _FOR_OWN.format("views"),
+    "encoder": _FOR_OWN.format("backbone"),
+    "training": _FOR_OWN.format("optimizer"),
+    "evaluation": _FOR_OWN.format("protocols"),
+    "loss": "A loss of your own takes a training loop of your own, around similarities and select.",
+    "outside": "",
+}
+"""By the settings of an experiment: what to do in place of fields of one's own, which nothing reads."""
 
 
 @dataclass(frozen=True)
@@ -155,17 +161,15 @@ class Experiment(Settings):
         """Refuse settings that contradict each other, and settings that nothing would read.
 
         Raises:
-            TypeError: something else in the place of settings.
-            ValueError: a rule in the wrong place, settings of a class of one's own with fields of its own, or settings
-                that contradict each other.
+            ValueError: something else in the place of settings or of a rule, settings of a class of one's own with
+                fields of its own, or settings that contradict each other.
         """
         super().__post_init__()
-        settings = {f.name: f.default_factory for f in fields(self)}
-        for name, part in _PARTS.items():
-            call = "A loss of your own takes a training loop of your own, around similarities and select."
-            if name != "loss":
-                call = f"For your own, call fit(experiment, {part}=…), or name it in outside.{part}." if part else ""
-            _check_read(name, getattr(self, name), settings[name], call)
+        for name, instead in _INSTEAD.items():
+            value, kind = getattr(self, name), get_type_hints(Experiment)[name]
+            if not isinstance(value, kind) or len(fields(value)) > len(fields(kind)):
+                wrong = f"Experiment: {name} is {described(value)}, and nothing reads more than {kind.__name__} says."
+                raise CltoolsError(f"{wrong} {instead}".rstrip())
         for name, base in (("positives", PositiveRule), ("negatives", NegativeRule)):
             rule = getattr(self, name)
             if not isinstance(rule, base):
@@ -326,20 +330,16 @@ def _rule_of(plain: dict[str, Any], cls: type[Any], path: str) -> type[Any]:
     return rule_class(name, base)
 
 
-LARGEST = 2**1023
-"""No whole number from there on is one of Python's fractions."""
-
-
 def _convert(hint: Any, value: object, path: str) -> Any:
     """`value` as the type of a field, or a ValueError that names the field.
 
     Of several types the first that takes it; the error is that of the last.
     """
     origin, args = get_origin(hint), get_args(hint)
+    if hint is Any or (value is None and NoneType in args):
+        return value
     if origin in (Union, UnionType):
-        if value is None and type(None) in args:
-            return None
-        *others, last = (each for each in args if each is not type(None))
+        *others, last = (each for each in args if each is not NoneType)
         for other in others:
             with suppress(ValueError):
                 return _convert(other, value, path)
@@ -348,26 +348,20 @@ def _convert(hint: Any, value: object, path: str) -> Any:
         if value not in args:
             raise unknown(f"value of {path}", str(value), map(str, args))
         return value
+    if is_dataclass(hint):
+        return from_plain(hint, value, path)  # type: ignore[arg-type]
     if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise CltoolsError(f"{path} must be a list, not {shown(value)}.")
-        kinds = args[:1] * len(value) if args[1:] == (...,) else args
-        if len(value) != len(kinds):
-            raise CltoolsError(f"{path} must be a list of {len(kinds)}, not {shown(value)}.")
+        kinds = args[:1] * len(value) if args[1:] == (...,) and isinstance(value, list | tuple) else args
+        if not isinstance(value, list | tuple) or len(value) != len(kinds):
+            raise CltoolsError(f"{path} must be a list{f' of {len(args)}' * (... not in args)}, not {shown(value)}.")
         return tuple(_convert(kind, v, path) for kind, v in zip(kinds, value, strict=True))
     if origin is Mapping:  # and no dict, which would make a rule that cannot be hashed
         if not isinstance(value, Mapping) or not all(isinstance(name, args[0]) for name in value):
-            raise CltoolsError(f"{path} must be an object, not {value!r}.")
+            raise CltoolsError(f"{path} must be an object, not {shown(value)}.")
         return {name: _convert(args[1], each, f"{path}.{name}") for name, each in value.items()}
-    if hint is Any:
-        return value
-    if is_dataclass(hint):
-        return from_plain(hint, value, path)  # type: ignore[arg-type]
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and type(value) is int:
         with suppress(OverflowError):
             return float(value)
-    if not isinstance(hint, type):
-        raise CltoolsError(f"{path} has the type {hint}, which settings cannot have in JSON.")
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise CltoolsError(f"{path} must be of type {hint.__name__}, not {shown(value)}.")
     return value
@@ -381,29 +375,17 @@ def _leaves(plain: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any
             yield f"{path}{key}", value
 
 
-def _check_read(name: str, value: Any, settings: Any, instead: str) -> None:
-    """Refuse a value of an experiment of which a part would be ignored, as it is not of the class `settings` alone."""
-    if type(value) is settings:
-        return
-    if not isinstance(value, settings):
-        wanted = f"Experiment: {name} must be of type {settings.__name__}, and this is {described(value)}."
-        raise TypeError(f"{wanted} {instead}".rstrip())
-    if own := [f.name for f in fields(value) if f.name not in {known.name for known in fields(settings)}]:
-        told = f"{name} is a {type(value).__name__} with fields of its own ({', '.join(own)})"
-        raise CltoolsError(f"Experiment: {told}, which nothing reads. {instead}".rstrip())
-
-
 BELOW = re.compile(r'^ +(\w+): [^\n]+\n +"""(.+?)"""', re.MULTILINE | re.DOTALL)
 """A field of a class, and the text below it."""
 
 
 def words_of(settings: type) -> dict[str, str]:
     """What stands below each field of a class and of its bases in their source; nothing where there is no source."""
-    return {name: words for base in reversed(settings.__mro__) for name, words in _own_words(base).items()}
+    found: dict[str, str] = {}
+    for base in reversed(settings.__mro__):
+        with suppress(OSError, TypeError):
+            found |= {name: " ".join(text.split()) for name, text in BELOW.findall(_source(base))}
+    return found
 
 
-@cache
-def _own_words(kind: type) -> dict[str, str]:
-    with suppress(OSError, TypeError):
-        return {name: " ".join(text.split()) for name, text in BELOW.findall(inspect.getsource(kind))}
-    return {}
+_source = cache(inspect.getsource)

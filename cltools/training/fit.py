@@ -32,9 +32,8 @@ from cltools.training.history import COLUMNS, EpochSums, History, Row, diverged
 from cltools.training.inputs import OptimizerOf, Parts, Protocol, TrainedOn, Views, evaluation_images, training_images
 from cltools.training.learner import Learner, equalise, learn_from, make_learner, resolve_device, set_rate, statistics
 from cltools.training.record import read_run_record, stretch_here
-from cltools.training.replay import Replay
 from cltools.training.run import CHECKPOINT, CONFIG, FILES, Run, read_config
-from cltools.training.step import Batch, OnStep, StepResult, batches, train_step
+from cltools.training.step import Batch, OnStep, Replay, StepResult, batches, train_step
 
 Callbacks = Sequence[Callable[[Run], object]]
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -129,7 +128,7 @@ def fit(
         _say(ranks, f"{folder} is finished: {checkpoint.epoch} epochs are done. Nothing was changed.")
         return Run.load(folder, backbone=backbone, views=views)
     if path is not None:
-        if os.path.isfile(path):  # which fails for no name
+        if os.path.exists(path) and not os.path.isdir(path):  # which fail for no name
             raise FileExistsError(f"{path} is a file; give a folder for the run.")
         experiment.to_json()  # before the training, not after it, whose result could then not be saved
     # Where the first process may not, torchrun ends the others with it.
@@ -144,14 +143,13 @@ def fit(
         device = resolve_device(experiment.training.device)
         parts = own.resolved(experiment, "backbone", "views", "optimizer", "protocols")
         if taken := [name for name in parts.protocols if name in COLUMNS]:
-            wrong = f"protocols: the history has a column {taken[0]!r} itself;"
-            raise CltoolsError(f"{wrong} give the protocol another name.")
+            raise CltoolsError(f"The history has a column {taken[0]!r} itself; give the protocol another name.")
         with ranks.one_before_others():
             train, judged = _images(experiment, images)
         check_trainable(experiment, train, ranks, device, parts, on_step)
         learner = make_learner(experiment, train, device, ranks, parts)
         if start_from is not None:
-            learn_from(start_from.encoder, start_from.memory, learner)
+            learn_from(start_from.bare(), start_from.memory, learner)
         ranks.check_agreed({"keys in the queue": len(learner.memory.queue) if learner.memory else 0})
         equalise(learner)
         trained_on = TrainedOn.of(train, given=images is not None)
@@ -170,8 +168,8 @@ def fit(
             warm = len(start_from.history.rows) if start_from is not None else 0
             run.here = stretch_here(device, ranks=ranks.count, after=progress.epoch, warm_epochs=warm)
         run.judged = None if judged is None else "val" if judged.split == "val" else "test"
-        with stopping(path is not None) as stop:
-            Training(run, learner, train.to(device), judged, callbacks, on_step, stop).go_on(progress)
+        with stopping(path is not None) as asked:
+            Training(run, learner, train.to(device), judged, callbacks, on_step, asked).go_on(progress)
     learner.encoder.eval()
     return run
 
@@ -184,8 +182,8 @@ def _enough_memory() -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
-        wrong = f"There is too little memory: {error or 'Python got none'}. The last checkpoint stays."
-        raise CltoolsError(f"{wrong} Lower training.batch or training.queue_size, or set training.chunk.") from error
+        remedy = "Lower training.batch or training.queue_size, or set training.chunk."
+        raise CltoolsError(f"There is too little memory: {error}. The last checkpoint stays. {remedy}") from error
 
 
 def _checkpoint_to_resume(path: Path | None, experiment: Experiment, ranks: Ranks) -> Checkpoint | None:
@@ -231,40 +229,31 @@ def check_trainable(
             wrong = f"{type(rule).__name__} reads classes, and the images of {train.name} have no labels."
             raise CltoolsError(f"{wrong} Give images with classes, or use another rule.")
     if on_step is not None and settings.chunk is not None:
-        raise CltoolsError(
-            f"on_step= sees all anchors of a step at once, and training.chunk={settings.chunk} is there to avoid that; "
-            "leave one of them out."
-        )
+        wrong = f"on_step= sees all anchors of a step at once, which training.chunk={settings.chunk} avoids;"
+        raise CltoolsError(f"{wrong} leave one of them out.")
     if settings.cuda_graph:
-        own = {"views": parts.views, "optimizer": parts.optimizer, "on_step": on_step}
-        if mine := [f"{name}=" for name, value in own.items() if value is not None]:
-            wrong = "cuda_graph=True replays a step without asking Python again,"
-            raise CltoolsError(f"{wrong} and so takes no {' or '.join(mine)} of one's own; leave one of them out.")
-        if device.type != "cuda":
-            raise CltoolsError("cuda_graph=True records a GPU's work, and this training is on the CPU; leave it out.")
-        if settings.chunk is not None or not ranks.alone:
-            raise CltoolsError("cuda_graph=True takes one process and all anchors at once: chunk=None, no torchrun.")
+        hindering = {
+            "views=": parts.views, "optimizer=": parts.optimizer, "on_step=": on_step, "training.chunk": settings.chunk,
+            "torchrun": None if ranks.alone else ranks, "device=cpu": None if device.type == "cuda" else device,
+        }  # fmt: skip
+        if found := [name for name, value in hindering.items() if value is not None]:
+            wrong = "cuda_graph=True replays the recipe's step of all anchors, in one process and on a GPU;"
+            raise CltoolsError(f"{wrong} leave it out, or else {' and '.join(found)}.")
         experiment.to_json()  # what cannot be written down cannot be compared from step to step
-        if "__dataclass_fields__" not in vars(type(experiment.negatives)):
-            name = type(experiment.negatives).__name__
-            raise CltoolsError(
-                f"cuda_graph=True compares a rule's fields from step to step, and {name} is no dataclass of its own: "
-                "put @dataclass(frozen=True) above the class, and all that it holds into fields."
-            )
     if ranks.alone:
         return
     if settings.device not in ("auto", "cpu", "cuda"):
         raise CltoolsError(f"{count} processes take a GPU each; device={settings.device!r} names one. Leave it out.")
     if group is None:
-        raise CltoolsError(
-            f"encoder.bn_group is None: batch statistics are taken over a whole view, which {count} processes "
-            f"hold in parts. Give groups that one process holds, such as encoder.bn_group=32 (--encoder.bn-group 32)."
+        wrong = (
+            f"encoder.bn_group is None: batch statistics are of a whole view, which {count} processes hold in parts;"
         )
+        raise CltoolsError(f"{wrong} make groups that one process holds, such as encoder.bn_group=32.")
     if settings.batch % (count * group):
-        raise CltoolsError(
-            f"training.batch is {settings.batch}, which does not divide among {count} processes into batch-norm groups "
-            f"of {group}; make it a multiple of {count * group}."
+        wrong = (
+            f"training.batch is {settings.batch}, which does not divide among {count} processes in groups of {group}"
         )
+        raise CltoolsError(f"{wrong} (encoder.bn_group); make it a multiple of {count * group}.")
 
 
 def _say(ranks: Ranks, message: str) -> None:
@@ -285,25 +274,21 @@ class Stopped(KeyboardInterrupt):
         self.signal = asked
 
 
-class Stop:
-    """Whether training was asked to stop, and by which signal."""
-
-    asked: signal.Signals | None = None
-
-
 @contextmanager
-def stopping(wanted: bool) -> Iterator[Stop]:
+def stopping(wanted: bool) -> Iterator[list[signal.Signals]]:
     """Turn the first signal into a note, if `wanted`; what the signals did before, they do again afterwards.
+
+    Gives the list into which that signal is written.
 
     Only the main thread receives signals; elsewhere nothing changes. A signal that the process was started to ignore,
     as Ctrl-C is in the background of a shell, stays ignored.
     """
-    stop = Stop()
+    asked: list[signal.Signals] = []
     signals = SIGNALS if wanted and threading.current_thread() is threading.main_thread() else ()
     before = {each: handler for each in signals if (handler := signal.getsignal(each)) is not signal.SIG_IGN}
 
     def note(number: int, frame: FrameType | None) -> None:
-        stop.asked = signal.Signals(number)
+        asked.append(signal.Signals(number))
         give_back()
         os.write(2, b"\nStopping as soon as what is under way is saved; ask again to stop at once.\n")  # print may wait
 
@@ -314,7 +299,7 @@ def stopping(wanted: bool) -> Iterator[Stop]:
     for each in before:
         signal.signal(each, note)
     try:
-        yield stop
+        yield asked
     finally:
         give_back()
 
@@ -344,7 +329,7 @@ class Training:
     judged: ImageSet | None
     callbacks: Callbacks
     on_step: OnStep
-    stop: Stop
+    asked: list[signal.Signals]
     replay: Replay | None = field(default=None, init=False)
 
     def go_on(self, progress: Progress) -> None:
@@ -365,7 +350,7 @@ class Training:
                 self.run.history.rows.append(row)
                 told = f", kNN {row['knn']:.1f} %" if row["knn"] == row["knn"] else ""
                 bar.set_postfix_str(f"epoch {progress.epoch}/{settings.epochs}, loss {row['loss']:.3f}{told}")
-                asked, last = ranks.any(self.stop.asked is not None), progress.epoch == settings.epochs
+                asked, last = ranks.any(bool(self.asked)), progress.epoch == settings.epochs
                 if asked or last or progress.epoch % settings.checkpoint_every == 0:
                     self._save(progress)
                 for callback in self.callbacks if ranks.first else ():
@@ -429,14 +414,14 @@ class Training:
     def _asked(self, steps: int) -> bool:
         """Whether any rank was asked to stop. Several tell each other so rarely that it costs nothing."""
         ranks, every = self.learner.ranks, TELL_EVERY[self.learner.device.type]
-        return (ranks.alone or steps % every == 0) and ranks.any(self.stop.asked is not None)
+        return (ranks.alone or steps % every == 0) and ranks.any(bool(self.asked))
 
     def _stopped(self, progress: Progress) -> Stopped:
         within = f" and {progress.steps} step{'s' * (progress.steps > 1)}" if progress.steps else ""
         return Stopped(
             f"Stopped after {progress.epoch} of {self.run.experiment.training.epochs} epochs{within}. All of it is "
             f"saved in {self.run.path}: go on with --resume (resume=True).",
-            self.stop.asked,
+            self.asked[0] if self.asked else None,
         )
 
     def _save(self, progress: Progress) -> None:

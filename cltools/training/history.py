@@ -1,21 +1,29 @@
-"""What a run measured, a row per epoch, as CSV. Metrics are summed on the device and fetched once per epoch."""
+"""What a run measured, a row per epoch, as CSV and for TensorBoard, which is needed only where it is used.
+
+Metrics are summed on the device and fetched once per epoch.
+"""
 
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from cltools.errors import CltoolsError
-from cltools.files import cell, reading, replacing, text_of
+from cltools.files import cell, check_writable, reading, replacing, text_of
 from cltools.mining import Band
 from cltools.mining.bands import KEPT
 from cltools.ranks import ALONE, Ranks
+
+if TYPE_CHECKING:
+    from cltools.training.run import Run
 
 Row = dict[str, float]
 COLUMNS = (
@@ -60,18 +68,11 @@ class History:
             head, *lines = csv.reader(io.StringIO(text, newline=""), strict=True) if text else [[]]
             names = [*map(text_of, head)]
             rows = [{k: float(v) if v else math.nan for k, v in zip(names, line, strict=True)} for line in lines]
-            check_rows(rows)
-            if text and (not text.endswith("\n") or len({*names}) < len(names)):
-                raise CltoolsError("the end of its last line is missing, or a column stands twice")
+            if any(row.get("epoch") != epoch for epoch, row in enumerate(rows, 1)):
+                raise CltoolsError("its rows are not of epochs 1, 2, 3, …")
+            if text and (not text.endswith("\n") or len({*names}) < len(names) or not {*COLUMNS} <= {*names}):
+                raise CltoolsError("the end of its last line is missing, or a column, or one stands twice")
         return cls(rows)
-
-
-def check_rows(rows: Sequence[Mapping[str, float]]) -> None:
-    """Raise ValueError for rows that are not of epochs 1, 2, 3, …, or have not every column alike."""
-    if any(row.get("epoch") != epoch or row.keys() != rows[0].keys() for epoch, row in enumerate(rows, 1)):
-        raise CltoolsError("its rows are not of epochs 1, 2, 3, … alike")
-    if rows and (missing := [name for name in COLUMNS if name not in rows[0]]):
-        raise CltoolsError(f"it lacks the columns {', '.join(missing)}")
 
 
 def _text(value: float) -> str:
@@ -161,11 +162,53 @@ class EpochSums:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from sums that `state_dict` gave."""
-        device = self.loss.device
-        here: dict[str, Any] = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in state.items()}
-        self.loss, self.bad_step, self.steps = here["loss"], here["bad_step"], int(here["steps"])
-        self.tally = Tally(here["keys"], here["same_class"], int(here["anchors"]))
+        here: dict[str, Any] = {k: x.to(self.loss.device) if isinstance(x, Tensor) else x for k, x in state.items()}
+        self.loss, self.bad_step, self.steps = (here.pop(name) for name in ("loss", "bad_step", "steps"))
+        self.tally = Tally(**here)
 
 
 def _share(part: float, whole: int) -> float:
     return part / whole if whole else math.nan
+
+
+def tag_of(column: str) -> str:
+    """The name of the curve of a history's column; those of bands and of protocols of one's own stand in groups."""
+    group = "keys/" if column.upper() in Band.__members__ else "" if column in COLUMNS else "protocols/"
+    return group + column
+
+
+class TensorBoard:
+    """Writes each new row of the history as scalars, the epoch as step: `fit(…, callbacks=[TensorBoard(folder)])`.
+
+    A run that is begun or resumed is written from its first epoch on, in place of whatever the folder held.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        """A callback that writes into `folder`, by convention `tensorboard` in the run's folder.
+
+        Raises:
+            ValueError: TensorBoard is not installed.
+            OSError: nothing can be written there.
+        """
+        if find_spec("tensorboard") is None:
+            raise CltoolsError('TensorBoard is not installed; install it with: pip install "cltools[tensorboard]"')
+        self.folder = Path(folder)
+        check_writable(self.folder / "events")
+        self._written = 0  # epochs
+        self._writer: Any = None
+
+    def __call__(self, run: "Run") -> None:
+        """Write the rows that are not written yet."""
+        rows = run.history.rows
+        if self._writer is None or len(rows) <= self._written:  # the first row of another run, or of a resumed one
+            from torch.utils.tensorboard import SummaryWriter
+
+            # A new file, which says that what older ones hold does not count.
+            self._written, self._writer = 0, SummaryWriter(str(self.folder), purge_step=1)
+            weakref.finalize(self, self._writer.close)  # training may end at any epoch
+        for row in rows[self._written :]:
+            for column, value in row.items():
+                if column not in ("epoch", "seconds") and not math.isnan(value):
+                    self._writer.add_scalar(tag_of(column), value, int(row["epoch"]))
+        self._writer.flush()
+        self._written = len(rows)

@@ -6,8 +6,7 @@ import pytest
 from pandas import DataFrame
 
 from cltools.errors import CltoolsError
-from cltools.reports.run_table import markdown
-from cltools.reports.table import table
+from cltools.reports.table import markdown, table
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "data" / "results"

@@ -113,7 +113,7 @@ def undeclared(path: Path) -> set[str]:
     declared = {requirement.name for requirement in requirements("")} | {r.name for r in requirements("notebooks")}
     if part_of(path) == "interop":  # whoever calls an adapter has the other library; the tests need it
         declared |= {requirement.name for requirement in requirements("dev")}
-    if path.name == "history.py":  # whose TensorBoard refuses to begin where its extra is not installed
+    if path.name == "tensorboard.py":  # refuses to begin where its extra is not installed
         declared |= {requirement.name for requirement in requirements("tensorboard")}
     roots = {name.split(".")[0] for name in imported(ast.parse(path.read_text(encoding="utf-8")), path)}
     outside = {DISTRIBUTIONS.get(root, root) for root in roots - set(sys.stdlib_module_names) - {"cltools"}}

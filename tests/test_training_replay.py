@@ -15,7 +15,6 @@ from cltools.mining import Band, RankBand
 from cltools.presets import preset
 from cltools.ranks import Ranks
 from cltools.training import Run, fit
-from cltools.training.history import Tally
 from cltools.training.inputs import Parts
 from cltools.training.learner import set_rate
 from cltools.training.step import Batch, Recording, Replay, Rules, StepResult, update
@@ -37,9 +36,7 @@ class Again:
             self.replay_.learner, self.batch, self.replay_.experiment, self.rules, labelled=self.replay_.labelled
         )
         made.result.loss.copy_(result.loss)
-        made.result.tally.keys.copy_(result.tally.keys)
-        if result.tally.same_class is not None and made.result.tally.same_class is not None:
-            made.result.tally.same_class.copy_(result.tally.same_class)
+        made.result.tally.copy_(result.tally)
         if new_keys is not None and made.new_keys is not None:
             made.new_keys.copy_(new_keys)
 
@@ -54,11 +51,10 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
         rate = torch.zeros(())
         set_rate(learner, rate)
         anchors = self.experiment.training.anchors_per_image * self.experiment.training.batch
-        counts = [torch.zeros(len(Band), dtype=torch.int64) for _ in range(2)]
-        tally = Tally(counts[0], counts[1] if self.labelled else None, anchors)
+        tally = torch.zeros(2 if self.labelled else 1, len(Band), dtype=torch.int64)
         keys = None if learner.memory is None else torch.zeros(len(batch.ids), learner.memory.queue.dim)
         again = Again(self, rules, place)
-        again.recording = Recording(again, place, rate, StepResult(torch.zeros(()), tally), keys)
+        again.recording = Recording(again, place, rate, StepResult(torch.zeros(()), tally, anchors), keys)
         return again.recording
 
     played = Recording.replay

@@ -18,7 +18,8 @@ from cltools.datasets import DataSettings
 from cltools.encoders import Encoder, EncoderSettings, build_encoder
 from cltools.mining import NearestKeys, RankBand
 from cltools.training import History, Run, TensorBoard, fit
-from cltools.training.history import COLUMNS, Row, tag_of
+from cltools.training.history import COLUMNS, Row
+from cltools.training.tensorboard import tag_of
 
 ASKED = Experiment(
     data=DataSettings("digits", limit=64),

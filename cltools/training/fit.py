@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import ImageSet, splits_of
-from cltools.errors import CltoolsError, foreign
+from cltools.errors import CltoolsError, described, foreign
 from cltools.evaluation import effective_rank, embed, knn_accuracy, limited
 from cltools.evaluation.checks import known_of
 from cltools.files import IN_USE, claimed, reading
@@ -119,14 +119,13 @@ def fit(
         raise CltoolsError("out is empty, as an unset variable of a shell leaves it; name the run's folder.")
     ranks, path = Ranks.here(), Path(out) if out is not None else None
     checkpoint = _checkpoint_to_resume(path, experiment, ranks) if resume else None
-    finished = checkpoint is not None and checkpoint.epoch == experiment.training.epochs
     ranks.check_agreed({"epochs done": checkpoint.epoch if checkpoint else 0})
     if checkpoint is not None:
+        finished = checkpoint.epoch == experiment.training.epochs
         checkpoint.check_same_parts(own.given, finished=finished)
-    if checkpoint is not None and finished:  # only read, so that its folder may be one that cannot be written to
-        folder = checkpoint.path.parent
-        _say(ranks, f"{folder} is finished: {checkpoint.epoch} epochs are done. Nothing was changed.")
-        return Run.load(folder, backbone=backbone, views=views)
+        if finished:  # only read, so that its folder may be one that cannot be written to
+            _say(ranks, f"{path} is finished: {checkpoint.epoch} epochs are done. Nothing was changed.")
+            return Run.load(checkpoint.path.parent, backbone=backbone, views=views)
     if path is not None:
         if os.path.exists(path) and not os.path.isdir(path):  # which fail for no name
             raise FileExistsError(f"{path} is a file; give a folder for the run.")
@@ -222,15 +221,12 @@ def check_trainable(
     """Refuse images, parts, hooks and a number of processes that the settings cannot train with."""
     settings, group, count = experiment.training, experiment.encoder.bn_group, ranks.count
     if len(train) < settings.batch:
-        wrong = f"{train.name} has {len(train)} training images, fewer than one batch of {settings.batch}."
-        raise CltoolsError(f"{wrong} Lower training.batch, or give more images.")
+        raise CltoolsError(f"{train.name} has {len(train)} training images; lower training.batch ({settings.batch}).")
     for rule in (experiment.positives, experiment.negatives):
         if "same_class" in rule.reads and not train.labelled:
-            wrong = f"{type(rule).__name__} reads classes, and the images of {train.name} have no labels."
-            raise CltoolsError(f"{wrong} Give images with classes, or use another rule.")
+            raise CltoolsError(f"{type(rule).__name__} reads classes, and {train.name} has none; use another rule.")
     if on_step is not None and settings.chunk is not None:
-        wrong = f"on_step= sees all anchors of a step at once, which training.chunk={settings.chunk} avoids;"
-        raise CltoolsError(f"{wrong} leave one of them out.")
+        raise CltoolsError(f"on_step= sees all anchors of a step at once; leave out training.chunk={settings.chunk}.")
     if settings.cuda_graph:
         hindering = {
             "views=": parts.views, "optimizer=": parts.optimizer, "on_step=": on_step, "training.chunk": settings.chunk,
@@ -245,15 +241,10 @@ def check_trainable(
     if settings.device not in ("auto", "cpu", "cuda"):
         raise CltoolsError(f"{count} processes take a GPU each; device={settings.device!r} names one. Leave it out.")
     if group is None:
-        wrong = (
-            f"encoder.bn_group is None: batch statistics are of a whole view, which {count} processes hold in parts;"
-        )
+        wrong = f"encoder.bn_group is None: statistics are of a whole view, which {count} processes hold in parts;"
         raise CltoolsError(f"{wrong} make groups that one process holds, such as encoder.bn_group=32.")
     if settings.batch % (count * group):
-        wrong = (
-            f"training.batch is {settings.batch}, which does not divide among {count} processes in groups of {group}"
-        )
-        raise CltoolsError(f"{wrong} (encoder.bn_group); make it a multiple of {count * group}.")
+        raise CltoolsError(f"training.batch is {settings.batch}; {count} processes need a multiple of {count * group}.")
 
 
 def _say(ranks: Ranks, message: str) -> None:
@@ -338,10 +329,6 @@ class Training:
         steps = len(self.train) // settings.batch
         done = progress.epoch * steps + progress.steps
         bar = tqdm(initial=done, total=settings.epochs * steps, desc="training", unit="step", disable=not ranks.first)
-        memory = self.learner.memory
-        if memory is not None and done == 0 and len(memory.queue) < memory.queue.size:
-            filled = math.ceil((memory.queue.size - len(memory.queue)) / settings.batch)
-            bar.set_postfix_str(f"the queue fills until step {filled}, and the loss rises from 0")
         with bar, fast_convolutions():
             while progress.epoch < settings.epochs:
                 row = self._epoch(progress, bar)
@@ -378,7 +365,7 @@ class Training:
         with torch.random.fork_rng(devices=range(devices)):  # on every one of which a seed sets draws
             for batch in batches(train.images, train.ids, train.labels, settings.batch, rest):
                 result = self._step(batch, progress.epoch + progress.steps / steps, known)
-                progress.sums.add(learner.step, result.loss, result.tally)
+                progress.sums.add(learner.step, result.loss, result.tally, result.anchors)
                 progress.steps += 1
                 bar.update()
                 if progress.steps < steps and self._asked(progress.steps):
@@ -462,11 +449,9 @@ class Training:
 
 def _number(name: str, value: object) -> float:
     """What a protocol returned, as a number."""
-    try:
+    with suppress(TypeError, ValueError, RuntimeError):
         return float(value)  # type: ignore[arg-type]  # a number of Python, NumPy or torch
-    except (TypeError, ValueError, RuntimeError):
-        kind = type(value).__name__
-        raise TypeError(f"The protocol {name!r} returned a {kind}; it must return one number.") from None
+    raise CltoolsError(f"The protocol {name!r} returned what is {described(value)}; it must return one number.")
 
 
 def _check_weights(learner: Learner) -> None:

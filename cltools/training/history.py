@@ -1,29 +1,21 @@
-"""What a run measured, a row per epoch, as CSV and for TensorBoard, which is needed only where it is used.
-
-Metrics are summed on the device and fetched once per epoch.
-"""
+"""What a run measured, a row per epoch, as CSV. Metrics are summed on the device and fetched once per epoch."""
 
 import csv
 import io
 import math
-import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from cltools.errors import CltoolsError
-from cltools.files import cell, check_writable, reading, replacing, text_of
+from cltools.files import cell, reading, replacing, text_of
 from cltools.mining import Band
 from cltools.mining.bands import KEPT
 from cltools.ranks import ALONE, Ranks
-
-if TYPE_CHECKING:
-    from cltools.training.run import Run
 
 Row = dict[str, float]
 COLUMNS = (
@@ -89,31 +81,17 @@ def diverged(what: str) -> FloatingPointError:
     )
 
 
-@dataclass(frozen=True)
-class Tally:
-    """How many keys got each code of `Band` over some anchors, and how many of these are of their anchor's class.
+def tally_of(band: Tensor, same_class: Tensor | None) -> Tensor:
+    """How many keys of a selection's bands [B, K] got each code of `Band`, and how many of these are of their class.
 
-    Attributes:
-        keys: int64 [7].
-        same_class: int64 [7]; None without labels.
-        anchors: how many there were.
+    Asks the device nothing.
+
+    Returns:
+        int64 [2, 7]; without labels [1, 7].
     """
-
-    keys: Tensor
-    same_class: Tensor | None
-    anchors: int
-
-    @classmethod
-    def of(cls, band: Tensor, same_class: Tensor | None) -> "Tally":
-        """Count a selection's bands [B, K]; asks the device nothing."""
-        masks = [band == code for code in Band]  # bincount would wait for the device
-        same = None if same_class is None else torch.stack([(mask & same_class).count_nonzero() for mask in masks])
-        return cls(torch.stack([mask.count_nonzero() for mask in masks]), same, len(band))
-
-    def __add__(self, other: "Tally") -> "Tally":
-        a, b = self.same_class, other.same_class
-        same_class = None if a is None or b is None else a + b
-        return Tally(self.keys + other.keys, same_class, self.anchors + other.anchors)
+    masks = [band == code for code in Band]  # bincount would wait for the device
+    counted = masks if same_class is None else [*masks, *(mask & same_class for mask in masks)]
+    return torch.stack([mask.count_nonzero() for mask in counted]).view(-1, len(Band))
 
 
 class EpochSums:
@@ -125,18 +103,18 @@ class EpochSums:
     def __init__(self, device: torch.device, ranks: Ranks = ALONE) -> None:
         self.ranks = ranks
         self.loss = torch.zeros((), dtype=torch.float64, device=device)
-        nothing = torch.zeros(len(Band), dtype=torch.int64, device=device)
-        self.tally = Tally(nothing, nothing, 0)
+        self.tally = torch.zeros((), dtype=torch.int64, device=device)
         self.bad_step = torch.full((), NEVER, dtype=torch.int64, device=device)
-        self.steps = 0
+        self.steps = self.anchors = 0
 
-    def add(self, step: int, loss: Tensor, tally: Tally) -> None:
+    def add(self, step: int, loss: Tensor, tally: Tensor, anchors: int) -> None:
         """Take in one step; asks the device nothing."""
         loss = loss.detach()
         self.bad_step = torch.where(loss.isfinite(), self.bad_step, self.bad_step.clamp(max=step))
         self.loss += loss
-        self.tally += tally
+        self.tally = self.tally + tally
         self.steps += 1
+        self.anchors += anchors
 
     def fetch(self) -> Row:
         """The epoch's means; purity and false-negative share are nan without labels or where nothing was chosen.
@@ -146,69 +124,24 @@ class EpochSums:
         """
         if (bad := int(self.ranks.least(self.bad_step))) != NEVER:
             raise diverged(f"The loss was not finite at step {bad}")
-        keys = self.ranks.total(self.tally.keys).tolist()
-        of_class = self.tally.same_class
-        same = [math.nan] * len(Band) if of_class is None else self.ranks.total(of_class).tolist()
+        keys, *known = self.ranks.total(self.tally).tolist()
+        same = known[0] if known else [math.nan] * len(Band)
         return {
             "loss": float(self.ranks.total(self.loss)) / (self.steps * self.ranks.count),
             "mined_purity": _share(same[Band.MINED], keys[Band.MINED]),
             "false_negative_share": _share(sum(same[band] for band in KEPT), sum(keys[band] for band in KEPT)),
-            **{band.name.lower(): keys[band] / (self.tally.anchors * self.ranks.count) for band in Band},
+            **{band.name.lower(): keys[band] / (self.anchors * self.ranks.count) for band in Band},
         }
 
     def state_dict(self) -> dict[str, Any]:
         """This rank's sums so far; loads with `weights_only=True`."""
-        return {"loss": self.loss, "bad_step": self.bad_step, "steps": self.steps, **vars(self.tally)}
+        return {name: value for name, value in vars(self).items() if name != "ranks"}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from sums that `state_dict` gave."""
-        here: dict[str, Any] = {k: x.to(self.loss.device) if isinstance(x, Tensor) else x for k, x in state.items()}
-        self.loss, self.bad_step, self.steps = (here.pop(name) for name in ("loss", "bad_step", "steps"))
-        self.tally = Tally(**here)
+        for name, value in state.items():
+            setattr(self, name, value.to(self.loss.device) if isinstance(value, Tensor) else value)
 
 
 def _share(part: float, whole: int) -> float:
     return part / whole if whole else math.nan
-
-
-def tag_of(column: str) -> str:
-    """The name of the curve of a history's column; those of bands and of protocols of one's own stand in groups."""
-    group = "keys/" if column.upper() in Band.__members__ else "" if column in COLUMNS else "protocols/"
-    return group + column
-
-
-class TensorBoard:
-    """Writes each new row of the history as scalars, the epoch as step: `fit(…, callbacks=[TensorBoard(folder)])`.
-
-    A run that is begun or resumed is written from its first epoch on, in place of whatever the folder held.
-    """
-
-    def __init__(self, folder: str | Path) -> None:
-        """A callback that writes into `folder`, by convention `tensorboard` in the run's folder.
-
-        Raises:
-            ValueError: TensorBoard is not installed.
-            OSError: nothing can be written there.
-        """
-        if find_spec("tensorboard") is None:
-            raise CltoolsError('TensorBoard is not installed; install it with: pip install "cltools[tensorboard]"')
-        self.folder = Path(folder)
-        check_writable(self.folder / "events")
-        self._written = 0  # epochs
-        self._writer: Any = None
-
-    def __call__(self, run: "Run") -> None:
-        """Write the rows that are not written yet."""
-        rows = run.history.rows
-        if self._writer is None or len(rows) <= self._written:  # the first row of another run, or of a resumed one
-            from torch.utils.tensorboard import SummaryWriter
-
-            # A new file, which says that what older ones hold does not count.
-            self._written, self._writer = 0, SummaryWriter(str(self.folder), purge_step=1)
-            weakref.finalize(self, self._writer.close)  # training may end at any epoch
-        for row in rows[self._written :]:
-            for column, value in row.items():
-                if column not in ("epoch", "seconds") and not math.isnan(value):
-                    self._writer.add_scalar(tag_of(column), value, int(row["epoch"]))
-        self._writer.flush()
-        self._written = len(rows)

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from cltools.config import Experiment
 from cltools.contrast import contrastive_loss, mean_over_anchors
 from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities
-from cltools.training.history import Tally
+from cltools.training.history import tally_of
 from cltools.training.inputs import drawn_view
 from cltools.training.learner import Learner, set_rate
 
@@ -66,10 +66,11 @@ OnStep = Callable[[StepInfo], object] | None
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step leaves for the history, on the device, of this rank's anchors."""
+    """What a step leaves for the history, on the device, of this rank's anchors, and how many these are."""
 
     loss: Tensor
-    tally: Tally
+    tally: Tensor
+    anchors: int
 
 
 def batches(images: Tensor, ids: Tensor, labels: Tensor, size: int, order: Tensor) -> Iterator[Batch]:
@@ -108,13 +109,13 @@ def update(
 
     Arguments as of `train_step`.
     """
-    tallies: list[Tally] = []
+    tallies: list[Tensor] = []
     weights: list[Tensor | None] = []
     measured: list[Tensor] = []
     seen: list[tuple[Similarities, Selection]] = []
 
     def count(s: Similarities, selection: Selection) -> None:
-        tallies.append(Tally.of(selection.band, s.same_class))
+        tallies.append(tally_of(selection.band, s.same_class))
         weights.append(selection.anchor_weight)
         if selection.measured is not None:
             measured.append(selection.measured)
@@ -137,7 +138,7 @@ def update(
     if on_step is not None:
         with torch.no_grad():
             on_step(StepInfo(learner.step + 1, loss.detach(), *seen[0]))
-    return StepResult(loss.detach(), sum(tallies[1:], tallies[0])), new_keys
+    return StepResult(loss.detach(), torch.stack(tallies).sum(0), len(losses)), new_keys
 
 
 def enqueue(learner: Learner, batch: Batch, new_keys: Tensor | None) -> None:

@@ -70,8 +70,7 @@ class TrainingSettings(Settings):
         """Refuse a queue that a batch would overfill."""
         super().__post_init__()
         if self.mode == "moco" and self.queue_size < self.batch:
-            wrong = f"TrainingSettings: the queue holds {self.queue_size} keys and a batch brings {self.batch};"
-            raise CltoolsError(f"{wrong} make queue_size at least batch.")
+            raise CltoolsError(f"TrainingSettings: queue_size {self.queue_size} must be at least batch, {self.batch}.")
 
     @property
     def keys(self) -> int:
@@ -128,17 +127,10 @@ class OutsideSettings(Settings):
 
 
 _NAMED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
-_FOR_OWN = "For your own, call fit(experiment, {0}=…), or name it in outside.{0}."
-_INSTEAD = {
-    "data": _FOR_OWN.format("images"),
-    "views": _FOR_OWN.format("views"),
-    "encoder": _FOR_OWN.format("backbone"),
-    "training": _FOR_OWN.format("optimizer"),
-    "evaluation": _FOR_OWN.format("protocols"),
-    "loss": "A loss of your own takes a training loop of your own, around similarities and select.",
-    "outside": "",
-}
-"""By the settings of an experiment: what to do in place of fields of one's own, which nothing reads."""
+_OWN = (
+    "For parts of your own, call fit(experiment, images=…, backbone=…, views=…, optimizer=…, protocols=…), or name "
+    "them in outside. A loss of your own takes a training loop of your own, around similarities and select."
+)
 
 
 @dataclass(frozen=True)
@@ -165,11 +157,11 @@ class Experiment(Settings):
                 fields of its own, or settings that contradict each other.
         """
         super().__post_init__()
-        for name, instead in _INSTEAD.items():
+        for name in ("data", "views", "encoder", "loss", "training", "evaluation", "outside"):
             value, kind = getattr(self, name), get_type_hints(Experiment)[name]
             if not isinstance(value, kind) or len(fields(value)) > len(fields(kind)):
                 wrong = f"Experiment: {name} is {described(value)}, and nothing reads more than {kind.__name__} says."
-                raise CltoolsError(f"{wrong} {instead}".rstrip())
+                raise CltoolsError(f"{wrong} {_OWN}")
         for name, base in (("positives", PositiveRule), ("negatives", NegativeRule)):
             rule = getattr(self, name)
             if not isinstance(rule, base):
@@ -180,8 +172,7 @@ class Experiment(Settings):
             raise CltoolsError(f"Experiment: positives.k is {k}, but an anchor has only {keys} keys; lower k.")
         batch, group = self.training.batch, self.encoder.bn_group
         if group is not None and batch % group:
-            wrong = f"Experiment: training.batch is {batch}, which does not divide into batch-norm groups of {group};"
-            raise CltoolsError(f"{wrong} make it a multiple of encoder.bn_group, or set that to None.")
+            raise CltoolsError(f"Experiment: training.batch {batch} must be a multiple of encoder.bn_group, {group}.")
 
     def rules_at(self, progress: float) -> tuple[PositiveRule, NegativeRule]:
         """The rules in force at this share of training."""
@@ -198,9 +189,8 @@ class Experiment(Settings):
             if Experiment.from_json(text) != self:
                 raise CltoolsError("It comes back from JSON as another one.")
         except (TypeError, ValueError) as error:
-            wrong = f"This experiment cannot be saved: {error}"
-            able = "numbers, text, truth values, None, and tuples of these"
-            raise CltoolsError(f"{wrong} The fields of an own rule, a frozen dataclass, may be {able}.") from error
+            able = "The fields of an own rule may be numbers, text, truth values, None, and tuples of these."
+            raise CltoolsError(f"This experiment cannot be saved: {error} {able}") from error
         return text
 
     @classmethod
@@ -322,11 +312,8 @@ def _rule_of(plain: dict[str, Any], cls: type[Any], path: str) -> type[Any]:
     """The class that `plain["rule"]` names, which is taken out; a class that is a rule itself needs no name."""
     base: type[Any] = NegativeRule if issubclass(cls, NegativeRule) else PositiveRule
     name = plain.pop("rule", None if cls is base else cls.__name__)
-    if name is None:
-        example = "RankBand" if base is NegativeRule else "NearestKeys"
-        raise CltoolsError(f'{path} must name its rule, as in {{"rule": "{example}"}}.')
     if not isinstance(name, str):
-        raise CltoolsError(f"{path}.rule must be the class name of a rule, not {shown(name)}.")
+        raise CltoolsError(f'{path} must name its rule, as in {{"rule": "RankBand"}}, and not by {shown(name)}.')
     return rule_class(name, base)
 
 

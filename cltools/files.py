@@ -120,11 +120,9 @@ def replacing(path: Path) -> Iterator[Path]:
             if sys.platform == "win32":
                 _let_go(file)  # an open file is not moved there
             part.replace(path)
-        except BaseException:
-            with suppress(OSError):  # what went wrong before is what matters
-                part.unlink()
-            raise
         finally:
+            with suppress(OSError):  # it is there if something went wrong, which is what matters
+                part.unlink()
             _let_go(file)
 
 

@@ -31,7 +31,7 @@ from cltools.mining import (
 )
 from cltools.training import History, Run, fit, learner
 from cltools.training.checkpoint import checksums
-from cltools.training.history import COLUMNS, EpochSums, Tally
+from cltools.training.history import COLUMNS, EpochSums, tally_of
 from cltools.training.step import train_step
 
 fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's
@@ -378,10 +378,10 @@ UNKNOWN = replace(made(), labels=torch.full((64,), -1))
 @pytest.mark.parametrize(
     ("experiment", "images", "error", "reason"),
     [
-        (MOCO, made(20), ValueError, "15 training images, fewer than one batch of 16"),
+        (MOCO, made(20), ValueError, r"15 training images; lower training\.batch \(16\)"),
         (replace(MOCO, negatives=OracleNegatives()), UNKNOWN, ValueError, "OracleNegatives reads classes"),
         (replace(MOCO, positives=OraclePositives()), UNKNOWN, ValueError, "OraclePositives reads classes"),
-        (replace(MOCO, negatives=ByClass()), UNKNOWN, ValueError, "ByClass reads classes, and the images of"),
+        (replace(MOCO, negatives=ByClass()), UNKNOWN, ValueError, "ByClass reads classes, and made has none"),
         (training(MOCO, device="gpu"), made(), ValueError, "Unknown device 'gpu'"),
         (training(MOCO, device="cuda:x"), made(), ValueError, "Unknown device 'cuda:x'"),
         (training(MOCO, device="meta"), made(), ValueError, "Unknown device 'meta'"),
@@ -485,7 +485,7 @@ def test_an_epochs_sums_are_the_means_of_a_loop() -> None:
         losses.append(0.3 + step)
         codes += band.flatten().tolist()
         agree += same_class.flatten().tolist()
-        sums.add(step, torch.tensor(losses[-1], requires_grad=True), Tally.of(band, same_class))
+        sums.add(step, torch.tensor(losses[-1], requires_grad=True), tally_of(band, same_class), 4)
     row = sums.fetch()
     assert row["loss"] == pytest.approx(sum(losses) / 3)
     for band_code in Band:
@@ -498,7 +498,7 @@ def test_an_epochs_sums_are_the_means_of_a_loop() -> None:
 def test_shares_of_nothing_are_nan() -> None:
     for band, same_class in ((Band.EASY, torch.ones(2, 3, dtype=torch.bool)), (Band.POTENTIAL, None)):
         sums = EpochSums(torch.device("cpu"))
-        sums.add(1, torch.tensor(1.0), Tally.of(torch.full((2, 3), band, dtype=torch.int8), same_class))
+        sums.add(1, torch.tensor(1.0), tally_of(torch.full((2, 3), band, dtype=torch.int8), same_class), 2)
         row = sums.fetch()
         assert math.isnan(row["mined_purity"]) and math.isnan(row["false_negative_share"])
 
@@ -507,7 +507,7 @@ def test_shares_of_nothing_are_nan() -> None:
 def test_the_first_of_several_bad_steps_is_named(bad: float) -> None:
     sums = EpochSums(torch.device("cpu"))
     for step, loss in ((7, 1.0), (8, bad), (9, 2.0), (10, math.nan)):
-        sums.add(step, torch.tensor(loss), Tally.of(torch.zeros(2, 3, dtype=torch.int8), None))
+        sums.add(step, torch.tensor(loss), tally_of(torch.zeros(2, 3, dtype=torch.int8), None), 2)
     with pytest.raises(FloatingPointError, match="at step 8;"):
         sums.fetch()
 
@@ -556,7 +556,7 @@ def test_resuming_on_other_images_says_so_and_changes_nothing(cut: Path) -> None
 
 
 def test_resuming_with_another_backbone_says_so(cut: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"begun with other objects.*: none\. These are .*'backbone': "):
+    with pytest.raises(ValueError, match=r"begun with other objects for backbone=.*These are .*'backbone': "):
         fit(MOCO, images=made(), backbone=Dropping(), out=cut, resume=True)
     stopped(MOCO, tmp_path / "own", epoch=1, backbone=Dropping())
     with pytest.raises(ValueError, match=r"'backbone': .*Dropping.*These are .*'backbone': .*Breaks"):

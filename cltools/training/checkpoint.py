@@ -162,11 +162,8 @@ class Checkpoint:
         """
         check_same_experiment(self.path, self.experiment, experiment)
         if (count := len(self.state["ranks"])) != ranks.count:
-            then, now = (f"{n} process{'es' * (n > 1)}" for n in (count, ranks.count))
-            raise CltoolsError(
-                f"{self.path} was trained by {then}, and this is training by {now}. Resume with as many as before "
-                f"(torchrun --nproc-per-node …), or start a new run in another folder."
-            )
+            wrong = f"{self.path} was trained by {count} process{'es' * (count > 1)}, and this is one of {ranks.count}."
+            raise CltoolsError(f"{wrong} Resume with as many (torchrun --nproc-per-node …), or start anew elsewhere.")
 
     def check_same_parts(self, now: Mapping[str, str], *, finished: bool) -> None:
         """Refuse to go on without an object that the run was begun with, or with one that it was begun without.
@@ -174,19 +171,15 @@ class Checkpoint:
         A finished run needs none of them again.
         """
         before = {name: was for name, was in self.given.items() if name in now or not finished}
-        if before != now:
-            raise CltoolsError(
-                f"{self.path} was begun with other objects, which no config names: {before or 'none'}. These are "
-                f"{now or 'none'}: give the same, or start a new run in another folder."
-            )
+        if other := sorted({f"{name}=" for name, _ in before.items() ^ now.items()}):
+            wrong = f"{self.path} was begun with other objects for {', '.join(other)}, which no config names: {before}."
+            raise CltoolsError(f"{wrong} These are {now}. Give the same, or start a new run in another folder.")
 
     def check_same_images(self, images: TrainedOn) -> None:
         """Refuse to go on with other images than those trained on so far."""
         if difference := self.images.difference(images):
-            raise CltoolsError(
-                f"{self.path} was trained on {self.images}. {difference} "
-                "Resume with the same images (and the same images=), or start a new run in another folder."
-            )
+            wrong = f"{self.path} was trained on {self.images}. {difference}"
+            raise CltoolsError(f"{wrong} Resume with the same images, or start a new run in another folder.")
 
     def environment_changes(self, device: torch.device) -> list[str]:
         """What differs from where it was made; with none, the resumed run repeats bit for bit."""
@@ -274,9 +267,6 @@ def check_same_experiment(path: Path, saved: Experiment, experiment: Experiment)
 
     Where data lie, where the run computes and how often it saves change no result, and may differ.
     """
-    changed = [str(each) for each in differences(saved, experiment) if each.decides]
-    if changed:
-        raise CltoolsError(
-            f"{path} was made with other settings:\n  " + "\n  ".join(changed) + "\n"
-            "Resume with the same settings, or start a new run in another folder."
-        )
+    if changed := "\n  ".join(str(each) for each in differences(saved, experiment) if each.decides):
+        remedy = "Resume with the same settings, or start a new run in another folder."
+        raise CltoolsError(f"{path} was made with other settings:\n  {changed}\n{remedy}")

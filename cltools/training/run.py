@@ -128,10 +128,8 @@ class Run:
             raise CltoolsError(f"{wrong} Nothing was changed. Put back what {RECORD} tells, or evaluate a copy.")
         if (before.epochs, before.steps) != (len(rows), self.steps):
             wrong = f"{path / RECORD} is of {before.epochs} epochs and {before.steps} steps, and what was loaded is of"
-            raise CltoolsError(
-                f"{wrong} {len(rows)} and {self.steps}. Nothing was changed. Bring back {HISTORY} if it is missing or "
-                "cut, let a run that goes on end, resume one that was stopped (--resume), and load it again."
-            )
+            remedy = f"Bring back {HISTORY} if it is missing or cut, or resume the run, and load it again."
+            raise CltoolsError(f"{wrong} {len(rows)} and {self.steps}. Nothing was changed. {remedy}")
         return replace(before, images=self.images or before.images)
 
     def evaluate(
@@ -155,10 +153,7 @@ class Run:
         """
         asked = check_protocols(protocols, self.experiment.evaluation)
         if linear_epochs is not None and "linear" not in asked:
-            raise CltoolsError(
-                f"linear_epochs is {linear_epochs}, but the linear evaluation is not among what was asked for "
-                f"({', '.join(asked)}). Ask for it too (--protocol linear or all), or leave linear_epochs out."
-            )
+            raise CltoolsError("linear_epochs is of the linear evaluation; ask for that too (--protocol linear).")
         if self.images is not None and self.images.given:
             raise CltoolsError(f"{NOT_KEPT} Evaluate with: cltools.evaluate(run.encoder, train, test)")
         train, held_out = training_images(self.experiment)
@@ -328,15 +323,15 @@ def two_views(run: Run, images: ImageSet, draws: Generator) -> tuple[Float32[Ten
     """
     if "views" in run.parts.given and run.parts.views is None:
         raise CltoolsError(f"This run was trained with views={run.parts.given['views']}. {GIVE_AGAIN} views=…).")
-    device = home(run.encoder)
-    rows: tuple[list[Tensor], list[Tensor]] = ([], [])
-    encoders = run.encoder, run.encoder if run.memory is None else run.memory.copy.encoder
-    for part in torch.split(images.images, BATCH):
-        pixels = part.to(device)
-        for made, by in zip(rows, encoders, strict=True):
-            view = drawn_view(pixels, run.experiment.views, run.parts.views, generator=draws)
-            made.append(normalize(embed(by, view, projection=True), dim=1))
-    return torch.cat(rows[0]), torch.cat(rows[1])
+    device, encoders = home(run.encoder), (run.encoder, run.memory.copy.encoder if run.memory else run.encoder)
+
+    def unit_rows(encoder: nn.Module, pixels: Tensor) -> Tensor:
+        view = drawn_view(pixels, run.experiment.views, run.parts.views, generator=draws)
+        return normalize(embed(encoder, view, projection=True), dim=1)
+
+    parts = (part.to(device) for part in torch.split(images.images, BATCH))
+    first, second = zip(*([unit_rows(each, pixels) for each in encoders] for pixels in parts), strict=True)
+    return torch.cat(first), torch.cat(second)
 
 
 def read_config(path: Path) -> Experiment:

@@ -167,8 +167,9 @@ def fit(
             warm = len(start_from.history.rows) if start_from is not None else 0
             run.here = stretch_here(device, ranks=ranks.count, after=progress.epoch, warm_epochs=warm)
         run.judged = None if judged is None else "val" if judged.split == "val" else "test"
+        hooks = (callbacks, on_step) if ranks.first else ((), None)
         with stopping(path is not None) as asked:
-            Training(run, learner, train.to(device), judged, callbacks, on_step, asked).go_on(progress)
+            Training(run, learner, train.to(device), judged, *hooks, asked).go_on(progress)
     learner.encoder.eval()
     return run
 
@@ -340,7 +341,7 @@ class Training:
                 asked, last = ranks.any(bool(self.asked)), progress.epoch == settings.epochs
                 if asked or last or progress.epoch % settings.checkpoint_every == 0:
                     self._save(progress)
-                for callback in self.callbacks if ranks.first else ():
+                for callback in self.callbacks:
                     callback(self.run)
                 if asked and not last:
                     raise self._stopped(progress)
@@ -395,7 +396,7 @@ class Training:
             self.replay = self.replay or Replay(learner, experiment, known)
             return self.replay.step(batch, rate, progress)
         set_rate(learner, rate)
-        called = {} if self.on_step is None or not learner.ranks.first else {"on_step": self.on_step}
+        called = {} if self.on_step is None else {"on_step": self.on_step}
         return train_step(learner, batch, experiment, progress=progress, labelled=known, **called)
 
     def _asked(self, steps: int) -> bool:
@@ -405,21 +406,18 @@ class Training:
 
     def _stopped(self, progress: Progress) -> Stopped:
         within = f" and {progress.steps} step{'s' * (progress.steps > 1)}" if progress.steps else ""
-        return Stopped(
-            f"Stopped after {progress.epoch} of {self.run.experiment.training.epochs} epochs{within}. All of it is "
-            f"saved in {self.run.path}: go on with --resume (resume=True).",
-            self.asked[0] if self.asked else None,
-        )
+        done = f"{progress.epoch} of {self.run.experiment.training.epochs} epochs{within}"
+        told = f"Stopped after {done}. All of it is saved in {self.run.path}: go on with --resume (resume=True)."
+        return Stopped(told, self.asked[0] if self.asked else None)
 
     def _save(self, progress: Progress) -> None:
         """The run's files; the checkpoint last, so that beside one of the last epoch lie that epoch's weights."""
         run = self.run
-        if run.path is None:
-            return
-        run.steps = progress.steps
-        if self.learner.ranks.first:
-            run.save()
-        save_checkpoint(run.path / CHECKPOINT, run, self.learner, progress)
+        if run.path is not None:
+            run.steps = progress.steps
+            if self.learner.ranks.first:
+                run.save()
+            save_checkpoint(run.path / CHECKPOINT, run, self.learner, progress)
 
     def _measured(self, epoch: int) -> Row:
         """What the encoder is worth after an epoch, protocols of one's own included; nan where it is not measured."""
@@ -456,8 +454,7 @@ def _number(name: str, value: object) -> float:
 
 def _check_weights(learner: Learner) -> None:
     """Refuse what the last update of an epoch may have broken: no loss after it would show it before the checkpoint."""
-    finite = torch.stack([parameter.isfinite().all() for parameter in learner.encoder.parameters()])
-    if not finite.all():
+    if not all(bool(parameter.isfinite().all()) for parameter in learner.encoder.parameters()):
         raise diverged(f"The weights were not finite after step {learner.step}")
 
 

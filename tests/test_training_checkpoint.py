@@ -378,7 +378,7 @@ UNKNOWN = replace(made(), labels=torch.full((64,), -1))
 @pytest.mark.parametrize(
     ("experiment", "images", "error", "reason"),
     [
-        (MOCO, made(20), ValueError, r"15 training images; lower training\.batch \(16\)"),
+        (MOCO, made(20), ValueError, "15 training images, fewer than one batch of 16"),
         (replace(MOCO, negatives=OracleNegatives()), UNKNOWN, ValueError, "OracleNegatives reads classes"),
         (replace(MOCO, positives=OraclePositives()), UNKNOWN, ValueError, "OraclePositives reads classes"),
         (replace(MOCO, negatives=ByClass()), UNKNOWN, ValueError, "ByClass reads classes, and made has none"),

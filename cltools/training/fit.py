@@ -222,7 +222,8 @@ def check_trainable(
     """Refuse images, parts, hooks and a number of processes that the settings cannot train with."""
     settings, group, count = experiment.training, experiment.encoder.bn_group, ranks.count
     if len(train) < settings.batch:
-        raise CltoolsError(f"{train.name} has {len(train)} training images; lower training.batch ({settings.batch}).")
+        wrong = f"{train.name} has {len(train)} training images, fewer than one batch of {settings.batch}."
+        raise CltoolsError(f"{wrong} Lower training.batch, or give more images.")
     for rule in (experiment.positives, experiment.negatives):
         if "same_class" in rule.reads and not train.labelled:
             raise CltoolsError(f"{type(rule).__name__} reads classes, and {train.name} has none; use another rule.")

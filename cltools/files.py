@@ -93,7 +93,8 @@ def _writing(path: Path | str) -> Iterator[None]:
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         remedy = "Make room" if full else "Mend what hinders writing there"
-        wrong = f"{path} could not be written: {error.strerror or error}. A file that was there before is as it was."
+        reason = "a file lies where a folder is needed" if isinstance(error, FileExistsError) else error.strerror
+        wrong = f"{path} could not be written: {reason or error}. A file that was there before is as it was."
         raise OSError(f"{wrong} {remedy}, or name another place, and do it again.") from error
 
 
@@ -119,11 +120,9 @@ def replacing(path: Path) -> Iterator[Path]:
             if sys.platform == "win32":
                 _let_go(file)  # an open file is not moved there
             part.replace(path)
-        except BaseException:
-            with suppress(OSError):  # what went wrong before is what matters
-                part.unlink()
-            raise
         finally:
+            with suppress(OSError):  # it is there if something went wrong, which is what matters
+                part.unlink()
             _let_go(file)
 
 
@@ -194,10 +193,12 @@ def check_writable(path: Path) -> None:
         OSError: it is a folder, or nothing may be written there.
     """
     with _writing(path):
-        if path.exists() and not path.is_file():
-            raise IsADirectoryError("it is a folder, or no regular file")
-        with TemporaryFile(dir=next(above for above in path.absolute().parents if above.exists())):
-            pass
+        taken = path.exists() and not path.is_file()
+    if taken:
+        kind = "a folder" if path.is_dir() else "no regular file"
+        raise IsADirectoryError(f"{path} is {kind}; name a file, which is written there.")
+    with _writing(path), TemporaryFile(dir=next(above for above in path.absolute().parents if above.exists())):
+        pass
 
 
 def write_text(path: Path, text: str) -> None:

@@ -205,10 +205,11 @@ def test_where_a_file_system_knows_no_locks_the_file_is_the_claim(
 def test_what_cannot_be_written_is_found_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("a letter", encoding="utf-8")
     os.mkfifo(tmp_path / "pipe")
+    for path, kind in ((tmp_path, "a folder"), (Path(), "a folder"), (tmp_path / "pipe", "no regular file")):
+        with pytest.raises(OSError) as told:
+            check_writable(path)
+        assert str(told.value) == f"{path} is {kind}; name a file, which is written there."
     for path, reason in (
-        (tmp_path, "it is a folder"),
-        (Path(), "it is a folder"),
-        (tmp_path / "pipe", "no regular file"),
         (tmp_path / "file" / "a.txt", "Not a directory"),
         (tmp_path / ("a" * 300), "too long"),
         (Path("/proc/a.txt"), r"No such file|denied|not permitted"),
@@ -217,6 +218,12 @@ def test_what_cannot_be_written_is_found_before(tmp_path: Path, monkeypatch: pyt
             check_writable(path)
     for path in (tmp_path / "file", tmp_path / "new" / "deeper" / "a.txt"):
         check_writable(path)
+    for act in (
+        lambda: write_text(tmp_path / "file" / "a.txt", "lost"),
+        claimed(tmp_path / "pipe" / IN_USE, "").__enter__,
+    ):
+        with pytest.raises(OSError, match="could not be written: a file lies where a folder is needed"):
+            act()
     assert sorted(os.listdir(tmp_path)) == ["file", "pipe"]
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")

@@ -65,7 +65,12 @@ READERS = {
     ".json .pt .pth .safetensors": "Of a run, Run.load reads the folder; read_record reads a record alone.",
     ".h5 .hdf5 .mat .pkl .pickle .bin .lmdb .tfrecord": "Read it with what made it; of arrays make an ImageSet.",
 }
-"""By the endings of files, what reads them where a folder of images is meant."""
+"""By the endings of files, what reads them where something else is meant, such as a folder of images."""
+
+
+def what_reads(path: Path) -> str:
+    """A sentence that says what reads a file of this name; "" where that is not known."""
+    return next((what for endings, what in READERS.items() if path.suffix.lower() in endings.split()), "")
 
 
 def image_sets() -> tuple[str, ...]:
@@ -140,7 +145,7 @@ def _folder(name: str) -> Path:
     if not name or (not path.exists() and path.name == name):
         raise unknown("image set", name, SOURCES)
     if path.exists() and not path.is_dir():
-        hints = {**READERS, " ".join(kinds()): f"Give the folder that it lies in: {path.absolute().parent}"}
-        hint = next((what for endings, what in hints.items() if path.suffix.lower() in endings.split()), "")
+        outer = f"Give the folder that it lies in: {path.absolute().parent}"
+        hint = outer if path.suffix.lower() in kinds() else what_reads(path)
         raise CltoolsError(f"{path} is a file, and a folder of images is wanted. {hint}".rstrip())
     return path

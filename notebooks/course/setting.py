@@ -17,7 +17,7 @@ from cltools.evaluation import LinearRecipe, Recipes, limited
 from cltools.mining import NegativeRule, PositiveRule
 from cltools.presets import laptop, preset
 from cltools.provenance import device_name
-from cltools.reports.run_table import changes
+from cltools.reports.table import changes
 from cltools.training.inputs import evaluation_images, training_images
 from cltools.training.learner import resolve_device
 from cltools.training.record import RunRecord

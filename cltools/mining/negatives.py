@@ -1,19 +1,21 @@
-"""All keys, and bands of them: which keys are kept, or count less, by how close they are.
+"""Which keys are kept as negatives, or count less: all, bands by how close they are, mixtures, and two controls.
 
-Legend: B anchors, K keys.
+Legend: B anchors, K keys, S synthetic negatives, H the hardest keys, d embedding.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from cltools.errors import CltoolsError, unknown
-from cltools.mining.bands import Band, Codes, PerAnchor, band_codes, rank_band, rank_count, rank_edges, value_band
-from cltools.mining.rules import READS_NOTHING, Context, NegativeRule
+from cltools.mining.bands import Band, Codes, band_codes, other_codes, rank_band, rank_count, rank_edges, value_band
+from cltools.mining.draws import closest, uniform_columns, uniform_per_key
+from cltools.mining.rules import READS_NOTHING, Context, Estimate, NegativeRule
 from cltools.mining.schedule import Moving, Rescalable, annealed
 from cltools.mining.similarities import HOW_TO_GIVE, Similarities
 
@@ -288,8 +290,147 @@ class DifficultAnchors(ByCloseness, AllNegatives):
     by: Literal["positive", "anchor"] = "anchor"
     """Which cosine: z'·n or z·n."""
 
-    def weigh_anchors(self, s: Similarities, context: Context) -> PerAnchor:
+    def weigh_anchors(self, s: Similarities, context: Context) -> Float[Tensor, " B"]:
         """`anchor_weight` for a difficult anchor, 1 for the others."""
         close = (closeness(s, self.by) >= self.min_cosine) & context.eligible
         difficult = close.sum(1) > rank_count(self.tolerated, s.own.shape[1])
         return torch.ones_like(s.anchor_positive).masked_fill_(difficult, self.anchor_weight)
+
+
+@dataclass(frozen=True)
+class Debiased(AllNegatives):
+    """The negatives' mass less what false negatives are expected to add: debiased (arXiv:2007.00224, eq. 8)."""
+
+    tau_plus: Annotated[float, "at least 0 and below 1"] = 0.1
+    """Assumed share of false negatives; 0 corrects nothing. 1/classes where classes are balanced."""
+
+    def estimate(self) -> Estimate:
+        """No tilt."""
+        return Estimate(tau_plus=self.tau_plus)
+
+
+@dataclass(frozen=True)
+class HardnessWeighted(AllNegatives):
+    """Hard negatives count more, false ones are subtracted in expectation: HCL (arXiv:2010.04592, eq. 4).
+
+    Its weights e^{βs} are detached by default; the published code lets gradient flow through them.
+    """
+
+    beta: Annotated[float, "at least 0 and finite"] = 1.0
+    """Tilt towards similar negatives; 0 is none."""
+    tau_plus: Annotated[float, "at least 0 and below 1"] = 0.1
+    """Assumed share of false negatives; 0 corrects nothing. 1/classes where classes are balanced."""
+    detach: bool = True
+    """Keep the gradient from flowing through the tilt."""
+    anneal: Annotated[float | None, "above 0 and at most 1"] = None
+    """Share of training over which β falls to 0, as in the published code; None keeps it."""
+
+    def at(self, progress: float) -> "HardnessWeighted":
+        """The tilt in force at this share of training."""
+        if self.anneal is None:
+            return self
+        return replace(self, beta=annealed(self.beta, 0.0, progress / self.anneal), anneal=None)
+
+    def estimate(self) -> Estimate:
+        """Tilt and correction."""
+        return Estimate(beta=self.beta, tau_plus=self.tau_plus, detach=self.detach)
+
+
+@dataclass(frozen=True)
+class MixedNegatives(AllNegatives):
+    """Every key, and synthetic ones beside them: MoCHi (arXiv:2010.01028).
+
+    Of the `hardest` kept keys by z·n, `pairs` mixtures of two, norm(a·n_i + (1−a)·n_j) with a uniform in (0, 1), and
+    `with_anchor` mixtures of one with the anchor, norm(b·z + (1−b)·n_i) with b uniform in (0, ½). Neither own nor mined
+    keys are mixed. An anchor that keeps no key gets the point opposite to it, which pushes least.
+    """
+
+    hardest: Annotated[int, "a whole number of at least 1"] = 256
+    """How many of the closest kept keys are mixed (1,024 of 65,536 in the paper)."""
+    pairs: Annotated[int, "a whole number of at least 0"] = 128
+    """Mixtures of two keys for each anchor."""
+    with_anchor: Annotated[int, "a whole number of at least 0"] = 64
+    """Mixtures of a key with the anchor for each anchor."""
+    start: Annotated[float, "a number between 0 and 1"] = 0.1
+    """Share of training before which nothing is mixed."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """New keys are made of vectors."""
+        return frozenset({"vectors"}) if self.mixes else READS_NOTHING
+
+    @property
+    def mixes(self) -> bool:
+        """Whether any key is made."""
+        return self.pairs + self.with_anchor > 0
+
+    def at(self, progress: float) -> "MixedNegatives":
+        """Nothing is mixed before `start`."""
+        on = progress >= self.start
+        return replace(self, pairs=self.pairs if on else 0, with_anchor=self.with_anchor if on else 0, start=0.0)
+
+    def synthesise(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B S d"] | None:
+        """The mixtures, unit length, without gradient; None where there are no keys or nothing is mixed."""
+        if not self.mixes or kept.shape[1] == 0:
+            return None
+        assert s.vectors is not None, "declared in reads, which select checks"
+        z, keys = (vectors.detach() for vectors in s.vectors)
+        score = s.anchor_keys.detach().masked_fill(~kept, -torch.inf)
+        _, hardest = closest(score, min(self.hardest, score.shape[1]), context.generator)  # [B, H], kept ones first
+        count = kept.sum(1, keepdim=True).clamp_max(hardest.shape[1])
+
+        def uniform(columns: int, stream: int) -> Tensor:
+            return uniform_columns(z, columns, context.generator, stream)
+
+        def drawn(columns: int, stream: int) -> Tensor:
+            place = (uniform(columns, stream) * count).long().clamp_max((count - 1).clamp_min(0))
+            return keys[hardest.gather(1, place)]  # [B, columns, d]
+
+        a = uniform(self.pairs, 1)[:, :, None]
+        b = uniform(self.with_anchor, 2)[:, :, None] / 2
+        of_two = a * drawn(self.pairs, 3) + (1 - a) * drawn(self.pairs, 4)
+        of_anchor = b * z[:, None] + (1 - b) * drawn(self.with_anchor, 5)
+        mixed = torch.cat([of_two, of_anchor], dim=1)
+        return normalize(torch.where(count[:, :, None] > 0, mixed, -z[:, None]), dim=2)
+
+
+@dataclass(frozen=True)
+class RandomNegatives(Moving, Rescalable, NegativeRule):
+    """A share of the keys by chance: the control that matches a band's number of negatives, not its choice."""
+
+    EDGES: ClassVar = ("share",)
+
+    share: Annotated[float, "above 0 and at most 1"] = 0.5
+    """Share of all keys that is kept, by the same cut as a rank band's."""
+    rescale: bool = False
+    """Weigh the kept by (keys neither own nor mined) / (keys kept)."""
+    share_from: Annotated[float | None, "above 0 and at most 1"] = None
+    """Where the share starts, to match a band whose edges move; None for a constant share."""
+    anneal: Annotated[float, "above 0 and at most 1"] = 0.5
+    """Share of training over which it moves, in a straight line."""
+
+    def judge(self, s: Similarities, context: Context) -> Codes:
+        """POTENTIAL for the drawn, OTHER for the rest."""
+        draw = uniform_per_key(s.own, context.generator)
+        (edge,) = rank_edges(draw, s.own, (rank_count(self.share, draw.shape[1]),))
+        return other_codes(draw < edge)
+
+
+@dataclass(frozen=True)
+class OracleNegatives(Rescalable, NegativeRule):
+    """Keys of another class, as a perfect detector would keep, or one that finds a share. Reads labels: a control."""
+
+    share: Annotated[float, "a number between 0 and 1"] = 1.0
+    """Share of the same-class keys that is dropped: each with this probability. Below 1 it draws."""
+    rescale: bool = False
+    """Weigh the kept by (keys neither own nor mined) / (keys kept)."""
+
+    reads = frozenset({"same_class"})
+
+    def judge(self, s: Similarities, context: Context) -> Codes:
+        """OTHER for the dropped keys of the anchor's class, POTENTIAL for the rest."""
+        assert s.same_class is not None, "declared in reads, which select checks"
+        if self.share == 1:
+            return other_codes(s.same_class)
+        draw = uniform_per_key(s.own, context.generator)
+        return other_codes(s.same_class & (draw < self.share))

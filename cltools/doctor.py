@@ -262,19 +262,18 @@ def _folder(name: str, folder: Path, by: str) -> Finding:
 def check_sets() -> Iterator[Finding]:
     """Which of the images that have to be downloaded are there; kept pixels alone do not load."""
     from cltools.datasets import data_root
-    from cltools.datasets.load import STORED
+    from cltools.datasets.load import STORED, stored
     from cltools.datasets.pixel_cache import FOLDER as DECODED
 
     root = data_root()
-    for name, stored in STORED.items():
-        there, kept = [*stored.found(root)], sorted((root / DECODED).glob(f"{name}-*.npy"))
+    for name in STORED:
+        there, kept = stored(name, root), sorted((root / DECODED).glob(f"{name}-*.npy"))
         decoded = [f"decoded pixels ({size(sum(path.stat().st_size for path in kept))})"] if kept else []
-        missing = "; ".join(["not there", *decoded, "the course needs none"])
-        if stored.whole(root):
+        if there:
             yield Finding(f"images: {name}", "ok", ", ".join([*there, *decoded]))
         else:
-            found = f"{there[0]} without the other split" if there else missing
-            yield Finding(f"images: {name}", "note", found, f"{python()} -m cltools download {name}")
+            missing = "; ".join(["not there", *decoded, "the course needs none"])
+            yield Finding(f"images: {name}", "note", missing, f"{python()} -m cltools download {name}")
 
 
 Check = Callable[[], Finding | Iterable[Finding]]

@@ -1,7 +1,7 @@
 """The register of all image sets, and `load_images`: one call for every source of images."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from cltools.datasets.built_in import load_digits, load_shapes
@@ -15,32 +15,6 @@ from cltools.errors import CltoolsError, unknown
 SPLITS = ("train", "test")
 
 
-@dataclass(frozen=True)
-class Stored:
-    """Where the parts of a set that has to be downloaded lie below the data root; nothing of them is read.
-
-    Attributes:
-        archive: as it is downloaded.
-        unpacked: the folder that it unpacks to.
-        tree: a folder of picture files that is read in its place; None where there is none.
-    """
-
-    archive: str
-    unpacked: str
-    tree: str | None = None
-
-    def found(self, root: Path) -> dict[str, bool]:
-        """What is there in words, in the order in which it is looked for, and whether both splits can be read of it."""
-        splits = [split for split in SPLITS if self.tree is not None and (root / self.tree / split).is_dir()]
-        there = {f"folder tree ({', '.join(splits)})": splits == [*SPLITS]} if splits else {}
-        there |= {f"unpacked ({self.unpacked})": True} if (root / self.unpacked).is_dir() else {}
-        return there | ({f"archive ({self.archive})": True} if (root / self.archive).is_file() else {})
-
-    def whole(self, root: Path) -> bool:
-        """Whether both splits can be loaded without a download."""
-        return any(self.found(root).values())
-
-
 CIFAR = dict.fromkeys(("cifar10", "cifar100"), load_cifar)
 SOURCES = {"digits": load_digits, "shapes": load_shapes, **CIFAR, "tinyimagenet": load_tinyimagenet}
 """How a set is loaded, given "train" or "test" and the settings that ask for it.
@@ -51,11 +25,16 @@ A loader that reads picture files heeds limit and size itself, so that no file i
 
 # CIFAR's names are torchvision's, which is not imported to look whether a file is there.
 STORED = {
-    "cifar10": Stored("cifar-10-python.tar.gz", "cifar-10-batches-py", "cifar10"),
-    "cifar100": Stored("cifar-100-python.tar.gz", "cifar-100-python", "cifar100"),
-    "tinyimagenet": Stored(ARCHIVE.file, ARCHIVE.folder),
+    "cifar10": (("cifar10/train", "cifar10/test"), ("cifar-10-batches-py",), ("cifar-10-python.tar.gz",)),
+    "cifar100": (("cifar100/train", "cifar100/test"), ("cifar-100-python",), ("cifar-100-python.tar.gz",)),
+    "tinyimagenet": ((ARCHIVE.folder,), (ARCHIVE.file,)),
 }
-"""Where a set lies that has to be downloaded."""
+"""Where a set that has to be downloaded may lie below the data root: as a tree of pictures, unpacked, or packed."""
+
+
+def stored(name: str, root: Path) -> list[str]:
+    """Of these what is there, so that both splits load without a download; nothing of it is read."""
+    return [", ".join(paths) for paths in STORED[name] if all((root / path).exists() for path in paths)]
 
 
 READERS = {

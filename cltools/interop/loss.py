@@ -15,11 +15,10 @@ from cltools.errors import CltoolsError, plain
 from cltools.interop.miner import check_apart
 from cltools.losses import Form, LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NegativeRule, PositiveRule
-from cltools.mining.handed_in import Numbers, as_ids, as_rows, to_length_1
+from cltools.mining.handed_in import UNKNOWN, Numbers, as_ids, as_rows, to_length_1
 from cltools.queue import Queue
 from cltools.ranks import ALONE, Ranks
 
-UNKNOWN = -1  # the id of an image that was not named: its keys are nobody's own
 NOBODY = -2  # the id of an anchor whose image was not named
 
 
@@ -114,7 +113,7 @@ class ContrastiveLoss(nn.Module):
         return loss
 
     def _in_batch(self, out0: Tensor, out1: Tensor, ids: Tensor, ranks: Ranks) -> Tensor:
-        z0, z1 = _unit(out0), _unit(out1)
+        z0, z1 = to_length_1(out0), to_length_1(out1)
         nobody = NOBODY - ranks.rank * len(ids) - torch.arange(len(ids), device=ids.device)
         ids = torch.where(ids < 0, nobody, ids).repeat(2)  # two views of one image also where it has no name
         z = torch.cat([z0, z1])
@@ -125,7 +124,7 @@ class ContrastiveLoss(nn.Module):
     def _with_bank(
         self, memory: "MemoryBank", out0: Tensor, out1: Tensor, ids: Tensor, ranks: Ranks, enqueue: bool
     ) -> Tensor:
-        z0, z1, bank = _unit(out0), _unit(out1), memory.to(out0.device).queue
+        z0, z1, bank = to_length_1(out0), to_length_1(out1), memory.to(out0.device).queue
         # The graph needs its keys until the backward pass, which may come after others have written into the bank.
         loss = self._loss(z0, z1, bank.keys.clone(), torch.where(ids < 0, NOBODY, ids), bank.ids, ranks)
         if loss.requires_grad and enqueue:
@@ -149,12 +148,6 @@ class ContrastiveLoss(nn.Module):
             observe=lambda s, selection: weights.append(selection.anchor_weight),
         )  # fmt: skip
         return mean_over_anchors(losses, weights, ranks)
-
-
-def _unit(out: Tensor) -> Float[Tensor, "B d"]:
-    """Outputs scaled to length 1, in float32 also under autocast."""
-    with torch.autocast(out.device.type, enabled=False):
-        return to_length_1(out)
 
 
 class MemoryBank(nn.Module):

@@ -73,10 +73,7 @@ class Report:
     quantiles: dict[str, tuple[float, ...]]
     loosen: tuple[str, ...]
 
-    def __repr__(self) -> str:
-        return str(self)  # as the last line of a cell
-
-    def __str__(self) -> str:
+    def __repr__(self) -> str:  # as the last line of a cell, too
         total = max(1, sum(self.counts.values()))
         lines = [f"{self.anchors:,} anchors, {self.keys:,} keys; candidates by what became of them:"]
         lines += [f"  {name:12s}{count:>16,}  {100 * count / total:5.1f} %" for name, count in self.counts.items()]
@@ -130,9 +127,9 @@ def mine_pairs(
 
     Raises:
         TypeError: rules in another order, something else in their place, or what is no array of numbers.
-        ValueError: shapes that do not fit; numbers that are not finite, or vectors of length 0; a rule that keeps a
-            window of ranks smaller than `negatives`, that needs labels which are not given, that learns, or that
-            makes negatives or estimates their mass, which pairs cannot say; a `pick` that is not known.
+        ValueError: shapes that do not fit; numbers that are not finite, or vectors of length 0; a rule that needs
+            labels which are not given, that learns, or that makes negatives or estimates their mass, which pairs cannot
+            say; a `pick` that is not known.
         ModuleNotFoundError: pandas is not installed.
     """
     positive_rule = AugmentedView() if positive_rule is None else positive_rule
@@ -142,14 +139,12 @@ def mine_pairs(
     positive_rule, negative_rule = positive_rule.at(1.0), negative_rule.at(1.0)
     z, z_positive, n = map(unit_rows, ("anchors", "positives", "corpus"), (anchors, positives, corpus))
     check_fit(z, z_positive, n)
-    _check_asked(negative_rule, negatives, len(n), block)
     of_ids = None if ids is None else _fitting("ids", [as_ids("ids", each) for each in ids], z, n)
     of_labels = None if labels is None else _fitting("labels", as_labels("labels", *labels), z, n)
     reads = reads_now(positive_rule, negative_rule)
-    if "ids" in reads and of_ids is None:
-        raise CltoolsError("A rule here reads ids; give ids=(of anchors, of keys), or use another rule.")
     draws = torch.Generator().manual_seed(seed)
-    rows = max(1, PAIRS // max(1, len(n))) if block is None else block
+    usual = max(1, PAIRS // max(1, len(n)))
+    rows = usual if block is None else check_number("block", block, "a whole number of at least 1")
     parts = [slice(start, start + rows) for start in range(0, len(z), rows)]
 
     def blocks() -> Iterator[tuple[Similarities, Selection]]:
@@ -216,10 +211,8 @@ def pairs_of(
 def check_fit(z: Tensor, z_positive: Tensor, n: Tensor) -> None:
     """Refuse anchors, positives and keys of numbers that do not fit each other."""
     if z.shape != z_positive.shape or z.shape[1] != n.shape[1]:
-        raise CltoolsError(
-            f"anchors, positives and corpus are {[*z.shape]}, {[*z_positive.shape]} and {[*n.shape]}; give as many "
-            "positives as anchors, and one d for all three."
-        )
+        wrong = f"anchors, positives and corpus are {[*z.shape]}, {[*z_positive.shape]} and {[*n.shape]};"
+        raise CltoolsError(f"{wrong} give as many positives as anchors, and one d for all three.")
 
 
 def _fitting(name: str, given: list[Tensor], z: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
@@ -245,20 +238,6 @@ def own_keys(z: Tensor, z_positive: Tensor, n: Tensor, parts: list[slice], names
         positive[torch.searchsorted(here, of_anchor[known]), key[known]] = True
         positive = positive[row]  # in its place, as what a block leaves here stays until the next
         yield positive.logical_or_(same_rows(z[part], n))
-
-
-def _check_asked(rule: NegativeRule, negatives: int, keys: int, block: int | None) -> None:
-    """Refuse what cannot be had, before anything is compared."""
-    if block is not None:
-        check_number("block", block, "a whole number of at least 1")
-    if isinstance(rule, RankBand):
-        window = rank_count(rule.keep_within, keys) - rank_count(rule.drop_closest, keys)
-        if window < negatives:
-            remedy = "Give a larger corpus" if keys < negatives else "Raise keep_within, lower drop_closest"
-            raise CltoolsError(
-                f"The band of ranks holds {window} of {keys:,} keys, fewer than the {negatives} negatives asked for "
-                f"per anchor. {remedy}, or ask for fewer negatives."
-            )
 
 
 def _taken(

@@ -19,7 +19,7 @@ HOW_TO_GIVE = {
     "positive_keys": "similarities(…) computes it unless reads= leaves it out",
     "same_class": "it needs labels: give similarities(…, same_class=…), or use another rule",
     "vectors": "similarities(…) keeps them unless reads= leaves them out",
-    "ids": "give similarities(…, ids=(anchor_ids, key_ids))",
+    "ids": "give ids=(of anchors, of keys), or use another rule",
 }
 OPTIONAL = tuple(HOW_TO_GIVE)
 """Fields of `Similarities` that are there only where a rule reads them."""

@@ -16,8 +16,7 @@ from cltools.losses import LossSettings, info_nce
 from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities, select, similarities, terms
 from cltools.mining.bands import PerAnchor
 from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_tensor, check_unit
-from cltools.mining.rules import State, reads_now
-from cltools.mining.selection import check_rules
+from cltools.mining.rules import State, check_rules, reads_now
 from cltools.mining.similarities import same_class
 from cltools.ranks import ALONE, Ranks
 
@@ -111,16 +110,17 @@ def _computed_twice(
     Both times the part draws from a generator of its own, which begins where `generator` stood; afterwards `generator`
     stands where the first time has left it, and the backward pass does not move it.
     """
+    made: Part
     if generator is None:
-        undrawn: Part = checkpoint(part, z, z_positive, n, rows, None, use_reentrant=False)
-        return undrawn
+        made = checkpoint(part, z, z_positive, n, rows, None, use_reentrant=False)
+        return made
     begin, draws = generator.get_state(), torch.Generator(generator.device)
 
     def drawn(z: Tensor, z_positive: Tensor, n: Tensor) -> Part:
         draws.set_state(begin)
         return part(z, z_positive, n, rows, draws)
 
-    made: Part = checkpoint(drawn, z, z_positive, n, use_reentrant=False, preserve_rng_state=False)
+    made = checkpoint(drawn, z, z_positive, n, use_reentrant=False, preserve_rng_state=False)
     generator.set_state(draws.get_state())
     return made
 

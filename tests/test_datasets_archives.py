@@ -24,7 +24,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cltools.datasets import archives, load_images, tinyimagenet
+from cltools.datasets import archives, load, load_images
 from cltools.datasets.archives import Archive, fetch, obtain, unpack
 from cltools.errors import CltoolsError
 
@@ -181,7 +181,7 @@ def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, by
     store = tmp_path / "server" / "tiny-imagenet-200.zip"
     store.parent.mkdir(exist_ok=True)
     digest = make_zip(store, {f"tiny-imagenet-200/{name}": content for name, content in files.items()})
-    monkeypatch.setattr(tinyimagenet, "ARCHIVE", replace(tinyimagenet.ARCHIVE, url=store.as_uri(), md5=digest))
+    monkeypatch.setattr(load, "ARCHIVE", replace(load.ARCHIVE, url=store.as_uri(), md5=digest))
     return tmp_path / "data"
 
 

@@ -402,7 +402,7 @@ def test_layers_share_the_stacking_of_their_encoder_and_a_copy_has_its_own() -> 
     assert norms(encoder) and all(norm.stacking is encoder.stacking for norm in norms(encoder))
     assert all(norm.stacking is follower.encoder.stacking for norm in norms(follower))
     assert encoder.stacking.groups(16) == 4 and follower.encoder.stacking.views == 1
-    encoder.bn_group = None  # as where a copy is fine-tuned
+    encoder.stacking.group = None  # as where a copy is fine-tuned
     assert encoder.stacking.groups(16) == 2 and follower.encoder.stacking.groups(16) == 4
 
 

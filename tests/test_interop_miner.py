@@ -266,6 +266,7 @@ def test_neutral_settings_of_a_refused_rule_are_taken() -> None:
 
 def test_a_missing_library_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pytorch_metric_learning.miners", None)
+    monkeypatch.delitem(sys.modules, "cltools.interop.rule_miner", raising=False)
     with pytest.raises(ModuleNotFoundError, match="pip install pytorch-metric-learning"):
         as_metric_learning_miner(NOTHING_MINED, AllNegatives())
 

@@ -33,7 +33,7 @@ from cltools import (
 )
 from cltools.contrast import contrastive_loss, mean_over_anchors
 from cltools.interop import MinedPairs, mine_hard_negatives_arguments, mine_pairs
-from cltools.interop.offline import QUANTILES
+from cltools.interop.pairs import QUANTILES, pairs_of
 from cltools.losses import LossSettings
 from cltools.mining import AugmentedView, Band, DifficultAnchors, NegativeRule, Selection, Similarities, SoftenedBand
 
@@ -270,17 +270,17 @@ def test_the_positive_is_no_candidate_whatever_its_id() -> None:
 
 def test_memory_grows_with_the_block_and_not_with_the_anchors(monkeypatch: pytest.MonkeyPatch) -> None:
     """#3816: no matrix of all anchors by all keys."""
-    from cltools.interop import offline
+    from cltools.interop import pairs
 
     widest: list[int] = []
-    compare = offline.similarities
+    compare = pairs.similarities
 
     def counted(z: torch.Tensor, *more: Any, **named: Any) -> Similarities:
         widest.append(len(z))
         return compare(z, *more, **named)
 
-    monkeypatch.setattr(offline, "similarities", counted)
-    monkeypatch.setattr(offline, "PAIRS", 1000)
+    monkeypatch.setattr(pairs, "similarities", counted)
+    monkeypatch.setattr(pairs, "PAIRS", 1000)
     mine_pairs(torch.randn(50, 3), torch.randn(50, 3), torch.randn(100, 3), negatives=2)
     assert max(widest) == 10 and sum(widest) == 50
 
@@ -497,7 +497,6 @@ def as_it_is(function: Any) -> Any:
         ({"ids": ([1.5], [3.0, 4.0])}, "ids are torch.float32 .*; give whole numbers"),
         ({"labels": ([1], [3])}, r"labels are .*; give whole numbers, of the 1 anchors and of the 2 keys"),
         ({"negative_rule": ReadsIds()}, r"ReadsIds reads ids, which .* give ids="),
-        ({"pick": "top"}, "Unknown pick 'top'.*closest, random"),
         ({"negative_rule": OracleNegatives()}, "Give labels="),
     ],
 )
@@ -518,6 +517,12 @@ def test_what_cannot_be_mined_is_refused_in_words(given: dict[str, object], name
 def test_what_is_no_rule_is_refused_in_words(given: dict[str, object], named: str) -> None:
     with pytest.raises(TypeError, match=named):
         as_it_is(mine_pairs)(**(USUAL | given))
+
+
+def test_an_unknown_pick_is_refused_in_words() -> None:
+    given = {"positive_rule": AugmentedView(), "negative_rule": AllNegatives(), "keys": 2, "negatives": 1}
+    with pytest.raises(ValueError, match=r"Unknown pick 'top'.*closest, random"):
+        as_it_is(pairs_of)([], **given, pick="top", draws=torch.Generator())
 
 
 def test_a_rule_that_makes_negatives_without_reading_vectors_is_refused_when_it_mines() -> None:

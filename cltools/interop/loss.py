@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from cltools.contrast import contrastive_loss, mean_over_anchors
-from cltools.errors import CltoolsError, plain
-from cltools.interop.miner import check_apart
+from cltools.errors import CltoolsError, plain, shown
+from cltools.interop.pairs import check_apart
 from cltools.losses import Form, LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NegativeRule, PositiveRule
 from cltools.mining.handed_in import UNKNOWN, Numbers, as_ids, as_rows, to_length_1
@@ -74,10 +74,6 @@ class ContrastiveLoss(nn.Module):
         check_apart(self.positive_rule, self.negative_rule, "loss(out0, out1) takes no labels: use another rule.")
         self.bank = _empty_bank(memory_bank_size)
 
-    def extra_repr(self) -> str:
-        """The settings."""
-        return f"{self.positive_rule}, {self.negative_rule}, {self.settings}"
-
     def forward(
         self,
         out0: Float[Tensor, "B d"] | Numbers,
@@ -102,9 +98,6 @@ class ContrastiveLoss(nn.Module):
         if out0.shape != out1.shape or (ids is not None and ids.shape != out0.shape[:1]):
             shapes = [list(x.shape) for x in (out0, out1, ids) if x is not None]
             raise CltoolsError(f"Outputs and ids have shapes {shapes}; give [B, d] twice, and ids [B] if any.")
-        if self.bank is not None and out0.shape[1] != self.bank.queue.dim:
-            dim = self.bank.queue.dim
-            raise CltoolsError(f"The bank holds keys of dimension {dim}, but the outputs have {out0.shape[1]}.")
         ids = torch.full_like(out0[:, 0], UNKNOWN, dtype=torch.int64) if ids is None else ids
         ranks = Ranks.here() if self.gather_distributed else ALONE
         if self.bank is None:
@@ -183,9 +176,11 @@ class MemoryBank(nn.Module):
 
 
 def _empty_bank(size: int | Sequence[int]) -> MemoryBank | None:
-    sizes = plain(size)
-    if sizes == 0:
+    sizes, wanted = plain(size), "(number of keys, their dimension), or 0 for no bank"
+    if sizes == 0 or (isinstance(sizes, tuple) and sizes[:1] == (0,)):
         return None
-    if not isinstance(sizes, tuple) or len(sizes) != 2:
-        raise CltoolsError(f"memory_bank_size is {size}; give (number of keys, their dimension), or 0 for no bank.")
-    return MemoryBank(*sizes) if sizes[0] else None
+    try:
+        keys, dim = sizes
+        return MemoryBank(keys, dim)
+    except (TypeError, ValueError) as error:
+        raise CltoolsError(f"memory_bank_size is {shown(size)}; give {wanted}. {error}") from error

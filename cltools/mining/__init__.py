@@ -1,7 +1,6 @@
 """Similarities → bands → selection: pure functions of tensors that say which samples a loss learns from."""
 
 from cltools.mining.bands import Band
-from cltools.mining.learned import LearnedThreshold
 from cltools.mining.negatives import (
     AllNegatives,
     CancelFalseNegatives,
@@ -9,6 +8,7 @@ from cltools.mining.negatives import (
     Debiased,
     DifficultAnchors,
     HardnessWeighted,
+    LearnedThreshold,
     MarginBand,
     MixedNegatives,
     OracleNegatives,

@@ -66,13 +66,7 @@ class NearestKeys(ByCloseness, PositiveRule):
     by: Literal["positive", "anchor", "either"] = "positive"
     """Whose closest keys are mined: the positive's, the anchor's, or by the larger of both cosines (FNC)."""
     pick: Annotated[int | None, "a whole number of at least 1"] = None
-    """Use that many of the k, drawn at random (MYOW, arXiv:2102.10106)."""
-
-    def __post_init__(self) -> None:
-        """Refuse to pick more than the candidates."""
-        super().__post_init__()
-        if self.pick is not None and self.pick > self.k:
-            raise CltoolsError(f"NearestKeys: pick is {self.pick} of k = {self.k} candidates; it must be up to k.")
+    """Use that many of the k, or all if there are no more, drawn at random (MYOW, arXiv:2102.10106)."""
 
     def mine(self, s: Similarities, context: Context) -> Mined:
         """P is min(k, K − skip), or min(pick, K − skip) with `pick`."""

@@ -119,7 +119,14 @@ def similarities(
     anchor, positive, keys = (as_tensor(*each) for each in (("anchor", anchor), ("positive", positive), ("keys", keys)))
     own = as_tensor("own", own, anchor.device)
     same_class = None if same_class is None else as_tensor("same_class", same_class, anchor.device)
-    _check_shapes(anchor, positive, keys, own, same_class)
+    if anchor.ndim != 2 or keys.ndim != 2 or anchor.shape != positive.shape or anchor.shape[1] != keys.shape[1]:
+        shapes = f"{[*anchor.shape]} (anchors), {[*positive.shape]} (positives) and {[*keys.shape]} (keys)"
+        raise CltoolsError(f"Vectors have shapes {shapes}; give [B, d], [B, d] and [K, d] with the same B and d.")
+    if len(places := {x.device for x in (anchor, positive, keys, own, same_class) if x is not None}) > 1:
+        raise CltoolsError(f"These tensors lie on {' and '.join(sorted(map(str, places)))}; move all to one device.")
+    for name, mask in (("own", own), ("same_class", same_class)):
+        if mask is not None and (mask.dtype != torch.bool or mask.shape != (len(anchor), len(keys))):
+            raise CltoolsError(f"{name} is {mask.dtype} {list(mask.shape)}; give bool [{len(anchor)}, {len(keys)}].")
     images = None
     if ids is not None:
         images = as_ids("ids", ids[0], anchor.device), as_ids("ids", ids[1], anchor.device)
@@ -135,17 +142,3 @@ def similarities(
         of_positive = z_positive.detach() @ n.detach().T if "positive_keys" in reads else None
         both = (z, n) if "vectors" in reads else None
         return Similarities(z @ n.T, of_positive, (z * z_positive).sum(1), own, same_class, both, images)
-
-
-def _check_shapes(anchor: Tensor, positive: Tensor, keys: Tensor, own: Tensor, same_class: Tensor | None) -> None:
-    """Refuse what would be broadcast to something that nobody meant."""
-    if anchor.ndim != 2 or keys.ndim != 2 or anchor.shape != positive.shape or anchor.shape[1] != keys.shape[1]:
-        raise CltoolsError(
-            f"Vectors have shapes {list(anchor.shape)} (anchors), {list(positive.shape)} (positives) and "
-            f"{list(keys.shape)} (keys); give [B, d], [B, d] and [K, d] with the same B and d."
-        )
-    if len(places := {x.device for x in (anchor, positive, keys, own, same_class) if x is not None}) > 1:
-        raise CltoolsError(f"These tensors lie on {' and '.join(sorted(map(str, places)))}; move all to one device.")
-    for name, mask in (("own", own), ("same_class", same_class)):
-        if mask is not None and (mask.dtype != torch.bool or mask.shape != (len(anchor), len(keys))):
-            raise CltoolsError(f"{name} is {mask.dtype} {list(mask.shape)}; give bool [{len(anchor)}, {len(keys)}].")

@@ -24,6 +24,7 @@ from cltools.evaluation import Diagnosis, LinearRecipe, Recipes, diagnose, embed
 from cltools.evaluation.report import Predictions, check_protocols
 from cltools.files import IN_USE, claimed, reading, replacing, write_text
 from cltools.mining import Similarities, select, similarities
+from cltools.mining.handed_in import seeded
 from cltools.mining.negatives import Closeness
 from cltools.mining.rules import State, reads_now
 from cltools.mining.similarities import same_class
@@ -197,11 +198,11 @@ class Run:
         if self.memory is None and self.experiment.training.mode == "moco":
             wrong = f"This run has no queue: its folder holds no {CHECKPOINT}."
             raise CltoolsError(f"{wrong} Load it with that, or train it again.")
-        draws = torch.Generator(home(self.encoder)).manual_seed(seed)
+        draws = seeded(seed, home(self.encoder))
         anchors, others = self._trained_on(images), None
         if self.memory is None:
             count = min(n, len(anchors) // 2)
-            order = torch.randperm(len(anchors), generator=torch.Generator().manual_seed(seed))
+            order = torch.randperm(len(anchors), generator=seeded(seed))
             anchors, others = anchors.select(order[:count]), anchors.select(order[count : 2 * count])
         s = compared_now(self, anchors.subset(n, seed), others, draws=draws)
         rules, temperature = self.experiment.rules_at(1.0), self.experiment.loss.temperature

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cltools.datasets import load_images, pixel_cache
+from cltools.datasets import decoding, load_images
 from cltools.datasets.decoding import kinds
 from cltools.errors import CltoolsError
 
@@ -212,7 +212,7 @@ def make(layout: Layout, folder: Path) -> Path:
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
 def test_layout(layout: Layout, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pixel_cache.say.cache_clear()
+    decoding.say.cache_clear()
     path = str(make(layout, tmp_path))
     for split, (count, classes) in layout.read.items():
         images = load_images(path, split)

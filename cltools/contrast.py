@@ -110,17 +110,16 @@ def _computed_twice(
     Both times the part draws from a generator of its own, which begins where `generator` stood; afterwards `generator`
     stands where the first time has left it, and the backward pass does not move it.
     """
-    made: Part
     if generator is None:
-        made = checkpoint(part, z, z_positive, n, rows, None, use_reentrant=False)
-        return made
+        undrawn: Part = checkpoint(part, z, z_positive, n, rows, None, use_reentrant=False)
+        return undrawn
     begin, draws = generator.get_state(), torch.Generator(generator.device)
 
     def drawn(z: Tensor, z_positive: Tensor, n: Tensor) -> Part:
         draws.set_state(begin)
         return part(z, z_positive, n, rows, draws)
 
-    made = checkpoint(drawn, z, z_positive, n, use_reentrant=False, preserve_rng_state=False)
+    made: Part = checkpoint(drawn, z, z_positive, n, use_reentrant=False, preserve_rng_state=False)
     generator.set_state(draws.get_state())
     return made
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -72,13 +72,6 @@ def install_cltools(extra: str) -> str:
 def one_line(text: object) -> str:
     """A message without its line breaks."""
     return " ".join(str(text).split())
-
-
-def size(count: float) -> str:
-    """Bytes as a person reads them, in powers of 1,000: "3 kB", "12 MB", "1.4 GB"."""
-    if count >= 1e9:
-        return f"{count / 1e9:,.1f} GB"
-    return f"{count / 1e6:,.0f} MB" if count >= 1e6 else f"{count / 1e3:,.0f} kB"
 
 
 EXTRAS = ("", "train", "notebooks", "book", "tensorboard")
@@ -152,8 +145,7 @@ def check_dependency(requirement: Requirement, extra: str = "") -> Finding:
     except metadata.PackageNotFoundError:
         needed = extra in ("train", "notebooks")
         lacks: State = "problem" if not extra or (needed and project()) else "note"
-        if needed:
-            remedy = f"{remedy}, or all that notebooks need: {install_cltools('notebooks')}"
+        remedy = f"{remedy}, or all that notebooks need: {install_cltools('notebooks')}" if needed else remedy
         return Finding(name, lacks, "not installed", remedy)
     except (ValueError, KeyError) as error:
         again = pip_install("--force-reinstall", "--no-deps", asked)
@@ -252,7 +244,7 @@ def _folder(name: str, folder: Path, by: str) -> Finding:
     if not os.access(place, os.W_OK | os.X_OK):
         return Finding(name, "note", f"{place} cannot be written", f"give a folder that you may write by {by}")
     free = shutil.disk_usage(place).free
-    found = f"{folder}{'' if folder.exists() else ' (made when it is needed)'}, {size(free)} free on its disk"
+    found = f"{folder}{'' if folder.exists() else ' (made when it is needed)'}, {free / 1e9:,.1f} GB free on its disk"
     if free < LITTLE:
         return Finding(name, "note", found, f"make room, or give a folder on a larger disk by {by}")
     return Finding(name, "ok", found)
@@ -272,16 +264,14 @@ def check_sets() -> Iterator[Finding]:
             yield Finding(f"images: {name}", "note", "not there; the course needs none", remedy)
 
 
-Check = Callable[[], Finding | Iterable[Finding]]
-
-CHECKS: Mapping[str, Check] = {
+CHECKS: Mapping[str, Callable[[], Finding | Iterable[Finding]]] = {
     "Python": check_python, "cltools": check_source, "PYTHONPATH": check_path, "dependencies": check_dependencies,
     "torch + torchvision": check_torchvision, "widgets in JupyterLab": check_front_end,
     "GPU": check_gpu, "folders": check_folders, "images": check_sets,
 }  # fmt: skip
 
 
-def examine(checks: Mapping[str, Check] = CHECKS) -> list[Finding]:
+def examine(checks: Mapping[str, Any] = CHECKS) -> list[Finding]:
     """What all checks find, in their order; nothing is changed, and no network is used.
 
     A check that cannot be made is itself a problem, told in words, and the others are made all the same.

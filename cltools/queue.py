@@ -90,8 +90,7 @@ class Queue:
         keys, ids, (labels,) = as_tensor("keys", keys), as_ids("ids", ids), as_labels("labels", labels)
         count = len(keys)
         if count > self.size:
-            wrong = f"A batch of {count} keys does not fit a queue of {self.size}: it would overwrite itself."
-            raise CltoolsError(f"{wrong} Make the queue at least as large as the batch.")
+            raise CltoolsError(f"A batch of {count} keys does not fit a queue of {self.size}; make that as large.")
         if keys.shape != (count, self.dim) or ids.shape != (count,) or labels.shape != (count,):
             shapes = ", ".join(str(list(each.shape)) for each in (keys, ids, labels))
             raise CltoolsError(f"Keys, ids and labels have shapes {shapes}; give [B, {self.dim}], [B] and [B].")

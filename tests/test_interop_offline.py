@@ -32,8 +32,8 @@ from cltools import (
     similarities,
 )
 from cltools.contrast import contrastive_loss, mean_over_anchors
-from cltools.interop import MinedPairs, mine_hard_negatives_arguments, mine_pairs
-from cltools.interop.pairs import QUANTILES, pairs_of
+from cltools.interop import mine_hard_negatives_arguments, mine_pairs
+from cltools.interop.pairs import QUANTILES, MinedPairs, pairs_of
 from cltools.losses import LossSettings
 from cltools.mining import AugmentedView, Band, DifficultAnchors, NegativeRule, Selection, Similarities, SoftenedBand
 

@@ -169,8 +169,7 @@ def unpack(file: Path, folder: Path) -> None:
                         tar.extraction_filter = getattr(tarfile, "data_filter", None)  # so too; from 3.11.4 on
                         tar.extractall(scratch)
             except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
-                wrong = f"{file} cannot be unpacked: {error}."
-                raise CltoolsError(f"{wrong} Move it away and download it again.") from error
+                raise CltoolsError(f"{file} cannot be unpacked: {error}. Move it away and try again.") from error
             if not Path(scratch, folder.name).is_dir():
                 raise CltoolsError(f"{file} does not hold the folder {folder.name}. Download it again.")
             Path(scratch, folder.name).rename(folder)

@@ -121,8 +121,7 @@ def draw(total: int, n: int, seed: int = 0) -> Int[Tensor, " M"]:
     Raises:
         ValueError: `n` is not positive.
     """
-    remedy = "Leave the limit out for all of them."
-    check_number("The number of images to take", n, "a whole number of at least 1", ".", remedy)
+    check_number("The number of images to take", n, "a whole number of at least 1")
     return torch.randperm(total, generator=seeded(seed), device="cpu")[:n].sort().values
 
 

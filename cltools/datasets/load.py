@@ -201,7 +201,8 @@ def load_images(
         FileNotFoundError: A folder or file is missing, or a folder holds no images.
         RuntimeError: A download failed.
     """
-    data = DataSettings(name, root, download, limit, size, skip_bad=skip_bad)  # type: ignore[arg-type]  # made texts
+    texts: list[Any] = [os.fsdecode(x) if isinstance(x, bytes | os.PathLike) else x for x in (name, root)]
+    data = DataSettings(texts[0], texts[1], download, limit, size, skip_bad=skip_bad)
     with enough_memory(f"The images of {data.name}", "Give a smaller size, or a limit of images."):
         return _loaded(data, split)
 
@@ -212,8 +213,7 @@ def _loaded(data: DataSettings, split: str) -> ImageSet:
     if data.name == "tinyimagenet" and split == "val":
         split = "test"
     if split not in SPLITS:
-        remedy = "For validation hold out a share of the training images: DataSettings(holdout=0.1)."
-        raise CltoolsError(f"{data.name} has the splits 'train' and 'test', not {split!r}. {remedy}")
+        raise CltoolsError(f"{data.name} has the splits 'train' and 'test', not {split!r}; for 'val' set a holdout.")
     images = SOURCES[data.name](split, data)
     if data.limit is not None and len(images) > data.limit:
         images = images.select(draw(len(images), data.limit))

@@ -74,6 +74,10 @@ class ContrastiveLoss(nn.Module):
         check_apart(self.positive_rule, self.negative_rule, "loss(out0, out1) takes no labels: use another rule.")
         self.bank = _empty_bank(memory_bank_size)
 
+    def extra_repr(self) -> str:
+        """The settings."""
+        return f"{self.positive_rule}, {self.negative_rule}, {self.settings}"
+
     def forward(
         self,
         out0: Float[Tensor, "B d"] | Numbers,
@@ -134,11 +138,10 @@ class ContrastiveLoss(nn.Module):
     def _loss(
         self, anchor: Tensor, positive: Tensor, keys: Tensor, ids: Tensor, key_ids: Tensor, ranks: Ranks
     ) -> Tensor:
-        vectors, rules = (anchor, positive, keys), (self.positive_rule, self.negative_rule)
         weights: list[Tensor | None] = []
         losses = contrastive_loss(
-            *vectors, *rules, self.settings, ids=(ids, key_ids), generator=self.generator,
-            observe=lambda s, selection: weights.append(selection.anchor_weight),
+            anchor, positive, keys, self.positive_rule, self.negative_rule, self.settings, ids=(ids, key_ids),
+            generator=self.generator, observe=lambda s, selection: weights.append(selection.anchor_weight),
         )  # fmt: skip
         return mean_over_anchors(losses, weights, ranks)
 

@@ -140,20 +140,15 @@ def check_apart(positive_rule: Any, negative_rule: Any, without_classes: str = "
         if without_classes and "same_class" in rule.reads:
             raise CltoolsError(f"{type(rule).__name__} reads classes, which do not reach it here. {without_classes}")
     if learns(type(negative_rule)):
-        name = type(negative_rule).__name__
-        raise CltoolsError(f"{name} learns a state per image while training; train it with fit.")
+        raise CltoolsError(f"{type(negative_rule).__name__} learns a state per image while training: use fit.")
 
 
 def check_pairs(positive_rule: Any, negative_rule: Any, without_classes: str = "") -> None:
     """As `check_apart`, and refuse negative rules of which pairs would leave out what they are about."""
     check_apart(positive_rule, negative_rule, without_classes)
     estimate, rule = negative_rule.estimate(), type(negative_rule)
-    makes = rule.synthesise is not NegativeRule.synthesise and "vectors" in negative_rule.reads
-    if makes or estimate.beta or estimate.tau_plus:
-        raise inexpressible(negative_rule, MAKES)
-
-
-MAKES = "estimates the mass of negatives or makes new ones"
+    if rule.synthesise is not NegativeRule.synthesise or estimate.beta or estimate.tau_plus:
+        raise inexpressible(negative_rule, "estimates the mass of negatives or makes new ones")
 
 
 def inexpressible(rule: NegativeRule, what: str = "weighs anchors or negatives") -> CltoolsError:
@@ -319,7 +314,7 @@ def pairs_of(
         draws: for a random `pick`.
 
     Raises:
-        ValueError: rules that make negatives, which pairs cannot say; a `pick` that is not known; too few negatives.
+        ValueError: a `pick` that is not known, or `negatives` below 1.
     """
     import pandas as pd
 
@@ -330,8 +325,6 @@ def pairs_of(
     counts, positives = array("q"), array("f")
     grown: list[array[Any]] = [*columns.values(), counts, positives]
     for s, chosen in blocks:
-        if chosen.synthetic is not None:
-            raise inexpressible(negative_rule, MAKES)
         in_bands = torch.stack([(chosen.band == code).sum(1) for code in Band], dim=1)
         anchor, *others = _taken(s, chosen, negatives, pick, draws)
         for column, found in zip(grown, (anchor + len(positives), *others, in_bands, s.anchor_positive), strict=True):

@@ -97,6 +97,8 @@ def _read(given: Any) -> Tensor:
         if array.max(initial=0) >= 2**63:
             raise TypeError(f"it holds {array.max()}, which is too large")
         array = array.astype(np.int64)
+    if array.dtype == np.longdouble:
+        array = array.astype(np.float64)
     if array.dtype == np.float64 and not isinstance(given, ndarray):
         size, held = np.abs(np.atleast_1d(array)).max(-1, initial=0), np.finfo(np.float32)
         lost = ((size > held.max) & np.isfinite(size)) | ((size > 0) & (size < held.tiny))
@@ -225,8 +227,7 @@ def as_label(name: str, value: Any, exact: float = 2.0**53) -> Any:
 
 
 def _no_class(name: str, label: object) -> CltoolsError:
-    remedy = "give classes as whole numbers or text, one per row, or one-hot rows"
-    return CltoolsError(f"The label {label} is no whole number ({name}); {remedy}.")
+    return CltoolsError(f"The label {label} is no whole number ({name}); give classes as whole numbers or text.")
 
 
 def unit_rows(name: str, numbers: Numbers) -> Float32[Tensor, "N d"]:
@@ -302,7 +303,5 @@ def check_unit(name: str, vectors: Tensor, check: bool | None = None) -> None:
         row = int(wrong.nonzero()[0, 0])
         if not bool(vectors[row].isfinite().all()):
             raise CltoolsError(f"{name} has a vector that is not finite, at row {row}; look for NaN where it was made.")
-        wrong_length = f"not of unit length: |z|² is {float(square[row]):.4g} at row {row}"
-        raise CltoolsError(
-            f"{name} has vectors that are {wrong_length}. Give torch.nn.functional.normalize({name}, dim=1)."
-        )
+        told = f"{name} has vectors that are not of unit length: |z|² is {float(square[row]):.4g} at row {row}."
+        raise CltoolsError(f"{told} Give torch.nn.functional.normalize({name}, dim=1).")

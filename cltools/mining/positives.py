@@ -143,8 +143,7 @@ class OraclePositives(PositiveRule):
         """Refuse a share of every key of the class."""
         super().__post_init__()
         if self.k is None and self.purity != 1:
-            wrong = f"OraclePositives: purity is {self.purity} of every key of the class;"
-            raise CltoolsError(f"{wrong} say how many keys are mined (k).")
+            raise CltoolsError(f"OraclePositives: purity is {self.purity} of every key of the class; say how many (k).")
 
     @property
     def reads(self) -> frozenset[str]:

@@ -201,8 +201,7 @@ def check_chooses(rule: object) -> None:
     """Raise ValueError for a rule without the method that makes it one: `judge` for negatives, `mine` for positives."""
     base, hook = (NegativeRule, "judge") if isinstance(rule, NegativeRule) else (PositiveRule, "mine")
     if getattr(type(rule), hook) is getattr(base, hook):
-        wanted = f"{hook}(self, s, context), which says which keys it takes"
-        raise CltoolsError(f"{type(rule).__name__} has no {wanted}.")
+        raise CltoolsError(f"{type(rule).__name__} has no {hook}(self, s, context), which says which keys it takes.")
 
 
 def check_rules(positive_rule: object, negative_rule: object) -> None:
@@ -300,9 +299,8 @@ class Moving(Rule):
         super().__post_init__()
         name, moving = type(self).__name__, [edge for edge in self.EDGES if getattr(self, f"{edge}_from") is not None]
         if not moving and self.anneal != type(self).anneal:  # as far as that can be told from the default
-            wrong = f"{name}: anneal is {self.anneal}, but nothing moves;"
             starts = " or ".join(f"{edge}_from" for edge in self.EDGES)
-            raise CltoolsError(f"{wrong} say from where ({starts}), or leave anneal out.")
+            raise CltoolsError(f"{name}: anneal is {self.anneal}, but nothing moves; say from where by {starts}.")
         for edge in moving:
             if getattr(self, edge) is None:
                 raise CltoolsError(f"{name}: {edge}_from is given without {edge}; say where it ends.")

@@ -104,11 +104,9 @@ def mine(s: Similarities, rule: PositiveRule, context: Context) -> Mined:
     if rule.strength == 0 or s.own.shape[1] == 0:
         return nothing_mined(s)
     mined = rule.mine(s.read_by(rule, rule.reads), context)
-    anchors = len(s.own)
-    if mined.index.dtype != torch.int64 or mined.weight.shape != (anchors, 1 + mined.index.shape[1]):
+    if mined.index.dtype != torch.int64 or mined.weight.shape != (len(s.own), 1 + mined.index.shape[1]):
         gave = f"{mined.index.dtype} {[*mined.index.shape]} with weights {[*mined.weight.shape]}"
-        wanted = f"it must give int64 [{anchors}, P] and weights [{anchors}, 1+P]"
-        raise CltoolsError(f"{type(rule).__name__}.mine returned {gave}; {wanted}.")
+        raise CltoolsError(f"{type(rule).__name__}.mine returned {gave}; give int64 [B, P] and weights [B, 1+P].")
     if rule.strength == 1:
         return mined
     view, others = mined.weight[:, :1], mined.weight[:, 1:]
@@ -125,8 +123,8 @@ def judge(s: Similarities, rule: NegativeRule, context: Context) -> Int8[Tensor,
         return torch.full_like(s.own, Band.OTHER, dtype=torch.int8)
     band = rule.judge(s.read_by(rule, rule.reads), context)
     if band.dtype == torch.bool or band.is_floating_point() or band.shape != s.own.shape:
-        wrong = f"{type(rule).__name__}.judge returned {band.dtype} {list(band.shape)};"
-        raise CltoolsError(f"{wrong} it must give a code of Band for each key, int8 {list(s.own.shape)}.")
+        gave = f"{band.dtype} {[*band.shape]}"
+        raise CltoolsError(f"{type(rule).__name__}.judge returned {gave}; it must give int8 codes {[*s.own.shape]}.")
     return rule_codes(band)
 
 

@@ -13,8 +13,6 @@ from torch import Tensor
 from cltools.errors import CltoolsError, unknown
 from cltools.mining.handed_in import Numbers, as_ids, as_tensor, check_unit
 
-NO_CLASS = torch.iinfo(torch.int64).min
-"""A label that no key has."""
 HOW_TO_GIVE = {
     "positive_keys": "similarities(…) computes it unless reads= leaves it out",
     "same_class": "it needs labels: give similarities(…, same_class=…), or use another rule",
@@ -76,8 +74,7 @@ class _Declared(Similarities):
             raise CltoolsError(f"{rule} reads {name} without declaring it. Give the class reads = frozenset({reads}).")
         return object.__getattribute__(self, name)
 
-    def __repr__(self) -> str:
-        return f"Similarities {[*self.own.shape]} as {vars(self)['_rule']} reads them: {sorted(vars(self)['_reads'])}"
+    __repr__ = object.__repr__  # as that of a dataclass would read what is not declared
 
 
 def own_last(score: Float[Tensor, "B K"], own: Bool[Tensor, "B K"]) -> Float[Tensor, "B K"]:
@@ -87,7 +84,7 @@ def own_last(score: Float[Tensor, "B K"], own: Bool[Tensor, "B K"]) -> Float[Ten
 
 def same_class(labels: Int[Tensor, " B"], key_labels: Int[Tensor, " K"]) -> Bool[Tensor, "B K"]:
     """Where a key has the anchor's class; a label below 0 is unknown, and of no class."""
-    return torch.where(labels < 0, NO_CLASS, labels)[:, None] == key_labels
+    return (labels[:, None] == key_labels) & (labels >= 0)[:, None]
 
 
 def similarities(

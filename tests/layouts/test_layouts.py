@@ -95,6 +95,7 @@ LAYOUTS = (
     Layout("the vehicle", "{train,plane}/{0,1}.png", {"train": (4, "plane train")}, refused={"test": "the whole folder"}),
     Layout("a lone train beside unlabelled pictures", "train/{cat,dog}/0.png unlabeled/{0,1}.png", refused={"train": r"unclear which folders .*: train, unlabeled\."}),
     Layout("test beside classes", "{cat,dog,test}/{0,1}.png", refused={"train": r"unclear which folders .*: cat, dog, test\."}),
+    Layout("a picture beside splits", f"{TRAIN} preview.png", TWO, r"left out: 1 image outside of the splits\.$"),
     Layout("pictures beside splits", f"{TRAIN} preview.png docs/{{0,1}}.png", TWO, "left out: 3 images outside of the splits"),
     Layout("an empty split", "train/{cat,dog}/{0,1}.png test/cat/", ONE, refused={"test": "there is no 'test' with images"}),
     # Classes that differ.
@@ -124,7 +125,7 @@ LAYOUTS = (
     Layout("folds of which one lacks a class", "fold{1,2}/{cat,dog,emu}/0.png fold3/{cat,dog}/0.png", refused={"train": f"{DIVIDED}cat, dog"}),
     Layout("folds in a split", "train/fold{1,2}/{cat,dog}/0.png test/{cat,dog}/0.png", refused={"train": f"{DIVIDED}cat, dog", "test": f"{DIVIDED}cat, dog"}),
     Layout("folds with a folder too many", "fold{1,2}/data/{cat,dog}/images/0.png", refused={"train": f"{DIVIDED}cat, dog"}),
-    Layout("splits in classes", "{cat,dog}/{train,test}/0.png", refused={"train": f"{DIVIDED}test, train"}),
+    Layout("splits in classes", "{cat,dog}/{train,test}/0.png", refused=dict.fromkeys(("train", "test"), f"{DIVIDED}test, train")),
     Layout("splits in classes, in capital letters", "{cat,dog}/{Training,Validation}/0.png", refused={"train": f"{DIVIDED}Training, Validation"}),
     Layout("splits in one class", "cat/{train,test}/0.png dog/0.png", refused={"train": f"{DIVIDED}test"}),
     Layout("a test split within classes", "{cat,dog}/{0,test/0}.png", refused={"train": f"{DIVIDED}test"}),

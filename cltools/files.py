@@ -158,8 +158,7 @@ def claimed(mark: Path, what: str, patience: float = 0.0) -> Iterator[None]:
     if mark in marks:
         yield
         return
-    place, until, file = str(mark)[: -len(IN_USE) - 1] or ".", time.monotonic() + patience, None
-    told = False
+    place, until, file, told = str(mark)[: -len(IN_USE) - 1] or ".", time.monotonic() + patience, None, False
     with _writing(place):
         made = [each for each in mark.parents if not each.exists()]  # the innermost first
         mark.parent.mkdir(parents=True, exist_ok=True)

@@ -195,7 +195,7 @@ def by_class(folder: Folder) -> Classes:
             wrong = f"{min(folder.pictures)} lies beside class folders such as {name}, so its class is unclear."
             raise CltoolsError(f"{wrong} Move loose images into a class folder or out of the way.")
         if (clean := class_name(name)) in classes:
-            raise CltoolsError(f"Two folders in {folder.path} are of one class, {clean!r}; join them, or rename one.")
+            raise CltoolsError(f"Two folders in {folder.path} are {clean!r} but for blanks or encoding; rename one.")
         classes[clean] = each.all_pictures()
     return classes
 

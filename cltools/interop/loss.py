@@ -183,7 +183,6 @@ def _empty_bank(size: int | Sequence[int]) -> MemoryBank | None:
     if sizes == 0 or (isinstance(sizes, tuple) and sizes[:1] == (0,)):
         return None
     try:
-        keys, dim = sizes
-        return MemoryBank(keys, dim)
+        return MemoryBank(*sizes)
     except (TypeError, ValueError) as error:
         raise CltoolsError(f"memory_bank_size is {shown(size)}; give {wanted}. {error}") from error

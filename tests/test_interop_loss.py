@@ -402,6 +402,6 @@ def test_outputs_of_extreme_size_are_compared_by_their_directions(size: float) -
 @pytest.mark.parametrize(
     "size", [(10**15, 8), (True, 8), (8, 10**30), (8, 0), (8.5, 8), (8,), (8, 8, 8), -1, True, "8", None]
 )
-def test_a_bank_of_an_odd_size_is_refused_and_the_argument_named(size: Any) -> None:
+def test_a_bank_of_an_odd_size_is_refused_and_the_argument_named(size: Any, unchecked: None) -> None:
     with pytest.raises(CltoolsError, match=r"memory_bank_size is .*; give \(number of keys, their dimension\)"):
-        inspect.unwrap(ContrastiveLoss.__init__)(ContrastiveLoss.__new__(ContrastiveLoss), memory_bank_size=size)
+        ContrastiveLoss(memory_bank_size=size)

@@ -299,8 +299,8 @@ class Moving(Rule):
         super().__post_init__()
         name, moving = type(self).__name__, [edge for edge in self.EDGES if getattr(self, f"{edge}_from") is not None]
         if not moving and self.anneal != type(self).anneal:  # as far as that can be told from the default
-            starts = " or ".join(f"{edge}_from" for edge in self.EDGES)
-            raise CltoolsError(f"{name}: anneal is {self.anneal}, but nothing moves; say from where by {starts}.")
+            edges = " or ".join(f"{edge}_from" for edge in self.EDGES)
+            raise CltoolsError(f"{name}: anneal is {self.anneal}, but nothing moves; give {edges} or leave anneal out.")
         for edge in moving:
             if getattr(self, edge) is None:
                 raise CltoolsError(f"{name}: {edge}_from is given without {edge}; say where it ends.")

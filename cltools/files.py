@@ -20,7 +20,7 @@ from tempfile import TemporaryFile
 from typing import Any
 from uuid import uuid4
 
-from cltools.errors import CltoolsError, shown
+from cltools.errors import CltoolsError, printable, shown
 
 IN_USE = "in-use"
 """The file in a folder that says who writes there; of a file, the ending of one beside it."""
@@ -157,7 +157,7 @@ def claimed(mark: Path, what: str, patience: float = 0.0) -> Iterator[None]:
     if mark in marks:
         yield
         return
-    place, until, file = str(mark)[: -len(IN_USE) - 1] or ".", time.monotonic() + patience, None
+    place, until, file, told = str(mark)[: -len(IN_USE) - 1] or ".", time.monotonic() + patience, None, False
     with _writing(place):
         made = [each for each in mark.parents if not each.exists()]  # the innermost first
         mark.parent.mkdir(parents=True, exist_ok=True)
@@ -168,6 +168,9 @@ def claimed(mark: Path, what: str, patience: float = 0.0) -> Iterator[None]:
                 if time.monotonic() >= until:
                     wrong = f"{place} is in use by {by}. Nothing was changed. Wait until that ends, or use"
                     raise CltoolsError(f"{wrong} another place (--out, out=); if it is gone, delete {mark}.")
+                if not told:
+                    told = True
+                    print(printable(f"Waiting for {place}, which is in use by {by}."), file=sys.stderr, flush=True)
     marks.add(mark)
     try:
         with _writing(place):

@@ -75,7 +75,7 @@ def test_a_copy_is_trained_and_the_encoder_left_bit_for_bit() -> None:
     assert all(torch.equal(tensor, state[name]) for name, tensor in encoder.state_dict().items())
     assert [(module.training, len(list(module.parameters()))) for module in encoder.modules()] == flags
     assert not any(parameter.requires_grad for parameter in encoder.backbone.parameters())
-    assert encoder.head[0].weight.grad is not None and encoder.bn_group == 32
+    assert encoder.head[0].weight.grad is not None and encoder.stacking.group == 32
     assert torch.equal(torch.get_rng_state(), drawn)
     changed = {name for name, tensor in tuned.state_dict().items() if not torch.equal(tensor, state[name])}
     weights = {f"backbone.{name}" for name, _ in encoder.backbone.named_parameters()}
@@ -95,7 +95,7 @@ def test_a_first_step_is_sgd_on_the_drawn_images() -> None:
     views = LabelledViews(drawn, recipe.views, batch=64, seed=recipe.seed, drop_last=True)
     (pixels, labels), *rest = views.epoch()
     assert not rest and len(labels) == len(drawn)
-    encoder.bn_group = None
+    encoder.stacking.group = None
     loss = torch.nn.functional.cross_entropy(start.logits(encoder.train().features(pixels)), labels)
     loss.backward()
     rate = 0.5 * len(drawn) / 256

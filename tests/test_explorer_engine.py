@@ -36,7 +36,7 @@ from moves import BANDS, edges_of, ranked_by
 from cltools.evaluation.census import Census
 from cltools.explorer.judgement import Judgement, judge, reference_score
 from cltools.explorer.state import Side
-from cltools.interop.offline import settings_of
+from cltools.interop.pairs import settings_of
 from cltools.mining import AllNegatives, AugmentedView, Band, NearestKeys, Selection, Similarities, terms
 from cltools.mining.bands import KEPT
 from cltools.mining.negatives import closeness

@@ -159,7 +159,9 @@ def test_a_claim_is_of_one_thread_and_ends_with_its_block(tmp_path: Path) -> Non
     assert told == ["had it"]
 
 
-def test_who_waits_has_it_when_the_other_ends(tmp_path: Path) -> None:
+def test_who_waits_says_so_once_and_has_it_when_the_other_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     done: list[str] = []
 
     def first() -> None:
@@ -175,6 +177,8 @@ def test_who_waits_has_it_when_the_other_ends(tmp_path: Path) -> None:
     with claimed(tmp_path / IN_USE, "the second", 60):
         assert done == ["begun", "first"]
     thread.join()
+    told = capsys.readouterr().err
+    assert told.count("Waiting for") == 1 and f"{tmp_path}, which is in use by process" in told and "the first" in told
 
 
 def test_where_a_file_system_knows_no_locks_the_file_is_the_claim(

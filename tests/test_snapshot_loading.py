@@ -15,7 +15,7 @@ from cltools.encoders import EncoderSettings
 from cltools.errors import CltoolsError
 from cltools.explorer.session import Session
 from cltools.mining import LearnedThreshold
-from cltools.mining.learned import thresholds
+from cltools.mining.negatives import thresholds
 from cltools.presets import preset
 from cltools.snapshot import Snapshot, loading, take_snapshot
 from cltools.training import Run, fit

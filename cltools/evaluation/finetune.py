@@ -24,12 +24,12 @@ from tqdm.auto import tqdm
 from cltools.datasets import ImageSet
 from cltools.encoders import Encoder
 from cltools.encoders.backbones import home
-from cltools.errors import CltoolsError, Settings
+from cltools.errors import SEED, CltoolsError, Settings
 from cltools.evaluation.batches import CROP_AND_FLIP, LabelledViews, half
 from cltools.evaluation.checks import known_of
 from cltools.evaluation.embed import Embedder, HasFeatures, bare, embed
 from cltools.evaluation.linear import LinearHead
-from cltools.mining.handed_in import as_labels, as_usual
+from cltools.mining.handed_in import as_labels, as_usual, seeded
 from cltools.views import ViewSettings
 
 
@@ -51,7 +51,7 @@ class FinetuneRecipe(Settings):
     """Momentum of SGD, Nesterov's."""
     views: ViewSettings = CROP_AND_FLIP
     """Augmentation of the labelled images; test images are shown as they are."""
-    seed: Annotated[int, "a whole number"] = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of the images drawn, the first weights, the order and the views."""
 
     def steps(self, an_epoch: int) -> int:
@@ -79,7 +79,7 @@ def few_labels(labels: Any, share: float, seed: int) -> Int64[Tensor, " M"]:
     labels = as_labels("labels", labels)[0].cpu()
     present = torch.unique(labels)
     each = max(1, math.floor(share * len(labels) / len(present) + 0.5))
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(labels), generator=seeded(seed))
     drawn = [order[labels[order] == label][:each] for label in present]
     return torch.cat(drawn).sort().values
 
@@ -129,7 +129,7 @@ def finetune(encoder: Embedder, train: ImageSet, recipe: FinetuneRecipe | None =
     tuned = copy.deepcopy(encoder).requires_grad_(True)
     tuned.zero_grad(set_to_none=True)
     if isinstance(tuned, Encoder):
-        tuned.bn_group = None  # batch statistics of whole batches
+        tuned.stacking.group = None  # batch statistics of whole batches
     place = home(tuned)
     head, drawn = LinearHead.of(drawn, embed(tuned, drawn.images[:1]).shape[1], recipe.seed, place)
     views = LabelledViews(drawn.to(place), recipe.views, batch=recipe.batch, seed=recipe.seed, drop_last=True)

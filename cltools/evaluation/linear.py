@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import eval_mode, home
-from cltools.errors import Settings
+from cltools.errors import SEED, Settings
 from cltools.evaluation.batches import CROP_AND_FLIP, Batches, LabelledViews, half
 from cltools.evaluation.checks import known_of
 from cltools.evaluation.embed import Embedder, embed, reader
@@ -54,7 +54,7 @@ class LinearRecipe(Settings):
     """What it is multiplied by there."""
     views: ViewSettings = CROP_AND_FLIP
     """Augmentation of the training images; test images are shown as they are."""
-    seed: Annotated[int, "a whole number"] = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of the first weights, the order and the views."""
 
     def rate(self, epoch: int) -> float:

@@ -19,8 +19,7 @@ from cltools.explorer.controls import EDGES, changed
 from cltools.explorer.judgement import SEED, Judgement, census_of, chosen_in_turns, judge
 from cltools.explorer.state import SIDES, Name, Side, State, check, first_state
 from cltools.files import cell, write_text
-from cltools.interop.miner import check_pairs
-from cltools.interop.offline import MinedPairs, Pick, Report, pairs_of
+from cltools.interop.pairs import MinedPairs, Pick, Report, check_pairs, pairs_of
 from cltools.mining import Band, NegativeRule, PositiveRule, Selection, Similarities
 from cltools.mining.rules import learns
 from cltools.snapshot import Snapshot

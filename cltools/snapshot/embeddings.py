@@ -19,7 +19,7 @@ from cltools.config import Experiment
 from cltools.datasets import DataSettings
 from cltools.datasets.image_set import draw
 from cltools.errors import CltoolsError, unknown
-from cltools.interop.offline import PAIRS, check_fit, own_keys
+from cltools.interop.pairs import PAIRS, check_fit, own_keys
 from cltools.mining.handed_in import (
     Numbers,
     as_ids,

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from tqdm.auto import tqdm
 
-from cltools.errors import CltoolsError, check_number
+from cltools.errors import SEED, CltoolsError, check_number
 from cltools.snapshot.maps import MIN_DIST, NEIGHBOURS, judged, umap_over_epochs
 from cltools.snapshot.snapshot import Snapshot
 
@@ -55,7 +55,7 @@ def with_umap(
         ModuleNotFoundError: umap-learn is not installed.
         ValueError: fewer than 2 neighbours.
     """
-    seeds = [int(seed) for seed in np.atleast_1d(seeds)]
+    seeds = [check_number("A seed", seed, SEED) for seed in np.atleast_1d(seeds)]
     neighbours = check_number("neighbours", neighbours, "a whole number of at least 2")
     settings = "" if neighbours == NEIGHBOURS else f", {neighbours} neighbours"
     settings += "" if min_dist == MIN_DIST else f", min_dist {min_dist:g}"

@@ -17,7 +17,8 @@ from cltools.datasets import ImageSet
 from cltools.encoders.backbones import home
 from cltools.errors import CltoolsError
 from cltools.evaluation.classes import named
-from cltools.mining.learned import thresholds
+from cltools.mining.handed_in import seeded
+from cltools.mining.negatives import thresholds
 from cltools.provenance import command, commit
 from cltools.snapshot.maps import aligned, judged, pca, pca_over_epochs
 from cltools.snapshot.snapshot import Snapshot
@@ -60,7 +61,7 @@ class Recorder:
 
     def record(self, run: Run, epoch: int) -> None:
         """Embed the images as they are now; the encoder is left as it was found."""
-        draws = torch.Generator(home(run.encoder)).manual_seed(self.seed)
+        draws = seeded(self.seed, home(run.encoder))
         z, positive = two_views(run, self.images, draws)
         self.taken[epoch] = z.cpu().numpy(), positive.cpu().numpy()
         if run.rule_state is not None and "threshold" in run.rule_state:

@@ -26,6 +26,7 @@ from cltools.evaluation.embed import bare
 from cltools.evaluation.report import Predictions, check_protocols
 from cltools.files import IN_USE, claimed, reading, replacing, write_text
 from cltools.mining import Similarities, select, similarities
+from cltools.mining.handed_in import seeded
 from cltools.mining.negatives import Closeness
 from cltools.mining.rules import State, reads_now
 from cltools.mining.similarities import same_class
@@ -203,11 +204,11 @@ class Run:
         """
         if self.memory is None and self.experiment.training.mode == "moco":
             raise CltoolsError(f"This run has no queue: its folder holds no {CHECKPOINT}. Load it with that.")
-        draws = torch.Generator(home(self.encoder)).manual_seed(seed)
+        draws = seeded(seed, home(self.encoder))
         anchors, others = self._trained_on(images), None
         if self.memory is None:
             count = min(n, len(anchors) // 2)
-            order = torch.randperm(len(anchors), generator=torch.Generator().manual_seed(seed))
+            order = torch.randperm(len(anchors), generator=seeded(seed))
             anchors, others = anchors.select(order[:count]), anchors.select(order[count : 2 * count])
         s = compared_now(self, anchors.subset(n, seed), others, draws=draws)
         rules, temperature = self.experiment.rules_at(1.0), self.experiment.loss.temperature

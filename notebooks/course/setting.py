@@ -11,7 +11,7 @@ import torch
 
 from cltools.config import Experiment, from_plain, to_plain
 from cltools.datasets import ImageSet, data_root, image_sets
-from cltools.datasets.load import STORED
+from cltools.datasets.load import stored
 from cltools.errors import CltoolsError, unknown
 from cltools.evaluation import LinearRecipe, Recipes, limited
 from cltools.mining import NegativeRule, PositiveRule
@@ -154,7 +154,7 @@ def with_rules(experiment: Experiment, rule: Any) -> Experiment:
 
 def is_here(name: str, root: str | None = None) -> bool:
     """Whether a set's images, or the archive they come in, lie on this machine; neither is read."""
-    return name in SHORT or STORED[name].whole(data_root(root))
+    return name in SHORT or bool(stored(name, data_root(root)))
 
 
 def how_long(experiment: Experiment, records: Mapping[Path, RunRecord] | None = None) -> str:

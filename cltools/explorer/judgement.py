@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float32, Int8, Int64
 from numpy import ndarray
 
-from cltools.evaluation.census import Census, take_census
+from cltools.evaluation.diagnosis import Census, take_census
 from cltools.explorer.state import Side
 from cltools.gradients import info_nce_gradients, tangential_force
 from cltools.losses import Form

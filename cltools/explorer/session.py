@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from cltools.errors import CltoolsError
-from cltools.evaluation.census import Census
+from cltools.evaluation.diagnosis import Census
 from cltools.explorer import sentence
 from cltools.explorer.controls import EDGES, changed
 from cltools.explorer.judgement import SEED, Judgement, census_of, chosen_in_turns, judge

@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cltools.datasets import ImageSet
-from cltools.evaluation import FinetuneRecipe, LinearRecipe, embed, finetune, fit_linear, linear, linear_predict
-from cltools.evaluation.batches import CROP_AND_FLIP, LabelledViews
+from cltools.evaluation import FinetuneRecipe, LinearRecipe, embed, finetune, fit_linear, linear_predict, trained
+from cltools.evaluation.trained import CROP_AND_FLIP, LabelledViews
 from cltools.views import ViewSettings, augment
 
 PLAIN = ViewSettings(crop_scale=(1.0, 1.0), flip=0.0, jitter=0.0, gray=0.0)
@@ -84,7 +84,7 @@ def test_an_encoder_that_reads_ahead_trains_the_same_layer(ahead: int, monkeypat
             sizes.append(len(x))
             return super().features(x)
 
-    monkeypatch.setitem(linear.AHEAD, "cpu", ahead * 8 * 8 * 8)
+    monkeypatch.setitem(trained.AHEAD, "cpu", ahead * 8 * 8 * 8)
     read_ahead = fit_linear(Counting().eval(), train, recipe)
     torch.testing.assert_close(one.weight, read_ahead.weight)
     torch.testing.assert_close(one.bias, read_ahead.bias)
@@ -205,7 +205,7 @@ def test_what_cannot_be_trained_is_refused() -> None:
         fit_linear(Means(), replace(train, labels=-torch.ones_like(train.labels)))
     with pytest.raises(FloatingPointError, match="linear evaluation are NaN or infinite: lower its learning rate"):
         fit_linear(Means(), train, LinearRecipe(epochs=20, learning_rate=1e38))
-    with pytest.raises(ValueError, match="epochs is 0; it must be a whole number of at least 1"):
+    with pytest.raises(ValueError, match="epochs is 0; it must be a whole number from 1 to a billion"):
         LinearRecipe(epochs=0)
     with pytest.raises(ValueError, match="milestones is"):
         LinearRecipe(milestones=(60.0, 80.0))

@@ -19,7 +19,7 @@ from cltools.encoders import EncoderSettings, build_encoder
 from cltools.errors import CltoolsError
 from cltools.evaluation import FinetuneRecipe, LinearRecipe, embed, evaluate, fit_linear
 from cltools.evaluation.embed import reader
-from cltools.evaluation.finetune import finetune
+from cltools.evaluation.trained import finetune
 from cltools.views import ViewSettings, augment
 
 

@@ -472,7 +472,7 @@ def test_what_pairs_cannot_say_is_refused_in_words() -> None:
     with pytest.raises(ValueError, match="Unknown pick 'top'"):
         s.pairs(pick="top")  # type: ignore[arg-type]
     for negatives in (0, -1, 2.5):
-        with pytest.raises(ValueError, match="it must be a whole number of at least 1"):
+        with pytest.raises(ValueError, match="it must be a whole number from 1"):
             s.report(negatives)  # type: ignore[arg-type]
 
 

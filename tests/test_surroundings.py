@@ -253,7 +253,7 @@ CALLS: dict[str, Callable[[], Any]] = {
     "share_of": lambda: evaluation.share_of(LABELS, LABELS + 2),
     "embed": lambda: [evaluation.embed(ENCODER, given) for given in (IMAGES, PICTURES)],
     "finetune": lambda: [*evaluation.finetune(ENCODER, IMAGES, FINETUNE)[0].parameters()],
-    "few_labels": lambda: evaluation.few_labels(BANK_CLASSES, 0.2, 3),
+    "few_labels": lambda: evaluation.trained.few_labels(BANK_CLASSES, 0.2, 3),
     "finetune_predict": lambda: evaluation.finetune_predict(ENCODER, IMAGES, TEST, FINETUNE),
     "alignment": lambda: evaluation.alignment(Z, POSITIVE.tolist()),
     "effective_rank": lambda: evaluation.effective_rank(BANK.tolist()),

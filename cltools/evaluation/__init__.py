@@ -3,11 +3,17 @@
 from cltools.evaluation.classes import accuracy, confusion, per_class
 from cltools.evaluation.diagnosis import Diagnosis, diagnose, hubness, mined_purity_by_k, same_class_by_rank, self_hits
 from cltools.evaluation.embed import embed
-from cltools.evaluation.finetune import FinetuneRecipe, few_labels, finetune, finetune_predict
 from cltools.evaluation.geometry import alignment, effective_rank, uniformity
 from cltools.evaluation.intervals import Share, share_of
 from cltools.evaluation.knn import knn_accuracy, knn_predict
-from cltools.evaluation.linear import LinearHead, LinearRecipe, fit_linear, linear_predict
 from cltools.evaluation.probe import fit_probe, linear_probe, probe_predict
 from cltools.evaluation.report import PROTOCOLS, Predictions, Recipes, evaluate, limited, predict
 from cltools.evaluation.seeds import check_seeds, figures, over_seeds, spread
+from cltools.evaluation.trained import (
+    FinetuneRecipe,
+    LinearRecipe,
+    finetune,
+    finetune_predict,
+    fit_linear,
+    linear_predict,
+)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cltools.datasets import ImageSet
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, check_number
 from cltools.mining.handed_in import Numbers, as_labels, as_rows
 
 
@@ -31,10 +31,8 @@ def check_labels(features: Tensor, labels: Tensor, what: str) -> None:
     if len(labels) != len(features):
         raise CltoolsError(f"The {what} has {len(features)} features but {len(labels)} labels; give one per image.")
     if unknown := int((labels < 0).sum()):
-        raise CltoolsError(
-            f"{unknown} of {len(labels)} labels of the {what} are unknown (-1), and this measurement counts "
-            "agreement of labels. Leave these out; in a folder with one sub-folder a class every image has one."
-        )
+        wrong = f"{unknown} of {len(labels)} labels of the {what} are unknown (-1), and agreement of labels is counted."
+        raise CltoolsError(f"{wrong} Leave these out; in a folder with one sub-folder a class every image has one.")
 
 
 def known_of(images: ImageSet) -> ImageSet:
@@ -68,3 +66,12 @@ def as_queries(queries: Numbers, bank: Tensor) -> Tensor:
     if (known := bank.shape[1]) != (asked := found.shape[1]):
         raise CltoolsError(f"The bank has {known} features, the queries {asked}; embed both with the same encoder.")
     return found.to(bank.device)
+
+
+def as_seed(seed: Any) -> int:
+    """A whole number as torch takes a seed, below 2**64; those that it takes by itself give what they gave.
+
+    Raises:
+        ValueError: no whole number.
+    """
+    return int(check_number("The seed", seed, "a whole number")) % 2**64

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float64, Int, Int64
 from torch import Tensor
 
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, check_number
 from cltools.files import cell
-from cltools.mining.handed_in import as_labels
+from cltools.mining.handed_in import as_labels, label_values
 
 
 def accuracy(predicted: Any, labels: Any) -> float:
@@ -29,15 +29,21 @@ def accuracy(predicted: Any, labels: Any) -> float:
 def confusion(predicted: Any, labels: Any, classes: int) -> Int64[Tensor, "C C"]:
     """How many images of each class (row) were taken for each class (column), on the CPU; classes are 0 to C−1.
 
+    Of texts the order of the alphabet is that of the classes, if each of these occurs; else nobody knows their places.
+
     Raises:
-        ValueError: no images, not as many predictions as labels, or one that is no class.
+        ValueError: no images, not as many predictions as labels, one that is no class, or texts that are fewer.
     """
-    predicted, labels = _pairs(predicted, labels)
-    strange = [
-        int(each) for side in (predicted, labels) for each in (side.min(), side.max()) if not 0 <= each < classes
-    ]
-    if strange:
-        raise CltoolsError(f"A label is {strange[0]}, and classes are 0 to {classes - 1}; give as many as there are.")
+    classes = check_number("The number of classes", classes, "a whole number from 1 to 30,000")
+    sides = [label_values("labels", side) for side in (predicted, labels)]
+    texts = {text for side in sides if isinstance(side, list) for text in side} - {None}
+    if texts and len(texts) != classes:
+        wrong = f"{len(texts)} of {classes} classes occur among these texts, which does not tell their places."
+        raise CltoolsError(f"{wrong} Give labels as whole numbers from 0 to {classes - 1}.")
+    predicted, labels = _pairs(*sides)
+    low, high = torch.stack([predicted, labels]).aminmax()
+    if low < 0 or high >= classes:
+        raise CltoolsError(f"Labels go from {low} to {high}, and classes from 0 to {classes - 1}; give all that occur.")
     return torch.bincount(labels * classes + predicted, minlength=classes * classes).view(classes, classes)
 
 
@@ -45,9 +51,7 @@ def _pairs(predicted: Any, labels: Any) -> tuple[Tensor, Tensor]:
     """As many predictions as labels, on the CPU."""
     predicted, labels = (side.cpu() for side in as_labels("labels", predicted, labels))
     if predicted.shape != labels.shape or not len(labels):
-        raise CltoolsError(
-            f"There are {len(predicted)} predictions of {len(labels)} labels; give one each, at least 1."
-        )
+        raise CltoolsError(f"There are {len(predicted)} predictions of {len(labels)} labels; give one each.")
     return predicted, labels
 
 

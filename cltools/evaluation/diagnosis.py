@@ -257,9 +257,12 @@ def hubness(index: Int[Tensor, "*chosen"], keys: int) -> Hubness:
 
     Args:
         index: the keys that all anchors chose, such as [B, k] or one row.
-        keys: K, of which these are indices.
+        keys: K, of which these are indices, at most a billion.
+
+    Raises:
+        ValueError: another number of keys.
     """
-    if not keys:
+    if not check_number("The number of keys", keys, "a whole number from 0 to a billion"):
         return Hubness(math.nan, 0, math.nan, math.nan)
     counts = index.flatten().bincount(minlength=keys).double()
     gap = counts - counts.mean()

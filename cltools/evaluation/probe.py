@@ -20,6 +20,7 @@ from cltools.evaluation.classes import accuracy
 from cltools.mining.handed_in import Numbers, as_labels, as_rows, as_usual, moderate
 
 STEPS = 500  # far above what features standardised and penalised as here need (about 30 to 150)
+LARGEST_PENALTY = 1e15  # weights are 0 from far below on, and not numbers from far above on
 CONSTANT = 1e-6  # a deviation below this share of the mean is rounding, not information
 
 
@@ -99,7 +100,7 @@ def fit_probe(bank: Numbers, bank_labels: Any, *, l2: float = 1e-3) -> Probe:
     Raises:
         ValueError: unknown labels (-1); no images; features that are not finite; a penalty below 0.
     """
-    l2 = check_number("The probe's L2 penalty", l2, "at least 0 and finite", ", such as 0.001.")
+    l2 = min(check_number("The probe's L2 penalty", l2, "at least 0 and finite", ", such as 0.001."), LARGEST_PENALTY)
     features, places, classes = as_bank(bank, bank_labels)
     with torch.autocast(features.device.type, enabled=False):
         x = features.detach().to(torch.promote_types(features.dtype, torch.float32))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, check_number
 from cltools.evaluation.diagnosis import Census
 from cltools.explorer import sentence
 from cltools.explorer.controls import EDGES, changed
@@ -252,6 +252,7 @@ class Session:
 
     @one_thread()
     def _mine(self, name: Name, side: Side, negatives: int, pick: Pick) -> MinedPairs:
+        negatives = check_number("The number of negatives", negatives, "a whole number from 1 to a billion")
         snapshot, rules = self.snapshot(name), (side.positives, side.negatives)
         if not learns(type(side.negatives)):  # of one that does, the snapshot holds what it learned
             check_pairs(*rules)

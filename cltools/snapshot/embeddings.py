@@ -19,6 +19,7 @@ from cltools.config import Experiment
 from cltools.datasets import DataSettings
 from cltools.datasets.image_set import draw
 from cltools.errors import CltoolsError, unknown
+from cltools.evaluation.checks import as_seed
 from cltools.interop.offline import PAIRS, check_fit, own_keys
 from cltools.mining.handed_in import (
     Numbers,
@@ -100,7 +101,7 @@ def snapshot_of_embeddings(
     if n is None and len(z) > USUAL:
         warnings.warn(f"{USUAL:,} of {len(z):,} rows are drawn; n={len(z)} takes all.", stacklevel=3)
     counts = [len(z)] if corpus is None else [len(z), len(keys)]
-    rows = draw(len(z), USUAL if n is None else n, seed)
+    rows = draw(len(z), USUAL if n is None else n, as_seed(seed))
     taken = [rows.numpy(), np.arange(len(keys))][: len(counts)]
 
     def of_each(what: str, given: Any, made: Callable[[str, Any, int, ndarray], Any]) -> list[Any]:

@@ -53,10 +53,11 @@ def with_umap(
 
     Raises:
         ModuleNotFoundError: umap-learn is not installed.
-        ValueError: fewer than 2 neighbours.
+        ValueError: fewer than 2 neighbours, a distance beyond 0 to 1, or a seed that is no whole number to a billion.
     """
-    seeds = [int(seed) for seed in np.atleast_1d(seeds)]
+    seeds = [check_number("A seed", each, "a whole number from 0 to a billion") for each in np.atleast_1d(seeds)]
     neighbours = check_number("neighbours", neighbours, "a whole number of at least 2")
+    min_dist = check_number("min_dist", min_dist, "a number between 0 and 1")
     settings = "" if neighbours == NEIGHBOURS else f", {neighbours} neighbours"
     settings += "" if min_dist == MIN_DIST else f", min_dist {min_dist:g}"
     for seed in reversed(seeds):  # the first is to stand first

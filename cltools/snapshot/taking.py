@@ -16,6 +16,7 @@ from cltools.config import Experiment
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import home
 from cltools.errors import CltoolsError
+from cltools.evaluation.checks import as_seed
 from cltools.evaluation.classes import named
 from cltools.mining.learned import thresholds
 from cltools.provenance import command, commit
@@ -45,7 +46,8 @@ class Recorder:
         Raises:
             ValueError: fewer than three images, of which there is no map.
         """
-        self.images, self.seed = images.subset(n, seed), seed
+        self.seed = as_seed(seed)
+        self.images = images.subset(n, self.seed)
         if len(self.images) < 3:
             raise CltoolsError(f"A snapshot of {len(self.images)} images has no map; take at least 3.")
         self.epochs = None if epochs is None else {*epochs}

@@ -173,7 +173,7 @@ def test_embed_is_float32_inside_autocast():
 
 def test_embed_says_what_it_cannot_use():
     images = image_set(4).images
-    with pytest.raises(ValueError, match="Pool feature maps"):
+    with pytest.raises(ValueError, match="pool feature maps"):
         embed(nn.Conv2d(3, 2, 3), images)
     with pytest.raises(ValueError, match="no images"):
         embed(small(), images[:0])

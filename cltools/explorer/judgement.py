@@ -4,7 +4,9 @@ Legend: N keys of the snapshot.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import RLock
 from typing import Any, get_args
 
 import numpy as np
@@ -24,13 +26,28 @@ from cltools.mining.rules import State as LearnedState
 from cltools.mining.selection import select, terms
 from cltools.mining.similarities import own_last
 from cltools.snapshot import Snapshot
-from cltools.snapshot.one_thread import one_thread
 
 BANDS = (RankBand, CosineBand, MarginBand)
 SEED = 0
 """The seed of whatever rules draw on a snapshot."""
 PAIRS = 2**20
 """Anchors times keys that are judged at once."""
+_LOCK = RLock()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """For work on some thousands of numbers, to which waiting for another thread adds more than it takes away.
+
+    Where other work shares the cores it takes a hundred times as long with threads.
+    """
+    with _LOCK:  # of two at once, the later would take the one thread of the earlier for what is usual
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)

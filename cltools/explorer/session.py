@@ -16,7 +16,7 @@ from cltools.errors import CltoolsError, check_number
 from cltools.evaluation.diagnosis import Census
 from cltools.explorer import sentence
 from cltools.explorer.controls import EDGES, changed
-from cltools.explorer.judgement import SEED, Judgement, census_of, chosen_in_turns, judge
+from cltools.explorer.judgement import SEED, Judgement, census_of, chosen_in_turns, judge, one_thread
 from cltools.explorer.state import SIDES, Name, Side, State, check, first_state
 from cltools.files import cell, write_text
 from cltools.interop.miner import check_pairs
@@ -24,7 +24,6 @@ from cltools.interop.offline import MinedPairs, Pick, Report, pairs_of
 from cltools.mining import Band, NegativeRule, PositiveRule, Selection, Similarities
 from cltools.mining.rules import learns
 from cltools.snapshot import Snapshot
-from cltools.snapshot.one_thread import one_thread
 
 if TYPE_CHECKING:
     import pandas

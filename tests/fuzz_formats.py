@@ -26,10 +26,9 @@ from cltools import read_embeddings, snapshot_of_embeddings
 from cltools.config import Experiment
 from cltools.datasets import load_images
 from cltools.explorer import static
-from cltools.explorer.controls import EDGES, OF_SIDE, OF_STATE
 from cltools.explorer.session import Session
 from cltools.explorer.standalone import page_of
-from cltools.explorer.state import State
+from cltools.explorer.state import EDGES, OF_SIDE, OF_STATE, State
 from cltools.files import write_text
 from cltools.presets import preset
 from cltools.reports.table import table

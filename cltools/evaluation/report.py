@@ -14,9 +14,8 @@ from cltools.errors import CltoolsError, unknown
 from cltools.evaluation.checks import known_of
 from cltools.evaluation.classes import accuracy, confusion, confusion_csv, named, per_class
 from cltools.evaluation.embed import Embedder, embed
+from cltools.evaluation.frozen import knn_predict, probe_predict
 from cltools.evaluation.geometry import uniformity
-from cltools.evaluation.knn import knn_predict
-from cltools.evaluation.probe import probe_predict
 from cltools.evaluation.trained import FinetuneRecipe, LinearRecipe, finetune_predict, linear_predict
 from cltools.views import ViewSettings
 

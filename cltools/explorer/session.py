@@ -15,9 +15,8 @@ import torch
 from cltools.errors import CltoolsError, check_number
 from cltools.evaluation.diagnosis import Census
 from cltools.explorer import sentence
-from cltools.explorer.controls import EDGES, changed
 from cltools.explorer.judgement import SEED, Judgement, census_of, chosen_in_turns, judge, one_thread
-from cltools.explorer.state import SIDES, Name, Side, State, check, first_state
+from cltools.explorer.state import EDGES, SIDES, Name, Side, State, changed, check, first_state
 from cltools.files import cell, write_text
 from cltools.interop.miner import check_pairs
 from cltools.interop.offline import MinedPairs, Pick, Report, pairs_of

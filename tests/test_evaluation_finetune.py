@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from cltools.datasets import ImageSet, load_images
 from cltools.encoders import Encoder, EncoderSettings, build_encoder
-from cltools.evaluation import FinetuneRecipe, accuracy, embed, finetune, finetune_predict
-from cltools.evaluation.trained import CROP_AND_FLIP, LabelledViews, LinearHead, few_labels
+from cltools.evaluation import FinetuneRecipe, accuracy, embed, finetune
+from cltools.evaluation.trained import CROP_AND_FLIP, LabelledViews, LinearHead, few_labels, finetune_predict
 
 labels_and_share = st.tuples(
     st.lists(st.integers(0, 5), min_size=1, max_size=80).map(torch.tensor), st.floats(0.001, 1), st.integers(0, 2**31)

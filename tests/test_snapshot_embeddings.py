@@ -117,7 +117,7 @@ def spoilt(**values: float) -> ndarray:
         ({"anchors": rows() > 0}, r"anchors are torch.bool \[40, 6\]"),
         ({"anchors": rows(2)}, "at least 3 rows"),
         ({"anchors": rows(40, 1)}, "of at least 2 numbers"),
-        ({"n": 100_001}, "n is 100,001 rows; an explorer shows at most 100,000"),
+        ({"n": 100_001}, "n, or the corpus, is 100,001 rows; an explorer shows at most 100,000"),
         ({"ids": np.zeros(40, np.int64)}, r"ids must be 40 different whole numbers below 2\*\*53"),
         ({"ids": np.arange(39)}, "ids must be 40 different whole numbers"),
         ({"ids": np.arange(40.0)}, "ids must be 40 different whole numbers .*; give names as texts="),

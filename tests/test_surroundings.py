@@ -254,7 +254,7 @@ CALLS: dict[str, Callable[[], Any]] = {
     "embed": lambda: [evaluation.embed(ENCODER, given) for given in (IMAGES, PICTURES)],
     "finetune": lambda: [*evaluation.finetune(ENCODER, IMAGES, FINETUNE)[0].parameters()],
     "few_labels": lambda: evaluation.trained.few_labels(BANK_CLASSES, 0.2, 3),
-    "finetune_predict": lambda: evaluation.finetune_predict(ENCODER, IMAGES, TEST, FINETUNE),
+    "finetune_predict": lambda: evaluation.trained.finetune_predict(ENCODER, IMAGES, TEST, FINETUNE),
     "alignment": lambda: evaluation.alignment(Z, POSITIVE.tolist()),
     "effective_rank": lambda: evaluation.effective_rank(BANK.tolist()),
     "uniformity": lambda: evaluation.uniformity(BANK.numpy()),

@@ -8,11 +8,4 @@ from cltools.evaluation.geometry import alignment, effective_rank, uniformity
 from cltools.evaluation.intervals import Share, share_of
 from cltools.evaluation.report import PROTOCOLS, Predictions, Recipes, evaluate, limited, predict
 from cltools.evaluation.seeds import check_seeds, figures, over_seeds, spread
-from cltools.evaluation.trained import (
-    FinetuneRecipe,
-    LinearRecipe,
-    finetune,
-    finetune_predict,
-    fit_linear,
-    linear_predict,
-)
+from cltools.evaluation.trained import FinetuneRecipe, LinearRecipe, finetune, fit_linear, linear_predict

@@ -11,11 +11,9 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Int, Int8, Int64
-from numpy import ndarray
 from torch import Tensor
 
 from cltools.errors import CltoolsError, check_number
@@ -25,9 +23,6 @@ from cltools.mining import Band, Selection, Similarities, terms
 from cltools.mining.bands import KEPT, PerKey, rank_count
 from cltools.mining.negatives import Closeness, closeness
 from cltools.mining.similarities import own_last
-
-if TYPE_CHECKING:
-    import pandas
 
 RANK_SHARES = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 KS = (1, 2, 5, 10, 20, 50)
@@ -391,16 +386,6 @@ class Census:
     in_bands: Int64[Tensor, "B 7"] = field(compare=False)
     same_in_bands: Int64[Tensor, "B 7"] = field(compare=False)
     known: Share | None = None
-
-    def table(self, ids: Int64[ndarray, " B"]) -> "pandas.DataFrame":
-        """A row per anchor: its id, its keys by band, and where classes are known how many of the kept are false."""
-        from pandas import DataFrame
-
-        columns = {"anchor": ids}
-        columns |= {band.name.lower(): self.in_bands[:, band].numpy() for band in Band if band != Band.OWN}
-        if self.base_rate.count:
-            columns["false"] = self.same_in_bands[:, KEPT].sum(1).numpy()
-        return DataFrame(columns)
 
     def words(self, *, truth: bool) -> str:
         """What was counted, in sentences; what labels say only if `truth`."""

@@ -23,9 +23,9 @@ Legend: N training images, M labelled ones among them, Q test images, B images o
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import chain, islice, repeat
+from itertools import chain, repeat
 from typing import Annotated, Any
 
 import torch
@@ -45,12 +45,6 @@ from cltools.views import ViewSettings, augment
 
 CROP_AND_FLIP = ViewSettings(crop_scale=(0.08, 1.0), flip=0.5, jitter=0.0, gray=0.0)
 """What both recipes train on: a crop of 8 to 100 % of the area, resized back, and a flip (torchvision's defaults)."""
-
-Batches = Iterator[tuple[Tensor, Tensor]]
-"""Pixels or features of some images, and their labels."""
-AHEAD = {"cuda": 2**21}
-"""Pixels that the encoder reads at once, and where: a GPU has done a small batch before the next is asked for.
-Elsewhere, and where a batch has more, it reads one batch at a time."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +115,7 @@ class LabelledViews:
         self.order = torch.Generator().manual_seed(as_seed(2 * seed))
         self.draws = torch.Generator(device).manual_seed(as_seed(2 * seed + 1))
 
-    def epoch(self) -> Batches:
+    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Views float32 [B, 3, H, W] in [0, 1] and labels int64 [B], each image at most once."""
         pixels, labels = self.images.images, self.images.labels
         order = torch.randperm(len(labels), generator=self.order).to(labels.device)
@@ -221,20 +215,11 @@ def fit_linear(encoder: Embedder, train: ImageSet, recipe: LinearRecipe | None =
     with eval_mode(encoder), torch.enable_grad(), torch.autocast(place.type, enabled=False):
         for epoch in tqdm(range(recipe.epochs), desc="linear evaluation", unit="epoch", leave=False):
             optimizer.param_groups[0]["lr"] = recipe.rate(epoch)
-            for features, labels in _read_ahead(read, views.epoch(), place):
+            for pixels, labels in views.epoch():
+                with torch.no_grad(), half(place):
+                    features = read(pixels)
                 head.step(optimizer, features, labels)
     return head.finished("the linear evaluation")
-
-
-def _read_ahead(read: Callable[[Tensor], Tensor], batches: Batches, place: torch.device) -> Batches:
-    """Features of each batch with its labels, the encoder reading several at once, as it does not change."""
-    for first in batches:
-        height, width = first[0].shape[2:]
-        more = AHEAD.get(place.type, 0) // (len(first[0]) * height * width) - 1
-        pixels, labels = zip(first, *islice(batches, max(more, 0)), strict=True)
-        with torch.no_grad(), half(place):
-            features = read(torch.cat(pixels))
-        yield from zip(torch.split(features, [len(part) for part in labels]), labels, strict=True)
 
 
 @as_usual()

@@ -21,6 +21,7 @@ from cltools.files import cell, write_text
 from cltools.interop.miner import check_pairs
 from cltools.interop.offline import MinedPairs, Pick, Report, pairs_of
 from cltools.mining import Band, NegativeRule, PositiveRule, Selection, Similarities
+from cltools.mining.bands import KEPT
 from cltools.mining.rules import learns
 from cltools.snapshot import Snapshot
 
@@ -222,11 +223,18 @@ class Session:
 
     def anchors(self) -> "pandas.DataFrame":
         """A row per anchor: its id, its keys by band, and where classes are known how many of the kept are false."""
-        return self.census.table(self.snapshot(self._state.active).anchor_ids)
+        from pandas import DataFrame  # here, as to import it takes longer than to make an explorer
+
+        census = self.census
+        columns: dict[str, Any] = {"anchor": self.snapshot(self._state.active).anchor_ids}
+        columns |= {band.name.lower(): census.in_bands[:, band].numpy() for band in Band if band != Band.OWN}
+        if census.base_rate.count:
+            columns["false"] = census.same_in_bands[:, KEPT].sum(1).numpy()
+        return DataFrame(columns)
 
     def csv(self) -> str:
         """Key, band, weight, score, cosine and share of force of every other key of this anchor, closest first."""
-        from pandas import DataFrame  # here, as to import it takes longer than to make an explorer
+        from pandas import DataFrame
 
         snapshot, j = self.snapshot(self._state.active), self.judgement
         columns = {

@@ -138,7 +138,7 @@ def snapshot_of_embeddings(
         Experiment(data=DataSettings(name=name), seed=seed),
         {0: (z[rows].numpy(), (keys if corpus is not None else views[rows]).numpy())},
         of_ids[-1],
-        _joined([*pictures.values()]),
+        np.concatenate([*pictures.values()]) if pictures else None,
         pictured=np.concatenate(places) if queries and pictures else None,
         labels=of_labels[-1],
         classes=names,
@@ -189,13 +189,10 @@ def _vectors(anchors: Numbers, positives: Numbers | None, corpus: Numbers | None
         raise CltoolsError("A corpus needs positives=…, the match of each anchor, which is no negative of it.")
     least = 3 if corpus is None else 1
     if not isinstance(n, Integral) or n < least or len(z) < least or len(keys) < 3 or keys.shape[1] < 2:
-        raise CltoolsError(
-            f"There are {len(z)} anchors, of which n={n} are asked for, and keys {[*keys.shape]}; a map needs at least "
-            "3 rows of at least 2 numbers."
-        )
-    if n > LARGEST or (corpus is not None and len(keys) > LARGEST):
-        which, count = ("n", n) if n > LARGEST else ("The corpus", len(keys))
-        raise CltoolsError(f"{which} is {count:,} rows; an explorer shows at most {LARGEST:,}. Draw fewer.")
+        told = f"There are {len(z)} anchors, of which n={n} are asked for, and keys {[*keys.shape]}"
+        raise CltoolsError(f"{told}; a map needs at least 3 rows of at least 2 numbers.")
+    if (most := n if corpus is None else max(n, len(keys))) > LARGEST:
+        raise CltoolsError(f"n, or the corpus, is {most:,} rows; an explorer shows at most {LARGEST:,}. Draw fewer.")
     return z, views, keys
 
 
@@ -233,11 +230,6 @@ def _pictures(what: str, given: Any, count: int, taken: ndarray) -> UInt8[ndarra
     return pictures.numpy() if len(taken) == count else pictures[torch.from_numpy(taken)].numpy()
 
 
-def _joined(pictures: list[UInt8[ndarray, "_ 3 H W"]]) -> UInt8[ndarray, "M 3 H W"] | None:
-    """All pictures; not copied where there is nothing to join, as they may take hundreds of megabytes."""
-    return np.concatenate(pictures) if len(pictures) > 1 else pictures[0] if pictures else None
-
-
 def _checked_ids(what: str, given: Any, count: int, taken: ndarray) -> Int64[ndarray, " M"]:
     if given is None:
         return taken
@@ -265,10 +257,8 @@ def _own_pairs(
         more = as_tensor("own", given).cpu()
         ends = torch.tensor([len(z), len(keys)])
         if more.is_floating_point() or more.ndim != 2 or more.shape[1] != 2 or not ((more >= 0) & (more < ends)).all():
-            raise CltoolsError(
-                f"own is {more.dtype} {[*more.shape]}; give whole numbers [pairs, 2], places of an anchor below "
-                f"{len(z)} and of a key below {len(keys)}."
-            )
+            wanted = f"[pairs, 2], places of an anchor below {len(z)} and of a key below {len(keys)}"
+            raise CltoolsError(f"own is {more.dtype} {[*more.shape]}; give whole numbers {wanted}.")
         pairs = torch.cat([pairs, more])
     place = torch.full((len(z),), -1)
     place[rows] = torch.arange(len(rows))

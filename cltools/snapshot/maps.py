@@ -1,13 +1,17 @@
 """Two-dimensional maps of embeddings that keep points in their place from epoch to epoch, and how far to trust them.
 
-A snapshot has one by PCA; further ones are by UMAP where somebody asks for them, or of one's own.
+A snapshot has one by PCA; further ones are by UMAP where somebody asks for them, or of one's own. Those by UMAP are
+kept on disk by what they were made from, so that none is made twice. The folder is `cltools.files.cache_folder`; it may
+be deleted at any time. Whatever is wrong with it, a map is only made again.
 
 Legend: E epochs, N points, d embedding, k neighbours.
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from hashlib import sha256
 from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import accumulate
@@ -19,7 +23,7 @@ from numpy import ndarray
 from tqdm.auto import tqdm
 
 from cltools.errors import CltoolsError, check_number
-from cltools.snapshot.cache import cached, content_key
+from cltools.files import cache_folder, replacing
 from cltools.snapshot.snapshot import Snapshot
 
 NEIGHBOURS, MIN_DIST = 15, 0.1
@@ -69,10 +73,37 @@ def need_umap() -> None:
         raise ModuleNotFoundError('A map by UMAP needs umap-learn: pip install "cltools[notebooks]".', name="umap")
 
 
+def content_key(*parts: ndarray | str | float | None) -> str:
+    """A name that is equal for equal parts; arrays are equal by type, shape and bytes."""
+    digest = sha256()
+    for part in parts:
+        if isinstance(part, ndarray):
+            digest.update(f"{part.dtype.str} {part.shape} ".encode())
+            digest.update(part.tobytes())
+        else:
+            digest.update(f"{part!r} ".encode())
+    return digest.hexdigest()
+
+
+def cached(key: str, make: Callable[[], Places]) -> Places:
+    """The map of this key: as it was kept, else made and kept, where the folder allows it."""
+    try:
+        path = cache_folder() / f"{key}.npz"
+    except RuntimeError:
+        return make()
+    with suppress(Exception), path.open("rb") as kept, np.load(kept, allow_pickle=False) as arrays:  # with checksums
+        place: ndarray = arrays["place"]
+        return place
+    place = make()
+    with suppress(OSError), replacing(path) as part, part.open("wb") as file:
+        np.savez(file, place=place)
+    return place
+
+
 def umap(points: Points, start: Places, seed: int, rounds: int | None, neighbours: int, min_dist: float) -> Places:
     """UMAP (arXiv:1802.03426) of unit vectors by their exact nearest neighbours, from a given start.
 
-    A map that was made before is read from `cltools.snapshot.cache`.
+    A map that was made before is read from the disk.
 
     Args:
         points: unit vectors.

@@ -135,9 +135,10 @@ def _refuse(name: str) -> None:
 
 def make_state(folder: Path, which: int) -> None:
     session = _session()
+    before = session.state
     session.set(rule=("RankBand", "MarginBand", "HardnessWeighted")[which], compare=which == 1)
     (folder / "state.json").write_text(session.state.to_json(), encoding="utf-8")
-    session.reset()
+    session.restore(before)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""An exploration without a page: a state, the way back from it, and what the rules make of its anchor.
+"""An exploration without a page: a state, how it is moved, and what the rules make of its anchor.
 
 All that an explorer can do is done here; `Explorer` only shows it.
 """
@@ -44,9 +44,8 @@ class Session:
         if other is not None and not snapshot.of_same_images(other):
             raise CltoolsError("The snapshots are not of the same images in the same order; take them with one seed.")
         state = State.from_json(state) if isinstance(state, str) else state
-        self._state = self._first = first_state(snapshot, other) if state is None else state
+        self._state = first_state(snapshot, other) if state is None else state
         check(self._state, self.snapshots)
-        self._past: list[State] = []
         self._rules: dict[str, NegativeRule | PositiveRule] = {}
         for side in filter(None, (self._state.b, self._state.a)):
             self._remember(side)
@@ -135,20 +134,8 @@ class Session:
         self._go(state)
         return self
 
-    def back(self) -> "Session":
-        """Undo the last change."""
-        if self._past:
-            self._state = self._past.pop()
-            self.updated()
-        return self
-
-    def reset(self) -> "Session":
-        """Return to the rules and settings of the beginning, at this anchor; `back` undoes it."""
-        self._go(replace(self._first, anchor=self._state.anchor))
-        return self
-
     def restore(self, line: State | str) -> "Session":
-        """Go to a state, also as its line of JSON.
+        """Go to a state, such as an earlier one that was kept; also as its line of JSON.
 
         Raises:
             ValueError: no state, or one of other snapshots; nothing is changed then.
@@ -164,15 +151,13 @@ class Session:
         A side that showed the last epoch shows the last again.
         """
         newest, self.snapshots = self.snapshots[0].epochs[-1], (snapshot,)
-        self._state, self._first = self.fitted(self._state, newest), self.fitted(self._first, newest)
-        self._past = [self.fitted(state, newest) for state in self._past]
+        self._state = self.fitted(self._state, newest)
         self._forget()
 
     def put_beside(self, snapshot: Snapshot, side: Side) -> None:
-        """Show the last epoch of a snapshot of the same images as side B; there is no way back from it."""
+        """Show the last epoch of a snapshot of the same images as side B."""
         self.snapshots, b = (self.snapshots[0], snapshot), replace(side, epoch=snapshot.epochs[-1])
-        self._state = self._first = replace(self._state, b=b, active="B", colour="difference")
-        self._past = []
+        self._state = replace(self._state, b=b, active="B", colour="difference")
         self._forget()
         self.updated()
 
@@ -276,7 +261,6 @@ class Session:
         if state == self._state:
             return
         self._judged(state.anchor, state.active, state.side)  # first: what cannot be judged changes nothing
-        self._past.append(self._state)
         self._state = state
         self._remember(state.side)
         self.updated()

@@ -14,7 +14,6 @@ import torch
 
 from cltools.errors import CltoolsError, check_number
 from cltools.evaluation.diagnosis import Census
-from cltools.explorer import sentence
 from cltools.explorer.judgement import SEED, Judgement, census_of, chosen_in_turns, judge, one_thread
 from cltools.explorer.state import EDGES, SIDES, Name, Side, State, changed, check, first_state
 from cltools.files import cell, write_text
@@ -98,9 +97,9 @@ class Session:
         if state.scope == "all":
             parts = [self.census.words(truth=state.truth)]
         else:
-            parts = [sentence.of_anchor(self.judgement, snapshot, self.place, truth=state.truth)]
+            parts = [self.judgement.words(snapshot, self.place, truth=state.truth)]
             if state.b is not None:
-                parts.append(sentence.of_two(self.judged("A"), self.judged("B")))
+                parts.append(self.judged("A").words_beside(self.judged("B")))
         return (f"Side {state.active}. " if state.b else "") + " ".join(parts)
 
     def snapshot(self, name: Name) -> Snapshot:

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from cltools.errors import CltoolsError
 from cltools.evaluation import accuracy, confusion, per_class
-from cltools.evaluation.classes import confusion_csv, named
+from cltools.evaluation.checks import confusion_csv, named
 
 pairs = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40)
 

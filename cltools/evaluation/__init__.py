@@ -1,6 +1,6 @@
 """How good an encoder is, and how well samples were chosen: labels are read here, and never steer training."""
 
-from cltools.evaluation.classes import accuracy, confusion, per_class
+from cltools.evaluation.checks import accuracy, confusion, per_class
 from cltools.evaluation.diagnosis import Diagnosis, diagnose, hubness, mined_purity_by_k, same_class_by_rank, self_hits
 from cltools.evaluation.embed import embed
 from cltools.evaluation.frozen import fit_probe, knn_accuracy, knn_predict, linear_probe, probe_predict

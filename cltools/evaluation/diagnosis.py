@@ -340,10 +340,8 @@ def _row(label: str, count: float, keys: int, share: Share | None) -> str:
 def _unevenness(h: Hubness) -> str:
     if math.isnan(h.skew):
         return f"none, each is chosen {h.largest:,} times"
-    return (
-        f"skew {h.skew:.2f} (by chance {h.mean**-0.5:.2f}), one is chosen {h.largest:,} times, "
-        f"{100 * h.never:.1f} % never (by chance {100 * math.exp(-h.mean):.1f} %)"
-    )
+    never = f"{100 * h.never:.1f} % never (by chance {100 * math.exp(-h.mean):.1f} %)"
+    return f"skew {h.skew:.2f} (by chance {h.mean**-0.5:.2f}), one is chosen {h.largest:,} times, {never}"
 
 
 # over many anchors, a few at a time
@@ -389,19 +387,15 @@ class Census:
 
     def words(self, *, truth: bool) -> str:
         """What was counted, in sentences; what labels say only if `truth`."""
-        text = (
-            f"Over all {self.anchors:,} anchors: {self.mined:.1f} keys are mined as positives, {self.suspected} are "
-            f"suspected and {self.kept} kept as negatives."
-        )
-        if truth:
-            if self.known is not None:
-                text += f" Classes are known of {100 * self.known.value:.2f} % of the pairs, and the rest is of these."
-            text += (
-                f" Of the kept, {self.false} are of the anchor's class, false negatives; of all keys, {self.base_rate}."
-                f" Of the keys of its class {self.recall} are not kept; a choice by chance would drop "
-                f"{100 * (1 - self.kept.value):.1f} %."
-            )
-        return text
+        text = f"Over all {self.anchors:,} anchors: {self.mined:.1f} keys are mined as positives, "
+        text += f"{self.suspected} are suspected and {self.kept} kept as negatives."
+        if not truth:
+            return text
+        if self.known is not None:
+            text += f" Classes are known of {100 * self.known.value:.2f} % of the pairs, and the rest is of these."
+        text += f" Of the kept, {self.false} are of the anchor's class, false negatives; of all keys, {self.base_rate}."
+        by_chance = f"a choice by chance would drop {100 * (1 - self.kept.value):.1f} %."
+        return f"{text} Of the keys of its class {self.recall} are not kept; {by_chance}"
 
 
 def take_census(judged: Iterable[Judged], keys: int, *, labelled: bool) -> Census:

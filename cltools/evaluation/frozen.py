@@ -16,8 +16,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from cltools.errors import check_number, unknown
-from cltools.evaluation.checks import as_bank, as_features, as_queries, check_labels
-from cltools.evaluation.classes import accuracy
+from cltools.evaluation.checks import accuracy, as_bank, as_features, as_queries, check_labels
 from cltools.mining.handed_in import Numbers, as_labels, as_rows, as_usual, moderate, to_length_1
 
 KnnProtocol = Literal["knn200", "knn10"]

@@ -11,8 +11,7 @@ from torch import Tensor
 from cltools.config import EvaluationSettings
 from cltools.datasets import ImageSet
 from cltools.errors import CltoolsError, unknown
-from cltools.evaluation.checks import known_of
-from cltools.evaluation.classes import accuracy, confusion, confusion_csv, named, per_class
+from cltools.evaluation.checks import accuracy, confusion, confusion_csv, known_of, named, per_class
 from cltools.evaluation.embed import Embedder, embed
 from cltools.evaluation.frozen import knn_predict, probe_predict
 from cltools.evaluation.geometry import uniformity

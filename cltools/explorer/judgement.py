@@ -116,10 +116,8 @@ class Judgement:
         same = np.bincount(self.band[own_class], minlength=len(Band)).tolist()
         kept, false = (sum(of[band] for band in KEPT) for of in (counts, same))
         others, share = len(self.band) - counts[Band.OWN], _percent(false, kept)
-        text = (
-            f" For this {snapshot.anchor_noun}, {false:,} of the {kept:,} ({share}) that it is pushed away from are of "
-        )
-        text += f"its own class, false negatives; {_percent(sum(same), others)} of all {others:,} are of its class."
+        text = f" For this {snapshot.anchor_noun}, {false:,} of the {kept:,} ({share}) that it is pushed away from are "
+        text += f"of its own class, false negatives; {_percent(sum(same), others)} of all {others:,} are of its class."
         for band, name in ((Band.HARD, "suspected"), (Band.MINED, "mined")):
             if counts[band]:
                 share = _percent(same[band], counts[band])

@@ -195,9 +195,6 @@ def _setting(side: Side, name: str, value: Any) -> tuple[str, dict[str, Any]]:
         part = "positives" if ours else "negatives"
     if part not in settings or field not in settings[part]:
         every = [*OF_STATE, "compare", *RULES, *OF_SIDE, *sorted({*EDGES}.union(*settings.values()))]
-        here = " ".join(
-            f"{type(getattr(side, each)).__name__} has {', '.join(sorted(names)) or 'no settings'}."
-            for each, names in settings.items()
-        )
-        raise CltoolsError(f"{unknown('control', name, every)} {here}")
+        rules = " and ".join(type(getattr(side, each)).__name__ for each in settings)
+        raise CltoolsError(f"{unknown('control', name, every)} The rules are {rules}.")
     return part, {field: value}

@@ -100,16 +100,15 @@ def snapshot_of_embeddings(
     z, views, keys = _vectors(anchors, positives, corpus, USUAL if n is None else n)
     if n is None and len(z) > USUAL:
         warnings.warn(f"{USUAL:,} of {len(z):,} rows are drawn; n={len(z)} takes all.", stacklevel=3)
-    counts = [len(z)] if corpus is None else [len(z), len(keys)]
     rows = draw(len(z), USUAL if n is None else n, as_seed(seed))
-    taken = [rows.numpy(), np.arange(len(keys))][: len(counts)]
+    extents = [(len(z), rows.numpy()), (len(keys), np.arange(len(keys)))][: 1 if corpus is None else 2]
 
     def of_each(what: str, given: Any, made: Callable[[str, Any, int, ndarray], Any]) -> list[Any]:
         """What is made of what is given for each side."""
         sides = [given] if corpus is None else [None, None] if given is None else given
-        if not isinstance(sides, tuple | list) or len(sides) != len(counts):
+        if not isinstance(sides, tuple | list) or len(sides) != len(extents):
             raise CltoolsError(f"With a corpus {what} are a pair: {what}=(of the anchors, of the corpus).")
-        return [made(what, *each) for each in zip(sides, counts, taken, strict=True)]
+        return [made(what, side, *extent) for side, extent in zip(sides, extents, strict=True)]
 
     if corpus is None and own is not None:
         raise CltoolsError("own= is for a corpus; without one each row is its own key, and no other is.")
@@ -119,10 +118,10 @@ def snapshot_of_embeddings(
     columns = {str(column): values for column, values in dict(metadata).items()}
     if len(columns) < len([*metadata]):
         raise CltoolsError(f"Columns of metadata have one name: {', '.join(map(str, metadata))}. Rename them.")
-    metadata = {column: tuple(_texts(column, each, counts[-1], taken[-1])) for column, each in columns.items()}
+    metadata = {column: tuple(_texts(column, each, *extents[-1])) for column, each in columns.items()}
     values = of_each("labels", labels, lambda what, side, *rest: _column(what, _named(side, columns), *rest))
     found, names = indexed_labels([value for side in values for value in side], classes)
-    of_labels = np.split(found, [len(values[0])])[: len(counts)]
+    of_labels = np.split(found, [len(values[0])])[: len(extents)]
     of_ids = of_each("ids", ids, _checked_ids)
     texts = [text for side in reversed(of_each("texts", texts, _texts)) for text in side]
     pictures = dict(enumerate(reversed(of_each("images", images, _pictures))))

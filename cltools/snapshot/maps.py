@@ -131,9 +131,8 @@ def _fitted(points: Points, start: Places, seed: int, rounds: int | None, neighb
         warnings.filterwarnings("ignore", message=EXPECTED)
         from umap import UMAP
 
-        fit = UMAP(
-            k, metric="cosine", min_dist=min_dist, init=start, n_epochs=rounds, random_state=seed, precomputed_knn=known
-        )
+        asked = {"min_dist": min_dist, "init": start, "n_epochs": rounds, "random_state": seed}
+        fit = UMAP(k, metric="cosine", precomputed_knn=known, **asked)
         return np.asarray(fit.fit_transform(points), dtype=np.float32)
 
 

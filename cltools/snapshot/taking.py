@@ -16,8 +16,7 @@ from cltools.config import Experiment
 from cltools.datasets import ImageSet
 from cltools.encoders.backbones import home
 from cltools.errors import CltoolsError
-from cltools.evaluation.checks import as_seed
-from cltools.evaluation.classes import named
+from cltools.evaluation.checks import as_seed, named
 from cltools.mining.learned import thresholds
 from cltools.provenance import command, commit
 from cltools.snapshot.maps import aligned, judged, pca, pca_over_epochs
@@ -79,9 +78,8 @@ class Recorder:
             raise CltoolsError("Nothing was recorded: give the recorder to fit(callbacks=[…]), and epochs it reaches.")
         images = self.images
         ids, labels, pictures = (each.cpu().numpy() for each in (images.ids, images.labels, images.images))
-        found = assembled(
-            run.experiment, self.taken, ids, pictures, labels=labels, classes=tuple(named(images.classes))
-        )
+        classes = tuple(named(images.classes))
+        found = assembled(run.experiment, self.taken, ids, pictures, labels=labels, classes=classes)
         learned = np.stack([self.thresholds[epoch] for epoch in found.epochs]) if self.thresholds else None
         return replace(found, thresholds=learned)
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from cltools.datasets import DataSettings
 from cltools.encoders import EncoderSettings
-from cltools.errors import CltoolsError, Settings, described, shown, unknown
+from cltools.errors import SEED, CltoolsError, Settings, described, shown, unknown
 from cltools.files import parsed
 from cltools.losses import LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NearestKeys, NegativeRule, PositiveRule
@@ -148,7 +148,7 @@ class Experiment(Settings):
     training: TrainingSettings = field(default_factory=TrainingSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     outside: OutsideSettings = field(default_factory=OutsideSettings)
-    seed: Annotated[int, "a whole number"] = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of weights, order, views and draws; one seed repeats a CPU run bit for bit."""
 
     def __post_init__(self) -> None:

@@ -75,7 +75,7 @@ def described(value: Any) -> str:
 LIMITS: dict[str, Callable[[Any], bool]] = {
     "a number": lambda x: x == x,
     "a number between 0 and 1": lambda x: 0 <= x <= 1,
-    "a whole number": lambda x: isinstance(x, int),
+    "a whole number from 0 to 2**32 - 1": lambda x: isinstance(x, int) and 0 <= x < 2**32,
     "a whole number of at least 0": lambda x: isinstance(x, int) and x >= 0,
     "a whole number of at least 1": lambda x: isinstance(x, int) and x >= 1,
     "a whole number of at least 2": lambda x: isinstance(x, int) and x >= 2,
@@ -98,6 +98,7 @@ LIMITS: dict[str, Callable[[Any], bool]] = {
     "two ascending shares above 0 and at most 1": lambda x: len(x) == 2 and 0 < x[0] <= x[1] <= 1,
 }
 """What a number, or several, must be, in words, and whether it is."""
+SEED = "a whole number from 0 to 2**32 - 1"
 
 
 class Settings:

@@ -1,4 +1,4 @@
-"""Seeds and sizes as people may give them: a right result, or words; and never an error of torch's own."""
+"""Seeds and sizes as people may give them: a right result, or words, and never an error of torch's own."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +11,8 @@ from cltools import snapshot_of_embeddings, with_umap
 from cltools.datasets import load_images
 from cltools.encoders import EncoderSettings, build_encoder
 from cltools.errors import CltoolsError
-from cltools.evaluation import FinetuneRecipe, LinearRecipe, confusion, embed, finetune, fit_linear, fit_probe, hubness
-from cltools.evaluation.checks import as_seed
+from cltools.evaluation import FinetuneRecipe, LinearRecipe, confusion, embed, finetune, fit_linear, hubness
+from cltools.evaluation.features import fit_probe
 from cltools.evaluation.trained import few_labels
 from cltools.explorer.session import Session
 from cltools.snapshot import Recorder
@@ -40,19 +40,12 @@ SEEDED: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("name", SEEDED)
-def test_a_seed_may_be_any_whole_number(name: str) -> None:
-    for seed in (10**30, -(10**30), 2**62, 2**64, np.int64(3), np.uint8(3)):
+def test_a_seed_is_a_whole_number_or_refused_in_words(name: str) -> None:
+    for seed in (np.int64(3), np.uint8(3), 2**32 - 1):
         SEEDED[name](seed)
-    for seed in (True, 0.5, "3", None):
-        with pytest.raises(CltoolsError, match="must be a whole number"):
+    for seed in (True, 0.5, "3", None, -1, 2**32, 2**62, 10**30, -(10**30)):
+        with pytest.raises(CltoolsError, match=r"seed.* (must be a whole number|too large)"):
             SEEDED[name](seed)
-
-
-def test_seeds_that_torch_takes_give_what_they_gave() -> None:
-    for seed in (0, 7, -1, -(2**63), 2**63 + 5, 2**64 - 1):
-        draws = [torch.randperm(50, generator=torch.Generator().manual_seed(each)) for each in (seed, as_seed(seed))]
-        assert torch.equal(*draws)
-    assert as_seed(2**64 + 5) == 5
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -78,7 +71,7 @@ def test_seeds_that_torch_takes_give_what_they_gave() -> None:
     ],
 )
 def test_what_would_fill_the_memory_or_never_end_is_refused_in_words(asked: Callable[[], Any]) -> None:
-    with pytest.raises(CltoolsError, match=r"must be a(bove| (whole )?number)"):
+    with pytest.raises(CltoolsError, match=r"must be (a|above)|too large"):
         asked()
 
 

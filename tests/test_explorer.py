@@ -26,7 +26,7 @@ from cltools.explorer.state import State
 from cltools.mining import AllNegatives, Band, RankBand, select
 from cltools.presets import preset
 from cltools.snapshot import Snapshot
-from cltools.snapshot.taking import Recorder
+from cltools.snapshot.making import Recorder
 from cltools.training import Run, fit
 from cltools.training.inputs import training_images
 

@@ -10,17 +10,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from cltools.evaluation import (
-    accuracy,
-    alignment,
-    confusion,
-    fit_probe,
-    knn_accuracy,
-    knn_predict,
-    linear_probe,
-    probe_predict,
-    uniformity,
-)
+from cltools.evaluation import accuracy, alignment, confusion, knn_accuracy, knn_predict, linear_probe, uniformity
+from cltools.evaluation.features import fit_probe, probe_predict
 from cltools.interop import ContrastiveLoss
 from cltools.losses import negative_mass
 from cltools.mining import handed_in, similarities

@@ -25,7 +25,7 @@ from cltools.encoders import EncoderSettings
 from cltools.errors import CltoolsError
 from cltools.mining import Band, NearestKeys, RankBand, select
 from cltools.presets import preset
-from cltools.snapshot import Recorder, Snapshot, load_snapshot, maps, take_snapshot, taking, with_map, with_umap
+from cltools.snapshot import Recorder, Snapshot, load_snapshot, making, maps, take_snapshot, with_map, with_umap
 from cltools.snapshot.sprite import as_sprite, tiles_of
 from cltools.training import Run, fit
 
@@ -316,7 +316,7 @@ def test_a_snapshot_knows_the_command_and_the_commit_that_took_it(
     run, recorder, snapshot = recorded
     assert snapshot.command == "from Python" and re.fullmatch(r"([0-9a-f]{10}\+?)?", snapshot.commit)
     monkeypatch.setattr(sys, "argv", ["/somewhere/cltools/__main__.py", "snapshot", "digits-moco", "a b.npz"])
-    monkeypatch.setattr(taking, "commit", lambda: "0123456789")
+    monkeypatch.setattr(making, "commit", lambda: "0123456789")
     now = recorder.snapshot(run)
     assert now.command == "python -m cltools snapshot digits-moco 'a b.npz'" and now.commit == "0123456789"
 

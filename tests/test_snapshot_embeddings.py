@@ -121,11 +121,8 @@ def spoilt(**values: float) -> ndarray:
         ({"ids": np.zeros(40, np.int64)}, r"ids must be 40 different whole numbers below 2\*\*53"),
         ({"ids": np.arange(39)}, "ids must be 40 different whole numbers"),
         ({"ids": np.arange(40.0)}, "ids must be 40 different whole numbers .*; give names as texts="),
-        (
-            {"images": np.zeros((40, 8, 8, 3), np.uint8)},
-            r"images are torch.uint8 \[40, 8, 8, 3\]; give uint8 \[rows, 3,",
-        ),
-        ({"images": np.zeros((39, 3, 8, 8), np.uint8)}, "There are 39 images for 40 embeddings"),
+        ({"images": np.zeros((40, 8, 8, 3), np.uint8)}, r"images are torch.uint8 \[40, 8, 8, 3\]; give uint8 \[40, 3,"),
+        ({"images": np.zeros((39, 3, 8, 8), np.uint8)}, r"images are torch.uint8 \[39, 3, 8, 8\]; give uint8 \[40, 3,"),
         ({"labels": [0] * 39}, "There are 39 labels for 40 embeddings"),
         ({"labels": [[0, 2]] * 40}, "The label \\[0, 2\\] of row 0 is no whole number .labels.; give classes as"),
         ({"labels": "topic"}, "Unknown column of metadata 'topic'"),

@@ -3,8 +3,7 @@
 from cltools.evaluation.checks import accuracy, confusion, per_class
 from cltools.evaluation.diagnosis import Diagnosis, diagnose, hubness, mined_purity_by_k, same_class_by_rank, self_hits
 from cltools.evaluation.embed import embed
-from cltools.evaluation.frozen import fit_probe, knn_accuracy, knn_predict, linear_probe, probe_predict
-from cltools.evaluation.geometry import alignment, effective_rank, uniformity
+from cltools.evaluation.features import alignment, effective_rank, knn_accuracy, knn_predict, linear_probe, uniformity
 from cltools.evaluation.intervals import Share, share_of
 from cltools.evaluation.report import PROTOCOLS, Predictions, Recipes, evaluate, limited, predict
 from cltools.evaluation.seeds import check_seeds, figures, over_seeds, spread

@@ -75,15 +75,6 @@ def as_queries(queries: Numbers, bank: Tensor) -> Tensor:
     return found.to(bank.device)
 
 
-def as_seed(seed: Any) -> int:
-    """A whole number as torch takes a seed, below 2**64; those that it takes by itself give what they gave.
-
-    Raises:
-        ValueError: no whole number.
-    """
-    return int(check_number("The seed", seed, "a whole number")) % 2**64
-
-
 # from predicted classes to figures, which every protocol is counted by
 
 

@@ -413,8 +413,8 @@ def take_census(judged: Iterable[Judged], keys: int, *, labelled: bool) -> Censu
         same = torch.zeros_like(others) if s.same_class is None else s.same_class & others
         marked = torch.stack([others, same, others if s.known is None else s.known & others])
         by_band = torch.stack([(marked & (selection.band == code)).sum(2).T for code in Band], dim=2)
-        counts = torch.cat([by_band, _by_rank(score, s.own, marked, pairwise(ranks))], dim=2)
-        counted.frombytes(counts.numpy().tobytes())
+        by_rank = _by_rank(score, s.own, marked, pairwise(ranks))
+        counted.frombytes(torch.cat([by_band, by_rank], dim=2).numpy().tobytes())
     table = torch.tensor(counted, dtype=torch.int64, device="cpu").reshape(-1, 3, len(Band) + len(ranks) - 1)
     in_bands, same_in_bands, _ = bands = table[:, :, : len(Band)].unbind(1)
     others, same_others, known_others = (counts.sum(1) for counts in bands)

@@ -13,8 +13,7 @@ from cltools.datasets import ImageSet
 from cltools.errors import CltoolsError, unknown
 from cltools.evaluation.checks import accuracy, confusion, confusion_csv, known_of, named, per_class
 from cltools.evaluation.embed import Embedder, embed
-from cltools.evaluation.frozen import knn_predict, probe_predict
-from cltools.evaluation.geometry import uniformity
+from cltools.evaluation.features import knn_predict, probe_predict, uniformity
 from cltools.evaluation.trained import FinetuneRecipe, LinearRecipe, finetune_predict, linear_predict
 from cltools.views import ViewSettings
 

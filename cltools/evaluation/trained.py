@@ -37,10 +37,10 @@ from tqdm.auto import tqdm
 from cltools.datasets import ImageSet
 from cltools.encoders import Encoder
 from cltools.encoders.backbones import eval_mode, home
-from cltools.errors import CltoolsError, Settings, check_number
-from cltools.evaluation.checks import as_seed, known_of
+from cltools.errors import SEED, CltoolsError, Settings, check_number
+from cltools.evaluation.checks import known_of
 from cltools.evaluation.embed import Embedder, HasFeatures, bare, embed, reader
-from cltools.mining.handed_in import as_labels, as_usual
+from cltools.mining.handed_in import as_labels, as_usual, seeded
 from cltools.views import ViewSettings, augment
 
 CROP_AND_FLIP = ViewSettings(crop_scale=(0.08, 1.0), flip=0.5, jitter=0.0, gray=0.0)
@@ -65,7 +65,7 @@ class LinearRecipe(Settings):
     """What it is multiplied by there."""
     views: ViewSettings = CROP_AND_FLIP
     """Augmentation of the training images; test images are shown as they are."""
-    seed: Annotated[int, "a whole number"] = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of the first weights, the order and the views."""
 
     def rate(self, epoch: int) -> float:
@@ -92,7 +92,7 @@ class FinetuneRecipe(Settings):
     """Momentum of SGD, Nesterov's."""
     views: ViewSettings = CROP_AND_FLIP
     """Augmentation of the labelled images; test images are shown as they are."""
-    seed: Annotated[int, "a whole number"] = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of the images drawn, the first weights, the order and the views."""
 
     def steps(self, an_epoch: int) -> int:
@@ -112,8 +112,8 @@ class LabelledViews:
         device = images.images.device
         self.images, self.views, self.batch = images, views, min(batch, len(images))
         self.steps = len(images) // self.batch if drop_last else -(-len(images) // self.batch)
-        self.order = torch.Generator().manual_seed(as_seed(2 * seed))
-        self.draws = torch.Generator(device).manual_seed(as_seed(2 * seed + 1))
+        self.order = torch.Generator().manual_seed(2 * seed)
+        self.draws = torch.Generator(device).manual_seed(2 * seed + 1)
 
     def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Views float32 [B, 3, H, W] in [0, 1] and labels int64 [B], each image at most once."""
@@ -162,7 +162,7 @@ class LinearHead:
         First weights are from N(0, 0.01²) and biases 0, as MoCo's; both can be trained.
         """
         classes, places = torch.unique(train.labels, return_inverse=True)
-        draws = torch.Generator().manual_seed(as_seed(seed))
+        draws = seeded(seed)
         weight = (0.01 * torch.randn(len(classes), dim, generator=draws)).to(device).requires_grad_()
         bias = torch.zeros(len(classes), device=device).requires_grad_()
         return cls(weight, bias, classes.to(device)), replace(train, labels=places)
@@ -242,7 +242,7 @@ def few_labels(labels: Any, share: float, seed: int) -> Int64[Tensor, " M"]:
     labels = as_labels("labels", labels)[0].cpu()
     present = torch.unique(labels)
     each = max(1, math.floor(share * len(labels) / len(present) + 0.5))
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(as_seed(seed)))
+    order = torch.randperm(len(labels), generator=seeded(seed))
     drawn = [order[labels[order] == label][:each] for label in present]
     return torch.cat(drawn).sort().values
 
@@ -303,7 +303,7 @@ def finetune(encoder: Embedder, train: ImageSet, recipe: FinetuneRecipe | None =
     tuned.train()
     devices = [place] if place.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.enable_grad(), torch.autocast(place.type, enabled=False):
-        torch.manual_seed(as_seed(recipe.seed))  # for what an own backbone draws: dropout
+        torch.manual_seed(recipe.seed)  # for what an own backbone draws: dropout
         for step, (pixels, labels) in zip(bar, batches, strict=False):
             optimizer.param_groups[0]["lr"] = recipe.rate(step, steps, views.batch)
             with half(place):

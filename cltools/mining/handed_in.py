@@ -12,7 +12,7 @@ from numpy import ndarray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from cltools.errors import CltoolsError, described, shown
+from cltools.errors import SEED, CltoolsError, check_number, described, shown
 
 Numbers = Any
 """What public functions take for a tensor: a tensor, an array of any library, a column or a table of pandas, or lists
@@ -36,6 +36,11 @@ def as_usual() -> Iterator[None]:
             yield
     finally:
         torch.set_default_dtype(before)
+
+
+def seeded(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator that begins at a seed; raises ValueError for what is none."""
+    return torch.Generator(device).manual_seed(check_number("The seed", seed, SEED))
 
 
 def as_tensor(name: str, numbers: Numbers, device: torch.device | None = None) -> Tensor:

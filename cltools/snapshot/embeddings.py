@@ -18,8 +18,7 @@ from torch import Tensor
 from cltools.config import Experiment
 from cltools.datasets import DataSettings
 from cltools.datasets.image_set import draw
-from cltools.errors import CltoolsError, unknown
-from cltools.evaluation.checks import as_seed
+from cltools.errors import SEED, CltoolsError, check_number, unknown
 from cltools.interop.offline import PAIRS, check_fit, own_keys
 from cltools.mining.handed_in import (
     Numbers,
@@ -33,8 +32,8 @@ from cltools.mining.handed_in import (
     places,
     unit_rows,
 )
+from cltools.snapshot.making import assembled
 from cltools.snapshot.snapshot import LARGEST_ID, Queries, Snapshot
-from cltools.snapshot.taking import assembled
 
 if TYPE_CHECKING:
     import pandas
@@ -100,7 +99,7 @@ def snapshot_of_embeddings(
     z, views, keys = _vectors(anchors, positives, corpus, USUAL if n is None else n)
     if n is None and len(z) > USUAL:
         warnings.warn(f"{USUAL:,} of {len(z):,} rows are drawn; n={len(z)} takes all.", stacklevel=3)
-    rows = draw(len(z), USUAL if n is None else n, as_seed(seed))
+    rows = draw(len(z), USUAL if n is None else n, check_number("The seed", seed, SEED))
     extents = [(len(z), rows.numpy()), (len(keys), np.arange(len(keys)))][: 1 if corpus is None else 2]
 
     def of_each(what: str, given: Any, made: Callable[[str, Any, int, ndarray], Any]) -> list[Any]:
@@ -222,10 +221,8 @@ def _pictures(what: str, given: Any, count: int, taken: ndarray) -> UInt8[ndarra
     if given is None:
         return None
     pictures = as_tensor(what, given).cpu()
-    if pictures.dtype != torch.uint8 or pictures.ndim != 4 or pictures.shape[1] != 3 or 0 in pictures.shape[2:]:
-        raise CltoolsError(f"{what} are {pictures.dtype} {[*pictures.shape]}; give uint8 [rows, 3, height, width].")
-    if len(pictures) != count:
-        raise CltoolsError(f"There are {len(pictures)} {what} for {count} embeddings; give one per row.")
+    if pictures.dtype != torch.uint8 or pictures.ndim != 4 or pictures.shape[:2] != (count, 3) or not pictures.numel():
+        raise CltoolsError(f"{what} are {pictures.dtype} {[*pictures.shape]}; give uint8 [{count}, 3, height, width].")
     return pictures.numpy() if len(taken) == count else pictures[torch.from_numpy(taken)].numpy()
 
 

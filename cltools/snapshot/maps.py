@@ -22,7 +22,7 @@ from jaxtyping import Float, Float32, Int64
 from numpy import ndarray
 from tqdm.auto import tqdm
 
-from cltools.errors import CltoolsError, check_number
+from cltools.errors import SEED, CltoolsError, check_number
 from cltools.files import cache_folder, replacing
 from cltools.snapshot.snapshot import Snapshot
 
@@ -242,9 +242,9 @@ def with_umap(
 
     Raises:
         ModuleNotFoundError: umap-learn is not installed.
-        ValueError: fewer than 2 neighbours, a distance beyond 0 to 1, or a seed that is no whole number to a billion.
+        ValueError: fewer than 2 neighbours, a distance beyond 0 to 1, or what is no seed.
     """
-    seeds = [check_number("A seed", each, "a whole number from 0 to a billion") for each in np.atleast_1d(seeds)]
+    seeds = [check_number("A seed", seed, SEED) for seed in np.atleast_1d(seeds)]
     neighbours = check_number("neighbours", neighbours, "a whole number of at least 2")
     min_dist = check_number("min_dist", min_dist, "a number between 0 and 1")
     settings = "" if neighbours == NEIGHBOURS else f", {neighbours} neighbours"

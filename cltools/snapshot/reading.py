@@ -90,8 +90,7 @@ def _from_numpy(path: Path, labels: str | None, vectors: Vectors) -> tuple[ndarr
     if isinstance(found, ndarray):
         if labels is None and vectors is None:
             return found, None
-        wrong = f"{path} holds one array without a name. Read labels from a file of their own, with np.load,"
-        raise CltoolsError(f"{wrong} and give them to snapshot_of_embeddings(labels=…).")
+        raise CltoolsError(f"{path} holds one array without a name; read labels from another file, with np.load.")
     if {"about", "anchors", "keys"} <= found.keys():
         raise CltoolsError(f"{path} is a snapshot, which load_snapshot reads; embeddings are a file of their own.")
     if not isinstance(vectors, str | None):

@@ -220,9 +220,9 @@ class Snapshot:
         ids, order = torch.from_numpy(self.ids).sort()
         return {"ids": ids, "threshold": torch.from_numpy(self.thresholds[epoch])[order]}
 
-    def _held(self, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _held(self, epoch: int) -> tuple[Tensor, ...]:
         """Anchors, positives and keys of an epoch as float16 holds them, as unit vectors in float64."""
-        held = vars(self).setdefault("_epochs_held", {})
+        held: dict[int, tuple[Tensor, ...]] = vars(self).setdefault("_epochs_held", {})
         if epoch not in held:
             positives = self.keys if self.queries is None else self.queries.positives
             given = (each[epoch].astype(np.float16) for each in (self.anchors, positives, self.keys))
@@ -278,8 +278,7 @@ class Snapshot:
             vars(found).update(known)
             if fault := _fault(found):
                 raise CltoolsError(fault)
-        held = {"anchors": _unit(found.anchors), "keys": _unit(found.keys), "kept": found.kept.astype(np.float32)}
-        vars(found).update(held)
+        vars(found).update(anchors=_unit(found.anchors), keys=_unit(found.keys), kept=found.kept.astype(np.float32))
         if found.queries is not None:
             vars(found)["queries"] = Queries(**asked | {"positives": _unit(found.queries.positives)})
         return found

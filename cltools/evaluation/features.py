@@ -1,12 +1,13 @@
-"""What frozen features know of classes: their nearest neighbours, and a linear probe.
+"""What features tell by themselves: their shape, and what their nearest neighbours and a linear probe know of classes.
 
 Nearest neighbours vote with nothing trained. The probe is a multinomial logistic regression, solved and not trained:
 the problem is convex, so the answer depends on the features and on one number, the L2 penalty, and on no learning
 rate, schedule, augmentation or seed.
 
-Legend: N bank images, Q queries, D features, C classes, k neighbours.
+Legend: N images, such as those of the bank, Q queries, D features, C classes, k neighbours.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from cltools.errors import check_number, unknown
+from cltools.errors import CltoolsError, check_number, unknown
 from cltools.evaluation.checks import accuracy, as_bank, as_features, as_queries, check_labels
 from cltools.mining.handed_in import Numbers, as_labels, as_rows, as_usual, moderate, to_length_1
 
@@ -26,8 +27,68 @@ NEIGHBOURS = {"knn200": 200, "knn10": 10}
 VOTE_TEMPERATURE = 0.1
 CELLS = 2**24  # similarities held at once: 64 MiB of float32
 STEPS = 500  # far above what features standardised and penalised as here need (about 30 to 150)
-LARGEST_PENALTY = 1e15  # weights are 0 from far below on, and not numbers from far above on
 CONSTANT = 1e-6  # a deviation below this share of the mean is rounding, not information
+
+
+@torch.no_grad()
+def alignment(z: Float[Tensor, "N D"] | Numbers, z_positive: Float[Tensor, "N D"] | Numbers) -> float:
+    """Mean squared distance of two views of an image, on the unit sphere: 0 identical, 2 orthogonal, 4 opposite.
+
+    Wang & Isola, arXiv:2005.10242, with their α = 2. Vectors are L2-normalised here.
+
+    Raises:
+        ValueError: no rows, views of different shapes, or vectors that are not finite.
+    """
+    z, z_positive = as_features("z", z, "first views"), as_features("z_positive", z_positive, "second views")
+    if z.shape != z_positive.shape:
+        raise CltoolsError(f"The views are {[*z.shape]} and {[*z_positive.shape]}; give two views of the same images.")
+    with torch.autocast(z.device.type, enabled=False):
+        gap = to_length_1(z) - to_length_1(z_positive.to(z.device))
+        return float(gap.square().sum(1).mean())
+
+
+@torch.no_grad()
+def uniformity(z: Float[Tensor, "N D"] | Numbers, t: float = 2.0) -> float:
+    """Log of the mean, over all pairs of different rows, of e^{-t·distance²} on the unit sphere; lower is more even.
+
+    0 when all rows coincide, -4t for two opposite rows. Wang & Isola, arXiv:2005.10242. Vectors are L2-normalised
+    here; computed in blocks of rows and in log space, so neither memory nor a large t is a limit.
+
+    Raises:
+        ValueError: fewer than two rows, vectors that are not finite, or t not above 0.
+    """
+    z = as_features("z", z, "embedding")
+    if len(z) < 2:
+        raise CltoolsError("Uniformity is a mean over pairs; give at least two rows.")
+    t = check_number("t", t, "above 0, a number from 1e-6 to 1e6")
+    with torch.autocast(z.device.type, enabled=False):
+        z = to_length_1(z)
+        step = max(1, CELLS // len(z))
+        blocks = []
+        for start in range(0, len(z) - 1, step):
+            cosine = z[start : start + step] @ z[start + 1 :].T
+            # Row r is image start+r, column c image start+1+c: the pairs i < j lie on and above the diagonal.
+            pairs = torch.ones_like(cosine, dtype=torch.bool).triu()
+            # ‖a-b‖² = 2-2cos; rounding may put a cosine above 1.
+            force = (2 * t * (cosine.clamp(-1, 1) - 1)).masked_fill(~pairs, -torch.inf)
+            blocks.append(force.flatten().logsumexp(0))
+        return float(torch.stack(blocks).logsumexp(0)) - math.log(len(z) * (len(z) - 1) / 2)
+
+
+@torch.no_grad()
+def effective_rank(z: Float[Tensor, "N D"] | Numbers) -> float:
+    """How many directions an embedding uses alike: e^H of its singular values' shares, from 1 (collapsed) to min(N, D).
+
+    RankMe, arXiv:2210.02885, eq. 1 and 2. Vectors are L2-normalised here, and not centred.
+
+    Raises:
+        ValueError: no rows, or vectors that are not finite.
+    """
+    z = as_features("z", z, "embedding")
+    with torch.autocast(z.device.type, enabled=False):
+        values = torch.linalg.svdvals(to_length_1(z))
+    share = values / values.sum().clamp_min(torch.finfo(values.dtype).tiny)
+    return math.exp(-float(torch.special.xlogy(share, share).sum()))
 
 
 def knn_accuracy(
@@ -172,7 +233,7 @@ def fit_probe(bank: Numbers, bank_labels: Any, *, l2: float = 1e-3) -> Probe:
     Raises:
         ValueError: unknown labels (-1); no images; features that are not finite; a penalty below 0.
     """
-    l2 = min(check_number("The probe's L2 penalty", l2, "at least 0 and finite", ", such as 0.001."), LARGEST_PENALTY)
+    l2 = check_number("The probe's L2 penalty", l2, "at least 0 and finite", ", such as 0.001.")
     features, places, classes = as_bank(bank, bank_labels)
     with torch.autocast(features.device.type, enabled=False):
         x = features.detach().to(torch.promote_types(features.dtype, torch.float32))
@@ -190,7 +251,8 @@ def fit_probe(bank: Numbers, bank_labels: Any, *, l2: float = 1e-3) -> Probe:
 
         def objective() -> Tensor:
             solver.zero_grad()
-            loss = cross_entropy(x @ weight.T + bias, places) + l2 / 2 * weight.square().sum()
+            # weights are 0 from far below 1e15 on, and not numbers from far above on
+            loss = cross_entropy(x @ weight.T + bias, places) + min(l2, 1e15) / 2 * weight.square().sum()
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
 

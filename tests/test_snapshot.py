@@ -434,6 +434,7 @@ def spoilt(array: ndarray, value: Any, *place: int) -> ndarray:
         (lambda s: {"tile": (32, 32)}, "pictures are of another size"),
         (lambda s: {"tile": (16,)}, "its tile is no height and width"),
         (lambda s: {"sprite": b"no picture"}, "pictures are of another size"),
+        (lambda s: {"sprite": s.sprite[:-9]}, "pictures are of another size"),
     ],
 )  # fmt: skip
 def test_by_every_way_in_it_is_refused(

@@ -18,7 +18,7 @@ from cltools.datasets.built_in import draw_shapes
 from cltools.datasets.load import SOURCES, STORED, stored
 from cltools.encoders import EncoderSettings, build_encoder
 from cltools.errors import CltoolsError
-from cltools.evaluation.finetune import few_labels
+from cltools.evaluation.trained import few_labels
 from cltools.interop import mine_pairs
 from cltools.snapshot import with_umap
 

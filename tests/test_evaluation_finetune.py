@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from cltools.datasets import ImageSet, load_images
 from cltools.encoders import Encoder, EncoderSettings, build_encoder
-from cltools.evaluation import FinetuneRecipe, LinearHead, accuracy, embed, few_labels, finetune, finetune_predict
-from cltools.evaluation.batches import CROP_AND_FLIP, LabelledViews
+from cltools.evaluation import FinetuneRecipe, accuracy, embed, finetune
+from cltools.evaluation.trained import CROP_AND_FLIP, LabelledViews, LinearHead, few_labels, finetune_predict
 
 labels_and_share = st.tuples(
     st.lists(st.integers(0, 5), min_size=1, max_size=80).map(torch.tensor), st.floats(0.001, 1), st.integers(0, 2**31)
@@ -91,7 +91,7 @@ def test_a_first_step_is_sgd_on_the_drawn_images() -> None:
     drawn = train.select(few_labels(train.labels, recipe.share, recipe.seed))
     encoder = tiny(train)
     tuned, head = finetune(encoder, train, recipe)
-    start = LinearHead.new(10, encoder.dim, recipe.seed, torch.device("cpu"))
+    start, _ = LinearHead.of(drawn, encoder.dim, recipe.seed, torch.device("cpu"))
     views = LabelledViews(drawn, recipe.views, batch=64, seed=recipe.seed, drop_last=True)
     (pixels, labels), *rest = views.epoch()
     assert not rest and len(labels) == len(drawn)

@@ -33,7 +33,7 @@ from engine_cases import (
 from jaxtyping import config
 from moves import BANDS, edges_of, ranked_by
 
-from cltools.evaluation.census import Census
+from cltools.evaluation.diagnosis import Census
 from cltools.explorer.judgement import Judgement, judge, reference_score
 from cltools.explorer.state import Side
 from cltools.interop.pairs import settings_of

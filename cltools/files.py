@@ -20,7 +20,7 @@ from tempfile import TemporaryFile
 from typing import Any
 from uuid import uuid4
 
-from cltools.errors import CltoolsError, printable, shown
+from cltools.errors import LONGEST, CltoolsError, printable, shown
 
 IN_USE = "in-use"
 """The file in a folder that says who writes there; of a file, the ending of one beside it."""
@@ -222,7 +222,7 @@ def reading(wrong: str, remedy: str = "") -> Iterator[None]:
     except Exception as error:
         if isinstance(error, MemoryError) or getattr(error, "filename", None) is not None:
             raise
-        reason = str(error) if isinstance(error, CltoolsError) else f"{type(error).__name__}: {error}"
+        reason = str(error) if isinstance(error, CltoolsError) else f"{type(error).__name__}: {error}"[: 2 * LONGEST]
         raise CltoolsError(f"{wrong}: {reason.removesuffix('.')}. {remedy}".rstrip()) from error
 
 

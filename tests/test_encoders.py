@@ -141,7 +141,7 @@ def test_a_seed_makes_the_weights_and_nothing_else_does() -> None:
 def test_one_forward_of_groups_is_separate_forwards(views: int, bn_group: int | None, groups: int) -> None:
     stacked = build_encoder(replace(TINY, bn_group=bn_group, head_norm=True, predictor=True), None).double()
     alone, fresh = copy.deepcopy(stacked), copy.deepcopy(stacked)
-    alone.bn_group = fresh.bn_group = None
+    alone.stacking.group = fresh.stacking.group = None
     x, weight = pictures(16).double(), torch.rand(16, 8, generator=seeded(1), dtype=torch.float64)
     output = stacked(x, views=views)
     output.mul(weight).sum().backward()

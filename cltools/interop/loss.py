@@ -106,8 +106,10 @@ class ContrastiveLoss(nn.Module):
         ranks = Ranks.here() if self.gather_distributed else ALONE
         if self.bank is None:
             return self._in_batch(out0, out1, ids, ranks)
-        loss: Tensor = self._with_bank(self.bank, out0, out1.detach(), ids, ranks, enqueue and self.training)
-        return loss
+        compare = self._with_bank
+        if torch.compiler.is_compiling():  # what a backward pass changes, no graph can hold
+            compare = torch.compiler.disable(compare)  # type: ignore[no-untyped-call]  # as a decorator it loads seconds
+        return compare(self.bank, out0, out1.detach(), ids, ranks, enqueue and self.training)
 
     def _in_batch(self, out0: Tensor, out1: Tensor, ids: Tensor, ranks: Ranks) -> Tensor:
         z0, z1 = to_length_1(out0), to_length_1(out1)
@@ -117,7 +119,6 @@ class ContrastiveLoss(nn.Module):
         keys, key_ids = ranks.gathered_with_gradient(z, views=2), ranks.gathered(ids, views=2)
         return self._loss(z, torch.cat([z1, z0]), keys, ids, key_ids, ranks)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # what a backward pass changes, no graph can hold
     def _with_bank(
         self, memory: "MemoryBank", out0: Tensor, out1: Tensor, ids: Tensor, ranks: Ranks, enqueue: bool
     ) -> Tensor:

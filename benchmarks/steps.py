@@ -18,8 +18,7 @@ from cltools.errors import CltoolsError
 from cltools.presets import laptop, preset
 from cltools.training.fit import fast_convolutions
 from cltools.training.learner import make_learner
-from cltools.training.replay import Replay
-from cltools.training.step import Batch, precision, train_step
+from cltools.training.step import Batch, Replay, precision, train_step
 from cltools.views import augment
 
 KIND = "bench"

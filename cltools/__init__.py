@@ -14,7 +14,7 @@ _EXTRA_OF = {"explorer": "notebooks", "snapshot": "notebooks"} | dict.fromkeys(
 
 @cache
 def _module_of() -> dict[str, str]:
-    """The module of each public name that `__init__.pyi` names; the others are all that `cltools.mining` names."""
+    """The module of each public name, as `__init__.pyi` says."""
     stub = (resources.files("cltools") / "__init__.pyi").read_text(encoding="utf-8")
     found = re.findall(r"^from (\S+) import (?:\(([^)]+)\)|(.+))", stub, re.MULTILINE)
     return {name: module for module, *names in found for name in re.findall(r"(\w+) as", "".join(names))}
@@ -29,27 +29,21 @@ def __getattr__(name: str) -> object:
     """
     if name == "__all__":
         return __dir__()
-    if name.startswith("_"):
+    if name.startswith("_") or name not in _module_of():
         raise AttributeError(f"module 'cltools' has no attribute {name!r}")
-    module = _module_of().get(name, "cltools.mining")
+    module = _module_of()[name]
     try:
-        found = import_module(module)
+        value: object = getattr(import_module(module), name)
     except ModuleNotFoundError as error:
         extra = _EXTRA_OF.get(module.split(".")[1])
         if extra is None or (error.name or "").split(".")[0] == "cltools":
             raise
-        raise ImportError(
-            f"cltools.{name} needs {error.name}, which is not installed. Install it with: "
-            f'pip install "cltools[{extra}]"',
-            name=error.name,
-        ) from error
-    if name not in _module_of() and name not in found.__all__:
-        raise AttributeError(f"module 'cltools' has no attribute {name!r}")
-    value: object = getattr(found, name)
+        wrong = f"cltools.{name} needs {error.name}, which is not installed."
+        raise ImportError(f'{wrong} Install it with: pip install "cltools[{extra}]"', name=error.name) from error
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     """The public names, loaded or not."""
-    return sorted({*_module_of(), *import_module("cltools.mining").__all__})
+    return sorted(_module_of())

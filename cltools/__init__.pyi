@@ -24,12 +24,43 @@ from cltools.evaluation import (
 from cltools.explorer import explore as explore
 from cltools.gradients import info_nce_gradients as info_nce_gradients
 from cltools.interop import ContrastiveLoss as ContrastiveLoss, as_metric_learning_miner as as_metric_learning_miner
-from cltools.interop.offline import (
+from cltools.interop.pairs import (
     mine_hard_negatives_arguments as mine_hard_negatives_arguments,
     mine_pairs as mine_pairs,
 )
 from cltools.losses import LossSettings as LossSettings, info_nce as info_nce, negative_mass as negative_mass
-from cltools.mining import *  # noqa: F403  # every rule, so that a new one is named in one place
+from cltools.mining import (
+    AllNegatives as AllNegatives,
+    AugmentedView as AugmentedView,
+    Band as Band,
+    CancelFalseNegatives as CancelFalseNegatives,
+    Context as Context,
+    CosineBand as CosineBand,
+    Debiased as Debiased,
+    DifficultAnchors as DifficultAnchors,
+    Estimate as Estimate,
+    EveryKey as EveryKey,
+    HardnessWeighted as HardnessWeighted,
+    LearnedThreshold as LearnedThreshold,
+    MarginBand as MarginBand,
+    Mined as Mined,
+    MixedNegatives as MixedNegatives,
+    NearestKeys as NearestKeys,
+    NegativeRule as NegativeRule,
+    OracleNegatives as OracleNegatives,
+    OraclePositives as OraclePositives,
+    PositiveRule as PositiveRule,
+    RandomNegatives as RandomNegatives,
+    RankBand as RankBand,
+    RingNegatives as RingNegatives,
+    Selection as Selection,
+    Similarities as Similarities,
+    SoftenedBand as SoftenedBand,
+    Terms as Terms,
+    select as select,
+    similarities as similarities,
+    terms as terms,
+)
 from cltools.presets import laptop as laptop, preset as preset, preset_names as preset_names
 from cltools.queue import Queue as Queue
 from cltools.snapshot import (

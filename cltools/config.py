@@ -13,12 +13,12 @@ from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from importlib import import_module
-from types import ModuleType, UnionType
+from types import ModuleType, NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from cltools.datasets import DataSettings
 from cltools.encoders import EncoderSettings
-from cltools.errors import CltoolsError, Settings, described, shown, unknown
+from cltools.errors import SEED, CltoolsError, Settings, described, shown, unknown
 from cltools.files import leaves, parsed
 from cltools.losses import LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NearestKeys, NegativeRule, PositiveRule
@@ -71,8 +71,7 @@ class TrainingSettings(Settings):
         """Refuse a queue that a batch would overfill."""
         super().__post_init__()
         if self.mode == "moco" and self.queue_size < self.batch:
-            wrong = f"TrainingSettings: the queue holds {self.queue_size} keys and a batch brings {self.batch};"
-            raise CltoolsError(f"{wrong} make queue_size at least batch.")
+            raise CltoolsError(f"TrainingSettings: queue_size {self.queue_size} must be at least batch, {self.batch}.")
 
     @property
     def keys(self) -> int:
@@ -157,22 +156,10 @@ def import_rules(modules: Iterable[str]) -> None:
         imported(name, f"outside.rules names {shown(name)}")
 
 
-def with_rules(plain: Any) -> Any:
-    """Settings that `to_plain` gave, once the modules are imported that they name for their rules.
-
-    Only what is trained or loaded as a run comes here: a record or a snapshot of a stranger imports nothing.
-    """
-    outside = plain.get("outside") if isinstance(plain, Mapping) else None
-    if isinstance(outside, Mapping) and "rules" in outside:
-        import_rules(from_plain(OutsideSettings, outside, "experiment.outside").rules)
-    return plain
-
-
-_PARTS = {
-    "data": "images", "views": "views", "encoder": "backbone", "training": "optimizer", "evaluation": "protocols",
-    "loss": "", "outside": "",
-}  # fmt: skip
-"""By the settings of an experiment: the part of one's own that `fit` takes, in place of fields that nothing reads."""
+_OWN = (
+    "For parts of your own, call fit(experiment, images=…, backbone=…, views=…, optimizer=…, protocols=…), or name "
+    "them in outside. A loss of your own takes a training loop of your own, around similarities and select."
+)
 
 
 @dataclass(frozen=True)
@@ -188,24 +175,22 @@ class Experiment(Settings):
     training: TrainingSettings = field(default_factory=TrainingSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     outside: OutsideSettings = field(default_factory=OutsideSettings)
-    seed: Annotated[int, "a whole number"] = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of weights, order, views and draws; one seed repeats a CPU run bit for bit."""
 
     def __post_init__(self) -> None:
         """Refuse settings that contradict each other, and settings that nothing would read.
 
         Raises:
-            TypeError: something else in the place of settings.
-            ValueError: a rule in the wrong place, settings of a class of one's own with fields of its own, or settings
-                that contradict each other.
+            ValueError: something else in the place of settings or of a rule, settings of a class of one's own with
+                fields of its own, or settings that contradict each other.
         """
         super().__post_init__()
-        settings = {f.name: f.default_factory for f in fields(self)}
-        for name, part in _PARTS.items():
-            call = "A loss of your own takes a training loop of your own, around similarities and select."
-            if name != "loss":
-                call = f"For your own, call fit(experiment, {part}=…), or name it in outside.{part}." if part else ""
-            _check_read(name, getattr(self, name), settings[name], call)
+        for name in ("data", "views", "encoder", "loss", "training", "evaluation", "outside"):
+            value, kind = getattr(self, name), get_type_hints(Experiment)[name]
+            if not isinstance(value, kind) or len(fields(value)) > len(fields(kind)):
+                wrong = f"Experiment: {name} is {described(value)}, and nothing reads more than {kind.__name__} says."
+                raise CltoolsError(f"{wrong} {_OWN}")
         for name, base in (("positives", PositiveRule), ("negatives", NegativeRule)):
             rule = getattr(self, name)
             if not isinstance(rule, base):
@@ -216,8 +201,7 @@ class Experiment(Settings):
             raise CltoolsError(f"Experiment: positives.k is {k}, but an anchor has only {keys} keys; lower k.")
         batch, group = self.training.batch, self.encoder.bn_group
         if group is not None and batch % group:
-            wrong = f"Experiment: training.batch is {batch}, which does not divide into batch-norm groups of {group};"
-            raise CltoolsError(f"{wrong} make it a multiple of encoder.bn_group, or set that to None.")
+            raise CltoolsError(f"Experiment: training.batch {batch} must be a multiple of encoder.bn_group, {group}.")
 
     def rules_at(self, progress: float) -> tuple[PositiveRule, NegativeRule]:
         """The rules in force at this share of training."""
@@ -234,20 +218,27 @@ class Experiment(Settings):
             if Experiment.from_json(text) != self:
                 raise CltoolsError("It comes back from JSON as another one.")
         except (TypeError, ValueError) as error:
-            wrong = f"This experiment cannot be saved: {error}"
-            able = "numbers, text, truth values, None, and tuples of these"
-            raise CltoolsError(f"{wrong} The fields of an own rule, a frozen dataclass, may be {able}.") from error
+            able = "The fields of an own rule may be numbers, text, truth values, None, and tuples of these."
+            raise CltoolsError(f"This experiment cannot be saved: {error} {able}") from error
         return text
 
     @classmethod
-    def from_json(cls, text: str) -> "Experiment":
+    def from_json(cls, text: str, *, own_rules: bool = False) -> "Experiment":
         """The experiment of a JSON text.
+
+        Args:
+            text: as `to_json` writes it.
+            own_rules: first import the modules that it names in `outside.rules`: of a run that is trained or loaded.
+                A record or a snapshot, which may be a stranger's, imports nothing.
 
         Raises:
             ValueError: not JSON; an unknown key or rule (with the nearest names); a missing one; a value of another
                 type.
         """
-        return from_plain(cls, parsed(text, "The experiment"))
+        plain = parsed(text, "The experiment")
+        if own_rules and isinstance(plain, dict) and isinstance(outside := plain.get("outside"), dict):
+            import_rules(from_plain(OutsideSettings, outside, "experiment.outside").rules)
+        return from_plain(cls, plain)
 
 
 class _Absent:
@@ -358,16 +349,9 @@ def _rule_of(plain: dict[str, Any], cls: type[Any], path: str) -> type[Any]:
     """The class that `plain["rule"]` names, which is taken out; a class that is a rule itself needs no name."""
     base: type[Any] = NegativeRule if issubclass(cls, NegativeRule) else PositiveRule
     name = plain.pop("rule", None if cls is base else cls.__name__)
-    if name is None:
-        example = "RankBand" if base is NegativeRule else "NearestKeys"
-        raise CltoolsError(f'{path} must name its rule, as in {{"rule": "{example}"}}.')
     if not isinstance(name, str):
-        raise CltoolsError(f"{path}.rule must be the class name of a rule, not {shown(name)}.")
+        raise CltoolsError(f'{path} must name its rule, as in {{"rule": "RankBand"}}, and not by {shown(name)}.')
     return rule_class(name, base)
-
-
-LARGEST = 2**1023
-"""No whole number from there on is one of Python's fractions."""
 
 
 def _convert(hint: Any, value: object, path: str) -> Any:
@@ -376,10 +360,10 @@ def _convert(hint: Any, value: object, path: str) -> Any:
     Of several types the first that takes it; the error is that of the last.
     """
     origin, args = get_origin(hint), get_args(hint)
+    if hint is Any or (value is None and NoneType in args):
+        return value
     if origin in (Union, UnionType):
-        if value is None and type(None) in args:
-            return None
-        *others, last = (each for each in args if each is not type(None))
+        *others, last = (each for each in args if each is not NoneType)
         for other in others:
             with suppress(ValueError):
                 return _convert(other, value, path)
@@ -388,41 +372,23 @@ def _convert(hint: Any, value: object, path: str) -> Any:
         if value not in args:
             raise unknown(f"value of {path}", str(value), map(str, args))
         return value
+    if is_dataclass(hint):
+        return from_plain(hint, value, path)  # type: ignore[arg-type]
     if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise CltoolsError(f"{path} must be a list, not {shown(value)}.")
-        kinds = args[:1] * len(value) if args[1:] == (...,) else args
-        if len(value) != len(kinds):
-            raise CltoolsError(f"{path} must be a list of {len(kinds)}, not {shown(value)}.")
+        kinds = args[:1] * len(value) if args[1:] == (...,) and isinstance(value, list | tuple) else args
+        if not isinstance(value, list | tuple) or len(value) != len(kinds):
+            raise CltoolsError(f"{path} must be a list{f' of {len(args)}' * (... not in args)}, not {shown(value)}.")
         return tuple(_convert(kind, v, path) for kind, v in zip(kinds, value, strict=True))
     if origin is Mapping:  # and no dict, which would make a rule that cannot be hashed
         if not isinstance(value, Mapping) or not all(isinstance(name, args[0]) for name in value):
-            raise CltoolsError(f"{path} must be an object, not {value!r}.")
+            raise CltoolsError(f"{path} must be an object, not {shown(value)}.")
         return {name: _convert(args[1], each, f"{path}.{name}") for name, each in value.items()}
-    if hint is Any:
-        return value
-    if is_dataclass(hint):
-        return from_plain(hint, value, path)  # type: ignore[arg-type]
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and type(value) is int:
         with suppress(OverflowError):
             return float(value)
-    if not isinstance(hint, type):
-        raise CltoolsError(f"{path} has the type {hint}, which settings cannot have in JSON.")
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise CltoolsError(f"{path} must be of type {hint.__name__}, not {shown(value)}.")
     return value
-
-
-def _check_read(name: str, value: Any, settings: Any, instead: str) -> None:
-    """Refuse a value of an experiment of which a part would be ignored, as it is not of the class `settings` alone."""
-    if type(value) is settings:
-        return
-    if not isinstance(value, settings):
-        wanted = f"Experiment: {name} must be of type {settings.__name__}, and this is {described(value)}."
-        raise TypeError(f"{wanted} {instead}".rstrip())
-    if own := [f.name for f in fields(value) if f.name not in {known.name for known in fields(settings)}]:
-        told = f"{name} is a {type(value).__name__} with fields of its own ({', '.join(own)})"
-        raise CltoolsError(f"Experiment: {told}, which nothing reads. {instead}".rstrip())
 
 
 BELOW = re.compile(r'^ +(\w+): [^\n]+\n +"""(.+?)"""', re.MULTILINE | re.DOTALL)
@@ -431,11 +397,11 @@ BELOW = re.compile(r'^ +(\w+): [^\n]+\n +"""(.+?)"""', re.MULTILINE | re.DOTALL)
 
 def words_of(settings: type) -> dict[str, str]:
     """What stands below each field of a class and of its bases in their source; nothing where there is no source."""
-    return {name: words for base in reversed(settings.__mro__) for name, words in _own_words(base).items()}
+    found: dict[str, str] = {}
+    for base in reversed(settings.__mro__):
+        with suppress(OSError, TypeError):
+            found |= {name: " ".join(text.split()) for name, text in BELOW.findall(_source(base))}
+    return found
 
 
-@cache
-def _own_words(kind: type) -> dict[str, str]:
-    with suppress(OSError, TypeError):
-        return {name: " ".join(text.split()) for name, text in BELOW.findall(inspect.getsource(kind))}
-    return {}
+_source = cache(inspect.getsource)

@@ -16,8 +16,7 @@ from cltools.losses import LossSettings, info_nce
 from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities, select, similarities, terms
 from cltools.mining.bands import PerAnchor
 from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_tensor, check_unit
-from cltools.mining.rules import State, reads_now
-from cltools.mining.selection import check_rules
+from cltools.mining.rules import State, check_rules, reads_now
 from cltools.mining.similarities import same_class
 from cltools.ranks import ALONE, Ranks
 

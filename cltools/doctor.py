@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -72,13 +72,6 @@ def install_cltools(extra: str) -> str:
 def one_line(text: object) -> str:
     """A message without its line breaks."""
     return " ".join(str(text).split())
-
-
-def size(count: float) -> str:
-    """Bytes as a person reads them, in powers of 1,000: "3 kB", "12 MB", "1.4 GB"."""
-    if count >= 1e9:
-        return f"{count / 1e9:,.1f} GB"
-    return f"{count / 1e6:,.0f} MB" if count >= 1e6 else f"{count / 1e3:,.0f} kB"
 
 
 EXTRAS = ("", "train", "notebooks", "book", "tensorboard")
@@ -152,8 +145,7 @@ def check_dependency(requirement: Requirement, extra: str = "") -> Finding:
     except metadata.PackageNotFoundError:
         needed = extra in ("train", "notebooks")
         lacks: State = "problem" if not extra or (needed and project()) else "note"
-        if needed:
-            remedy = f"{remedy}, or all that notebooks need: {install_cltools('notebooks')}"
+        remedy = f"{remedy}, or all that notebooks need: {install_cltools('notebooks')}" if needed else remedy
         return Finding(name, lacks, "not installed", remedy)
     except (ValueError, KeyError) as error:
         again = pip_install("--force-reinstall", "--no-deps", asked)
@@ -181,26 +173,27 @@ EXTENSIONS = {"@jupyter-widgets/jupyterlab-manager": "jupyterlab_widgets", "anyw
 """The extensions that draw the explorer, and the distribution that brings each."""
 
 
-def check_front_end() -> list[Finding]:
-    """Whether JupyterLab of this environment finds the extensions that draw widgets."""
+def check_front_end() -> Iterator[Finding]:
+    """Whether JupyterLab of this environment finds the extensions that draw widgets.
+
+    The first folder wins, as in JupyterLab; one outside of this environment may be of another version.
+    """
     if find_spec("jupyter_core") is None:
         remedy = pip_install("jupyterlab", "ipywidgets", "anywidget")
-        return [Finding("widgets in JupyterLab", "note", "JupyterLab is not installed", remedy)]
+        yield Finding("widgets in JupyterLab", "note", "JupyterLab is not installed", remedy)
+        return
     # It comes with JupyterLab, which looks for extensions by it.
     folders = [Path(folder) for folder in import_module("jupyter_core.paths").jupyter_path("labextensions")]
-    return [_extension(name, distribution, folders) for name, distribution in EXTENSIONS.items()]
-
-
-def _extension(extension: str, distribution: str, folders: list[Path]) -> Finding:
-    """The first folder wins, as in JupyterLab; one outside of this environment may be of another version."""
-    name = f"widgets: {extension.rpartition('/')[2]}"
-    remedy = f"{pip_install('--force-reinstall', '--no-deps', distribution)}, then reload JupyterLab's page"
-    found = next((folder for folder in folders if (folder / extension / "package.json").is_file()), None)
-    if found is None:
-        return Finding(name, "problem", "no such extension, so the explorer shows as text or not at all", remedy)
-    if not found.resolve().is_relative_to(Path(sys.prefix).resolve()):
-        return Finding(name, "note", f"found only in {found}, which is not this environment's", remedy)
-    return Finding(name, "ok", f"found in {found}")
+    for extension, distribution in EXTENSIONS.items():
+        name = f"widgets: {extension.rpartition('/')[2]}"
+        remedy = f"{pip_install('--force-reinstall', '--no-deps', distribution)}, then reload JupyterLab's page"
+        found = next((folder for folder in folders if (folder / extension / "package.json").is_file()), None)
+        if found is None:
+            yield Finding(name, "problem", "no such extension, so the explorer shows as text or not at all", remedy)
+        elif not found.resolve().is_relative_to(Path(sys.prefix).resolve()):
+            yield Finding(name, "note", f"found only in {found}, which is not this environment's", remedy)
+        else:
+            yield Finding(name, "ok", f"found in {found}")
 
 
 LITTLE = 2e9
@@ -222,12 +215,10 @@ def check_gpu() -> Finding:
     if (hidden := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         remedy = "unset CUDA_VISIBLE_DEVICES, if that is not what you want"
         return Finding("GPU", "note", f"none that torch may use: CUDA_VISIBLE_DEVICES is {hidden!r}", remedy)
-    built = torch.version.cuda
-    if built is None:
+    if (built := torch.version.cuda) is None:
         found = f"the machine has one, but torch {torch.__version__} is built for CPUs only"
-        remove = f"{python()} -m pip uninstall torch torchvision"
-        remedy = f"{remove}, then install builds for CUDA by the command that pytorch.org/get-started/locally gives"
-        return Finding("GPU", "note", found, remedy)
+        install = "install builds for CUDA by the command that pytorch.org/get-started/locally gives"
+        return Finding("GPU", "note", found, f"{python()} -m pip uninstall torch torchvision, then {install}")
     said = "; ".join(one_line(warning.message) for warning in caught) or "torch gives no reason"
     found = f"the machine has one, but torch (built for CUDA {built}) cannot use it: {said}"
     remedy = f"run nvidia-smi: it must list the GPU and CUDA {built} or later; else update NVIDIA's driver,"
@@ -253,40 +244,34 @@ def _folder(name: str, folder: Path, by: str) -> Finding:
     if not os.access(place, os.W_OK | os.X_OK):
         return Finding(name, "note", f"{place} cannot be written", f"give a folder that you may write by {by}")
     free = shutil.disk_usage(place).free
-    found = f"{folder}{'' if folder.exists() else ' (made when it is needed)'}, {size(free)} free on its disk"
+    found = f"{folder}{'' if folder.exists() else ' (made when it is needed)'}, {free / 1e9:,.1f} GB free on its disk"
     if free < LITTLE:
         return Finding(name, "note", found, f"make room, or give a folder on a larger disk by {by}")
     return Finding(name, "ok", found)
 
 
 def check_sets() -> Iterator[Finding]:
-    """Which of the images that have to be downloaded are there; kept pixels alone do not load."""
+    """Which of the images that have to be downloaded are there."""
     from cltools.datasets import data_root
-    from cltools.datasets.load import STORED
-    from cltools.datasets.pixel_cache import FOLDER as DECODED
+    from cltools.datasets.load import STORED, stored
 
     root = data_root()
-    for name, stored in STORED.items():
-        there, kept = [*stored.found(root)], sorted((root / DECODED).glob(f"{name}-*.npy"))
-        decoded = [f"decoded pixels ({size(sum(path.stat().st_size for path in kept))})"] if kept else []
-        missing = "; ".join(["not there", *decoded, "the course needs none"])
-        if stored.whole(root):
-            yield Finding(f"images: {name}", "ok", ", ".join([*there, *decoded]))
+    for name in STORED:
+        if there := stored(name, root):
+            yield Finding(f"images: {name}", "ok", "; ".join(there))
         else:
-            found = f"{there[0]} without the other split" if there else missing
-            yield Finding(f"images: {name}", "note", found, f"{python()} -m cltools download {name}")
+            remedy = f"{python()} -m cltools download {name}"
+            yield Finding(f"images: {name}", "note", "not there; the course needs none", remedy)
 
 
-Check = Callable[[], Finding | Iterable[Finding]]
-
-CHECKS: Mapping[str, Check] = {
+CHECKS: Mapping[str, Callable[[], Finding | Iterable[Finding]]] = {
     "Python": check_python, "cltools": check_source, "PYTHONPATH": check_path, "dependencies": check_dependencies,
     "torch + torchvision": check_torchvision, "widgets in JupyterLab": check_front_end,
     "GPU": check_gpu, "folders": check_folders, "images": check_sets,
 }  # fmt: skip
 
 
-def examine(checks: Mapping[str, Check] = CHECKS) -> list[Finding]:
+def examine(checks: Mapping[str, Any] = CHECKS) -> list[Finding]:
     """What all checks find, in their order; nothing is changed, and no network is used.
 
     A check that cannot be made is itself a problem, told in words, and the others are made all the same.
@@ -296,13 +281,11 @@ def examine(checks: Mapping[str, Check] = CHECKS) -> list[Finding]:
         try:
             found = check()
             findings += [found] if isinstance(found, Finding) else found
-        except metadata.PackageNotFoundError:  # of our own metadata; what we require is looked for one by one
-            told = "not known, because cltools is not installed in this environment"
-            findings.append(Finding(name, "problem", told, install_cltools("notebooks")))
         except Exception as error:
             told = f"could not be looked at: {type(error).__name__}: {one_line(error)}"
-            remedy = "mend what the message names; the other lines stand without this one"
-            findings.append(Finding(name, "problem", told, remedy))
+            ours = isinstance(error, metadata.PackageNotFoundError)  # what we require is looked for one by one
+            other = "mend what the message names; the other lines stand without this one"
+            findings.append(Finding(name, "problem", told, install_cltools("notebooks") if ours else other))
     return findings
 
 

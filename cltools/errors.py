@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import cache
-from os import PathLike, fspath
+from os import PathLike, fsdecode
 from reprlib import Repr
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -75,11 +75,14 @@ def described(value: Any) -> str:
 LIMITS: dict[str, Callable[[Any], bool]] = {
     "a number": lambda x: x == x,
     "a number between 0 and 1": lambda x: 0 <= x <= 1,
-    "a whole number": lambda x: isinstance(x, int),
+    "a whole number from 0 to 2**32 - 1": lambda x: isinstance(x, int) and 0 <= x < 2**32,
     "a whole number of at least 0": lambda x: isinstance(x, int) and x >= 0,
     "a whole number of at least 1": lambda x: isinstance(x, int) and x >= 1,
     "a whole number of at least 2": lambda x: isinstance(x, int) and x >= 2,
     "above 0, a number from 1e-6 to 1e6": lambda x: 1e-6 <= x <= 1e6,
+    "a whole number from 0 to a billion": lambda x: isinstance(x, int) and 0 <= x <= 10**9,
+    "a whole number from 1 to a billion": lambda x: isinstance(x, int) and 1 <= x <= 10**9,
+    "a whole number from 1 to 30,000": lambda x: isinstance(x, int) and 1 <= x <= 30_000,
     "a whole number from 2 to 4096": lambda x: isinstance(x, int) and 2 <= x <= 4096,
     "above 0 and at most 1": lambda x: 0 < x <= 1,
     "above 0 and at most 4": lambda x: 0 < x <= 4,
@@ -95,6 +98,7 @@ LIMITS: dict[str, Callable[[Any], bool]] = {
     "two ascending shares above 0 and at most 1": lambda x: len(x) == 2 and 0 < x[0] <= x[1] <= 1,
 }
 """What a number, or several, must be, in words, and whether it is."""
+SEED = "a whole number from 0 to 2**32 - 1"
 
 
 class Settings:
@@ -114,10 +118,12 @@ class Settings:
         owner: Any = type(self)
         for name, text, choices, optional, words, remedy in _limits(owner):
             value = plain(getattr(self, name))
-            value = fspath(value) if text and isinstance(value, PathLike) else value
+            value = fsdecode(value) if text and isinstance(value, bytes | PathLike) else value
             object.__setattr__(self, name, value)
             if optional and value is None:
                 continue
+            if text and not isinstance(value, str):
+                raise CltoolsError(f"{owner.__name__}: {name} is {shown(value)}; give a text{', or None' * optional}.")
             if choices and (isinstance(value, str) or not words):
                 if value not in choices:
                     raise unknown(f"{owner.__name__} {name}", value if isinstance(value, str) else str(value), choices)
@@ -141,7 +147,7 @@ def _limits(settings: type) -> list[tuple[str, bool, list[str], bool, str, str]]
         words, remedy = (*(each for each in said if isinstance(each, str)), "", "")[:2]
         kinds = (kind, *get_args(kind))
         choices = [word for each in kinds if get_origin(each) is Literal for word in get_args(each)]
-        limits.append((f.name, str in kinds, choices, NoneType in kinds, words, remedy))
+        limits.append((f.name, kind in (str, str | None), choices, NoneType in kinds, words, remedy))
     return limits
 
 
@@ -157,6 +163,8 @@ def check_number(name: str, given: Any, words: str, end: str = ".", remedy: str 
     """
     value = plain(given)
     numbers = value if isinstance(value, tuple) else (value,)
+    if any(isinstance(number, int) and abs(number) >= 2**63 for number in numbers):
+        raise CltoolsError(f"{name} is {shown(value)}, which is too large.")
     with suppress(TypeError):  # one where two are wanted, or several where one is
         if all(type(number) in (int, float) for number in numbers) and LIMITS[words](value):
             return value

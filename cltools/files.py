@@ -20,7 +20,7 @@ from tempfile import TemporaryFile
 from typing import Any
 from uuid import uuid4
 
-from cltools.errors import CltoolsError, shown
+from cltools.errors import LONGEST, CltoolsError, printable, shown
 
 IN_USE = "in-use"
 """The file in a folder that says who writes there; of a file, the ending of one beside it."""
@@ -93,7 +93,8 @@ def _writing(path: Path | str) -> Iterator[None]:
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         remedy = "Make room" if full else "Mend what hinders writing there"
-        wrong = f"{path} could not be written: {error.strerror or error}. A file that was there before is as it was."
+        reason = "a file lies where a folder is needed" if isinstance(error, FileExistsError) else error.strerror
+        wrong = f"{path} could not be written: {reason or error}. A file that was there before is as it was."
         raise OSError(f"{wrong} {remedy}, or name another place, and do it again.") from error
 
 
@@ -119,11 +120,9 @@ def replacing(path: Path) -> Iterator[Path]:
             if sys.platform == "win32":
                 _let_go(file)  # an open file is not moved there
             part.replace(path)
-        except BaseException:
-            with suppress(OSError):  # what went wrong before is what matters
-                part.unlink()
-            raise
         finally:
+            with suppress(OSError):  # it is there if something went wrong, which is what matters
+                part.unlink()
             _let_go(file)
 
 
@@ -158,7 +157,7 @@ def claimed(mark: Path, what: str, patience: float = 0.0) -> Iterator[None]:
     if mark in marks:
         yield
         return
-    place, until, file = str(mark)[: -len(IN_USE) - 1] or ".", time.monotonic() + patience, None
+    place, until, file, told = str(mark)[: -len(IN_USE) - 1] or ".", time.monotonic() + patience, None, False
     with _writing(place):
         made = [each for each in mark.parents if not each.exists()]  # the innermost first
         mark.parent.mkdir(parents=True, exist_ok=True)
@@ -169,6 +168,9 @@ def claimed(mark: Path, what: str, patience: float = 0.0) -> Iterator[None]:
                 if time.monotonic() >= until:
                     wrong = f"{place} is in use by {by}. Nothing was changed. Wait until that ends, or use"
                     raise CltoolsError(f"{wrong} another place (--out, out=); if it is gone, delete {mark}.")
+                if not told:
+                    told = True
+                    print(printable(f"Waiting for {place}, which is in use by {by}."), file=sys.stderr, flush=True)
     marks.add(mark)
     try:
         with _writing(place):
@@ -194,10 +196,12 @@ def check_writable(path: Path) -> None:
         OSError: it is a folder, or nothing may be written there.
     """
     with _writing(path):
-        if path.exists() and not path.is_file():
-            raise IsADirectoryError("it is a folder, or no regular file")
-        with TemporaryFile(dir=next(above for above in path.absolute().parents if above.exists())):
-            pass
+        taken = path.exists() and not path.is_file()
+    if taken:
+        kind = "a folder" if path.is_dir() else "no regular file"
+        raise IsADirectoryError(f"{path} is {kind}; name a file, which is written there.")
+    with _writing(path), TemporaryFile(dir=next(above for above in path.absolute().parents if above.exists())):
+        pass
 
 
 def write_text(path: Path, text: str) -> None:
@@ -218,7 +222,7 @@ def reading(wrong: str, remedy: str = "") -> Iterator[None]:
     except Exception as error:
         if isinstance(error, MemoryError) or getattr(error, "filename", None) is not None:
             raise
-        reason = str(error) if isinstance(error, CltoolsError) else f"{type(error).__name__}: {error}"
+        reason = str(error) if isinstance(error, CltoolsError) else f"{type(error).__name__}: {error}"[: 2 * LONGEST]
         raise CltoolsError(f"{wrong}: {reason.removesuffix('.')}. {remedy}".rstrip()) from error
 
 

@@ -25,9 +25,7 @@ def notebooks(project: Path = PROJECT) -> dict[int, Path]:
     """
     found = sorted((project / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     if not found:
-        raise CltoolsError(
-            "An installed package comes without notebooks; in a clone of cltools's repository run: make lab"
-        )
+        raise CltoolsError("An installed package comes without notebooks; in a clone of the repository run: make lab")
     return {int(path.name[:2]): path for path in found}
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cltools.errors import CltoolsError, check_number
-from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_tensor
+from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_tensor, enough_memory
 
 
 class Queue:
@@ -46,8 +46,10 @@ class Queue:
         self.size: int = check_number("The size of a queue", size, whole)
         self.dim: int = check_number("The dimension of a queue", dim, whole)
         self.filled = self.pointer = 0
-        self.rings: dict[str, Tensor] = {"keys": torch.zeros(self.size, self.dim, dtype=torch.float32, device=device)}
-        self.rings |= {n: torch.full((self.size,), -1, dtype=torch.int64, device=device) for n in ("ids", "labels")}
+        with enough_memory(f"A queue of {self.size} keys [{self.dim}]", "Make it smaller."):
+            keys = torch.zeros(self.size, self.dim, dtype=torch.float32, device=device)
+            ids, labels = (torch.full((self.size,), -1, dtype=torch.int64, device=device) for _ in range(2))
+        self.rings: dict[str, Tensor] = {"keys": keys, "ids": ids, "labels": labels}
 
     def __len__(self) -> int:
         return self.filled
@@ -88,8 +90,7 @@ class Queue:
         keys, ids, (labels,) = as_tensor("keys", keys), as_ids("ids", ids), as_labels("labels", labels)
         count = len(keys)
         if count > self.size:
-            wrong = f"A batch of {count} keys does not fit a queue of {self.size}: it would overwrite itself."
-            raise CltoolsError(f"{wrong} Make the queue at least as large as the batch.")
+            raise CltoolsError(f"A batch of {count} keys does not fit a queue of {self.size}; make that as large.")
         if keys.shape != (count, self.dim) or ids.shape != (count,) or labels.shape != (count,):
             shapes = ", ".join(str(list(each.shape)) for each in (keys, ids, labels))
             raise CltoolsError(f"Keys, ids and labels have shapes {shapes}; give [B, {self.dim}], [B] and [B].")
@@ -114,10 +115,8 @@ class Queue:
         """
         keys = state["keys"]
         if state["size"] != self.size or keys.shape[1] != self.dim:
-            raise CltoolsError(
-                f"This queue has size {self.size} and dimension {self.dim}, the state is of one with size "
-                f"{state['size']} and dimension {keys.shape[1]}. Make the queue like the saved one."
-            )
+            wrong = f"This queue holds {self.size} keys [{self.dim}], the saved one {state['size']} [{keys.shape[1]}]."
+            raise CltoolsError(f"{wrong} Make the queue like the saved one.")
         self.filled, self.pointer = len(keys), state["pointer"]
         self.keys.copy_(keys)
         self.ids.copy_(state["ids"])

@@ -132,10 +132,9 @@ class Ranks:
         for name in values:
             if len({each[name] for each in told}) > 1:
                 differing = "; ".join(f"rank {rank}: {each[name]}" for rank, each in enumerate(told))
-                raise CltoolsError(
-                    f"The processes that train together differ in {name} ({differing}). Start all of them with the "
-                    "same command, and give them the same images and a run's folder that all of them reach."
-                )
+                wrong = f"The processes that train together differ in {name} ({differing})."
+                remedy = "Start all by one command, with the same images and a run's folder that all of them reach."
+                raise CltoolsError(f"{wrong} {remedy}")
 
     def told(self, value: Any) -> list[Any]:
         """Every rank's value, which is on the CPU."""

@@ -44,8 +44,8 @@ def check_rule(rule: NegativeRule | PositiveRule, *, seeds: int = 1) -> None:
     """Check that a rule holds what selection, training and the explorer rely on, over random similarities on the CPU.
 
     Among them are queues without a key, ties, anchors all of whose keys are their own, and half precision. Checked are:
-    codes, shapes and types; that own keys are neither kept nor mined, and mined ones not kept; weights that are finite,
-    at least 0 and, for positives, sum to 1; that one seed gives one choice, and keys in another order the same one
+    codes, shapes and types; that no own key is mined, and none twice; weights that are finite, at least 0 and, for
+    positives, sum to 1; that one seed gives one choice, and keys in another order the same one
     (unless the rule draws); `reads`; that similarities are left as they were; a finite loss and gradient; schedules;
     that the rule is a frozen dataclass which JSON gives back; and that nothing waits for the device.
 
@@ -66,10 +66,8 @@ def check_rule(rule: NegativeRule | PositiveRule, *, seeds: int = 1) -> None:
             where = f"{type(rule).__name__}{'' if moment is None else f'.at({moment:g})'}, {case}"
             try:
                 _check_case(now, case)
-            except BrokenRule as broken:
-                raise BrokenRule(f"{where}: {broken}.") from broken.__cause__
-            except Waits as waits:
-                raise BrokenRule(f"{where}: it waits for the device. {waits}") from waits
+            except (BrokenRule, Waits) as broken:
+                raise BrokenRule(f"{where}: {broken}.") from broken
             except Exception as error:
                 raise BrokenRule(f"{where}: it raises {type(error).__name__}: {error}") from error
 
@@ -88,22 +86,16 @@ def no_waiting() -> Iterator[None]:
 class _NoWaitingOperation(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Refuses operations whose result or shape the host must know."""
 
-    REFUSED = frozenset({
-        "_local_scalar_dense", "is_nonzero", "nonzero", "nonzero_numpy", "argwhere", "bincount", "masked_select",
-        "equal", "allclose", "histc", "_unique", "_unique2", "unique_dim", "unique_consecutive",
-    })  # fmt: skip
-
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__
-        if name in self.REFUSED:
-            raise Waits(f"{func} makes a GPU wait.")
-        if name in ("index", "index_put", "index_put_", "_index_put_impl_") and any(
-            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
-        ):
-            raise Waits(f"{func} with a boolean index makes a GPU wait; use torch.where or masked_fill.")
-        if name == "repeat_interleave" and kwargs.get("output_size") is None:
-            raise Waits(f"{func} by a tensor makes a GPU wait unless output_size= is given.")
+        waits = torch.Tag.data_dependent_output in func.tags or name == "histc"
+        if name == "repeat_interleave":
+            waits = "output_size" not in kwargs
+        elif name in ("index", "index_put", "index_put_", "_index_put_impl_"):
+            waits = any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
+        if waits or (torch.Tag.dynamic_output_shape in func.tags and name not in ("index", "repeat_interleave")):
+            raise Waits(f"it waits for the device, by {func}; use torch.where or masked_fill for an index by a mask")
         return func(*args, **kwargs)
 
 
@@ -116,7 +108,7 @@ class _NoHostCopy(TorchFunctionMode):
         kwargs = kwargs or {}
         places = [str(each) for each in (*args, *kwargs.values()) if isinstance(each, str | torch.device)]
         if func in self.REFUSED or (func is Tensor.to and "cpu" in places):
-            raise Waits(f"Tensor.{func.__name__} makes a GPU wait.")
+            raise Waits(f"it waits for the device, by Tensor.{func.__name__}")
         return func(*args, **kwargs)
 
 
@@ -229,7 +221,7 @@ def _check_case(rule: NegativeRule | PositiveRule, case: _Case) -> None:
     chosen = case.select(rule, s)
     same = all(torch.equal(was, now.detach()) for was, now in zip(before, _tensors(s), strict=True))
     _hold(same, "it changes the similarities that it is given")
-    _check_selection(s, chosen)
+    _check_of_anchors(chosen)
     _hold(_equal(chosen, case.select(rule, s)), "the same seed gives another choice")
     full = case.draw(OPTIONAL)[1]
     _hold(_equal(chosen, case.select(rule, full)), "its choice depends on what it does not declare in reads")
@@ -282,23 +274,11 @@ def _check_mined(rule: PositiveRule, s: Similarities, context: Context) -> None:
     _hold(not (s.own.gather(1, index) & (weight[:, 1:] > 0)).any(), "mine gives a weight to an own key")
 
 
-def _check_selection(s: Similarities, chosen: Selection) -> None:
-    band, kept, mined = chosen.band, chosen.negative_weight, _positives(s, chosen)
-    _hold(band.dtype == torch.int8 and band.shape == s.own.shape, "bands are no int8 [B, K]")
-    _hold(torch.equal(band == Band.OWN, s.own), "OWN is not where keys are the anchor's own")
-    _hold(torch.equal(band == Band.MINED, mined > 0), "MINED is not where a key has a positive weight")
-    softened = band == Band.SOFTENED
-    told = (band == Band.POTENTIAL) | softened
-    _hold(torch.equal(told, kept > 0), "POTENTIAL or SOFTENED is not where a key has a negative weight")
-    _hold((kept[softened] < 1).all(), "a SOFTENED key has a weight that is not below 1")
-    for name, weight in (("negative", kept), ("positive", chosen.positive_weight)):
-        _hold(weight.dtype == torch.float32, f"{name} weights are not float32")
-        _hold((weight.isfinite() & (weight >= 0)).all(), f"a {name} weight is below 0 or not finite")
-    sums = chosen.positive_weight.sum(1)
-    _hold(torch.allclose(sums, torch.ones_like(sums), atol=1e-4), "positive weights do not sum to 1")
+def _check_of_anchors(chosen: Selection) -> None:
+    """What a rule says of whole anchors; of keys, `select` makes the best of anything that passed before."""
     for name, each in (("weigh_anchors", chosen.anchor_weight), ("measure", chosen.measured)):
         if each is not None:
-            _hold(each.shape == s.own.shape[:1] and each.dtype == torch.float32, f"{name} gives no float32 [B]")
+            _hold(each.shape == chosen.band.shape[:1] and each.dtype == torch.float32, f"{name} gives no float32 [B]")
             _hold(each.isfinite().all(), f"{name} gives a number that is not finite")
     if chosen.anchor_weight is not None:
         _hold((chosen.anchor_weight >= 0).all(), "weigh_anchors gives a weight below 0")
@@ -312,13 +292,13 @@ def _check_learning(rule: NegativeRule, s: Similarities, case: _Case) -> None:
         return
     before = {name: tensor.clone() for name, tensor in state.items()}
     chosen = case.select(rule, s, state)
-    _check_selection(s, chosen)
+    _check_of_anchors(chosen)
     _hold(all(torch.equal(before[name], state[name]) for name in state), "selecting changes its state")
     _hold(chosen.measured is not None or case.keys == 0, "it has a state, and measure gives nothing to learn from")
     if chosen.measured is not None:
         with no_waiting():
             rule.learn(state, ids, chosen.measured)
-    _check_selection(s, case.select(rule, s, state))
+    _check_of_anchors(case.select(rule, s, state))
 
 
 def _check_order(rule: NegativeRule | PositiveRule, s: Similarities, case: _Case, chosen: Selection) -> None:

@@ -23,8 +23,6 @@ from cltools.mining.handed_in import Numbers, as_tensor
 
 GRAY = (0.299, 0.587, 0.114)
 """Rec. 601 luma."""
-ColourChange = Callable[[Tensor, Tensor], Tensor]
-"""Images and an amount for each → images."""
 TRIES = 10
 """Crops drawn for an image, of which the first that fits is taken."""
 CHUNK = 128
@@ -173,7 +171,7 @@ def resample(x: Float[Tensor, "B 3 H W"], matrices: Float[Tensor, "B 2 3"]) -> F
 
 def _recolour(x: Tensor, settings: ViewSettings, draws: Draws) -> Tensor:
     """Jitter and grayscale, as far as the settings ask for them."""
-    steps: list[tuple[ColourChange, Tensor]] = []  # with an amount for each image
+    steps: list[tuple[Callable[[Tensor, Tensor], Tensor], Tensor]] = []  # with an amount for each image
     if settings.jitter > 0:
         jittered = draws.happens(settings.jitter)
         largest = settings.brightness, settings.contrast, settings.saturation, settings.hue

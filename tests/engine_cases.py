@@ -17,7 +17,7 @@ from numpy import ndarray
 from snapshots import made, unit, with_vectors
 
 from cltools.config import to_plain
-from cltools.evaluation.census import Census
+from cltools.evaluation.diagnosis import Census
 from cltools.explorer.front.bundle import bundle
 from cltools.explorer.judgement import SEED, census_of
 from cltools.explorer.state import Side

@@ -26,10 +26,9 @@ from cltools import read_embeddings, snapshot_of_embeddings
 from cltools.config import Experiment
 from cltools.datasets import load_images
 from cltools.explorer import static
-from cltools.explorer.controls import EDGES, OF_SIDE, OF_STATE
 from cltools.explorer.session import Session
 from cltools.explorer.standalone import page_of
-from cltools.explorer.state import State
+from cltools.explorer.state import EDGES, OF_SIDE, OF_STATE, State
 from cltools.files import write_text
 from cltools.presets import preset
 from cltools.reports.table import table
@@ -136,9 +135,10 @@ def _refuse(name: str) -> None:
 
 def make_state(folder: Path, which: int) -> None:
     session = _session()
+    before = session.state
     session.set(rule=("RankBand", "MarginBand", "HardnessWeighted")[which], compare=which == 1)
     (folder / "state.json").write_text(session.state.to_json(), encoding="utf-8")
-    session.reset()
+    session.restore(before)
 
 
 @cache

@@ -5,8 +5,7 @@ from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from cltools.errors import CltoolsError
-from cltools.explorer.controls import HIDDEN
-from cltools.explorer.state import Colour, Scope
+from cltools.explorer.state import HIDDEN, Colour, Scope
 from cltools.mining import NegativeRule, PositiveRule
 from cltools.mining.rules import rule_classes
 

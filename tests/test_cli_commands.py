@@ -188,8 +188,6 @@ class TestMine:
             ),
             (1, np.ones((4, 2)), (), "are [1, 2], [4, 2] and"),
             (0, np.array([["a", "b"]]), (), "anchors.npy holds <U1 [1, 2]; give numbers"),
-            (0, None, ("--count", "15"), "fewer than the 15 negatives asked for per anchor. Raise keep_within"),
-            (0, None, ("--count", "30"), "fewer than the 30 negatives asked for per anchor. Give a larger corpus"),
             (0, None, ("--rule", "RankBund"), "Did you mean RankBand"),
             (0, None, ("--rule", "LearnedThreshold"), "learns a state per image while training"),
             (0, None, ("--rule", "OracleNegatives"), "reads classes"),

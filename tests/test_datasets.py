@@ -3,16 +3,24 @@
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, strategies as st
 from PIL import Image
+from torch import Tensor
 
-from cltools.datasets import DataSettings, ImageSet, data_root, image_sets, load_images, split_holdout
+from cltools.config import Experiment
+from cltools.datasets import DataSettings, ImageSet, data_root, image_sets, load, load_images, split_holdout
 from cltools.datasets.built_in import draw_shapes
-from cltools.datasets.load import SOURCES, STORED, Stored
+from cltools.datasets.load import SOURCES, STORED, stored
+from cltools.encoders import EncoderSettings, build_encoder
 from cltools.errors import CltoolsError
+from cltools.evaluation.trained import few_labels
+from cltools.interop import mine_pairs
+from cltools.snapshot import with_umap
 
 
 def make(n: int, seed: int = 0) -> ImageSet:
@@ -250,26 +258,77 @@ class TestStored:
         from torchvision import datasets
 
         for name, kind in {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}.items():
-            assert STORED[name] == Stored(kind.filename, kind.base_folder, name)
+            assert STORED[name][1:] == ((kind.base_folder,), (kind.filename,))
         assert set(image_sets()) == set(SOURCES) > set(STORED)
 
     @pytest.mark.parametrize(
-        ("paths", "parts", "whole"),
+        ("paths", "there"),
         [
-            ([], [], False),
-            (["cifar10/train/"], ["folder tree (train)"], False),
-            (["cifar10/train/", "cifar10/test/"], ["folder tree (train, test)"], True),
-            (
-                ["cifar10/train/", "cifar-10-batches-py/"],
-                ["folder tree (train)", "unpacked (cifar-10-batches-py)"],
-                True,
-            ),
-            (["cifar-10-python.tar.gz"], ["archive (cifar-10-python.tar.gz)"], True),
-            (["cifar-10-batches-py"], [], False),  # a file of the folder's name
+            ([], []),
+            (["cifar10/train/"], []),
+            (["cifar10/train/", "cifar10/test/"], ["cifar10/train, cifar10/test"]),
+            (["cifar10/train/", "cifar-10-batches-py/"], ["cifar-10-batches-py"]),
+            (["cifar-10-python.tar.gz"], ["cifar-10-python.tar.gz"]),
         ],
     )
-    def test_what_is_there(self, paths: list[str], parts: list[str], whole: bool, tmp_path: Path) -> None:
+    def test_what_is_there(self, paths: list[str], there: list[str], tmp_path: Path) -> None:
         for path in paths:
             (tmp_path / path).mkdir(parents=True) if path.endswith("/") else (tmp_path / path).touch()
-        assert [*STORED["cifar10"].found(tmp_path)] == parts and STORED["cifar10"].whole(tmp_path) == whole
-        assert STORED["tinyimagenet"].found(tmp_path) == {} and not STORED["tinyimagenet"].whole(tmp_path)
+        assert stored("cifar10", tmp_path) == there and stored("tinyimagenet", tmp_path) == []
+
+
+@pytest.mark.parametrize("seed", [10**30, 2**32, -1, True, 2.5, "a", None])
+def test_what_is_no_seed_is_refused_in_words(seed: Any, unchecked: None) -> None:
+    z = torch.eye(3)
+    for draws in (
+        lambda: make(9).subset(3, seed),
+        lambda: split_holdout(make(9), 0.3, seed),
+        lambda: mine_pairs(z, z, z, negatives=1, seed=seed),
+        lambda: build_encoder(EncoderSettings("tiny"), None, seed=seed),
+        lambda: few_labels([0, 1], 0.5, seed),
+        lambda: with_umap(None, [seed]),  # type: ignore[arg-type]
+        lambda: Experiment(seed=seed),
+    ):
+        with pytest.raises(CltoolsError, match=r"seed.* is .*; it must be a whole number from 0 to 2|is too large"):
+            draws()
+
+
+def test_a_seed_may_be_of_any_library(unchecked: None) -> None:
+    for seed in (np.int64(5), torch.tensor(5), np.uint32(5)):
+        assert same(make(9).subset(3, seed), make(9).subset(3, 5))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("n", [2.5, "a", True, 0])
+def test_what_is_no_number_of_images_is_refused_in_words(n: Any, unchecked: None) -> None:
+    with pytest.raises(CltoolsError, match=r"number of images to take is .*; it must be a whole number of at least 1"):
+        make(9).subset(n)
+
+
+def test_names_and_roots_are_texts_or_bytes(tmp_path: Path, unchecked: None) -> None:
+    assert DataSettings(name=b"digits", root=os.fsencode(tmp_path)) == DataSettings("digits", str(tmp_path))  # type: ignore[arg-type]
+    assert load_images(b"digits", root=b"data", limit=3).name == "digits"
+    assert data_root(b"here") == Path("here")  # type: ignore[arg-type]
+    for wrong in (3, None):
+        with pytest.raises(CltoolsError, match=r"DataSettings: name is .*; give a text"):
+            load_images(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 65283817472 bytes."),
+            "65.3 GB",
+        ),
+        (MemoryError("Unable to allocate 60.8 GiB for an array"), "60.8 GiB"),
+    ],
+)
+def test_how_much_memory_images_would_take_is_said(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    def resize(images: Tensor, size: int) -> Tensor:
+        raise error
+
+    monkeypatch.setattr(load, "resize", resize)
+    with pytest.raises(CltoolsError, match=f"images of digits would take {told} of memory.*smaller size, or a limit"):
+        load_images("digits", size=4096)

@@ -1,10 +1,10 @@
 """CIFAR and TinyImageNet from small archives built here: what is read, and that nothing of a person's is touched."""
 
+import errno
 import hashlib
 import http.server
 import io
 import pickle
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +12,6 @@ import tarfile
 import threading
 import time
 import zipfile
-from collections import namedtuple
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.client import BadStatusLine, IncompleteRead
@@ -24,7 +23,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cltools.datasets import archives, load_images, tinyimagenet
+from cltools.datasets import archives, load, load_images
 from cltools.datasets.archives import Archive, fetch, obtain, unpack
 from cltools.errors import CltoolsError
 
@@ -181,7 +180,7 @@ def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, by
     store = tmp_path / "server" / "tiny-imagenet-200.zip"
     store.parent.mkdir(exist_ok=True)
     digest = make_zip(store, {f"tiny-imagenet-200/{name}": content for name, content in files.items()})
-    monkeypatch.setattr(tinyimagenet, "ARCHIVE", replace(tinyimagenet.ARCHIVE, url=store.as_uri(), md5=digest))
+    monkeypatch.setattr(load, "ARCHIVE", replace(load.ARCHIVE, url=store.as_uri(), md5=digest))
     return tmp_path / "data"
 
 
@@ -469,10 +468,13 @@ class TestLimits:
         refused(server, tmp_path, "MB are free|invalid literal|did not arrive intact|ended")
         assert sum(map(len, contents(tmp_path).values())) <= len(server.content)
 
-    def test_a_full_disk_is_found_before(self, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("usage", "free")(99_999))
-        refused(server, tmp_path, "0 MB are to come, 0 MB are free")
-        assert contents(tmp_path) == {}
+    def test_a_full_disk_is_told(self, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(source: object, part: Path, have: int) -> None:
+            part.write_bytes(server.content[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(archives, "append", full)
+        refused(server, tmp_path, "No space left on device. What came is kept")
 
     def test_no_byte_for_a_while(self, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(archives, "PATIENCE", 0.2)

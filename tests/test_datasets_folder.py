@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cltools.datasets import load_images, pixel_cache
+from cltools.datasets import decoding, load_images
 from cltools.datasets.image_set import draw
 
 
@@ -175,12 +175,12 @@ class TestBadPictures:
     def test_without_them(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kept: bool
     ) -> None:
-        monkeypatch.setattr(pixel_cache, "KEEP_FROM", 0.0 if kept else 1e9)
+        monkeypatch.setattr(decoding, "KEEP_FROM", 0.0 if kept else 1e9)
         monkeypatch.setenv("CLTOOLS_CACHE", str(tmp_path / "cache"))
         whole = load_images(str(tree(tmp_path / "set")))
         spoil(tmp_path / "set" / "train" / "cat")
         for limit in (None, None, 13, 3):
-            pixel_cache.say.cache_clear()
+            decoding.say.cache_clear()
             capsys.readouterr()
             images = load_images(str(tmp_path / "set"), limit=limit, skip_bad=True)
             drawn = torch.arange(14) if limit is None else draw(14, limit)
@@ -206,7 +206,7 @@ class TestBadPictures:
                     pytest.MonkeyPatch.context() as patch,
                     pytest.raises(ValueError, match="Cannot read 8 of 8") as caught,
                 ):
-                    patch.setattr(pixel_cache, "KEEP_FROM", kept)
+                    patch.setattr(decoding, "KEEP_FROM", kept)
                     load_images(str(tmp_path), skip_bad=skip_bad)
                 assert str(caught.value).endswith("\nReplace or move them.")  # as to go on without them is not possible
 

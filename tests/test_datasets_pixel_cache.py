@@ -9,7 +9,6 @@ import sys
 from collections import namedtuple
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import IO, Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from PIL import Image
 from test_datasets_archives import TINY, contents, publish
 from torch import Tensor
 
-from cltools.datasets import ImageSet, decoding, load_images, pixel_cache
+from cltools.datasets import ImageSet, decoding, load_images
 
 HEAD, PICTURE = 128, 3 * 64 * 64  # bytes before the pixels of a small NumPy file; of a picture
 MODES = ("RGB", "L", "CMYK", "P", "RGB", "RGB")
@@ -51,9 +50,9 @@ def grow(root: Path, per_class: int = 2) -> Path:
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data folder with TinyImageNet, whose pixels are kept however few they are; no word has been said yet."""
-    monkeypatch.setattr(pixel_cache, "KEEP_FROM", 0.0)
+    monkeypatch.setattr(decoding, "KEEP_FROM", 0.0)
     monkeypatch.setenv("CLTOOLS_CACHE", str(tmp_path / "cache"))
-    pixel_cache.say.cache_clear()
+    decoding.say.cache_clear()
     grow(tmp_path / "data")
     return tmp_path / "data"
 
@@ -133,7 +132,7 @@ class TestKept:
         assert opened == []
 
     def test_from_the_archive(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[str]) -> None:
-        monkeypatch.setattr(pixel_cache, "KEEP_FROM", 0.0)
+        monkeypatch.setattr(decoding, "KEEP_FROM", 0.0)
         root = publish(tmp_path, monkeypatch, TINY)
         images = load_images("tinyimagenet", root=root)
         assert len(opened) == 7
@@ -252,8 +251,7 @@ class TestNowhereToKeep:
             monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1000))
             return "more than half of the 0 free"
         if request.param == "full on the way":
-            monkeypatch.setattr(pixel_cache, "np", SimpleNamespace(lib=SimpleNamespace(format=None), load=np.load))
-            monkeypatch.setattr(pixel_cache.np.lib, "format", SimpleNamespace(write_array_header_1_0=refuse))
+            monkeypatch.setattr(np.lib.format, "write_array_header_1_0", refuse)
         else:
             monkeypatch.setattr(os, "fsync", refuse)
         return "No space left"
@@ -277,7 +275,7 @@ class TestNowhereToKeep:
         assert opened == []
 
     def test_a_user_without_a_home(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pixel_cache, "cache_folder", lambda: Path("~nobody_of_that_name").expanduser())
+        monkeypatch.setattr(decoding, "cache_folder", lambda: Path("~nobody_of_that_name").expanduser())
         assert torch.equal(load(root).images, fresh(root)) and kept(root).exists()
         (root / "single").mkdir()
         (root / "single" / "a.png").write_bytes(noise(0))
@@ -318,7 +316,7 @@ class TestBuilding:
 
     def test_two_at_once_do_not_meet(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         found: list[ImageSet] = []
-        replacing, calls = pixel_cache.replacing, list[Path]()
+        replacing, calls = decoding.replacing, list[Path]()
 
         def meanwhile(path: Path) -> AbstractContextManager[Path]:
             calls.append(path)
@@ -326,7 +324,7 @@ class TestBuilding:
                 found.append(load(root))  # another builds the same, and is done before this one is
             return replacing(path)
 
-        monkeypatch.setattr(pixel_cache, "replacing", meanwhile)
+        monkeypatch.setattr(decoding, "replacing", meanwhile)
         outer = load(root)
         assert torch.equal(outer.images, fresh(root)) and torch.equal(found[0].images, outer.images)
         assert torch.equal(load(root).images, outer.images) and len(calls) == 2
@@ -336,7 +334,7 @@ class TestBuilding:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from cltools.datasets import decoding, load_images, pixel_cache
+from cltools.datasets import decoding, load_images
 
 def dying(function, number):
     def count(*given, **named):
@@ -347,7 +345,7 @@ def dying(function, number):
         return function(*given, **named)
     return count
 
-pixel_cache.KEEP_FROM, decoding.BLOCK = 0.0, 2
+decoding.KEEP_FROM, decoding.BLOCK = 0.0, 2
 load = lambda: load_images("tinyimagenet", root=sys.argv[1], download=False)
 print(load().images.long().sum().item(), flush=True)
 for target, name, number in ((decoding, "read_picture", 5), (Path, "replace", 1)):

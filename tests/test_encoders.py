@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from cltools.datasets import ImageSet
 from cltools.encoders import Encoder, EncoderSettings, GroupedBatchNorm, MomentumCopy, build_encoder
 from cltools.encoders.encoder import pixel_statistics
+from cltools.errors import CltoolsError
 
 TINY = EncoderSettings(backbone="tiny", hidden=16, projection=8, bn_group=None)
 
@@ -140,7 +141,7 @@ def test_a_seed_makes_the_weights_and_nothing_else_does() -> None:
 def test_one_forward_of_groups_is_separate_forwards(views: int, bn_group: int | None, groups: int) -> None:
     stacked = build_encoder(replace(TINY, bn_group=bn_group, head_norm=True, predictor=True), None).double()
     alone, fresh = copy.deepcopy(stacked), copy.deepcopy(stacked)
-    alone.bn_group = fresh.bn_group = None
+    alone.stacking.group = fresh.stacking.group = None
     x, weight = pictures(16).double(), torch.rand(16, 8, generator=seeded(1), dtype=torch.float64)
     output = stacked(x, views=views)
     output.mul(weight).sum().backward()
@@ -402,7 +403,7 @@ def test_layers_share_the_stacking_of_their_encoder_and_a_copy_has_its_own() -> 
     assert norms(encoder) and all(norm.stacking is encoder.stacking for norm in norms(encoder))
     assert all(norm.stacking is follower.encoder.stacking for norm in norms(follower))
     assert encoder.stacking.groups(16) == 4 and follower.encoder.stacking.views == 1
-    encoder.bn_group = None  # as where a copy is fine-tuned
+    encoder.stacking.group = None  # as where a copy is fine-tuned
     assert encoder.stacking.groups(16) == 2 and follower.encoder.stacking.groups(16) == 4
 
 
@@ -410,3 +411,9 @@ def test_a_forward_pass_walks_over_no_modules(monkeypatch: pytest.MonkeyPatch) -
     encoder = build_encoder(replace(TINY, bn_group=4), None)
     monkeypatch.setattr(encoder, "modules", lambda: pytest.fail("modules were listed"))
     encoder(pictures(16), views=2)
+
+
+@pytest.mark.parametrize("width", [10**13, 10**30])
+def test_an_encoder_that_no_memory_holds_is_refused_in_words(width: int) -> None:
+    with pytest.raises(CltoolsError, match=r"The encoder would take .* GB of memory|hidden is .* too large"):
+        build_encoder(replace(TINY, hidden=width), None)

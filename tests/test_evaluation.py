@@ -27,18 +27,16 @@ from cltools.evaluation import (
     effective_rank,
     embed,
     evaluate,
-    finetune_predict,
-    fit_probe,
-    geometry,
-    knn,
+    features as feature_module,
     knn_accuracy,
     knn_predict,
     linear_predict,
     linear_probe,
     predict,
-    probe_predict,
     uniformity,
 )
+from cltools.evaluation.features import KnnProtocol, fit_probe, probe_predict
+from cltools.evaluation.trained import finetune_predict
 from cltools.views import ViewSettings
 
 seeds = st.integers(0, 2**31)
@@ -173,7 +171,7 @@ def test_embed_is_float32_inside_autocast():
 
 def test_embed_says_what_it_cannot_use():
     images = image_set(4).images
-    with pytest.raises(ValueError, match="Pool feature maps"):
+    with pytest.raises(ValueError, match="pool feature maps"):
         embed(nn.Conv2d(3, 2, 3), images)
     with pytest.raises(ValueError, match="no images"):
         embed(small(), images[:0])
@@ -201,7 +199,7 @@ def knn_by_hand(bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tens
 @pytest.mark.parametrize("n", [1, 7, 230])  # below and above both k
 @settings(max_examples=10)
 @given(seed=seeds)
-def test_knn_agrees_with_a_loop(protocol: knn.KnnProtocol, n: int, seed: int):
+def test_knn_agrees_with_a_loop(protocol: KnnProtocol, n: int, seed: int):
     generator = seeded(seed)
     bank, queries = torch.randn(n, 5, generator=generator), torch.randn(6, 5, generator=generator)
     bank_labels = torch.randint(0, 4, (n,), generator=generator)
@@ -225,7 +223,7 @@ def test_knn200_weighs_near_votes_above_many_far_ones_and_knn10_does_not():
 
 
 @pytest.mark.parametrize("protocol, k", [("knn200", 200), ("knn10", 10)])
-def test_exactly_k_neighbours_vote(protocol: knn.KnnProtocol, k: int):
+def test_exactly_k_neighbours_vote(protocol: KnnProtocol, k: int):
     """Rings around the query, nearly as close: class 1 has the majority among k, class 0 among fewer and among more."""
     few, many = k // 2 - 1, k // 2 + 1
     angle = torch.cat([torch.full((count,), at) for count, at in ((few, 0.0), (many, 0.01), (few, 0.02))])
@@ -244,11 +242,11 @@ def test_knn10_breaks_a_tie_by_summed_cosine_then_by_the_smaller_label():
 
 
 @pytest.mark.parametrize("protocol", ["knn200", "knn10"])
-def test_knn_is_the_same_in_chunks_and_under_autocast(protocol: knn.KnnProtocol, monkeypatch: pytest.MonkeyPatch):
+def test_knn_is_the_same_in_chunks_and_under_autocast(protocol: KnnProtocol, monkeypatch: pytest.MonkeyPatch):
     (bank, bank_labels), (queries, labels) = clusters(300), clusters(50, seed=1)
     whole = knn_accuracy(bank, bank_labels, queries, labels, protocol=protocol)
     assert 25 < whole < 100
-    monkeypatch.setattr(knn, "CELLS", 7 * 300)
+    monkeypatch.setattr(feature_module, "CELLS", 7 * 300)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert knn_accuracy(bank, bank_labels, queries, labels, protocol=protocol) == whole
 
@@ -419,7 +417,7 @@ def test_uniformity_and_alignment_agree_with_a_loop(seed: int, n: int, t: float)
 def test_blocks_of_rows_change_nothing(cells: int, monkeypatch: pytest.MonkeyPatch):
     z, _ = clusters(41)
     whole = uniformity(z)
-    monkeypatch.setattr(geometry, "CELLS", cells)
+    monkeypatch.setattr(feature_module, "CELLS", cells)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert uniformity(z) == pytest.approx(whole, rel=1e-6)
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
+from cltools.errors import CltoolsError
 from cltools.evaluation import accuracy, confusion, per_class
-from cltools.evaluation.classes import confusion_csv, named
+from cltools.evaluation.checks import confusion_csv, named
 
 pairs = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40)
 
@@ -48,3 +49,13 @@ def test_a_confusion_is_written_with_its_classes_and_protocol() -> None:
 
 def test_names_tell_classes_apart() -> None:
     assert named(("crane", "cat", "crane", "")) == ["crane (0)", "cat", "crane (2)", "(3)"]
+
+
+def test_of_texts_no_row_is_another_class_where_one_does_not_occur() -> None:
+    """Of "a" and "c" among three classes the second row was that of "c"."""
+    given = ["a", "c", "c"], ["a", "c", "a"]
+    with pytest.raises(CltoolsError, match=r"2 of 3 classes occur among these texts.*whole numbers from 0 to 2"):
+        confusion(*given, 3)
+    assert confusion(*given, 2).tolist() == [[1, 1], [0, 1]]
+    assert confusion(["a", "b"], ["b", "c"], 3).tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0]]
+    assert confusion([0, 2], [0, 2], 3).tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 1]]

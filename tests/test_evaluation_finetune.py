@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from cltools.datasets import ImageSet, load_images
 from cltools.encoders import Encoder, EncoderSettings, build_encoder
-from cltools.evaluation import FinetuneRecipe, LinearHead, accuracy, embed, few_labels, finetune, finetune_predict
-from cltools.evaluation.batches import CROP_AND_FLIP, LabelledViews
+from cltools.evaluation import FinetuneRecipe, accuracy, embed, finetune
+from cltools.evaluation.trained import CROP_AND_FLIP, LabelledViews, LinearHead, few_labels, finetune_predict
 
 labels_and_share = st.tuples(
     st.lists(st.integers(0, 5), min_size=1, max_size=80).map(torch.tensor), st.floats(0.001, 1), st.integers(0, 2**31)
@@ -75,7 +75,7 @@ def test_a_copy_is_trained_and_the_encoder_left_bit_for_bit() -> None:
     assert all(torch.equal(tensor, state[name]) for name, tensor in encoder.state_dict().items())
     assert [(module.training, len(list(module.parameters()))) for module in encoder.modules()] == flags
     assert not any(parameter.requires_grad for parameter in encoder.backbone.parameters())
-    assert encoder.head[0].weight.grad is not None and encoder.bn_group == 32
+    assert encoder.head[0].weight.grad is not None and encoder.stacking.group == 32
     assert torch.equal(torch.get_rng_state(), drawn)
     changed = {name for name, tensor in tuned.state_dict().items() if not torch.equal(tensor, state[name])}
     weights = {f"backbone.{name}" for name, _ in encoder.backbone.named_parameters()}
@@ -91,11 +91,11 @@ def test_a_first_step_is_sgd_on_the_drawn_images() -> None:
     drawn = train.select(few_labels(train.labels, recipe.share, recipe.seed))
     encoder = tiny(train)
     tuned, head = finetune(encoder, train, recipe)
-    start = LinearHead.new(10, encoder.dim, recipe.seed, torch.device("cpu"))
+    start, _ = LinearHead.of(drawn, encoder.dim, recipe.seed, torch.device("cpu"))
     views = LabelledViews(drawn, recipe.views, batch=64, seed=recipe.seed, drop_last=True)
     (pixels, labels), *rest = views.epoch()
     assert not rest and len(labels) == len(drawn)
-    encoder.bn_group = None
+    encoder.stacking.group = None
     loss = torch.nn.functional.cross_entropy(start.logits(encoder.train().features(pixels)), labels)
     loss.backward()
     rate = 0.5 * len(drawn) / 256

@@ -8,7 +8,7 @@ from test_evaluation import image_set, small
 from test_evaluation_diagnosis import chosen, compared
 
 from cltools.evaluation import diagnose, evaluate, knn_accuracy
-from cltools.evaluation.census import take_census
+from cltools.evaluation.diagnosis import take_census
 from cltools.mining import Band
 from cltools.mining.negatives import closeness
 from cltools.mining.similarities import same_class

@@ -26,7 +26,7 @@ from cltools.explorer.state import State
 from cltools.mining import AllNegatives, Band, RankBand, select
 from cltools.presets import preset
 from cltools.snapshot import Snapshot
-from cltools.snapshot.taking import Recorder
+from cltools.snapshot.making import Recorder
 from cltools.training import Run, fit
 from cltools.training.inputs import training_images
 
@@ -118,8 +118,6 @@ def test_epochs_of_a_training_are_added_while_it_goes_on(training: tuple[Experim
         side = replace(explorer.state.a, temperature=temperature, epoch=epoch)
         talk.says(replace(explorer.state, a=side), newest=newest)
         assert explorer.errors == [] and explorer.state.a == replace(side, epoch=there), "as the page will show it"
-    for epoch in (3, 3, 3):
-        assert explorer.back().state.a.epoch == epoch, "the way back leads to what is there"
     assert np.array_equal(explorer.selection.band[0].numpy(), explore(found, explorer.state).judgement.band)
     explorer.close()
 
@@ -178,7 +176,6 @@ def test_a_run_by_the_rule_that_is_shown_stands_beside_what_was_there(
     after = explorer.snapshot("B")
     assert after.epochs == (1, 2) and np.array_equal(after.anchors[-1], expected.taken[2][0])
     assert np.array_equal(explorer.judgement.band, explore(after, State(int(snapshot.ids[0]), before)).judgement.band)
-    assert explorer.back().state.b == before, "there is no way back to one snapshot"
     explorer.set(negatives={"keep_within": 0.6}, active="A")
     explorer.train()
     assert calls[1].negatives == explorer.rules[1] and len(explorer.snapshots) == 2
@@ -243,7 +240,7 @@ def test_a_state_that_python_sets_goes_to_the_page_as_a_new_revision(page: Page)
     for revision, change in enumerate(({"drop_closest": 4 / 60}, {"truth": True}, {"compare": True, "k": 3}), 1):
         page.explorer.set(change)
         assert page.told == spoken(page, revision)
-    page.explorer.back()
+    page.explorer.set(compare=False)
     assert page.told["revision"] == 4 and page.told["state"] == to_plain(page.explorer.state)
     assert [told["revision"] for told in page.states] == [1, 2, 3, 4], "told once each"
 
@@ -260,8 +257,8 @@ def test_a_state_of_the_page_is_followed_and_not_echoed(page: Page) -> None:
     assert [told["author"] for told in page.states] == ["page 1"], "nothing was sent back"
     page.explorer.set(anchor=16)
     assert page.told["revision"] == 2 and page.told["author"] == "python", "Python goes on counting from there"
-    page.explorer.back()
-    assert page.explorer.state == wanted, "a page's state is a step that Python can undo"
+    page.explorer.restore(wanted)
+    assert page.told["state"] == to_plain(wanted), "Python leads back to a state that a page has set"
 
 
 def test_pages_count_on_from_each_other(page: Page) -> None:

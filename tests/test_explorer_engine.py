@@ -33,10 +33,10 @@ from engine_cases import (
 from jaxtyping import config
 from moves import BANDS, edges_of, ranked_by
 
-from cltools.evaluation.census import Census
+from cltools.evaluation.diagnosis import Census
 from cltools.explorer.judgement import Judgement, judge, reference_score
 from cltools.explorer.state import Side
-from cltools.interop.offline import settings_of
+from cltools.interop.pairs import settings_of
 from cltools.mining import AllNegatives, AugmentedView, Band, NearestKeys, Selection, Similarities, terms
 from cltools.mining.bands import KEPT
 from cltools.mining.negatives import closeness

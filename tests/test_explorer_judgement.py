@@ -7,7 +7,7 @@ import pytest
 import torch
 from snapshots import made
 
-from cltools.explorer.judgement import SEED, chosen, judge
+from cltools.explorer.judgement import SEED, chosen, judge, one_thread
 from cltools.explorer.state import Side
 from cltools.losses import info_nce
 from cltools.mining import (
@@ -30,7 +30,6 @@ from cltools.mining import (
     terms,
 )
 from cltools.mining.draws import Draws
-from cltools.snapshot.one_thread import one_thread
 
 RULES: list[NegativeRule] = [
     AllNegatives(),

@@ -159,7 +159,9 @@ def test_a_claim_is_of_one_thread_and_ends_with_its_block(tmp_path: Path) -> Non
     assert told == ["had it"]
 
 
-def test_who_waits_has_it_when_the_other_ends(tmp_path: Path) -> None:
+def test_who_waits_says_so_once_and_has_it_when_the_other_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     done: list[str] = []
 
     def first() -> None:
@@ -175,6 +177,8 @@ def test_who_waits_has_it_when_the_other_ends(tmp_path: Path) -> None:
     with claimed(tmp_path / IN_USE, "the second", 60):
         assert done == ["begun", "first"]
     thread.join()
+    told = capsys.readouterr().err
+    assert told.count("Waiting for") == 1 and f"{tmp_path}, which is in use by process" in told and "the first" in told
 
 
 def test_where_a_file_system_knows_no_locks_the_file_is_the_claim(
@@ -205,10 +209,11 @@ def test_where_a_file_system_knows_no_locks_the_file_is_the_claim(
 def test_what_cannot_be_written_is_found_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("a letter", encoding="utf-8")
     os.mkfifo(tmp_path / "pipe")
+    for path, kind in ((tmp_path, "a folder"), (Path(), "a folder"), (tmp_path / "pipe", "no regular file")):
+        with pytest.raises(OSError) as told:
+            check_writable(path)
+        assert str(told.value) == f"{path} is {kind}; name a file, which is written there."
     for path, reason in (
-        (tmp_path, "it is a folder"),
-        (Path(), "it is a folder"),
-        (tmp_path / "pipe", "no regular file"),
         (tmp_path / "file" / "a.txt", "Not a directory"),
         (tmp_path / ("a" * 300), "too long"),
         (Path("/proc/a.txt"), r"No such file|denied|not permitted"),
@@ -217,6 +222,12 @@ def test_what_cannot_be_written_is_found_before(tmp_path: Path, monkeypatch: pyt
             check_writable(path)
     for path in (tmp_path / "file", tmp_path / "new" / "deeper" / "a.txt"):
         check_writable(path)
+    for act in (
+        lambda: write_text(tmp_path / "file" / "a.txt", "lost"),
+        claimed(tmp_path / "pipe" / IN_USE, "").__enter__,
+    ):
+        with pytest.raises(OSError, match="could not be written: a file lies where a folder is needed"):
+            act()
     assert sorted(os.listdir(tmp_path)) == ["file", "pipe"]
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")

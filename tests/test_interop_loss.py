@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 
 from cltools import (
     AllNegatives,
+    CltoolsError,
     Context,
     ContrastiveLoss,
     HardnessWeighted,
@@ -363,12 +364,12 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "oracle positives": (lambda: ContrastiveLoss(OraclePositives()), "OraclePositives reads classes"),
     "learning": (
         lambda: ContrastiveLoss(negative_rule=LearnedThreshold()),
-        "learns a state per image while training; train it",
+        "learns a state per image while training: use fit",
     ),
     "temperature": (lambda: ContrastiveLoss(temperature=0.0), "above 0"),
     "the bank's dimension": (
         lambda: ContrastiveLoss(memory_bank_size=(8, 4))(torch.ones(2, 3), torch.ones(2, 3)),
-        "keys of dimension 4, but the outputs have 3",
+        r"\[2, 3\] \(anchors\), .* and \[0, 4\] \(keys\); give",
     ),
 }
 
@@ -396,3 +397,11 @@ def test_outputs_of_extreme_size_are_compared_by_their_directions(size: float) -
     z = torch.randn(8, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     usual, extreme = (ContrastiveLoss()(each, each.flip(1)) for each in (z, z * size))
     torch.testing.assert_close(extreme, usual)
+
+
+@pytest.mark.parametrize(
+    "size", [(10**15, 8), (True, 8), (8, 10**30), (8, 0), (8.5, 8), (8,), (8, 8, 8), -1, True, "8", None]
+)
+def test_a_bank_of_an_odd_size_is_refused_and_the_argument_named(size: Any, unchecked: None) -> None:
+    with pytest.raises(CltoolsError, match=r"memory_bank_size is .*; give \(number of keys, their dimension\)"):
+        ContrastiveLoss(memory_bank_size=size)

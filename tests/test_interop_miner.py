@@ -1,6 +1,7 @@
 """Our rules as a pytorch-metric-learning miner, against loops."""
 
 import copy
+import math
 import pickle
 import sys
 from dataclasses import dataclass
@@ -240,7 +241,7 @@ def test_works_in_the_memory_of_the_library() -> None:
         (RankBand(rescale=True), "without rescale"),
         (RandomNegatives(rescale=True), "without rescale"),
         (OracleNegatives(), "reads classes.* use AllNegatives, and give the classes as labels"),
-        (LearnedThreshold(), "learns a state per image while training; train it"),
+        (LearnedThreshold(), "learns a state per image while training: use fit"),
     ],
 )
 def test_a_rule_that_pairs_cannot_express_is_refused_when_the_miner_is_made(
@@ -266,6 +267,7 @@ def test_neutral_settings_of_a_refused_rule_are_taken() -> None:
 
 def test_a_missing_library_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pytorch_metric_learning.miners", None)
+    monkeypatch.delitem(sys.modules, "cltools.interop.rule_miner", raising=False)
     with pytest.raises(ModuleNotFoundError, match="pip install pytorch-metric-learning"):
         as_metric_learning_miner(NOTHING_MINED, AllNegatives())
 
@@ -316,3 +318,12 @@ def test_labels_are_texts_or_numbers_and_embeddings_arrays() -> None:
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     with pytest.raises(ValueError, match=r"give \[A, d\], \[A\], \[R, d\], \[R\]"):
         mined_pairs(z, labels[:5], z, labels, NEAREST, AllNegatives())
+
+
+@pytest.mark.parametrize("missing", [-1, None, math.nan])
+def test_rows_of_unknown_label_are_of_no_class(missing: Any) -> None:
+    rows = draw(0, 6, D)
+    labels = [0, 0, missing, missing, 1, 1]
+    anchor, positive, other, negative = mined_pairs(rows, labels, rows, labels, NOTHING_MINED, AllNegatives())
+    assert {*anchor.tolist()} == {0, 1, 4, 5} and not {2, 3} & {*positive.tolist()}
+    assert {*negative[other == 0].tolist()} == {2, 3, 4, 5}

@@ -32,8 +32,8 @@ from cltools import (
     similarities,
 )
 from cltools.contrast import contrastive_loss, mean_over_anchors
-from cltools.interop import MinedPairs, mine_hard_negatives_arguments, mine_pairs
-from cltools.interop.offline import QUANTILES
+from cltools.interop import mine_hard_negatives_arguments, mine_pairs
+from cltools.interop.pairs import QUANTILES, MinedPairs, pairs_of
 from cltools.losses import LossSettings
 from cltools.mining import AugmentedView, Band, DifficultAnchors, NegativeRule, Selection, Similarities, SoftenedBand
 
@@ -270,17 +270,17 @@ def test_the_positive_is_no_candidate_whatever_its_id() -> None:
 
 def test_memory_grows_with_the_block_and_not_with_the_anchors(monkeypatch: pytest.MonkeyPatch) -> None:
     """#3816: no matrix of all anchors by all keys."""
-    from cltools.interop import offline
+    from cltools.interop import pairs
 
     widest: list[int] = []
-    compare = offline.similarities
+    compare = pairs.similarities
 
     def counted(z: torch.Tensor, *more: Any, **named: Any) -> Similarities:
         widest.append(len(z))
         return compare(z, *more, **named)
 
-    monkeypatch.setattr(offline, "similarities", counted)
-    monkeypatch.setattr(offline, "PAIRS", 1000)
+    monkeypatch.setattr(pairs, "similarities", counted)
+    monkeypatch.setattr(pairs, "PAIRS", 1000)
     mine_pairs(torch.randn(50, 3), torch.randn(50, 3), torch.randn(100, 3), negatives=2)
     assert max(widest) == 10 and sum(widest) == 50
 
@@ -325,12 +325,13 @@ def test_a_large_corpus_is_mined_within_2_gib(capsys: pytest.CaptureFixture[str]
     assert peak < 2048
 
 
-def test_a_window_of_ranks_smaller_than_what_is_asked_is_refused() -> None:
+def test_of_a_window_of_ranks_smaller_than_what_is_asked_the_report_says_what_to_loosen() -> None:
     """#3904."""
     corpus, rule = torch.randn(30, 2), RankBand(drop_closest=0.1, keep_within=0.2)
-    with pytest.raises(ValueError, match=r"holds 3 of 30 keys, fewer than the 4 .* Raise keep_within"):
-        mine_pairs(at(0), at(1), corpus, None, rule, negatives=4)
-    assert len(keys_of(mine_pairs(at(0), at(1), corpus, None, rule, negatives=3))) == 3
+    mined = mine_pairs(at(0), at(1), corpus, None, rule, negatives=4)
+    assert "fewer than the 4 negatives asked for. Loosen RankBand(keep_within=…)" in str(mined.report)
+    for wanted in (3, 4):
+        assert len(keys_of(mine_pairs(at(0), at(1), corpus, None, rule, negatives=wanted))) == 3
 
 
 def test_every_candidate_of_the_corpus_is_looked_at() -> None:
@@ -495,10 +496,7 @@ def as_it_is(function: Any) -> Any:
         ({"ids": torch.tensor([7, 8])}, "ids are .*; give whole numbers"),
         ({"ids": ([1.5], [3.0, 4.0])}, "ids are torch.float32 .*; give whole numbers"),
         ({"labels": ([1], [3])}, r"labels are .*; give whole numbers, of the 1 anchors and of the 2 keys"),
-        ({"negative_rule": RankBand(), "negatives": 3}, r"holds \d of 2 keys.* Give a larger corpus, or ask for fewer"),
-        ({"negative_rule": RankBand(), "corpus": torch.empty(0, 2)}, "holds 0 of 0 keys.* Give a larger corpus"),
-        ({"negative_rule": ReadsIds()}, r"A rule here reads ids; give ids="),
-        ({"pick": "top"}, "Unknown pick 'top'.*closest, random"),
+        ({"negative_rule": ReadsIds()}, r"ReadsIds reads ids, which .* give ids="),
         ({"negative_rule": OracleNegatives()}, "Give labels="),
     ],
 )
@@ -519,6 +517,12 @@ def test_what_cannot_be_mined_is_refused_in_words(given: dict[str, object], name
 def test_what_is_no_rule_is_refused_in_words(given: dict[str, object], named: str) -> None:
     with pytest.raises(TypeError, match=named):
         as_it_is(mine_pairs)(**(USUAL | given))
+
+
+def test_an_unknown_pick_is_refused_in_words() -> None:
+    given = {"positive_rule": AugmentedView(), "negative_rule": AllNegatives(), "keys": 2, "negatives": 1}
+    with pytest.raises(ValueError, match=r"Unknown pick 'top'.*closest, random"):
+        as_it_is(pairs_of)([], **given, pick="top", draws=torch.Generator())
 
 
 def test_a_rule_that_makes_negatives_without_reading_vectors_is_refused_when_it_mines() -> None:

@@ -20,7 +20,8 @@ from cltools.config import EvaluationSettings, Experiment, TrainingSettings
 from cltools.contrast import contrastive_loss
 from cltools.datasets import DataSettings
 from cltools.encoders import EncoderSettings
-from cltools.evaluation import fit_probe, knn_accuracy, linear_probe
+from cltools.evaluation import knn_accuracy, linear_probe
+from cltools.evaluation.features import fit_probe
 from cltools.gradients import info_nce_gradients
 from cltools.losses import LossSettings, info_nce, negative_mass
 from cltools.mining import (

@@ -10,17 +10,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from cltools.evaluation import (
-    accuracy,
-    alignment,
-    confusion,
-    fit_probe,
-    knn_accuracy,
-    knn_predict,
-    linear_probe,
-    probe_predict,
-    uniformity,
-)
+from cltools.evaluation import accuracy, alignment, confusion, knn_accuracy, knn_predict, linear_probe, uniformity
+from cltools.evaluation.features import fit_probe, probe_predict
 from cltools.interop import ContrastiveLoss
 from cltools.losses import negative_mass
 from cltools.mining import handed_in, similarities
@@ -413,7 +404,7 @@ def test_predictions_are_compared_row_by_row() -> None:
     assert confusion([0, 1, 1], np.array([0.0, 1.0, 0.0]), 2).tolist() == [[1, 1], [0, 1]]
     with pytest.raises(ValueError, match="There are 3 predictions of 2 labels"):
         accuracy([0, 1, 1], [0, 1])
-    with pytest.raises(ValueError, match="A label is 2, and classes are 0 to 1"):
+    with pytest.raises(ValueError, match="Labels go from 0 to 2, and classes from 0 to 1"):
         confusion([0, 2], [0, 1], 2)
 
 

@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 
 from cltools import AllNegatives, AugmentedView, Band, LearnedThreshold, RankBand, select, similarities
 from cltools.mining import Similarities
-from cltools.mining.learned import ABOVE_ALL, LEARNING_RATE, thresholds
+from cltools.mining.negatives import ABOVE_ALL, LEARNING_RATE, thresholds
 
 NOTHING, CPU = AugmentedView(), torch.device("cpu")
 

@@ -167,7 +167,6 @@ def test_the_closest_are_sought_near_the_positive_the_anchor_or_either() -> None
         {"start": -0.1},
         {"ramp": float("nan")},
         {"pick": 0},
-        {"pick": 6},
     ],
 )
 def test_positive_settings_out_of_range_are_named(bad: dict[str, Any]) -> None:

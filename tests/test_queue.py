@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, strategies as st
 from torch import Tensor
 
+from cltools.errors import CltoolsError
 from cltools.queue import Queue
 
 
@@ -145,3 +146,9 @@ def test_refuses_what_does_not_fit_and_stays_as_it_was() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         Queue(0, 3)
     assert queue.ids.tolist() == [0, 1, 2] and queue.pointer == 3
+
+
+@pytest.mark.parametrize("sizes", [(10**15, 8), (8, 10**15), (2**62, 2**62), (10**30, 8)])
+def test_a_queue_that_no_memory_holds_is_refused_in_words(sizes: tuple[int, int]) -> None:
+    with pytest.raises(CltoolsError, match=r"would take .* of memory, and there is not as much|is too large"):
+        Queue(*sizes)

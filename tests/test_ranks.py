@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_training_checkpoint import MOCO, SIMCLR, assert_equal_runs, made, training
+from test_training_checkpoint import MOCO, SIMCLR, assert_equal_runs, made, resealed, training
 from torch import Tensor
 from two_ranks import EXACT, STEPS, grouped, trajectory
 
@@ -149,11 +149,9 @@ def test_another_number_of_processes_does_not_go_on(folder: Path) -> None:
     before = (folder / "simclr-whole" / "checkpoint.pt").read_bytes()
     state = torch.load(folder / "simclr-whole" / "checkpoint.pt", weights_only=True)
     assert len(state["ranks"]) == 2
-    torch.save(state | {"epoch": 3, "rows": state["rows"][:3]}, folder / "simclr-whole" / "checkpoint.pt")
+    resealed(folder / "simclr-whole", epoch=3, rows=state["rows"][:3])
     try:
-        with pytest.raises(
-            ValueError, match=r"trained by 2 processes, and this is training by 1 process\. Resume with"
-        ):
+        with pytest.raises(ValueError, match=r"trained by 2 processes, and this is one of 1\. Resume with"):
             fit(grouped(SIMCLR), images=made(), out=folder / "simclr-whole", resume=True)
     finally:
         (folder / "simclr-whole" / "checkpoint.pt").write_bytes(before)
@@ -172,7 +170,7 @@ def test_the_command_line_trains_with_two_processes(tmp_path: Path) -> None:
     refused = together("-m", "cltools", "evaluate", "run", cwd=tmp_path)
     assert refused.returncode != 0 and "evaluate is for one process; start it without torchrun" in refused.stderr
     whole = together("-m", "cltools", "train", "digits-simclr", "--out", "other", "--epochs", "2", cwd=tmp_path)
-    assert whole.returncode != 0 and "batch statistics are taken over a whole view" in whole.stderr
+    assert whole.returncode != 0 and "statistics are of a whole view" in whole.stderr
     assert not (tmp_path / "other").exists()
 
 
@@ -211,14 +209,14 @@ def test_processes_that_have_not_joined_do_not_train_side_by_side(monkeypatch: p
 @pytest.mark.parametrize(
     ("experiment", "reason"),
     [
-        (MOCO, r"bn_group is None: batch statistics are taken over a whole view, which 3 processes hold in parts"),
-        (grouped(MOCO), r"training.batch is 16, which does not divide among 3 processes .*multiple of \d+"),
+        (MOCO, r"bn_group is None: statistics are of a whole view, which 3 processes hold in parts"),
+        (grouped(MOCO), r"training.batch is 16; 3 processes need a multiple of \d+"),
         (training(grouped(MOCO), batch=24), None),
         (training(grouped(MOCO), batch=48, queue_size=48), None),
         (replace(training(MOCO, batch=48, queue_size=48), encoder=replace(MOCO.encoder, bn_group=16)), None),
         (
             replace(training(MOCO, batch=24), encoder=replace(MOCO.encoder, bn_group=12)),
-            r"does not divide among 3 processes into batch-norm groups of 12; make it a multiple of 36",
+            r"3 processes need a multiple of 36",
         ),
         (training(grouped(MOCO), batch=24, device="cuda:1"), r"3 processes take a GPU each; device='cuda:1' names one"),
     ],

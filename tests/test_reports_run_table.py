@@ -14,8 +14,7 @@ from cltools.mining import AllNegatives, RankBand
 from cltools.presets import laptop, preset
 from cltools.provenance import write_record
 from cltools.reports.published import CAUTION, PUBLISHED, WHOLE
-from cltools.reports.run_table import COLUMNS
-from cltools.reports.table import table
+from cltools.reports.table import COLUMNS, table
 from cltools.training.inputs import TrainedOn
 from cltools.training.record import RunRecord, Stretch
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from pandas import DataFrame
 
-from cltools.reports.markdown import markdown
-from cltools.reports.table import table
+from cltools.errors import CltoolsError
+from cltools.reports.table import markdown, table
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "data" / "results"
@@ -31,6 +31,16 @@ def test_a_record_that_is_no_table_is_named(tmp_path: Path) -> None:
     other.write_text('{"kind": "bunch"}', encoding="utf-8")
     with pytest.raises(ValueError, match=r"of runs or of comparisons.*other\.json of kind 'bunch'"):
         table([other])
+
+
+@pytest.mark.parametrize(
+    ("name", "reader"),
+    [("s.npz", "Snapshots are read by load_snapshot"), ("checkpoint.pt", "Run.load reads the folder"), ("a.bmp", "")],
+)
+def test_a_file_of_another_kind_is_told_from_a_record(name: str, reader: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(CltoolsError, match=rf"{name} is a file; name a run's folder, or a record .*{reader}"):
+        table([tmp_path / name])
 
 
 SHOWN = ["compare-shapes", "late-shapes", "compare-cifar10"]

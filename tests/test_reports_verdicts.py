@@ -1,4 +1,4 @@
-"""Verdicts over seeds: the t-test by hand, Holm's correction by hand, and how often chance is taken for a difference."""
+"""Verdicts over seeds: the t-test and Holm's correction by hand, and how often chance passes for a difference."""
 
 import math
 

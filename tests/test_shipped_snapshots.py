@@ -9,7 +9,7 @@ import pytest
 from cltools.datasets import load_images
 from cltools.presets import preset
 from cltools.snapshot import load_snapshot
-from cltools.snapshot.loading import SHIPPED, shipped
+from cltools.snapshot.making import SHIPPED, shipped
 from cltools.snapshot.sprite import tiles_of
 
 ROOT = Path(__file__).parent.parent

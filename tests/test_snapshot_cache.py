@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from numpy import ndarray
 
-from cltools.snapshot import cache, maps
+from cltools.snapshot import maps
 
 PLACE = np.random.default_rng(0).normal(size=(7, 2)).astype(np.float32)
-KEY = cache.content_key("a map")
+KEY = maps.content_key("a map")
 
 
 class Maker:
@@ -34,13 +34,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def made_again(key: str = KEY) -> bool:
     """Whether this map is made when it is asked for; it is the right one in any case."""
     make = Maker()
-    assert np.array_equal(cache.cached(key, make), PLACE)
+    assert np.array_equal(maps.cached(key, make), PLACE)
     return make.calls == 1
 
 
 def test_a_map_is_made_once(folder: Path) -> None:
     assert made_again() and not made_again()
-    assert made_again(cache.content_key("another"))
+    assert made_again(maps.content_key("another"))
     assert sorted(path.suffix for path in folder.iterdir()) == [".npz", ".npz"], "and nothing is left beside them"
 
 
@@ -73,14 +73,14 @@ def test_a_folder_that_cannot_be_used_is_no_error(tmp_path: Path, monkeypatch: p
 
 
 def test_a_user_without_a_home_has_maps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "cache_folder", lambda: Path("~nobody_of_that_name").expanduser())
+    monkeypatch.setattr(maps, "cache_folder", lambda: Path("~nobody_of_that_name").expanduser())
     assert made_again() and made_again()
 
 
 def test_a_key_is_of_values_types_and_shapes() -> None:
     array = np.arange(6, dtype=np.float32)
     keys = [
-        cache.content_key(*parts)
+        maps.content_key(*parts)
         for parts in [
             (array, 1),
             (array, 2),
@@ -94,7 +94,7 @@ def test_a_key_is_of_values_types_and_shapes() -> None:
         ]
     ]
     assert len({*keys}) == len(keys)
-    assert cache.content_key(array.reshape(2, 3).T) == cache.content_key(array.reshape(2, 3).T.copy())
+    assert maps.content_key(array.reshape(2, 3).T) == maps.content_key(array.reshape(2, 3).T.copy())
 
 
 @pytest.fixture

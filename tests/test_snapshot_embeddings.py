@@ -117,15 +117,12 @@ def spoilt(**values: float) -> ndarray:
         ({"anchors": rows() > 0}, r"anchors are torch.bool \[40, 6\]"),
         ({"anchors": rows(2)}, "at least 3 rows"),
         ({"anchors": rows(40, 1)}, "of at least 2 numbers"),
-        ({"n": 100_001}, "n is 100,001 rows; an explorer shows at most 100,000"),
+        ({"n": 100_001}, "n, or the corpus, is 100,001 rows; an explorer shows at most 100,000"),
         ({"ids": np.zeros(40, np.int64)}, r"ids must be 40 different whole numbers below 2\*\*53"),
         ({"ids": np.arange(39)}, "ids must be 40 different whole numbers"),
         ({"ids": np.arange(40.0)}, "ids must be 40 different whole numbers .*; give names as texts="),
-        (
-            {"images": np.zeros((40, 8, 8, 3), np.uint8)},
-            r"images are torch.uint8 \[40, 8, 8, 3\]; give uint8 \[rows, 3,",
-        ),
-        ({"images": np.zeros((39, 3, 8, 8), np.uint8)}, "There are 39 images for 40 embeddings"),
+        ({"images": np.zeros((40, 8, 8, 3), np.uint8)}, r"images are torch.uint8 \[40, 8, 8, 3\]; give uint8 \[40, 3,"),
+        ({"images": np.zeros((39, 3, 8, 8), np.uint8)}, r"images are torch.uint8 \[39, 3, 8, 8\]; give uint8 \[40, 3,"),
         ({"labels": [0] * 39}, "There are 39 labels for 40 embeddings"),
         ({"labels": [[0, 2]] * 40}, "The label \\[0, 2\\] of row 0 is no whole number .labels.; give classes as"),
         ({"labels": "topic"}, "Unknown column of metadata 'topic'"),
@@ -358,7 +355,7 @@ def test_a_file_that_contradicts_itself_is_damaged(tmp_path: Path) -> None:
         ({"queries": replace(snapshot.queries, positives=2 * snapshot.queries.positives)}, "some of its vectors"),
     ):  # fmt: skip
         unchecked(snapshot, **changes).save(file)
-        with pytest.raises(CltoolsError, match=f"search.npz is damaged: {what}"):
+        with pytest.raises(CltoolsError, match=f"search.npz cannot be read as a snapshot: {what}"):
             Snapshot.load(file)
         with pytest.raises(CltoolsError, match=f"no snapshot that can be shown: {what}"):
             replace(snapshot, **changes)

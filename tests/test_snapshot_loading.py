@@ -15,9 +15,9 @@ from cltools.encoders import EncoderSettings
 from cltools.errors import CltoolsError
 from cltools.explorer.session import Session
 from cltools.mining import LearnedThreshold
-from cltools.mining.learned import thresholds
+from cltools.mining.negatives import thresholds
 from cltools.presets import preset
-from cltools.snapshot import Snapshot, loading, take_snapshot
+from cltools.snapshot import Snapshot, making, take_snapshot
 from cltools.training import Run, fit
 
 
@@ -78,7 +78,7 @@ def test_images_held_out_are_not_taken(tmp_path: Path) -> None:
 def test_a_name_goes_before_a_folder_and_a_file_is_read_by_its_path(
     run: Run, taken: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(making, "SHIPPED", tmp_path / "shipped")
     taken.save(tmp_path / "shipped" / "digits-moco.npz")
     replace(taken, classes=tuple("abcdefghij")).save(tmp_path / "own.npz")
     (tmp_path / "digits-moco").mkdir()
@@ -95,7 +95,7 @@ def test_a_name_goes_before_a_folder_and_a_file_is_read_by_its_path(
 def test_of_embeddings_it_is_said_what_reads_them(name: str, save: Any, tmp_path: Path) -> None:
     with (tmp_path / name).open("wb") as file:
         save(file, np.eye(3))
-    told = f"{name} cannot be read as a snapshot: .*no description.*read_embeddings reads them for snapshot_of"
+    told = f"{name} cannot be read as a snapshot: no description.*read_embeddings reads other embeddings"
     with pytest.raises(CltoolsError, match=told):
         load_snapshot(tmp_path / name)
 
@@ -103,14 +103,14 @@ def test_of_embeddings_it_is_said_what_reads_them(name: str, save: Any, tmp_path
 @pytest.mark.parametrize("description", ["[]", "3", "null", "{}", '{"version": 1}', '{"format": null, "version": 1}'])
 def test_a_description_of_something_else_is_foreign(description: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "z.npz", about=np.frombuffer(description.encode(), np.uint8))
-    with pytest.raises(CltoolsError, match=r"damaged or foreign \(no description in it says format"):
+    with pytest.raises(CltoolsError, match=r"cannot be read as a snapshot: no description in it says"):
         load_snapshot(tmp_path / "z.npz")
 
 
 def test_an_unknown_name_is_refused_with_all_that_are_known(
     taken: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "SHIPPED", tmp_path)
+    monkeypatch.setattr(making, "SHIPPED", tmp_path)
     with pytest.raises(ValueError, match=r"no file or folder of that name either\. Shipped: none; or name a file"):
         load_snapshot("digits-moco")
     for name in ("shapes-moco", "digits-moco"):

@@ -58,7 +58,7 @@ def test_files_of_other_kinds_are_named(tmp_path: Path) -> None:
     whole = (tmp_path / "whole.npy").read_bytes()
     for content in (b"", b"no numbers", whole[:-5], objects.getvalue()):
         (tmp_path / "z.npy").write_bytes(content)
-        with pytest.raises(ValueError, match="it is damaged, or holds objects"):
+        with pytest.raises(ValueError, match=r"cannot be read: .*np\.save or np\.savez, of numbers"):
             read_embeddings(tmp_path / "z.npy")
     (tmp_path / "whole.npy").rename(tmp_path / "z.npz")
     assert np.array_equal(read_embeddings(tmp_path / "z.npz")[0], Z), "what it is decides, not its ending"
@@ -178,7 +178,7 @@ def test_what_would_fill_the_memory_is_refused_before(tmp_path: Path) -> None:
         read_embeddings(path)
     with (tmp_path / "z.npy").open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (10**12, 1)})
-    with pytest.raises(CltoolsError, match="it is damaged"):
+    with pytest.raises(CltoolsError, match="cannot be read: "):
         read_embeddings(tmp_path / "z.npy")
     with zipfile.ZipFile(path, "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):
         for _ in range(2):

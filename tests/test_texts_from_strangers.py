@@ -15,7 +15,7 @@ from snapshots import made
 from cltools import explore, snapshot_of_embeddings
 from cltools.datasets import DataSettings
 from cltools.errors import printable
-from cltools.evaluation.classes import confusion_csv
+from cltools.evaluation.checks import confusion_csv
 from cltools.explorer import static
 from cltools.explorer.session import Session
 from cltools.files import cell, text_of, write_text

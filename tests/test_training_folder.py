@@ -19,6 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from test_training_checkpoint import LEARNED, POTENTIAL, SIMCLR, files, made, same, stopped, training
+from torch import nn
 
 from cltools.config import EvaluationSettings, Experiment, TrainingSettings
 from cltools.datasets import DataSettings
@@ -148,6 +149,9 @@ def test_names_without_a_place_are_refused(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="out is empty"):
         fit(SIMCLR, images=made(), out="")
+    for name in ("/dev/full", "/dev/null"):
+        with pytest.raises(FileExistsError, match=f"{name} is a file; give a folder"):
+            fit(SIMCLR, images=made(), out=name)
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
@@ -385,6 +389,71 @@ def test_a_checkpoint_that_was_altered_is_refused_in_words(count: int, learned: 
             Run.load(folder)
         except CltoolsError as error:
             assert str(folder) in str(error)
+
+
+EDITED: dict[str, Callable[[dict[str, Any]], object]] = {
+    "rows[0].loss": lambda state: state["rows"][0].update(loss=1),
+    "rows[1].knn": lambda state: state["rows"][1].update(knn=True),
+    "rows[2].epoch": lambda state: state["rows"].append(dict.fromkeys(state["rows"][0], float("nan"))),
+    "queue.pointer": lambda state: state["queue"].update(pointer="3"),
+    "queue.keys": lambda state: state["queue"].update(keys=state["queue"]["keys"].double()),
+    "optimizer.state[0].momentum_buffer": lambda state: state["optimizer"]["state"][0]["momentum_buffer"].zero_(),
+    "optimizer.param_groups[0].momentum": lambda state: state["optimizer"]["param_groups"][0].update(momentum=0.5),
+    "ranks[0].chance": lambda state: state["ranks"][0]["chance"].roll(1).copy_(state["ranks"][0].pop("chance")),
+    "shuffler": lambda state: state.update(shuffler=torch.zeros_like(state["shuffler"])),
+    "epoch": lambda state: state.update(epoch=1),
+    "given": lambda state: state.update(given={}),
+    "images.pixels": lambda state: state["images"].update(pixels=""),
+    "more": lambda state: state.update(more=5),
+}
+
+
+@pytest.mark.parametrize("place", EDITED)
+def test_a_checkpoint_edited_by_hand_names_the_place(place: str, learned: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(learned, tmp_path / "run"))
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)
+    EDITED[place](state)
+    torch.save(state, folder / "checkpoint.pt")
+    experiment = replace(POTENTIAL, negatives=LEARNED.negatives)
+    told = (
+        rf"checkpoint\.pt was altered after it was written: {re.escape(place)}.* is not as it was saved\. Put it back"
+    )
+    with pytest.raises(CltoolsError, match=told):
+        fit(experiment, images=made(), out=folder, resume=True)
+
+
+# --- an encoder within something else
+
+
+class Holds(nn.Module):
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, Holds, torch.compile, lambda e: Holds(nn.DataParallel(e))])
+def test_an_encoder_that_was_wrapped_is_saved_bare(wrap: Any, once: Path, folder: Path) -> None:
+    run = Run.load(folder)
+    run.encoder = wrap(run.encoder)
+    run.save()
+    assert same(dict(Run.load(folder).encoder.state_dict()), dict(Run.load(once).encoder.state_dict()))
+    warm = fit(replace(ASKED, seed=3), start_from=run)
+    assert same(
+        warm.history.column("loss"), fit(replace(ASKED, seed=3), start_from=Run.load(once)).history.column("loss")
+    )
+
+
+def test_what_is_no_encoder_is_not_saved_for_one(folder: Path) -> None:
+    before, run = files(folder), Run.load(folder)
+    backbone = run.encoder.backbone
+    run.encoder.backbone = torch.compile(backbone)  # type: ignore[assignment]
+    with pytest.raises(CltoolsError, match=r"a part that is wrapped \(backbone\._orig_mod\); put back"):
+        run.save()
+    run.encoder.backbone = backbone
+    run.encoder = nn.Linear(2, 2)  # type: ignore[assignment]
+    with pytest.raises(CltoolsError, match="encoder is of type Linear; put back"):
+        run.save()
+    assert files(folder) == before
 
 
 # --- what a training changes of its process

@@ -262,8 +262,8 @@ def test_what_a_process_was_started_to_ignore_stays_ignored(tmp_path: Path, at_s
 
 def test_the_handlers_come_back_also_after_an_error() -> None:
     before = [signal.getsignal(each) for each in SIGNALS]
-    with pytest.raises(RuntimeError), stopping(True) as stop:
-        assert signal.getsignal(signal.SIGTERM) not in before and stop.asked is None
+    with pytest.raises(RuntimeError), stopping(True) as asked:
+        assert signal.getsignal(signal.SIGTERM) not in before and not asked
         raise RuntimeError
     assert [signal.getsignal(each) for each in SIGNALS] == before
 

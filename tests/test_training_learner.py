@@ -92,7 +92,7 @@ def test_a_step_on_a_gpu_never_waits(name: str) -> None:
         for group in learner.optimizer.param_groups:
             group["lr"] = 0.01
         result = train_step(learner, batch, experiment, progress=1.0, labelled=True)
-        sums.add(learner.step, result.loss, result.tally)
+        sums.add(learner.step, result.loss, result.tally, result.anchors)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert result.loss.isfinite()

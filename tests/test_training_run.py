@@ -70,7 +70,7 @@ def test_an_own_backbone_is_trained_in_place_saved_and_loaded(mode: str, tmp_pat
     loaded = Run.load(tmp_path / "run", backbone=other)
     assert equal(loaded.encoder, run.encoder) and torch.equal(state, torch.get_rng_state())
     assert torch.equal(embed(loaded.encoder, images), embed(run.encoder, images))
-    with pytest.raises(ValueError, match=r"with a backbone .* \(test_training_run\.Own\), .* backbone=…\)"):
+    with pytest.raises(ValueError, match=r"with backbone=test_training_run\.Own\. .* backbone=…\)"):
         Run.load(tmp_path / "run")
 
 
@@ -212,7 +212,7 @@ def test_protocols_are_passed_on_with_the_seed_and_the_mirroring_of_the_run(kept
     assert rows[0] == ["true \\ predicted by linear", *held_out.classes]
     counts = [[int(cell) for cell in row[1:]] for row in rows[1:]]
     assert counts == confusion(predicted, held_out.labels, 10).tolist()
-    with pytest.raises(ValueError, match=r"linear_epochs is 2, but .* not among what was asked for \(probe\)\."):
+    with pytest.raises(ValueError, match="linear_epochs is of the linear evaluation; ask for that too"):
         run.evaluate("val", "probe", linear_epochs=2)
     before = (tmp_path / "confusion-val-linear.csv").read_bytes()
     run.evaluate("test", ["knn10"])

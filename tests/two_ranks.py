@@ -93,7 +93,7 @@ def trajectory(case: str, *, seed: int = 0) -> dict[str, list[Tensor]]:
         rows = torch.arange(16 * i, 16 * (i + 1)) % len(images)
         batch = Batch(images.images[rows], images.ids[rows], images.labels[rows])
         result = train_step(learner, batch, experiment, progress=0.5, labelled=True)
-        assert learner.rule_state is None or i == 0 or result.tally.keys[Band.HARD] > 0
+        assert learner.rule_state is None or i == 0 or result.tally[0, Band.HARD] > 0
         seen["loss"].append(ranks.total(result.loss) / ranks.count)
         parameters = list(learner.encoder.parameters())
         seen["gradient"].append(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]))

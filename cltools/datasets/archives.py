@@ -1,6 +1,5 @@
 """Archives that are downloaded, checked and unpacked without ever touching a file that is already there."""
 
-import errno
 import hashlib
 import os
 import shutil
@@ -72,10 +71,8 @@ def check(path: Path, md5: str, advice: str) -> None:
     with path.open("rb") as stream:
         found = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if found != md5:
-        raise CltoolsError(
-            f"{path} is truncated or altered: expected md5 {md5}, but its {path.stat().st_size:,} bytes have "
-            f"{found}. {advice}. Nothing was changed."
-        )
+        wrong = f"expected md5 {md5}, but its {path.stat().st_size:,} bytes have {found}"
+        raise CltoolsError(f"{path} is truncated or altered: {wrong}. {advice}. Nothing was changed.")
 
 
 def alone(file: Path) -> AbstractContextManager[None]:
@@ -104,10 +101,8 @@ def fetch(archive: Archive, file: Path) -> None:
     except (OSError, HTTPException, ValueError) as error:
         reason = error.reason if isinstance(error, URLError) else f"{type(error).__name__}: {error}"
         kept = " What came is kept, and the next start goes on from there." if part.exists() else ""
-        raise RuntimeError(
-            f"Could not download {archive.url}: {reason}.{kept} Check the network connection and try again, or fetch "
-            f"it on another machine and put it at {file}. 'digits' and 'shapes' need no network."
-        ) from error
+        remedy = f"Check the network connection, or put it at {file} yourself; 'digits' and 'shapes' need no network."
+        raise RuntimeError(f"Could not download {archive.url}: {reason}.{kept} {remedy}") from error
 
 
 def receive(archive: Archive, part: Path) -> None:
@@ -142,8 +137,6 @@ def append(source: Any, part: Path, have: int) -> None:
         OSError: the connection broke or stood still, or there is too little room.
     """
     length = int(source.headers.get("Content-Length") or 0)
-    if (free := shutil.disk_usage(part.parent).free) < length:
-        raise OSError(errno.ENOSPC, f"{length / 1e6:,.0f} MB are to come, {free / 1e6:,.0f} MB are free")
     left = length or MOST_BYTES
     bar = tqdm(total=length and have + length, initial=have, desc=f"Downloading {part.stem}", unit="B", unit_scale=True)
     with part.open("ab" if have else "wb") as target, bar:
@@ -176,8 +169,7 @@ def unpack(file: Path, folder: Path) -> None:
                         tar.extraction_filter = getattr(tarfile, "data_filter", None)  # so too; from 3.11.4 on
                         tar.extractall(scratch)
             except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
-                wrong = f"{file} cannot be unpacked: {error}."
-                raise CltoolsError(f"{wrong} Move it away and download it again.") from error
+                raise CltoolsError(f"{file} cannot be unpacked: {error}. Move it away and try again.") from error
             if not Path(scratch, folder.name).is_dir():
                 raise CltoolsError(f"{file} does not hold the folder {folder.name}. Download it again.")
             Path(scratch, folder.name).rename(folder)

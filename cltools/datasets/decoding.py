@@ -1,14 +1,26 @@
 """From picture files of any kind to uint8 RGB pixels of one size, by several threads where they are large.
 
-Shapes: N pictures, B of them in a block, H and W their height and width, S the wanted size.
+Pictures are decoded once: their pixels are kept on disk as a NumPy file, to be mapped, and made again when they change.
+NAME-DIGEST.npy holds the pixels, uint8 [N, 3, H, W], and behind them, as a second array, the places of those that could
+not be read; the digest is of the names, lengths, times of change and permissions of the picture files, so a look costs
+one `stat` a file and no picture is opened. The file may be deleted at any time.
+
+Shapes: N pictures, B of them in a block, H and W their height and width, S the wanted size, R rows asked for, M of them
+that could be read.
 """
 
+import errno
 import os
+import shutil
 import stat
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
+from glob import escape
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +34,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from tqdm.auto import tqdm
 
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, printable
+from cltools.files import cache_folder, replacing
 from cltools.provenance import usable_processors
 
 if TYPE_CHECKING:
@@ -37,6 +50,10 @@ MOST_PIXELS, LONGEST = 25_000_000, 16
 TOO_MANY = f"it has more than {MOST_PIXELS:,} pixels; scale it down, or save it as a JPEG and load it with a size"
 Read = tuple[UInt8[Tensor, "M 3 H W"], Int64[Tensor, " M"]]
 """Pictures that were read, and their places among all."""
+FOLDER = "decoded"
+# Decoding takes about this long on one processor: right within a factor of two for PNG and JPEG of 32 to 2000 pixels.
+SECONDS_PER_FILE, SECONDS_PER_BYTE = 1e-4, 1 / 20e6
+KEEP_FROM = 1.0  # seconds of decoding; what is decoded faster is decoded each time
 
 
 @cache
@@ -93,11 +110,9 @@ def decode(
             bad[row] = f"{paths[row]}: {error}"
             return known
         if len(known) and picture.shape != known.shape:
-            raise CltoolsError(
-                f"Images differ in size: {paths[first]} is {known.shape[2]}×{known.shape[1]} and {paths[row]} is "
-                f"{picture.shape[2]}×{picture.shape[1]} (width×height). Pass size=, for example size=64: the shorter "
-                "side is scaled, then the centre cut."
-            )
+            sizes = [f"{paths[i]} is {x.shape[2]}×{x.shape[1]}" for i, x in ((first, known), (row, picture))]
+            wrong = f"Images differ in size: {' and '.join(sizes)} (width×height)."
+            raise CltoolsError(f"{wrong} Pass size=, such as size=64: the shorter side is scaled, then the centre cut.")
         return picture
 
     opened = ((row, picture) for row in range(len(paths)) if len(picture := read(row)))
@@ -184,3 +199,137 @@ def resize(images: UInt8[Tensor, "N 3 H W"], size: int) -> UInt8[Tensor, "N 3 S 
 def _middle(images: UInt8[Tensor, "N 3 H W"], most: int) -> UInt8[Tensor, "N 3 h w"]:
     top, left = (max(0, (side - most) // 2) for side in images.shape[2:])
     return images[:, :, top : top + most, left : left + most]
+
+
+def read_kept(
+    paths: Sequence[Path], size: int | None, base: Path, kept: Sequence[Path], rows: Int64[Tensor, " R"], skip_bad: bool
+) -> Read:
+    """The pictures of some rows, with these rows: from kept pixels, else decoded, and kept where it pays.
+
+    All kept pixels are a private map of the file: who writes into it changes neither the file nor what others see. With
+    fewer rows than half of the pictures nothing new is kept.
+
+    Args:
+        paths: at least one picture file, all below `base`.
+        size: scale the shorter side to this many pixels, then cut the centre. Without it all must have one size.
+        base: the folder that holds them; kept pixels stay good when it moves.
+        kept: where the pixels may be kept, as `places` says.
+        rows: places in `paths` of the pictures wanted.
+        skip_bad: leave out files that cannot be read.
+
+    Raises:
+        ValueError: files are no readable images (named), or sizes differ and no `size` was given.
+    """
+
+    def read() -> Read:
+        images, good = read_pictures([paths[row] for row in rows.tolist()], size, skip_bad)
+        return images, rows[good]
+
+    digest, seconds = fingerprint(paths, base, size)
+    if seconds < KEEP_FROM:
+        return read()
+    files = [place.with_name(f"{place.name}-{digest}.npy") for place in kept]
+    for file in files:
+        try:
+            found = _mapped(file, len(paths), rows)
+            if len(found[1]) == len(rows) or (skip_bad and len(found[1])):
+                return found
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except Exception as error:  # a file that is cut off surfaces as an error of almost any kind
+            say(f"{file} cannot be read ({error}): the pictures are decoded again.")
+    if 2 * len(rows) < len(paths):
+        return read()
+    problems = []
+    for file in files:
+        try:
+            _build(file, paths, size, skip_bad)
+            return _mapped(file, len(paths), rows)
+        except OSError as error:
+            problems.append(f"{file}: {error}")
+    say(f"Decoded pictures are not kept, so they are decoded at each load. {'; '.join(problems)}")
+    return read()
+
+
+def fingerprint(paths: Sequence[Path], base: Path, size: int | None) -> tuple[str, float]:
+    """What tells these files, in this order and for this size, from others; and about how many seconds they take."""
+    digest, start, total = sha256(f"{size}".encode()), os.path.join(base, ""), 0
+    for path in map(os.fspath, paths):
+        told = ""
+        with suppress(OSError):  # a link that leads nowhere
+            known = os.stat(path)
+            total += known.st_size
+            told = f"{known.st_size} {known.st_mtime_ns} {known.st_mode}"
+        digest.update(os.fsencode(f"\0{path.removeprefix(start)}\0{told}"))
+    return digest.hexdigest()[:16], len(paths) * SECONDS_PER_FILE + total * SECONDS_PER_BYTE
+
+
+def places(base: Path, name: str, split: str, size: int | None, root: Path | None) -> tuple[Path, ...]:
+    """Where the pixels of a split may be kept, without the digest: in `root`, else in the user's cache.
+
+    Args:
+        base: the folder with the picture files; the name in the user's cache is its own.
+        name: of the set.
+        split: of the set.
+        size: what the pictures are scaled to, or None.
+        root: where data lie; None for a folder of a person's own, in which nothing is written.
+    """
+    ending = f"{split}{'' if size is None else f'-{size}'}"
+    found = [] if root is None else [root / FOLDER / f"{name}-{ending}"]
+    with suppress(RuntimeError):  # a user without a home
+        whole = base.resolve()
+        mark = sha256(os.fsencode(whole)).hexdigest()[:12]
+        found.append(cache_folder() / FOLDER / f"{whole.name}-{mark}-{ending}")
+    return tuple(found)
+
+
+def _build(file: Path, paths: Sequence[Path], size: int | None, skip_bad: bool) -> None:
+    """Decode pictures into a file, which appears whole or not at all; those of former picture files are deleted.
+
+    Raises:
+        ValueError: files are no readable images (named), or sizes differ and no `size` was given.
+        OSError: nothing can be written there, or space is short.
+    """
+    bad = dict[int, str]()
+    blocks = decode(paths, size, skip_bad, bad)
+    first = next(blocks)
+    shape = (len(paths), *first.shape[1:])
+    length = len(paths) * first[0].nbytes
+    with replacing(file) as part:
+        if (free := shutil.disk_usage(file.parent).free) < 2 * length:  # refuse to be what fills a disk
+            raise OSError(errno.ENOSPC, f"{length / 1e6:,.0f} MB would be more than half of the {free / 1e6:,.0f} free")
+        say(f"Decoding {len(paths):,} pictures into {file} ({length / 1e6:,.0f} MB, may be deleted).")
+        # Written, not mapped: on a full disk that is an error here, where a map would end the process.
+        with part.open("wb") as written:
+            np.lib.format.write_array_header_1_0(written, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            for block in chain([first], blocks):
+                written.write(block.data)
+            np.lib.format.write_array(written, np.array([*bad], np.int64))
+    name, _, digest = file.stem.rpartition("-")
+    for former in file.parent.glob(f"{escape(name)}-{'[0-9a-f]' * len(digest)}.npy"):
+        if former != file:
+            with suppress(OSError):  # another process may have deleted it, or maps it where that forbids it
+                former.unlink()
+
+
+def _mapped(file: Path, count: int, rows: Int64[Tensor, " R"]) -> Read:
+    """The pictures of some rows that are kept in a file, with their rows; of all, and if all are good, a private map.
+
+    Raises:
+        FileNotFoundError: there are none.
+        OSError, ValueError, EOFError: they cannot be read, or are cut off.
+    """
+    pixels = np.load(file, mmap_mode="c")
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[:2] != (count, 3):
+        raise ValueError(f"it holds {pixels.dtype} {[*pixels.shape]}")
+    with file.open("rb") as behind:
+        behind.seek(pixels.offset + pixels.nbytes)
+        bad = np.load(behind)
+    images = torch.from_numpy(np.asarray(pixels))
+    return without(images if len(rows) == count else images[rows], rows, bad)
+
+
+@cache
+def say(message: str) -> None:
+    """A line for the reader, once in this process; beside what a command prints."""
+    tqdm.write(printable(message), sys.stderr)

@@ -11,9 +11,8 @@ from unicodedata import normalize
 
 import torch
 
-from cltools.datasets.decoding import kinds
+from cltools.datasets.decoding import kinds, places, read_kept, say
 from cltools.datasets.image_set import DataSettings, ImageSet, draw
-from cltools.datasets.pixel_cache import places, read_kept, say
 from cltools.errors import CltoolsError
 
 SPLITS = {
@@ -48,6 +47,8 @@ def load_folder(folder: Path, split: str, data: DataSettings, root: Path | None 
         raise CltoolsError(f"{wrong} {top.path.parent}, in which the folder must be called tiny-imagenet-200.")
     splits = split_folders(top)
     if split not in splits:
+        if splits == {"train": top}:
+            check_nested(top)  # into splits within class folders
         undivided = " (which is the whole folder)" * (splits == {"train": top})
         wrong = f"{top.path} has only the splits {', '.join(splits)}{undivided}; there is no {split!r} with images."
         raise FileNotFoundError(f"{wrong} Take another split (--split), or put the images in {top.path / split}.")
@@ -194,8 +195,7 @@ def by_class(folder: Folder) -> Classes:
             wrong = f"{min(folder.pictures)} lies beside class folders such as {name}, so its class is unclear."
             raise CltoolsError(f"{wrong} Move loose images into a class folder or out of the way.")
         if (clean := class_name(name)) in classes:
-            wrong = f"Two folders in {folder.path} differ in blanks or in how {clean!r} is encoded alone."
-            raise CltoolsError(f"{wrong} Join them if they are one class, else rename one.")
+            raise CltoolsError(f"Two folders in {folder.path} are {clean!r} but for blanks or encoding; rename one.")
         classes[clean] = each.all_pictures()
     return classes
 
@@ -210,7 +210,8 @@ def left_out(given: Folder, splits: Mapping[str, Folder], split: str) -> list[st
     others = [each for key, each in splits.items() if key != split]
     left = Counter(kind for each in given.every(others) for kind in each.left)
     if given not in splits.values():
-        left["images outside of the splits"] = sum(len(each.pictures) for each in given.every(splits.values()))
+        outside = sum(len(each.pictures) for each in given.every(splits.values()))
+        left[f"image{'s' * (outside > 1)} outside of the splits"] = outside
     said = ", ".join(f"{count:,} {kind}" for kind, count in sorted(left.items()) if count)
     return [f"left out: {said}"] if said else []
 
@@ -225,18 +226,15 @@ def check_classes(classes: Sequence[str], splits: Mapping[str, Folder], split: s
     only = [*(train or classes)] * (len(train or classes) == 1)
     if odd := only or [name for name in classes if name.casefold() in NO_CLASSES]:
         place = next(found[odd[0]] for found in (mine, *named.values()) if odd[0] in found)
-        raise CltoolsError(
-            f"By its folders {odd[0]!r} would be {'the only class' if only else 'a class'}. Put the images into a "
-            f"folder for each class, as labels in a table are not read; or, to read them without labels, load {place}."
-        )
+        wrong = f"By its folders {odd[0]!r} would be {'the only class' if only else 'a class'}."
+        remedy = "Put the images into a folder for each class, as labels in a table are not read"
+        raise CltoolsError(f"{wrong} {remedy}; or, to read them without labels, load {place}.")
     for each in splits.values():
         check_nested(each)
     new = ", ".join([name for name in mine if name not in train][:9])
     if train and mine and not train.keys() & mine:
-        raise CltoolsError(
-            f"No class of the split {split!r} ({new}) occurs in 'train' ({', '.join([*train][:9])}), so that nothing "
-            "can be judged by it. Name its folders as those of 'train', or load it by its path."
-        )
+        wrong = f"No class of the split {split!r} ({new}) occurs in 'train' ({', '.join([*train][:9])})."
+        raise CltoolsError(f"{wrong} Name its folders as those of 'train', or load it by its path.")
     return [f"'train' has no image of {new}"] if train and new else []
 
 

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from cltools.errors import CltoolsError, Settings
+from cltools.errors import CltoolsError, Settings, check_number
+from cltools.mining.handed_in import seeded
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
         raise CltoolsError("root is empty, as an unset variable of a shell leaves it; name a folder, or leave it out.")
     given = root if root is not None else os.environ.get("CLTOOLS_DATA") or None
     if given is not None:
-        return Path(given).expanduser()
+        return Path(os.fsdecode(given)).expanduser()
     # Notebooks run in `notebooks/`, so the working folder alone would scatter downloads over the clone.
     project = Path(__file__).resolve().parents[2]
     return (project if (project / "pyproject.toml").is_file() else Path.cwd()) / "data"
@@ -120,9 +121,8 @@ def draw(total: int, n: int, seed: int = 0) -> Int[Tensor, " M"]:
     Raises:
         ValueError: `n` is not positive.
     """
-    if n < 1:
-        raise CltoolsError(f"Cannot take {n} images; ask for at least 1, or leave the limit out for all of them.")
-    return torch.randperm(total, generator=torch.Generator().manual_seed(seed), device="cpu")[:n].sort().values
+    check_number("The number of images to take", n, "a whole number of at least 1")
+    return torch.randperm(total, generator=seeded(seed), device="cpu")[:n].sort().values
 
 
 def split_holdout(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:
@@ -137,7 +137,7 @@ def split_holdout(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, 
     if share != 0 and not 0 < count < len(images):
         raise CltoolsError(f"A holdout of {share} keeps {count} of {len(images)} images; leave images on both sides.")
     by_id = torch.argsort(images.ids.cpu(), stable=True)
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed), device="cpu")
+    order = torch.randperm(len(images), generator=seeded(seed), device="cpu")
     held = torch.zeros(len(images), dtype=torch.bool, device="cpu")
     held[by_id[order[:count]]] = True
     held = held.to(images.ids.device)

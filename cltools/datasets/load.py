@@ -1,44 +1,135 @@
-"""The register of all image sets, and `load_images`: one call for every source of images."""
+"""The register of all image sets, those that are downloaded, and `load_images`: one call for every source of images."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import torch
+
+from cltools.datasets.archives import Archive, check, obtain
 from cltools.datasets.built_in import load_digits, load_shapes
-from cltools.datasets.cifar import load_cifar
 from cltools.datasets.decoding import kinds, resize
-from cltools.datasets.folder import innermost, load_folder, look, split_folders
-from cltools.datasets.image_set import DataSettings, ImageSet, draw
-from cltools.datasets.tinyimagenet import ARCHIVE, load_tinyimagenet
+from cltools.datasets.folder import innermost, load_folder, look, read_listed, split_folders
+from cltools.datasets.image_set import DataSettings, ImageSet, data_root, draw
 from cltools.errors import CltoolsError, unknown
+from cltools.files import reading
+from cltools.mining.handed_in import enough_memory
+
+CLASSES = {"cifar10": 10, "cifar100": 100}
+ARCHIVE = Archive(
+    url="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+    md5="90528d7ca1a48142e341f4ef8d21d0de",
+    file="tiny-imagenet-200.zip",
+    folder="tiny-imagenet-200",
+)
+
+
+def load_cifar(split: str, data: DataSettings) -> ImageSet:
+    """CIFAR images from `root/NAME/{train,test}/CLASS/*.png|jpg`, else from the official archive.
+
+    Both number the classes alphabetically, which is the official order. The folder tree may hold fewer images than
+    the original; it is read as it is.
+
+    Raises:
+        FileNotFoundError: Nothing is there and `download` is off, or a file of the official set is missing.
+        ValueError: The archive or a batch is truncated or altered, or the folder tree lacks classes.
+        RuntimeError: The download failed.
+    """
+    root = data_root(data.root)
+    folder = root / data.name
+    if os.path.isdir(folder / split):
+        images = load_folder(folder, split, data, root)
+        if len(images.classes) != CLASSES[data.name]:
+            wrong = f"{folder} has {len(images.classes)} class folders, {data.name} has {CLASSES[data.name]}."
+            raise CltoolsError(f"{wrong} Complete the tree, or load it by its path, as a set of its own.")
+        return images
+    return official(data.name, split, root, data.download)
+
+
+def official(name: str, split: str, root: Path, download: bool) -> ImageSet:
+    """The whole split of the official archive, every file of it checked against torchvision's list."""
+    from torchvision import datasets
+
+    kind: Any = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+    folder = obtain(Archive(kind.url, kind.tgz_md5, kind.filename, kind.base_folder), root, download)
+    advice = f"Move {folder} away and load {name} again to unpack a fresh copy"
+    files = [*kind.train_list, *kind.test_list, [kind.meta["filename"], kind.meta["md5"]]]
+    for file, md5 in files:  # before torchvision looks: it would not say which file is wrong
+        check(folder / file, md5, advice)
+    source = kind(str(root), train=split == "train", download=False)
+    images = torch.from_numpy(source.data).permute(0, 3, 1, 2).contiguous()
+    labels = torch.tensor(source.targets, dtype=torch.int64)
+    return ImageSet(images, labels, torch.arange(len(labels)), tuple(source.classes), name, split)
+
+
+def load_tinyimagenet(split: str, data: DataSettings) -> ImageSet:
+    """TinyImageNet from `root/tiny-imagenet-200`; its pictures are decoded once and kept as pixels in `root/decoded`.
+
+    Validation images may have been sorted into class folders.
+    The labels of the official test images were never published, so split "test" is the official validation folder.
+
+    Raises:
+        FileNotFoundError: Nothing is there and `download` is off, or a part of the tree is missing.
+        ValueError: The archive is truncated or altered, or a list in the tree does not fit its images.
+        RuntimeError: The download failed.
+    """
+    root = data_root(data.root)
+    folder = obtain(ARCHIVE, root, data.download)
+    wnids = sorted(read_lines(folder / "wnids.txt"))
+    number = {wnid: label for label, wnid in enumerate(wnids)}
+    part = "train" if split == "train" else "val"
+    if any((folder / part / wnid).is_dir() for wnid in wnids) or split == "train":
+        files = [(path, number[wnid]) for wnid in wnids for path in class_pictures(folder, part, wnid)]
+    else:
+        files = annotated(folder / "val", number)
+    return read_listed(files, class_names(folder, wnids), split, data, folder, root)
+
+
+def class_pictures(folder: Path, part: str, wnid: str) -> list[Path]:
+    """The images of one class in "train", or in a "val" that was sorted."""
+    here = folder / part / wnid
+    if here.is_dir() and (found := look(here).all_pictures()):
+        return found
+    raise FileNotFoundError(f"No images in {here}. {_again(folder)}")
+
+
+def annotated(folder: Path, number: dict[str, int]) -> list[tuple[Path, int]]:
+    """The validation images with the labels that `val_annotations.txt` gives them: name, tab, wnid, tab, a box."""
+    listing, images, pairs = folder / "val_annotations.txt", folder / "images", []
+    present = {path.name: path for path in look(images).all_pictures()} if images.is_dir() else {}
+    for row, line in enumerate(read_lines(listing), start=1):
+        name, wnid, *_ = [*line.split("\t"), "", ""]
+        if wnid not in number:
+            raise CltoolsError(f"Line {row} of {listing} names no known class: {line!r}. {_again(folder.parent)}")
+        if name not in present:
+            raise FileNotFoundError(f"{images / name} is missing. {_again(folder.parent)}")
+        pairs.append((present[name], number[wnid]))
+    return pairs
+
+
+def class_names(folder: Path, wnids: list[str]) -> tuple[str, ...]:
+    """Readable names from `words.txt` ("goldfish"), with the wnid where that alone is missing or not unique."""
+    lines = read_lines(folder / "words.txt") if (folder / "words.txt").is_file() else []
+    words = {wnid: names.split(",")[0].strip() for wnid, _, names in (line.partition("\t") for line in lines)}
+    plain = [words.get(wnid, wnid) for wnid in wnids]
+    pairs = zip(plain, wnids, strict=True)
+    return tuple(name if plain.count(name) == 1 else f"{name} ({wnid})" for name, wnid in pairs)
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file that is part of the tree, empty ones left out."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing. {_again(path.parent)}")
+    with reading(f"{path} is no text in UTF-8", _again(path.parent)):  # with or without the mark that some editors add
+        return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+
+
+def _again(folder: Path) -> str:
+    return f"Move {folder} away and load tinyimagenet again to unpack a fresh copy of {ARCHIVE.file}."
+
 
 SPLITS = ("train", "test")
-
-
-@dataclass(frozen=True)
-class Stored:
-    """Where the parts of a set that has to be downloaded lie below the data root; nothing of them is read.
-
-    Attributes:
-        archive: as it is downloaded.
-        unpacked: the folder that it unpacks to.
-        tree: a folder of picture files that is read in its place; None where there is none.
-    """
-
-    archive: str
-    unpacked: str
-    tree: str | None = None
-
-    def found(self, root: Path) -> dict[str, bool]:
-        """What is there in words, in the order in which it is looked for, and whether both splits can be read of it."""
-        splits = [split for split in SPLITS if self.tree is not None and (root / self.tree / split).is_dir()]
-        there = {f"folder tree ({', '.join(splits)})": splits == [*SPLITS]} if splits else {}
-        there |= {f"unpacked ({self.unpacked})": True} if (root / self.unpacked).is_dir() else {}
-        return there | ({f"archive ({self.archive})": True} if (root / self.archive).is_file() else {})
-
-    def whole(self, root: Path) -> bool:
-        """Whether both splits can be loaded without a download."""
-        return any(self.found(root).values())
 
 
 CIFAR = dict.fromkeys(("cifar10", "cifar100"), load_cifar)
@@ -51,11 +142,16 @@ A loader that reads picture files heeds limit and size itself, so that no file i
 
 # CIFAR's names are torchvision's, which is not imported to look whether a file is there.
 STORED = {
-    "cifar10": Stored("cifar-10-python.tar.gz", "cifar-10-batches-py", "cifar10"),
-    "cifar100": Stored("cifar-100-python.tar.gz", "cifar-100-python", "cifar100"),
-    "tinyimagenet": Stored(ARCHIVE.file, ARCHIVE.folder),
+    "cifar10": (("cifar10/train", "cifar10/test"), ("cifar-10-batches-py",), ("cifar-10-python.tar.gz",)),
+    "cifar100": (("cifar100/train", "cifar100/test"), ("cifar-100-python",), ("cifar-100-python.tar.gz",)),
+    "tinyimagenet": ((ARCHIVE.folder,), (ARCHIVE.file,)),
 }
-"""Where a set lies that has to be downloaded."""
+"""Where a set that has to be downloaded may lie below the data root: as a tree of pictures, unpacked, or packed."""
+
+
+def stored(name: str, root: Path) -> list[str]:
+    """Of these what is there, so that both splits load without a download; nothing of it is read."""
+    return [", ".join(paths) for paths in STORED[name] if all((root / path).exists() for path in paths)]
 
 
 READERS = {
@@ -65,7 +161,12 @@ READERS = {
     ".json .pt .pth .safetensors": "Of a run, Run.load reads the folder; read_record reads a record alone.",
     ".h5 .hdf5 .mat .pkl .pickle .bin .lmdb .tfrecord": "Read it with what made it; of arrays make an ImageSet.",
 }
-"""By the endings of files, what reads them where a folder of images is meant."""
+"""By the endings of files, what reads them where something else is meant, such as a folder of images."""
+
+
+def what_reads(path: Path) -> str:
+    """A sentence that says what reads a file of this name; "" where that is not known."""
+    return next((what for endings, what in READERS.items() if path.suffix.lower() in endings.split()), "")
 
 
 def image_sets() -> tuple[str, ...]:
@@ -105,22 +206,23 @@ def load_images(
         FileNotFoundError: A folder or file is missing, or a folder holds no images.
         RuntimeError: A download failed.
     """
-    data = DataSettings(
-        os.fsdecode(name), None if root is None else os.fsdecode(root), download, limit, size, skip_bad=skip_bad
-    )
+    texts: list[Any] = [os.fsdecode(x) if isinstance(x, bytes | os.PathLike) else x for x in (name, root)]
+    data = DataSettings(texts[0], texts[1], download, limit, size, skip_bad=skip_bad)
+    with enough_memory(f"The images of {data.name}", "Give a smaller size, or a limit of images."):
+        return _loaded(data, split)
+
+
+def _loaded(data: DataSettings, split: str) -> ImageSet:
     if data.name not in SOURCES:
         return load_folder(_folder(data.name), split, data)
     if data.name == "tinyimagenet" and split == "val":
         split = "test"
     if split not in SPLITS:
-        raise CltoolsError(
-            f"{data.name} has the splits 'train' and 'test', not {split!r}. "
-            "For a validation split hold out a share of the training images: DataSettings(holdout=0.1)."
-        )
+        raise CltoolsError(f"{data.name} has the splits 'train' and 'test', not {split!r}; for 'val' set a holdout.")
     images = SOURCES[data.name](split, data)
-    if limit is not None and len(images) > limit:
-        images = images.select(draw(len(images), limit))
-    return images if size is None else replace(images, images=resize(images.images, size))
+    if data.limit is not None and len(images) > data.limit:
+        images = images.select(draw(len(images), data.limit))
+    return images if data.size is None else replace(images, images=resize(images.images, data.size))
 
 
 def splits_of(name: str) -> tuple[str, ...]:
@@ -140,7 +242,7 @@ def _folder(name: str) -> Path:
     if not name or (not path.exists() and path.name == name):
         raise unknown("image set", name, SOURCES)
     if path.exists() and not path.is_dir():
-        hints = {**READERS, " ".join(kinds()): f"Give the folder that it lies in: {path.absolute().parent}"}
-        hint = next((what for endings, what in hints.items() if path.suffix.lower() in endings.split()), "")
+        outer = f"Give the folder that it lies in: {path.absolute().parent}"
+        hint = outer if path.suffix.lower() in kinds() else what_reads(path)
         raise CltoolsError(f"{path} is a file, and a folder of images is wanted. {hint}".rstrip())
     return path

@@ -1,5 +1,4 @@
 """Encoders for small images: backbone, projection head, predictor, and the momentum copy that makes keys."""
 
-from cltools.encoders.encoder import Encoder, EncoderSettings, build_encoder
-from cltools.encoders.momentum import MomentumCopy
-from cltools.encoders.norm import GroupedBatchNorm
+from cltools.encoders.backbones import GroupedBatchNorm
+from cltools.encoders.encoder import Encoder, EncoderSettings, MomentumCopy, build_encoder

@@ -1,4 +1,4 @@
-"""Image → features → projection, from raw pixels on.
+"""Image → features → projection, from raw pixels on; and the slowly moving copy of an encoder that makes keys.
 
 The first layer turns uint8 (÷255) or float in [0, 1] into normalised float with the training images' mean and
 deviation; they are buffers, saved with the weights, so weights and data cannot disagree.
@@ -6,6 +6,8 @@ deviation; they are buffers, saved with the weights, so weights and data cannot 
 Legend: B images, D features, d projection.
 """
 
+import copy
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -14,10 +16,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from cltools.datasets import ImageSet
-from cltools.encoders.backbones import OwnBackbone, Tiny, feature_dim, home, resnet
-from cltools.encoders.norm import GroupedBatchNorm, Stacking
-from cltools.errors import CltoolsError, Settings
-from cltools.mining.handed_in import as_usual
+from cltools.encoders.backbones import GroupedBatchNorm, OwnBackbone, Stacking, Tiny, feature_dim, home, resnet
+from cltools.errors import SEED, CltoolsError, Settings, check_number
+from cltools.mining.handed_in import as_usual, enough_memory
+from cltools.ranks import ALONE, Ranks
 from cltools.views import pixels
 
 Backbone = Literal["tiny", "resnet18", "resnet50"]
@@ -81,15 +83,6 @@ class Encoder(nn.Module):
             if isinstance(module, GroupedBatchNorm | OwnBackbone):
                 module.stacking = self.stacking
 
-    @property
-    def bn_group(self) -> int | None:
-        """Consecutive images of one view that share batch statistics; None for a whole view."""
-        return self.stacking.group
-
-    @bn_group.setter
-    def bn_group(self, group: int | None) -> None:
-        self.stacking.group = group
-
     def forward(self, images: Images, views: int = 1) -> Float[Tensor, "B d"]:
         """Projections, not normalised, after the predictor where there is one.
 
@@ -121,12 +114,10 @@ class Encoder(nn.Module):
         """Note how many views this batch stacks, if it is whole views of whole groups."""
         if batch % views:
             raise CltoolsError(f"A batch of {batch} images is not {views} equal views.")
-        group = batch // views if self.bn_group is None else self.bn_group
+        group = batch // views if self.stacking.group is None else self.stacking.group
         if (batch // views) % group:
-            raise CltoolsError(
-                f"A view of {batch // views} images does not divide into batch-norm groups of {group}. Make the batch "
-                "a multiple of bn_group, or set bn_group=None to take the statistics of a whole view."
-            )
+            wrong = f"A view of {batch // views} images does not divide into batch-norm groups of {group}."
+            raise CltoolsError(f"{wrong} Make the batch a multiple of bn_group, or set bn_group=None for a whole view.")
         self.stacking.views = views
 
 
@@ -173,8 +164,8 @@ def build_encoder(
     Raises:
         ValueError: the own backbone fails on such pictures, or does not return [B, D].
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # the CPU's alone
+    with torch.random.fork_rng(devices=[]), enough_memory("The encoder", "Make hidden or projection smaller."):
+        torch.default_generator.manual_seed(check_number("The seed", seed, SEED))  # the CPU's alone
         if backbone is not None:
             size = (32, 32) if images is None else (images.images.shape[2], images.images.shape[3])
             dim = feature_dim(backbone, size)
@@ -191,3 +182,71 @@ def build_encoder(
     if backbone is not None:
         encoder.to(home(backbone))
     return encoder.train()
+
+
+class MomentumCopy(nn.Module):
+    """An encoder's exponential moving average, without gradient and without predictor: it makes the keys.
+
+    Source: MoCo, arXiv:1911.05722, section 3.2 (momentum) and 3.3 (shuffled keys).
+
+    Attributes:
+        encoder: The copy.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        """Start as an equal copy of `encoder`, which is left alone."""
+        super().__init__()
+        self.encoder = copy.deepcopy(encoder)
+        self.encoder.predictor = None
+        self.encoder.requires_grad_(False).zero_grad(set_to_none=True)
+        self.project: Callable[[Tensor, int], Tensor] = self.encoder.project  # compiled, where training asks for it
+        self.train()
+
+    @torch.no_grad()
+    def update(self, encoder: Encoder, momentum: float) -> None:
+        """Move every parameter: own ← momentum · own + (1 − momentum) · encoder's; buffers are copied.
+
+        Args:
+            encoder: The one this is a copy of.
+            momentum: Share of itself it keeps: 0 copies, 1 changes no parameter.
+        """
+        # One call for all tensors instead of a hundred launches.
+        torch._foreach_lerp_([*self.encoder.parameters()], _copied(encoder.named_parameters()), 1.0 - momentum)
+        torch._foreach_copy_([*self.encoder.buffers()], _copied(encoder.named_buffers()))
+
+    @torch.no_grad()
+    def keys(
+        self, images: Images, views: int = 1, *, generator: torch.Generator | None = None, ranks: Ranks = ALONE
+    ) -> Float[Tensor, "B d"]:
+        """Projections, not normalised, in the order of the images.
+
+        In training mode each view is shuffled before the forward and restored after it, so that an image's key shares
+        its batch statistics with other images than its query does, and these cannot give the pair away.
+
+        Args:
+            images: uint8, or float in [0, 1].
+            views: How many equal views are stacked in the batch.
+            generator: Of the order, on the images' device; in the same state on every rank.
+            ranks: Who holds the rest of the batch. Each rank gives the images of its share and gets the keys of all
+                images, of which it has made its share in the order that one process alone would have taken.
+        """
+        images = ranks.gathered(images, views)
+        order = torch.arange(len(images), device=images.device)
+        if self.encoder.training:
+            order = _shuffled(len(images), views, images.device, generator)  # [B]
+        made = self.project(images[ranks.own(order, views)], views)
+        return ranks.gathered(made, views)[order.argsort()]
+
+
+def _copied(named: Iterable[tuple[str, Tensor]]) -> list[Tensor]:
+    """An encoder's tensors without those of its predictor, which the copy has not."""
+    return [tensor for name, tensor in named if not name.startswith("predictor.")]
+
+
+def _shuffled(batch: int, views: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
+    """An order of the batch that mixes images within each view; by sorting, because no device waits for that."""
+    if batch % views:
+        raise CltoolsError(f"A batch of {batch} images is not {views} equal views.")
+    each = batch // views
+    within = torch.rand(views, each, device=device, generator=generator, dtype=torch.float32).argsort(dim=1)
+    return (within + each * torch.arange(views, device=device)[:, None]).flatten()

@@ -1,13 +1,10 @@
 """How good an encoder is, and how well samples were chosen: labels are read here, and never steer training."""
 
-from cltools.evaluation.classes import accuracy, confusion, per_class
+from cltools.evaluation.checks import accuracy, confusion, per_class
 from cltools.evaluation.diagnosis import Diagnosis, diagnose, hubness, mined_purity_by_k, same_class_by_rank, self_hits
 from cltools.evaluation.embed import embed
-from cltools.evaluation.finetune import FinetuneRecipe, few_labels, finetune, finetune_predict
-from cltools.evaluation.geometry import alignment, effective_rank, uniformity
+from cltools.evaluation.features import alignment, effective_rank, knn_accuracy, knn_predict, linear_probe, uniformity
 from cltools.evaluation.intervals import Share, share_of
-from cltools.evaluation.knn import knn_accuracy, knn_predict
-from cltools.evaluation.linear import LinearHead, LinearRecipe, fit_linear, linear_predict
-from cltools.evaluation.probe import fit_probe, linear_probe, probe_predict
 from cltools.evaluation.report import PROTOCOLS, Predictions, Recipes, evaluate, limited, predict
 from cltools.evaluation.seeds import check_seeds, figures, over_seeds, spread
+from cltools.evaluation.trained import FinetuneRecipe, LinearRecipe, finetune, fit_linear, linear_predict

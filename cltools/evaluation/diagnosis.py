@@ -3,16 +3,17 @@
 Labels enter only to count, after everything was chosen. Each P(same class) is to be compared with the base rate, that
 among all keys but those of the anchor's own image. Hubs, own keys and ages are counted without any label.
 
-Legend: B anchors, K keys.
+Legend: B anchors, K keys, M marks of pairs, R bins of ranks.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
-from jaxtyping import Bool, Int, Int8
+from jaxtyping import Bool, Int, Int8, Int64
 from torch import Tensor
 
 from cltools.errors import CltoolsError, check_number
@@ -211,12 +212,19 @@ def _shares_between(
     if same_class is None or not bounds:
         return (NOTHING,) * len(bounds)
     counted = ~own if known is None else known & ~own
-    step, found = max(1, CELLS // max(1, score.shape[1])), list[Tensor]()
-    for x, o, *marked in zip(*(torch.split(t, step) for t in (score, own, same_class & counted, counted)), strict=True):
-        order = own_last(x, o).argsort(dim=1, descending=True, stable=True)
-        ranked = torch.stack(marked).gather(2, order.expand(2, *order.shape))
-        found.append(torch.stack([ranked[:, :, a:b].sum(2) for a, b in bounds]))  # [bounds, 2, rows]
-    return tuple(share_of(hits, others) for hits, others in torch.cat(found, dim=2))
+    step = max(1, CELLS // max(1, score.shape[1]))
+    blocks = zip(*(torch.split(t, step) for t in (score, own, same_class & counted, counted)), strict=True)
+    found = torch.cat([_by_rank(x, o, torch.stack(marked), bounds) for x, o, *marked in blocks])
+    return tuple(share_of(hits, others) for hits, others in found.permute(2, 1, 0))
+
+
+def _by_rank(
+    score: PerKey, own: Pairs, marked: Bool[Tensor, "M B K"], bounds: Iterable[tuple[int, int]]
+) -> Int64[Tensor, "B M R"]:
+    """How many keys of each anchor are marked from each place to another, closest first and its own last."""
+    order = own_last(score, own).argsort(dim=1, descending=True, stable=True)
+    ranked = marked.gather(2, order.expand(marked.shape))
+    return torch.stack([ranked[:, :, a:b].sum(2) for a, b in bounds], dim=2).transpose(0, 1)
 
 
 def band_counts(
@@ -227,10 +235,8 @@ def band_counts(
     counts = {}
     for code in Band:
         mask = band == code
-        held, share = (
-            int(mask.sum()) / max(1, anchors),
-            _share_among(mask if known is None else mask & known, same_class),
-        )
+        held = int(mask.sum()) / max(1, anchors)
+        share = _share_among(mask if known is None else mask & known, same_class)
         counts[code] = BandCount(held, held / keys if keys else math.nan, share)
     return counts
 
@@ -246,9 +252,12 @@ def hubness(index: Int[Tensor, "*chosen"], keys: int) -> Hubness:
 
     Args:
         index: the keys that all anchors chose, such as [B, k] or one row.
-        keys: K, of which these are indices.
+        keys: K, of which these are indices, at most a billion.
+
+    Raises:
+        ValueError: another number of keys.
     """
-    if not keys:
+    if not check_number("The number of keys", keys, "a whole number from 0 to a billion"):
         return Hubness(math.nan, 0, math.nan, math.nan)
     counts = index.flatten().bincount(minlength=keys).double()
     gap = counts - counts.mean()
@@ -331,7 +340,100 @@ def _row(label: str, count: float, keys: int, share: Share | None) -> str:
 def _unevenness(h: Hubness) -> str:
     if math.isnan(h.skew):
         return f"none, each is chosen {h.largest:,} times"
-    return (
-        f"skew {h.skew:.2f} (by chance {h.mean**-0.5:.2f}), one is chosen {h.largest:,} times, "
-        f"{100 * h.never:.1f} % never (by chance {100 * math.exp(-h.mean):.1f} %)"
+    never = f"{100 * h.never:.1f} % never (by chance {100 * math.exp(-h.mean):.1f} %)"
+    return f"skew {h.skew:.2f} (by chance {h.mean**-0.5:.2f}), one is chosen {h.largest:,} times, {never}"
+
+
+# over many anchors, a few at a time
+
+Judged = tuple[Similarities, Selection, PerKey]
+"""Some anchors' similarities and choices, and the score by which the rule ranks keys, larger is closer."""
+
+
+@dataclass(frozen=True)
+class Census:
+    """Shares over all anchors with 95 % intervals; those that need labels are of nothing without them.
+
+    Where an image is anchor and key at once, which ties anchors to each other, the intervals are somewhat too narrow.
+
+    Attributes:
+        anchors: how many were counted.
+        mined: mined keys an anchor.
+        suspected: HARD among all other keys.
+        kept: POTENTIAL or SOFTENED among all other keys.
+        false: same class among the kept: false negatives.
+        base_rate: same class among all other keys.
+        recall: not kept among the keys of the anchor's class; a choice by chance has 1 − kept.
+        ranks: edges of R bins of ranks, R + 1 numbers of keys.
+        by_rank: same class in each bin, closest first.
+        in_bands: keys of each anchor by code of `Band`, its own left out [B, 7].
+        same_in_bands: of these, those of its class [B, 7]; zeros without labels.
+        known: where some classes are unknown, the share of pairs whose classes are known, which shares that need labels
+            are of; else None.
+    """
+
+    anchors: int
+    mined: float
+    suspected: Share
+    kept: Share
+    false: Share
+    base_rate: Share
+    recall: Share
+    ranks: tuple[int, ...]
+    by_rank: tuple[Share, ...]
+    in_bands: Int64[Tensor, "B 7"] = field(compare=False)
+    same_in_bands: Int64[Tensor, "B 7"] = field(compare=False)
+    known: Share | None = None
+
+    def words(self, *, truth: bool) -> str:
+        """What was counted, in sentences; what labels say only if `truth`."""
+        text = f"Over all {self.anchors:,} anchors: {self.mined:.1f} keys are mined as positives, "
+        text += f"{self.suspected} are suspected and {self.kept} kept as negatives."
+        if not truth:
+            return text
+        if self.known is not None:
+            text += f" Classes are known of {100 * self.known.value:.2f} % of the pairs, and the rest is of these."
+        text += f" Of the kept, {self.false} are of the anchor's class, false negatives; of all keys, {self.base_rate}."
+        by_chance = f"a choice by chance would drop {100 * (1 - self.kept.value):.1f} %."
+        return f"{text} Of the keys of its class {self.recall} are not kept; {by_chance}"
+
+
+def take_census(judged: Iterable[Judged], keys: int, *, labelled: bool) -> Census:
+    """Count what rules do to anchors.
+
+    Args:
+        judged: some anchors at a time, which bounds the memory.
+        keys: K.
+        labelled: whether classes are known, of all or of some (`Similarities.known`).
+    """
+    ranks = tuple(sorted({*_edges(RANK_SHARES, keys)}))
+    counted = array("q")  # a small tensor kept of each turn would pin the memory around it
+    for s, selection, score in judged:
+        others = ~s.own
+        same = torch.zeros_like(others) if s.same_class is None else s.same_class & others
+        marked = torch.stack([others, same, others if s.known is None else s.known & others])
+        by_band = torch.stack([(marked & (selection.band == code)).sum(2).T for code in Band], dim=2)
+        by_rank = _by_rank(score, s.own, marked, pairwise(ranks))
+        counted.frombytes(torch.cat([by_band, by_rank], dim=2).numpy().tobytes())
+    table = torch.tensor(counted, dtype=torch.int64, device="cpu").reshape(-1, 3, len(Band) + len(ranks) - 1)
+    in_bands, same_in_bands, _ = bands = table[:, :, : len(Band)].unbind(1)
+    others, same_others, known_others = (counts.sum(1) for counts in bands)
+    kept, same_kept, known_kept = (counts[:, KEPT].sum(1) for counts in bands)
+
+    def known(hits: Tensor, counts: Tensor) -> Share:
+        return share_of(hits, counts) if labelled else NOTHING
+
+    return Census(
+        anchors=len(table),
+        mined=float(in_bands[:, Band.MINED].double().mean()),
+        suspected=share_of(in_bands[:, Band.HARD], others),
+        kept=share_of(kept, others),
+        false=known(same_kept, known_kept),
+        base_rate=known(same_others, known_others),
+        recall=known(same_others - same_kept, same_others),
+        ranks=ranks,
+        by_rank=tuple(known(hits, counts) for _, hits, counts in table[:, :, len(Band) :].permute(2, 1, 0)),
+        in_bands=in_bands,
+        same_in_bands=same_in_bands,
+        known=None if known_others.equal(others) else known(known_others, others),
     )

@@ -69,7 +69,7 @@ def embed(
     read = reader(encoder, projection)
     rows = []
     with eval_mode(encoder), torch.autocast(place.type, enabled=False):
-        for part in torch.split(pictures, batch):
+        for part in torch.split(pictures, min(batch, len(pictures))):
             x = pixels(part.to(place, non_blocking=True)).float()
             try:
                 features = read(x)
@@ -79,10 +79,8 @@ def embed(
                 wrong = f"The encoder cannot read {x.dtype} {[*x.shape]} ({error})"
                 raise CltoolsError(f"{wrong}; give images [N, C, H, W] as it knows, and encoder.float().") from error
             if features.ndim != 2 or len(features) != len(part):
-                raise CltoolsError(
-                    f"The encoder turned {len(part)} images into features of shape {tuple(features.shape)}; expected "
-                    f"({len(part)}, D). Pool feature maps to one vector an image first."
-                )
+                wrong = f"The encoder turned {len(part)} images into features {[*features.shape]};"
+                raise CltoolsError(f"{wrong} pool feature maps to one vector an image first.")
             rows.append(features.float())
     return torch.cat(rows)
 
@@ -116,9 +114,7 @@ def reader(encoder: Embedder, projection: bool = False) -> Callable[[Tensor], Te
         raise CltoolsError(f"{name} has features alone; its projections cannot be asked for.")
     if not projection and any(map(_is_ours, encoder.modules())):
         wrong = f"{name} holds an Encoder, and calling it would judge projections instead of features."
-        raise CltoolsError(
-            f"{wrong} Give the Encoder itself, or an object whose method `features` gives vectors [N, D]."
-        )
+        raise CltoolsError(f"{wrong} Give the Encoder itself, or what has a method `features`.")
     return encoder
 
 

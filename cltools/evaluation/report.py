@@ -11,14 +11,10 @@ from torch import Tensor
 from cltools.config import EvaluationSettings
 from cltools.datasets import ImageSet
 from cltools.errors import CltoolsError, unknown
-from cltools.evaluation.checks import known_of
-from cltools.evaluation.classes import accuracy, confusion, confusion_csv, named, per_class
+from cltools.evaluation.checks import accuracy, confusion, confusion_csv, known_of, named, per_class
 from cltools.evaluation.embed import Embedder, embed
-from cltools.evaluation.finetune import FinetuneRecipe, finetune_predict
-from cltools.evaluation.geometry import uniformity
-from cltools.evaluation.knn import knn_predict
-from cltools.evaluation.linear import LinearRecipe, linear_predict
-from cltools.evaluation.probe import probe_predict
+from cltools.evaluation.features import knn_predict, probe_predict, uniformity
+from cltools.evaluation.trained import FinetuneRecipe, LinearRecipe, finetune_predict, linear_predict
 from cltools.views import ViewSettings
 
 PROTOCOLS = ("knn200", "knn10", "probe", "linear", "finetune1", "finetune10")

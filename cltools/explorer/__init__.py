@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 
 from cltools.datasets import ImageSet
 from cltools.errors import foreign
-from cltools.explorer.state import Side, State
+from cltools.explorer.state import State
 from cltools.snapshot import Snapshot
 from cltools.training import Run
 
 if TYPE_CHECKING:
     from cltools.explorer.explorer import Explorer
-
-__all__ = ["Side", "State", "explore"]
 
 
 def explore(

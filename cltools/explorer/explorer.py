@@ -28,8 +28,8 @@ from cltools.explorer.session import Session
 from cltools.explorer.standalone import HERE, epoch_data, page_data, parts, save_html
 from cltools.explorer.state import SIDES, State, check
 from cltools.snapshot import Snapshot
-from cltools.snapshot.cache import content_key
-from cltools.snapshot.taking import recorder_of, with_epoch
+from cltools.snapshot.making import recorder_of, with_epoch
+from cltools.snapshot.maps import content_key
 from cltools.training import Run
 
 PYTHON = "python"

@@ -1,4 +1,4 @@
-"""An exploration without a page: a state, the way back from it, and what the rules make of its anchor.
+"""An exploration without a page: a state, how it is moved, and what the rules make of its anchor.
 
 All that an explorer can do is done here; `Explorer` only shows it.
 """
@@ -12,19 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from cltools.errors import CltoolsError
-from cltools.evaluation.census import Census
-from cltools.explorer import sentence
-from cltools.explorer.controls import EDGES, changed
-from cltools.explorer.judgement import SEED, Judgement, census_of, chosen_in_turns, judge
-from cltools.explorer.state import SIDES, Name, Side, State, check, first_state
+from cltools.errors import CltoolsError, check_number
+from cltools.evaluation.diagnosis import Census
+from cltools.explorer.judgement import SEED, Judgement, census_of, chosen_in_turns, judge, one_thread
+from cltools.explorer.state import EDGES, SIDES, Name, Side, State, changed, check, first_state
 from cltools.files import cell, write_text
-from cltools.interop.miner import check_pairs
-from cltools.interop.offline import MinedPairs, Pick, Report, pairs_of
+from cltools.interop.pairs import MinedPairs, Pick, Report, check_pairs, pairs_of
 from cltools.mining import Band, NegativeRule, PositiveRule, Selection, Similarities
+from cltools.mining.bands import KEPT
 from cltools.mining.rules import learns
 from cltools.snapshot import Snapshot
-from cltools.snapshot.one_thread import one_thread
 
 if TYPE_CHECKING:
     import pandas
@@ -45,9 +42,8 @@ class Session:
         if other is not None and not snapshot.of_same_images(other):
             raise CltoolsError("The snapshots are not of the same images in the same order; take them with one seed.")
         state = State.from_json(state) if isinstance(state, str) else state
-        self._state = self._first = first_state(snapshot, other) if state is None else state
+        self._state = first_state(snapshot, other) if state is None else state
         check(self._state, self.snapshots)
-        self._past: list[State] = []
         self._rules: dict[str, NegativeRule | PositiveRule] = {}
         for side in filter(None, (self._state.b, self._state.a)):
             self._remember(side)
@@ -100,9 +96,9 @@ class Session:
         if state.scope == "all":
             parts = [self.census.words(truth=state.truth)]
         else:
-            parts = [sentence.of_anchor(self.judgement, snapshot, self.place, truth=state.truth)]
+            parts = [self.judgement.words(snapshot, self.place, truth=state.truth)]
             if state.b is not None:
-                parts.append(sentence.of_two(self.judged("A"), self.judged("B")))
+                parts.append(self.judged("A").words_beside(self.judged("B")))
         return (f"Side {state.active}. " if state.b else "") + " ".join(parts)
 
     def snapshot(self, name: Name) -> Snapshot:
@@ -136,20 +132,8 @@ class Session:
         self._go(state)
         return self
 
-    def back(self) -> "Session":
-        """Undo the last change."""
-        if self._past:
-            self._state = self._past.pop()
-            self.updated()
-        return self
-
-    def reset(self) -> "Session":
-        """Return to the rules and settings of the beginning, at this anchor; `back` undoes it."""
-        self._go(replace(self._first, anchor=self._state.anchor))
-        return self
-
     def restore(self, line: State | str) -> "Session":
-        """Go to a state, also as its line of JSON.
+        """Go to a state, such as an earlier one that was kept; also as its line of JSON.
 
         Raises:
             ValueError: no state, or one of other snapshots; nothing is changed then.
@@ -165,15 +149,13 @@ class Session:
         A side that showed the last epoch shows the last again.
         """
         newest, self.snapshots = self.snapshots[0].epochs[-1], (snapshot,)
-        self._state, self._first = self.fitted(self._state, newest), self.fitted(self._first, newest)
-        self._past = [self.fitted(state, newest) for state in self._past]
+        self._state = self.fitted(self._state, newest)
         self._forget()
 
     def put_beside(self, snapshot: Snapshot, side: Side) -> None:
-        """Show the last epoch of a snapshot of the same images as side B; there is no way back from it."""
+        """Show the last epoch of a snapshot of the same images as side B."""
         self.snapshots, b = (self.snapshots[0], snapshot), replace(side, epoch=snapshot.epochs[-1])
-        self._state = self._first = replace(self._state, b=b, active="B", colour="difference")
-        self._past = []
+        self._state = replace(self._state, b=b, active="B", colour="difference")
         self._forget()
         self.updated()
 
@@ -224,11 +206,18 @@ class Session:
 
     def anchors(self) -> "pandas.DataFrame":
         """A row per anchor: its id, its keys by band, and where classes are known how many of the kept are false."""
-        return self.census.table(self.snapshot(self._state.active).anchor_ids)
+        from pandas import DataFrame  # here, as to import it takes longer than to make an explorer
+
+        census = self.census
+        columns: dict[str, Any] = {"anchor": self.snapshot(self._state.active).anchor_ids}
+        columns |= {band.name.lower(): census.in_bands[:, band].numpy() for band in Band if band != Band.OWN}
+        if census.base_rate.count:
+            columns["false"] = census.same_in_bands[:, KEPT].sum(1).numpy()
+        return DataFrame(columns)
 
     def csv(self) -> str:
         """Key, band, weight, score, cosine and share of force of every other key of this anchor, closest first."""
-        from pandas import DataFrame  # here, as to import it takes longer than to make an explorer
+        from pandas import DataFrame
 
         snapshot, j = self.snapshot(self._state.active), self.judgement
         columns = {
@@ -252,6 +241,7 @@ class Session:
 
     @one_thread()
     def _mine(self, name: Name, side: Side, negatives: int, pick: Pick) -> MinedPairs:
+        negatives = check_number("The number of negatives", negatives, "a whole number from 1 to a billion")
         snapshot, rules = self.snapshot(name), (side.positives, side.negatives)
         if not learns(type(side.negatives)):  # of one that does, the snapshot holds what it learned
             check_pairs(*rules)
@@ -269,7 +259,6 @@ class Session:
         if state == self._state:
             return
         self._judged(state.anchor, state.active, state.side)  # first: what cannot be judged changes nothing
-        self._past.append(self._state)
         self._state = state
         self._remember(state.side)
         self.updated()

@@ -22,7 +22,7 @@ from cltools.config import to_plain, words_of
 from cltools.errors import unknown
 from cltools.explorer import static
 from cltools.explorer.front.bundle import bundle
-from cltools.explorer.judgement import chosen_in_turns
+from cltools.explorer.judgement import chosen_in_turns, one_thread
 from cltools.explorer.session import Session
 from cltools.explorer.state import Side, State
 from cltools.files import write_text
@@ -30,7 +30,6 @@ from cltools.mining import NegativeRule, PositiveRule, RankBand
 from cltools.mining.rules import rule_classes
 from cltools.snapshot import Snapshot
 from cltools.snapshot.maps import in_unit_square
-from cltools.snapshot.one_thread import one_thread
 from cltools.snapshot.sprite import sprite_columns
 
 HERE = Path(__file__).parent / "front"

@@ -11,15 +11,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from cltools.contrast import contrastive_loss, mean_over_anchors
-from cltools.errors import CltoolsError, plain
-from cltools.interop.miner import check_apart
+from cltools.errors import CltoolsError, plain, shown
+from cltools.interop.pairs import check_apart
 from cltools.losses import Form, LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NegativeRule, PositiveRule
-from cltools.mining.handed_in import Numbers, as_ids, as_rows, to_length_1
+from cltools.mining.handed_in import UNKNOWN, Numbers, as_ids, as_rows, to_length_1
 from cltools.queue import Queue
 from cltools.ranks import ALONE, Ranks
 
-UNKNOWN = -1  # the id of an image that was not named: its keys are nobody's own
 NOBODY = -2  # the id of an anchor whose image was not named
 
 
@@ -103,29 +102,27 @@ class ContrastiveLoss(nn.Module):
         if out0.shape != out1.shape or (ids is not None and ids.shape != out0.shape[:1]):
             shapes = [list(x.shape) for x in (out0, out1, ids) if x is not None]
             raise CltoolsError(f"Outputs and ids have shapes {shapes}; give [B, d] twice, and ids [B] if any.")
-        if self.bank is not None and out0.shape[1] != self.bank.queue.dim:
-            dim = self.bank.queue.dim
-            raise CltoolsError(f"The bank holds keys of dimension {dim}, but the outputs have {out0.shape[1]}.")
         ids = torch.full_like(out0[:, 0], UNKNOWN, dtype=torch.int64) if ids is None else ids
         ranks = Ranks.here() if self.gather_distributed else ALONE
         if self.bank is None:
             return self._in_batch(out0, out1, ids, ranks)
-        loss: Tensor = self._with_bank(self.bank, out0, out1.detach(), ids, ranks, enqueue and self.training)
-        return loss
+        compare = self._with_bank
+        if torch.compiler.is_compiling():  # what a backward pass changes, no graph can hold
+            compare = torch.compiler.disable(compare)  # type: ignore[no-untyped-call]  # as a decorator it loads seconds
+        return compare(self.bank, out0, out1.detach(), ids, ranks, enqueue and self.training)
 
     def _in_batch(self, out0: Tensor, out1: Tensor, ids: Tensor, ranks: Ranks) -> Tensor:
-        z0, z1 = _unit(out0), _unit(out1)
+        z0, z1 = to_length_1(out0), to_length_1(out1)
         nobody = NOBODY - ranks.rank * len(ids) - torch.arange(len(ids), device=ids.device)
         ids = torch.where(ids < 0, nobody, ids).repeat(2)  # two views of one image also where it has no name
         z = torch.cat([z0, z1])
         keys, key_ids = ranks.gathered_with_gradient(z, views=2), ranks.gathered(ids, views=2)
         return self._loss(z, torch.cat([z1, z0]), keys, ids, key_ids, ranks)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # what a backward pass changes, no graph can hold
     def _with_bank(
         self, memory: "MemoryBank", out0: Tensor, out1: Tensor, ids: Tensor, ranks: Ranks, enqueue: bool
     ) -> Tensor:
-        z0, z1, bank = _unit(out0), _unit(out1), memory.to(out0.device).queue
+        z0, z1, bank = to_length_1(out0), to_length_1(out1), memory.to(out0.device).queue
         # The graph needs its keys until the backward pass, which may come after others have written into the bank.
         loss = self._loss(z0, z1, bank.keys.clone(), torch.where(ids < 0, NOBODY, ids), bank.ids, ranks)
         if loss.requires_grad and enqueue:
@@ -142,19 +139,12 @@ class ContrastiveLoss(nn.Module):
     def _loss(
         self, anchor: Tensor, positive: Tensor, keys: Tensor, ids: Tensor, key_ids: Tensor, ranks: Ranks
     ) -> Tensor:
-        vectors, rules = (anchor, positive, keys), (self.positive_rule, self.negative_rule)
         weights: list[Tensor | None] = []
         losses = contrastive_loss(
-            *vectors, *rules, self.settings, ids=(ids, key_ids), generator=self.generator,
-            observe=lambda s, selection: weights.append(selection.anchor_weight),
+            anchor, positive, keys, self.positive_rule, self.negative_rule, self.settings, ids=(ids, key_ids),
+            generator=self.generator, observe=lambda s, selection: weights.append(selection.anchor_weight),
         )  # fmt: skip
         return mean_over_anchors(losses, weights, ranks)
-
-
-def _unit(out: Tensor) -> Float[Tensor, "B d"]:
-    """Outputs scaled to length 1, in float32 also under autocast."""
-    with torch.autocast(out.device.type, enabled=False):
-        return to_length_1(out)
 
 
 class MemoryBank(nn.Module):
@@ -190,9 +180,10 @@ class MemoryBank(nn.Module):
 
 
 def _empty_bank(size: int | Sequence[int]) -> MemoryBank | None:
-    sizes = plain(size)
-    if sizes == 0:
+    sizes, wanted = plain(size), "(number of keys, their dimension), or 0 for no bank"
+    if sizes == 0 or (isinstance(sizes, tuple) and sizes[:1] == (0,)):
         return None
-    if not isinstance(sizes, tuple) or len(sizes) != 2:
-        raise CltoolsError(f"memory_bank_size is {size}; give (number of keys, their dimension), or 0 for no bank.")
-    return MemoryBank(*sizes) if sizes[0] else None
+    try:
+        return MemoryBank(*sizes)
+    except (TypeError, ValueError) as error:
+        raise CltoolsError(f"memory_bank_size is {shown(size)}; give {wanted}. {error}") from error

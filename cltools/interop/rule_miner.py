@@ -6,7 +6,7 @@ import torch
 from pytorch_metric_learning.miners import BaseMiner
 from torch import Tensor
 
-from cltools.interop.miner import Pairs, mined_pairs
+from cltools.interop.pairs import Pairs, mined_pairs
 
 
 class RuleMiner(BaseMiner):  # type: ignore[misc]

@@ -1,5 +1,6 @@
 """Numbers as people hand them in, and checks of vectors: cosines mean something only for finite unit vectors."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Number, Real
@@ -12,7 +13,7 @@ from numpy import ndarray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from cltools.errors import CltoolsError, described, shown
+from cltools.errors import SEED, CltoolsError, check_number, described, shown
 
 Numbers = Any
 """What public functions take for a tensor: a tensor, an array of any library, a column or a table of pandas, or lists
@@ -36,6 +37,25 @@ def as_usual() -> Iterator[None]:
             yield
     finally:
         torch.set_default_dtype(before)
+
+
+def seeded(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator that begins at a seed; raises ValueError for what is none."""
+    return torch.Generator(device).manual_seed(check_number("The seed", seed, SEED))
+
+
+@contextmanager
+def enough_memory(what: str, remedy: str) -> Iterator[None]:
+    """Say how much memory something would take, and what takes less, where there is too little; a ValueError."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        asked = re.search(r"allocate ([\d.]+) (\w+)", str(error))
+        if asked is None and "overflow" not in str(error):
+            raise
+        count, unit = ("very many", "bytes") if asked is None else asked.groups()
+        size = f"{int(count) / 1e9:,.1f} GB" if count.isdigit() else f"{count} {unit}"
+        raise CltoolsError(f"{what} would take {size} of memory, and there is not as much. {remedy}") from error
 
 
 def as_tensor(name: str, numbers: Numbers, device: torch.device | None = None) -> Tensor:
@@ -207,8 +227,7 @@ def as_label(name: str, value: Any, exact: float = 2.0**53) -> Any:
 
 
 def _no_class(name: str, label: object) -> CltoolsError:
-    remedy = "give classes as whole numbers or text, one per row, or one-hot rows"
-    return CltoolsError(f"The label {label} is no whole number ({name}); {remedy}.")
+    return CltoolsError(f"The label {label} is no whole number ({name}); give classes as whole numbers or text.")
 
 
 def unit_rows(name: str, numbers: Numbers) -> Float32[Tensor, "N d"]:
@@ -228,8 +247,8 @@ def unit_rows(name: str, numbers: Numbers) -> Float32[Tensor, "N d"]:
         ((x == 0).all(1), "are all zeros, which have no direction"),
     ):
         if bool(wrong.any()):
-            places = wrong.nonzero()[:, 0].tolist()
-            listed = ", ".join(map(str, places[:5])) + ", …" * (len(places) > 5)
+            places = [str(place) for place in wrong.nonzero()[:, 0].tolist()]
+            listed = ", ".join(places[:5] + ["…"] * (len(places) > 5))
             raise CltoolsError(f"{len(places)} of {len(x)} rows of {name} {what}: {listed}. Leave them out.")
     x = x if x.dtype == torch.float64 else x.float()
     # divided by the largest part first, so that no square is 0 or infinite
@@ -284,7 +303,5 @@ def check_unit(name: str, vectors: Tensor, check: bool | None = None) -> None:
         row = int(wrong.nonzero()[0, 0])
         if not bool(vectors[row].isfinite().all()):
             raise CltoolsError(f"{name} has a vector that is not finite, at row {row}; look for NaN where it was made.")
-        raise CltoolsError(
-            f"{name} has vectors that are not of unit length: |z|² is {float(square[row]):.4g} at row {row}. "
-            f"Give torch.nn.functional.normalize({name}, dim=1)."
-        )
+        told = f"{name} has vectors that are not of unit length: |z|² is {float(square[row]):.4g} at row {row}."
+        raise CltoolsError(f"{told} Give torch.nn.functional.normalize({name}, dim=1).")

@@ -1,4 +1,4 @@
-"""Which keys are positives beside the augmented view, and with what weight. Labels are never read.
+"""Which keys are positives beside the augmented view, and with what weight. Labels are read by the oracle alone.
 
 Legend: B anchors, K keys, P candidates.
 """
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from cltools.errors import CltoolsError
-from cltools.mining.draws import closest, uniform_per_candidate
+from cltools.mining.draws import closest, uniform_per_candidate, uniform_per_key
 from cltools.mining.negatives import ByCloseness, closeness
 from cltools.mining.rules import Context, Mined, PositiveRule
 from cltools.mining.similarities import Similarities, own_last
@@ -66,13 +66,7 @@ class NearestKeys(ByCloseness, PositiveRule):
     by: Literal["positive", "anchor", "either"] = "positive"
     """Whose closest keys are mined: the positive's, the anchor's, or by the larger of both cosines (FNC)."""
     pick: Annotated[int | None, "a whole number of at least 1"] = None
-    """Use that many of the k, drawn at random (MYOW, arXiv:2102.10106)."""
-
-    def __post_init__(self) -> None:
-        """Refuse to pick more than the candidates."""
-        super().__post_init__()
-        if self.pick is not None and self.pick > self.k:
-            raise CltoolsError(f"NearestKeys: pick is {self.pick} of k = {self.k} candidates; it must be up to k.")
+    """Use that many of the k, or all if there are no more, drawn at random (MYOW, arXiv:2102.10106)."""
 
     def mine(self, s: Similarities, context: Context) -> Mined:
         """P is min(k, K − skip), or min(pick, K − skip) with `pick`."""
@@ -125,6 +119,57 @@ class EveryKey(PositiveRule):
         return with_augmented_view(index, shares, self.augmented_share)
 
 
+@dataclass(frozen=True)
+class OraclePositives(PositiveRule):
+    """Mined keys of which a set share is of the anchor's class. Reads labels: a bound, and a control for purity.
+
+    With every key of the class (`k=None`) and `augmented_share=None`, in the form "out", it is SupCon
+    (arXiv:2004.11362, eq. 2). An anchor with fewer keys of a kind than are asked for mines fewer; without any, the
+    augmented view has weight 1.
+    """
+
+    k: Annotated[int | None, "a whole number of at least 1", "Give k=None for every key of the class."] = 5
+    """Number of mined keys; None for every key of the class."""
+    purity: Annotated[float, "a number between 0 and 1"] = 1.0
+    """Share of them that is of the anchor's class, floor(purity·k + ½) keys; the others are of none of its."""
+    right: Literal["nearest", "random"] = "nearest"
+    """Which keys of the class: the closest to the positive, or any."""
+    wrong: Literal["nearest", "random"] = "nearest"
+    """Which keys of other classes, if any: the closest to the positive, as a rule's mistakes are, or any."""
+    augmented_share: Annotated[float | None, "a number between 0 and 1"] = 0.5
+    """Weight of the augmented view; None: one among the mined, 1/(1 + mined). The mined share the rest alike."""
+
+    def __post_init__(self) -> None:
+        """Refuse a share of every key of the class."""
+        super().__post_init__()
+        if self.k is None and self.purity != 1:
+            raise CltoolsError(f"OraclePositives: purity is {self.purity} of every key of the class; say how many (k).")
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Labels, and z'·n where the closest are asked for."""
+        chosen = {self.right if self.k is not None else "random", self.wrong if self.purity < 1 else "random"}
+        return frozenset({"same_class"} | ({"positive_keys"} if "nearest" in chosen else set()))
+
+    def mine(self, s: Similarities, context: Context) -> Mined:
+        """P is min(k, K), or K where all of the class are mined; a candidate that is not mined has weight 0."""
+        assert s.same_class is not None, "declared in reads, which select checks"
+        anchors, keys = s.own.shape
+        if self.k is None:
+            index = torch.arange(keys, device=s.own.device).expand(anchors, keys)
+            return with_augmented_view(index, _alike((s.same_class & ~s.own).float()), self.augmented_share)
+        count = int(self.purity * self.k + 0.5)
+        taken = torch.zeros_like(s.own, dtype=torch.float32)
+        for how, among, n in ((self.right, s.same_class, count), (self.wrong, ~s.same_class, self.k - count)):
+            if n:
+                score = closeness(s, "positive") if how == "nearest" else uniform_per_key(s.own, context.generator)
+                score = score.masked_fill(~among | s.own, -torch.inf)
+                best, index = closest(score, min(n, keys), context.generator)
+                taken.scatter_add_(1, index, (best > -torch.inf).float())
+        weight, index = taken.topk(min(self.k, keys), dim=1)  # no key twice, whatever filled up a kind
+        return with_augmented_view(index, _alike(weight), self.augmented_share)
+
+
 def with_augmented_view(index: Int64[Tensor, "B P"], shares: Float[Tensor, "B P"], augmented: float | None) -> Mined:
     """Candidates that share 1 − `augmented`; None: the augmented view is one among those with a share above 0.
 
@@ -150,3 +195,8 @@ def softmax_over(logits: Float[Tensor, "B P"], accepted: Bool[Tensor, "B P"]) ->
     top = logits.amax(1, keepdim=True)
     mass = (logits - top.masked_fill(top == -torch.inf, 0)).exp()
     return mass / mass.sum(1, keepdim=True).clamp_min(torch.finfo(mass.dtype).tiny)
+
+
+def _alike(taken: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:
+    """Equal shares of those marked 1; rows sum to 1, or to 0 where none is."""
+    return taken / taken.sum(1, keepdim=True).clamp_min(1)

@@ -1,4 +1,4 @@
-"""What a rule is: the base classes for negatives and for positives, and what both are asked with.
+"""What a rule is: the base classes for negatives and for positives, what both are asked with, and what bands share.
 
 A rule is a frozen dataclass. Subclass `NegativeRule` with `judge`, or `PositiveRule` with `mine`, and it trains, saves,
 loads and appears in the explorer by its class name. `cltools.testing.check_rule` tests what every rule must hold.
@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Int8
 from torch import Tensor
 
-from cltools.errors import CltoolsError, Settings, check_number, unknown
+from cltools.errors import CltoolsError, Settings, check_number, foreign, unknown
 from cltools.mining.similarities import Similarities
 
 READS_NOTHING: frozenset[str] = frozenset()
@@ -102,7 +102,7 @@ class NegativeRule(Rule):
 
     def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
         """The band of each key: EASY, POTENTIAL, HARD or OTHER. Own and mined keys get their codes from `select`."""
-        raise chooses_nothing(self, "judge")
+        raise NotImplementedError
 
     def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B K"] | None:
         """Weights of the kept keys; None for ones."""
@@ -181,7 +181,7 @@ class PositiveRule(Rule):
 
     def mine(self, s: Similarities, context: Context) -> Mined:
         """Candidates and the weights of the augmented view and of each candidate, at full strength."""
-        raise chooses_nothing(self, "mine")
+        raise NotImplementedError
 
 
 P = TypeVar("P", bound=PositiveRule)
@@ -197,16 +197,21 @@ def learns(rule: type[NegativeRule]) -> bool:
     return rule.new_state is not NegativeRule.new_state
 
 
-def chooses_nothing(rule: object, hook: str) -> CltoolsError:
-    """The error for a rule without the method that makes it one."""
-    return CltoolsError(f"{type(rule).__name__} has no {hook}(self, s, context), which says which keys it takes.")
-
-
 def check_chooses(rule: object) -> None:
     """Raise ValueError for a rule without the method that makes it one: `judge` for negatives, `mine` for positives."""
     base, hook = (NegativeRule, "judge") if isinstance(rule, NegativeRule) else (PositiveRule, "mine")
     if getattr(type(rule), hook) is getattr(base, hook):
-        raise chooses_nothing(rule, hook)
+        raise CltoolsError(f"{type(rule).__name__} has no {hook}(self, s, context), which says which keys it takes.")
+
+
+def check_rules(positive_rule: object, negative_rule: object) -> None:
+    """Raise TypeError for rules in another order, something else in their place, or a rule that chooses nothing."""
+    if not isinstance(positive_rule, PositiveRule):
+        raise foreign(positive_rule, "A positive rule such as NearestKeys(), and after it a negative rule,")
+    if not isinstance(negative_rule, NegativeRule):
+        raise foreign(negative_rule, "A negative rule such as RankBand(), after the positive rule,")
+    check_chooses(positive_rule)
+    check_chooses(negative_rule)
 
 
 def rule_classes(base: type[Any]) -> dict[str, type[Any]]:
@@ -248,3 +253,73 @@ def _check_methods(cls: type[Any], base: type[Any], hooks: tuple[str, ...], fore
             inspect.signature(value).bind(*wanted)
         except TypeError:
             raise TypeError(f"{cls.__name__}.{name} is called as {name}({', '.join(wanted[1:])}).") from None
+
+
+def annealed(first: float, last: float, done: float) -> float:
+    """From `first` to `last` in a straight line; `done` is the share of the way, and above 1 the setting rests."""
+    return last if done >= 1 else first + (last - first) * done
+
+
+class Rescalable:
+    """For rules whose kept keys may stand for all, so that a smaller sum is not what is measured.
+
+    No rule itself, and no dataclass: a rule names it before `NegativeRule`, and has the field where it wants it.
+    """
+
+    rescale: bool
+
+    def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B K"] | None:
+        """If `rescale`, K/M: (keys neither own nor mined) / (keys kept)."""
+        if not self.rescale:
+            return None
+        return kept * (context.eligible.sum(1, keepdim=True).float() / kept.sum(1, keepdim=True).clamp_min(1))
+
+
+M = TypeVar("M", bound="Moving")
+
+
+class Moving(Rule):
+    """For rules with edges that may start elsewhere: each edge has a field `<edge>_from`, and all share `anneal`.
+
+    No rule itself, and no dataclass, as `Rescalable`.
+    """
+
+    EDGES: ClassVar[tuple[str, ...]]
+    ORDERED: ClassVar[tuple[str, ...]] = ()
+    """Two edges, rank shares or cosines, of which the first stays below the second."""
+    anneal: float
+
+    def __post_init__(self) -> None:
+        """Check fields and schedule.
+
+        Raises:
+            ValueError: a field that is not what its type says, a schedule of nothing, an edge that starts somewhere and
+                ends nowhere, or edges that cross, where they end or where they start.
+        """
+        super().__post_init__()
+        name, moving = type(self).__name__, [edge for edge in self.EDGES if getattr(self, f"{edge}_from") is not None]
+        if not moving and self.anneal != type(self).anneal:  # as far as that can be told from the default
+            edges = " or ".join(f"{edge}_from" for edge in self.EDGES)
+            raise CltoolsError(f"{name}: anneal is {self.anneal}, but nothing moves; give {edges} or leave anneal out.")
+        for edge in moving:
+            if getattr(self, edge) is None:
+                raise CltoolsError(f"{name}: {edge}_from is given without {edge}; say where it ends.")
+        if self.ORDERED:
+            first, second = self.ORDERED
+            low, high = getattr(self, first), getattr(self, second)
+            if not (-1.0 if low is None else low) < (1.0 if high is None else high):
+                wrong = f"{name}: {first} is {low} and {second} {high};"
+                raise CltoolsError(f"{wrong} edges must satisfy {first} < {second}, where they start too.")
+        if moving:
+            Moving.at(self, 0.0)  # which is refused where its edges cross
+
+    moved = staticmethod(annealed)
+    """Where an edge is on its way."""
+
+    def at(self: "M", progress: float) -> "M":
+        """The rule in force at this share of training, its edges moved over `anneal`."""
+        now: dict[str, Any] = {"anneal": type(self).anneal}
+        for edge in self.EDGES:
+            if (first := getattr(self, f"{edge}_from")) is not None:
+                now |= {edge: self.moved(first, getattr(self, edge), progress / self.anneal), f"{edge}_from": None}
+        return replace(self, **now)

@@ -10,21 +10,12 @@ import torch
 from jaxtyping import Bool, Int, Int8
 from torch import Tensor
 
-from cltools.errors import CltoolsError, foreign
+from cltools.errors import CltoolsError
+from cltools.mining import rules
 from cltools.mining.bands import Band
 from cltools.mining.positives import nothing_mined
-from cltools.mining.rules import (
-    NEUTRAL,
-    Context,
-    Estimate,
-    Mined,
-    NegativeRule,
-    PositiveRule,
-    State,
-    check_chooses,
-    check_temperature,
-)
-from cltools.mining.similarities import HOW_TO_GIVE, Similarities
+from cltools.mining.rules import NEUTRAL, Context, Estimate, Mined, NegativeRule, PositiveRule, State
+from cltools.mining.similarities import Similarities
 
 
 @dataclass(frozen=True)
@@ -77,8 +68,8 @@ def select(
         ValueError: a temperature that is not above 0; similarities without what a rule reads; or a rule that reads what
             it does not declare, or returns something else than codes and weights.
     """
-    check_rules(positive_rule, negative_rule)
-    temperature = check_temperature(temperature)
+    rules.check_rules(positive_rule, negative_rule)
+    temperature = rules.check_temperature(temperature)
     s = similarities
     context = Context(~s.own, temperature, generator, state)
     mined = mine(s, positive_rule, context)
@@ -113,12 +104,9 @@ def mine(s: Similarities, rule: PositiveRule, context: Context) -> Mined:
     if rule.strength == 0 or s.own.shape[1] == 0:
         return nothing_mined(s)
     mined = rule.mine(s.read_by(rule, rule.reads), context)
-    anchors = len(s.own)
-    if mined.index.dtype != torch.int64 or mined.weight.shape != (anchors, 1 + mined.index.shape[1]):
-        raise CltoolsError(
-            f"{type(rule).__name__}.mine returned {mined.index.dtype} {list(mined.index.shape)} with weights "
-            f"{list(mined.weight.shape)}; it must give int64 [{anchors}, P] and weights [{anchors}, 1+P]."
-        )
+    if mined.index.dtype != torch.int64 or mined.weight.shape != (len(s.own), 1 + mined.index.shape[1]):
+        gave = f"{mined.index.dtype} {[*mined.index.shape]} with weights {[*mined.weight.shape]}"
+        raise CltoolsError(f"{type(rule).__name__}.mine returned {gave}; give int64 [B, P] and weights [B, 1+P].")
     if rule.strength == 1:
         return mined
     view, others = mined.weight[:, :1], mined.weight[:, 1:]
@@ -135,19 +123,9 @@ def judge(s: Similarities, rule: NegativeRule, context: Context) -> Int8[Tensor,
         return torch.full_like(s.own, Band.OTHER, dtype=torch.int8)
     band = rule.judge(s.read_by(rule, rule.reads), context)
     if band.dtype == torch.bool or band.is_floating_point() or band.shape != s.own.shape:
-        wrong = f"{type(rule).__name__}.judge returned {band.dtype} {list(band.shape)};"
-        raise CltoolsError(f"{wrong} it must give a code of Band for each key, int8 {list(s.own.shape)}.")
+        gave = f"{band.dtype} {[*band.shape]}"
+        raise CltoolsError(f"{type(rule).__name__}.judge returned {gave}; it must give int8 codes {[*s.own.shape]}.")
     return rule_codes(band)
-
-
-def check_rules(positive_rule: object, negative_rule: object) -> None:
-    """Raise TypeError for rules in another order, something else in their place, or a rule that chooses nothing."""
-    if not isinstance(positive_rule, PositiveRule):
-        raise foreign(positive_rule, "A positive rule such as NearestKeys(), and after it a negative rule,")
-    if not isinstance(negative_rule, NegativeRule):
-        raise foreign(negative_rule, "A negative rule such as RankBand(), after the positive rule,")
-    check_chooses(positive_rule)
-    check_chooses(negative_rule)
 
 
 def rule_codes(band: Int[Tensor, "B K"]) -> Int8[Tensor, "B K"]:
@@ -181,8 +159,7 @@ def terms(similarities: Similarities, selection: Selection) -> Terms:
     s = similarities
     negative, weight = s.anchor_keys, selection.negative_weight
     if selection.synthetic is not None:
-        if s.vectors is None:
-            raise CltoolsError(f"Synthetic negatives need vectors: {HOW_TO_GIVE['vectors']}.")
+        assert s.vectors is not None, "what makes new keys declares it in reads, which select checks"
         with torch.autocast(negative.device.type, enabled=False):
             made = torch.einsum("bd,bsd->bs", s.vectors[0], selection.synthetic)
         negative = torch.cat([negative, made], dim=1)

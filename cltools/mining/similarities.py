@@ -13,13 +13,11 @@ from torch import Tensor
 from cltools.errors import CltoolsError, unknown
 from cltools.mining.handed_in import Numbers, as_ids, as_tensor, check_unit
 
-NO_CLASS = torch.iinfo(torch.int64).min
-"""A label that no key has."""
 HOW_TO_GIVE = {
     "positive_keys": "similarities(…) computes it unless reads= leaves it out",
     "same_class": "it needs labels: give similarities(…, same_class=…), or use another rule",
     "vectors": "similarities(…) keeps them unless reads= leaves them out",
-    "ids": "give similarities(…, ids=(anchor_ids, key_ids))",
+    "ids": "give ids=(of anchors, of keys), or use another rule",
 }
 OPTIONAL = tuple(HOW_TO_GIVE)
 """Fields of `Similarities` that are there only where a rule reads them."""
@@ -76,8 +74,7 @@ class _Declared(Similarities):
             raise CltoolsError(f"{rule} reads {name} without declaring it. Give the class reads = frozenset({reads}).")
         return object.__getattribute__(self, name)
 
-    def __repr__(self) -> str:
-        return f"Similarities {[*self.own.shape]} as {vars(self)['_rule']} reads them: {sorted(vars(self)['_reads'])}"
+    __repr__ = object.__repr__  # as that of a dataclass would read what is not declared
 
 
 def own_last(score: Float[Tensor, "B K"], own: Bool[Tensor, "B K"]) -> Float[Tensor, "B K"]:
@@ -87,7 +84,7 @@ def own_last(score: Float[Tensor, "B K"], own: Bool[Tensor, "B K"]) -> Float[Ten
 
 def same_class(labels: Int[Tensor, " B"], key_labels: Int[Tensor, " K"]) -> Bool[Tensor, "B K"]:
     """Where a key has the anchor's class; a label below 0 is unknown, and of no class."""
-    return torch.where(labels < 0, NO_CLASS, labels)[:, None] == key_labels
+    return (labels[:, None] == key_labels) & (labels >= 0)[:, None]
 
 
 def similarities(
@@ -119,7 +116,14 @@ def similarities(
     anchor, positive, keys = (as_tensor(*each) for each in (("anchor", anchor), ("positive", positive), ("keys", keys)))
     own = as_tensor("own", own, anchor.device)
     same_class = None if same_class is None else as_tensor("same_class", same_class, anchor.device)
-    _check_shapes(anchor, positive, keys, own, same_class)
+    if anchor.ndim != 2 or keys.ndim != 2 or anchor.shape != positive.shape or anchor.shape[1] != keys.shape[1]:
+        shapes = f"{[*anchor.shape]} (anchors), {[*positive.shape]} (positives) and {[*keys.shape]} (keys)"
+        raise CltoolsError(f"Vectors have shapes {shapes}; give [B, d], [B, d] and [K, d] with the same B and d.")
+    if len(places := {x.device for x in (anchor, positive, keys, own, same_class) if x is not None}) > 1:
+        raise CltoolsError(f"These tensors lie on {' and '.join(sorted(map(str, places)))}; move all to one device.")
+    for name, mask in (("own", own), ("same_class", same_class)):
+        if mask is not None and (mask.dtype != torch.bool or mask.shape != (len(anchor), len(keys))):
+            raise CltoolsError(f"{name} is {mask.dtype} {list(mask.shape)}; give bool [{len(anchor)}, {len(keys)}].")
     images = None
     if ids is not None:
         images = as_ids("ids", ids[0], anchor.device), as_ids("ids", ids[1], anchor.device)
@@ -135,17 +139,3 @@ def similarities(
         of_positive = z_positive.detach() @ n.detach().T if "positive_keys" in reads else None
         both = (z, n) if "vectors" in reads else None
         return Similarities(z @ n.T, of_positive, (z * z_positive).sum(1), own, same_class, both, images)
-
-
-def _check_shapes(anchor: Tensor, positive: Tensor, keys: Tensor, own: Tensor, same_class: Tensor | None) -> None:
-    """Refuse what would be broadcast to something that nobody meant."""
-    if anchor.ndim != 2 or keys.ndim != 2 or anchor.shape != positive.shape or anchor.shape[1] != keys.shape[1]:
-        raise CltoolsError(
-            f"Vectors have shapes {list(anchor.shape)} (anchors), {list(positive.shape)} (positives) and "
-            f"{list(keys.shape)} (keys); give [B, d], [B, d] and [K, d] with the same B and d."
-        )
-    if len(places := {x.device for x in (anchor, positive, keys, own, same_class) if x is not None}) > 1:
-        raise CltoolsError(f"These tensors lie on {' and '.join(sorted(map(str, places)))}; move all to one device.")
-    for name, mask in (("own", own), ("same_class", same_class)):
-        if mask is not None and (mask.dtype != torch.bool or mask.shape != (len(anchor), len(keys))):
-            raise CltoolsError(f"{name} is {mask.dtype} {list(mask.shape)}; give bool [{len(anchor)}, {len(keys)}].")

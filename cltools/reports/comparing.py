@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from cltools.config import Experiment, differences, from_plain, to_plain, undeciding
 from cltools.datasets import ImageSet
-from cltools.errors import CltoolsError, unknown
+from cltools.errors import CltoolsError, Settings, unknown
 from cltools.evaluation import evaluate
 from cltools.files import IN_USE, check_writable, claimed, reading
 from cltools.mining import NegativeRule, RandomNegatives
@@ -53,7 +53,7 @@ RECORDED = make_dataclass(
 
 
 @dataclass(frozen=True)
-class CompareFlags:
+class CompareFlags(Settings):
     """Train every rule and control from one warm start, and write what each reached as a record."""
 
     images: tyro.conf.Positional[str]
@@ -71,9 +71,9 @@ class CompareFlags:
     --only, of these arms; else of the baseline."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of the runs; each has its own warm start, and arms are compared with the baseline of the same seed."""
-    warm_epochs: int = 5
+    warm_epochs: Annotated[int, "a whole number of at least 1"] = 5
     """Epochs of `moco`, before the arms part."""
-    epochs: int = 10
+    epochs: Annotated[int, "a whole number of at least 1"] = 10
     """Epochs of each arm, from the warm start."""
     only: tuple[str, ...] = ()
     """Train only these arms and the baseline; by default all arms."""
@@ -83,7 +83,7 @@ class CompareFlags:
     """Shares beyond which the bands of the grid drop keys."""
     holdout: float = 0.0
     """Keep this share of the training images from every arm, another for each seed, and measure on it, not on test."""
-    every: int | None = None
+    every: Annotated[int | None, "a whole number of at least 1"] = None
     """With --holdout: measure kNN-200 on it after every so many epochs too, for a curve; else after the last alone."""
     laptop: bool = False
     """The CPU setting: tiny encoder, 10,000 images."""
@@ -101,21 +101,17 @@ class CompareFlags:
 
     def __post_init__(self) -> None:
         """Refuse to compare nothing."""
+        super().__post_init__()
         if self.images not in IMAGES:
             raise unknown("images", self.images, IMAGES)
         if len(self.vary) == 1:
             raise CltoolsError(f"compare: vary is {self.vary[0]}; name its values too, such as: {self.vary[0]} 0.1 0.2")
         if not self.seeds:
             raise CltoolsError("compare: seeds is empty; name at least one.")
-        if self.epochs < 1 or self.warm_epochs < 1:
-            raise CltoolsError(f"compare: {self.warm_epochs} and {self.epochs} epochs; both must be at least 1.")
         if bool(self.drop_closest) != bool(self.keep_within):
             raise CltoolsError("compare: a grid takes both drop_closest and keep_within; give the other one too.")
-        if self.every is not None and not (self.holdout and self.every >= 1):
-            raise CltoolsError(
-                f"compare: every={self.every} with holdout={self.holdout:g}; curves are measured on images held out, "
-                "never on test, every 1 epoch or more. Give --holdout too, or leave --every out."
-            )
+        if self.every is not None and not self.holdout:
+            raise CltoolsError("compare: every is for curves, which are never measured on test; give holdout too.")
         for name in self.only:
             if name not in self.arms():
                 raise unknown("arm", name, self.arms())
@@ -240,8 +236,7 @@ def train_arm(
         "seed": asked.seed,
         **{figure: round(measured[figure], 2) for figure in FIGURES},
         "kept": _number(last["potential"] / asked.training.keys),
-        "false_negative_share": _number(last["false_negative_share"]),
-        "mined_purity": _number(last["mined_purity"]),
+        **{share: _number(last[share]) for share in ("false_negative_share", "mined_purity")},
         "curves": {name: [_number(value, to) for value in run.history.column(name)] for name, to in CURVES.items()},
         "seconds": round(seconds),
     }
@@ -252,10 +247,8 @@ def _check_same_start(path: Path, known: dict[str, str], warm: Run) -> None:
     seed = str(warm.experiment.seed)
     checksum = checksum_of(warm.encoder.state_dict(), seed)
     if known.setdefault(seed, checksum) != checksum:
-        raise CltoolsError(
-            f"The arms in {path} went on from another warm start of seed {seed} (checksum {known[seed]}, now "
-            f"{checksum}): the code was changed since. Give another file."
-        )
+        wrong = f"The arms in {path} went on from another warm start of seed {seed} (checksum {known[seed]}, now"
+        raise CltoolsError(f"{wrong} {checksum}): the code was changed since. Give another file.")
 
 
 def _deciding(experiment: Experiment) -> dict[str, Any]:

@@ -1,14 +1,55 @@
-"""Records as one table in Markdown: `python -m cltools table`, which makes those of docs/results.md."""
+"""Records as one table in Markdown: `python -m cltools table`, which makes those of docs/results.md.
 
-from collections.abc import Sequence
+Those of runs stand beside published figures; those of comparisons are also put together as a data frame. What was not
+run is blank; nothing is estimated.
+"""
+
+import json
+import statistics
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
-from cltools.errors import CltoolsError
+from pandas import DataFrame, Series
+
+from cltools.config import ABSENT, Difference, Experiment, differences
+from cltools.datasets.load import what_reads
+from cltools.errors import CltoolsError, printable
+from cltools.evaluation import LinearRecipe, spread
+from cltools.presets import IMAGES, METHODS, laptop, preset
 from cltools.provenance import read_record
-from cltools.reports.comparing import KIND as COMPARISON
-from cltools.reports.comparison_table import comparison_table
-from cltools.reports.run_table import run_table
-from cltools.training.record import KIND as RUN, RECORD, RunRecord
+from cltools.reports.arms import BASELINE
+from cltools.reports.comparing import FIGURES as COMPARED, KIND as COMPARISON, check_comparison, unlike
+from cltools.reports.published import CAUTION, LABORATORY, PUBLISHED, WHOLE
+from cltools.training.record import KIND as RUN, RECORD, RunRecord, settings_of
+
+FIGURES = {
+    "knn200": "kNN-200",
+    "knn10": "kNN-10",
+    "probe": "probe",
+    "linear": "linear",
+    "finetune1": "1 % labels",
+    "finetune10": "10 % labels",
+    "unknown": "top-1, protocol unknown",
+}
+"""What a report or a source calls a figure, and its column."""
+WORDS = ("method", "images", "split", "seeds", "epochs", "backbone", "source")
+COLUMNS = (*WORDS[:3], *FIGURES.values(), *WORDS[3:])
+BACKBONES = {"tiny": "tiny", "resnet18": "ResNet-18", "resnet50": "ResNet-50"}
+TOLD = ("data.name", "evaluation.every", "evaluation.protocol", "seed")
+"""Settings that have a column, or change nothing of what the columns show."""
+JUDGED = ("path", "record", "settings", "images", "seed", "split", "report", "alike", *FIGURES)
+"""Columns of the data frame in which a row is a run as judged on one split."""
+CAPTION = (
+    "Percent of the split's images after the last epoch, mean ± sample deviation over seeds; blank is not run or not "
+    "published. A run is named by the preset nearest to it, with what differs (preset → run); in brackets, how many "
+    "images it trained on. `potential` is a reconstruction of arXiv:2311.00358 from its abstract."
+)
+Settings = Experiment | Mapping[str, Any]
+SHARES = {"kept": "kept", "false_negative_share": "false negatives", "mined_purity": "mined purity"}
+"""Columns of shares of the keys, and their heads."""
 
 
 def table(records: Sequence[Path], *, references: bool = False) -> str:
@@ -38,9 +79,249 @@ def table(records: Sequence[Path], *, references: bool = False) -> str:
 
 
 def _file_of(path: Path) -> Path:
-    """The record's file: of a run's folder, the one in it."""
+    """The record's file: of a run's folder, the one in it.
+
+    Raises:
+        FileNotFoundError: a folder without a record.
+        ValueError: a file of another kind.
+    """
+    if path.is_file() and path.suffix != ".json":
+        wrong = f"{path} is a file; name a run's folder, or a record (.json) of a run or of a comparison."
+        raise CltoolsError(f"{wrong} {what_reads(path)}".rstrip())
     if not path.is_dir():
         return path
     if not (path / RECORD).is_file():
         raise FileNotFoundError(f"{path} holds no {RECORD}; for a run without one: python -m cltools evaluate {path}")
     return path / RECORD
+
+
+def rows_of(records: Sequence[tuple[Path, Mapping[str, Any]]]) -> DataFrame:
+    """The rows of several records that belong together, as `frame_of` gives them.
+
+    Raises:
+        ValueError: damaged records, or ones that cannot be put together.
+    """
+    head, first = records[0]
+    for path, record in records:
+        check_comparison(path, record)
+        if other := unlike(first, record):
+            raise CltoolsError(f"{path} differs from {head} in {', '.join(other)}; make a table of each.")
+    frame = frame_of(row for _, record in records for row in record["rows"])
+    if frame.index.has_duplicates:
+        raise CltoolsError("Two of the records hold the same arm with the same seed; name one of them.")
+    return frame
+
+
+def frame_of(rows: Iterable[Mapping[str, Any]]) -> DataFrame:
+    """Rows as `compare` writes them, indexed by arm and seed; a figure that a row lacks, or None, is NaN."""
+    frame = DataFrame([*rows], columns=["arm", "seed", *COMPARED, *SHARES, "curves", "diverged"])
+    return frame.astype(dict.fromkeys([*COMPARED, *SHARES], float)).set_index(["arm", "seed"])
+
+
+def gains(frame: DataFrame, figure: str, against: str = BASELINE) -> Series:
+    """What each row has more than the row of another arm with the same seed, in points; NaN where one lacks it."""
+    arms, seeds = (frame.index.get_level_values(level) for level in ("arm", "seed"))
+    other = frame.loc[arms == against, figure].droplevel("arm")
+    return frame[figure] - other.reindex(seeds).to_numpy()
+
+
+def comparison_table(records: Sequence[tuple[Path, Mapping[str, Any]]]) -> str:
+    """Mean ± deviation over seeds of each arm, and the mean difference to the baseline of the same seed.
+
+    Seeds in which an arm diverged are counted beside the others, and enter no mean.
+
+    Raises:
+        ValueError: damaged records, or ones that cannot be put together.
+    """
+    frame, first = rows_of(records), records[0][1]
+    present = frame.index.unique("arm")
+    arms = [arm for arm in dict.fromkeys([*first["arms"], *present]) if arm in present]  # in the order of definition
+
+    def by_arm(values: Series, said: Callable[[list[float]], str]) -> Series:
+        return values.dropna().groupby("arm").agg(lambda seeds: said([*seeds]))
+
+    counted = frame.groupby("arm")[["knn200", "diverged"]].count().loc[arms]
+    cells = DataFrame({"arm": [f"`{arm}`" for arm in arms]}, index=arms)
+    cells["seeds"] = [f"{done}{f', diverged {lost}' if lost else ''}" for done, lost in counted.to_numpy()]
+    for figure, name in (("knn200", "kNN-200"), ("probe", "probe")):
+        gained = gains(frame, figure).drop(BASELINE, level="arm", errors="ignore")
+        cells[name] = by_arm(frame[figure], spread)
+        cells[f"{name} gain"] = by_arm(gained, lambda seeds: spread(seeds, layout="+"))
+    for share, name in SHARES.items():
+        cells[name] = by_arm(frame[share], lambda shares: f"{100 * statistics.fmean(shares):.1f} %")
+    cells.columns = [f"against {BASELINE}" if name.endswith("gain") else name for name in cells.columns]
+    return markdown(_caption(first), cells.astype(object).fillna(""), left=("arm",))
+
+
+def _caption(record: Mapping[str, Any]) -> str:
+    epochs = record["baseline"]["training"]["epochs"]
+    share = record["baseline"].get("data", {}).get("holdout", 0)
+    judged = f"{100 * share:g} % of the training images, held out," if share else "the test images"
+    return (
+        f"`{record['images']}`: {record['warm_epochs']} epochs of {BASELINE}, then {epochs} of each arm; percent of "
+        f"{judged} after the last epoch, mean ± deviation over seeds. Commit {record['commit'] or 'unknown'}, "
+        f"{record['hardware']['device']}."
+    )
+
+
+def changes(a: Settings, b: Settings) -> list[Difference]:
+    """What differs between two experiments, but for what decides no result and what a table's columns tell.
+
+    Of another rule its name and settings are told, and not the settings that only the rule before had.
+    """
+    told = [each for each in differences(a, b) if each.decides and each.path not in TOLD]
+    return [each for each in told if each.now is not ABSENT]
+
+
+def run_table(records: Sequence[tuple[Path, RunRecord]], *, references: bool = False) -> str:
+    """Mean ± sample deviation over the seeds of runs that are alike in all else, a row for each split judged.
+
+    Args:
+        records: of any runs and images, each with its path, for messages.
+        references: show all published figures, not only those on the records' images.
+
+    Raises:
+        ValueError: damaged records, or two of the same run.
+    """
+    judged = DataFrame([row for path, record in records for row in _judged(path, record)], columns=JUDGED)
+    rows = [_row_of_runs(runs.sort_values("seed")) for _, runs in judged.groupby("alike", sort=False)]
+    published = [row for row in PUBLISHED if references or row.images in {*judged["images"]}]
+    rows += [(_order(row.images, 1, at), _row_of_published(row)) for at, row in enumerate(published)]
+    cells = DataFrame([row for _, row in sorted(rows, key=lambda row: row[0])], columns=COLUMNS)
+    caption = f"{CAPTION} {CAUTION}" if any(row.source == LABORATORY for row in published) else CAPTION
+    return markdown(caption, cells, left=WORDS)
+
+
+def _judged(path: Path, record: RunRecord) -> Iterator[tuple[Any, ...]]:
+    """A run by the splits it was evaluated on after its last epoch; by none, whose name is "", if there is none."""
+    settings = settings_of(record.experiment)
+    name = _images(record, settings)
+    reports = {split: report for split, report in record.evaluations.items() if report["epochs"] == record.epochs}
+    for split, report in (reports or {"": {}}).items():
+        alike = _alike(record, settings, split, report)
+        yield (path, record, settings, name, record.seed, split, report, alike, *map(report.get, FIGURES))
+
+
+def _images(record: RunRecord, settings: Mapping[str, Any]) -> str:
+    """The name of a run's images; only of the whole set itself that of a known one, whatever others are called."""
+    data, images = settings["data"], record.images
+    name = Path(images.name if images else data["name"]).name
+    if data["name"] != name or settings["outside"]["images"] is not None or (images is not None and images.given):
+        return f"other images called {name}" if name in IMAGES else name
+    if name not in WHOLE:
+        return name
+    counts = [(report.get("test_images"), WHOLE[name][1]) for report in [record.evaluations.get("test")] if report]
+    if images is not None and data["holdout"] == 0:
+        counts.append((images.count, WHOLE[name][0]))
+    whole = data["limit"] is data["size"] is None and all(count == of for count, of in counts)
+    return name if whole else f"part of {name}"
+
+
+def _alike(record: RunRecord, settings: Mapping[str, Any], split: str, report: Mapping[str, Any]) -> str:
+    """What runs share that differ in nothing but the seed, as text."""
+    images = asdict(record.images) if record.images else {}
+    if settings["data"]["holdout"] > 0:
+        images = {name: images[name] for name in ("name", "count", "given")}  # a seed decides what is held out
+    where = [(stretch.from_epoch, stretch.surroundings) for stretch in record.stretches]
+    rest = [record.epochs, record.steps, record.warm_epochs, record.backbone, settings["data"]["name"]]
+    judged = [split, report.get("test_images"), report.get("elsewhere"), _shortened(report)]
+    plain = [each.to_plain() for each in changes({}, settings)]
+    return json.dumps([plain, images, where, rest, judged, {**record.given}], sort_keys=True)
+
+
+def _row_of_runs(runs: DataFrame) -> tuple[tuple[Any, ...], dict[str, str]]:
+    """The order and the cells of runs that differ in the seed alone."""
+    if len(twice := runs.loc[runs["seed"].duplicated(keep=False), "path"]):
+        raise CltoolsError(f"{' and '.join(map(str, twice))} hold the same run with the same seed; name one of them.")
+    first = runs.iloc[0]
+    record: RunRecord = first["record"]
+    name, place, changed = _nearest_preset(first["settings"])
+    trained_on = f" ({record.images.count:,}{', given' if record.images.given else ''})" if record.images else ""
+    told = [*map(str, changed), *(f"own {part}: {what}" for part, what in record.given.items() if part != "images")]
+    row = {
+        "method": f"`{name}`" + (f": {', '.join(told)}" if told else ""),
+        "images": first["images"] + trained_on,
+        "split": f"{first['split']}, {first['report'].get('test_images') or 0:,} images" if first["split"] else "",
+        **{column: _figure(runs, name) for name, column in FIGURES.items()},
+        "seeds": ", ".join(map(str, runs["seed"])),
+        "epochs": _epochs(record),
+        "backbone": BACKBONES.get(record.backbone, f"own: {record.backbone}"),
+        "source": _source(record, first["report"]),
+    }
+    return _order(first["images"], 0, place, len(changed), *row.values()), row
+
+
+def _nearest_preset(settings: Mapping[str, Any]) -> tuple[str, int, list[Difference]]:
+    """The preset (or its `--laptop` setting) that least differs from a run, its place among all, and what differs."""
+    own = settings["data"]["name"]
+    names = [f"{images}-{method}" for images in IMAGES for method in METHODS if images == own or own not in IMAGES]
+    known = {name: preset(name) for name in names}
+    known |= {f"{name} --laptop": laptop(experiment) for name, experiment in known.items()}
+    found = [(name, place, changes(of, settings)) for place, (name, of) in enumerate(known.items())]
+    return min(found, key=lambda each: (len(each[2]), each[1]))
+
+
+def _row_of_published(row: Any) -> dict[str, str]:
+    said = {FIGURES.get(name, name): value for name, value in row._asdict().items() if value is not None}
+    figures = {name: f"{value:.2f}" if isinstance(value, float) else str(value) for name, value in said.items()}
+    return dict.fromkeys(COLUMNS, "") | figures
+
+
+def _order(images: str, *rest: Any) -> tuple[Any, ...]:
+    """Images as presets list them, others after them by name; then as `rest` says."""
+    known = list(IMAGES)
+    return (known.index(images) if images in known else len(known), images, *rest)
+
+
+def _figure(runs: DataFrame, name: str) -> str:
+    """Mean ± deviation over runs; says so where not all have the figure, or where it is not by the whole protocol."""
+    values = runs[name].dropna()
+    if values.empty:
+        return ""
+    text, short = spread([*values]), _shortened(runs.iloc[0]["report"])
+    if name == "linear" and short is not None:
+        text += f" ({short} epoch{'' if short == 1 else 's'})"
+    return text if len(values) == len(runs) else f"{text} ({len(values)} of {len(runs)} seeds)"
+
+
+def _shortened(report: Mapping[str, Any]) -> int | None:
+    """Epochs of a linear evaluation that had not those of the recipe; None for the recipe's, or for none."""
+    epochs: int | None = report.get("linear_epochs")
+    return None if epochs == LinearRecipe().epochs else epochs
+
+
+def _epochs(record: RunRecord) -> str:
+    text = str(record.epochs) if record.epochs == record.asked else f"{record.epochs} of {record.asked}"
+    return f"{text}, after {record.warm_epochs} of another run" if record.warm_epochs else text
+
+
+def _source(record: RunRecord, report: Mapping[str, Any]) -> str:
+    places = [place for place, _ in groupby(_place(stretch.surroundings) for stretch in record.stretches)]
+    text = f"this run: {', then '.join(places)}"
+    for other in report.get("elsewhere", []):
+        text += f"; {', '.join(FIGURES.get(name, name) for name in other['figures'])} by {_place(other)}"
+    return text
+
+
+def _place(where: Mapping[str, Any]) -> str:
+    hardware = where["hardware"]
+    ranks = f"{hardware['ranks']} × " if hardware.get("ranks", 1) != 1 else ""
+    return f"commit {where['commit'] or 'unknown'}, {ranks}{hardware.get('device', 'unknown device')}"
+
+
+def markdown(caption: str, cells: DataFrame, left: Collection[str]) -> str:
+    """A caption, and a table below it.
+
+    Args:
+        caption: what the table shows.
+        cells: of text; the index is not shown.
+        left: columns of words, set to the left; figures stand to the right.
+    """
+    rule = "|".join("---" if column in left else "---:" for column in cells.columns)
+    rows = [_line(row) for row in cells.itertuples(index=False, name=None)]
+    return "\n".join([caption, "", _line(cells.columns), f"|{rule}|", *rows])
+
+
+def _line(cells: Iterable[str]) -> str:
+    texts = (printable(cell, lines=False).replace("|", "∣").replace("<", "&lt;") for cell in cells)
+    return f"| {' | '.join(texts)} |"

@@ -1,8 +1,7 @@
 """What an encoder makes of some images at some moments of its training, in one file: embeddings, maps, thumbnails."""
 
 from cltools.snapshot.embeddings import snapshot_of_embeddings
-from cltools.snapshot.loading import load_snapshot
-from cltools.snapshot.mapping import with_map, with_umap
+from cltools.snapshot.making import Recorder, load_snapshot, take_snapshot
+from cltools.snapshot.maps import with_map, with_umap
 from cltools.snapshot.reading import read_embeddings
 from cltools.snapshot.snapshot import Snapshot
-from cltools.snapshot.taking import Recorder, take_snapshot

@@ -18,8 +18,8 @@ from torch import Tensor
 from cltools.config import Experiment
 from cltools.datasets import DataSettings
 from cltools.datasets.image_set import draw
-from cltools.errors import CltoolsError, unknown
-from cltools.interop.offline import PAIRS, check_fit, own_keys
+from cltools.errors import SEED, CltoolsError, check_number, unknown
+from cltools.interop.pairs import PAIRS, check_fit, own_keys
 from cltools.mining.handed_in import (
     Numbers,
     as_ids,
@@ -32,8 +32,8 @@ from cltools.mining.handed_in import (
     places,
     unit_rows,
 )
+from cltools.snapshot.making import assembled
 from cltools.snapshot.snapshot import LARGEST_ID, Queries, Snapshot
-from cltools.snapshot.taking import assembled
 
 if TYPE_CHECKING:
     import pandas
@@ -99,16 +99,15 @@ def snapshot_of_embeddings(
     z, views, keys = _vectors(anchors, positives, corpus, USUAL if n is None else n)
     if n is None and len(z) > USUAL:
         warnings.warn(f"{USUAL:,} of {len(z):,} rows are drawn; n={len(z)} takes all.", stacklevel=3)
-    counts = [len(z)] if corpus is None else [len(z), len(keys)]
-    rows = draw(len(z), USUAL if n is None else n, seed)
-    taken = [rows.numpy(), np.arange(len(keys))][: len(counts)]
+    rows = draw(len(z), USUAL if n is None else n, check_number("The seed", seed, SEED))
+    extents = [(len(z), rows.numpy()), (len(keys), np.arange(len(keys)))][: 1 if corpus is None else 2]
 
     def of_each(what: str, given: Any, made: Callable[[str, Any, int, ndarray], Any]) -> list[Any]:
         """What is made of what is given for each side."""
         sides = [given] if corpus is None else [None, None] if given is None else given
-        if not isinstance(sides, tuple | list) or len(sides) != len(counts):
+        if not isinstance(sides, tuple | list) or len(sides) != len(extents):
             raise CltoolsError(f"With a corpus {what} are a pair: {what}=(of the anchors, of the corpus).")
-        return [made(what, *each) for each in zip(sides, counts, taken, strict=True)]
+        return [made(what, side, *extent) for side, extent in zip(sides, extents, strict=True)]
 
     if corpus is None and own is not None:
         raise CltoolsError("own= is for a corpus; without one each row is its own key, and no other is.")
@@ -118,10 +117,10 @@ def snapshot_of_embeddings(
     columns = {str(column): values for column, values in dict(metadata).items()}
     if len(columns) < len([*metadata]):
         raise CltoolsError(f"Columns of metadata have one name: {', '.join(map(str, metadata))}. Rename them.")
-    metadata = {column: tuple(_texts(column, each, counts[-1], taken[-1])) for column, each in columns.items()}
+    metadata = {column: tuple(_texts(column, each, *extents[-1])) for column, each in columns.items()}
     values = of_each("labels", labels, lambda what, side, *rest: _column(what, _named(side, columns), *rest))
     found, names = indexed_labels([value for side in values for value in side], classes)
-    of_labels = np.split(found, [len(values[0])])[: len(counts)]
+    of_labels = np.split(found, [len(values[0])])[: len(extents)]
     of_ids = of_each("ids", ids, _checked_ids)
     texts = [text for side in reversed(of_each("texts", texts, _texts)) for text in side]
     pictures = dict(enumerate(reversed(of_each("images", images, _pictures))))
@@ -137,7 +136,7 @@ def snapshot_of_embeddings(
         Experiment(data=DataSettings(name=name), seed=seed),
         {0: (z[rows].numpy(), (keys if corpus is not None else views[rows]).numpy())},
         of_ids[-1],
-        _joined([*pictures.values()]),
+        np.concatenate([*pictures.values()]) if pictures else None,
         pictured=np.concatenate(places) if queries and pictures else None,
         labels=of_labels[-1],
         classes=names,
@@ -188,13 +187,10 @@ def _vectors(anchors: Numbers, positives: Numbers | None, corpus: Numbers | None
         raise CltoolsError("A corpus needs positives=…, the match of each anchor, which is no negative of it.")
     least = 3 if corpus is None else 1
     if not isinstance(n, Integral) or n < least or len(z) < least or len(keys) < 3 or keys.shape[1] < 2:
-        raise CltoolsError(
-            f"There are {len(z)} anchors, of which n={n} are asked for, and keys {[*keys.shape]}; a map needs at least "
-            "3 rows of at least 2 numbers."
-        )
-    if n > LARGEST or (corpus is not None and len(keys) > LARGEST):
-        which, count = ("n", n) if n > LARGEST else ("The corpus", len(keys))
-        raise CltoolsError(f"{which} is {count:,} rows; an explorer shows at most {LARGEST:,}. Draw fewer.")
+        told = f"There are {len(z)} anchors, of which n={n} are asked for, and keys {[*keys.shape]}"
+        raise CltoolsError(f"{told}; a map needs at least 3 rows of at least 2 numbers.")
+    if (most := n if corpus is None else max(n, len(keys))) > LARGEST:
+        raise CltoolsError(f"n, or the corpus, is {most:,} rows; an explorer shows at most {LARGEST:,}. Draw fewer.")
     return z, views, keys
 
 
@@ -225,16 +221,9 @@ def _pictures(what: str, given: Any, count: int, taken: ndarray) -> UInt8[ndarra
     if given is None:
         return None
     pictures = as_tensor(what, given).cpu()
-    if pictures.dtype != torch.uint8 or pictures.ndim != 4 or pictures.shape[1] != 3 or 0 in pictures.shape[2:]:
-        raise CltoolsError(f"{what} are {pictures.dtype} {[*pictures.shape]}; give uint8 [rows, 3, height, width].")
-    if len(pictures) != count:
-        raise CltoolsError(f"There are {len(pictures)} {what} for {count} embeddings; give one per row.")
+    if pictures.dtype != torch.uint8 or pictures.ndim != 4 or pictures.shape[:2] != (count, 3) or not pictures.numel():
+        raise CltoolsError(f"{what} are {pictures.dtype} {[*pictures.shape]}; give uint8 [{count}, 3, height, width].")
     return pictures.numpy() if len(taken) == count else pictures[torch.from_numpy(taken)].numpy()
-
-
-def _joined(pictures: list[UInt8[ndarray, "_ 3 H W"]]) -> UInt8[ndarray, "M 3 H W"] | None:
-    """All pictures; not copied where there is nothing to join, as they may take hundreds of megabytes."""
-    return np.concatenate(pictures) if len(pictures) > 1 else pictures[0] if pictures else None
 
 
 def _checked_ids(what: str, given: Any, count: int, taken: ndarray) -> Int64[ndarray, " M"]:
@@ -264,10 +253,8 @@ def _own_pairs(
         more = as_tensor("own", given).cpu()
         ends = torch.tensor([len(z), len(keys)])
         if more.is_floating_point() or more.ndim != 2 or more.shape[1] != 2 or not ((more >= 0) & (more < ends)).all():
-            raise CltoolsError(
-                f"own is {more.dtype} {[*more.shape]}; give whole numbers [pairs, 2], places of an anchor below "
-                f"{len(z)} and of a key below {len(keys)}."
-            )
+            wanted = f"[pairs, 2], places of an anchor below {len(z)} and of a key below {len(keys)}"
+            raise CltoolsError(f"own is {more.dtype} {[*more.shape]}; give whole numbers {wanted}.")
         pairs = torch.cat([pairs, more])
     place = torch.full((len(z),), -1)
     place[rows] = torch.arange(len(rows))

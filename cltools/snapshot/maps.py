@@ -1,19 +1,30 @@
 """Two-dimensional maps of embeddings that keep points in their place from epoch to epoch, and how far to trust them.
 
+A snapshot has one by PCA; further ones are by UMAP where somebody asks for them, or of one's own. Those by UMAP are
+kept on disk by what they were made from, so that none is made twice. The folder is `cltools.files.cache_folder`; it may
+be deleted at any time. Whatever is wrong with it, a map is only made again.
+
 Legend: E epochs, N points, d embedding, k neighbours.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from hashlib import sha256
 from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Int64
 from numpy import ndarray
+from tqdm.auto import tqdm
 
-from cltools.snapshot.cache import cached, content_key
+from cltools.errors import SEED, CltoolsError, check_number
+from cltools.files import cache_folder, replacing
+from cltools.snapshot.snapshot import Snapshot
 
 NEIGHBOURS, MIN_DIST = 15, 0.1
 WARM_ROUNDS = 100
@@ -62,10 +73,37 @@ def need_umap() -> None:
         raise ModuleNotFoundError('A map by UMAP needs umap-learn: pip install "cltools[notebooks]".', name="umap")
 
 
+def content_key(*parts: ndarray | str | float | None) -> str:
+    """A name that is equal for equal parts; arrays are equal by type, shape and bytes."""
+    digest = sha256()
+    for part in parts:
+        if isinstance(part, ndarray):
+            digest.update(f"{part.dtype.str} {part.shape} ".encode())
+            digest.update(part.tobytes())
+        else:
+            digest.update(f"{part!r} ".encode())
+    return digest.hexdigest()
+
+
+def cached(key: str, make: Callable[[], Places]) -> Places:
+    """The map of this key: as it was kept, else made and kept, where the folder allows it."""
+    try:
+        path = cache_folder() / f"{key}.npz"
+    except RuntimeError:
+        return make()
+    with suppress(Exception), path.open("rb") as kept, np.load(kept, allow_pickle=False) as arrays:  # with checksums
+        place: ndarray = arrays["place"]
+        return place
+    place = make()
+    with suppress(OSError), replacing(path) as part, part.open("wb") as file:
+        np.savez(file, place=place)
+    return place
+
+
 def umap(points: Points, start: Places, seed: int, rounds: int | None, neighbours: int, min_dist: float) -> Places:
     """UMAP (arXiv:1802.03426) of unit vectors by their exact nearest neighbours, from a given start.
 
-    A map that was made before is read from `cltools.snapshot.cache`.
+    A map that was made before is read from the disk.
 
     Args:
         points: unit vectors.
@@ -93,9 +131,8 @@ def _fitted(points: Points, start: Places, seed: int, rounds: int | None, neighb
         warnings.filterwarnings("ignore", message=EXPECTED)
         from umap import UMAP
 
-        fit = UMAP(
-            k, metric="cosine", min_dist=min_dist, init=start, n_epochs=rounds, random_state=seed, precomputed_knn=known
-        )
+        asked = {"min_dist": min_dist, "init": start, "n_epochs": rounds, "random_state": seed}
+        fit = UMAP(k, metric="cosine", precomputed_knn=known, **asked)
         return np.asarray(fit.fit_transform(points), dtype=np.float32)
 
 
@@ -164,3 +201,56 @@ def kept_neighbours(points: Points, place: Places, k: int = NEIGHBOURS, rows: Ro
     k = min(k, len(points) - 1)
     true, shown = nearest(points, k, rows)[0], nearest(place, k, rows)[0]
     return np.asarray((true[:, :, None] == shown[:, None, :]).any(2).mean(1), dtype=np.float32)
+
+
+def with_map(snapshot: Snapshot, name: str, places: Float[ndarray, "*E N 2"]) -> Snapshot:
+    """The snapshot with one more map, which an explorer shows first; it replaces one of the same name.
+
+    Args:
+        snapshot: of N rows at E epochs.
+        name: of the map.
+        places: [E, N, 2], or [N, 2] where E is 1; finite.
+
+    Raises:
+        ValueError: places that do not fit.
+    """
+    given = np.asarray(places, np.float32).reshape(-1, *np.shape(places)[-2:])
+    wanted = (len(snapshot.epochs), len(snapshot), 2)
+    if given.shape != wanted:
+        raise CltoolsError(f"Places are {[*np.shape(places)]}; give {[*wanted]}: a place for each row at each epoch.")
+    if not np.isfinite(given).all():
+        raise CltoolsError("Places must be finite numbers; some are not.")
+    kept, trust = judged(snapshot.mapped, given[None])
+    others = [i for i, each in enumerate(snapshot.map_names) if each != name]
+    held: dict[str, Any] = {"maps": given[None], "kept": kept, "trustworthiness": trust}
+    held = {each: np.concatenate([array, getattr(snapshot, each)[others]]) for each, array in held.items()}
+    return replace(snapshot, map_names=(name, *(snapshot.map_names[i] for i in others)), **held)
+
+
+def with_umap(
+    snapshot: Snapshot, seeds: Sequence[int] | int = (0,), *, neighbours: int = NEIGHBOURS, min_dist: float = MIN_DIST
+) -> Snapshot:
+    """The snapshot with maps by UMAP (arXiv:1802.03426), each epoch's started from the one before; with a progress bar.
+
+    A map is kept on disk: asked for again, it is read from there.
+
+    Args:
+        snapshot: of any rows.
+        seeds: one or several, a map each; where maps of several seeds differ, trust none.
+        neighbours: to how many nearest rows, by cosine, a row is held; more show the whole, fewer the detail.
+        min_dist: how close points may lie.
+
+    Raises:
+        ModuleNotFoundError: umap-learn is not installed.
+        ValueError: fewer than 2 neighbours, a distance beyond 0 to 1, or what is no seed.
+    """
+    seeds = [check_number("A seed", seed, SEED) for seed in np.atleast_1d(seeds)]
+    neighbours = check_number("neighbours", neighbours, "a whole number of at least 2")
+    min_dist = check_number("min_dist", min_dist, "a number between 0 and 1")
+    settings = "" if neighbours == NEIGHBOURS else f", {neighbours} neighbours"
+    settings += "" if min_dist == MIN_DIST else f", min_dist {min_dist:g}"
+    for seed in reversed(seeds):  # the first is to stand first
+        places = umap_over_epochs(snapshot.mapped, seed, neighbours, min_dist)
+        bar = tqdm(places, f"UMAP, seed {seed}", len(snapshot.epochs), unit="map", leave=False)
+        snapshot = with_map(snapshot, f"UMAP, seed {seed}{settings}", np.stack([*bar]))
+    return snapshot

@@ -16,6 +16,7 @@ from numpy import ndarray
 from tqdm.auto import tqdm
 
 from cltools.errors import LONGEST, CltoolsError, shown, unknown
+from cltools.files import reading
 
 Vectors = str | Sequence[str] | None
 
@@ -63,35 +64,33 @@ def load_arrays(path: Path) -> Any:
     """The array of an `.npy`, or those of an `.npz` by name; objects are not read, and nothing that fills the memory.
 
     Raises:
-        Exception: what zipfile, zlib and NumPy raise of damaged files; ValueError for an archive that unpacks to a
-            multiple of its size, or that holds a name twice.
+        Exception: what zipfile, zlib and NumPy raise of damaged files; CltoolsError for an archive that unpacks to a
+            multiple of its size, or that holds a name twice, and for what fills the memory.
     """
     if is_zipfile(path):
         with ZipFile(path) as archive:
             members = archive.infolist()
         if (unpacked := sum(member.file_size for member in members)) > max(ROOM, RATIO * path.stat().st_size):
-            raise ValueError(f"it unpacks to {unpacked / 1e6:,.0f} MB; what shall be so is written by np.savez")
+            raise CltoolsError(f"it unpacks to {unpacked / 1e6:,.0f} MB; what shall be so is written by np.savez")
         if len({member.filename for member in members}) < len(members):
-            raise ValueError("a name stands in it twice")
+            raise CltoolsError("a name stands in it twice")
     with path.open("rb") as file:
         try:
             found = np.load(file, allow_pickle=False)
             return found if isinstance(found, ndarray) else {name: np.asarray(found[name]) for name in found.files}
-        except ValueError as error:
+        except (MemoryError, ValueError) as error:
             advised = "pickle" in str(error)  # by NumPy, and unpickling would run what the file says
-            raise ValueError("it is no .npy or .npz, or one of Python's objects" if advised else error) from error
+            reason = "it is no .npy or .npz, or one of Python's objects" if advised else str(error)
+            raise CltoolsError(reason) from error
 
 
 def _from_numpy(path: Path, labels: str | None, vectors: Vectors) -> tuple[ndarray, ndarray | None]:
-    try:
+    with reading(f"{path} cannot be read", "Write it anew with np.save or np.savez, of numbers and not of objects."):
         found = load_arrays(path)
-    except Exception as error:  # zipfile, zlib and numpy's reader of headers raise kinds of their own
-        raise CltoolsError(f"{path} cannot be read: it is damaged, or holds objects, not numbers ({error}).") from error
     if isinstance(found, ndarray):
         if labels is None and vectors is None:
             return found, None
-        wrong = f"{path} holds one array without a name. Read labels from a file of their own, with np.load,"
-        raise CltoolsError(f"{wrong} and give them to snapshot_of_embeddings(labels=…).")
+        raise CltoolsError(f"{path} holds one array without a name; read labels from another file, with np.load.")
     if {"about", "anchors", "keys"} <= found.keys():
         raise CltoolsError(f"{path} is a snapshot, which load_snapshot reads; embeddings are a file of their own.")
     if not isinstance(vectors, str | None):
@@ -106,13 +105,9 @@ def _from_numpy(path: Path, labels: str | None, vectors: Vectors) -> tuple[ndarr
 def _from_parquet(path: Path, labels: str | None, vectors: Vectors) -> tuple[ndarray, ndarray | None]:
     from pandas import read_parquet
 
-    try:
+    remedy = "It needs pyarrow: pip install pyarrow. Or save the embeddings with np.save where the table was made."
+    with reading(f"{path} cannot be read as a Parquet table", remedy):
         named = {str(name): column for name, column in read_parquet(path, engine="pyarrow").items()}
-    except ImportError as error:
-        wrong = f"{path} is a Parquet table, which needs pyarrow: pip install pyarrow."
-        raise CltoolsError(f"{wrong} Or save the embeddings with np.save where the table was made.") from error
-    except (OSError, ValueError) as error:  # pyarrow's errors are of these
-        raise CltoolsError(f"{path} cannot be read as a Parquet table: {error}") from error
     _check_names(path, named, labels, *([vectors] if isinstance(vectors, str | None) else vectors))
     able = {name: column for name, column in named.items() if name != labels}
     lists = [name for name, each in able.items() if len(each) and isinstance(each.iloc[0], list | tuple | ndarray)]

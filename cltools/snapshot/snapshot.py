@@ -6,7 +6,6 @@ Legend: E epochs, M maps, N keys, B anchors, P pairs, T pictures, d embedding.
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from cltools.config import Experiment
 from cltools.errors import CltoolsError, shown
-from cltools.files import parsed, replacing
+from cltools.files import parsed, reading, replacing
 from cltools.mining import Similarities
 from cltools.mining.rules import State
 from cltools.mining.similarities import same_class
@@ -45,11 +44,11 @@ ARRAYS = {
     "query_own": (np.int64, "p2"),
 }
 """Type and axes of each array in the file; equal letters are equal lengths."""
-OPTIONAL = {name for name in ARRAYS if name in ("thresholds", "pictured") or name.startswith("query_")}
 TOLERANCE, FARTHEST, LARGEST_ID = 2e-2, 1e30, 2**53
 """How far a squared length may be from 1 after float16; of places on a map; and from where on a page loses count."""
 ABOUT = ("epochs", "map_names", "classes", "tile", "command", "commit")
 TOLD = ("texts", "metadata")
+ELSE = "Take it anew, or convert one of 0.1 by data/convert.py; read_embeddings reads other embeddings."
 
 
 @dataclass(frozen=True)
@@ -221,22 +220,18 @@ class Snapshot:
         ids, order = torch.from_numpy(self.ids).sort()
         return {"ids": ids, "threshold": torch.from_numpy(self.thresholds[epoch])[order]}
 
-    def _held(self, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _held(self, epoch: int) -> tuple[Tensor, ...]:
         """Anchors, positives and keys of an epoch as float16 holds them, as unit vectors in float64."""
-        if epoch not in self._epochs_held:
+        held: dict[int, tuple[Tensor, ...]] = vars(self).setdefault("_epochs_held", {})
+        if epoch not in held:
             positives = self.keys if self.queries is None else self.queries.positives
             given = (each[epoch].astype(np.float16) for each in (self.anchors, positives, self.keys))
-            z, positive, keys = (torch.from_numpy(_unit(each)).double() for each in given)
-            self._epochs_held[epoch] = z, positive, keys
-        return self._epochs_held[epoch]
-
-    @cached_property
-    def _epochs_held(self) -> dict[int, tuple[Tensor, Tensor, Tensor]]:
-        return {}
+            held[epoch] = tuple(torch.from_numpy(_unit(each)).double() for each in given)
+        return held[epoch]
 
     def arrays(self) -> dict[str, Any]:
         """All arrays, by their names in the file; None for those that it does not have."""
-        held = vars(self) | {"sprite": None if self.sprite is None else np.frombuffer(self.sprite, np.uint8)}
+        held = vars(self) | {"sprite": np.frombuffer(self.sprite, np.uint8)}
         if self.queries is not None:
             held |= {f"query_{name}": array for name, array in vars(self.queries).items()}
         return {name: held.get(name) for name in ARRAYS}
@@ -262,25 +257,31 @@ class Snapshot:
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"{path} is no file; give a snapshot (.npz), or take one with take_snapshot.")
-        about, arrays = _read(path)
-        try:
-            experiment = Experiment.from_json(str(about["experiment"]))
-        except ValueError as error:
-            raise CltoolsError(f"{path} cannot be read: {error} data/convert.py converts those of 0.1.") from error
-        known: dict[str, Any] = {name: arrays.get(name) for name in ARRAYS if not name.startswith("query_")}
-        known |= {"experiment": experiment, "sprite": arrays["sprite"].tobytes() if "sprite" in arrays else None}
-        known |= {"metadata": {}} | {name: _frozen(about[name]) for name in (*ABOUT, *TOLD) if name in about}
-        asked: dict[str, Any] = {each.name: arrays.get(f"query_{each.name}") for each in fields(Queries)}
-        if any(each is not None for each in asked.values()):
-            known["queries"] = SimpleNamespace(**asked)
-        found = cls.__new__(cls)  # looked at before it is made: anything may stand in a file
-        vars(found).update(known)
-        if fault := _fault(found):
-            raise CltoolsError(f"{path} is damaged: {fault}.")
-        known |= {name: _unit(known[name]) for name in ("anchors", "keys")} | {"kept": found.kept.astype(np.float32)}
+        with reading(f"{path} cannot be read as a snapshot", ELSE):
+            arrays = load_arrays(path)
+            described = isinstance(arrays, dict) and "about" in arrays
+            about = parsed(arrays.pop("about").tobytes(), "its description") if described else None
+            if not isinstance(about, dict) or (about.get("format"), about.get("version")) != (FORMAT, VERSION):
+                raise CltoolsError(f"no description in it says {FORMAT!r}, version {VERSION}")
+            if missing := [name for name in ("experiment", *ABOUT) if not isinstance(about.get(name), str | list)]:
+                raise CltoolsError(f"its description lacks {', '.join(missing)}")
+            if more := sorted(arrays.keys() - ARRAYS.keys()):
+                raise CltoolsError(f"it holds {', '.join(map(shown, more))}, which is nothing of ours")
+            known: dict[str, Any] = {name: arrays.get(name) for name in ARRAYS if not name.startswith("query_")}
+            known |= {"metadata": {}} | {name: _frozen(about[name]) for name in (*ABOUT, *TOLD) if name in about}
+            known |= {"experiment": Experiment.from_json(str(about["experiment"]))}
+            known |= {"sprite": arrays.get("sprite", np.empty(0, np.uint8)).tobytes()}
+            asked: dict[str, Any] = {each.name: arrays.get(f"query_{each.name}") for each in fields(Queries)}
+            if any(each is not None for each in asked.values()):
+                known["queries"] = SimpleNamespace(**asked)
+            found = cls.__new__(cls)  # looked at before vectors are made of length 1: anything may stand in a file
+            vars(found).update(known)
+            if fault := _fault(found):
+                raise CltoolsError(fault)
+        vars(found).update(anchors=_unit(found.anchors), keys=_unit(found.keys), kept=found.kept.astype(np.float32))
         if found.queries is not None:
-            known["queries"] = Queries(**asked | {"positives": _unit(found.queries.positives)})
-        return cls(**known)
+            vars(found)["queries"] = Queries(**asked | {"positives": _unit(found.queries.positives)})
+        return found
 
 
 def _fault(s: Snapshot) -> str | None:
@@ -293,7 +294,7 @@ def _faults(s: Snapshot) -> Iterator[tuple[str, bool]]:
     lengths, arrays, queries = {"2": 2, "e": len(s.epochs), "m": len(s.map_names)}, s.arrays(), s.queries
     for name, (kind, axes) in ARRAYS.items():
         array, axes = arrays[name], axes if queries else axes.replace("b", "n")
-        if array is None and name in OPTIONAL and not (queries and name.startswith("query_")):
+        if array is None and (name in ("thresholds", "pictured") or (name.startswith("query_") and not queries)):
             continue
         able = (kind, np.float32) if kind is np.float16 else (kind,)  # halves in a file alone
         other = array is None or array.dtype not in able or array.ndim != len(axes)
@@ -349,25 +350,3 @@ def _unit(vectors: ndarray) -> ndarray:
     exact = vectors.astype(np.float64)
     length = np.sqrt((exact * exact).sum(-1, keepdims=True))
     return np.asarray(exact / np.maximum(length, np.finfo(np.float32).tiny), dtype=np.float32)
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, ndarray]]:
-    """The description and the arrays of a file, of the right types and lengths."""
-    try:
-        found = load_arrays(path)
-        described = isinstance(found, dict) and "about" in found
-        about = parsed(found.pop("about").tobytes(), "its description") if described else None
-        if not isinstance(about, dict) or about.get("format") != FORMAT:
-            raise ValueError(f"no description in it says format {FORMAT!r}")
-    except Exception as error:  # zipfile, zlib and numpy's reader of headers raise kinds of their own
-        wrong = f"{path} cannot be read as a snapshot: it is damaged or foreign ({error})."
-        raise CltoolsError(f"{wrong} Embeddings: read_embeddings reads them for snapshot_of_embeddings.") from error
-    if about.get("version") != VERSION:
-        wrong = f"{path} has snapshot format {shown(about.get('version'))}; this version reads format {VERSION}."
-        raise CltoolsError(f"{wrong} Read it with the version that wrote it, or take the snapshot anew.")
-    kinds = dict.fromkeys(("experiment", *ABOUT), str | list) | {"metadata": dict}
-    if missing := [name for name, kind in kinds.items() if not isinstance(about.get(name, {}), kind)]:
-        raise CltoolsError(f"{path} is damaged: its description lacks {', '.join(missing)}.")
-    if more := sorted(found.keys() - ARRAYS.keys()):
-        raise CltoolsError(f"{path} is damaged: it holds {', '.join(map(shown, more))}, which is nothing of ours.")
-    return about, found

@@ -71,11 +71,12 @@ def as_sprite(images: UInt8[ndarray, "N 3 H W"]) -> bytes:
 
 
 def fits(sprite: bytes, count: int, size: tuple[int, int]) -> bool:
-    """Whether a sprite says that it is WebP with room for so many tiles; nothing is unpacked."""
+    """Whether a sprite says that it is WebP with room for so many tiles, and is whole; nothing is unpacked."""
     columns = sprite_columns(count)
     rows = math.ceil(count / max(columns, 1))
     width, height = (int.from_bytes(sprite[at : at + 2], "little") for at in (26, 28))
-    return sprite[8:16] == b"WEBPVP8 " and (height, width) == (rows * size[0], columns * size[1])
+    whole = int.from_bytes(sprite[4:8], "little") + 8 == len(sprite)
+    return whole and sprite[8:16] == b"WEBPVP8 " and (height, width) == (rows * size[0], columns * size[1])
 
 
 def tiles_of(sprite: bytes, count: int, size: tuple[int, int]) -> UInt8[ndarray, "N H W 3"]:

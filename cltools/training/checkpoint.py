@@ -6,7 +6,7 @@ the middle of an epoch.
 
 import platform
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -16,11 +16,11 @@ from zlib import crc32
 import torch
 from torch import Tensor
 
-from cltools.config import Experiment, differences, from_plain, with_rules
+from cltools.config import Experiment, differences
 from cltools.errors import CltoolsError, shown
-from cltools.files import parsed, reading, replacing
+from cltools.files import reading, replacing
 from cltools.ranks import Ranks
-from cltools.training.history import EpochSums, check_rows
+from cltools.training.history import EpochSums, Row
 from cltools.training.inputs import TrainedOn
 from cltools.training.learner import Learner, Memory, reseed, statistics
 
@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     from cltools.training.run import Run
 
 FORMAT = "cltools checkpoint"
-VERSION = 4
-LIKE_WEIGHTS = ("momentum_buffer", "exp_avg", "exp_avg_sq")
-"""What optimizers keep of each weight."""
+VERSION = 5
 UNFIT = "does not fit the backbone or optimizer given here, or was altered"
 ANEW = "Put it back as it was, or train from the beginning into another folder."
 
@@ -96,6 +94,7 @@ def save_checkpoint(path: Path, run: "Run", learner: Learner, progress: Progress
             "draws": learner.draws.get_state(),
             "ranks": each,
         }
+        state["checksums"] = dict(checksums(state))
         buffer = BytesIO()  # torch would tell of a full disk by an error of its own kind
         torch.save(state, buffer)
         with replacing(path) as part:
@@ -105,55 +104,56 @@ def save_checkpoint(path: Path, run: "Run", learner: Learner, progress: Progress
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What `save_checkpoint` wrote, on the CPU, and the path of its file, for messages."""
+    """What `save_checkpoint` wrote, on the CPU.
+
+    Attributes:
+        path: of its file, for messages.
+        experiment: of the run.
+        images: what it was trained on.
+        given: parts that `fit` was given as objects, and what each was.
+        epoch: epochs done.
+        rows: of the history, one for each of them.
+        state: all that was written.
+    """
 
     path: Path
-    format: str
-    version: int
-    environment: Mapping[str, str]
     experiment: Experiment
     images: TrainedOn
     given: Mapping[str, str]
     epoch: int
-    step: int
-    rows: tuple[Mapping[str, float], ...]
-    encoder: Mapping[str, Tensor]
-    optimizer_class: str
-    optimizer: Mapping[str, Any]
-    momentum_copy: Mapping[str, Tensor] | None
-    queue: Mapping[str, Any] | None
-    rule_state: Mapping[str, Tensor] | None
-    shuffler: Tensor
-    draws: Tensor
-    ranks: tuple[Mapping[str, Any], ...]
+    rows: Sequence[Row]
+    state: Mapping[str, Any]
 
     @classmethod
     def read(cls, path: Path) -> "Checkpoint":
         """The checkpoint of a file.
 
         Raises:
-            ValueError: not a checkpoint of ours, damaged, or of another format version.
+            ValueError: not a checkpoint of ours, damaged, altered by hand, or of another format version.
         """
         with reading(f"{path} cannot be read as a checkpoint and is damaged or foreign", ANEW):
-            _check_zip(path)
+            with zipfile.ZipFile(path) as file:  # its parts would else take more memory than they take on the disk
+                if sum(part.file_size for part in file.infolist()) > path.stat().st_size:
+                    raise zipfile.BadZipFile
             state = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise CltoolsError(f"{path} is not a checkpoint of cltools. {ANEW}")
         if (version := state.get("version")) != VERSION:
             wrong = f"{path} has checkpoint format {shown(version)}; this version reads format {VERSION}."
             raise CltoolsError(f"{wrong} Resume it with the version of cltools that wrote it, or start anew elsewhere.")
+        with reading(f"{path} was altered after it was written", ANEW):
+            told, found = state.pop("checksums"), dict(checksums(state))
+            if other := [name for name in {**told, **found} if told.get(name) != found.get(name)]:
+                raise CltoolsError(f"{other[0].lstrip('.')} is not as it was saved")
         with reading(f"{path} {UNFIT}", ANEW):
-            told = with_rules(parsed(state["experiment"], "its experiment"))
-            checkpoint = from_plain(cls, {**state, "experiment": told, "path": path}, "checkpoint")
-            check_rows(checkpoint.rows)
-            if len(checkpoint.rows) != checkpoint.epoch or not 0 <= checkpoint.step < 2**40 or "-" in checkpoint.about:
-                raise CltoolsError(f"rows and steps are not those of {checkpoint.epoch} epochs")
-        return checkpoint
+            experiment = Experiment.from_json(state["experiment"], own_rules=True)
+            images = TrainedOn(**state["images"])
+        return cls(path, experiment, images, state["given"], state["epoch"], state["rows"], state)
 
     @property
     def about(self) -> str:
         """Epochs done, and steps of the epoch under way, as the file of the weights tells them."""
-        partial = self.ranks[0]["partial"]
+        partial = self.state["ranks"][0]["partial"]
         return f"{self.epoch} {partial['steps'] if partial else 0}"
 
     def check_same_settings(self, experiment: Experiment, ranks: Ranks) -> None:
@@ -162,12 +162,9 @@ class Checkpoint:
         Their shares of a batch, and what each draws, would be others.
         """
         check_same_experiment(self.path, self.experiment, experiment)
-        if len(self.ranks) != ranks.count:
-            then, now = (f"{n} process{'es' * (n > 1)}" for n in (len(self.ranks), ranks.count))
-            raise CltoolsError(
-                f"{self.path} was trained by {then}, and this is training by {now}. Resume with as many as before "
-                f"(torchrun --nproc-per-node …), or start a new run in another folder."
-            )
+        if (count := len(self.state["ranks"])) != ranks.count:
+            wrong = f"{self.path} was trained by {count} process{'es' * (count > 1)}, and this is one of {ranks.count}."
+            raise CltoolsError(f"{wrong} Resume with as many (torchrun --nproc-per-node …), or start anew elsewhere.")
 
     def check_same_parts(self, now: Mapping[str, str], *, finished: bool) -> None:
         """Refuse to go on without an object that the run was begun with, or with one that it was begun without.
@@ -175,59 +172,53 @@ class Checkpoint:
         A finished run needs none of them again.
         """
         before = {name: was for name, was in self.given.items() if name in now or not finished}
-        told = [
-            f"{name}= was {before.get(name, 'not given')}, and is {now.get(name, 'not given')}"
-            for name in {**before, **now}
-            if before.get(name) != now.get(name)
-        ]
-        if told:
-            wrong = f"{self.path} was begun with other objects, which no config names: {'; '.join(told)}."
-            raise CltoolsError(f"{wrong} Give the same, or start a new run in another folder.")
+        if other := sorted({f"{name}=" for name, _ in before.items() ^ now.items()}):
+            wrong = f"{self.path} was begun with other objects for {', '.join(other)}, which no config names: {before}."
+            raise CltoolsError(f"{wrong} These are {now}. Give the same, or start a new run in another folder.")
 
     def check_same_images(self, images: TrainedOn) -> None:
         """Refuse to go on with other images than those trained on so far."""
         if difference := self.images.difference(images):
-            raise CltoolsError(
-                f"{self.path} was trained on {self.images}. {difference} "
-                "Resume with the same images (and the same images=), or start a new run in another folder."
-            )
+            wrong = f"{self.path} was trained on {self.images}. {difference}"
+            raise CltoolsError(f"{wrong} Resume with the same images, or start a new run in another folder.")
 
     def environment_changes(self, device: torch.device) -> list[str]:
         """What differs from where it was made; with none, the resumed run repeats bit for bit."""
-        now = environment(device)
-        return [f"{name}: {was} → {now.get(name)}" for name, was in self.environment.items() if now.get(name) != was]
+        before, now = self.state["environment"], environment(device)
+        return [f"{name}: {before[name]} → {now[name]}" for name in now if now[name] != before[name]]
 
     def restore(self, learner: Learner) -> Progress:
         """Put the state into a learner of the same experiment; returns how far it had come.
 
         Raises:
-            ValueError: the learner has another backbone or optimizer, or the file was altered by hand.
+            Exception: the learner has another backbone or optimizer.
         """
-        learner.encoder.load_state_dict(self.encoder)
-        _restore_optimizer(learner.optimizer, self)
-        learner.step, own = self.step, self.ranks[learner.ranks.rank]
-        learner.shuffler.set_state(self.shuffler)
-        if self.environment["device"] == learner.device.type:  # a generator reads its own device's states only
-            learner.draws.set_state(self.draws)
+        state, own = self.state, self.state["ranks"][learner.ranks.rank]
+        learner.encoder.load_state_dict(state["encoder"])
+        _restore_optimizer(learner.optimizer, state)
+        learner.step = state["step"]
+        learner.shuffler.set_state(state["shuffler"])
+        if state["environment"]["device"] == learner.device.type:  # a generator reads its own device's states only
+            learner.draws.set_state(state["draws"])
             learner.chance.set_state(own["chance"])
         else:
             reseed(learner)
         self.restore_memory(learner.memory)
         for name, tensor in (learner.rule_state or {}).items():
-            tensor.copy_((self.rule_state or {})[name].view_as(tensor))  # which does not repeat what is smaller
+            tensor.copy_(state["rule_state"][name])
         if (partial := own["partial"]) is None:
             return Progress(self.epoch)
         sums = EpochSums(learner.device, learner.ranks)
         sums.load_state_dict(partial["sums"])
         for statistic, saved in zip(statistics(learner), partial["statistics"], strict=True):
-            statistic.copy_(saved.view_as(statistic))
+            statistic.copy_(saved)
         return Progress(self.epoch, partial["steps"], partial["shuffler_state"], partial["seconds"], sums)
 
     def restore_memory(self, memory: Memory | None) -> None:
         """Put momentum copy and queue into the memory of a learner or run of the same experiment."""
         if memory is not None:
-            memory.copy.load_state_dict(self.momentum_copy or {})
-            memory.queue.load_state_dict(self.queue or {})
+            memory.copy.load_state_dict(self.state["momentum_copy"])
+            memory.queue.load_state_dict(self.state["queue"])
 
 
 def checksum_of(tensors: Mapping[str, Tensor], about: str) -> str:
@@ -240,28 +231,27 @@ def checksum_of(tensors: Mapping[str, Tensor], about: str) -> str:
     return f"{total:08x}"
 
 
-def _check_zip(path: Path) -> None:
-    """Refuse a file that is not as it was written, by the checksums that torch writes and does not check.
+def checksums(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """By its place in a state, such as `rows[0].loss`, what tells a value from any other."""
+    if isinstance(value, Mapping | list | tuple) and value:
+        inner = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, each in inner:
+            yield from checksums(each, f"{place}.{key}" if isinstance(key, str) else f"{place}[{key!r}]")
+    elif not isinstance(value, Tensor):
+        yield place, repr(value)
+    elif value.nbytes <= value.untyped_storage().nbytes():  # else it repeats numbers, and may exceed the memory
+        yield place, checksum_of({"": value}, "")
 
-    And one whose parts would take more memory than they take on the disk.
-    """
-    with zipfile.ZipFile(path) as file:
-        if sum(part.file_size for part in file.infolist()) > path.stat().st_size or file.testzip() is not None:
-            raise zipfile.BadZipFile
 
-
-def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: Checkpoint) -> None:
+def _restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
     """Put the optimizer's state back; whether it is fused stays as this device takes it, not the one before."""
-    now, before = type(optimizer).__qualname__, [dict(group) for group in optimizer.param_groups]
-    if now != saved.optimizer_class:
-        raise CltoolsError(f"it holds the state of {saved.optimizer_class}, and this is {now}")
-    optimizer.load_state_dict({**saved.optimizer})
-    for parameter, held in optimizer.state.items():
-        kept = [held[name] for name in LIKE_WEIGHTS if held.get(name) is not None]
-        if any(getattr(each, "shape", None) != parameter.shape for each in kept):
-            raise CltoolsError("its optimizer's state has other shapes than the weights")
-    for group, own in zip(optimizer.param_groups, before, strict=True):
-        group |= {name: own[name] for name in own if name == "fused" or type(group.get(name)) is not type(own[name])}
+    now, before = type(optimizer).__qualname__, state["optimizer_class"]
+    if now != before:
+        raise CltoolsError(f"it holds the state of {before}, and this is {now}")
+    fused = [group["fused"] for group in optimizer.param_groups if "fused" in group]
+    optimizer.load_state_dict(state["optimizer"])
+    for group, own in zip(optimizer.param_groups, fused, strict=False):
+        group["fused"] = own
 
 
 def _partial(learner: Learner, progress: Progress) -> dict[str, Any] | None:
@@ -278,9 +268,6 @@ def check_same_experiment(path: Path, saved: Experiment, experiment: Experiment)
 
     Where data lie, where the run computes and how often it saves change no result, and may differ.
     """
-    changed = [str(each) for each in differences(saved, experiment) if each.decides]
-    if changed:
-        raise CltoolsError(
-            f"{path} was made with other settings:\n  " + "\n  ".join(changed) + "\n"
-            "Resume with the same settings, or start a new run in another folder."
-        )
+    if changed := "\n  ".join(str(each) for each in differences(saved, experiment) if each.decides):
+        remedy = "Resume with the same settings, or start a new run in another folder."
+        raise CltoolsError(f"{path} was made with other settings:\n  {changed}\n{remedy}")

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import ImageSet, splits_of
-from cltools.errors import CltoolsError, foreign
+from cltools.errors import CltoolsError, described, foreign
 from cltools.evaluation import effective_rank, embed, knn_accuracy, limited
 from cltools.evaluation.checks import known_of
 from cltools.files import IN_USE, claimed, reading
@@ -32,9 +32,8 @@ from cltools.training.history import COLUMNS, EpochSums, History, Row, diverged
 from cltools.training.inputs import OptimizerOf, Parts, Protocol, TrainedOn, Views, evaluation_images, training_images
 from cltools.training.learner import Learner, equalise, learn_from, make_learner, resolve_device, set_rate, statistics
 from cltools.training.record import read_run_record, stretch_here
-from cltools.training.replay import Replay
 from cltools.training.run import CHECKPOINT, CONFIG, FILES, Run, read_config
-from cltools.training.step import Batch, OnStep, StepResult, batches, train_step
+from cltools.training.step import Batch, OnStep, Replay, StepResult, batches, train_step
 
 Callbacks = Sequence[Callable[[Run], object]]
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -120,16 +119,15 @@ def fit(
         raise CltoolsError("out is empty, as an unset variable of a shell leaves it; name the run's folder.")
     ranks, path = Ranks.here(), Path(out) if out is not None else None
     checkpoint = _checkpoint_to_resume(path, experiment, ranks) if resume else None
-    finished = checkpoint is not None and checkpoint.epoch == experiment.training.epochs
     ranks.check_agreed({"epochs done": checkpoint.epoch if checkpoint else 0})
     if checkpoint is not None:
+        finished = checkpoint.epoch == experiment.training.epochs
         checkpoint.check_same_parts(own.given, finished=finished)
-    if checkpoint is not None and finished:  # only read, so that its folder may be one that cannot be written to
-        folder = checkpoint.path.parent
-        _say(ranks, f"{folder} is finished: {checkpoint.epoch} epochs are done. Nothing was changed.")
-        return Run.load(folder, backbone=backbone, views=views)
+        if finished:  # only read, so that its folder may be one that cannot be written to
+            _say(ranks, f"{path} is finished: {checkpoint.epoch} epochs are done. Nothing was changed.")
+            return Run.load(checkpoint.path.parent, backbone=backbone, views=views)
     if path is not None:
-        if os.path.isfile(path):  # which fails for no name
+        if os.path.exists(path) and not os.path.isdir(path):  # which fail for no name
             raise FileExistsError(f"{path} is a file; give a folder for the run.")
         experiment.to_json()  # before the training, not after it, whose result could then not be saved
     # Where the first process may not, torchrun ends the others with it.
@@ -144,14 +142,13 @@ def fit(
         device = resolve_device(experiment.training.device)
         parts = own.resolved(experiment, "backbone", "views", "optimizer", "protocols")
         if taken := [name for name in parts.protocols if name in COLUMNS]:
-            wrong = f"protocols: the history has a column {taken[0]!r} itself;"
-            raise CltoolsError(f"{wrong} give the protocol another name.")
+            raise CltoolsError(f"The history has a column {taken[0]!r} itself; give the protocol another name.")
         with ranks.one_before_others():
             train, judged = _images(experiment, images)
         check_trainable(experiment, train, ranks, device, parts, on_step)
         learner = make_learner(experiment, train, device, ranks, parts)
         if start_from is not None:
-            learn_from(start_from.encoder, start_from.memory, learner)
+            learn_from(start_from.bare(), start_from.memory, learner)
         ranks.check_agreed({"keys in the queue": len(learner.memory.queue) if learner.memory else 0})
         equalise(learner)
         trained_on = TrainedOn.of(train, given=images is not None)
@@ -170,8 +167,9 @@ def fit(
             warm = len(start_from.history.rows) if start_from is not None else 0
             run.here = stretch_here(device, ranks=ranks.count, after=progress.epoch, warm_epochs=warm)
         run.judged = None if judged is None else "val" if judged.split == "val" else "test"
-        with stopping(path is not None) as stop:
-            Training(run, learner, train.to(device), judged, callbacks, on_step, stop).go_on(progress)
+        hooks = (callbacks, on_step) if ranks.first else ((), None)
+        with stopping(path is not None) as asked:
+            Training(run, learner, train.to(device), judged, *hooks, asked).go_on(progress)
     learner.encoder.eval()
     return run
 
@@ -184,8 +182,8 @@ def _enough_memory() -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
-        wrong = f"There is too little memory: {error or 'Python got none'}. The last checkpoint stays."
-        raise CltoolsError(f"{wrong} Lower training.batch or training.queue_size, or set training.chunk.") from error
+        remedy = "Lower training.batch or training.queue_size, or set training.chunk."
+        raise CltoolsError(f"There is too little memory: {error}. The last checkpoint stays. {remedy}") from error
 
 
 def _checkpoint_to_resume(path: Path | None, experiment: Experiment, ranks: Ranks) -> Checkpoint | None:
@@ -228,43 +226,27 @@ def check_trainable(
         raise CltoolsError(f"{wrong} Lower training.batch, or give more images.")
     for rule in (experiment.positives, experiment.negatives):
         if "same_class" in rule.reads and not train.labelled:
-            wrong = f"{type(rule).__name__} reads classes, and the images of {train.name} have no labels."
-            raise CltoolsError(f"{wrong} Give images with classes, or use another rule.")
+            raise CltoolsError(f"{type(rule).__name__} reads classes, and {train.name} has none; use another rule.")
     if on_step is not None and settings.chunk is not None:
-        raise CltoolsError(
-            f"on_step= sees all anchors of a step at once, and training.chunk={settings.chunk} is there to avoid that; "
-            "leave one of them out."
-        )
+        raise CltoolsError(f"on_step= sees all anchors of a step at once; leave out training.chunk={settings.chunk}.")
     if settings.cuda_graph:
-        own = {"views": parts.views, "optimizer": parts.optimizer, "on_step": on_step}
-        if mine := [f"{name}=" for name, value in own.items() if value is not None]:
-            wrong = "cuda_graph=True replays a step without asking Python again,"
-            raise CltoolsError(f"{wrong} and so takes no {' or '.join(mine)} of one's own; leave one of them out.")
-        if device.type != "cuda":
-            raise CltoolsError("cuda_graph=True records a GPU's work, and this training is on the CPU; leave it out.")
-        if settings.chunk is not None or not ranks.alone:
-            raise CltoolsError("cuda_graph=True takes one process and all anchors at once: chunk=None, no torchrun.")
+        hindering = {
+            "views=": parts.views, "optimizer=": parts.optimizer, "on_step=": on_step, "training.chunk": settings.chunk,
+            "torchrun": None if ranks.alone else ranks, "device=cpu": None if device.type == "cuda" else device,
+        }  # fmt: skip
+        if found := [name for name, value in hindering.items() if value is not None]:
+            wrong = "cuda_graph=True replays the recipe's step of all anchors, in one process and on a GPU;"
+            raise CltoolsError(f"{wrong} leave it out, or else {' and '.join(found)}.")
         experiment.to_json()  # what cannot be written down cannot be compared from step to step
-        if "__dataclass_fields__" not in vars(type(experiment.negatives)):
-            name = type(experiment.negatives).__name__
-            raise CltoolsError(
-                f"cuda_graph=True compares a rule's fields from step to step, and {name} is no dataclass of its own: "
-                "put @dataclass(frozen=True) above the class, and all that it holds into fields."
-            )
     if ranks.alone:
         return
     if settings.device not in ("auto", "cpu", "cuda"):
         raise CltoolsError(f"{count} processes take a GPU each; device={settings.device!r} names one. Leave it out.")
     if group is None:
-        raise CltoolsError(
-            f"encoder.bn_group is None: batch statistics are taken over a whole view, which {count} processes "
-            f"hold in parts. Give groups that one process holds, such as encoder.bn_group=32 (--encoder.bn-group 32)."
-        )
+        wrong = f"encoder.bn_group is None: statistics are of a whole view, which {count} processes hold in parts;"
+        raise CltoolsError(f"{wrong} make groups that one process holds, such as encoder.bn_group=32.")
     if settings.batch % (count * group):
-        raise CltoolsError(
-            f"training.batch is {settings.batch}, which does not divide among {count} processes into batch-norm groups "
-            f"of {group}; make it a multiple of {count * group}."
-        )
+        raise CltoolsError(f"training.batch is {settings.batch}; {count} processes need a multiple of {count * group}.")
 
 
 def _say(ranks: Ranks, message: str) -> None:
@@ -285,25 +267,21 @@ class Stopped(KeyboardInterrupt):
         self.signal = asked
 
 
-class Stop:
-    """Whether training was asked to stop, and by which signal."""
-
-    asked: signal.Signals | None = None
-
-
 @contextmanager
-def stopping(wanted: bool) -> Iterator[Stop]:
+def stopping(wanted: bool) -> Iterator[list[signal.Signals]]:
     """Turn the first signal into a note, if `wanted`; what the signals did before, they do again afterwards.
+
+    Gives the list into which that signal is written.
 
     Only the main thread receives signals; elsewhere nothing changes. A signal that the process was started to ignore,
     as Ctrl-C is in the background of a shell, stays ignored.
     """
-    stop = Stop()
+    asked: list[signal.Signals] = []
     signals = SIGNALS if wanted and threading.current_thread() is threading.main_thread() else ()
     before = {each: handler for each in signals if (handler := signal.getsignal(each)) is not signal.SIG_IGN}
 
     def note(number: int, frame: FrameType | None) -> None:
-        stop.asked = signal.Signals(number)
+        asked.append(signal.Signals(number))
         give_back()
         os.write(2, b"\nStopping as soon as what is under way is saved; ask again to stop at once.\n")  # print may wait
 
@@ -314,7 +292,7 @@ def stopping(wanted: bool) -> Iterator[Stop]:
     for each in before:
         signal.signal(each, note)
     try:
-        yield stop
+        yield asked
     finally:
         give_back()
 
@@ -344,7 +322,7 @@ class Training:
     judged: ImageSet | None
     callbacks: Callbacks
     on_step: OnStep
-    stop: Stop
+    asked: list[signal.Signals]
     replay: Replay | None = field(default=None, init=False)
 
     def go_on(self, progress: Progress) -> None:
@@ -353,10 +331,6 @@ class Training:
         steps = len(self.train) // settings.batch
         done = progress.epoch * steps + progress.steps
         bar = tqdm(initial=done, total=settings.epochs * steps, desc="training", unit="step", disable=not ranks.first)
-        memory = self.learner.memory
-        if memory is not None and done == 0 and len(memory.queue) < memory.queue.size:
-            filled = math.ceil((memory.queue.size - len(memory.queue)) / settings.batch)
-            bar.set_postfix_str(f"the queue fills until step {filled}, and the loss rises from 0")
         with bar, fast_convolutions():
             while progress.epoch < settings.epochs:
                 row = self._epoch(progress, bar)
@@ -365,10 +339,10 @@ class Training:
                 self.run.history.rows.append(row)
                 told = f", kNN {row['knn']:.1f} %" if row["knn"] == row["knn"] else ""
                 bar.set_postfix_str(f"epoch {progress.epoch}/{settings.epochs}, loss {row['loss']:.3f}{told}")
-                asked, last = ranks.any(self.stop.asked is not None), progress.epoch == settings.epochs
+                asked, last = ranks.any(bool(self.asked)), progress.epoch == settings.epochs
                 if asked or last or progress.epoch % settings.checkpoint_every == 0:
                     self._save(progress)
-                for callback in self.callbacks if ranks.first else ():
+                for callback in self.callbacks:
                     callback(self.run)
                 if asked and not last:
                     raise self._stopped(progress)
@@ -393,7 +367,7 @@ class Training:
         with torch.random.fork_rng(devices=range(devices)):  # on every one of which a seed sets draws
             for batch in batches(train.images, train.ids, train.labels, settings.batch, rest):
                 result = self._step(batch, progress.epoch + progress.steps / steps, known)
-                progress.sums.add(learner.step, result.loss, result.tally)
+                progress.sums.add(learner.step, result.loss, result.tally, result.anchors)
                 progress.steps += 1
                 bar.update()
                 if progress.steps < steps and self._asked(progress.steps):
@@ -423,31 +397,28 @@ class Training:
             self.replay = self.replay or Replay(learner, experiment, known)
             return self.replay.step(batch, rate, progress)
         set_rate(learner, rate)
-        called = {} if self.on_step is None or not learner.ranks.first else {"on_step": self.on_step}
+        called = {} if self.on_step is None else {"on_step": self.on_step}
         return train_step(learner, batch, experiment, progress=progress, labelled=known, **called)
 
     def _asked(self, steps: int) -> bool:
         """Whether any rank was asked to stop. Several tell each other so rarely that it costs nothing."""
         ranks, every = self.learner.ranks, TELL_EVERY[self.learner.device.type]
-        return (ranks.alone or steps % every == 0) and ranks.any(self.stop.asked is not None)
+        return (ranks.alone or steps % every == 0) and ranks.any(bool(self.asked))
 
     def _stopped(self, progress: Progress) -> Stopped:
         within = f" and {progress.steps} step{'s' * (progress.steps > 1)}" if progress.steps else ""
-        return Stopped(
-            f"Stopped after {progress.epoch} of {self.run.experiment.training.epochs} epochs{within}. All of it is "
-            f"saved in {self.run.path}: go on with --resume (resume=True).",
-            self.stop.asked,
-        )
+        done = f"{progress.epoch} of {self.run.experiment.training.epochs} epochs{within}"
+        told = f"Stopped after {done}. All of it is saved in {self.run.path}: go on with --resume (resume=True)."
+        return Stopped(told, self.asked[0] if self.asked else None)
 
     def _save(self, progress: Progress) -> None:
         """The run's files; the checkpoint last, so that beside one of the last epoch lie that epoch's weights."""
         run = self.run
-        if run.path is None:
-            return
-        run.steps = progress.steps
-        if self.learner.ranks.first:
-            run.save()
-        save_checkpoint(run.path / CHECKPOINT, run, self.learner, progress)
+        if run.path is not None:
+            run.steps = progress.steps
+            if self.learner.ranks.first:
+                run.save()
+            save_checkpoint(run.path / CHECKPOINT, run, self.learner, progress)
 
     def _measured(self, epoch: int) -> Row:
         """What the encoder is worth after an epoch, protocols of one's own included; nan where it is not measured."""
@@ -477,17 +448,14 @@ class Training:
 
 def _number(name: str, value: object) -> float:
     """What a protocol returned, as a number."""
-    try:
+    with suppress(TypeError, ValueError, RuntimeError):
         return float(value)  # type: ignore[arg-type]  # a number of Python, NumPy or torch
-    except (TypeError, ValueError, RuntimeError):
-        kind = type(value).__name__
-        raise TypeError(f"The protocol {name!r} returned a {kind}; it must return one number.") from None
+    raise CltoolsError(f"The protocol {name!r} returned what is {described(value)}; it must return one number.")
 
 
 def _check_weights(learner: Learner) -> None:
     """Refuse what the last update of an epoch may have broken: no loss after it would show it before the checkpoint."""
-    finite = torch.stack([parameter.isfinite().all() for parameter in learner.encoder.parameters()])
-    if not finite.all():
+    if not all(bool(parameter.isfinite().all()) for parameter in learner.encoder.parameters()):
         raise diverged(f"The weights were not finite after step {learner.step}")
 
 

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,18 +60,11 @@ class History:
             head, *lines = csv.reader(io.StringIO(text, newline=""), strict=True) if text else [[]]
             names = [*map(text_of, head)]
             rows = [{k: float(v) if v else math.nan for k, v in zip(names, line, strict=True)} for line in lines]
-            check_rows(rows)
-            if text and (not text.endswith("\n") or len({*names}) < len(names)):
-                raise CltoolsError("the end of its last line is missing, or a column stands twice")
+            if any(row.get("epoch") != epoch for epoch, row in enumerate(rows, 1)):
+                raise CltoolsError("its rows are not of epochs 1, 2, 3, …")
+            if text and (not text.endswith("\n") or len({*names}) < len(names) or not {*COLUMNS} <= {*names}):
+                raise CltoolsError("the end of its last line is missing, or a column, or one stands twice")
         return cls(rows)
-
-
-def check_rows(rows: Sequence[Mapping[str, float]]) -> None:
-    """Raise ValueError for rows that are not of epochs 1, 2, 3, …, or have not every column alike."""
-    if any(row.get("epoch") != epoch or row.keys() != rows[0].keys() for epoch, row in enumerate(rows, 1)):
-        raise CltoolsError("its rows are not of epochs 1, 2, 3, … alike")
-    if rows and (missing := [name for name in COLUMNS if name not in rows[0]]):
-        raise CltoolsError(f"it lacks the columns {', '.join(missing)}")
 
 
 def _text(value: float) -> str:
@@ -88,31 +81,17 @@ def diverged(what: str) -> FloatingPointError:
     )
 
 
-@dataclass(frozen=True)
-class Tally:
-    """How many keys got each code of `Band` over some anchors, and how many of these are of their anchor's class.
+def tally_of(band: Tensor, same_class: Tensor | None) -> Tensor:
+    """How many keys of a selection's bands [B, K] got each code of `Band`, and how many of these are of their class.
 
-    Attributes:
-        keys: int64 [7].
-        same_class: int64 [7]; None without labels.
-        anchors: how many there were.
+    Asks the device nothing.
+
+    Returns:
+        int64 [2, 7]; without labels [1, 7].
     """
-
-    keys: Tensor
-    same_class: Tensor | None
-    anchors: int
-
-    @classmethod
-    def of(cls, band: Tensor, same_class: Tensor | None) -> "Tally":
-        """Count a selection's bands [B, K]; asks the device nothing."""
-        masks = [band == code for code in Band]  # bincount would wait for the device
-        same = None if same_class is None else torch.stack([(mask & same_class).count_nonzero() for mask in masks])
-        return cls(torch.stack([mask.count_nonzero() for mask in masks]), same, len(band))
-
-    def __add__(self, other: "Tally") -> "Tally":
-        a, b = self.same_class, other.same_class
-        same_class = None if a is None or b is None else a + b
-        return Tally(self.keys + other.keys, same_class, self.anchors + other.anchors)
+    masks = [band == code for code in Band]  # bincount would wait for the device
+    counted = masks if same_class is None else [*masks, *(mask & same_class for mask in masks)]
+    return torch.stack([mask.count_nonzero() for mask in counted]).view(-1, len(Band))
 
 
 class EpochSums:
@@ -124,18 +103,18 @@ class EpochSums:
     def __init__(self, device: torch.device, ranks: Ranks = ALONE) -> None:
         self.ranks = ranks
         self.loss = torch.zeros((), dtype=torch.float64, device=device)
-        nothing = torch.zeros(len(Band), dtype=torch.int64, device=device)
-        self.tally = Tally(nothing, nothing, 0)
+        self.tally = torch.zeros((), dtype=torch.int64, device=device)
         self.bad_step = torch.full((), NEVER, dtype=torch.int64, device=device)
-        self.steps = 0
+        self.steps = self.anchors = 0
 
-    def add(self, step: int, loss: Tensor, tally: Tally) -> None:
+    def add(self, step: int, loss: Tensor, tally: Tensor, anchors: int) -> None:
         """Take in one step; asks the device nothing."""
         loss = loss.detach()
         self.bad_step = torch.where(loss.isfinite(), self.bad_step, self.bad_step.clamp(max=step))
         self.loss += loss
-        self.tally += tally
+        self.tally = self.tally + tally
         self.steps += 1
+        self.anchors += anchors
 
     def fetch(self) -> Row:
         """The epoch's means; purity and false-negative share are nan without labels or where nothing was chosen.
@@ -145,26 +124,23 @@ class EpochSums:
         """
         if (bad := int(self.ranks.least(self.bad_step))) != NEVER:
             raise diverged(f"The loss was not finite at step {bad}")
-        keys = self.ranks.total(self.tally.keys).tolist()
-        of_class = self.tally.same_class
-        same = [math.nan] * len(Band) if of_class is None else self.ranks.total(of_class).tolist()
+        keys, *known = self.ranks.total(self.tally).tolist()
+        same = known[0] if known else [math.nan] * len(Band)
         return {
             "loss": float(self.ranks.total(self.loss)) / (self.steps * self.ranks.count),
             "mined_purity": _share(same[Band.MINED], keys[Band.MINED]),
             "false_negative_share": _share(sum(same[band] for band in KEPT), sum(keys[band] for band in KEPT)),
-            **{band.name.lower(): keys[band] / (self.tally.anchors * self.ranks.count) for band in Band},
+            **{band.name.lower(): keys[band] / (self.anchors * self.ranks.count) for band in Band},
         }
 
     def state_dict(self) -> dict[str, Any]:
         """This rank's sums so far; loads with `weights_only=True`."""
-        return {"loss": self.loss, "bad_step": self.bad_step, "steps": self.steps, **vars(self.tally)}
+        return {name: value for name, value in vars(self).items() if name != "ranks"}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from sums that `state_dict` gave."""
-        device = self.loss.device
-        here: dict[str, Any] = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in state.items()}
-        self.loss, self.bad_step, self.steps = here["loss"], here["bad_step"], int(here["steps"])
-        self.tally = Tally(here["keys"], here["same_class"], int(here["anchors"]))
+        for name, value in state.items():
+            setattr(self, name, value.to(self.loss.device) if isinstance(value, Tensor) else value)
 
 
 def _share(part: float, whole: int) -> float:

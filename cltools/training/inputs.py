@@ -122,17 +122,16 @@ def drawn_view(
         share: which images of the batch; None for all.
 
     Raises:
-        TypeError, ValueError: views of one's own that return something else.
+        ValueError: views of one's own that return something else.
     """
     share = slice(0, len(images)) if share is None else share
     if views is None:
         return augment(images[share], settings, generator=generator, among=(share.start, len(images)))
     made = views(images, generator=generator)
-    if not isinstance(made, Tensor):
-        raise TypeError(f"views returned {type(made).__name__}; it must return one tensor, a view of each image.")
-    if made.ndim != 4 or made.shape[:2] != images.shape[:2]:
-        wrong = f"views turned images {list(images.shape)} into {list(made.shape)};"
-        raise CltoolsError(f"{wrong} it must return one view of each image, [{len(images)}, 3, H, W].")
+    if not isinstance(made, Tensor) or made.ndim != 4 or made.shape[:2] != images.shape[:2]:
+        found = [*made.shape] if isinstance(made, Tensor) else described(made)
+        wrong = f"What views made of images {[*images.shape]} is {found};"
+        raise CltoolsError(f"{wrong} it must return one view of each image, a tensor [{len(images)}, 3, H, W].")
     return made[share]
 
 
@@ -246,10 +245,8 @@ def evaluation_images(experiment: Experiment) -> ImageSet:
         ValueError: the experiment names images of one's own, of which there is no test split.
     """
     if experiment.outside.images is not None:
-        raise CltoolsError(
-            f"This run's images are those of {experiment.outside.images}, which have no test split. Hold some out "
-            '(data.holdout) and evaluate on split "val", or call cltools.evaluate(run.encoder, train, test).'
-        )
+        wrong = f"The images of {experiment.outside.images} have no test split. Hold some out (data.holdout) for"
+        raise CltoolsError(f'{wrong} the split "val", or call cltools.evaluate(run.encoder, train, test).')
     return _load(experiment, "test", None)
 
 

@@ -14,6 +14,7 @@ from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import ImageSet
 from cltools.encoders import Encoder, MomentumCopy, build_encoder
 from cltools.errors import CltoolsError, foreign
+from cltools.files import reading
 from cltools.mining.rules import State
 from cltools.queue import Queue
 from cltools.ranks import ALONE, Ranks
@@ -175,12 +176,10 @@ def learn_from(encoder: Encoder, memory: Memory | None, learner: Learner) -> Non
     """
     if {*learner.encoder.backbone.parameters()} & {*encoder.backbone.parameters()}:
         raise CltoolsError("backbone is the very module of start_from, which training would change; give a copy of it.")
-    try:
+    with reading("start_from has another encoder or queue than this experiment"):
         learner.encoder.load_state_dict(encoder.state_dict())
         if learner.memory is not None and memory is not None:
             learner.memory.copy.load_state_dict(memory.copy.state_dict())
             learner.memory.queue.load_state_dict(memory.queue.state_dict())
         elif learner.memory is not None:
             learner.memory.copy.update(learner.encoder, 0.0)
-    except (RuntimeError, ValueError) as error:
-        raise CltoolsError(f"start_from has another encoder or queue than this experiment: {error}") from error

@@ -134,7 +134,7 @@ class RunRecord:
             before: the record so far. Its stretches stay as far as the run goes on from them, its evaluations where
                 no step was trained since.
         """
-        experiment, rows, module = run.experiment, run.history.rows, run.encoder.backbone
+        experiment, rows, module = run.experiment, run.history.rows, run.bare().backbone
         known = [Measured(int(r["epoch"]), r["loss"], None if math.isnan(r["knn"]) else r["knn"]) for r in rows]
         reports, done = before.evaluations if before else {}, (len(rows), run.steps)
         return cls(

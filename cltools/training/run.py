@@ -1,7 +1,7 @@
 """A run: what was asked, what came out, and the folder it lies in."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,15 +15,18 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
-from cltools.config import Experiment, differences, from_plain, with_rules
+from cltools.config import Experiment, differences
 from cltools.datasets import ImageSet
+from cltools.datasets.load import what_reads
 from cltools.encoders import Encoder, build_encoder
 from cltools.encoders.backbones import OwnBackbone, home
-from cltools.errors import CltoolsError
+from cltools.errors import CltoolsError, described
 from cltools.evaluation import Diagnosis, LinearRecipe, Recipes, diagnose, embed, figures, predict
+from cltools.evaluation.embed import bare
 from cltools.evaluation.report import Predictions, check_protocols
-from cltools.files import IN_USE, claimed, parsed, reading, replacing, write_text
+from cltools.files import IN_USE, claimed, reading, replacing, write_text
 from cltools.mining import Similarities, select, similarities
+from cltools.mining.handed_in import seeded
 from cltools.mining.negatives import Closeness
 from cltools.mining.rules import State, reads_now
 from cltools.mining.similarities import same_class
@@ -43,6 +46,8 @@ PATIENCE = 10.0
 """Seconds to wait for another evaluation that is keeping its figures."""
 BATCH = 1000
 """Images of which views are made and embedded at once."""
+GIVE_AGAIN = "No config names what was given as an object; give it again: Run.load(…,"
+NOT_KEPT = "This run was trained on images given to fit(images=…), and does not keep them."
 
 
 def confusion_file(split: str, protocol: str) -> str:
@@ -90,15 +95,25 @@ class Run:
         if (path := self.path) is None:
             raise CltoolsError("This run was kept in memory; give fit(…, out=FOLDER) to save it.")
         with claimed(path / IN_USE, command(), PATIENCE):
-            record = self._record(path)
+            record, weights = self._record(path), self.bare().state_dict()
             write_text(path / CONFIG, self.experiment.to_json())
             self.history.save(path / HISTORY)
-            weights = self.encoder.state_dict()  # cloned, because safetensors refuses weights that share memory
+            # Cloned, because safetensors refuses weights that share memory.
             plain = {k: t.cpu().clone(memory_format=torch.contiguous_format) for k, t in weights.items()}
             about = f"{len(self.history.rows)} {self.steps}"
             with replacing(path / WEIGHTS) as part:
                 part.write_bytes(serialised(plain, {ABOUT: f"{about} {checksum_of(plain, about)}"}))
             write_record(path / RECORD, record.to_plain())
+
+    def bare(self) -> Encoder:
+        """The encoder without what somebody has wrapped it in, whose names of weights no encoder would load."""
+        encoder = bare(self.encoder)
+        if not isinstance(encoder, Encoder):
+            raise CltoolsError(f"The run's encoder is {described(encoder)}; put back the one that was trained.")
+        inner = [name for name, _ in encoder.named_modules() if name.endswith((".module", "._orig_mod"))]
+        if inner and not isinstance(encoder.backbone, OwnBackbone):
+            raise CltoolsError(f"The run's encoder holds a part that is wrapped ({inner[0]}); put back the bare one.")
+        return encoder
 
     def _record(self, path: Path) -> RunRecord:
         """The record of the run as it stands: that in its folder, which may know more than is at hand, if there is one.
@@ -114,10 +129,8 @@ class Run:
             raise CltoolsError(f"{wrong} Nothing was changed. Put back what {RECORD} tells, or evaluate a copy.")
         if (before.epochs, before.steps) != (len(rows), self.steps):
             wrong = f"{path / RECORD} is of {before.epochs} epochs and {before.steps} steps, and what was loaded is of"
-            raise CltoolsError(
-                f"{wrong} {len(rows)} and {self.steps}. Nothing was changed. Bring back {HISTORY} if it is missing or "
-                "cut, let a run that goes on end, resume one that was stopped (--resume), and load it again."
-            )
+            remedy = f"Bring back {HISTORY} if it is missing or cut, or resume the run, and load it again."
+            raise CltoolsError(f"{wrong} {len(rows)} and {self.steps}. Nothing was changed. {remedy}")
         return replace(before, images=self.images or before.images)
 
     def evaluate(
@@ -141,17 +154,12 @@ class Run:
         """
         asked = check_protocols(protocols, self.experiment.evaluation)
         if linear_epochs is not None and "linear" not in asked:
-            raise CltoolsError(
-                f"linear_epochs is {linear_epochs}, but the linear evaluation is not among what was asked for "
-                f"({', '.join(asked)}). Ask for it too (--protocol linear or all), or leave linear_epochs out."
-            )
+            raise CltoolsError("linear_epochs is of the linear evaluation; ask for that too (--protocol linear).")
         if self.images is not None and self.images.given:
-            wrong = "This run was trained on images given to fit(images=…), and does not keep them."
-            raise CltoolsError(f"{wrong} Evaluate with: cltools.evaluate(run.encoder, train, test)")
+            raise CltoolsError(f"{NOT_KEPT} Evaluate with: cltools.evaluate(run.encoder, train, test)")
         train, held_out = training_images(self.experiment)
         if split == "val" and held_out is None:
-            wrong = 'This run held no images out, and its images have no split "val" of their own;'
-            raise CltoolsError(f"{wrong} train with data.holdout above 0 to evaluate on it.")
+            raise CltoolsError('This run held no images out; train with data.holdout above 0 to evaluate on "val".')
         if (path := self.path) is not None:
             self._record(path)  # what it would not fit is said before the minutes that an evaluation may take
         judged = evaluation_images(self.experiment) if split == "test" or held_out is None else held_out
@@ -195,13 +203,12 @@ class Run:
             ValueError: a run whose images, queue or views are not at hand, or images that it was not trained on.
         """
         if self.memory is None and self.experiment.training.mode == "moco":
-            wrong = f"This run has no queue: its folder holds no {CHECKPOINT}."
-            raise CltoolsError(f"{wrong} Load it with that, or train it again.")
-        draws = torch.Generator(home(self.encoder)).manual_seed(seed)
+            raise CltoolsError(f"This run has no queue: its folder holds no {CHECKPOINT}. Load it with that.")
+        draws = seeded(seed, home(self.encoder))
         anchors, others = self._trained_on(images), None
         if self.memory is None:
             count = min(n, len(anchors) // 2)
-            order = torch.randperm(len(anchors), generator=torch.Generator().manual_seed(seed))
+            order = torch.randperm(len(anchors), generator=seeded(seed))
             anchors, others = anchors.select(order[:count]), anchors.select(order[count : 2 * count])
         s = compared_now(self, anchors.subset(n, seed), others, draws=draws)
         rules, temperature = self.experiment.rules_at(1.0), self.experiment.loss.temperature
@@ -214,8 +221,7 @@ class Run:
     def _trained_on(self, images: ImageSet | None) -> ImageSet:
         """The images trained on, without those held out; keys are known by the ids of these very images."""
         if images is None and self.images is not None and self.images.given:
-            wrong = "This run was trained on images given to fit(images=…), and does not keep them."
-            raise CltoolsError(f"{wrong} Give them again: run.diagnose(images=…)")
+            raise CltoolsError(f"{NOT_KEPT} Give them again: run.diagnose(images=…)")
         train, _ = training_images(self.experiment, images)
         known = self.images
         if known is not None and (difference := known.difference(TrainedOn.of(train, given=known.given))):
@@ -244,7 +250,8 @@ class Run:
         """
         path = Path(path)
         if path.is_file():
-            raise CltoolsError(f"{path} is a file; name the run's folder, in which {CONFIG} and {WEIGHTS} lie.")
+            wrong = f"{path} is a file; name the run's folder, in which {CONFIG} and {WEIGHTS} lie."
+            raise CltoolsError(f"{wrong} {what_reads(path)}".rstrip())
         checkpoint = _checkpoint_of(path)
         if checkpoint is None and not ((path / CONFIG).is_file() and (path / WEIGHTS).is_file()):
             wrong = f"{path} holds no trained run ({CONFIG} and {WEIGHTS})."
@@ -253,8 +260,7 @@ class Run:
         experiment = read_config(config) if checkpoint is None or config.is_file() else checkpoint.experiment
         given = _given_of(path, checkpoint)
         if "backbone" in given and backbone is None:
-            wrong = f"{path} was trained with a backbone that was given as an object ({given['backbone']}),"
-            raise CltoolsError(f"{wrong} which no config names. Give it again: Run.load(…, backbone=…).")
+            raise CltoolsError(f"{path} was trained with backbone={given['backbone']}. {GIVE_AGAIN} backbone=…).")
         own = replace(Parts.of(experiment, backbone=backbone, views=views), given=given)
         parts = own.resolved(experiment, "backbone", "views")
         weights, about = _weights_of(path, checkpoint)
@@ -273,7 +279,7 @@ class Run:
             run.memory = new_memory(checkpoint.experiment, encoder, device)  # the config may have been edited since
             with reading(f"{checkpoint.path} {UNFIT}", ANEW):
                 checkpoint.restore_memory(run.memory)
-            if learned := checkpoint.rule_state:
+            if learned := checkpoint.state["rule_state"]:
                 run.rule_state = {name: tensor.to(device) for name, tensor in learned.items()}
         return run
 
@@ -317,23 +323,22 @@ def two_views(run: Run, images: ImageSet, draws: Generator) -> tuple[Float32[Ten
         ValueError: a loaded run whose views were given to `fit` as an object, and not again to `Run.load`.
     """
     if "views" in run.parts.given and run.parts.views is None:
-        wrong = f"This run was trained on views that were given as an object ({run.parts.given['views']}),"
-        raise CltoolsError(f"{wrong} which no config names. Give them again: Run.load(…, views=…).")
-    device = home(run.encoder)
-    rows: tuple[list[Tensor], list[Tensor]] = ([], [])
-    encoders = run.encoder, run.encoder if run.memory is None else run.memory.copy.encoder
-    for part in torch.split(images.images, BATCH):
-        pixels = part.to(device)
-        for made, by in zip(rows, encoders, strict=True):
-            view = drawn_view(pixels, run.experiment.views, run.parts.views, generator=draws)
-            made.append(normalize(embed(by, view, projection=True), dim=1))
-    return torch.cat(rows[0]), torch.cat(rows[1])
+        raise CltoolsError(f"This run was trained with views={run.parts.given['views']}. {GIVE_AGAIN} views=…).")
+    device, encoders = home(run.encoder), (run.encoder, run.memory.copy.encoder if run.memory else run.encoder)
+
+    def unit_rows(encoder: nn.Module, pixels: Tensor) -> Tensor:
+        view = drawn_view(pixels, run.experiment.views, run.parts.views, generator=draws)
+        return normalize(embed(encoder, view, projection=True), dim=1)
+
+    parts = (part.to(device) for part in torch.split(images.images, BATCH))
+    first, second = zip(*([unit_rows(each, pixels) for each in encoders] for pixels in parts), strict=True)
+    return torch.cat(first), torch.cat(second)
 
 
 def read_config(path: Path) -> Experiment:
     """The experiment of a run's folder; an error names the file."""
     with reading(f"{path} cannot be read", "If it is of the first edition, cltools 0.1 reads it."):
-        return from_plain(Experiment, with_rules(parsed(path.read_text(encoding="utf-8"), "The experiment")))
+        return Experiment.from_json(path.read_text(encoding="utf-8"), own_rules=True)
 
 
 def _checkpoint_of(path: Path) -> Checkpoint | None:
@@ -356,7 +361,7 @@ def _weights_of(path: Path, checkpoint: Checkpoint | None) -> tuple[dict[str, Te
     then = checkpoint.about if checkpoint else "0 0"
     if checkpoint is not None and not (path / WEIGHTS).is_file():
         tqdm.write(f"There is no {path / WEIGHTS}; the weights are those of {CHECKPOINT}.", sys.stderr)
-        return {**checkpoint.encoder}, then
+        return checkpoint.state["encoder"], then
     with reading(f"{path / WEIGHTS} is damaged", f"Move it away: if {CHECKPOINT} is there, its weights are used."):
         with safe_open(path / WEIGHTS, "pt") as file:
             told = (file.metadata() or {}).get(ABOUT)
@@ -366,22 +371,17 @@ def _weights_of(path: Path, checkpoint: Checkpoint | None) -> tuple[dict[str, Te
         about, _, checksum = told.rpartition(" ")
         if checksum_of(weights, about) != checksum:
             raise CltoolsError("its numbers are not as they were written")
-    if checkpoint is None or about != then:
-        return weights, about
-    ours, others = ({name: tensor.shape for name, tensor in each.items()} for each in (weights, checkpoint.encoder))
-    if ours != others or checksum != checksum_of(checkpoint.encoder, about):
+    if checkpoint is not None and about == then and checksum != checksum_of(checkpoint.state["encoder"], about):
         raise CltoolsError(f"{path / WEIGHTS} and {CHECKPOINT} are of one step and differ: one is of another run.")
     return weights, about
 
 
-def _given_of(path: Path, checkpoint: Checkpoint | None) -> dict[str, str]:
+def _given_of(path: Path, checkpoint: Checkpoint | None) -> Mapping[str, str]:
     """The parts that a run was given as objects, from its checkpoint or else its record, if that can be read."""
-    if checkpoint is not None:
-        return dict(checkpoint.given)
+    known: Checkpoint | RunRecord | None = checkpoint
     with suppress(ValueError):  # whoever wants the record is told of it
-        record = read_run_record(path)
-        return dict(record.given) if record else {}
-    return {}
+        known = known or read_run_record(path)
+    return known.given if known else {}
 
 
 def _encoder_for(weights: dict[str, Tensor], experiment: Experiment, backbone: nn.Module | None) -> Encoder:

@@ -3,22 +3,29 @@
 Every rank is given the whole batch and draws for all of it; its share is what it makes views and anchors of. Keys are
 exchanged, so that anchors meet the same ones, and the queue takes them in the same order, however many ranks there are.
 
+A small encoder's step is a thousand small pieces of work, and a GPU has done each before Python has asked for the next:
+a ResNet-18 at batch 256 waits more than it works. So a step can be recorded once as a CUDA graph, which asks for all of
+them at once, and replayed (`Replay`). What changes from step to step is written into memory that the graph reads: the
+batch and the learning rate. What it draws comes from the learner's generators, which go on as they do without it. The
+queue is filled outside of it. Whatever else Python decides or counts within a step is decided once, when the step is
+recorded.
+
 Legend: B images of the batch, b of this rank's share (alone: all), A anchors (2b with both views), K keys, d embedding.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from cltools.config import Experiment
-from cltools.contrast import Observer, contrastive_loss, mean_over_anchors
+from cltools.contrast import contrastive_loss, mean_over_anchors
 from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities
-from cltools.training.history import Tally
+from cltools.training.history import tally_of
 from cltools.training.inputs import drawn_view
-from cltools.training.learner import Learner
+from cltools.training.learner import Learner, set_rate
 
 Rules = tuple[PositiveRule, NegativeRule]
 Two = tuple[Tensor, Tensor]
@@ -59,10 +66,11 @@ OnStep = Callable[[StepInfo], object] | None
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step leaves for the history, on the device, of this rank's anchors."""
+    """What a step leaves for the history, on the device, of this rank's anchors, and how many these are."""
 
     loss: Tensor
-    tally: Tally
+    tally: Tensor
+    anchors: int
 
 
 def batches(images: Tensor, ids: Tensor, labels: Tensor, size: int, order: Tensor) -> Iterator[Batch]:
@@ -88,36 +96,31 @@ def train_step(
         on_step: called with what the step compared, chose and lost; not with anchors taken in chunks, of which none
             holds the whole step.
     """
-    seen: list[tuple[Similarities, Selection]] = []
-    observe: Observer = None if on_step is None else lambda s, selection: seen.append((s, selection))
     rules = experiment.rules_at(progress)
-    result, new_keys = update(learner, batch, experiment, rules, labelled=labelled, observe=observe)
-    if on_step is not None:
-        s, selection = seen[0]
-        with torch.no_grad():
-            on_step(StepInfo(learner.step + 1, result.loss, s, selection))
+    result, new_keys = update(learner, batch, experiment, rules, labelled=labelled, on_step=on_step)
     enqueue(learner, batch, new_keys)
     return result
 
 
 def update(
-    learner: Learner, batch: Batch, experiment: Experiment, rules: Rules, *, labelled: bool, observe: Observer = None
+    learner: Learner, batch: Batch, experiment: Experiment, rules: Rules, *, labelled: bool, on_step: OnStep = None
 ) -> tuple[StepResult, Tensor | None]:
     """All of a step that is computed, and the new keys [B, d] for the queue (MoCo).
 
-    Arguments as of `train_step`; `observe` is called with what was compared and chosen, once for each chunk of anchors.
+    Arguments as of `train_step`.
     """
-    tallies: list[Tally] = []
+    tallies: list[Tensor] = []
     weights: list[Tensor | None] = []
     measured: list[Tensor] = []
+    seen: list[tuple[Similarities, Selection]] = []
 
     def count(s: Similarities, selection: Selection) -> None:
-        tallies.append(Tally.of(selection.band, s.same_class))
+        tallies.append(tally_of(selection.band, s.same_class))
         weights.append(selection.anchor_weight)
         if selection.measured is not None:
             measured.append(selection.measured)
-        if observe is not None:
-            observe(s, selection)
+        if on_step is not None:
+            seen.append((s, selection))
 
     vectors, ids, labels, new_keys = _compared(learner, batch, experiment)
     losses = contrastive_loss(
@@ -132,7 +135,10 @@ def update(
         views = experiment.training.anchors_per_image
         of_all = learner.ranks.gathered(torch.cat(measured), views)
         rules[1].learn(learner.rule_state, batch.ids, torch.unflatten(of_all, 0, (views, -1)).mean(0))
-    return StepResult(loss.detach(), sum(tallies[1:], tallies[0])), new_keys
+    if on_step is not None:
+        with torch.no_grad():
+            on_step(StepInfo(learner.step + 1, loss.detach(), *seen[0]))
+    return StepResult(loss.detach(), torch.stack(tallies).sum(0), len(losses)), new_keys
 
 
 def enqueue(learner: Learner, batch: Batch, new_keys: Tensor | None) -> None:
@@ -179,3 +185,83 @@ def precision(experiment: Experiment, device: torch.device) -> torch.autocast:
     wanted = experiment.training.precision
     enabled = wanted == "bfloat16" or (wanted == "auto" and device.type == "cuda")
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+@dataclass
+class Recording:
+    """A recorded update, and the memory that it reads and writes."""
+
+    graph: torch.cuda.CUDAGraph
+    batch: Batch
+    rate: Tensor
+    result: StepResult
+    new_keys: Tensor | None
+
+    def replay(self, batch: Batch, rate: float) -> None:
+        """The update of another batch."""
+        for here, given in zip(vars(self.batch).values(), vars(batch).values(), strict=True):
+            here.copy_(given)
+        self.rate.fill_(rate)
+        self.graph.replay()
+
+
+@dataclass
+class Replay:
+    """`train_step`, recorded as soon as two steps in a row had the same rules and a full queue, and anew after others.
+
+    A step whose schedules are moving, or whose queue is filling, is done as it is without a recording.
+    """
+
+    learner: Learner
+    experiment: Experiment
+    labelled: bool
+    recording: Recording | None = field(default=None, init=False)
+    before: tuple[Rules, int] | None = field(default=None, init=False)
+    """Rules and keys of the step before."""
+    replayed: int = field(default=0, init=False)
+    """Steps that were."""
+
+    def step(self, batch: Batch, rate: float, progress: float) -> StepResult:
+        """The same as `train_step` with the learning rate; what it returns is written over by the next."""
+        memory = self.learner.memory
+        now = self.experiment.rules_at(progress), 0 if memory is None else len(memory.queue)
+        if now != self.before:
+            self.before = now
+            self._forget()
+            set_rate(self.learner, rate)
+            return train_step(self.learner, batch, self.experiment, progress=progress, labelled=self.labelled)
+        if self.recording is None:
+            self.recording = self._record(batch, now[0])
+        self.recording.replay(batch, rate)
+        self.replayed += 1
+        enqueue(self.learner, batch, self.recording.new_keys)
+        return self.recording.result
+
+    def _forget(self) -> None:
+        """Drop the recording once the GPU is through with it, and give its memory back."""
+        if self.recording is not None:
+            torch.cuda.synchronize(self.learner.device)
+            self.recording = None
+            self.learner.optimizer.zero_grad(set_to_none=True)  # they lie in its memory
+            torch.cuda.empty_cache()
+
+    def _record(self, batch: Batch, rules: Rules) -> Recording:
+        """Record an update; nothing is computed yet."""
+        learner, graph = self.learner, torch.cuda.CUDAGraph()
+        for generator in (learner.draws, learner.chance):
+            graph.register_generator_state(generator)
+        place = Batch(batch.images.clone(), batch.ids.clone(), batch.labels.clone())
+        rate = torch.zeros((), device=learner.device)
+        set_rate(learner, rate)
+        learner.optimizer.zero_grad(set_to_none=True)  # the gradients it makes lie in its own memory
+        try:  # thread_local, because what other threads do meanwhile is not the step's
+            with torch.cuda.device(learner.device), torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                result, new_keys = update(learner, place, self.experiment, rules, labelled=self.labelled)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise RuntimeError(
+                "The step cannot be recorded as a CUDA graph: its backbone or rules wait for the GPU or decide by what "
+                f"they compute. Train without cuda_graph, in a new process of Python. ({error.__context__ or error})"
+            ) from error
+        return Recording(graph, place, rate, result, new_keys)

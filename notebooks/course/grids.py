@@ -20,7 +20,7 @@ from cltools.mining import NegativeRule, RankBand, Similarities
 from cltools.mining.bands import rank_count
 from cltools.mining.similarities import own_last
 from cltools.reports.arms import BASELINE, chance_name
-from cltools.reports.run_table import FIGURES
+from cltools.reports.table import FIGURES
 from course.plots import LOOK, Picture, panels
 from course.results import Comparison
 

@@ -16,7 +16,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 
 from cltools.config import Experiment
-from cltools.reports.run_table import FIGURES
+from cltools.reports.table import FIGURES
 from cltools.training import History, Run
 from cltools.training.history import Row
 from cltools.training.run import HISTORY

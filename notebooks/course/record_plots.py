@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from cltools.errors import CltoolsError
 from cltools.reports.arms import BASELINE
-from cltools.reports.run_table import FIGURES
+from cltools.reports.table import FIGURES
 from course.plots import COLOURS, GREY, LOOK, Picture, legible, panels
 from course.results import Comparison
 

@@ -14,7 +14,7 @@ from pandas import Series
 from cltools.errors import CltoolsError
 from cltools.provenance import read_record
 from cltools.reports.arms import BASELINE
-from cltools.reports.comparison_table import frame_of, gains, rows_of
+from cltools.reports.table import frame_of, gains, rows_of
 from cltools.training.record import RunRecord
 
 RESULTS = Path(__file__).resolve().parents[2] / "data" / "results"

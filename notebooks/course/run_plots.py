@@ -19,7 +19,7 @@ from torch import Tensor
 from cltools.evaluation import per_class
 from cltools.files import text_of
 from cltools.reports.published import PUBLISHED
-from cltools.reports.run_table import FIGURES
+from cltools.reports.table import FIGURES
 from cltools.training.record import RunRecord
 from cltools.training.run import confusion_file
 from course.plots import COLOURS, GREY, LOOK, Picture, legible, panels

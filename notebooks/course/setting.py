@@ -11,13 +11,13 @@ import torch
 
 from cltools.config import Experiment, from_plain, to_plain
 from cltools.datasets import ImageSet, data_root, image_sets
-from cltools.datasets.load import STORED
+from cltools.datasets.load import stored
 from cltools.errors import CltoolsError, unknown
 from cltools.evaluation import LinearRecipe, Recipes, limited
 from cltools.mining import NegativeRule, PositiveRule
 from cltools.presets import laptop, preset
 from cltools.provenance import device_name
-from cltools.reports.run_table import changes
+from cltools.reports.table import changes
 from cltools.training.inputs import evaluation_images, training_images
 from cltools.training.learner import resolve_device
 from cltools.training.record import RunRecord
@@ -154,7 +154,7 @@ def with_rules(experiment: Experiment, rule: Any) -> Experiment:
 
 def is_here(name: str, root: str | None = None) -> bool:
     """Whether a set's images, or the archive they come in, lie on this machine; neither is read."""
-    return name in SHORT or STORED[name].whole(data_root(root))
+    return name in SHORT or bool(stored(name, data_root(root)))
 
 
 def how_long(experiment: Experiment, records: Mapping[Path, RunRecord] | None = None) -> str:

@@ -102,7 +102,7 @@ def test_python_and_page_follow_each_other(shown: Shown, snapshot: Snapshot) -> 
     for i in range(12):
         shown.edge("beyond").press("ArrowLeft" if i % 3 else "PageUp")
     meet(shown, snapshot)
-    shown.lab.ask("explorer.back()")
+    shown.lab.ask("explorer.set(drop_closest=0.1)")
     meet(shown, snapshot)
     shown.button("Undo").click()
     meet(shown, snapshot)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cltools.datasets import load_images, pixel_cache
+from cltools.datasets import decoding, load_images
 from cltools.datasets.decoding import kinds
 from cltools.errors import CltoolsError
 
@@ -95,6 +95,7 @@ LAYOUTS = (
     Layout("the vehicle", "{train,plane}/{0,1}.png", {"train": (4, "plane train")}, refused={"test": "the whole folder"}),
     Layout("a lone train beside unlabelled pictures", "train/{cat,dog}/0.png unlabeled/{0,1}.png", refused={"train": r"unclear which folders .*: train, unlabeled\."}),
     Layout("test beside classes", "{cat,dog,test}/{0,1}.png", refused={"train": r"unclear which folders .*: cat, dog, test\."}),
+    Layout("a picture beside splits", f"{TRAIN} preview.png", TWO, r"left out: 1 image outside of the splits\.$"),
     Layout("pictures beside splits", f"{TRAIN} preview.png docs/{{0,1}}.png", TWO, "left out: 3 images outside of the splits"),
     Layout("an empty split", "train/{cat,dog}/{0,1}.png test/cat/", ONE, refused={"test": "there is no 'test' with images"}),
     # Classes that differ.
@@ -103,7 +104,7 @@ LAYOUTS = (
     Layout("a class that train lacks", "train/{cat,dog}/0.png test/{cat,dog,emu}/0.png", {"test": (3, "cat dog emu")}, "'train' has no image of emu"),
     Layout("blanks around a class", "train/{cat,dog}/{0,1}.png test/{cat~,~dog}/{0,1}.png", TWO),
     Layout("two ways to write an accent", "train/{caf\u00e9,dog}/0.png test/{cafe\u0301,dog}/0.png", {"train": (2, "caf\u00e9 dog"), "test": (2, "caf\u00e9 dog")}),
-    Layout("one class in two folders", "{cat,cat~,dog}/0.png", refused={"train": "Two folders in .* differ in blanks"}),
+    Layout("one class in two folders", "{cat,cat~,dog}/0.png", refused={"train": r"Two folders in .* are .cat. but for blanks"}),
     Layout("bytes that are no UTF-8", "{c\udce9t,dog}/0.png", {"train": (2, "c\ufffdt dog")}),
     Layout("escapes in a name", "{\x1b[31mcat,dog}/0.png", {"train": (2, "\x1b[31mcat dog")}),
     # What lies among the pictures.
@@ -124,7 +125,7 @@ LAYOUTS = (
     Layout("folds of which one lacks a class", "fold{1,2}/{cat,dog,emu}/0.png fold3/{cat,dog}/0.png", refused={"train": f"{DIVIDED}cat, dog"}),
     Layout("folds in a split", "train/fold{1,2}/{cat,dog}/0.png test/{cat,dog}/0.png", refused={"train": f"{DIVIDED}cat, dog", "test": f"{DIVIDED}cat, dog"}),
     Layout("folds with a folder too many", "fold{1,2}/data/{cat,dog}/images/0.png", refused={"train": f"{DIVIDED}cat, dog"}),
-    Layout("splits in classes", "{cat,dog}/{train,test}/0.png", refused={"train": f"{DIVIDED}test, train"}),
+    Layout("splits in classes", "{cat,dog}/{train,test}/0.png", refused=dict.fromkeys(("train", "test"), f"{DIVIDED}test, train")),
     Layout("splits in classes, in capital letters", "{cat,dog}/{Training,Validation}/0.png", refused={"train": f"{DIVIDED}Training, Validation"}),
     Layout("splits in one class", "cat/{train,test}/0.png dog/0.png", refused={"train": f"{DIVIDED}test"}),
     Layout("a test split within classes", "{cat,dog}/{0,test/0}.png", refused={"train": f"{DIVIDED}test"}),
@@ -212,7 +213,7 @@ def make(layout: Layout, folder: Path) -> Path:
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
 def test_layout(layout: Layout, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pixel_cache.say.cache_clear()
+    decoding.say.cache_clear()
     path = str(make(layout, tmp_path))
     for split, (count, classes) in layout.read.items():
         images = load_images(path, split)

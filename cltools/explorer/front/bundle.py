@@ -19,21 +19,19 @@ def bundle(entry: Path, name: str) -> str:
     Modules stand in one function, in the order of their imports, stripped of `import`, `export` and comments.
 
     Raises:
-        ValueError: two modules define one name; they import each other in a circle; or an import or export is of
-            another form than `import { a } from "./b.js";`, `export { a } from "./b.js";` and `export function a`.
+        ValueError: two modules define one name, or an import or export is of another form than
+            `import { a } from "./b.js";`, `export { a } from "./b.js";` and `export function a`.
     """
     bodies: dict[Path, str] = {}
     owner: dict[str, str] = {}
 
-    def visit(path: Path, above: tuple[Path, ...]) -> list[str]:
-        if path in above:
-            raise ValueError(f"{path.name} and {above[-1].name} import each other.")
+    def visit(path: Path) -> list[str]:
         text = path.read_text(encoding="utf-8")
         given, taken = EXPORTED.findall(text), FROM.findall(text)
         for form, names, source in taken:
             target = (path.parent / source).resolve()
             if target not in bodies:
-                visit(target, (*above, path))
+                visit(target)
             if form == "export":
                 given += [each.strip() for each in names.split(",") if each.strip()]
         body = EXPORTED.sub("", FROM.sub("", COMMENT.sub("", text)))
@@ -45,6 +43,6 @@ def bundle(entry: Path, name: str) -> str:
         bodies[path] = body
         return given
 
-    given = ", ".join(dict.fromkeys(visit(entry.resolve(), ())))
+    given = ", ".join(dict.fromkeys(visit(entry.resolve())))
     code = f'"use strict";\n{"".join(bodies.values())}return {{ {given} }};\n'
     return f"var {name} = (() => {{\n{code}}})();\n"

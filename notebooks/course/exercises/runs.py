@@ -16,7 +16,7 @@ from cltools.evaluation import per_class
 from cltools.evaluation.intervals import Z, student
 from cltools.explorer.session import Session
 from cltools.provenance import read_record
-from cltools.reports.run_table import FIGURES, changes
+from cltools.reports.table import FIGURES, changes
 from cltools.training.record import RunRecord, read_run_record
 from course.exercises.asking import Mistake, as_number, as_numbers, exercise, sentence
 from course.exercises.pairing import paired_words

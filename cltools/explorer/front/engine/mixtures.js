@@ -1,5 +1,5 @@
 // @ts-check
-/** New negatives mixed from the closest kept keys, as `cltools.mining.mixed` makes them. */
+/** New negatives mixed from the closest kept keys, as `MixedNegatives` makes them. */
 
 import { drawsOf } from "./draws.js";
 import { rankingBy } from "./similarities.js";

@@ -1,5 +1,5 @@
 // @ts-check
-/** A side with one control moved: another rule, another measure; after `explorer/controls.py`. */
+/** A side with one control moved: another rule, another measure; after `explorer/state.py`. */
 
 import { convertEdges, edgesOf, hasEdges, widened } from "./edges.js";
 import { refuse } from "./fields.js";

@@ -1,5 +1,5 @@
 // @ts-check
-/** Why candidates of all anchors are left out, and which settings to loosen, as `cltools.interop.offline` reports it. */
+/** Why candidates of all anchors are left out, and which settings to loosen, as `cltools.interop.pairs` reports it. */
 
 import { BAND, BANDS, keptOf } from "./bands.js";
 import { NEGATIVE_RULES } from "./negatives.js";

@@ -1,8 +1,9 @@
-"""Negatives and positives of embeddings that lie on a disk, as a table of pairs, and why candidates were dropped.
+"""Our rules as a miner for pytorch-metric-learning, and as a table of pairs of embeddings that lie on a disk.
 
-What sentence-transformers' `mine_hard_negatives` does for texts, by the rules of this package. Needs pandas.
+The table says why candidates were dropped, too: what `mine_hard_negatives` of sentence-transformers does for texts, by
+the rules of this package. It needs pandas.
 
-Legend: B anchors, K keys of the corpus, d embedding.
+Legend: A embeddings, R reference rows, B anchors, K keys of the corpus, d embedding, P and N pairs.
 """
 
 import math
@@ -14,19 +15,148 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
-from torch import Tensor
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
 
 from cltools.errors import CltoolsError, check_number, unknown
-from cltools.interop.miner import MAKES, check_pairs, inexpressible, same_rows
 from cltools.mining import AllNegatives, AugmentedView, CosineBand, MarginBand, NegativeRule, PositiveRule, RankBand
 from cltools.mining.bands import KEPT, Band, rank_count
-from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_usual, unit_rows
-from cltools.mining.rules import reads_now
+from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_rows, as_usual, seeded, to_length_1, unit_rows
+from cltools.mining.rules import Rescalable, check_rules, check_temperature, learns, reads_now
 from cltools.mining.selection import Selection, select
 from cltools.mining.similarities import Similarities, own_last, same_class, similarities
 
 if TYPE_CHECKING:
     import pandas
+
+Pairs = tuple[Int64[Tensor, " P"], Int64[Tensor, " P"], Int64[Tensor, " N"], Int64[Tensor, " N"]]
+"""Anchors and their positives, then anchors and their negatives."""
+
+SAME = 1 - 1e-6  # a cosine from which two rows are one and the same
+
+
+def as_metric_learning_miner(
+    positive_rule: PositiveRule,
+    negative_rule: NegativeRule,
+    *,
+    temperature: float = 0.2,
+    generator: torch.Generator | None = None,
+) -> nn.Module:
+    """A `pytorch_metric_learning.miners.BaseMiner` that selects by our rules: `mined_pairs` under its call.
+
+    Rules act at full strength; for a schedule make a miner of `rule.at(progress)`. The miner's `distance` is not read.
+
+    Raises:
+        ValueError: a rule that pairs of indices cannot express, or a temperature that is not above 0.
+        ModuleNotFoundError: pytorch-metric-learning is not installed.
+    """
+    temperature = check_temperature(temperature)
+    remedy = "Rows of one label are no negatives of each other here: use AllNegatives, and give the classes as labels."
+    check_pairs(positive_rule, negative_rule, remedy)
+    if isinstance(negative_rule, Rescalable) and negative_rule.rescale:
+        raise inexpressible(negative_rule)
+    try:
+        from cltools.interop.rule_miner import RuleMiner
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError(f"{missing}: pip install pytorch-metric-learning", name=missing.name) from missing
+    return RuleMiner(positive_rule, negative_rule, temperature=temperature, generator=generator)
+
+
+@torch.no_grad()
+def mined_pairs(
+    embeddings: Float[Tensor, "A d"] | Numbers,
+    labels: Any,
+    ref_emb: Float[Tensor, "R d"] | Numbers,
+    ref_labels: Any,
+    positive_rule: PositiveRule,
+    negative_rule: NegativeRule,
+    *,
+    temperature: float = 0.2,
+    generator: torch.Generator | None = None,
+) -> Pairs:
+    """The selected pairs: anchors are rows of the embeddings, positives and negatives of the reference.
+
+    Rows of an anchor's label are its own: its augmented views, never its negatives. So labels are ids of images, or
+    classes for supervised use. What rules know as z' is an anchor's first view that is not the anchor itself, which a
+    memory of the batch holds too; without a view it has no pairs.
+
+    A positive is listed if its weight is above 0, the augmented views if theirs is (in NNCLR it is not). All that are
+    listed then count alike: soft weights are lost.
+
+    Args:
+        embeddings: of any length; similarities are cosines.
+        labels: of the embeddings, whole numbers or text; see `as_labels`.
+        ref_emb: what anchors are compared with.
+        ref_labels: of the reference.
+        positive_rule: how positives are mined among other labels.
+        negative_rule: which rows are kept.
+        temperature: for rules that look at forces.
+        generator: for rules that draw.
+
+    Raises:
+        ValueError: the rule weighs its negatives or makes new ones.
+    """
+    itself, z, n = ref_emb is embeddings, as_rows("embeddings", embeddings), as_rows("ref_emb", ref_emb)
+    of_rows, of_reference = as_labels("labels", labels, ref_labels, device=z.device)
+    if len(of_rows) != len(z) or len(of_reference) != len(n) or z.shape[1] != n.shape[1]:
+        shapes = ", ".join(str([*each.shape]) for each in (z, of_rows, n, of_reference))
+        raise CltoolsError(f"Embeddings, labels, and the reference's, are {shapes}; give [A, d], [A], [R, d], [R].")
+    own = same_class(of_rows, of_reference)
+    views = own & ~torch.eye(len(own), dtype=torch.bool, device=own.device) if itself else own
+    rows = views.any(1).nonzero()[:, 0]
+    if len(rows) == 0:
+        return rows, rows, rows, rows
+    own, views = own[rows], views[rows]
+    z, n = to_length_1(z[rows]), to_length_1(n)
+    # of equal values argmax takes the first: a view that is another row, else any
+    first = (views.byte() + (views & ~same_rows(z, n)).byte()).argmax(1)
+    s = similarities(z, n[first], n, own, reads=reads_now(positive_rule, negative_rule), check=False)
+    chosen = select(s, positive_rule, negative_rule, temperature=temperature, generator=generator)
+    weight = chosen.negative_weight
+    if chosen.synthetic is not None or chosen.anchor_weight is not None or ((weight != 0) & (weight != 1)).any():
+        raise inexpressible(negative_rule)
+    augmented = views & (chosen.positive_weight[:, :1] > 0)
+    a1, p = (augmented | (chosen.band == Band.MINED)).nonzero(as_tuple=True)
+    a2, kept = (chosen.band == Band.POTENTIAL).nonzero(as_tuple=True)
+    return rows[a1], p, rows[a2], kept
+
+
+def same_rows(z: Float[Tensor, "A d"], n: Float[Tensor, "R d"]) -> Bool[Tensor, "A R"]:
+    """Which unit vectors are one and the same; in full precision, in which near ones are not."""
+    with torch.autocast(z.device.type, enabled=False):
+        return z @ n.T >= SAME
+
+
+def check_apart(positive_rule: Any, negative_rule: Any, without_classes: str = "") -> None:
+    """Refuse what is no rule, and rules that need what `fit` alone gives them.
+
+    Args:
+        positive_rule: whatever was given for one.
+        negative_rule: the same.
+        without_classes: the remedy where a rule reads classes and there are none; "" where there are.
+    """
+    check_rules(positive_rule, negative_rule)
+    for rule in (positive_rule, negative_rule):
+        if without_classes and "same_class" in rule.reads:
+            raise CltoolsError(f"{type(rule).__name__} reads classes, which do not reach it here. {without_classes}")
+    if learns(type(negative_rule)):
+        raise CltoolsError(f"{type(negative_rule).__name__} learns a state per image while training: use fit.")
+
+
+def check_pairs(positive_rule: Any, negative_rule: Any, without_classes: str = "") -> None:
+    """As `check_apart`, and refuse negative rules of which pairs would leave out what they are about."""
+    check_apart(positive_rule, negative_rule, without_classes)
+    estimate, rule = negative_rule.estimate(), type(negative_rule)
+    if rule.synthesise is not NegativeRule.synthesise or estimate.beta or estimate.tau_plus:
+        raise inexpressible(negative_rule, "estimates the mass of negatives or makes new ones")
+
+
+def inexpressible(rule: NegativeRule, what: str = "weighs anchors or negatives") -> CltoolsError:
+    """The error for a rule whose loss no pairs give."""
+    return CltoolsError(
+        f"{type(rule).__name__} {what}, which pairs cannot say. Use a rule that only keeps or drops, without rescale."
+    )
+
 
 PAIRS = 8_000_000
 """Cosines that a block holds by default, 32 MB; masks and copies of them come on top."""
@@ -73,10 +203,7 @@ class Report:
     quantiles: dict[str, tuple[float, ...]]
     loosen: tuple[str, ...]
 
-    def __repr__(self) -> str:
-        return str(self)  # as the last line of a cell
-
-    def __str__(self) -> str:
+    def __repr__(self) -> str:  # as the last line of a cell, too
         total = max(1, sum(self.counts.values()))
         lines = [f"{self.anchors:,} anchors, {self.keys:,} keys; candidates by what became of them:"]
         lines += [f"  {name:12s}{count:>16,}  {100 * count / total:5.1f} %" for name, count in self.counts.items()]
@@ -130,9 +257,9 @@ def mine_pairs(
 
     Raises:
         TypeError: rules in another order, something else in their place, or what is no array of numbers.
-        ValueError: shapes that do not fit; numbers that are not finite, or vectors of length 0; a rule that keeps a
-            window of ranks smaller than `negatives`, that needs labels which are not given, that learns, or that
-            makes negatives or estimates their mass, which pairs cannot say; a `pick` that is not known.
+        ValueError: shapes that do not fit; numbers that are not finite, or vectors of length 0; a rule that needs
+            labels which are not given, that learns, or that makes negatives or estimates their mass, which pairs cannot
+            say; a `pick` that is not known.
         ModuleNotFoundError: pandas is not installed.
     """
     positive_rule = AugmentedView() if positive_rule is None else positive_rule
@@ -142,14 +269,12 @@ def mine_pairs(
     positive_rule, negative_rule = positive_rule.at(1.0), negative_rule.at(1.0)
     z, z_positive, n = map(unit_rows, ("anchors", "positives", "corpus"), (anchors, positives, corpus))
     check_fit(z, z_positive, n)
-    _check_asked(negative_rule, negatives, len(n), block)
     of_ids = None if ids is None else _fitting("ids", [as_ids("ids", each) for each in ids], z, n)
     of_labels = None if labels is None else _fitting("labels", as_labels("labels", *labels), z, n)
     reads = reads_now(positive_rule, negative_rule)
-    if "ids" in reads and of_ids is None:
-        raise CltoolsError("A rule here reads ids; give ids=(of anchors, of keys), or use another rule.")
-    draws = torch.Generator().manual_seed(seed)
-    rows = max(1, PAIRS // max(1, len(n))) if block is None else block
+    draws = seeded(seed)
+    usual = max(1, PAIRS // max(1, len(n)))
+    rows = usual if block is None else check_number("block", block, "a whole number of at least 1")
     parts = [slice(start, start + rows) for start in range(0, len(z), rows)]
 
     def blocks() -> Iterator[tuple[Similarities, Selection]]:
@@ -189,7 +314,7 @@ def pairs_of(
         draws: for a random `pick`.
 
     Raises:
-        ValueError: rules that make negatives, which pairs cannot say; a `pick` that is not known; too few negatives.
+        ValueError: a `pick` that is not known, or `negatives` below 1.
     """
     import pandas as pd
 
@@ -200,8 +325,6 @@ def pairs_of(
     counts, positives = array("q"), array("f")
     grown: list[array[Any]] = [*columns.values(), counts, positives]
     for s, chosen in blocks:
-        if chosen.synthetic is not None:
-            raise inexpressible(negative_rule, MAKES)
         in_bands = torch.stack([(chosen.band == code).sum(1) for code in Band], dim=1)
         anchor, *others = _taken(s, chosen, negatives, pick, draws)
         for column, found in zip(grown, (anchor + len(positives), *others, in_bands, s.anchor_positive), strict=True):
@@ -216,10 +339,8 @@ def pairs_of(
 def check_fit(z: Tensor, z_positive: Tensor, n: Tensor) -> None:
     """Refuse anchors, positives and keys of numbers that do not fit each other."""
     if z.shape != z_positive.shape or z.shape[1] != n.shape[1]:
-        raise CltoolsError(
-            f"anchors, positives and corpus are {[*z.shape]}, {[*z_positive.shape]} and {[*n.shape]}; give as many "
-            "positives as anchors, and one d for all three."
-        )
+        wrong = f"anchors, positives and corpus are {[*z.shape]}, {[*z_positive.shape]} and {[*n.shape]};"
+        raise CltoolsError(f"{wrong} give as many positives as anchors, and one d for all three.")
 
 
 def _fitting(name: str, given: list[Tensor], z: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
@@ -245,20 +366,6 @@ def own_keys(z: Tensor, z_positive: Tensor, n: Tensor, parts: list[slice], names
         positive[torch.searchsorted(here, of_anchor[known]), key[known]] = True
         positive = positive[row]  # in its place, as what a block leaves here stays until the next
         yield positive.logical_or_(same_rows(z[part], n))
-
-
-def _check_asked(rule: NegativeRule, negatives: int, keys: int, block: int | None) -> None:
-    """Refuse what cannot be had, before anything is compared."""
-    if block is not None:
-        check_number("block", block, "a whole number of at least 1")
-    if isinstance(rule, RankBand):
-        window = rank_count(rule.keep_within, keys) - rank_count(rule.drop_closest, keys)
-        if window < negatives:
-            remedy = "Give a larger corpus" if keys < negatives else "Raise keep_within, lower drop_closest"
-            raise CltoolsError(
-                f"The band of ranks holds {window} of {keys:,} keys, fewer than the {negatives} negatives asked for "
-                f"per anchor. {remedy}, or ask for fewer negatives."
-            )
 
 
 def _taken(
@@ -335,18 +442,17 @@ def mine_hard_negatives_arguments(rule: NegativeRule, keys: int) -> dict[str, An
     Raises:
         ValueError: a rule that it cannot express.
     """
+    whole = {"range_max": keys - 1}
+    if type(rule) is AllNegatives:
+        return whole
     if isinstance(rule, RankBand) and rule.by == "anchor":
         closest, last = rank_count(rule.drop_closest, keys), rank_count(rule.keep_within, keys)
         return {"range_min": closest, "range_max": min(last, keys - 1)}
     if isinstance(rule, CosineBand) and rule.by == "anchor":
-        return {"range_max": keys - 1, "max_score": rule.below, "min_score": rule.above}
+        return whole | {"max_score": rule.below, "min_score": rule.above}
     if isinstance(rule, MarginBand) and rule.within is None:
         if rule.relative is None:
-            return {"range_max": keys - 1, "absolute_margin": rule.margin}
-        return {"range_max": keys - 1, "relative_margin": 1 - rule.relative}
-    if type(rule) is AllNegatives:
-        return {"range_max": keys - 1}
-    raise CltoolsError(
-        f"mine_hard_negatives has no arguments for {rule}. It knows ranks and cosines of the anchor (by='anchor') and "
-        "margins without within."
-    )
+            return whole | {"absolute_margin": rule.margin}
+        return whole | {"relative_margin": 1 - rule.relative}
+    known = "ranks and cosines of the anchor (by='anchor') and margins without within"
+    raise CltoolsError(f"mine_hard_negatives has no arguments for {rule}. It knows {known}.")

@@ -1,0 +1,260 @@
+"""What features tell by themselves: their shape, and what their nearest neighbours and a linear probe know of classes.
+
+Nearest neighbours vote with nothing trained. The probe is a multinomial logistic regression, solved and not trained:
+the problem is convex, so the answer depends on the features and on one number, the L2 penalty, and on no learning
+rate, schedule, augmentation or seed.
+
+Legend: N images, such as those of the bank, Q queries, D features, C classes, k neighbours.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from cltools.errors import CltoolsError, check_number, unknown
+from cltools.evaluation.checks import accuracy, as_bank, as_features, as_queries, check_labels
+from cltools.mining.handed_in import Numbers, as_labels, as_rows, as_usual, moderate, to_length_1
+
+KnnProtocol = Literal["knn200", "knn10"]
+"""knn200: 200 neighbours, votes e^{cos/0.1} (arXiv:1805.01978). knn10: 10 neighbours, one vote each."""
+
+NEIGHBOURS = {"knn200": 200, "knn10": 10}
+VOTE_TEMPERATURE = 0.1
+CELLS = 2**24  # similarities held at once: 64 MiB of float32
+STEPS = 500  # far above what features standardised and penalised as here need (about 30 to 150)
+CONSTANT = 1e-6  # a deviation below this share of the mean is rounding, not information
+
+
+@torch.no_grad()
+def alignment(z: Float[Tensor, "N D"] | Numbers, z_positive: Float[Tensor, "N D"] | Numbers) -> float:
+    """Mean squared distance of two views of an image, on the unit sphere: 0 identical, 2 orthogonal, 4 opposite.
+
+    Wang & Isola, arXiv:2005.10242, with their α = 2. Vectors are L2-normalised here.
+
+    Raises:
+        ValueError: no rows, views of different shapes, or vectors that are not finite.
+    """
+    z, z_positive = as_features("z", z, "first views"), as_features("z_positive", z_positive, "second views")
+    if z.shape != z_positive.shape:
+        raise CltoolsError(f"The views are {[*z.shape]} and {[*z_positive.shape]}; give two views of the same images.")
+    with torch.autocast(z.device.type, enabled=False):
+        gap = to_length_1(z) - to_length_1(z_positive.to(z.device))
+        return float(gap.square().sum(1).mean())
+
+
+@torch.no_grad()
+def uniformity(z: Float[Tensor, "N D"] | Numbers, t: float = 2.0) -> float:
+    """Log of the mean, over all pairs of different rows, of e^{-t·distance²} on the unit sphere; lower is more even.
+
+    0 when all rows coincide, -4t for two opposite rows. Wang & Isola, arXiv:2005.10242. Vectors are L2-normalised
+    here; computed in blocks of rows and in log space, so neither memory nor a large t is a limit.
+
+    Raises:
+        ValueError: fewer than two rows, vectors that are not finite, or t not above 0.
+    """
+    z = as_features("z", z, "embedding")
+    if len(z) < 2:
+        raise CltoolsError("Uniformity is a mean over pairs; give at least two rows.")
+    t = check_number("t", t, "above 0, a number from 1e-6 to 1e6")
+    with torch.autocast(z.device.type, enabled=False):
+        z = to_length_1(z)
+        step = max(1, CELLS // len(z))
+        blocks = []
+        for start in range(0, len(z) - 1, step):
+            cosine = z[start : start + step] @ z[start + 1 :].T
+            # Row r is image start+r, column c image start+1+c: the pairs i < j lie on and above the diagonal.
+            pairs = torch.ones_like(cosine, dtype=torch.bool).triu()
+            # ‖a-b‖² = 2-2cos; rounding may put a cosine above 1.
+            force = (2 * t * (cosine.clamp(-1, 1) - 1)).masked_fill(~pairs, -torch.inf)
+            blocks.append(force.flatten().logsumexp(0))
+        return float(torch.stack(blocks).logsumexp(0)) - math.log(len(z) * (len(z) - 1) / 2)
+
+
+@torch.no_grad()
+def effective_rank(z: Float[Tensor, "N D"] | Numbers) -> float:
+    """How many directions an embedding uses alike: e^H of its singular values' shares, from 1 (collapsed) to min(N, D).
+
+    RankMe, arXiv:2210.02885, eq. 1 and 2. Vectors are L2-normalised here, and not centred.
+
+    Raises:
+        ValueError: no rows, or vectors that are not finite.
+    """
+    z = as_features("z", z, "embedding")
+    with torch.autocast(z.device.type, enabled=False):
+        values = torch.linalg.svdvals(to_length_1(z))
+    share = values / values.sum().clamp_min(torch.finfo(values.dtype).tiny)
+    return math.exp(-float(torch.special.xlogy(share, share).sum()))
+
+
+def knn_accuracy(
+    bank: Numbers, bank_labels: Any, queries: Numbers, labels: Any, *, protocol: KnnProtocol = "knn200"
+) -> float:
+    """Percent of queries whose nearest bank images vote for their class; cosine of L2-normalised features, float32.
+
+    `knn200`: the min(200, N) nearest vote with weight e^{cos/0.1}. `knn10`: the min(10, N) nearest have one vote each;
+    between classes with as many votes the larger sum of cosines wins. What is then still equal goes to the smaller
+    label, so that the same features always give the same number.
+
+    Args:
+        bank: features [N, D] of the training images, unaugmented.
+        bank_labels: their classes [N], any whole numbers from 0 up, or texts; see `as_labels`.
+        queries: features [Q, D] of the images to classify.
+        labels: their classes [Q]; one that the bank lacks counts as missed.
+        protocol: how neighbours vote.
+
+    Raises:
+        ValueError: unknown protocol; unknown labels (-1); no images; features that are not finite or do not match.
+    """
+    queries, (bank_labels, labels) = as_rows("queries", queries), as_labels("labels", bank_labels, labels)
+    check_labels(queries, labels, "queries")
+    return accuracy(knn_predict(bank, bank_labels, queries, protocol=protocol), labels)
+
+
+@torch.no_grad()
+def knn_predict(
+    bank: Numbers, bank_labels: Any, queries: Numbers, *, protocol: KnnProtocol = "knn200"
+) -> Int[Tensor, " Q"]:
+    """The class that each query's nearest bank images vote for, on the bank's device; see `knn_accuracy`.
+
+    Of texts it is the place among all that occur, in the order of the alphabet.
+
+    Raises:
+        ValueError: as of `knn_accuracy`.
+    """
+    if protocol not in NEIGHBOURS:
+        raise unknown("kNN protocol", protocol, NEIGHBOURS)
+    bank, places, classes = as_bank(bank, bank_labels)
+    queries = as_queries(queries, bank)
+    k = min(NEIGHBOURS[protocol], len(bank))
+    elected = []
+    with torch.autocast(bank.device.type, enabled=False):
+        bank, queries = to_length_1(bank), to_length_1(queries)
+        for part in torch.split(queries, max(1, CELLS // len(bank))):
+            cosine, index = (part @ bank.T).topk(k, dim=1)
+            elected.append(_elected(cosine, places[index], len(classes), by_cosine=protocol == "knn200"))
+    return classes[torch.cat(elected)]
+
+
+def _elected(cosine: Tensor, voters: Tensor, classes: int, *, by_cosine: bool) -> Int[Tensor, " Q"]:
+    """The class with the largest sum of e^{cos/0.1} over its neighbours, at most 200·e^10, far inside float32.
+
+    Or that with the most neighbours; among equals, the one whose neighbours are closer in sum.
+    """
+    if by_cosine:
+        return _sums((cosine / VOTE_TEMPERATURE).exp(), voters, classes).argmax(1)
+    counts = _sums(torch.ones_like(cosine), voters, classes)
+    beaten = counts < counts.amax(1, keepdim=True)
+    return _sums(cosine, voters, classes).masked_fill(beaten, -torch.inf).argmax(1)
+
+
+def _sums(weight: Float[Tensor, "Q k"], voters: Int[Tensor, "Q k"], classes: int) -> Float[Tensor, "Q C"]:
+    """Sum of the weights of each class."""
+    return weight.new_zeros(len(weight), classes).scatter_add_(1, voters, weight)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fitted probe.
+
+    Attributes:
+        mean: [D], of the bank.
+        deviation: [D], of the bank; infinite for constant features, so that they become 0.
+        weight: [C, D], on standardised features.
+        bias: [C].
+        classes: [C], the labels that occur in the bank, ascending.
+        scale: [1, D], what raw features are divided by first: 1, but the largest where float32 holds no square of it.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    weight: Tensor
+    bias: Tensor
+    classes: Tensor
+    scale: Tensor
+
+    def logits(self, features: Float[Tensor, "Q D"]) -> Float[Tensor, "Q C"]:
+        """Scores of each class, for raw features on the probe's device."""
+        with torch.autocast(features.device.type, enabled=False):
+            return ((features / self.scale).float() - self.mean) / self.deviation @ self.weight.T + self.bias
+
+
+def linear_probe(bank: Numbers, bank_labels: Any, queries: Numbers, labels: Any, *, l2: float = 1e-3) -> float:
+    """Percent of queries that a probe fitted on the bank (`fit_probe`) classifies rightly.
+
+    Args:
+        bank: features [N, D] of the training images, unaugmented.
+        bank_labels: their classes [N], any whole numbers from 0 up, or texts; see `as_labels`.
+        queries: features [Q, D] of the images to classify.
+        labels: their classes [Q]; one that the bank lacks counts as missed.
+        l2: the penalty.
+
+    Raises:
+        ValueError: unknown labels (-1); no images; features that are not finite or do not match; a penalty below 0.
+    """
+    queries, (bank_labels, labels) = as_rows("queries", queries), as_labels("labels", bank_labels, labels)
+    check_labels(queries, labels, "queries")
+    return accuracy(probe_predict(bank, bank_labels, queries, l2=l2), labels)
+
+
+def probe_predict(bank: Numbers, bank_labels: Any, queries: Numbers, *, l2: float = 1e-3) -> Int[Tensor, " Q"]:
+    """The class that a probe fitted on the bank (`fit_probe`) scores highest for each query, on the bank's device.
+
+    Args:
+        bank: features [N, D] of the training images.
+        bank_labels: their classes [N].
+        queries: features [Q, D] of the images to classify.
+        l2: the penalty.
+
+    Raises:
+        ValueError: as of `linear_probe`.
+    """
+    bank = as_features("bank", bank, "bank")
+    queries, probe = as_queries(queries, bank), fit_probe(bank, bank_labels, l2=l2)
+    return probe.classes[probe.logits(queries).argmax(1)]
+
+
+@as_usual()
+def fit_probe(bank: Numbers, bank_labels: Any, *, l2: float = 1e-3) -> Probe:
+    """The minimum over W and b of mean cross-entropy + l2/2·‖W‖², by L-BFGS in float32 from zero.
+
+    The same as scikit-learn's `LogisticRegression(C=1/(l2·N))` on standardised features; the bias is free.
+
+    Args:
+        bank: features [N, D], standardised here by their own mean and deviation.
+        bank_labels: classes [N].
+        l2: the penalty on the mean loss, at least 0. At 0 classes that can be separated have no minimum, and the
+            answer is where the last of 500 steps ends.
+
+    Raises:
+        ValueError: unknown labels (-1); no images; features that are not finite; a penalty below 0.
+    """
+    l2 = check_number("The probe's L2 penalty", l2, "at least 0 and finite", ", such as 0.001.")
+    features, places, classes = as_bank(bank, bank_labels)
+    with torch.autocast(features.device.type, enabled=False):
+        x = features.detach().to(torch.promote_types(features.dtype, torch.float32))
+        scale = moderate(x, 0)
+        x = (x / scale).float()
+        deviation, mean = torch.std_mean(x, dim=0, correction=0)
+        # A constant feature, such as a dead unit, says nothing.
+        deviation = deviation.masked_fill(deviation <= CONSTANT * mean.abs(), torch.inf)
+        x = (x - mean) / deviation
+        weight = x.new_zeros(len(classes), x.shape[1]).requires_grad_()
+        bias = x.new_zeros(len(classes)).requires_grad_()
+        solver = torch.optim.LBFGS(
+            [weight, bias], max_iter=STEPS, history_size=20, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
+        )
+
+        def objective() -> Tensor:
+            solver.zero_grad()
+            # weights are 0 from far below 1e15 on, and not numbers from far above on
+            loss = cross_entropy(x @ weight.T + bias, places) + min(l2, 1e15) / 2 * weight.square().sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        solver.step(objective)  # type: ignore[no-untyped-call]  # which turns gradients on, also under no_grad
+    return Probe(mean, deviation, weight.detach(), bias.detach(), classes, scale)

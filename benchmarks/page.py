@@ -117,7 +117,7 @@ def page(
     try:
         from playwright.sync_api import sync_playwright
     except ModuleNotFoundError:
-        raise CltoolsError('page drives a browser: pip install "cltools[dev]", and install Chromium.') from None
+        raise CltoolsError('page drives a browser: pip install "cltools-ssl[dev]", and install Chromium.') from None
     rows = []
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         path = next(filter(None, map(shutil.which, SYSTEM)), None)

@@ -39,7 +39,7 @@ def __getattr__(name: str) -> object:
         if extra is None or (error.name or "").split(".")[0] == "cltools":
             raise
         wrong = f"cltools.{name} needs {error.name}, which is not installed."
-        raise ImportError(f'{wrong} Install it with: pip install "cltools[{extra}]"', name=error.name) from error
+        raise ImportError(f'{wrong} Install it with: pip install "cltools-ssl[{extra}]"', name=error.name) from error
     globals()[name] = value
     return value
 

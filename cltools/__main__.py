@@ -25,13 +25,14 @@ def start() -> None:
 
             raise SystemExit(report())
         from cltools.cli import main
+
+        main()
     except ImportError as error:
         if (error.name or "cltools").split(".")[0] == "cltools":
             raise
         told = f"{error}. The extra [train] brings what the command line needs"
         print(f"cltools: {printable(told)}; cltools doctor says what is there.", file=sys.stderr)
         raise SystemExit(2) from None
-    main()
 
 
 if __name__ == "__main__":

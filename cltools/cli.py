@@ -12,6 +12,7 @@ import webbrowser
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from signal import SIGINT, SIGTERM
 from tempfile import mkdtemp
@@ -19,10 +20,9 @@ from typing import Annotated, Any, Literal, Union
 
 import tyro
 
-from cltools import __version__
 from cltools.errors import CltoolsError, printable
 from cltools.files import check_writable
-from cltools.names import IMAGES, METHODS
+from cltools.names import DISTRIBUTION, IMAGES, METHODS
 
 ABOUT = """\
 Which samples a contrastive loss learns from, and which it should.
@@ -77,7 +77,7 @@ def _run(arguments: list[str]) -> Answer | None:
     """Parse the arguments of a command, and call it."""
     command, *rest = arguments
     if command == "--version":
-        return f"cltools {__version__}", __version__
+        return f"cltools {version(DISTRIBUTION)}", version(DISTRIBUTION)
     if "TORCHELASTIC_RUN_ID" in os.environ and command != "train":
         raise CltoolsError(f"{command} is for one process; start it without torchrun.")
     if command == "lab" and rest[:1] not in (["-h"], ["--help"]):  # all other arguments are JupyterLab's

@@ -145,7 +145,7 @@ def imported(module: str, told: str) -> ModuleType:
         return import_module(module)
     except ModuleNotFoundError as error:
         if not f"{module}.".startswith(f"{error.name}."):
-            raise  # something that the module itself imports
+            raise CltoolsError(f"{told}, which imports {error.name!r}, and that is not installed.") from error
         wrong = f"{told}, and Python finds no module {error.name!r}."
         raise CltoolsError(f"{wrong} Start from the folder it lies in, or put that folder into PYTHONPATH.") from None
 

@@ -23,6 +23,7 @@ from packaging.version import Version
 
 from cltools.errors import printable
 from cltools.files import cache_folder
+from cltools.names import DISTRIBUTION
 
 State = Literal["ok", "note", "problem"]
 
@@ -66,7 +67,7 @@ def pip_install(*what: str) -> str:
 def install_cltools(extra: str) -> str:
     """The command that installs this package, with an extra of it, and what they need."""
     clone = project()
-    return pip_install("--editable", f"{clone}[{extra}]") if clone else pip_install(f"cltools[{extra}]")
+    return pip_install("--editable", f"{clone}[{extra}]") if clone else pip_install(f"cltools-ssl[{extra}]")
 
 
 def one_line(text: object) -> str:
@@ -74,7 +75,7 @@ def one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
-EXTRAS = ("", "train", "notebooks", "book", "tensorboard")
+EXTRAS = ("", "train", "notebooks", "book")
 """What a reader may have installed, the package's own requirements first; "dev" is for those who change it."""
 LOAD = "import torch; from torchvision.ops import nms; nms(torch.zeros(1, 4), torch.ones(1), 0.5)"
 """Calls one of torchvision's compiled functions, which a pair that does not fit lacks."""
@@ -84,7 +85,7 @@ def check_python() -> Finding:
     """Whether this Python is one that the package supports."""
     version = ".".join(map(str, sys.version_info[:3]))
     found = f"{version} at {sys.executable}"
-    asked = metadata.metadata("cltools")["Requires-Python"]
+    asked = metadata.metadata(DISTRIBUTION)["Requires-Python"]
     if SpecifierSet(asked).contains(version):
         return Finding("Python", "ok", found)
     again = "rm -r .venv && make setup PYTHON=python3.12" if project() else "python3.12 -m venv .venv"
@@ -95,7 +96,7 @@ def check_source() -> Finding:
     """Whether the package is a clone or an installed one, and whether pip knows of it."""
     clone = project()
     found = f"a clone at {clone}" if clone else f"an installed package at {Path(__file__).resolve().parent}"
-    return Finding("cltools", "ok", f"{metadata.version('cltools')}, {found}")
+    return Finding("cltools", "ok", f"{metadata.version(DISTRIBUTION)}, {found}")
 
 
 def check_path() -> list[Finding]:
@@ -110,8 +111,8 @@ UNSET = "unset PYTHONPATH, or take that folder out of it, if this is not what yo
 def by_path() -> dict[str, Path]:
     """The distributions among those looked at of which PYTHONPATH decides what is imported, and its folder."""
     folders = [Path(each).resolve() for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
-    wanted = {"cltools", *(Requirement(line).name for line in metadata.requires("cltools") or [])}
-    modules = {**metadata.packages_distributions(), "cltools": ["cltools"]} if folders else {}
+    wanted = {DISTRIBUTION, *(Requirement(line).name for line in metadata.requires(DISTRIBUTION) or [])}
+    modules = {**metadata.packages_distributions(), "cltools": [DISTRIBUTION]} if folders else {}
     found: dict[str, Path] = {}
     for module, owners in modules.items():
         if (names := wanted & {*owners}) and (spec := find_spec(module)) and spec.origin:
@@ -122,7 +123,7 @@ def by_path() -> dict[str, Path]:
 
 def check_dependencies() -> list[Finding]:
     """Whether each required distribution is there, of a version that fits."""
-    required = [Requirement(line) for line in metadata.requires("cltools") or []]
+    required = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or []]
     first: dict[str, tuple[Requirement, str]] = {}  # an extra that includes another asks for the same again
     for extra in EXTRAS:
         asked = [each for each in required if each.marker is None or each.marker.evaluate({"extra": extra})]

@@ -3,6 +3,9 @@
 `presets.py` says what each means; a test holds that both name the same.
 """
 
+DISTRIBUTION = "cltools-ssl"
+"""What pip installs; on the package index, cltools is another project."""
+
 IMAGES = ("digits", "shapes", "cifar10", "cifar100", "tinyimagenet", "own")
 """Sets of images; `own` are those of a folder."""
 METHODS = (

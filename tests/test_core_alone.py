@@ -81,7 +81,7 @@ for name, extra in (("fit", "train"), ("load_images", "train"), ("Encoder", "tra
     try:
         getattr(cltools, name)
     except ImportError as error:
-        assert f'pip install "cltools[{extra}]"' in str(error) and name in str(error), error
+        assert f'pip install "cltools-ssl[{extra}]"' in str(error) and name in str(error), error
     else:
         raise AssertionError(f"{name} was found")
 print("done")

@@ -113,7 +113,7 @@ def test_a_dependency_is_there_fits_or_is_named(
 
 def test_an_installed_package_needs_no_notebooks_and_no_clone(installed: Path) -> None:
     told = remedy(doctor.check_dependency(Requirement("no-such>=1"), "notebooks"), "note")
-    assert told.startswith(f"{PYTHON} -m pip install 'no-such>=1'") and "'cltools[notebooks]'" in told
+    assert told.startswith(f"{PYTHON} -m pip install 'no-such>=1'") and "'cltools-ssl[notebooks]'" in told
 
 
 @pytest.mark.parametrize(

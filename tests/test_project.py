@@ -28,17 +28,17 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(enco
 
 # A part imports only from those to its left.
 ORDER = (
-    "errors", "files", "ranks", "provenance",  # which all may use
+    "errors", "names", "files", "ranks", "provenance",  # which all may use
     "mining", "losses", "gradients", "contrast", "queue", "views", "interop",  # the core
     "datasets", "encoders", "config", "testing", "presets", "evaluation", "training", "reports",
-    "snapshot", "explorer", "doctor", "lab", "cli", "__main__",
+    "snapshot", "explorer", "doctor", "lab", "flags", "cli", "__main__",
 )  # fmt: skip
 HEAVY = {"torchvision", "sklearn", "scipy", "tyro", "ipywidgets", "matplotlib", "umap", "PIL", "pandas"}
-HEAVY |= {"pytorch_metric_learning", "lightly", "tensorboard"}
+HEAVY |= {"pytorch_metric_learning", "lightly", "tensorboard", "wandb"}
 PURE = ("mining", "losses", "gradients")
 CORE = ("errors", "mining", "losses", "gradients", "contrast", "queue", "views", "interop", "testing")
 DISTRIBUTIONS = {"IPython": "ipython", "PIL": "pillow", "sklearn": "scikit-learn", "umap": "umap-learn"}
-DISTRIBUTIONS |= {"pytorch_metric_learning": "pytorch-metric-learning"}
+DISTRIBUTIONS |= {"pytorch_metric_learning": "pytorch-metric-learning", "scipy": "scikit-learn"}  # which requires it
 
 PYTHON_FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -111,8 +111,8 @@ def undeclared(path: Path) -> set[str]:
     declared = {requirement.name for requirement in requirements("")} | {r.name for r in requirements("notebooks")}
     if part_of(path) == "interop":  # whoever calls an adapter has the other library; the tests need it
         declared |= {requirement.name for requirement in requirements("dev")}
-    if path.name == "tensorboard.py":  # refuses to begin where its extra is not installed
-        declared |= {requirement.name for requirement in requirements("tensorboard")}
+    if path.name == "loggers.py":  # each refuses to begin where its library is not installed
+        declared |= {"tensorboard", "wandb"}
     roots = {name.split(".")[0] for name in imported(ast.parse(path.read_text(encoding="utf-8")), path)}
     outside = {DISTRIBUTIONS.get(root, root) for root in roots - set(sys.stdlib_module_names) - {"cltools"}}
     return outside - ({"torch", "jaxtyping", "numpy"} if part_of(path) in PURE else declared)
@@ -190,14 +190,14 @@ def test_constraints_name_one_fitting_version_of_everything_required() -> None:
 def test_the_lowest_versions_tested_are_those_allowed() -> None:
     lines = (ROOT / "constraints-lowest.txt").read_text(encoding="utf-8").splitlines()
     tested = dict(line.split("==") for line in lines if not line.startswith("#"))
-    allowed = [each for extra in ("", "train", "notebooks", "tensorboard") for each in requirements(extra)]
+    allowed = [each for extra in ("", "train", "notebooks") for each in requirements(extra)]
     lowest = {r.name: s.version for r in allowed for s in r.specifier if s.operator == ">="}
     assert tested == lowest, "test the new bounds as docs/start.md says, then write them into constraints-lowest.txt"
 
 
 def test_conda_installs_the_same() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
-    assert environment["name"] == PROJECT["name"]
+    assert environment["name"] == "cltools"
     python, pip, by_pip = environment["dependencies"]
     assert python.split() == ["python", PROJECT["requires-python"]]
     assert pip == "pip"

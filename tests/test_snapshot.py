@@ -282,7 +282,7 @@ def test_without_umap_its_extra_is_named(
     recorded: tuple[Run, Recorder, Snapshot], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(maps, "find_spec", lambda _: None)
-    with pytest.raises(ModuleNotFoundError, match=r'needs umap-learn: pip install "cltools\[notebooks\]"'):
+    with pytest.raises(ModuleNotFoundError, match=r'needs umap-learn: pip install "cltools-ssl\[notebooks\]"'):
         with_umap(recorded[2])
 
 

@@ -70,7 +70,7 @@ def pca(points: Points) -> Places:
 def need_umap() -> None:
     """Raise ModuleNotFoundError where umap-learn is not installed."""
     if find_spec("umap") is None:
-        raise ModuleNotFoundError('A map by UMAP needs umap-learn: pip install "cltools[notebooks]".', name="umap")
+        raise ModuleNotFoundError('A map by UMAP needs umap-learn: pip install "cltools-ssl[notebooks]".', name="umap")
 
 
 def content_key(*parts: ndarray | str | float | None) -> str:

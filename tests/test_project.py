@@ -294,6 +294,12 @@ def test_a_page_that_names_the_paper_calls_ours_a_reconstruction() -> None:
     assert naming and [path.name for path in naming if "reconstruction" not in markdown(path)] == []
 
 
+def test_no_page_installs_the_other_project_of_our_import_name() -> None:
+    wrong = re.compile(r"pip install[^\n`]*(?<![\w/.-])cltools(?![\w-])")
+    assert wrong.search('pip install "cltools[train]"') and not wrong.search("pip install ./cltools_ssl-0.2.0.whl[x]")
+    assert [path.name for path in PAGES if wrong.search(path.read_text(encoding="utf-8"))] == []
+
+
 def blocks(language: str, page: str = "README.md") -> list[str]:
     """The code blocks of a page in one language."""
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)

@@ -351,7 +351,7 @@ def test_the_rule_in_the_readme_trains_by_its_commands(tmp_path: Path, monkeypat
     lines = [line.partition("#")[0].split() for line in "".join(blocks("sh")).splitlines() if "my_rules" in line]
     assert [line[1] for line in lines] == ["train", "compare"]
     assert call(*lines[0][1:], "--epochs", "3").status == 0
-    run = Run.load("runs/mine")
+    run = Run.load("runs/closest")
     assert len(run.history.rows) == 3 and 9 < run.history.rows[-1]["hard"] <= 10  # some of the ten are the anchor's own
     assert type(run.experiment.negatives).__name__ == "DropClosest" and run.experiment.outside.rules == ("my_rules",)
     seeds = slice(lines[1].index("--seeds") + 1, None)

@@ -89,6 +89,9 @@ def known_to(command: str, rest: str) -> set[str]:
         return GENERAL | flags_of(*command.split())
     named = next(iter(rest.split()), "")
     rule = re.search(r"--rule \w+", rest)
+    if "--import" in rest:  # whose rule is the reader's own, with flags of its own
+        own = {flag for flag in flags_in(rest) if flag.startswith(("--negatives.", "--positives."))}
+        return GENERAL | flags_of_any_training() | own
     if named not in preset_names():
         return GENERAL | flags_of_any_training()
     return GENERAL | flags_of("train", named, *(rule[0].split() if rule else ()))
@@ -140,6 +143,7 @@ def test_there_are_commands_in_the_texts_and_each_other_program_is_named() -> No
         ("python -m cltools train digits-moco --negatives.keep-beyond 0.1", ["train --negatives.keep-beyond"]),
         ("python -m benchmarks steps --keys 4096", ["benchmarks steps --keys"]),
         ("python -m cltools measure runs/a", ["measure"]),
+        ("`cltools measure runs/a`", ["measure"]),
         ("torchrun --nproc-per-gpu 8 -m cltools train digits-moco --out \\\n    runs/a --big", ["train --big"]),
     ],
 )
@@ -152,6 +156,7 @@ def test_a_flag_that_is_none_is_seen(text: str, wrong: list[str]) -> None:
     "text",
     [
         "`--holdout 0.1` keeps a split `val`; go on with --resume.",
+        "\ncltools train digits-moco --import my_rules --rule MyRule --negatives.mine 1 --json",
         "python -m cltools train digits-moco --rule RankBand --negatives.drop-closest 0.1",
         "python -m cltools train PRESET --negatives.drop-closest 0.1 --no-download",
         "torchrun --nproc-per-node 8 -m cltools train cifar10-moco --out runs/a  # or --any",

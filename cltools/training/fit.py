@@ -207,7 +207,7 @@ def _images(experiment: Experiment, images: ImageSet | None) -> tuple[ImageSet, 
     """Images to train on, and images to judge by while training: held out, else the test split, else none."""
     train, judged = training_images(experiment, images)
     own, data = images is not None or experiment.outside.images is not None, experiment.data
-    if images is not None and data.size is not None:
+    if images is not None and data.size not in (None, images.images.shape[-1]):
         raise CltoolsError(f"data.size is {data.size}, and images of your own are not resized here: leave it out.")
     if images is not None and data.limit is not None and len(images) > data.limit:
         tqdm.write(f"data.limit: {data.limit:,} of {len(images):,} images are used, drawn at random.")
@@ -330,7 +330,8 @@ class Training:
         settings, ranks = self.run.experiment.training, self.learner.ranks
         steps = len(self.train) // settings.batch
         done = progress.epoch * steps + progress.steps
-        bar = tqdm(initial=done, total=settings.epochs * steps, desc="training", unit="step", disable=not ranks.first)
+        quiet = {} if ranks.first else {"disable": True}
+        bar = tqdm(initial=done, total=settings.epochs * steps, desc="training", unit="step", **quiet)
         with bar, fast_convolutions():
             while progress.epoch < settings.epochs:
                 row = self._epoch(progress, bar)

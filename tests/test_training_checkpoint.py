@@ -32,6 +32,7 @@ from cltools.mining import (
 from cltools.training import History, Run, fit, learner
 from cltools.training.checkpoint import checksums
 from cltools.training.history import COLUMNS, EpochSums, tally_of
+from cltools.training.record import read_run_record
 from cltools.training.step import train_step
 
 fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's
@@ -283,6 +284,23 @@ def test_resuming_a_finished_run_changes_nothing(whole: Whole, capsys: pytest.Ca
     assert "is finished: 4 epochs are done" in "".join(capsys.readouterr())
     assert files(run.path) == before
     assert_equal_runs(run, again)
+
+
+def test_a_finished_run_is_trained_longer_and_its_record_says_so(whole: Whole, tmp_path: Path) -> None:
+    """The first epochs stay as they are; then the rate is that of the longer schedule."""
+    done = whole(MOCO)
+    out = Path(shutil.copytree(str(done.path), tmp_path / "a"))
+    longer = replace(MOCO, training=replace(MOCO.training, epochs=MOCO.training.epochs + 1))
+    run = fit(longer, images=made(), out=out, resume=True)
+    assert len(run.history.rows) == longer.training.epochs
+    assert same(untimed(run.history.rows[:-1]), untimed(done.history.rows))
+    record = read_run_record(out)
+    assert record is not None and record.asked == record.epochs == longer.training.epochs
+    assert record.shorter == [MOCO.training.epochs]
+    assert [each.from_epoch for each in record.stretches] == [1, longer.training.epochs]
+    assert not same(run.encoder.state_dict(), done.encoder.state_dict())
+    with pytest.raises(ValueError, match=r"training\.epochs: \d → \d"):
+        fit(MOCO, images=made(), out=out, resume=True)
 
 
 def test_resuming_with_other_settings_names_them_and_changes_nothing(cut: Path) -> None:

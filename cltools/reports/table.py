@@ -222,7 +222,7 @@ def _alike(record: RunRecord, settings: Mapping[str, Any], split: str, report: M
     images = asdict(record.images) if record.images else {}
     if settings["data"]["holdout"] > 0:
         images = {name: images[name] for name in ("name", "count", "given")}  # a seed decides what is held out
-    where = [(stretch.from_epoch, stretch.surroundings) for stretch in record.stretches]
+    where = [(stretch.from_epoch, stretch.surroundings) for stretch in record.stretches] + [*record.shorter]
     rest = [record.epochs, record.steps, record.warm_epochs, record.backbone, settings["data"]["name"]]
     judged = [split, report.get("test_images"), report.get("elsewhere"), _shortened(report)]
     plain = [each.to_plain() for each in changes({}, settings)]
@@ -292,6 +292,7 @@ def _shortened(report: Mapping[str, Any]) -> int | None:
 
 def _epochs(record: RunRecord) -> str:
     text = str(record.epochs) if record.epochs == record.asked else f"{record.epochs} of {record.asked}"
+    text += "".join(f", trained on from {asked}" for asked in record.shorter)
     return f"{text}, after {record.warm_epochs} of another run" if record.warm_epochs else text
 
 

@@ -7,7 +7,7 @@ the middle of an epoch.
 import platform
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -159,9 +159,13 @@ class Checkpoint:
     def check_same_settings(self, experiment: Experiment, ranks: Ranks) -> None:
         """Refuse to go on with other settings than those saved, or with more or fewer processes.
 
-        Their shares of a batch, and what each draws, would be others.
+        Their shares of a batch, and what each draws, would be others. A finished run may be trained longer: the learning
+        rate then goes on where the longer schedule is.
         """
-        check_same_experiment(self.path, self.experiment, experiment)
+        saved, epochs = self.experiment, experiment.training.epochs
+        if self.epoch == saved.training.epochs < epochs:
+            saved = replace(saved, training=replace(saved.training, epochs=epochs))
+        check_same_experiment(self.path, saved, experiment)
         if (count := len(self.state["ranks"])) != ranks.count:
             wrong = f"{self.path} was trained by {count} process{'es' * (count > 1)}, and this is one of {ranks.count}."
             raise CltoolsError(f"{wrong} Resume with as many (torchrun --nproc-per-node …), or start anew elsewhere.")

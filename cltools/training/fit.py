@@ -97,7 +97,8 @@ def fit(
         protocols: by column of the history, called with the run so far; each returns a number.
         start_from: copy encoder, momentum copy and queue of a run; the optimizer is fresh.
         out: the run's folder; None keeps the run in memory.
-        resume: go on from the folder's checkpoint. Without one, start; on a finished run, do nothing.
+        resume: go on from the folder's checkpoint. Without one, start; on a finished run, do nothing, or go on if more
+            epochs are asked for: the learning rate then jumps to where the longer schedule is, and the record says so.
         callbacks: called with the run so far after each epoch.
         on_step: called after each update with a `StepInfo`, whose tensors lie on the device; of several processes the
             first alone calls it, with its own anchors.
@@ -165,11 +166,12 @@ def fit(
         ranks.check_agreed(agreed | {"parts of one's own": own.given, "steps done": learner.step})
         if path is not None:
             warm = len(start_from.history.rows) if start_from is not None else 0
-            run.here = stretch_here(device, ranks=ranks.count, after=progress.epoch, warm_epochs=warm)
+            asked = experiment.training.epochs
+            run.here = stretch_here(device, ranks=ranks.count, after=progress.epoch, warm_epochs=warm, asked=asked)
         run.judged = None if judged is None else "val" if judged.split == "val" else "test"
         hooks = (callbacks, on_step) if ranks.first else ((), None)
-        with stopping(path is not None) as asked:
-            Training(run, learner, train.to(device), judged, *hooks, asked).go_on(progress)
+        with stopping(path is not None) as stop:
+            Training(run, learner, train.to(device), judged, *hooks, stop).go_on(progress)
     learner.encoder.eval()
     return run
 
@@ -330,8 +332,8 @@ class Training:
         settings, ranks = self.run.experiment.training, self.learner.ranks
         steps = len(self.train) // settings.batch
         done = progress.epoch * steps + progress.steps
-        quiet = {} if ranks.first else {"disable": True}
-        bar = tqdm(initial=done, total=settings.epochs * steps, desc="training", unit="step", **quiet)
+        bar = tqdm(initial=done, total=settings.epochs * steps, desc="training", unit="step")
+        bar.disable = bar.disable or not ranks.first
         with bar, fast_convolutions():
             while progress.epoch < settings.epochs:
                 row = self._epoch(progress, bar)

@@ -39,6 +39,8 @@ class Stretch:
         versions: of Python and of the libraries.
         hardware: device, threads, and number of processes.
         warm_epochs: those of the run that this one started from; they count in the first stretch alone.
+        asked: epochs asked for then, by which the learning rate went; 0 where that is not known. A finished run that is
+            trained longer has a stretch for each.
     """
 
     from_epoch: int = 1
@@ -47,6 +49,7 @@ class Stretch:
     versions: Plain = field(default_factory=dict)
     hardware: Plain = field(default_factory=dict)
     warm_epochs: int = 0
+    asked: int = 0
 
     @property
     def surroundings(self) -> dict[str, Any]:
@@ -119,6 +122,11 @@ class RunRecord:
     def asked(self) -> int:
         """How many epochs were asked for."""
         return int(self.experiment["training"]["epochs"])
+
+    @property
+    def shorter(self) -> list[int]:
+        """Epochs asked for before, of a finished run that was trained longer."""
+        return [each.asked for each in self.stretches if each.asked not in (0, self.asked)]
 
     @property
     def warm_epochs(self) -> int:
@@ -211,7 +219,9 @@ def settings_of(plain: Plain) -> dict[str, Any]:
     return {**to_plain(from_plain(Experiment, {name: plain[name] for name in plain if name not in rules})), **rules}
 
 
-def stretch_here(device: torch.device, *, ranks: int = 1, after: int = 0, warm_epochs: int = 0) -> Stretch:
+def stretch_here(
+    device: torch.device, *, ranks: int = 1, after: int = 0, warm_epochs: int = 0, asked: int = 0
+) -> Stretch:
     """The stretch that this process begins.
 
     Args:
@@ -219,10 +229,11 @@ def stretch_here(device: torch.device, *, ranks: int = 1, after: int = 0, warm_e
         ranks: how many processes train.
         after: epochs that were done before.
         warm_epochs: those of the run that this one started from.
+        asked: epochs asked for.
     """
     here = provenance(device)
     here["hardware"]["ranks"] = ranks
-    return Stretch(after + 1, **here, warm_epochs=warm_epochs)
+    return Stretch(after + 1, **here, warm_epochs=warm_epochs, asked=asked)
 
 
 def read_run_record(folder: Path) -> RunRecord | None:
@@ -246,4 +257,5 @@ def _stretches(here: Stretch | None, before: Sequence[Stretch]) -> tuple[Stretch
     if not known and here.from_epoch > 1:
         known = [Stretch()]
     # The command that began a stretch stays: those that went on with it are that command and --resume.
-    return tuple(known if known and known[-1].surroundings == here.surroundings else [*known, here])
+    goes_on = known and known[-1].surroundings == here.surroundings and known[-1].asked in (0, here.asked)
+    return tuple(known if goes_on else [*known, here])

@@ -198,7 +198,7 @@ def test_a_schedule_is_resolved_by_the_caller() -> None:
     labels, embeddings = torch.arange(6).repeat(2), draw(3, 12, D)
 
     def positive_pairs(rule: PositiveRule) -> int:
-        return len(as_sets(as_metric_learning_miner(rule, MixedNegatives().at(0.0))(embeddings, labels))[0])
+        return len(as_sets(as_metric_learning_miner(rule, AllNegatives())(embeddings, labels))[0])
 
     assert positive_pairs(NEAREST.at(0.0)) == 12 < positive_pairs(NEAREST)
 
@@ -236,6 +236,7 @@ def test_works_in_the_memory_of_the_library() -> None:
     ("negatives", "message"),
     [
         (MixedNegatives(), "MixedNegatives .* or makes new ones"),
+        (Made(), "Made .* or makes new ones"),
         (HardnessWeighted(tau_plus=0.0), "HardnessWeighted estimates the mass"),
         (Debiased(), "Debiased estimates the mass"),
         (RankBand(rescale=True), "without rescale"),
@@ -251,7 +252,7 @@ def test_a_rule_that_pairs_cannot_express_is_refused_when_the_miner_is_made(
         as_metric_learning_miner(NOTHING_MINED, negatives)
 
 
-@pytest.mark.parametrize("negatives", [Halved(), Made(), SoftenedBand(), DifficultAnchors(min_cosine=-1)])
+@pytest.mark.parametrize("negatives", [Halved(), SoftenedBand(), DifficultAnchors(min_cosine=-1)])
 def test_an_own_rule_that_pairs_cannot_express_is_refused_when_it_mines(negatives: NegativeRule) -> None:
     miner = as_metric_learning_miner(NOTHING_MINED, negatives)
     with pytest.raises(ValueError, match=f"{type(negatives).__name__} weighs"):
@@ -259,8 +260,7 @@ def test_an_own_rule_that_pairs_cannot_express_is_refused_when_it_mines(negative
 
 
 def test_neutral_settings_of_a_refused_rule_are_taken() -> None:
-    for negatives in (HardnessWeighted(beta=0, tau_plus=0, detach=False), MixedNegatives(pairs=0, with_anchor=0)):
-        as_metric_learning_miner(NOTHING_MINED, negatives)
+    as_metric_learning_miner(NOTHING_MINED, HardnessWeighted(beta=0, tau_plus=0, detach=False))
     with pytest.raises(ValueError, match="above 0"):
         as_metric_learning_miner(NOTHING_MINED, AllNegatives(), temperature=0)
 

@@ -87,7 +87,7 @@ def test_a_kept_key_without_a_weight_above_0_is_not_kept_and_no_other_weight_cou
 @pytest.mark.parametrize("answer", [torch.ones(1, 3, dtype=torch.bool), torch.ones(1, 3), torch.ones(3).long()])
 def test_an_answer_that_is_no_code_for_each_key_is_refused(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Says, "judge", lambda *_: answer)
-    with pytest.raises(ValueError, match=r"Says.judge returned .*code of Band"):
+    with pytest.raises(ValueError, match=r"Says.judge returned .*int8 codes"):
         select(line([0.9, 0.8, 0.7]), PLAIN, Says())
 
 
@@ -101,7 +101,7 @@ def test_an_answer_that_is_no_code_for_each_key_is_refused(answer: Any, monkeypa
 )
 def test_what_is_mined_without_a_weight_for_each_is_refused(answer: Mined, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Closest, "mine", lambda *_: answer)
-    with pytest.raises(ValueError, match=r"Closest.mine returned .*int64 \[1, P\]"):
+    with pytest.raises(ValueError, match=r"Closest.mine returned .*int64 \[B, P\]"):
         select(line([0.9, 0.8, 0.7]), Closest(), AllNegatives())
 
 

@@ -194,7 +194,7 @@ def test_the_recipe_is_the_one_published(images: str) -> None:
     assert (training.learning_rate, training.sgd_momentum, training.weight_decay) == (0.06, 0.9, 5e-4)
     assert (training.momentum, training.queue_size) == ((0.996, 16384) if tiny else (0.99, 4096))
     assert (encoder.backbone, encoder.hidden, encoder.projection) == ("resnet18", 2048, 128)
-    assert encoder.stacking.group == 32 and encoder.max_pool is tiny
+    assert encoder.bn_group == 32 and encoder.max_pool is tiny
     assert (experiment.loss.temperature, experiment.positives) == (0.2, NearestKeys(k=5, min_weight="mean"))
     assert (views.crop_scale, views.flip, views.jitter, views.gray, views.blur) == ((0.2, 1.0), 0.5, 0.8, 0.2, 0.5)
     assert (views.brightness, views.contrast, views.saturation, views.hue) == (0.4, 0.4, 0.4, 0.1)

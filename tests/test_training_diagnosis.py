@@ -224,7 +224,7 @@ def test_after_an_epoch_the_queue_holds_its_last_images() -> None:
 def test_anchors_are_images_trained_on_and_none_held_out() -> None:
     run = fit(asked(data=DataSettings("digits", limit=100, holdout=0.25)))
     assert run.diagnose().anchors == 75 and run.diagnose(n=30).anchors == 30
-    with pytest.raises(ValueError, match="Cannot take 0 images"):
+    with pytest.raises(ValueError, match="images to take is 0; it must be"):
         run.diagnose(n=0)
 
 

@@ -299,7 +299,7 @@ def pairs_of(
     *,
     keys: int,
     negatives: int,
-    pick: Pick,
+    pick: str,
     draws: torch.Generator,
 ) -> MinedPairs:
     """The pairs of what was chosen, some anchors at a time.
@@ -368,9 +368,7 @@ def own_keys(z: Tensor, z_positive: Tensor, n: Tensor, parts: list[slice], names
         yield positive.logical_or_(same_rows(z[part], n))
 
 
-def _taken(
-    s: Similarities, chosen: Selection, negatives: int, pick: Pick, draws: torch.Generator
-) -> tuple[Tensor, ...]:
+def _taken(s: Similarities, chosen: Selection, negatives: int, pick: str, draws: torch.Generator) -> tuple[Tensor, ...]:
     """The columns of a block's pairs, those of an anchor together, closest first."""
     kept = chosen.negative_weight
     if chosen.anchor_weight is not None:

@@ -74,7 +74,8 @@ class _Declared(Similarities):
             raise CltoolsError(f"{rule} reads {name} without declaring it. Give the class reads = frozenset({reads}).")
         return object.__getattribute__(self, name)
 
-    __repr__ = object.__repr__  # as that of a dataclass would read what is not declared
+    def __repr__(self) -> str:  # as that of a dataclass would read what is not declared
+        return f"Similarities {[*self.own.shape]} as {vars(self)['_rule']} reads them: {sorted(vars(self)['_reads'])}"
 
 
 def own_last(score: Float[Tensor, "B K"], own: Bool[Tensor, "B K"]) -> Float[Tensor, "B K"]:

@@ -81,7 +81,7 @@ def _run(arguments: list[str]) -> Answer | None:
     if "TORCHELASTIC_RUN_ID" in os.environ and command != "train":
         raise CltoolsError(f"{command} is for one process; start it without torchrun.")
     if command == "lab" and rest[:1] not in (["-h"], ["--help"]):  # all other arguments are JupyterLab's
-        lab(*rest)
+        lab(tuple(rest))
         return None
     if "" in arguments:
         raise CltoolsError("An argument is empty, perhaps of a shell's variable that is not set; give or omit it.")
@@ -295,10 +295,13 @@ def doctor() -> Answer | None:
     return None
 
 
-def lab(*arguments: str) -> None:
+def lab(arguments: tyro.conf.Positional[tuple[str, ...]] = ()) -> None:
     """Open JupyterLab on a notebook of the course: `cltools lab 2`; without a number, on the first.
 
-    An installed package first copies the course into the folder cltools-course. All other arguments are JupyterLab's.
+    An installed package first copies the course into the folder cltools-course.
+
+    Args:
+        arguments: The number, and JupyterLab's own arguments, such as --no-browser.
     """
     from cltools.lab import open_lab
 

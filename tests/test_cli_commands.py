@@ -32,7 +32,8 @@ class TestCompare:
             row["arm"] for row in json.loads(Path(record).read_text(encoding="utf-8"))["rows"]
         ] == ["moco", "ring"]
         table = call("table", record)
-        assert table.status == 0 and "\n| arm | seeds |" in table.out and outcome.out.endswith(table.out)
+        assert table.status == 0 and "\n| arm | seeds |" in table.out and outcome.out.startswith(table.out)
+        assert outcome.out.endswith("p corrected for 1 arms (Holm):\n  ring: open\n")
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -69,6 +69,8 @@ class CompareFlags(Settings):
     vary: tuple[str, ...] = ()
     """Train with several values of a setting: its path, then the values, such as loss.temperature 0.1 0.2 0.5. With
     --only, of these arms; else of the baseline."""
+    given: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
+    """Settings of every arm and of the warm start, each by its path and value, such as training.batch 64."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of the runs; each has its own warm start, and arms are compared with the baseline of the same seed."""
     warm_epochs: Annotated[int, "a whole number of at least 1"] = 5
@@ -93,11 +95,19 @@ class CompareFlags(Settings):
     """"auto" is CUDA where there is one."""
 
     def __call__(self) -> tuple[str, Any]:
-        """Compare, and show the record as a table."""
-        from cltools.reports.table import table
+        """Compare, and show the record as a table, and which arms differ from the baseline."""
+        from cltools.reports.table import frame_of, gains, table
+        from cltools.reports.verdicts import verdicts
 
         record = compare(self)
-        return table([self.out]), {"record": str(self.out), "rows": record["rows"]}
+        gained = (
+            gains(frame_of(record["rows"]), "knn200").drop(BASELINE, level="arm").dropna().groupby("arm", sort=False)
+        )
+        found = verdicts({str(arm): each.tolist() for arm, each in gained})
+        lines = [f"  {arm}: {said}" for arm, said in found.items()]
+        head = f"kNN-200 against {BASELINE}, paired over seeds, p corrected for {len(found)} arms (Holm):"
+        words = "\n".join([table([self.out]), "", head, *lines])
+        return words, {"record": str(self.out), "rows": record["rows"], "verdicts": found}
 
     def __post_init__(self) -> None:
         """Refuse to compare nothing."""
@@ -106,6 +116,8 @@ class CompareFlags(Settings):
             raise unknown("images", self.images, IMAGES)
         if len(self.vary) == 1:
             raise CltoolsError(f"compare: vary is {self.vary[0]}; name its values too, such as: {self.vary[0]} 0.1 0.2")
+        if len(self.given) % 2:
+            raise CltoolsError(f"compare: set is {' '.join(self.given)}; give a path and a value in turn.")
         if not self.seeds:
             raise CltoolsError("compare: seeds is empty; name at least one.")
         if bool(self.drop_closest) != bool(self.keep_within):
@@ -141,18 +153,21 @@ class CompareFlags(Settings):
         return {f"random-as-{name}": name for name in self.rules if name in known}
 
     def matched(self, rule: str, rows: Sequence[Mapping[str, Any]]) -> Experiment:
-        """A control that keeps at random the share of keys that a rule's arm kept, in its last epoch by its first row.
+        """A control that keeps at random the share that a rule's arm kept of what the baseline keeps, by its first row.
 
-        Where that arm diverged, all keys are kept.
+        Both are counted over the last epoch. Where the arm diverged, all keys are kept.
         """
-        kept = next((row["kept"] for row in rows if row["arm"] == rule and row.get("kept")), 1.0)
+        kept = {row["arm"]: row["kept"] for row in reversed(rows) if row.get("kept")}
+        share = min(1.0, kept[rule] / kept[BASELINE]) if {rule, BASELINE} <= kept.keys() else 1.0
         moco = preset(f"{self.images}-{BASELINE}", self.folder)
-        return self.budgeted(replace(moco, negatives=RandomNegatives(min(1.0, kept))), self.epochs)
+        return self.budgeted(replace(moco, negatives=RandomNegatives(share)), self.epochs)
 
     def budgeted(self, experiment: Experiment, epochs: int) -> Experiment:
         """The experiment on this budget; how often it is measured changes nothing of what it learns."""
         if self.laptop:
             experiment = laptop(experiment)
+        for path, value in zip(self.given[::2], self.given[1::2], strict=True):
+            experiment = varied(experiment, path, value)
         data = replace(experiment.data, root=self.root, holdout=self.holdout)
         training = replace(experiment.training, epochs=epochs, device=self.device)
         evaluation = replace(experiment.evaluation, every=self.every or epochs)

@@ -159,8 +159,8 @@ class Checkpoint:
     def check_same_settings(self, experiment: Experiment, ranks: Ranks) -> None:
         """Refuse to go on with other settings than those saved, or with more or fewer processes.
 
-        Their shares of a batch, and what each draws, would be others. A finished run may be trained longer; the learning
-        rate is then that of the longer schedule.
+        Their shares of a batch, and what each draws, would be others. A finished run may be trained longer, at the
+        learning rate of the longer schedule.
         """
         saved, epochs = self.experiment, experiment.training.epochs
         if self.epoch == saved.training.epochs < epochs:

@@ -22,7 +22,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from cltools.errors import printable
-from cltools.files import cache_folder
+from cltools.files import CLONE, cache_folder
 from cltools.names import DISTRIBUTION
 
 State = Literal["ok", "note", "problem"]
@@ -47,8 +47,7 @@ class Finding:
 
 def project() -> Path | None:
     """The clone of the repository that this package is imported from; None where it was installed without one."""
-    folder = Path(__file__).resolve().parents[1]
-    return folder if (folder / "pyproject.toml").is_file() else None
+    return CLONE
 
 
 def python() -> str:

@@ -22,6 +22,12 @@ from uuid import uuid4
 
 from cltools.errors import LONGEST, CltoolsError, printable, shown
 
+_above = Path(__file__).resolve().parents[1]
+CLONE = _above if (_above / "pyproject.toml").is_file() else None
+"""The clone of the repository that this package is imported from; None where it was installed without one."""
+CARRIED = CLONE or Path(__file__).resolve().parent / "shipped"
+"""Where notebooks/ and data/ of the course lie: in the clone, or in what a wheel carries of it."""
+
 IN_USE = "in-use"
 """The file in a folder that says who writes there; of a file, the ending of one beside it."""
 _PART = re.compile(r"\.[0-9a-f]{8}\.part")

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from cltools.errors import CltoolsError, Settings, check_number
+from cltools.files import CLONE
 from cltools.mining.handed_in import seeded
 
 
@@ -47,8 +48,7 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
     if given is not None:
         return Path(os.fsdecode(given)).expanduser()
     # Notebooks run in `notebooks/`, so the working folder alone would scatter downloads over the clone.
-    project = Path(__file__).resolve().parents[2]
-    return (project if (project / "pyproject.toml").is_file() else Path.cwd()) / "data"
+    return (CLONE or Path.cwd()) / "data"
 
 
 @dataclass(frozen=True, eq=False)

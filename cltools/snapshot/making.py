@@ -20,7 +20,7 @@ from cltools.datasets import ImageSet
 from cltools.encoders.backbones import home
 from cltools.errors import SEED, CltoolsError, check_number, unknown
 from cltools.evaluation.checks import named
-from cltools.files import IN_USE, check_writable, claimed, reading
+from cltools.files import CARRIED, IN_USE, check_writable, claimed, reading
 from cltools.mining.handed_in import seeded
 from cltools.mining.negatives import thresholds
 from cltools.provenance import command, commit
@@ -31,7 +31,7 @@ from cltools.training import Run, fit
 from cltools.training.inputs import training_images
 from cltools.training.run import two_views
 
-SHIPPED = Path(__file__).resolve().parents[2] / "data" / "snapshots"
+SHIPPED = CARRIED / "data" / "snapshots"
 
 
 class Recorder:

@@ -45,11 +45,6 @@ class Finding:
     remedy: str | None = None
 
 
-def project() -> Path | None:
-    """The clone of the repository that this package is imported from; None where it was installed without one."""
-    return CLONE
-
-
 def python() -> str:
     """This environment's Python, as a shell is told it."""
     return shlex.quote(sys.executable or "python")
@@ -58,15 +53,14 @@ def python() -> str:
 def pip_install(*what: str) -> str:
     """The command that installs requirements, or options of pip, into this environment."""
     words = [python(), "-m", "pip", "install"]
-    if (clone := project()) is not None and (clone / "constraints.txt").is_file():
-        words += ["--constraint", shlex.quote(str(clone / "constraints.txt"))]
+    if CLONE is not None and (CLONE / "constraints.txt").is_file():
+        words += ["--constraint", shlex.quote(str(CLONE / "constraints.txt"))]
     return " ".join([*words, *map(shlex.quote, what)])
 
 
 def install_cltools(extra: str) -> str:
     """The command that installs this package, with an extra of it, and what they need."""
-    clone = project()
-    return pip_install("--editable", f"{clone}[{extra}]") if clone else pip_install(f"cltools-ssl[{extra}]")
+    return pip_install("--editable", f"{CLONE}[{extra}]") if CLONE else pip_install(f"cltools-ssl[{extra}]")
 
 
 def one_line(text: object) -> str:
@@ -87,14 +81,13 @@ def check_python() -> Finding:
     asked = metadata.metadata(DISTRIBUTION)["Requires-Python"]
     if SpecifierSet(asked).contains(version):
         return Finding("Python", "ok", found)
-    again = "rm -r .venv && make setup PYTHON=python3.12" if project() else "python3.12 -m venv .venv"
+    again = "rm -r .venv && make setup PYTHON=python3.12" if CLONE else "python3.12 -m venv .venv"
     return Finding("Python", "problem", f"{found}; cltools needs {asked}", f"make an environment that fits: {again}")
 
 
 def check_source() -> Finding:
     """Whether the package is a clone or an installed one, and whether pip knows of it."""
-    clone = project()
-    found = f"a clone at {clone}" if clone else f"an installed package at {Path(__file__).resolve().parent}"
+    found = f"a clone at {CLONE}" if CLONE else f"an installed package at {Path(__file__).resolve().parent}"
     return Finding("cltools", "ok", f"{metadata.version(DISTRIBUTION)}, {found}")
 
 
@@ -144,7 +137,7 @@ def check_dependency(requirement: Requirement, extra: str = "") -> Finding:
         fitting = requirement.specifier.contains(Version(version), prereleases=True)
     except metadata.PackageNotFoundError:
         needed = extra in ("train", "notebooks")
-        lacks: State = "problem" if not extra or (needed and project()) else "note"
+        lacks: State = "problem" if not extra or (needed and CLONE) else "note"
         remedy = f"{remedy}, or all that notebooks need: {install_cltools('notebooks')}" if needed else remedy
         return Finding(name, lacks, "not installed", remedy)
     except (ValueError, KeyError) as error:

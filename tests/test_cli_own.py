@@ -77,6 +77,7 @@ def test_the_whole_way_by_commands_alone(here: Path) -> None:
     assert [(each["run"], each["differs"]["seed"]) for each in listed] == [
         ("runs/a", 0), ("runs/photographs-seed1", 1), ("runs/photographs-seed2", 2)
     ]  # fmt: skip
+    assert "| `own-moco --laptop`: negatives.rule" in answered(here, "table", "runs/a")["markdown"]
     kept = answered(here, "snapshot", "runs/a", "a.npz", "--umap", "--n", "20")
     page = answered(here, "explore", kept["snapshot"], "--html", "a.html", "--import", "my_rules")
     assert page == {"page": "a.html"} and "photographs" in (here / "a.html").read_text(encoding="utf-8")

@@ -255,7 +255,7 @@ def _nearest_preset(settings: Mapping[str, Any]) -> tuple[str, int, list[Differe
     """The preset (or its `--laptop` setting) that least differs from a run, its place among all, and what differs."""
     own = settings["data"]["name"]
     names = [f"{images}-{method}" for images in IMAGES for method in METHODS if images == own or own not in IMAGES]
-    known = {name: preset(name) for name in names}
+    known = {name: preset(name, own) for name in names}  # whose images have a column of their own
     known |= {f"{name} --laptop": laptop(experiment) for name, experiment in known.items()}
     found = [(name, place, changes(of, settings)) for place, (name, of) in enumerate(known.items())]
     return min(found, key=lambda each: (len(each[2]), each[1]))

@@ -11,7 +11,7 @@ import warnings
 import webbrowser
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from signal import SIGINT, SIGTERM
@@ -137,10 +137,12 @@ def evaluate(
         linear_epochs: Epochs of the linear evaluation, to shorten it; by default the recipe's 100.
         device: Where the encoder runs; "auto" is CUDA where there is one.
     """
-    from cltools.reports.evaluating import evaluate_runs
+    from cltools.reports.evaluating import evaluate_runs, loaded
 
-    protocols = PROTOCOLS.get(protocol, (protocol,))
-    return evaluate_runs(runs, protocols, split, images, linear_epochs, device)
+    found = {path: loaded(path, images, device) for path in runs}
+    if len(found) < len(runs) or not runs:
+        raise CltoolsError("evaluate: name the folder of a run, or of several seeds, each once.")
+    return evaluate_runs(found, PROTOCOLS.get(protocol, (protocol,)), split, linear_epochs)
 
 
 def diagnose(
@@ -159,7 +161,7 @@ def diagnose(
     """
     from cltools.reports.evaluating import loaded
 
-    found = loaded(run, device, images).diagnose(n=n, seed=seed)
+    found = loaded(run, images, device).diagnose(n=n, seed=seed)
     counted = asdict(found) | {"bands": {band.name.lower(): asdict(of) for band, of in found.bands.items()}}
     plain = json.loads(json.dumps(counted), parse_constant=lambda _: None)  # for JSON has no NaN
     return f"{found}", plain
@@ -222,8 +224,6 @@ def snapshot(
     umap: tuple[int, ...] = (0, 1, 2),
     images: Path | None = None,
     laptop: bool = False,
-    root: str | None = None,
-    device: str = "auto",
 ) -> Answer:
     """Train a preset and keep its embeddings at several epochs in one file; or keep those of a trained run.
 
@@ -237,20 +237,17 @@ def snapshot(
         umap: Seeds of maps by UMAP, beside the one by PCA; none where none is named.
         images: Folder of images of your own, for a preset such as own-moco.
         laptop: Use the CPU setting: tiny encoder, at most 10,000 images, 20 epochs.
-        root: Folder where images lie; else the variable CLTOOLS_DATA, else data/.
-        device: Where the encoder runs; "auto" is CUDA where there is one.
     """
     from cltools.reports.evaluating import loaded
     from cltools.snapshot.making import make_snapshot
     from cltools.training.run import CONFIG
 
     if (Path(source) / CONFIG).is_file():
-        told = make_snapshot(loaded(Path(source), device, images), out, after, n, seed, umap)
+        told = make_snapshot(loaded(Path(source), images), out, after, n, seed, umap)
     else:
         from cltools.flags import experiment_of
 
-        asked = experiment_of(source, images, laptop, root, device, seed)
-        told = make_snapshot(asked, out, after, n, seed, umap)
+        told = make_snapshot(replace(experiment_of(source, images, laptop), seed=seed), out, after, n, seed, umap)
     return told, {"snapshot": str(out)}
 
 

@@ -68,22 +68,12 @@ def flags_of(command: str, arguments: Sequence[str]) -> Any:
     return _train_flags(name, replace(experiment, outside=outside, **chosen), bool(known.config))
 
 
-def experiment_of(
-    name: str,
-    images: Path | str | None = None,
-    small: bool = False,
-    root: str | None = None,
-    device: str | None = None,
-    seed: int | None = None,
-) -> Experiment:
+def experiment_of(name: str, images: Path | str | None = None, small: bool = False) -> Experiment:
     """The experiment of a preset or of a file of settings (.json), on these images, at the CPU setting if `small`."""
     experiment = read_config(Path(name)) if name.endswith(".json") else preset(name, images)
-    if small:
-        experiment = laptop(experiment)
-    data, training = experiment.data, experiment.training
-    data = replace(data, name=str(images or data.name), root=root or data.root)
-    training = replace(training, device=device or training.device)
-    return replace(experiment, data=data, training=training, seed=experiment.seed if seed is None else seed)
+    data = replace(experiment.data, name=str(images or experiment.data.name))
+    experiment = replace(experiment, data=data)
+    return laptop(experiment) if small else experiment
 
 
 def _rule(name: str, base: type[Any]) -> Any:

@@ -484,7 +484,7 @@ class TestEvaluate:
             ([], "name the folder"),
             (["RUN", "--protocol", "lineer"], "'lineer'"),
             (["RUN", "--linear-epochs", "5"], "--protocol linear"),
-            (["RUN", "RUN"], "twice"),
+            (["RUN", "RUN"], "each once"),
         ],
     )
     def test_refuses_what_it_does_not_understand(self, folder: Path, arguments: list[str], message: str) -> None:

@@ -1,11 +1,10 @@
 """Runs loaded and evaluated for the command line."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cltools.errors import CltoolsError
 from cltools.evaluation import check_seeds, figures, over_seeds
 from cltools.training import Run
 from cltools.training.learner import resolve_device
@@ -13,7 +12,7 @@ from cltools.training.record import RECORD, Split
 from cltools.training.run import confusion_file
 
 
-def loaded(path: Path, device: str, images: Path | None = None) -> Run:
+def loaded(path: Path, images: Path | None = None, device: str = "auto") -> Run:
     """A run, as if it had been trained on the images of another folder if one is given; that one writes nothing."""
     run = Run.load(path, device=resolve_device(device))
     if images is None:
@@ -23,34 +22,21 @@ def loaded(path: Path, device: str, images: Path | None = None) -> Run:
 
 
 def evaluate_runs(
-    runs: Sequence[Path],
-    protocols: Sequence[str] | None,
-    split: Split,
-    images: Path | None,
-    linear_epochs: int | None,
-    device: str,
+    runs: Mapping[Path, Run], protocols: Sequence[str] | None, split: Split, linear_epochs: int | None
 ) -> tuple[str, Any]:
     """Evaluate a run, or several that differ in their seed alone; the figures in words, and the reports.
 
     Raises:
-        FileNotFoundError: a folder without a run.
-        ValueError: no folder, or one named twice; runs that differ in more than their seed; or what `Run.evaluate`
-            refuses.
+        ValueError: runs that differ in more than their seed; or what `Run.evaluate` refuses.
     """
-    if not runs:
-        raise CltoolsError("evaluate: name the folder of a run, or of several seeds.")
-    if len({*runs}) < len(runs):
-        raise CltoolsError("evaluate: a folder is named twice; name each run once.")
-    found = {path: loaded(path, device, images) for path in runs}
-    check_seeds({path: (run.experiment, len(run.history.rows), run.parts.given) for path, run in found.items()})
+    check_seeds({path: (run.experiment, len(run.history.rows), run.parts.given) for path, run in runs.items()})
     reports, lines = {}, []
-    for path, run in found.items():
+    for path, run in runs.items():
         report = run.evaluate(split, protocols, linear_epochs=linear_epochs)
         reports[str(path)] = {name: value for name, value in report.items() if name != "per_class"}
         lines.append(f"{path} (seed {run.experiment.seed}): {figures(report)}")
     if len(runs) > 1:
         return "\n".join([*lines, over_seeds([*reports.values()])]), reports
-    if images is None:
-        confusions = runs[0] / confusion_file(split, "*")
-        lines.append(f"By class: {runs[0] / RECORD}; which was taken for which: {confusions}")
-    return "\n".join(lines), reports[str(runs[0])]
+    if run.path is not None:
+        lines.append(f"By class: {path / RECORD}; which was taken for which: {path / confusion_file(split, '*')}")
+    return "\n".join(lines), reports[str(path)]

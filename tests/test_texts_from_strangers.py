@@ -21,7 +21,7 @@ from cltools.explorer.session import Session
 from cltools.files import cell, text_of, write_text
 from cltools.snapshot import Snapshot
 from cltools.training import History
-from cltools.training.history import COLUMNS
+from cltools.training.record import COLUMNS
 
 MATHS = ["$_$", "$\\frac{", "%s{}$x"]
 FORMULAS = ["=cmd|' /C calc'!A0", "+1", "-2+3", "@SUM(A1)", "\tx", "'=1"]

@@ -31,7 +31,7 @@ from cltools.mining import (
 )
 from cltools.training import History, Run, fit, learner
 from cltools.training.checkpoint import checksums
-from cltools.training.history import COLUMNS, EpochSums, tally_of
+from cltools.training.record import COLUMNS, EpochSums, tally_of
 from cltools.training.step import train_step
 
 fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's

@@ -501,7 +501,7 @@ def test_too_little_memory_says_what_takes_less(error: Exception, tmp_path: Path
     def fail(info: object) -> None:
         raise error
 
-    with pytest.raises(ValueError, match=r"too little memory: .*Lower training\.batch or .*chunk"):
+    with pytest.raises(ValueError, match=r"^Training would take .* of memory, .*Lower training\.batch or .*chunk"):
         fit(POTENTIAL, images=made(), out=tmp_path, on_step=fail)
     with pytest.raises(RuntimeError, match=r"^another$"):
         fit(POTENTIAL, images=made(), out=tmp_path, on_step=lambda info: raised(RuntimeError("another")))

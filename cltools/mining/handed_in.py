@@ -50,10 +50,10 @@ def enough_memory(what: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        asked = re.search(r"allocate ([\d.]+) (\w+)", str(error))
-        if asked is None and "overflow" not in str(error):
+        if not isinstance(error, MemoryError) and not re.search("memory|overflow", str(error)):
             raise
-        count, unit = ("very many", "bytes") if asked is None else asked.groups()
+        asked = re.search(r"allocate ([\d.]+) (\w+)", str(error))
+        count, unit = asked.groups() if asked else ("very many", "bytes")
         size = f"{int(count) / 1e9:,.1f} GB" if count.isdigit() else f"{count} {unit}"
         raise CltoolsError(f"{what} would take {size} of memory, and there is not as much. {remedy}") from error
 

@@ -20,18 +20,8 @@ from cltools.datasets import DataSettings
 from cltools.datasets.image_set import draw
 from cltools.errors import SEED, CltoolsError, check_number, unknown
 from cltools.interop.pairs import PAIRS, check_fit, own_keys
-from cltools.mining.handed_in import (
-    Numbers,
-    as_ids,
-    as_label,
-    as_tensor,
-    as_usual,
-    check_listed,
-    label_values,
-    missing,
-    places,
-    unit_rows,
-)
+from cltools.mining import handed_in
+from cltools.mining.handed_in import Numbers
 from cltools.snapshot.making import assembled
 from cltools.snapshot.snapshot import LARGEST_ID, Queries, Snapshot
 
@@ -46,7 +36,7 @@ LONGEST = 1000
 """Characters of a text that are kept."""
 
 
-@as_usual()
+@handed_in.as_usual()
 def snapshot_of_embeddings(
     anchors: Numbers,
     positives: Numbers | None = None,
@@ -157,8 +147,8 @@ def indexed_labels(labels: Any, classes: Any) -> tuple[Int64[ndarray, " N"], tup
     Raises:
         ValueError: a label that is no class.
     """
-    check_listed("classes", classes)
-    given, found = [as_label("classes", name) for name in classes], label_values("labels", labels)
+    handed_in.check_listed("classes", classes)
+    given, found = [handed_in.as_label("classes", name) for name in classes], handed_in.label_values("labels", labels)
     if None in given:
         raise CltoolsError(f"A name among the {len(given)} classes is missing or empty; name them all.")
     names = tuple(map(str, given))
@@ -174,14 +164,14 @@ def indexed_labels(labels: Any, classes: Any) -> tuple[Int64[ndarray, " N"], tup
     known = {*names, None}
     if strange := [text for text in found if text not in known]:
         raise unknown("class", strange[0], names)
-    return places(found, names).numpy(), names
+    return handed_in.places(found, names).numpy(), names
 
 
 def _vectors(anchors: Numbers, positives: Numbers | None, corpus: Numbers | None, n: int) -> tuple[Tensor, ...]:
     """Unit vectors of anchors, positives and keys, which fit each other."""
-    z = unit_rows("anchors", anchors)
-    views = z if positives is None else unit_rows("positives", positives)
-    keys = views if corpus is None else unit_rows("corpus", corpus)
+    z = handed_in.unit_rows("anchors", anchors)
+    views = z if positives is None else handed_in.unit_rows("positives", positives)
+    keys = views if corpus is None else handed_in.unit_rows("corpus", corpus)
     check_fit(z, views, keys)
     if corpus is not None and positives is None:
         raise CltoolsError("A corpus needs positives=…, the match of each anchor, which is no negative of it.")
@@ -199,18 +189,18 @@ def _named(labels: Any, columns: Mapping[str, Any]) -> Any:
     if isinstance(labels, str) and labels not in columns:
         raise unknown("column of metadata", labels, columns)
     labels = columns[labels] if isinstance(labels, str) else labels
-    return None if labels is None else label_values("labels", labels)
+    return None if labels is None else handed_in.label_values("labels", labels)
 
 
 def _column(what: str, given: Any, count: int, taken: ndarray) -> list[Any]:
     """The values of the rows that are taken, None where one is missing or nothing is given."""
     if given is None:
         return [None] * len(taken)
-    check_listed(what, given)
+    handed_in.check_listed(what, given)
     values = given.tolist() if hasattr(given, "tolist") else [*given]
     if len(values) != count or any(isinstance(value, list | tuple) for value in values):
         raise CltoolsError(f"There are {len(values)} {what} for {count} embeddings; give one per row.")
-    return [None if missing(values[place]) else values[place] for place in taken]
+    return [None if handed_in.missing(values[place]) else values[place] for place in taken]
 
 
 def _texts(what: str, given: Any, count: int, taken: ndarray) -> list[str]:
@@ -220,7 +210,7 @@ def _texts(what: str, given: Any, count: int, taken: ndarray) -> list[str]:
 def _pictures(what: str, given: Any, count: int, taken: ndarray) -> UInt8[ndarray, "M 3 H W"] | None:
     if given is None:
         return None
-    pictures = as_tensor(what, given).cpu()
+    pictures = handed_in.as_tensor(what, given).cpu()
     if pictures.dtype != torch.uint8 or pictures.ndim != 4 or pictures.shape[:2] != (count, 3) or not pictures.numel():
         raise CltoolsError(f"{what} are {pictures.dtype} {[*pictures.shape]}; give uint8 [{count}, 3, height, width].")
     return pictures.numpy() if len(taken) == count else pictures[torch.from_numpy(taken)].numpy()
@@ -230,7 +220,7 @@ def _checked_ids(what: str, given: Any, count: int, taken: ndarray) -> Int64[nda
     if given is None:
         return taken
     with suppress(TypeError, ValueError):  # in whose place the words below say what may be given
-        found: ndarray = as_ids(what, given).cpu().numpy()
+        found: ndarray = handed_in.as_ids(what, given).cpu().numpy()
         if found.shape == (count,) == np.unique(found).shape and (np.abs(found.astype(np.float64)) < LARGEST_ID).all():
             return np.asarray(found[taken])
     wanted = f"{count} different whole numbers below 2**53, which is as far as a page counts"
@@ -250,7 +240,7 @@ def _own_pairs(
     pairs = torch.cat(found)
     pairs[:, 0] = related[pairs[:, 0]]
     if given is not None:
-        more = as_tensor("own", given).cpu()
+        more = handed_in.as_tensor("own", given).cpu()
         ends = torch.tensor([len(z), len(keys)])
         if more.is_floating_point() or more.ndim != 2 or more.shape[1] != 2 or not ((more >= 0) & (more < ends)).all():
             wanted = f"[pairs, 2], places of an anchor below {len(z)} and of a key below {len(keys)}"

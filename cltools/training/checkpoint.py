@@ -20,9 +20,9 @@ from cltools.config import Experiment, differences
 from cltools.errors import CltoolsError, shown
 from cltools.files import reading, replacing
 from cltools.ranks import Ranks
-from cltools.training.history import EpochSums, Row
 from cltools.training.inputs import TrainedOn
 from cltools.training.learner import Learner, Memory, reseed, statistics
+from cltools.training.record import EpochSums, Row
 
 if TYPE_CHECKING:
     from cltools.training.run import Run

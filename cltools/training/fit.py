@@ -25,13 +25,13 @@ from cltools.errors import CltoolsError, described, foreign
 from cltools.evaluation import effective_rank, embed, knn_accuracy, limited
 from cltools.evaluation.checks import known_of
 from cltools.files import IN_USE, claimed, reading
+from cltools.mining.handed_in import enough_memory
 from cltools.provenance import command
 from cltools.ranks import Ranks
 from cltools.training.checkpoint import ANEW, UNFIT, Checkpoint, Progress, check_same_experiment, save_checkpoint
-from cltools.training.history import COLUMNS, EpochSums, History, Row, diverged
 from cltools.training.inputs import OptimizerOf, Parts, Protocol, TrainedOn, Views, evaluation_images, training_images
 from cltools.training.learner import Learner, equalise, learn_from, make_learner, resolve_device, set_rate, statistics
-from cltools.training.record import read_run_record, stretch_here
+from cltools.training.record import COLUMNS, EpochSums, History, Row, diverged, read_run_record, stretch_here
 from cltools.training.run import CHECKPOINT, CONFIG, FILES, Run, read_config
 from cltools.training.step import Batch, OnStep, Replay, StepResult, batches, train_step
 
@@ -132,7 +132,8 @@ def fit(
         experiment.to_json()  # before the training, not after it, whose result could then not be saved
     # Where the first process may not, torchrun ends the others with it.
     alone = claimed(path / IN_USE, command()) if path is not None and ranks.first else nullcontext()
-    with alone, _enough_memory():
+    less = "Lower training.batch or training.queue_size, or set training.chunk. The last checkpoint stays."
+    with alone, enough_memory("Training", less):
         if path is not None and not resume and any((path / name).exists() for name in FILES):
             raise FileExistsError(f"{path} already holds a run. Go on by --resume (resume=True) or use another folder.")
         if resume:  # again, as another may have gone on with it before this one could claim it
@@ -172,18 +173,6 @@ def fit(
             Training(run, learner, train.to(device), judged, *hooks, asked).go_on(progress)
     learner.encoder.eval()
     return run
-
-
-@contextmanager
-def _enough_memory() -> Iterator[None]:
-    """Say what takes less memory where there is too little."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
-            raise
-        remedy = "Lower training.batch or training.queue_size, or set training.chunk."
-        raise CltoolsError(f"There is too little memory: {error}. The last checkpoint stays. {remedy}") from error
 
 
 def _checkpoint_to_resume(path: Path | None, experiment: Experiment, ranks: Ranks) -> Checkpoint | None:

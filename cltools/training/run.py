@@ -32,10 +32,9 @@ from cltools.mining.rules import State, reads_now
 from cltools.mining.similarities import same_class
 from cltools.provenance import command, write_record
 from cltools.training.checkpoint import ANEW, UNFIT, Checkpoint, checksum_of
-from cltools.training.history import History
 from cltools.training.inputs import Parts, TrainedOn, Views, drawn_view, evaluation_images, training_images
 from cltools.training.learner import Device, Memory, new_memory
-from cltools.training.record import RECORD, RunRecord, Split, Stretch, read_run_record, stretch_here
+from cltools.training.record import RECORD, History, RunRecord, Split, Stretch, read_run_record, stretch_here
 
 ABOUT = "cltools"
 """The entry of the weights' file that holds the epochs and steps they are of, and a checksum."""

@@ -20,7 +20,7 @@ from cltools import snapshot_of_embeddings
 from cltools.config import Experiment, to_plain
 from cltools.datasets import ImageSet
 from cltools.errors import CltoolsError
-from cltools.explorer import explore, explorer as shown, static
+from cltools.explorer import explore, explorer as shown, standalone
 from cltools.explorer.explorer import Explorer, module_script
 from cltools.explorer.state import State
 from cltools.mining import AllNegatives, Band, RankBand, select
@@ -555,9 +555,9 @@ def test_the_still_picture_shows_the_same(changes: dict[str, Any]) -> None:
     figure = explorer.static()
     texts = [" ".join(text.get_text().split()) for text in figure.findobj(match=lambda a: hasattr(a, "get_text"))]
     assert " ".join(explorer.sentence.split()) in texts and "the anchor" in texts
-    for band in static.ORDER:
+    for band in standalone.ORDER:
         count = int((explorer.judgement.band == band).sum())
-        assert (f"{static.NAMES[band]}: {count:,}" in texts) == (count > 0)
+        assert (f"{standalone.NAMES[band]}: {count:,}" in texts) == (count > 0)
     bars = [patch for patch in figure.findobj(match=lambda a: hasattr(a, "get_height")) if patch.get_height() >= 1]
     assert sum(bar.get_height() for bar in bars if bar.get_width() < 1) == 59, "every key but the own one"
 

@@ -24,8 +24,7 @@ from torch.nn.functional import normalize
 from cltools import evaluation, gradients, interop, losses, mining, views
 from cltools.config import EvaluationSettings
 from cltools.contrast import contrastive_loss, mean_over_anchors
-from cltools.encoders import EncoderSettings, MomentumCopy, build_encoder
-from cltools.encoders.encoder import pixel_statistics
+from cltools.encoders import EncoderSettings, MomentumCopy, build_encoder, pixel_statistics
 from cltools.interop import ContrastiveLoss
 from cltools.losses import LossSettings
 from cltools.mining import AllNegatives, AugmentedView, MixedNegatives, NearestKeys, NegativeRule, PositiveRule

@@ -15,7 +15,6 @@ import math
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from cltools.datasets.image_set import DataSettings, ImageSet
 
@@ -39,7 +38,7 @@ def load_digits(split: str, data: DataSettings) -> ImageSet:
     source = datasets.load_digits()
     labels = torch.from_numpy(source.target).long()
     ink = torch.from_numpy(source.images).float()[:, None] / 16
-    large = interpolate(ink, (16, 16), mode="bilinear", align_corners=False)
+    large = torch.nn.functional.interpolate(ink, (16, 16), mode="bilinear", align_corners=False)
     images = (large * 255).round().to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
     classes = tuple(str(digit) for digit in range(10))
     everything = ImageSet(images, labels, torch.arange(len(labels)), classes, "digits", split)

@@ -28,10 +28,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
-from numpy import ndarray
 from numpy.typing import ArrayLike
 from torch import Tensor
-from torch.nn.functional import interpolate
 from tqdm.auto import tqdm
 
 from cltools.errors import CltoolsError, printable
@@ -89,7 +87,7 @@ def without(images: UInt8[Tensor, "N 3 H W"], rows: Int64[Tensor, " N"], bad: Ar
 
 def decode(
     paths: Sequence[Path], size: int | None, skip_bad: bool, bad: dict[int, str]
-) -> Iterator[UInt8[ndarray, "B 3 H W"]]:
+) -> Iterator[UInt8[np.ndarray, "B 3 H W"]]:
     """The pictures at `paths` in order, in blocks; in the place of one that cannot be read is any other.
 
     Args:
@@ -192,7 +190,7 @@ def resize(images: UInt8[Tensor, "N 3 H W"], size: int) -> UInt8[Tensor, "N 3 S 
     images = _middle(images, LONGEST * min(images.shape[2:]))
     scale = size / min(images.shape[2:])
     shape = [max(size, round(side * scale)) for side in images.shape[2:]]
-    scaled = interpolate(images, shape, mode="bilinear", antialias=True, align_corners=False)
+    scaled = torch.nn.functional.interpolate(images, shape, mode="bilinear", antialias=True, align_corners=False)
     return _middle(scaled, size).contiguous()
 
 

@@ -41,8 +41,7 @@ def load_cifar(split: str, data: DataSettings) -> ImageSet:
     if os.path.isdir(folder / split):
         images = load_folder(folder, split, data, root)
         if len(images.classes) != CLASSES[data.name]:
-            wrong = f"{folder} has {len(images.classes)} class folders, {data.name} has {CLASSES[data.name]}."
-            raise CltoolsError(f"{wrong} Complete the tree, or load it by its path, as a set of its own.")
+            raise CltoolsError(f"{folder} has not the {CLASSES[data.name]} class folders of {data.name}; complete it.")
         return images
     return official(data.name, split, root, data.download)
 

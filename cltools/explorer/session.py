@@ -18,9 +18,7 @@ from cltools.explorer.judgement import SEED, Judgement, census_of, chosen_in_tur
 from cltools.explorer.state import EDGES, SIDES, Name, Side, State, changed, check, first_state
 from cltools.files import cell, write_text
 from cltools.interop.pairs import MinedPairs, Pick, Report, check_pairs, pairs_of
-from cltools.mining import Band, NegativeRule, PositiveRule, Selection, Similarities
-from cltools.mining.bands import KEPT
-from cltools.mining.rules import learns
+from cltools.mining import KEPT, Band, NegativeRule, PositiveRule, Selection, Similarities, learns
 from cltools.snapshot import Snapshot
 
 if TYPE_CHECKING:

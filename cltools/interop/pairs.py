@@ -19,10 +19,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from cltools.errors import CltoolsError, check_number, unknown
-from cltools.mining import AllNegatives, AugmentedView, CosineBand, MarginBand, NegativeRule, PositiveRule, RankBand
-from cltools.mining.bands import KEPT, Band, rank_count
+from cltools.mining import KEPT, AllNegatives, AugmentedView, Band, CosineBand, MarginBand, RankBand, learns, rank_count
 from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_rows, as_usual, seeded, to_length_1, unit_rows
-from cltools.mining.rules import Rescalable, check_rules, check_temperature, learns, reads_now
+from cltools.mining.rules import NegativeRule, PositiveRule, Rescalable, check_rules, check_temperature, reads_now
 from cltools.mining.selection import Selection, select
 from cltools.mining.similarities import Similarities, own_last, same_class, similarities
 
@@ -153,9 +152,8 @@ def check_pairs(positive_rule: Any, negative_rule: Any, without_classes: str = "
 
 def inexpressible(rule: NegativeRule, what: str = "weighs anchors or negatives") -> CltoolsError:
     """The error for a rule whose loss no pairs give."""
-    return CltoolsError(
-        f"{type(rule).__name__} {what}, which pairs cannot say. Use a rule that only keeps or drops, without rescale."
-    )
+    remedy = "Use a rule that only keeps or drops, without rescale."
+    return CltoolsError(f"{type(rule).__name__} {what}, which pairs cannot say. {remedy}")
 
 
 PAIRS = 8_000_000

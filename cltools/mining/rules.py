@@ -308,8 +308,7 @@ class Moving(Rule):
             first, second = self.ORDERED
             low, high = getattr(self, first), getattr(self, second)
             if not (-1.0 if low is None else low) < (1.0 if high is None else high):
-                wrong = f"{name}: {first} is {low} and {second} {high};"
-                raise CltoolsError(f"{wrong} edges must satisfy {first} < {second}, where they start too.")
+                raise CltoolsError(f"{name}: {first}={low} must be below {second}={high}, where they start too.")
         if moving:
             Moving.at(self, 0.0)  # which is refused where its edges cross
 

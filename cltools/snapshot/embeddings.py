@@ -12,16 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
-from numpy import ndarray
 from torch import Tensor
 
 from cltools.config import Experiment
-from cltools.datasets import DataSettings
-from cltools.datasets.image_set import draw
+from cltools.datasets import DataSettings, draw
 from cltools.errors import SEED, CltoolsError, check_number, unknown
 from cltools.interop.pairs import PAIRS, check_fit, own_keys
-from cltools.mining import handed_in
-from cltools.mining.handed_in import Numbers
+from cltools.mining import Numbers, handed_in
 from cltools.snapshot.making import assembled
 from cltools.snapshot.snapshot import LARGEST_ID, Queries, Snapshot
 
@@ -92,7 +89,7 @@ def snapshot_of_embeddings(
     rows = draw(len(z), USUAL if n is None else n, check_number("The seed", seed, SEED))
     extents = [(len(z), rows.numpy()), (len(keys), np.arange(len(keys)))][: 1 if corpus is None else 2]
 
-    def of_each(what: str, given: Any, made: Callable[[str, Any, int, ndarray], Any]) -> list[Any]:
+    def of_each(what: str, given: Any, made: Callable[[str, Any, int, np.ndarray], Any]) -> list[Any]:
         """What is made of what is given for each side."""
         sides = [given] if corpus is None else [None, None] if given is None else given
         if not isinstance(sides, tuple | list) or len(sides) != len(extents):
@@ -136,7 +133,7 @@ def snapshot_of_embeddings(
     )
 
 
-def indexed_labels(labels: Any, classes: Any) -> tuple[Int64[ndarray, " N"], tuple[str, ...]]:
+def indexed_labels(labels: Any, classes: Any) -> tuple[Int64[np.ndarray, " N"], tuple[str, ...]]:
     """Labels as places among class names, -1 where unknown, and the names.
 
     Args:
@@ -192,7 +189,7 @@ def _named(labels: Any, columns: Mapping[str, Any]) -> Any:
     return None if labels is None else handed_in.label_values("labels", labels)
 
 
-def _column(what: str, given: Any, count: int, taken: ndarray) -> list[Any]:
+def _column(what: str, given: Any, count: int, taken: np.ndarray) -> list[Any]:
     """The values of the rows that are taken, None where one is missing or nothing is given."""
     if given is None:
         return [None] * len(taken)
@@ -203,11 +200,11 @@ def _column(what: str, given: Any, count: int, taken: ndarray) -> list[Any]:
     return [None if handed_in.missing(values[place]) else values[place] for place in taken]
 
 
-def _texts(what: str, given: Any, count: int, taken: ndarray) -> list[str]:
+def _texts(what: str, given: Any, count: int, taken: np.ndarray) -> list[str]:
     return ["" if value is None else str(value)[:LONGEST] for value in _column(what, given, count, taken)]
 
 
-def _pictures(what: str, given: Any, count: int, taken: ndarray) -> UInt8[ndarray, "M 3 H W"] | None:
+def _pictures(what: str, given: Any, count: int, taken: np.ndarray) -> UInt8[np.ndarray, "M 3 H W"] | None:
     if given is None:
         return None
     pictures = handed_in.as_tensor(what, given).cpu()
@@ -216,20 +213,19 @@ def _pictures(what: str, given: Any, count: int, taken: ndarray) -> UInt8[ndarra
     return pictures.numpy() if len(taken) == count else pictures[torch.from_numpy(taken)].numpy()
 
 
-def _checked_ids(what: str, given: Any, count: int, taken: ndarray) -> Int64[ndarray, " M"]:
+def _checked_ids(what: str, given: Any, count: int, taken: np.ndarray) -> Int64[np.ndarray, " M"]:
     if given is None:
         return taken
     with suppress(TypeError, ValueError):  # in whose place the words below say what may be given
-        found: ndarray = handed_in.as_ids(what, given).cpu().numpy()
+        found: np.ndarray = handed_in.as_ids(what, given).cpu().numpy()
         if found.shape == (count,) == np.unique(found).shape and (np.abs(found.astype(np.float64)) < LARGEST_ID).all():
             return np.asarray(found[taken])
-    wanted = f"{count} different whole numbers below 2**53, which is as far as a page counts"
-    raise CltoolsError(f"{what} must be {wanted}; give names as texts=….")
+    raise CltoolsError(f"{what} must be {count} different whole numbers below 2**53; give names as texts=….")
 
 
 def _own_pairs(
     z: Tensor, positives: Tensor, keys: Tensor, rows: Tensor, given: Numbers | None
-) -> Int64[ndarray, "P 2"]:
+) -> Int64[np.ndarray, "P 2"]:
     """Anchors by their places among `rows`, and keys that are their own: by what equals what, and as given."""
     same = torch.unique(z, dim=0, return_inverse=True)[1]
     related = torch.isin(same, same[rows]).nonzero()[:, 0]  # with the other rows of an anchor, which hold its positives

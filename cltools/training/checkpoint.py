@@ -163,8 +163,7 @@ class Checkpoint:
         """
         check_same_experiment(self.path, self.experiment, experiment)
         if (count := len(self.state["ranks"])) != ranks.count:
-            wrong = f"{self.path} was trained by {count} process{'es' * (count > 1)}, and this is one of {ranks.count}."
-            raise CltoolsError(f"{wrong} Resume with as many (torchrun --nproc-per-node …), or start anew elsewhere.")
+            raise CltoolsError(f"{self.path} is of {count} processes, not {ranks.count}; resume with as many.")
 
     def check_same_parts(self, now: Mapping[str, str], *, finished: bool) -> None:
         """Refuse to go on without an object that the run was begun with, or with one that it was begun without.
@@ -179,8 +178,7 @@ class Checkpoint:
     def check_same_images(self, images: TrainedOn) -> None:
         """Refuse to go on with other images than those trained on so far."""
         if difference := self.images.difference(images):
-            wrong = f"{self.path} was trained on {self.images}. {difference}"
-            raise CltoolsError(f"{wrong} Resume with the same images, or start a new run in another folder.")
+            raise CltoolsError(f"{self.path} was trained on {self.images}. {difference} Resume with the same images.")
 
     def environment_changes(self, device: torch.device) -> list[str]:
         """What differs from where it was made; with none, the resumed run repeats bit for bit."""
@@ -269,5 +267,4 @@ def check_same_experiment(path: Path, saved: Experiment, experiment: Experiment)
     Where data lie, where the run computes and how often it saves change no result, and may differ.
     """
     if changed := "\n  ".join(str(each) for each in differences(saved, experiment) if each.decides):
-        remedy = "Resume with the same settings, or start a new run in another folder."
-        raise CltoolsError(f"{path} was made with other settings:\n  {changed}\n{remedy}")
+        raise CltoolsError(f"{path} was made with other settings; resume with the same:\n  {changed}")

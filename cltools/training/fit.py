@@ -22,8 +22,7 @@ from tqdm.auto import tqdm
 from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import ImageSet, splits_of
 from cltools.errors import CltoolsError, described, foreign
-from cltools.evaluation import effective_rank, embed, knn_accuracy, limited
-from cltools.evaluation.checks import known_of
+from cltools.evaluation import effective_rank, embed, knn_accuracy, known_of, limited
 from cltools.files import IN_USE, claimed, reading
 from cltools.mining.handed_in import enough_memory
 from cltools.provenance import command
@@ -187,8 +186,7 @@ def _checkpoint_to_resume(path: Path | None, experiment: Experiment, ranks: Rank
         check_same_experiment(path / CONFIG, read_config(path / CONFIG), experiment)
     every = experiment.training.checkpoint_every  # so much is there if the first checkpoint was cut short
     if checkpoint is None and record is not None and (record.evaluations or record.epochs > every):
-        wrong = f"{path} holds a run of {record.epochs} epochs without its {CHECKPOINT}, which cannot go on."
-        raise CltoolsError(f"{wrong} Nothing was changed. Put that file back, or train into another folder (--out).")
+        raise CltoolsError(f"{path} lacks its {CHECKPOINT} and cannot go on; put it back, or train elsewhere (--out).")
     return checkpoint
 
 
@@ -211,8 +209,7 @@ def check_trainable(
     """Refuse images, parts, hooks and a number of processes that the settings cannot train with."""
     settings, group, count = experiment.training, experiment.encoder.bn_group, ranks.count
     if len(train) < settings.batch:
-        wrong = f"{train.name} has {len(train)} training images, fewer than one batch of {settings.batch}."
-        raise CltoolsError(f"{wrong} Lower training.batch, or give more images.")
+        raise CltoolsError(f"{len(train)} training images are fewer than one batch: lower training.batch.")
     for rule in (experiment.positives, experiment.negatives):
         if "same_class" in rule.reads and not train.labelled:
             raise CltoolsError(f"{type(rule).__name__} reads classes, and {train.name} has none; use another rule.")
@@ -224,16 +221,14 @@ def check_trainable(
             "torchrun": None if ranks.alone else ranks, "device=cpu": None if device.type == "cuda" else device,
         }  # fmt: skip
         if found := [name for name, value in hindering.items() if value is not None]:
-            wrong = "cuda_graph=True replays the recipe's step of all anchors, in one process and on a GPU;"
-            raise CltoolsError(f"{wrong} leave it out, or else {' and '.join(found)}.")
+            raise CltoolsError(f"cuda_graph=True goes with none of: {', '.join(found)}. Leave it out, or these.")
         experiment.to_json()  # what cannot be written down cannot be compared from step to step
     if ranks.alone:
         return
     if settings.device not in ("auto", "cpu", "cuda"):
         raise CltoolsError(f"{count} processes take a GPU each; device={settings.device!r} names one. Leave it out.")
     if group is None:
-        wrong = f"encoder.bn_group is None: statistics are of a whole view, which {count} processes hold in parts;"
-        raise CltoolsError(f"{wrong} make groups that one process holds, such as encoder.bn_group=32.")
+        raise CltoolsError(f"encoder.bn_group is None; {count} processes need groups that one holds, such as 32.")
     if settings.batch % (count * group):
         raise CltoolsError(f"training.batch is {settings.batch}; {count} processes need a multiple of {count * group}.")
 

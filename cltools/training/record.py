@@ -17,12 +17,11 @@ import torch
 from torch import Tensor
 
 from cltools.config import Experiment, from_plain, to_plain
-from cltools.encoders.backbones import OwnBackbone
+from cltools.encoders import OwnBackbone
 from cltools.errors import CltoolsError
 from cltools.evaluation import PROTOCOLS
 from cltools.files import cell, reading, replacing, text_of
-from cltools.mining import Band
-from cltools.mining.bands import KEPT
+from cltools.mining import KEPT, Band
 from cltools.provenance import check_record, provenance, read_record
 from cltools.ranks import ALONE, Ranks
 from cltools.training.inputs import TrainedOn
@@ -90,10 +89,8 @@ def _text(value: float) -> str:
 
 def diverged(what: str) -> FloatingPointError:
     """The error that stops a training gone wrong before anything of it is saved."""
-    return FloatingPointError(
-        f"{what}; training stopped. The last checkpoint is from before it. "
-        "Lower the learning rate, raise the temperature, or train in float32."
-    )
+    remedy = "Lower the learning rate, raise the temperature, or train in float32."
+    return FloatingPointError(f"{what}; training stopped. The last checkpoint is from before it. {remedy}")
 
 
 def tally_of(band: Tensor, same_class: Tensor | None) -> Tensor:

@@ -109,8 +109,7 @@ def _computed_twice(
     stands where the first time has left it, and the backward pass does not move it.
     """
     if generator is None:
-        undrawn: Part = checkpoint(part, z, z_positive, n, rows, None, use_reentrant=False)
-        return undrawn
+        return checkpoint(part, z, z_positive, n, rows, None, use_reentrant=False)
     begin, draws = generator.get_state(), torch.Generator(generator.device)
 
     def drawn(z: Tensor, z_positive: Tensor, n: Tensor) -> Part:

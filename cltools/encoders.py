@@ -135,8 +135,7 @@ class Tiny(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Features [B, D] of pixels [B, 3, H, W]."""
-        features: Tensor = self.layers(pixels).mean((2, 3))
-        return features
+        return self.layers(pixels).mean((2, 3))  # type: ignore[no-any-return]
 
 
 def resnet(name: str, max_pool: bool) -> tuple[nn.Module, int]:
@@ -167,8 +166,7 @@ class OwnBackbone(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Features [B, D] of equal views stacked, as many as `stacking` says."""
         if self.stacking.views == 1 or not self.training:
-            features: Tensor = self.module(pixels)
-            return features
+            return self.module(pixels)  # type: ignore[no-any-return]
         return torch.cat([self.module(view) for view in pixels.chunk(self.stacking.views)])
 
 
@@ -287,8 +285,7 @@ class Encoder(nn.Module):
 
     def project(self, images: Images, views: int = 1) -> Float[Tensor, "B d"]:
         """Projections without the predictor; arguments as of `forward`."""
-        projected: Tensor = self.head(self.features(images, views))
-        return projected
+        return self.head(self.features(images, views))  # type: ignore[no-any-return]
 
     def features(self, images: Images, views: int = 1) -> Float[Tensor, "B D"]:
         """The backbone's features, before the projection; arguments as of `forward`."""
@@ -296,8 +293,7 @@ class Encoder(nn.Module):
             self._stack(len(images), views)
         # The first convolution reads channels_last in two thirds of the time; on a GPU it would make that copy itself.
         normalised = ((pixels(images) - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.backbone(normalised)
-        return features
+        return self.backbone(normalised)  # type: ignore[no-any-return]
 
     def _stack(self, batch: int, views: int) -> None:
         """Note how many views this batch stacks, if it is whole views of whole groups."""

@@ -83,8 +83,7 @@ class Ranks:
         """The same; what the rows are used for in any rank flows back to the rank they came from, summed."""
         if self.alone:
             return x
-        gathered: Tensor = _Gathered.apply(x, self, views)
-        return gathered
+        return _Gathered.apply(x, self, views)  # type: ignore[no-any-return]
 
     def total(self, x: Tensor) -> Tensor:
         """The sum over ranks."""

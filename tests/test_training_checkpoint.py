@@ -266,9 +266,7 @@ def test_a_run_that_has_lost_its_checkpoint_is_not_begun_anew_in_its_folder(whol
     lost = Path(shutil.copytree(run.path, tmp_path / "lost"))
     (lost / "checkpoint.pt").unlink()
     before = files(lost)
-    with pytest.raises(
-        CltoolsError, match=r"lacks its checkpoint\.pt and cannot go on; put it back, or train elsewhere"
-    ):
+    with pytest.raises(CltoolsError, match=r"lacks its checkpoint\.pt and cannot go on; put it back"):
         fit(MOCO, images=made(), out=lost, resume=True)
     assert files(lost) == before
     first = fit(training(MOCO, epochs=1), images=made(), out=tmp_path / "first")  # as if killed before its checkpoint
@@ -543,9 +541,7 @@ def test_a_history_is_plain_csv(tmp_path: Path) -> None:
 def test_a_trained_run_without_its_checkpoint_is_not_trained_over_with_other_settings(cut: Path) -> None:
     (cut / "checkpoint.pt").unlink()
     before = files(cut)
-    with pytest.raises(
-        ValueError, match=r"config.json was made with other settings; resume with the same:\s+seed: 0 → 7"
-    ):
+    with pytest.raises(ValueError, match=r"config.json was made with other settings.*\s+seed: 0 → 7"):
         fit(replace(MOCO, seed=7), images=made(), out=cut, resume=True)
     assert files(cut) == before
 

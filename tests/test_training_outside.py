@@ -102,16 +102,8 @@ def test_views_are_asked_for_twice_a_step_with_the_batch_and_the_runs_draws() ->
 @pytest.mark.parametrize(
     ("views", "error", "reason"),
     [
-        (
-            lambda images, generator: [images],
-            ValueError,
-            "made of type list of images .*; it must return one view of each",
-        ),
-        (
-            lambda images, generator: images[:3],
-            ValueError,
-            r"made \[3, 3, 16, 16\] of images .*; it must return one view of each",
-        ),
+        (lambda images, generator: [images], ValueError, "made of type list of .*; it must return one view"),
+        (lambda images, generator: images[:3], ValueError, r"made \[3, 3, 16, 16\] of .*; it must return one view"),
         (lambda images, generator: images[:, 0], ValueError, r"made \[16, 16, 16\] of images"),
     ],
 )
@@ -414,7 +406,7 @@ def test_the_step_hook_sees_what_the_history_sums_up_and_changes_nothing(experim
     ("settings", "parts", "reason"),
     [
         ({"chunk": 5}, {"on_step": print}, r"sees all anchors of a step at once; leave out training\.chunk=5"),
-        ({"cuda_graph": True}, {"on_step": print}, r"goes with none of: on_step=. Leave it out"),
+        ({"cuda_graph": True}, {"on_step": print}, r"goes with none of: on_step="),
         ({"cuda_graph": True}, {"views": plain_views, "optimizer": adamw}, r"none of: views=, optimizer="),
     ],
 )

@@ -23,7 +23,7 @@ from glob import escape
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,9 +35,6 @@ from tqdm.auto import tqdm
 from cltools.errors import CltoolsError, printable
 from cltools.files import cache_folder, replacing
 from cltools.provenance import usable_processors
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 # Pillow lets go of Python's lock while it decodes, but not while it opens a file: threads pay for large ones alone.
 LARGE, MOST_THREADS = 1 << 15, 8  # bytes of a file
@@ -162,7 +159,7 @@ def read_picture(path: Path, size: int | None = None) -> UInt8[Tensor, "3 H W"]:
     return picture if size is None else resize(picture[None], size)[0]
 
 
-def to_rgb(image: "Image") -> "Image":
+def to_rgb(image: Any) -> Any:
     """An open picture of any mode as upright 8-bit RGB."""
     from PIL import Image, ImageOps
 

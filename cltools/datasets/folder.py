@@ -133,10 +133,8 @@ def look(path: Path) -> Folder:
             if entry.name.startswith(".") or entry.name in BY_SYSTEMS:
                 folder.left.append("hidden")
             elif not (os.path.isdir(here) if entry.is_symlink() else entry.is_dir()):
-                known = here.suffix.lower() in kinds()
-                folder.pictures.append(here) if known else folder.left.append(
-                    here.suffix.lower() or "without an ending"
-                )
+                kind = here.suffix.lower()
+                folder.pictures.append(here) if kind in kinds() else folder.left.append(kind or "without an ending")
             else:
                 inner = os.path.join(way[-1], entry.name)
                 on = (*way, real(inner)) if entry.is_symlink() else (*way[:-1], inner)

@@ -17,12 +17,8 @@ from cltools.files import reading
 from cltools.mining.handed_in import enough_memory
 
 CLASSES = {"cifar10": 10, "cifar100": 100}
-ARCHIVE = Archive(
-    url="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
-    md5="90528d7ca1a48142e341f4ef8d21d0de",
-    file="tiny-imagenet-200.zip",
-    folder="tiny-imagenet-200",
-)
+TINY = "tiny-imagenet-200"
+ARCHIVE = Archive(f"http://cs231n.stanford.edu/{TINY}.zip", "90528d7ca1a48142e341f4ef8d21d0de", f"{TINY}.zip", TINY)
 
 
 def load_cifar(split: str, data: DataSettings) -> ImageSet:

@@ -218,14 +218,9 @@ class Session:
         from pandas import DataFrame
 
         snapshot, j = self.snapshot(self._state.active), self.judgement
-        columns = {
-            snapshot.noun: snapshot.ids,
-            "band": [Band(code).name for code in j.band],
-            "weight": j.selection.negative_weight[0].numpy(),
-            "score": j.score,
-            "cosine": j.cosine,
-            "force": j.force,
-        }
+        bands, weight = [Band(code).name for code in j.band], j.selection.negative_weight[0].numpy()
+        columns: dict[str, Any] = {snapshot.noun: snapshot.ids, "band": bands, "weight": weight}
+        columns |= {"score": j.score, "cosine": j.cosine, "force": j.force}
         if self._state.truth:
             columns["class"] = [cell(snapshot.classes[label]) if label >= 0 else "" for label in snapshot.labels]
         keys = j.order[j.band[j.order] != Band.OWN]

@@ -28,8 +28,7 @@ NO_GRADIENT = "It gets no gradient, so give float(temperature) of one that learn
 
 def check_temperature(temperature: Any) -> float:
     """The temperature of a loss as a number; raises ValueError for what it cannot be, and for one that learns."""
-    wanted = "above 0, a number from 1e-6 to 1e6"
-    return float(check_number("The temperature", temperature, wanted, ", such as 0.2.", NO_GRADIENT))
+    return float(check_number("The temperature", temperature, "above 0, a number from 1e-6 to 1e6", ".", NO_GRADIENT))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +21,6 @@ from cltools.interop.pairs import PAIRS, check_fit, own_keys
 from cltools.mining import Numbers, handed_in
 from cltools.snapshot.making import assembled
 from cltools.snapshot.snapshot import LARGEST_ID, Queries, Snapshot
-
-if TYPE_CHECKING:
-    import pandas
 
 LARGEST = 100_000
 """Rows of a snapshot: each anchor is compared with all keys."""
@@ -44,7 +41,7 @@ def snapshot_of_embeddings(
     ids: Any = None,
     images: Any = None,
     texts: Any = None,
-    metadata: "Mapping[str, Any] | pandas.DataFrame | None" = None,
+    metadata: Any = None,
     own: Numbers | None = None,
     name: str = "embeddings",
     n: int | None = None,
@@ -71,7 +68,7 @@ def snapshot_of_embeddings(
         ids: whole numbers below 2⁵³, all different; None counts from 0. What tables call a row, and only a name.
         images: uint8 [B, 3, H, W]; of more than fit a page, as many as fit are drawn.
         texts: what a row without a picture shows; up to 1,000 characters are kept. Without both it shows its id.
-        metadata: columns by name, with a value per row, or per key of the corpus. The explorer finds keys by them.
+        metadata: a DataFrame or a dict of columns, with a value per row, or per key of the corpus, to find keys by.
         own: places [P, 2] of anchors and of keys that are their own though they equal none.
         name: of the data, for who sees the snapshot later.
         n: at most that many anchors, 100,000 at most, drawn with the seed; the ids tell which. None takes 2,000, and

@@ -121,7 +121,7 @@ def recorder_of(snapshot: Snapshot, images: ImageSet | None, epochs: Sequence[in
         raise CltoolsError("A snapshot of queries and a corpus follows no training: no encoder of ours made it.")
     place = {image: i for i, image in enumerate(images.ids.tolist())}
     if missing := [image for image in snapshot.ids.tolist() if image not in place]:
-        raise CltoolsError(f"{len(missing)} images of the snapshot, as {missing[0]}, are not among these; give these.")
+        raise CltoolsError(f"{len(missing)} images of the snapshot, as {missing[0]}, are not among these; add them.")
     images = images.select(torch.tensor([place[image] for image in snapshot.ids.tolist()]))
     return Recorder(images, len(images), epochs=epochs)
 

@@ -72,15 +72,12 @@ def need_umap() -> None:
         raise ModuleNotFoundError('A map by UMAP needs umap-learn: pip install "cltools[notebooks]".', name="umap")
 
 
-def content_key(*parts: np.ndarray | str | float | None) -> str:
+def content_key(*parts: Any) -> str:
     """A name that is equal for equal parts; arrays are equal by type, shape and bytes."""
     digest = sha256()
     for part in parts:
-        if isinstance(part, np.ndarray):
-            digest.update(f"{part.dtype.str} {part.shape} ".encode())
-            digest.update(part.tobytes())
-        else:
-            digest.update(f"{part!r} ".encode())
+        array = isinstance(part, np.ndarray)
+        digest.update(f"{part.dtype.str} {part.shape} ".encode() + part.tobytes() if array else f"{part!r} ".encode())
     return digest.hexdigest()
 
 
@@ -91,8 +88,7 @@ def cached(key: str, make: Callable[[], Places]) -> Places:
     except RuntimeError:
         return make()
     with suppress(Exception), path.open("rb") as kept, np.load(kept, allow_pickle=False) as arrays:  # with checksums
-        place: np.ndarray = arrays["place"]
-        return place
+        return arrays["place"]  # type: ignore[no-any-return]
     place = make()
     with suppress(OSError), replacing(path) as part, part.open("wb") as file:
         np.savez(file, place=place)

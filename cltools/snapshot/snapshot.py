@@ -191,16 +191,11 @@ class Snapshot:
         anchors, positives, keys = self._held(epoch)
         z, positive = anchors[places], positives[places]
         labels = torch.from_numpy(self.anchor_labels)[places]
-        return Similarities(
-            anchor_keys=(z @ keys.T).float(),
-            positive_keys=(positive @ keys.T).float(),
-            anchor_positive=(z * positive).sum(1).float(),
-            own=self._own(places),
-            same_class=same_class(labels, torch.from_numpy(self.labels)) if self.labelled else None,
-            vectors=(z.float(), keys.float()),
-            ids=(torch.from_numpy(self.anchor_ids)[places], torch.from_numpy(self.ids)),
-            known=None if bool((labels >= 0).all()) else (labels >= 0)[:, None].expand(-1, len(self)),
-        )
+        same = same_class(labels, torch.from_numpy(self.labels)) if self.labelled else None
+        known = None if bool((labels >= 0).all()) else (labels >= 0)[:, None].expand(-1, len(self))
+        ids = torch.from_numpy(self.anchor_ids)[places], torch.from_numpy(self.ids)
+        cosines = (z @ keys.T).float(), (positive @ keys.T).float(), (z * positive).sum(1).float()
+        return Similarities(*cosines, self._own(places), same, (z.float(), keys.float()), ids, known)
 
     def _own(self, places: Tensor) -> Tensor:
         """Which keys are an anchor's own."""

@@ -55,13 +55,9 @@ class Progress:
 
 def environment(device: torch.device) -> dict[str, str]:
     """What must be equal for a resumed run to repeat the uninterrupted one bit for bit."""
-    return {
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),  # its own type is not for weights_only
-        "threads": str(torch.get_num_threads()),
-        "machine": platform.machine(),
-        "device": device.type,
-    }
+    # torch's version is of a type of its own, which is not for weights_only
+    versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
+    return versions | {"threads": str(torch.get_num_threads()), "machine": platform.machine(), "device": device.type}
 
 
 def save_checkpoint(path: Path, run: "Run", learner: Learner, progress: Progress) -> None:

@@ -131,8 +131,7 @@ def fit(
         experiment.to_json()  # before the training, not after it, whose result could then not be saved
     # Where the first process may not, torchrun ends the others with it.
     alone = claimed(path / IN_USE, command()) if path is not None and ranks.first else nullcontext()
-    less = "Lower training.batch or training.queue_size, or set training.chunk. The last checkpoint stays."
-    with alone, enough_memory("Training", less):
+    with alone, enough_memory("Training", "Lower training.batch or training.queue_size, or set training.chunk."):
         if path is not None and not resume and any((path / name).exists() for name in FILES):
             raise FileExistsError(f"{path} already holds a run. Go on by --resume (resume=True) or use another folder.")
         if resume:  # again, as another may have gone on with it before this one could claim it
@@ -337,10 +336,9 @@ class Training:
         """The rest of one pass over the images; the row of the pass's means."""
         learner, train, experiment = self.learner, self.train, self.run.experiment
         settings, known = experiment.training, train.labelled
-        if progress.sums is None:
+        if progress.sums is None or progress.shuffler_state is None:
             progress.shuffler_state = learner.shuffler.get_state()
             progress.sums = EpochSums(learner.device, learner.ranks)
-        assert progress.shuffler_state is not None
         learner.shuffler.set_state(progress.shuffler_state)
         permutation = torch.randperm(len(train), generator=learner.shuffler).to(learner.device)
         steps = len(train) // settings.batch

@@ -240,7 +240,7 @@ class Run:
         path = Path(path)
         if path.is_file():
             raise CltoolsError(
-                f"{path} is a file; name the run's folder, in which it lies. {what_reads(path)}".rstrip()
+                f"{path} is a file; name the run's folder, not one of its files. {what_reads(path)}".rstrip()
             )
         checkpoint = _checkpoint_of(path)
         if checkpoint is None and not ((path / CONFIG).is_file() and (path / WEIGHTS).is_file()):

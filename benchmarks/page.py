@@ -18,7 +18,7 @@ from cltools.explorer.state import first_state
 from cltools.files import write_text
 from cltools.presets import preset
 from cltools.snapshot import Snapshot
-from cltools.snapshot.sprite import as_sprite
+from cltools.snapshot.snapshot import as_sprite
 
 KIND = "bench page"
 SYSTEM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

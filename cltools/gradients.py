@@ -16,9 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cltools.losses import Form, check_settings, fitting, full, negative_mass, positive_weight_of
-from cltools.mining.bands import PerAnchor, PerKey, rank_count
-from cltools.mining.handed_in import Numbers
-from cltools.mining.rules import NEUTRAL, Estimate
+from cltools.mining import NEUTRAL, Estimate, Numbers, PerAnchor, PerKey, rank_count
 
 
 @torch.no_grad()

@@ -60,12 +60,12 @@ class TestImageSet:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"images": torch.zeros(2, 3, 4, 4)}, "images must be uint8"),
-            ({"images": torch.zeros(2, 1, 4, 4, dtype=torch.uint8)}, "images must be uint8"),
+            ({"images": torch.zeros(2, 3, 4, 4)}, r"give RGB, uint8 \[N, 3"),
+            ({"images": torch.zeros(2, 1, 4, 4, dtype=torch.uint8)}, r"give RGB, uint8 \[N, 3"),
             ({"labels": torch.zeros(3, dtype=torch.int64)}, r"labels must be int64 \[2\]"),
             ({"ids": torch.zeros(2, dtype=torch.int32)}, r"ids must be int64 \[2\]"),
-            ({"ids": torch.tensor([5, 5])}, "There are 2 images and 1 ids"),
-            ({"labels": torch.tensor([0, 3])}, "labels go up to 3 but there are only 3 class names"),
+            ({"ids": torch.tensor([5, 5])}, "2 images have 1 ids"),
+            ({"labels": torch.tensor([0, 3])}, "labels go up to 3; name each class"),
         ],
     )
     def test_refuses_what_does_not_fit_together(self, change: dict[str, torch.Tensor], message: str) -> None:

@@ -154,7 +154,7 @@ class TestCifar:
             path = tmp_path / "cifar10" / "train" / name / "0.png"
             path.parent.mkdir(parents=True)
             Image.new("RGB", (32, 32)).save(path)
-        with pytest.raises(ValueError, match=r"has 2 class folders, cifar10 has 10"):
+        with pytest.raises(ValueError, match=r"has not the 10 class folders of cifar10"):
             load_images("cifar10", root=tmp_path)
 
 

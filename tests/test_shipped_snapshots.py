@@ -10,7 +10,7 @@ from cltools.datasets import load_images
 from cltools.presets import preset
 from cltools.snapshot import load_snapshot
 from cltools.snapshot.making import SHIPPED, shipped
-from cltools.snapshot.sprite import tiles_of
+from cltools.snapshot.snapshot import tiles_of
 
 ROOT = Path(__file__).parent.parent
 IMAGES, METHODS = ("digits", "shapes"), ("moco", "potential")

@@ -26,7 +26,7 @@ from cltools.errors import CltoolsError
 from cltools.mining import Band, NearestKeys, RankBand, select
 from cltools.presets import preset
 from cltools.snapshot import Recorder, Snapshot, load_snapshot, making, maps, take_snapshot, with_map, with_umap
-from cltools.snapshot.sprite import as_sprite, tiles_of
+from cltools.snapshot.snapshot import as_sprite, tiles_of
 from cltools.training import Run, fit
 
 quick = settings(deadline=None, derandomize=True, max_examples=30)

@@ -18,7 +18,7 @@ from cltools.datasets import DataSettings
 from cltools.encoders import Encoder, EncoderSettings, build_encoder
 from cltools.mining import NearestKeys, RankBand
 from cltools.training import History, Run, TensorBoard, fit
-from cltools.training.history import COLUMNS, Row
+from cltools.training.record import COLUMNS, Row
 from cltools.training.tensorboard import tag_of
 
 ASKED = Experiment(

@@ -43,16 +43,14 @@ def obtain(archive: Archive, root: Path, download: bool) -> Path:
         RuntimeError: The download failed.
     """
     if os.path.exists(root) and not (os.path.isdir(root) and os.access(root, os.R_OK | os.X_OK)):
-        wrong = f"{root} is no folder that can be read, and images are looked for there."
-        raise CltoolsError(f"{wrong} Name another by root= (--root) or the variable CLTOOLS_DATA.")
+        raise CltoolsError(f"{root} is no folder that can be read; name another: root= (--root) or CLTOOLS_DATA.")
     if root.name == archive.folder and root.is_dir():
         raise CltoolsError(f"{root} is the folder of the images itself; the root is the one that it lies in.")
     folder, file = root / archive.folder, root / archive.file
     if folder.is_dir():
         return folder
     if not file.is_file() and not download:
-        wrong = f"Found neither {folder} nor {file}, and downloading is off. Allow it (download=True),"
-        raise FileNotFoundError(f"{wrong} or fetch {archive.url} yourself and put it at {file}.")
+        raise FileNotFoundError(f"Found neither {folder} nor {file}; allow download=True, or put {archive.url} there.")
     fetch(archive, file)
     check(file, archive.md5, f"Move it away and download it again from {archive.url}")
     unpack(file, folder)

@@ -13,23 +13,20 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
-from numpy import ndarray
 
 from cltools.config import Experiment
 from cltools.datasets import ImageSet
-from cltools.encoders.backbones import home
+from cltools.encoders import home
 from cltools.errors import SEED, CltoolsError, check_number, unknown
-from cltools.evaluation.checks import named
+from cltools.evaluation.embed import named
 from cltools.files import CARRIED, IN_USE, check_writable, claimed, reading
 from cltools.mining.handed_in import seeded
 from cltools.mining.negatives import thresholds
 from cltools.provenance import command, commit
 from cltools.snapshot.maps import aligned, judged, need_umap, pca, pca_over_epochs, with_umap
-from cltools.snapshot.snapshot import Snapshot
-from cltools.snapshot.sprite import as_sprite, pictured_places, thumbnail_size, thumbnails
-from cltools.training import Run, fit
+from cltools.snapshot.snapshot import Snapshot, as_sprite, pictured_places, thumbnail_size, thumbnails
+from cltools.training import Run, fit, two_views
 from cltools.training.inputs import training_images
-from cltools.training.run import two_views
 
 SHIPPED = CARRIED / "data" / "snapshots"
 
@@ -57,8 +54,8 @@ class Recorder:
         if len(self.images) < 3:
             raise CltoolsError(f"A snapshot of {len(self.images)} images has no map; take at least 3.")
         self.epochs = None if epochs is None else {*epochs}
-        self.taken: dict[int, tuple[ndarray, ndarray]] = {}
-        self.thresholds: dict[int, ndarray] = {}
+        self.taken: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self.thresholds: dict[int, np.ndarray] = {}
 
     def __call__(self, run: Run) -> None:
         """Record, if this is an epoch to be kept."""
@@ -124,8 +121,7 @@ def recorder_of(snapshot: Snapshot, images: ImageSet | None, epochs: Sequence[in
         raise CltoolsError("A snapshot of queries and a corpus follows no training: no encoder of ours made it.")
     place = {image: i for i, image in enumerate(images.ids.tolist())}
     if missing := [image for image in snapshot.ids.tolist() if image not in place]:
-        few = f"{len(missing)} of the snapshot's {len(snapshot)} images are not among these {len(images)}"
-        raise CltoolsError(f"{few}, such as id {missing[0]}. Give the images that it was taken of.")
+        raise CltoolsError(f"{len(missing)} images of the snapshot, as {missing[0]}, are not among these; add them.")
     images = images.select(torch.tensor([place[image] for image in snapshot.ids.tolist()]))
     return Recorder(images, len(images), epochs=epochs)
 
@@ -164,10 +160,10 @@ def _by_pca_here() -> dict[str, Any]:
 
 def assembled(
     experiment: Experiment,
-    taken: Mapping[int, tuple[ndarray, ndarray]],
-    ids: Int64[ndarray, " N"],
-    pictures: UInt8[ndarray, "M 3 H W"] | None,
-    pictured: Int64[ndarray, " M"] | None = None,
+    taken: Mapping[int, tuple[np.ndarray, np.ndarray]],
+    ids: Int64[np.ndarray, " N"],
+    pictures: UInt8[np.ndarray, "M 3 H W"] | None,
+    pictured: Int64[np.ndarray, " M"] | None = None,
     **others: Any,
 ) -> Snapshot:
     """A snapshot with a map by PCA and thumbnails.
@@ -262,8 +258,7 @@ def load_snapshot(source: str | Path, *, n: int = 2000, seed: int = 0) -> Snapsh
     if path.is_dir():
         run = Run.load(path)
         if run.images is not None and run.images.given:
-            wrong = f"The run in {path} was trained on images given to fit(images=…), and does not keep them."
-            raise CltoolsError(f"{wrong} Take a snapshot of it with: take_snapshot(Run.load({str(path)!r}), images)")
+            raise CltoolsError(f"{path} keeps no images; give them: take_snapshot(Run.load({str(path)!r}), images)")
         images, _ = training_images(run.experiment)
         return take_snapshot(run, images, n, seed)
     if path.suffix == ".npz" or path.is_file():

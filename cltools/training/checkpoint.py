@@ -20,9 +20,9 @@ from cltools.config import Experiment, differences
 from cltools.errors import CltoolsError, shown
 from cltools.files import reading, replacing
 from cltools.ranks import Ranks
-from cltools.training.history import EpochSums, Row
 from cltools.training.inputs import TrainedOn
 from cltools.training.learner import Learner, Memory, reseed, statistics
+from cltools.training.record import EpochSums, Row
 
 if TYPE_CHECKING:
     from cltools.training.run import Run
@@ -55,13 +55,9 @@ class Progress:
 
 def environment(device: torch.device) -> dict[str, str]:
     """What must be equal for a resumed run to repeat the uninterrupted one bit for bit."""
-    return {
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),  # its own type is not for weights_only
-        "threads": str(torch.get_num_threads()),
-        "machine": platform.machine(),
-        "device": device.type,
-    }
+    # torch's version is of a type of its own, which is not for weights_only
+    versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
+    return versions | {"threads": str(torch.get_num_threads()), "machine": platform.machine(), "device": device.type}
 
 
 def save_checkpoint(path: Path, run: "Run", learner: Learner, progress: Progress) -> None:
@@ -167,8 +163,7 @@ class Checkpoint:
             saved = replace(saved, training=replace(saved.training, epochs=epochs))
         check_same_experiment(self.path, saved, experiment)
         if (count := len(self.state["ranks"])) != ranks.count:
-            wrong = f"{self.path} was trained by {count} process{'es' * (count > 1)}, and this is one of {ranks.count}."
-            raise CltoolsError(f"{wrong} Resume with as many (torchrun --nproc-per-node …), or start anew elsewhere.")
+            raise CltoolsError(f"{self.path} is of {count} processes, not {ranks.count}; resume with as many.")
 
     def check_same_parts(self, now: Mapping[str, str], *, finished: bool) -> None:
         """Refuse to go on without an object that the run was begun with, or with one that it was begun without.
@@ -183,8 +178,7 @@ class Checkpoint:
     def check_same_images(self, images: TrainedOn) -> None:
         """Refuse to go on with other images than those trained on so far."""
         if difference := self.images.difference(images):
-            wrong = f"{self.path} was trained on {self.images}. {difference}"
-            raise CltoolsError(f"{wrong} Resume with the same images, or start a new run in another folder.")
+            raise CltoolsError(f"{self.path} was trained on {self.images}. {difference} Resume with the same images.")
 
     def environment_changes(self, device: torch.device) -> list[str]:
         """What differs from where it was made; with none, the resumed run repeats bit for bit."""
@@ -273,5 +267,4 @@ def check_same_experiment(path: Path, saved: Experiment, experiment: Experiment)
     Where data lie, where the run computes and how often it saves change no result, and may differ.
     """
     if changed := "\n  ".join(str(each) for each in differences(saved, experiment) if each.decides):
-        remedy = "Resume with the same settings, or start a new run in another folder."
-        raise CltoolsError(f"{path} was made with other settings:\n  {changed}\n{remedy}")
+        raise CltoolsError(f"{path} was made with other settings; resume with the same:\n  {changed}")

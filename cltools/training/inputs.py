@@ -12,8 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from cltools.config import Experiment, imported
-from cltools.datasets import ImageSet, load_images, split_holdout, splits_of
-from cltools.datasets.image_set import draw
+from cltools.datasets import ImageSet, draw, load_images, split_holdout, splits_of
 from cltools.errors import CltoolsError, described, foreign
 from cltools.views import ViewSettings, augment
 
@@ -130,8 +129,7 @@ def drawn_view(
     made = views(images, generator=generator)
     if not isinstance(made, Tensor) or made.ndim != 4 or made.shape[:2] != images.shape[:2]:
         found = [*made.shape] if isinstance(made, Tensor) else described(made)
-        wrong = f"What views made of images {[*images.shape]} is {found};"
-        raise CltoolsError(f"{wrong} it must return one view of each image, a tensor [{len(images)}, 3, H, W].")
+        raise CltoolsError(f"views made {found} of images {[*images.shape]}; it must return one view of each.")
     return made[share]
 
 
@@ -245,8 +243,7 @@ def evaluation_images(experiment: Experiment) -> ImageSet:
         ValueError: the experiment names images of one's own, of which there is no test split.
     """
     if experiment.outside.images is not None:
-        wrong = f"The images of {experiment.outside.images} have no test split. Hold some out (data.holdout) for"
-        raise CltoolsError(f'{wrong} the split "val", or call cltools.evaluate(run.encoder, train, test).')
+        raise CltoolsError('Own images have no test split; judge on "val" (data.holdout), or call cltools.evaluate.')
     return _load(experiment, "test", None)
 
 

@@ -23,9 +23,9 @@ from torch.nn import functional as F
 from cltools.config import Experiment
 from cltools.contrast import contrastive_loss, mean_over_anchors
 from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities
-from cltools.training.history import tally_of
 from cltools.training.inputs import drawn_view
 from cltools.training.learner import Learner, set_rate
+from cltools.training.record import tally_of
 
 Rules = tuple[PositiveRule, NegativeRule]
 Two = tuple[Tensor, Tensor]

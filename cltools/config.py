@@ -124,12 +124,11 @@ class OutsideSettings(Settings):
     def __post_init__(self) -> None:
         """Refuse what is no name."""
         super().__post_init__()
-        for part, name in vars(self).items():
-            if part == "rules":
-                if wrong := [each for each in name if not re.fullmatch(_DOTTED, each)]:
-                    raise CltoolsError(f"OutsideSettings: rules has {wrong[0]!r}; write a module's name (my_rules).")
-            elif name is not None and not re.fullmatch(f"{_DOTTED}:{_DOTTED}", name):
-                raise CltoolsError(f"OutsideSettings: {part} is {name!r}; write module:callable (torch.optim:AdamW).")
+        names = [(part, name) for part, name in vars(self).items() if part != "rules" and name is not None]
+        for part, name in [*names, *(("rules", name) for name in self.rules)]:
+            if not re.fullmatch(_DOTTED if part == "rules" else f"{_DOTTED}:{_DOTTED}", name):
+                example = "a module (my_rules)" if part == "rules" else "module:callable (torch.optim:AdamW)"
+                raise CltoolsError(f"OutsideSettings: {part} is {name!r}; write {example}.")
 
 
 _DOTTED = r"[^\W\d]\w*(\.[^\W\d]\w*)*"

@@ -237,30 +237,17 @@ def _folder(name: str, folder: Path, by: str) -> Finding:
     if not os.access(place, os.W_OK | os.X_OK):
         return Finding(name, "note", f"{place} cannot be written", f"give a folder that you may write by {by}")
     free = shutil.disk_usage(place).free
-    found = f"{folder}{'' if folder.exists() else ' (made when it is needed)'}, {free / 1e9:,.1f} GB free on its disk"
+    holds = ", ".join(sorted(each.name for each in folder.iterdir())[:12]) or "empty" if folder.exists() else ""
+    found = f"{folder} ({holds or 'made when it is needed'}), {free / 1e9:,.1f} GB free on its disk"
     if free < LITTLE:
         return Finding(name, "note", found, f"make room, or give a folder on a larger disk by {by}")
     return Finding(name, "ok", found)
 
 
-def check_sets() -> Iterator[Finding]:
-    """Which of the images that have to be downloaded are there."""
-    from cltools.datasets import data_root
-    from cltools.datasets.load import STORED, stored
-
-    root = data_root()
-    for name in STORED:
-        if there := stored(name, root):
-            yield Finding(f"images: {name}", "ok", "; ".join(there))
-        else:
-            remedy = f"{python()} -m cltools download {name}"
-            yield Finding(f"images: {name}", "note", "not there; the course needs none", remedy)
-
-
 CHECKS: Mapping[str, Callable[[], Finding | Iterable[Finding]]] = {
     "Python": check_python, "cltools": check_source, "PYTHONPATH": check_path, "dependencies": check_dependencies,
     "torch + torchvision": check_torchvision, "widgets in JupyterLab": check_front_end,
-    "GPU": check_gpu, "folders": check_folders, "images": check_sets,
+    "GPU": check_gpu, "folders": check_folders,
 }  # fmt: skip
 
 

@@ -35,7 +35,8 @@ def command() -> str:
 
     Of torchrun it tells the machines and the processes on each, not where the machines met.
     """
-    program = Path(sys.argv[0]).parent.name
+    started = Path(sys.argv[0])  # a module, or the script that pip makes
+    program = started.parent.name if started.stem == "__main__" else started.stem
     if program not in PROGRAMS:
         return "from Python"
     launcher = "python"

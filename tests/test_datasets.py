@@ -15,7 +15,6 @@ from torch import Tensor
 from cltools.config import Experiment
 from cltools.datasets import DataSettings, ImageSet, data_root, image_sets, load, load_images, split_holdout
 from cltools.datasets.built_in import draw_shapes
-from cltools.datasets.load import SOURCES, STORED, stored
 from cltools.encoders import EncoderSettings, build_encoder
 from cltools.errors import CltoolsError
 from cltools.evaluation.trained import few_labels
@@ -249,32 +248,6 @@ class TestHoldout:
     def test_refuses_a_share_that_leaves_one_side_empty(self, share: float) -> None:
         with pytest.raises(ValueError, match=r"holdout"):
             split_holdout(make(5), share, 0)
-
-
-class TestStored:
-    """Where downloaded sets lie, found without reading them."""
-
-    def test_names_are_those_that_loading_looks_for(self) -> None:
-        from torchvision import datasets
-
-        for name, kind in {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}.items():
-            assert STORED[name][1:] == ((kind.base_folder,), (kind.filename,))
-        assert set(image_sets()) == set(SOURCES) > set(STORED)
-
-    @pytest.mark.parametrize(
-        ("paths", "there"),
-        [
-            ([], []),
-            (["cifar10/train/"], []),
-            (["cifar10/train/", "cifar10/test/"], ["cifar10/train, cifar10/test"]),
-            (["cifar10/train/", "cifar-10-batches-py/"], ["cifar-10-batches-py"]),
-            (["cifar-10-python.tar.gz"], ["cifar-10-python.tar.gz"]),
-        ],
-    )
-    def test_what_is_there(self, paths: list[str], there: list[str], tmp_path: Path) -> None:
-        for path in paths:
-            (tmp_path / path).mkdir(parents=True) if path.endswith("/") else (tmp_path / path).touch()
-        assert stored("cifar10", tmp_path) == there and stored("tinyimagenet", tmp_path) == []
 
 
 @pytest.mark.parametrize("seed", [10**30, 2**32, -1, True, 2.5, "a", None])

@@ -213,9 +213,6 @@ CALLS: dict[str, Callable[[], Any]] = {
         COSINES, WEIGHTS, S.anchor_keys, None, 0.2, mining.Estimate(1.0, 0.1)
     ),
     "tangential_force": lambda: gradients.tangential_force(S.anchor_keys, S.anchor_keys),
-    "mass_by_rank": lambda: gradients.mass_by_rank(S.anchor_keys.abs(), S.anchor_keys, (0.0, 0.1, 1.0)),
-    "effective_negatives": lambda: gradients.effective_negatives(S.anchor_keys.abs()),
-    "balance": lambda: gradients.balance(COSINES, S.anchor_keys),
     "contrastive_loss": lambda: contrastive_loss(
         Z, POSITIVE, KEYS, NearestKeys(k=2), AllNegatives(), LossSettings(), ids=IDS, chunk=2, generator=seeded()
     ),

@@ -136,19 +136,6 @@ A loader that reads picture files heeds limit and size itself, so that no file i
 """
 
 # CIFAR's names are torchvision's, which is not imported to look whether a file is there.
-STORED = {
-    "cifar10": (("cifar10/train", "cifar10/test"), ("cifar-10-batches-py",), ("cifar-10-python.tar.gz",)),
-    "cifar100": (("cifar100/train", "cifar100/test"), ("cifar-100-python",), ("cifar-100-python.tar.gz",)),
-    "tinyimagenet": ((ARCHIVE.folder,), (ARCHIVE.file,)),
-}
-"""Where a set that has to be downloaded may lie below the data root: as a tree of pictures, unpacked, or packed."""
-
-
-def stored(name: str, root: Path) -> list[str]:
-    """Of these what is there, so that both splits load without a download; nothing of it is read."""
-    return [", ".join(paths) for paths in STORED[name] if all((root / path).exists() for path in paths)]
-
-
 READERS = {
     ".zip .tar .gz .tgz .bz2 .xz .7z .rar": "Unpack it, and load the folder.",
     ".csv .tsv .txt": "Labels in a table are not read; sort the images into a folder for each class.",

@@ -36,7 +36,6 @@ PROTOCOLS: dict[str, tuple[str, ...] | None] = {
 """Values of `--protocol` that name several; None is the default of `cltools.evaluate`."""
 Protocol = Literal["default", "knn", "knn200", "knn10", "probe", "linear", "finetune", "finetune1", "finetune10", "all"]
 Runs = tyro.conf.Positional[tuple[Path, ...]]
-Imports = Annotated[tuple[str, ...], tyro.conf.arg(name="import")]
 Answer = tuple[str, Any]
 """What a command found: in words for a person, and as data for --json."""
 
@@ -66,9 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"cltools: {printable(error) or 'There is too little memory.'}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt as stopped:
-        again = {"train": " A run goes on from its last checkpoint with --resume.",
-                 "compare": " The same command goes on where the record ends."}  # fmt: skip
-        told = f"{stopped}" or f"interrupted.{again.get(command, '')}"
+        told = f"{stopped}" or "interrupted. A run goes on with --resume, a comparison by the same command."
         print(f"\ncltools: {printable(told)}", file=sys.stderr)
         raise SystemExit(128 + (getattr(stopped, "signal", SIGINT) or SIGTERM)) from None
 
@@ -235,24 +232,21 @@ def snapshot(
         images: Folder of images of your own, for a preset such as own-moco.
         laptop: Use the CPU setting: tiny encoder, at most 10,000 images, 20 epochs.
     """
+    from cltools.flags import experiment_of
     from cltools.reports.evaluating import loaded
     from cltools.snapshot.making import make_snapshot
     from cltools.training.run import CONFIG
 
-    if (Path(source) / CONFIG).is_file():
-        told = make_snapshot(loaded(Path(source), images), out, after, n, seed, umap)
-    else:
-        from cltools.flags import experiment_of
-
-        told = make_snapshot(replace(experiment_of(source, images, laptop), seed=seed), out, after, n, seed, umap)
-    return told, {"snapshot": str(out)}
+    trained = (Path(source) / CONFIG).is_file()
+    asked = loaded(Path(source), images) if trained else replace(experiment_of(source, images, laptop), seed=seed)
+    return make_snapshot(asked, out, after, n, seed, umap), {"snapshot": str(out)}
 
 
 def explore(
     source: tyro.conf.Positional[str],
     html: Path | None = None,
     epochs: Literal["present", "all"] = "present",
-    imports: Imports = (),
+    imports: Annotated[tuple[str, ...], tyro.conf.arg(name="import")] = (),
 ) -> Answer:
     """Write a snapshot's explorer as one HTML file that needs no kernel and no network, and open it in the browser.
 

@@ -209,13 +209,12 @@ def check_gpu() -> Finding:
         remedy = "unset CUDA_VISIBLE_DEVICES, if that is not what you want"
         return Finding("GPU", "note", f"none that torch may use: CUDA_VISIBLE_DEVICES is {hidden!r}", remedy)
     if (built := torch.version.cuda) is None:
-        found = f"the machine has one, but torch {torch.__version__} is built for CPUs only"
-        install = "install builds for CUDA by the command that pytorch.org/get-started/locally gives"
-        return Finding("GPU", "note", found, f"{python()} -m pip uninstall torch torchvision, then {install}")
+        remedy = f"{python()} -m pip uninstall torch torchvision, then install builds for CUDA as pytorch.org says"
+        return Finding("GPU", "note", f"the machine has one, but torch {torch.__version__} is for CPUs only", remedy)
     said = "; ".join(one_line(warning.message) for warning in caught) or "torch gives no reason"
     found = f"the machine has one, but torch (built for CUDA {built}) cannot use it: {said}"
-    remedy = f"run nvidia-smi: it must list the GPU and CUDA {built} or later; else update NVIDIA's driver,"
-    return Finding("GPU", "problem", found, f"{remedy} and restart the machine. Until then give --device cpu.")
+    remedy = f"run nvidia-smi, and update the driver until it lists CUDA {built} or later; till then: --device cpu"
+    return Finding("GPU", "problem", found, remedy)
 
 
 def check_folders() -> list[Finding]:

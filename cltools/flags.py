@@ -30,10 +30,9 @@ from cltools.training.loggers import LOGS
 from cltools.training.record import Split, read_run_record
 from cltools.training.run import read_config
 
-Answer = tuple[str, Any]
 Imports = Annotated[tuple[str, ...], tyro.conf.arg(name="import")]
-EARLY = {"--config": 1, "--images": 1, "--rule": 1, "--positive-rule": 1, "--import": "*", "--laptop": 0}
-"""Flags that decide which others there are, and how many values each takes."""
+EARLY = ("--config", "--images", "--rule", "--positive-rule", "--import")
+"""Flags that decide, beside --laptop, which others there are; tyro says where one is given wrongly."""
 
 
 def flags_of(command: str, arguments: Sequence[str]) -> Any:
@@ -42,14 +41,11 @@ def flags_of(command: str, arguments: Sequence[str]) -> Any:
     Raises:
         ValueError: a preset, rule, module or config that is not known.
     """
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for name, count in EARLY.items():
-        kind: dict[str, Any] = {"action": "store_true"} if count == 0 else {"nargs": count, "default": []}
-        early.add_argument(name, **kind)
-    try:
-        known = early.parse_known_args([*arguments])[0]
-    except argparse.ArgumentError:  # which tyro tells of better
-        known = early.parse_args([])
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--laptop", action="store_true")
+    for flag in EARLY:
+        early.add_argument(flag, nargs="*", default=[])
+    known = early.parse_known_args([*arguments])[0]
     import_rules(vars(known)["import"])
     rules = {"negatives": (NegativeRule, known.rule), "positives": (PositiveRule, known.positive_rule)}
     chosen: dict[str, Any] = {name: _rule(given[0], base) for name, (base, given) in rules.items() if given}
@@ -129,7 +125,7 @@ class TrainFlags:
     print_config: bool
     """Print the settings as JSON, and train nothing."""
 
-    def __call__(self) -> Answer | None:
+    def __call__(self) -> tuple[str, Any] | None:
         """Train and evaluate."""
         asked = Experiment(**{f.name: getattr(self, f.name) for f in fields(Experiment)})
         if self.print_config:
@@ -262,7 +258,7 @@ class MineFlags:
     positive_rule: str
     """The positive rule, by class name; this one mines nothing."""
 
-    def __call__(self) -> Answer:
+    def __call__(self) -> tuple[str, Any]:
         """Mine, and write the table."""
         from cltools.interop import mine_pairs
 

@@ -124,8 +124,7 @@ def preset(name: str, images: str | PathLike[str] | None = None) -> Experiment:
         raise unknown("preset", name, known, otherwise=parts)
     images_name, _, method_name = name.partition("-")
     if images_name == OWN and images is None:
-        wrong = f"{name} trains on images of your own, and no folder is named."
-        raise CltoolsError(f'{wrong} Add --images FOLDER; in Python: preset("{name}", FOLDER).')
+        raise CltoolsError(f'{name} trains on images of your own: --images FOLDER, or preset("{name}", FOLDER).')
     images_of, method = IMAGES[images_name], METHODS[method_name]
     encoder = images_of.settings.encoder
     return replace(

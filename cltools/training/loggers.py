@@ -25,7 +25,8 @@ class TensorBoard:
 
     def __init__(self, folder: str | Path) -> None:
         """A callback that writes into `folder`; ValueError where TensorBoard is not installed."""
-        _need("tensorboard")
+        if find_spec("tensorboard") is None:
+            raise CltoolsError("tensorboard is not installed; install it with: pip install tensorboard")
         self.folder, self.written = str(folder), 0
         self.writer: Any = None
 
@@ -47,7 +48,8 @@ class WandB:
 
     def __init__(self, folder: str | Path, project: str = "cltools") -> None:
         """A callback that keeps its files in `folder`; ValueError where wandb is not installed."""
-        _need("wandb")
+        if find_spec("wandb") is None:
+            raise CltoolsError("wandb is not installed; install it with: pip install wandb")
         self.folder, self.project, self.written = Path(folder), project, 0
 
     def __call__(self, run: Run) -> None:
@@ -59,11 +61,6 @@ class WandB:
         for epoch, row in _scalars(run)[self.written :]:
             wandb.log(row, step=epoch)
             self.written = epoch
-
-
-def _need(library: str) -> None:
-    if find_spec(library) is None:
-        raise CltoolsError(f"{library} is not installed; install it with: pip install {library}")
 
 
 LOGS: dict[str, Callable[[Path], Callable[[Run], None]]] = {"tensorboard": TensorBoard, "wandb": WandB}

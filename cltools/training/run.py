@@ -239,9 +239,7 @@ class Run:
         """
         path = Path(path)
         if path.is_file():
-            raise CltoolsError(
-                f"{path} is a file; name the run's folder, not one of its files. {what_reads(path)}".rstrip()
-            )
+            raise CltoolsError(f"{path} is a file; name the folder of a run. {what_reads(path)}".rstrip())
         checkpoint = _checkpoint_of(path)
         if checkpoint is None and not ((path / CONFIG).is_file() and (path / WEIGHTS).is_file()):
             raise FileNotFoundError(f"{path} holds no trained run; train one: cltools train PRESET --out {path}")

@@ -260,8 +260,7 @@ class Replay:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            raise RuntimeError(
-                "The step cannot be recorded as a CUDA graph: its backbone or rules wait for the GPU or decide by what "
-                f"they compute. Train without cuda_graph, in a new process of Python. ({error.__context__ or error})"
-            ) from error
+            why = "its backbone or rules wait for the GPU or decide by what they compute."
+            told = f"The step cannot be recorded as a CUDA graph: {why} ({error.__context__ or error})"
+            raise RuntimeError(f"{told} Train without cuda_graph, in a new process of Python.") from error
         return Recording(graph, place, rate, result, new_keys)

@@ -24,6 +24,7 @@ DEFINED = re.compile(r"(?:^[^\w-]*(?:-h, )?|, |\[)(--[a-z][\w.-]*)", flags=re.MU
 
 OTHERS = {
     "conda": {"--file"},
+    "jupyterlab": {"--no-browser"},
     "git": {"--error-unmatch", "--porcelain", "--short", "--untracked-files"},
     "nbstripout": {"--keep-id"},
     "pip": {"--constraint", "--editable", "--force-reinstall", "--no-deps", "--upgrade"},

@@ -395,7 +395,7 @@ UNKNOWN = replace(made(), labels=torch.full((64,), -1))
 @pytest.mark.parametrize(
     ("experiment", "images", "error", "reason"),
     [
-        (MOCO, made(20), ValueError, "15 training images are fewer than one batch"),
+        (MOCO, made(20), ValueError, "15 training images are fewer than one batch of 16"),
         (replace(MOCO, negatives=OracleNegatives()), UNKNOWN, ValueError, "OracleNegatives reads classes"),
         (replace(MOCO, positives=OraclePositives()), UNKNOWN, ValueError, "OraclePositives reads classes"),
         (replace(MOCO, negatives=ByClass()), UNKNOWN, ValueError, "ByClass reads classes, and made has none"),

@@ -210,7 +210,7 @@ def check_trainable(
     """Refuse images, parts, hooks and a number of processes that the settings cannot train with."""
     settings, group, count = experiment.training, experiment.encoder.bn_group, ranks.count
     if len(train) < settings.batch:
-        raise CltoolsError(f"{len(train)} training images are fewer than one batch: lower training.batch.")
+        raise CltoolsError(f"{len(train)} training images are fewer than one batch of {settings.batch}; lower it.")
     for rule in (experiment.positives, experiment.negatives):
         if "same_class" in rule.reads and not train.labelled:
             raise CltoolsError(f"{type(rule).__name__} reads classes, and {train.name} has none; use another rule.")

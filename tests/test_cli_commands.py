@@ -32,7 +32,7 @@ class TestCompare:
             row["arm"] for row in json.loads(Path(record).read_text(encoding="utf-8"))["rows"]
         ] == ["moco", "ring"]
         table = call("table", record)
-        assert table.status == 0 and "\n| arm | seeds |" in table.out and outcome.out.startswith(table.out)
+        assert table.status == 0 and "\n| arm | seeds |" in table.out and table.out in outcome.out
         assert outcome.out.endswith("p corrected for 1 arms (Holm):\n  ring: open\n")
 
     @pytest.mark.parametrize(
@@ -120,12 +120,14 @@ class TestDownload:
         data.mkdir()
         run = str(tmp_path / "a")
         refused(call("train", "cifar10-moco", "--root", str(data), "--out", run), "Could not download")
-        refused(call("train", "cifar10-moco", "--no-download", "--root", str(data), "--out", run), "downloading is off")
+        refused(
+            call("train", "cifar10-moco", "--no-download", "--root", str(data), "--out", run), "allow download=True"
+        )
         assert len(no_network) == 1 and list(tmp_path.rglob("*")) == [data]
 
     def test_refuses_an_unknown_name(self, tmp_path: Path) -> None:
         refused(call("download", "cifar"), "cltools: Unknown image set 'cifar'. Did you mean cifar10 or cifar100?")
-        refused(call("download", str(tmp_path)), "Unknown image set")
+        refused(call("download", str(tmp_path)), "No images in")
 
     def test_refuses_no_name_and_unknown_flags(self) -> None:
         refused(call("download"), "such as cifar10")

@@ -160,7 +160,7 @@ def _caption(record: Mapping[str, Any]) -> str:
     return (
         f"`{record['images']}`: {record['warm_epochs']} epochs of {BASELINE}, then {epochs} of each arm; percent of "
         f"{judged} after the last epoch, mean ± deviation over seeds. Commit {record['commit'] or 'unknown'}, "
-        f"{record['hardware']['device']}."
+        f"{record['hardware'].get('device', 'unknown device')}."
     )
 
 

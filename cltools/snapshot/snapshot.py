@@ -420,7 +420,7 @@ def tiles_of(sprite: bytes, count: int, size: tuple[int, int]) -> UInt8[np.ndarr
     from PIL import Image
 
     height, width = size
-    with Image.open(io.BytesIO(sprite)) as picture:
+    with reading("The pictures of a snapshot are damaged", "Take it anew."), Image.open(io.BytesIO(sprite)) as picture:
         pixels = np.asarray(picture.convert("RGB"))
     rows, columns = pixels.shape[0] // height, pixels.shape[1] // width
     grid = pixels.reshape(rows, height, columns, width, 3).transpose(0, 2, 1, 3, 4)

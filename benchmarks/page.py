@@ -18,7 +18,7 @@ from cltools.explorer.state import first_state
 from cltools.files import write_text
 from cltools.presets import preset
 from cltools.snapshot import Snapshot
-from cltools.snapshot.sprite import as_sprite
+from cltools.snapshot.snapshot import as_sprite
 
 KIND = "bench page"
 SYSTEM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -117,7 +117,7 @@ def page(
     try:
         from playwright.sync_api import sync_playwright
     except ModuleNotFoundError:
-        raise CltoolsError('page drives a browser: pip install "cltools[dev]", and install Chromium.') from None
+        raise CltoolsError('page drives a browser: pip install "cltools-ssl[dev]", and install Chromium.') from None
     rows = []
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         path = next(filter(None, map(shutil.which, SYSTEM)), None)

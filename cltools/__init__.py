@@ -38,8 +38,7 @@ def __getattr__(name: str) -> object:
         extra = _EXTRA_OF.get(module.split(".")[1])
         if extra is None or (error.name or "").split(".")[0] == "cltools":
             raise
-        wrong = f"cltools.{name} needs {error.name}, which is not installed."
-        raise ImportError(f'{wrong} Install it with: pip install "cltools[{extra}]"', name=error.name) from error
+        raise ImportError(f'{name} needs {error.name}: pip install "cltools-ssl[{extra}]"', name=error.name) from error
     globals()[name] = value
     return value
 

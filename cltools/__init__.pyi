@@ -73,7 +73,7 @@ from cltools.snapshot import (
     with_map as with_map,
     with_umap as with_umap,
 )
-from cltools.training import History as History, Run as Run, TensorBoard as TensorBoard, fit as fit
+from cltools.training import History as History, Run as Run, TensorBoard as TensorBoard, WandB as WandB, fit as fit
 from cltools.views import ViewSettings as ViewSettings, augment as augment
 
 __version__: str

@@ -8,17 +8,18 @@ subclasses of `NegativeRule` or `PositiveRule`.
 import inspect
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
-from types import NoneType, UnionType
+from importlib import import_module
+from types import ModuleType, NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from cltools.datasets import DataSettings
 from cltools.encoders import EncoderSettings
 from cltools.errors import SEED, CltoolsError, Settings, described, shown, unknown
-from cltools.files import parsed
+from cltools.files import leaves, parsed
 from cltools.losses import LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NearestKeys, NegativeRule, PositiveRule
 from cltools.mining.rules import check_chooses, rule_class
@@ -117,16 +118,43 @@ class OutsideSettings(Settings):
     """Called as `optimizer(parameters)`, such as "torch.optim:AdamW", in place of SGD."""
     protocols: str | None = None
     """Called without arguments, returns the protocols {column of the history: function of the run → number}."""
+    rules: tuple[str, ...] = ()
+    """Modules that define rules, such as "my_rules" for my_rules.py: imported before a run's rules are looked up."""
 
     def __post_init__(self) -> None:
         """Refuse what is no name."""
         super().__post_init__()
-        for part, name in vars(self).items():
-            if name is not None and not _NAMED.fullmatch(name):
-                raise CltoolsError(f"OutsideSettings: {part} is {name!r}; write module:callable (torch.optim:AdamW).")
+        names = [(part, name) for part, name in vars(self).items() if part != "rules" and name is not None]
+        for part, name in [*names, *(("rules", name) for name in self.rules)]:
+            if not re.fullmatch(_DOTTED if part == "rules" else f"{_DOTTED}:{_DOTTED}", name):
+                example = "a module (my_rules)" if part == "rules" else "module:callable (torch.optim:AdamW)"
+                raise CltoolsError(f"OutsideSettings: {part} is {name!r}; write {example}.")
 
 
-_NAMED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_DOTTED = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
+
+
+def imported(module: str, told: str) -> ModuleType:
+    """A module of a reader's own, from the folders where Python looks for modules.
+
+    Raises:
+        ValueError: no such module; `told` says who names it.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):
+            raise CltoolsError(f"{told}, which imports {error.name!r}, and that is not installed.") from error
+        wrong = f"{told}, and Python finds no module {error.name!r}."
+        raise CltoolsError(f"{wrong} Start from the folder it lies in, or put that folder into PYTHONPATH.") from None
+
+
+def import_rules(modules: Iterable[str]) -> None:
+    """Import modules that define rules, so that these are found by their class names; ValueError for none such."""
+    for name in modules:
+        imported(name, f"outside.rules names {shown(name)}")
+
+
 _OWN = (
     "For parts of your own, call fit(experiment, images=…, backbone=…, views=…, optimizer=…, protocols=…), or name "
     "them in outside. A loss of your own takes a training loop of your own, around similarities and select."
@@ -194,14 +222,22 @@ class Experiment(Settings):
         return text
 
     @classmethod
-    def from_json(cls, text: str) -> "Experiment":
+    def from_json(cls, text: str, *, own_rules: bool = False) -> "Experiment":
         """The experiment of a JSON text.
+
+        Args:
+            text: as `to_json` writes it.
+            own_rules: first import the modules that it names in `outside.rules`: of a run that is trained or loaded.
+                A record or a snapshot, which may be a stranger's, imports nothing.
 
         Raises:
             ValueError: not JSON; an unknown key or rule (with the nearest names); a missing one; a value of another
                 type.
         """
-        return from_plain(cls, parsed(text, "The experiment"))
+        plain = parsed(text, "The experiment")
+        if own_rules and isinstance(plain, dict) and isinstance(outside := plain.get("outside"), dict):
+            import_rules(from_plain(OutsideSettings, outside, "experiment.outside").rules)
+        return from_plain(cls, plain)
 
 
 class _Absent:
@@ -247,7 +283,7 @@ def differences(a: Experiment | Mapping[str, Any], b: Experiment | Mapping[str, 
     A setting that one was written without, as it is newer, has its default there; rules that are not known are compared
     as they were written.
     """
-    left, right = dict(_leaves(_completed(a))), dict(_leaves(_completed(b)))
+    left, right = dict(leaves(_completed(a))), dict(leaves(_completed(b)))
     pairs = ((path, left.get(path, ABSENT), right.get(path, ABSENT)) for path in {**left, **right})
     return tuple(Difference(path, before, now) for path, before, now in pairs if before != now)
 
@@ -352,14 +388,6 @@ def _convert(hint: Any, value: object, path: str) -> Any:
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise CltoolsError(f"{path} must be of type {hint.__name__}, not {shown(value)}.")
     return value
-
-
-def _leaves(plain: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in plain.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", value
 
 
 BELOW = re.compile(r'^ +(\w+): [^\n]+\n +"""(.+?)"""', re.MULTILINE | re.DOTALL)

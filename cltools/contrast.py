@@ -13,11 +13,9 @@ from torch.utils.checkpoint import checkpoint
 
 from cltools.errors import check_number
 from cltools.losses import LossSettings, info_nce
-from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities, select, similarities, terms
-from cltools.mining.bands import PerAnchor
+from cltools.mining import PerAnchor, Selection, Similarities, same_class, select, similarities, terms
 from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_tensor, check_unit
-from cltools.mining.rules import State, check_rules, reads_now
-from cltools.mining.similarities import same_class
+from cltools.mining.rules import NegativeRule, PositiveRule, State, check_rules, reads_now
 from cltools.ranks import ALONE, Ranks
 
 Observer = Callable[[Similarities, Selection], None] | None
@@ -111,8 +109,7 @@ def _computed_twice(
     stands where the first time has left it, and the backward pass does not move it.
     """
     if generator is None:
-        undrawn: Part = checkpoint(part, z, z_positive, n, rows, None, use_reentrant=False)
-        return undrawn
+        return checkpoint(part, z, z_positive, n, rows, None, use_reentrant=False)
     begin, draws = generator.get_state(), torch.Generator(generator.device)
 
     def drawn(z: Tensor, z_positive: Tensor, n: Tensor) -> Part:

@@ -22,7 +22,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from cltools.errors import printable
-from cltools.files import cache_folder
+from cltools.files import CLONE, cache_folder
+from cltools.names import DISTRIBUTION
 
 State = Literal["ok", "note", "problem"]
 
@@ -44,12 +45,6 @@ class Finding:
     remedy: str | None = None
 
 
-def project() -> Path | None:
-    """The clone of the repository that this package is imported from; None where it was installed without one."""
-    folder = Path(__file__).resolve().parents[1]
-    return folder if (folder / "pyproject.toml").is_file() else None
-
-
 def python() -> str:
     """This environment's Python, as a shell is told it."""
     return shlex.quote(sys.executable or "python")
@@ -58,15 +53,14 @@ def python() -> str:
 def pip_install(*what: str) -> str:
     """The command that installs requirements, or options of pip, into this environment."""
     words = [python(), "-m", "pip", "install"]
-    if (clone := project()) is not None and (clone / "constraints.txt").is_file():
-        words += ["--constraint", shlex.quote(str(clone / "constraints.txt"))]
+    if CLONE is not None and (CLONE / "constraints.txt").is_file():
+        words += ["--constraint", shlex.quote(str(CLONE / "constraints.txt"))]
     return " ".join([*words, *map(shlex.quote, what)])
 
 
 def install_cltools(extra: str) -> str:
     """The command that installs this package, with an extra of it, and what they need."""
-    clone = project()
-    return pip_install("--editable", f"{clone}[{extra}]") if clone else pip_install(f"cltools[{extra}]")
+    return pip_install("--editable", f"{CLONE}[{extra}]") if CLONE else pip_install(f"cltools-ssl[{extra}]")
 
 
 def one_line(text: object) -> str:
@@ -74,7 +68,7 @@ def one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
-EXTRAS = ("", "train", "notebooks", "book", "tensorboard")
+EXTRAS = ("", "train", "notebooks", "book")
 """What a reader may have installed, the package's own requirements first; "dev" is for those who change it."""
 LOAD = "import torch; from torchvision.ops import nms; nms(torch.zeros(1, 4), torch.ones(1), 0.5)"
 """Calls one of torchvision's compiled functions, which a pair that does not fit lacks."""
@@ -84,18 +78,17 @@ def check_python() -> Finding:
     """Whether this Python is one that the package supports."""
     version = ".".join(map(str, sys.version_info[:3]))
     found = f"{version} at {sys.executable}"
-    asked = metadata.metadata("cltools")["Requires-Python"]
+    asked = metadata.metadata(DISTRIBUTION)["Requires-Python"]
     if SpecifierSet(asked).contains(version):
         return Finding("Python", "ok", found)
-    again = "rm -r .venv && make setup PYTHON=python3.12" if project() else "python3.12 -m venv .venv"
+    again = "rm -r .venv && make setup PYTHON=python3.12" if CLONE else "python3.12 -m venv .venv"
     return Finding("Python", "problem", f"{found}; cltools needs {asked}", f"make an environment that fits: {again}")
 
 
 def check_source() -> Finding:
     """Whether the package is a clone or an installed one, and whether pip knows of it."""
-    clone = project()
-    found = f"a clone at {clone}" if clone else f"an installed package at {Path(__file__).resolve().parent}"
-    return Finding("cltools", "ok", f"{metadata.version('cltools')}, {found}")
+    found = f"a clone at {CLONE}" if CLONE else f"an installed package at {Path(__file__).resolve().parent}"
+    return Finding("cltools", "ok", f"{metadata.version(DISTRIBUTION)}, {found}")
 
 
 def check_path() -> list[Finding]:
@@ -110,8 +103,8 @@ UNSET = "unset PYTHONPATH, or take that folder out of it, if this is not what yo
 def by_path() -> dict[str, Path]:
     """The distributions among those looked at of which PYTHONPATH decides what is imported, and its folder."""
     folders = [Path(each).resolve() for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
-    wanted = {"cltools", *(Requirement(line).name for line in metadata.requires("cltools") or [])}
-    modules = {**metadata.packages_distributions(), "cltools": ["cltools"]} if folders else {}
+    wanted = {DISTRIBUTION, *(Requirement(line).name for line in metadata.requires(DISTRIBUTION) or [])}
+    modules = {**metadata.packages_distributions(), "cltools": [DISTRIBUTION]} if folders else {}
     found: dict[str, Path] = {}
     for module, owners in modules.items():
         if (names := wanted & {*owners}) and (spec := find_spec(module)) and spec.origin:
@@ -122,7 +115,7 @@ def by_path() -> dict[str, Path]:
 
 def check_dependencies() -> list[Finding]:
     """Whether each required distribution is there, of a version that fits."""
-    required = [Requirement(line) for line in metadata.requires("cltools") or []]
+    required = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or []]
     first: dict[str, tuple[Requirement, str]] = {}  # an extra that includes another asks for the same again
     for extra in EXTRAS:
         asked = [each for each in required if each.marker is None or each.marker.evaluate({"extra": extra})]
@@ -144,7 +137,7 @@ def check_dependency(requirement: Requirement, extra: str = "") -> Finding:
         fitting = requirement.specifier.contains(Version(version), prereleases=True)
     except metadata.PackageNotFoundError:
         needed = extra in ("train", "notebooks")
-        lacks: State = "problem" if not extra or (needed and project()) else "note"
+        lacks: State = "problem" if not extra or (needed and CLONE) else "note"
         remedy = f"{remedy}, or all that notebooks need: {install_cltools('notebooks')}" if needed else remedy
         return Finding(name, lacks, "not installed", remedy)
     except (ValueError, KeyError) as error:
@@ -216,13 +209,12 @@ def check_gpu() -> Finding:
         remedy = "unset CUDA_VISIBLE_DEVICES, if that is not what you want"
         return Finding("GPU", "note", f"none that torch may use: CUDA_VISIBLE_DEVICES is {hidden!r}", remedy)
     if (built := torch.version.cuda) is None:
-        found = f"the machine has one, but torch {torch.__version__} is built for CPUs only"
-        install = "install builds for CUDA by the command that pytorch.org/get-started/locally gives"
-        return Finding("GPU", "note", found, f"{python()} -m pip uninstall torch torchvision, then {install}")
+        remedy = f"{python()} -m pip uninstall torch torchvision, then install builds for CUDA as pytorch.org says"
+        return Finding("GPU", "note", f"the machine has one, but torch {torch.__version__} is for CPUs only", remedy)
     said = "; ".join(one_line(warning.message) for warning in caught) or "torch gives no reason"
     found = f"the machine has one, but torch (built for CUDA {built}) cannot use it: {said}"
-    remedy = f"run nvidia-smi: it must list the GPU and CUDA {built} or later; else update NVIDIA's driver,"
-    return Finding("GPU", "problem", found, f"{remedy} and restart the machine. Until then give --device cpu.")
+    remedy = f"run nvidia-smi, and update the driver until it lists CUDA {built} or later; till then: --device cpu"
+    return Finding("GPU", "problem", found, remedy)
 
 
 def check_folders() -> list[Finding]:
@@ -244,30 +236,17 @@ def _folder(name: str, folder: Path, by: str) -> Finding:
     if not os.access(place, os.W_OK | os.X_OK):
         return Finding(name, "note", f"{place} cannot be written", f"give a folder that you may write by {by}")
     free = shutil.disk_usage(place).free
-    found = f"{folder}{'' if folder.exists() else ' (made when it is needed)'}, {free / 1e9:,.1f} GB free on its disk"
+    holds = ", ".join(sorted(each.name for each in folder.iterdir())[:12]) or "empty" if folder.exists() else ""
+    found = f"{folder} ({holds or 'made when it is needed'}), {free / 1e9:,.1f} GB free on its disk"
     if free < LITTLE:
         return Finding(name, "note", found, f"make room, or give a folder on a larger disk by {by}")
     return Finding(name, "ok", found)
 
 
-def check_sets() -> Iterator[Finding]:
-    """Which of the images that have to be downloaded are there."""
-    from cltools.datasets import data_root
-    from cltools.datasets.load import STORED, stored
-
-    root = data_root()
-    for name in STORED:
-        if there := stored(name, root):
-            yield Finding(f"images: {name}", "ok", "; ".join(there))
-        else:
-            remedy = f"{python()} -m cltools download {name}"
-            yield Finding(f"images: {name}", "note", "not there; the course needs none", remedy)
-
-
 CHECKS: Mapping[str, Callable[[], Finding | Iterable[Finding]]] = {
     "Python": check_python, "cltools": check_source, "PYTHONPATH": check_path, "dependencies": check_dependencies,
     "torch + torchvision": check_torchvision, "widgets in JupyterLab": check_front_end,
-    "GPU": check_gpu, "folders": check_folders, "images": check_sets,
+    "GPU": check_gpu, "folders": check_folders,
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -21,6 +21,12 @@ from typing import Any
 from uuid import uuid4
 
 from cltools.errors import LONGEST, CltoolsError, printable, shown
+
+_above = Path(__file__).resolve().parents[1]
+CLONE = _above if (_above / "pyproject.toml").is_file() else None
+"""The clone of the repository that this package is imported from; None where it was installed without one."""
+CARRIED = CLONE or Path(__file__).resolve().parent / "shipped"
+"""Where notebooks/ and data/ of the course lie: in the clone, or in what a wheel carries of it."""
 
 IN_USE = "in-use"
 """The file in a folder that says who writes there; of a file, the ending of one beside it."""
@@ -289,3 +295,12 @@ def cache_folder() -> Path:
     if given := os.environ.get("CLTOOLS_CACHE"):
         return Path(given).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "cltools"
+
+
+def leaves(plain: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """The values in nested objects of JSON, each with its path, such as "loss.temperature"."""
+    for name, value in plain.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value

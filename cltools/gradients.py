@@ -3,11 +3,10 @@
 s = cosine / temperature; w_j the weights of the positives, v those of the negatives, N_g the negatives' mass. Pure
 functions of tensors; nothing here is needed for training, and everything may sort.
 
-Legend: B anchors, P1 positives (the augmented view first), K negatives, R rank shares, C codes of `Band`.
+Legend: B anchors, P1 positives (the augmented view first), K negatives, C codes of `Band`.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -16,9 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cltools.losses import Form, check_settings, fitting, full, negative_mass, positive_weight_of
-from cltools.mining.bands import PerAnchor, PerKey, rank_count
-from cltools.mining.handed_in import Numbers
-from cltools.mining.rules import NEUTRAL, Estimate
+from cltools.mining import NEUTRAL, Estimate, Numbers
 
 
 @torch.no_grad()
@@ -114,43 +111,6 @@ def tangential_force(gradient: Float[Tensor, "B M"], cosine: Float[Tensor, "B M"
         cosine: of the same samples.
     """
     return gradient.abs() * ((1 - cosine) * (1 + cosine)).clamp_min(0).sqrt()
-
-
-def mass_by_rank(push: PerKey, score: PerKey, shares: Sequence[float]) -> Float[Tensor, "B R"]:
-    """Share of each anchor's push that its closest keys hold, for several rank shares of the keys.
-
-    Args:
-        push: at least 0, such as gradients or forces of the negatives.
-        score: larger is closer; ties keep their order.
-        shares: between 0 and 1, counted in keys as a band's edges are.
-
-    Returns:
-        Between 0 and 1; 0 for an anchor that nothing pushes.
-    """
-    held = push.gather(1, score.argsort(dim=1, descending=True, stable=True)).cumsum(1)
-    held = torch.cat([held.new_zeros(len(held), 1), held], dim=1)  # [B, 1+K]: of the closest 0, 1, … K
-    counts = torch.tensor([rank_count(share, push.shape[1]) for share in shares], device=push.device)
-    return held[:, counts] / held[:, -1:].clamp_min(torch.finfo(held.dtype).tiny)
-
-
-def effective_negatives(push: Float[Tensor, "B K"]) -> Float[Tensor, " B"]:
-    """How many equal negatives would push as unevenly: the perplexity e^H of each anchor's shares of push.
-
-    K where all push alike, 1 where one does all, 0 where none does.
-    """
-    total = push.sum(1, keepdim=True)
-    share = push / total.clamp_min(torch.finfo(push.dtype).tiny)
-    entropy = -torch.special.xlogy(share, share).sum(1)
-    return torch.where(total[:, 0] > 0, entropy.exp(), 0.0)
-
-
-def balance(by_positive: Float[Tensor, "B P1"], by_negative: PerKey) -> tuple[PerAnchor, PerAnchor]:
-    """Total attraction and total repulsion of each anchor, both at least 0; equal in every form but "decoupled".
-
-    In "out" a repelled positive counts among the repulsion.
-    """
-    both = torch.cat([by_positive, by_negative], dim=1)
-    return (-both).clamp_min(0).sum(1), both.clamp_min(0).sum(1)
 
 
 def _softmax(logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:

@@ -98,8 +98,7 @@ def fitting(
     positive_weight = None if positive_weight is None else as_tensor("positive_weight", positive_weight)
     negative_weight = None if negative_weight is None else as_tensor("negative_weight", negative_weight)
     if positive.ndim != 2 or negative.ndim != 2 or len(positive) != len(negative):
-        shapes = f"{[*positive.shape]} and {[*negative.shape]}"
-        raise CltoolsError(f"Cosines have shapes {shapes}; give [B, 1+P] for the positives and [B, K].")
+        raise CltoolsError(f"Cosines are {[*positive.shape]} and {[*negative.shape]}; give [B, 1+P] and [B, K].")
     for name, weight, cosine in (("positive", positive_weight, positive), ("negative", negative_weight, negative)):
         if weight is not None and weight.shape != cosine.shape:
             raise CltoolsError(f"{name}_weight has shape {[*weight.shape]}; give one per cosine, {[*cosine.shape]}.")

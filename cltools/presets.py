@@ -6,12 +6,13 @@ tiny encoder on a CPU.
 """
 
 from dataclasses import dataclass, field, replace
+from os import PathLike, fspath
 
 from cltools import mining
 from cltools.config import EvaluationSettings, Experiment, Mode, TrainingSettings
 from cltools.datasets import DataSettings
 from cltools.encoders import EncoderSettings
-from cltools.errors import unknown
+from cltools.errors import CltoolsError, unknown
 from cltools.losses import Form, LossSettings
 from cltools.mining import AllNegatives, AugmentedView, NegativeRule, PositiveRule
 from cltools.views import ViewSettings
@@ -23,6 +24,14 @@ TURNED = ViewSettings(crop_scale=(0.5, 1.0), flip=0.0, jitter=0.8, gray=0.0, rot
 LONG_QUEUE = TrainingSettings(queue_size=16384, momentum=0.996)
 SMALL = Experiment(encoder=TINY, training=CPU, evaluation=EvaluationSettings(every=5))
 RECIPE = Experiment(views=ViewSettings(blur=0.5), encoder=EncoderSettings(hidden=2048))
+OWN = "own"
+"""The images of a folder of one's own, of which nothing is known: photographs, of some ten classes."""
+PHOTOGRAPHS = replace(
+    RECIPE,
+    data=DataSettings(size=64),
+    encoder=replace(RECIPE.encoder, max_pool=True),
+    training=TrainingSettings(epochs=100, batch=128, queue_size=1024),
+)
 
 
 @dataclass(frozen=True)
@@ -90,34 +99,42 @@ IMAGES = {
         band=(0.005, 0.5),
         settings=replace(RECIPE, encoder=replace(RECIPE.encoder, max_pool=True), training=LONG_QUEUE),
     ),
+    OWN: ImagePreset(classes=10, band=(0.05, 0.5), settings=PHOTOGRAPHS),
 }
 
 
 def preset_names() -> list[str]:
-    """Every preset, images first."""
-    return [f"{images}-{method}" for images in IMAGES for method in METHODS]
+    """Every preset that needs no folder of images, images first."""
+    return [f"{images}-{method}" for images in IMAGES if images != OWN for method in METHODS]
 
 
-def preset(name: str) -> Experiment:
-    """The experiment of that name, e.g. `preset("cifar10-potential")`.
+def preset(name: str, images: str | PathLike[str] | None = None) -> Experiment:
+    """The experiment of that name, e.g. `preset("cifar10-potential")` or `preset("own-moco", "my/photographs")`.
+
+    Args:
+        name: IMAGES-METHOD.
+        images: a folder, in place of the images that the name says; presets of `own` need it.
 
     Raises:
-        ValueError: no such preset; the message names the nearest.
+        ValueError: no such preset, with the nearest; or one of `own` without a folder.
     """
-    if name not in preset_names():
+    known = [*preset_names(), *(f"{OWN}-{method}" for method in METHODS)]
+    if name not in known:
         parts = f"A preset is IMAGES-METHOD, with images of {', '.join(IMAGES)} and a method of {', '.join(METHODS)}."
-        raise unknown("preset", name, preset_names(), otherwise=parts)
+        raise unknown("preset", name, known, otherwise=parts)
     images_name, _, method_name = name.partition("-")
-    images, method = IMAGES[images_name], METHODS[method_name]
-    encoder = images.settings.encoder
+    if images_name == OWN and images is None:
+        raise CltoolsError(f'{name} trains on images of your own: --images FOLDER, or preset("{name}", FOLDER).')
+    images_of, method = IMAGES[images_name], METHODS[method_name]
+    encoder = images_of.settings.encoder
     return replace(
-        images.settings,
-        data=DataSettings(images_name),
+        images_of.settings,
+        data=replace(images_of.settings.data, name=images_name if images is None else fspath(images)),
         encoder=replace(encoder, bn_group=None) if method.mode == "simclr" else encoder,
         positives=method.positives,
-        negatives=fitted(method.negatives, images),
+        negatives=fitted(method.negatives, images_of),
         loss=LossSettings(temperature=0.2, form=method.form),
-        training=replace(images.settings.training, mode=method.mode),
+        training=replace(images_of.settings.training, mode=method.mode),
     )
 
 

@@ -24,16 +24,10 @@ PROGRAMS = ("cltools", "benchmarks")
 
 def provenance(device: torch.device) -> dict[str, Any]:
     """Command, commit, versions and hardware of this process, for a record in `data/results/`."""
-    return {
-        "command": command(),
-        "commit": commit(),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),  # with the CUDA it was built for
-            **{name: version(name) for name in ("torchvision", "numpy", "scikit-learn")},
-        },
-        "hardware": {"device": device_name(device), "threads": torch.get_num_threads()},
-    }
+    versions = {"python": platform.python_version(), "torch": str(torch.__version__)}  # with the CUDA it was built for
+    versions |= {name: version(name) for name in ("torchvision", "numpy", "scikit-learn")}
+    hardware = {"device": device_name(device), "threads": torch.get_num_threads()}
+    return {"command": command(), "commit": commit(), "versions": versions, "hardware": hardware}
 
 
 def command() -> str:
@@ -41,7 +35,8 @@ def command() -> str:
 
     Of torchrun it tells the machines and the processes on each, not where the machines met.
     """
-    program = Path(sys.argv[0]).parent.name
+    started = Path(sys.argv[0])  # a module, or the script that pip makes
+    program = started.parent.name if started.stem == "__main__" else started.stem
     if program not in PROGRAMS:
         return "from Python"
     launcher = "python"

@@ -115,8 +115,7 @@ class Queue:
         """
         keys = state["keys"]
         if state["size"] != self.size or keys.shape[1] != self.dim:
-            wrong = f"This queue holds {self.size} keys [{self.dim}], the saved one {state['size']} [{keys.shape[1]}]."
-            raise CltoolsError(f"{wrong} Make the queue like the saved one.")
+            raise CltoolsError(f"The saved queue is of {state['size']} keys [{keys.shape[1]}]; make this one alike.")
         self.filled, self.pointer = len(keys), state["pointer"]
         self.keys.copy_(keys)
         self.ids.copy_(state["ids"])

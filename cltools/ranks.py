@@ -46,8 +46,7 @@ class Ranks:
         """
         if not (dist.is_available() and dist.is_initialized()):
             if launched() and int(os.environ["WORLD_SIZE"]) > 1:
-                wrong = "torchrun started several processes, and each would train on its own into the same folder."
-                raise CltoolsError(f"{wrong} Put the call into `with cltools.ranks.joined():`.")
+                raise CltoolsError("torchrun started several processes: call it within `with cltools.ranks.joined():`.")
             return cls()
         return cls(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
 
@@ -84,8 +83,7 @@ class Ranks:
         """The same; what the rows are used for in any rank flows back to the rank they came from, summed."""
         if self.alone:
             return x
-        gathered: Tensor = _Gathered.apply(x, self, views)
-        return gathered
+        return _Gathered.apply(x, self, views)  # type: ignore[no-any-return]
 
     def total(self, x: Tensor) -> Tensor:
         """The sum over ranks."""
@@ -133,8 +131,7 @@ class Ranks:
             if len({each[name] for each in told}) > 1:
                 differing = "; ".join(f"rank {rank}: {each[name]}" for rank, each in enumerate(told))
                 wrong = f"The processes that train together differ in {name} ({differing})."
-                remedy = "Start all by one command, with the same images and a run's folder that all of them reach."
-                raise CltoolsError(f"{wrong} {remedy}")
+                raise CltoolsError(f"{wrong} Start all by one command, with the same images and one run's folder.")
 
     def told(self, value: Any) -> list[Any]:
         """Every rank's value, which is on the CPU."""

@@ -20,9 +20,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cltools.losses import Form, info_nce
-from cltools.mining import AllNegatives, AugmentedView, Band, NearestKeys, bands
+from cltools.mining import AllNegatives, AugmentedView, Band, NearestKeys, Selection, bands, select, terms
 from cltools.mining.rules import Context, Estimate, NegativeRule, PositiveRule, State
-from cltools.mining.selection import Selection, select, terms
 from cltools.mining.similarities import OPTIONAL, Similarities, similarities
 
 TEMPERATURE = 0.2

@@ -122,9 +122,8 @@ class Draws:
 
     def between(self, low: float, high: float, tries: int = 1) -> Float[Tensor, " n"]:
         """Uniform between two numbers, `tries` times for each image: all images' first, then all images' second."""
-        unit = torch.rand(
-            tries, self.total or self.count, device=self.device, generator=self.generator, dtype=torch.float32
-        )
+        size = tries, self.total or self.count
+        unit = torch.rand(size, device=self.device, generator=self.generator, dtype=torch.float32)
         return low + (high - low) * unit[:, self.first : self.first + self.count].flatten()
 
     def happens(self, probability: float) -> Bool[Tensor, " B"]:

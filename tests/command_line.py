@@ -2,7 +2,11 @@
 
 import contextlib
 import io
+import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,6 +29,23 @@ def call(*arguments: str) -> Outcome:
             status = stop.code or 0
     message = re.sub(r"(?:[\s─│╭╮╰╯]|--{3,})+", " ", err.getvalue()).strip()
     return Outcome(status=status, out=out.getvalue(), err=err.getvalue(), message=message)
+
+
+def started(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Python code run in a process of its own, in that folder, which is not itself where Python looks for modules."""
+    command = [sys.executable, "-P", "-c", code]
+    return subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", check=False)
+
+
+def answered(folder: Path, *arguments: str) -> Any:
+    """The JSON that a command answers with, started in a process of its own as the console script starts it."""
+    done = started(f"{START}; sys.argv = ['cltools', *{[*arguments, '--json']!r}]; start()", folder)
+    assert done.returncode == 0, done.stderr
+    assert "\r" not in done.stderr, "no bar in a log"
+    return json.loads(done.stdout)
+
+
+START = "import sys; from cltools.__main__ import start"
 
 
 def refused(outcome: Outcome, *parts: str) -> None:

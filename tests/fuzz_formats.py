@@ -25,7 +25,7 @@ from test_training_checkpoint import POTENTIAL, made as made_images, training
 from cltools import read_embeddings, snapshot_of_embeddings
 from cltools.config import Experiment
 from cltools.datasets import load_images
-from cltools.explorer import static
+from cltools.explorer import standalone
 from cltools.explorer.session import Session
 from cltools.explorer.standalone import page_of
 from cltools.explorer.state import EDGES, OF_SIDE, OF_STATE, State
@@ -124,7 +124,7 @@ def read_snapshot(folder: Path) -> Snapshot:
     page = page_of(session.snapshots, session.state, epochs="all", words=session.sentence)
     json.loads(page.split('id="cltools-data">')[1].split("</script>")[0], parse_constant=_refuse)
     write_text(folder / "page.html", page)
-    static.draw(session).savefig(folder / "still.png")
+    standalone.draw(session).savefig(folder / "still.png")
     session.csv()
     return found
 

@@ -7,7 +7,7 @@ from numpy import ndarray
 
 from cltools.presets import preset
 from cltools.snapshot import Snapshot
-from cltools.snapshot.sprite import as_sprite
+from cltools.snapshot.snapshot import as_sprite
 
 
 def unit(vectors: ndarray) -> ndarray:

@@ -269,7 +269,7 @@ def test_a_notebook_runs_in_a_folder_of_its_own(course: Path) -> None:
 def test_the_command_makes_the_book_of_the_course(
     course: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(building, "PROJECT", course)
+    monkeypatch.setattr(building, "CARRIED", course)
     monkeypatch.setattr(building, "notebooks", lambda: {1: course / "notebooks" / "01_one.ipynb"})
     main([str(course / "out")])
     assert re.search(r"out/index\.html: 1 notebooks?, 0\.0 MB, made in", capsys.readouterr().out)

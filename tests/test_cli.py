@@ -18,14 +18,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from command_line import call, refused
+from command_line import START, call, refused, started
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from cltools import cli
+from cltools import flags
 from cltools.cli import main
 from cltools.config import Experiment, to_plain
-from cltools.evaluation import PROTOCOLS
+from cltools.errors import CltoolsError
+from cltools.evaluation import PROTOCOLS, figures
 from cltools.mining import (
     AllNegatives,
     CosineBand,
@@ -38,7 +39,7 @@ from cltools.mining import (
     RandomNegatives,
     SoftenedBand,
 )
-from cltools.presets import laptop, preset, preset_names
+from cltools.presets import METHODS, laptop, preset, preset_names
 from cltools.training import Run
 
 fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's
@@ -48,7 +49,7 @@ CONFUSIONS = ["confusion-test-knn10.csv", "confusion-test-knn200.csv", "confusio
 FILES = ["checkpoint.pt", "config.json", *CONFUSIONS, "encoder.safetensors", "history.csv", "record.json"]
 QUICK = ["digits-potential", "--epochs", "1", "--limit", "300", "--device", "cpu", "--evaluation.test-limit", "100"]
 COMMANDS = ("train", "mine", "evaluate", "diagnose", "download", "presets", "compare", "table", "snapshot")
-COMMANDS += ("explore", "doctor", "lab")
+COMMANDS += ("explore", "doctor", "lab", "runs")
 
 
 @pytest.fixture(scope="module")
@@ -80,16 +81,17 @@ def recorded(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[SimpleNamespace]:
     """What `train` asks of `fit`, which does nothing here."""
     asked: list[SimpleNamespace] = []
 
     def fit(experiment: Experiment, **rest: Any) -> Any:
         del rest["callbacks"]
         asked.append(SimpleNamespace(experiment=experiment, **rest))
-        return SimpleNamespace(history=SimpleNamespace(rows=[]), evaluate=dict)
+        return SimpleNamespace(history=SimpleNamespace(rows=[]), path=None, evaluate=lambda split: {})
 
-    monkeypatch.setattr(cli, "fit", fit)
+    monkeypatch.setattr(flags, "fit", fit)
+    monkeypatch.chdir(tmp_path)
     return asked
 
 
@@ -105,10 +107,8 @@ class TestTrain:
 
     def test_prints_the_evaluation_it_writes(self, run_once: tuple[Path, str]) -> None:
         folder, printed = run_once
-        line, _, report = printed.partition("\n")
-        assert line == f"Trained 1 epochs: {folder}"
-        assert json.loads(report) == shown(folder) and len(report.splitlines()) < 20
-        found = json.loads(report)
+        found = shown(folder)
+        assert printed == f"{folder}: 1 epoch; test: {figures(found)}\n"
         assert {"images": "digits", "split": "test", "epochs": 1, "train_images": 300}.items() <= found.items()
         assert all(0 < found[name] <= 100 for name in ("knn200", "knn10", "probe"))
 
@@ -129,7 +129,10 @@ class TestTrain:
         before = contents(folder)
         outcome = call("train", *QUICK, "--out", str(folder), "--resume")
         assert outcome.status == 0 and f"{folder} is finished: 1 epochs are done" in outcome.out
-        assert outcome.out.endswith(json.dumps(shown(folder), indent=2) + "\n") and '"probe": 12.5' in outcome.out
+        assert (
+            outcome.out.endswith(f"{folder}: 1 epoch; test: {figures(shown(folder))}\n")
+            and "probe 12.50" in outcome.out
+        )
         assert contents(folder) == before
 
     def test_a_damaged_record_is_named_and_nothing_is_lost(self, folder: Path) -> None:
@@ -171,7 +174,7 @@ class TestTrain:
         assert "--resume" in outcome.err
         assert recorded(tmp_path / "a")["evaluations"] == {} and recorded(tmp_path / "a")["epochs"] == 1
         outcome = call(*command, "--resume")
-        assert outcome.status == 0 and "Trained 2 epochs" in outcome.out
+        assert outcome.status == 0 and "2 epochs; test: " in outcome.out
         assert sorted(p.name for p in (tmp_path / "a").iterdir()) == FILES
 
     @pytest.mark.parametrize(
@@ -203,25 +206,29 @@ class TestTrain:
 
     def test_without_a_known_preset_says_how_it_is_used(self) -> None:
         refused(call("train", "digits-potentail"), "'digits-potentail'", "Did you mean digits-potential")
-        for arguments in ([], ["--epochs", "3", "digits-moco"]):
-            refused(call("train", *arguments), "usage: python -m cltools train PRESET", "moco")
+        refused(call("train"), "Missing from cltools train", "cltools presets")
 
-    def test_an_error_of_training_is_one_line_and_a_mistake_of_ours_is_not_hidden(
-        self, monkeypatch: pytest.MonkeyPatch
+    def test_what_a_person_can_mend_is_one_line_and_any_other_error_keeps_its_traceback(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         raised: list[Exception] = []
 
         def fit(*_: Any, **__: Any) -> None:
             raise raised[-1]
 
-        monkeypatch.setattr(cli, "fit", fit)
-        for error in (ValueError, OSError, RuntimeError, FloatingPointError):
+        monkeypatch.setattr(flags, "fit", fit)
+        monkeypatch.chdir(tmp_path)
+        for error in (CltoolsError, OSError, FloatingPointError):
             raised.append(error("bad"))
             refused(outcome := call("train", "digits-moco"))
             assert outcome.err == "cltools: bad\n"
-        raised.append(AssertionError("bug"))
-        with pytest.raises(AssertionError, match="bug"):
-            call("train", "digits-moco")
+            with pytest.raises(error, match="bad"):
+                call("train", "digits-moco", "--debug")
+        for error in (AssertionError, RuntimeError, ValueError):
+            raised.append(error("bug"))
+            with pytest.raises(error, match="bug"):
+                call("train", "digits-moco")
+        assert not list((tmp_path / "runs").iterdir()), "what was refused leaves no folder"
 
 
 def flags_in(help_text: str) -> set[str]:
@@ -232,13 +239,26 @@ def flags_in(help_text: str) -> set[str]:
 class TestFlags:
     def test_every_setting_is_one(self) -> None:
         name = "digits-potential"
-        expected = {"--help", "--out", "--resume", "--tensorboard", "--laptop", "--rule", "--positive-rule", "--seed"}
+        expected = {
+            "--help",
+            "--out",
+            "--resume",
+            "--log",
+            "--laptop",
+            "--rule",
+            "--positive-rule",
+            "--seed",
+            "--seeds",
+        }
+        expected |= {"--start-from", "--config", "--images", "--import", "--print-config"}
         for part in fields(Experiment):
             if part.name == "seed":
                 continue
             prefix = "" if part.name in ("data", "training") else f"{part.name}."
-            settings = fields(getattr(preset(name), part.name))
-            expected |= {f"--{prefix}{f.name}".replace("_", "-") for f in settings}
+            chosen = getattr(preset(name), part.name)
+            for f in fields(chosen):  # what is on is switched off
+                off = "no-" if getattr(chosen, f.name) is True else ""
+                expected.add(f"--{prefix}{off}{f.name}".replace("_", "-"))
         outcome = call("train", name, "--help")
         assert outcome.status == 0 and flags_in(outcome.out) == expected
 
@@ -246,7 +266,8 @@ class TestFlags:
         names = ["digits-simclr", "digits-mochi", "digits-sce", "tinyimagenet-potential"]
         for name in names:
             assert call("train", name).status == 0
-        assert asked == [SimpleNamespace(experiment=preset(n), out=Path("runs") / n, resume=False) for n in names]
+        rest = {"resume": False, "start_from": None}
+        assert asked == [SimpleNamespace(experiment=preset(n), out=Path("runs") / n, **rest) for n in names]
 
     @pytest.mark.parametrize(
         ("flags", "part", "changes"),
@@ -267,10 +288,31 @@ class TestFlags:
         assert call("train", "digits-potential", *flags).status == 0
         assert asked[0].experiment == replace(start, **{part: replace(getattr(start, part), **changes)})
 
+    def test_a_config_is_printed_and_read_again(self, asked: list[SimpleNamespace], tmp_path: Path) -> None:
+        printed = call("train", "shapes-potential", "--seed", "3", "--batch", "64", "--print-config")
+        start = preset("shapes-potential")
+        experiment = replace(start, seed=3, training=replace(start.training, batch=64))
+        assert printed.status == 0 and not asked and printed.out == experiment.to_json()
+        (tmp_path / "mine.json").write_text(printed.out, encoding="utf-8")
+        assert call("train", "--config", str(tmp_path / "mine.json"), "--epochs", "2").status == 0
+        expected = replace(experiment, training=replace(experiment.training, epochs=2))
+        assert asked[0].experiment == expected and asked[0].out == Path("runs/shapes")
+
+    def test_each_seed_has_a_folder_and_no_two_runs_the_same(self, asked: list[SimpleNamespace]) -> None:
+        call("train", "digits-moco", "--seeds", "4", "7")
+        assert [(each.out, each.experiment.seed) for each in asked] == [
+            (Path("runs/digits-moco-seed4"), 4), (Path("runs/digits-moco-seed7"), 7)
+        ]  # fmt: skip
+        for taken in ("digits-moco", "digits-moco-2"):
+            (Path("runs") / taken).mkdir(parents=True)
+        call("train", "digits-moco")
+        assert asked[-1].out == Path("runs/digits-moco-3")
+
     def test_seed_out_and_resume(self, asked: list[SimpleNamespace]) -> None:
         call("train", "shapes-moco", "--seed", "7", "--out", "some/where", "--resume")
         expected = replace(preset("shapes-moco"), seed=7)
-        assert asked == [SimpleNamespace(experiment=expected, out=Path("some/where"), resume=True)]
+        out = Path("some/where")
+        assert asked == [SimpleNamespace(experiment=expected, out=out, resume=True, start_from=None)]
 
     def test_laptop_is_the_cpu_setting_of_any_preset_and_a_flag_beside_it_wins(
         self, asked: list[SimpleNamespace]
@@ -278,8 +320,8 @@ class TestFlags:
         assert call("train", "tinyimagenet-simclr", "--laptop").status == 0
         assert asked.pop().experiment == laptop(preset("tinyimagenet-simclr"))
         expected = laptop(preset("cifar10-potential"))
-        for flags in (["--laptop", "--limit", "500"], ["--limit", "500", "--laptop"]):
-            call("train", "cifar10-potential", *flags)
+        for given in (["--laptop", "--limit", "500"], ["--limit", "500", "--laptop"]):
+            call("train", "cifar10-potential", *given)
             assert asked.pop().experiment == replace(expected, data=replace(expected.data, limit=500))
 
     @pytest.mark.parametrize(
@@ -321,11 +363,11 @@ class TestFlags:
     @pytest.mark.parametrize(
         ("classes", "flags", "said"),
         [
-            (("a", "b"), [], "Not evaluated: This run held no images out"),
-            (("a", "b"), ["--holdout", "0.25"], '"split": "val"'),
-            (("train/a", "train/b", "val/a", "val/b"), [], '"split": "val"'),
-            (("train/a", "train/b", "valid/a", "test/b"), [], '"split": "test"'),
-            (("",), ["--holdout", "0.25"], "Not evaluated: 36 of 36 labels"),
+            (("a", "b"), [], "The run will not be evaluated: "),
+            (("a", "b"), ["--holdout", "0.25"], "1 epoch; val: knn200"),
+            (("train/a", "train/b", "val/a", "val/b"), [], "1 epoch; val: knn200"),
+            (("train/a", "train/b", "valid/a", "test/b"), [], "1 epoch; test: knn200"),
+            (("",), ["--holdout", "0.25"], "is not evaluated: 36 of 36 labels"),
         ],
         ids=["one split", "one split, held out", "its own val", "its own val and test", "no labels"],
     )
@@ -340,7 +382,7 @@ class TestFlags:
         settings = ["--epochs", "1", "--batch", "16", "--queue-size", "32", "--device", "cpu"]
         out = tmp_path / "a"
         outcome = call("train", "digits-moco", "--name", str(tmp_path / "mine"), "--out", str(out), *settings, *flags)
-        assert outcome.status == 0 and said in outcome.out, outcome
+        assert outcome.status == 0 and said in outcome.out + outcome.err, outcome
         assert (out / "encoder.safetensors").is_file()
         own = any(name.startswith("val") for name in classes)
         if classes != ("",):
@@ -352,10 +394,10 @@ class TestFlags:
             refused(call("evaluate", str(out)), "which is the whole folder", "--split")
 
     def test_writes_for_tensorboard_where_asked(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        command = ["train", *QUICK, "--evaluation.no-probe", "--tensorboard", "--out", str(tmp_path / "a")]
+        command = ["train", *QUICK, "--evaluation.no-probe", "--log", "tensorboard", "--out", str(tmp_path / "a")]
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, "tensorboard", None)
-            refused(call(*command), 'TensorBoard is not installed; install it with: pip install "cltools[tensorboard]"')
+            refused(call(*command), "tensorboard is not installed; install it with: pip install tensorboard")
         assert not (tmp_path / "a").exists()
         assert call(*command).status == 0
         assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [
@@ -370,15 +412,18 @@ class TestEvaluate:
         before = contents(folder)
         report = shown(folder)
         (folder / "record.json").write_text(json.dumps(recorded(folder) | {"evaluations": {}}), encoding="utf-8")
-        outcome = call("evaluate", str(folder))
+        outcome = call("evaluate", str(folder), "--json")
         assert outcome.status == 0 and json.loads(outcome.out) == report
-        assert str(folder / "confusion-test-*.csv") in outcome.err
+        assert call("evaluate", str(folder)).out == (
+            f"{folder} (seed 0): {figures(report)}\n"
+            f"By class: {folder / 'record.json'}; which was taken for which: {folder / 'confusion-test-*.csv'}\n"
+        )
         assert contents(folder) == before
 
     def test_on_the_images_held_out(self, tmp_path: Path) -> None:
         run = str(tmp_path / "a")
         assert call("train", *QUICK, "--holdout", "0.2", "--evaluation.no-probe", "--out", run).status == 0
-        report = json.loads(call("evaluate", run, "--split", "val").out)
+        report = json.loads(call("evaluate", run, "--split", "val", "--json").out)
         assert report["split"] == "val" and report["train_images"] == 240 and report["test_images"] == 60
         assert "probe" not in report
         assert list(recorded(tmp_path / "a")["evaluations"]) == ["test", "val"]
@@ -388,6 +433,7 @@ class TestEvaluate:
         ("protocol", "expected"),
         [
             ("knn", ("knn200", "knn10")),
+            ("knn10", ("knn10",)),
             ("probe", ("probe",)),
             ("linear", ("linear",)),
             pytest.param("finetune", ("finetune1", "finetune10"), marks=pytest.mark.slow),
@@ -396,7 +442,7 @@ class TestEvaluate:
     )
     def test_by_other_protocols(self, folder: Path, protocol: str, expected: tuple[str, ...]) -> None:
         shortened = ["--linear-epochs", "3"] if "linear" in expected else []
-        outcome = call("evaluate", str(folder), "--protocol", protocol, *shortened, "--device", "cpu")
+        outcome = call("evaluate", str(folder), "--protocol", protocol, *shortened, "--device", "cpu", "--json")
         report = json.loads(outcome.out)
         assert tuple(name for name in report if name in PROTOCOLS) == expected
         assert all(0 <= report[name] <= 100 for name in expected)
@@ -414,7 +460,7 @@ class TestEvaluate:
 
     def test_refuses_a_folder_without_a_run(self, tmp_path: Path) -> None:
         outcome = call("evaluate", str(tmp_path / "none"))
-        refused(outcome, str(tmp_path / "none"), "python -m cltools train")
+        refused(outcome, str(tmp_path / "none"), "cltools train")
         assert outcome.err.count("\n") == 1 and list(tmp_path.iterdir()) == []
 
     def test_names_a_damaged_config(self, folder: Path) -> None:
@@ -438,7 +484,7 @@ class TestEvaluate:
             ([], "name the folder"),
             (["RUN", "--protocol", "lineer"], "'lineer'"),
             (["RUN", "--linear-epochs", "5"], "--protocol linear"),
-            (["RUN", "RUN"], "twice"),
+            (["RUN", "RUN"], "each once"),
         ],
     )
     def test_refuses_what_it_does_not_understand(self, folder: Path, arguments: list[str], message: str) -> None:
@@ -504,7 +550,11 @@ class TestDiagnose:
     def test_shows_what_the_run_would_select(self, folder: Path) -> None:
         before = contents(folder)
         outcome = call("diagnose", str(folder), "--n", "40", "--seed", "3")
-        assert outcome.status == 0 and outcome.out == f"{Run.load(folder).diagnose(n=40, seed=3)}\n"
+        found = Run.load(folder).diagnose(n=40, seed=3)
+        assert outcome.status == 0 and outcome.out == f"{found}\n"
+        counted = json.loads(call("diagnose", str(folder), "--n", "40", "--seed", "3", "--json").out)
+        assert counted["anchors"] == 40 and counted["base_rate"]["value"] == found.base_rate.value
+        assert counted["bands"]["mined"]["same_class"]["count"] == found.mined_purity.count
         assert outcome.out.startswith("40 anchors with ") and "base rate" in outcome.out
         assert contents(folder) == before
 
@@ -537,8 +587,31 @@ class TestMain:
         outcome = call(*arguments)
         assert outcome.status == 0 and outcome.err == "" and all(name in outcome.out for name in COMMANDS)
 
+    @pytest.mark.parametrize("asked", ["", "--help", "--version", "presets", "runs", "evaluate --help"])
+    def test_answers_without_torch(self, asked: str, folder: Path) -> None:
+        code = (
+            f"{START}; sys.argv = ['cltools', *{asked.split()}]\ntry: start()\nexcept SystemExit as stop: print(stop)\n"
+        )
+        done = started(f"{code}assert not {{'torch', 'pandas', 'numpy'}} & {{*sys.modules}}", folder)
+        told = {"runs": "runs holds no run", "presets": "digits-moco"}.get(asked, "cltools")
+        assert done.returncode == 0 and told in done.stderr + done.stdout, done.stderr
+
+    def test_lists_runs_and_what_differs_between_them(self, folder: Path) -> None:
+        reseeded(folder, "b", 5, queue_size=600)
+        (folder.with_name("c") / "record.json").parent.mkdir()
+        (folder.with_name("c") / "record.json").write_text("{", encoding="utf-8")
+        outcome = call("runs", str(folder.parent))
+        head, *lines = outcome.out.splitlines()
+        assert outcome.status == 0 and head.split() == ["run", "epochs", "knn200", "probe", "linear", "differs", "in"]
+        assert lines[0].split()[0] == str(folder) and lines[0].endswith("seed=0  training.queue_size=512")
+        assert lines[1].endswith("seed=5  training.queue_size=600")
+        assert f"{folder.with_name('c')}" in lines[2] and "cannot be read" in lines[2]
+        found = json.loads(call("runs", str(folder.parent), "--json").out)
+        assert found[0]["knn200"] == recorded(folder)["evaluations"]["test"]["knn200"] and found[0]["epochs"] == 1
+        assert [each["differs"].get("seed") for each in found] == [0, 5, None]
+
     def test_refuses_an_unknown_command(self) -> None:
-        refused(call("trian", "digits-moco"), "'trian'", "train")
+        refused(call("trian", "digits-moco"), "trian", "Available subcommands: train, ")
 
     def test_everything_has_help(self) -> None:
         for command in (*COMMANDS, "train cifar10-moco --rule RandomNegatives"):
@@ -551,14 +624,16 @@ class TestMain:
 
     def test_presets_lists_all_and_takes_nothing(self) -> None:
         outcome = call("presets")
-        assert outcome.status == 0 and sorted(outcome.out.split()) == sorted(preset_names())
+        every = sorted([*preset_names(), *(f"own-{method}" for method in METHODS)])
+        assert outcome.status == 0 and json.loads(call("presets", "--json").out) == every
+        assert sorted(outcome.out.split()) == every
         refused(call("presets", "--full"), "--full")
 
     def test_ctrl_c_anywhere_ends_in_130(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def load_images(*_: Any, **__: Any) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(cli, "load_images", load_images)
+        monkeypatch.setattr("cltools.datasets.load_images", load_images)
         outcome = call("download", "digits")
         assert outcome.status == 130 and "cltools: interrupted." in outcome.err
 

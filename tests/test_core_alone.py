@@ -81,7 +81,7 @@ for name, extra in (("fit", "train"), ("load_images", "train"), ("Encoder", "tra
     try:
         getattr(cltools, name)
     except ImportError as error:
-        assert f'pip install "cltools[{extra}]"' in str(error) and name in str(error), error
+        assert f'pip install "cltools-ssl[{extra}]"' in str(error) and name in str(error), error
     else:
         raise AssertionError(f"{name} was found")
 print("done")
@@ -148,7 +148,8 @@ def test_every_other_extra_that_imports_the_package_brings_train_too() -> None:
 
 
 def test_the_command_line_names_the_extra_that_it_lacks() -> None:
-    code = "import runpy, sys; sys.modules['tqdm'] = None; runpy.run_module('cltools', run_name='__main__')"
+    code = "import runpy, sys; sys.modules['tqdm'] = None; sys.argv = ['', 'download', 'digits']\n"
+    code += "runpy.run_module('cltools', run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 2 and "tqdm" in done.stderr and "[train]" in done.stderr, done.stderr
     assert "Traceback" not in done.stderr

@@ -15,7 +15,6 @@ from torch import Tensor
 from cltools.config import Experiment
 from cltools.datasets import DataSettings, ImageSet, data_root, image_sets, load, load_images, split_holdout
 from cltools.datasets.built_in import draw_shapes
-from cltools.datasets.load import SOURCES, STORED, stored
 from cltools.encoders import EncoderSettings, build_encoder
 from cltools.errors import CltoolsError
 from cltools.evaluation.trained import few_labels
@@ -60,12 +59,12 @@ class TestImageSet:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"images": torch.zeros(2, 3, 4, 4)}, "images must be uint8"),
-            ({"images": torch.zeros(2, 1, 4, 4, dtype=torch.uint8)}, "images must be uint8"),
+            ({"images": torch.zeros(2, 3, 4, 4)}, r"give RGB, uint8 \[N, 3"),
+            ({"images": torch.zeros(2, 1, 4, 4, dtype=torch.uint8)}, r"give RGB, uint8 \[N, 3"),
             ({"labels": torch.zeros(3, dtype=torch.int64)}, r"labels must be int64 \[2\]"),
             ({"ids": torch.zeros(2, dtype=torch.int32)}, r"ids must be int64 \[2\]"),
-            ({"ids": torch.tensor([5, 5])}, "There are 2 images and 1 ids"),
-            ({"labels": torch.tensor([0, 3])}, "labels go up to 3 but there are only 3 class names"),
+            ({"ids": torch.tensor([5, 5])}, "2 images have 1 ids"),
+            ({"labels": torch.tensor([0, 3])}, "labels go up to 3; name each class"),
         ],
     )
     def test_refuses_what_does_not_fit_together(self, change: dict[str, torch.Tensor], message: str) -> None:
@@ -249,32 +248,6 @@ class TestHoldout:
     def test_refuses_a_share_that_leaves_one_side_empty(self, share: float) -> None:
         with pytest.raises(ValueError, match=r"holdout"):
             split_holdout(make(5), share, 0)
-
-
-class TestStored:
-    """Where downloaded sets lie, found without reading them."""
-
-    def test_names_are_those_that_loading_looks_for(self) -> None:
-        from torchvision import datasets
-
-        for name, kind in {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}.items():
-            assert STORED[name][1:] == ((kind.base_folder,), (kind.filename,))
-        assert set(image_sets()) == set(SOURCES) > set(STORED)
-
-    @pytest.mark.parametrize(
-        ("paths", "there"),
-        [
-            ([], []),
-            (["cifar10/train/"], []),
-            (["cifar10/train/", "cifar10/test/"], ["cifar10/train, cifar10/test"]),
-            (["cifar10/train/", "cifar-10-batches-py/"], ["cifar-10-batches-py"]),
-            (["cifar-10-python.tar.gz"], ["cifar-10-python.tar.gz"]),
-        ],
-    )
-    def test_what_is_there(self, paths: list[str], there: list[str], tmp_path: Path) -> None:
-        for path in paths:
-            (tmp_path / path).mkdir(parents=True) if path.endswith("/") else (tmp_path / path).touch()
-        assert stored("cifar10", tmp_path) == there and stored("tinyimagenet", tmp_path) == []
 
 
 @pytest.mark.parametrize("seed", [10**30, 2**32, -1, True, 2.5, "a", None])

@@ -92,7 +92,7 @@ class TestErrors:
     def test_loose_images_beside_classes(self, tmp_path: Path) -> None:
         picture(tmp_path / "train" / "loose.png")
         tree(tmp_path)
-        with pytest.raises(ValueError, match=r"loose.png lies beside class folders such as ant, so its class"):
+        with pytest.raises(ValueError, match=r"loose.png lies beside class folders; move it into one"):
             load_images(str(tmp_path))
 
     @pytest.mark.parametrize("damage", ["text", "cut", "empty"])

@@ -34,6 +34,7 @@ def remedy(found: Finding, state: str) -> str:
 def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Make the package look as if pip had put it into this folder, with no clone."""
     monkeypatch.setattr(doctor, "__file__", str(tmp_path / "site" / "cltools" / "doctor.py"))
+    monkeypatch.setattr(doctor, "CLONE", None)
     return tmp_path / "site"
 
 
@@ -92,7 +93,7 @@ def test_a_python_that_does_not_fit_is_a_problem(monkeypatch: pytest.MonkeyPatch
         ("torch>=2.6", "2.6.0+cpu", "ok"), ("torch>=2.6", "2.6.0rc1", "problem"), ("torch>=2.6", "2.7.0rc1", "ok"),
         ("torch>=2.6", None, "problem"), ("torch>=2.6", "unknown", "problem"),
         ("plotly<8,>=6.1; extra == 'notebooks'", "8.0", "problem"), ("pytest>=8; extra == 'dev'", None, None),
-        ("plotly<8,>=6.1; extra == 'notebooks'", None, "problem"), ("tqdm>=9; extra == 'tensorboard'", None, "note"),
+        ("plotly<8,>=6.1; extra == 'notebooks'", None, "problem"), ("tqdm>=9; extra == 'book'", None, "note"),
     ],
 )  # fmt: skip
 def test_a_dependency_is_there_fits_or_is_named(
@@ -113,7 +114,7 @@ def test_a_dependency_is_there_fits_or_is_named(
 
 def test_an_installed_package_needs_no_notebooks_and_no_clone(installed: Path) -> None:
     told = remedy(doctor.check_dependency(Requirement("no-such>=1"), "notebooks"), "note")
-    assert told.startswith(f"{PYTHON} -m pip install 'no-such>=1'") and "'cltools[notebooks]'" in told
+    assert told.startswith(f"{PYTHON} -m pip install 'no-such>=1'") and "'cltools-ssl[notebooks]'" in told
 
 
 @pytest.mark.parametrize(
@@ -216,27 +217,11 @@ def test_each_extension_is_found_or_named(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert any(file.endswith(f"labextensions/{extension}/package.json") for file in files)
 
 
-@pytest.mark.parametrize(
-    ("files", "state", "said"),
-    [
-        ([], "note", "not there"),
-        (["cifar10/train/a/", "cifar10/test/a/"], "ok", "cifar10/train, cifar10/test"),
-        (["cifar10/train/a/"], "note", "not there"),
-        (["cifar10/train/a/", "cifar-10-batches-py/"], "ok", "cifar-10-batches-py"),
-        (["cifar-10-python.tar.gz"], "ok", "cifar-10-python.tar.gz"),
-        (["decoded/cifar10-train.npy"], "note", "not there"),
-    ],
-)
-def test_what_is_there_of_a_set(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: list[str], state: str, said: str
-) -> None:
-    monkeypatch.setenv("CLTOOLS_DATA", str(tmp_path))
-    for file in files:
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).mkdir() if file.endswith("/") else (tmp_path / file).touch()
-    found = next(f for f in doctor.check_sets() if f.name == "images: cifar10")
-    assert found.state == state and said in found.found
-    assert found.remedy == (None if state == "ok" else f"{PYTHON} -m cltools download cifar10")
+def test_what_the_data_folder_holds_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CLTOOLS_DATA", str(tmp_path / "data"))
+    assert "made when it is needed" in next(f for f in doctor.check_folders() if f.name == "data").found
+    (tmp_path / "data" / "cifar-10-batches-py").mkdir(parents=True)
+    assert f"{tmp_path / 'data'} (cifar-10-batches-py), " in doctor.check_folders()[0].found
 
 
 def test_what_pythonpath_decides_is_said_and_no_installation_is_advised(
@@ -254,7 +239,7 @@ def test_what_pythonpath_decides_is_said_and_no_installation_is_advised(
     )  # fmt: skip
     told = done.stdout.splitlines()
     assert done.returncode == 1, done.stderr
-    taken = f"cltools from {ROOT}, torchvision from {tmp_path}, tqdm from {tmp_path}"
+    taken = f"cltools-ssl from {ROOT}, torchvision from {tmp_path}, tqdm from {tmp_path}"
     assert any(taken in line for line in told), done.stdout
     place = next(i for i, line in enumerate(told) if line.startswith("problem torch + torchvision"))
     assert "unset PYTHONPATH" in told[place + 1] and "pip" not in told[place + 1]
@@ -268,4 +253,4 @@ def test_a_dependency_that_pythonpath_decides_is_not_mended_by_pip(monkeypatch: 
 
 def test_each_dependency_is_looked_at_once() -> None:
     names = [found.name.partition(" ")[0] for found in doctor.check_dependencies()]
-    assert len(names) == len({*names}) and {"torch", "tyro", "anywidget", "jinja2", "tensorboard"} <= {*names}
+    assert len(names) == len({*names}) and {"torch", "tyro", "anywidget", "jinja2"} <= {*names}

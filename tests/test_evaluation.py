@@ -171,7 +171,7 @@ def test_embed_is_float32_inside_autocast():
 
 def test_embed_says_what_it_cannot_use():
     images = image_set(4).images
-    with pytest.raises(ValueError, match="pool feature maps"):
+    with pytest.raises(ValueError, match="pool them to a vector each"):
         embed(nn.Conv2d(3, 2, 3), images)
     with pytest.raises(ValueError, match="no images"):
         embed(small(), images[:0])

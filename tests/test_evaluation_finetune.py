@@ -156,7 +156,7 @@ def test_what_cannot_be_fine_tuned_is_refused() -> None:
             return x.mean((2, 3))
 
     for encoder in (Features(), nn.Sequential(nn.Flatten(), nn.Linear(768, 3))):
-        with pytest.raises(ValueError, match="cannot be fine-tuned: a module with a method `features`"):
+        with pytest.raises(ValueError, match="cannot be fine-tuned: give a module with a method `features`"):
             finetune(encoder, train)
     with pytest.raises(ValueError, match="is one image; batch statistics need two"):
         finetune(tiny(train), train.select(slice(0, 1)))

@@ -20,7 +20,7 @@ from cltools import snapshot_of_embeddings
 from cltools.config import Experiment, to_plain
 from cltools.datasets import ImageSet
 from cltools.errors import CltoolsError
-from cltools.explorer import explore, explorer as shown, static
+from cltools.explorer import explore, explorer as shown, standalone
 from cltools.explorer.explorer import Explorer, module_script
 from cltools.explorer.state import State
 from cltools.mining import AllNegatives, Band, RankBand, select
@@ -135,7 +135,7 @@ def test_points_on_the_map_stay_near_their_place(training: tuple[Experiment, Ima
 
 def test_what_cannot_be_followed_is_refused(training: tuple[Experiment, ImageSet, Snapshot]) -> None:
     experiment, images, snapshot = training
-    with pytest.raises(CltoolsError, match=r"of the snapshot's 80 images are not among these 20, such as id \d+"):
+    with pytest.raises(CltoolsError, match=r"\d+ images of the snapshot, as \d+, are not among these"):
         explore(snapshot, images=images.select(slice(20))).follow()
     small = replace(snapshot, anchors=unit(snapshot.anchors[..., :5]), keys=unit(snapshot.keys[..., :5]))
     with pytest.raises(CltoolsError, match=r"embeddings have 5 numbers; follow a run with encoder\.projection=5"):
@@ -555,9 +555,9 @@ def test_the_still_picture_shows_the_same(changes: dict[str, Any]) -> None:
     figure = explorer.static()
     texts = [" ".join(text.get_text().split()) for text in figure.findobj(match=lambda a: hasattr(a, "get_text"))]
     assert " ".join(explorer.sentence.split()) in texts and "the anchor" in texts
-    for band in static.ORDER:
+    for band in standalone.ORDER:
         count = int((explorer.judgement.band == band).sum())
-        assert (f"{static.NAMES[band]}: {count:,}" in texts) == (count > 0)
+        assert (f"{standalone.NAMES[band]}: {count:,}" in texts) == (count > 0)
     bars = [patch for patch in figure.findobj(match=lambda a: hasattr(a, "get_height")) if patch.get_height() >= 1]
     assert sum(bar.get_height() for bar in bars if bar.get_width() < 1) == 59, "every key but the own one"
 

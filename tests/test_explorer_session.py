@@ -101,7 +101,7 @@ def test_dotted_names_reach_fields_that_two_rules_share() -> None:
     ("changes", "message"),
     [
         ({"drop_closst": 0.1}, "Unknown control 'drop_closst'. Did you mean drop_closest"),
-        ({"drop_closest": 0.9}, "must satisfy"),
+        ({"drop_closest": 0.9}, "must be below"),
         ({"drop_closest": "much"}, "negatives.drop_closest must be of type float"),
         ({"k": 0}, "k is 0; it must be a whole number of at least 1"),
         ({"anchor": 8}, "No image has the id 8"),

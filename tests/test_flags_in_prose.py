@@ -18,12 +18,13 @@ from cltools.cli import main
 from cltools.presets import IMAGES, METHODS, preset_names
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w.-]*")
-COMMAND = re.compile(r"-m (?:cltools |(?=benchmarks ))((?:benchmarks )?[a-z]+)\b([^`\"\n#]*)")
+COMMAND = re.compile(r"(?:-m cltools |(?<=[`\n])cltools |-m (?=benchmarks ))((?:benchmarks )?[a-z]+)\b([^`\"\n#]*)")
 DEFINED = re.compile(r"(?:^[^\w-]*(?:-h, )?|, |\[)(--[a-z][\w.-]*)", flags=re.MULTILINE)
 """A flag in a page of help: at a line's beginning, behind another form of it, or in a usage."""
 
 OTHERS = {
     "conda": {"--file"},
+    "jupyterlab": {"--no-browser"},
     "git": {"--error-unmatch", "--porcelain", "--short", "--untracked-files"},
     "nbstripout": {"--keep-id"},
     "pip": {"--constraint", "--editable", "--force-reinstall", "--no-deps", "--upgrade"},
@@ -32,6 +33,9 @@ OTHERS = {
     "torchrun": {"--nnodes", "--nproc-per-node", "--rdzv-backend", "--rdzv-endpoint"},
 }
 """Flags of other programs that are named."""
+
+GENERAL = {"--json", "--debug"}
+"""Flags of every command."""
 
 TEXTS = [*PAGES, ROOT / "Makefile", *sorted(PACKAGE.rglob("*.py"))]
 
@@ -77,18 +81,21 @@ def flags_of_any_training() -> set[str]:
 @cache
 def every_flag() -> set[str]:
     others = (flags_of(*command.split()) for command in commands() if command != "train")
-    return flags_of_any_training().union(*others, *OTHERS.values())
+    return GENERAL.union(flags_of_any_training(), *others, *OTHERS.values())
 
 
 def known_to(command: str, rest: str) -> set[str]:
     """The flags that a command line may have; of a training those of its preset and its rule, where it names them."""
     if command != "train":
-        return flags_of(*command.split())
+        return GENERAL | flags_of(*command.split())
     named = next(iter(rest.split()), "")
     rule = re.search(r"--rule \w+", rest)
+    if "--import" in rest:  # whose rule is the reader's own, with flags of its own
+        own = {flag for flag in flags_in(rest) if flag.startswith(("--negatives.", "--positives."))}
+        return GENERAL | flags_of_any_training() | own
     if named not in preset_names():
-        return flags_of_any_training()
-    return flags_of("train", named, *(rule[0].split() if rule else ()))
+        return GENERAL | flags_of_any_training()
+    return GENERAL | flags_of("train", named, *(rule[0].split() if rule else ()))
 
 
 def flags_in(text: str) -> list[str]:
@@ -137,6 +144,7 @@ def test_there_are_commands_in_the_texts_and_each_other_program_is_named() -> No
         ("python -m cltools train digits-moco --negatives.keep-beyond 0.1", ["train --negatives.keep-beyond"]),
         ("python -m benchmarks steps --keys 4096", ["benchmarks steps --keys"]),
         ("python -m cltools measure runs/a", ["measure"]),
+        ("`cltools measure runs/a`", ["measure"]),
         ("torchrun --nproc-per-gpu 8 -m cltools train digits-moco --out \\\n    runs/a --big", ["train --big"]),
     ],
 )
@@ -149,6 +157,7 @@ def test_a_flag_that_is_none_is_seen(text: str, wrong: list[str]) -> None:
     "text",
     [
         "`--holdout 0.1` keeps a split `val`; go on with --resume.",
+        "\ncltools train digits-moco --import my_rules --rule MyRule --negatives.mine 1 --json",
         "python -m cltools train digits-moco --rule RankBand --negatives.drop-closest 0.1",
         "python -m cltools train PRESET --negatives.drop-closest 0.1 --no-download",
         "torchrun --nproc-per-node 8 -m cltools train cifar10-moco --out runs/a  # or --any",

@@ -454,7 +454,7 @@ def test_arguments_of_mine_hard_negatives() -> None:
     assert relative == {"range_max": 9, "relative_margin": pytest.approx(0.05)}
     assert mine_hard_negatives_arguments(AllNegatives(), 10) == {"range_max": 9}
     for rule in (RankBand(), CosineBand(), MarginBand(within=0.2), OracleNegatives()):
-        with pytest.raises(ValueError, match="no arguments for"):
+        with pytest.raises(ValueError, match="no such arguments"):
             mine_hard_negatives_arguments(rule, 10)
 
 

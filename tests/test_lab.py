@@ -79,9 +79,27 @@ def test_an_unknown_number_lists_what_there_is(
     assert said.splitlines()[1:] == [f"  {int(path.name[:2])}  {path.stem}" for path in NOTEBOOKS]
 
 
-def test_an_installed_package_says_where_the_notebooks_are(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"installed package comes without notebooks.*repository.*make lab"):
-        lab.to_open("2", tmp_path)
+def test_an_installed_package_copies_the_course_once(
+    started: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in ("notebooks/02_some.ipynb", "notebooks/course/a.py", "data/results/a.json", "data/snapshots/a.npz"):
+        path = tmp_path / "shipped" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}", encoding="utf-8")
+    monkeypatch.setattr(lab, "CLONE", None)
+    monkeypatch.setattr(lab, "CARRIED", tmp_path / "shipped")
+    monkeypatch.delenv("CLTOOLS_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cltools-course.part").mkdir()  # of a copy that was interrupted
+    main(["lab", "2", "--no-browser"])
+    folder = tmp_path / "cltools-course"
+    assert started[0]["command"][3:] == [str(folder / "notebooks" / "02_some.ipynb"), "--no-browser"]
+    assert started[0]["env"]["CLTOOLS_DATA"] == str(folder / "data")
+    assert (folder / "notebooks" / "course" / "a.py").is_file() and (folder / "data" / "results" / "a.json").is_file()
+    assert not (folder / "data" / "snapshots").exists() and not (tmp_path / "cltools-course.part").exists()
+    (folder / "notebooks" / "02_some.ipynb").write_text("mine", encoding="utf-8")
+    main(["lab", "2"])
+    assert (folder / "notebooks" / "02_some.ipynb").read_text(encoding="utf-8") == "mine"
 
 
 def test_without_jupyterlab_says_how_to_install_it(

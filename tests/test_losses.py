@@ -333,7 +333,7 @@ def test_estimate_out_of_range_is_refused(bad: dict[str, float]) -> None:
 @pytest.mark.parametrize("shapes", [((4,), (4, 3)), ((4, 1), (3,)), ((4, 1), (5, 3))])
 def test_cosines_of_other_shapes_are_refused_outside_the_tests_too(shapes: Any) -> None:
     plain = inspect.unwrap(info_nce)
-    with pytest.raises(ValueError, match="give \\[B, 1\\+P\\] for the positives"):
+    with pytest.raises(ValueError, match="give \\[B, 1\\+P\\] and \\[B, K\\]"):
         plain(torch.zeros(shapes[0]), torch.zeros(shapes[1]), temperature=0.2)
 
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from test_training_checkpoint import assert_equal_runs, stopped
 
+from cltools import names
 from cltools.config import Experiment, differences
-from cltools.datasets import image_sets, load_images
+from cltools.datasets import DataSettings, image_sets, load_images
 from cltools.encoders import build_encoder
 from cltools.mining import (
     AllNegatives,
@@ -35,13 +36,29 @@ from cltools.training import fit
 CLASSES = {"shapes": 5, "digits": 10, "cifar10": 10, "cifar100": 100, "tinyimagenet": 200}
 RECIPE = ("cifar10", "cifar100", "tinyimagenet")
 
-images = pytest.mark.parametrize("images", IMAGES)
+KNOWN = [name for name in IMAGES if name != "own"]
+images = pytest.mark.parametrize("images", KNOWN)
 methods = pytest.mark.parametrize("method", METHODS)
 
 
 def test_there_is_one_of_each_image_set_and_method() -> None:
-    assert set(IMAGES) == set(image_sets()) == set(CLASSES)
-    assert preset_names() == [f"{i}-{m}" for i in IMAGES for m in METHODS]
+    assert set(KNOWN) == set(image_sets()) == set(CLASSES)
+    assert preset_names() == [f"{i}-{m}" for i in KNOWN for m in METHODS]
+
+
+def test_the_command_line_knows_the_same_names() -> None:
+    assert tuple(IMAGES) == names.IMAGES and tuple(METHODS) == names.METHODS
+
+
+@methods
+def test_own_images_are_a_folder_of_photographs(method: str) -> None:
+    experiment = preset(f"own-{method}", Path("some") / "photographs")
+    assert experiment.data == DataSettings(str(Path("some") / "photographs"), size=64)
+    assert experiment.negatives == preset(f"cifar10-{method}").negatives
+    assert Experiment.from_json(experiment.to_json()) == experiment
+    assert preset(f"digits-{method}", "elsewhere").data == DataSettings("elsewhere")
+    with pytest.raises(ValueError, match=rf'own-{method} trains on images of your own.*preset\("own-{method}", FOLDER'):
+        preset(f"own-{method}")
 
 
 @pytest.mark.parametrize(
@@ -57,7 +74,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(name: str, nearest: str) -
 
 @methods
 def test_a_method_fits_every_image_set_and_is_read_back_from_json(method: str) -> None:
-    for name in IMAGES:
+    for name in KNOWN:
         full = preset(f"{name}-{method}")
         small = laptop(full)
         assert full.data.name == small.data.name == name
@@ -85,7 +102,7 @@ def test_a_method_trains_a_step(method: str) -> None:
 
 @methods
 def test_a_method_is_moco_but_for_its_rules_and_the_form_of_its_loss(method: str) -> None:
-    for name in IMAGES:
+    for name in KNOWN:
         plain, experiment = preset(f"{name}-moco"), preset(f"{name}-{method}")
         if method in ("simclr", "supcon"):  # takes its keys from the batch, and statistics of whole views
             plain = replace(

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from command_line import call
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -28,17 +29,17 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(enco
 
 # A part imports only from those to its left.
 ORDER = (
-    "errors", "files", "ranks", "provenance",  # which all may use
+    "errors", "names", "files", "ranks", "provenance",  # which all may use
     "mining", "losses", "gradients", "contrast", "queue", "views", "interop",  # the core
     "datasets", "encoders", "config", "testing", "presets", "evaluation", "training", "reports",
-    "snapshot", "explorer", "doctor", "lab", "cli", "__main__",
+    "snapshot", "explorer", "doctor", "lab", "flags", "cli", "__main__",
 )  # fmt: skip
 HEAVY = {"torchvision", "sklearn", "scipy", "tyro", "ipywidgets", "matplotlib", "umap", "PIL", "pandas"}
-HEAVY |= {"pytorch_metric_learning", "lightly", "tensorboard"}
+HEAVY |= {"pytorch_metric_learning", "lightly", "tensorboard", "wandb"}
 PURE = ("mining", "losses", "gradients")
 CORE = ("errors", "mining", "losses", "gradients", "contrast", "queue", "views", "interop", "testing")
 DISTRIBUTIONS = {"IPython": "ipython", "PIL": "pillow", "sklearn": "scikit-learn", "umap": "umap-learn"}
-DISTRIBUTIONS |= {"pytorch_metric_learning": "pytorch-metric-learning"}
+DISTRIBUTIONS |= {"pytorch_metric_learning": "pytorch-metric-learning", "scipy": "scikit-learn"}  # which requires it
 
 PYTHON_FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -111,8 +112,8 @@ def undeclared(path: Path) -> set[str]:
     declared = {requirement.name for requirement in requirements("")} | {r.name for r in requirements("notebooks")}
     if part_of(path) == "interop":  # whoever calls an adapter has the other library; the tests need it
         declared |= {requirement.name for requirement in requirements("dev")}
-    if path.name == "tensorboard.py":  # refuses to begin where its extra is not installed
-        declared |= {requirement.name for requirement in requirements("tensorboard")}
+    if path.name == "loggers.py":  # each refuses to begin where its library is not installed
+        declared |= {"tensorboard", "wandb"}
     roots = {name.split(".")[0] for name in imported(ast.parse(path.read_text(encoding="utf-8")), path)}
     outside = {DISTRIBUTIONS.get(root, root) for root in roots - set(sys.stdlib_module_names) - {"cltools"}}
     return outside - ({"torch", "jaxtyping", "numpy"} if part_of(path) in PURE else declared)
@@ -190,14 +191,14 @@ def test_constraints_name_one_fitting_version_of_everything_required() -> None:
 def test_the_lowest_versions_tested_are_those_allowed() -> None:
     lines = (ROOT / "constraints-lowest.txt").read_text(encoding="utf-8").splitlines()
     tested = dict(line.split("==") for line in lines if not line.startswith("#"))
-    allowed = [each for extra in ("", "train", "notebooks", "tensorboard") for each in requirements(extra)]
+    allowed = [each for extra in ("", "train", "notebooks") for each in requirements(extra)]
     lowest = {r.name: s.version for r in allowed for s in r.specifier if s.operator == ">="}
     assert tested == lowest, "test the new bounds as docs/start.md says, then write them into constraints-lowest.txt"
 
 
 def test_conda_installs_the_same() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
-    assert environment["name"] == PROJECT["name"]
+    assert environment["name"] == "cltools"
     python, pip, by_pip = environment["dependencies"]
     assert python.split() == ["python", PROJECT["requires-python"]]
     assert pip == "pip"
@@ -283,7 +284,7 @@ def markdown(path: Path) -> str:
 
 
 PAGES = [ROOT / name for name in ("README.md", "TEACHING.md", "CONTRIBUTING.md", "data/README.md")]
-PAGES += [*sorted((ROOT / "docs").glob("*.md")), *NOTEBOOKS]
+PAGES += [*sorted((ROOT / "docs").rglob("*.md")), *NOTEBOOKS]
 
 
 def test_a_page_that_names_the_paper_calls_ours_a_reconstruction() -> None:
@@ -291,9 +292,15 @@ def test_a_page_that_names_the_paper_calls_ours_a_reconstruction() -> None:
     assert naming and [path.name for path in naming if "reconstruction" not in markdown(path)] == []
 
 
-def blocks(language: str) -> list[str]:
-    """The code blocks of the README in one language."""
-    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+def test_no_page_installs_the_other_project_of_our_import_name() -> None:
+    wrong = re.compile(r"pip install[^\n`]*(?<![\w/.-])cltools(?![\w-])")
+    assert wrong.search('pip install "cltools[train]"') and not wrong.search("pip install ./cltools_ssl-0.2.0.whl[x]")
+    assert [path.name for path in PAGES if wrong.search(path.read_text(encoding="utf-8"))] == []
+
+
+def blocks(language: str, page: str = "README.md") -> list[str]:
+    """The code blocks of a page in one language."""
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
 def test_the_explorer_in_the_readme_opens() -> None:
@@ -302,11 +309,11 @@ def test_the_explorer_in_the_readme_opens() -> None:
     assert names["explorer"].rules[1].drop_closest == 0.02 and "class" in names["explorer"].sentence
 
 
-def test_a_search_is_explored_as_in_the_readme() -> None:
+def test_a_search_is_explored_as_its_page_says() -> None:
     vectors = np.random.default_rng(0).normal(size=(50, 8))
     given = {"queries": vectors[:9] + 0.1, "matches": vectors[:9], "passages": vectors, "asked": ["why?"] * 9}
     names: dict[str, Any] = {**given, "told": ["so"] * 50, "table": {"year": [*range(50)]}}
-    exec(blocks("python")[1], names)
+    exec(blocks("python", "docs/explorer.md")[0], names)
     explorer = names["explorer"]
     assert explorer.report().anchors == 9 and {*explorer.pairs()["key"]} <= {*range(50)}
     assert (
@@ -314,11 +321,15 @@ def test_a_search_is_explored_as_in_the_readme() -> None:
     )
 
 
-def test_the_example_in_the_readme_runs() -> None:
+def test_the_training_loop_in_the_readme_runs_and_selects_as_its_parts_do() -> None:
     names: dict[str, Any] = {}
-    exec(blocks("python")[2], names)
-    assert names["loss"].isfinite()
-    assert names["chosen"].band.shape == (32, 512)
+    loop, parts = blocks("python")[1:3]
+    exec(loop, names)
+    losses = names["loss"], len(names["queue"])
+    assert losses[0].isfinite() and losses[0] > 0 and losses[1] == 512
+    assert names["encoder"][1].weight.grad.abs().sum() > 0 and names["momentum_encoder"][1].weight.grad is None
+    exec(parts, names)
+    assert names["loss"].isfinite() and names["chosen"].band.shape == (17, 512)  # of the last batch of 1,297 images
 
 
 @pytest.mark.slow
@@ -329,17 +340,26 @@ def test_the_training_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.slow
-def test_the_rule_in_the_readme_trains_as_written() -> None:
-    names: dict[str, Any] = {}
-    exec(blocks("python")[4], names)
-    rows = names["run"].history.rows
-    assert len(rows) == 3 and 9 < rows[-1]["hard"] <= 10  # some of the ten are the anchor's own
-    assert type(names["run"].experiment.negatives).__name__ == "DropClosest"
+def test_the_rule_in_the_readme_trains_by_its_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cltools.training import Run
+
+    (tmp_path / "my_rules.py").write_text(blocks("python")[4], encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    lines = [line.partition("#")[0].split() for line in "".join(blocks("sh")).splitlines() if "my_rules" in line]
+    assert [line[1] for line in lines] == ["train", "compare"]
+    assert call(*lines[0][1:], "--epochs", "3").status == 0
+    run = Run.load("runs/closest")
+    assert len(run.history.rows) == 3 and 9 < run.history.rows[-1]["hard"] <= 10  # some of the ten are the anchor's own
+    assert type(run.experiment.negatives).__name__ == "DropClosest" and run.experiment.outside.rules == ("my_rules",)
+    seeds = slice(lines[1].index("--seeds") + 1, None)
+    lines[1][seeds] = ["0", "--warm-epochs", "1", "--epochs", "1"]
+    assert "`random-as-DropClosest`" in call(*lines[1][1:]).out
 
 
-def test_the_adapters_in_the_readme_run() -> None:
+def test_the_adapters_run_as_their_page_says() -> None:
     names: dict[str, Any] = {}
-    exec(blocks("python")[5], names)
+    exec(blocks("python", "docs/libraries.md")[0], names)
     assert names["embeddings"].grad.isfinite().all() and names["criterion"].bank.queue.filled == 32
 
 
@@ -375,7 +395,7 @@ def test_the_readme_names_presets_and_targets_that_exist() -> None:
     presets = re.findall(r"cltools train (\S+)", text) + re.findall(r'preset\("([^"]+)"\)', text)
     assert presets
     for name in presets:
-        preset(name)
+        preset(name, "FOLDER" if name.startswith("own-") else None)
     targets = re.findall(r"^make (\w+)", text, flags=re.MULTILINE)
     assert targets and all(f"\n{target}: " in (ROOT / "Makefile").read_text(encoding="utf-8") for target in targets)
 
@@ -402,6 +422,10 @@ def test_code_cells_are_short() -> None:
         code = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
         lengths = [sum(bool(line.strip()) for line in "".join(cell["source"]).splitlines()) for cell in code]
         assert max(lengths) <= 20 and statistics.median(lengths) <= 4, (path.name, lengths)
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_bytes()) <= 12_000
 
 
 def test_the_readme_lists_every_notebook() -> None:

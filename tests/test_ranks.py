@@ -199,7 +199,7 @@ def test_sigterm_to_torchrun_itself_saves_within_an_epoch(tmp_path: Path) -> Non
 def test_processes_that_have_not_joined_do_not_train_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cltools.ranks.launched", lambda: True)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match=r"train on its own into the same folder.*cltools\.ranks\.joined"):
+    with pytest.raises(ValueError, match=r"started several processes.*cltools\.ranks\.joined"):
         fit(MOCO, images=made())
 
 
@@ -209,7 +209,7 @@ def test_processes_that_have_not_joined_do_not_train_side_by_side(monkeypatch: p
 @pytest.mark.parametrize(
     ("experiment", "reason"),
     [
-        (MOCO, r"bn_group is None: statistics are of a whole view, which 3 processes hold in parts"),
+        (MOCO, r"bn_group is None; 3 processes need groups that one holds"),
         (grouped(MOCO), r"training.batch is 16; 3 processes need a multiple of \d+"),
         (training(grouped(MOCO), batch=24), None),
         (training(grouped(MOCO), batch=48, queue_size=48), None),

@@ -32,7 +32,7 @@ from cltools.training import Run
 from course.results import Comparison
 
 
-@pytest.mark.parametrize("images", IMAGES)
+@pytest.mark.parametrize("images", [name for name in IMAGES if name != "own"])
 def test_every_preset_is_an_arm_and_every_ablation_differs_in_what_it_names(images: str) -> None:
     found, moco = arms_of(images), preset(f"{images}-moco")
     for method in METHODS:
@@ -75,7 +75,8 @@ def test_the_controls_are_those_that_make_an_effect_attributable() -> None:
 
 
 def test_a_grid_has_a_band_a_pair_and_as_many_keys_by_chance() -> None:
-    found, moco = grid_of("digits", (0.3, 0.0, 0.1), (0.3, 1.0)), preset("digits-moco")
+    moco = preset("digits-moco")
+    found = grid_of(moco, (0.3, 0.0, 0.1), (0.3, 1.0))
     bands = {"band-0-0.3": (0.0, 0.3), "band-0.1-0.3": (0.1, 0.3), "band-0.1-1": (0.1, 1.0), "band-0.3-1": (0.3, 1.0)}
     assert list(found) == [BASELINE, *bands, "random-0.2", "random-0.3", "random-0.7", "random-0.9"]
     assert found[BASELINE] == moco, "which is the band from 0 to 1"
@@ -86,11 +87,31 @@ def test_a_grid_has_a_band_a_pair_and_as_many_keys_by_chance() -> None:
         assert found[f"random-{share}"] == replace(moco, negatives=RandomNegatives(share))
     for drop_closest, keep_within in (((0.5,), (0.5, 0.1)), ((0.0,), (1.0,))):
         with pytest.raises(ValueError, match=r"No band drops \[0\.\d\] and keeps within \[.*\]"):
-            grid_of("digits", drop_closest, keep_within)
+            grid_of(moco, drop_closest, keep_within)
     with pytest.raises(ValueError, match=r"drop_closest is -0\.1; it must be a number between 0 and 1"):
-        grid_of("digits", (-0.1,), (1.0,))
-    with pytest.raises(ValueError, match="Unknown preset 'digit-moco'"):
-        grid_of("digit", (0.1,), (1.0,))
+        grid_of(moco, (-0.1,), (1.0,))
+
+
+def test_a_setting_is_varied_beside_the_baseline() -> None:
+    flags = CompareFlags("digits", Path("x.json"), vary=("loss.temperature", "0.1", "0.5"), only=("moco", "potential"))
+    found = flags.chosen()
+    names = [f"{arm} loss.temperature={t}" for arm in ("moco", "potential") for t in ("0.1", "0.5")]
+    assert list(found) == [BASELINE, *names]
+    for name in names:
+        arm, _, value = name.partition(" loss.temperature=")
+        assert found[name].loss == replace(flags.arms()[arm].loss, temperature=float(value))
+        (difference,) = differences(flags.budgeted(flags.arms()[arm], 10), found[name])
+        assert difference.path == "loss.temperature"
+    vary = ("training.mode", "simclr")
+    alone = CompareFlags("digits", Path("x.json"), vary=vary, folder=Path("mine"), imports=("a",))
+    (_, varied) = alone.chosen().values()
+    assert varied.training.mode == "simclr" and varied.data.name == "mine" and varied.outside.rules == ("a",)
+    with pytest.raises(ValueError, match=r"Unknown setting 'loss.temprature'. Did you mean loss.temperature"):
+        CompareFlags("digits", Path("x.json"), vary=("loss.temprature", "1")).chosen()
+    with pytest.raises(ValueError, match=r"temperature"):
+        CompareFlags("digits", Path("x.json"), vary=("loss.temperature", "warm")).chosen()
+    with pytest.raises(ValueError, match="name its values too"):
+        CompareFlags("digits", Path("x.json"), vary=("loss.temperature",))
 
 
 def small(out: Path, **more: Any) -> CompareFlags:

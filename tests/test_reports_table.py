@@ -64,6 +64,7 @@ def test_the_readme_shows_some_arms_before_all() -> None:
     )
     some = [line for line in section.splitlines() if line.startswith("|")]
     assert len(some) == 2 + 7 and some[:2] == whole[:2] and set(some) <= set(whole)
+    assert "\n".join(some) in (ROOT / "README.md").read_text(encoding="utf-8"), "the README shows the same seven"
 
 
 def test_the_readme_shows_the_runs_beside_published_figures() -> None:

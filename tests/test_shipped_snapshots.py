@@ -10,7 +10,7 @@ from cltools.datasets import load_images
 from cltools.presets import preset
 from cltools.snapshot import load_snapshot
 from cltools.snapshot.making import SHIPPED, shipped
-from cltools.snapshot.sprite import tiles_of
+from cltools.snapshot.snapshot import tiles_of
 
 ROOT = Path(__file__).parent.parent
 IMAGES, METHODS = ("digits", "shapes"), ("moco", "potential")
@@ -71,3 +71,11 @@ def test_those_of_one_image_set_can_be_shown_side_by_side(images: str) -> None:
     assert one.ids.tolist() == other.ids.tolist() and one.epochs == other.epochs
     assert one.map_names == other.map_names and one.tile == other.tile and one.sprite == other.sprite
     assert not np.allclose(one.anchors[-1], other.anchors[-1], atol=0.1), "methods differ"
+
+
+def test_pictures_that_no_decoder_reads_are_refused_in_words() -> None:
+    """Whole by its length and sizes, which are all that reading looks at."""
+    snapshot = load_snapshot("shapes-moco")
+    damaged = snapshot.sprite[:20] + bytes(6) + snapshot.sprite[26:]
+    with pytest.raises(ValueError, match=r"The pictures of a snapshot are damaged: .*\. Take it anew\."):
+        tiles_of(damaged, len(snapshot), snapshot.tile)

@@ -26,7 +26,7 @@ from cltools.errors import CltoolsError
 from cltools.mining import Band, NearestKeys, RankBand, select
 from cltools.presets import preset
 from cltools.snapshot import Recorder, Snapshot, load_snapshot, making, maps, take_snapshot, with_map, with_umap
-from cltools.snapshot.sprite import as_sprite, tiles_of
+from cltools.snapshot.snapshot import as_sprite, tiles_of
 from cltools.training import Run, fit
 
 quick = settings(deadline=None, derandomize=True, max_examples=30)
@@ -282,7 +282,7 @@ def test_without_umap_its_extra_is_named(
     recorded: tuple[Run, Recorder, Snapshot], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(maps, "find_spec", lambda _: None)
-    with pytest.raises(ModuleNotFoundError, match=r'needs umap-learn: pip install "cltools\[notebooks\]"'):
+    with pytest.raises(ModuleNotFoundError, match=r'needs umap-learn: pip install "cltools-ssl\[notebooks\]"'):
         with_umap(recorded[2])
 
 

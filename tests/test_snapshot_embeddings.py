@@ -17,10 +17,10 @@ from numpy import ndarray
 from cltools import AugmentedView, RankBand, Snapshot, explore, select, snapshot_of_embeddings, with_umap
 from cltools.errors import CltoolsError
 from cltools.mining import AllNegatives
-from cltools.snapshot import sprite
+from cltools.snapshot import snapshot as sprites
 from cltools.snapshot.embeddings import indexed_labels
 from cltools.snapshot.maps import kept_neighbours, pca
-from cltools.snapshot.sprite import tiles_of
+from cltools.snapshot.snapshot import tiles_of
 
 quick = settings(deadline=None, derandomize=True, max_examples=30)
 
@@ -371,7 +371,7 @@ def test_a_file_that_contradicts_itself_is_damaged(tmp_path: Path) -> None:
 
 
 def test_of_very_many_pictures_as_many_as_a_page_holds_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sprite, "PIXELS", 64 * 12)
+    monkeypatch.setattr(sprites, "PIXELS", 64 * 12)
     pictures = np.broadcast_to(6 * np.arange(40, dtype=np.uint8)[:, None, None, None], (40, 3, 8, 8)).copy()
     snapshot = taken(rows(), images=pictures)
     assert snapshot.pictured is not None and len(snapshot.pictured) == 12 == len(set(snapshot.pictured))

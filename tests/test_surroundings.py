@@ -24,12 +24,12 @@ from torch.nn.functional import normalize
 from cltools import evaluation, gradients, interop, losses, mining, views
 from cltools.config import EvaluationSettings
 from cltools.contrast import contrastive_loss, mean_over_anchors
-from cltools.encoders import EncoderSettings, MomentumCopy, build_encoder
-from cltools.encoders.encoder import pixel_statistics
+from cltools.encoders import EncoderSettings, MomentumCopy, build_encoder, pixel_statistics
 from cltools.interop import ContrastiveLoss
 from cltools.losses import LossSettings
 from cltools.mining import AllNegatives, AugmentedView, MixedNegatives, NearestKeys, NegativeRule, PositiveRule
 from cltools.mining.rules import rule_classes
+from cltools.mining.similarities import own_last, same_class
 from cltools.queue import Queue
 from cltools.snapshot import snapshot_of_embeddings
 from cltools.snapshot.embeddings import indexed_labels
@@ -46,6 +46,12 @@ WITHOUT_NUMBERS = {
     "spread": "a text",
     "limited": "a part of images",
     "predict": "what `evaluate` calls",
+    "known_of": "a part of images",
+    "learns": "of a rule",
+    "reads_now": "of rules",
+    "rank_count": "of two numbers",
+    "seeded": "a generator",
+    **dict.fromkeys(("bare", "eval_mode", "feature_dim", "head", "home", "resnet"), "of modules"),
 }
 """Public functions that are not called here, and why."""
 
@@ -207,9 +213,6 @@ CALLS: dict[str, Callable[[], Any]] = {
         COSINES, WEIGHTS, S.anchor_keys, None, 0.2, mining.Estimate(1.0, 0.1)
     ),
     "tangential_force": lambda: gradients.tangential_force(S.anchor_keys, S.anchor_keys),
-    "mass_by_rank": lambda: gradients.mass_by_rank(S.anchor_keys.abs(), S.anchor_keys, (0.0, 0.1, 1.0)),
-    "effective_negatives": lambda: gradients.effective_negatives(S.anchor_keys.abs()),
-    "balance": lambda: gradients.balance(COSINES, S.anchor_keys),
     "contrastive_loss": lambda: contrastive_loss(
         Z, POSITIVE, KEYS, NearestKeys(k=2), AllNegatives(), LossSettings(), ids=IDS, chunk=2, generator=seeded()
     ),
@@ -250,6 +253,8 @@ CALLS: dict[str, Callable[[], Any]] = {
     "mined_purity_by_k": lambda: evaluation.mined_purity_by_k(S.anchor_keys, OWN, S.same_class, (1, 3)),
     "same_class_by_rank": lambda: evaluation.same_class_by_rank(S.anchor_keys, OWN, S.same_class, (0.0, 0.2, 1.0)),
     "self_hits": lambda: evaluation.self_hits(OWN),
+    "own_last": lambda: own_last(S.anchor_keys, OWN),
+    "same_class": lambda: same_class(torch.tensor([0, 1, -1], device="cpu"), torch.tensor([1, 0], device="cpu")),
     "share_of": lambda: evaluation.share_of(LABELS, LABELS + 2),
     "embed": lambda: [evaluation.embed(ENCODER, given) for given in (IMAGES, PICTURES)],
     "finetune": lambda: [*evaluation.finetune(ENCODER, IMAGES, FINETUNE)[0].parameters()],

@@ -15,13 +15,13 @@ from snapshots import made
 from cltools import explore, snapshot_of_embeddings
 from cltools.datasets import DataSettings
 from cltools.errors import printable
-from cltools.evaluation.checks import confusion_csv
-from cltools.explorer import static
+from cltools.evaluation.embed import confusion_csv
+from cltools.explorer import standalone
 from cltools.explorer.session import Session
 from cltools.files import cell, text_of, write_text
 from cltools.snapshot import Snapshot
 from cltools.training import History
-from cltools.training.history import COLUMNS
+from cltools.training.record import COLUMNS
 
 MATHS = ["$_$", "$\\frac{", "%s{}$x"]
 FORMULAS = ["=cmd|' /C calc'!A0", "+1", "-2+3", "@SUM(A1)", "\tx", "'=1"]
@@ -47,10 +47,10 @@ def test_an_explorer_shows_them(name: str, tmp_path: Path) -> None:
     session = Session(replace(snapshot, experiment=replace(snapshot.experiment, data=DataSettings(name="images"))))
     session.set(truth=True, anchor=10)
     assert f"({printable(name, lines=False)})" in session.sentence == printable(session.sentence, lines=False)
-    drawn = static.draw(session)
+    drawn = standalone.draw(session)
     assert drawn.get_suptitle().replace("\n", "").replace(" ", "") == session.sentence.replace(" ", "")
     if name in DRAWN:
-        assert static.png(session)[:4] == b"\x89PNG"
+        assert standalone.png(session)[:4] == b"\x89PNG"
     session.to_csv(tmp_path / "keys.csv")
     with (tmp_path / "keys.csv").open(encoding="utf-8", newline="") as file:
         read = {row["class"] for row in csv.DictReader(file)}

@@ -31,7 +31,7 @@ from cltools.mining import (
 )
 from cltools.training import History, Run, fit, learner
 from cltools.training.checkpoint import checksums
-from cltools.training.history import COLUMNS, EpochSums, tally_of
+from cltools.training.record import COLUMNS, EpochSums, read_run_record, tally_of
 from cltools.training.step import train_step
 
 fitting = import_module("cltools.training.fit")  # the module, whose name in the package is the function's
@@ -266,7 +266,7 @@ def test_a_run_that_has_lost_its_checkpoint_is_not_begun_anew_in_its_folder(whol
     lost = Path(shutil.copytree(run.path, tmp_path / "lost"))
     (lost / "checkpoint.pt").unlink()
     before = files(lost)
-    with pytest.raises(CltoolsError, match=r"of 4 epochs without its checkpoint\.pt.*into another folder"):
+    with pytest.raises(CltoolsError, match=r"lacks its checkpoint\.pt and cannot go on; put it back"):
         fit(MOCO, images=made(), out=lost, resume=True)
     assert files(lost) == before
     first = fit(training(MOCO, epochs=1), images=made(), out=tmp_path / "first")  # as if killed before its checkpoint
@@ -283,6 +283,23 @@ def test_resuming_a_finished_run_changes_nothing(whole: Whole, capsys: pytest.Ca
     assert "is finished: 4 epochs are done" in "".join(capsys.readouterr())
     assert files(run.path) == before
     assert_equal_runs(run, again)
+
+
+def test_a_finished_run_is_trained_longer_and_its_record_says_so(whole: Whole, tmp_path: Path) -> None:
+    """The first epochs stay as they are; then the rate is that of the longer schedule."""
+    done = whole(MOCO)
+    out = Path(shutil.copytree(str(done.path), tmp_path / "a"))
+    longer = replace(MOCO, training=replace(MOCO.training, epochs=MOCO.training.epochs + 1))
+    run = fit(longer, images=made(), out=out, resume=True)
+    assert len(run.history.rows) == longer.training.epochs
+    assert same(untimed(run.history.rows[:-1]), untimed(done.history.rows))
+    record = read_run_record(out)
+    assert record is not None and record.asked == record.epochs == longer.training.epochs
+    assert record.shorter == [MOCO.training.epochs]
+    assert [each.from_epoch for each in record.stretches] == [1, longer.training.epochs]
+    assert not same(run.encoder.state_dict(), done.encoder.state_dict())
+    with pytest.raises(ValueError, match=r"training\.epochs: \d → \d"):
+        fit(MOCO, images=made(), out=out, resume=True)
 
 
 def test_resuming_with_other_settings_names_them_and_changes_nothing(cut: Path) -> None:
@@ -378,7 +395,7 @@ UNKNOWN = replace(made(), labels=torch.full((64,), -1))
 @pytest.mark.parametrize(
     ("experiment", "images", "error", "reason"),
     [
-        (MOCO, made(20), ValueError, "15 training images, fewer than one batch of 16"),
+        (MOCO, made(20), ValueError, "15 training images are fewer than one batch of 16"),
         (replace(MOCO, negatives=OracleNegatives()), UNKNOWN, ValueError, "OracleNegatives reads classes"),
         (replace(MOCO, positives=OraclePositives()), UNKNOWN, ValueError, "OraclePositives reads classes"),
         (replace(MOCO, negatives=ByClass()), UNKNOWN, ValueError, "ByClass reads classes, and made has none"),
@@ -541,7 +558,7 @@ def test_a_history_is_plain_csv(tmp_path: Path) -> None:
 def test_a_trained_run_without_its_checkpoint_is_not_trained_over_with_other_settings(cut: Path) -> None:
     (cut / "checkpoint.pt").unlink()
     before = files(cut)
-    with pytest.raises(ValueError, match=r"config.json was made with other settings:\s+seed: 0 → 7"):
+    with pytest.raises(ValueError, match=r"config.json was made with other settings.*\s+seed: 0 → 7"):
         fit(replace(MOCO, seed=7), images=made(), out=cut, resume=True)
     assert files(cut) == before
 

@@ -248,7 +248,7 @@ def test_a_run_on_given_images_asks_for_them_again() -> None:
     run = fit(asked(), images=images)
     with pytest.raises(ValueError, match=r"run\.diagnose\(images=…\)"):
         run.diagnose()
-    with pytest.raises(ValueError, match="was trained on 48 images of 'made'"):
+    with pytest.raises(ValueError, match="rained on 48 images of 'made'"):
         run.diagnose(images=made(seed=1))
 
 

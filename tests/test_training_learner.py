@@ -14,8 +14,8 @@ from test_training_checkpoint import made, training
 from cltools.evaluation import PROTOCOLS
 from cltools.presets import METHODS, preset
 from cltools.training import Run, Stopped, fit
-from cltools.training.history import EpochSums
 from cltools.training.learner import make_learner
+from cltools.training.record import EpochSums
 from cltools.training.step import Batch, train_step
 
 COMPILED = """

@@ -40,19 +40,17 @@ def obtain(archive: Archive, root: Path, download: bool) -> Path:
     Raises:
         FileNotFoundError: Neither folder nor archive is there and `download` is off.
         ValueError: The archive is truncated or altered, or holds something that is not safe to unpack.
-        RuntimeError: The download failed.
+        ValueError: The download failed.
     """
     if os.path.exists(root) and not (os.path.isdir(root) and os.access(root, os.R_OK | os.X_OK)):
-        wrong = f"{root} is no folder that can be read, and images are looked for there."
-        raise CltoolsError(f"{wrong} Name another by root= (--root) or the variable CLTOOLS_DATA.")
+        raise CltoolsError(f"{root} is no folder that can be read; name another: root= (--root) or CLTOOLS_DATA.")
     if root.name == archive.folder and root.is_dir():
         raise CltoolsError(f"{root} is the folder of the images itself; the root is the one that it lies in.")
     folder, file = root / archive.folder, root / archive.file
     if folder.is_dir():
         return folder
     if not file.is_file() and not download:
-        wrong = f"Found neither {folder} nor {file}, and downloading is off. Allow it (download=True),"
-        raise FileNotFoundError(f"{wrong} or fetch {archive.url} yourself and put it at {file}.")
+        raise FileNotFoundError(f"Found neither {folder} nor {file}; allow download=True, or put {archive.url} there.")
     fetch(archive, file)
     check(file, archive.md5, f"Move it away and download it again from {archive.url}")
     unpack(file, folder)
@@ -86,7 +84,7 @@ def fetch(archive: Archive, file: Path) -> None:
     What came before an interruption is kept and gone on with, if the server can send the rest alone.
 
     Raises:
-        RuntimeError: No network, a broken connection, too little room, or bytes that are not the published ones.
+        ValueError: No network, a broken connection, too little room, or bytes that are not the published ones.
     """
     if file.is_file():
         return
@@ -102,7 +100,7 @@ def fetch(archive: Archive, file: Path) -> None:
         reason = error.reason if isinstance(error, URLError) else f"{type(error).__name__}: {error}"
         kept = " What came is kept, and the next start goes on from there." if part.exists() else ""
         remedy = f"Check the network connection, or put it at {file} yourself; 'digits' and 'shapes' need no network."
-        raise RuntimeError(f"Could not download {archive.url}: {reason}.{kept} {remedy}") from error
+        raise CltoolsError(f"Could not download {archive.url}: {reason}.{kept} {remedy}") from error
 
 
 def receive(archive: Archive, part: Path) -> None:

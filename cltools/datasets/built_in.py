@@ -15,7 +15,6 @@ import math
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from cltools.datasets.image_set import DataSettings, ImageSet
 
@@ -39,10 +38,9 @@ def load_digits(split: str, data: DataSettings) -> ImageSet:
     source = datasets.load_digits()
     labels = torch.from_numpy(source.target).long()
     ink = torch.from_numpy(source.images).float()[:, None] / 16
-    large = interpolate(ink, (16, 16), mode="bilinear", align_corners=False)
+    large = torch.nn.functional.interpolate(ink, (16, 16), mode="bilinear", align_corners=False)
     images = (large * 255).round().to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
-    classes = tuple(str(digit) for digit in range(10))
-    everything = ImageSet(images, labels, torch.arange(len(labels)), classes, "digits", split)
+    everything = ImageSet(images, labels, torch.arange(len(labels)), tuple("0123456789"), "digits", split)
     # Every 3.594th picture of the list sorted by class: stratified, and fixed without any random generator.
     by_class = torch.argsort(labels, stable=True)
     test = torch.zeros(len(labels), dtype=torch.bool)

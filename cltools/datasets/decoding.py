@@ -23,23 +23,18 @@ from glob import escape
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
-from numpy import ndarray
 from numpy.typing import ArrayLike
 from torch import Tensor
-from torch.nn.functional import interpolate
 from tqdm.auto import tqdm
 
 from cltools.errors import CltoolsError, printable
 from cltools.files import cache_folder, replacing
 from cltools.provenance import usable_processors
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 # Pillow lets go of Python's lock while it decodes, but not while it opens a file: threads pay for large ones alone.
 LARGE, MOST_THREADS = 1 << 15, 8  # bytes of a file
@@ -89,7 +84,7 @@ def without(images: UInt8[Tensor, "N 3 H W"], rows: Int64[Tensor, " N"], bad: Ar
 
 def decode(
     paths: Sequence[Path], size: int | None, skip_bad: bool, bad: dict[int, str]
-) -> Iterator[UInt8[ndarray, "B 3 H W"]]:
+) -> Iterator[UInt8[np.ndarray, "B 3 H W"]]:
     """The pictures at `paths` in order, in blocks; in the place of one that cannot be read is any other.
 
     Args:
@@ -164,7 +159,7 @@ def read_picture(path: Path, size: int | None = None) -> UInt8[Tensor, "3 H W"]:
     return picture if size is None else resize(picture[None], size)[0]
 
 
-def to_rgb(image: "Image") -> "Image":
+def to_rgb(image: Any) -> Any:
     """An open picture of any mode as upright 8-bit RGB."""
     from PIL import Image, ImageOps
 
@@ -192,7 +187,7 @@ def resize(images: UInt8[Tensor, "N 3 H W"], size: int) -> UInt8[Tensor, "N 3 S 
     images = _middle(images, LONGEST * min(images.shape[2:]))
     scale = size / min(images.shape[2:])
     shape = [max(size, round(side * scale)) for side in images.shape[2:]]
-    scaled = interpolate(images, shape, mode="bilinear", antialias=True, align_corners=False)
+    scaled = torch.nn.functional.interpolate(images, shape, mode="bilinear", antialias=True, align_corners=False)
     return _middle(scaled, size).contiguous()
 
 

@@ -43,8 +43,7 @@ def load_folder(folder: Path, split: str, data: DataSettings, root: Path | None 
     given, split = look(folder), SPLITS.get(str(split).casefold(), split)
     top = innermost(given)
     if (top.path / "wnids.txt").is_file():
-        wrong = f"{top.path} is TinyImageNet as it is published. Load it by its name: tinyimagenet, with the root"
-        raise CltoolsError(f"{wrong} {top.path.parent}, in which the folder must be called tiny-imagenet-200.")
+        raise CltoolsError(f"{top.path} is TinyImageNet; load tinyimagenet with the root that holds tiny-imagenet-200.")
     splits = split_folders(top)
     if split not in splits:
         if splits == {"train": top}:
@@ -134,10 +133,8 @@ def look(path: Path) -> Folder:
             if entry.name.startswith(".") or entry.name in BY_SYSTEMS:
                 folder.left.append("hidden")
             elif not (os.path.isdir(here) if entry.is_symlink() else entry.is_dir()):
-                known = here.suffix.lower() in kinds()
-                folder.pictures.append(here) if known else folder.left.append(
-                    here.suffix.lower() or "without an ending"
-                )
+                kind = here.suffix.lower()
+                folder.pictures.append(here) if kind in kinds() else folder.left.append(kind or "without an ending")
             else:
                 inner = os.path.join(way[-1], entry.name)
                 on = (*way, real(inner)) if entry.is_symlink() else (*way[:-1], inner)
@@ -192,8 +189,7 @@ def by_class(folder: Folder) -> Classes:
     classes: Classes = {None: sorted(folder.pictures)} if folder.pictures else {}
     for name, each in folder.full().items():
         if folder.pictures:
-            wrong = f"{min(folder.pictures)} lies beside class folders such as {name}, so its class is unclear."
-            raise CltoolsError(f"{wrong} Move loose images into a class folder or out of the way.")
+            raise CltoolsError(f"{min(folder.pictures)} lies beside class folders; move it into one or out of the way.")
         if (clean := class_name(name)) in classes:
             raise CltoolsError(f"Two folders in {folder.path} are {clean!r} but for blanks or encoding; rename one.")
         classes[clean] = each.all_pictures()
@@ -226,15 +222,13 @@ def check_classes(classes: Sequence[str], splits: Mapping[str, Folder], split: s
     only = [*(train or classes)] * (len(train or classes) == 1)
     if odd := only or [name for name in classes if name.casefold() in NO_CLASSES]:
         place = next(found[odd[0]] for found in (mine, *named.values()) if odd[0] in found)
-        wrong = f"By its folders {odd[0]!r} would be {'the only class' if only else 'a class'}."
-        remedy = "Put the images into a folder for each class, as labels in a table are not read"
-        raise CltoolsError(f"{wrong} {remedy}; or, to read them without labels, load {place}.")
+        wrong = f"By its folders {odd[0]!r} would be {'the only class' if only else 'a class'}; tables are not read."
+        raise CltoolsError(f"{wrong} Make a folder for each class; or, to read images without labels, load {place}.")
     for each in splits.values():
         check_nested(each)
     new = ", ".join([name for name in mine if name not in train][:9])
     if train and mine and not train.keys() & mine:
-        wrong = f"No class of the split {split!r} ({new}) occurs in 'train' ({', '.join([*train][:9])})."
-        raise CltoolsError(f"{wrong} Name its folders as those of 'train', or load it by its path.")
+        raise CltoolsError(f"No class of the split {split!r} occurs in 'train'; name its folders alike ({new}).")
     return [f"'train' has no image of {new}"] if train and new else []
 
 

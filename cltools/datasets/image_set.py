@@ -13,6 +13,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from cltools.errors import CltoolsError, Settings, check_number
+from cltools.files import CLONE
 from cltools.mining.handed_in import seeded
 
 
@@ -47,8 +48,7 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
     if given is not None:
         return Path(os.fsdecode(given)).expanduser()
     # Notebooks run in `notebooks/`, so the working folder alone would scatter downloads over the clone.
-    project = Path(__file__).resolve().parents[2]
-    return (project if (project / "pyproject.toml").is_file() else Path.cwd()) / "data"
+    return (CLONE or Path.cwd()) / "data"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,18 +74,15 @@ class ImageSet:
     def __post_init__(self) -> None:
         """Refuses tensors that do not fit together, since they would fail much later and far less clearly."""
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
-            wrong = f"images must be uint8 [N, 3, H, W], got {self.images.dtype} {list(self.images.shape)}."
-            raise CltoolsError(f"{wrong} Convert pictures to RGB in 0..255 with the channels before height and width.")
+            raise CltoolsError(f"images are {self.images.dtype} {[*self.images.shape]}; give RGB, uint8 [N, 3, H, W].")
         for name, values in (("labels", self.labels), ("ids", self.ids)):
             if values.dtype != torch.int64 or values.shape != self.images.shape[:1]:
                 raise CltoolsError(f"{name} must be int64 [{len(self)}], got {values.dtype} {list(values.shape)}.")
         if self.ids.device.type == "cpu" and (distinct := len(torch.unique(self.ids))) < len(self):
-            wrong = "ids must tell images apart: an image whose id is another's counts as that image."
-            raise CltoolsError(f"{wrong} There are {len(self)} images and {distinct} ids; torch.arange(N) serves.")
+            raise CltoolsError(f"{len(self)} images have {distinct} ids; each needs its own, as torch.arange(N) gives.")
         # On an accelerator the look at the largest label would make the host wait; it was checked before the move.
         if self.labels.device.type == "cpu" and len(self) and int(self.labels.max()) >= len(self.classes):
-            wrong = f"labels go up to {int(self.labels.max())} but there are only {len(self.classes)} class names."
-            raise CltoolsError(f"{wrong} Give one name for each label, or label -1 for images of unknown class.")
+            raise CltoolsError(f"labels go up to {int(self.labels.max())}; name each class, or give -1 for unknown.")
 
     def __len__(self) -> int:
         return self.images.shape[0]

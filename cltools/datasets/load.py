@@ -17,12 +17,8 @@ from cltools.files import reading
 from cltools.mining.handed_in import enough_memory
 
 CLASSES = {"cifar10": 10, "cifar100": 100}
-ARCHIVE = Archive(
-    url="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
-    md5="90528d7ca1a48142e341f4ef8d21d0de",
-    file="tiny-imagenet-200.zip",
-    folder="tiny-imagenet-200",
-)
+TINY = "tiny-imagenet-200"
+ARCHIVE = Archive(f"http://cs231n.stanford.edu/{TINY}.zip", "90528d7ca1a48142e341f4ef8d21d0de", f"{TINY}.zip", TINY)
 
 
 def load_cifar(split: str, data: DataSettings) -> ImageSet:
@@ -41,8 +37,7 @@ def load_cifar(split: str, data: DataSettings) -> ImageSet:
     if os.path.isdir(folder / split):
         images = load_folder(folder, split, data, root)
         if len(images.classes) != CLASSES[data.name]:
-            wrong = f"{folder} has {len(images.classes)} class folders, {data.name} has {CLASSES[data.name]}."
-            raise CltoolsError(f"{wrong} Complete the tree, or load it by its path, as a set of its own.")
+            raise CltoolsError(f"{folder} has not the {CLASSES[data.name]} class folders of {data.name}; complete it.")
         return images
     return official(data.name, split, root, data.download)
 
@@ -141,19 +136,6 @@ A loader that reads picture files heeds limit and size itself, so that no file i
 """
 
 # CIFAR's names are torchvision's, which is not imported to look whether a file is there.
-STORED = {
-    "cifar10": (("cifar10/train", "cifar10/test"), ("cifar-10-batches-py",), ("cifar-10-python.tar.gz",)),
-    "cifar100": (("cifar100/train", "cifar100/test"), ("cifar-100-python",), ("cifar-100-python.tar.gz",)),
-    "tinyimagenet": ((ARCHIVE.folder,), (ARCHIVE.file,)),
-}
-"""Where a set that has to be downloaded may lie below the data root: as a tree of pictures, unpacked, or packed."""
-
-
-def stored(name: str, root: Path) -> list[str]:
-    """Of these what is there, so that both splits load without a download; nothing of it is read."""
-    return [", ".join(paths) for paths in STORED[name] if all((root / path).exists() for path in paths)]
-
-
 READERS = {
     ".zip .tar .gz .tgz .bz2 .xz .7z .rar": "Unpack it, and load the folder.",
     ".csv .tsv .txt": "Labels in a table are not read; sort the images into a folder for each class.",

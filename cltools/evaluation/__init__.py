@@ -1,8 +1,7 @@
 """How good an encoder is, and how well samples were chosen: labels are read here, and never steer training."""
 
-from cltools.evaluation.checks import accuracy, confusion, per_class
 from cltools.evaluation.diagnosis import Diagnosis, diagnose, hubness, mined_purity_by_k, same_class_by_rank, self_hits
-from cltools.evaluation.embed import embed
+from cltools.evaluation.embed import accuracy, bare, confusion, embed, known_of, per_class
 from cltools.evaluation.features import alignment, effective_rank, knn_accuracy, knn_predict, linear_probe, uniformity
 from cltools.evaluation.intervals import Share, share_of
 from cltools.evaluation.report import PROTOCOLS, Predictions, Recipes, evaluate, limited, predict

@@ -19,10 +19,8 @@ from torch import Tensor
 from cltools.errors import CltoolsError, check_number
 from cltools.evaluation.intervals import NOTHING, Share, share_of
 from cltools.losses import negative_mass
-from cltools.mining import Band, Selection, Similarities, terms
-from cltools.mining.bands import KEPT, PerKey, rank_count
+from cltools.mining import KEPT, Band, PerKey, Selection, Similarities, own_last, rank_count, terms
 from cltools.mining.negatives import Closeness, closeness
-from cltools.mining.similarities import own_last
 
 RANK_SHARES = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 KS = (1, 2, 5, 10, 20, 50)

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from cltools.errors import CltoolsError, check_number, unknown
-from cltools.evaluation.checks import accuracy, as_bank, as_features, as_queries, check_labels
+from cltools.evaluation.embed import accuracy, as_bank, as_features, as_queries, check_labels
 from cltools.mining.handed_in import Numbers, as_labels, as_rows, as_usual, moderate, to_length_1
 
 KnnProtocol = Literal["knn200", "knn10"]

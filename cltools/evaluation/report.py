@@ -11,8 +11,7 @@ from torch import Tensor
 from cltools.config import EvaluationSettings
 from cltools.datasets import ImageSet
 from cltools.errors import CltoolsError, unknown
-from cltools.evaluation.checks import accuracy, confusion, confusion_csv, known_of, named, per_class
-from cltools.evaluation.embed import Embedder, embed
+from cltools.evaluation.embed import Embedder, accuracy, confusion, confusion_csv, embed, known_of, named, per_class
 from cltools.evaluation.features import knn_predict, probe_predict, uniformity
 from cltools.evaluation.trained import FinetuneRecipe, LinearRecipe, finetune_predict, linear_predict
 from cltools.views import ViewSettings

@@ -26,8 +26,7 @@ def check_seeds(runs: Mapping[Path, tuple[Experiment, int, Mapping[str, str]]]) 
         unlike = [str(each) for each in differences(experiment, other) if each.decides and each.path != "seed"]
         rest = {"epochs done": (epochs, done), "parts given as objects": (dict(given), dict(parts))}
         unlike += [f"{name}: {before} → {now}" for name, (before, now) in rest.items() if before != now]
-        if unlike:
-            told = "; ".join(unlike)
+        if told := "; ".join(unlike):
             raise CltoolsError(f"{first} and {path} differ in more than their seed: {told}. Evaluate each by itself.")
         if other.seed in seeds:
             raise CltoolsError(f"{seeds[other.seed]} and {path} have the same seed, {other.seed}; name one of them.")

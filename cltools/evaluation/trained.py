@@ -31,15 +31,12 @@ from typing import Annotated, Any
 import torch
 from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, linear
 from tqdm.auto import tqdm
 
 from cltools.datasets import ImageSet
-from cltools.encoders import Encoder
-from cltools.encoders.backbones import eval_mode, home
+from cltools.encoders import Encoder, eval_mode, home
 from cltools.errors import SEED, CltoolsError, Settings, check_number
-from cltools.evaluation.checks import known_of
-from cltools.evaluation.embed import Embedder, HasFeatures, bare, embed, reader
+from cltools.evaluation.embed import Embedder, HasFeatures, bare, embed, known_of, reader
 from cltools.mining.handed_in import as_labels, as_usual, seeded
 from cltools.views import ViewSettings, augment
 
@@ -139,7 +136,7 @@ class LinearHead:
     def logits(self, features: Float[Tensor, "Q D"]) -> Float[Tensor, "Q C"]:
         """Scores of each class, for features on the layer's device."""
         with torch.autocast(features.device.type, enabled=False):
-            return linear(features.float(), self.weight, self.bias)
+            return nn.functional.linear(features.float(), self.weight, self.bias)
 
     def predicted(self, features: Float[Tensor, "Q D"]) -> Int[Tensor, " Q"]:
         """The label of the class that scores highest."""
@@ -150,7 +147,7 @@ class LinearHead:
 
         Here labels are places among the layer's classes.
         """
-        loss = cross_entropy(self.logits(features), labels)
+        loss = nn.functional.cross_entropy(self.logits(features), labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -285,8 +282,7 @@ def finetune(encoder: Embedder, train: ImageSet, recipe: FinetuneRecipe | None =
     if len(drawn) < 2:
         raise CltoolsError(f"{recipe.share:.0%} of {train.name!r} is one image; batch statistics need two at least.")
     if not isinstance(encoder, nn.Module) or not isinstance(encoder, HasFeatures):
-        wrong = f"{type(encoder).__name__} cannot be fine-tuned: a module with a method `features` is needed."
-        raise CltoolsError(f"{wrong} Leave finetune1 and finetune10 out, or give such a module.")
+        raise CltoolsError(f"{type(encoder).__name__} cannot be fine-tuned: give a module with a method `features`.")
     tuned = copy.deepcopy(encoder).requires_grad_(True)
     tuned.zero_grad(set_to_none=True)
     if isinstance(tuned, Encoder):

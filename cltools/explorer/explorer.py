@@ -17,19 +17,15 @@ import anywidget
 import numpy as np
 import traitlets
 from IPython.core.getipython import get_ipython
-from numpy import ndarray
 
 from cltools.config import to_plain
 from cltools.datasets import ImageSet
 from cltools.errors import CltoolsError
-from cltools.explorer import static
 from cltools.explorer.front.bundle import bundle
 from cltools.explorer.session import Session
-from cltools.explorer.standalone import HERE, epoch_data, page_data, parts, save_html
+from cltools.explorer.standalone import HERE, draw, epoch_data, page_data, parts, png, save_html
 from cltools.explorer.state import SIDES, State, check
-from cltools.snapshot import Snapshot
-from cltools.snapshot.making import recorder_of, with_epoch
-from cltools.snapshot.maps import content_key
+from cltools.snapshot import Snapshot, content_key, recorder_of, with_epoch
 from cltools.training import Run
 
 PYTHON = "python"
@@ -235,20 +231,20 @@ class Explorer(Session):
         """The widget, and for viewers without widgets its sentence; with CLTOOLS_STILL its still picture too."""
         data, metadata = self.widget._repr_mimebundle_() or ({}, {})
         if os.environ.get("CLTOOLS_STILL"):
-            data = {**data, "image/png": static.png(self)}
+            data = {**data, "image/png": png(self)}
         return {**data, "text/plain": self.sentence}, metadata
 
     save_html = save_html
 
     def static(self) -> Any:
         """The same as a still picture, a matplotlib figure."""
-        return static.draw(self)
+        return draw(self)
 
 
 class _Buffers(list[bytes]):
     """The arrays of a message; called with one it keeps its bytes, and gives the place."""
 
-    def __call__(self, array: ndarray) -> int:
+    def __call__(self, array: np.ndarray) -> int:
         self.append(np.ascontiguousarray(array).tobytes())
         return len(self) - 1
 

@@ -14,19 +14,15 @@ from typing import Any, get_args
 import numpy as np
 import torch
 from jaxtyping import Float32, Int8, Int64
-from numpy import ndarray
 
 from cltools.errors import printable
 from cltools.evaluation.diagnosis import Census, take_census
 from cltools.explorer.state import Side
 from cltools.gradients import info_nce_gradients, tangential_force
 from cltools.losses import Form
-from cltools.mining import Band, CosineBand, MarginBand, NegativeRule, RankBand, Selection, Similarities
-from cltools.mining.bands import KEPT
+from cltools.mining import KEPT, Band, NegativeRule, Selection, Similarities, State as LearnedState, select, terms
 from cltools.mining.draws import Draws
-from cltools.mining.negatives import Closeness, closeness
-from cltools.mining.rules import State as LearnedState
-from cltools.mining.selection import select, terms
+from cltools.mining.negatives import Closeness, CosineBand, MarginBand, RankBand, closeness
 from cltools.mining.similarities import own_last
 from cltools.snapshot import Snapshot
 
@@ -75,11 +71,11 @@ class Judgement:
 
     similarities: Similarities
     selection: Selection
-    band: Int8[ndarray, " N"]
-    score: Float32[ndarray, " N"]
-    order: Int64[ndarray, " N"]
-    cosine: Float32[ndarray, " N"]
-    force: Float32[ndarray, " N"]
+    band: Int8[np.ndarray, " N"]
+    score: Float32[np.ndarray, " N"]
+    order: Int64[np.ndarray, " N"]
+    cosine: Float32[np.ndarray, " N"]
+    force: Float32[np.ndarray, " N"]
 
     def words(self, snapshot: Snapshot, place: int, *, truth: bool) -> str:
         """What the rules select for the anchor, which stands at a place of the snapshot, in the words of the page."""
@@ -179,7 +175,7 @@ def census_of(snapshot: Snapshot, side: Side) -> Census:
     return take_census(judged, len(snapshot), labelled=snapshot.labelled)
 
 
-def difference(a: Judgement, b: Judgement) -> Int8[ndarray, " N"]:
+def difference(a: Judgement, b: Judgement) -> Int8[np.ndarray, " N"]:
     """0 kept as negative by neither, 1 by both, 2 by A only, 3 by B only."""
     in_a, in_b = np.isin(a.band, KEPT), np.isin(b.band, KEPT)
     return np.select([in_a & in_b, in_a, in_b], [1, 2, 3], default=0).astype(np.int8)
@@ -193,7 +189,7 @@ def reference_score(s: Similarities, rule: NegativeRule, temperature: float) -> 
     return closeness(s, by if by in get_args(Closeness) else "anchor")
 
 
-def _forces(s: Similarities, selection: Selection, temperature: float, form: Form) -> Float32[ndarray, " N"]:
+def _forces(s: Similarities, selection: Selection, temperature: float, form: Form) -> Float32[np.ndarray, " N"]:
     """Each key's share of the repulsion across the anchor; synthetic negatives hold what is left of 1."""
     arguments = terms(s, selection)
     _, by_negative = info_nce_gradients(**arguments, temperature=temperature, form=form)

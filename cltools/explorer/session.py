@@ -18,9 +18,7 @@ from cltools.explorer.judgement import SEED, Judgement, census_of, chosen_in_tur
 from cltools.explorer.state import EDGES, SIDES, Name, Side, State, changed, check, first_state
 from cltools.files import cell, write_text
 from cltools.interop.pairs import MinedPairs, Pick, Report, check_pairs, pairs_of
-from cltools.mining import Band, NegativeRule, PositiveRule, Selection, Similarities
-from cltools.mining.bands import KEPT
-from cltools.mining.rules import learns
+from cltools.mining import KEPT, Band, NegativeRule, PositiveRule, Selection, Similarities, learns
 from cltools.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -220,14 +218,9 @@ class Session:
         from pandas import DataFrame
 
         snapshot, j = self.snapshot(self._state.active), self.judgement
-        columns = {
-            snapshot.noun: snapshot.ids,
-            "band": [Band(code).name for code in j.band],
-            "weight": j.selection.negative_weight[0].numpy(),
-            "score": j.score,
-            "cosine": j.cosine,
-            "force": j.force,
-        }
+        bands, weight = [Band(code).name for code in j.band], j.selection.negative_weight[0].numpy()
+        columns: dict[str, Any] = {snapshot.noun: snapshot.ids, "band": bands, "weight": weight}
+        columns |= {"score": j.score, "cosine": j.cosine, "force": j.force}
         if self._state.truth:
             columns["class"] = [cell(snapshot.classes[label]) if label >= 0 else "" for label in snapshot.labels]
         keys = j.order[j.band[j.order] != Band.OWN]

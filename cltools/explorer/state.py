@@ -177,8 +177,7 @@ def _rule(base: type[Rule], name: str, rules: Mapping[str, Rule]) -> Rule:
     kind = rule_class(name, base)
     if name in rules:
         with suppress(ValueError):  # the class has lost a setting since
-            known: Rule = from_plain(base, to_plain(rules[name]))
-            return known
+            return from_plain(base, to_plain(rules[name]))
     try:
         made: Rule = kind().at(1.0)
     except TypeError as error:

@@ -19,10 +19,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from cltools.errors import CltoolsError, check_number, unknown
-from cltools.mining import AllNegatives, AugmentedView, CosineBand, MarginBand, NegativeRule, PositiveRule, RankBand
-from cltools.mining.bands import KEPT, Band, rank_count
+from cltools.mining import KEPT, AllNegatives, AugmentedView, Band, CosineBand, MarginBand, RankBand, learns, rank_count
 from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_rows, as_usual, seeded, to_length_1, unit_rows
-from cltools.mining.rules import Rescalable, check_rules, check_temperature, learns, reads_now
+from cltools.mining.rules import NegativeRule, PositiveRule, Rescalable, check_rules, check_temperature, reads_now
 from cltools.mining.selection import Selection, select
 from cltools.mining.similarities import Similarities, own_last, same_class, similarities
 
@@ -153,9 +152,7 @@ def check_pairs(positive_rule: Any, negative_rule: Any, without_classes: str = "
 
 def inexpressible(rule: NegativeRule, what: str = "weighs anchors or negatives") -> CltoolsError:
     """The error for a rule whose loss no pairs give."""
-    return CltoolsError(
-        f"{type(rule).__name__} {what}, which pairs cannot say. Use a rule that only keeps or drops, without rescale."
-    )
+    return CltoolsError(f"{type(rule).__name__} {what}, which pairs cannot say; keep or drop alone, without rescale.")
 
 
 PAIRS = 8_000_000
@@ -396,19 +393,12 @@ def _report(
     scores = {"positive": known, "negative": cosines, "difference": known[negative["anchor"]] - cosines}
     dropped = by_anchor[short].sum(0)
     names = sorted(((int(dropped[code]), name) for code, name in settings.items() if dropped[code]), reverse=True)
-    return Report(
-        anchors=len(by_anchor),
-        keys=keys,
-        counts={band.name.lower(): int(by_anchor[:, band].sum()) for band in Band},
-        short=int(short.sum()),
-        wanted=wanted,
-        left_out=int((kept > 0).sum()) - negative["anchor"].nunique(),
-        quantiles={
-            name: tuple(np.quantile(values, QUANTILES).tolist() if len(values) else [math.nan] * len(QUANTILES))
-            for name, values in scores.items()
-        },
-        loosen=tuple(dict.fromkeys(name for _, name in names)),
-    )
+    loosen = tuple(dict.fromkeys(name for _, name in names))
+    counts = {band.name.lower(): int(by_anchor[:, band].sum()) for band in Band}
+    left_out = int((kept > 0).sum()) - negative["anchor"].nunique()
+    none = [math.nan] * len(QUANTILES)
+    quantiles = {name: tuple(np.quantile(x, QUANTILES).tolist() if len(x) else none) for name, x in scores.items()}
+    return Report(len(by_anchor), keys, counts, int(short.sum()), wanted, left_out, quantiles, loosen)
 
 
 def settings_of(positive_rule: PositiveRule, rule: NegativeRule) -> dict[Band, str]:
@@ -452,5 +442,4 @@ def mine_hard_negatives_arguments(rule: NegativeRule, keys: int) -> dict[str, An
         if rule.relative is None:
             return whole | {"absolute_margin": rule.margin}
         return whole | {"relative_margin": 1 - rule.relative}
-    known = "ranks and cosines of the anchor (by='anchor') and margins without within"
-    raise CltoolsError(f"mine_hard_negatives has no arguments for {rule}. It knows {known}.")
+    raise CltoolsError(f"{rule} has no such arguments; use ranks or cosines by='anchor', or margins without within.")

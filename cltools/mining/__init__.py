@@ -1,6 +1,7 @@
 """Similarities → bands → selection: pure functions of tensors that say which samples a loss learns from."""
 
-from cltools.mining.bands import Band
+from cltools.mining.bands import KEPT, Band, PerAnchor, PerKey, rank_count
+from cltools.mining.handed_in import Numbers, seeded
 from cltools.mining.negatives import (
     AllNegatives,
     CancelFalseNegatives,
@@ -18,6 +19,6 @@ from cltools.mining.negatives import (
     SoftenedBand,
 )
 from cltools.mining.positives import AugmentedView, EveryKey, NearestKeys, OraclePositives
-from cltools.mining.rules import Context, Estimate, Mined, NegativeRule, PositiveRule
+from cltools.mining.rules import NEUTRAL, Context, Estimate, Mined, NegativeRule, PositiveRule, State, learns, reads_now
 from cltools.mining.selection import Selection, Terms, select, terms
-from cltools.mining.similarities import Similarities, similarities
+from cltools.mining.similarities import Similarities, own_last, same_class, similarities

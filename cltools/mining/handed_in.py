@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64
-from numpy import ndarray
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from cltools.errors import SEED, CltoolsError, check_number, described, shown
 
@@ -50,10 +48,10 @@ def enough_memory(what: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        asked = re.search(r"allocate ([\d.]+) (\w+)", str(error))
-        if asked is None and "overflow" not in str(error):
+        if not isinstance(error, MemoryError) and not re.search("memory|overflow", str(error)):
             raise
-        count, unit = ("very many", "bytes") if asked is None else asked.groups()
+        asked = re.search(r"allocate ([\d.]+) (\w+)", str(error))
+        count, unit = asked.groups() if asked else ("very many", "bytes")
         size = f"{int(count) / 1e9:,.1f} GB" if count.isdigit() else f"{count} {unit}"
         raise CltoolsError(f"{what} would take {size} of memory, and there is not as much. {remedy}") from error
 
@@ -83,7 +81,7 @@ def _read(given: Any) -> Tensor:
     """What is no tensor, as one."""
     if isinstance(given, list | tuple) and given and all(isinstance(row, Tensor) for row in given):
         return torch.stack([*given])
-    if hasattr(given, "__dlpack__") and not isinstance(given, ndarray):
+    if hasattr(given, "__dlpack__") and not isinstance(given, np.ndarray):
         return torch.utils.dlpack.from_dlpack(given)
     if np.ma.is_masked(given):
         raise TypeError("some of it is masked")
@@ -99,7 +97,7 @@ def _read(given: Any) -> Tensor:
         array = array.astype(np.int64)
     if array.dtype == np.longdouble:
         array = array.astype(np.float64)
-    if array.dtype == np.float64 and not isinstance(given, ndarray):
+    if array.dtype == np.float64 and not isinstance(given, np.ndarray):
         size, held = np.abs(np.atleast_1d(array)).max(-1, initial=0), np.finfo(np.float32)
         lost = ((size > held.max) & np.isfinite(size)) | ((size > 0) & (size < held.tiny))
         array = array if lost.any() else array.astype(np.float32)
@@ -166,7 +164,7 @@ def label_values(name: str, given: Any) -> Int64[Tensor, " N"] | list[str | None
         ValueError: labels that are no classes, such as fractions, or rows of several numbers that are not one-hot.
     """
     exact = 2.0**53
-    if hasattr(given, "__dlpack__") and not isinstance(given, ndarray):
+    if hasattr(given, "__dlpack__") and not isinstance(given, np.ndarray):
         found = as_tensor(name, given).detach()
         if found.ndim == 1 and not found.is_floating_point():
             return found.long()
@@ -252,7 +250,7 @@ def unit_rows(name: str, numbers: Numbers) -> Float32[Tensor, "N d"]:
             raise CltoolsError(f"{len(places)} of {len(x)} rows of {name} {what}: {listed}. Leave them out.")
     x = x if x.dtype == torch.float64 else x.float()
     # divided by the largest part first, so that no square is 0 or infinite
-    return normalize((x / x.abs().amax(1, keepdim=True)).float(), dim=1)
+    return torch.nn.functional.normalize((x / x.abs().amax(1, keepdim=True)).float(), dim=1)
 
 
 def moderate(x: Tensor, dim: int) -> Tensor:
@@ -267,7 +265,7 @@ def moderate(x: Tensor, dim: int) -> Tensor:
 def to_length_1(x: Float[Tensor, "N d"]) -> Float32[Tensor, "N d"]:
     """Rows of finite numbers scaled to length 1, of any size; rows of zeros stay."""
     x = x if x.dtype == torch.float64 else x.float()
-    return normalize((x / moderate(x, 1)).float(), dim=1)
+    return torch.nn.functional.normalize((x / moderate(x, 1)).float(), dim=1)
 
 
 CHECKED_ON_CUDA: set[tuple[str, torch.Size]] = set()

@@ -10,7 +10,6 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from cltools.errors import CltoolsError
 from cltools.mining.bands import Band, Codes, band_codes, other_codes, rank_band, rank_count, rank_edges, value_band
@@ -173,10 +172,9 @@ class MarginBand(Moving, Rescalable, NegativeRule):
     def top(self, s: Similarities) -> Float[Tensor, "B 1"]:
         """Score from which a key is too hard: −margin, or −(1 − relative)·|z·z'|."""
         positive = s.anchor_positive.detach()[:, None]
-        if self.relative is None:
-            assert self.margin is not None
-            return torch.full_like(positive, -self.margin)
-        return (self.relative - 1) * positive.abs()
+        if self.relative is not None:
+            return (self.relative - 1) * positive.abs()
+        return torch.full_like(positive, -(self.margin or 0.0))
 
     def judge(self, s: Similarities, context: Context) -> Codes:
         """HARD from the top on, EASY further than `within` below it, POTENTIAL between."""
@@ -392,7 +390,7 @@ class MixedNegatives(AllNegatives):
         of_two = a * drawn(self.pairs, 3) + (1 - a) * drawn(self.pairs, 4)
         of_anchor = b * z[:, None] + (1 - b) * drawn(self.with_anchor, 5)
         mixed = torch.cat([of_two, of_anchor], dim=1)
-        return normalize(torch.where(count[:, :, None] > 0, mixed, -z[:, None]), dim=2)
+        return torch.nn.functional.normalize(torch.where(count[:, :, None] > 0, mixed, -z[:, None]), dim=2)
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,7 @@ NO_GRADIENT = "It gets no gradient, so give float(temperature) of one that learn
 
 def check_temperature(temperature: Any) -> float:
     """The temperature of a loss as a number; raises ValueError for what it cannot be, and for one that learns."""
-    wanted = "above 0, a number from 1e-6 to 1e6"
-    return float(check_number("The temperature", temperature, wanted, ", such as 0.2.", NO_GRADIENT))
+    return float(check_number("The temperature", temperature, "above 0, a number from 1e-6 to 1e6", ".", NO_GRADIENT))
 
 
 @dataclass(frozen=True)
@@ -308,8 +307,7 @@ class Moving(Rule):
             first, second = self.ORDERED
             low, high = getattr(self, first), getattr(self, second)
             if not (-1.0 if low is None else low) < (1.0 if high is None else high):
-                wrong = f"{name}: {first} is {low} and {second} {high};"
-                raise CltoolsError(f"{wrong} edges must satisfy {first} < {second}, where they start too.")
+                raise CltoolsError(f"{name}: {first}={low} must be below {second}={high}, where they start too.")
         if moving:
             Moving.at(self, 0.0)  # which is refused where its edges cross
 

@@ -1,4 +1,4 @@
-"""Every rule and control from one warm start, on one budget: `python -m cltools compare`.
+"""Every rule and control from one warm start, on one budget: `cltools compare`.
 
 A warm start is `moco` for some epochs; each arm then goes on from it, with the same images in the same order, and is
 measured after its last epoch on the test images. Nothing is chosen by what is measured, and no arm is left out.
@@ -7,11 +7,12 @@ With `holdout` it is measured on training images that no arm sees, and then some
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import tyro
 from tqdm.auto import tqdm
 
 from cltools.config import Experiment, differences, from_plain, to_plain, undeciding
@@ -19,9 +20,11 @@ from cltools.datasets import ImageSet
 from cltools.errors import CltoolsError, Settings, unknown
 from cltools.evaluation import evaluate
 from cltools.files import IN_USE, check_writable, claimed, reading
+from cltools.mining import NegativeRule, RandomNegatives
+from cltools.mining.rules import rule_classes
 from cltools.presets import IMAGES, laptop, preset
 from cltools.provenance import check_record, command, provenance, read_record, write_record
-from cltools.reports.arms import BASELINE, arms_of, grid_of
+from cltools.reports.arms import BASELINE, arms_of, grid_of, own_arms, varied
 from cltools.training import Run, fit
 from cltools.training.checkpoint import checksum_of
 from cltools.training.fit import Callbacks
@@ -53,12 +56,23 @@ RECORDED = make_dataclass(
 class CompareFlags(Settings):
     """Train every rule and control from one warm start, and write what each reached as a record."""
 
-    images: str
-    """Images that presets begin with, such as digits or cifar10."""
-    out: Path
+    images: tyro.conf.Positional[str]
+    """Images that presets begin with, such as digits or cifar10; own for a folder (--images)."""
+    out: tyro.conf.Positional[Path]
     """The record, JSON. An existing record is continued: arms that it holds are not trained again."""
+    folder: Annotated[Path | None, tyro.conf.arg(name="images")] = None
+    """Train on the images of this folder."""
+    imports: Annotated[tuple[str, ...], tyro.conf.arg(name="import")] = ()
+    """Modules that define rules of your own."""
+    rules: tuple[str, ...] = ()
+    """Train these rules, by class name, each alone in place of the baseline's; by default every preset and control."""
+    vary: tuple[str, ...] = ()
+    """Train with several values of a setting: its path, then the values, such as loss.temperature 0.1 0.2 0.5. With
+    --only, of these arms; else of the baseline."""
+    given: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
+    """Settings of every arm and of the warm start, each by its path and value, such as training.batch 64."""
     seeds: tuple[int, ...] = (0,)
-    """Each has its own warm start."""
+    """Seeds of the runs; each has its own warm start, and arms are compared with the baseline of the same seed."""
     warm_epochs: Annotated[int, "a whole number of at least 1"] = 5
     """Epochs of `moco`, before the arms part."""
     epochs: Annotated[int, "a whole number of at least 1"] = 10
@@ -80,11 +94,30 @@ class CompareFlags(Settings):
     device: str = "auto"
     """"auto" is CUDA where there is one."""
 
+    def __call__(self) -> tuple[str, Any]:
+        """Compare, and show the record as a table, and which arms differ from the baseline."""
+        from cltools.reports.table import frame_of, gains, table
+        from cltools.reports.verdicts import verdicts
+
+        record = compare(self)
+        gained = (
+            gains(frame_of(record["rows"]), "knn200").drop(BASELINE, level="arm").dropna().groupby("arm", sort=False)
+        )
+        found = verdicts({str(arm): each.tolist() for arm, each in gained})
+        lines = [f"  {arm}: {said}" for arm, said in found.items()]
+        head = f"kNN-200 against {BASELINE}, paired over seeds, p corrected for {len(found)} arms (Holm):"
+        words = "\n".join([table([self.out]), "", head, *lines])
+        return words, {"record": str(self.out), "rows": record["rows"], "verdicts": found}
+
     def __post_init__(self) -> None:
         """Refuse to compare nothing."""
         super().__post_init__()
         if self.images not in IMAGES:
             raise unknown("images", self.images, IMAGES)
+        if len(self.vary) == 1:
+            raise CltoolsError(f"compare: vary is {self.vary[0]}; name its values too, such as: {self.vary[0]} 0.1 0.2")
+        if len(self.given) % 2:
+            raise CltoolsError(f"compare: set is {' '.join(self.given)}; give a path and a value in turn.")
         if not self.seeds:
             raise CltoolsError("compare: seeds is empty; name at least one.")
         if bool(self.drop_closest) != bool(self.keep_within):
@@ -97,22 +130,49 @@ class CompareFlags(Settings):
 
     def arms(self) -> dict[str, Experiment]:
         """What may be compared: every rule and control, or a grid of bands."""
-        return grid_of(self.images, self.drop_closest, self.keep_within) if self.drop_closest else arms_of(self.images)
+        moco = preset(f"{self.images}-{BASELINE}", self.folder)
+        if self.drop_closest:
+            return grid_of(moco, self.drop_closest, self.keep_within)
+        if self.rules:
+            return {BASELINE: moco} | own_arms(moco, self.rules, IMAGES[self.images])
+        return arms_of(self.images, self.folder)
 
     def chosen(self) -> dict[str, Experiment]:
         """The arms to train, the baseline first, each with the budget."""
         every = self.arms()
-        names = [BASELINE, *(name for name in every if name != BASELINE and (not self.only or name in self.only))]
-        return {name: self.budgeted(every[name], self.epochs) for name in names}
+        wanted = {name: every[name] for name in every if name in self.only or not (self.only or self.vary)}
+        if self.vary:
+            path, *values = self.vary
+            of = wanted or {BASELINE: every[BASELINE]}
+            wanted = {f"{name} {path}={x}": varied(each, path, x) for name, each in of.items() for x in values}
+        return {name: self.budgeted(each, self.epochs) for name, each in ({BASELINE: every[BASELINE]} | wanted).items()}
+
+    def controls(self) -> dict[str, str]:
+        """For each own negative rule the arm that keeps as many keys by chance, and the rule's arm."""
+        known = rule_classes(NegativeRule)
+        return {f"random-as-{name}": name for name in self.rules if name in known}
+
+    def matched(self, rule: str, rows: Sequence[Mapping[str, Any]]) -> Experiment:
+        """A control that keeps at random the share that a rule's arm kept of what the baseline keeps, by its first row.
+
+        Both are counted over the last epoch. Where the arm diverged, all keys are kept.
+        """
+        kept = {row["arm"]: row["kept"] for row in reversed(rows) if row.get("kept")}
+        share = min(1.0, kept[rule] / kept[BASELINE]) if {rule, BASELINE} <= kept.keys() else 1.0
+        moco = preset(f"{self.images}-{BASELINE}", self.folder)
+        return self.budgeted(replace(moco, negatives=RandomNegatives(share)), self.epochs)
 
     def budgeted(self, experiment: Experiment, epochs: int) -> Experiment:
         """The experiment on this budget; how often it is measured changes nothing of what it learns."""
         if self.laptop:
             experiment = laptop(experiment)
+        for path, value in zip(self.given[::2], self.given[1::2], strict=True):
+            experiment = varied(experiment, path, value)
         data = replace(experiment.data, root=self.root, holdout=self.holdout)
         training = replace(experiment.training, epochs=epochs, device=self.device)
         evaluation = replace(experiment.evaluation, every=self.every or epochs)
-        return replace(experiment, data=data, training=training, evaluation=evaluation)
+        outside = replace(experiment.outside, rules=self.imports)
+        return replace(experiment, data=data, training=training, evaluation=evaluation, outside=outside)
 
 
 def compare(flags: CompareFlags) -> dict[str, Any]:
@@ -124,7 +184,7 @@ def compare(flags: CompareFlags) -> dict[str, Any]:
     """
     check_writable(flags.out)
     with claimed(flags.out.with_name(f"{flags.out.name}.{IN_USE}"), command()):
-        experiments = flags.chosen()
+        experiments, controls = flags.chosen(), flags.controls()
         baseline = experiments[BASELINE]
         settings: dict[str, Any] = {
             "images": flags.images,
@@ -141,7 +201,8 @@ def compare(flags: CompareFlags) -> dict[str, Any]:
                 raise CltoolsError(f"{flags.out} was made with other settings: {', '.join(other)}. Give another file.")
             record["arms"] |= settings["arms"]  # with those that are new to it
         done = {(row["arm"], row["seed"]) for row in record["rows"]}
-        todo = [(seed, name) for seed in dict.fromkeys(flags.seeds) for name in experiments if (name, seed) not in done]
+        names = [*experiments, *controls]
+        todo = [(seed, name) for seed in dict.fromkeys(flags.seeds) for name in names if (name, seed) not in done]
         images = whole(baseline)
         test = None if flags.holdout else evaluation_images(baseline)
         warm: Run | None = None
@@ -149,6 +210,9 @@ def compare(flags: CompareFlags) -> dict[str, Any]:
             if warm is None or warm.experiment.seed != seed:
                 warm = warm_start(flags, seed, images)
                 _check_same_start(flags.out, record["warm_starts"], warm)
+            if name in controls:
+                experiments[name] = flags.matched(controls[name], record["rows"])
+                record["arms"][name] = [each.to_plain() for each in differences(baseline, experiments[name])]
             try:
                 row = train_arm(name, replace(experiments[name], seed=seed), warm, images, test)
                 said = ", ".join(f"{figure} {row[figure]:.1f}" for figure in FIGURES)
@@ -167,7 +231,7 @@ def whole(experiment: Experiment) -> ImageSet:
 
 def warm_start(flags: CompareFlags, seed: int, images: ImageSet) -> Run:
     """The run of `moco` that every arm of a seed goes on from."""
-    start = flags.budgeted(preset(f"{flags.images}-{BASELINE}"), flags.warm_epochs)
+    start = flags.budgeted(preset(f"{flags.images}-{BASELINE}", flags.folder), flags.warm_epochs)
     return fit(replace(start, seed=seed), images=images)
 
 

@@ -160,7 +160,7 @@ def _caption(record: Mapping[str, Any]) -> str:
     return (
         f"`{record['images']}`: {record['warm_epochs']} epochs of {BASELINE}, then {epochs} of each arm; percent of "
         f"{judged} after the last epoch, mean ± deviation over seeds. Commit {record['commit'] or 'unknown'}, "
-        f"{record['hardware']['device']}."
+        f"{record['hardware'].get('device', 'unknown device')}."
     )
 
 
@@ -222,7 +222,7 @@ def _alike(record: RunRecord, settings: Mapping[str, Any], split: str, report: M
     images = asdict(record.images) if record.images else {}
     if settings["data"]["holdout"] > 0:
         images = {name: images[name] for name in ("name", "count", "given")}  # a seed decides what is held out
-    where = [(stretch.from_epoch, stretch.surroundings) for stretch in record.stretches]
+    where = [(stretch.from_epoch, stretch.surroundings) for stretch in record.stretches] + [*record.shorter]
     rest = [record.epochs, record.steps, record.warm_epochs, record.backbone, settings["data"]["name"]]
     judged = [split, report.get("test_images"), report.get("elsewhere"), _shortened(report)]
     plain = [each.to_plain() for each in changes({}, settings)]
@@ -255,7 +255,7 @@ def _nearest_preset(settings: Mapping[str, Any]) -> tuple[str, int, list[Differe
     """The preset (or its `--laptop` setting) that least differs from a run, its place among all, and what differs."""
     own = settings["data"]["name"]
     names = [f"{images}-{method}" for images in IMAGES for method in METHODS if images == own or own not in IMAGES]
-    known = {name: preset(name) for name in names}
+    known = {name: preset(name, own) for name in names}  # whose images have a column of their own
     known |= {f"{name} --laptop": laptop(experiment) for name, experiment in known.items()}
     found = [(name, place, changes(of, settings)) for place, (name, of) in enumerate(known.items())]
     return min(found, key=lambda each: (len(each[2]), each[1]))
@@ -292,6 +292,7 @@ def _shortened(report: Mapping[str, Any]) -> int | None:
 
 def _epochs(record: RunRecord) -> str:
     text = str(record.epochs) if record.epochs == record.asked else f"{record.epochs} of {record.asked}"
+    text += "".join(f", trained on from {asked}" for asked in record.shorter)
     return f"{text}, after {record.warm_epochs} of another run" if record.warm_epochs else text
 
 

@@ -7,36 +7,20 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
-from numpy import ndarray
 from torch import Tensor
 
 from cltools.config import Experiment
-from cltools.datasets import DataSettings
-from cltools.datasets.image_set import draw
+from cltools.datasets import DataSettings, draw
 from cltools.errors import SEED, CltoolsError, check_number, unknown
 from cltools.interop.pairs import PAIRS, check_fit, own_keys
-from cltools.mining.handed_in import (
-    Numbers,
-    as_ids,
-    as_label,
-    as_tensor,
-    as_usual,
-    check_listed,
-    label_values,
-    missing,
-    places,
-    unit_rows,
-)
+from cltools.mining import Numbers, handed_in
 from cltools.snapshot.making import assembled
 from cltools.snapshot.snapshot import LARGEST_ID, Queries, Snapshot
-
-if TYPE_CHECKING:
-    import pandas
 
 LARGEST = 100_000
 """Rows of a snapshot: each anchor is compared with all keys."""
@@ -46,7 +30,7 @@ LONGEST = 1000
 """Characters of a text that are kept."""
 
 
-@as_usual()
+@handed_in.as_usual()
 def snapshot_of_embeddings(
     anchors: Numbers,
     positives: Numbers | None = None,
@@ -57,7 +41,7 @@ def snapshot_of_embeddings(
     ids: Any = None,
     images: Any = None,
     texts: Any = None,
-    metadata: "Mapping[str, Any] | pandas.DataFrame | None" = None,
+    metadata: Any = None,
     own: Numbers | None = None,
     name: str = "embeddings",
     n: int | None = None,
@@ -84,7 +68,7 @@ def snapshot_of_embeddings(
         ids: whole numbers below 2⁵³, all different; None counts from 0. What tables call a row, and only a name.
         images: uint8 [B, 3, H, W]; of more than fit a page, as many as fit are drawn.
         texts: what a row without a picture shows; up to 1,000 characters are kept. Without both it shows its id.
-        metadata: columns by name, with a value per row, or per key of the corpus. The explorer finds keys by them.
+        metadata: a DataFrame or a dict of columns, with a value per row, or per key of the corpus, to find keys by.
         own: places [P, 2] of anchors and of keys that are their own though they equal none.
         name: of the data, for who sees the snapshot later.
         n: at most that many anchors, 100,000 at most, drawn with the seed; the ids tell which. None takes 2,000, and
@@ -102,7 +86,7 @@ def snapshot_of_embeddings(
     rows = draw(len(z), USUAL if n is None else n, check_number("The seed", seed, SEED))
     extents = [(len(z), rows.numpy()), (len(keys), np.arange(len(keys)))][: 1 if corpus is None else 2]
 
-    def of_each(what: str, given: Any, made: Callable[[str, Any, int, ndarray], Any]) -> list[Any]:
+    def of_each(what: str, given: Any, made: Callable[[str, Any, int, np.ndarray], Any]) -> list[Any]:
         """What is made of what is given for each side."""
         sides = [given] if corpus is None else [None, None] if given is None else given
         if not isinstance(sides, tuple | list) or len(sides) != len(extents):
@@ -146,7 +130,7 @@ def snapshot_of_embeddings(
     )
 
 
-def indexed_labels(labels: Any, classes: Any) -> tuple[Int64[ndarray, " N"], tuple[str, ...]]:
+def indexed_labels(labels: Any, classes: Any) -> tuple[Int64[np.ndarray, " N"], tuple[str, ...]]:
     """Labels as places among class names, -1 where unknown, and the names.
 
     Args:
@@ -157,8 +141,8 @@ def indexed_labels(labels: Any, classes: Any) -> tuple[Int64[ndarray, " N"], tup
     Raises:
         ValueError: a label that is no class.
     """
-    check_listed("classes", classes)
-    given, found = [as_label("classes", name) for name in classes], label_values("labels", labels)
+    handed_in.check_listed("classes", classes)
+    given, found = [handed_in.as_label("classes", name) for name in classes], handed_in.label_values("labels", labels)
     if None in given:
         raise CltoolsError(f"A name among the {len(given)} classes is missing or empty; name them all.")
     names = tuple(map(str, given))
@@ -174,14 +158,14 @@ def indexed_labels(labels: Any, classes: Any) -> tuple[Int64[ndarray, " N"], tup
     known = {*names, None}
     if strange := [text for text in found if text not in known]:
         raise unknown("class", strange[0], names)
-    return places(found, names).numpy(), names
+    return handed_in.places(found, names).numpy(), names
 
 
 def _vectors(anchors: Numbers, positives: Numbers | None, corpus: Numbers | None, n: int) -> tuple[Tensor, ...]:
     """Unit vectors of anchors, positives and keys, which fit each other."""
-    z = unit_rows("anchors", anchors)
-    views = z if positives is None else unit_rows("positives", positives)
-    keys = views if corpus is None else unit_rows("corpus", corpus)
+    z = handed_in.unit_rows("anchors", anchors)
+    views = z if positives is None else handed_in.unit_rows("positives", positives)
+    keys = views if corpus is None else handed_in.unit_rows("corpus", corpus)
     check_fit(z, views, keys)
     if corpus is not None and positives is None:
         raise CltoolsError("A corpus needs positives=…, the match of each anchor, which is no negative of it.")
@@ -199,47 +183,46 @@ def _named(labels: Any, columns: Mapping[str, Any]) -> Any:
     if isinstance(labels, str) and labels not in columns:
         raise unknown("column of metadata", labels, columns)
     labels = columns[labels] if isinstance(labels, str) else labels
-    return None if labels is None else label_values("labels", labels)
+    return None if labels is None else handed_in.label_values("labels", labels)
 
 
-def _column(what: str, given: Any, count: int, taken: ndarray) -> list[Any]:
+def _column(what: str, given: Any, count: int, taken: np.ndarray) -> list[Any]:
     """The values of the rows that are taken, None where one is missing or nothing is given."""
     if given is None:
         return [None] * len(taken)
-    check_listed(what, given)
+    handed_in.check_listed(what, given)
     values = given.tolist() if hasattr(given, "tolist") else [*given]
     if len(values) != count or any(isinstance(value, list | tuple) for value in values):
         raise CltoolsError(f"There are {len(values)} {what} for {count} embeddings; give one per row.")
-    return [None if missing(values[place]) else values[place] for place in taken]
+    return [None if handed_in.missing(values[place]) else values[place] for place in taken]
 
 
-def _texts(what: str, given: Any, count: int, taken: ndarray) -> list[str]:
+def _texts(what: str, given: Any, count: int, taken: np.ndarray) -> list[str]:
     return ["" if value is None else str(value)[:LONGEST] for value in _column(what, given, count, taken)]
 
 
-def _pictures(what: str, given: Any, count: int, taken: ndarray) -> UInt8[ndarray, "M 3 H W"] | None:
+def _pictures(what: str, given: Any, count: int, taken: np.ndarray) -> UInt8[np.ndarray, "M 3 H W"] | None:
     if given is None:
         return None
-    pictures = as_tensor(what, given).cpu()
+    pictures = handed_in.as_tensor(what, given).cpu()
     if pictures.dtype != torch.uint8 or pictures.ndim != 4 or pictures.shape[:2] != (count, 3) or not pictures.numel():
         raise CltoolsError(f"{what} are {pictures.dtype} {[*pictures.shape]}; give uint8 [{count}, 3, height, width].")
     return pictures.numpy() if len(taken) == count else pictures[torch.from_numpy(taken)].numpy()
 
 
-def _checked_ids(what: str, given: Any, count: int, taken: ndarray) -> Int64[ndarray, " M"]:
+def _checked_ids(what: str, given: Any, count: int, taken: np.ndarray) -> Int64[np.ndarray, " M"]:
     if given is None:
         return taken
     with suppress(TypeError, ValueError):  # in whose place the words below say what may be given
-        found: ndarray = as_ids(what, given).cpu().numpy()
+        found: np.ndarray = handed_in.as_ids(what, given).cpu().numpy()
         if found.shape == (count,) == np.unique(found).shape and (np.abs(found.astype(np.float64)) < LARGEST_ID).all():
             return np.asarray(found[taken])
-    wanted = f"{count} different whole numbers below 2**53, which is as far as a page counts"
-    raise CltoolsError(f"{what} must be {wanted}; give names as texts=….")
+    raise CltoolsError(f"{what} must be {count} different whole numbers below 2**53; give names as texts=….")
 
 
 def _own_pairs(
     z: Tensor, positives: Tensor, keys: Tensor, rows: Tensor, given: Numbers | None
-) -> Int64[ndarray, "P 2"]:
+) -> Int64[np.ndarray, "P 2"]:
     """Anchors by their places among `rows`, and keys that are their own: by what equals what, and as given."""
     same = torch.unique(z, dim=0, return_inverse=True)[1]
     related = torch.isin(same, same[rows]).nonzero()[:, 0]  # with the other rows of an anchor, which hold its positives
@@ -250,7 +233,7 @@ def _own_pairs(
     pairs = torch.cat(found)
     pairs[:, 0] = related[pairs[:, 0]]
     if given is not None:
-        more = as_tensor("own", given).cpu()
+        more = handed_in.as_tensor("own", given).cpu()
         ends = torch.tensor([len(z), len(keys)])
         if more.is_floating_point() or more.ndim != 2 or more.shape[1] != 2 or not ((more >= 0) & (more < ends)).all():
             wanted = f"[pairs, 2], places of an anchor below {len(z)} and of a key below {len(keys)}"

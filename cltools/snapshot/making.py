@@ -1,6 +1,6 @@
 """Snapshots of runs: taken of one as it is, or, as a callback of `fit`, at several epochs; made and found by name.
 
-`python -m cltools snapshot` makes those that ship, `load_snapshot` finds what may be shown.
+`cltools snapshot` makes those that ship, `load_snapshot` finds what may be shown.
 
 Legend: E epochs, N images or keys, M of these and of queries, d embedding, H height, W width.
 """
@@ -13,26 +13,22 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
-from numpy import ndarray
 
-from cltools import presets
 from cltools.config import Experiment
 from cltools.datasets import ImageSet
-from cltools.encoders.backbones import home
+from cltools.encoders import home
 from cltools.errors import SEED, CltoolsError, check_number, unknown
-from cltools.evaluation.checks import named
-from cltools.files import IN_USE, check_writable, claimed, reading
+from cltools.evaluation.embed import named
+from cltools.files import CARRIED, IN_USE, check_writable, claimed, reading
 from cltools.mining.handed_in import seeded
 from cltools.mining.negatives import thresholds
 from cltools.provenance import command, commit
 from cltools.snapshot.maps import aligned, judged, need_umap, pca, pca_over_epochs, with_umap
-from cltools.snapshot.snapshot import Snapshot
-from cltools.snapshot.sprite import as_sprite, pictured_places, thumbnail_size, thumbnails
-from cltools.training import Run, fit
+from cltools.snapshot.snapshot import Snapshot, as_sprite, pictured_places, thumbnail_size, thumbnails
+from cltools.training import Run, fit, two_views
 from cltools.training.inputs import training_images
-from cltools.training.run import two_views
 
-SHIPPED = Path(__file__).resolve().parents[2] / "data" / "snapshots"
+SHIPPED = CARRIED / "data" / "snapshots"
 
 
 class Recorder:
@@ -58,8 +54,8 @@ class Recorder:
         if len(self.images) < 3:
             raise CltoolsError(f"A snapshot of {len(self.images)} images has no map; take at least 3.")
         self.epochs = None if epochs is None else {*epochs}
-        self.taken: dict[int, tuple[ndarray, ndarray]] = {}
-        self.thresholds: dict[int, ndarray] = {}
+        self.taken: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self.thresholds: dict[int, np.ndarray] = {}
 
     def __call__(self, run: Run) -> None:
         """Record, if this is an epoch to be kept."""
@@ -125,8 +121,7 @@ def recorder_of(snapshot: Snapshot, images: ImageSet | None, epochs: Sequence[in
         raise CltoolsError("A snapshot of queries and a corpus follows no training: no encoder of ours made it.")
     place = {image: i for i, image in enumerate(images.ids.tolist())}
     if missing := [image for image in snapshot.ids.tolist() if image not in place]:
-        few = f"{len(missing)} of the snapshot's {len(snapshot)} images are not among these {len(images)}"
-        raise CltoolsError(f"{few}, such as id {missing[0]}. Give the images that it was taken of.")
+        raise CltoolsError(f"{len(missing)} images of the snapshot, as {missing[0]}, are not among these; add them.")
     images = images.select(torch.tensor([place[image] for image in snapshot.ids.tolist()]))
     return Recorder(images, len(images), epochs=epochs)
 
@@ -165,10 +160,10 @@ def _by_pca_here() -> dict[str, Any]:
 
 def assembled(
     experiment: Experiment,
-    taken: Mapping[int, tuple[ndarray, ndarray]],
-    ids: Int64[ndarray, " N"],
-    pictures: UInt8[ndarray, "M 3 H W"] | None,
-    pictured: Int64[ndarray, " M"] | None = None,
+    taken: Mapping[int, tuple[np.ndarray, np.ndarray]],
+    ids: Int64[np.ndarray, " N"],
+    pictures: UInt8[np.ndarray, "M 3 H W"] | None,
+    pictured: Int64[np.ndarray, " M"] | None = None,
     **others: Any,
 ) -> Snapshot:
     """A snapshot with a map by PCA and thumbnails.
@@ -204,50 +199,40 @@ def shipped() -> dict[str, Path]:
 
 
 def make_snapshot(
-    preset: str,
-    out: Path,
-    after: tuple[int, ...] = (1, 5, 10, 20, 30),
-    n: int = 1500,
-    seed: int = 0,
-    umap: tuple[int, ...] = (0, 1, 2),
-    laptop: bool = False,
-    root: str | None = None,
-    device: str = "auto",
+    source: Experiment | Run, out: Path, after: Sequence[int], n: int, seed: int, umap: Sequence[int]
 ) -> str:
-    """Train a preset, and keep what it thinks of some training images at several epochs, in one file.
+    """Train an experiment and keep what it thinks of some training images at several epochs; of a run, what it thinks.
 
     Args:
-        preset: IMAGES-METHOD, such as shapes-potential.
-        out: The snapshot, .npz; a file that is there is replaced. The run itself is not kept.
-        after: Epochs after which embeddings are kept.
-        n: Training images, at most.
-        seed: Seed of the run, of the images drawn and of their views.
-        umap: Seeds of maps by UMAP, beside the one by PCA; none where none is named.
-        laptop: The CPU setting of any preset.
-        root: Where images lie; else the variable CLTOOLS_DATA, else data/.
-        device: "auto" is CUDA where there is one.
+        source: to be trained, or trained.
+        out: the snapshot, .npz; a file that is there is replaced.
+        after: epochs after which embeddings of an experiment are kept.
+        n: training images, at most.
+        seed: of the images drawn and of their views.
+        umap: seeds of maps by UMAP, beside the one by PCA; none where none is named.
 
     Returns:
         A line that says what was kept.
 
     Raises:
-        ValueError: no such preset, or epochs that its training does not reach.
+        ValueError: epochs that the training does not reach.
         OSError: `out` cannot be written; found before the training.
         ModuleNotFoundError: maps by UMAP are asked for, and umap-learn is not installed.
     """
     if umap:
         need_umap()  # before minutes of training
-    experiment = presets.laptop(presets.preset(preset)) if laptop else presets.preset(preset)
-    last = experiment.training.epochs
-    if not after or not all(1 <= epoch <= last for epoch in after):
-        raise CltoolsError(f"snapshot: after is {after}; name epochs from 1 to {last}, {preset}'s last.")
-    data, training = replace(experiment.data, root=root), replace(experiment.training, device=device)
-    experiment = replace(experiment, data=data, training=training, seed=seed)
+    last = None if isinstance(source, Run) else source.training.epochs
+    if last is not None and not (after and all(1 <= epoch <= last for epoch in after)):
+        raise CltoolsError(f"snapshot: after is {tuple(after)}; name epochs from 1 to {last}, its last.")
     check_writable(out)
     with claimed(out.with_name(f"{out.name}.{IN_USE}"), command()):
-        images, _ = training_images(experiment)
-        recorder = Recorder(images, n, seed, epochs=after)
-        snapshot = with_umap(recorder.snapshot(fit(experiment, images=images, callbacks=[recorder])), umap)
+        if isinstance(source, Run):
+            snapshot = take_snapshot(source, training_images(source.experiment)[0], n, seed)
+        else:
+            images, _ = training_images(source)
+            recorder = Recorder(images, n, seed, epochs=after)
+            snapshot = recorder.snapshot(fit(source, images=images, callbacks=[recorder]))
+        snapshot = with_umap(snapshot, umap)
         snapshot.save(out)
     epochs, size = ", ".join(map(str, snapshot.epochs)), out.stat().st_size / 2**20
     return f"{out}: {len(snapshot):,} images after epochs {epochs}, {size:.1f} MiB"
@@ -273,8 +258,7 @@ def load_snapshot(source: str | Path, *, n: int = 2000, seed: int = 0) -> Snapsh
     if path.is_dir():
         run = Run.load(path)
         if run.images is not None and run.images.given:
-            wrong = f"The run in {path} was trained on images given to fit(images=…), and does not keep them."
-            raise CltoolsError(f"{wrong} Take a snapshot of it with: take_snapshot(Run.load({str(path)!r}), images)")
+            raise CltoolsError(f"{path} keeps no images; give them: take_snapshot(Run.load({str(path)!r}), images)")
         images, _ = training_images(run.experiment)
         return take_snapshot(run, images, n, seed)
     if path.suffix == ".npz" or path.is_file():

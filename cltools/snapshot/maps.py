@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Int64
-from numpy import ndarray
 from tqdm.auto import tqdm
 
 from cltools.errors import SEED, CltoolsError, check_number
@@ -29,9 +28,9 @@ from cltools.snapshot.snapshot import Snapshot
 NEIGHBOURS, MIN_DIST = 15, 0.1
 WARM_ROUNDS = 100
 """Rounds of UMAP's optimiser from the map of the epoch before; its own 500 would stir points that are in place."""
-Points = Float32[ndarray, "N d"]
-Places = Float32[ndarray, "N 2"]
-Rows = Int64[ndarray, " M"] | None
+Points = Float32[np.ndarray, "N d"]
+Places = Float32[np.ndarray, "N 2"]
+Rows = Int64[np.ndarray, " M"] | None
 """Places of some of the points; None for all."""
 JUDGED = 2000
 """Points above which the trustworthiness is that of as many drawn ones: its matrices would take gigabytes."""
@@ -42,7 +41,7 @@ ALL_JUDGED = 20_000
 EXPECTED = r"Tensorflow not installed|n_jobs value .* overridden to 1|precomputed_knn\[2\]"
 
 
-def nearest(points: Points, k: int, rows: Rows = None) -> tuple[Int64[ndarray, "M k"], Float[ndarray, "M k"]]:
+def nearest(points: Points, k: int, rows: Rows = None) -> tuple[Int64[np.ndarray, "M k"], Float[np.ndarray, "M k"]]:
     """Each point's k nearest others, and how far: by Euclidean distance, which orders unit vectors as cosines do.
 
     Args:
@@ -70,18 +69,15 @@ def pca(points: Points) -> Places:
 def need_umap() -> None:
     """Raise ModuleNotFoundError where umap-learn is not installed."""
     if find_spec("umap") is None:
-        raise ModuleNotFoundError('A map by UMAP needs umap-learn: pip install "cltools[notebooks]".', name="umap")
+        raise ModuleNotFoundError('A map by UMAP needs umap-learn: pip install "cltools-ssl[notebooks]".', name="umap")
 
 
-def content_key(*parts: ndarray | str | float | None) -> str:
+def content_key(*parts: Any) -> str:
     """A name that is equal for equal parts; arrays are equal by type, shape and bytes."""
     digest = sha256()
     for part in parts:
-        if isinstance(part, ndarray):
-            digest.update(f"{part.dtype.str} {part.shape} ".encode())
-            digest.update(part.tobytes())
-        else:
-            digest.update(f"{part!r} ".encode())
+        array = isinstance(part, np.ndarray)
+        digest.update(f"{part.dtype.str} {part.shape} ".encode() + part.tobytes() if array else f"{part!r} ".encode())
     return digest.hexdigest()
 
 
@@ -92,8 +88,7 @@ def cached(key: str, make: Callable[[], Places]) -> Places:
     except RuntimeError:
         return make()
     with suppress(Exception), path.open("rb") as kept, np.load(kept, allow_pickle=False) as arrays:  # with checksums
-        place: ndarray = arrays["place"]
-        return place
+        return arrays["place"]  # type: ignore[no-any-return]
     place = make()
     with suppress(OSError), replacing(path) as part, part.open("wb") as file:
         np.savez(file, place=place)
@@ -148,12 +143,12 @@ def aligned(points: Places, reference: Places) -> Places:
     return np.asarray(scale * a @ (u @ v) + target, dtype=np.float32)
 
 
-def pca_over_epochs(embeddings: Float32[ndarray, "E N d"]) -> Float32[ndarray, "E N 2"]:
+def pca_over_epochs(embeddings: Float32[np.ndarray, "E N d"]) -> Float32[np.ndarray, "E N 2"]:
     """A map an epoch by PCA, each turned onto the one before."""
     return np.stack([*accumulate(map(pca, embeddings), lambda before, place: aligned(place, before))])
 
 
-def in_unit_square(maps: Float32[ndarray, "M E N 2"]) -> Float32[ndarray, "M E N 2"]:
+def in_unit_square(maps: Float32[np.ndarray, "M E N 2"]) -> Float32[np.ndarray, "M E N 2"]:
     """Maps as a page draws them: each in the unit square, in the middle of its shorter side, y growing downwards."""
     low = maps.min(2, keepdims=True)
     places = (maps - low) / np.maximum((maps - low).max((2, 3), keepdims=True), 1e-9)
@@ -163,10 +158,10 @@ def in_unit_square(maps: Float32[ndarray, "M E N 2"]) -> Float32[ndarray, "M E N
 
 
 def umap_over_epochs(
-    embeddings: Float32[ndarray, "E N d"], seed: int, neighbours: int = NEIGHBOURS, min_dist: float = MIN_DIST
-) -> Iterator[Float32[ndarray, "N 2"]]:
+    embeddings: Float32[np.ndarray, "E N d"], seed: int, neighbours: int = NEIGHBOURS, min_dist: float = MIN_DIST
+) -> Iterator[Float32[np.ndarray, "N 2"]]:
     """A map an epoch by UMAP, each started from the one before and turned onto it; the first starts from PCA."""
-    before: ndarray | None = None
+    before: np.ndarray | None = None
     for points in embeddings:
         start, rounds = (pca(points), None) if before is None else (before, WARM_ROUNDS)
         place = umap(points, start, seed, rounds, neighbours, min_dist)
@@ -175,8 +170,8 @@ def umap_over_epochs(
 
 
 def judged(
-    embeddings: Float32[ndarray, "E N d"], maps: Float32[ndarray, "M E N 2"]
-) -> tuple[Float32[ndarray, "M E N"], Float32[ndarray, "M E"]]:
+    embeddings: Float32[np.ndarray, "E N d"], maps: Float32[np.ndarray, "M E N 2"]
+) -> tuple[Float32[np.ndarray, "M E N"], Float32[np.ndarray, "M E"]]:
     """How far to trust maps: the share of each point's true neighbours that is kept, and the trustworthiness.
 
     Trustworthiness (Venna and Kaski, ICANN 2001) is 1 if no map neighbour is far in truth, and counts neighbours that
@@ -196,14 +191,14 @@ def judged(
     return kept, trust
 
 
-def kept_neighbours(points: Points, place: Places, k: int = NEIGHBOURS, rows: Rows = None) -> Float32[ndarray, " M"]:
+def kept_neighbours(points: Points, place: Places, k: int = NEIGHBOURS, rows: Rows = None) -> Float32[np.ndarray, " M"]:
     """Share of a point's k true neighbours (cosine) that are its k on the map; of all points or of `rows`."""
     k = min(k, len(points) - 1)
     true, shown = nearest(points, k, rows)[0], nearest(place, k, rows)[0]
     return np.asarray((true[:, :, None] == shown[:, None, :]).any(2).mean(1), dtype=np.float32)
 
 
-def with_map(snapshot: Snapshot, name: str, places: Float[ndarray, "*E N 2"]) -> Snapshot:
+def with_map(snapshot: Snapshot, name: str, places: Float[np.ndarray, "*E N 2"]) -> Snapshot:
     """The snapshot with one more map, which an explorer shows first; it replaces one of the same name.
 
     Args:

@@ -12,7 +12,6 @@ from zipfile import ZipFile, is_zipfile
 
 import numpy as np
 from jaxtyping import Shaped
-from numpy import ndarray
 from tqdm.auto import tqdm
 
 from cltools.errors import LONGEST, CltoolsError, shown, unknown
@@ -23,7 +22,7 @@ Vectors = str | Sequence[str] | None
 
 def read_embeddings(
     path: str | Path, *, labels: str | None = None, vectors: Vectors = None
-) -> tuple[Shaped[ndarray, "N d"], Shaped[ndarray, " N"] | None]:
+) -> tuple[Shaped[np.ndarray, "N d"], Shaped[np.ndarray, " N"] | None]:
     """Embeddings and labels, as `snapshot_of_embeddings` takes them; it checks the numbers.
 
     Args:
@@ -77,17 +76,17 @@ def load_arrays(path: Path) -> Any:
     with path.open("rb") as file:
         try:
             found = np.load(file, allow_pickle=False)
-            return found if isinstance(found, ndarray) else {name: np.asarray(found[name]) for name in found.files}
+            return found if isinstance(found, np.ndarray) else {name: np.asarray(found[name]) for name in found.files}
         except (MemoryError, ValueError) as error:
             advised = "pickle" in str(error)  # by NumPy, and unpickling would run what the file says
             reason = "it is no .npy or .npz, or one of Python's objects" if advised else str(error)
             raise CltoolsError(reason) from error
 
 
-def _from_numpy(path: Path, labels: str | None, vectors: Vectors) -> tuple[ndarray, ndarray | None]:
+def _from_numpy(path: Path, labels: str | None, vectors: Vectors) -> tuple[np.ndarray, np.ndarray | None]:
     with reading(f"{path} cannot be read", "Write it anew with np.save or np.savez, of numbers and not of objects."):
         found = load_arrays(path)
-    if isinstance(found, ndarray):
+    if isinstance(found, np.ndarray):
         if labels is None and vectors is None:
             return found, None
         raise CltoolsError(f"{path} holds one array without a name; read labels from another file, with np.load.")
@@ -102,7 +101,7 @@ def _from_numpy(path: Path, labels: str | None, vectors: Vectors) -> tuple[ndarr
     return found[vectors], None if labels is None else found[labels]
 
 
-def _from_parquet(path: Path, labels: str | None, vectors: Vectors) -> tuple[ndarray, ndarray | None]:
+def _from_parquet(path: Path, labels: str | None, vectors: Vectors) -> tuple[np.ndarray, np.ndarray | None]:
     from pandas import read_parquet
 
     remedy = "It needs pyarrow: pip install pyarrow. Or save the embeddings with np.save where the table was made."
@@ -110,7 +109,7 @@ def _from_parquet(path: Path, labels: str | None, vectors: Vectors) -> tuple[nda
         named = {str(name): column for name, column in read_parquet(path, engine="pyarrow").items()}
     _check_names(path, named, labels, *([vectors] if isinstance(vectors, str | None) else vectors))
     able = {name: column for name, column in named.items() if name != labels}
-    lists = [name for name, each in able.items() if len(each) and isinstance(each.iloc[0], list | tuple | ndarray)]
+    lists = [name for name, each in able.items() if len(each) and isinstance(each.iloc[0], list | tuple | np.ndarray)]
     numbers = [name for name, each in able.items() if each.dtype.kind == "f"]
     if vectors is None and not lists and numbers:
         vectors = _family(path, numbers)

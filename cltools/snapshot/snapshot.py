@@ -1,9 +1,11 @@
 """The snapshot itself: plain arrays of a moment, in one `.npz` without pickle, checked when it is read.
 
-Legend: E epochs, M maps, N keys, B anchors, P pairs, T pictures, d embedding.
+Legend: E epochs, M maps, N keys or images, B anchors, P pairs, T pictures of a sprite, d embedding, H height, W width.
 """
 
+import io
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
@@ -13,18 +15,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
-from numpy import ndarray
+from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from cltools.config import Experiment
 from cltools.errors import CltoolsError, shown
 from cltools.files import parsed, reading, replacing
-from cltools.mining import Similarities
-from cltools.mining.rules import State
-from cltools.mining.similarities import same_class
+from cltools.mining import Similarities, State, same_class
 from cltools.snapshot.reading import load_arrays
-from cltools.snapshot.sprite import fits
 
 FORMAT, VERSION = "cltools snapshot", 1
 ARRAYS = {
@@ -62,10 +61,10 @@ class Queries:
         own: places of an anchor and of a key that is its own, and so never its negative [P, 2], in the anchors' order.
     """
 
-    positives: Float32[ndarray, "E B d"]
-    ids: Int64[ndarray, " B"]
-    labels: Int64[ndarray, " B"]
-    own: Int64[ndarray, "P 2"]
+    positives: Float32[np.ndarray, "E B d"]
+    ids: Int64[np.ndarray, " B"]
+    labels: Int64[np.ndarray, " B"]
+    own: Int64[np.ndarray, "P 2"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class Snapshot:
         ids: of the images, or of the keys [N].
         labels: [N], -1 unknown.
         classes: their names.
-        sprite: thumbnails as WebP (`cltools.snapshot.sprite`); empty where there are none.
+        sprite: thumbnails as WebP (`as_sprite`); empty where there are none.
         tile: height and width of a thumbnail.
         command: the command line that took it; "from Python" where it was none of ours.
         commit: of the code that took it (`cltools.provenance.commit`).
@@ -101,21 +100,21 @@ class Snapshot:
 
     experiment: Experiment
     epochs: tuple[int, ...]
-    anchors: Float32[ndarray, "E B d"]
-    keys: Float32[ndarray, "E N d"]
-    maps: Float32[ndarray, "M E N 2"]
+    anchors: Float32[np.ndarray, "E B d"]
+    keys: Float32[np.ndarray, "E N d"]
+    maps: Float32[np.ndarray, "M E N 2"]
     map_names: tuple[str, ...]
-    kept: Float32[ndarray, "M E N"]
-    trustworthiness: Float32[ndarray, "M E"]
-    ids: Int64[ndarray, " N"]
-    labels: Int64[ndarray, " N"]
+    kept: Float32[np.ndarray, "M E N"]
+    trustworthiness: Float32[np.ndarray, "M E"]
+    ids: Int64[np.ndarray, " N"]
+    labels: Int64[np.ndarray, " N"]
     classes: tuple[str, ...]
     sprite: bytes
     tile: tuple[int, int]
     command: str = ""
     commit: str = ""
-    thresholds: Float32[ndarray, "E N"] | None = None
-    pictured: Int64[ndarray, " T"] | None = None
+    thresholds: Float32[np.ndarray, "E N"] | None = None
+    pictured: Int64[np.ndarray, " T"] | None = None
     queries: Queries | None = None
     texts: tuple[str, ...] = ()
     metadata: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -137,17 +136,17 @@ class Snapshot:
         return f"Snapshot of {self.experiment.data.name}: {asked}{len(self):,} {self.noun}s, epochs {self.epochs}"
 
     @property
-    def anchor_ids(self) -> Int64[ndarray, " B"]:
+    def anchor_ids(self) -> Int64[np.ndarray, " B"]:
         """Ids of the anchors."""
         return self.ids if self.queries is None else self.queries.ids
 
     @property
-    def anchor_labels(self) -> Int64[ndarray, " B"]:
+    def anchor_labels(self) -> Int64[np.ndarray, " B"]:
         """Labels of the anchors."""
         return self.labels if self.queries is None else self.queries.labels
 
     @property
-    def mapped(self) -> Float32[ndarray, "E N d"]:
+    def mapped(self) -> Float32[np.ndarray, "E N d"]:
         """The vectors that maps show."""
         return self.anchors if self.queries is None else self.keys
 
@@ -192,16 +191,11 @@ class Snapshot:
         anchors, positives, keys = self._held(epoch)
         z, positive = anchors[places], positives[places]
         labels = torch.from_numpy(self.anchor_labels)[places]
-        return Similarities(
-            anchor_keys=(z @ keys.T).float(),
-            positive_keys=(positive @ keys.T).float(),
-            anchor_positive=(z * positive).sum(1).float(),
-            own=self._own(places),
-            same_class=same_class(labels, torch.from_numpy(self.labels)) if self.labelled else None,
-            vectors=(z.float(), keys.float()),
-            ids=(torch.from_numpy(self.anchor_ids)[places], torch.from_numpy(self.ids)),
-            known=None if bool((labels >= 0).all()) else (labels >= 0)[:, None].expand(-1, len(self)),
-        )
+        same = same_class(labels, torch.from_numpy(self.labels)) if self.labelled else None
+        known = None if bool((labels >= 0).all()) else (labels >= 0)[:, None].expand(-1, len(self))
+        ids = torch.from_numpy(self.anchor_ids)[places], torch.from_numpy(self.ids)
+        cosines = (z @ keys.T).float(), (positive @ keys.T).float(), (z * positive).sum(1).float()
+        return Similarities(*cosines, self._own(places), same, (z.float(), keys.float()), ids, known)
 
     def _own(self, places: Tensor) -> Tensor:
         """Which keys are an anchor's own."""
@@ -339,14 +333,95 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _of_length_1(vectors: ndarray) -> bool:
+def _of_length_1(vectors: np.ndarray) -> bool:
     """Whether all are, as far as float16 tells; numbers that are not finite are of no length."""
     squares = np.einsum("...d,...d->...", vectors, vectors, dtype=np.float64)
     return bool((np.abs(squares - 1) <= TOLERANCE).all())
 
 
-def _unit(vectors: ndarray) -> ndarray:
+def _unit(vectors: np.ndarray) -> np.ndarray:
     """Length 1 again, after float16; in float64 up to the end, as the explorer's page does."""
     exact = vectors.astype(np.float64)
     length = np.sqrt((exact * exact).sum(-1, keepdims=True))
     return np.asarray(exact / np.maximum(length, np.finfo(np.float32).tiny), dtype=np.float32)
+
+
+# thumbnails as one picture, and back: a grid of tiles, row by row
+
+
+def sprite_columns(count: int) -> int:
+    """How many of `count` tiles stand in a row."""
+    return math.ceil(math.sqrt(count))
+
+
+LARGEST_TILE = 64
+"""Pixels of a thumbnail's longer side; larger pictures are shrunk, as WebP ends at 16,383 pixels."""
+
+
+def thumbnail_size(images: UInt8[np.ndarray, "N 3 H W"]) -> tuple[int, int]:
+    """Height and width of the images' thumbnails."""
+    height, width = images.shape[2:]
+    scale = min(1, LARGEST_TILE / max(height, width))
+    return max(1, round(scale * height)), max(1, round(scale * width))
+
+
+def thumbnails(images: UInt8[np.ndarray, "N 3 H W"]) -> UInt8[np.ndarray, "N 3 h w"]:
+    """The images, shrunk where they are larger than a thumbnail."""
+    size = thumbnail_size(images)
+    if size == images.shape[2:]:
+        return images
+    parts = torch.split(torch.from_numpy(images), 500)  # whose numbers of four bytes do not fill the memory
+    return torch.cat([interpolate(part.float(), size, mode="area").round().byte() for part in parts]).numpy()
+
+
+PIXELS = 24_000_000
+"""Pixels of a sprite, which a browser holds unpacked: 23,437 tiles of 32 × 32."""
+
+
+def pictured_places(count: int, tile: tuple[int, int]) -> Int64[np.ndarray, " T"] | None:
+    """Which of so many pictures a sprite shows: a draw of them where they would take too much room, else None for all.
+
+    Args:
+        count: of pictures.
+        tile: height and width of a thumbnail.
+    """
+    most = PIXELS // (tile[0] * tile[1])
+    return None if count <= most else np.sort(np.random.default_rng(0).permutation(count)[:most])
+
+
+def as_sprite(images: UInt8[np.ndarray, "N 3 H W"]) -> bytes:
+    """The images as WebP, √N to a row."""
+    from PIL import Image
+
+    count, channels, height, width = images.shape
+    columns = sprite_columns(count)
+    rows = math.ceil(count / columns)
+    grid = np.zeros((rows, height, columns, width, channels), np.uint8)
+    for row in range(rows):
+        tiles = images[row * columns : (row + 1) * columns].transpose(2, 0, 3, 1)
+        grid[row, :, : tiles.shape[1]] = tiles
+    file = io.BytesIO()
+    # the quickest method, which holds least in memory too; files are hardly larger
+    Image.fromarray(grid.reshape(rows * height, columns * width, channels)).save(file, "WEBP", quality=80, method=0)
+    return file.getvalue()
+
+
+def fits(sprite: bytes, count: int, size: tuple[int, int]) -> bool:
+    """Whether a sprite says that it is WebP with room for so many tiles, and is whole; nothing is unpacked."""
+    columns = sprite_columns(count)
+    rows = math.ceil(count / max(columns, 1))
+    width, height = (int.from_bytes(sprite[at : at + 2], "little") for at in (26, 28))
+    whole = int.from_bytes(sprite[4:8], "little") + 8 == len(sprite)
+    return whole and sprite[8:16] == b"WEBPVP8 " and (height, width) == (rows * size[0], columns * size[1])
+
+
+def tiles_of(sprite: bytes, count: int, size: tuple[int, int]) -> UInt8[np.ndarray, "N H W 3"]:
+    """The first `count` tiles of a sprite whose tiles have this height and width."""
+    from PIL import Image
+
+    height, width = size
+    with reading("The pictures of a snapshot are damaged", "Take it anew."), Image.open(io.BytesIO(sprite)) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    rows, columns = pixels.shape[0] // height, pixels.shape[1] // width
+    grid = pixels.reshape(rows, height, columns, width, 3).transpose(0, 2, 1, 3, 4)
+    return grid.reshape(-1, height, width, 3)[:count]

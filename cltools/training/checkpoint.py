@@ -7,7 +7,7 @@ the middle of an epoch.
 import platform
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +20,9 @@ from cltools.config import Experiment, differences
 from cltools.errors import CltoolsError, shown
 from cltools.files import reading, replacing
 from cltools.ranks import Ranks
-from cltools.training.history import EpochSums, Row
 from cltools.training.inputs import TrainedOn
 from cltools.training.learner import Learner, Memory, reseed, statistics
+from cltools.training.record import EpochSums, Row
 
 if TYPE_CHECKING:
     from cltools.training.run import Run
@@ -55,13 +55,9 @@ class Progress:
 
 def environment(device: torch.device) -> dict[str, str]:
     """What must be equal for a resumed run to repeat the uninterrupted one bit for bit."""
-    return {
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),  # its own type is not for weights_only
-        "threads": str(torch.get_num_threads()),
-        "machine": platform.machine(),
-        "device": device.type,
-    }
+    # torch's version is of a type of its own, which is not for weights_only
+    versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
+    return versions | {"threads": str(torch.get_num_threads()), "machine": platform.machine(), "device": device.type}
 
 
 def save_checkpoint(path: Path, run: "Run", learner: Learner, progress: Progress) -> None:
@@ -146,7 +142,8 @@ class Checkpoint:
             if other := [name for name in {**told, **found} if told.get(name) != found.get(name)]:
                 raise CltoolsError(f"{other[0].lstrip('.')} is not as it was saved")
         with reading(f"{path} {UNFIT}", ANEW):
-            experiment, images = Experiment.from_json(state["experiment"]), TrainedOn(**state["images"])
+            experiment = Experiment.from_json(state["experiment"], own_rules=True)
+            images = TrainedOn(**state["images"])
         return cls(path, experiment, images, state["given"], state["epoch"], state["rows"], state)
 
     @property
@@ -158,12 +155,15 @@ class Checkpoint:
     def check_same_settings(self, experiment: Experiment, ranks: Ranks) -> None:
         """Refuse to go on with other settings than those saved, or with more or fewer processes.
 
-        Their shares of a batch, and what each draws, would be others.
+        Their shares of a batch, and what each draws, would be others. A finished run may be trained longer, at the
+        learning rate of the longer schedule.
         """
-        check_same_experiment(self.path, self.experiment, experiment)
+        saved, epochs = self.experiment, experiment.training.epochs
+        if self.epoch == saved.training.epochs < epochs:
+            saved = replace(saved, training=replace(saved.training, epochs=epochs))
+        check_same_experiment(self.path, saved, experiment)
         if (count := len(self.state["ranks"])) != ranks.count:
-            wrong = f"{self.path} was trained by {count} process{'es' * (count > 1)}, and this is one of {ranks.count}."
-            raise CltoolsError(f"{wrong} Resume with as many (torchrun --nproc-per-node …), or start anew elsewhere.")
+            raise CltoolsError(f"{self.path} is of {count} processes, not {ranks.count}; resume with as many.")
 
     def check_same_parts(self, now: Mapping[str, str], *, finished: bool) -> None:
         """Refuse to go on without an object that the run was begun with, or with one that it was begun without.
@@ -178,8 +178,7 @@ class Checkpoint:
     def check_same_images(self, images: TrainedOn) -> None:
         """Refuse to go on with other images than those trained on so far."""
         if difference := self.images.difference(images):
-            wrong = f"{self.path} was trained on {self.images}. {difference}"
-            raise CltoolsError(f"{wrong} Resume with the same images, or start a new run in another folder.")
+            raise CltoolsError(f"{self.path} was trained on {self.images}. {difference} Resume with the same images.")
 
     def environment_changes(self, device: torch.device) -> list[str]:
         """What differs from where it was made; with none, the resumed run repeats bit for bit."""
@@ -268,5 +267,4 @@ def check_same_experiment(path: Path, saved: Experiment, experiment: Experiment)
     Where data lie, where the run computes and how often it saves change no result, and may differ.
     """
     if changed := "\n  ".join(str(each) for each in differences(saved, experiment) if each.decides):
-        remedy = "Resume with the same settings, or start a new run in another folder."
-        raise CltoolsError(f"{path} was made with other settings:\n  {changed}\n{remedy}")
+        raise CltoolsError(f"{path} was made with other settings; resume with the same:\n  {changed}")

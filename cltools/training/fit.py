@@ -22,16 +22,15 @@ from tqdm.auto import tqdm
 from cltools.config import Experiment, TrainingSettings
 from cltools.datasets import ImageSet, splits_of
 from cltools.errors import CltoolsError, described, foreign
-from cltools.evaluation import effective_rank, embed, knn_accuracy, limited
-from cltools.evaluation.checks import known_of
+from cltools.evaluation import effective_rank, embed, knn_accuracy, known_of, limited
 from cltools.files import IN_USE, claimed, reading
+from cltools.mining.handed_in import enough_memory
 from cltools.provenance import command
 from cltools.ranks import Ranks
 from cltools.training.checkpoint import ANEW, UNFIT, Checkpoint, Progress, check_same_experiment, save_checkpoint
-from cltools.training.history import COLUMNS, EpochSums, History, Row, diverged
 from cltools.training.inputs import OptimizerOf, Parts, Protocol, TrainedOn, Views, evaluation_images, training_images
 from cltools.training.learner import Learner, equalise, learn_from, make_learner, resolve_device, set_rate, statistics
-from cltools.training.record import read_run_record, stretch_here
+from cltools.training.record import COLUMNS, EpochSums, History, Row, diverged, read_run_record, stretch_here
 from cltools.training.run import CHECKPOINT, CONFIG, FILES, Run, read_config
 from cltools.training.step import Batch, OnStep, Replay, StepResult, batches, train_step
 
@@ -97,7 +96,8 @@ def fit(
         protocols: by column of the history, called with the run so far; each returns a number.
         start_from: copy encoder, momentum copy and queue of a run; the optimizer is fresh.
         out: the run's folder; None keeps the run in memory.
-        resume: go on from the folder's checkpoint. Without one, start; on a finished run, do nothing.
+        resume: go on from the folder's checkpoint. Without one, start; on a finished run, do nothing, or go on if more
+            epochs are asked for: the learning rate then jumps to where the longer schedule is, and the record says so.
         callbacks: called with the run so far after each epoch.
         on_step: called after each update with a `StepInfo`, whose tensors lie on the device; of several processes the
             first alone calls it, with its own anchors.
@@ -132,7 +132,7 @@ def fit(
         experiment.to_json()  # before the training, not after it, whose result could then not be saved
     # Where the first process may not, torchrun ends the others with it.
     alone = claimed(path / IN_USE, command()) if path is not None and ranks.first else nullcontext()
-    with alone, _enough_memory():
+    with alone, enough_memory("Training", "Lower training.batch or training.queue_size, or set training.chunk."):
         if path is not None and not resume and any((path / name).exists() for name in FILES):
             raise FileExistsError(f"{path} already holds a run. Go on by --resume (resume=True) or use another folder.")
         if resume:  # again, as another may have gone on with it before this one could claim it
@@ -165,25 +165,14 @@ def fit(
         ranks.check_agreed(agreed | {"parts of one's own": own.given, "steps done": learner.step})
         if path is not None:
             warm = len(start_from.history.rows) if start_from is not None else 0
-            run.here = stretch_here(device, ranks=ranks.count, after=progress.epoch, warm_epochs=warm)
+            asked = experiment.training.epochs
+            run.here = stretch_here(device, ranks=ranks.count, after=progress.epoch, warm_epochs=warm, asked=asked)
         run.judged = None if judged is None else "val" if judged.split == "val" else "test"
         hooks = (callbacks, on_step) if ranks.first else ((), None)
-        with stopping(path is not None) as asked:
-            Training(run, learner, train.to(device), judged, *hooks, asked).go_on(progress)
+        with stopping(path is not None) as stop:
+            Training(run, learner, train.to(device), judged, *hooks, stop).go_on(progress)
     learner.encoder.eval()
     return run
-
-
-@contextmanager
-def _enough_memory() -> Iterator[None]:
-    """Say what takes less memory where there is too little."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
-            raise
-        remedy = "Lower training.batch or training.queue_size, or set training.chunk."
-        raise CltoolsError(f"There is too little memory: {error}. The last checkpoint stays. {remedy}") from error
 
 
 def _checkpoint_to_resume(path: Path | None, experiment: Experiment, ranks: Ranks) -> Checkpoint | None:
@@ -198,8 +187,7 @@ def _checkpoint_to_resume(path: Path | None, experiment: Experiment, ranks: Rank
         check_same_experiment(path / CONFIG, read_config(path / CONFIG), experiment)
     every = experiment.training.checkpoint_every  # so much is there if the first checkpoint was cut short
     if checkpoint is None and record is not None and (record.evaluations or record.epochs > every):
-        wrong = f"{path} holds a run of {record.epochs} epochs without its {CHECKPOINT}, which cannot go on."
-        raise CltoolsError(f"{wrong} Nothing was changed. Put that file back, or train into another folder (--out).")
+        raise CltoolsError(f"{path} lacks its {CHECKPOINT} and cannot go on; put it back, or train elsewhere (--out).")
     return checkpoint
 
 
@@ -207,7 +195,7 @@ def _images(experiment: Experiment, images: ImageSet | None) -> tuple[ImageSet, 
     """Images to train on, and images to judge by while training: held out, else the test split, else none."""
     train, judged = training_images(experiment, images)
     own, data = images is not None or experiment.outside.images is not None, experiment.data
-    if images is not None and data.size is not None:
+    if images is not None and data.size not in (None, images.images.shape[-1]):
         raise CltoolsError(f"data.size is {data.size}, and images of your own are not resized here: leave it out.")
     if images is not None and data.limit is not None and len(images) > data.limit:
         tqdm.write(f"data.limit: {data.limit:,} of {len(images):,} images are used, drawn at random.")
@@ -222,8 +210,7 @@ def check_trainable(
     """Refuse images, parts, hooks and a number of processes that the settings cannot train with."""
     settings, group, count = experiment.training, experiment.encoder.bn_group, ranks.count
     if len(train) < settings.batch:
-        wrong = f"{train.name} has {len(train)} training images, fewer than one batch of {settings.batch}."
-        raise CltoolsError(f"{wrong} Lower training.batch, or give more images.")
+        raise CltoolsError(f"{len(train)} training images are fewer than one batch of {settings.batch}; lower it.")
     for rule in (experiment.positives, experiment.negatives):
         if "same_class" in rule.reads and not train.labelled:
             raise CltoolsError(f"{type(rule).__name__} reads classes, and {train.name} has none; use another rule.")
@@ -235,16 +222,14 @@ def check_trainable(
             "torchrun": None if ranks.alone else ranks, "device=cpu": None if device.type == "cuda" else device,
         }  # fmt: skip
         if found := [name for name, value in hindering.items() if value is not None]:
-            wrong = "cuda_graph=True replays the recipe's step of all anchors, in one process and on a GPU;"
-            raise CltoolsError(f"{wrong} leave it out, or else {' and '.join(found)}.")
+            raise CltoolsError(f"cuda_graph=True goes with none of: {', '.join(found)}. Leave it out, or these.")
         experiment.to_json()  # what cannot be written down cannot be compared from step to step
     if ranks.alone:
         return
     if settings.device not in ("auto", "cpu", "cuda"):
         raise CltoolsError(f"{count} processes take a GPU each; device={settings.device!r} names one. Leave it out.")
     if group is None:
-        wrong = f"encoder.bn_group is None: statistics are of a whole view, which {count} processes hold in parts;"
-        raise CltoolsError(f"{wrong} make groups that one process holds, such as encoder.bn_group=32.")
+        raise CltoolsError(f"encoder.bn_group is None; {count} processes need groups that one holds, such as 32.")
     if settings.batch % (count * group):
         raise CltoolsError(f"training.batch is {settings.batch}; {count} processes need a multiple of {count * group}.")
 
@@ -330,7 +315,8 @@ class Training:
         settings, ranks = self.run.experiment.training, self.learner.ranks
         steps = len(self.train) // settings.batch
         done = progress.epoch * steps + progress.steps
-        bar = tqdm(initial=done, total=settings.epochs * steps, desc="training", unit="step", disable=not ranks.first)
+        bar = tqdm(initial=done, total=settings.epochs * steps, desc="training", unit="step")
+        bar.disable = bar.disable or not ranks.first
         with bar, fast_convolutions():
             while progress.epoch < settings.epochs:
                 row = self._epoch(progress, bar)
@@ -353,10 +339,9 @@ class Training:
         """The rest of one pass over the images; the row of the pass's means."""
         learner, train, experiment = self.learner, self.train, self.run.experiment
         settings, known = experiment.training, train.labelled
-        if progress.sums is None:
+        if progress.sums is None or progress.shuffler_state is None:
             progress.shuffler_state = learner.shuffler.get_state()
             progress.sums = EpochSums(learner.device, learner.ranks)
-        assert progress.shuffler_state is not None
         learner.shuffler.set_state(progress.shuffler_state)
         permutation = torch.randperm(len(train), generator=learner.shuffler).to(learner.device)
         steps = len(train) // settings.batch

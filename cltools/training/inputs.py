@@ -6,15 +6,13 @@ Legend: B images, H and W height and width.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-from cltools.config import Experiment
-from cltools.datasets import ImageSet, load_images, split_holdout, splits_of
-from cltools.datasets.image_set import draw
+from cltools.config import Experiment, imported
+from cltools.datasets import ImageSet, draw, load_images, split_holdout, splits_of
 from cltools.errors import CltoolsError, described, foreign
 from cltools.views import ViewSettings, augment
 
@@ -98,13 +96,7 @@ def named(part: str, name: str) -> Callable[..., Any]:
         ValueError: no such module, or nothing in it that can be called by that name.
     """
     module, _, path = name.partition(":")
-    try:
-        found: Any = import_module(module)
-    except ModuleNotFoundError as error:
-        if not f"{module}.".startswith(f"{error.name}."):
-            raise  # something that the module itself imports
-        wrong = f"outside.{part} is {name!r}, and Python finds no module {error.name!r}."
-        raise CltoolsError(f"{wrong} Start from the folder it lies in, or put that folder into PYTHONPATH.") from None
+    found: Any = imported(module, f"outside.{part} is {name!r}")
     for attribute in path.split("."):
         if not hasattr(found, attribute):
             raise CltoolsError(f"outside.{part} is {name!r}, and {module} has no {path!r}.")
@@ -137,8 +129,7 @@ def drawn_view(
     made = views(images, generator=generator)
     if not isinstance(made, Tensor) or made.ndim != 4 or made.shape[:2] != images.shape[:2]:
         found = [*made.shape] if isinstance(made, Tensor) else described(made)
-        wrong = f"What views made of images {[*images.shape]} is {found};"
-        raise CltoolsError(f"{wrong} it must return one view of each image, a tensor [{len(images)}, 3, H, W].")
+        raise CltoolsError(f"views made {found} of images {[*images.shape]}; it must return one view of each.")
     return made[share]
 
 
@@ -252,8 +243,7 @@ def evaluation_images(experiment: Experiment) -> ImageSet:
         ValueError: the experiment names images of one's own, of which there is no test split.
     """
     if experiment.outside.images is not None:
-        wrong = f"The images of {experiment.outside.images} have no test split. Hold some out (data.holdout) for"
-        raise CltoolsError(f'{wrong} the split "val", or call cltools.evaluate(run.encoder, train, test).')
+        raise CltoolsError('Own images have no test split; judge on "val" (data.holdout), or call cltools.evaluate.')
     return _load(experiment, "test", None)
 
 

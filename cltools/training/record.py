@@ -1,5 +1,11 @@
-"""The record of a run, `record.json`: what was asked, where it was trained, what came out."""
+"""What a run leaves to be read: its history, a row per epoch as CSV, and its record, `record.json`.
 
+The record says what was asked, where it was trained and what came out. Metrics are summed on the device and fetched
+once per epoch.
+"""
+
+import csv
+import io
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -8,17 +14,152 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch import Tensor
 
 from cltools.config import Experiment, from_plain, to_plain
-from cltools.encoders.backbones import OwnBackbone
+from cltools.encoders import OwnBackbone
 from cltools.errors import CltoolsError
 from cltools.evaluation import PROTOCOLS
-from cltools.files import reading
+from cltools.files import cell, reading, replacing, text_of
+from cltools.mining import KEPT, Band
 from cltools.provenance import check_record, provenance, read_record
+from cltools.ranks import ALONE, Ranks
 from cltools.training.inputs import TrainedOn
 
 if TYPE_CHECKING:
     from cltools.training.run import Run
+
+# the history
+
+Row = dict[str, float]
+COLUMNS = (
+    "epoch", "loss", "mined_purity", "false_negative_share", *(band.name.lower() for band in Band), "seconds",
+    "views_per_second", "knn", "effective_rank",
+)  # fmt: skip
+"""Columns of every history; those of protocols of one's own come after them."""
+NEVER = 2**62
+"""The step of an event that did not happen."""
+
+
+@dataclass
+class History:
+    """Rows of a run, one per epoch: the entries of `COLUMNS`, and one for each protocol of one's own.
+
+    What is measured after some epochs only is nan in the others.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+
+    def column(self, name: str) -> list[float]:
+        """One column over the epochs."""
+        return [row[name] for row in self.rows]
+
+    def save(self, path: Path) -> None:
+        """Write the rows as CSV; the file is replaced whole."""
+        with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+            if self.rows:
+                writer = csv.writer(file)
+                writer.writerow(map(cell, self.rows[0]))
+                writer.writerows([_text(row[name]) for name in self.rows[0]] for row in self.rows)
+
+    @classmethod
+    def load(cls, path: Path) -> "History":
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: the file is damaged or foreign.
+        """
+        with reading(f"{path} is not a history of ours", "Move it away, and the run loads."):
+            text = path.read_text(encoding="utf-8-sig")
+            head, *lines = csv.reader(io.StringIO(text, newline=""), strict=True) if text else [[]]
+            names = [*map(text_of, head)]
+            rows = [{k: float(v) if v else math.nan for k, v in zip(names, line, strict=True)} for line in lines]
+            if any(row.get("epoch") != epoch for epoch, row in enumerate(rows, 1)):
+                raise CltoolsError("its rows are not of epochs 1, 2, 3, …")
+            if text and (not text.endswith("\n") or len({*names}) < len(names) or not {*COLUMNS} <= {*names}):
+                raise CltoolsError("the end of its last line is missing, or a column, or one stands twice")
+        return cls(rows)
+
+
+def _text(value: float) -> str:
+    if math.isnan(value):
+        return ""
+    return str(int(value)) if abs(value) < 1e15 and value == int(value) else repr(value)
+
+
+def diverged(what: str) -> FloatingPointError:
+    """The error that stops a training gone wrong before anything of it is saved."""
+    remedy = "Lower the learning rate, raise the temperature, or train in float32."
+    return FloatingPointError(f"{what}; training stopped. The last checkpoint is from before it. {remedy}")
+
+
+def tally_of(band: Tensor, same_class: Tensor | None) -> Tensor:
+    """How many keys of a selection's bands [B, K] got each code of `Band`, and how many of these are of their class.
+
+    Asks the device nothing.
+
+    Returns:
+        int64 [2, 7]; without labels [1, 7].
+    """
+    masks = [band == code for code in Band]  # bincount would wait for the device
+    counted = masks if same_class is None else [*masks, *(mask & same_class for mask in masks)]
+    return torch.stack([mask.count_nonzero() for mask in counted]).view(-1, len(Band))
+
+
+class EpochSums:
+    """Sums of an epoch's metrics and the first step with a non-finite loss, kept on the device until `fetch`.
+
+    Each rank sums over its own anchors; `fetch` puts them together.
+    """
+
+    def __init__(self, device: torch.device, ranks: Ranks = ALONE) -> None:
+        self.ranks = ranks
+        self.loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.tally = torch.zeros((), dtype=torch.int64, device=device)
+        self.bad_step = torch.full((), NEVER, dtype=torch.int64, device=device)
+        self.steps = self.anchors = 0
+
+    def add(self, step: int, loss: Tensor, tally: Tensor, anchors: int) -> None:
+        """Take in one step; asks the device nothing."""
+        loss = loss.detach()
+        self.bad_step = torch.where(loss.isfinite(), self.bad_step, self.bad_step.clamp(max=step))
+        self.loss += loss
+        self.tally = self.tally + tally
+        self.steps += 1
+        self.anchors += anchors
+
+    def fetch(self) -> Row:
+        """The epoch's means; purity and false-negative share are nan without labels or where nothing was chosen.
+
+        Raises:
+            FloatingPointError: a step's loss was not finite; the message names the first.
+        """
+        if (bad := int(self.ranks.least(self.bad_step))) != NEVER:
+            raise diverged(f"The loss was not finite at step {bad}")
+        keys, *known = self.ranks.total(self.tally).tolist()
+        same = known[0] if known else [math.nan] * len(Band)
+        return {
+            "loss": float(self.ranks.total(self.loss)) / (self.steps * self.ranks.count),
+            "mined_purity": _share(same[Band.MINED], keys[Band.MINED]),
+            "false_negative_share": _share(sum(same[band] for band in KEPT), sum(keys[band] for band in KEPT)),
+            **{band.name.lower(): keys[band] / (self.anchors * self.ranks.count) for band in Band},
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """This rank's sums so far; loads with `weights_only=True`."""
+        return {name: value for name, value in vars(self).items() if name != "ranks"}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from sums that `state_dict` gave."""
+        for name, value in state.items():
+            setattr(self, name, value.to(self.loss.device) if isinstance(value, Tensor) else value)
+
+
+def _share(part: float, whole: int) -> float:
+    return part / whole if whole else math.nan
+
+
+# the record
 
 KIND, FORMAT, RECORD = "run", 2, "record.json"
 Plain = Mapping[str, Any]
@@ -39,6 +180,8 @@ class Stretch:
         versions: of Python and of the libraries.
         hardware: device, threads, and number of processes.
         warm_epochs: those of the run that this one started from; they count in the first stretch alone.
+        asked: epochs asked for then, by which the learning rate went; 0 where that is not known. A finished run that is
+            trained longer has a stretch for each.
     """
 
     from_epoch: int = 1
@@ -47,6 +190,7 @@ class Stretch:
     versions: Plain = field(default_factory=dict)
     hardware: Plain = field(default_factory=dict)
     warm_epochs: int = 0
+    asked: int = 0
 
     @property
     def surroundings(self) -> dict[str, Any]:
@@ -119,6 +263,11 @@ class RunRecord:
     def asked(self) -> int:
         """How many epochs were asked for."""
         return int(self.experiment["training"]["epochs"])
+
+    @property
+    def shorter(self) -> list[int]:
+        """Epochs asked for before, of a finished run that was trained longer."""
+        return [each.asked for each in self.stretches if each.asked not in (0, self.asked)]
 
     @property
     def warm_epochs(self) -> int:
@@ -211,7 +360,9 @@ def settings_of(plain: Plain) -> dict[str, Any]:
     return {**to_plain(from_plain(Experiment, {name: plain[name] for name in plain if name not in rules})), **rules}
 
 
-def stretch_here(device: torch.device, *, ranks: int = 1, after: int = 0, warm_epochs: int = 0) -> Stretch:
+def stretch_here(
+    device: torch.device, *, ranks: int = 1, after: int = 0, warm_epochs: int = 0, asked: int = 0
+) -> Stretch:
     """The stretch that this process begins.
 
     Args:
@@ -219,10 +370,11 @@ def stretch_here(device: torch.device, *, ranks: int = 1, after: int = 0, warm_e
         ranks: how many processes train.
         after: epochs that were done before.
         warm_epochs: those of the run that this one started from.
+        asked: epochs asked for.
     """
     here = provenance(device)
     here["hardware"]["ranks"] = ranks
-    return Stretch(after + 1, **here, warm_epochs=warm_epochs)
+    return Stretch(after + 1, **here, warm_epochs=warm_epochs, asked=asked)
 
 
 def read_run_record(folder: Path) -> RunRecord | None:
@@ -246,4 +398,5 @@ def _stretches(here: Stretch | None, before: Sequence[Stretch]) -> tuple[Stretch
     if not known and here.from_epoch > 1:
         known = [Stretch()]
     # The command that began a stretch stays: those that went on with it are that command and --resume.
-    return tuple(known if known and known[-1].surroundings == here.surroundings else [*known, here])
+    goes_on = known and known[-1].surroundings == here.surroundings and known[-1].asked in (0, here.asked)
+    return tuple(known if goes_on else [*known, here])

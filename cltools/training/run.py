@@ -12,30 +12,22 @@ from jaxtyping import Float32
 from safetensors import safe_open
 from safetensors.torch import save as serialised
 from torch import Generator, Tensor, nn
-from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
 from cltools.config import Experiment, differences
-from cltools.datasets import ImageSet
-from cltools.datasets.load import what_reads
-from cltools.encoders import Encoder, build_encoder
-from cltools.encoders.backbones import OwnBackbone, home
+from cltools.datasets import ImageSet, what_reads
+from cltools.encoders import Encoder, OwnBackbone, build_encoder, home
 from cltools.errors import CltoolsError, described
-from cltools.evaluation import Diagnosis, LinearRecipe, Recipes, diagnose, embed, figures, predict
-from cltools.evaluation.embed import bare
-from cltools.evaluation.report import Predictions, check_protocols
+from cltools.evaluation import Diagnosis, LinearRecipe, Predictions, Recipes, bare, diagnose, embed, figures, predict
+from cltools.evaluation.report import check_protocols
 from cltools.files import IN_USE, claimed, reading, replacing, write_text
-from cltools.mining import Similarities, select, similarities
-from cltools.mining.handed_in import seeded
+from cltools.mining import Similarities, State, reads_now, same_class, seeded, select, similarities
 from cltools.mining.negatives import Closeness
-from cltools.mining.rules import State, reads_now
-from cltools.mining.similarities import same_class
 from cltools.provenance import command, write_record
 from cltools.training.checkpoint import ANEW, UNFIT, Checkpoint, checksum_of
-from cltools.training.history import History
 from cltools.training.inputs import Parts, TrainedOn, Views, drawn_view, evaluation_images, training_images
 from cltools.training.learner import Device, Memory, new_memory
-from cltools.training.record import RECORD, RunRecord, Split, Stretch, read_run_record, stretch_here
+from cltools.training.record import RECORD, History, RunRecord, Split, Stretch, read_run_record, stretch_here
 
 ABOUT = "cltools"
 """The entry of the weights' file that holds the epochs and steps they are of, and a checksum."""
@@ -125,12 +117,10 @@ class Run:
         if self.here is not None or before is None:
             return RunRecord.of(self, before)
         if other := [str(each) for each in differences(before.experiment, self.experiment) if each.decides]:
-            wrong = f"{path / CONFIG} was changed since the run was trained: {'; '.join(other)}."
-            raise CltoolsError(f"{wrong} Nothing was changed. Put back what {RECORD} tells, or evaluate a copy.")
+            raise CltoolsError(f"{path / CONFIG} was changed: {'; '.join(other)}. Put it back, or evaluate a copy.")
         if (before.epochs, before.steps) != (len(rows), self.steps):
-            wrong = f"{path / RECORD} is of {before.epochs} epochs and {before.steps} steps, and what was loaded is of"
-            remedy = f"Bring back {HISTORY} if it is missing or cut, or resume the run, and load it again."
-            raise CltoolsError(f"{wrong} {len(rows)} and {self.steps}. Nothing was changed. {remedy}")
+            wrong = f"{path / RECORD} is of epoch {before.epochs}, step {before.steps}, not {len(rows)}, {self.steps}."
+            raise CltoolsError(f"{wrong} Bring back {HISTORY} if it is missing or cut, or resume, and load it again.")
         return replace(before, images=self.images or before.images)
 
     def evaluate(
@@ -225,8 +215,7 @@ class Run:
         train, _ = training_images(self.experiment, images)
         known = self.images
         if known is not None and (difference := known.difference(TrainedOn.of(train, given=known.given))):
-            wrong = f"This run was trained on {known}. {difference} Give the very images,"
-            raise CltoolsError(f"{wrong} in the order that they were trained on: run.diagnose(images=…)")
+            raise CltoolsError(f"Trained on {known}. {difference} Give the very images, in order: diagnose(images=…)")
         return train
 
     @classmethod
@@ -250,12 +239,10 @@ class Run:
         """
         path = Path(path)
         if path.is_file():
-            wrong = f"{path} is a file; name the run's folder, in which {CONFIG} and {WEIGHTS} lie."
-            raise CltoolsError(f"{wrong} {what_reads(path)}".rstrip())
+            raise CltoolsError(f"{path} is a file; name the folder of a run. {what_reads(path)}".rstrip())
         checkpoint = _checkpoint_of(path)
         if checkpoint is None and not ((path / CONFIG).is_file() and (path / WEIGHTS).is_file()):
-            wrong = f"{path} holds no trained run ({CONFIG} and {WEIGHTS})."
-            raise FileNotFoundError(f"{wrong} Train one with: python -m cltools train PRESET --out {path}")
+            raise FileNotFoundError(f"{path} holds no trained run; train one: cltools train PRESET --out {path}")
         config = path / CONFIG
         experiment = read_config(config) if checkpoint is None or config.is_file() else checkpoint.experiment
         given = _given_of(path, checkpoint)
@@ -328,7 +315,7 @@ def two_views(run: Run, images: ImageSet, draws: Generator) -> tuple[Float32[Ten
 
     def unit_rows(encoder: nn.Module, pixels: Tensor) -> Tensor:
         view = drawn_view(pixels, run.experiment.views, run.parts.views, generator=draws)
-        return normalize(embed(encoder, view, projection=True), dim=1)
+        return nn.functional.normalize(embed(encoder, view, projection=True), dim=1)
 
     parts = (part.to(device) for part in torch.split(images.images, BATCH))
     first, second = zip(*([unit_rows(each, pixels) for each in encoders] for pixels in parts), strict=True)
@@ -338,7 +325,7 @@ def two_views(run: Run, images: ImageSet, draws: Generator) -> tuple[Float32[Ten
 def read_config(path: Path) -> Experiment:
     """The experiment of a run's folder; an error names the file."""
     with reading(f"{path} cannot be read", "If it is of the first edition, cltools 0.1 reads it."):
-        return Experiment.from_json(path.read_text(encoding="utf-8"))
+        return Experiment.from_json(path.read_text(encoding="utf-8"), own_rules=True)
 
 
 def _checkpoint_of(path: Path) -> Checkpoint | None:

@@ -23,9 +23,9 @@ from torch.nn import functional as F
 from cltools.config import Experiment
 from cltools.contrast import contrastive_loss, mean_over_anchors
 from cltools.mining import NegativeRule, PositiveRule, Selection, Similarities
-from cltools.training.history import tally_of
 from cltools.training.inputs import drawn_view
 from cltools.training.learner import Learner, set_rate
+from cltools.training.record import tally_of
 
 Rules = tuple[PositiveRule, NegativeRule]
 Two = tuple[Tensor, Tensor]
@@ -260,8 +260,7 @@ class Replay:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            raise RuntimeError(
-                "The step cannot be recorded as a CUDA graph: its backbone or rules wait for the GPU or decide by what "
-                f"they compute. Train without cuda_graph, in a new process of Python. ({error.__context__ or error})"
-            ) from error
+            why = "its backbone or rules wait for the GPU or decide by what they compute."
+            told = f"The step cannot be recorded as a CUDA graph: {why} ({error.__context__ or error})"
+            raise RuntimeError(f"{told} Train without cuda_graph, in a new process of Python.") from error
         return Recording(graph, place, rate, result, new_keys)

@@ -12,7 +12,8 @@ from tqdm.auto import tqdm
 from book.execution import executed
 from book.pages import GENERATOR, Page, front_page, notebook_page, rendered, style_sheet
 from cltools.errors import CltoolsError
-from cltools.lab import PROJECT, notebooks
+from cltools.files import CARRIED
+from cltools.lab import notebooks
 
 PAGE, BOOK = 2.0, 20.0
 """Megabytes of a page, which a phone has to lay out, and of the whole folder, which is passed on by mail or stick."""
@@ -29,7 +30,7 @@ def make_book(out: tyro.conf.Positional[Path] = Path("book")) -> str:
     """
     paths = [*notebooks().values()]
     began = time.monotonic()
-    size = build(out, paths, PROJECT / "README.md")
+    size = build(out, paths, CARRIED / "README.md")
     minutes = (time.monotonic() - began) / 60
     return f"{out / 'index.html'}: {len(paths)} notebooks, {size:.1f} MB, made in {minutes:.1f} minutes"
 

@@ -15,7 +15,7 @@ from PIL import Image
 from torch.nn.functional import adaptive_avg_pool2d
 
 from cltools import Snapshot, load_images, load_snapshot, snapshot_of_embeddings
-from cltools.explorer import static
+from cltools.explorer import standalone
 from cltools.explorer.session import Session
 from course import grids, plots, run_plots
 from course.band_plots import draw_by_closeness, draw_purity_by_rank
@@ -47,7 +47,7 @@ def mined_positives() -> Picture:
 def the_explorer() -> Picture:
     """00: the explorer's static twin."""
     session = Session(load_snapshot("digits-potential"))
-    return Picture(static.draw(session), session.sentence)
+    return Picture(standalone.draw(session), session.sentence)
 
 
 def bands_and_false_negatives() -> Picture:

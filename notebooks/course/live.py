@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from cltools.config import Experiment
 from cltools.reports.table import FIGURES
 from cltools.training import History, Run
-from cltools.training.history import Row
+from cltools.training.record import Row
 from cltools.training.run import HISTORY
 from course.plots import COLOURS, LOOK, Picture, panels
 

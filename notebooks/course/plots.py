@@ -18,10 +18,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cltools.evaluation.diagnosis import mined_purity_by_k
-from cltools.gradients import info_nce_gradients, mass_by_rank
+from cltools.gradients import info_nce_gradients
 from cltools.mining import AllNegatives, AugmentedView, Similarities, select, terms
 from cltools.mining.similarities import own_last
 from cltools.snapshot import Snapshot
+from course.pushes import mass_by_rank
 
 GREY = "#888888"  # of axes and text: legible on light and on dark
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

@@ -8,7 +8,7 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 
-from cltools.lab import PROJECT, SHARING
+from cltools.lab import SHARING
 
 CELL_SECONDS = 900
 """Far above any cell of the course: it ends a hung kernel."""
@@ -41,6 +41,6 @@ def run_cells(
         resources={"metadata": {"path": str(folder)}},
         on_cell_start=on_cell_start,
     )
-    found = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), str(PROJECT / "notebooks")]))
+    found = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), str(Path(__file__).resolve().parents[1])]))
     stills = {"CLTOOLS_STILL": "1"}  # the book has no widgets
     client.execute(env={**SHARING, **stills, **environment, "PYTHONPATH": found})  # so that `course` is found

@@ -11,7 +11,6 @@ import torch
 
 from cltools.config import Experiment, from_plain, to_plain
 from cltools.datasets import ImageSet, data_root, image_sets
-from cltools.datasets.load import stored
 from cltools.errors import CltoolsError, unknown
 from cltools.evaluation import LinearRecipe, Recipes, limited
 from cltools.mining import NegativeRule, PositiveRule
@@ -152,9 +151,18 @@ def with_rules(experiment: Experiment, rule: Any) -> Experiment:
     return experiment
 
 
+STORED = {
+    "cifar10": (("cifar10/train", "cifar10/test"), ("cifar-10-batches-py",), ("cifar-10-python.tar.gz",)),
+    "cifar100": (("cifar100/train", "cifar100/test"), ("cifar-100-python",), ("cifar-100-python.tar.gz",)),
+    "tinyimagenet": (("tiny-imagenet-200",), ("tiny-imagenet-200.zip",)),
+}
+"""Where a set that has to be downloaded may lie below the data root: as a tree of pictures, unpacked, or packed."""
+
+
 def is_here(name: str, root: str | None = None) -> bool:
     """Whether a set's images, or the archive they come in, lie on this machine; neither is read."""
-    return name in SHORT or bool(stored(name, data_root(root)))
+    folder = data_root(root)
+    return name in SHORT or any(all((folder / path).exists() for path in paths) for paths in STORED.get(name, ()))
 
 
 def how_long(experiment: Experiment, records: Mapping[Path, RunRecord] | None = None) -> str:

@@ -18,8 +18,8 @@ import nbformat
 import torch
 
 from cltools.errors import CltoolsError, unknown
-from cltools.files import write_text
-from cltools.lab import PROJECT, notebooks
+from cltools.files import CARRIED, write_text
+from cltools.lab import notebooks
 from cltools.provenance import commit, device_name
 from course.running import run_cells
 
@@ -29,12 +29,12 @@ OVERRUN, FLOOR = 5.0, 5.0
 HEADER = re.compile(r"(all cells run in about )([\w½ ]+?)( on two CPU cores)")
 
 
-def budget_file(project: Path = PROJECT) -> Path:
+def budget_file(project: Path = CARRIED) -> Path:
     """Where the times are kept."""
     return project / "notebooks" / "times.json"
 
 
-def read_times(project: Path = PROJECT) -> dict[str, Any]:
+def read_times(project: Path = CARRIED) -> dict[str, Any]:
     """By notebook: commit, hardware and, under "cells", seconds by cell id; empty where nothing was measured yet."""
     path = budget_file(project)
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -91,7 +91,7 @@ def hold_to_two_cores() -> None:
 # Writing
 
 
-def write(times: Mapping[str, Any], project: Path = PROJECT) -> None:
+def write(times: Mapping[str, Any], project: Path = CARRIED) -> None:
     """Write the file of times, and what headers and README state by it.
 
     Raises:
@@ -123,7 +123,7 @@ def _state(page: Path, pattern: re.Pattern[str], said: str, example: str) -> Non
 # Judging
 
 
-def over_budget(stem: str, notebook: nbformat.NotebookNode, project: Path = PROJECT) -> list[str]:
+def over_budget(stem: str, notebook: nbformat.NotebookNode, project: Path = CARRIED) -> list[str]:
     """The cells of an executed notebook that took too long, each with its time and what to do."""
     budget = read_times(project).get(stem, {"cells": {}})["cells"]
     return [
@@ -134,7 +134,7 @@ def over_budget(stem: str, notebook: nbformat.NotebookNode, project: Path = PROJ
     ]
 
 
-def main(numbers: Sequence[str], project: Path = PROJECT) -> None:
+def main(numbers: Sequence[str], project: Path = CARRIED) -> None:
     """Measure the notebooks of these numbers, such as 02, or all, and write it down after each.
 
     Raises:

@@ -20,7 +20,7 @@ from cltools.presets import preset
 from cltools.reports.arms import BASELINE
 from cltools.reports.comparing import CompareFlags, train_arm, warm_start, whole
 from cltools.training import Run
-from cltools.training.history import Row
+from cltools.training.record import Row
 from course.live import Sentence
 from course.plots import COLOURS, LOOK, Picture, panels
 from course.results import Comparison

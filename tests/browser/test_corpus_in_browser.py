@@ -248,7 +248,7 @@ def test_classes_of_queries_and_passages_are_counted(browser: Browser, tmp_path:
 
 
 def test_of_many_pictures_some_are_drawn_and_said(browser: Browser, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("cltools.snapshot.sprite.PIXELS", 64 * 30)
+    monkeypatch.setattr("cltools.snapshot.snapshot.PIXELS", 64 * 30)
     pictures = np.random.default_rng(0).integers(0, 255, (100, 3, 8, 8), dtype=np.uint8)
     found = snapshot_of_embeddings(np.random.default_rng(1).normal(size=(100, 8)), images=pictures)
     assert found.pictured is not None

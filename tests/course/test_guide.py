@@ -20,9 +20,9 @@ from cltools import (
     terms,
 )
 from cltools.evaluation import mined_purity_by_k
-from cltools.gradients import effective_negatives, mass_by_rank
 from cltools.mining.negatives import closeness
 from course import band_plots, comparison, mistakes, results
+from course.pushes import effective_negatives, mass_by_rank
 
 TEXT = (ROOT / "TEACHING.md").read_text(encoding="utf-8")
 GUIDE = " ".join(TEXT.split())

@@ -10,11 +10,11 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from cltools import Similarities, Snapshot, preset, similarities as cosines
-from cltools.gradients import mass_by_rank
-from cltools.snapshot.sprite import as_sprite
+from cltools.snapshot.snapshot import as_sprite
 from course import plots
 from course.figures import FOLDER, PICTURES, small
 from course.plots import GREY, KS, Picture
+from course.pushes import mass_by_rank
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from torchvision import datasets
 
 from cltools import NearestKeys, RandomNegatives, RankBand, fit, laptop, load_images, preset
 from cltools.config import to_plain
 from cltools.training.record import RunRecord, Stretch
 from course import choose, results
-from course.setting import RECIPE, SHORT, SHORTENED, how_long, is_here, with_rules
+from course.setting import RECIPE, SHORT, SHORTENED, STORED, how_long, is_here, with_rules
 
 
 @pytest.fixture
@@ -35,6 +36,24 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def no_gpu_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("paths", "there"),
+    [
+        ([], False),
+        (["cifar10/train/"], False),
+        (["cifar10/train/", "cifar10/test/"], True),
+        (["cifar-10-batches-py/"], True),
+        (["cifar-10-python.tar.gz"], True),
+    ],
+)
+def test_a_set_is_here_as_a_tree_unpacked_or_packed(paths: list[str], there: bool, tmp_path: Path) -> None:
+    for path in paths:
+        (tmp_path / path).mkdir(parents=True) if path.endswith("/") else (tmp_path / path).touch()
+    assert is_here("cifar10", str(tmp_path)) is there and not is_here("tinyimagenet", str(tmp_path))
+    for name, kind in {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}.items():
+        assert STORED[name][1:] == ((kind.base_folder,), (kind.filename,)), "the names that loading looks for"
 
 
 def test_a_bare_machine_trains_a_short_run_on_shapes(empty: str) -> None:

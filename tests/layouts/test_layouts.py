@@ -43,12 +43,10 @@ TWO = {"train": (4, "cat dog"), "test": (4, "cat dog")}
 FLAT = {"train": (2, "*")}
 ONE = {"train": (4, "cat dog")}
 DIVIDED = "would be divided again, into "
-ONE_CLASS = "would be the only class. Put the images into a folder for each class"
+ONE_CLASS = "would be the only class; tables are not read. Make a folder for each class"
 NO_FOLDER = "is a file, and a folder of images is wanted. "
 TINY = "train/{n01,n02}/images/{0,1}.JPEG train/n01/boxes.txt"
-TINY_NAMED = {
-    split: r"is TinyImageNet as it is published. Load it by its name: tinyimagenet" for split in ("train", "val")
-}
+TINY_NAMED = dict.fromkeys(("train", "val"), "is TinyImageNet; load tinyimagenet with the root")
 
 LAYOUTS = (
     # The forms that the documentation names.
@@ -69,7 +67,7 @@ LAYOUTS = (
            {"train": (4, "n01 n02"), "val": (2, "n01 n02*"), "test": (2, "n01 n02*")}, r"left out: 2 \.txt, 1 \.xml\.$"),
     Layout("YOLO", "images/{train,val}/{0,1}.jpg labels/{train,val}/{0,1}.txt data.yaml", {"train": (2, "*"), "val": (2, "*")}, r"left out: 4 \.txt, 1 \.yaml\.$"),
     # What is no class.
-    Layout("Kaggle", "images/{0,1}.png train.csv", refused={"train": rf"'images' {ONE_CLASS}, as labels in a table are not read; or, to read them without labels, load .*images\."}),
+    Layout("Kaggle", "images/{0,1}.png train.csv", refused={"train": rf"'images' {ONE_CLASS}; or, to read images without labels, load .*images\."}),
     Layout("Kaggle, by the folder of its pictures", "images/{0,1}.png train.csv", FLAT, given="images"),
     Layout("Kaggle with tables and splits", "{train,test}_images/{0,1}.png train.csv", refused={"train": r"unclear which folders in .* are splits and which are classes: test_images, train_images\."}),
     Layout("Kaggle's intel", "seg_{train,test}/seg_{train,test}/{a,b}/0.jpg seg_pred/seg_pred/0.jpg", refused={"train": "Name splits train, test and val"}),
@@ -81,9 +79,9 @@ LAYOUTS = (
     Layout("images in splits", "{train,test}/images/{0,1}.png", refused={"train": ONE_CLASS, "test": ONE_CLASS}),
     Layout("one class", "cat/{0,1}.png", refused={"train": rf"'cat' {ONE_CLASS}.*load .*cat\."}),
     Layout("one class in train", "train/cat/{0,1}.png test/{cat,dog}/0.png", refused={"train": rf"'cat' {ONE_CLASS}.*load .*train.cat\.", "test": f"'cat' {ONE_CLASS}"}),
-    Layout("a folder of images and another, each of classes", "CUB/{images,segmentations}/{cat,dog}/0.jpg", refused={"train": r"'images' would be a class\..*load .*CUB.images\.$"}),
-    Layout("a folder of images in each split", "{train,test}/JPEGImages/{cat,dog}/0.jpg", refused={"train": r"'JPEGImages' would be the only class\..*load .*train.JPEGImages\.$", "test": r"load .*test.JPEGImages\.$"}),
-    Layout("one class of nested folders", "test/cat/{a,b}/0.png", refused={"test": r"'cat' would be the only class\..*load .*test.cat\.$"}),
+    Layout("a folder of images and another, each of classes", "CUB/{images,segmentations}/{cat,dog}/0.jpg", refused={"train": r"'images' would be a class;.*load .*CUB.images\.$"}),
+    Layout("a folder of images in each split", "{train,test}/JPEGImages/{cat,dog}/0.jpg", refused={"train": r"'JPEGImages' would be the only class;.*load .*train.JPEGImages\.$", "test": r"load .*test.JPEGImages\.$"}),
+    Layout("one class of nested folders", "test/cat/{a,b}/0.png", refused={"test": r"'cat' would be the only class;.*load .*test.cat\.$"}),
     Layout("one class in splits", "{train,test}/cat/{0,1}.png", refused={"train": f"'cat' {ONE_CLASS}"}),
     Layout("an empty class leaves one", "cat/{0,1}.png dog/", refused={"train": f"'cat' {ONE_CLASS}"}),
     Layout("an empty class among others", "{cat,dog}/{0,1}.png emu/", ONE),
@@ -99,7 +97,7 @@ LAYOUTS = (
     Layout("pictures beside splits", f"{TRAIN} preview.png docs/{{0,1}}.png", TWO, "left out: 3 images outside of the splits"),
     Layout("an empty split", "train/{cat,dog}/{0,1}.png test/cat/", ONE, refused={"test": "there is no 'test' with images"}),
     # Classes that differ.
-    Layout("a split of other classes", "train/{cat,dog}/0.png test/{emu,fox}/0.png", {"train": (2, "cat dog emu fox")}, refused={"test": r"No class of the split 'test' \(emu, fox\) occurs in 'train' \(cat, dog\)"}),
+    Layout("a split of other classes", "train/{cat,dog}/0.png test/{emu,fox}/0.png", {"train": (2, "cat dog emu fox")}, refused={"test": r"No class of the split 'test' occurs in 'train'; name its folders alike \(emu, fox\)"}),
     Layout("fewer classes in test", "train/{cat,dog,emu}/0.png test/cat/{0,1}.png", {"train": (3, "cat dog emu"), "test": (2, "cat dog emu")}),
     Layout("a class that train lacks", "train/{cat,dog}/0.png test/{cat,dog,emu}/0.png", {"test": (3, "cat dog emu")}, "'train' has no image of emu"),
     Layout("blanks around a class", "train/{cat,dog}/{0,1}.png test/{cat~,~dog}/{0,1}.png", TWO),
@@ -109,7 +107,7 @@ LAYOUTS = (
     Layout("escapes in a name", "{\x1b[31mcat,dog}/0.png", {"train": (2, "\x1b[31mcat dog")}),
     # What lies among the pictures.
     Layout("a file among class folders", "{cat,dog}/{0,1}.png labels.csv", ONE, r"left out: 1 \.csv\.$"),
-    Layout("a picture among class folders", "{cat,dog}/{0,1}.png logo.png", refused={"train": "logo.png lies beside class folders such as cat"}),
+    Layout("a picture among class folders", "{cat,dog}/{0,1}.png logo.png", refused={"train": "logo.png lies beside class folders; move it"}),
     Layout("files of other kinds", "{cat,dog}/{0,1}.png cat/{a.heic,b.HEIC,c.txt,d.svg,e.pdf,f.mp4,README} .DS_Store dog/._0.png", ONE,
            r"left out: 2 \.heic, 1 \.mp4, 1 \.pdf, 1 \.svg, 1 \.txt, 2 hidden, 1 without an ending\.$"),
     Layout("what systems leave", "{cat,dog}/{0,1}.png __MACOSX/cat/._0.png .ipynb_checkpoints/0-checkpoint.png @eaDir/0.jpg cat/.hidden/0.png", ONE, "left out: 4 hidden"),

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from cltools.errors import described
-from cltools.gradients import info_nce_gradients, mass_by_rank, tangential_force
+from cltools.gradients import info_nce_gradients, tangential_force
 from cltools.mining import AugmentedView, NegativeRule, OracleNegatives, Similarities, select
 from cltools.mining.similarities import own_last
 from course.exercises.asking import Mistake, as_numbers, exercise, same, sentence
 from course.exercises.exploring import as_explorer, everyone
+from course.pushes import mass_by_rank
 
 TEMPERATURES = (0.05, 0.07, 0.1, 0.2, 0.5, 1.0)
 """At which an answer is recognised as that of another temperature."""

@@ -1,25 +1,25 @@
-"""The history for TensorBoard: read back with its own reader, and compared with `history.csv`."""
+"""The history for TensorBoard, read back with its own reader; and for Weights & Biases, by a stand-in."""
 
 import itertools
 import math
 import sys
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 from tensorboard.summary.writer import event_file_writer
 
-from cltools.config import EvaluationSettings, Experiment, TrainingSettings
+from cltools.config import EvaluationSettings, Experiment, TrainingSettings, to_plain
 from cltools.datasets import DataSettings
 from cltools.encoders import Encoder, EncoderSettings, build_encoder
 from cltools.mining import NearestKeys, RankBand
-from cltools.training import History, Run, TensorBoard, fit
-from cltools.training.history import COLUMNS, Row
-from cltools.training.tensorboard import tag_of
+from cltools.training import History, Run, TensorBoard, WandB, fit
+from cltools.training.record import COLUMNS, Row
 
 ASKED = Experiment(
     data=DataSettings("digits", limit=64),
@@ -61,7 +61,7 @@ def agree(folder: Path, history: History) -> None:
     found = curves(folder)
     columns = {column for column in history.rows[0] if column not in ("epoch", "seconds")}
     for column in columns:
-        tag = tag_of(column)
+        tag = column
         measured = [(int(row["epoch"]), row[column]) for row in history.rows if not math.isnan(row[column])]
         assert [step for step, _ in found.get(tag, [])] == [epoch for epoch, _ in measured], column
         assert [value for _, value in found.get(tag, [])] == pytest.approx([value for _, value in measured], rel=1e-6)
@@ -73,8 +73,8 @@ def test_holds_what_the_history_holds(tmp_path: Path) -> None:
     agree(out / "tensorboard", History.load(out / "history.csv"))
     found = curves(out / "tensorboard")
     assert [step for step, _ in found["knn"]] == [2, 4, 5] and [step for step, _ in found["loss"]] == [1, 2, 3, 4, 5]
-    assert {"mined_purity", "false_negative_share", "keys/easy", "keys/potential", "keys/hard"} <= set(found)
-    assert found["protocols/rows"] == [(2, 1.0), (4, 3.0), (5, 4.0)], "a protocol of one's own has a curve"
+    assert {"mined_purity", "false_negative_share", "easy", "potential", "hard"} <= set(found)
+    assert found["rows"] == [(2, 1.0), (4, 3.0), (5, 4.0)], "a protocol of one's own has a curve"
     assert len(list((out / "tensorboard").iterdir())) == 1
 
 
@@ -140,6 +140,26 @@ def test_an_epoch_half_written_is_written_again(encoder: Encoder, tmp_path: Path
 
 def test_without_tensorboard_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    with pytest.raises(ValueError, match=r'pip install "cltools\[tensorboard\]"'):
+    with pytest.raises(ValueError, match="tensorboard is not installed; install it with: pip install tensorboard"):
         TensorBoard(tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_and_biases_gets_each_epoch_once(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match="wandb is not installed; install it with: pip install wandb"):
+        WandB(tmp_path)
+    begun: list[dict[str, object]] = []
+    logged: list[tuple[int, Row]] = []
+    module = ModuleType("wandb")
+    module.__spec__ = ModuleSpec("wandb", None)
+    vars(module).update(init=lambda **given: begun.append(given), log=lambda row, step: logged.append((step, row)))
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    board = WandB(tmp_path)
+    for n in (2, 3):
+        board(Run(ASKED, encoder, History(rows(n))))
+    assert [step for step, _ in logged] == [1, 2, 3] and "knn" not in logged[0][1], "what was not measured is absent"
+    assert logged[2][1]["loss"] == rows(3)[2]["loss"]
+    (asked,) = begun
+    assert (asked["project"], asked["dir"]) == ("cltools", tmp_path) and asked["config"] == to_plain(ASKED)

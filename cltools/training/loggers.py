@@ -1,0 +1,67 @@
+"""The history for TensorBoard or Weights & Biases: callbacks of `fit`. A library is needed only where it is used."""
+
+import math
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from cltools.config import to_plain
+from cltools.errors import CltoolsError
+from cltools.training.run import Run
+
+
+def _scalars(run: Run) -> list[tuple[int, dict[str, float]]]:
+    """Each epoch, and its figures; what was not measured is left out."""
+    rows = ({name: x for name, x in row.items() if not math.isnan(x)} for row in run.history.rows)
+    return [(int(row.pop("epoch")), row) for row in rows]
+
+
+class TensorBoard:
+    """Writes each new row of the history as scalars, the epoch as step: `fit(…, callbacks=[TensorBoard(folder)])`.
+
+    A run that is begun or resumed is written from its first epoch on, in place of whatever the folder held.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        """A callback that writes into `folder`; ValueError where TensorBoard is not installed."""
+        if find_spec("tensorboard") is None:
+            raise CltoolsError("tensorboard is not installed; install it with: pip install tensorboard")
+        self.folder, self.written = str(folder), 0
+        self.writer: Any = None
+
+    def __call__(self, run: Run) -> None:
+        """Write the rows that are not written yet."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        if self.writer is None or len(run.history.rows) <= self.written:  # of another run, or a resumed one
+            self.writer, self.written = SummaryWriter(self.folder, purge_step=1), 0
+        for epoch, row in _scalars(run)[self.written :]:
+            for name, value in row.items():
+                self.writer.add_scalar(name, value, epoch)
+        self.written = len(run.history.rows)
+        self.writer.flush()
+
+
+class WandB:
+    """Logs each new row of the history to Weights & Biases: `fit(…, callbacks=[WandB(folder)])`."""
+
+    def __init__(self, folder: str | Path, project: str = "cltools") -> None:
+        """A callback that keeps its files in `folder`; ValueError where wandb is not installed."""
+        if find_spec("wandb") is None:
+            raise CltoolsError("wandb is not installed; install it with: pip install wandb")
+        self.folder, self.project, self.written = Path(folder), project, 0
+
+    def __call__(self, run: Run) -> None:
+        """Log the rows that are not logged yet."""
+        import wandb
+
+        if not self.written:
+            wandb.init(project=self.project, dir=self.folder, config=to_plain(run.experiment))
+        for epoch, row in _scalars(run)[self.written :]:
+            wandb.log(row, step=epoch)
+            self.written = epoch
+
+
+LOGS: dict[str, Callable[[Path], Callable[[Run], None]]] = {"tensorboard": TensorBoard, "wandb": WandB}
+"""What `cltools train --log` takes."""

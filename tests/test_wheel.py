@@ -1,0 +1,73 @@
+"""The wheel, without the clone that it is built from: the command line, the explorer, the course, and its types."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+RIGHT = """\
+import torch
+from cltools import NearestKeys, Queue, RankBand, contrastive_loss, preset, select, similarities
+from cltools.losses import LossSettings
+
+queue: Queue = Queue(64, 8)
+z = torch.nn.functional.normalize(torch.randn(4, 8), dim=1)
+rules = NearestKeys(k=2), RankBand()
+ids = torch.arange(4), queue.ids
+losses: torch.Tensor = contrastive_loss(z, z, queue.keys, *rules, LossSettings(), ids=ids)
+epochs: int = preset("digits-moco").training.epochs
+"""
+WRONG = RIGHT + 'RankBand(drop_closest="much")\npreset(3)\n'
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with what the wheel holds."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "--wheel-dir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = folder.glob("cltools_ssl-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    yield folder / "site"
+
+
+def run(site: Path, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """A command of this Python in that folder, in which the wheel's package is found before the clone's."""
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    return subprocess.run(
+        [sys.executable, *command], cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False
+    )
+
+
+@pytest.mark.slow
+def test_it_needs_nothing_of_the_clone(unpacked: Path, tmp_path: Path) -> None:
+    code = "import cltools.files, cltools.lab; from cltools import explore, load_snapshot\n"
+    code += "assert cltools.files.CLONE is None and len(cltools.lab.notebooks(cltools.lab.course())) == 7\n"
+    code += "print(explore(load_snapshot('shapes-moco')).sentence)"
+    shown = run(unpacked, tmp_path, "-c", code)
+    assert shown.returncode == 0 and "This rule pushes" in shown.stdout, shown.stderr
+    results = "from course.results import RESULTS; print(len([*RESULTS.glob('run-*.json')]))"
+    found = run(unpacked, tmp_path / "cltools-course" / "notebooks", "-c", results)
+    assert found.stdout.strip() == str(len([*(ROOT / "data" / "results").glob("run-*.json")])), found.stderr
+    quick = ("--epochs", "1", "--limit", "200", "--device", "cpu", "--evaluation.no-probe", "--json")
+    trained = run(unpacked, tmp_path, "-m", "cltools", "train", "digits-moco", *quick)
+    assert trained.returncode == 0 and (tmp_path / "runs" / "digits-moco" / "record.json").is_file(), trained.stderr
+    assert "clone" not in run(unpacked, tmp_path, "-m", "cltools", "doctor").stdout.split("PYTHONPATH")[0]
+
+
+@pytest.mark.slow
+def test_its_types_are_seen(unpacked: Path, tmp_path: Path) -> None:
+    """As mypy finds an installed package: by its py.typed, not as a source."""
+    for name, text in (("right.py", RIGHT), ("wrong.py", WRONG)):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    (tmp_path / "mypy.ini").write_text(f"[mypy]\nmypy_path = {unpacked}\n", encoding="utf-8")
+    right = run(unpacked, tmp_path, "-m", "mypy", "--strict", "--follow-imports=silent", "right.py")
+    assert right.returncode == 0, right.stdout
+    wrong = run(unpacked, tmp_path, "-m", "mypy", "--strict", "--follow-imports=silent", "wrong.py")
+    assert wrong.returncode == 1 and "drop_closest" in wrong.stdout and 'to "preset"' in wrong.stdout, wrong.stdout

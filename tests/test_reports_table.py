@@ -1,5 +1,6 @@
 """Tables of records, and that docs/results.md shows what the records say."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,9 @@ def test_the_readme_shows_the_runs_beside_published_figures() -> None:
     assert paths and table(paths, references=True) in (ROOT / "docs" / "results.md").read_text(encoding="utf-8"), (
         "paste: python -m cltools table --references data/results/run-*.json"
     )
+
+
+def test_a_comparison_on_a_machine_that_is_not_told_is_shown(tmp_path: Path) -> None:
+    record = json.loads((ROOT / "data" / "results" / "compare-shapes-0.json").read_text(encoding="utf-8"))
+    (tmp_path / "a.json").write_text(json.dumps(record | {"hardware": {}}), encoding="utf-8")
+    assert "unknown device." in table([tmp_path / "a.json"])

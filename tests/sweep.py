@@ -20,7 +20,6 @@ def sweep(explorer: Any) -> set[str]:
     explorer is left as it was found.
     """
     found, swept = explorer.state, set[str]()
-    past = len(explorer._past)
 
     def move(name: str, value: Any) -> None:
         before = explorer.state
@@ -50,7 +49,6 @@ def sweep(explorer: Any) -> set[str]:
                 back(here)
             back(found)
     back(found)
-    del explorer._past[past:]
     return swept
 
 

@@ -95,10 +95,7 @@ export const POSITIVE_RULES = {
       by: choice("positive", "anchor", "either"),
       pick: optional(whole(null)),
     },
-    fault: ({ pick }) =>
-      pick === null || pick >= 1
-        ? ""
-        : `pick is ${pick}; it must be at least 1.`,
+    fault: ({ pick }) => (pick === null || pick >= 1 ? "" : `pick is ${pick}; it must be at least 1.`),
     mine(s, rule) {
       const { order, score } = rankingBy(s, rule.by, 1);
       let index = order.subarray(rule.skip, rule.skip + rule.k);

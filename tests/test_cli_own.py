@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import answered, call, refused
+from command_line import answered, call, refused, started
 from PIL import Image
 
 from cltools.training import Run

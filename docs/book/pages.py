@@ -16,6 +16,7 @@ from pygments.lexers import PythonLexer
 from book.outputs import output_html
 from book.prose import Prose
 from cltools.errors import CltoolsError
+from cltools.names import DISTRIBUTION
 
 HERE = Path(__file__).parent
 GENERATOR = "cltools"
@@ -84,7 +85,7 @@ def rendered(page: Page, before: Page | None, after: Page | None) -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    generator, home = f"{GENERATOR} {version('cltools')}", page.address == "index.html"
+    generator, home = f"{GENERATOR} {version(DISTRIBUTION)}", page.address == "index.html"
     names: dict[str, Any] = {**vars(page), "before": before, "after": after}
     return environment.get_template("page.html").render(names, generator=generator, home=home)
 

@@ -151,7 +151,7 @@ def test_another_number_of_processes_does_not_go_on(folder: Path) -> None:
     assert len(state["ranks"]) == 2
     resealed(folder / "simclr-whole", epoch=3, rows=state["rows"][:3])
     try:
-        with pytest.raises(ValueError, match=r"trained by 2 processes, and this is one of 1\. Resume with"):
+        with pytest.raises(ValueError, match=r"is of 2 processes, not 1; resume with as many"):
             fit(grouped(SIMCLR), images=made(), out=folder / "simclr-whole", resume=True)
     finally:
         (folder / "simclr-whole" / "checkpoint.pt").write_bytes(before)
@@ -162,7 +162,7 @@ def test_the_command_line_trains_with_two_processes(tmp_path: Path) -> None:
     train = ("-m", "cltools", "train", "digits-potential", "--out", "run", "--epochs", "2", "--limit", "300")
     done = together(*train, "--encoder.bn-group", "32", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("Trained 2 epochs: run") == 1
+    assert done.stdout.count("run: 2 epochs; test: ") == 1
     assert len(Run.load(tmp_path / "run").history.rows) == 2
     (stretch,) = json.loads((tmp_path / "run" / "record.json").read_text(encoding="utf-8"))["stretches"]
     assert stretch["hardware"]["ranks"] == 2

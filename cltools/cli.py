@@ -47,8 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     keeps its traceback; with --debug all do.
     """
     given = [*(sys.argv[1:] if arguments is None else arguments)]
-    command = next(iter(given), "--help")
-    own = {"--json", "--debug"} if command != "lab" else set[str]()
+    own = {"--json", "--debug"} if given[:1] != ["lab"] else set[str]()
     asked, arguments = own & {*given}, [each for each in given if each not in own] or ["--help"]
     try:
         with redirect_stdout(sys.stderr) if "--json" in asked else nullcontext():
@@ -62,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (CltoolsError, OSError, FloatingPointError, MemoryError) as error:
         if "--debug" in asked:
             raise
-        print(f"cltools: {printable(error) or 'There is too little memory.'}", file=sys.stderr)
+        path = getattr(error, "filename", None)
+        told = f"{path}: {getattr(error, 'strerror', '')}; check the path." if path else f"{error}"
+        print(f"cltools: {printable(told) or 'There is too little memory.'}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt as stopped:
         told = f"{stopped}" or "interrupted. A run goes on with --resume, a comparison by the same command."
@@ -174,8 +175,8 @@ def download(name: tyro.conf.Positional[str], root: str | None = None) -> Answer
     from cltools.datasets import load_images
 
     found = {split: load_images(name, split, root=root) for split in ("train", "test")}
-    lines = [f"{name} {split}: {len(it)} images, {len(it.classes)} classes" for split, it in found.items()]
-    return "\n".join(lines), {split: len(images) for split, images in found.items()}
+    words = "\n".join(f"{name} {split}: {len(it)} images, {len(it.classes)} classes" for split, it in found.items())
+    return words, {split: len(images) for split, images in found.items()}
 
 
 def presets() -> Answer:

@@ -675,3 +675,8 @@ def test_output_never_dies_of_its_encoding(encoding: str, tmp_path: Path) -> Non
         told = (done.stdout + done.stderr).decode(encoding)
         assert "Traceback" not in told and "\x1b[31m.json" not in told, told
         assert done.returncode == (2 if arguments[0] == "table" else 0), told
+
+
+def test_a_file_that_is_not_there_is_named_without_the_systems_number(tmp_path: Path) -> None:
+    path = str(tmp_path / "none.json")
+    refused(call("train", "--config", path), f"{path}: No such file or directory; check the path.")

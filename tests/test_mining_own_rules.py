@@ -383,3 +383,11 @@ class Prints(NegativeRule):
 
 def test_what_a_rule_sees_can_be_printed() -> None:
     assert bool((select(line([0.9, 0.1, -0.5]), AugmentedView(), Prints()).band == Band.POTENTIAL).all())
+
+
+def test_the_hook_of_a_base_says_what_is_missing() -> None:
+    s, context = line([0.1]), Context(torch.ones(1, 1, dtype=torch.bool), 0.2, None)
+    with pytest.raises(ValueError, match=r"NegativeRule has no judge\(self, s, context\)"):
+        NegativeRule().judge(s, context)
+    with pytest.raises(ValueError, match=r"PositiveRule has no mine\(self, s, context\)"):
+        PositiveRule().mine(s, context)

@@ -101,7 +101,7 @@ class NegativeRule(Rule):
 
     def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
         """The band of each key: EASY, POTENTIAL, HARD or OTHER. Own and mined keys get their codes from `select`."""
-        raise NotImplementedError
+        raise chooses_nothing(self, "judge")
 
     def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B K"] | None:
         """Weights of the kept keys; None for ones."""
@@ -180,7 +180,7 @@ class PositiveRule(Rule):
 
     def mine(self, s: Similarities, context: Context) -> Mined:
         """Candidates and the weights of the augmented view and of each candidate, at full strength."""
-        raise NotImplementedError
+        raise chooses_nothing(self, "mine")
 
 
 P = TypeVar("P", bound=PositiveRule)
@@ -196,11 +196,16 @@ def learns(rule: type[NegativeRule]) -> bool:
     return rule.new_state is not NegativeRule.new_state
 
 
+def chooses_nothing(rule: object, hook: str) -> CltoolsError:
+    """The error for a rule without the method that makes it one."""
+    return CltoolsError(f"{type(rule).__name__} has no {hook}(self, s, context), which says which keys it takes.")
+
+
 def check_chooses(rule: object) -> None:
     """Raise ValueError for a rule without the method that makes it one: `judge` for negatives, `mine` for positives."""
     base, hook = (NegativeRule, "judge") if isinstance(rule, NegativeRule) else (PositiveRule, "mine")
     if getattr(type(rule), hook) is getattr(base, hook):
-        raise CltoolsError(f"{type(rule).__name__} has no {hook}(self, s, context), which says which keys it takes.")
+        raise chooses_nothing(rule, hook)
 
 
 def check_rules(positive_rule: object, negative_rule: object) -> None:

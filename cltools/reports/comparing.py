@@ -100,13 +100,10 @@ class CompareFlags(Settings):
         from cltools.reports.verdicts import verdicts
 
         record = compare(self)
-        gained = (
-            gains(frame_of(record["rows"]), "knn200").drop(BASELINE, level="arm").dropna().groupby("arm", sort=False)
-        )
-        found = verdicts({str(arm): each.tolist() for arm, each in gained})
-        lines = [f"  {arm}: {said}" for arm, said in found.items()]
+        gained = gains(frame_of(record["rows"]), "knn200").drop(BASELINE, level="arm").dropna()
+        found = verdicts({str(arm): each.tolist() for arm, each in gained.groupby("arm", sort=False)})
         head = f"kNN-200 against {BASELINE}, paired over seeds, p corrected for {len(found)} arms (Holm):"
-        words = "\n".join([table([self.out]), "", head, *lines])
+        words = "\n".join([table([self.out]), "", head, *(f"  {arm}: {said}" for arm, said in found.items())])
         return words, {"record": str(self.out), "rows": record["rows"], "verdicts": found}
 
     def __post_init__(self) -> None:

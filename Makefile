@@ -120,7 +120,7 @@ $(STAMP): pyproject.toml constraints.txt
 	    exit 1; }; \
 	  $(PYTHON) -m venv --clear $(VENV); }
 	@echo "Installing into $(VENV): the first time takes a few minutes and needs the network."
-	$(RUN) -m pip install --constraint constraints.txt --editable ".[notebooks,book,dev]" || { \
+	$(RUN) -m pip install --constraint constraints.txt --editable ".[notebooks,docs,dev]" || { \
 	  echo "The installation did not finish. Without a network pip speaks of conflicts: connect, and run this again." >&2; \
 	  exit 1; }
 	@touch $@

@@ -183,7 +183,7 @@ def test_constraints_name_one_fitting_version_of_everything_required() -> None:
     lines = [line.split("==") for line in constraint_lines()]
     pinned = {canonicalize_name(name): version for name, version in lines}
     assert len(pinned) == len(lines)
-    for requirement in [each for extra in ("", "train", "notebooks", "book", "dev") for each in requirements(extra)]:
+    for requirement in [each for extra in ("", "train", "notebooks", "docs", "dev") for each in requirements(extra)]:
         version = pinned.get(canonicalize_name(requirement.name))
         assert version and requirement.specifier.contains(version), f"{requirement}, constrained to {version}"
 
@@ -202,8 +202,7 @@ def test_conda_installs_the_same() -> None:
     python, pip, by_pip = environment["dependencies"]
     assert python.split() == ["python", PROJECT["requires-python"]]
     assert pip == "pip"
-    extras = ",".join(sorted(PROJECT["optional-dependencies"].keys() - {"voila"}, reverse=True))  # for classes alone
-    assert by_pip == {"pip": [f"-e .[{extras}]"]}
+    assert by_pip == {"pip": [f"-e .[{','.join(PROJECT['optional-dependencies'])}]"]}
 
 
 def test_the_citation_agrees() -> None:

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,15 +25,22 @@ WRONG = RIGHT + 'RankBand(drop_closest="much")\npreset(3)\n'
 
 
 @pytest.fixture(scope="module")
-def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with what the wheel holds."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this clone."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "--wheel-dir", str(folder), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)
-    (wheel,) = folder.glob("cltools_ssl-*.whl")
+    (built,) = folder.glob("cltools_ssl-*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def unpacked(wheel: Path) -> Path:
+    """A folder with what the wheel holds."""
+    site = wheel.with_name("site")
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder / "site")
-    yield folder / "site"
+        archive.extractall(site)
+    return site
 
 
 def run(site: Path, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
@@ -71,3 +77,39 @@ def test_its_types_are_seen(unpacked: Path, tmp_path: Path) -> None:
     assert right.returncode == 0, right.stdout
     wrong = run(unpacked, tmp_path, "-m", "mypy", "--strict", "--follow-imports=silent", "wrong.py")
     assert wrong.returncode == 1 and "drop_closest" in wrong.stdout and 'to "preset"' in wrong.stdout, wrong.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+def test_it_works_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
+    """Installed with what it declares and nothing else, in an empty folder: every way in that the README names."""
+    python, folder = tmp_path / "venv" / "bin" / "python", tmp_path / "empty"
+    folder.mkdir()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "CLTOOLS"))}
+
+    def done(*command: str | Path) -> str:
+        found = subprocess.run(
+            [str(each) for each in command],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        assert found.returncode == 0, f"{found.stdout[-2000:]}\n{found.stderr[-4000:]}"
+        return found.stdout
+
+    done(sys.executable, "-m", "venv", tmp_path / "venv")
+    done(python, "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", f"{wheel}[notebooks]")
+    code = "from cltools import explore, load_snapshot; print(explore(load_snapshot('shapes-moco')).sentence)"
+    assert "This rule pushes" in done(python, "-c", code)
+    command = python.with_name("cltools")
+    assert "knn200" in done(command, "train", "digits-moco", "--device", "cpu", "--json")
+    assert done(command, "doctor")
+    assert "00_start_here" in done(
+        python, "-c", "from cltools.lab import course, to_open; print(to_open(None, course()))"
+    )
+    notebooks = sorted((folder / "cltools-course" / "notebooks").glob("0*.ipynb"))
+    assert len(notebooks) == 7
+    for path in notebooks:
+        done(python.with_name("jupyter-execute"), path)

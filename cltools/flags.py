@@ -181,11 +181,13 @@ def _train_flags(name: str, experiment: Experiment, config: bool) -> TrainFlags:
 
 def _free(out: Path) -> Path:
     """The folder, or the first of that name with a number that is free; it is made, so that nobody else takes it."""
-    for path in (out, *(out.with_name(f"{out.name}-{number}") for number in range(2, 10**6))):
+    path, number = out, 1
+    while True:
         with suppress(FileExistsError):
             path.mkdir(parents=True)
             return path
-    raise CltoolsError(f"There are too many runs of the name {out}; name a folder with --out.")
+        number += 1
+        path = out.with_name(f"{out.name}-{number}")
 
 
 def _judged_on(experiment: Experiment) -> Split | None:

@@ -669,12 +669,12 @@ def test_where_the_working_folder_is_gone_it_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "gbk"])
 def test_output_never_dies_of_its_encoding(encoding: str, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "LC_ALL": "C"}
-    for arguments in (["table", str(tmp_path / "猫→\x1b[31m.json")], ["train", "digits-moco", "--help"]):
+    for arguments in (["runs", str(tmp_path / "猫→\x1b[31m.json")], ["train", "digits-moco", "--help"]):
         command = [sys.executable, "-m", "cltools", *arguments]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
         told = (done.stdout + done.stderr).decode(encoding)
         assert "Traceback" not in told and "\x1b[31m.json" not in told, told
-        assert done.returncode == (2 if arguments[0] == "table" else 0), told
+        assert done.returncode == (2 if arguments[0] == "runs" else 0), told
 
 
 def test_a_file_that_is_not_there_is_named_without_the_systems_number(tmp_path: Path) -> None:

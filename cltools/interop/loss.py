@@ -103,7 +103,7 @@ class ContrastiveLoss(nn.Module):
             shapes = [list(x.shape) for x in (out0, out1, ids) if x is not None]
             raise CltoolsError(f"Outputs and ids have shapes {shapes}; give [B, d] twice, and ids [B] if any.")
         ids = torch.full_like(out0[:, 0], UNKNOWN, dtype=torch.int64) if ids is None else ids
-        ranks = Ranks.here() if self.gather_distributed else ALONE
+        ranks = Ranks.current() if self.gather_distributed else ALONE
         if self.bank is None:
             return self._in_batch(out0, out1, ids, ranks)
         compare = self._with_bank

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from cltools.datasets import ImageSet
 from cltools.errors import SEED, CltoolsError, Settings, check_number
-from cltools.mining.handed_in import as_usual, enough_memory
+from cltools.mining.handed_in import enough_memory, torch_defaults
 from cltools.ranks import ALONE, Ranks
 from cltools.views import pixels
 
@@ -176,7 +176,7 @@ def feature_dim(backbone: nn.Module, size: tuple[int, int]) -> int:
     Raises:
         ValueError: it fails on pictures of that size, or does not return one vector a picture.
     """
-    blank = torch.zeros(2, 3, *size, device=home(backbone))
+    blank = torch.zeros(2, 3, *size, device=device_of(backbone))
     pictures = f"pictures {[*blank.shape]}"
     with torch.no_grad(), eval_mode(backbone):
         try:
@@ -189,7 +189,7 @@ def feature_dim(backbone: nn.Module, size: tuple[int, int]) -> int:
     return int(features.shape[1])
 
 
-def home(encoder: object, fallback: torch.device | str = "cpu") -> torch.device:
+def device_of(encoder: object, fallback: torch.device | str = "cpu") -> torch.device:
     """The device of the encoder's first parameter or buffer."""
     tensors = (*encoder.parameters(), *encoder.buffers()) if isinstance(encoder, nn.Module) else ()
     return tensors[0].device if tensors else torch.device(fallback)
@@ -330,7 +330,7 @@ def pixel_statistics(images: UInt8[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "3
     return (mean / 255).float().view(3, 1, 1), (std / 255).float().view(3, 1, 1)
 
 
-@as_usual()
+@torch_defaults()
 def build_encoder(
     settings: EncoderSettings, images: ImageSet | None, backbone: nn.Module | None = None, seed: int = 0
 ) -> Encoder:
@@ -364,7 +364,7 @@ def build_encoder(
         encoder.mean.copy_(mean)
         encoder.std.copy_(std)
     if backbone is not None:
-        encoder.to(home(backbone))
+        encoder.to(device_of(backbone))
     return encoder.train()
 
 

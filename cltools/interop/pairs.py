@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from cltools.errors import CltoolsError, check_number, unknown
 from cltools.mining import KEPT, AllNegatives, AugmentedView, Band, CosineBand, MarginBand, RankBand, learns, rank_count
-from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_rows, as_usual, seeded, to_length_1, unit_rows
+from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_rows, seeded, to_length_1, torch_defaults, unit_rows
 from cltools.mining.rules import NegativeRule, PositiveRule, Rescalable, check_rules, check_temperature, reads_now
 from cltools.mining.selection import Selection, select
 from cltools.mining.similarities import Similarities, own_last, same_class, similarities
@@ -215,7 +215,7 @@ class Report:
         return "\n".join(lines)
 
 
-@as_usual()
+@torch_defaults()
 def mine_pairs(
     anchors: Numbers,
     positives: Numbers,

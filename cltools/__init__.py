@@ -9,15 +9,15 @@ __version__ = "0.2.0"
 _EXTRA_OF = {"explorer": "notebooks", "snapshot": "notebooks"} | dict.fromkeys(
     ("config", "datasets", "encoders", "evaluation", "presets", "training"), "train"
 )
-"""What brings the libraries that a module needs; the core needs no extra."""
+"""The extra that installs the libraries a module needs; the core needs none."""
 
 
 @cache
 def _module_of() -> dict[str, str]:
-    """The module of each public name, as `__init__.pyi` says."""
+    """Map each public name to its module, as `__init__.pyi` lists them."""
     stub = (resources.files("cltools") / "__init__.pyi").read_text(encoding="utf-8")
-    found = re.findall(r"^from (\S+) import (?:\(([^)]+)\)|(.+))", stub, re.MULTILINE)
-    return {name: module for module, *names in found for name in re.findall(r"(\w+) as", "".join(names))}
+    imports = re.findall(r"^from (\S+) import (?:\(([^)]+)\)|(.+))", stub, re.MULTILINE)
+    return {name: module for module, *names in imports for name in re.findall(r"(\w+) as", "".join(names))}
 
 
 def __getattr__(name: str) -> object:
@@ -25,7 +25,7 @@ def __getattr__(name: str) -> object:
 
     Raises:
         AttributeError: no such name.
-        ImportError: a library that the name needs is not installed; the message names the extra that brings it.
+        ImportError: a library that the name needs is not installed; the message names the extra that installs it.
     """
     if name == "__all__":
         return __dir__()
@@ -44,5 +44,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """The public names, loaded or not."""
+    """Return all public names, whether loaded or not."""
     return sorted(_module_of())

@@ -1,4 +1,4 @@
-"""Every public name and its module: for type checkers, and for `__init__.py`, which imports a name when it is used."""
+"""All public names and their modules, for type checkers and for the lazy imports of `__init__.py`."""
 
 from cltools.config import (
     EvaluationSettings as EvaluationSettings,

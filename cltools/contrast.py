@@ -1,4 +1,4 @@
-"""A batch's contrast in one call: similarities → selection → loss, of all anchors at once or of some at a time.
+"""The contrastive loss of a batch in one call: similarities → selection → loss, for all anchors at once or in chunks.
 
 Legend: B anchors, K keys, d embedding.
 """
@@ -19,9 +19,9 @@ from cltools.mining.rules import NegativeRule, PositiveRule, State, check_rules,
 from cltools.ranks import ALONE, Ranks
 
 Observer = Callable[[Similarities, Selection], None] | None
-"""Called with what was compared and chosen."""
+"""Callback that gets the similarities and the selection."""
 Part = tuple[Tensor, Similarities, Selection]
-"""Losses of some anchors, what was compared for them, and what was chosen."""
+"""Losses, similarities and selection of some anchors."""
 
 
 def contrastive_loss(
@@ -40,25 +40,26 @@ def contrastive_loss(
     observe: Observer = None,
     check: bool | None = None,
 ) -> PerAnchor:
-    """Each anchor's loss over the samples that the rules choose, at full strength.
+    """Return each anchor's loss over the samples that the rules choose, at full strength.
 
-    How much each anchor counts in their mean, where a rule says so, stands in the selection that `observe` is given.
+    If a rule weights anchors in the mean of the loss, the weights are in the selections passed to `observe`.
 
     Args:
         anchor: z, unit length.
         positive: z', unit length.
         keys: n, unit length; K may be 0.
-        positive_rule: which keys are positives too.
-        negative_rule: which keys are negatives.
+        positive_rule: rule that chooses keys as further positives.
+        negative_rule: rule that chooses keys as negatives.
         loss: temperature and form.
-        ids: of the images that anchors and keys come from; a key of the anchor's own image is its own.
-        labels: their classes, for the oracle and for what `observe` counts; below 0 where unknown, of no class.
-        generator: for rules that draw.
-        state: of a negative rule that learns; it must not change before the backward pass.
-        chunk: that many anchors at a time, computed again in the backward pass: several matrices of chunk × K instead
-            of B × K are held at once. The same values and gradients up to rounding; a rule that draws draws anew.
-        observe: called with what was compared and chosen, once for each chunk.
-        check: whether vectors must be finite and of unit length, see `cltools.mining.handed_in.check_unit`.
+        ids: ids of the images that anchors and keys come from; a key of the anchor's image is an own key.
+        labels: their classes, for the oracle and for diagnosis in `observe`; below 0 is unknown, of no class.
+        generator: random generator for rules that draw.
+        state: state of a learning negative rule; it must not change before the backward pass.
+        chunk: number of anchors per chunk; each chunk is computed again in the backward pass, so that matrices of
+            chunk × K instead of B × K are in memory. Values and gradients are equal up to rounding, but a rule that
+            draws makes different draws.
+        observe: called with similarities and selection, once per chunk.
+        check: whether to check that vectors are finite and of unit length, see `cltools.mining.handed_in.check_unit`.
 
     Raises:
         ValueError: a chunk below 1, and what `similarities`, `select` and `info_nce` refuse.
@@ -87,7 +88,7 @@ def contrastive_loss(
         losses, s, selection = part(anchor, positive, keys, slice(None), generator)
         observe(s, selection)
         return losses
-    # They are read again in the backward pass, when a queue may have taken others.
+    # The backward pass reads ids and labels again, and by then a queue may have overwritten them.
     of_ids = [each.clone() for each in of_ids]
     of_labels = None if of_labels is None else [each.clone() for each in of_labels]
     parts = []
@@ -95,7 +96,7 @@ def contrastive_loss(
         rows = slice(start, start + chunk)
         losses, s, selection = _computed_twice(part, anchor[rows], positive[rows], keys, rows, generator)
         observe(s, selection)
-        del s, selection  # the matrices of one chunk are let go before those of the next are made
+        del s, selection  # free this chunk's matrices before the next are computed
         parts.append(losses)
     return torch.cat(parts)
 
@@ -103,33 +104,33 @@ def contrastive_loss(
 def _computed_twice(
     part: Callable[..., Part], z: Tensor, z_positive: Tensor, n: Tensor, rows: slice, generator: torch.Generator | None
 ) -> Part:
-    """What the part returns; its losses are computed again in the backward pass instead of kept until then.
+    """Call `part` under checkpointing, so that its losses are computed again in the backward pass.
 
-    Both times the part draws from a generator of its own, which begins where `generator` stood; afterwards `generator`
-    stands where the first time has left it, and the backward pass does not move it.
+    Both times `part` draws from a separate generator that starts from the state of `generator`. Afterwards `generator`
+    has the state after the first time, and the backward pass does not change it.
     """
     if generator is None:
         return checkpoint(part, z, z_positive, n, rows, None, use_reentrant=False)
-    begin, draws = generator.get_state(), torch.Generator(generator.device)
+    initial, draws = generator.get_state(), torch.Generator(generator.device)
 
     def drawn(z: Tensor, z_positive: Tensor, n: Tensor) -> Part:
-        draws.set_state(begin)
+        draws.set_state(initial)
         return part(z, z_positive, n, rows, draws)
 
-    made: Part = checkpoint(drawn, z, z_positive, n, use_reentrant=False, preserve_rng_state=False)
+    result: Part = checkpoint(drawn, z, z_positive, n, use_reentrant=False, preserve_rng_state=False)
     generator.set_state(draws.get_state())
-    return made
+    return result
 
 
 def mean_over_anchors(losses: PerAnchor, weights: Sequence[Tensor | None], ranks: Ranks = ALONE) -> Float[Tensor, ""]:
-    """The mean of the losses, anchors weighted where a rule weighs them; 0 where no anchor counts.
+    """Return the mean of the losses, weighted if a rule weights anchors; 0 if all weights are 0.
 
-    Over several ranks the mean of what each returns is that of all anchors.
+    With several ranks, the mean of the ranks' results is the mean over all anchors.
 
     Args:
-        losses: of this rank's anchors.
-        weights: `Selection.anchor_weight` of each chunk; None where the rule weighs none.
-        ranks: over which weights are summed.
+        losses: losses of this rank's anchors.
+        weights: `Selection.anchor_weight` of each chunk; None if the rule does not weight anchors.
+        ranks: ranks over which the weights are summed.
     """
     given = [weight for weight in weights if weight is not None]
     if not given:

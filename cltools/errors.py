@@ -1,4 +1,4 @@
-"""Messages for what a person may mistype or mix up, and the checks of settings that are made in several parts."""
+"""Error messages for mistyped names and wrong values, and the checks of settings that several modules share."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 
 class CltoolsError(ValueError):
-    """An error that a person can mend: its message says what is wrong and what to do.
+    """An error that the user can fix: its message says what is wrong and what to do.
 
-    Names in it may be a stranger's, of files, classes and settings; what a terminal would obey in them is written out.
+    Names of files, classes and settings in the message may come from untrusted input, so control characters are
+    escaped.
     """
 
     def __init__(self, message: str) -> None:
@@ -23,28 +24,29 @@ class CltoolsError(ValueError):
 
 
 def printable(text: object, *, lines: bool = True) -> str:
-    r"""A text of which a terminal shows every character and obeys none, beside line breaks and tabs.
+    r"""Escape the characters that a terminal would interpret instead of showing, except line breaks and tabs.
 
-    Control characters, those that turn the direction of writing, and halves of characters become escapes, as in
-    Python's own way of writing a text: ``\x1b``, ``\u202e``. Without `lines` these are line breaks and tabs, too.
+    Control characters, characters that change the writing direction, and lone surrogates are escaped as in Python's
+    string literals: ``\x1b``, ``\u202e``. With `lines=False` line breaks and tabs are escaped, too.
     """
-    shown = _OBEYED.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode("ascii"), str(text))
+    shown = _CONTROL.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode("ascii"), str(text))
     return shown if lines else shown.replace("\n", "\\n").replace("\t", "\\t")
 
 
-_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def unknown(kind: str, name: object, known: Iterable[str], *, otherwise: str | None = None) -> CltoolsError:
-    """The error for a `name` that is not among the `known` ones.
+    """Return the error for a `name` that is not among the `known` ones.
 
-    Names the nearest, or the few that begin with what was typed; where none is near, many begin so, or it is no text,
-    it says `otherwise`, by default all that are known.
+    The message suggests up to three known names that begin with `name`, or else the most similar ones. If there are
+    none, if more than three begin with it, or if `name` is not a string, it ends with `otherwise`, by default the list
+    of all known names.
     """
     names, near = sorted(known), list[str]()
     if isinstance(name, str) and len(name) <= LONGEST:
-        begun = [each for each in names if name and each.casefold().startswith(name.casefold())]
-        near = begun or get_close_matches(name, names, n=3, cutoff=0.5)
+        completions = [each for each in names if name and each.casefold().startswith(name.casefold())]
+        near = completions or get_close_matches(name, names, n=3, cutoff=0.5)
         near = near if len(near) <= 3 else []
     otherwise = otherwise or f"Known: {', '.join(each[:LONGEST] for each in names) or 'none'}."
     hint = f"Did you mean {' or '.join(near)}?" if near else otherwise
@@ -52,23 +54,23 @@ def unknown(kind: str, name: object, known: Iterable[str], *, otherwise: str | N
 
 
 LONGEST = 200
-"""Characters of a value that a message repeats."""
+"""Maximum number of characters of a value that a message quotes."""
 _short = Repr()
 _short.maxstring = _short.maxother = _short.maxlong = LONGEST
 
 
 def shown(value: object) -> str:
-    """A value as Python writes it, for a message; of a long or a deep one the beginning."""
+    """Return the `repr` of a value for a message, shortened if it is long or deeply nested."""
     return _short.repr(value)
 
 
 def foreign(value: Any, wanted: str) -> TypeError:
-    """The error for a `value` of another kind than the `wanted` one, which is named with an article and an example."""
-    return TypeError(f"{wanted} is wanted here, and this is {described(value)}.")
+    """Return the error for a `value` of the wrong type; `wanted` names the right one with an article and an example."""
+    return TypeError(f"{wanted} is expected here, but this is {described(value)}.")
 
 
 def described(value: Any) -> str:
-    """What a value is, where something else is wanted; a class is told from an object of it."""
+    """Describe the type of a wrong value for a message; a class is distinguished from an instance."""
     return f"the class {value.__name__}" if isinstance(value, type) else f"of type {type(value).__name__}"
 
 
@@ -97,23 +99,22 @@ LIMITS: dict[str, Callable[[Any], bool]] = {
     "two ascending numbers above 0": lambda x: len(x) == 2 and 0 < x[0] <= x[1] < float("inf"),
     "two ascending shares above 0 and at most 1": lambda x: len(x) == 2 and 0 < x[0] <= x[1] <= 1,
 }
-"""What a number, or several, must be, in words, and whether it is."""
+"""Limits of a number, or of several: the words of the message, and the check."""
 SEED = "a whole number from 0 to 2**32 - 1"
 
 
 class Settings:
-    """A base of frozen dataclasses whose fields are what their types say, in Python's own values, which JSON holds.
+    """Base class of frozen dataclasses whose fields are checked against their types and stored as plain Python values.
 
-    A type says more than a kind by a `Literal`, whose words are all that the field may be, or by words of `LIMITS`, and
-    then a remedy if there is one: `Annotated[int, "a whole number of at least 1", "For every key: EveryKey()."]`.
+    A `Literal` type lists all the words that the field may hold. An `Annotated` type adds a key of `LIMITS` and,
+    optionally, a remedy: `Annotated[int, "a whole number of at least 1", "For every key: EveryKey()."]`.
     """
 
     def __post_init__(self) -> None:
-        """Make values Python's own, and check them.
+        """Convert values to plain Python types, and check them.
 
         Raises:
-            ValueError: a word that is not known, or a number that is not within its limits; None passes where the type
-                allows it.
+            ValueError: an unknown word, or a number outside its limits; None is accepted where the type allows it.
         """
         owner: Any = type(self)
         for name, text, choices, optional, words, remedy in _limits(owner):
@@ -132,7 +133,7 @@ class Settings:
 
 
 def plain(value: Any) -> Any:
-    """A value as one of Python's own, if there is one; what learns (`requires_grad`) stays what it is."""
+    """Convert a value to a plain Python one where possible; a tensor that requires a gradient is returned unchanged."""
     if hasattr(value, "tolist") and not getattr(value, "requires_grad", False):
         value = value.tolist()
     return tuple(plain(each) for each in value) if isinstance(value, list | tuple) else value
@@ -140,11 +141,11 @@ def plain(value: Any) -> Any:
 
 @cache
 def _limits(settings: type) -> list[tuple[str, bool, list[str], bool, str, str]]:
-    """What types say of fields: whether text, words it may be, whether None, limits of numbers, a remedy."""
+    """Read each field's type: its name, whether it is text, its choices, whether None is allowed, limits, remedy."""
     limits = []
     for f in fields(settings):
-        kind, *said = get_args(f.type) if get_origin(f.type) is Annotated else (f.type,)
-        words, remedy = (*(each for each in said if isinstance(each, str)), "", "")[:2]
+        kind, *notes = get_args(f.type) if get_origin(f.type) is Annotated else (f.type,)
+        words, remedy = (*(each for each in notes if isinstance(each, str)), "", "")[:2]
         kinds = (kind, *get_args(kind))
         choices = [word for each in kinds if get_origin(each) is Literal for word in get_args(each)]
         limits.append((f.name, kind in (str, str | None), choices, NoneType in kinds, words, remedy))
@@ -152,20 +153,20 @@ def _limits(settings: type) -> list[tuple[str, bool, list[str], bool, str, str]]
 
 
 def check_number(name: str, given: Any, words: str, end: str = ".", remedy: str = "") -> Any:
-    """A number, or a tuple of numbers, in Python's own; raises ValueError where it is not what `words` of `LIMITS` say.
+    """Return a number, or a tuple of numbers, as plain Python; raise ValueError where it violates `LIMITS[words]`.
 
     Args:
-        name: what the error calls it.
-        given: of any library.
-        words: what it must be.
-        end: of the sentence that says so.
-        remedy: a sentence more.
+        name: how the error names it.
+        given: a number or numbers of any library.
+        words: a key of `LIMITS`.
+        end: the end of the error's sentence.
+        remedy: one more sentence for the error.
     """
     value = plain(given)
     numbers = value if isinstance(value, tuple) else (value,)
     if any(isinstance(number, int) and abs(number) >= 2**63 for number in numbers):
         raise CltoolsError(f"{name} is {shown(value)}, which is too large.")
-    with suppress(TypeError):  # one where two are wanted, or several where one is
+    with suppress(TypeError):  # one number where two are expected, or the reverse
         if all(type(number) in (int, float) for number in numbers) and LIMITS[words](value):
             return value
     raise CltoolsError(f"{name} is {shown(value)}; it must be {words}{end} {remedy}".rstrip())

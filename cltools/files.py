@@ -1,7 +1,7 @@
-"""Files that are whole or not there, places that one process at a time writes to, and what is read as JSON.
+"""Atomic writes of files, locks on files and folders, strict reading of JSON, and the location of the cache.
 
-A file is written under another name, flushed to the disk, then moved into place. Whoever writes holds a lock of the
-system, which ends with its process, however that ends. And where those files are kept that may be deleted at any time.
+A file is written under another name, flushed to the disk, then moved into place. The writer holds a lock of the
+operating system, which is released when its process ends, however it ends.
 """
 
 import errno
@@ -26,22 +26,22 @@ _above = Path(__file__).resolve().parents[1]
 CLONE = _above if (_above / "pyproject.toml").is_file() else None
 """The clone of the repository that this package is imported from; None where it was installed without one."""
 CARRIED = CLONE or Path(__file__).resolve().parent / "shipped"
-"""Where notebooks/ and data/ of the course lie: in the clone, or in what a wheel carries of it."""
+"""The folder that holds the course's notebooks/ and data/: the clone, or the copy that a wheel carries."""
 
 IN_USE = "in-use"
-"""The file in a folder that says who writes there; of a file, the ending of one beside it."""
+"""Name of the lock file in a folder; for a single file, the suffix of the lock file beside it."""
 _PART = re.compile(r"\.[0-9a-f]{8}\.part")
-_LONGEST = 60  # characters of a file's name that names made from it keep, as a system limits their length
-DEEPEST = 32  # levels of JSON that are read: what is ours has eight, and Python ends at a thousand
+_LONGEST = 60  # characters of a file's name that derived names keep, because systems limit their length
+DEEPEST = 32  # levels of nesting accepted in JSON: our files have eight, and Python's parser stops at a thousand
 _locks: set[int] = set()
 _own = threading.local()
-"""Its `marks` are what this thread has claimed."""
+"""Its attribute `marks` holds the lock files that this thread has claimed."""
 
 if sys.platform == "win32":
     import msvcrt
 
     def _lock(file: int) -> None:
-        os.lseek(file, 1 << 30, os.SEEK_SET)  # nobody reads what is locked there: not what was written
+        os.lseek(file, 1 << 30, os.SEEK_SET)  # Windows makes locked bytes unreadable, so lock beyond the text
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
         os.lseek(file, 0, os.SEEK_SET)
 else:
@@ -52,39 +52,39 @@ else:
 
 
 def _hold(path: Path) -> int | None:
-    """Make or open a file and lock it, until `_let_go`; None where another does.
+    """Create or open a file and lock it until `_release`; return None if another process or thread holds the lock.
 
-    Where a file system knows no locks, a file is held by who made it for as long as it is there.
+    On a file system without locks, the creator of a file holds it for as long as the file exists.
     """
-    made = True
+    created = True
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
-        made, file = False, os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        created, file = False, os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         _lock(file)
     except OSError as error:
-        if not made or isinstance(error, BlockingIOError | PermissionError):
+        if not created or isinstance(error, BlockingIOError | PermissionError):
             os.close(file)
             return None
-    if os.fstat(file).st_nlink == 0:  # whoever held it has deleted it meanwhile
+    if os.fstat(file).st_nlink == 0:  # the previous holder has deleted it in the meantime
         os.close(file)
         return _hold(path)
     _locks.add(file)
     return file
 
 
-def _let_go(file: int | None) -> None:
-    if file in _locks:  # not in a process that was forked off meanwhile
+def _release(file: int | None) -> None:
+    if file in _locks:  # false in a process that was forked in the meantime
         _locks.remove(file)
         os.close(file)
 
 
 def _forked() -> None:
-    """A lock does not outlive its process in those that were forked off from it."""
+    """Release inherited locks in a forked process, so that no lock outlives the process that took it."""
     vars(_own).clear()
     for file in list(_locks):
-        _let_go(file)
+        _release(file)
 
 
 if hasattr(os, "register_at_fork"):
@@ -93,26 +93,26 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def _writing(path: Path | str) -> Iterator[None]:
-    """Say of a place that cannot be written why that is, and what to do."""
+    """Turn an OSError of the block into one that says why the path cannot be written, and what to do."""
     try:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = "Make room" if full else "Mend what hinders writing there"
-        reason = "a file lies where a folder is needed" if isinstance(error, FileExistsError) else error.strerror
-        wrong = f"{path} could not be written: {reason or error}. A file that was there before is as it was."
-        raise OSError(f"{wrong} {remedy}, or name another place, and do it again.") from error
+        remedy = "Free some space" if full else "Fix the cause"
+        reason = "a file exists where a folder is needed" if isinstance(error, FileExistsError) else error.strerror
+        wrong = f"{path} could not be written: {reason or error}. An earlier file of that name is unchanged."
+        raise OSError(f"{wrong} {remedy}, or name another path, and try again.") from error
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A new file beside `path` to write to, which takes its place when the block ends without an error.
+    """Yield a temporary file beside `path`, which replaces it when the block ends without an error.
 
-    Whatever happens before, a crash of the process or of the machine or a full disk, the file that was there is whole.
-    Of several that write at once the last one stays. What a process that was killed has left is deleted here.
+    Until then the existing file stays intact, even if the process or the machine crashes or the disk is full. If
+    several processes write at once, the last one wins. Partial files that killed processes left behind are deleted.
 
     Raises:
-        OSError: it cannot be written, as on a full disk; the half-written file is removed.
+        OSError: it cannot be written, as on a full disk; the partial file is removed.
     """
     part, file = path.with_name(f"{path.name[:_LONGEST]}.{uuid4().hex[:8]}.part"), None
     with _writing(path):
@@ -124,62 +124,62 @@ def replacing(path: Path) -> Iterator[Path]:
             with part.open("rb+") as written:
                 os.fsync(written.fileno())
             if sys.platform == "win32":
-                _let_go(file)  # an open file is not moved there
+                _release(file)  # Windows cannot move an open file
             part.replace(path)
         finally:
-            with suppress(OSError):  # it is there if something went wrong, which is what matters
+            with suppress(OSError):  # the partial file exists only after an error, and that error is what is raised
                 part.unlink()
-            _let_go(file)
+            _release(file)
 
 
 def _remove_parts(path: Path) -> None:
-    """Delete what processes that are gone have half written of a file; of a folder's mark, of all in the folder."""
+    """Delete partial files of `path` left by ended processes; for a folder's lock file, all in the folder."""
     begin = "" if path.name == IN_USE else path.name.removesuffix(f".{IN_USE}")[:_LONGEST]
     for part in path.parent.glob("*.part"):
         if part.name.startswith(begin) and _PART.fullmatch(part.name[-14:]):
             with suppress(OSError):
                 if (file := _hold(part)) is not None:
                     part.unlink()
-                    _let_go(file)
+                    _release(file)
 
 
 @contextmanager
 def claimed(mark: Path, what: str, patience: float = 0.0) -> Iterator[None]:
-    """Be the only one that writes, as long as the block lasts or this process: a file of this name says so.
+    """Claim a folder or a file for writing by this thread alone until the block, or this process, ends.
 
-    The claim is of a thread, which may claim the same within it, as a callback of a training that evaluates. Folders
-    that were made for it and are empty at the end go again.
+    The thread may claim the same path again inside the block, as an evaluation in a training callback does. Folders
+    that were created for the lock file are removed at the end if they are empty.
 
     Args:
-        mark: `IN_USE` in a folder, whose files are claimed; or a file's name with that ending.
-        what: what is done, for those who come after.
-        patience: seconds to wait for another to end.
+        mark: the lock file: `IN_USE` in a folder whose files are claimed, or a file's name with that suffix.
+        what: what the claim is for; others that find the path in use are shown it.
+        patience: seconds to wait for another holder to finish.
 
     Raises:
-        ValueError: another process, or another thread, has claimed it; the message says which, and since when.
-        OSError: nothing can be written there.
+        ValueError: another process or thread has claimed it; the message says which, and since when.
+        OSError: the lock file cannot be written.
     """
     marks: set[Path] = vars(_own).setdefault("marks", set())
     if mark in marks:
         yield
         return
-    place, until, file, told = str(mark)[: -len(IN_USE) - 1] or ".", time.monotonic() + patience, None, False
-    with _writing(place):
-        made = [each for each in mark.parents if not each.exists()]  # the innermost first
+    path, until, file, announced = str(mark)[: -len(IN_USE) - 1] or ".", time.monotonic() + patience, None, False
+    with _writing(path):
+        created = [each for each in mark.parents if not each.exists()]  # the innermost first
         mark.parent.mkdir(parents=True, exist_ok=True)
         while (file := _hold(mark)) is None:
             time.sleep(0.05)
-            with suppress(FileNotFoundError):  # it has just ended
+            with suppress(FileNotFoundError):  # the holder has just finished
                 by = mark.read_text(encoding="utf-8", errors="replace") or "another process"
                 if time.monotonic() >= until:
-                    wrong = f"{place} is in use by {by}. Nothing was changed. Wait until that ends, or use"
-                    raise CltoolsError(f"{wrong} another place (--out, out=); if it is gone, delete {mark}.")
-                if not told:
-                    told = True
-                    print(printable(f"Waiting for {place}, which is in use by {by}."), file=sys.stderr, flush=True)
+                    wrong = f"{path} is in use by {by}. Nothing was changed. Wait until it has finished, or write to"
+                    raise CltoolsError(f"{wrong} another path (--out, out=); if it no longer runs, delete {mark}.")
+                if not announced:
+                    announced = True
+                    print(printable(f"Waiting for {path}, which is in use by {by}."), file=sys.stderr, flush=True)
     marks.add(mark)
     try:
-        with _writing(place):
+        with _writing(path):
             since = time.strftime("%Y-%m-%d %H:%M:%S")
             os.ftruncate(file, 0)
             os.write(file, f"process {os.getpid()} on {socket.gethostname()} since {since}: {what}".encode())
@@ -190,38 +190,38 @@ def claimed(mark: Path, what: str, patience: float = 0.0) -> Iterator[None]:
         if file in _locks:
             with suppress(OSError):
                 mark.unlink()
-                for each in made:
+                for each in created:
                     each.rmdir()
-            _let_go(file)
+            _release(file)
 
 
 def check_writable(path: Path) -> None:
-    """Refuse a place where no file can be written: before the work whose result it shall hold, not after it.
+    """Check that a file can be written at `path`, before the work whose result it will hold.
 
     Raises:
-        OSError: it is a folder, or nothing may be written there.
+        OSError: it is a folder, or it is not writable.
     """
     with _writing(path):
         taken = path.exists() and not path.is_file()
     if taken:
-        kind = "a folder" if path.is_dir() else "no regular file"
-        raise IsADirectoryError(f"{path} is {kind}; name a file, which is written there.")
+        kind = "a folder" if path.is_dir() else "not a regular file"
+        raise IsADirectoryError(f"{path} is {kind}; give the name of a file to write.")
     with _writing(path), TemporaryFile(dir=next(above for above in path.absolute().parents if above.exists())):
         pass
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole."""
+    """Write a text file atomically."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8", errors="backslashreplace")  # file names may hold lone surrogates
 
 
 @contextmanager
 def reading(wrong: str, remedy: str = "") -> Iterator[None]:
-    """Say what is wrong with a file that the block reads, and what to do, whatever a library raises of a damaged one.
+    """Turn any error that a library raises on a damaged file into a message with a remedy.
 
     Raises:
-        ValueError: in place of any error of the block, but of those by which the system refuses to open a file.
+        ValueError: in place of any error of the block, except MemoryError and errors on opening a file.
     """
     try:
         yield
@@ -233,44 +233,44 @@ def reading(wrong: str, remedy: str = "") -> Iterator[None]:
 
 
 FORMULA = ("=", "+", "-", "@", "\t")
-"""A cell that begins so is computed by spreadsheets, which may start programs."""
+"""Spreadsheets evaluate a cell that begins with one of these as a formula, which may start programs."""
 
 
 def cell(text: str) -> str:
-    """A stranger's text as a cell of a CSV: one that would be a formula begins with an apostrophe.
+    """Make untrusted text safe as a CSV cell: one that would be a formula gets a leading apostrophe.
 
-    A carriage return, at which a spreadsheet begins a row that pandas has not quoted, is written out.
+    A carriage return is escaped: pandas does not quote it, and a spreadsheet would begin a new row there.
     """
     text = text.encode("utf-8", "backslashreplace").decode().replace("\r", "\\r")
     return f"'{text}" if text.lstrip("'").startswith(FORMULA) else text
 
 
 def text_of(cell: str) -> str:
-    """The text that `cell` was given."""
+    """Undo `cell`: remove the apostrophe that it added."""
     return cell[1:] if cell[:1] == "'" and cell.lstrip("'").startswith(FORMULA) else cell
 
 
 def parsed(text: str | bytes, what: str) -> Any:
-    """What a text of JSON holds.
+    """Parse JSON strictly.
 
     Args:
-        text: also as UTF-8.
-        what: begins the message, such as the file's name.
+        text: JSON, as a string or as UTF-8 bytes.
+        what: the beginning of the message, such as the file's name.
 
     Raises:
-        ValueError: it is not JSON; a name stands twice in an object, of which one would be lost; a number is not
-            finite, or too long; or it nests deeper than anything of ours.
+        ValueError: it is not JSON; a name occurs twice in an object, so that one value would be lost; a number is not
+            finite, or too long; or it is nested more than `DEEPEST` levels deep.
     """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(found := dict(pairs)) < len(pairs):
+        if len(members := dict(pairs)) < len(pairs):
             ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
-            raise CltoolsError(f"{shown(twice)} stands twice in an object")
-        return found
+            raise CltoolsError(f"{shown(twice)} occurs twice in an object")
+        return members
 
     def finite(number: str) -> float:
         if not abs(value := float(number)) < float("inf"):
-            raise CltoolsError(f"{shown(number)} is no finite number")
+            raise CltoolsError(f"{shown(number)} is not a finite number")
         return value
 
     try:
@@ -282,15 +282,17 @@ def parsed(text: str | bytes, what: str) -> Any:
         inner = (value for each in level for value in (each.values() if isinstance(each, dict) else each))
         level = [value for value in inner if isinstance(value, dict | list)]
     if level:
-        raise CltoolsError(f"{what} nests deeper than {DEEPEST} levels, as nothing of ours does.")
+        raise CltoolsError(f"{what} is nested deeper than {DEEPEST} levels, which no file of cltools is.")
     return plain
 
 
 def cache_folder() -> Path:
-    """Where what can be made again is kept: `CLTOOLS_CACHE`, else `$XDG_CACHE_HOME/cltools`, else `~/.cache/cltools`.
+    """Return the cache folder: `CLTOOLS_CACHE`, else `$XDG_CACHE_HOME/cltools`, else `~/.cache/cltools`.
+
+    Everything in it can be computed again, so it may be deleted at any time.
 
     Raises:
-        RuntimeError: no variable names a folder, and this user has no home.
+        RuntimeError: neither variable is set, and the user has no home folder.
     """
     if given := os.environ.get("CLTOOLS_CACHE"):
         return Path(given).expanduser()
@@ -298,7 +300,7 @@ def cache_folder() -> Path:
 
 
 def leaves(plain: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """The values in nested objects of JSON, each with its path, such as "loss.temperature"."""
+    """Iterate over the values in nested JSON objects, each with its path, such as "loss.temperature"."""
     for name, value in plain.items():
         if isinstance(value, Mapping):
             yield from leaves(value, f"{path}{name}.")

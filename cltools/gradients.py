@@ -1,7 +1,7 @@
-"""The loss's gradient in closed form, and what it says: who pushes, how hard, and what cancels.
+"""The gradient of the loss in closed form, and the force with which each sample moves the anchor.
 
-s = cosine / temperature; w_j the weights of the positives, v those of the negatives, N_g the negatives' mass. Pure
-functions of tensors; nothing here is needed for training, and everything may sort.
+s = cosine / temperature; w_j are the weights of the positives, v those of the negatives, and N_g is their mass. Pure
+functions of tensors; training does not use them.
 
 Legend: B anchors, P1 positives (the augmented view first), K negatives, C codes of `Band`.
 """
@@ -29,11 +29,11 @@ def info_nce_gradients(
     form: Form = "sep",
     estimate: Estimate = NEUTRAL,
 ) -> tuple[Float[Tensor, "B P1"], Float[Tensor, "B K"]]:
-    """Derivative of each anchor's loss (`info_nce` with reduction "none") by each cosine; takes what `info_nce` takes.
+    """Derivatives of each anchor's loss with respect to its cosines; takes the arguments of `info_nce`.
 
-    Below zero pulls the anchor towards a sample, above zero pushes it away. The gradient on the anchor z itself is the
-    sum of these numbers times the samples' vectors. With one positive and v = 1 they are −(1 − p₊)/τ and p_n/τ
-    (arXiv:2012.09740); in "out" a positive with p_j > w_j is pushed away.
+    A negative derivative pulls the anchor towards the sample, a positive one pushes it away. The gradient with respect
+    to the anchor z itself is the sum of the samples' vectors weighted by these derivatives. With one positive and v = 1
+    they are −(1 − p₊)/τ and p_n/τ (arXiv:2012.09740); in "out" a positive with p_j > w_j is pushed away.
 
     Args:
         positive: cosines with the positives, the augmented view first.
@@ -61,7 +61,7 @@ def info_nce_gradients(
 def combine_gradients(
     s: Float[Tensor, "B P1"], w: Float[Tensor, "B P1"], log_mass: Float[Tensor, " B"], form: Form
 ) -> tuple[Float[Tensor, "B P1"], Float[Tensor, " B"]]:
-    """Derivatives of `cltools.losses.combine` by each logit of a positive and by the log of the mass."""
+    """Return the derivatives of `cltools.losses.combine` with respect to the positives' logits and the log mass."""
     if form == "sep":
         alpha = w * torch.sigmoid(log_mass[:, None] - s)
         return -alpha, alpha.sum(1)
@@ -79,7 +79,7 @@ def combine_gradients(
 def mass_gradients(
     positive: Tensor, w: Tensor, negative: Tensor, v: Tensor | None, temperature: float, estimate: Estimate
 ) -> tuple[Float[Tensor, "B P1"], Float[Tensor, "B K"]]:
-    """Derivatives of the log of the negatives' mass by each logit; 0 for an anchor without negatives."""
+    """Return the derivatives of the log mass with respect to each logit; 0 for an anchor without negatives."""
     s = full(negative) / temperature
     log_v = torch.zeros_like(s) if v is None else v.to(s.dtype).log()
     of_negative = _softmax((1 + estimate.beta) * s + log_v)  # the tilt multiplies e^s by e^{βs} up to a constant
@@ -94,27 +94,28 @@ def mass_gradients(
     logits = full(positive) / temperature + w.log()
     log_false = logits.logsumexp(1) + log_v.exp().sum(1).log() + math.log(estimate.tau_plus)
     free = ~clamped & (raw > -torch.inf)
-    # N_g is (e^raw − e^false)/(1 − τ₊): by raw 1/(1 − e^{false−raw}), by false the rest of 1
+    # log N_g is log(e^raw − e^false) + const.: its derivative by raw is 1/(1 − e^{false−raw}), by false 1 minus that
     by_raw = torch.where(free, -1 / torch.expm1(torch.where(free, log_false - raw, -1.0)), 0.0)
     by_false = torch.where(free, 1 - by_raw, 0.0)
     return by_false[:, None] * logits.softmax(1), by_raw[:, None] * of_negative
 
 
 def tangential_force(gradient: Float[Tensor, "B M"], cosine: Float[Tensor, "B M"]) -> Float[Tensor, "B M"]:
-    """How hard each sample moves the normalised anchor: |gradient|·√(1 − c²), for a negative p·√(1 − c²)/τ.
+    """Force with which each sample moves the normalised anchor: |gradient|·√(1 − c²), for a negative p·√(1 − c²)/τ.
 
-    Only the part across the anchor turns it, so force vanishes at both ends: at c = 1 nothing lies across, at c = −1
-    the gradient is small. At a fixed partition it is largest at c = (√(τ² + 4) − τ)/2 (derived here).
+    Only the component orthogonal to the anchor turns it. The force vanishes at c = 1, where that component is 0, and is
+    small at c = −1, where the gradient is. At a fixed partition function it is largest at c = (√(τ² + 4) − τ)/2
+    (derived here).
 
     Args:
-        gradient: by each cosine, from `info_nce_gradients`.
-        cosine: of the same samples.
+        gradient: derivatives with respect to the cosines, from `info_nce_gradients`.
+        cosine: the cosines of the same samples.
     """
     return gradient.abs() * ((1 - cosine) * (1 + cosine)).clamp_min(0).sqrt()
 
 
 def _softmax(logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
-    """Softmax of each row, all 0 for a row that is −inf throughout."""
+    """Softmax of each row; all 0 for a row in which every entry is −inf."""
     if logits.shape[1] == 0:
         return logits
     empty = (logits == -torch.inf).all(1, keepdim=True)

@@ -1,7 +1,8 @@
-"""One weighted multi-positive InfoNCE that every method here is a setting of.
+"""Weighted InfoNCE with several positives; every method of the package is a setting of it.
 
-s = cosine / temperature; w_j the weights of the positives (rows sum to 1), v the weights of the negatives, N_g their
-mass: Σ v·e^s, or its estimate. A sample of weight 0 is absent in every form. Everything is at least float32.
+s = cosine / temperature; w_j are the weights of the positives (rows sum to 1), v the weights of the negatives, and N_g
+is the negatives' mass: Σ v·e^s, or an estimate of it. A sample of weight 0 is absent in every form. All arithmetic is
+at least float32.
 
 Legend: B anchors, P1 positives (the augmented view first), K negatives.
 """
@@ -27,7 +28,7 @@ FORMS: tuple[Form, ...] = get_args(Form)
 # softplus is exact below this; torch's default of 20 would cost float64 nine digits.
 SOFTPLUS_THRESHOLD = 40.0
 NEGLIGIBLE = -80.0
-"""Log of the smallest term of a sum beside the largest, weights apart: e^−80 is 2e-35, in float32's range."""
+"""Lower bound of a term's log relative to the largest, without weights: e^−80 is 2e-35, in float32's range."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,13 @@ class LossSettings(Settings):
     """Temperature and form of the loss."""
 
     temperature: Annotated[float, "above 0, a number from 1e-6 to 1e6", NO_GRADIENT] = 0.2
-    """Divides cosines; above 0."""
+    """Temperature by which cosines are divided; above 0."""
     form: Form = "sep"
-    """How several positives combine: apart ("sep"), inside the log ("in"), outside ("out"), or "decoupled"."""
+    """How several positives combine: separate terms ("sep"), inside the log ("in"), outside ("out"), or "decoupled"."""
 
 
 def check_settings(temperature: float, form: str) -> float:
-    """The temperature; raises ValueError for one that is not above 0 or an unknown form."""
+    """Return the temperature; raise ValueError if it is not above 0, or if the form is unknown."""
     if form not in FORMS:
         raise unknown("form of the loss", form, FORMS)
     return check_temperature(temperature)
@@ -58,12 +59,12 @@ def info_nce(
     estimate: Estimate = NEUTRAL,
     reduction: Reduction = "mean",
 ) -> Float[Tensor, "..."]:
-    """Weighted InfoNCE of cosines. Takes tensors, NumPy arrays or lists.
+    """Weighted InfoNCE of cosines, given as tensors, NumPy arrays or lists.
 
     sep: Σ_j w_j [−s_j + log(e^{s_j} + N_g)] · in: −log A/(A + N_g), A = Σ w_j e^{s_j} ·
     out: −Σ w_j s_j + log(Σ_{w_j>0} e^{s_j} + N_g) · decoupled: −Σ w_j s_j + log N_g (arXiv:2110.06848).
-    With one positive the first three are InfoNCE (arXiv:1807.03748). Without negatives sep and in are 0, and
-    decoupled leaves its log out. The gradient by the negatives cannot be differentiated a second time.
+    With one positive the first three are InfoNCE (arXiv:1807.03748). Without negatives, sep and in are 0, and decoupled
+    omits its log term. The gradient with respect to the negatives cannot be differentiated again.
 
     Args:
         positive: cosines with the positives, the augmented view first.
@@ -93,7 +94,7 @@ def info_nce(
 def fitting(
     positive: Numbers, negative: Numbers, positive_weight: Numbers | None, negative_weight: Numbers | None
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Cosines and weights as tensors; raises ValueError where their shapes do not fit each other."""
+    """Return cosines and weights as tensors; raise ValueError if their shapes do not match."""
     positive, negative = as_tensor("positive", positive), as_tensor("negative", negative)
     positive_weight = None if positive_weight is None else as_tensor("positive_weight", positive_weight)
     negative_weight = None if negative_weight is None else as_tensor("negative_weight", negative_weight)
@@ -106,7 +107,10 @@ def fitting(
 
 
 def combine(s: Float[Tensor, "B P1"], w: Float[Tensor, "B P1"], log_mass: PerAnchor, form: Form) -> PerAnchor:
-    """Each anchor's loss from the positives' logits, their weights, and the log of the negatives' mass (−inf: none)."""
+    """Return each anchor's loss, given the positives' logits and weights and the log of the negatives' mass.
+
+    A log mass of −inf means that there are no negatives.
+    """
     if form == "sep":
         return (w * F.softplus(log_mass[:, None] - s, threshold=SOFTPLUS_THRESHOLD)).sum(1)
     log_w = w.log()
@@ -128,15 +132,15 @@ def negative_mass(
     negative_weight: Float[Tensor, "B K"] | Numbers | None = None,
     estimate: Estimate = NEUTRAL,
 ) -> tuple[Float[Tensor, "B"], Bool[Tensor, "B"]]:
-    """Log of the negatives' mass N_g, and which anchors hit its lower bound.
+    """Return the log of the negatives' mass N_g, and a mask of the anchors at its lower bound.
 
     With N = Σv and A = Σ_j w_j e^{s_j}: v' = N·v·e^{βs}/Σ(v·e^{βs}) (HCL, arXiv:2010.04592 eq. 4), and
     N_g = max((Σv'e^s − N·τ₊·A)/(1 − τ₊), N·e^{−1/τ}) (debiased, arXiv:2007.00224 eq. 8), all in log space. At β = 0 and
-    τ₊ = 0 it is log Σ v·e^s. An anchor without negatives has −inf and no gradient from them.
+    τ₊ = 0 it is log Σ v·e^s. For an anchor without negatives it is −inf, without gradient.
 
     Raises:
-        ValueError: a temperature that is not above 0, cosines or weights of other shapes, or several positives without
-            weights where τ₊ needs them.
+        ValueError: a temperature that is not above 0, shapes of cosines and weights that do not match, or several
+            positives without weights where τ₊ needs them.
     """
     temperature = check_temperature(temperature)
     positive, negative, positive_weight, negative_weight = fitting(positive, negative, positive_weight, negative_weight)
@@ -148,7 +152,7 @@ def negative_mass(
     log_count = (torch.ones_like(cosine) if v is None else v).sum(1).log()
     if estimate.beta == 0:
         log_mass = log_sum(cosine, v, 1 / temperature, 1 / temperature)
-    else:  # e^s tilted by e^{βs} is e^{(1+β)s}, up to what makes the tilts sum to N
+    else:  # e^s tilted by e^{βs} is e^{(1+β)s}, up to the constant that makes the tilts sum to N
         outer, inner = (1 + estimate.beta) / temperature, estimate.beta / temperature
         slopes = (1 / temperature, 0.0) if estimate.detach else (outer, inner)
         tilted, tilts = log_sum(cosine, v, outer, slopes[0]), log_sum(cosine, v, inner, slopes[1])
@@ -164,18 +168,19 @@ def negative_mass(
 
 
 def log_sum(cosine: PerKey, weight: PerKey | None, scale: float, slope: float) -> Float[Tensor, " B"]:
-    """Log Σ v·e^{scale·c} of each row, −inf for a row without weight; its derivative by c is slope × the term's share.
+    """Return log Σ v·e^{scale·c} of each row, −inf for a row of zero weight.
 
-    Equal `scale` and `slope` make the true derivative; another slope holds a part of the scale constant.
+    Its derivative with respect to c is slope × the term's share: the true derivative if `slope` equals `scale`; with
+    another slope, part of the exponent is treated as constant.
     """
     value: Tensor = _LogSum.apply(cosine, weight, scale, slope)
-    return value.masked_fill(value == -torch.inf, -torch.inf)  # lets no gradient through, which could be NaN
+    return value.masked_fill(value == -torch.inf, -torch.inf)  # blocks the gradient, which could be NaN
 
 
 class _LogSum(torch.autograd.Function):
-    """Weighted logsumexp whose terms are kept from the forward pass, so that the backward is one product.
+    """Weighted logsumexp that saves its terms in the forward pass, so that the backward pass is one product.
 
-    Composed of torch's operations it would keep and pass over several tensors of [B, K]. Weights get no gradient.
+    Composed of torch operations, it would save and traverse several tensors [B, K]. Weights get no gradient.
     """
 
     @staticmethod

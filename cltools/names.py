@@ -1,13 +1,13 @@
-"""The names that presets are made of, for a command line that answers without loading torch.
+"""The names that presets are composed of, so that the command line can complete them without loading torch.
 
-`presets.py` says what each means; a test holds that both name the same.
+`presets.py` defines what each means; a test checks that both files list the same names.
 """
 
 DISTRIBUTION = "cltools-ssl"
-"""What pip installs; on the package index, cltools is another project."""
+"""Name of the distribution that pip installs; on the package index, "cltools" is another project."""
 
 IMAGES = ("digits", "shapes", "cifar10", "cifar100", "tinyimagenet", "own")
-"""Sets of images; `own` are those of a folder."""
+"""Image sets; `own` reads a folder of the user's images."""
 METHODS = (
     "simclr", "moco", "potential", "oracle", "oracle-positives", "oracle-both", "supcon", "random", "ring", "hcl",
     "debiased", "fnc", "fnc-attract", "mochi", "nnclr", "snclr", "myow", "sce", "next-nearest", "decoupled", "margin",

@@ -1,4 +1,4 @@
-"""What a figure needs beside it to be repeated: command, commit, versions, hardware. Files are written whole."""
+"""What it takes to reproduce a measurement: command, commit, versions and hardware; and reading and writing records."""
 
 import json
 import os
@@ -19,11 +19,11 @@ from cltools.files import parsed, write_text
 from cltools.ranks import launched
 
 PROGRAMS = ("cltools", "benchmarks")
-"""What `python -m` runs and records tell of."""
+"""Programs whose command lines records contain (`python -m PROGRAM`)."""
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
-    """Command, commit, versions and hardware of this process, for a record in `data/results/`."""
+    """Return command, commit, versions and hardware of this process, for a record in `data/results/`."""
     versions = {"python": platform.python_version(), "torch": str(torch.__version__)}  # with the CUDA it was built for
     versions |= {name: version(name) for name in ("torchvision", "numpy", "scikit-learn")}
     hardware = {"device": device_name(device), "threads": torch.get_num_threads()}
@@ -31,9 +31,9 @@ def provenance(device: torch.device) -> dict[str, Any]:
 
 
 def command() -> str:
-    """The command line that this process was started by; "from Python" where it is none of ours.
+    """Return the command line that started this process, or "from Python" if it is not one of `PROGRAMS`.
 
-    Of torchrun it tells the machines and the processes on each, not where the machines met.
+    For torchrun it gives the number of machines and of processes per machine, but not the rendezvous address.
     """
     started = Path(sys.argv[0])  # a module, or the script that pip makes
     program = started.parent.name if started.stem == "__main__" else started.stem
@@ -47,18 +47,18 @@ def command() -> str:
 
 
 def commit() -> str:
-    """The commit of the clone that this package runs from, with "+" where its code differs; "" where it is in none.
+    """Return the commit of the clone that this package runs from, or "" if it is in none.
 
-    Code is that of the package, and of the benchmarks beside it.
+    A "+" is appended if the code of the package, or of the benchmarks beside it, has uncommitted changes.
     """
-    here = Path(__file__).parent
+    folder = Path(__file__).parent
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, encoding="utf-8", check=True)
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, encoding="utf-8", check=True)
         return done.stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)  # not the clone of a project that it is installed in
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # fails in a project's clone that it is installed in
         code = ("*.py", ":(top)benchmarks/*.py")
         changed = git("status", "--porcelain", "--untracked-files=all", "--", *code)
         return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
@@ -67,7 +67,7 @@ def commit() -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """The GPU's name, or the processor's as far as the system tells it."""
+    """Return the name of the GPU, or of the processor as far as the system reports it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     known = Path("/proc/cpuinfo")  # platform.processor() is empty on most Linux systems
@@ -76,24 +76,24 @@ def device_name(device: torch.device) -> str:
 
 
 def usable_processors() -> int:
-    """Processors that this process may use, which may be fewer than the machine has."""
+    """Return the number of processors that this process may use, which may be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Write a record as JSON; the file is replaced whole."""
+    """Write a record as JSON, replacing the file atomically."""
     write_text(path, json.dumps(record, indent=1) + "\n")
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """A record of any kind.
+    """Read a record of any kind.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is damaged or foreign.
+        ValueError: it is damaged, or not a record of cltools.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is no file; name a record (.json), such as `train` and `compare` write.")
+        raise FileNotFoundError(f"{path} is not a file; give a record (.json) that `train` or `compare` has written.")
     record: Any = parsed(path.read_bytes(), f"{path} cannot be read as a record: it")
     if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
         raise CltoolsError(f"{path} holds no record of cltools.")
@@ -101,13 +101,13 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def check_record(path: Path, record: Mapping[str, Any], kind: str, *, form: int | None = None) -> dict[str, Any]:
-    """The entries of a record, but for kind and format; raises ValueError where these are others.
+    """Return the entries of a record without "kind" and "format"; raise ValueError where these two are wrong.
 
     Args:
-        path: where it lies, for messages.
-        record: as `read_record` gives it.
-        kind: that it must be of.
-        form: its number in the entry "format", for kinds whose form has changed since cltools 0.1.
+        path: path of the record, for messages.
+        record: the record, from `read_record`.
+        kind: the required kind.
+        form: the required "format", for kinds whose format has changed since cltools 0.1.
     """
     if record["kind"] != kind:
         raise CltoolsError(f"{path} holds a record of kind {record['kind']!r}; one of kind {kind!r} is needed.")

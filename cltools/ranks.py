@@ -1,9 +1,9 @@
-"""Several processes that train one encoder together, each on its share of every batch.
+"""Distributed training: several processes train one encoder, each on its share of every batch.
 
-torchrun starts them and numbers them; a number is called a rank. Alone, there is one rank and nothing is exchanged, so
-that one process and many run the same code.
+torchrun starts the processes and numbers them; the number is called a rank. A single process is rank 0 of 1 and
+exchanges nothing, so the same code runs in one process and in many.
 
-Legend: m rows that a rank holds, n rows of all ranks, D whatever a row is; rows are of equal views, stacked.
+Legend: m rows of one rank, n rows of all ranks, D shape of a row; rows are stacked views of equal length.
 """
 
 import os
@@ -20,17 +20,19 @@ from torch import Tensor, distributed as dist
 from cltools.errors import CltoolsError
 
 PATIENCE = timedelta(hours=2)
-"""How long others wait for one that downloads, measures or saves; torchrun ends them when one dies."""
+"""How long ranks wait for one that downloads, measures or saves; torchrun ends them all when one dies."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Which of how many processes this is, and what they tell each other. All must make the same calls in turn.
+    """Rank of this process, number of processes, and their collective operations.
+
+    Every rank must call the same collective operations in the same order.
 
     Attributes:
-        rank: of this process, from 0.
-        count: of processes.
-        local: its number among those of its machine, from 0.
+        rank: rank of this process, from 0.
+        count: number of processes.
+        local: rank among the processes of the same machine, from 0.
     """
 
     rank: int = 0
@@ -38,11 +40,11 @@ class Ranks:
     local: int = 0
 
     @classmethod
-    def here(cls) -> "Ranks":
-        """This process's place in the process group, or alone where there is none.
+    def current(cls) -> "Ranks":
+        """Return the ranks of the current process group, or `ALONE`'s values where there is none.
 
         Raises:
-            ValueError: torchrun started several processes, and they have not joined.
+            ValueError: torchrun started several processes, and they have not joined a group.
         """
         if not (dist.is_available() and dist.is_initialized()):
             if launched() and int(os.environ["WORLD_SIZE"]) > 1:
@@ -52,27 +54,27 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes files and speaks."""
+        """True for the rank that writes files and prints."""
         return self.rank == 0
 
     @property
     def alone(self) -> bool:
-        """Whether nothing has to be exchanged."""
+        """True if there is only one process."""
         return self.count == 1
 
     def share(self, total: int) -> slice:
-        """The rows of a batch of `total` that are this rank's."""
+        """Return the slice of a batch of `total` rows that belongs to this rank."""
         each = total // self.count
         return slice(self.rank * each, (self.rank + 1) * each)
 
     def own(self, x: Shaped[Tensor, "n *D"], views: int = 1) -> Shaped[Tensor, "m *D"]:
-        """This rank's rows of each view, of what all ranks hold together."""
+        """Return this rank's rows of each view, given the rows of all ranks."""
         if self.alone:
             return x
         return torch.unflatten(x, 0, (views, -1))[:, self.share(len(x) // views)].flatten(0, 1)
 
     def gathered(self, x: Shaped[Tensor, "m *D"], views: int = 1) -> Shaped[Tensor, "n *D"]:
-        """The rows of all ranks, in their order within each view, without gradient."""
+        """Return the rows of all ranks, ordered by rank within each view, without gradient."""
         if self.alone:
             return x
         parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(self.count)]
@@ -80,17 +82,17 @@ class Ranks:
         return torch.cat([torch.unflatten(part, 0, (views, -1)) for part in parts], dim=1).flatten(0, 1)
 
     def gathered_with_gradient(self, x: Shaped[Tensor, "m *D"], views: int = 1) -> Shaped[Tensor, "n *D"]:
-        """The same; what the rows are used for in any rank flows back to the rank they came from, summed."""
+        """Like `gathered`, with gradient: each row gets the sum over ranks of the gradients that reach it."""
         if self.alone:
             return x
         return _Gathered.apply(x, self, views)  # type: ignore[no-any-return]
 
     def total(self, x: Tensor) -> Tensor:
-        """The sum over ranks."""
+        """Return the sum over ranks."""
         return self._reduced(x, dist.ReduceOp.SUM)
 
     def least(self, x: Tensor) -> Tensor:
-        """The least over ranks."""
+        """Return the minimum over ranks."""
         return self._reduced(x, dist.ReduceOp.MIN)
 
     def average_(self, tensors: Sequence[Tensor]) -> None:
@@ -100,46 +102,46 @@ class Ranks:
 
     @contextmanager
     def one_before_others(self) -> Iterator[None]:
-        """The block is run by one process of each machine, then by the others: what it downloads, all find."""
+        """Run the block in one process per machine first, then in the others, which find what it downloaded."""
         if self.local > 0:
-            self.told(None)
+            self.all_gather_object(None)
         yield
         if self.local == 0:
-            self.told(None)
+            self.all_gather_object(None)
 
     def any(self, value: bool) -> bool:
-        """Whether it is true of any rank. Processes wait for each other, and no GPU for any of them."""
+        """Return True if `value` is true on any rank. The processes synchronise on the CPU; no GPU waits."""
         return value if self.alone else bool(self._reduced(torch.tensor(int(value)), dist.ReduceOp.MAX))
 
     def copy_from_first_(self, tensors: Sequence[Tensor]) -> None:
-        """Make tensors what they are on the first rank."""
+        """Overwrite tensors with their values on the first rank."""
         for tensor in () if self.alone else tensors:
             dist.broadcast(tensor, 0)
 
     def from_first(self, value: Any) -> Any:
-        """The first rank's value, for all."""
-        return self.told(value)[0]
+        """Return the first rank's value, on every rank."""
+        return self.all_gather_object(value)[0]
 
     def check_agreed(self, values: Mapping[str, object]) -> None:
-        """Refuse to go on where the ranks differ in any of these.
+        """Check that all ranks have the same values.
 
         Raises:
-            ValueError: on every rank; it names what differs and how.
+            ValueError: on every rank, if the ranks differ; it says in what, and how.
         """
-        told = self.told({name: str(value) for name, value in values.items()})
+        gathered = self.all_gather_object({name: str(value) for name, value in values.items()})
         for name in values:
-            if len({each[name] for each in told}) > 1:
-                differing = "; ".join(f"rank {rank}: {each[name]}" for rank, each in enumerate(told))
+            if len({each[name] for each in gathered}) > 1:
+                differing = "; ".join(f"rank {rank}: {each[name]}" for rank, each in enumerate(gathered))
                 wrong = f"The processes that train together differ in {name} ({differing})."
                 raise CltoolsError(f"{wrong} Start all by one command, with the same images and one run's folder.")
 
-    def told(self, value: Any) -> list[Any]:
-        """Every rank's value, which is on the CPU."""
+    def all_gather_object(self, value: Any) -> list[Any]:
+        """Return the values of all ranks, by rank; tensors in a value must be on the CPU."""
         if self.alone:
             return [value]
-        told: list[Any] = [None] * self.count
-        dist.all_gather_object(told, value)
-        return told
+        gathered: list[Any] = [None] * self.count
+        dist.all_gather_object(gathered, value)
+        return gathered
 
     def _reduced(self, x: Tensor, operation: Any) -> Tensor:
         if self.alone:
@@ -153,16 +155,16 @@ ALONE = Ranks()
 
 
 def launched() -> bool:
-    """Whether torchrun started this process."""
+    """Return True if torchrun started this process."""
     return dist.is_available() and dist.is_torchelastic_launched()
 
 
 @contextmanager
 def joined() -> Iterator[Ranks]:
-    """Join the other processes that torchrun started, each with a GPU of its own where there are some; else alone.
+    """Join the other processes that torchrun started, each with its own GPU if there are any; otherwise stay alone.
 
     Raises:
-        ValueError: more processes on this machine than GPUs.
+        ValueError: this machine has fewer GPUs than processes.
     """
     if not launched():
         yield ALONE
@@ -172,15 +174,15 @@ def joined() -> Iterator[Ranks]:
         if local >= gpus:
             raise CltoolsError(f"torchrun: process {local + 1} on a machine with {gpus} GPUs; lower --nproc-per-node.")
         torch.cuda.set_device(local)
-    # What lies on the CPU goes by way of the CPU, so that to tell each other something waits for no GPU.
+    # gloo exchanges tensors on the CPU, so that exchanging Python objects does not wait for a GPU.
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
-    yield Ranks.here()
-    # After an error this is left out: others may still wait for this process, and torchrun ends them when it ends.
+    yield Ranks.current()
+    # Skipped after an error: others may still wait for this process, and torchrun ends them when it exits.
     dist.destroy_process_group()
 
 
 class _Gathered(torch.autograd.Function):
-    """All rows forward; backward, each rank's rows get the sum of their gradients over ranks."""
+    """Gather the rows of all ranks; backward, each rank's rows get the sum of their gradients over ranks."""
 
     @staticmethod
     def forward(context: Any, x: Tensor, ranks: Ranks, views: int) -> Tensor:

@@ -49,7 +49,7 @@ class TestCompare:
 
     def test_a_table_of_no_record_is_refused(self, tmp_path: Path) -> None:
         refused(call("table"), "cltools: table: name at least one record.")
-        refused(call("table", str(tmp_path / "none.json")), "none.json is no file; name a record")
+        refused(call("table", str(tmp_path / "none.json")), "none.json is not a file; give a record")
         foreign = tmp_path / "foreign.json"
         foreign.write_text("{}", encoding="utf-8")
         refused(call("table", str(foreign)), "foreign.json holds no record of cltools")

@@ -306,7 +306,7 @@ class TestJson:
             with pytest.raises(CltoolsError, match=r"training\.warmup_epochs must be of type float") as error:
                 read(training={"warmup_epochs": value})
             assert len(str(error.value)) < 400
-        with pytest.raises(CltoolsError, match="nests deeper"):
+        with pytest.raises(CltoolsError, match="is nested deeper"):
             Experiment.from_json('{"training": ' * 50 + "1" + "}" * 50)
 
     def test_refuses_what_is_not_an_object(self) -> None:
@@ -380,7 +380,7 @@ class TestJson:
     def test_passes_on_what_the_settings_refuse(self) -> None:
         with pytest.raises(ValueError, match=r"^TrainingSettings: epochs is 0; it must be a whole number"):
             read(training={"epochs": 0})
-        with pytest.raises(ValueError, match="'NaN' is no finite number"):
+        with pytest.raises(ValueError, match="'NaN' is not a finite number"):
             Experiment.from_json('{"training": {"momentum": NaN}}')
 
 

@@ -197,7 +197,7 @@ def test_folding_keeps_channels_last() -> None:
 
 def test_a_batch_of_broken_groups_is_refused_in_training_only() -> None:
     encoder = build_encoder(replace(TINY, bn_group=4), None)
-    with pytest.raises(ValueError, match="view of 6 images is no multiple of bn_group=4"):
+    with pytest.raises(ValueError, match="6 images per view are not a multiple of bn_group=4"):
         encoder(pictures(12), views=2)
     with pytest.raises(ValueError, match="5 images is not 2 equal views"):
         encoder(pictures(5), views=2)
@@ -257,9 +257,9 @@ def test_an_own_backbone_never_mixes_views() -> None:
 
 def test_an_own_backbone_need_not_have_weights_but_must_return_vectors() -> None:
     assert build_encoder(TINY, None, nn.Flatten()).dim == 3 * 32 * 32
-    with pytest.raises(ValueError, match=r"into \[2, 3, 32, 32\]; it must return a vector a picture"):
+    with pytest.raises(ValueError, match=r"into \[2, 3, 32, 32\]; it must return one vector per image"):
         build_encoder(TINY, None, nn.Identity())
-    with pytest.raises(ValueError, match=r"fails on pictures \[2, 3, 16, 16\]"):
+    with pytest.raises(ValueError, match=r"fails on images \[2, 3, 16, 16\]"):
         build_encoder(
             TINY, image_set(torch.zeros(2, 3, 16, 16, dtype=torch.uint8)), nn.Sequential(nn.Flatten(), nn.Linear(5, 2))
         )

@@ -75,16 +75,16 @@ def test_is_an_error_to_raise_whatever_was_typed(typed: str, known: list[str]) -
         (
             explore,
             ("shapes-moco",),
-            r'load_snapshot\("shapes-moco"\) or snapshot_of_embeddings\(array\), is wanted here',
+            r'load_snapshot\("shapes-moco"\) or snapshot_of_embeddings\(array\), is expected here',
         ),
-        (fit, ("digits-moco",), r'preset\("digits-moco"\), is wanted here, and this is of type str'),
+        (fit, ("digits-moco",), r'preset\("digits-moco"\), is expected here, but this is of type str'),
         (
             select,
             (None, AllNegatives(), NearestKeys(min_weight="mean")),
-            "A positive rule such as .* and this is of type AllNegatives",
+            "A positive rule such as .* but this is of type AllNegatives",
         ),
-        (select, (None, NearestKeys(min_weight="mean"), 0.5), "A negative rule such as .* and this is of type float"),
-        (select, (None, NearestKeys(min_weight="mean"), AllNegatives), "and this is the class AllNegatives"),
+        (select, (None, NearestKeys(min_weight="mean"), 0.5), "A negative rule such as .* but this is of type float"),
+        (select, (None, NearestKeys(min_weight="mean"), AllNegatives), "but this is the class AllNegatives"),
     ],
 )
 def test_an_object_of_another_kind_is_told_with_what_is_wanted(

@@ -474,7 +474,7 @@ def test_pairs_of_a_learned_threshold_are_those_that_are_shown() -> None:
     shown = {int(key) for key in s.snapshots[0].ids[s.judgement.band == Band.POTENTIAL]}
     pairs = s.pairs(60)
     assert {*pairs[pairs["anchor"] == s.state.anchor]["key"]} == shown and s.report().counts["hard"] > 0
-    assert repr(s.report()) == str(s.report()) and "candidates by what became of them" in repr(s.report())
+    assert repr(s.report()) == str(s.report()) and "candidates by band" in repr(s.report())
 
 
 def test_anchors_are_told_with_their_keys_by_band() -> None:

@@ -52,7 +52,7 @@ def test_a_full_disk_leaves_the_file_that_was_there(tmp_path: Path, monkeypatch:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=r"No space left.*Make room"):
+    with pytest.raises(OSError, match=r"No space left.*Free some space"):
         write_text(path, "new")
     assert path.read_text(encoding="utf-8") == "whole"
     assert os.listdir(tmp_path) == ["a.txt"]
@@ -63,9 +63,9 @@ def test_a_full_disk_leaves_the_file_that_was_there(tmp_path: Path, monkeypatch:
     [(number, number in (errno.ENOSPC, errno.EDQUOT)) for number in (28, errno.EDQUOT, 1, 13, 20, 21, 27, 30, 36)],
 )
 def test_room_is_asked_for_only_where_it_is_short(number: int, room: bool, tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="name another place") as told, replacing(tmp_path / "a.txt"):
+    with pytest.raises(OSError, match="name another path") as told, replacing(tmp_path / "a.txt"):
         raise OSError(number, os.strerror(number))
-    assert os.strerror(number) in str(told.value) and ("Make room" in str(told.value)) == room
+    assert os.strerror(number) in str(told.value) and ("Free some space" in str(told.value)) == room
 
 
 def test_two_that_write_at_once_do_not_meet(tmp_path: Path) -> None:
@@ -202,23 +202,23 @@ def test_where_a_file_system_knows_no_locks_the_file_is_the_claim(
         thread = threading.Thread(target=second)
         thread.start()
         thread.join()
-    assert re.search(r"in use by .*: the first.*if it is gone, delete .*in-use", told[0])
+    assert re.search(r"in use by .*: the first.*if it no longer runs, delete .*in-use", told[0])
     assert os.listdir(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text(encoding="utf-8") == "whole"
 
 
 def test_what_cannot_be_written_is_found_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("a letter", encoding="utf-8")
     os.mkfifo(tmp_path / "pipe")
-    for path, kind in ((tmp_path, "a folder"), (Path(), "a folder"), (tmp_path / "pipe", "no regular file")):
+    for path, kind in ((tmp_path, "a folder"), (Path(), "a folder"), (tmp_path / "pipe", "not a regular file")):
         with pytest.raises(OSError) as told:
             check_writable(path)
-        assert str(told.value) == f"{path} is {kind}; name a file, which is written there."
+        assert str(told.value) == f"{path} is {kind}; give the name of a file to write."
     for path, reason in (
         (tmp_path / "file" / "a.txt", "Not a directory"),
         (tmp_path / ("a" * 300), "too long"),
         (Path("/proc/a.txt"), r"No such file|denied|not permitted"),
     ):
-        with pytest.raises(OSError, match=rf"could not be written: .*({reason}).*name another place"):
+        with pytest.raises(OSError, match=rf"could not be written: .*({reason}).*name another path"):
             check_writable(path)
     for path in (tmp_path / "file", tmp_path / "new" / "deeper" / "a.txt"):
         check_writable(path)
@@ -226,7 +226,7 @@ def test_what_cannot_be_written_is_found_before(tmp_path: Path, monkeypatch: pyt
         lambda: write_text(tmp_path / "file" / "a.txt", "lost"),
         claimed(tmp_path / "pipe" / IN_USE, "").__enter__,
     ):
-        with pytest.raises(OSError, match="could not be written: a file lies where a folder is needed"):
+        with pytest.raises(OSError, match="could not be written: a file exists where a folder is needed"):
             act()
     assert sorted(os.listdir(tmp_path)) == ["file", "pipe"]
     (tmp_path / "gone").mkdir()
@@ -241,11 +241,11 @@ def test_what_cannot_be_written_is_found_before(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('{"a": 1, "b": {"c": 1, "c": 2}}', "'c' stands twice"),
-        ("[NaN]", "'NaN' is no finite number"),
-        ("[-Infinity]", "'-Infinity' is no finite number"),
-        ("[1e999]", "'1e999' is no finite number"),
-        ("[" * 33 + "]" * 33, "nests deeper than 32 levels"),
+        ('{"a": 1, "b": {"c": 1, "c": 2}}', "'c' occurs twice"),
+        ("[NaN]", "'NaN' is not a finite number"),
+        ("[-Infinity]", "'-Infinity' is not a finite number"),
+        ("[1e999]", "'1e999' is not a finite number"),
+        ("[" * 33 + "]" * 33, "is nested deeper than 32 levels"),
         ("[" * 10**6, "recursion depth"),
         ('{"a":' * 10**5, "recursion depth"),
         (f"[{'9' * 5000}]", "integer string"),
@@ -279,8 +279,8 @@ def test_where_what_can_be_made_again_is_kept(tmp_path: Path, monkeypatch: pytes
         (b'{"a": "\xff"}', "x is not valid JSON"),
         ("[" * 10**5 + "]" * 10**5, "x is not valid JSON: maximum recursion"),
         ("9" * 5000, "x is not valid JSON: Exceeds the limit"),
-        ("[" * 40 + "]" * 40, "x nests deeper than 32 levels"),
-        ('{"a":' * 40 + "1" + "}" * 40, "x nests deeper than 32 levels"),
+        ("[" * 40 + "]" * 40, "x is nested deeper than 32 levels"),
+        ('{"a":' * 40 + "1" + "}" * 40, "x is nested deeper than 32 levels"),
     ],
 )
 def test_json_that_python_or_we_could_not_bear_is_refused(text: str | bytes, said: str) -> None:

@@ -241,7 +241,7 @@ def test_works_in_the_memory_of_the_library() -> None:
         (Debiased(), "Debiased estimates the mass"),
         (RankBand(rescale=True), "without rescale"),
         (RandomNegatives(rescale=True), "without rescale"),
-        (OracleNegatives(), "reads classes.* use AllNegatives, and give the classes as labels"),
+        (OracleNegatives(), "reads classes.* use AllNegatives, and give classes as labels"),
         (LearnedThreshold(), "learns a state per image while training: use fit"),
     ],
 )

@@ -264,18 +264,18 @@ def test_ids_are_whole_numbers_of_any_type(kind: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        (["1", "2"], TypeError, "no array of numbers"),
-        ([b"1"], TypeError, "no array of numbers"),
+        (["1", "2"], TypeError, "not an array of numbers"),
+        ([b"1"], TypeError, "not an array of numbers"),
         (np.array([1 + 2j]), ValueError, "x are torch.complex128"),
         (torch.eye(2).to_sparse(), ValueError, "torch.sparse_coo; give real numbers"),
         (np.ma.array([1.0, 2.0], mask=[0, 1]), TypeError, "some of it is masked"),
         (np.array([None, 1.0]), TypeError, "it holds None"),
         (pd.Series([1, pd.NA], dtype=object), TypeError, "it holds <NA>"),
         (np.array([2**63], np.uint64), TypeError, "it holds 9223372036854775808"),
-        ([torch.ones(2), torch.ones(3)], TypeError, "no array of numbers"),
-        ([[1, 2], [3]], TypeError, "no array of numbers"),
-        ({"a": [1.0]}, TypeError, "no array of numbers"),
-        (np.array(["2020-01-01"], "datetime64[D]"), TypeError, "no array of numbers"),
+        ([torch.ones(2), torch.ones(3)], TypeError, "not an array of numbers"),
+        ([[1, 2], [3]], TypeError, "not an array of numbers"),
+        ({"a": [1.0]}, TypeError, "not an array of numbers"),
+        (np.array(["2020-01-01"], "datetime64[D]"), TypeError, "not an array of numbers"),
     ],
 )
 def test_what_is_no_array_of_real_numbers_is_refused_in_words(given: Any, error: type, message: str) -> None:
@@ -337,7 +337,7 @@ def test_labels_are_taken_in_every_usual_form(given: Any, expected: list[int]) -
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ([[1, 2], [3, 4]], r"\[1, 2\] of row 0 is no whole number .labels.; give classes as whole numbers or text"),
+        ([[1, 2], [3, 4]], r"\[1, 2\] of row 0 is not a whole number .labels.; give classes as whole numbers or text"),
         (torch.tensor([[1, 1], [1, 0]]), r"\[1, 1\] of row 0"),
         ([0.5, 1], "The label 0.5"),
         (torch.tensor([math.inf]), "The label inf"),
@@ -373,7 +373,7 @@ def test_the_largest_labels_that_are_told_apart_are_taken() -> None:
 
 def test_of_what_is_no_array_the_message_repeats_little() -> None:
     for given in ({"a": np.zeros(1000), "b": "x" * 10**6}, ["x" * 10**6], {*range(10**4)}):
-        with pytest.raises(TypeError, match="z is no array of numbers") as told:
+        with pytest.raises(TypeError, match="z is not an array of numbers") as told:
             as_tensor("z", given)
         assert len(str(told.value)) < 500
 
@@ -410,7 +410,7 @@ def test_predictions_are_compared_row_by_row() -> None:
 
 def test_tensors_on_two_devices_are_refused() -> None:
     z = unit(3)
-    with pytest.raises(ValueError, match="lie on cpu and meta; move all to one device"):
+    with pytest.raises(ValueError, match="are on cpu and meta; move all to one device"):
         similarities(z, z, z.to("meta"), torch.zeros(3, 3, dtype=torch.bool), check=False)
 
 

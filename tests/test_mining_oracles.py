@@ -84,7 +84,7 @@ def test_an_oracle_of_negatives_drops_a_share_of_the_class() -> None:
     [
         ({"k": 0}, "k is 0.* Give k=None for every key"),
         ({"purity": 1.2}, "purity"),
-        ({"k": None, "purity": 0.5}, "purity is 0.5 of every key"),
+        ({"k": None, "purity": 0.5}, "purity is 0.5.*give k"),
         ({"augmented_share": -1.0}, "augmented_share"),
     ],
 )

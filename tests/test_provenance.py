@@ -106,17 +106,17 @@ def test_a_record_comes_back(tmp_path: Path) -> None:
         ("[]", "record.json holds no record of cltools"),
         (
             '{"kind": "test", "rows": [NaN]}',
-            "record.json cannot be read as a record: it is not valid JSON: 'NaN' is no finite number",
+            "record.json cannot be read as a record: it is not valid JSON: 'NaN' is not a finite number",
         ),
         (
             '{"kind": "test", "rows": [1e999]}',
-            "record.json cannot be read as a record: it is not valid JSON: '1e999' is no finite number",
+            "record.json cannot be read as a record: it is not valid JSON: '1e999' is not a finite number",
         ),
         (
             '{"kind": "test", "kind": "bench"}',
-            "record.json cannot be read as a record: it is not valid JSON: 'kind' stands twice in an object",
+            "record.json cannot be read as a record: it is not valid JSON: 'kind' occurs twice in an object",
         ),
-        ('{"kind": "test", "rows": ' + "[" * 60 + "]" * 60 + "}", "record.json cannot be read .*nests deeper than 32"),
+        ('{"kind": "test", "rows": ' + "[" * 60 + "]" * 60 + "}", "record.json cannot be read .*nested deeper than 32"),
         ('{"kind": "test", "rows": ' + "[" * 10**5 + "]" * 10**5 + "}", "record.json cannot be .*recursion depth"),
         ("\0", "record.json cannot be read as a record"),
         ("", "record.json cannot be read as a record"),
@@ -143,7 +143,7 @@ def test_a_record_of_an_earlier_format_is_told_how_it_is_converted(told: dict[st
 
 def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent.json"):
-        with pytest.raises(FileNotFoundError, match=rf"{path.name} is no file; name a record"):
+        with pytest.raises(FileNotFoundError, match=rf"{path.name} is not a file; give a record"):
             read_record(path)
 
 

@@ -51,7 +51,7 @@ def seen(folder: Path) -> tuple[Any, Any]:
 
 def test_alone_nothing_is_exchanged() -> None:
     x = torch.arange(6.0, requires_grad=True)
-    assert Ranks.here() == ALONE and ALONE.first and ALONE.alone
+    assert Ranks.current() == ALONE and ALONE.first and ALONE.alone
     for same in (ALONE.own(x), ALONE.gathered(x), ALONE.gathered_with_gradient(x), ALONE.total(x), ALONE.least(x)):
         assert same is x
     ALONE.average_([x])

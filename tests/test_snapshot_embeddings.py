@@ -124,7 +124,7 @@ def spoilt(**values: float) -> ndarray:
         ({"images": np.zeros((40, 8, 8, 3), np.uint8)}, r"images are torch.uint8 \[40, 8, 8, 3\]; give uint8 \[40, 3,"),
         ({"images": np.zeros((39, 3, 8, 8), np.uint8)}, r"images are torch.uint8 \[39, 3, 8, 8\]; give uint8 \[40, 3,"),
         ({"labels": [0] * 39}, "There are 39 labels for 40 embeddings"),
-        ({"labels": [[0, 2]] * 40}, "The label \\[0, 2\\] of row 0 is no whole number .labels.; give classes as"),
+        ({"labels": [[0, 2]] * 40}, "The label \\[0, 2\\] of row 0 is not a whole number .labels.; give classes as"),
         ({"labels": "topic"}, "Unknown column of metadata 'topic'"),
         ({"labels": "tpic", "metadata": {"topic": [0] * 40}}, "'tpic'. Did you mean topic"),
         ({"texts": ["a"] * 41}, "There are 41 texts for 40 embeddings"),
@@ -171,7 +171,7 @@ def test_what_does_not_fit_is_said_in_words(given: dict[str, Any], message: str)
 
 @pytest.mark.parametrize("given", [rows().astype(str), [f"p{i}" for i in range(40)]])
 def test_what_is_no_array_of_numbers_is_named(given: Any) -> None:
-    with pytest.raises(TypeError, match="anchors is no array of numbers"):
+    with pytest.raises(TypeError, match="anchors is not an array of numbers"):
         taken(given)
     with pytest.raises(ValueError, match=r"must be 40 different whole numbers below .*; give names as texts="):
         taken(rows(), ids=given)
@@ -202,8 +202,8 @@ def test_labels_become_places_among_names(labels: Any, classes: Any, indices: li
     [
         (["cat", "dgo", "dog"], ("cat", "dog"), "Unknown class 'dgo'. Did you mean dog"),
         ([0, 1, 2], ("a", "b"), "Labels go up to 2, but there are 2 classes"),
-        ([0.5, 1, 2], (), "The label 0.5 is no whole number"),
-        ([float("inf"), 1, 2], (), "The label inf is no whole number"),
+        ([0.5, 1, 2], (), "The label 0.5 is not a whole number"),
+        ([float("inf"), 1, 2], (), "The label inf is not a whole number"),
         (["a", 1, 2], (), "text and some are numbers"),
         ([0, 1, 2], {"cat", "dog", "cow"}, "classes are of type set; give a list"),
         ([0, 1, 2], ["a", "b", pd.NA], "A name among the 3 classes is missing or empty"),

@@ -224,7 +224,9 @@ def test_a_full_disk_leaves_a_run_that_goes_on(name: str, whole: Whole, tmp_path
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
 
     try:
-        with pytest.raises(OSError, match=rf"{name} could not be written: .*too large.*was there before is as it was"):
+        with pytest.raises(
+            OSError, match=rf"{name} could not be written: .*too large.*earlier file of that name is unchanged"
+        ):
             fit(POTENTIAL, images=made(), out=tmp_path / "cut", callbacks=[fill])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

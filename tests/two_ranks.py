@@ -83,7 +83,7 @@ def everything(run: Run) -> Tensor:
 
 def trajectory(case: str, *, seed: int = 0) -> dict[str, list[Tensor]]:
     """Loss, gradients, weights and queue of some steps, as this process has them."""
-    images, ranks, device = made(), Ranks.here(), torch.device("cpu")
+    images, ranks, device = made(), Ranks.current(), torch.device("cpu")
     experiment = training(replace(EXACT[case], seed=seed), learning_rate=0.06)
     learner = make_learner(experiment, images, device, ranks, Parts(views=VIEWS.get(case)))
     seen: dict[str, list[Tensor]] = {name: [] for name in ("loss", "gradient", "weight", "id", "key", "statistic")}

@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32, Float64, Int, Int64, UInt8
 from torch import Tensor, nn
 
 from cltools.datasets import ImageSet
-from cltools.encoders import Encoder, eval_mode, home
+from cltools.encoders import Encoder, device_of, eval_mode
 from cltools.errors import CltoolsError, check_number, described
 from cltools.files import cell
 from cltools.mining.handed_in import Numbers, as_labels, as_rows, as_tensor, label_values
@@ -68,7 +68,7 @@ def embed(
         raise CltoolsError("There are no images to embed; give at least one.")
     if pictures.is_floating_point() and not bool(((pictures > -1e-3) & (pictures < 1 + 1e-3)).all()):
         raise CltoolsError("The images are floats outside of [0, 1]; give uint8, or divide pixels up to 255 by 255.")
-    place = torch.device(device) if device is not None else home(encoder, pictures.device)
+    place = torch.device(device) if device is not None else device_of(encoder, pictures.device)
     read = reader(encoder, projection)
     rows = []
     with eval_mode(encoder), torch.autocast(place.type, enabled=False):

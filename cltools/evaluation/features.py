@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from cltools.errors import CltoolsError, check_number, unknown
 from cltools.evaluation.embed import accuracy, as_bank, as_features, as_queries, check_labels
-from cltools.mining.handed_in import Numbers, as_labels, as_rows, as_usual, moderate, to_length_1
+from cltools.mining.handed_in import Numbers, as_labels, as_rows, moderate, to_length_1, torch_defaults
 
 KnnProtocol = Literal["knn200", "knn10"]
 """knn200: 200 neighbours, votes e^{cos/0.1} (arXiv:1805.01978). knn10: 10 neighbours, one vote each."""
@@ -218,7 +218,7 @@ def probe_predict(bank: Numbers, bank_labels: Any, queries: Numbers, *, l2: floa
     return probe.classes[probe.logits(queries).argmax(1)]
 
 
-@as_usual()
+@torch_defaults()
 def fit_probe(bank: Numbers, bank_labels: Any, *, l2: float = 1e-3) -> Probe:
     """The minimum over W and b of mean cross-entropy + l2/2·‖W‖², by L-BFGS in float32 from zero.
 

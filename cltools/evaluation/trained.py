@@ -34,10 +34,10 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from cltools.datasets import ImageSet
-from cltools.encoders import Encoder, eval_mode, home
+from cltools.encoders import Encoder, device_of, eval_mode
 from cltools.errors import SEED, CltoolsError, Settings, check_number
 from cltools.evaluation.embed import Embedder, HasFeatures, bare, embed, known_of, reader
-from cltools.mining.handed_in import as_labels, as_usual, seeded
+from cltools.mining.handed_in import as_labels, seeded, torch_defaults
 from cltools.views import ViewSettings, augment
 
 CROP_AND_FLIP = ViewSettings(crop_scale=(0.08, 1.0), flip=0.5, jitter=0.0, gray=0.0)
@@ -185,7 +185,7 @@ def linear_predict(
     return head.predicted(embed(encoder, test, device=head.weight.device))
 
 
-@as_usual()
+@torch_defaults()
 def fit_linear(encoder: Embedder, train: ImageSet, recipe: LinearRecipe | None = None) -> LinearHead:
     """Train a linear layer on the frozen encoder's raw features; what the last step leaves.
 
@@ -204,7 +204,7 @@ def fit_linear(encoder: Embedder, train: ImageSet, recipe: LinearRecipe | None =
     """
     recipe = recipe or LinearRecipe()
     train = known_of(train)
-    place = home(encoder, train.images.device)
+    place = device_of(encoder, train.images.device)
     head, train = LinearHead.of(train, embed(encoder, train.images[:1]).shape[1], recipe.seed, place)
     optimizer = torch.optim.SGD([head.weight, head.bias], momentum=recipe.momentum, nesterov=recipe.momentum > 0)
     views = LabelledViews(train.to(place), recipe.views, batch=recipe.batch, seed=recipe.seed, drop_last=False)
@@ -219,7 +219,7 @@ def fit_linear(encoder: Embedder, train: ImageSet, recipe: LinearRecipe | None =
     return head.finished("the linear evaluation")
 
 
-@as_usual()
+@torch_defaults()
 def few_labels(labels: Any, share: float, seed: int) -> Int64[Tensor, " M"]:
     """Positions of a class-balanced share of the images, ascending, on the CPU.
 
@@ -257,7 +257,7 @@ def finetune_predict(
     return head.predicted(embed(tuned, test))
 
 
-@as_usual()
+@torch_defaults()
 def finetune(encoder: Embedder, train: ImageSet, recipe: FinetuneRecipe | None = None) -> tuple[nn.Module, LinearHead]:
     """Train a copy of the encoder and a new linear layer on the labels that `few_labels` draws.
 
@@ -287,7 +287,7 @@ def finetune(encoder: Embedder, train: ImageSet, recipe: FinetuneRecipe | None =
     tuned.zero_grad(set_to_none=True)
     if isinstance(tuned, Encoder):
         tuned.stacking.group = None  # batch statistics of whole batches
-    place = home(tuned)
+    place = device_of(tuned)
     head, drawn = LinearHead.of(drawn, embed(tuned, drawn.images[:1]).shape[1], recipe.seed, place)
     views = LabelledViews(drawn.to(place), recipe.views, batch=recipe.batch, seed=recipe.seed, drop_last=True)
     # Parameters that features do not pass through have no gradient and stay.

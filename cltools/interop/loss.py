@@ -1,4 +1,4 @@
-"""Our loss with our rules as a module, called as lightly's losses are; it needs no lightly.
+"""The loss with its rules as a module with the interface of lightly's losses; lightly itself is not needed.
 
 Legend: B images of a batch, K keys of the bank, d embedding.
 """
@@ -19,24 +19,24 @@ from cltools.mining.handed_in import UNKNOWN, Numbers, as_ids, as_rows, to_lengt
 from cltools.queue import Queue
 from cltools.ranks import ALONE, Ranks
 
-NOBODY = -2  # the id of an anchor whose image was not named
+NO_ID = -2  # the id of an anchor whose image has no id
 
 
 class ContrastiveLoss(nn.Module):
-    """Our loss with our rules, called as lightly's `NTXentLoss`: `loss(out0, out1)`.
+    """The contrastive loss with selection rules, called like lightly's `NTXentLoss`: `loss(out0, out1)`.
 
     Without a bank it is SimCLR (arXiv:2002.05709): both outputs stacked are 2B anchors and the same 2B keys, with
     gradient on both sides. With one it is MoCo (arXiv:1911.05722): `out0` are anchors, `out1` their positives without
-    gradient, the keys those of the bank, which is empty at first.
+    gradient, and the bank, which is empty at first, holds the keys.
 
-    The bank takes `out1` when a loss in training mode is differentiated, not when it is computed. So evaluation leaves
-    it alone, and both terms of a symmetric loss with one backward pass see the same bank, without the batch's own keys
-    (lightly's issue 564); give one of them `enqueue=False`, so that an image has one key. `ids` make an image's older
-    keys its own, no negatives: give them where images return before the bank has forgotten them, or where each term has
-    its own backward pass.
+    `out1` is enqueued in the backward pass of a loss in training mode, not when the loss is computed. So evaluation
+    does not change the bank, and both terms of a symmetric loss with one backward pass see the same bank, without the
+    batch's own keys (lightly's issue 564); give one of them `enqueue=False`, so that each image has one key. With
+    `ids`, older keys of the same image are own keys and not negatives: give them if images return before the bank has
+    dropped their keys, or if each term has its own backward pass.
 
-    The bank's tensors are buffers, which a `state_dict` holds, and follow the outputs to their device. Rules act at
-    full strength; for a schedule assign `loss.negative_rule = rule.at(progress)`, and `positive_rule` likewise.
+    The bank's tensors are buffers, saved in the `state_dict`, and follow the outputs to their device. Rules act at full
+    strength; for a schedule assign `loss.negative_rule = rule.at(progress)`, and `positive_rule` likewise.
     """
 
     def __init__(
@@ -50,21 +50,21 @@ class ContrastiveLoss(nn.Module):
         gather_distributed: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
-        """A loss with an empty bank.
+        """Create a loss with an empty bank.
 
         Args:
-            positive_rule: how positives are mined; None for the other view alone.
-            negative_rule: which keys are kept; None for all.
-            temperature: divides cosines; a number above 0, which is not learned.
+            positive_rule: rule that mines positives; None for the other view alone.
+            negative_rule: rule that chooses the keys to keep; None for all.
+            temperature: divisor of the cosines, a number above 0; it is not learned.
             form: how several positives combine, see `info_nce`.
             memory_bank_size: number of keys K and their dimension d; 0 for no bank.
-            gather_distributed: compare with the batches of all processes of the process group, each of one size, and
-                let each bank take them all; else with those of this process alone. The mean of what the processes
-                return is the loss of all, and DistributedDataParallel's mean of their gradients is its gradient.
-            generator: for rules that draw.
+            gather_distributed: compare with the batches of all processes of the group, which must have equal sizes, and
+                enqueue them all in each bank; if False, use this process's batch alone. The mean of the processes'
+                results is the loss of all, and DistributedDataParallel's mean of their gradients is its gradient.
+            generator: random generator for rules that draw.
 
         Raises:
-            ValueError: a setting without meaning, or a rule that needs labels.
+            ValueError: an invalid setting, or a rule that needs labels.
         """
         super().__init__()
         self.gather_distributed = gather_distributed
@@ -75,7 +75,7 @@ class ContrastiveLoss(nn.Module):
         self.bank = _empty_bank(memory_bank_size)
 
     def extra_repr(self) -> str:
-        """The settings."""
+        """Return rules and settings."""
         return f"{self.positive_rule}, {self.negative_rule}, {self.settings}"
 
     def forward(
@@ -86,13 +86,13 @@ class ContrastiveLoss(nn.Module):
         *,
         enqueue: bool = True,
     ) -> Float[Tensor, ""]:
-        """Mean over anchors, in float32 also under autocast.
+        """Return the mean loss over anchors, in float32 even under autocast.
 
         Args:
-            out0: of one view, of any length.
-            out1: of the other view of the same images.
-            ids: of the images; below 0, or None, where unknown.
-            enqueue: whether the bank takes `out1`.
+            out0: outputs for one view, of any length.
+            out1: outputs for the other view of the same images.
+            ids: ids of the images; below 0, or None, if unknown.
+            enqueue: whether `out1` is enqueued in the bank.
 
         Raises:
             ValueError: shapes that do not match each other or the bank.
@@ -103,18 +103,18 @@ class ContrastiveLoss(nn.Module):
             shapes = [list(x.shape) for x in (out0, out1, ids) if x is not None]
             raise CltoolsError(f"Outputs and ids have shapes {shapes}; give [B, d] twice, and ids [B] if any.")
         ids = torch.full_like(out0[:, 0], UNKNOWN, dtype=torch.int64) if ids is None else ids
-        ranks = Ranks.here() if self.gather_distributed else ALONE
+        ranks = Ranks.current() if self.gather_distributed else ALONE
         if self.bank is None:
             return self._in_batch(out0, out1, ids, ranks)
         compare = self._with_bank
-        if torch.compiler.is_compiling():  # what a backward pass changes, no graph can hold
-            compare = torch.compiler.disable(compare)  # type: ignore[no-untyped-call]  # as a decorator it loads seconds
+        if torch.compiler.is_compiling():  # a compiled graph cannot contain the hook that changes the bank
+            compare = torch.compiler.disable(compare)  # type: ignore[no-untyped-call]  # as a decorator: slow import
         return compare(self.bank, out0, out1.detach(), ids, ranks, enqueue and self.training)
 
     def _in_batch(self, out0: Tensor, out1: Tensor, ids: Tensor, ranks: Ranks) -> Tensor:
         z0, z1 = to_length_1(out0), to_length_1(out1)
-        nobody = NOBODY - ranks.rank * len(ids) - torch.arange(len(ids), device=ids.device)
-        ids = torch.where(ids < 0, nobody, ids).repeat(2)  # two views of one image also where it has no name
+        unique = NO_ID - ranks.rank * len(ids) - torch.arange(len(ids), device=ids.device)
+        ids = torch.where(ids < 0, unique, ids).repeat(2)  # both views of an image without an id share one
         z = torch.cat([z0, z1])
         keys, key_ids = ranks.gathered_with_gradient(z, views=2), ranks.gathered(ids, views=2)
         return self._loss(z, torch.cat([z1, z0]), keys, ids, key_ids, ranks)
@@ -123,13 +123,13 @@ class ContrastiveLoss(nn.Module):
         self, memory: "MemoryBank", out0: Tensor, out1: Tensor, ids: Tensor, ranks: Ranks, enqueue: bool
     ) -> Tensor:
         z0, z1, bank = to_length_1(out0), to_length_1(out1), memory.to(out0.device).queue
-        # The graph needs its keys until the backward pass, which may come after others have written into the bank.
-        loss = self._loss(z0, z1, bank.keys.clone(), torch.where(ids < 0, NOBODY, ids), bank.ids, ranks)
+        # The graph needs the keys in the backward pass, and by then another loss may have written into the bank.
+        loss = self._loss(z0, z1, bank.keys.clone(), torch.where(ids < 0, NO_ID, ids), bank.ids, ranks)
         if loss.requires_grad and enqueue:
             new, new_ids = ranks.gathered(z1), ranks.gathered(ids)
 
             def take(_: Tensor) -> None:
-                handle.remove()  # once, however often the graph is used
+                handle.remove()  # enqueue once, even if the graph is differentiated again
                 last = slice(-bank.size, None)  # a larger batch would overwrite itself
                 bank.enqueue(new[last], new_ids[last], torch.full_like(new_ids[last], UNKNOWN))
 
@@ -148,18 +148,18 @@ class ContrastiveLoss(nn.Module):
 
 
 class MemoryBank(nn.Module):
-    """A queue whose tensors are buffers: a `state_dict` and safetensors carry them, and `.to()` moves them."""
+    """A queue whose tensors are buffers: they are in the `state_dict`, fit safetensors, and move with `.to()`."""
 
     keys: Tensor
 
     @torch.inference_mode(False)
     def __init__(self, size: int, dim: int) -> None:
-        """An empty bank, on the CPU until it is moved or used elsewhere."""
+        """Create an empty bank, on the CPU until it is moved or used on another device."""
         super().__init__()
         self.queue = Queue(size, dim, "cpu")
         for name, ring in self.queue.rings.items():
             self.register_buffer(name, ring, persistent=name != "labels")
-        self.queue.rings = self._buffers  # type: ignore[assignment]  # so that it holds what the buffers are, wherever they go
+        self.queue.rings = self._buffers  # type: ignore[assignment]  # so that it follows the buffers when they move
 
     @torch.inference_mode(False)
     def _apply(self, fn: Any, recurse: bool = True) -> "MemoryBank":
@@ -169,11 +169,11 @@ class MemoryBank(nn.Module):
         return self
 
     def get_extra_state(self) -> Tensor:
-        """Where the queue goes on, how much of it is filled, and its size, as a tensor that safetensors takes."""
+        """Return the queue's pointer, fill level and size, as a tensor for the sake of safetensors."""
         return torch.tensor([self.queue.pointer, self.queue.filled, self.queue.size], device="cpu")
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Go on where a bank of this size was saved; torch refuses the tensors of another."""
+        """Restore pointer and fill level of a bank of the same size; torch refuses the tensors of another."""
         pointer, filled, size = state.tolist()
         if size == self.queue.size:
             self.queue.pointer, self.queue.filled = pointer, filled

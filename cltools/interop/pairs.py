@@ -1,7 +1,7 @@
-"""Our rules as a miner for pytorch-metric-learning, and as a table of pairs of embeddings that lie on a disk.
+"""The rules as a miner for pytorch-metric-learning, and as a miner of tables of pairs from stored embeddings.
 
-The table says why candidates were dropped, too: what `mine_hard_negatives` of sentence-transformers does for texts, by
-the rules of this package. It needs pandas.
+Tables are mined as by `mine_hard_negatives` of sentence-transformers, but with the rules of this package, and come with
+a report of why candidates were dropped. They need pandas.
 
 Legend: A embeddings, R reference rows, B anchors, K keys of the corpus, d embedding, P and N pairs.
 """
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from cltools.errors import CltoolsError, check_number, unknown
 from cltools.mining import KEPT, AllNegatives, AugmentedView, Band, CosineBand, MarginBand, RankBand, learns, rank_count
-from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_rows, as_usual, seeded, to_length_1, unit_rows
+from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_rows, seeded, to_length_1, torch_defaults, unit_rows
 from cltools.mining.rules import NegativeRule, PositiveRule, Rescalable, check_rules, check_temperature, reads_now
 from cltools.mining.selection import Selection, select
 from cltools.mining.similarities import Similarities, own_last, same_class, similarities
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Pairs = tuple[Int64[Tensor, " P"], Int64[Tensor, " P"], Int64[Tensor, " N"], Int64[Tensor, " N"]]
 """Anchors and their positives, then anchors and their negatives."""
 
-SAME = 1 - 1e-6  # a cosine from which two rows are one and the same
+SAME = 1 - 1e-6  # cosine from which two rows count as equal
 
 
 def as_metric_learning_miner(
@@ -41,16 +41,17 @@ def as_metric_learning_miner(
     temperature: float = 0.2,
     generator: torch.Generator | None = None,
 ) -> nn.Module:
-    """A `pytorch_metric_learning.miners.BaseMiner` that selects by our rules: `mined_pairs` under its call.
+    """Return a `pytorch_metric_learning.miners.BaseMiner` that selects by rules of this package with `mined_pairs`.
 
-    Rules act at full strength; for a schedule make a miner of `rule.at(progress)`. The miner's `distance` is not read.
+    Rules act at full strength; for a schedule create a miner with `rule.at(progress)`. The miner's `distance` is
+    ignored.
 
     Raises:
         ValueError: a rule that pairs of indices cannot express, or a temperature that is not above 0.
         ModuleNotFoundError: pytorch-metric-learning is not installed.
     """
     temperature = check_temperature(temperature)
-    remedy = "Rows of one label are no negatives of each other here: use AllNegatives, and give the classes as labels."
+    remedy = "Rows with equal labels are never negatives of each other: use AllNegatives, and give classes as labels."
     check_pairs(positive_rule, negative_rule, remedy)
     if isinstance(negative_rule, Rescalable) and negative_rule.rescale:
         raise inexpressible(negative_rule)
@@ -73,27 +74,27 @@ def mined_pairs(
     temperature: float = 0.2,
     generator: torch.Generator | None = None,
 ) -> Pairs:
-    """The selected pairs: anchors are rows of the embeddings, positives and negatives of the reference.
+    """Return the selected pairs: anchors are rows of the embeddings, positives and negatives rows of the reference.
 
-    Rows of an anchor's label are its own: its augmented views, never its negatives. So labels are ids of images, or
-    classes for supervised use. What rules know as z' is an anchor's first view that is not the anchor itself, which a
-    memory of the batch holds too; without a view it has no pairs.
+    Rows with the anchor's label are own rows: its augmented views, never its negatives. So labels are ids of images, or
+    classes for supervised use. The rules' z' is the anchor's first view other than the anchor itself, which the
+    reference may contain, too; an anchor without a view has no pairs.
 
-    A positive is listed if its weight is above 0, the augmented views if theirs is (in NNCLR it is not). All that are
-    listed then count alike: soft weights are lost.
+    A mined positive is listed if its weight is above 0, and the augmented views are if theirs is (in NNCLR it is not).
+    All listed pairs count equally: soft weights are lost.
 
     Args:
-        embeddings: of any length; similarities are cosines.
-        labels: of the embeddings, whole numbers or text; see `as_labels`.
-        ref_emb: what anchors are compared with.
-        ref_labels: of the reference.
-        positive_rule: how positives are mined among other labels.
-        negative_rule: which rows are kept.
-        temperature: for rules that look at forces.
-        generator: for rules that draw.
+        embeddings: vectors of any length; similarities are cosines.
+        labels: labels of the embeddings, whole numbers or text; see `as_labels`.
+        ref_emb: reference vectors with which anchors are compared.
+        ref_labels: labels of the reference.
+        positive_rule: rule that mines positives among other labels.
+        negative_rule: rule that chooses the rows to keep.
+        temperature: temperature for rules that use forces.
+        generator: random generator for rules that draw.
 
     Raises:
-        ValueError: the rule weighs its negatives or makes new ones.
+        ValueError: the rule weights its negatives or makes new ones.
     """
     itself, z, n = ref_emb is embeddings, as_rows("embeddings", embeddings), as_rows("ref_emb", ref_emb)
     of_rows, of_reference = as_labels("labels", labels, ref_labels, device=z.device)
@@ -107,7 +108,7 @@ def mined_pairs(
         return rows, rows, rows, rows
     own, views = own[rows], views[rows]
     z, n = to_length_1(z[rows]), to_length_1(n)
-    # of equal values argmax takes the first: a view that is another row, else any
+    # argmax takes the first of equal values: preferably a view that differs from the anchor, else any view
     first = (views.byte() + (views & ~same_rows(z, n)).byte()).argmax(1)
     s = similarities(z, n[first], n, own, reads=reads_now(positive_rule, negative_rule), check=False)
     chosen = select(s, positive_rule, negative_rule, temperature=temperature, generator=generator)
@@ -121,29 +122,29 @@ def mined_pairs(
 
 
 def same_rows(z: Float[Tensor, "A d"], n: Float[Tensor, "R d"]) -> Bool[Tensor, "A R"]:
-    """Which unit vectors are one and the same; in full precision, in which near ones are not."""
+    """Return which unit vectors are equal, in full precision, so that similar vectors are not."""
     with torch.autocast(z.device.type, enabled=False):
         return z @ n.T >= SAME
 
 
 def check_apart(positive_rule: Any, negative_rule: Any, without_classes: str = "") -> None:
-    """Refuse what is no rule, and rules that need what `fit` alone gives them.
+    """Refuse objects that are not rules, and rules that need something that only `fit` provides.
 
     Args:
-        positive_rule: whatever was given for one.
-        negative_rule: the same.
-        without_classes: the remedy where a rule reads classes and there are none; "" where there are.
+        positive_rule: the object given as the positive rule.
+        negative_rule: the object given as the negative rule.
+        without_classes: the remedy if a rule reads classes and there are none; "" if there are.
     """
     check_rules(positive_rule, negative_rule)
     for rule in (positive_rule, negative_rule):
         if without_classes and "same_class" in rule.reads:
-            raise CltoolsError(f"{type(rule).__name__} reads classes, which do not reach it here. {without_classes}")
+            raise CltoolsError(f"{type(rule).__name__} reads classes, which are not available. {without_classes}")
     if learns(type(negative_rule)):
         raise CltoolsError(f"{type(negative_rule).__name__} learns a state per image while training: use fit.")
 
 
 def check_pairs(positive_rule: Any, negative_rule: Any, without_classes: str = "") -> None:
-    """As `check_apart`, and refuse negative rules of which pairs would leave out what they are about."""
+    """Check as `check_apart`, and refuse negative rules that pairs cannot express."""
     check_apart(positive_rule, negative_rule, without_classes)
     estimate, rule = negative_rule.estimate(), type(negative_rule)
     if rule.synthesise is not NegativeRule.synthesise or estimate.beta or estimate.tau_plus:
@@ -151,23 +152,23 @@ def check_pairs(positive_rule: Any, negative_rule: Any, without_classes: str = "
 
 
 def inexpressible(rule: NegativeRule, what: str = "weighs anchors or negatives") -> CltoolsError:
-    """The error for a rule whose loss no pairs give."""
-    return CltoolsError(f"{type(rule).__name__} {what}, which pairs cannot say; keep or drop alone, without rescale.")
+    """Return the error for a rule whose loss pairs cannot express."""
+    return CltoolsError(f"{type(rule).__name__} {what}, which pairs cannot say; only keep or drop, without rescale.")
 
 
 PAIRS = 8_000_000
-"""Cosines that a block holds by default, 32 MB; masks and copies of them come on top."""
+"""Number of cosines per block by default, 32 MB, plus masks and copies."""
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 Pick = Literal["closest", "random"]
 
 
 @dataclass(frozen=True)
 class MinedPairs:
-    """What was mined.
+    """Mined pairs and a report.
 
     Attributes:
-        pairs: a row per anchor and key: "anchor" and "key", places in what was given; "cosine" of both; "band", the
-            name of a code of `Band`; and "weight" in the loss. Those of an anchor stand together, closest first.
+        pairs: a row per anchor and key: "anchor" and "key", row indices of the inputs; "cosine" of both; "band", the
+            name of a code of `Band`; and "weight" in the loss. Rows are grouped by anchor, closest first.
         report: see `Report`.
     """
 
@@ -177,18 +178,19 @@ class MinedPairs:
 
 @dataclass(frozen=True)
 class Report:
-    """How candidates were dropped; `str` gives a table for people.
+    """Statistics of the mining and of the dropped candidates; `str` gives a readable table.
 
     Attributes:
-        anchors: how many there are.
-        keys: how many the corpus holds.
-        counts: candidates of all anchors by band: how many the rule kept, and how many each edge dropped.
-        short: anchors that have fewer negatives than were asked for.
-        wanted: negatives asked for, per anchor.
-        left_out: anchors that the negative rule gives no weight, which have no negatives in the table.
-        quantiles: of the cosines of positives, of the negatives taken, and of their differences, at `QUANTILES`.
-        loosen: the settings that drop most candidates of the anchors that are short, the first the most; none if no
-            anchor is short.
+        anchors: number of anchors.
+        keys: number of keys in the corpus.
+        counts: number of candidates of all anchors by band: those that the rule kept, and those dropped by each edge.
+        short: number of anchors with fewer negatives than requested.
+        wanted: requested number of negatives per anchor.
+        left_out: number of anchors to which the negative rule gives weight 0; the table has no negatives of theirs.
+        quantiles: quantiles, at `QUANTILES`, of the cosines of positives and of selected negatives, and of their
+            differences.
+        loosen: the settings that drop candidates of the short anchors, in descending order of how many they drop; empty
+            if no anchor is short.
     """
 
     anchors: int
@@ -200,9 +202,9 @@ class Report:
     quantiles: dict[str, tuple[float, ...]]
     loosen: tuple[str, ...]
 
-    def __repr__(self) -> str:  # as the last line of a cell, too
+    def __repr__(self) -> str:  # notebooks show it for the last line of a cell
         total = max(1, sum(self.counts.values()))
-        lines = [f"{self.anchors:,} anchors, {self.keys:,} keys; candidates by what became of them:"]
+        lines = [f"{self.anchors:,} anchors, {self.keys:,} keys; candidates by band:"]
         lines += [f"  {name:12s}{count:>16,}  {100 * count / total:5.1f} %" for name, count in self.counts.items()]
         lines.append(f"{'cosines':14s}" + "".join(f"{f'{100 * q:g} %':>9s}" for q in QUANTILES))
         lines += [f"  {name:12s}" + "".join(f"{x:9.3f}" for x in row) for name, row in self.quantiles.items()]
@@ -215,7 +217,7 @@ class Report:
         return "\n".join(lines)
 
 
-@as_usual()
+@torch_defaults()
 def mine_pairs(
     anchors: Numbers,
     positives: Numbers,
@@ -233,30 +235,30 @@ def mine_pairs(
 ) -> MinedPairs:
     """Mine each anchor's negatives, and positives if a rule is given, from a corpus of any length.
 
-    Anchors are compared in blocks, so that memory grows with block × K and with the pairs that are returned. The
-    positive of an anchor is never a candidate: keys of its id, keys equal to the anchor, and keys equal to its positive
-    are its own. An anchor may have several positives, in a row each, with one id or, without ids, with equal vectors:
-    none of them is a negative of another.
+    Anchors are compared in blocks, so that memory grows with block × K and with the returned pairs. The positive of an
+    anchor is never a candidate: keys with its id, keys equal to the anchor, and keys equal to its positive are own
+    keys. An anchor may have several positives, given in one row each with one id or, without ids, with equal anchor
+    vectors; none of them is then a negative in any of these rows.
 
     Args:
-        anchors: [B, d] of any length; cosines are compared.
+        anchors: [B, d], vectors of any length; cosines are compared.
         positives: [B, d], the known positive of each anchor.
         corpus: [K, d].
-        positive_rule: which keys are positives too, at full strength; None for none.
-        negative_rule: which keys are kept, at full strength; None for all.
-        negatives: how many of the kept are returned per anchor.
-        pick: which of them: those most similar to the anchor, or any.
-        ids: whole numbers of anchors [B] and keys [K]; a key of the anchor's id is its own.
+        positive_rule: rule that chooses keys as further positives, at full strength; None for none.
+        negative_rule: rule that chooses the keys to keep, at full strength; None for all.
+        negatives: number of kept keys that are returned per anchor.
+        pick: which of the kept keys: those most similar to the anchor, or random ones.
+        ids: integer ids of anchors [B] and keys [K]; keys with the anchor's id are own keys.
         labels: classes of anchors and keys, numbers or text, for rules that read them; below 0 is unknown, of no class.
-        temperature: for rules that look at forces or weigh by it.
-        block: anchors compared at a time; None for about 8 million cosines.
-        seed: of what rules and `pick` draw.
+        temperature: temperature for rules that use forces or weight by it.
+        block: number of anchors compared at a time; None for about 8 million cosines.
+        seed: seed of the draws of rules and `pick`.
 
     Raises:
-        TypeError: rules in another order, something else in their place, or what is no array of numbers.
-        ValueError: shapes that do not fit; numbers that are not finite, or vectors of length 0; a rule that needs
-            labels which are not given, that learns, or that makes negatives or estimates their mass, which pairs cannot
-            say; a `pick` that is not known.
+        TypeError: rules in the wrong order, objects that are not rules, or inputs that are not arrays of numbers.
+        ValueError: shapes that do not match; numbers that are not finite, or vectors of length 0; a rule that needs
+            labels that are not given, that learns, or that makes negatives or estimates their mass, which pairs cannot
+            express; an unknown `pick`.
         ModuleNotFoundError: pandas is not installed.
     """
     positive_rule = AugmentedView() if positive_rule is None else positive_rule
@@ -270,8 +272,8 @@ def mine_pairs(
     of_labels = None if labels is None else _fitting("labels", as_labels("labels", *labels), z, n)
     reads = reads_now(positive_rule, negative_rule)
     draws = seeded(seed)
-    usual = max(1, PAIRS // max(1, len(n)))
-    rows = usual if block is None else check_number("block", block, "a whole number of at least 1")
+    default = max(1, PAIRS // max(1, len(n)))
+    rows = default if block is None else check_number("block", block, "a whole number of at least 1")
     parts = [slice(start, start + rows) for start in range(0, len(z), rows)]
 
     def blocks() -> Iterator[tuple[Similarities, Selection]]:
@@ -286,7 +288,7 @@ def mine_pairs(
 
 
 COLUMNS = {"anchor": "q", "key": "q", "cosine": "f", "band": "b", "weight": "f"}
-"""Names and types. They grow as arrays of Python: a small tensor kept per block would pin the memory around it."""
+"""Names and type codes of columns. They are Python arrays: a small tensor per block would pin the memory around it."""
 
 
 def pairs_of(
@@ -299,19 +301,19 @@ def pairs_of(
     pick: str,
     draws: torch.Generator,
 ) -> MinedPairs:
-    """The pairs of what was chosen, some anchors at a time.
+    """Collect pairs and report from selections, a block of anchors at a time.
 
     Args:
-        blocks: similarities and choices of anchors that follow each other.
-        positive_rule: which chose, to be named in the report.
-        negative_rule: the same of negatives.
+        blocks: similarities and selections of consecutive anchors.
+        positive_rule: rule that chose the positives, to be named in the report.
+        negative_rule: rule that chose the negatives, to be named in the report.
         keys: K.
         negatives: as in `mine_pairs`.
-        pick: as there.
-        draws: for a random `pick`.
+        pick: as in `mine_pairs`.
+        draws: random generator for a random `pick`.
 
     Raises:
-        ValueError: a `pick` that is not known, or `negatives` below 1.
+        ValueError: an unknown `pick`, or `negatives` below 1.
     """
     import pandas as pd
 
@@ -324,8 +326,8 @@ def pairs_of(
     for s, chosen in blocks:
         in_bands = torch.stack([(chosen.band == code).sum(1) for code in Band], dim=1)
         anchor, *others = _taken(s, chosen, negatives, pick, draws)
-        for column, found in zip(grown, (anchor + len(positives), *others, in_bands, s.anchor_positive), strict=True):
-            column.frombytes(found.numpy().tobytes())
+        for column, values in zip(grown, (anchor + len(positives), *others, in_bands, s.anchor_positive), strict=True):
+            column.frombytes(values.numpy().tobytes())
     pairs = pd.DataFrame({name: np.frombuffer(column, column.typecode) for name, column in columns.items()})
     pairs["band"] = pd.Categorical.from_codes(pairs["band"], [band.name.lower() for band in Band])
     by_anchor = torch.tensor(counts, dtype=torch.int64).reshape(-1, len(Band))
@@ -334,14 +336,14 @@ def pairs_of(
 
 
 def check_fit(z: Tensor, z_positive: Tensor, n: Tensor) -> None:
-    """Refuse anchors, positives and keys of numbers that do not fit each other."""
+    """Refuse anchors, positives and keys whose shapes do not match."""
     if z.shape != z_positive.shape or z.shape[1] != n.shape[1]:
         wrong = f"anchors, positives and corpus are {[*z.shape]}, {[*z_positive.shape]} and {[*n.shape]};"
         raise CltoolsError(f"{wrong} give as many positives as anchors, and one d for all three.")
 
 
 def _fitting(name: str, given: list[Tensor], z: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
-    """Whole numbers of anchors and of keys, if that is what they are."""
+    """Return the numbers of anchors and of keys on the CPU; raise ValueError if their lengths do not match."""
     if [len(x) for x in given] != [len(z), len(n)]:
         kinds = " and ".join(f"{x.dtype} {[*x.shape]}" for x in given)
         raise CltoolsError(f"{name} are {kinds}; give whole numbers, of the {len(z)} anchors and of the {len(n)} keys.")
@@ -349,7 +351,7 @@ def _fitting(name: str, given: list[Tensor], z: Tensor, n: Tensor) -> tuple[Tens
 
 
 def own_keys(z: Tensor, z_positive: Tensor, n: Tensor, parts: list[slice], names: Tensor) -> Iterator[Tensor]:
-    """For each block of anchors, which keys equal the anchor, or a positive in any row of the same name."""
+    """Yield the own keys per block of anchors: equal to the anchor, or to a positive in any row with the same name."""
     anchor = torch.unique(names, dim=0, return_inverse=True)[1]
     equal = array("q")
     for part in parts:
@@ -357,16 +359,16 @@ def own_keys(z: Tensor, z_positive: Tensor, n: Tensor, parts: list[slice], names
         equal.frombytes(torch.stack([anchor[part][row], key]).T.numpy().tobytes())
     of_anchor, key = torch.from_numpy(np.frombuffer(equal, np.int64).reshape(-1, 2).T.copy())
     for part in parts:
-        here, row = anchor[part].unique(return_inverse=True)
-        known = torch.isin(of_anchor, here)
-        positive = torch.zeros(len(here), len(n), dtype=torch.bool)
-        positive[torch.searchsorted(here, of_anchor[known]), key[known]] = True
-        positive = positive[row]  # in its place, as what a block leaves here stays until the next
+        present, row = anchor[part].unique(return_inverse=True)
+        known = torch.isin(of_anchor, present)
+        positive = torch.zeros(len(present), len(n), dtype=torch.bool)
+        positive[torch.searchsorted(present, of_anchor[known]), key[known]] = True
+        positive = positive[row]  # replaces the smaller matrix, which would be held until the next block
         yield positive.logical_or_(same_rows(z[part], n))
 
 
 def _taken(s: Similarities, chosen: Selection, negatives: int, pick: str, draws: torch.Generator) -> tuple[Tensor, ...]:
-    """The columns of a block's pairs, those of an anchor together, closest first."""
+    """Return the columns of a block's pairs, grouped by anchor, closest first."""
     kept = chosen.negative_weight
     if chosen.anchor_weight is not None:
         kept = kept * chosen.anchor_weight[:, None]
@@ -378,9 +380,9 @@ def _taken(s: Similarities, chosen: Selection, negatives: int, pick: str, draws:
     anchor, key = (negative | (chosen.band == Band.MINED)).nonzero(as_tuple=True)
     cosine = s.anchor_keys[anchor, key]
     first = torch.argsort(cosine, descending=True, stable=True)
-    place = first[torch.argsort(anchor[first], stable=True)]
-    found = (anchor, key, cosine, chosen.band[anchor, key], weight[anchor, key])
-    return tuple(column[place] for column in found)
+    order = first[torch.argsort(anchor[first], stable=True)]
+    columns = (anchor, key, cosine, chosen.band[anchor, key], weight[anchor, key])
+    return tuple(column[order] for column in columns)
 
 
 def _report(
@@ -402,7 +404,7 @@ def _report(
 
 
 def settings_of(positive_rule: PositiveRule, rule: NegativeRule) -> dict[Band, str]:
-    """By code: the setting of the rules that drops keys with it, as one writes it."""
+    """Map each code to the setting that drops keys with this code, written as in a call."""
     names = {
         RankBand: ("drop_closest", "keep_within"),
         CosineBand: ("below", "above"),
@@ -411,35 +413,35 @@ def settings_of(positive_rule: PositiveRule, rule: NegativeRule) -> dict[Band, s
     hard, easy = next((pair for kind, pair in names.items() if isinstance(rule, kind)), ("", ""))
     others = ", ".join(f.name for f in fields(rule) if not re.fullmatch("rescale|anneal|by|.*_from", f.name))
     settings = {Band.HARD: hard or others, Band.EASY: easy or others, Band.OTHER: others}
-    found = {band: f"{type(rule).__name__}({name}=…)" if name else "the rule" for band, name in settings.items()}
-    return found | {Band.MINED: f"{type(positive_rule).__name__}{'(k=…)' if hasattr(positive_rule, 'k') else ''}"}
+    calls = {band: f"{type(rule).__name__}({name}=…)" if name else "the rule" for band, name in settings.items()}
+    return calls | {Band.MINED: f"{type(positive_rule).__name__}{'(k=…)' if hasattr(positive_rule, 'k') else ''}"}
 
 
 def mine_hard_negatives_arguments(rule: NegativeRule, keys: int) -> dict[str, Any]:
-    """The arguments by which sentence-transformers' `mine_hard_negatives` has the same candidates as a rule.
+    """Return arguments with which sentence-transformers' `mine_hard_negatives` has the same candidates as a rule.
 
-    Up to keys that lie on an edge, and to relative margins below negative scores, whose sign differed there until its
-    issue 3819 was mended. Its scores are the anchor's cosines, and its corpus holds each anchor's positive. `range_max`
-    is all of the corpus but that one where the rule cuts no ranks: left out, theirs looks at the closest few only (its
-    issue 3872).
+    Exceptions are keys exactly on an edge, and relative margins with negative scores, for which its sign differed until
+    its issue 3819 was fixed. Its scores must be the anchor's cosines, and its corpus must contain each anchor's
+    positive. If the rule does not cut by rank, `range_max` is all of the corpus except the positive: without it, the
+    function looks only at the closest few texts (its issue 3872).
 
     Args:
         rule: a band by the anchor.
         keys: number of texts in the corpus.
 
     Raises:
-        ValueError: a rule that it cannot express.
+        ValueError: a rule that the function cannot express.
     """
-    whole = {"range_max": keys - 1}
+    unranked = {"range_max": keys - 1}
     if type(rule) is AllNegatives:
-        return whole
+        return unranked
     if isinstance(rule, RankBand) and rule.by == "anchor":
         closest, last = rank_count(rule.drop_closest, keys), rank_count(rule.keep_within, keys)
         return {"range_min": closest, "range_max": min(last, keys - 1)}
     if isinstance(rule, CosineBand) and rule.by == "anchor":
-        return whole | {"max_score": rule.below, "min_score": rule.above}
+        return unranked | {"max_score": rule.below, "min_score": rule.above}
     if isinstance(rule, MarginBand) and rule.within is None:
         if rule.relative is None:
-            return whole | {"absolute_margin": rule.margin}
-        return whole | {"relative_margin": 1 - rule.relative}
+            return unranked | {"absolute_margin": rule.margin}
+        return unranked | {"relative_margin": 1 - rule.relative}
     raise CltoolsError(f"{rule} has no such arguments; use ranks or cosines by='anchor', or margins without within.")

@@ -1,4 +1,4 @@
-"""The miner that `as_metric_learning_miner` gives, apart, because it needs pytorch-metric-learning."""
+"""The miner of `as_metric_learning_miner`, in its own module because it needs pytorch-metric-learning."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from cltools.interop.pairs import Pairs, mined_pairs
 
 
 class RuleMiner(BaseMiner):  # type: ignore[misc]
-    """Our rules as a miner; copied and sent to other processes as any module is."""
+    """A miner that selects by a positive and a negative rule; it can be copied and pickled like any module."""
 
     def __init__(self, *rules: Any, temperature: float, generator: torch.Generator | None) -> None:
-        """A miner by a positive and a negative rule."""
+        """Set the positive and the negative rule, and the arguments of `mined_pairs`."""
         super().__init__()
         self.rules = rules
         self.settings: dict[str, Any] = {"temperature": temperature, "generator": generator}

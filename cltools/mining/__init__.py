@@ -1,4 +1,4 @@
-"""Similarities → bands → selection: pure functions of tensors that say which samples a loss learns from."""
+"""Similarities → bands → selection: pure functions of tensors that select the samples a loss learns from."""
 
 from cltools.mining.bands import KEPT, Band, PerAnchor, PerKey, rank_count
 from cltools.mining.handed_in import Numbers, seeded

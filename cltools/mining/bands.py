@@ -1,7 +1,7 @@
-"""The codes a key can get, and the cut that gives them: a band between two edges of a score.
+"""The codes of keys, and the cuts that assign them: a band lies between two edges of a score.
 
-Edges are values, not positions: equal scores share one fate, and bands nest when their edges do. Codes are computed by
-arithmetic, because on a CPU an assignment under a mask costs ten times as much.
+Edges are values, not positions: equal scores get equal codes, and bands are nested if their edges are. Codes are
+computed by arithmetic, because on a CPU an assignment under a mask is slower.
 
 Legend: B anchors, K keys.
 """
@@ -21,7 +21,7 @@ PerAnchor = Float[Tensor, " B"]
 Codes = Int8[Tensor, "B K"]
 """A code of `Band` for each key of each anchor."""
 Mask = Bool[Tensor, "B K"]
-FEW = 16  # up to here a row's closest are found by a heap
+FEW = 16  # up to this many closest keys per row, `topk` is used
 
 
 class Band(IntEnum):
@@ -32,21 +32,21 @@ class Band(IntEnum):
     POTENTIAL = 2  # kept as a negative
     HARD = 3  # above the band: a suspected false negative
     MINED = 4  # taken as a positive
-    OTHER = 5  # dropped for a reason that is not similarity (chance, oracle)
+    OTHER = 5  # dropped for a reason other than similarity (a random draw, an oracle)
     SOFTENED = 6  # kept as a negative with a weight between 0 and 1
 
 
 KEPT = (Band.POTENTIAL, Band.SOFTENED)
-"""Codes of the negatives."""
+"""Codes of the keys that are kept as negatives."""
 
 
 def rank_count(share: float, keys: int) -> int:
-    """How many of `keys` a rank share means: floor(share·keys + ½), own and mined keys counted."""
+    """Convert a rank share to a number of keys: floor(share·keys + ½), where own and mined keys count."""
     return int(share * keys + 0.5)
 
 
 def rank_edges(score: PerKey, own: Mask, counts: Sequence[int]) -> list[Float[Tensor, "B 1"]]:
-    """For each count c the c-th largest score of each row, own keys ranking last; +inf for count 0."""
+    """Return, for each count c, the c-th largest score of each row, with own keys last; +inf for count 0."""
     keys, most = score.shape[1], max(counts)
     score = own_last(score.detach(), own)
     if most <= FEW:
@@ -55,7 +55,7 @@ def rank_edges(score: PerKey, own: Mask, counts: Sequence[int]) -> list[Float[Te
     elif _sorts_fast(score):
         score.numpy().sort(axis=1)
         ranked = {count: score[:, keys - count, None] for count in counts if count}
-    elif torch.are_deterministic_algorithms_enabled():  # kthvalue is not, on CUDA
+    elif torch.are_deterministic_algorithms_enabled():  # on CUDA kthvalue is not deterministic
         ordered = score.sort(dim=1, descending=True).values
         ranked = {count: ordered[:, count - 1, None] for count in counts if count}
     else:
@@ -65,7 +65,7 @@ def rank_edges(score: PerKey, own: Mask, counts: Sequence[int]) -> list[Float[Te
 
 
 def _sorts_fast(score: Tensor) -> bool:
-    """On a CPU NumPy's vector sort takes half the time that torch takes to select a single rank."""
+    """Return True if NumPy's vectorised sort is faster than torch's selection of a single rank, as on a CPU."""
     return score.device.type == "cpu" and score.dtype in (torch.float32, torch.float64)
 
 
@@ -74,9 +74,9 @@ def rank_band(score: PerKey, own: Mask, drop_closest: float, keep_within: float)
 
     Args:
         score: larger is closer.
-        own: own keys rank last, whatever their score; their codes mean nothing.
-        drop_closest: share of all K keys that is too hard.
-        keep_within: share of all K keys within which a key is not too easy.
+        own: mask of own keys, which rank last whatever their score; their codes have no meaning.
+        drop_closest: share of all K keys, the closest ones, that is HARD.
+        keep_within: share of all K keys, counted from the closest, beyond which a key is EASY.
     """
     hardest, close = rank_count(drop_closest, score.shape[1]), rank_count(keep_within, score.shape[1])
     hard_edge, easy_edge = rank_edges(score, own, (hardest, close))
@@ -89,23 +89,23 @@ def value_band(score: PerKey, above: float | Tensor | None, below: float | Tenso
 
     Args:
         score: larger is closer.
-        above: one edge, or one per anchor [B, 1]; below it a key is too easy.
-        below: the same; from it on a key is too hard.
+        above: one edge, or one per anchor [B, 1]; a key with a lower score is EASY.
+        below: one edge, or one per anchor [B, 1]; a key with at least this score is HARD.
     """
     easy = None if above is None else score < above
     return band_codes(score, hard=None if below is None else score >= below, easy=easy)
 
 
 def band_codes(score: PerKey, *, hard: Mask | None, easy: Mask | None) -> Codes:
-    """POTENTIAL everywhere but where a mask says HARD or EASY. No key is both; None is a mask without a key."""
+    """Return HARD and EASY where the masks are true, POTENTIAL elsewhere; None is an empty mask. No key may be both."""
     codes = torch.full_like(score, Band.POTENTIAL, dtype=torch.int8)
     if easy is not None:
-        codes -= easy.view(torch.int8)  # EASY, POTENTIAL and HARD follow one another
+        codes -= easy.view(torch.int8)  # EASY, POTENTIAL and HARD are consecutive
     if hard is not None:
         codes += hard.view(torch.int8)
     return codes
 
 
 def other_codes(dropped: Mask) -> Codes:
-    """OTHER where a key is dropped for a reason that is not similarity, POTENTIAL elsewhere."""
+    """Return OTHER for the dropped keys and POTENTIAL for the rest, for drops by a reason other than similarity."""
     return dropped.view(torch.int8) * (Band.OTHER - Band.POTENTIAL) + Band.POTENTIAL

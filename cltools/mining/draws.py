@@ -1,8 +1,8 @@
-"""What chance decides: draws, and which of equally close keys are taken.
+"""Random draws, and the choice among equally close keys.
 
-While training, both come from torch. On a snapshot they come from an integer hash of (seed, anchor's id, key's id), so
-that a key's draw depends neither on the device nor on which other anchors are judged with it, and the explorer's page
-draws the same (`explorer/front/engine/draws.js`).
+During training, both come from torch. On a snapshot they come from an integer hash of (seed, anchor's id, key's id), so
+that a key's draw depends neither on the device nor on the other anchors judged with it, and the explorer's page
+reproduces it (`explorer/front/engine/draws.js`).
 
 Legend: B anchors, K keys, P candidates, C columns.
 """
@@ -14,27 +14,27 @@ from torch import Tensor
 WORD = 0xFFFFFFFF
 GOLDEN = 0x9E3779B9  # 2³² / golden ratio: spreads small numbers over the word
 KEYS = 0
-"""Stream of the draws that belong to a key; a rule that draws something else takes streams of its own."""
+"""Stream of the draws per key; a rule that makes other draws uses streams of its own."""
 
 
 class Draws(torch.Generator):
-    """Stands where `Context.generator` is, and makes the rules of this package draw from the hash.
+    """A generator for `Context.generator` that makes the rules of this package draw from the hash.
 
-    A rule of a reader's own that draws from it as from any generator finds one of this seed.
+    For custom rules that draw from it directly, it is an ordinary generator with this seed.
     """
 
     def __new__(cls, seed: int, anchors: Tensor, keys: Tensor) -> "Draws":
-        """A generator on the CPU, whose own constructor takes nothing else."""
+        """Create a generator on the CPU; the constructor of `torch.Generator` takes no other arguments."""
         return super().__new__(cls)
 
     def __init__(self, seed: int, anchors: Int[Tensor, " B"], keys: Int[Tensor, " K"]) -> None:
-        """Draws of these anchors and keys, by the ids of their images."""
+        """Set the seed, and the image ids of the anchors and keys."""
         super().__init__()
         self.manual_seed(seed)
         self.seed_of_hash, self.anchors, self.keys = seed, anchors, keys
 
     def uniform(self, columns: Int[Tensor, " C"], stream: int = KEYS) -> Float[Tensor, "B C"]:
-        """A number in [0, 1) for each anchor and each of these numbers: 24 bits, exact in float32."""
+        """Return a number in [0, 1) for each anchor and each entry of `columns`: 24 bits, exact in float32."""
         seed = torch.tensor((self.seed_of_hash + GOLDEN * (stream + 1)) & WORD, device=self.anchors.device)
         anchor = _mixed(_folded(self.anchors) ^ _mixed(seed))
         word = _mixed((_mixed(anchor[:, None] ^ _folded(columns)) + anchor[:, None]) & WORD)
@@ -42,27 +42,27 @@ class Draws(torch.Generator):
 
 
 def uniform_per_key(like: Tensor, generator: torch.Generator | None) -> Float[Tensor, "B K"]:
-    """A number in [0, 1) for each anchor and key, of the shape and on the device of `like`."""
+    """Return a number in [0, 1) for each anchor and key, with the shape and on the device of `like`."""
     if isinstance(generator, Draws):
         return generator.uniform(generator.keys)
     return torch.rand(like.shape, generator=generator, device=like.device, dtype=torch.float32)
 
 
 def uniform_per_candidate(index: Int64[Tensor, "B P"], generator: torch.Generator | None) -> Float[Tensor, "B P"]:
-    """A number in [0, 1) for each of an anchor's candidates."""
+    """Return a number in [0, 1) for each candidate of each anchor."""
     if isinstance(generator, Draws):
         return generator.uniform(generator.keys).gather(1, index)
     return torch.rand(index.shape, generator=generator, device=index.device, dtype=torch.float32)
 
 
 def uniform_columns(anchors: Tensor, columns: int, generator: torch.Generator | None, stream: int) -> Tensor:
-    """Numbers in [0, 1) [B, C] that belong to no key.
+    """Return numbers in [0, 1) [B, C] that do not belong to keys.
 
     Args:
-        anchors: [B, …], whose length and device are taken.
+        anchors: [B, …], which gives B and the device.
         columns: C.
-        generator: of the context.
-        stream: another for each use in a rule, above 0.
+        generator: the context's generator.
+        stream: a number above 0, different for each use within a rule.
     """
     if isinstance(generator, Draws):
         return generator.uniform(torch.arange(columns, device=anchors.device), stream)
@@ -72,7 +72,7 @@ def uniform_columns(anchors: Tensor, columns: int, generator: torch.Generator | 
 def closest(
     score: Float[Tensor, "B K"], count: int, generator: torch.Generator | None, *, ordered: bool = True
 ) -> tuple[Float[Tensor, "B P"], Int64[Tensor, "B P"]]:
-    """The largest scores of each row and their places, as `topk`; on a snapshot the first of equal ones are taken."""
+    """Return the largest scores of each row and their indices, as `topk`; on a snapshot the first of equals win."""
     if isinstance(generator, Draws):
         index = score.argsort(dim=1, descending=True, stable=True)[:, :count]
         return score.gather(1, index), index
@@ -80,13 +80,13 @@ def closest(
 
 
 def _mixed(word: Int64[Tensor, "*any"]) -> Int64[Tensor, "*any"]:
-    """The finaliser of MurmurHash3 (public domain, Austin Appleby): each bit of 32 depends on every bit."""
+    """Finaliser of MurmurHash3 (public domain, Austin Appleby): each of the 32 bits depends on all input bits."""
     word = ((word ^ (word >> 16)) * 0x85EBCA6B) & WORD
     word = ((word ^ (word >> 13)) * 0xC2B2AE35) & WORD
     return word ^ (word >> 16)
 
 
 def _folded(ids: Int[Tensor, "*any"]) -> Int64[Tensor, "*any"]:
-    """64 bits in 32; ids from 0 to 2³² − 1 stay as they are."""
+    """Fold 64-bit ids into 32 bits; ids from 0 to 2³² − 1 are unchanged."""
     ids = ids.to(torch.int64)
     return (ids & WORD) ^ (((ids >> 32) & WORD) * GOLDEN & WORD)

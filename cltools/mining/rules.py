@@ -1,7 +1,8 @@
-"""What a rule is: the base classes for negatives and for positives, what both are asked with, and what bands share.
+"""Base classes of negative and positive rules, the context passed to them, and mixins that bands share.
 
-A rule is a frozen dataclass. Subclass `NegativeRule` with `judge`, or `PositiveRule` with `mine`, and it trains, saves,
-loads and appears in the explorer by its class name. `cltools.testing.check_rule` tests what every rule must hold.
+A rule is a frozen dataclass. Subclass `NegativeRule` and define `judge`, or `PositiveRule` and define `mine`; the rule
+can then be trained, saved, loaded and chosen in the explorer by its class name. `cltools.testing.check_rule` checks the
+requirements on every rule.
 
 Legend: B anchors, K keys, P mined candidates, S synthetic negatives, d embedding.
 """
@@ -20,26 +21,26 @@ from cltools.mining.similarities import Similarities
 
 READS_NOTHING: frozenset[str] = frozenset()
 State = dict[str, Tensor]
-"""What a rule that learns knows, by name: tensors on the device, which a checkpoint holds."""
+"""State of a learning rule, by name: tensors on the device, saved in checkpoints."""
 
 
-NO_GRADIENT = "It gets no gradient, so give float(temperature) of one that learns."
+NO_GRADIENT = "It gets no gradient; if it is a learned parameter, give float(temperature)."
 
 
 def check_temperature(temperature: Any) -> float:
-    """The temperature of a loss as a number; raises ValueError for what it cannot be, and for one that learns."""
+    """Return the temperature of a loss as a float; raise ValueError if it is invalid or requires a gradient."""
     return float(check_number("The temperature", temperature, "above 0, a number from 1e-6 to 1e6", ".", NO_GRADIENT))
 
 
 @dataclass(frozen=True)
 class Context:
-    """What rules are asked with, beside the similarities.
+    """The arguments of a rule's methods besides the similarities.
 
     Attributes:
         eligible: bool [B, K], true where a key is not the anchor's own and, once positives are mined, not mined.
-        temperature: of the loss.
-        generator: for rules that draw; None for torch's own.
-        state: of a rule that learns; None where there is none, as on embeddings that no training left a state for.
+        temperature: temperature of the loss.
+        generator: random generator for rules that draw; None for torch's default.
+        state: state of a learning rule; None if there is none, as for embeddings without a saved training state.
     """
 
     eligible: Tensor
@@ -55,7 +56,7 @@ class Estimate(Settings):
     Attributes:
         beta: tilt towards similar negatives (HCL, arXiv:2010.04592); 0 is none.
         tau_plus: assumed share of false negatives (debiased, arXiv:2007.00224); 0 corrects nothing.
-        detach: keep the gradient from flowing through the tilt.
+        detach: detach the tilt, so that no gradient flows through it.
     """
 
     beta: Annotated[float, "at least 0 and finite"] = 0.0
@@ -68,71 +69,71 @@ NEUTRAL = Estimate()
 
 @dataclass(frozen=True)
 class Rule(Settings):
-    """What negative and positive rules share."""
+    """Base class of negative and positive rules."""
 
     @property
     def reads(self) -> frozenset[str]:
-        """Which optional fields of `Similarities` are read: "positive_keys", "same_class", "vectors", "ids".
+        """The optional fields of `Similarities` that are read: "positive_keys", "same_class", "vectors", "ids".
 
-        What is not named is not computed, and reading it is an error. A class may set it: `reads = frozenset({…})`.
+        Other optional fields are not computed, and reading one is an error. A class may set `reads = frozenset({…})`.
         """
         return READS_NOTHING
 
 
 @dataclass(frozen=True)
 class NegativeRule(Rule):
-    """Which keys are kept as negatives. The base judges nothing; `judge` is the one method that a rule must have.
+    """Base class of rules that choose which keys are kept as negatives; a rule must define `judge`.
 
-    A rule that learns while it trains has `new_state`, `measure` and `learn`: `judge` and `measure` only read the state
-    (`Context.state`), and `learn` changes it once per step, after the backward pass.
+    A rule that learns during training defines `new_state`, `measure` and `learn`: `judge` and `measure` only read the
+    state (`Context.state`), and `learn` changes it once per step, after the backward pass.
     """
 
     softens: ClassVar[bool] = False
-    """Whether a kept key of weight below 1 is one of a softened band, and gets the code SOFTENED."""
+    """True if kept keys with a weight below 1 get the code SOFTENED."""
 
     def __init_subclass__(cls) -> None:
-        """Refuse a class that overrides what is never called."""
+        """Refuse a class that defines a method that is never called."""
         super().__init_subclass__()
         _check_methods(cls, NegativeRule, FOR_NEGATIVES, foreign=FOR_POSITIVES)
 
     def at(self, progress: float) -> "NegativeRule":
-        """The rule in force at this share of training; a rule with schedules resolves them here."""
+        """Return the rule in force at this share of training, with schedules resolved."""
         return self
 
     def judge(self, s: Similarities, context: Context) -> Int8[Tensor, "B K"]:
-        """The band of each key: EASY, POTENTIAL, HARD or OTHER. Own and mined keys get their codes from `select`."""
+        """Return the code of each key: EASY, POTENTIAL, HARD or OTHER. `select` assigns those of own and mined keys."""
         raise chooses_nothing(self, "judge")
 
     def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B K"] | None:
-        """Weights of the kept keys; None for ones."""
+        """Return weights of the kept keys; None for ones."""
         return None
 
     def synthesise(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B S d"] | None:
-        """New negatives of unit length; None for none."""
+        """Return synthetic negatives of unit length; None for none."""
         return None
 
     def estimate(self) -> Estimate:
-        """How the mass of the negatives is estimated."""
+        """Return how the negatives' mass is estimated."""
         return NEUTRAL
 
     def weigh_anchors(self, s: Similarities, context: Context) -> Float[Tensor, " B"] | None:
-        """How much each anchor counts in the mean of the loss, at least 0; None for all alike."""
+        """Return the weight of each anchor in the mean of the loss, at least 0; None for equal weights."""
         return None
 
     def new_state(self, ids: Int[Tensor, " N"], device: torch.device) -> State | None:
-        """The state of a rule that learns, for training images of these ids; None for one that does not."""
+        """Return the initial state for training images with these ids; None for a rule that does not learn."""
         return None
 
     def measure(self, s: Similarities, context: Context) -> Float[Tensor, " B"] | None:
-        """What is learned from, one number per anchor; None where nothing is."""
+        """Return the statistic that `learn` uses, one number per anchor; None for none."""
         return None
 
     def learn(self, state: State, ids: Int[Tensor, " B"], measured: Float[Tensor, " B"]) -> None:
-        """Change the state in place, without waiting for the device.
+        """Update the state in place, without waiting for the device.
 
         Args:
-            state: of `new_state`.
-            ids: of the batch's images, of all ranks; none twice.
+            state: the state, from `new_state`.
+            ids: ids of the batch's images on all ranks, each once.
             measured: the mean of `measure` over each image's anchors.
         """
 
@@ -143,10 +144,10 @@ FOR_NEGATIVES = ("judge", "weigh", "synthesise", "estimate", "weigh_anchors", "n
 
 @dataclass(frozen=True)
 class Mined:
-    """What a positive rule mines, at full strength.
+    """The positives that a rule mines, at full strength.
 
     Attributes:
-        index: int64 [B, P], which keys are candidates; no key twice in a row.
+        index: int64 [B, P], the keys that are candidates; no key twice in a row of the matrix.
         weight: float32 [B, 1+P], rows sum to 1; column 0 is the augmented view. An own key has weight 0.
     """
 
@@ -156,9 +157,9 @@ class Mined:
 
 @dataclass(frozen=True)
 class PositiveRule(Rule):
-    """Which keys are positives beside the augmented view, and with what weight. A rule must have `mine`.
+    """Base class of rules that mine positives besides the augmented view and weight them; a rule must define `mine`.
 
-    The warm-up belongs to this base: before `start` nothing is mined, then the mined weight grows.
+    This class implements the warm-up: before `start` nothing is mined, then the mined weight grows linearly.
     """
 
     start: Annotated[float, "a number between 0 and 1"] = field(default=0.1, kw_only=True)
@@ -166,20 +167,20 @@ class PositiveRule(Rule):
     ramp: Annotated[float, "a number between 0 and 1"] = field(default=0.05, kw_only=True)
     """Share of training over which the mined weight then grows to its full value."""
     strength: Annotated[float, "a number between 0 and 1"] = field(default=1.0, kw_only=True)
-    """Share of the mined weight that is applied; `at` resolves `start` and `ramp` to it."""
+    """Factor on the mined weight; `at` resolves `start` and `ramp` into it."""
 
     def __init_subclass__(cls) -> None:
-        """Refuse a class that overrides what is never called."""
+        """Refuse a class that defines a method that is never called."""
         super().__init_subclass__()
         _check_methods(cls, PositiveRule, FOR_POSITIVES, foreign=FOR_NEGATIVES)
 
     def at(self: "P", progress: float) -> "P":
-        """The rule in force at this share of training, `start` and `ramp` resolved into `strength`."""
+        """Return the rule in force at this share of training, with `start` and `ramp` resolved into `strength`."""
         grown = 1.0 if self.ramp == 0 else min(1.0, (progress - self.start) / self.ramp)
         return replace(self, start=0.0, ramp=0.0, strength=self.strength * grown if progress >= self.start else 0.0)
 
     def mine(self, s: Similarities, context: Context) -> Mined:
-        """Candidates and the weights of the augmented view and of each candidate, at full strength."""
+        """Return candidates and the weights of the augmented view and of each candidate, at full strength."""
         raise chooses_nothing(self, "mine")
 
 
@@ -187,29 +188,29 @@ P = TypeVar("P", bound=PositiveRule)
 
 
 def reads_now(positive_rule: PositiveRule, negative_rule: NegativeRule) -> frozenset[str]:
-    """What both rules read; a positive rule without strength reads nothing, as it is not asked."""
+    """Return the fields that both rules read; a positive rule of strength 0 is not called and reads nothing."""
     return negative_rule.reads | (positive_rule.reads if positive_rule.strength > 0 else READS_NOTHING)
 
 
 def learns(rule: type[NegativeRule]) -> bool:
-    """Whether rules of this class have a state that training changes."""
+    """Return True if rules of this class have a state that training updates."""
     return rule.new_state is not NegativeRule.new_state
 
 
 def chooses_nothing(rule: object, hook: str) -> CltoolsError:
-    """The error for a rule without the method that makes it one."""
-    return CltoolsError(f"{type(rule).__name__} has no {hook}(self, s, context), which says which keys it takes.")
+    """Return the error for a rule without its required method."""
+    return CltoolsError(f"{type(rule).__name__} has no {hook}(self, s, context); define it to choose keys.")
 
 
 def check_chooses(rule: object) -> None:
-    """Raise ValueError for a rule without the method that makes it one: `judge` for negatives, `mine` for positives."""
+    """Raise ValueError for a rule without its required method: `judge` for negatives, `mine` for positives."""
     base, hook = (NegativeRule, "judge") if isinstance(rule, NegativeRule) else (PositiveRule, "mine")
     if getattr(type(rule), hook) is getattr(base, hook):
         raise chooses_nothing(rule, hook)
 
 
 def check_rules(positive_rule: object, negative_rule: object) -> None:
-    """Raise TypeError for rules in another order, something else in their place, or a rule that chooses nothing."""
+    """Raise TypeError for rules in the wrong order or objects that are not rules, ValueError as `check_chooses`."""
     if not isinstance(positive_rule, PositiveRule):
         raise foreign(positive_rule, "A positive rule such as NearestKeys(), and after it a negative rule,")
     if not isinstance(negative_rule, NegativeRule):
@@ -219,28 +220,28 @@ def check_rules(positive_rule: object, negative_rule: object) -> None:
 
 
 def rule_classes(base: type[Any]) -> dict[str, type[Any]]:
-    """Every subclass of a base by its class name; of two classes of one name the later."""
-    found: dict[str, type[Any]] = {}
+    """Return all subclasses of a base by class name; if two have the same name, the later one."""
+    classes: dict[str, type[Any]] = {}
     for rule in base.__subclasses__():
-        found |= {rule.__name__: rule} | rule_classes(rule)
-    return found
+        classes |= {rule.__name__: rule} | rule_classes(rule)
+    return classes
 
 
 def rule_class(name: str, base: type[Any]) -> type[Any]:
-    """The rule of that class name, a reader's own included once its class is defined.
+    """Return the rule class of that name, including custom rules once their class is defined.
 
     Raises:
-        ValueError: no such rule of this kind; the message names the nearest.
+        ValueError: no such rule of this kind; the message suggests similar names.
     """
     known = rule_classes(base)
     if name not in known:
         kind = "positive rule" if base is PositiveRule else "negative rule"
-        raise CltoolsError(f"{unknown(kind, name, known)} One of your own is known once its module is imported.")
+        raise CltoolsError(f"{unknown(kind, name, known)} A rule of your own is known once its module is imported.")
     return known[name]
 
 
 def _check_methods(cls: type[Any], base: type[Any], hooks: tuple[str, ...], foreign: tuple[str, ...]) -> None:
-    """Refuse a class that defines methods which nobody would call, or hooks with another signature."""
+    """Refuse a class that defines methods that are never called, or hooks with a wrong signature."""
     for name, value in vars(cls).items():
         if name in foreign:
             raise TypeError(f"{cls.__name__}.{name} is never called: it belongs to the other kind of rule.")
@@ -249,7 +250,7 @@ def _check_methods(cls: type[Any], base: type[Any], hooks: tuple[str, ...], fore
             continue
         near = [] if hook else get_close_matches(name, ("at", *hooks), 1, cutoff=0.85)
         if near and near[0] not in vars(cls):
-            raise TypeError(f"{cls.__name__}.{name} is no hook; did you mean {near[0]}? Call a helper otherwise.")
+            raise TypeError(f"{cls.__name__}.{name} is not a hook; did you mean {near[0]}? If not, rename it.")
         if not inspect.isfunction(hook):
             continue
         wanted = [*inspect.signature(hook).parameters]
@@ -260,20 +261,21 @@ def _check_methods(cls: type[Any], base: type[Any], hooks: tuple[str, ...], fore
 
 
 def annealed(first: float, last: float, done: float) -> float:
-    """From `first` to `last` in a straight line; `done` is the share of the way, and above 1 the setting rests."""
+    """Interpolate linearly from `first` to `last`; `done` is the share of the way, and from 1 on `last` is returned."""
     return last if done >= 1 else first + (last - first) * done
 
 
 class Rescalable:
-    """For rules whose kept keys may stand for all, so that a smaller sum is not what is measured.
+    """Mixin for rules that may scale the kept keys' weights to sum to the number of all keys.
 
-    No rule itself, and no dataclass: a rule names it before `NegativeRule`, and has the field where it wants it.
+    Comparisons then do not measure the effect of a smaller sum. It is neither a rule nor a dataclass: list it before
+    `NegativeRule`, and declare the field in the rule.
     """
 
     rescale: bool
 
     def weigh(self, s: Similarities, kept: Bool[Tensor, "B K"], context: Context) -> Float[Tensor, "B K"] | None:
-        """If `rescale`, K/M: (keys neither own nor mined) / (keys kept)."""
+        """Return the weight K/M, (keys neither own nor mined) / (keys kept), if `rescale` is set."""
         if not self.rescale:
             return None
         return kept * (context.eligible.sum(1, keepdim=True).float() / kept.sum(1, keepdim=True).clamp_min(1))
@@ -283,44 +285,44 @@ M = TypeVar("M", bound="Moving")
 
 
 class Moving(Rule):
-    """For rules with edges that may start elsewhere: each edge has a field `<edge>_from`, and all share `anneal`.
+    """Mixin for rules with edges that may move: each edge has a field `<edge>_from`, and all share `anneal`.
 
-    No rule itself, and no dataclass, as `Rescalable`.
+    It is neither a rule nor a dataclass, like `Rescalable`.
     """
 
     EDGES: ClassVar[tuple[str, ...]]
     ORDERED: ClassVar[tuple[str, ...]] = ()
-    """Two edges, rank shares or cosines, of which the first stays below the second."""
+    """Two edges, rank shares or cosines, of which the first must be below the second."""
     anneal: float
 
     def __post_init__(self) -> None:
         """Check fields and schedule.
 
         Raises:
-            ValueError: a field that is not what its type says, a schedule of nothing, an edge that starts somewhere and
-                ends nowhere, or edges that cross, where they end or where they start.
+            ValueError: a field that violates its type, `anneal` without a moving edge, an edge with an initial but no
+                final value, or edges that cross at the start or at the end.
         """
         super().__post_init__()
         name, moving = type(self).__name__, [edge for edge in self.EDGES if getattr(self, f"{edge}_from") is not None]
-        if not moving and self.anneal != type(self).anneal:  # as far as that can be told from the default
+        if not moving and self.anneal != type(self).anneal:  # an explicit default cannot be noticed
             edges = " or ".join(f"{edge}_from" for edge in self.EDGES)
             raise CltoolsError(f"{name}: anneal is {self.anneal}, but nothing moves; give {edges} or leave anneal out.")
         for edge in moving:
             if getattr(self, edge) is None:
-                raise CltoolsError(f"{name}: {edge}_from is given without {edge}; say where it ends.")
+                raise CltoolsError(f"{name}: {edge}_from is given without {edge}; give its final value, too.")
         if self.ORDERED:
             first, second = self.ORDERED
             low, high = getattr(self, first), getattr(self, second)
             if not (-1.0 if low is None else low) < (1.0 if high is None else high):
-                raise CltoolsError(f"{name}: {first}={low} must be below {second}={high}, where they start too.")
+                raise CltoolsError(f"{name}: {first}={low} must be below {second}={high}, also at the start.")
         if moving:
-            Moving.at(self, 0.0)  # which is refused where its edges cross
+            Moving.at(self, 0.0)  # raises if the edges cross at the start
 
     moved = staticmethod(annealed)
-    """Where an edge is on its way."""
+    """The interpolation of an edge between its initial and final value."""
 
     def at(self: "M", progress: float) -> "M":
-        """The rule in force at this share of training, its edges moved over `anneal`."""
+        """Return the rule in force at this share of training, with its edges moved."""
         now: dict[str, Any] = {"anneal": type(self).anneal}
         for edge in self.EDGES:
             if (first := getattr(self, f"{edge}_from")) is not None:

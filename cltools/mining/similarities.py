@@ -20,23 +20,22 @@ HOW_TO_GIVE = {
     "ids": "give ids=(of anchors, of keys), or use another rule",
 }
 OPTIONAL = tuple(HOW_TO_GIVE)
-"""Fields of `Similarities` that are there only where a rule reads them."""
+"""Fields of `Similarities` that are computed only if a rule reads them."""
 
 
 @dataclass(frozen=True)
 class Similarities:
-    """What a rule may look at. All cosines are float32; z is an anchor, z' its positive, n a key.
+    """The inputs of rules. All cosines are float32; z is an anchor, z' its positive, n a key.
 
     Attributes:
         anchor_keys: z·n [B, K], with gradient.
-        positive_keys: z'·n [B, K], without gradient; None where no rule reads it, so that plain MoCo does not pay for
-            it.
+        positive_keys: z'·n [B, K], without gradient; None if no rule reads it, so that plain MoCo does not compute it.
         anchor_positive: z·z' [B], with gradient.
         own: bool [B, K], true where the key comes from the anchor's own image.
         same_class: bool [B, K], for oracles and for diagnosis only; None without labels.
         vectors: z [B, d] and the keys [K, d], for rules that make new keys.
-        ids: int64 [B] and [K], the images that anchors and keys come from, for rules that learn about each image.
-        known: bool [B, K], true where the classes of both are known, for diagnosis; None where all are.
+        ids: int64 [B] and [K], the images that anchors and keys come from, for rules that learn per image.
+        known: bool [B, K], true where the classes of both are known, for diagnosis; None if all are known.
     """
 
     anchor_keys: Tensor
@@ -49,10 +48,10 @@ class Similarities:
     known: Tensor | None = None
 
     def read_by(self, rule: object, reads: Iterable[str]) -> "Similarities":
-        """The same without what a rule does not declare, where reading it is an error that names it.
+        """Return a copy in which reading an optional field that the rule does not declare raises an error.
 
         Raises:
-            ValueError: something that it declares is not there.
+            ValueError: a declared field is unknown or missing.
         """
         name, reads = type(rule).__name__, frozenset(reads)
         for each in reads:
@@ -66,7 +65,7 @@ class Similarities:
 
 
 class _Declared(Similarities):
-    """Similarities in which what a rule has not declared cannot be read."""
+    """Similarities that raise an error on reading an undeclared field."""
 
     def __getattribute__(self, name: str) -> object:
         if name in OPTIONAL and name not in object.__getattribute__(self, "_reads"):
@@ -74,17 +73,17 @@ class _Declared(Similarities):
             raise CltoolsError(f"{rule} reads {name} without declaring it. Give the class reads = frozenset({reads}).")
         return object.__getattribute__(self, name)
 
-    def __repr__(self) -> str:  # as that of a dataclass would read what is not declared
+    def __repr__(self) -> str:  # the dataclass's own would read undeclared fields
         return f"Similarities {[*self.own.shape]} as {vars(self)['_rule']} reads them: {sorted(vars(self)['_reads'])}"
 
 
 def own_last(score: Float[Tensor, "B K"], own: Bool[Tensor, "B K"]) -> Float[Tensor, "B K"]:
-    """The score with own keys at −inf, so that they rank last."""
+    """Return the score with own keys set to −inf, so that they rank last."""
     return score.masked_fill(own, -torch.inf)
 
 
 def same_class(labels: Int[Tensor, " B"], key_labels: Int[Tensor, " K"]) -> Bool[Tensor, "B K"]:
-    """Where a key has the anchor's class; a label below 0 is unknown, and of no class."""
+    """Return True where a key has the anchor's class; a label below 0 is unknown and matches none."""
     return (labels[:, None] == key_labels) & (labels >= 0)[:, None]
 
 
@@ -99,20 +98,20 @@ def similarities(
     reads: Iterable[str] = ("positive_keys", "vectors"),
     check: bool | None = None,
 ) -> Similarities:
-    """The cosines of unit vectors, in full float32 also under autocast. Takes tensors, NumPy arrays or lists.
+    """Compute the cosines of unit vectors, in float32 even under autocast. Takes tensors, NumPy arrays or lists.
 
     Args:
         anchor: z, unit length.
-        positive: z', unit length; a gradient reaches it only where it carries one (SimCLR).
+        positive: z', unit length; it gets a gradient only if it requires one (SimCLR).
         keys: n, unit length; K may be 0.
         own: true where a key comes from the anchor's own image.
         same_class: true where a key has the anchor's class.
-        ids: of the images that anchors and keys come from.
-        reads: what is computed beyond the cosines of the anchors: `rule.reads` of the rules that will look at it.
-        check: whether vectors must be finite and of unit length, see `cltools.mining.handed_in.check_unit`.
+        ids: ids of the images that anchors and keys come from.
+        reads: optional fields to compute: `rule.reads` of the rules that will use them.
+        check: whether to check that vectors are finite and of unit length, see `cltools.mining.handed_in.check_unit`.
 
     Raises:
-        ValueError: shapes that do not fit, or vectors that are not finite or not of unit length.
+        ValueError: shapes that do not match, or vectors that are not finite or not of unit length.
     """
     anchor, positive, keys = (as_tensor(*each) for each in (("anchor", anchor), ("positive", positive), ("keys", keys)))
     own = as_tensor("own", own, anchor.device)
@@ -120,8 +119,8 @@ def similarities(
     if anchor.ndim != 2 or keys.ndim != 2 or anchor.shape != positive.shape or anchor.shape[1] != keys.shape[1]:
         shapes = f"{[*anchor.shape]} (anchors), {[*positive.shape]} (positives) and {[*keys.shape]} (keys)"
         raise CltoolsError(f"Vectors have shapes {shapes}; give [B, d], [B, d] and [K, d] with the same B and d.")
-    if len(places := {x.device for x in (anchor, positive, keys, own, same_class) if x is not None}) > 1:
-        raise CltoolsError(f"These tensors lie on {' and '.join(sorted(map(str, places)))}; move all to one device.")
+    if len(devices := {x.device for x in (anchor, positive, keys, own, same_class) if x is not None}) > 1:
+        raise CltoolsError(f"These tensors are on {' and '.join(sorted(map(str, devices)))}; move all to one device.")
     for name, mask in (("own", own), ("same_class", same_class)):
         if mask is not None and (mask.dtype != torch.bool or mask.shape != (len(anchor), len(keys))):
             raise CltoolsError(f"{name} is {mask.dtype} {list(mask.shape)}; give bool [{len(anchor)}, {len(keys)}].")

@@ -16,7 +16,7 @@ from jaxtyping import Int64, UInt8
 
 from cltools.config import Experiment
 from cltools.datasets import ImageSet
-from cltools.encoders import home
+from cltools.encoders import device_of
 from cltools.errors import SEED, CltoolsError, check_number, unknown
 from cltools.evaluation.embed import named
 from cltools.files import CARRIED, IN_USE, check_writable, claimed, reading
@@ -65,7 +65,7 @@ class Recorder:
 
     def record(self, run: Run, epoch: int) -> None:
         """Embed the images as they are now; the encoder is left as it was found."""
-        draws = seeded(self.seed, home(run.encoder))
+        draws = seeded(self.seed, device_of(run.encoder))
         z, positive = two_views(run, self.images, draws)
         self.taken[epoch] = z.cpu().numpy(), positive.cpu().numpy()
         if run.rule_state is not None and "threshold" in run.rule_state:

@@ -68,7 +68,7 @@ def save_checkpoint(path: Path, run: "Run", learner: Learner, progress: Progress
     """
     assert run.images is not None
     ranks, memory = learner.ranks, learner.memory
-    each = ranks.told({"chance": learner.chance.get_state(), "partial": _partial(learner, progress)})
+    each = ranks.all_gather_object({"chance": learner.chance.get_state(), "partial": _partial(learner, progress)})
     if ranks.first:
         state = {
             "format": FORMAT,

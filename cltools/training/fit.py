@@ -117,7 +117,7 @@ def fit(
     own = Parts.of(experiment, images=images, backbone=backbone, views=views, optimizer=optimizer, protocols=protocols)
     if out == "":
         raise CltoolsError("out is empty, as an unset variable of a shell leaves it; name the run's folder.")
-    ranks, path = Ranks.here(), Path(out) if out is not None else None
+    ranks, path = Ranks.current(), Path(out) if out is not None else None
     checkpoint = _checkpoint_to_resume(path, experiment, ranks) if resume else None
     ranks.check_agreed({"epochs done": checkpoint.epoch if checkpoint else 0})
     if checkpoint is not None:

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from cltools.config import Experiment, differences
 from cltools.datasets import ImageSet, what_reads
-from cltools.encoders import Encoder, OwnBackbone, build_encoder, home
+from cltools.encoders import Encoder, OwnBackbone, build_encoder, device_of
 from cltools.errors import CltoolsError, described
 from cltools.evaluation import Diagnosis, LinearRecipe, Predictions, Recipes, bare, diagnose, embed, figures, predict
 from cltools.evaluation.report import check_protocols
@@ -157,7 +157,7 @@ class Run:
         recipes = recipes.like(self.experiment.views, self.experiment.seed)
         about = {"images": self.experiment.data.name, "split": split, "epochs": len(self.history.rows)}
         about |= {"steps": self.steps} if self.steps else {}
-        here = self.here or stretch_here(home(self.encoder))
+        here = self.here or stretch_here(device_of(self.encoder))
 
         def keep(found: Predictions) -> None:
             """What was measured so far: an evaluation that is interrupted loses nothing of it."""
@@ -194,7 +194,7 @@ class Run:
         """
         if self.memory is None and self.experiment.training.mode == "moco":
             raise CltoolsError(f"This run has no queue: its folder holds no {CHECKPOINT}. Load it with that.")
-        draws = seeded(seed, home(self.encoder))
+        draws = seeded(seed, device_of(self.encoder))
         anchors, others = self._trained_on(images), None
         if self.memory is None:
             count = min(n, len(anchors) // 2)
@@ -311,7 +311,7 @@ def two_views(run: Run, images: ImageSet, draws: Generator) -> tuple[Float32[Ten
     """
     if "views" in run.parts.given and run.parts.views is None:
         raise CltoolsError(f"This run was trained with views={run.parts.given['views']}. {GIVE_AGAIN} views=…).")
-    device, encoders = home(run.encoder), (run.encoder, run.memory.copy.encoder if run.memory else run.encoder)
+    device, encoders = device_of(run.encoder), (run.encoder, run.memory.copy.encoder if run.memory else run.encoder)
 
     def unit_rows(encoder: nn.Module, pixels: Tensor) -> Tensor:
         view = drawn_view(pixels, run.experiment.views, run.parts.views, generator=draws)

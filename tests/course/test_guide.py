@@ -96,7 +96,7 @@ def test_what_closeness_knows() -> None:
     by_k = [mined_purity_by_k(closeness(s, "positive"), s.own, s.same_class, (1, 5, 50)) for s in (first, last)]
     early, late = ([100 * share.value for share in shares] for shares in by_k)
     figures("Of the five keys closest", f"{late[1]:.0f} %")
-    figures("Which of the mined pictures", f"{late[2]:.0f} %", f"{early[2]:.0f}", f"{early[0]:.0f} %")
+    figures("Which of the mined images", f"{late[2]:.0f} %", f"{early[2]:.0f}", f"{early[0]:.0f} %")
 
 
 def test_what_records_say() -> None:

@@ -16,11 +16,12 @@ class CltoolsError(ValueError):
     """An error that the user can fix: its message says what is wrong and what to do.
 
     Names of files, classes and settings in the message may come from untrusted input, so control characters are
-    escaped.
+    escaped, and a message of more than 4,000 characters loses its middle.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(printable(message))
+        text = printable(message)
+        super().__init__(text if len(text) <= 4000 else f"{text[:2000]} … {text[-1000:]}")
 
 
 def printable(text: object, *, lines: bool = True) -> str:

@@ -120,3 +120,8 @@ def test_of_a_long_or_deep_value_a_message_shows_the_beginning() -> None:
     for value in ("x" * 10**6, deep, {"a": deep}, 10**4000, [*range(10**5)]):
         assert len(shown(value)) < 300
     assert len(str(unknown("name", "x" * 10**6, ["y" * 10**6]))) < 700
+
+
+def test_a_very_long_message_keeps_both_ends() -> None:
+    message = str(CltoolsError(f"views is {'x' * 50_000}; give another"))
+    assert len(message) < 4000 and message.startswith("views is") and message.endswith("give another")

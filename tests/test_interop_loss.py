@@ -405,3 +405,18 @@ def test_outputs_of_extreme_size_are_compared_by_their_directions(size: float) -
 def test_a_bank_of_an_odd_size_is_refused_and_the_argument_named(size: Any, unchecked: None) -> None:
     with pytest.raises(CltoolsError, match=r"memory_bank_size is .*; give \(number of keys, their dimension\)"):
         ContrastiveLoss(memory_bank_size=size)
+
+
+def test_the_temperature_may_follow_a_schedule_and_is_checked() -> None:
+    out0, out1 = draw(0, 4, D), draw(1, 4, D)
+    loss = ContrastiveLoss(temperature=0.5)
+    loss.temperature = 0.1
+    assert loss.temperature == 0.1
+    torch.testing.assert_close(loss(out0, out1), ContrastiveLoss(temperature=0.1)(out0, out1))
+    with pytest.raises(CltoolsError, match="temperature is -1"):
+        loss.temperature = -1
+
+
+def test_no_outputs_are_refused() -> None:
+    with pytest.raises(CltoolsError, match="at least 1"):
+        ContrastiveLoss()(torch.zeros(0, D), torch.zeros(0, D))

@@ -131,6 +131,11 @@ def compiling(_: int) -> None:
     for rules in RULES:
         for calls in CALLS:
             compare(ContrastiveLoss(*rules, memory_bank_size=(16, D)), calls)
+    for rules in RULES:  # without a bank nothing breaks the graph
+        torch._dynamo.reset()
+        plain, draws = ContrastiveLoss(*rules), (draw(0, 5, D), draw(1, 5, D))
+        compiled: Any = torch.compile(copy.deepcopy(plain), backend="aot_eager", fullgraph=True)
+        torch.testing.assert_close(compiled(*draws), plain(*draws))
 
 
 @pytest.mark.slow

@@ -352,7 +352,7 @@ def test_labels_are_taken_in_every_usual_form(given: Any, expected: list[int]) -
         ({0: "a"}, "labels are of type dict"),
         ({0, 1}, "labels are of type set; give a list"),
         (np.array([1, 2**63], np.uint64), "The label 9223372036854775808 is too large"),
-        (np.array([1, 2.0**53]), "The label 9007199254740992.0 is too large .labels.; give integers"),
+        (np.array([1, 2.0**53]), "The label 9007199254740992.0 is too large .labels.; give exact integers"),
         ([1.0, -(2.0**60)], "is too large"),
         (np.array([2**24], np.float32), "The label 16777216.0 is too large"),
         (torch.tensor([2.0**24]), "The label 16777216.0 is too large"),
@@ -420,3 +420,24 @@ def test_the_queue_keeps_whole_numbers_alone() -> None:
     assert queue.ids.tolist() == [7, 8] and queue.labels.tolist() == [0, 1]
     with pytest.raises(ValueError, match=r"ids are torch.float32 \[2\]; give whole numbers"):
         queue.enqueue(np.ones((2, 3)), [0.5, 1.0], [0, 1])
+
+
+def test_a_column_of_vectors_is_a_table_of_their_numbers() -> None:
+    vectors = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    assert torch.equal(handed_in.as_rows("x", pd.Series([*vectors])), torch.from_numpy(vectors))
+    with pytest.raises(TypeError, match="same shape"):
+        handed_in.as_rows("x", pd.Series([np.ones(3), np.ones(4)]))
+
+
+def test_a_table_with_other_columns_than_those_of_vectors_is_refused() -> None:
+    """An id or an age among the vectors would decide every cosine."""
+    table = pd.DataFrame(np.ones((5, 3), np.float32))
+    for named in (table, table.add_prefix("z")):
+        assert handed_in.as_rows("x", named).shape == (5, 3)
+        with pytest.raises(handed_in.CltoolsError, match=r"columns .*id.*choose"):
+            handed_in.as_rows("x", named.assign(id=range(5)))
+
+
+def test_a_label_that_its_type_cannot_tell_from_others_is_refused() -> None:
+    with pytest.raises(handed_in.CltoolsError, match=r"300\.0 is too large .*exact"):
+        handed_in.as_labels("labels", torch.tensor([300, 301], dtype=torch.bfloat16))

@@ -4,6 +4,7 @@ Legend: B images of a batch, K keys of the bank, d embedding.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -34,6 +35,8 @@ class ContrastiveLoss(nn.Module):
     batch's own keys (lightly's issue 564); give one of them `enqueue=False`, so that each image has one key. With
     `ids`, older keys of the same image are own keys and not negatives: give them if images return before the bank has
     dropped their keys, or if each term has its own backward pass.
+
+    Do not checkpoint the call (`torch.utils.checkpoint`): its second pass would see another bank.
 
     The bank's tensors are buffers, saved in the `state_dict`, and follow the outputs to their device. Rules act at full
     strength; for a schedule assign `loss.negative_rule = rule.at(progress)`, and `positive_rule` likewise.
@@ -74,6 +77,15 @@ class ContrastiveLoss(nn.Module):
         check_apart(self.positive_rule, self.negative_rule, "loss(out0, out1) takes no labels: use another rule.")
         self.bank = _empty_bank(memory_bank_size)
 
+    @property
+    def temperature(self) -> float:
+        """Divisor of the cosines; assign it for a schedule."""
+        return self.settings.temperature
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        self.settings = replace(self.settings, temperature=value)
+
     def extra_repr(self) -> str:
         """Return rules and settings."""
         return f"{self.positive_rule}, {self.negative_rule}, {self.settings}"
@@ -99,9 +111,11 @@ class ContrastiveLoss(nn.Module):
         """
         out0, out1 = as_rows("out0", out0), as_rows("out1", out1)
         ids = None if ids is None else as_ids("ids", ids, out0.device)
-        if out0.shape != out1.shape or (ids is not None and ids.shape != out0.shape[:1]):
+        if not len(out0) or out0.shape != out1.shape or (ids is not None and ids.shape != out0.shape[:1]):
             shapes = [list(x.shape) for x in (out0, out1, ids) if x is not None]
-            raise CltoolsError(f"Outputs and ids have shapes {shapes}; give [B, d] twice, and ids [B] if any.")
+            raise CltoolsError(
+                f"Outputs and ids have shapes {shapes}; give [B, d] twice with B of at least 1, and ids [B] if any."
+            )
         ids = torch.full_like(out0[:, 0], UNKNOWN, dtype=torch.int64) if ids is None else ids
         ranks = Ranks.current() if self.gather_distributed else ALONE
         if self.bank is None:

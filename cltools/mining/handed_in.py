@@ -86,6 +86,8 @@ def _read(given: Any) -> Tensor:
     if np.ma.is_masked(given):
         raise TypeError("some of it is masked")
     array = np.asarray(given)
+    if array.dtype == object and array.ndim == 1 and len(array) and isinstance(array[0], np.ndarray | list | tuple):
+        array = np.stack([*array])  # a column of vectors
     if array.dtype == object:
         values = array.ravel().tolist()
         if strange := [value for value in values if not isinstance(value, Real)]:
@@ -110,8 +112,12 @@ def as_rows(name: str, numbers: Numbers) -> Tensor:
 
     Raises:
         TypeError: something that is not an array of numbers.
-        ValueError: another shape, or booleans.
+        ValueError: another shape, booleans, or a table that also has columns of another kind, such as an id.
     """
+    columns = [str(column) for column in getattr(numbers, "columns", ())]
+    stems = {column.rstrip("0123456789") for column in columns}
+    if len(stems) > 1 and stems != {*columns}:  # some are numbered and some are not
+        raise CltoolsError(f"{name} has the columns {shown(columns)}; choose those of the vectors: df[[…]].")
     x = as_tensor(name, numbers)
     x = x.flatten(1) if x.ndim > 2 and x.shape[2:].numel() == 1 else x
     if x.ndim != 2 or x.dtype == torch.bool:
@@ -217,7 +223,7 @@ def as_label(name: str, value: Any, exact: float = 2.0**53) -> Any:
         return value or None
     if isinstance(value, int | float) and value % 1 == 0:
         if abs(value) >= (exact if isinstance(value, float) else 2**63):
-            raise CltoolsError(f"The label {shown(value)} is too large ({name}); give integers below 2**63 or text.")
+            raise CltoolsError(f"The label {shown(value)} is too large ({name}); give exact integers or text.")
         return int(value)
     if hasattr(value, "__len__") or (isinstance(value, Number) and not missing(value)):
         raise _no_class(name, shown(value))

@@ -27,14 +27,14 @@ def purity_by_rank(snapshot: Snapshot) -> Picture:
     """Plot P(same class | rank by closeness to the positive) at every epoch, and the base rate."""
     with rc_context(LOOK):
         figure, (axes,) = panels(7.2, 3.2, 1)
-        said = draw_purity_by_rank(axes, snapshot)
-    return Picture(figure, f"P(same class) by rank falls from the closest keys to the farthest. {said}")
+        description = draw_purity_by_rank(axes, snapshot)
+    return Picture(figure, f"P(same class) by rank falls from the closest keys to the farthest. {description}")
 
 
 def draw_purity_by_rank(axes: Axes, snapshot: Snapshot) -> str:
     """Draw lines over bins of ranks, paler for early epochs, with the last epoch's 95 % interval; describe the ends."""
-    for place, epoch in enumerate(snapshot.epochs):
-        s = snapshot.similarities(epoch=place)
+    for index, epoch in enumerate(snapshot.epochs):
+        s = snapshot.similarities(epoch=index)
         assert s.positive_keys is not None and s.same_class is not None, (
             "classes need labels, and this snapshot has none"
         )
@@ -43,7 +43,7 @@ def draw_purity_by_rank(axes: Axes, snapshot: Snapshot) -> str:
         middle = [(a * b) ** 0.5 for a, b in pairwise(edges)]
         values = [100 * share.value for share in shares]
         last = epoch == snapshot.epochs[-1]
-        alpha = 0.35 + 0.65 * (place + 1) / len(snapshot.epochs)
+        alpha = 0.35 + 0.65 * (index + 1) / len(snapshot.epochs)
         axes.plot(middle, values, "o-", color=COLOURS[1], alpha=alpha, markersize=4, label=f"epoch {epoch}")
         if last:
             low, high = ([100 * getattr(share, end) for share in shares] for end in ("low", "high"))
@@ -88,25 +88,25 @@ def by_closeness(s: Similarities) -> Picture:
     """Plot false against true negatives dropped with the closest keys, one line per ranking; chance is the diagonal."""
     with rc_context(LOOK):
         figure, (axes,) = panels(5.4, 3.6, 1)
-        said = draw_by_closeness(axes, s)
-    return Picture(figure, f"Curves of false against true negatives dropped. {said}.")
+        description = draw_by_closeness(axes, s)
+    return Picture(figure, f"Curves of false against true negatives dropped. {description}.")
 
 
 def draw_by_closeness(axes: Axes, s: Similarities) -> str:
     """Draw the shares of false against true negatives among the closest keys; describe one point of each line."""
     edges = [0.0, *np.geomspace(0.002, 0.9, 24).tolist()]
-    said = []
+    description = []
     ways: tuple[By, ...] = ("positive", "anchor", "force")
     for by, colour, style in zip(ways, COLOURS, ("-", "--", "-."), strict=False):
         rows = prices(s, edges, by=by)
         x, y = ([row[name] for row in rows] for name in ("true dropped %", "false dropped %"))
         axes.plot(x, y, style, color=colour, label=f"by the {by}")
-        said.append(f"{by}: {np.interp(10, x, y):.0f} % of the false at 10 % of the true")
+        description.append(f"{by}: {np.interp(10, x, y):.0f} % of the false at 10 % of the true")
     axes.plot([0, 100], [0, 100], ":", color=GREY, label="by chance")
     axes.set(xlabel="% of the true negatives dropped", ylabel="% of the false negatives dropped")
     axes.set(title="Dropped with the closest keys", xlim=(0, 60), ylim=(0, 100))
     axes.legend(loc="lower right")
-    return "; ".join(said)
+    return "; ".join(description)
 
 
 def anchors_apart(s: Similarities, rule: RankBand, positives: PositiveRule = NOTHING_MINED) -> Picture:
@@ -136,24 +136,24 @@ def maps_apart(snapshot: Snapshot, epoch: int = -1) -> Picture:
         for chart, (name, axis) in enumerate(zip(snapshot.map_names, axes, strict=True)):
             draw_map(axis, snapshot.maps[chart, epoch], snapshot.labels)
             axis.set_title(f"{name}\nkeeps {kept[chart]:.0f} % of 15 neighbours", fontsize=9)
-    said = "; ".join(f"{name} {share:.0f} %" for name, share in zip(snapshot.map_names, kept, strict=True))
-    return Picture(figure, f"Maps of the same points. Median share of true neighbours kept: {said}.")
+    description = "; ".join(f"{name} {share:.0f} %" for name, share in zip(snapshot.map_names, kept, strict=True))
+    return Picture(figure, f"Maps of the same points. Median share of true neighbours kept: {description}.")
 
 
-def draw_map(axes: Axes, places: Any, labels: Any) -> None:
+def draw_map(axes: Axes, points: Any, labels: Any) -> None:
     """Draw points coloured by class (at most the first nine), without axes: coordinates on a map have no meaning."""
-    axes.plot(*places.T, ".", color=GREY, markersize=2)
+    axes.plot(*points.T, ".", color=GREY, markersize=2)
     colours = (*COLOURS, "#8C6D31", "#7B4EA3", "#8FA83A")
     for label, colour in zip(sorted({*labels.tolist()}), colours, strict=False):
-        axes.plot(*places[labels == label].T, ".", color=colour, markersize=2)
+        axes.plot(*points[labels == label].T, ".", color=colour, markersize=2)
     axes.set_axis_off()
 
 
 def over_training(snapshot: Snapshot, rule: RankBand) -> list[dict[str, float]]:
     """Return the percentage of same-class keys in each part of a band, for each epoch of the snapshot."""
     rows = []
-    for place, epoch in enumerate(snapshot.epochs):
-        s = snapshot.similarities(epoch=place)
+    for index, epoch in enumerate(snapshot.epochs):
+        s = snapshot.similarities(epoch=index)
         counts = band_counts(select(s, AugmentedView(), rule).band, s.same_class)
         row = {"epoch": float(epoch)}
         for band, name in ((Band.HARD, "suspected"), (Band.POTENTIAL, "kept"), (Band.EASY, "too easy")):

@@ -65,8 +65,8 @@ def train_and_compare() -> Picture:
     records = comparison("digits", "grid")
     with rc_context(LOOK):
         figure, axes = panels(9.2, 3.2, 2)
-        said = grids.draw_gains(axes, records)
-    return Picture(figure, said)
+        description = grids.draw_gains(axes, records)
+    return Picture(figure, description)
 
 
 def runs_apart() -> Picture:

@@ -90,13 +90,13 @@ def gallery(rows: Mapping[str, Shaped[Tensor, "N 3 H W"]], side: int = 48) -> HT
         rows: uint8, or float in [0, 1]; all images have the same size.
         side: the side of an image on the page, in pixels.
     """
-    all_pictures = sheet(torch.cat([to_bytes(pictures) for pictures in rows.values()]), side)
-    lines, place = [], 0
-    for name, pictures in rows.items():
-        tiles = (all_pictures.tile(place + i, f"{name} {i + 1}") for i in range(len(pictures)))
+    all_images = sheet(torch.cat([to_bytes(images) for images in rows.values()]), side)
+    lines, start = [], 0
+    for name, images in rows.items():
+        tiles = (all_images.tile(start + i, f"{name} {i + 1}") for i in range(len(images)))
         lines.append(
             f'<div style="display:flex;align-items:center"><span style="width:9em">{html.escape(name)}</span>'
             f"<span>{''.join(tiles)}</span></div>"
         )
-        place += len(pictures)
-    return HTML(all_pictures.style + "".join(lines))  # type: ignore[no-untyped-call]
+        start += len(images)
+    return HTML(all_images.style + "".join(lines))  # type: ignore[no-untyped-call]

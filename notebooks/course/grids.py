@@ -70,11 +70,11 @@ def _between(edges: Sequence[float], share: float) -> float:
 
 def bands_of(records: Comparison) -> dict[str, tuple[float, float]]:
     """Return the edges of the bands in a record of a grid, by arm."""
-    found = {}
+    bands = {}
     for arm in records.frame.index.unique("arm"):
         if edges := re.fullmatch(r"band-([\d.]+)-([\d.]+)", arm):
-            found[arm] = float(edges[1]), float(edges[2])
-    return found
+            bands[arm] = float(edges[1]), float(edges[2])
+    return bands
 
 
 def gains(records: Comparison, figure: str = "knn200", *, chance: bool = False) -> Grid:
@@ -102,10 +102,10 @@ def shares(
 ) -> tuple[Grid, Grid]:
     """What each band keeps of all other keys, and how much of that is of the anchor's class, in percent; nothing mined.
 
-    Each anchor's keys are ranked once, and every band is two places in the ranking.
+    Each anchor's keys are ranked once, and every band corresponds to two positions in the ranking.
     """
     assert s.positive_keys is not None and s.same_class is not None, (
-        "false negatives are told by labels; these have none"
+        "false negatives need labels, and these similarities have none"
     )
     order = own_last(s.positive_keys, s.own).argsort(dim=1, descending=True, stable=True)
     keys = s.own.shape[1]
@@ -129,19 +129,19 @@ def of_snapshot(s: Similarities, rule: NegativeRule) -> Picture:
     with rc_context(LOOK):
         figure, axes = panels(9.2, 3.6, 2)
         kept, false = shares(s)
-        said = [
+        descriptions = [
             draw(axes[0], kept, rule, "Kept, % of the keys", "Blues", (0, 100), "{:.0f}"),
             draw(axes[1], false, rule, f"False among the kept, %; base rate {base:.1f}", "Oranges", None, "{:.1f}"),
         ]
-    return Picture(figure, f"Two heat maps over the edges of a band. {' '.join(said)} {_place(kept, rule)}")
+    return Picture(figure, f"Two heat maps over the edges of a band. {' '.join(descriptions)} {_location(kept, rule)}")
 
 
 def of_records(records: Comparison, rule: NegativeRule, figure: str = "knn200") -> Picture:
     """Plot mean gains of the recorded bands, against moco and against the random control, and mark a rule."""
     with rc_context(LOOK):
         drawn, axes = panels(9.2, 3.2, 2)
-        said = draw_gains(axes, records, rule, figure)
-    return Picture(drawn, said)
+        description = draw_gains(axes, records, rule, figure)
+    return Picture(drawn, description)
 
 
 def draw_gains(
@@ -152,12 +152,12 @@ def draw_gains(
     grids = [gains(records, figure, chance=chance) for chance in (False, True)]
     top = max(float(grid.values.nan_to_num(0).abs().max()) for grid in grids) or 1.0
     titles = (f"{name}, points above moco", f"{name}, points above random control")
-    said = [
+    descriptions = [
         draw(axis, grid, rule, title, "RdBu", (-top, top), "{:+.1f}")
         for axis, grid, title in zip(axes, grids, titles, strict=True)
     ]
-    place = "" if rule is None else f" {_place(grids[0], rule)}"
-    return f"Two heat maps of mean gains over {len(records.seeds)} seeds. {' '.join(said)}{place}"
+    location = "" if rule is None else f" {_location(grids[0], rule)}"
+    return f"Two heat maps of mean gains over {len(records.seeds)} seeds. {' '.join(descriptions)}{location}"
 
 
 def draw(
@@ -181,14 +181,14 @@ def draw(
     axes.set_xticks(range(len(grid.keep_within)), [f"{100 * edge:g}" for edge in grid.keep_within])
     axes.set_yticks(range(len(grid.drop_closest)), [f"{100 * edge:g}" for edge in grid.drop_closest])
     axes.set(xlabel="keep within, % of the keys", ylabel="drop the closest, %", title=title)
-    place = None if rule is None else grid.at(rule)
-    if place is not None:
-        axes.plot(*place, "o", markersize=36, markerfacecolor="none", markeredgecolor="#000000", markeredgewidth=4)
-        axes.plot(*place, "o", markersize=36, markerfacecolor="none", markeredgecolor="#F0E442", markeredgewidth=2)
+    position = None if rule is None else grid.at(rule)
+    if position is not None:
+        axes.plot(*position, "o", markersize=36, markerfacecolor="none", markeredgecolor="#000000", markeredgewidth=4)
+        axes.plot(*position, "o", markersize=36, markerfacecolor="none", markeredgecolor="#F0E442", markeredgewidth=2)
     return f"{title}: from {layout.format(float(known.min()))} to {layout.format(float(known.max()))}."
 
 
-def _place(grid: Grid, rule: NegativeRule) -> str:
+def _location(grid: Grid, rule: NegativeRule) -> str:
     if not _fits(rule):
         return "The chosen rule is not a band of rank shares around the positive, so it is not on this map."
     if grid.at(rule) is None:

@@ -64,8 +64,8 @@ class LiveCurves:
         self.experiment, self._clock = experiment, clock
         self._ends: list[float] = []
         self._due = -math.inf
-        self._said: Any = None
-        self._shown: Any = None
+        self._sentence_display: Any = None
+        self._picture_display: Any = None
         path = None if folder is None else Path(folder) / HISTORY
         self._take(History.load(path).rows if path is not None and path.is_file() else [])
 
@@ -81,9 +81,9 @@ class LiveCurves:
         began = self._clock()
         images = None if run.images is None else run.images.count
         self._take(run.history.rows, None if images is None else images // self.experiment.training.batch)
-        if self._said is not None:
-            self._said.update(self.sentence)
-            self._shown.update(self.picture)
+        if self._sentence_display is not None:
+            self._sentence_display.update(self.sentence)
+            self._picture_display.update(self.picture)
         ended = self._clock()
         self._due = ended + max(AT_MOST, REST * (ended - began))
 
@@ -102,8 +102,8 @@ class LiveCurves:
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
-        self._said = display(self.sentence, display_id=True)  # type: ignore[no-untyped-call]
-        self._shown = display(self.picture, display_id=True)  # type: ignore[no-untyped-call]
+        self._sentence_display = display(self.sentence, display_id=True)  # type: ignore[no-untyped-call]
+        self._picture_display = display(self.picture, display_id=True)  # type: ignore[no-untyped-call]
 
 
 def progress(rows: list[Row], epochs: int, steps: int | None, seconds: float | None) -> str:
@@ -143,24 +143,24 @@ def draw(rows: list[Row], epochs: int, protocol: str, words: str) -> Picture:
     name = FIGURES[protocol]
     with rc_context(LOOK):
         figure, (loss, knn, chosen) = panels(9.2, 2.7, 3)
-        said = [_line(loss, rows, "loss", "loss", COLOURS[1])]
+        descriptions = [_line(loss, rows, "loss", "loss", COLOURS[1])]
         loss.set(title="Training loss")
-        said.append(_line(knn, rows, "knn", f"{name} %", COLOURS[2]))
+        descriptions.append(_line(knn, rows, "knn", f"{name} %", COLOURS[2]))
         knn.set(title=f"{name} while training, %")
         columns = (("false_negative_share", "negatives", COLOURS[0]), ("mined_purity", "mined positives", COLOURS[3]))
         for column, label, colour in columns:
-            said.append(_line(chosen, rows, column, label, colour, scale=100))
+            descriptions.append(_line(chosen, rows, column, label, colour, scale=100))
         chosen.set(title="Of the anchor's class, %", ylim=(0, 120), yticks=range(0, 101, 20))
         if chosen.lines:
             chosen.legend(loc="upper left", ncols=2, borderaxespad=0, columnspacing=1)  # above what may reach 100
         for axes in (loss, knn, chosen):
             if rows and not axes.lines:
-                said_of = "not measured" if len(rows) >= epochs else "not measured so far"
-                axes.text(0.5, 0.5, said_of, transform=axes.transAxes, ha="center")
+                note = "not measured" if len(rows) >= epochs else "not measured so far"
+                axes.text(0.5, 0.5, note, transform=axes.transAxes, ha="center")
                 axes.set_yticks([])
             axes.set(xlabel="epoch", xlim=(0, epochs + 0.5))
             axes.grid(True)
-    return Picture(figure, f"Curves of a run. {words} {' '.join(filter(None, said))}".rstrip())
+    return Picture(figure, f"Curves of a run. {words} {' '.join(filter(None, descriptions))}".rstrip())
 
 
 def _line(axes: Axes, rows: list[Row], column: str, label: str, colour: str, scale: float = 1.0) -> str:

@@ -88,12 +88,12 @@ def winners(
     """Return the winner's curse per seed: the best arm by the other seeds, and its gain in the one left out."""
     gains = {arm: records.gains(arm, figure, against=against) for arm in arms}
     seeds = sorted(set.intersection(*({*of_seed} for of_seed in gains.values())))
-    found = []
+    results = []
     for left_out in seeds:
         means = {
             arm: statistics.fmean(gain for seed, gain in of_seed.items() if seed in seeds and seed != left_out)
             for arm, of_seed in gains.items()
         }
         best = max(means, key=means.__getitem__)
-        found.append(Winner(left_out, best, means[best], gains[best][left_out]))
-    return found
+        results.append(Winner(left_out, best, means[best], gains[best][left_out]))
+    return results

@@ -144,11 +144,11 @@ def push_by_rank(s: Similarities, temperature: float) -> Picture:
         axes.set(title=f"Who pushes, at τ = {temperature:g}")
         axes.margins(y=0.35)  # room for the legend
         axes.legend(loc="upper left", ncols=2)
-    said = "; ".join(
+    description = "; ".join(
         f"ranks {name} %: {all_:.0f} % of the push, {part:.0f} % by false negatives"
         for name, all_, part in zip(names, every, of_false, strict=True)
     )
-    return Picture(figure, f"Bars of the push by rank. {said}.")
+    return Picture(figure, f"Bars of the push by rank. {description}.")
 
 
 def purity(snapshot: Snapshot, ks: Sequence[int] = KS) -> Picture:
@@ -156,24 +156,24 @@ def purity(snapshot: Snapshot, ks: Sequence[int] = KS) -> Picture:
     with rc_context(LOOK):
         figure, (axes,) = panels(6.4, 3.4, 1)
         drawn = draw_purity(axes, snapshot, ks)
-    said = "; ".join(
+    description = "; ".join(
         f"epoch {epoch}: {values[0]:.0f} % of the closest, {values[-1]:.0f} % of the {ks[-1]} closest"
         for epoch, values in drawn.items()
     )
-    return Picture(figure, f"Lines of the share of the anchor's class among the k closest keys. {said}.")
+    return Picture(figure, f"Lines of the share of the anchor's class among the k closest keys. {description}.")
 
 
 def draw_purity(axes: Axes, snapshot: Snapshot, ks: Sequence[int]) -> dict[int, list[float]]:
     """Draw lines of the purity by k in percent, paler for early epochs, and the base rate; return them by epoch."""
     drawn, label_at = {}, -math.inf
-    for place, epoch in enumerate(snapshot.epochs):
-        s = snapshot.similarities(epoch=place)
+    for index, epoch in enumerate(snapshot.epochs):
+        s = snapshot.similarities(epoch=index)
         assert s.positive_keys is not None and s.same_class is not None, (
             "purity needs labels, and this snapshot has none"
         )
         base = 100 * float((s.same_class & ~s.own).sum() / (~s.own).sum())
         drawn[epoch] = [100 * share.value for share in mined_purity_by_k(s.positive_keys, s.own, s.same_class, ks)]
-        alpha = 0.5 + 0.5 * (place + 1) / len(snapshot.epochs)
+        alpha = 0.5 + 0.5 * (index + 1) / len(snapshot.epochs)
         axes.plot(ks, drawn[epoch], "o-", color=COLOURS[1], alpha=alpha, markersize=4)
         label_at = max(drawn[epoch][0], label_at + 4.5)  # a label may not cover the one below it
         axes.annotate(f"epoch {epoch}  ", (ks[0], label_at), ha="right", va="center")

@@ -34,8 +34,8 @@ class Outcome:
     sentence: str
 
     def __repr__(self) -> str:
-        said = "You did not answer; it was" if self.guess is None else f"You said {self.guess}; it was"
-        return f"{said} {self.value}. {self.sentence}".rstrip()
+        opening = "You did not answer; it was" if self.guess is None else f"You said {self.guess}; it was"
+        return f"{opening} {self.value}. {self.sentence}".rstrip()
 
     def _repr_html_(self) -> str:
         value, sentence = html.escape(self.value), html.escape(self.sentence)
@@ -108,16 +108,16 @@ class Predict:
         """
         if self.choices is not None and value not in self.choices:
             raise CltoolsError(f"Predict: the outcome {value!r} is none of the choices {[*self.choices]}.")
-        self._value, self._sentence = self._said(value), sentence
+        self._value, self._sentence = self._worded(value), sentence
         self._answered()
         return self._outcome()
 
     def _outcome(self) -> Outcome:
         assert self._value is not None
         answer = self.answer
-        return Outcome(None if answer is None else self._said(answer), self._value, self._sentence)
+        return Outcome(None if answer is None else self._worded(answer), self._value, self._sentence)
 
-    def _said(self, value: float | str) -> str:
+    def _worded(self, value: float | str) -> str:
         if isinstance(value, str):
             return value
         decimals = 1 if abs(value) >= 10 else 2
@@ -146,18 +146,18 @@ class Predict:
         answer = self.answer
         if answer is not None:
             _guesses[self.question] = answer
-            kept = f"Kept: {self._said(answer)}. Click the next cell and run it."
-            self._say(str(self._outcome()) if self._value else kept)
+            kept = f"Kept: {self._worded(answer)}. Click the next cell and run it."
+            self._show_message(str(self._outcome()) if self._value else kept)
         elif self.choices is None and self.control.value.strip():
             try:
                 self._read(self.control.value)
             except ValueError as error:
-                self._say(str(error))
+                self._show_message(str(error))
         else:
             _guesses.pop(self.question, None)
-            self._say("")
+            self._show_message("")
 
-    def _say(self, text: str) -> None:
+    def _show_message(self, text: str) -> None:
         self._message.value = f'<p role="status" aria-live="polite">{html.escape(text)}</p>'
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:

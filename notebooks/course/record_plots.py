@@ -28,8 +28,10 @@ def gains(records: Comparison, arms: Sequence[str], figure: str = "knn200", *, a
         drawn, (axes,) = panels(7.2, 0.8 + 0.34 * len(arms), 1)
         draw_gains(axes, records, arms, figure, against=against)
     means = {arm: statistics.fmean(records.gains(arm, figure, against=against).values()) for arm in arms}
-    said = "; ".join(f"{arm} {mean:+.1f}" for arm, mean in means.items())
-    return Picture(drawn, f"Differences from {against} in points of {FIGURES[figure]}, mean over seeds: {said}.")
+    descriptions = "; ".join(f"{arm} {mean:+.1f}" for arm, mean in means.items())
+    return Picture(
+        drawn, f"Differences from {against} in points of {FIGURES[figure]}, mean over seeds: {descriptions}."
+    )
 
 
 def draw_gains(
@@ -65,7 +67,7 @@ def learning_curves(records: Comparison, arms: Sequence[str]) -> Picture:
     if len(arms) > len(COLOURS):
         raise CltoolsError(f"{len(arms)} arms, but only {len(COLOURS)} colours can be distinguished. Name fewer.")
     others = [arm for arm in records.arms if arm not in arms]
-    said = []
+    descriptions = []
     with rc_context(LOOK):
         figure, axes = panels(9.2, 3.4, len(CURVES))
         for panel, (column, title, scale) in zip(axes, CURVES, strict=True):
@@ -79,10 +81,10 @@ def learning_curves(records: Comparison, arms: Sequence[str]) -> Picture:
                 if arm in others:
                     panel.plot(epochs, means, color=GREY, linewidth=0.8, alpha=0.5)
                     continue
-                place, colour = arms.index(arm), COLOURS[arms.index(arm)]
-                width = 1.6 + 0.7 * (len(arms) - 1 - place)  # a line below another stays visible
+                index, colour = arms.index(arm), COLOURS[arms.index(arm)]
+                width = 1.6 + 0.7 * (len(arms) - 1 - index)  # a line below another stays visible
                 panel.plot(epochs, means, ".-", color=colour, linewidth=width, label=arm)
-                said.append(f"{title.removesuffix(', %')} of {arm} {means[0]:.1f} to {means[-1]:.1f} %")
+                descriptions.append(f"{title.removesuffix(', %')} of {arm} {means[0]:.1f} to {means[-1]:.1f} %")
                 if arm == arms[0] and len(seeds) > 1:
                     spread = [statistics.stdev(values) for values in by_epoch]
                     low, high = ([m + sign * s for m, s in zip(means, spread, strict=True)] for sign in (-1, 1))
@@ -93,5 +95,5 @@ def learning_curves(records: Comparison, arms: Sequence[str]) -> Picture:
         named = {str(line.get_label()): line for panel in axes for line in panel.lines if line.get_label() in arms}
         figure.legend([*named.values()], [*map(legible, named)], loc="outside lower center", ncols=len(arms))
     return Picture(
-        figure, f"Learning curves, means over seeds: {'; '.join(said)}. Thin lines: {len(others)} other arms."
+        figure, f"Learning curves, means over seeds: {'; '.join(descriptions)}. Thin lines: {len(others)} other arms."
     )

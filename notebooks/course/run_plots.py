@@ -93,9 +93,11 @@ def by_class(confusion: Confusion) -> Picture:
         left.invert_yaxis()
         _draw_matrix(right, 100 * part, names)
     hidden = len(confusion.classes) - len(names)
-    said = f"Worst: {names[0]} with {shares[order[0]]:.0f} %; of all images {_top(confusion):.1f} % were correct."
+    description = (
+        f"Worst: {names[0]} with {shares[order[0]]:.0f} %; of all images {_top(confusion):.1f} % were correct."
+    )
     few = f" The {len(names)} worst of {len(confusion.classes)} classes are shown." if hidden else ""
-    return Picture(figure, f"Accuracy by class, and the confusion matrix. {said}{few}")
+    return Picture(figure, f"Accuracy by class, and the confusion matrix. {description}{few}")
 
 
 def _draw_matrix(axes: Axes, percent: Tensor, names: list[str]) -> None:
@@ -129,8 +131,10 @@ def runs_apart(records: Mapping[Path, RunRecord]) -> Picture:
         accuracy.legend(loc="lower right")
         draw_over_epochs(loss, records, "loss")
         loss.set(title="Training loss")
-        said = draw_ends(ends, records, ("knn200", "knn10", "probe"))
-    return Picture(figure, f"Curves of recorded runs by method, one line per seed. After the last epoch: {said}.")
+        description = draw_ends(ends, records, ("knn200", "knn10", "probe"))
+    return Picture(
+        figure, f"Curves of recorded runs by method, one line per seed. After the last epoch: {description}."
+    )
 
 
 def draw_over_epochs(axes: Axes, records: Mapping[Path, RunRecord], column: str) -> None:
@@ -148,25 +152,25 @@ def draw_over_epochs(axes: Axes, records: Mapping[Path, RunRecord], column: str)
 
 def draw_ends(axes: Axes, records: Mapping[Path, RunRecord], figures: tuple[str, ...]) -> str:
     """Draw one dot per run and protocol, and a tick at the mean of a method; describe the means."""
-    methods, said = [*_by_method(records)], []
+    methods, description = [*_by_method(records)], []
     for column, figure in enumerate(figures):
         for shift, (method, of_seed) in enumerate(figures_by_method(records, figure).items()):
             colour, _ = _look(records, method)
             x, values = column + 0.3 * (shift - (len(methods) - 1) / 2), [*of_seed.values()]
             axes.plot([x] * len(values), values, "os^D"[shift % 4], color=colour, alpha=0.7, markersize=6)
             axes.plot([x], [statistics.fmean(values)], "_", color=GREY, markersize=16, markeredgewidth=2)
-            said.append(f"{method} {FIGURES[figure]} {statistics.fmean(values):.1f} %")
+            description.append(f"{method} {FIGURES[figure]} {statistics.fmean(values):.1f} %")
     axes.set_xticks(range(len(figures)), [FIGURES[figure] for figure in figures])
     axes.set(title="Last epoch, %; one dot per seed", xlim=(-0.5, len(figures) - 0.5))
     axes.grid(True, axis="y")
-    return ", ".join(said)
+    return ", ".join(description)
 
 
 def _by_method(records: Mapping[Path, RunRecord]) -> dict[str, list[RunRecord]]:
-    found: dict[str, list[RunRecord]] = {}
+    by_method: dict[str, list[RunRecord]] = {}
     for path, record in records.items():
-        found.setdefault(method_of(path), []).append(record)
-    return found
+        by_method.setdefault(method_of(path), []).append(record)
+    return by_method
 
 
 def _look(records: Mapping[Path, RunRecord], method: str) -> tuple[str, str]:

@@ -179,8 +179,8 @@ def how_long(experiment: Experiment, records: Mapping[Path, RunRecord] | None = 
             took.setdefault(device, []).append(record.seconds)
     if not took:
         return "**A full run:** not measured. After one epoch, the line above the curves says how long this one takes."
-    said = "; ".join(f"{_span(seconds)} on {device}" for device, seconds in took.items())
-    return f"**A full run**, of {experiment.training.epochs} epochs, took {said}, by the records."
+    spans = "; ".join(f"{_span(seconds)} on {device}" for device, seconds in took.items())
+    return f"**A full run**, of {experiment.training.epochs} epochs, took {spans}, by the records."
 
 
 def _same_but_for_the_seed(experiment: Experiment, recorded: Mapping[str, Any]) -> bool:
@@ -233,8 +233,8 @@ def _digest(experiment: Experiment) -> str:
 
 
 def _about_images(here: Mapping[str, bool], *, wanted: bool) -> str:
-    found = ", ".join(f"`{name}`" for name, there in here.items() if there)
-    return f"**Images found:** {found}." + " With this GPU, use CIFAR-10: set `DOWNLOAD = True`." * wanted
+    names = ", ".join(f"`{name}`" for name, there in here.items() if there)
+    return f"**Images found:** {names}." + " With this GPU, use CIFAR-10: set `DOWNLOAD = True`." * wanted
 
 
 def _listed(*lines: str) -> str:

@@ -100,12 +100,12 @@ def write(times: Mapping[str, Any], project: Path = CARRIED) -> None:
     """
     readme = project / "README.md"
     for stem, measured in times.items():
-        said = about(sum(measured["cells"].values()))
+        stated = about(sum(measured["cells"].values()))
         page = project / "notebooks" / f"{stem}.ipynb"
         # Edited as text: parsing and writing a notebook may change its formatting.
-        _state(page, HEADER, said, "all cells run in about 5 seconds on two CPU cores")
+        _state(page, HEADER, stated, "all cells run in about 5 seconds on two CPU cores")
         row = f"| [{stem}](notebooks/{stem}.ipynb) | what it is about | 5 seconds |"
-        _state(readme, row_of(stem), said, row)
+        _state(readme, row_of(stem), stated, row)
     write_text(budget_file(project), json.dumps(times, indent=1) + "\n")
 
 
@@ -114,8 +114,8 @@ def row_of(stem: str) -> re.Pattern[str]:
     return re.compile(rf"^(\| \[{stem}\]\(notebooks/{stem}\.ipynb\) \|.*\| )([^|]*)( \|)$", re.MULTILINE)
 
 
-def _state(page: Path, pattern: re.Pattern[str], said: str, example: str) -> None:
-    text, found = pattern.subn(rf"\g<1>{said}\g<3>", page.read_text(encoding="utf-8"), count=1)
+def _state(page: Path, pattern: re.Pattern[str], stated: str, example: str) -> None:
+    text, found = pattern.subn(rf"\g<1>{stated}\g<3>", page.read_text(encoding="utf-8"), count=1)
     if not found:
         raise CltoolsError(f"{page} has no place for a time. Write there, and measure again: {example}")
     write_text(page, text)
@@ -151,9 +151,9 @@ def main(numbers: Sequence[str], project: Path = CARRIED) -> None:
     for number in numbers or paths:
         stem, before = paths[number].stem, read_times(project)
         cells = measure(paths[number])
-        made = {"command": f"make times ARGS={number}", "commit": commit(), "hardware": hardware, "cells": cells}
+        record = {"command": f"make times ARGS={number}", "commit": commit(), "hardware": hardware, "cells": cells}
         kept = {path.stem for path in paths.values()}
-        times = {name: each for name, each in {**before, stem: made}.items() if name in kept}
+        times = {name: each for name, each in {**before, stem: record}.items() if name in kept}
         write(dict(sorted(times.items())), project)
         was = sum(before[stem]["cells"].values()) if stem in before else None
         print(f"{stem}: {sum(cells.values()):.0f} s" + (f", was {was:.0f} s" if was is not None else ""), flush=True)

@@ -64,8 +64,8 @@ class Trial:
         self.experiments = {arm: budget.budgeted(rule, budget.epochs) for arm, rule in rules.items()}
         self.curves: dict[tuple[str, int], list[Row]] = {}
         self.rows: list[dict[str, Any]] = []
-        self._said: Any = None
-        self._shown: Any = None
+        self._sentence_display: Any = None
+        self._picture_display: Any = None
 
     def train(self, seeds: Sequence[int] = (0, 1)) -> "Trial":
         """Train every arm of these seeds that is not trained yet, and draw it as it learns.
@@ -95,10 +95,10 @@ class Trial:
     def sentence(self) -> Sentence:
         """The arms and the progress of their training, in words."""
         yours = type(self.experiments["yours"].negatives).__name__
-        said = f"moco, {yours}, and {100 * self.share:.1f} % of the keys by chance"
+        arms = f"moco, {yours}, and {100 * self.share:.1f} % of the keys by chance"
         if not self.rows:
             return Sentence(
-                f"To be trained: {said}; {self.budget.epochs} epochs after {self.budget.warm_epochs} of moco."
+                f"To be trained: {arms}; {self.budget.epochs} epochs after {self.budget.warm_epochs} of moco."
             )
         kept = [100 * self.kept(arm) for arm in ARMS[1:]]
         moved = ""
@@ -106,7 +106,7 @@ class Trial:
             moved = (
                 f" Yours kept {kept[0]:.1f} % of the keys, the control {kept[1]:.1f} %: they differ in how many, too."
             )
-        return Sentence(f"{len(self.rows)} arms of {said} are trained; each line is one arm with one seed.{moved}")
+        return Sentence(f"{len(self.rows)} arms of {arms} are trained; each line is one arm with one seed.{moved}")
 
     def kept(self, arm: str) -> float:
         """Return the share of keys that an arm kept in training, on average over its seeds; NaN before the first."""
@@ -126,9 +126,9 @@ class Trial:
         return follow
 
     def _draw(self) -> None:
-        if self._said is not None:
-            self._said.update(self.sentence)
-            self._shown.update(self.picture)
+        if self._sentence_display is not None:
+            self._sentence_display.update(self.sentence)
+            self._picture_display.update(self.picture)
 
     def __repr__(self) -> str:
         return self.sentence.words
@@ -136,8 +136,8 @@ class Trial:
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
-        self._said = display(self.sentence, display_id=True)  # type: ignore[no-untyped-call]
-        self._shown = display(self.picture, display_id=True)  # type: ignore[no-untyped-call]
+        self._sentence_display = display(self.sentence, display_id=True)  # type: ignore[no-untyped-call]
+        self._picture_display = display(self.picture, display_id=True)  # type: ignore[no-untyped-call]
 
 
 def draw(curves: Mapping[tuple[str, int], Sequence[Row]], epochs: int) -> Picture:
@@ -162,10 +162,12 @@ def draw(curves: Mapping[tuple[str, int], Sequence[Row]], epochs: int) -> Pictur
         axes[2].set_ylim(0, None)
         if curves:
             axes[2].legend(loc="lower left")
-    said = []
+    descriptions = []
     for arm in ARMS:
         ends = [rows[-1] for (name, _), rows in curves.items() if name == arm and rows]
         if ends:
             loss, knn = (statistics.fmean(row[column] for row in ends) for column in ("loss", "knn"))
-            said.append(f"{arm}: loss {loss:.2f}, kNN-200 {knn:.1f} %")
-    return Picture(figure, f"Learning curves, means of the last epochs so far: {'; '.join(said) or 'none yet'}.")
+            descriptions.append(f"{arm}: loss {loss:.2f}, kNN-200 {knn:.1f} %")
+    return Picture(
+        figure, f"Learning curves, means of the last epochs so far: {'; '.join(descriptions) or 'none yet'}."
+    )

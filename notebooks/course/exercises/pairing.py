@@ -92,12 +92,12 @@ def staked(answer: Any, *, mined: float, wrong: float) -> str:
     if s.same_class is None:
         raise Mistake("only labels show wrong guesses, and the images of this explorer have none")
     draws = torch.Generator().manual_seed(0)
-    found = mine(s, rule, Context(~s.own, session.state.side.temperature, draws))
-    guessed = found.weight[:, 1:]
+    mining = mine(s, rule, Context(~s.own, session.state.side.temperature, draws))
+    guessed = mining.weight[:, 1:]
     on_mined = float(guessed.sum(1).mean())
     if on_mined == 0:
         raise Mistake("no key is mined, so nothing is guessed: choose NearestKeys, and an augmented share below 1")
-    on_wrong = float((guessed * ~s.same_class.gather(1, found.index)).sum(1).mean())
+    on_wrong = float((guessed * ~s.same_class.gather(1, mining.index)).sum(1).mean())
     summary = f"mined keys have {100 * on_mined:.1f} % of the weight, and {100 * on_wrong:.1f} % is on other classes"
     if on_wrong <= wrong and on_mined >= mined:
         return f"{sentence(summary)}."

@@ -94,16 +94,16 @@ def temperature_for(answer: Any, *, share: float, held: float) -> str:
     session = as_explorer(answer)
     temperature, s = session.state.side.temperature, everyone(session)
     closeness = own_last(s.anchor_keys, s.own)
-    found = float(mass_by_rank(_push(s, temperature), closeness, [share]).mean())
-    summary = f"at τ = {temperature:.3g} the closest {100 * share:g} % hold {100 * found:.1f} % of the push"
-    if abs(found - held) <= NEAR:
+    result = float(mass_by_rank(_push(s, temperature), closeness, [share]).mean())
+    summary = f"at τ = {temperature:.3g} the closest {100 * share:g} % hold {100 * result:.1f} % of the push"
+    if abs(result - held) <= NEAR:
         return f"{sentence(summary)}."
     with_own = float(mass_by_rank(_push(s, temperature, own=True), s.anchor_keys, [share]).mean())
     if abs(with_own - held) <= NEAR:
         raise Mistake(
             f"{summary}. You get {100 * held:g} % if the anchor's own key is counted, which is not a negative"
         )
-    if found < held:
+    if result < held:
         raise Mistake(f"{summary}, which is too little. The smaller τ is, the more the closest keys hold")
     raise Mistake(f"{summary}, which is too much. The larger τ is, the more evenly all keys push")
 

@@ -161,16 +161,16 @@ def _records(folders: Any) -> dict[int, RunRecord]:
     several = isinstance(folders, Sequence) and not isinstance(folders, str)
     if not several or not all(isinstance(each, str | Path) for each in folders):
         raise Mistake("give a list of folders for each side, one per seed: one run does not show the effect of chance")
-    found: dict[int, RunRecord] = {}
+    records: dict[int, RunRecord] = {}
     for each in map(Path, folders):
         record = _record(each)
         if record.epochs < record.asked:
             done = f"{record.epochs} of {record.asked} epochs"
             raise Mistake(f"{each} has {done}; resume it to its end, and report the last epoch")
-        if record.seed in found:
+        if record.seed in records:
             raise Mistake(f"two runs of one side have seed {record.seed}; each seed counts once")
-        found[record.seed] = record
-    return found
+        records[record.seed] = record
+    return records
 
 
 def _record(path: Path) -> RunRecord:
@@ -178,12 +178,12 @@ def _record(path: Path) -> RunRecord:
     try:
         if path.suffix == ".json" and path.is_file():
             return RunRecord.from_plain(path, read_record(path))
-        found = read_run_record(path)
+        record = read_run_record(path)
     except ValueError as error:
         raise Mistake(str(error).rstrip(".")) from None
-    if found is None:
+    if record is None:
         raise Mistake(f"{path} has no record.json; train a run there with fit(…, out=…)")
-    return found
+    return record
 
 
 def _check_alike(mine: RunRecord, theirs: RunRecord) -> None:

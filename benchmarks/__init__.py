@@ -1,1 +1,1 @@
-"""What measures speed: a training step, the rules, another pipeline, and the plain variants of what is clever."""
+"""Benchmarks of speed: a training step, the rules, another pipeline, and optimised code beside its plain variants."""

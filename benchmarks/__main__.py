@@ -19,13 +19,13 @@ def table(records: tyro.conf.Positional[tuple[Path, ...]]) -> list[dict[str, Any
     """Show records as tables in Markdown.
 
     Args:
-        records: Files that the other commands wrote with --out.
+        records: Files written by the other commands with --out.
     """
     return [read_record(path) for path in records]
 
 
 def rendered(record: dict[str, Any]) -> str:
-    """A record as a table, with what it was measured on in the caption."""
+    """Return a record as a table, with its command, commit and hardware in the caption."""
     if record["kind"] not in MODULES:
         raise unknown("kind of record", record["kind"], MODULES)
     try:
@@ -39,7 +39,7 @@ def rendered(record: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command; an error a person can cause ends in one message and status 2."""
+    """Run one command; an error that a user can cause ends in one message and status 2."""
     functions: list[Callable[..., Any]] = [steps.steps, against.against, costs.costs, plain.plain, page.page, table]
     commands = {function.__name__: function for function in functions}
     usage: Any = {"prog": "python -m benchmarks", "description": __doc__, "args": arguments}

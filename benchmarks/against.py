@@ -1,6 +1,6 @@
-"""Our views beside those of most contrastive code: torchvision's transforms, picture by picture, in a DataLoader.
+"""Our views beside those of most contrastive code: torchvision's transforms, image by image, in a DataLoader.
 
-Both sides train by the same step with the same settings; only the views are made in another way.
+Both sides use the same training step with the same settings; only the views are computed differently.
 """
 
 import math
@@ -29,7 +29,7 @@ from cltools.views import ViewSettings
 
 KIND = "bench against dataloader"
 TRIED = 2
-"""Epochs by which a number of workers is chosen."""
+"""Epochs from which the number of workers is chosen."""
 
 
 def against(
@@ -43,11 +43,11 @@ def against(
     Args:
         presets: Which presets.
         full: The preset as it is, not its laptop setting.
-        images: How many pictures; at least two batches.
+        images: How many images; at least two batches.
         run: How to measure; a round is an epoch of each side.
     """
     run.check(presets=presets)
-    pictures = random_images(images, 32)
+    image_set = random_images(images, 32)
     experiments = {name: preset(name) if full else laptop(preset(name)) for name in presets}
     for name, experiment in experiments.items():
         if images < 2 * experiment.training.batch:
@@ -55,12 +55,12 @@ def against(
                 f"{images} images are not two batches of {experiment.training.batch}, as {name} has them."
             )
     with fast_convolutions():  # as training does, for both sides
-        rows = {name: compare(experiment, pictures, run) for name, experiment in experiments.items()}
+        rows = {name: compare(experiment, image_set, run) for name, experiment in experiments.items()}
     return run.record(KIND, images="random", count=images, rows=rows)
 
 
 def compare(experiment: Experiment, images: ImageSet, run: Run) -> dict[str, Any]:
-    """Trained views per second of both sides, taken in turn, the other with its best number of workers."""
+    """Return trained views per second of both sides, timed alternately, the other with its best number of workers."""
     usable = usable_processors()
     swept = {}
     for workers in sorted({0, 1, usable // 2, usable}):
@@ -70,13 +70,19 @@ def compare(experiment: Experiment, images: ImageSet, run: Run) -> dict[str, Any
     best = max(swept, key=swept.__getitem__)
     sides = Side(experiment, images, run.where), Side(experiment, images, run.where, best)
     pairs = [[side.rate() for side in sides] for _ in range(run.rounds)]
-    here, there = (statistics.median(rates) for rates in zip(*pairs, strict=True))
+    our_rate, their_rate = (statistics.median(rates) for rates in zip(*pairs, strict=True))
     by_workers = {str(count): found for count, found in swept.items()}
-    return {"ours": here, "dataloader": there, "ratio": here / there, "workers": best, "views/s by workers": by_workers}
+    return {
+        "ours": our_rate,
+        "dataloader": their_rate,
+        "ratio": our_rate / their_rate,
+        "workers": best,
+        "views/s by workers": by_workers,
+    }
 
 
 class Side:
-    """A learner whose views are ours, or come from a DataLoader with some workers, which stay between epochs, idle."""
+    """A learner with our views, or with those of a DataLoader whose workers persist, idle, between epochs."""
 
     def __init__(
         self, experiment: Experiment, images: ImageSet, device: torch.device, workers: int | None = None
@@ -86,54 +92,54 @@ class Side:
         self.loader = None if workers is None else loader(images, experiment, workers)
 
     def rate(self) -> float:
-        """Trained views per second over an epoch, its first step left out: workers begin with it."""
+        """Return trained views per second over an epoch without its first step, in which workers start."""
         epoch, training = self.epoch(), self.experiment.training
         next(epoch)
         began, steps = timer(), sum(1 for _ in epoch)
         return steps * training.batch * training.anchors_per_image / (timer() - began)
 
     def epoch(self) -> Iterator[object]:
-        """Every step of training over the images; what `fit` does between steps and after an epoch is left out."""
+        """Run every training step over the images, without the work of `fit` between steps and after an epoch."""
         images, learner, size = self.images, self.learner, self.experiment.training.batch
         order = torch.randperm(len(images), generator=learner.shuffler)
         ours = ((index,) for index in torch.split(order[: len(images) // size * size], size))
         for index, *views in self.loader or ours:
-            place, given = index.to(learner.device), iter([view.to(learner.device) for view in views])
-            batch = step.Batch(images.images[place], images.ids[place], images.labels[place])
+            rows, given = index.to(learner.device), iter([view.to(learner.device) for view in views])
+            batch = step.Batch(images.images[rows], images.ids[rows], images.labels[rows])
             made = (lambda *_, given=given, **__: next(given)) if views else drawn_view
             with mock.patch.object(step, "drawn_view", made):
                 yield step.train_step(learner, batch, self.experiment, progress=1.0, labelled=True)
 
 
 def loader(images: ImageSet, experiment: Experiment, workers: int) -> "DataLoader[tuple[Any, Tensor, Tensor]]":
-    """Batches of indices and two views in random order, by workers that stay and each prepare batches in advance."""
+    """Yield batches of indices and two views in random order, by persistent workers that prefetch batches."""
     ahead: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
-    pictures = TwoViews(images, transforms(experiment.views, images.images.shape[-1]))
+    dataset = TwoViews(images, transforms(experiment.views, images.images.shape[-1]))
     ahead |= {"num_workers": workers, "pin_memory": torch.cuda.is_available()}
-    return DataLoader(pictures, experiment.training.batch, shuffle=True, drop_last=True, **ahead)
+    return DataLoader(dataset, experiment.training.batch, shuffle=True, drop_last=True, **ahead)
 
 
 class TwoViews(Dataset[tuple[Any, Tensor, Tensor]]):
-    """Two views of each picture, drawn when it is asked for, and its index."""
+    """A data set of two views of each image, drawn on access, and its index."""
 
     def __init__(self, images: ImageSet, transform: Callable[[Any], Tensor]) -> None:
         from PIL import Image
 
-        self.pictures = [Image.fromarray(picture.permute(1, 2, 0).numpy()) for picture in images.images.cpu()]
+        self.images = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images.images.cpu()]
         self.transform = transform
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[int, Tensor, Tensor]:
-        return index, self.transform(self.pictures[index]), self.transform(self.pictures[index])
+        return index, self.transform(self.images[index]), self.transform(self.images[index])
 
 
 def transforms(settings: ViewSettings, side: int) -> Callable[[Any], Tensor]:
-    """Transforms of torchvision for these settings: a PIL picture → float [3, side, side] in [0, 1].
+    """Return torchvision's transforms for these settings: a PIL image → float [3, side, side] in [0, 1].
 
-    Of torchvision's two libraries, on PIL pictures and on tensors, data/results/bench-against.json has this one as the
-    fastest on one core, or as equally fast (`ms a view by transforms`).
+    torchvision has transforms for PIL images and for tensors. In data/results/bench-against.json this one is the
+    fastest on one core, or equally fast (`ms a view by transforms`).
     """
     from torchvision.transforms import transforms as t
 
@@ -152,7 +158,7 @@ def transforms(settings: ViewSettings, side: int) -> Callable[[Any], Tensor]:
 
 
 def table(record: dict[str, Any]) -> list[str]:
-    """The record of `against` as lines of a table, a row per preset."""
+    """Return the record of `against` as lines of a table, one row per preset."""
     rows = []
     for name, row in record["rows"].items():
         tried = ", ".join(f"{workers}: {found:,.0f}" for workers, found in row["views/s by workers"].items())

@@ -1,4 +1,4 @@
-"""What mining costs: selection and loss of each method, beside plain InfoNCE by cross-entropy."""
+"""The cost of mining: selection and loss of each method, beside plain InfoNCE by cross-entropy."""
 
 import statistics
 from typing import Any
@@ -14,7 +14,7 @@ KIND = "bench rules"
 DIM = 128
 PLAIN = "plain InfoNCE, cross-entropy"
 EVERY = tuple(name for name in METHODS if name != "simclr")
-"""All methods but simclr, which differs from moco in its keys only."""
+"""All methods except simclr, which differs from moco only in its keys."""
 
 
 def costs(
@@ -23,7 +23,7 @@ def costs(
     methods: tuple[str, ...] = EVERY,
     run: AsRun = USUAL,
 ) -> dict[str, Any]:
-    """Time selection and loss of each method, and what they hold, on random unit vectors of 128 dimensions.
+    """Measure time and memory of selection and loss of each method, on random unit vectors of 128 dimensions.
 
     Args:
         anchors: Numbers of anchors.
@@ -32,13 +32,13 @@ def costs(
         run: How to measure.
     """
     run.check(anchors=anchors, keys=keys, methods=methods)
-    made = {method: preset(f"cifar10-{method}") for method in methods}
-    sizes = [measure((b, k, DIM), made, run) for b in anchors for k in keys]
+    experiments = {method: preset(f"cifar10-{method}") for method in methods}
+    sizes = [measure((b, k, DIM), experiments, run) for b in anchors for k in keys]
     return run.record(KIND, sizes=sizes)
 
 
 def measure(shape: tuple[int, int, int], methods: dict[str, Experiment], run: Run) -> dict[str, Any]:
-    """Milliseconds and MiB at one size: of cross-entropy, and of each method beside it in the same rounds."""
+    """Return milliseconds and MiB at one size, for cross-entropy and for each method in the same rounds."""
     rows = {}
     for method, experiment in tqdm(methods.items(), desc=" × ".join(map(str, shape)), unit="method", leave=False):
         work = Contrast(shape, experiment, run.where)
@@ -53,7 +53,7 @@ def measure(shape: tuple[int, int, int], methods: dict[str, Experiment], run: Ru
 
 
 def table(record: dict[str, Any]) -> list[str]:
-    """The record of `rules` as lines of a table: each method's time as a multiple of plain InfoNCE's."""
+    """Return the record of `rules` as lines of a table: each method's time as a multiple of plain InfoNCE's."""
     sizes, last = record["sizes"], record["sizes"][-1]
     heads = [f"{size['anchors']:,} × {size['keys']:,}" for size in sizes]
     plain = last["plain"]

@@ -1,4 +1,4 @@
-"""How long work takes, how much memory it holds, and the records of both."""
+"""Measurements of time and memory, and their records."""
 
 import shlex
 import statistics
@@ -19,12 +19,12 @@ from cltools.training.learner import resolve_device
 
 Work = Callable[[], object]
 CALLS = 3
-"""Calls that are timed together in a round."""
+"""Calls per timed round."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """How every command measures, and where it writes."""
+    """Settings of the measurement and the output, common to all commands."""
 
     device: str = "auto"
     """Where to measure: auto, cpu or cuda."""
@@ -39,9 +39,9 @@ class Run:
         return resolve_device(self.device)
 
     def medians(self, works: Mapping[str, Work]) -> dict[str, float]:
-        """Median milliseconds per call; each round times every work, so that a busy machine delays all alike.
+        """Return median milliseconds per call; each round times every function, so a busy machine delays all equally.
 
-        Torch's `Timer` calls a work twice before it times it, and waits for a GPU before it reads the clock.
+        Torch's `Timer` calls a function twice before it times it, and synchronises a GPU before it reads the clock.
         """
         threads = torch.get_num_threads()
         timers = {name: Timer("work()", globals={"work": work}, num_threads=threads) for name, work in works.items()}
@@ -49,7 +49,7 @@ class Run:
         return {name: statistics.median(times[name] for times in taken) for name in works}
 
     def check(self, **given: tuple[object, ...]) -> None:
-        """Raise ValueError for no rounds, an unknown device, or if one of these lists is empty."""
+        """Raise ValueError if there are no rounds, the device is unknown, or one of these lists is empty."""
         if self.rounds < 1:
             raise CltoolsError(f"--rounds is {self.rounds}; it must be at least 1.")
         if empty := [name for name, values in given.items() if not values]:
@@ -57,12 +57,12 @@ class Run:
         resolve_device(self.device)
 
     def record(self, kind: str, **figures: Any) -> dict[str, Any]:
-        """These figures and how they came about; written to a file if asked."""
+        """Return these figures with their provenance; also write them to a file if requested."""
         command = f"python -m benchmarks {shlex.join(sys.argv[1:])}"
-        made = {"kind": kind, **provenance(self.where), "command": command, **figures}
+        record = {"kind": kind, **provenance(self.where), "command": command, **figures}
         if self.out is not None:
-            write_record(self.out, made)
-        return made
+            write_record(self.out, record)
+        return record
 
 
 AsRun = Annotated[Run, tyro.conf.OmitArgPrefixes]
@@ -70,10 +70,10 @@ USUAL = Run()
 
 
 def peak_mebibytes(work: Work, device: torch.device) -> float:
-    """Most memory in MiB that torch holds at once for the work, beyond what it held before.
+    """Return torch's peak memory in MiB during the work, beyond the memory held before.
 
-    On the CPU the work is done twice and the second time counts: the profiler knows the size of what is freed only if
-    it saw the allocation, and a step frees the gradients of the step before.
+    On the CPU the work runs twice and the second run counts: the profiler knows the size of freed memory only if it saw
+    the allocation, and a step frees the gradients of the previous step.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -92,6 +92,6 @@ def peak_mebibytes(work: Work, device: torch.device) -> float:
 
 
 def markdown(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> list[str]:
-    """A table as lines below its caption; the first `words` columns hold words, the others figures."""
+    """Return a table as lines below its caption; the first `words` columns contain words, the others figures."""
     rule = ["---" if i < words else "---:" for i in range(len(head))]
     return [caption, "", *(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))]

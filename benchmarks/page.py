@@ -1,4 +1,4 @@
-"""How soon the explorer's page answers: an edge dragged in Chromium by real pointer events, by the page's own clock."""
+"""Latency of the explorer's page: an edge is dragged in Chromium by real pointer events, timed by the page's clock."""
 
 import math
 import shutil
@@ -48,11 +48,11 @@ window.taken = { compute: [], draw: [], step: [], frame: [] };
   ask(frame);
 })();
 """
-"""Runs before the page: how long its listeners take, how long its drawing, and what lies between two frames."""
+"""Script that runs before the page: it times the listeners, the drawing, and the intervals between frames."""
 
 
-def made(count: int, dim: int = 128, groups: int = 10, seed: int = 0) -> Snapshot:
-    """A snapshot of so many points in a few groups, with random pictures."""
+def random_snapshot(count: int, dim: int = 128, groups: int = 10, seed: int = 0) -> Snapshot:
+    """Make a snapshot of this number of points in a few groups, with random images."""
     generator = np.random.default_rng(seed)
     labels = np.arange(count) % groups
     centres = generator.normal(size=(groups, dim))
@@ -80,7 +80,7 @@ def made(count: int, dim: int = 128, groups: int = 10, seed: int = 0) -> Snapsho
 
 
 def dragged(browser: Any, page: Path, ratio: int, seconds: float) -> dict[str, list[float]]:
-    """What the page's clock measures in milliseconds while its right edge is dragged to and fro."""
+    """Return the times in milliseconds that the page measures while its right edge is dragged to and fro."""
     context = browser.new_context(viewport=VIEWPORT, device_scale_factor=ratio)
     window = context.new_page()
     window.add_init_script(CLOCK)
@@ -105,7 +105,7 @@ def dragged(browser: Any, page: Path, ratio: int, seconds: float) -> dict[str, l
 def page(
     sizes: tuple[int, ...] = (1500, 20000), ratios: tuple[int, ...] = (1, 2), seconds: float = 2.0, run: AsRun = USUAL
 ) -> dict[str, Any]:
-    """Drag an edge of the explorer's page in Chromium, and report what a step and a frame take.
+    """Drag an edge of the explorer's page in Chromium, and report the time of a step and of a frame.
 
     Args:
         sizes: Points of the snapshots.
@@ -123,18 +123,20 @@ def page(
         path = next(filter(None, map(shutil.which, SYSTEM)), None)
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         for size in sizes:
-            snapshot, file = made(size), Path(folder) / f"{size}.html"
+            snapshot, file = random_snapshot(size), Path(folder) / f"{size}.html"
             write_text(file, page_of([snapshot], first_state(snapshot)))
             for ratio in ratios:
                 rounds = [dragged(browser, file, ratio, seconds) for _ in range(run.rounds)]
                 taken = {name: [*chain.from_iterable(each[name] for each in rounds)] for name in rounds[0]}
-                rows.append({"points": size, "ratio": ratio, **{name: _told(each) for name, each in taken.items()}})
+                rows.append(
+                    {"points": size, "ratio": ratio, **{name: _quantiles(each) for name, each in taken.items()}}
+                )
         browser.close()
     return run.record(KIND, rows=rows, seconds=seconds)
 
 
 def table(record: dict[str, Any]) -> list[str]:
-    """The record of `page` as lines of a table."""
+    """Return the record of `page` as lines of a table."""
     names = ("compute", "draw", "step", "frame")
     rows = [
         [f"{row['points']:,}", str(row["ratio"]), *(f"{row[n]['median']:.1f} / {row[n]['p95']:.1f}" for n in names)]
@@ -147,5 +149,5 @@ def table(record: dict[str, Any]) -> list[str]:
     return markdown(caption, ["points", "device pixels a pixel", *names[:3], "between frames"], rows, words=0)
 
 
-def _told(milliseconds: list[float]) -> dict[str, float]:
+def _quantiles(milliseconds: list[float]) -> dict[str, float]:
     return {"median": float(np.median(milliseconds)), "p95": float(np.percentile(milliseconds, 95))}

@@ -1,6 +1,6 @@
-"""What is clever for speed beside its plain variant: the same answers, and how much slower.
+"""Optimised functions beside their plain variants, which give the same results more slowly.
 
-Each plain variant is what one writes first in torch: masks, comparisons, `kthvalue`, composed operations.
+Each plain variant is the straightforward torch code: masks, comparisons, `kthvalue`, composed operations.
 """
 
 import sys
@@ -23,7 +23,7 @@ PARTS = ("selection", "loss", "step")
 
 
 def rank_edges(score: Tensor, own: Tensor, counts: Sequence[int]) -> list[Tensor]:
-    """By torch's `kthvalue`, for NumPy's sort and for `topk`."""
+    """Compute by torch's `kthvalue`, instead of NumPy's sort and `topk`."""
     score = score.detach().masked_fill(own, -torch.inf)
     infinite = score.new_full((len(score), 1), torch.inf)
     ranks = [score.shape[1] - count + 1 for count in counts]
@@ -31,7 +31,7 @@ def rank_edges(score: Tensor, own: Tensor, counts: Sequence[int]) -> list[Tensor
 
 
 def band_codes(score: Tensor, *, hard: Tensor | None, easy: Tensor | None) -> Tensor:
-    """By assignment under masks, for sums of bytes."""
+    """Compute by assignment under masks, instead of sums of bytes."""
     codes = torch.full_like(score, Band.POTENTIAL, dtype=torch.int8)
     for mask, code in ((easy, Band.EASY), (hard, Band.HARD)):
         if mask is not None:
@@ -40,22 +40,22 @@ def band_codes(score: Tensor, *, hard: Tensor | None, easy: Tensor | None) -> Te
 
 
 def other_codes(dropped: Tensor) -> Tensor:
-    """By `torch.where`, for a product of bytes."""
+    """Compute by `torch.where`, instead of a product of bytes."""
     return torch.where(dropped, Band.OTHER, Band.POTENTIAL).to(torch.int8)
 
 
 def rule_codes(band: Tensor) -> Tensor:
-    """By comparisons, for arithmetic on bits."""
+    """Compute by comparisons, instead of arithmetic on bits."""
     return torch.where((band >= Band.EASY) & (band <= Band.HARD), band, Band.OTHER).to(torch.int8)
 
 
 def potential(band: Tensor) -> Tensor:
-    """By a comparison, for arithmetic on bits."""
+    """Compute by a comparison, instead of arithmetic on bits."""
     return band == Band.POTENTIAL
 
 
 def log_sum(cosine: Tensor, weight: Tensor | None, scale: float, slope: float) -> Tensor:
-    """By torch's `logsumexp` of masked terms, differentiated by autograd, for a function with its own backward."""
+    """Compute by torch's `logsumexp` of masked terms with autograd, instead of a function with its own backward."""
     term = cosine * slope + cosine.detach() * (scale - slope)
     if weight is not None:
         term = torch.where(weight > 0, term + weight.log(), -torch.inf)
@@ -71,15 +71,15 @@ VARIANTS: dict[str, tuple[Callable[..., Any], Callable[..., Any], str]] = {
     "potential": (selection.potential, potential, "potential"),
     "log_sum": (losses.log_sum, log_sum, "potential"),
 }
-"""What is clever, its plain variant, and a method that calls it."""
+"""The optimised function, its plain variant, and a method that calls it."""
 OURS = [module for name, module in sys.modules.items() if name.startswith("cltools.")]
 HOLDERS = {name: [m for m in OURS if vars(m).get(name) is clever] for name, (clever, _, _) in VARIANTS.items()}
-"""The modules that each is defined in or imported to, and so called from."""
+"""The modules in which each is defined or imported, and from which it is called."""
 
 
 @contextmanager
 def swapped(*names: str) -> Iterator[None]:
-    """Put the plain variants in the place of these clever functions, wherever cltools calls them."""
+    """Replace these optimised functions by their plain variants, wherever cltools calls them."""
     try:
         _set(names, plain=True)
         yield
@@ -94,7 +94,7 @@ def _set(names: tuple[str, ...], *, plain: bool) -> None:
 
 
 def plainly(work: Work, names: tuple[str, ...]) -> Work:
-    """The same work with the plain variants."""
+    """Return the same work with the plain variants."""
 
     def run() -> None:
         with swapped(*names):
@@ -104,7 +104,7 @@ def plainly(work: Work, names: tuple[str, ...]) -> Work:
 
 
 def plain(images: str = "cifar10", queue_size: int = 16384, run: AsRun = USUAL) -> dict[str, Any]:
-    """Time what is clever for speed beside its plain variant: in a selection, in a loss, and in a whole step.
+    """Time each optimised function beside its plain variant: in a selection, in a loss, and in a whole step.
 
     Args:
         images: Presets of these images, in their laptop setting.
@@ -117,9 +117,9 @@ def plain(images: str = "cifar10", queue_size: int = 16384, run: AsRun = USUAL) 
     for name, names in every.items():
         experiment = laptop(preset(f"{images}-{VARIANTS[names[0]][2]}"))
         larger = replace(experiment.training, queue_size=queue_size)
-        place = Workplace(replace(experiment, training=larger), run.where)
+        workplace = Workplace(replace(experiment, training=larger), run.where)
         works: dict[str, Work] = dict(
-            zip(PARTS, (place.contrast.selection, place.contrast.loss, place.plain_step), strict=True)
+            zip(PARTS, (workplace.contrast.selection, workplace.contrast.loss, workplace.plain_step), strict=True)
         )
         works |= {f"plain {part}": plainly(work, names) for part, work in works.items()}
         rows[name] = {"method": VARIANTS[names[0]][2], **run.medians(works)}
@@ -127,7 +127,7 @@ def plain(images: str = "cifar10", queue_size: int = 16384, run: AsRun = USUAL) 
 
 
 def table(record: dict[str, Any]) -> list[str]:
-    """The record of `plain` as lines of a table: milliseconds, and clever over plain."""
+    """Return the record of `plain` as lines of a table: milliseconds, and optimised over plain."""
     rows = [
         [f"`{name}`", f"`{row['method']}`", *(f"{row[p]:.1f} ({row[p] / row[f'plain {p}']:.2f})" for p in PARTS)]
         for name, row in record["rows"].items()

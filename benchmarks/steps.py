@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, on random pixels of 32×32.
+"""The time of a training step by its parts, on random pixels of 32×32.
 
 Legend: B images of the batch, A anchors (2B with both views).
 """
@@ -48,22 +48,24 @@ def steps(
     rows: list[dict[str, Any]] = []
     if cuda_graph and run.where.type != "cuda":
         raise CltoolsError("--cuda-graph records a GPU's work, and this would be measured on the CPU; leave it out.")
-    for name, made in [(name, preset(name) if full else laptop(preset(name))) for name in presets]:
-        for size in (made.training.queue_size, *(queue_sizes if made.training.mode == "moco" else ())):
-            training = replace(made.training, queue_size=size, compile=compile, cuda_graph=cuda_graph)
-            rows.append({"preset": name, **measure(replace(made, training=training), run)})
+    for name, experiment in [(name, preset(name) if full else laptop(preset(name))) for name in presets]:
+        for size in (experiment.training.queue_size, *(queue_sizes if experiment.training.mode == "moco" else ())):
+            training = replace(experiment.training, queue_size=size, compile=compile, cuda_graph=cuda_graph)
+            rows.append({"preset": name, **measure(replace(experiment, training=training), run)})
     return run.record(KIND, rows=rows)
 
 
 def measure(experiment: Experiment, run: Run) -> dict[str, Any]:
-    """Queue size, trained views per second, milliseconds of a step and of its parts, and MiB that a step adds."""
+    """Return queue size, trained views per second, milliseconds of a step and its parts, and MiB that a step adds."""
     training = experiment.training
     if training.compile:
-        torch.compiler.reset()  # torch compiles a limited number of encoders, and runs further ones as they are
+        torch.compiler.reset()  # torch compiles a limited number of encoders, and runs further ones uncompiled
     with fast_convolutions():  # as training does
-        place = Workplace(experiment, run.where)
-        times = run.medians({"step": place.step, **place.parts()})
-        added = peak_mebibytes(place.plain_step, run.where)  # a replayed step allocates nothing: it has kept its memory
+        workplace = Workplace(experiment, run.where)
+        times = run.medians({"step": workplace.step, **workplace.parts()})
+        added = peak_mebibytes(
+            workplace.plain_step, run.where
+        )  # a replayed step allocates nothing: it has kept its memory
     parts = [times[part] for part in PARTS]
     rate = training.anchors_per_image * training.batch / times["step"] * 1000
     figures = (rate, times["step"], *parts, times["step"] - sum(parts), added)
@@ -74,7 +76,7 @@ def measure(experiment: Experiment, run: Run) -> dict[str, Any]:
 
 
 def random_images(count: int, side: int, device: torch.device | str = "cpu") -> ImageSet:
-    """Random pixels uint8 [count, 3, side, side] in ten classes."""
+    """Return random pixels uint8 [count, 3, side, side] in ten classes."""
     generator = torch.Generator(device).manual_seed(0)
     pixels = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, device=device, generator=generator)
     ids = torch.arange(count, device=device)
@@ -82,10 +84,10 @@ def random_images(count: int, side: int, device: torch.device | str = "cpu") -> 
 
 
 class Workplace:
-    """A learner with a full queue: the step of training, and its parts as work to be timed on inputs of its shapes.
+    """A learner with a full queue: the training step, and its parts as functions to be timed on inputs of its shapes.
 
-    The parts make the calls that the step makes. What they leave over (stacking views, counting bands, the queue) is
-    the rest.
+    The parts make the same calls as the step. The remaining work (stacking views, counting bands, the queue) is
+    reported as the rest.
     """
 
     def __init__(self, experiment: Experiment, device: torch.device, side: int = 32) -> None:
@@ -106,20 +108,20 @@ class Workplace:
         self.stacked = augment(pixels, experiment.views, generator=self.learner.draws)  # [A, 3, H, W]
 
     def parts(self) -> dict[str, Work]:
-        """The parts by name, in the order of the step."""
+        """Return the parts by name, in the order of the step."""
         select = lambda: self.contrast.chosen(self.contrast.compared())  # noqa: E731
         works = (self.views, self.encoder, select, self.contrast.loss, self.learner.optimizer.step)
         return dict(zip(PARTS, works, strict=True))
 
     def step(self) -> None:
-        """The step of training, rules at full strength; recorded, where that is asked for."""
+        """Run the training step with rules at full strength, as a recorded graph if requested."""
         if self.experiment.training.cuda_graph:
             self.replay.step(self.batch, self.experiment.training.learning_rate, 1.0)
         else:
             self.plain_step()
 
     def plain_step(self) -> None:
-        """The same, not recorded."""
+        """Run the same step, not recorded."""
         train_step(self.learner, self.batch, self.experiment, progress=1.0, labelled=True)
 
     @cached_property
@@ -128,12 +130,12 @@ class Workplace:
         return Replay(self.learner, self.experiment, labelled=True)
 
     def views(self) -> None:
-        """Both views of the batch."""
+        """Compute both views of the batch."""
         for _ in range(2):
             augment(self.batch.images, self.experiment.views, generator=self.learner.draws)
 
     def encoder(self) -> None:
-        """Forward and backward of the anchors; of the momentum copy, where there is one, its move and its forward."""
+        """Run forward and backward of the anchors, and update and forward of the momentum copy, if there is one."""
         learner, training = self.learner, self.experiment.training
         with precision(self.experiment, learner.device):
             if learner.memory is not None:
@@ -146,7 +148,7 @@ class Workplace:
 
 
 def table(record: dict[str, Any]) -> list[str]:
-    """The record of `steps` as lines of a table, a row per setting."""
+    """Return the record of `steps` as lines of a table, one row per setting."""
     rows = []
     for row in record["rows"]:
         figures = (f"{row[c]:,.0f}" if abs(row[c]) >= 100 else f"{row[c]:.1f}" for c in COLUMNS)

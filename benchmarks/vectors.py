@@ -1,4 +1,4 @@
-"""Random anchors, positives and keys, and what a method does with them. Only this file asks rules.
+"""Random anchors, positives and keys, and the work of a method on them. Only this file calls rules.
 
 Legend: B anchors, K keys, d embedding.
 """
@@ -39,41 +39,41 @@ class Contrast:
         return F.normalize(torch.randn(rows, dim, device=self.generator.device, generator=self.generator), dim=1)
 
     def compared(self) -> Similarities:
-        """What the rules read, as a step computes it."""
+        """Compute the similarities that the rules read, as a step does."""
         vectors, reads = (self.anchor, self.positive, self.keys), reads_now(*self.rules)
         return similarities(*vectors, self.own, same_class=self.same_class, ids=self.ids, reads=reads, check=False)
 
     def chosen(self, s: Similarities) -> Selection:
-        """What the rules choose."""
+        """Return the selection of the rules."""
         return select(s, *self.rules, temperature=self.settings.temperature, generator=self.generator)
 
     def gradient(self, s: Similarities, chosen: Selection, *, keep: bool = False) -> Tensor:
-        """The loss's gradient [B, d] at the anchors; `keep` keeps the graph of the similarities for another call."""
+        """Return the loss's gradient [B, d] at the anchors; `keep` retains the graph of the similarities."""
         settings = self.settings
         value = info_nce(**terms(s, chosen), temperature=settings.temperature, form=settings.form)
         return torch.autograd.grad(value, self.anchor, retain_graph=keep)[0]
 
     @cached_property
-    def made(self) -> tuple[Similarities, Selection]:
-        """Similarities and selection that stay, for parts that begin there."""
+    def prepared(self) -> tuple[Similarities, Selection]:
+        """Cached similarities and selection, for parts that start from them."""
         s = self.compared()
         return s, self.chosen(s)
 
     def selection(self) -> Selection:
-        """The selection alone, of similarities computed before."""
-        return self.chosen(self.made[0])
+        """Run only the selection, on similarities computed before."""
+        return self.chosen(self.prepared[0])
 
     def loss(self) -> Tensor:
-        """The loss alone, of a selection made before, and its gradient at the anchors."""
-        return self.gradient(*self.made, keep=True)
+        """Compute only the loss of an earlier selection, and its gradient at the anchors."""
+        return self.gradient(*self.prepared, keep=True)
 
     def whole(self) -> Tensor:
-        """Products, selection, loss and gradient."""
+        """Compute products, selection, loss and gradient."""
         s = self.compared()
         return self.gradient(s, self.chosen(s))
 
     def cross_entropy(self) -> Tensor:
-        """Plain InfoNCE as public code writes it: the products, and the class to be found among all keys."""
+        """Compute plain InfoNCE as in most public code: the products, and cross-entropy over all keys."""
         positive = (self.anchor * self.positive).sum(1, keepdim=True)
         logits = torch.cat([positive, self.anchor @ self.keys.T], dim=1) / self.settings.temperature
         value = F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=logits.device))

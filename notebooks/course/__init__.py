@@ -1,4 +1,4 @@
-"""What only the notebooks use: predictions, checks of exercises, classic mistakes, and pictures."""
+"""Code that only the notebooks use: predictions, checks of exercises, classic mistakes, and figures."""
 
 from course import band_plots, exercises as check, grids, mistakes, paired, plots, record_plots, results, run_plots
 from course.gallery import gallery

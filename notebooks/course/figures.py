@@ -1,6 +1,6 @@
-"""The committed picture of each notebook: `python -m course.figures` writes them all.
+"""The committed figure of each notebook: `python -m course.figures` writes them all.
 
-Each is made of embedded images only, and shows what the notebook's own cells show.
+Each uses embedded images only, and shows the same as the notebook's own cells.
 """
 
 import io
@@ -25,33 +25,33 @@ from course.results import comparison, recorded_runs
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks" / "figures"
 MINING = ("mined-soft", "mined-hard", "mined-soft-hard", "myow", "snclr", "sce", "fnc-attract", "nnclr", "potential")
-"""Arms that mine positives, with every kind of negatives but the oracle's."""
+"""Arms that mine positives, with all kinds of negatives except the oracle's."""
 
 
 def gradients_of_negatives() -> Picture:
-    """01: the force of one negative, and who holds the push."""
+    """01: the force of one negative, and the share of the push by rank."""
     return plots.forces(load_snapshot("shapes-moco").similarities())
 
 
 def mined_positives() -> Picture:
-    """03: how pure mined positives are, and what training with them gave."""
+    """03: the purity of mined positives, and the gains of training with them."""
     with rc_context(LOOK):
         figure, (left, right) = panels(9.2, 3.6, 2)
         draw_purity(left, load_snapshot("shapes-moco"), plots.KS)
         late = comparison("shapes", "late")
         draw_gains(right, comparison("shapes"), MINING, "knn200", against="moco", later=late)
-        right.set_title("What training with them gave\n● after a short start   ○ after a long one")
+        right.set_title("Gains of training with them\n● after a short start   ○ after a long one")
     return Picture(figure, "Left: purity of the k closest keys by epoch. Right: arms that mine positives against moco.")
 
 
 def the_explorer() -> Picture:
-    """00: the explorer's static twin."""
+    """00: the explorer as a still image."""
     session = Session(load_snapshot("digits-potential"))
     return Picture(standalone.draw(session), session.sentence)
 
 
 def bands_and_false_negatives() -> Picture:
-    """02: P(same class) by rank, and what dropping the closest buys."""
+    """02: P(same class) by rank, and the negatives that are dropped with the closest keys."""
     snapshot = load_snapshot("shapes-moco")
     with rc_context(LOOK):
         figure, (left, right) = panels(9.2, 3.4, 2)
@@ -61,12 +61,12 @@ def bands_and_false_negatives() -> Picture:
 
 
 def train_and_compare() -> Picture:
-    """04: what bands gave over their edges, against moco and against as many keys by chance."""
+    """04: gains of bands over their edges, against moco and against random controls."""
     records = comparison("digits", "grid")
     with rc_context(LOOK):
         figure, axes = panels(9.2, 3.2, 2)
-        said = grids.draw_gains(axes, records)
-    return Picture(figure, said)
+        description = grids.draw_gains(axes, records)
+    return Picture(figure, description)
 
 
 def runs_apart() -> Picture:
@@ -75,7 +75,7 @@ def runs_apart() -> Picture:
 
 
 def images_of_ones_own() -> Picture:
-    """06: the same pictures by their pixels, as an array made elsewhere, and by a trained encoder."""
+    """06: the same images by their pixels, as an array made elsewhere, and by a trained encoder."""
     trained = load_snapshot("shapes-moco")
     images = load_images("shapes")
     small = adaptive_avg_pool2d(images.images.float(), 8).flatten(1)[torch.from_numpy(trained.ids)]
@@ -86,11 +86,11 @@ def images_of_ones_own() -> Picture:
         draw_purity_by_rank(right, replace(trained, **_last(trained)))
         left.set_title("By their pixels, an array made elsewhere")
         right.set_title("By a trained encoder")
-    return Picture(figure, "P(same class) by rank: left of pixels, right of a trained encoder.")
+    return Picture(figure, "P(same class) by rank: left for pixels, right for a trained encoder.")
 
 
 def _last(snapshot: Snapshot) -> dict[str, Any]:
-    """What changes if only the last epoch is kept."""
+    """Return the fields of a snapshot reduced to its last epoch."""
     stacks = {name: getattr(snapshot, name)[-1:] for name in ("anchors", "keys")}
     maps = {name: getattr(snapshot, name)[:, -1:] for name in ("maps", "kept", "trustworthiness")}
     return {**stacks, **maps, "epochs": snapshot.epochs[-1:]}
@@ -108,14 +108,14 @@ PICTURES: dict[str, Callable[[], Picture]] = {
 
 
 def small(png: bytes) -> bytes:
-    """The same picture with 256 colours, a third of the size."""
+    """Return the same image with 256 colours, at a third of the size."""
     buffer = io.BytesIO()
     Image.open(io.BytesIO(png)).quantize(256, method=Image.Quantize.FASTOCTREE).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
 def write(folder: Path = FOLDER) -> list[Path]:
-    """Draw every picture into a folder; those that are there are replaced."""
+    """Draw every figure into a folder; existing ones are replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, draw in PICTURES.items():

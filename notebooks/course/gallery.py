@@ -1,6 +1,6 @@
-"""Small pictures in a notebook: one sheet of all of them, and tiles that show a part of it.
+"""Small images in a notebook: one sprite sheet of all of them, and tiles that each show a part of it.
 
-The sheet travels to the page once, and a tile is a few hundred bytes of positions.
+The sheet is sent to the page once; a tile is a few hundred bytes of HTML.
 
 Legend: N images, H and W height and width.
 """
@@ -21,18 +21,18 @@ from torch import Tensor
 from cltools.errors import CltoolsError
 
 COLUMNS = 40
-"""Pictures side by side on a sheet."""
+"""Images per row of a sheet."""
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """Pictures as one PNG in a style element.
+    """Images as one PNG in a style element.
 
     Attributes:
-        name: of the style's class, made from the pixels: equal sheets share it.
-        style: the HTML element that carries the pixels; put it on the page once.
-        count: how many pictures.
-        side: of a tile on the page, in pixels.
+        name: the CSS class, derived from the pixels: equal sheets share it.
+        style: the HTML element with the pixels; put it on the page once.
+        count: the number of images.
+        side: the side of a tile on the page, in pixels.
     """
 
     name: str
@@ -40,26 +40,26 @@ class Sheet:
     count: int
     side: int
 
-    def tile(self, place: int, label: str) -> str:
-        """HTML of the picture at this place; the label is its tooltip and what a screen reader says."""
-        row, column = divmod(place, COLUMNS)
+    def tile(self, index: int, label: str) -> str:
+        """Return the HTML of the image at this index; the label is its tooltip and its text for screen readers."""
+        row, column = divmod(index, COLUMNS)
         position = f"background-position:-{column * self.side}px -{row * self.side}px"
         text = html.escape(label, quote=True)
         return f'<i class="{self.name}" style="{position}" role="img" title="{text}" aria-label="{text}"></i>'
 
 
 def sheet(images: Shaped[Tensor, "N 3 H W"], side: int = 34) -> Sheet:
-    """A sheet of pictures.
+    """Make a sheet of images.
 
     Args:
         images: uint8, or float in [0, 1].
-        side: of a tile on the page, in pixels.
+        side: the side of a tile on the page, in pixels.
 
     Raises:
-        ValueError: no pictures.
+        ValueError: there are no images.
     """
     if not len(images):
-        raise CltoolsError("There are no pictures to show; give at least one.")
+        raise CltoolsError("There are no images to show; give at least one.")
     pixels = to_bytes(images)
     rows = -(-len(pixels) // COLUMNS)
     full = pixels.new_zeros(rows * COLUMNS, *pixels.shape[1:])
@@ -79,24 +79,24 @@ def sheet(images: Shaped[Tensor, "N 3 H W"], side: int = 34) -> Sheet:
 
 
 def to_bytes(images: Shaped[Tensor, "N 3 H W"]) -> UInt8[Tensor, "N 3 H W"]:
-    """Pixels as uint8; float is taken for [0, 1]."""
+    """Return pixels as uint8; float values are expected in [0, 1]."""
     return images if images.dtype == torch.uint8 else (images.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def gallery(rows: Mapping[str, Shaped[Tensor, "N 3 H W"]], side: int = 48) -> HTML:
-    """Rows of pictures, each under its name: `gallery({"images": a, "their views": b})`.
+    """Show rows of images, each with its name: `gallery({"images": a, "their views": b})`.
 
     Args:
-        rows: uint8, or float in [0, 1]; all pictures of one size.
-        side: of a picture on the page, in pixels.
+        rows: uint8, or float in [0, 1]; all images have the same size.
+        side: the side of an image on the page, in pixels.
     """
-    all_pictures = sheet(torch.cat([to_bytes(pictures) for pictures in rows.values()]), side)
-    lines, place = [], 0
-    for name, pictures in rows.items():
-        tiles = (all_pictures.tile(place + i, f"{name} {i + 1}") for i in range(len(pictures)))
+    all_images = sheet(torch.cat([to_bytes(images) for images in rows.values()]), side)
+    lines, start = [], 0
+    for name, images in rows.items():
+        tiles = (all_images.tile(start + i, f"{name} {i + 1}") for i in range(len(images)))
         lines.append(
             f'<div style="display:flex;align-items:center"><span style="width:9em">{html.escape(name)}</span>'
             f"<span>{''.join(tiles)}</span></div>"
         )
-        place += len(pictures)
-    return HTML(all_pictures.style + "".join(lines))  # type: ignore[no-untyped-call]
+        start += len(images)
+    return HTML(all_images.style + "".join(lines))  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Heat maps over the two edges of a band: what training with it gave, from records, and what it keeps, from a snapshot.
+"""Heat maps over the two edges of a band: gains of training with it, from records, and kept keys, from a snapshot.
 
 Legend: B anchors, K keys, L shares of closest keys that are dropped, U shares within which keys are kept.
 """
@@ -26,18 +26,18 @@ from course.results import Comparison
 
 LOWERS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 UPPERS = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
-"""Edges of the heat maps that no training is behind."""
+"""Edges of the heat maps that are computed from a snapshot."""
 DARK = 0.62
-"""Of a colour scale, from which numbers on it are white."""
+"""The position on a colour scale above which numbers are white."""
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """One number for each pair of edges, NaN where the pair is no band.
+    """One number for each pair of edges, NaN if the pair is not a band.
 
     Attributes:
-        drop_closest: the edges above which keys are dropped, as shares of all keys.
-        keep_within: the edges beyond which they are.
+        drop_closest: the shares of closest keys that are dropped.
+        keep_within: the shares beyond which keys are dropped.
         values: [L, U].
     """
 
@@ -46,7 +46,7 @@ class Grid:
     values: Float64[Tensor, "L U"]
 
     def at(self, rule: NegativeRule) -> tuple[float, float] | None:
-        """Where a rule lies on the map, in cells from the first; None beyond it, or for no band of shares around z'."""
+        """Return a rule's position in cells from the first; None if it is off the map or no rank band around z'."""
         if not _fits(rule):
             return None
         for edges, share in ((self.keep_within, rule.keep_within), (self.drop_closest, rule.drop_closest)):
@@ -60,8 +60,8 @@ def _fits(rule: NegativeRule) -> TypeGuard[RankBand]:
 
 
 def _between(edges: Sequence[float], share: float) -> float:
-    """Where a share lies among edges that enclose it."""
-    above = next(place for place, edge in enumerate(edges) if edge >= share)
+    """Return the fractional index of a share among edges that enclose it."""
+    above = next(index for index, edge in enumerate(edges) if edge >= share)
     if above == 0 or edges[above] <= share:
         return float(above)
     low, high = edges[above - 1], edges[above]
@@ -69,21 +69,21 @@ def _between(edges: Sequence[float], share: float) -> float:
 
 
 def bands_of(records: Comparison) -> dict[str, tuple[float, float]]:
-    """The edges of the bands in a record of a grid, by arm."""
-    found = {}
+    """Return the edges of the bands in a record of a grid, by arm."""
+    bands = {}
     for arm in records.frame.index.unique("arm"):
         if edges := re.fullmatch(r"band-([\d.]+)-([\d.]+)", arm):
-            found[arm] = float(edges[1]), float(edges[2])
-    return found
+            bands[arm] = float(edges[1]), float(edges[2])
+    return bands
 
 
 def gains(records: Comparison, figure: str = "knn200", *, chance: bool = False) -> Grid:
-    """Mean gain over seeds of each band, in points.
+    """Return the mean gain over seeds of each band, in points.
 
     Args:
-        records: of a grid.
-        figure: that is compared.
-        chance: against as many keys by chance; else against `moco`, which is the band from 0 to 1.
+        records: the records of a grid.
+        figure: the compared figure.
+        chance: compare with the random control; else with `moco`, which is the band from 0 to 1.
     """
     bands = bands_of(records)
     drop_closest, keep_within = (tuple(sorted({edges[side] for edges in bands.values()})) for side in (0, 1))
@@ -102,10 +102,10 @@ def shares(
 ) -> tuple[Grid, Grid]:
     """What each band keeps of all other keys, and how much of that is of the anchor's class, in percent; nothing mined.
 
-    Each anchor's keys are ranked once, and every band is two places in the ranking.
+    Each anchor's keys are ranked once, and every band corresponds to two positions in the ranking.
     """
     assert s.positive_keys is not None and s.same_class is not None, (
-        "false negatives are told by labels; these have none"
+        "false negatives need labels, and these similarities have none"
     )
     order = own_last(s.positive_keys, s.own).argsort(dim=1, descending=True, stable=True)
     keys = s.own.shape[1]
@@ -123,41 +123,41 @@ def shares(
 
 
 def of_snapshot(s: Similarities, rule: NegativeRule) -> Picture:
-    """Kept share and false-negative share over the edges, with a rule's place on both."""
+    """Plot the kept share and the false-negative share over the edges, and mark a rule on both."""
     assert s.same_class is not None
     base = 100 * float((s.same_class & ~s.own).sum() / (~s.own).sum())
     with rc_context(LOOK):
         figure, axes = panels(9.2, 3.6, 2)
         kept, false = shares(s)
-        said = [
+        descriptions = [
             draw(axes[0], kept, rule, "Kept, % of the keys", "Blues", (0, 100), "{:.0f}"),
             draw(axes[1], false, rule, f"False among the kept, %; base rate {base:.1f}", "Oranges", None, "{:.1f}"),
         ]
-    return Picture(figure, f"Two heat maps over the edges of a band. {' '.join(said)} {_place(kept, rule)}")
+    return Picture(figure, f"Two heat maps over the edges of a band. {' '.join(descriptions)} {_location(kept, rule)}")
 
 
 def of_records(records: Comparison, rule: NegativeRule, figure: str = "knn200") -> Picture:
-    """Mean gains of the recorded bands, against moco and against as many keys by chance, with a rule's place."""
+    """Plot mean gains of the recorded bands, against moco and against the random control, and mark a rule."""
     with rc_context(LOOK):
         drawn, axes = panels(9.2, 3.2, 2)
-        said = draw_gains(axes, records, rule, figure)
-    return Picture(drawn, said)
+        description = draw_gains(axes, records, rule, figure)
+    return Picture(drawn, description)
 
 
 def draw_gains(
     axes: Sequence[Axes], records: Comparison, rule: NegativeRule | None = None, figure: str = "knn200"
 ) -> str:
-    """Both maps of gains on one scale; says their ends in words."""
+    """Draw both maps of gains on one scale; describe their smallest and largest values."""
     name = FIGURES[figure]
     grids = [gains(records, figure, chance=chance) for chance in (False, True)]
     top = max(float(grid.values.nan_to_num(0).abs().max()) for grid in grids) or 1.0
-    titles = (f"{name}, points above moco", f"{name}, points above as many by chance")
-    said = [
+    titles = (f"{name}, points above moco", f"{name}, points above random control")
+    descriptions = [
         draw(axis, grid, rule, title, "RdBu", (-top, top), "{:+.1f}")
         for axis, grid, title in zip(axes, grids, titles, strict=True)
     ]
-    place = "" if rule is None else f" {_place(grids[0], rule)}"
-    return f"Two heat maps of mean gains over {len(records.seeds)} seeds. {' '.join(said)}{place}"
+    location = "" if rule is None else f" {_location(grids[0], rule)}"
+    return f"Two heat maps of mean gains over {len(records.seeds)} seeds. {' '.join(descriptions)}{location}"
 
 
 def draw(
@@ -169,7 +169,7 @@ def draw(
     ends: tuple[float, float] | None,
     layout: str,
 ) -> str:
-    """One heat map with its numbers, so that nothing hangs on a colour; says its least and its largest in words."""
+    """Draw one heat map with numbers, so that colour is not needed; describe its smallest and largest value."""
     known = grid.values[grid.values.isfinite()]
     low, high = ends or (float(known.min()), float(known.max()))
     axes.imshow(grid.values.numpy(), cmap=colours, vmin=low, vmax=high, aspect="auto", origin="lower")
@@ -181,18 +181,18 @@ def draw(
     axes.set_xticks(range(len(grid.keep_within)), [f"{100 * edge:g}" for edge in grid.keep_within])
     axes.set_yticks(range(len(grid.drop_closest)), [f"{100 * edge:g}" for edge in grid.drop_closest])
     axes.set(xlabel="keep within, % of the keys", ylabel="drop the closest, %", title=title)
-    place = None if rule is None else grid.at(rule)
-    if place is not None:
-        axes.plot(*place, "o", markersize=36, markerfacecolor="none", markeredgecolor="#000000", markeredgewidth=4)
-        axes.plot(*place, "o", markersize=36, markerfacecolor="none", markeredgecolor="#F0E442", markeredgewidth=2)
+    position = None if rule is None else grid.at(rule)
+    if position is not None:
+        axes.plot(*position, "o", markersize=36, markerfacecolor="none", markeredgecolor="#000000", markeredgewidth=4)
+        axes.plot(*position, "o", markersize=36, markerfacecolor="none", markeredgecolor="#F0E442", markeredgewidth=2)
     return f"{title}: from {layout.format(float(known.min()))} to {layout.format(float(known.max()))}."
 
 
-def _place(grid: Grid, rule: NegativeRule) -> str:
+def _location(grid: Grid, rule: NegativeRule) -> str:
     if not _fits(rule):
-        return "The chosen rule is no band of rank shares around the positive, so it has no place here."
+        return "The chosen rule is not a band of rank shares around the positive, so it is not on this map."
     if grid.at(rule) is None:
-        return f"The chosen band, {_edges(rule)}, lies beyond the edges shown."
+        return f"The chosen band, {_edges(rule)}, is beyond the edges shown."
     return f"The ring marks the chosen band, {_edges(rule)}."
 
 

@@ -1,6 +1,6 @@
-"""Curves of a run while `fit` trains it: loss, accuracy and what the rules chose, redrawn in place once an epoch.
+"""Curves of a run while `fit` trains it: loss, accuracy and the rules' choices, redrawn in place once per epoch.
 
-A still picture is redrawn, not a widget: it stays in the saved notebook, and a page without a kernel shows it.
+The curves are a still image, not a widget: it is saved with the notebook, and shown without a kernel.
 """
 
 import html
@@ -23,16 +23,16 @@ from cltools.training.run import HISTORY
 from course.plots import COLOURS, LOOK, Picture, panels
 
 AT_MOST = 0.3
-"""Seconds between two drawings at least, where epochs are shorter."""
+"""Minimum seconds between two drawings, if epochs are shorter."""
 REST = 4
-"""Nothing is drawn for so many times as long as the last drawing took: a fifth of the time goes into it, at most."""
+"""The pause after a drawing, as a multiple of its duration: drawing takes at most a fifth of the time."""
 RECENT = 5
-"""Epochs that the speed is told from."""
+"""The number of epochs from which the speed is computed."""
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """Words that a page may announce when they change."""
+    """A sentence that a page may announce when it changes."""
 
     words: str
 
@@ -54,36 +54,36 @@ class LiveCurves:
     def __init__(
         self, experiment: Experiment, folder: str | Path | None = None, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Curves of what a run's folder already holds, else empty ones.
+        """Create the curves of an existing run's folder, or empty ones.
 
         Args:
-            experiment: what will be trained.
-            folder: of the run, which may not exist yet.
-            clock: seconds that grow, told from when epochs end.
+            experiment: the experiment that will be trained.
+            folder: the run's folder, which may not exist yet.
+            clock: a monotonic clock in seconds, read when epochs end.
         """
         self.experiment, self._clock = experiment, clock
         self._ends: list[float] = []
         self._due = -math.inf
-        self._said: Any = None
-        self._shown: Any = None
+        self._sentence_display: Any = None
+        self._picture_display: Any = None
         path = None if folder is None else Path(folder) / HISTORY
         self._take(History.load(path).rows if path is not None and path.is_file() else [])
 
     def __call__(self, run: Run) -> None:
-        """Take in an epoch; drawn now and then, and after the last epoch."""
+        """Record an epoch; draw from time to time, and after the last epoch."""
         self._ends.append(self._clock())
         done = len(run.history.rows) >= self.experiment.training.epochs
         if done or self._ends[-1] >= self._due:
             self.show(run)
 
     def show(self, run: Run) -> None:
-        """Draw the run as it is, such as one that was loaded."""
+        """Draw the current state of a run, for example one that was loaded."""
         began = self._clock()
         images = None if run.images is None else run.images.count
         self._take(run.history.rows, None if images is None else images // self.experiment.training.batch)
-        if self._said is not None:
-            self._said.update(self.sentence)
-            self._shown.update(self.picture)
+        if self._sentence_display is not None:
+            self._sentence_display.update(self.sentence)
+            self._picture_display.update(self.picture)
         ended = self._clock()
         self._due = ended + max(AT_MOST, REST * (ended - began))
 
@@ -93,7 +93,7 @@ class LiveCurves:
         self.picture = draw(rows, epochs, self.experiment.evaluation.protocol, self.sentence.words)
 
     def _seconds(self, rows: list[Row]) -> float | None:
-        """Of an epoch with all that is done after it; from the epochs that ended here, else from the history."""
+        """Return the seconds per epoch including the work after it, as measured here, or else by the history."""
         ends = self._ends[-RECENT - 1 :]
         if len(ends) > 1:
             return (ends[-1] - ends[0]) / (len(ends) - 1)
@@ -102,18 +102,18 @@ class LiveCurves:
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
-        self._said = display(self.sentence, display_id=True)  # type: ignore[no-untyped-call]
-        self._shown = display(self.picture, display_id=True)  # type: ignore[no-untyped-call]
+        self._sentence_display = display(self.sentence, display_id=True)  # type: ignore[no-untyped-call]
+        self._picture_display = display(self.picture, display_id=True)  # type: ignore[no-untyped-call]
 
 
 def progress(rows: list[Row], epochs: int, steps: int | None, seconds: float | None) -> str:
-    """Where training is, in a sentence.
+    """Describe the progress of training in a sentence.
 
     Args:
-        rows: of the history so far.
-        epochs: asked for.
-        steps: of an epoch; None where not known.
-        seconds: of an epoch; None where not known.
+        rows: rows of the history so far.
+        epochs: the requested number of epochs.
+        steps: steps per epoch; None if not known.
+        seconds: seconds per epoch; None if not known.
     """
     if not rows:
         return f"No epoch of {epochs} is done yet."
@@ -130,7 +130,7 @@ def progress(rows: list[Row], epochs: int, steps: int | None, seconds: float | N
 
 
 def duration(seconds: float) -> str:
-    """A length of time as a person says it."""
+    """Format a duration in words."""
     if seconds < 90:
         return f"{seconds:.0f} seconds"
     if seconds < 90 * 60:
@@ -139,32 +139,32 @@ def duration(seconds: float) -> str:
 
 
 def draw(rows: list[Row], epochs: int, protocol: str, words: str) -> Picture:
-    """Loss, kNN accuracy, and how many of the chosen keys are of the anchor's class, by epoch."""
+    """Draw loss, kNN accuracy, and the share of the chosen keys that are of the anchor's class, by epoch."""
     name = FIGURES[protocol]
     with rc_context(LOOK):
         figure, (loss, knn, chosen) = panels(9.2, 2.7, 3)
-        said = [_line(loss, rows, "loss", "loss", COLOURS[1])]
+        descriptions = [_line(loss, rows, "loss", "loss", COLOURS[1])]
         loss.set(title="Training loss")
-        said.append(_line(knn, rows, "knn", f"{name} %", COLOURS[2]))
+        descriptions.append(_line(knn, rows, "knn", f"{name} %", COLOURS[2]))
         knn.set(title=f"{name} while training, %")
         columns = (("false_negative_share", "negatives", COLOURS[0]), ("mined_purity", "mined positives", COLOURS[3]))
         for column, label, colour in columns:
-            said.append(_line(chosen, rows, column, label, colour, scale=100))
+            descriptions.append(_line(chosen, rows, column, label, colour, scale=100))
         chosen.set(title="Of the anchor's class, %", ylim=(0, 120), yticks=range(0, 101, 20))
         if chosen.lines:
             chosen.legend(loc="upper left", ncols=2, borderaxespad=0, columnspacing=1)  # above what may reach 100
         for axes in (loss, knn, chosen):
             if rows and not axes.lines:
-                said_of = "not measured" if len(rows) >= epochs else "not measured so far"
-                axes.text(0.5, 0.5, said_of, transform=axes.transAxes, ha="center")
+                note = "not measured" if len(rows) >= epochs else "not measured so far"
+                axes.text(0.5, 0.5, note, transform=axes.transAxes, ha="center")
                 axes.set_yticks([])
             axes.set(xlabel="epoch", xlim=(0, epochs + 0.5))
             axes.grid(True)
-    return Picture(figure, f"Curves of a run. {words} {' '.join(filter(None, said))}".rstrip())
+    return Picture(figure, f"Curves of a run. {words} {' '.join(filter(None, descriptions))}".rstrip())
 
 
 def _line(axes: Axes, rows: list[Row], column: str, label: str, colour: str, scale: float = 1.0) -> str:
-    """One column where it was measured; says its ends in words, and nothing where there is nothing."""
+    """Draw one column where it was measured, and describe its ends; return "" if it was never measured."""
     known = [(int(row["epoch"]), scale * row[column]) for row in rows if row[column] == row[column]]
     if not known:
         return ""

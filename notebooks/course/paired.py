@@ -1,6 +1,6 @@
-"""What paired seeds can tell: the least difference they show, what they show of each arm, and what a best arm is worth.
+"""Statistics of paired seeds: the smallest difference they can show, a verdict per arm, and the winner's curse.
 
-Two arms of one seed go on from the same weights and see the same images, so their difference is taken within a seed.
+Two arms of one seed start from the same weights and see the same images, so differences are taken within a seed.
 """
 
 import math
@@ -16,17 +16,17 @@ from cltools.reports.arms import BASELINE
 from course.results import Comparison
 
 LEAST = 3
-"""Seeds from which a verdict is given."""
+"""The least number of seeds for a verdict."""
 
 
 def detectable(gains: Iterable[float]) -> float:
-    """Half the 95 % interval of a mean of paired differences, t(n−1)·s/√n: a smaller mean difference shows nothing.
+    """Return half the 95 % interval of a mean of paired differences, t(n−1)·s/√n: smaller means show nothing.
 
     Args:
-        gains: the difference of each seed, two at least.
+        gains: the difference for each seed, at least two.
 
     Raises:
-        ValueError: fewer than two.
+        ValueError: there are fewer than two.
     """
     values = [*gains]
     if len(values) < 2:
@@ -37,7 +37,7 @@ def detectable(gains: Iterable[float]) -> float:
 
 
 def verdict(gains: Iterable[float]) -> str:
-    """What the seeds show: "ahead", "behind", or "no difference shown"; nothing is told from fewer than three.
+    """Return what the seeds show: "ahead", "behind", or "no difference shown"; fewer than three give no verdict.
 
     Two differences can be equal by accident, as accuracies move in steps of one image, and their deviation is then 0.
     """
@@ -53,26 +53,26 @@ def verdict(gains: Iterable[float]) -> str:
 def standings(
     records: Comparison, arms: Iterable[str], figure: str = "knn200", *, against: str = BASELINE
 ) -> list[dict[str, Any]]:
-    """A row an arm, in words: what it reached, the paired difference, what the seeds can detect, and what they show."""
+    """Return one row per arm, in words: accuracy, paired difference, detectable difference, and verdict."""
     rows = []
     for arm in arms:
         reached, gains = [*records.of(arm, figure).values()], [*records.gains(arm, figure, against=against).values()]
-        told = ("", "", "", "")
+        cells = ("", "", "", "")
         if arm != against:
-            told = (against, spread(gains, 2, layout="+"), f"{detectable(gains):.2f}", verdict(gains))
-        paired = dict(zip(("against", "gain", "detectable", "the seeds show"), told, strict=True))
+            cells = (against, spread(gains, 2, layout="+"), f"{detectable(gains):.2f}", verdict(gains))
+        paired = dict(zip(("against", "gain", "detectable", "the seeds show"), cells, strict=True))
         rows.append({"arm": arm, "seeds": len(reached), f"{figure} %": spread(reached), **paired})
     return rows
 
 
 @dataclass(frozen=True)
 class Winner:
-    """The best of several arms in all seeds but one, and what it is worth in that one.
+    """The best of several arms in all seeds but one, and its gain in that one.
 
     Attributes:
-        left_out: the seed that had no say in the choice.
-        arm: the best in the others, on average.
-        chosen: its mean gain in the others.
+        left_out: the seed that was not used for the choice.
+        arm: the best arm in the other seeds, on average.
+        chosen: its mean gain in the other seeds.
         fresh: its gain in the seed left out.
     """
 
@@ -85,15 +85,15 @@ class Winner:
 def winners(
     records: Comparison, arms: Sequence[str], figure: str = "knn200", *, against: str = BASELINE
 ) -> list[Winner]:
-    """The winner's curse, seed by seed: chosen by the other seeds, and looked at in the one left out."""
+    """Return the winner's curse per seed: the best arm by the other seeds, and its gain in the one left out."""
     gains = {arm: records.gains(arm, figure, against=against) for arm in arms}
     seeds = sorted(set.intersection(*({*of_seed} for of_seed in gains.values())))
-    found = []
+    results = []
     for left_out in seeds:
         means = {
             arm: statistics.fmean(gain for seed, gain in of_seed.items() if seed in seeds and seed != left_out)
             for arm, of_seed in gains.items()
         }
         best = max(means, key=means.__getitem__)
-        found.append(Winner(left_out, best, means[best], gains[best][left_out]))
-    return found
+        results.append(Winner(left_out, best, means[best], gains[best][left_out]))
+    return results

@@ -1,6 +1,6 @@
-"""Small still pictures for notebooks: grey text on a transparent ground, legible on light and on dark pages.
+"""Small figures for notebooks: grey text on a transparent background, legible on light and on dark pages.
 
-Colours are those of Okabe and Ito, told apart with any colour vision; lines also differ by their labels.
+Colours are those of Okabe and Ito, distinguishable with any colour vision; lines also differ by their labels.
 
 Legend: B anchors, K keys.
 """
@@ -41,7 +41,7 @@ LOOK: Any = {
     "grid.alpha": 0.25,
     "text.parse_math": False,
 }
-DPI, SHOWN = 144, 96  # drawn finer than it is shown, for sharp screens
+DPI, SHOWN = 144, 96  # drawn at a higher resolution than shown, for high-density screens
 CURVE = 400  # points of a drawn curve
 RANKS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 KS = (1, 2, 3, 5, 10, 20, 50, 100)
@@ -49,7 +49,7 @@ KS = (1, 2, 3, 5, 10, 20, 50, 100)
 
 @dataclass(frozen=True)
 class Picture:
-    """A still figure, and what it shows in words for who cannot see it."""
+    """A figure and its description for readers who cannot see it."""
 
     figure: Figure
     words: str
@@ -58,7 +58,7 @@ class Picture:
         return self.words
 
     def png(self) -> bytes:
-        """The figure as a file."""
+        """Return the figure as the bytes of a PNG file."""
         buffer = io.BytesIO()
         self.figure.savefig(buffer, format="png", dpi=DPI)
         return buffer.getvalue()
@@ -69,18 +69,18 @@ class Picture:
 
 
 def legible(name: str) -> str:
-    """A name as a legend shows it, which leaves out what begins with an underscore."""
+    """Return a name in a form that a legend shows: matplotlib hides labels that begin with an underscore."""
     return f" {name}" if name.startswith("_") else name
 
 
 def push_of(s: Similarities, temperature: float) -> torch.Tensor:
-    """The derivative of each anchor's loss by each key's cosine where every other image's key is a negative [B, K]."""
+    """Return the derivative [B, K] of each anchor's loss by each key's cosine, all other images' keys as negatives."""
     plain = select(s, AugmentedView(), AllNegatives(), temperature=temperature)
     return info_nce_gradients(**terms(s, plain), temperature=temperature)[1]
 
 
 def forces(s: Similarities, temperatures: Sequence[float] = (0.07, 0.2, 0.5)) -> Picture:
-    """How the force of one negative depends on its cosine, and how the push is spread over ranks."""
+    """Plot the force of one negative against its cosine, and the distribution of the push over ranks."""
     with rc_context(LOOK):
         figure, (left, right) = panels(9.2, 3.4, 2)
         draw_force(left, s, temperatures)
@@ -88,13 +88,13 @@ def forces(s: Similarities, temperatures: Sequence[float] = (0.07, 0.2, 0.5)) ->
     return Picture(
         figure,
         "Left: the force of one negative against its cosine rises towards a peak near 1 and falls to zero at 1, over a "
-        "histogram of where the negatives lie. Right: the share of the push that the closest keys hold; the lower the "
-        "temperature, the more.",
+        "histogram of the negatives. Right: the share of the push that the closest keys hold; the lower the "
+        "temperature, the larger the share.",
     )
 
 
 def draw_force(axes: Axes, s: Similarities, temperatures: Sequence[float]) -> None:
-    """e^{c/τ}·√(1 − c²) over its own peak, which lies at c = (√(τ² + 4) − τ)/2, over the negatives' histogram."""
+    """Draw e^{c/τ}·√(1 − c²), scaled to 1 at its peak c = (√(τ² + 4) − τ)/2, over the negatives' histogram."""
     c = torch.linspace(-1, 1, CURVE)
     cosines = s.anchor_keys[~s.own].numpy()
     axes.hist(cosines, bins=60, range=(-1, 1), color=GREY, alpha=0.35, weights=_up_to(0.5, cosines), label="negatives")
@@ -109,7 +109,7 @@ def draw_force(axes: Axes, s: Similarities, temperatures: Sequence[float]) -> No
 
 
 def draw_mass(axes: Axes, s: Similarities, temperatures: Sequence[float]) -> None:
-    """Share of the push that the closest keys hold, by rank share."""
+    """Draw the share of the push that the closest keys hold, by rank share."""
     keys = s.anchor_keys.shape[1]
     counts = {round(count) for count in torch.logspace(0, math.log10(keys), CURVE).tolist()}
     shares = [count / keys for count in sorted(counts)]
@@ -127,8 +127,8 @@ def draw_mass(axes: Axes, s: Similarities, temperatures: Sequence[float]) -> Non
 
 
 def push_by_rank(s: Similarities, temperature: float) -> Picture:
-    """Share of the push in each bin of ranks, split into true and false negatives; labels are counted, not used."""
-    assert s.same_class is not None, "false negatives are told by labels, and this snapshot has none"
+    """Plot the share of the push in each bin of ranks, split into true and false negatives by their labels."""
+    assert s.same_class is not None, "false negatives need labels, and this snapshot has none"
     push, closeness = push_of(s, temperature), own_last(s.anchor_keys, s.own)
     total = push.sum(1, keepdim=True)
     every = (100 * mass_by_rank(push, closeness, RANKS)).mean(0).diff().numpy()
@@ -144,36 +144,36 @@ def push_by_rank(s: Similarities, temperature: float) -> Picture:
         axes.set(title=f"Who pushes, at τ = {temperature:g}")
         axes.margins(y=0.35)  # room for the legend
         axes.legend(loc="upper left", ncols=2)
-    said = "; ".join(
+    description = "; ".join(
         f"ranks {name} %: {all_:.0f} % of the push, {part:.0f} % by false negatives"
         for name, all_, part in zip(names, every, of_false, strict=True)
     )
-    return Picture(figure, f"Bars of the push by rank. {said}.")
+    return Picture(figure, f"Bars of the push by rank. {description}.")
 
 
 def purity(snapshot: Snapshot, ks: Sequence[int] = KS) -> Picture:
-    """Share of an anchor's class among its k closest keys, by k, a line an epoch of the snapshot."""
+    """Plot the share of the anchor's class among its k closest keys by k, one line per epoch of the snapshot."""
     with rc_context(LOOK):
         figure, (axes,) = panels(6.4, 3.4, 1)
         drawn = draw_purity(axes, snapshot, ks)
-    said = "; ".join(
+    description = "; ".join(
         f"epoch {epoch}: {values[0]:.0f} % of the closest, {values[-1]:.0f} % of the {ks[-1]} closest"
         for epoch, values in drawn.items()
     )
-    return Picture(figure, f"Lines of the share of the anchor's class among the k closest keys. {said}.")
+    return Picture(figure, f"Lines of the share of the anchor's class among the k closest keys. {description}.")
 
 
 def draw_purity(axes: Axes, snapshot: Snapshot, ks: Sequence[int]) -> dict[int, list[float]]:
-    """Lines of the purity by k in percent, paler for early epochs, and the base rate; returns them by epoch."""
+    """Draw lines of the purity by k in percent, paler for early epochs, and the base rate; return them by epoch."""
     drawn, label_at = {}, -math.inf
-    for place, epoch in enumerate(snapshot.epochs):
-        s = snapshot.similarities(epoch=place)
+    for index, epoch in enumerate(snapshot.epochs):
+        s = snapshot.similarities(epoch=index)
         assert s.positive_keys is not None and s.same_class is not None, (
-            "purity is told by labels, and this snapshot has none"
+            "purity needs labels, and this snapshot has none"
         )
         base = 100 * float((s.same_class & ~s.own).sum() / (~s.own).sum())
         drawn[epoch] = [100 * share.value for share in mined_purity_by_k(s.positive_keys, s.own, s.same_class, ks)]
-        alpha = 0.5 + 0.5 * (place + 1) / len(snapshot.epochs)
+        alpha = 0.5 + 0.5 * (index + 1) / len(snapshot.epochs)
         axes.plot(ks, drawn[epoch], "o-", color=COLOURS[1], alpha=alpha, markersize=4)
         label_at = max(drawn[epoch][0], label_at + 4.5)  # a label may not cover the one below it
         axes.annotate(f"epoch {epoch}  ", (ks[0], label_at), ha="right", va="center")
@@ -187,12 +187,12 @@ def draw_purity(axes: Axes, snapshot: Snapshot, ks: Sequence[int]) -> dict[int, 
 
 
 def panels(width: float, height: float, count: int) -> tuple[Figure, list[Axes]]:
-    """An empty figure, in inches, with panels side by side."""
+    """Create an empty figure, sized in inches, with panels side by side."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, [figure.add_subplot(1, count, place + 1) for place in range(count)]
+    return figure, [figure.add_subplot(1, count, index + 1) for index in range(count)]
 
 
 def _up_to(height: float, values: Any) -> Any:
-    """Weights that make a histogram of 60 bins over [−1, 1] at most `height` high."""
+    """Return weights that scale a histogram of 60 bins over [−1, 1] to at most `height`."""
     counts = torch.histc(torch.from_numpy(values), bins=60, min=-1, max=1)
     return torch.full((len(values),), height / float(counts.max().clamp_min(1))).numpy()

@@ -1,6 +1,6 @@
-"""A question before an experiment: the box keeps the reader's guess, and shows it beside the outcome later.
+"""A question before an experiment: the box stores the reader's guess, and later shows it beside the outcome.
 
-Nothing waits for an answer: a notebook that runs from top to bottom leaves every box empty, and that is ordinary.
+Nothing waits for an answer: when a notebook runs from top to bottom, every box stays empty.
 """
 
 import html
@@ -15,18 +15,18 @@ import ipywidgets as widgets
 from cltools.errors import CltoolsError
 
 _guesses: dict[str, float | str] = {}
-"""What was answered, by question: a cell that runs again, as all do in Run All, finds the guess it had."""
+"""Guesses by question: if a cell runs again, as in Run All, the earlier guess is restored."""
 THOUSANDS = re.compile(r"[1-9]\d{0,2}(,\d{3})+")
 
 
 @dataclass(frozen=True, repr=False)
 class Outcome:
-    """A guess beside what it was a guess of; folded where there is no guess yet, so that it gives nothing away.
+    """A guess beside the outcome; the outcome is folded if there is no guess yet, so that it is not revealed.
 
     Attributes:
         guess: in words, or None.
-        value: in words.
-        sentence: what it means; may be empty.
+        value: the outcome in words.
+        sentence: what the outcome means; may be empty.
     """
 
     guess: str | None
@@ -34,8 +34,8 @@ class Outcome:
     sentence: str
 
     def __repr__(self) -> str:
-        said = "You did not answer; it was" if self.guess is None else f"You said {self.guess}; it was"
-        return f"{said} {self.value}. {self.sentence}".rstrip()
+        opening = "You did not answer; it was" if self.guess is None else f"You said {self.guess}; it was"
+        return f"{opening} {self.value}. {self.sentence}".rstrip()
 
     def _repr_html_(self) -> str:
         value, sentence = html.escape(self.value), html.escape(self.sentence)
@@ -46,7 +46,7 @@ class Outcome:
 
 
 class Predict:
-    """A question with a place for a guess: `guess = Predict("How many?", unit="%")`, and later `guess.reveal(value)`.
+    """A question with an input for a guess: `guess = Predict("How many?", unit="%")`, and later `guess.reveal(value)`.
 
     Attributes:
         control: the ipywidgets control that holds the guess.
@@ -54,15 +54,15 @@ class Predict:
     """
 
     def __init__(self, question: str, *, choices: Sequence[str] | None = None, unit: str | None = None) -> None:
-        """An empty box, or one with the guess that the same question had before.
+        """Create an empty box, or one with the earlier guess for the same question.
 
         Args:
-            question: what is asked; its text is also what the guess is kept under.
+            question: the question; its text is also the key under which the guess is stored.
             choices: answers to choose from; or
-            unit: of the number that is asked for, such as "%" (then from 0 to 100) or "keys".
+            unit: the unit of the requested number, such as "%" (then from 0 to 100) or "keys".
 
         Raises:
-            ValueError: both choices and unit, or neither.
+            ValueError: both choices and unit, or neither, were given.
         """
         if (choices is None) == (unit is None):
             raise CltoolsError("Predict: give either choices=[…] or unit=…, so that one kind of answer is asked for.")
@@ -87,7 +87,7 @@ class Predict:
 
     @property
     def answer(self) -> float | str | None:
-        """The guess: one of the choices or a number; None without one that can be read."""
+        """The guess: one of the choices or a number; None if there is none or it cannot be read."""
         written = self.control.value
         if self.choices is not None or written is None:
             return written if written is None else str(written)
@@ -97,7 +97,7 @@ class Predict:
             return None
 
     def reveal(self, value: float | str, sentence: str = "") -> Outcome:
-        """The guess beside the outcome; the box shows both from now on, also to who answers later.
+        """Return the guess beside the outcome; from now on the box shows both, even if it is answered later.
 
         Args:
             value: the number in the box's unit, or one of its choices.
@@ -108,26 +108,26 @@ class Predict:
         """
         if self.choices is not None and value not in self.choices:
             raise CltoolsError(f"Predict: the outcome {value!r} is none of the choices {[*self.choices]}.")
-        self._value, self._sentence = self._said(value), sentence
+        self._value, self._sentence = self._worded(value), sentence
         self._answered()
         return self._outcome()
 
     def _outcome(self) -> Outcome:
         assert self._value is not None
         answer = self.answer
-        return Outcome(None if answer is None else self._said(answer), self._value, self._sentence)
+        return Outcome(None if answer is None else self._worded(answer), self._value, self._sentence)
 
-    def _said(self, value: float | str) -> str:
+    def _worded(self, value: float | str) -> str:
         if isinstance(value, str):
             return value
         decimals = 1 if abs(value) >= 10 else 2
         return f"{value:,.{decimals}f}".rstrip("0").rstrip(".") + f" {self.unit}"
 
     def _read(self, written: str) -> float:
-        """The number that was written.
+        """Parse the number that was written.
 
         Raises:
-            ValueError: none was; the message is for the reader.
+            ValueError: it is no valid number; the message is for the reader.
         """
         text = written.strip().removesuffix(self.unit or "").strip()
         text = text.replace(",", "") if THOUSANDS.fullmatch(text) else text.replace(",", ".")
@@ -142,25 +142,25 @@ class Predict:
         return number
 
     def _answered(self, _change: object = None) -> None:
-        """Keep the guess, and say what became of it."""
+        """Store the guess and show a message."""
         answer = self.answer
         if answer is not None:
             _guesses[self.question] = answer
-            kept = f"Kept: {self._said(answer)}. Click the next cell and run it."
-            self._say(str(self._outcome()) if self._value else kept)
+            kept = f"Kept: {self._worded(answer)}. Click the next cell and run it."
+            self._show_message(str(self._outcome()) if self._value else kept)
         elif self.choices is None and self.control.value.strip():
             try:
                 self._read(self.control.value)
             except ValueError as error:
-                self._say(str(error))
+                self._show_message(str(error))
         else:
             _guesses.pop(self.question, None)
-            self._say("")
+            self._show_message("")
 
-    def _say(self, text: str) -> None:
+    def _show_message(self, text: str) -> None:
         self._message.value = f'<p role="status" aria-live="polite">{html.escape(text)}</p>'
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        """The box, and for viewers without widgets its question."""
+        """Return the box, and the question as text for viewers without widgets."""
         bundle: dict[str, Any] = self.widget._repr_mimebundle_()
         return {**bundle, "text/plain": self.question}

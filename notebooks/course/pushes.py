@@ -1,4 +1,4 @@
-"""Figures of how anchors are pushed: by which keys, by how many of them, and against which pull.
+"""Statistics of the push on anchors: by which keys, by how many of them, and against which pull.
 
 Legend: B anchors, P1 positives (the augmented view first), K negatives, R rank shares.
 """
@@ -13,15 +13,15 @@ from cltools.mining import PerAnchor, PerKey, rank_count
 
 
 def mass_by_rank(push: PerKey, score: PerKey, shares: Sequence[float]) -> Float[Tensor, "B R"]:
-    """Share of each anchor's push that its closest keys hold, for several rank shares of the keys.
+    """Return the share of each anchor's push that its closest keys hold, for several rank shares of the keys.
 
     Args:
         push: at least 0, such as gradients or forces of the negatives.
         score: larger is closer; ties keep their order.
-        shares: between 0 and 1, counted in keys as a band's edges are.
+        shares: between 0 and 1, rounded to keys like the edges of a band.
 
     Returns:
-        Between 0 and 1; 0 for an anchor that nothing pushes.
+        Values between 0 and 1; 0 for an anchor without any push.
     """
     held = push.gather(1, score.argsort(dim=1, descending=True, stable=True)).cumsum(1)
     held = torch.cat([held.new_zeros(len(held), 1), held], dim=1)  # [B, 1+K]: of the closest 0, 1, … K
@@ -30,9 +30,9 @@ def mass_by_rank(push: PerKey, score: PerKey, shares: Sequence[float]) -> Float[
 
 
 def effective_negatives(push: Float[Tensor, "B K"]) -> Float[Tensor, " B"]:
-    """How many equal negatives would push as unevenly: the perplexity e^H of each anchor's shares of push.
+    """Return the effective number of negatives: the perplexity e^H of each anchor's shares of push.
 
-    K where all push alike, 1 where one does all, 0 where none does.
+    It is K if all push equally, 1 if one does all the pushing, and 0 if none pushes.
     """
     total = push.sum(1, keepdim=True)
     share = push / total.clamp_min(torch.finfo(push.dtype).tiny)
@@ -41,9 +41,9 @@ def effective_negatives(push: Float[Tensor, "B K"]) -> Float[Tensor, " B"]:
 
 
 def balance(by_positive: Float[Tensor, "B P1"], by_negative: PerKey) -> tuple[PerAnchor, PerAnchor]:
-    """Total attraction and total repulsion of each anchor, both at least 0; equal in every form but "decoupled".
+    """Return total attraction and total repulsion of each anchor, both at least 0; equal in all forms but "decoupled".
 
-    In "out" a repelled positive counts among the repulsion.
+    In "out" a repelled positive counts as repulsion.
     """
     both = torch.cat([by_positive, by_negative], dim=1)
     return (-both).clamp_min(0).sum(1), both.clamp_min(0).sum(1)

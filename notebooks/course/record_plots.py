@@ -1,4 +1,4 @@
-"""Still pictures of recorded comparisons: how far arms differ from another, and how they learned, by epoch."""
+"""Figures of recorded comparisons: differences between arms, and learning curves."""
 
 import statistics
 from collections.abc import Sequence
@@ -18,24 +18,26 @@ CURVES = (
     ("false_negative_share", "False among the kept, %", 100),
     ("mined_purity", "Mined of the anchor's class, %", 100),
 )
-"""Columns of `Comparison.curves` that are drawn, their titles, and what makes percent of them; no losses, as those of
-arms with other negatives cannot be compared."""
+"""Columns of `Comparison.curves` that are drawn, their titles, and the factors to percent; losses are left out, because
+those of arms with different negatives cannot be compared."""
 
 
 def gains(records: Comparison, arms: Sequence[str], figure: str = "knn200", *, against: str = BASELINE) -> Picture:
-    """What each arm has more than another of the same seed: a dot a seed, a bar at their mean."""
+    """Plot the gain of each arm over another with the same seed: one dot per seed, and a bar at the mean."""
     with rc_context(LOOK):
         drawn, (axes,) = panels(7.2, 0.8 + 0.34 * len(arms), 1)
         draw_gains(axes, records, arms, figure, against=against)
     means = {arm: statistics.fmean(records.gains(arm, figure, against=against).values()) for arm in arms}
-    said = "; ".join(f"{arm} {mean:+.1f}" for arm, mean in means.items())
-    return Picture(drawn, f"Differences to {against} in points of {FIGURES[figure]}, mean over seeds: {said}.")
+    descriptions = "; ".join(f"{arm} {mean:+.1f}" for arm, mean in means.items())
+    return Picture(
+        drawn, f"Differences from {against} in points of {FIGURES[figure]}, mean over seeds: {descriptions}."
+    )
 
 
 def draw_gains(
     axes: Axes, records: Comparison, arms: Sequence[str], figure: str, *, against: str, later: Comparison | None = None
 ) -> None:
-    """A row an arm, the first on top; hollow dots for the arms that later records hold too."""
+    """Draw one row per arm, the first on top; hollow dots for arms that are also in the later records."""
     also = set() if later is None else {*later.frame.index.unique("arm")}
     for row, arm in enumerate(reversed(arms)):
         values = [*records.gains(arm, figure, against=against).values()]
@@ -53,19 +55,19 @@ def draw_gains(
 
 
 def learning_curves(records: Comparison, arms: Sequence[str]) -> Picture:
-    """Means over seeds by epoch: these arms by name, the first with its deviation, and thin grey lines for all others.
+    """Plot means over seeds by epoch: these arms by name, the first with its deviation, all others as thin grey lines.
 
     Args:
-        records: with curves; arms without a column are left out of its panel.
-        arms: as many as there are colours, at most.
+        records: records with curves; arms without a column are left out of its panel.
+        arms: at most as many as there are colours.
 
     Raises:
-        ValueError: more arms than colours, or no record of one of them.
+        ValueError: there are more arms than colours, or no record of one of them.
     """
     if len(arms) > len(COLOURS):
-        raise CltoolsError(f"{len(arms)} arms; {len(COLOURS)} can be told apart by colour. Name fewer.")
+        raise CltoolsError(f"{len(arms)} arms, but only {len(COLOURS)} colours can be distinguished. Name fewer.")
     others = [arm for arm in records.arms if arm not in arms]
-    said = []
+    descriptions = []
     with rc_context(LOOK):
         figure, axes = panels(9.2, 3.4, len(CURVES))
         for panel, (column, title, scale) in zip(axes, CURVES, strict=True):
@@ -79,10 +81,10 @@ def learning_curves(records: Comparison, arms: Sequence[str]) -> Picture:
                 if arm in others:
                     panel.plot(epochs, means, color=GREY, linewidth=0.8, alpha=0.5)
                     continue
-                place, colour = arms.index(arm), COLOURS[arms.index(arm)]
-                width = 1.6 + 0.7 * (len(arms) - 1 - place)  # a line below another stays visible
+                index, colour = arms.index(arm), COLOURS[arms.index(arm)]
+                width = 1.6 + 0.7 * (len(arms) - 1 - index)  # a line below another stays visible
                 panel.plot(epochs, means, ".-", color=colour, linewidth=width, label=arm)
-                said.append(f"{title.removesuffix(', %')} of {arm} {means[0]:.1f} to {means[-1]:.1f} %")
+                descriptions.append(f"{title.removesuffix(', %')} of {arm} {means[0]:.1f} to {means[-1]:.1f} %")
                 if arm == arms[0] and len(seeds) > 1:
                     spread = [statistics.stdev(values) for values in by_epoch]
                     low, high = ([m + sign * s for m, s in zip(means, spread, strict=True)] for sign in (-1, 1))
@@ -93,5 +95,5 @@ def learning_curves(records: Comparison, arms: Sequence[str]) -> Picture:
         named = {str(line.get_label()): line for panel in axes for line in panel.lines if line.get_label() in arms}
         figure.legend([*named.values()], [*map(legible, named)], loc="outside lower center", ncols=len(arms))
     return Picture(
-        figure, f"Learning curves, means over seeds: {'; '.join(said)}. Thin lines: {len(others)} other arms."
+        figure, f"Learning curves, means over seeds: {'; '.join(descriptions)}. Thin lines: {len(others)} other arms."
     )

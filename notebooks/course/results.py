@@ -1,6 +1,6 @@
-"""What records say, seed by seed: `comparison("shapes")` reads `compare-shapes-*.json`, `recorded_runs` whole runs.
+"""Records by seed: `comparison("shapes")` reads `compare-shapes-*.json`, `recorded_runs` reads whole runs.
 
-Nothing is typed into a notebook: further seeds, once recorded, change what it shows.
+Notebooks contain no copied figures: if further seeds are recorded, their tables and figures change.
 """
 
 import math
@@ -21,14 +21,14 @@ RESULTS = Path(__file__).resolve().parents[2] / "data" / "results"
 
 
 class Comparison:
-    """Arms that went on from one warm start, with several seeds.
+    """Arms that continued from one warm start, with several seeds.
 
     Attributes:
-        frame: a row for each arm and seed, as `frame_of` gives them; of one that diverged without figures.
+        frame: one row per arm and seed, as returned by `frame_of`; without figures if the arm diverged.
     """
 
     def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Take rows as `compare` writes them."""
+        """Create a comparison from rows as written by `compare`."""
         self.frame = frame_of(rows)
 
     @property
@@ -38,11 +38,11 @@ class Comparison:
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """The arms that reached a figure in some seed, in their order; one that always diverged is none of them."""
+        """The arms with figures for at least one seed, in their order; arms that always diverged are left out."""
         return tuple(self.frame[self.frame["diverged"].isna()].index.unique("arm"))
 
     def of(self, arm: str, figure: str = "knn200") -> dict[int, float]:
-        """A figure of an arm by seed; seeds without it are left out.
+        """Return a figure of an arm by seed; seeds without it are left out.
 
         Raises:
             ValueError: no seed has it.
@@ -50,7 +50,7 @@ class Comparison:
         return self._by_seed(self.frame[figure], arm, figure)
 
     def curves(self, arm: str, column: str = "knn") -> dict[int, dict[int, float]]:
-        """A column of the history of an arm by seed and epoch; where it was not measured it is left out.
+        """Return a column of the history of an arm by seed and epoch; epochs without a measurement are left out.
 
         Raises:
             ValueError: no record of that arm has curves.
@@ -60,7 +60,7 @@ class Comparison:
         return {seed: values for seed, values in known.items() if values}
 
     def gains(self, arm: str, figure: str = "knn200", *, against: str = BASELINE) -> dict[int, float]:
-        """What an arm has more than another of the same seed, in percentage points.
+        """Return the gain of an arm over another with the same seed, in percentage points.
 
         Raises:
             ValueError: no seed has the figure of one of them.
@@ -76,15 +76,15 @@ class Comparison:
         if found.empty:
             lost = arm in arms and self.frame.loc[[arm], "diverged"].notna().all()
             why = ": it diverged in every seed" if lost else ""
-            raise CltoolsError(f"The records hold no {name} of an arm {arm!r}{why}.")
+            raise CltoolsError(f"The records contain no {name} of an arm {arm!r}{why}.")
         return {int(seed): value for seed, value in found.items()}
 
     def table(self, arms: Mapping[str, str], *, against: str = BASELINE) -> list[dict[str, Any]]:
-        """A row an arm: mean differences over seeds, in how many seeds it is ahead, and how pure its positives were.
+        """Return one row per arm: mean differences over seeds, number of seeds in which it is ahead, and purity.
 
         Args:
             arms: what each arm does, in words.
-            against: what they are compared with.
+            against: the arm they are compared with.
         """
         rows = []
         for arm, words in arms.items():
@@ -104,38 +104,38 @@ class Comparison:
 
 
 def comparison(images: str, kind: str = "compare", folder: Path = RESULTS) -> Comparison:
-    """All seeds that are recorded for these images.
+    """Read all seeds that are recorded for these images.
 
     Args:
-        images: of the records `KIND-IMAGES-*.json`.
+        images: the images in the names of the records, `KIND-IMAGES-*.json`.
         kind: "compare" for every arm after a short warm start, "late" for arms that mine after a long one; "short" and
-            "grid" for every arm and for bands, measured on images held out.
-        folder: where the records lie.
+            "grid" for every arm and for bands, measured on held-out images.
+        folder: the folder of the records.
 
     Raises:
-        FileNotFoundError: none is.
-        ValueError: records that are damaged, or cannot be put together.
+        FileNotFoundError: there is no such record.
+        ValueError: records are damaged or cannot be combined.
     """
     paths = sorted(folder.glob(f"{kind}-{images}-*.json"))
     if not paths:
-        raise FileNotFoundError(f"{folder} holds no {kind}-{images}-*.json; `python -m cltools compare` writes one.")
+        raise FileNotFoundError(f"{folder} has no {kind}-{images}-*.json; `python -m cltools compare` writes one.")
     records = [(path, read_record(path)) for path in paths]
-    rows_of(records)  # refuses what cannot be put together
+    rows_of(records)  # raises for records that cannot be combined
     return Comparison(row for _, record in records for row in record["rows"])
 
 
 def recorded_runs(images: str = "*", folder: Path = RESULTS) -> dict[Path, RunRecord]:
-    """The records of whole runs on these images, by file: `run-IMAGES-*.json`; none where there are none.
+    """Return the records of whole runs on these images by file, `run-IMAGES-*.json`; may be empty.
 
     Raises:
-        ValueError: a damaged record.
+        ValueError: a record is damaged.
     """
     paths = sorted(folder.glob(f"run-{images}-*.json"))
     return {path: RunRecord.from_plain(path, read_record(path)) for path in paths}
 
 
 def figures_by_method(records: Mapping[Path, RunRecord], figure: str) -> dict[str, dict[int, float]]:
-    """A figure of the last epoch's test report by method and seed; runs without it are left out."""
+    """Return a figure of the last epoch's test report by method and seed; runs without it are left out."""
     found: dict[str, dict[int, float]] = {}
     for path, record in records.items():
         report = record.evaluations.get("test", {})
@@ -145,22 +145,22 @@ def figures_by_method(records: Mapping[Path, RunRecord], figure: str) -> dict[st
 
 
 def method_of(path: Path) -> str:
-    """The method in the name of a recorded run's file, `run-IMAGES-METHOD-SEED.json`."""
+    """Return the method in the name of a recorded run's file, `run-IMAGES-METHOD-SEED.json`."""
     return path.stem.split("-", 2)[2].rpartition("-")[0]
 
 
 def best_and_last(record: RunRecord) -> tuple[float, float]:
-    """The best kNN accuracy that was measured while training, and the last: what choosing by test labels would add.
+    """Return the best kNN accuracy measured during training and the last one; the gap is the bias of choosing on test.
 
     Raises:
         ValueError: none was measured.
     """
     measured = [row.knn for row in record.by_epoch if row.knn is not None]
     if not measured:
-        raise CltoolsError("This record holds no kNN accuracy by epoch; evaluation.every was larger than its epochs.")
+        raise CltoolsError("This record has no kNN accuracy by epoch; evaluation.every was larger than its epochs.")
     return max(measured), measured[-1]
 
 
 def deviation(sides: Sequence[Mapping[int, float]]) -> float:
-    """The deviation over seeds that several methods share: the root of their mean variance."""
+    """Return the pooled deviation over seeds of several methods: the root of their mean variance."""
     return math.sqrt(statistics.fmean(statistics.variance(side.values()) for side in sides))

@@ -1,4 +1,4 @@
-"""Still pictures of finished runs: accuracy by class, confusion, runs by seed, and figures by protocol.
+"""Figures of finished runs: accuracy by class, confusion matrix, runs by seed, and figures by protocol.
 
 Legend: C classes.
 """
@@ -26,15 +26,15 @@ from course.plots import COLOURS, GREY, LOOK, Picture, legible, panels
 from course.results import figures_by_method, method_of
 
 SHOWN = 12
-"""Classes that have room with their names; of more, the worst are shown."""
+"""The number of classes for which there is room; if there are more, the worst are shown."""
 
 
 @dataclass(frozen=True, eq=False)
 class Confusion:
-    """How often each class (row) was taken for each class (column).
+    """A confusion matrix: how often each class (row) was predicted as each class (column).
 
     Attributes:
-        protocol: whose predictions were counted.
+        protocol: the protocol of the predictions.
         classes: their names.
         counts: int64 [C, C].
     """
@@ -44,11 +44,11 @@ class Confusion:
     counts: Int64[Tensor, "C C"]
 
     def mistakes(self, most: int = 5) -> list[dict[str, Any]]:
-        """The most frequent mistakes, a row each."""
+        """Return the most frequent mistakes, one row each."""
         wrong = self.counts.clone()
         wrong.fill_diagonal_(0)
         order = wrong.flatten().argsort(descending=True, stable=True)[:most].tolist()
-        pairs = [(divmod(place, len(self.classes)), int(wrong.flatten()[place])) for place in order]
+        pairs = [(divmod(index, len(self.classes)), int(wrong.flatten()[index])) for index in order]
         images = self.counts.sum(1)
         return [
             {
@@ -63,10 +63,10 @@ class Confusion:
 
 
 def read_confusion(folder: str | Path, protocol: str, split: str = "test") -> Confusion:
-    """The confusion that an evaluation by a protocol left in a run's folder.
+    """Read the confusion matrix that an evaluation by a protocol wrote into a run's folder.
 
     Raises:
-        FileNotFoundError: it was not evaluated yet.
+        FileNotFoundError: the run was not evaluated yet.
     """
     path = Path(folder) / confusion_file(split, protocol)
     if not path.is_file():
@@ -78,30 +78,30 @@ def read_confusion(folder: str | Path, protocol: str, split: str = "test") -> Co
 
 
 def by_class(confusion: Confusion) -> Picture:
-    """Left, how many images of each class were told rightly; right, what the others were taken for."""
+    """Plot the accuracy of each class on the left, and the confusion matrix on the right."""
     shares = per_class(confusion.counts)
-    order = shares.nan_to_num(101).argsort(stable=True)[:SHOWN]  # a class without images stands last
-    names = [confusion.classes[place] for place in order.tolist()]
+    order = shares.nan_to_num(101).argsort(stable=True)[:SHOWN]  # classes without images come last
+    names = [confusion.classes[index] for index in order.tolist()]
     part = confusion.counts[order][:, order].double() / confusion.counts[order].sum(1, keepdim=True).clamp_min(1)
     with rc_context(LOOK):
         figure, (left, right) = panels(9.2, 1.3 + 0.26 * len(names), 2)
         left.barh(names, shares[order].tolist(), color=COLOURS[1])
         left.axvline(_top(confusion), color=GREY, linestyle=":")
         left.set(
-            xlim=(0, 100),
-            xlabel="% of its images; dotted: of all images",
-            title=f"Told rightly, by {_protocol(confusion)}",
+            xlim=(0, 100), xlabel="% of its images; dotted: of all images", title=f"Correct, by {_protocol(confusion)}"
         )
         left.invert_yaxis()
         _draw_matrix(right, 100 * part, names)
     hidden = len(confusion.classes) - len(names)
-    said = f"Worst: {names[0]} with {shares[order[0]]:.0f} %; of all images {_top(confusion):.1f} % were told rightly."
+    description = (
+        f"Worst: {names[0]} with {shares[order[0]]:.0f} %; of all images {_top(confusion):.1f} % were correct."
+    )
     few = f" The {len(names)} worst of {len(confusion.classes)} classes are shown." if hidden else ""
-    return Picture(figure, f"Accuracy by class, and a matrix of what was taken for what. {said}{few}")
+    return Picture(figure, f"Accuracy by class, and the confusion matrix. {description}{few}")
 
 
 def _draw_matrix(axes: Axes, percent: Tensor, names: list[str]) -> None:
-    """Rows are true classes; numbers in the cells, so that nothing hangs on a colour."""
+    """Draw the matrix with true classes as rows, and with numbers in the cells, so that colour is not needed."""
     axes.imshow(percent.numpy(), cmap="Blues", vmin=0, vmax=100, aspect="auto")
     for row, column in torch.cartesian_prod(*[torch.arange(len(names))] * 2).reshape(-1, 2).tolist():
         value = float(percent[row, column])
@@ -123,7 +123,7 @@ def _protocol(confusion: Confusion) -> str:
 
 
 def runs_apart(records: Mapping[Path, RunRecord]) -> Picture:
-    """Runs of several methods and seeds: accuracy and loss over the epochs, and what each protocol says at the end."""
+    """Plot runs of several methods and seeds: accuracy and loss over the epochs, and the final figure by protocol."""
     with rc_context(LOOK):
         figure, (accuracy, loss, ends) = panels(9.2, 3.2, 3)
         draw_over_epochs(accuracy, records, "knn")
@@ -131,53 +131,55 @@ def runs_apart(records: Mapping[Path, RunRecord]) -> Picture:
         accuracy.legend(loc="lower right")
         draw_over_epochs(loss, records, "loss")
         loss.set(title="Training loss")
-        said = draw_ends(ends, records, ("knn200", "knn10", "probe"))
-    return Picture(figure, f"Curves of recorded runs by method, a line a seed. After the last epoch: {said}.")
+        description = draw_ends(ends, records, ("knn200", "knn10", "probe"))
+    return Picture(
+        figure, f"Curves of recorded runs by method, one line per seed. After the last epoch: {description}."
+    )
 
 
 def draw_over_epochs(axes: Axes, records: Mapping[Path, RunRecord], column: str) -> None:
-    """A line a run, a colour and a style a method."""
+    """Draw one line per run, with one colour and style per method."""
     for method, part in _by_method(records).items():
         colour, style = _look(records, method)
-        for place, record in enumerate(part):
+        for index, record in enumerate(part):
             known = [(row.epoch, value) for row in record.by_epoch if (value := getattr(row, column)) is not None]
             axes.plot(
-                *zip(*known, strict=True), style, color=colour, alpha=0.7, label=legible(method) if not place else None
+                *zip(*known, strict=True), style, color=colour, alpha=0.7, label=legible(method) if not index else None
             )
     axes.set(xlabel="epoch")
     axes.grid(True)
 
 
 def draw_ends(axes: Axes, records: Mapping[Path, RunRecord], figures: tuple[str, ...]) -> str:
-    """A dot a run and protocol, a tick at the mean of a method; says the means in words."""
-    methods, said = [*_by_method(records)], []
-    for place, figure in enumerate(figures):
+    """Draw one dot per run and protocol, and a tick at the mean of a method; describe the means."""
+    methods, description = [*_by_method(records)], []
+    for column, figure in enumerate(figures):
         for shift, (method, of_seed) in enumerate(figures_by_method(records, figure).items()):
             colour, _ = _look(records, method)
-            x, values = place + 0.3 * (shift - (len(methods) - 1) / 2), [*of_seed.values()]
+            x, values = column + 0.3 * (shift - (len(methods) - 1) / 2), [*of_seed.values()]
             axes.plot([x] * len(values), values, "os^D"[shift % 4], color=colour, alpha=0.7, markersize=6)
             axes.plot([x], [statistics.fmean(values)], "_", color=GREY, markersize=16, markeredgewidth=2)
-            said.append(f"{method} {FIGURES[figure]} {statistics.fmean(values):.1f} %")
+            description.append(f"{method} {FIGURES[figure]} {statistics.fmean(values):.1f} %")
     axes.set_xticks(range(len(figures)), [FIGURES[figure] for figure in figures])
-    axes.set(title="Last epoch, %; a dot is a seed", xlim=(-0.5, len(figures) - 0.5))
+    axes.set(title="Last epoch, %; one dot per seed", xlim=(-0.5, len(figures) - 0.5))
     axes.grid(True, axis="y")
-    return ", ".join(said)
+    return ", ".join(description)
 
 
 def _by_method(records: Mapping[Path, RunRecord]) -> dict[str, list[RunRecord]]:
-    found: dict[str, list[RunRecord]] = {}
+    by_method: dict[str, list[RunRecord]] = {}
     for path, record in records.items():
-        found.setdefault(method_of(path), []).append(record)
-    return found
+        by_method.setdefault(method_of(path), []).append(record)
+    return by_method
 
 
 def _look(records: Mapping[Path, RunRecord], method: str) -> tuple[str, str]:
-    place = [*_by_method(records)].index(method)
-    return COLOURS[(1, 0, 2, 3, 4, 5)[place % 6]], ("-", "--", "-.", ":")[place % 4]
+    index = [*_by_method(records)].index(method)
+    return COLOURS[(1, 0, 2, 3, 4, 5)[index % 6]], ("-", "--", "-.", ":")[index % 4]
 
 
 def published_rows(images: str) -> list[dict[str, Any]]:
-    """Published figures on a set of images, a row each; None where a source says nothing that we know."""
+    """Return published figures on a data set, one row per method; None for figures that are not known to us."""
     figures = ("knn200", "linear", "unknown")
     return [
         {"method": each.method, **{FIGURES[name]: getattr(each, name) for name in figures}, "source": each.source}

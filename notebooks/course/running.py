@@ -1,4 +1,4 @@
-"""A notebook's cells run in a new kernel, as a reader runs them."""
+"""Run a notebook's cells in a new kernel, as a reader does."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 from cltools.lab import SHARING
 
 CELL_SECONDS = 900
-"""Far above any cell of the course: it ends a hung kernel."""
+"""A timeout that ends a hung kernel, far above the time of any cell of the course."""
 
 
 def run_cells(
@@ -23,9 +23,9 @@ def run_cells(
     """Run all cells in place in a new kernel, as they would in JupyterLab: for the book, the times and the tests.
 
     Args:
-        notebook: gets the outputs.
-        folder: where the kernel works; the course writes to `../runs` from there.
-        environment: of the kernel.
+        notebook: the notebook, to which outputs are added.
+        folder: the kernel's working directory; the course writes to `../runs` from there.
+        environment: environment variables of the kernel.
         on_cell_start: called with `cell` and `cell_index`.
 
     Raises:
@@ -41,6 +41,6 @@ def run_cells(
         resources={"metadata": {"path": str(folder)}},
         on_cell_start=on_cell_start,
     )
-    found = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), str(Path(__file__).resolve().parents[1])]))
+    path = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), str(Path(__file__).resolve().parents[1])]))
     stills = {"CLTOOLS_STILL": "1"}  # the book has no widgets
-    client.execute(env={**SHARING, **stills, **environment, "PYTHONPATH": found})  # so that `course` is found
+    client.execute(env={**SHARING, **stills, **environment, "PYTHONPATH": path})  # makes `course` importable

@@ -1,4 +1,4 @@
-"""What a notebook trains on this machine: `choose` looks for a GPU and images, and says in words what follows."""
+"""The training setting of a notebook: `choose` looks for a GPU and images, and describes the resulting setting."""
 
 import json
 from collections.abc import Mapping
@@ -26,18 +26,18 @@ from course.results import recorded_runs
 SHORT = {"digits": 12, "shapes": 8}
 """Epochs on embedded images, for about a minute on two cores; their presets have 30."""
 RECIPE, SHORTENED = LinearRecipe().epochs, 10
-"""Epochs of the linear evaluation: the recipe's, and on a CPU."""
+"""Epochs of the linear evaluation: in the recipe, and on a CPU."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is trained, where it lies, and why.
+    """The experiment to train, its folder, and the reasons.
 
     Attributes:
         experiment: every setting.
-        folder: of the run.
-        linear_epochs: of the linear evaluation; fewer than 100 are shortened.
-        words: what was found on this machine and what follows, in Markdown.
+        folder: the run's folder.
+        linear_epochs: epochs of the linear evaluation; fewer than 100 mean a shortened one.
+        words: what was found on this machine and the setting that follows, in Markdown.
     """
 
     experiment: Experiment
@@ -47,22 +47,22 @@ class Setting:
 
     @property
     def images(self) -> str:
-        """The set's name."""
+        """The name of the data set."""
         return self.experiment.data.name
 
     @property
     def device(self) -> str:
-        """Where it is trained, such as "cuda"."""
+        """The device of the training, such as "cuda"."""
         return str(resolve_device(self.experiment.training.device))
 
     @property
     def recipes(self) -> Recipes:
-        """Of the protocols that train, as the run's own evaluation has them, the linear one as long as is said here."""
+        """Recipes of protocols that train, as in the run's own evaluation, with `linear_epochs` for the linear one."""
         linear = LinearRecipe(epochs=self.linear_epochs)
         return Recipes(linear=linear).like(self.experiment.views, self.experiment.seed)
 
     def load(self, split: Literal["train", "test"]) -> ImageSet:
-        """The images trained on, or those judged by."""
+        """Load the training images, or the images for evaluation."""
         if split == "test":
             return limited(evaluation_images(self.experiment), self.experiment.evaluation)
         return training_images(self.experiment)[0]
@@ -84,25 +84,25 @@ def choose(
     download: bool = False,
     root: str | None = None,
 ) -> Setting:
-    """The setting for this machine.
+    """Choose the setting for this machine.
 
-    Embedded images are trained on for a short while; CIFAR and TinyImageNet with the whole preset on a GPU, and with
-    the `laptop` setting on a CPU.
+    Runs on embedded images are short; CIFAR and TinyImageNet use the whole preset on a GPU, and the `laptop` setting
+    on a CPU.
 
     Args:
-        images: a set's name; "auto" is cifar10 where its images are here, or where there is a GPU and they may be
-            downloaded, else shapes.
-        method: of the preset `<images>-<method>`.
-        rule: `explorer.rules`, or one of the two, in place of the preset's.
-        seed: of the run.
-        out: in this folder each setting gets a folder of its own. If it holds a run itself, that run is meant, with
-            the settings it has, and nothing else is read.
+        images: the name of a data set; "auto" is cifar10 if its images are present, or if there is a GPU and they may
+            be downloaded, else shapes.
+        method: the method of the preset `<images>-<method>`.
+        rule: `explorer.rules`, or one of the two, instead of the preset's.
+        seed: the seed of the run.
+        out: each setting gets its own folder in this folder. If it contains a run itself, that run is used with its
+            settings, and the other arguments are ignored.
         download: whether missing images may be downloaded.
-        root: where data lie; None for the default.
+        root: the folder of the data; None for the default.
 
     Raises:
-        ValueError: no such images, method or kind of rule.
-        FileNotFoundError: images that are asked for by name are not here and may not be downloaded.
+        ValueError: there are no such images, no such method, or no such kind of rule.
+        FileNotFoundError: images that were named are not present and may not be downloaded.
     """
     out, gpu = Path(out), torch.cuda.is_available()
     machine = f"**GPU:** {device_name(torch.device('cuda'))}." if gpu else "**GPU:** none."
@@ -110,7 +110,7 @@ def choose(
         experiment = read_config(out / CONFIG)
         if experiment.data.name in image_sets():
             _check_here(experiment.data.name, is_here(experiment.data.name, experiment.data.root), download)
-        kept = f"**Run:** `{out}` holds one, so its settings stand and the other parameters are not read."
+        kept = f"**Run:** `{out}` holds one, so its settings are used and the other parameters are ignored."
         return Setting(
             experiment,
             out,
@@ -134,10 +134,10 @@ def choose(
 
 
 def with_rules(experiment: Experiment, rule: Any) -> Experiment:
-    """The experiment with other rules: a positive one, a negative one, or the pair that `explorer.rules` is.
+    """Return the experiment with other rules: a positive one, a negative one, or a pair such as `explorer.rules`.
 
     Raises:
-        ValueError: something else.
+        ValueError: it is something else.
     """
     for each in () if rule is None else rule if isinstance(rule, tuple) else (rule,):
         if isinstance(each, PositiveRule):
@@ -146,7 +146,7 @@ def with_rules(experiment: Experiment, rule: Any) -> Experiment:
             experiment = replace(experiment, negatives=each)
         else:
             raise CltoolsError(
-                f"RULE holds {each!r}, which is no rule; give explorer.rules, or one such as RankBand(0.1, 0.5)."
+                f"RULE is {each!r}, which is not a rule; give explorer.rules, or a rule such as RankBand(0.1, 0.5)."
             )
     return experiment
 
@@ -156,21 +156,21 @@ STORED = {
     "cifar100": (("cifar100/train", "cifar100/test"), ("cifar-100-python",), ("cifar-100-python.tar.gz",)),
     "tinyimagenet": (("tiny-imagenet-200",), ("tiny-imagenet-200.zip",)),
 }
-"""Where a set that has to be downloaded may lie below the data root: as a tree of pictures, unpacked, or packed."""
+"""Possible paths of a downloaded data set below the data root: as a tree of images, unpacked, or as an archive."""
 
 
 def is_here(name: str, root: str | None = None) -> bool:
-    """Whether a set's images, or the archive they come in, lie on this machine; neither is read."""
+    """Return whether the images of a data set, or their archive, are on this machine; neither is read."""
     folder = data_root(root)
     return name in SHORT or any(all((folder / path).exists() for path in paths) for paths in STORED.get(name, ()))
 
 
 def how_long(experiment: Experiment, records: Mapping[Path, RunRecord] | None = None) -> str:
-    """How long a run of these settings took, where records have measured it; any seed counts.
+    """Describe how long a run of these settings took according to the records, with any seed.
 
     Args:
         experiment: the settings.
-        records: of runs; None for those that come with the course.
+        records: records of runs; None for those that come with the course.
     """
     took: dict[str, list[float]] = {}
     for record in (recorded_runs() if records is None else records).values():
@@ -178,13 +178,13 @@ def how_long(experiment: Experiment, records: Mapping[Path, RunRecord] | None = 
             device = record.stretches[-1].hardware.get("device", "an unknown device")
             took.setdefault(device, []).append(record.seconds)
     if not took:
-        return "**A full run:** not measured. The line above the curves tells how long this one takes, an epoch on."
-    said = "; ".join(f"{_span(seconds)} on {device}" for device, seconds in took.items())
-    return f"**A full run**, of {experiment.training.epochs} epochs, took {said}, by the records."
+        return "**A full run:** not measured. After one epoch, the line above the curves says how long this one takes."
+    spans = "; ".join(f"{_span(seconds)} on {device}" for device, seconds in took.items())
+    return f"**A full run**, of {experiment.training.epochs} epochs, took {spans}, by the records."
 
 
 def _same_but_for_the_seed(experiment: Experiment, recorded: Mapping[str, Any]) -> bool:
-    """Whether settings decide the same result; a record lacks settings that are newer than it, at their defaults."""
+    """Return whether two settings are equal up to the seed; settings that an older record lacks have their defaults."""
     try:
         then = from_plain(Experiment, recorded)
     except ValueError:  # a reader's own rule, or settings of another version
@@ -209,13 +209,13 @@ def _name(images: str, here: Mapping[str, bool], gpu: bool, download: bool) -> s
 def _check_here(name: str, here: bool, download: bool) -> None:
     if not here and not download:
         raise FileNotFoundError(
-            f"The images of {name} are not on this machine. Set DOWNLOAD = True to fetch them, put them into "
-            f"{data_root()}, or take the embedded images: IMAGES = 'shapes'."
+            f"The images of {name} are not on this machine. Set DOWNLOAD = True to download them, put them into "
+            f"{data_root()}, or use the embedded images: IMAGES = 'shapes'."
         )
 
 
 def _fitted(name: str, method: str, gpu: bool) -> Experiment:
-    """The preset as this machine can train it; measured every other epoch where it is short."""
+    """Return the preset adapted to this machine; short runs are evaluated every other epoch."""
     experiment = preset(f"{name}-{method}")
     if name in SHORT:
         short = replace(experiment.training, epochs=SHORT[name], checkpoint_every=1)
@@ -228,17 +228,17 @@ def _linear_epochs(experiment: Experiment) -> int:
 
 
 def _digest(experiment: Experiment) -> str:
-    """A few letters that differ where settings do, so that other settings never meet the folder of these."""
+    """Return a short digest of the settings, so that different settings use different folders."""
     return sha256(json.dumps(to_plain(experiment), sort_keys=True).encode()).hexdigest()[:6]
 
 
 def _about_images(here: Mapping[str, bool], *, wanted: bool) -> str:
-    found = ", ".join(f"`{name}`" for name, there in here.items() if there)
-    return f"**Images here:** {found}." + " With this GPU you want CIFAR-10: set `DOWNLOAD = True`." * wanted
+    names = ", ".join(f"`{name}`" for name, there in here.items() if there)
+    return f"**Images found:** {names}." + " With this GPU, use CIFAR-10: set `DOWNLOAD = True`." * wanted
 
 
 def _listed(*lines: str) -> str:
-    """Lines as a list in Markdown."""
+    """Format lines as a list in Markdown."""
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -260,5 +260,5 @@ def _settings(experiment: Experiment) -> str:
 
 def _lies(folder: Path) -> str:
     if (folder / CONFIG).is_file():
-        return f"**Folder:** `{folder}` holds a run already: it is gone on with, or loaded if it is finished."
-    return f"**Folder:** `{folder}` is where it will lie."
+        return f"**Folder:** `{folder}` already contains this run: it is resumed, or loaded if it is finished."
+    return f"**Folder:** the run will be saved in `{folder}`."

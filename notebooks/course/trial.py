@@ -1,6 +1,6 @@
-"""A rule from the explorer, trained: beside `moco` and as many negatives by chance, from one warm start a seed.
+"""Train a rule from the explorer beside `moco` and a random control, from one warm start per seed.
 
-The budget is that of the records `short-digits-*.json` and `grid-digits-*.json`, so that both may stand side by side.
+The budget is that of the records `short-digits-*.json` and `grid-digits-*.json`, so that the results are comparable.
 """
 
 import math
@@ -29,29 +29,30 @@ BUDGET = CompareFlags("digits", Path("short-digits.json"), warm_epochs=3, epochs
 """Images, epochs and the share held out as `val`; nothing is written to its file."""
 ARMS = (BASELINE, "yours", "by chance")
 SAME = 2.0
-"""Percent of the keys: a rule whose share moves with the encoder, such as a band of cosines, leaves its control."""
+"""Percent of the keys by which rule and control may differ; a rule whose share changes with the encoder, such as a band
+of cosines, may differ by more."""
 
 
 class Trial:
-    """Three arms that differ in their rules alone: display it, then `train`.
+    """Three arms that differ only in their rules: display the trial, then call `train`.
 
     Attributes:
-        experiments: of `moco`, of the explorer's rules, and of as many negatives by chance with the same positives.
+        experiments: for `moco`, the explorer's rules, and the same number of random negatives with the same positives.
         curves: rows of the history by arm and seed.
-        rows: as `compare` writes them, and the loss of the last epoch.
+        rows: as written by `compare`, and the loss of the last epoch.
     """
 
     def __init__(self, explorer: Session, budget: CompareFlags = BUDGET) -> None:
-        """Take the rules as they stand in an explorer.
+        """Read the current rules of an explorer.
 
         Raises:
-            ValueError: rules that keep no key, so that there is nothing to learn from.
+            ValueError: the rules keep no key, so that there is nothing to learn from.
         """
         positives, negatives = explorer.rules
         self.share = round(explorer.census.kept.value, 3)
         if self.share == 0:
             raise CltoolsError(
-                "The explorer's rule keeps no key as a negative; widen the band, then make the trial anew."
+                "The explorer's rule keeps no key as a negative; widen the band, then create the trial again."
             )
         self.budget = budget
         moco = preset(f"{budget.images}-{BASELINE}")
@@ -63,8 +64,8 @@ class Trial:
         self.experiments = {arm: budget.budgeted(rule, budget.epochs) for arm, rule in rules.items()}
         self.curves: dict[tuple[str, int], list[Row]] = {}
         self.rows: list[dict[str, Any]] = []
-        self._said: Any = None
-        self._shown: Any = None
+        self._sentence_display: Any = None
+        self._picture_display: Any = None
 
     def train(self, seeds: Sequence[int] = (0, 1)) -> "Trial":
         """Train every arm of these seeds that is not trained yet, and draw it as it learns.
@@ -87,26 +88,28 @@ class Trial:
 
     @property
     def result(self) -> Comparison:
-        """The rows, to be read as records are."""
+        """The rows as a comparison, like those of records."""
         return Comparison(self.rows)
 
     @property
     def sentence(self) -> Sentence:
-        """What is trained, and how far it is, in words."""
+        """The arms and the progress of their training, in words."""
         yours = type(self.experiments["yours"].negatives).__name__
-        said = f"moco, {yours}, and {100 * self.share:.1f} % of the keys by chance"
+        arms = f"moco, {yours}, and {100 * self.share:.1f} % of the keys by chance"
         if not self.rows:
             return Sentence(
-                f"To be trained: {said}; {self.budget.epochs} epochs after {self.budget.warm_epochs} of moco."
+                f"To be trained: {arms}; {self.budget.epochs} epochs after {self.budget.warm_epochs} of moco."
             )
         kept = [100 * self.kept(arm) for arm in ARMS[1:]]
         moved = ""
         if abs(kept[0] - kept[1]) > SAME:
-            moved = f" Yours kept {kept[0]:.1f} % of the keys and chance {kept[1]:.1f} %: they differ in how many, too."
-        return Sentence(f"{len(self.rows)} arms of {said} are trained; each line is an arm in a seed.{moved}")
+            moved = (
+                f" Yours kept {kept[0]:.1f} % of the keys, the control {kept[1]:.1f} %: they differ in how many, too."
+            )
+        return Sentence(f"{len(self.rows)} arms of {arms} are trained; each line is one arm with one seed.{moved}")
 
     def kept(self, arm: str) -> float:
-        """The share of keys that an arm kept in training, on average over its seeds; NaN before there is one."""
+        """Return the share of keys that an arm kept in training, on average over its seeds; NaN before the first."""
         shares = [row["kept"] for row in self.rows if row["arm"] == arm]
         return statistics.fmean(shares) if shares else math.nan
 
@@ -123,9 +126,9 @@ class Trial:
         return follow
 
     def _draw(self) -> None:
-        if self._said is not None:
-            self._said.update(self.sentence)
-            self._shown.update(self.picture)
+        if self._sentence_display is not None:
+            self._sentence_display.update(self.sentence)
+            self._picture_display.update(self.picture)
 
     def __repr__(self) -> str:
         return self.sentence.words
@@ -133,12 +136,12 @@ class Trial:
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
-        self._said = display(self.sentence, display_id=True)  # type: ignore[no-untyped-call]
-        self._shown = display(self.picture, display_id=True)  # type: ignore[no-untyped-call]
+        self._sentence_display = display(self.sentence, display_id=True)  # type: ignore[no-untyped-call]
+        self._picture_display = display(self.picture, display_id=True)  # type: ignore[no-untyped-call]
 
 
 def draw(curves: Mapping[tuple[str, int], Sequence[Row]], epochs: int) -> Picture:
-    """A line an arm and seed, by epoch: colour tells the arm, dashes the seed."""
+    """Draw one line per arm and seed, by epoch: the colour is the arm, the dashes are the seed."""
     columns = (
         ("loss", "Training loss", 1),
         ("knn", "kNN-200 on val, %", 1),
@@ -159,10 +162,12 @@ def draw(curves: Mapping[tuple[str, int], Sequence[Row]], epochs: int) -> Pictur
         axes[2].set_ylim(0, None)
         if curves:
             axes[2].legend(loc="lower left")
-    said = []
+    descriptions = []
     for arm in ARMS:
         ends = [rows[-1] for (name, _), rows in curves.items() if name == arm and rows]
         if ends:
             loss, knn = (statistics.fmean(row[column] for row in ends) for column in ("loss", "knn"))
-            said.append(f"{arm}: loss {loss:.2f}, kNN-200 {knn:.1f} %")
-    return Picture(figure, f"Learning curves, means of the last epochs so far: {'; '.join(said) or 'none yet'}.")
+            descriptions.append(f"{arm}: loss {loss:.2f}, kNN-200 {knn:.1f} %")
+    return Picture(
+        figure, f"Learning curves, means of the last epochs so far: {'; '.join(descriptions) or 'none yet'}."
+    )

@@ -44,7 +44,7 @@ def test_views_have_the_same_distribution_as_ours() -> None:
     settings = ViewSettings()
     ours = augment(smooth(1).expand(2000, -1, -1, -1), settings, generator=torch.Generator().manual_seed(0))
     pictures = pictures_of(settings)
-    theirs = torch.stack([pictures.transform(pictures.pictures[0]) for _ in range(400)])
+    theirs = torch.stack([pictures.transform(pictures.images[0]) for _ in range(400)])
     shares = torch.linspace(0.05, 0.95, 19)
     for statistic in (
         lambda x: x.mean((1, 2, 3)),

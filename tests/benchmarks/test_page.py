@@ -2,7 +2,7 @@
 
 from benchmarks.__main__ import rendered
 from benchmarks.measuring import Run
-from benchmarks.page import KIND, made
+from benchmarks.page import KIND, random_snapshot
 
 
 def test_a_record_makes_a_table() -> None:
@@ -13,5 +13,5 @@ def test_a_record_makes_a_table() -> None:
 
 
 def test_its_snapshots_are_whole() -> None:
-    snapshot = made(40)
+    snapshot = random_snapshot(40)
     assert len(snapshot) == 40 and snapshot.labelled and snapshot.epochs == (30,)

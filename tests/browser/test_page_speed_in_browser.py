@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
-from benchmarks.page import dragged, made
+from benchmarks.page import dragged, random_snapshot
 from cltools.explorer.standalone import page_of
 from cltools.explorer.state import first_state
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.mark.parametrize(("points", "step"), [(1500, 8), (20000, 60)])
 def test_an_edge_that_is_dragged_is_followed(browser: Browser, tmp_path: Path, points: int, step: float) -> None:
-    snapshot, file = made(points), tmp_path / "page.html"
+    snapshot, file = random_snapshot(points), tmp_path / "page.html"
     file.write_text(page_of([snapshot], first_state(snapshot)), encoding="utf-8")
     taken = dragged(browser, file, 1, 2.0)
     assert len(taken["compute"]) > 10 and len(taken["draw"]) > 10, "the edge was dragged"

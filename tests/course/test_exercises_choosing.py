@@ -66,10 +66,10 @@ def at(drop_closest: float, keep_within: float, **more: Any) -> Session:
 BEST_CELL = Cases(
     right=at(0.0, 0.5),
     forms=[at(0.0, 0.505), at(0.0, 0.5, anchor=13)],
-    wrong_type=((0.0, 0.5), "the explorer itself is wanted, as explore(…) gave it, and this is of type tuple"),
+    wrong_type=((0.0, 0.5), "the explorer itself is wanted, as returned by explore(…), and this is of type tuple"),
     mistakes=[
-        (at(0.0, 0.75), "band-0-0.75 has the least, -1.00 points"),
-        (at(0.1, 0.75), "the best against as many keys by chance, the right map"),
+        (at(0.0, 0.75), "band-0-0.75 has the smallest gain, -1.00 points"),
+        (at(0.1, 0.75), "the best against the random control, the right map"),
         (at(0.1, 0.5), "the best in seed 0 alone; on average over 3 it is not"),
         (at(0.1, 1.0), "band-0.1-1 has +0.50 points, and another cell has more"),
         (at(0.05, 0.5), "a band from 5.0 % to 50.0 % is no cell of the map"),
@@ -86,7 +86,7 @@ CASES = {"detectable": DETECTABLE, "best_cell": BEST_CELL}
 
 def test_the_right_difference_is_told_beside_the_mean(capsys: pytest.CaptureFixture[str]) -> None:
     check.detectable(RIGHT, GAINS)
-    told = f"Right. These 5 seeds show a difference from {RIGHT:.2f} points on; the mean here is +0.20.\n"
+    told = f"Right. These 5 seeds can show a difference of {RIGHT:.2f} points or more; the mean here is +0.20.\n"
     assert capsys.readouterr().out == told
 
 
@@ -95,4 +95,4 @@ def test_what_to_expect_of_the_best_cell_comes_from_seeds_that_had_no_say(capsys
     told = capsys.readouterr().out
     assert told.startswith("Right. band-0-0.5: +2.00 points above moco in the seeds that chose it.")
     # without seed 0 the best is band-0-0.5, and without 1 or 2 too, by a tie: (5 − 1) / 2 = 2
-    assert "in the one left out: that is what to expect" in told and "the best gives +2.00" in told
+    assert "in the one left out: that is what to expect" in told and "it gains +2.00" in told

@@ -24,7 +24,7 @@ OWN_KEYS = Cases(
         (torch.zeros(3, 5, dtype=torch.bool), "so 3 views of an anchor's own image would be pushed away"),
         (~OWN, "this marks all others"),
         (NEWEST, "an older one in the queue"),
-        (torch.eye(3, 5, dtype=torch.bool), "places were compared, not ids"),
+        (torch.eye(3, 5, dtype=torch.bool), "positions were compared, not ids"),
         (STRAY, "own keys missed: 1, keys of other images marked: 2"),
         (OWN.T, "the other way round"),
         (OWN[:2], "a mask of shape [3, 5] is wanted, and this has [2, 5]"),
@@ -41,9 +41,9 @@ def at(count: int = 200, **changes: Any) -> Session:
 BATCH_EDGE = Cases(
     right=at(drop_closest=4 / 128),
     forms=[at(drop_closest=0.03, anchor=13), at(60, drop_closest=0.034)],
-    wrong_type=(0.03, "the explorer itself is wanted, as explore(…) gave it, and this is of type float"),
+    wrong_type=(0.03, "the explorer itself is wanted, as returned by explore(…), and this is of type float"),
     mistakes=[
-        (at(drop_closest=4 / 200), "You took the count over, and what a rule takes along is the share: 4 of 128"),
+        (at(drop_closest=4 / 200), "You used the count, but a rule stores the share: 4 of 128"),
         (at(drop_closest=0.01), "raise it"),
         (at(drop_closest=0.1), "lower it"),
         (at(drop_closest=0.1).set(rule="CosineBand"), "choose RankBand, whose edges are shares of the keys"),

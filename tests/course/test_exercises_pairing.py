@@ -36,13 +36,13 @@ SOFT_WEIGHTS = Cases(
     mistakes=[
         (soft(S)[1:], "6 weights are wanted"),
         (soft(S)[::-1].copy(), "their order is not"),
-        (np.concatenate([[0.5], 2 * soft(S)[1:]]), "they share what the augmented view leaves, 1 − 0.5"),
+        (np.concatenate([[0.5], 2 * soft(S)[1:]]), "they should share what the augmented view leaves, 1 − 0.5"),
         (soft(S, own=True), "you kept the anchor's own key"),
         (soft(S, tau=1.0), "divide the cosines by the temperature 0.1"),
         ([0.5, *OF_ALL.tolist()], "runs over the 5 mined keys alone"),
         ([0.5] + [0.1] * 5, "these are uniform weights"),
-        (soft(replace(S, positive_keys=S.anchor_keys)), "you searched close to z;"),
-        ([0.3] * 6, "yours sum to 1.8, where 1 is wanted, and start with 0.3"),
+        (soft(replace(S, positive_keys=S.anchor_keys)), "you ranked by closeness to z;"),
+        ([0.3] * 6, "yours sum to 1.8 instead of 1, and start with 0.3"),
     ],
     given=(S, NearestKeys(k=5)),
 )
@@ -72,14 +72,14 @@ LIMIT = 0.32 * LATE
 STAKED = Cases(
     right=at(),
     forms=[at(anchor=13, scope="all"), at(rule="AllNegatives").set(compare=True), at(**{"positives.k": 4})],
-    wrong_type=(0.7, "the explorer itself is wanted, as explore(…) gave it, and this is of type float"),
+    wrong_type=(0.7, "the explorer itself is wanted, as returned by explore(…), and this is of type float"),
     mistakes=[
         (at().set(positive_rule="AugmentedView"), "no key is mined, so nothing is guessed"),
         (at(**{"positives.augmented_share": 0.9}), "let the augmented view keep less"),
         (at(**{"positives.augmented_share": 0.5}), "let the augmented view keep more"),
         (at(**{"positives.augmented_share": 0.0}), "You replace the augmented view"),
-        (at(epoch=1), "as an encoder at epoch 1 guesses"),
-        (Session(made(200, labelled=False)), "wrong guesses are told by labels"),
+        (at(epoch=1), "with the encoder at epoch 1"),
+        (Session(made(200, labelled=False)), "only labels show wrong guesses"),
     ],
     settings={"mined": 0.3, "wrong": LIMIT},
 )
@@ -91,7 +91,7 @@ PAIRED = Cases(
     forms=[{0: np.float32(72), 1: torch.tensor(70.1), 2: 73}, {2: 73.0, 1: 70.1, 0: 72.0}, {0: 72.0, 1: 67.0, 2: 71.0}],
     wrong_type=(71.2, "give both by seed"),
     mistakes=[
-        ([72.0, 70.1, 73.0], "one mean does not tell what chance does"),
+        ([72.0, 70.1, 73.0], "one mean does not show the effect of chance"),
         ({0: 71.0, 1: 70.0, 3: 70.0}, "Compare within a seed"),
         ({"first": 71.0, "second": 70.0}, "seeds are whole numbers"),
         ({0: "high", 1: 70.0, 2: 70.0}, "one number is wanted, and this is of type str"),
@@ -106,8 +106,8 @@ def test_what_is_staked_is_what_a_loop_counts(capsys: pytest.CaptureFixture[str]
     check.staked(at(), mined=0.3, wrong=LIMIT)
     check.staked(at(epoch=1), mined=0.3, wrong=LIMIT)
     late, early = capsys.readouterr().out.splitlines()
-    assert f"mined keys have 30.0 % of the weight, and {30 * LATE:.1f} % lies on other classes" in late.lower()
-    assert EARLY > 1.2 * LATE and f"{30 * EARLY:.1f} % lies on other classes" in early
+    assert f"mined keys have 30.0 % of the weight, and {30 * LATE:.1f} % is on other classes" in late.lower()
+    assert EARLY > 1.2 * LATE and f"{30 * EARLY:.1f} % is on other classes" in early
 
 
 def said_of(capsys: pytest.CaptureFixture[str], mine: Any, theirs: Any) -> str:
@@ -123,7 +123,7 @@ def test_arms_are_compared_within_a_seed(capsys: pytest.CaptureFixture[str]) -> 
     worse = said_of(capsys, {0: 68.0, 1: 66.1, 2: 69.0}, BASE)
     assert worse.endswith(": behind, by more than chance explains.")
     none = said_of(capsys, {0: 72.0, 1: 67.0, 2: 71.0}, BASE)
-    assert none.startswith("Right. ") and none.endswith(": no difference shown, as it holds 0.")
+    assert none.startswith("Right. ") and none.endswith(": no difference shown, as the interval contains 0.")
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,8 @@ def test_arms_are_compared_within_a_seed(capsys: pytest.CaptureFixture[str]) -> 
     [
         ({0: 71.2}, 70.0, "give both by seed"),
         ({0: 71.2}, None, "give both by seed"),
-        ({0: 71.0}, {0: 70.0}, "1 seed cannot tell"),
-        ({0: 71.0, 1: 70.0}, {0: 70.0, 1: 69.0}, "2 seeds cannot tell"),
+        ({0: 71.0}, {0: 70.0}, "1 seed cannot show"),
+        ({0: 71.0, 1: 70.0}, {0: 70.0, 1: 69.0}, "2 seeds cannot show"),
         ({0: 0.71, 1: 0.70, 2: 0.72}, {0: 0.7, 1: 0.7, 2: 0.7}, "give accuracies in percent"),
     ],
 )

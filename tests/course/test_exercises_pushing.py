@@ -39,13 +39,13 @@ FORCES = Cases(
     wrong_type=("all", "a tensor of numbers is wanted, and this is of type str"),
     mistakes=[
         (WITH_OWN, "you kept the anchor's own key"),
-        (WITH_OWN.masked_fill(S.own, 0), "still has a part in Z"),
+        (WITH_OWN.masked_fill(S.own, 0), "still has a term in Z"),
         (P, "the probability p, not the force: multiply by √(1 − c²)/τ"),
         (P / TAU, "this is p/τ, the derivative by the cosine"),
         (P * ACROSS, "the factor 1/τ is missing"),
         (P * ACROSS**2 / TAU, "you left out the root"),
         (-RIGHT, "the sign is not"),
-        (WITHOUT_POSITIVE * ACROSS / TAU, "Z holds the positive too"),
+        (WITHOUT_POSITIVE * ACROSS / TAU, "Z contains the positive too"),
         (probability(S, 0.2) * ACROSS / 0.2, "this is the force at τ = 0.2"),
         (P * (1 - 1.1 * S.anchor_keys**2 - 1).sqrt(), "some numbers are nan"),
         (torch.ones(3, 3), "a tensor of shape [60, 60] is wanted, and this has [3, 3]"),
@@ -85,7 +85,7 @@ HALF = temperature_where()
 TEMPERATURE_FOR = Cases(
     right=at(temperature=HALF),
     forms=[at(temperature=HALF * 1.005, anchor=13, rule="AllNegatives"), at(compare=True).set(temperature=HALF)],
-    wrong_type=(HALF, "the explorer itself is wanted, as explore(…) gave it, and this is of type float"),
+    wrong_type=(HALF, "the explorer itself is wanted, as returned by explore(…), and this is of type float"),
     mistakes=[
         (at(temperature=HALF / 3), "too much. The larger τ"),
         (at(temperature=HALF * 3), "too little. The smaller τ"),
@@ -109,7 +109,7 @@ SPARE_FALSE = Cases(
         (AllNegatives, "and this is the class AllNegatives"),
         (AllNegatives(), "keeps every key"),
         (OracleNegatives(), "reads the labels"),
-        (RankBand(0.0, 0.5), "lies far away"),
+        (RankBand(0.0, 0.5), "that are far away"),
         (RankBand(0.6, 1.0), "more than half of the push is gone"),
         (RankBand(0.0, 1e-6), "keeps no key"),
         (Broken(), "the rule raises KeyError: 'oops'"),
@@ -139,7 +139,7 @@ def test_false_negatives_are_counted_by_push(capsys: pytest.CaptureFixture[str])
     assert S.same_class is not None
     before = 100 * float((push * S.same_class).sum() / push.sum())
     said = capsys.readouterr().out
-    assert f"against {before:.1f} % with every key" in said and "only training says" in said
+    assert f"against {before:.1f} % with every key" in said and "Only training shows" in said
 
 
 def test_chance_is_judged_like_any_rule(capsys: pytest.CaptureFixture[str]) -> None:

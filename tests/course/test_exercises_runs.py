@@ -81,7 +81,7 @@ FAIR = Cases(
         (PLAIN, "have the same rules"),
         (MINED[:2], "Compare within a seed"),
         ([*MINED, MINED[0]], "each seed counts once"),
-        (["nowhere"], "holds no record.json"),
+        (["nowhere"], "has no record.json"),
         ([*results.recorded_runs("cifar10")][-1:], "were trained on different images"),
     ],
     given=(PLAIN,),
@@ -98,10 +98,10 @@ def test_the_worst_class_is_looked_at(capsys: pytest.CaptureFixture[str]) -> Non
     check.accuracies((77.5, 30), COUNTS, WORST)
     assert "30.0 % of the worst class. The anchor is of that class, class 1" in said(capsys)
     check.accuracies((77.5, 30), COUNTS, Session(SNAPSHOT))
-    assert said(capsys).startswith("Not yet: the numbers are right, and the explorer's anchor is of class class 0.")
+    assert said(capsys).startswith("Not yet: the numbers are right, but the explorer's anchor is of class class 0.")
     few = replace(SNAPSHOT, labels=np.where(SNAPSHOT.labels == 1, 2, SNAPSHOT.labels))
     check.accuracies((77.5, 30), COUNTS, Session(few))
-    assert "The explorer has no picture of class 1" in said(capsys)
+    assert "The explorer has no image of class 1" in said(capsys)
 
 
 def test_a_share_by_columns_is_recognised_where_columns_decide(capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,7 +116,7 @@ def test_a_share_by_columns_is_recognised_where_columns_decide(capsys: pytest.Ca
         ("better", 98.4, 92.0, "Right. The difference is +6.4 points, and 500 images alone explain up to"),
         ("worse", 92.0, 98.4, "Right. The difference is -6.4 points"),
         ("worse", 98.4, 92.0, "The sign is the other way round"),
-        ("cannot tell", 98.4, 92.0, "of these two encoders the images can tell"),
+        ("cannot tell", 98.4, 92.0, "the images can tell these two encoders apart"),
         ("worse", 97.8, 98.4, "You took the sign for a finding"),
         ("better", 0.98, 0.92, "give accuracies in percent"),
         ("better", 196.8, 92.0, "between 0 and 100 %, and these are 196.8 and 92"),
@@ -180,7 +180,7 @@ def test_what_is_not_alike_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
         (folders(tmp_path, OWN, "images", figures, images=other), "on different images"),
         (mine[:2], "your seeds are [0, 1]"),
         ([mine[0], mine[0]], "each seed counts once"),
-        ([tmp_path], "holds no record.json"),
+        ([tmp_path], "has no record.json"),
         (str(mine[0]), "a list of folders"),
         (3, "a list of folders"),
     ]

@@ -88,7 +88,7 @@ def test_pictures_say_what_they_show_and_mark_the_rule() -> None:
     for words in (
         "gains over 2 seeds",
         "above moco: from -2.0 to +2.5",
-        "by chance: from -2.0 to +3.5",
+        "random control: from -2.0 to +3.5",
         "from 10 % to 50 %",
     ):
         assert words in picture.words
@@ -96,8 +96,8 @@ def test_pictures_say_what_they_show_and_mark_the_rule() -> None:
     assert [text.get_text() for text in left.texts] == ["+0.5", "+0.0", "+2.5", "-2.0"]
     assert all(axes.lines[-1].get_xydata().tolist() == [[0, 1]] for axes in (left, right))
     unmarked = grids.of_snapshot(S, RandomNegatives(0.5))
-    assert "it has no place here" in unmarked.words and not any(axes.lines for axes in unmarked.figure.axes)
+    assert "it is not on this map" in unmarked.words and not any(axes.lines for axes in unmarked.figure.axes)
     beyond = grids.of_records(record(), RankBand(0.2, 0.4))
-    assert "from 20 % to 40 %, lies beyond the edges shown" in beyond.words
+    assert "from 20 % to 40 %, is beyond the edges shown" in beyond.words
     assert len(grids.of_snapshot(S, RankBand(0.05, 0.5)).figure.axes[0].lines) == 2
     assert picture.png()[:4] == b"\x89PNG"

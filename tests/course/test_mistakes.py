@@ -163,4 +163,4 @@ def test_an_effect_is_shown_as_a_table_its_meaning_and_its_guard() -> None:
     page = shown._repr_html_()
     assert "<td>a &lt; b, %</td><td>12.3</td><td>0</td>" in page and "It &lt;grows&gt;." in page
     assert "cltools.fit" in page and "tests/test_x.py::test_y" in page
-    assert repr(shown) == "a < b, %: 12.3 wrong, 0 right\nIt <grows>.\nGuard: cltools.fit, held by test_x.py::test_y."
+    assert repr(shown) == "a < b, %: 12.3 wrong, 0 right\nIt <grows>.\nGuard: cltools.fit, tested by test_x.py::test_y."

@@ -66,7 +66,7 @@ def test_curves_that_no_record_holds_are_refused() -> None:
         learning_curves(MADE, ["moko"])
     with pytest.raises(ValueError, match="no curves of an arm 'moco'"):
         comparison("shapes").curves("moco")
-    with pytest.raises(ValueError, match=f"7 arms; {len(COLOURS)} can be told apart"):
+    with pytest.raises(ValueError, match=f"7 arms, but only {len(COLOURS)} colours can be distinguished"):
         learning_curves(MADE, [str(place) for place in range(7)])
 
 

@@ -1,6 +1,6 @@
-"""The exercises' checks: `check.forces(answer, …)` prints whether the answer is right, else what went wrong, in words.
+"""Checks of the exercises: `check.forces(answer, …)` prints that the answer is right, or explains the mistake.
 
-What is right is computed here anew by the package, from what the reader's answer was made of.
+The package computes the right answer from the same inputs as the reader's.
 """
 
 from course.exercises.choosing import best_cell, detectable

@@ -1,7 +1,7 @@
-"""How a check speaks: it prints, and never stops a notebook.
+"""The common parts of checks: a check prints its result and never stops a notebook.
 
-An exercise that is not solved yet (None or …) says so; a judge finds the mistake and says it in words. Where the answer
-is an explorer, its state is what is judged.
+It reports an exercise that is not solved yet (None or …); otherwise a judge function finds and explains the mistake. If
+the answer is an explorer, its state is judged.
 """
 
 import math
@@ -16,11 +16,11 @@ Arguments = ParamSpec("Arguments")
 
 
 class Mistake(Exception):
-    """What is wrong with an answer, in words for who gave it; the full stop is added."""
+    """The explanation of what is wrong with an answer, without the final full stop."""
 
 
 def exercise(judge: Callable[Concatenate[Any, Arguments], str]) -> Callable[Concatenate[Any, Arguments], None]:
-    """A check that prints: "Not solved yet", "Not yet" with the mistake that the judge found, or "Right"."""
+    """Turn a judge into a check that prints "Not solved yet", "Not yet" with the mistake found, or "Right"."""
 
     @wraps(judge)
     def check(answer: Any, *args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
@@ -37,13 +37,13 @@ def exercise(judge: Callable[Concatenate[Any, Arguments], str]) -> Callable[Conc
     return cast(Callable[Concatenate[Any, Arguments], None], check)
 
 
-def sentence(said: str) -> str:
-    """Words that a mistake is told with, as the beginning of a sentence."""
-    return f"{said[0].upper()}{said[1:]}"
+def sentence(text: str) -> str:
+    """Capitalise the first letter of a text."""
+    return f"{text[0].upper()}{text[1:]}"
 
 
 def as_numbers(answer: Any, shape: tuple[int, ...]) -> Tensor:
-    """The answer as numbers of this shape; a single row may stand without its first axis."""
+    """Return the answer as numbers of this shape; a single row may be given without its first axis."""
     try:
         given = torch.as_tensor(answer, dtype=torch.float64).detach().cpu()
     except (TypeError, ValueError, RuntimeError, OverflowError):
@@ -53,12 +53,12 @@ def as_numbers(answer: Any, shape: tuple[int, ...]) -> Tensor:
     if given.shape != shape:
         raise Mistake(f"a tensor of shape {[*shape]} is wanted, and this has {[*given.shape]}")
     if given.isnan().any():
-        raise Mistake("some numbers are nan. Rounding can put c² just above 1: use .clamp_min(0) before .sqrt()")
+        raise Mistake("some numbers are nan. Rounding can make c² exceed 1: use .clamp_min(0) before .sqrt()")
     return given
 
 
 def as_mask(answer: Any, shape: tuple[int, int]) -> Tensor:
-    """The answer as true or false for each pair of this shape; a single row may stand without its first axis."""
+    """Return the answer as a boolean mask of this shape; a single row may be given without its first axis."""
     try:
         given = torch.as_tensor(answer).detach().cpu()
     except (TypeError, ValueError, RuntimeError):
@@ -69,14 +69,14 @@ def as_mask(answer: Any, shape: tuple[int, int]) -> Tensor:
     if shape[0] == 1 and given.shape == shape[1:]:
         given = given[None]
     if given.shape == shape[::-1] != shape:
-        raise Mistake("rows and columns are the other way round: a row for each anchor, a column for each key")
+        raise Mistake("rows and columns are the other way round: one row per anchor, one column per key")
     if given.shape != shape:
         raise Mistake(f"a mask of shape {[*shape]} is wanted, and this has {[*given.shape]}")
     return given
 
 
 def as_number(answer: Any) -> float:
-    """The answer as one number."""
+    """Return the answer as one number."""
     try:
         number = float(answer)
     except (TypeError, ValueError, RuntimeError, OverflowError):
@@ -87,12 +87,12 @@ def as_number(answer: Any) -> float:
 
 
 def same(given: Tensor, other: Tensor) -> bool:
-    """Equal as far as float32 and another order of operations let them be."""
+    """Return whether two tensors are equal up to the rounding of float32."""
     return given.shape == other.shape and torch.allclose(given, other.double(), rtol=1e-3, atol=1e-7)
 
 
 def _is_empty(answer: Any) -> bool:
     try:
         return len(answer) == 0
-    except TypeError:  # what has no length is not empty
+    except TypeError:  # an answer without a length is not empty
         return False

@@ -1,4 +1,4 @@
-"""What a check reads from an explorer that the reader moved.
+"""Reading the state of an explorer that the reader has set.
 
 Legend: N images of the snapshot.
 """
@@ -11,14 +11,14 @@ from course.exercises.asking import Mistake
 
 
 def as_explorer(answer: Any) -> Session:
-    """The answer as an explorer, whose state is judged."""
+    """Return the answer as an explorer, whose state is judged."""
     if not isinstance(answer, Session):
-        raise Mistake(f"the explorer itself is wanted, as explore(…) gave it, and this is of type {_kind(answer)}")
+        raise Mistake(f"the explorer itself is wanted, as returned by explore(…), and this is of type {_kind(answer)}")
     return answer
 
 
 def rank_band_of(session: Session) -> RankBand:
-    """The band of the explorer's active side, its edges as shares of the keys."""
+    """Return the band of the explorer's active side, whose edges are shares of the keys."""
     rule = session.rules[1]
     if isinstance(rule, CosineBand | MarginBand):
         raise Mistake(f"the edges of {_kind(rule)} are cosines; choose RankBand, whose edges are shares of the keys")
@@ -28,7 +28,7 @@ def rank_band_of(session: Session) -> RankBand:
 
 
 def everyone(session: Session) -> Similarities:
-    """The similarities of all anchors [N, N] at the epoch of the explorer's active side."""
+    """Return the similarities of all anchors [N, N] at the epoch of the explorer's active side."""
     snapshot, epoch = session.snapshot(session.state.active), session.state.side.epoch
     return snapshot.similarities(epoch=snapshot.epochs.index(epoch))
 

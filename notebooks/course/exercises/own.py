@@ -1,4 +1,4 @@
-"""Checks of notebook 06: which keys are an anchor's own in one's own loop, and what a share means in a small batch.
+"""Checks of notebook 06: the own keys of an anchor in a custom loop, and the meaning of a share in a small batch.
 
 Legend: B anchors, K keys.
 """
@@ -16,17 +16,17 @@ from course.exercises.exploring import as_explorer, rank_band_of
 
 @exercise
 def own_keys(answer: Any, ids: Int64[Tensor, " B"], key_ids: Int64[Tensor, " K"]) -> str:
-    """Which keys come from an anchor's own image: all of them, however old.
+    """Check which keys come from an anchor's own image, including old ones.
 
     Args:
-        answer: [B, K] of true and false.
-        ids: of the anchors' images.
-        key_ids: of the images that the keys were made of.
+        answer: bool [B, K].
+        ids: ids of the anchors' images.
+        key_ids: ids of the keys' images.
     """
     right = ids[:, None] == key_ids
     given = as_mask(answer, (len(ids), len(key_ids)))
     if torch.equal(given, right):
-        return f"{int(right.sum()):,} of {right.numel():,} pairs are of one image, and none of them is a negative."
+        return f"{int(right.sum()):,} of {right.numel():,} pairs are of the same image, so they are not negatives."
     if not given.any():
         raise Mistake(f"nothing is marked, so {int(right.sum())} views of an anchor's own image would be pushed away")
     if torch.equal(given, ~right):
@@ -35,32 +35,34 @@ def own_keys(answer: Any, ids: Int64[Tensor, " B"], key_ids: Int64[Tensor, " K"]
     if torch.equal(given, newest):
         raise Mistake("the newest key of each image is marked; an older one in the queue is of the same image too")
     if torch.equal(given, torch.eye(*right.shape, dtype=torch.bool)):
-        raise Mistake("places were compared, not ids: anchor 3 and key 3 need not be of one image in a queue")
+        raise Mistake("positions were compared, not ids: in a queue, anchor 3 and key 3 need not be of the same image")
     missed, extra = int((right & ~given).sum()), int((given & ~right).sum())
     raise Mistake(f"own keys missed: {missed}, keys of other images marked: {extra}; compare every id with all")
 
 
 @exercise
 def batch_edge(answer: Any, *, keys: int, dropped: int) -> str:
-    """A share of closest keys, set in an explorer of some other number of keys, that drops so many of a batch's keys.
+    """Check that the explorer's share of closest keys drops the given number of keys of a batch.
 
     Args:
-        answer: an explorer with a rank band.
-        keys: of a batch.
-        dropped: how many of them are to be dropped as too close.
+        answer: an explorer with a rank band; its number of keys differs from that of a batch.
+        keys: the number of keys of a batch.
+        dropped: how many of them should be dropped as too close.
     """
     session = as_explorer(answer)
     share, shown = rank_band_of(session).drop_closest, len(session.snapshots[0])
-    here, there = rank_count(share, shown), rank_count(share, keys)
-    said = f"an edge of {100 * share:.3g} % drops {here} of the explorer's {shown:,} keys, and {there} of {keys:,}"
-    if there == dropped:
-        return f"{sentence(said)}: the share travels, the count does not."
-    if here == dropped:
-        raise Mistake(f"{said}. You took the count over, and what a rule takes along is the share: {dropped} of {keys}")
-    raise Mistake(f"{said}, where {dropped} are asked for: {'raise' if there < dropped else 'lower'} it")
+    in_explorer, in_batch = rank_count(share, shown), rank_count(share, keys)
+    summary = (
+        f"an edge of {100 * share:.3g} % drops {in_explorer} of the explorer's {shown:,} keys, {in_batch} of {keys:,}"
+    )
+    if in_batch == dropped:
+        return f"{sentence(summary)}: a rule stores the share, not the count."
+    if in_explorer == dropped:
+        raise Mistake(f"{summary}. You used the count, but a rule stores the share: {dropped} of {keys}")
+    raise Mistake(f"{summary}, but {dropped} should be dropped: {'raise' if in_batch < dropped else 'lower'} it")
 
 
 def _newest(key_ids: Tensor) -> Tensor:
-    """Which key is the last of its image."""
-    last = {int(image): place for place, image in enumerate(key_ids.tolist())}
-    return torch.tensor([last[image] == place for place, image in enumerate(key_ids.tolist())], dtype=torch.bool)
+    """Mark the last key of each image."""
+    last = {int(image): index for index, image in enumerate(key_ids.tolist())}
+    return torch.tensor([last[image] == index for index, image in enumerate(key_ids.tolist())], dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Checks of notebook 03: weights of mined positives, what they stake on wrong guesses, and whether they help.
+"""Checks of notebook 03: weights of mined positives, their share on wrong keys, and whether mining helps.
 
 Legend: B anchors, K keys.
 """
@@ -23,12 +23,12 @@ from course.paired import LEAST, detectable, verdict
 
 @exercise
 def soft_weights(answer: Any, s: Similarities, rule: NearestKeys) -> str:
-    """The weights of the augmented view and of the k mined ones, closest first, of one anchor.
+    """Check the weights of the augmented view and of the k mined keys, the closest first, for one anchor.
 
     Args:
         answer: 1 + k numbers.
         s: similarities of one anchor.
-        rule: weighting "softmax", without a gate, with an augmented share.
+        rule: a rule with weighting "softmax", without a gate, with an augmented share.
     """
     assert rule.augmented_share is not None
     k, share = rule.k, rule.augmented_share
@@ -37,22 +37,24 @@ def soft_weights(answer: Any, s: Similarities, rule: NearestKeys) -> str:
     except TypeError:
         count = -1
     if count == k:
-        raise Mistake(f"{k + 1} weights are wanted: the augmented view's stands first, then the {k} mined ones'")
+        raise Mistake(f"{k + 1} weights are wanted: first that of the augmented view, then those of the {k} mined keys")
     given = as_numbers(answer, (1, k + 1))
     if same(given, _weights(s, rule)):
         return f"The closest of the {k} gets {float(given[0, 1]):.2f}, the farthest {float(given[0, -1]):.2f}."
     if same(given.sort().values, _weights(s, rule).double().sort().values):
-        raise Mistake("the values are right and their order is not: the augmented view, then the closest key first")
+        raise Mistake("the values are right, but their order is not: first the augmented view, then the closest key")
     if abs(float(given[0, 1:].sum()) - 1) < 1e-3:
-        raise Mistake(f"the mined weights alone sum to 1; they share what the augmented view leaves, 1 − {share:g}")
+        raise Mistake(
+            f"the mined weights alone sum to 1; they should share what the augmented view leaves, 1 − {share:g}"
+        )
     for wrong, words in _wrong_weights(s, rule, k, share):
         if same(given, wrong):
             raise Mistake(words)
-    raise Mistake(f"yours sum to {float(given.sum()):.3g}, where 1 is wanted, and start with {float(given[0, 0]):.3g}")
+    raise Mistake(f"yours sum to {float(given.sum()):.3g} instead of 1, and start with {float(given[0, 0]):.3g}")
 
 
 def _wrong_weights(s: Similarities, rule: NearestKeys, k: int, share: float) -> list[tuple[Tensor, str]]:
-    """What the classic mistakes give, each with its words."""
+    """Return the results of the classic mistakes, each with its explanation."""
     scores = own_last(closeness(s, rule.by), s.own)
     of_all = (scores / rule.temperature).softmax(1).topk(k).values * (1 - share)
     even = torch.full((1, k), (1 - share) / k)
@@ -61,87 +63,93 @@ def _wrong_weights(s: Similarities, rule: NearestKeys, k: int, share: float) -> 
     return [
         (_weights(with_own, rule), "you kept the anchor's own key among the mined: leave out what s.own marks"),
         (_weights(s, replace(rule, temperature=1.0)), f"divide the cosines by the temperature {rule.temperature:g}"),
-        (torch.cat([first, of_all], 1), f"the softmax runs over the {k} mined keys alone, and yours over all keys"),
-        (torch.cat([first, even], 1), "these are uniform weights, all alike; softmax weights follow the cosine"),
+        (torch.cat([first, of_all], 1), f"the softmax runs over the {k} mined keys alone, but yours over all keys"),
+        (torch.cat([first, even], 1), "these are uniform weights; softmax weights depend on the cosine"),
         (
             _weights(s, replace(rule, by="anchor")),
-            "you searched close to z; this rule searches close to z', s.positive_keys",
+            "you ranked by closeness to z; this rule ranks by closeness to z', s.positive_keys",
         ),
     ]
 
 
 def _weights(s: Similarities, rule: NearestKeys) -> Tensor:
-    """What the rule gives, the mined ones by weight."""
-    weight = mine(s, rule, Context(~s.own, temperature=0.2)).weight  # the loss's temperature does not decide them
+    """Return the weights that the rule gives, the mined ones sorted by weight."""
+    weight = mine(s, rule, Context(~s.own, temperature=0.2)).weight  # they do not depend on the loss's temperature
     return torch.cat([weight[:, :1], weight[:, 1:].sort(dim=1, descending=True).values], dim=1)
 
 
 @exercise
 def staked(answer: Any, *, mined: float, wrong: float) -> str:
-    """Positives, set in the explorer, that trust their guesses to some degree and stake little on wrong ones.
+    """Check that the explorer's positives give enough weight to mined keys and little weight to wrong ones.
 
     Args:
         answer: an explorer with labels; all its anchors count, at the epoch that it shows.
-        mined: share of the positives' weight that mined keys have at least.
-        wrong: share of it that keys of other classes have at most.
+        mined: least share of the positives' weight on mined keys.
+        wrong: largest share of it on keys of other classes.
     """
     session = as_explorer(answer)
     s, rule = everyone(session), session.rules[0]
     if s.same_class is None:
-        raise Mistake("wrong guesses are told by labels, and this explorer's pictures have none")
+        raise Mistake("only labels show wrong guesses, and the images of this explorer have none")
     draws = torch.Generator().manual_seed(0)
-    found = mine(s, rule, Context(~s.own, session.state.side.temperature, draws))
-    guessed = found.weight[:, 1:]
+    mining = mine(s, rule, Context(~s.own, session.state.side.temperature, draws))
+    guessed = mining.weight[:, 1:]
     on_mined = float(guessed.sum(1).mean())
     if on_mined == 0:
         raise Mistake("no key is mined, so nothing is guessed: choose NearestKeys, and an augmented share below 1")
-    on_wrong = float((guessed * ~s.same_class.gather(1, found.index)).sum(1).mean())
-    said = f"mined keys have {100 * on_mined:.1f} % of the weight, and {100 * on_wrong:.1f} % lies on other classes"
+    on_wrong = float((guessed * ~s.same_class.gather(1, mining.index)).sum(1).mean())
+    summary = f"mined keys have {100 * on_mined:.1f} % of the weight, and {100 * on_wrong:.1f} % is on other classes"
     if on_wrong <= wrong and on_mined >= mined:
-        return f"{sentence(said)}."
+        return f"{sentence(summary)}."
     if on_mined < mined:
-        raise Mistake(f"{said}. At least {100 * mined:g} % are to be mined ones': let the augmented view keep less")
+        raise Mistake(f"{summary}. Mined keys need at least {100 * mined:g} %: let the augmented view keep less")
     if getattr(rule, "augmented_share", None) == 0:
-        raise Mistake(f"{said}. You replace the augmented view, so all rests on guesses: let it keep a share")
+        raise Mistake(
+            f"{summary}. You replace the augmented view, so all the weight is on guesses: let it keep a share"
+        )
     if session.state.side.epoch != session.snapshots[0].epochs[-1]:
-        raise Mistake(f"{said}, as an encoder at epoch {session.state.side.epoch} guesses: go to the last epoch")
-    raise Mistake(f"{said}, which is more than {100 * wrong:g} %: let the augmented view keep more")
+        raise Mistake(f"{summary}, with the encoder at epoch {session.state.side.epoch}: go to the last epoch")
+    raise Mistake(f"{summary}, which is more than {100 * wrong:g} %: let the augmented view keep more")
 
 
 @exercise
 def paired(answer: Any, baseline: Any) -> str:
-    """An arm of your own against a baseline that started from the same seeds.
+    """Compare your own arm with a baseline that started from the same seeds.
 
     Args:
         answer: accuracy in percent, by seed.
-        baseline: the same of the baseline.
+        baseline: the same for the baseline.
     """
     if not isinstance(answer, Mapping) or not isinstance(baseline, Mapping):
-        raise Mistake("give both by seed, such as {0: 70.1, 1: 69.4, 2: 71.0}: one mean does not tell what chance does")
+        raise Mistake(
+            "give both by seed, such as {0: 70.1, 1: 69.4, 2: 71.0}: one mean does not show the effect of chance"
+        )
     if not all(isinstance(seed, Integral) for seed in [*answer, *baseline]):
-        raise Mistake(f"seeds are whole numbers, and yours are {[*answer]}, the baseline's {[*baseline]}")
+        raise Mistake(f"seeds are whole numbers, but yours are {[*answer]}, the baseline's {[*baseline]}")
     mine, theirs = ({int(seed): as_number(value) for seed, value in side.items()} for side in (answer, baseline))
     return paired_words(mine, theirs)
 
 
 def paired_words(mine: Mapping[int, float], theirs: Mapping[int, float]) -> str:
-    """What paired seeds say of two sides, in words: the mean difference with its 95 % interval.
+    """Describe what paired seeds show about two sides: the mean difference with its 95 % interval.
 
     Args:
         mine: accuracy in percent, by seed.
-        theirs: the same of the baseline.
+        theirs: the same for the baseline.
     """
     if {*mine} != {*theirs}:
         raise Mistake(
-            f"your seeds are {[*mine]} and the baseline's {[*theirs]}. Compare within a seed: both arms go on from the "
-            "same weights and see the same images, and what these decide cancels"
+            f"your seeds are {[*mine]} and the baseline's {[*theirs]}. Compare within a seed: both arms start from the "
+            "same weights and see the same images, so their effects cancel"
         )
     if len(mine) < LEAST:
-        raise Mistake(f"{len(mine)} seed{'s' * (len(mine) != 1)} cannot tell what chance does; train at least {LEAST}")
+        raise Mistake(
+            f"{len(mine)} seed{'s' * (len(mine) != 1)} cannot show the effect of chance; train at least {LEAST}"
+        )
     if all(0 <= value <= 1 for value in [*mine.values(), *theirs.values()]):
         raise Mistake("these look like shares; give accuracies in percent")
     gains = [mine[seed] - theirs[seed] for seed in mine]
     mean, half = statistics.fmean(gains), detectable(gains)
     interval = f"95 % interval {mean - half:+.1f} to {mean + half:+.1f}"
-    said, why = verdict(gains), "by more than chance explains" if abs(mean) > half else "as it holds 0"
-    return f"Over {len(gains)} seeds the mean difference is {mean:+.1f} points, {interval}: {said}, {why}."
+    outcome, why = verdict(gains), "by more than chance explains" if abs(mean) > half else "as the interval contains 0"
+    return f"Over {len(gains)} seeds the mean difference is {mean:+.1f} points, {interval}: {outcome}, {why}."

@@ -1,4 +1,4 @@
-"""Checks of notebook 01: who pushes, at which temperature, and what a rule takes out of it.
+"""Checks of notebook 01: which keys push, at which temperature, and what a rule removes from the push.
 
 Legend: B anchors, K keys.
 """
@@ -18,19 +18,19 @@ from course.exercises.exploring import as_explorer, everyone
 from course.pushes import mass_by_rank
 
 TEMPERATURES = (0.05, 0.07, 0.1, 0.2, 0.5, 1.0)
-"""At which an answer is recognised as that of another temperature."""
+"""The temperatures for which an answer is recognised as that of another temperature."""
 NEAR = 0.02
-"""How near to an asked share counts as reaching it."""
+"""The tolerance around the requested share."""
 
 
 @exercise
 def forces(answer: Any, s: Similarities, *, temperature: float) -> str:
-    """How hard each negative turns the anchor, p·√(1 − c²)/τ of every key; 0 at the own key.
+    """Check the force with which each negative turns the anchor, p·√(1 − c²)/τ for every key; 0 for the own key.
 
     Args:
-        answer: [B, K], or [K] of one anchor.
-        s: similarities it was computed from.
-        temperature: the loss's.
+        answer: [B, K], or [K] for one anchor.
+        s: similarities from which it was computed.
+        temperature: of the loss.
     """
     given = as_numbers(answer, tuple(s.anchor_keys.shape))
     right = tangential_force(_push(s, temperature), s.anchor_keys)
@@ -38,7 +38,7 @@ def forces(answer: Any, s: Similarities, *, temperature: float) -> str:
         return f"The hardest key turns the anchor with a force of {float(right.max()):.3g}, all others with less."
     if bool((given[s.own] != 0).any()):
         raise Mistake(
-            "you kept the anchor's own key among the negatives: what s.own marks has force 0, and no part in Z"
+            "you kept the anchor's own key among the negatives: keys that s.own marks have force 0 and no term in Z"
         )
     for wrong, words in _wrong_forces(s, temperature):
         if same(given, wrong):
@@ -51,23 +51,23 @@ def forces(answer: Any, s: Similarities, *, temperature: float) -> str:
 
 
 def _wrong_forces(s: Similarities, temperature: float) -> list[tuple[Tensor, str]]:
-    """What the classic mistakes give, each with its words."""
+    """Return the results of the classic mistakes, each with its explanation."""
     cosine, push = s.anchor_keys, _push(s, temperature)
     right, p = tangential_force(push, cosine), push * temperature
     without_positive = p / p.sum(1, keepdim=True) / temperature
     with_own = _push(s, temperature, own=True).masked_fill(s.own, 0)
     return [
         (p, "this is the probability p, not the force: multiply by √(1 − c²)/τ"),
-        (push, "this is p/τ, the derivative by the cosine; only its part across the anchor turns it: times √(1 − c²)"),
-        (right * temperature, "the factor 1/τ is missing: p is the derivative by the logit c/τ, and c is asked for"),
-        (push * (1 - cosine**2), "the part across the anchor has length √(1 − c²), and you left out the root"),
-        (-right, "the numbers are right and the sign is not: a force is a length, so at least 0"),
-        (tangential_force(without_positive, cosine), "Z holds the positive too: add exp(z·z'/τ) to the sum"),
-        (tangential_force(with_own, cosine), "the anchor's own key still has a part in Z: leave it out of the sum too"),
+        (push, "this is p/τ, the derivative by the cosine; only its tangential part turns the anchor: times √(1 − c²)"),
+        (right * temperature, "the factor 1/τ is missing: p is the derivative by the logit c/τ, not by c"),
+        (push * (1 - cosine**2), "the tangential part has length √(1 − c²), and you left out the root"),
+        (-right, "the numbers are right, but the sign is not: a force is a length, so at least 0"),
+        (tangential_force(without_positive, cosine), "Z contains the positive too: add exp(z·z'/τ) to the sum"),
+        (tangential_force(with_own, cosine), "the anchor's own key still has a term in Z: leave it out of the sum too"),
         *(
             (
                 tangential_force(_push(s, t), cosine),
-                f"this is the force at τ = {t:g}, and τ = {temperature:g} is asked for",
+                f"this is the force at τ = {t:g}, but τ = {temperature:g} is wanted",
             )
             for t in TEMPERATURES
         ),
@@ -75,7 +75,7 @@ def _wrong_forces(s: Similarities, temperature: float) -> list[tuple[Tensor, str
 
 
 def _push(s: Similarities, temperature: float, *, own: bool = False) -> Tensor:
-    """The loss's derivative by each negative's cosine, every key kept; with the own key among them if `own`."""
+    """Return the loss's derivative by each negative's cosine if every key is kept, including the own key if `own`."""
     weight = torch.ones_like(s.anchor_keys) if own else (~s.own).float()
     return info_nce_gradients(
         s.anchor_positive[:, None], s.anchor_keys, temperature=temperature, negative_weight=weight
@@ -84,63 +84,67 @@ def _push(s: Similarities, temperature: float, *, own: bool = False) -> Tensor:
 
 @exercise
 def temperature_for(answer: Any, *, share: float, held: float) -> str:
-    """The temperature, set in the explorer, at which the closest `share` of the keys hold `held` of the push.
+    """Check the explorer's temperature: the closest `share` of the keys should hold `held` of the push.
 
     Args:
         answer: an explorer; all its anchors count, at the epoch that it shows.
-        share: of all keys, closest to the anchor first.
+        share: share of all keys, the closest to the anchor first.
         held: share of the sum of p/τ, on average over anchors.
     """
     session = as_explorer(answer)
     temperature, s = session.state.side.temperature, everyone(session)
     closeness = own_last(s.anchor_keys, s.own)
-    found = float(mass_by_rank(_push(s, temperature), closeness, [share]).mean())
-    said = f"at τ = {temperature:.3g} the closest {100 * share:g} % hold {100 * found:.1f} % of the push"
-    if abs(found - held) <= NEAR:
-        return f"{sentence(said)}."
+    result = float(mass_by_rank(_push(s, temperature), closeness, [share]).mean())
+    summary = f"at τ = {temperature:.3g} the closest {100 * share:g} % hold {100 * result:.1f} % of the push"
+    if abs(result - held) <= NEAR:
+        return f"{sentence(summary)}."
     with_own = float(mass_by_rank(_push(s, temperature, own=True), s.anchor_keys, [share]).mean())
     if abs(with_own - held) <= NEAR:
-        raise Mistake(f"{said}. You get {100 * held:g} % if the anchor's own key is counted, which is no negative")
-    if found < held:
-        raise Mistake(f"{said}, which is too little. The smaller τ, the more the closest hold")
-    raise Mistake(f"{said}, which is too much. The larger τ, the more alike all keys push")
+        raise Mistake(
+            f"{summary}. You get {100 * held:g} % if the anchor's own key is counted, which is not a negative"
+        )
+    if result < held:
+        raise Mistake(f"{summary}, which is too little. The smaller τ is, the more the closest keys hold")
+    raise Mistake(f"{summary}, which is too much. The larger τ is, the more evenly all keys push")
 
 
 @exercise
 def spare_false(answer: Any, s: Similarities, *, temperature: float) -> str:
-    """A rule, blind to labels, that leaves half of the push or more and takes false negatives out of it.
+    """Check for a rule without labels that leaves at least half of the push and lowers the share of false negatives.
 
     Args:
         answer: a `NegativeRule`.
         s: similarities with `same_class`, of several anchors.
-        temperature: the loss's.
+        temperature: of the loss.
     """
     if not isinstance(answer, NegativeRule):
         raise Mistake(f"a rule such as RankBand(0.1, 1.0) is wanted, and this is {described(answer)}")
     if isinstance(answer, OracleNegatives):
-        raise Mistake("this rule reads the labels. It is a bound, and no method: nobody has labels while training")
-    assert s.same_class is not None, "false negatives are told by labels, and this snapshot has none"
+        raise Mistake("this rule reads the labels. It is a bound, not a method: training has no labels")
+    assert s.same_class is not None, "false negatives need labels, and this snapshot has none"
     push = _push(s, temperature)
-    kept = push * _kept(answer, replace(s, same_class=None), temperature)  # nobody has labels while training
+    kept = push * _kept(answer, replace(s, same_class=None), temperature)  # training has no labels
     left = float(kept.sum() / push.sum())
     if left == 0:
         raise Mistake("the rule keeps no key, and nothing pushes")
     if left == 1:
         raise Mistake("the rule keeps every key, as plain InfoNCE does")
     before, after = (100 * float((p * s.same_class).sum() / p.sum()) for p in (push, kept))
-    said = (
-        f"{100 * left:.0f} % of the push is left, and false negatives hold {after:.1f} % of that, against "
+    summary = (
+        f"{100 * left:.0f} % of the push is left, and false negatives have {after:.1f} % of that, against "
         f"{before:.1f} % with every key"
     )
     if after >= before:
-        raise Mistake(f"{said}. What you dropped lies far away; among the close keys false negatives are denser")
+        raise Mistake(
+            f"{summary}. You dropped keys that are far away; false negatives are more frequent among close keys"
+        )
     if left < 0.5:
-        raise Mistake(f"{said}. But more than half of the push is gone, and true negatives gave part of it")
-    return f"{sentence(said)}. Whether that trains better, only training says."
+        raise Mistake(f"{summary}. But more than half of the push is gone, and part of it came from true negatives")
+    return f"{sentence(summary)}. Only training shows whether that is better."
 
 
 def _kept(rule: NegativeRule, s: Similarities, temperature: float) -> Tensor:
-    """Which keys the rule keeps; a rule of the reader's own may fail in any way, and that is told."""
+    """Return the keys that the rule keeps; any error of the reader's own rule is reported as a mistake."""
     draws = torch.Generator().manual_seed(0)
     try:
         chosen = select(s, AugmentedView(), rule, temperature=temperature, generator=draws)

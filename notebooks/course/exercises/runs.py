@@ -1,4 +1,4 @@
-"""Checks of notebooks 00 and 05: what one difference tells, figures of a confusion, seeds, and a fair comparison.
+"""Checks of notebooks 00 and 05: the verdict on one difference, accuracies of a confusion matrix, seeds, and fairness.
 
 Legend: C classes.
 """
@@ -23,21 +23,21 @@ from course.exercises.pairing import paired_words
 
 VERDICTS = ("better", "worse", "cannot tell")
 RULES = ("positives.", "negatives.", "loss.form")
-"""Settings that a comparison of rules may differ in."""
+"""Settings in which the sides of a comparison of rules may differ."""
 MANY = 100_000
-"""Seeds that no answer needs."""
+"""An upper bound on the number of seeds."""
 WITHIN = 0.05
-"""Points of accuracy that rounding may take."""
+"""The tolerance for rounding, in points of accuracy."""
 
 
 @exercise
 def accuracies(answer: Any, counts: Int64[Tensor, "C C"], session: Session) -> str:
-    """Accuracy over all images, and that of the worst class, in percent; a picture of that class is the anchor.
+    """Check the accuracies over all images and of the worst class, in percent, and that the anchor is of that class.
 
     Args:
         answer: two numbers.
-        counts: how many images of each class (row) were taken for each class (column).
-        session: an explorer of pictures of these classes.
+        counts: how many images of each class (row) were predicted as each class (column).
+        session: an explorer of images of these classes.
     """
     given = as_numbers(answer, (1, 2))[0]
     right = torch.stack([_top(counts), _worst(counts)])
@@ -51,73 +51,73 @@ def accuracies(answer: Any, counts: Int64[Tensor, "C C"], session: Session) -> s
         columns = 100 * counts.diagonal().double() / counts.sum(0)
         if _near(given[1:], columns[columns.isfinite()].min()[None]):
             raise Mistake(
-                "the first is right. The second divides by columns: of the images taken for a class, the share that is "
-                "of it. Accuracy of a class divides by its row, the images that show it"
+                "the first is right. The second divides by columns, the images predicted as a class. The accuracy of "
+                "a class divides by its row, the images that show it"
             )
         raise Mistake(f"the first is right; the worst class has {right[1]:.1f} %, and yours {float(given[1]):.1f} %")
     if _near(given[:1], per_class(counts).nanmean()[None]) and not _near(right[:1], per_class(counts).nanmean()[None]):
         raise Mistake("the first is the mean over classes, which counts each class alike; count each image alike")
-    raise Mistake("rightly told images stand on the diagonal: divide their number by that of all images")
+    raise Mistake("correct predictions are on the diagonal: divide their number by that of all images")
 
 
 def _worst_shown(counts: Tensor, session: Session) -> str:
-    """That the anchor is of the worst class; of several as bad any will do."""
+    """Check that the anchor is of the worst class, or of any of several equally bad ones, and say so."""
     snapshot = session.snapshots[0]
-    worst = {place for place, share in enumerate(per_class(counts).tolist()) if share == float(_worst(counts))}
+    worst = {label for label, share in enumerate(per_class(counts).tolist()) if share == float(_worst(counts))}
     shown, anchor = worst & {*snapshot.labels.tolist()}, int(snapshot.labels[session.place])
-    names = " or ".join(snapshot.classes[place] for place in sorted(worst))
+    names = " or ".join(snapshot.classes[label] for label in sorted(worst))
     if not shown:
-        return f"The explorer has no picture of {names}."
+        return f"The explorer has no image of {names}."
     if anchor not in shown:
         raise Mistake(
-            f"the numbers are right, and the explorer's anchor is of class {snapshot.classes[anchor]}. The worst class "
-            f"is {names}: make a picture of it the anchor"
+            f"the numbers are right, but the explorer's anchor is of class {snapshot.classes[anchor]}. The worst class "
+            f"is {names}: make an image of it the anchor"
         )
-    return f"The anchor is of that class, {snapshot.classes[anchor]}: look at what it suspects."
+    return f"The anchor is of that class, {snapshot.classes[anchor]}: look at the suspected keys."
 
 
 @exercise
 def verdict(answer: Any, mine: Any, baseline: Any, *, images: int) -> str:
-    """Whether one encoder is better than another, as far as these test images can tell.
+    """Check the verdict whether one encoder is better than another, as far as these test images can show it.
 
     Args:
         answer: one of `VERDICTS`.
         mine: accuracy in percent of the encoder that is judged.
-        baseline: the other's.
-        images: test images that both were measured on.
+        baseline: accuracy in percent of the other encoder.
+        images: the number of test images on which both were measured.
     """
     given = answer.strip().lower() if isinstance(answer, str) else ""
     if given not in VERDICTS:
         raise Mistake(f"one of {', '.join(map(repr, VERDICTS))} is wanted, and this is {answer!r}")
     if mine is None or baseline is None:
-        raise Mistake("there is a verdict, and no accuracy to judge: train and measure first")
+        raise Mistake("there is a verdict, but no accuracy to judge: train and measure first")
     ours, theirs = as_number(mine), as_number(baseline)
     if max(ours, theirs) <= 1:
         raise Mistake("these look like shares; give accuracies in percent")
     if not all(0 <= each <= 100 for each in (ours, theirs)):
         raise Mistake(f"accuracies lie between 0 and 100 %, and these are {ours:g} and {theirs:g}")
     gain, half = ours - theirs, Z * math.sqrt((_variance(ours) + _variance(theirs)) / images)
-    said = f"the difference is {gain:+.1f} points, and {images:,} images alone explain up to {half:.1f} either way"
+    summary = f"the difference is {gain:+.1f} points, and {images:,} images alone explain up to {half:.1f} either way"
     right = VERDICTS[2] if abs(gain) <= half else VERDICTS[gain < 0]
     if given == right:
-        return f"{sentence(said)}. What another seed would give is not even in this."
+        return f"{sentence(summary)}. This does not include the variation between seeds."
     if right == VERDICTS[2]:
-        raise Mistake(f"{said}. You took the sign for a finding: other images could turn it")
+        raise Mistake(f"{summary}. You took the sign for a finding: other images could turn it")
     if given == VERDICTS[2]:
-        raise Mistake(f"{said}. It is larger than that, so of these two encoders the images can tell")
-    raise Mistake(f"{said}. The sign is the other way round: take the baseline from yours")
+        raise Mistake(f"{summary}. It is larger than that, so the images can tell these two encoders apart")
+    raise Mistake(f"{summary}. The sign is the other way round: subtract the baseline from yours")
 
 
 @exercise
 def seeds_needed(answer: Any, *, deviation: float, difference: float) -> str:
-    """The fewest seeds a side with which a 95 % interval of a difference of two means is narrower than the difference.
+    """Check the least number of seeds per side for which half the 95 % interval is below the difference.
 
     Both sides have their own seeds, with the same deviation: half the interval is t(2n−2)·s·√(2/n).
 
     Args:
         answer: a whole number.
-        deviation: s, of the figure over seeds, in points.
-        difference: to be told from none, in points.
+        deviation: s, the deviation of the figure over seeds, in points.
+        difference: the difference of two means that should be distinguished from none, in points.
     """
     seeds = as_number(answer)
     if seeds != int(seeds):
@@ -125,29 +125,29 @@ def seeds_needed(answer: Any, *, deviation: float, difference: float) -> str:
     if seeds < 2:
         raise Mistake(f"at least 2 seeds are wanted, and this is {seeds:g}: one seed has no deviation")
     if seeds >= MANY:
-        raise Mistake(f"nobody trains {seeds:g} seeds, and fewer seeds are enough")
+        raise Mistake(f"{seeds:g} seeds are too many, and fewer seeds are enough")
     needed = next(n for n in range(2, MANY) if _half(n, deviation) < difference)
-    said = f"with {int(seeds)} seeds a side the interval reaches {_half(int(seeds), deviation):.2f} points to each side"
+    summary = f"with {int(seeds)} seeds per side half the interval is {_half(int(seeds), deviation):.2f} points"
     if seeds == needed:
-        return f"{sentence(said)}, less than {difference:g}; with {needed - 1} it does not."
+        return f"{sentence(summary)}, less than {difference:g}; with {needed - 1} it is not."
     one = next(n for n in range(2, MANY) if student(n - 1) * deviation / math.sqrt(n) < difference)
     if seeds == one:
         raise Mistake(
-            f"{said}. You took the interval of one mean; both means are uncertain, which gives √2 times as much"
+            f"{summary}. You used the interval of one mean; both means are uncertain, which gives √2 times as much"
         )
     if seeds < needed:
-        raise Mistake(f"{said}, which is not below {difference:g}: more seeds are needed")
-    raise Mistake(f"{said}, well below {difference:g}: fewer seeds are enough")
+        raise Mistake(f"{summary}, which is not below {difference:g}: more seeds are needed")
+    raise Mistake(f"{summary}, well below {difference:g}: fewer seeds are enough")
 
 
 @exercise
 def fair(answer: Any, baseline: Any, *, figure: str = "knn200") -> str:
-    """Runs with a rule of one's own against runs without it: alike in all else, and paired by seed.
+    """Compare runs with the reader's rule with runs without it, paired by seed; all other settings must be equal.
 
     Args:
         answer: folders of runs, or files of their records.
-        baseline: the same of the baseline.
-        figure: of the test report that is compared.
+        baseline: the same for the baseline.
+        figure: the compared figure of the test report.
     """
     mine, theirs = _records(answer), _records(baseline)
     for seed in sorted({*mine} & {*theirs}):
@@ -157,37 +157,37 @@ def fair(answer: Any, baseline: Any, *, figure: str = "knn200") -> str:
 
 
 def _records(folders: Any) -> dict[int, RunRecord]:
-    """The records of finished runs by seed."""
+    """Return the records of finished runs by seed."""
     several = isinstance(folders, Sequence) and not isinstance(folders, str)
     if not several or not all(isinstance(each, str | Path) for each in folders):
-        raise Mistake("give a list of folders for each side, one a seed: one run does not tell what chance does")
-    found: dict[int, RunRecord] = {}
+        raise Mistake("give a list of folders for each side, one per seed: one run does not show the effect of chance")
+    records: dict[int, RunRecord] = {}
     for each in map(Path, folders):
         record = _record(each)
         if record.epochs < record.asked:
             done = f"{record.epochs} of {record.asked} epochs"
-            raise Mistake(f"{each} has {done}; go on with it to its end, and report the last epoch")
-        if record.seed in found:
+            raise Mistake(f"{each} has {done}; resume it to its end, and report the last epoch")
+        if record.seed in records:
             raise Mistake(f"two runs of one side have seed {record.seed}; each seed counts once")
-        found[record.seed] = record
-    return found
+        records[record.seed] = record
+    return records
 
 
 def _record(path: Path) -> RunRecord:
-    """The record in a run's folder, or in a file."""
+    """Read the record in a run's folder, or in a file."""
     try:
         if path.suffix == ".json" and path.is_file():
             return RunRecord.from_plain(path, read_record(path))
-        found = read_run_record(path)
+        record = read_run_record(path)
     except ValueError as error:
         raise Mistake(str(error).rstrip(".")) from None
-    if found is None:
-        raise Mistake(f"{path} holds no record.json; train a run there with fit(…, out=…)")
-    return found
+    if record is None:
+        raise Mistake(f"{path} has no record.json; train a run there with fit(…, out=…)")
+    return record
 
 
 def _check_alike(mine: RunRecord, theirs: RunRecord) -> None:
-    """Refuse two runs that differ in more than their rules, or in nothing."""
+    """Raise a mistake for two runs that differ in more than their rules, or in nothing."""
     changed = changes(theirs.experiment, mine.experiment)
     beside = [str(each) for each in changed if not each.path.startswith(RULES)]
     if mine.images != theirs.images:
@@ -209,12 +209,12 @@ def _figure(record: RunRecord, figure: str) -> float:
 
 
 def _half(n: int, deviation: float) -> float:
-    """Half the 95 % interval of a difference of two means over n seeds each."""
+    """Return half the 95 % interval of a difference of two means over n seeds each."""
     return student(2 * n - 2) * deviation * math.sqrt(2 / n)
 
 
 def _variance(percent: float) -> float:
-    """Of one image's answer, right or wrong, in squared points."""
+    """Return the variance of one image's result, right or wrong, in squared points."""
     return percent * (100 - percent)
 
 

@@ -1,7 +1,7 @@
-"""The classic mistakes, as small functions: to be made on purpose, and seen. None is an option of the package.
+"""The classic mistakes as small functions, to demonstrate their effects. None is an option of the package.
 
-Those of `on_similarities` spoil what they are given. Each of the others makes its mistake and does the same thing
-rightly, in seconds, and returns an `Effect`: what was measured both ways, and which guard of the package prevents it.
+The functions of `on_similarities` return a spoilt copy of their input. Each of the others runs the wrong and the right
+way in seconds, and returns an `Effect`: the measurements of both, and the guard of the package against the mistake.
 """
 
 from course.mistakes.batch_statistics import shared_batch_statistics

@@ -1,7 +1,7 @@
-"""Enqueue between the two terms of a symmetric loss: the second term meets its own pictures' keys as negatives.
+"""Enqueue between the two terms of a symmetric loss: the second term has the keys of its own images as negatives.
 
-Source: the queue of MoCo, arXiv:1911.05722, section 3.2; the mistake was made in a memory bank that takes keys
-whenever the loss is called.
+Source: the queue of MoCo, arXiv:1911.05722, section 3.2; the mistake occurred in a memory bank that enqueues keys at
+each call of the loss.
 """
 
 import torch
@@ -22,12 +22,12 @@ BATCH, TEMPERATURE = 64, 0.2
 
 @torch.no_grad()
 def enqueue_between_terms(seed: int = 0) -> Effect:
-    """The second term of a symmetric loss on digits, (view 2, key of view 1), with the queue of either order.
+    """Measure the second term of a symmetric loss on digits, (view 2, key of view 1), before and after enqueuing.
 
-    The momentum copy has just been made, so that it gives what the encoder gives; in training it lags a little.
+    The momentum copy has just been made, so its outputs equal those of the encoder; in training it lags a little.
 
     Args:
-        seed: of the encoder, the batch and its views.
+        seed: seed of the encoder, the batch and its views.
     """
     encoder, draws = short_run(seed), torch.Generator().manual_seed(seed)
     images, views = load_images("digits", limit=IMAGES), preset("digits-moco").views
@@ -42,8 +42,8 @@ def enqueue_between_terms(seed: int = 0) -> Effect:
 
     def second_term() -> dict[str, float]:
         own = order[:BATCH, None] == queue.ids
-        nobodys = torch.zeros_like(own)  # a bank without ids cannot tell whose a key is
-        s = similarities(query, positive, queue.keys, nobodys)
+        unknown = torch.zeros_like(own)  # a bank without ids does not know which image a key belongs to
+        s = similarities(query, positive, queue.keys, unknown)
         chosen = select(s, AugmentedView(), AllNegatives(), temperature=TEMPERATURE)
         _, push = info_nce_gradients(**terms(s, chosen), temperature=TEMPERATURE)
         closest = own.gather(1, s.anchor_keys.argmax(1, keepdim=True))
@@ -52,13 +52,13 @@ def enqueue_between_terms(seed: int = 0) -> Effect:
             "queries to which the own key is the closest, %": 100 * float(closest.float().mean()),
         }
 
-    right = second_term()  # both terms see the queue as it was; then the keys go in, once
+    right = second_term()  # both terms see the old queue; then the keys are enqueued once
     queue.enqueue(new, order[:BATCH], blank[:BATCH])
     return Effect(
         wrong=second_term(),
         right=right,
-        sentence="The first term put in the keys of the very views that the second term asks about. At a cosine of 1, "
-        "or just below it, they are the hardest negatives there are, and each is pushed from itself.",
+        sentence="The first term enqueued the keys of the very views that are the queries of the second term. At a "
+        "cosine of 1, or just below it, they are the hardest negatives, and each query is pushed away from itself.",
         guard="cltools.training.step.train_step",
         test="test_training.py::test_the_queue_takes_the_second_views_keys_once_after_the_backward_pass",
     )

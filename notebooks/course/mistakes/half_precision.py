@@ -1,6 +1,6 @@
-"""The exponential in half precision: e^(s/τ) leaves the numbers that float16 has, at both ends.
+"""The exponential in half precision: e^(s/τ) overflows and underflows float16.
 
-The largest is 65,504, so e^(s/τ) is infinite from s/τ = 11.1 on; below 6·10⁻⁸ it is zero.
+The largest float16 number is 65,504, so e^(s/τ) is infinite from s/τ = 11.1 on; below 6·10⁻⁸ it is zero.
 
 Legend: B anchors, K keys.
 """
@@ -13,12 +13,12 @@ from course.mistakes.effect import Effect
 
 
 def exponentials_in_half_precision(seed: int = 0, *, temperature: float = 0.07, anchors: int = 300) -> Effect:
-    """The loss of anchors of `digits-moco`, from the same float16 cosines: exponentials taken as they come, and ours.
+    """Compute the loss of anchors of `digits-moco` from the same float16 cosines, naively and with the package.
 
     Args:
-        seed: which pictures are anchors.
-        temperature: MoCo's first choice; at 0.2 no exponential leaves float16, though sums may.
-        anchors: how many.
+        seed: chooses the images that are anchors.
+        temperature: by default that of the first MoCo; at 0.2 no exponential overflows float16, though sums may.
+        anchors: the number of anchors.
     """
     snapshot = load_snapshot("digits-moco")
     rows = torch.randperm(len(snapshot), generator=torch.Generator().manual_seed(seed))[:anchors]
@@ -37,7 +37,7 @@ def exponentials_in_half_precision(seed: int = 0, *, temperature: float = 0.07, 
         lost = (exponentials[kept] == 0) | exponentials[kept].isinf()
         close = (loss.double() - truth).abs() < 0.01
         return {
-            "anchors whose loss is infinite or no number, %": 100 * float((~loss.isfinite()).float().mean()),
+            "anchors whose loss is infinite or not a number, %": 100 * float((~loss.isfinite()).float().mean()),
             "anchors whose loss is within 0.01 of double precision, %": 100 * float(close.float().mean()),
             "negatives whose exponential is 0 or infinite, %": 100 * float(lost.float().mean()),
         }
@@ -45,8 +45,8 @@ def exponentials_in_half_precision(seed: int = 0, *, temperature: float = 0.07, 
     return Effect(
         wrong=measured(naive, push),
         right=measured(ours, in_float32),
-        sentence="One infinite term makes an anchor's loss infinite or no number, and with it every weight after the "
-        "next step. Cosines go to float32 first, and sums are taken of logarithms.",
+        sentence="One infinite term makes an anchor's loss infinite or not a number, and with it every weight after "
+        "the next step. The package converts cosines to float32 first, and sums with logsumexp.",
         guard="cltools.losses.info_nce",
         test="test_losses.py::test_extreme_inputs_give_finite_losses_and_gradients",
     )

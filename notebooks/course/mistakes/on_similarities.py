@@ -1,4 +1,4 @@
-"""Mistakes made between the similarities and the loss. Each takes what `select` is given or gives, and spoils it.
+"""Mistakes between the similarities and the loss. Each function spoils an input or an output of `select`.
 
 Legend: B anchors, K keys.
 """
@@ -13,18 +13,18 @@ from cltools.mining import AugmentedView, Band, RandomNegatives, Selection, Simi
 
 
 def keep_own_key(s: Similarities, selection: Selection) -> Selection:
-    """Leave the key of the anchor's own image among its negatives: the anchor is pushed from where it is pulled to."""
+    """Leave the key of the anchor's own image among its negatives: the anchor is pushed away from its own positive."""
     return replace(selection, negative_weight=selection.negative_weight.masked_fill(s.own, 1.0))
 
 
 def push_mined_keys(selection: Selection) -> Selection:
-    """Take a key as a positive and leave it among the negatives: pulled and pushed at once."""
+    """Use a key as a positive and leave it among the negatives: it is pulled and pushed at once."""
     mined = selection.band == Band.MINED
     return replace(selection, negative_weight=selection.negative_weight.masked_fill(mined, 1.0))
 
 
 def forget_to_normalise(s: Similarities, *, length: float) -> Similarities:
-    """Take dot products of vectors of this length for cosines: the temperature is then another, τ/length²."""
+    """Use dot products of vectors of this length as cosines: the effective temperature is then τ/length²."""
     scale = length**2
     positive_keys = None if s.positive_keys is None else s.positive_keys * scale
     return replace(
@@ -33,12 +33,12 @@ def forget_to_normalise(s: Similarities, *, length: float) -> Similarities:
 
 
 def compare_losses(s: Similarities, shares: Sequence[float], *, temperature: float) -> dict[float, float]:
-    """Read progress off losses under different numbers of negatives: a share of the keys by chance, same encoder.
+    """Compare losses with different numbers of negatives: random shares of the keys, with the same encoder.
 
     Args:
-        s: similarities, of one encoder.
-        shares: how many of the keys are kept, above 0 and at most 1.
-        temperature: the loss's.
+        s: similarities of one encoder.
+        shares: the shares of keys that are kept, above 0 and at most 1.
+        temperature: temperature of the loss.
 
     Returns:
         The mean loss by share.

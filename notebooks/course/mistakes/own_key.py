@@ -1,6 +1,6 @@
-"""The own key left in the queue: a picture's key from the epoch before is taken for a negative.
+"""The own key left in the queue: an image's key from the previous epoch is used as a negative.
 
-Source: MoCo's queue, arXiv:1911.05722; one as large as the training set holds such a key for every second anchor.
+Source: MoCo's queue, arXiv:1911.05722; one as large as the training set has such a key for every second anchor.
 """
 
 import torch
@@ -13,12 +13,12 @@ from course.mistakes.on_similarities import keep_own_key
 
 
 def own_key_in_queue(seed: int = 0, *, anchors: int = 300, temperature: float = 0.2) -> Effect:
-    """Push anchors of `digits-moco` from a queue that holds every picture's key, with the own key and without.
+    """Compute the push on anchors of `digits-moco` from a queue of all images' keys, with and without the own key.
 
     Args:
-        seed: which pictures are anchors.
-        anchors: how many.
-        temperature: the loss's.
+        seed: chooses the images that are anchors.
+        anchors: the number of anchors.
+        temperature: temperature of the loss.
     """
     snapshot = load_snapshot("digits-moco")
     rows = torch.randperm(len(snapshot), generator=torch.Generator().manual_seed(seed))[:anchors]
@@ -33,7 +33,7 @@ def own_key_in_queue(seed: int = 0, *, anchors: int = 300, temperature: float = 
         }
     return Effect(
         **measured,
-        sentence="The own key lies where the loss pulls to, so it is the hardest negative there is, and a false one.",
+        sentence="The loss pulls the anchor towards its own key, so this key is the hardest negative, and a false one.",
         guard="cltools.contrast.contrastive_loss",
         test="test_training.py::test_an_image_never_meets_itself_in_a_later_epoch",
     )

@@ -1,4 +1,4 @@
-"""An encoder of digits after a training of seconds, for mistakes that need one. Made once for each seed."""
+"""An encoder of digits that was trained for seconds, for mistakes that need one. It is trained once per seed."""
 
 from dataclasses import replace
 from functools import cache
@@ -16,7 +16,7 @@ IMAGES = 512
 @cache
 @torch.enable_grad()
 def short_run(seed: int) -> Encoder:
-    """`digits-moco` on 512 images for two epochs; copy it before anything that changes it."""
+    """Train `digits-moco` on 512 images for two epochs; copy the encoder before you change it."""
     experiment = preset("digits-moco")
     return fit(
         replace(

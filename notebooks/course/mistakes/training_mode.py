@@ -1,6 +1,6 @@
-"""A probe under an encoder left in training mode: what is measured changes what is measured, and depends on order.
+"""A probe with an encoder left in training mode: the measurement changes the encoder, and depends on the order.
 
-Source: batch norm, arXiv:1502.03167; dropout, in torch's documentation. Evaluation mode turns both into constants.
+Source: batch norm, arXiv:1502.03167; dropout, in torch's documentation. In evaluation mode both are deterministic.
 """
 
 import copy
@@ -18,25 +18,25 @@ BATCH = 50
 
 
 class WithDropout(nn.Module):
-    """An encoder's features behind dropout, as many backbones end."""
+    """An encoder's features followed by dropout, as in many backbones."""
 
     def __init__(self, encoder: Encoder) -> None:
-        """Wrap a copy, so that the encoder itself stays as it is."""
+        """Wrap a copy, so that the encoder itself does not change."""
         super().__init__()
         self.encoder, self.dropout = copy.deepcopy(encoder), nn.Dropout(0.2)
 
     def features(self, x: Tensor) -> Tensor:
-        """The vectors [N, D] of images."""
+        """Return the features [N, D] of images."""
         dropped: Tensor = self.dropout(self.encoder.features(x))
         return dropped
 
 
 @torch.no_grad()
 def probe_in_training_mode(seed: int = 0) -> Effect:
-    """Measure an encoder of digits in both modes, on test pictures that stand class by class, as in folders.
+    """Measure an encoder of digits in both modes, on test images that are sorted by class, as in folders.
 
     Args:
-        seed: of the encoder and of its dropout.
+        seed: seed of the encoder and of its dropout.
     """
     train, test = load_images("digits", limit=IMAGES), load_images("digits", "test")
     test = test.select(test.labels.argsort(stable=True))
@@ -64,8 +64,8 @@ def probe_in_training_mode(seed: int = 0) -> Effect:
         return Effect(
             wrong=measured(wrong=True),
             right=measured(wrong=False),
-            sentence="Each batch was normalised by its own class, dropout tossed its coins, and the encoder that "
-            "was measured is another one afterwards.",
+            sentence="Each batch was normalised by its own class, dropout was on, and the measurement itself changed "
+            "the encoder.",
             guard="cltools.evaluation.embed",
             test="test_evaluation.py::"
             "test_running_statistics_of_batch_norm_in_training_are_bit_identical_after_a_report",

@@ -135,8 +135,8 @@ def spoil(folder: Path) -> dict[str, str]:
         finally:
             os.chdir(here)
     return {
-        "circle": "Too many levels", "cut": "truncated", "device": "no regular file", "empty": "cannot identify",
-        "gone": "No such file", "pipe": "no regular file", "socket": "no regular file", "text": "cannot identify",
+        "circle": "Too many levels", "cut": "truncated", "device": "not a regular file", "empty": "cannot identify",
+        "gone": "No such file", "pipe": "not a regular file", "socket": "not a regular file", "text": "cannot identify",
     }  # fmt: skip
 
 

@@ -210,7 +210,7 @@ class TestMadeAgain:
         kept(root).write_bytes(whole[:length])
         assert torch.equal(load(root).images, right)
         assert kept(root).read_bytes() == whole
-        assert "the pictures are decoded again" in capsys.readouterr().err
+        assert "the images are decoded again" in capsys.readouterr().err
 
     def test_when_it_is_of_another_tree(self, root: Path, tmp_path: Path) -> None:
         load(root)

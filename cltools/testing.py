@@ -244,14 +244,14 @@ def _check_answers(rule: NegativeRule, s: Similarities, context: Context) -> Non
         known = (code >= Band.EASY) & (code <= Band.OTHER) & (code != Band.MINED)
         _hold(known.all(), "judge gives a key that is not own another code than EASY, POTENTIAL, HARD or OTHER")
         kept = kept & (band == Band.POTENTIAL)
-    weight, made = rule.weigh(s, kept, context), rule.synthesise(s, kept, context)
+    weight, new = rule.weigh(s, kept, context), rule.synthesise(s, kept, context)
     if weight is not None:
         _hold(weight.shape == s.own.shape, "weigh gives no [B, K]")
         of_kept = weight[kept]
         _hold((of_kept.isfinite() & (of_kept >= 0)).all(), "weigh gives a kept key a weight below 0 or not finite")
-    if made is not None:
-        _hold(made.ndim == 3 and len(made) == len(s.own) and made.shape[2] == 6, "synthesise gives no [B, S, d]")
-        length = made.norm(dim=2)
+    if new is not None:
+        _hold(new.ndim == 3 and len(new) == len(s.own) and new.shape[2] == 6, "synthesise gives no [B, S, d]")
+        length = new.norm(dim=2)
         _hold(torch.allclose(length, torch.ones_like(length), atol=1e-3), "synthesise gives vectors not of unit length")
     _hold(isinstance(rule.estimate(), Estimate), "estimate gives no Estimate")
 

@@ -197,7 +197,7 @@ class TestLoadImages:
     def test_an_empty_root(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CLTOOLS_DATA", "")
         assert data_root().name == "data"
-        with pytest.raises(CltoolsError, match="root is empty, as an unset variable"):
+        with pytest.raises(CltoolsError, match="root is empty, perhaps from an unset shell variable"):
             load_images("cifar10", root="")
         with pytest.raises(CltoolsError, match="Unknown image set ''"):
             load_images("")

@@ -265,7 +265,9 @@ def test_where_nothing_can_be_kept_figures_are_told(
         measured = run.evaluate(protocols=["knn10", "knn200"])
     told = capsys.readouterr().err
     for name in ("knn10", "knn200"):
-        assert re.search(rf"No space left.*Free some space.*Measured, and not kept: .*{name} {measured[name]:.1f}", told)
+        assert re.search(
+            rf"No space left.*Free some space.*Measured, and not kept: .*{name} {measured[name]:.1f}", told
+        )
     assert files(folder) == before
 
 

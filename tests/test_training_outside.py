@@ -457,7 +457,7 @@ class NamedViews(ViewSettings):
     ("part", "given", "reason"),
     [
         ("views", SolarizedViews(), r"SolarizedViews, but only fields of ViewSettings are read\. .*views=…"),
-        ("loss", FocalLoss(), r"FocalLoss, .* LossSettings says\. .* a training loop of your own"),
+        ("loss", FocalLoss(), r"FocalLoss, .* LossSettings are read\. .* your own training loop"),
     ],
 )
 def test_settings_of_which_a_part_would_be_ignored_are_refused(part: str, given: Any, reason: str) -> None:

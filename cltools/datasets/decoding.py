@@ -48,7 +48,7 @@ Read = tuple[UInt8[Tensor, "M 3 H W"], Int64[Tensor, " M"]]
 FOLDER = "decoded"
 # Estimated decoding time on one processor, within a factor of two for PNG and JPEG of 32 to 2000 pixels.
 SECONDS_PER_FILE, SECONDS_PER_BYTE = 1e-4, 1 / 20e6
-KEEP_FROM = 1.0  # seconds of decoding from which pixels are cached
+CACHE_FROM = 1.0  # seconds of decoding from which pixels are cached
 
 
 @cache
@@ -65,7 +65,7 @@ def kinds() -> Mapping[str, str]:
     return {ending: name for ending, name in endings.items() if name in able}
 
 
-def read_pictures(paths: Sequence[Path], size: int | None = None, skip_bad: bool = False) -> Read:
+def read_images(paths: Sequence[Path], size: int | None = None, skip_bad: bool = False) -> Read:
     """Read the images at `paths` in order, without unreadable ones; arguments and errors as of `decode`."""
     bad = dict[int, str]()
     blocks = decode(paths, size, skip_bad, bad)
@@ -100,17 +100,17 @@ def decode(
 
     def read(row: int) -> Tensor:
         try:
-            picture = read_picture(paths[row], size)
+            pixels = read_image(paths[row], size)
         except CltoolsError as error:
             bad[row] = f"{paths[row]}: {error}"
             return known
-        if len(known) and picture.shape != known.shape:
-            sizes = [f"{paths[i]} is {x.shape[2]}×{x.shape[1]}" for i, x in ((first, known), (row, picture))]
+        if len(known) and pixels.shape != known.shape:
+            sizes = [f"{paths[i]} is {x.shape[2]}×{x.shape[1]}" for i, x in ((first, known), (row, pixels))]
             wrong = f"Images differ in size: {' and '.join(sizes)} (width×height)."
             raise CltoolsError(f"{wrong} Pass size=, such as size=64, to scale the shorter side and crop the centre.")
-        return picture
+        return pixels
 
-    opened = ((row, picture) for row in range(len(paths)) if len(picture := read(row)))
+    opened = ((row, pixels) for row in range(len(paths)) if len(pixels := read(row)))
     first, known = next(opened, (first, torch.empty(3, 1, 1, dtype=torch.uint8)))
     length = max(1, min(BLOCK, BLOCK_BYTES // known.numel()))
     threads = min(usable_processors(), MOST_THREADS) if first not in bad and paths[first].stat().st_size >= LARGE else 1
@@ -129,7 +129,7 @@ def decode(
             yield block.numpy()
 
 
-def read_picture(path: Path, size: int | None = None) -> UInt8[Tensor, "3 H W"]:
+def read_image(path: Path, size: int | None = None) -> UInt8[Tensor, "3 H W"]:
     """Read one image file as RGB, scaled and cropped as by `resize` if a size is given.
 
     Transparent images are composited on white, 16-bit ones keep their upper eight bits, and the EXIF orientation is
@@ -150,13 +150,13 @@ def read_picture(path: Path, size: int | None = None) -> UInt8[Tensor, "3 H W"]:
             if image.width * image.height > MOST_PIXELS:
                 raise CltoolsError(TOO_MANY)
             image.load()
-            picture = torch.from_numpy(np.array(to_rgb(image), dtype=np.uint8)).permute(2, 0, 1)
+            pixels = torch.from_numpy(np.array(to_rgb(image), dtype=np.uint8)).permute(2, 0, 1)
     except MemoryError:
         raise
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and more
         reason = getattr(error, "strerror", None) or str(error).replace(f" {str(path)!r}", "") or type(error).__name__
         raise CltoolsError(TOO_MANY if isinstance(error, Image.DecompressionBombError) else reason) from error
-    return picture if size is None else resize(picture[None], size)[0]
+    return pixels if size is None else resize(pixels[None], size)[0]
 
 
 def to_rgb(image: Any) -> Any:
@@ -196,7 +196,7 @@ def _middle(images: UInt8[Tensor, "N 3 H W"], most: int) -> UInt8[Tensor, "N 3 h
     return images[:, :, top : top + most, left : left + most]
 
 
-def read_kept(
+def read_cached(
     paths: Sequence[Path], size: int | None, base: Path, kept: Sequence[Path], rows: Int64[Tensor, " R"], skip_bad: bool
 ) -> Read:
     """Return the images of some rows, and these rows, from cached pixels; else decode them, and cache all if slow.
@@ -217,11 +217,11 @@ def read_kept(
     """
 
     def read() -> Read:
-        images, good = read_pictures([paths[row] for row in rows.tolist()], size, skip_bad)
+        images, good = read_images([paths[row] for row in rows.tolist()], size, skip_bad)
         return images, rows[good]
 
     digest, seconds = fingerprint(paths, base, size)
-    if seconds < KEEP_FROM:
+    if seconds < CACHE_FROM:
         return read()
     files = [path.with_name(f"{path.name}-{digest}.npy") for path in kept]
     for file in files:

@@ -11,7 +11,7 @@ from unicodedata import normalize
 
 import torch
 
-from cltools.datasets.decoding import cache_paths, kinds, read_kept, say
+from cltools.datasets.decoding import cache_paths, kinds, read_cached, say
 from cltools.datasets.image_set import DataSettings, ImageSet, draw
 from cltools.errors import CltoolsError
 
@@ -76,8 +76,8 @@ def read_listed(
     """
     paths, labels = [path for path, _ in files], torch.tensor([label for _, label in files])
     drawn = torch.arange(len(paths)) if data.limit is None else draw(len(paths), data.limit)
-    kept = cache_paths(base, data.name, split, data.size, root)
-    images, ids = read_kept(paths, data.size, base, kept, drawn, data.skip_bad)
+    cached = cache_paths(base, data.name, split, data.size, root)
+    images, ids = read_cached(paths, data.size, base, cached, drawn, data.skip_bad)
     bad = [f"{len(drawn) - len(ids):,} of {len(drawn):,} images cannot be read"] if len(ids) < len(drawn) else []
     if notes or bad:
         say(f"{base} ({split}): {'; '.join([*notes, *bad])}.")
@@ -90,13 +90,13 @@ class Folder:
 
     Attributes:
         path: path of the folder.
-        pictures: image files directly in it, unordered.
+        images: image files directly in it, unordered.
         others: kinds of all other entries directly in it, such as a file's extension.
         folders: subfolders directly in it, by name.
     """
 
     path: Path
-    pictures: list[Path] = field(default_factory=list)
+    images: list[Path] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     folders: dict[str, "Folder"] = field(default_factory=dict)
 
@@ -107,13 +107,13 @@ class Folder:
             yield (folder := waiting.pop())
             waiting += [inner for inner in folder.folders.values() if inner not in without]
 
-    def all_pictures(self) -> list[Path]:
+    def all_images(self) -> list[Path]:
         """Return the image files in the folder and below it, sorted."""
-        return sorted(path for folder in self.every() for path in folder.pictures)
+        return sorted(path for folder in self.every() for path in folder.images)
 
     def full(self) -> dict[str, "Folder"]:
         """Return the direct subfolders that contain images at any depth, in alphabetical order."""
-        return {name: each for name, each in sorted(self.folders.items()) if any(f.pictures for f in each.every())}
+        return {name: each for name, each in sorted(self.folders.items()) if any(f.images for f in each.every())}
 
 
 def look(path: Path) -> Folder:
@@ -134,7 +134,7 @@ def look(path: Path) -> Folder:
                 folder.others.append("hidden")
             elif not (os.path.isdir(path) if entry.is_symlink() else entry.is_dir()):
                 kind = path.suffix.lower()
-                folder.pictures.append(path) if kind in kinds() else folder.others.append(kind or "without extension")
+                folder.images.append(path) if kind in kinds() else folder.others.append(kind or "without extension")
             else:
                 inner = os.path.join(route[-1], entry.name)
                 on = (*route, real(inner)) if entry.is_symlink() else (*route[:-1], inner)
@@ -151,9 +151,9 @@ def innermost(folder: Folder, split: str | None = None) -> Folder:
 
     From the folder of a split, descend only into subfolders named like that split.
     """
-    while len(full := folder.full()) == 1 and not folder.pictures:
+    while len(full := folder.full()) == 1 and not folder.images:
         ((name, inner),) = full.items()
-        if SPLITS.get(name.casefold()) != split or (inner.pictures and split is None):
+        if SPLITS.get(name.casefold()) != split or (inner.images and split is None):
             break
         folder = inner
     return folder
@@ -171,7 +171,7 @@ def split_folders(top: Folder) -> dict[str, Folder]:
     named = [(SPLITS[name.casefold()], each) for name, each in full.items() if name.casefold() in SPLITS]
     alike = [name for name in full if ALIKE.search(name.casefold())]
     lone = len(named) == 1 < len(full)
-    if lone and named[0][0] == "train" and named[0][1].pictures:
+    if lone and named[0][0] == "train" and named[0][1].images:
         return {"train": top}
     if lone or len(dict(named)) < len(named) or (not named and 1 < len(alike) >= len(full) / 2):
         wrong = f"It is unclear which folders in {top.path} are splits and which are classes: {', '.join([*full][:9])}."
@@ -186,13 +186,13 @@ def by_class(folder: Folder) -> Classes:
     Raises:
         ValueError: there are images beside class folders, or two folders have the same class name.
     """
-    classes: Classes = {None: sorted(folder.pictures)} if folder.pictures else {}
+    classes: Classes = {None: sorted(folder.images)} if folder.images else {}
     for name, each in folder.full().items():
-        if folder.pictures:
-            raise CltoolsError(f"{min(folder.pictures)} lies beside class folders; move it into one or elsewhere.")
+        if folder.images:
+            raise CltoolsError(f"{min(folder.images)} lies beside class folders; move it into one or elsewhere.")
         if (clean := class_name(name)) in classes:
             raise CltoolsError(f"Two folders in {folder.path} are {clean!r} up to blanks or encoding; rename one.")
-        classes[clean] = each.all_pictures()
+        classes[clean] = each.all_images()
     return classes
 
 
@@ -206,7 +206,7 @@ def left_out(given: Folder, splits: Mapping[str, Folder], split: str) -> list[st
     others = [each for key, each in splits.items() if key != split]
     left = Counter(kind for each in given.every(others) for kind in each.others)
     if given not in splits.values():
-        outside = sum(len(each.pictures) for each in given.every(splits.values()))
+        outside = sum(len(each.images) for each in given.every(splits.values()))
         left[f"image{'s' * (outside > 1)} outside of the splits"] = outside
     listed = ", ".join(f"{count:,} {kind}" for kind, count in sorted(left.items()) if count)
     return [f"left out: {listed}"] if listed else []

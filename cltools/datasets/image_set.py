@@ -41,9 +41,9 @@ class DataSettings(Settings):
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
-    """Where data lie: `root`, else the variable CLTOOLS_DATA, else `data` in the project (or the working folder)."""
+    """Return the data folder: `root`, else the variable CLTOOLS_DATA, else `data` in the clone (or working folder)."""
     if root == "":
-        raise CltoolsError("root is empty, as an unset variable of a shell leaves it; name a folder, or leave it out.")
+        raise CltoolsError("root is empty, perhaps from an unset shell variable; name a folder, or leave it out.")
     given = root if root is not None else os.environ.get("CLTOOLS_DATA") or None
     if given is not None:
         return Path(os.fsdecode(given)).expanduser()

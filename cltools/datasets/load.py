@@ -75,16 +75,16 @@ def load_tinyimagenet(split: str, data: DataSettings) -> ImageSet:
     number = {wnid: label for label, wnid in enumerate(wnids)}
     part = "train" if split == "train" else "val"
     if any((folder / part / wnid).is_dir() for wnid in wnids) or split == "train":
-        files = [(path, number[wnid]) for wnid in wnids for path in class_pictures(folder, part, wnid)]
+        files = [(path, number[wnid]) for wnid in wnids for path in class_images(folder, part, wnid)]
     else:
         files = annotated(folder / "val", number)
     return read_listed(files, class_names(folder, wnids), split, data, folder, root)
 
 
-def class_pictures(folder: Path, part: str, wnid: str) -> list[Path]:
+def class_images(folder: Path, part: str, wnid: str) -> list[Path]:
     """Return the images of one class in "train", or in a "val" that was sorted into class folders."""
     path = folder / part / wnid
-    if path.is_dir() and (images := look(path).all_pictures()):
+    if path.is_dir() and (images := look(path).all_images()):
         return images
     raise FileNotFoundError(f"No images in {path}. {_again(folder)}")
 
@@ -92,7 +92,7 @@ def class_pictures(folder: Path, part: str, wnid: str) -> list[Path]:
 def annotated(folder: Path, number: dict[str, int]) -> list[tuple[Path, int]]:
     """Return the validation images with their labels from `val_annotations.txt`: name, tab, wnid, tab, a box."""
     listing, images, pairs = folder / "val_annotations.txt", folder / "images", []
-    present = {path.name: path for path in look(images).all_pictures()} if images.is_dir() else {}
+    present = {path.name: path for path in look(images).all_images()} if images.is_dir() else {}
     for row, line in enumerate(read_lines(listing), start=1):
         name, wnid, *_ = [*line.split("\t"), "", ""]
         if wnid not in number:

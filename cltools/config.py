@@ -1,8 +1,8 @@
-"""Everything that decides a run, in one frozen dataclass, and its JSON.
+"""All settings that determine a run, in one frozen dataclass, and their JSON.
 
-The settings stand beside the code that reads them; those of training and evaluation stand here, because an `Experiment`
-composes them and both come after it. In JSON a rule is `{"rule": "RankBand", …}`, found by class name among the
-subclasses of `NegativeRule` or `PositiveRule`.
+Settings are defined beside the code that reads them, except those of training and evaluation: these are defined here,
+because `Experiment` contains them and those packages import this module. In JSON a rule is `{"rule": "RankBand", …}`,
+found by class name among the subclasses of `NegativeRule` or `PositiveRule`.
 """
 
 import inspect
@@ -30,99 +30,101 @@ Mode = Literal["moco", "simclr"]
 
 @dataclass(frozen=True)
 class TrainingSettings(Settings):
-    """How the encoder is trained (MoCo's CIFAR recipe by default: SGD, warm-up, cosine to 0)."""
+    """Settings of training (MoCo's CIFAR recipe by default: SGD, warm-up, cosine to 0)."""
 
     mode: Mode = "moco"
-    """Where keys come from: a queue of a momentum copy (MoCo), or the batch itself (SimCLR)."""
+    """Source of the keys: a queue filled by a momentum copy (MoCo), or the batch itself (SimCLR)."""
     symmetric: bool = True
-    """MoCo: both views are anchors in turn, against the same queue."""
+    """Use both views as anchors in turn, against the same queue (MoCo)."""
     epochs: Annotated[int, "a whole number of at least 1"] = 200
-    """Passes over the training images."""
+    """Number of passes over the training images."""
     batch: Annotated[int, "a whole number of at least 2"] = 256
-    """Images per step; a smaller last batch is dropped."""
+    """Number of images per step; a smaller last batch is dropped."""
     queue_size: Annotated[int, "a whole number of at least 1"] = 4096
-    """Keys the queue holds (MoCo)."""
+    """Number of keys in the queue (MoCo)."""
     momentum: Annotated[float, "a number between 0 and 1"] = 0.99
-    """Share of itself that the momentum copy keeps each step (MoCo)."""
+    """Weight of the momentum copy's old parameters in each update (MoCo)."""
     learning_rate: Annotated[float, "at least 0 and finite"] = 0.06
     """Peak learning rate at a batch of 256; it is multiplied by batch/256."""
     warmup_epochs: Annotated[float, "at least 0 and finite"] = 5.0
-    """Epochs of linear growth of the learning rate from 0."""
+    """Number of epochs over which the learning rate grows linearly from 0."""
     sgd_momentum: Annotated[float, "at least 0 and finite"] = 0.9
     """Momentum of SGD."""
     weight_decay: Annotated[float, "at least 0 and finite"] = 5e-4
     """Weight decay of SGD, on every parameter."""
     device: str = field(default="auto", metadata={"decides": False})
-    """"auto" is CUDA where there is one; else "cpu", "cuda" or "cuda:1"."""
+    """Device: "auto" (CUDA if available, else the CPU), "cpu", "cuda", or an index such as "cuda:1"."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the encoder's passes; "auto" is bfloat16 on CUDA, float32 on the CPU. Similarities are float32."""
     compile: bool = False
-    """Compile the encoder's pass with torch.compile: minutes of waiting at first, faster steps afterwards."""
+    """Compile the encoder's pass with torch.compile: it takes minutes at first, and steps are faster afterwards."""
     cuda_graph: bool = field(default=False, metadata={"decides": False})
-    """Record the step as a CUDA graph and replay it, while rules rest and the queue is full: a small encoder otherwise
-    waits for Python. One GPU, `chunk=None`; what an own backbone decides in Python is decided once."""
+    """Record the step as a CUDA graph and replay it while rules are constant and the queue is full; small encoders
+    otherwise wait for Python. It needs one GPU and `chunk=None`; Python branches of a custom backbone are fixed at
+    recording."""
     chunk: Annotated[int | None, "a whole number of at least 1"] = None
-    """Anchors compared with the keys at once, to save memory: each chunk is computed again in the backward pass. None
-    compares all at once."""
+    """Number of anchors compared with the keys at once; each chunk is computed again in the backward pass, which saves
+    memory. None compares all at once."""
     checkpoint_every: Annotated[int, "a whole number of at least 1"] = field(default=1, metadata={"decides": False})
-    """Epochs between checkpoints; the last epoch always has one."""
+    """Number of epochs between checkpoints; the last epoch always has one."""
 
     def __post_init__(self) -> None:
-        """Refuse a queue that a batch would overfill."""
+        """Refuse a queue smaller than a batch."""
         super().__post_init__()
         if self.mode == "moco" and self.queue_size < self.batch:
             raise CltoolsError(f"TrainingSettings: queue_size {self.queue_size} must be at least batch, {self.batch}.")
 
     @property
     def keys(self) -> int:
-        """Keys an anchor is compared with once the queue is filled."""
+        """Number of keys with which an anchor is compared once the queue is full."""
         return self.queue_size if self.mode == "moco" else 2 * self.batch
 
     @property
     def anchors_per_image(self) -> int:
-        """Anchors of an image per step: 2 where both views are, else 1."""
+        """Number of anchors per image and step: 2 if both views are anchors, else 1."""
         return 2 if self.symmetric or self.mode == "simclr" else 1
 
 
 @dataclass(frozen=True)
 class EvaluationSettings(Settings):
-    """How an encoder is judged while and after training."""
+    """Settings of evaluation during and after training."""
 
     every: Annotated[int, "a whole number of at least 1"] = 10
-    """Epochs between kNN evaluations while training; the last epoch always has one."""
+    """Number of epochs between kNN evaluations during training; the last epoch always has one."""
     protocol: Literal["knn200", "knn10"] = "knn200"
-    """Protocol of the kNN evaluation while training."""
+    """Protocol of the kNN evaluation during training."""
     probe: bool = True
-    """Whether a report fits a linear probe."""
+    """Fit a linear probe for reports."""
     probe_l2: Annotated[float, "at least 0 and finite"] = 1e-3
-    """The probe's penalty on the mean loss (scikit-learn's C is 1/(probe_l2·N)); fixed, so that no run gains by it."""
+    """L2 penalty of the probe on the mean loss (scikit-learn's C is 1/(probe_l2·N)); not tuned per run, so that no run
+    gains by it."""
     test_limit: Annotated[int | None, "a whole number of at least 1"] = None
-    """Test images at most, the same for every seed; None for all."""
+    """Largest number of test images, the same images for every seed; None for all."""
 
 
 @dataclass(frozen=True)
 class OutsideSettings(Settings):
-    """Parts of a run that come from outside of cltools, each by a name "module:callable"; None takes the recipe's own.
+    """Custom parts of a run, each named as "module:callable"; None uses the part of cltools.
 
-    A run whose parts are named here repeats from its config, as long as the modules do. They are imported when the run
-    is trained or loaded, from the folders where Python looks for modules. `fit` takes the same parts as objects.
+    A run whose parts are named here can be repeated from its config as long as the modules do not change. They are
+    imported from Python's module path when the run is trained or loaded. `fit` accepts the same parts as objects.
     """
 
     images: str | None = None
-    """Called without arguments, returns the `ImageSet` to train on in place of that of `data`."""
+    """Callable without arguments that returns the `ImageSet` to train on, instead of that of `data`."""
     backbone: str | None = None
-    """A class or function, called without arguments, whose module [B, 3, H, W] → [B, D] replaces the backbone."""
+    """Class or function without arguments that returns the backbone, a module [B, 3, H, W] → [B, D]."""
     views: str | None = None
-    """A function called as `views(images, generator=…)`, or a class of such objects, in place of `augment`."""
+    """Function called as `views(images, generator=…)`, or a class of such objects, to use instead of `augment`."""
     optimizer: str | None = None
-    """Called as `optimizer(parameters)`, such as "torch.optim:AdamW", in place of SGD."""
+    """Callable as `optimizer(parameters)`, such as "torch.optim:AdamW", to use instead of SGD."""
     protocols: str | None = None
-    """Called without arguments, returns the protocols {column of the history: function of the run → number}."""
+    """Callable without arguments that returns the protocols {column of the history: function of the run → number}."""
     rules: tuple[str, ...] = ()
-    """Modules that define rules, such as "my_rules" for my_rules.py: imported before a run's rules are looked up."""
+    """Modules that define rules, such as "my_rules" for my_rules.py; imported before a run's rules are looked up."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no name."""
+        """Refuse names that are not of the required form."""
         super().__post_init__()
         names = [(part, name) for part, name in vars(self).items() if part != "rules" and name is not None]
         for part, name in [*names, *(("rules", name) for name in self.rules)]:
@@ -134,36 +136,36 @@ class OutsideSettings(Settings):
 _DOTTED = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
 
 
-def imported(module: str, told: str) -> ModuleType:
-    """A module of a reader's own, from the folders where Python looks for modules.
+def imported(module: str, source: str) -> ModuleType:
+    """Import a user's module from Python's module path.
 
     Raises:
-        ValueError: no such module; `told` says who names it.
+        ValueError: no such module; `source`, the beginning of the message, says what names it.
     """
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
         if not f"{module}.".startswith(f"{error.name}."):
-            raise CltoolsError(f"{told}, which imports {error.name!r}, and that is not installed.") from error
-        wrong = f"{told}, and Python finds no module {error.name!r}."
-        raise CltoolsError(f"{wrong} Start from the folder it lies in, or put that folder into PYTHONPATH.") from None
+            raise CltoolsError(f"{source}, which imports {error.name!r}, which is not installed.") from error
+        wrong = f"{source}, but Python finds no module {error.name!r}."
+        raise CltoolsError(f"{wrong} Start in the folder that contains it, or add that to PYTHONPATH.") from None
 
 
 def import_rules(modules: Iterable[str]) -> None:
-    """Import modules that define rules, so that these are found by their class names; ValueError for none such."""
+    """Import modules that define rules, so that rules are found by class name; ValueError for an unknown module."""
     for name in modules:
         imported(name, f"outside.rules names {shown(name)}")
 
 
 _OWN = (
     "For parts of your own, call fit(experiment, images=…, backbone=…, views=…, optimizer=…, protocols=…), or name "
-    "them in outside. A loss of your own takes a training loop of your own, around similarities and select."
+    "them in outside. A loss of your own needs your own training loop, with similarities and select."
 )
 
 
 @dataclass(frozen=True)
 class Experiment(Settings):
-    """Everything that decides a run."""
+    """All settings that determine a run."""
 
     data: DataSettings = field(default_factory=DataSettings)
     views: ViewSettings = field(default_factory=ViewSettings)
@@ -175,20 +177,20 @@ class Experiment(Settings):
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     outside: OutsideSettings = field(default_factory=OutsideSettings)
     seed: Annotated[int, SEED] = 0
-    """Seed of weights, order, views and draws; one seed repeats a CPU run bit for bit."""
+    """Seed of weights, order, views and draws; a CPU run with the same seed is identical bit for bit."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that contradict each other, and settings that nothing would read.
+        """Refuse contradictory settings, and settings that are never read.
 
         Raises:
-            ValueError: something else in the place of settings or of a rule, settings of a class of one's own with
-                fields of its own, or settings that contradict each other.
+            ValueError: a value that is not settings or a rule, settings of a subclass with additional fields, or
+                settings that contradict each other.
         """
         super().__post_init__()
         for name in ("data", "views", "encoder", "loss", "training", "evaluation", "outside"):
             value, kind = getattr(self, name), get_type_hints(Experiment)[name]
             if not isinstance(value, kind) or len(fields(value)) > len(fields(kind)):
-                wrong = f"Experiment: {name} is {described(value)}, and nothing reads more than {kind.__name__} says."
+                wrong = f"Experiment: {name} is {described(value)}, but only fields of {kind.__name__} are read."
                 raise CltoolsError(f"{wrong} {_OWN}")
         for name, base in (("positives", PositiveRule), ("negatives", NegativeRule)):
             rule = getattr(self, name)
@@ -203,36 +205,36 @@ class Experiment(Settings):
             raise CltoolsError(f"Experiment: training.batch {batch} must be a multiple of encoder.bn_group, {group}.")
 
     def rules_at(self, progress: float) -> tuple[PositiveRule, NegativeRule]:
-        """The rules in force at this share of training."""
+        """Return the rules in force at this share of training."""
         return self.positives.at(progress), self.negatives.at(progress)
 
     def to_json(self) -> str:
-        """The experiment as JSON, two spaces per level.
+        """Return the experiment as JSON, indented by two spaces.
 
         Raises:
-            ValueError: a setting of an own rule does not come back from JSON as it was.
+            ValueError: a setting of a custom rule cannot be restored from JSON.
         """
         try:
             text = json.dumps(to_plain(self), indent=2) + "\n"
             if Experiment.from_json(text) != self:
-                raise CltoolsError("It comes back from JSON as another one.")
+                raise CltoolsError("Loading it from JSON gives another one.")
         except (TypeError, ValueError) as error:
-            able = "The fields of an own rule may be numbers, text, truth values, None, and tuples of these."
+            able = "The fields of a custom rule may be numbers, text, booleans, None, and tuples of these."
             raise CltoolsError(f"This experiment cannot be saved: {error} {able}") from error
         return text
 
     @classmethod
     def from_json(cls, text: str, *, own_rules: bool = False) -> "Experiment":
-        """The experiment of a JSON text.
+        """Load an experiment from JSON.
 
         Args:
-            text: as `to_json` writes it.
-            own_rules: first import the modules that it names in `outside.rules`: of a run that is trained or loaded.
-                A record or a snapshot, which may be a stranger's, imports nothing.
+            text: JSON as written by `to_json`.
+            own_rules: import the modules named in `outside.rules` first, for a run that is trained or loaded. For a
+                record or a snapshot, which may be untrusted, nothing is imported.
 
         Raises:
-            ValueError: not JSON; an unknown key or rule (with the nearest names); a missing one; a value of another
-                type.
+            ValueError: not JSON; an unknown key or rule (similar names are suggested); a missing key; or a value of a
+                wrong type.
         """
         plain = parsed(text, "The experiment")
         if own_rules and isinstance(plain, dict) and isinstance(outside := plain.get("outside"), dict):
@@ -241,7 +243,7 @@ class Experiment(Settings):
 
 
 class _Absent:
-    """The value of a setting that one of two experiments does not have."""
+    """Type of `ABSENT`, the value of a setting that one of two experiments lacks."""
 
     def __repr__(self) -> str:
         return "absent"
@@ -256,8 +258,8 @@ class Difference:
 
     Attributes:
         path: sections and name of the setting, separated by dots.
-        before: its value in the first experiment; ABSENT where that has no such setting.
-        now: its value in the second.
+        before: its value in the first experiment; ABSENT if that lacks the setting.
+        now: its value in the second experiment; ABSENT if that lacks the setting.
     """
 
     path: str
@@ -269,19 +271,19 @@ class Difference:
 
     @property
     def decides(self) -> bool:
-        """Whether the setting decides a result; where data lie, or how often a run is saved, does not."""
+        """True if the setting affects results, unlike the data folder or the interval between checkpoints."""
         return self.path not in undeciding()
 
     def to_plain(self) -> dict[str, Any]:
-        """The difference as an object of JSON, without the side that lacks the setting."""
+        """Return the difference as a JSON object, without the side that lacks the setting."""
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not ABSENT}
 
 
 def differences(a: Experiment | Mapping[str, Any], b: Experiment | Mapping[str, Any]) -> tuple[Difference, ...]:
-    """What differs between two experiments, or between what `to_plain` gave of them.
+    """Return the differences between two experiments, given as such or as the result of `to_plain`.
 
-    A setting that one was written without, as it is newer, has its default there; rules that are not known are compared
-    as they were written.
+    A setting that is missing in one, because it was added later, has its default there; unknown rules are compared as
+    written.
     """
     left, right = dict(leaves(_completed(a))), dict(leaves(_completed(b)))
     pairs = ((path, left.get(path, ABSENT), right.get(path, ABSENT)) for path in {**left, **right})
@@ -292,7 +294,7 @@ def _completed(experiment: Experiment | Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(experiment, Mapping):
         try:
             return _completed(from_plain(Experiment, experiment))
-        except (TypeError, ValueError):  # of another version, or a rule that is not known here
+        except (TypeError, ValueError):  # from another version, or with an unknown rule
             return experiment
     plain: Mapping[str, Any] = to_plain(experiment)
     return plain
@@ -300,7 +302,7 @@ def _completed(experiment: Experiment | Mapping[str, Any]) -> Mapping[str, Any]:
 
 @cache
 def undeciding() -> frozenset[str]:
-    """The paths of the settings that decide no result, as their fields say (`metadata={"decides": False}`)."""
+    """Return the paths of the settings that do not affect results (fields with `metadata={"decides": False}`)."""
     return frozenset(
         f"{section}.{f.name}"
         for section, settings in get_type_hints(Experiment).items()
@@ -311,7 +313,7 @@ def undeciding() -> frozenset[str]:
 
 
 def to_plain(value: Any) -> Any:
-    """Nested dataclasses as dicts and lists that JSON can hold; a rule carries its class name."""
+    """Convert nested dataclasses to dicts and lists for JSON; a rule gets an entry with its class name."""
     if is_dataclass(value):
         plain = {f.name: to_plain(getattr(value, f.name)) for f in fields(value)}
         return {"rule": type(value).__name__, **plain} if isinstance(value, RULES) else plain
@@ -323,11 +325,11 @@ T = TypeVar("T")
 
 
 def from_plain(cls: type[T], plain: object, path: str = "experiment") -> T:
-    """The dataclass of a dict made by `to_plain`; left-out keys take their defaults.
+    """Create a dataclass from a dict made by `to_plain`; missing keys take their defaults.
 
     Raises:
-        ValueError: an unknown key, one missing that has no default, or a value of another type; `path` and its names
-            say where.
+        ValueError: an unknown key, a missing key without a default, or a value of a wrong type; the message names its
+            path.
     """
     if not isinstance(plain, Mapping):
         raise CltoolsError(f"{path} must be an object of settings, not {shown(plain)}.")
@@ -345,18 +347,18 @@ def from_plain(cls: type[T], plain: object, path: str = "experiment") -> T:
 
 
 def _rule_of(plain: dict[str, Any], cls: type[Any], path: str) -> type[Any]:
-    """The class that `plain["rule"]` names, which is taken out; a class that is a rule itself needs no name."""
+    """Remove `plain["rule"]` and return the class that it names; if `cls` is a rule itself, the name is optional."""
     base: type[Any] = NegativeRule if issubclass(cls, NegativeRule) else PositiveRule
     name = plain.pop("rule", None if cls is base else cls.__name__)
     if not isinstance(name, str):
-        raise CltoolsError(f'{path} must name its rule, as in {{"rule": "RankBand"}}, and not by {shown(name)}.')
+        raise CltoolsError(f'{path} must name its rule, as in {{"rule": "RankBand"}}, not {shown(name)}.')
     return rule_class(name, base)
 
 
 def _convert(hint: Any, value: object, path: str) -> Any:
-    """`value` as the type of a field, or a ValueError that names the field.
+    """Convert a value to the type of a field; a ValueError names the field.
 
-    Of several types the first that takes it; the error is that of the last.
+    If the field has several types, the first that accepts the value is used, and an error is that of the last.
     """
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any or (value is None and NoneType in args):
@@ -378,7 +380,7 @@ def _convert(hint: Any, value: object, path: str) -> Any:
         if not isinstance(value, list | tuple) or len(value) != len(kinds):
             raise CltoolsError(f"{path} must be a list{f' of {len(args)}' * (... not in args)}, not {shown(value)}.")
         return tuple(_convert(kind, v, path) for kind, v in zip(kinds, value, strict=True))
-    if origin is Mapping:  # and no dict, which would make a rule that cannot be hashed
+    if origin is Mapping:  # dict is not supported, because it would make a rule unhashable
         if not isinstance(value, Mapping) or not all(isinstance(name, args[0]) for name in value):
             raise CltoolsError(f"{path} must be an object, not {shown(value)}.")
         return {name: _convert(args[1], each, f"{path}.{name}") for name, each in value.items()}
@@ -391,16 +393,16 @@ def _convert(hint: Any, value: object, path: str) -> Any:
 
 
 BELOW = re.compile(r'^ +(\w+): [^\n]+\n +"""(.+?)"""', re.MULTILINE | re.DOTALL)
-"""A field of a class, and the text below it."""
+"""Pattern of a field of a class, and of the text below it."""
 
 
 def words_of(settings: type) -> dict[str, str]:
-    """What stands below each field of a class and of its bases in their source; nothing where there is no source."""
-    found: dict[str, str] = {}
+    """Return the text below each field of a class and its bases in the source; empty if there is no source."""
+    texts: dict[str, str] = {}
     for base in reversed(settings.__mro__):
         with suppress(OSError, TypeError):
-            found |= {name: " ".join(text.split()) for name, text in BELOW.findall(_source(base))}
-    return found
+            texts |= {name: " ".join(text.split()) for name, text in BELOW.findall(_source(base))}
+    return texts
 
 
 _source = cache(inspect.getsource)

@@ -188,9 +188,9 @@ class _LogSum(torch.autograd.Function):
         if cosine.shape[1] == 0:
             ctx.save_for_backward(cosine, cosine.new_zeros(len(cosine)))
             return cosine.new_full((len(cosine),), -torch.inf)
-        # Absent terms may lie far above the rest, where they would push it out of the range of e^x, so they become −∞:
-        # by arithmetic, because on a CPU a mask costs ten times as much, and so does an e^x that underflows.
-        # In place, because fresh memory costs more than arithmetic.
+        # Absent terms may be far above the others, which would then leave the range of e^x, so they are set to −∞. This
+        # is done by arithmetic, because masks and underflowing exponentials are slow on a CPU, and in place, because
+        # allocating memory is slower still.
         if weight is None:
             term = cosine.clone()
         else:
@@ -213,7 +213,7 @@ class _LogSum(torch.autograd.Function):
 
 
 def _logsubexp(a: Float[Tensor, "B"], b: Float[Tensor, "B"]) -> Float[Tensor, "B"]:
-    """log(e^a − e^b); −inf with a gradient of 0 where b ≥ a."""
+    """Return log(e^a − e^b); −inf with a gradient of 0 where b ≥ a."""
     positive = a.detach() > b.detach()
     difference = torch.where(positive, b - a, -1.0)
     safe = torch.where(positive, a, 0.0)
@@ -221,14 +221,14 @@ def _logsubexp(a: Float[Tensor, "B"], b: Float[Tensor, "B"]) -> Float[Tensor, "B
 
 
 def full(x: Tensor) -> Tensor:
-    """At least float32: half precision cannot hold e^{s}, nor tell 0.90 from 0.905."""
+    """Convert to at least float32: half precision cannot represent e^{s}, or distinguish 0.90 from 0.905."""
     return x if x.dtype == torch.float64 else x.float()
 
 
 def positive_weight_of(positive: Tensor, weight: Tensor | None) -> Tensor:
-    """The weights in the loss's precision; ones for a single positive."""
+    """Return the weights in the loss's precision; ones for a single positive."""
     if weight is not None:
         return weight.to(full(positive).dtype)
     if positive.shape[1] != 1:
-        raise CltoolsError(f"There are {positive.shape[1]} positives an anchor: give positive_weight (rows sum to 1).")
+        raise CltoolsError(f"There are {positive.shape[1]} positives per anchor; give positive_weight, rows sum to 1.")
     return torch.ones_like(full(positive))

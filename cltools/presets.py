@@ -1,7 +1,7 @@
-"""Named experiments, `<images>-<method>`: one table of what the images ask for × one table of what a method is.
+"""Named experiments, `<images>-<method>`: a table of settings per image set × a table of settings per method.
 
 The CIFAR and TinyImageNet settings follow the recipe of MoCo's CIFAR demo as re-run for these data sets: ResNet-18
-with a 3×3 stem, batch 256, SGD 0.06 with warm-up and cosine, τ = 0.2, a symmetric loss. The embedded images use the
+with a 3×3 stem, batch 256, SGD 0.06 with warm-up and cosine, τ = 0.2, a symmetric loss. The built-in image sets use the
 tiny encoder on a CPU.
 """
 
@@ -20,12 +20,12 @@ from cltools.views import ViewSettings
 TINY = EncoderSettings(backbone="tiny", hidden=128, projection=64, bn_group=None)
 CPU = TrainingSettings(epochs=30, batch=128, queue_size=512, learning_rate=0.12, warmup_epochs=1.0, checkpoint_every=5)
 TURNED = ViewSettings(crop_scale=(0.5, 1.0), flip=0.0, jitter=0.8, gray=0.0, rotation=15.0)
-"""Views of what a mirror would make another thing of, such as a digit."""
+"""Views of images whose meaning a horizontal flip would change, such as digits."""
 LONG_QUEUE = TrainingSettings(queue_size=16384, momentum=0.996)
 SMALL = Experiment(encoder=TINY, training=CPU, evaluation=EvaluationSettings(every=5))
 RECIPE = Experiment(views=ViewSettings(blur=0.5), encoder=EncoderSettings(hidden=2048))
 OWN = "own"
-"""The images of a folder of one's own, of which nothing is known: photographs, of some ten classes."""
+"""Images of a user's folder; they are assumed to be photographs of about ten classes."""
 PHOTOGRAPHS = replace(
     RECIPE,
     data=DataSettings(size=64),
@@ -36,19 +36,19 @@ PHOTOGRAPHS = replace(
 
 @dataclass(frozen=True)
 class ImagePreset:
-    """What a set of images asks for, whatever the method."""
+    """Settings of an image set, for all methods."""
 
     classes: int
-    """How many there are, taken for balanced: 1/classes of the keys are expected to be false negatives."""
+    """Number of classes, assumed to be balanced: 1/classes of the keys are expected to be false negatives."""
     band: tuple[float, float]
     """Rank shares of the keys between which `potential` keeps negatives; the first grows with 1/classes."""
     settings: Experiment = RECIPE
-    """All else, but for the name of the images and what is the method's."""
+    """All other settings, except the name of the images and the method's settings."""
 
 
 @dataclass(frozen=True)
 class MethodPreset:
-    """What a method is, whatever the images; MoCo where nothing is said."""
+    """Settings of a method, for all image sets; MoCo by default."""
 
     positives: PositiveRule = field(default_factory=AugmentedView)
     negatives: NegativeRule = field(default_factory=AllNegatives)
@@ -104,19 +104,19 @@ IMAGES = {
 
 
 def preset_names() -> list[str]:
-    """Every preset that needs no folder of images, images first."""
+    """Return the names of all presets that need no folder of images, sorted by image set."""
     return [f"{images}-{method}" for images in IMAGES if images != OWN for method in METHODS]
 
 
 def preset(name: str, images: str | PathLike[str] | None = None) -> Experiment:
-    """The experiment of that name, e.g. `preset("cifar10-potential")` or `preset("own-moco", "my/photographs")`.
+    """Return the experiment of that name, e.g. `preset("cifar10-potential")` or `preset("own-moco", "my/photographs")`.
 
     Args:
         name: IMAGES-METHOD.
-        images: a folder, in place of the images that the name says; presets of `own` need it.
+        images: a folder to use instead of the images in the name; required for presets of `own`.
 
     Raises:
-        ValueError: no such preset, with the nearest; or one of `own` without a folder.
+        ValueError: no such preset (similar ones are suggested), or one of `own` without a folder.
     """
     known = [*preset_names(), *(f"{OWN}-{method}" for method in METHODS)]
     if name not in known:
@@ -139,9 +139,10 @@ def preset(name: str, images: str | PathLike[str] | None = None) -> Experiment:
 
 
 def fitted(rule: NegativeRule, images: ImagePreset) -> NegativeRule:
-    """The rule with what a set of images asks for.
+    """Adapt a rule to an image set.
 
-    A band gets the set's, chance as many keys as that band keeps, an estimate the set's share of false negatives.
+    A rank band gets the set's edges, random negatives the share that this band keeps, and estimates and learned
+    thresholds the set's expected share of false negatives.
     """
     closest, within = images.band
     if isinstance(rule, mining.RankBand):
@@ -156,7 +157,7 @@ def fitted(rule: NegativeRule, images: ImagePreset) -> NegativeRule:
 
 
 def laptop(experiment: Experiment) -> Experiment:
-    """The same method at the CPU setting: tiny encoder, batch 256, K = 2,048, 10,000 images, 20 epochs."""
+    """Return the same method with settings for a CPU: tiny encoder, batch 256, K = 2,048, 10,000 images, 20 epochs."""
     return replace(
         experiment,
         data=replace(experiment.data, limit=10_000),

@@ -1,4 +1,4 @@
-"""What every rule must hold, as one function for the tests of whoever writes a rule; it needs no test library.
+"""A check of the properties that every rule must have, for tests of custom rules; it needs no test library.
 
     from cltools.testing import check_rule
     check_rule(MyNegatives(edge=0.3))
@@ -26,38 +26,38 @@ from cltools.mining.similarities import OPTIONAL, Similarities, similarities
 
 TEMPERATURE = 0.2
 SHAPES = ((3, 0), (4, 1), (5, 7), (3, 64), (2, 130))
-"""[B, K] of what is drawn."""
+"""[B, K] of the random similarities."""
 KINDS = ("smooth", "ties", "equal", "all own", "bfloat16")
-"""How it is drawn: random directions, few of them, one only, no key that is not the anchor's own, half precision."""
+"""Kinds of similarities: random directions, few directions, one direction, own keys only, half precision."""
 
 
 class BrokenRule(AssertionError):
-    """A rule does not hold what every rule must; the message says which property, for which seed and shape."""
+    """A rule lacks a required property; the message says which, and for which seed and shape."""
 
 
 class Waits(RuntimeError):
-    """An operation that would make a GPU wait for the host."""
+    """An operation that would make the host wait for a GPU."""
 
 
 def check_rule(rule: NegativeRule | PositiveRule, *, seeds: int = 1) -> None:
-    """Check that a rule holds what selection, training and the explorer rely on, over random similarities on the CPU.
+    """Check the properties of a rule on which selection, training and the explorer rely.
 
-    Among them are queues without a key, ties, anchors all of whose keys are their own, and half precision. Checked are:
-    codes, shapes and types; that no own key is mined, and none twice; weights that are finite, at least 0 and, for
-    positives, sum to 1; that one seed gives one choice, and keys in another order the same one
-    (unless the rule draws); `reads`; that similarities are left as they were; a finite loss and gradient; schedules;
-    that the rule is a frozen dataclass which JSON gives back; and that nothing waits for the device.
+    It uses random similarities on the CPU, which include empty queues, ties, anchors with own keys only, and half
+    precision. It checks codes, shapes and dtypes; that no own key is mined, and no key twice; that weights are finite,
+    at least 0 and, for positives, sum to 1; that the selection depends only on the seed and, unless the rule draws, not
+    on the order of keys; `reads`; that similarities are not changed; that loss and gradient are finite; schedules; that
+    the rule is a frozen dataclass that can be restored from JSON; and that nothing waits for the device.
 
     Args:
-        rule: negative or positive, at any settings.
-        seeds: how many draws of each kind and shape.
+        rule: a negative or positive rule, with any settings.
+        seeds: number of draws for each kind and shape.
 
     Raises:
         BrokenRule: the first property that does not hold.
-        TypeError: no rule.
+        TypeError: the object is not a rule.
     """
     if not isinstance(rule, NegativeRule | PositiveRule):
-        raise TypeError(f"check_rule takes a negative or a positive rule, and this is of type {type(rule).__name__}.")
+        raise TypeError(f"check_rule needs a negative or a positive rule, not an object of type {type(rule).__name__}.")
     _check_class(rule)
     for moment in (None, *(each for each in (0.0, 0.5, 1.0) if rule.at(each) != rule)):
         now = rule if moment is None else rule.at(moment)
@@ -73,9 +73,9 @@ def check_rule(rule: NegativeRule | PositiveRule, *, seeds: int = 1) -> None:
 
 @contextmanager
 def no_waiting() -> Iterator[None]:
-    """Raise `Waits` for every operation that would make a GPU wait, such as `item`, `nonzero` and a boolean index.
+    """Raise `Waits` for every operation that would wait for a GPU, such as `item`, `nonzero` and a boolean index.
 
-    It runs on a CPU, where cltools then takes the ways that it takes on a GPU. A copy to the host is noticed by its
+    It runs on a CPU, where cltools then uses the same code paths as on a GPU. A copy to the host is recognised by its
     name (`cpu`, `tolist`, `numpy`, `to("cpu")`).
     """
     with mock.patch.object(bands, "_sorts_fast", lambda score: False), _NoHostCopy(), _NoWaitingOperation():  # type: ignore[no-untyped-call]
@@ -83,7 +83,7 @@ def no_waiting() -> Iterator[None]:
 
 
 class _NoWaitingOperation(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Refuses operations whose result or shape the host must know."""
+    """Refuse operations whose result or shape the host must know."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -99,14 +99,14 @@ class _NoWaitingOperation(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _NoHostCopy(TorchFunctionMode):
-    """Refuses what copies to the host; on a CPU that is no operation."""
+    """Refuse copies to the host, which on a CPU do not appear as operations."""
 
     REFUSED = frozenset({Tensor.cpu, Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.item})
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        places = [str(each) for each in (*args, *kwargs.values()) if isinstance(each, str | torch.device)]
-        if func in self.REFUSED or (func is Tensor.to and "cpu" in places):
+        devices = [str(each) for each in (*args, *kwargs.values()) if isinstance(each, str | torch.device)]
+        if func in self.REFUSED or (func is Tensor.to and "cpu" in devices):
             raise Waits(f"it waits for the device, by Tensor.{func.__name__}")
         return func(*args, **kwargs)
 
@@ -120,19 +120,19 @@ def _check_class(rule: NegativeRule | PositiveRule) -> None:
     parameters: Any = getattr(type(rule), "__dataclass_params__", None)
     own = [each for each, hint in vars(type(rule)).get("__annotations__", {}).items() if "ClassVar" not in str(hint)]
     frozen = is_dataclass(rule) and parameters.frozen and {*own} <= {f.name for f in fields(rule)}
-    _hold(frozen, f"{name}: it is no frozen dataclass. Write @dataclass(frozen=True) above the class.")
+    _hold(frozen, f"{name}: it is not a frozen dataclass. Write @dataclass(frozen=True) above the class.")
     named = isinstance(rule.reads, frozenset) and rule.reads <= {*OPTIONAL}
     _hold(named, f"{name}: reads is {rule.reads!r}; it must be a frozenset of names among {OPTIONAL}.")
     for moment in (0.0, 0.5, 1.0):
         now, wanted = rule.at(moment), base.__name__
         _hold(isinstance(now, base), f"{name}: at({moment:g}) gives a {type(now).__name__}; it must give a {wanted}.")
     last, later = rule.at(1.0), rule.at(1.0).at(1.0)
-    _hold(last == later, f"{name}: at(1) is {last}, and at(1) of that is {later}; a resolved rule must stay.")
+    _hold(last == later, f"{name}: at(1) is {last}, but at(1) of that is {later}; a resolved rule must not change.")
     _check_json(rule, base)
 
 
 def _check_json(rule: NegativeRule | PositiveRule, base: type[Any]) -> None:
-    """Experiments need the extra `train`; without it nothing is saved."""
+    """Check that the rule can be restored from JSON; without the extra `train` there is nothing to check."""
     name = type(rule).__name__
     try:
         from cltools.config import from_plain, to_plain
@@ -141,10 +141,10 @@ def _check_json(rule: NegativeRule | PositiveRule, base: type[Any]) -> None:
     try:
         again: object = from_plain(base, json.loads(json.dumps(to_plain(rule))), name)
     except (TypeError, ValueError) as error:
-        raise BrokenRule(f"{name}: JSON does not give it back: {error}") from error
+        raise BrokenRule(f"{name}: it cannot be loaded from its JSON: {error}") from error
     first = type(again) is type(rule)
-    _hold(first, f"{name}: there is a later class of that name, which JSON finds. Give each rule its own name.")
-    _hold(again == rule, f"{name}: JSON gives back {again}, and not {rule}.")
+    _hold(first, f"{name}: a later class has the same name, and JSON finds that one. Give each rule its own name.")
+    _hold(again == rule, f"{name}: loading it from JSON gives {again}, not {rule}.")
 
 
 # --- random similarities ---------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def _check_json(rule: NegativeRule | PositiveRule, base: type[Any]) -> None:
 
 @dataclass(frozen=True)
 class _Case:
-    """One draw; `str` says which."""
+    """One random draw, described by `str`."""
 
     kind: str
     rows: int
@@ -163,7 +163,7 @@ class _Case:
         return f"seed {self.seed}, {self.kind} similarities [{self.rows}, {self.keys}]"
 
     def draw(self, reads: Collection[str]) -> tuple[Tensor, Similarities]:
-        """The anchors, which a gradient reaches, and similarities with exactly the optional fields that are read."""
+        """Return anchors that require a gradient, and similarities with exactly the optional fields that are read."""
         g = torch.Generator().manual_seed(self.seed)
 
         def unit(count: int) -> Tensor:
@@ -180,14 +180,14 @@ class _Case:
         return z, similarities(z, positive, keys, own, same_class=labels, ids=images, reads=reads)
 
     def generator(self) -> torch.Generator:
-        """For what a rule draws."""
+        """Return the generator for a rule's draws."""
         return torch.Generator().manual_seed(self.seed)
 
     def select(self, rule: NegativeRule | PositiveRule, s: Similarities, state: State | None = None) -> Selection:
-        """What the rule selects, beside one of the other kind that leaves it something to do."""
+        """Select by the rule together with a rule of the other kind that leaves it some keys."""
         if isinstance(rule, PositiveRule):
             return select(s, rule, AllNegatives(), temperature=TEMPERATURE, generator=self.generator())
-        near = NearestKeys(self.keys or 1, weighting="uniform", min_cosine=0.5, by="anchor")  # equals share one fate
+        near = NearestKeys(self.keys or 1, weighting="uniform", min_cosine=0.5, by="anchor")  # no ties are split
         other: PositiveRule = AugmentedView() if self.kind == "equal" else near
         return select(s, other, rule, temperature=TEMPERATURE, generator=self.generator(), state=state)
 
@@ -200,7 +200,7 @@ def _cases(seeds: int) -> Iterator[_Case]:
 
 
 FEW = (_Case("smooth", 3, 0, 0), _Case("smooth", 5, 7, 0), _Case("ties", 3, 64, 0), _Case("all own", 4, 1, 0))
-"""For the moments of a schedule."""
+"""The cases that are checked at the moments of a schedule."""
 
 
 # --- one draw --------------------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ def _check_case(rule: NegativeRule | PositiveRule, case: _Case) -> None:
 
 
 def _check_answers(rule: NegativeRule, s: Similarities, context: Context) -> None:
-    """What a negative rule says itself, before `select` makes the best of it."""
+    """Check a negative rule's own results, before `select` corrects them."""
     kept = ~s.own
     if s.own.shape[1]:
         band = rule.judge(s, context)
@@ -244,20 +244,20 @@ def _check_answers(rule: NegativeRule, s: Similarities, context: Context) -> Non
         known = (code >= Band.EASY) & (code <= Band.OTHER) & (code != Band.MINED)
         _hold(known.all(), "judge gives a key that is not own another code than EASY, POTENTIAL, HARD or OTHER")
         kept = kept & (band == Band.POTENTIAL)
-    weight, made = rule.weigh(s, kept, context), rule.synthesise(s, kept, context)
+    weight, new = rule.weigh(s, kept, context), rule.synthesise(s, kept, context)
     if weight is not None:
         _hold(weight.shape == s.own.shape, "weigh gives no [B, K]")
         of_kept = weight[kept]
         _hold((of_kept.isfinite() & (of_kept >= 0)).all(), "weigh gives a kept key a weight below 0 or not finite")
-    if made is not None:
-        _hold(made.ndim == 3 and len(made) == len(s.own) and made.shape[2] == 6, "synthesise gives no [B, S, d]")
-        length = made.norm(dim=2)
+    if new is not None:
+        _hold(new.ndim == 3 and len(new) == len(s.own) and new.shape[2] == 6, "synthesise gives no [B, S, d]")
+        length = new.norm(dim=2)
         _hold(torch.allclose(length, torch.ones_like(length), atol=1e-3), "synthesise gives vectors not of unit length")
     _hold(isinstance(rule.estimate(), Estimate), "estimate gives no Estimate")
 
 
 def _check_mined(rule: PositiveRule, s: Similarities, context: Context) -> None:
-    """What a positive rule says itself."""
+    """Check a positive rule's own results."""
     if not s.own.shape[1]:
         return
     mined = rule.mine(s, context)
@@ -274,7 +274,7 @@ def _check_mined(rule: PositiveRule, s: Similarities, context: Context) -> None:
 
 
 def _check_of_anchors(chosen: Selection) -> None:
-    """What a rule says of whole anchors; of keys, `select` makes the best of anything that passed before."""
+    """Check a rule's results per anchor; those per key have been checked before, and `select` corrects them."""
     for name, each in (("weigh_anchors", chosen.anchor_weight), ("measure", chosen.measured)):
         if each is not None:
             _hold(each.shape == chosen.band.shape[:1] and each.dtype == torch.float32, f"{name} gives no float32 [B]")
@@ -284,7 +284,7 @@ def _check_of_anchors(chosen: Selection) -> None:
 
 
 def _check_learning(rule: NegativeRule, s: Similarities, case: _Case) -> None:
-    """A rule that learns: selecting leaves its state as it is, and learning changes it without waiting."""
+    """Check that selecting does not change the state of a learning rule, and that learning does not wait."""
     ids = torch.arange(case.rows)
     state = rule.new_state(ids, torch.device("cpu"))
     if state is None:
@@ -293,7 +293,7 @@ def _check_learning(rule: NegativeRule, s: Similarities, case: _Case) -> None:
     chosen = case.select(rule, s, state)
     _check_of_anchors(chosen)
     _hold(all(torch.equal(before[name], state[name]) for name in state), "selecting changes its state")
-    _hold(chosen.measured is not None or case.keys == 0, "it has a state, and measure gives nothing to learn from")
+    _hold(chosen.measured is not None or case.keys == 0, "it has a state, but measure gives nothing to learn from")
     if chosen.measured is not None:
         with no_waiting():
             rule.learn(state, ids, chosen.measured)
@@ -304,9 +304,9 @@ def _check_order(rule: NegativeRule | PositiveRule, s: Similarities, case: _Case
     order = torch.randperm(case.keys, generator=case.generator())
     given = {name: x for name, x in vars(s).items() if x is not None and name != "anchor_positive"}
     moved: dict[str, Any] = {k: (x[0], x[1][order]) if isinstance(x, tuple) else x[:, order] for k, x in given.items()}
-    there = replace(s, **moved)
-    again = case.select(rule, there)
-    pairs = (chosen.negative_weight, again.negative_weight), (_positives(s, chosen), _positives(there, again))
+    reordered = replace(s, **moved)
+    again = case.select(rule, reordered)
+    pairs = (chosen.negative_weight, again.negative_weight), (_positives(s, chosen), _positives(reordered, again))
     same = all(torch.allclose(a[:, order], b, rtol=1e-4, atol=1e-6) for a, b in pairs)
     _hold(same and torch.equal(chosen.band[:, order], again.band), "keys in another order give another choice")
 
@@ -330,11 +330,11 @@ def _tensors(s: Similarities) -> list[Tensor]:
 
 
 def _positives(s: Similarities, chosen: Selection) -> Tensor:
-    """The mined weight of each key, [B, K]."""
+    """Return the mined weight of each key, [B, K]."""
     return torch.zeros(s.own.shape).scatter_add_(1, chosen.positive_index, chosen.positive_weight[:, 1:])
 
 
 def _equal(a: Selection, b: Selection) -> bool:
-    """Whether every field is, bit for bit."""
+    """Return True if all fields are equal bit for bit."""
     pairs = zip(vars(a).values(), vars(b).values(), strict=True)
     return all(torch.equal(x, y) if isinstance(x, Tensor) and isinstance(y, Tensor) else x == y for x, y in pairs)

@@ -41,7 +41,7 @@ class TestCompare:
             ([], "cltools compare"),
             (["cifar", "x.json"], "Did you mean cifar10 or cifar100"),
             (["digits", "x.json", "--only", "bund"], "Did you mean band"),
-            (["digits", str(ROOT)], "is a folder; name a file"),
+            (["digits", str(ROOT)], "is a folder; give the name of a file"),
         ],
     )
     def test_refuses(self, arguments: list[str], message: str) -> None:
@@ -72,7 +72,7 @@ class TestSnapshot:
         [
             (["digits-mocco", "x.npz"], "Did you mean digits-moco"),
             (["digits-moco", "x.npz", "--after", "31"], "from 1 to 30"),
-            (["digits-moco", str(ROOT)], "is a folder; name a file"),
+            (["digits-moco", str(ROOT)], "is a folder; give the name of a file"),
             (["digits-moco", ""], "An argument is empty"),
         ],
     )

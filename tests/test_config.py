@@ -342,7 +342,7 @@ class TestJson:
                 read(negatives=unnamed)
         for name in (3, True, ["RankBand"], {"rule": "RankBand"}):
             with pytest.raises(
-                ValueError, match=r'^experiment\.negatives must name its rule, as in {"rule": "RankBand"}, and not by'
+                ValueError, match=r'^experiment\.negatives must name its rule, as in {"rule": "RankBand"}, not'
             ):
                 read(negatives={"rule": name})
 
@@ -568,7 +568,7 @@ class TestOwnRules:
 
     @pytest.mark.parametrize("rule", [Shelf({"a": 1.0}), Shelf(weight=print)])
     def test_a_rule_that_cannot_come_back_is_refused_when_written(self, rule: Shelf) -> None:
-        with pytest.raises(ValueError, match="The fields of an own rule"):
+        with pytest.raises(ValueError, match="The fields of a custom rule"):
             Experiment(negatives=rule).to_json()
 
     def test_a_rule_that_cannot_be_saved_is_refused_before_training(self, tmp_path: Path) -> None:

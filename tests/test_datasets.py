@@ -185,19 +185,19 @@ class TestLoadImages:
         monkeypatch.setenv("CLTOOLS_DATA", str(root if by == "variable" else tmp_path))
         given = str(root) if by == "root" else None
         root.touch()
-        with pytest.raises(CltoolsError, match=r"data is no folder that can be read.*root=.*CLTOOLS_DATA"):
+        with pytest.raises(CltoolsError, match=r"data is not a readable folder.*root=.*CLTOOLS_DATA"):
             load_images(name, root=given)
         root.unlink()
         root.mkdir()
         monkeypatch.setattr(os, "access", lambda *_: False)
-        with pytest.raises(CltoolsError, match=r"data is no folder that can be read"):
+        with pytest.raises(CltoolsError, match=r"data is not a readable folder"):
             load_images(name, root=given)
         assert [*root.iterdir()] == []
 
     def test_an_empty_root(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CLTOOLS_DATA", "")
         assert data_root().name == "data"
-        with pytest.raises(CltoolsError, match="root is empty, as an unset variable"):
+        with pytest.raises(CltoolsError, match="root is empty, perhaps from an unset shell variable"):
             load_images("cifar10", root="")
         with pytest.raises(CltoolsError, match="Unknown image set ''"):
             load_images("")

@@ -96,7 +96,7 @@ class TestCifar:
 
     def test_the_folder_itself_is_no_root(self, cifar: Path, tmp_path: Path) -> None:
         load_images("cifar10", root=tmp_path / "data")
-        with pytest.raises(CltoolsError, match=r"cifar-10-batches-py is the folder of the images itself"):
+        with pytest.raises(CltoolsError, match=r"cifar-10-batches-py is the image folder itself"):
             load_images("cifar10", root=tmp_path / "data" / "cifar-10-batches-py")
 
     def test_missing_says_where_it_looked(self, cifar: Path, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ class TestCifar:
             path = tmp_path / "cifar10" / "train" / name / "0.png"
             path.parent.mkdir(parents=True)
             Image.new("RGB", (32, 32)).save(path)
-        with pytest.raises(ValueError, match=r"has not the 10 class folders of cifar10"):
+        with pytest.raises(ValueError, match=r"lacks class folders: cifar10 has 10"):
             load_images("cifar10", root=tmp_path)
 
 
@@ -231,7 +231,7 @@ class TestTinyImageNet:
         if encoding == "utf-8-sig":
             assert load_images("tinyimagenet", root=root).classes == ("poisson doré", "grue", "crane")
             return
-        with pytest.raises(CltoolsError, match=r"(wnids|words)\.txt is no text in UTF-8: .*Move "):
+        with pytest.raises(CltoolsError, match=r"(wnids|words)\.txt is not UTF-8 text: .*Move "):
             load_images("tinyimagenet", root=root)
 
     @pytest.mark.parametrize("form", ["val/{}/{}.JPEG", "val/{}/images/{}.JPEG"])
@@ -373,7 +373,7 @@ class TestGoingOn:
     def test_what_came_is_kept_and_gone_on_with(self, server: Server, tmp_path: Path) -> None:
         for after, kept in ((60_000, 60_000), (30_000, 90_000)):
             server.wrong = {"after": after}
-            refused(server, tmp_path, "the connection ended .* before the end.* What came is kept")
+            refused(server, tmp_path, "the connection ended .* before the end.* The partial download is kept")
             (part,) = tmp_path.iterdir()
             assert part.read_bytes() == server.content[:kept]
         server.wrong = {}
@@ -413,7 +413,7 @@ class TestGoingOn:
     ) -> None:
         with monkeypatch.context() as patch:
             patch.setattr(archives, "check", lambda *_: (_ for _ in ()).throw(OSError("stopped")))
-            refused(server, tmp_path, "stopped.* What came is kept")
+            refused(server, tmp_path, "stopped.* The partial download is kept")
         fetch(of(server), tmp_path / "set.zip")
         assert contents(tmp_path) == {"set.zip": server.content} and server.ranges == ["bytes=100000-"]
 
@@ -474,12 +474,12 @@ class TestLimits:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr(archives, "append", full)
-        refused(server, tmp_path, "No space left on device. What came is kept")
+        refused(server, tmp_path, "No space left on device. The partial download is kept")
 
     def test_no_byte_for_a_while(self, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(archives, "PATIENCE", 0.2)
         server.wrong = {"after": 40_000, "silent": 2}
-        refused(server, tmp_path, "timed out.* What came is kept")
+        refused(server, tmp_path, "timed out.* The partial download is kept")
         server.wrong = {"pause": 0.05}  # slow, and never silent for long
         fetch(of(server), tmp_path / "set.zip")
         assert contents(tmp_path) == {"set.zip": server.content} and server.ranges == ["bytes=40000-"]

@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 from PIL import Image
 
 from cltools.datasets import decoding
-from cltools.datasets.decoding import decode, kinds, read_picture, read_pictures, resize
+from cltools.datasets.decoding import decode, kinds, read_image, read_images, resize
 
 
 def noise(height: int = 33, width: int = 47, seed: int = 0) -> Image.Image:
@@ -31,17 +31,17 @@ class TestFormats:
     def test_sixteen_bit_grayscale_is_scaled(self, tmp_path: Path) -> None:
         values = np.array([[0, 255, 256, 65535]], dtype=np.uint16)
         Image.fromarray(values).save(tmp_path / "a.png")
-        assert read_picture(tmp_path / "a.png").tolist() == [[[0, 0, 1, 255]]] * 3
+        assert read_image(tmp_path / "a.png").tolist() == [[[0, 0, 1, 255]]] * 3
 
     def test_eight_bit_grayscale_and_black_and_white(self, tmp_path: Path) -> None:
         Image.new("L", (2, 2), 77).save(tmp_path / "gray.png")
         Image.new("1", (2, 2), 1).save(tmp_path / "bits.png")
-        assert read_picture(tmp_path / "gray.png").unique().tolist() == [77]
-        assert read_picture(tmp_path / "bits.png").unique().tolist() == [255]
+        assert read_image(tmp_path / "gray.png").unique().tolist() == [77]
+        assert read_image(tmp_path / "bits.png").unique().tolist() == [255]
 
     def test_palette(self, tmp_path: Path) -> None:
         Image.new("RGB", (4, 4), (9, 99, 199)).quantize(4).save(tmp_path / "a.png")
-        assert read_picture(tmp_path / "a.png")[:, 0, 0].tolist() == [9, 99, 199]
+        assert read_image(tmp_path / "a.png")[:, 0, 0].tolist() == [9, 99, 199]
 
     @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
     def test_transparent_becomes_white(self, tmp_path: Path, mode: str) -> None:
@@ -50,7 +50,7 @@ class TestFormats:
             Image.new(mode, (2, 2), (200, 0, 0, 0) if mode == "RGBA" else (0, 0)).save(path)
         else:
             Image.new(mode, (2, 2)).save(path, transparency=0 if mode == "P" else (0, 0, 0))
-        assert (read_picture(path) == 255).all()
+        assert (read_image(path) == 255).all()
 
     @pytest.mark.parametrize(("ending", "note"), [("png", "exif"), ("jpg", "exif"), ("jpg", "xmp")])
     def test_orientation_is_applied(self, tmp_path: Path, ending: str, note: str) -> None:
@@ -59,12 +59,12 @@ class TestFormats:
         xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
         path = tmp_path / f"a.{ending}"
         noise(4, 8).save(path, **({"exif": exif} if note == "exif" else {"xmp": xmp}))
-        assert read_picture(path).shape == (3, 8, 4)
+        assert read_image(path).shape == (3, 8, 4)
 
     def test_floating_point_is_refused_by_name(self, tmp_path: Path) -> None:
         Image.fromarray(np.zeros((2, 2), dtype=np.float32)).save(tmp_path / "a.tif")
         with pytest.raises(ValueError, match=r"floating-point"):
-            read_picture(tmp_path / "a.tif")
+            read_image(tmp_path / "a.tif")
 
     @pytest.mark.parametrize(("height", "width"), [(8, 8), (16, 8), (5, 9), (31, 7)])
     def test_resize_scales_the_shorter_side_and_cuts_the_centre(self, height: int, width: int) -> None:
@@ -86,10 +86,10 @@ def many(tmp_path: Path) -> list[Path]:
 
 class TestThreads:
     def test_the_order_is_kept(self, many: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-        right = torch.stack([read_picture(path) for path in many])
+        right = torch.stack([read_image(path) for path in many])
         monkeypatch.setattr(decoding, "usable_processors", lambda: 4)
         monkeypatch.setattr(decoding, "LARGE", 0)
-        assert torch.equal(read_pictures(many)[0], right)
+        assert torch.equal(read_images(many)[0], right)
 
     def test_blocks_are_smaller_where_pictures_are_large(
         self, many: list[Path], monkeypatch: pytest.MonkeyPatch
@@ -101,31 +101,31 @@ class TestThreads:
         self, many: list[Path], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         opened: list[Path] = []
-        monkeypatch.setattr(decoding, "read_picture", lambda path, size: opened.append(path) or read_picture(path))
+        monkeypatch.setattr(decoding, "read_image", lambda path, size: opened.append(path) or read_image(path))
         blocks = decode(many, None, False, {})
         next(blocks)
         blocks.close()
         assert len(opened) <= 1 + 4 * decoding.BLOCK
         many[0].write_bytes(b"broken")
         with pytest.raises(ValueError, match=r"1 of 385 images:\n.*0000\.jpg: cannot identify image file\n"):
-            read_pictures(many)
+            read_images(many)
         many[1].write_bytes(encoded(noise(8, 9), "JPEG"))
         with pytest.raises(ValueError, match=r"0002\.jpg is 8×8 and .*0001\.jpg is 9×8"):
-            read_pictures(many[2:] + many[1:2])
+            read_images(many[2:] + many[1:2])
 
 
 PEAK = """
 import resource, sys
 from pathlib import Path
 from PIL import Image
-from cltools.datasets.decoding import read_pictures
+from cltools.datasets.decoding import read_images
 
 folder, size = Path(sys.argv[1]), int(sys.argv[2])
-read_pictures([folder / "small.png"], size)
+read_images([folder / "small.png"], size)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sorted(folder.iterdir()):
     try:
-        print(path.name, *read_pictures([path], size)[0].shape)
+        print(path.name, *read_images([path], size)[0].shape)
     except ValueError as error:
         print(path.name, "more than 25,000,000 pixels" in str(error))
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
@@ -172,13 +172,13 @@ def test_a_large_jpeg_is_scaled_while_it_is_decoded(tmp_path: Path, monkeypatch:
     picture = noise(400, 600)
     picture.save(tmp_path / "a.jpg", quality=95)
     picture.save(tmp_path / "a.png")
-    whole = read_picture(tmp_path / "a.jpg", 32)
+    whole = read_image(tmp_path / "a.jpg", 32)
     monkeypatch.setattr(decoding, "MOST_PIXELS", 30_000)
-    part = read_picture(tmp_path / "a.jpg", 32)
+    part = read_image(tmp_path / "a.jpg", 32)
     assert part.shape == whole.shape and (part.int() - whole.int()).abs().float().mean() < 4
     for path, size in ((tmp_path / "a.jpg", None), (tmp_path / "a.jpg", 200), (tmp_path / "a.png", 32)):
         with pytest.raises(ValueError, match="pixels; scale it down"):
-            read_picture(path, size)
+            read_image(path, size)
 
 
 def test_kinds_are_those_of_pictures() -> None:
@@ -192,7 +192,7 @@ def test_kinds_are_those_of_pictures() -> None:
 def test_what_is_named_like_a_picture_is_opened_as_one_alone(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(ValueError, match="cannot identify image file"):
-        read_picture(tmp_path / "a.png")
+        read_image(tmp_path / "a.png")
 
 
 def test_too_little_memory_is_no_fault_of_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +202,7 @@ def test_too_little_memory_is_no_fault_of_a_picture(tmp_path: Path, monkeypatch:
     noise().save(tmp_path / "a.png")
     monkeypatch.setattr(decoding, "to_rgb", full)
     with pytest.raises(MemoryError):
-        read_pictures([tmp_path / "a.png"], skip_bad=True)
+        read_images([tmp_path / "a.png"], skip_bad=True)
 
 
 def test_lack_of_memory_is_not_put_down_to_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,4 +212,4 @@ def test_lack_of_memory_is_not_put_down_to_the_picture(tmp_path: Path, monkeypat
     Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
     monkeypatch.setattr(torch.nn.functional, "interpolate", short)
     with pytest.raises(RuntimeError, match=r"^not enough memory"):
-        read_picture(tmp_path / "0.png", 4)
+        read_image(tmp_path / "0.png", 4)

@@ -135,8 +135,8 @@ def spoil(folder: Path) -> dict[str, str]:
         finally:
             os.chdir(here)
     return {
-        "circle": "Too many levels", "cut": "truncated", "device": "no regular file", "empty": "cannot identify",
-        "gone": "No such file", "pipe": "no regular file", "socket": "no regular file", "text": "cannot identify",
+        "circle": "Too many levels", "cut": "truncated", "device": "not a regular file", "empty": "cannot identify",
+        "gone": "No such file", "pipe": "not a regular file", "socket": "not a regular file", "text": "cannot identify",
     }  # fmt: skip
 
 
@@ -175,7 +175,7 @@ class TestBadPictures:
     def test_without_them(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kept: bool
     ) -> None:
-        monkeypatch.setattr(decoding, "KEEP_FROM", 0.0 if kept else 1e9)
+        monkeypatch.setattr(decoding, "CACHE_FROM", 0.0 if kept else 1e9)
         monkeypatch.setenv("CLTOOLS_CACHE", str(tmp_path / "cache"))
         whole = load_images(str(tree(tmp_path / "set")))
         spoil(tmp_path / "set" / "train" / "cat")
@@ -206,7 +206,7 @@ class TestBadPictures:
                     pytest.MonkeyPatch.context() as patch,
                     pytest.raises(ValueError, match="Cannot read 8 of 8") as caught,
                 ):
-                    patch.setattr(decoding, "KEEP_FROM", kept)
+                    patch.setattr(decoding, "CACHE_FROM", kept)
                     load_images(str(tmp_path), skip_bad=skip_bad)
                 assert str(caught.value).endswith("\nReplace or move them.")  # as to go on without them is not possible
 

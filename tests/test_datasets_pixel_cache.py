@@ -51,7 +51,7 @@ def grow(root: Path, per_class: int = 2) -> Path:
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data folder with TinyImageNet, whose pixels are kept however few they are; no word has been said yet."""
-    monkeypatch.setattr(decoding, "KEEP_FROM", 0.0)
+    monkeypatch.setattr(decoding, "CACHE_FROM", 0.0)
     monkeypatch.setenv("CLTOOLS_CACHE", str(tmp_path / "cache"))
     decoding.say.cache_clear()
     grow(tmp_path / "data")
@@ -62,13 +62,13 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the picture files decoded in this process."""
     names: list[str] = []
-    read = decoding.read_picture
+    read = decoding.read_image
 
     def counted(path: Path, size: int | None) -> Tensor:
         names.append(path.name)
         return read(path, size)
 
-    monkeypatch.setattr(decoding, "read_picture", counted)
+    monkeypatch.setattr(decoding, "read_image", counted)
     return names
 
 
@@ -78,7 +78,7 @@ def load(root: Path, limit: int | None = None, size: int | None = None) -> Image
 
 def fresh(root: Path, size: int | None = None) -> Tensor:
     """The training pictures as they are decoded without any kept pixels."""
-    return decoding.read_pictures(sorted((root / "tiny-imagenet-200" / "train").rglob("*.JPEG")), size)[0]
+    return decoding.read_images(sorted((root / "tiny-imagenet-200" / "train").rglob("*.JPEG")), size)[0]
 
 
 def kept(root: Path) -> Path:
@@ -133,7 +133,7 @@ class TestKept:
         assert opened == []
 
     def test_from_the_archive(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[str]) -> None:
-        monkeypatch.setattr(decoding, "KEEP_FROM", 0.0)
+        monkeypatch.setattr(decoding, "CACHE_FROM", 0.0)
         root = publish(tmp_path, monkeypatch, TINY)
         images = load_images("tinyimagenet", root=root)
         assert len(opened) == 7
@@ -210,7 +210,7 @@ class TestMadeAgain:
         kept(root).write_bytes(whole[:length])
         assert torch.equal(load(root).images, right)
         assert kept(root).read_bytes() == whole
-        assert "the pictures are decoded again" in capsys.readouterr().err
+        assert "the images are decoded again" in capsys.readouterr().err
 
     def test_when_it_is_of_another_tree(self, root: Path, tmp_path: Path) -> None:
         load(root)
@@ -290,14 +290,14 @@ class TestBuilding:
     ) -> None:
         before = contents(root)
         with monkeypatch.context() as patch:
-            read = decoding.read_picture
+            read = decoding.read_image
 
             def stop(path: Path, size: int | None) -> Tensor:
                 if path.name == "n02_1.JPEG":
                     raise error
                 return read(path, size)
 
-            patch.setattr(decoding, "read_picture", stop)
+            patch.setattr(decoding, "read_image", stop)
             with pytest.raises((KeyboardInterrupt, CltoolsError)):
                 load(root)
         assert contents(root) == before
@@ -346,10 +346,10 @@ def dying(function, number):
         return function(*given, **named)
     return count
 
-decoding.KEEP_FROM, decoding.BLOCK = 0.0, 2
+decoding.CACHE_FROM, decoding.BLOCK = 0.0, 2
 load = lambda: load_images("tinyimagenet", root=sys.argv[1], download=False)
 print(load().images.long().sum().item(), flush=True)
-for target, name, number in ((decoding, "read_picture", 5), (Path, "replace", 1)):
+for target, name, number in ((decoding, "read_image", 5), (Path, "replace", 1)):
     picture = sorted(Path(sys.argv[1]).rglob("n01_0.JPEG"))[0]
     os.utime(picture, ns=(number, number + len(name)))  # the kept pixels are out of date
     child = os.fork()

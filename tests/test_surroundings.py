@@ -51,7 +51,7 @@ WITHOUT_NUMBERS = {
     "reads_now": "of rules",
     "rank_count": "of two numbers",
     "seeded": "a generator",
-    **dict.fromkeys(("bare", "eval_mode", "feature_dim", "head", "home", "resnet"), "of modules"),
+    **dict.fromkeys(("bare", "device_of", "eval_mode", "feature_dim", "head", "resnet"), "of modules"),
 }
 """Public functions that are not called here, and why."""
 

@@ -152,7 +152,7 @@ def test_sgd_from_outside_learns_what_the_recipes_learns() -> None:
     [
         ("images", torch.ones(4, 3, 8, 8), "images=: an ImageSet"),
         ("backbone", lambda x: x.mean((2, 3)), r"backbone=: a torch\.nn\.Module"),
-        ("views", "augment", r"views=: a callable, views\(images, generator=…\), is wanted"),
+        ("views", "augment", r"views=: a callable, views\(images, generator=…\), is expected"),
         ("optimizer", torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=1), "a function of the encoder's parameters"),
         ("protocols", [spread], "protocols=: a mapping of names to functions"),
         ("protocols", {"spread": 3.0}, "protocols=: a mapping of names to functions"),
@@ -456,8 +456,8 @@ class NamedViews(ViewSettings):
 @pytest.mark.parametrize(
     ("part", "given", "reason"),
     [
-        ("views", SolarizedViews(), r"SolarizedViews, and nothing reads more than ViewSettings says\. .*views=…"),
-        ("loss", FocalLoss(), r"FocalLoss, .* LossSettings says\. .* a training loop of your own"),
+        ("views", SolarizedViews(), r"SolarizedViews, but only fields of ViewSettings are read\. .*views=…"),
+        ("loss", FocalLoss(), r"FocalLoss, .* LossSettings are read\. .* your own training loop"),
     ],
 )
 def test_settings_of_which_a_part_would_be_ignored_are_refused(part: str, given: Any, reason: str) -> None:

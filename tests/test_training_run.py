@@ -130,7 +130,7 @@ def test_a_start_from_simclr_fills_the_momentum_copy_from_the_encoder() -> None:
 
 @pytest.mark.parametrize(
     ("experiment", "reason"),
-    [(asked(encoder=replace(TINY, projection=4)), "size mismatch"), (asked(queue_size=64), "queue is of 48 keys")],
+    [(asked(encoder=replace(TINY, projection=4)), "size mismatch"), (asked(queue_size=64), "queue has 48 keys")],
 )
 def test_a_start_from_another_encoder_or_queue_is_refused(experiment: Experiment, reason: str, tmp_path: Path) -> None:
     images = made()

@@ -1,4 +1,4 @@
-"""Where images come from: built-in sets that need no network, downloads that are checked, and folders on disk."""
+"""Image sets: built-in ones that need no network, checked downloads, and folders on disk."""
 
 from cltools.datasets.image_set import DataSettings, ImageSet, data_root, draw, split_holdout
 from cltools.datasets.load import image_sets, load_images, splits_of, what_reads

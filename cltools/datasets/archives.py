@@ -1,4 +1,4 @@
-"""Archives that are downloaded, checked and unpacked without ever touching a file that is already there."""
+"""Download, verification and unpacking of archives, without changing existing files."""
 
 import hashlib
 import os
@@ -20,13 +20,13 @@ from tqdm.auto import tqdm
 from cltools.errors import CltoolsError
 from cltools.files import IN_USE, claimed
 
-PATIENCE, HOUR = 30, 3600  # seconds without a byte; until another process has the archive
-MOST_BYTES = 1 << 31  # of an archive whose length the server does not say
+PATIENCE, HOUR = 30, 3600  # seconds to wait for data; seconds to wait for another process to fetch the archive
+MOST_BYTES = 1 << 31  # size limit of an archive whose length the server does not send
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A published archive: where it comes from, how its bytes are recognised, what it unpacks to."""
+    """A published archive: its address, its checksum, its file name, and the folder it unpacks to."""
 
     url: str
     md5: str
@@ -35,17 +35,17 @@ class Archive:
 
 
 def obtain(archive: Archive, root: Path, download: bool) -> Path:
-    """The unpacked folder of an archive below `root`: as it lies there, else unpacked, else downloaded.
+    """Return the unpacked folder of an archive below `root`, after unpacking and downloading it if necessary.
 
     Raises:
-        FileNotFoundError: Neither folder nor archive is there and `download` is off.
-        ValueError: The archive is truncated or altered, or holds something that is not safe to unpack.
+        FileNotFoundError: Neither the folder nor the archive exists, and `download` is False.
+        ValueError: The archive is truncated or altered, or contains something that is not safe to unpack.
         ValueError: The download failed.
     """
     if os.path.exists(root) and not (os.path.isdir(root) and os.access(root, os.R_OK | os.X_OK)):
-        raise CltoolsError(f"{root} is no folder that can be read; name another: root= (--root) or CLTOOLS_DATA.")
+        raise CltoolsError(f"{root} is not a readable folder; give another: root= (--root) or CLTOOLS_DATA.")
     if root.name == archive.folder and root.is_dir():
-        raise CltoolsError(f"{root} is the folder of the images itself; the root is the one that it lies in.")
+        raise CltoolsError(f"{root} is the image folder itself; give the folder that contains it as the root.")
     folder, file = root / archive.folder, root / archive.file
     if folder.is_dir():
         return folder
@@ -58,7 +58,7 @@ def obtain(archive: Archive, root: Path, download: bool) -> Path:
 
 
 def check(path: Path, md5: str, advice: str) -> None:
-    """Raises an error that names `path`, what was expected and `advice`, unless the file has the md5 published.
+    """Check that a file has the published md5; the error names `path`, the expected md5 and `advice`.
 
     Raises:
         FileNotFoundError: The file is missing.
@@ -67,59 +67,57 @@ def check(path: Path, md5: str, advice: str) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing (expected with md5 {md5}). {advice}.")
     with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if found != md5:
-        wrong = f"expected md5 {md5}, but its {path.stat().st_size:,} bytes have {found}"
+        actual = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if actual != md5:
+        wrong = f"expected md5 {md5}, but its {path.stat().st_size:,} bytes have {actual}"
         raise CltoolsError(f"{path} is truncated or altered: {wrong}. {advice}. Nothing was changed.")
 
 
 def alone(file: Path) -> AbstractContextManager[None]:
-    """For one process at a time to do something with an archive; others wait for it."""
+    """Return a lock on an archive for one process at a time; others wait for it."""
     return claimed(file.with_name(f"{file.name}.{IN_USE}"), f"fetching or unpacking {file.name}", HOUR)
 
 
 def fetch(archive: Archive, file: Path) -> None:
-    """Downloads beside `file`, if it is not there, checks what came, and only then gives it its name.
+    """Download `file` if it does not exist: to a partial file first, which is renamed after it has been verified.
 
-    What came before an interruption is kept and gone on with, if the server can send the rest alone.
+    A partial download is kept after an interruption, and continued if the server supports it.
 
     Raises:
-        ValueError: No network, a broken connection, too little room, or bytes that are not the published ones.
+        ValueError: No network, a broken connection, too little disk space, or contents that are not the published ones.
     """
     if file.is_file():
         return
     part = file.with_name(f"{file.name}.part")
     try:
         with alone(file):
-            if not file.exists():  # else another process has fetched it meanwhile
+            if not file.exists():  # else another process has fetched it in the meantime
                 receive(archive, part)
-            if not file.exists():  # else somebody put it there meanwhile, and the caller checks it
+            if not file.exists():  # else someone has put it there in the meantime, and the caller checks it
                 part.rename(file)
             part.unlink(missing_ok=True)
     except (OSError, HTTPException, ValueError) as error:
         reason = error.reason if isinstance(error, URLError) else f"{type(error).__name__}: {error}"
-        kept = " What came is kept, and the next start goes on from there." if part.exists() else ""
+        kept = " The partial download is kept, and the next attempt continues it." if part.exists() else ""
         remedy = f"Check the network connection, or put it at {file} yourself; 'digits' and 'shapes' need no network."
         raise CltoolsError(f"Could not download {archive.url}: {reason}.{kept} {remedy}") from error
 
 
 def receive(archive: Archive, part: Path) -> None:
-    """The whole archive in a part, whose beginning may be there; no more is read than the server has announced.
-
-    Whether that beginning is of the same file, the published md5 says at the end.
+    """Download the rest of an archive to `part` and verify its md5; no more is read than the server has announced.
 
     Raises:
-        OSError: the connection broke or stood still, or there is too little room.
-        ValueError: what came is not what was published, and is removed.
+        OSError: the connection broke or timed out, or there is too little disk space.
+        ValueError: the contents are not the published ones; the partial file is removed.
     """
     have = part.stat().st_size if part.is_file() else 0
-    asked = Request(archive.url, headers={"Range": f"bytes={have}-"} if have else {})
+    request = Request(archive.url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
-        with urlopen(asked, timeout=PATIENCE) as source:
-            have = have if source.status == 206 else 0  # else the server sends all of it
+        with urlopen(request, timeout=PATIENCE) as source:
+            have = have if source.status == 206 else 0  # else the server sends the whole file
             append(source, part, have)
     except HTTPError as error:
-        if error.code != 416:  # there is no more
+        if error.code != 416:  # 416: the partial file is already complete
             raise
     try:
         check(part, archive.md5, "The download did not arrive intact")
@@ -129,10 +127,10 @@ def receive(archive: Archive, part: Path) -> None:
 
 
 def append(source: Any, part: Path, have: int) -> None:
-    """Writes the rest of an archive behind what there is of it.
+    """Append the rest of an archive to its partial file.
 
     Raises:
-        OSError: the connection broke or stood still, or there is too little room.
+        OSError: the connection broke or timed out, or there is too little disk space.
     """
     length = int(source.headers.get("Content-Length") or 0)
     left = length or MOST_BYTES
@@ -146,25 +144,25 @@ def append(source: Any, part: Path, have: int) -> None:
 
 
 def unpack(file: Path, folder: Path) -> None:
-    """Unpacks `file`, whose members all lie in one folder, so that `folder` appears complete or not at all.
+    """Unpack `file`, whose members are all in one folder, so that `folder` appears complete or not at all.
 
     Raises:
-        ValueError: The file is no archive, or a member of a tar is a link or a device.
+        ValueError: The file is not an archive, or a member of a tar is a link or a device.
     """
     with alone(file):
-        if folder.is_dir():  # another process has unpacked it meanwhile
+        if folder.is_dir():  # another process has unpacked it in the meantime
             return
-        for left in folder.parent.glob(f"{escape(folder.name)}.*.part"):  # by a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
+        for partial in folder.parent.glob(f"{escape(folder.name)}.*.part"):  # left by a process that was killed
+            shutil.rmtree(partial, ignore_errors=True)
         with TemporaryDirectory(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent) as scratch:
             try:
                 if zipfile.is_zipfile(file):
-                    with zipfile.ZipFile(file) as zipped:  # which keeps every member below the folder
+                    with zipfile.ZipFile(file) as zipped:  # zipfile keeps every member below the folder
                         for name in tqdm(zipped.namelist(), desc=f"Unpacking {file.name}"):
                             zipped.extract(name, scratch)
                 else:
                     with tarfile.open(file) as tar:
-                        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # so too; from 3.11.4 on
+                        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # safe, too; from Python 3.11.4
                         tar.extractall(scratch)
             except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
                 raise CltoolsError(f"{file} cannot be unpacked: {error}. Move it away and try again.") from error

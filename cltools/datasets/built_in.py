@@ -1,11 +1,11 @@
-"""Sets that need no network: scikit-learn's handwritten digits, and drawn shapes.
+"""Image sets that need no network: scikit-learn's handwritten digits, and drawn shapes.
 
 The shapes are five figures in related families, so that hard and false negatives exist by construction. Disc and ring
-are round, square and cross have four corners' symmetry, the triangle stands between: figures of one family are each
-other's hard negatives. Inside a class the pictures differ in angle, size, place, brightness and tint,
-most of which no crop, flip or jitter undoes, so telling single pictures apart pays at the expense of the figure. The
-background is the same everywhere and tints are pale: either would be a shortcut to the single picture that drowns all
-else. A fifth of any queue is of the anchor's class.
+are round, square and cross have fourfold symmetry, and the triangle is between them: figures of one family are each
+other's hard negatives. Within a class the images differ in angle, size, position, brightness and tint, most of which
+crop, flip and jitter do not undo, so an encoder can distinguish single images at the expense of the figure. The
+background is the same everywhere and tints are pale, because a varying background or strong tint would be a shortcut
+that identifies single images. A fifth of any queue has the anchor's class.
 
 Shapes: N images, S side in pixels.
 """
@@ -20,18 +20,18 @@ from cltools.datasets.image_set import DataSettings, ImageSet
 
 DIGITS_TEST = 500
 SHAPES = {"train": (4000, 1), "test": (1000, 2)}
-"""How many shapes a split holds, and the seed that draws them."""
+"""Number of images per split, and the seed that draws them."""
 SIDE = 32
-RADIUS = (0.6, 0.9)  # of a figure; the picture reaches from -1 to 1
+RADIUS = (0.6, 0.9)  # of a figure; the image extends from -1 to 1
 BRIGHTNESS = (0.3, 1.0)
 TINT = 0.15  # largest change of a channel, as a share of the brightness
 BACKGROUND = 0.1
 
 
 def load_digits(split: str, data: DataSettings) -> ImageSet:
-    """1,297 training and 500 test digits, enlarged from 8×8 to 16×16 and repeated in three channels, stratified.
+    """Load 1,297 training or 500 test digits, enlarged from 8×8 to 16×16 and repeated in three channels, stratified.
 
-    Images of the same writer fall in both splits, so the test measures new pictures, not new hands.
+    Both splits have images by the same writers, so the test measures generalisation to new images, not to new writers.
     """
     from sklearn import datasets
 
@@ -41,7 +41,7 @@ def load_digits(split: str, data: DataSettings) -> ImageSet:
     large = torch.nn.functional.interpolate(ink, (16, 16), mode="bilinear", align_corners=False)
     images = (large * 255).round().to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
     everything = ImageSet(images, labels, torch.arange(len(labels)), tuple("0123456789"), "digits", split)
-    # Every 3.594th picture of the list sorted by class: stratified, and fixed without any random generator.
+    # Every 3.594th image of the list sorted by class: stratified, and fixed without a random generator.
     by_class = torch.argsort(labels, stable=True)
     test = torch.zeros(len(labels), dtype=torch.bool)
     test[by_class[(torch.arange(DIGITS_TEST) * len(labels) + len(labels) // 2) // DIGITS_TEST]] = True
@@ -49,7 +49,7 @@ def load_digits(split: str, data: DataSettings) -> ImageSet:
 
 
 def load_shapes(split: str, data: DataSettings) -> ImageSet:
-    """4,000 training or 1,000 test pictures, always the same, in equal numbers of each class."""
+    """Load 4,000 training or 1,000 test images, always the same, with equal numbers per class."""
     count, seed = SHAPES[split]
     labels = torch.arange(count) % len(FIGURES)
     images = draw_shapes(labels, torch.Generator().manual_seed(seed))
@@ -57,7 +57,7 @@ def load_shapes(split: str, data: DataSettings) -> ImageSet:
 
 
 def draw_shapes(labels: Int[Tensor, " N"], generator: torch.Generator) -> UInt8[Tensor, "N 3 32 32"]:
-    """One antialiased picture for each label (place in `FIGURES`), each with its own draw of everything else."""
+    """Draw one antialiased image per label (index in `FIGURES`); everything else is random."""
 
     def uniform(bounds: tuple[float, float], *shape: int) -> Tensor:
         low, high = bounds
@@ -74,12 +74,12 @@ def draw_shapes(labels: Int[Tensor, " N"], generator: torch.Generator) -> UInt8[
     v = (y * angle.cos() - x * angle.sin()) / radius
     distance = torch.empty_like(u)
     for label, figure in enumerate(FIGURES.values()):
-        mine = labels == label
-        distance[mine] = figure(u[mine], v[mine])
-    # How much of a pixel the figure covers, from the distance of its centre to the outline, in pixels.
+        rows = labels == label
+        distance[rows] = figure(u[rows], v[rows])
+    # Share of a pixel that the figure covers, from the distance of its centre to the outline, in pixels.
     cover = (0.5 - distance * radius * SIDE / 2).clamp(0, 1)[:, None]
-    picture = cover * colour + (1 - cover) * BACKGROUND
-    return (picture.clamp(0, 1) * 255).round().to(torch.uint8)
+    images = cover * colour + (1 - cover) * BACKGROUND
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 Plane = Float[Tensor, "N S S"]
@@ -87,28 +87,28 @@ Plane = Float[Tensor, "N S S"]
 
 
 def disc(u: Plane, v: Plane) -> Plane:
-    """Distance to a circle."""
+    """Return the signed distance to a circle."""
     return torch.hypot(u, v) - 0.85
 
 
 def ring(u: Plane, v: Plane) -> Plane:
-    """Distance to a band along a circle."""
+    """Return the signed distance to a ring."""
     return (torch.hypot(u, v) - 0.7).abs() - 0.2
 
 
 def square(u: Plane, v: Plane) -> Plane:
-    """Distance to a square (below the true one off its corners, which only rounds them by a part of a pixel)."""
+    """Return the signed distance to a square; too small near corners, where the error is less than a pixel."""
     return torch.maximum(u.abs(), v.abs()) - 0.75
 
 
 def cross(u: Plane, v: Plane) -> Plane:
-    """Distance to two crossed bars."""
+    """Return the signed distance to two crossed bars."""
     along, across = torch.maximum(u.abs(), v.abs()), torch.minimum(u.abs(), v.abs())
     return torch.maximum(along - 0.95, across - 0.3)
 
 
 def triangle(u: Plane, v: Plane) -> Plane:
-    """Distance to an equilateral triangle: the farthest of its three sides."""
+    """Return the signed distance to an equilateral triangle: the largest over its three sides."""
     sides = [u * math.cos(turn) + v * math.sin(turn) for turn in (0.0, 2 * math.pi / 3, 4 * math.pi / 3)]
     return torch.stack(sides).amax(0) - 0.5
 

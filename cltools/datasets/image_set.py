@@ -1,4 +1,4 @@
-"""The form in which images travel through the package, and the settings that say which are wanted.
+"""The container of images used throughout the package, and the settings that select images.
 
 Shapes: N images, H and W their height and width.
 """
@@ -19,16 +19,16 @@ from cltools.mining.handed_in import seeded
 
 @dataclass(frozen=True)
 class DataSettings(Settings):
-    """Which images a run uses.
+    """The images that a run uses.
 
     Attributes:
         name: A name from `image_sets()` or the path of a folder with images.
-        root: Where downloads and trees lie; None for the variable CLTOOLS_DATA, else the folder `data`.
-        download: Whether missing archives may be downloaded.
-        limit: Train on at most this many images, drawn at random.
-        size: Scale the shorter side to this and cut the centre square; None keeps the images as they are.
-        holdout: Share of the training images kept out as split "val": the only images anything is chosen on.
-        skip_bad: Leave out files of a folder that cannot be read, and say how many.
+        root: Folder of downloads and image trees; None for the variable CLTOOLS_DATA, else the folder `data`.
+        download: Download missing archives.
+        limit: Largest number of training images, drawn at random; None for all.
+        size: Scale the shorter side to this many pixels and crop the centre square; None keeps the images unchanged.
+        holdout: Share of the training images held out as split "val", the only images on which choices are based.
+        skip_bad: Skip files of a folder that cannot be read, and report how many.
     """
 
     name: str = "cifar10"
@@ -41,9 +41,9 @@ class DataSettings(Settings):
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
-    """Where data lie: `root`, else the variable CLTOOLS_DATA, else `data` in the project (or the working folder)."""
+    """Return the data folder: `root`, else the variable CLTOOLS_DATA, else `data` in the clone (or working folder)."""
     if root == "":
-        raise CltoolsError("root is empty, as an unset variable of a shell leaves it; name a folder, or leave it out.")
+        raise CltoolsError("root is empty, perhaps from an unset shell variable; name a folder, or leave it out.")
     given = root if root is not None else os.environ.get("CLTOOLS_DATA") or None
     if given is not None:
         return Path(os.fsdecode(given)).expanduser()
@@ -57,8 +57,8 @@ class ImageSet:
 
     Attributes:
         images: uint8 [N, 3, H, W], RGB, 0 to 255.
-        labels: int64 [N]. Index into `classes`, -1 where unknown. For evaluation, diagnosis and the oracle only.
-        ids: int64 [N]. Which image of the full split this is. A subset keeps the ids, so they still tell images apart.
+        labels: int64 [N]. Index into `classes`, -1 if unknown. For evaluation, diagnosis and the oracle only.
+        ids: int64 [N]. Index of the image in the full split. A subset keeps the ids, so they still identify images.
         classes: Class names in the order of the labels; empty without labels.
         name: Name of the set, as given to `load_images`.
         split: "train", "test" or "val" (held out of the training images).
@@ -72,15 +72,15 @@ class ImageSet:
     split: str
 
     def __post_init__(self) -> None:
-        """Refuses tensors that do not fit together, since they would fail much later and far less clearly."""
+        """Refuse tensors that do not match, which would otherwise fail much later with an unclear error."""
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
             raise CltoolsError(f"images are {self.images.dtype} {[*self.images.shape]}; give RGB, uint8 [N, 3, H, W].")
         for name, values in (("labels", self.labels), ("ids", self.ids)):
             if values.dtype != torch.int64 or values.shape != self.images.shape[:1]:
                 raise CltoolsError(f"{name} must be int64 [{len(self)}], got {values.dtype} {list(values.shape)}.")
         if self.ids.device.type == "cpu" and (distinct := len(torch.unique(self.ids))) < len(self):
-            raise CltoolsError(f"{len(self)} images have {distinct} ids; each needs its own, as torch.arange(N) gives.")
-        # On an accelerator the look at the largest label would make the host wait; it was checked before the move.
+            raise CltoolsError(f"{len(self)} images have {distinct} ids; give distinct ones, such as torch.arange(N).")
+        # On an accelerator, reading the largest label would make the host wait; it was checked before the move.
         if self.labels.device.type == "cpu" and len(self) and int(self.labels.max()) >= len(self.classes):
             raise CltoolsError(f"labels go up to {int(self.labels.max())}; name each class, or give -1 for unknown.")
 
@@ -89,19 +89,19 @@ class ImageSet:
 
     @property
     def labelled(self) -> bool:
-        """Whether the class of some image is known; one that is not is of no class. Waits for the device."""
+        """True if the class of any image is known. Waits for the device."""
         return bool((self.labels >= 0).any())
 
     def to(self, device: torch.device | str) -> "ImageSet":
-        """The same images with all tensors on `device`."""
+        """Return the same images with all tensors on `device`."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device), ids=self.ids.to(device))
 
     def select(self, index: Int[Tensor, " M"] | Bool[Tensor, " N"] | slice) -> "ImageSet":
-        """The images at `index` (positions, a mask or a slice), with their labels and ids, in that order."""
+        """Return the images at `index` (positions, a mask or a slice), with their labels and ids, in that order."""
         return replace(self, images=self.images[index], labels=self.labels[index], ids=self.ids[index])
 
     def subset(self, n: int, seed: int = 0) -> "ImageSet":
-        """At most `n` images drawn without replacement, the same for the same seed, in their present order.
+        """Return at most `n` images, drawn without replacement by the seed, in their present order.
 
         Raises:
             ValueError: `n` is not positive.
@@ -110,10 +110,10 @@ class ImageSet:
 
 
 def draw(total: int, n: int, seed: int = 0) -> Int[Tensor, " M"]:
-    """`min(n, total)` distinct positions below `total`, ascending: the one way a part of a set is chosen.
+    """Draw `min(n, total)` distinct positions below `total`, ascending; every subset of a set is chosen this way.
 
-    At random rather than the first `n`, because folders list their images class by class; without a look at the
-    labels, because labels must not steer what is trained on.
+    Positions are random rather than the first `n`, because folders list their images by class; and labels are not
+    used, because labels must not influence what is trained on.
 
     Raises:
         ValueError: `n` is not positive.
@@ -123,9 +123,9 @@ def draw(total: int, n: int, seed: int = 0) -> Int[Tensor, " M"]:
 
 
 def split_holdout(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Training images without, and the held-out "val" images with, a seeded share drawn by id.
+    """Split off a share of the images, drawn by id: return the training images and the held-out "val" images.
 
-    Which images are held out depends on ids and seed alone, neither on their order nor on labels.
+    Which images are held out depends only on ids and seed, not on their order or labels.
 
     Raises:
         ValueError: `share` is outside [0, 1), or would leave one of the two without images.
@@ -135,7 +135,7 @@ def split_holdout(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, 
         raise CltoolsError(f"A holdout of {share} keeps {count} of {len(images)} images; leave images on both sides.")
     by_id = torch.argsort(images.ids.cpu(), stable=True)
     order = torch.randperm(len(images), generator=seeded(seed), device="cpu")
-    held = torch.zeros(len(images), dtype=torch.bool, device="cpu")
-    held[by_id[order[:count]]] = True
-    held = held.to(images.ids.device)
-    return images.select(~held), replace(images.select(held), split="val")
+    held_out = torch.zeros(len(images), dtype=torch.bool, device="cpu")
+    held_out[by_id[order[:count]]] = True
+    held_out = held_out.to(images.ids.device)
+    return images.select(~held_out), replace(images.select(held_out), split="val")

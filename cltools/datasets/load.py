@@ -1,4 +1,4 @@
-"""The register of all image sets, those that are downloaded, and `load_images`: one call for every source of images."""
+"""The registry of image sets, the loaders of downloaded sets, and `load_images`, which loads images of any source."""
 
 import os
 from dataclasses import replace
@@ -22,13 +22,13 @@ ARCHIVE = Archive(f"http://cs231n.stanford.edu/{TINY}.zip", "90528d7ca1a48142e34
 
 
 def load_cifar(split: str, data: DataSettings) -> ImageSet:
-    """CIFAR images from `root/NAME/{train,test}/CLASS/*.png|jpg`, else from the official archive.
+    """Load CIFAR images from `root/NAME/{train,test}/CLASS/*.png|jpg`, else from the official archive.
 
-    Both number the classes alphabetically, which is the official order. The folder tree may hold fewer images than
-    the original; it is read as it is.
+    Both number the classes alphabetically, which is the official order. The folder tree may contain fewer images than
+    the original.
 
     Raises:
-        FileNotFoundError: Nothing is there and `download` is off, or a file of the official set is missing.
+        FileNotFoundError: No data exist and `download` is False, or a file of the official set is missing.
         ValueError: The archive or a batch is truncated or altered, or the folder tree lacks classes.
         RuntimeError: The download failed.
     """
@@ -37,20 +37,20 @@ def load_cifar(split: str, data: DataSettings) -> ImageSet:
     if os.path.isdir(folder / split):
         images = load_folder(folder, split, data, root)
         if len(images.classes) != CLASSES[data.name]:
-            raise CltoolsError(f"{folder} has not the {CLASSES[data.name]} class folders of {data.name}; complete it.")
+            raise CltoolsError(f"{folder} lacks class folders: {data.name} has {CLASSES[data.name]}; complete it.")
         return images
     return official(data.name, split, root, data.download)
 
 
 def official(name: str, split: str, root: Path, download: bool) -> ImageSet:
-    """The whole split of the official archive, every file of it checked against torchvision's list."""
+    """Load a whole split of the official archive, after checking every file against torchvision's list."""
     from torchvision import datasets
 
     kind: Any = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
     folder = obtain(Archive(kind.url, kind.tgz_md5, kind.filename, kind.base_folder), root, download)
     advice = f"Move {folder} away and load {name} again to unpack a fresh copy"
     files = [*kind.train_list, *kind.test_list, [kind.meta["filename"], kind.meta["md5"]]]
-    for file, md5 in files:  # before torchvision looks: it would not say which file is wrong
+    for file, md5 in files:  # before torchvision's check, which does not say which file is wrong
         check(folder / file, md5, advice)
     source = kind(str(root), train=split == "train", download=False)
     images = torch.from_numpy(source.data).permute(0, 3, 1, 2).contiguous()
@@ -59,14 +59,14 @@ def official(name: str, split: str, root: Path, download: bool) -> ImageSet:
 
 
 def load_tinyimagenet(split: str, data: DataSettings) -> ImageSet:
-    """TinyImageNet from `root/tiny-imagenet-200`; its pictures are decoded once and kept as pixels in `root/decoded`.
+    """Load TinyImageNet from `root/tiny-imagenet-200`; its images are decoded once and cached in `root/decoded`.
 
     Validation images may have been sorted into class folders.
     The labels of the official test images were never published, so split "test" is the official validation folder.
 
     Raises:
-        FileNotFoundError: Nothing is there and `download` is off, or a part of the tree is missing.
-        ValueError: The archive is truncated or altered, or a list in the tree does not fit its images.
+        FileNotFoundError: No data exist and `download` is False, or a part of the tree is missing.
+        ValueError: The archive is truncated or altered, or a list in the tree does not match its images.
         RuntimeError: The download failed.
     """
     root = data_root(data.root)
@@ -75,24 +75,24 @@ def load_tinyimagenet(split: str, data: DataSettings) -> ImageSet:
     number = {wnid: label for label, wnid in enumerate(wnids)}
     part = "train" if split == "train" else "val"
     if any((folder / part / wnid).is_dir() for wnid in wnids) or split == "train":
-        files = [(path, number[wnid]) for wnid in wnids for path in class_pictures(folder, part, wnid)]
+        files = [(path, number[wnid]) for wnid in wnids for path in class_images(folder, part, wnid)]
     else:
         files = annotated(folder / "val", number)
     return read_listed(files, class_names(folder, wnids), split, data, folder, root)
 
 
-def class_pictures(folder: Path, part: str, wnid: str) -> list[Path]:
-    """The images of one class in "train", or in a "val" that was sorted."""
-    here = folder / part / wnid
-    if here.is_dir() and (found := look(here).all_pictures()):
-        return found
-    raise FileNotFoundError(f"No images in {here}. {_again(folder)}")
+def class_images(folder: Path, part: str, wnid: str) -> list[Path]:
+    """Return the images of one class in "train", or in a "val" that was sorted into class folders."""
+    path = folder / part / wnid
+    if path.is_dir() and (images := look(path).all_images()):
+        return images
+    raise FileNotFoundError(f"No images in {path}. {_again(folder)}")
 
 
 def annotated(folder: Path, number: dict[str, int]) -> list[tuple[Path, int]]:
-    """The validation images with the labels that `val_annotations.txt` gives them: name, tab, wnid, tab, a box."""
+    """Return the validation images with their labels from `val_annotations.txt`: name, tab, wnid, tab, a box."""
     listing, images, pairs = folder / "val_annotations.txt", folder / "images", []
-    present = {path.name: path for path in look(images).all_pictures()} if images.is_dir() else {}
+    present = {path.name: path for path in look(images).all_images()} if images.is_dir() else {}
     for row, line in enumerate(read_lines(listing), start=1):
         name, wnid, *_ = [*line.split("\t"), "", ""]
         if wnid not in number:
@@ -104,7 +104,7 @@ def annotated(folder: Path, number: dict[str, int]) -> list[tuple[Path, int]]:
 
 
 def class_names(folder: Path, wnids: list[str]) -> tuple[str, ...]:
-    """Readable names from `words.txt` ("goldfish"), with the wnid where that alone is missing or not unique."""
+    """Return readable names from `words.txt` ("goldfish"); the wnid replaces a missing and follows a duplicate name."""
     lines = read_lines(folder / "words.txt") if (folder / "words.txt").is_file() else []
     words = {wnid: names.split(",")[0].strip() for wnid, _, names in (line.partition("\t") for line in lines)}
     plain = [words.get(wnid, wnid) for wnid in wnids]
@@ -113,10 +113,10 @@ def class_names(folder: Path, wnids: list[str]) -> tuple[str, ...]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file that is part of the tree, empty ones left out."""
+    """Return the non-empty lines of a text file of the tree."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing. {_again(path.parent)}")
-    with reading(f"{path} is no text in UTF-8", _again(path.parent)):  # with or without the mark that some editors add
+    with reading(f"{path} is not UTF-8 text", _again(path.parent)):  # with or without a byte order mark
         return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
 
 
@@ -129,30 +129,29 @@ SPLITS = ("train", "test")
 
 CIFAR = dict.fromkeys(("cifar10", "cifar100"), load_cifar)
 SOURCES = {"digits": load_digits, "shapes": load_shapes, **CIFAR, "tinyimagenet": load_tinyimagenet}
-"""How a set is loaded, given "train" or "test" and the settings that ask for it.
+"""The loader of each set, called with "train" or "test" and the data settings.
 
-A loader that reads picture files heeds limit and size itself, so that no file is opened in vain; to any other
+A loader of image files applies limit and size itself, so that no file is opened needlessly; for the others
 `load_images` applies them.
 """
 
-# CIFAR's names are torchvision's, which is not imported to look whether a file is there.
 READERS = {
     ".zip .tar .gz .tgz .bz2 .xz .7z .rar": "Unpack it, and load the folder.",
     ".csv .tsv .txt": "Labels in a table are not read; sort the images into a folder for each class.",
     ".npz .npy .parquet": "Snapshots are read by load_snapshot and shown by explore, embeddings by read_embeddings.",
-    ".json .pt .pth .safetensors": "Of a run, Run.load reads the folder; read_record reads a record alone.",
-    ".h5 .hdf5 .mat .pkl .pickle .bin .lmdb .tfrecord": "Read it with what made it; of arrays make an ImageSet.",
+    ".json .pt .pth .safetensors": "Run.load reads the folder of a run; read_record reads a single record.",
+    ".h5 .hdf5 .mat .pkl .pickle .bin .lmdb .tfrecord": "Read it with its own library; make an ImageSet from arrays.",
 }
-"""By the endings of files, what reads them where something else is meant, such as a folder of images."""
+"""Hints by extension for files given where a folder of images is expected."""
 
 
 def what_reads(path: Path) -> str:
-    """A sentence that says what reads a file of this name; "" where that is not known."""
+    """Return a sentence that says what reads a file of this name; "" if that is unknown."""
     return next((what for endings, what in READERS.items() if path.suffix.lower() in endings.split()), "")
 
 
 def image_sets() -> tuple[str, ...]:
-    """The names `load_images` knows; anything else is taken for the path of a folder."""
+    """Return the names of sets that `load_images` knows; any other name is the path of a folder."""
     return tuple(SOURCES)
 
 
@@ -165,27 +164,27 @@ def load_images(
     size: int | None = None,
     skip_bad: bool = False,
 ) -> ImageSet:
-    """Images by name or from a folder.
+    """Load images by name or from a folder.
 
     Args:
-        name: A name from `image_sets()`, or the path of a folder: with `train` and `test` inside, or one split; with a
-            sub-folder for each class, or plain images (labels -1).
-        split: "train" or "test"; a folder may also have "val", and any name that its folders may have will do, such as
-            "valid". For tinyimagenet "test" and "val" both mean the official validation images, because the labels of
-            its test images were never published.
-        root: Where downloads and trees lie; None for the variable CLTOOLS_DATA, else the folder `data`.
+        name: A name from `image_sets()`, or the path of a folder: with `train` and `test` inside, or a single split;
+            with a subfolder per class, or images alone (labels -1).
+        split: "train" or "test"; a folder may also have "val". Other common names of split folders, such as "valid",
+            are accepted, too. For tinyimagenet "test" and "val" both mean the official validation images, because the
+            labels of its test images were never published.
+        root: Folder of downloads and image trees; None for the variable CLTOOLS_DATA, else the folder `data`.
         download: Whether a missing archive may be downloaded.
-        limit: At most this many images, the same ones each time, drawn without a look at the labels.
-        size: Scale the shorter side to this many pixels, then cut the centre. Needed where sizes differ.
-        skip_bad: Leave out files of a folder that cannot be read, and say how many; without it they are an error, which
-            names them all at once, or the first ten.
+        limit: At most this many images, the same ones each time, drawn independently of the labels.
+        size: Scale the shorter side to this many pixels, then crop the centre. Required if sizes differ.
+        skip_bad: Skip files of a folder that cannot be read, and report how many; otherwise they are an error that
+            names up to ten of them.
 
     Returns:
-        The split, uint8 [N, 3, H, W]; `ids` are places in the whole split.
+        The split, uint8 [N, 3, H, W]; `ids` are indices in the whole split.
 
     Raises:
-        ValueError: Unknown name (with the nearest) or split, altered archive, unreadable image, mixed sizes.
-        FileNotFoundError: A folder or file is missing, or a folder holds no images.
+        ValueError: Unknown name (similar ones are suggested) or split, altered archive, unreadable image, mixed sizes.
+        FileNotFoundError: A folder or file is missing, or a folder contains no images.
         RuntimeError: A download failed.
     """
     texts: list[Any] = [os.fsdecode(x) if isinstance(x, bytes | os.PathLike) else x for x in (name, root)]
@@ -208,23 +207,23 @@ def _loaded(data: DataSettings, split: str) -> ImageSet:
 
 
 def splits_of(name: str) -> tuple[str, ...]:
-    """The splits that can be loaded: of a named set train and test, of a folder those that have images."""
+    """Return the splits that can be loaded: train and test for a named set, those with images for a folder."""
     if name in SOURCES:
         return SPLITS
     return tuple(split_folders(innermost(look(_folder(name)))))
 
 
 def _folder(name: str) -> Path:
-    """The folder a person means by a name that is not in the register; a plain word is more likely a typing mistake.
+    """Return the folder for a name that is not in the registry; a single word without a folder is an unknown name.
 
     Raises:
-        ValueError: a name that is not known, or a file.
+        ValueError: an unknown name, or a file.
     """
     path = Path(name).expanduser()
     if not name or (not path.exists() and path.name == name):
         raise unknown("image set", name, SOURCES)
     if path.exists() and not path.is_dir():
-        outer = f"Give the folder that it lies in: {path.absolute().parent}"
+        outer = f"Give the folder that contains it: {path.absolute().parent}"
         hint = outer if path.suffix.lower() in kinds() else what_reads(path)
-        raise CltoolsError(f"{path} is a file, and a folder of images is wanted. {hint}".rstrip())
+        raise CltoolsError(f"{path} is a file, but a folder of images is needed. {hint}".rstrip())
     return path

@@ -343,7 +343,7 @@ def check_fit(z: Tensor, z_positive: Tensor, n: Tensor) -> None:
 
 
 def _fitting(name: str, given: list[Tensor], z: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the numbers of anchors and of keys on the CPU; raise ValueError if their lengths do not match."""
+    """Return ids or labels of anchors and of keys on the CPU; raise ValueError if there is not one per row."""
     if [len(x) for x in given] != [len(z), len(n)]:
         kinds = " and ".join(f"{x.dtype} {[*x.shape]}" for x in given)
         raise CltoolsError(f"{name} are {kinds}; give whole numbers, of the {len(z)} anchors and of the {len(n)} keys.")

@@ -266,7 +266,7 @@ def annealed(first: float, last: float, done: float) -> float:
 
 
 class Rescalable:
-    """Mixin for rules that may scale the kept keys' weights to sum to the number of all keys.
+    """Mixin for rules that may scale the weights of the kept keys to sum to the number of eligible keys.
 
     Comparisons then do not measure the effect of a smaller sum. It is neither a rule nor a dataclass: list it before
     `NegativeRule`, and declare the field in the rule.

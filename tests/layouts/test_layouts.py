@@ -44,7 +44,7 @@ FLAT = {"train": (2, "*")}
 ONE = {"train": (4, "cat dog")}
 DIVIDED = "would be divided again, into "
 ONE_CLASS = "would be the only class; tables are not read. Make a folder for each class"
-NO_FOLDER = "is a file, and a folder of images is wanted. "
+NO_FOLDER = "is a file, but a folder of images is needed. "
 TINY = "train/{n01,n02}/images/{0,1}.JPEG train/n01/boxes.txt"
 TINY_NAMED = dict.fromkeys(("train", "val"), "is TinyImageNet; load tinyimagenet with the root")
 
@@ -102,19 +102,19 @@ LAYOUTS = (
     Layout("a class that train lacks", "train/{cat,dog}/0.png test/{cat,dog,emu}/0.png", {"test": (3, "cat dog emu")}, "'train' has no image of emu"),
     Layout("blanks around a class", "train/{cat,dog}/{0,1}.png test/{cat~,~dog}/{0,1}.png", TWO),
     Layout("two ways to write an accent", "train/{caf\u00e9,dog}/0.png test/{cafe\u0301,dog}/0.png", {"train": (2, "caf\u00e9 dog"), "test": (2, "caf\u00e9 dog")}),
-    Layout("one class in two folders", "{cat,cat~,dog}/0.png", refused={"train": r"Two folders in .* are .cat. but for blanks"}),
+    Layout("one class in two folders", "{cat,cat~,dog}/0.png", refused={"train": r"Two folders in .* are .cat. up to blanks"}),
     Layout("bytes that are no UTF-8", "{c\udce9t,dog}/0.png", {"train": (2, "c\ufffdt dog")}),
     Layout("escapes in a name", "{\x1b[31mcat,dog}/0.png", {"train": (2, "\x1b[31mcat dog")}),
     # What lies among the pictures.
     Layout("a file among class folders", "{cat,dog}/{0,1}.png labels.csv", ONE, r"left out: 1 \.csv\.$"),
     Layout("a picture among class folders", "{cat,dog}/{0,1}.png logo.png", refused={"train": "logo.png lies beside class folders; move it"}),
     Layout("files of other kinds", "{cat,dog}/{0,1}.png cat/{a.heic,b.HEIC,c.txt,d.svg,e.pdf,f.mp4,README} .DS_Store dog/._0.png", ONE,
-           r"left out: 2 \.heic, 1 \.mp4, 1 \.pdf, 1 \.svg, 1 \.txt, 2 hidden, 1 without an ending\.$"),
+           r"left out: 2 \.heic, 1 \.mp4, 1 \.pdf, 1 \.svg, 1 \.txt, 2 hidden, 1 without extension\.$"),
     Layout("what systems leave", "{cat,dog}/{0,1}.png __MACOSX/cat/._0.png .ipynb_checkpoints/0-checkpoint.png @eaDir/0.jpg cat/.hidden/0.png", ONE, "left out: 4 hidden"),
     Layout("kinds that Pillow reads", "{cat,dog}/a.{png,jpg,jpeg,jfif,bmp,webp,gif,tif,tiff,ppm,pgm,pbm,jp2,tga,ico}", {"train": (30, "cat dog")}),
-    Layout("nested class folders", "cat/{a,b}/{0,1}.png dog/0.png", {"train": (5, "cat dog")}, "the images of 3 folders are read as of 2 classes"),
-    Layout("nested class folders of one class", "train/{cat,dog}/0.png test/cat/{a,b}/0.png", {"test": (2, "cat dog")}, "the images of 2 folders are read as of 1 class\\.$"),
-    Layout("superclasses", "animals/{cat,dog}/0.png vehicles/{car,train}/0.png", {"train": (4, "animals vehicles")}, "the images of 4 folders are read as of 2 classes\\.$"),
+    Layout("nested class folders", "cat/{a,b}/{0,1}.png dog/0.png", {"train": (5, "cat dog")}, "the images of 3 folders are read as 2 classes"),
+    Layout("nested class folders of one class", "train/{cat,dog}/0.png test/cat/{a,b}/0.png", {"test": (2, "cat dog")}, "the images of 2 folders are read as 1 class\\.$"),
+    Layout("superclasses", "animals/{cat,dog}/0.png vehicles/{car,train}/0.png", {"train": (4, "animals vehicles")}, "the images of 4 folders are read as 2 classes\\.$"),
     Layout("a folder of each class with folders of one name", "{cat,dog}/images/{a,b}.png dog/more/0.png", {"train": (5, "cat dog")}, "the images of 3 folders"),
     # Classes that are divided again.
     Layout("domains", "{real,sketch}/{cat,dog}/0.png", refused={"train": r"The classes in .* would be divided again, into cat, dog\. Load one"}),
@@ -150,11 +150,11 @@ LAYOUTS = (
     Layout("a link to a folder in a class", "set/{cat,dog}/0.png store/{1,2}.png set/cat/more->../../store", {"train": (4, "cat dog")}, "the images of 3 folders", given="set"),
     Layout("links to class folders", "store/{a,b}/0.png set/cat->../store/a set/dog->../store/b", {"train": (2, "cat dog")}, given="set"),
     Layout("one folder linked into both splits", "store/{cat,dog}/0.png set/train->../store set/test->../store", {"train": (2, "cat dog"), "test": (2, "cat dog")}, given="set"),
-    Layout("a link to the folder above", "{cat,dog}/{0,1}.png cat/up->.. dog/here->.", ONE, "left out: 2 behind links that lead in a circle"),
+    Layout("a link to the folder above", "{cat,dog}/{0,1}.png cat/up->.. dog/here->.", ONE, "left out: 2 behind links that form a loop"),
     Layout("links to each other", "{cat,dog}/0.png cat/other->../dog dog/other->../cat", {"train": (4, "cat dog")}, "left out: 2 behind links.*; the images of 4 folders"),
-    Layout("a link to itself", "{cat,dog}/{0,1}.png cat/self->self", ONE, "left out: 1 without an ending"),
+    Layout("a link to itself", "{cat,dog}/{0,1}.png cat/self->self", ONE, "left out: 1 without extension"),
     Layout("a dangling link", "{cat,dog}/{0,1}.png cat/2.png->gone.png", refused={"train": r"Cannot read 1 of 5 images:\n.*2\.png: No such file or directory\n.*skip_bad"}),
-    Layout("a pipe", "{cat,dog}/{0,1}.png cat/2.png|", refused={"train": r"Cannot read 1 of 5 images:\n.*2\.png: it is no regular file\n"}),
+    Layout("a pipe", "{cat,dog}/{0,1}.png cat/2.png|", refused={"train": r"Cannot read 1 of 5 images:\n.*2\.png: it is not a regular file\n"}),
     # Files where a folder is meant, and folders of what is no picture.
     Layout("a zip", "set.zip", refused={"train": f"{NO_FOLDER}Unpack it"}, given="set.zip"),
     Layout("a tar", "set.tar.gz", refused={"train": f"{NO_FOLDER}Unpack it"}, given="set.tar.gz"),
@@ -162,13 +162,13 @@ LAYOUTS = (
     Layout("an array", "x.npy", refused={"train": f"{NO_FOLDER}.*embeddings by read_embeddings"}, given="x.npy"),
     Layout("a table of embeddings", "x.parquet", refused={"train": f"{NO_FOLDER}.*embeddings by read_embeddings"}, given="x.parquet"),
     Layout("a table of labels", "train.csv", refused={"train": f"{NO_FOLDER}Labels in a table"}, given="train.csv"),
-    Layout("a record", "record.json", refused={"train": f"{NO_FOLDER}Of a run, Run.load.*read_record"}, given="record.json"),
+    Layout("a record", "record.json", refused={"train": f"{NO_FOLDER}Run.load.*read_record"}, given="record.json"),
     Layout("weights", "encoder.safetensors", refused={"train": f"{NO_FOLDER}.*Run.load"}, given="encoder.safetensors"),
     Layout("a checkpoint", "checkpoint.pt", refused={"train": f"{NO_FOLDER}.*Run.load"}, given="checkpoint.pt"),
     Layout("an array of HDF5", "x.h5", refused={"train": f"{NO_FOLDER}.*ImageSet"}, given="x.h5"),
-    Layout("a picture", "cat/0.png", refused={"train": f"{NO_FOLDER}Give the folder that it lies in: .*cat$"}, given="cat/0.png"),
+    Layout("a picture", "cat/0.png", refused={"train": f"{NO_FOLDER}Give the folder that contains it: .*cat$"}, given="cat/0.png"),
     Layout("WebDataset", "00000{0,1}.tar", refused={"train": r"No images in .*; left out: 2 \.tar\."}),
-    Layout("CIFAR's batches", "cifar/data_batch_{1,2} cifar/batches.meta", refused={"train": r"No images in .*left out: 1 \.meta, 2 without an ending"}),
+    Layout("CIFAR's batches", "cifar/data_batch_{1,2} cifar/batches.meta", refused={"train": r"No images in .*left out: 1 \.meta, 2 without extension"}),
     Layout("an empty folder", "a/", refused={"train": "No images in"}),
     Layout("no folder", "a/0.png", refused={"train": "There is no folder"}, given="b/c"),
 )  # fmt: skip

@@ -62,8 +62,8 @@ class TrainingSettings(Settings):
     """Record the step as a CUDA graph and replay it, while rules rest and the queue is full: a small encoder otherwise
     waits for Python. One GPU, `chunk=None`; what an own backbone decides in Python is decided once."""
     chunk: Annotated[int | None, "a whole number of at least 1"] = None
-    """Anchors compared with the keys at once, to save memory: each chunk is computed again in the backward pass. None
-    compares all at once."""
+    """Number of anchors that are compared with the keys at once, which bounds memory. None compares all at once on a
+    GPU, and on a CPU as many as suit its cache."""
     checkpoint_every: Annotated[int, "a whole number of at least 1"] = field(default=1, metadata={"decides": False})
     """Epochs between checkpoints; the last epoch always has one."""
 

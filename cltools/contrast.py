@@ -55,9 +55,10 @@ def contrastive_loss(
         labels: their classes, for the oracle and for diagnosis in `observe`; below 0 is unknown, of no class.
         generator: random generator for rules that draw.
         state: state of a learning negative rule; it must not change before the backward pass.
-        chunk: number of anchors per chunk; each chunk is computed again in the backward pass, so that matrices of
-            chunk × K instead of B × K are in memory. Values and gradients are equal up to rounding, but a rule that
-            draws makes different draws.
+        chunk: number of anchors per chunk, so that matrices of chunk × K instead of B × K are in memory; the gradient
+            of each is computed with its losses, or, where keys need one, both again in the backward pass. None for all
+            at once on a GPU, and for as many as suit the cache of a CPU. Values and gradients are equal up to rounding,
+            but a rule that draws makes different draws.
         observe: called with similarities and selection, once per chunk.
         check: whether to check that vectors are finite and of unit length, see `cltools.mining.handed_in.check_unit`.
 
@@ -83,22 +84,60 @@ def contrastive_loss(
         losses = info_nce(**terms(s, selection), temperature=loss.temperature, form=loss.form, reduction="none")
         return losses, s, selection
 
-    observe = observe or (lambda s, selection: None)
-    if chunk is None or chunk >= len(anchor):
-        losses, s, selection = part(anchor, positive, keys, slice(None), generator)
-        observe(s, selection)
-        return losses
+    def observed(compared: Part) -> Tensor:
+        if observe is not None:
+            observe(*compared[1:])
+        return compared[0]
+
+    chunk = chunk or _suiting(anchor, keys)
+    if chunk >= len(anchor):
+        return observed(part(anchor, positive, keys, slice(None), generator))
+    chunks = [slice(start, start + chunk) for start in range(0, len(anchor), chunk)]
+    if not keys.requires_grad:
+        return torch.cat(
+            [
+                _WithGradient.apply(
+                    anchor[rows], positive[rows], lambda *z, rows=rows: observed(part(*z, keys, rows, generator))
+                )
+                for rows in chunks
+            ]
+        )
     # The backward pass reads ids and labels again, and by then a queue may have overwritten them.
     of_ids = [each.clone() for each in of_ids]
     of_labels = None if of_labels is None else [each.clone() for each in of_labels]
-    parts = []
-    for start in range(0, len(anchor), chunk):
-        rows = slice(start, start + chunk)
-        losses, s, selection = _computed_twice(part, anchor[rows], positive[rows], keys, rows, generator)
-        observe(s, selection)
-        del s, selection  # free this chunk's matrices before the next are computed
-        parts.append(losses)
-    return torch.cat(parts)
+    return torch.cat(
+        [observed(_computed_twice(part, anchor[rows], positive[rows], keys, rows, generator)) for rows in chunks]
+    )
+
+
+CACHED = 2**20
+"""Cosines of a chunk on a CPU: 4 MB, beside as much for what is computed of them (`python -m benchmarks costs`)."""
+
+
+def _suiting(anchor: Tensor, keys: Tensor) -> int:
+    """Return the number of anchors per chunk that suits the device."""
+    if anchor.device.type != "cpu" or keys.requires_grad or torch.compiler.is_compiling():
+        return len(anchor) + 1
+    return max(64, CACHED // max(1, len(keys)))
+
+
+class _WithGradient(torch.autograd.Function):
+    """Losses whose gradients with respect to z and z' are computed with them, so that no matrix outlives its chunk."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, z_positive: Tensor, losses_of: Callable[..., Tensor]) -> Tensor:
+        leaves = [x.detach().requires_grad_(x.requires_grad) for x in (z, z_positive)]
+        wanted = [x for x in leaves if x.requires_grad]
+        with torch.set_grad_enabled(bool(wanted)):
+            losses = losses_of(*leaves)
+            made = iter(torch.autograd.grad(losses.sum(), wanted) if wanted else ())
+        ctx.save_for_backward(*(next(made) if x.requires_grad else None for x in leaves))
+        return losses.detach()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        return *(None if made is None else made * upstream[:, None] for made in ctx.saved_tensors), None
 
 
 def _computed_twice(

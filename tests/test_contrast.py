@@ -75,6 +75,7 @@ def outcome(name: str, given: dict[str, Any], **more: Any) -> tuple[Tensor, ...]
     vectors = [given[key] for key in ("anchor", "positive", "keys")]
     losses = contrastive_loss(*vectors, *DRAWLESS[name], ids=given["ids"], labels=given["labels"], **more)
     uneven = torch.arange(1.0, len(losses) + 1)
+    vectors = [each for each in vectors if each.requires_grad]
     gradients = torch.autograd.grad((losses * uneven).sum(), vectors, allow_unused=True, materialize_grads=True)
     return losses.detach(), *gradients
 
@@ -96,12 +97,38 @@ def test_one_call_is_its_parts(name: str) -> None:
 
 
 @every_rule
-def test_chunks_equal_the_whole_in_value_and_gradient(name: str) -> None:
+@pytest.mark.parametrize("constant", [(), ("keys",), ("keys", "positive")])
+def test_chunks_equal_the_whole_in_value_and_gradient(name: str, constant: tuple[str, ...]) -> None:
     given = batch()
+    given |= {each: given[each].detach() for each in constant}
     expected = outcome(name, given)
     for chunk in (1, 3, 7, 100):
         for whole, parts in zip(expected, outcome(name, given, chunk=chunk), strict=True):
             torch.testing.assert_close(parts, whole, rtol=1e-5, atol=5e-6)
+
+
+def test_on_a_cpu_chunks_are_made_where_keys_are_many_and_need_no_gradient() -> None:
+    for keys, gradient, sizes in ((20_000, False, [64, 64, 2]), (20_000, True, [130]), (2_000, False, [130])):
+        given, seen = batch(anchors=130, keys=keys), list[int]()
+        given["keys"].requires_grad_(gradient)
+        found = outcome("plain", given, observe=lambda s, _, seen=seen: seen.append(len(s.own)))
+        assert seen == sizes
+        for parts, whole in zip(found, outcome("plain", given, chunk=130), strict=True):
+            torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-2)  # of sums of terms up to 650
+
+
+def test_chunks_give_losses_where_nothing_needs_a_gradient() -> None:
+    given = batch()
+    for each in ("anchor", "positive", "keys"):
+        given[each] = given[each].detach()
+    losses = [
+        contrastive_loss(
+            *(given[key] for key in ("anchor", "positive", "keys")), *DRAWLESS["band"], ids=given["ids"], chunk=chunk
+        )
+        for chunk in (3, 7)
+    ]
+    assert not losses[0].requires_grad
+    torch.testing.assert_close(*losses)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -113,10 +113,10 @@ WITH_NUMPY = frozenset({"cpu"})
 """Types of devices on which NumPy does what it does several times faster (`python -m benchmarks plain`)."""
 
 
-def with_numpy(score: Tensor) -> bool:
-    """Return True if NumPy may read and write the memory of a score."""
-    usable = score.device.type in WITH_NUMPY and score.dtype in (torch.float32, torch.float64)
-    return usable and not score.requires_grad and not torch.compiler.is_compiling()
+def with_numpy(x: Tensor) -> bool:
+    """Return True if NumPy may read and write the memory of a tensor."""
+    usable = x.device.type in WITH_NUMPY and x.dtype != torch.bfloat16
+    return usable and not x.requires_grad and not torch.compiler.is_compiling()
 
 
 def same_class(labels: Int[Tensor, " B"], key_labels: Int[Tensor, " K"]) -> Bool[Tensor, "B K"]:

@@ -22,6 +22,7 @@ from cltools.errors import CltoolsError
 from cltools.evaluation import PROTOCOLS
 from cltools.files import cell, reading, replacing, text_of
 from cltools.mining import KEPT, Band
+from cltools.mining.similarities import with_numpy
 from cltools.provenance import check_record, provenance, read_record
 from cltools.ranks import ALONE, Ranks
 from cltools.training.inputs import TrainedOn
@@ -101,7 +102,7 @@ def tally_of(band: Tensor, same_class: Tensor | None) -> Tensor:
     Returns:
         int64 [2, 7]; without labels [1, 7].
     """
-    if band.device.type == "cpu":
+    if with_numpy(band):
         code = band if same_class is None else band.add(same_class.view(torch.int8), alpha=len(Band))
         counts = torch.bincount(code.flatten(), minlength=len(Band) * (1 + (same_class is not None)))
         return torch.cat([counts.view(-1, len(Band)).sum(0), counts[len(Band) :]]).view(-1, len(Band))

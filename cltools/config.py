@@ -70,6 +70,8 @@ class TrainingSettings(Settings):
     def __post_init__(self) -> None:
         """Refuse a queue that a batch would overfill."""
         super().__post_init__()
+        if self.mode == "simclr" and self.chunk is not None:
+            raise CltoolsError("TrainingSettings: chunk is for keys of a queue, and simclr has none; leave it out.")
         if self.mode == "moco" and self.queue_size < self.batch:
             raise CltoolsError(f"TrainingSettings: queue_size {self.queue_size} must be at least batch, {self.batch}.")
 

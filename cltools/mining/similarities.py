@@ -102,7 +102,7 @@ def largest(
     if width < 8 or not with_numpy(score):
         return score.topk(count, dim=1, sorted=ordered)
     whole = keys // width * width
-    block = score[:, :whole].unflatten(1, (-1, width)).amax(2).topk(count, dim=1, sorted=False).indices
+    block = score[:, :whole].view(len(score), -1, width).amax(2).topk(count, dim=1, sorted=False).indices
     columns = (block[:, :, None] * width + torch.arange(width)).flatten(1)
     columns = torch.cat([columns, torch.arange(whole, keys).expand(len(score), -1)], dim=1)
     best, index = score.gather(1, columns).topk(count, dim=1, sorted=ordered)

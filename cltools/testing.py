@@ -79,7 +79,7 @@ def no_waiting() -> Iterator[None]:
     It runs on a CPU, where cltools then takes the ways that it takes on a GPU. A copy to the host is noticed by its
     name (`cpu`, `tolist`, `numpy`, `to("cpu")`).
     """
-    as_on_a_gpu = mock.patch.object(sys.modules[Similarities.__module__], "WITH_NUMPY", frozenset())
+    as_on_a_gpu: Any = mock.patch.object(sys.modules[Similarities.__module__], "WITH_NUMPY", frozenset())
     with as_on_a_gpu, _NoHostCopy(), _NoWaitingOperation():  # type: ignore[no-untyped-call]
         yield
 

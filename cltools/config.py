@@ -63,14 +63,16 @@ class TrainingSettings(Settings):
     otherwise wait for Python. It needs one GPU and `chunk=None`; Python branches of a custom backbone are fixed at
     recording."""
     chunk: Annotated[int | None, "a whole number of at least 1"] = None
-    """Number of anchors compared with the keys at once; each chunk is computed again in the backward pass, which saves
-    memory. None compares all at once."""
+    """Maximum number of anchors compared with the keys at once, to save memory. None compares all of them on a GPU, and
+    on a CPU as many as suit its cache."""
     checkpoint_every: Annotated[int, "a whole number of at least 1"] = field(default=1, metadata={"decides": False})
     """Number of epochs between checkpoints; the last epoch always has one."""
 
     def __post_init__(self) -> None:
         """Refuse a queue smaller than a batch."""
         super().__post_init__()
+        if self.mode == "simclr" and self.chunk is not None:
+            raise CltoolsError("TrainingSettings: chunk is for keys of a queue, and simclr has none; leave it out.")
         if self.mode == "moco" and self.queue_size < self.batch:
             raise CltoolsError(f"TrainingSettings: queue_size {self.queue_size} must be at least batch, {self.batch}.")
 

@@ -4,14 +4,14 @@ Legend: B anchors, K keys, d embedding.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from cltools.errors import check_number
+from cltools.errors import CltoolsError, check_number
 from cltools.losses import LossSettings, info_nce
 from cltools.mining import PerAnchor, Selection, Similarities, same_class, select, similarities, terms
 from cltools.mining.handed_in import Numbers, as_ids, as_labels, as_tensor, check_unit
@@ -20,8 +20,6 @@ from cltools.ranks import ALONE, Ranks
 
 Observer = Callable[[Similarities, Selection], None] | None
 """Callback that gets the similarities and the selection."""
-Part = tuple[Tensor, Similarities, Selection]
-"""Losses, similarities and selection of some anchors."""
 
 
 def contrastive_loss(
@@ -55,71 +53,75 @@ def contrastive_loss(
         labels: their classes, for the oracle and for diagnosis in `observe`; below 0 is unknown, of no class.
         generator: random generator for rules that draw.
         state: state of a learning negative rule; it must not change before the backward pass.
-        chunk: number of anchors per chunk; each chunk is computed again in the backward pass, so that matrices of
-            chunk × K instead of B × K are in memory. Values and gradients are equal up to rounding, but a rule that
-            draws makes different draws.
+        chunk: number of anchors per chunk, so that matrices of chunk × K instead of B × K are in memory; the gradient
+            of a chunk is computed with its losses, so the keys may need none. None for all at once on a GPU, and for as
+            many as suit the cache of a CPU. Values and gradients are equal up to rounding, but a rule that draws makes
+            different draws.
         observe: called with similarities and selection, once per chunk.
         check: whether to check that vectors are finite and of unit length, see `cltools.mining.handed_in.check_unit`.
 
     Raises:
-        ValueError: a chunk below 1, and what `similarities`, `select` and `info_nce` refuse.
+        ValueError: a chunk below 1, or chunks although keys need a gradient; and what `similarities`, `select` and
+            `info_nce` refuse.
     """
     if chunk is not None:
         check_number("chunk", chunk, "a whole number of at least 1", ", or None for all anchors at once.")
     check_rules(positive_rule, negative_rule)
     named = {"anchor": anchor, "positive": positive, "keys": keys}
     anchor, positive, keys = (as_tensor(*each) for each in named.items())
+    if chunk is not None and keys.requires_grad:
+        raise CltoolsError(f"chunk is {chunk}, but the keys need a gradient, as those of a batch do; leave it out.")
     for name, vectors in zip(named, (anchor, positive, keys), strict=True):
         check_unit(name, vectors, check)
     reads = reads_now(positive_rule, negative_rule)
     of_ids = [as_ids("ids", each, anchor.device) for each in ids]
     of_labels = None if labels is None else as_labels("labels", *labels, device=anchor.device)
 
-    def part(z: Tensor, z_positive: Tensor, n: Tensor, rows: slice, draws: torch.Generator | None) -> Part:
+    def losses_of(z: Tensor, z_positive: Tensor, rows: slice = slice(None)) -> Tensor:
         own, images = of_ids[0][rows, None] == of_ids[1], (of_ids[0][rows], of_ids[1]) if "ids" in reads else None
         same = None if of_labels is None else same_class(of_labels[0][rows], of_labels[1])
-        s = similarities(z, z_positive, n, own, same_class=same, ids=images, reads=reads, check=False)
-        selection = select(s, positive_rule, negative_rule, temperature=loss.temperature, generator=draws, state=state)
-        losses = info_nce(**terms(s, selection), temperature=loss.temperature, form=loss.form, reduction="none")
-        return losses, s, selection
+        s = similarities(z, z_positive, keys, own, same_class=same, ids=images, reads=reads, check=False)
+        chosen = select(s, positive_rule, negative_rule, temperature=loss.temperature, generator=generator, state=state)
+        if observe is not None:
+            observe(s, chosen)
+        return info_nce(**terms(s, chosen), temperature=loss.temperature, form=loss.form, reduction="none")
 
-    observe = observe or (lambda s, selection: None)
-    if chunk is None or chunk >= len(anchor):
-        losses, s, selection = part(anchor, positive, keys, slice(None), generator)
-        observe(s, selection)
-        return losses
-    # The backward pass reads ids and labels again, and by then a queue may have overwritten them.
-    of_ids = [each.clone() for each in of_ids]
-    of_labels = None if of_labels is None else [each.clone() for each in of_labels]
-    parts = []
-    for start in range(0, len(anchor), chunk):
-        rows = slice(start, start + chunk)
-        losses, s, selection = _computed_twice(part, anchor[rows], positive[rows], keys, rows, generator)
-        observe(s, selection)
-        del s, selection  # free this chunk's matrices before the next are computed
-        parts.append(losses)
-    return torch.cat(parts)
+    chunk = chunk or _suiting(anchor, keys)
+    if chunk >= len(anchor):
+        return losses_of(anchor, positive)
+    chunks = [slice(start, start + chunk) for start in range(0, len(anchor), chunk)]
+    made = [_WithGradient.apply(anchor[rows], positive[rows], partial(losses_of, rows=rows)) for rows in chunks]
+    return torch.cat(made)
 
 
-def _computed_twice(
-    part: Callable[..., Part], z: Tensor, z_positive: Tensor, n: Tensor, rows: slice, generator: torch.Generator | None
-) -> Part:
-    """Call `part` under checkpointing, so that its losses are computed again in the backward pass.
+CACHED = 2**20
+"""Cosines of a chunk on a CPU: 4 MB, beside as much for what is computed of them (`python -m benchmarks costs`)."""
 
-    Both times `part` draws from a separate generator that starts from the state of `generator`. Afterwards `generator`
-    has the state after the first time, and the backward pass does not change it.
-    """
-    if generator is None:
-        return checkpoint(part, z, z_positive, n, rows, None, use_reentrant=False)
-    initial, draws = generator.get_state(), torch.Generator(generator.device)
 
-    def drawn(z: Tensor, z_positive: Tensor, n: Tensor) -> Part:
-        draws.set_state(initial)
-        return part(z, z_positive, n, rows, draws)
+def _suiting(anchor: Tensor, keys: Tensor) -> int:
+    """Return the number of anchors per chunk that suits the device."""
+    if anchor.device.type != "cpu" or keys.requires_grad or torch.compiler.is_compiling():
+        return len(anchor) + 1
+    return max(64, CACHED // max(1, len(keys)))
 
-    result: Part = checkpoint(drawn, z, z_positive, n, use_reentrant=False, preserve_rng_state=False)
-    generator.set_state(draws.get_state())
-    return result
+
+class _WithGradient(torch.autograd.Function):
+    """Losses whose gradients with respect to z and z' are computed with them, so that no matrix outlives its chunk."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, z_positive: Tensor, losses_of: Callable[..., Tensor]) -> Tensor:
+        leaves = [x.detach().requires_grad_(x.requires_grad) for x in (z, z_positive)]
+        wanted = [x for x in leaves if x.requires_grad]
+        with torch.set_grad_enabled(bool(wanted)):
+            losses = losses_of(*leaves)
+            made = iter(torch.autograd.grad(losses.sum(), wanted) if wanted else ())
+        ctx.save_for_backward(*(next(made) if x.requires_grad else None for x in leaves))
+        return losses.detach()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        return *(None if made is None else made * upstream[:, None] for made in ctx.saved_tensors), None
 
 
 def mean_over_anchors(losses: PerAnchor, weights: Sequence[Tensor | None], ranks: Ranks = ALONE) -> Float[Tensor, ""]:

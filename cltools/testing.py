@@ -7,6 +7,7 @@ Legend: B anchors, K keys, P candidates, S synthetic negatives, d embedding.
 """
 
 import json
+import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -20,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cltools.losses import Form, info_nce
-from cltools.mining import AllNegatives, AugmentedView, Band, NearestKeys, Selection, bands, select, terms
+from cltools.mining import AllNegatives, AugmentedView, Band, NearestKeys, Selection, select, terms
 from cltools.mining.rules import Context, Estimate, NegativeRule, PositiveRule, State
 from cltools.mining.similarities import OPTIONAL, Similarities, similarities
 
@@ -78,7 +79,8 @@ def no_waiting() -> Iterator[None]:
     It runs on a CPU, where cltools then uses the same code paths as on a GPU. A copy to the host is recognised by its
     name (`cpu`, `tolist`, `numpy`, `to("cpu")`).
     """
-    with mock.patch.object(bands, "_sorts_fast", lambda score: False), _NoHostCopy(), _NoWaitingOperation():  # type: ignore[no-untyped-call]
+    as_on_a_gpu: Any = mock.patch.object(sys.modules[Similarities.__module__], "WITH_NUMPY", frozenset())
+    with as_on_a_gpu, _NoHostCopy(), _NoWaitingOperation():  # type: ignore[no-untyped-call]
         yield
 
 

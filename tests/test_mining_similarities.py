@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, strategies as st
 
 from cltools.mining import similarities
+from cltools.mining.similarities import largest, own_last
 
 
 @pytest.mark.parametrize("keys", [0, 1, 7])
@@ -72,3 +74,23 @@ def test_a_name_that_is_none_of_the_optional_fields_is_refused() -> None:
     z = torch.eye(3)
     with pytest.raises(ValueError, match="positive_keys"):
         similarities(z, z, z, torch.eye(3, dtype=torch.bool), reads=["positive_key"])
+
+
+@given(seed=st.integers(0, 10**6), keys=st.integers(1, 3000), count=st.integers(1, 20), grid=st.booleans())
+def test_the_largest_of_a_row_are_those_of_topk(seed: int, keys: int, count: int, grid: bool) -> None:
+    score = torch.randn(4, keys, generator=torch.Generator().manual_seed(seed))
+    score = score.round() if grid else score
+    own = torch.rand(score.shape, generator=torch.Generator().manual_seed(seed)) < 0.2
+    score, count = own_last(score, own), min(count, keys)
+    best, index = largest(score, count)
+    assert torch.equal(best, score.topk(count, dim=1).values) and torch.equal(score.gather(1, index), best)
+    assert all(len({*row}) == count for row in index.tolist())
+    assert torch.equal(largest(score, count, ordered=False)[0].sort(dim=1, descending=True).values, best)
+
+
+def test_own_keys_rank_last_in_a_copy_of_any_layout() -> None:
+    whole = torch.randn(6, 10, generator=torch.Generator().manual_seed(0))
+    own = torch.rand(10, 6, generator=torch.Generator().manual_seed(1)) < 0.5
+    for score in (whole.T, whole.T.double(), whole.T.bfloat16()):
+        expected = torch.where(own, -torch.inf, score)
+        assert torch.equal(own_last(score, own), expected) and bool(score.isfinite().all())

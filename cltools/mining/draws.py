@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
+from cltools.mining.similarities import largest
+
 WORD = 0xFFFFFFFF
 GOLDEN = 0x9E3779B9  # 2³² / golden ratio: spreads small numbers over the word
 KEYS = 0
@@ -76,7 +78,7 @@ def closest(
     if isinstance(generator, Draws):
         index = score.argsort(dim=1, descending=True, stable=True)[:, :count]
         return score.gather(1, index), index
-    return score.topk(count, dim=1, sorted=ordered)
+    return largest(score, count, ordered=ordered)
 
 
 def _mixed(word: Int64[Tensor, "*any"]) -> Int64[Tensor, "*any"]:

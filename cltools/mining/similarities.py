@@ -3,9 +3,11 @@
 Legend: B anchors, K keys, d embedding.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -80,8 +82,41 @@ class _Declared(Similarities):
 
 
 def own_last(score: Float[Tensor, "B K"], own: Bool[Tensor, "B K"]) -> Float[Tensor, "B K"]:
-    """Return the score with own keys set to −inf, so that they rank last."""
-    return score.masked_fill(own, -torch.inf)
+    """Return a copy of the score with own keys set to −inf, so that they rank last."""
+    if not with_numpy(score):
+        return score.masked_fill(own, -torch.inf)
+    copy = score.clone(memory_format=torch.contiguous_format)
+    copy.numpy().ravel()[np.flatnonzero(own.numpy())] = -np.inf
+    return copy
+
+
+def largest(
+    score: Float[Tensor, "B K"], count: int, *, ordered: bool = True
+) -> tuple[Float[Tensor, "B P"], Int[Tensor, "B P"]]:
+    """Return the largest scores of each row and their indices, as `topk` does.
+
+    On a CPU they are looked for in the `count` blocks of columns with the largest maxima, as they all lie there.
+    """
+    keys = score.shape[1]
+    width = math.isqrt(keys // max(1, count))
+    if width < 8 or not with_numpy(score):
+        return score.topk(count, dim=1, sorted=ordered)
+    whole = keys // width * width
+    block = score[:, :whole].view(len(score), -1, width).amax(2).topk(count, dim=1, sorted=False).indices
+    columns = (block[:, :, None] * width + torch.arange(width)).flatten(1)
+    columns = torch.cat([columns, torch.arange(whole, keys).expand(len(score), -1)], dim=1)
+    best, index = score.gather(1, columns).topk(count, dim=1, sorted=ordered)
+    return best, columns.gather(1, index)
+
+
+WITH_NUMPY = frozenset({"cpu"})
+"""Types of devices on which NumPy does what it does several times faster (`python -m benchmarks plain`)."""
+
+
+def with_numpy(x: Tensor) -> bool:
+    """Return True if NumPy may read and write the memory of a tensor."""
+    usable = x.device.type in WITH_NUMPY and x.dtype != torch.bfloat16
+    return usable and not x.requires_grad and not torch.compiler.is_compiling()
 
 
 def same_class(labels: Int[Tensor, " B"], key_labels: Int[Tensor, " K"]) -> Bool[Tensor, "B K"]:

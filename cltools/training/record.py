@@ -22,6 +22,7 @@ from cltools.errors import CltoolsError
 from cltools.evaluation import PROTOCOLS
 from cltools.files import cell, reading, replacing, text_of
 from cltools.mining import KEPT, Band
+from cltools.mining.similarities import with_numpy
 from cltools.provenance import check_record, provenance, read_record
 from cltools.ranks import ALONE, Ranks
 from cltools.training.inputs import TrainedOn
@@ -101,7 +102,11 @@ def tally_of(band: Tensor, same_class: Tensor | None) -> Tensor:
     Returns:
         int64 [2, 7]; without labels [1, 7].
     """
-    masks = [band == code for code in Band]  # bincount would wait for the device
+    if with_numpy(band):
+        code = band if same_class is None else band.add(same_class.view(torch.int8), alpha=len(Band))
+        counts = torch.bincount(code.flatten(), minlength=len(Band) * (1 + (same_class is not None)))
+        return torch.cat([counts.view(-1, len(Band)).sum(0), counts[len(Band) :]]).view(-1, len(Band))
+    masks = [band == code for code in Band]  # on a GPU bincount would wait for the device
     counted = masks if same_class is None else [*masks, *(mask & same_class for mask in masks)]
     return torch.stack([mask.count_nonzero() for mask in counted]).view(-1, len(Band))
 

@@ -123,9 +123,10 @@ def update(
             seen.append((s, selection))
 
     vectors, ids, labels, new_keys = _compared(learner, batch, experiment)
+    chunk = experiment.training.chunk if on_step is None else len(vectors[0])
     losses = contrastive_loss(
         *vectors, *rules, experiment.loss, ids=ids, labels=labels if labelled else None, generator=learner.chance,
-        state=learner.rule_state, chunk=experiment.training.chunk, observe=count, check=False,
+        state=learner.rule_state, chunk=chunk, observe=count, check=False,
     )  # fmt: skip
     loss = mean_over_anchors(losses, weights, learner.ranks)
     learner.optimizer.zero_grad(set_to_none=True)

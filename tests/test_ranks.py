@@ -102,7 +102,7 @@ def test_two_processes_train_as_one(case: str, seen: tuple[Any, Any]) -> None:
         theirs = rank["trajectories"][case]
         assert len(theirs["loss"]) == STEPS
         assert largest(alone["loss"], theirs["loss"]) < 1e-5
-        assert largest(alone["gradient"], theirs["gradient"]) < 1e-5
+        assert largest(alone["gradient"], theirs["gradient"]) < 3e-5
         assert largest(alone["weight"], theirs["weight"]) < 1e-4
         assert largest(alone["statistic"], theirs["statistic"]) < 1e-4
         if alone["learned"]:

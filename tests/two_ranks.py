@@ -38,11 +38,11 @@ EXACT = {
     "simclr": grouped(SIMCLR),
     "potential": replace(grouped(POTENTIAL), positives=NOW),
     "one-sided": training(replace(grouped(POTENTIAL), positives=NOW), symmetric=False),
-    "chunks": training(grouped(SIMCLR), chunk=5),
+    "chunks": training(grouped(MOCO), chunk=5),
     "uncropped": grouped(MOCO, crop_scale=(1.0, 1.0)),
     "learned": replace(grouped(MOCO), negatives=LearnedThreshold(alpha=0.2, start=0.0)),
     "learned-chunks": replace(
-        training(grouped(SIMCLR), chunk=5, symmetric=False), negatives=LearnedThreshold(alpha=0.2, start=0.0)
+        training(grouped(MOCO), chunk=5, symmetric=False), negatives=LearnedThreshold(alpha=0.2, start=0.0)
     ),
     "softened": replace(grouped(MOCO), positives=NearestKeys(k=3, skip=2, start=0.0), negatives=SoftenedBand()),
     "oracle": replace(grouped(MOCO), positives=OraclePositives(k=5, purity=0.6, start=0.0)),

@@ -161,10 +161,10 @@ class TestTrain:
     ) -> None:
         train_step = fitting.train_step
 
-        def interrupted(learner: Any, *arguments: Any, **rest: Any) -> Any:
-            if learner.step == 3:  # of two an epoch
+        def interrupted(state: Any, *arguments: Any, **rest: Any) -> Any:
+            if state.step == 3:  # of two an epoch
                 raise KeyboardInterrupt
-            return train_step(learner, *arguments, **rest)
+            return train_step(state, *arguments, **rest)
 
         command = ["train", *QUICK, "--epochs", "2", "--checkpoint-every", "1", "--out", str(tmp_path / "a")]
         with monkeypatch.context() as patch:

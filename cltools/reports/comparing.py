@@ -29,8 +29,8 @@ from cltools.training import Run, fit
 from cltools.training.checkpoint import checksum_of
 from cltools.training.fit import Callbacks
 from cltools.training.inputs import evaluation_images, training_images
-from cltools.training.learner import resolve_device
 from cltools.training.record import Plain, settings_of
+from cltools.training.state import resolve_device
 
 KIND, FORMAT = "comparison", 2
 FIGURES = ("knn200", "knn10", "probe")

@@ -222,7 +222,7 @@ def _alike(record: RunRecord, settings: Mapping[str, Any], split: str, report: M
     images = asdict(record.images) if record.images else {}
     if settings["data"]["holdout"] > 0:
         images = {name: images[name] for name in ("name", "count", "given")}  # a seed decides what is held out
-    where = [(stretch.from_epoch, stretch.surroundings) for stretch in record.stretches] + [*record.shorter]
+    where = [(stretch.from_epoch, stretch.environment) for stretch in record.stretches] + [*record.shorter]
     rest = [record.epochs, record.steps, record.warm_epochs, record.backbone, settings["data"]["name"]]
     judged = [split, report.get("test_images"), report.get("elsewhere"), _shortened(report)]
     plain = [each.to_plain() for each in changes({}, settings)]
@@ -297,7 +297,7 @@ def _epochs(record: RunRecord) -> str:
 
 
 def _source(record: RunRecord, report: Mapping[str, Any]) -> str:
-    places = [place for place, _ in groupby(_place(stretch.surroundings) for stretch in record.stretches)]
+    places = [place for place, _ in groupby(_place(stretch.environment) for stretch in record.stretches)]
     text = f"this run: {', then '.join(places)}"
     for other in report.get("elsewhere", []):
         text += f"; {', '.join(FIGURES.get(name, name) for name in other['figures'])} by {_place(other)}"

@@ -160,7 +160,9 @@ def plain() -> nn.Module:
     ids=["method", "partial", "class", "function", "None", "name"],
 )
 def test_what_is_no_encoder_is_named(given: Any, projection: bool) -> None:
-    with pytest.raises(CltoolsError, match=r"The encoder is (of type|the class) \w+; give an nn.Module, or what has"):
+    with pytest.raises(
+        CltoolsError, match=r"The encoder is (of type|the class) \w+; give an nn.Module or an object with"
+    ):
         unwrap(reader)(given(encoder()), projection)
 
 

@@ -168,7 +168,7 @@ def test_the_command_line_trains_with_two_processes(tmp_path: Path) -> None:
     assert stretch["hardware"]["ranks"] == 2
     assert stretch["command"].startswith("torchrun --nnodes 1 --nproc-per-node 2 -m cltools train digits-potential")
     refused = together("-m", "cltools", "evaluate", "run", cwd=tmp_path)
-    assert refused.returncode != 0 and "evaluate is for one process; start it without torchrun" in refused.stderr
+    assert refused.returncode != 0 and "evaluate runs in a single process; start it without torchrun" in refused.stderr
     whole = together("-m", "cltools", "train", "digits-simclr", "--out", "other", "--epochs", "2", cwd=tmp_path)
     assert whole.returncode != 0 and "processes need groups that one holds" in whole.stderr
     assert not (tmp_path / "other").exists()

@@ -221,11 +221,11 @@ def test_resuming_asks_again_for_what_was_given_and_refuses_what_was_not(tmp_pat
 
 def test_a_loaded_run_asks_for_the_backbone_and_to_be_looked_at_for_the_views(tmp_path: Path) -> None:
     run = fit(training(SHORT, epochs=1), images=made(), out=tmp_path, **own())
-    with pytest.raises(ValueError, match=r"trained with backbone=.*Dropping.*passed as an object; .*backbone=…"):
+    with pytest.raises(ValueError, match=r"trained with backbone=.*Dropping.*passed as an object, .*backbone=…"):
         Run.load(tmp_path)
     bare = Run.load(tmp_path, backbone=Dropping())
     assert same(bare.encoder.state_dict(), run.encoder.state_dict())
-    with pytest.raises(ValueError, match=r"trained with views=.*Noisy.*passed as an object; .*views=…"):
+    with pytest.raises(ValueError, match=r"trained with views=.*Noisy.*passed as an object, .*views=…"):
         bare.diagnose(images=made())
     whole = Run.load(tmp_path, backbone=Dropping(), views=plain_views)
     assert whole.diagnose(images=made(), n=20).anchors == 20

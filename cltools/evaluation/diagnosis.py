@@ -233,9 +233,9 @@ def band_counts(
     counts = {}
     for code in Band:
         mask = band == code
-        held = int(mask.sum()) / max(1, anchors)
+        mean = int(mask.sum()) / max(1, anchors)
         share = _share_among(mask if known is None else mask & known, same_class)
-        counts[code] = BandCount(held, held / keys if keys else math.nan, share)
+        counts[code] = BandCount(mean, mean / keys if keys else math.nan, share)
     return counts
 
 
@@ -313,8 +313,8 @@ def _lines(d: Diagnosis) -> Iterator[str]:
         for k, share in zip(KS, d.by_k, strict=True):
             if k <= d.keys:
                 yield _row(f"closest {k:,}", k, d.keys, share)
-    for band, held in d.bands.items():
-        yield _row(band.name, held.keys, d.keys, held.same_class if labelled else None)
+    for band, count in d.bands.items():
+        yield _row(band.name, count.keys, d.keys, count.same_class if labelled else None)
     if labelled:
         others, kept = (d.known or d.base_rate).count / d.anchors, sum(d.bands[band].keys for band in KEPT)
         yield f"not kept among keys of the anchor's class: {d.recall}; among all: {100 * (1 - kept / others):.2f} %"

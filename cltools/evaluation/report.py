@@ -115,7 +115,7 @@ def predict(
     protocols: Iterable[str] | None, recipes: Recipes, callback: Callable[[Predictions], object] | None = None,
 ) -> Predictions:  # fmt: skip
     """Return the predictions that `evaluate` reports; `callback` is called with those so far after each protocol."""
-    asked = check_protocols(protocols, settings)
+    selected = check_protocols(protocols, settings)
     train, test = known_of(train), known_of(limited(test, settings))
     queries = embed(encoder, test)
     bank = cache(lambda: embed(encoder, train))  # not needed by every protocol
@@ -128,9 +128,9 @@ def predict(
         "finetune10": lambda: finetune_predict(encoder, train, test, recipes.finetune10),
     }
     classes = max(train.classes, test.classes, key=len)
-    epochs = recipes.linear.epochs if "linear" in asked else None
+    epochs = recipes.linear.epochs if "linear" in selected else None
     predictions = Predictions({}, test.labels.cpu(), classes, uniformity(queries), len(train), epochs)
-    for protocol in asked:
+    for protocol in selected:
         predictions.predicted[protocol] = known[protocol]().cpu()
         if callback is not None:
             callback(predictions)
@@ -141,13 +141,13 @@ def check_protocols(protocols: Iterable[str] | None, settings: EvaluationSetting
     """Return the requested protocols without repetitions; None requests those of the settings."""
     if protocols is None:
         return ("knn200", "knn10", "probe") if settings.probe else ("knn200", "knn10")
-    asked = tuple(dict.fromkeys((protocols,) if isinstance(protocols, str) else protocols))
-    for protocol in asked:
+    selected = tuple(dict.fromkeys((protocols,) if isinstance(protocols, str) else protocols))
+    for protocol in selected:
         if protocol not in PROTOCOLS:
             raise unknown("protocol", protocol, PROTOCOLS)
-    if not asked:
+    if not selected:
         raise CltoolsError(f"No protocol was asked for; known: {', '.join(PROTOCOLS)}.")
-    return asked
+    return selected
 
 
 def limited(images: ImageSet, settings: EvaluationSettings) -> ImageSet:

@@ -249,9 +249,9 @@ class Stopped(KeyboardInterrupt):
         signal: the signal received; None if another of several processes received it.
     """
 
-    def __init__(self, message: str, asked: signal.Signals | None) -> None:
+    def __init__(self, message: str, received: signal.Signals | None) -> None:
         super().__init__(message)
-        self.signal = asked
+        self.signal = received
 
 
 @contextmanager
@@ -263,12 +263,12 @@ def stopping(wanted: bool) -> Iterator[list[signal.Signals]]:
     Only the main thread receives signals; in other threads nothing changes. A signal that the process was started to
     ignore, such as Ctrl-C in a background job of a shell, stays ignored.
     """
-    asked: list[signal.Signals] = []
+    received: list[signal.Signals] = []
     signals = SIGNALS if wanted and threading.current_thread() is threading.main_thread() else ()
     before = {each: handler for each in signals if (handler := signal.getsignal(each)) is not signal.SIG_IGN}
 
     def record(number: int, frame: FrameType | None) -> None:
-        asked.append(signal.Signals(number))
+        received.append(signal.Signals(number))
         restore()
         os.write(2, b"\nStopping once the current step is saved; repeat to stop at once.\n")  # print may block
 
@@ -279,7 +279,7 @@ def stopping(wanted: bool) -> Iterator[list[signal.Signals]]:
     for each in before:
         signal.signal(each, record)
     try:
-        yield asked
+        yield received
     finally:
         restore()
 
@@ -309,7 +309,7 @@ class Training:
     judged: ImageSet | None
     callbacks: Callbacks
     on_step: OnStep
-    asked: list[signal.Signals]
+    received: list[signal.Signals]
     replay: Replay | None = field(default=None, init=False)
 
     def run_epochs(self, progress: Progress) -> None:
@@ -327,12 +327,12 @@ class Training:
                 self.run.history.rows.append(row)
                 knn = f", kNN {row['knn']:.1f} %" if row["knn"] == row["knn"] else ""
                 bar.set_postfix_str(f"epoch {progress.epoch}/{settings.epochs}, loss {row['loss']:.3f}{knn}")
-                asked, last = ranks.any(bool(self.asked)), progress.epoch == settings.epochs
-                if asked or last or progress.epoch % settings.checkpoint_every == 0:
+                stop, last = ranks.any(bool(self.received)), progress.epoch == settings.epochs
+                if stop or last or progress.epoch % settings.checkpoint_every == 0:
                     self._save(progress)
                 for callback in self.callbacks:
                     callback(self.run)
-                if asked and not last:
+                if stop and not last:
                     raise self._stopped(progress)
         if self.replay is not None and not self.replay.replayed:
             tqdm.write("No step was replayed: the rules changed at every step, or too few steps had a full queue.")
@@ -357,7 +357,7 @@ class Training:
                 progress.sums.add(state.step, result.loss, result.tally, result.anchors)
                 progress.steps += 1
                 bar.update()
-                if progress.steps < steps and self._asked(progress.steps):
+                if progress.steps < steps and self._stop_requested(progress.steps):
                     progress.seconds = time.perf_counter() - began
                     progress.sums.fetch()  # raises if a loss was not finite: such a state is not saved
                     _check_weights(state)
@@ -390,16 +390,16 @@ class Training:
         called = {} if self.on_step is None else {"on_step": self.on_step}
         return train_step(state, batch, experiment, progress=progress, labelled=known, **called)
 
-    def _asked(self, steps: int) -> bool:
+    def _stop_requested(self, steps: int) -> bool:
         """Return whether any rank was asked to stop; several ranks exchange this every `SYNC_EVERY` steps."""
         ranks, every = self.state.ranks, SYNC_EVERY[self.state.device.type]
-        return (ranks.alone or steps % every == 0) and ranks.any(bool(self.asked))
+        return (ranks.alone or steps % every == 0) and ranks.any(bool(self.received))
 
     def _stopped(self, progress: Progress) -> Stopped:
         within = f" and {progress.steps} step{'s' * (progress.steps > 1)}" if progress.steps else ""
         done = f"{progress.epoch} of {self.run.experiment.training.epochs} epochs{within}"
         message = f"Stopped after {done}. All of it is saved in {self.run.path}: continue with --resume (resume=True)."
-        return Stopped(message, self.asked[0] if self.asked else None)
+        return Stopped(message, self.received[0] if self.received else None)
 
     def _save(self, progress: Progress) -> None:
         """Save the run's files, the checkpoint last: once it exists, the weights of its epoch do too."""

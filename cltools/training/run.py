@@ -142,8 +142,8 @@ class Run:
                 run that held nothing out; images without labels; an unknown protocol; `linear_epochs` without
                 "linear"; or a damaged record.
         """
-        asked = check_protocols(protocols, self.experiment.evaluation)
-        if linear_epochs is not None and "linear" not in asked:
+        selected = check_protocols(protocols, self.experiment.evaluation)
+        if linear_epochs is not None and "linear" not in selected:
             raise CltoolsError("linear_epochs belongs to the linear evaluation; ask for that too (--protocol linear).")
         if self.images is not None and self.images.given:
             raise CltoolsError(f"{NOT_KEPT} Evaluate with: cltools.evaluate(run.encoder, train, test)")
@@ -174,7 +174,7 @@ class Run:
             except (OSError, CltoolsError) as error:  # such as a read-only folder
                 tqdm.write(f"{error} Measured but not saved: {figures(report)}.", sys.stderr)
 
-        predictions = predict(self.encoder, train, judged, self.experiment.evaluation, asked, recipes, save)
+        predictions = predict(self.encoder, train, judged, self.experiment.evaluation, selected, recipes, save)
         return about | predictions.report()
 
     def diagnose(self, *, images: ImageSet | None = None, n: int = 1000, seed: int = 0) -> Diagnosis:

@@ -5,11 +5,11 @@ share. Keys are exchanged, so that anchors see the same keys, and the queue take
 of ranks.
 
 A small encoder's step consists of about a thousand small kernels, and the GPU finishes each before Python launches the
-next: for a ResNet-18 at batch 256 it is idle more than half of the time. A step can therefore be recorded once as a
-CUDA graph, which launches all kernels at once, and replayed (`Replay`). The values that change between steps, the batch
-and the learning rate, are written into memory that the graph reads. Random numbers come from the state's generators,
-which advance as they do without the graph. The queue is filled outside the graph. Anything else that Python decides or
-counts within a step is fixed when the step is recorded.
+next. A step can therefore be recorded once as a CUDA graph, which launches all kernels at once, and replayed (`Replay`;
+timed by `python -m benchmarks steps --full --cuda-graph`). The values that change between steps, the batch and the
+learning rate, are written into memory that the graph reads. Random numbers come from the state's generators, which
+advance as they do without the graph. The queue is filled outside the graph. Anything else that Python decides or counts
+within a step is fixed when the step is recorded.
 
 Legend: B images of the batch, b images of this rank's share (B if there is one rank), A anchors (2b with both views),
 K keys, d embedding.

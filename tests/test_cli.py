@@ -139,7 +139,7 @@ class TestTrain:
         (folder / "record.json").write_text('{"kind": "run"', encoding="utf-8")
         before = contents(folder)
         for command in (["train", *QUICK, "--out", str(folder), "--resume"], ["evaluate", str(folder)]):
-            refused(call(*command), "record.json", "move it away")
+            refused(call(*command), "record.json", "Move it away")
             assert contents(folder) == before
 
     def test_resuming_a_finished_run_without_a_report_evaluates_it(self, folder: Path) -> None:
@@ -184,7 +184,7 @@ class TestTrain:
             (["--positives.k", "513"], "positives.k"),
             (["--loss.temperature", "nan"], "temperature"),
             (["--epochs", "many"], "many"),
-            (["--limit", "100"], "one batch of 128"),
+            (["--limit", "100"], "training.batch=128"),
             (["--device", "gpu"], '"cpu"'),
             (["--name", "digts"], "Did you mean digits"),
             (["--name", "no/such/folder"], "no/such/folder"),

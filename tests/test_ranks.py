@@ -170,7 +170,7 @@ def test_the_command_line_trains_with_two_processes(tmp_path: Path) -> None:
     refused = together("-m", "cltools", "evaluate", "run", cwd=tmp_path)
     assert refused.returncode != 0 and "evaluate runs in a single process; start it without torchrun" in refused.stderr
     whole = together("-m", "cltools", "train", "digits-simclr", "--out", "other", "--epochs", "2", cwd=tmp_path)
-    assert whole.returncode != 0 and "processes need groups that one holds" in whole.stderr
+    assert whole.returncode != 0 and "processes need groups within a share" in whole.stderr
     assert not (tmp_path / "other").exists()
 
 
@@ -209,7 +209,7 @@ def test_processes_that_have_not_joined_do_not_train_side_by_side(monkeypatch: p
 @pytest.mark.parametrize(
     ("experiment", "reason"),
     [
-        (MOCO, r"bn_group is None; 3 processes need groups that one holds"),
+        (MOCO, r"bn_group is None; 3 processes need groups within a share"),
         (grouped(MOCO), r"training.batch is 16; 3 processes need a multiple of \d+"),
         (training(grouped(MOCO), batch=24), None),
         (training(grouped(MOCO), batch=48, queue_size=48), None),
@@ -218,7 +218,7 @@ def test_processes_that_have_not_joined_do_not_train_side_by_side(monkeypatch: p
             replace(training(MOCO, batch=24), encoder=replace(MOCO.encoder, bn_group=12)),
             r"3 processes need a multiple of 36",
         ),
-        (training(grouped(MOCO), batch=24, device="cuda:1"), r"3 processes take a GPU each; device='cuda:1' names one"),
+        (training(grouped(MOCO), batch=24, device="cuda:1"), r"3 processes need a GPU each; device='cuda:1' names one"),
     ],
 )
 def test_what_shares_cannot_hold_is_refused(experiment: Experiment, reason: str | None) -> None:
